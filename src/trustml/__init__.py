@@ -1,0 +1,1 @@
+"""trustml: what privacy, federation and the choice of framework cost, measured."""

@@ -1,0 +1,73 @@
+"""Which examples make which batch, drawn once by the core and handed to every backend.
+
+A plan is two flat arrays, so it can travel as ``npz`` and be checked by eye: batch ``t`` is
+``indices[offsets[t]:offsets[t + 1]]``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from trustml.data.dataset import Ints
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchPlan:
+    """Batches of varying, possibly zero, size.
+
+    Attributes
+    ----------
+    indices : int64 array of shape (total,)
+        Positions in the training set.
+    offsets : int64 array of shape (steps + 1,)
+    """
+
+    indices: Ints
+    offsets: Ints
+
+    def __len__(self) -> int:
+        """Count the batches."""
+        return len(self.offsets) - 1
+
+    def __getitem__(self, step: int) -> Ints:
+        """Give the examples of one batch."""
+        return self.indices[self.offsets[step] : self.offsets[step + 1]]
+
+    def __iter__(self) -> Iterator[Ints]:
+        """Give every batch in turn."""
+        return (self[step] for step in range(len(self)))
+
+    @property
+    def largest(self) -> int:
+        """Size of the largest batch."""
+        return int(np.diff(self.offsets).max(initial=0))
+
+
+def make_plan(batches: Sequence[Ints]) -> BatchPlan:
+    """Join single batches to a plan."""
+    sizes = [len(batch) for batch in batches]
+    indices = np.concatenate(batches) if batches else np.zeros(0)
+    return BatchPlan(indices=indices.astype(np.int64), offsets=np.cumsum([0, *sizes]).astype(np.int64))
+
+
+def shuffled_batches(examples: Ints, *, epochs: int, batch_size: int, generator: np.random.Generator) -> BatchPlan:
+    """Every example once an epoch in a fresh order; the last batch of an epoch may be smaller."""
+    batches: list[Ints] = []
+    for _ in range(epochs):
+        order = generator.permutation(examples)
+        batches += [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    return make_plan(batches)
+
+
+def poisson_steps(examples: int, *, epochs: int, batch_size: int) -> int:
+    """Steps in which every example is drawn `epochs` times in the mean, rounded up."""
+    return math.ceil(epochs * examples / batch_size)
+
+
+def poisson_batches(examples: int, *, steps: int, sample_rate: float, generator: np.random.Generator) -> BatchPlan:
+    """Every example joins every batch on its own with probability `sample_rate`; batches may be empty."""
+    return make_plan([np.flatnonzero(generator.random(examples) < sample_rate) for _ in range(steps)])

@@ -1,0 +1,180 @@
+"""A source, as declared in a scenario, to a :class:`Dataset` in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.data.dataset import Dataset, Examples, Floats
+from trustml.data.files import read_csv, read_idx, read_npz, read_parquet
+from trustml.data.splits import split_indices
+from trustml.errors import DataError
+from trustml.scenario.sources import BreastCancer, Csv, DataSource, Digits, Idx, Npz, Parquet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# The columns' smallest and largest values as printed in the public description of the data set.
+_BREAST_CANCER_LOW = (
+    [6.981, 9.71, 43.79, 143.5, 0.053, 0.019, 0.0, 0.0, 0.106, 0.05]
+    + [0.112, 0.36, 0.757, 6.802, 0.002, 0.002, 0.0, 0.0, 0.008, 0.001]
+    + [7.93, 12.02, 50.41, 185.2, 0.071, 0.027, 0.0, 0.0, 0.156, 0.055]
+)  # fmt: skip
+_BREAST_CANCER_HIGH = (
+    [28.11, 39.28, 188.5, 2501.0, 0.163, 0.345, 0.427, 0.201, 0.304, 0.097]
+    + [2.873, 4.885, 21.98, 542.2, 0.031, 0.135, 0.396, 0.053, 0.079, 0.03]
+    + [36.04, 49.54, 251.2, 4254.0, 0.223, 1.058, 1.252, 0.291, 0.664, 0.208]
+)  # fmt: skip
+
+_STANDARD_NOTE = (
+    "inputs are standardised with the mean and deviation of the training data; "
+    "these statistics are not covered by any epsilon"
+)
+
+
+def load_dataset(source: DataSource) -> Dataset:
+    """Load, check, split and scale the data that `source` declares.
+
+    Raises
+    ------
+    DataError
+        If a file is missing or broken, or holds anything but finite numbers and at least two classes.
+    """
+    match source:
+        case Digits():
+            from sklearn.datasets import load_digits
+
+            digits = load_digits()
+            return _split(digits.images[..., None] / 16.0, digits.target, source, where="digits")
+        case BreastCancer():
+            from sklearn.datasets import load_breast_cancer
+
+            cancer = load_breast_cancer()
+            low, high = np.array(_BREAST_CANCER_LOW), np.array(_BREAST_CANCER_HIGH)
+            scaled = 2 * (cancer.data - low) / (high - low) - 1
+            names = tuple(str(name) for name in cancer.target_names)
+            return _split(scaled, cancer.target, source, where="breast_cancer", class_names=names)
+        case Idx():
+            return _load_idx(source)
+        case Csv():
+            return _from_table(read_csv(Path(source.path)), source)
+        case Parquet():
+            return _from_table(read_parquet(Path(source.path)), source)
+        case Npz():
+            inputs, labels = read_npz(Path(source.path), names=(source.inputs, source.labels))
+            return _scaled(_split(_as_images(inputs), labels, source, where=source.path), source)
+
+
+def _load_idx(source: Idx) -> Dataset:
+    inputs, labels = _idx_pair(source.images, source.labels)
+    if (source.test_images is None) != (source.test_labels is None):
+        raise DataError("data.test_images: give test_images and test_labels together, or neither")
+    if source.test_images is None or source.test_labels is None:
+        return _split(inputs, labels, source, where=source.images)
+    test_inputs, test_labels = _idx_pair(source.test_images, source.test_labels)
+    if test_inputs.shape[1:] != inputs.shape[1:]:
+        raise DataError(f"{source.test_images}: images {test_inputs.shape[1:]} differ from {inputs.shape[1:]}")
+    both, names = _encode_labels(np.concatenate([labels, test_labels]), source.labels)
+    train, test = both[: len(labels)], both[len(labels) :]
+    return Dataset(
+        train=Examples(inputs=inputs, labels=train), test=Examples(inputs=test_inputs, labels=test), class_names=names
+    )
+
+
+def _idx_pair(images: str, labels: str) -> tuple[Floats, npt.NDArray[np.generic]]:
+    pixels, classes = read_idx(Path(images)), read_idx(Path(labels))
+    if pixels.ndim not in (3, 4) or classes.ndim != 1 or len(pixels) != len(classes):
+        raise DataError(f"{images}: {pixels.shape} images do not go with labels {classes.shape} of {labels}")
+    scale = 255.0 if pixels.dtype == np.uint8 else 1.0
+    return (_as_images(pixels) / scale).astype(np.float32), classes
+
+
+def _as_images(inputs: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """Give grey images their channel axis."""
+    return inputs[..., None] if inputs.ndim == 3 else inputs
+
+
+def _from_table(table: pd.DataFrame, source: Csv | Parquet) -> Dataset:
+    if source.label not in table.columns:
+        raise DataError(
+            f"{source.path}: data.label names no column {source.label!r}; choose among {', '.join(map(str, table))}"
+        )
+    features = table.drop(columns=[source.label])
+    text = [str(name) for name in features if features[name].dtype.kind not in "biuf"]
+    if text:
+        example = features[text[0]].dropna().astype(str).iloc[0] if len(features) else ""
+        raise DataError(
+            f"{source.path}: column {text[0]!r} holds text such as {example!r}; encode it as numbers or remove it"
+        )
+    dataset = _split(features.to_numpy(), table[source.label].to_numpy(), source, where=source.path)
+    return _scaled(dataset, source)
+
+
+def _split(
+    inputs: npt.NDArray[np.generic],
+    labels: npt.NDArray[np.generic],
+    source: DataSource,
+    *,
+    where: str,
+    class_names: tuple[str, ...] | None = None,
+) -> Dataset:
+    if inputs.dtype.kind not in "biuf" or inputs.ndim not in (2, 4):
+        raise DataError(f"{where}: inputs are {inputs.dtype} of shape {inputs.shape}; give (n, features) or images")
+    if labels.ndim != 1 or len(labels) != len(inputs) or len(labels) < 2:
+        raise DataError(f"{where}: {labels.shape} labels do not go with {inputs.shape} inputs; give one per example")
+    values = np.ascontiguousarray(inputs, dtype=np.float32)
+    broken = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+    if len(broken):
+        raise DataError(
+            f"{where}: {len(broken)} examples hold missing or infinite numbers, the first at row {broken[0]}; "
+            "fill or remove them"
+        )
+    encoded, names = _encode_labels(labels, where)
+    train, test = split_indices(encoded, test_fraction=source.test_fraction, seed=source.split_seed)
+    return Dataset(
+        train=Examples(inputs=values[train], labels=encoded[train]),
+        test=Examples(inputs=values[test], labels=encoded[test]),
+        class_names=class_names or names,
+    )
+
+
+def _encode_labels(labels: npt.NDArray[np.generic], where: str) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    if labels.dtype.kind == "f" and not np.isfinite(labels.astype(float)).all():
+        raise DataError(f"{where}: some labels are missing; remove those rows")
+    if labels.dtype.kind == "O":
+        missing = [label for label in labels if not isinstance(label, str | int | bool)]
+        if missing:
+            raise DataError(f"{where}: label {missing[0]!r} is neither text nor a whole number; mend that row")
+        labels = labels.astype(str)
+    values, encoded = np.unique(labels, return_inverse=True)
+    if labels.dtype.kind == "f" and not np.array_equal(values, np.round(values.astype(float))):
+        raise DataError(f"{where}: label {values[0]} is no class; trustml classifies, it does not regress")
+    if len(values) < 2:
+        raise DataError(f"{where}: all labels are {values[0]!r}; give at least two classes")
+    if len(values) > 10_000:
+        raise DataError(f"{where}: {len(values)} classes; is {values[0]!r} really a class?")
+    names = tuple(str(int(value)) if labels.dtype.kind == "f" else str(value) for value in values)
+    return encoded.astype(np.int64), names
+
+
+def _scaled(dataset: Dataset, source: Csv | Parquet | Npz) -> Dataset:
+    if source.scaling == "none":
+        return dataset
+    inputs = dataset.train.inputs.astype(np.float64)
+    mean, deviation = inputs.mean(axis=0), inputs.std(axis=0)
+    deviation[deviation == 0] = 1.0
+
+    def scale(examples: Examples) -> Examples:
+        return Examples(
+            inputs=((examples.inputs - mean) / deviation).astype(np.float32), labels=examples.labels
+        )
+
+    return Dataset(
+        train=scale(dataset.train),
+        test=scale(dataset.test),
+        class_names=dataset.class_names,
+        notes=(*dataset.notes, _STANDARD_NOTE),
+    )

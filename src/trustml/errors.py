@@ -1,0 +1,63 @@
+"""Every error that trustml raises on purpose.
+
+::
+
+    TrustmlError
+    ├── UsageError             what the user asked for cannot work (exit code 2)
+    │   ├── ScenarioError      a field of a scenario
+    │   ├── DataError          a data file or what is in it
+    │   └── RunNotFoundError   no run directory there
+    ├── EnvironmentMissingError  a backend's environment is not installed
+    ├── RecordError            a run directory that cannot be trusted or read
+    └── PrivacyError           going on would break a privacy promise
+
+A message is one line: the field, the value, and what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class TrustmlError(Exception):
+    """Anything trustml raises on purpose."""
+
+
+class UsageError(TrustmlError):
+    """The request cannot work as it stands."""
+
+
+class ScenarioError(UsageError):
+    """A field of a scenario is unknown, of the wrong type or impossible.
+
+    Parameters
+    ----------
+    field : str
+        Path of the field, such as ``training.1.epsilon``.
+    problem : str
+        The value and what is wrong with it.
+    fix : str
+        What to write instead.
+    """
+
+    def __init__(self, field: str, problem: str, *, fix: str) -> None:
+        self.field, self.problem, self.fix = field, problem, fix
+        super().__init__(f"{field}: {problem}; {fix}")
+
+
+class DataError(UsageError):
+    """A data file is missing, broken, or holds something unexpected."""
+
+
+class RunNotFoundError(UsageError):
+    """There is no run directory at the place given."""
+
+
+class EnvironmentMissingError(TrustmlError):
+    """A backend's environment is not installed; the message names the command that makes it."""
+
+
+class RecordError(TrustmlError):
+    """A run directory is damaged or was written by another version."""
+
+
+class PrivacyError(TrustmlError):
+    """Going on would break a privacy promise."""

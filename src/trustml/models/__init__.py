@@ -1,0 +1,1 @@
+"""Architectures as data, their shapes, and weights in one canonical layout."""

@@ -1,0 +1,114 @@
+"""Layers as plain data, from which every backend builds the same function.
+
+Arrays are channels-last: images are ``(height, width, channels)``. Padding is always an explicit count of
+rows and columns, because the frameworks disagree on what "same" means as soon as a stride is involved.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+Padding: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
+"""((top, bottom), (left, right)), in rows and columns."""
+
+NO_PADDING: Padding = ((0, 0), (0, 0))
+
+
+class LayerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
+    """What all layers share: the field ``kind`` names them in files."""
+
+
+class Dense(LayerSpec, tag="Dense"):
+    """``y = x @ kernel + bias`` on the last axis of a flat input; kernel is (in, units)."""
+
+    units: int
+    bias: bool = True
+
+
+class Conv2D(LayerSpec, tag="Conv2D"):
+    """Cross-correlation; kernel is (height, width, in, filters). Padding is with zeros."""
+
+    filters: int
+    kernel: tuple[int, int] = (3, 3)
+    stride: tuple[int, int] = (1, 1)
+    padding: Padding = NO_PADDING
+    bias: bool = True
+
+
+class MaxPool(LayerSpec, tag="MaxPool"):
+    """Largest value of each window. Padding is with minus infinity, so it never wins."""
+
+    size: tuple[int, int] = (2, 2)
+    stride: tuple[int, int] = (2, 2)
+    padding: Padding = NO_PADDING
+
+
+class AvgPool(LayerSpec, tag="AvgPool"):
+    """Mean of each window. Padding is with zeros, and the zeros count."""
+
+    size: tuple[int, int] = (2, 2)
+    stride: tuple[int, int] = (2, 2)
+    padding: Padding = NO_PADDING
+
+
+class ReLU(LayerSpec, tag="ReLU"):
+    """``max(x, 0)``."""
+
+
+class GELU(LayerSpec, tag="GELU"):
+    """``x * Phi(x)`` with the exact normal distribution function, not its tanh approximation."""
+
+
+class Tanh(LayerSpec, tag="Tanh"):
+    """Hyperbolic tangent."""
+
+
+class Flatten(LayerSpec, tag="Flatten"):
+    """One vector per example, in the order height, width, channels."""
+
+
+class GroupNorm(LayerSpec, tag="GroupNorm"):
+    """Normalise each of ``groups`` groups of channels over space, within one example."""
+
+    groups: int
+    epsilon: float = 1e-5
+
+
+class LayerNorm(LayerSpec, tag="LayerNorm"):
+    """Normalise over the last axis (the channels or features), within one example and one position."""
+
+    epsilon: float = 1e-5
+
+
+class Dropout(LayerSpec, tag="Dropout"):
+    """Zero each value with probability ``rate`` while training.
+
+    The frameworks draw different masks, so no two of them could train the same model: a scenario with more
+    than one backend refuses it.
+    """
+
+    rate: float
+
+
+Layer: TypeAlias = (
+    Dense | Conv2D | MaxPool | AvgPool | ReLU | GELU | Tanh | Flatten | GroupNorm | LayerNorm | Dropout
+)
+
+
+class Architecture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A feed-forward network as data.
+
+    Parameters
+    ----------
+    layers : tuple of Layer
+        From input to output. The last one must give one logit per class.
+    initialisation : {"torch", "glorot_uniform"}
+        Law of the starting weights, which the core draws and every backend gets. ``"torch"`` is PyTorch's
+        default, uniform within 1/sqrt(fan_in) for kernels and biases; ``"glorot_uniform"`` is Keras's
+        default, with zero biases (Glorot and Bengio, AISTATS 2010).
+    """
+
+    layers: tuple[Layer, ...]
+    initialisation: Literal["torch", "glorot_uniform"] = "torch"

@@ -1,0 +1,80 @@
+"""Weights in one canonical layout: seeded start, safetensors on disk.
+
+A :data:`Weights` maps the names of :func:`trustml.models.shapes.weight_shapes` to float32 arrays. Backends
+convert at their door; nothing outside a backend ever sees another layout.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from trustml.errors import RecordError
+from trustml.models.layers import Architecture
+from trustml.models.shapes import Shape, weight_shapes
+
+Weights: TypeAlias = dict[str, npt.NDArray[np.float32]]
+
+
+def initial_weights(architecture: Architecture, input_shape: Shape, *, generator: np.random.Generator) -> Weights:
+    """Draw starting weights by the law that `architecture` names.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    input_shape : tuple of int
+        Shape of one example.
+    generator : numpy.random.Generator
+        The stream for initialisation, and for nothing else.
+
+    Returns
+    -------
+    dict of str to float32 array
+    """
+    shapes = weight_shapes(architecture, input_shape)
+    weights: Weights = {}
+    for name, shape in shapes.items():
+        index, part = name.split(".")
+        kernel = shapes.get(f"{index}.kernel")
+        if kernel is None:
+            weights[name] = np.full(shape, 1.0 if part == "scale" else 0.0, np.float32)
+            continue
+        fan_in = math.prod(kernel[:-1])
+        if architecture.initialisation == "torch":
+            bound = 1.0 / math.sqrt(fan_in)
+        else:
+            fan_out = math.prod(kernel[:-2]) * kernel[-1]
+            bound = math.sqrt(6.0 / (fan_in + fan_out)) if part == "kernel" else 0.0
+        weights[name] = generator.uniform(-bound, bound, shape).astype(np.float32)
+    return weights
+
+
+def encode_weights(weights: Weights) -> bytes:
+    """Safetensors bytes of `weights`."""
+    return save({name: np.ascontiguousarray(array) for name, array in weights.items()})
+
+
+def read_weights(path: Path, *, expected: dict[str, Shape] | None = None) -> Weights:
+    """Read weights and check their names and shapes.
+
+    Raises
+    ------
+    RecordError
+        If the file is no safetensors file, or holds other names or shapes than `expected`.
+    """
+    try:
+        weights: Weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RecordError(f"{path}: not a readable safetensors file ({error})") from error
+    if expected is not None:
+        found = {name: tuple(array.shape) for name, array in weights.items()}
+        if found != expected:
+            raise RecordError(f"{path}: weights {found} do not fit the architecture, which has {expected}")
+        weights = {name: weights[name] for name in expected}
+    return weights

@@ -1,0 +1,1 @@
+"""Scenarios: what to run, as frozen data, and the checks that happen before anything runs."""

@@ -1,0 +1,185 @@
+"""What cannot work, said before anything runs: one clear line each."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+from trustml.errors import ScenarioError
+from trustml.models.layers import Dropout
+from trustml.models.shapes import Shape, layer_shapes
+from trustml.scenario.regimes import DPSGD, SGD, FedAvg, Plain, Regime
+from trustml.scenario.spec import Scenario
+
+
+def check_scenario(scenario: Scenario) -> None:
+    """Check everything that needs no data.
+
+    Raises
+    ------
+    ScenarioError
+        For the first impossible value.
+    """
+    _nonempty(scenario)
+    fraction = scenario.data.test_fraction
+    if not 0 < fraction < 1:
+        raise ScenarioError("data.test_fraction", f"{fraction} leaves no train or no test data", fix="use 0 < x < 1")
+    for index, layer in enumerate(scenario.model.layers):
+        if isinstance(layer, Dropout) and len(scenario.backends) > 1:
+            raise ScenarioError(
+                f"model.layers.{index}",
+                "Dropout draws different masks in each framework, so the backends would train different models",
+                fix="remove it, or choose a single backend",
+            )
+    for index, regime in enumerate(scenario.training):
+        _check_regime(regime, f"training.{index}", scenario)
+    names = Counter(regime.title for regime in scenario.training)
+    for index, regime in enumerate(scenario.training):
+        if names[regime.title] > 1:
+            raise ScenarioError(
+                f"training.{index}.name", f"{regime.title!r} names two regimes", fix="give each a name of its own"
+            )
+        if not all(c.isalnum() or c in "-_." for c in regime.title) or len(regime.title) > 64:
+            raise ScenarioError(
+                f"training.{index}.name", f"{regime.title!r} is no plain name", fix="use letters, digits, - _ and ."
+            )
+    _check_explanations(scenario)
+    _check_execution(scenario)
+
+
+def check_against_data(
+    scenario: Scenario, *, input_shape: Shape, classes: int, train_examples: int, test_examples: int
+) -> list[str]:
+    """Check everything that needs the data's sizes; return warnings.
+
+    Raises
+    ------
+    ScenarioError
+        For the first impossible value.
+    """
+    warnings: list[str] = []
+    final = layer_shapes(scenario.model, input_shape)[-1]
+    if final != (classes,):
+        raise ScenarioError(
+            f"model.layers.{len(scenario.model.layers) - 1}",
+            f"gives shape {final} but the data has {classes} classes",
+            fix=f"end with Dense(units={classes})",
+        )
+    if scenario.explanations.examples > test_examples:
+        raise ScenarioError(
+            "explanations.examples",
+            f"{scenario.explanations.examples} is more than the {test_examples} held-out examples",
+            fix=f"use {test_examples} or fewer",
+        )
+    for index, regime in enumerate(scenario.training):
+        field = f"training.{index}"
+        if regime_batch(regime) > train_examples:
+            raise ScenarioError(
+                f"{field}.batch_size",
+                f"{regime_batch(regime)} is more than the {train_examples} training examples",
+                fix=f"use {train_examples} or fewer",
+            )
+        if isinstance(regime, FedAvg) and regime.clients > train_examples:
+            raise ScenarioError(
+                f"{field}.clients",
+                f"{regime.clients} clients for {train_examples} training examples leaves some without data",
+                fix=f"use {train_examples} or fewer",
+            )
+        if isinstance(regime, DPSGD) and regime.delta >= 1 / train_examples:
+            warnings.append(
+                f"{field}.delta: {regime.delta:g} is not below 1/n = {1 / train_examples:.2g}, so the guarantee "
+                f"allows leaking a whole record; use {10 ** math.floor(math.log10(1 / train_examples)) / 10:.0e} or less"
+            )
+    return warnings
+
+
+def regime_batch(regime: Regime) -> int:
+    """Examples in one (expected) batch of one trainer or client."""
+    return regime.batch_size
+
+
+def _nonempty(scenario: Scenario) -> None:
+    for field in ("training", "backends", "seeds"):
+        value = getattr(scenario, field)
+        if not value:
+            raise ScenarioError(field, "is empty", fix="name at least one")
+        if field != "training" and len(set(value)) < len(value):
+            raise ScenarioError(field, f"{list(value)} repeats a value", fix="name each once")
+    if min(scenario.seeds) < 0:
+        raise ScenarioError("seeds", f"{min(scenario.seeds)} is negative", fix="use 0 or more")
+    if scenario.data.split_seed < 0:
+        raise ScenarioError("data.split_seed", f"{scenario.data.split_seed} is negative", fix="use 0 or more")
+
+
+def _check_regime(regime: Regime, field: str, scenario: Scenario) -> None:
+    _positive(regime.batch_size, f"{field}.batch_size")
+    match regime:
+        case Plain():
+            _positive(regime.epochs, f"{field}.epochs")
+            _check_optimizer(regime.optimizer, f"{field}.optimizer")
+        case DPSGD():
+            _positive(regime.epochs, f"{field}.epochs")
+            _check_optimizer(regime.optimizer, f"{field}.optimizer")
+            _check_privacy(regime, field)
+        case FedAvg():
+            for name in ("clients", "rounds", "local_epochs", "server_learning_rate"):
+                _positive(getattr(regime, name), f"{field}.{name}")
+            _check_optimizer(regime.client_optimizer, f"{field}.client_optimizer")
+
+
+def _check_privacy(regime: DPSGD, field: str) -> None:
+    if (regime.epsilon is None) == (regime.noise_multiplier is None):
+        both = "both are given" if regime.epsilon is not None else "neither is given"
+        raise ScenarioError(
+            f"{field}.epsilon", f"of epsilon and noise_multiplier {both}", fix="give exactly one of the two"
+        )
+    if regime.epsilon is not None:
+        _positive(regime.epsilon, f"{field}.epsilon")
+    if regime.noise_multiplier is not None:
+        _positive(regime.noise_multiplier, f"{field}.noise_multiplier")
+    if not 0 < regime.delta < 1:
+        raise ScenarioError(f"{field}.delta", f"{regime.delta} is no probability", fix="use 0 < delta < 1/n")
+    _positive(regime.clipping_norm, f"{field}.clipping_norm")
+
+
+def _check_optimizer(optimizer: SGD, field: str) -> None:
+    _positive(optimizer.learning_rate, f"{field}.learning_rate")
+    if not 0 <= optimizer.momentum < 1:
+        raise ScenarioError(f"{field}.momentum", f"{optimizer.momentum} is out of range", fix="use 0 <= momentum < 1")
+
+
+def _check_explanations(scenario: Scenario) -> None:
+    explanations = scenario.explanations
+    _positive(explanations.examples, "explanations.examples")
+    for index, method in enumerate(explanations.methods):
+        field = f"explanations.methods.{index}"
+        if method.n_steps < 2:
+            raise ScenarioError(f"{field}.n_steps", f"{method.n_steps} is too few for an integral", fix="use 2 or more")
+        if not math.isfinite(method.baseline):
+            raise ScenarioError(f"{field}.baseline", f"{method.baseline} is not finite", fix="use a number")
+        if method.baseline != 0 and "tensorflow" in scenario.backends:
+            raise ScenarioError(
+                f"{field}.baseline",
+                f"{method.baseline} cannot be given to tf-explain, which has zero built in",
+                fix="use 0, or leave tensorflow out",
+            )
+    if len(explanations.methods) > 1:
+        raise ScenarioError(
+            "explanations.methods", f"{len(explanations.methods)} methods; one is supported", fix="keep one"
+        )
+
+
+def _check_execution(scenario: Scenario) -> None:
+    execution = scenario.execution
+    _positive(execution.timeout, "execution.timeout")
+    _positive(execution.parallel_jobs, "execution.parallel_jobs")
+    for name in ("threads", "memory_limit"):
+        if getattr(execution, name) < 0:
+            raise ScenarioError(
+                f"execution.{name}", f"{getattr(execution, name)} is negative", fix="use 0 for no limit, or more"
+            )
+
+
+def _positive(value: float, field: str) -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise ScenarioError(field, f"{value} is not positive and finite", fix="use a value above 0")

@@ -1,0 +1,145 @@
+"""A ``.py`` or ``.toml`` file, with overrides, to a :class:`Scenario`."""
+
+from __future__ import annotations
+
+import runpy
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from trustml.errors import ScenarioError, UsageError
+from trustml.scenario.problems import PlainData, explain_problem, nearest
+from trustml.scenario.sources import Csv, Idx, Npz, Parquet
+from trustml.scenario.spec import Scenario
+
+
+def read_scenario(path: Path, *, overrides: Sequence[str] = ()) -> Scenario:
+    """Read a scenario file and apply ``field.path=value`` overrides.
+
+    Relative data paths are taken from the folder of the scenario file.
+
+    Raises
+    ------
+    UsageError
+        If the file is missing or is no scenario.
+    ScenarioError
+        If a field is unknown or has the wrong type.
+    """
+    if path.suffix == ".py":
+        data = _read_module(path)
+    elif path.suffix == ".toml":
+        data = _read_toml(path)
+    else:
+        raise UsageError(f"{path}: a scenario is a .py or a .toml file; rename it or name another")
+    for override in overrides:
+        set_field(data, override)
+    return resolve_paths(from_plain(data), folder=path.parent)
+
+
+def from_plain(data: PlainData) -> Scenario:
+    """Convert nested dicts and lists to a :class:`Scenario`.
+
+    Raises
+    ------
+    ScenarioError
+    """
+    try:
+        return msgspec.convert(data, Scenario)
+    except msgspec.ValidationError as error:
+        raise explain_problem(error, data) from None
+
+
+def to_plain(scenario: Scenario) -> PlainData:
+    """Return nested dicts and lists that :func:`from_plain` turns into the same scenario."""
+    return msgspec.json.decode(msgspec.json.encode(scenario))
+
+
+def set_field(data: PlainData, override: str) -> None:
+    """Set one field of plain data in place from ``training.1.epsilon=3``.
+
+    The value is read as TOML (``3``, ``[1, 2]``, ``true``), else as text.
+
+    Raises
+    ------
+    ScenarioError
+        If there is no such field.
+    """
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise UsageError(f"--set {override!r}: write it as FIELD=VALUE, such as training.1.epsilon=3")
+    keys = path.strip().split(".")
+    place: Any = data
+    for depth, key in enumerate(keys[:-1]):
+        place = _step(place, key, ".".join(keys[: depth + 1]))
+    last = keys[-1]
+    if isinstance(place, list):
+        _step(place, last, path)
+        place[int(last)] = _value(text)
+    elif isinstance(place, dict):
+        place[last] = _value(text)
+    else:
+        raise ScenarioError(path, f"{'.'.join(keys[:-1])} is the value {place!r}", fix="name a field above it")
+
+
+def resolve_paths(scenario: Scenario, *, folder: Path) -> Scenario:
+    """Make relative data paths absolute, from the folder of the scenario file."""
+    source = scenario.data
+    match source:
+        case Csv() | Parquet() | Npz():
+            fields: tuple[str, ...] = ("path",)
+        case Idx():
+            fields = ("images", "labels", "test_images", "test_labels")
+        case _:
+            return scenario
+    found = {
+        name: str((folder / Path(value).expanduser()).resolve())
+        for name in fields
+        if (value := getattr(source, name)) is not None
+    }
+    return msgspec.structs.replace(scenario, data=msgspec.structs.replace(source, **found))
+
+
+def _read_module(path: Path) -> PlainData:
+    if not path.is_file():
+        raise UsageError(f"{path}: no such scenario file; `trustml run --help` tells what can be named")
+    try:
+        names = runpy.run_path(str(path))
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(f"{path}: the scenario module fails with {type(error).__name__}: {error}; mend it") from error
+    scenario = names.get("scenario")
+    if not isinstance(scenario, Scenario):
+        raise UsageError(f"{path}: defines no `scenario = Scenario(...)`; add it at module level")
+    return to_plain(scenario)
+
+
+def _read_toml(path: Path) -> PlainData:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such scenario file; check the path") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UsageError(f"{path}: cannot be read as TOML ({error}); mend it") from None
+
+
+def _step(place: Any, key: str, path: str) -> Any:
+    if isinstance(place, list):
+        if not key.isdigit() or int(key) >= len(place):
+            raise ScenarioError(path, f"there is no item {key} among {len(place)}", fix=f"use 0 to {len(place) - 1}")
+        return place[int(key)]
+    if isinstance(place, dict):
+        if key not in place:
+            raise ScenarioError(path, "is unknown", fix=nearest(key, list(place)))
+        return place[key]
+    raise ScenarioError(path, f"lies below the value {place!r}", fix="name a field above it")
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return None if text in {"none", "null"} else text

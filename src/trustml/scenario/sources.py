@@ -1,0 +1,99 @@
+"""Where the data of a scenario comes from, as data."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+Scaling: TypeAlias = Literal["none", "standard"]
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
+    """What all sources share.
+
+    Parameters
+    ----------
+    test_fraction : float
+        Share of the examples held out, in (0, 1). Ignored by a source that brings its own test set.
+    split_seed : int
+        Seed of the split, which is public.
+    """
+
+    test_fraction: float = 0.2
+    split_seed: int = 0
+
+
+class Digits(Source, tag="Digits"):
+    """scikit-learn's handwritten digits: 1,797 images of 8x8 grey values, scaled to [0, 1] by 1/16."""
+
+
+class BreastCancer(Source, tag="BreastCancer"):
+    """scikit-learn's Wisconsin diagnostic table: 569 rows of 30 numbers, two classes.
+
+    Columns are mapped to [-1, 1] by the ranges printed in the public description of the data, so that no
+    statistic of the training rows leaks through the scaling.
+    """
+
+
+class Idx(Source, tag="Idx"):
+    """Images and labels in the IDX format of MNIST, ``.gz`` or plain; bytes are scaled to [0, 1].
+
+    Parameters
+    ----------
+    images, labels : str
+        Paths of the training files.
+    test_images, test_labels : str, optional
+        Paths of the test files; without them `test_fraction` is held out.
+    """
+
+    images: str
+    labels: str
+    test_images: str | None = None
+    test_labels: str | None = None
+
+
+class Csv(Source, tag="Csv"):
+    """Numbers in comma-separated columns with a header, ``.gz`` or plain.
+
+    Parameters
+    ----------
+    path, label : str
+        The file, and the column that holds the class.
+    scaling : {"none", "standard"}
+        ``"standard"`` subtracts the training mean and divides by the training deviation. Those two are
+        computed from the training data and are *not* covered by any epsilon; the record says so.
+    """
+
+    path: str
+    label: str
+    scaling: Scaling = "none"
+
+
+class Parquet(Source, tag="Parquet"):
+    """Numeric columns of a Parquet file; fields as in :class:`Csv`."""
+
+    path: str
+    label: str
+    scaling: Scaling = "none"
+
+
+class Npz(Source, tag="Npz"):
+    """Arrays of an ``.npz`` file, read without unpickling.
+
+    Parameters
+    ----------
+    path : str
+    inputs, labels : str
+        Names of the arrays: inputs are (n, features) or (n, height, width[, channels]), labels (n,).
+    scaling : {"none", "standard"}
+        As in :class:`Csv`.
+    """
+
+    path: str
+    inputs: str = "inputs"
+    labels: str = "labels"
+    scaling: Scaling = "none"
+
+
+DataSource: TypeAlias = Digits | BreastCancer | Idx | Csv | Parquet | Npz

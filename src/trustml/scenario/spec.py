@@ -1,0 +1,103 @@
+"""A scenario: data, model, training regimes, explainers and backends, as one frozen value."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+
+from trustml.models.layers import Architecture
+from trustml.scenario.regimes import Regime
+from trustml.scenario.sources import DataSource
+
+BackendName: TypeAlias = Literal["torch", "jax", "tensorflow"]
+BACKEND_NAMES: tuple[BackendName, ...] = ("torch", "jax", "tensorflow")
+
+
+class IntegratedGradients(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="IntegratedGradients"
+):
+    """Integrated gradients of the true class's logit (Sundararajan et al., ICML 2017, arXiv 1703.01365).
+
+    Parameters
+    ----------
+    n_steps : int
+        Points on the straight path from the baseline to the input. Each library places and weights them by
+        its own default rule; the common lane uses Gauss-Legendre for all.
+    baseline : float
+        Value of every input of the reference. tf-explain has zero built in.
+    """
+
+    n_steps: int = 50
+    baseline: float = 0.0
+
+
+class Explanations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is explained, how, and by whom.
+
+    Parameters
+    ----------
+    methods : tuple of IntegratedGradients
+    examples : int
+        Number of held-out examples, the first of the test split.
+    scope : {"own", "reference", "all"}
+        ``"own"``: every model by the library of its own backend. ``"reference"``: that, and the reference
+        model by every library. ``"all"``: every model by every library.
+    """
+
+    methods: tuple[IntegratedGradients, ...] = (IntegratedGradients(),)
+    examples: int = 64
+    scope: Literal["own", "reference", "all"] = "reference"
+
+
+class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What changes the speed but not the question.
+
+    Parameters
+    ----------
+    device : {"auto", "cpu", "cuda"}
+    threads : int
+        CPU threads of a worker; 0 means all cores.
+    parallel_jobs : int
+        Workers at a time. More than one disturbs the timings, and the record says so.
+    timeout : float
+        Seconds one job may take.
+    memory_limit : float
+        GiB one job, with its children, may hold; 0 means no limit.
+    """
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = 0
+    parallel_jobs: int = 1
+    timeout: float = 3600.0
+    memory_limit: float = 0.0
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One question put to every framework.
+
+    Parameters
+    ----------
+    name : str
+        Letters, digits, ``-`` and ``_``; run identifiers begin with it.
+    data : DataSource
+    model : Architecture
+    training : tuple of Regime
+    explanations : Explanations
+    backends : tuple of str
+        Some of ``torch``, ``jax``, ``tensorflow``; the first is the reference.
+    seeds : tuple of int
+        Every regime is trained once per seed; initial weights and public batches follow from it.
+    execution : Execution
+    description : str
+    """
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+    data: DataSource
+    model: Architecture
+    training: tuple[Regime, ...]
+    explanations: Explanations = Explanations()
+    backends: tuple[BackendName, ...] = BACKEND_NAMES
+    seeds: tuple[int, ...] = (0,)
+    execution: Execution = Execution()
+    description: str = ""
