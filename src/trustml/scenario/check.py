@@ -39,9 +39,9 @@ def check_scenario(scenario: Scenario) -> None:
             raise ScenarioError(
                 f"training.{index}.name", f"{regime.title!r} names two regimes", fix="give each a name of its own"
             )
-        if not all(c.isalnum() or c in "-_." for c in regime.title) or len(regime.title) > 64:
+        if not all(c.isalnum() or c in "-_" for c in regime.title) or len(regime.title) > 64:
             raise ScenarioError(
-                f"training.{index}.name", f"{regime.title!r} is no plain name", fix="use letters, digits, - _ and ."
+                f"training.{index}.name", f"{regime.title!r} is no plain name", fix="use letters, digits, - and _"
             )
     _check_explanations(scenario)
     _check_execution(scenario)

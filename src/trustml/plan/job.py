@@ -1,0 +1,139 @@
+"""A job: all that one worker process needs to know, as data.
+
+Paths inside a job are relative to the run directory. A job holds nothing secret: batches, noise and the
+seeds behind them live in files under ``private/``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TypeAlias
+
+import msgspec
+
+from trustml.models.layers import Architecture
+from trustml.scenario.regimes import Regime
+from trustml.scenario.spec import BackendName, Execution, IntegratedGradients
+
+
+class Mechanism(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The numbers of one private training, as the ledger will charge them.
+
+    Parameters
+    ----------
+    noise_multiplier, clipping_norm, sample_rate : float
+    expected_batch_size : int
+        What the noisy sum is divided by.
+    steps : int
+        Steps this attempt may take; fewer than planned where earlier attempts spent part of the budget.
+    secret_sampling : bool
+    largest_participation : int
+    attempt : int
+    steps_per_charge : int
+        Steps that one line of the ledger pays for in advance.
+    """
+
+    noise_multiplier: float
+    clipping_norm: float
+    sample_rate: float
+    expected_batch_size: int
+    steps: int
+    secret_sampling: bool
+    largest_participation: int
+    attempt: int = 1
+    steps_per_charge: int = 1
+
+
+class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
+    """What all jobs share.
+
+    Parameters
+    ----------
+    id : str
+        Folder of the job below ``jobs/``.
+    backend : str
+        Whose environment runs it.
+    model : Architecture
+    input_shape : tuple of int
+    execution : Execution
+    """
+
+    id: str
+    backend: BackendName
+    model: Architecture
+    input_shape: tuple[int, ...]
+    execution: Execution
+
+
+class TrainJob(JobSpec, tag="train"):
+    """Train one model.
+
+    Parameters
+    ----------
+    regime : Regime
+    seed : int
+    initial_weights, data, plan : str
+        Files in the run directory. `data` and `plan` are private.
+    data_fingerprint : str
+    mechanism : Mechanism, optional
+        Only for private regimes.
+    """
+
+    regime: Regime
+    seed: int
+    initial_weights: str
+    data: str
+    plan: str
+    data_fingerprint: str
+    mechanism: Mechanism | None = None
+
+
+class ExplainJob(JobSpec, tag="explain"):
+    """Explain one trained model with this backend's library.
+
+    Parameters
+    ----------
+    subject : str
+        Identifier of the train job whose weights are explained.
+    weights, examples : str
+        Files in the run directory.
+    method : IntegratedGradients
+    """
+
+    subject: str
+    weights: str
+    examples: str
+    method: IntegratedGradients
+
+
+Job: TypeAlias = TrainJob | ExplainJob
+
+
+def train_id(backend: str, regime: str, seed: int) -> str:
+    """Identifier of a train job, such as ``train.torch.Plain.s0``."""
+    return f"train.{backend}.{regime}.s{seed}"
+
+
+def explain_id(backend: str, subject: str) -> str:
+    """Identifier of an explain job, such as ``explain.jax.of.torch.Plain.s0``."""
+    return f"explain.{backend}.of.{subject.removeprefix('train.')}"
+
+
+def job_needs(job: Job) -> tuple[str, ...]:
+    """Identifiers of the jobs that must be done first."""
+    return (job.subject,) if isinstance(job, ExplainJob) else ()
+
+
+def digest(job: Job) -> str:
+    """SHA-256 of what the job asks for."""
+    return hashlib.sha256(msgspec.json.encode(job)).hexdigest()
+
+
+def encode_job(job: Job) -> bytes:
+    """Readable JSON of a job."""
+    return msgspec.json.format(msgspec.json.encode(job), indent=2) + b"\n"
+
+
+def decode_job(content: bytes) -> Job:
+    """Read a job back; raises msgspec.ValidationError if it is none."""
+    return msgspec.json.decode(content, type=Job)

@@ -1,0 +1,71 @@
+"""Which backend does what, by which library; and why not, where it does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from trustml.scenario.regimes import DPSGD, FedAvg, Plain, Regime
+from trustml.scenario.spec import BackendName, IntegratedGradients
+
+
+@dataclass(frozen=True, kw_only=True)
+class Supported:
+    """The backend does it.
+
+    Attributes
+    ----------
+    library : str
+        Whose code does the work.
+    """
+
+    library: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missing:
+    """The backend does not do it.
+
+    Attributes
+    ----------
+    reason : str
+    """
+
+    reason: str
+
+
+Support: TypeAlias = Supported | Missing
+
+_TRAINING: dict[tuple[BackendName, type[Regime]], Support] = {
+    ("torch", Plain): Supported(library="PyTorch"),
+    ("torch", DPSGD): Supported(library="Opacus"),
+    ("torch", FedAvg): Missing(reason="federated training in PyTorch is not built yet"),
+    ("jax", Plain): Supported(library="JAX"),
+    ("jax", DPSGD): Supported(library="trustml on JAX"),
+    ("jax", FedAvg): Supported(library="trustml on JAX"),
+    ("tensorflow", Plain): Supported(library="Keras"),
+    ("tensorflow", DPSGD): Missing(reason="private training by TF Privacy is not built yet"),
+    ("tensorflow", FedAvg): Supported(library="TensorFlow Federated"),
+}
+
+_EXPLAINERS: dict[tuple[BackendName, type[IntegratedGradients]], Support] = {
+    ("torch", IntegratedGradients): Supported(library="captum"),
+    ("jax", IntegratedGradients): Supported(library="trustml-jax"),
+    ("tensorflow", IntegratedGradients): Supported(library="tf-explain"),
+}
+
+
+def training_support(backend: BackendName, regime: Regime) -> Support:
+    """Tell who trains by that regime on that backend."""
+    return _TRAINING[backend, type(regime)]
+
+
+def explainer_support(backend: BackendName, method: IntegratedGradients) -> Support:
+    """Tell who explains by that method on that backend."""
+    return _EXPLAINERS[backend, type(method)]
+
+
+def explainer_library(backend: BackendName, method: IntegratedGradients) -> str:
+    """Name of the library, for tables."""
+    support = explainer_support(backend, method)
+    return support.library if isinstance(support, Supported) else "none"

@@ -1,0 +1,66 @@
+"""What the result depends on besides the scenario: machine, packages, revision of trustml."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+
+MAIN_PACKAGES = ("trustml", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow", "msgspec", "dp-accounting")
+
+
+def package_versions(names: tuple[str, ...]) -> dict[str, str]:
+    """Installed versions, without importing; packages that are not there are left out."""
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware() -> dict[str, str]:
+    """Processor, cores, memory and system."""
+    return {
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": str(os.cpu_count() or 0),
+        "memory_gib": f"{psutil.virtual_memory().total / 2**30:.1f}",
+        "system": f"{platform.system()} {platform.release()}",
+    }
+
+
+def source_revision() -> dict[str, str]:
+    """Version of trustml and, in a checkout, its commit and whether files were changed."""
+    package = Path(__file__).resolve().parents[1]
+    found: dict[str, str] = {}
+    try:
+        top = Path(_git(package, "rev-parse", "--show-toplevel"))
+        if package == top / "src" / "trustml":  # an installed copy may lie inside somebody else's checkout
+            found["commit"] = _git(package, "rev-parse", "HEAD")
+            found["changed_files"] = str(len(_git(package, "status", "--porcelain", "--", ".").splitlines()))
+    except (OSError, subprocess.SubprocessError):
+        pass
+    return found
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
+    )
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"

@@ -1,0 +1,156 @@
+"""The files of a run directory, as types. ``FORMAT`` goes up when an old reader could misread a new file."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from trustml.scenario.spec import BackendName
+
+FORMAT = 1
+
+JobStatus: TypeAlias = Literal[
+    "pending", "running", "ok", "error", "timeout", "out-of-memory", "signal", "blocked", "interrupted"
+]
+RunStatus: TypeAlias = Literal["running", "success", "partial", "interrupted"]
+
+
+class RecordStruct(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a record. Unknown fields are passed over, so that newer files can still be read."""
+
+
+class Skip(RecordStruct):
+    """A cell of the scenario that no backend does, and why."""
+
+    backend: BackendName
+    regime: str
+    reason: str
+
+
+class WorkerResult(RecordStruct):
+    """What a worker says of itself when it ends on its own.
+
+    Parameters
+    ----------
+    status : {"ok", "error", "out-of-memory"}
+    error : str
+        One line; empty when all is well.
+    versions : dict
+        Package to version.
+    device : str
+    switches : dict
+        Threads, precision and allocator settings in force.
+    library : str
+        Whose code did the work.
+    seconds : dict
+        Stage of the worker to its wall time.
+    details : dict
+        Numbers of the job that no array holds.
+    """
+
+    status: Literal["ok", "error", "out-of-memory"]
+    error: str = ""
+    versions: dict[str, str] = {}
+    device: str = ""
+    switches: dict[str, str] = {}
+    library: str = ""
+    seconds: dict[str, float] = {}
+    details: dict[str, float] = {}
+
+
+class JobRecord(RecordStruct):
+    """How a job ended, as its parent saw it.
+
+    Parameters
+    ----------
+    id, backend, kind : str
+    regime, seed : str, int
+        Of the model trained or explained.
+    digest : str
+    status : JobStatus
+    reason : str
+        One line; empty when all is well.
+    attempt : int
+    seconds : float
+        Wall time of the process.
+    peak_memory : int
+        Bytes held at once by the process and its children, sampled; at least the worker's own high-water mark.
+    exit_code : int, optional
+    stderr_tail : tuple of str
+        Last lines, kept for every job that did not end well.
+    result : WorkerResult, optional
+    artifacts : dict
+        File in the job's folder to SHA-256.
+    concurrent : bool
+        Whether other jobs ran beside it, which disturbs its timings.
+    """
+
+    id: str
+    backend: BackendName
+    kind: Literal["train", "explain"]
+    regime: str
+    seed: int
+    digest: str
+    status: JobStatus = "pending"
+    reason: str = ""
+    attempt: int = 0
+    seconds: float = 0.0
+    peak_memory: int = 0
+    exit_code: int | None = None
+    stderr_tail: tuple[str, ...] = ()
+    result: WorkerResult | None = None
+    artifacts: dict[str, str] = {}
+    concurrent: bool = False
+
+
+class DataRecord(RecordStruct):
+    """The data, without the data."""
+
+    fingerprint: str
+    train_examples: int
+    test_examples: int
+    input_shape: tuple[int, ...]
+    class_names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+class Manifest(RecordStruct):
+    """The record of a run.
+
+    Parameters
+    ----------
+    format : int
+    run : str
+        Identifier, and name of the directory.
+    status : RunStatus
+    created, ended : str
+        UTC, ISO 8601.
+    scenario : dict
+        The resolved scenario as plain data; a ``.toml`` file of the same data runs the same.
+    overrides : tuple of str
+    data : DataRecord
+    jobs : tuple of JobRecord
+    skips : tuple of Skip
+    warnings : tuple of str
+    hardware, versions, source : dict
+        Machine; packages of the main environment; revision of trustml.
+    artifacts : dict
+        File of the run directory outside ``jobs/`` and ``private/`` to SHA-256.
+    """
+
+    format: int = FORMAT
+    run: str
+    status: RunStatus
+    created: str
+    ended: str = ""
+    scenario: dict[str, Any]
+    overrides: tuple[str, ...] = ()
+    data: DataRecord
+    jobs: tuple[JobRecord, ...]
+    skips: tuple[Skip, ...] = ()
+    warnings: tuple[str, ...] = ()
+    hardware: dict[str, str] = {}
+    versions: dict[str, str] = {}
+    source: dict[str, str] = {}
+    artifacts: dict[str, str] = {}

@@ -1,0 +1,155 @@
+"""A run directory: where its files are, and how they are read and written.
+
+::
+
+    runs/<id>/
+      manifest.json      scenario, versions, hardware, data fingerprint, how every job ended, hashes
+      events.jsonl       progress, one line an event
+      measures.parquet   the tidy table
+      heldout.npz        held-out labels, and the explained examples
+      weights/           starting weights, one file a seed
+      jobs/<job>/        job.json, and what its worker wrote
+      private/           data, batches: what must stay secret for the epsilons to hold
+"""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from trustml.errors import RecordError, RunNotFoundError
+from trustml.record.files import inside, read_arrays, write_atomic
+from trustml.record.schema import FORMAT, JobRecord, Manifest
+
+MANIFEST = "manifest.json"
+EVENTS = "events.jsonl"
+MEASURES = "measures.parquet"
+HELDOUT = "heldout.npz"
+PRIVATE_DATA = "private/data.npz"
+
+
+class RunDirectory:
+    """Paths and small files of one run.
+
+    Parameters
+    ----------
+    path : Path
+        The directory; it need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def file(self, name: str) -> Path:
+        """Path of a file inside the directory; refuses to leave it."""
+        return inside(self.path, name)
+
+    def job_folder(self, job_id: str) -> Path:
+        """Folder of one job."""
+        return self.file(f"jobs/{job_id}")
+
+    def manifest(self) -> Manifest:
+        """Read the manifest.
+
+        Raises
+        ------
+        RunNotFoundError, RecordError
+        """
+        path = self.path / MANIFEST
+        try:
+            manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        except FileNotFoundError:
+            raise RunNotFoundError(f"{self.path}: no run there; `trustml list` shows the runs") from None
+        except (msgspec.MsgspecError, OSError, UnicodeDecodeError) as error:
+            raise RecordError(f"{path}: cannot be read ({error})") from None
+        if manifest.format > FORMAT:
+            raise RecordError(f"{path}: format {manifest.format} is newer than this trustml knows ({FORMAT}); upgrade")
+        return manifest
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Write the manifest, atomically."""
+        write_atomic(self.path / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+
+    def append_event(self, event: dict[str, Any]) -> None:
+        """Append one line to the events; the time is added."""
+        with (self.path / EVENTS).open("ab") as stream:
+            stream.write(msgspec.json.encode({"time": round(time.time(), 3), **event}) + b"\n")
+
+    def arrays(self, name: str) -> dict[str, npt.NDArray[np.generic]]:
+        """Read one ``.npz`` file of the directory."""
+        return read_arrays(self.file(name))
+
+
+def create_run(root: Path, *, name: str) -> RunDirectory:
+    """Make a new, empty run directory that cannot be another run's.
+
+    The identifier is the scenario's name, the time in UTC, and four random letters.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    while True:
+        stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
+        path = root / f"{name}-{stamp}-{secrets.token_hex(2)}"
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        private = path / "private"
+        private.mkdir(mode=0o700)
+        return RunDirectory(path)
+
+
+def find_run(name: str | Path, *, root: Path) -> RunDirectory:
+    """Find a run by path, by identifier below `root`, by unambiguous beginning, or as ``latest``.
+
+    Raises
+    ------
+    RunNotFoundError
+    """
+    for candidate in (Path(name), root / name):
+        if (candidate / MANIFEST).is_file():
+            return RunDirectory(candidate.resolve())
+    known = list_runs(root)
+    if str(name) == "latest" and known:
+        return max(known, key=lambda run: _created(run))
+    begun = [run for run in known if run.path.name.startswith(str(name))] if name else []
+    if len(begun) == 1:
+        return begun[0]
+    if begun:
+        raise RunNotFoundError(f"{name}: begins {len(begun)} runs, such as {begun[0].path.name}; write more of it")
+    raise RunNotFoundError(f"{name}: no run of that name in {root}; `trustml list` shows the runs")
+
+
+def list_runs(root: Path) -> list[RunDirectory]:
+    """All run directories below `root`, oldest name first."""
+    if not root.is_dir():
+        return []
+    return [RunDirectory(path.parent.resolve()) for path in sorted(root.glob(f"*/{MANIFEST}"))]
+
+
+def job_record(manifest: Manifest, job_id: str) -> JobRecord:
+    """Find the record of one job.
+
+    Raises
+    ------
+    RecordError
+    """
+    for record in manifest.jobs:
+        if record.id == job_id:
+            return record
+    raise RecordError(f"{manifest.run}: has no job {job_id!r}; its jobs are {', '.join(r.id for r in manifest.jobs)}")
+
+
+
+
+def _created(run: RunDirectory) -> str:
+    try:
+        return run.manifest().created
+    except RecordError:
+        return ""
