@@ -148,7 +148,7 @@ class Backend:
         Choose the device (``auto``, ``cpu`` or ``cuda``) and the number of threads, before anything else.
         Raises UsageError if it is not there.
     network, plain, private, federated : callable
-        Make the objects above; None where the backend has no such regime.
+        Make the objects above; None where the backend has no such regime. The integer seeds dropout masks.
     explain : callable
         The native lane: the library's own attributions.
     """

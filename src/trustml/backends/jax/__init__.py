@@ -1,0 +1,63 @@
+"""JAX: training, private and federated training, and attributions, written here."""
+
+from __future__ import annotations
+
+from trustml.backends.contract import (
+    Attributions,
+    Backend,
+    Device,
+    DPStep,
+    ExplainRequest,
+    Federation,
+    Model,
+    Network,
+    PrivateTrainer,
+    Trainer,
+)
+from trustml.scenario.regimes import FedAvg, Plain
+
+
+def _open_device(device: str, threads: int) -> Device:
+    from trustml.backends.jax.device import open_device
+
+    return open_device(device, threads=threads)
+
+
+def _network(model: Model) -> Network:
+    from trustml.backends.jax.network import JaxNetwork
+
+    return JaxNetwork(model)
+
+
+def _plain(model: Model, regime: Plain, dropout_seed: int) -> Trainer:
+    from trustml.backends.jax.training import PlainTrainer
+
+    return PlainTrainer(model, regime=regime, dropout_seed=dropout_seed)
+
+
+def _private(model: Model, step: DPStep, dropout_seed: int) -> PrivateTrainer:
+    from trustml.backends.jax.dp import DPTrainer
+
+    return DPTrainer(model, step=step, dropout_seed=dropout_seed)
+
+
+def _federated(model: Model, regime: FedAvg) -> Federation:
+    from trustml.backends.jax.federated import FedAvgSimulation
+
+    return FedAvgSimulation(model, regime=regime)
+
+
+def _explain(request: ExplainRequest) -> Attributions:
+    from trustml.backends.jax.attribution import explain
+
+    return explain(request)
+
+
+BACKEND = Backend(
+    open_device=_open_device,
+    network=_network,
+    plain=_plain,
+    private=_private,
+    federated=_federated,
+    explain=_explain,
+)

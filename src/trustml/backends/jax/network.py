@@ -1,0 +1,124 @@
+"""An :class:`Architecture` as a pure function of weights and inputs."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from trustml.backends.contract import Model
+from trustml.backends.jax.windows import avg_pool, convolve, max_pool
+from trustml.data.dataset import Floats, Ints
+from trustml.models.layers import (
+    GELU,
+    Architecture,
+    AvgPool,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GroupNorm,
+    Layer,
+    LayerNorm,
+    MaxPool,
+    ReLU,
+    Tanh,
+)
+from trustml.models.weights import Weights
+
+Params: TypeAlias = dict[str, Array]
+
+
+def apply(architecture: Architecture, params: Params, inputs: Array, key: Array | None = None) -> Array:
+    """Logits of shape (n, c).
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Static: it decides what is compiled.
+    params : dict of str to array
+    inputs : array of shape (n, *x)
+    key : JAX key, optional
+        Draws dropout masks; without it dropout does nothing.
+    """
+    values = inputs
+    for index, layer in enumerate(architecture.layers):
+        layer_key = None if key is None else jax.random.fold_in(key, index)
+        values = _layer(layer, values, params, str(index), layer_key)
+    return values
+
+
+def to_params(weights: Weights) -> Params:
+    """Canonical weights to arrays on the device."""
+    return {name: jnp.asarray(array) for name, array in weights.items()}
+
+
+def to_weights(params: Params) -> Weights:
+    """Arrays on the device to canonical weights, in canonical order (JAX sorts names)."""
+    names = sorted(params, key=lambda name: (int(name.split(".")[0]), name.endswith(".bias")))
+    return {name: np.array(params[name], np.float32) for name in names}
+
+
+class JaxNetwork:
+    """See :class:`trustml.backends.contract.Network`."""
+
+    def __init__(self, model: Model) -> None:
+        self._params = to_params(model.weights)
+        architecture = model.architecture
+
+        def chosen(params: Params, inputs: Array, targets: Array) -> Array:
+            return jnp.take_along_axis(apply(architecture, params, inputs), targets[:, None], axis=1).sum()
+
+        self._logits = jax.jit(lambda params, inputs: apply(architecture, params, inputs))
+        self._gradients = jax.jit(jax.grad(chosen, argnums=1))
+
+    def logits(self, inputs: Floats) -> Floats:
+        """Logits of shape (n, c)."""
+        return np.asarray(self._logits(self._params, inputs))
+
+    def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
+        """Gradient of the target logit, shape (n, *x)."""
+        return np.asarray(self._gradients(self._params, inputs, targets.astype(np.int32)))
+
+
+def _layer(layer: Layer, values: Array, params: Params, index: str, key: Array | None) -> Array:
+    match layer:
+        case Dense():
+            values = values @ params[f"{index}.kernel"]
+            return values + params[f"{index}.bias"] if layer.bias else values
+        case Conv2D():
+            values = convolve(values, params[f"{index}.kernel"], stride=layer.stride, padding=layer.padding)
+            return values + params[f"{index}.bias"] if layer.bias else values
+        case MaxPool():
+            return max_pool(values, size=layer.size, stride=layer.stride, padding=layer.padding)
+        case AvgPool():
+            return avg_pool(values, size=layer.size, stride=layer.stride, padding=layer.padding)
+        case ReLU():
+            return jax.nn.relu(values)
+        case GELU():
+            return jax.nn.gelu(values, approximate=False)
+        case Tanh():
+            return jnp.tanh(values)
+        case Flatten():
+            return values.reshape(len(values), -1)
+        case GroupNorm():
+            grouped = values.reshape(len(values), -1, layer.groups, values.shape[-1] // layer.groups)
+            normal = _normalised(grouped, axes=(1, 3), epsilon=layer.epsilon).reshape(values.shape)
+            return normal * params[f"{index}.scale"] + params[f"{index}.bias"]
+        case LayerNorm():
+            normal = _normalised(values, axes=(-1,), epsilon=layer.epsilon)
+            return normal * params[f"{index}.scale"] + params[f"{index}.bias"]
+        case Dropout():
+            if key is None or layer.rate == 0:
+                return values
+            kept = jax.random.bernoulli(key, 1 - layer.rate, values.shape)
+            return jnp.where(kept, values / (1 - layer.rate), 0.0)
+
+
+def _normalised(values: Array, *, axes: tuple[int, ...], epsilon: float) -> Array:
+    mean = values.mean(axis=axes, keepdims=True)
+    variance = jnp.square(values - mean).mean(axis=axes, keepdims=True)
+    return (values - mean) * lax.rsqrt(variance + epsilon)

@@ -1,0 +1,55 @@
+"""TensorFlow: training by Keras, federated training by TFF, attributions by tf-explain."""
+
+from __future__ import annotations
+
+from trustml.backends.contract import (
+    Attributions,
+    Backend,
+    Device,
+    ExplainRequest,
+    Federation,
+    Model,
+    Network,
+    Trainer,
+)
+from trustml.scenario.regimes import FedAvg, Plain
+
+
+def _open_device(device: str, threads: int) -> Device:
+    from trustml.backends.tensorflow.device import open_device
+
+    return open_device(device, threads=threads)
+
+
+def _network(model: Model) -> Network:
+    from trustml.backends.tensorflow.network import KerasNetwork
+
+    return KerasNetwork(model)
+
+
+def _plain(model: Model, regime: Plain, dropout_seed: int) -> Trainer:
+    from trustml.backends.tensorflow.training import PlainTrainer
+
+    return PlainTrainer(model, optimizer=regime.optimizer, dropout_seed=dropout_seed)
+
+
+def _federated(model: Model, regime: FedAvg) -> Federation:
+    from trustml.backends.tensorflow.federated import TFFFederation
+
+    return TFFFederation(model, regime=regime)
+
+
+def _explain(request: ExplainRequest) -> Attributions:
+    from trustml.backends.tensorflow.attribution import explain
+
+    return explain(request)
+
+
+BACKEND = Backend(
+    open_device=_open_device,
+    network=_network,
+    plain=_plain,
+    private=None,
+    federated=_federated,
+    explain=_explain,
+)

@@ -1,0 +1,53 @@
+"""PyTorch: training, private training by Opacus, attributions by Captum."""
+
+from __future__ import annotations
+
+from trustml.backends.contract import (
+    Attributions,
+    Backend,
+    Device,
+    DPStep,
+    ExplainRequest,
+    Model,
+    Network,
+    PrivateTrainer,
+    Trainer,
+)
+from trustml.scenario.regimes import Plain
+
+# Each part is imported when it is used: Opacus alone costs seconds.
+
+
+def _open_device(device: str, threads: int) -> Device:
+    from trustml.backends.torch.device import open_device
+
+    return open_device(device, threads=threads)
+
+
+def _network(model: Model) -> Network:
+    from trustml.backends.torch.network import TorchNetwork
+
+    return TorchNetwork(model)
+
+
+def _plain(model: Model, regime: Plain, dropout_seed: int) -> Trainer:
+    from trustml.backends.torch.training import PlainTrainer
+
+    return PlainTrainer(model, optimizer=regime.optimizer, dropout_seed=dropout_seed)
+
+
+def _private(model: Model, step: DPStep, dropout_seed: int) -> PrivateTrainer:
+    from trustml.backends.torch.dp import OpacusTrainer
+
+    return OpacusTrainer(model, step=step, dropout_seed=dropout_seed)
+
+
+def _explain(request: ExplainRequest) -> Attributions:
+    from trustml.backends.torch.attribution import explain
+
+    return explain(request)
+
+
+BACKEND = Backend(
+    open_device=_open_device, network=_network, plain=_plain, private=_private, federated=None, explain=_explain
+)
