@@ -20,7 +20,7 @@ class RecordStruct(msgspec.Struct, frozen=True, kw_only=True):
     """A part of a record. Unknown fields are passed over, so that newer files can still be read."""
 
 
-class Skip(RecordStruct):
+class Skip(RecordStruct, kw_only=True):
     """A cell of the scenario that no backend does, and why."""
 
     backend: BackendName
@@ -28,7 +28,7 @@ class Skip(RecordStruct):
     reason: str
 
 
-class WorkerResult(RecordStruct):
+class WorkerResult(RecordStruct, kw_only=True):
     """What a worker says of itself when it ends on its own.
 
     Parameters
@@ -59,7 +59,7 @@ class WorkerResult(RecordStruct):
     details: dict[str, float] = {}
 
 
-class JobRecord(RecordStruct):
+class JobRecord(RecordStruct, kw_only=True):
     """How a job ended, as its parent saw it.
 
     Parameters
@@ -104,7 +104,7 @@ class JobRecord(RecordStruct):
     concurrent: bool = False
 
 
-class DataRecord(RecordStruct):
+class DataRecord(RecordStruct, kw_only=True):
     """The data, without the data."""
 
     fingerprint: str
@@ -115,7 +115,7 @@ class DataRecord(RecordStruct):
     notes: tuple[str, ...] = ()
 
 
-class Manifest(RecordStruct):
+class Manifest(RecordStruct, kw_only=True):
     """The record of a run.
 
     Parameters

@@ -1,0 +1,208 @@
+"""The Python API: run a scenario, load a run, get its table and its arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.errors import RecordError, UsageError
+from trustml.record.schema import Manifest
+from trustml.record.store import RunDirectory, find_run, job_record
+from trustml.scenario.spec import Scenario
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DEFAULT_ROOT = Path("runs")
+
+
+class Run:
+    """A run directory, read.
+
+    Parameters
+    ----------
+    directory : RunDirectory
+
+    Examples
+    --------
+    >>> run = trustml.load("latest")                                 # doctest: +SKIP
+    >>> run.measures().query("measure == 'accuracy'")                # doctest: +SKIP
+    >>> run.attributions("train.torch.Plain.s0", backend="jax")      # doctest: +SKIP
+    """
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self._directory = directory
+
+    @property
+    def path(self) -> Path:
+        """Directory of the run."""
+        return self._directory.path
+
+    @property
+    def id(self) -> str:
+        """Identifier of the run."""
+        return self.manifest.run
+
+    @property
+    def manifest(self) -> Manifest:
+        """The record: scenario, versions, hardware, how every job ended."""
+        return self._directory.manifest()
+
+    @property
+    def status(self) -> str:
+        """``running``, ``success``, ``partial`` or ``interrupted``."""
+        return self.manifest.status
+
+    def measures(self) -> pd.DataFrame:
+        """Read the tidy table; the columns are those of :class:`trustml.measures.measure.Row`."""
+        from trustml.compare.rows import read_measures
+
+        return read_measures(self._directory)
+
+    def attributions(self, model: str, *, backend: str, variant: str = "native") -> npt.NDArray[np.float32]:
+        """Attributions of one model by one backend's library.
+
+        Parameters
+        ----------
+        model : str
+            Train job, such as ``train.torch.Plain.s0``.
+        backend : str
+            Whose library explained it.
+        variant : str
+            ``native`` as the library returns it, ``completed`` to the definition where that differs, or
+            ``common`` for trustml's one formula over that framework's gradients.
+
+        Returns
+        -------
+        float32 array of shape (n, *x), signed, in logits
+
+        Raises
+        ------
+        UsageError
+            If the run has no such explanation.
+        """
+        from trustml.plan.job import explain_id
+
+        record = self._finished(explain_id(backend, model))
+        arrays = self._directory.arrays(f"jobs/{record}/attributions.npz")
+        name = f"attributions_{variant}"
+        if name not in arrays:
+            variants = [key.removeprefix("attributions_") for key in arrays if key.startswith("attributions_")]
+            raise UsageError(f"{record}: has no variant {variant!r}; choose among {', '.join(variants)}")
+        return arrays[name].astype(np.float32)
+
+    def weights(self, model: str) -> dict[str, npt.NDArray[np.float32]]:
+        """Trained weights of one model, canonical (:mod:`trustml.models.weights`)."""
+        from trustml.models.weights import read_weights
+
+        return read_weights(self._directory.file(f"jobs/{self._finished(model)}/weights.safetensors"))
+
+    def heldout(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Explained inputs (``inputs``), their classes (``targets``) and all held-out ``test_labels``."""
+        from trustml.record.store import HELDOUT
+
+        return self._directory.arrays(HELDOUT)
+
+    def _finished(self, job: str) -> str:
+        try:
+            record = job_record(self.manifest, job)
+        except RecordError as error:
+            raise UsageError(str(error)) from None
+        if record.status != "ok":
+            raise UsageError(f"{job}: ended {record.status}: {record.reason}")
+        return record.id
+
+
+def run(
+    scenario: str | Path | Scenario,
+    *,
+    out: str | Path = DEFAULT_ROOT,
+    overrides: Sequence[str] = (),
+    listener: Callable[[dict[str, Any]], None] | None = None,
+) -> Run:
+    """Run a scenario to its end and measure it.
+
+    Parameters
+    ----------
+    scenario : path, name of a ready scenario, or Scenario
+    out : path
+        Folder in which the run directory is made.
+    overrides : sequence of str
+        ``field.path=value``.
+    listener : callable, optional
+        Gets every event as it happens.
+
+    Returns
+    -------
+    Run
+        Whatever its status; a failed job does not raise.
+
+    Raises
+    ------
+    UsageError
+        If the scenario cannot work; nothing has run then.
+    """
+    from trustml.launch.prepare import prepare_run
+    from trustml.scenario.read import from_plain, read_scenario, set_field, to_plain
+    from trustml.scenario.ready import find_scenario
+
+    if isinstance(scenario, Scenario):
+        data = to_plain(scenario)
+        for override in overrides:
+            set_field(data, override)
+        wanted = from_plain(data)
+    else:
+        wanted = read_scenario(find_scenario(str(scenario)), overrides=overrides)
+    return _execute(prepare_run(wanted, root=Path(out), overrides=overrides), listener)
+
+
+def resume(
+    name: str | Path,
+    *,
+    root: str | Path = DEFAULT_ROOT,
+    allow_overrun: bool = False,
+    listener: Callable[[dict[str, Any]], None] | None = None,
+) -> Run:
+    """Go on with a run: do only what is missing.
+
+    Parameters
+    ----------
+    name : path or str
+        As for :func:`load`.
+    root : path
+    allow_overrun : bool
+        Train a private model again although its budget is spent, and report the larger epsilon.
+    listener : callable, optional
+    """
+    from trustml.launch.resume import prepare_resume
+
+    directory = find_run(name, root=Path(root))
+    prepare_resume(directory, allow_overrun=allow_overrun)
+    return _execute(directory, listener)
+
+
+def load(name: str | Path, *, root: str | Path = DEFAULT_ROOT) -> Run:
+    """Load a run by path, by identifier below `root`, by its unambiguous beginning, or as ``latest``.
+
+    Raises
+    ------
+    RunNotFoundError
+    """
+    return Run(find_run(name, root=Path(root)))
+
+
+def _execute(directory: RunDirectory, listener: Callable[[dict[str, Any]], None] | None) -> Run:
+    from trustml.compare.rows import write_measures
+    from trustml.launch.schedule import Schedule
+
+    tell = listener or (lambda event: None)
+    manifest = Schedule(directory, listener=tell).execute()
+    write_measures(directory)
+    done = {"event": "done", "run": manifest.run, "path": str(directory.path), "status": manifest.status}
+    directory.append_event(done)
+    tell(done)
+    return Run(directory)

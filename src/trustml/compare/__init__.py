@@ -1,0 +1,1 @@
+"""The tidy table of a run, and of several side by side."""

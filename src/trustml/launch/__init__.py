@@ -1,0 +1,1 @@
+"""Starting workers: environments, processes, order. Imports no worker and no framework."""

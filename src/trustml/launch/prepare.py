@@ -1,0 +1,216 @@
+"""From a scenario to a run directory that is ready to go: data, starting weights, batches, jobs."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from trustml.data.batches import BatchPlan, poisson_batches, poisson_steps, shuffled_batches
+from trustml.data.clients import federated_plan
+from trustml.data.dataset import Dataset, fingerprint
+from trustml.data.datasets import load_dataset
+from trustml.data.streams import Stream, public_generator, secret_generator
+from trustml.models.weights import encode_weights, initial_weights
+from trustml.plan.expand import Expansion, expand, plan_file, weights_file
+from trustml.plan.job import Job, Mechanism, TrainJob, digest
+from trustml.plan.mechanism import plan_mechanism
+from trustml.record.files import encode_arrays, sha256, write_atomic
+from trustml.record.provenance import MAIN_PACKAGES, hardware, package_versions, source_revision
+from trustml.record.schema import DataRecord, JobRecord, Manifest
+from trustml.record.store import HELDOUT, PRIVATE_DATA, RunDirectory, create_run
+from trustml.scenario.check import check_against_data, check_scenario
+from trustml.scenario.read import to_plain
+from trustml.scenario.regimes import DPSGD, FedAvg, Plain, Regime
+from trustml.scenario.spec import Scenario
+
+
+def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()) -> RunDirectory:
+    """Check everything, then create the run directory with all that workers will read.
+
+    Raises
+    ------
+    ScenarioError, DataError
+        Before anything is created.
+    """
+    check_scenario(scenario)
+    dataset = load_dataset(scenario.data)
+    warnings = check_against_data(
+        scenario,
+        input_shape=dataset.input_shape,
+        classes=dataset.classes,
+        train_examples=len(dataset.train),
+        test_examples=len(dataset.test),
+    )
+    plans = {
+        (regime.title, seed): draw_plan(regime, seed=seed, examples=len(dataset.train))
+        for regime in scenario.training
+        for seed in scenario.seeds
+    }
+    content = fingerprint(dataset)
+    expansion = expand(
+        scenario,
+        input_shape=dataset.input_shape,
+        data_file=PRIVATE_DATA,
+        examples_file=HELDOUT,
+        data_fingerprint=content,
+        mechanisms=_mechanisms(scenario, plans, len(dataset.train)),
+    )
+    run = create_run(root, name=scenario.name)
+    artifacts = _write_inputs(run, scenario, dataset, plans)
+    run.write_manifest(
+        Manifest(
+            run=run.path.name,
+            status="running",
+            created=now(),
+            scenario=to_plain(scenario),
+            overrides=tuple(overrides),
+            data=DataRecord(
+                fingerprint=content,
+                train_examples=len(dataset.train),
+                test_examples=len(dataset.test),
+                input_shape=dataset.input_shape,
+                class_names=dataset.class_names,
+                notes=dataset.notes,
+            ),
+            jobs=tuple(_record(job, expansion) for job in expansion.jobs),
+            skips=expansion.skips,
+            warnings=tuple(warnings),
+            hardware=hardware(),
+            versions=package_versions(MAIN_PACKAGES),
+            source=source_revision(),
+            artifacts=artifacts,
+        )
+    )
+    for job in expansion.jobs:
+        write_job(run, job)
+    return run
+
+
+def write_job(run: RunDirectory, job: Job) -> None:
+    """Write ``job.json``, making the job's folder."""
+    from trustml.plan.job import encode_job
+
+    write_atomic(run.job_folder(job.id) / "job.json", encode_job(job))
+
+
+def draw_plan(regime: Regime, *, seed: int, examples: int, attempt: int = 1) -> dict[str, np.ndarray]:
+    """Draw the batches of one regime and seed; secret ones from operating-system entropy.
+
+    Batches of a private regime are never those of an earlier attempt, whether they are secret or not.
+    """
+    match regime:
+        case Plain():
+            plan = shuffled_batches(
+                np.arange(examples),
+                epochs=regime.epochs,
+                batch_size=regime.batch_size,
+                generator=public_generator(seed, Stream.BATCHES),
+            )
+            return {"indices": plan.indices, "offsets": plan.offsets}
+        case DPSGD():
+            fixed = regime.sampling_seed
+            public = public_generator((fixed or 0) + seed + 1_000_003 * (attempt - 1), Stream.BATCHES)
+            plan = poisson_batches(
+                examples,
+                steps=poisson_steps(examples, epochs=regime.epochs, batch_size=regime.batch_size),
+                sample_rate=regime.batch_size / examples,
+                generator=secret_generator() if fixed is None else public,
+            )
+            return {"indices": plan.indices, "offsets": plan.offsets}
+        case FedAvg():
+            federated = federated_plan(
+                examples,
+                clients=regime.clients,
+                rounds=regime.rounds,
+                local_epochs=regime.local_epochs,
+                batch_size=regime.batch_size,
+                seed=seed,
+            )
+            return {
+                "indices": federated.batches.indices,
+                "offsets": federated.batches.offsets,
+                "visits": federated.visits,
+                "sizes": federated.sizes,
+            }
+
+
+def write_plan(run: RunDirectory, name: str, plan: dict[str, np.ndarray]) -> None:
+    """Write a batch plan, readable by its owner alone."""
+    write_atomic(run.file(name), encode_arrays(plan), private=True)
+
+
+def now() -> str:
+    """Present time, UTC, ISO 8601."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _mechanisms(
+    scenario: Scenario, plans: dict[tuple[str, int], dict[str, np.ndarray]], examples: int
+) -> dict[tuple[str, int], Mechanism]:
+    found: dict[tuple[str, int], Mechanism] = {}
+    for index, regime in enumerate(scenario.training):
+        if isinstance(regime, DPSGD):
+            for seed in scenario.seeds:
+                arrays = plans[regime.title, seed]
+                plan = BatchPlan(indices=arrays["indices"], offsets=arrays["offsets"])
+                found[regime.title, seed] = plan_mechanism(
+                    regime, field=f"training.{index}", examples=examples, plan=plan
+                )
+    return found
+
+
+def _write_inputs(
+    run: RunDirectory,
+    scenario: Scenario,
+    dataset: Dataset,
+    plans: dict[tuple[str, int], dict[str, np.ndarray]],
+) -> dict[str, str]:
+    """Write what workers read; give the hashes of what is public."""
+    arrays = {
+        "train_inputs": dataset.train.inputs,
+        "train_labels": dataset.train.labels,
+        "test_inputs": dataset.test.inputs,
+        "test_labels": dataset.test.labels,
+    }
+    write_atomic(run.file(PRIVATE_DATA), encode_arrays(arrays), private=True)
+    for (title, seed), plan in plans.items():
+        write_plan(run, plan_file(title, seed), plan)
+    count = scenario.explanations.examples
+    heldout = {
+        "inputs": dataset.test.inputs[:count],
+        "targets": dataset.test.labels[:count],
+        "test_labels": dataset.test.labels,
+    }
+    write_atomic(run.file(HELDOUT), encode_arrays(heldout))
+    public = [HELDOUT]
+    for seed in scenario.seeds:
+        weights = initial_weights(
+            scenario.model, dataset.input_shape, generator=public_generator(seed, Stream.WEIGHTS)
+        )
+        write_atomic(run.file(weights_file(seed)), encode_weights(weights))
+        public.append(weights_file(seed))
+    return {name: sha256(run.file(name)) for name in public}
+
+
+def _record(job: Job, expansion: Expansion) -> JobRecord:
+    if isinstance(job, TrainJob):
+        return JobRecord(
+            id=job.id,
+            backend=job.backend,
+            kind="train",
+            regime=job.regime.title,
+            seed=job.seed,
+            digest=digest(job),
+        )
+    subject = next(train for train in expansion.train if train.id == job.subject)
+    return JobRecord(
+        id=job.id,
+        backend=job.backend,
+        kind="explain",
+        regime=subject.regime.title,
+        seed=subject.seed,
+        digest=digest(job),
+    )

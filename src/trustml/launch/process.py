@@ -1,0 +1,199 @@
+"""One worker process: started in a session of its own, watched, ended as a group, and its end told apart."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from trustml.record.schema import JobStatus, WorkerResult
+
+# Enters trustml by path in a foreign environment, without showing it our site-packages.
+_BOOT = """
+import importlib.util, runpy, sys
+package = sys.argv.pop(1)
+spec = importlib.util.spec_from_file_location(
+    "trustml", package + "/__init__.py", submodule_search_locations=[package])
+module = importlib.util.module_from_spec(spec)
+sys.modules["trustml"] = module
+spec.loader.exec_module(module)
+runpy.run_module("trustml.worker", run_name="__main__", alter_sys=True)
+"""
+_PACKAGE = Path(__file__).resolve().parents[1]
+_STDERR_LINES = 20
+_WATCH_SECONDS = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a worker ended.
+
+    Attributes
+    ----------
+    status : JobStatus
+    reason : str
+    seconds : float
+    peak_memory : int
+        Bytes.
+    exit_code : int or None
+    stderr_tail : tuple of str
+    result : WorkerResult or None
+    """
+
+    status: JobStatus
+    reason: str
+    seconds: float
+    peak_memory: int
+    exit_code: int | None
+    stderr_tail: tuple[str, ...]
+    result: WorkerResult | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a worker may use: seconds, and bytes (0 for no limit)."""
+
+    timeout: float
+    memory: int
+
+
+class Worker:
+    """A running worker.
+
+    Parameters
+    ----------
+    python : Path
+        Interpreter of the backend's environment.
+    folder : Path
+        The job's folder, with ``job.json``; output goes to files there, because TFF leaves a child behind
+        that would keep a pipe open.
+    variables : dict
+        Added to the environment.
+    limits : Limits
+    """
+
+    def __init__(self, *, python: Path, folder: Path, variables: dict[str, str], limits: Limits) -> None:
+        self._folder, self._limits = folder, limits
+        for name in ("result.json", "events.jsonl"):
+            (folder / name).unlink(missing_ok=True)
+        environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+        with (folder / "stdout.txt").open("wb") as out, (folder / "stderr.txt").open("wb") as err:
+            self._process = subprocess.Popen(
+                [str(python), "-P", "-c", _BOOT, str(_PACKAGE), str(folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                cwd=folder,
+                env=environment | variables,
+                start_new_session=True,
+            )
+        self._started = time.monotonic()
+        self._watched = 0.0
+        self._peak = 0
+        self._stopped: tuple[JobStatus, str] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Process id, which is also the id of its group."""
+        return self._process.pid
+
+    def poll(self) -> Ended | None:
+        """Look once: keep the limits, and tell how it ended if it did."""
+        now = time.monotonic()
+        if now - self._watched >= _WATCH_SECONDS:
+            self._watched = now
+            self._watch(now - self._started)
+        # Look without reaping: as long as the leader is a zombie its group id cannot be anybody else's.
+        if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return None
+        return self._end()
+
+    def stop(self, status: JobStatus, reason: str) -> Ended:
+        """Kill the whole group now."""
+        self._stopped = self._stopped or (status, reason)
+        self._kill_group()
+        return self._end()
+
+    def _watch(self, seconds: float) -> None:
+        memory = self._resident()
+        self._peak = max(self._peak, memory)
+        if self._stopped:
+            return
+        if seconds > self._limits.timeout:
+            self._stopped = ("timeout", f"took longer than {self._limits.timeout:g} s (execution.timeout)")
+        elif 0 < self._limits.memory < memory:
+            limit = self._limits.memory / 2**30
+            self._stopped = ("out-of-memory", f"held more than {limit:g} GiB (execution.memory_limit)")
+        else:
+            return
+        self._kill_group()
+
+    def _resident(self) -> int:
+        try:
+            leader = psutil.Process(self.pid)
+            family = [leader, *leader.children(recursive=True)]
+        except psutil.Error:
+            return 0
+        total = 0
+        for member in family:
+            try:
+                total += member.memory_info().rss
+            except psutil.Error:
+                continue
+        return total
+
+    def _kill_group(self) -> None:
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+
+    def _end(self) -> Ended:
+        self._kill_group()
+        code = self._process.wait()
+        seconds = time.monotonic() - self._started
+        result = self._result()
+        status, reason = self._classify(code, result)
+        own = int(result.details.get("largest_resident_bytes", 0)) if result else 0
+        return Ended(
+            status=status,
+            reason=reason,
+            seconds=seconds,
+            peak_memory=max(self._peak, own),
+            exit_code=code,
+            stderr_tail=() if status == "ok" else self._stderr_tail(),
+            result=result,
+        )
+
+    def _classify(self, code: int, result: WorkerResult | None) -> tuple[JobStatus, str]:
+        if self._stopped:
+            return self._stopped
+        if code < 0:
+            name = signal.Signals(-code).name
+            hint = "; the system kills so when memory runs out" if name == "SIGKILL" else ""
+            return "signal", f"the worker was ended by {name}{hint}"
+        if result is None:
+            last = (self._stderr_tail() or ("no message",))[-1]
+            return "error", f"the worker ended with code {code} and no result: {last}"
+        if result.status == "ok" and code == 0:
+            return "ok", ""
+        return ("out-of-memory" if result.status == "out-of-memory" else "error"), result.error
+
+    def _result(self) -> WorkerResult | None:
+        try:
+            return msgspec.json.decode((self._folder / "result.json").read_bytes(), type=WorkerResult)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def _stderr_tail(self) -> tuple[str, ...]:
+        try:
+            text = (self._folder / "stderr.txt").read_bytes()[-20_000:].decode("utf-8", errors="replace")
+        except OSError:
+            return ()
+        return tuple(line[:500] for line in text.splitlines()[-_STDERR_LINES:])

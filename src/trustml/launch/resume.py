@@ -1,0 +1,76 @@
+"""Making a run ready to go on: what is finished stays, what is not gets a new attempt."""
+
+from __future__ import annotations
+
+import msgspec
+
+from trustml.data.batches import BatchPlan
+from trustml.errors import PrivacyError, RecordError, UsageError
+from trustml.launch.prepare import draw_plan, write_job, write_plan
+from trustml.plan.job import TrainJob, decode_job
+from trustml.plan.mechanism import next_attempt
+from trustml.privacy.ledger import read_ledger
+from trustml.record.files import sha256
+from trustml.record.schema import JobRecord, Manifest
+from trustml.record.store import PRIVATE_DATA, RunDirectory
+from trustml.scenario.regimes import DPSGD
+
+
+def prepare_resume(run: RunDirectory, *, allow_overrun: bool) -> Manifest:
+    """Check what is there, and give every unfinished private job new batches and what budget is left.
+
+    Raises
+    ------
+    UsageError
+        If the run's private data is gone.
+    PrivacyError
+        If a private job has no budget left and `allow_overrun` is off.
+    RecordError
+        If a finished file is not what its job wrote.
+    """
+    manifest = run.manifest()
+    if not run.file(PRIVATE_DATA).is_file():
+        raise UsageError(f"{run.path}: {PRIVATE_DATA} is gone, so unfinished jobs cannot run; start a new run")
+    records = []
+    for record in manifest.jobs:
+        if record.status == "ok":
+            _check_artifacts(run, record)
+        else:
+            _renew(run, record, manifest, allow_overrun=allow_overrun)
+            record = msgspec.structs.replace(record, status="pending", reason="", stderr_tail=(), result=None)
+        records.append(record)
+    manifest = msgspec.structs.replace(manifest, jobs=tuple(records), status="running", ended="")
+    run.write_manifest(manifest)
+    return manifest
+
+
+def _check_artifacts(run: RunDirectory, record: JobRecord) -> None:
+    for name, expected in record.artifacts.items():
+        path = run.job_folder(record.id) / name
+        if not path.is_file() or sha256(path) != expected:
+            raise RecordError(f"{path}: is not the file that {record.id} wrote; start a new run")
+
+
+def _renew(run: RunDirectory, record: JobRecord, manifest: Manifest, *, allow_overrun: bool) -> None:
+    folder = run.job_folder(record.id)
+    job = decode_job((folder / "job.json").read_bytes())
+    if not isinstance(job, TrainJob) or not isinstance(job.regime, DPSGD) or job.mechanism is None:
+        return
+    spent = read_ledger(folder / "ledger.jsonl")
+    if not spent:
+        return
+    examples = manifest.data.train_examples
+    attempt = 1 + max(entry.attempt for entry in spent)
+    arrays = draw_plan(job.regime, seed=job.seed, examples=examples, attempt=attempt)
+    plan = BatchPlan(indices=arrays["indices"], offsets=arrays["offsets"])
+    mechanism = next_attempt(
+        job.mechanism, spent, job.regime, plan=plan, examples=examples, allow_overrun=allow_overrun
+    )
+    if mechanism.steps == 0:
+        raise PrivacyError(
+            f"{job.id}: its earlier attempts spent the whole budget of epsilon {job.regime.epsilon:g}; "
+            "resume with --allow-overrun to train again and report the larger epsilon"
+        )
+    name = f"private/plans/{job.id}.a{mechanism.attempt}.npz"
+    write_plan(run, name, arrays)
+    write_job(run, msgspec.structs.replace(job, plan=name, mechanism=mechanism))

@@ -1,0 +1,178 @@
+"""Runs the jobs of a run directory in order, keeps the manifest true, and tells what happens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+from trustml.errors import EnvironmentMissingError
+from trustml.launch.environments import find_environment
+from trustml.launch.prepare import now
+from trustml.launch.process import Ended, Limits, Worker
+from trustml.plan.job import Job, decode_job, job_needs
+from trustml.plan.switches import switch_variables
+from trustml.record.files import sha256
+from trustml.record.schema import JobRecord, Manifest, RunStatus
+from trustml.record.store import RunDirectory
+
+Event: TypeAlias = dict[str, Any]
+Listener: TypeAlias = Callable[[Event], None]
+
+_LOOK_SECONDS = 0.05
+_OUTPUTS = ("weights.safetensors", "predictions.npz", "attributions.npz", "timings.npz", "ledger.jsonl")
+
+
+class Schedule:
+    """One execution of the jobs that are not done.
+
+    Parameters
+    ----------
+    run : RunDirectory
+        With a manifest and every job's ``job.json``.
+    listener : callable
+        Gets every event; events also go to ``events.jsonl``.
+    """
+
+    def __init__(self, run: RunDirectory, *, listener: Listener) -> None:
+        self._run, self._listener = run, listener
+        self._manifest = run.manifest()
+        self._records = {record.id: record for record in self._manifest.jobs}
+        self._jobs: dict[str, Job] = {
+            name: decode_job((run.job_folder(name) / "job.json").read_bytes()) for name in self._records
+        }
+        self._running: dict[str, tuple[Worker, _Tail]] = {}
+
+    def execute(self) -> Manifest:
+        """Run until nothing is left; on Ctrl-C stop the workers and keep what is finished."""
+        self._tell({"event": "run", "run": self._run.path.name, "path": str(self._run.path), "jobs": len(self._jobs)})
+        waiting = [name for name, record in self._records.items() if record.status != "ok"]
+        try:
+            while waiting or self._running:
+                waiting = self._start_ready(waiting)
+                self._look()
+                time.sleep(_LOOK_SECONDS)
+        except KeyboardInterrupt:
+            self._interrupt(waiting)
+            return self._finish("interrupted")
+        done = all(record.status == "ok" for record in self._records.values())
+        return self._finish("success" if done else "partial")
+
+    def _start_ready(self, waiting: list[str]) -> list[str]:
+        left = []
+        for name in waiting:
+            job = self._jobs[name]
+            needs = [self._records[need] for need in job_needs(job)]
+            failed = [record for record in needs if record.status not in ("ok", "pending", "running")]
+            if failed:
+                reason = f"needs {failed[0].id}, which ended {failed[0].status}"
+                self._update(name, status="blocked", reason=reason)
+                self._tell({"event": "job-end", "job": name, "status": "blocked", "reason": reason})
+            elif len(self._running) < job.execution.parallel_jobs and all(r.status == "ok" for r in needs):
+                self._start(name)
+            else:
+                left.append(name)
+        return left
+
+    def _start(self, name: str) -> None:
+        job, record = self._jobs[name], self._records[name]
+        folder = self._run.job_folder(name)
+        try:
+            python = find_environment(job.backend).require()
+        except EnvironmentMissingError as error:
+            self._update(name, status="error", reason=str(error), attempt=record.attempt + 1)
+            self._tell({"event": "job-end", "job": name, "status": "error", "reason": str(error)})
+            return
+        limits = Limits(timeout=job.execution.timeout, memory=int(job.execution.memory_limit * 2**30))
+        worker = Worker(
+            python=python, folder=folder, variables=switch_variables(job.execution), limits=limits
+        )
+        self._running[name] = (worker, _Tail(folder / "events.jsonl"))
+        self._update(name, status="running", reason="", attempt=record.attempt + 1)
+        for other in self._running:
+            if len(self._running) > 1:
+                self._update(other, concurrent=True)
+        self._tell({"event": "job-start", "job": name, "backend": job.backend, "pid": worker.pid})
+
+    def _look(self) -> None:
+        for name, (worker, tail) in list(self._running.items()):
+            ended = worker.poll()
+            for event in tail.read():
+                self._tell({**event, "job": name})
+            if ended is not None:
+                del self._running[name]
+                self._record_end(name, ended)
+
+    def _record_end(self, name: str, ended: Ended) -> None:
+        folder = self._run.job_folder(name)
+        artifacts = {output: sha256(folder / output) for output in _OUTPUTS if (folder / output).is_file()}
+        self._update(
+            name,
+            status=ended.status,
+            reason=ended.reason,
+            seconds=round(ended.seconds, 3),
+            peak_memory=ended.peak_memory,
+            exit_code=ended.exit_code,
+            stderr_tail=ended.stderr_tail,
+            result=ended.result,
+            artifacts=artifacts,
+        )
+        event: Event = {"event": "job-end", "job": name, "status": ended.status, "seconds": round(ended.seconds, 3)}
+        if ended.reason:
+            event["reason"] = ended.reason
+        self._tell(event)
+
+    def _interrupt(self, waiting: list[str]) -> None:
+        for name, (worker, _) in list(self._running.items()):
+            self._record_end(name, worker.stop("interrupted", "stopped by the user"))
+        self._running.clear()
+        for name in waiting:
+            if self._records[name].status != "ok":
+                self._update(name, status="interrupted", reason="stopped by the user before it began")
+
+    def _update(self, name: str, **changes: Any) -> None:
+        self._records[name] = msgspec.structs.replace(self._records[name], **changes)
+        self._save(status="running")
+
+    def _save(self, *, status: RunStatus) -> None:
+        jobs: tuple[JobRecord, ...] = tuple(self._records.values())
+        self._manifest = msgspec.structs.replace(self._manifest, status=status, jobs=jobs)
+        self._run.write_manifest(self._manifest)
+
+    def _finish(self, status: RunStatus) -> Manifest:
+        self._manifest = msgspec.structs.replace(self._manifest, ended=now())
+        self._save(status=status)
+        return self._manifest
+
+    def _tell(self, event: Event) -> None:
+        self._run.append_event(event)
+        self._listener({"time": round(time.time(), 3), **event})
+
+
+class _Tail:
+    """Reads the whole lines that were added to a file since the last look."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._offset = path, 0
+
+    def read(self) -> list[Event]:
+        try:
+            with self._path.open("rb") as stream:
+                stream.seek(self._offset)
+                content = stream.read()
+        except FileNotFoundError:
+            return []
+        whole = content[: content.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        events = []
+        for line in whole.splitlines():
+            try:
+                event = msgspec.json.decode(line)
+            except msgspec.MsgspecError:
+                continue
+            if isinstance(event, dict):
+                events.append(event)
+        return events

@@ -1,0 +1,154 @@
+"""The literal table of measures, and the row that every one of them fills."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the tidy table.
+
+    Parameters
+    ----------
+    run, job : str
+        `job` is empty for what concerns the whole run.
+    backend, regime : str
+        Of the model; ``-`` for the whole run.
+    seed : int
+        Of the model; -1 where several seeds are taken together.
+    subject : str
+        What is measured: ``held-out`` examples, an explanation such as ``captum``, or two of them compared,
+        such as ``captum ~ tf-explain``.
+    measure : str
+        A name of :data:`MEASURES`.
+    value : float or None
+        None means absent; `note` says why.
+    low, high : float or None
+        Interval; `note` says how it was made.
+    unit : str
+    n : int
+        Examples, steps or models behind the value.
+    note : str
+    """
+
+    run: str
+    job: str
+    backend: str
+    regime: str
+    seed: int
+    subject: str
+    measure: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    unit: str
+    n: int
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """What a measure is.
+
+    Attributes
+    ----------
+    unit : str
+    better : {"higher", "lower", "neither"}
+    title : str
+        For headings.
+    meaning : str
+        One sentence, with the source where there is one.
+    """
+
+    unit: str
+    better: Literal["higher", "lower", "neither"]
+    title: str
+    meaning: str
+
+
+MEASURES: dict[str, Measure] = {
+    "accuracy": Measure(
+        unit="1",
+        better="higher",
+        title="accuracy",
+        meaning="Share of held-out examples whose largest logit is the true class; Wilson 95 % interval.",
+    ),
+    "epsilon": Measure(
+        unit="nats",
+        better="lower",
+        title="epsilon",
+        meaning="Upper bound on the privacy loss of one model, from all charges in its ledger.",
+    ),
+    "epsilon_all_releases": Measure(
+        unit="nats",
+        better="lower",
+        title="epsilon, all releases",
+        meaning="Upper bound for all private models of the run together, composed as their batches were shared.",
+    ),
+    "attribution_completeness_error": Measure(
+        unit="1",
+        better="lower",
+        title="completeness error",
+        meaning="Mean |sum of attributions - change of the logit| over the mean |change of the logit| "
+        "(completeness: Sundararajan et al. 2017); interval: 5th and 95th percentile over examples.",
+    ),
+    "attribution_agreement_spearman": Measure(
+        unit="1",
+        better="neither",
+        title="rank agreement",
+        meaning="Spearman correlation of two signed attributions over the features of an example, mean over "
+        "examples; bootstrap 95 % interval of the mean.",
+    ),
+    "attribution_topk_overlap": Measure(
+        unit="1",
+        better="neither",
+        title="top-10 % overlap",
+        meaning="Share of the 10 % features largest in magnitude that two attributions have in common (feature "
+        "agreement, Krishna et al., arXiv 2202.01602), mean over examples; bootstrap 95 % interval of the mean.",
+    ),
+    "attribution_max_abs_difference": Measure(
+        unit="of largest",
+        better="lower",
+        title="largest difference",
+        meaning="Largest |difference| of two attributions over the largest |attribution| of the first.",
+    ),
+    "logit_relative_difference": Measure(
+        unit="1",
+        better="lower",
+        title="logit difference",
+        meaning="Largest |difference| of two frameworks' logits on the same weights, over max(1, largest |logit|).",
+    ),
+    "step_time_median": Measure(
+        unit="s",
+        better="lower",
+        title="step time",
+        meaning="Median wall time of a training step (a round, if federated) after the first; quartiles.",
+    ),
+    "step_time_first": Measure(
+        unit="s",
+        better="lower",
+        title="first step",
+        meaning="Wall time of the first step, with tracing and compiling.",
+    ),
+    "examples_per_second": Measure(
+        unit="1/s",
+        better="higher",
+        title="examples per second",
+        meaning="Examples of all steps after the first over their wall time.",
+    ),
+    "explain_time": Measure(
+        unit="s",
+        better="lower",
+        title="explanation time",
+        meaning="Wall time of the library's second call on all explained examples (the first compiles).",
+    ),
+    "peak_memory": Measure(
+        unit="bytes",
+        better="lower",
+        title="peak memory",
+        meaning="Most memory held at once by the worker and its children, interpreter and framework included.",
+    ),
+}

@@ -1,0 +1,90 @@
+"""Time of steps and explanations, throughput and memory."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trustml.measures.evidence import Evidence
+from trustml.measures.measure import Row
+from trustml.record.schema import JobRecord
+from trustml.scenario.regimes import FedAvg
+
+
+def speed_rows(evidence: Evidence) -> list[Row]:
+    """Rows of every finished job."""
+    rows: list[Row] = []
+    for record, job in evidence.trained():
+        if record.status != "ok":
+            continue
+        what = f"round of {job.regime.clients} clients" if isinstance(job.regime, FedAvg) else "step"
+        rows += _step_rows(evidence, record, what=what)
+        rows.append(_memory_row(evidence, record))
+    for explanation in evidence.explanations:
+        record = explanation.record
+        seconds = record.result.seconds.get("explain") if record.result else None
+        if seconds is not None:
+            rows.append(
+                evidence.row(
+                    "explain_time",
+                    seconds,
+                    record=record,
+                    subject=explanation.library,
+                    n=len(explanation.logits),
+                    note=_circumstances(record, f"one call, {explanation.job.method.n_steps} steps"),
+                )
+            )
+    return rows
+
+
+def _step_rows(evidence: Evidence, record: JobRecord, *, what: str) -> list[Row]:
+    timings = evidence.run.arrays(f"jobs/{record.id}/timings.npz")
+    seconds, examples = timings["seconds"].astype(float), timings["examples"].astype(float)
+    first = evidence.row(
+        "step_time_first",
+        seconds[0],
+        record=record,
+        subject=what,
+        n=1,
+        note=_circumstances(record, "tracing and compiling included"),
+    )
+    steady = seconds[1:]
+    if not len(steady):
+        return [first]
+    quartiles = np.quantile(steady, [0.25, 0.5, 0.75])
+    return [
+        first,
+        evidence.row(
+            "step_time_median",
+            quartiles[1],
+            record=record,
+            subject=what,
+            n=len(steady),
+            interval=(quartiles[0], quartiles[2]),
+            note=_circumstances(record, "quartiles; first step left out"),
+        ),
+        evidence.row(
+            "examples_per_second",
+            examples[1:].sum() / steady.sum(),
+            record=record,
+            subject=what,
+            n=int(examples[1:].sum()),
+            note=_circumstances(record, "first step left out"),
+        ),
+    ]
+
+
+def _memory_row(evidence: Evidence, record: JobRecord) -> Row:
+    return evidence.row(
+        "peak_memory",
+        record.peak_memory,
+        record=record,
+        subject="worker",
+        n=1,
+        note=_circumstances(record, "worker and its children, sampled every 0.1 s; shared pages count twice"),
+    )
+
+
+def _circumstances(record: JobRecord, note: str) -> str:
+    device = record.result.device if record.result else "unknown device"
+    shared = "; other jobs ran beside it" if record.concurrent else ""
+    return f"{note}; {device}{shared}"

@@ -1,0 +1,50 @@
+"""Times of single steps, the device synchronised, the first apart: it holds tracing and compiling."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Clock:
+    """Collects the wall time of each step, and of the stages of a worker.
+
+    Parameters
+    ----------
+    synchronize : callable
+        Waits until the device has finished its work; called before each reading.
+    """
+
+    def __init__(self, synchronize: Callable[[], None]) -> None:
+        self._synchronize = synchronize
+        self._steps: list[float] = []
+        self._examples: list[int] = []
+        self.stages: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, *, examples: int) -> Iterator[None]:
+        """Time one step over that many examples."""
+        self._synchronize()
+        start = time.perf_counter()
+        yield
+        self._synchronize()
+        self._steps.append(time.perf_counter() - start)
+        self._examples.append(examples)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time one stage; stages of one name add up."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._synchronize()
+            self.stages[name] = self.stages.get(name, 0.0) + time.perf_counter() - start
+
+    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Seconds and examples of every step, in order."""
+        return {"seconds": np.array(self._steps), "examples": np.array(self._examples, np.int64)}

@@ -1,0 +1,126 @@
+"""What a worker does with a job, written once for every backend."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+import numpy as np
+
+from trustml.backends.contract import Backend, ExplainRequest, Model
+from trustml.backends.table import load_backend
+from trustml.data.dataset import Examples, Floats
+from trustml.models.shapes import weight_shapes
+from trustml.models.weights import Weights, encode_weights, read_weights
+from trustml.plan.job import ExplainJob, Job, TrainJob
+from trustml.plan.support import Missing, Supported, explainer_library, training_support
+from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
+from trustml.record.provenance import package_versions
+from trustml.record.schema import WorkerResult
+from trustml.worker.clock import Clock
+from trustml.worker.common_lane import integrated_gradients
+from trustml.worker.events import Progress
+from trustml.plan.switches import switches_in_force
+from trustml.worker.training import train
+
+_LOGITS_AT_ONCE = 1024
+
+
+def run_job(job: Job, folder: Path) -> WorkerResult:
+    """Do the job and write its files into `folder`, which lies two below the run directory.
+
+    Returns
+    -------
+    WorkerResult
+        With status ``ok``; every other end is an exception.
+    """
+    root = folder.parent.parent
+    progress = Progress(folder / "events.jsonl")
+    progress.stage("importing")
+    started = Clock(lambda: None)
+    with started.stage("import"):
+        backend = load_backend(job.backend)
+        device = backend.open_device(job.execution.device, job.execution.threads)
+    clock = Clock(device.synchronize)
+    match job:
+        case TrainJob():
+            library = _train(job, backend, root, folder, clock, progress)
+        case ExplainJob():
+            library = _explain(job, backend, root, folder, clock, progress)
+    return WorkerResult(
+        status="ok",
+        versions=package_versions(device.packages),
+        device=device.describe(),
+        switches={**switches_in_force(), **device.switches},
+        library=library,
+        seconds={**started.stages, **clock.stages},
+        details={"largest_resident_bytes": float(_largest_resident())},
+    )
+
+
+def _train(
+    job: TrainJob, backend: Backend, root: Path, folder: Path, clock: Clock, progress: Progress
+) -> str:
+    support = training_support(job.backend, job.regime)
+    if isinstance(support, Missing):
+        raise NotImplementedError(support.reason)
+    shapes = weight_shapes(job.model, job.input_shape)
+    initial = read_weights(inside(root, job.initial_weights), expected=shapes)
+    arrays = read_arrays(inside(root, job.data))
+    examples = Examples(
+        inputs=arrays["train_inputs"].astype(np.float32), labels=arrays["train_labels"].astype(np.int64)
+    )
+    model = Model(architecture=job.model, input_shape=job.input_shape, weights=initial)
+    progress.stage("training")
+    weights = train(job, backend, model, examples, root=root, folder=folder, clock=clock, progress=progress)
+    broken = [name for name, array in weights.items() if not np.isfinite(array).all()]
+    if broken:
+        raise FloatingPointError(f"training diverged: weight {broken[0]} is not finite; lower the learning rate")
+    write_atomic(folder / "weights.safetensors", encode_weights(weights))
+    write_atomic(folder / "timings.npz", encode_arrays(clock.arrays()))
+    progress.stage("predicting")
+    with clock.stage("predict"):
+        logits = _logits(backend, job, weights, arrays["test_inputs"].astype(np.float32))
+    write_atomic(folder / "predictions.npz", encode_arrays({"test_logits": logits}))
+    return support.library if isinstance(support, Supported) else ""
+
+
+def _logits(backend: Backend, job: Job, weights: Weights, inputs: Floats) -> Floats:
+    network = backend.network(Model(architecture=job.model, input_shape=job.input_shape, weights=weights))
+    parts = [
+        network.logits(inputs[start : start + _LOGITS_AT_ONCE]) for start in range(0, len(inputs), _LOGITS_AT_ONCE)
+    ]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def _explain(
+    job: ExplainJob, backend: Backend, root: Path, folder: Path, clock: Clock, progress: Progress
+) -> str:
+    weights = read_weights(inside(root, job.weights), expected=weight_shapes(job.model, job.input_shape))
+    model = Model(architecture=job.model, input_shape=job.input_shape, weights=weights)
+    examples = read_arrays(inside(root, job.examples))
+    inputs, targets = examples["inputs"].astype(np.float32), examples["targets"].astype(np.int64)
+    progress.stage("explaining")
+    request = ExplainRequest(model=model, inputs=inputs, targets=targets, method=job.method)
+    with clock.stage("explain_first"):
+        found = backend.explain(request)
+    with clock.stage("explain"):
+        found = backend.explain(request)
+    progress.stage("common lane")
+    network = backend.network(model)
+    with clock.stage("common_lane"):
+        found = {**found, "common": integrated_gradients(network, inputs, targets, job.method)}
+    baseline = np.full_like(inputs, job.method.baseline)
+    arrays = {f"attributions_{variant}": array for variant, array in found.items()}
+    arrays["logits"] = network.logits(inputs)
+    arrays["baseline_logits"] = network.logits(baseline)
+    write_atomic(folder / "attributions.npz", encode_arrays(arrays))
+    return explainer_library(job.backend, job.method)
+
+
+def _largest_resident() -> int:
+    """High-water mark of this process in bytes (Linux gives KiB, macOS bytes)."""
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
