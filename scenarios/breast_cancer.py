@@ -10,7 +10,14 @@ scenario = Scenario(
     model=mlp([32, 16], classes=2),
     training=(
         Plain(epochs=30, batch_size=32, optimizer=SGD(learning_rate=0.1)),
-        DPSGD(epsilon=8.0, delta=1e-5, clipping_norm=1.0, epochs=30, batch_size=64, optimizer=SGD(learning_rate=0.5)),
+        DPSGD(
+            epsilon=8.0,
+            delta=1e-5,
+            clipping_norm=1.0,
+            epochs=30,
+            batch_size=64,
+            optimizer=SGD(learning_rate=0.5),
+        ),
         FedAvg(clients=10, rounds=20, local_epochs=2, batch_size=16, client_optimizer=SGD(learning_rate=0.1)),
     ),
     explanations=Explanations(examples=64, scope="all"),

@@ -9,8 +9,15 @@ scenario = Scenario(
     data=Digits(),
     model=small_cnn(),
     training=(
-        Plain(epochs=20, batch_size=32, optimizer=SGD(learning_rate=0.1, momentum=0.9)),
-        DPSGD(epsilon=8.0, delta=1e-5, clipping_norm=0.5, epochs=30, batch_size=128, optimizer=SGD(learning_rate=1.0)),
+        Plain(epochs=20, batch_size=32, optimizer=SGD(learning_rate=0.05, momentum=0.9)),
+        DPSGD(
+            epsilon=8.0,
+            delta=1e-5,
+            clipping_norm=0.5,
+            epochs=30,
+            batch_size=128,
+            optimizer=SGD(learning_rate=1.0),
+        ),
         FedAvg(clients=20, rounds=30, local_epochs=2, batch_size=16, client_optimizer=SGD(learning_rate=0.2)),
     ),
     explanations=Explanations(examples=64, scope="all"),

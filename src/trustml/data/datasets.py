@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -80,11 +80,13 @@ def _load_idx(source: Idx) -> Dataset:
     both, names = _encode_labels(np.concatenate([labels, test_labels]), source.labels)
     train, test = both[: len(labels)], both[len(labels) :]
     return Dataset(
-        train=Examples(inputs=inputs, labels=train), test=Examples(inputs=test_inputs, labels=test), class_names=names
+        train=Examples(inputs=inputs, labels=train),
+        test=Examples(inputs=test_inputs, labels=test),
+        class_names=names,
     )
 
 
-def _idx_pair(images: str, labels: str) -> tuple[Floats, npt.NDArray[np.generic]]:
+def _idx_pair(images: str, labels: str) -> tuple[Floats, npt.NDArray[Any]]:
     pixels, classes = read_idx(Path(images)), read_idx(Path(labels))
     if pixels.ndim not in (3, 4) or classes.ndim != 1 or len(pixels) != len(classes):
         raise DataError(f"{images}: {pixels.shape} images do not go with labels {classes.shape} of {labels}")
@@ -92,7 +94,7 @@ def _idx_pair(images: str, labels: str) -> tuple[Floats, npt.NDArray[np.generic]
     return (_as_images(pixels) / scale).astype(np.float32), classes
 
 
-def _as_images(inputs: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+def _as_images(inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Give grey images their channel axis."""
     return inputs[..., None] if inputs.ndim == 3 else inputs
 
@@ -114,8 +116,8 @@ def _from_table(table: pd.DataFrame, source: Csv | Parquet) -> Dataset:
 
 
 def _split(
-    inputs: npt.NDArray[np.generic],
-    labels: npt.NDArray[np.generic],
+    inputs: npt.NDArray[Any],
+    labels: npt.NDArray[Any],
     source: DataSource,
     *,
     where: str,
@@ -141,7 +143,7 @@ def _split(
     )
 
 
-def _encode_labels(labels: npt.NDArray[np.generic], where: str) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+def _encode_labels(labels: npt.NDArray[Any], where: str) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
     if labels.dtype.kind == "f" and not np.isfinite(labels.astype(float)).all():
         raise DataError(f"{where}: some labels are missing; remove those rows")
     if labels.dtype.kind == "O":
@@ -168,9 +170,7 @@ def _scaled(dataset: Dataset, source: Csv | Parquet | Npz) -> Dataset:
     deviation[deviation == 0] = 1.0
 
     def scale(examples: Examples) -> Examples:
-        return Examples(
-            inputs=((examples.inputs - mean) / deviation).astype(np.float32), labels=examples.labels
-        )
+        return Examples(inputs=((examples.inputs - mean) / deviation).astype(np.float32), labels=examples.labels)
 
     return Dataset(
         train=scale(dataset.train),

@@ -8,7 +8,7 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ LARGEST_FILE = 8 * 2**30
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
-def read_idx(path: Path) -> npt.NDArray[np.generic]:
+def read_idx(path: Path) -> npt.NDArray[Any]:
     """Read an IDX file (the format of MNIST), gzipped or plain.
 
     Raises
@@ -88,7 +88,7 @@ def read_parquet(path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: cannot be read as Parquet ({_first_line(error)}); mend or replace it") from error
 
 
-def read_npz(path: Path, *, names: tuple[str, ...]) -> list[npt.NDArray[np.generic]]:
+def read_npz(path: Path, *, names: tuple[str, ...]) -> list[npt.NDArray[Any]]:
     """Read named arrays of an ``.npz`` file without unpickling anything.
 
     Raises
@@ -109,10 +109,12 @@ def read_npz(path: Path, *, names: tuple[str, ...]) -> list[npt.NDArray[np.gener
                 found.append(_load_member(content, name, path))
             return found
     except (zipfile.BadZipFile, OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: is no readable .npz file ({_first_line(error)}); write it with numpy.savez") from error
+        raise DataError(
+            f"{path}: is no readable .npz file ({_first_line(error)}); write it with numpy.savez"
+        ) from error
 
 
-def _load_member(content: np.lib.npyio.NpzFile, name: str, path: Path) -> npt.NDArray[np.generic]:
+def _load_member(content: np.lib.npyio.NpzFile, name: str, path: Path) -> npt.NDArray[Any]:
     try:
         return content[name]
     except ValueError as error:

@@ -25,6 +25,28 @@ _PACKAGES: dict[BackendName, tuple[str, ...]] = {
     "tensorflow": ("tensorflow", "tensorflow_federated", "tf_explain"),
 }
 
+_PROBE = """
+import importlib.metadata as m, sys
+for name in sys.argv[1:]:
+    try: print("version", name, m.version(name), sep="\\t")
+    except m.PackageNotFoundError: pass
+"""
+_DEVICES: dict[BackendName, str] = {
+    "torch": """
+import torch
+print("device", "cpu", sep="\\t")
+for i in range(torch.cuda.device_count()): print("device", torch.cuda.get_device_name(i), sep="\\t")
+""",
+    "jax": """
+import jax
+for d in jax.devices(): print("device", "cpu" if d.platform == "cpu" else d.device_kind, sep="\\t")
+""",
+    "tensorflow": """
+import tensorflow as tf
+for d in tf.config.list_physical_devices(): print("device", d.device_type.lower(), sep="\\t")
+""",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
@@ -150,24 +172,48 @@ def create_tensorflow(folder: Path, *, tell: Callable[[str], None]) -> bool:
     return True
 
 
-def probe_versions(environment: Environment) -> dict[str, str]:
-    """Versions of the packages in an environment, asked of its own interpreter; empty if it does not answer."""
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """What an environment says of itself.
+
+    Attributes
+    ----------
+    versions : dict
+        Package to version.
+    devices : tuple of str
+        What the framework would compute on.
+    problem : str
+        One line, if the framework does not start.
+    """
+
+    versions: dict[str, str]
+    devices: tuple[str, ...]
+    problem: str = ""
+
+
+def probe(environment: Environment) -> Probe:
+    """Start the environment's interpreter and ask for versions and devices; takes seconds."""
     if environment.python is None:
-        return {}
+        return Probe(versions={}, devices=(), problem=environment.problem)
     names = [name.replace("_", "-") for name in _PACKAGES[environment.backend]]
-    code = (
-        "import sys, importlib.metadata as m\n"
-        "for n in sys.argv[1:]:\n"
-        "    try: print(n, m.version(n))\n"
-        "    except m.PackageNotFoundError: pass\n"
-    )
     try:
         done = subprocess.run(
-            [str(environment.python), "-c", code, *names], capture_output=True, text=True, timeout=60, check=True
+            [str(environment.python), "-P", "-c", _PROBE + _DEVICES[environment.backend], *names],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
         )
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    return dict(line.split(" ", 1) for line in done.stdout.splitlines())
+    except (OSError, subprocess.SubprocessError) as error:
+        return Probe(versions={}, devices=(), problem=str(error))
+    lines = [line.split("\t", 2) for line in done.stdout.splitlines()]
+    problem = "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["does not start"])[-1]
+    return Probe(
+        versions={line[1]: line[2] for line in lines if line[0] == "version" and len(line) == 3},
+        devices=tuple(line[1] for line in lines if line[0] == "device"),
+        problem=problem,
+    )
 
 
 def _find_tensorflow() -> Environment:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from trustml.data.batches import BatchPlan, poisson_batches, poisson_steps, shuffled_batches
 from trustml.data.clients import federated_plan
@@ -96,7 +98,7 @@ def write_job(run: RunDirectory, job: Job) -> None:
     write_atomic(run.job_folder(job.id) / "job.json", encode_job(job))
 
 
-def draw_plan(regime: Regime, *, seed: int, examples: int, attempt: int = 1) -> dict[str, np.ndarray]:
+def draw_plan(regime: Regime, *, seed: int, examples: int, attempt: int = 1) -> dict[str, npt.NDArray[Any]]:
     """Draw the batches of one regime and seed; secret ones from operating-system entropy.
 
     Batches of a private regime are never those of an earlier attempt, whether they are secret or not.
@@ -137,7 +139,7 @@ def draw_plan(regime: Regime, *, seed: int, examples: int, attempt: int = 1) -> 
             }
 
 
-def write_plan(run: RunDirectory, name: str, plan: dict[str, np.ndarray]) -> None:
+def write_plan(run: RunDirectory, name: str, plan: dict[str, npt.NDArray[Any]]) -> None:
     """Write a batch plan, readable by its owner alone."""
     write_atomic(run.file(name), encode_arrays(plan), private=True)
 
@@ -148,7 +150,7 @@ def now() -> str:
 
 
 def _mechanisms(
-    scenario: Scenario, plans: dict[tuple[str, int], dict[str, np.ndarray]], examples: int
+    scenario: Scenario, plans: dict[tuple[str, int], dict[str, npt.NDArray[Any]]], examples: int
 ) -> dict[tuple[str, int], Mechanism]:
     found: dict[tuple[str, int], Mechanism] = {}
     for index, regime in enumerate(scenario.training):
@@ -166,10 +168,10 @@ def _write_inputs(
     run: RunDirectory,
     scenario: Scenario,
     dataset: Dataset,
-    plans: dict[tuple[str, int], dict[str, np.ndarray]],
+    plans: dict[tuple[str, int], dict[str, npt.NDArray[Any]]],
 ) -> dict[str, str]:
     """Write what workers read; give the hashes of what is public."""
-    arrays = {
+    arrays: dict[str, npt.NDArray[Any]] = {
         "train_inputs": dataset.train.inputs,
         "train_labels": dataset.train.labels,
         "test_inputs": dataset.test.inputs,
@@ -179,7 +181,7 @@ def _write_inputs(
     for (title, seed), plan in plans.items():
         write_plan(run, plan_file(title, seed), plan)
     count = scenario.explanations.examples
-    heldout = {
+    heldout: dict[str, npt.NDArray[Any]] = {
         "inputs": dataset.test.inputs[:count],
         "targets": dataset.test.labels[:count],
         "test_labels": dataset.test.labels,
@@ -187,9 +189,7 @@ def _write_inputs(
     write_atomic(run.file(HELDOUT), encode_arrays(heldout))
     public = [HELDOUT]
     for seed in scenario.seeds:
-        weights = initial_weights(
-            scenario.model, dataset.input_shape, generator=public_generator(seed, Stream.WEIGHTS)
-        )
+        weights = initial_weights(scenario.model, dataset.input_shape, generator=public_generator(seed, Stream.WEIGHTS))
         write_atomic(run.file(weights_file(seed)), encode_weights(weights))
         public.append(weights_file(seed))
     return {name: sha256(run.file(name)) for name in public}

@@ -87,9 +87,7 @@ class Schedule:
             self._tell({"event": "job-end", "job": name, "status": "error", "reason": str(error)})
             return
         limits = Limits(timeout=job.execution.timeout, memory=int(job.execution.memory_limit * 2**30))
-        worker = Worker(
-            python=python, folder=folder, variables=switch_variables(job.execution), limits=limits
-        )
+        worker = Worker(python=python, folder=folder, variables=switch_variables(job.execution), limits=limits)
         self._running[name] = (worker, _Tail(folder / "events.jsonl"))
         self._update(name, status="running", reason="", attempt=record.attempt + 1)
         for other in self._running:
@@ -120,7 +118,12 @@ class Schedule:
             result=ended.result,
             artifacts=artifacts,
         )
-        event: Event = {"event": "job-end", "job": name, "status": ended.status, "seconds": round(ended.seconds, 3)}
+        event: Event = {
+            "event": "job-end",
+            "job": name,
+            "status": ended.status,
+            "seconds": round(ended.seconds, 3),
+        }
         if ended.reason:
             event["reason"] = ended.reason
         self._tell(event)

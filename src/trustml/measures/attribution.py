@@ -57,7 +57,12 @@ def _completeness_rows(evidence: Evidence, explanation: Explanation) -> list[Row
             note = "absent: the logit does not change between baseline and input"
             rows.append(
                 evidence.row(
-                    "attribution_completeness_error", None, record=explanation.record, subject=name, n=0, note=note
+                    "attribution_completeness_error",
+                    None,
+                    record=explanation.record,
+                    subject=name,
+                    n=0,
+                    note=note,
                 )
             )
             continue
@@ -102,9 +107,7 @@ def _library_rows(evidence: Evidence, explanations: list[Explanation]) -> list[R
     return rows
 
 
-def _pair_rows(
-    evidence: Evidence, first: tuple[Explanation, str], second: tuple[Explanation, str]
-) -> list[Row]:
+def _pair_rows(evidence: Evidence, first: tuple[Explanation, str], second: tuple[Explanation, str]) -> list[Row]:
     (one, one_variant), (other, other_variant) = first, second
     arrays = one.attributions[one_variant], other.attributions[other_variant]
     names = one.name(one_variant), other.name(other_variant)
@@ -136,11 +139,17 @@ def _model_rows(evidence: Evidence) -> list[Row]:
     for one, other in itertools.combinations(own, 2):
         a, b = one.record, other.record
         if a.seed == b.seed and a.backend == b.backend:
-            subject, variant, what = f"{a.regime} ~ {b.regime} ({one.library})", "native", "two regimes"
+            variant = _by_definition(one)
+            subject, what = f"{a.regime} ~ {b.regime} ({one.name(variant)})", "two regimes"
         elif a.seed == b.seed and a.regime == b.regime:
-            subject, variant, what = f"{a.backend} ~ {b.backend} (common)", "common", "trained apart, same start"
+            subject, variant, what = (
+                f"{a.backend} ~ {b.backend} (common)",
+                "common",
+                "trained apart, same start",
+            )
         elif a.backend == b.backend and a.regime == b.regime:
-            subject, variant = f"seed {a.seed} ~ seed {b.seed} ({one.library})", "native"
+            variant = _by_definition(one)
+            subject = f"seed {a.seed} ~ seed {b.seed} ({one.name(variant)})"
             what = "noise floor: same regime, other seed"
         else:
             continue
@@ -153,6 +162,11 @@ def _model_rows(evidence: Evidence) -> list[Row]:
             with_difference=False,
         )
     return rows
+
+
+def _by_definition(explanation: Explanation) -> str:
+    """Give the library's variant that follows the definition of the method."""
+    return "completed" if "completed" in explanation.attributions else "native"
 
 
 def _agreement_rows(

@@ -49,9 +49,7 @@ def privacy_rows(evidence: Evidence) -> list[Row]:
     return rows
 
 
-def _all_releases(
-    evidence: Evidence, ledgers: list[list[Charge]], *, delta: float, plain: list[JobRecord]
-) -> Row:
+def _all_releases(evidence: Evidence, ledgers: list[list[Charge]], *, delta: float, plain: list[JobRecord]) -> Row:
     note = f"{len(ledgers)} private models; {statement_line([c for charges in ledgers for c in charges], delta=delta)}"
     if plain:
         note += (

@@ -20,14 +20,14 @@ class LayerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """What all layers share: the field ``kind`` names them in files."""
 
 
-class Dense(LayerSpec, kw_only=True, tag="Dense"):
+class Dense(LayerSpec, frozen=True, kw_only=True, tag="Dense"):
     """``y = x @ kernel + bias`` on the last axis of a flat input; kernel is (in, units)."""
 
     units: int
     bias: bool = True
 
 
-class Conv2D(LayerSpec, kw_only=True, tag="Conv2D"):
+class Conv2D(LayerSpec, frozen=True, kw_only=True, tag="Conv2D"):
     """Cross-correlation; kernel is (height, width, in, filters). Padding is with zeros."""
 
     filters: int
@@ -37,7 +37,7 @@ class Conv2D(LayerSpec, kw_only=True, tag="Conv2D"):
     bias: bool = True
 
 
-class MaxPool(LayerSpec, kw_only=True, tag="MaxPool"):
+class MaxPool(LayerSpec, frozen=True, kw_only=True, tag="MaxPool"):
     """Largest value of each window. Padding is with minus infinity, so it never wins."""
 
     size: tuple[int, int] = (2, 2)
@@ -45,7 +45,7 @@ class MaxPool(LayerSpec, kw_only=True, tag="MaxPool"):
     padding: Padding = NO_PADDING
 
 
-class AvgPool(LayerSpec, kw_only=True, tag="AvgPool"):
+class AvgPool(LayerSpec, frozen=True, kw_only=True, tag="AvgPool"):
     """Mean of each window. Padding is with zeros, and the zeros count."""
 
     size: tuple[int, int] = (2, 2)
@@ -53,36 +53,36 @@ class AvgPool(LayerSpec, kw_only=True, tag="AvgPool"):
     padding: Padding = NO_PADDING
 
 
-class ReLU(LayerSpec, kw_only=True, tag="ReLU"):
+class ReLU(LayerSpec, frozen=True, kw_only=True, tag="ReLU"):
     """``max(x, 0)``."""
 
 
-class GELU(LayerSpec, kw_only=True, tag="GELU"):
+class GELU(LayerSpec, frozen=True, kw_only=True, tag="GELU"):
     """``x * Phi(x)`` with the exact normal distribution function, not its tanh approximation."""
 
 
-class Tanh(LayerSpec, kw_only=True, tag="Tanh"):
+class Tanh(LayerSpec, frozen=True, kw_only=True, tag="Tanh"):
     """Hyperbolic tangent."""
 
 
-class Flatten(LayerSpec, kw_only=True, tag="Flatten"):
+class Flatten(LayerSpec, frozen=True, kw_only=True, tag="Flatten"):
     """One vector per example, in the order height, width, channels."""
 
 
-class GroupNorm(LayerSpec, kw_only=True, tag="GroupNorm"):
+class GroupNorm(LayerSpec, frozen=True, kw_only=True, tag="GroupNorm"):
     """Normalise each of ``groups`` groups of channels over space, within one example."""
 
     groups: int
     epsilon: float = 1e-5
 
 
-class LayerNorm(LayerSpec, kw_only=True, tag="LayerNorm"):
+class LayerNorm(LayerSpec, frozen=True, kw_only=True, tag="LayerNorm"):
     """Normalise over the last axis (the channels or features), within one example and one position."""
 
     epsilon: float = 1e-5
 
 
-class Dropout(LayerSpec, kw_only=True, tag="Dropout"):
+class Dropout(LayerSpec, frozen=True, kw_only=True, tag="Dropout"):
     """Zero each value with probability ``rate`` while training.
 
     The frameworks draw different masks, so no two of them could train the same model: a scenario with more
@@ -92,9 +92,7 @@ class Dropout(LayerSpec, kw_only=True, tag="Dropout"):
     rate: float
 
 
-Layer: TypeAlias = (
-    Dense | Conv2D | MaxPool | AvgPool | ReLU | GELU | Tanh | Flatten | GroupNorm | LayerNorm | Dropout
-)
+Layer: TypeAlias = Dense | Conv2D | MaxPool | AvgPool | ReLU | GELU | Tanh | Flatten | GroupNorm | LayerNorm | Dropout
 
 
 class Architecture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

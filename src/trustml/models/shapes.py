@@ -119,15 +119,15 @@ def _window_output(
 ) -> tuple[int, int]:
     if len(shape) != 3:
         raise ScenarioError(
-            field, f"takes images (height, width, channels) but gets shape {shape}", fix="remove the Flatten before it"
+            field,
+            f"takes images (height, width, channels) but gets shape {shape}",
+            fix="remove the Flatten before it",
         )
     if min(window) < 1 or min(stride) < 1:
         raise ScenarioError(field, f"window {window} or stride {stride} is not positive", fix="use 1 or more")
     if min(min(sides) for sides in padding) < 0:
         raise ScenarioError(f"{field}.padding", f"{padding} is negative", fix="use 0 or more on each side")
-    rows, columns = (
-        windows(shape[axis], window[axis], stride=stride[axis], padding=padding[axis]) for axis in (0, 1)
-    )
+    rows, columns = (windows(shape[axis], window[axis], stride=stride[axis], padding=padding[axis]) for axis in (0, 1))
     if rows < 1 or columns < 1:
         raise ScenarioError(field, f"window {window} is larger than its input {shape}", fix="use a smaller window")
     return rows, columns

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from trustml.plan.job import ExplainJob, Mechanism, TrainJob, explain_id, train_id
-from trustml.plan.support import Missing, training_support
-from trustml.record.schema import Skip
+from trustml.plan.support import Missing, Skip, training_support
 from trustml.scenario.regimes import Plain
 from trustml.scenario.spec import BackendName, Scenario
 

@@ -65,7 +65,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     execution: Execution
 
 
-class TrainJob(JobSpec, kw_only=True, tag="train"):
+class TrainJob(JobSpec, frozen=True, kw_only=True, tag="train"):
     """Train one model.
 
     Parameters
@@ -88,7 +88,7 @@ class TrainJob(JobSpec, kw_only=True, tag="train"):
     mechanism: Mechanism | None = None
 
 
-class ExplainJob(JobSpec, kw_only=True, tag="explain"):
+class ExplainJob(JobSpec, frozen=True, kw_only=True, tag="explain"):
     """Explain one trained model with this backend's library.
 
     Parameters

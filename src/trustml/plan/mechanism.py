@@ -61,7 +61,13 @@ def plan_mechanism(regime: DPSGD, *, field: str, examples: int, plan: BatchPlan)
 
 
 def next_attempt(
-    mechanism: Mechanism, spent: list[Charge], regime: DPSGD, *, plan: BatchPlan, examples: int, allow_overrun: bool
+    mechanism: Mechanism,
+    spent: list[Charge],
+    regime: DPSGD,
+    *,
+    plan: BatchPlan,
+    examples: int,
+    allow_overrun: bool,
 ) -> Mechanism:
     """Give the mechanism of another attempt, after `spent`, on batches of its own.
 
@@ -70,7 +76,10 @@ def next_attempt(
     """
     attempt = 1 + max((entry.attempt for entry in spent), default=0)
     fresh = msgspec.structs.replace(
-        mechanism, attempt=attempt, steps=len(plan), largest_participation=largest_participation(plan, examples)
+        mechanism,
+        attempt=attempt,
+        steps=len(plan),
+        largest_participation=largest_participation(plan, examples),
     )
     if not spent or regime.epsilon is None or allow_overrun:
         return fresh

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
+
 from trustml.scenario.regimes import DPSGD, FedAvg, Plain, Regime
 from trustml.scenario.spec import BackendName, IntegratedGradients
 
@@ -35,6 +37,15 @@ class Missing:
 
 
 Support: TypeAlias = Supported | Missing
+
+
+class Skip(msgspec.Struct, frozen=True, kw_only=True):
+    """A cell of a scenario that its backend does not fill, and why."""
+
+    backend: BackendName
+    regime: str
+    reason: str
+
 
 _TRAINING: dict[tuple[BackendName, type[Regime]], Support] = {
     ("torch", Plain): Supported(library="PyTorch"),

@@ -9,6 +9,7 @@ the most batches that any one example was in.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -80,13 +81,23 @@ def calibrated_noise(*, epsilon: float, delta: float, sample_rate: float, steps:
     try:
         # RDP is quick and never below PLD, so its answer is the upper end of a narrow bracket.
         upper = dp_accounting.calibrate_dp_mechanism(
-            _quick_accountant, event, epsilon, delta, dp_accounting.ExplicitBracketInterval(0.05, LARGEST_NOISE), tol=1e-4
+            _quick_accountant,
+            event,
+            epsilon,
+            delta,
+            dp_accounting.ExplicitBracketInterval(0.05, LARGEST_NOISE),
+            tol=1e-4,
         )
         lower = upper
         while _epsilon(event(lower), delta) <= epsilon:
             lower *= 0.8
         noise = dp_accounting.calibrate_dp_mechanism(
-            _accountant, event, epsilon, delta, dp_accounting.ExplicitBracketInterval(lower, lower / 0.8), tol=1e-3
+            _accountant,
+            event,
+            epsilon,
+            delta,
+            dp_accounting.ExplicitBracketInterval(lower, lower / 0.8),
+            tol=1e-3,
         )
     except (dp_accounting.mechanism_calibration.NoBracketIntervalFoundError, ValueError) as error:
         raise ScenarioError(
@@ -106,9 +117,7 @@ def calibrated_noise_unamplified(*, epsilon: float, delta: float, participation:
     return float(dp_accounting.get_sigma_gaussian(epsilon, delta)) * math.sqrt(participation)
 
 
-def affordable_steps(
-    spent: Sequence[Charge], planned: Charge, *, epsilon: float, delta: float
-) -> int:
+def affordable_steps(spent: Sequence[Charge], planned: Charge, *, epsilon: float, delta: float) -> int:
     """How many of the planned steps still fit under the target, on top of what was spent.
 
     Parameters
@@ -204,7 +213,7 @@ def _shared_steps(charges: Iterable[Charge]) -> list[tuple[float, int]]:
     charges = list(charges)
     borders = sorted({charge.first_step for charge in charges} | {charge.end_step for charge in charges})
     totals: dict[float, int] = defaultdict(int)
-    for start, end in zip(borders, borders[1:], strict=False):
+    for start, end in itertools.pairwise(borders):
         precision = math.fsum(
             charge.noise_multiplier**-2 for charge in charges if charge.first_step <= start and end <= charge.end_step
         )

@@ -9,6 +9,7 @@ import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +34,7 @@ def write_atomic(path: Path, content: bytes, *, private: bool = False) -> None:
     _sync_folder(path.parent)
 
 
-def encode_arrays(arrays: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
+def encode_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
     """Encode named arrays as ``.npz`` without pickled objects."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -44,7 +45,7 @@ def encode_arrays(arrays: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
     return stream.getvalue()
 
 
-def read_arrays(path: Path) -> dict[str, npt.NDArray[np.generic]]:
+def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     """Read all arrays of an ``.npz`` file without unpickling.
 
     Raises

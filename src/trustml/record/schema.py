@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from trustml.plan.support import Skip
 from trustml.scenario.spec import BackendName
 
 FORMAT = 1
@@ -20,15 +21,7 @@ class RecordStruct(msgspec.Struct, frozen=True, kw_only=True):
     """A part of a record. Unknown fields are passed over, so that newer files can still be read."""
 
 
-class Skip(RecordStruct, kw_only=True):
-    """A cell of the scenario that no backend does, and why."""
-
-    backend: BackendName
-    regime: str
-    reason: str
-
-
-class WorkerResult(RecordStruct, kw_only=True):
+class WorkerResult(RecordStruct, frozen=True, kw_only=True):
     """What a worker says of itself when it ends on its own.
 
     Parameters
@@ -59,7 +52,7 @@ class WorkerResult(RecordStruct, kw_only=True):
     details: dict[str, float] = {}
 
 
-class JobRecord(RecordStruct, kw_only=True):
+class JobRecord(RecordStruct, frozen=True, kw_only=True):
     """How a job ended, as its parent saw it.
 
     Parameters
@@ -104,7 +97,7 @@ class JobRecord(RecordStruct, kw_only=True):
     concurrent: bool = False
 
 
-class DataRecord(RecordStruct, kw_only=True):
+class DataRecord(RecordStruct, frozen=True, kw_only=True):
     """The data, without the data."""
 
     fingerprint: str
@@ -115,7 +108,7 @@ class DataRecord(RecordStruct, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
-class Manifest(RecordStruct, kw_only=True):
+class Manifest(RecordStruct, frozen=True, kw_only=True):
     """The record of a run.
 
     Parameters

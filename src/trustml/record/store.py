@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import numpy.typing as npt
 
 from trustml.errors import RecordError, RunNotFoundError
@@ -82,7 +81,7 @@ class RunDirectory:
         with (self.path / EVENTS).open("ab") as stream:
             stream.write(msgspec.json.encode({"time": round(time.time(), 3), **event}) + b"\n")
 
-    def arrays(self, name: str) -> dict[str, npt.NDArray[np.generic]]:
+    def arrays(self, name: str) -> dict[str, npt.NDArray[Any]]:
         """Read one ``.npz`` file of the directory."""
         return read_arrays(self.file(name))
 
@@ -144,8 +143,6 @@ def job_record(manifest: Manifest, job_id: str) -> JobRecord:
         if record.id == job_id:
             return record
     raise RecordError(f"{manifest.run}: has no job {job_id!r}; its jobs are {', '.join(r.id for r in manifest.jobs)}")
-
-
 
 
 def _created(run: RunDirectory) -> str:

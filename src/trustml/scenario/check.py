@@ -37,11 +37,15 @@ def check_scenario(scenario: Scenario) -> None:
     for index, regime in enumerate(scenario.training):
         if names[regime.title] > 1:
             raise ScenarioError(
-                f"training.{index}.name", f"{regime.title!r} names two regimes", fix="give each a name of its own"
+                f"training.{index}.name",
+                f"{regime.title!r} names two regimes",
+                fix="give each a name of its own",
             )
         if not all(c.isalnum() or c in "-_" for c in regime.title) or len(regime.title) > 64:
             raise ScenarioError(
-                f"training.{index}.name", f"{regime.title!r} is no plain name", fix="use letters, digits, - and _"
+                f"training.{index}.name",
+                f"{regime.title!r} is no plain name",
+                fix="use letters, digits, - and _",
             )
     _check_explanations(scenario)
     _check_execution(scenario)
@@ -86,9 +90,10 @@ def check_against_data(
                 fix=f"use {train_examples} or fewer",
             )
         if isinstance(regime, DPSGD) and regime.delta >= 1 / train_examples:
+            usual = 10 ** math.floor(math.log10(1 / train_examples)) / 10
             warnings.append(
                 f"{field}.delta: {regime.delta:g} is not below 1/n = {1 / train_examples:.2g}, so the guarantee "
-                f"allows leaking a whole record; use {10 ** math.floor(math.log10(1 / train_examples)) / 10:.0e} or less"
+                f"allows leaking a whole record; use {usual:.0e} or less"
             )
     return warnings
 
@@ -176,7 +181,9 @@ def _check_execution(scenario: Scenario) -> None:
     for name in ("threads", "memory_limit"):
         if getattr(execution, name) < 0:
             raise ScenarioError(
-                f"execution.{name}", f"{getattr(execution, name)} is negative", fix="use 0 for no limit, or more"
+                f"execution.{name}",
+                f"{getattr(execution, name)} is negative",
+                fix="use 0 for no limit, or more",
             )
 
 

@@ -35,7 +35,9 @@ def explain_problem(error: msgspec.ValidationError, data: PlainData) -> Scenario
         unknown = message.split("`")[1]
         choices = _fields_beside(value)
         return ScenarioError(
-            f"{field}.{unknown}".lstrip("."), "is unknown", fix=nearest(unknown, choices) if choices else "remove it"
+            f"{field}.{unknown}".lstrip("."),
+            "is unknown",
+            fix=nearest(unknown, choices) if choices else "remove it",
         )
     if message.startswith("Object missing required field"):
         return ScenarioError(f"{field}.{message.split('`')[1]}".lstrip("."), "is missing", fix="add it")

@@ -38,7 +38,7 @@ class RegimeSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return self.name or type(self).__name__
 
 
-class Plain(RegimeSpec, kw_only=True, tag="Plain"):
+class Plain(RegimeSpec, frozen=True, kw_only=True, tag="Plain"):
     """Mini-batch training without privacy: every example once an epoch, in a public shuffled order."""
 
     epochs: int = 20
@@ -46,7 +46,7 @@ class Plain(RegimeSpec, kw_only=True, tag="Plain"):
     optimizer: SGD = SGD()
 
 
-class DPSGD(RegimeSpec, kw_only=True, tag="DPSGD"):
+class DPSGD(RegimeSpec, frozen=True, kw_only=True, tag="DPSGD"):
     """Differentially private SGD with flat per-example clipping (Abadi et al., CCS 2016, arXiv 1607.00133).
 
     Parameters
@@ -80,7 +80,7 @@ class DPSGD(RegimeSpec, kw_only=True, tag="DPSGD"):
     sampling_seed: int | None = None
 
 
-class FedAvg(RegimeSpec, kw_only=True, tag="FedAvg"):
+class FedAvg(RegimeSpec, frozen=True, kw_only=True, tag="FedAvg"):
     """Federated averaging, weighted by examples (McMahan et al., AISTATS 2017, arXiv 1602.05629).
 
     Every client takes part in every round; the split over clients is uniform at random.

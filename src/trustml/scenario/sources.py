@@ -24,11 +24,11 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     split_seed: int = 0
 
 
-class Digits(Source, kw_only=True, tag="Digits"):
+class Digits(Source, frozen=True, kw_only=True, tag="Digits"):
     """scikit-learn's handwritten digits: 1,797 images of 8x8 grey values, scaled to [0, 1] by 1/16."""
 
 
-class BreastCancer(Source, kw_only=True, tag="BreastCancer"):
+class BreastCancer(Source, frozen=True, kw_only=True, tag="BreastCancer"):
     """scikit-learn's Wisconsin diagnostic table: 569 rows of 30 numbers, two classes.
 
     Columns are mapped to [-1, 1] by the ranges printed in the public description of the data, so that no
@@ -36,7 +36,7 @@ class BreastCancer(Source, kw_only=True, tag="BreastCancer"):
     """
 
 
-class Idx(Source, kw_only=True, tag="Idx"):
+class Idx(Source, frozen=True, kw_only=True, tag="Idx"):
     """Images and labels in the IDX format of MNIST, ``.gz`` or plain; bytes are scaled to [0, 1].
 
     Parameters
@@ -53,7 +53,7 @@ class Idx(Source, kw_only=True, tag="Idx"):
     test_labels: str | None = None
 
 
-class Csv(Source, kw_only=True, tag="Csv"):
+class Csv(Source, frozen=True, kw_only=True, tag="Csv"):
     """Numbers in comma-separated columns with a header, ``.gz`` or plain.
 
     Parameters
@@ -70,7 +70,7 @@ class Csv(Source, kw_only=True, tag="Csv"):
     scaling: Scaling = "none"
 
 
-class Parquet(Source, kw_only=True, tag="Parquet"):
+class Parquet(Source, frozen=True, kw_only=True, tag="Parquet"):
     """Numeric columns of a Parquet file; fields as in :class:`Csv`."""
 
     path: str
@@ -78,7 +78,7 @@ class Parquet(Source, kw_only=True, tag="Parquet"):
     scaling: Scaling = "none"
 
 
-class Npz(Source, kw_only=True, tag="Npz"):
+class Npz(Source, frozen=True, kw_only=True, tag="Npz"):
     """Arrays of an ``.npz`` file, read without unpickling.
 
     Parameters

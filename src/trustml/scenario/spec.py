@@ -15,7 +15,12 @@ BACKEND_NAMES: tuple[BackendName, ...] = ("torch", "jax", "tensorflow")
 
 
 class IntegratedGradients(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="IntegratedGradients"
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="IntegratedGradients",
 ):
     """Integrated gradients of the true class's logit (Sundararajan et al., ICML 2017, arXiv 1703.01365).
 

@@ -5,7 +5,11 @@ Exit code 0 when the job is done, 1 when it failed; the reason is in ``result.js
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
+import time
 import traceback
 from pathlib import Path
 
@@ -23,6 +27,7 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m trustml.worker JOB_DIR (a folder that holds job.json)", file=sys.stderr)
         return 2
     folder = Path(arguments[0]).resolve()
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     try:
         from trustml.worker.pipeline import run_job
 
@@ -38,6 +43,15 @@ def main(arguments: list[str]) -> int:
         result = WorkerResult(status="error", error=_one_line(error))
     write_atomic(folder / "result.json", msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
     return 0 if result.status == "ok" else 1
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this process and its group soon after the parent is gone, however the parent ended."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+    os._exit(1)
 
 
 def _one_line(error: BaseException) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +13,13 @@ from trustml.models.shapes import weight_shapes
 from trustml.models.weights import Weights, encode_weights, read_weights
 from trustml.plan.job import ExplainJob, Job, TrainJob
 from trustml.plan.support import Missing, Supported, explainer_library, training_support
+from trustml.plan.switches import switches_in_force
 from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
 from trustml.record.provenance import package_versions
 from trustml.record.schema import WorkerResult
 from trustml.worker.clock import Clock
 from trustml.worker.common_lane import integrated_gradients
 from trustml.worker.events import Progress
-from trustml.plan.switches import switches_in_force
 from trustml.worker.training import train
 
 _LOGITS_AT_ONCE = 1024
@@ -58,9 +57,7 @@ def run_job(job: Job, folder: Path) -> WorkerResult:
     )
 
 
-def _train(
-    job: TrainJob, backend: Backend, root: Path, folder: Path, clock: Clock, progress: Progress
-) -> str:
+def _train(job: TrainJob, backend: Backend, root: Path, folder: Path, clock: Clock, progress: Progress) -> str:
     support = training_support(job.backend, job.regime)
     if isinstance(support, Missing):
         raise NotImplementedError(support.reason)
@@ -93,9 +90,7 @@ def _logits(backend: Backend, job: Job, weights: Weights, inputs: Floats) -> Flo
     return np.concatenate(parts).astype(np.float32)
 
 
-def _explain(
-    job: ExplainJob, backend: Backend, root: Path, folder: Path, clock: Clock, progress: Progress
-) -> str:
+def _explain(job: ExplainJob, backend: Backend, root: Path, folder: Path, clock: Clock, progress: Progress) -> str:
     weights = read_weights(inside(root, job.weights), expected=weight_shapes(job.model, job.input_shape))
     model = Model(architecture=job.model, input_shape=job.input_shape, weights=weights)
     examples = read_arrays(inside(root, job.examples))
@@ -119,8 +114,14 @@ def _explain(
 
 
 def _largest_resident() -> int:
-    """High-water mark of this process in bytes (Linux gives KiB, macOS bytes)."""
-    import sys
+    """High-water mark of this process in bytes; 0 where the system does not tell.
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    Not ``ru_maxrss``: Linux carries that over from the parent through fork and exec.
+    """
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0

@@ -61,7 +61,10 @@ class DPTrainer:
         self._noise_key = _noise_key(step.noise_seed)
         self._dropout_key = jax.random.key(dropout_seed)
         self._steps = 0
-        architecture, optimizer = model.architecture, SGD(learning_rate=step.learning_rate, momentum=step.momentum)
+        architecture, optimizer = (
+            model.architecture,
+            SGD(learning_rate=step.learning_rate, momentum=step.momentum),
+        )
 
         def total(params: Params, batch: Batch, used: Array, key: Array) -> Params:
             def add(number: Array, sums: Params) -> Params:

@@ -19,9 +19,7 @@ from trustml.models.shapes import windows
 def convolve(images: Array, kernel: Array, *, stride: tuple[int, int], padding: Padding) -> Array:
     """Cross-correlate images (n, h, w, c) with a kernel (height, width, c, filters)."""
     height, width, channels, filters = kernel.shape
-    patches = jnp.concatenate(
-        _slices(images, (height, width), stride=stride, padding=padding, value=0.0), axis=-1
-    )
+    patches = jnp.concatenate(_slices(images, (height, width), stride=stride, padding=padding, value=0.0), axis=-1)
     return patches @ kernel.reshape(height * width * channels, filters)
 
 

@@ -49,5 +49,10 @@ def _explain(request: ExplainRequest) -> Attributions:
 
 
 BACKEND = Backend(
-    open_device=_open_device, network=_network, plain=_plain, private=_private, federated=None, explain=_explain
+    open_device=_open_device,
+    network=_network,
+    plain=_plain,
+    private=_private,
+    federated=None,
+    explain=_explain,
 )

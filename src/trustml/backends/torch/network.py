@@ -12,12 +12,12 @@ from trustml.backends.contract import Model
 from trustml.backends.torch.device import current_device
 from trustml.data.dataset import Floats, Ints
 from trustml.models.layers import (
+    GELU,
     AvgPool,
     Conv2D,
     Dense,
     Dropout,
     Flatten,
-    GELU,
     GroupNorm,
     Layer,
     LayerNorm,

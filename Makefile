@@ -1,0 +1,46 @@
+# make demo: set up, run the digits scenario in three frameworks, print the comparison.
+# make test: set up, run every test.
+# Both can be called again at any time and reuse what is there.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+LOCK := src/trustml/environments/main.lock
+PYTEST_ARGS ?=
+
+.PHONY: demo test check format environments dashboard clean help
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+demo: environments  ## run scenarios/digits.py and print the comparison
+	$(BIN)/trustml run scenarios/digits.py
+	@echo
+	@echo "Open the dashboard with:  $(BIN)/trustml dashboard"
+
+test: environments  ## run every test
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+
+check: .venv/.installed  ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/.installed  ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+dashboard: environments  ## serve the dashboard
+	$(BIN)/trustml dashboard
+
+environments: .venv/.installed  ## make .venv and .venv-tensorflow
+	@$(BIN)/trustml setup tensorflow || echo "going on without tensorflow"
+
+.venv/.installed: $(LOCK) pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "trustml needs Python 3.11 for make; set PYTHON=")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(LOCK)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+clean:  ## remove both environments and caches, not the runs
+	rm -rf .venv .venv-tensorflow .pytest_cache .ruff_cache .mypy_cache

@@ -1,0 +1,32 @@
+"""``trustml compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from trustml.cli.output import console, data_stream, file_option, json_option, json_text, root_option
+
+
+@click.command("compare", short_help="Show regimes and frameworks, or several runs, side by side.")
+@click.argument("runs", nargs=-1, required=True)
+@root_option
+@json_option
+@file_option
+def command(runs: tuple[str, ...], root: Path, as_json: bool, file: Path | None) -> None:
+    """Compare what RUNS measured: accuracy, epsilon, time and memory by regime and framework, and explanations.
+
+    With --json: the tidy rows of all runs.
+    """
+    from trustml import api
+    from trustml.report.tables import plain_rows, print_comparison
+
+    loaded = [api.load(name, root=root) for name in runs]
+    pairs = [(run.manifest, run.measures()) for run in loaded]
+    with data_stream(file) as stream:
+        if as_json:
+            rows = [row for _, table in pairs for row in plain_rows(table)]
+            stream.write(json_text({"runs": [manifest.run for manifest, _ in pairs], "measures": rows}) + "\n")
+            return
+        print_comparison(console(stream), pairs)

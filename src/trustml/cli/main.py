@@ -1,0 +1,96 @@
+"""``trustml``: the group of commands, loaded when they are called, and the exit codes.
+
+0 ok, 2 usage, 3 internal error, 4 partial, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+OK, USAGE, INTERNAL, PARTIAL, INTERRUPTED = 0, 2, 3, 4, 130
+
+_COMMANDS = {
+    "run": "Run a scenario, or go on with a run.",
+    "list": "List the runs and the ready scenarios.",
+    "show": "Show how a run went and what it measured.",
+    "compare": "Show regimes and frameworks, or several runs, side by side.",
+    "dashboard": "Open the dashboard on 127.0.0.1.",
+    "doctor": "Say what is installed, what is missing, and what mends it.",
+    "setup": "Make the environment of a backend.",
+}
+
+
+class _LazyGroup(click.Group):
+    """Imports a command's module only when the command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"trustml.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"trustml {version('trustml')}")
+        context.exit()
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Print the version."
+)
+def trustml() -> None:
+    """What privacy, federation and the choice of framework cost, measured in PyTorch, TensorFlow and JAX.
+
+    Begin with `trustml doctor`, then `trustml run digits`.
+    """
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(_main(sys.argv[1:]))
+
+
+def _main(arguments: list[str]) -> int:
+    from trustml.errors import TrustmlError
+
+    try:
+        code = trustml.main(arguments, prog_name="trustml", standalone_mode=False)
+        return code if isinstance(code, int) else OK
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return USAGE
+    except TrustmlError as error:
+        click.echo(f"Error: {error}", err=True)
+        return USAGE
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except Exception as error:
+        if os.environ.get("TRUSTML_DEBUG"):
+            raise
+        click.echo(
+            f"Internal error: {type(error).__name__}: {error}; set TRUSTML_DEBUG=1 for the traceback, and report it",
+            err=True,
+        )
+        return INTERNAL

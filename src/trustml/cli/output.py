@@ -1,0 +1,73 @@
+"""Where output goes: data to stdout or a file, messages to stderr; colours only for people."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from trustml.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+root_option = click.option(
+    "--runs",
+    "root",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder of the runs.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+file_option = click.option(
+    "-o",
+    "--output",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write to this file instead.",
+)
+
+
+@contextmanager
+def data_stream(file: Path | None) -> Iterator[IO[str]]:
+    """Give stdout, or a file that takes its place only when all was written."""
+    if file is None:
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    from io import StringIO
+
+    from trustml.record.files import write_atomic
+
+    buffer = StringIO()
+    yield buffer
+    try:
+        write_atomic(file, buffer.getvalue().encode())
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be written ({error.strerror}); name another file") from None
+
+
+def console(stream: IO[str]) -> Console:
+    """Give a rich console on a stream; plain where it is no terminal, wide enough not to cut."""
+    from rich.console import Console
+
+    terminal = stream.isatty()
+    return Console(file=stream, width=None if terminal else 160, highlight=False, soft_wrap=False)
+
+
+def messages() -> Console:
+    """Give the console for messages, on stderr."""
+    return console(sys.stderr)
+
+
+def json_text(value: Any) -> str:
+    """Encode a value as JSON; numbers that are not finite become null or text, never ``NaN``."""
+    import msgspec
+
+    return msgspec.json.encode(value).decode()

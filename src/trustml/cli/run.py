@@ -1,0 +1,109 @@
+"""``trustml run``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from trustml.cli.main import INTERRUPTED, OK, PARTIAL
+from trustml.cli.output import console, data_stream, file_option, json_option, json_text
+
+_EXIT = {"success": OK, "partial": PARTIAL, "interrupted": INTERRUPTED}
+
+
+@click.command("run", short_help="Run a scenario, or go on with a run.")
+@click.argument("scenario", required=False)
+@click.option(
+    "--out",
+    "root",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder in which the run directory is made.",
+)
+@click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Override a field: training.1.epsilon=3")
+@click.option("--backend", "backends", multiple=True, metavar="NAME", help="Only this backend; may be repeated.")
+@click.option("--seeds", type=click.IntRange(1, 10_000), help="Train every model with this many seeds.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to compute.")
+@click.option("--resume", metavar="RUN", help="Go on with this run: do only what is missing.")
+@click.option("--allow-overrun", is_flag=True, help="With --resume: retrain past the target epsilon, and report it.")
+@json_option
+@file_option
+def command(
+    scenario: str | None,
+    root: Path,
+    settings: tuple[str, ...],
+    backends: tuple[str, ...],
+    seeds: int | None,
+    device: str | None,
+    resume: str | None,
+    allow_overrun: bool,
+    as_json: bool,
+    file: Path | None,
+) -> int:
+    """Run SCENARIO: a .py or .toml file, or the name of a ready scenario such as `digits`.
+
+    Prints the comparison, or with --json every event as a line of JSON, the last one
+    {"event": "done", "run": ..., "path": ..., "status": ...}. Exit code 4 means that some jobs failed; the
+    others' results are whole, and `trustml run --resume RUN` does what is missing.
+    """
+    overrides = list(settings)
+    if backends:
+        overrides.append(f"backends=[{', '.join(repr(name) for name in backends)}]")
+    if seeds:
+        overrides.append(f"seeds=[{', '.join(map(str, range(seeds)))}]")
+    if device:
+        overrides.append(f"execution.device='{device}'")
+    if resume is None and scenario is None:
+        raise click.UsageError("name a scenario, such as `trustml run digits`, or a run to go on with (--resume)")
+    if resume is not None and (scenario is not None or overrides):
+        raise click.UsageError("--resume goes on with the scenario as it was recorded; leave SCENARIO and --set out")
+    if allow_overrun and resume is None:
+        raise click.UsageError("--allow-overrun goes with --resume")
+    signal.signal(signal.SIGTERM, _interrupt)
+    with data_stream(file) as stream:
+        return _run(scenario, root, overrides, resume, allow_overrun, as_json, stream)
+
+
+def _run(
+    scenario: str | None,
+    root: Path,
+    overrides: list[str],
+    resume: str | None,
+    allow_overrun: bool,
+    as_json: bool,
+    stream: Any,
+) -> int:
+    from trustml import api
+    from trustml.cli.progress import show_progress
+    from trustml.report.tables import print_comparison, print_problems
+
+    with show_progress(sys.stderr) as progress:
+
+        def listener(event: dict[str, Any]) -> None:
+            if as_json:
+                stream.write(json_text(event) + "\n")
+                stream.flush()
+            progress(event)
+
+        if resume is not None:
+            run = api.resume(resume, root=root, allow_overrun=allow_overrun, listener=listener)
+        else:
+            run = api.run(str(scenario), out=root, overrides=overrides, listener=listener)
+    manifest = run.manifest
+    if not as_json:
+        print_comparison(console(stream), [(manifest, run.measures())])
+    err = console(sys.stderr)
+    print_problems(err, manifest)
+    err.print(f"status: {manifest.status}   run: {manifest.run}   in: {run.path}", soft_wrap=True)
+    if manifest.status != "success":
+        err.print(f"go on with: trustml run --resume {manifest.run} --out {root}", soft_wrap=True)
+    return _EXIT.get(manifest.status, PARTIAL)
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
