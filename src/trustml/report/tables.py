@@ -19,7 +19,10 @@ def plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     import math
 
     return [
-        {key: (None if isinstance(value, float) and not math.isfinite(value) else value) for key, value in row.items()}
+        {
+            str(key): (None if isinstance(value, float) and not math.isfinite(value) else value)
+            for key, value in row.items()
+        }
         for row in table.to_dict("records")
     ]
 

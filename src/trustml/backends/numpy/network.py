@@ -1,0 +1,103 @@
+"""Every layer as plain loops over windows and groups, in float64. Nothing here is fast or clever."""
+
+from __future__ import annotations
+
+from math import erf
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.backends.contract import Model
+from trustml.models.layers import (
+    GELU,
+    AvgPool,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GroupNorm,
+    Layer,
+    LayerNorm,
+    MaxPool,
+    ReLU,
+    Tanh,
+)
+
+Doubles = npt.NDArray[np.float64]
+
+
+def logits(model: Model, inputs: npt.NDArray[Any]) -> Doubles:
+    """Logits of shape (n, c), float64."""
+    return np.stack([_one(model, example.astype(np.float64)) for example in inputs])
+
+
+def input_gradient(model: Model, example: npt.NDArray[Any], target: int, *, step: float = 1e-6) -> Doubles:
+    """Gradient of one logit with respect to one input, by central differences."""
+    point = example.astype(np.float64)
+    gradient = np.zeros_like(point)
+    for place in np.ndindex(point.shape):
+        ends = []
+        for sign in (1, -1):
+            moved = point.copy()
+            moved[place] += sign * step
+            ends.append(_one(model, moved)[target])
+        gradient[place] = (ends[0] - ends[1]) / (2 * step)
+    return gradient
+
+
+def _one(model: Model, values: Doubles) -> Doubles:
+    for index, layer in enumerate(model.architecture.layers):
+        weights = {
+            name.split(".")[1]: array.astype(np.float64)
+            for name, array in model.weights.items()
+            if name.split(".")[0] == str(index)
+        }
+        values = _layer(layer, values, weights)
+    return values
+
+
+def _layer(layer: Layer, values: Doubles, weights: dict[str, Doubles]) -> Doubles:
+    match layer:
+        case Dense():
+            return values @ weights["kernel"] + weights.get("bias", 0.0)
+        case Conv2D():
+            out = _windows(values, layer.kernel, layer, 0.0, lambda w: np.tensordot(w, weights["kernel"], axes=3))
+            return out + weights.get("bias", 0.0)
+        case MaxPool():
+            return _windows(values, layer.size, layer, -np.inf, lambda window: window.max(axis=(0, 1)))
+        case AvgPool():
+            return _windows(values, layer.size, layer, 0.0, lambda window: window.mean(axis=(0, 1)))
+        case ReLU():
+            return np.maximum(values, 0.0)
+        case GELU():
+            return np.array([v * 0.5 * (1 + erf(v / 2**0.5)) for v in values.ravel()]).reshape(values.shape)
+        case Tanh():
+            return np.tanh(values)
+        case Flatten():
+            return values.ravel()
+        case GroupNorm():
+            size = values.shape[-1] // layer.groups
+            parts = [
+                _normal(values[..., group * size : (group + 1) * size], layer.epsilon) for group in range(layer.groups)
+            ]
+            return np.concatenate(parts, axis=-1) * weights["scale"] + weights["bias"]
+        case LayerNorm():
+            normal = np.apply_along_axis(_normal, -1, values, layer.epsilon)
+            return normal * weights["scale"] + weights["bias"]
+        case Dropout():
+            return values
+
+
+def _windows(values: Doubles, size: tuple[int, int], layer: Any, filling: float, reduce: Any) -> Doubles:
+    """Apply `reduce` to every window (height, width, channels) of a padded image."""
+    padded = np.pad(values, (*layer.padding, (0, 0)), constant_values=filling)
+    rows = range(0, padded.shape[0] - size[0] + 1, layer.stride[0])
+    columns = range(0, padded.shape[1] - size[1] + 1, layer.stride[1])
+    return np.array(
+        [[reduce(padded[top : top + size[0], left : left + size[1]]) for left in columns] for top in rows]
+    )
+
+
+def _normal(values: Doubles, epsilon: float) -> Doubles:
+    return (values - values.mean()) / np.sqrt(values.var() + epsilon)

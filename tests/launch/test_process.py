@@ -1,0 +1,101 @@
+"""Workers that end in every way there is: real processes, real signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from trustml.launch.process import Ended, Limits, Worker
+
+NO_LIMITS = Limits(timeout=60, memory=0)
+
+
+def run_until_end(worker: Worker, *, seconds: float = 60) -> Ended:
+    """Poll like the scheduler does."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        ended = worker.poll()
+        if ended is not None:
+            return ended
+        time.sleep(0.02)
+    worker.stop("timeout", "the test gave up")
+    raise AssertionError("the worker did not end")
+
+
+def start(folder: Path, code: str, *, limits: Limits = NO_LIMITS) -> Worker:
+    """Start a worker whose interpreter runs `code` instead of trustml."""
+    python = folder / "python"
+    python.write_text(f"#!/bin/sh\nexec {sys.executable} {folder / 'code.py'}\n")
+    python.chmod(0o755)
+    (folder / "code.py").write_text(code)
+    return Worker(python=python, folder=folder, variables={}, limits=limits)
+
+
+def test_a_worker_without_a_result_is_an_error_with_its_last_line(tmp_path):
+    ended = run_until_end(start(tmp_path, "import sys; print('it broke here', file=sys.stderr); sys.exit(7)"))
+    assert (ended.status, ended.exit_code) == ("error", 7)
+    assert "it broke here" in ended.reason
+    assert ended.stderr_tail == ("it broke here",)
+
+
+def test_a_timeout_kills_the_worker(tmp_path):
+    ended = run_until_end(start(tmp_path, "import time; time.sleep(60)", limits=Limits(timeout=0.5, memory=0)))
+    assert ended.status == "timeout"
+    assert "execution.timeout" in ended.reason
+    assert ended.seconds < 10
+
+
+def test_too_much_memory_kills_the_worker(tmp_path):
+    code = "import time; block = bytearray(300 * 2**20); time.sleep(60)"
+    ended = run_until_end(start(tmp_path, code, limits=Limits(timeout=60, memory=200 * 2**20)))
+    assert ended.status == "out-of-memory"
+    assert "execution.memory_limit" in ended.reason
+    assert ended.peak_memory > 200 * 2**20
+
+
+def test_a_killed_worker_is_a_signal(tmp_path):
+    worker = start(tmp_path, "import time; time.sleep(60)")
+    os.kill(worker.pid, 9)
+    ended = run_until_end(worker)
+    assert (ended.status, ended.exit_code) == ("signal", -9)
+    assert "SIGKILL" in ended.reason
+
+
+@pytest.mark.parametrize("how", ["by itself", "stopped"])
+def test_children_end_with_the_worker(tmp_path, how):
+    code = (
+        "import pathlib, subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'])\n"
+        "pathlib.Path('child.pid').write_text(str(child.pid))\n"
+        f"time.sleep({0 if how == 'by itself' else 300})\n"
+    )
+    worker = start(tmp_path, code)
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "child.pid").exists() or not (tmp_path / "child.pid").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    child = int((tmp_path / "child.pid").read_text())
+    if how == "stopped":
+        assert worker.stop("interrupted", "the user").status == "interrupted"
+    else:
+        run_until_end(worker)
+    deadline = time.monotonic() + 10
+    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "the child outlived its worker"
+        time.sleep(0.05)
+
+
+def test_the_real_worker_reports_a_broken_job_in_one_line(tmp_path):
+    (tmp_path / "job.json").write_text('{"kind": "train", "id": 3}')
+    worker = Worker(python=Path(sys.executable), folder=tmp_path, variables={}, limits=NO_LIMITS)
+    ended = run_until_end(worker)
+    assert ended.status == "error"
+    assert "ValidationError" in ended.reason
+    assert "\n" not in ended.reason
+    assert json.loads((tmp_path / "result.json").read_text())["status"] == "error"
