@@ -91,6 +91,7 @@ def create_run(root: Path, *, name: str) -> RunDirectory:
 
     The identifier is the scenario's name, the time in UTC, and four random letters.
     """
+    root = root.resolve()
     root.mkdir(parents=True, exist_ok=True)
     while True:
         stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")

@@ -34,6 +34,8 @@ def read_scenario(path: Path, *, overrides: Sequence[str] = ()) -> Scenario:
         data = _read_toml(path)
     else:
         raise UsageError(f"{path}: a scenario is a .py or a .toml file; rename it or name another")
+    if overrides:
+        data = to_plain(from_plain(data))  # with all defaults, so that every field can be named
     for override in overrides:
         set_field(data, override)
     return resolve_paths(from_plain(data), folder=path.parent)

@@ -1,0 +1,264 @@
+"""The command line as people and scripts use it: real subprocesses, exit codes, streams."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def trustml(*arguments, cwd=None, **environment) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "trustml.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        cwd=cwd or ROOT,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def toml(path: Path, *, data: str = 'kind = "Digits"', model: str = "", training: str = "") -> Path:
+    """A scenario file with one part replaced."""
+    layers = model or '[[model.layers]]\nkind = "Flatten"\n[[model.layers]]\nkind = "Dense"\nunits = 10\n'
+    regimes = training or '[[training]]\nkind = "Plain"\nepochs = 1\n'
+    path.write_text(f'name = "t"\nbackends = ["jax"]\n[data]\n{data}\n{layers}\n{regimes}\n')
+    return path
+
+
+def assert_one_clear_line(done: subprocess.CompletedProcess, *words: str, folder: Path) -> None:
+    assert done.returncode == 2, (done.returncode, done.stderr)
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, done.stderr
+    assert done.stdout == ""
+    for word in words:
+        assert word in lines[0], lines[0]
+    assert not (folder / "runs").exists(), "nothing is created before everything is checked"
+
+
+def test_help_is_fast_and_lists_the_commands():
+    best = float("inf")
+    for _ in range(3):
+        start = time.perf_counter()
+        done = trustml("--help")
+        best = min(best, time.perf_counter() - start)
+    assert done.returncode == 0
+    for command in ("run", "list", "show", "compare", "dashboard", "doctor", "setup"):
+        assert f"  {command} " in done.stdout
+    assert best < 0.3
+
+
+@pytest.mark.parametrize("command", ["run", "list", "show", "compare", "dashboard", "doctor", "setup"])
+def test_every_command_has_help_without_numpy(command):
+    code = (
+        "import sys\nfrom trustml.cli.main import _main\n"
+        f"assert _main([{command!r}, '--help']) == 0\n"
+        "heavy = {'numpy', 'pandas', 'torch', 'jax', 'tensorflow', 'streamlit', 'dp_accounting'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("training.1.epsilonn=3", ("training.1.epsilonn", "did you mean epsilon?")),
+        ("training.1.epsilon=-1", ("training.1.epsilon", "-1", "above 0")),
+        ("training.1.epsilon=abc", ("training.1.epsilon", "'abc'")),
+        ("training.2.clients=100000", ("training.2.clients", "100000", "or fewer")),
+        ("model.layers.0.kind=Conv3", ("model.layers.0.kind", "'Conv3'", "Conv2D")),
+        ("model.layers.8.units=7", ("model.layers.8", "10 classes", "Dense(units=10)")),
+        ("training.1.delta=2", ("training.1.delta", "2", "1/n")),
+        ("execution.device=gpu", ("execution.device", "'gpu'", "cuda")),
+        ("training.9.epsilon=1", ("training.9", "no item 9")),
+        ("nonsense", ("--set", "FIELD=VALUE")),
+        ("training.1.epsilon=1e-7", ("training.1.epsilon", "cannot be reached", "larger epsilon")),
+    ],
+)
+def test_bad_fields_give_one_clear_line(tmp_path, setting, words):
+    done = trustml("run", ROOT / "scenarios" / "digits.py", "--set", setting, cwd=tmp_path)
+    assert_one_clear_line(done, *words, folder=tmp_path)
+
+
+def _truncated_idx(folder: Path) -> str:
+    (folder / "images.gz").write_bytes(gzip.compress(b"\0\0\x08\x03" + bytes([0, 0, 0, 9, 0, 0, 0, 8, 0, 0, 0, 8])))
+    (folder / "labels").write_bytes(b"\0\0\x08\x01" + bytes([0, 0, 0, 9]) + bytes(9))
+    return 'kind = "Idx"\nimages = "images.gz"\nlabels = "labels"'
+
+
+def _object_npz(folder: Path) -> str:
+    np.savez(folder / "d.npz", inputs=np.array([{"a": 1}] * 4, dtype=object), labels=np.arange(4), allow_pickle=True)
+    return 'kind = "Npz"\npath = "d.npz"'
+
+
+def _headless_csv(folder: Path) -> str:
+    (folder / "d.csv").write_text("1.5,red,0\n2.5,blue,1\n3.5,red,0\n")
+    return 'kind = "Csv"\npath = "d.csv"\nlabel = "income"'
+
+
+def _text_csv(folder: Path) -> str:
+    (folder / "d.csv").write_text("width,colour,label\n1.5,red,0\n2.5,blue,1\n3.5,red,0\n")
+    return 'kind = "Csv"\npath = "d.csv"\nlabel = "label"'
+
+
+def _no_file(folder: Path) -> str:
+    return 'kind = "Parquet"\npath = "nowhere.parquet"\nlabel = "y"'
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (_truncated_idx, ("images.gz", "truncated")),
+        (_object_npz, ("d.npz", "'inputs'", "never unpickles")),
+        (_headless_csv, ("d.csv", "no header")),
+        (_text_csv, ("d.csv", "'colour'", "text", "'red'")),
+        (_no_file, ("nowhere.parquet", "no such file")),
+    ],
+)
+def test_bad_files_give_one_clear_line(tmp_path, make, words):
+    path = toml(tmp_path / "s.toml", data=make(tmp_path))
+    assert_one_clear_line(trustml("run", path, cwd=tmp_path), *words, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("run",), "name a scenario"),
+        (("run", "nothing"), "ready are breast_cancer, digits"),
+        (("run", "digits", "--resume", "x"), "--resume"),
+        (("run", "--resume", "nothing"), "nothing"),
+        (("show", "nothing"), "trustml list"),
+        (("compare", "nothing"), "trustml list"),
+        (("setup", "torch"), "tensorflow"),
+        (("frobnicate",), "frobnicate"),
+        (("show", "latest", "--runs", "/nonexistent"), "latest"),
+    ],
+)
+def test_usage_errors_exit_2_without_a_traceback(tmp_path, arguments, word):
+    done = trustml(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert word in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
+    """A small run by the command line, in a folder of its own."""
+    folder = tmp_path_factory.mktemp("cli")
+    toml(
+        folder / "small.toml",
+        training='[[training]]\nkind = "Plain"\nepochs = 1\n'
+        '[[training]]\nkind = "DPSGD"\nnoise_multiplier = 2.0\nepochs = 1\ndelta = 0.01\n',
+    )
+    return folder, trustml("run", "small.toml", "--json", cwd=folder, NO_COLOR="1")
+
+
+def test_run_prints_events_as_json_lines(finished):
+    _, done = finished
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert events[0]["event"] == "run"
+    assert set(events[-1]) >= {"event", "run", "path", "status"}
+    assert (events[-1]["event"], events[-1]["status"]) == ("done", "success")
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_show_gives_jobs_and_tidy_rows_as_json(finished):
+    folder, _ = finished
+    done = trustml("show", "latest", "--json", cwd=folder)
+    content = json.loads(done.stdout)
+    assert set(content) == {"run", "status", "jobs", "measures"}
+    assert {job["status"] for job in content["jobs"]} == {"ok"}
+    assert {row["measure"] for row in content["measures"]} >= {"accuracy", "epsilon", "step_time_median"}
+    assert set(content["measures"][0]) == {
+        "run", "job", "backend", "regime", "seed", "subject", "measure", "value", "low", "high", "unit", "n", "note",
+    }  # fmt: skip
+
+
+def test_show_and_compare_print_what_was_measured(finished):
+    folder, _ = finished
+    for command in ("show", "compare"):
+        done = trustml(command, "latest", cwd=folder)
+        assert done.returncode == 0, done.stderr
+        for word in ("DPSGD", "accuracy", "delta=0.01", "unit: example", "add or remove one", "warning: training.1.delta"):
+            assert word in done.stdout, word
+        assert "\x1b" not in done.stdout
+
+
+def test_output_goes_to_a_file(finished):
+    folder, _ = finished
+    done = trustml("show", "latest", "--json", "-o", "out.json", cwd=folder)
+    assert done.stdout == ""
+    assert json.loads((folder / "out.json").read_text())["status"] == "success"
+
+
+def test_compare_takes_several_runs(finished):
+    folder, _ = finished
+    second = trustml("run", "small.toml", cwd=folder)
+    assert second.returncode == 0, second.stderr
+    assert "status: success" in second.stderr
+    listed = json.loads(trustml("list", "--json", cwd=folder).stdout)
+    names = [run["run"] for run in listed["runs"]]
+    assert len(names) == 2 and listed["scenarios"] == ["breast_cancer", "digits"]
+    done = trustml("compare", *names, cwd=folder)
+    assert all(name in done.stdout for name in names)
+
+
+def test_every_option_overrides_a_field(finished):
+    folder, _ = finished
+    done = trustml(
+        "run", "small.toml", "--seeds", 2, "--device", "cpu", "--set", "training.1.noise_multiplier=3",
+        "--set", "explanations.methods=[]", "--json", cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    path = Path(json.loads(done.stdout.splitlines()[-1])["path"])
+    manifest = json.loads((folder / path / "manifest.json").read_text())
+    scenario = manifest["scenario"]
+    assert scenario["seeds"] == [0, 1]
+    assert scenario["execution"]["device"] == "cpu"
+    assert scenario["training"][1]["noise_multiplier"] == 3
+    assert "training.1.noise_multiplier=3" in manifest["overrides"]
+
+
+def test_an_unknown_cuda_device_is_one_line_in_the_record(finished):
+    folder, _ = finished
+    done = trustml("run", "small.toml", "--device", "cuda", "--json", cwd=folder, CUDA_VISIBLE_DEVICES="")
+    ends = [event for line in done.stdout.splitlines() if (event := json.loads(line))["event"] == "job-end"]
+    assert ends, done.stderr
+    if all(event["status"] == "ok" for event in ends):
+        pytest.skip("this machine has a CUDA device that JAX can use")
+    assert done.returncode == 4
+    assert any("execution.device" in event.get("reason", "") for event in ends)
+
+
+def test_doctor_lists_what_is_missing_with_its_repair(tmp_path):
+    done = trustml("doctor", "--json", TRUSTML_ENV_TENSORFLOW=str(tmp_path / "nowhere"))
+    assert done.returncode == 4
+    parts = {part["backend"]: part for part in json.loads(done.stdout)["environments"]}
+    assert parts["torch"]["ok"] and parts["torch"]["versions"]["opacus"]
+    assert not parts["tensorflow"]["ok"] and parts["tensorflow"]["fix"] == "trustml setup tensorflow"
+    text = trustml("doctor", TRUSTML_ENV_TENSORFLOW=str(tmp_path / "nowhere")).stdout
+    assert "trustml setup tensorflow" in text
+
+
+def test_internal_errors_exit_3_in_one_line(tmp_path):
+    code = (
+        "import sys, trustml.record.store as store\n"
+        "def broken(root): raise RuntimeError('surprise')\n"
+        "store.list_runs = broken\n"
+        "from trustml.cli.main import _main\nsys.exit(_main(['list']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 3
+    assert "surprise" in done.stderr and "Traceback" not in done.stderr

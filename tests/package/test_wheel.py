@@ -1,0 +1,109 @@
+"""The wheel, installed in a clean environment and used from an empty folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("package")]
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)],
+        check=True,
+        capture_output=True,
+    )
+    return next(folder.glob("trustml-*.whl"))
+
+
+@pytest.fixture(scope="module")
+def clean(wheel, tmp_path_factory) -> Path:
+    """Folder of the programs of a new environment with the wheel in it."""
+    folder = tmp_path_factory.mktemp("clean") / "env"
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    lock = ROOT / "src" / "trustml" / "environments" / "main.lock"
+    subprocess.run(
+        [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        + ["-c", str(lock), f"{wheel}[jax,dashboard]"],
+        check=True,
+        capture_output=True,
+    )
+    return folder / "bin"
+
+
+def call(program: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("TRUSTML", "PYTHON"))}
+    return subprocess.run(
+        [str(program), *arguments], cwd=cwd, capture_output=True, text=True, timeout=300,
+        env={**environment, "XDG_DATA_HOME": str(cwd / "data")},
+    )  # fmt: skip
+
+
+def test_the_wheel_carries_what_users_need(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {
+        "trustml/_shipped/apps/dashboard.py",
+        "trustml/_shipped/scenarios/digits.py",
+        "trustml/environments/tensorflow.lock",
+        "trustml/environments/main.lock",
+    } <= names
+    assert not [name for name in names if "test" in name or name.endswith(".pyc")]
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_it_runs_from_an_empty_folder(clean, tmp_path):
+    done = call(
+        clean / "trustml", "run", "digits", "--backend", "jax", "--json", "--set", "training.1.epochs=2",
+        "--set", "training.0.epochs=1", "--set", "training.2.rounds=2", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["status"] == "success"
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+    shown = call(clean / "trustml", "show", "latest", cwd=tmp_path)
+    assert "FedAvg" in shown.stdout
+
+
+def test_doctor_says_what_is_missing_and_how_to_get_it(clean, tmp_path):
+    done = call(clean / "trustml", "doctor", "--json", cwd=tmp_path)
+    assert done.returncode == 4, done.stderr
+    parts = {part["backend"]: part for part in json.loads(done.stdout)["environments"]}
+    assert parts["jax"]["ok"] and parts["dashboard"]["ok"]
+    assert "pip install 'trustml[torch]'" in parts["torch"]["fix"]
+    assert parts["tensorflow"]["fix"] == "trustml setup tensorflow"
+
+
+def test_the_dashboard_starts_from_an_empty_folder(clean, tmp_path):
+    port = 8765
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [str(clean / "trustml"), "dashboard", "--port", str(port)],
+            cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=2) as answer:
+                    assert answer.read() == b"ok"
+                break
+            except OSError:
+                assert process.poll() is None, (tmp_path / "log").read_text()
+                assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+                time.sleep(0.3)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

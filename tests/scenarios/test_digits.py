@@ -1,0 +1,36 @@
+"""The ready scenarios keep what the README says of them, over three seeds, in every framework."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import trustml
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.tensorflow,
+    pytest.mark.timeout(1200),
+    pytest.mark.xdist_group("scenarios"),
+]
+
+SCENARIOS = Path(__file__).resolve().parents[2] / "scenarios"
+LEAST = {"Plain": 0.95, "DPSGD": 0.85, "FedAvg": 0.90}
+TWINS_WITHIN = 0.03
+
+
+@pytest.mark.parametrize("name", ["digits", "breast_cancer"])
+def test_accuracy_over_three_seeds(tmp_path, name):
+    overrides = ["seeds=[0, 1, 2]", "explanations.methods=[]"]
+    run = trustml.run(SCENARIOS / f"{name}.py", out=tmp_path, overrides=overrides)
+    assert run.status == "success", [(r.id, r.reason) for r in run.manifest.jobs if r.status != "ok"]
+    table = run.measures()
+    accuracy = table[(table.measure == "accuracy") & table.value.notna()]
+    means = accuracy.groupby(["regime", "backend"]).value.mean()
+    print(means.to_string())
+    assert len(means) == 7
+    for regime, least in LEAST.items():
+        assert means[regime].min() >= least, means[regime].to_dict()
+        assert means[regime].max() - means[regime].min() <= TWINS_WITHIN, means[regime].to_dict()
+    assert table[table.measure == "epsilon"].value.max() <= 8.0
