@@ -191,7 +191,14 @@ def test_show_and_compare_print_what_was_measured(finished):
     for command in ("show", "compare"):
         done = trustml(command, "latest", cwd=folder)
         assert done.returncode == 0, done.stderr
-        for word in ("DPSGD", "accuracy", "delta=0.01", "unit: example", "add or remove one", "warning: training.1.delta"):
+        for word in (
+            "DPSGD",
+            "accuracy",
+            "delta=0.01",
+            "unit: example",
+            "add or remove one",
+            "warning: training.1.delta",
+        ):
             assert word in done.stdout, word
         assert "\x1b" not in done.stdout
 

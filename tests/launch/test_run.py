@@ -109,7 +109,7 @@ def test_secrets_stay_in_private(everything):
 
 @pytest.mark.tensorflow
 def test_no_process_of_the_run_is_left(everything):
-    run, events = everything
+    _, events = everything
     for event in events:
         if event["event"] == "job-start":
             left = [p for p in psutil.process_iter(["pid"]) if _group(p.pid) == event["pid"]]

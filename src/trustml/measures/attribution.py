@@ -87,11 +87,11 @@ def _library_rows(evidence: Evidence, explanations: list[Explanation]) -> list[R
     """Libraries compared on the same weights."""
     rows: list[Row] = []
     for explanation in explanations:
-        rows += _pair_rows(evidence, (explanation, "native"), (explanation, "common"))
+        for one, other in itertools.combinations(explanation.attributions, 2):
+            rows += _pair_rows(evidence, (explanation, one), (explanation, other))
     for first, second in itertools.combinations(explanations, 2):
         for one, other in itertools.product(first.attributions, second.attributions):
-            if (one == "common") == (other == "common"):
-                rows += _pair_rows(evidence, (first, one), (second, other))
+            rows += _pair_rows(evidence, (first, one), (second, other))
         scale = max(1.0, float(np.abs(first.logits).max()))
         difference = float(np.abs(first.logits - second.logits).max())
         rows.append(

@@ -27,6 +27,16 @@ def plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
+def overview_frame(manifest: Manifest, table: pd.DataFrame) -> pd.DataFrame:
+    """What each regime costs in each framework, as text cells ready to be shown."""
+    import pandas as pd
+
+    frame = pd.DataFrame(_overview_rows(manifest, table), columns=[name.removeprefix(">") for name in _OVERVIEW])
+    absent = frame.interval.str.startswith("absent")
+    frame.loc[absent, "accuracy"], frame.loc[absent, "interval"] = "not run", ""
+    return frame
+
+
 def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]) -> None:
     """Print accuracy, privacy, speed and explanations of one run, or of several side by side."""
     several = len(runs) > 1
@@ -81,7 +91,7 @@ _OVERVIEW = (
     "regime",
     "framework",
     ">accuracy",
-    "95 %",
+    "interval",
     ">epsilon",
     ">step ms",
     "quartiles",
@@ -153,7 +163,11 @@ def _print_libraries(out: Console, table: pd.DataFrame) -> None:
         ">top-10 % overlap",
         ">largest difference",
     )
-    chosen = pairs[pairs.job == job]
+    crossed = pairs.subject.str.count("common") == 1
+    own = pairs.subject.isin(
+        ("captum ~ common (torch)", "trustml-jax ~ common (jax)", "tf-explain ~ common (tensorflow)")
+    )
+    chosen = pairs[(pairs.job == job) & (~crossed | own)]  # the rest is in the table of measures
     for subject in dict.fromkeys(chosen.subject):
         found.add_row(subject, *(_value(chosen, subject, measure) for measure in _AGREEMENT))
     out.print(found)

@@ -94,9 +94,7 @@ def _windows(values: Doubles, size: tuple[int, int], layer: Any, filling: float,
     padded = np.pad(values, (*layer.padding, (0, 0)), constant_values=filling)
     rows = range(0, padded.shape[0] - size[0] + 1, layer.stride[0])
     columns = range(0, padded.shape[1] - size[1] + 1, layer.stride[1])
-    return np.array(
-        [[reduce(padded[top : top + size[0], left : left + size[1]]) for left in columns] for top in rows]
-    )
+    return np.array([[reduce(padded[top : top + size[0], left : left + size[1]]) for left in columns] for top in rows])
 
 
 def _normal(values: Doubles, epsilon: float) -> Doubles:

@@ -1,0 +1,92 @@
+"""How every job ended and why, and what the results depend on."""
+
+from __future__ import annotations
+
+import msgspec
+import pandas as pd
+import streamlit as st
+from chosen_run import current
+
+from trustml.record.store import EVENTS
+
+st.title("Record")
+
+
+@st.fragment(run_every="2s" if current().status == "running" else None)
+def progress() -> None:
+    """Show how far a running run is; its last events tell."""
+    run = current()
+    manifest = run.manifest
+    done = sum(record.status not in ("pending", "running") for record in manifest.jobs)
+    st.progress(done / max(1, len(manifest.jobs)), text=f"{manifest.status}: {done} of {len(manifest.jobs)} jobs ended")
+    if manifest.status != "running":
+        return
+    try:
+        lines = (run.path / EVENTS).read_bytes().splitlines()[-200:]
+    except OSError:
+        return
+    steps: dict[str, str] = {}
+    for line in lines:
+        event = msgspec.json.decode(line)
+        if event["event"] == "step":
+            steps[event["job"]] = f"step {event['step']} of {event['steps']}"
+    for record in manifest.jobs:
+        if record.status == "running":
+            st.markdown(f"`{record.id}` {steps.get(record.id, 'starting')}")
+
+
+progress()
+run = current()
+manifest = run.manifest
+failed = [record for record in manifest.jobs if record.status not in ("ok", "pending", "running")]
+if failed:
+    st.subheader("What failed, and why")
+    for record in failed:
+        with st.expander(f"{record.id}: {record.status}: {record.reason}", expanded=record.status != "blocked"):
+            st.markdown(f"exit code {record.exit_code}, attempt {record.attempt}, {record.seconds:.1f} s")
+            st.code("\n".join(record.stderr_tail) or "nothing on stderr", language=None)
+    st.markdown(f"Go on with `trustml run --resume {manifest.run}`.")
+
+st.subheader("Jobs")
+st.dataframe(
+    pd.DataFrame(
+        [
+            {
+                "job": record.id,
+                "status": record.status,
+                "library": record.result.library if record.result else "",
+                "seconds": round(record.seconds, 1),
+                "peak MiB": round(record.peak_memory / 2**20) or None,
+                "attempt": record.attempt,
+                "reason": record.reason,
+            }
+            for record in manifest.jobs
+        ]
+    ),
+    hide_index=True,
+    width="stretch",
+)
+if manifest.skips:
+    st.subheader("Cells that no library fills")
+    st.dataframe(
+        pd.DataFrame([{"framework": s.backend, "regime": s.regime, "why": s.reason} for s in manifest.skips]),
+        hide_index=True,
+    )
+left, right = st.columns(2)
+left.subheader("Data")
+left.json(
+    {
+        "sha256": manifest.data.fingerprint,
+        "train_examples": manifest.data.train_examples,
+        "test_examples": manifest.data.test_examples,
+        "input_shape": list(manifest.data.input_shape),
+        "notes": list(manifest.data.notes),
+    }
+)
+right.subheader("Machine and versions")
+versions: dict[str, str] = {}
+for record in manifest.jobs:
+    versions |= record.result.versions if record.result else {}
+right.json({"hardware": manifest.hardware, "main": manifest.versions, "workers": versions, "source": manifest.source})
+st.subheader("Scenario")
+st.json(manifest.scenario, expanded=False)

@@ -1,0 +1,259 @@
+"""Charts of the tidy table, as altair specifications. No dashboard needed: a notebook shows them as well."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import altair as alt
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+BACKENDS = ("torch", "jax", "tensorflow")
+# Okabe and Ito's palette: told apart by colour-blind readers; shapes repeat what colour says.
+_COLOURS = ("#D55E00", "#0072B2", "#009E73")
+_SHAPES = ("circle", "square", "triangle-up")
+
+
+def backend_colour() -> alt.Color:
+    """Give the colour of each backend, the same in every chart."""
+    return alt.Color("backend:N", title="framework", scale=alt.Scale(domain=list(BACKENDS), range=list(_COLOURS)))
+
+
+def accuracy_points(table: pd.DataFrame) -> alt.LayerChart:
+    """Accuracy by regime and backend, with its interval; absent cells are left out.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Tidy rows.
+    """
+    rows = _present(table, "accuracy")
+    scale = alt.Scale(domain=_accuracy_domain(rows))
+    base = alt.Chart(rows).encode(
+        y=alt.Y("regime:N", title=None),
+        yOffset=alt.YOffset("cell:N"),
+        tooltip=["backend", "regime", "seed", alt.Tooltip("value:Q", format=".3f"), "note"],
+    )
+    points = base.mark_point(filled=True, size=90).encode(
+        x=alt.X("value:Q", title="accuracy on held-out examples, 95 % interval", scale=scale),
+        color=backend_colour(),
+        shape=_backend_shape(),
+    )
+    intervals = base.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q", color=backend_colour())
+    return alt.layer(intervals, points).properties(height=alt.Step(18))
+
+
+def privacy_accuracy(table: pd.DataFrame) -> alt.HConcatChart:
+    """Accuracy against epsilon; models without a guarantee stand in a panel of their own, never at a number."""
+    accuracy = _present(table, "accuracy")
+    epsilon = _present(table, "epsilon")[["backend", "regime", "seed", "value"]].rename(columns={"value": "epsilon"})
+    joined = accuracy.merge(epsilon, on=["backend", "regime", "seed"], how="left")
+    joined["label"] = joined.regime.where(joined.epsilon.isna(), joined.epsilon.map("{:.2f}".format))
+    scale = alt.Scale(domain=_accuracy_domain(joined))
+    private, plain = joined[joined.epsilon.notna()], joined[joined.epsilon.isna()]
+    order = list(dict.fromkeys(private.sort_values("epsilon").label))
+    panels = [
+        (private, "with a guarantee", alt.X("label:N", title="epsilon (smaller is more private)", sort=order)),
+        (plain, "without: no finite epsilon", alt.X("label:N", title="regime")),
+    ]
+    charts = [
+        _accuracy_panel(rows, x=x.axis(labelAngle=0), scale=scale, title=title).properties(width=380, height=300)
+        for rows, title, x in panels
+        if len(rows)
+    ]
+    return alt.hconcat(*charts)
+
+
+def step_times(table: pd.DataFrame) -> alt.FacetChart:
+    """Median step time with quartiles; each regime has an axis of its own, for a federated step is a round."""
+    return _bars(_by_regime(table, "step_time_median", factor=1e3), title="time of one step after the first, ms")
+
+
+def first_steps(table: pd.DataFrame) -> alt.FacetChart:
+    """Time of the first step, with tracing and compiling."""
+    return _bars(_by_regime(table, "step_time_first", factor=1.0), title="time of the first step, s")
+
+
+def memory(table: pd.DataFrame) -> alt.FacetChart:
+    """Peak memory of each training."""
+    return _bars(_by_regime(table, "peak_memory", factor=2**-20), title="peak memory of the worker, MiB")
+
+
+def throughput(table: pd.DataFrame) -> alt.FacetChart:
+    """Examples a second after the first step."""
+    return _bars(_by_regime(table, "examples_per_second", factor=1.0), title="examples per second")
+
+
+def explanation_times(table: pd.DataFrame) -> alt.FacetChart:
+    """Time of one call that explains all chosen examples: median, smallest and largest over the models."""
+    rows = _present(table, "explain_time")
+    found = rows.groupby(["backend", "subject"]).value.agg(["median", "min", "max", "size"]).reset_index()
+    found = found.rename(columns={"median": "value", "min": "low", "max": "high", "size": "n"})
+    found[["value", "low", "high"]] *= 1e3
+    return _bars(found.assign(what="all regimes", cell=found.subject), title="time to explain all examples, ms")
+
+
+def agreement_matrix(table: pd.DataFrame, *, job: str) -> alt.LayerChart:
+    """Rank agreement of every pair of explanations of one model's weights."""
+    rows = table[
+        (table.measure == "attribution_agreement_spearman")
+        & (table.job == job)
+        & table.note.str.contains("same weights", regex=False)
+    ].dropna(subset="value")
+    pairs = rows.subject.str.split(" ~ ", n=1, expand=True)
+    rows = rows.assign(first=pairs[0], second=pairs[1])
+    mirrored = rows.rename(columns={"first": "second", "second": "first"})
+    both = pd.concat([rows, mirrored])[["first", "second", "value", "low", "high", "n"]]
+    order = list(dict.fromkeys([*rows["first"], *rows["second"]]))
+    base = alt.Chart(both).encode(
+        x=alt.X("first:N", title=None, sort=order, axis=alt.Axis(labelAngle=-30, labelLimit=220, labelOverlap=False)),
+        y=alt.Y("second:N", title=None, sort=order, axis=alt.Axis(labelLimit=220, labelOverlap=False)),
+    )
+    cells = base.mark_rect().encode(
+        color=alt.Color("value:Q", title="rank agreement", scale=alt.Scale(scheme="blues", domain=[0, 1])),
+        tooltip=["first", "second", alt.Tooltip("value:Q", format=".4f"), "low", "high", "n"],
+    )
+    labels = base.mark_text().encode(
+        text=alt.Text("value:Q", format=".3f"),
+        color=alt.condition("datum.value > 0.6", alt.value("white"), alt.value("black")),
+    )
+    return alt.layer(cells, labels).properties(height=alt.Step(40))
+
+
+def completeness_points(table: pd.DataFrame, *, job: str) -> alt.LayerChart:
+    """Completeness error of every explanation of one model; 0 is exact."""
+    explained = job.removeprefix("train.")
+    rows = table[
+        (table.measure == "attribution_completeness_error") & table.job.str.endswith(f".of.{explained}")
+    ].dropna(subset="value")
+    base = alt.Chart(rows).encode(y=alt.Y("subject:N", title=None, sort="-x", axis=alt.Axis(labelLimit=220)))
+    bars = base.mark_point(filled=True, size=90).encode(
+        x=alt.X("value:Q", title="completeness error, share of the change of the logit (log scale)", scale=_LOG),
+        color=backend_colour(),
+        shape=_backend_shape(),
+        tooltip=["subject", alt.Tooltip("value:Q", format=".2e"), "note"],
+    )
+    return alt.layer(bars).properties(height=alt.Step(26))
+
+
+def heat_map(values: npt.NDArray[Any], *, title: str, limit: float, size: int = 150) -> alt.Chart:
+    """One attribution as an image: blue is positive, red is negative, white is zero.
+
+    Parameters
+    ----------
+    values : float array of shape (height, width)
+    title : str
+    limit : float
+        Magnitude at the ends of the colours.
+    size : int
+        Pixels.
+    """
+    scale = alt.Scale(scheme="redblue", domain=[-limit, limit])
+    return _pixels(values, title=title, size=size, colour=alt.Color("value:Q", scale=scale, legend=None))
+
+
+def picture(values: npt.NDArray[Any], *, title: str, size: int = 150) -> alt.Chart:
+    """One grey input image of shape (height, width)."""
+    scale = alt.Scale(scheme="greys", reverse=True)
+    return _pixels(values, title=title, size=size, colour=alt.Color("value:Q", scale=scale, legend=None))
+
+
+def feature_bars(values: npt.NDArray[Any], *, title: str, limit: float) -> alt.Chart:
+    """One attribution of a table's row, a bar a feature.
+
+    Parameters
+    ----------
+    values : float array of shape (features,)
+    """
+    rows = pd.DataFrame({"feature": np.arange(len(values)), "value": values.astype(float)})
+    return (
+        alt.Chart(rows, title=title)
+        .mark_bar()
+        .encode(
+            x=alt.X("value:Q", title="attribution, logits", scale=alt.Scale(domain=[-limit, limit])),
+            y=alt.Y("feature:O", title="feature"),
+            color=alt.condition("datum.value > 0", alt.value("#2166ac"), alt.value("#b2182b")),
+            tooltip=["feature", "value"],
+        )
+        .properties(width=190, height=alt.Step(11))
+    )
+
+
+def side_by_side(charts: Sequence[alt.Chart], *, columns: int = 5) -> alt.ConcatChart:
+    """Put charts in rows of `columns`, each with its own scales."""
+    return alt.concat(*charts, columns=columns).resolve_scale(color="independent")
+
+
+_LOG = alt.Scale(type="log")
+
+
+def _present(table: pd.DataFrame, measure: str) -> pd.DataFrame:
+    rows = table[table.measure == measure].dropna(subset="value")
+    many = rows.seed.nunique() > 1
+    return rows.assign(cell=rows.backend + (" seed " + rows.seed.astype(str) if many else ""))
+
+
+def _backend_shape() -> alt.Shape:
+    return alt.Shape("backend:N", title="framework", scale=alt.Scale(domain=list(BACKENDS), range=list(_SHAPES)))
+
+
+def _accuracy_domain(rows: pd.DataFrame) -> list[float]:
+    return [max(0.0, float(rows.low.min()) - 0.01), min(1.0, float(rows.high.max()) + 0.01)]
+
+
+def _accuracy_panel(rows: pd.DataFrame, *, x: alt.X, scale: alt.Scale, title: str) -> alt.LayerChart:
+    base = alt.Chart(rows, title=title).encode(x=x, xOffset=alt.XOffset("cell:N"))
+    low = alt.Y("low:Q", title="accuracy, 95 % interval", scale=scale)
+    points = base.mark_point(filled=True, size=110).encode(
+        y=alt.Y("value:Q", title="accuracy, 95 % interval", scale=scale),
+        color=backend_colour(),
+        shape=_backend_shape(),
+        tooltip=["backend", "regime", "seed", alt.Tooltip("value:Q", format=".3f"), "note"],
+    )
+    return alt.layer(base.mark_rule(strokeWidth=2).encode(y=low, y2="high:Q", color=backend_colour()), points)
+
+
+def _by_regime(table: pd.DataFrame, measure: str, *, factor: float) -> pd.DataFrame:
+    rows = _present(table, measure)
+    rows = rows.assign(**{name: rows[name] * factor for name in ("value", "low", "high")})
+    rounds = rows.subject.where(rows.subject.str.startswith("round"), "")
+    return rows.assign(what=rows.regime + np.where(rounds == "", "", ", a " + rounds))
+
+
+def _bars(rows: pd.DataFrame, *, title: str) -> alt.FacetChart:
+    """Bars from zero with their spread, one panel and one axis for each value of ``what``."""
+    base = alt.Chart().encode(y=alt.Y("cell:N", title=None, axis=alt.Axis(labelLimit=160)))
+    bars = base.mark_bar(opacity=0.85).encode(
+        x=alt.X("value:Q", title=title, scale=alt.Scale(zero=True)),
+        color=backend_colour(),
+        tooltip=["backend", alt.Tooltip("value:Q", format=".4g"), "low", "high", "n"],
+    )
+    spread = base.mark_rule(strokeWidth=2, color="black").encode(x="low:Q", x2="high:Q")
+    labels = base.mark_text(align="left", dx=6).encode(x="value:Q", text=alt.Text("value:Q", format=",.4~r"))
+    return (
+        alt.layer(bars, spread, labels, data=rows)
+        .properties(width=640, height=alt.Step(24))
+        .facet(row=alt.Row("what:N", title=None, header=alt.Header(labelAngle=0, labelAlign="left")))
+        .resolve_scale(x="independent", y="independent")
+    )
+
+
+def _pixels(values: npt.NDArray[Any], *, title: str, size: int, colour: alt.Color) -> alt.Chart:
+    height, width = values.shape
+    rows, columns = np.mgrid[:height, :width]
+    pixels = pd.DataFrame({"row": rows.ravel(), "column": columns.ravel(), "value": values.ravel().astype(float)})
+    return (
+        alt.Chart(pixels, title=alt.Title(title, fontSize=11, limit=size + 30))
+        .mark_rect()
+        .encode(
+            x=alt.X("column:O", axis=None),
+            y=alt.Y("row:O", axis=None),
+            color=colour,
+            tooltip=["row", "column", alt.Tooltip("value:Q", format=".4g")],
+        )
+        .properties(width=size, height=size)
+    )
