@@ -61,7 +61,7 @@ def privacy_accuracy(table: pd.DataFrame) -> alt.HConcatChart:
         (plain, "without: no finite epsilon", alt.X("label:N", title="regime")),
     ]
     charts = [
-        _accuracy_panel(rows, x=x.axis(labelAngle=0), scale=scale, title=title).properties(width=380, height=300)
+        _accuracy_panel(rows, x=x.axis(labelAngle=0), scale=scale, title=title).properties(width=340, height=300)
         for rows, title, x in panels
         if len(rows)
     ]
@@ -226,14 +226,15 @@ def _by_regime(table: pd.DataFrame, measure: str, *, factor: float) -> pd.DataFr
 
 def _bars(rows: pd.DataFrame, *, title: str) -> alt.FacetChart:
     """Bars from zero with their spread, one panel and one axis for each value of ``what``."""
+    rows = rows.assign(end=rows[["value", "high"]].max(axis=1))
     base = alt.Chart().encode(y=alt.Y("cell:N", title=None, axis=alt.Axis(labelLimit=160)))
     bars = base.mark_bar(opacity=0.85).encode(
         x=alt.X("value:Q", title=title, scale=alt.Scale(zero=True)),
-        color=backend_colour(),
+        color=backend_colour().legend(None),
         tooltip=["backend", alt.Tooltip("value:Q", format=".4g"), "low", "high", "n"],
     )
     spread = base.mark_rule(strokeWidth=2, color="black").encode(x="low:Q", x2="high:Q")
-    labels = base.mark_text(align="left", dx=6).encode(x="value:Q", text=alt.Text("value:Q", format=",.4~r"))
+    labels = base.mark_text(align="left", dx=6).encode(x="end:Q", text=alt.Text("value:Q", format=",.4~r"))
     return (
         alt.layer(bars, spread, labels, data=rows)
         .properties(width=640, height=alt.Step(24))

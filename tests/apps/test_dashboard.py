@@ -1,0 +1,100 @@
+"""Every page of the dashboard on a real, partial run, without a browser."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+pytestmark = [
+    pytest.mark.xdist_group("dashboard"),
+    pytest.mark.timeout(600),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # streamlit's and altair's own
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # AppTest leaves an event loop behind
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+PAGES = ["overview", "privacy", "explanations", "speed", "record"]
+
+
+def opened(entry, folder, monkeypatch, *, run: str | None = None) -> AppTest:
+    monkeypatch.setenv("TRUSTML_RUNS", str(folder))
+    app = AppTest.from_file(str(entry), default_timeout=60)
+    if run is not None:
+        app.query_params["run"] = run
+    return app.run()
+
+
+def text_of(app: AppTest) -> str:
+    parts = [*app.markdown, *app.caption, *app.info, *app.warning, *app.error, *app.success, *app.code]
+    return "\n".join(str(part.value) for part in parts)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_shows_the_run(entry, partial_run, monkeypatch, page):
+    app = opened(entry, partial_run.path.parent, monkeypatch)
+    if page != "overview":
+        app.switch_page(f"views/{page}.py").run()
+    assert not app.exception, [error.value for error in app.exception]
+    assert not app.error
+    assert app.query_params["run"] in (partial_run.id, [partial_run.id])
+    assert app.title[0].value
+
+
+def test_the_overview_says_what_failed_and_how_to_mend_it(entry, partial_run, monkeypatch):
+    app = opened(entry, partial_run.path.parent, monkeypatch)
+    text = text_of(app)
+    assert "trustml setup tensorflow" in text
+    assert "delta=1e-05; unit: example; relation: add or remove one" in text
+    table = app.dataframe[0].value
+    cells = table.set_index(["regime", "framework"])
+    assert cells.epsilon["DPSGD", "torch"] == cells.epsilon["DPSGD", "jax"] != "none"
+    assert cells.epsilon["Plain", "torch"] == "none"
+    assert cells.accuracy["FedAvg", "torch"] == "not run"
+
+
+def test_the_privacy_page_keeps_epsilons_apart_from_no_guarantee(entry, partial_run, monkeypatch):
+    app = opened(entry, partial_run.path.parent, monkeypatch)
+    app.switch_page("views/privacy.py").run()
+    one, everything = (float(metric.value) for metric in app.metric)
+    assert everything > one > 0
+    assert "no finite epsilon" in text_of(app)
+
+
+def test_the_record_page_shows_reasons(entry, partial_run, monkeypatch):
+    app = opened(entry, partial_run.path.parent, monkeypatch)
+    app.switch_page("views/record.py").run()
+    labels = [expander.label for expander in app.expander]
+    assert any("train.tensorflow.Plain.s0" in label and "trustml setup tensorflow" in label for label in labels)
+
+
+def test_another_example_and_model_can_be_chosen(entry, partial_run, monkeypatch):
+    app = opened(entry, partial_run.path.parent, monkeypatch)
+    app.switch_page("views/explanations.py").run()
+    app.number_input[0].set_value(5).run()
+    models = app.selectbox
+    assert not app.exception
+    chooser = next(box for box in models if box.label == "Model")
+    chooser.set_value("train.jax.DPSGD.s0").run()
+    assert not app.exception, [error.value for error in app.exception]
+
+
+def test_an_unknown_run_is_a_message(entry, partial_run, monkeypatch):
+    app = opened(entry, partial_run.path.parent, monkeypatch, run="../../etc")
+    assert not app.exception
+    assert "There is no run '../../etc'" in app.error[0].value
+
+
+def test_no_runs_is_a_message(entry, tmp_path, monkeypatch):
+    app = opened(entry, tmp_path, monkeypatch)
+    assert not app.exception
+    assert "trustml run digits" in app.info[0].value
+
+
+def test_a_run_without_measures_is_a_message(entry, partial_run, tmp_path, monkeypatch):
+    shutil.copytree(partial_run.path, tmp_path / partial_run.id)
+    (tmp_path / partial_run.id / "measures.parquet").unlink()
+    app = opened(entry, tmp_path, monkeypatch)
+    assert not app.exception
+    assert any("Nothing is measured yet" in info.value for info in app.info)

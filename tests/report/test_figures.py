@@ -1,0 +1,60 @@
+"""Charts hold what was measured: absent values are left out, not drawn as zero."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from trustml.report import figures
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # altair's own
+
+
+def rows(*cells: dict) -> pd.DataFrame:
+    usual = {
+        "run": "r", "job": "j", "backend": "torch", "regime": "Plain", "seed": 0, "subject": "held-out",
+        "measure": "accuracy", "value": 0.5, "low": 0.4, "high": 0.6, "unit": "1", "n": 10, "note": "",
+    }  # fmt: skip
+    return pd.DataFrame([{**usual, **cell} for cell in cells])
+
+
+def data_of(chart) -> list[dict]:
+    return [row for rows in chart.to_dict()["datasets"].values() for row in rows]
+
+
+def test_absent_values_are_left_out():
+    table = rows({"value": 0.9}, {"backend": "jax", "value": None, "low": None, "high": None})
+    drawn = data_of(figures.accuracy_points(table))
+    assert [row["backend"] for row in drawn] == ["torch"]
+
+
+def test_models_without_a_guarantee_have_no_place_on_the_axis_of_epsilon():
+    table = rows(
+        {"regime": "Plain"},
+        {"regime": "DPSGD"},
+        {"regime": "DPSGD", "measure": "epsilon", "value": 8.0, "low": None, "high": None},
+    )
+    drawn = data_of(figures.privacy_accuracy(table))
+    assert {(row["regime"], row["label"]) for row in drawn} == {("DPSGD", "8.00"), ("Plain", "Plain")}
+
+
+def test_step_times_are_shown_in_milliseconds_with_quartiles():
+    table = rows({"measure": "step_time_median", "subject": "step", "value": 0.002, "low": 0.001, "high": 0.004})
+    (row,) = data_of(figures.step_times(table))
+    assert (row["value"], row["low"], row["high"], row["end"]) == (2.0, 1.0, 4.0, 4.0)
+
+
+def test_the_agreement_matrix_is_symmetric():
+    table = rows(
+        {"measure": "attribution_agreement_spearman", "subject": "captum ~ tf-explain", "note": "same weights"},
+        {"measure": "attribution_agreement_spearman", "subject": "a ~ b", "note": "two regimes"},
+    )
+    drawn = {(row["first"], row["second"]): row["value"] for row in data_of(figures.agreement_matrix(table, job="j"))}
+    assert drawn == {("captum", "tf-explain"): 0.5, ("tf-explain", "captum"): 0.5}
+
+
+def test_a_heat_map_has_zero_in_the_middle_of_its_colours():
+    chart = figures.heat_map(np.array([[-1.0, 0.5]]), title="t", limit=2.0).to_dict()
+    assert chart["encoding"]["color"]["scale"]["domain"] == [-2.0, 2.0]
+    assert [row["value"] for row in chart["datasets"].popitem()[1]] == [-1.0, 0.5]
