@@ -33,8 +33,8 @@ _KERAS_NAMES = {"kernel": "kernel", "bias": "bias", "scale": "gamma"}
 class Pad(tf.keras.layers.Layer):
     """Pad rows and columns by explicit counts with one value."""
 
-    def __init__(self, padding: Padding, value: float, **settings: Any) -> None:
-        super().__init__(**settings)
+    def __init__(self, padding: Padding, value: float, name: str | None = None) -> None:
+        super().__init__(name=name)
         self.padding, self.value = padding, value
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
@@ -43,7 +43,7 @@ class Pad(tf.keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Settings that rebuild the layer."""
-        return {**super().get_config(), "padding": self.padding, "value": self.value}
+        return {"padding": self.padding, "value": self.value, "name": self.name}
 
 
 def build_keras(model: Model) -> tf.keras.Model:

@@ -1,0 +1,88 @@
+"""Splits, batches and clients, by their properties."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from trustml.data.batches import make_plan, poisson_batches, poisson_steps, shuffled_batches
+from trustml.data.clients import federated_plan
+from trustml.data.splits import split_indices
+from trustml.data.streams import Stream, public_generator, secret_generator
+
+
+@given(st.lists(st.integers(0, 4), min_size=4, max_size=200), st.floats(0.05, 0.95), st.integers(0, 5))
+def test_a_split_is_a_stratified_partition(labels, fraction, seed):
+    labels = np.array(labels)
+    train, test = split_indices(labels, test_fraction=fraction, seed=seed)
+    assert sorted([*train, *test]) == list(range(len(labels)))
+    for label in np.unique(labels):
+        count, held = (labels == label).sum(), (labels[test] == label).sum()
+        if count > 1:
+            assert 1 <= held <= count - 1
+            assert abs(held - count * fraction) <= 1
+    again = split_indices(labels, test_fraction=fraction, seed=seed)
+    np.testing.assert_array_equal(train, again[0])
+
+
+@given(st.integers(1, 100), st.integers(1, 4), st.integers(1, 40))
+def test_shuffled_batches_use_every_example_once_an_epoch(examples, epochs, batch_size):
+    plan = shuffled_batches(
+        np.arange(examples), epochs=epochs, batch_size=batch_size, generator=np.random.default_rng(0)
+    )
+    per_epoch = -(-examples // batch_size)
+    assert len(plan) == epochs * per_epoch
+    for epoch in range(epochs):
+        batches = [plan[epoch * per_epoch + step] for step in range(per_epoch)]
+        assert sorted(np.concatenate(batches)) == list(range(examples))
+    assert plan.largest <= batch_size
+
+
+def test_poisson_batches_include_each_example_on_its_own():
+    plan = poisson_batches(500, steps=400, sample_rate=0.05, generator=np.random.default_rng(0))
+    sizes = np.diff(plan.offsets)
+    # Both counts are binomial; six of 10,000 true ones would fall outside these bounds by luck.
+    low, high = binom.interval(1 - 1e-6, 500 * 400, 0.05)
+    assert low <= sizes.sum() <= high
+    participation = np.bincount(plan.indices, minlength=500)
+    low, high = binom.interval(1 - 1e-8, 400, 0.05)
+    assert low <= participation.min() and participation.max() <= high
+    assert sizes.std() > 3, "a fixed size would betray sampling without replacement"
+    assert all(len(set(batch)) == len(batch) for batch in plan)
+
+
+def test_poisson_batches_may_be_empty():
+    plan = poisson_batches(10, steps=200, sample_rate=0.05, generator=np.random.default_rng(0))
+    assert min(len(batch) for batch in plan) == 0 and len(plan) == 200
+
+
+@given(st.integers(1, 5000), st.integers(1, 10), st.integers(1, 300))
+def test_poisson_steps_cover_the_epochs(examples, epochs, batch_size):
+    steps = poisson_steps(examples, epochs=epochs, batch_size=batch_size)
+    assert steps * batch_size >= epochs * examples > (steps - 1) * batch_size
+
+
+def test_secret_streams_never_repeat_and_public_ones_always_do():
+    assert secret_generator().integers(2**62) != secret_generator().integers(2**62)
+    one, two = (public_generator(3, Stream.BATCHES).integers(2**62) for _ in range(2))
+    assert one == two != public_generator(3, Stream.WEIGHTS).integers(2**62)
+
+
+@settings(max_examples=30)
+@given(st.integers(5, 80), st.integers(1, 5), st.integers(1, 3), st.integers(1, 2), st.integers(1, 9))
+def test_clients_share_out_the_examples(examples, clients, rounds, epochs, batch_size):
+    plan = federated_plan(examples, clients=clients, rounds=rounds, local_epochs=epochs, batch_size=batch_size, seed=1)
+    assert plan.sizes.sum() == examples and plan.sizes.max() - plan.sizes.min() <= 1
+    assert plan.rounds == rounds
+    owners = [set(np.concatenate(batches)) for batches in plan.round(0)]
+    assert sum(map(len, owners)) == examples == len(set().union(*owners))
+    for number in range(rounds):
+        for client, batches in enumerate(plan.round(number)):
+            seen = np.concatenate(batches)
+            assert set(seen) == owners[client] and len(seen) == epochs * plan.sizes[client]
+
+
+def test_an_empty_plan():
+    assert len(make_plan([])) == 0

@@ -1,0 +1,84 @@
+"""A scenario comes to the jobs it should, and jobs hold no secrets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from trustml.data.batches import make_plan
+from trustml.plan.expand import expand
+from trustml.plan.job import decode_job, digest, encode_job, explain_id, job_needs, train_id
+from trustml.plan.mechanism import next_attempt, plan_mechanism
+from trustml.privacy.accounting import epsilon_of
+from trustml.scenario.read import from_plain, to_plain
+from trustml.scenario.regimes import DPSGD
+from trustml.scenario.spec import Explanations
+
+
+def expanded(tiny, **changes):
+    scenario = from_plain(to_plain(tiny) | changes)
+    return expand(
+        scenario, input_shape=(8, 8, 1), data_file="private/data.npz", examples_file="h.npz", data_fingerprint="f",
+        mechanisms={},
+    )  # fmt: skip
+
+
+def test_every_cell_is_a_job_or_a_reason(tiny):
+    expansion = expanded(tiny, seeds=[0, 1])
+    assert len(expansion.train) == 7 * 2
+    assert {(s.backend, s.regime) for s in expansion.skips} == {("torch", "FedAvg"), ("tensorflow", "DPSGD")}
+    assert all(skip.reason for skip in expansion.skips)
+    assert len({job.id for job in expansion.jobs}) == len(expansion.jobs)
+
+
+@pytest.mark.parametrize(("scope", "count"), [("own", 7), ("reference", 9), ("all", 21)])
+def test_the_scope_of_explanations(tiny, scope, count):
+    import msgspec
+
+    explanations = msgspec.to_builtins(Explanations(scope=scope))
+    expansion = expanded(tiny, explanations=explanations)
+    assert len(expansion.explain) == count
+    trained = {job.id for job in expansion.train}
+    assert {need for job in expansion.explain for need in job_needs(job)} == trained
+    reference = {job.backend for job in expansion.explain if job.subject == train_id("torch", "Plain", 0)}
+    assert reference == ({"torch"} if scope == "own" else {"torch", "jax", "tensorflow"})
+
+
+def test_jobs_travel_and_keep_their_digest(tiny):
+    for job in expanded(tiny).jobs:
+        assert decode_job(encode_job(job)) == job
+        assert digest(decode_job(encode_job(job))) == digest(job)
+    assert explain_id("jax", "train.torch.Plain.s0") == "explain.jax.of.torch.Plain.s0"
+
+
+def plan_of(steps: int, participation: int):
+    batches = [np.array([0])] * participation + [np.array([1])] * (steps - participation)
+    return make_plan(batches)
+
+
+def test_a_mechanism_meets_its_target_with_and_without_secret_batches():
+    regime = DPSGD(epsilon=3.0, epochs=2, batch_size=50)
+    plan = plan_of(40, 7)
+    secret = plan_mechanism(regime, field="f", examples=1000, plan=plan)
+    assert (secret.steps, secret.sample_rate, secret.expected_batch_size) == (40, 0.05, 50)
+    assert secret.secret_sampling
+    public = plan_mechanism(
+        DPSGD(epsilon=3.0, epochs=2, batch_size=50, sampling_seed=1), field="f", examples=1000, plan=plan
+    )
+    assert not public.secret_sampling and public.largest_participation == 33
+    assert public.noise_multiplier > secret.noise_multiplier, "what amplification gave must be paid with noise"
+
+
+def test_another_attempt_gets_what_is_left_of_the_budget():
+    from tests.privacy.test_accounting import block
+
+    regime = DPSGD(epsilon=3.0, epochs=2, batch_size=50)
+    plan = plan_of(40, 7)
+    mechanism = plan_mechanism(regime, field="f", examples=1000, plan=plan)
+    spent = [block(noise_multiplier=mechanism.noise_multiplier, sample_rate=0.05, end_step=20)]
+    again = next_attempt(mechanism, spent, regime, plan=plan, examples=1000, allow_overrun=False)
+    assert (again.attempt, again.steps) == (2, 20)
+    whole = next_attempt(mechanism, spent, regime, plan=plan, examples=1000, allow_overrun=True)
+    assert whole.steps == 40
+    over = block(noise_multiplier=mechanism.noise_multiplier, sample_rate=0.05, end_step=40, plan="b")
+    assert epsilon_of([*spent, over], delta=1e-5) > 3.0

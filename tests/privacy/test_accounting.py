@@ -1,0 +1,148 @@
+"""Epsilon against closed forms, against the peers' accountants, and by its properties."""
+
+from __future__ import annotations
+
+import math
+
+import dp_accounting
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opacus.accountants import PRVAccountant, RDPAccountant
+
+from trustml.errors import PrivacyError, RecordError, ScenarioError
+from trustml.privacy.accounting import (
+    affordable_steps,
+    calibrated_noise,
+    calibrated_noise_unamplified,
+    epsilon_of,
+    epsilon_of_releases,
+)
+from trustml.privacy.ledger import Charge, charge, read_ledger
+from trustml.privacy.statement import statement_line
+
+DELTA = 1e-5
+
+
+def block(**changes) -> Charge:
+    usual = {
+        "attempt": 1, "first_step": 0, "end_step": 100, "noise_multiplier": 1.5, "clipping_norm": 1.0,
+        "sample_rate": 0.1, "secret_sampling": True, "largest_participation": 20, "plan": "a", "data": "d",
+    }  # fmt: skip
+    return Charge(**{**usual, **changes})
+
+
+@pytest.mark.parametrize(("noise", "epochs", "published"), [(1.1, 60, 2.382), (1.3, 15, 0.864), (0.7, 45, 5.639)])
+def test_mnist_values_recomputed_elsewhere(noise, epochs, published):
+    found = epsilon_of(
+        [block(noise_multiplier=noise, sample_rate=256 / 60_000, end_step=epochs * 60_000 // 256)], delta=DELTA
+    )
+    assert found == pytest.approx(published, rel=0.01)
+
+
+@pytest.mark.parametrize(("noise", "steps"), [(5.0, 1), (20.0, 30), (50.0, 400)])
+def test_without_sampling_it_is_the_exact_gaussian(noise, steps):
+    exact = dp_accounting.get_epsilon_gaussian(noise / math.sqrt(steps), DELTA)
+    found = epsilon_of([block(noise_multiplier=noise, sample_rate=1.0, end_step=steps)], delta=DELTA)
+    assert exact <= found <= exact * 1.01 + 1e-3  # an upper bound, 1 % loose at most at this discretisation
+
+
+@pytest.mark.parametrize(("noise", "rate", "steps"), [(1.0, 0.01, 1000), (2.0, 0.1, 300), (1.235, 0.089, 338)])
+def test_against_the_accountants_of_opacus(noise, rate, steps):
+    prv, rdp = PRVAccountant(), RDPAccountant()
+    prv.history = rdp.history = [(noise, rate, steps)]
+    ours = epsilon_of([block(noise_multiplier=noise, sample_rate=rate, end_step=steps)], delta=DELTA)
+    assert abs(ours - prv.get_epsilon(DELTA)) <= 0.05
+    assert ours <= rdp.get_epsilon(DELTA)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.floats(1.0, 4.0), st.floats(0.02, 0.3), st.integers(20, 200))
+def test_epsilon_grows_with_steps_and_rate_and_falls_with_noise(noise, rate, steps):
+    found = epsilon_of([block(noise_multiplier=noise, sample_rate=rate, end_step=steps)], delta=DELTA)
+    more = [
+        block(noise_multiplier=noise, sample_rate=rate, end_step=2 * steps),
+        block(noise_multiplier=noise, sample_rate=1.5 * rate, end_step=steps),
+        block(noise_multiplier=noise / 1.3, sample_rate=rate, end_step=steps),
+    ]
+    assert all(epsilon_of([entry], delta=DELTA) > found for entry in more)
+
+
+@pytest.mark.parametrize(("epsilon", "rate", "steps"), [(8.0, 0.178, 338), (1.0, 0.05, 500), (0.1, 0.2, 50)])
+def test_calibrated_noise_meets_its_target_closely_from_below(epsilon, rate, steps):
+    noise = calibrated_noise(epsilon=epsilon, delta=DELTA, sample_rate=rate, steps=steps)
+    found = epsilon_of([block(noise_multiplier=noise, sample_rate=rate, end_step=steps)], delta=DELTA)
+    assert 0.99 * epsilon < found <= epsilon
+
+
+def test_an_epsilon_out_of_reach_is_refused():
+    with pytest.raises(ScenarioError, match="cannot be reached"):
+        calibrated_noise(epsilon=1e-7, delta=DELTA, sample_rate=0.5, steps=1000)
+
+
+def test_without_secret_batches_there_is_no_amplification():
+    known = block(secret_sampling=False, largest_participation=20, noise_multiplier=9.0)
+    exact = dp_accounting.get_epsilon_gaussian(9.0 / math.sqrt(20), DELTA)
+    assert exact <= epsilon_of([known], delta=DELTA) <= exact * 1.01
+    noise = calibrated_noise_unamplified(epsilon=4.0, delta=DELTA, participation=20)
+    found = epsilon_of([msgspec.structs.replace(known, noise_multiplier=noise)], delta=DELTA)
+    assert found == pytest.approx(4.0, rel=0.01)
+
+
+def test_models_on_shared_batches_are_one_mechanism_with_less_noise():
+    alone = epsilon_of([block()], delta=DELTA)
+    both = epsilon_of_releases([[block()], [block()]], delta=DELTA)
+    assert both == pytest.approx(epsilon_of([block(noise_multiplier=1.5 / math.sqrt(2))], delta=DELTA), rel=1e-8)
+    apart = epsilon_of_releases([[block()], [block(plan="b")]], delta=DELTA)
+    assert apart == epsilon_of([block(end_step=200)], delta=DELTA)
+    assert alone < apart < both
+
+
+def test_models_that_share_a_part_of_the_steps():
+    found = epsilon_of_releases([[block(end_step=60)], [block(first_step=40)]], delta=DELTA)
+    pieces = [
+        block(end_step=80, plan="x"),
+        block(end_step=20, noise_multiplier=(2 / 1.5**2) ** -0.5, plan="y"),
+    ]
+    assert found == pytest.approx(epsilon_of(pieces, delta=DELTA), rel=1e-9)
+
+
+def test_one_plan_has_one_sampling_rate():
+    with pytest.raises(PrivacyError, match="several sampling rates"):
+        epsilon_of_releases([[block()], [block(sample_rate=0.2)]], delta=DELTA)
+
+
+def test_affordable_steps_use_the_budget_and_no_more():
+    spent = [block(end_step=60)]
+    target = epsilon_of([block()], delta=DELTA)
+    steps = affordable_steps(spent, block(plan="b"), epsilon=target, delta=DELTA)
+    assert epsilon_of([*spent, block(plan="b", end_step=steps)], delta=DELTA) <= target
+    assert epsilon_of([*spent, block(plan="b", end_step=steps + 1)], delta=DELTA) > target
+    assert affordable_steps([block(end_step=200)], block(plan="b"), epsilon=target, delta=DELTA) == 0
+
+
+def test_no_charge_no_loss():
+    assert epsilon_of([], delta=DELTA) == 0
+
+
+def test_the_ledger_is_readable_at_once_and_refuses_damage(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    assert read_ledger(path) == []
+    for number in range(3):
+        charge(path, block(first_step=number, end_step=number + 1))
+        assert [entry.first_step for entry in read_ledger(path)] == list(range(number + 1))
+    content = path.read_bytes()
+    path.write_bytes(content[:-20])
+    with pytest.raises(RecordError, match="line 3 is damaged"):
+        read_ledger(path)
+    path.write_bytes(content.replace(b'"attempt"', b'"attemp"'))
+    with pytest.raises(RecordError, match="line 1"):
+        read_ledger(path)
+
+
+def test_the_statement_says_what_it_rests_on():
+    line = statement_line([block(), block(attempt=2, plan="b")], delta=DELTA)
+    for words in ("delta=1e-05", "unit: example", "add or remove one", "Poisson, secret", "PLD", "2 attempts"):
+        assert words in line
+    assert "no amplification" in statement_line([block(secret_sampling=False)], delta=DELTA)
