@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from trustml.errors import EnvironmentMissingError
 from trustml.launch.environments import find_environment
@@ -69,7 +70,7 @@ class Schedule:
             failed = [record for record in needs if record.status not in ("ok", "pending", "running")]
             if failed:
                 reason = f"needs {failed[0].id}, which ended {failed[0].status}"
-                self._update(name, status="blocked", reason=reason)
+                self._update(replace(self._records[name], status="blocked", reason=reason))
                 self._tell({"event": "job-end", "job": name, "status": "blocked", "reason": reason})
             elif len(self._running) < job.execution.parallel_jobs and all(r.status == "ok" for r in needs):
                 self._start(name)
@@ -83,16 +84,16 @@ class Schedule:
         try:
             python = find_environment(job.backend).require()
         except EnvironmentMissingError as error:
-            self._update(name, status="error", reason=str(error), attempt=record.attempt + 1)
+            self._update(replace(self._records[name], status="error", reason=str(error), attempt=record.attempt + 1))
             self._tell({"event": "job-end", "job": name, "status": "error", "reason": str(error)})
             return
         limits = Limits(timeout=job.execution.timeout, memory=int(job.execution.memory_limit * 2**30))
         worker = Worker(python=python, folder=folder, variables=switch_variables(job.execution), limits=limits)
         self._running[name] = (worker, _Tail(folder / "events.jsonl"))
-        self._update(name, status="running", reason="", attempt=record.attempt + 1)
+        self._update(replace(self._records[name], status="running", reason="", attempt=record.attempt + 1))
         for other in self._running:
             if len(self._running) > 1:
-                self._update(other, concurrent=True)
+                self._update(replace(self._records[other], concurrent=True))
         self._tell({"event": "job-start", "job": name, "backend": job.backend, "pid": worker.pid})
 
     def _look(self) -> None:
@@ -108,15 +109,17 @@ class Schedule:
         folder = self._run.job_folder(name)
         artifacts = {output: sha256(folder / output) for output in _OUTPUTS if (folder / output).is_file()}
         self._update(
-            name,
-            status=ended.status,
-            reason=ended.reason,
-            seconds=round(ended.seconds, 3),
-            peak_memory=ended.peak_memory,
-            exit_code=ended.exit_code,
-            stderr_tail=ended.stderr_tail,
-            result=ended.result,
-            artifacts=artifacts,
+            replace(
+                self._records[name],
+                status=ended.status,
+                reason=ended.reason,
+                seconds=round(ended.seconds, 3),
+                peak_memory=ended.peak_memory,
+                exit_code=ended.exit_code,
+                stderr_tail=ended.stderr_tail,
+                result=ended.result,
+                artifacts=artifacts,
+            )
         )
         event: Event = {
             "event": "job-end",
@@ -134,19 +137,21 @@ class Schedule:
         self._running.clear()
         for name in waiting:
             if self._records[name].status != "ok":
-                self._update(name, status="interrupted", reason="stopped by the user before it began")
+                self._update(
+                    replace(self._records[name], status="interrupted", reason="stopped by the user before it began")
+                )
 
-    def _update(self, name: str, **changes: Any) -> None:
-        self._records[name] = msgspec.structs.replace(self._records[name], **changes)
+    def _update(self, record: JobRecord) -> None:
+        self._records[record.id] = record
         self._save(status="running")
 
     def _save(self, *, status: RunStatus) -> None:
         jobs: tuple[JobRecord, ...] = tuple(self._records.values())
-        self._manifest = msgspec.structs.replace(self._manifest, status=status, jobs=jobs)
+        self._manifest = replace(self._manifest, status=status, jobs=jobs)
         self._run.write_manifest(self._manifest)
 
     def _finish(self, status: RunStatus) -> Manifest:
-        self._manifest = msgspec.structs.replace(self._manifest, ended=now())
+        self._manifest = replace(self._manifest, ended=now())
         self._save(status=status)
         return self._manifest
 

@@ -20,7 +20,7 @@ from trustml.record.schema import WorkerResult
 from trustml.worker.clock import Clock
 from trustml.worker.common_lane import integrated_gradients
 from trustml.worker.events import Progress
-from trustml.worker.training import train
+from trustml.worker.training import Workplace, train
 
 _LOGITS_AT_ONCE = 1024
 
@@ -41,11 +41,12 @@ def run_job(job: Job, folder: Path) -> WorkerResult:
         backend = load_backend(job.backend)
         device = backend.open_device(job.execution.device, job.execution.threads)
     clock = Clock(device.synchronize)
+    at = Workplace(root=root, folder=folder, clock=clock, progress=progress)
     match job:
         case TrainJob():
-            library = _train(job, backend, root, folder, clock, progress)
+            library = _train(job, backend, at=at)
         case ExplainJob():
-            library = _explain(job, backend, root, folder, clock, progress)
+            library = _explain(job, backend, at=at)
     return WorkerResult(
         status="ok",
         versions=package_versions(device.packages),
@@ -57,28 +58,28 @@ def run_job(job: Job, folder: Path) -> WorkerResult:
     )
 
 
-def _train(job: TrainJob, backend: Backend, root: Path, folder: Path, clock: Clock, progress: Progress) -> str:
+def _train(job: TrainJob, backend: Backend, *, at: Workplace) -> str:
     support = training_support(job.backend, job.regime)
     if isinstance(support, Missing):
         raise NotImplementedError(support.reason)
     shapes = weight_shapes(job.model, job.input_shape)
-    initial = read_weights(inside(root, job.initial_weights), expected=shapes)
-    arrays = read_arrays(inside(root, job.data))
+    initial = read_weights(inside(at.root, job.initial_weights), expected=shapes)
+    arrays = read_arrays(inside(at.root, job.data))
     examples = Examples(
         inputs=arrays["train_inputs"].astype(np.float32), labels=arrays["train_labels"].astype(np.int64)
     )
     model = Model(architecture=job.model, input_shape=job.input_shape, weights=initial)
-    progress.stage("training")
-    weights = train(job, backend, model, examples, root=root, folder=folder, clock=clock, progress=progress)
+    at.progress.stage("training")
+    weights = train(job, backend, model, examples, at=at)
     broken = [name for name, array in weights.items() if not np.isfinite(array).all()]
     if broken:
         raise FloatingPointError(f"training diverged: weight {broken[0]} is not finite; lower the learning rate")
-    write_atomic(folder / "weights.safetensors", encode_weights(weights))
-    write_atomic(folder / "timings.npz", encode_arrays(clock.arrays()))
-    progress.stage("predicting")
-    with clock.stage("predict"):
+    write_atomic(at.folder / "weights.safetensors", encode_weights(weights))
+    write_atomic(at.folder / "timings.npz", encode_arrays(at.clock.arrays()))
+    at.progress.stage("predicting")
+    with at.clock.stage("predict"):
         logits = _logits(backend, job, weights, arrays["test_inputs"].astype(np.float32))
-    write_atomic(folder / "predictions.npz", encode_arrays({"test_logits": logits}))
+    write_atomic(at.folder / "predictions.npz", encode_arrays({"test_logits": logits}))
     return support.library if isinstance(support, Supported) else ""
 
 
@@ -90,26 +91,26 @@ def _logits(backend: Backend, job: Job, weights: Weights, inputs: Floats) -> Flo
     return np.concatenate(parts).astype(np.float32)
 
 
-def _explain(job: ExplainJob, backend: Backend, root: Path, folder: Path, clock: Clock, progress: Progress) -> str:
-    weights = read_weights(inside(root, job.weights), expected=weight_shapes(job.model, job.input_shape))
+def _explain(job: ExplainJob, backend: Backend, *, at: Workplace) -> str:
+    weights = read_weights(inside(at.root, job.weights), expected=weight_shapes(job.model, job.input_shape))
     model = Model(architecture=job.model, input_shape=job.input_shape, weights=weights)
-    examples = read_arrays(inside(root, job.examples))
+    examples = read_arrays(inside(at.root, job.examples))
     inputs, targets = examples["inputs"].astype(np.float32), examples["targets"].astype(np.int64)
-    progress.stage("explaining")
+    at.progress.stage("explaining")
     request = ExplainRequest(model=model, inputs=inputs, targets=targets, method=job.method)
-    with clock.stage("explain_first"):
+    with at.clock.stage("explain_first"):
         found = backend.explain(request)
-    with clock.stage("explain"):
+    with at.clock.stage("explain"):
         found = backend.explain(request)
-    progress.stage("common lane")
+    at.progress.stage("common lane")
     network = backend.network(model)
-    with clock.stage("common_lane"):
+    with at.clock.stage("common_lane"):
         found = {**found, "common": integrated_gradients(network, inputs, targets, job.method)}
     baseline = np.full_like(inputs, job.method.baseline)
     arrays = {f"attributions_{variant}": array for variant, array in found.items()}
     arrays["logits"] = network.logits(inputs)
     arrays["baseline_logits"] = network.logits(baseline)
-    write_atomic(folder / "attributions.npz", encode_arrays(arrays))
+    write_atomic(at.folder / "attributions.npz", encode_arrays(arrays))
     return explainer_library(job.backend, job.method)
 
 

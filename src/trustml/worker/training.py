@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,19 +24,27 @@ from trustml.worker.clock import Clock
 from trustml.worker.events import Progress
 
 
-def train(
-    job: TrainJob,
-    backend: Backend,
-    model: Model,
-    examples: Examples,
-    *,
-    root: Path,
-    folder: Path,
-    clock: Clock,
-    progress: Progress,
-) -> Weights:
+@dataclass(frozen=True, kw_only=True)
+class Workplace:
+    """Where a job reads and writes, and what watches it.
+
+    Attributes
+    ----------
+    root, folder : Path
+        The run directory, and the job's folder in it.
+    clock : Clock
+    progress : Progress
+    """
+
+    root: Path
+    folder: Path
+    clock: Clock
+    progress: Progress
+
+
+def train(job: TrainJob, backend: Backend, model: Model, examples: Examples, *, at: Workplace) -> Weights:
     """Train by the job's regime and give the final weights."""
-    path = inside(root, job.plan)
+    path = inside(at.root, job.plan)
     arrays = read_arrays(path)
     plan = BatchPlan(indices=arrays["indices"].astype(np.int64), offsets=arrays["offsets"].astype(np.int64))
     dropout_seed = int(public_generator(job.seed, Stream.DROPOUT).integers(2**31))
@@ -43,20 +52,18 @@ def train(
         case Plain():
             trainer = backend.plain(model, job.regime, dropout_seed)
             for number, batch in enumerate(plan):
-                with clock.step(examples=len(batch)):
+                with at.clock.step(examples=len(batch)):
                     trainer.step(examples.inputs[batch], examples.labels[batch])
-                progress.step(number + 1, len(plan))
+                at.progress.step(number + 1, len(plan))
             return trainer.weights()
         case DPSGD():
             commitment = hashlib.sha256(path.read_bytes()).hexdigest()
-            return _train_private(
-                job, backend, model, examples, plan, folder / "ledger.jsonl", commitment, clock, progress
-            )
+            return _train_private(job, backend, model, examples, plan=plan, commitment=commitment, at=at)
         case FedAvg():
             federated = FederatedPlan(
                 batches=plan, visits=arrays["visits"].astype(np.int64), sizes=arrays["sizes"].astype(np.int64)
             )
-            return _train_federated(job.regime, backend, model, examples, federated, clock, progress)
+            return _train_federated(job.regime, backend, model, examples, plan=federated, at=at)
 
 
 def _train_private(
@@ -64,15 +71,15 @@ def _train_private(
     backend: Backend,
     model: Model,
     examples: Examples,
+    *,
     plan: BatchPlan,
-    ledger: Path,
     commitment: str,
-    clock: Clock,
-    progress: Progress,
+    at: Workplace,
 ) -> Weights:
     regime, mechanism = job.regime, job.mechanism
     if backend.private is None or mechanism is None or not isinstance(regime, DPSGD):
         raise PrivacyError(f"{job.id}: no private mechanism to train with")
+    ledger = at.folder / "ledger.jsonl"
     if any(entry.plan == commitment for entry in read_ledger(ledger)):
         raise PrivacyError(f"{job.id}: an earlier attempt used these batches; a new attempt needs new ones")
     step = DPStep(
@@ -91,9 +98,9 @@ def _train_private(
             end = min(number + mechanism.steps_per_charge, steps)
             charge(ledger, _charge(mechanism, number, end, plan=commitment, data=job.data_fingerprint))
         batch = plan[number]
-        with clock.step(examples=len(batch)):
+        with at.clock.step(examples=len(batch)):
             trainer.step(examples.inputs[batch], examples.labels[batch])
-        progress.step(number + 1, steps)
+        at.progress.step(number + 1, steps)
     return trainer.weights()
 
 
@@ -113,26 +120,20 @@ def _charge(mechanism: Mechanism, first: int, end: int, *, plan: str, data: str)
 
 
 def _train_federated(
-    regime: FedAvg,
-    backend: Backend,
-    model: Model,
-    examples: Examples,
-    plan: FederatedPlan,
-    clock: Clock,
-    progress: Progress,
+    regime: FedAvg, backend: Backend, model: Model, examples: Examples, *, plan: FederatedPlan, at: Workplace
 ) -> Weights:
     if backend.federated is None:
         raise NotImplementedError("this backend has no federated training")
-    with clock.stage("federation_setup"):
+    with at.clock.stage("federation_setup"):
         federation = backend.federated(model, regime)
     for number in range(plan.rounds):
         clients = [
             [(examples.inputs[batch], examples.labels[batch]) for batch in batches] for batches in plan.round(number)
         ]
         seen = sum(len(labels) for batches in clients for _, labels in batches)
-        with clock.step(examples=seen):
+        with at.clock.step(examples=seen):
             federation.round(clients)
-        progress.step(number + 1, plan.rounds)
+        at.progress.step(number + 1, plan.rounds)
     return federation.weights()
 
 
