@@ -15,13 +15,14 @@ st.title(manifest.scenario.get("name", "run"))
 st.caption(manifest.scenario.get("description", ""))
 
 failed = [record for record in manifest.jobs if record.status not in ("ok", "pending", "running")]
-if manifest.status == "success":
+if run.status == "success":
     st.success(f"All {len(manifest.jobs)} jobs ended well.")
-elif manifest.status == "running":
+elif run.status == "running":
     done = sum(record.status == "ok" for record in manifest.jobs)
     st.info(f"Running: {done} of {len(manifest.jobs)} jobs are done. The Record page follows it.")
 else:
-    st.warning(f"{manifest.status.capitalize()}: {len(failed)} of {len(manifest.jobs)} jobs did not end well.")
+    st.warning(f"{run.status.capitalize()}: {len(failed)} of {len(manifest.jobs)} jobs did not end well.")
+    st.markdown(f"Go on with `trustml run --resume {manifest.run}`.")
     for reason in dict.fromkeys(record.reason for record in failed if record.status != "blocked"):
         st.markdown(f"- {reason}")
 

@@ -18,8 +18,8 @@ def progress() -> None:
     run = current()
     manifest = run.manifest
     done = sum(record.status not in ("pending", "running") for record in manifest.jobs)
-    st.progress(done / max(1, len(manifest.jobs)), text=f"{manifest.status}: {done} of {len(manifest.jobs)} jobs ended")
-    if manifest.status != "running":
+    st.progress(done / max(1, len(manifest.jobs)), text=f"{run.status}: {done} of {len(manifest.jobs)} jobs ended")
+    if run.status != "running":
         return
     try:
         lines = (run.path / EVENTS).read_bytes().splitlines()[-200:]

@@ -54,8 +54,9 @@ class Run:
 
     @property
     def status(self) -> str:
-        """``running``, ``success``, ``partial`` or ``interrupted``."""
-        return self.manifest.status
+        """``running``, ``success``, ``partial`` or ``interrupted``; the last also where the runner is gone."""
+        status = self.manifest.status
+        return "interrupted" if status == "running" and not self._directory.is_executed() else status
 
     def measures(self) -> pd.DataFrame:
         """Read the tidy table; the columns are those of :class:`trustml.measures.measure.Row`."""
@@ -157,7 +158,9 @@ def run(
         wanted = from_plain(data)
     else:
         wanted = read_scenario(find_scenario(str(scenario)), overrides=overrides)
-    return _execute(prepare_run(wanted, root=Path(out), overrides=overrides), listener)
+    directory = prepare_run(wanted, root=Path(out), overrides=overrides)
+    with directory.lock():
+        return _execute(directory, listener)
 
 
 def resume(
@@ -181,8 +184,9 @@ def resume(
     from trustml.launch.resume import prepare_resume
 
     directory = find_run(name, root=Path(root))
-    prepare_resume(directory, allow_overrun=allow_overrun)
-    return _execute(directory, listener)
+    with directory.lock():
+        prepare_resume(directory, allow_overrun=allow_overrun)
+        return _execute(directory, listener)
 
 
 def load(name: str | Path, *, root: str | Path = DEFAULT_ROOT) -> Run:

@@ -242,6 +242,7 @@ def test_interruption_stops_workers_and_keeps_what_is_finished(tiny, tmp_path):
     time.sleep(0.2)
     assert not psutil.pid_exists(worker)
     run = trustml.load(Path(rest[-1]["path"]))
+    assert run.status == "interrupted"
     statuses = {r.id: r.status for r in run.manifest.jobs}
     assert statuses["train.jax.Plain.s0"] == "ok" and statuses["train.jax.Long.s0"] == "interrupted"
     process.stdout.close()
@@ -273,6 +274,25 @@ def test_workers_end_when_their_parent_is_killed(tiny, tmp_path):
     while psutil.pid_exists(worker) and psutil.Process(worker).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline, "the worker outlived its parent"
         time.sleep(0.1)
+
+
+def test_one_run_is_executed_by_one_process_at_a_time(tiny, tmp_path):
+    run = trustml.run(with_backends(tiny, "jax", training=tiny.training[:1]), out=tmp_path)
+    assert not run._directory.is_executed()
+    with run._directory.lock():
+        assert run._directory.is_executed()
+        with pytest.raises(UsageError, match="another process"):
+            trustml.resume(run.path)
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_dropout_trains_on_a_single_backend(tiny, tmp_path, backend):
+    from trustml.models.layers import Architecture, Dense, Dropout, Flatten, ReLU
+
+    layers = (Flatten(), Dense(units=32), ReLU(), Dropout(rate=0.5), Dense(units=10))
+    scenario = with_backends(tiny, backend, training=tiny.training[:2], model=Architecture(layers=layers))
+    run = trustml.run(scenario, out=tmp_path)
+    assert run.status == "success", [(r.id, r.reason) for r in run.manifest.jobs]
 
 
 def _group(pid: int) -> int:

@@ -133,8 +133,12 @@ def test_the_ledger_is_readable_at_once_and_refuses_damage(tmp_path):
         charge(path, block(first_step=number, end_step=number + 1))
         assert [entry.first_step for entry in read_ledger(path)] == list(range(number + 1))
     content = path.read_bytes()
-    path.write_bytes(content[:-20])
-    with pytest.raises(RecordError, match="line 3 is damaged"):
+    path.write_bytes(content[:-20])  # killed while charging: the third step was not taken
+    assert [entry.first_step for entry in read_ledger(path)] == [0, 1]
+    charge(path, block(first_step=7, end_step=8, attempt=2))
+    assert [entry.first_step for entry in read_ledger(path)] == [0, 1, 7]
+    path.write_bytes(content.replace(b"\n", b"x\n", 1))
+    with pytest.raises(RecordError, match="line 1 is damaged"):
         read_ledger(path)
     path.write_bytes(content.replace(b'"attempt"', b'"attemp"'))
     with pytest.raises(RecordError, match="line 1"):

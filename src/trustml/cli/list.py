@@ -16,6 +16,7 @@ from trustml.cli.output import console, data_stream, file_option, json_option, j
 @file_option
 def command(root: Path, as_json: bool, file: Path | None) -> None:
     """List the runs in a folder, and the scenarios that come with trustml."""
+    from trustml.api import Run
     from trustml.errors import RecordError
     from trustml.record.store import list_runs
     from trustml.scenario.ready import ready_scenarios
@@ -31,7 +32,7 @@ def command(root: Path, as_json: bool, file: Path | None) -> None:
         runs.append(
             {
                 "run": manifest.run,
-                "status": manifest.status,
+                "status": Run(directory).status,
                 "created": manifest.created,
                 "scenario": manifest.scenario.get("name", ""),
                 "jobs_ok": ok,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trustml.errors import RecordError
 from trustml.measures.evidence import Evidence
 from trustml.measures.measure import Row
 from trustml.privacy.accounting import epsilon_of, epsilon_of_releases
@@ -17,13 +18,19 @@ def privacy_rows(evidence: Evidence) -> list[Row]:
     ledgers: list[list[Charge]] = []
     deltas: list[float] = []
     plain: list[JobRecord] = []
+    unreadable: list[str] = []
     for record, job in evidence.trained():
         if not isinstance(job.regime, DPSGD):
             if record.status == "ok":
                 plain.append(record)
             continue
-        charges = read_ledger(evidence.run.job_folder(record.id) / "ledger.jsonl")
         deltas.append(job.regime.delta)
+        try:
+            charges = read_ledger(evidence.run.job_folder(record.id) / "ledger.jsonl")
+        except RecordError as error:
+            unreadable.append(str(error))
+            rows.append(evidence.row("epsilon", None, record=record, subject="ledger", n=0, note=f"absent: {error}"))
+            continue
         if not charges:
             note = f"absent: training ended {record.status}: {record.reason}"
             rows.append(evidence.row("epsilon", None, record=record, subject="ledger", n=0, note=note))
@@ -44,7 +51,12 @@ def privacy_rows(evidence: Evidence) -> list[Row]:
                 note=note,
             )
         )
-    if ledgers:
+    if unreadable:
+        note = f"absent: {unreadable[0]}"
+        rows.append(
+            evidence.row("epsilon_all_releases", None, record=None, subject="all ledgers", n=len(ledgers), note=note)
+        )
+    elif ledgers:
         rows.append(_all_releases(evidence, ledgers, delta=max(deltas), plain=plain))
     return rows
 

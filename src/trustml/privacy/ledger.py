@@ -63,8 +63,15 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def charge(path: Path, entry: Charge) -> None:
-    """Append one charge and sync it to disk before returning."""
-    with path.open("ab") as stream:
+    """Append one charge and sync it to disk before returning.
+
+    What an earlier attempt left half written was never followed by a step, and makes room.
+    """
+    path.touch()
+    with path.open("r+b") as stream:
+        content = stream.read()
+        stream.seek(content.rfind(b"\n") + 1)
+        stream.truncate()
         stream.write(msgspec.json.encode(entry) + b"\n")
         stream.flush()
         os.fsync(stream.fileno())
@@ -76,13 +83,14 @@ def read_ledger(path: Path) -> list[Charge]:
     Raises
     ------
     RecordError
-        If a line is damaged. A last line without its end was never followed by a step, and is still
-        charged if it can be read.
+        If a whole line is damaged. A last line that was cut off in the middle is passed over: its charge
+        had not returned, so none of its steps was taken.
     """
     if not path.exists():
         return []
     charges = []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+    *lines, _ = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, start=1):
         try:
             charges.append(msgspec.json.decode(line, type=Charge))
         except msgspec.MsgspecError as error:

@@ -15,19 +15,23 @@
 from __future__ import annotations
 
 import datetime
+import fcntl
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy.typing as npt
 
-from trustml.errors import RecordError, RunNotFoundError
+from trustml.errors import RecordError, RunNotFoundError, UsageError
 from trustml.record.files import inside, read_arrays, write_atomic
 from trustml.record.schema import FORMAT, JobRecord, Manifest
 
 MANIFEST = "manifest.json"
+LOCK = ".lock"
 EVENTS = "events.jsonl"
 MEASURES = "measures.parquet"
 HELDOUT = "heldout.npz"
@@ -75,6 +79,33 @@ class RunDirectory:
     def write_manifest(self, manifest: Manifest) -> None:
         """Write the manifest, atomically."""
         write_atomic(self.path / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep every other process from executing this run.
+
+        Raises
+        ------
+        UsageError
+            If another one does so now.
+        """
+        with (self.path / LOCK).open("ab") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(f"{self.path.name}: is being run by another process; wait for it, or end it") from None
+            yield
+
+    def is_executed(self) -> bool:
+        """Whether some process executes this run now; a manifest may say ``running`` after a crash."""
+        try:
+            with (self.path / LOCK).open("rb") as stream:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
 
     def append_event(self, event: dict[str, Any]) -> None:
         """Append one line to the events; the time is added."""
