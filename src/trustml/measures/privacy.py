@@ -62,7 +62,9 @@ def privacy_rows(evidence: Evidence) -> list[Row]:
 
 
 def _all_releases(evidence: Evidence, ledgers: list[list[Charge]], *, delta: float, plain: list[JobRecord]) -> Row:
-    note = f"{len(ledgers)} private models; {statement_line([c for charges in ledgers for c in charges], delta=delta)}"
+    charges = [charge for ledger in ledgers for charge in ledger]
+    models = "1 private model" if len(ledgers) == 1 else f"{len(ledgers)} private models"
+    note = f"{models}; {statement_line(charges, delta=delta)}"
     if plain:
         note += (
             f"; private models alone: this run also trained {len(plain)} models without privacy on the same data, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -40,10 +41,11 @@ def overview_frame(manifest: Manifest, table: pd.DataFrame) -> pd.DataFrame:
 def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]) -> None:
     """Print accuracy, privacy, speed and explanations of one run, or of several side by side."""
     several = len(runs) > 1
-    overview = _table("by regime and framework", *(["run"] if several else []), *_OVERVIEW)
+    kept = [name not in _WIDE_ONLY or out.width >= _WIDE for name in _OVERVIEW]
+    overview = _table("by regime and framework", *(["run"] if several else []), *itertools.compress(_OVERVIEW, kept))
     for manifest, table in runs:
         for row in _overview_rows(manifest, table):
-            overview.add_row(*([manifest.run] if several else []), *row)
+            overview.add_row(*([manifest.run] if several else []), *itertools.compress(row, kept))
     out.print(overview)
     for manifest, table in runs:
         out.print()
@@ -99,6 +101,8 @@ _OVERVIEW = (
     ">examples/s",
     ">peak MiB",
 )
+_WIDE_ONLY = ("quartiles", ">first s", ">examples/s")  # left out on narrow terminals; in the table of measures
+_WIDE = 110
 
 
 def _overview_rows(manifest: Manifest, table: pd.DataFrame) -> list[list[str]]:
