@@ -9,7 +9,7 @@ scenario = Scenario(
     data=BreastCancer(),
     model=mlp([32, 16], classes=2),
     training=(
-        Plain(epochs=30, batch_size=32, optimizer=SGD(learning_rate=0.1)),
+        Plain(epochs=30, batch_size=32, optimizer=SGD(learning_rate=0.05, momentum=0.9)),
         DPSGD(
             epsilon=8.0,
             delta=1e-5,

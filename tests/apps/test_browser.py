@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import warnings
 
 import pytest
 
@@ -75,6 +77,10 @@ def browser(tmp_path_factory):
     driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
     yield driver
     driver.quit()
+    del driver
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # selenium leaves its sockets to the collector
+        gc.collect()
 
 
 def wait_for(browser, selector: str, count: int, *, seconds: float = 60) -> list:

@@ -221,23 +221,17 @@ def test_interruption_stops_workers_and_keeps_what_is_finished(tiny, tmp_path):
     scenario = to_plain(with_backends(tiny, "jax", training=(tiny.training[0], long)))
     path = tmp_path / "long.py"
     path.write_text(f"from trustml.scenario.read import from_plain\nscenario = from_plain({scenario!r})\n")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "trustml.cli", "run", str(path), "--out", str(tmp_path / "runs"), "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
     worker = 0
-    for line in process.stdout:
-        event = json.loads(line)
-        if event["event"] == "job-start" and "Long" in event["job"]:
-            worker = event["pid"]
-        if event["event"] == "step" and "Long" in event["job"]:
-            process.send_signal(signal.SIGINT)
-            break
-    rest = [json.loads(line) for line in process.stdout]
-    assert process.wait(timeout=60) == 130
+    with subprocess.Popen(_run_command(path, tmp_path), **_PIPES) as process:
+        for line in process.stdout:
+            event = json.loads(line)
+            if event["event"] == "job-start" and "Long" in event["job"]:
+                worker = event["pid"]
+            if event["event"] == "step" and "Long" in event["job"]:
+                process.send_signal(signal.SIGINT)
+                break
+        rest = [json.loads(line) for line in process.stdout]
+        assert process.wait(timeout=60) == 130
     assert rest[-1]["event"] == "done" and rest[-1]["status"] == "interrupted"
     time.sleep(0.2)
     assert not psutil.pid_exists(worker)
@@ -245,8 +239,6 @@ def test_interruption_stops_workers_and_keeps_what_is_finished(tiny, tmp_path):
     assert run.status == "interrupted"
     statuses = {r.id: r.status for r in run.manifest.jobs}
     assert statuses["train.jax.Plain.s0"] == "ok" and statuses["train.jax.Long.s0"] == "interrupted"
-    process.stdout.close()
-    process.stderr.close()
 
 
 def test_workers_end_when_their_parent_is_killed(tiny, tmp_path):
@@ -254,22 +246,14 @@ def test_workers_end_when_their_parent_is_killed(tiny, tmp_path):
     path = tmp_path / "long.py"
     scenario = to_plain(with_backends(tiny, "jax", training=(long,)))
     path.write_text(f"from trustml.scenario.read import from_plain\nscenario = from_plain({scenario!r})\n")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "trustml.cli", "run", str(path), "--out", str(tmp_path / "runs"), "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    )
-    for line in process.stdout:
-        event = json.loads(line)
-        if event["event"] == "job-start":
-            worker = event["pid"]
-        if event["event"] == "step":
-            process.kill()
-            break
-    process.wait()
-    process.stdout.close()
+    with subprocess.Popen(_run_command(path, tmp_path), **_PIPES) as process:
+        for line in process.stdout:
+            event = json.loads(line)
+            if event["event"] == "job-start":
+                worker = event["pid"]
+            if event["event"] == "step":
+                process.kill()
+                break
     deadline = time.monotonic() + 15
     while psutil.pid_exists(worker) and psutil.Process(worker).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline, "the worker outlived its parent"
@@ -293,6 +277,13 @@ def test_dropout_trains_on_a_single_backend(tiny, tmp_path, backend):
     scenario = with_backends(tiny, backend, training=tiny.training[:2], model=Architecture(layers=layers))
     run = trustml.run(scenario, out=tmp_path)
     assert run.status == "success", [(r.id, r.reason) for r in run.manifest.jobs]
+
+
+_PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True, "start_new_session": True}
+
+
+def _run_command(scenario: Path, folder: Path) -> list[str]:
+    return [sys.executable, "-m", "trustml.cli", "run", str(scenario), "--out", str(folder / "runs"), "--json"]
 
 
 def _group(pid: int) -> int:

@@ -64,7 +64,9 @@ def command(
         raise click.UsageError("--resume goes on with the scenario as it was recorded; leave SCENARIO and --set out")
     if allow_overrun and resume is None:
         raise click.UsageError("--allow-overrun goes with --resume")
-    signal.signal(signal.SIGTERM, _interrupt)
+    # Also where SIGINT was ignored when we were started, as a shell does for what it puts into the background.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     with data_stream(file) as stream:
         return _run(scenario, root, overrides, resume, allow_overrun, as_json, stream)
 
