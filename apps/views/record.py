@@ -84,9 +84,7 @@ left.json(
     }
 )
 right.subheader("Machine and versions")
-versions: dict[str, str] = {}
-for record in manifest.jobs:
-    versions |= record.result.versions if record.result else {}
+versions = {record.backend: record.result.versions for record in manifest.jobs if record.result}
 right.json({"hardware": manifest.hardware, "main": manifest.versions, "workers": versions, "source": manifest.source})
 st.subheader("Scenario")
 st.json(manifest.scenario, expanded=False)

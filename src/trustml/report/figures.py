@@ -38,12 +38,12 @@ def accuracy_points(table: pd.DataFrame) -> alt.LayerChart:
         yOffset=alt.YOffset("cell:N"),
         tooltip=["backend", "regime", "seed", alt.Tooltip("value:Q", format=".3f"), "note"],
     )
+    title = "accuracy on held-out examples, 95 % interval"
     points = base.mark_point(filled=True, size=90).encode(
-        x=alt.X("value:Q", title="accuracy on held-out examples, 95 % interval", scale=scale),
-        color=backend_colour(),
-        shape=_backend_shape(),
+        x=alt.X("value:Q", title=title, scale=scale), color=backend_colour(), shape=_backend_shape()
     )
-    intervals = base.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q", color=backend_colour())
+    low = alt.X("low:Q", title=title, scale=scale)
+    intervals = base.mark_rule(strokeWidth=2).encode(x=low, x2="high:Q", color=backend_colour())
     return alt.layer(intervals, points).properties(height=alt.Step(18))
 
 

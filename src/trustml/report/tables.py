@@ -32,10 +32,7 @@ def overview_frame(manifest: Manifest, table: pd.DataFrame) -> pd.DataFrame:
     """What each regime costs in each framework, as text cells ready to be shown."""
     import pandas as pd
 
-    frame = pd.DataFrame(_overview_rows(manifest, table), columns=[name.removeprefix(">") for name in _OVERVIEW])
-    absent = frame.interval.str.startswith("absent")
-    frame.loc[absent, "accuracy"], frame.loc[absent, "interval"] = "not run", ""
-    return frame
+    return pd.DataFrame(_overview_rows(manifest, table), columns=[name.removeprefix(">") for name in _OVERVIEW])
 
 
 def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]) -> None:
@@ -48,9 +45,13 @@ def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]
             overview.add_row(*([manifest.run] if several else []), *itertools.compress(row, kept))
     out.print(overview)
     for manifest, table in runs:
-        out.print()
         if several:
-            out.print(f"[bold]{manifest.run}")
+            out.print(f"\n[bold]{manifest.run}")
+        absent = table[(table.measure == "accuracy") & table.value.isna()]
+        for cell in absent.drop_duplicates(["regime", "backend"]).itertuples():
+            reason = cell.note.removeprefix("absent: ")
+            out.print(f"not run: {cell.regime} in {cell.backend}: {reason}", soft_wrap=True, markup=False)
+        out.print()
         _print_privacy(out, table)
         _print_libraries(out, table)
         _print_completeness(out, table)
@@ -120,7 +121,7 @@ def _overview_rows(manifest: Manifest, table: pd.DataFrame) -> list[list[str]]:
 def _overview_cells(cell: pd.DataFrame) -> list[str]:
     accuracy = cell[cell.measure == "accuracy"]
     if accuracy.value.isna().all():
-        return ["-", str(accuracy.note.iloc[0]), *[""] * 6]
+        return ["not run", *[""] * 7]
     seeds = accuracy.dropna(subset="value")
     if len(seeds) == 1:
         interval = f"{seeds.low.iloc[0]:.3f}-{seeds.high.iloc[0]:.3f}"
