@@ -49,7 +49,7 @@ def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]
             out.print(f"\n[bold]{manifest.run}")
         absent = table[(table.measure == "accuracy") & table.value.isna()]
         for cell in absent.drop_duplicates(["regime", "backend"]).itertuples():
-            reason = cell.note.removeprefix("absent: ")
+            reason = str(cell.note).removeprefix("absent: ")
             out.print(f"not run: {cell.regime} in {cell.backend}: {reason}", soft_wrap=True, markup=False)
         out.print()
         _print_privacy(out, table)
