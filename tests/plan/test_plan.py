@@ -61,7 +61,7 @@ def test_a_mechanism_meets_its_target_with_and_without_secret_batches():
     plan = plan_of(40, 7)
     secret = plan_mechanism(regime, field="f", examples=1000, plan=plan)
     assert (secret.steps, secret.sample_rate, secret.expected_batch_size) == (40, 0.05, 50)
-    assert secret.secret_sampling
+    assert secret.secret_sampling and secret.largest_participation == 40, "tells nothing of who was drawn"
     public = plan_mechanism(
         DPSGD(epsilon=3.0, epochs=2, batch_size=50, sampling_seed=1), field="f", examples=1000, plan=plan
     )

@@ -6,6 +6,7 @@ import numpy as np
 
 from trustml.measures.evidence import Evidence
 from trustml.measures.measure import Row
+from trustml.plan.job import TrainJob, timings_file
 from trustml.record.schema import JobRecord
 from trustml.scenario.regimes import FedAvg
 
@@ -16,8 +17,7 @@ def speed_rows(evidence: Evidence) -> list[Row]:
     for record, job in evidence.trained():
         if record.status != "ok":
             continue
-        what = f"round of {job.regime.clients} clients" if isinstance(job.regime, FedAvg) else "step"
-        rows += _step_rows(evidence, record, what=what)
+        rows += _step_rows(evidence, record, job)
         rows.append(_memory_row(evidence, record))
     for explanation in evidence.explanations:
         record = explanation.record
@@ -36,9 +36,14 @@ def speed_rows(evidence: Evidence) -> list[Row]:
     return rows
 
 
-def _step_rows(evidence: Evidence, record: JobRecord, *, what: str) -> list[Row]:
-    timings = evidence.run.arrays(f"jobs/{record.id}/timings.npz")
+def _step_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row]:
+    what = f"round of {job.regime.clients} clients" if isinstance(job.regime, FedAvg) else "step"
+    timings = evidence.run.arrays(timings_file(job))
     seconds, examples = timings["seconds"].astype(float), timings["examples"].astype(float)
+    counted = "first step left out"
+    if job.mechanism is not None:  # what was really drawn stays secret
+        examples = np.full(len(seconds), float(job.mechanism.expected_batch_size))
+        counted = "expected batch sizes; first step left out; times follow secret batches, not covered by epsilon"
     first = evidence.row(
         "step_time_first",
         seconds[0],
@@ -60,7 +65,7 @@ def _step_rows(evidence: Evidence, record: JobRecord, *, what: str) -> list[Row]
             subject=what,
             n=len(steady),
             interval=(quartiles[0], quartiles[2]),
-            note=_circumstances(record, "quartiles; first step left out"),
+            note=_circumstances(record, f"quartiles; {counted}"),
         ),
         evidence.row(
             "examples_per_second",
@@ -68,7 +73,7 @@ def _step_rows(evidence: Evidence, record: JobRecord, *, what: str) -> list[Row]
             record=record,
             subject=what,
             n=int(examples[1:].sum()),
-            note=_circumstances(record, "first step left out"),
+            note=_circumstances(record, counted),
         ),
     ]
 

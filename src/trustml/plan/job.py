@@ -28,6 +28,7 @@ class Mechanism(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Steps this attempt may take; fewer than planned where earlier attempts spent part of the budget.
     secret_sampling : bool
     largest_participation : int
+        Most batches that any one example is in; all steps where the batches are secret, so as not to tell.
     attempt : int
     steps_per_charge : int
         Steps that one line of the ledger pays for in advance.
@@ -117,6 +118,11 @@ def train_id(backend: str, regime: str, seed: int) -> str:
 def explain_id(backend: str, subject: str) -> str:
     """Identifier of an explain job, such as ``explain.jax.of.torch.Plain.s0``."""
     return f"explain.{backend}.of.{subject.removeprefix('train.')}"
+
+
+def timings_file(job: TrainJob) -> str:
+    """File of the time and size of every step; private where the sizes are secret."""
+    return f"jobs/{job.id}/timings.npz" if job.mechanism is None else f"private/timings/{job.id}.npz"
 
 
 def job_needs(job: Job) -> tuple[str, ...]:

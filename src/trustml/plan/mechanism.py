@@ -32,8 +32,8 @@ def plan_mechanism(regime: DPSGD, *, field: str, examples: int, plan: BatchPlan)
     """
     sample_rate = regime.batch_size / examples
     steps = poisson_steps(examples, epochs=regime.epochs, batch_size=regime.batch_size)
-    participation = largest_participation(plan, examples)
     secret = regime.sampling_seed is None
+    participation = len(plan) if secret else largest_participation(plan, examples)
     noise = regime.noise_multiplier
     if noise is None and regime.epsilon is not None:
         try:
@@ -79,7 +79,7 @@ def next_attempt(
         mechanism,
         attempt=attempt,
         steps=len(plan),
-        largest_participation=largest_participation(plan, examples),
+        largest_participation=len(plan) if mechanism.secret_sampling else largest_participation(plan, examples),
     )
     if not spent or regime.epsilon is None or allow_overrun:
         return fresh

@@ -33,6 +33,7 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         amplification.
     largest_participation : int
         Most batches that any one example is in, over the whole plan; used where there is no amplification.
+        Where the batches are secret it is the number of steps, so as not to tell.
     plan : str
         SHA-256 of the batch plan: a commitment, and the way to tell which jobs shared batches.
     data : str

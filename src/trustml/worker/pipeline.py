@@ -11,7 +11,7 @@ from trustml.backends.table import load_backend
 from trustml.data.dataset import Examples, Floats
 from trustml.models.shapes import weight_shapes
 from trustml.models.weights import Weights, encode_weights, read_weights
-from trustml.plan.job import ExplainJob, Job, TrainJob
+from trustml.plan.job import ExplainJob, Job, TrainJob, timings_file
 from trustml.plan.support import Missing, Supported, explainer_library, training_support
 from trustml.plan.switches import switches_in_force
 from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
@@ -75,7 +75,9 @@ def _train(job: TrainJob, backend: Backend, *, at: Workplace) -> str:
     if broken:
         raise FloatingPointError(f"training diverged: weight {broken[0]} is not finite; lower the learning rate")
     write_atomic(at.folder / "weights.safetensors", encode_weights(weights))
-    write_atomic(at.folder / "timings.npz", encode_arrays(at.clock.arrays()))
+    # The sizes of Poisson batches, and times that follow them, depend on who was drawn: they stay private.
+    private = job.mechanism is not None
+    write_atomic(inside(at.root, timings_file(job)), encode_arrays(at.clock.arrays()), private=private)
     at.progress.stage("predicting")
     with at.clock.stage("predict"):
         logits = _logits(backend, job, weights, arrays["test_inputs"].astype(np.float32))
