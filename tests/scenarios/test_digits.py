@@ -22,7 +22,8 @@ TWINS_WITHIN = 0.03
 
 @pytest.mark.parametrize("name", ["digits", "breast_cancer"])
 def test_accuracy_over_three_seeds(tmp_path, name):
-    overrides = ["seeds=[0, 1, 2]", "explanations.methods=[]"]
+    # Two workers at a time: this test is of accuracy, not of time.
+    overrides = ["seeds=[0, 1, 2]", "explanations.methods=[]", "execution.parallel_jobs=2", "execution.threads=1"]
     run = trustml.run(SCENARIOS / f"{name}.py", out=tmp_path, overrides=overrides)
     assert run.status == "success", [(r.id, r.reason) for r in run.manifest.jobs if r.status != "ok"]
     table = run.measures()
