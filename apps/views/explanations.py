@@ -54,8 +54,9 @@ def draw(panels: dict[str, np.ndarray], example: int) -> None:
         if image:
             charts.append(figures.heat_map(array[example].sum(axis=-1), title=name, limit=limit))
         else:
-            charts.append(figures.feature_bars(array[example], title=name, limit=limit))
-    st.altair_chart(figures.side_by_side(charts), width="content")
+            unit = "mean gradient" if name == "tf-explain" else "attribution, logits"
+            charts.append(figures.feature_bars(array[example], title=name, limit=limit, unit=unit))
+    st.altair_chart(figures.side_by_side(charts, columns=5 if image else 3), width="content")
 
 
 st.subheader("The same weights, every library")
@@ -69,11 +70,11 @@ for backend in manifest.scenario["backends"]:
     if (of, backend) in explained:
         panels |= variants_of(model, backend)
 draw(panels, example)
-st.caption(
-    "Blue raises the logit of the true class, red lowers it. Panels share one scale, in logits, except 'tf-explain' "
-    "as the library returns it: a mean gradient is not in logits, so it has a scale of its own."
-)
+st.caption("Blue raises the logit of the true class, red lowers it. Panels share one scale, in logits.")
 if "tf-explain" in panels:
+    st.caption(
+        "'tf-explain' as the library returns it is a mean gradient and not in logits: it has a scale of its own."
+    )
     st.info(
         "Why tf-explain differs: what it calls integrated gradients is the mean gradient along the path. The factor "
         "(input - baseline) of the definition is missing, so dark pixels get attributions too and nothing adds up to "
@@ -90,7 +91,7 @@ for row in logits.itertuples():
     st.caption(f"Logits of these weights, {row.subject}: relative difference {row.value:.1e}.")
 show_rows(table[(table.job == model) & table.measure.str.startswith("attribution")])
 
-st.subheader("The same images, every regime")
+st.subheader("The same examples, every regime")
 backends = [b for b in manifest.scenario["backends"] if sum(b == backend for _, backend in explained) > 1]
 if not backends:
     st.info("This needs a backend that explained two models.")

@@ -121,7 +121,7 @@ def _window_output(
         raise ScenarioError(
             field,
             f"takes images (height, width, channels) but gets shape {shape}",
-            fix="remove the Flatten before it",
+            fix="use Dense for vectors, or remove the Flatten before it",
         )
     if min(window) < 1 or min(stride) < 1:
         raise ScenarioError(field, f"window {window} or stride {stride} is not positive", fix="use 1 or more")

@@ -162,7 +162,7 @@ def picture(values: npt.NDArray[Any], *, title: str, size: int = 150) -> alt.Cha
     return _pixels(values, title=title, size=size, colour=alt.Color("value:Q", scale=scale, legend=None))
 
 
-def feature_bars(values: npt.NDArray[Any], *, title: str, limit: float) -> alt.Chart:
+def feature_bars(values: npt.NDArray[Any], *, title: str, limit: float, unit: str) -> alt.Chart:
     """One attribution of a table's row, a bar a feature.
 
     Parameters
@@ -174,7 +174,7 @@ def feature_bars(values: npt.NDArray[Any], *, title: str, limit: float) -> alt.C
         alt.Chart(rows, title=title)
         .mark_bar()
         .encode(
-            x=alt.X("value:Q", title="attribution, logits", scale=alt.Scale(domain=[-limit, limit])),
+            x=alt.X("value:Q", title=unit, scale=alt.Scale(domain=[-limit, limit])),
             y=alt.Y("feature:O", title="feature"),
             color=alt.condition("datum.value > 0", alt.value("#2166ac"), alt.value("#b2182b")),
             tooltip=["feature", "value"],
