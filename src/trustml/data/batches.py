@@ -6,7 +6,6 @@ A plan is two flat arrays, so it can travel as ``npz`` and be checked by eye: ba
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -63,11 +62,22 @@ def shuffled_batches(examples: Ints, *, epochs: int, batch_size: int, generator:
     return make_plan(batches)
 
 
-def poisson_steps(examples: int, *, epochs: int, batch_size: int) -> int:
-    """Steps in which every example is drawn `epochs` times in the mean, rounded up."""
-    return math.ceil(epochs * examples / batch_size)
-
-
 def poisson_batches(examples: int, *, steps: int, sample_rate: float, generator: np.random.Generator) -> BatchPlan:
     """Every example joins every batch on its own with probability `sample_rate`; batches may be empty."""
     return make_plan([np.flatnonzero(generator.random(examples) < sample_rate) for _ in range(steps)])
+
+
+def fixed_batches(examples: int, *, steps: int, batch_size: int, generator: np.random.Generator) -> BatchPlan:
+    """Every batch is a fresh uniform subset of `batch_size` examples."""
+    return make_plan([np.sort(generator.choice(examples, batch_size, replace=False)) for _ in range(steps)])
+
+
+def first_batches(plan: BatchPlan, steps: int) -> BatchPlan:
+    """Give the first `steps` batches of a plan as a plan."""
+    return BatchPlan(indices=plan.indices[: plan.offsets[steps]], offsets=plan.offsets[: steps + 1])
+
+
+def participation(plan: BatchPlan, examples: int, *, first: int = 0, end: int | None = None) -> Ints:
+    """Count the batches that each example is in, from batch `first` up to `end`; shape (examples,)."""
+    end = len(plan) if end is None else end
+    return np.bincount(plan.indices[plan.offsets[first] : plan.offsets[end]], minlength=examples)

@@ -92,7 +92,30 @@ class Dropout(LayerSpec, frozen=True, kw_only=True, tag="Dropout"):
     rate: float
 
 
-Layer: TypeAlias = Dense | Conv2D | MaxPool | AvgPool | ReLU | GELU | Tanh | Flatten | GroupNorm | LayerNorm | Dropout
+class BatchNorm(LayerSpec, frozen=True, kw_only=True, tag="BatchNorm"):
+    """Known only to be refused by name: it mixes the examples of a batch.
+
+    No example then has a gradient of its own, so nothing can be clipped, and two frameworks' running
+    statistics differ. Use GroupNorm, as Opacus's ``ModuleValidator.fix`` does.
+    """
+
+    epsilon: float = 1e-5
+
+
+Layer: TypeAlias = (
+    Dense
+    | Conv2D
+    | MaxPool
+    | AvgPool
+    | ReLU
+    | GELU
+    | Tanh
+    | Flatten
+    | GroupNorm
+    | LayerNorm
+    | Dropout
+    | BatchNorm
+)
 
 
 class Architecture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

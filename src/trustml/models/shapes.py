@@ -8,6 +8,7 @@ from trustml.errors import ScenarioError
 from trustml.models.layers import (
     Architecture,
     AvgPool,
+    BatchNorm,
     Conv2D,
     Dense,
     Dropout,
@@ -72,6 +73,12 @@ def layer_output(layer: Layer, shape: Shape, *, field: str) -> Shape:
             if not 0 <= layer.rate < 1:
                 raise ScenarioError(f"{field}.rate", f"{layer.rate} is no probability below 1", fix="0 <= rate < 1")
             return shape
+        case BatchNorm():
+            raise ScenarioError(
+                field,
+                "BatchNorm mixes the examples of a batch, so no example has a gradient of its own",
+                fix="use GroupNorm(groups=...), which normalises within one example",
+            )
         case _:
             return shape
 

@@ -24,6 +24,24 @@ def small_cnn(*, classes: int = 10) -> Architecture:
     )
 
 
+def mnist_cnn() -> Architecture:
+    """Network of Opacus's and TF Privacy's MNIST examples: 26,010 weights, for images of 28x28x1."""
+    return Architecture(
+        layers=(
+            Conv2D(filters=16, kernel=(8, 8), stride=(2, 2), padding=((3, 3), (3, 3))),
+            ReLU(),
+            MaxPool(size=(2, 2), stride=(1, 1)),
+            Conv2D(filters=32, kernel=(4, 4), stride=(2, 2)),
+            ReLU(),
+            MaxPool(size=(2, 2), stride=(1, 1)),
+            Flatten(),
+            Dense(units=32),
+            ReLU(),
+            Dense(units=10),
+        )
+    )
+
+
 def mlp(hidden: Sequence[int], *, classes: int) -> Architecture:
     """Dense layers with ReLU between them, for vectors."""
     layers: list[Layer] = []

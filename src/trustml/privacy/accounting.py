@@ -1,28 +1,47 @@
 """One accountant for every framework: dp-accounting's privacy loss distributions (PLD).
 
-Every epsilon here is an upper bound under adding or removing one example. With secret Poisson batches it is
-that of the subsampled Gaussian mechanism (Koskela et al., AISTATS 2020; Doroshenko et al., PoPETs 2022); where
-the batches are not secret there is no amplification, and it is that of the Gaussian mechanism composed over
-the most batches that any one example was in.
+`epsilon` is always an upper bound for what was really done. With secret Poisson batches it is that of the
+subsampled Gaussian mechanism under adding or removing one example (Koskela et al., AISTATS 2020; Doroshenko et
+al., PoPETs 2022). Batches of fixed size have their own bound, under replacing one example (Wang et al., AISTATS
+2019, by Renyi DP). Shuffled or published batches have no proved amplification that is of use here, so there it
+is the Gaussian mechanism composed over the batches that one example is in.
+
+PLD is pessimistic at its discretisation interval of 1e-4: what it returns is never below the exact value.
 """
 
 from __future__ import annotations
 
-import functools
-import itertools
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from trustml.errors import PrivacyError, ScenarioError
-from trustml.privacy.ledger import Charge
+from trustml.privacy.events import Mechanism, by_plan, mechanisms_of, without_amplification
+from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, Charge
 
-ACCOUNTANT = "PLD"
-LARGEST_NOISE = 1e4
+RDP_ORDERS = (*(1 + step / 10 for step in range(1, 100)), *range(11, 64), 128, 256, 512, 1024)
 
 
-def epsilon_of(charges: Sequence[Charge], *, delta: float) -> float:
+@dataclass(frozen=True, kw_only=True)
+class Epsilon:
+    """An epsilon and what it rests on.
+
+    Attributes
+    ----------
+    value : float
+        Upper bound in nats; infinite where the accountant finds none.
+    relation : str
+        Neighbouring relation.
+    accountant : str
+        With its version.
+    """
+
+    value: float
+    relation: str
+    accountant: str
+
+
+def epsilon_of(charges: Sequence[Charge], *, delta: float) -> Epsilon:
     """Epsilon of one model: all charges of all its attempts, composed.
 
     Parameters
@@ -32,18 +51,13 @@ def epsilon_of(charges: Sequence[Charge], *, delta: float) -> float:
 
     Returns
     -------
-    float
-        An upper bound, infinite where the accountant finds none.
+    Epsilon
     """
     return epsilon_of_releases([charges], delta=delta)
 
 
-def epsilon_of_releases(releases: Sequence[Sequence[Charge]], *, delta: float) -> float:
+def epsilon_of_releases(releases: Sequence[Sequence[Charge]], *, delta: float) -> Epsilon:
     """Epsilon of several models together, composed as their batches were really shared.
-
-    Where k models take the same step on the same secret batch, one example's presence moves all k sums at
-    once: together they are *one* subsampled Gaussian whose noise multiplier is
-    ``(sum of 1 / noise_multiplier**2) ** -0.5``. Models on batches of their own compose as usual.
 
     Parameters
     ----------
@@ -53,170 +67,150 @@ def epsilon_of_releases(releases: Sequence[Sequence[Charge]], *, delta: float) -
 
     Returns
     -------
-    float
+    Epsilon
     """
-    events = _events(releases)
-    if not events:
-        return 0.0
-    accountant = _accountant()
-    for event, count in events:
-        accountant.compose(event, count)
-    return float(accountant.get_epsilon(delta))
+    mechanisms = mechanisms_of(releases)
+    kinds = {mechanism.kind for mechanism in mechanisms}
+    if kinds == {"without replacement"}:
+        return epsilon_without_replacement(mechanisms, delta=delta)
+    # Where relations differ, all are taken under "zero out one". Poisson's bound holds there as it is; a fixed
+    # size loses its amplification, because it was proved for replacing one.
+    plain = [
+        Mechanism(kind="gaussian", noise_multiplier=m.noise_multiplier, count=m.count)
+        if m.kind == "without replacement"
+        else m
+        for m in mechanisms
+    ]
+    relation = ADD_OR_REMOVE if kinds <= {"poisson"} else ZERO_OUT
+    return Epsilon(value=pld_epsilon(plain, delta=delta), relation=relation, accountant=accountant_name())
 
 
-@functools.lru_cache(maxsize=64)
-def calibrated_noise(*, epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
-    """Smallest noise multiplier, to about 1e-3, whose epsilon after `steps` Poisson batches is at most `epsilon`.
+def epsilon_without_replacement(mechanisms: Sequence[Mechanism], *, delta: float) -> Epsilon:
+    """Batches of fixed size: the smaller of the amplified bound and the plain one, both under replacing one.
 
-    Raises
-    ------
-    ScenarioError
-        If no noise multiplier up to 10,000 reaches it.
+    Replacing an example moves the clipped sum by up to twice the clipping norm, so both count half the noise.
     """
     import dp_accounting
 
-    def event(noise_multiplier: float) -> Any:
-        return dp_accounting.SelfComposedDpEvent(_poisson(sample_rate, noise_multiplier), steps)
-
-    try:
-        # RDP is quick and never below PLD, so its answer is the upper end of a narrow bracket.
-        upper = dp_accounting.calibrate_dp_mechanism(
-            _quick_accountant,
-            event,
-            epsilon,
-            delta,
-            dp_accounting.ExplicitBracketInterval(0.05, LARGEST_NOISE),
-            tol=1e-4,
+    accountant = _rdp(dp_accounting.NeighboringRelation.REPLACE_ONE)
+    for m in mechanisms:
+        event = dp_accounting.SampledWithoutReplacementDpEvent(
+            m.examples, m.batch_size, dp_accounting.GaussianDpEvent(m.noise_multiplier / 2)
         )
-        lower = upper
-        while _epsilon(event(lower), delta) <= epsilon:
-            lower *= 0.8
-        noise = dp_accounting.calibrate_dp_mechanism(
-            _accountant,
-            event,
-            epsilon,
-            delta,
-            dp_accounting.ExplicitBracketInterval(lower, lower / 0.8),
-            tol=1e-3,
-        )
-    except (dp_accounting.mechanism_calibration.NoBracketIntervalFoundError, ValueError) as error:
-        raise ScenarioError(
-            "epsilon",
-            f"{epsilon} at delta {delta:g} cannot be reached in {steps} steps at sample rate {sample_rate:.4g}",
-            fix="ask for a larger epsilon, or fewer epochs",
-        ) from error
-    while _epsilon(event(noise), delta) > epsilon:
-        noise *= 1.0005
-    return float(noise)
+        accountant.compose(event, m.count)
+    amplified = float(accountant.get_epsilon(delta))
+    unamplified = gaussian_epsilon(math.fsum(4 * m.count / m.noise_multiplier**2 for m in mechanisms), delta=delta)
+    name = f"RDP, dp-accounting {_version()}" if amplified < unamplified else "closed form of the Gaussian mechanism"
+    return Epsilon(value=min(amplified, unamplified), relation=REPLACE, accountant=name)
 
 
-def calibrated_noise_unamplified(*, epsilon: float, delta: float, participation: int) -> float:
-    """Smallest noise multiplier of the plain Gaussian mechanism composed `participation` times (exact)."""
-    import dp_accounting
+def epsilon_if_poisson(releases: Sequence[Sequence[Charge]], *, delta: float) -> Epsilon:
+    """What would hold if every batch had been a secret Poisson batch: for comparison, not a claim."""
+    import msgspec
 
-    return float(dp_accounting.get_sigma_gaussian(epsilon, delta)) * math.sqrt(participation)
+    assumed = [
+        [msgspec.structs.replace(charge, sampling="poisson", secret_sampling=True) for charge in charges]
+        for charges in releases
+    ]
+    value = pld_epsilon(mechanisms_of(assumed), delta=delta)
+    return Epsilon(value=value, relation=ADD_OR_REMOVE, accountant=accountant_name())
 
 
-def affordable_steps(spent: Sequence[Charge], planned: Charge, *, epsilon: float, delta: float) -> int:
-    """How many of the planned steps still fit under the target, on top of what was spent.
+def epsilon_unamplified(releases: Sequence[Sequence[Charge]], *, participation: int, delta: float) -> Epsilon:
+    """Epsilon without any amplification: the Gaussian mechanism over the batches that one example was in.
 
     Parameters
     ----------
-    spent : sequence of Charge
-        All charges of earlier attempts.
-    planned : Charge
-        The whole next attempt.
-    epsilon, delta : float
-        The target.
+    releases : sequence of sequences of Charge
+    participation : int
+        Most batches, over all plans together, that any one example was in.
+    delta : float
     """
-    if epsilon_of([*spent, planned], delta=delta) <= epsilon:
-        return planned.steps
-    if not planned.secret_sampling:
-        return 0  # its epsilon rests on the participation over the whole plan
-    low, high = 0, planned.steps
-    while high - low > 1:
-        middle = (low + high) // 2
-        part = _first_steps(planned, middle)
-        if epsilon_of([*spent, part], delta=delta) <= epsilon:
-            low = middle
-        else:
-            high = middle
-    return low
+    charges = [charge for plan in by_plan(releases) for charge in plan]
+    found = without_amplification(_in_a_row(charges), participation=participation)
+    value = gaussian_epsilon(math.fsum(m.count / m.noise_multiplier**2 for m in found), delta=delta)
+    return Epsilon(value=value, relation=ZERO_OUT, accountant="closed form of the Gaussian mechanism")
+
+
+def epsilon_rdp(releases: Sequence[Sequence[Charge]], *, delta: float) -> Epsilon:
+    """Measure the same charges by Renyi DP (Mironov 2017; Mironov, Talwar and Zhang 2019): a check from above."""
+    import dp_accounting
+
+    mechanisms = mechanisms_of(releases)
+    if {m.kind for m in mechanisms} == {"without replacement"}:
+        return epsilon_without_replacement(mechanisms, delta=delta)
+    accountant = _rdp(dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE)
+    for m in mechanisms:
+        accountant.compose(_event(m), m.count)
+    relation = ADD_OR_REMOVE if all(m.kind == "poisson" for m in mechanisms) else ZERO_OUT
+    return Epsilon(
+        value=float(accountant.get_epsilon(delta)), relation=relation, accountant=f"RDP, dp-accounting {_version()}"
+    )
+
+
+def pld_epsilon(mechanisms: Sequence[Mechanism], *, delta: float) -> float:
+    """Compose Poisson and plain Gaussian mechanisms by PLD; 0 for none."""
+    import dp_accounting
+
+    if not mechanisms:
+        return 0.0
+    if all(m.kind == "gaussian" for m in mechanisms):  # exact, and finite where PLD overflows
+        return gaussian_epsilon(math.fsum(m.count / m.noise_multiplier**2 for m in mechanisms), delta=delta)
+    accountant = dp_accounting.pld.PLDAccountant(dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE)
+    for m in mechanisms:
+        accountant.compose(_event(m), m.count)
+    return float(accountant.get_epsilon(delta))
+
+
+def gaussian_epsilon(precision: float, *, delta: float) -> float:
+    """Exact epsilon of Gaussian mechanisms whose ``1 / noise_multiplier**2`` add up to `precision`.
+
+    Balle and Wang, ICML 2018, theorem 8.
+    """
+    import dp_accounting
+
+    return float(dp_accounting.get_epsilon_gaussian(precision**-0.5, delta)) if precision > 0 else 0.0
 
 
 def accountant_name() -> str:
     """Name and version of the accountant, for the record."""
+    return f"PLD, dp-accounting {_version()}"
+
+
+def _version() -> str:
     from importlib.metadata import version
 
-    return f"{ACCOUNTANT}, dp-accounting {version('dp-accounting')}"
+    return version("dp-accounting")
 
 
-def _first_steps(planned: Charge, count: int) -> Charge:
+def _rdp(relation: Any) -> Any:
+    import dp_accounting
+
+    return dp_accounting.rdp.RdpAccountant(orders=RDP_ORDERS, neighboring_relation=relation)
+
+
+def _event(mechanism: Mechanism) -> Any:
+    import dp_accounting
+
+    gaussian = dp_accounting.GaussianDpEvent(mechanism.noise_multiplier)
+    if mechanism.kind == "gaussian":
+        return gaussian
+    return dp_accounting.PoissonSampledDpEvent(mechanism.sample_rate, gaussian)
+
+
+def _in_a_row(charges: Sequence[Charge]) -> list[Charge]:
+    """Lay plans one behind the other, so that no two of them share a step."""
     import msgspec
 
-    return msgspec.structs.replace(planned, end_step=planned.first_step + count)
-
-
-def _accountant() -> Any:
-    import dp_accounting
-
-    return dp_accounting.pld.PLDAccountant(dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE)
-
-
-def _quick_accountant() -> Any:
-    import dp_accounting
-
-    return dp_accounting.rdp.RdpAccountant(orders=[*range(2, 65), 128, 256, 512, 1024])
-
-
-def _epsilon(event: Any, delta: float) -> float:
-    return float(_accountant().compose(event).get_epsilon(delta))
-
-
-def _poisson(sample_rate: float, noise_multiplier: float) -> Any:
-    import dp_accounting
-
-    return dp_accounting.PoissonSampledDpEvent(sample_rate, dp_accounting.GaussianDpEvent(noise_multiplier))
-
-
-def _events(releases: Sequence[Sequence[Charge]]) -> list[tuple[Any, int]]:
-    """Independent mechanisms and how often each is composed."""
-    import dp_accounting
-
-    by_plan: dict[str, list[Charge]] = defaultdict(list)
-    for charges in releases:
-        for charge in charges:
-            by_plan[charge.plan].append(charge)
-    events: list[tuple[Any, int]] = []
-    for plan, charges in by_plan.items():
-        rates = {(charge.sample_rate, charge.secret_sampling, charge.largest_participation) for charge in charges}
-        if len(rates) > 1:
-            raise PrivacyError(f"the ledger gives batch plan {plan[:12]} several sampling rates: {sorted(rates)}")
-        (rate, secret, participation) = next(iter(rates))
-        if secret:
-            events += [(_poisson(rate, noise), count) for noise, count in _shared_steps(charges)]
-        else:
-            # No amplification: at worst the example is in as many batches as the plan allows, and in those
-            # with the least noise.
-            noisiest = sorted(_shared_steps(charges))
-            left = participation
-            for noise, count in noisiest:
-                used = min(left, count)
-                left -= used
-                if used:
-                    events.append((dp_accounting.GaussianDpEvent(noise), used))
-    return events
-
-
-def _shared_steps(charges: Iterable[Charge]) -> list[tuple[float, int]]:
-    """Joint noise multiplier and number of steps, for each stretch of a plan with the same models on it."""
-    charges = list(charges)
-    borders = sorted({charge.first_step for charge in charges} | {charge.end_step for charge in charges})
-    totals: dict[float, int] = defaultdict(int)
-    for start, end in itertools.pairwise(borders):
-        precision = math.fsum(
-            charge.noise_multiplier**-2 for charge in charges if charge.first_step <= start and end <= charge.end_step
+    start, found, offsets = 0, [], {}
+    for charge in charges:
+        if charge.plan not in offsets:
+            offsets[charge.plan] = start
+            start += max(other.end_step for other in charges if other.plan == charge.plan)
+        shift = offsets[charge.plan]
+        found.append(
+            msgspec.structs.replace(
+                charge, first_step=charge.first_step + shift, end_step=charge.end_step + shift, plan=""
+            )
         )
-        if precision:
-            totals[precision**-0.5] += end - start
-    return list(totals.items())
+    return found

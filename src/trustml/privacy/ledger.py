@@ -11,7 +11,12 @@ from pathlib import Path
 
 import msgspec
 
-from trustml.errors import RecordError
+from trustml.errors import PrivacyError, RecordError
+from trustml.scenario.regimes import Sampling
+
+ADD_OR_REMOVE = "add or remove one"
+ZERO_OUT = "zero out one"
+REPLACE = "replace one"
 
 
 class Charge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -22,18 +27,26 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     attempt : int
         1 for the first execution of the job.
     first_step, end_step : int
-        The block is ``first_step <= step < end_step`` of the batch plan.
+        The block is ``first_step <= step < end_step`` of the batch plan of this attempt.
     noise_multiplier : float
         Standard deviation of the noise on the clipped sum, over `clipping_norm`.
+    quantile_noise_multiplier : float
+        With adaptive clipping, standard deviation of the noise on the number of unclipped examples, over its
+        sensitivity of 1/2; 0 where nothing but the gradient is released.
     clipping_norm : float
     sample_rate : float
-        Probability with which each example joins each batch.
+        Expected share of the examples in a batch.
+    batch_size, examples : int
+        ``sample_rate = batch_size / examples``.
+    sampling : {"poisson", "shuffle", "fixed"}
     secret_sampling : bool
         Whether the batches came from operating-system entropy and stayed secret. Without that there is no
         amplification.
+    participation : int
+        Most batches of this block that any one example is in. Where the batches are secret it is the number
+        of steps, so as not to tell.
     largest_participation : int
-        Most batches that any one example is in, over the whole plan; used where there is no amplification.
-        Where the batches are secret it is the number of steps, so as not to tell.
+        The same over the whole plan.
     plan : str
         SHA-256 of the batch plan: a commitment, and the way to tell which jobs shared batches.
     data : str
@@ -41,33 +54,63 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     unit : str
         Unit of privacy.
     relation : str
-        Neighbouring relation.
+        Neighbouring relation under which the charge is accounted.
     """
 
     attempt: int
     first_step: int
     end_step: int
     noise_multiplier: float
+    quantile_noise_multiplier: float = 0.0
     clipping_norm: float
     sample_rate: float
+    batch_size: int
+    examples: int
+    sampling: Sampling = "poisson"
     secret_sampling: bool
+    participation: int
     largest_participation: int
     plan: str
     data: str
     unit: str = "example"
-    relation: str = "add or remove one"
+    relation: str = ADD_OR_REMOVE
 
     @property
     def steps(self) -> int:
         """Number of steps charged."""
         return self.end_step - self.first_step
 
+    @property
+    def precision(self) -> float:
+        """``1 / noise_multiplier**2`` of all that one step releases, taken as one Gaussian mechanism."""
+        quantile = self.quantile_noise_multiplier
+        return self.noise_multiplier**-2 + (quantile**-2 if quantile else 0.0)
+
+
+def relation_of(sampling: Sampling, *, secret: bool) -> str:
+    """Neighbouring relation of a way of sampling.
+
+    Where the batches are a partition or are published, taking an example away would move the others, so it
+    is replaced by nothing at its place ("zero out"). A batch of fixed size is full in both worlds, so there
+    an example is replaced by another, and the sensitivity is twice the clipping norm.
+    """
+    if sampling == "fixed" and secret:
+        return REPLACE
+    return ADD_OR_REMOVE if sampling == "poisson" and secret else ZERO_OUT
+
 
 def charge(path: Path, entry: Charge) -> None:
     """Append one charge and sync it to disk before returning.
 
     What an earlier attempt left half written was never followed by a step, and makes room.
+
+    Raises
+    ------
+    PrivacyError
+        If the ledger is of other data, another sampling rate, clipping norm or unit of privacy.
     """
+    for earlier in read_ledger(path)[:1]:
+        _check_continuation(earlier, entry)
     path.touch()
     with path.open("r+b") as stream:
         content = stream.read()
@@ -97,3 +140,13 @@ def read_ledger(path: Path) -> list[Charge]:
         except msgspec.MsgspecError as error:
             raise RecordError(f"{path}: line {number} is damaged ({error}); epsilon cannot be stated") from None
     return charges
+
+
+def _check_continuation(earlier: Charge, entry: Charge) -> None:
+    for field in ("data", "sample_rate", "clipping_norm", "unit", "sampling"):
+        before, now = getattr(earlier, field), getattr(entry, field)
+        if before != now:
+            raise PrivacyError(
+                f"ledger: {field} was {before!r} and is now {now!r}; a changed {field} is another mechanism, "
+                "so start a new run"
+            )

@@ -8,7 +8,8 @@ from collections import Counter
 from trustml.errors import ScenarioError
 from trustml.models.layers import Dropout
 from trustml.models.shapes import Shape, layer_shapes
-from trustml.scenario.regimes import DPSGD, SGD, FedAvg, Plain, Regime
+from trustml.scenario.check_regimes import check_regime, positive
+from trustml.scenario.regimes import DPSGD, FedAvg, Regime
 from trustml.scenario.spec import Scenario
 
 
@@ -32,7 +33,7 @@ def check_scenario(scenario: Scenario) -> None:
                 fix="remove it, or choose a single backend",
             )
     for index, regime in enumerate(scenario.training):
-        _check_regime(regime, f"training.{index}", scenario)
+        check_regime(regime, f"training.{index}")
     names = Counter(regime.title for regime in scenario.training)
     for index, regime in enumerate(scenario.training):
         if names[regime.title] > 1:
@@ -116,46 +117,9 @@ def _nonempty(scenario: Scenario) -> None:
         raise ScenarioError("data.split_seed", f"{scenario.data.split_seed} is negative", fix="use 0 or more")
 
 
-def _check_regime(regime: Regime, field: str, scenario: Scenario) -> None:
-    _positive(regime.batch_size, f"{field}.batch_size")
-    match regime:
-        case Plain():
-            _positive(regime.epochs, f"{field}.epochs")
-            _check_optimizer(regime.optimizer, f"{field}.optimizer")
-        case DPSGD():
-            _positive(regime.epochs, f"{field}.epochs")
-            _check_optimizer(regime.optimizer, f"{field}.optimizer")
-            _check_privacy(regime, field)
-        case FedAvg():
-            for name in ("clients", "rounds", "local_epochs", "server_learning_rate"):
-                _positive(getattr(regime, name), f"{field}.{name}")
-            _check_optimizer(regime.client_optimizer, f"{field}.client_optimizer")
-
-
-def _check_privacy(regime: DPSGD, field: str) -> None:
-    if (regime.epsilon is None) == (regime.noise_multiplier is None):
-        both = "both are given" if regime.epsilon is not None else "neither is given"
-        raise ScenarioError(
-            f"{field}.epsilon", f"of epsilon and noise_multiplier {both}", fix="give exactly one of the two"
-        )
-    if regime.epsilon is not None:
-        _positive(regime.epsilon, f"{field}.epsilon")
-    if regime.noise_multiplier is not None:
-        _positive(regime.noise_multiplier, f"{field}.noise_multiplier")
-    if not 0 < regime.delta < 1:
-        raise ScenarioError(f"{field}.delta", f"{regime.delta} is no probability", fix="use 0 < delta < 1/n")
-    _positive(regime.clipping_norm, f"{field}.clipping_norm")
-
-
-def _check_optimizer(optimizer: SGD, field: str) -> None:
-    _positive(optimizer.learning_rate, f"{field}.learning_rate")
-    if not 0 <= optimizer.momentum < 1:
-        raise ScenarioError(f"{field}.momentum", f"{optimizer.momentum} is out of range", fix="use 0 <= momentum < 1")
-
-
 def _check_explanations(scenario: Scenario) -> None:
     explanations = scenario.explanations
-    _positive(explanations.examples, "explanations.examples")
+    positive(explanations.examples, "explanations.examples")
     for index, method in enumerate(explanations.methods):
         field = f"explanations.methods.{index}"
         if method.n_steps < 2:
@@ -176,17 +140,12 @@ def _check_explanations(scenario: Scenario) -> None:
 
 def _check_execution(scenario: Scenario) -> None:
     execution = scenario.execution
-    _positive(execution.timeout, "execution.timeout")
-    _positive(execution.parallel_jobs, "execution.parallel_jobs")
-    for name in ("threads", "memory_limit"):
+    positive(execution.timeout, "execution.timeout")
+    positive(execution.parallel_jobs, "execution.parallel_jobs")
+    for name in ("threads", "memory_limit", "micro_batch_size", "checkpoint_seconds"):
         if getattr(execution, name) < 0:
             raise ScenarioError(
                 f"execution.{name}",
                 f"{getattr(execution, name)} is negative",
                 fix="use 0 for no limit, or more",
             )
-
-
-def _positive(value: float, field: str) -> None:
-    if not (math.isfinite(value) and value > 0):
-        raise ScenarioError(field, f"{value} is not positive and finite", fix="use a value above 0")

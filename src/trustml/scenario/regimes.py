@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, TypeAlias
 
 import msgspec
 
+from trustml.scenario.optimizers import SGD, Optimizer, Schedule
 
-class SGD(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Stochastic gradient descent.
-
-    Parameters
-    ----------
-    learning_rate : float
-    momentum : float
-        In [0, 1): ``v = momentum * v + g`` and ``w = w - learning_rate * v``.
-    """
-
-    learning_rate: float = 0.1
-    momentum: float = 0.0
+Sampling: TypeAlias = Literal["poisson", "shuffle", "fixed"]
+Engine: TypeAlias = Literal["core", "stock", "stock_optimizer"]
 
 
 class RegimeSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -43,11 +35,73 @@ class Plain(RegimeSpec, frozen=True, kw_only=True, tag="Plain"):
 
     epochs: int = 20
     batch_size: int = 32
-    optimizer: SGD = SGD()
+    optimizer: Optimizer = SGD()
+    schedule: Schedule = Schedule()
+
+
+class ClippingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
+    """How one example's gradient is bounded. In each case its norm is at most the clipping norm."""
+
+
+class Flat(ClippingSpec, frozen=True, kw_only=True, tag="flat"):
+    """One L2 norm over all weights together (Abadi et al., CCS 2016)."""
+
+
+class PerLayer(ClippingSpec, frozen=True, kw_only=True, tag="per_layer"):
+    """Every weight tensor (kernel or bias) by itself, to ``clipping_norm / sqrt(number of tensors)``.
+
+    The whole gradient then has norm ``clipping_norm`` at most, as with flat clipping, and the same noise.
+    """
+
+
+class Adaptive(ClippingSpec, frozen=True, kw_only=True, tag="adaptive"):
+    """Flat clipping at a norm that follows a quantile of the gradient norms (Andrew et al., NeurIPS 2021).
+
+    After each step ``norm *= exp(-learning_rate * (b - quantile))``, where ``b`` is the noisy share of examples
+    whose gradient was not clipped. The noise on that share is paid for out of the regime's noise multiplier,
+    so that gradient and share together cost what `noise_multiplier` says.
+
+    Parameters
+    ----------
+    quantile : float
+        Share of examples that should not be clipped.
+    learning_rate : float
+    count_noise : float
+        Standard deviation of the noise on the *number* of unclipped examples, each counted as +1/2 or -1/2;
+        0 means a tenth of the expected batch size, as the paper suggests (raised where less would leave
+        nothing for the gradient).
+    """
+
+    quantile: float = 0.5
+    learning_rate: float = 0.2
+    count_noise: float = 0.0
+
+
+Clipping: TypeAlias = Flat | PerLayer | Adaptive
+
+
+class Augmentation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Several augmented copies of each example; their gradients are averaged *before* clipping.
+
+    Privacy is that of one copy (De et al., 2022, arXiv 2204.13650, section 3.2).
+
+    Parameters
+    ----------
+    multiplicity : int
+        Copies of each example in a batch; the first is the example itself.
+    shift : int
+        Largest shift of an image in pixels, up, down, left and right; the border is filled with zeros.
+    flip : bool
+        Whether images are mirrored left to right half of the time.
+    """
+
+    multiplicity: int = 4
+    shift: int = 1
+    flip: bool = False
 
 
 class DPSGD(RegimeSpec, frozen=True, kw_only=True, tag="DPSGD"):
-    """Differentially private SGD with flat per-example clipping (Abadi et al., CCS 2016, arXiv 1607.00133).
+    """Differentially private SGD (Abadi et al., CCS 2016, arXiv 1607.00133).
 
     Parameters
     ----------
@@ -57,27 +111,57 @@ class DPSGD(RegimeSpec, frozen=True, kw_only=True, tag="DPSGD"):
         Standard deviation of the noise on the clipped sum, over `clipping_norm`.
     delta : float
     clipping_norm : float
-        Largest L2 norm of one example's gradient.
-    epochs : int
-        ``epochs * n / batch_size`` steps, rounded up.
+        Largest L2 norm of one example's gradient; with adaptive clipping, the norm of the first step.
+    clipping : Flat, PerLayer or Adaptive
+    epochs, steps : int, optional
+        Give one of them; an epoch is ``n / batch_size`` steps, rounded up over all epochs. Neither means
+        20 epochs.
     batch_size : int
-        *Expected* size of a Poisson batch; ``sample_rate = batch_size / n``. The noisy sum is divided by it.
-    sampling : {"poisson"}
-        Every example joins every batch on its own with probability ``sample_rate``.
+        *Expected* size of a batch; ``sample_rate = batch_size / n``. The noisy sum is divided by it, however
+        many examples were drawn.
+    sampling : {"poisson", "shuffle", "fixed"}
+        ``"poisson"``: every example joins every batch on its own with probability ``sample_rate``.
+        ``"shuffle"``: a fresh order each epoch, cut into batches; no amplification is claimed for it.
+        ``"fixed"``: every batch is a fresh uniform subset of `batch_size` examples.
     sampling_seed : int, optional
         Leave it out: batches then come from operating-system entropy and stay secret. A fixed seed makes a
         run repeatable and loses the amplification by sampling; the statement says so.
+    optimizer : SGD or Adam
+    schedule : Schedule
+    ema_decay : float, optional
+        The result is an exponential moving average of the weights with this decay (0.999, say).
+    augmentation : Augmentation, optional
+    engine : {"core", "stock", "stock_optimizer"}
+        ``"core"``: the library's clipping and noise on batches that the core draws, so that all backends do
+        the same. ``"stock"``: the library as its documentation drives it (``make_private`` with its own
+        loader; ``DPSequential.fit``), to see what the defaults give. ``"stock_optimizer"``: TF Privacy's
+        ``DPKerasSGDOptimizer``.
     """
 
     epsilon: float | None = None
     noise_multiplier: float | None = None
     delta: float = 1e-5
     clipping_norm: float = 1.0
-    epochs: int = 20
+    clipping: Clipping = Flat()
+    epochs: int | None = None
+    steps: int | None = None
     batch_size: int = 64
-    optimizer: SGD = SGD()
-    sampling: Literal["poisson"] = "poisson"
+    sampling: Sampling = "poisson"
     sampling_seed: int | None = None
+    optimizer: Optimizer = SGD()
+    schedule: Schedule = Schedule()
+    ema_decay: float | None = None
+    augmentation: Augmentation | None = None
+    engine: Engine = "core"
+
+    def total_steps(self, examples: int) -> int:
+        """Steps over `examples` training examples."""
+        if self.steps is not None:
+            return self.steps
+        epochs = 20 if self.epochs is None else self.epochs
+        if self.sampling == "shuffle":
+            return epochs * math.ceil(examples / self.batch_size)
+        return math.ceil(epochs * examples / self.batch_size)
 
 
 class FedAvg(RegimeSpec, frozen=True, kw_only=True, tag="FedAvg"):

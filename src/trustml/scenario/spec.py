@@ -11,6 +11,7 @@ from trustml.scenario.regimes import Regime
 from trustml.scenario.sources import DataSource
 
 BackendName: TypeAlias = Literal["torch", "jax", "tensorflow"]
+GradSampleMode: TypeAlias = Literal["auto", "hooks", "functorch", "ew", "ghost"]
 BACKEND_NAMES: tuple[BackendName, ...] = ("torch", "jax", "tensorflow")
 
 
@@ -69,6 +70,13 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Seconds one job may take.
     memory_limit : float
         GiB one job, with its children, may hold; 0 means no limit.
+    micro_batch_size : int
+        Examples that private training takes through the network at once; 0 leaves it to the backend. It
+        changes memory and speed, never privacy.
+    grad_sample_mode : {"auto", "hooks", "functorch", "ew", "ghost"}
+        How Opacus finds per-example gradients. ``"auto"`` measures those that are right for the model.
+    checkpoint_seconds : float
+        Time between two checkpoints of a training; 0 writes one after every step.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -76,6 +84,9 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     parallel_jobs: int = 1
     timeout: float = 3600.0
     memory_limit: float = 0.0
+    micro_batch_size: int = 0
+    grad_sample_mode: GradSampleMode = "auto"
+    checkpoint_seconds: float = 30.0
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

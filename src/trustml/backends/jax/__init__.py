@@ -6,11 +6,11 @@ from trustml.backends.contract import (
     Attributions,
     Backend,
     Device,
-    DPStep,
     ExplainRequest,
     Federation,
     Model,
     Network,
+    PrivateSettings,
     PrivateTrainer,
     Trainer,
 )
@@ -35,10 +35,10 @@ def _plain(model: Model, regime: Plain, dropout_seed: int) -> Trainer:
     return PlainTrainer(model, regime=regime, dropout_seed=dropout_seed)
 
 
-def _private(model: Model, step: DPStep, dropout_seed: int) -> PrivateTrainer:
+def _private(model: Model, settings: PrivateSettings, dropout_seed: int) -> PrivateTrainer:
     from trustml.backends.jax.dp import DPTrainer
 
-    return DPTrainer(model, step=step, dropout_seed=dropout_seed)
+    return DPTrainer(model, settings=settings, dropout_seed=dropout_seed)
 
 
 def _federated(model: Model, regime: FedAvg) -> Federation:
@@ -58,6 +58,7 @@ BACKEND = Backend(
     network=_network,
     plain=_plain,
     private=_private,
+    stock=None,
     federated=_federated,
     explain=_explain,
 )

@@ -1,128 +1,119 @@
-"""DP-SGD in JAX: per-example gradients under ``vmap``, in micro-batches of a fixed size with a mask.
-
-Micro-batches change memory and never privacy: the clipped gradients of all of them are summed first, then
-noise is added once.
-"""
+"""DP-SGD in JAX, on batches filled up with masked rows so that their varying size compiles nothing anew."""
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 
-from trustml.backends.contract import DPStep, Model
+from trustml.backends.contract import Clipped, EngineChoice, Model, PrivateSettings
+from trustml.backends.jax.bookkeeping import Piece, clipped_gradients
 from trustml.backends.jax.network import Params, to_params, to_weights
-from trustml.backends.jax.training import Batch, cross_entropy, fill, sgd_update
+from trustml.backends.jax.optimizers import make_optimizer, read_state, restore_state
+from trustml.backends.jax.training import fill
 from trustml.data.dataset import Floats, Ints
-from trustml.models.layers import Architecture
 from trustml.models.weights import Weights
-from trustml.scenario.regimes import SGD
 
-MICRO_BATCH = 32
-
-
-def clipped_gradients(
-    architecture: Architecture, params: Params, batch: Batch, *, clipping_norm: float, key: Array
-) -> Params:
-    """Sum over the examples of one micro-batch of their gradients, each scaled down to `clipping_norm`.
-
-    Parameters
-    ----------
-    architecture : Architecture
-    params : dict of str to array
-    batch : (inputs, labels, mask)
-        Masked rows contribute zero.
-    clipping_norm : float
-        Largest L2 norm over all parameters together.
-    key : JAX key
-        For dropout; each example gets one of its own.
-    """
-    inputs, labels, mask = batch
-
-    def of_one(example: Array, label: Array, kept: Array, key: Array) -> Params:
-        single = (example[None], label[None], jnp.ones(1))
-        gradient = jax.grad(lambda weights: cross_entropy(architecture, weights, single, key))(params)
-        norm = jnp.sqrt(sum(jnp.sum(jnp.square(part)) for part in jax.tree.leaves(gradient)))
-        scale = kept * jnp.minimum(1.0, clipping_norm / jnp.maximum(norm, 1e-12))
-        return jax.tree.map(lambda part: part * scale, gradient)
-
-    each = jax.vmap(of_one)(inputs, labels, mask, jax.random.split(key, len(labels)))
-    return jax.tree.map(lambda part: part.sum(axis=0), each)
+_BLOCK = 32  # batches are filled up to a multiple of this, so that few sizes are ever compiled
 
 
 class DPTrainer:
     """See :class:`trustml.backends.contract.PrivateTrainer`."""
 
-    def __init__(self, model: Model, *, step: DPStep, dropout_seed: int) -> None:
+    def __init__(self, model: Model, *, settings: PrivateSettings, dropout_seed: int) -> None:
         self._params = to_params(model.weights)
-        self._velocity = jax.tree.map(jnp.zeros_like, self._params)
-        self._capacity = _micro_batches(3 * step.expected_batch_size // 2)
-        self._noise_key = _noise_key(step.noise_seed)
+        self._optimizer = make_optimizer(settings.optimizer)
+        self._state = self._optimizer.init(self._params)
+        expected = settings.expected_batch_size
+        self._capacity = _blocks(settings.micro_batch_size or expected + 3 * math.isqrt(expected))
+        self._noise_key = _noise_key(settings.noise_seed)
         self._dropout_key = jax.random.key(dropout_seed)
-        self._steps = 0
-        architecture, optimizer = (
-            model.architecture,
-            SGD(learning_rate=step.learning_rate, momentum=step.momentum),
-        )
+        self._pieces = self._steps = 0
+        self._architecture, self._settings = model.architecture, settings
+        self._zeros = jax.jit(lambda params: jax.tree.map(jnp.zeros_like, params))
+        self._sums = self._zeros(self._params)
+        self._add = jax.jit(self._add_piece)
+        self._update = jax.jit(self._noisy_step, donate_argnums=(0, 1, 2))
 
-        def total(params: Params, batch: Batch, used: Array, key: Array) -> Params:
-            def add(number: Array, sums: Params) -> Params:
-                micro = jax.tree.map(lambda part: part[number], batch)
-                part = clipped_gradients(
-                    architecture,
-                    params,
-                    micro,
-                    clipping_norm=step.clipping_norm,
-                    key=jax.random.fold_in(key, number),
-                )
-                return jax.tree.map(jnp.add, sums, part)
+    @property
+    def choice(self) -> EngineChoice:
+        """There is one way."""
+        return EngineChoice(name="book-keeping", seconds={}, refused={})
 
-            return lax.fori_loop(0, used, add, jax.tree.map(jnp.zeros_like, params))
+    def accumulate(self, inputs: Floats, labels: Ints, *, clipping_norm: float) -> Clipped:
+        """Clip one piece of a batch and add it to the sum."""
+        piece = self._filled(inputs, labels)
+        key = jax.random.fold_in(self._dropout_key, self._pieces)
+        sums, finite, unclipped = self._add(self._params, self._sums, piece, np.float32(clipping_norm), key)
+        self._pieces += 1
+        if not bool(finite):
+            return Clipped(finite=False, unclipped=0)
+        self._sums = sums
+        return Clipped(finite=True, unclipped=int(unclipped))
 
-        def update(
-            params: Params, velocity: Params, batch: Batch, used: Array, keys: tuple[Array, Array]
-        ) -> tuple[Params, Params]:
-            sums = total(params, batch, used, keys[0])
-            noisy = add_noise(sums, keys[1], deviation=step.noise_multiplier * step.clipping_norm)
-            gradient = jax.tree.map(lambda part: part / step.expected_batch_size, noisy)
-            return sgd_update(params, velocity, gradient, optimizer)
+    def clipped_sum(self) -> Weights:
+        """Sum so far, without noise."""
+        return to_weights(self._sums)
 
-        self._total = jax.jit(total)
-        self._update = jax.jit(update, donate_argnums=(0, 1))
-
-    def step(self, inputs: Floats, labels: Ints) -> None:
-        """Take one private step; an empty batch is a step of noise alone."""
-        batch, used = self._in_micro_batches(inputs, labels)
-        keys = (
-            jax.random.fold_in(self._dropout_key, self._steps),
-            jax.random.fold_in(self._noise_key, self._steps),
-        )
-        self._params, self._velocity = jax.block_until_ready(
-            self._update(self._params, self._velocity, batch, used, keys)
-        )
+    def update(self, *, clipping_norm: float, noise_multiplier: float, learning_rate: float) -> None:
+        """Add noise, divide, and take the step."""
+        key = jax.random.fold_in(self._noise_key, self._steps)
         self._steps += 1
+        deviation, rate = np.float32(noise_multiplier * clipping_norm), np.float32(learning_rate)
+        self._params, self._state, self._gradient = jax.block_until_ready(
+            self._update(self._params, self._state, self._sums, key, deviation, rate)
+        )
+        self._sums = self._zeros(self._params)
 
-    def clipped_sum(self, inputs: Floats, labels: Ints) -> Weights:
-        """Sum of clipped gradients, without noise."""
-        batch, used = self._in_micro_batches(inputs, labels)
-        return to_weights(self._total(self._params, batch, used, self._dropout_key))
+    def gradient(self) -> Weights:
+        """Noisy mean gradient of the last update."""
+        return to_weights(self._gradient)
 
     def weights(self) -> Weights:
         """Present weights, canonical."""
         return to_weights(self._params)
 
-    def _in_micro_batches(self, inputs: Floats, labels: Ints) -> tuple[Batch, int]:
-        """Reshape to (capacity, MICRO_BATCH, ...); capacity doubles when a batch outgrows it."""
-        used = _micro_batches(len(labels))
-        while used > self._capacity:
-            self._capacity *= 2
-        filled = fill(inputs, labels, size=self._capacity * MICRO_BATCH)
-        micro = tuple(part.reshape(self._capacity, MICRO_BATCH, *part.shape[1:]) for part in filled)
-        return (micro[0], micro[1], micro[2]), used
+    def state(self) -> Weights:
+        """What the optimizer remembers."""
+        return read_state(self._state)
+
+    def restore(self, weights: Weights, state: Weights) -> None:
+        """Go back to weights and state; the noise goes on from its own, new seed."""
+        self._params, self._state = to_params(weights), restore_state(self._state, state)
+
+    def _add_piece(
+        self, params: Params, sums: Params, piece: Piece, clipping_norm: Array, key: Array
+    ) -> tuple[Params, Array, Array]:
+        total, unclipped = clipped_gradients(
+            self._architecture,
+            params,
+            piece,
+            clipping_norm=clipping_norm,
+            per_layer=self._settings.per_layer,
+            key=key,
+        )
+        finite = jnp.all(jnp.stack([jnp.isfinite(part.sum()) for part in jax.tree.leaves(total)]))
+        return jax.tree.map(jnp.add, sums, total), finite, unclipped
+
+    def _noisy_step(
+        self, params: Params, state: Any, sums: Params, key: Array, deviation: Array, learning_rate: Array
+    ) -> tuple[Params, Any, Params]:
+        noisy = add_noise(sums, key, deviation=deviation)
+        gradient = jax.tree.map(lambda part: part / self._settings.expected_batch_size, noisy)
+        direction, state = self._optimizer.update(gradient, state)
+        return jax.tree.map(lambda w, d: w - learning_rate * d, params, direction), state, gradient
+
+    def _filled(self, inputs: Floats, labels: Ints) -> Piece:
+        """Fill up to the capacity, which grows to the next block when a piece outgrows it."""
+        self._capacity = max(self._capacity, _blocks(len(labels)))
+        return fill(inputs, labels, size=self._capacity)
 
 
-def add_noise(sums: Params, key: Array, *, deviation: float) -> Params:
+def add_noise(sums: Params, key: Array, *, deviation: Array | float) -> Params:
     """Add Gaussian noise of one standard deviation to every coordinate, independently."""
     leaves, structure = jax.tree.flatten(sums)
     keys = jax.random.split(key, len(leaves))
@@ -139,5 +130,5 @@ def _noise_key(seed: tuple[int, int, int, int]) -> Array:
     return jax.random.wrap_key_data(jnp.asarray(words, jnp.uint32), impl="threefry2x32")
 
 
-def _micro_batches(examples: int) -> int:
-    return -(-examples // MICRO_BATCH)
+def _blocks(examples: int) -> int:
+    return -(-examples // _BLOCK) * _BLOCK

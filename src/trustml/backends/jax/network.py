@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array, lax
 
 from trustml.backends.contract import Model
-from trustml.backends.jax.windows import avg_pool, convolve, max_pool
+from trustml.backends.jax.windows import avg_pool, max_pool, patches
 from trustml.data.dataset import Floats, Ints
 from trustml.models.layers import (
     GELU,
@@ -47,7 +47,10 @@ def apply(architecture: Architecture, params: Params, inputs: Array, key: Array 
     values = inputs
     for index, layer in enumerate(architecture.layers):
         layer_key = None if key is None else jax.random.fold_in(key, index)
-        values = _layer(layer, values, params, str(index), layer_key)
+        if has_weights(layer):
+            values = weighted(layer, prepared(layer, values), params, str(index))
+        else:
+            values = unweighted(layer, values, layer_key)
     return values
 
 
@@ -84,14 +87,37 @@ class JaxNetwork:
         return np.asarray(self._gradients(self._params, inputs, targets.astype(np.int32)))
 
 
-def _layer(layer: Layer, values: Array, params: Params, index: str, key: Array | None) -> Array:
+def has_weights(layer: Layer) -> bool:
+    """Whether the layer multiplies by weights: then it is :func:`weighted` of :func:`prepared`."""
+    return isinstance(layer, Dense | Conv2D | GroupNorm | LayerNorm)
+
+
+def prepared(layer: Layer, values: Array) -> Array:
+    """What the weights of a layer multiply: inputs, patches (n, rows, columns, in) or normalised values."""
     match layer:
-        case Dense():
-            values = values @ params[f"{index}.kernel"]
-            return values + params[f"{index}.bias"] if layer.bias else values
         case Conv2D():
-            values = convolve(values, params[f"{index}.kernel"], stride=layer.stride, padding=layer.padding)
-            return values + params[f"{index}.bias"] if layer.bias else values
+            return patches(values, layer.kernel, stride=layer.stride, padding=layer.padding)
+        case GroupNorm():
+            grouped = values.reshape(len(values), -1, layer.groups, values.shape[-1] // layer.groups)
+            return _normalised(grouped, axes=(1, 3), epsilon=layer.epsilon).reshape(values.shape)
+        case LayerNorm():
+            return _normalised(values, axes=(-1,), epsilon=layer.epsilon)
+        case _:
+            return values
+
+
+def weighted(layer: Layer, values: Array, params: Params, index: str) -> Array:
+    """Multiply what was prepared by the weights of the layer."""
+    if isinstance(layer, GroupNorm | LayerNorm):
+        return values * params[f"{index}.scale"] + params[f"{index}.bias"]
+    kernel = params[f"{index}.kernel"]
+    values = values @ kernel.reshape(-1, kernel.shape[-1])
+    return values + params[f"{index}.bias"] if f"{index}.bias" in params else values
+
+
+def unweighted(layer: Layer, values: Array, key: Array | None) -> Array:
+    """Apply a layer that has no weights; `key` draws a dropout mask."""
+    match layer:
         case MaxPool():
             return max_pool(values, size=layer.size, stride=layer.stride, padding=layer.padding)
         case AvgPool():
@@ -104,18 +130,13 @@ def _layer(layer: Layer, values: Array, params: Params, index: str, key: Array |
             return jnp.tanh(values)
         case Flatten():
             return values.reshape(len(values), -1)
-        case GroupNorm():
-            grouped = values.reshape(len(values), -1, layer.groups, values.shape[-1] // layer.groups)
-            normal = _normalised(grouped, axes=(1, 3), epsilon=layer.epsilon).reshape(values.shape)
-            return normal * params[f"{index}.scale"] + params[f"{index}.bias"]
-        case LayerNorm():
-            normal = _normalised(values, axes=(-1,), epsilon=layer.epsilon)
-            return normal * params[f"{index}.scale"] + params[f"{index}.bias"]
         case Dropout():
             if key is None or layer.rate == 0:
                 return values
             kept = jax.random.bernoulli(key, 1 - layer.rate, values.shape)
             return jnp.where(kept, values / (1 - layer.rate), 0.0)
+        case _:
+            raise NotImplementedError(f"{type(layer).__name__} is no layer of JAX's networks")
 
 
 def _normalised(values: Array, *, axes: tuple[int, ...], epsilon: float) -> Array:

@@ -1,20 +1,23 @@
-"""Plain training in JAX: one compiled step for a fixed batch size, smaller batches filled up and masked."""
+"""Plain training in JAX, on batches filled up and masked."""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax import Array
 
 from trustml.backends.contract import Model
 from trustml.backends.jax.network import Params, apply, to_params, to_weights
+from trustml.backends.jax.optimizers import make_optimizer, read_state, restore_state
 from trustml.data.dataset import Floats, Ints
 from trustml.models.layers import Architecture
 from trustml.models.weights import Weights
-from trustml.scenario.regimes import SGD, Plain
+from trustml.scenario.optimizers import SGD
+from trustml.scenario.regimes import Plain
 
 Batch: TypeAlias = tuple[Array, Array, Array]
 """Inputs (m, *x), labels (m,), mask (m,): 1 for an example, 0 for filling."""
@@ -23,8 +26,7 @@ Batch: TypeAlias = tuple[Array, Array, Array]
 def cross_entropy(architecture: Architecture, params: Params, batch: Batch, key: Array | None = None) -> Array:
     """Mean cross-entropy over the examples that the mask keeps."""
     inputs, labels, mask = batch
-    logits = jax.nn.log_softmax(apply(architecture, params, inputs, key))
-    losses = -jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
+    losses = optax.softmax_cross_entropy_with_integer_labels(apply(architecture, params, inputs, key), labels)
     return (losses * mask).sum() / jnp.maximum(mask.sum(), 1.0)
 
 
@@ -50,24 +52,36 @@ class PlainTrainer:
     def __init__(self, model: Model, *, regime: Plain, dropout_seed: int) -> None:
         self._batch_size = regime.batch_size
         self._params = to_params(model.weights)
-        self._velocity = jax.tree.map(jnp.zeros_like, self._params)
+        optimizer = make_optimizer(regime.optimizer)
+        self._state = optimizer.init(self._params)
         self._key = jax.random.key(dropout_seed)
         self._steps = 0
-        architecture, optimizer = model.architecture, regime.optimizer
+        architecture = model.architecture
 
-        def step(params: Params, velocity: Params, batch: Batch, key: Array) -> tuple[Params, Params]:
+        def step(params: Params, state: Any, batch: Batch, key: Array, learning_rate: float) -> tuple[Params, Any]:
             gradient = jax.grad(lambda weights: cross_entropy(architecture, weights, batch, key))(params)
-            return sgd_update(params, velocity, gradient, optimizer)
+            direction, state = optimizer.update(gradient, state)
+            return jax.tree.map(lambda w, d: w - learning_rate * d, params, direction), state
 
         self._step = jax.jit(step, donate_argnums=(0, 1))
 
-    def step(self, inputs: Floats, labels: Ints) -> None:
+    def step(self, inputs: Floats, labels: Ints, *, learning_rate: float) -> None:
         """Take one step on the mean cross-entropy of the batch."""
         key = jax.random.fold_in(self._key, self._steps)
         batch = fill(inputs, labels, size=max(self._batch_size, len(labels)))
-        self._params, self._velocity = jax.block_until_ready(self._step(self._params, self._velocity, batch, key))
+        self._params, self._state = jax.block_until_ready(
+            self._step(self._params, self._state, batch, key, np.float32(learning_rate))
+        )
         self._steps += 1
 
     def weights(self) -> Weights:
         """Present weights, canonical."""
         return to_weights(self._params)
+
+    def state(self) -> Weights:
+        """What the optimizer remembers."""
+        return read_state(self._state)
+
+    def restore(self, weights: Weights, state: Weights) -> None:
+        """Go back to weights and state."""
+        self._params, self._state = to_params(weights), restore_state(self._state, state)

@@ -16,11 +16,12 @@ from trustml.models.layers import Padding
 from trustml.models.shapes import windows
 
 
-def convolve(images: Array, kernel: Array, *, stride: tuple[int, int], padding: Padding) -> Array:
-    """Cross-correlate images (n, h, w, c) with a kernel (height, width, c, filters)."""
-    height, width, channels, filters = kernel.shape
-    patches = jnp.concatenate(_slices(images, (height, width), stride=stride, padding=padding, value=0.0), axis=-1)
-    return patches @ kernel.reshape(height * width * channels, filters)
+def patches(images: Array, size: tuple[int, int], *, stride: tuple[int, int], padding: Padding) -> Array:
+    """Give every window of images (n, h, w, c) as one row: shape (n, rows, columns, height * width * c).
+
+    Times a kernel reshaped to (height * width * c, filters), this is the cross-correlation.
+    """
+    return jnp.concatenate(_slices(images, size, stride=stride, padding=padding, value=0.0), axis=-1)
 
 
 def max_pool(images: Array, *, size: tuple[int, int], stride: tuple[int, int], padding: Padding) -> Array:

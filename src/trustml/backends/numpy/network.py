@@ -12,6 +12,7 @@ from trustml.backends.contract import Model
 from trustml.models.layers import (
     GELU,
     AvgPool,
+    BatchNorm,
     Conv2D,
     Dense,
     Dropout,
@@ -87,6 +88,8 @@ def _layer(layer: Layer, values: Doubles, weights: dict[str, Doubles]) -> Double
             return normal * weights["scale"] + weights["bias"]
         case Dropout():
             return values
+        case BatchNorm():
+            raise NotImplementedError("BatchNorm mixes the examples of a batch")
 
 
 def _windows(values: Doubles, size: tuple[int, int], layer: Any, filling: float, reduce: Any) -> Doubles:

@@ -10,8 +10,13 @@ from trustml.backends.contract import (
     Federation,
     Model,
     Network,
+    PrivateSettings,
+    PrivateTrainer,
+    StockSettings,
+    StockTrainer,
     Trainer,
 )
+from trustml.data.dataset import Examples
 from trustml.scenario.regimes import FedAvg, Plain
 
 
@@ -33,6 +38,18 @@ def _plain(model: Model, regime: Plain, dropout_seed: int) -> Trainer:
     return PlainTrainer(model, optimizer=regime.optimizer, dropout_seed=dropout_seed)
 
 
+def _private(model: Model, settings: PrivateSettings, dropout_seed: int) -> PrivateTrainer:
+    from trustml.backends.tensorflow.dp import TFPrivacyTrainer
+
+    return TFPrivacyTrainer(model, settings=settings, dropout_seed=dropout_seed)
+
+
+def _stock(model: Model, settings: StockSettings, examples: Examples) -> StockTrainer:
+    from trustml.backends.tensorflow.stock import stock_trainer
+
+    return stock_trainer(model, settings=settings, examples=examples)
+
+
 def _federated(model: Model, regime: FedAvg) -> Federation:
     from trustml.backends.tensorflow.federated import TFFFederation
 
@@ -49,7 +66,8 @@ BACKEND = Backend(
     open_device=_open_device,
     network=_network,
     plain=_plain,
-    private=None,
+    private=_private,
+    stock=_stock,
     federated=_federated,
     explain=_explain,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from trustml.data.dataset import Floats, Ints
 from trustml.models.layers import (
     GELU,
     AvgPool,
+    BatchNorm,
     Conv2D,
     Dense,
     Dropout,
@@ -46,17 +48,22 @@ class Pad(tf.keras.layers.Layer):
         return {"padding": self.padding, "value": self.value, "name": self.name}
 
 
-def build_keras(model: Model) -> tf.keras.Model:
-    """Build the model, its layers named by index, and load the weights."""
+def build_keras(model: Model, kind: Callable[[tf.Tensor, tf.Tensor], tf.keras.Model] = tf.keras.Model) -> tf.keras.Model:
+    """Build the functional model of a `kind`, its layers named by index, and load the weights."""
     inputs = tf.keras.Input(model.input_shape)
     values = inputs
     for index, layer in enumerate(model.architecture.layers):
         for keras_layer in _layers(layer, f"layer{index}"):
             values = keras_layer(values)
-    built = tf.keras.Model(inputs, values)
-    for name, array in model.weights.items():
-        variable(built, name).assign(array)
+    built = kind(inputs, values)
+    load_weights(built, model.weights)
     return built
+
+
+def load_weights(model: tf.keras.Model, weights: Weights) -> None:
+    """Copy canonical weights into the model."""
+    for name, array in weights.items():
+        variable(model, name).assign(array)
 
 
 def variable(model: tf.keras.Model, name: str) -> tf.Variable:
@@ -123,6 +130,8 @@ def _layers(layer: Layer, name: str) -> list[tf.keras.layers.Layer]:
             return [keras.LayerNormalization(epsilon=layer.epsilon, name=name)]
         case Dropout():
             return [keras.Dropout(layer.rate, name=name)]
+        case BatchNorm():
+            raise NotImplementedError("BatchNorm mixes the examples of a batch")
 
 
 def _padding(padding: Padding, value: float, name: str) -> list[tf.keras.layers.Layer]:

@@ -6,13 +6,16 @@ from trustml.backends.contract import (
     Attributions,
     Backend,
     Device,
-    DPStep,
     ExplainRequest,
     Model,
     Network,
+    PrivateSettings,
     PrivateTrainer,
+    StockSettings,
+    StockTrainer,
     Trainer,
 )
+from trustml.data.dataset import Examples
 from trustml.scenario.regimes import Plain
 
 # Each part is imported when it is used: Opacus alone costs seconds.
@@ -36,10 +39,16 @@ def _plain(model: Model, regime: Plain, dropout_seed: int) -> Trainer:
     return PlainTrainer(model, optimizer=regime.optimizer, dropout_seed=dropout_seed)
 
 
-def _private(model: Model, step: DPStep, dropout_seed: int) -> PrivateTrainer:
+def _private(model: Model, settings: PrivateSettings, dropout_seed: int) -> PrivateTrainer:
     from trustml.backends.torch.dp import OpacusTrainer
 
-    return OpacusTrainer(model, step=step, dropout_seed=dropout_seed)
+    return OpacusTrainer(model, settings=settings, dropout_seed=dropout_seed)
+
+
+def _stock(model: Model, settings: StockSettings, examples: Examples) -> StockTrainer:
+    from trustml.backends.torch.stock import MakePrivateTrainer
+
+    return MakePrivateTrainer(model, settings=settings, examples=examples)
 
 
 def _explain(request: ExplainRequest) -> Attributions:
@@ -53,6 +62,7 @@ BACKEND = Backend(
     network=_network,
     plain=_plain,
     private=_private,
+    stock=_stock,
     federated=None,
     explain=_explain,
 )

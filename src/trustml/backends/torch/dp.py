@@ -8,21 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from opacus import GradSampleModule
-from opacus.optimizers import DPOptimizer
-from torch import Tensor, nn
-from torch.nn import functional
 
-from trustml.backends.contract import DPStep, Model
+from trustml.backends.contract import Clipped, EngineChoice, Model, PrivateSettings
+from trustml.backends.torch.clipping import Clipper, make_clipper
 from trustml.backends.torch.device import current_device
-from trustml.backends.torch.network import (
-    build_module,
-    from_torch_tensors,
-    parameter_names,
-    read_weights,
-    to_input,
-    to_labels,
-)
+from trustml.backends.torch.modes import choose_mode
+from trustml.backends.torch.network import from_torch_tensors, load_weights, read_weights, to_input, to_labels
+from trustml.backends.torch.optimizers import read_state, restore_state, set_learning_rate
 from trustml.data.dataset import Floats, Ints
 from trustml.models.weights import Weights
 
@@ -33,63 +25,80 @@ _MT_OFFSET = 24  # bytes of torch's CPU generator state before the Mersenne Twis
 class OpacusTrainer:
     """See :class:`trustml.backends.contract.PrivateTrainer`."""
 
-    def __init__(self, model: Model, *, step: DPStep, dropout_seed: int) -> None:
+    def __init__(self, model: Model, *, settings: PrivateSettings, dropout_seed: int) -> None:
+        self._choice = choose_mode(model, settings)
         torch.manual_seed(dropout_seed)
-        names = list(model.weights)
-        self._module = build_module(model).train()
-        _keep_channels_first(self._module)
-        self._parameters = parameter_names(self._module, names)
-        # Per-example gradients of the *sum* of the losses: the only division is the declared one, below.
-        self._sampled = GradSampleModule(self._module, loss_reduction="sum")
-        self._optimizer = DPOptimizer(
-            torch.optim.SGD(self._module.parameters(), lr=step.learning_rate, momentum=step.momentum),
-            noise_multiplier=step.noise_multiplier,
-            max_grad_norm=step.clipping_norm,
-            expected_batch_size=step.expected_batch_size,
-            loss_reduction="mean",
-            generator=noise_generator(step.noise_seed, current_device()),
+        generator = noise_generator(settings.noise_seed, current_device())
+        self._clipper: Clipper = make_clipper(self._choice.name, model, settings, generator)
+        self._sums: list[torch.Tensor] | None = None
+
+    @property
+    def choice(self) -> EngineChoice:
+        """Opacus's ``grad_sample_mode`` in use."""
+        return self._choice
+
+    def accumulate(self, inputs: Floats, labels: Ints, *, clipping_norm: float) -> Clipped:
+        """Clip one piece of a batch and add it to the sum."""
+        copies = inputs.shape[1]
+        sums, unclipped = self._clipper.clip(
+            to_input(inputs.reshape(-1, *inputs.shape[2:])),
+            to_labels(np.repeat(labels, copies)),
+            clipping_norm=clipping_norm,
         )
+        if not torch.stack([part.sum() for part in sums]).isfinite().all():
+            return Clipped(finite=False, unclipped=0)
+        if self._sums is None:
+            self._sums = sums
+        else:
+            torch._foreach_add_(self._sums, sums)
+        return Clipped(finite=True, unclipped=unclipped)
 
-    def step(self, inputs: Floats, labels: Ints) -> None:
-        """Take one private step; an empty batch is a step of noise alone."""
-        self._sample_gradients(inputs, labels)
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+    def clipped_sum(self) -> Weights:
+        """Sum so far, without noise."""
+        return from_torch_tensors(dict(zip(self._parameters, self._sum(), strict=True)))
 
-    def clipped_sum(self, inputs: Floats, labels: Ints) -> Weights:
-        """Sum of clipped gradients by Opacus, without noise."""
-        self._sample_gradients(inputs, labels)
-        self._optimizer.clip_and_accumulate()
-        sums = {name: parameter.summed_grad.clone() for name, parameter in self._parameters.items()}
-        self._optimizer.zero_grad(set_to_none=True)
-        return from_torch_tensors(sums)
+    def update(self, *, clipping_norm: float, noise_multiplier: float, learning_rate: float) -> None:
+        """Let Opacus add noise and divide, and take the step."""
+        optimizer = self._clipper.optimizer
+        optimizer.noise_multiplier, optimizer.max_grad_norm = noise_multiplier, clipping_norm
+        for parameter, total in zip(self._parameters.values(), self._sum(), strict=True):
+            parameter.summed_grad = total
+            parameter.grad_sample = total.new_zeros((0, *total.shape))  # one batch, for Opacus's divisor
+        optimizer.add_noise()
+        optimizer.scale_grad()
+        set_learning_rate(optimizer.original_optimizer, learning_rate)
+        optimizer.original_optimizer.step()
+        self._gradient = [parameter.grad.detach().clone() for parameter in self._parameters.values()]
+        optimizer.zero_grad(set_to_none=True)
+        for parameter in self._parameters.values():
+            parameter.grad_sample = None
+        self._sums = None
+
+    def gradient(self) -> Weights:
+        """Noisy mean gradient of the last update."""
+        return from_torch_tensors(dict(zip(self._parameters, self._gradient, strict=True)))
 
     def weights(self) -> Weights:
         """Present weights, canonical."""
-        return read_weights(self._module, list(self._parameters))
+        return read_weights(self._clipper.module, list(self._parameters))
 
-    def _sample_gradients(self, inputs: Floats, labels: Ints) -> None:
-        if len(labels) == 0:
-            for parameter in self._parameters.values():
-                parameter.grad_sample = torch.zeros((0, *parameter.shape), device=parameter.device)
-            return
-        loss = functional.cross_entropy(self._sampled(to_input(inputs)), to_labels(labels), reduction="sum")
-        loss.backward()
+    def state(self) -> Weights:
+        """What the optimizer remembers."""
+        return read_state(self._clipper.optimizer.original_optimizer, self._parameters)
 
+    def restore(self, weights: Weights, state: Weights) -> None:
+        """Go back to weights and state; the noise goes on from its own, new seed."""
+        load_weights(self._clipper.module, weights)
+        restore_state(self._clipper.optimizer.original_optimizer, self._parameters, state)
 
-def _keep_channels_first(module: nn.Module) -> None:
-    """Give every convolution an input that is contiguous channels-first in memory.
+    @property
+    def _parameters(self) -> dict[str, torch.nn.Parameter]:
+        return self._clipper.parameters
 
-    Opacus 1.6.0 reads activations with ``as_strided`` as if they were (``utils.tensor_utils.unfold2d``), but
-    PyTorch lays some out channels-last on its own, and the per-example gradients are then silently wrong.
-    """
-
-    def contiguous(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(part.contiguous(memory_format=torch.contiguous_format) for part in inputs)
-
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d):
-            layer.register_forward_pre_hook(contiguous)
+    def _sum(self) -> list[torch.Tensor]:
+        if self._sums is None:
+            return [torch.zeros_like(parameter) for parameter in self._parameters.values()]
+        return self._sums
 
 
 def noise_generator(seed: tuple[int, int, int, int], device: torch.device) -> torch.Generator:

@@ -14,6 +14,7 @@ from trustml.data.dataset import Floats, Ints
 from trustml.models.layers import (
     GELU,
     AvgPool,
+    BatchNorm,
     Conv2D,
     Dense,
     Dropout,
@@ -73,6 +74,11 @@ def read_weights(module: nn.Sequential, names: list[str]) -> Weights:
 def from_torch_tensors(tensors: dict[str, Tensor]) -> Weights:
     """Turn tensors shaped like the parameters, by canonical name, into the canonical layout."""
     return {name: _from_torch(tensor.detach(), name) for name, tensor in tensors.items()}
+
+
+def to_torch_tensor(array: Floats, name: str) -> Tensor:
+    """Turn one canonical array into a tensor shaped like the parameter of that name, on the device."""
+    return torch.from_numpy(_to_torch(array, name).copy()).to(current_device())
 
 
 def parameter_names(module: nn.Sequential, names: list[str]) -> dict[str, nn.Parameter]:
@@ -174,3 +180,5 @@ def _layer(layer: Layer, shape: tuple[int, ...]) -> nn.Module:
             )
         case Dropout():
             return nn.Dropout(layer.rate)
+        case BatchNorm():
+            raise NotImplementedError("BatchNorm mixes the examples of a batch")

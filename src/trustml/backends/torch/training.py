@@ -6,29 +6,45 @@ import torch
 from torch.nn import functional
 
 from trustml.backends.contract import Model
-from trustml.backends.torch.network import build_module, read_weights, to_input, to_labels
+from trustml.backends.torch.network import (
+    build_module,
+    load_weights,
+    parameter_names,
+    read_weights,
+    to_input,
+    to_labels,
+)
+from trustml.backends.torch.optimizers import make_optimizer, read_state, restore_state, set_learning_rate
 from trustml.data.dataset import Floats, Ints
 from trustml.models.weights import Weights
-from trustml.scenario.regimes import SGD
+from trustml.scenario.optimizers import Optimizer
 
 
 class PlainTrainer:
     """See :class:`trustml.backends.contract.Trainer`."""
 
-    def __init__(self, model: Model, *, optimizer: SGD, dropout_seed: int) -> None:
+    def __init__(self, model: Model, *, optimizer: Optimizer, dropout_seed: int) -> None:
         torch.manual_seed(dropout_seed)
-        self._names = list(model.weights)
         self._module = build_module(model).train()
-        self._optimizer = torch.optim.SGD(
-            self._module.parameters(), lr=optimizer.learning_rate, momentum=optimizer.momentum
-        )
+        self._parameters = parameter_names(self._module, list(model.weights))
+        self._optimizer = make_optimizer(optimizer, self._parameters)
 
-    def step(self, inputs: Floats, labels: Ints) -> None:
+    def step(self, inputs: Floats, labels: Ints, *, learning_rate: float) -> None:
         """Take one step on the mean cross-entropy of the batch."""
+        set_learning_rate(self._optimizer, learning_rate)
         self._optimizer.zero_grad(set_to_none=True)
         functional.cross_entropy(self._module(to_input(inputs)), to_labels(labels)).backward()
         self._optimizer.step()
 
     def weights(self) -> Weights:
         """Present weights, canonical."""
-        return read_weights(self._module, self._names)
+        return read_weights(self._module, list(self._parameters))
+
+    def state(self) -> Weights:
+        """What the optimizer remembers."""
+        return read_state(self._optimizer, self._parameters)
+
+    def restore(self, weights: Weights, state: Weights) -> None:
+        """Go back to weights and state."""
+        load_weights(self._module, weights)
+        restore_state(self._optimizer, self._parameters, state)

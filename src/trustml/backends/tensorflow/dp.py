@@ -1,0 +1,111 @@
+"""Private training by TF Privacy: its clipping, on batches drawn by the core; noise is added once a step."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from trustml.backends.contract import Clipped, EngineChoice, Model, PrivateSettings
+from trustml.backends.tensorflow.clipping import Clipper
+from trustml.backends.tensorflow.modes import choose_mode
+from trustml.backends.tensorflow.network import load_weights, read_weights
+from trustml.backends.tensorflow.optimizers import OptimizerSteps
+from trustml.data.dataset import Floats, Ints
+from trustml.models.weights import Weights
+
+
+class TFPrivacyTrainer:
+    """See :class:`trustml.backends.contract.PrivateTrainer`."""
+
+    def __init__(self, model: Model, *, settings: PrivateSettings, dropout_seed: int) -> None:
+        tf.keras.utils.set_random_seed(dropout_seed % 2**32)
+        self._choice = choose_mode(model, settings)
+        self._clipper = Clipper(self._choice.name, model, settings)
+        self._variables = self._clipper.variables
+        self._optimizer = OptimizerSteps(settings.optimizer, self._variables)
+        self._sums = {name: tf.Variable(tf.zeros_like(v)) for name, v in self._variables.items()}
+        self._noise = noise_generator(settings.noise_seed)
+        self._gradient: dict[str, tf.Tensor] = {}
+        self._accumulate = self._compiled_accumulate(model)
+        self._update = self._compiled_update(settings)
+
+    @property
+    def choice(self) -> EngineChoice:
+        """TF Privacy's way to clip that is in use."""
+        return self._choice
+
+    def accumulate(self, inputs: Floats, labels: Ints, *, clipping_norm: float) -> Clipped:
+        """Clip one piece of a batch and add it to the sum."""
+        finite, unclipped = self._accumulate(
+            tf.constant(inputs), tf.constant(labels), tf.constant(clipping_norm, tf.float32)
+        )
+        return Clipped(finite=bool(finite), unclipped=int(unclipped))
+
+    def clipped_sum(self) -> Weights:
+        """Sum so far, without noise."""
+        return {name: total.numpy().copy() for name, total in self._sums.items()}
+
+    def update(self, *, clipping_norm: float, noise_multiplier: float, learning_rate: float) -> None:
+        """Add noise, divide, and take the step."""
+        gradient = self._update(
+            tf.constant(noise_multiplier * clipping_norm, tf.float32), tf.constant(learning_rate, tf.float32)
+        )
+        self._gradient = dict(zip(self._variables, gradient, strict=True))
+        gradient[0].numpy()  # wait for it
+
+    def gradient(self) -> Weights:
+        """Noisy mean gradient of the last update."""
+        return {name: array.numpy() for name, array in self._gradient.items()}
+
+    def weights(self) -> Weights:
+        """Present weights, canonical."""
+        return read_weights(self._clipper.model, list(self._variables))
+
+    def state(self) -> Weights:
+        """What the optimizer remembers."""
+        return self._optimizer.state()
+
+    def restore(self, weights: Weights, state: Weights) -> None:
+        """Go back to weights and state; the noise goes on from its own, new seed."""
+        load_weights(self._clipper.model, weights)
+        self._optimizer.restore(state)
+
+    def _compiled_accumulate(self, model: Model) -> tf.types.experimental.GenericFunction:
+        @tf.function(
+            input_signature=(
+                tf.TensorSpec((None, None, *model.input_shape), tf.float32),
+                tf.TensorSpec((None,), tf.int64),
+                tf.TensorSpec((), tf.float32),
+            )
+        )
+        def accumulate(
+            inputs: tf.Tensor, labels: tf.Tensor, clipping_norm: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor]:
+            sums, unclipped = self._clipper.clip(inputs, labels, clipping_norm)
+            finite = tf.reduce_all([tf.math.is_finite(tf.reduce_sum(part)) for part in sums])
+            if finite:
+                for total, part in zip(self._sums.values(), sums, strict=True):
+                    total.assign_add(part)
+            return finite, unclipped
+
+        return accumulate
+
+    def _compiled_update(self, settings: PrivateSettings) -> tf.types.experimental.GenericFunction:
+        @tf.function(input_signature=(tf.TensorSpec((), tf.float32), tf.TensorSpec((), tf.float32)))
+        def update(deviation: tf.Tensor, learning_rate: tf.Tensor) -> list[tf.Tensor]:
+            gradient = {
+                name: (total + self._noise.normal(total.shape, stddev=deviation)) / settings.expected_batch_size
+                for name, total in self._sums.items()
+            }
+            self._optimizer.apply(gradient, learning_rate)
+            for total in self._sums.values():
+                total.assign(tf.zeros_like(total))
+            return list(gradient.values())
+
+        return update
+
+
+def noise_generator(seed: tuple[int, int, int, int]) -> tf.random.Generator:
+    """Make a Philox generator, its 64-bit key and 128-bit counter from 128 bits of entropy."""
+    words = np.random.SeedSequence(list(seed)).generate_state(3, np.uint64)
+    return tf.random.Generator.from_state(words.astype(np.int64), alg="philox")

@@ -1,0 +1,60 @@
+"""Which of TF Privacy's ways is the fastest that is right for a model: measured, on synthetic data, on copies."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from trustml.backends.contract import EngineChoice, Model, PrivateSettings
+from trustml.backends.tensorflow.clipping import Clipper, possible_modes
+
+_REPEATS = 5
+_LARGEST_BATCH = 256
+_SECONDS_ENOUGH = 2.0
+_AGREEMENT = 1e-3  # of the largest entry; between ways to add the same float32 numbers
+
+
+def choose_mode(model: Model, settings: PrivateSettings) -> EngineChoice:
+    """Measure all ways that can do what the settings want, if there are several."""
+    modes, refused = possible_modes(model, settings)
+    if len(modes) == 1:
+        return EngineChoice(name=modes[0], seconds={}, refused=refused)
+    inputs, labels = _synthetic(model, settings)
+    expected: list[np.ndarray] | None = None
+    seconds: dict[str, float] = {}
+    for mode in modes:
+        clipper = Clipper(mode, model, settings)
+        clip = tf.function(clipper.clip)
+        sums = [part.numpy() for part in clip(inputs, labels, tf.constant(1.0))[0]]
+        if expected is None:
+            expected = sums
+        elif (worst := _difference(sums, expected)) > _AGREEMENT:
+            refused[mode] = f"differs from {modes[0]} by {worst:.1e} of the largest entry"
+            continue
+        seconds[mode] = _time(clip, inputs, labels)
+    return EngineChoice(name=min(seconds, key=lambda mode: seconds[mode]), seconds=seconds, refused=refused)
+
+
+def _synthetic(model: Model, settings: PrivateSettings) -> tuple[tf.Tensor, tf.Tensor]:
+    generator = np.random.default_rng(0)
+    size = min(settings.micro_batch_size or settings.expected_batch_size, _LARGEST_BATCH)
+    inputs = generator.normal(size=(size, settings.multiplicity, *model.input_shape))
+    classes = next(reversed(model.weights.values())).shape[-1]
+    return tf.constant(inputs, tf.float32), tf.constant(generator.integers(classes, size=size))
+
+
+def _difference(sums: list[np.ndarray], expected: list[np.ndarray]) -> float:
+    largest = max(float(np.abs(part).max()) for part in expected)
+    return max(float(np.abs(a - b).max()) for a, b in zip(sums, expected, strict=True)) / max(largest, 1e-30)
+
+
+def _time(clip: tf.types.experimental.GenericFunction, inputs: tf.Tensor, labels: tf.Tensor) -> float:
+    found: list[float] = []
+    while len(found) < _REPEATS and sum(found) < _SECONDS_ENOUGH:
+        start = time.perf_counter()
+        clip(inputs, labels, tf.constant(1.0))[1].numpy()
+        found.append(time.perf_counter() - start)
+    return statistics.median(found)

@@ -1,0 +1,93 @@
+"""Which of Opacus's modes is the fastest that is right for a model: measured, on synthetic data, on copies.
+
+No step is taken and no noise is drawn from the generator of the training.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import torch
+
+from trustml.backends.contract import EngineChoice, Model, PrivateSettings
+from trustml.backends.torch.clipping import Clipper, make_clipper, possible_modes
+from trustml.backends.torch.device import current_device
+from trustml.errors import UsageError
+
+_REPEATS = 5
+_LARGEST_BATCH = 256
+_SECONDS_ENOUGH = 2.0
+_AGREEMENT = 1e-3  # of the largest entry; between ways to add the same float32 numbers
+
+
+def choose_mode(model: Model, settings: PrivateSettings) -> EngineChoice:
+    """Choose the mode that was asked for, or measure all.
+
+    Raises
+    ------
+    UsageError
+        If the mode that was asked for cannot do what the settings want.
+    """
+    modes, refused = possible_modes(settings)
+    wanted = settings.grad_sample_mode
+    if wanted != "auto":
+        if wanted in refused:
+            raise UsageError(f"execution.grad_sample_mode: {wanted!r} {refused[wanted]}; use auto or hooks")
+        return EngineChoice(name=wanted, seconds={}, refused={})
+    state = torch.random.get_rng_state()
+    seconds, refused = _measure(model, settings, modes, refused)
+    torch.random.set_rng_state(state)
+    return EngineChoice(name=min(seconds, key=lambda mode: seconds[mode]), seconds=seconds, refused=refused)
+
+
+def _measure(
+    model: Model, settings: PrivateSettings, modes: list[str], refused: dict[str, str]
+) -> tuple[dict[str, float], dict[str, str]]:
+    inputs, labels = _synthetic(model, settings)
+    expected: list[torch.Tensor] | None = None
+    seconds: dict[str, float] = {}
+    for mode in modes:
+        try:
+            clipper = make_clipper(mode, model, settings, torch.Generator(device=current_device()))
+            sums, _ = clipper.clip(inputs, labels, clipping_norm=1.0)
+        except Exception as error:  # whatever a library does with a layer it does not know
+            refused[mode] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            continue
+        if expected is None:
+            expected = sums  # hooks, which is tested against one example at a time
+        elif (worst := _difference(sums, expected)) > _AGREEMENT:
+            refused[mode] = f"differs from {next(iter(seconds))} by {worst:.1e} of the largest entry"
+            continue
+        seconds[mode] = _time(clipper, inputs, labels)
+    if not seconds:
+        raise UsageError(f"model: no mode of Opacus can clip it ({'; '.join(refused.values())}); change the layers")
+    return seconds, refused
+
+
+def _synthetic(model: Model, settings: PrivateSettings) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    size = min(settings.micro_batch_size or settings.expected_batch_size, _LARGEST_BATCH)
+    shape = model.input_shape
+    channels_first = (shape[2], *shape[:2]) if len(shape) == 3 else shape
+    rows = size * settings.multiplicity
+    classes = next(reversed(model.weights.values())).shape[-1]
+    inputs = torch.randn((rows, *channels_first), generator=generator)
+    labels = torch.randint(classes, (size,), generator=generator).repeat_interleave(settings.multiplicity)
+    return inputs.to(current_device()), labels.to(current_device())
+
+
+def _difference(sums: list[torch.Tensor], expected: list[torch.Tensor]) -> float:
+    largest = max(float(part.abs().max()) for part in expected)
+    return max(float((a - b).abs().max()) for a, b in zip(sums, expected, strict=True)) / max(largest, 1e-30)
+
+
+def _time(clipper: Clipper, inputs: torch.Tensor, labels: torch.Tensor) -> float:
+    found: list[float] = []
+    while len(found) < _REPEATS and sum(found) < _SECONDS_ENOUGH:
+        start = time.perf_counter()
+        clipper.clip(inputs, labels, clipping_norm=1.0)
+        if inputs.is_cuda:
+            torch.cuda.synchronize()
+        found.append(time.perf_counter() - start)
+    return statistics.median(found)

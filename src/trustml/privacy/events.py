@@ -1,0 +1,115 @@
+"""From charges to independent mechanisms: what is composed, and how often."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from trustml.errors import PrivacyError
+from trustml.privacy.ledger import Charge
+
+Kind: TypeAlias = Literal["poisson", "gaussian", "without replacement"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mechanism:
+    """One mechanism, composed `count` times.
+
+    Attributes
+    ----------
+    kind : {"poisson", "gaussian", "without replacement"}
+        A Gaussian on a secret Poisson batch, on everything, or on a secret batch of fixed size.
+    noise_multiplier : float
+        Standard deviation over the clipping norm.
+    count : int
+    batch_size, examples : int
+    sample_rate : float
+    """
+
+    kind: Kind
+    noise_multiplier: float
+    count: int
+    batch_size: int = 1
+    examples: int = 1
+    sample_rate: float = 1.0
+
+
+def mechanisms_of(releases: Sequence[Sequence[Charge]]) -> list[Mechanism]:
+    """Independent mechanisms behind several models, as their batches were really drawn and shared.
+
+    Where k models take the same step on the same batch, one example's presence moves all k sums at once:
+    together they are *one* mechanism whose noise multiplier is ``(sum of 1 / noise_multiplier**2) ** -0.5``.
+
+    Raises
+    ------
+    PrivacyError
+        If the ledgers contradict one another about a batch plan.
+    """
+    found: list[Mechanism] = []
+    for charges in by_plan(releases):
+        first = charges[0]
+        if first.secret_sampling and first.sampling != "shuffle":
+            kind: Kind = "poisson" if first.sampling == "poisson" else "without replacement"
+            found += [
+                Mechanism(
+                    kind=kind,
+                    noise_multiplier=noise,
+                    count=count,
+                    batch_size=first.batch_size,
+                    examples=first.examples,
+                    sample_rate=first.sample_rate,
+                )
+                for noise, count in shared_steps(charges)
+            ]
+        else:
+            found += without_amplification(charges, participation=participation_of(charges))
+    return found
+
+
+def by_plan(releases: Sequence[Sequence[Charge]]) -> list[list[Charge]]:
+    """Charges that share a batch plan, together."""
+    plans: dict[str, list[Charge]] = defaultdict(list)
+    for charges in releases:
+        for charge in charges:
+            plans[charge.plan].append(charge)
+    for plan, charges in plans.items():
+        rates = {
+            (charge.sample_rate, charge.sampling, charge.secret_sampling, charge.largest_participation)
+            for charge in charges
+        }
+        if len(rates) > 1:
+            raise PrivacyError(f"the ledger gives batch plan {plan[:12]} several samplings: {sorted(rates)}")
+    return list(plans.values())
+
+
+def participation_of(charges: Sequence[Charge]) -> int:
+    """Most batches that any one example can be in, over the charged steps of one plan."""
+    blocks = {(charge.first_step, charge.end_step): charge.participation for charge in charges}
+    return min(charges[0].largest_participation, sum(blocks.values()))
+
+
+def without_amplification(charges: Sequence[Charge], *, participation: int) -> list[Mechanism]:
+    """Gaussians on everything: at worst the example is in the batches with the least noise."""
+    left, found = participation, []
+    for noise, count in sorted(shared_steps(charges)):
+        used = min(left, count)
+        left -= used
+        if used:
+            found.append(Mechanism(kind="gaussian", noise_multiplier=noise, count=used))
+    return found
+
+
+def shared_steps(charges: Iterable[Charge]) -> list[tuple[float, int]]:
+    """Joint noise multiplier and number of steps, for each stretch of a plan with the same models on it."""
+    charges = list(charges)
+    borders = sorted({charge.first_step for charge in charges} | {charge.end_step for charge in charges})
+    totals: dict[float, int] = defaultdict(int)
+    for start, end in itertools.pairwise(borders):
+        precision = math.fsum(c.precision for c in charges if c.first_step <= start and end <= c.end_step)
+        if precision:
+            totals[precision**-0.5] += end - start
+    return list(totals.items())

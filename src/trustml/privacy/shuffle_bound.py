@@ -1,0 +1,70 @@
+"""What shuffled batches leak at the least: a lower bound on the epsilon of DP-SGD with shuffling.
+
+Chua et al., "How Private are DP-SGD Implementations?", ICML 2024 (arXiv 2403.17673): for the worst pair of data
+sets, one epoch in T batches is the choice between ``N(2 e_t, s^2 I)`` and ``N(e_t, s^2 I)`` with the batch t of the
+example uniform in 1..T, where s is the noise multiplier. Whatever can be told from ``max_t x_t`` alone is a
+post-processing, so its privacy loss bounds that of the whole from below. Several epochs compose.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+_SLICES = 4000
+_DISCRETISATION = 1e-3
+
+
+def shuffle_lower_bound(*, noise_multiplier: float, steps_per_epoch: int, epochs: int, delta: float) -> float:
+    """Give a lower bound on epsilon after whole epochs of shuffled batches, under zeroing out one example.
+
+    Parameters
+    ----------
+    noise_multiplier : float
+    steps_per_epoch : int
+    epochs : int
+        0 gives 0.
+    delta : float
+
+    Returns
+    -------
+    float
+        No epsilon below it holds. It is not an upper bound of anything.
+    """
+    from dp_accounting.pld import privacy_loss_distribution
+
+    if epochs == 0:
+        return 0.0
+    borders = _borders(noise_multiplier, steps_per_epoch)
+    with_example = _log_masses(borders, shift=2.0, noise=noise_multiplier, batches=steps_per_epoch)
+    without = _log_masses(borders, shift=1.0, noise=noise_multiplier, batches=steps_per_epoch)
+    kept = np.isfinite(with_example) | np.isfinite(without)
+    distribution = privacy_loss_distribution.from_two_probability_mass_functions(
+        dict(enumerate(without[kept])),
+        dict(enumerate(with_example[kept])),
+        pessimistic_estimate=False,
+        value_discretization_interval=_DISCRETISATION,
+    )
+    return float(distribution.self_compose(epochs).get_epsilon_for_delta(delta))
+
+
+def _borders(noise: float, batches: int) -> npt.NDArray[np.float64]:
+    """Thresholds that cover where the largest coordinate lies in either world."""
+    reach = noise * (math.sqrt(2 * math.log(max(2, batches))) + 9)
+    return np.linspace(-reach, 2 + reach, _SLICES)
+
+
+def _log_masses(
+    borders: npt.NDArray[np.float64], *, shift: float, noise: float, batches: int
+) -> npt.NDArray[np.float64]:
+    """Log-probability that the largest coordinate lies in each slice, one coordinate being shifted."""
+    from scipy.stats import norm
+
+    log_below = norm.logcdf((borders - shift) / noise) + (batches - 1) * norm.logcdf(borders / noise)
+    log_below = np.concatenate([[-np.inf], log_below, [0.0]])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # log(exp(b) - exp(a)), where the upper tail is a difference of two numbers next to 1
+        gap = np.minimum(log_below[:-1] - log_below[1:], 0.0)
+        return np.where(np.isneginf(log_below[1:]), -np.inf, log_below[1:] + np.log(-np.expm1(gap)))
