@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         GELU,
         Architecture,
         AvgPool,
+        BatchNorm,
         Conv2D,
         Dense,
         Dropout,
@@ -39,9 +40,10 @@ if TYPE_CHECKING:
         ReLU,
         Tanh,
     )
-    from trustml.scenario.regimes import DPSGD, SGD, FedAvg, Plain
+    from trustml.scenario.optimizers import SGD, Adam, Schedule
+    from trustml.scenario.regimes import DPSGD, Adaptive, Augmentation, FedAvg, Flat, PerLayer, Plain
     from trustml.scenario.sources import BreastCancer, Csv, Digits, Idx, Npz, Parquet
-    from trustml.scenario.spec import Execution, Explanations, IntegratedGradients, Scenario
+    from trustml.scenario.spec import Execution, Explanations, IntegratedGradients, Scenario, Tuning
 
 _HOMES = {
     "trustml.api": ("Run", "load", "resume", "run"),
@@ -59,6 +61,7 @@ _HOMES = {
         "GELU",
         "Architecture",
         "AvgPool",
+        "BatchNorm",
         "Conv2D",
         "Dense",
         "Dropout",
@@ -69,9 +72,10 @@ _HOMES = {
         "ReLU",
         "Tanh",
     ),
-    "trustml.scenario.regimes": ("DPSGD", "SGD", "FedAvg", "Plain"),
+    "trustml.scenario.optimizers": ("SGD", "Adam", "Schedule"),
+    "trustml.scenario.regimes": ("DPSGD", "Adaptive", "Augmentation", "FedAvg", "Flat", "PerLayer", "Plain"),
     "trustml.scenario.sources": ("BreastCancer", "Csv", "Digits", "Idx", "Npz", "Parquet"),
-    "trustml.scenario.spec": ("Execution", "Explanations", "IntegratedGradients", "Scenario"),
+    "trustml.scenario.spec": ("Execution", "Explanations", "IntegratedGradients", "Scenario", "Tuning"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -79,8 +83,12 @@ __all__ = [
     "DPSGD",
     "GELU",
     "SGD",
+    "Adam",
+    "Adaptive",
     "Architecture",
+    "Augmentation",
     "AvgPool",
+    "BatchNorm",
     "BreastCancer",
     "Conv2D",
     "Csv",
@@ -92,6 +100,7 @@ __all__ = [
     "Execution",
     "Explanations",
     "FedAvg",
+    "Flat",
     "Flatten",
     "GroupNorm",
     "Idx",
@@ -100,6 +109,7 @@ __all__ = [
     "MaxPool",
     "Npz",
     "Parquet",
+    "PerLayer",
     "Plain",
     "PrivacyError",
     "ReLU",
@@ -108,8 +118,10 @@ __all__ = [
     "RunNotFoundError",
     "Scenario",
     "ScenarioError",
+    "Schedule",
     "Tanh",
     "TrustmlError",
+    "Tuning",
     "UsageError",
     "load",
     "resume",

@@ -17,6 +17,8 @@ from trustml.scenario.spec import Scenario
 if TYPE_CHECKING:
     import pandas as pd
 
+    from trustml.privacy.statement import PrivacyStatement
+
 DEFAULT_ROOT = Path("runs")
 
 
@@ -63,6 +65,12 @@ class Run:
         from trustml.compare.rows import read_measures
 
         return read_measures(self._directory)
+
+    def privacy(self) -> list[PrivacyStatement]:
+        """Read the privacy statement of each private model."""
+        from trustml.compare.rows import read_statements
+
+        return read_statements(self._directory)
 
     def attributions(self, model: str, *, backend: str, variant: str = "native") -> npt.NDArray[np.float32]:
         """Attributions of one model by one backend's library.

@@ -13,8 +13,8 @@ from typing import Protocol, TypeAlias
 from trustml.data.dataset import Examples, Floats, Ints
 from trustml.models.layers import Architecture
 from trustml.models.weights import Weights
-from trustml.scenario.regimes import FedAvg, Plain
 from trustml.scenario.optimizers import Optimizer
+from trustml.scenario.regimes import FedAvg, Plain
 from trustml.scenario.spec import GradSampleMode, IntegratedGradients
 
 

@@ -1,6 +1,6 @@
 """``trustml``: the group of commands, loaded when they are called, and the exit codes.
 
-0 ok, 2 usage, 3 internal error, 4 partial, 130 interrupted.
+0 ok, 1 a check failed, 2 usage, 3 internal error, 4 partial, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import sys
 
 import click
 
-OK, USAGE, INTERNAL, PARTIAL, INTERRUPTED = 0, 2, 3, 4, 130
+OK, FAILED, USAGE, INTERNAL, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 _COMMANDS = {
     "run": "Run a scenario, or go on with a run.",
     "list": "List the runs and the ready scenarios.",
     "show": "Show how a run went and what it measured.",
     "compare": "Show regimes and frameworks, or several runs, side by side.",
+    "ledger": "Show what a run was charged for privacy, and verify it.",
+    "conformance": "Prove that private training is the mechanism it is said to be.",
     "dashboard": "Open the dashboard on 127.0.0.1.",
     "doctor": "Say what is installed, what is missing, and what mends it.",
     "setup": "Make the environment of a backend.",

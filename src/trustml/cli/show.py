@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from trustml.cli.output import console, data_stream, file_option, json_option, json_text, root_option
+
+if TYPE_CHECKING:
+    from trustml.api import Run
 
 
 @click.command("show", short_help="Show how a run went and what it measured.")
@@ -14,15 +18,20 @@ from trustml.cli.output import console, data_stream, file_option, json_option, j
 @root_option
 @json_option
 @file_option
-def command(run: str, root: Path, as_json: bool, file: Path | None) -> None:
+@click.option("--privacy", is_flag=True, help="Show the privacy statement of every private model instead.")
+def command(run: str, root: Path, as_json: bool, file: Path | None, privacy: bool) -> None:
     """Show RUN: an identifier, its beginning, `latest`, or a path.
 
-    With --json: {"run", "status", "jobs", "measures"}, the measures as rows of the tidy table.
+    With --json: {"run", "status", "jobs", "measures", "privacy"}, the measures as rows of the tidy table; with
+    --privacy --json: {"run", "epsilon_all_releases", "privacy"}.
     """
     from trustml import api
     from trustml.errors import RecordError
 
     loaded = api.load(run, root=root)
+    if privacy:
+        _show_privacy(loaded, as_json=as_json, file=file)
+        return
     manifest = loaded.manifest
     try:
         table = loaded.measures()
@@ -40,6 +49,7 @@ def command(run: str, root: Path, as_json: bool, file: Path | None) -> None:
                 "status": manifest.status,
                 "jobs": manifest.jobs,
                 "measures": rows,
+                "privacy": loaded.privacy() if table is not None else [],
             }
             stream.write(json_text(content) + "\n")
             return
@@ -50,3 +60,25 @@ def command(run: str, root: Path, as_json: bool, file: Path | None) -> None:
         print_problems(out, manifest)
         if table is not None:
             print_comparison(out, [(manifest, table)])
+
+
+def _show_privacy(loaded: Run, *, as_json: bool, file: Path | None) -> None:
+    from trustml.privacy.statement import statement_text
+
+    statements = loaded.privacy()
+    table = loaded.measures()
+    together = table[table.measure == "epsilon_all_releases"].to_dict("records")
+    with data_stream(file) as stream:
+        if as_json:
+            from trustml.report.tables import plain_rows
+
+            rows = plain_rows(table[table.measure == "epsilon_all_releases"])
+            content = {"run": loaded.manifest.run, "epsilon_all_releases": rows, "privacy": statements}
+            stream.write(json_text(content) + "\n")
+            return
+        if not statements:
+            stream.write("no model of this run was trained with privacy: no finite epsilon holds for any of them\n")
+        for statement in statements:
+            stream.write(statement_text(statement) + "\n\n")
+        for row in together:
+            stream.write(f"epsilon of all releases together: {row['value']:.4f}; {row['note']}\n")

@@ -12,32 +12,37 @@ from trustml.measures.accuracy import accuracy_rows
 from trustml.measures.attribution import attribution_rows
 from trustml.measures.evidence import Evidence
 from trustml.measures.measure import Row
-from trustml.measures.privacy import privacy_rows
+from trustml.measures.privacy import privacy_rows, privacy_statements
 from trustml.measures.speed import speed_rows
+from trustml.privacy.statement import PrivacyStatement
 from trustml.record.files import sha256, write_atomic
-from trustml.record.store import MEASURES, RunDirectory
+from trustml.record.store import MEASURES, PRIVACY, RunDirectory
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FAMILIES = (accuracy_rows, privacy_rows, attribution_rows, speed_rows)
+FAMILIES = (accuracy_rows, attribution_rows, speed_rows)
 COLUMNS = Row.__struct_fields__
 
 
-def measure_run(run: RunDirectory) -> list[Row]:
-    """Apply every measure to what the run left behind."""
+def measure_run(run: RunDirectory) -> tuple[list[Row], list[PrivacyStatement]]:
+    """Apply every measure to what the run left behind; and state the privacy of each private model."""
     evidence = Evidence(run)
-    return [row for family in FAMILIES for row in family(evidence)]
+    statements = privacy_statements(evidence)
+    rows = [*privacy_rows(evidence, statements), *(row for family in FAMILIES for row in family(evidence))]
+    return rows, statements
 
 
 def write_measures(run: RunDirectory) -> pd.DataFrame:
     """Measure a run and write the table into its directory; the manifest gets its hash."""
-    table = _frame(measure_run(run))
+    rows, statements = measure_run(run)
+    table = _frame(rows)
     stream = io.BytesIO()
     table.to_parquet(stream, index=False)
     write_atomic(run.path / MEASURES, stream.getvalue())
+    write_atomic(run.path / PRIVACY, msgspec.json.format(msgspec.json.encode(statements), indent=2) + b"\n")
     manifest = run.manifest()
-    artifacts = {**manifest.artifacts, MEASURES: sha256(run.path / MEASURES)}
+    artifacts = {**manifest.artifacts, **{name: sha256(run.path / name) for name in (MEASURES, PRIVACY)}}
     run.write_manifest(msgspec.structs.replace(manifest, artifacts=artifacts))
     return table
 
@@ -59,6 +64,23 @@ def read_measures(run: RunDirectory) -> pd.DataFrame:
     except FileNotFoundError:
         raise RecordError(f"{path}: not there yet; the run is unfinished, go on with `trustml run --resume`") from None
     except (OSError, ValueError, pa.ArrowException) as error:
+        raise RecordError(f"{path}: cannot be read ({error}); delete it and resume the run") from error
+
+
+def read_statements(run: RunDirectory) -> list[PrivacyStatement]:
+    """Read the privacy statements of a run.
+
+    Raises
+    ------
+    RecordError
+        If the run has none yet, or they cannot be read.
+    """
+    path = run.path / PRIVACY
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=list[PrivacyStatement])
+    except FileNotFoundError:
+        raise RecordError(f"{path}: not there yet; the run is unfinished, go on with `trustml run --resume`") from None
+    except (OSError, msgspec.MsgspecError) as error:
         raise RecordError(f"{path}: cannot be read ({error}); delete it and resume the run") from error
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trustml.data.batches import BatchPlan, poisson_batches, poisson_steps, shuffled_batches
+from trustml.data.batches import BatchPlan, first_batches, fixed_batches, make_plan, poisson_batches, shuffled_batches
 from trustml.data.clients import federated_plan
 from trustml.data.dataset import Dataset, fingerprint
 from trustml.data.datasets import load_dataset
@@ -18,7 +18,7 @@ from trustml.data.streams import Stream, public_generator, secret_generator
 from trustml.models.weights import encode_weights, initial_weights
 from trustml.plan.expand import Expansion, expand, plan_file, weights_file
 from trustml.plan.job import Job, Mechanism, TrainJob, digest
-from trustml.plan.mechanism import plan_mechanism
+from trustml.plan.mechanism import plan_mechanism, stock_mechanism
 from trustml.record.files import encode_arrays, sha256, write_atomic
 from trustml.record.provenance import MAIN_PACKAGES, hardware, package_versions, source_revision
 from trustml.record.schema import DataRecord, JobRecord, Manifest
@@ -26,7 +26,7 @@ from trustml.record.store import HELDOUT, PRIVATE_DATA, RunDirectory, create_run
 from trustml.scenario.check import check_against_data, check_scenario
 from trustml.scenario.read import to_plain
 from trustml.scenario.regimes import DPSGD, FedAvg, Plain, Regime
-from trustml.scenario.spec import Scenario
+from trustml.scenario.spec import BackendName, Scenario
 
 
 def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()) -> RunDirectory:
@@ -98,10 +98,13 @@ def write_job(run: RunDirectory, job: Job) -> None:
     write_atomic(run.job_folder(job.id) / "job.json", encode_job(job))
 
 
-def draw_plan(regime: Regime, *, seed: int, examples: int, attempt: int = 1) -> dict[str, npt.NDArray[Any]]:
+def draw_plan(
+    regime: Regime, *, seed: int, examples: int, attempt: int = 1, done: int = 0
+) -> dict[str, npt.NDArray[Any]]:
     """Draw the batches of one regime and seed; secret ones from operating-system entropy.
 
     Batches of a private regime are never those of an earlier attempt, whether they are secret or not.
+    `done` steps of it are in a checkpoint and need none.
     """
     match regime:
         case Plain():
@@ -115,13 +118,12 @@ def draw_plan(regime: Regime, *, seed: int, examples: int, attempt: int = 1) -> 
         case DPSGD():
             fixed = regime.sampling_seed
             public = public_generator((fixed or 0) + seed + 1_000_003 * (attempt - 1), Stream.BATCHES)
-            plan = poisson_batches(
-                examples,
-                steps=poisson_steps(examples, epochs=regime.epochs, batch_size=regime.batch_size),
-                sample_rate=regime.batch_size / examples,
-                generator=secret_generator() if fixed is None else public,
-            )
-            return {"indices": plan.indices, "offsets": plan.offsets}
+            generator = secret_generator() if fixed is None else public
+            plan = _private_plan(regime, examples, generator=generator, done=done)
+            found = {"indices": plan.indices, "offsets": plan.offsets}
+            if regime.augmentation is not None:
+                found["augmentation"] = generator.integers(2**32, size=4)
+            return found
         case FedAvg():
             federated = federated_plan(
                 examples,
@@ -139,6 +141,26 @@ def draw_plan(regime: Regime, *, seed: int, examples: int, attempt: int = 1) -> 
             }
 
 
+def _private_plan(regime: DPSGD, examples: int, *, generator: np.random.Generator, done: int) -> BatchPlan:
+    if regime.engine != "core":
+        return make_plan([])  # the library draws its own
+    steps = regime.total_steps(examples) - done
+    match regime.sampling:
+        case "poisson":
+            rate = regime.batch_size / examples
+            return poisson_batches(examples, steps=steps, sample_rate=rate, generator=generator)
+        case "fixed":
+            return fixed_batches(examples, steps=steps, batch_size=regime.batch_size, generator=generator)
+        case "shuffle":
+            whole = shuffled_batches(
+                np.arange(examples),
+                epochs=-(-steps * regime.batch_size // examples) + 1,
+                batch_size=regime.batch_size,
+                generator=generator,
+            )
+            return first_batches(whole, steps)
+
+
 def write_plan(run: RunDirectory, name: str, plan: dict[str, npt.NDArray[Any]]) -> None:
     """Write a batch plan, readable by its owner alone."""
     write_atomic(run.file(name), encode_arrays(plan), private=True)
@@ -151,15 +173,20 @@ def now() -> str:
 
 def _mechanisms(
     scenario: Scenario, plans: dict[tuple[str, int], dict[str, npt.NDArray[Any]]], examples: int
-) -> dict[tuple[str, int], Mechanism]:
-    found: dict[tuple[str, int], Mechanism] = {}
+) -> dict[tuple[str, int, BackendName], Mechanism]:
+    found: dict[tuple[str, int, BackendName], Mechanism] = {}
     for index, regime in enumerate(scenario.training):
-        if isinstance(regime, DPSGD):
-            for seed in scenario.seeds:
-                arrays = plans[regime.title, seed]
-                plan = BatchPlan(indices=arrays["indices"], offsets=arrays["offsets"])
-                found[regime.title, seed] = plan_mechanism(
-                    regime, field=f"training.{index}", examples=examples, plan=plan
+        if not isinstance(regime, DPSGD):
+            continue
+        field = f"training.{index}"
+        for seed in scenario.seeds:
+            arrays = plans[regime.title, seed]
+            plan = BatchPlan(indices=arrays["indices"], offsets=arrays["offsets"])
+            for backend in scenario.backends:
+                found[regime.title, seed, backend] = (
+                    plan_mechanism(regime, field=field, examples=examples, plan=plan)
+                    if regime.engine == "core"
+                    else stock_mechanism(regime, backend, field=field, examples=examples)
                 )
     return found
 

@@ -7,9 +7,10 @@ import msgspec
 from trustml.data.batches import BatchPlan
 from trustml.errors import PrivacyError, RecordError, UsageError
 from trustml.launch.prepare import draw_plan, write_job, write_plan
-from trustml.plan.job import TrainJob, decode_job
+from trustml.plan.job import TrainJob, checkpoint_file, decode_job
 from trustml.plan.mechanism import next_attempt
 from trustml.privacy.ledger import read_ledger
+from trustml.record.checkpoint import checkpoint_step
 from trustml.record.files import sha256
 from trustml.record.schema import JobRecord, Manifest
 from trustml.record.store import PRIVATE_DATA, RunDirectory
@@ -61,12 +62,11 @@ def _renew(run: RunDirectory, record: JobRecord, manifest: Manifest, *, allow_ov
         return
     examples = manifest.data.train_examples
     attempt = 1 + max(entry.attempt for entry in spent)
-    arrays = draw_plan(job.regime, seed=job.seed, examples=examples, attempt=attempt)
+    done = checkpoint_step(run.file(checkpoint_file(job)))
+    arrays = draw_plan(job.regime, seed=job.seed, examples=examples, attempt=attempt, done=done)
     plan = BatchPlan(indices=arrays["indices"], offsets=arrays["offsets"])
-    mechanism = next_attempt(
-        job.mechanism, spent, job.regime, plan=plan, examples=examples, allow_overrun=allow_overrun
-    )
-    if mechanism.steps == 0:
+    mechanism = next_attempt(job.mechanism, spent, job.regime, plan=plan, start_step=done, allow_overrun=allow_overrun)
+    if mechanism.steps == 0 and done == 0:
         raise PrivacyError(
             f"{job.id}: its earlier attempts spent the whole budget of epsilon {job.regime.epsilon:g}; "
             "resume with --allow-overrun to train again and report the larger epsilon"

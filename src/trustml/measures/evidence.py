@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from trustml.measures.measure import MEASURES, Row
 from trustml.plan.job import ExplainJob, TrainJob, decode_job
 from trustml.plan.support import explainer_library
+from trustml.record.files import sha256
 from trustml.record.schema import JobRecord, Manifest
 from trustml.record.store import HELDOUT, RunDirectory
 
@@ -87,6 +89,11 @@ class Evidence:
                 )
             )
         return found
+
+    @functools.cached_property
+    def plans(self) -> dict[str, Path]:
+        """Batch plans by their SHA-256, as far as ``private/`` is at hand."""
+        return {sha256(path): path for path in sorted(self.run.file("private/plans").glob("*.npz"))}
 
     def row(
         self,

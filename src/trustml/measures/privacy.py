@@ -2,73 +2,115 @@
 
 from __future__ import annotations
 
+import math
+
 from trustml.errors import RecordError
 from trustml.measures.evidence import Evidence
 from trustml.measures.measure import Row
-from trustml.privacy.accounting import epsilon_of, epsilon_of_releases
+from trustml.measures.promises import statements_of
+from trustml.plan.job import TrainJob
+from trustml.privacy.accounting import epsilon_of_releases
 from trustml.privacy.ledger import Charge, read_ledger
-from trustml.privacy.statement import statement_line
+from trustml.privacy.statement import PrivacyStatement, statement_line
 from trustml.record.schema import JobRecord
 from trustml.scenario.regimes import DPSGD
 
 
-def privacy_rows(evidence: Evidence) -> list[Row]:
-    """`epsilon` of each private model; `epsilon_all_releases` of the run."""
+def privacy_statements(evidence: Evidence) -> list[PrivacyStatement]:
+    """Give the statement of each private model that was charged for and whose ledger can be read."""
+    ledgers = []
+    for record, job in _private(evidence):
+        charges = _charges(evidence, record)
+        if isinstance(charges, list) and charges:
+            ledgers.append((job, charges))
+    return statements_of(evidence, ledgers)
+
+
+def privacy_rows(evidence: Evidence, statements: list[PrivacyStatement]) -> list[Row]:
+    """`epsilon` of each private model with what it is compared with; `epsilon_all_releases` of the run."""
+    stated = {statement.model: statement for statement in statements}
     rows: list[Row] = []
     ledgers: list[list[Charge]] = []
-    deltas: list[float] = []
-    plain: list[JobRecord] = []
     unreadable: list[str] = []
-    for record, job in evidence.trained():
-        if not isinstance(job.regime, DPSGD):
-            if record.status == "ok":
-                plain.append(record)
-            continue
-        deltas.append(job.regime.delta)
-        try:
-            charges = read_ledger(evidence.run.job_folder(record.id) / "ledger.jsonl")
-        except RecordError as error:
-            unreadable.append(str(error))
-            rows.append(evidence.row("epsilon", None, record=record, subject="ledger", n=0, note=f"absent: {error}"))
-            continue
-        if not charges:
+    private = _private(evidence)
+    for record, _ in private:
+        charges = _charges(evidence, record)
+        if isinstance(charges, str):
+            unreadable.append(charges)
+            note = f"absent: {charges}"
+            rows.append(evidence.row("epsilon", None, record=record, subject="ledger", n=0, note=note))
+        elif not charges:
             note = f"absent: training ended {record.status}: {record.reason}"
             rows.append(evidence.row("epsilon", None, record=record, subject="ledger", n=0, note=note))
-            continue
-        ledgers.append(charges)
-        note = statement_line(charges, delta=job.regime.delta)
-        if record.status != "ok":
-            note += f"; charged although training ended {record.status}"
-        if any(charge.data != evidence.manifest.data.fingerprint for charge in charges):
-            note += "; WARNING: the ledger names other data than the manifest"
-        rows.append(
-            evidence.row(
-                "epsilon",
-                epsilon_of(charges, delta=job.regime.delta),
-                record=record,
-                subject="ledger",
-                n=sum(charge.steps for charge in charges),
-                note=note,
-            )
-        )
+        else:
+            ledgers.append(charges)
+            rows += _model_rows(evidence, record, stated[record.id])
     if unreadable:
         note = f"absent: {unreadable[0]}"
         rows.append(
             evidence.row("epsilon_all_releases", None, record=None, subject="all ledgers", n=len(ledgers), note=note)
         )
     elif ledgers:
-        rows.append(_all_releases(evidence, ledgers, delta=max(deltas), plain=plain))
+        delta = max(job.regime.delta for _, job in private if isinstance(job.regime, DPSGD))
+        rows.append(_all_releases(evidence, ledgers, delta=delta, statements=statements))
     return rows
 
 
-def _all_releases(evidence: Evidence, ledgers: list[list[Charge]], *, delta: float, plain: list[JobRecord]) -> Row:
-    charges = [charge for ledger in ledgers for charge in ledger]
+def _model_rows(evidence: Evidence, record: JobRecord, statement: PrivacyStatement) -> list[Row]:
+    note = statement_line(statement)
+    if record.status != "ok":
+        note += f"; charged although training ended {record.status}"
+    if any(one.name == "the ledger is of this data" and one.status != "met" for one in statement.assumptions):
+        note += "; WARNING: the ledger names other data than the manifest"
+    if record.result:
+        note += "".join(f"; {remark}" for remark in record.result.notes)
+    value = math.inf if statement.epsilon is None else statement.epsilon
+    rows = [evidence.row("epsilon", value, record=record, subject="ledger", n=statement.steps, note=note)]
+    for other in statement.comparisons:
+        about = "; ".join(
+            part
+            for part in (f"delta={statement.delta:g}", f"relation: {other.relation}", other.accountant, other.note)
+            if part
+        )
+        if other.value is None:
+            about = f"absent: {other.note or 'no finite value'}"
+        elif other.bound == "at least":
+            about = f"a lower bound (>=); {about}"
+        rows.append(
+            evidence.row(other.name, other.value, record=record, subject="ledger", n=statement.steps, note=about)
+        )
+    return rows
+
+
+def _all_releases(
+    evidence: Evidence, ledgers: list[list[Charge]], *, delta: float, statements: list[PrivacyStatement]
+) -> Row:
+    epsilon = epsilon_of_releases(ledgers, delta=delta)
     models = "1 private model" if len(ledgers) == 1 else f"{len(ledgers)} private models"
-    note = f"{models}; {statement_line(charges, delta=delta)}"
+    samplings = " / ".join(dict.fromkeys(statement.sampling for statement in statements))
+    units = "/".join(sorted({statement.unit_of_privacy for statement in statements}))
+    note = (
+        f"{models}; delta={delta:g}; unit: {units}; relation: {epsilon.relation}; sampling: {samplings}; "
+        f"accountant: {epsilon.accountant}"
+    )
+    plain = sum(record.status == "ok" and not isinstance(job.regime, DPSGD) for record, job in evidence.trained())
     if plain:
         note += (
-            f"; private models alone: this run also trained {len(plain)} models without privacy on the same data, "
+            f"; private models alone: this run also trained {plain} models without privacy on the same data, "
             "and publishing any of them has no finite epsilon"
         )
-    value = epsilon_of_releases(ledgers, delta=delta)
-    return evidence.row("epsilon_all_releases", value, record=None, subject="all ledgers", n=len(ledgers), note=note)
+    return evidence.row(
+        "epsilon_all_releases", epsilon.value, record=None, subject="all ledgers", n=len(ledgers), note=note
+    )
+
+
+def _private(evidence: Evidence) -> list[tuple[JobRecord, TrainJob]]:
+    return [(record, job) for record, job in evidence.trained() if isinstance(job.regime, DPSGD)]
+
+
+def _charges(evidence: Evidence, record: JobRecord) -> list[Charge] | str:
+    """Charges of one model, or why they cannot be read."""
+    try:
+        return read_ledger(evidence.run.job_folder(record.id) / "ledger.jsonl")
+    except RecordError as error:
+        return str(error)

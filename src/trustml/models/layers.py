@@ -103,18 +103,7 @@ class BatchNorm(LayerSpec, frozen=True, kw_only=True, tag="BatchNorm"):
 
 
 Layer: TypeAlias = (
-    Dense
-    | Conv2D
-    | MaxPool
-    | AvgPool
-    | ReLU
-    | GELU
-    | Tanh
-    | Flatten
-    | GroupNorm
-    | LayerNorm
-    | Dropout
-    | BatchNorm
+    Dense | Conv2D | MaxPool | AvgPool | ReLU | GELU | Tanh | Flatten | GroupNorm | LayerNorm | Dropout | BatchNorm
 )
 
 

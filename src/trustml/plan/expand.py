@@ -49,7 +49,7 @@ def expand(
     data_file: str,
     examples_file: str,
     data_fingerprint: str,
-    mechanisms: Mapping[tuple[str, int], Mechanism],
+    mechanisms: Mapping[tuple[str, int, BackendName], Mechanism],
 ) -> Expansion:
     """List the jobs of a scenario.
 
@@ -60,7 +60,7 @@ def expand(
     data_file, examples_file : str
         Files in the run directory.
     data_fingerprint : str
-    mechanisms : mapping of (regime title, seed) to Mechanism
+    mechanisms : mapping of (regime title, seed, backend) to Mechanism
         For the private regimes.
     """
     train: list[TrainJob] = []
@@ -85,7 +85,7 @@ def expand(
                         data=data_file,
                         plan=plan_file(regime.title, seed),
                         data_fingerprint=data_fingerprint,
-                        mechanism=mechanisms.get((regime.title, seed)),
+                        mechanism=mechanisms.get((regime.title, seed, backend)),
                     )
                 )
     explain = tuple(

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import msgspec
 
 from trustml.models.layers import Architecture
-from trustml.scenario.regimes import Regime
+from trustml.scenario.regimes import Regime, Sampling
 from trustml.scenario.spec import BackendName, Execution, IntegratedGradients
 
 
@@ -21,26 +21,41 @@ class Mechanism(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     Parameters
     ----------
-    noise_multiplier, clipping_norm, sample_rate : float
+    noise_multiplier : float
+        Of the gradient; with adaptive clipping larger than what was asked for, as the count takes its part.
+    count_noise : float
+        With adaptive clipping, standard deviation of the noise on the number of unclipped examples; else 0.
+    clipping_norm, sample_rate : float
     expected_batch_size : int
         What the noisy sum is divided by.
-    steps : int
-        Steps this attempt may take; fewer than planned where earlier attempts spent part of the budget.
+    examples : int
+    sampling : {"poisson", "shuffle", "fixed"}
     secret_sampling : bool
     largest_participation : int
         Most batches that any one example is in; all steps where the batches are secret, so as not to tell.
+    total_steps : int
+        Steps of the whole training.
+    start_step : int
+        Steps done by earlier attempts and kept in a checkpoint.
+    steps : int
+        Steps this attempt may take; fewer than are left where earlier attempts spent part of the budget.
     attempt : int
     steps_per_charge : int
         Steps that one line of the ledger pays for in advance.
     """
 
     noise_multiplier: float
+    count_noise: float = 0.0
     clipping_norm: float
     sample_rate: float
     expected_batch_size: int
-    steps: int
+    examples: int
+    sampling: Sampling
     secret_sampling: bool
     largest_participation: int
+    total_steps: int
+    start_step: int = 0
+    steps: int
     attempt: int = 1
     steps_per_charge: int = 1
 
@@ -123,6 +138,16 @@ def explain_id(backend: str, subject: str) -> str:
 def timings_file(job: TrainJob) -> str:
     """File of the time and size of every step; private where the sizes are secret."""
     return f"jobs/{job.id}/timings.npz" if job.mechanism is None else f"private/timings/{job.id}.npz"
+
+
+def checkpoint_file(job: TrainJob) -> str:
+    """File of the latest checkpoint: private, because only the final model is released."""
+    return f"private/checkpoints/{job.id}.npz"
+
+
+def counts_file(job: TrainJob) -> str:
+    """File of what private steps met that no epsilon covers: how many examples were not finite."""
+    return f"private/counts/{job.id}.npz"
 
 
 def job_needs(job: Job) -> tuple[str, ...]:

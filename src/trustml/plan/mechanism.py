@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
-from trustml.data.batches import BatchPlan, poisson_steps
+from trustml.data.batches import BatchPlan, participation
 from trustml.errors import ScenarioError
 from trustml.plan.job import Mechanism
-from trustml.privacy.accounting import affordable_steps, calibrated_noise, calibrated_noise_unamplified
-from trustml.privacy.ledger import Charge
-from trustml.scenario.regimes import DPSGD
+from trustml.privacy.calibration import (
+    affordable_steps,
+    calibrated_noise,
+    calibrated_noise_fixed,
+    calibrated_noise_unamplified,
+)
+from trustml.privacy.ledger import Charge, relation_of
+from trustml.scenario.regimes import DPSGD, Adaptive, Sampling
+from trustml.scenario.spec import BackendName
+
+COUNT_SENSITIVITY = 0.5
+"""An example counts as +1/2 or -1/2, so it moves the count of unclipped examples by this much."""
 
 
 def plan_mechanism(regime: DPSGD, *, field: str, examples: int, plan: BatchPlan) -> Mechanism:
@@ -30,34 +41,141 @@ def plan_mechanism(regime: DPSGD, *, field: str, examples: int, plan: BatchPlan)
     ScenarioError
         If the target cannot be reached.
     """
-    sample_rate = regime.batch_size / examples
-    steps = poisson_steps(examples, epochs=regime.epochs, batch_size=regime.batch_size)
+    steps = regime.total_steps(examples)
     secret = regime.sampling_seed is None
-    participation = len(plan) if secret else largest_participation(plan, examples)
+    largest = _told_participation(regime, plan, examples)
     noise = regime.noise_multiplier
-    if noise is None and regime.epsilon is not None:
+    if noise is None:
+        try:
+            noise = _calibrated(regime, examples=examples, steps=steps, largest=largest)
+        except ScenarioError as error:
+            raise ScenarioError(f"{field}.epsilon", error.problem, fix=error.fix) from error
+    count_noise = 0.0
+    if isinstance(regime.clipping, Adaptive):
+        noise, count_noise = split_noise(noise, regime.clipping, batch_size=regime.batch_size, field=field)
+    an_epoch = math.ceil(examples / regime.batch_size)
+    return Mechanism(
+        noise_multiplier=noise,
+        count_noise=count_noise,
+        clipping_norm=regime.clipping_norm,
+        sample_rate=regime.batch_size / examples,
+        expected_batch_size=regime.batch_size,
+        examples=examples,
+        sampling=regime.sampling,
+        secret_sampling=secret,
+        largest_participation=largest,
+        total_steps=steps,
+        steps=steps,
+        # A tenth of an epoch at a time, so that a kill wastes little; a shuffled epoch is one charge.
+        steps_per_charge=an_epoch if regime.sampling == "shuffle" else max(1, an_epoch // 10),
+    )
+
+
+def stock_mechanism(regime: DPSGD, backend: BackendName, *, field: str, examples: int) -> Mechanism:
+    """Give the numbers of a stock engine, as its library really samples.
+
+    Opacus's loader draws Poisson batches at the rate 1 / (number of batches of an epoch); its generator is
+    PyTorch's default one. Keras shuffles, and nothing is amplified.
+
+    Raises
+    ------
+    ScenarioError
+        If the target cannot be reached, or the regime wants a sampling that the library does not do.
+    """
+    batches = math.ceil(examples / regime.batch_size)
+    epochs = 20 if regime.epochs is None else regime.epochs
+    real: Sampling = "poisson" if backend == "torch" else "shuffle"
+    steps = epochs * batches
+    noise = regime.noise_multiplier
+    if noise is None:
+        assert regime.epsilon is not None
         try:
             noise = (
-                calibrated_noise(epsilon=regime.epsilon, delta=regime.delta, sample_rate=sample_rate, steps=steps)
-                if secret
-                else calibrated_noise_unamplified(
-                    epsilon=regime.epsilon, delta=regime.delta, participation=max(1, participation)
-                )
+                calibrated_noise(epsilon=regime.epsilon, delta=regime.delta, sample_rate=1 / batches, steps=steps)
+                if real == "poisson"
+                else calibrated_noise_unamplified(epsilon=regime.epsilon, delta=regime.delta, participation=epochs)
             )
         except ScenarioError as error:
             raise ScenarioError(f"{field}.epsilon", error.problem, fix=error.fix) from error
-    if noise is None:
-        raise ScenarioError(f"{field}.epsilon", "is not given, and noise_multiplier neither", fix="give one of them")
     return Mechanism(
         noise_multiplier=noise,
         clipping_norm=regime.clipping_norm,
-        sample_rate=sample_rate,
+        sample_rate=1 / batches if real == "poisson" else regime.batch_size / examples,
         expected_batch_size=regime.batch_size,
+        examples=examples,
+        sampling=real,
+        secret_sampling=True,
+        largest_participation=steps if real == "poisson" else epochs,
+        total_steps=steps,
         steps=steps,
-        secret_sampling=secret,
-        largest_participation=participation,
-        steps_per_charge=max(1, round(1 / sample_rate)),
+        steps_per_charge=batches,
     )
+
+
+def split_noise(noise: float, clipping: Adaptive, *, batch_size: int, field: str) -> tuple[float, float]:
+    """Share one noise multiplier between the gradient and the count of unclipped examples.
+
+    Andrew et al., NeurIPS 2021, theorem 1: a step that releases both is one Gaussian mechanism whose noise
+    multiplier z has ``z**-2 = z_gradient**-2 + (2 * count_noise)**-2``.
+
+    Returns
+    -------
+    noise_multiplier, count_noise : float
+
+    Raises
+    ------
+    ScenarioError
+        If the noise on the count leaves nothing for the gradient.
+    """
+    count_noise = clipping.count_noise or max(batch_size / 10, noise)
+    left = noise**-2 - (COUNT_SENSITIVITY / count_noise) ** 2
+    if left <= 0:
+        raise ScenarioError(
+            f"{field}.clipping.count_noise",
+            f"{count_noise} spends the whole noise multiplier {noise:.4g} on the count",
+            fix=f"use more than {noise / 2:.4g}, or 0 for the default",
+        )
+    return left**-0.5, count_noise
+
+
+def make_charge(
+    mechanism: Mechanism, *, first: int, end: int, plan: str, data: str, block: int | None = None
+) -> Charge:
+    """Give the ledger's line for steps ``first <= step < end`` of this attempt's plan.
+
+    Parameters
+    ----------
+    mechanism : Mechanism
+    first, end : int
+    plan, data : str
+        Commitment to the batches; fingerprint of the data.
+    block : int, optional
+        Most batches of the block that any one example is in; None where that is not told.
+    """
+    steps = end - first
+    return Charge(
+        attempt=mechanism.attempt,
+        first_step=first,
+        end_step=end,
+        noise_multiplier=mechanism.noise_multiplier,
+        quantile_noise_multiplier=mechanism.count_noise / COUNT_SENSITIVITY,
+        clipping_norm=mechanism.clipping_norm,
+        sample_rate=mechanism.sample_rate,
+        batch_size=mechanism.expected_batch_size,
+        examples=mechanism.examples,
+        sampling=mechanism.sampling,
+        secret_sampling=mechanism.secret_sampling,
+        participation=steps if block is None else block,
+        largest_participation=mechanism.largest_participation,
+        plan=plan,
+        data=data,
+        relation=relation_of(mechanism.sampling, secret=mechanism.secret_sampling),
+    )
+
+
+def tells_participation(mechanism: Mechanism) -> bool:
+    """Whether the ledger may say how often examples are drawn: not where that is a secret."""
+    return mechanism.sampling == "shuffle" or not mechanism.secret_sampling
 
 
 def next_attempt(
@@ -66,41 +184,47 @@ def next_attempt(
     regime: DPSGD,
     *,
     plan: BatchPlan,
-    examples: int,
+    start_step: int,
     allow_overrun: bool,
 ) -> Mechanism:
     """Give the mechanism of another attempt, after `spent`, on batches of its own.
 
-    It takes as many steps as still fit under the target; all planned ones if the regime has no target or the
+    It takes as many steps as still fit under the target; all that are left if the regime has no target or the
     user accepts a larger epsilon.
     """
     attempt = 1 + max((entry.attempt for entry in spent), default=0)
     fresh = msgspec.structs.replace(
         mechanism,
         attempt=attempt,
+        start_step=start_step,
         steps=len(plan),
-        largest_participation=len(plan) if mechanism.secret_sampling else largest_participation(plan, examples),
+        largest_participation=_told_participation(regime, plan, mechanism.examples),
     )
     if not spent or regime.epsilon is None or allow_overrun:
         return fresh
-    planned = Charge(
-        attempt=attempt,
-        first_step=0,
-        end_step=fresh.steps,
-        noise_multiplier=fresh.noise_multiplier,
-        clipping_norm=fresh.clipping_norm,
-        sample_rate=fresh.sample_rate,
-        secret_sampling=fresh.secret_sampling,
-        largest_participation=fresh.largest_participation,
-        plan=f"attempt {attempt}",
-        data="",
-    )
+    told = fresh.largest_participation if tells_participation(fresh) else None
+    planned = make_charge(fresh, first=0, end=fresh.steps, plan=f"attempt {attempt}", data="", block=told)
     steps = affordable_steps(spent, planned, epsilon=regime.epsilon, delta=regime.delta)
     return msgspec.structs.replace(fresh, steps=steps)
 
 
-def largest_participation(plan: BatchPlan, examples: int) -> int:
-    """Most batches that any one example is in."""
-    import numpy as np
+def _told_participation(regime: DPSGD, plan: BatchPlan, examples: int) -> int:
+    secret = regime.sampling_seed is None and regime.sampling != "shuffle"
+    return len(plan) if secret else int(participation(plan, examples).max(initial=0))
 
-    return int(np.bincount(plan.indices, minlength=examples).max(initial=0))
+
+def _calibrated(regime: DPSGD, *, examples: int, steps: int, largest: int) -> float:
+    assert regime.epsilon is not None
+    if regime.sampling_seed is not None or regime.sampling == "shuffle":
+        return calibrated_noise_unamplified(epsilon=regime.epsilon, delta=regime.delta, participation=max(1, largest))
+    if regime.sampling == "fixed":
+        return calibrated_noise_fixed(
+            epsilon=regime.epsilon,
+            delta=regime.delta,
+            batch_size=regime.batch_size,
+            examples=examples,
+            steps=steps,
+        )
+    return calibrated_noise(
+        epsilon=regime.epsilon, delta=regime.delta, sample_rate=regime.batch_size / examples, steps=steps
+    )

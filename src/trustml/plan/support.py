@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from trustml.scenario.regimes import DPSGD, FedAvg, Plain, Regime
+from trustml.scenario.regimes import DPSGD, Engine, FedAvg, Plain, Regime
 from trustml.scenario.spec import BackendName, IntegratedGradients
 
 
@@ -55,7 +55,7 @@ _TRAINING: dict[tuple[BackendName, type[Regime]], Support] = {
     ("jax", DPSGD): Supported(library="trustml on JAX"),
     ("jax", FedAvg): Supported(library="trustml on JAX"),
     ("tensorflow", Plain): Supported(library="Keras"),
-    ("tensorflow", DPSGD): Missing(reason="private training by TF Privacy is not built yet"),
+    ("tensorflow", DPSGD): Supported(library="TF Privacy"),
     ("tensorflow", FedAvg): Supported(library="TensorFlow Federated"),
 }
 
@@ -66,8 +66,20 @@ _EXPLAINERS: dict[tuple[BackendName, type[IntegratedGradients]], Support] = {
 }
 
 
+_STOCK: dict[tuple[BackendName, Engine], Support] = {
+    ("torch", "stock"): Supported(library="Opacus make_private"),
+    ("torch", "stock_optimizer"): Missing(reason="stock_optimizer is TF Privacy's DPKerasSGDOptimizer"),
+    ("jax", "stock"): Missing(reason="JAX has no stock engine here: trustml's own is its only one"),
+    ("jax", "stock_optimizer"): Missing(reason="stock_optimizer is TF Privacy's DPKerasSGDOptimizer"),
+    ("tensorflow", "stock"): Supported(library="TF Privacy DPSequential.fit"),
+    ("tensorflow", "stock_optimizer"): Supported(library="TF Privacy DPKerasSGDOptimizer"),
+}
+
+
 def training_support(backend: BackendName, regime: Regime) -> Support:
     """Tell who trains by that regime on that backend."""
+    if isinstance(regime, DPSGD) and regime.engine != "core":
+        return _STOCK[backend, regime.engine]
     return _TRAINING[backend, type(regime)]
 
 

@@ -11,6 +11,7 @@ PLD is pessimistic at its discretisation interval of 1e-4: what it returns is ne
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,12 +76,7 @@ def epsilon_of_releases(releases: Sequence[Sequence[Charge]], *, delta: float) -
         return epsilon_without_replacement(mechanisms, delta=delta)
     # Where relations differ, all are taken under "zero out one". Poisson's bound holds there as it is; a fixed
     # size loses its amplification, because it was proved for replacing one.
-    plain = [
-        Mechanism(kind="gaussian", noise_multiplier=m.noise_multiplier, count=m.count)
-        if m.kind == "without replacement"
-        else m
-        for m in mechanisms
-    ]
+    plain = _without_fixed(mechanisms)
     relation = ADD_OR_REMOVE if kinds <= {"poisson"} else ZERO_OUT
     return Epsilon(value=pld_epsilon(plain, delta=delta), relation=relation, accountant=accountant_name())
 
@@ -140,7 +136,7 @@ def epsilon_rdp(releases: Sequence[Sequence[Charge]], *, delta: float) -> Epsilo
     if {m.kind for m in mechanisms} == {"without replacement"}:
         return epsilon_without_replacement(mechanisms, delta=delta)
     accountant = _rdp(dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE)
-    for m in mechanisms:
+    for m in _without_fixed(mechanisms):
         accountant.compose(_event(m), m.count)
     relation = ADD_OR_REMOVE if all(m.kind == "poisson" for m in mechanisms) else ZERO_OUT
     return Epsilon(
@@ -148,8 +144,22 @@ def epsilon_rdp(releases: Sequence[Sequence[Charge]], *, delta: float) -> Epsilo
     )
 
 
+def rdp_event(charges: Sequence[Charge]) -> Any:
+    """Give all charges of one model as one event of dp-accounting, under adding or removing one."""
+    import dp_accounting
+
+    return dp_accounting.ComposedDpEvent(
+        [dp_accounting.SelfComposedDpEvent(_event(m), m.count) for m in _without_fixed(mechanisms_of([charges]))]
+    )
+
+
 def pld_epsilon(mechanisms: Sequence[Mechanism], *, delta: float) -> float:
     """Compose Poisson and plain Gaussian mechanisms by PLD; 0 for none."""
+    return _pld_epsilon(tuple(mechanisms), delta)
+
+
+@functools.lru_cache(maxsize=256)
+def _pld_epsilon(mechanisms: tuple[Mechanism, ...], delta: float) -> float:
     import dp_accounting
 
     if not mechanisms:
@@ -175,6 +185,15 @@ def gaussian_epsilon(precision: float, *, delta: float) -> float:
 def accountant_name() -> str:
     """Name and version of the accountant, for the record."""
     return f"PLD, dp-accounting {_version()}"
+
+
+def _without_fixed(mechanisms: Sequence[Mechanism]) -> list[Mechanism]:
+    return [
+        Mechanism(kind="gaussian", noise_multiplier=m.noise_multiplier, count=m.count)
+        if m.kind == "without replacement"
+        else m
+        for m in mechanisms
+    ]
 
 
 def _version() -> str:

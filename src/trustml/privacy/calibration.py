@@ -19,7 +19,7 @@ LARGEST_NOISE = 1e4
 
 @functools.lru_cache(maxsize=64)
 def calibrated_noise(*, epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
-    """Smallest noise multiplier, to about 1e-3, whose epsilon after `steps` secret Poisson batches is at most `epsilon`.
+    """Smallest noise multiplier, to about 1e-3, with which `steps` secret Poisson batches cost at most `epsilon`.
 
     Raises
     ------

@@ -1,25 +1,165 @@
-"""What must be said with every epsilon."""
+"""What must be said with every epsilon: a statement that an auditor can check line by line."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
-from trustml.privacy.accounting import accountant_name
-from trustml.privacy.ledger import Charge
+import msgspec
+
+Status: TypeAlias = Literal["met", "not met", "not checked"]
 
 
-def statement_line(charges: Sequence[Charge], *, delta: float) -> str:
+class Assumption(msgspec.Struct, frozen=True, kw_only=True):
+    """Something the guarantee rests on.
+
+    Parameters
+    ----------
+    name : str
+    status : {"met", "not met", "not checked"}
+    why : str
+    """
+
+    name: str
+    status: Status
+    why: str
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """Another epsilon for the same charges, which is no claim of its own.
+
+    Parameters
+    ----------
+    name : str
+        The measure, such as ``epsilon_unamplified``.
+    value : float, optional
+        None where there is none; `note` says why.
+    bound : {"at most", "at least"}
+    relation : str
+        Neighbouring relation.
+    accountant : str
+    note : str
+    """
+
+    name: str
+    value: float | None
+    bound: Literal["at most", "at least"] = "at most"
+    relation: str = ""
+    accountant: str = ""
+    note: str = ""
+
+
+class Curve(msgspec.Struct, frozen=True, kw_only=True):
+    """Epsilon as steps add up, under three assumptions on how batches are drawn.
+
+    Parameters
+    ----------
+    steps : tuple of int
+    poisson, unamplified : tuple of float
+        Upper bounds if all batches were secret Poisson batches; if nothing were amplified.
+    shuffle_lower : tuple of float
+        Lower bounds if the batches were shuffled epochs.
+    """
+
+    steps: tuple[int, ...]
+    poisson: tuple[float | None, ...]
+    shuffle_lower: tuple[float | None, ...]
+    unamplified: tuple[float | None, ...]
+
+
+class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True):
+    """The guarantee of one private model, what it rests on, and what it does not cover.
+
+    Parameters
+    ----------
+    model : str
+        Identifier of the train job.
+    epsilon : float
+        Upper bound in nats.
+    delta : float
+    unit_of_privacy, neighboring_relation : str
+    accountant : str
+        With version.
+    mechanism, clipping, sampling : str
+    noise_multiplier, clipping_norm, sample_rate : float
+    expected_batch_size, steps, attempts : int
+    data_size : int
+    data_size_public : bool
+    released : str
+    hyperparameter_tuning : str
+    trust_setting : str
+    source_of_noise : str
+    comparisons : tuple of Comparison
+    assumptions : tuple of Assumption
+    not_covered : tuple of str
+    curve : Curve, optional
+    """
+
+    model: str
+    epsilon: float | None
+    delta: float
+    unit_of_privacy: str
+    neighboring_relation: str
+    accountant: str
+    mechanism: str
+    clipping: str
+    clipping_norm: float
+    noise_multiplier: float
+    sampling: str
+    sample_rate: float
+    expected_batch_size: int
+    steps: int
+    attempts: int
+    data_size: int
+    data_size_public: bool = True
+    released: str
+    hyperparameter_tuning: str
+    trust_setting: str
+    source_of_noise: str
+    comparisons: tuple[Comparison, ...]
+    assumptions: tuple[Assumption, ...]
+    not_covered: tuple[str, ...]
+    curve: Curve | None = None
+
+
+def statement_line(statement: PrivacyStatement) -> str:
     """Delta, unit of privacy, neighbouring relation, sampling assumption and accountant, in one line."""
-    units = "/".join(sorted({charge.unit for charge in charges}))
-    relations = "/".join(sorted({charge.relation for charge in charges}))
-    if all(charge.secret_sampling for charge in charges):
-        sampling = "Poisson, secret"
-    else:
-        most = max(charge.largest_participation for charge in charges)
-        sampling = f"not secret, so no amplification (largest participation {most})"
-    attempts = max(charge.attempt for charge in charges)
-    again = f"; {attempts} attempts composed" if attempts > 1 else ""
+    again = f"; {statement.attempts} attempts composed" if statement.attempts > 1 else ""
     return (
-        f"delta={delta:g}; unit: {units}; relation: {relations}; sampling: {sampling}; "
-        f"accountant: {accountant_name()}{again}"
+        f"delta={statement.delta:g}; unit: {statement.unit_of_privacy}; relation: {statement.neighboring_relation}; "
+        f"sampling: {statement.sampling}; accountant: {statement.accountant}{again}"
     )
+
+
+def statement_text(statement: PrivacyStatement) -> str:
+    """Write the whole statement as text."""
+    size = "public, in the manifest" if statement.data_size_public else "not public"
+    epsilon = "no finite epsilon" if statement.epsilon is None else f"epsilon at most {statement.epsilon:.4f}"
+    lines = [
+        f"Privacy statement: {statement.model}",
+        f"  {epsilon} at delta {statement.delta:g}",
+        f"  unit of privacy         one {statement.unit_of_privacy}",
+        f"  neighbouring relation   {statement.neighboring_relation}",
+        f"  mechanism               {statement.mechanism}",
+        f"  noise multiplier        {statement.noise_multiplier:.6g}",
+        f"  clipping                {statement.clipping}, norm {statement.clipping_norm:g}",
+        f"  sampling                {statement.sampling}",
+        f"  sample rate             {statement.sample_rate:.6g} (expected batch {statement.expected_batch_size})",
+        f"  steps charged           {statement.steps} in {statement.attempts} attempt(s)",
+        f"  accountant              {statement.accountant}",
+        f"  data size               {statement.data_size} ({size})",
+        f"  released                {statement.released}",
+        f"  hyperparameter tuning   {statement.hyperparameter_tuning}",
+        f"  trust setting           {statement.trust_setting}",
+        f"  source of noise         {statement.source_of_noise}",
+        "  for comparison, not claims of this model:",
+    ]
+    for other in statement.comparisons:
+        sign = ">=" if other.bound == "at least" else "<="
+        value = "-" if other.value is None else f"{sign} {other.value:.4f}"
+        about = "; ".join(part for part in (other.relation, other.accountant, other.note) if part)
+        lines.append(f"    {other.name:24s}{value:>14s}   {about}")
+    lines.append("  assumptions:")
+    lines += [f"    [{one.status:^11s}] {one.name}: {one.why}" for one in statement.assumptions]
+    lines.append("  not covered by epsilon:")
+    lines += [f"    - {one}" for one in statement.not_covered]
+    return "\n".join(lines)

@@ -21,6 +21,23 @@ class RecordStruct(msgspec.Struct, frozen=True, kw_only=True):
     """A part of a record. Unknown fields are passed over, so that newer files can still be read."""
 
 
+class EngineRecord(RecordStruct, frozen=True, kw_only=True):
+    """Which of a library's ways to clip gradients was used.
+
+    Parameters
+    ----------
+    name : str
+    seconds : dict
+        Way to the median time of one clipped sum on synthetic data; empty where there was no choice.
+    refused : dict
+        Way to the reason it was left out.
+    """
+
+    name: str
+    seconds: dict[str, float] = {}
+    refused: dict[str, str] = {}
+
+
 class WorkerResult(RecordStruct, frozen=True, kw_only=True):
     """What a worker says of itself when it ends on its own.
 
@@ -40,6 +57,10 @@ class WorkerResult(RecordStruct, frozen=True, kw_only=True):
         Stage of the worker to its wall time.
     details : dict
         Numbers of the job that no array holds.
+    notes : tuple of str
+        What a reader must know of how it went.
+    engine : EngineRecord, optional
+        For private training.
     """
 
     status: Literal["ok", "error", "out-of-memory"]
@@ -50,6 +71,8 @@ class WorkerResult(RecordStruct, frozen=True, kw_only=True):
     library: str = ""
     seconds: dict[str, float] = {}
     details: dict[str, float] = {}
+    notes: tuple[str, ...] = ()
+    engine: EngineRecord | None = None
 
 
 class JobRecord(RecordStruct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@
       manifest.json      scenario, versions, hardware, data fingerprint, how every job ended, hashes
       events.jsonl       progress, one line an event
       measures.parquet   the tidy table
+      privacy.json       a privacy statement for each private model
       heldout.npz        held-out labels, and the explained examples
       weights/           starting weights, one file a seed
       jobs/<job>/        job.json, and what its worker wrote
@@ -34,6 +35,7 @@ MANIFEST = "manifest.json"
 LOCK = ".lock"
 EVENTS = "events.jsonl"
 MEASURES = "measures.parquet"
+PRIVACY = "privacy.json"
 HELDOUT = "heldout.npz"
 PRIVATE_DATA = "private/data.npz"
 

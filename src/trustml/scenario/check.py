@@ -50,6 +50,8 @@ def check_scenario(scenario: Scenario) -> None:
             )
     _check_explanations(scenario)
     _check_execution(scenario)
+    if scenario.tuning is not None:
+        positive(scenario.tuning.mean_runs, "tuning.mean_runs")
 
 
 def check_against_data(
@@ -83,6 +85,10 @@ def check_against_data(
                 f"{field}.batch_size",
                 f"{regime_batch(regime)} is more than the {train_examples} training examples",
                 fix=f"use {train_examples} or fewer",
+            )
+        if isinstance(regime, DPSGD) and regime.augmentation is not None and len(input_shape) != 3:
+            raise ScenarioError(
+                f"{field}.augmentation", f"shifts images, but inputs have shape {input_shape}", fix="remove it"
             )
         if isinstance(regime, FedAvg) and regime.clients > train_examples:
             raise ScenarioError(

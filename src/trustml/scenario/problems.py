@@ -9,7 +9,7 @@ import msgspec
 
 from trustml.errors import ScenarioError
 from trustml.models import layers
-from trustml.scenario import regimes, sources, spec
+from trustml.scenario import optimizers, regimes, sources, spec
 
 PlainData: TypeAlias = dict[str, Any]
 
@@ -55,7 +55,7 @@ def explain_problem(error: msgspec.ValidationError, data: PlainData) -> Scenario
 def _structs() -> dict[str, type[msgspec.Struct]]:
     """Every struct a scenario is made of, by kind and by the field that holds it."""
     found: dict[str, type[msgspec.Struct]] = {}
-    for module in (layers, regimes, sources, spec):
+    for module in (layers, optimizers, regimes, sources, spec):
         for name, item in vars(module).items():
             if isinstance(item, type) and issubclass(item, msgspec.Struct):
                 found[name] = item

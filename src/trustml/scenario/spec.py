@@ -89,6 +89,18 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     checkpoint_seconds: float = 30.0
 
 
+class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Says that the scenario is one of several runs of which only the best is released.
+
+    Parameters
+    ----------
+    mean_runs : float
+        Mean of the Poisson distribution from which the number of runs was drawn before the first one.
+    """
+
+    mean_runs: float
+
+
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One question put to every framework.
 
@@ -105,6 +117,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     seeds : tuple of int
         Every regime is trained once per seed; initial weights and public batches follow from it.
     execution : Execution
+    tuning : Tuning, optional
+        Where hyperparameters are chosen by comparing private runs; the statement then says what that costs.
     description : str
     """
 
@@ -116,4 +130,5 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     backends: tuple[BackendName, ...] = BACKEND_NAMES
     seeds: tuple[int, ...] = (0,)
     execution: Execution = Execution()
+    tuning: Tuning | None = None
     description: str = ""

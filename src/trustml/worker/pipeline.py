@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +12,17 @@ from trustml.backends.table import load_backend
 from trustml.data.dataset import Examples, Floats
 from trustml.models.shapes import weight_shapes
 from trustml.models.weights import Weights, encode_weights, read_weights
-from trustml.plan.job import ExplainJob, Job, TrainJob, timings_file
+from trustml.plan.job import ExplainJob, Job, TrainJob, checkpoint_file, timings_file
 from trustml.plan.support import Missing, Supported, explainer_library, training_support
 from trustml.plan.switches import switches_in_force
 from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
 from trustml.record.provenance import package_versions
-from trustml.record.schema import WorkerResult
+from trustml.record.schema import EngineRecord, WorkerResult
 from trustml.worker.clock import Clock
 from trustml.worker.common_lane import integrated_gradients
 from trustml.worker.events import Progress
-from trustml.worker.training import Workplace, train
+from trustml.worker.training import train
+from trustml.worker.workplace import Trained, Workplace
 
 _LOGITS_AT_ONCE = 1024
 
@@ -42,9 +44,10 @@ def run_job(job: Job, folder: Path) -> WorkerResult:
         device = backend.open_device(job.execution.device, job.execution.threads)
     clock = Clock(device.synchronize)
     at = Workplace(root=root, folder=folder, clock=clock, progress=progress)
+    trained: Trained | None = None
     match job:
         case TrainJob():
-            library = _train(job, backend, at=at)
+            library, trained = _train(job, backend, at=at)
         case ExplainJob():
             library = _explain(job, backend, at=at)
     return WorkerResult(
@@ -55,10 +58,12 @@ def run_job(job: Job, folder: Path) -> WorkerResult:
         library=library,
         seconds={**started.stages, **clock.stages},
         details={"largest_resident_bytes": float(_largest_resident())},
+        notes=trained.notes if trained else (),
+        engine=EngineRecord(**asdict(trained.choice)) if trained and trained.choice else None,
     )
 
 
-def _train(job: TrainJob, backend: Backend, *, at: Workplace) -> str:
+def _train(job: TrainJob, backend: Backend, *, at: Workplace) -> tuple[str, Trained]:
     support = training_support(job.backend, job.regime)
     if isinstance(support, Missing):
         raise NotImplementedError(support.reason)
@@ -70,7 +75,8 @@ def _train(job: TrainJob, backend: Backend, *, at: Workplace) -> str:
     )
     model = Model(architecture=job.model, input_shape=job.input_shape, weights=initial)
     at.progress.stage("training")
-    weights = train(job, backend, model, examples, at=at)
+    trained = train(job, backend, model, examples, at=at)
+    weights = trained.weights
     broken = [name for name, array in weights.items() if not np.isfinite(array).all()]
     if broken:
         raise FloatingPointError(f"training diverged: weight {broken[0]} is not finite; lower the learning rate")
@@ -82,7 +88,8 @@ def _train(job: TrainJob, backend: Backend, *, at: Workplace) -> str:
     with at.clock.stage("predict"):
         logits = _logits(backend, job, weights, arrays["test_inputs"].astype(np.float32))
     write_atomic(at.folder / "predictions.npz", encode_arrays({"test_logits": logits}))
-    return support.library if isinstance(support, Supported) else ""
+    inside(at.root, checkpoint_file(job)).unlink(missing_ok=True)
+    return (support.library if isinstance(support, Supported) else ""), trained
 
 
 def _logits(backend: Backend, job: Job, weights: Weights, inputs: Floats) -> Floats:

@@ -1,122 +1,74 @@
-"""The training loops: batches from the plan, charges before steps, a clock around each step."""
+"""The training loops without privacy: batches from the plan, a clock around each step, checkpoints."""
 
 from __future__ import annotations
 
 import hashlib
-import secrets
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from trustml.backends.contract import Backend, DPStep, Model
+from trustml.backends.contract import Backend, Model
 from trustml.data.batches import BatchPlan
 from trustml.data.clients import FederatedPlan
 from trustml.data.dataset import Examples
 from trustml.data.streams import Stream, public_generator
-from trustml.errors import PrivacyError
 from trustml.models.weights import Weights
-from trustml.plan.job import Mechanism, TrainJob
-from trustml.privacy.ledger import Charge, charge, read_ledger
+from trustml.plan.job import TrainJob, checkpoint_file
+from trustml.record.checkpoint import Checkpoint, Checkpoints, read_checkpoint
 from trustml.record.files import inside, read_arrays
 from trustml.scenario.regimes import DPSGD, FedAvg, Plain
-from trustml.worker.clock import Clock
-from trustml.worker.events import Progress
+from trustml.worker.private import PrivateTraining
+from trustml.worker.stock import train_stock
+from trustml.worker.workplace import Trained, Workplace
 
 
-@dataclass(frozen=True, kw_only=True)
-class Workplace:
-    """Where a job reads and writes, and what watches it.
-
-    Attributes
-    ----------
-    root, folder : Path
-        The run directory, and the job's folder in it.
-    clock : Clock
-    progress : Progress
-    """
-
-    root: Path
-    folder: Path
-    clock: Clock
-    progress: Progress
-
-
-def train(job: TrainJob, backend: Backend, model: Model, examples: Examples, *, at: Workplace) -> Weights:
-    """Train by the job's regime and give the final weights."""
+def train(job: TrainJob, backend: Backend, model: Model, examples: Examples, *, at: Workplace) -> Trained:
+    """Train by the job's regime."""
+    if isinstance(job.regime, DPSGD) and job.regime.engine != "core":
+        return train_stock(job, backend, model, examples, at=at)
     path = inside(at.root, job.plan)
     arrays = read_arrays(path)
     plan = BatchPlan(indices=arrays["indices"].astype(np.int64), offsets=arrays["offsets"].astype(np.int64))
-    dropout_seed = int(public_generator(job.seed, Stream.DROPOUT).integers(2**31))
     match job.regime:
         case Plain():
-            trainer = backend.plain(model, job.regime, dropout_seed)
-            for number, batch in enumerate(plan):
-                with at.clock.step(examples=len(batch)):
-                    trainer.step(examples.inputs[batch], examples.labels[batch])
-                at.progress.step(number + 1, len(plan))
-            return trainer.weights()
+            return Trained(weights=_train_plain(job, job.regime, backend, model, examples, plan=plan, at=at))
         case DPSGD():
             commitment = hashlib.sha256(path.read_bytes()).hexdigest()
-            return _train_private(job, backend, model, examples, plan=plan, commitment=commitment, at=at)
+            entropy = tuple(int(word) for word in arrays.get("augmentation", np.zeros(0)))
+            training = PrivateTraining(job, backend, model, examples, commitment=commitment, at=at)
+            return training.run(plan, augmentation_entropy=entropy)
         case FedAvg():
             federated = FederatedPlan(
                 batches=plan, visits=arrays["visits"].astype(np.int64), sizes=arrays["sizes"].astype(np.int64)
             )
-            return _train_federated(job.regime, backend, model, examples, plan=federated, at=at)
+            return Trained(weights=_train_federated(job.regime, backend, model, examples, plan=federated, at=at))
 
 
-def _train_private(
+def _train_plain(
     job: TrainJob,
+    regime: Plain,
     backend: Backend,
     model: Model,
     examples: Examples,
     *,
     plan: BatchPlan,
-    commitment: str,
     at: Workplace,
 ) -> Weights:
-    regime, mechanism = job.regime, job.mechanism
-    if backend.private is None or mechanism is None or not isinstance(regime, DPSGD):
-        raise PrivacyError(f"{job.id}: no private mechanism to train with")
-    ledger = at.folder / "ledger.jsonl"
-    if any(entry.plan == commitment for entry in read_ledger(ledger)):
-        raise PrivacyError(f"{job.id}: an earlier attempt used these batches; a new attempt needs new ones")
-    step = DPStep(
-        learning_rate=regime.optimizer.learning_rate,
-        momentum=regime.optimizer.momentum,
-        clipping_norm=mechanism.clipping_norm,
-        noise_multiplier=mechanism.noise_multiplier,
-        expected_batch_size=mechanism.expected_batch_size,
-        noise_seed=entropy_words(),
-    )
-    dropout_seed = secrets.randbits(31)
-    trainer = backend.private(model, step, dropout_seed)
-    steps = min(mechanism.steps, len(plan))
-    for number in range(steps):
-        if number % mechanism.steps_per_charge == 0:
-            end = min(number + mechanism.steps_per_charge, steps)
-            charge(ledger, _charge(mechanism, number, end, plan=commitment, data=job.data_fingerprint))
+    dropout_seed = int(public_generator(job.seed, Stream.DROPOUT).integers(2**31))
+    trainer = backend.plain(model, regime, dropout_seed)
+    path = inside(at.root, checkpoint_file(job))
+    checkpoints = Checkpoints(path, seconds=job.execution.checkpoint_seconds)
+    saved = read_checkpoint(path, like=model.weights)
+    if saved is not None:
+        trainer.restore(saved.weights, saved.state)
+    for number in range(saved.step if saved is not None else 0, len(plan)):
         batch = plan[number]
+        rate = regime.optimizer.learning_rate * regime.schedule.factor(number, len(plan))
         with at.clock.step(examples=len(batch)):
-            trainer.step(examples.inputs[batch], examples.labels[batch])
-        at.progress.step(number + 1, steps)
+            trainer.step(examples.inputs[batch], examples.labels[batch], learning_rate=rate)
+        at.progress.step(number + 1, len(plan))
+        if checkpoints.due:
+            checkpoints.write(Checkpoint(step=number + 1, weights=trainer.weights(), state=trainer.state()))
     return trainer.weights()
-
-
-def _charge(mechanism: Mechanism, first: int, end: int, *, plan: str, data: str) -> Charge:
-    return Charge(
-        attempt=mechanism.attempt,
-        first_step=first,
-        end_step=end,
-        noise_multiplier=mechanism.noise_multiplier,
-        clipping_norm=mechanism.clipping_norm,
-        sample_rate=mechanism.sample_rate,
-        secret_sampling=mechanism.secret_sampling,
-        largest_participation=mechanism.largest_participation,
-        plan=plan,
-        data=data,
-    )
 
 
 def _train_federated(
@@ -135,9 +87,3 @@ def _train_federated(
             federation.round(clients)
         at.progress.step(number + 1, plan.rounds)
     return federation.weights()
-
-
-def entropy_words() -> tuple[int, int, int, int]:
-    """128 bits of operating-system entropy for the noise; used once, kept nowhere."""
-    first, second, third, fourth = (secrets.randbits(32) for _ in range(4))
-    return first, second, third, fourth

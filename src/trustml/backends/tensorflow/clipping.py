@@ -57,9 +57,7 @@ class Clipper:
                 return [keras_model.clip([gradient], each)[0] for gradient in gradients], unclipped
             return keras_model.clip(gradients, clipping_norm), unclipped
 
-        def clip(
-            inputs: tf.Tensor, labels: tf.Tensor, clipping_norm: tf.Tensor
-        ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        def clip(inputs: tf.Tensor, labels: tf.Tensor, clipping_norm: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
             norms = tf.fill([tf.shape(labels)[0]], clipping_norm)
             clipped, unclipped = tf.vectorized_map(of_one, (inputs, labels, norms))
             return [tf.reduce_sum(part, axis=0) for part in clipped], tf.reduce_sum(unclipped)
@@ -70,9 +68,7 @@ class Clipper:
         keras_model, variables = self.model, list(self.variables.values())
         registry = layer_registry.make_default_layer_registry()
 
-        def clip(
-            inputs: tf.Tensor, labels: tf.Tensor, clipping_norm: tf.Tensor
-        ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        def clip(inputs: tf.Tensor, labels: tf.Tensor, clipping_norm: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
             inputs = inputs[:, 0]
             norms = clip_grads.compute_gradient_norms(
                 keras_model,

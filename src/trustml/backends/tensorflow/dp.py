@@ -78,9 +78,7 @@ class TFPrivacyTrainer:
                 tf.TensorSpec((), tf.float32),
             )
         )
-        def accumulate(
-            inputs: tf.Tensor, labels: tf.Tensor, clipping_norm: tf.Tensor
-        ) -> tuple[tf.Tensor, tf.Tensor]:
+        def accumulate(inputs: tf.Tensor, labels: tf.Tensor, clipping_norm: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             sums, unclipped = self._clipper.clip(inputs, labels, clipping_norm)
             finite = tf.reduce_all([tf.math.is_finite(tf.reduce_sum(part)) for part in sums])
             if finite:

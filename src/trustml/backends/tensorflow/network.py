@@ -48,7 +48,9 @@ class Pad(tf.keras.layers.Layer):
         return {"padding": self.padding, "value": self.value, "name": self.name}
 
 
-def build_keras(model: Model, kind: Callable[[tf.Tensor, tf.Tensor], tf.keras.Model] = tf.keras.Model) -> tf.keras.Model:
+def build_keras(
+    model: Model, kind: Callable[[tf.Tensor, tf.Tensor], tf.keras.Model] = tf.keras.Model
+) -> tf.keras.Model:
     """Build the functional model of a `kind`, its layers named by index, and load the weights."""
     inputs = tf.keras.Input(model.input_shape)
     values = inputs

@@ -66,6 +66,4 @@ class OptimizerSteps:
         mean.assign(optimizer.beta1 * mean + (1 - optimizer.beta1) * gradient)
         variance.assign(optimizer.beta2 * variance + (1 - optimizer.beta2) * tf.square(gradient))
         corrected = mean / (1 - tf.pow(optimizer.beta1, self._count))
-        return corrected / (
-            tf.sqrt(variance / (1 - tf.pow(optimizer.beta2, self._count))) + optimizer.stabilizer
-        )
+        return corrected / (tf.sqrt(variance / (1 - tf.pow(optimizer.beta2, self._count))) + optimizer.stabilizer)

@@ -75,7 +75,7 @@ class SampledClipper:
 
     def __init__(self, mode: str, model: Model, settings: PrivateSettings, generator: torch.Generator) -> None:
         self.module = build_module(model).train()
-        _keep_channels_first(self.module)
+        keep_channels_first(self.module)
         self.parameters = parameter_names(self.module, list(model.weights))
         self._settings = settings
         # Gradients of the *sum* of the losses: the only division is by the declared batch size, at the end.
@@ -133,7 +133,7 @@ class GhostClipper:
 
     def __init__(self, model: Model, settings: PrivateSettings, generator: torch.Generator) -> None:
         self.module = build_module(model).train()
-        _keep_channels_first(self.module)
+        keep_channels_first(self.module)
         self.parameters = parameter_names(self.module, list(model.weights))
         self._sampled = GradSampleModuleFastGradientClipping(
             self.module, loss_reduction="sum", max_grad_norm=1.0, use_ghost_clipping=True
@@ -164,7 +164,7 @@ class GhostClipper:
         return sums, unclipped
 
 
-def _keep_channels_first(module: nn.Module) -> None:
+def keep_channels_first(module: nn.Module) -> None:
     """Give every convolution an input that is contiguous channels-first in memory.
 
     Opacus 1.6.0 reads activations with ``as_strided`` as if they were (``utils.tensor_utils.unfold2d``), but

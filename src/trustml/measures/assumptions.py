@@ -1,0 +1,141 @@
+"""What a privacy guarantee rests on, each point met, not met or not checked in this run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trustml.measures.evidence import Evidence
+from trustml.plan.job import TrainJob
+from trustml.privacy.ledger import Charge
+from trustml.privacy.statement import Assumption
+from trustml.scenario.regimes import DPSGD
+
+
+def assumptions_of(
+    evidence: Evidence, job: TrainJob, regime: DPSGD, charges: Sequence[Charge]
+) -> tuple[Assumption, ...]:
+    """List the assumptions behind one private model."""
+    return (
+        _sampling(regime, charges),
+        _secrecy(regime, charges),
+        _delta(regime, charges),
+        Assumption(
+            name="every executed step was charged",
+            status="met",
+            why="charges are on disk before the steps they pay for; steps done again are charged again",
+        ),
+        Assumption(
+            name="no layer mixes examples",
+            status="met",
+            why="the architecture has none; BatchNorm is refused",
+        ),
+        Assumption(
+            name="clipping and noise are what they are said to be",
+            status="not checked",
+            why=f"not by this run; `trustml conformance --backend {job.backend}` checks it on this machine"
+            if regime.engine == "core"
+            else "a stock engine runs on its own",
+        ),
+        _data(evidence, charges),
+        _preprocessing(evidence),
+        _other_models(evidence),
+        Assumption(
+            name="hyperparameters were not chosen on this data",
+            status="met" if evidence.manifest.scenario.get("tuning") else "not checked",
+            why="a declared sweep is accounted for above"
+            if evidence.manifest.scenario.get("tuning")
+            else "nothing in the record can tell",
+        ),
+        Assumption(
+            name="one example is one person",
+            status="not checked",
+            why="the unit of privacy is an example; who gave several needs group privacy",
+        ),
+        Assumption(
+            name="noise is cryptographic and exact in floating point",
+            status="not met",
+            why="it is not: attacks on generators and on floating-point noise are out of scope",
+        ),
+    )
+
+
+def not_covered(evidence: Evidence, regime: DPSGD, charges: Sequence[Charge]) -> tuple[str, ...]:
+    """List what this run holds or tells that epsilon says nothing of."""
+    found = [
+        "everything under private/: examples, batches, sizes and times of steps, examples left out as not finite",
+        "the times of progress events (five a second at most), which follow batch sizes",
+        "the fingerprint of the data, which confirms a complete guess of it",
+    ]
+    if charges[0].secret_sampling and charges[0].sampling != "shuffle":
+        found.append("the largest participation behind epsilon_unamplified, a count over the secret batches")
+    if any(
+        record.regime == "Plain" or (record.kind == "train" and record.regime != regime.title)
+        for record in evidence.manifest.jobs
+    ):
+        found.append("other models of this run on the same data; see epsilon_all_releases for the private ones")
+    return tuple(found)
+
+
+def _sampling(regime: DPSGD, charges: Sequence[Charge]) -> Assumption:
+    name = "batches were drawn as the accountant assumes"
+    if regime.engine != "core":
+        return Assumption(name=name, status="not checked", why="the library drew them itself")
+    ways = {
+        "poisson": "the core drew every example on its own at every step",
+        "shuffle": "nothing is assumed but that an example is in one batch an epoch",
+        "fixed": "the core drew a fresh subset of fixed size at every step",
+    }
+    return Assumption(name=name, status="met", why=ways[charges[0].sampling])
+
+
+def _secrecy(regime: DPSGD, charges: Sequence[Charge]) -> Assumption:
+    name = "batches are secret"
+    if charges[0].sampling == "shuffle":
+        return Assumption(name=name, status="met", why="not needed: no amplification is claimed")
+    if all(charge.secret_sampling for charge in charges):
+        return Assumption(name=name, status="met", why="drawn from operating-system entropy, kept in private/")
+    return Assumption(
+        name=name,
+        status="not met",
+        why=f"sampling_seed {regime.sampling_seed} is in the record, so epsilon is the unamplified one",
+    )
+
+
+def _delta(regime: DPSGD, charges: Sequence[Charge]) -> Assumption:
+    limit = 1 / charges[0].examples
+    met = regime.delta < limit
+    return Assumption(
+        name="delta is below 1/n",
+        status="met" if met else "not met",
+        why=f"{regime.delta:g} against {limit:.3g}"
+        + ("" if met else ": a mechanism that leaks a whole record would pass"),
+    )
+
+
+def _data(evidence: Evidence, charges: Sequence[Charge]) -> Assumption:
+    same = all(charge.data == evidence.manifest.data.fingerprint for charge in charges)
+    return Assumption(
+        name="the ledger is of this data",
+        status="met" if same else "not met",
+        why="fingerprints agree" if same else "the ledger names other data than the manifest",
+    )
+
+
+def _preprocessing(evidence: Evidence) -> Assumption:
+    notes = [note for note in evidence.manifest.data.notes if "training" in note and "statistic" in note]
+    return Assumption(
+        name="preprocessing uses no statistics of the private data",
+        status="not met" if notes else "met",
+        why=notes[0] if notes else "inputs are scaled by constants or not at all",
+    )
+
+
+def _other_models(evidence: Evidence) -> Assumption:
+    plain = [job for _, job in evidence.trained() if not isinstance(job.regime, DPSGD)]
+    return Assumption(
+        name="nothing else trained on this data is released",
+        status="not met" if plain else "not checked",
+        why=f"this run also trained {len(plain)} models without privacy; releasing any of them voids the guarantee"
+        if plain
+        else "nothing in the record can tell",
+    )

@@ -1,0 +1,227 @@
+"""From ledgers to privacy statements: epsilon, what it is compared with, and what it rests on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from trustml.data.batches import BatchPlan, participation
+from trustml.measures.assumptions import assumptions_of, not_covered
+from trustml.measures.evidence import Evidence
+from trustml.plan.job import TrainJob
+from trustml.privacy.accounting import (
+    Epsilon,
+    epsilon_if_poisson,
+    epsilon_of,
+    epsilon_rdp,
+    epsilon_unamplified,
+)
+from trustml.privacy.crosscheck import PRV_TOLERANCE, prv_epsilons
+from trustml.privacy.ledger import ZERO_OUT, Charge
+from trustml.privacy.shuffle_bound import shuffle_lower_bound
+from trustml.privacy.statement import Comparison, Curve, PrivacyStatement
+from trustml.privacy.tuning import epsilon_with_tuning
+from trustml.record.files import read_arrays
+from trustml.scenario.regimes import DPSGD, Adaptive, PerLayer
+
+_CURVE_POINTS = 9
+
+
+def statements_of(evidence: Evidence, ledgers: Sequence[tuple[TrainJob, list[Charge]]]) -> list[PrivacyStatement]:
+    """Give the statement of each private model that was charged for."""
+    jobs = [(job, job.regime, charges) for job, charges in ledgers if isinstance(job.regime, DPSGD)]
+    poisson = [(charges, regime.delta) for _, regime, charges in jobs if _is_poisson(charges)]
+    prv = prv_epsilons(poisson)
+    answers = iter(prv if not isinstance(prv, str) else [])
+    found = []
+    for job, regime, charges in jobs:
+        if not _is_poisson(charges):
+            second: float | str = "Opacus's accountant knows secret Poisson batches only"
+        elif isinstance(prv, str):
+            second = prv
+        else:
+            second = next(answers)
+        found.append(_statement(evidence, job, regime, charges, prv=second))
+    return found
+
+
+def drawn_participation(evidence: Evidence, charges: Sequence[Charge]) -> int | None:
+    """Most batches that any one example really was in, over all attempts; None if the plans are gone."""
+    total = np.zeros(evidence.manifest.data.train_examples, np.int64)
+    plans = evidence.plans
+    for charge in charges:
+        if charge.plan not in plans:
+            told = charge.sampling == "shuffle"
+            if not told:
+                return None
+            total += charge.participation
+            continue
+        arrays = read_arrays(plans[charge.plan])
+        plan = BatchPlan(indices=arrays["indices"].astype(np.int64), offsets=arrays["offsets"].astype(np.int64))
+        total += participation(plan, len(total), first=charge.first_step, end=charge.end_step)
+    return int(total.max(initial=0))
+
+
+def lower_bound_if_shuffled(charges: Sequence[Charge], *, delta: float) -> float | None:
+    """Give the lower bound for as many whole shuffled epochs as were charged; None if the noise changed."""
+    if len({charge.noise_multiplier for charge in charges}) > 1:
+        return None
+    per_epoch = math.ceil(charges[0].examples / charges[0].batch_size)
+    return shuffle_lower_bound(
+        noise_multiplier=charges[0].noise_multiplier,
+        steps_per_epoch=per_epoch,
+        epochs=sum(charge.steps for charge in charges) // per_epoch,
+        delta=delta,
+    )
+
+
+def _statement(
+    evidence: Evidence, job: TrainJob, regime: DPSGD, charges: list[Charge], *, prv: float | str
+) -> PrivacyStatement:
+    epsilon = epsilon_of(charges, delta=regime.delta)
+    first = charges[0]
+    joint = first.precision**-0.5
+    return PrivacyStatement(
+        model=job.id,
+        epsilon=epsilon.value if math.isfinite(epsilon.value) else None,
+        delta=regime.delta,
+        unit_of_privacy=first.unit,
+        neighboring_relation=epsilon.relation,
+        accountant=epsilon.accountant,
+        mechanism="Gaussian noise on the sum of clipped per-example gradients, at every step"
+        + (" and on the count of unclipped examples" if first.quantile_noise_multiplier else ""),
+        clipping=_clipping(regime),
+        clipping_norm=first.clipping_norm,
+        noise_multiplier=joint,
+        sampling=_sampling(charges),
+        sample_rate=first.sample_rate,
+        expected_batch_size=first.batch_size,
+        steps=sum(charge.steps for charge in charges),
+        attempts=max(charge.attempt for charge in charges),
+        data_size=first.examples,
+        released="the final model and its predictions on held-out examples; no checkpoint, no training loss",
+        hyperparameter_tuning=_tuning(evidence, charges, regime),
+        trust_setting="central: whoever trains sees the examples and is trusted",
+        source_of_noise=f"pseudo-random generator of {job.backend}, seeded from operating-system entropy; "
+        "not a cryptographic one",
+        comparisons=tuple(_comparisons(evidence, charges, regime, epsilon, prv)),
+        assumptions=assumptions_of(evidence, job, regime, charges),
+        not_covered=not_covered(evidence, regime, charges),
+        curve=_curve(charges, regime),
+    )
+
+
+def _comparisons(
+    evidence: Evidence, charges: list[Charge], regime: DPSGD, epsilon: Epsilon, prv: float | str
+) -> list[Comparison]:
+    delta = regime.delta
+    found = []
+    if not _is_poisson(charges):
+        note = "if every batch had been a secret Poisson batch, which they were not"
+        found.append(_comparison("epsilon_if_poisson", epsilon_if_poisson([charges], delta=delta), note))
+    lower = lower_bound_if_shuffled(charges, delta=delta)
+    found.append(
+        Comparison(
+            name="epsilon_shuffle_lower",
+            value=lower,
+            bound="at least",
+            relation=ZERO_OUT,
+            accountant="Chua et al. 2024, largest coordinate" if lower is not None else "",
+            note="had the batches been shuffled epochs" if lower is not None else "the noise changed on the way",
+        )
+    )
+    most = drawn_participation(evidence, charges)
+    if most is None:
+        gone = Comparison(name="epsilon_unamplified", value=None, note="the batches are not at hand any more")
+        found.append(gone)
+    else:
+        note = f"over the {most} batches that one example was in at the most"
+        found.append(
+            _comparison("epsilon_unamplified", epsilon_unamplified([charges], participation=most, delta=delta), note)
+        )
+    found.append(_comparison("epsilon_rdp", epsilon_rdp([charges], delta=delta), "the same charges by Renyi DP"))
+    if isinstance(prv, str):
+        found.append(Comparison(name="epsilon_prv", value=None, note=prv))
+    else:
+        gap = abs(prv - epsilon.value)
+        agreed = f"agrees with PLD within {gap:.3f}"
+        apart = f"WARNING: {gap:.3f} from PLD, more than {PRV_TOLERANCE}: one of the two accountants is wrong"
+        found.append(
+            Comparison(
+                name="epsilon_prv",
+                value=prv,
+                relation=epsilon.relation,
+                accountant="Opacus PRV, error 0.01",
+                note=agreed if gap <= PRV_TOLERANCE else apart,
+            )
+        )
+    return found
+
+
+def _comparison(name: str, epsilon: Epsilon, note: str) -> Comparison:
+    value = epsilon.value if math.isfinite(epsilon.value) else None
+    return Comparison(name=name, value=value, relation=epsilon.relation, accountant=epsilon.accountant, note=note)
+
+
+def _curve(charges: list[Charge], regime: DPSGD) -> Curve:
+    total = sum(charge.steps for charge in charges)
+    steps = sorted({max(1, round(total * part / _CURVE_POINTS)) for part in range(1, _CURVE_POINTS + 1)})
+    poisson, lower, unamplified = [], [], []
+    for count in steps:
+        part = _first_steps(charges, count)
+        poisson.append(epsilon_if_poisson([part], delta=regime.delta).value)
+        lower.append(lower_bound_if_shuffled(part, delta=regime.delta))
+        expected = max(1, math.ceil(count * charges[0].sample_rate))
+        unamplified.append(epsilon_unamplified([part], participation=expected, delta=regime.delta).value)
+    finite = [
+        tuple(v if v is not None and math.isfinite(v) else None for v in row) for row in (poisson, lower, unamplified)
+    ]
+    return Curve(steps=tuple(steps), poisson=finite[0], shuffle_lower=finite[1], unamplified=finite[2])
+
+
+def _first_steps(charges: list[Charge], count: int) -> list[Charge]:
+    left, found = count, []
+    for charge in charges:
+        used = min(left, charge.steps)
+        if used:
+            found.append(msgspec.structs.replace(charge, end_step=charge.first_step + used))
+        left -= used
+    return found
+
+
+def _is_poisson(charges: Sequence[Charge]) -> bool:
+    return all(charge.sampling == "poisson" and charge.secret_sampling for charge in charges)
+
+
+def _sampling(charges: Sequence[Charge]) -> str:
+    first = charges[0]
+    if first.sampling == "shuffle":
+        return "shuffled epochs, no amplification claimed"
+    if all(charge.secret_sampling for charge in charges):
+        return "Poisson, secret" if first.sampling == "poisson" else "fixed size without replacement, secret"
+    most = max(charge.largest_participation for charge in charges)
+    return f"{first.sampling}, not secret, so no amplification (largest participation {most})"
+
+
+def _clipping(regime: DPSGD) -> str:
+    match regime.clipping:
+        case PerLayer():
+            return "per layer (each weight tensor to its share of the norm)"
+        case Adaptive(quantile=quantile):
+            return f"adaptive (quantile {quantile:g} of the gradient norms, its noise charged), from"
+        case _:
+            return "flat, per example"
+
+
+def _tuning(evidence: Evidence, charges: list[Charge], regime: DPSGD) -> str:
+    tuning = evidence.manifest.scenario.get("tuning")
+    if not tuning:
+        return "not part of a declared sweep; if hyperparameters were chosen on this data, that is not covered"
+    value = epsilon_with_tuning(charges, runs=float(tuning["mean_runs"]), delta=regime.delta)
+    return (
+        f"best of a Poisson number of runs, {tuning['mean_runs']:g} in the mean: epsilon at most {value:.4f} "
+        "for the released run (RepeatAndSelect, RDP, dp-accounting)"
+    )

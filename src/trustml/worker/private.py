@@ -1,0 +1,219 @@
+"""The private training loop, written once for every backend.
+
+A step: charge if the ledger has not paid for it; clip the batch in pieces and sum; add noise once; step. Whatever
+is not finite is left out before anything is added.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.backends.contract import Backend, Model, PrivateSettings, PrivateTrainer
+from trustml.data.augment import augmented
+from trustml.data.batches import BatchPlan, participation
+from trustml.data.dataset import Examples, Floats, Ints
+from trustml.data.streams import secret_generator
+from trustml.errors import PrivacyError
+from trustml.models.weights import Weights
+from trustml.plan.job import TrainJob, checkpoint_file, counts_file
+from trustml.plan.mechanism import make_charge, tells_participation
+from trustml.privacy.ledger import charge, read_ledger
+from trustml.record.checkpoint import Checkpoint, Checkpoints, read_checkpoint
+from trustml.record.files import encode_arrays, inside, write_atomic
+from trustml.scenario.regimes import DPSGD, Adaptive, PerLayer
+from trustml.worker.workplace import Trained, Workplace
+
+_ROWS_AT_ONCE = 1024
+
+
+class PrivateTraining:
+    """One attempt at one private training.
+
+    Parameters
+    ----------
+    job : TrainJob
+        With a mechanism.
+    backend : Backend
+    model : Model
+        With the starting weights.
+    examples : Examples
+    commitment : str
+        SHA-256 of the batch plan.
+    at : Workplace
+    """
+
+    def __init__(
+        self, job: TrainJob, backend: Backend, model: Model, examples: Examples, *, commitment: str, at: Workplace
+    ) -> None:
+        if job.mechanism is None or not isinstance(job.regime, DPSGD):
+            raise PrivacyError(f"{job.id}: no private mechanism to train with")
+        self._job, self._regime, self._mechanism = job, job.regime, job.mechanism
+        self._examples, self._commitment, self._at = examples, commitment, at
+        self._ledger = at.folder / "ledger.jsonl"
+        if any(entry.plan == commitment for entry in read_ledger(self._ledger)):
+            raise PrivacyError(f"{job.id}: an earlier attempt used these batches; a new attempt needs new ones")
+        finite = np.isfinite(examples.inputs.reshape(len(examples), -1))
+        self._usable: npt.NDArray[np.bool_] = np.asarray(finite.all(axis=1))
+        clipping = job.regime.clipping
+        augmentation = job.regime.augmentation
+        settings = PrivateSettings(
+            optimizer=job.regime.optimizer,
+            per_layer=isinstance(clipping, PerLayer),
+            count_unclipped=isinstance(clipping, Adaptive),
+            expected_batch_size=self._mechanism.expected_batch_size,
+            multiplicity=augmentation.multiplicity if augmentation else 1,
+            noise_seed=entropy_words(),
+            micro_batch_size=job.execution.micro_batch_size,
+            grad_sample_mode=job.execution.grad_sample_mode,
+        )
+        self._trainer = backend.private(model, settings, secrets.randbits(31))
+        self._count_noise = secret_generator()
+        self._clipping_norm = self._mechanism.clipping_norm
+        self._average: Weights = model.weights if job.regime.ema_decay else {}
+        self._restore(model)
+
+    def run(self, plan: BatchPlan, *, augmentation_entropy: tuple[int, ...]) -> Trained:
+        """Take all steps that the mechanism allows."""
+        mechanism, at = self._mechanism, self._at
+        checkpoints = Checkpoints(
+            inside(at.root, checkpoint_file(self._job)), seconds=self._job.execution.checkpoint_seconds
+        )
+        steps = min(mechanism.steps, len(plan))
+        broken = np.zeros(steps, np.int64)
+        for number in range(steps):
+            if number % mechanism.steps_per_charge == 0:
+                self._charge(plan, number, min(number + mechanism.steps_per_charge, steps))
+            done = mechanism.start_step + number
+            with at.clock.step(examples=len(plan[number])):
+                broken[number] = self._step(plan[number], done, (*augmentation_entropy, done))
+            at.progress.step(done + 1, mechanism.start_step + steps)
+            if checkpoints.due:
+                checkpoints.write(self._checkpoint(done + 1))
+        if steps:
+            checkpoints.write(self._checkpoint(mechanism.start_step + steps))
+        write_atomic(
+            inside(at.root, counts_file(self._job)), encode_arrays({"not_finite_examples": broken}), private=True
+        )
+        weights = self._average if self._average else self._trainer.weights()
+        return Trained(weights=weights, choice=self._trainer.choice, notes=self._notes(len(plan), steps))
+
+    def _restore(self, model: Model) -> None:
+        if not self._mechanism.start_step:
+            return
+        path = inside(self._at.root, checkpoint_file(self._job))
+        saved = read_checkpoint(path, like=model.weights)
+        if saved is None or saved.step != self._mechanism.start_step:
+            raise PrivacyError(
+                f"{self._job.id}: its checkpoint is not the one this attempt was planned on; resume again"
+            )
+        self._trainer.restore(saved.weights, saved.state)
+        self._average = saved.average
+        self._clipping_norm = saved.clipping_norm
+
+    def _charge(self, plan: BatchPlan, first: int, end: int) -> None:
+        told = tells_participation(self._mechanism)
+        most = int(participation(plan, len(self._examples), first=first, end=end).max()) if told else None
+        charge(
+            self._ledger,
+            make_charge(
+                self._mechanism,
+                first=first,
+                end=end,
+                plan=self._commitment,
+                data=self._job.data_fingerprint,
+                block=most,
+            ),
+        )
+
+    def _step(self, batch: Ints, done: int, entropy: tuple[int, ...]) -> int:
+        """Take one step and count the examples that were left out."""
+        rows = batch[self._usable[batch]]
+        inputs, labels = self._copies(self._examples.inputs[rows], entropy), self._examples.labels[rows]
+        piece = self._job.execution.micro_batch_size or max(1, _ROWS_AT_ONCE // inputs.shape[1])
+        unclipped, broken = 0, len(batch) - len(rows)
+        for start in range(0, len(rows), piece):
+            part = slice(start, start + piece)
+            found = accumulate_finite(self._trainer, inputs[part], labels[part], clipping_norm=self._clipping_norm)
+            unclipped, broken = unclipped + found[0], broken + found[1]
+        regime = self._regime
+        self._trainer.update(
+            clipping_norm=self._clipping_norm,
+            noise_multiplier=self._mechanism.noise_multiplier,
+            learning_rate=regime.optimizer.learning_rate * regime.schedule.factor(done, self._mechanism.total_steps),
+        )
+        if isinstance(regime.clipping, Adaptive):
+            self._adapt(regime.clipping, unclipped - (len(batch) - broken) / 2)
+        if regime.ema_decay is not None:
+            decay = min(regime.ema_decay, (1 + done) / (10 + done))
+            weights = self._trainer.weights()
+            self._average = {
+                k: np.float32(decay) * v + np.float32(1 - decay) * weights[k] for k, v in self._average.items()
+            }
+        return broken
+
+    def _copies(self, inputs: Floats, entropy: tuple[int, ...]) -> Floats:
+        augmentation = self._regime.augmentation
+        if augmentation is None:
+            return inputs[:, None]
+        return augmented(
+            inputs,
+            multiplicity=augmentation.multiplicity,
+            shift=augmentation.shift,
+            flip=augmentation.flip,
+            generator=np.random.default_rng(entropy),
+        )
+
+    def _adapt(self, clipping: Adaptive, centred_count: float) -> None:
+        """Move the clipping norm towards the quantile; `centred_count` sums +1/2 and -1/2 over the examples."""
+        noisy = centred_count + self._count_noise.normal(0.0, self._mechanism.count_noise)
+        share = noisy / self._mechanism.expected_batch_size + 0.5
+        change = float(np.exp(-clipping.learning_rate * (share - clipping.quantile)))
+        start = self._mechanism.clipping_norm
+        self._clipping_norm = min(max(self._clipping_norm * change, 1e-4 * start), 1e4 * start)
+
+    def _checkpoint(self, step: int) -> Checkpoint:
+        return Checkpoint(
+            step=step,
+            weights=self._trainer.weights(),
+            state=self._trainer.state(),
+            average=self._average,
+            clipping_norm=self._clipping_norm,
+        )
+
+    def _notes(self, planned: int, steps: int) -> tuple[str, ...]:
+        notes = []
+        if steps < planned:
+            target = f"epsilon {self._regime.epsilon:g}" if self._regime.epsilon else "its target"
+            notes.append(f"stopped after {steps} of {planned} steps: one more would pass {target}")
+        if self._mechanism.attempt > 1:
+            notes.append("went on after an interruption, on new batches: batch parity with other backends is lost")
+        return tuple(notes)
+
+
+def accumulate_finite(
+    trainer: PrivateTrainer, inputs: Floats, labels: Ints, *, clipping_norm: float
+) -> tuple[int, int]:
+    """Add the clipped gradients of all examples but those that are not finite, which are searched by halves.
+
+    Returns
+    -------
+    unclipped, left_out : int
+    """
+    found = trainer.accumulate(inputs, labels, clipping_norm=clipping_norm)
+    if found.finite:
+        return found.unclipped, 0
+    if len(labels) == 1:
+        return 0, 1
+    middle = len(labels) // 2
+    first = accumulate_finite(trainer, inputs[:middle], labels[:middle], clipping_norm=clipping_norm)
+    second = accumulate_finite(trainer, inputs[middle:], labels[middle:], clipping_norm=clipping_norm)
+    return first[0] + second[0], first[1] + second[1]
+
+
+def entropy_words() -> tuple[int, int, int, int]:
+    """128 bits of operating-system entropy for the noise; used once, kept nowhere."""
+    first, second, third, fourth = (secrets.randbits(32) for _ in range(4))
+    return first, second, third, fourth
