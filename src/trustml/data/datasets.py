@@ -69,6 +69,21 @@ def load_dataset(source: DataSource) -> Dataset:
 
 
 def _load_idx(source: Idx) -> Dataset:
+    dataset = _read_idx(source)
+    if (source.mean, source.deviation) == (0.0, 1.0):
+        return dataset
+    note = (
+        f"inputs are shifted by {source.mean:g} and divided by {source.deviation:g}, constants of the scenario; "
+        "were they statistics of the training data, no epsilon would cover them"
+    )
+    train, test = (
+        Examples(inputs=((part.inputs - source.mean) / source.deviation).astype(np.float32), labels=part.labels)
+        for part in (dataset.train, dataset.test)
+    )
+    return Dataset(train=train, test=test, class_names=dataset.class_names, notes=(*dataset.notes, note))
+
+
+def _read_idx(source: Idx) -> Dataset:
     inputs, labels = _idx_pair(source.images, source.labels)
     if (source.test_images is None) != (source.test_labels is None):
         raise DataError("data.test_images: give test_images and test_labels together, or neither")

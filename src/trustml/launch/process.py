@@ -17,13 +17,13 @@ from trustml.record.schema import JobStatus, WorkerResult
 # Enters trustml by path in a foreign environment, without showing it our site-packages.
 _BOOT = """
 import importlib.util, runpy, sys
-package = sys.argv.pop(1)
+package, main = sys.argv.pop(1), sys.argv.pop(1)
 spec = importlib.util.spec_from_file_location(
     "trustml", package + "/__init__.py", submodule_search_locations=[package])
 module = importlib.util.module_from_spec(spec)
 sys.modules["trustml"] = module
 spec.loader.exec_module(module)
-runpy.run_module("trustml.worker", run_name="__main__", alter_sys=True)
+runpy.run_module(main, run_name="__main__", alter_sys=True)
 """
 _PACKAGE = Path(__file__).resolve().parents[1]
 _STDERR_LINES = 20
@@ -63,6 +63,16 @@ class Limits:
     memory: int
 
 
+def worker_command(python: Path, module: str, *arguments: str) -> list[str]:
+    """Command that runs one of our modules in a backend's environment."""
+    return [str(python), "-P", "-c", _BOOT, str(_PACKAGE), module, *arguments]
+
+
+def clean_environment() -> dict[str, str]:
+    """Variables of this process without those that would show a worker our packages."""
+    return {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+
+
 class Worker:
     """A running worker.
 
@@ -82,15 +92,14 @@ class Worker:
         self._folder, self._limits = folder, limits
         for name in ("result.json", "events.jsonl"):
             (folder / name).unlink(missing_ok=True)
-        environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
         with (folder / "stdout.txt").open("wb") as out, (folder / "stderr.txt").open("wb") as err:
             self._process = subprocess.Popen(
-                [str(python), "-P", "-c", _BOOT, str(_PACKAGE), str(folder)],
+                worker_command(python, "trustml.worker", str(folder)),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
                 cwd=folder,
-                env=environment | variables,
+                env=clean_environment() | variables,
                 start_new_session=True,
             )
         self._started = time.monotonic()

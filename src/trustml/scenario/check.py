@@ -10,6 +10,7 @@ from trustml.models.layers import Dropout
 from trustml.models.shapes import Shape, layer_shapes
 from trustml.scenario.check_regimes import check_regime, positive
 from trustml.scenario.regimes import DPSGD, FedAvg, Regime
+from trustml.scenario.sources import Idx
 from trustml.scenario.spec import Scenario
 
 
@@ -25,6 +26,8 @@ def check_scenario(scenario: Scenario) -> None:
     fraction = scenario.data.test_fraction
     if not 0 < fraction < 1:
         raise ScenarioError("data.test_fraction", f"{fraction} leaves no train or no test data", fix="use 0 < x < 1")
+    if isinstance(scenario.data, Idx):
+        positive(scenario.data.deviation, "data.deviation")
     for index, layer in enumerate(scenario.model.layers):
         if isinstance(layer, Dropout) and len(scenario.backends) > 1:
             raise ScenarioError(

@@ -45,12 +45,16 @@ class Idx(Source, frozen=True, kw_only=True, tag="Idx"):
         Paths of the training files.
     test_images, test_labels : str, optional
         Paths of the test files; without them `test_fraction` is held out.
+    mean, deviation : float
+        Known constants: inputs become ``(x - mean) / deviation`` after the scaling to [0, 1].
     """
 
     images: str
     labels: str
     test_images: str | None = None
     test_labels: str | None = None
+    mean: float = 0.0
+    deviation: float = 1.0
 
 
 class Csv(Source, frozen=True, kw_only=True, tag="Csv"):

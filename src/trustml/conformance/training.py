@@ -1,0 +1,170 @@
+"""Checks of a whole private training: its steps against its charges."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from trustml.conformance.findings import Finding, bounded
+from trustml.data.dataset import Ints
+from trustml.privacy.ledger import Charge
+
+DEVIATIONS = 6.0
+NOISE_SHOWN = 16
+SAME_NOISE = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutedStep:
+    """One step that really ran, finished or not.
+
+    Attributes
+    ----------
+    attempt : int
+        1 before the first crash.
+    batch : str
+        Digest of what was in the batch; equal digests are equal batches.
+    size : int
+    noise : tuple of float
+        First :data:`NOISE_SHOWN` coordinates of the noise, over its standard deviation. They come from a
+        subtraction, so vectors are the same where they agree to :data:`SAME_NOISE`.
+    """
+
+    attempt: int
+    batch: str
+    size: int
+    noise: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecord:
+    """Independent evidence of a training, beside what was charged for it.
+
+    Attributes
+    ----------
+    steps : sequence of ExecutedStep
+    charges : sequence of Charge
+    batches : sequence of int64 arrays
+        Members of the batches that were drawn, in order, of the first attempt; empty where they are not known.
+    published_seed : int, optional
+        Seed of the sampling, where the public record holds it.
+    """
+
+    steps: Sequence[ExecutedStep]
+    charges: Sequence[Charge]
+    batches: Sequence[Ints] = field(default=())
+    published_seed: int | None = None
+
+
+def check_training(record: TrainingRecord) -> list[Finding]:
+    """Check that a training did what it was charged for.
+
+    Parameters
+    ----------
+    record : TrainingRecord
+
+    Returns
+    -------
+    list of Finding
+    """
+    findings = [_charged(record), *_new_noise(record), _new_batches(record), _secret(record)]
+    poisson = all(charge.sampling == "poisson" for charge in record.charges) and record.charges
+    if poisson and record.batches:
+        findings += _poisson(record)
+    return findings
+
+
+def _charged(record: TrainingRecord) -> Finding:
+    """Check that steps executed are steps charged, attempt by attempt."""
+    done = Counter(step.attempt for step in record.steps)
+    paid: Counter[int] = Counter()
+    for charge in record.charges:
+        paid[charge.attempt] += charge.steps
+    unpaid = {attempt: count - paid[attempt] for attempt, count in done.items() if count > paid[attempt]}
+    diagnosis = ""
+    if unpaid:
+        again = max(unpaid) > 1
+        diagnosis = (
+            f"a re-executed step was not charged ({sum(unpaid.values())} of attempt {max(unpaid)})"
+            if again
+            else f"a step was not charged ({sum(unpaid.values())} more executed than charged)"
+        )
+    return bounded("every executed step was charged", sum(unpaid.values()), 0, diagnosis=diagnosis)
+
+
+def _new_noise(record: TrainingRecord) -> list[Finding]:
+    within = between = 0
+    # Sorted by the first coordinate, a vector that was drawn again stands within a few places.
+    ordered = sorted(record.steps, key=lambda step: step.noise)
+    for number, step in enumerate(ordered):
+        for other in ordered[number + 1 :]:
+            if other.noise[0] - step.noise[0] >= SAME_NOISE:
+                break
+            if np.allclose(step.noise, other.noise, rtol=0, atol=SAME_NOISE):
+                within += step.attempt == other.attempt
+                between += step.attempt != other.attempt
+    return [
+        bounded("no noise vector appears twice", within, 0, diagnosis="noise reused between steps"),
+        bounded("no noise vector appears again after a resume", between, 0, diagnosis="noise replayed after resume"),
+    ]
+
+
+def _new_batches(record: TrainingRecord) -> Finding:
+    first: dict[str, int] = {}
+    repeated = 0
+    for step in record.steps:
+        if step.size and first.get(step.batch, step.attempt) != step.attempt:
+            repeated += 1
+        first.setdefault(step.batch, step.attempt)
+    return bounded("a step done again has a new batch", repeated, 0, diagnosis="batches replayed after resume")
+
+
+def _secret(record: TrainingRecord) -> Finding:
+    claimed = any(charge.secret_sampling and charge.sampling != "shuffle" for charge in record.charges)
+    broken = claimed and record.published_seed is not None
+    return Finding(
+        check="amplification is claimed for secret batches only",
+        passed=not broken,
+        diagnosis=f"sampling seed {record.published_seed} is published but amplification claimed" if broken else "",
+    )
+
+
+def _poisson(record: TrainingRecord) -> list[Finding]:
+    """Check that the batches are those of Poisson sampling at the charged rate."""
+    charge = record.charges[0]
+    rate, examples = charge.sample_rate, charge.examples
+    sizes = np.array([len(batch) for batch in record.batches], np.float64)
+    mean, variance = examples * rate, examples * rate * (1 - rate)
+    drift = abs(float(sizes.mean()) - mean) / math.sqrt(variance / len(sizes))
+    # The sample variance of m near-normal sizes errs by variance * sqrt(2 / (m - 1)).
+    spread = (1 - float(sizes.var(ddof=1)) / variance) / math.sqrt(2 / (len(sizes) - 1))
+    return [
+        bounded(
+            "batches have the charged sample rate",
+            drift,
+            DEVIATIONS,
+            diagnosis=f"wrong sample rate: batches hold {sizes.mean():.1f} examples where {mean:.1f} were charged",
+        ),
+        bounded(
+            "batch sizes vary as Poisson batches do",
+            max(spread, _rarely_repeated(record, rate)),
+            DEVIATIONS,
+            diagnosis="Poisson accounting over a shuffled loader: sizes do not vary, examples come once an epoch",
+        ),
+    ]
+
+
+def _rarely_repeated(record: TrainingRecord, rate: float) -> float:
+    """Count standard errors by which examples repeat too seldom within what would be an epoch."""
+    epoch = max(1, round(1 / rate))
+    first = list(record.batches[:epoch])
+    members = np.concatenate(first) if first else np.zeros(0)
+    pairs = len(first) * (len(first) - 1) / 2
+    expected = record.charges[0].examples * pairs * rate**2
+    counts = np.bincount(members.astype(np.int64)) if len(members) else np.zeros(1)
+    found = float((counts * (counts - 1) / 2).sum())
+    return (expected - found) / math.sqrt(max(expected, 1e-9))

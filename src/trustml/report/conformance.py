@@ -1,0 +1,31 @@
+"""Findings of the conformance suite as tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from trustml.conformance.findings import Finding
+
+
+def print_findings(out: Console, findings: Sequence[Finding], *, everything: bool) -> None:
+    """Print one line for each subject, and every check that failed; or every check."""
+    summary = Table(title="conformance", title_justify="left")
+    summary.add_column("subject")
+    summary.add_column("checks passed", justify="right")
+    summary.add_column("failed")
+    for subject in dict.fromkeys(finding.subject for finding in findings):
+        own = [finding for finding in findings if finding.subject == subject]
+        failed = [finding.check for finding in own if not finding.passed]
+        summary.add_row(subject, f"{len(own) - len(failed)} of {len(own)}", "; ".join(failed) or "-")
+    out.print(summary)
+    shown = [finding for finding in findings if everything or not finding.passed]
+    for finding in shown:
+        sign = "ok    " if finding.passed else "FAILED"
+        figures = (
+            "" if finding.measured is None else f" (measured {finding.measured:.3g}, allowed {finding.allowed:.3g})"
+        )
+        diagnosis = f": {finding.diagnosis}" if finding.diagnosis else ""
+        out.print(f"{sign} {finding.subject}: {finding.check}{figures}{diagnosis}", soft_wrap=True, markup=False)

@@ -1,0 +1,84 @@
+"""Watching a private trainer from outside: every step that runs, its batch and its noise."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import numpy as np
+
+from trustml.backends.contract import Clipped, EngineChoice, PrivateTrainer
+from trustml.conformance.step import flat
+from trustml.conformance.training import NOISE_SHOWN, ExecutedStep
+from trustml.data.dataset import Floats, Ints
+from trustml.models.weights import Weights
+
+
+class TracingTrainer:
+    """A :class:`trustml.backends.contract.PrivateTrainer` that tells of every update before it returns.
+
+    Parameters
+    ----------
+    trainer : PrivateTrainer
+        Does the work.
+    attempt : int
+    expected_batch_size : int
+        To find the noise: noisy gradient times this, less the sum.
+    tell : callable
+        Gets each :class:`ExecutedStep`.
+    """
+
+    def __init__(
+        self,
+        trainer: PrivateTrainer,
+        *,
+        attempt: int,
+        expected_batch_size: int,
+        tell: Callable[[ExecutedStep], None],
+    ) -> None:
+        self._trainer, self._attempt = trainer, attempt
+        self._expected, self._tell = expected_batch_size, tell
+        self._batch, self._size = hashlib.sha256(), 0
+
+    @property
+    def choice(self) -> EngineChoice:
+        """That of the trainer."""
+        return self._trainer.choice
+
+    def accumulate(self, inputs: Floats, labels: Ints, *, clipping_norm: float) -> Clipped:
+        """Watch a piece of a batch."""
+        self._batch.update(np.ascontiguousarray(inputs).tobytes())
+        self._size += len(labels)
+        return self._trainer.accumulate(inputs, labels, clipping_norm=clipping_norm)
+
+    def clipped_sum(self) -> Weights:
+        """That of the trainer."""
+        return self._trainer.clipped_sum()
+
+    def update(self, *, clipping_norm: float, noise_multiplier: float, learning_rate: float) -> None:
+        """Watch a step."""
+        quiet = flat(self._trainer.clipped_sum())
+        self._trainer.update(
+            clipping_norm=clipping_norm, noise_multiplier=noise_multiplier, learning_rate=learning_rate
+        )
+        noise = flat(self._trainer.gradient()) * self._expected - quiet
+        scale = max(noise_multiplier * clipping_norm, 1e-30)
+        begin = tuple(round(float(value), 5) for value in noise[:NOISE_SHOWN] / scale)
+        self._tell(ExecutedStep(attempt=self._attempt, batch=self._batch.hexdigest(), size=self._size, noise=begin))
+        self._batch, self._size = hashlib.sha256(), 0
+
+    def gradient(self) -> Weights:
+        """That of the trainer."""
+        return self._trainer.gradient()
+
+    def weights(self) -> Weights:
+        """That of the trainer."""
+        return self._trainer.weights()
+
+    def state(self) -> Weights:
+        """That of the trainer."""
+        return self._trainer.state()
+
+    def restore(self, weights: Weights, state: Weights) -> None:
+        """Restore the trainer."""
+        self._trainer.restore(weights, state)
