@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from trustml.models.zoo import small_cnn
-from trustml.scenario.regimes import DPSGD, SGD, FedAvg, Plain
+from trustml.scenario.optimizers import SGD
+from trustml.scenario.regimes import DPSGD, FedAvg, Plain
 from trustml.scenario.sources import Digits
 from trustml.scenario.spec import Explanations, Scenario
 

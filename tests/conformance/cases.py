@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trustml.backends.contract import Backend, DPStep, ExplainRequest, Model
+from trustml.backends.contract import Backend, ExplainRequest, Model, PrivateSettings, PrivateTrainer, Trainer
 from trustml.backends.table import load_backend
 from trustml.data.batches import poisson_batches, shuffled_batches
 from trustml.data.clients import federated_plan
@@ -31,7 +31,8 @@ from trustml.models.layers import (
 )
 from trustml.models.weights import initial_weights
 from trustml.models.zoo import mlp, small_cnn
-from trustml.scenario.regimes import SGD, FedAvg, Plain
+from trustml.scenario.optimizers import SGD, Adam, Schedule
+from trustml.scenario.regimes import FedAvg, Plain
 from trustml.scenario.spec import IntegratedGradients
 
 
@@ -64,7 +65,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 VECTORS = frozenset({"dense", "dense_no_bias", "vector_group_norm", "vector_layer_norm", "mlp"})
 TRAINED = ("small_cnn", "mlp", "group_norm")
 CLIPPED = ("small_cnn", "mlp", "conv_asymmetric", "conv_column", "group_norm", "layer_norm", "max_pool_overlap")
-CLIPPING_NORM = 0.5
+CLIPPING_NORM = 2.0
 
 
 def make_model(name: str) -> Model:
@@ -102,11 +103,10 @@ def evaluate(name: str, images: np.ndarray, labels: np.ndarray) -> dict[str, np.
         )
         for variant, array in backend.explain(request).items():
             found[f"{variant}/{case}"] = array
-    if backend.private is not None:
-        for case in CLIPPED:
-            _clip(backend, make_model(case), make_inputs(images, case), labels, case, found)
-        _noise(backend, found)
-        _train_private(backend, images, labels, found)
+    for case in CLIPPED:
+        _clip(backend, make_model(case), make_inputs(images, case), labels, case, found)
+    _train_private(backend, images, labels, found)
+    _resume(backend, images, labels, found)
     return found
 
 
@@ -115,7 +115,7 @@ def _train(backend: Backend, model: Model, inputs: np.ndarray, labels: np.ndarra
     plan = shuffled_batches(np.arange(150), epochs=5, batch_size=32, generator=np.random.default_rng(0))
     trainer = backend.plain(model, Plain(batch_size=32, optimizer=optimizer), 0)
     for batch in list(plan)[:20]:
-        trainer.step(inputs[batch], labels[batch])
+        trainer.step(inputs[batch], labels[batch], learning_rate=0.1)
     found[f"plain/{case}"] = flat(trainer.weights())
     if backend.federated is None:
         return
@@ -128,56 +128,102 @@ def _train(backend: Backend, model: Model, inputs: np.ndarray, labels: np.ndarra
         found[f"round{number + 1}/{case}"] = flat(federation.weights())
 
 
-def _dp_step(**changes: object) -> DPStep:
-    settings = {
-        "learning_rate": 1.0,
-        "momentum": 0.0,
-        "clipping_norm": CLIPPING_NORM,
-        "noise_multiplier": 0.0,
-        "expected_batch_size": 32,
-        "noise_seed": (1, 2, 3, 4),
-    }
-    return DPStep(**{**settings, **changes})
+def private_settings(**changes: object) -> PrivateSettings:
+    settings = {"optimizer": SGD(), "expected_batch_size": 32, "noise_seed": (1, 2, 3, 4)}
+    return PrivateSettings(**{**settings, **changes})
 
 
 def _clip(backend: Backend, model: Model, inputs: np.ndarray, labels: np.ndarray, case: str, found: dict) -> None:
-    trainer = backend.private(model, _dp_step(), 0)
-    found[f"clipped/{case}"] = flat(trainer.clipped_sum(inputs[:50], labels[:50]))
-    found[f"few/{case}"] = flat(trainer.clipped_sum(inputs[:6], labels[:6]))
-    # One plain step on one example with learning rate 1 gives its gradient, by code that knows no clipping.
-    total = np.zeros_like(found[f"few/{case}"], dtype=np.float64)
-    for number in range(6):
-        plain = backend.plain(model, Plain(batch_size=1, optimizer=SGD(learning_rate=1.0)), 0)
-        plain.step(inputs[number : number + 1], labels[number : number + 1])
-        gradient = flat(model.weights).astype(np.float64) - flat(plain.weights())
-        total += gradient * min(1.0, CLIPPING_NORM / np.linalg.norm(gradient))
-    found[f"loop/{case}"] = total
-    outlier, wrong = inputs[:51].copy(), labels[:51].copy()
-    outlier[50] *= 1e6
-    wrong[50] = backend.network(model).logits(outlier[50:])[0].argmin()
-    moved = flat(trainer.clipped_sum(outlier, wrong)) - found[f"clipped/{case}"]
-    found[f"influence/{case}"] = np.array(np.linalg.norm(moved.astype(np.float64)))
+    def total(**changes: object) -> tuple[np.ndarray, int]:
+        trainer = backend.private(model, private_settings(count_unclipped=True, **changes), 0)
+        copies = inputs[:50, None]
+        if changes.get("multiplicity"):
+            copies = np.stack([inputs[:50], inputs[50:100]], axis=1)
+        clipped = trainer.accumulate(copies, labels[:50], clipping_norm=CLIPPING_NORM)
+        assert clipped.finite
+        return flat(trainer.clipped_sum()), clipped.unclipped
+
+    found[f"clipped/{case}"], count = total()
+    found[f"unclipped/{case}"] = np.array(count)
+    found[f"per_layer/{case}"], _ = total(per_layer=True)
+    found[f"copies/{case}"], _ = total(multiplicity=2)
+    gradients = _gradients(backend, model, inputs[:50], labels[:50])
+    norms = np.linalg.norm(gradients, axis=1)
+    found[f"loop/{case}"] = (gradients * np.minimum(1, CLIPPING_NORM / norms)[:, None]).sum(axis=0)
+    found[f"loop_unclipped/{case}"] = np.array((norms <= CLIPPING_NORM).sum())
+    found[f"loop_per_layer/{case}"] = _per_layer(gradients, model)
+    both = (gradients + _gradients(backend, model, inputs[50:100], labels[:50])) / 2
+    norms = np.linalg.norm(both, axis=1)
+    found[f"loop_copies/{case}"] = (both * np.minimum(1, CLIPPING_NORM / norms)[:, None]).sum(axis=0)
 
 
-def _noise(backend: Backend, found: dict) -> None:
-    """Steps on empty batches move the weights by noise alone."""
-    model = make_model("small_cnn")
-    nothing = np.zeros((0, 8, 8, 1), np.float32), np.zeros(0, np.int64)
-    for run, seed in enumerate([(1, 2, 3, 4), (1, 2, 3, 4), (1, 2, 3, 5)]):
-        trainer = backend.private(model, _dp_step(noise_multiplier=2.0, noise_seed=seed), 0)
-        before = flat(trainer.weights())
-        for step in range(2):
-            trainer.step(*nothing)
-            after = flat(trainer.weights())
-            found[f"noise/run{run}step{step}"] = after - before
-            before = after
+def _gradients(backend: Backend, model: Model, inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """One plain step on one example with learning rate 1 gives its gradient, by code that knows no clipping."""
+    rows = []
+    plain = backend.plain(model, Plain(batch_size=1), 0)
+    start = flat(model.weights).astype(np.float64)
+    for number in range(len(labels)):
+        plain.restore(model.weights, {})
+        plain.step(inputs[number : number + 1], labels[number : number + 1], learning_rate=1.0)
+        rows.append(start - flat(plain.weights()))
+    return np.array(rows)
+
+
+def _per_layer(gradients: np.ndarray, model: Model) -> np.ndarray:
+    each = CLIPPING_NORM / np.sqrt(len(model.weights))
+    borders = np.cumsum([array.size for array in model.weights.values()])[:-1]
+    parts = np.split(gradients, borders, axis=1)
+    norms = [np.maximum(np.linalg.norm(part, axis=1), 1e-12) for part in parts]
+    return np.concatenate(
+        [(part * np.minimum(1, each / norm)[:, None]).sum(axis=0) for part, norm in zip(parts, norms, strict=True)]
+    )
+
+
+OPTIMIZERS = {"sgd": SGD(momentum=0.5), "adam": Adam(stabilizer=1e-3)}
+RATES = {"sgd": 0.5, "adam": 0.01}
 
 
 def _train_private(backend: Backend, images: np.ndarray, labels: np.ndarray, found: dict) -> None:
-    trainer = backend.private(make_model("small_cnn"), _dp_step(learning_rate=0.5, momentum=0.5), 0)
-    for batch in poisson_batches(150, steps=20, sample_rate=0.2, generator=np.random.default_rng(0)):
-        trainer.step(images[batch], labels[batch])
-    found["private/small_cnn"] = flat(trainer.weights())
+    """20 un-noised steps on the same Poisson batches, with a learning rate that changes."""
+    plan = poisson_batches(150, steps=20, sample_rate=0.2, generator=np.random.default_rng(0))
+    for name, optimizer in OPTIMIZERS.items():
+        trainer = backend.private(make_model("small_cnn"), private_settings(optimizer=optimizer), 0)
+        schedule = Schedule(decay="cosine", warmup=3)
+        for number, batch in enumerate(plan):
+            trainer.accumulate(images[batch][:, None], labels[batch], clipping_norm=CLIPPING_NORM)
+            rate = RATES[name] * schedule.factor(number, 20)
+            trainer.update(clipping_norm=CLIPPING_NORM, noise_multiplier=0.0, learning_rate=rate)
+        found[f"private/{name}"] = flat(trainer.weights())
+
+
+def _resume(backend: Backend, images: np.ndarray, labels: np.ndarray, found: dict) -> None:
+    """Stop after 6 of 12 steps, carry weights and state to a new trainer, go on: the same as going through."""
+    plan = list(shuffled_batches(np.arange(150), epochs=3, batch_size=32, generator=np.random.default_rng(0)))[:12]
+    for name, optimizer in OPTIMIZERS.items():
+        model, settings = make_model("small_cnn"), private_settings(optimizer=optimizer)
+        for kind in ("plain", "private"):
+            make = {
+                "plain": lambda: backend.plain(model, Plain(batch_size=32, optimizer=optimizer), 0),  # noqa: B023
+                "private": lambda: backend.private(model, settings, 0),  # noqa: B023
+            }[kind]
+            whole, broken = make(), make()
+            for number, batch in enumerate(plan):
+                for trainer in (whole, broken):
+                    _any_step(trainer, images[batch], labels[batch], rate=RATES[name])
+                if number == 5:
+                    saved = broken.weights(), broken.state()
+                    broken = make()
+                    broken.restore(*saved)
+            found[f"resumed/{kind}/{name}"] = flat(broken.weights()) - flat(whole.weights())
+            found[f"state/{kind}/{name}"] = np.concatenate([a.ravel() for _, a in sorted(whole.state().items())])
+
+
+def _any_step(trainer: Trainer | PrivateTrainer, inputs: np.ndarray, labels: np.ndarray, *, rate: float) -> None:
+    if hasattr(trainer, "accumulate"):
+        trainer.accumulate(inputs[:, None], labels, clipping_norm=CLIPPING_NORM)
+        trainer.update(clipping_norm=CLIPPING_NORM, noise_multiplier=0.0, learning_rate=rate)
+    else:
+        trainer.step(inputs, labels, learning_rate=rate)
 
 
 def flat(weights: dict[str, np.ndarray]) -> np.ndarray:

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tests.conformance.cases import ARCHITECTURES, CLIPPED, CLIPPING_NORM, TRAINED, flat, make_inputs, make_model
+from tests.conformance.cases import ARCHITECTURES, CLIPPED, TRAINED, flat, make_inputs, make_model
 from trustml.backends.numpy.network import input_gradient, logits
 
 pytestmark = [pytest.mark.xdist_group("conformance"), pytest.mark.timeout(900)]
@@ -85,42 +85,52 @@ def test_tf_explain_lacks_the_factor_and_is_completed_by_it(answers, digits, cas
     assert mended < 0.1
 
 
+@pytest.mark.parametrize("way", ["clipped", "per_layer", "copies"])
 @pytest.mark.parametrize("case", CLIPPED)
-@pytest.mark.parametrize("backend", ["torch", "jax"])
-def test_clipped_sum_equals_a_loop_over_examples(answers, backend, case):
-    total, loop = answers[backend][f"few/{case}"], answers[backend][f"loop/{case}"]
-    assert np.linalg.norm(total - loop) < CLIPPED_SUM * np.linalg.norm(loop)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_clipped_sum_equals_a_loop_over_examples(answers, backend, case, way):
+    expected = answers[backend][f"loop_{way}/{case}" if way != "clipped" else f"loop/{case}"]
+    assert np.linalg.norm(answers[backend][f"{way}/{case}"] - expected) < CLIPPED_SUM * np.linalg.norm(expected)
 
 
+@pytest.mark.parametrize("way", ["clipped", "per_layer", "copies"])
 @pytest.mark.parametrize("case", CLIPPED)
-def test_clipped_sums_equal_each_other(answers, case):
-    a, b = answers["torch"][f"clipped/{case}"], answers["jax"][f"clipped/{case}"]
+@pytest.mark.parametrize(("one", "other"), PAIRS)
+def test_clipped_sums_equal_each_other(answers, one, other, case, way):
+    a, b = answers[one][f"{way}/{case}"], answers[other][f"{way}/{case}"]
     assert np.linalg.norm(a - b) < CLIPPED_SUM * np.linalg.norm(a)
 
 
 @pytest.mark.parametrize("case", CLIPPED)
-@pytest.mark.parametrize("backend", ["torch", "jax"])
-def test_one_example_moves_the_sum_by_the_clipping_norm_at_most(answers, backend, case):
-    # 1e-5: the two sums are float32 and are subtracted.
-    influence = float(answers[backend][f"influence/{case}"])
-    assert 0.99 * CLIPPING_NORM < influence < CLIPPING_NORM * (1 + 1e-5), "an outlier of norm 1e6 uses the whole norm"
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_unclipped_examples_are_counted(answers, backend, case):
+    assert answers[backend][f"unclipped/{case}"] == answers["torch"][f"loop_unclipped/{case}"]
 
 
-@pytest.mark.parametrize("backend", ["torch", "jax"])
-def test_noise_has_its_stated_size_and_is_never_repeated(answers, backend):
-    noise = {name: array for name, array in answers[backend].items() if name.startswith("noise/")}
-    expected = 2.0 * CLIPPING_NORM / 32
-    first = noise["noise/run0step0"].astype(np.float64)
-    # The deviation of n draws errs by sigma/sqrt(2n); five of those, and the mean within five of its own.
-    assert abs(first.std() - expected) < 5 * expected / np.sqrt(2 * len(first))
-    assert abs(first.mean()) < 5 * expected / np.sqrt(len(first))
-    np.testing.assert_array_equal(noise["noise/run0step0"], noise["noise/run1step0"])  # a fixed seed repeats
-    for one, other in (("run0step0", "run0step1"), ("run0step0", "run2step0"), ("run0step1", "run2step1")):
-        correlation = np.corrcoef(noise[f"noise/{one}"], noise[f"noise/{other}"])[0, 1]
-        assert abs(correlation) < 5 / np.sqrt(len(first))
+def test_some_examples_are_clipped_and_some_are_not(answers):
+    assert 0 < sum(answers["torch"][f"loop_unclipped/{case}"] for case in CLIPPED) < 50 * len(CLIPPED)
 
 
-def test_weights_after_twenty_steps_of_dp_sgd_without_noise(answers):
-    a, b = answers["torch"]["private/small_cnn"], answers["jax"]["private/small_cnn"]
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize(("one", "other"), PAIRS)
+def test_weights_after_twenty_steps_of_dp_sgd_without_noise(answers, one, other, optimizer):
+    a, b = answers[one][f"private/{optimizer}"], answers[other][f"private/{optimizer}"]
     assert np.abs(a - flat(make_model("small_cnn").weights)).max() > 0.01, "nothing was trained"
     assert np.abs(a - b).max() < TRAINED_WEIGHTS
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("kind", ["plain", "private"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_resumed_training_ends_where_an_unbroken_one_does(answers, backend, kind, optimizer):
+    # 1e-6: a restored state is the same float32 numbers; PyTorch's threads may add them in another order.
+    assert np.abs(answers[backend][f"resumed/{kind}/{optimizer}"]).max() < 1e-6
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize(("one", "other"), PAIRS)
+def test_optimizers_remember_the_same_in_every_framework(answers, one, other, optimizer):
+    """So that a checkpoint of one backend can be gone on with in another."""
+    a, b = (answers[name][f"state/private/{optimizer}"] for name in (one, other))
+    assert np.abs(a).max() > 0
+    assert np.abs(a - b).max() < TRAINED_WEIGHTS * max(1.0, np.abs(a).max())

@@ -7,10 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from trustml.data.batches import make_plan, poisson_batches, poisson_steps, shuffled_batches
+from trustml.data.augment import augmented
+from trustml.data.batches import fixed_batches, make_plan, participation, poisson_batches, shuffled_batches
 from trustml.data.clients import federated_plan
 from trustml.data.splits import split_indices
 from trustml.data.streams import Stream, public_generator, secret_generator
+from trustml.scenario.regimes import DPSGD
 
 
 @given(st.lists(st.integers(0, 4), min_size=4, max_size=200), st.floats(0.05, 0.95), st.integers(0, 5))
@@ -59,9 +61,32 @@ def test_poisson_batches_may_be_empty():
 
 
 @given(st.integers(1, 5000), st.integers(1, 10), st.integers(1, 300))
-def test_poisson_steps_cover_the_epochs(examples, epochs, batch_size):
-    steps = poisson_steps(examples, epochs=epochs, batch_size=batch_size)
+def test_private_steps_cover_the_epochs(examples, epochs, batch_size):
+    steps = DPSGD(noise_multiplier=1.0, epochs=epochs, batch_size=batch_size).total_steps(examples)
     assert steps * batch_size >= epochs * examples > (steps - 1) * batch_size
+    assert DPSGD(noise_multiplier=1.0, steps=7, batch_size=batch_size).total_steps(examples) == 7
+
+
+def test_fixed_batches_are_fresh_subsets_of_one_size():
+    plan = fixed_batches(50, steps=300, batch_size=10, generator=np.random.default_rng(0))
+    assert {len(set(batch)) for batch in plan} == {10}
+    low, high = binom.interval(1 - 1e-8, 300, 0.2)
+    counts = participation(plan, 50)
+    assert low <= counts.min() and counts.max() <= high
+    assert participation(plan, 50, first=10, end=25).sum() == 150
+
+
+def test_augmented_copies_begin_with_the_image_itself():
+    images = np.random.default_rng(0).random((5, 8, 8, 2)).astype(np.float32)
+    copies = augmented(images, multiplicity=6, shift=2, flip=True, generator=np.random.default_rng(1))
+    again = augmented(images, multiplicity=6, shift=2, flip=True, generator=np.random.default_rng(1))
+    assert copies.shape == (5, 6, 8, 8, 2)
+    np.testing.assert_array_equal(copies, again)
+    np.testing.assert_array_equal(copies[:, 0], images)
+    padded = np.pad(images[3], ((2, 2), (2, 2), (0, 0)))
+    shifted = [padded[t : t + 8, left : left + 8] for t in range(5) for left in range(5)]
+    options = np.array([*shifted, *(view[:, ::-1] for view in shifted)])
+    assert all((options == copy).all(axis=(1, 2, 3)).any() for copy in copies[3])
 
 
 def test_secret_streams_never_repeat_and_public_ones_always_do():

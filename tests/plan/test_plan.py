@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.privacy.test_accounting import block, epsilon_of
 from trustml.data.batches import make_plan
+from trustml.errors import ScenarioError
 from trustml.plan.expand import expand
 from trustml.plan.job import decode_job, digest, encode_job, explain_id, job_needs, train_id
-from trustml.plan.mechanism import next_attempt, plan_mechanism
-from trustml.privacy.accounting import epsilon_of
+from trustml.plan.mechanism import make_charge, next_attempt, plan_mechanism, stock_mechanism
 from trustml.scenario.read import from_plain, to_plain
-from trustml.scenario.regimes import DPSGD
+from trustml.scenario.regimes import DPSGD, Adaptive
 from trustml.scenario.spec import Explanations
 
 
@@ -25,13 +26,13 @@ def expanded(tiny, **changes):
 
 def test_every_cell_is_a_job_or_a_reason(tiny):
     expansion = expanded(tiny, seeds=[0, 1])
-    assert len(expansion.train) == 7 * 2
-    assert {(s.backend, s.regime) for s in expansion.skips} == {("torch", "FedAvg"), ("tensorflow", "DPSGD")}
+    assert len(expansion.train) == 8 * 2
+    assert {(s.backend, s.regime) for s in expansion.skips} == {("torch", "FedAvg")}
     assert all(skip.reason for skip in expansion.skips)
     assert len({job.id for job in expansion.jobs}) == len(expansion.jobs)
 
 
-@pytest.mark.parametrize(("scope", "count"), [("own", 7), ("reference", 9), ("all", 21)])
+@pytest.mark.parametrize(("scope", "count"), [("own", 8), ("reference", 10), ("all", 24)])
 def test_the_scope_of_explanations(tiny, scope, count):
     import msgspec
 
@@ -70,15 +71,50 @@ def test_a_mechanism_meets_its_target_with_and_without_secret_batches():
 
 
 def test_another_attempt_gets_what_is_left_of_the_budget():
-    from tests.privacy.test_accounting import block
-
     regime = DPSGD(epsilon=3.0, epochs=2, batch_size=50)
     plan = plan_of(40, 7)
     mechanism = plan_mechanism(regime, field="f", examples=1000, plan=plan)
     spent = [block(noise_multiplier=mechanism.noise_multiplier, sample_rate=0.05, end_step=20)]
-    again = next_attempt(mechanism, spent, regime, plan=plan, examples=1000, allow_overrun=False)
+    left = next_attempt(mechanism, spent, regime, plan=plan_of(20, 3), start_step=20, allow_overrun=False)
+    assert (left.attempt, left.start_step, left.steps) == (2, 20, 20), "a checkpoint leaves less to be done"
+    again = next_attempt(mechanism, spent, regime, plan=plan, start_step=0, allow_overrun=False)
     assert (again.attempt, again.steps) == (2, 20)
-    whole = next_attempt(mechanism, spent, regime, plan=plan, examples=1000, allow_overrun=True)
+    whole = next_attempt(mechanism, spent, regime, plan=plan, start_step=0, allow_overrun=True)
     assert whole.steps == 40
     over = block(noise_multiplier=mechanism.noise_multiplier, sample_rate=0.05, end_step=40, plan="b")
     assert epsilon_of([*spent, over], delta=1e-5) > 3.0
+
+
+def test_adaptive_clipping_shares_its_noise_between_gradient_and_count():
+    regime = DPSGD(noise_multiplier=1.0, clipping=Adaptive(count_noise=2.0), batch_size=50)
+    mechanism = plan_mechanism(regime, field="f", examples=1000, plan=plan_of(400, 9))
+    assert mechanism.count_noise == 2.0
+    assert mechanism.noise_multiplier**-2 + (2 * mechanism.count_noise) ** -2 == pytest.approx(1.0)
+    assert mechanism.noise_multiplier > 1.0
+    with pytest.raises(ScenarioError, match=r"f\.clipping\.count_noise: 0\.5 spends the whole"):
+        plan_mechanism(
+            DPSGD(noise_multiplier=1.0, clipping=Adaptive(count_noise=0.5)),
+            field="f",
+            examples=1000,
+            plan=plan_of(9, 1),
+        )
+
+
+@pytest.mark.parametrize("sampling", ["poisson", "shuffle", "fixed"])
+def test_a_target_is_met_with_every_sampling(sampling):
+    regime = DPSGD(epsilon=4.0, epochs=3, batch_size=100, sampling=sampling)
+    plan = plan_of(30, 3) if sampling != "shuffle" else make_plan([np.arange(n, n + 1) for n in range(10)] * 3)
+    mechanism = plan_mechanism(regime, field="f", examples=1000, plan=plan)
+    told = 3 if sampling == "shuffle" else None
+    entry = make_charge(mechanism, first=0, end=30, plan="p", data="d", block=told)
+    assert 3.95 < epsilon_of([entry], delta=regime.delta) <= 4.0 * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("backend", "sampling", "rate"), [("torch", "poisson", 1 / 11), ("tensorflow", "shuffle", 0.1)]
+)
+def test_a_stock_engine_is_accounted_as_its_library_samples(backend, sampling, rate):
+    regime = DPSGD(epsilon=5.0, epochs=2, batch_size=100, engine="stock")
+    examples = 1000 if backend == "tensorflow" else 1001
+    mechanism = stock_mechanism(regime, backend, field="f", examples=examples)
+    assert (mechanism.sampling, mechanism.sample_rate) == (sampling, pytest.approx(rate))

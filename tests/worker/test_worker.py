@@ -13,7 +13,7 @@ from trustml.scenario.spec import IntegratedGradients
 from trustml.worker.clock import Clock
 from trustml.worker.common_lane import integrated_gradients
 from trustml.worker.events import Progress
-from trustml.worker.training import entropy_words
+from trustml.worker.private import entropy_words
 
 
 class Cubic:

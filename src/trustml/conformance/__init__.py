@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from trustml.conformance.findings import Finding
-from trustml.conformance.step import Step, StepFactory, StepSettings, check_step
+from trustml.conformance.step import check_step
+from trustml.conformance.subject import Step, StepFactory, StepSettings
 from trustml.conformance.training import ExecutedStep, TrainingRecord, check_training
 
 __all__ = [

@@ -33,10 +33,15 @@ def shuffle_lower_bound(*, noise_multiplier: float, steps_per_epoch: int, epochs
     float
         No epsilon below it holds. It is not an upper bound of anything.
     """
-    from dp_accounting.pld import privacy_loss_distribution
-
     if epochs == 0:
         return 0.0
+    with np.errstate(over="ignore"):
+        return _composed(noise_multiplier, steps_per_epoch, epochs, delta)
+
+
+def _composed(noise_multiplier: float, steps_per_epoch: int, epochs: int, delta: float) -> float:
+    from dp_accounting.pld import privacy_loss_distribution
+
     borders = _borders(noise_multiplier, steps_per_epoch)
     with_example = _log_masses(borders, shift=2.0, noise=noise_multiplier, batches=steps_per_epoch)
     without = _log_masses(borders, shift=1.0, noise=noise_multiplier, batches=steps_per_epoch)

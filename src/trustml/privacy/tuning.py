@@ -30,5 +30,5 @@ def epsilon_with_tuning(charges: Sequence[Charge], *, runs: float, delta: float)
     import dp_accounting
 
     accountant = dp_accounting.rdp.RdpAccountant(orders=RDP_ORDERS)
-    accountant.compose(dp_accounting.RepeatAndSelectDpEvent(rdp_event(charges), runs, float("inf")))
+    accountant.compose(dp_accounting.dp_event.RepeatAndSelectDpEvent(rdp_event(charges), runs, float("inf")))
     return float(accountant.get_epsilon(delta))

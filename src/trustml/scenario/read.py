@@ -48,10 +48,20 @@ def from_plain(data: PlainData) -> Scenario:
     ------
     ScenarioError
     """
+    _default_optimizers(data)
     try:
         return msgspec.convert(data, Scenario)
     except msgspec.ValidationError as error:
         raise explain_problem(error, data) from None
+
+
+def _default_optimizers(data: PlainData) -> None:
+    """Say in place that an optimizer without a kind is SGD."""
+    regimes = data.get("training")
+    for regime in regimes if isinstance(regimes, list | tuple) else ():
+        optimizer = regime.get("optimizer") if isinstance(regime, dict) else None
+        if isinstance(optimizer, dict):
+            optimizer.setdefault("kind", "SGD")
 
 
 def to_plain(scenario: Scenario) -> PlainData:

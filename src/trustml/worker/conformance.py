@@ -19,7 +19,8 @@ from msgspec.structs import replace
 from trustml.backends.contract import Backend, Model, PrivateSettings, PrivateTrainer
 from trustml.backends.table import load_backend
 from trustml.conformance.findings import Finding
-from trustml.conformance.step import Step, StepSettings, check_step
+from trustml.conformance.step import check_step
+from trustml.conformance.subject import Step, StepSettings
 from trustml.conformance.training import ExecutedStep, TrainingRecord, check_training
 from trustml.data.batches import poisson_batches
 from trustml.data.dataset import Examples, Floats, Ints

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from trustml.backends.contract import Clipped, EngineChoice, PrivateTrainer
-from trustml.conformance.step import flat
+from trustml.conformance.subject import flat
 from trustml.conformance.training import NOISE_SHOWN, ExecutedStep
 from trustml.data.dataset import Floats, Ints
 from trustml.models.weights import Weights

@@ -41,7 +41,11 @@ class Pad(tf.keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Pad one batch of images."""
-        return tf.pad(inputs, [[0, 0], *map(list, self.padding), [0, 0]], constant_values=self.value)
+        # Not tf.pad's own constant_values: under tf.vectorized_map TensorFlow 2.14 forgets them and pads with 0.
+        widths = [[0, 0], *map(list, self.padding), [0, 0]]
+        padded = tf.pad(inputs, widths)
+        inside = np.pad(np.ones((1, *inputs.shape[1:3], 1), bool), widths)
+        return padded if self.value == 0 else tf.where(inside, padded, self.value)
 
     def get_config(self) -> dict[str, Any]:
         """Settings that rebuild the layer."""

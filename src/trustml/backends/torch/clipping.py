@@ -23,6 +23,7 @@ from torch.nn import functional
 from trustml.backends.contract import Model, PrivateSettings
 from trustml.backends.torch.network import build_module, parameter_names
 from trustml.backends.torch.optimizers import make_optimizer
+from trustml.models.layers import Conv2D
 
 SAMPLED = ("hooks", "functorch", "ew")
 
@@ -60,9 +61,12 @@ def make_clipper(mode: str, model: Model, settings: PrivateSettings, generator: 
     )
 
 
-def possible_modes(settings: PrivateSettings) -> tuple[list[str], dict[str, str]]:
+def possible_modes(model: Model, settings: PrivateSettings) -> tuple[list[str], dict[str, str]]:
     """Modes that can do what is asked, and why the others cannot."""
     refused = {}
+    if any(isinstance(layer, Conv2D) for layer in model.architecture.layers):
+        # PyTorch 2.13: conv_group_weight_grad_sample takes a view of gradients that may be channels-last.
+        refused["ew"] = "fails on convolutions at some batch sizes"
     if settings.per_layer:
         refused["ghost"] = "clips flat only"
     if settings.multiplicity > 1:

@@ -29,7 +29,7 @@ def choose_mode(model: Model, settings: PrivateSettings) -> EngineChoice:
     UsageError
         If the mode that was asked for cannot do what the settings want.
     """
-    modes, refused = possible_modes(settings)
+    modes, refused = possible_modes(model, settings)
     wanted = settings.grad_sample_mode
     if wanted != "auto":
         if wanted in refused:

@@ -1,0 +1,112 @@
+"""A step under test, and how the suite looks at it: as sums of clipped gradients, and as noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.data.dataset import Floats, Ints
+
+Vector: TypeAlias = npt.NDArray[np.float64]
+
+OUTLIER = 1e6
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSettings:
+    """What a step under test is to be made with.
+
+    Attributes
+    ----------
+    clipping_norm : float
+    noise_multiplier : float
+        0 for no noise.
+    expected_batch_size : int
+        What the noisy sum is divided by, however many examples come.
+    seed : int
+        Another seed must give other noise. The starting weights must not depend on it.
+    """
+
+    clipping_norm: float = 1.0
+    noise_multiplier: float = 0.0
+    expected_batch_size: int = 16
+    seed: int = 0
+
+
+class Step(Protocol):
+    """One step under test; each call is another step from the *same* weights."""
+
+    def __call__(
+        self, inputs: Floats, labels: Ints, micro_batch_size: int, /
+    ) -> Mapping[str, npt.NDArray[np.floating]] | npt.NDArray[np.floating]:
+        """Private mean gradient of a batch of any size, zero included.
+
+        `micro_batch_size` examples may be in memory at once; 0 leaves it open, and a step without
+        micro-batches may pass over it.
+        """
+        ...
+
+
+class StepFactory(Protocol):
+    """Makes a step; always with the same weights."""
+
+    def __call__(self, settings: StepSettings, /) -> Step:
+        """Make a step with these settings."""
+        ...
+
+
+class Subject:
+    """A step factory with data, seen as sums of clipped gradients."""
+
+    def __init__(self, make_step: StepFactory, inputs: Floats, labels: Ints, settings: StepSettings) -> None:
+        self.make_step, self.inputs, self.labels = make_step, inputs, labels
+        self.settings = replace(settings, noise_multiplier=0.0)
+        self.noisy = replace(settings, noise_multiplier=settings.noise_multiplier or 2.0)
+        self._quiet = make_step(self.settings)
+        self._steps: dict[int, Step | None] = {}
+
+    def sum(self, rows: list[int], *, scale: float = 1.0, wrong: bool = False, micro: int = 0) -> Vector:
+        """Un-noised sum over some examples, times which the inputs are scaled, perhaps with other labels."""
+        inputs = self.inputs[rows] * np.float32(scale)
+        labels = self.other_labels(rows) if wrong else self.labels[rows]
+        return self.total(inputs, labels, micro=micro)
+
+    def total(self, inputs: Floats, labels: Ints, *, micro: int = 0) -> Vector:
+        """Un-noised sum over a batch."""
+        return flat(self._quiet(inputs, labels, micro)) * self.settings.expected_batch_size
+
+    def other_labels(self, rows: list[int]) -> Ints:
+        """Labels of other classes, so that an outlier is far from being learned."""
+        classes = np.unique(self.labels)
+        return np.array([classes[(np.searchsorted(classes, self.labels[row]) + 1) % len(classes)] for row in rows])
+
+    def noise(self, *, seed: int, calls: int, micro: int = 0, rows: list[int] | None = None) -> list[Vector]:
+        """Noise of successive calls, over its stated deviation."""
+        settings = replace(self.noisy, seed=seed)
+        step = self._steps.setdefault(seed, None) or self.make_step(settings)
+        self._steps[seed] = step
+        rows = list(range(8)) if rows is None else rows
+        quiet = flat(self._quiet(self.inputs[rows], self.labels[rows], micro))
+        stated = settings.noise_multiplier * settings.clipping_norm / settings.expected_batch_size
+        return [(flat(step(self.inputs[rows], self.labels[rows], micro)) - quiet) / stated for _ in range(calls)]
+
+    def alone(self, row: int) -> Vector:
+        """Un-noised sum over an outlier of huge gradient."""
+        candidates = [self.sum([row], scale=OUTLIER, wrong=wrong) for wrong in (False, True)]
+        return max(candidates, key=lambda vector: norm_of(vector))
+
+
+def flat(gradient: Mapping[str, npt.NDArray[np.floating]] | npt.NDArray[np.floating]) -> Vector:
+    """Every coordinate of a gradient as one vector."""
+    if isinstance(gradient, Mapping):
+        return np.concatenate([np.asarray(part, np.float64).ravel() for part in gradient.values()])
+    return np.asarray(gradient, np.float64).ravel()
+
+
+def norm_of(vector: Vector) -> float:
+    """Euclidean norm."""
+    return float(np.linalg.norm(vector))

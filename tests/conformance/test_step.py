@@ -1,0 +1,55 @@
+"""The suite itself: it lets a right step through, and catches and names every wrong one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.conformance.broken import BROKEN_STEPS, data, factory
+from trustml.conformance import StepSettings, check_step
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_right_step_passes_every_check(seed):
+    settings = StepSettings(clipping_norm=0.7, noise_multiplier=1.3, expected_batch_size=20, seed=seed)
+    findings = check_step(factory(), *data(), settings=settings)
+    assert len(findings) >= 14
+    assert [finding.diagnosis for finding in findings if not finding.passed] == []
+
+
+@pytest.mark.parametrize("name", BROKEN_STEPS)
+def test_a_broken_step_is_caught_and_named(name):
+    flaws, diagnosis = BROKEN_STEPS[name]
+    failed = [finding for finding in check_step(factory(flaws), *data()) if not finding.passed]
+    assert failed, f"{name} was let through"
+    assert any(diagnosis in finding.diagnosis for finding in failed), [finding.diagnosis for finding in failed]
+
+
+def test_a_step_that_raises_fails_its_checks_and_no_more():
+    def make(settings):
+        right = factory()(settings)
+
+        def step(inputs, labels, micro_batch_size):
+            if not len(labels):
+                raise IndexError("an empty batch has no first example")
+            return right(inputs, labels, micro_batch_size)
+
+        return step
+
+    failed = [finding for finding in check_step(make, *data()) if not finding.passed]
+    assert [finding.check for finding in failed] == ["empty batch"]
+    assert "IndexError" in failed[0].diagnosis
+
+
+def test_a_gradient_may_be_one_array():
+    def make(settings):
+        step = factory()(settings)
+        return lambda *batch: np.concatenate([part.ravel() for part in step(*batch).values()])
+
+    assert all(finding.passed for finding in check_step(make, *data()))
+
+
+def test_too_few_examples_are_refused():
+    inputs, labels = data()
+    with pytest.raises(ValueError, match="give 12 examples or more"):
+        check_step(factory(), inputs[:5], labels[:5])
