@@ -26,6 +26,8 @@ class TracingTrainer:
         To find the noise: noisy gradient times this, less the sum.
     tell : callable
         Gets each :class:`ExecutedStep`.
+    begin : callable, optional
+        Called before each update, so that a step that is killed on its way is seen too.
     """
 
     def __init__(
@@ -35,9 +37,10 @@ class TracingTrainer:
         attempt: int,
         expected_batch_size: int,
         tell: Callable[[ExecutedStep], None],
+        begin: Callable[[], None] = lambda: None,
     ) -> None:
         self._trainer, self._attempt = trainer, attempt
-        self._expected, self._tell = expected_batch_size, tell
+        self._expected, self._tell, self._begin = expected_batch_size, tell, begin
         self._batch, self._size = hashlib.sha256(), 0
 
     @property
@@ -57,6 +60,7 @@ class TracingTrainer:
 
     def update(self, *, clipping_norm: float, noise_multiplier: float, learning_rate: float) -> None:
         """Watch a step."""
+        self._begin()
         quiet = flat(self._trainer.clipped_sum())
         self._trainer.update(
             clipping_norm=clipping_norm, noise_multiplier=noise_multiplier, learning_rate=learning_rate

@@ -1,0 +1,160 @@
+"""Private trainings killed at random moments, again and again: nothing is lost from the count, nothing is replayed.
+
+``TRUSTML_KILLS=200`` makes it the long test (``make test-kills``); by default 21 kills over the three backends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import trustml
+from trustml.conformance import ExecutedStep, TrainingRecord, check_training
+from trustml.launch.environments import find_environment
+from trustml.launch.prepare import prepare_run
+from trustml.launch.resume import prepare_resume
+from trustml.plan.job import checkpoint_file, decode_job
+from trustml.plan.switches import switch_variables
+from trustml.privacy.accounting import epsilon_of
+from trustml.privacy.ledger import read_ledger
+from trustml.record.checkpoint import checkpoint_step
+from trustml.record.store import RunDirectory
+from trustml.scenario.spec import BACKEND_NAMES, Explanations
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+KILLS = int(os.environ.get("TRUSTML_KILLS", "21"))
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60 + 30 * KILLS)]
+
+
+class Trainer:
+    """One private job, started, killed and resumed."""
+
+    def __init__(self, run: RunDirectory, backend: str) -> None:
+        self.run, self.id = run, f"train.{backend}.DPSGD.s0"
+        self.folder, self.trace = run.job_folder(self.id), run.path / "trace.jsonl"
+        self.python = find_environment(backend).require()
+        self.trace.touch()
+
+    def start(self) -> subprocess.Popen:
+        job = decode_job((self.folder / "job.json").read_bytes())
+        variables = {"PYTHONPATH": f"{ROOT / 'src'}", "TF_CPP_MIN_LOG_LEVEL": "2", **switch_variables(job.execution)}
+        with (self.folder / "log.txt").open("ab") as log:
+            return subprocess.Popen(
+                [self.python, HERE / "traced.py", self.folder, self.trace],
+                env={**os.environ, **variables},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def lines(self) -> list[dict]:
+        *whole, _ = self.trace.read_bytes().split(b"\n")
+        return [json.loads(line) for line in whole]
+
+    def executed(self) -> list[ExecutedStep]:
+        steps = [line for line in self.lines() if "begin" not in line]
+        return [ExecutedStep(**{**step, "noise": tuple(step["noise"])}) for step in steps]
+
+    def begun(self) -> Counter:
+        return Counter(line["begin"] for line in self.lines() if "begin" in line)
+
+    def charges(self):
+        return read_ledger(self.folder / "ledger.jsonl")
+
+
+def kill(process: subprocess.Popen) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def kill_within(trainer: Trainer, process: subprocess.Popen, *, steps: int, seconds: float) -> bool:
+    """Kill after so many more steps and then some; False if it ended first."""
+    seen, deadline = len(trainer.lines()), time.monotonic() + 120
+    while process.poll() is None and len(trainer.lines()) < seen + steps:
+        assert time.monotonic() < deadline, (trainer.folder / "log.txt").read_text()[-2000:]
+        time.sleep(0.005)
+    time.sleep(seconds)
+    ended = process.poll() is not None
+    kill(process)
+    return not ended
+
+
+@pytest.mark.parametrize("backend", BACKEND_NAMES)
+def test_random_kills_lose_no_charge_and_replay_nothing(tiny, tmp_path, backend):
+    # Too long to end between two kills.
+    regime = msgspec.structs.replace(tiny.training[1], epochs=None, steps=20_000, batch_size=16)
+    execution = msgspec.structs.replace(tiny.execution, checkpoint_seconds=0.05, threads=1)
+    scenario = msgspec.structs.replace(
+        tiny,
+        data=msgspec.structs.replace(tiny.data, test_fraction=0.9),
+        training=(regime,),
+        backends=(backend,),
+        execution=execution,
+        explanations=Explanations(methods=()),
+    )
+    run = prepare_run(scenario, root=tmp_path)
+    trainer = Trainer(run, backend)
+    generator = random.Random(os.urandom(8))
+    epsilons, kept = [0.0], [0]
+    for _ in range(KILLS // 3):
+        process = trainer.start()
+        steps = generator.choice((0, 1, 2, 5, 20, 60))
+        assert kill_within(trainer, process, steps=2 * steps, seconds=generator.random() * 0.3)
+        charges = trainer.charges()
+        epsilons.append(epsilon_of(charges, delta=1e-5).value if charges else 0.0)
+        job = decode_job((trainer.folder / "job.json").read_bytes())
+        kept.append(checkpoint_step(run.file(checkpoint_file(job))))
+        _mark_killed(run)
+        prepare_resume(run, allow_overrun=True)
+    record = TrainingRecord(steps=trainer.executed(), charges=trainer.charges())
+    assert [finding for finding in check_training(record) if not finding.passed] == []
+    paid: Counter = Counter()
+    for charge in trainer.charges():
+        paid[charge.attempt] += charge.steps
+    assert all(count <= paid[attempt] for attempt, count in trainer.begun().items()), "begun before it was charged"
+    assert epsilons == sorted(epsilons), "epsilon never falls"
+    assert kept == sorted(kept) and kept[-1] > 0, "a checkpoint is never lost"
+    assert len({charge.attempt for charge in trainer.charges()}) > 1
+    assert len(record.steps) > 20
+
+
+def test_a_resumed_training_ends_with_all_its_steps(tiny, tmp_path):
+    """Killed once in the middle, then run to its end by the ordinary resume: statement and verification hold."""
+    regime = msgspec.structs.replace(tiny.training[1], epochs=None, steps=400, noise_multiplier=None, epsilon=6.0)
+    execution = msgspec.structs.replace(tiny.execution, checkpoint_seconds=0.05)
+    scenario = msgspec.structs.replace(tiny, training=(regime,), backends=("torch",), execution=execution)
+    run = prepare_run(scenario, root=tmp_path)
+    trainer = Trainer(run, "torch")
+    assert kill_within(trainer, trainer.start(), steps=200, seconds=0.1)
+    spent = sum(charge.steps for charge in trainer.charges())
+    _mark_killed(run)
+    resumed = trustml.resume(run.path)
+    assert resumed.status == "success", [(r.id, r.reason) for r in resumed.manifest.jobs]
+    (statement,) = resumed.privacy()
+    assert statement.attempts == 2 and statement.epsilon <= 6.0
+    assert spent < statement.steps <= 440, "the checkpoint saved what was done"
+    notes = resumed.manifest.jobs[0].result.notes
+    assert any("batch parity" in note for note in notes)
+    if statement.steps < 400 + spent - 90:
+        assert any("stopped after" in note for note in notes)
+
+
+def _mark_killed(run: RunDirectory) -> None:
+    manifest = run.manifest()
+    jobs = tuple(msgspec.structs.replace(record, status="signal", reason="killed") for record in manifest.jobs)
+    run.write_manifest(msgspec.structs.replace(manifest, jobs=jobs, status="partial"))
