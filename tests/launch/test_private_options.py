@@ -1,0 +1,127 @@
+"""Every option of DP-SGD trains in every framework, or is refused by name."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+import trustml
+from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, read_ledger
+from trustml.scenario.optimizers import SGD, Adam, Schedule
+from trustml.scenario.regimes import DPSGD, Adaptive, Augmentation, PerLayer
+from trustml.scenario.spec import Explanations, Tuning
+
+pytestmark = [pytest.mark.xdist_group("options"), pytest.mark.timeout(600), pytest.mark.tensorflow]
+
+COMMON = {"epochs": 2, "batch_size": 64}
+REGIMES = (
+    DPSGD(
+        name="adaptive", noise_multiplier=1.0, clipping=Adaptive(quantile=0.3), ema_decay=0.9, clipping_norm=50.0, **COMMON
+    ),
+    DPSGD(
+        name="layered", epsilon=8.0, clipping=PerLayer(), optimizer=Adam(learning_rate=0.01), batch_size=64, steps=12,
+        schedule=Schedule(decay="cosine", warmup=2), augmentation=Augmentation(multiplicity=3, flip=True),
+    ),
+    DPSGD(name="shuffle", epsilon=8.0, sampling="shuffle", optimizer=SGD(momentum=0.9), **COMMON),
+    DPSGD(name="fixed", epsilon=8.0, sampling="fixed", **COMMON),
+    DPSGD(name="published", epsilon=8.0, sampling_seed=3, **COMMON),
+    DPSGD(name="stock", epsilon=8.0, engine="stock", **COMMON),
+    DPSGD(name="stock-optimizer", noise_multiplier=1.0, engine="stock_optimizer", epochs=1, batch_size=128),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def options(tiny, tmp_path_factory):
+    scenario = msgspec.structs.replace(
+        tiny,
+        training=REGIMES,
+        explanations=Explanations(methods=()),
+        execution=msgspec.structs.replace(tiny.execution, micro_batch_size=50),
+        tuning=Tuning(mean_runs=5),
+    )
+    return trustml.run(scenario, out=tmp_path_factory.mktemp("options"))
+
+
+def charges(run, backend, regime):
+    return read_ledger(run.path / f"jobs/train.{backend}.{regime}.s0/ledger.jsonl")
+
+
+def test_everything_trains_or_is_refused_by_name(options):
+    assert options.status == "success", [(r.id, r.reason) for r in options.manifest.jobs if r.status != "ok"]
+    refused = {(skip.backend, skip.regime): skip.reason for skip in options.manifest.skips}
+    assert set(refused) == {("jax", "stock"), ("jax", "stock-optimizer"), ("torch", "stock-optimizer")}
+    assert "no stock engine" in refused["jax", "stock"]
+    accuracy = options.measures().query("measure == 'accuracy'").dropna(subset="value")
+    assert len(accuracy) == 5 * 3 + 2 + 1
+
+
+@pytest.mark.parametrize(
+    ("regime", "relation"),
+    [("layered", ADD_OR_REMOVE), ("shuffle", ZERO_OUT), ("fixed", REPLACE), ("published", ZERO_OUT)],
+)
+def test_targets_are_met_under_the_relation_of_the_sampling(options, regime, relation):
+    for statement in options.privacy():
+        if f".{regime}." in statement.model:
+            assert statement.neighboring_relation == relation
+            assert 7.5 < statement.epsilon <= 8.0 + 1e-9
+
+
+def test_adaptive_clipping_moves_the_norm_and_pays_for_the_count(options):
+    for backend in ("torch", "jax", "tensorflow"):
+        for charge in charges(options, backend, "adaptive"):
+            assert charge.precision**-0.5 == pytest.approx(1.0)
+            assert charge.noise_multiplier > 1.0 and charge.quantile_noise_multiplier > 0
+
+
+def test_the_average_and_the_augmented_copies_are_the_same_kind_of_weights(options):
+    for backend in ("torch", "jax", "tensorflow"):
+        for regime in ("adaptive", "layered"):
+            weights = options.weights(f"train.{backend}.{regime}.s0")
+            assert all(np.isfinite(array).all() for array in weights.values())
+
+
+def test_a_published_seed_loses_the_amplification_and_says_so(options):
+    statement = next(s for s in options.privacy() if s.model == "train.jax.published.s0")
+    (secrecy,) = [one for one in statement.assumptions if one.name == "batches are secret"]
+    assert secrecy.status == "not met" and "sampling_seed 3" in secrecy.why
+    poisson = next(other for other in statement.comparisons if other.name == "epsilon_if_poisson")
+    assert poisson.value < statement.epsilon
+
+
+def test_a_shuffled_model_shows_what_poisson_would_give_and_what_it_leaks_at_least(options):
+    statement = next(s for s in options.privacy() if s.model == "train.torch.shuffle.s0")
+    values = {other.name: other for other in statement.comparisons}
+    lower = values["epsilon_shuffle_lower"]
+    assert lower.bound == "at least" and lower.value <= statement.epsilon
+    assert values["epsilon_if_poisson"].value < statement.epsilon
+    assert values["epsilon_prv"].value is None and "Poisson batches only" in values["epsilon_prv"].note
+
+
+def test_stock_engines_are_labelled_and_charged_as_they_sample(options):
+    torch = next(s for s in options.privacy() if s.model == "train.torch.stock.s0")
+    keras = next(s for s in options.privacy() if s.model == "train.tensorflow.stock.s0")
+    assert torch.sampling == "Poisson, secret" and keras.sampling.startswith("shuffled epochs")
+    assert torch.epsilon <= 8.0 and keras.epsilon <= 8.0 + 1e-9
+    assert keras.noise_multiplier > torch.noise_multiplier, "without amplification the target costs more noise"
+    drawn = next(one for one in torch.assumptions if one.name.startswith("batches were drawn"))
+    assert drawn.status == "not checked"
+    libraries = {r.id: r.result.library for r in options.manifest.jobs if r.status == "ok"}
+    assert libraries["train.torch.stock.s0"] == "Opacus make_private"
+    assert libraries["train.tensorflow.stock-optimizer.s0"] == "TF Privacy DPKerasSGDOptimizer"
+
+
+def test_a_declared_sweep_is_accounted_for(options):
+    statement = options.privacy()[0]
+    assert "RepeatAndSelect" in statement.hyperparameter_tuning
+    tuning = next(one for one in statement.assumptions if one.name.startswith("hyperparameters"))
+    assert tuning.status == "met"
+
+
+def test_the_choice_of_opacus_mode_and_its_timings_are_in_the_record(options):
+    engine = {r.id: r.result.engine for r in options.manifest.jobs if r.result}
+    chosen = engine["train.torch.adaptive.s0"]
+    assert chosen.name == min(chosen.seconds, key=chosen.seconds.get)
+    assert {"hooks", "ghost"} <= set(chosen.seconds) and "ew" in chosen.refused
+    assert "ghost" in engine["train.torch.layered.s0"].refused
+    assert engine["train.tensorflow.adaptive.s0"].refused["fast_clipping"]
