@@ -2,42 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 import streamlit as st
-from chosen_run import measures, show_rows
+from chosen_run import current, measures, show_rows
 
-from trustml.report import figures
+from trustml.errors import RecordError
+from trustml.privacy.statement import PrivacyStatement, statement_text
+from trustml.report import figures, privacy_figures
+
+SIGNS = {"met": "✓ met", "not met": "✗ not met", "not checked": "? not checked"}
 
 
-def promise(row: dict[str, Any]) -> dict[str, str]:
-    """Take an epsilon and its note apart, for a table."""
-    one = row["measure"] == "epsilon"
-    found = {
-        "model": f"{row['backend']} {row['regime']}, seed {row['seed']}" if one else "all private models together",
-        "epsilon, at most": f"{row['value']:.3f}",
+def promise(statement: PrivacyStatement) -> dict[str, str]:
+    """Give the line of one model in the table of promises."""
+    return {
+        "model": statement.model.removeprefix("train."),
+        "epsilon, at most": "none" if statement.epsilon is None else f"{statement.epsilon:.3f}",
+        "delta": f"{statement.delta:g}",
+        "unit": statement.unit_of_privacy,
+        "relation": statement.neighboring_relation,
+        "sampling": statement.sampling,
+        "accountant": statement.accountant,
+        "steps (attempts)": f"{statement.steps} ({statement.attempts})",
     }
-    remarks = []
-    for part in row["note"].split("; "):
-        name, separator, value = part.replace("delta=", "delta: ").partition(": ")
-        if separator and name in ("delta", "unit", "relation", "sampling", "accountant"):
-            found[name] = value
-        else:
-            remarks.append(part)
-    return {**found, "remarks": "; ".join(remarks)}
+
+
+def comparison(statement: PrivacyStatement) -> pd.DataFrame:
+    """Give the other epsilons of one model, each with what it rests on."""
+    rows = []
+    for other in statement.comparisons:
+        sign = "≥" if other.bound == "at least" else "≤"
+        value = "-" if other.value is None else f"{sign} {other.value:.3f}"
+        rows.append({"": other.name, "value": value, "relation": other.relation, "what it is": other.note})
+    return pd.DataFrame(rows)
 
 
 st.title("Privacy")
 table = measures()
-epsilon = table[table.measure == "epsilon"].dropna(subset="value")
-everything = table[table.measure == "epsilon_all_releases"]
+try:
+    statements = current().privacy()
+except RecordError:
+    statements = []
+everything = table[table.measure == "epsilon_all_releases"].dropna(subset="value")
 
-if epsilon.empty:
+if not statements:
     st.info("No model of this run was trained with privacy: no finite epsilon holds for any of them.")
 else:
+    finite = [statement.epsilon for statement in statements if statement.epsilon is not None]
     columns = st.columns(2)
-    columns[0].metric("epsilon of one private model, the largest", f"{epsilon.value.max():.2f}")
+    columns[0].metric("epsilon of one private model, the largest", f"{max(finite):.2f}" if finite else "none")
     if len(everything):
         columns[1].metric("epsilon of all private models together", f"{everything.value.iloc[0]:.2f}")
     st.markdown(
@@ -47,13 +60,35 @@ else:
 
 st.subheader("Accuracy against epsilon")
 st.altair_chart(figures.privacy_accuracy(table))
-st.caption("Models trained without privacy have no finite epsilon, so they stand apart and not at a large number.")
+st.caption(
+    "Bars are 95 % intervals of each model's accuracy. Models trained without privacy have no finite epsilon, so they "
+    "stand apart and not at a large number."
+)
 show_rows(table[table.measure.isin(["accuracy", "epsilon"])])
 
-st.subheader("What is promised")
-st.table(pd.DataFrame([promise(row) for row in [*epsilon.to_dict("records"), *everything.to_dict("records")]]))
-if len(epsilon):
+if statements:
+    st.subheader("What is promised")
+    st.table(pd.DataFrame([promise(statement) for statement in statements]))
+    for row in everything.to_dict("records"):
+        st.caption(f"All private models together: epsilon at most {row['value']:.3f}; {row['note']}")
+
+    st.subheader("One model in detail")
+    names = [statement.model.removeprefix("train.") for statement in statements]
+    name = st.selectbox("Model", names)
+    chosen = statements[names.index(name)]
+    st.altair_chart(privacy_figures.epsilon_by_steps(chosen))
     st.caption(
-        "Noise comes from the frameworks' own generators, seeded from operating-system entropy. They are not "
-        "cryptographic, and attacks on floating-point noise are out of scope."
+        "The cross is the claim. The other lines are what would hold under another way of drawing batches: the dotted "
+        "one is a lower bound, so shuffling costs at least that; the dashed one ends at what holds even if the batches "
+        "become known, and takes participation in proportion to the steps before that."
     )
+    st.table(comparison(chosen))
+    st.markdown("**What the claim rests on**")
+    st.table(
+        pd.DataFrame([{"": SIGNS[one.status], "assumption": one.name, "why": one.why} for one in chosen.assumptions])
+    )
+    st.markdown("**Not covered by epsilon**\n" + "\n".join(f"- {one}" for one in chosen.not_covered))
+    text = statement_text(chosen)
+    with st.expander("The statement as text"):
+        st.code(text, language=None)
+    st.download_button("Download the statement", text, file_name=f"{chosen.model}.privacy.txt")

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tests.conformance.cases import ARCHITECTURES, CLIPPED, TRAINED, flat, make_inputs, make_model
+from tests.conformance.cases import ARCHITECTURES, CLIPPED, OTHER_WAYS, TRAINED, flat, make_inputs, make_model
 from trustml.backends.numpy.network import input_gradient, logits
 
 pytestmark = [pytest.mark.xdist_group("conformance"), pytest.mark.timeout(900)]

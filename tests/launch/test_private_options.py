@@ -17,7 +17,8 @@ pytestmark = [pytest.mark.xdist_group("options"), pytest.mark.timeout(600), pyte
 COMMON = {"epochs": 2, "batch_size": 64}
 REGIMES = (
     DPSGD(
-        name="adaptive", noise_multiplier=1.0, clipping=Adaptive(quantile=0.3), ema_decay=0.9, clipping_norm=50.0, **COMMON
+        name="adaptive", noise_multiplier=1.0, clipping=Adaptive(quantile=0.3), clipping_norm=50.0, ema_decay=0.9,
+        **COMMON,
     ),
     DPSGD(
         name="layered", epsilon=8.0, clipping=PerLayer(), optimizer=Adam(learning_rate=0.01), batch_size=64, steps=12,

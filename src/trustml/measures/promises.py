@@ -110,7 +110,7 @@ def _statement(
         comparisons=tuple(_comparisons(evidence, charges, regime, epsilon, prv)),
         assumptions=assumptions_of(evidence, job, regime, charges),
         not_covered=not_covered(evidence, regime, charges),
-        curve=_curve(charges, regime),
+        curve=_curve(charges, regime, most=drawn_participation(evidence, charges)),
     )
 
 
@@ -166,16 +166,19 @@ def _comparison(name: str, epsilon: Epsilon, note: str) -> Comparison:
     return Comparison(name=name, value=value, relation=epsilon.relation, accountant=epsilon.accountant, note=note)
 
 
-def _curve(charges: list[Charge], regime: DPSGD) -> Curve:
+def _curve(charges: list[Charge], regime: DPSGD, *, most: int | None) -> Curve:
+    """Epsilon after a part of the steps; participation is taken in proportion to them."""
     total = sum(charge.steps for charge in charges)
+    if most is None:
+        most = math.ceil(total * charges[0].sample_rate)
     steps = sorted({max(1, round(total * part / _CURVE_POINTS)) for part in range(1, _CURVE_POINTS + 1)})
     poisson, lower, unamplified = [], [], []
     for count in steps:
         part = _first_steps(charges, count)
         poisson.append(epsilon_if_poisson([part], delta=regime.delta).value)
         lower.append(lower_bound_if_shuffled(part, delta=regime.delta))
-        expected = max(1, math.ceil(count * charges[0].sample_rate))
-        unamplified.append(epsilon_unamplified([part], participation=expected, delta=regime.delta).value)
+        share = max(1, math.ceil(most * count / total))
+        unamplified.append(epsilon_unamplified([part], participation=share, delta=regime.delta).value)
     finite = [
         tuple(v if v is not None and math.isfinite(v) else None for v in row) for row in (poisson, lower, unamplified)
     ]

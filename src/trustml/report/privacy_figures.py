@@ -1,0 +1,60 @@
+"""Charts of privacy statements, as altair specifications."""
+
+from __future__ import annotations
+
+import altair as alt
+import pandas as pd
+
+from trustml.privacy.statement import PrivacyStatement
+
+POISSON = "secret Poisson batches: at most"
+SHUFFLED = "shuffled epochs: at least"
+UNAMPLIFIED = "nothing amplified: at most"
+_COLOURS = ("#0072B2", "#D55E00", "#666666")
+
+
+def epsilon_by_steps(statement: PrivacyStatement) -> alt.LayerChart:
+    """Epsilon as steps add up, under three assumptions on how batches are drawn; a cross marks the claim.
+
+    Parameters
+    ----------
+    statement : PrivacyStatement
+        With a curve.
+    """
+    curve = statement.curve
+    if curve is None:
+        raise ValueError(f"{statement.model}: its statement has no curve")
+    lines = {POISSON: curve.poisson, SHUFFLED: curve.shuffle_lower, UNAMPLIFIED: curve.unamplified}
+    rows = pd.DataFrame(
+        [
+            {"steps": step, "assumption": name, "epsilon": value}
+            for name, values in lines.items()
+            for step, value in zip(curve.steps, values, strict=True)
+            if value is not None and value > 0
+        ]
+    )
+    colour = alt.Color(
+        "assumption:N",
+        title="if the batches are",
+        scale=alt.Scale(domain=list(lines), range=list(_COLOURS)),
+        legend=alt.Legend(orient="top", labelLimit=400),
+    )
+    base = alt.Chart(rows).encode(
+        x=alt.X("steps:Q", title="steps charged"),
+        y=alt.Y("epsilon:Q", title=f"epsilon at delta {statement.delta:g}", scale=alt.Scale(type="log")),
+        color=colour,
+        tooltip=["assumption", "steps", alt.Tooltip("epsilon:Q", format=".3f")],
+    )
+    dashes = alt.StrokeDash(
+        "assumption:N", scale=alt.Scale(domain=list(lines), range=[[1, 0], [2, 3], [7, 4]]), legend=None
+    )
+    drawn = base.mark_line(point=True, strokeWidth=2).encode(strokeDash=dashes)
+    if statement.epsilon is None:
+        return alt.layer(drawn).properties(height=420)
+    claim = pd.DataFrame(
+        [{"steps": statement.steps, "epsilon": statement.epsilon, "label": f"{statement.epsilon:.2f}"}]
+    )
+    cross = alt.Chart(claim).mark_point(shape="cross", size=140, filled=True, color="black")
+    text = alt.Chart(claim).mark_text(dx=-8, dy=-12, align="right", fontWeight="bold").encode(text="label:N")
+    marks = [part.encode(x="steps:Q", y="epsilon:Q") for part in (cross, text)]
+    return alt.layer(drawn, *marks).properties(height=420)
