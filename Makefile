@@ -7,10 +7,10 @@ BIN := .venv/bin
 LOCK := src/trustml/environments/main.lock
 PYTEST_ARGS ?=
 
-.PHONY: demo test check format environments dashboard clean help
+.PHONY: demo test test-kills check format environments dashboard clean help
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 demo: environments  ## run scenarios/digits.py and print the comparison
 	$(BIN)/trustml run scenarios/digits.py
@@ -18,7 +18,10 @@ demo: environments  ## run scenarios/digits.py and print the comparison
 	@echo "Open the dashboard with:  $(BIN)/trustml dashboard"
 
 test: environments  ## run every test
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+test-kills: environments  ## kill private trainings 200 times (about half an hour)
+	TRUSTML_KILLS=200 $(BIN)/python -m pytest -n 2 tests/worker/test_kill.py $(PYTEST_ARGS)
 
 check: .venv/.installed  ## lint, format and types
 	$(BIN)/ruff check .

@@ -17,7 +17,6 @@ import pytest
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.xdist_group("dashboard"),
     pytest.mark.timeout(600),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # selenium leaves its sockets to the collector
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),

@@ -8,7 +8,6 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 pytestmark = [
-    pytest.mark.xdist_group("dashboard"),
     pytest.mark.timeout(600),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # streamlit's and altair's own
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # AppTest leaves an event loop behind

@@ -10,7 +10,7 @@ import pytest
 from tests.conformance.cases import ARCHITECTURES, CLIPPED, OTHER_WAYS, TRAINED, flat, make_inputs, make_model
 from trustml.backends.numpy.network import input_gradient, logits
 
-pytestmark = [pytest.mark.xdist_group("conformance"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.timeout(900)]
 
 BACKENDS = ("torch", "jax", "tensorflow")
 PAIRS = list(itertools.combinations(BACKENDS, 2))

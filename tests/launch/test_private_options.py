@@ -12,7 +12,7 @@ from trustml.scenario.optimizers import SGD, Adam, Schedule
 from trustml.scenario.regimes import DPSGD, Adaptive, Augmentation, PerLayer
 from trustml.scenario.spec import Explanations, Tuning
 
-pytestmark = [pytest.mark.xdist_group("options"), pytest.mark.timeout(600), pytest.mark.tensorflow]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.tensorflow]
 
 COMMON = {"epochs": 2, "batch_size": 64}
 REGIMES = (

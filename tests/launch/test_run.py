@@ -23,7 +23,7 @@ from trustml.privacy.ledger import read_ledger
 from trustml.record.files import sha256
 from trustml.scenario.read import to_plain
 
-pytestmark = [pytest.mark.xdist_group("runs"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.timeout(600)]
 
 
 def with_backends(scenario, *backends, **changes):

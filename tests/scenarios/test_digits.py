@@ -12,7 +12,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.tensorflow,
     pytest.mark.timeout(1200),
-    pytest.mark.xdist_group("scenarios"),
 ]
 
 SCENARIOS = Path(__file__).resolve().parents[2] / "scenarios"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -61,9 +62,26 @@ class Dataset:
 
 def fingerprint(dataset: Dataset) -> str:
     """SHA-256 of the content: shapes, types and values of all four arrays, and the class names."""
+    return fingerprint_of(stored(dataset))
+
+
+def stored(dataset: Dataset) -> dict[str, npt.NDArray[Any]]:
+    """Give the arrays in which a run keeps its data."""
+    return {
+        "train_inputs": dataset.train.inputs,
+        "train_labels": dataset.train.labels,
+        "test_inputs": dataset.test.inputs,
+        "test_labels": dataset.test.labels,
+        "class_names": np.array(dataset.class_names, dtype=np.str_),
+    }
+
+
+def fingerprint_of(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    """SHA-256 of data as :func:`stored` gives it."""
     digest = hashlib.sha256()
-    for array in (dataset.train.inputs, dataset.train.labels, dataset.test.inputs, dataset.test.labels):
+    for name in ("train_inputs", "train_labels", "test_inputs", "test_labels"):
+        array = arrays[name]
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
-    digest.update("\0".join(dataset.class_names).encode())
+    digest.update("\0".join(map(str, arrays["class_names"])).encode())
     return digest.hexdigest()

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from trustml.data.batches import BatchPlan, first_batches, fixed_batches, make_plan, poisson_batches, shuffled_batches
 from trustml.data.clients import federated_plan
-from trustml.data.dataset import Dataset, fingerprint
+from trustml.data.dataset import Dataset, fingerprint, stored
 from trustml.data.datasets import load_dataset
 from trustml.data.streams import Stream, public_generator, secret_generator
 from trustml.models.weights import encode_weights, initial_weights
@@ -198,13 +198,7 @@ def _write_inputs(
     plans: dict[tuple[str, int], dict[str, npt.NDArray[Any]]],
 ) -> dict[str, str]:
     """Write what workers read; give the hashes of what is public."""
-    arrays: dict[str, npt.NDArray[Any]] = {
-        "train_inputs": dataset.train.inputs,
-        "train_labels": dataset.train.labels,
-        "test_inputs": dataset.test.inputs,
-        "test_labels": dataset.test.labels,
-    }
-    write_atomic(run.file(PRIVATE_DATA), encode_arrays(arrays), private=True)
+    write_atomic(run.file(PRIVATE_DATA), encode_arrays(stored(dataset)), private=True)
     for (title, seed), plan in plans.items():
         write_plan(run, plan_file(title, seed), plan)
     count = scenario.explanations.examples

@@ -193,18 +193,20 @@ def next_attempt(
     user accepts a larger epsilon.
     """
     attempt = 1 + max((entry.attempt for entry in spent), default=0)
-    fresh = msgspec.structs.replace(
-        mechanism,
-        attempt=attempt,
-        start_step=start_step,
-        steps=len(plan),
-        largest_participation=_told_participation(regime, plan, mechanism.examples),
-    )
+    if regime.engine == "core":
+        largest = _told_participation(regime, plan, mechanism.examples)
+        fresh = msgspec.structs.replace(
+            mechanism, attempt=attempt, start_step=start_step, steps=len(plan), largest_participation=largest
+        )
+    else:  # a stock engine draws its own batches, and begins anew
+        fresh = msgspec.structs.replace(mechanism, attempt=attempt, steps=mechanism.total_steps)
     if not spent or regime.epsilon is None or allow_overrun:
         return fresh
     told = fresh.largest_participation if tells_participation(fresh) else None
     planned = make_charge(fresh, first=0, end=fresh.steps, plan=f"attempt {attempt}", data="", block=told)
     steps = affordable_steps(spent, planned, epsilon=regime.epsilon, delta=regime.delta)
+    if regime.engine != "core":
+        steps -= steps % fresh.steps_per_charge  # it runs whole epochs
     return msgspec.structs.replace(fresh, steps=steps)
 
 

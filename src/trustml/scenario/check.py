@@ -6,10 +6,10 @@ import math
 from collections import Counter
 
 from trustml.errors import ScenarioError
-from trustml.models.layers import Dropout
+from trustml.models.layers import Conv2D, Dropout
 from trustml.models.shapes import Shape, layer_shapes
 from trustml.scenario.check_regimes import check_regime, positive
-from trustml.scenario.regimes import DPSGD, FedAvg, Regime
+from trustml.scenario.regimes import DPSGD, FedAvg, PerLayer, Regime
 from trustml.scenario.sources import Idx
 from trustml.scenario.spec import Scenario
 
@@ -53,6 +53,7 @@ def check_scenario(scenario: Scenario) -> None:
             )
     _check_explanations(scenario)
     _check_execution(scenario)
+    _check_mode(scenario)
     if scenario.tuning is not None:
         positive(scenario.tuning.mean_runs, "tuning.mean_runs")
 
@@ -158,3 +159,22 @@ def _check_execution(scenario: Scenario) -> None:
                 f"{getattr(execution, name)} is negative",
                 fix="use 0 for no limit, or more",
             )
+
+
+def _check_mode(scenario: Scenario) -> None:
+    """Refuse a mode of Opacus that cannot do what a regime asks for."""
+    mode = scenario.execution.grad_sample_mode
+    if mode == "auto" or "torch" not in scenario.backends:
+        return
+    for regime in scenario.training:
+        if not isinstance(regime, DPSGD):
+            continue
+        problem = ""
+        if mode == "ghost" and isinstance(regime.clipping, PerLayer):
+            problem = "clips flat only"
+        elif mode == "ghost" and regime.augmentation is not None:
+            problem = "cannot average the copies of an example before clipping"
+        elif mode == "ew" and any(isinstance(layer, Conv2D) for layer in scenario.model.layers):
+            problem = "fails on convolutions at some batch sizes"
+        if problem:
+            raise ScenarioError("execution.grad_sample_mode", f"{mode!r} {problem}", fix="use auto or hooks")

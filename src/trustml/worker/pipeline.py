@@ -9,7 +9,8 @@ import numpy as np
 
 from trustml.backends.contract import Backend, ExplainRequest, Model
 from trustml.backends.table import load_backend
-from trustml.data.dataset import Examples, Floats
+from trustml.data.dataset import Examples, Floats, fingerprint_of
+from trustml.errors import PrivacyError
 from trustml.models.shapes import weight_shapes
 from trustml.models.weights import Weights, encode_weights, read_weights
 from trustml.plan.job import ExplainJob, Job, TrainJob, checkpoint_file, timings_file
@@ -70,6 +71,10 @@ def _train(job: TrainJob, backend: Backend, *, at: Workplace) -> tuple[str, Trai
     shapes = weight_shapes(job.model, job.input_shape)
     initial = read_weights(inside(at.root, job.initial_weights), expected=shapes)
     arrays = read_arrays(inside(at.root, job.data))
+    if job.mechanism is not None and fingerprint_of(arrays) != job.data_fingerprint:
+        raise PrivacyError(
+            f"{job.data}: is not the data this run was planned on; a private model of other data is another run"
+        )
     examples = Examples(
         inputs=arrays["train_inputs"].astype(np.float32), labels=arrays["train_labels"].astype(np.int64)
     )

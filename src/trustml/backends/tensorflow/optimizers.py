@@ -65,5 +65,10 @@ class OptimizerSteps:
         mean, variance = self._slots["mean"][name], self._slots["variance"][name]
         mean.assign(optimizer.beta1 * mean + (1 - optimizer.beta1) * gradient)
         variance.assign(optimizer.beta2 * variance + (1 - optimizer.beta2) * tf.square(gradient))
-        corrected = mean / (1 - tf.pow(optimizer.beta1, self._count))
-        return corrected / (tf.sqrt(variance / (1 - tf.pow(optimizer.beta2, self._count))) + optimizer.stabilizer)
+        corrected = mean / self._correction(optimizer.beta1)
+        return corrected / (tf.sqrt(variance / self._correction(optimizer.beta2)) + optimizer.stabilizer)
+
+    def _correction(self, beta: float) -> tf.Tensor:
+        """``1 - beta ** count`` in double precision: in single, 1 - 0.999 is off by 5e-5."""
+        power = tf.pow(tf.constant(beta, tf.float64), tf.cast(self._count, tf.float64))
+        return tf.cast(1 - power, tf.float32)

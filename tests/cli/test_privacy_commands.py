@@ -1,0 +1,147 @@
+"""Statement, ledger and conformance on the command line, and the errors of private scenarios."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import msgspec
+import pytest
+
+import trustml as api
+from tests.cli.test_cli import assert_one_clear_line, trustml
+from trustml.scenario.spec import Explanations
+
+
+@pytest.fixture(scope="module")
+def private_run(tiny, tmp_path_factory):
+    scenario = msgspec.structs.replace(
+        tiny, training=tiny.training[:2], backends=("jax",), explanations=Explanations(methods=())
+    )
+    return api.run(scenario, out=tmp_path_factory.mktemp("private")).path
+
+
+def test_the_statement_as_text_and_as_json(private_run):
+    done = trustml("show", private_run, "--privacy")
+    assert done.returncode == 0, done.stderr
+    for words in (
+        "epsilon at most", "unit of privacy", "neighbouring relation", "sample rate", "accountant", "trust setting",
+        "source of noise", "hyperparameter tuning", "epsilon_shuffle_lower", ">=", "epsilon_prv", "[  not met  ]",
+        "[not checked]", "not covered by epsilon", "all releases together",
+    ):  # fmt: skip
+        assert words in done.stdout, words
+    content = json.loads(trustml("show", private_run, "--privacy", "--json").stdout)
+    (statement,) = content["privacy"]
+    assert {"epsilon", "delta", "assumptions", "comparisons", "curve", "neighboring_relation"} <= set(statement)
+    assert content["epsilon_all_releases"][0]["value"] == pytest.approx(statement["epsilon"])
+    assert (private_run / "privacy.json").is_file()
+
+
+def test_the_table_has_every_epsilon(private_run):
+    rows = json.loads(trustml("show", private_run, "--json").stdout)["measures"]
+    found = {row["measure"]: row for row in rows if row["measure"].startswith("epsilon")}
+    assert set(found) == {
+        "epsilon", "epsilon_shuffle_lower", "epsilon_unamplified", "epsilon_all_releases", "epsilon_rdp", "epsilon_prv",
+    }  # fmt: skip
+    assert all("relation: " in row["note"] and "delta=" in row["note"] for row in found.values())
+    assert "a lower bound (>=)" in found["epsilon_shuffle_lower"]["note"]
+    assert found["epsilon"]["value"] < found["epsilon_rdp"]["value"] < found["epsilon_unamplified"]["value"]
+    assert abs(found["epsilon_prv"]["value"] - found["epsilon"]["value"]) < 0.05
+
+
+def test_the_ledger_is_shown_and_verified(private_run):
+    shown = trustml("ledger", private_run)
+    assert shown.returncode == 0 and "steps charged" in shown.stdout and "poisson, secret" in shown.stdout
+    verified = trustml("ledger", private_run, "--verify", "--json")
+    assert verified.returncode == 0, verified.stdout
+    checks = json.loads(verified.stdout)["checks"]
+    assert len(checks) == 5 and all(check["passed"] for check in checks)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ('"noise_multiplier":2.0', '"noise_multiplier":1.0', "epsilon from the ledger"),
+        ('"data":"', '"data":"other', "other data"),
+        ('"attempt":1', '"attemp":1', "damaged"),
+    ],
+)
+def test_a_ledger_that_was_tampered_with_fails(private_run, tmp_path, before, after, words):
+    copy = tmp_path / "run"
+    shutil.copytree(private_run, copy)
+    ledger = copy / "jobs/train.jax.DPSGD.s0/ledger.jsonl"
+    text = ledger.read_text()
+    assert before in text
+    ledger.write_text(text.replace(before, after))
+    done = trustml("ledger", copy, "--verify", "--json")
+    if words == "damaged":
+        assert done.returncode == 2 and "damaged" in done.stderr
+        return
+    assert done.returncode == 1
+    failed = [check["message"] for check in json.loads(done.stdout)["checks"] if not check["passed"]]
+    assert any(words in message for message in failed), failed
+    assert any("changed after the job ended" in message for message in failed)
+
+
+def test_a_ledger_with_a_charge_removed_fails(private_run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(private_run, copy)
+    ledger = copy / "jobs/train.jax.DPSGD.s0/ledger.jsonl"
+    *lines, _ = ledger.read_text().splitlines(keepends=True)
+    ledger.write_text("".join(lines))
+    done = trustml("ledger", copy, "--verify", "--json")
+    failed = [check["message"] for check in json.loads(done.stdout)["checks"] if not check["passed"]]
+    assert done.returncode == 1 and any("steps charged for" in message for message in failed)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.tensorflow
+def test_every_backend_passes_the_conformance_suite():
+    done = trustml("conformance", "--json")
+    content = json.loads(done.stdout)
+    assert [f for f in content["findings"] if not f["passed"]] == []
+    assert done.returncode == 0 and content["passed"]
+    subjects = {finding["subject"] for finding in content["findings"]}
+    for backend in ("torch", "jax", "tensorflow"):
+        assert {f"{backend}, cnn", f"{backend}, mlp", f"{backend}, 99 batches an epoch"} <= subjects
+    assert {"torch ~ jax", "torch ~ tensorflow", "jax ~ tensorflow"} <= subjects
+    assert len(content["findings"]) > 190
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("training.1.epsilon=1e-9", ("training.1.epsilon", "cannot be reached")),
+        ("training.1.clipping_norm=0", ("training.1.clipping_norm", "above 0")),
+        ("training.1.noise_multiplier=-1", ("training.1", "both are given")),
+        ("training.1.steps=10", ("training.1.steps", "give one of the two")),
+        ("training.1.clipping.kind=median", ("training.1.clipping", "median")),
+        ("training.1.ema_decay=1.0", ("training.1.ema_decay", "0 < ema_decay < 1")),
+        ("training.1.engine=stocks", ("training.1.engine", "stock")),
+        ("training.1.schedule.decay=cubic", ("training.1.schedule.decay", "cosine")),
+        ("training.1.optimizer.kind=AdamW", ("training.1.optimizer", "Adam")),
+        ("model.layers.1.kind=BatchNorm", ("model.layers.1", "GroupNorm")),
+        ("execution.micro_batch_size=-1", ("execution.micro_batch_size", "negative")),
+        ("tuning={mean_runs=0}", ("tuning.mean_runs", "above 0")),
+    ],
+)
+def test_a_bad_private_scenario_is_one_clear_line(tmp_path, override, words):
+    done = trustml("run", "digits", "--out", tmp_path / "runs", "--set", override, "--backend", "jax")
+    assert_one_clear_line(done, *words, folder=tmp_path)
+
+
+def test_a_negative_noise_is_one_clear_line(tmp_path):
+    sets = ("--set", "training.1.epsilon=none", "--set", "training.1.noise_multiplier=-0.5")
+    done = trustml("run", "digits", "--out", tmp_path / "runs", *sets, "--backend", "jax")
+    assert_one_clear_line(done, "training.1.noise_multiplier", "-0.5", folder=tmp_path)
+
+
+def test_delta_above_one_over_n_is_a_warning_and_not_met(tiny, tmp_path):
+    regime = msgspec.structs.replace(tiny.training[1], delta=0.01)
+    scenario = msgspec.structs.replace(
+        tiny, training=(regime,), backends=("jax",), explanations=Explanations(methods=())
+    )
+    run = api.run(scenario, out=tmp_path)
+    assert any("delta" in warning for warning in run.manifest.warnings)
+    (statement,) = run.privacy()
+    assert next(one for one in statement.assumptions if one.name == "delta is below 1/n").status == "not met"
