@@ -41,8 +41,9 @@ st.title("Privacy")
 table = measures()
 try:
     statements = current().privacy()
-except RecordError:
+except RecordError as error:
     statements = []
+    st.warning(f"There are no privacy statements. {error}")
 everything = table[table.measure == "epsilon_all_releases"].dropna(subset="value")
 
 if not statements:

@@ -137,7 +137,7 @@ def test_bad_files_give_one_clear_line(tmp_path, make, words):
     ("arguments", "word"),
     [
         (("run",), "name a scenario"),
-        (("run", "nothing"), "ready are breast_cancer, digits"),
+        (("run", "nothing"), "ready are breast_cancer, digits, mnist_published"),
         (("run", "digits", "--resume", "x"), "--resume"),
         (("run", "--resume", "nothing"), "nothing"),
         (("show", "nothing"), "trustml list"),
@@ -180,7 +180,7 @@ def test_show_gives_jobs_and_tidy_rows_as_json(finished):
     folder, _ = finished
     done = trustml("show", "latest", "--json", cwd=folder)
     content = json.loads(done.stdout)
-    assert set(content) == {"run", "status", "jobs", "measures"}
+    assert set(content) == {"run", "status", "jobs", "measures", "privacy"}
     assert {job["status"] for job in content["jobs"]} == {"ok"}
     assert {row["measure"] for row in content["measures"]} >= {"accuracy", "epsilon", "step_time_median"}
     assert set(content["measures"][0]) == {
@@ -219,7 +219,7 @@ def test_compare_takes_several_runs(finished):
     assert "status: success" in second.stderr
     listed = json.loads(trustml("list", "--json", cwd=folder).stdout)
     names = [run["run"] for run in listed["runs"]]
-    assert len(names) == 2 and listed["scenarios"] == ["breast_cancer", "digits"]
+    assert len(names) == 2 and set(listed["scenarios"]) >= {"breast_cancer", "digits"}
     done = trustml("compare", *names, cwd=folder)
     assert all(name in done.stdout for name in names)
 

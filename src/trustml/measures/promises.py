@@ -105,8 +105,7 @@ def _statement(
         released="the final model and its predictions on held-out examples; no checkpoint, no training loss",
         hyperparameter_tuning=_tuning(evidence, charges, regime),
         trust_setting="central: whoever trains sees the examples and is trusted",
-        source_of_noise=f"pseudo-random generator of {job.backend}, seeded from operating-system entropy; "
-        "not a cryptographic one",
+        source_of_noise=_source_of_noise(job, regime),
         comparisons=tuple(_comparisons(evidence, charges, regime, epsilon, prv)),
         assumptions=assumptions_of(evidence, job, regime, charges),
         not_covered=not_covered(evidence, regime, charges),
@@ -197,6 +196,14 @@ def _first_steps(charges: list[Charge], count: int) -> list[Charge]:
 
 def _is_poisson(charges: Sequence[Charge]) -> bool:
     return all(charge.sampling == "poisson" and charge.secret_sampling for charge in charges)
+
+
+def _source_of_noise(job: TrainJob, regime: DPSGD) -> str:
+    if regime.engine != "core":
+        return (
+            f"default generator of {job.backend}, shared with everything else that is random; not a cryptographic one"
+        )
+    return f"pseudo-random generator of {job.backend}, seeded from operating-system entropy; not a cryptographic one"
 
 
 def _sampling(charges: Sequence[Charge]) -> str:

@@ -71,7 +71,7 @@ _STOCK: dict[tuple[BackendName, Engine], Support] = {
     ("torch", "stock_optimizer"): Missing(reason="stock_optimizer is TF Privacy's DPKerasSGDOptimizer"),
     ("jax", "stock"): Missing(reason="JAX has no stock engine here: trustml's own is its only one"),
     ("jax", "stock_optimizer"): Missing(reason="stock_optimizer is TF Privacy's DPKerasSGDOptimizer"),
-    ("tensorflow", "stock"): Supported(library="TF Privacy DPSequential.fit"),
+    ("tensorflow", "stock"): Supported(library="TF Privacy DPModel.fit"),
     ("tensorflow", "stock_optimizer"): Supported(library="TF Privacy DPKerasSGDOptimizer"),
 }
 

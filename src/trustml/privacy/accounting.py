@@ -20,7 +20,7 @@ from typing import Any
 from trustml.privacy.events import Mechanism, by_plan, mechanisms_of, without_amplification
 from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, Charge
 
-RDP_ORDERS = (*(1 + step / 10 for step in range(1, 100)), *range(11, 64), 128, 256, 512, 1024)
+RDP_ORDERS = (*(2 + step / 4 for step in range(36)), *range(11, 64), 128, 256, 512, 1024)
 
 
 @dataclass(frozen=True, kw_only=True)
