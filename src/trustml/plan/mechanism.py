@@ -66,8 +66,9 @@ def plan_mechanism(regime: DPSGD, *, field: str, examples: int, plan: BatchPlan)
         largest_participation=largest,
         total_steps=steps,
         steps=steps,
-        # A tenth of an epoch at a time, so that a kill wastes little; a shuffled epoch is one charge.
-        steps_per_charge=an_epoch if regime.sampling == "shuffle" else max(1, an_epoch // 10),
+        # A tenth of an epoch at a time, so that a kill wastes little, and a thousand charges at most; a shuffled
+        # epoch is one charge.
+        steps_per_charge=an_epoch if regime.sampling == "shuffle" else max(1, an_epoch // 10, math.ceil(steps / 1000)),
     )
 
 

@@ -17,6 +17,7 @@ from trustml.scenario.regimes import Sampling
 ADD_OR_REMOVE = "add or remove one"
 ZERO_OUT = "zero out one"
 REPLACE = "replace one"
+_LONGEST_LINE = 1 << 16
 
 
 class Charge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -109,12 +110,15 @@ def charge(path: Path, entry: Charge) -> None:
     PrivacyError
         If the ledger is of other data, another sampling rate, clipping norm or unit of privacy.
     """
-    for earlier in read_ledger(path)[:1]:
-        _check_continuation(earlier, entry)
     path.touch()
     with path.open("r+b") as stream:
-        content = stream.read()
-        stream.seek(content.rfind(b"\n") + 1)
+        begin = stream.readline()
+        if begin.endswith(b"\n"):
+            _check_continuation(_decode(begin, path, 1), entry)
+        # Only the end is read: a ledger may be long, and is appended to between steps.
+        start = max(0, stream.seek(0, os.SEEK_END) - _LONGEST_LINE)
+        stream.seek(start)
+        stream.seek(start + stream.read().rfind(b"\n") + 1)
         stream.truncate()
         stream.write(msgspec.json.encode(entry) + b"\n")
         stream.flush()
@@ -135,11 +139,15 @@ def read_ledger(path: Path) -> list[Charge]:
     charges = []
     *lines, _ = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines, start=1):
-        try:
-            charges.append(msgspec.json.decode(line, type=Charge))
-        except msgspec.MsgspecError as error:
-            raise RecordError(f"{path}: line {number} is damaged ({error}); epsilon cannot be stated") from None
+        charges.append(_decode(line, path, number))
     return charges
+
+
+def _decode(line: bytes, path: Path, number: int) -> Charge:
+    try:
+        return msgspec.json.decode(line, type=Charge)
+    except msgspec.MsgspecError as error:
+        raise RecordError(f"{path}: line {number} is damaged ({error}); epsilon cannot be stated") from None
 
 
 def _check_continuation(earlier: Charge, entry: Charge) -> None:
