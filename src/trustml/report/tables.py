@@ -71,6 +71,8 @@ def print_jobs(out: Console, manifest: Manifest) -> None:
     table = _table("jobs", "job", "status", ">seconds", ">peak MiB", "library", "reason")
     for record in manifest.jobs:
         library = record.result.library if record.result else ""
+        if record.result and record.result.engine:
+            library += f", {record.result.engine.name}"
         memory = f"{record.peak_memory / 2**20:.0f}" if record.peak_memory else "-"
         table.add_row(record.id, record.status, f"{record.seconds:.1f}", memory, library, record.reason)
     out.print(table)
