@@ -1,115 +1,129 @@
-"""The same images explained by every library and under every regime, and how far they agree."""
+"""The same examples explained by every library, method and regime; how far they agree, and what they are worth."""
 
 from __future__ import annotations
 
-import numpy as np
 import streamlit as st
 from chosen_run import current, measures, show_rows
+from explanation_panels import curves_of, draw, pick_example, quality_frame
 
-from trustml.plan.support import explainer_library
-from trustml.report import figures
-from trustml.scenario.read import from_plain
+from trustml.errors import UsageError
+from trustml.report import explanation_figures as figures
+from trustml.report.explanations import Wanted, explained_example, method_agreement, methods_of
 
-run = current()
-manifest = run.manifest
-method = from_plain(manifest.scenario).explanations.methods
-trained = [r.id for r in manifest.jobs if r.kind == "train" and r.status == "ok"]
-explained = {(r.id.split(".of.")[1], r.backend) for r in manifest.jobs if r.kind == "explain" and r.status == "ok"}
+run = current().directory
+manifest = run.manifest()
+methods = methods_of(run)
 st.title("Explanations")
-if not explained or not method:
+if not methods:
     st.info("This run explained no model.")
     st.stop()
 table = measures()
-heldout = run.heldout()
-inputs, targets = heldout["inputs"], heldout["targets"]
-names = manifest.data.class_names
+left, middle, right = st.columns([2, 2, 1])
+method = left.selectbox("Method", methods)
+everything = explained_example(run, Wanted(method=method, example=0, model=None, backend=None))
+models = list(dict.fromkeys(panel.model for panel in everything.panels))
+model = middle.selectbox("Model", models)
+example = pick_example(right, run)
 
+same_weights, all_methods, regimes, worth = st.tabs(
+    ["Same weights, every library", "Every method", "Every regime", "What they are worth"]
+)
 
-def variants_of(model: str, backend: str) -> dict[str, np.ndarray]:
-    """All variants of one backend's explanation of one model, by their names in tables."""
-    library = explainer_library(backend, method[0])
-    found = {}
-    for variant in ("native", "completed", "common"):
-        try:
-            array = run.attributions(model, backend=backend, variant=variant)
-        except Exception as error:
-            if "variant" not in str(error):
-                raise
-            continue
-        titles = {"native": library, "completed": f"{library} (completed)", "common": f"common ({backend})"}
-        found[titles[variant]] = array
-    return found
-
-
-def draw(panels: dict[str, np.ndarray], example: int) -> None:
-    """Draw one example's attributions in a row; panels in logits share one scale."""
-    comparable = [np.abs(array[example]).max() for name, array in panels.items() if name != "tf-explain"]
-    shared = float(max(comparable, default=0.0)) or 1.0
-    image = inputs[example].ndim == 3
-    charts = (
-        [figures.picture(inputs[example].mean(axis=-1), title=f"input: {names[targets[example]]}")] if image else []
-    )
-    for name, array in panels.items():
-        limit = float(np.abs(array[example]).max() or 1.0) if name == "tf-explain" else shared
-        if image:
-            charts.append(figures.heat_map(array[example].sum(axis=-1), title=name, limit=limit))
-        else:
-            unit = "mean gradient" if name == "tf-explain" else "attribution, logits"
-            charts.append(figures.feature_bars(array[example], title=name, limit=limit, unit=unit))
-    st.altair_chart(figures.side_by_side(charts, columns=5 if image else 3), width="content")
-
-
-st.subheader("The same weights, every library")
-models = [model for model in trained if any(model.endswith(of) for of, _ in explained)]
-left, right = st.columns(2)
-model = left.selectbox("Model", models)
-example = int(right.number_input("Example", 0, len(inputs) - 1, 0, help="Number among the explained examples"))
-of = model.removeprefix("train.")
-panels: dict[str, np.ndarray] = {}
-for backend in manifest.scenario["backends"]:
-    if (of, backend) in explained:
-        panels |= variants_of(model, backend)
-draw(panels, example)
-st.caption("Blue raises the logit of the true class, red lowers it. Panels share one scale, in logits.")
-if "tf-explain" in panels:
+with same_weights:
+    found = explained_example(run, Wanted(method=method, example=example, model=model, backend=None))
+    draw(found, [(panel.library, panel) for panel in found.panels])
     st.caption(
-        "'tf-explain' as the library returns it is a mean gradient and not in logits: it has a scale of its own."
+        "Blue speaks for the explained class, red against it. Panels share one scale, in logits; what a "
+        "library returns in another unit has a scale of its own; '(completed)' is what it becomes by the definition."
     )
-    st.info(
-        "Why tf-explain differs: what it calls integrated gradients is the mean gradient along the path. The factor "
-        "(input - baseline) of the definition is missing, so dark pixels get attributions too and nothing adds up to "
-        "the logit. 'tf-explain (completed)' multiplies the factor in; what is left is its coarser quadrature."
-    )
+    pairs = table[(table.job == model) & (table.method == method)]
+    if len(pairs):
+        st.subheader("How far the libraries agree")
+        st.altair_chart(figures.agreement_matrix(table, job=model, method=method), width="stretch")
+        st.caption("Spearman rank correlation over the features of an example, mean over examples.")
+        for note in dict.fromkeys(n for n in pairs.note if "tf-explain" in n or "factor" in n):
+            st.info(note)
+    complete = table[
+        (table.measure == "attribution_completeness_error")
+        & table.job.str.endswith(f".of.{model.removeprefix('train.')}")
+    ]
+    if complete.value.notna().any():
+        st.altair_chart(figures.completeness_points(table, job=model), width="stretch")
+        st.caption("How far attributions are from adding up to the change of the logit. 0 would be exact.")
+    logits = table[(table.measure == "logit_relative_difference") & (table.job == model)]
+    for row in logits.itertuples():
+        st.caption(f"Logits of these weights, {row.subject}: relative difference {row.value:.1e}.")
+    show_rows(pairs)
 
-st.subheader("How far the libraries agree")
-st.altair_chart(figures.agreement_matrix(table, job=model), width="stretch")
-st.caption("Spearman rank correlation over the features of an example, mean over examples.")
-st.altair_chart(figures.completeness_points(table, job=model), width="stretch")
-st.caption("How far the attributions are from adding up to the change of the logit. 0 would be exact.")
-logits = table[(table.measure == "logit_relative_difference") & (table.job == model)]
-for row in logits.itertuples():
-    st.caption(f"Logits of these weights, {row.subject}: relative difference {row.value:.1e}.")
-show_rows(table[(table.job == model) & table.measure.str.startswith("attribution")])
+with all_methods:
+    backends = [b for b in manifest.scenario["backends"] if any(f"explain.{b}.of." in r.id for r in manifest.jobs)]
+    backend = st.selectbox("Library of", backends)
+    shown = []
+    for name in methods:
+        try:
+            one = explained_example(run, Wanted(method=name, example=example, model=model, backend=backend))
+        except UsageError:
+            continue  # this library does not have the method; the record page says why
+        best = next((p for p in one.panels if p.library.endswith("(completed)")), one.panels[0])
+        shown.append((name, best))
+    draw(found, shown, own_scales=True)
+    st.caption("Each method has a scale of its own here: their units differ. Colours are centred on zero.")
+    agreement = method_agreement(run, model=model, backend=backend)
+    if len(agreement) > 1:
+        st.subheader("How far the methods agree")
+        st.altair_chart(figures.method_matrix(agreement), width="stretch")
+        st.caption("Spearman rank correlation of signed attributions, mean over examples; the control is random.")
 
-st.subheader("The same examples, every regime")
-backends = [b for b in manifest.scenario["backends"] if sum(b == backend for _, backend in explained) > 1]
-if not backends:
-    st.info("This needs a backend that explained two models.")
-    st.stop()
-backend = st.selectbox("Framework that trained and explained", backends)
-own = {
-    model: run.attributions(model, backend=backend, variant="common")
-    for model in trained
-    if model.startswith(f"train.{backend}.") and (model.removeprefix("train."), backend) in explained
-}
-draw({model.removeprefix(f"train.{backend}."): array for model, array in own.items()}, example)
-between = table[
-    (table.measure == "attribution_agreement_spearman")
-    & (table.backend == backend)
-    & table.note.str.contains("two regimes|trained apart|noise floor")
-].dropna(subset="value")
-if len(between):
-    if between.note.str.startswith("descriptive").any():
-        st.warning("Descriptive: fewer than 3 seeds. How much of a difference is luck cannot be told from this run.")
-    shown = between[["subject", "regime", "seed", "value", "low", "high", "note"]]
-    st.dataframe(shown.rename(columns={"value": "rank agreement"}), hide_index=True, width="stretch")
+with regimes:
+    backends = [b for b in manifest.scenario["backends"] if sum(m.startswith(f"train.{b}.") for m in models) > 1]
+    if not backends:
+        st.info("This needs a framework of which two models were explained.")
+    else:
+        backend = st.selectbox("Framework that trained and explained", backends)
+        panels = [
+            (panel.model.removeprefix(f"train.{backend}."), panel)
+            for name in models
+            if name.startswith(f"train.{backend}.")
+            for panel in explained_example(
+                run, Wanted(method=method, example=example, model=name, backend=backend)
+            ).panels
+            if not panel.library.startswith("common") and panel.in_logits
+        ][:24]
+        draw(found, panels)
+        effects = table[(table.measure == "explanation_effect") & (table.method == method)].dropna(subset="value")
+        if len(effects):
+            st.subheader("Against the noise floor")
+            st.altair_chart(figures.effects_forest(table, method=method), width="stretch")
+            st.caption(
+                "Agreement of a regime's models with plain ones, minus that of plain models with each other: 0 is what "
+                "another seed alone does, below 0 the regime changes explanations. Seeds are resampled; 95 %."
+            )
+            show_rows(table[table.measure.str.startswith("explanation_") & (table.method == method)])
+        else:
+            st.warning(
+                "Descriptive: without several seeds, how much of a difference is luck cannot be told from this run."
+            )
+            between = table[
+                (table.measure == "attribution_agreement_spearman")
+                & (table.backend == backend)
+                & (table.method == method)
+                & table.note.str.contains("two regimes|trained apart|noise floor")
+            ].dropna(subset="value")
+            columns = ["subject", "regime", "seed", "value", "low", "high", "note"]
+            st.dataframe(between[columns].rename(columns={"value": "rank agreement"}), hide_index=True, width="stretch")
+
+with worth:
+    curves = curves_of(run, model)
+    if curves is None:
+        st.info("Nothing was tried with the explanations of this run (explanations.probes).")
+    else:
+        deletion, insertion = st.columns(2)
+        deletion.altair_chart(figures.removal_curves(curves["deletion"], title="deletion: lower is better"))
+        insertion.altair_chart(figures.removal_curves(curves["insertion"], title="insertion: higher is better"))
+        st.caption("Dashed: random attributions. A method that does no better explains nothing here.")
+        st.dataframe(quality_frame(table, model), hide_index=True, width="stretch")
+        st.caption(
+            "'≈ random': no better than the random control, so it says nothing here. Intervals are in the rows below."
+        )
+        judged = table[table.job.str.endswith(f".of.{model.removeprefix('train.')}") & (table.method != "")]
+        show_rows(judged)

@@ -53,7 +53,7 @@ show_rows(table[table.measure == "accuracy"])
 if manifest.skips:
     st.subheader("Not run")
     st.dataframe(
-        pd.DataFrame([{"framework": s.backend, "regime": s.regime, "why": s.reason} for s in manifest.skips]),
+        pd.DataFrame([{"framework": s.backend, "regime or method": s.cell, "why": s.reason} for s in manifest.skips]),
         hide_index=True,
     )
 for warning in (*manifest.warnings, *data.notes):

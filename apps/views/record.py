@@ -69,7 +69,7 @@ st.dataframe(
 if manifest.skips:
     st.subheader("Cells that no library fills")
     st.dataframe(
-        pd.DataFrame([{"framework": s.backend, "regime": s.regime, "why": s.reason} for s in manifest.skips]),
+        pd.DataFrame([{"framework": s.backend, "regime or method": s.cell, "why": s.reason} for s in manifest.skips]),
         hide_index=True,
     )
 left, right = st.columns(2)

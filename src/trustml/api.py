@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from trustml.errors import RecordError, UsageError
+from trustml.record.explained import finished, read_attributions, read_probes
 from trustml.record.schema import Manifest
-from trustml.record.store import RunDirectory, find_run, job_record
+from trustml.record.store import RunDirectory, find_run
 from trustml.scenario.spec import Scenario
 
 if TYPE_CHECKING:
@@ -45,6 +45,11 @@ class Run:
         return self._directory.path
 
     @property
+    def directory(self) -> RunDirectory:
+        """Files of the run."""
+        return self._directory
+
+    @property
     def id(self) -> str:
         """Identifier of the run."""
         return self.manifest.run
@@ -72,8 +77,10 @@ class Run:
 
         return read_statements(self._directory)
 
-    def attributions(self, model: str, *, backend: str, variant: str = "native") -> npt.NDArray[np.float32]:
-        """Attributions of one model by one backend's library.
+    def attributions(
+        self, model: str, *, backend: str, method: str | None = None, variant: str = "native"
+    ) -> npt.NDArray[np.float32]:
+        """Attributions of one model by one method of one backend's library.
 
         Parameters
         ----------
@@ -81,49 +88,39 @@ class Run:
             Train job, such as ``train.torch.Plain.s0``.
         backend : str
             Whose library explained it.
+        method : str, optional
+            Title of the method, such as ``IntegratedGradients`` or ``integrated_gradients``; needed where there
+            are several.
         variant : str
             ``native`` as the library returns it, ``completed`` to the definition where that differs, or
-            ``common`` for trustml's one formula over that framework's gradients.
+            ``common`` for trustml's one formula over that framework's gradients (integrated gradients).
 
         Returns
         -------
-        float32 array of shape (n, *x), signed, in logits
+        float32 array of shape (n, *x), or (n, *layer) for methods of a layer; in logits
 
         Raises
         ------
         UsageError
             If the run has no such explanation.
         """
-        from trustml.plan.job import explain_id
+        return read_attributions(self._directory, model, backend=backend, method=method, variant=variant)
 
-        record = self._finished(explain_id(backend, model))
-        arrays = self._directory.arrays(f"jobs/{record}/attributions.npz")
-        name = f"attributions_{variant}"
-        if name not in arrays:
-            variants = [key.removeprefix("attributions_") for key in arrays if key.startswith("attributions_")]
-            raise UsageError(f"{record}: has no variant {variant!r}; choose among {', '.join(variants)}")
-        return arrays[name].astype(np.float32)
+    def probes(self, model: str, *, backend: str) -> dict[str, npt.NDArray[np.generic]]:
+        """Read what was tried with the explanations of one model; arrays by ``<method>.<variant>.<quantity>``."""
+        return read_probes(self._directory, model, backend=backend)
 
     def weights(self, model: str) -> dict[str, npt.NDArray[np.float32]]:
         """Trained weights of one model, canonical (:mod:`trustml.models.weights`)."""
         from trustml.models.weights import read_weights
 
-        return read_weights(self._directory.file(f"jobs/{self._finished(model)}/weights.safetensors"))
+        return read_weights(self._directory.file(f"jobs/{finished(self.manifest, model).id}/weights.safetensors"))
 
     def heldout(self) -> dict[str, npt.NDArray[np.generic]]:
         """Explained inputs (``inputs``), their classes (``targets``) and all held-out ``test_labels``."""
         from trustml.record.store import HELDOUT
 
         return self._directory.arrays(HELDOUT)
-
-    def _finished(self, job: str) -> str:
-        try:
-            record = job_record(self.manifest, job)
-        except RecordError as error:
-            raise UsageError(str(error)) from None
-        if record.status != "ok":
-            raise UsageError(f"{job}: ended {record.status}: {record.reason}")
-        return record.id
 
 
 def run(

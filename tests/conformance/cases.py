@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from trustml.backends.contract import Backend, ExplainRequest, Model, PrivateSettings, PrivateTrainer, Trainer
+from trustml.backends.contract import Backend, ExplainRequest, Model, PrivateTrainer, Trainer
+from trustml.backends.settings import PrivateSettings
 from trustml.backends.table import load_backend
 from trustml.data.batches import poisson_batches, shuffled_batches
 from trustml.data.clients import federated_plan

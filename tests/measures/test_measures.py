@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import ConstantInputWarning, binomtest, spearmanr
+from trustml.measures.attribution import completeness_errors
 
 from trustml.measures.accuracy import wilson_interval
 from trustml.measures.agreement import max_abs_difference, mean_with_interval, spearman, topk_overlap
-from trustml.measures.attribution import completeness_errors
 from trustml.measures.evidence import Explanation
 from trustml.measures.measure import MEASURES
 

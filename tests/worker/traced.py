@@ -12,7 +12,8 @@ import os
 import sys
 from pathlib import Path
 
-from trustml.backends.contract import Backend, Model, PrivateSettings, PrivateTrainer
+from trustml.backends.contract import Backend, Model, PrivateTrainer
+from trustml.backends.settings import PrivateSettings
 from trustml.plan.job import decode_job
 from trustml.worker import __main__ as worker
 from trustml.worker import pipeline

@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from trustml.backends.settings import Clipped, EngineChoice, PrivateSettings, StockSettings
 from trustml.data.dataset import Examples, Floats, Ints
 from trustml.models.layers import Architecture
 from trustml.models.weights import Weights
-from trustml.scenario.optimizers import Optimizer
+from trustml.scenario.methods import Method
 from trustml.scenario.regimes import FedAvg, Plain
-from trustml.scenario.spec import GradSampleMode, IntegratedGradients
 
 
 class Network(Protocol):
@@ -127,96 +127,6 @@ OPTIMIZER_STATE = {"SGD": ("momentum",), "Adam": ("mean", "variance", "count")}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clipped:
-    """What became of one piece of a batch.
-
-    Attributes
-    ----------
-    finite : bool
-        Whether every clipped gradient was finite; if not, nothing was added to the sum.
-    unclipped : int
-        Examples whose gradient was no longer than the clipping norm; 0 unless they are to be counted.
-    """
-
-    finite: bool
-    unclipped: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineChoice:
-    """Which way to clip was chosen among the library's own.
-
-    Attributes
-    ----------
-    name : str
-    seconds : dict of str to float
-        Median time of a clipped sum on synthetic data for each way that was measured; empty where there was
-        no choice.
-    refused : dict of str to str
-        Ways that were left out, and why.
-    """
-
-    name: str
-    seconds: dict[str, float]
-    refused: dict[str, str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrivateSettings:
-    """What is fixed for a whole private training.
-
-    Attributes
-    ----------
-    optimizer : SGD or Adam
-    per_layer : bool
-        Clip each weight tensor to ``clipping_norm / sqrt(number of tensors)``, instead of all together.
-    count_unclipped : bool
-    expected_batch_size : int
-        What the noisy sum is divided by.
-    multiplicity : int
-        Copies of each example, whose gradients are averaged before clipping.
-    noise_seed : tuple of int
-        Four 32-bit words of operating-system entropy; a test may fix them.
-    micro_batch_size : int
-        Largest piece that comes at once; 0 leaves it open.
-    grad_sample_mode : str
-        For Opacus.
-    """
-
-    optimizer: Optimizer
-    per_layer: bool = False
-    count_unclipped: bool = False
-    expected_batch_size: int
-    multiplicity: int = 1
-    noise_seed: tuple[int, int, int, int]
-    micro_batch_size: int = 0
-    grad_sample_mode: GradSampleMode = "auto"
-
-
-@dataclass(frozen=True, kw_only=True)
-class StockSettings:
-    """What a user of the stock engine would write.
-
-    Attributes
-    ----------
-    optimizer : SGD or Adam
-    keras_optimizer : bool
-        Whether to use TF Privacy's optimizer instead of its model.
-    clipping_norm, noise_multiplier : float
-    batch_size : int
-    seed : int
-        From operating-system entropy: stock engines draw batches and noise from one global generator.
-    """
-
-    optimizer: Optimizer
-    keras_optimizer: bool
-    clipping_norm: float
-    noise_multiplier: float
-    batch_size: int
-    seed: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Model:
     """An architecture with its input shape and weights."""
 
@@ -227,25 +137,42 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainRequest:
-    """What to explain.
+    """What to explain, with everything that the core decides already decided.
 
     Attributes
     ----------
     model : Model
     inputs : float32 array of shape (n, *x)
     targets : int64 array of shape (n,)
-    method : IntegratedGradients
+    method : Method
+    baseline : float32 array of shape (n, *x)
+        For methods that take one baseline an example; zeros for all others.
+    background : float32 array of shape (m, *x)
+        For methods that take several baselines; empty (m = 0) for all others.
+    features : int64 array of shape (*x)
+        Feature that each value of an input belongs to, numbered from 0 without gaps: perturbation methods
+        switch the values of a feature together and give each of them the feature's attribution.
+    layer : int
+        Layer whose output is attributed to; -1 for methods without one.
+    seed : int
+        All random numbers of a method follow from it.
     """
 
     model: Model
     inputs: Floats
     targets: Ints
-    method: IntegratedGradients
+    method: Method
+    baseline: Floats
+    background: Floats
+    features: Ints
+    layer: int
+    seed: int
 
 
 Attributions: TypeAlias = dict[str, Floats]
-"""Variant to attributions of shape (n, *x), signed: ``native`` is what the library returns; ``completed`` is
-there where the library's own output is not the method's definition, and says what it becomes when it is."""
+"""Variant to attributions, in logits. ``native`` is what the library returns (arrays, never pictures);
+``completed`` is there where that is not the method's definition, and says what it becomes when it is.
+Shape (n, *x), or (n, *layer) for methods of a layer, channels last; Grad-CAM gives (n, rows, columns)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,7 +209,9 @@ class Backend:
     network, plain, private, stock, federated : callable
         Make the objects above; None where the backend has no such regime. The integer seeds dropout masks.
     explain : callable
-        The native lane: the library's own attributions.
+        The native lane: the library's own attributions by one method. Called again and again with the same
+        method, architecture and shapes, so what it compiles must be kept; the core never asks for what
+        :mod:`trustml.catalogue` says is not there.
     """
 
     open_device: Callable[[str, int], Device]

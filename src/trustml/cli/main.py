@@ -18,6 +18,7 @@ _COMMANDS = {
     "list": "List the runs and the ready scenarios.",
     "show": "Show how a run went and what it measured.",
     "compare": "Show regimes and frameworks, or several runs, side by side.",
+    "explain": "Show how the models of a run explain one example.",
     "ledger": "Show what a run was charged for privacy, and verify it.",
     "conformance": "Prove that private training is the mechanism it is said to be.",
     "dashboard": "Open the dashboard on 127.0.0.1.",

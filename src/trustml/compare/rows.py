@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from trustml.compare.floor import floor_rows
+from trustml.compare.worth import worth_rows
 from trustml.errors import RecordError
 from trustml.measures.accuracy import accuracy_rows
-from trustml.measures.attribution import attribution_rows
+from trustml.measures.between_libraries import library_rows
+from trustml.measures.between_models import model_rows
+from trustml.measures.completeness import completeness_rows
 from trustml.measures.evidence import Evidence
 from trustml.measures.measure import Row
 from trustml.measures.privacy import privacy_rows, privacy_statements
+from trustml.measures.quality import quality_rows
 from trustml.measures.speed import speed_rows
 from trustml.privacy.statement import PrivacyStatement
 from trustml.record.files import sha256, write_atomic
@@ -21,7 +26,16 @@ from trustml.record.store import MEASURES, PRIVACY, RunDirectory
 if TYPE_CHECKING:
     import pandas as pd
 
-FAMILIES = (accuracy_rows, attribution_rows, speed_rows)
+FAMILIES = (
+    accuracy_rows,
+    completeness_rows,
+    quality_rows,
+    library_rows,
+    model_rows,
+    floor_rows,
+    worth_rows,
+    speed_rows,
+)
 COLUMNS = Row.__struct_fields__
 
 
@@ -60,11 +74,14 @@ def read_measures(run: RunDirectory) -> pd.DataFrame:
 
     path = run.path / MEASURES
     try:
-        return pd.read_parquet(path)
+        table = pd.read_parquet(path)
     except FileNotFoundError:
         raise RecordError(f"{path}: not there yet; the run is unfinished, go on with `trustml run --resume`") from None
     except (OSError, ValueError, pa.ArrowException) as error:
         raise RecordError(f"{path}: cannot be read ({error}); delete it and resume the run") from error
+    if "method" not in table.columns:  # written before there were several
+        table["method"] = ""
+    return table
 
 
 def read_statements(run: RunDirectory) -> list[PrivacyStatement]:

@@ -42,12 +42,18 @@ class Dataset:
     class_names : tuple of str
     notes : tuple of str
         What a reader of results must know about the preparation.
+    feature_names : tuple of str
+        Of a table's features; empty for images.
+    feature_groups : tuple of int
+        Feature that each column of a table belongs to, numbered from 0; empty for images.
     """
 
     train: Examples
     test: Examples
     class_names: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    feature_names: tuple[str, ...] = ()
+    feature_groups: tuple[int, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from trustml.data.dataset import Dataset, Examples, Floats
+from trustml.data.encoding import encode_table
 from trustml.data.files import read_csv, read_idx, read_npz, read_parquet
 from trustml.data.splits import split_indices
 from trustml.errors import DataError
 from trustml.scenario.sources import BreastCancer, Csv, DataSource, Digits, Idx, Npz, Parquet
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # The columns' smallest and largest values as printed in the public description of the data set.
 _BREAST_CANCER_LOW = (
@@ -56,16 +55,26 @@ def load_dataset(source: DataSource) -> Dataset:
             low, high = np.array(_BREAST_CANCER_LOW), np.array(_BREAST_CANCER_HIGH)
             scaled = 2 * (cancer.data - low) / (high - low) - 1
             names = tuple(str(name) for name in cancer.target_names)
-            return _split(scaled, cancer.target, source, where="breast_cancer", class_names=names)
+            found = _split(scaled, cancer.target, source, where="breast_cancer", class_names=names)
+            return replace(
+                found, feature_names=tuple(map(str, cancer.feature_names)), feature_groups=tuple(range(len(low)))
+            )
         case Idx():
             return _load_idx(source)
-        case Csv():
-            return _from_table(read_csv(Path(source.path)), source)
-        case Parquet():
-            return _from_table(read_parquet(Path(source.path)), source)
+        case Csv() | Parquet():
+            return _from_table(source)
         case Npz():
             inputs, labels = read_npz(Path(source.path), names=(source.inputs, source.labels))
-            return _scaled(_split(_as_images(inputs), labels, source, where=source.path), source)
+            found = _split(_as_images(inputs), labels, source, where=source.path)
+            return _scaled(_numbered(found), source)
+
+
+def _numbered(dataset: Dataset) -> Dataset:
+    """Name the columns of a table by their numbers; images have none."""
+    if len(dataset.input_shape) != 1:
+        return dataset
+    columns = range(dataset.input_shape[0])
+    return replace(dataset, feature_names=tuple(f"feature {i}" for i in columns), feature_groups=tuple(columns))
 
 
 def _load_idx(source: Idx) -> Dataset:
@@ -85,6 +94,10 @@ def _load_idx(source: Idx) -> Dataset:
 
 def _read_idx(source: Idx) -> Dataset:
     inputs, labels = _idx_pair(source.images, source.labels)
+    if source.first is not None:
+        if not 1 <= source.first <= len(inputs):
+            raise DataError(f"{source.images}: data.first: {source.first} is not 1 to {len(inputs)} images; mend it")
+        inputs, labels = inputs[: source.first], labels[: source.first]
     if (source.test_images is None) != (source.test_labels is None):
         raise DataError("data.test_images: give test_images and test_labels together, or neither")
     if source.test_images is None or source.test_labels is None:
@@ -114,20 +127,42 @@ def _as_images(inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return inputs[..., None] if inputs.ndim == 3 else inputs
 
 
-def _from_table(table: pd.DataFrame, source: Csv | Parquet) -> Dataset:
-    if source.label not in table.columns:
+def _from_table(source: Csv | Parquet) -> Dataset:
+    import pandas as pd
+
+    read = read_csv if isinstance(source, Csv) else read_parquet
+    train = read(Path(source.path))
+    both = train
+    if source.test_path is not None:
+        test = read(Path(source.test_path))
+        if set(test.columns) != set(train.columns):
+            odd = sorted(map(str, set(test.columns) ^ set(train.columns)))
+            raise DataError(f"{source.test_path}: column {odd[0]!r} is not in both files; give both the same columns")
+        both = pd.concat([train, test[train.columns]], ignore_index=True)  # one encoding for both
+    if source.label not in both.columns:
         raise DataError(
-            f"{source.path}: data.label names no column {source.label!r}; choose among {', '.join(map(str, table))}"
+            f"{source.path}: data.label names no column {source.label!r}; choose among {', '.join(map(str, both))}"
         )
-    features = table.drop(columns=[source.label])
-    text = [str(name) for name in features if features[name].dtype.kind not in "biuf"]
-    if text:
-        example = features[text[0]].dropna().astype(str).iloc[0] if len(features) else ""
-        raise DataError(
-            f"{source.path}: column {text[0]!r} holds text such as {example!r}; encode it as numbers or remove it"
-        )
-    dataset = _split(features.to_numpy(), table[source.label].to_numpy(), source, where=source.path)
-    return _scaled(dataset, source)
+    encoded = encode_table(both, source)
+    labels = both[source.label].to_numpy()
+    if source.test_path is None:
+        dataset = _split(encoded.values, labels, source, where=source.path)
+    else:
+        dataset = _cut(encoded.values, labels, len(train), where=source.path)
+    return _scaled(
+        replace(dataset, feature_names=encoded.names, feature_groups=encoded.groups, notes=encoded.notes), source
+    )
+
+
+def _cut(inputs: npt.NDArray[Any], labels: npt.NDArray[Any], count: int, *, where: str) -> Dataset:
+    """Split where the training file ends."""
+    encoded, names = _encode_labels(labels, where)
+    values = np.ascontiguousarray(inputs, np.float32)
+    return Dataset(
+        train=Examples(inputs=values[:count], labels=encoded[:count]),
+        test=Examples(inputs=values[count:], labels=encoded[count:]),
+        class_names=names,
+    )
 
 
 def _split(
@@ -187,9 +222,9 @@ def _scaled(dataset: Dataset, source: Csv | Parquet | Npz) -> Dataset:
     def scale(examples: Examples) -> Examples:
         return Examples(inputs=((examples.inputs - mean) / deviation).astype(np.float32), labels=examples.labels)
 
-    return Dataset(
+    return replace(
+        dataset,
         train=scale(dataset.train),
         test=scale(dataset.test),
-        class_names=dataset.class_names,
         notes=(*dataset.notes, _STANDARD_NOTE),
     )

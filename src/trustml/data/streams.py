@@ -16,6 +16,9 @@ class Stream(enum.IntEnum):
     BATCHES = 3
     CLIENTS = 4
     DROPOUT = 5
+    LABELS = 6
+    EXPLANATIONS = 7
+    PROBES = 8
 
 
 def public_generator(seed: int, stream: Stream) -> np.random.Generator:

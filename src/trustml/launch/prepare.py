@@ -15,14 +15,15 @@ from trustml.data.clients import federated_plan
 from trustml.data.dataset import Dataset, fingerprint, stored
 from trustml.data.datasets import load_dataset
 from trustml.data.streams import Stream, public_generator, secret_generator
+from trustml.launch.baselines import explanation_inputs, explanation_notes
 from trustml.models.weights import encode_weights, initial_weights
-from trustml.plan.expand import Expansion, expand, plan_file, weights_file
+from trustml.plan.expand import Expansion, Inputs, expand, plan_file, weights_file
 from trustml.plan.job import Job, Mechanism, TrainJob, digest
 from trustml.plan.mechanism import plan_mechanism, stock_mechanism
 from trustml.record.files import encode_arrays, sha256, write_atomic
 from trustml.record.provenance import MAIN_PACKAGES, hardware, package_versions, source_revision
 from trustml.record.schema import DataRecord, JobRecord, Manifest
-from trustml.record.store import HELDOUT, PRIVATE_DATA, RunDirectory, create_run
+from trustml.record.store import BASELINES, HELDOUT, PRIVATE_DATA, RunDirectory, create_run
 from trustml.scenario.check import check_against_data, check_scenario
 from trustml.scenario.read import to_plain
 from trustml.scenario.regimes import DPSGD, FedAvg, Plain, Regime
@@ -55,9 +56,7 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
     expansion = expand(
         scenario,
         input_shape=dataset.input_shape,
-        data_file=PRIVATE_DATA,
-        examples_file=HELDOUT,
-        data_fingerprint=content,
+        files=Inputs(data=PRIVATE_DATA, examples=HELDOUT, baselines=BASELINES, data_fingerprint=content),
         mechanisms=_mechanisms(scenario, plans, len(dataset.train)),
     )
     run = create_run(root, name=scenario.name)
@@ -75,7 +74,9 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
                 test_examples=len(dataset.test),
                 input_shape=dataset.input_shape,
                 class_names=dataset.class_names,
-                notes=dataset.notes,
+                feature_names=dataset.feature_names,
+                feature_groups=dataset.feature_groups,
+                notes=(*dataset.notes, *explanation_notes(scenario)),
             ),
             jobs=tuple(_record(job, expansion) for job in expansion.jobs),
             skips=expansion.skips,
@@ -208,6 +209,8 @@ def _write_inputs(
         "test_labels": dataset.test.labels,
     }
     write_atomic(run.file(HELDOUT), encode_arrays(heldout))
+    baselines = explanation_inputs(scenario, dataset, inputs=dataset.test.inputs[:count])
+    write_atomic(run.file(BASELINES), encode_arrays(baselines), private=True)
     public = [HELDOUT]
     for seed in scenario.seeds:
         weights = initial_weights(scenario.model, dataset.input_shape, generator=public_generator(seed, Stream.WEIGHTS))

@@ -17,14 +17,14 @@ from trustml.launch.process import Ended, Limits, Worker
 from trustml.plan.job import Job, decode_job, job_needs
 from trustml.plan.switches import switch_variables
 from trustml.record.files import sha256
-from trustml.record.schema import JobRecord, Manifest, RunStatus
+from trustml.record.schema import JobRecord, Manifest, RunStatus, failed_methods
 from trustml.record.store import RunDirectory
 
 Event: TypeAlias = dict[str, Any]
 Listener: TypeAlias = Callable[[Event], None]
 
 _LOOK_SECONDS = 0.05
-_OUTPUTS = ("weights.safetensors", "predictions.npz", "attributions.npz", "timings.npz", "ledger.jsonl")
+_OUTPUTS = ("weights.safetensors", "predictions.npz", "attributions.npz", "probes.npz", "timings.npz", "ledger.jsonl")
 
 
 class Schedule:
@@ -59,7 +59,7 @@ class Schedule:
         except KeyboardInterrupt:
             self._interrupt(waiting)
             return self._finish("interrupted")
-        done = all(record.status == "ok" for record in self._records.values())
+        done = all(record.status == "ok" and not failed_methods(record) for record in self._records.values())
         return self._finish("success" if done else "partial")
 
     def _start_ready(self, waiting: list[str]) -> list[str]:

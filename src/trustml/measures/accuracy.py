@@ -35,6 +35,8 @@ def accuracy_rows(evidence: Evidence) -> list[Row]:
             )
         )
     for skip in evidence.manifest.skips:
+        if not skip.regime:
+            continue
         rows.append(
             Row(
                 run=evidence.manifest.run,

@@ -1,74 +1,77 @@
-"""How alike two attributions are, as numbers over examples."""
+"""Rows on how far two attributions of the same examples agree."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
+
+from trustml.attribution.similarity import SIMILARITIES
+from trustml.measures.evidence import Evidence
+from trustml.measures.means import mean_with_interval
+from trustml.measures.measure import Row
+from trustml.record.schema import JobRecord
 
 Floats = npt.NDArray[np.floating]
 
-_RESAMPLES = 1000
 
-
-@dataclass(frozen=True, kw_only=True)
-class Mean:
-    """A mean over examples with a bootstrap interval.
-
-    Attributes
-    ----------
-    value, low, high : float
-    n : int
-        Examples for which the number is defined.
-    """
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-
-def spearman(first: Floats, second: Floats) -> Floats:
-    """Rank correlation over the features of each example, ties at their mean rank.
+def agreement_rows(
+    evidence: Evidence,
+    arrays: tuple[Floats, Floats],
+    *,
+    record: JobRecord,
+    subject: str,
+    method: str,
+    note: str,
+    with_difference: bool,
+) -> list[Row]:
+    """One row for each similarity, a mean over examples with its bootstrap interval.
 
     Parameters
     ----------
-    first, second : float arrays of shape (n, *x)
-
-    Returns
-    -------
-    float array of shape (n,)
-        NaN for an example where either attribution is constant: it ranks nothing.
+    evidence : Evidence
+    arrays : two float arrays of shape (n, *x)
+    record : JobRecord
+        Of the training of the (first) model.
+    subject, method, note : str
+    with_difference : bool
+        Whether both are in one unit, so that their difference means something.
     """
-    ranks = [rankdata(array.reshape(len(array), -1), axis=1) for array in (first, second)]
-    centred = [rank - rank.mean(axis=1, keepdims=True) for rank in ranks]
-    norms = np.linalg.norm(centred[0], axis=1) * np.linalg.norm(centred[1], axis=1)
-    products = (centred[0] * centred[1]).sum(axis=1)
-    return np.divide(products, norms, out=np.full(len(products), np.nan), where=norms > 0)
-
-
-def topk_overlap(first: Floats, second: Floats, *, share: float = 0.1) -> Floats:
-    """Share of the features largest in magnitude that both attributions have, per example."""
-    flat = [np.abs(array.reshape(len(array), -1)) for array in (first, second)]
-    count = max(1, round(share * flat[0].shape[1]))
-    top = [np.argsort(-array, axis=1, kind="stable")[:, :count] for array in flat]
-    return np.array([len(np.intersect1d(a, b)) / count for a, b in zip(*top, strict=True)])
+    rows = []
+    images = arrays[0].ndim >= 3
+    for name, similarity in SIMILARITIES.items():
+        if similarity.images_only and not images:
+            continue
+        mean = mean_with_interval(similarity.function(*arrays))
+        text = f"{note}; bootstrap 95 % over examples" if mean else f"absent: not defined for any example; {note}"
+        rows.append(
+            evidence.row(
+                f"attribution_agreement_{name}",
+                mean.value if mean else None,
+                record=record,
+                subject=subject,
+                method=method,
+                n=mean.n if mean else 0,
+                interval=(mean.low, mean.high) if mean else None,
+                note=text,
+            )
+        )
+    if with_difference:
+        value = max_abs_difference(*arrays)
+        rows.append(
+            evidence.row(
+                "attribution_max_abs_difference",
+                value if np.isfinite(value) else None,
+                record=record,
+                subject=subject,
+                method=method,
+                n=len(arrays[0]),
+                note=note if np.isfinite(value) else f"absent: all attributions are zero; {note}",
+            )
+        )
+    return rows
 
 
 def max_abs_difference(first: Floats, second: Floats) -> float:
     """Largest |difference| over the largest |value| of `first`; NaN if that is zero."""
     largest = float(np.abs(first).max())
     return float(np.abs(first - second).max()) / largest if largest else float("nan")
-
-
-def mean_with_interval(values: Floats, *, seed: int = 0) -> Mean | None:
-    """Mean over the examples where `values` is defined, percentile bootstrap 95 %; None if there is none."""
-    defined = values[np.isfinite(values)]
-    if not len(defined):
-        return None
-    generator = np.random.default_rng(seed)
-    means = generator.choice(defined, (_RESAMPLES, len(defined))).mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Mean(value=float(defined.mean()), low=float(low), high=float(high), n=len(defined))

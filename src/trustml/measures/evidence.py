@@ -11,33 +11,64 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.measures.measure import MEASURES, Row
-from trustml.plan.job import ExplainJob, TrainJob, decode_job
-from trustml.plan.support import explainer_library
+from trustml.plan.job import VARIANTS, ExplainJob, TrainJob, decode_job
 from trustml.record.files import sha256
 from trustml.record.schema import JobRecord, Manifest
 from trustml.record.store import HELDOUT, RunDirectory
+from trustml.scenario.methods import Method, RandomControl
 
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """One model explained by one library.
+    """One model explained by one method of one library.
 
     Attributes
     ----------
     record : JobRecord
     job : ExplainJob
+    method : Method
     library : str
+    seconds, first_seconds : float
+        Of the last and of the first call.
     attributions : dict of str to float array of shape (n, *x)
-        By variant: ``native``, ``common``, and where there is one ``completed``.
-    logits, baseline_logits : float arrays of shape (n, c)
+        By variant: ``native``, and where there is one ``completed`` and ``common``.
+    totals : dict of str to float array of shape (n,)
+        Sum of each example's attributions, each feature counted once.
+    logits : float array of shape (n, c)
+    baseline_logits : float array of shape (n, c), optional
+        Where the method has a baseline.
+    targets : int array of shape (n,)
+    probes : dict of str to array
+        What was tried with it, by ``<variant>.<quantity>``.
     """
 
     record: JobRecord
     job: ExplainJob
+    method: Method
     library: str
+    seconds: float
+    first_seconds: float
     attributions: dict[str, npt.NDArray[np.float32]]
+    totals: dict[str, npt.NDArray[np.float32]]
     logits: npt.NDArray[np.float32]
-    baseline_logits: npt.NDArray[np.float32]
+    baseline_logits: npt.NDArray[np.float32] | None
+    targets: npt.NDArray[np.int64]
+    probes: dict[str, npt.NDArray[Any]]
+
+    @property
+    def title(self) -> str:
+        """Name of the method."""
+        return self.method.title
+
+    @property
+    def is_control(self) -> bool:
+        """Whether these are random numbers."""
+        return isinstance(self.method, RandomControl)
+
+    @property
+    def by_definition(self) -> str:
+        """The library's variant that follows the definition of the method."""
+        return "completed" if "completed" in self.attributions else "native"
 
     def name(self, variant: str) -> str:
         """Give the name of one variant in tables."""
@@ -68,27 +99,40 @@ class Evidence:
 
     @functools.cached_property
     def explanations(self) -> list[Explanation]:
-        """All finished explanations."""
-        found = []
+        """All finished explanations, one for each method."""
+        found: list[Explanation] = []
         for record in self.manifest.jobs:
-            if record.kind != "explain" or record.status != "ok":
+            if record.kind != "explain" or record.status != "ok" or record.result is None:
                 continue
             job = self._job(record)
             if not isinstance(job, ExplainJob):
                 continue
             arrays = self.run.arrays(f"jobs/{record.id}/attributions.npz")
-            prefix = "attributions_"
-            found.append(
+            probes = self.run.arrays(f"jobs/{record.id}/probes.npz")
+            methods = {method.title: method for method in job.methods}
+            found += [
                 Explanation(
                     record=record,
                     job=job,
-                    library=explainer_library(record.backend, job.method),
-                    attributions={k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)},
+                    method=methods[done.method],
+                    library=done.library,
+                    seconds=done.seconds,
+                    first_seconds=done.first_seconds,
+                    attributions=_variants(arrays, done.method),
+                    totals={v: arrays[f"{done.method}.total_{v}"] for v in _variants(arrays, done.method)},
                     logits=arrays["logits"],
-                    baseline_logits=arrays["baseline_logits"],
+                    baseline_logits=arrays.get(f"{done.method}.baseline_logits"),
+                    targets=arrays["targets"],
+                    probes=_below(probes, done.method),
                 )
-            )
+                for done in record.result.methods
+                if done.ok
+            ]
         return found
+
+    def subject_record(self, explanation: Explanation) -> JobRecord:
+        """Record of the training of the model that was explained."""
+        return next(record for record in self.manifest.jobs if record.id == explanation.job.subject)
 
     @functools.cached_property
     def plans(self) -> dict[str, Path]:
@@ -104,6 +148,7 @@ class Evidence:
         subject: str,
         n: int,
         interval: tuple[float, float] | None = None,
+        method: str = "",
         note: str = "",
     ) -> Row:
         """Fill a row; the model's columns come from its record."""
@@ -115,6 +160,7 @@ class Evidence:
             regime=record.regime if record else "-",
             seed=record.seed if record else -1,
             subject=subject,
+            method=method,
             measure=measure,
             value=None if value is None else float(value),
             low=None if low is None else float(low),
@@ -126,3 +172,12 @@ class Evidence:
 
     def _job(self, record: JobRecord) -> TrainJob | ExplainJob:
         return decode_job((self.run.job_folder(record.id) / "job.json").read_bytes())
+
+
+def _below(arrays: dict[str, npt.NDArray[Any]], title: str) -> dict[str, npt.NDArray[Any]]:
+    """Arrays whose names begin with the title and a dot, without them."""
+    return {name[len(title) + 1 :]: array for name, array in arrays.items() if name.startswith(f"{title}.")}
+
+
+def _variants(arrays: dict[str, npt.NDArray[Any]], title: str) -> dict[str, npt.NDArray[np.float32]]:
+    return {name: array for name, array in _below(arrays, title).items() if name in VARIANTS}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import msgspec
+
+from trustml.measures.described import Measure
+from trustml.measures.explanation_table import EXPLANATION_MEASURES
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +22,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     subject : str
         What is measured: ``held-out`` examples, an explanation such as ``captum``, or two of them compared,
         such as ``captum ~ tf-explain``.
+    method : str
+        Method of explanation, or two of them compared; empty for all else.
     measure : str
         A name of :data:`MEASURES`.
     value : float or None
@@ -40,6 +42,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     regime: str
     seed: int
     subject: str
+    method: str = ""
     measure: str
     value: float | None
     low: float | None = None
@@ -49,27 +52,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Measure:
-    """What a measure is.
-
-    Attributes
-    ----------
-    unit : str
-    better : {"higher", "lower", "neither"}
-    title : str
-        For headings.
-    meaning : str
-        One sentence, with the source where there is one.
-    """
-
-    unit: str
-    better: Literal["higher", "lower", "neither"]
-    title: str
-    meaning: str
-
-
 MEASURES: dict[str, Measure] = {
+    **EXPLANATION_MEASURES,
     "accuracy": Measure(
         unit="1",
         better="higher",
@@ -119,33 +103,6 @@ MEASURES: dict[str, Measure] = {
         better="lower",
         title="epsilon, all releases",
         meaning="Upper bound for all private models of the run together, composed as their batches were shared.",
-    ),
-    "attribution_completeness_error": Measure(
-        unit="1",
-        better="lower",
-        title="completeness error",
-        meaning="Mean |sum of attributions - change of the logit| over the mean |change of the logit| "
-        "(completeness: Sundararajan et al. 2017); interval: 5th and 95th percentile over examples.",
-    ),
-    "attribution_agreement_spearman": Measure(
-        unit="1",
-        better="neither",
-        title="rank agreement",
-        meaning="Spearman correlation of two signed attributions over the features of an example, mean over "
-        "examples; bootstrap 95 % interval of the mean.",
-    ),
-    "attribution_topk_overlap": Measure(
-        unit="1",
-        better="neither",
-        title="top-10 % overlap",
-        meaning="Share of the 10 % features largest in magnitude that two attributions have in common (feature "
-        "agreement, Krishna et al., arXiv 2202.01602), mean over examples; bootstrap 95 % interval of the mean.",
-    ),
-    "attribution_max_abs_difference": Measure(
-        unit="of largest",
-        better="lower",
-        title="largest difference",
-        meaning="Largest |difference| of two attributions over the largest |attribution| of the first.",
     ),
     "logit_relative_difference": Measure(
         unit="1",

@@ -20,19 +20,22 @@ def speed_rows(evidence: Evidence) -> list[Row]:
         rows += _step_rows(evidence, record, job)
         rows.append(_memory_row(evidence, record))
     for explanation in evidence.explanations:
+        if explanation.is_control:
+            continue
         record = explanation.record
-        seconds = record.result.seconds.get("explain") if record.result else None
-        if seconds is not None:
-            rows.append(
-                evidence.row(
-                    "explain_time",
-                    seconds,
-                    record=record,
-                    subject=explanation.library,
-                    n=len(explanation.logits),
-                    note=_circumstances(record, f"one call, {explanation.job.method.n_steps} steps"),
-                )
+        once = explanation.seconds == explanation.first_seconds
+        note = "first call, compiling included: no second was made" if once else "second call"
+        rows.append(
+            evidence.row(
+                "explain_time",
+                explanation.seconds,
+                record=record,
+                subject=explanation.library,
+                method=explanation.title,
+                n=len(explanation.logits),
+                note=_circumstances(record, note),
             )
+        )
     return rows
 
 

@@ -5,10 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from trustml.catalogue.available import availability, why_unfit
+from trustml.catalogue.implementation import NotAvailable
 from trustml.plan.job import ExplainJob, Mechanism, TrainJob, explain_id, train_id
 from trustml.plan.support import Missing, Skip, training_support
-from trustml.scenario.regimes import Plain
+from trustml.scenario.methods import Method, RandomControl
+from trustml.scenario.regimes import Plain, Regime
 from trustml.scenario.spec import BackendName, Scenario
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Files in the run directory that jobs read, and the fingerprint of the data.
+
+    Attributes
+    ----------
+    data, examples, baselines : str
+    data_fingerprint : str
+    """
+
+    data: str
+    examples: str
+    baselines: str
+    data_fingerprint: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +65,7 @@ def expand(
     scenario: Scenario,
     *,
     input_shape: tuple[int, ...],
-    data_file: str,
-    examples_file: str,
-    data_fingerprint: str,
+    files: Inputs,
     mechanisms: Mapping[tuple[str, int, BackendName], Mechanism],
 ) -> Expansion:
     """List the jobs of a scenario.
@@ -57,9 +74,8 @@ def expand(
     ----------
     scenario : Scenario
     input_shape : tuple of int
-    data_file, examples_file : str
+    files : Inputs
         Files in the run directory.
-    data_fingerprint : str
     mechanisms : mapping of (regime title, seed, backend) to Mechanism
         For the private regimes.
     """
@@ -67,9 +83,9 @@ def expand(
     skips: list[Skip] = []
     for regime in scenario.training:
         for backend in scenario.backends:
-            support = training_support(backend, regime)
-            if isinstance(support, Missing):
-                skips.append(Skip(backend=backend, regime=regime.title, reason=support.reason))
+            reason = _why_untrained(scenario, backend, regime)
+            if reason:
+                skips.append(Skip(backend=backend, regime=regime.title, reason=reason))
                 continue
             for seed in scenario.seeds:
                 train.append(
@@ -82,12 +98,16 @@ def expand(
                         regime=regime,
                         seed=seed,
                         initial_weights=weights_file(seed),
-                        data=data_file,
+                        data=files.data,
                         plan=plan_file(regime.title, seed),
-                        data_fingerprint=data_fingerprint,
+                        data_fingerprint=files.data_fingerprint,
                         mechanism=mechanisms.get((regime.title, seed, backend)),
                     )
                 )
+    fitting: dict[BackendName, tuple[Method, ...]] = {}
+    for backend in scenario.backends:
+        fitting[backend], unfit = _fitting(scenario, backend, input_shape)
+        skips += unfit
     explain = tuple(
         ExplainJob(
             id=explain_id(backend, subject.id),
@@ -97,12 +117,16 @@ def expand(
             execution=scenario.execution,
             subject=subject.id,
             weights=f"jobs/{subject.id}/weights.safetensors",
-            examples=examples_file,
-            method=method,
+            examples=files.examples,
+            baselines=files.baselines,
+            methods=fitting[backend],
+            target=scenario.explanations.target,
+            probes=scenario.explanations.probes,
+            timing=scenario.explanations.timing,
         )
-        for method in scenario.explanations.methods
         for subject in train
         for backend in _explained_by(scenario, subject)
+        if fitting[backend]
     )
     return Expansion(train=tuple(train), explain=explain, skips=tuple(skips))
 
@@ -119,3 +143,32 @@ def _explained_by(scenario: Scenario, subject: TrainJob) -> tuple[BackendName, .
     if scope == "all" or (scope == "reference" and is_reference(scenario, subject)):
         return scenario.backends
     return (subject.backend,)
+
+
+def _why_untrained(scenario: Scenario, backend: BackendName, regime: Regime) -> str:
+    support = training_support(backend, regime)
+    if isinstance(support, Missing):
+        return support.reason
+    if isinstance(regime, Plain) and regime.stop_at:
+        other = next(r for r in scenario.training if r.title == regime.stop_at)
+        if isinstance(training_support(backend, other), Missing):
+            return f"stops at the accuracy of {regime.stop_at}, which {backend} does not train"
+    return ""
+
+
+def _fitting(
+    scenario: Scenario, backend: BackendName, input_shape: tuple[int, ...]
+) -> tuple[tuple[Method, ...], list[Skip]]:
+    """Give the methods that the backend has and that fit the model, and why the others are left out."""
+    methods: list[Method] = []
+    skips: list[Skip] = []
+    for method in scenario.explanations.methods:
+        found = availability(backend, method)
+        reason = found.reason if isinstance(found, NotAvailable) else why_unfit(method, scenario.model, input_shape)
+        if reason:
+            skips.append(Skip(backend=backend, method=method.title, reason=reason))
+        else:
+            methods.append(method)
+    if methods and not any(isinstance(method, RandomControl) for method in methods):
+        methods.append(RandomControl())
+    return tuple(methods), skips

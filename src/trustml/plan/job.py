@@ -7,13 +7,14 @@ seeds behind them live in files under ``private/``.
 from __future__ import annotations
 
 import hashlib
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from trustml.models.layers import Architecture
-from trustml.scenario.regimes import Regime, Sampling
-from trustml.scenario.spec import BackendName, Execution, IntegratedGradients
+from trustml.scenario.methods import Method
+from trustml.scenario.regimes import Plain, Regime, Sampling
+from trustml.scenario.spec import BackendName, Execution, Probes
 
 
 class Mechanism(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -105,24 +106,36 @@ class TrainJob(JobSpec, frozen=True, kw_only=True, tag="train"):
 
 
 class ExplainJob(JobSpec, frozen=True, kw_only=True, tag="explain"):
-    """Explain one trained model with this backend's library.
+    """Explain one trained model with this backend's library, by several methods.
 
     Parameters
     ----------
     subject : str
         Identifier of the train job whose weights are explained.
-    weights, examples : str
+    weights, examples, baselines : str
         Files in the run directory.
-    method : IntegratedGradients
+    methods : tuple of Method
+        Those that this backend has and that fit the model; the random control is the last.
+    target : {"true", "predicted"} or int
+    probes : Probes
+    timing : bool
+        Whether to call every method twice.
     """
 
     subject: str
     weights: str
     examples: str
-    method: IntegratedGradients
+    baselines: str
+    methods: tuple[Method, ...]
+    target: Literal["true", "predicted"] | int
+    probes: Probes
+    timing: bool = True
 
 
 Job: TypeAlias = TrainJob | ExplainJob
+
+VARIANTS = ("native", "completed", "common")
+"""Of attributions: as the library returns them, made to follow the definition, and by the core's own formula."""
 
 
 def train_id(backend: str, regime: str, seed: int) -> str:
@@ -152,7 +165,10 @@ def counts_file(job: TrainJob) -> str:
 
 def job_needs(job: Job) -> tuple[str, ...]:
     """Identifiers of the jobs that must be done first."""
-    return (job.subject,) if isinstance(job, ExplainJob) else ()
+    if isinstance(job, ExplainJob):
+        return (job.subject,)
+    stop_at = job.regime.stop_at if isinstance(job.regime, Plain) else ""
+    return (train_id(job.backend, stop_at, job.seed),) if stop_at else ()
 
 
 def digest(job: Job) -> str:

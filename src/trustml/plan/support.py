@@ -8,7 +8,7 @@ from typing import TypeAlias
 import msgspec
 
 from trustml.scenario.regimes import DPSGD, Engine, FedAvg, Plain, Regime
-from trustml.scenario.spec import BackendName, IntegratedGradients
+from trustml.scenario.spec import BackendName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +40,17 @@ Support: TypeAlias = Supported | Missing
 
 
 class Skip(msgspec.Struct, frozen=True, kw_only=True):
-    """A cell of a scenario that its backend does not fill, and why."""
+    """A cell of a scenario that its backend does not fill, and why: a regime, or a method of explanation."""
 
     backend: BackendName
-    regime: str
+    regime: str = ""
+    method: str = ""
     reason: str
+
+    @property
+    def cell(self) -> str:
+        """The regime or method."""
+        return self.regime or self.method
 
 
 _TRAINING: dict[tuple[BackendName, type[Regime]], Support] = {
@@ -58,13 +64,6 @@ _TRAINING: dict[tuple[BackendName, type[Regime]], Support] = {
     ("tensorflow", DPSGD): Supported(library="TF Privacy"),
     ("tensorflow", FedAvg): Supported(library="TensorFlow Federated"),
 }
-
-_EXPLAINERS: dict[tuple[BackendName, type[IntegratedGradients]], Support] = {
-    ("torch", IntegratedGradients): Supported(library="captum"),
-    ("jax", IntegratedGradients): Supported(library="trustml-jax"),
-    ("tensorflow", IntegratedGradients): Supported(library="tf-explain"),
-}
-
 
 _STOCK: dict[tuple[BackendName, Engine], Support] = {
     ("torch", "stock"): Supported(library="Opacus make_private"),
@@ -81,14 +80,3 @@ def training_support(backend: BackendName, regime: Regime) -> Support:
     if isinstance(regime, DPSGD) and regime.engine != "core":
         return _STOCK[backend, regime.engine]
     return _TRAINING[backend, type(regime)]
-
-
-def explainer_support(backend: BackendName, method: IntegratedGradients) -> Support:
-    """Tell who explains by that method on that backend."""
-    return _EXPLAINERS[backend, type(method)]
-
-
-def explainer_library(backend: BackendName, method: IntegratedGradients) -> str:
-    """Name of the library, for tables."""
-    support = explainer_support(backend, method)
-    return support.library if isinstance(support, Supported) else "none"

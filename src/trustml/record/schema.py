@@ -1,4 +1,7 @@
-"""The files of a run directory, as types. ``FORMAT`` goes up when an old reader could misread a new file."""
+"""The files of a run directory, as types.
+
+``FORMAT`` goes up when an old reader could misread a new file, or a new reader an old one.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import msgspec
 from trustml.plan.support import Skip
 from trustml.scenario.spec import BackendName
 
-FORMAT = 1
+FORMAT = 2
 
 JobStatus: TypeAlias = Literal[
     "pending", "running", "ok", "error", "timeout", "out-of-memory", "signal", "blocked", "interrupted"
@@ -38,6 +41,28 @@ class EngineRecord(RecordStruct, frozen=True, kw_only=True):
     refused: dict[str, str] = {}
 
 
+class MethodRecord(RecordStruct, frozen=True, kw_only=True):
+    """How one method of an explain job went.
+
+    Parameters
+    ----------
+    method, library : str
+    ok : bool
+    reason : str
+        One line; empty when all is well.
+    seconds, first_seconds : float
+        Wall time of the last and of the first call on all examples; the first one compiles. They are the same
+        where the first took so long that no second one was made.
+    """
+
+    method: str
+    library: str
+    ok: bool
+    reason: str = ""
+    seconds: float = 0.0
+    first_seconds: float = 0.0
+
+
 class WorkerResult(RecordStruct, frozen=True, kw_only=True):
     """What a worker says of itself when it ends on its own.
 
@@ -61,6 +86,8 @@ class WorkerResult(RecordStruct, frozen=True, kw_only=True):
         What a reader must know of how it went.
     engine : EngineRecord, optional
         For private training.
+    methods : tuple of MethodRecord
+        For explanations.
     """
 
     status: Literal["ok", "error", "out-of-memory"]
@@ -73,6 +100,7 @@ class WorkerResult(RecordStruct, frozen=True, kw_only=True):
     details: dict[str, float] = {}
     notes: tuple[str, ...] = ()
     engine: EngineRecord | None = None
+    methods: tuple[MethodRecord, ...] = ()
 
 
 class JobRecord(RecordStruct, frozen=True, kw_only=True):
@@ -120,8 +148,25 @@ class JobRecord(RecordStruct, frozen=True, kw_only=True):
     concurrent: bool = False
 
 
+def failed_methods(record: JobRecord) -> tuple[MethodRecord, ...]:
+    """Methods of an explain job that did not work, while others did."""
+    return tuple(method for method in record.result.methods if not method.ok) if record.result else ()
+
+
 class DataRecord(RecordStruct, frozen=True, kw_only=True):
-    """The data, without the data."""
+    """The data, without the data.
+
+    Parameters
+    ----------
+    fingerprint : str
+    train_examples, test_examples : int
+    input_shape : tuple of int
+    class_names, notes : tuple of str
+    feature_names : tuple of str
+        Of a table's features; empty for images.
+    feature_groups : tuple of int
+        Feature that each column of a table belongs to; empty for images.
+    """
 
     fingerprint: str
     train_examples: int
@@ -129,6 +174,8 @@ class DataRecord(RecordStruct, frozen=True, kw_only=True):
     input_shape: tuple[int, ...]
     class_names: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    feature_names: tuple[str, ...] = ()
+    feature_groups: tuple[int, ...] = ()
 
 
 class Manifest(RecordStruct, frozen=True, kw_only=True):

@@ -38,6 +38,7 @@ MEASURES = "measures.parquet"
 PRIVACY = "privacy.json"
 HELDOUT = "heldout.npz"
 PRIVATE_DATA = "private/data.npz"
+BASELINES = "private/baselines.npz"
 
 
 class RunDirectory:
@@ -74,6 +75,8 @@ class RunDirectory:
             raise RunNotFoundError(f"{self.path}: no run there; `trustml list` shows the runs") from None
         except (msgspec.MsgspecError, OSError, UnicodeDecodeError) as error:
             raise RecordError(f"{path}: cannot be read ({error})") from None
+        if manifest.format < FORMAT:
+            raise RecordError(f"{path}: format {manifest.format} is older than this trustml reads; run it again")
         if manifest.format > FORMAT:
             raise RecordError(f"{path}: format {manifest.format} is newer than this trustml knows ({FORMAT}); upgrade")
         return manifest

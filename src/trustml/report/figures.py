@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import altair as alt
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    pass
 
 BACKENDS = ("torch", "jax", "tensorflow")
 # Okabe and Ito's palette: told apart by colour-blind readers; shapes repeat what colour says.
@@ -40,7 +39,7 @@ def accuracy_points(table: pd.DataFrame) -> alt.LayerChart:
     )
     title = "accuracy on held-out examples, 95 % interval"
     points = base.mark_point(filled=True, size=90).encode(
-        x=alt.X("value:Q", title=title, scale=scale), color=backend_colour(), shape=_backend_shape()
+        x=alt.X("value:Q", title=title, scale=scale), color=backend_colour(), shape=backend_shape()
     )
     low = alt.X("low:Q", title=title, scale=scale)
     intervals = base.mark_rule(strokeWidth=2).encode(x=low, x2="high:Q", color=backend_colour())
@@ -97,107 +96,14 @@ def explanation_times(table: pd.DataFrame) -> alt.FacetChart:
     return _bars(found.assign(what="all regimes", cell=found.subject), title="time to explain all examples, ms")
 
 
-def agreement_matrix(table: pd.DataFrame, *, job: str) -> alt.LayerChart:
-    """Rank agreement of every pair of explanations of one model's weights."""
-    rows = table[
-        (table.measure == "attribution_agreement_spearman")
-        & (table.job == job)
-        & table.note.str.contains("same weights", regex=False)
-    ].dropna(subset="value")
-    pairs = rows.subject.str.split(" ~ ", n=1, expand=True)
-    rows = rows.assign(first=pairs[0], second=pairs[1])
-    mirrored = rows.rename(columns={"first": "second", "second": "first"})
-    both = pd.concat([rows, mirrored])[["first", "second", "value", "low", "high", "n"]]
-    order = list(dict.fromkeys([*rows["first"], *rows["second"]]))
-    base = alt.Chart(both).encode(
-        x=alt.X("first:N", title=None, sort=order, axis=alt.Axis(labelAngle=-30, labelLimit=220, labelOverlap=False)),
-        y=alt.Y("second:N", title=None, sort=order, axis=alt.Axis(labelLimit=220, labelOverlap=False)),
-    )
-    cells = base.mark_rect().encode(
-        color=alt.Color("value:Q", title="rank agreement", scale=alt.Scale(scheme="blues", domain=[0, 1])),
-        tooltip=["first", "second", alt.Tooltip("value:Q", format=".4f"), "low", "high", "n"],
-    )
-    labels = base.mark_text().encode(
-        text=alt.Text("value:Q", format=".3f"),
-        color=alt.condition("datum.value > 0.6", alt.value("white"), alt.value("black")),
-    )
-    return alt.layer(cells, labels).properties(height=alt.Step(40))
-
-
-def completeness_points(table: pd.DataFrame, *, job: str) -> alt.LayerChart:
-    """Completeness error of every explanation of one model; 0 is exact."""
-    explained = job.removeprefix("train.")
-    rows = table[
-        (table.measure == "attribution_completeness_error") & table.job.str.endswith(f".of.{explained}")
-    ].dropna(subset="value")
-    base = alt.Chart(rows).encode(y=alt.Y("subject:N", title=None, sort="-x", axis=alt.Axis(labelLimit=220)))
-    bars = base.mark_point(filled=True, size=90).encode(
-        x=alt.X("value:Q", title="completeness error, share of the change of the logit (log scale)", scale=_LOG),
-        color=backend_colour(),
-        shape=_backend_shape(),
-        tooltip=["subject", alt.Tooltip("value:Q", format=".2e"), "note"],
-    )
-    return alt.layer(bars).properties(height=alt.Step(26))
-
-
-def heat_map(values: npt.NDArray[Any], *, title: str, limit: float, size: int = 150) -> alt.Chart:
-    """One attribution as an image: blue is positive, red is negative, white is zero.
-
-    Parameters
-    ----------
-    values : float array of shape (height, width)
-    title : str
-    limit : float
-        Magnitude at the ends of the colours.
-    size : int
-        Pixels.
-    """
-    scale = alt.Scale(scheme="redblue", domain=[-limit, limit])
-    return _pixels(values, title=title, size=size, colour=alt.Color("value:Q", scale=scale, legend=None))
-
-
-def picture(values: npt.NDArray[Any], *, title: str, size: int = 150) -> alt.Chart:
-    """One grey input image of shape (height, width)."""
-    scale = alt.Scale(scheme="greys", reverse=True)
-    return _pixels(values, title=title, size=size, colour=alt.Color("value:Q", scale=scale, legend=None))
-
-
-def feature_bars(values: npt.NDArray[Any], *, title: str, limit: float, unit: str) -> alt.Chart:
-    """One attribution of a table's row, a bar a feature.
-
-    Parameters
-    ----------
-    values : float array of shape (features,)
-    """
-    rows = pd.DataFrame({"feature": np.arange(len(values)), "value": values.astype(float)})
-    return (
-        alt.Chart(rows, title=title)
-        .mark_bar()
-        .encode(
-            x=alt.X("value:Q", title=unit, scale=alt.Scale(domain=[-limit, limit])),
-            y=alt.Y("feature:O", title="feature"),
-            color=alt.condition("datum.value > 0", alt.value("#2166ac"), alt.value("#b2182b")),
-            tooltip=["feature", "value"],
-        )
-        .properties(width=190, height=alt.Step(11))
-    )
-
-
-def side_by_side(charts: Sequence[alt.Chart], *, columns: int = 5) -> alt.ConcatChart:
-    """Put charts in rows of `columns`, each with its own scales."""
-    return alt.concat(*charts, columns=columns).resolve_scale(color="independent")
-
-
-_LOG = alt.Scale(type="log")
-
-
 def _present(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     rows = table[table.measure == measure].dropna(subset="value")
     many = rows.seed.nunique() > 1
     return rows.assign(cell=rows.backend + (" seed " + rows.seed.astype(str) if many else ""))
 
 
-def _backend_shape() -> alt.Shape:
+def backend_shape() -> alt.Shape:
+    """One shape a framework, the same on every page."""
     return alt.Shape("backend:N", title="framework", scale=alt.Scale(domain=list(BACKENDS), range=list(_SHAPES)))
 
 
@@ -211,7 +117,7 @@ def _accuracy_panel(rows: pd.DataFrame, *, x: alt.X, scale: alt.Scale, title: st
     points = base.mark_point(filled=True, size=110).encode(
         y=alt.Y("value:Q", title="accuracy, 95 % interval", scale=scale),
         color=backend_colour(),
-        shape=_backend_shape(),
+        shape=backend_shape(),
         tooltip=["backend", "regime", "seed", alt.Tooltip("value:Q", format=".3f"), "note"],
     )
     return alt.layer(base.mark_rule(strokeWidth=2).encode(y=low, y2="high:Q", color=backend_colour()), points)
@@ -240,21 +146,4 @@ def _bars(rows: pd.DataFrame, *, title: str) -> alt.FacetChart:
         .properties(width=640, height=alt.Step(24))
         .facet(row=alt.Row("what:N", title=None, header=alt.Header(labelAngle=0, labelAlign="left")))
         .resolve_scale(x="independent", y="independent")
-    )
-
-
-def _pixels(values: npt.NDArray[Any], *, title: str, size: int, colour: alt.Color) -> alt.Chart:
-    height, width = values.shape
-    rows, columns = np.mgrid[:height, :width]
-    pixels = pd.DataFrame({"row": rows.ravel(), "column": columns.ravel(), "value": values.ravel().astype(float)})
-    return (
-        alt.Chart(pixels, title=alt.Title(title, fontSize=11, limit=size + 30))
-        .mark_rect()
-        .encode(
-            x=alt.X("column:O", axis=None),
-            y=alt.Y("row:O", axis=None),
-            color=colour,
-            tooltip=["row", "column", alt.Tooltip("value:Q", format=".4g")],
-        )
-        .properties(width=size, height=size)
     )

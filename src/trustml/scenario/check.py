@@ -8,8 +8,9 @@ from collections import Counter
 from trustml.errors import ScenarioError
 from trustml.models.layers import Conv2D, Dropout
 from trustml.models.shapes import Shape, layer_shapes
+from trustml.scenario.check_explanations import check_explanations, check_target
 from trustml.scenario.check_regimes import check_regime, positive
-from trustml.scenario.regimes import DPSGD, FedAvg, PerLayer, Regime
+from trustml.scenario.regimes import DPSGD, FedAvg, PerLayer, Plain, Regime
 from trustml.scenario.sources import Idx
 from trustml.scenario.spec import Scenario
 
@@ -51,7 +52,8 @@ def check_scenario(scenario: Scenario) -> None:
                 f"{regime.title!r} is no plain name",
                 fix="use letters, digits, - and _",
             )
-    _check_explanations(scenario)
+    _check_stops(scenario)
+    check_explanations(scenario)
     _check_execution(scenario)
     _check_mode(scenario)
     if scenario.tuning is not None:
@@ -82,6 +84,7 @@ def check_against_data(
             f"{scenario.explanations.examples} is more than the {test_examples} held-out examples",
             fix=f"use {test_examples} or fewer",
         )
+    check_target(scenario.explanations.target, classes=classes)
     for index, regime in enumerate(scenario.training):
         field = f"training.{index}"
         if regime_batch(regime) > train_examples:
@@ -127,25 +130,20 @@ def _nonempty(scenario: Scenario) -> None:
         raise ScenarioError("data.split_seed", f"{scenario.data.split_seed} is negative", fix="use 0 or more")
 
 
-def _check_explanations(scenario: Scenario) -> None:
-    explanations = scenario.explanations
-    positive(explanations.examples, "explanations.examples")
-    for index, method in enumerate(explanations.methods):
-        field = f"explanations.methods.{index}"
-        if method.n_steps < 2:
-            raise ScenarioError(f"{field}.n_steps", f"{method.n_steps} is too few for an integral", fix="use 2 or more")
-        if not math.isfinite(method.baseline):
-            raise ScenarioError(f"{field}.baseline", f"{method.baseline} is not finite", fix="use a number")
-        if method.baseline != 0 and "tensorflow" in scenario.backends:
+def _check_stops(scenario: Scenario) -> None:
+    """Check that every regime that stops at the accuracy of another names one that can be had."""
+    regimes = {regime.title: regime for regime in scenario.training}
+    for index, regime in enumerate(scenario.training):
+        if not isinstance(regime, Plain) or not regime.stop_at:
+            continue
+        other = regimes.get(regime.stop_at)
+        if other is None or (isinstance(other, Plain) and other.stop_at):
+            choices = [t for t, r in regimes.items() if not (isinstance(r, Plain) and r.stop_at)]
             raise ScenarioError(
-                f"{field}.baseline",
-                f"{method.baseline} cannot be given to tf-explain, which has zero built in",
-                fix="use 0, or leave tensorflow out",
+                f"training.{index}.stop_at",
+                f"{regime.stop_at!r} names no regime that trains to its own end",
+                fix=f"choose among {', '.join(choices)}",
             )
-    if len(explanations.methods) > 1:
-        raise ScenarioError(
-            "explanations.methods", f"{len(explanations.methods)} methods; one is supported", fix="keep one"
-        )
 
 
 def _check_execution(scenario: Scenario) -> None:

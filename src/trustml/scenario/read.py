@@ -100,8 +100,10 @@ def resolve_paths(scenario: Scenario, *, folder: Path) -> Scenario:
     """Make relative data paths absolute, from the folder of the scenario file."""
     source = scenario.data
     match source:
-        case Csv() | Parquet() | Npz():
-            fields: tuple[str, ...] = ("path",)
+        case Csv() | Parquet():
+            fields: tuple[str, ...] = ("path", "test_path")
+        case Npz():
+            fields = ("path",)
         case Idx():
             fields = ("images", "labels", "test_images", "test_labels")
         case _:

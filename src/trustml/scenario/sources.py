@@ -47,6 +47,8 @@ class Idx(Source, frozen=True, kw_only=True, tag="Idx"):
         Paths of the test files; without them `test_fraction` is held out.
     mean, deviation : float
         Known constants: inputs become ``(x - mean) / deviation`` after the scaling to [0, 1].
+    first : int, optional
+        Use only the first so many training images.
     """
 
     images: str
@@ -55,31 +57,51 @@ class Idx(Source, frozen=True, kw_only=True, tag="Idx"):
     test_labels: str | None = None
     mean: float = 0.0
     deviation: float = 1.0
+    first: int | None = None
 
 
-class Csv(Source, frozen=True, kw_only=True, tag="Csv"):
-    """Numbers in comma-separated columns with a header, ``.gz`` or plain.
+class Table(Source, frozen=True, kw_only=True):
+    """What tables share: columns of numbers, and columns of text that become one column a category.
 
     Parameters
     ----------
     path, label : str
         The file, and the column that holds the class.
+    test_path : str, optional
+        File of the held-out rows; without it `test_fraction` is held out.
+    drop : tuple of str
+        Columns to leave out.
     scaling : {"none", "standard"}
         ``"standard"`` subtracts the training mean and divides by the training deviation. Those two are
         computed from the training data and are *not* covered by any epsilon; the record says so.
+    ranges : dict of str to (float, float)
+        Known lowest and highest value of a column of numbers, which is mapped to [-1, 1] by them.
+    categorical : {"one-hot", "refuse"}
+        What becomes of columns of text.
+    categories : dict of str to tuple of str
+        Known categories of a column of text. Those of other columns are taken from the data; no epsilon covers
+        that, and the record says so.
+    missing : {"refuse", "category"}
+        Whether a missing value in a column of text is a category of its own. Missing numbers are refused.
     """
 
     path: str
     label: str
+    test_path: str | None = None
+    drop: tuple[str, ...] = ()
     scaling: Scaling = "none"
+    ranges: dict[str, tuple[float, float]] = {}
+    categorical: Literal["one-hot", "refuse"] = "one-hot"
+    categories: dict[str, tuple[str, ...]] = {}
+    missing: Literal["refuse", "category"] = "refuse"
 
 
-class Parquet(Source, frozen=True, kw_only=True, tag="Parquet"):
-    """Numeric columns of a Parquet file; fields as in :class:`Csv`."""
+class Csv(Table, frozen=True, kw_only=True, tag="Csv"):
+    """Comma-separated columns with a header, ``.gz`` or plain; fields as in :class:`Table`."""
 
-    path: str
-    label: str
-    scaling: Scaling = "none"
+
+class Parquet(Table, frozen=True, kw_only=True, tag="Parquet"):
+    """Columns of a Parquet file; fields as in :class:`Table`."""
 
 
 class Npz(Source, frozen=True, kw_only=True, tag="Npz"):
@@ -91,7 +113,7 @@ class Npz(Source, frozen=True, kw_only=True, tag="Npz"):
     inputs, labels : str
         Names of the arrays: inputs are (n, features) or (n, height, width[, channels]), labels (n,).
     scaling : {"none", "standard"}
-        As in :class:`Csv`.
+        As in :class:`Table`.
     """
 
     path: str

@@ -7,6 +7,8 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 from trustml.models.layers import Architecture
+from trustml.scenario.baselines import Baseline
+from trustml.scenario.methods import IntegratedGradients, Method
 from trustml.scenario.regimes import Regime
 from trustml.scenario.sources import DataSource
 
@@ -15,27 +17,37 @@ GradSampleMode: TypeAlias = Literal["auto", "hooks", "functorch", "ew", "ghost"]
 BACKEND_NAMES: tuple[BackendName, ...] = ("torch", "jax", "tensorflow")
 
 
-class IntegratedGradients(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="kind",
-    tag="IntegratedGradients",
-):
-    """Integrated gradients of the true class's logit (Sundararajan et al., ICML 2017, arXiv 1703.01365).
+class Probes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is tried with every explanation, to judge it. A random control is judged beside the methods.
 
     Parameters
     ----------
-    n_steps : int
-        Points on the straight path from the baseline to the input. Each library places and weights them by
-        its own default rule; the common lane uses Gauss-Legendre for all.
-    baseline : float
-        Value of every input of the reference. tf-explain has zero built in.
+    faithfulness : bool
+        Deletion, insertion, sufficiency, comprehensiveness, infidelity, and ROAD for images: predictions alone.
+    robustness : bool
+        Max-sensitivity and local Lipschitz estimate: every method explains perturbed inputs again.
+    randomisation : bool
+        Sanity checks: every method explains the model again with randomised weights, layer by layer.
+    examples : int
+        The first of the explained examples on which robustness and randomisation are tried.
+    n_perturbations : int
+        Perturbed inputs an example, for robustness, infidelity and the smoothed randomisation test.
+    radius : float
+        Half-width of the box of perturbed inputs for robustness, in units of the input.
+    baseline : Baseline
+        What removed features are replaced by.
+    patch : int
+        Pixels of a square patch that is removed at once, for images.
     """
 
-    n_steps: int = 50
-    baseline: float = 0.0
+    faithfulness: bool = True
+    robustness: bool = False
+    randomisation: bool = False
+    examples: int = 16
+    n_perturbations: int = 10
+    radius: float = 0.02
+    baseline: Baseline = 0.0
+    patch: int = 1
 
 
 class Explanations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,17 +55,25 @@ class Explanations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     Parameters
     ----------
-    methods : tuple of IntegratedGradients
+    methods : tuple of Method
     examples : int
         Number of held-out examples, the first of the test split.
     scope : {"own", "reference", "all"}
         ``"own"``: every model by the library of its own backend. ``"reference"``: that, and the reference
         model by every library. ``"all"``: every model by every library.
+    target : {"true", "predicted"} or int
+        Class whose logit is explained: the true one, the one the explained model predicts, or a given one.
+    probes : Probes
+    timing : bool
+        Whether every method is called a second time, to tell its time without compiling.
     """
 
-    methods: tuple[IntegratedGradients, ...] = (IntegratedGradients(),)
+    methods: tuple[Method, ...] = (IntegratedGradients(),)
     examples: int = 64
     scope: Literal["own", "reference", "all"] = "reference"
+    target: Literal["true", "predicted"] | int = "true"
+    probes: Probes = Probes()
+    timing: bool = True
 
 
 class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -5,9 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+
+@dataclass
+class Timed:
+    """Wall time of one piece of work, in seconds."""
+
+    seconds: float = 0.0
 
 
 class Clock:
@@ -49,6 +57,15 @@ class Clock:
         finally:
             self._synchronize()
             self.stages[name] = self.stages.get(name, 0.0) + time.perf_counter() - start
+
+    @contextmanager
+    def timed(self) -> Iterator[Timed]:
+        """Time what is inside; its seconds are there when it has ended."""
+        self._synchronize()
+        timed, start = Timed(), time.perf_counter()
+        yield timed
+        self._synchronize()
+        timed.seconds = time.perf_counter() - start
 
     def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
         """Seconds and examples of every step, in order."""

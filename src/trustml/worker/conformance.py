@@ -16,7 +16,8 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from trustml.backends.contract import Backend, Model, PrivateSettings, PrivateTrainer
+from trustml.backends.contract import Backend, Model, PrivateTrainer
+from trustml.backends.settings import PrivateSettings
 from trustml.backends.table import load_backend
 from trustml.conformance.findings import Finding
 from trustml.conformance.step import check_step

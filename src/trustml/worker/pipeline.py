@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
-from trustml.backends.contract import Backend, ExplainRequest, Model
+from trustml.backends.contract import Backend, Model
 from trustml.backends.table import load_backend
-from trustml.data.dataset import Examples, Floats, fingerprint_of
+from trustml.data.dataset import Examples, fingerprint_of
 from trustml.errors import PrivacyError
 from trustml.models.shapes import weight_shapes
-from trustml.models.weights import Weights, encode_weights, read_weights
+from trustml.models.weights import encode_weights, read_weights
 from trustml.plan.job import ExplainJob, Job, TrainJob, checkpoint_file, timings_file
-from trustml.plan.support import Missing, Supported, explainer_library, training_support
+from trustml.plan.support import Missing, Supported, training_support
 from trustml.plan.switches import switches_in_force
 from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
 from trustml.record.provenance import package_versions
-from trustml.record.schema import EngineRecord, WorkerResult
+from trustml.record.schema import EngineRecord, MethodRecord, WorkerResult
+from trustml.scenario.methods import RandomControl
 from trustml.worker.clock import Clock
-from trustml.worker.common_lane import integrated_gradients
 from trustml.worker.events import Progress
+from trustml.worker.explaining import explain
+from trustml.worker.predicting import predict
 from trustml.worker.training import train
 from trustml.worker.workplace import Trained, Workplace
-
-_LOGITS_AT_ONCE = 1024
 
 
 def run_job(job: Job, folder: Path) -> WorkerResult:
@@ -46,11 +46,13 @@ def run_job(job: Job, folder: Path) -> WorkerResult:
     clock = Clock(device.synchronize)
     at = Workplace(root=root, folder=folder, clock=clock, progress=progress)
     trained: Trained | None = None
+    methods: tuple[MethodRecord, ...] = ()
     match job:
         case TrainJob():
             library, trained = _train(job, backend, at=at)
         case ExplainJob():
-            library = _explain(job, backend, at=at)
+            methods = explain(job, backend, at=at)
+            library = ", ".join(dict.fromkeys(m.library for m in methods if m.method != RandomControl().title))
     return WorkerResult(
         status="ok",
         versions=package_versions(device.packages),
@@ -61,6 +63,7 @@ def run_job(job: Job, folder: Path) -> WorkerResult:
         details={"largest_resident_bytes": float(_largest_resident())},
         notes=trained.notes if trained else (),
         engine=EngineRecord(**asdict(trained.choice)) if trained and trained.choice else None,
+        methods=methods,
     )
 
 
@@ -91,41 +94,11 @@ def _train(job: TrainJob, backend: Backend, *, at: Workplace) -> tuple[str, Trai
     write_atomic(inside(at.root, timings_file(job)), encode_arrays(at.clock.arrays()), private=private)
     at.progress.stage("predicting")
     with at.clock.stage("predict"):
-        logits = _logits(backend, job, weights, arrays["test_inputs"].astype(np.float32))
+        network = backend.network(replace(model, weights=weights))
+        logits = predict(network, arrays["test_inputs"].astype(np.float32))
     write_atomic(at.folder / "predictions.npz", encode_arrays({"test_logits": logits}))
     inside(at.root, checkpoint_file(job)).unlink(missing_ok=True)
     return (support.library if isinstance(support, Supported) else ""), trained
-
-
-def _logits(backend: Backend, job: Job, weights: Weights, inputs: Floats) -> Floats:
-    network = backend.network(Model(architecture=job.model, input_shape=job.input_shape, weights=weights))
-    parts = [
-        network.logits(inputs[start : start + _LOGITS_AT_ONCE]) for start in range(0, len(inputs), _LOGITS_AT_ONCE)
-    ]
-    return np.concatenate(parts).astype(np.float32)
-
-
-def _explain(job: ExplainJob, backend: Backend, *, at: Workplace) -> str:
-    weights = read_weights(inside(at.root, job.weights), expected=weight_shapes(job.model, job.input_shape))
-    model = Model(architecture=job.model, input_shape=job.input_shape, weights=weights)
-    examples = read_arrays(inside(at.root, job.examples))
-    inputs, targets = examples["inputs"].astype(np.float32), examples["targets"].astype(np.int64)
-    at.progress.stage("explaining")
-    request = ExplainRequest(model=model, inputs=inputs, targets=targets, method=job.method)
-    with at.clock.stage("explain_first"):
-        found = backend.explain(request)
-    with at.clock.stage("explain"):
-        found = backend.explain(request)
-    at.progress.stage("common lane")
-    network = backend.network(model)
-    with at.clock.stage("common_lane"):
-        found = {**found, "common": integrated_gradients(network, inputs, targets, job.method)}
-    baseline = np.full_like(inputs, job.method.baseline)
-    arrays = {f"attributions_{variant}": array for variant, array in found.items()}
-    arrays["logits"] = network.logits(inputs)
-    arrays["baseline_logits"] = network.logits(baseline)
-    write_atomic(at.folder / "attributions.npz", encode_arrays(arrays))
-    return explainer_library(job.backend, job.method)
 
 
 def _largest_resident() -> int:

@@ -11,7 +11,8 @@ import secrets
 import numpy as np
 import numpy.typing as npt
 
-from trustml.backends.contract import Backend, Model, PrivateSettings, PrivateTrainer
+from trustml.backends.contract import Backend, Model, PrivateTrainer
+from trustml.backends.settings import PrivateSettings
 from trustml.data.augment import augmented
 from trustml.data.batches import BatchPlan, participation
 from trustml.data.dataset import Examples, Floats, Ints

@@ -5,7 +5,8 @@ from __future__ import annotations
 import secrets
 import time
 
-from trustml.backends.contract import Backend, EngineChoice, Model, StockSettings
+from trustml.backends.contract import Backend, Model
+from trustml.backends.settings import EngineChoice, StockSettings
 from trustml.data.dataset import Examples
 from trustml.errors import PrivacyError
 from trustml.plan.job import TrainJob

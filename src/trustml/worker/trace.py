@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from trustml.backends.contract import Clipped, EngineChoice, PrivateTrainer
+from trustml.backends.contract import PrivateTrainer
+from trustml.backends.settings import Clipped, EngineChoice
 from trustml.conformance.subject import flat
 from trustml.conformance.training import NOISE_SHOWN, ExecutedStep
 from trustml.data.dataset import Floats, Ints

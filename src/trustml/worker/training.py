@@ -1,4 +1,4 @@
-"""The training loops without privacy: batches from the plan, a clock around each step, checkpoints."""
+"""The training loops without privacy: batches from the plan, a clock around each step."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from trustml.backends.contract import Backend, Model
 from trustml.data.batches import BatchPlan
 from trustml.data.clients import FederatedPlan
 from trustml.data.dataset import Examples
-from trustml.data.streams import Stream, public_generator
 from trustml.models.weights import Weights
-from trustml.plan.job import TrainJob, checkpoint_file
-from trustml.record.checkpoint import Checkpoint, Checkpoints, read_checkpoint
+from trustml.plan.job import TrainJob
 from trustml.record.files import inside, read_arrays
 from trustml.scenario.regimes import DPSGD, FedAvg, Plain
+from trustml.worker.plain import train_plain
 from trustml.worker.private import PrivateTraining
 from trustml.worker.stock import train_stock
 from trustml.worker.workplace import Trained, Workplace
@@ -30,7 +29,7 @@ def train(job: TrainJob, backend: Backend, model: Model, examples: Examples, *, 
     plan = BatchPlan(indices=arrays["indices"].astype(np.int64), offsets=arrays["offsets"].astype(np.int64))
     match job.regime:
         case Plain():
-            return Trained(weights=_train_plain(job, job.regime, backend, model, examples, plan=plan, at=at))
+            return train_plain(job, job.regime, backend, model, examples, plan=plan, at=at)
         case DPSGD():
             commitment = hashlib.sha256(path.read_bytes()).hexdigest()
             entropy = tuple(int(word) for word in arrays.get("augmentation", np.zeros(0)))
@@ -41,34 +40,6 @@ def train(job: TrainJob, backend: Backend, model: Model, examples: Examples, *, 
                 batches=plan, visits=arrays["visits"].astype(np.int64), sizes=arrays["sizes"].astype(np.int64)
             )
             return Trained(weights=_train_federated(job.regime, backend, model, examples, plan=federated, at=at))
-
-
-def _train_plain(
-    job: TrainJob,
-    regime: Plain,
-    backend: Backend,
-    model: Model,
-    examples: Examples,
-    *,
-    plan: BatchPlan,
-    at: Workplace,
-) -> Weights:
-    dropout_seed = int(public_generator(job.seed, Stream.DROPOUT).integers(2**31))
-    trainer = backend.plain(model, regime, dropout_seed)
-    path = inside(at.root, checkpoint_file(job))
-    checkpoints = Checkpoints(path, seconds=job.execution.checkpoint_seconds)
-    saved = read_checkpoint(path, like=model.weights)
-    if saved is not None:
-        trainer.restore(saved.weights, saved.state)
-    for number in range(saved.step if saved is not None else 0, len(plan)):
-        batch = plan[number]
-        rate = regime.optimizer.learning_rate * regime.schedule.factor(number, len(plan))
-        with at.clock.step(examples=len(batch)):
-            trainer.step(examples.inputs[batch], examples.labels[batch], learning_rate=rate)
-        at.progress.step(number + 1, len(plan))
-        if checkpoints.due:
-            checkpoints.write(Checkpoint(step=number + 1, weights=trainer.weights(), state=trainer.state()))
-    return trainer.weights()
 
 
 def _train_federated(

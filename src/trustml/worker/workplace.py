@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from trustml.backends.contract import EngineChoice
+from trustml.backends.settings import EngineChoice
 from trustml.models.weights import Weights
 from trustml.worker.clock import Clock
 from trustml.worker.events import Progress

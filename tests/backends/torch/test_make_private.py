@@ -9,7 +9,7 @@ from opacus import PrivacyEngine
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from trustml.backends.contract import PrivateSettings
+from trustml.backends.settings import PrivateSettings
 from trustml.backends.torch import BACKEND
 from trustml.backends.torch.network import build_module, from_torch_tensors, parameter_names
 from trustml.conformance.subject import flat

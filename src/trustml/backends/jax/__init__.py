@@ -10,10 +10,10 @@ from trustml.backends.contract import (
     Federation,
     Model,
     Network,
-    PrivateSettings,
     PrivateTrainer,
     Trainer,
 )
+from trustml.backends.settings import PrivateSettings
 from trustml.scenario.regimes import FedAvg, Plain
 
 

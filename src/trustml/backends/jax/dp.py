@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from trustml.backends.contract import Clipped, EngineChoice, Model, PrivateSettings
+from trustml.backends.contract import Model
 from trustml.backends.jax.clipping import Piece, clipped_gradients
 from trustml.backends.jax.network import Params, to_params, to_weights
 from trustml.backends.jax.optimizers import make_optimizer, read_state, restore_state
 from trustml.backends.jax.training import fill
+from trustml.backends.settings import Clipped, EngineChoice, PrivateSettings
 from trustml.data.dataset import Floats, Ints
 from trustml.models.weights import Weights
 

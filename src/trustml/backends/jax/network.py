@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TypeAlias
 
 import jax
@@ -66,25 +67,31 @@ def to_weights(params: Params) -> Weights:
 
 
 class JaxNetwork:
-    """See :class:`trustml.backends.contract.Network`."""
+    """See :class:`trustml.backends.contract.Network`. What is compiled serves all models of one architecture."""
 
     def __init__(self, model: Model) -> None:
-        self._params = to_params(model.weights)
-        architecture = model.architecture
-
-        def chosen(params: Params, inputs: Array, targets: Array) -> Array:
-            return jnp.take_along_axis(apply(architecture, params, inputs), targets[:, None], axis=1).sum()
-
-        self._logits = jax.jit(lambda params, inputs: apply(architecture, params, inputs))
-        self._gradients = jax.jit(jax.grad(chosen, argnums=1))
+        self._architecture, self._params = model.architecture, to_params(model.weights)
 
     def logits(self, inputs: Floats) -> Floats:
         """Logits of shape (n, c)."""
-        return np.asarray(self._logits(self._params, inputs))
+        return np.asarray(_logits(self._architecture, self._params, inputs))
 
     def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
         """Gradient of the target logit, shape (n, *x)."""
-        return np.asarray(self._gradients(self._params, inputs, targets.astype(np.int32)))
+        return np.asarray(_gradients(self._architecture, self._params, inputs, targets.astype(np.int32)))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _logits(architecture: Architecture, params: Params, inputs: Array) -> Array:
+    return apply(architecture, params, inputs)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _gradients(architecture: Architecture, params: Params, inputs: Array, targets: Array) -> Array:
+    def chosen(inputs: Array) -> Array:
+        return jnp.take_along_axis(apply(architecture, params, inputs), targets[:, None], axis=1).sum()
+
+    return jax.grad(chosen)(inputs)
 
 
 def has_weights(layer: Layer) -> bool:

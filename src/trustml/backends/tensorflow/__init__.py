@@ -1,4 +1,4 @@
-"""TensorFlow: training by Keras, federated training by TFF, attributions by tf-explain."""
+"""TensorFlow: training by Keras, federated training by TFF, attributions by tf-explain and Xplique."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from trustml.backends.contract import (
     Federation,
     Model,
     Network,
-    PrivateSettings,
     PrivateTrainer,
-    StockSettings,
     StockTrainer,
     Trainer,
 )
+from trustml.backends.settings import PrivateSettings, StockSettings
 from trustml.data.dataset import Examples
 from trustml.scenario.regimes import FedAvg, Plain
 

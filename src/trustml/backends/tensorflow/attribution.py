@@ -1,32 +1,94 @@
-"""Attributions by tf-explain: its raw arrays, never its rendered pictures.
+"""Attributions by tf-explain 0.3.1, and by Xplique 1.5.2 for what it lacks: raw arrays, never pictures.
 
-tf-explain 0.3.1 returns for integrated gradients the *mean gradient* along the path, both ends included,
-from a baseline of zeros. The factor (input - baseline) of the definition is missing (its issue 128), so
-the attributions cannot add up to the change of the logit. ``native`` is that array; ``completed`` is the
-same times (input - baseline).
+``native`` is what the library returns. ``completed`` follows the definition, where that can be had from the
+library's own functions; how the two relate says :mod:`trustml.catalogue.tensorflow`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
 import numpy as np
-from tf_explain.core.integrated_gradients import IntegratedGradients
+import tensorflow as tf
 
-from trustml.backends.contract import Attributions, ExplainRequest
-from trustml.backends.tensorflow.network import build_keras
-
-_ROWS_AT_ONCE = 4096
+from trustml.backends.contract import Attributions, ExplainRequest, Model
+from trustml.backends.tensorflow import gradient_methods, layer_methods, perturbation_methods
+from trustml.backends.tensorflow.network import build_keras, load_weights
+from trustml.models.layers import Architecture
+from trustml.scenario import methods as m
 
 
 def explain(request: ExplainRequest) -> Attributions:
-    """tf-explain's integrated gradients, class by class: it takes one class for a whole batch."""
-    model = build_keras(request.model)
-    n_steps = request.method.n_steps
-    native = np.zeros(request.inputs.shape, np.float32)
-    at_once = max(1, _ROWS_AT_ONCE // n_steps)
-    for target in np.unique(request.targets):
-        members = np.flatnonzero(request.targets == target)
-        for start in range(0, len(members), at_once):
-            rows = members[start : start + at_once]
-            path = IntegratedGradients.generate_interpolations(request.inputs[rows], n_steps)
-            native[rows] = IntegratedGradients.get_integrated_gradients(path, model, int(target), n_steps)
-    return {"native": native, "completed": native * request.inputs}
+    """See :class:`trustml.backends.contract.Backend`.
+
+    Raises
+    ------
+    NotImplementedError
+        If neither library has the method.
+    """
+    model = _keras_model(request.model.architecture, request.model.input_shape)
+    load_weights(model, request.model.weights)
+    with _seeded(request.seed, eagerly=_draws_in_graph(request.method)):
+        return _dispatch(model, request)
+
+
+def _dispatch(model: tf.keras.Model, request: ExplainRequest) -> Attributions:
+    match request.method:
+        case m.Saliency() as method:
+            return gradient_methods.saliency(model, request, method)
+        case m.InputXGradient():
+            return gradient_methods.input_x_gradient(model, request)
+        case m.IntegratedGradients() as method:
+            return gradient_methods.integrated_gradients(model, request, method)
+        case m.SmoothGrad(statistic="mean") as method:
+            return gradient_methods.smooth_grad(model, request, method)
+        case m.SmoothGrad() as method:
+            return gradient_methods.noise_statistic(model, request, method)
+        case m.GuidedBackprop():
+            return gradient_methods.guided_backprop(model, request)
+        case m.Deconvolution():
+            return gradient_methods.deconvolution(model, request)
+        case m.FeatureAblation():
+            return perturbation_methods.feature_ablation(model, request)
+        case m.Occlusion() as method:
+            return perturbation_methods.occlusion(model, request, method)
+        case m.KernelShap() as method:
+            return perturbation_methods.kernel_shap(model, request, method)
+        case m.Lime() as method:
+            return perturbation_methods.lime(model, request, method)
+        case m.GradCam() as method:
+            return layer_methods.grad_cam(model, request, method)
+        case m.LayerActivation():
+            return layer_methods.activation(model, request)
+        case method:
+            raise NotImplementedError(f"neither tf-explain nor Xplique has {type(method).__name__}")
+
+
+@lru_cache(maxsize=4)
+def _keras_model(architecture: Architecture, input_shape: tuple[int, ...]) -> tf.keras.Model:
+    """Build a model to load weights into: the libraries compile once a model, and it is asked for again and again."""
+    return build_keras(Model(architecture=architecture, input_shape=input_shape, weights={}))
+
+
+def _draws_in_graph(method: m.Method) -> bool:
+    return isinstance(method, m.Lime | m.KernelShap | m.SmoothGrad) and getattr(method, "statistic", "") != "mean"
+
+
+@contextmanager
+def _seeded(seed: int, *, eagerly: bool) -> Iterator[None]:
+    """Seed the global generators that both libraries draw from, and run functions `eagerly` if asked to.
+
+    Xplique draws inside compiled functions, which keep the seed that was set when they were first called: a
+    second seed would be ignored. Not compiled, they draw from the seed of this request.
+    """
+    before = np.random.get_state()
+    np.random.seed(seed % 2**32)
+    tf.random.set_seed(seed)
+    tf.config.run_functions_eagerly(eagerly)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
+        np.random.set_state(before)

@@ -18,7 +18,8 @@ import tensorflow as tf
 from tensorflow_privacy.privacy.fast_gradient_clipping import clip_grads, gradient_clipping_utils, layer_registry
 from tensorflow_privacy.privacy.keras_models.dp_keras_model import DPModel
 
-from trustml.backends.contract import Model, PrivateSettings
+from trustml.backends.contract import Model
+from trustml.backends.settings import PrivateSettings
 from trustml.backends.tensorflow.network import build_keras, variable
 
 Clip: TypeAlias = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[list[tf.Tensor], tf.Tensor]]

@@ -26,7 +26,7 @@ def open_device(device: str, *, threads: int) -> Device:
     return Device(
         describe=lambda: name,
         synchronize=lambda: None,  # every step reads its own result back
-        packages=("tensorflow", "keras", "tensorflow-federated", "tf-explain", "numpy"),
+        packages=("tensorflow", "keras", "tensorflow-federated", "tf-explain", "xplique", "numpy"),
         switches={
             "tf32": "off",
             "threads": str(threads or "all"),

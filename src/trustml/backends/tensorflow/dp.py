@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from trustml.backends.contract import Clipped, EngineChoice, Model, PrivateSettings
+from trustml.backends.contract import Model
+from trustml.backends.settings import Clipped, EngineChoice, PrivateSettings
 from trustml.backends.tensorflow.clipping import Clipper
 from trustml.backends.tensorflow.modes import choose_mode
 from trustml.backends.tensorflow.network import load_weights, read_weights

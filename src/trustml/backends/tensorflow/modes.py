@@ -8,7 +8,8 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from trustml.backends.contract import EngineChoice, Model, PrivateSettings
+from trustml.backends.contract import Model
+from trustml.backends.settings import EngineChoice, PrivateSettings
 from trustml.backends.tensorflow.clipping import Clipper, possible_modes
 
 _REPEATS = 5

@@ -9,7 +9,8 @@ import tensorflow as tf
 from tensorflow_privacy.privacy.keras_models.dp_keras_model import DPModel
 from tensorflow_privacy.privacy.optimizers.dp_optimizer_keras import DPKerasAdamOptimizer, DPKerasSGDOptimizer
 
-from trustml.backends.contract import Model, StockSettings
+from trustml.backends.contract import Model
+from trustml.backends.settings import StockSettings
 from trustml.backends.tensorflow.network import build_keras, read_weights
 from trustml.data.dataset import Examples
 from trustml.models.weights import Weights

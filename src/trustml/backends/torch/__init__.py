@@ -9,12 +9,11 @@ from trustml.backends.contract import (
     ExplainRequest,
     Model,
     Network,
-    PrivateSettings,
     PrivateTrainer,
-    StockSettings,
     StockTrainer,
     Trainer,
 )
+from trustml.backends.settings import PrivateSettings, StockSettings
 from trustml.data.dataset import Examples
 from trustml.scenario.regimes import Plain
 

@@ -20,7 +20,8 @@ from opacus.utils.fast_gradient_clipping_utils import DPLossFastGradientClipping
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trustml.backends.contract import Model, PrivateSettings
+from trustml.backends.contract import Model
+from trustml.backends.settings import PrivateSettings
 from trustml.backends.torch.network import build_module, parameter_names
 from trustml.backends.torch.optimizers import make_optimizer
 from trustml.models.layers import Conv2D

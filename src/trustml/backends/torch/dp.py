@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from trustml.backends.contract import Clipped, EngineChoice, Model, PrivateSettings
+from trustml.backends.contract import Model
+from trustml.backends.settings import Clipped, EngineChoice, PrivateSettings
 from trustml.backends.torch.clipping import Clipper, make_clipper
 from trustml.backends.torch.device import current_device
 from trustml.backends.torch.modes import choose_mode

@@ -10,7 +10,8 @@ import time
 
 import torch
 
-from trustml.backends.contract import EngineChoice, Model, PrivateSettings
+from trustml.backends.contract import Model
+from trustml.backends.settings import EngineChoice, PrivateSettings
 from trustml.backends.torch.clipping import Clipper, make_clipper, possible_modes
 from trustml.backends.torch.device import current_device
 from trustml.errors import UsageError

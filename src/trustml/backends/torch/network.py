@@ -31,10 +31,11 @@ from trustml.models.shapes import layer_shapes
 from trustml.models.weights import Weights
 
 
-class _ChannelsLastFlatten(nn.Module):
+class ChannelsLastFlatten(nn.Module):
     """Flatten in the order height, width, channels."""
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Shape (n, h * w * c)."""
         return (inputs.permute(0, 2, 3, 1) if inputs.ndim == 4 else inputs).flatten(1)
 
 
@@ -171,7 +172,7 @@ def _layer(layer: Layer, shape: tuple[int, ...]) -> nn.Module:
         case Tanh():
             return nn.Tanh()
         case Flatten():
-            return _ChannelsLastFlatten()
+            return ChannelsLastFlatten()
         case GroupNorm():
             return nn.GroupNorm(layer.groups, channels, eps=layer.epsilon)
         case LayerNorm():

@@ -7,7 +7,8 @@ from opacus import PrivacyEngine
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from trustml.backends.contract import Model, StockSettings
+from trustml.backends.contract import Model
+from trustml.backends.settings import StockSettings
 from trustml.backends.torch.clipping import keep_channels_first
 from trustml.backends.torch.network import build_module, parameter_names, read_weights, to_input, to_labels
 from trustml.backends.torch.optimizers import make_optimizer

@@ -1,0 +1,67 @@
+"""Parts of the explanations page: panels of one scale, curves, and the table of what methods are worth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from trustml.measures.measure import MEASURES
+from trustml.record.store import HELDOUT, RunDirectory
+from trustml.report import explanation_figures as figures
+from trustml.report.explanations import ExplainedExample, Panel, removal_curves_of
+
+_QUALITIES = (
+    "deletion_auc", "insertion_auc", "comprehensiveness", "sufficiency", "infidelity", "road", "max_sensitivity",
+    "local_lipschitz", "mprt_similarity", "smooth_mprt_similarity", "efficient_mprt", "attribution_gini",
+)  # fmt: skip
+
+
+def pick_example(place: Any, run: RunDirectory) -> int:
+    """Let the reader choose one of the explained examples."""
+    count = len(run.arrays(HELDOUT)["inputs"])
+    return int(place.number_input("Example", 0, count - 1, 0, help="Number among the explained examples"))
+
+
+def draw(found: ExplainedExample, panels: list[tuple[str, Panel]], *, own_scales: bool = False) -> None:
+    """Draw panels in rows; those in logits share one scale, unless each is to have its own."""
+    drawn = [(title, panel, _drawn(found, panel)) for title, panel in panels]
+    shared = max((float(np.abs(values).max()) for _, panel, values in drawn if panel.in_logits), default=0.0) or 1.0
+    image = found.input.ndim == 3
+    charts = [figures.picture(found.input.mean(axis=-1), title=f"input: {found.target}")] if image else []
+    for title, panel, values in drawn:
+        own = own_scales or not panel.in_logits
+        limit = float(np.abs(values).max() or 1.0) if own else shared
+        if values.ndim == 2:
+            charts.append(figures.heat_map(values, title=title, limit=limit))
+        else:
+            names = found.feature_names if len(found.feature_names) == len(values) else ()
+            charts.append(figures.feature_bars(values, title=title, limit=limit, names=names))
+    st.altair_chart(figures.side_by_side(charts, columns=5 if image else 3), width="content")
+
+
+def _drawn(found: ExplainedExample, panel: Panel) -> np.ndarray:
+    values = found.by_feature(panel.values)
+    return values.sum(axis=-1) if values.ndim == 3 else values
+
+
+def curves_of(run: RunDirectory, model: str) -> dict[str, pd.DataFrame] | None:
+    """Deletion and insertion curves of one model by its own framework's library; None where there are none."""
+    return removal_curves_of(run, model)
+
+
+def quality_frame(table: pd.DataFrame, model: str) -> pd.DataFrame:
+    """One row a method and library, one column a measure; what is no better than random says so."""
+    of = model.removeprefix("train.")
+    rows = table[table.job.str.endswith(f".of.{of}") & table.measure.isin(_QUALITIES)]
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for row in rows.itertuples():
+        text = "-" if pd.isna(row.value) else f"{row.value:.3g}"
+        if "no better than random" in row.note or "worse than random" in row.note:
+            text += " ≈ random" if "no better" in row.note else " < random"
+        cells.setdefault((row.method, row.subject), {})[MEASURES[row.measure].title] = text
+    return pd.DataFrame(
+        [{"method": method, "library": library, **values} for (method, library), values in cells.items()]
+    )

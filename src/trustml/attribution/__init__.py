@@ -1,0 +1,1 @@
+"""Mathematics on attributions, in numpy alone: how alike, how complex, how faithful, how stable."""

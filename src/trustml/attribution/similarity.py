@@ -1,0 +1,234 @@
+"""How alike two attributions of the same example are: one number an example, in numpy alone.
+
+Every function takes two float arrays of shape (n, *x) and gives a float64 array of shape (n,), NaN where it is not
+defined (an attribution that is constant ranks nothing). Values of one feature can be joined first by
+:func:`grouped`. The agreements at k are those of Krishna et al. (arXiv 2202.01602): A and B are the k features
+largest in magnitude, k a share of all features and at least 1; among equal magnitudes the feature with the lower
+number counts as larger, so that k features are always k features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.data.dataset import Ints
+
+Floats = npt.NDArray[np.floating]
+Doubles = npt.NDArray[np.float64]
+
+TOP_SHARE = 0.1
+SSIM_WINDOW = 7
+
+
+@dataclass(frozen=True, kw_only=True)
+class Similarity:
+    """One way to compare two attributions.
+
+    Attributes
+    ----------
+    function : callable
+    low, high : float
+        Range; `high` is full agreement.
+    paper : str
+    images_only : bool
+    """
+
+    function: Callable[[Floats, Floats], Doubles]
+    low: float
+    high: float = 1.0
+    paper: str
+    images_only: bool = False
+
+
+def grouped(attributions: Floats, features: Ints) -> Doubles:
+    """Sum the signed attributions of the values of each feature.
+
+    Parameters
+    ----------
+    attributions : float array of shape (n, *x)
+    features : int64 array of shape (*x)
+        Feature that each value belongs to, numbered from 0 without gaps.
+
+    Returns
+    -------
+    float64 array of shape (n, features)
+    """
+    flat = attributions.reshape(len(attributions), -1).astype(np.float64)
+    order = np.argsort(features, axis=None, kind="stable")
+    sizes = np.bincount(features.ravel())
+    return np.add.reduceat(flat[:, order], np.cumsum(sizes) - sizes, axis=1)
+
+
+def spearman(first: Floats, second: Floats) -> Doubles:
+    """Rank correlation of signed attributions, ties at their mean rank."""
+    return np.asarray((rank_directions(first) * rank_directions(second)).sum(axis=1), np.float64)
+
+
+def rank_directions(attributions: Floats) -> Doubles:
+    """Centred ranks of length one, (n, features): the product of two is their rank correlation.
+
+    NaN for a constant attribution.
+    """
+    ranks = _mean_ranks(_flat(attributions))
+    centred = ranks - ranks.mean(axis=1, keepdims=True)
+    norms = np.linalg.norm(centred, axis=1, keepdims=True)
+    return np.divide(centred, norms, out=np.full_like(centred, np.nan), where=norms > 0)
+
+
+def top_directions(attributions: Floats, *, share: float = TOP_SHARE) -> Doubles:
+    """``1 / sqrt(k)`` for the top k features and 0 for others, (n, features): the product is feature agreement."""
+    top, _, count = _tops(attributions, attributions, share)
+    return _among(top, attributions) / np.sqrt(count)
+
+
+def spearman_of_magnitudes(first: Floats, second: Floats) -> Doubles:
+    """Rank correlation of magnitudes."""
+    return spearman(np.abs(first), np.abs(second))
+
+
+def kendall(first: Floats, second: Floats) -> Doubles:
+    """Kendall's tau-b of signed attributions."""
+    values = []
+    for one, other in zip(_flat(first), _flat(second), strict=True):
+        concordance, pairs_one, pairs_other = _pair_counts(one, other)
+        scale = np.sqrt(pairs_one) * np.sqrt(pairs_other)
+        values.append(concordance / scale if scale else np.nan)
+    return np.array(values, np.float64)
+
+
+def pairwise_rank_agreement(first: Floats, second: Floats) -> Doubles:
+    """Share of feature pairs that both put in the same order by magnitude; two ties are the same order."""
+    values = []
+    for one, other in zip(np.abs(_flat(first)), np.abs(_flat(second)), strict=True):
+        same = np.sign(one[:, None] - one[None, :]) == np.sign(other[:, None] - other[None, :])
+        count = len(one)
+        values.append((same.sum() - count) / (count * (count - 1)) if count > 1 else np.nan)
+    return np.array(values, np.float64)
+
+
+def feature_agreement(first: Floats, second: Floats, *, share: float = TOP_SHARE) -> Doubles:
+    """Share of the top features that both have."""
+    one, other, count = _tops(first, second, share)
+    return np.asarray((_among(one, first) & _among(other, second)).sum(axis=1) / count, np.float64)
+
+
+def rank_agreement(first: Floats, second: Floats, *, share: float = TOP_SHARE) -> Doubles:
+    """Share of the top places that hold the same feature."""
+    one, other, count = _tops(first, second, share)
+    return np.asarray((one == other).sum(axis=1) / count, np.float64)
+
+
+def sign_agreement(first: Floats, second: Floats, *, share: float = TOP_SHARE) -> Doubles:
+    """Share of the top features that both have, with the same sign."""
+    one, other, count = _tops(first, second, share)
+    both = _among(one, first) & _among(other, second) & _same_sign(first, second)
+    return np.asarray(both.sum(axis=1) / count, np.float64)
+
+
+def signed_rank_agreement(first: Floats, second: Floats, *, share: float = TOP_SHARE) -> Doubles:
+    """Share of the top places that hold the same feature with the same sign."""
+    one, other, count = _tops(first, second, share)
+    signs = np.take_along_axis(_same_sign(first, second), one, axis=1)
+    return np.asarray(((one == other) & signs).sum(axis=1) / count, np.float64)
+
+
+def cosine(first: Floats, second: Floats) -> Doubles:
+    """Cosine of the angle between two attributions."""
+    one, other = _flat(first), _flat(second)
+    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return np.divide((one * other).sum(axis=1), norms, out=np.full(len(norms), np.nan), where=norms > 0)
+
+
+def ssim(first: Floats, second: Floats) -> Doubles:
+    """Structural similarity of two maps (Wang et al., IEEE TIP 2004), channels summed.
+
+    Uniform windows of 7x7 pixels (or of the whole map, if it is smaller and then odd), sample variances,
+    K1 = 0.01 and K2 = 0.03 as in scikit-image. Each map is first divided by its largest magnitude, because methods
+    differ in unit; the dynamic range is then 2.
+    """
+    one, other = (_map(array) for array in (first, second))
+    window = min(SSIM_WINDOW, *(side - (side + 1) % 2 for side in one.shape[1:]))
+    c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
+    count = window * window
+    mean_one, mean_other = _window_means(one, window), _window_means(other, window)
+    sample = count / (count - 1) if count > 1 else 1.0
+    variance_one = sample * (_window_means(one * one, window) - mean_one**2)
+    variance_other = sample * (_window_means(other * other, window) - mean_other**2)
+    covariance = sample * (_window_means(one * other, window) - mean_one * mean_other)
+    above = (2 * mean_one * mean_other + c1) * (2 * covariance + c2)
+    below = (mean_one**2 + mean_other**2 + c1) * (variance_one + variance_other + c2)
+    return np.asarray((above / below).mean(axis=(1, 2)), np.float64)
+
+
+_KRISHNA = "Krishna et al., arXiv 2202.01602"
+SIMILARITIES: dict[str, Similarity] = {
+    "spearman": Similarity(function=spearman, low=-1, paper=_KRISHNA),
+    "kendall": Similarity(function=kendall, low=-1, paper="Kendall, Biometrika 1945"),
+    "pairwise_rank": Similarity(function=pairwise_rank_agreement, low=0, paper=_KRISHNA),
+    "feature": Similarity(function=feature_agreement, low=0, paper=_KRISHNA),
+    "rank": Similarity(function=rank_agreement, low=0, paper=_KRISHNA),
+    "sign": Similarity(function=sign_agreement, low=0, paper=_KRISHNA),
+    "signed_rank": Similarity(function=signed_rank_agreement, low=0, paper=_KRISHNA),
+    "cosine": Similarity(function=cosine, low=-1, paper="-"),
+    "ssim": Similarity(function=ssim, low=-1, paper="Wang et al., IEEE TIP 2004", images_only=True),
+}
+
+
+def _flat(array: Floats) -> Doubles:
+    return array.reshape(len(array), -1).astype(np.float64)
+
+
+def _mean_ranks(values: Doubles) -> Doubles:
+    """Rank of each value in its row, from 0, ties at their mean."""
+    order = np.argsort(values, axis=1, kind="stable")
+    ordered = np.take_along_axis(values, order, axis=1)
+    places = np.broadcast_to(np.arange(values.shape[1], dtype=np.float64), values.shape)
+    begins = np.concatenate([np.ones((len(values), 1), bool), ordered[:, 1:] != ordered[:, :-1]], axis=1)
+    run = np.cumsum(begins, axis=1) - 1 + (np.arange(len(values)) * values.shape[1])[:, None]
+    sums = np.bincount(run.ravel(), places.ravel(), minlength=values.size)
+    sizes = np.bincount(run.ravel(), minlength=values.size)
+    means = (sums / np.maximum(sizes, 1))[run]
+    ranks = np.empty_like(values)
+    np.put_along_axis(ranks, order, means, axis=1)
+    return ranks
+
+
+def _pair_counts(one: Doubles, other: Doubles) -> tuple[float, float, float]:
+    """Concordant minus discordant pairs, and the pairs that each does not tie."""
+    first = np.sign(one[:, None] - one[None, :])
+    second = np.sign(other[:, None] - other[None, :])
+    return float((first * second).sum() / 2), float(np.abs(first).sum() / 2), float(np.abs(second).sum() / 2)
+
+
+def _tops(first: Floats, second: Floats, share: float) -> tuple[Ints, Ints, int]:
+    one, other = np.abs(_flat(first)), np.abs(_flat(second))
+    count = max(1, round(share * one.shape[1]))
+    tops = [np.argsort(-array, axis=1, kind="stable")[:, :count] for array in (one, other)]
+    return tops[0], tops[1], count
+
+
+def _among(top: Ints, like: Floats) -> npt.NDArray[np.bool_]:
+    found = np.zeros((len(like), like[0].size), np.bool_)
+    np.put_along_axis(found, top, True, axis=1)
+    return found
+
+
+def _same_sign(first: Floats, second: Floats) -> npt.NDArray[np.bool_]:
+    return np.sign(_flat(first)) == np.sign(_flat(second))
+
+
+def _map(array: Floats) -> Doubles:
+    values = (array.sum(axis=3) if array.ndim == 4 else array).astype(np.float64)
+    if values.ndim != 3:
+        raise ValueError(f"SSIM is for images, not for shape {array.shape[1:]}")
+    largest = np.abs(values).max(axis=(1, 2), keepdims=True)
+    return np.divide(values, largest, out=np.zeros_like(values), where=largest > 0)
+
+
+def _window_means(values: Doubles, window: int) -> Doubles:
+    windows = np.lib.stride_tricks.sliding_window_view(values, (window, window), axis=(1, 2))
+    return np.asarray(windows.mean(axis=(3, 4)), np.float64)

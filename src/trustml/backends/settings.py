@@ -1,0 +1,98 @@
+"""What private trainers are told, and what they answer, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trustml.scenario.optimizers import Optimizer
+from trustml.scenario.spec import GradSampleMode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clipped:
+    """What became of one piece of a batch.
+
+    Attributes
+    ----------
+    finite : bool
+        Whether every clipped gradient was finite; if not, nothing was added to the sum.
+    unclipped : int
+        Examples whose gradient was no longer than the clipping norm; 0 unless they are to be counted.
+    """
+
+    finite: bool
+    unclipped: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineChoice:
+    """Which way to clip was chosen among the library's own.
+
+    Attributes
+    ----------
+    name : str
+    seconds : dict of str to float
+        Median time of a clipped sum on synthetic data for each way that was measured; empty where there was
+        no choice.
+    refused : dict of str to str
+        Ways that were left out, and why.
+    """
+
+    name: str
+    seconds: dict[str, float]
+    refused: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivateSettings:
+    """What is fixed for a whole private training.
+
+    Attributes
+    ----------
+    optimizer : SGD or Adam
+    per_layer : bool
+        Clip each weight tensor to ``clipping_norm / sqrt(number of tensors)``, instead of all together.
+    count_unclipped : bool
+    expected_batch_size : int
+        What the noisy sum is divided by.
+    multiplicity : int
+        Copies of each example, whose gradients are averaged before clipping.
+    noise_seed : tuple of int
+        Four 32-bit words of operating-system entropy; a test may fix them.
+    micro_batch_size : int
+        Largest piece that comes at once; 0 leaves it open.
+    grad_sample_mode : str
+        For Opacus.
+    """
+
+    optimizer: Optimizer
+    per_layer: bool = False
+    count_unclipped: bool = False
+    expected_batch_size: int
+    multiplicity: int = 1
+    noise_seed: tuple[int, int, int, int]
+    micro_batch_size: int = 0
+    grad_sample_mode: GradSampleMode = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StockSettings:
+    """What a user of the stock engine would write.
+
+    Attributes
+    ----------
+    optimizer : SGD or Adam
+    keras_optimizer : bool
+        Whether to use TF Privacy's optimizer instead of its model.
+    clipping_norm, noise_multiplier : float
+    batch_size : int
+    seed : int
+        From operating-system entropy: stock engines draw batches and noise from one global generator.
+    """
+
+    optimizer: Optimizer
+    keras_optimizer: bool
+    clipping_norm: float
+    noise_multiplier: float
+    batch_size: int
+    seed: int

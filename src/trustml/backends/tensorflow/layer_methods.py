@@ -1,0 +1,45 @@
+"""Methods of a layer by tf-explain."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import tensorflow as tf
+from tf_explain.core.activations import ExtractActivations
+from tf_explain.core.grad_cam import GradCAM
+
+from trustml.backends.contract import Attributions, ExplainRequest
+from trustml.backends.tensorflow.class_batches import ROWS_AT_ONCE, class_by_class
+from trustml.data.dataset import Floats
+from trustml.scenario import methods as m
+
+
+def grad_cam(model: tf.keras.Model, request: ExplainRequest, method: m.GradCam) -> Attributions:
+    """tf-explain's Grad-CAM with guided gradients, its default; completed without them, and rectified if asked for.
+
+    Shape (n, rows, columns) of the layer; tf-explain enlarges nothing before it draws.
+    """
+
+    def maps(guided: bool) -> Floats:
+        def of_class(inputs: Floats, target: int) -> tf.Tensor:
+            outputs, gradients = GradCAM.get_gradients_and_filters(
+                model, inputs, f"layer{request.layer}", target, guided
+            )
+            return tf.stack(GradCAM.generate_ponderated_output(outputs, gradients))
+
+        return class_by_class(request, of_class)
+
+    plain = maps(guided=False)
+    return {"native": maps(guided=True), "completed": np.maximum(plain, 0) if method.relu else plain}
+
+
+def activation(model: tf.keras.Model, request: ExplainRequest) -> Attributions:
+    """Output of a layer by tf-explain's sub-model; shape (n, *layer)."""
+    layer_model = _up_to(model, f"layer{request.layer}")
+    return {"native": layer_model.predict(request.inputs, batch_size=ROWS_AT_ONCE, verbose=0)}
+
+
+@lru_cache(maxsize=8)
+def _up_to(model: tf.keras.Model, name: str) -> tf.keras.Model:
+    return ExtractActivations.generate_activations_graph(model, [name])

@@ -1,0 +1,210 @@
+"""Perturbation methods: tf-explain's occlusion, and Xplique's for what tf-explain lacks.
+
+Xplique's take one reference value a channel and one map of features an image. Here the model is handed over as a
+function of the flat difference from an example's own baseline, so that any baseline and any grouping of values
+will do: the reference is then zero.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import tensorflow as tf
+from tf_explain.core.occlusion_sensitivity import OcclusionSensitivity
+
+from trustml.backends.contract import Attributions, ExplainRequest
+from trustml.backends.tensorflow.class_batches import ROWS_AT_ONCE
+from trustml.backends.tensorflow.gradient_methods import one_hot
+from trustml.data.dataset import Floats
+from trustml.scenario import methods as m
+
+_FILL = 127.5  # what tf-explain occludes with, whatever the range of the data
+
+
+def occlusion(model: tf.keras.Model, request: ExplainRequest, method: m.Occlusion) -> Attributions:
+    """tf-explain's occlusion, and the same completed to the fall of the logit from the baseline asked for.
+
+    tf-explain returns ``1 - logit`` of each patch, filled with 127.5 and enlarged to the size of the image by
+    bilinear interpolation. Completed, it is called with ``input - baseline + 127.5`` on a model that takes 127.5
+    and the baseline back, so that its fill is the baseline; the enlargement is solved for its patches.
+
+    Raises
+    ------
+    ValueError
+        If the images are not square: tf-explain takes rows for columns.
+    """
+    rows, columns, channels = request.inputs.shape[1:]
+    if rows != columns:
+        raise ValueError(f"tf-explain takes rows for columns, and the images are {rows} x {columns}: use square ones")
+    side = method.window[0]
+    logits = _Logits(model)
+    library = OcclusionSensitivity(batch_size=ROWS_AT_ONCE)
+    small = -(-rows // side)
+    shrink = np.linalg.pinv(cv2.resize(np.eye(small), (small, rows)))
+    native, completed = np.zeros((2, *request.inputs.shape[:3]), np.float64)
+    for index, (example, baseline, target) in enumerate(
+        zip(request.inputs.astype(np.float64), request.baseline.astype(np.float64), request.targets, strict=True)
+    ):
+        logits.shift = np.zeros_like(baseline)
+        native[index] = library.get_sensitivity_map(logits, example, target, side)
+        whole = logits.predict(example[None])[0, target]
+        logits.shift = baseline - _FILL
+        shifted = library.get_sensitivity_map(logits, example - logits.shift, target, side)
+        falls = shrink @ shifted @ shrink.T - 1 + whole
+        completed[index] = np.kron(falls, np.ones((side, side)))[:rows, :columns]
+    return {
+        name: np.repeat(found[..., None], channels, axis=-1).astype(np.float32)
+        for name, found in (("native", native), ("completed", completed))
+    }
+
+
+def feature_ablation(model: tf.keras.Model, request: ExplainRequest) -> Attributions:
+    """Xplique's occlusion of one feature at a time."""
+    from xplique.attributions import Occlusion
+
+    network = _OfCoalition(model, request)
+    explainer = Occlusion(network, batch_size=ROWS_AT_ONCE, patch_size=1, patch_stride=1, occlusion_value=0.0)
+    return {"native": _row_by_row(explainer, network, request)}
+
+
+def kernel_shap(model: tf.keras.Model, request: ExplainRequest, method: m.KernelShap) -> Attributions:
+    """Xplique's KernelSHAP; completed so that it adds up to the change of the logit.
+
+    Xplique leaves out the two coalitions of infinite weight, all features and none, which force the sum. Its
+    samples treat all features alike, so what is missing from the sum belongs to all of them in equal parts.
+    """
+    from xplique.attributions import KernelShap
+
+    network = _FromBaseline(model, request)
+    explainer = KernelShap(
+        network,
+        batch_size=ROWS_AT_ONCE,
+        map_to_interpret_space=network.features_of,
+        nb_samples=method.n_samples,
+        ref_value=np.zeros(1, np.float32),
+    )
+    native = _row_by_row(explainer, network, request)
+    first_values = np.unique(request.features, return_index=True)[1]
+    sums = native.reshape(len(native), -1)[:, first_values].sum(axis=1)
+    change = _target_logits(model, request, request.inputs) - _target_logits(model, request, request.baseline)
+    missing = ((change - sums) / len(first_values)).reshape(-1, *[1] * (native.ndim - 1))
+    return {"native": native, "completed": native + missing}
+
+
+def lime(model: tf.keras.Model, request: ExplainRequest, method: m.Lime) -> Attributions:
+    """Xplique's LIME with its own ridge and kernel; completed with the lasso and the cosine kernel, on the same draws.
+
+    Xplique's own cosine kernel is not used: it takes ``1 + cosine`` for the distance, and so gives the samples
+    that are *least* like the input the largest weight.
+    """
+    from sklearn.linear_model import Lasso
+    from xplique.attributions import Lime
+
+    network = _FromBaseline(model, request)
+    size = int(np.prod(request.inputs.shape[1:]))
+
+    def cosine_kernel(difference: tf.Tensor, coalitions: tf.Tensor, perturbed: tf.Tensor) -> tf.Tensor:
+        whole = tf.reshape(difference, (1, size)) + network.baseline
+        parts = tf.reshape(perturbed, (-1, size)) + network.baseline
+        distance = 1 - tf.reduce_sum(tf.nn.l2_normalize(whole, 1) * tf.nn.l2_normalize(parts, 1), axis=1)
+        return tf.exp(-(distance**2) / (2 * method.kernel_width**2))
+
+    common: dict[str, Any] = {
+        "batch_size": ROWS_AT_ONCE,
+        "map_to_interpret_space": network.features_of,
+        "ref_value": np.zeros(1, np.float32),
+        "nb_samples": method.n_samples,
+    }
+    native = Lime(network, **common)
+    completed = Lime(network, interpretable_model=Lasso(alpha=method.alpha), similarity_kernel=cosine_kernel, **common)
+    found = {}
+    for name, explainer in (("native", native), ("completed", completed)):
+        tf.random.set_seed(request.seed)
+        found[name] = _row_by_row(explainer, network, request)
+    return found
+
+
+class _Logits:
+    """The model as tf-explain's occlusion calls it, with a shift of its inputs, and without Keras's progress bars."""
+
+    def __init__(self, model: tf.keras.Model) -> None:
+        self._model = tf.function(lambda inputs: model(inputs, training=False))
+        self.shift: np.ndarray | float = 0.0
+
+    def predict(self, inputs: np.ndarray, batch_size: int = ROWS_AT_ONCE) -> np.ndarray:
+        """Logits in float64, shape (k, c)."""
+        shifted = (inputs + self.shift).astype(np.float32)
+        pieces = [
+            self._model(tf.constant(shifted[at : at + batch_size])).numpy() for at in range(0, len(shifted), batch_size)
+        ]
+        return np.concatenate(pieces).astype(np.float64)
+
+
+class _FromBaseline(tf.Module):
+    """The model as a function of the flat difference from the baseline of the present example."""
+
+    def __init__(self, model: tf.keras.Model, request: ExplainRequest) -> None:
+        super().__init__()
+        self._model, self._shape = model, request.inputs.shape[1:]
+        self._features = tf.constant(request.features.ravel(), tf.int32)
+        self.baseline = tf.Variable(tf.zeros(request.features.size))
+
+    def start(self, example: Floats, baseline: Floats) -> Floats:
+        """Go to another example; give what the explainer explains of it."""
+        self.baseline.assign(baseline.ravel())
+        return (example - baseline).ravel()
+
+    def features_of(self, difference: tf.Tensor) -> tf.Tensor:
+        """Feature of each value."""
+        return self._features
+
+    def in_values(self, explanation: Floats) -> Floats:
+        """Shape an explanation like an input."""
+        return explanation.reshape(self._shape)
+
+    def __call__(self, differences: tf.Tensor) -> tf.Tensor:
+        return self._model(tf.reshape(differences + self.baseline, (-1, *self._shape)), training=False)
+
+
+class _OfCoalition(tf.Module):
+    """The model as a function of which features of the present example are there (1) and which are not (0)."""
+
+    def __init__(self, model: tf.keras.Model, request: ExplainRequest) -> None:
+        super().__init__()
+        self._model, self._shape = model, request.inputs.shape[1:]
+        self._features = request.features
+        self._count = int(request.features.max()) + 1
+        self._example = tf.Variable(tf.zeros(self._shape))
+        self._baseline = tf.Variable(tf.zeros(self._shape))
+
+    def start(self, example: Floats, baseline: Floats) -> Floats:
+        """Go to another example; give what the explainer explains of it."""
+        self._example.assign(example)
+        self._baseline.assign(baseline)
+        return np.ones(self._count, np.float32)
+
+    def in_values(self, explanation: Floats) -> Floats:
+        """Give every value the attribution of its feature."""
+        return explanation[self._features]
+
+    def __call__(self, coalitions: tf.Tensor) -> tf.Tensor:
+        there = tf.gather(coalitions, self._features, axis=1)
+        return self._model(self._baseline + there * (self._example - self._baseline), training=False)
+
+
+def _row_by_row(explainer: Any, network: _FromBaseline | _OfCoalition, request: ExplainRequest) -> Floats:
+    found = np.zeros_like(request.inputs)
+    targets = one_hot(network._model, request)
+    for index, target in enumerate(targets):
+        start = network.start(request.inputs[index], request.baseline[index])
+        found[index] = network.in_values(explainer.explain(start[None], target[None]).numpy()[0])
+    return found
+
+
+def _target_logits(model: tf.keras.Model, request: ExplainRequest, inputs: Floats) -> Floats:
+    logits = np.concatenate(
+        [model(inputs[at : at + ROWS_AT_ONCE], training=False).numpy() for at in range(0, len(inputs), ROWS_AT_ONCE)]
+    )
+    return logits[np.arange(len(inputs)), request.targets]

@@ -1,0 +1,87 @@
+"""What every call of Captum shares: pieces of a request, its seed, and the messages that are no news."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trustml.backends.contract import ExplainRequest
+from trustml.backends.torch.device import current_device
+from trustml.backends.torch.network import from_input, to_input, to_labels
+from trustml.data.dataset import Floats
+
+ROWS_AT_ONCE = 2048
+"""Rows that pass through the network at once; it bounds the memory."""
+
+_NO_NEWS = (
+    r"Input Tensor \d+ did not already require gradients",
+    r"Setting forward, backward hooks and attributes on non-linear",
+    r"Setting backward hooks on ReLU activations",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """Some examples of a request, as tensors on the device; images are channels-first.
+
+    Attributes
+    ----------
+    inputs, baseline : Tensor of shape (k, *x)
+    targets : Tensor of shape (k,)
+    """
+
+    inputs: Tensor
+    baseline: Tensor
+    targets: Tensor
+
+
+def piecewise(request: ExplainRequest, attribute: Callable[[Piece], Tensor], *, rows_per_example: int = 1) -> Floats:
+    """Call `attribute` on as many examples at a time as fit into the rows at once, and join what it gives.
+
+    Returns
+    -------
+    float32 array of shape (n, *), channels last
+    """
+    examples = max(1, ROWS_AT_ONCE // rows_per_example)
+    found = []
+    for start in range(0, len(request.inputs), examples):
+        part = slice(start, start + examples)
+        piece = Piece(
+            inputs=to_input(request.inputs[part]),
+            baseline=to_input(request.baseline[part]),
+            targets=to_labels(request.targets[part]),
+        )
+        found.append(from_input(attribute(piece).float()))
+    return np.concatenate(found)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Let all random numbers follow from `seed`, and leave the generators as they were.
+
+    Captum draws from PyTorch's global generator, and for GradientShap from numpy's too.
+    """
+    device = current_device()
+    before = np.random.get_state()
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        try:
+            yield
+        finally:
+            np.random.set_state(before)
+
+
+@contextmanager
+def without_reminders() -> Iterator[None]:
+    """Silence what Captum says at every call: that it asks for gradients and sets hooks, and takes them off again."""
+    with warnings.catch_warnings():
+        for message in _NO_NEWS:
+            warnings.filterwarnings("ignore", message=message)
+        yield

@@ -1,0 +1,86 @@
+"""DeepLIFT's rescale rule, where Captum's DeepLIFT departs from it.
+
+Captum 0.9.0 has no rule for GELU, which then passes its plain gradient. It takes contributions of a MaxPool back by
+``max_unpool2d``, which keeps one where overlapping windows share their largest value. Where all differences of a
+MaxPool's input vanish, it gives every example the gradient of the first (issue 1276). And a module directly
+before another with a rule reads its gradient before that rule has changed it, so that rule is lost: between a
+ReLU and a MaxPool, in either order, the later one passes plain gradients (issue 1104).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+
+import torch
+from captum.attr._core import deep_lift
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trustml.backends.contract import Attributions, ExplainRequest
+from trustml.backends.torch.captum_calls import seeded
+from trustml.data.dataset import Floats
+from trustml.models.layers import GELU, Architecture, Dropout, MaxPool, ReLU, Tanh
+
+
+def deep_lift_variants(
+    module: nn.Sequential, request: ExplainRequest, run: Callable[[nn.Sequential], Floats]
+) -> Attributions:
+    """Give what `run` gives with Captum's DeepLIFT as it is and, if that departs from the definition, mended."""
+    found = {"native": run(module)}
+    if departs(request.model.architecture):
+        with _mended_rules(), seeded(request.seed):
+            found["completed"] = run(_apart(module))
+    return found
+
+
+def departs(architecture: Architecture) -> bool:
+    """Whether Captum's DeepLIFT may depart from the rescale rule for these layers."""
+    return any(isinstance(layer, GELU | MaxPool) for layer in architecture.layers) or any(
+        isinstance(layer, ReLU | Tanh) and isinstance(following, ReLU | Tanh)
+        for layer, following in pairwise(layer for layer in architecture.layers if not isinstance(layer, Dropout))
+    )
+
+
+class _Copy(nn.Module):
+    """Its output is another tensor than its input, so that hooks on both do not meet."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs.clone()
+
+
+def _apart(module: nn.Sequential) -> nn.Sequential:
+    """Give the same layers with a copy between each two."""
+    return nn.Sequential(*(part for layer in module for part in (layer, _Copy()))).eval()
+
+
+@contextmanager
+def _mended_rules() -> Iterator[None]:
+    """Let Captum treat GELU by the rescale rule, and MaxPool by a sum over windows."""
+    rules = deep_lift.SUPPORTED_NON_LINEAR
+    before = dict(rules)
+    rules[nn.GELU] = deep_lift.nonlinear
+    rules[nn.MaxPool2d] = _max_pool
+    try:
+        yield
+    finally:
+        rules.clear()
+        rules.update(before)
+
+
+def _max_pool(
+    module: nn.MaxPool2d, inputs: Tensor, outputs: Tensor, grad_input: Tensor, grad_output: Tensor, eps: float = 1e-10
+) -> Tensor:
+    """Captum's rule, but for what it loses; rows are the examples, then their baselines."""
+    output, output_baseline = outputs.chunk(2)
+    larger = torch.max(output, output_baseline)
+    contributions = grad_output * torch.cat([larger - output_baseline, output - larger])
+    _, places = functional.max_pool2d(inputs, module.kernel_size, module.stride, return_indices=True)
+    spread = torch.zeros_like(inputs).flatten(2)
+    spread.scatter_add_(2, places.flatten(2), contributions.flatten(2))
+    of_example, of_baseline = spread.view_as(inputs).chunk(2)
+    example, baseline = inputs.chunk(2)
+    difference = example - baseline
+    multiplier = torch.where(difference.abs() < eps, grad_input.chunk(2)[0], (of_example + of_baseline) / difference)
+    return torch.cat([multiplier, multiplier])

@@ -1,0 +1,122 @@
+"""Gradient methods by Captum, and those that average them over noise or over baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import captum.attr
+from torch import Tensor, nn
+
+from trustml.backends.contract import Attributions, ExplainRequest
+from trustml.backends.torch.captum_calls import ROWS_AT_ONCE, Piece, piecewise
+from trustml.backends.torch.deep_lift_rules import deep_lift_variants
+from trustml.backends.torch.network import to_input
+from trustml.backends.torch.relevance_rules import set_epsilon_rules
+from trustml.data.dataset import Floats
+from trustml.scenario import methods as m
+
+_NOISE_TYPES = {"mean": "smoothgrad", "mean_of_squares": "smoothgrad_sq", "variance": "vargrad"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Call:
+    """An object of Captum, and what its ``attribute`` takes beside inputs and targets."""
+
+    attribution: Any
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def attribute(self, piece: Piece) -> Tensor:
+        return self.attribution.attribute(piece.inputs, target=piece.targets, **self.settings)
+
+
+def gradient_method(module: nn.Sequential, request: ExplainRequest, method: m.GradientMethod) -> Attributions:
+    """Any method that NoiseTunnel can average."""
+
+    def run(module: nn.Sequential) -> Floats:
+        return piecewise(request, lambda piece: _call(module, method, piece).attribute(piece))
+
+    return _variants(module, request, method, run)
+
+
+def smooth_grad(module: nn.Sequential, request: ExplainRequest, method: m.SmoothGrad) -> Attributions:
+    """Captum's NoiseTunnel over another method, all samples of an example at once."""
+
+    def attribute(module: nn.Sequential, piece: Piece) -> Tensor:
+        # All samples in one call: LRP takes the rules off its modules after each, and would go on with its own.
+        inner = _call(module, method.of, piece)
+        return captum.attr.NoiseTunnel(inner.attribution).attribute(
+            piece.inputs,
+            nt_type=_NOISE_TYPES[method.statistic],
+            nt_samples=method.n_samples,
+            stdevs=float(method.stdev),
+            target=piece.targets,
+            **inner.settings,
+        )
+
+    def run(module: nn.Sequential) -> Floats:
+        return piecewise(request, lambda piece: attribute(module, piece), rows_per_example=method.n_samples)
+
+    return _variants(module, request, method.of, run)
+
+
+def deep_lift_shap(module: nn.Sequential, request: ExplainRequest) -> Attributions:
+    """Captum's DeepLiftShap: every example against every baseline."""
+    if len(request.background) < 2:
+        raise NotImplementedError(
+            "Captum's DeepLiftShap needs a background of 2 examples or more; use DeepLift for one"
+        )
+    background = to_input(request.background)
+
+    def run(module: nn.Sequential) -> Floats:
+        library = captum.attr.DeepLiftShap(module)
+        return piecewise(
+            request,
+            lambda piece: library.attribute(piece.inputs, background, target=piece.targets),
+            rows_per_example=2 * len(background),
+        )
+
+    return deep_lift_variants(module, request, run)
+
+
+def gradient_shap(module: nn.Sequential, request: ExplainRequest, method: m.GradientShap) -> Attributions:
+    """Captum's GradientShap, which draws baselines, points of the path and noise."""
+    background = to_input(request.background)
+
+    def attribute(piece: Piece) -> Tensor:
+        return captum.attr.GradientShap(module).attribute(
+            piece.inputs,
+            baselines=background,
+            n_samples=method.n_samples,
+            stdevs=float(method.stdev),
+            target=piece.targets,
+        )
+
+    return {"native": piecewise(request, attribute, rows_per_example=method.n_samples)}
+
+
+def _variants(
+    module: nn.Sequential, request: ExplainRequest, method: m.GradientMethod, run: Callable[[nn.Sequential], Floats]
+) -> Attributions:
+    return deep_lift_variants(module, request, run) if isinstance(method, m.DeepLift) else {"native": run(module)}
+
+
+def _call(module: nn.Sequential, method: m.GradientMethod, piece: Piece) -> _Call:
+    match method:
+        case m.Saliency():
+            return _Call(attribution=captum.attr.Saliency(module), settings={"abs": method.absolute})
+        case m.InputXGradient():
+            return _Call(attribution=captum.attr.InputXGradient(module))
+        case m.IntegratedGradients():
+            settings = {"baselines": piece.baseline, "n_steps": method.n_steps, "internal_batch_size": ROWS_AT_ONCE}
+            return _Call(attribution=captum.attr.IntegratedGradients(module), settings=settings)
+        case m.GuidedBackprop():
+            return _Call(attribution=captum.attr.GuidedBackprop(module))
+        case m.Deconvolution():
+            return _Call(attribution=captum.attr.Deconvolution(module))
+        case m.DeepLift():
+            return _Call(attribution=captum.attr.DeepLift(module), settings={"baselines": piece.baseline})
+        case m.LRP():
+            set_epsilon_rules(module, method.epsilon)
+            return _Call(attribution=captum.attr.LRP(module))

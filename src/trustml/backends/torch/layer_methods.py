@@ -1,0 +1,96 @@
+"""Methods that look at a layer, by Captum. Shape (n, *layer), channels last, unless they return to the input."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import captum.attr
+from torch import Tensor, nn
+
+from trustml.backends.contract import Attributions, ExplainRequest
+from trustml.backends.torch.captum_calls import ROWS_AT_ONCE, Piece, piecewise
+from trustml.backends.torch.deep_lift_rules import deep_lift_variants
+from trustml.data.dataset import Floats
+from trustml.models.shapes import layer_shapes
+from trustml.scenario import methods as m
+
+LayerMethod: TypeAlias = (
+    m.LayerActivation
+    | m.LayerGradientXActivation
+    | m.LayerIntegratedGradients
+    | m.LayerConductance
+    | m.LayerDeepLift
+    | m.InternalInfluence
+    | m.NeuronIntegratedGradients
+)
+
+
+def grad_cam(module: nn.Sequential, request: ExplainRequest, method: m.GradCam) -> Attributions:
+    """Captum's LayerGradCam; shape (n, rows, columns) of the layer."""
+    layer = _with_places(module, request)
+
+    def attribute(piece: Piece) -> Tensor:
+        library = captum.attr.LayerGradCam(module, layer)
+        found = library.attribute(piece.inputs, target=piece.targets, relu_attributions=method.relu)
+        return found.squeeze(1)
+
+    return {"native": piecewise(request, attribute)}
+
+
+def guided_grad_cam(module: nn.Sequential, request: ExplainRequest) -> Attributions:
+    """Captum's GuidedGradCam, shape (n, *x); completed by interpolation, where its default repeats values."""
+    library = captum.attr.GuidedGradCam(module, _with_places(module, request))
+
+    def enlarged(mode: str) -> Floats:
+        return piecewise(
+            request,
+            lambda piece: library.attribute(piece.inputs, target=piece.targets, interpolate_mode=mode),
+        )
+
+    return {"native": enlarged("nearest"), "completed": enlarged("bilinear")}
+
+
+def layer_method(module: nn.Sequential, request: ExplainRequest, method: LayerMethod) -> Attributions:
+    """Attributions to the output of a layer, or for one output of a layer to the input."""
+    layer = module[request.layer]
+
+    def run(module: nn.Sequential) -> Floats:
+        # Conductance takes differences of neighbours on the path, so two points an example must fit.
+        return piecewise(request, lambda piece: _attribute(module, layer, method, piece), rows_per_example=2)
+
+    return deep_lift_variants(module, request, run) if isinstance(method, m.LayerDeepLift) else {"native": run(module)}
+
+
+def _attribute(module: nn.Sequential, layer: nn.Module, method: LayerMethod, piece: Piece) -> Tensor:
+    inputs, targets, baseline = piece.inputs, piece.targets, piece.baseline
+    match method:
+        case m.LayerActivation():
+            return captum.attr.LayerActivation(module, layer).attribute(inputs)
+        case m.LayerGradientXActivation():
+            return captum.attr.LayerGradientXActivation(module, layer).attribute(inputs, target=targets)
+        case m.LayerDeepLift():
+            return captum.attr.LayerDeepLift(module, layer).attribute(inputs, baseline, target=targets)
+        case m.NeuronIntegratedGradients():
+            return captum.attr.NeuronIntegratedGradients(module, layer).attribute(
+                inputs,
+                _channels_first(method.neuron),
+                baseline,
+                n_steps=method.n_steps,
+                internal_batch_size=ROWS_AT_ONCE,
+            )
+        case m.LayerIntegratedGradients() | m.LayerConductance() | m.InternalInfluence():
+            library = getattr(captum.attr, type(method).__name__)(module, layer)
+            return library.attribute(
+                inputs, baseline, target=targets, n_steps=method.n_steps, internal_batch_size=ROWS_AT_ONCE
+            )
+
+
+def _with_places(module: nn.Sequential, request: ExplainRequest) -> nn.Module:
+    shape = layer_shapes(request.model.architecture, request.model.input_shape)[request.layer + 1]
+    if len(shape) != 3:
+        raise NotImplementedError(f"layer {request.layer} gives shape {shape}, which has no rows and columns")
+    return module[request.layer]
+
+
+def _channels_first(neuron: tuple[int, ...]) -> tuple[int, ...]:
+    return (neuron[2], neuron[0], neuron[1]) if len(neuron) == 3 else neuron

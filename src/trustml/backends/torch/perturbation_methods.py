@@ -1,0 +1,139 @@
+"""Perturbation methods by Captum: they ask the network for logits alone. Shape (n, *x), one value a feature."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import captum.attr
+import torch
+from captum._utils.models.linear_model import SkLearnLasso
+from captum.attr._core.lime import get_exp_kernel_similarity_function
+from torch import Tensor, nn
+
+from trustml.backends.contract import Attributions, ExplainRequest
+from trustml.backends.torch.captum_calls import ROWS_AT_ONCE, Piece, piecewise
+from trustml.backends.torch.device import current_device
+from trustml.backends.torch.network import from_input, to_input, to_labels
+from trustml.scenario import methods as m
+
+
+def feature_ablation(module: nn.Sequential, request: ExplainRequest) -> Attributions:
+    """Captum's FeatureAblation."""
+
+    def attribute(piece: Piece) -> Tensor:
+        return captum.attr.FeatureAblation(module).attribute(
+            piece.inputs,
+            baselines=piece.baseline,
+            target=piece.targets,
+            feature_mask=_mask(request),
+            perturbations_per_eval=_at_once(_count(request), len(piece.inputs)),
+        )
+
+    return {"native": piecewise(request, attribute)}
+
+
+def occlusion(module: nn.Sequential, request: ExplainRequest, method: m.Occlusion) -> Attributions:
+    """Captum's Occlusion, all channels of a window together; each pixel has the mean over the windows it is in."""
+    if any(step > side for step, side in zip(method.stride, method.window, strict=True)):
+        raise NotImplementedError(f"Captum's Occlusion needs a stride within the window, not {method.stride}")
+    channels = request.inputs.shape[-1]
+
+    def attribute(piece: Piece) -> Tensor:
+        return captum.attr.Occlusion(module).attribute(
+            piece.inputs,
+            sliding_window_shapes=(channels, *method.window),
+            strides=(channels, *method.stride),
+            baselines=piece.baseline,
+            target=piece.targets,
+            perturbations_per_eval=_at_once(_windows(request, method), len(piece.inputs)),
+        )
+
+    return {"native": piecewise(request, attribute)}
+
+
+def feature_permutation(module: nn.Sequential, request: ExplainRequest) -> Attributions:
+    """Captum's FeaturePermutation, among all examples of the request."""
+    if len(request.inputs) < 2:
+        raise NotImplementedError("FeaturePermutation shuffles features among examples, and there is only one")
+    inputs = to_input(request.inputs)
+    found = captum.attr.FeaturePermutation(module).attribute(
+        inputs,
+        target=to_labels(request.targets),
+        feature_mask=_mask(request),
+        perturbations_per_eval=_at_once(_count(request), len(inputs)),
+    )
+    return {"native": from_input(found.float())}
+
+
+def shapley_value_sampling(
+    module: nn.Sequential, request: ExplainRequest, method: m.ShapleyValueSampling
+) -> Attributions:
+    """Captum's ShapleyValueSampling; the examples share their random orders."""
+
+    def attribute(piece: Piece) -> Tensor:
+        return captum.attr.ShapleyValueSampling(module).attribute(
+            piece.inputs,
+            baselines=piece.baseline,
+            target=piece.targets,
+            feature_mask=_mask(request),
+            n_samples=method.n_samples,
+            perturbations_per_eval=_at_once(_count(request), len(piece.inputs)),
+        )
+
+    return {"native": piecewise(request, attribute)}
+
+
+def kernel_shap(module: nn.Sequential, request: ExplainRequest, method: m.KernelShap) -> Attributions:
+    """Captum's KernelShap, one linear model an example."""
+    if _count(request) < 2:
+        raise NotImplementedError("Captum's KernelShap needs 2 features or more")
+    return _surrogates(captum.attr.KernelShap(module), request, method.n_samples)
+
+
+def lime(module: nn.Sequential, request: ExplainRequest, method: m.Lime) -> Attributions:
+    """Captum's Lime, one lasso an example."""
+    library = captum.attr.Lime(
+        module,
+        interpretable_model=SkLearnLasso(alpha=method.alpha),
+        similarity_func=get_exp_kernel_similarity_function("cosine", kernel_width=method.kernel_width),
+    )
+    return _surrogates(library, request, method.n_samples)
+
+
+def _surrogates(library: Any, request: ExplainRequest, n_samples: int) -> Attributions:
+    mask = _mask(request)
+
+    def attribute(piece: Piece) -> Tensor:
+        return library.attribute(
+            piece.inputs,
+            baselines=piece.baseline,
+            target=piece.targets,
+            feature_mask=mask,
+            n_samples=n_samples,
+            perturbations_per_eval=_at_once(n_samples, 1),
+        )
+
+    # One example a call: Captum would do the same, with a warning that it does.
+    return {"native": piecewise(request, attribute, rows_per_example=ROWS_AT_ONCE)}
+
+
+def _mask(request: ExplainRequest) -> Tensor:
+    """Feature of each value, shape (1, *x), channels first."""
+    mask = torch.from_numpy(request.features[None]).to(current_device())
+    return mask.permute(0, 3, 1, 2).contiguous() if mask.ndim == 4 else mask
+
+
+def _count(request: ExplainRequest) -> int:
+    return int(request.features.max()) + 1
+
+
+def _windows(request: ExplainRequest, method: m.Occlusion) -> int:
+    rows, columns = (
+        -(-(whole - side) // step) + 1
+        for whole, side, step in zip(request.inputs.shape[1:3], method.window, method.stride, strict=True)
+    )
+    return rows * columns
+
+
+def _at_once(evaluations: int, examples: int) -> int:
+    return max(1, min(evaluations, ROWS_AT_ONCE // examples))

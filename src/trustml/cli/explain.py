@@ -1,0 +1,52 @@
+"""``trustml explain``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from trustml.cli.output import console, data_stream, file_option, json_option, json_text, root_option
+
+
+@click.command("explain", short_help="Show how the models of a run explain one example.")
+@click.argument("run")
+@click.option("--method", help="Such as integrated_gradients; needed where the run has several.")
+@click.option("--example", type=int, default=0, show_default=True, help="Number among the explained examples.")
+@click.option("--model", help="Show this model only: a train job such as train.torch.Plain.s0.")
+@click.option("--backend", help="Show the explanations of this backend's library only.")
+@click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Draw them into this .png, .svg or .pdf.")
+@root_option
+@json_option
+@file_option
+def command(
+    run: str,
+    method: str | None,
+    example: int,
+    model: str | None,
+    backend: str | None,
+    save: Path | None,
+    root: Path,
+    as_json: bool,
+    file: Path | None,
+) -> None:
+    """Show how the models of RUN explain one example, in every library, with one colour scale.
+
+    Prints the features that count most. With --json: {"run", "method", "example", "target", "explanations"}, the
+    attributions in full.
+    """
+    from trustml.record.store import find_run
+    from trustml.report.explanations import Wanted, explained_example, features_table
+
+    wanted = Wanted(method=method, example=example, model=model, backend=backend)
+    found = explained_example(find_run(run, root=root), wanted)
+    if save is not None:
+        from trustml.report.explanation_picture import save_picture
+
+        save_picture(found, save)
+        click.echo(f"saved {save}", err=True)
+    with data_stream(file) as stream:
+        if as_json:
+            stream.write(json_text(found.plain()) + "\n")
+        else:
+            console(stream).print(features_table(found))

@@ -1,0 +1,159 @@
+"""Rows on whether a regime makes explanations worth less, and which kind of method is steadier."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+
+from trustml.attribution.similarity import rank_directions
+from trustml.catalogue.entries import ENTRIES
+from trustml.compare.contrast import (
+    LEAST_SEEDS,
+    Agreements,
+    Estimate,
+    effect_of,
+    effects_of_swaps,
+    jackknife,
+    p_value_of,
+    paired,
+)
+from trustml.compare.floor import (
+    BySeed,
+    agreements_of,
+    controls_of,
+    own_explanations,
+    p_text,
+    reference_regime,
+)
+from trustml.measures.evidence import Evidence, Explanation
+from trustml.measures.explanation_table import CHANGES
+from trustml.measures.measure import Row
+from trustml.measures.quality import per_example
+from trustml.plan.job import TrainJob
+
+
+def worth_rows(evidence: Evidence) -> list[Row]:
+    """Rows of every regime that was trained with at least three seeds."""
+    regimes = [job.regime for _, job in evidence.trained() if isinstance(job, TrainJob)]
+    reference = reference_regime(regimes)
+    if reference is None:
+        return []
+    explanations = own_explanations(evidence)
+    rows: list[Row] = []
+    for (backend, title), by_regime in explanations.items():
+        plain = by_regime.get(reference, {})
+        for regime, others in by_regime.items():
+            if regime == reference:
+                continue
+            against = {reference: plain} | {c: by_regime[c] for c in controls_of(evidence, regime) if c in by_regime}
+            for other, group in against.items():
+                rows += _change_rows(evidence, others, group, names=(other, regime), backend=backend, method=title)
+    for backend in {backend for backend, _ in explanations}:
+        rows += _steadiness_rows(evidence, explanations, reference, backend=backend)
+    return rows
+
+
+def _change_rows(
+    evidence: Evidence, others: BySeed, plain: BySeed, *, names: tuple[str, str], backend: str, method: str
+) -> list[Row]:
+    """Change of each measure of faithfulness, seed by seed."""
+    seeds = sorted(plain.keys() & others.keys())
+    if len(seeds) < LEAST_SEEDS:
+        return []
+    rows = []
+    for measure in CHANGES:
+        values = [[_mean_of(group[seed], measure) for seed in seeds] for group in (others, plain)]
+        if any(value is None for group in values for value in group):
+            continue
+        estimate = paired(*(np.array(group, np.float64) for group in values))
+        note = f"{p_text(estimate)}; {names[1]} minus {names[0]}, seed by seed; jackknife 95 % over seeds"
+        rows.append(
+            _row(evidence, f"change_of_{measure}", estimate, names=names, backend=backend, method=method, note=note)
+        )
+    return rows
+
+
+def _mean_of(explanation: Explanation, measure: str) -> float | None:
+    values = per_example(explanation, explanation.by_definition).get(measure)
+    if values is None or not np.isfinite(values).any():
+        return None
+    return float(np.nanmean(values))
+
+
+def _steadiness_rows(
+    evidence: Evidence,
+    explanations: dict[tuple[str, str], dict[str, BySeed]],
+    reference: str,
+    *,
+    backend: str,
+) -> list[Row]:
+    """Effect on perturbation methods minus that on gradient methods, means over the methods of each kind."""
+    kinds: dict[str, dict[str, list[Agreements]]] = defaultdict(lambda: defaultdict(list))
+    for (own, _), by_regime in explanations.items():
+        if own != backend or reference not in by_regime:
+            continue
+        for regime, others in by_regime.items():
+            found = agreements_of(by_regime[reference], others, rank_directions) if regime != reference else None
+            if found is not None and np.isfinite(found.cross).all():
+                method = next(iter(others.values())).method
+                kind = "perturbation" if ENTRIES[type(method)].needs == "forward" else "gradient"
+                kinds[regime][kind].append(found)
+    rows = []
+    for regime, groups in kinds.items():
+        if len(groups) < 2:
+            continue
+        estimate = _steadiness(groups["perturbation"], groups["gradient"])
+        counts = f"{len(groups['perturbation'])} perturbation and {len(groups['gradient'])} gradient methods"
+        note = f"{p_text(estimate)}; {counts}; jackknife 95 % over seeds"
+        rows.append(
+            _row(
+                evidence,
+                "explanation_steadiness",
+                estimate,
+                names=(reference, regime),
+                backend=backend,
+                method="perturbation ~ gradient",
+                note=note,
+            )
+        )
+    return rows
+
+
+def _steadiness(perturbation: list[Agreements], gradient: list[Agreements]) -> Estimate:
+    seeds = len(perturbation[0].cross)
+
+    def statistic(kept: np.ndarray) -> float:
+        first, second = (np.mean([effect_of(a, kept) for a in group]) for group in (perturbation, gradient))
+        return float(first - second)
+
+    swapped = [np.mean([effects_of_swaps(a) for a in group], axis=0) for group in (perturbation, gradient)]
+    return jackknife(statistic, seeds, p_value=p_value_of(swapped[0] - swapped[1]))
+
+
+def _row(
+    evidence: Evidence,
+    measure: str,
+    estimate: Estimate,
+    *,
+    names: tuple[str, str],
+    backend: str,
+    method: str,
+    note: str,
+) -> Row:
+    return Row(
+        run=evidence.manifest.run,
+        job="",
+        backend=backend,
+        regime=names[1],
+        seed=-1,
+        subject=" ~ ".join(names),
+        method=method,
+        measure=measure,
+        value=estimate.value,
+        low=estimate.low,
+        high=estimate.high,
+        unit="1",
+        n=estimate.seeds,
+        note=note,
+    )

@@ -1,0 +1,150 @@
+"""Rows on how good explanations are, from what was tried with them; each beside the random control.
+
+A measure on which random numbers do as well as a method says nothing about that method, and its row says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.attribution.complexity import entropy, gini
+from trustml.attribution.removal import area
+from trustml.measures.evidence import Evidence, Explanation
+from trustml.measures.means import mean_with_interval
+from trustml.measures.measure import MEASURES, Row
+
+Floats = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """How one measure is read from the probes.
+
+    Attributes
+    ----------
+    quantity : str
+        Name of the recorded array.
+    each : callable
+        That array, and the shares of features that curves go over, to one number an example.
+    note : str
+    """
+
+    quantity: str
+    each: Callable[[Floats, Floats], Floats]
+    note: str = ""
+
+
+def _area(curve: Floats, fractions: Floats) -> Floats:
+    return area(fractions.astype(np.float64), curve.astype(np.float64))
+
+
+def _as_it_is(values: Floats, _: Floats) -> Floats:
+    return values
+
+
+def _last(stages: Floats, _: Floats) -> Floats:
+    return stages[-1]
+
+
+def _mean_of_stages(stages: Floats, _: Floats) -> Floats:
+    return stages.mean(axis=0)
+
+
+_TOP = "AOPC over the top 1, 5, 10, 20 and 50 %"
+
+QUALITIES: dict[str, Quality] = {
+    "deletion_auc": Quality(quantity="deletion", each=_area, note="probability of the target"),
+    "insertion_auc": Quality(quantity="insertion", each=_area, note="probability of the target"),
+    "sufficiency": Quality(quantity="sufficiency", each=_as_it_is, note=_TOP),
+    "comprehensiveness": Quality(quantity="comprehensiveness", each=_as_it_is, note=_TOP),
+    "infidelity": Quality(
+        quantity="infidelity", each=_as_it_is, note="50 random fifths of the features removed; best scale an example"
+    ),
+    "max_sensitivity": Quality(quantity="max_sensitivity", each=_as_it_is),
+    "local_lipschitz": Quality(quantity="local_lipschitz", each=_as_it_is),
+    "mprt_similarity": Quality(quantity="mprt_cascading.magnitude", each=_last, note="magnitudes"),
+    "mprt_signed_similarity": Quality(quantity="mprt_cascading.signed", each=_last, note="signed"),
+    "mprt_independent_similarity": Quality(
+        quantity="mprt_independent.magnitude", each=_mean_of_stages, note="magnitudes"
+    ),
+    "smooth_mprt_similarity": Quality(quantity="smprt.magnitude", each=_last, note="magnitudes"),
+    "efficient_mprt": Quality(quantity="emprt", each=_as_it_is),
+}
+
+
+def quality_rows(evidence: Evidence) -> list[Row]:
+    """Rows of every explanation that was judged, of every variant."""
+    controls = {e.record.id: e for e in evidence.explanations if e.is_control}
+    rows: list[Row] = []
+    for explanation in evidence.explanations:
+        for variant in explanation.attributions:
+            found = per_example(explanation, variant)
+            control = controls.get(explanation.record.id)
+            against = per_example(control, "native") if control is not None else {}
+            for measure, values in found.items():
+                rows += _row(evidence, explanation, variant, measure, values, against.get(measure))
+    return rows
+
+
+def per_example(explanation: Explanation, variant: str) -> dict[str, Floats]:
+    """Value of each measure for each example."""
+    probes = explanation.probes
+    fractions = probes.get(f"{variant}.fractions", np.zeros(0)).astype(float)
+    found = {
+        measure: quality.each(probes[f"{variant}.{quality.quantity}"].astype(float), fractions)
+        for measure, quality in QUALITIES.items()
+        if f"{variant}.{quality.quantity}" in probes
+    }
+    if f"{variant}.road_morf" in probes:
+        morf, lerf = (probes[f"{variant}.road_{order}"].astype(float) for order in ("morf", "lerf"))
+        found["road"] = (lerf - morf).mean(axis=1)
+    attributions = explanation.attributions[variant]
+    found["attribution_gini"] = gini(attributions)
+    found["attribution_entropy"] = entropy(attributions)
+    return found
+
+
+def _row(
+    evidence: Evidence,
+    explanation: Explanation,
+    variant: str,
+    measure: str,
+    values: Floats,
+    control: Floats | None,
+) -> list[Row]:
+    mean = mean_with_interval(values)
+    note = QUALITIES[measure].note if measure in QUALITIES else ""
+    verdict = _against_random(measure, values, control) if not explanation.is_control else "the random control"
+    if mean is None:
+        verdict = "absent: not defined for any example"
+    return [
+        evidence.row(
+            measure,
+            mean.value if mean else None,
+            record=explanation.record,
+            subject=explanation.name(variant),
+            method=explanation.title,
+            n=mean.n if mean else 0,
+            interval=(mean.low, mean.high) if mean else None,
+            note="; ".join(part for part in (verdict, note, "bootstrap 95 % over examples" if mean else "") if part),
+        )
+    ]
+
+
+def _against_random(measure: str, values: Floats, control: Floats | None) -> str:
+    """Say whether the method does better than random numbers on the same examples."""
+    better = MEASURES[measure].better
+    if control is None or better == "neither" or len(control) != len(values):
+        return ""
+    gain = mean_with_interval((values - control) * (1 if better == "higher" else -1))
+    if gain is None:
+        return ""
+    if gain.low > 0:
+        return f"better than random by {gain.value:.3g} [{gain.low:.3g}, {gain.high:.3g}]"
+    if gain.high < 0:
+        return f"worse than random by {-gain.value:.3g} [{-gain.high:.3g}, {-gain.low:.3g}]"
+    return f"no better than random ({gain.value:+.3g} [{gain.low:.3g}, {gain.high:.3g}]): says nothing"

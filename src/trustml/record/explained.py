@@ -1,0 +1,81 @@
+"""What explain jobs left in a run directory, found by model, backend and method."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.catalogue.available import CONTROL_LIBRARY
+from trustml.errors import RecordError, UsageError
+from trustml.plan.job import VARIANTS, explain_id
+from trustml.record.schema import JobRecord, Manifest, MethodRecord
+from trustml.record.store import RunDirectory, job_record
+from trustml.scenario.methods import same_method
+
+
+def finished(manifest: Manifest, job: str) -> JobRecord:
+    """Find the record of a job that ended well.
+
+    Raises
+    ------
+    UsageError
+    """
+    try:
+        record = job_record(manifest, job)
+    except RecordError as error:
+        raise UsageError(str(error)) from None
+    if record.status != "ok":
+        raise UsageError(f"{job}: ended {record.status}: {record.reason}")
+    return record
+
+
+def methods_done(record: JobRecord) -> tuple[MethodRecord, ...]:
+    """Give the methods of an explain job that worked; none for any other job."""
+    if record.kind != "explain" or record.status != "ok" or record.result is None:
+        return ()
+    return tuple(method for method in record.result.methods if method.ok)
+
+
+def explained_model(record: JobRecord) -> str:
+    """Train job of the model that an explain job explained."""
+    return f"train.{record.id.split('.of.', 1)[1]}"
+
+
+def variants_of(run: RunDirectory, record: JobRecord, title: str) -> dict[str, npt.NDArray[np.float32]]:
+    """Attributions by one method, by variant."""
+    arrays = run.arrays(f"jobs/{record.id}/attributions.npz")
+    return {v: arrays[f"{title}.{v}"].astype(np.float32) for v in VARIANTS if f"{title}.{v}" in arrays}
+
+
+def read_attributions(
+    run: RunDirectory, model: str, *, backend: str, method: str | None, variant: str
+) -> npt.NDArray[np.float32]:
+    """Read attributions; see :meth:`trustml.api.Run.attributions`."""
+    record = finished(run.manifest(), explain_id(backend, model))
+    title = _title(record, method)
+    found = variants_of(run, record, title)
+    if variant not in found:
+        raise UsageError(f"{record.id}: {title} has no variant {variant!r}; choose among {', '.join(found)}")
+    return found[variant]
+
+
+def read_probes(run: RunDirectory, model: str, *, backend: str) -> dict[str, npt.NDArray[Any]]:
+    """Read what was tried with explanations; see :meth:`trustml.api.Run.probes`."""
+    return run.arrays(f"jobs/{finished(run.manifest(), explain_id(backend, model)).id}/probes.npz")
+
+
+def _title(record: JobRecord, wanted: str | None) -> str:
+    done = record.result.methods if record.result else ()
+    titles = [method.method for method in done if method.library != CONTROL_LIBRARY]
+    if wanted is None:
+        if len(titles) == 1:
+            return titles[0]
+        raise UsageError(f"{record.id}: has {len(titles)} methods; name one of {', '.join(titles)}")
+    for method in done:
+        if same_method(method.method, wanted):
+            if not method.ok:
+                raise UsageError(f"{record.id}: {method.method} failed: {method.reason}")
+            return method.method
+    raise UsageError(f"{record.id}: has no method {wanted!r}; choose among {', '.join(titles)}")

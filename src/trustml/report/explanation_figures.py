@@ -1,0 +1,181 @@
+"""Explanations as pictures, and how far they agree and can be trusted as charts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from trustml.report.figures import backend_colour, backend_shape
+
+_LOG = alt.Scale(type="log")
+
+
+def agreement_matrix(table: pd.DataFrame, *, job: str, method: str) -> alt.LayerChart:
+    """Rank agreement of every pair of libraries on one model's weights, by one method."""
+    rows = table[
+        (table.measure == "attribution_agreement_spearman")
+        & (table.job == job)
+        & (table.method == method)
+        & table.note.str.contains("same weights", regex=False)
+    ].dropna(subset="value")
+    pairs = rows.subject.str.split(" ~ ", n=1, expand=True)
+    rows = rows.assign(first=pairs[0], second=pairs[1])
+    mirrored = rows.rename(columns={"first": "second", "second": "first"})
+    both = pd.concat([rows, mirrored])[["first", "second", "value", "low", "high", "n"]]
+    order = list(dict.fromkeys([*rows["first"], *rows["second"]]))
+    base = alt.Chart(both).encode(
+        x=alt.X("first:N", title=None, sort=order, axis=alt.Axis(labelAngle=-30, labelLimit=220, labelOverlap=False)),
+        y=alt.Y("second:N", title=None, sort=order, axis=alt.Axis(labelLimit=220, labelOverlap=False)),
+    )
+    cells = base.mark_rect().encode(
+        color=alt.Color("value:Q", title="rank agreement", scale=alt.Scale(scheme="blues", domain=[0, 1])),
+        tooltip=["first", "second", alt.Tooltip("value:Q", format=".4f"), "low", "high", "n"],
+    )
+    labels = base.mark_text().encode(
+        text=alt.Text("value:Q", format=".3f"),
+        color=alt.condition("datum.value > 0.6", alt.value("white"), alt.value("black")),
+    )
+    return alt.layer(cells, labels).properties(height=alt.Step(40))
+
+
+def completeness_points(table: pd.DataFrame, *, job: str) -> alt.LayerChart:
+    """Completeness error of every explanation of one model; 0 is exact."""
+    explained = job.removeprefix("train.")
+    rows = table[
+        (table.measure == "attribution_completeness_error") & table.job.str.endswith(f".of.{explained}")
+    ].dropna(subset="value")
+    rows = rows.assign(explanation=rows.method + ", " + rows.subject)
+    base = alt.Chart(rows).encode(y=alt.Y("explanation:N", title=None, sort="-x", axis=alt.Axis(labelLimit=320)))
+    bars = base.mark_point(filled=True, size=90).encode(
+        x=alt.X("value:Q", title="completeness error, share of the change of the logit (log scale)", scale=_LOG),
+        color=backend_colour(),
+        shape=backend_shape(),
+        tooltip=["explanation", alt.Tooltip("value:Q", format=".2e"), "note"],
+    )
+    return alt.layer(bars).properties(height=alt.Step(26))
+
+
+def heat_map(values: npt.NDArray[Any], *, title: str, limit: float, size: int = 150) -> alt.Chart:
+    """One attribution as an image: blue is positive, red is negative, white is zero.
+
+    Parameters
+    ----------
+    values : float array of shape (height, width)
+    title : str
+    limit : float
+        Magnitude at the ends of the colours.
+    size : int
+        Pixels.
+    """
+    scale = alt.Scale(scheme="redblue", domain=[-limit, limit])
+    return _pixels(values, title=title, size=size, colour=alt.Color("value:Q", scale=scale, legend=None))
+
+
+def picture(values: npt.NDArray[Any], *, title: str, size: int = 150) -> alt.Chart:
+    """One grey input image of shape (height, width)."""
+    scale = alt.Scale(scheme="greys", reverse=True)
+    return _pixels(values, title=title, size=size, colour=alt.Color("value:Q", scale=scale, legend=None))
+
+
+def feature_bars(values: npt.NDArray[Any], *, title: str, limit: float, names: Sequence[str] = ()) -> alt.Chart:
+    """One attribution of a table's row, a bar a feature.
+
+    Parameters
+    ----------
+    values : float array of shape (features,)
+    title : str
+    limit : float
+        Magnitude at the ends of the axis.
+    names : sequence of str
+        Of the features; their numbers if empty.
+    """
+    rows = pd.DataFrame({"feature": names or [str(i) for i in range(len(values))], "value": values.astype(float)})
+    return (
+        alt.Chart(rows, title=title)
+        .mark_bar()
+        .encode(
+            x=alt.X("value:Q", title="attribution", scale=alt.Scale(domain=[-limit, limit])),
+            y=alt.Y("feature:N", title=None, sort=None, axis=alt.Axis(labelLimit=150)),
+            color=alt.condition("datum.value > 0", alt.value("#2166ac"), alt.value("#b2182b")),
+            tooltip=["feature", "value"],
+        )
+        .properties(width=190, height=alt.Step(11))
+    )
+
+
+def effects_forest(table: pd.DataFrame, *, method: str) -> alt.LayerChart:
+    """Effect of every regime on explanations by one method, with 95 % intervals; 0 is the seed noise floor."""
+    rows = table[(table.measure == "explanation_effect") & (table.method == method)].dropna(subset="value")
+    base = alt.Chart(rows).encode(y=alt.Y("subject:N", title=None, sort=None, axis=alt.Axis(labelLimit=320)))
+    zero = alt.Chart(pd.DataFrame({"value": [0.0]})).mark_rule(strokeDash=[4, 4]).encode(x="value:Q")
+    spread = base.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q", color=backend_colour())
+    points = base.mark_point(filled=True, size=90).encode(
+        x=alt.X("value:Q", title="change of agreement beyond the seed floor"),
+        color=backend_colour(),
+        shape=backend_shape(),
+        tooltip=["subject", alt.Tooltip("value:Q", format=".3f"), "low", "high", "note"],
+    )
+    return alt.layer(zero, spread, points).properties(height=alt.Step(24))
+
+
+def side_by_side(charts: Sequence[alt.Chart], *, columns: int = 5) -> alt.ConcatChart:
+    """Put charts in rows of `columns`, each with its own scales."""
+    return alt.concat(*charts, columns=columns).resolve_scale(color="independent")
+
+
+def method_matrix(agreement: pd.DataFrame) -> alt.LayerChart:
+    """Rank agreement of every pair of methods on one model; columns ``first``, ``second``, ``value``."""
+    order = list(dict.fromkeys([*agreement["first"], *agreement["second"]]))
+    base = alt.Chart(agreement).encode(
+        x=alt.X("first:N", title=None, sort=order, axis=alt.Axis(labelAngle=-40, labelLimit=160, labelOverlap=False)),
+        y=alt.Y("second:N", title=None, sort=order, axis=alt.Axis(labelLimit=160, labelOverlap=False)),
+    )
+    cells = base.mark_rect().encode(
+        color=alt.Color("value:Q", title="rank agreement", scale=alt.Scale(scheme="redblue", domain=[-1, 1])),
+        tooltip=["first", "second", alt.Tooltip("value:Q", format=".3f")],
+    )
+    labels = base.mark_text(fontSize=9).encode(
+        text=alt.Text("value:Q", format=".2f"),
+        color=alt.condition("abs(datum.value) > 0.6", alt.value("white"), alt.value("black")),
+    )
+    return alt.layer(cells, labels).properties(height=alt.Step(24))
+
+
+def removal_curves(curves: pd.DataFrame, *, title: str) -> alt.LayerChart:
+    """Probability of the target against the share of features moved; a line a method, the control dashed.
+
+    Parameters
+    ----------
+    curves : DataFrame
+        Columns ``method``, ``share``, ``probability``, ``control``.
+    """
+    base = alt.Chart(curves, title=title).encode(
+        x=alt.X("share:Q", title="share of features", axis=alt.Axis(format="%")),
+        y=alt.Y("probability:Q", title="probability of the target, mean", scale=alt.Scale(domain=[0, 1])),
+        tooltip=["method", alt.Tooltip("share:Q", format=".0%"), alt.Tooltip("probability:Q", format=".3f")],
+    )
+    lines = base.transform_filter("!datum.control").mark_line().encode(color=alt.Color("method:N", title=None))
+    control = base.transform_filter("datum.control").mark_line(strokeDash=[5, 4], color="black", strokeWidth=2)
+    return alt.layer(lines, control).properties(height=300)
+
+
+def _pixels(values: npt.NDArray[Any], *, title: str, size: int, colour: alt.Color) -> alt.Chart:
+    height, width = values.shape
+    rows, columns = np.mgrid[:height, :width]
+    pixels = pd.DataFrame({"row": rows.ravel(), "column": columns.ravel(), "value": values.ravel().astype(float)})
+    return (
+        alt.Chart(pixels, title=alt.Title(title, fontSize=11, limit=size + 30))
+        .mark_rect()
+        .encode(
+            x=alt.X("column:O", axis=None),
+            y=alt.Y("row:O", axis=None),
+            color=colour,
+            tooltip=["row", "column", alt.Tooltip("value:Q", format=".4g")],
+        )
+        .properties(width=size, height=size)
+    )

@@ -1,0 +1,273 @@
+"""One example of a run, explained by one method: every model, every library."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.table import Table
+
+from trustml.attribution.similarity import spearman
+from trustml.catalogue.available import CONTROL_LIBRARY
+from trustml.errors import UsageError
+from trustml.plan.job import explain_id
+from trustml.record.explained import explained_model, methods_done, read_probes, variants_of
+from trustml.record.schema import JobRecord, MethodRecord
+from trustml.record.store import HELDOUT, RunDirectory, job_record
+from trustml.scenario.methods import same_method
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = npt.NDArray[np.float32]
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What to show; None means all, and for `method` the only one.
+
+    Attributes
+    ----------
+    method, model, backend : str, optional
+    example : int
+    """
+
+    method: str | None
+    example: int
+    model: str | None
+    backend: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One explanation.
+
+    Attributes
+    ----------
+    model : str
+        Train job.
+    library : str
+        With the variant, such as ``tf-explain (completed)``.
+    values : float array of the shape of the input, or of a layer
+    in_logits : bool
+        Whether it can share a scale with the others.
+    """
+
+    model: str
+    library: str
+    values: Floats
+    in_logits: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainedExample:
+    """One example and its explanations.
+
+    Attributes
+    ----------
+    run, method : str
+    example : int
+    target : str
+        Name of its true class.
+    input : float array of shape (*x)
+    feature_names : tuple of str
+        Of a table; empty for images.
+    feature_groups : tuple of int
+        Feature of every column of a table.
+    panels : tuple of Panel
+    """
+
+    run: str
+    method: str
+    example: int
+    target: str
+    input: Floats
+    feature_names: tuple[str, ...]
+    feature_groups: tuple[int, ...]
+    panels: tuple[Panel, ...]
+
+    def by_feature(self, values: Floats) -> Floats:
+        """Sum the columns of each feature of a table; an image stays what it is."""
+        if not self.feature_groups or values.shape != self.input.shape:
+            return values
+        return np.bincount(self.feature_groups, values.ravel(), len(self.feature_names)).astype(np.float32)
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {
+            "run": self.run,
+            "method": self.method,
+            "example": self.example,
+            "target": self.target,
+            "feature_names": list(self.feature_names),
+            "explanations": [
+                {"model": p.model, "library": p.library, "attributions": self.by_feature(p.values).tolist()}
+                for p in self.panels
+            ],
+        }
+
+
+def methods_of(run: RunDirectory) -> list[str]:
+    """Titles of the methods that explained anything in this run, the random control left out."""
+    titles = [
+        done.method
+        for record in run.manifest().jobs
+        for done in methods_done(record)
+        if done.library != CONTROL_LIBRARY
+    ]
+    return list(dict.fromkeys(titles))
+
+
+def explained_example(run: RunDirectory, wanted: Wanted) -> ExplainedExample:
+    """Collect the explanations of one example.
+
+    Raises
+    ------
+    UsageError
+        If the run has no such method, example, model or backend.
+    """
+    manifest = run.manifest()
+    title = _title(run, wanted.method)
+    heldout = run.arrays(HELDOUT)
+    inputs = heldout["inputs"]
+    if not 0 <= wanted.example < len(inputs):
+        raise UsageError(
+            f"--example: {wanted.example} is none of the {len(inputs)} explained; use 0 to {len(inputs) - 1}"
+        )
+    panels = [
+        panel
+        for record in manifest.jobs
+        for done in methods_done(record)
+        if done.method == title
+        and wanted.backend in (None, record.backend)
+        and wanted.model in (None, explained_model(record))
+        for panel in _panels(run, record, done, wanted.example)
+    ]
+    if not panels:
+        models = sorted({explained_model(r) for r in manifest.jobs if r.kind == "explain"})
+        raise UsageError(
+            f"{manifest.run}: {title} explained no such model there; models are {', '.join(models)}, "
+            f"backends {', '.join(manifest.scenario['backends'])}"
+        )
+    return ExplainedExample(
+        run=manifest.run,
+        method=title,
+        example=wanted.example,
+        target=manifest.data.class_names[int(heldout["targets"][wanted.example])],
+        input=inputs[wanted.example].astype(np.float32),
+        feature_names=manifest.data.feature_names,
+        feature_groups=manifest.data.feature_groups,
+        panels=tuple(panels),
+    )
+
+
+def method_agreement(run: RunDirectory, *, model: str, backend: str) -> pd.DataFrame:
+    """Rank agreement of every two methods on one model, the random control among them.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``first``, ``second``, ``value``; the mean over examples of Spearman's correlation.
+    """
+    import pandas as pd
+
+    record = job_record(run.manifest(), explain_id(backend, model))
+    shape = run.arrays(HELDOUT)["inputs"].shape
+    arrays: dict[str, Floats] = {}
+    for done in methods_done(record):
+        found = variants_of(run, record, done.method)
+        array = found.get("completed", found["native"])
+        if array.shape == shape:
+            arrays[done.method] = array
+    cells = []
+    for one, other in itertools.combinations_with_replacement(arrays, 2):
+        values = spearman(arrays[one], arrays[other])
+        value = float(np.nanmean(values)) if np.isfinite(values).any() else None
+        cells += [{"first": one, "second": other, "value": value}, {"first": other, "second": one, "value": value}]
+    return pd.DataFrame(cells).drop_duplicates(["first", "second"]) if cells else pd.DataFrame(cells)
+
+
+def removal_curves_of(run: RunDirectory, model: str) -> dict[str, pd.DataFrame] | None:
+    """Mean deletion and insertion curves of one model, by the library of its own framework.
+
+    Returns
+    -------
+    dict of str to DataFrame, or None
+        For ``deletion`` and ``insertion``: columns ``method``, ``share``, ``probability``, ``control``.
+    """
+    import pandas as pd
+
+    backend = model.split(".")[1]
+    identifier = explain_id(backend, model)
+    record = next((r for r in run.manifest().jobs if r.id == identifier), None)
+    if record is None or not methods_done(record):
+        return None
+    arrays = read_probes(run, model, backend=backend)
+    points: dict[str, list[dict[str, object]]] = {"deletion": [], "insertion": []}
+    for done in methods_done(record):
+        variant = "completed" if f"{done.method}.completed.deletion" in arrays else "native"
+        for kind, found in points.items():
+            if f"{done.method}.{variant}.{kind}" not in arrays:
+                continue
+            curve = arrays[f"{done.method}.{variant}.{kind}"].mean(axis=0)
+            control = done.library == CONTROL_LIBRARY
+            found += [
+                {"method": done.method, "share": float(x), "probability": float(y), "control": control}
+                for x, y in zip(arrays[f"{done.method}.{variant}.fractions"], curve, strict=True)
+            ]
+    return {kind: pd.DataFrame(found) for kind, found in points.items()} if points["deletion"] else None
+
+
+def features_table(found: ExplainedExample) -> Table:
+    """Tabulate the features that count most in every explanation."""
+    table = Table(title=f"{found.method}, example {found.example}: {found.target}", title_justify="left")
+    for column in ("model", "library", "largest attributions"):
+        table.add_column(column, overflow="fold")
+    for panel in found.panels:
+        values = found.by_feature(panel.values)
+        flat = values.ravel()
+        top = np.argsort(-np.abs(flat), kind="stable")[:_SHOWN]
+        named = bool(found.feature_names) and values.ndim == 1 and len(values) == len(found.feature_names)
+        cells = [
+            f"{found.feature_names[i] if named else list(map(int, np.unravel_index(i, values.shape)))} {flat[i]:+.3g}"
+            for i in top
+        ]
+        table.add_row(panel.model.removeprefix("train."), panel.library, ", ".join(cells))
+    return table
+
+
+def _title(run: RunDirectory, wanted: str | None) -> str:
+    titles = methods_of(run)
+    if not titles:
+        raise UsageError(f"{run.path.name}: explained no model; add explanations.methods to the scenario")
+    if wanted is None:
+        if len(titles) == 1:
+            return titles[0]
+        raise UsageError(f"--method: {run.path.name} has {len(titles)}; name one of {', '.join(titles)}")
+    for title in titles:
+        if same_method(title, wanted):
+            return title
+    raise UsageError(f"--method: {run.path.name} has no {wanted!r}; choose among {', '.join(titles)}")
+
+
+def _panels(run: RunDirectory, record: JobRecord, done: MethodRecord, example: int) -> list[Panel]:
+    found = variants_of(run, record, done.method)
+    names = {
+        "native": done.library,
+        "completed": f"{done.library} (completed)",
+        "common": f"common ({record.backend})",
+    }
+    return [
+        Panel(
+            model=explained_model(record),
+            library=names[variant],
+            values=array[example],
+            in_logits=variant != "native" or "completed" not in found,
+        )
+        for variant, array in found.items()
+    ]

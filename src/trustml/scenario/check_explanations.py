@@ -1,0 +1,88 @@
+"""What cannot work in the explanations of a scenario, said before anything runs.
+
+What depends on the model or the backend is no error: that method is left out with its reason, and the others
+go on (:mod:`trustml.catalogue.available`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+from trustml.errors import ScenarioError
+from trustml.scenario import methods as m
+from trustml.scenario.baselines import Baseline, Blur
+from trustml.scenario.check_regimes import positive
+from trustml.scenario.spec import Explanations, Scenario
+
+
+def check_explanations(scenario: Scenario) -> None:
+    """Check every setting of every method.
+
+    Raises
+    ------
+    ScenarioError
+    """
+    explanations = scenario.explanations
+    positive(explanations.examples, "explanations.examples")
+    names = Counter(method.title for method in explanations.methods)
+    for index, method in enumerate(explanations.methods):
+        field = f"explanations.methods.{index}"
+        if names[method.title] > 1:
+            raise ScenarioError(f"{field}.name", f"{method.title!r} names two methods", fix="give each its own name")
+        if not all(c.isalnum() or c in "-_" for c in method.title) or len(method.title) > 64:
+            raise ScenarioError(
+                f"{field}.name", f"{method.title!r} is no plain name", fix="use letters, digits, - and _"
+            )
+        if isinstance(method, m.SmoothGrad):
+            _check_method(method.of, f"{field}.of")
+        _check_method(method, field)
+    _check_probes(explanations)
+
+
+def check_target(target: str | int, *, classes: int) -> None:
+    """Check a target class against the data.
+
+    Raises
+    ------
+    ScenarioError
+    """
+    if isinstance(target, int) and not 0 <= target < classes:
+        raise ScenarioError(
+            "explanations.target", f"{target} is none of the {classes} classes", fix=f"use 0 to {classes - 1}"
+        )
+
+
+def _check_method(method: m.Method, field: str) -> None:
+    _number(m.baseline_of(method), f"{field}.baseline")
+    for name in ("n_steps", "n_samples"):
+        if getattr(method, name, 2) < 2:
+            raise ScenarioError(f"{field}.{name}", f"{getattr(method, name)} is too few", fix="use 2 or more")
+    for name in ("kernel_width", "epsilon"):
+        if hasattr(method, name):
+            positive(getattr(method, name), f"{field}.{name}")
+    for name in ("stdev", "alpha"):
+        value = getattr(method, name, 0.0)
+        if not (math.isfinite(value) and value >= 0):
+            raise ScenarioError(f"{field}.{name}", f"{value} is no size", fix="use 0 or more")
+    if isinstance(method, m.SmoothGrad):
+        positive(method.stdev, f"{field}.stdev")
+    if isinstance(method, m.Occlusion) and min(method.window + method.stride) < 1:
+        raise ScenarioError(f"{field}.window", f"{method.window} by {method.stride} is empty", fix="use 1 or more")
+    background = m.background_of(method)
+    if background is not None:
+        positive(background.count, f"{field}.background.count")
+
+
+def _check_probes(explanations: Explanations) -> None:
+    probes = explanations.probes
+    for name in ("examples", "n_perturbations", "radius", "patch"):
+        positive(getattr(probes, name), f"explanations.probes.{name}")
+    _number(probes.baseline, "explanations.probes.baseline")
+
+
+def _number(baseline: Baseline | None, field: str) -> None:
+    if isinstance(baseline, float | int) and not math.isfinite(baseline):
+        raise ScenarioError(field, f"{baseline} is not finite", fix="use a number")
+    if isinstance(baseline, Blur):
+        positive(baseline.sigma, f"{field}.sigma")

@@ -1,0 +1,298 @@
+"""Explanation methods as data: one frozen value a method, with the field's names for its parameters.
+
+``layer`` counts the layers of the architecture from 0; the layer's *output* is what is attributed to. ``patch``
+joins the pixels of an image into square groups that a perturbation method switches together; columns of a table
+are grouped by the data (the one-hot columns of one category are one feature). What each method is, and who
+implements it, says :mod:`trustml.catalogue`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from trustml.scenario.baselines import Background, Baseline
+
+
+class MethodSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
+    """What all methods share: the field ``kind`` names them in files.
+
+    Parameters
+    ----------
+    name : str, optional
+        For the same method twice with other settings; letters, digits, ``-`` and ``_``.
+    """
+
+    name: str | None = None
+
+    @property
+    def title(self) -> str:
+        """Name in tables and files."""
+        return self.name or type(self).__name__
+
+
+class Saliency(MethodSpec, frozen=True, kw_only=True, tag="Saliency"):
+    """Gradient of the target logit; its magnitude where `absolute` (Simonyan et al., arXiv 1312.6034)."""
+
+    absolute: bool = True
+
+
+class InputXGradient(MethodSpec, frozen=True, kw_only=True, tag="InputXGradient"):
+    """Input times gradient (Shrikumar et al., arXiv 1605.01713)."""
+
+
+class IntegratedGradients(MethodSpec, frozen=True, kw_only=True, tag="IntegratedGradients"):
+    """Integrated gradients (Sundararajan et al., ICML 2017, arXiv 1703.01365).
+
+    Parameters
+    ----------
+    n_steps : int
+        Points on the straight path from the baseline to the input. Each library places and weights them by
+        its own default rule; the common lane uses Gauss-Legendre for all.
+    baseline : Baseline
+    """
+
+    n_steps: int = 50
+    baseline: Baseline = 0.0
+
+
+class GuidedBackprop(MethodSpec, frozen=True, kw_only=True, tag="GuidedBackprop"):
+    """Gradient that passes a ReLU only where it is positive (Springenberg et al., arXiv 1412.6806)."""
+
+
+class Deconvolution(MethodSpec, frozen=True, kw_only=True, tag="Deconvolution"):
+    """Gradient rectified at every ReLU whatever its input was (Zeiler and Fergus, arXiv 1311.2901)."""
+
+
+class DeepLift(MethodSpec, frozen=True, kw_only=True, tag="DeepLift"):
+    """DeepLIFT with the rescale rule (Shrikumar et al., arXiv 1704.02685)."""
+
+    baseline: Baseline = 0.0
+
+
+class DeepLiftShap(MethodSpec, frozen=True, kw_only=True, tag="DeepLiftShap"):
+    """DeepLIFT averaged over many baselines (Lundberg and Lee, arXiv 1705.07874)."""
+
+    background: Background = Background()
+
+
+class LRP(MethodSpec, frozen=True, kw_only=True, tag="LRP"):
+    """Layer-wise relevance propagation, epsilon rule (Bach et al., PLOS ONE 2015, 0130140)."""
+
+    epsilon: float = 1e-9
+
+
+GradientMethod: TypeAlias = (
+    Saliency | InputXGradient | IntegratedGradients | GuidedBackprop | Deconvolution | DeepLift | LRP
+)
+
+
+class SmoothGrad(MethodSpec, frozen=True, kw_only=True, tag="SmoothGrad"):
+    """Average of another method over noisy copies of the input (Smilkov et al., arXiv 1706.03825).
+
+    Parameters
+    ----------
+    of : GradientMethod
+        Signed gradients unless another method is named.
+    statistic : {"mean", "mean_of_squares", "variance"}
+        SmoothGrad, SmoothGrad-Squared (Hooker et al., arXiv 1806.10758) or VarGrad (Adebayo et al., arXiv
+        1810.03307), which divides by `n_samples`.
+    n_samples : int
+    stdev : float
+        Standard deviation of the noise, in units of the input.
+    """
+
+    of: GradientMethod = Saliency(absolute=False)
+    statistic: Literal["mean", "mean_of_squares", "variance"] = "mean"
+    n_samples: int = 25
+    stdev: float = 0.15
+
+
+class GradientShap(MethodSpec, frozen=True, kw_only=True, tag="GradientShap"):
+    """Expected gradients: random baselines and random points on the path (Erion et al., arXiv 1906.10670).
+
+    Parameters
+    ----------
+    n_samples : int
+    stdev : float
+        Noise on the input before each path is drawn.
+    background : Background
+    """
+
+    n_samples: int = 32
+    stdev: float = 0.0
+    background: Background = Background()
+
+
+class FeatureAblation(MethodSpec, frozen=True, kw_only=True, tag="FeatureAblation"):
+    """Fall of the target logit when a feature is replaced by the baseline."""
+
+    baseline: Baseline = 0.0
+    patch: int = 1
+
+
+class Occlusion(MethodSpec, frozen=True, kw_only=True, tag="Occlusion"):
+    """Fall of the target logit under a sliding window, shared by its pixels (Zeiler and Fergus, 1311.2901).
+
+    For images; `window` and `stride` are (rows, columns).
+    """
+
+    window: tuple[int, int] = (3, 3)
+    stride: tuple[int, int] = (1, 1)
+    baseline: Baseline = 0.0
+
+
+class FeaturePermutation(MethodSpec, frozen=True, kw_only=True, tag="FeaturePermutation"):
+    """Fall of the target logit when a feature is shuffled among the explained examples (Fisher et al., 1801.01489)."""
+
+    patch: int = 1
+
+
+class ShapleyValueSampling(MethodSpec, frozen=True, kw_only=True, tag="ShapleyValueSampling"):
+    """Shapley values by random orders of the features (Castro et al., 2009; Strumbelj and Kononenko, 2010)."""
+
+    n_samples: int = 25
+    baseline: Baseline = 0.0
+    patch: int = 1
+
+
+class KernelShap(MethodSpec, frozen=True, kw_only=True, tag="KernelShap"):
+    """Shapley values by weighted least squares over random coalitions (Lundberg and Lee, arXiv 1705.07874)."""
+
+    n_samples: int = 200
+    baseline: Baseline = 0.0
+    patch: int = 1
+
+
+class Lime(MethodSpec, frozen=True, kw_only=True, tag="Lime"):
+    """Coefficients of a local sparse linear model over random coalitions (Ribeiro et al., arXiv 1602.04938).
+
+    Parameters
+    ----------
+    n_samples : int
+    kernel_width : float
+        Of the exponential kernel on the cosine distance between coalition and the full input.
+    alpha : float
+        Strength of the lasso.
+    """
+
+    n_samples: int = 200
+    kernel_width: float = 1.0
+    alpha: float = 0.01
+    baseline: Baseline = 0.0
+    patch: int = 1
+
+
+class GradCam(MethodSpec, frozen=True, kw_only=True, tag="GradCam"):
+    """Grad-CAM at a convolution, the last one unless `layer` says another (Selvaraju et al., arXiv 1610.02391).
+
+    `relu` keeps the positive part, as the paper does.
+    """
+
+    layer: int | None = None
+    relu: bool = True
+
+
+class GuidedGradCam(MethodSpec, frozen=True, kw_only=True, tag="GuidedGradCam"):
+    """Guided backpropagation times upsampled Grad-CAM (Selvaraju et al., arXiv 1610.02391)."""
+
+    layer: int | None = None
+
+
+class LayerActivation(MethodSpec, frozen=True, kw_only=True, tag="LayerActivation"):
+    """Output of a layer."""
+
+    layer: int
+
+
+class LayerGradientXActivation(MethodSpec, frozen=True, kw_only=True, tag="LayerGradientXActivation"):
+    """Output of a layer times its gradient; summed over channels this is HiResCAM (Draelos, arXiv 2011.08891)."""
+
+    layer: int
+
+
+class LayerIntegratedGradients(MethodSpec, frozen=True, kw_only=True, tag="LayerIntegratedGradients"):
+    """Integrated gradients on the straight path between a layer's outputs at baseline and input."""
+
+    layer: int
+    n_steps: int = 50
+    baseline: Baseline = 0.0
+
+
+class LayerConductance(MethodSpec, frozen=True, kw_only=True, tag="LayerConductance"):
+    """Flow of integrated gradients through a layer (Dhamdhere et al., arXiv 1805.12233)."""
+
+    layer: int
+    n_steps: int = 50
+    baseline: Baseline = 0.0
+
+
+class LayerDeepLift(MethodSpec, frozen=True, kw_only=True, tag="LayerDeepLift"):
+    """DeepLIFT (rescale) of a layer's output."""
+
+    layer: int
+    baseline: Baseline = 0.0
+
+
+class InternalInfluence(MethodSpec, frozen=True, kw_only=True, tag="InternalInfluence"):
+    """Mean gradient at a layer along the path of inputs (Leino et al., arXiv 1802.03788)."""
+
+    layer: int
+    n_steps: int = 50
+    baseline: Baseline = 0.0
+
+
+class NeuronIntegratedGradients(MethodSpec, frozen=True, kw_only=True, tag="NeuronIntegratedGradients"):
+    """Integrated gradients of one output of a layer, named by its index (channels last), to the input."""
+
+    layer: int
+    neuron: tuple[int, ...]
+    n_steps: int = 50
+    baseline: Baseline = 0.0
+
+
+class RandomControl(MethodSpec, frozen=True, kw_only=True, tag="RandomControl"):
+    """Standard normal numbers: what a measure says of an explanation that knows nothing."""
+
+
+Method: TypeAlias = (
+    GradientMethod
+    | SmoothGrad
+    | DeepLiftShap
+    | GradientShap
+    | FeatureAblation
+    | Occlusion
+    | FeaturePermutation
+    | ShapleyValueSampling
+    | KernelShap
+    | Lime
+    | GradCam
+    | GuidedGradCam
+    | LayerActivation
+    | LayerGradientXActivation
+    | LayerIntegratedGradients
+    | LayerConductance
+    | LayerDeepLift
+    | InternalInfluence
+    | NeuronIntegratedGradients
+    | RandomControl
+)
+
+
+def baseline_of(method: Method) -> Baseline | None:
+    """Give the baseline of a method, or of the one that it averages; None where it has none."""
+    inner = method.of if isinstance(method, SmoothGrad) else method
+    baseline: Baseline | None = getattr(inner, "baseline", None)
+    return baseline
+
+
+def background_of(method: Method) -> Background | None:
+    """Give the background of a method; None where it has none."""
+    background: Background | None = getattr(method, "background", None)
+    return background
+
+
+def same_method(title: str, wanted: str) -> bool:
+    """Whether `wanted` names the method, written as ``GradCam``, ``gradcam`` or ``grad_cam``."""
+    return title.replace("_", "").replace("-", "").lower() == wanted.replace("_", "").replace("-", "").lower()

@@ -1,0 +1,152 @@
+"""An explain job: every method on the same examples, timed apart; one that fails does not stop the others."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.attribution.sharing import share_out
+from trustml.backends.contract import Attributions, Backend, ExplainRequest, Model, Network
+from trustml.catalogue.available import attributed_layer, library_of
+from trustml.data.dataset import Floats, Ints
+from trustml.data.streams import Stream, public_generator
+from trustml.models.shapes import weight_shapes
+from trustml.models.weights import read_weights
+from trustml.plan.job import ExplainJob
+from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
+from trustml.record.schema import MethodRecord
+from trustml.scenario.methods import IntegratedGradients, Method, RandomControl
+from trustml.worker.common_lane import integrated_gradients
+from trustml.worker.predicting import predict
+from trustml.worker.probing import probe
+from trustml.worker.workplace import Workplace
+
+Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
+
+_SECOND_CALL_BELOW = 10.0
+"""Seconds of the first call up to which a second one is made, to time it without compiling."""
+
+
+def explain(job: ExplainJob, backend: Backend, *, at: Workplace) -> tuple[MethodRecord, ...]:
+    """Explain the model by every method of the job and write ``attributions.npz`` and ``probes.npz``.
+
+    Raises
+    ------
+    RuntimeError
+        If every method failed.
+    """
+    weights = read_weights(inside(at.root, job.weights), expected=weight_shapes(job.model, job.input_shape))
+    model = Model(architecture=job.model, input_shape=job.input_shape, weights=weights)
+    network = backend.network(model)
+    examples = read_arrays(inside(at.root, job.examples))
+    inputs = examples["inputs"].astype(np.float32)
+    logits = predict(network, inputs)
+    targets = _targets(job, logits, examples["targets"].astype(np.int64))
+    prepared = read_arrays(inside(at.root, job.baselines))
+    arrays: Arrays = {"logits": logits, "targets": targets}
+    requests: dict[str, ExplainRequest] = {}
+    records = []
+    for number, method in enumerate(job.methods):
+        at.progress.stage(f"explaining: {method.title} ({number + 1} of {len(job.methods)})")
+        request = _request(model, inputs, targets, method, prepared)
+        try:
+            found, seconds, first = _attributions(backend, network, request, at=at, twice=job.timing)
+        except MemoryError:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            records.append(_record(job, method, ok=False, reason=reason))
+            continue
+        broken = [variant for variant, array in found.items() if not np.isfinite(array).all()]
+        if broken:
+            reason = f"{broken[0]} attributions are not finite"
+            records.append(_record(job, method, ok=False, reason=reason, seconds=seconds, first=first))
+            continue
+        arrays |= {f"{method.title}.{variant}": array for variant, array in found.items()}
+        if hasattr(method, "baseline"):
+            arrays[f"{method.title}.baseline_logits"] = predict(network, request.baseline)
+        arrays |= {f"{method.title}.total_{variant}": _totals(request, array) for variant, array in found.items()}
+        requests[method.title] = request
+        records.append(_record(job, method, ok=True, seconds=seconds, first=first))
+    if job.methods and not requests:
+        raise RuntimeError(f"every method failed, the first with {records[0].reason}")
+    write_atomic(at.folder / "attributions.npz", encode_arrays(arrays))
+    with at.clock.stage("probes"):
+        probes = probe(job, backend, network, requests, arrays, prepared, at=at)
+    write_atomic(at.folder / "probes.npz", encode_arrays(probes))
+    return tuple(records)
+
+
+def random_control(inputs: Floats, seed: int) -> Floats:
+    """Standard normal numbers in the shape of the inputs."""
+    return np.random.default_rng(seed).standard_normal(inputs.shape, dtype=np.float32)
+
+
+def _request(model: Model, inputs: Floats, targets: Ints, method: Method, prepared: Arrays) -> ExplainRequest:
+    title = method.title
+    shape = inputs.shape[1:]
+    return ExplainRequest(
+        model=model,
+        inputs=inputs,
+        targets=targets,
+        method=method,
+        baseline=prepared.get(f"{title}.baseline", np.zeros_like(inputs)).astype(np.float32),
+        background=prepared.get(f"{title}.background", np.zeros((0, *shape))).astype(np.float32),
+        features=prepared.get(f"{title}.features", prepared["features"]).astype(np.int64),
+        layer=attributed_layer(method, model.architecture),
+        seed=int(public_generator(0, Stream.EXPLANATIONS).integers(2**31)),
+    )
+
+
+def _attributions(
+    backend: Backend, network: Network, request: ExplainRequest, *, at: Workplace, twice: bool
+) -> tuple[Attributions, float, float]:
+    """Attributions with the common lane, and the seconds of the last and of the first call."""
+    if isinstance(request.method, RandomControl):
+        return {"native": random_control(request.inputs, request.seed)}, 0.0, 0.0
+    first = seconds = 0.0
+    with at.clock.timed() as timed:
+        found = backend.explain(request)
+    first = seconds = timed.seconds
+    if twice and first < _SECOND_CALL_BELOW:
+        with at.clock.timed() as timed:
+            found = backend.explain(request)
+        seconds = timed.seconds
+    if isinstance(request.method, IntegratedGradients):
+        common = integrated_gradients(
+            network, request.inputs, request.targets, baseline=request.baseline, n_steps=request.method.n_steps
+        )
+        found = {**found, "common": common}
+    return found, seconds, first
+
+
+def _totals(request: ExplainRequest, attributions: Floats) -> Floats:
+    """Sum of each example's attributions, each feature counted once; shape (n,)."""
+    if hasattr(request.method, "patch"):
+        attributions = share_out(attributions, features=request.features, span=request.inputs - request.baseline)
+    return attributions.reshape(len(attributions), -1).sum(axis=1, dtype=np.float64).astype(np.float32)
+
+
+def _targets(job: ExplainJob, logits: Floats, true: Ints) -> Ints:
+    match job.target:
+        case "true":
+            return true
+        case "predicted":
+            return logits.argmax(axis=1).astype(np.int64)
+        case given:
+            return np.full(len(true), given, np.int64)
+
+
+def _record(
+    job: ExplainJob, method: Method, *, ok: bool, reason: str = "", seconds: float = 0.0, first: float = 0.0
+) -> MethodRecord:
+    return MethodRecord(
+        method=method.title,
+        library=library_of(job.backend, method),
+        ok=ok,
+        reason=reason,
+        seconds=seconds,
+        first_seconds=first,
+    )

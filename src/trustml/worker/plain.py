@@ -1,0 +1,79 @@
+"""Plain training: to its end, or until it is as accurate as another regime's model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from trustml.backends.contract import Backend, Model, Trainer
+from trustml.data.batches import BatchPlan
+from trustml.data.dataset import Examples
+from trustml.data.streams import Stream, public_generator
+from trustml.plan.job import TrainJob, checkpoint_file, train_id
+from trustml.record.checkpoint import Checkpoint, Checkpoints, read_checkpoint
+from trustml.record.files import inside, read_arrays
+from trustml.scenario.regimes import Plain
+from trustml.worker.predicting import predict
+from trustml.worker.workplace import Trained, Workplace
+
+_LOOKS_PER_EPOCH = 20
+
+
+def train_plain(
+    job: TrainJob,
+    regime: Plain,
+    backend: Backend,
+    model: Model,
+    examples: Examples,
+    *,
+    plan: BatchPlan,
+    at: Workplace,
+) -> Trained:
+    """Train batch by batch, with checkpoints."""
+    if regime.random_labels:
+        order = public_generator(job.seed, Stream.LABELS).permutation(len(examples))
+        examples = Examples(inputs=examples.inputs, labels=examples.labels[order])
+    dropout_seed = int(public_generator(job.seed, Stream.DROPOUT).integers(2**31))
+    trainer = backend.plain(model, regime, dropout_seed)
+    path = inside(at.root, checkpoint_file(job))
+    checkpoints = Checkpoints(path, seconds=job.execution.checkpoint_seconds)
+    saved = read_checkpoint(path, like=model.weights)
+    if saved is not None:
+        trainer.restore(saved.weights, saved.state)
+    goal = _Goal(job, regime, backend, model, at=at) if regime.stop_at else None
+    look_every = max(1, len(plan) // max(1, regime.epochs) // _LOOKS_PER_EPOCH)
+    for number in range(saved.step if saved is not None else 0, len(plan)):
+        batch = plan[number]
+        rate = regime.optimizer.learning_rate * regime.schedule.factor(number, len(plan))
+        with at.clock.step(examples=len(batch)):
+            trainer.step(examples.inputs[batch], examples.labels[batch], learning_rate=rate)
+        at.progress.step(number + 1, len(plan))
+        if goal is not None and number % look_every == 0 and goal.reached(trainer):
+            note = f"stopped after step {number + 1} of {len(plan)}, at held-out accuracy {goal.accuracy:.4f}: "
+            return Trained(weights=trainer.weights(), notes=(f"{note}{regime.stop_at} has {goal.wanted:.4f}",))
+        if checkpoints.due:
+            checkpoints.write(Checkpoint(step=number + 1, weights=trainer.weights(), state=trainer.state()))
+    missed = f"never reached {goal.wanted:.4f}, the held-out accuracy of {regime.stop_at}" if goal is not None else ""
+    return Trained(weights=trainer.weights(), notes=(missed,) if missed else ())
+
+
+class _Goal:
+    """The held-out accuracy of another regime's model, to be reached."""
+
+    def __init__(self, job: TrainJob, regime: Plain, backend: Backend, model: Model, *, at: Workplace) -> None:
+        arrays = read_arrays(inside(at.root, job.data))
+        self._inputs = arrays["test_inputs"].astype(np.float32)
+        self._labels = arrays["test_labels"].astype(np.int64)
+        other = train_id(job.backend, regime.stop_at, job.seed)
+        logits = read_arrays(inside(at.root, f"jobs/{other}/predictions.npz"))["test_logits"]
+        self._backend, self._model = backend, model
+        self.wanted = float((logits.argmax(axis=1) == self._labels).mean())
+        self.accuracy = 0.0
+
+    def reached(self, trainer: Trainer) -> bool:
+        """Whether the model in training is as accurate by now."""
+        network = self._backend.network(replace(self._model, weights=trainer.weights()))
+        predicted = predict(network, self._inputs).argmax(axis=1)
+        self.accuracy = float((predicted == self._labels).mean())
+        return self.accuracy >= self.wanted

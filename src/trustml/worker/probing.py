@@ -1,0 +1,283 @@
+"""Tries out explanations, right where the model is: what was tried is recorded, and judged later by measures.
+
+Perturbations, randomised weights and orders of removal come from the core (:mod:`trustml.attribution`) and are the
+same for every method and backend; only predictions and explanations come from the framework.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.attribution import infidelity, randomisation, removal, road, sensitivity
+from trustml.attribution.asking import Doubles
+from trustml.attribution.sharing import share_out
+from trustml.attribution.similarity import spearman, spearman_of_magnitudes
+from trustml.attribution.upsample import upsample
+from trustml.backends.contract import Backend, ExplainRequest, Network
+from trustml.catalogue.available import is_contribution, is_signed, returns_layer
+from trustml.data.dataset import Floats, Ints
+from trustml.data.streams import Stream, public_generator
+from trustml.models.weights import Weights, initial_weights
+from trustml.plan.job import VARIANTS, ExplainJob
+from trustml.scenario.methods import GradCam, Method, RandomControl
+from trustml.worker.predicting import predict
+from trustml.worker.workplace import Workplace
+
+Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
+
+_REMOVALS = 50
+_REMOVED_SHARE = 0.2
+_SMOOTHING = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What all methods of a job are tried on.
+
+    Attributes
+    ----------
+    backend : Backend
+    network : Network
+    inputs, baseline : float32 arrays of shape (n, *x)
+    targets : int64 array of shape (n,)
+    features : int64 array of shape (*x)
+    few : int
+        The first examples, on which the costly tests are made.
+    """
+
+    backend: Backend
+    network: Network
+    inputs: Floats
+    baseline: Floats
+    targets: Ints
+    features: Ints
+    few: int
+
+    def predict(self, inputs: Floats) -> Floats:
+        """Logits of the explained model."""
+        return predict(self.network, inputs)
+
+
+def probe(
+    job: ExplainJob,
+    backend: Backend,
+    network: Network,
+    requests: dict[str, ExplainRequest],
+    arrays: Arrays,
+    prepared: Arrays,
+    *,
+    at: Workplace,
+) -> Arrays:
+    """Try every explanation of the job; arrays by ``<method>.<variant>.<quantity>``."""
+    probes = job.probes
+    if not requests or not (probes.faithfulness or probes.robustness or probes.randomisation):
+        return {}
+    inputs = next(iter(requests.values())).inputs
+    trial = Trial(
+        backend=backend,
+        network=network,
+        inputs=inputs,
+        baseline=prepared["baseline"].astype(np.float32),
+        targets=arrays["targets"].astype(np.int64),
+        features=prepared["features"].astype(np.int64),
+        few=min(probes.examples, len(inputs)),
+    )
+    shared = _Shared(job, trial)
+    found: Arrays = {}
+    for title, request in requests.items():
+        if not judged(request.method):
+            continue
+        at.progress.stage(f"judging: {title}")
+        for name, attributions in arrays.items():
+            variant = name.removeprefix(f"{title}.")
+            if not name.startswith(f"{title}.") or variant not in VARIANTS:
+                continue
+            by_input = by_pixel(request.method, attributions, inputs.shape)
+            tried: Arrays = {}
+            if probes.faithfulness:
+                tried |= shared.faithfulness(request, by_input)
+            if variant == "native" and probes.robustness:
+                tried |= shared.robustness(request, by_input)
+            if variant == "native" and probes.randomisation:
+                tried |= shared.randomisation(request, by_input)
+            found |= {f"{name}.{quantity}": array.astype(np.float32) for quantity, array in tried.items()}
+    return found
+
+
+def judged(method: Method) -> bool:
+    """Whether attributions can be laid over the input."""
+    return isinstance(method, GradCam) or not returns_layer(method)
+
+
+def by_pixel(method: Method, attributions: Floats, shape: tuple[int, ...]) -> Floats:
+    """Attributions in the shape of the inputs."""
+    if not isinstance(method, GradCam):
+        return attributions
+    height, width, channels = shape[1:]
+    return upsample(attributions, shape=(height, width, channels))
+
+
+class _Shared:
+    """Perturbations and randomised weights, drawn once for all methods of a job."""
+
+    def __init__(self, job: ExplainJob, trial: Trial) -> None:
+        self._job, self._trial = job, trial
+        self._probes = job.probes
+        self._generator = public_generator(0, Stream.PROBES)
+        inputs, few = trial.inputs, trial.few
+        if job.probes.faithfulness:
+            removed = infidelity.random_features(
+                trial.features,
+                share=_REMOVED_SHARE,
+                examples=len(inputs),
+                samples=_REMOVALS,
+                generator=self._generator,
+            )
+            self._steps = infidelity.removal_steps(inputs, baseline=trial.baseline, removed=removed)
+            self._changes = infidelity.logit_changes(
+                trial.predict, inputs=inputs, targets=trial.targets, steps=self._steps
+            )
+            self._noise = road.imputation_noise(inputs, generator=self._generator) if inputs.ndim == 4 else None
+        if job.probes.robustness:
+            self._around = sensitivity.neighbours(
+                inputs[:few],
+                radius=job.probes.radius,
+                samples=job.probes.n_perturbations,
+                generator=self._generator,
+            )
+        if job.probes.randomisation:
+            self._fresh = initial_weights(job.model, job.input_shape, generator=self._generator)
+            self._smoothing = randomisation.smoothing_noise(
+                inputs[:few],
+                magnitude=_SMOOTHING,
+                samples=job.probes.n_perturbations,
+                generator=self._generator,
+            )
+
+    def faithfulness(self, request: ExplainRequest, attributions: Floats) -> Arrays:
+        """Curves, probabilities and infidelity from predictions alone."""
+        t = self._trial
+        deleted = removal.deletion(
+            t.predict,
+            inputs=t.inputs,
+            targets=t.targets,
+            attributions=attributions,
+            baseline=t.baseline,
+            features=t.features,
+        )
+        inserted = removal.insertion(
+            t.predict,
+            inputs=t.inputs,
+            targets=t.targets,
+            attributions=attributions,
+            baseline=t.baseline,
+            features=t.features,
+        )
+        erased = removal.erase(
+            t.predict,
+            inputs=t.inputs,
+            targets=t.targets,
+            attributions=attributions,
+            baseline=t.baseline,
+            features=t.features,
+        )
+        tried: Arrays = {
+            "fractions": deleted.fractions,
+            "deletion": deleted.probabilities,
+            "insertion": inserted.probabilities,
+            "comprehensiveness": removal.comprehensiveness(erased),
+            "sufficiency": removal.sufficiency(erased),
+        }
+        if is_signed(request.method):  # magnitudes foretell no change
+            tried["infidelity"] = self._infidelity(request, attributions)
+        if self._noise is not None:
+            tried["road_morf"] = self._road(attributions, "most_relevant_first", self._noise)
+            tried["road_lerf"] = self._road(attributions, "least_relevant_first", self._noise)
+        return tried
+
+    def robustness(self, request: ExplainRequest, attributions: Floats) -> Arrays:
+        """Explanations of inputs nearby."""
+        few = self._trial.few
+        found = sensitivity.distances(
+            lambda inputs: self._explain(request, request.model.weights, inputs),
+            inputs=request.inputs[:few],
+            around=self._around,
+            original=attributions[:few],
+        )
+        return {
+            "max_sensitivity": sensitivity.max_sensitivity(found),
+            "local_lipschitz": sensitivity.local_lipschitz(found),
+        }
+
+    def randomisation(self, request: ExplainRequest, attributions: Floats) -> Arrays:
+        """Explanations of the same network with randomised weights."""
+        few = self._trial.few
+        inputs, own = request.inputs[:few], attributions[:few]
+        weights = request.model.weights
+
+        def explain(weights: Weights, inputs: Floats) -> Floats:
+            return self._explain(request, weights, inputs)
+
+        tried: Arrays = {}
+        for order in ("cascading", "independent"):
+            stages = randomisation.randomised_stages(weights, fresh=self._fresh, order=order)
+            tested = randomisation.randomisation_test(
+                explain, inputs=inputs, original=own, stages=stages, similarities=_SIMILARITIES
+            )
+            tried |= {f"mprt_{order}.{name}": array for name, array in tested.items()}
+            tried["mprt_layers"] = np.array([stage.layer for stage in stages])
+        smooth = randomisation.smoothed(explain, noise=self._smoothing)
+        last = randomisation.randomised_stages(weights, fresh=self._fresh, order="cascading")[-1:]
+        tested = randomisation.randomisation_test(
+            smooth, inputs=inputs, original=smooth(weights, inputs), stages=last, similarities=_SIMILARITIES
+        )
+        tried |= {f"smprt.{name}": array for name, array in tested.items()}
+        entropies = randomisation.efficient_test(explain, inputs=inputs, original=own, fresh=self._fresh)
+        tried["emprt"] = randomisation.relative_rise(entropies)
+        return tried
+
+    def _infidelity(self, request: ExplainRequest, attributions: Floats) -> Doubles:
+        trial, method = self._trial, request.method
+        if hasattr(method, "patch"):
+            attributions = share_out(attributions, features=request.features, span=request.inputs - request.baseline)
+        span = trial.inputs - trial.baseline if is_contribution(method) else None
+        foretold = infidelity.products(attributions, steps=self._steps, span=span)
+        return infidelity.unexplained_share(foretold, self._changes)
+
+    def _road(self, attributions: Floats, order: road.Order, noise: Floats) -> npt.NDArray[np.bool_]:
+        t = self._trial
+        found = road.road(
+            t.predict, inputs=t.inputs, labels=t.targets, attributions=attributions, order=order, noise=noise
+        )
+        return found.correct
+
+    def _explain(self, request: ExplainRequest, weights: Weights, inputs: Floats) -> Floats:
+        """Attributions of the first examples, or of inputs near them, in the shape of the inputs."""
+        if isinstance(request.method, RandomControl):
+            return _unrelated(inputs, weights)
+        few = self._trial.few
+        asked = replace(
+            request,
+            model=replace(request.model, weights=weights),
+            inputs=inputs,
+            targets=request.targets[:few],
+            baseline=request.baseline[:few],
+        )
+        found = self._trial.backend.explain(asked)["native"]
+        return by_pixel(request.method, found, inputs.shape)
+
+
+_SIMILARITIES = {"signed": spearman, "magnitude": spearman_of_magnitudes}
+
+
+def _unrelated(inputs: Floats, weights: Weights) -> Floats:
+    """Random numbers that are others for every other input or model."""
+    seed = zlib.crc32(np.ascontiguousarray(inputs).tobytes())
+    for array in weights.values():
+        seed = zlib.crc32(np.ascontiguousarray(array).tobytes(), seed)
+    return np.random.default_rng(seed).standard_normal(inputs.shape, dtype=np.float32)

@@ -1,0 +1,132 @@
+"""Models and methods that are explained in both environments; numpy alone, and the arrays travel in a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from trustml.backends.contract import ExplainRequest, Model
+from trustml.models.layers import Architecture, Conv2D, Dense, Flatten, MaxPool, ReLU
+from trustml.models.weights import initial_weights
+from trustml.scenario import methods as m
+
+SEEDS = range(10)
+"""Repetitions of a sampling method, for the error of its mean."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One architecture with its examples."""
+
+    architecture: Architecture
+    shape: tuple[int, ...]
+    features: tuple[int, ...] = ()  # of a table; an image's follow from the patch
+    examples: int = 7
+    classes: int = 3
+
+
+CASES = {
+    "cnn": Case(
+        Architecture(
+            layers=(
+                Conv2D(filters=6, padding=((1, 1), (1, 0))),
+                ReLU(),
+                Conv2D(filters=8, kernel=(2, 2)),
+                ReLU(),
+                MaxPool(),
+                Flatten(),
+                Dense(units=12),
+                ReLU(),
+                Dense(units=3),
+            )
+        ),
+        (9, 9, 2),
+    ),
+    "mlp": Case(
+        Architecture(layers=(Dense(units=16), ReLU(), Dense(units=16), ReLU(), Dense(units=3))),
+        (6,),
+        features=(0, 1, 1, 2, 3, 3),
+    ),
+    "linear": Case(Architecture(layers=(Dense(units=3),)), (5,), features=(0, 1, 2, 3, 4)),
+}
+CONVOLUTION = 2  # of the cnn
+
+DETERMINISTIC = {
+    "saliency": ("cnn", m.Saliency()),
+    "signed": ("cnn", m.Saliency(absolute=False)),
+    "input_x_gradient": ("cnn", m.InputXGradient()),
+    "integrated_gradients": ("cnn", m.IntegratedGradients()),
+    "integrated_gradients_table": ("mlp", m.IntegratedGradients()),
+    "guided_backprop": ("cnn", m.GuidedBackprop()),
+    "deconvolution": ("cnn", m.Deconvolution()),
+    "feature_ablation": ("cnn", m.FeatureAblation(patch=2)),
+    "feature_ablation_table": ("mlp", m.FeatureAblation()),
+    "occlusion": ("cnn", m.Occlusion(window=(3, 3), stride=(3, 3))),
+    "occlusion_clipped": ("cnn", m.Occlusion(window=(4, 4), stride=(4, 4))),
+    "grad_cam": ("cnn", m.GradCam()),
+    "grad_cam_signed": ("cnn", m.GradCam(relu=False)),
+    "layer_activation": ("cnn", m.LayerActivation(layer=CONVOLUTION)),
+    "smooth_grad_without_noise": ("cnn", m.SmoothGrad(stdev=0.0, n_samples=3)),
+    "linear_lime": ("linear", m.Lime(n_samples=500, alpha=1e-6)),
+    "linear_kernel_shap": ("linear", m.KernelShap(n_samples=500)),
+}
+SAMPLED = {
+    "smooth_grad": ("cnn", m.SmoothGrad(n_samples=64)),
+    "smooth_grad_squared": ("cnn", m.SmoothGrad(n_samples=64, statistic="mean_of_squares")),
+    "var_grad": ("cnn", m.SmoothGrad(n_samples=64, statistic="variance")),
+    "kernel_shap": ("mlp", m.KernelShap(n_samples=500)),
+    "lime": ("mlp", m.Lime(n_samples=500)),
+}
+
+
+def draw_arrays() -> dict[str, np.ndarray]:
+    """Draw weights, inputs, targets and baselines of every case."""
+    generator = np.random.default_rng(5)
+    arrays = {}
+    for name, case in CASES.items():
+        for key, weight in initial_weights(case.architecture, case.shape, generator=generator).items():
+            arrays[f"{name}.weights.{key}"] = 2 * weight  # logits of order 1, and every ReLU both on and off
+        size = (case.examples, *case.shape)
+        arrays[f"{name}.inputs"] = generator.uniform(-1, 1, size).astype(np.float32)
+        arrays[f"{name}.baseline"] = generator.uniform(-1, 1, size).astype(np.float32)
+        arrays[f"{name}.targets"] = generator.integers(case.classes, size=case.examples)
+    return arrays
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as found:
+        return dict(found)
+
+
+def model_of(name: str, arrays: dict[str, np.ndarray]) -> Model:
+    prefix = f"{name}.weights."
+    weights = {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
+    return Model(architecture=CASES[name].architecture, input_shape=CASES[name].shape, weights=weights)
+
+
+def request_of(name: str, method: m.Method, arrays: dict[str, np.ndarray], *, seed: int = 0) -> ExplainRequest:
+    """Build the request; methods with a baseline in their definition get one that is not zero, where they can."""
+    inputs = arrays[f"{name}.inputs"]
+    perturbs = isinstance(method, m.FeatureAblation | m.Occlusion | m.KernelShap | m.Lime)
+    return ExplainRequest(
+        model=model_of(name, arrays),
+        inputs=inputs,
+        targets=arrays[f"{name}.targets"],
+        method=method,
+        baseline=arrays[f"{name}.baseline"] if perturbs else np.zeros_like(inputs),
+        background=np.zeros((0, *inputs.shape[1:]), np.float32),
+        features=features_of(CASES[name], patch=getattr(method, "patch", 1)),
+        layer=CONVOLUTION if isinstance(method, m.GradCam | m.LayerActivation) else -1,
+        seed=seed,
+    )
+
+
+def features_of(case: Case, *, patch: int) -> np.ndarray:
+    if case.features:
+        return np.array(case.features)
+    rows, columns, channels = case.shape
+    across = -(-columns // patch)
+    groups = (np.arange(rows)[:, None] // patch) * across + np.arange(columns) // patch
+    return np.repeat(groups[..., None], channels, axis=-1)
