@@ -76,6 +76,15 @@ QUALITIES: dict[str, Quality] = {
 }
 
 
+_SANITY = ("mprt_similarity", "smooth_mprt_similarity")
+SURVIVES = 0.5
+"""Similarity with the explanation of random weights from which a method is flagged, if its whole interval is above.
+
+Adebayo et al. judge by eye. Methods that multiply by the input keep its zeros whatever the weights, so they are
+flagged on images with an empty background, as the paper found for gradient x input.
+"""
+
+
 def quality_rows(evidence: Evidence) -> list[Row]:
     """Rows of every explanation that was judged, of every variant."""
     controls = {e.record.id: e for e in evidence.explanations if e.is_control}
@@ -119,6 +128,8 @@ def _row(
     mean = mean_with_interval(values)
     note = QUALITIES[measure].note if measure in QUALITIES else ""
     verdict = _against_random(measure, values, control) if not explanation.is_control else "the random control"
+    if measure in _SANITY and mean is not None and mean.low > SURVIVES:
+        verdict = f"fails the sanity check: similarity above {SURVIVES} with random weights"
     if mean is None:
         verdict = "absent: not defined for any example"
     return [

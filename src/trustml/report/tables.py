@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
 
-from trustml.record.schema import Manifest
+from trustml.record.schema import Manifest, failed_methods
+from trustml.report.explanation_tables import print_explanations, titled_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,9 @@ def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]
     """Print accuracy, privacy, speed and explanations of one run, or of several side by side."""
     several = len(runs) > 1
     kept = [name not in _WIDE_ONLY or out.width >= _WIDE for name in _OVERVIEW]
-    overview = _table("by regime and framework", *(["run"] if several else []), *itertools.compress(_OVERVIEW, kept))
+    overview = titled_table(
+        "by regime and framework", *(["run"] if several else []), *itertools.compress(_OVERVIEW, kept)
+    )
     for manifest, table in runs:
         for row in _overview_rows(manifest, table):
             overview.add_row(*([manifest.run] if several else []), *itertools.compress(row, kept))
@@ -47,15 +49,16 @@ def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]
     for manifest, table in runs:
         if several:
             out.print(f"\n[bold]{manifest.run}")
+        for skip in manifest.skips:
+            if skip.method:
+                out.print(f"left out: {skip.method} in {skip.backend}: {skip.reason}", soft_wrap=True, markup=False)
         absent = table[(table.measure == "accuracy") & table.value.isna()]
         for cell in absent.drop_duplicates(["regime", "backend"]).itertuples():
             reason = str(cell.note).removeprefix("absent: ")
             out.print(f"not run: {cell.regime} in {cell.backend}: {reason}", soft_wrap=True, markup=False)
         out.print()
         _print_privacy(out, table)
-        _print_libraries(out, table)
-        _print_completeness(out, table)
-        _print_models(out, table)
+        print_explanations(out, manifest, table)
         for warning in manifest.warnings:
             out.print(f"warning: {warning}", soft_wrap=True)
 
@@ -68,7 +71,7 @@ def print_jobs(out: Console, manifest: Manifest) -> None:
         f"data: {data.train_examples} training and {data.test_examples} held-out examples of shape "
         f"{data.input_shape}, {len(data.class_names)} classes, sha256 {data.fingerprint[:16]}"
     )
-    table = _table("jobs", "job", "status", ">seconds", ">peak MiB", "library", "reason")
+    table = titled_table("jobs", "job", "status", ">seconds", ">peak MiB", "library", "reason")
     for record in manifest.jobs:
         library = record.result.library if record.result else ""
         if record.result and record.result.engine:
@@ -87,6 +90,9 @@ def print_problems(out: Console, manifest: Manifest) -> None:
     for (status, reason), jobs in reasons.items():
         more = f" and {len(jobs) - 1} more" if len(jobs) > 1 else ""
         out.print(f"{status}: {jobs[0]}{more}: {reason}", soft_wrap=True, markup=False)
+    for record in manifest.jobs:
+        for method in failed_methods(record):
+            out.print(f"failed: {method.method} in {record.id}: {method.reason}", soft_wrap=True, markup=False)
     blocked = [record.id for record in manifest.jobs if record.status == "blocked"]
     if blocked:
         out.print(f"blocked: {len(blocked)} jobs that need one of these", soft_wrap=True)
@@ -155,84 +161,3 @@ def _print_privacy(out: Console, table: pd.DataFrame) -> None:
         out.print(f"epsilon of all releases together: {row.value:.2f}; {row.note}", soft_wrap=True, markup=False)
     if len(every):
         out.print("epsilon 'none': trained without privacy, so no finite epsilon holds")
-
-
-def _print_libraries(out: Console, table: pd.DataFrame) -> None:
-    """Same weights, other library: the first model that every library explained."""
-    pairs = table[table.note.str.startswith("same weights") & (table.measure != "logit_relative_difference")]
-    if pairs.empty:
-        return
-    job = pairs.job.iloc[0]
-    found = _table(
-        f"explanations of the same weights ({job})",
-        "pair",
-        ">rank agreement",
-        ">top-10 % overlap",
-        ">largest difference",
-    )
-    crossed = pairs.subject.str.count("common") == 1
-    own = pairs.subject.isin(
-        ("captum ~ common (torch)", "trustml-jax ~ common (jax)", "tf-explain ~ common (tensorflow)")
-    )
-    chosen = pairs[(pairs.job == job) & (~crossed | own)]  # the rest is in the table of measures
-    for subject in dict.fromkeys(chosen.subject):
-        found.add_row(subject, *(_value(chosen, subject, measure) for measure in _AGREEMENT))
-    out.print(found)
-    logits = table[(table.measure == "logit_relative_difference") & (table.job == job)]
-    for row in logits.itertuples():
-        out.print(f"logits of the same weights, {row.subject}: {row.value:.1e} relative difference")
-    for note in dict.fromkeys(chosen[chosen.subject.str.contains("tf-explain")].note):
-        text = note.removeprefix("same weights; ").removesuffix("; bootstrap 95 % over examples")
-        out.print(f"note: {text}", soft_wrap=True, markup=False) if "bootstrap" in note else None
-
-
-_AGREEMENT = ("attribution_agreement_spearman", "attribution_topk_overlap", "attribution_max_abs_difference")
-
-
-def _value(table: pd.DataFrame, subject: str, measure: str) -> str:
-    rows = table[(table.subject == subject) & (table.measure == measure)]
-    if rows.empty or rows.value.isna().all():
-        return "-"
-    row = rows.iloc[0]
-    text = f"{row.value:.1e}" if measure.endswith("difference") else f"{row.value:.3f}"
-    return text if row.isna()["low"] else f"{text} [{row.low:.3f}, {row.high:.3f}]"
-
-
-def _print_completeness(out: Console, table: pd.DataFrame) -> None:
-    rows = table[table.measure == "attribution_completeness_error"].dropna(subset="value")
-    if rows.empty:
-        return
-    found = _table("completeness error (0 is exact)", "explanation", ">median of models", ">smallest", ">largest")
-    for subject, group in rows.groupby("subject", sort=False):
-        values = group.value
-        found.add_row(str(subject), *(f"{v:.2e}" for v in (values.median(), values.min(), values.max())))
-    out.print(found)
-
-
-def _print_models(out: Console, table: pd.DataFrame) -> None:
-    """Other regime, other framework, other seed."""
-    rows = table[
-        (table.measure == "attribution_agreement_spearman")
-        & table.subject.str.endswith(")")
-        & table.note.str.contains("two regimes|trained apart|noise floor")
-    ].dropna(subset="value")
-    if rows.empty:
-        return
-    found = _table("explanations of different models", "pair", ">rank agreement", ">models", "what it shows")
-    rows = rows.assign(
-        pair=rows.subject.str.replace(r"seed \d+ ~ seed \d+", "two seeds", regex=True),
-        regimes=rows.regime.where(~rows.subject.str.contains(" ~ .*\\(captum|\\(trustml|\\(tf-explain"), ""),
-    )
-    for (pair, regime), group in rows.groupby(["pair", "regimes"], sort=False):
-        label = f"{pair} {regime}".strip()
-        note = group.note.iloc[0].removesuffix("; bootstrap 95 % over examples")
-        found.add_row(label, f"{group.value.mean():.3f}", str(len(group)), note)
-    out.print(found)
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for column in columns:
-        right = column.startswith(">")
-        table.add_column(column.removeprefix(">"), justify="right" if right else "left", overflow="fold")
-    return table

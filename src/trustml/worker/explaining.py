@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from trustml.attribution.sharing import share_out
+from trustml.attribution.removal import feature_means
 from trustml.backends.contract import Attributions, Backend, ExplainRequest, Model, Network
 from trustml.catalogue.available import attributed_layer, library_of
 from trustml.data.dataset import Floats, Ints
@@ -124,8 +124,8 @@ def _attributions(
 
 def _totals(request: ExplainRequest, attributions: Floats) -> Floats:
     """Sum of each example's attributions, each feature counted once; shape (n,)."""
-    if hasattr(request.method, "patch"):
-        attributions = share_out(attributions, features=request.features, span=request.inputs - request.baseline)
+    if hasattr(request.method, "patch"):  # every value of a feature has the attribution of the whole
+        return feature_means(attributions, features=request.features).sum(axis=1).astype(np.float32)
     return attributions.reshape(len(attributions), -1).sum(axis=1, dtype=np.float64).astype(np.float32)
 
 

@@ -102,9 +102,9 @@ def probe(
             if probes.faithfulness:
                 tried |= shared.faithfulness(request, by_input)
             if variant == "native" and probes.robustness:
-                tried |= shared.robustness(request, by_input)
+                tried |= shared.robustness(request)
             if variant == "native" and probes.randomisation:
-                tried |= shared.randomisation(request, by_input)
+                tried |= shared.randomisation(request)
             found |= {f"{name}.{quantity}": array.astype(np.float32) for quantity, array in tried.items()}
     return found
 
@@ -200,25 +200,24 @@ class _Shared:
             tried["road_lerf"] = self._road(attributions, "least_relevant_first", self._noise)
         return tried
 
-    def robustness(self, request: ExplainRequest, attributions: Floats) -> Arrays:
-        """Explanations of inputs nearby."""
+    def robustness(self, request: ExplainRequest) -> Arrays:
+        """Explanations of inputs nearby, against one made with the same number of rows: so with the same noise."""
         few = self._trial.few
         found = sensitivity.distances(
             lambda inputs: self._explain(request, request.model.weights, inputs),
             inputs=request.inputs[:few],
             around=self._around,
-            original=attributions[:few],
         )
         return {
             "max_sensitivity": sensitivity.max_sensitivity(found),
             "local_lipschitz": sensitivity.local_lipschitz(found),
         }
 
-    def randomisation(self, request: ExplainRequest, attributions: Floats) -> Arrays:
+    def randomisation(self, request: ExplainRequest) -> Arrays:
         """Explanations of the same network with randomised weights."""
         few = self._trial.few
-        inputs, own = request.inputs[:few], attributions[:few]
-        weights = request.model.weights
+        inputs, weights = request.inputs[:few], request.model.weights
+        own = self._explain(request, weights, inputs)
 
         def explain(weights: Weights, inputs: Floats) -> Floats:
             return self._explain(request, weights, inputs)
