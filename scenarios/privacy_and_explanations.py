@@ -1,6 +1,6 @@
-"""Does privacy change explanations: more than another seed does, and more than lower accuracy does?
+"""Whether privacy changes explanations more than another seed does, and more than lower accuracy does.
 
-`trustml study privacy_and_explanations` runs four data sets and answers; `trustml run` takes the first alone. Each model
+`trustml study privacy_and_explanations` runs four data sets and answers; `trustml run` takes the first alone. A model
 is trained plainly; with DP-SGD at epsilon 8, 3 and 1; plainly but stopped at the accuracy of each private model, the
 control without which privacy cannot be told from low accuracy; and federated. Ten seeds on the small sets, five on the
 larger; `--full` takes all of MNIST and ten seeds everywhere. MNIST and Adult are read from the folder named by
@@ -22,8 +22,8 @@ from trustml import (
     FeatureAblation,
     FedAvg,
     Idx,
-    IntegratedGradients,
     InputXGradient,
+    IntegratedGradients,
     KernelShap,
     Lime,
     Plain,

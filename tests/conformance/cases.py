@@ -32,9 +32,9 @@ from trustml.models.layers import (
 )
 from trustml.models.weights import initial_weights
 from trustml.models.zoo import mlp, small_cnn
+from trustml.scenario.methods import IntegratedGradients
 from trustml.scenario.optimizers import SGD, Adam, Schedule
 from trustml.scenario.regimes import FedAvg, Plain
-from trustml.scenario.spec import IntegratedGradients
 
 
 def _image(*layers: Layer) -> Architecture:
@@ -101,7 +101,15 @@ def evaluate(name: str, images: np.ndarray, labels: np.ndarray) -> dict[str, np.
         model, inputs = make_model(case), make_inputs(images, case)
         _train(backend, model, inputs, labels, case, found)
         request = ExplainRequest(
-            model=model, inputs=inputs[:20], targets=labels[:20], method=IntegratedGradients(n_steps=20)
+            model=model,
+            inputs=inputs[:20],
+            targets=labels[:20],
+            method=IntegratedGradients(n_steps=20),
+            baseline=np.zeros_like(inputs[:20]),
+            background=np.zeros((0, *inputs.shape[1:]), np.float32),
+            features=np.arange(inputs[0].size).reshape(inputs.shape[1:]),
+            layer=-1,
+            seed=0,
         )
         for variant, array in backend.explain(request).items():
             found[f"{variant}/{case}"] = array

@@ -59,7 +59,8 @@ def test_the_table_has_every_measure(everything):
     present = set(table[table.value.notna()].measure)
     assert present >= {
         "accuracy", "epsilon", "epsilon_all_releases", "attribution_completeness_error",
-        "attribution_agreement_spearman", "attribution_topk_overlap", "attribution_max_abs_difference",
+        "attribution_agreement_spearman", "attribution_agreement_feature", "attribution_max_abs_difference",
+        "deletion_auc", "infidelity", "road",
         "logit_relative_difference", "step_time_median", "step_time_first", "examples_per_second", "peak_memory",
     }  # fmt: skip
     assert table.query("measure == 'logit_relative_difference'").value.max() < 1e-5

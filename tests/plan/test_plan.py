@@ -8,7 +8,7 @@ import pytest
 from tests.privacy.test_accounting import block, epsilon_of
 from trustml.data.batches import make_plan
 from trustml.errors import ScenarioError
-from trustml.plan.expand import expand
+from trustml.plan.expand import Inputs, expand
 from trustml.plan.job import decode_job, digest, encode_job, explain_id, job_needs, train_id
 from trustml.plan.mechanism import make_charge, next_attempt, plan_mechanism, stock_mechanism
 from trustml.scenario.read import from_plain, to_plain
@@ -19,9 +19,11 @@ from trustml.scenario.spec import Explanations
 def expanded(tiny, **changes):
     scenario = from_plain(to_plain(tiny) | changes)
     return expand(
-        scenario, input_shape=(8, 8, 1), data_file="private/data.npz", examples_file="h.npz", data_fingerprint="f",
+        scenario,
+        input_shape=(8, 8, 1),
+        files=Inputs(data="private/data.npz", examples="h.npz", baselines="b.npz", data_fingerprint="f"),
         mechanisms={},
-    )  # fmt: skip
+    )
 
 
 def test_every_cell_is_a_job_or_a_reason(tiny):
@@ -43,6 +45,37 @@ def test_the_scope_of_explanations(tiny, scope, count):
     assert {need for job in expansion.explain for need in job_needs(job)} == trained
     reference = {job.backend for job in expansion.explain if job.subject == train_id("torch", "Plain", 0)}
     assert reference == ({"torch"} if scope == "own" else {"torch", "jax", "tensorflow"})
+
+
+def test_methods_that_do_not_fit_are_left_out_by_name_and_others_go_on(tiny):
+    explanations = {
+        "methods": [
+            {"kind": "IntegratedGradients", "baseline": 0.5},
+            {"kind": "GradCam", "layer": 6},
+            {"kind": "LRP"},
+            {"kind": "Saliency"},
+        ]
+    }
+    expansion = expanded(tiny, explanations=explanations)
+    reasons = {(skip.backend, skip.method): skip.reason for skip in expansion.skips if skip.method}
+    assert "zero baseline built in" in reasons["tensorflow", "IntegratedGradients"]
+    assert "name a convolution" in reasons["torch", "GradCam"]
+    assert ("tensorflow", "LRP") in reasons and ("jax", "LRP") not in reasons
+    done = {job.backend: [method.title for method in job.methods] for job in expansion.explain}
+    assert done["torch"] == ["IntegratedGradients", "LRP", "Saliency", "RandomControl"]
+    assert done["tensorflow"] == ["Saliency", "RandomControl"]
+
+
+def test_a_control_waits_for_the_model_whose_accuracy_it_stops_at(tiny):
+    from trustml.scenario.regimes import Plain
+
+    regimes = [*to_plain(tiny)["training"], {"kind": "Plain", "name": "Stopped", "stop_at": "FedAvg"}]
+    expansion = expanded(tiny, training=regimes)
+    needs = {job.id: job_needs(job) for job in expansion.train if isinstance(job.regime, Plain)}
+    assert needs["train.jax.Stopped.s0"] == ("train.jax.FedAvg.s0",)
+    assert needs["train.jax.Plain.s0"] == ()
+    (missing,) = [skip for skip in expansion.skips if skip.regime == "Stopped"]
+    assert missing.backend == "torch" and "FedAvg" in missing.reason
 
 
 def test_jobs_travel_and_keep_their_digest(tiny):

@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trustml.report import figures
+from trustml.report import explanation_figures, figures
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # altair's own
 
 
 def rows(*cells: dict) -> pd.DataFrame:
     usual = {
-        "run": "r", "job": "j", "backend": "torch", "regime": "Plain", "seed": 0, "subject": "held-out",
+        "run": "r", "job": "j", "backend": "torch", "regime": "Plain", "seed": 0, "subject": "held-out", "method": "",
         "measure": "accuracy", "value": 0.5, "low": 0.4, "high": 0.6, "unit": "1", "n": 10, "note": "",
     }  # fmt: skip
     return pd.DataFrame([{**usual, **cell} for cell in cells])
@@ -50,11 +50,12 @@ def test_the_agreement_matrix_is_symmetric():
         {"measure": "attribution_agreement_spearman", "subject": "captum ~ tf-explain", "note": "same weights"},
         {"measure": "attribution_agreement_spearman", "subject": "a ~ b", "note": "two regimes"},
     )
-    drawn = {(row["first"], row["second"]): row["value"] for row in data_of(figures.agreement_matrix(table, job="j"))}
+    chart = explanation_figures.agreement_matrix(table, job="j", method="")
+    drawn = {(row["first"], row["second"]): row["value"] for row in data_of(chart)}
     assert drawn == {("captum", "tf-explain"): 0.5, ("tf-explain", "captum"): 0.5}
 
 
 def test_a_heat_map_has_zero_in_the_middle_of_its_colours():
-    chart = figures.heat_map(np.array([[-1.0, 0.5]]), title="t", limit=2.0).to_dict()
+    chart = explanation_figures.heat_map(np.array([[-1.0, 0.5]]), title="t", limit=2.0).to_dict()
     assert chart["encoding"]["color"]["scale"]["domain"] == [-2.0, 2.0]
     assert [row["value"] for row in chart["datasets"].popitem()[1]] == [-1.0, 0.5]

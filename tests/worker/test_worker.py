@@ -9,7 +9,6 @@ import time
 import numpy as np
 import pytest
 
-from trustml.scenario.spec import IntegratedGradients
 from trustml.worker.clock import Clock
 from trustml.worker.common_lane import integrated_gradients
 from trustml.worker.events import Progress
@@ -36,7 +35,7 @@ def test_the_common_lane_is_exact_for_a_polynomial(n_steps):
     inputs = generator.normal(size=(30, 4)).astype(np.float32)
     targets = generator.integers(0, 3, 30)
     network = Cubic(generator.normal(size=(4, 3)))
-    found = integrated_gradients(network, inputs, targets, IntegratedGradients(n_steps=n_steps))
+    found = integrated_gradients(network, inputs, targets, baseline=np.zeros_like(inputs), n_steps=n_steps)
     expected = inputs**3 * network.factors.T[targets]
     assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
 
@@ -44,7 +43,7 @@ def test_the_common_lane_is_exact_for_a_polynomial(n_steps):
 def test_the_common_lane_starts_at_its_baseline():
     inputs = np.full((2, 3), 2.0, np.float32)
     network = Cubic(np.ones((3, 1)))
-    found = integrated_gradients(network, inputs, np.zeros(2, int), IntegratedGradients(n_steps=8, baseline=1.0))
+    found = integrated_gradients(network, inputs, np.zeros(2, int), baseline=np.ones_like(inputs), n_steps=8)
     np.testing.assert_allclose(found.sum(axis=1), 3 * (8 - 1), rtol=1e-5)
 
 

@@ -21,6 +21,7 @@ _COMMANDS = {
     "explain": "Show how the models of a run explain one example.",
     "ledger": "Show what a run was charged for privacy, and verify it.",
     "conformance": "Prove that private training is the mechanism it is said to be.",
+    "study": "Run the scenarios of a study and answer its questions.",
     "dashboard": "Open the dashboard on 127.0.0.1.",
     "doctor": "Say what is installed, what is missing, and what mends it.",
     "setup": "Make the environment of a backend.",

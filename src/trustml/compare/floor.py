@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -11,6 +10,7 @@ import numpy as np
 
 from trustml.attribution.similarity import Doubles, Floats, rank_directions, top_directions
 from trustml.compare.contrast import LEAST_SEEDS, Agreements, Estimate, contrast, difference
+from trustml.compare.estimate_rows import Cell, estimate_rows
 from trustml.measures.evidence import Evidence, Explanation
 from trustml.measures.measure import Row
 from trustml.plan.job import TrainJob
@@ -69,13 +69,6 @@ def agreements_of(plain: BySeed, other: BySeed, directions: Callable[[Floats], D
     )
 
 
-def p_text(estimate: Estimate) -> str:
-    """The p-value in words, with the smallest one that so few seeds allow."""
-    least = 2.0**-estimate.seeds
-    few = f"; {estimate.seeds} seeds allow none below {least:.3g}" if least > 0.01 else ""
-    return "" if math.isnan(estimate.p_value) else f"permutation p = {estimate.p_value:.3g}{few}"
-
-
 def _regime_rows(
     evidence: Evidence,
     reference: str,
@@ -105,25 +98,8 @@ def _regime_rows(
             stopped = agreements_of(plain, control, rank_directions)
             if stopped is not None and len(stopped.cross) == len(ranks.cross):
                 parts["explanation_effect_beyond_accuracy"] = difference(ranks, stopped)
-    return [
-        Row(
-            run=evidence.manifest.run,
-            job="",
-            backend=backend,
-            regime=regime.title,
-            seed=-1,
-            subject=subject,
-            method=example.title,
-            measure=measure,
-            value=estimate.value,
-            low=estimate.low,
-            high=estimate.high,
-            unit="1",
-            n=estimate.seeds,
-            note="; ".join(part for part in (p_text(estimate), "jackknife 95 % over seeds") if part),
-        )
-        for measure, estimate in parts.items()
-    ]
+    cell = Cell(run=evidence.manifest.run, backend=backend, regime=regime.title, subject=subject, method=example.title)
+    return [row for measure, estimate in parts.items() for row in estimate_rows(cell, measure, estimate)]
 
 
 def controls_of(evidence: Evidence, title: str) -> set[str]:

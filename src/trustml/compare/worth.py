@@ -18,12 +18,12 @@ from trustml.compare.contrast import (
     p_value_of,
     paired,
 )
+from trustml.compare.estimate_rows import Cell, estimate_rows
 from trustml.compare.floor import (
     BySeed,
     agreements_of,
     controls_of,
     own_explanations,
-    p_text,
     reference_regime,
 )
 from trustml.measures.evidence import Evidence, Explanation
@@ -67,10 +67,11 @@ def _change_rows(
         if any(value is None for group in values for value in group):
             continue
         estimate = paired(*(np.array(group, np.float64) for group in values))
-        note = f"{p_text(estimate)}; {names[1]} minus {names[0]}, seed by seed; jackknife 95 % over seeds"
-        rows.append(
-            _row(evidence, f"change_of_{measure}", estimate, names=names, backend=backend, method=method, note=note)
+        cell = Cell(
+            run=evidence.manifest.run, backend=backend, regime=names[1], subject=" ~ ".join(names), method=method
         )
+        note = f"{names[1]} minus {names[0]}, seed by seed"
+        rows += estimate_rows(cell, f"change_of_{measure}", estimate, note=note)
     return rows
 
 
@@ -105,18 +106,14 @@ def _steadiness_rows(
             continue
         estimate = _steadiness(groups["perturbation"], groups["gradient"])
         counts = f"{len(groups['perturbation'])} perturbation and {len(groups['gradient'])} gradient methods"
-        note = f"{p_text(estimate)}; {counts}; jackknife 95 % over seeds"
-        rows.append(
-            _row(
-                evidence,
-                "explanation_steadiness",
-                estimate,
-                names=(reference, regime),
-                backend=backend,
-                method="perturbation ~ gradient",
-                note=note,
-            )
+        cell = Cell(
+            run=evidence.manifest.run,
+            backend=backend,
+            regime=regime,
+            subject=f"{reference} ~ {regime}",
+            method="perturbation ~ gradient",
         )
+        rows += estimate_rows(cell, "explanation_steadiness", estimate, note=counts)
     return rows
 
 
@@ -129,31 +126,3 @@ def _steadiness(perturbation: list[Agreements], gradient: list[Agreements]) -> E
 
     swapped = [np.mean([effects_of_swaps(a) for a in group], axis=0) for group in (perturbation, gradient)]
     return jackknife(statistic, seeds, p_value=p_value_of(swapped[0] - swapped[1]))
-
-
-def _row(
-    evidence: Evidence,
-    measure: str,
-    estimate: Estimate,
-    *,
-    names: tuple[str, str],
-    backend: str,
-    method: str,
-    note: str,
-) -> Row:
-    return Row(
-        run=evidence.manifest.run,
-        job="",
-        backend=backend,
-        regime=names[1],
-        seed=-1,
-        subject=" ~ ".join(names),
-        method=method,
-        measure=measure,
-        value=estimate.value,
-        low=estimate.low,
-        high=estimate.high,
-        unit="1",
-        n=estimate.seeds,
-        note=note,
-    )

@@ -229,6 +229,14 @@ EXPLANATION_MEASURES: dict[str, Measure] = {
 CHANGES = ("infidelity", "deletion_auc", "insertion_auc", "comprehensiveness", "sufficiency", "road")
 """Measures of faithfulness of which the change between regimes is given, as ``change_of_<measure>``."""
 
+TESTED = (
+    "explanation_effect",
+    "explanation_effect_top",
+    "explanation_effect_beyond_accuracy",
+    "explanation_steadiness",
+)
+"""Measures with a permutation test of their own, given as ``<measure>_p``; so have all changes."""
+
 EXPLANATION_MEASURES |= {
     f"change_of_{name}": Measure(
         unit=EXPLANATION_MEASURES[name].unit,
@@ -238,4 +246,14 @@ EXPLANATION_MEASURES |= {
         "over seeds, jackknife 95 %.",
     )
     for name in CHANGES
+}
+
+EXPLANATION_MEASURES |= {
+    f"{name}_p": Measure(
+        unit="1",
+        better="neither",
+        title=f"p, {EXPLANATION_MEASURES[name].title}",
+        meaning=f"Two-sided permutation test within seeds that this is 0: {EXPLANATION_MEASURES[name].title}.",
+    )
+    for name in (*TESTED, *(f"change_of_{measure}" for measure in CHANGES))
 }

@@ -9,7 +9,7 @@ import msgspec
 
 from trustml.errors import ScenarioError
 from trustml.models import layers
-from trustml.scenario import optimizers, regimes, sources, spec
+from trustml.scenario import baselines, methods, optimizers, regimes, sources, spec
 
 PlainData: TypeAlias = dict[str, Any]
 
@@ -55,7 +55,7 @@ def explain_problem(error: msgspec.ValidationError, data: PlainData) -> Scenario
 def _structs() -> dict[str, type[msgspec.Struct]]:
     """Every struct a scenario is made of, by kind and by the field that holds it."""
     found: dict[str, type[msgspec.Struct]] = {}
-    for module in (layers, optimizers, regimes, sources, spec):
+    for module in (layers, baselines, methods, optimizers, regimes, sources, spec):
         for name, item in vars(module).items():
             if isinstance(item, type) and issubclass(item, msgspec.Struct):
                 found[name] = item
@@ -75,7 +75,7 @@ def _fields_beside(value: Any) -> list[str]:
 def _choices(field: str) -> str:
     structs = _structs()
     parts = field.split(".")
-    kinds = {"data": "Source", "training": "RegimeSpec", "layers": "LayerSpec"}
+    kinds = {"data": "Source", "training": "RegimeSpec", "layers": "LayerSpec", "methods": "MethodSpec"}
     for part in reversed(parts[:-1] if parts[-1] == "kind" else []):
         if part in kinds:
             base = structs[kinds[part]]
@@ -93,5 +93,7 @@ def _choices(field: str) -> str:
 def _literals(info: Any) -> list[Any]:
     if isinstance(info, msgspec.inspect.LiteralType):
         return list(info.values)
+    if isinstance(info, msgspec.inspect.UnionType):
+        return [value for one in info.types for value in _literals(one)]
     item = getattr(info, "item_type", None)
     return _literals(item) if item is not None else []

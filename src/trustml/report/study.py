@@ -1,0 +1,199 @@
+"""What a study answers: does privacy change explanations, and is it privacy that does?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trustml.compare.contrast import holm
+from trustml.record.schema import Manifest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEVEL = 0.05
+_CHANGES = ("infidelity", "deletion_auc", "insertion_auc", "comprehensiveness", "road")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One run of a study.
+
+    Attributes
+    ----------
+    manifest : Manifest
+    table : DataFrame
+        Its tidy table.
+    """
+
+    manifest: Manifest
+    table: pd.DataFrame
+
+    @property
+    def name(self) -> str:
+        """Name of the scenario without what all parts share."""
+        return str(self.manifest.scenario["name"]).removeprefix("privacy_and_explanations_")
+
+
+def study_markdown(parts: Sequence[Part]) -> str:
+    """Answer in Markdown: what was trained, then one table and one verdict a question."""
+    return "\n".join(
+        [
+            *_models(parts),
+            "",
+            *_question(
+                parts,
+                measure="explanation_effect",
+                title="Does it change explanations beyond what another seed does?",
+                meaning="Rank agreement with plain models of other seeds, minus that of plain models among themselves "
+                "(the floor). 0 is what another seed does; below 0 explanations differ more.",
+                verdict="differ from plain ones by more than the seed floor",
+            ),
+            "",
+            *_question(
+                parts,
+                measure="explanation_effect_beyond_accuracy",
+                title="Beyond what lower accuracy does?",
+                meaning="The effect minus that of plain training stopped at the private model's accuracy. Below 0 privacy "
+                "changes explanations more than stopping early does.",
+                verdict="differ by more than training stopped at their accuracy",
+            ),
+            "",
+            *_steadiness(parts),
+            "",
+            *_faithfulness(parts),
+            "",
+        ]
+    )
+
+
+def adjusted(parts: Sequence[Part], measure: str, *, regimes: str = "") -> pd.DataFrame:
+    """Rows of one measure over all parts, with `part`, `p` and `p_holm` (over all rows) added.
+
+    `regimes` keeps those whose title begins so.
+    """
+    import pandas as pd
+
+    found = []
+    for part in parts:
+        rows = part.table[(part.table.measure == measure) & part.table.value.notna()]
+        p_values = part.table[part.table.measure == f"{measure}_p"]
+        keys = ["regime", "method", "subject", "backend"]
+        found.append(
+            rows.merge(p_values[[*keys, "value"]].rename(columns={"value": "p"}), on=keys).assign(part=part.name)
+        )
+    rows = pd.concat(found, ignore_index=True)
+    rows = rows[rows.regime.str.startswith(regimes)].reset_index(drop=True)
+    return rows.assign(p_holm=holm(rows.p.to_numpy(np.float64)))
+
+
+def _models(parts: Sequence[Part]) -> list[str]:
+    lines = [
+        "## What was trained",
+        "",
+        "Accuracy is the mean over seeds, with the smallest and largest; epsilon that of one model.",
+        "",
+        "| data | regime | seeds | accuracy | epsilon |",
+        "|---|---|---|---|---|",
+    ]
+    for part in parts:
+        accuracy = part.table[(part.table.measure == "accuracy") & part.table.value.notna()]
+        epsilons = part.table[part.table.measure == "epsilon"]
+        for regime, group in accuracy.groupby("regime", sort=False):
+            epsilon = epsilons[epsilons.regime == regime].value
+            values = group.value
+            lines.append(
+                f"| {part.name} | {regime} | {len(group)} | {values.mean():.3f} ({values.min():.3f}-{values.max():.3f}) | "
+                f"{f'{epsilon.mean():.2f}' if len(epsilon) else '-'} |"
+            )
+    return lines
+
+
+def _question(parts: Sequence[Part], *, measure: str, title: str, meaning: str, verdict: str) -> list[str]:
+    rows = adjusted(parts, measure)
+    lines = [f"## {title}", "", meaning, "", *_verdicts(rows, verdict), ""]
+    lines += [
+        "Mean over methods of the value; range over methods; how many methods have p < 0.05 after Holm's adjustment over "
+        "the whole table; integrated gradients with its 95 % interval over seeds.",
+        "",
+        "| data | regime | mean | range over methods | methods significant | integrated gradients |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (name, regime), group in rows.groupby(["part", "regime"], sort=False):
+        chosen = group[group.method == "IntegratedGradients"]
+        interval = _interval(chosen.iloc[0].to_dict()) if len(chosen) else "-"
+        lines.append(
+            f"| {name} | {regime} | {group.value.mean():+.3f} | {group.value.min():+.3f} to {group.value.max():+.3f} | "
+            f"{int((group.p_holm < LEVEL).sum())} of {len(group)} | {interval} |"
+        )
+    return lines
+
+
+def _verdicts(rows: pd.DataFrame, verdict: str) -> list[str]:
+    """One line a kind of regime: in how many cells the interval lies below 0, and above."""
+    lines = []
+    for kind, title in (("DPSGD", "Private"), ("Stopped", "Stopped-early"), ("FedAvg", "Federated")):
+        group = rows[rows.regime.str.startswith(kind)]
+        if group.empty:
+            continue
+        below, above = int((group.high < 0).sum()), int((group.low > 0).sum())
+        lines.append(
+            f"- **{title}** models' explanations {verdict} in {below} of {len(group)} cells (data x regime x method) by the "
+            f"95 % interval, by less in {above}; {int((group.p_holm < LEVEL).sum())} are significant after Holm."
+        )
+    return lines
+
+
+def _steadiness(parts: Sequence[Part]) -> list[str]:
+    rows = adjusted(parts, "explanation_steadiness")
+    steadier, less = int((rows.low > 0).sum()), int((rows.high < 0).sum())
+    lines = [
+        "## Are perturbation methods steadier than gradient methods?",
+        "",
+        "Effect on perturbation methods minus that on gradient methods (means over methods). Above 0 they are steadier.",
+        "",
+        f"- In {steadier} of {len(rows)} cells (data x regime) perturbation methods are steadier by the 95 % interval, in "
+        f"{less} gradient methods are; {int((rows.p_holm < LEVEL).sum())} cells are significant after Holm.",
+        "",
+        "| data | regime | perturbation minus gradient | p after Holm |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['part']} | {row['regime']} | {_interval(row)} | {row['p_holm']:.3g} |"
+        for row in rows.to_dict("records")
+    ]
+    return lines
+
+
+def _faithfulness(parts: Sequence[Part]) -> list[str]:
+    lines = [
+        "## Does it make explanations less faithful?",
+        "",
+        "Change of each measure between models of the same seed, in the mean over methods; in brackets in how many of the "
+        "methods the 95 % interval says better / worse. Against plain, and against plain stopped at the same accuracy.",
+        "",
+        f"| data | regime | against | {' | '.join(_CHANGES)} |",
+        "|---|---|---|" + "---|" * len(_CHANGES),
+    ]
+    for part in parts:
+        changes = part.table[part.table.measure.isin([f"change_of_{name}" for name in _CHANGES])].dropna(subset="value")
+        for (regime, subject), group in changes.groupby(["regime", "subject"], sort=False):
+            cells = [_change(group[group.measure == f"change_of_{name}"], name) for name in _CHANGES]
+            lines.append(f"| {part.name} | {regime} | {str(subject).split(' ~ ')[0]} | {' | '.join(cells)} |")
+    return lines
+
+
+def _change(rows: pd.DataFrame, name: str) -> str:
+    if rows.empty:
+        return "-"
+    lower_is_better = name in ("infidelity", "deletion_auc")
+    up, down = int((rows.low > 0).sum()), int((rows.high < 0).sum())
+    better, worse = (down, up) if lower_is_better else (up, down)
+    return f"{rows.value.mean():+.3f} ({better} / {worse} of {len(rows)})"
+
+
+def _interval(row: dict[Any, Any]) -> str:
+    return f"{row['value']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"

@@ -1,0 +1,113 @@
+"""Similarities against scipy, scikit-image, counting by hand, and their own properties."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import kendalltau, spearmanr
+from skimage.metrics import structural_similarity
+
+from trustml.attribution import similarity as s
+
+values = arrays(np.float64, (3, 6), elements=st.integers(-3, 3).map(float))
+
+
+@pytest.mark.filterwarnings("ignore::scipy.stats.ConstantInputWarning")
+@given(values, values)
+def test_rank_correlations_equal_scipy_with_ties_and_constants(first, second):
+    ranks, tau = s.spearman(first, second), s.kendall(first, second)
+    for number in range(3):
+        assert ranks[number] == pytest.approx(
+            spearmanr(first[number], second[number]).statistic, abs=1e-12, nan_ok=True
+        )
+        assert tau[number] == pytest.approx(kendalltau(first[number], second[number]).statistic, abs=1e-12, nan_ok=True)
+
+
+def test_rank_correlation_of_many_features_equals_scipy():
+    generator = np.random.default_rng(0)
+    first, second = generator.normal(size=(2, 4, 28, 28, 1)).round(1)
+    expected = [spearmanr(a.ravel(), b.ravel()).statistic for a, b in zip(first, second, strict=True)]
+    np.testing.assert_allclose(s.spearman(first, second), expected, atol=1e-12)
+
+
+@given(values, values)
+def test_similarities_are_symmetric_and_in_their_range(first, second):
+    for name, similarity in s.SIMILARITIES.items():
+        if similarity.images_only:
+            continue
+        one, other = similarity.function(first, second), similarity.function(second, first)
+        np.testing.assert_allclose(one, other, atol=1e-12, err_msg=name)
+        defined = one[np.isfinite(one)]
+        assert ((defined >= similarity.low - 1e-9) & (defined <= similarity.high + 1e-9)).all(), name
+
+
+@given(values)
+def test_an_attribution_agrees_with_itself(array):
+    for similarity in s.SIMILARITIES.values():
+        if not similarity.images_only:
+            found = similarity.function(array, array)
+            np.testing.assert_allclose(found[np.isfinite(found)], 1.0, atol=1e-12)
+
+
+@given(values, st.floats(0.1, 100))
+def test_scale_does_not_matter(array, factor):
+    for similarity in s.SIMILARITIES.values():
+        if not similarity.images_only:
+            found = similarity.function(array, array * factor)
+            np.testing.assert_allclose(found[np.isfinite(found)], 1.0, atol=1e-12)
+
+
+def test_agreements_at_k_counted_by_hand():
+    first = np.array([[5.0, -4, 3, -2, 1, 0, 0, 0, 0, 0]])
+    second = np.array([[5.0, 3, 4, -2, 0, 0, 0, 0, 0, -9]])
+    # the four largest: {0, 1, 2, 3} in that order, and {9, 0, 2, 1}
+    assert s.feature_agreement(first, second, share=0.4).tolist() == [0.75]
+    assert s.rank_agreement(first, second, share=0.4).tolist() == [0.25]  # feature 2 in third place
+    assert s.sign_agreement(first, second, share=0.4).tolist() == [0.5]  # features 0 and 2
+    assert s.signed_rank_agreement(first, second, share=0.4).tolist() == [0.25]
+    assert s.feature_agreement(first, second, share=0.01).tolist() == [0.0]  # at least one feature
+
+
+def test_pairwise_rank_agreement_counts_pairs():
+    first, second = np.array([[1.0, -2, 3, 4]]), np.array([[1.0, 3, -2, 4]])
+    pairs = list(itertools.combinations(range(4), 2))
+    same = sum((abs(first[0, i]) < abs(first[0, j])) == (abs(second[0, i]) < abs(second[0, j])) for i, j in pairs)
+    assert s.pairwise_rank_agreement(first, second).tolist() == [same / len(pairs)]
+
+
+def test_ssim_equals_scikit_image():
+    generator = np.random.default_rng(0)
+    first, second = generator.normal(size=(2, 5, 12, 9, 1))
+    expected = [
+        structural_similarity(
+            a[..., 0] / np.abs(a).max(), b[..., 0] / np.abs(b).max(), data_range=2.0, win_size=7, full=True
+        )[1][3:-3, 3:-3].mean()
+        for a, b in zip(first, second, strict=True)
+    ]
+    np.testing.assert_allclose(s.ssim(first, second), expected, atol=1e-9)
+    np.testing.assert_allclose(s.ssim(first, 3 * first), 1.0, atol=1e-12)
+
+
+def test_directions_give_the_same_numbers_by_products():
+    generator = np.random.default_rng(0)
+    first, second = generator.normal(size=(2, 4, 30))
+    products = (s.rank_directions(first) * s.rank_directions(second)).sum(axis=1)
+    np.testing.assert_allclose(products, s.spearman(first, second), atol=1e-12)
+    products = (s.top_directions(first) * s.top_directions(second)).sum(axis=1)
+    np.testing.assert_allclose(products, s.feature_agreement(first, second), atol=1e-12)
+
+
+def test_grouped_columns_count_once():
+    array = np.array([[1.0, 2.0, -3.0, 4.0]])
+    assert s.grouped(array, np.array([0, 1, 1, 2])).tolist() == [[1.0, -1.0, 4.0]]
+
+
+def test_random_attributions_agree_no_more_than_chance():
+    first, second = np.random.default_rng(0).normal(size=(2, 400, 100))
+    assert abs(s.spearman(first, second).mean()) < 4 / np.sqrt(400 * 100)
+    assert abs(s.feature_agreement(first, second).mean() - 0.1) < 0.02
