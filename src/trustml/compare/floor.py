@@ -20,17 +20,32 @@ BySeed: TypeAlias = dict[int, Explanation]
 """Explanations by one method of the models of one regime, by seed."""
 
 
+MEAN = "mean of methods"
+"""In place of a method: agreements averaged over all methods of the run, so that there is one test a regime."""
+
+
 def floor_rows(evidence: Evidence) -> list[Row]:
-    """Rows of every method and regime that was trained with at least three seeds."""
+    """Rows of every method and regime that was trained with at least three seeds, and of the mean of methods."""
     regimes = {job.regime.title: job.regime for _, job in evidence.trained() if isinstance(job, TrainJob)}
-    rows: list[Row] = []
     reference = reference_regime(list(regimes.values()))
-    for (backend, _), by_regime in own_explanations(evidence).items():
+    rows: list[Row] = []
+    found: dict[tuple[str, str], dict[str, list[Agreements]]] = defaultdict(lambda: defaultdict(list))
+    for (backend, method), by_regime in own_explanations(evidence).items():
         if reference is None or reference not in by_regime:
             continue
-        for title, others in by_regime.items():
-            if title != reference:
-                rows += _regime_rows(evidence, reference, by_regime, regimes[title], others, backend=backend)
+        for kind, directions in _DIRECTIONS.items():
+            agreements = {
+                title: agreed
+                for title, others in by_regime.items()
+                if title != reference
+                and (agreed := agreements_of(by_regime[reference], others, directions)) is not None
+            }
+            for title, agreed in agreements.items():
+                found[backend, kind][title].append(agreed)
+            rows += _rows(evidence, agreements, reference=reference, backend=backend, method=method, kind=kind)
+    for (backend, kind), by_title in found.items():
+        means = {title: _mean(agreements) for title, agreements in by_title.items()}
+        rows += _rows(evidence, means, reference=str(reference), backend=backend, method=MEAN, kind=kind)
     return rows
 
 
@@ -53,9 +68,10 @@ def reference_regime(regimes: Sequence[Regime]) -> str | None:
 
 
 def agreements_of(plain: BySeed, other: BySeed, directions: Callable[[Floats], Doubles]) -> Agreements | None:
-    """Agreements between the models of two regimes on their common seeds; None with fewer than three of them.
+    """Agreements between the models of two regimes on their common seeds.
 
-    An example on which an attribution is constant is left out of that pair's mean.
+    An example on which an attribution is constant is left out of that pair's mean. None with fewer than three
+    seeds, or where a pair has no example left.
     """
     seeds = sorted(plain.keys() & other.keys())
     if len(seeds) < LEAST_SEEDS:
@@ -64,42 +80,51 @@ def agreements_of(plain: BySeed, other: BySeed, directions: Callable[[Floats], D
         np.stack([directions(group[seed].attributions[group[seed].by_definition]) for seed in seeds])
         for group in (plain, other)
     )
-    return Agreements(
+    found = Agreements(
         within_plain=_means(first, first), within_other=_means(second, second), cross=_means(first, second)
+    )
+    parts = (found.within_plain, found.within_other, found.cross)
+    return found if all(np.isfinite(part).all() for part in parts) else None
+
+
+def _rows(
+    evidence: Evidence, agreements: dict[str, Agreements], *, reference: str, backend: str, method: str, kind: str
+) -> list[Row]:
+    """Rows of all regimes by one method."""
+    rows: list[Row] = []
+    for title, agreed in agreements.items():
+        found = contrast(agreed)
+        parts: dict[str, Estimate] = {f"explanation_effect{kind}": found.effect}
+        if not kind:
+            parts |= {
+                "explanation_floor": found.floor,
+                "explanation_same_seed": found.same_seed,
+                "explanation_within_regime": found.within_other,
+            }
+            for control in controls_of(evidence, title) & agreements.keys():
+                if len(agreements[control].cross) == len(agreed.cross):
+                    parts["explanation_effect_beyond_accuracy"] = difference(agreed, agreements[control])
+        cell = Cell(
+            run=evidence.manifest.run,
+            backend=backend,
+            regime=title,
+            subject=f"{reference} ~ {title}",
+            method=method,
+        )
+        rows += [row for measure, estimate in parts.items() for row in estimate_rows(cell, measure, estimate)]
+    return rows
+
+
+def _mean(agreements: Sequence[Agreements]) -> Agreements:
+    return Agreements(
+        within_plain=np.mean([a.within_plain for a in agreements], axis=0),
+        within_other=np.mean([a.within_other for a in agreements], axis=0),
+        cross=np.mean([a.cross for a in agreements], axis=0),
     )
 
 
-def _regime_rows(
-    evidence: Evidence,
-    reference: str,
-    by_regime: dict[str, BySeed],
-    regime: Regime,
-    others: BySeed,
-    *,
-    backend: str,
-) -> list[Row]:
-    plain = by_regime[reference]
-    ranks = agreements_of(plain, others, rank_directions)
-    tops = agreements_of(plain, others, top_directions)
-    if ranks is None or tops is None or not (np.isfinite(ranks.cross).all() and np.isfinite(tops.cross).all()):
-        return []
-    example = next(iter(others.values()))
-    subject = f"{reference} ~ {regime.title} ({example.name(example.by_definition)})"
-    found = contrast(ranks)
-    parts: dict[str, Estimate] = {
-        "explanation_effect": found.effect,
-        "explanation_effect_top": contrast(tops).effect,
-        "explanation_floor": found.floor,
-        "explanation_same_seed": found.same_seed,
-        "explanation_within_regime": found.within_other,
-    }
-    for title, control in by_regime.items():
-        if title in controls_of(evidence, regime.title):
-            stopped = agreements_of(plain, control, rank_directions)
-            if stopped is not None and len(stopped.cross) == len(ranks.cross):
-                parts["explanation_effect_beyond_accuracy"] = difference(ranks, stopped)
-    cell = Cell(run=evidence.manifest.run, backend=backend, regime=regime.title, subject=subject, method=example.title)
-    return [row for measure, estimate in parts.items() for row in estimate_rows(cell, measure, estimate)]
+_DIRECTIONS: dict[str, Callable[[Floats], Doubles]] = {"": rank_directions, "_top": top_directions}
+"""Ending of the measure's name, and what agreement is computed from."""
 
 
 def controls_of(evidence: Evidence, title: str) -> set[str]:

@@ -40,6 +40,7 @@ def worth_rows(evidence: Evidence) -> list[Row]:
     if reference is None:
         return []
     explanations = own_explanations(evidence)
+    means = _Means()
     rows: list[Row] = []
     for (backend, title), by_regime in explanations.items():
         plain = by_regime.get(reference, {})
@@ -48,14 +49,23 @@ def worth_rows(evidence: Evidence) -> list[Row]:
                 continue
             against = {reference: plain} | {c: by_regime[c] for c in controls_of(evidence, regime) if c in by_regime}
             for other, group in against.items():
-                rows += _change_rows(evidence, others, group, names=(other, regime), backend=backend, method=title)
+                rows += _change_rows(
+                    evidence, means, others, group, names=(other, regime), backend=backend, method=title
+                )
     for backend in {backend for backend, _ in explanations}:
         rows += _steadiness_rows(evidence, explanations, reference, backend=backend)
     return rows
 
 
 def _change_rows(
-    evidence: Evidence, others: BySeed, plain: BySeed, *, names: tuple[str, str], backend: str, method: str
+    evidence: Evidence,
+    means: _Means,
+    others: BySeed,
+    plain: BySeed,
+    *,
+    names: tuple[str, str],
+    backend: str,
+    method: str,
 ) -> list[Row]:
     """Change of each measure of faithfulness, seed by seed."""
     seeds = sorted(plain.keys() & others.keys())
@@ -63,7 +73,7 @@ def _change_rows(
         return []
     rows = []
     for measure in CHANGES:
-        values = [[_mean_of(group[seed], measure) for seed in seeds] for group in (others, plain)]
+        values = [[means.of(group[seed]).get(measure) for seed in seeds] for group in (others, plain)]
         if any(value is None for group in values for value in group):
             continue
         estimate = paired(*(np.array(group, np.float64) for group in values))
@@ -75,11 +85,21 @@ def _change_rows(
     return rows
 
 
-def _mean_of(explanation: Explanation, measure: str) -> float | None:
-    values = per_example(explanation, explanation.by_definition).get(measure)
-    if values is None or not np.isfinite(values).any():
-        return None
-    return float(np.nanmean(values))
+class _Means:
+    """Mean over examples of each measure of an explanation, worked out once."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], dict[str, float]] = {}
+
+    def of(self, explanation: Explanation) -> dict[str, float]:
+        """Means of those measures that are defined for some example."""
+        key = explanation.record.id, explanation.title
+        if key not in self._found:
+            values = per_example(explanation, explanation.by_definition)
+            self._found[key] = {
+                name: float(np.nanmean(array)) for name, array in values.items() if np.isfinite(array).any()
+            }
+        return self._found[key]
 
 
 def _steadiness_rows(
@@ -96,7 +116,7 @@ def _steadiness_rows(
             continue
         for regime, others in by_regime.items():
             found = agreements_of(by_regime[reference], others, rank_directions) if regime != reference else None
-            if found is not None and np.isfinite(found.cross).all():
+            if found is not None:
                 method = next(iter(others.values())).method
                 kind = "perturbation" if ENTRIES[type(method)].needs == "forward" else "gradient"
                 kinds[regime][kind].append(found)

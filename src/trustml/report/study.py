@@ -1,4 +1,4 @@
-"""What a study answers: does privacy change explanations, and is it privacy that does?"""
+"""What a study answers: whether privacy changes explanations, and whether it is privacy that does."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trustml.compare.contrast import holm
+from trustml.compare.floor import MEAN
 from trustml.record.schema import Manifest
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ def study_markdown(parts: Sequence[Part]) -> str:
                 parts,
                 measure="explanation_effect_beyond_accuracy",
                 title="Beyond what lower accuracy does?",
-                meaning="The effect minus that of plain training stopped at the private model's accuracy. Below 0 privacy "
-                "changes explanations more than stopping early does.",
+                meaning="The effect minus that of plain training stopped at the private model's accuracy. Below 0, "
+                "privacy changes explanations more than stopping early does.",
                 verdict="differ by more than training stopped at their accuracy",
             ),
             "",
@@ -70,11 +71,8 @@ def study_markdown(parts: Sequence[Part]) -> str:
     )
 
 
-def adjusted(parts: Sequence[Part], measure: str, *, regimes: str = "") -> pd.DataFrame:
-    """Rows of one measure over all parts, with `part`, `p` and `p_holm` (over all rows) added.
-
-    `regimes` keeps those whose title begins so.
-    """
+def adjusted(parts: Sequence[Part], measure: str) -> pd.DataFrame:
+    """Rows of one measure over all parts, with `part`, `p` and `p_holm` (over all rows) added."""
     import pandas as pd
 
     found = []
@@ -86,7 +84,6 @@ def adjusted(parts: Sequence[Part], measure: str, *, regimes: str = "") -> pd.Da
             rows.merge(p_values[[*keys, "value"]].rename(columns={"value": "p"}), on=keys).assign(part=part.name)
         )
     rows = pd.concat(found, ignore_index=True)
-    rows = rows[rows.regime.str.startswith(regimes)].reset_index(drop=True)
     return rows.assign(p_holm=holm(rows.p.to_numpy(np.float64)))
 
 
@@ -106,28 +103,29 @@ def _models(parts: Sequence[Part]) -> list[str]:
             epsilon = epsilons[epsilons.regime == regime].value
             values = group.value
             lines.append(
-                f"| {part.name} | {regime} | {len(group)} | {values.mean():.3f} ({values.min():.3f}-{values.max():.3f}) | "
-                f"{f'{epsilon.mean():.2f}' if len(epsilon) else '-'} |"
+                f"| {part.name} | {regime} | {len(group)} | {values.mean():.3f} "
+                f"({values.min():.3f}-{values.max():.3f}) | {f'{epsilon.mean():.2f}' if len(epsilon) else '-'} |"
             )
     return lines
 
 
 def _question(parts: Sequence[Part], *, measure: str, title: str, meaning: str, verdict: str) -> list[str]:
     rows = adjusted(parts, measure)
-    lines = [f"## {title}", "", meaning, "", *_verdicts(rows, verdict), ""]
+    together = rows[rows.method == MEAN].assign(p_holm=lambda found: holm(found.p.to_numpy(np.float64)))
+    lines = [f"## {title}", "", meaning, "", *_verdicts(together, verdict), ""]
     lines += [
-        "Mean over methods of the value; range over methods; how many methods have p < 0.05 after Holm's adjustment over "
-        "the whole table; integrated gradients with its 95 % interval over seeds.",
+        "The mean of methods with its 95 % interval over seeds and permutation p (Holm over this table; S seeds "
+        "allow none below 2^-S before it); then the range over methods, and how many of them have an interval below / above 0.",
         "",
-        "| data | regime | mean | range over methods | methods significant | integrated gradients |",
-        "|---|---|---|---|---|---|",
+        "| data | regime | mean of methods | p | p after Holm | range over methods | below / above 0 |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for (name, regime), group in rows.groupby(["part", "regime"], sort=False):
-        chosen = group[group.method == "IntegratedGradients"]
-        interval = _interval(chosen.iloc[0].to_dict()) if len(chosen) else "-"
+    for row in together.to_dict("records"):
+        group = rows[(rows.part == row["part"]) & (rows.regime == row["regime"]) & (rows.method != MEAN)]
         lines.append(
-            f"| {name} | {regime} | {group.value.mean():+.3f} | {group.value.min():+.3f} to {group.value.max():+.3f} | "
-            f"{int((group.p_holm < LEVEL).sum())} of {len(group)} | {interval} |"
+            f"| {row['part']} | {row['regime']} | {_interval(row)} | {row['p']:.2g} | {row['p_holm']:.2g} | "
+            f"{group.value.min():+.3f} to {group.value.max():+.3f} | {int((group.high < 0).sum())} / "
+            f"{int((group.low > 0).sum())} of {len(group)} |"
         )
     return lines
 
@@ -141,8 +139,8 @@ def _verdicts(rows: pd.DataFrame, verdict: str) -> list[str]:
             continue
         below, above = int((group.high < 0).sum()), int((group.low > 0).sum())
         lines.append(
-            f"- **{title}** models' explanations {verdict} in {below} of {len(group)} cells (data x regime x method) by the "
-            f"95 % interval, by less in {above}; {int((group.p_holm < LEVEL).sum())} are significant after Holm."
+            f"- **{title}** models' explanations {verdict} in {below} of {len(group)} cells (data x regime) by the "
+            f"95 % interval, by less in {above}; {int((group.p_holm < LEVEL).sum())} have p < {LEVEL} after Holm."
         )
     return lines
 
@@ -153,10 +151,10 @@ def _steadiness(parts: Sequence[Part]) -> list[str]:
     lines = [
         "## Are perturbation methods steadier than gradient methods?",
         "",
-        "Effect on perturbation methods minus that on gradient methods (means over methods). Above 0 they are steadier.",
+        "Effect on perturbation methods minus that on gradient methods, means over methods. Above 0 they are steadier.",
         "",
-        f"- In {steadier} of {len(rows)} cells (data x regime) perturbation methods are steadier by the 95 % interval, in "
-        f"{less} gradient methods are; {int((rows.p_holm < LEVEL).sum())} cells are significant after Holm.",
+        f"- In {steadier} of {len(rows)} cells (data x regime) perturbation methods are steadier by the 95 % interval, "
+        f"in {less} gradient methods are; {int((rows.p_holm < LEVEL).sum())} cells are significant after Holm.",
         "",
         "| data | regime | perturbation minus gradient | p after Holm |",
         "|---|---|---|---|",
@@ -172,8 +170,8 @@ def _faithfulness(parts: Sequence[Part]) -> list[str]:
     lines = [
         "## Does it make explanations less faithful?",
         "",
-        "Change of each measure between models of the same seed, in the mean over methods; in brackets in how many of the "
-        "methods the 95 % interval says better / worse. Against plain, and against plain stopped at the same accuracy.",
+        "Change of each measure between models of the same seed, in the mean over methods; in brackets in how many of "
+        "the methods the 95 % interval says better / worse. Against plain, and plain stopped at the same accuracy.",
         "",
         f"| data | regime | against | {' | '.join(_CHANGES)} |",
         "|---|---|---|" + "---|" * len(_CHANGES),

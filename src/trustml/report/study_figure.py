@@ -8,10 +8,10 @@ from pathlib import Path
 import matplotlib
 from matplotlib import pyplot
 
+from trustml.compare.floor import MEAN
 from trustml.errors import UsageError
 from trustml.report.study import Part, adjusted
 
-_METHOD = "IntegratedGradients"
 _PANELS = (
     ("explanation_effect", "beyond another seed"),
     ("explanation_effect_beyond_accuracy", "beyond lower accuracy"),
@@ -19,7 +19,7 @@ _PANELS = (
 
 
 def save_study_figure(parts: Sequence[Part], path: Path) -> None:
-    """Draw effects on integrated gradients with their 95 % intervals; a column a question, a row a data set.
+    """Draw effects on the mean of methods with their 95 % intervals; a column a question, a row a data set.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def save_study_figure(parts: Sequence[Part], path: Path) -> None:
     )
     for column, (measure, title) in enumerate(_PANELS):
         rows = adjusted(parts, measure)
-        rows = rows[rows.method == _METHOD]
+        rows = rows[rows.method == MEAN]
         for row, part in enumerate(parts):
             axis = axes[row, column]
             group = rows[rows.part == part.name]
@@ -52,9 +52,7 @@ def save_study_figure(parts: Sequence[Part], path: Path) -> None:
             axis.invert_yaxis()
             axis.set_title(f"{part.name}: {title}", fontsize=9)
     for axis in axes[-1]:
-        axis.set_xlabel(
-            "change of rank agreement with plain models (integrated gradients), 95 % over seeds", fontsize=8
-        )
+        axis.set_xlabel("change of rank agreement with plain models (mean of methods), 95 % over seeds", fontsize=8)
     try:
         figure.savefig(path, dpi=150)
     except OSError as error:

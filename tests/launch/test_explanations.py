@@ -1,0 +1,180 @@
+"""Explanations end to end: several methods and libraries, a failing one, controls over seeds, and what users see."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import trustml
+from trustml.compare.floor import MEAN
+from trustml.errors import UsageError
+from trustml.models.zoo import mlp, small_cnn
+
+pytestmark = [pytest.mark.torch, pytest.mark.jax]
+PLAIN = trustml.Plain(epochs=2, batch_size=64, optimizer=trustml.SGD(learning_rate=0.05, momentum=0.9))
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> trustml.Run:
+    scenario = trustml.Scenario(
+        name="images",
+        data=trustml.Digits(test_fraction=0.5),
+        model=small_cnn(),
+        training=(PLAIN,),
+        backends=("torch", "jax"),
+        explanations=trustml.Explanations(
+            examples=10,
+            target="predicted",
+            methods=(
+                trustml.IntegratedGradients(n_steps=20, baseline=trustml.Mean()),
+                trustml.Saliency(),
+                trustml.GradCam(),
+                trustml.GradCam(name="flat", layer=6),
+                trustml.LayerConductance(layer=2, n_steps=20),
+                trustml.ShapleyValueSampling(n_samples=4, patch=2),
+                trustml.NeuronIntegratedGradients(layer=6, neuron=(99,)),
+            ),
+            probes=trustml.Probes(robustness=True, randomisation=True, examples=4, n_perturbations=2),
+        ),
+    )
+    return trustml.run(scenario, out=tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory) -> trustml.Run:
+    scenario = trustml.Scenario(
+        name="seeds",
+        data=trustml.BreastCancer(),
+        model=mlp([8], classes=2),
+        training=(
+            trustml.Plain(epochs=10, batch_size=32, optimizer=trustml.SGD(learning_rate=0.05, momentum=0.9)),
+            trustml.DPSGD(noise_multiplier=4.0, epochs=5, batch_size=64, optimizer=trustml.SGD(learning_rate=0.3)),
+            trustml.Plain(name="Stopped", epochs=10, batch_size=32, stop_at="DPSGD"),
+            trustml.Plain(name="Random", epochs=3, batch_size=32, random_labels=True),
+        ),
+        backends=("jax",),
+        seeds=(0, 1, 2),
+        explanations=trustml.Explanations(
+            examples=16,
+            scope="own",
+            methods=(trustml.IntegratedGradients(n_steps=8), trustml.FeatureAblation()),
+            timing=False,
+        ),
+        execution=trustml.Execution(parallel_jobs=2, threads=1),
+    )
+    return trustml.run(scenario, out=tmp_path_factory.mktemp("seeds"))
+
+
+def test_methods_that_do_not_fit_are_named_and_the_others_go_on(images):
+    assert images.status == "success"
+    left_out = {(skip.backend, skip.method) for skip in images.manifest.skips}
+    assert left_out == {(b, m) for b in ("torch", "jax") for m in ("flat", "NeuronIntegratedGradients")}
+    assert "training examples" in " ".join(images.manifest.data.notes)  # the mean baseline
+
+
+def test_attributions_are_had_by_method_and_of_the_predicted_class(images):
+    found = images.attributions("train.torch.Plain.s0", backend="jax", method="integrated_gradients")
+    other = images.attributions("train.torch.Plain.s0", backend="torch", method="IntegratedGradients")
+    assert found.shape == (10, 8, 8, 1)
+    assert np.abs(found - other).max() < 1e-4 * np.abs(other).max()
+    assert images.attributions("train.torch.Plain.s0", backend="jax", method="grad_cam").shape == (10, 6, 6)
+    with pytest.raises(UsageError, match="name one of"):
+        images.attributions("train.torch.Plain.s0", backend="jax")
+    with pytest.raises(UsageError, match="choose among"):
+        images.attributions("train.torch.Plain.s0", backend="jax", method="lime")
+    arrays = images.directory.arrays("jobs/explain.jax.of.torch.Plain.s0/attributions.npz")
+    np.testing.assert_array_equal(arrays["targets"], arrays["logits"].argmax(axis=1))
+
+
+def test_every_explanation_is_judged_beside_random_numbers(images):
+    table = images.measures()
+    rows = table[table.job == "explain.torch.of.torch.Plain.s0"]
+    for measure in ("deletion_auc", "insertion_auc", "road", "max_sensitivity", "mprt_similarity", "efficient_mprt"):
+        methods = set(rows[rows.measure == measure].method)
+        assert {"IntegratedGradients", "Saliency", "GradCam", "ShapleyValueSampling", "RandomControl"} <= methods, (
+            measure
+        )
+    judged = rows[(rows.measure == "deletion_auc") & (rows.method == "IntegratedGradients")].iloc[0]
+    assert "random" in judged.note
+    assert "LayerConductance" not in set(rows[rows.measure == "deletion_auc"].method)  # no place on the input
+    assert "Saliency" not in set(rows[rows.measure == "infidelity"].method)  # magnitudes foretell no change
+    control = rows[(rows.method == "RandomControl") & (rows.measure == "mprt_similarity")].iloc[0]
+    assert abs(control.value) < 0.3
+    complete = rows[(rows.measure == "attribution_completeness_error") & (rows.method == "ShapleyValueSampling")]
+    assert complete.value.iloc[0] < 1e-4
+
+
+def test_a_regime_is_set_against_the_floor_and_against_its_accuracy(seeds):
+    assert seeds.status == "success", [(r.id, r.reason) for r in seeds.manifest.jobs if r.status != "ok"]
+    table = seeds.measures()
+    effects = table[(table.measure == "explanation_effect") & (table.method == MEAN)].set_index("regime")
+    assert set(effects.index) == {"DPSGD", "Stopped", "Random"}
+    assert effects.value["Random"] < effects.value["DPSGD"]  # random labels teach another model
+    beyond = table[(table.measure == "explanation_effect_beyond_accuracy") & (table.method == MEAN)].iloc[0]
+    assert beyond.value == pytest.approx(effects.value["DPSGD"] - effects.value["Stopped"], abs=1e-9)
+    assert beyond.low <= beyond.value <= beyond.high
+    assert (table[table.measure == "explanation_effect_p"].value >= 2.0**-3).all()
+    assert (table.measure == "explanation_steadiness").any()
+    assert {"Plain ~ DPSGD", "Stopped ~ DPSGD"} <= set(table[table.measure == "change_of_infidelity"].subject)
+
+
+def test_the_control_stops_at_the_accuracy_of_the_private_model(seeds):
+    table = seeds.measures()
+    accuracy = table[table.measure == "accuracy"].set_index(["regime", "seed"]).value
+    for record in seeds.manifest.jobs:
+        if record.kind == "train" and record.regime == "Stopped":
+            (note,) = record.result.notes
+            if note.startswith("stopped"):
+                assert accuracy["Stopped", record.seed] >= accuracy["DPSGD", record.seed]
+            else:
+                assert "never reached" in note
+        if record.kind == "train" and record.regime == "Random":
+            assert accuracy["Random", record.seed] < accuracy["Plain", record.seed]
+
+
+def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "trustml.cli", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_command_line_shows_and_draws_one_example(images, seeds, tmp_path):
+    root = str(images.path.parent)
+    done = cli("explain", images.id, "--runs", root, "--method", "integrated_gradients", "--example", "3",
+               "--save", str(tmp_path / "out.png"))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "captum" in done.stdout and "trustml-jax" in done.stdout
+    assert (tmp_path / "out.png").read_bytes()[:4] == b"\x89PNG"
+    shown = cli("explain", seeds.id, "--runs", str(seeds.path.parent), "--method", "FeatureAblation", "--json")
+    content = json.loads(shown.stdout)
+    assert len(content["explanations"]) == 12 and "mean radius" in content["feature_names"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "--method"),
+        (("--method", "lime"), "choose among"),
+        (("--method", "saliency", "--example", "10"), "0 to 9"),
+        (("--method", "saliency", "--model", "train.torch.Nobody.s0"), "models are"),
+        (("--method", "saliency", "--save", "x.bmp"), "no known format"),
+    ],
+)
+def test_a_wrong_question_gets_one_clear_line(images, arguments, words):
+    done = cli("explain", images.id, "--runs", str(images.path.parent), *arguments)
+    assert done.returncode == 2
+    assert words in done.stderr and "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_study_answers_from_finished_runs(seeds, tmp_path):
+    done = cli("study", "--from", seeds.id, "--out", str(seeds.path.parent), "--figure", str(tmp_path / "f.png"))
+    assert done.returncode == 0, done.stderr
+    for words in ("beyond what another seed does", "lower accuracy", "steadier", "less faithful", "| seeds | DPSGD |"):
+        assert words in done.stdout
+    assert (tmp_path / "f.png").stat().st_size > 10_000
+    assert cli("study").returncode == 2
