@@ -117,9 +117,9 @@ with worth:
     if curves is None:
         st.info("Nothing was tried with the explanations of this run (explanations.probes).")
     else:
-        deletion, insertion = st.columns(2)
-        deletion.altair_chart(figures.removal_curves(curves["deletion"], title="deletion: lower is better"))
-        insertion.altair_chart(figures.removal_curves(curves["insertion"], title="insertion: higher is better"))
+        for kind, better in (("deletion", "lower"), ("insertion", "higher")):
+            chart = figures.removal_curves(curves[kind], title=f"{kind}: {better} is better")
+            st.altair_chart(chart, width="stretch")
         st.caption("Dashed: random attributions. A method that does no better explains nothing here.")
         st.dataframe(quality_frame(table, model), hide_index=True, width="stretch")
         st.caption(

@@ -76,12 +76,11 @@ QUALITIES: dict[str, Quality] = {
 }
 
 
-_SANITY = ("mprt_similarity", "smooth_mprt_similarity")
-SURVIVES = 0.5
-"""Similarity with the explanation of random weights from which a method is flagged, if its whole interval is above.
+SURVIVES = {"mprt_similarity": 0.5, "smooth_mprt_similarity": 0.5, "mprt_signed_similarity": 0.1}
+"""Similarity with the explanation of random weights above which a method is flagged, with its whole interval.
 
-Adebayo et al. judge by eye. Methods that multiply by the input keep its zeros whatever the weights, so they are
-flagged on images with an empty background, as the paper found for gradient x input.
+Adebayo et al. judge by eye. Methods that multiply by the input keep its zeros whatever the weights, so on images with
+an empty background their magnitudes are flagged, as the paper found for gradient x input; their signs are not.
 """
 
 
@@ -128,8 +127,8 @@ def _row(
     mean = mean_with_interval(values)
     note = QUALITIES[measure].note if measure in QUALITIES else ""
     verdict = _against_random(measure, values, control) if not explanation.is_control else "the random control"
-    if measure in _SANITY and mean is not None and mean.low > SURVIVES:
-        verdict = f"fails the sanity check: similarity above {SURVIVES} with random weights"
+    if mean is not None and mean.low > SURVIVES.get(measure, np.inf):
+        verdict = f"fails the sanity check: similarity above {SURVIVES[measure]} with random weights"
     if mean is None:
         verdict = "absent: not defined for any example"
     return [

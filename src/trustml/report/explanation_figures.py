@@ -13,6 +13,7 @@ import pandas as pd
 from trustml.report.figures import backend_colour, backend_shape
 
 _LOG = alt.Scale(type="log")
+_MANY = alt.Legend(columns=2, symbolLimit=60)
 
 
 def agreement_matrix(table: pd.DataFrame, *, job: str, method: str) -> alt.LayerChart:
@@ -159,7 +160,11 @@ def removal_curves(curves: pd.DataFrame, *, title: str) -> alt.LayerChart:
         y=alt.Y("probability:Q", title="probability of the target, mean", scale=alt.Scale(domain=[0, 1])),
         tooltip=["method", alt.Tooltip("share:Q", format=".0%"), alt.Tooltip("probability:Q", format=".3f")],
     )
-    lines = base.transform_filter("!datum.control").mark_line().encode(color=alt.Color("method:N", title=None))
+    lines = (
+        base.transform_filter("!datum.control")
+        .mark_line()
+        .encode(color=alt.Color("method:N", title=None, scale=alt.Scale(scheme="category20"), legend=_MANY))
+    )
     control = base.transform_filter("datum.control").mark_line(strokeDash=[5, 4], color="black", strokeWidth=2)
     return alt.layer(lines, control).properties(height=300)
 

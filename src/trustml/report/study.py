@@ -115,7 +115,7 @@ def _question(parts: Sequence[Part], *, measure: str, title: str, meaning: str, 
     lines = [f"## {title}", "", meaning, "", *_verdicts(together, verdict), ""]
     lines += [
         "The mean of methods with its 95 % interval over seeds and permutation p (Holm over this table; S seeds "
-        "allow none below 2^-S before it); then the range over methods, and how many of them have an interval below / above 0.",
+        "allow none below 2^-S before it); then the range over methods, and how many have an interval below / above 0.",
         "",
         "| data | regime | mean of methods | p | p after Holm | range over methods | below / above 0 |",
         "|---|---|---|---|---|---|---|",
