@@ -7,6 +7,7 @@ from chosen_run import current, measures, show_rows
 from explanation_panels import curves_of, draw, pick_example, quality_frame
 
 from trustml.errors import UsageError
+from trustml.plan.job import explain_id
 from trustml.report import explanation_figures as figures
 from trustml.report.explanations import Wanted, explained_example, method_agreement, methods_of
 
@@ -56,7 +57,8 @@ with same_weights:
     show_rows(pairs)
 
 with all_methods:
-    backends = [b for b in manifest.scenario["backends"] if any(f"explain.{b}.of." in r.id for r in manifest.jobs)]
+    done = {record.id for record in manifest.jobs if record.status == "ok"}
+    backends = [b for b in manifest.scenario["backends"] if explain_id(b, model) in done]
     backend = st.selectbox("Library of", backends)
     shown = []
     for name in methods:

@@ -111,7 +111,7 @@ def _headless_csv(folder: Path) -> str:
 
 def _text_csv(folder: Path) -> str:
     (folder / "d.csv").write_text("width,colour,label\n1.5,red,0\n2.5,blue,1\n3.5,red,0\n")
-    return 'kind = "Csv"\npath = "d.csv"\nlabel = "label"'
+    return 'kind = "Csv"\npath = "d.csv"\nlabel = "label"\ncategorical = "refuse"'
 
 
 def _no_file(folder: Path) -> str:
@@ -137,7 +137,7 @@ def test_bad_files_give_one_clear_line(tmp_path, make, words):
     ("arguments", "word"),
     [
         (("run",), "name a scenario"),
-        (("run", "nothing"), "ready are breast_cancer, digits, mnist_published"),
+        (("run", "nothing"), "ready are adult, all_methods, breast_cancer, digits"),
         (("run", "digits", "--resume", "x"), "--resume"),
         (("run", "--resume", "nothing"), "nothing"),
         (("show", "nothing"), "trustml list"),
@@ -184,7 +184,8 @@ def test_show_gives_jobs_and_tidy_rows_as_json(finished):
     assert {job["status"] for job in content["jobs"]} == {"ok"}
     assert {row["measure"] for row in content["measures"]} >= {"accuracy", "epsilon", "step_time_median"}
     assert set(content["measures"][0]) == {
-        "run", "job", "backend", "regime", "seed", "subject", "measure", "value", "low", "high", "unit", "n", "note",
+        "run", "job", "backend", "regime", "seed", "subject", "method", "measure", "value", "low", "high",
+        "unit", "n", "note",
     }  # fmt: skip
 
 
