@@ -64,6 +64,7 @@ def study_of(
     federated: FedAvg,
     seeds: int,
     patch: int = 1,
+    examples: int = 64,
 ) -> Scenario:
     """One data set of the study."""
     regimes: list = [plain]
@@ -94,7 +95,7 @@ def study_of(
         model=model,
         training=(*regimes, federated),
         explanations=Explanations(
-            methods=methods(patch), examples=64, scope="own", probes=Probes(patch=patch), timing=False
+            methods=methods(patch), examples=examples, scope="own", probes=Probes(patch=patch), timing=False
         ),
         backends=("jax",),
         seeds=tuple(range(seeds)),
@@ -141,16 +142,16 @@ def breast_cancer_study(seeds: int) -> Scenario:
 
 def mnist_study(seeds: int, *, first: int | None) -> Scenario:
     """MNIST and the network of Opacus's example."""
-    epochs = 10 if first else 5
     return study_of(
         "mnist",
         mnist(first),
         mnist_cnn(),
-        plain=Plain(epochs=epochs, batch_size=64, optimizer=SGD(learning_rate=0.05, momentum=0.9)),
-        private=DPSGD(epochs=20, batch_size=512, optimizer=SGD(learning_rate=0.5, momentum=0.5)),
-        federated=FedAvg(clients=20, rounds=20, local_epochs=1, batch_size=32, client_optimizer=SGD(learning_rate=0.1)),
+        plain=Plain(epochs=4, batch_size=64, optimizer=SGD(learning_rate=0.05, momentum=0.9)),
+        private=DPSGD(epochs=10, batch_size=512, optimizer=SGD(learning_rate=0.5, momentum=0.5)),
+        federated=FedAvg(clients=20, rounds=10, local_epochs=1, batch_size=32, client_optimizer=SGD(learning_rate=0.1)),
         seeds=seeds,
         patch=4,
+        examples=32,
     )
 
 
