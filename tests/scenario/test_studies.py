@@ -1,0 +1,36 @@
+"""A study is several scenarios of one module; anything else is one clear line."""
+
+from __future__ import annotations
+
+import pytest
+
+from trustml.errors import UsageError
+from trustml.scenario.ready import find_scenario
+from trustml.scenario.regimes import DPSGD, Plain
+from trustml.scenario.studies import read_study
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_the_ready_study_holds_the_control_for_every_private_regime(full):
+    scenarios = read_study(find_scenario("privacy_and_explanations"), full=full)
+    assert len({scenario.name for scenario in scenarios}) == 4
+    for scenario in scenarios:
+        private = {regime.title for regime in scenario.training if isinstance(regime, DPSGD)}
+        stops = {regime.stop_at for regime in scenario.training if isinstance(regime, Plain) and regime.stop_at}
+        assert private == stops and len(private) == 3
+        assert len(scenario.seeds) >= 5
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("s.toml", "", "a study is a .py file"),
+        ("s.py", "study = 1", "defines no `study"),
+        ("s.py", "study = ()", "defines no `study"),
+        ("s.py", "1 / 0", "ZeroDivisionError"),
+    ],
+)
+def test_what_is_no_study_is_said(tmp_path, name, content, words):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UsageError, match=words):
+        read_study(tmp_path / name, full=False)
