@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,8 @@ from trustml.errors import EnvironmentMissingError
 from trustml.launch.environments import find_environment
 from trustml.launch.prepare import now
 from trustml.launch.process import Ended, Limits, Worker
-from trustml.plan.job import Job, decode_job, job_needs
-from trustml.plan.switches import switch_variables
+from trustml.plan.job import ExplainJob, Job, decode_job, job_needs
+from trustml.plan.switches import reuse_compiled, switch_variables
 from trustml.record.files import sha256
 from trustml.record.schema import JobRecord, Manifest, RunStatus, failed_methods
 from trustml.record.store import RunDirectory
@@ -46,9 +47,16 @@ class Schedule:
             name: decode_job((run.job_folder(name) / "job.json").read_bytes()) for name in self._records
         }
         self._running: dict[str, tuple[Worker, _Tail]] = {}
+        self._compiled = Path()
 
     def execute(self) -> Manifest:
         """Run until nothing is left; on Ctrl-C stop the workers and keep what is finished."""
+        # Not in the run directory: what lies here is executed, and a run directory may come from anywhere.
+        with tempfile.TemporaryDirectory(prefix="trustml-compiled-") as compiled:
+            self._compiled = Path(compiled)
+            return self._execute()
+
+    def _execute(self) -> Manifest:
         self._tell({"event": "run", "run": self._run.path.name, "path": str(self._run.path), "jobs": len(self._jobs)})
         waiting = [name for name, record in self._records.items() if record.status != "ok"]
         try:
@@ -88,7 +96,10 @@ class Schedule:
             self._tell({"event": "job-end", "job": name, "status": "error", "reason": str(error)})
             return
         limits = Limits(timeout=job.execution.timeout, memory=int(job.execution.memory_limit * 2**30))
-        worker = Worker(python=python, folder=folder, variables=switch_variables(job.execution), limits=limits)
+        variables = switch_variables(job.execution)
+        if isinstance(job, ExplainJob) and not job.timing:
+            variables |= reuse_compiled(self._compiled)
+        worker = Worker(python=python, folder=folder, variables=variables, limits=limits)
         self._running[name] = (worker, _Tail(folder / "events.jsonl"))
         self._update(replace(self._records[name], status="running", reason="", attempt=record.attempt + 1))
         for other in self._running:

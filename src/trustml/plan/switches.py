@@ -6,6 +6,7 @@ The parent puts them into the worker's environment; the worker records what it f
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from trustml.scenario.spec import Execution
 
@@ -34,6 +35,18 @@ def switch_variables(execution: Execution) -> dict[str, str]:
     if execution.device == "cpu":
         found["CUDA_VISIBLE_DEVICES"] = ""
     return found
+
+
+def reuse_compiled(folder: Path) -> dict[str, str]:
+    """Environment variables with which JAX keeps what it compiled in a folder, for jobs whose first call is not timed.
+
+    The folder must be the caller's own: what is compiled in it is executed.
+    """
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str(folder),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
 
 
 def switches_in_force() -> dict[str, str]:
