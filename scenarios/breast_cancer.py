@@ -1,6 +1,6 @@
 """A table instead of images: the Wisconsin diagnostic data and a multi-layer perceptron."""
 
-from trustml import DPSGD, SGD, BreastCancer, Explanations, FedAvg, Plain, Scenario
+from trustml import DPSGD, IID, SGD, BreastCancer, Explanations, FedAvg, Plain, Scenario
 from trustml.models.zoo import mlp
 
 scenario = Scenario(
@@ -18,7 +18,7 @@ scenario = Scenario(
             batch_size=64,
             optimizer=SGD(learning_rate=0.5),
         ),
-        FedAvg(clients=10, rounds=20, local_epochs=2, batch_size=16, client_optimizer=SGD(learning_rate=0.1)),
+        FedAvg(partition=IID(clients=10), rounds=20, local_epochs=2, batch_size=16, client_optimizer=SGD(learning_rate=0.1)),
     ),
     explanations=Explanations(examples=64, scope="all"),
 )

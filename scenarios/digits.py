@@ -1,6 +1,6 @@
 """Handwritten digits: three regimes in three frameworks, every model explained by every library."""
 
-from trustml import DPSGD, SGD, Digits, Explanations, FedAvg, Plain, Scenario
+from trustml import DPSGD, IID, SGD, Digits, Explanations, FedAvg, Plain, Scenario
 from trustml.models.zoo import small_cnn
 
 scenario = Scenario(
@@ -18,7 +18,7 @@ scenario = Scenario(
             batch_size=256,
             optimizer=SGD(learning_rate=0.1, momentum=0.9),
         ),
-        FedAvg(clients=20, rounds=30, local_epochs=2, batch_size=16, client_optimizer=SGD(learning_rate=0.2)),
+        FedAvg(partition=IID(clients=20), rounds=30, local_epochs=2, batch_size=16, client_optimizer=SGD(learning_rate=0.2)),
     ),
     explanations=Explanations(examples=64, scope="all"),
 )

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from trustml.models.zoo import small_cnn
+from trustml.scenario.federated import FedAvg
 from trustml.scenario.optimizers import SGD
-from trustml.scenario.regimes import DPSGD, FedAvg, Plain
+from trustml.scenario.regimes import DPSGD, Plain
 from trustml.scenario.sources import Digits
 from trustml.scenario.spec import Explanations, Scenario
 
@@ -33,7 +34,7 @@ def tiny() -> Scenario:
         training=(
             Plain(epochs=1, batch_size=64, optimizer=SGD(learning_rate=0.05, momentum=0.9)),
             DPSGD(noise_multiplier=2.0, epochs=2, batch_size=64),
-            FedAvg(clients=4, rounds=2, batch_size=32),
+            FedAvg(partition=IID(clients=4), rounds=2, batch_size=32),
         ),
         explanations=Explanations(examples=12),
     )

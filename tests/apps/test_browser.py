@@ -97,6 +97,9 @@ def test_a_page_draws_its_charts_and_shows_no_error(browser, address, partial_ru
     browser.get(f"{address}/{page}?run={partial_run.id}")
     wait_for(browser, "h1", 1)
     wait_for(browser, '[data-testid="stVegaLiteChart"]', CHARTS[page])
+    for tab in browser.find_elements("css selector", '[data-testid="stTab"]'):  # what is hidden is not drawn
+        tab.click()
+        time.sleep(0.5)
     wait_for(browser, '[data-testid="stVegaLiteChart"] canvas, [data-testid="stVegaLiteChart"] svg', CHARTS[page])
     time.sleep(1)
     assert len(browser.find_elements("css selector", '[data-testid="stVegaLiteChart"]')) == CHARTS[page]

@@ -32,9 +32,10 @@ from trustml.models.layers import (
 )
 from trustml.models.weights import initial_weights
 from trustml.models.zoo import mlp, small_cnn
+from trustml.scenario.federated import FedAvg
 from trustml.scenario.methods import IntegratedGradients
 from trustml.scenario.optimizers import SGD, Adam, Schedule
-from trustml.scenario.regimes import FedAvg, Plain
+from trustml.scenario.regimes import Plain
 
 
 def _image(*layers: Layer) -> Architecture:
@@ -130,7 +131,7 @@ def _train(backend: Backend, model: Model, inputs: np.ndarray, labels: np.ndarra
     if backend.federated is None:
         return
     federated = federated_plan(150, clients=7, rounds=2, local_epochs=2, batch_size=8, seed=0)
-    regime = FedAvg(clients=7, rounds=2, local_epochs=2, batch_size=8, client_optimizer=optimizer)
+    regime = FedAvg(partition=IID(clients=7), rounds=2, local_epochs=2, batch_size=8, client_optimizer=optimizer)
     federation = backend.federated(model, regime)
     for number in range(2):
         clients = [[(inputs[b], labels[b]) for b in batches] for batches in federated.round(number)]

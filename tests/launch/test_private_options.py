@@ -8,8 +8,9 @@ import pytest
 
 import trustml
 from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, read_ledger
+from trustml.scenario.clipping import Adaptive, PerLayer
 from trustml.scenario.optimizers import SGD, Adam, Schedule
-from trustml.scenario.regimes import DPSGD, Adaptive, Augmentation, PerLayer
+from trustml.scenario.regimes import DPSGD, Augmentation
 from trustml.scenario.spec import Explanations, Tuning
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.tensorflow]

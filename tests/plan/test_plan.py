@@ -11,8 +11,9 @@ from trustml.errors import ScenarioError
 from trustml.plan.expand import Inputs, expand
 from trustml.plan.job import decode_job, digest, encode_job, explain_id, job_needs, train_id
 from trustml.plan.mechanism import make_charge, next_attempt, plan_mechanism, stock_mechanism
+from trustml.scenario.clipping import Adaptive
 from trustml.scenario.read import from_plain, to_plain
-from trustml.scenario.regimes import DPSGD, Adaptive
+from trustml.scenario.regimes import DPSGD
 from trustml.scenario.spec import Explanations
 
 

@@ -10,12 +10,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from trustml.backends.settings import Clipped, EngineChoice, PrivateSettings, StockSettings
+from trustml.backends.settings import (
+    Clipped,
+    EngineChoice,
+    FederatedSettings,
+    PrivateSettings,
+    RoundOutcome,
+    StockSettings,
+)
 from trustml.data.dataset import Examples, Floats, Ints
 from trustml.models.layers import Architecture
 from trustml.models.weights import Weights
 from trustml.scenario.methods import Method
-from trustml.scenario.regimes import FedAvg, Plain
+from trustml.scenario.regimes import Plain
 
 
 class Network(Protocol):
@@ -110,15 +117,36 @@ class StockTrainer(Protocol):
         ...
 
 
-class Federation(Protocol):
-    """A federated training, one round at a time."""
+Client: TypeAlias = Sequence[tuple[Floats, Ints]]
+"""The batches of one client in one round, all its local epochs, in their order."""
 
-    def round(self, clients: Sequence[Sequence[tuple[Floats, Ints]]]) -> None:
-        """Train every client on its batches from the global weights, and average by examples."""
+
+class Federation(Protocol):
+    """A federated training, one round at a time.
+
+    Every client starts from the global weights and goes through its batches by the regime's client optimizer.
+    Its update is the change of its weights. A client without batches answers zero.
+    """
+
+    @property
+    def choice(self) -> EngineChoice | None:
+        """How clients are simulated, where there was a choice."""
+        ...
+
+    def round(self, clients: Sequence[Client]) -> RoundOutcome:
+        """Train the clients, aggregate their updates by the regime's rule, take the server's step.
+
+        Under privacy: clip each update, sum, add noise once, divide by the declared number of clients. A round
+        without clients still adds noise. An update that is not finite counts as zero.
+        """
         ...
 
     def weights(self) -> Weights:
         """Present global weights, canonical."""
+        ...
+
+    def clipping_norm(self) -> float:
+        """Clipping norm of the next round; 0 without privacy."""
         ...
 
 
@@ -219,5 +247,5 @@ class Backend:
     plain: Callable[[Model, Plain, int], Trainer]
     private: Callable[[Model, PrivateSettings, int], PrivateTrainer]
     stock: Callable[[Model, StockSettings, Examples], StockTrainer] | None
-    federated: Callable[[Model, FedAvg], Federation] | None
+    federated: Callable[[Model, FederatedSettings], Federation]
     explain: Callable[[ExplainRequest], Attributions]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trustml.scenario.federated import FederatedRegime, NoiseMechanism
 from trustml.scenario.optimizers import Optimizer
 from trustml.scenario.spec import GradSampleMode
 
@@ -96,3 +97,70 @@ class StockSettings:
     noise_multiplier: float
     batch_size: int
     seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserPrivacy:
+    """The numbers of a federated mechanism whose unit of privacy is a client.
+
+    Attributes
+    ----------
+    mechanism : IndependentNoise, TreeAggregation or BandedMatrix
+    noise_multiplier : float
+        Standard deviation of the noise on the sum of clipped updates, over the clipping norm; 0 for tests.
+    clipping_norm : float
+        Of the first round.
+    quantile, clip_learning_rate, count_noise : float
+        With adaptive clipping: the share of clients that should not be clipped, the step towards it, and the
+        standard deviation of the noise on the number of unclipped clients, each counted as +1/2 or -1/2. A
+        `clip_learning_rate` of 0 means fixed clipping.
+    expected_clients : int
+        What the noisy sum is divided by.
+    separation : int
+        Rounds from one visit of a client to its next, at the least; for correlated noise.
+    """
+
+    mechanism: NoiseMechanism
+    noise_multiplier: float
+    clipping_norm: float
+    quantile: float = 0.5
+    clip_learning_rate: float = 0.0
+    count_noise: float = 0.0
+    expected_clients: int
+    separation: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class FederatedSettings:
+    """What is fixed for a whole federated training.
+
+    Attributes
+    ----------
+    regime : FederatedRegime
+    privacy : UserPrivacy, optional
+    noise_seed : tuple of int
+        Four 32-bit words of operating-system entropy; a test may fix them.
+    batch_size : int
+        Largest batch of any client.
+    """
+
+    regime: FederatedRegime
+    privacy: UserPrivacy | None = None
+    noise_seed: tuple[int, int, int, int] = (0, 0, 0, 0)
+    batch_size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundOutcome:
+    """What a library tells of a round beside the new weights. Under privacy it stays private.
+
+    Attributes
+    ----------
+    update_norm : float, optional
+        Mean over the clients of the L2 norm of their updates, before clipping.
+    left_out : int
+        Clients whose update was not finite and counted as zero, as far as the library tells.
+    """
+
+    update_norm: float | None = None
+    left_out: int = 0

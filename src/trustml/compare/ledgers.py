@@ -9,13 +9,14 @@ import msgspec
 from trustml.compare.rows import read_measures
 from trustml.errors import RecordError
 from trustml.measures.evidence import Evidence
+from trustml.measures.privacy import RELEASES
 from trustml.plan.job import TrainJob
 from trustml.privacy.accounting import epsilon_of, epsilon_of_releases
 from trustml.privacy.ledger import Charge, read_ledger
 from trustml.record.files import sha256
 from trustml.record.schema import JobRecord
 from trustml.record.store import RunDirectory
-from trustml.scenario.regimes import DPSGD
+from trustml.scenario.regimes import PrivateRegime
 
 _LEDGER = "ledger.jsonl"
 
@@ -47,7 +48,7 @@ def ledgers_of(run: RunDirectory) -> dict[str, list[Charge]]:
     return {
         record.id: read_ledger(run.job_folder(record.id) / _LEDGER)
         for record, job in Evidence(run).trained()
-        if isinstance(job.regime, DPSGD)
+        if isinstance(job.regime, PrivateRegime)
     }
 
 
@@ -59,7 +60,7 @@ def verify_ledgers(run: RunDirectory) -> list[Check]:
     ledgers: list[list[Charge]] = []
     deltas: list[float] = []
     for record, job in evidence.trained():
-        if not isinstance(job.regime, DPSGD):
+        if not isinstance(job.regime, PrivateRegime):
             continue
         try:
             charges = read_ledger(run.job_folder(record.id) / _LEDGER)
@@ -72,11 +73,15 @@ def verify_ledgers(run: RunDirectory) -> list[Check]:
         if charges:
             ledgers.append(charges)
             deltas.append(job.regime.delta)
-    if ledgers:
-        rows = table[table.measure == "epsilon_all_releases"]
-        found = epsilon_of_releases(ledgers, delta=max(deltas)).value
-        stated = float(rows.value.iloc[0]) if len(rows) else math.nan
-        checks.append(_same("", "epsilon of all releases", found, stated))
+    every = table[table.measure == "epsilon_all_releases"]
+    for unit, subject in RELEASES.items():
+        same = [number for number, charges in enumerate(ledgers) if charges[0].unit == unit]
+        if same:
+            rows = every[every.subject == subject]
+            delta = max(deltas[number] for number in same)
+            found = epsilon_of_releases([ledgers[number] for number in same], delta=delta).value
+            stated = float(rows.value.iloc[0]) if len(rows) else math.nan
+            checks.append(_same("", f"epsilon of all releases ({subject})", found, stated))
     return checks
 
 
@@ -84,7 +89,7 @@ def _check_model(
     evidence: Evidence, record: JobRecord, job: TrainJob, charges: list[Charge], *, stated: float
 ) -> list[Check]:
     regime = job.regime
-    if not charges or not isinstance(regime, DPSGD):
+    if not charges or not isinstance(regime, PrivateRegime):
         nothing = math.isnan(stated) and record.status != "ok"
         return [Check(job=record.id, passed=nothing, message="nothing was charged, and nothing is claimed")]
     checks = [_same(record.id, "epsilon", epsilon_of(charges, delta=regime.delta).value, stated)]

@@ -1,66 +1,153 @@
-"""Which client holds which examples, and in which batches it goes through them."""
+"""Which clients take part in each round, and in which batches they go through their examples."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from trustml.data.batches import BatchPlan, make_plan, shuffled_batches
 from trustml.data.dataset import Ints
-from trustml.data.streams import Stream, public_generator
+from trustml.scenario.partition import Cohort, Everyone, FixedCohort, InTurn, PoissonCohort
 
 
 @dataclass(frozen=True, kw_only=True)
 class FederatedPlan:
-    """The batches of every client in every round.
+    """The batches of every visit of every round.
 
     Attributes
     ----------
     batches : BatchPlan
-        All batches, ordered by round, then client, then step of that client.
-    visits : int64 array of shape (rounds, clients)
+        All batches, ordered by round, then visit, then step of that client.
+    visits : int64 array of shape (visits,)
+        Client of each visit.
+    steps : int64 array of shape (visits,)
         Number of batches of each visit.
-    sizes : int64 array of shape (clients,)
-        Examples each client holds, its weight in the average.
+    rounds : int64 array of shape (rounds + 1,)
+        Round ``t`` has the visits ``rounds[t]`` up to ``rounds[t + 1]``.
+    asked : int64 array of shape (rounds,)
+        Clients that were asked; those that dropped out make no visit.
     """
 
     batches: BatchPlan
     visits: Ints
-    sizes: Ints
+    steps: Ints
+    rounds: Ints
+    asked: Ints
 
-    @property
-    def rounds(self) -> int:
-        """Number of rounds."""
-        return len(self.visits)
+    def __len__(self) -> int:
+        """Count the rounds."""
+        return len(self.rounds) - 1
 
     def round(self, number: int) -> list[list[Ints]]:
-        """Give the batches of every client in one round."""
-        start = int(self.visits[:number].sum())
-        found: list[list[Ints]] = []
-        for visits in self.visits[number]:
-            found.append([self.batches[start + step] for step in range(int(visits))])
-            start += int(visits)
-        return found
+        """Give the batches of every client that takes part in a round."""
+        first, end = int(self.rounds[number]), int(self.rounds[number + 1])
+        return [
+            [self.batches[step] for step in range(int(self._starts[visit]), int(self._starts[visit + 1]))]
+            for visit in range(first, end)
+        ]
+
+    @functools.cached_property
+    def _starts(self) -> Ints:
+        """First batch of each visit, and the end of the last."""
+        return np.cumsum([0, *self.steps]).astype(np.int64)
+
+    def participants(self, number: int) -> Ints:
+        """Give the clients that take part in a round."""
+        return self.visits[self.rounds[number] : self.rounds[number + 1]]
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Give the plan as arrays, for a file."""
+        return {
+            "indices": self.batches.indices,
+            "offsets": self.batches.offsets,
+            "visits": self.visits,
+            "steps": self.steps,
+            "rounds": self.rounds,
+            "asked": self.asked,
+        }
 
 
-def split_clients(examples: int, *, clients: int, generator: np.random.Generator) -> list[Ints]:
-    """Deal the examples out at random, so that the clients' sizes differ by one at most."""
-    return [part.astype(np.int64) for part in np.array_split(generator.permutation(examples), clients)]
+def read_federated_plan(arrays: Mapping[str, npt.NDArray[Any]]) -> FederatedPlan:
+    """Take a plan from the arrays of a file."""
+    ints = {
+        name: arrays[name].astype(np.int64) for name in ("indices", "offsets", "visits", "steps", "rounds", "asked")
+    }
+    return FederatedPlan(
+        batches=BatchPlan(indices=ints["indices"], offsets=ints["offsets"]),
+        visits=ints["visits"],
+        steps=ints["steps"],
+        rounds=ints["rounds"],
+        asked=ints["asked"],
+    )
 
 
 def federated_plan(
-    examples: int, *, clients: int, rounds: int, local_epochs: int, batch_size: int, seed: int
+    members: Sequence[Ints],
+    *,
+    cohort: Cohort,
+    rounds: int,
+    local_epochs: int,
+    batch_size: int | None,
+    cohorts: np.random.Generator,
+    batches: np.random.Generator,
 ) -> FederatedPlan:
-    """Draw the split over clients and every client's batches; all clients take part in all rounds."""
-    parts = split_clients(examples, clients=clients, generator=public_generator(seed, Stream.CLIENTS))
-    generator = public_generator(seed, Stream.BATCHES)
-    batches: list[Ints] = []
-    visits = np.zeros((rounds, clients), np.int64)
-    for number in range(rounds):
-        for client, part in enumerate(parts):
-            plan = shuffled_batches(part, epochs=local_epochs, batch_size=batch_size, generator=generator)
-            batches += list(plan)
-            visits[number, client] = len(plan)
-    sizes = np.array([len(part) for part in parts], np.int64)
-    return FederatedPlan(batches=make_plan(batches), visits=visits, sizes=sizes)
+    """Draw who takes part, and every participant's batches.
+
+    Parameters
+    ----------
+    members : sequence of int64 arrays
+        Examples of each client.
+    cohort : Cohort
+    rounds, local_epochs : int
+    batch_size : int, optional
+        None means one batch of all examples of the client.
+    cohorts, batches : Generator
+        Who takes part and who drops out; the order of a client's examples.
+    """
+    found: list[Ints] = []
+    visits: list[int] = []
+    steps: list[int] = []
+    borders, asked = [0], []
+    for chosen in draw_cohorts(cohort, clients=len(members), rounds=rounds, generator=cohorts):
+        answered = chosen[cohorts.random(len(chosen)) >= cohort.dropout] if cohort.dropout else chosen
+        for client in answered:
+            size = batch_size or len(members[client])
+            plan = shuffled_batches(members[client], epochs=local_epochs, batch_size=size, generator=batches)
+            found += list(plan)
+            visits.append(int(client))
+            steps.append(len(plan))
+        borders.append(len(visits))
+        asked.append(len(chosen))
+    return FederatedPlan(
+        batches=make_plan(found),
+        visits=np.array(visits, np.int64),
+        steps=np.array(steps, np.int64),
+        rounds=np.array(borders, np.int64),
+        asked=np.array(asked, np.int64),
+    )
+
+
+def draw_cohorts(cohort: Cohort, *, clients: int, rounds: int, generator: np.random.Generator) -> list[Ints]:
+    """Draw the clients that are asked in each round."""
+    match cohort:
+        case Everyone():
+            return [np.arange(clients) for _ in range(rounds)]
+        case FixedCohort(clients=size):
+            return [np.sort(generator.choice(clients, size, replace=False)) for _ in range(rounds)]
+        case PoissonCohort(clients=size):
+            return [np.flatnonzero(generator.random(clients) < size / clients) for _ in range(rounds)]
+        case InTurn(clients=size):
+            order = generator.permutation(clients)
+            blocks = [order[start : start + size] for start in range(0, clients, size)]
+            return [np.sort(blocks[number % len(blocks)]) for number in range(rounds)]
+
+
+def rounds_visited(plan: FederatedPlan, clients: int, *, first: int = 0, end: int | None = None) -> Ints:
+    """Count the rounds in which each client took part, from round `first` up to `end`; shape (clients,)."""
+    end = len(plan) if end is None else end
+    return np.bincount(plan.visits[plan.rounds[first] : plan.rounds[end]], minlength=clients)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -46,6 +46,8 @@ class Dataset:
         Of a table's features; empty for images.
     feature_groups : tuple of int
         Feature that each column of a table belongs to, numbered from 0; empty for images.
+    train_keys, test_keys : mapping of str to str array of shape (n,)
+        Values of the columns that may name clients, as text.
     """
 
     train: Examples
@@ -54,6 +56,8 @@ class Dataset:
     notes: tuple[str, ...] = ()
     feature_names: tuple[str, ...] = ()
     feature_groups: tuple[int, ...] = ()
+    train_keys: Mapping[str, npt.NDArray[np.str_]] = field(default_factory=dict)
+    test_keys: Mapping[str, npt.NDArray[np.str_]] = field(default_factory=dict)
 
     @property
     def input_shape(self) -> tuple[int, ...]:

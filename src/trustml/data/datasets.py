@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trustml.data.dataset import Dataset, Examples, Floats
-from trustml.data.encoding import encode_table
+from trustml.data.dataset import Dataset, Examples, Floats, Ints
+from trustml.data.encoding import encode_table, key_columns
 from trustml.data.files import read_csv, read_idx, read_npz, read_parquet
 from trustml.data.splits import split_indices
 from trustml.errors import DataError
@@ -147,10 +147,21 @@ def _from_table(source: Csv | Parquet) -> Dataset:
     labels = both[source.label].to_numpy()
     if source.test_path is None:
         dataset = _split(encoded.values, labels, source, where=source.path)
+        train_rows, test_rows = _split_rows(labels, source, where=source.path)
     else:
         dataset = _cut(encoded.values, labels, len(train), where=source.path)
+        train_rows, test_rows = np.arange(len(train)), np.arange(len(train), len(both))
+    keys = key_columns(both, source)
     return _scaled(
-        replace(dataset, feature_names=encoded.names, feature_groups=encoded.groups, notes=encoded.notes), source
+        replace(
+            dataset,
+            feature_names=encoded.names,
+            feature_groups=encoded.groups,
+            notes=encoded.notes,
+            train_keys={name: values[train_rows] for name, values in keys.items()},
+            test_keys={name: values[test_rows] for name, values in keys.items()},
+        ),
+        source,
     )
 
 
@@ -185,12 +196,17 @@ def _split(
             "fill or remove them"
         )
     encoded, names = _encode_labels(labels, where)
-    train, test = split_indices(encoded, test_fraction=source.test_fraction, seed=source.split_seed)
+    train, test = _split_rows(labels, source, where=where)
     return Dataset(
         train=Examples(inputs=values[train], labels=encoded[train]),
         test=Examples(inputs=values[test], labels=encoded[test]),
         class_names=class_names or names,
     )
+
+
+def _split_rows(labels: npt.NDArray[Any], source: DataSource, *, where: str) -> tuple[Ints, Ints]:
+    encoded, _ = _encode_labels(labels, where)
+    return split_indices(encoded, test_fraction=source.test_fraction, seed=source.split_seed)
 
 
 def _encode_labels(labels: npt.NDArray[Any], where: str) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:

@@ -47,7 +47,8 @@ def encode_table(table: pd.DataFrame, source: Csv | Parquet) -> Encoded:
     DataError
         If a declared column is not there, a value is missing or none of the declared ones, or text is refused.
     """
-    for field, names in (("drop", source.drop), ("ranges", source.ranges), ("categories", source.categories)):
+    declared = {"drop": source.drop, "ranges": source.ranges, "categories": source.categories, "keys": source.keys}
+    for field, names in declared.items():
         for name in names:
             if name not in table.columns:
                 known = ", ".join(map(str, table))
@@ -72,6 +73,16 @@ def encode_table(table: pd.DataFrame, source: Csv | Parquet) -> Encoded:
         groups=tuple(groups),
         notes=(note,) if learned else (),
     )
+
+
+def key_columns(table: pd.DataFrame, source: Csv | Parquet) -> dict[str, npt.NDArray[np.str_]]:
+    """Give the columns that may name clients as text, one value a row; a missing value is a name of its own."""
+    found = {}
+    for name in source.keys:
+        column = table[name]
+        absent = column.isna().to_numpy()
+        found[name] = column.astype(object).where(~absent, MISSING).astype(str).str.strip().to_numpy(dtype=np.str_)
+    return found
 
 
 def _numbers(column: pd.Series, name: str, source: Csv | Parquet) -> npt.NDArray[np.float64]:

@@ -19,6 +19,7 @@ class Stream(enum.IntEnum):
     LABELS = 6
     EXPLANATIONS = 7
     PROBES = 8
+    COHORTS = 9
 
 
 def public_generator(seed: int, stream: Stream) -> np.random.Generator:

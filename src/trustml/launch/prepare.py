@@ -11,22 +11,27 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.data.batches import BatchPlan, first_batches, fixed_batches, make_plan, poisson_batches, shuffled_batches
-from trustml.data.clients import federated_plan
+from trustml.data.clients import read_federated_plan
 from trustml.data.dataset import Dataset, fingerprint, stored
 from trustml.data.datasets import load_dataset
+from trustml.data.partition import Clients
 from trustml.data.streams import Stream, public_generator, secret_generator
 from trustml.launch.baselines import explanation_inputs, explanation_notes
+from trustml.launch.federation import draw_partition, draw_rounds, partition_arrays
 from trustml.models.weights import encode_weights, initial_weights
 from trustml.plan.expand import Expansion, Inputs, expand, plan_file, weights_file
-from trustml.plan.job import Job, Mechanism, TrainJob, digest
+from trustml.plan.job import Job, Mechanism, TrainJob, clients_file, digest
 from trustml.plan.mechanism import plan_mechanism, stock_mechanism
+from trustml.plan.user_mechanism import plan_user_mechanism
 from trustml.record.files import encode_arrays, sha256, write_atomic
 from trustml.record.provenance import MAIN_PACKAGES, hardware, package_versions, source_revision
-from trustml.record.schema import DataRecord, JobRecord, Manifest
+from trustml.record.schema import DataRecord, JobRecord, Manifest, PartitionRecord
 from trustml.record.store import BASELINES, HELDOUT, PRIVATE_DATA, RunDirectory, create_run
 from trustml.scenario.check import check_against_data, check_scenario
+from trustml.scenario.check_federated import check_cohorts
+from trustml.scenario.federated import DPFedAvg, FederatedSpec
 from trustml.scenario.read import to_plain
-from trustml.scenario.regimes import DPSGD, FedAvg, Plain, Regime
+from trustml.scenario.regimes import DPSGD, Plain, Regime
 from trustml.scenario.spec import BackendName, Scenario
 
 
@@ -47,8 +52,17 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
         train_examples=len(dataset.train),
         test_examples=len(dataset.test),
     )
+    partitions = {
+        (regime.title, seed): draw_partition(regime, dataset, seed=seed, field=f"training.{index}")
+        for index, regime in enumerate(scenario.training)
+        for seed in scenario.seeds
+        if isinstance(regime, FederatedSpec)
+    }
+    warnings += check_cohorts(scenario, {title: len(clients.names) for (title, _), clients in partitions.items()})
     plans = {
-        (regime.title, seed): draw_plan(regime, seed=seed, examples=len(dataset.train))
+        (regime.title, seed): draw_plan(
+            regime, seed=seed, examples=len(dataset.train), clients=partitions.get((regime.title, seed))
+        )
         for regime in scenario.training
         for seed in scenario.seeds
     }
@@ -57,10 +71,13 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
         scenario,
         input_shape=dataset.input_shape,
         files=Inputs(data=PRIVATE_DATA, examples=HELDOUT, baselines=BASELINES, data_fingerprint=content),
-        mechanisms=_mechanisms(scenario, plans, len(dataset.train)),
+        mechanisms=_mechanisms(scenario, plans, len(dataset.train), partitions),
     )
     run = create_run(root, name=scenario.name)
     artifacts = _write_inputs(run, scenario, dataset, plans)
+    for (title, seed), clients in partitions.items():
+        content_of = encode_arrays(partition_arrays(clients, dataset))
+        write_atomic(run.file(clients_file(title, seed)), content_of, private=True)
     run.write_manifest(
         Manifest(
             run=run.path.name,
@@ -77,6 +94,16 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
                 feature_names=dataset.feature_names,
                 feature_groups=dataset.feature_groups,
                 notes=(*dataset.notes, *explanation_notes(scenario)),
+            ),
+            partitions=tuple(
+                PartitionRecord(
+                    regime=title,
+                    seed=seed,
+                    clients=len(clients.names),
+                    fingerprint=clients.fingerprint(),
+                    left_out=clients.left_out,
+                )
+                for (title, seed), clients in partitions.items()
             ),
             jobs=tuple(_record(job, expansion) for job in expansion.jobs),
             skips=expansion.skips,
@@ -100,7 +127,7 @@ def write_job(run: RunDirectory, job: Job) -> None:
 
 
 def draw_plan(
-    regime: Regime, *, seed: int, examples: int, attempt: int = 1, done: int = 0
+    regime: Regime, *, seed: int, examples: int, clients: Clients | None = None, attempt: int = 1, done: int = 0
 ) -> dict[str, npt.NDArray[Any]]:
     """Draw the batches of one regime and seed; secret ones from operating-system entropy.
 
@@ -125,21 +152,10 @@ def draw_plan(
             if regime.augmentation is not None:
                 found["augmentation"] = generator.integers(2**32, size=4)
             return found
-        case FedAvg():
-            federated = federated_plan(
-                examples,
-                clients=regime.clients,
-                rounds=regime.rounds,
-                local_epochs=regime.local_epochs,
-                batch_size=regime.batch_size,
-                seed=seed,
-            )
-            return {
-                "indices": federated.batches.indices,
-                "offsets": federated.batches.offsets,
-                "visits": federated.visits,
-                "sizes": federated.sizes,
-            }
+        case _:
+            assert clients is not None
+            count = len(clients.names)
+            return draw_rounds(regime, clients.owners, clients=count, seed=seed, attempt=attempt).arrays()
 
 
 def _private_plan(regime: DPSGD, examples: int, *, generator: np.random.Generator, done: int) -> BatchPlan:
@@ -173,22 +189,29 @@ def now() -> str:
 
 
 def _mechanisms(
-    scenario: Scenario, plans: dict[tuple[str, int], dict[str, npt.NDArray[Any]]], examples: int
+    scenario: Scenario,
+    plans: dict[tuple[str, int], dict[str, npt.NDArray[Any]]],
+    examples: int,
+    partitions: dict[tuple[str, int], Clients],
 ) -> dict[tuple[str, int, BackendName], Mechanism]:
     found: dict[tuple[str, int, BackendName], Mechanism] = {}
     for index, regime in enumerate(scenario.training):
-        if not isinstance(regime, DPSGD):
-            continue
         field = f"training.{index}"
         for seed in scenario.seeds:
             arrays = plans[regime.title, seed]
-            plan = BatchPlan(indices=arrays["indices"], offsets=arrays["offsets"])
             for backend in scenario.backends:
-                found[regime.title, seed, backend] = (
-                    plan_mechanism(regime, field=field, examples=examples, plan=plan)
-                    if regime.engine == "core"
-                    else stock_mechanism(regime, backend, field=field, examples=examples)
-                )
+                cell = (regime.title, seed, backend)
+                if isinstance(regime, DPFedAvg):
+                    clients = len(partitions[regime.title, seed].names)
+                    rounds = read_federated_plan(arrays)
+                    found[cell] = plan_user_mechanism(regime, field=field, clients=clients, plan=rounds)
+                elif isinstance(regime, DPSGD):
+                    plan = BatchPlan(indices=arrays["indices"], offsets=arrays["offsets"])
+                    found[cell] = (
+                        plan_mechanism(regime, field=field, examples=examples, plan=plan)
+                        if regime.engine == "core"
+                        else stock_mechanism(regime, backend, field=field, examples=examples)
+                    )
     return found
 
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from trustml.data.batches import BatchPlan
+from trustml.data.clients import read_federated_plan
 from trustml.errors import PrivacyError, RecordError, UsageError
+from trustml.launch.federation import draw_rounds
 from trustml.launch.prepare import draw_plan, write_job, write_plan
 from trustml.plan.job import TrainJob, checkpoint_file, decode_job
 from trustml.plan.mechanism import next_attempt
+from trustml.plan.user_mechanism import next_user_attempt
 from trustml.privacy.ledger import read_ledger
 from trustml.record.checkpoint import checkpoint_step
 from trustml.record.files import sha256
 from trustml.record.schema import JobRecord, Manifest
 from trustml.record.store import PRIVATE_DATA, RunDirectory
+from trustml.scenario.federated import DPFedAvg
 from trustml.scenario.regimes import DPSGD
 
 
@@ -55,17 +63,24 @@ def _check_artifacts(run: RunDirectory, record: JobRecord) -> None:
 def _renew(run: RunDirectory, record: JobRecord, manifest: Manifest, *, allow_overrun: bool) -> None:
     folder = run.job_folder(record.id)
     job = decode_job((folder / "job.json").read_bytes())
-    if not isinstance(job, TrainJob) or not isinstance(job.regime, DPSGD) or job.mechanism is None:
+    if not isinstance(job, TrainJob) or not isinstance(job.regime, DPSGD | DPFedAvg) or job.mechanism is None:
         return
     spent = read_ledger(folder / "ledger.jsonl")
     if not spent:
         return
     examples = manifest.data.train_examples
     attempt = 1 + max(entry.attempt for entry in spent)
-    done = checkpoint_step(run.file(checkpoint_file(job)))
-    arrays = draw_plan(job.regime, seed=job.seed, examples=examples, attempt=attempt, done=done)
-    plan = BatchPlan(indices=arrays["indices"], offsets=arrays["offsets"])
-    mechanism = next_attempt(job.mechanism, spent, job.regime, plan=plan, start_step=done, allow_overrun=allow_overrun)
+    if isinstance(job.regime, DPFedAvg):
+        done, arrays = 0, _new_rounds(run, job, attempt)
+        rounds = read_federated_plan(arrays)
+        mechanism = next_user_attempt(job.mechanism, spent, job.regime, plan=rounds, allow_overrun=allow_overrun)
+    else:
+        done = checkpoint_step(run.file(checkpoint_file(job)))
+        arrays = draw_plan(job.regime, seed=job.seed, examples=examples, attempt=attempt, done=done)
+        plan = BatchPlan(indices=arrays["indices"], offsets=arrays["offsets"])
+        mechanism = next_attempt(
+            job.mechanism, spent, job.regime, plan=plan, start_step=done, allow_overrun=allow_overrun
+        )
     if mechanism.steps == 0 and done == 0:
         raise PrivacyError(
             f"{job.id}: its earlier attempts spent the whole budget of epsilon {job.regime.epsilon:g}; "
@@ -74,3 +89,10 @@ def _renew(run: RunDirectory, record: JobRecord, manifest: Manifest, *, allow_ov
     name = f"private/plans/{job.id}.a{mechanism.attempt}.npz"
     write_plan(run, name, arrays)
     write_job(run, msgspec.structs.replace(job, plan=name, mechanism=mechanism))
+
+
+def _new_rounds(run: RunDirectory, job: TrainJob, attempt: int) -> dict[str, npt.NDArray[Any]]:
+    clients = run.arrays(job.clients)
+    count, owners = len(clients["names"]), clients["owners"].astype(np.int64)
+    assert isinstance(job.regime, DPFedAvg)
+    return draw_rounds(job.regime, owners, clients=count, seed=job.seed, attempt=attempt).arrays()

@@ -25,7 +25,16 @@ Event: TypeAlias = dict[str, Any]
 Listener: TypeAlias = Callable[[Event], None]
 
 _LOOK_SECONDS = 0.05
-_OUTPUTS = ("weights.safetensors", "predictions.npz", "attributions.npz", "probes.npz", "timings.npz", "ledger.jsonl")
+_OUTPUTS = (
+    "weights.safetensors",
+    "predictions.npz",
+    "attributions.npz",
+    "probes.npz",
+    "history.npz",
+    "rounds.npz",
+    "timings.npz",
+    "ledger.jsonl",
+)
 
 
 class Schedule:

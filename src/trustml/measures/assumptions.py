@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from trustml.measures.evidence import Evidence
 from trustml.plan.job import TrainJob
-from trustml.privacy.ledger import Charge
+from trustml.privacy.ledger import UNAMPLIFIED, Charge
 from trustml.privacy.statement import Assumption
-from trustml.scenario.regimes import DPSGD
+from trustml.scenario.federated import DPFedAvg
+from trustml.scenario.regimes import PrivateRegime
 
 
 def assumptions_of(
-    evidence: Evidence, job: TrainJob, regime: DPSGD, charges: Sequence[Charge]
+    evidence: Evidence, job: TrainJob, regime: PrivateRegime, charges: Sequence[Charge]
 ) -> tuple[Assumption, ...]:
     """List the assumptions behind one private model."""
     return (
@@ -28,12 +29,18 @@ def assumptions_of(
             name="no layer mixes examples",
             status="met",
             why="the architecture has none; BatchNorm is refused",
+        )
+        if charges[0].unit == "example"
+        else Assumption(
+            name="clients weigh alike, and the divisor is no secret of theirs",
+            status="met",
+            why="each clipped update counts once; the sum is divided by the declared number of clients",
         ),
         Assumption(
             name="clipping and noise are what they are said to be",
             status="not checked",
             why=f"not by this run; `trustml conformance --backend {job.backend}` checks it on this machine"
-            if regime.engine == "core"
+            if not _is_stock(regime)
             else "a stock engine runs on its own",
         ),
         _data(evidence, charges),
@@ -46,11 +53,7 @@ def assumptions_of(
             if evidence.manifest.scenario.get("tuning")
             else "nothing in the record can tell",
         ),
-        Assumption(
-            name="one example is one person",
-            status="not checked",
-            why="the unit of privacy is an example; who gave several needs group privacy",
-        ),
+        _one_person(charges),
         Assumption(
             name="noise is cryptographic and exact in floating point",
             status="not met",
@@ -59,14 +62,16 @@ def assumptions_of(
     )
 
 
-def not_covered(evidence: Evidence, regime: DPSGD, charges: Sequence[Charge]) -> tuple[str, ...]:
+def not_covered(evidence: Evidence, regime: PrivateRegime, charges: Sequence[Charge]) -> tuple[str, ...]:
     """List what this run holds or tells that epsilon says nothing of."""
     found = [
         "everything under private/: examples, batches, sizes and times of steps, examples left out as not finite",
         "the times of progress events (five a second at most), which follow batch sizes",
         "the fingerprint of the data, which confirms a complete guess of it",
     ]
-    if charges[0].secret_sampling and charges[0].sampling != "shuffle":
+    if isinstance(regime, DPFedAvg):
+        found.append("who holds how many examples of which class, and what is measured for each client")
+    if charges[0].secret_sampling and charges[0].sampling not in UNAMPLIFIED:
         found.append("the largest participation behind epsilon_unamplified, a count over the secret batches")
     if any(
         record.regime == "Plain" or (record.kind == "train" and record.regime != regime.title)
@@ -76,23 +81,44 @@ def not_covered(evidence: Evidence, regime: DPSGD, charges: Sequence[Charge]) ->
     return tuple(found)
 
 
-def _sampling(regime: DPSGD, charges: Sequence[Charge]) -> Assumption:
+def _is_stock(regime: PrivateRegime) -> bool:
+    return not isinstance(regime, DPFedAvg) and regime.engine != "core"
+
+
+def _one_person(charges: Sequence[Charge]) -> Assumption:
+    if charges[0].unit == "user":
+        return Assumption(
+            name="one client is one person",
+            status="not checked",
+            why="the unit of privacy is a client, all of whose examples are protected together",
+        )
+    return Assumption(
+        name="one example is one person",
+        status="not checked",
+        why="the unit of privacy is an example; who gave several needs group privacy",
+    )
+
+
+def _sampling(regime: PrivateRegime, charges: Sequence[Charge]) -> Assumption:
     name = "batches were drawn as the accountant assumes"
-    if regime.engine != "core":
+    if _is_stock(regime):
         return Assumption(name=name, status="not checked", why="the library drew them itself")
+    what, when = ("client", "round") if charges[0].unit == "user" else ("example", "step")
     ways = {
-        "poisson": "the core drew every example on its own at every step",
+        "poisson": f"the core drew every {what} on its own at every {when}",
         "shuffle": "nothing is assumed but that an example is in one batch an epoch",
-        "fixed": "the core drew a fresh subset of fixed size at every step",
+        "fixed": f"the core drew a fresh subset of fixed size at every {when}",
+        "all": "nothing is assumed: every client is in every round",
+        "in turn": "the core asked the clients in one fixed order, so the rounds between two visits are known",
     }
     return Assumption(name=name, status="met", why=ways[charges[0].sampling])
 
 
-def _secrecy(regime: DPSGD, charges: Sequence[Charge]) -> Assumption:
+def _secrecy(regime: PrivateRegime, charges: Sequence[Charge]) -> Assumption:
     name = "batches are secret"
-    if charges[0].sampling == "shuffle":
+    if charges[0].sampling in UNAMPLIFIED:
         return Assumption(name=name, status="met", why="not needed: no amplification is claimed")
-    if regime.engine != "core":
+    if _is_stock(regime):
         why = "drawn by the library's default generator, which holds 32 bits of seed on a CPU"
         return Assumption(name=name, status="not checked", why=why)
     if all(charge.secret_sampling for charge in charges):
@@ -104,14 +130,15 @@ def _secrecy(regime: DPSGD, charges: Sequence[Charge]) -> Assumption:
     )
 
 
-def _delta(regime: DPSGD, charges: Sequence[Charge]) -> Assumption:
+def _delta(regime: PrivateRegime, charges: Sequence[Charge]) -> Assumption:
     limit = 1 / charges[0].examples
     met = regime.delta < limit
+    record = "client" if charges[0].unit == "user" else "record"
     return Assumption(
         name="delta is below 1/n",
         status="met" if met else "not met",
         why=f"{regime.delta:g} against {limit:.3g}"
-        + ("" if met else ": a mechanism that leaks a whole record would pass"),
+        + ("" if met else f": a mechanism that leaks a whole {record} would pass"),
     )
 
 
@@ -134,7 +161,7 @@ def _preprocessing(evidence: Evidence) -> Assumption:
 
 
 def _other_models(evidence: Evidence) -> Assumption:
-    plain = [job for _, job in evidence.trained() if not isinstance(job.regime, DPSGD)]
+    plain = [job for _, job in evidence.trained() if not isinstance(job.regime, PrivateRegime)]
     return Assumption(
         name="nothing else trained on this data is released",
         status="not met" if plain else "not checked",

@@ -10,10 +10,13 @@ from trustml.measures.measure import Row
 from trustml.measures.promises import statements_of
 from trustml.plan.job import TrainJob
 from trustml.privacy.accounting import epsilon_of_releases
-from trustml.privacy.ledger import Charge, read_ledger
+from trustml.privacy.ledger import Charge, Unit, read_ledger
 from trustml.privacy.statement import PrivacyStatement, statement_line
 from trustml.record.schema import JobRecord
-from trustml.scenario.regimes import DPSGD
+from trustml.scenario.regimes import PrivateRegime
+
+RELEASES: dict[Unit, str] = {"example": "all ledgers", "user": "all user-level ledgers"}
+"""Subject of the row that composes all private models of a unit of privacy."""
 
 
 def privacy_statements(evidence: Evidence) -> list[PrivacyStatement]:
@@ -50,9 +53,13 @@ def privacy_rows(evidence: Evidence, statements: list[PrivacyStatement]) -> list
         rows.append(
             evidence.row("epsilon_all_releases", None, record=None, subject="all ledgers", n=len(ledgers), note=note)
         )
-    elif ledgers:
-        delta = max(job.regime.delta for _, job in private if isinstance(job.regime, DPSGD))
-        rows.append(_all_releases(evidence, ledgers, delta=delta, statements=statements))
+        return rows
+    # Guarantees for examples and for users are no pieces of one guarantee: each unit is composed by itself.
+    for unit in dict.fromkeys(charges[0].unit for charges in ledgers):
+        of_unit = [statement for statement in statements if statement.unit_of_privacy == unit]
+        delta = max(statement.delta for statement in of_unit)
+        same = [charges for charges in ledgers if charges[0].unit == unit]
+        rows.append(_all_releases(evidence, same, delta=delta, statements=of_unit))
     return rows
 
 
@@ -88,24 +95,28 @@ def _all_releases(
     epsilon = epsilon_of_releases(ledgers, delta=delta)
     models = "1 private model" if len(ledgers) == 1 else f"{len(ledgers)} private models"
     samplings = " / ".join(dict.fromkeys(statement.sampling for statement in statements))
-    units = "/".join(sorted({statement.unit_of_privacy for statement in statements}))
+    unit = statements[0].unit_of_privacy
     note = (
-        f"{models}; delta={delta:g}; unit: {units}; relation: {epsilon.relation}; sampling: {samplings}; "
+        f"{models}; delta={delta:g}; unit: {unit}; relation: {epsilon.relation}; sampling: {samplings}; "
         f"accountant: {epsilon.accountant}"
     )
-    plain = sum(record.status == "ok" and not isinstance(job.regime, DPSGD) for record, job in evidence.trained())
+    plain = sum(
+        record.status == "ok" and not isinstance(job.regime, PrivateRegime) for record, job in evidence.trained()
+    )
     if plain:
         note += (
             f"; private models alone: this run also trained {plain} models without privacy on the same data, "
             "and publishing any of them has no finite epsilon"
         )
-    return evidence.row(
-        "epsilon_all_releases", epsilon.value, record=None, subject="all ledgers", n=len(ledgers), note=note
-    )
+    other = len(_private(evidence)) - len(ledgers)
+    if other:
+        note += f"; the run's {other} private models of another unit are not in this number"
+    subject = RELEASES[ledgers[0][0].unit]
+    return evidence.row("epsilon_all_releases", epsilon.value, record=None, subject=subject, n=len(ledgers), note=note)
 
 
 def _private(evidence: Evidence) -> list[tuple[JobRecord, TrainJob]]:
-    return [(record, job) for record, job in evidence.trained() if isinstance(job.regime, DPSGD)]
+    return [(record, job) for record, job in evidence.trained() if isinstance(job.regime, PrivateRegime)]
 
 
 def _charges(evidence: Evidence, record: JobRecord) -> list[Charge] | str:

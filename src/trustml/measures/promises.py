@@ -9,8 +9,17 @@ import msgspec
 import numpy as np
 
 from trustml.data.batches import BatchPlan, participation
+from trustml.data.clients import read_federated_plan, rounds_visited
 from trustml.measures.assumptions import assumptions_of, not_covered
 from trustml.measures.evidence import Evidence
+from trustml.measures.wording import (
+    clipping_text,
+    mechanism_text,
+    noise_source_text,
+    released_text,
+    sampling_text,
+    trust_text,
+)
 from trustml.plan.job import TrainJob
 from trustml.privacy.accounting import (
     Epsilon,
@@ -20,19 +29,19 @@ from trustml.privacy.accounting import (
     epsilon_unamplified,
 )
 from trustml.privacy.crosscheck import PRV_TOLERANCE, prv_epsilons
-from trustml.privacy.ledger import ZERO_OUT, Charge
+from trustml.privacy.ledger import UNAMPLIFIED, ZERO_OUT, Charge
 from trustml.privacy.shuffle_bound import shuffle_lower_bound
 from trustml.privacy.statement import Comparison, Curve, PrivacyStatement
 from trustml.privacy.tuning import epsilon_with_tuning
 from trustml.record.files import read_arrays
-from trustml.scenario.regimes import DPSGD, Adaptive, PerLayer
+from trustml.scenario.regimes import PrivateRegime
 
 _CURVE_POINTS = 9
 
 
 def statements_of(evidence: Evidence, ledgers: Sequence[tuple[TrainJob, list[Charge]]]) -> list[PrivacyStatement]:
     """Give the statement of each private model that was charged for."""
-    jobs = [(job, job.regime, charges) for job, charges in ledgers if isinstance(job.regime, DPSGD)]
+    jobs = [(job, job.regime, charges) for job, charges in ledgers if isinstance(job.regime, PrivateRegime)]
     poisson = [(charges, regime.delta) for _, regime, charges in jobs if _is_poisson(charges)]
     prv = prv_epsilons(poisson)
     answers = iter(prv if not isinstance(prv, str) else [])
@@ -50,16 +59,20 @@ def statements_of(evidence: Evidence, ledgers: Sequence[tuple[TrainJob, list[Cha
 
 def drawn_participation(evidence: Evidence, charges: Sequence[Charge]) -> int | None:
     """Most batches that any one example really was in, over all attempts; None if the plans are gone."""
-    total = np.zeros(evidence.manifest.data.train_examples, np.int64)
+    total = np.zeros(charges[0].examples, np.int64)
     plans = evidence.plans
     for charge in charges:
         if charge.plan not in plans:
-            told = charge.sampling == "shuffle"
+            told = charge.sampling in UNAMPLIFIED
             if not told:
                 return None
             total += charge.participation
             continue
         arrays = read_arrays(plans[charge.plan])
+        if charge.unit == "user":
+            rounds = read_federated_plan(arrays)
+            total += rounds_visited(rounds, len(total), first=charge.first_step, end=charge.end_step)
+            continue
         plan = BatchPlan(indices=arrays["indices"].astype(np.int64), offsets=arrays["offsets"].astype(np.int64))
         total += participation(plan, len(total), first=charge.first_step, end=charge.end_step)
     return int(total.max(initial=0))
@@ -79,11 +92,12 @@ def lower_bound_if_shuffled(charges: Sequence[Charge], *, delta: float) -> float
 
 
 def _statement(
-    evidence: Evidence, job: TrainJob, regime: DPSGD, charges: list[Charge], *, prv: float | str
+    evidence: Evidence, job: TrainJob, regime: PrivateRegime, charges: list[Charge], *, prv: float | str
 ) -> PrivacyStatement:
     epsilon = epsilon_of(charges, delta=regime.delta)
     first = charges[0]
     joint = first.precision**-0.5
+    correlated = first.noise != "independent"
     return PrivacyStatement(
         model=job.id,
         epsilon=epsilon.value if math.isfinite(epsilon.value) else None,
@@ -91,33 +105,35 @@ def _statement(
         unit_of_privacy=first.unit,
         neighboring_relation=epsilon.relation,
         accountant=epsilon.accountant,
-        mechanism="Gaussian noise on the sum of clipped per-example gradients, at every step"
-        + (" and on the count of unclipped examples" if first.quantile_noise_multiplier else ""),
-        clipping=_clipping(regime),
+        mechanism=mechanism_text(first),
+        clipping=clipping_text(regime),
         clipping_norm=first.clipping_norm,
         noise_multiplier=joint,
-        sampling=_sampling(charges),
+        sampling=sampling_text(charges),
         sample_rate=first.sample_rate,
         expected_batch_size=first.batch_size,
         steps=sum(charge.steps for charge in charges),
         attempts=max(charge.attempt for charge in charges),
         data_size=first.examples,
-        released="the final model and its predictions on held-out examples; no checkpoint, no training loss",
+        released=released_text(regime),
         hyperparameter_tuning=_tuning(evidence, charges, regime),
-        trust_setting="central: whoever trains sees the examples and is trusted",
-        source_of_noise=_source_of_noise(job, regime),
+        trust_setting=trust_text(regime),
+        source_of_noise=noise_source_text(job, regime),
         comparisons=tuple(_comparisons(evidence, charges, regime, epsilon, prv)),
         assumptions=assumptions_of(evidence, job, regime, charges),
         not_covered=not_covered(evidence, regime, charges),
-        curve=_curve(charges, regime, most=drawn_participation(evidence, charges)),
+        curve=None if correlated else _curve(charges, regime, most=drawn_participation(evidence, charges)),
     )
 
 
 def _comparisons(
-    evidence: Evidence, charges: list[Charge], regime: DPSGD, epsilon: Epsilon, prv: float | str
+    evidence: Evidence, charges: list[Charge], regime: PrivateRegime, epsilon: Epsilon, prv: float | str
 ) -> list[Comparison]:
     delta = regime.delta
-    found = []
+    found: list[Comparison] = []
+    if charges[0].noise != "independent":
+        note = "correlated noise: one Gaussian mechanism over all rounds, with nothing to amplify"
+        return [_comparison("epsilon_rdp", epsilon_rdp([charges], delta=delta), note)]
     if not _is_poisson(charges):
         note = "if every batch had been a secret Poisson batch, which they were not"
         found.append(_comparison("epsilon_if_poisson", epsilon_if_poisson([charges], delta=delta), note))
@@ -165,7 +181,7 @@ def _comparison(name: str, epsilon: Epsilon, note: str) -> Comparison:
     return Comparison(name=name, value=value, relation=epsilon.relation, accountant=epsilon.accountant, note=note)
 
 
-def _curve(charges: list[Charge], regime: DPSGD, *, most: int | None) -> Curve:
+def _curve(charges: list[Charge], regime: PrivateRegime, *, most: int | None) -> Curve:
     """Epsilon after a part of the steps; participation is taken in proportion to them."""
     total = sum(charge.steps for charge in charges)
     if most is None:
@@ -198,35 +214,7 @@ def _is_poisson(charges: Sequence[Charge]) -> bool:
     return all(charge.sampling == "poisson" and charge.secret_sampling for charge in charges)
 
 
-def _source_of_noise(job: TrainJob, regime: DPSGD) -> str:
-    if regime.engine != "core":
-        return (
-            f"default generator of {job.backend}, shared with everything else that is random; not a cryptographic one"
-        )
-    return f"pseudo-random generator of {job.backend}, seeded from operating-system entropy; not a cryptographic one"
-
-
-def _sampling(charges: Sequence[Charge]) -> str:
-    first = charges[0]
-    if first.sampling == "shuffle":
-        return "shuffled epochs, no amplification claimed"
-    if all(charge.secret_sampling for charge in charges):
-        return "Poisson, secret" if first.sampling == "poisson" else "fixed size without replacement, secret"
-    most = max(charge.largest_participation for charge in charges)
-    return f"{first.sampling}, not secret, so no amplification (largest participation {most})"
-
-
-def _clipping(regime: DPSGD) -> str:
-    match regime.clipping:
-        case PerLayer():
-            return "per layer (each weight tensor to its share of the norm)"
-        case Adaptive(quantile=quantile):
-            return f"adaptive (quantile {quantile:g} of the gradient norms, its noise charged), from"
-        case _:
-            return "flat, per example"
-
-
-def _tuning(evidence: Evidence, charges: list[Charge], regime: DPSGD) -> str:
+def _tuning(evidence: Evidence, charges: list[Charge], regime: PrivateRegime) -> str:
     tuning = evidence.manifest.scenario.get("tuning")
     if not tuning:
         return "not part of a declared sweep; if hyperparameters were chosen on this data, that is not covered"

@@ -8,7 +8,7 @@ from trustml.measures.evidence import Evidence
 from trustml.measures.measure import Row
 from trustml.plan.job import TrainJob, timings_file
 from trustml.record.schema import JobRecord
-from trustml.scenario.regimes import FedAvg
+from trustml.scenario.federated import FederatedSpec
 
 
 def speed_rows(evidence: Evidence) -> list[Row]:
@@ -40,7 +40,7 @@ def speed_rows(evidence: Evidence) -> list[Row]:
 
 
 def _step_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row]:
-    what = f"round of {job.regime.clients} clients" if isinstance(job.regime, FedAvg) else "step"
+    what = "round" if isinstance(job.regime, FederatedSpec) else "step"
     timings = evidence.run.arrays(timings_file(job))
     seconds, examples = timings["seconds"].astype(float), timings["examples"].astype(float)
     counted = "first step left out"

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from trustml.catalogue.available import availability, why_unfit
 from trustml.catalogue.implementation import NotAvailable
-from trustml.plan.job import ExplainJob, Mechanism, TrainJob, explain_id, train_id
+from trustml.plan.job import ExplainJob, Mechanism, TrainJob, clients_file, explain_id, train_id
 from trustml.plan.support import Missing, Skip, training_support
+from trustml.scenario.federated import FederatedSpec
 from trustml.scenario.methods import Method, RandomControl
 from trustml.scenario.regimes import Plain, Regime
 from trustml.scenario.spec import BackendName, Scenario
@@ -102,6 +103,7 @@ def expand(
                         plan=plan_file(regime.title, seed),
                         data_fingerprint=files.data_fingerprint,
                         mechanism=mechanisms.get((regime.title, seed, backend)),
+                        clients=clients_file(regime.title, seed) if isinstance(regime, FederatedSpec) else "",
                     )
                 )
     fitting: dict[BackendName, tuple[Method, ...]] = {}

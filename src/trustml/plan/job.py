@@ -12,8 +12,9 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from trustml.models.layers import Architecture
+from trustml.privacy.ledger import Drawn, NoiseKind, Unit
 from trustml.scenario.methods import Method
-from trustml.scenario.regimes import Plain, Regime, Sampling
+from trustml.scenario.regimes import Plain, Regime
 from trustml.scenario.spec import BackendName, Execution, Probes
 
 
@@ -30,7 +31,7 @@ class Mechanism(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     expected_batch_size : int
         What the noisy sum is divided by.
     examples : int
-    sampling : {"poisson", "shuffle", "fixed"}
+    sampling : {"poisson", "shuffle", "fixed", "all", "in turn"}
     secret_sampling : bool
     largest_participation : int
         Most batches that any one example is in; all steps where the batches are secret, so as not to tell.
@@ -43,6 +44,12 @@ class Mechanism(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     attempt : int
     steps_per_charge : int
         Steps that one line of the ledger pays for in advance.
+    unit : {"example", "user"}
+        For users a step is a round, an example a client, and a batch a cohort.
+    noise : {"independent", "tree aggregation", "banded matrix factorisation"}
+        How the noise of the steps hangs together.
+    separation : int
+        Steps from one batch of an example to its next, at the least.
     """
 
     noise_multiplier: float
@@ -51,7 +58,7 @@ class Mechanism(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     sample_rate: float
     expected_batch_size: int
     examples: int
-    sampling: Sampling
+    sampling: Drawn
     secret_sampling: bool
     largest_participation: int
     total_steps: int
@@ -59,6 +66,9 @@ class Mechanism(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     steps: int
     attempt: int = 1
     steps_per_charge: int = 1
+    unit: Unit = "example"
+    noise: NoiseKind = "independent"
+    separation: int = 1
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -94,6 +104,8 @@ class TrainJob(JobSpec, frozen=True, kw_only=True, tag="train"):
     data_fingerprint : str
     mechanism : Mechanism, optional
         Only for private regimes.
+    clients : str
+        File of who holds what; empty unless the regime is federated.
     """
 
     regime: Regime
@@ -103,6 +115,7 @@ class TrainJob(JobSpec, frozen=True, kw_only=True, tag="train"):
     plan: str
     data_fingerprint: str
     mechanism: Mechanism | None = None
+    clients: str = ""
 
 
 class ExplainJob(JobSpec, frozen=True, kw_only=True, tag="explain"):
@@ -156,6 +169,16 @@ def timings_file(job: TrainJob) -> str:
 def checkpoint_file(job: TrainJob) -> str:
     """File of the latest checkpoint: private, because only the final model is released."""
     return f"private/checkpoints/{job.id}.npz"
+
+
+def clients_file(regime: str, seed: int) -> str:
+    """File of who holds which examples, for one regime and seed: private, as it tells of clients."""
+    return f"private/clients/{regime}.s{seed}.npz"
+
+
+def rounds_file(job: TrainJob) -> str:
+    """File of what each round came to; private where rounds are."""
+    return f"jobs/{job.id}/rounds.npz" if job.mechanism is None else f"private/rounds/{job.id}.npz"
 
 
 def counts_file(job: TrainJob) -> str:

@@ -15,8 +15,9 @@ from trustml.privacy.calibration import (
     calibrated_noise_fixed,
     calibrated_noise_unamplified,
 )
-from trustml.privacy.ledger import Charge, relation_of
-from trustml.scenario.regimes import DPSGD, Adaptive, Sampling
+from trustml.privacy.ledger import UNAMPLIFIED, Charge, relation_of
+from trustml.scenario.clipping import Adaptive
+from trustml.scenario.regimes import DPSGD, Sampling
 from trustml.scenario.spec import BackendName
 
 COUNT_SENSITIVITY = 0.5
@@ -170,13 +171,15 @@ def make_charge(
         largest_participation=mechanism.largest_participation,
         plan=plan,
         data=data,
+        unit=mechanism.unit,
         relation=relation_of(mechanism.sampling, secret=mechanism.secret_sampling),
+        noise=mechanism.noise,
     )
 
 
 def tells_participation(mechanism: Mechanism) -> bool:
     """Whether the ledger may say how often examples are drawn: not where that is a secret."""
-    return mechanism.sampling == "shuffle" or not mechanism.secret_sampling
+    return mechanism.sampling in UNAMPLIFIED or not mechanism.secret_sampling
 
 
 def next_attempt(

@@ -7,7 +7,8 @@ from typing import TypeAlias
 
 import msgspec
 
-from trustml.scenario.regimes import DPSGD, Engine, FedAvg, Plain, Regime
+from trustml.scenario.federated import BandedMatrix, DPFedAvg, FedAvg, FederatedSpec, TreeAggregation
+from trustml.scenario.regimes import DPSGD, Engine, Plain, Regime
 from trustml.scenario.spec import BackendName
 
 
@@ -56,13 +57,22 @@ class Skip(msgspec.Struct, frozen=True, kw_only=True):
 _TRAINING: dict[tuple[BackendName, type[Regime]], Support] = {
     ("torch", Plain): Supported(library="PyTorch"),
     ("torch", DPSGD): Supported(library="Opacus"),
-    ("torch", FedAvg): Missing(reason="federated training in PyTorch is not built yet"),
     ("jax", Plain): Supported(library="JAX"),
     ("jax", DPSGD): Supported(library="trustml on JAX"),
-    ("jax", FedAvg): Supported(library="trustml on JAX"),
     ("tensorflow", Plain): Supported(library="Keras"),
     ("tensorflow", DPSGD): Supported(library="TF Privacy"),
-    ("tensorflow", FedAvg): Supported(library="TensorFlow Federated"),
+}
+
+_FEDERATED: dict[BackendName, str] = {
+    "torch": "pfl",
+    "jax": "trustml on JAX",
+    "tensorflow": "TensorFlow Federated",
+}
+
+_AGGREGATION = {
+    "robust": "TFF's zeroing and clipping by adaptive norms",
+    "compressed": "TFF's quantised sum",
+    "secure": "TFF's simulation of secure sums",
 }
 
 _STOCK: dict[tuple[BackendName, Engine], Support] = {
@@ -79,4 +89,19 @@ def training_support(backend: BackendName, regime: Regime) -> Support:
     """Tell who trains by that regime on that backend."""
     if isinstance(regime, DPSGD) and regime.engine != "core":
         return _STOCK[backend, regime.engine]
+    if isinstance(regime, FederatedSpec):
+        reason = _why_not_federated(backend, regime)
+        return Missing(reason=reason) if reason else Supported(library=_FEDERATED[backend])
     return _TRAINING[backend, type(regime)]
+
+
+def _why_not_federated(backend: BackendName, regime: FederatedSpec) -> str:
+    match regime:
+        case FedAvg(aggregation=aggregation) if aggregation != "mean" and backend != "tensorflow":
+            return f"aggregation {aggregation!r} is {_AGGREGATION[aggregation]}; {_FEDERATED[backend]} has none"
+        case DPFedAvg(mechanism=TreeAggregation()) if backend == "torch":
+            return "pfl has no tree aggregation; its DP-FTRL is the banded matrix factorisation, another mechanism"
+        case DPFedAvg(mechanism=BandedMatrix()) if backend != "torch":
+            other = "TFF has no banded matrix factorisation" if backend == "tensorflow" else "not written in JAX"
+            return f"{other}; its DP-FTRL is tree aggregation, another mechanism"
+    return ""

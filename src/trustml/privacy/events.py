@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from trustml.errors import PrivacyError
-from trustml.privacy.ledger import Charge
+from trustml.privacy.ledger import UNAMPLIFIED, Charge
 
 Kind: TypeAlias = Literal["poisson", "gaussian", "without replacement"]
 
@@ -52,7 +52,13 @@ def mechanisms_of(releases: Sequence[Sequence[Charge]]) -> list[Mechanism]:
     found: list[Mechanism] = []
     for charges in by_plan(releases):
         first = charges[0]
-        if first.secret_sampling and first.sampling != "shuffle":
+        if first.noise != "independent":
+            # All rounds of one training are a single Gaussian mechanism; several models compose.
+            found += [
+                Mechanism(kind="gaussian", noise_multiplier=charge.precision**-0.5, count=charge.participation)
+                for charge in charges
+            ]
+        elif first.secret_sampling and first.sampling not in UNAMPLIFIED:
             kind: Kind = "poisson" if first.sampling == "poisson" else "without replacement"
             found += [
                 Mechanism(
@@ -78,7 +84,7 @@ def by_plan(releases: Sequence[Sequence[Charge]]) -> list[list[Charge]]:
             plans[charge.plan].append(charge)
     for plan, charges in plans.items():
         rates = {
-            (charge.sample_rate, charge.sampling, charge.secret_sampling, charge.largest_participation)
+            (charge.sample_rate, charge.sampling, charge.secret_sampling, charge.largest_participation, charge.noise)
             for charge in charges
         }
         if len(rates) > 1:

@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from trustml.errors import PrivacyError, RecordError
 from trustml.scenario.regimes import Sampling
+
+Drawn: TypeAlias = Sampling | Literal["all", "in turn"]
+"""How a step's examples, or a round's clients, are drawn: all of them, or blocks of a public order in turn."""
+NoiseKind: TypeAlias = Literal["independent", "tree aggregation", "banded matrix factorisation"]
+Unit: TypeAlias = Literal["example", "user"]
+UNAMPLIFIED: tuple[Drawn, ...] = ("shuffle", "all", "in turn")
+"""Ways of drawing that need no secret and give no amplification."""
 
 ADD_OR_REMOVE = "add or remove one"
 ZERO_OUT = "zero out one"
@@ -22,6 +30,8 @@ _LONGEST_LINE = 1 << 16
 
 class Charge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One block of steps of the subsampled Gaussian mechanism.
+
+    Where the unit of privacy is a user, a step is a round, an example a client, and a batch a cohort.
 
     Parameters
     ----------
@@ -39,13 +49,14 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Expected share of the examples in a batch.
     batch_size, examples : int
         ``sample_rate = batch_size / examples``.
-    sampling : {"poisson", "shuffle", "fixed"}
+    sampling : {"poisson", "shuffle", "fixed", "all", "in turn"}
     secret_sampling : bool
         Whether the batches came from operating-system entropy and stayed secret. Without that there is no
         amplification.
     participation : int
         Most batches of this block that any one example is in. Where the batches are secret it is the number
-        of steps, so as not to tell.
+        of steps, so as not to tell. Where noise is correlated, the block is the whole training, and this is
+        the squared L2 sensitivity of all that it releases, in units of the clipping norm.
     largest_participation : int
         The same over the whole plan.
     plan : str
@@ -56,6 +67,8 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Unit of privacy.
     relation : str
         Neighbouring relation under which the charge is accounted.
+    noise : {"independent", "tree aggregation", "banded matrix factorisation"}
+        How the noise of the steps hangs together.
     """
 
     attempt: int
@@ -67,14 +80,15 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     sample_rate: float
     batch_size: int
     examples: int
-    sampling: Sampling = "poisson"
+    sampling: Drawn = "poisson"
     secret_sampling: bool
     participation: int
     largest_participation: int
     plan: str
     data: str
-    unit: str = "example"
+    unit: Unit = "example"
     relation: str = ADD_OR_REMOVE
+    noise: NoiseKind = "independent"
 
     @property
     def steps(self) -> int:
@@ -88,7 +102,7 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return self.noise_multiplier**-2 + (quantile**-2 if quantile else 0.0)
 
 
-def relation_of(sampling: Sampling, *, secret: bool) -> str:
+def relation_of(sampling: Drawn, *, secret: bool) -> str:
     """Neighbouring relation of a way of sampling.
 
     Where the batches are a partition or are published, taking an example away would move the others, so it
@@ -151,7 +165,7 @@ def _decode(line: bytes, path: Path, number: int) -> Charge:
 
 
 def _check_continuation(earlier: Charge, entry: Charge) -> None:
-    for field in ("data", "sample_rate", "clipping_norm", "unit", "sampling"):
+    for field in ("data", "sample_rate", "clipping_norm", "unit", "sampling", "noise"):
         before, now = getattr(earlier, field), getattr(entry, field)
         if before != now:
             raise PrivacyError(

@@ -178,6 +178,26 @@ class DataRecord(RecordStruct, frozen=True, kw_only=True):
     feature_groups: tuple[int, ...] = ()
 
 
+class PartitionRecord(RecordStruct, frozen=True, kw_only=True):
+    """Who holds what, without the data.
+
+    Parameters
+    ----------
+    regime, seed : str, int
+    clients : int
+    fingerprint : str
+        SHA-256 of the client of every training example.
+    left_out : int
+        Training examples that no client holds.
+    """
+
+    regime: str
+    seed: int
+    clients: int
+    fingerprint: str
+    left_out: int = 0
+
+
 class Manifest(RecordStruct, frozen=True, kw_only=True):
     """The record of a run.
 
@@ -193,6 +213,8 @@ class Manifest(RecordStruct, frozen=True, kw_only=True):
         The resolved scenario as plain data; a ``.toml`` file of the same data runs the same.
     overrides : tuple of str
     data : DataRecord
+    partitions : tuple of PartitionRecord
+        Of the federated regimes.
     jobs : tuple of JobRecord
     skips : tuple of Skip
     warnings : tuple of str
@@ -210,6 +232,7 @@ class Manifest(RecordStruct, frozen=True, kw_only=True):
     scenario: dict[str, Any]
     overrides: tuple[str, ...] = ()
     data: DataRecord
+    partitions: tuple[PartitionRecord, ...] = ()
     jobs: tuple[JobRecord, ...]
     skips: tuple[Skip, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -9,8 +9,10 @@ from trustml.errors import ScenarioError
 from trustml.models.layers import Conv2D, Dropout
 from trustml.models.shapes import Shape, layer_shapes
 from trustml.scenario.check_explanations import check_explanations, check_target
-from trustml.scenario.check_regimes import check_regime, positive
-from trustml.scenario.regimes import DPSGD, FedAvg, PerLayer, Plain, Regime
+from trustml.scenario.check_regimes import check_regime
+from trustml.scenario.check_values import positive
+from trustml.scenario.clipping import PerLayer
+from trustml.scenario.regimes import DPSGD, Plain
 from trustml.scenario.sources import Idx
 from trustml.scenario.spec import Scenario
 
@@ -87,21 +89,15 @@ def check_against_data(
     check_target(scenario.explanations.target, classes=classes)
     for index, regime in enumerate(scenario.training):
         field = f"training.{index}"
-        if regime_batch(regime) > train_examples:
+        if isinstance(regime, Plain | DPSGD) and regime.batch_size > train_examples:
             raise ScenarioError(
                 f"{field}.batch_size",
-                f"{regime_batch(regime)} is more than the {train_examples} training examples",
+                f"{regime.batch_size} is more than the {train_examples} training examples",
                 fix=f"use {train_examples} or fewer",
             )
         if isinstance(regime, DPSGD) and regime.augmentation is not None and len(input_shape) != 3:
             raise ScenarioError(
                 f"{field}.augmentation", f"shifts images, but inputs have shape {input_shape}", fix="remove it"
-            )
-        if isinstance(regime, FedAvg) and regime.clients > train_examples:
-            raise ScenarioError(
-                f"{field}.clients",
-                f"{regime.clients} clients for {train_examples} training examples leaves some without data",
-                fix=f"use {train_examples} or fewer",
             )
         if isinstance(regime, DPSGD) and regime.delta >= 1 / train_examples:
             usual = 10 ** math.floor(math.log10(1 / train_examples)) / 10
@@ -110,11 +106,6 @@ def check_against_data(
                 f"allows leaking a whole record; use {usual:.0e} or less"
             )
     return warnings
-
-
-def regime_batch(regime: Regime) -> int:
-    """Examples in one (expected) batch of one trainer or client."""
-    return regime.batch_size
 
 
 def _nonempty(scenario: Scenario) -> None:

@@ -12,7 +12,7 @@ from collections import Counter
 from trustml.errors import ScenarioError
 from trustml.scenario import methods as m
 from trustml.scenario.baselines import Baseline, Blur
-from trustml.scenario.check_regimes import positive
+from trustml.scenario.check_values import positive
 from trustml.scenario.spec import Explanations, Scenario
 
 

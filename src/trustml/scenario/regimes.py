@@ -7,27 +7,13 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from trustml.scenario.clipping import Clipping, Flat
+from trustml.scenario.federated import DPFedAvg, FederatedRegime
 from trustml.scenario.optimizers import SGD, Optimizer, Schedule
+from trustml.scenario.regime import RegimeSpec
 
 Sampling: TypeAlias = Literal["poisson", "shuffle", "fixed"]
 Engine: TypeAlias = Literal["core", "stock", "stock_optimizer"]
-
-
-class RegimeSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
-    """What all regimes share.
-
-    Parameters
-    ----------
-    name : str
-        How the run calls this regime; empty means its kind. Two regimes of one kind need two names.
-    """
-
-    name: str = ""
-
-    @property
-    def title(self) -> str:
-        """The name, or the kind where there is none."""
-        return self.name or type(self).__name__
 
 
 class Plain(RegimeSpec, frozen=True, kw_only=True, tag="Plain"):
@@ -51,47 +37,6 @@ class Plain(RegimeSpec, frozen=True, kw_only=True, tag="Plain"):
     schedule: Schedule = Schedule()
     stop_at: str = ""
     random_labels: bool = False
-
-
-class ClippingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
-    """How one example's gradient is bounded. In each case its norm is at most the clipping norm."""
-
-
-class Flat(ClippingSpec, frozen=True, kw_only=True, tag="flat"):
-    """One L2 norm over all weights together (Abadi et al., CCS 2016)."""
-
-
-class PerLayer(ClippingSpec, frozen=True, kw_only=True, tag="per_layer"):
-    """Every weight tensor (kernel or bias) by itself, to ``clipping_norm / sqrt(number of tensors)``.
-
-    The whole gradient then has norm ``clipping_norm`` at most, as with flat clipping, and the same noise.
-    """
-
-
-class Adaptive(ClippingSpec, frozen=True, kw_only=True, tag="adaptive"):
-    """Flat clipping at a norm that follows a quantile of the gradient norms (Andrew et al., NeurIPS 2021).
-
-    After each step ``norm *= exp(-learning_rate * (b - quantile))``, where ``b`` is the noisy share of examples
-    whose gradient was not clipped. The noise on that share is paid for out of the regime's noise multiplier,
-    so that gradient and share together cost what `noise_multiplier` says.
-
-    Parameters
-    ----------
-    quantile : float
-        Share of examples that should not be clipped.
-    learning_rate : float
-    count_noise : float
-        Standard deviation of the noise on the *number* of unclipped examples, each counted as +1/2 or -1/2;
-        0 means a tenth of the expected batch size, as the paper suggests (raised where less would leave
-        nothing for the gradient).
-    """
-
-    quantile: float = 0.5
-    learning_rate: float = 0.2
-    count_noise: float = 0.0
-
-
-Clipping: TypeAlias = Flat | PerLayer | Adaptive
 
 
 class Augmentation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -178,18 +123,5 @@ class DPSGD(RegimeSpec, frozen=True, kw_only=True, tag="DPSGD"):
         return math.ceil(epochs * examples / self.batch_size)
 
 
-class FedAvg(RegimeSpec, frozen=True, kw_only=True, tag="FedAvg"):
-    """Federated averaging, weighted by examples (McMahan et al., AISTATS 2017, arXiv 1602.05629).
-
-    Every client takes part in every round; the split over clients is uniform at random.
-    """
-
-    clients: int = 20
-    rounds: int = 20
-    local_epochs: int = 1
-    batch_size: int = 16
-    client_optimizer: SGD = SGD()
-    server_learning_rate: float = 1.0
-
-
-Regime: TypeAlias = Plain | DPSGD | FedAvg
+PrivateRegime: TypeAlias = DPSGD | DPFedAvg
+Regime: TypeAlias = Plain | DPSGD | FederatedRegime

@@ -83,6 +83,8 @@ class Table(Source, frozen=True, kw_only=True):
         that, and the record says so.
     missing : {"refuse", "category"}
         Whether a missing value in a column of text is a category of its own. Missing numbers are refused.
+    keys : tuple of str
+        Columns whose values may name the clients of a federated regime, whether they are features or dropped.
     """
 
     path: str
@@ -94,6 +96,7 @@ class Table(Source, frozen=True, kw_only=True):
     categorical: Literal["one-hot", "refuse"] = "one-hot"
     categories: dict[str, tuple[str, ...]] = {}
     missing: Literal["refuse", "category"] = "refuse"
+    keys: tuple[str, ...] = ()
 
 
 class Csv(Table, frozen=True, kw_only=True, tag="Csv"):

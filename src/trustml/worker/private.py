@@ -24,7 +24,8 @@ from trustml.plan.mechanism import make_charge, tells_participation
 from trustml.privacy.ledger import charge, read_ledger
 from trustml.record.checkpoint import Checkpoint, Checkpoints, read_checkpoint
 from trustml.record.files import encode_arrays, inside, write_atomic
-from trustml.scenario.regimes import DPSGD, Adaptive, PerLayer
+from trustml.scenario.clipping import Adaptive, PerLayer
+from trustml.scenario.regimes import DPSGD
 from trustml.worker.workplace import Trained, Workplace
 
 _ROWS_AT_ONCE = 1024

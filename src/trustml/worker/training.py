@@ -1,4 +1,4 @@
-"""The training loops without privacy: batches from the plan, a clock around each step."""
+"""From a job to the training loop of its regime."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 
 from trustml.backends.contract import Backend, Model
 from trustml.data.batches import BatchPlan
-from trustml.data.clients import FederatedPlan
+from trustml.data.clients import read_federated_plan
 from trustml.data.dataset import Examples
-from trustml.models.weights import Weights
 from trustml.plan.job import TrainJob
 from trustml.record.files import inside, read_arrays
-from trustml.scenario.regimes import DPSGD, FedAvg, Plain
+from trustml.scenario.regimes import DPSGD, Plain
+from trustml.worker.federated import FederatedTraining
 from trustml.worker.plain import train_plain
 from trustml.worker.private import PrivateTraining
 from trustml.worker.stock import train_stock
@@ -35,26 +35,7 @@ def train(job: TrainJob, backend: Backend, model: Model, examples: Examples, *, 
             entropy = tuple(int(word) for word in arrays.get("augmentation", np.zeros(0)))
             training = PrivateTraining(job, backend, model, examples, commitment=commitment, at=at)
             return training.run(plan, augmentation_entropy=entropy)
-        case FedAvg():
-            federated = FederatedPlan(
-                batches=plan, visits=arrays["visits"].astype(np.int64), sizes=arrays["sizes"].astype(np.int64)
-            )
-            return Trained(weights=_train_federated(job.regime, backend, model, examples, plan=federated, at=at))
-
-
-def _train_federated(
-    regime: FedAvg, backend: Backend, model: Model, examples: Examples, *, plan: FederatedPlan, at: Workplace
-) -> Weights:
-    if backend.federated is None:
-        raise NotImplementedError("this backend has no federated training")
-    with at.clock.stage("federation_setup"):
-        federation = backend.federated(model, regime)
-    for number in range(plan.rounds):
-        clients = [
-            [(examples.inputs[batch], examples.labels[batch]) for batch in batches] for batches in plan.round(number)
-        ]
-        seen = sum(len(labels) for batches in clients for _, labels in batches)
-        with at.clock.step(examples=seen):
-            federation.round(clients)
-        at.progress.step(number + 1, plan.rounds)
-    return federation.weights()
+        case _:
+            commitment = hashlib.sha256(path.read_bytes()).hexdigest()
+            federated = FederatedTraining(job, backend, model, examples, commitment=commitment, at=at)
+            return federated.run(read_federated_plan(arrays))

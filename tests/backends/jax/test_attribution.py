@@ -350,6 +350,7 @@ def test_sampling_methods_agree_with_captum_within_their_errors(method, captums)
     theirs = []
     for seed in range(6):
         torch.manual_seed(seed)
+        np.random.seed(seed)  # Captum's GradientShap draws its baselines from numpy's global generator
         if captums == "NoiseTunnel":
             found = attr.NoiseTunnel(attr.Saliency(module)).attribute(
                 to_input(inputs), target=target, abs=False, nt_samples=method.n_samples, stdevs=method.stdev

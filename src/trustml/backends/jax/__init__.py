@@ -13,8 +13,8 @@ from trustml.backends.contract import (
     PrivateTrainer,
     Trainer,
 )
-from trustml.backends.settings import PrivateSettings
-from trustml.scenario.regimes import FedAvg, Plain
+from trustml.backends.settings import FederatedSettings, PrivateSettings
+from trustml.scenario.regimes import Plain
 
 
 def _open_device(device: str, threads: int) -> Device:
@@ -41,10 +41,10 @@ def _private(model: Model, settings: PrivateSettings, dropout_seed: int) -> Priv
     return DPTrainer(model, settings=settings, dropout_seed=dropout_seed)
 
 
-def _federated(model: Model, regime: FedAvg) -> Federation:
-    from trustml.backends.jax.federated import FedAvgSimulation
+def _federated(model: Model, settings: FederatedSettings) -> Federation:
+    from trustml.backends.jax.federated import JaxFederation
 
-    return FedAvgSimulation(model, regime=regime)
+    return JaxFederation(model, settings=settings)
 
 
 def _explain(request: ExplainRequest) -> Attributions:

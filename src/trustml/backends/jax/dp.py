@@ -31,7 +31,7 @@ class DPTrainer:
         self._state = self._optimizer.init(self._params)
         expected = settings.expected_batch_size
         self._capacity = _blocks(settings.micro_batch_size or expected + 3 * math.isqrt(expected))
-        self._noise_key = _noise_key(settings.noise_seed)
+        self._noise_key = noise_key(settings.noise_seed)
         self._dropout_key = jax.random.key(dropout_seed)
         self._pieces = self._steps = 0
         self._architecture, self._settings = model.architecture, settings
@@ -125,7 +125,7 @@ def add_noise(sums: Params, key: Array, *, deviation: Array | float) -> Params:
     return jax.tree.unflatten(structure, noisy)
 
 
-def _noise_key(seed: tuple[int, int, int, int]) -> Array:
+def noise_key(seed: tuple[int, int, int, int]) -> Array:
     """Make a Threefry key, 64 bits wide, from 128 bits of entropy."""
     words = np.random.SeedSequence(list(seed)).generate_state(2)
     return jax.random.wrap_key_data(jnp.asarray(words, jnp.uint32), impl="threefry2x32")

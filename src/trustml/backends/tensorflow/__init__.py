@@ -14,9 +14,9 @@ from trustml.backends.contract import (
     StockTrainer,
     Trainer,
 )
-from trustml.backends.settings import PrivateSettings, StockSettings
+from trustml.backends.settings import FederatedSettings, PrivateSettings, StockSettings
 from trustml.data.dataset import Examples
-from trustml.scenario.regimes import FedAvg, Plain
+from trustml.scenario.regimes import Plain
 
 
 def _open_device(device: str, threads: int) -> Device:
@@ -49,10 +49,10 @@ def _stock(model: Model, settings: StockSettings, examples: Examples) -> StockTr
     return stock_trainer(model, settings=settings, examples=examples)
 
 
-def _federated(model: Model, regime: FedAvg) -> Federation:
+def _federated(model: Model, settings: FederatedSettings) -> Federation:
     from trustml.backends.tensorflow.federated import TFFFederation
 
-    return TFFFederation(model, regime=regime)
+    return TFFFederation(model, settings)
 
 
 def _explain(request: ExplainRequest) -> Attributions:

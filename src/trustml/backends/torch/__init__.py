@@ -7,13 +7,14 @@ from trustml.backends.contract import (
     Backend,
     Device,
     ExplainRequest,
+    Federation,
     Model,
     Network,
     PrivateTrainer,
     StockTrainer,
     Trainer,
 )
-from trustml.backends.settings import PrivateSettings, StockSettings
+from trustml.backends.settings import FederatedSettings, PrivateSettings, StockSettings
 from trustml.data.dataset import Examples
 from trustml.scenario.regimes import Plain
 
@@ -50,6 +51,12 @@ def _stock(model: Model, settings: StockSettings, examples: Examples) -> StockTr
     return MakePrivateTrainer(model, settings=settings, examples=examples)
 
 
+def _federated(model: Model, settings: FederatedSettings) -> Federation:
+    from trustml.backends.torch.federated import PflFederation
+
+    return PflFederation(model, settings)
+
+
 def _explain(request: ExplainRequest) -> Attributions:
     from trustml.backends.torch.attribution import explain
 
@@ -62,6 +69,6 @@ BACKEND = Backend(
     plain=_plain,
     private=_private,
     stock=_stock,
-    federated=None,
+    federated=_federated,
     explain=_explain,
 )

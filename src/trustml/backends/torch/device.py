@@ -30,6 +30,6 @@ def open_device(device: str, *, threads: int) -> Device:
     return Device(
         describe=lambda: name,
         synchronize=torch.cuda.synchronize if _chosen.type == "cuda" else lambda: None,
-        packages=("torch", "opacus", "captum", "numpy"),
+        packages=("torch", "opacus", "captum", "pfl", "numpy"),
         switches={"tf32": "off", "threads": str(torch.get_num_threads())},
     )

@@ -1,0 +1,138 @@
+"""How TFF's server puts the updates of clients together."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from trustml.backends.settings import UserPrivacy
+from trustml.scenario.federated import Aggregation, BandedMatrix, IndependentNoise, TreeAggregation
+
+
+def plain_aggregator(aggregation: Aggregation) -> tff.aggregators.WeightedAggregationFactory:
+    """Build a weighted average by its name; all but the secure one also measure the updates.
+
+    All but the mean first zero and clip by norms that adapt, from 10 and 1 on. TFF compresses only weights of
+    more than 20,000 values, by quantising them to 8 bits.
+
+    Parameters
+    ----------
+    aggregation : {"mean", "robust", "compressed", "secure"}
+
+    Returns
+    -------
+    tff.aggregators.WeightedAggregationFactory
+        Its measurements hold ``client_norm``, the mean L2 norm of the updates, and ``weighing``, the number
+        of clients whose weight is not 0. Behind secure aggregation no server sees either.
+    """
+    match aggregation:
+        case "mean":
+            # Without any example the average is zero, not the quotient of two zeros.
+            factory = tff.aggregators.MeanFactory(no_nan_division=True)
+        case "robust":
+            factory = tff.learning.robust_aggregator(zeroing=True, clipping=True)
+        case "compressed":
+            factory = tff.learning.compression_aggregator()
+        case "secure":
+            return tff.learning.secure_aggregator()
+    return tff.aggregators.add_measurements(factory, client_measurement_fn=_measure)
+
+
+def private_aggregator(
+    privacy: UserPrivacy, specs: tuple[tf.TensorSpec, ...], *, noise_seed: tuple[int, int, int, int]
+) -> tff.aggregators.UnweightedAggregationFactory:
+    """Build the clipped, noisy sum over the expected number of clients.
+
+    Independent noise cannot be seeded: TF Privacy draws it by ``tf.random_normal_initializer`` without a seed, so
+    that TensorFlow's worker process seeds each of its operations from one generator, and that, once, with 32 bits
+    from ``/dev/urandom``. Tree noise is stateless: TF Privacy counts up from a 64-bit seed, by default the time
+    of day, which anybody could guess. It is given words of `noise_seed` instead.
+
+    Parameters
+    ----------
+    privacy : UserPrivacy
+    specs : tuple of tf.TensorSpec
+        Of an update.
+    noise_seed : tuple of int
+        Four 32-bit words.
+
+    Returns
+    -------
+    tff.aggregators.UnweightedAggregationFactory
+    """
+    private = tff.aggregators.DifferentiallyPrivateFactory
+    clients, norm, noise = (
+        float(privacy.expected_clients),
+        float(privacy.clipping_norm),
+        float(privacy.noise_multiplier),
+    )
+    match privacy.mechanism:
+        case IndependentNoise() if privacy.clip_learning_rate > 0:
+            return private.gaussian_adaptive(
+                _total_noise(noise, privacy.count_noise),
+                clients,
+                initial_l2_norm_clip=norm,
+                target_unclipped_quantile=float(privacy.quantile),
+                learning_rate=float(privacy.clip_learning_rate),
+                clipped_count_stddev=float(privacy.count_noise),
+            )
+        case IndependentNoise():
+            return private.gaussian_fixed(noise, clients, norm)
+        case TreeAggregation():
+            return private.tree_aggregation(
+                noise, clients, norm, specs, noise_seed=_signed_seed(noise_seed), use_efficient=True
+            )
+        case BandedMatrix():
+            raise NotImplementedError("TFF has no banded matrix mechanism")
+
+
+def present_clipping_norm(state: tff.learning.templates.LearningAlgorithmState, privacy: UserPrivacy) -> float:
+    """Read the clipping norm of the next round out of the state.
+
+    Parameters
+    ----------
+    state : tff.learning.templates.LearningAlgorithmState
+        Of a process with a private aggregator.
+    privacy : UserPrivacy
+
+    Returns
+    -------
+    float
+    """
+    if not isinstance(privacy.mechanism, IndependentNoise) or privacy.clip_learning_rate == 0:
+        return privacy.clipping_norm
+    # A sum of clipped updates is the numerator of TF Privacy's average.
+    return float(state.aggregator.query_state.numerator_state.sum_state.l2_norm_clip)
+
+
+def _total_noise(values: float, count: float) -> float:
+    """Give the one multiplier that TFF splits again into that of the values and the noise on the count."""
+    return (values**-2 + (2 * count) ** -2) ** -0.5 if values else 0.0
+
+
+def _signed_seed(words: tuple[int, int, int, int]) -> int:
+    """Make a signed 64-bit integer of two words, as much as TF Privacy takes."""
+    return int(np.array(words[:2], np.uint32).view(np.int64)[0])
+
+
+@tff.tensorflow.computation
+def _norm(update: object) -> tf.Tensor:
+    return tf.linalg.global_norm(tf.nest.flatten(update))
+
+
+@tff.tensorflow.computation(np.float32)
+def _has_weight(weight: tf.Tensor) -> tf.Tensor:
+    return tf.cast(weight > 0, tf.int32)
+
+
+def _measure(update: tff.Value, weight: tff.Value) -> tff.Value:
+    """Mean norm of the updates, each counted once (TFF's own debug measurements weigh them by examples)."""
+    return tff.federated_zip(
+        OrderedDict(
+            client_norm=tff.federated_mean(tff.federated_map(_norm, update)),
+            weighing=tff.federated_sum(tff.federated_map(_has_weight, weight)),
+        )
+    )

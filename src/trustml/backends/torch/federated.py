@@ -1,0 +1,226 @@
+"""Federated training by Apple's pfl-research, on cohorts and batches drawn by the core."""
+
+# mypy: disable-error-code="import-untyped"
+
+from __future__ import annotations
+
+import asyncio
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from pfl.aggregate.simulate import SimulatedBackend
+from pfl.algorithm.base import NNAlgorithmParams
+from pfl.algorithm.federated_averaging import FederatedAveraging
+from pfl.algorithm.fedprox import FedProx as PflFedProx
+from pfl.algorithm.fedprox import FedProxParams
+from pfl.data.dataset import Dataset
+from pfl.data.federated_dataset import FederatedDatasetBase
+from pfl.hyperparam import NNTrainHyperParams
+from pfl.metrics import Metrics
+from pfl.model.pytorch import PyTorchModel
+from pfl.privacy.adaptive_clipping import AdaptiveClippingGaussianMechanism
+from torch import Tensor, nn
+
+from trustml.backends.contract import Client, Model
+from trustml.backends.settings import FederatedSettings, RoundOutcome
+from trustml.backends.torch.device import current_device
+from trustml.backends.torch.network import build_module, read_weights, to_input, to_labels
+from trustml.backends.torch.postprocessors import NOBODY, DeclaredWeight, Gate, mechanism, weighting
+from trustml.backends.torch.server_optimizers import ServerAdagrad, ServerAdam, ServerYogi
+from trustml.models.weights import Weights
+from trustml.scenario.federated import FedAdagrad, FedAdam, FederatedRegime, FedProx, FedSGD, FedYogi
+from trustml.scenario.optimizers import SGD
+
+
+class PflFederation:
+    """See :class:`trustml.backends.contract.Federation`.
+
+    Parameters
+    ----------
+    model : Model
+    settings : FederatedSettings
+    """
+
+    choice = None
+
+    def __init__(self, model: Model, settings: FederatedSettings) -> None:
+        os.environ["PFL_PYTORCH_DEVICE"] = str(current_device())  # pfl would take the GPU even when we must not
+        regime, self._privacy = settings.regime, settings.privacy
+        self._names = list(model.weights)
+        self._classifier = _Classifier(build_module(model)).train()
+        client = SGD(learning_rate=1.0) if isinstance(regime, FedSGD) else regime.client_optimizer
+        self._model = _ClientModel(
+            self._classifier,
+            partial(torch.optim.SGD, momentum=client.momentum),
+            _server_optimizer(regime, list(self._classifier.parameters())),
+        )
+        self._local = NNTrainHyperParams(
+            local_batch_size=None, local_num_epochs=1, local_learning_rate=client.learning_rate
+        )
+        self._algorithm = _ProximalAlgorithm() if isinstance(regime, FedProx) else _Algorithm()
+        self._proximal = regime.proximal if isinstance(regime, FedProx) else None
+        self._gate, self._cohort = Gate(), _Cohort()
+        self._mechanism = None if self._privacy is None else mechanism(self._privacy, regime.rounds)
+        after = (
+            weighting(settings)
+            if self._privacy is None
+            else [self._mechanism, DeclaredWeight(self._privacy.expected_clients)]
+        )
+        self._backend = SimulatedBackend(self._cohort, self._cohort, [self._gate, *after])
+        self._random_state = _random_state(settings.noise_seed)
+        self._rounds = 0
+
+    def round(self, clients: Sequence[Client]) -> RoundOutcome:
+        """Let pfl take one more round with these clients."""
+        self._cohort.users = [_User(client) for client in clients] or [_User([], user_id=NOBODY)]
+        with _event_loop(), self._own_random_state(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="To copy construct from a tensor")  # pfl's way to add noise
+            self._algorithm.run(
+                self._parameters(), self._backend, self._model, self._local, send_metrics_to_platform=False
+            )
+        self._cohort.users = []
+        self._rounds += 1
+        return self._gate.take_outcome()
+
+    def weights(self) -> Weights:
+        """Present global weights, canonical."""
+        return read_weights(self._classifier.module, self._names)
+
+    def clipping_norm(self) -> float:
+        """Clipping norm of the next round."""
+        if isinstance(self._mechanism, AdaptiveClippingGaussianMechanism):
+            return float(self._mechanism.mutable_clipping_bound.value())
+        return 0.0 if self._privacy is None else self._privacy.clipping_norm
+
+    def _parameters(self) -> NNAlgorithmParams:
+        # pfl goes on from the rounds it has done, so that a total of one more makes it take one.
+        rounds, users = self._rounds + 1, len(self._cohort.users)
+        if self._proximal is None:
+            return NNAlgorithmParams(rounds, evaluation_frequency=1, train_cohort_size=users, val_cohort_size=None)
+        return FedProxParams(
+            rounds, evaluation_frequency=1, train_cohort_size=users, val_cohort_size=None, mu=self._proximal
+        )
+
+    @contextmanager
+    def _own_random_state(self) -> Iterator[None]:
+        """Lend PyTorch's global generator to this federation, so that nobody else can rewind its noise."""
+        device = current_device()
+        source = torch if device.type == "cpu" else torch.cuda
+        with torch.random.fork_rng(devices=[] if device.type == "cpu" else [torch.cuda.current_device()]):
+            source.set_rng_state(self._random_state)
+            try:
+                yield
+            finally:  # a round that broke off may have drawn noise already
+                self._random_state = source.get_rng_state()
+
+
+class _Classifier(nn.Module):
+    """What pfl wants of a module: its loss on a batch."""
+
+    def __init__(self, module: nn.Sequential) -> None:
+        super().__init__()
+        self.module = module
+
+    def loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(self.module(inputs), labels)
+
+    def metrics(self, inputs: Tensor, labels: Tensor) -> dict[str, float]:
+        return {}
+
+
+class _ClientModel(PyTorchModel):
+    """pfl's model without its own looks at the clients' examples; the core evaluates."""
+
+    def evaluate(self, dataset: object, name_formatting_fn: object = None, eval_params: object = None) -> Metrics:
+        return Metrics()
+
+
+class _Unseeded:
+    """Lets pfl draw noise from PyTorch's global generator.
+
+    By default it takes a new generator a round and seeds it with 32 bits, few enough to try them all.
+    """
+
+    def _get_seed(self) -> None:
+        return None
+
+
+class _Algorithm(_Unseeded, FederatedAveraging):
+    pass
+
+
+class _ProximalAlgorithm(_Unseeded, PflFedProx):
+    pass
+
+
+class _User(Dataset):
+    """The batches of one client, as the core made them."""
+
+    def __init__(self, client: Client, user_id: str | None = None) -> None:
+        super().__init__(raw_data=tuple(client), user_id=user_id)
+
+    def __len__(self) -> int:
+        return sum(len(labels) for _, labels in self.raw_data)
+
+    def iter(self, batch_size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+        for inputs, labels in self.raw_data:
+            yield to_input(inputs), to_labels(labels)
+
+
+class _Cohort(FederatedDatasetBase):
+    """The clients of this round."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.users: list[_User] = []
+
+    def __next__(self) -> tuple[_User, int]:
+        raise NotImplementedError("users come by the cohort")
+
+    def get_cohort(self, cohort_size: int) -> Iterator[tuple[_User, int]]:
+        return ((user, 0) for user in self.users)  # the seed is for local privacy
+
+
+def _server_optimizer(regime: FederatedRegime, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    rate = regime.server_learning_rate
+    match regime:
+        case FedAdam(beta1=beta1, beta2=beta2, stabilizer=stabilizer):
+            return ServerAdam(parameters, learning_rate=rate, beta1=beta1, beta2=beta2, stabilizer=stabilizer)
+        case FedYogi(beta1=beta1, beta2=beta2, stabilizer=stabilizer, initial_accumulator=first):
+            return ServerYogi(
+                parameters,
+                learning_rate=rate,
+                beta1=beta1,
+                beta2=beta2,
+                stabilizer=stabilizer,
+                initial_accumulator=first,
+            )
+        case FedAdagrad(stabilizer=stabilizer, initial_accumulator=first):
+            return ServerAdagrad(parameters, learning_rate=rate, stabilizer=stabilizer, initial_accumulator=first)
+        case FedProx():
+            return torch.optim.SGD(parameters, rate)
+        case _:
+            return torch.optim.SGD(parameters, rate, momentum=regime.server_momentum)
+
+
+def _random_state(seed: tuple[int, int, int, int]) -> Tensor:
+    # Imported here because this brings Opacus along, which costs seconds.
+    from trustml.backends.torch.dp import noise_generator
+
+    return noise_generator(seed, current_device()).get_state()
+
+
+@contextmanager
+def _event_loop() -> Iterator[None]:
+    """Give pfl the event loop that it expects to find."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        yield
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()

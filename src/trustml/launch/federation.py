@@ -1,0 +1,67 @@
+"""Drawing the clients of a federated regime and who takes part in its rounds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.data.clients import FederatedPlan, federated_plan
+from trustml.data.dataset import Dataset, Ints
+from trustml.data.partition import Clients, Keyed, draw_clients, label_counts
+from trustml.data.streams import Stream, public_generator, secret_generator
+from trustml.scenario.federated import DPFedAvg, FederatedRegime, FedSGD
+
+
+def draw_partition(regime: FederatedRegime, dataset: Dataset, *, seed: int, field: str) -> Clients:
+    """Split the data over clients; the same partition and seed always come to the same clients.
+
+    Raises
+    ------
+    ScenarioError
+        If the partition cannot be had from this data.
+    """
+    return draw_clients(
+        regime.partition,
+        train=Keyed(labels=dataset.train.labels, keys=dataset.train_keys),
+        test=Keyed(labels=dataset.test.labels, keys=dataset.test_keys),
+        generator=public_generator(seed, Stream.CLIENTS),
+        field=f"{field}.partition",
+    )
+
+
+def partition_arrays(clients: Clients, dataset: Dataset) -> dict[str, npt.NDArray[Any]]:
+    """Give a partition as arrays, for a file, with the labels that each client holds."""
+    return {
+        "owners": clients.owners,
+        "held_out": clients.held_out,
+        "names": np.array(clients.names, dtype=np.str_),
+        "label_counts": label_counts(clients, dataset.train.labels, classes=dataset.classes),
+    }
+
+
+def draw_rounds(regime: FederatedRegime, owners: Ints, *, clients: int, seed: int, attempt: int = 1) -> FederatedPlan:
+    """Draw who takes part in each round, and the clients' batches.
+
+    Cohorts of a private regime come from operating-system entropy, unless it fixes a seed; those of another
+    attempt are never those of an earlier one.
+    """
+    order = np.argsort(owners, kind="stable")
+    members = np.split(order, np.searchsorted(owners[order], np.arange(clients)))[1:]
+    cohorts = public_generator(seed, Stream.COHORTS)
+    if isinstance(regime, DPFedAvg):
+        fixed = regime.sampling_seed
+        public = public_generator((fixed or 0) + seed + 1_000_003 * (attempt - 1), Stream.COHORTS)
+        cohorts = secret_generator() if fixed is None else public
+    whole = isinstance(regime, FedSGD)
+    return federated_plan(
+        members,
+        cohort=regime.cohort,
+        rounds=regime.rounds,
+        local_epochs=1 if isinstance(regime, FedSGD) else regime.local_epochs,
+        batch_size=None if isinstance(regime, FedSGD) else regime.batch_size,
+        cohorts=cohorts,
+        # One gradient of all examples has no order to draw.
+        batches=public_generator(0 if whole else seed, Stream.BATCHES),
+    )

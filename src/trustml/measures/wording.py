@@ -1,0 +1,86 @@
+"""How a private mechanism is put into words, for examples and for users."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trustml.plan.job import TrainJob
+from trustml.privacy.ledger import Charge
+from trustml.scenario.clipping import Adaptive, PerLayer
+from trustml.scenario.federated import DPFedAvg, TreeAggregation
+from trustml.scenario.regimes import PrivateRegime
+
+_CORRELATED = {
+    "tree aggregation": "DP-FTRL by tree aggregation: Gaussian noise on every node of a binary tree over the rounds, "
+    "whose leaves are sums of clipped client updates",
+    "banded matrix factorisation": "DP-FTRL by banded matrix factorisation: Gaussian noise on the sums of clipped "
+    "client updates, correlated over the rounds between two visits of a client",
+}
+
+
+def mechanism_text(first: Charge) -> str:
+    """What noise is added to."""
+    if first.noise != "independent":
+        return _CORRELATED[first.noise]
+    if first.unit == "user":
+        count = " and on the count of unclipped clients" if first.quantile_noise_multiplier else ""
+        return f"Gaussian noise on the sum of clipped client updates, at every round{count}"
+    count = " and on the count of unclipped examples" if first.quantile_noise_multiplier else ""
+    return f"Gaussian noise on the sum of clipped per-example gradients, at every step{count}"
+
+
+def sampling_text(charges: Sequence[Charge]) -> str:
+    """How batches or cohorts are drawn, and whether that amplifies."""
+    first = charges[0]
+    if first.sampling == "shuffle":
+        return "shuffled epochs, no amplification claimed"
+    if first.sampling == "all":
+        return "all clients in every round, so no amplification"
+    if first.sampling == "in turn":
+        return "clients in turn, no amplification claimed"
+    if all(charge.secret_sampling for charge in charges):
+        what = "Poisson, secret" if first.sampling == "poisson" else "fixed size without replacement, secret"
+        return f"{what} (cohorts of clients)" if first.unit == "user" else what
+    most = max(charge.largest_participation for charge in charges)
+    return f"{first.sampling}, not secret, so no amplification (largest participation {most})"
+
+
+def clipping_text(regime: PrivateRegime) -> str:
+    """How one contribution is bounded."""
+    what = "client update" if isinstance(regime, DPFedAvg) else "gradient"
+    match regime.clipping:
+        case PerLayer():
+            return "per layer (each weight tensor to its share of the norm)"
+        case Adaptive(quantile=quantile):
+            return f"adaptive (quantile {quantile:g} of the {what} norms, its noise charged), from"
+        case _:
+            return "flat, per client update" if isinstance(regime, DPFedAvg) else "flat, per example"
+
+
+def released_text(regime: PrivateRegime) -> str:
+    """What epsilon covers."""
+    if isinstance(regime, DPFedAvg):
+        return "the global model of every round, so also its held-out accuracy by round; no client's update"
+    return "the final model and its predictions on held-out examples; no checkpoint, no training loss"
+
+
+def trust_text(regime: PrivateRegime) -> str:
+    """Who sees what before noise is added."""
+    if isinstance(regime, DPFedAvg):
+        return "central: the server sees every client's update and is trusted"
+    return "central: whoever trains sees the examples and is trusted"
+
+
+def noise_source_text(job: TrainJob, regime: PrivateRegime) -> str:
+    """Name the generator of the noise."""
+    if isinstance(regime, DPFedAvg):
+        if job.backend == "tensorflow" and not isinstance(regime.mechanism, TreeAggregation):
+            return (
+                "TensorFlow's generator, which TFF leaves to seed itself: one generator a process, seeded with 32 bits "
+                "from the system; not a cryptographic one"
+            )
+    elif regime.engine != "core":
+        return (
+            f"default generator of {job.backend}, shared with everything else that is random; not a cryptographic one"
+        )
+    return f"pseudo-random generator of {job.backend}, seeded from operating-system entropy; not a cryptographic one"

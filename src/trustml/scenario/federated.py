@@ -1,0 +1,215 @@
+"""Federated regimes, as data: a model that travels, examples that stay."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from trustml.scenario.clipping import Adaptive, Flat
+from trustml.scenario.optimizers import SGD
+from trustml.scenario.partition import IID, Cohort, Everyone, Partition
+from trustml.scenario.regime import RegimeSpec
+
+Weighting: TypeAlias = Literal["examples", "uniform"]
+Aggregation: TypeAlias = Literal["mean", "robust", "compressed", "secure"]
+
+
+class FederatedSpec(RegimeSpec, frozen=True, kw_only=True):
+    """What all federated regimes share.
+
+    Parameters
+    ----------
+    partition : Partition
+        Who holds which examples.
+    cohort : Cohort
+        Who takes part in a round.
+    rounds : int
+    server_learning_rate : float
+    evaluate_every : int
+        Rounds between two looks at the held-out examples; the last round is always looked at.
+    target_accuracy : float
+        For the measure ``rounds_to_target``.
+    """
+
+    partition: Partition = IID()
+    cohort: Cohort = Everyone()
+    rounds: int = 20
+    server_learning_rate: float = 1.0
+    evaluate_every: int = 1
+    target_accuracy: float = 0.9
+
+
+class LocalSpec(FederatedSpec, frozen=True, kw_only=True):
+    """Clients that train on their own before they answer.
+
+    Parameters
+    ----------
+    local_epochs, batch_size : int
+    client_optimizer : SGD
+    weighting : {"examples", "uniform"}
+        What a client's update weighs in the average: its examples, or as much as any other's.
+    """
+
+    local_epochs: int = 1
+    batch_size: int = 16
+    client_optimizer: SGD = SGD()
+    weighting: Weighting = "examples"
+
+
+class FedAvg(LocalSpec, frozen=True, kw_only=True, tag="FedAvg"):
+    """Federated averaging (McMahan et al., AISTATS 2017, arXiv 1602.05629).
+
+    Parameters
+    ----------
+    server_momentum : float
+        FedAvgM (Hsu et al. 2019) where it is not 0.
+    aggregation : {"mean", "robust", "compressed", "secure"}
+        ``"mean"``, or one of TFF's own aggregators: ``"robust"`` zeroes and clips outliers by adaptive norms,
+        ``"compressed"`` does the same and quantises weight tensors of more than 20,000 values to 8 bits,
+        ``"secure"`` does the same and sums in fixed point as secure aggregation would. The last is a simulation of
+        the numbers alone: nothing is hidden from anybody.
+    """
+
+    server_momentum: float = 0.0
+    aggregation: Aggregation = "mean"
+
+
+class FedProx(LocalSpec, frozen=True, kw_only=True, tag="FedProx"):
+    """FedAvg with ``proximal / 2 * ||w - w_global||**2`` added to each client's loss (Li et al., MLSys 2020).
+
+    Parameters
+    ----------
+    proximal : float
+        Called mu in the paper, arXiv 1812.06127.
+    """
+
+    proximal: float = 0.01
+
+
+class FedAdam(LocalSpec, frozen=True, kw_only=True, tag="FedAdam"):
+    """Adam at the server, on the average update as a gradient (Reddi et al., ICLR 2021, arXiv 2003.00295).
+
+    The step is ``learning_rate * sqrt(1 - beta2**t) / (1 - beta1**t) * m / (sqrt(v) + stabilizer)``: with bias
+    correction, as TFF does it (the paper has none, and PyTorch adds the stabilizer to the corrected root).
+
+    Parameters
+    ----------
+    beta1, beta2, stabilizer : float
+        The paper calls the last one tau, the degree of adaptivity.
+    """
+
+    server_learning_rate: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.99
+    stabilizer: float = 1e-3
+
+
+class FedYogi(LocalSpec, frozen=True, kw_only=True, tag="FedYogi"):
+    """Yogi at the server: as FedAdam, but ``v -= (1 - beta2) * g**2 * sign(v - g**2)`` (Reddi et al. 2021).
+
+    Parameters
+    ----------
+    beta1, beta2, stabilizer : float
+    initial_accumulator : float
+        First ``v``.
+    """
+
+    server_learning_rate: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.99
+    stabilizer: float = 1e-3
+    initial_accumulator: float = 1e-6
+
+
+class FedAdagrad(LocalSpec, frozen=True, kw_only=True, tag="FedAdagrad"):
+    """Adagrad at the server: ``v += g**2``, ``w -= learning_rate * g / sqrt(v + stabilizer)`` (Reddi et al. 2021).
+
+    The stabilizer is inside the root, as in TFF; PyTorch has it outside.
+
+    Parameters
+    ----------
+    stabilizer, initial_accumulator : float
+    """
+
+    server_learning_rate: float = 0.01
+    stabilizer: float = 1e-7
+    initial_accumulator: float = 0.1
+
+
+class FedSGD(FederatedSpec, frozen=True, kw_only=True, tag="FedSGD"):
+    """One gradient of each client on all its examples, averaged by examples (McMahan et al. 2017).
+
+    Parameters
+    ----------
+    server_momentum : float
+    """
+
+    server_learning_rate: float = 0.1
+    server_momentum: float = 0.0
+
+
+class MechanismSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
+    """How the server's noise hangs together over rounds."""
+
+
+class IndependentNoise(MechanismSpec, frozen=True, kw_only=True, tag="independent"):
+    """Fresh Gaussian noise in every round (McMahan et al., ICLR 2018, arXiv 1710.06963)."""
+
+
+class TreeAggregation(MechanismSpec, frozen=True, kw_only=True, tag="tree"):
+    """DP-FTRL by tree aggregation (Kairouz et al., ICML 2021, arXiv 2103.00039): noise on the nodes of a tree.
+
+    Needs no sampling at all; clients come in turn. TFF has it. It is *not* the mechanism of `BandedMatrix`.
+    """
+
+
+class BandedMatrix(MechanismSpec, frozen=True, kw_only=True, tag="banded"):
+    """DP-FTRL by banded matrix factorisation (Choquette-Choo et al., NeurIPS 2023, arXiv 2306.08153).
+
+    Clients come in turn, and noise is correlated over as many rounds as lie between two visits of a client. pfl
+    has it. It is *not* the mechanism of `TreeAggregation`.
+    """
+
+
+NoiseMechanism: TypeAlias = IndependentNoise | TreeAggregation | BandedMatrix
+
+
+class DPFedAvg(FederatedSpec, frozen=True, kw_only=True, tag="DPFedAvg"):
+    """Federated averaging that is differentially private for users (McMahan et al., ICLR 2018, arXiv 1710.06963).
+
+    Each client's update is clipped, the server adds noise to their sum once and divides by the *expected*
+    number of clients. Clients weigh alike.
+
+    Parameters
+    ----------
+    epsilon : float, optional
+        Target; the noise multiplier is calibrated to it. Give this or `noise_multiplier`.
+    noise_multiplier : float, optional
+        Standard deviation of the noise on the sum of clipped updates, over `clipping_norm`.
+    delta : float
+    clipping_norm : float
+        Largest L2 norm of one client's update; with adaptive clipping, that of the first round.
+    clipping : Flat or Adaptive
+    mechanism : IndependentNoise, TreeAggregation or BandedMatrix
+    local_epochs, batch_size : int
+    client_optimizer : SGD
+    server_momentum : float
+    sampling_seed : int, optional
+        Leave it out: cohorts are then drawn from operating-system entropy and stay secret.
+    """
+
+    epsilon: float | None = None
+    noise_multiplier: float | None = None
+    delta: float = 1e-5
+    clipping_norm: float = 1.0
+    clipping: Flat | Adaptive = Flat()
+    mechanism: NoiseMechanism = IndependentNoise()
+    local_epochs: int = 1
+    batch_size: int = 16
+    client_optimizer: SGD = SGD()
+    server_momentum: float = 0.0
+    sampling_seed: int | None = None
+
+
+FederatedRegime: TypeAlias = FedAvg | FedProx | FedAdam | FedYogi | FedAdagrad | FedSGD | DPFedAvg

@@ -1,0 +1,203 @@
+"""The federated training loop, written once for every backend.
+
+A round: charge if it is private and the ledger has not paid for it; hand the clients their batches; let the
+library train, aggregate and step; look at the held-out examples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.backends.contract import Backend, Client, Federation, Model
+from trustml.backends.settings import FederatedSettings, RoundOutcome, UserPrivacy
+from trustml.data.clients import FederatedPlan
+from trustml.data.dataset import Examples
+from trustml.errors import PrivacyError
+from trustml.plan.job import TrainJob, rounds_file
+from trustml.plan.mechanism import make_charge
+from trustml.plan.user_mechanism import block_participation
+from trustml.privacy.ledger import charge, read_ledger
+from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
+from trustml.scenario.clipping import Adaptive
+from trustml.scenario.federated import DPFedAvg, FederatedSpec
+from trustml.worker.predicting import predict
+from trustml.worker.private import entropy_words
+from trustml.worker.workplace import Trained, Workplace
+
+HISTORY = "history.npz"
+"""Held-out accuracy and loss by round. Under privacy this follows from noisy weights, so epsilon covers it."""
+
+
+class FederatedTraining:
+    """One attempt at one federated training.
+
+    Parameters
+    ----------
+    job : TrainJob
+        Of a federated regime.
+    backend : Backend
+    model : Model
+        With the starting weights.
+    examples : Examples
+    commitment : str
+        SHA-256 of the plan of rounds.
+    at : Workplace
+    """
+
+    def __init__(
+        self, job: TrainJob, backend: Backend, model: Model, examples: Examples, *, commitment: str, at: Workplace
+    ) -> None:
+        if not isinstance(job.regime, FederatedSpec) or (job.mechanism is None) == isinstance(job.regime, DPFedAvg):
+            raise PrivacyError(f"{job.id}: its regime and its mechanism do not go together")
+        self._job, self._regime, self._mechanism = job, job.regime, job.mechanism
+        self._backend, self._model, self._examples = backend, model, examples
+        self._commitment, self._at = commitment, at
+        self._ledger = at.folder / "ledger.jsonl"
+        if any(entry.plan == commitment for entry in read_ledger(self._ledger)):
+            raise PrivacyError(f"{job.id}: an earlier attempt used these cohorts; a new attempt needs new ones")
+
+    def run(self, plan: FederatedPlan) -> Trained:
+        """Take all rounds that the mechanism allows."""
+        at, mechanism = self._at, self._mechanism
+        rounds = len(plan) if mechanism is None else min(mechanism.steps, len(plan))
+        with at.clock.stage("federation_setup"):
+            federation = self._backend.federated(self._model, self._settings(plan))
+        look = _Look(self._job, self._backend, self._model, at=at)
+        outcomes: list[RoundOutcome] = []
+        clips: list[float] = []
+        for number in range(rounds):
+            if mechanism is not None and number % mechanism.steps_per_charge == 0:
+                self._charge(plan, number, min(number + mechanism.steps_per_charge, rounds))
+            clips.append(federation.clipping_norm())
+            clients: list[Client] = [
+                [(self._examples.inputs[batch], self._examples.labels[batch]) for batch in batches]
+                for batches in plan.round(number)
+            ]
+            seen = sum(len(labels) for client in clients for _, labels in client)
+            if clients or mechanism is not None:
+                with at.clock.step(examples=seen):
+                    outcomes.append(federation.round(clients))
+            else:  # nobody came, and there is no noise to add
+                outcomes.append(RoundOutcome())
+            at.progress.step(number + 1, rounds)
+            if (number + 1) % self._regime.evaluate_every == 0 or number + 1 == rounds:
+                with at.clock.stage("evaluating"):
+                    look.at_round(number + 1, federation)
+        self._write(plan, outcomes, clips, look)
+        return Trained(weights=federation.weights(), choice=federation.choice, notes=self._notes(outcomes, rounds))
+
+    def _settings(self, plan: FederatedPlan) -> FederatedSettings:
+        return FederatedSettings(
+            regime=self._regime,
+            privacy=self._privacy(),
+            noise_seed=entropy_words(),
+            batch_size=max(1, plan.batches.largest),
+        )
+
+    def _privacy(self) -> UserPrivacy | None:
+        mechanism, regime = self._mechanism, self._regime
+        if mechanism is None or not isinstance(regime, DPFedAvg):
+            return None
+        adaptive = regime.clipping if isinstance(regime.clipping, Adaptive) else None
+        return UserPrivacy(
+            mechanism=regime.mechanism,
+            noise_multiplier=mechanism.noise_multiplier,
+            clipping_norm=mechanism.clipping_norm,
+            quantile=adaptive.quantile if adaptive else 0.5,
+            clip_learning_rate=adaptive.learning_rate if adaptive else 0.0,
+            count_noise=mechanism.count_noise,
+            expected_clients=mechanism.expected_batch_size,
+            separation=mechanism.separation,
+        )
+
+    def _charge(self, plan: FederatedPlan, first: int, end: int) -> None:
+        mechanism = self._mechanism
+        assert mechanism is not None
+        most = block_participation(mechanism, plan, first=first, end=end)
+        entry = make_charge(
+            mechanism, first=first, end=end, plan=self._commitment, data=self._job.data_fingerprint, block=most
+        )
+        charge(self._ledger, entry)
+
+    def _write(self, plan: FederatedPlan, outcomes: list[RoundOutcome], clips: list[float], look: _Look) -> None:
+        history = {"rounds": look.rounds, "accuracy": look.accuracy, "loss": look.loss}
+        write_atomic(self._at.folder / HISTORY, encode_arrays({k: np.array(v) for k, v in history.items()}))
+        norms = [np.nan if outcome.update_norm is None else outcome.update_norm for outcome in outcomes]
+        rounds: dict[str, npt.NDArray[np.generic]] = {
+            "participants": np.diff(plan.rounds)[: len(outcomes)],
+            "asked": plan.asked[: len(outcomes)],
+            "update_norm": np.array(norms, np.float64),
+            "clipping_norm": np.array(clips, np.float64),
+            "left_out": np.array([outcome.left_out for outcome in outcomes], np.int64),
+            "client_mean": np.array(look.client_mean),
+            "client_tenth": np.array(look.client_tenth),
+            "client_worst": np.array(look.client_worst),
+            "client_best": np.array(look.client_best),
+        }
+        private = self._mechanism is not None
+        write_atomic(inside(self._at.root, rounds_file(self._job)), encode_arrays(rounds), private=private)
+
+    def _notes(self, outcomes: list[RoundOutcome], rounds: int) -> tuple[str, ...]:
+        notes = []
+        mechanism = self._mechanism
+        if mechanism is not None and rounds < mechanism.total_steps:
+            epsilon = self._regime.epsilon if isinstance(self._regime, DPFedAvg) else None
+            target = f"epsilon {epsilon:g}" if epsilon else "its target"
+            notes.append(f"stopped after {rounds} of {mechanism.total_steps} rounds: one more would pass {target}")
+        if mechanism is not None and mechanism.attempt > 1:
+            notes.append("began anew after an interruption, on new cohorts: parity with other backends is lost")
+        left_out = sum(outcome.left_out for outcome in outcomes)
+        if left_out and mechanism is None:
+            notes.append(f"{left_out} updates were not finite and counted as zero")
+        return tuple(notes)
+
+
+class _Look:
+    """Held-out accuracy of the global model, over all examples and for each client."""
+
+    def __init__(self, job: TrainJob, backend: Backend, model: Model, *, at: Workplace) -> None:
+        arrays = read_arrays(inside(at.root, job.data))
+        self._inputs = arrays["test_inputs"].astype(np.float32)
+        self._labels = arrays["test_labels"].astype(np.int64)
+        clients = read_arrays(inside(at.root, job.clients))
+        self._owners = clients["held_out"].astype(np.int64)
+        self._count = len(clients["names"])
+        self._backend, self._model = backend, model
+        self.rounds: list[int] = []
+        self.accuracy: list[float] = []
+        self.loss: list[float] = []
+        self.client_mean: list[float] = []
+        self.client_tenth: list[float] = []
+        self.client_worst: list[float] = []
+        self.client_best: list[float] = []
+
+    def at_round(self, number: int, federation: Federation) -> None:
+        """Note what the present model gets right."""
+        network = self._backend.network(replace(self._model, weights=federation.weights()))
+        logits = predict(network, self._inputs).astype(np.float64)
+        right = logits.argmax(axis=1) == self._labels
+        top = logits.max(axis=1, keepdims=True)
+        log_sums = top[:, 0] + np.log(np.exp(logits - top).sum(axis=1))
+        self.rounds.append(number)
+        self.accuracy.append(float(right.mean()))
+        self.loss.append(float((log_sums - logits[np.arange(len(right)), self._labels]).mean()))
+        each = client_accuracies(right, self._owners, clients=self._count)
+        each = each[np.isfinite(each)]
+        self.client_mean.append(float(each.mean()) if len(each) else np.nan)
+        self.client_tenth.append(float(np.quantile(each, 0.1)) if len(each) else np.nan)
+        self.client_worst.append(float(each.min()) if len(each) else np.nan)
+        self.client_best.append(float(each.max()) if len(each) else np.nan)
+
+
+def client_accuracies(
+    right: npt.NDArray[np.bool_], owners: npt.NDArray[np.int64], *, clients: int
+) -> npt.NDArray[np.float64]:
+    """Held-out accuracy of each client; NaN for one without held-out examples; shape (clients,)."""
+    held = owners >= 0
+    count = np.bincount(owners[held], minlength=clients)
+    hits = np.bincount(owners[held], weights=right[held].astype(np.float64), minlength=clients)
+    with np.errstate(invalid="ignore"):
+        return np.where(count > 0, hits / np.maximum(count, 1), np.nan)
