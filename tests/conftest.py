@@ -10,6 +10,7 @@ import pytest
 from trustml.models.zoo import small_cnn
 from trustml.scenario.federated import FedAvg
 from trustml.scenario.optimizers import SGD
+from trustml.scenario.partition import IID
 from trustml.scenario.regimes import DPSGD, Plain
 from trustml.scenario.sources import Digits
 from trustml.scenario.spec import Explanations, Scenario

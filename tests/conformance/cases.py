@@ -14,7 +14,6 @@ from trustml.backends.contract import Backend, ExplainRequest, Model, PrivateTra
 from trustml.backends.settings import PrivateSettings
 from trustml.backends.table import load_backend
 from trustml.data.batches import poisson_batches, shuffled_batches
-from trustml.data.clients import federated_plan
 from trustml.data.streams import Stream, public_generator
 from trustml.models.layers import (
     GELU,
@@ -32,7 +31,6 @@ from trustml.models.layers import (
 )
 from trustml.models.weights import initial_weights
 from trustml.models.zoo import mlp, small_cnn
-from trustml.scenario.federated import FedAvg
 from trustml.scenario.methods import IntegratedGradients
 from trustml.scenario.optimizers import SGD, Adam, Schedule
 from trustml.scenario.regimes import Plain
@@ -128,15 +126,6 @@ def _train(backend: Backend, model: Model, inputs: np.ndarray, labels: np.ndarra
     for batch in list(plan)[:20]:
         trainer.step(inputs[batch], labels[batch], learning_rate=0.1)
     found[f"plain/{case}"] = flat(trainer.weights())
-    if backend.federated is None:
-        return
-    federated = federated_plan(150, clients=7, rounds=2, local_epochs=2, batch_size=8, seed=0)
-    regime = FedAvg(partition=IID(clients=7), rounds=2, local_epochs=2, batch_size=8, client_optimizer=optimizer)
-    federation = backend.federated(model, regime)
-    for number in range(2):
-        clients = [[(inputs[b], labels[b]) for b in batches] for batches in federated.round(number)]
-        federation.round(clients)
-        found[f"round{number + 1}/{case}"] = flat(federation.weights())
 
 
 def private_settings(**changes: object) -> PrivateSettings:

@@ -15,6 +15,7 @@ from trustml.measures.between_libraries import library_rows
 from trustml.measures.between_models import model_rows
 from trustml.measures.completeness import completeness_rows
 from trustml.measures.evidence import Evidence
+from trustml.measures.federated import federated_rows
 from trustml.measures.measure import Row
 from trustml.measures.privacy import privacy_rows, privacy_statements
 from trustml.measures.quality import quality_rows
@@ -35,6 +36,7 @@ FAMILIES = (
     floor_rows,
     worth_rows,
     speed_rows,
+    federated_rows,
 )
 COLUMNS = Row.__struct_fields__
 

@@ -6,6 +6,7 @@ import msgspec
 
 from trustml.measures.described import Measure
 from trustml.measures.explanation_table import EXPLANATION_MEASURES
+from trustml.measures.federated_table import FEDERATED_MEASURES
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +55,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 MEASURES: dict[str, Measure] = {
     **EXPLANATION_MEASURES,
+    **FEDERATED_MEASURES,
     "accuracy": Measure(
         unit="1",
         better="higher",

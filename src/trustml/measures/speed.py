@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from trustml.measures.evidence import Evidence
+from trustml.measures.federated import examples_per_round
 from trustml.measures.measure import Row
 from trustml.plan.job import TrainJob, timings_file
 from trustml.record.schema import JobRecord
@@ -45,7 +46,8 @@ def _step_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row
     seconds, examples = timings["seconds"].astype(float), timings["examples"].astype(float)
     counted = "first step left out"
     if job.mechanism is not None:  # what was really drawn stays secret
-        examples = np.full(len(seconds), float(job.mechanism.expected_batch_size))
+        expected = float(job.mechanism.expected_batch_size)
+        examples = np.full(len(seconds), examples_per_round(evidence, job) if what == "round" else expected)
         counted = "expected batch sizes; first step left out; times follow secret batches, not covered by epsilon"
     first = evidence.row(
         "step_time_first",

@@ -113,7 +113,13 @@ class JaxFederation:
         )
         weights = [1.0 if uniform else float(sum(len(labels) for _, labels in client)) for client in clients]
         size = self._settings.batch_size
-        packed = pack(clients, weights=weights, lanes=lanes, batch_size=size, least_steps=self._steps)
+        packed = pack(
+            clients,
+            weights=weights,
+            lanes=lanes,
+            batch_size=size,
+            least_steps=self._steps if lanes == 1 or self._lanes else 1,
+        )
         sums = jax.block_until_ready(self._train(self._params, packed, np.float32(self._clip)))
         return sums, packed.real.shape[1]
 
@@ -123,6 +129,7 @@ class JaxFederation:
         if 1 < len(clients) and len(clients) * self._size <= _LARGEST_LANES:
             ways["clients side by side"] = len(clients)
         seconds = {}
+        self._steps = sum(map(len, clients)) * 5 // 4  # of a single lane: room for larger cohorts than the first
         for name, lanes in ways.items():
             self._run(clients, lanes=lanes)
             times = []
@@ -133,8 +140,7 @@ class JaxFederation:
             seconds[name] = min(times, default=0.0)
         best = min(seconds, key=seconds.__getitem__)
         self._lanes = ways[best]
-        if self._lanes == 1:  # room for larger cohorts than the first
-            self._steps = sum(map(len, clients)) * 5 // 4
+        self._steps = self._steps if self._lanes == 1 else 1
         self._choice = EngineChoice(name=best, seconds={} if self._privacy or len(ways) == 1 else seconds, refused={})
 
     def _noise(self, privacy: UserPrivacy) -> Params:

@@ -156,6 +156,8 @@ def train_lanes(
         (_, _, sums), _ = lax.scan(step, (start, zeros, nothing), lane)
         return sums
 
+    if lanes.real.shape[0] == 1:  # not under vmap, which would do what a condition passes over
+        return one_lane(jax.tree.map(lambda part: part[0], lanes))
     return jax.tree.map(lambda parts: parts.sum(axis=0), jax.vmap(one_lane)(lanes))
 
 
