@@ -28,7 +28,7 @@ MAY_IMPORT = {room: set(_BASE[:number]) for number, room in enumerate(_BASE)} | 
     "cli": {*_BASE, "measures", "compare", "report", "launch", "api"},
 }
 FRAMEWORKS = {
-    "torch": {"torch", "opacus", "captum"},
+    "torch": {"torch", "opacus", "captum", "pfl"},
     "jax": {"jax", "optax"},
     "tensorflow": {"tensorflow", "tensorflow_federated", "tf_explain", "tensorflow_privacy", "xplique"},
 }
@@ -123,12 +123,22 @@ def test_modules_and_functions_stay_small():
 def test_backends_are_twins():
     everywhere = {
         *("__init__", "network", "training", "optimizers", "dp", "clipping", "device"),
+        *("federated", "server_optimizers"),
         *("attribution", "gradient_methods", "layer_methods", "perturbation_methods"),
     }
     extra = {
-        "torch": {"modes", "stock", "prv", "captum_calls", "deep_lift_rules", "relevance_rules"},
-        "jax": {"federated", "windows", "rules", "coalitions"},
-        "tensorflow": {"federated", "modes", "stock", "class_batches"},
+        "torch": {
+            "modes",
+            "stock",
+            "prv",
+            "captum_calls",
+            "deep_lift_rules",
+            "relevance_rules",
+            "entropy",
+            "postprocessors",
+        },
+        "jax": {"lanes", "windows", "rules", "coalitions"},
+        "tensorflow": {"aggregators", "modes", "stock", "class_batches"},
     }
     for backend in FRAMEWORKS:
         files = {path.stem for path in (SOURCE / "backends" / backend).glob("*.py")}

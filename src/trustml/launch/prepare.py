@@ -52,20 +52,9 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
         train_examples=len(dataset.train),
         test_examples=len(dataset.test),
     )
-    partitions = {
-        (regime.title, seed): draw_partition(regime, dataset, seed=seed, field=f"training.{index}")
-        for index, regime in enumerate(scenario.training)
-        for seed in scenario.seeds
-        if isinstance(regime, FederatedSpec)
-    }
+    partitions = _draw_partitions(scenario, dataset)
     warnings += check_cohorts(scenario, {title: len(clients.names) for (title, _), clients in partitions.items()})
-    plans = {
-        (regime.title, seed): draw_plan(
-            regime, seed=seed, examples=len(dataset.train), clients=partitions.get((regime.title, seed))
-        )
-        for regime in scenario.training
-        for seed in scenario.seeds
-    }
+    plans = _draw_plans(scenario, dataset, partitions)
     content = fingerprint(dataset)
     expansion = expand(
         scenario,
@@ -76,8 +65,8 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
     run = create_run(root, name=scenario.name)
     artifacts = _write_inputs(run, scenario, dataset, plans)
     for (title, seed), clients in partitions.items():
-        content_of = encode_arrays(partition_arrays(clients, dataset))
-        write_atomic(run.file(clients_file(title, seed)), content_of, private=True)
+        arrays = partition_arrays(clients, dataset)
+        write_atomic(run.file(clients_file(title, seed)), encode_arrays(arrays), private=True)
     run.write_manifest(
         Manifest(
             run=run.path.name,
@@ -95,16 +84,7 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
                 feature_groups=dataset.feature_groups,
                 notes=(*dataset.notes, *explanation_notes(scenario)),
             ),
-            partitions=tuple(
-                PartitionRecord(
-                    regime=title,
-                    seed=seed,
-                    clients=len(clients.names),
-                    fingerprint=clients.fingerprint(),
-                    left_out=clients.left_out,
-                )
-                for (title, seed), clients in partitions.items()
-            ),
+            partitions=_partition_records(partitions),
             jobs=tuple(_record(job, expansion) for job in expansion.jobs),
             skips=expansion.skips,
             warnings=tuple(warnings),
@@ -117,6 +97,41 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
     for job in expansion.jobs:
         write_job(run, job)
     return run
+
+
+def _draw_partitions(scenario: Scenario, dataset: Dataset) -> dict[tuple[str, int], Clients]:
+    return {
+        (regime.title, seed): draw_partition(regime, dataset, seed=seed, field=f"training.{index}")
+        for index, regime in enumerate(scenario.training)
+        for seed in scenario.seeds
+        if isinstance(regime, FederatedSpec)
+    }
+
+
+def _draw_plans(
+    scenario: Scenario, dataset: Dataset, partitions: dict[tuple[str, int], Clients]
+) -> dict[tuple[str, int], dict[str, npt.NDArray[Any]]]:
+    examples = len(dataset.train)
+    return {
+        (regime.title, seed): draw_plan(
+            regime, seed=seed, examples=examples, clients=partitions.get((regime.title, seed))
+        )
+        for regime in scenario.training
+        for seed in scenario.seeds
+    }
+
+
+def _partition_records(partitions: dict[tuple[str, int], Clients]) -> tuple[PartitionRecord, ...]:
+    return tuple(
+        PartitionRecord(
+            regime=title,
+            seed=seed,
+            clients=len(clients.names),
+            fingerprint=clients.fingerprint(),
+            left_out=clients.left_out,
+        )
+        for (title, seed), clients in partitions.items()
+    )
 
 
 def write_job(run: RunDirectory, job: Job) -> None:

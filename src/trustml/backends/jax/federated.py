@@ -37,6 +37,9 @@ class JaxFederation:
         self._settings, self._regime, self._privacy = settings, regime, settings.privacy
         self._params = to_params(model.weights)
         self._size = sum(array.size for array in model.weights.values())
+        self._uniform = isinstance(regime, DPFedAvg) or (
+            not isinstance(regime, FedSGD) and regime.weighting == "uniform"
+        )
         init, step = make_server(regime)
         self._state = init(self._params)
         self._key = noise_key(settings.noise_seed)
@@ -70,7 +73,8 @@ class JaxFederation:
         """Train the clients, aggregate, take the server's step."""
         sums = self._trained(clients)
         if self._privacy is None:
-            weight = float(sums.weight)
+            # A client without examples answers zero: it counts where all count alike.
+            weight = float(sums.weight) + (sum(not client for client in clients) if self._uniform else 0)
             noise = self._zeros
         else:
             weight = float(self._privacy.expected_clients)
@@ -108,10 +112,7 @@ class JaxFederation:
         return sums
 
     def _run(self, clients: Sequence[Client], *, lanes: int) -> tuple[Sums, int]:
-        uniform = isinstance(self._regime, DPFedAvg) or (
-            not isinstance(self._regime, FedSGD) and self._regime.weighting == "uniform"
-        )
-        weights = [1.0 if uniform else float(sum(len(labels) for _, labels in client)) for client in clients]
+        weights = [1.0 if self._uniform else float(sum(len(labels) for _, labels in client)) for client in clients]
         size = self._settings.batch_size
         packed = pack(
             clients,

@@ -13,14 +13,12 @@ from trustml.backends.contract import Model
 from trustml.backends.settings import Clipped, EngineChoice, PrivateSettings
 from trustml.backends.torch.clipping import Clipper, make_clipper
 from trustml.backends.torch.device import current_device
+from trustml.backends.torch.entropy import noise_generator
 from trustml.backends.torch.modes import choose_mode
 from trustml.backends.torch.network import from_torch_tensors, load_weights, read_weights, to_input, to_labels
 from trustml.backends.torch.optimizers import read_state, restore_state, set_learning_rate
 from trustml.data.dataset import Floats, Ints
 from trustml.models.weights import Weights
-
-_MT_WORDS = 624
-_MT_OFFSET = 24  # bytes of torch's CPU generator state before the Mersenne Twister's words
 
 
 class OpacusTrainer:
@@ -100,20 +98,3 @@ class OpacusTrainer:
         if self._sums is None:
             return [torch.zeros_like(parameter) for parameter in self._parameters.values()]
         return self._sums
-
-
-def noise_generator(seed: tuple[int, int, int, int], device: torch.device) -> torch.Generator:
-    """Make a generator that really holds the entropy of `seed`.
-
-    ``manual_seed`` keeps only 32 bits on the CPU, few enough to try them all, so there the whole state of
-    the Mersenne Twister is filled instead. On CUDA the generator takes 64 bits.
-    """
-    generator = torch.Generator(device=device)
-    words = np.random.SeedSequence(list(seed)).generate_state(_MT_WORDS)
-    if device.type != "cpu":
-        return generator.manual_seed(int(words[0]) << 32 | int(words[1]))
-    generator.manual_seed(0)
-    state = generator.get_state().numpy().copy()
-    state[_MT_OFFSET : _MT_OFFSET + 8 * _MT_WORDS].view(np.uint64)[:] = words
-    generator.set_state(torch.from_numpy(state))
-    return generator

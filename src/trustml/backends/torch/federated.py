@@ -1,7 +1,5 @@
 """Federated training by Apple's pfl-research, on cohorts and batches drawn by the core."""
 
-# mypy: disable-error-code="import-untyped"
-
 from __future__ import annotations
 
 import asyncio
@@ -28,6 +26,7 @@ from torch import Tensor, nn
 from trustml.backends.contract import Client, Model
 from trustml.backends.settings import FederatedSettings, RoundOutcome
 from trustml.backends.torch.device import current_device
+from trustml.backends.torch.entropy import noise_generator
 from trustml.backends.torch.network import build_module, read_weights, to_input, to_labels
 from trustml.backends.torch.postprocessors import NOBODY, DeclaredWeight, Gate, mechanism, weighting
 from trustml.backends.torch.server_optimizers import ServerAdagrad, ServerAdam, ServerYogi
@@ -66,7 +65,7 @@ class PflFederation:
         self._gate, self._cohort = Gate(), _Cohort()
         self._mechanism = None if self._privacy is None else mechanism(self._privacy, regime.rounds)
         after = (
-            weighting(settings)
+            weighting(settings, self._gate)
             if self._privacy is None
             else [self._mechanism, DeclaredWeight(self._privacy.expected_clients)]
         )
@@ -208,9 +207,6 @@ def _server_optimizer(regime: FederatedRegime, parameters: list[nn.Parameter]) -
 
 
 def _random_state(seed: tuple[int, int, int, int]) -> Tensor:
-    # Imported here because this brings Opacus along, which costs seconds.
-    from trustml.backends.torch.dp import noise_generator
-
     return noise_generator(seed, current_device()).get_state()
 
 

@@ -3,8 +3,6 @@
 pfl calls them in their order for every client and in the reverse order for the sum.
 """
 
-# mypy: disable-error-code="import-untyped"
-
 from __future__ import annotations
 
 import math
@@ -38,6 +36,7 @@ class Gate(Postprocessor):
     def __init__(self) -> None:
         self._norms: list[float] = []
         self._left_out = 0
+        self.broken = False
 
     def postprocess_one_user(
         self, *, stats: MappedVectorStatistics, user_context: UserContext
@@ -47,11 +46,12 @@ class Gate(Postprocessor):
             return stats, Metrics()
         tensors = list(stats.values())
         norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors))))
-        if not math.isfinite(norm):
+        self.broken = not math.isfinite(norm)
+        if self.broken:
             torch._foreach_zero_(tensors)
-            norm = 0.0
             self._left_out += 1
-        self._norms.append(norm)
+        else:
+            self._norms.append(norm)
         return stats, Metrics()
 
     def take_outcome(self) -> RoundOutcome:
@@ -89,8 +89,25 @@ class DeclaredWeight(Postprocessor):
         return stats, Metrics()
 
 
-class NonZeroWeight(Postprocessor):
-    """Lets a round whose clients have no example among them end in a zero update, not in a division by zero."""
+class SoundWeight(Postprocessor):
+    """Takes the weight from an update that was not finite, and lets no sum be divided by zero.
+
+    Parameters
+    ----------
+    gate : Gate
+        Has seen the update before.
+    """
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    def postprocess_one_user(
+        self, *, stats: MappedVectorStatistics, user_context: UserContext
+    ) -> tuple[MappedVectorStatistics, Metrics]:
+        """Set the weight of one update."""
+        if self._gate.broken:
+            stats.weight = 0.0
+        return stats, Metrics()
 
     def postprocess_server(
         self, *, stats: MappedVectorStatistics, central_context: CentralContext, aggregate_metrics: Metrics
@@ -138,11 +155,11 @@ class _KnownNoise:
     cohort_noise_parameter: float
 
 
-def weighting(settings: FederatedSettings) -> list[Postprocessor]:
+def weighting(settings: FederatedSettings, gate: Gate) -> list[Postprocessor]:
     """What an update weighs in a plain average."""
     regime = settings.regime
     by_examples = isinstance(regime, FedSGD) or (not isinstance(regime, DPFedAvg) and regime.weighting == "examples")
-    return [WeightByDatapoints() if by_examples else WeightByUser(), NonZeroWeight()]
+    return [WeightByDatapoints() if by_examples else WeightByUser(), SoundWeight(gate)]
 
 
 def mechanism(privacy: UserPrivacy, rounds: int) -> CentrallyAppliedPrivacyMechanism:
