@@ -18,7 +18,9 @@ scenario = Scenario(
             batch_size=64,
             optimizer=SGD(learning_rate=0.5),
         ),
-        FedAvg(partition=IID(clients=10), rounds=20, local_epochs=2, batch_size=16, client_optimizer=SGD(learning_rate=0.1)),
+        FedAvg(
+            partition=IID(clients=10), rounds=20, local_epochs=2, batch_size=16, client_optimizer=SGD(learning_rate=0.1)
+        ),
     ),
     explanations=Explanations(examples=64, scope="all"),
 )

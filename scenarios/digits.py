@@ -18,7 +18,9 @@ scenario = Scenario(
             batch_size=256,
             optimizer=SGD(learning_rate=0.1, momentum=0.9),
         ),
-        FedAvg(partition=IID(clients=20), rounds=30, local_epochs=2, batch_size=16, client_optimizer=SGD(learning_rate=0.2)),
+        FedAvg(
+            partition=IID(clients=20), rounds=30, local_epochs=2, batch_size=16, client_optimizer=SGD(learning_rate=0.2)
+        ),
     ),
     explanations=Explanations(examples=64, scope="all"),
 )

@@ -123,7 +123,9 @@ def digits_study(seeds: int) -> Scenario:
         small_cnn(),
         plain=Plain(epochs=20, batch_size=32, optimizer=SGD(learning_rate=0.05, momentum=0.9)),
         private=DPSGD(epochs=60, batch_size=256, optimizer=SGD(learning_rate=0.1, momentum=0.9)),
-        federated=FedAvg(partition=IID(clients=20), rounds=30, local_epochs=2, batch_size=16, client_optimizer=SGD(learning_rate=0.2)),
+        federated=FedAvg(
+            partition=IID(clients=20), rounds=30, local_epochs=2, batch_size=16, client_optimizer=SGD(learning_rate=0.2)
+        ),
         seeds=seeds,
     )
 
@@ -136,7 +138,9 @@ def breast_cancer_study(seeds: int) -> Scenario:
         mlp([32, 16], classes=2),
         plain=Plain(epochs=30, batch_size=32, optimizer=SGD(learning_rate=0.05, momentum=0.9)),
         private=DPSGD(epochs=30, batch_size=64, optimizer=SGD(learning_rate=0.5)),
-        federated=FedAvg(partition=IID(clients=10), rounds=20, local_epochs=2, batch_size=16, client_optimizer=SGD(learning_rate=0.1)),
+        federated=FedAvg(
+            partition=IID(clients=10), rounds=20, local_epochs=2, batch_size=16, client_optimizer=SGD(learning_rate=0.1)
+        ),
         seeds=seeds,
     )
 
@@ -149,7 +153,9 @@ def mnist_study(seeds: int, *, first: int | None) -> Scenario:
         mnist_cnn(),
         plain=Plain(epochs=4, batch_size=64, optimizer=SGD(learning_rate=0.05, momentum=0.9)),
         private=DPSGD(epochs=10, batch_size=512, optimizer=SGD(learning_rate=0.5, momentum=0.5)),
-        federated=FedAvg(partition=IID(clients=20), rounds=10, local_epochs=1, batch_size=32, client_optimizer=SGD(learning_rate=0.1)),
+        federated=FedAvg(
+            partition=IID(clients=20), rounds=10, local_epochs=1, batch_size=32, client_optimizer=SGD(learning_rate=0.1)
+        ),
         seeds=seeds,
         patch=4,
         examples=32,
@@ -178,7 +184,9 @@ def adult_study(seeds: int) -> Scenario:
         mlp([64, 32], classes=2),
         plain=Plain(epochs=5, batch_size=128, optimizer=SGD(learning_rate=0.05, momentum=0.9)),
         private=DPSGD(epochs=10, batch_size=1024, optimizer=SGD(learning_rate=0.5, momentum=0.5)),
-        federated=FedAvg(partition=IID(clients=20), rounds=10, local_epochs=1, batch_size=64, client_optimizer=SGD(learning_rate=0.1)),
+        federated=FedAvg(
+            partition=IID(clients=20), rounds=10, local_epochs=1, batch_size=64, client_optimizer=SGD(learning_rate=0.1)
+        ),
         seeds=seeds,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -14,7 +15,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-PAGES = ["overview", "privacy", "explanations", "speed", "record"]
+PAGES = ["overview", "privacy", "federated", "explanations", "speed", "record"]
 
 
 def opened(entry, folder, monkeypatch, *, run: str | None = None) -> AppTest:
@@ -66,6 +67,33 @@ def test_the_record_page_shows_reasons(entry, partial_run, monkeypatch):
     app.switch_page("views/record.py").run()
     labels = [expander.label for expander in app.expander]
     assert any("train.tensorflow.Plain.s0" in label and "trustml setup tensorflow" in label for label in labels)
+
+
+def test_the_federated_page_shows_who_holds_what_only_where_private_is_at_hand(
+    entry, partial_run, tmp_path, monkeypatch
+):
+    shown = opened(entry, partial_run.path.parent, monkeypatch)
+    shown.switch_page("views/federated.py").run()
+    assert "4 clients; smallest" in text_of(shown)
+    assert partial_run.manifest.partitions[0].fingerprint[:12] in text_of(shown)
+    shutil.copytree(partial_run.path, tmp_path / partial_run.id, ignore=shutil.ignore_patterns("private"))
+    app = opened(entry, tmp_path, monkeypatch)
+    app.switch_page("views/federated.py").run()
+    assert not app.exception, [error.value for error in app.exception]
+    assert "not at hand here" in text_of(app)
+    assert "4 clients; smallest" not in text_of(app)
+
+
+def test_a_run_without_clients_says_so_on_the_federated_page(entry, partial_run, tmp_path, monkeypatch):
+    shutil.copytree(partial_run.path, tmp_path / partial_run.id, ignore=shutil.ignore_patterns("private"))
+    path = tmp_path / partial_run.id / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "partitions": []}))
+    app = opened(entry, tmp_path, monkeypatch)
+    app.switch_page("views/federated.py").run()
+    assert not app.exception
+    assert [info.value for info in app.info] == [
+        "This run has no federated regime: nothing here was trained by clients."
+    ]
 
 
 def test_another_example_and_model_can_be_chosen(entry, partial_run, monkeypatch):

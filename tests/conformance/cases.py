@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from trustml.backends.contract import Backend, ExplainRequest, Model, PrivateTrainer, Trainer
-from trustml.backends.settings import PrivateSettings
+from trustml.backends.settings import FederatedSettings, PrivateSettings, UserPrivacy
 from trustml.backends.table import load_backend
 from trustml.data.batches import poisson_batches, shuffled_batches
+from trustml.data.clients import FederatedPlan, federated_plan
 from trustml.data.streams import Stream, public_generator
 from trustml.models.layers import (
     GELU,
@@ -31,8 +32,20 @@ from trustml.models.layers import (
 )
 from trustml.models.weights import initial_weights
 from trustml.models.zoo import mlp, small_cnn
+from trustml.scenario.federated import (
+    DPFedAvg,
+    FedAdagrad,
+    FedAdam,
+    FedAvg,
+    FederatedRegime,
+    FedProx,
+    FedSGD,
+    FedYogi,
+    IndependentNoise,
+)
 from trustml.scenario.methods import IntegratedGradients
 from trustml.scenario.optimizers import SGD, Adam, Schedule
+from trustml.scenario.partition import Everyone, FixedCohort
 from trustml.scenario.regimes import Plain
 
 
@@ -115,6 +128,7 @@ def evaluate(name: str, images: np.ndarray, labels: np.ndarray) -> dict[str, np.
     for case in CLIPPED:
         _clip(backend, make_model(case), make_inputs(images, case), labels, case, found)
     _train_private(backend, images, labels, found)
+    _train_federated(backend, images, labels, found)
     _resume(backend, images, labels, found)
     return found
 
@@ -126,6 +140,62 @@ def _train(backend: Backend, model: Model, inputs: np.ndarray, labels: np.ndarra
     for batch in list(plan)[:20]:
         trainer.step(inputs[batch], labels[batch], learning_rate=0.1)
     found[f"plain/{case}"] = flat(trainer.weights())
+
+
+_CLIENT = SGD(learning_rate=0.1, momentum=0.5)
+FEDERATED: dict[str, FederatedRegime] = {
+    "small_cnn": FedAvg(client_optimizer=_CLIENT),
+    "examples": FedAvg(client_optimizer=_CLIENT, cohort=FixedCohort(clients=5)),
+    "uniform": FedAvg(client_optimizer=_CLIENT, weighting="uniform", server_learning_rate=0.5, server_momentum=0.9),
+    "prox": FedProx(client_optimizer=_CLIENT, proximal=1.0),
+    "adam": FedAdam(client_optimizer=_CLIENT),
+    "yogi": FedYogi(client_optimizer=_CLIENT),
+    "adagrad": FedAdagrad(client_optimizer=_CLIENT),
+    "sgd": FedSGD(server_learning_rate=0.5, server_momentum=0.9),
+    "clipped": DPFedAvg(client_optimizer=_CLIENT),
+    "adaptive": DPFedAvg(client_optimizer=_CLIENT),
+}
+"""Regimes by name; all on a small dense network, but the first."""
+ROUNDS = 10
+
+
+def federated_rounds(regime: FederatedRegime) -> FederatedPlan:
+    """Seven clients of 4 to 45 examples, in batches of 8 with a remainder."""
+    ends = np.cumsum([4, 9, 14, 20, 25, 33, 45])
+    members = np.split(np.random.default_rng(3).permutation(150), ends[:-1])
+    return federated_plan(
+        [np.sort(member) for member in members],
+        cohort=regime.cohort if isinstance(regime.cohort, FixedCohort) else Everyone(),
+        rounds=ROUNDS,
+        local_epochs=1 if isinstance(regime, FedSGD) else 2,
+        batch_size=None if isinstance(regime, FedSGD) else 8,
+        cohorts=np.random.default_rng(1),
+        batches=np.random.default_rng(2),
+    )
+
+
+def _train_federated(backend: Backend, images: np.ndarray, labels: np.ndarray, found: dict) -> None:
+    for name, regime in FEDERATED.items():
+        case = "small_cnn" if name == "small_cnn" else "mlp"
+        model, inputs = make_model(case), make_inputs(images, case)
+        privacy = None
+        if isinstance(regime, DPFedAvg):  # noise off
+            moving = 0.2 if name == "adaptive" else 0.0
+            privacy = UserPrivacy(
+                mechanism=IndependentNoise(),
+                noise_multiplier=0.0,
+                clipping_norm=0.2,
+                clip_learning_rate=moving,
+                expected_clients=6,
+            )
+        plan = federated_rounds(regime)
+        settings = FederatedSettings(regime=regime, privacy=privacy, batch_size=plan.batches.largest)
+        federation = backend.federated(model, settings)
+        for number in range(ROUNDS):
+            federation.round([[(inputs[b], labels[b]) for b in batches] for batches in plan.round(number)])
+            if number + 1 in (1, ROUNDS):
+                found[f"round{number + 1}/{name}"] = flat(federation.weights())
+        found[f"norm/{name}"] = np.array([federation.clipping_norm()])
 
 
 def private_settings(**changes: object) -> PrivateSettings:

@@ -7,7 +7,17 @@ import itertools
 import numpy as np
 import pytest
 
-from tests.conformance.cases import ARCHITECTURES, CLIPPED, OTHER_WAYS, TRAINED, flat, make_inputs, make_model
+from tests.conformance.cases import (
+    ARCHITECTURES,
+    CLIPPED,
+    FEDERATED,
+    OTHER_WAYS,
+    ROUNDS,
+    TRAINED,
+    flat,
+    make_inputs,
+    make_model,
+)
 from trustml.backends.numpy.network import input_gradient, logits
 
 pytestmark = [pytest.mark.timeout(900)]
@@ -59,13 +69,21 @@ def test_weights_after_twenty_plain_steps(answers, one, other, case):
     assert np.abs(a - b).max() < TRAINED_WEIGHTS
 
 
-@pytest.mark.parametrize("case", TRAINED)
-def test_weights_after_federated_rounds(answers, case):
-    start = flat(make_model(case).weights)
-    for number, bound in ((1, 1e-4), (2, 1e-4)):
-        a, b = answers["jax"][f"round{number}/{case}"], answers["tensorflow"][f"round{number}/{case}"]
-        assert np.abs(a - start).max() > 0.01, "nothing was trained"
+@pytest.mark.parametrize("name", FEDERATED)
+@pytest.mark.parametrize(("one", "other"), PAIRS)
+def test_weights_after_federated_rounds(answers, one, other, name):
+    start = flat(make_model("small_cnn" if name == "small_cnn" else "mlp").weights)
+    for number, bound in ((1, 1e-4), (ROUNDS, 1e-3)):
+        a, b = answers[one][f"round{number}/{name}"], answers[other][f"round{number}/{name}"]
+        assert np.abs(a - start).max() > 0.002, "nothing was trained"
         assert np.abs(a - b).max() < bound
+    np.testing.assert_allclose(answers[one][f"norm/{name}"], answers[other][f"norm/{name}"], rtol=1e-5)
+
+
+def test_every_federated_regime_is_another_one(answers):
+    ends = [answers["jax"][f"round{ROUNDS}/{name}"] for name in FEDERATED if name != "small_cnn"]
+    for one, other in itertools.combinations(ends, 2):
+        assert np.abs(one - other).max() > 0.005
 
 
 @pytest.mark.parametrize("case", TRAINED)

@@ -1,15 +1,14 @@
-"""Splits, batches and clients, by their properties."""
+"""Splits and batches, by their properties."""
 
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
 from trustml.data.augment import augmented
 from trustml.data.batches import fixed_batches, make_plan, participation, poisson_batches, shuffled_batches
-from trustml.data.clients import federated_plan
 from trustml.data.splits import split_indices
 from trustml.data.streams import Stream, public_generator, secret_generator
 from trustml.scenario.regimes import DPSGD
@@ -93,20 +92,6 @@ def test_secret_streams_never_repeat_and_public_ones_always_do():
     assert secret_generator().integers(2**62) != secret_generator().integers(2**62)
     one, two = (public_generator(3, Stream.BATCHES).integers(2**62) for _ in range(2))
     assert one == two != public_generator(3, Stream.WEIGHTS).integers(2**62)
-
-
-@settings(max_examples=30)
-@given(st.integers(5, 80), st.integers(1, 5), st.integers(1, 3), st.integers(1, 2), st.integers(1, 9))
-def test_clients_share_out_the_examples(examples, clients, rounds, epochs, batch_size):
-    plan = federated_plan(examples, clients=clients, rounds=rounds, local_epochs=epochs, batch_size=batch_size, seed=1)
-    assert plan.sizes.sum() == examples and plan.sizes.max() - plan.sizes.min() <= 1
-    assert plan.rounds == rounds
-    owners = [set(np.concatenate(batches)) for batches in plan.round(0)]
-    assert sum(map(len, owners)) == examples == len(set().union(*owners))
-    for number in range(rounds):
-        for client, batches in enumerate(plan.round(number)):
-            seen = np.concatenate(batches)
-            assert set(seen) == owners[client] and len(seen) == epochs * plan.sizes[client]
 
 
 def test_an_empty_plan():

@@ -27,15 +27,21 @@ def expanded(tiny, **changes):
     )
 
 
+def robust(tiny) -> list[dict]:
+    """The regimes of `tiny`, with an aggregation that only TensorFlow Federated has."""
+    *others, federated = to_plain(tiny)["training"]
+    return [*others, federated | {"aggregation": "robust"}]
+
+
 def test_every_cell_is_a_job_or_a_reason(tiny):
-    expansion = expanded(tiny, seeds=[0, 1])
-    assert len(expansion.train) == 8 * 2
-    assert {(s.backend, s.regime) for s in expansion.skips} == {("torch", "FedAvg")}
+    expansion = expanded(tiny, seeds=[0, 1], training=robust(tiny))
+    assert len(expansion.train) == 7 * 2
+    assert {(s.backend, s.regime) for s in expansion.skips} == {("torch", "FedAvg"), ("jax", "FedAvg")}
     assert all(skip.reason for skip in expansion.skips)
     assert len({job.id for job in expansion.jobs}) == len(expansion.jobs)
 
 
-@pytest.mark.parametrize(("scope", "count"), [("own", 8), ("reference", 10), ("all", 24)])
+@pytest.mark.parametrize(("scope", "count"), [("own", 9), ("reference", 11), ("all", 27)])
 def test_the_scope_of_explanations(tiny, scope, count):
     import msgspec
 
@@ -70,13 +76,14 @@ def test_methods_that_do_not_fit_are_left_out_by_name_and_others_go_on(tiny):
 def test_a_control_waits_for_the_model_whose_accuracy_it_stops_at(tiny):
     from trustml.scenario.regimes import Plain
 
-    regimes = [*to_plain(tiny)["training"], {"kind": "Plain", "name": "Stopped", "stop_at": "FedAvg"}]
+    regimes = [*robust(tiny), {"kind": "Plain", "name": "Stopped", "stop_at": "FedAvg"}]
     expansion = expanded(tiny, training=regimes)
     needs = {job.id: job_needs(job) for job in expansion.train if isinstance(job.regime, Plain)}
-    assert needs["train.jax.Stopped.s0"] == ("train.jax.FedAvg.s0",)
-    assert needs["train.jax.Plain.s0"] == ()
-    (missing,) = [skip for skip in expansion.skips if skip.regime == "Stopped"]
-    assert missing.backend == "torch" and "FedAvg" in missing.reason
+    assert needs["train.tensorflow.Stopped.s0"] == ("train.tensorflow.FedAvg.s0",)
+    assert needs["train.tensorflow.Plain.s0"] == ()
+    missing = [skip for skip in expansion.skips if skip.regime == "Stopped"]
+    assert {skip.backend for skip in missing} == {"torch", "jax"}
+    assert all("FedAvg" in skip.reason for skip in missing)
 
 
 def test_jobs_travel_and_keep_their_digest(tiny):

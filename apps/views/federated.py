@@ -1,0 +1,194 @@
+"""Rounds, clients, bytes, and privacy for users."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+from chosen_run import current, measures, show_rows
+
+from trustml.errors import RecordError
+from trustml.measures.evidence import Evidence
+from trustml.measures.federated import clients_of, federated_jobs
+from trustml.measures.federated_table import FEDERATED_MEASURES
+from trustml.privacy.statement import PrivacyStatement, statement_line
+from trustml.report import federated_figures as figures
+from trustml.report.federated_frames import (
+    FederatedFrames,
+    epsilon_by_round,
+    federated_frames,
+    summary_frame,
+    user_statements,
+)
+from trustml.report.partition_figures import ENDS, MOST_BARS, partition_bars
+
+NOT_COVERED = "no epsilon covers it"
+
+
+def show_accuracy(frames: FederatedFrames, regimes: list[str], order: list[str], private: list[str]) -> None:
+    """Draw accuracy by round, and how far apart clients are."""
+    st.subheader("Accuracy by round")
+    st.altair_chart(
+        figures.accuracy_by_round(of(frames.history, regimes), targets=of(frames.targets, regimes), order=order)
+    )
+    st.caption(
+        "Mean over seeds, on all held-out examples; frameworks that agree lie on one another. The dashed "
+        "rule is the target accuracy of the scenario."
+    )
+    spread = of(frames.spread, regimes)
+    if spread.empty:
+        st.info("How far clients are apart is not at hand for these regimes.")
+        return
+    st.altair_chart(figures.client_spread(spread, order=order), width="content")
+    shown = [name for name in private if name in set(spread.regime)]
+    st.caption(
+        "Clients by themselves, each on the held-out examples that stand for it: the line is their mean, the band goes "
+        "from the 10th percentile to the best client; means over seeds. Where a client has few of them, a wide band "
+        "says more of luck than of clients."
+        + (f" For {', '.join(shown)} this follows who holds what: {NOT_COVERED}." if shown else "")
+    )
+
+
+def show_partition(evidence: Evidence, regimes: list[str]) -> None:
+    """Draw who holds what, for one regime and seed."""
+    st.subheader("Who holds what")
+    jobs = {(record.regime, record.seed): job for record, job in federated_jobs(evidence) if record.regime in regimes}
+    left, right = st.columns([3, 1])
+    regime = left.selectbox("Federated regime", regimes)
+    seed = right.selectbox("Seed", sorted(seed for name, seed in jobs if name == regime))
+    job = jobs[regime, seed]
+    clients = clients_of(evidence, job)
+    if clients is None:
+        st.info("Who holds what is under private/, which is not at hand here.")
+        return
+    counts = clients["label_counts"].astype(int)
+    names = evidence.manifest.data.class_names
+    st.altair_chart(partition_bars(counts, names=[str(name) for name in clients["names"]], labels=names))
+    sizes = sorted(counts.sum(axis=1))
+    about = (
+        f"{len(sizes):,} clients; smallest {sizes[0]:,}, median {pd.Series(sizes).median():,g}, largest {sizes[-1]:,} "
+    )
+    about += "examples"
+    for part in evidence.manifest.partitions:
+        if (part.regime, part.seed) == (regime, seed):
+            about += f"; {part.left_out:,} examples left out; fingerprint `{part.fingerprint[:12]}`"
+    st.caption(f"{about}. Every framework trains on this same partition.")
+    if len(sizes) > MOST_BARS:
+        st.caption(
+            f"With more than {MOST_BARS} clients, only the {ENDS} largest and the {ENDS} smallest have a bar each; the "
+            "histogram above them counts all."
+        )
+    if job.mechanism is not None:
+        st.caption(
+            f"This picture shows private data: {NOT_COVERED}. It is drawn from private/, for whoever may see it."
+        )
+
+
+def show_privacy(evidence: Evidence, statements: list[PrivacyStatement], order: list[str]) -> None:
+    """Draw user-level epsilon by round."""
+    st.subheader("Privacy for users by round")
+    curves = epsilon_by_round(evidence, statements)
+    if curves.empty:
+        st.info("No finite epsilon holds for users.")
+    else:
+        st.altair_chart(figures.user_epsilon(curves, order=order))
+        st.caption(
+            "The unit of privacy is a user: one client with all its examples. Each line ends at the claim; models with "
+            "the same epsilons share a line. A mark without a line is noise correlated over rounds: its epsilon holds "
+            "for the whole training and says nothing of a part of it. Privacy for examples is not in this chart."
+        )
+    lines: dict[str, list[str]] = {}
+    for one in statements:
+        value = "no finite epsilon" if one.epsilon is None else f"epsilon at most {one.epsilon:.3f}"
+        lines.setdefault(f"{value}; {statement_line(one)}", []).append(f"`{one.model.removeprefix('train.')}`")
+    for line, models in lines.items():
+        st.caption(f"{', '.join(models)}: {line}")
+
+
+def show_rounds(frames: FederatedFrames, regimes: list[str], order: list[str], private: list[str]) -> None:
+    """Draw who took part, how far updates went, and the clipping norm where it moves."""
+    rounds, clips = of(frames.rounds, regimes), of(frames.clips, regimes)
+    hidden = [name for name in private if name in regimes]
+    if rounds.empty and clips.empty and not hidden:
+        return
+    st.subheader("Participants and drift")
+    if len(rounds):
+        st.altair_chart(figures.participants_by_round(rounds, order=order), width="content")
+        st.caption(
+            "Clients asked, and clients that answered, in each round: one line where all did. "
+            "Mean over seeds, alike in all frameworks."
+        )
+    if rounds.update_norm.notna().any():
+        title = "L2 norm of a client's update"
+        st.altair_chart(figures.norm_by_round(rounds, "update_norm", title=title, order=order))
+        silent = sorted(set(rounds.regime) - set(rounds.dropna(subset="update_norm").regime))
+        st.caption(
+            "How far clients drift from the global model in a round: mean over its clients, then over seeds."
+            + (f" The library does not tell it for {', '.join(silent)}." if silent else "")
+        )
+    if hidden:
+        st.caption(f"Not shown for {', '.join(hidden)}: who took part, and how far their updates went, stays private.")
+    if len(clips):
+        st.altair_chart(figures.norm_by_round(clips, "clipping_norm", title="clipping norm", order=order))
+        st.caption("Adaptive clipping: each step follows a noisy count of clients, which the epsilon pays for.")
+
+
+def of(frame: pd.DataFrame, regimes: list[str]) -> pd.DataFrame:
+    """Give the rows of some regimes."""
+    return frame[frame.regime.isin(regimes)]
+
+
+def main() -> None:
+    """Show the page."""
+    st.title("Federated")
+    run = current()
+    manifest = run.manifest
+    if not manifest.partitions:
+        st.info("This run has no federated regime: nothing here was trained by clients.")
+        st.stop()
+    for warning in manifest.warnings:
+        if "privacy for users" in warning:
+            st.warning(warning)
+    table = measures()
+    evidence = Evidence(run.directory)
+    try:
+        jobs, frames = federated_jobs(evidence), federated_frames(evidence)
+    except RecordError as error:
+        st.warning(f"The rounds cannot be read. {error}")
+        st.stop()
+    if not jobs:
+        st.info("No federated training of this run ended well. The Record page says why.")
+        st.stop()
+    try:
+        statements = user_statements(evidence, run.privacy())
+    except RecordError as error:
+        statements = []
+        st.warning(f"There are no privacy statements. {error}")
+    order = list(dict.fromkeys(record.regime for record, _ in jobs))
+    private = list(dict.fromkeys(record.regime for record, job in jobs if job.mechanism is not None))
+
+    st.dataframe(summary_frame(evidence, table, statements), hide_index=True, width="stretch")
+    st.caption(
+        "Means over seeds; the epsilon, of privacy for users, is the largest. 10th % and worst: of clients. Bytes up: "
+        "in a round, all its clients together. To central: time of a round over that of plain training on as many "
+        "examples, where the run has one. User epsilon 'none': trained without privacy, no finite epsilon holds."
+        + (f" Accuracies of clients of {', '.join(private)}: no epsilon covers them." if private else "")
+    )
+    chosen = st.multiselect("Regimes", order, default=order) if len(order) > 1 else order
+    if not chosen:
+        st.info("Choose a regime.")
+        st.stop()
+    show_accuracy(frames, chosen, order, private)
+    show_partition(evidence, chosen)
+    st.subheader("Bytes")
+    rows = of(table, chosen)
+    if rows[rows.measure.isin(["bytes_down", "bytes_up"])].value.notna().any():
+        st.altair_chart(figures.bytes_by_regime(rows), width="content")
+        st.caption("Payload alone, for the clients expected in a round: no protocol, no encryption.")
+    if any(record.regime in chosen for record, job in jobs if job.mechanism is not None):
+        wanted = {record.id for record in manifest.jobs if record.regime in chosen}
+        show_privacy(evidence, [one for one in statements if one.model in wanted], order)
+    show_rounds(frames, chosen, order, private)
+    show_rows(rows[rows.measure.isin([*FEDERATED_MEASURES, "accuracy", "epsilon"]) & rows.regime.isin(chosen)])
+
+
+main()

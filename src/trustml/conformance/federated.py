@@ -1,0 +1,214 @@
+"""Checks of federated training that is private for users, as a black box: clients in, new weights out.
+
+Whatever framework it is written in, a training that passes clips each client's update by itself, adds noise of the
+stated size to their sum once a round, and divides by the declared number of clients. What the clients do in between
+is not looked at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from trustml.conformance.findings import Finding, bounded
+from trustml.conformance.round_noise import check_noise
+from trustml.conformance.rounds import (
+    LARGE,
+    OUTLIERS,
+    Client,
+    FederatedFactory,
+    FederatedSubject,
+    RoundSettings,
+    classes_of,
+    scaled,
+    spoiled,
+)
+from trustml.conformance.subject import Vector, norm_of
+
+ROUNDING = 1e-4
+"""Relative error of float32 sums of a few dozen updates of thousands of weights."""
+MOVES = 1e-4
+"""Error of one move of the logarithm of the clipping norm, in float32."""
+_CLIP_RATE = 0.4
+
+
+def check_federated(
+    make: FederatedFactory,
+    clients: Sequence[Client],
+    *,
+    settings: RoundSettings | None = None,
+    server_learning_rate: float = 1.0,
+    same_start: bool = False,
+) -> list[Finding]:
+    """Check a federated training from outside.
+
+    Parameters
+    ----------
+    make : callable
+        From :class:`RoundSettings` to a training of a model of some thousand weights: noise is measured over them.
+        With noise multiplier 0 and count noise 0 it must be deterministic.
+    clients : sequence of clients
+        At least 8 of different updates, each the list of its batches.
+    settings : RoundSettings, optional
+        Its noise multiplier is used where noise is looked at; 0 means 1. With correlated noise, `separation` is
+        for how many rounds a client stays away.
+    server_learning_rate : float
+    same_start : bool
+        Whether each round of a training counts as one from its first weights; see :class:`FederatedSubject`.
+
+    Returns
+    -------
+    list of Finding
+        Every check, passed or not. A training that raises an exception fails the check it was in.
+
+    Examples
+    --------
+    >>> findings = check_federated(make_my_training, clients)          # doctest: +SKIP
+    >>> [finding.diagnosis for finding in findings if not finding.passed]  # doctest: +SKIP
+    """
+    if len(clients) < 8:
+        raise ValueError(f"{len(clients)} clients are too few: give 8 or more")
+    subject = FederatedSubject(
+        make,
+        clients,
+        settings or RoundSettings(),
+        server_learning_rate=server_learning_rate,
+        same_start=same_start,
+    )
+    findings: list[Finding] = []
+    for check in (_influence, _additivity, _division, _nobody, _adaptive_norm, check_noise):
+        try:
+            findings += check(subject)
+        except Exception as error:  # whatever a stranger's training does, the other checks go on
+            name = check.__name__.removeprefix("check").strip("_").replace("_", " ")
+            findings.append(
+                Finding(check=name, passed=False, diagnosis=f"raised {type(error).__name__}: {error}"[:300])
+            )
+    return findings
+
+
+def _influence(subject: FederatedSubject) -> list[Finding]:
+    """Check how far one client more moves the sum, be it as it may."""
+    clients, classes = subject.clients, classes_of(subject.clients)
+    outliers = [
+        scaled(clients[7], factor, wrong=wrong, classes=classes) for factor in OUTLIERS for wrong in (False, True)
+    ]
+    others = clients[:6]
+    base = subject.total(others)
+    kinds: dict[str, tuple[list[Client], str]] = {
+        "an ordinary client": ([clients[6]], "no clipping: an update passes at full length"),
+        "an outlier": (
+            [
+                scaled(clients[7], factor, wrong=wrong, classes=classes)
+                for factor in OUTLIERS
+                for wrong in (False, True)
+            ],
+            "an outlier is not clipped to the norm: nothing is clipped, or each tensor by itself to the whole norm",
+        ),
+        "a client with many examples": (
+            [list(clients[7]) * LARGE],
+            "clients weigh by their examples, so that one of them moves the sum by more than the clipping norm",
+        ),
+        "a client without examples": ([[]], "a client without examples adds something"),
+        "a client with NaN": (
+            [spoiled(clients[6], value) for value in (math.nan, math.inf)],
+            "a client that is not finite poisons the sum",
+        ),
+    }
+    norm, findings = subject.settings.clipping_norm, []
+    for kind, (candidates, diagnosis) in kinds.items():
+        moved = [norm_of(subject.total([*others[:3], client, *others[3:]]) - base) / norm for client in candidates]
+        worst = max(moved) if all(map(math.isfinite, moved)) else math.nan
+        findings.append(
+            bounded(f"{kind} moves the sum by the clipping norm at most", worst, 1 + ROUNDING, diagnosis=diagnosis)
+        )
+    return findings
+
+
+def _additivity(subject: FederatedSubject) -> list[Finding]:
+    """Check that a round's sum is the sum of its clients taken one by one."""
+    some = [*subject.clients[:5], scaled(subject.clients[5], OUTLIERS[0])]
+    together = subject.total(some)
+    apart = np.sum([subject.total([client]) for client in some], axis=0)
+    error = norm_of(together - apart) / max(norm_of(apart), 1e-12)
+    diagnosis = "updates are not clipped one by one: their mean is clipped, or weighted, or divided by the cohort"
+    return [bounded("a round is the sum of its clients", error, ROUNDING, diagnosis=diagnosis)]
+
+
+def _division(subject: FederatedSubject) -> list[Finding]:
+    """Check that the sum is divided by the declared number of clients, however many come."""
+    norm, declared = subject.settings.clipping_norm, subject.settings.expected_clients
+    client = subject.clients[7]
+    one = subject.total([client])
+    errors = []
+    for count in (2, declared, 2 * declared):
+        errors.append(norm_of(subject.total([client] * count) - count * one) / max(norm_of(count * one), 1e-12))
+    used = max(norm_of(subject.total([scaled(client, factor)])) for factor in OUTLIERS) / norm
+    twice = "divides by the number of clients twice, or an outlier falls short of the clipping norm"
+    return [
+        bounded(
+            "the divisor is the declared number of clients",
+            max(errors),
+            ROUNDING,
+            diagnosis="divides by the clients that came, which is secret, instead of by the declared number",
+        ),
+        bounded(
+            "an outlier uses the whole clipping norm",
+            abs(1 - used),
+            10 * ROUNDING,
+            diagnosis=twice if used < 1 else "divides by the cohort, or clips to more than the norm",
+        ),
+    ]
+
+
+def _nobody(subject: FederatedSubject) -> list[Finding]:
+    """Check that nobody adds nothing."""
+    moved = norm_of(subject.total([])) / subject.settings.clipping_norm
+    return [bounded("a round without clients sums to zero", moved, 0.0, diagnosis="an empty round has an update")]
+
+
+def _adaptive_norm(subject: FederatedSubject) -> list[Finding]:
+    """Check how the clipping norm moves, round by round, where nothing is noisy."""
+    if not subject.noisy.adaptive:
+        return []
+    settings = replace(subject.settings, clip_learning_rate=_CLIP_RATE)
+    outliers = [scaled(client, OUTLIERS[-1]) for client in subject.clients[:5]]
+    cohorts: list[tuple[list[Client], int]] = [
+        ([], 0),
+        (outliers[:1], 0),
+        ([[]], 1),
+        ([*outliers, [], []], 2),
+        (outliers * 2, 0),
+        ([[]] * 9, 9),
+        ([[], *outliers[:2], []], 2),
+    ]
+    training = subject.start(settings)
+    errors, used = [], []
+    for clients, unclipped in cohorts:
+        before = training.clipping_norm()
+        total = subject.move(training, clients, settings)
+        share = 0.5 + (unclipped - len(clients) / 2) / settings.expected_clients
+        wanted = -settings.clip_learning_rate * (share - settings.quantile)
+        errors.append(abs(math.log(training.clipping_norm() / before) - wanted))
+        used.append(_excess(total, before * (len(clients) - unclipped)))
+    return [
+        bounded(
+            "the clipping norm moves by the share of unclipped clients",
+            max(errors),
+            MOVES,
+            diagnosis="the clipping norm moves by another share: divided by the cohort, or counted otherwise",
+        ),
+        bounded(
+            "updates are clipped to the norm of their round",
+            max(used),
+            ROUNDING,
+            diagnosis="updates are clipped to another norm than the round's",
+        ),
+    ]
+
+
+def _excess(total: Vector, largest: float) -> float:
+    return max(0.0, norm_of(total) / largest - 1) if largest else norm_of(total)

@@ -1,0 +1,200 @@
+"""A federated training under test, and how the suite looks at it: as sums of clipped updates, and as noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.conformance.subject import Vector, flat
+from trustml.data.dataset import Floats, Ints
+from trustml.privacy.ledger import NoiseKind
+
+Client: TypeAlias = Sequence[tuple[Floats, Ints]]
+"""The batches of one client in one round; none is a client without examples."""
+Matrix: TypeAlias = npt.NDArray[np.float64]
+
+OUTLIERS = (30.0, 1e3)
+"""Times which an outlier's inputs are scaled."""
+LARGE = 12
+"""Times which a large client has its examples."""
+ALMOST_FIXED = 1e-7
+"""Learning rate of a clipping norm that adapts and yet stays where it is while sums are compared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundSettings:
+    """What a federated training under test is to be made with.
+
+    Attributes
+    ----------
+    noise : {"independent", "tree aggregation", "banded matrix factorisation"}
+        How the noise of the rounds hangs together.
+    clipping_norm : float
+        Of the first round. An ordinary client's update should be about as long.
+    noise_multiplier : float
+        Standard deviation of the noise on the sum of clipped updates, over the clipping norm; 0 for none.
+    expected_clients : int
+        What the noisy sum is divided by, however many clients come.
+    quantile, clip_learning_rate, count_noise : float
+        With adaptive clipping: after a round the norm is multiplied by
+        ``exp(-clip_learning_rate * (share - quantile))``, where ``share`` is ``1/2 + count / expected_clients`` and
+        ``count`` the number of clients, +1/2 for each unclipped and -1/2 for each clipped one, with noise of
+        standard deviation ``count_noise``. A learning rate of 0 means fixed clipping.
+    separation : int
+        Rounds from one visit of a client to its next, at the least.
+    rounds : int
+        How many rounds the training is made for.
+    seed : int
+        Another seed must give other noise. The starting weights must not depend on it.
+    """
+
+    noise: NoiseKind = "independent"
+    clipping_norm: float = 0.3
+    noise_multiplier: float = 0.0
+    expected_clients: int = 8
+    quantile: float = 0.5
+    clip_learning_rate: float = 0.0
+    count_noise: float = 0.0
+    separation: int = 1
+    rounds: int = 64
+    seed: int = 0
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether the clipping norm adapts."""
+        return self.clip_learning_rate > 0
+
+
+class FederatedTraining(Protocol):
+    """A federated training under test: clients weigh alike, the server takes plain gradient steps."""
+
+    def round(self, clients: Sequence[Client], /) -> object:
+        """Train the clients from the global weights; clip, sum, add noise, divide, step."""
+        ...
+
+    def weights(self) -> Mapping[str, npt.NDArray[np.floating]]:
+        """Present global weights."""
+        ...
+
+    def clipping_norm(self) -> float:
+        """Clipping norm of the next round."""
+        ...
+
+
+class FederatedFactory(Protocol):
+    """Makes a federated training; always with the same weights."""
+
+    def __call__(self, settings: RoundSettings, /) -> FederatedTraining:
+        """Make a training with these settings."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoisyRounds:
+    """What noise was seen in successive rounds of one training.
+
+    Attributes
+    ----------
+    noise : float64 array of shape (rounds, weights)
+        Over its stated standard deviation, which follows the clipping norm of the round.
+    norms : float64 array of shape (rounds + 1,)
+        Clipping norm before each round, and after the last.
+    clients : int64 array of shape (rounds,)
+    """
+
+    noise: Matrix
+    norms: Vector
+    clients: Ints
+
+
+class FederatedSubject:
+    """A factory of federated trainings with data, seen as sums of clipped updates.
+
+    Parameters
+    ----------
+    make : callable
+        From :class:`RoundSettings` to a training.
+    clients : sequence of clients
+        At least 8, of different updates.
+    settings : RoundSettings
+    server_learning_rate : float
+        Of the server's step.
+    same_start : bool
+        Whether each round of a training counts as one from its first weights, so that a single training will do:
+        right where these are zero (softmax regression) and the server's learning rate is 1e-9 or so. Else each
+        sum is that of the first round of a new training.
+    """
+
+    def __init__(
+        self,
+        make: FederatedFactory,
+        clients: Sequence[Client],
+        settings: RoundSettings,
+        *,
+        server_learning_rate: float = 1.0,
+        same_start: bool = False,
+    ) -> None:
+        self._make, self.clients = make, list(clients)
+        self._rate, self._same_start = server_learning_rate, same_start
+        rate = ALMOST_FIXED if settings.adaptive else 0.0
+        self.settings = replace(settings, noise_multiplier=0.0, count_noise=0.0, clip_learning_rate=rate)
+        self.noisy = replace(settings, noise_multiplier=settings.noise_multiplier or 1.0)
+        self._quiet: FederatedTraining | None = None
+
+    def total(self, clients: Sequence[Client]) -> Vector:
+        """Un-noised sum of the clipped updates of some clients, from the first weights."""
+        if self._quiet is None or not self._same_start:
+            self._quiet = self._make(self.settings)
+        return self.move(self._quiet, clients, self.settings)
+
+    def start(self, settings: RoundSettings) -> FederatedTraining:
+        """Make a training."""
+        return self._make(settings)
+
+    def move(self, training: FederatedTraining, clients: Sequence[Client], settings: RoundSettings) -> Vector:
+        """Take one round and give the sum behind the change of the weights."""
+        before = flat(training.weights())
+        training.round(clients)
+        return (flat(training.weights()) - before) * (settings.expected_clients / self._rate)
+
+    def watch(self, settings: RoundSettings, cohorts: Sequence[int]) -> NoisyRounds:
+        """Take rounds with noise: a first one with six clients, then such of so many clients without examples.
+
+        Clients without examples add nothing, whatever the weights have come to.
+        """
+        training = self._make(settings)
+        first = self.total(self.clients[:6])
+        rows, norms = [], [training.clipping_norm()]
+        for number, count in enumerate((6, *cohorts)):
+            stated = settings.noise_multiplier * norms[-1]
+            quiet = first if number == 0 else 0.0
+            clients: list[Client] = self.clients[:6] if number == 0 else [[] for _ in range(count)]
+            rows.append((self.move(training, clients, settings) - quiet) / stated)
+            norms.append(training.clipping_norm())
+        return NoisyRounds(noise=np.array(rows), norms=np.array(norms), clients=np.array([6, *cohorts]))
+
+
+def scaled(client: Client, factor: float, *, wrong: bool = False, classes: int = 0) -> Client:
+    """Give a client whose inputs are so many times as large, perhaps with other labels."""
+    return [
+        (inputs * np.float32(factor), (labels + 1) % max(1, classes) if wrong else labels) for inputs, labels in client
+    ]
+
+
+def spoiled(client: Client, value: float) -> Client:
+    """Give a client one of whose inputs is `value` in every batch."""
+    batches = []
+    for inputs, labels in client:
+        changed = inputs.copy()
+        changed[0] = np.float32(value)
+        batches.append((changed, labels))
+    return batches
+
+
+def classes_of(clients: Sequence[Client]) -> int:
+    """Count the classes."""
+    return 1 + max((int(labels.max()) for client in clients for _, labels in client), default=0)

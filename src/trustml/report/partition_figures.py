@@ -1,0 +1,116 @@
+"""Who holds what in federated training, as altair specifications. They show private data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import altair as alt
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+MOST_BARS = 60
+"""Clients up to which each has a bar of its own."""
+ENDS = 30
+"""Of more clients, so many of the largest and of the smallest have one."""
+_BINS = 30
+
+
+def partition_bars(
+    counts: npt.NDArray[np.int64], *, names: Sequence[str], labels: Sequence[str]
+) -> alt.Chart | alt.VConcatChart:
+    """Who holds what: a bar for each client, largest first, stacked by label.
+
+    Of more than `MOST_BARS` clients, the 30 largest and the 30 smallest have bars, below a histogram of all sizes.
+
+    Parameters
+    ----------
+    counts : int array of shape (clients, classes)
+    names : sequence of str
+        Of the clients.
+    labels : sequence of str
+        Names of the classes.
+    """
+    sizes = counts.sum(axis=1)
+    ranked = np.argsort(-sizes, kind="stable")
+    colour = _label_colour(labels)
+    if len(ranked) <= MOST_BARS:
+        rows = _stacked(counts, ranked, first=1, names=names, labels=labels)
+        return _stack(rows, colour=colour, title="").properties(width="container", height=300)
+    top = float(sizes.max()) or 1.0
+    ends = [
+        (f"the {ENDS} largest", ranked[:ENDS], 1),
+        (f"the {ENDS} smallest", ranked[-ENDS:], len(ranked) - ENDS + 1),
+    ]
+    bars = [
+        _stack(_stacked(counts, part, first=first, names=names, labels=labels), colour=colour, title=title, top=top)
+        for title, part, first in ends
+    ]
+    pair = alt.hconcat(*(chart.properties(width=335, height=240) for chart in bars))
+    return alt.vconcat(_size_histogram(sizes).properties(width=730, height=130), pair)
+
+
+def _label_colour(labels: Sequence[str]) -> alt.Color:
+    scheme = "tableau10" if len(labels) <= 10 else "tableau20" if len(labels) <= 20 else "turbo"
+    columns = 1 + (len(labels) - 1) // 16
+    return alt.Color(
+        "label:N",
+        title="label",
+        scale=alt.Scale(domain=list(labels), scheme=scheme),
+        legend=alt.Legend(columns=columns, symbolLimit=len(labels)),
+    )
+
+
+def _stacked(
+    counts: npt.NDArray[np.int64],
+    clients: npt.NDArray[np.int64],
+    *,
+    first: int,
+    names: Sequence[str],
+    labels: Sequence[str],
+) -> pd.DataFrame:
+    found = [
+        {
+            "place": place,
+            "client": str(names[client]),
+            "size": int(counts[client].sum()),
+            "label": str(labels[int(of)]),
+            "class": int(of),
+            "examples": int(counts[client, of]),
+        }
+        for place, client in enumerate(clients, start=first)
+        for of in np.flatnonzero(counts[client])
+    ]
+    return pd.DataFrame(found, columns=["place", "client", "size", "label", "class", "examples"]).astype({"class": int})
+
+
+def _stack(rows: pd.DataFrame, *, colour: alt.Color, title: str, top: float | None = None) -> alt.Chart:
+    scale = alt.Scale(domain=[0, top]) if top is not None else alt.Scale()
+    return (
+        alt.Chart(rows, title=title)
+        .mark_bar()
+        .encode(
+            x=alt.X("place:O", title="clients, by size", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+            y=alt.Y("examples:Q", title="examples", stack="zero", scale=scale),
+            color=colour,
+            order=alt.Order("class:Q"),
+            tooltip=["client", "size", "label", "examples"],
+        )
+    )
+
+
+def _size_histogram(sizes: npt.NDArray[np.int64]) -> alt.Chart:
+    low, high = int(sizes.min()), int(sizes.max())
+    step = max(1, -(-(high + 1 - low) // _BINS))
+    edges = np.arange(low, high + step + 1, step)
+    found, _ = np.histogram(sizes, bins=edges - 0.5)
+    texts = [f"{edge}" if step == 1 else f"{edge}-{edge + step - 1}" for edge in edges[:-1]]
+    return (
+        alt.Chart(pd.DataFrame({"sizes": texts, "clients": found}), title="all clients")
+        .mark_bar(color="#7F7F7F")
+        .encode(
+            x=alt.X("sizes:O", title="examples of a client", sort=None, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+            y=alt.Y("clients:Q", title="clients", axis=alt.Axis(tickMinStep=1, format="d")),
+            tooltip=["sizes", "clients"],
+        )
+    )
