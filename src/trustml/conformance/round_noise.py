@@ -21,30 +21,29 @@ from trustml.privacy.tree import tree_squared_sensitivity
 
 ERROR = 1e-6
 """Probability with which a right mechanism fails a check."""
-COHORTS = (0, 1, 24, 0, 3, 0, 0, 40, 0, 1, 0)
-"""Clients in the rounds after the first."""
 ADAPTING = 72
 """Rounds without clients in which an adaptive clipping norm is watched."""
-_COUNT_SHARE = 0.3
+_TRAINED, _SHOWN = 6, 12
+_COUNT_SHARE, _CLIP_RATE = 0.1, 3.0
+"""With these the norm moves by 30 % a round, and its share of clients stays between 0 and 1."""
 
 
 def check_noise(subject: FederatedSubject) -> list[Finding]:
     """Check size, independence and covariance of the noise."""
-    if subject.noisy.adaptive:
-        rate = 1.0
-        settings = replace(
-            subject.noisy, clip_learning_rate=rate, count_noise=_COUNT_SHARE * subject.noisy.expected_clients, seed=1
-        )
-        cohorts = (*COHORTS, *[0] * ADAPTING)
-    else:
-        settings, cohorts = replace(subject.noisy, seed=1, rounds=1 + len(COHORTS)), COHORTS
-    seen = subject.watch(settings, cohorts)
-    other = subject.watch(replace(settings, seed=2), ())
+    settings, declared = replace(subject.noisy, seed=1), subject.noisy.expected_clients
+    crowd = declared if settings.adaptive else 4 * declared  # a share above 1 would make the norm run away
+    cohorts = [0, 1, crowd, 0, 3, 0, 0, crowd, 0, 1, 0]
+    if settings.adaptive:
+        settings = replace(settings, clip_learning_rate=_CLIP_RATE, count_noise=_COUNT_SHARE * declared)
+        cohorts += [0] * ADAPTING
+    settings = replace(settings, rounds=1 + len(cohorts))
+    seen = subject.watch(settings, cohorts, trained=_TRAINED)
+    other = subject.watch(replace(settings, seed=2), [0])
     findings = [*_moments(seen), _fresh(seen, other)]
     if settings.noise == "independent":
-        findings += _white(seen, seen.noise)
+        findings += _white(seen, seen.noise, declared)
     elif settings.noise == "tree aggregation":
-        findings += _tree(seen)
+        findings += _tree(seen, declared)
     else:
         findings += _banded(seen, settings)
     findings.append(_sensitivity(seen.noise, settings))
@@ -123,10 +122,10 @@ def _uncorrelated(check: str, pairs: Sequence[tuple[Vector, Vector]], diagnosis:
     return bounded(check, worst, allowed(len(pairs)), diagnosis=diagnosis)
 
 
-def _white(seen: NoisyRounds, noise: Matrix) -> list[Finding]:
+def _white(seen: NoisyRounds, noise: Matrix, declared: int) -> list[Finding]:
     """Check noise that should be white from round to round, with standard deviation 1."""
-    empty, crowded = seen.clients == 0, seen.clients >= 24
-    pairs = list(itertools.combinations(noise[: 1 + len(COHORTS)], 2))
+    empty, crowded = seen.clients == 0, seen.clients >= declared
+    pairs = list(itertools.combinations(noise[:_SHOWN], 2))
     return [
         _size("noise has its stated size", noise[:1]),
         _size("noise has its stated size, at the norm of its round", noise),
@@ -136,7 +135,7 @@ def _white(seen: NoisyRounds, noise: Matrix) -> list[Finding]:
     ]
 
 
-def _tree(seen: NoisyRounds) -> list[Finding]:
+def _tree(seen: NoisyRounds, declared: int) -> list[Finding]:
     """Check that running sums carry the noise of a binary tree, as it is or efficiently combined.
 
     Both are known: the plain running sum of n rounds rests on one node for each 1 in the binary form of n; Honaker's
@@ -160,7 +159,7 @@ def _tree(seen: NoisyRounds) -> list[Finding]:
             allowed(rounds),
             diagnosis="noise of nodes of the tree is left out, or too small",
         ),
-        *_white(seen, nearest),
+        *_white(seen, nearest, declared),
     ]
 
 
@@ -286,7 +285,7 @@ def _paid_quantile(seen: NoisyRounds, other: NoisyRounds, settings: RoundSetting
     share = 0.5 + seen.clients / 2 / settings.expected_clients
     moves = np.diff(np.log(seen.norms)) + settings.clip_learning_rate * (share - settings.quantile)
     stated = settings.clip_learning_rate * settings.count_noise / settings.expected_clients
-    found = moves[1:] / stated  # how many of the first round's clients are clipped is not known here
+    found = moves[seen.clients == 0] / stated  # the cleanest: nobody is there to be counted
     errors = chi_square_errors(float((found**2).sum()), len(found))
     ratio = math.sqrt(float((found**2).mean()))
     apart = abs(float(np.log(seen.norms[1] / other.norms[1]))) / stated

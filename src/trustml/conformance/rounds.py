@@ -161,21 +161,24 @@ class FederatedSubject:
         training.round(clients)
         return (flat(training.weights()) - before) * (settings.expected_clients / self._rate)
 
-    def watch(self, settings: RoundSettings, cohorts: Sequence[int]) -> NoisyRounds:
-        """Take rounds with noise: a first one with six clients, then such of so many clients without examples.
+    def watch(self, settings: RoundSettings, cohorts: Sequence[int], *, trained: int = 0) -> NoisyRounds:
+        """Take rounds with noise: perhaps one with so many real clients, then such of clients without examples.
 
         Clients without examples add nothing, whatever the weights have come to.
         """
+        first = self.clients[:trained]
+        rounds = [first] if first else []
+        rounds += [[[] for _ in range(count)] for count in cohorts]
+        quiet = self.total(first) if first else 0.0
         training = self._make(settings)
-        first = self.total(self.clients[:6])
         rows, norms = [], [training.clipping_norm()]
-        for number, count in enumerate((6, *cohorts)):
+        for clients in rounds:
             stated = settings.noise_multiplier * norms[-1]
-            quiet = first if number == 0 else 0.0
-            clients: list[Client] = self.clients[:6] if number == 0 else [[] for _ in range(count)]
             rows.append((self.move(training, clients, settings) - quiet) / stated)
             norms.append(training.clipping_norm())
-        return NoisyRounds(noise=np.array(rows), norms=np.array(norms), clients=np.array([6, *cohorts]))
+            quiet = 0.0
+        sizes = np.array([len(clients) for clients in rounds], np.int64)
+        return NoisyRounds(noise=np.array(rows), norms=np.array(norms), clients=sizes)
 
 
 def scaled(client: Client, factor: float, *, wrong: bool = False, classes: int = 0) -> Client:

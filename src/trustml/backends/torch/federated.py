@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from pfl.privacy.adaptive_clipping import AdaptiveClippingGaussianMechanism
 from torch import Tensor, nn
 
 from trustml.backends.contract import Client, Model
-from trustml.backends.settings import FederatedSettings, RoundOutcome
+from trustml.backends.settings import EngineChoice, FederatedSettings, RoundOutcome
 from trustml.backends.torch.device import current_device
 from trustml.backends.torch.entropy import noise_generator
 from trustml.backends.torch.network import build_module, read_weights, to_input, to_labels
@@ -43,8 +44,6 @@ class PflFederation:
     model : Model
     settings : FederatedSettings
     """
-
-    choice = None
 
     def __init__(self, model: Model, settings: FederatedSettings) -> None:
         os.environ["PFL_PYTORCH_DEVICE"] = str(current_device())  # pfl would take the GPU even when we must not
@@ -71,10 +70,22 @@ class PflFederation:
         )
         self._backend = SimulatedBackend(self._cohort, self._cohort, [self._gate, *after])
         self._random_state = _random_state(settings.noise_seed)
+        self._threads = _Threads()
         self._rounds = 0
+
+    @property
+    def choice(self) -> EngineChoice | None:
+        """With how many threads clients train; without times, which follow who took part."""
+        if self._threads.best is None:
+            return None
+        return EngineChoice(name=f"{self._threads.best} threads", seconds={}, refused={})
 
     def round(self, clients: Sequence[Client]) -> RoundOutcome:
         """Let pfl take one more round with these clients."""
+        with self._threads.timed(sum(len(labels) for client in clients for _, labels in client)):
+            return self._round(clients)
+
+    def _round(self, clients: Sequence[Client]) -> RoundOutcome:
         self._cohort.users = [_User(client) for client in clients] or [_User([], user_id=NOBODY)]
         with _event_loop(), self._own_random_state(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="To copy construct from a tensor")  # pfl's way to add noise
@@ -115,6 +126,37 @@ class PflFederation:
                 yield
             finally:  # a round that broke off may have drawn noise already
                 self._random_state = source.get_rng_state()
+
+
+class _Threads:
+    """Finds out whether clients train faster with one thread: their batches are small, and threads wait for threads.
+
+    The first round warms up; the next four try all threads and one in turn.
+    """
+
+    def __init__(self) -> None:
+        self._all = torch.get_num_threads()
+        self._round = 0
+        self._seconds = {self._all: float("inf"), 1: float("inf")}
+        self.best: int | None = None
+
+    @contextmanager
+    def timed(self, examples: int) -> Iterator[None]:
+        """Run a round with the threads that are its turn, or the best."""
+        trying = self.best is None and self._all > 1 and self._round > 0
+        threads = self.best or (1 if trying and self._round % 2 else self._all)
+        torch.set_num_threads(threads)
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            torch.set_num_threads(self._all)
+        if trying and examples:
+            each = (time.perf_counter() - begin) / examples
+            self._seconds[threads] = min(self._seconds[threads], each)
+        self._round += 1
+        if trying and self._round > 4:
+            self.best = min(self._seconds, key=self._seconds.__getitem__)
 
 
 class _Classifier(nn.Module):
