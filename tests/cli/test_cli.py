@@ -78,7 +78,7 @@ def test_every_command_has_help_without_numpy(command):
         ("training.1.epsilonn=3", ("training.1.epsilonn", "did you mean epsilon?")),
         ("training.1.epsilon=-1", ("training.1.epsilon", "-1", "above 0")),
         ("training.1.epsilon=abc", ("training.1.epsilon", "'abc'")),
-        ("training.2.clients=100000", ("training.2.clients", "100000", "or fewer")),
+        ("training.2.partition.clients=100000", ("training.2.partition.clients", "100000", "or fewer")),
         ("model.layers.0.kind=Conv3", ("model.layers.0.kind", "'Conv3'", "Conv2D")),
         ("model.layers.8.units=7", ("model.layers.8", "10 classes", "Dense(units=10)")),
         ("training.1.delta=2", ("training.1.delta", "2", "1/n")),

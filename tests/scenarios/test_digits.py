@@ -29,7 +29,7 @@ def test_accuracy_over_three_seeds(tmp_path, name):
     accuracy = table[(table.measure == "accuracy") & table.value.notna()]
     means = accuracy.groupby(["regime", "backend"]).value.mean()
     print(means.to_string())
-    assert len(means) == 8
+    assert len(means) == 9
     for regime, least in LEAST.items():
         assert means[regime].min() >= least, means[regime].to_dict()
         assert means[regime].max() - means[regime].min() <= TWINS_WITHIN, means[regime].to_dict()

@@ -26,7 +26,7 @@ from trustml.conformance.rounds import (
     scaled,
     spoiled,
 )
-from trustml.conformance.subject import Vector, norm_of
+from trustml.conformance.subject import norm_of
 
 ROUNDING = 1e-4
 """Relative error of float32 sums of a few dozen updates of thousands of weights."""
@@ -79,8 +79,7 @@ def check_federated(
         same_start=same_start,
     )
     findings: list[Finding] = []
-    # The largest cohort comes first: what a framework compiles for it serves the others.
-    for check in (_division, _influence, _additivity, _nobody, _adaptive_norm, check_noise):
+    for check in (_influence, _division, _additivity, _nobody, _adaptive_norm, check_noise):
         try:
             findings += check(subject)
         except Exception as error:  # whatever a stranger's training does, the other checks go on
@@ -97,10 +96,13 @@ def _influence(subject: FederatedSubject) -> list[Finding]:
     outliers = [
         scaled(clients[7], factor, wrong=wrong, classes=classes) for factor in OUTLIERS for wrong in (False, True)
     ]
-    others = clients[:6]
+    others, large = clients[:6], list(clients[7]) * LARGE
+    norm, findings = subject.settings.clipping_norm, []
+    alone = norm_of(subject.total([large])) / norm  # first: a program that is compiled for it has room for all others
+    base = subject.total(others)
     kinds: dict[str, tuple[list[Client], str]] = {
         "a client with many examples": (
-            [list(clients[7]) * LARGE],
+            [large],
             "clients weigh by their examples, so that one of them moves the sum by more than the clipping norm",
         ),
         "an ordinary client": ([clients[6]], "no clipping: an update passes at full length"),
@@ -114,12 +116,9 @@ def _influence(subject: FederatedSubject) -> list[Finding]:
             "a client that is not finite poisons the sum",
         ),
     }
-    norm, findings = subject.settings.clipping_norm, []
-    base: Vector | None = None
     for kind, (candidates, diagnosis) in kinds.items():
-        totals = [subject.total([*others[:3], client, *others[3:]]) for client in candidates]
-        base = subject.total(others) if base is None else base
-        moved = [norm_of(total - base) / norm for total in totals]
+        moved = [norm_of(subject.total([*others[:3], client, *others[3:]]) - base) / norm for client in candidates]
+        moved += [alone] if candidates[0] is large else []
         worst = max(moved) if all(map(math.isfinite, moved)) else math.nan
         findings.append(
             bounded(f"{kind} moves the sum by the clipping norm at most", worst, 1 + ROUNDING, diagnosis=diagnosis)

@@ -19,7 +19,7 @@ Matrix: TypeAlias = npt.NDArray[np.float64]
 
 OUTLIERS = (30.0, 1e3)
 """Times which an outlier's inputs are scaled."""
-LARGE = 12
+LARGE = 20
 """Times which a large client has its examples."""
 ALMOST_FIXED = 1e-7
 """Learning rate of a clipping norm that adapts and yet stays where it is while sums are compared."""
@@ -60,7 +60,7 @@ class RoundSettings:
     clip_learning_rate: float = 0.0
     count_noise: float = 0.0
     separation: int = 1
-    rounds: int = 64
+    rounds: int = 32
     seed: int = 0
 
     @property

@@ -175,7 +175,11 @@ def _by_key(partition: NaturalKey, train: Keyed, test: Keyed, field: str) -> Cli
     names, owners, sizes = np.unique(values, return_inverse=True, return_counts=True)
     kept = np.flatnonzero(sizes >= partition.minimum)
     if len(kept) < 2:
-        what = f"one value, {names[0]!r}" if len(names) == 1 else f"{len(kept)} clients of {partition.minimum} examples"
+        what = (
+            f"one value, {str(names[0])!r}"
+            if len(names) == 1
+            else f"{len(kept)} clients of {partition.minimum} examples"
+        )
         raise ScenarioError(
             f"{field}.columns",
             f"{' and '.join(partition.columns)} has {what}: no federation",
@@ -190,7 +194,11 @@ def _by_key(partition: NaturalKey, train: Keyed, test: Keyed, field: str) -> Cli
 
 def _joined(partition: NaturalKey, examples: Keyed) -> npt.NDArray[np.str_]:
     parts = [examples.keys[column] for column in partition.columns]
-    return np.array([" / ".join(row) for row in zip(*parts, strict=True)], dtype=np.str_)
+    if len(parts) == 1:
+        return parts[0]
+    # A slash of a value is doubled, so that different rows never read the same.
+    rows = zip(*(np.char.replace(part, "/", "//") for part in parts), strict=True)
+    return np.array([" / ".join(row) for row in rows], dtype=np.str_)
 
 
 def _dealt_alike(

@@ -98,8 +98,6 @@ def next_user_attempt(
     told = fresh.largest_participation if tells_participation(fresh) else None
     planned = make_charge(fresh, first=0, end=fresh.steps, plan=f"attempt {attempt}", data="", block=told)
     steps = affordable_steps(spent, planned, epsilon=regime.epsilon, delta=regime.delta)
-    if fresh.noise != "independent" and steps < fresh.steps:
-        steps = 0
     return msgspec.structs.replace(fresh, steps=steps)
 
 

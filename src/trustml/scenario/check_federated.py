@@ -24,10 +24,8 @@ from trustml.scenario.partition import (
     Cohort,
     Dirichlet,
     Everyone,
-    FixedCohort,
     NaturalKey,
     Partition,
-    PoissonCohort,
     Quantity,
     Shards,
 )
@@ -86,6 +84,12 @@ def check_cohorts(scenario: Scenario, clients: Mapping[str, int]) -> list[str]:
             )
         if not isinstance(regime, DPFedAvg):
             continue
+        if isinstance(regime.clipping, Adaptive) and asked < _FEWEST_FOR_ADAPTIVE:
+            raise ScenarioError(
+                f"{field}.clipping",
+                f"{asked} clients a round are too few to tell a quantile of their norms privately",
+                fix=f"ask {_FEWEST_FOR_ADAPTIVE} or more a round, or use Flat()",
+            )
         fewest, fewest_asked = FEWEST_FOR_PRIVACY
         if count < fewest or asked < fewest_asked:
             warnings.append(
@@ -125,15 +129,22 @@ def _check_cohort(cohort: Cohort, field: str) -> None:
 def _check_server(regime: FederatedRegime, field: str) -> None:
     match regime:
         case FedProx():
-            if not (math.isfinite(regime.proximal) and regime.proximal >= 0):
-                raise ScenarioError(f"{field}.proximal", f"{regime.proximal} is negative", fix="use 0 or more")
+            _not_negative(regime.proximal, f"{field}.proximal")
         case FedAdam() | FedYogi():
             _rates(field, beta1=regime.beta1, beta2=regime.beta2)
             positive(regime.stabilizer, f"{field}.stabilizer")
+            if isinstance(regime, FedYogi):
+                _not_negative(regime.initial_accumulator, f"{field}.initial_accumulator")
         case FedAdagrad():
             positive(regime.stabilizer, f"{field}.stabilizer")
+            _not_negative(regime.initial_accumulator, f"{field}.initial_accumulator")
         case FedAvg() | FedSGD() | DPFedAvg():
             _rates(field, server_momentum=regime.server_momentum)
+
+
+def _not_negative(value: float, field: str) -> None:
+    if not (math.isfinite(value) and value >= 0):
+        raise ScenarioError(field, f"{value} is negative or not finite", fix="use 0 or more")
 
 
 def _rates(field: str, *, beta1: float = 0.0, beta2: float = 0.0, server_momentum: float = 0.0) -> None:
@@ -148,13 +159,6 @@ def _check_private(regime: DPFedAvg, field: str) -> None:
         check_adaptive(regime.clipping, f"{field}.clipping")
         if not isinstance(regime.mechanism, IndependentNoise):
             raise ScenarioError(f"{field}.clipping", "does not adapt under correlated noise", fix="use Flat()")
-        cohort = regime.cohort
-        if isinstance(cohort, PoissonCohort | FixedCohort) and cohort.clients < _FEWEST_FOR_ADAPTIVE:
-            raise ScenarioError(
-                f"{field}.cohort.clients",
-                f"{cohort.clients} are too few to tell a quantile of their norms privately",
-                fix=f"use {_FEWEST_FOR_ADAPTIVE} or more, or clipping Flat()",
-            )
     if not isinstance(regime.mechanism, IndependentNoise) and not isinstance(regime.cohort, InTurnCohort):
         raise ScenarioError(
             f"{field}.cohort",

@@ -9,7 +9,18 @@ import msgspec
 
 from trustml.errors import ScenarioError
 from trustml.models import layers
-from trustml.scenario import baselines, methods, optimizers, regimes, sources, spec
+from trustml.scenario import (
+    baselines,
+    clipping,
+    federated,
+    methods,
+    optimizers,
+    partition,
+    regime,
+    regimes,
+    sources,
+    spec,
+)
 
 PlainData: TypeAlias = dict[str, Any]
 
@@ -52,13 +63,31 @@ def explain_problem(error: msgspec.ValidationError, data: PlainData) -> Scenario
     return ScenarioError(field or "scenario", f"{message[:1].lower()}{message[1:]}{got}", fix="give that type")
 
 
+_MODULES = (
+    layers, baselines, methods, optimizers, clipping, partition, regime, federated, regimes, sources, spec,
+)  # fmt: skip
+_KINDS: dict[str, type[msgspec.Struct]] = {
+    "data": sources.Source,
+    "training": regime.RegimeSpec,
+    "layers": layers.LayerSpec,
+    "methods": methods.MethodSpec,
+    "optimizer": optimizers.OptimizerSpec,
+    "client_optimizer": optimizers.OptimizerSpec,
+    "clipping": clipping.ClippingSpec,
+    "partition": partition.PartitionSpec,
+    "cohort": partition.CohortSpec,
+    "mechanism": federated.MechanismSpec,
+}
+"""What the field ``kind`` inside a field chooses among."""
+
+
 def _structs() -> dict[str, type[msgspec.Struct]]:
-    """Every struct a scenario is made of, by kind and by the field that holds it."""
+    """Every struct a scenario is made of, by its kind, or by its name where it has none."""
     found: dict[str, type[msgspec.Struct]] = {}
-    for module in (layers, baselines, methods, optimizers, regimes, sources, spec):
+    for module in _MODULES:
         for name, item in vars(module).items():
             if isinstance(item, type) and issubclass(item, msgspec.Struct):
-                found[name] = item
+                found[str(item.__struct_config__.tag or name)] = item
     return found
 
 
@@ -75,11 +104,10 @@ def _fields_beside(value: Any) -> list[str]:
 def _choices(field: str) -> str:
     structs = _structs()
     parts = field.split(".")
-    kinds = {"data": "Source", "training": "RegimeSpec", "layers": "LayerSpec", "methods": "MethodSpec"}
     for part in reversed(parts[:-1] if parts[-1] == "kind" else []):
-        if part in kinds:
-            base = structs[kinds[part]]
-            return f"choose one of {', '.join(n for n, s in structs.items() if issubclass(s, base) and s is not base)}"
+        if part in _KINDS:
+            of = [n for n, s in structs.items() if issubclass(s, _KINDS[part]) and s.__struct_config__.tag]
+            return f"choose one of {', '.join(of)}"
     name = parts[-1] if not parts[-1].isdigit() else parts[-2]
     for struct in structs.values():
         for info in msgspec.structs.fields(struct):

@@ -1,4 +1,4 @@
-"""Our own backends under the suite: their step as a black box, and short trainings through the worker's loop.
+"""Our own backends under the suite: steps and rounds as black boxes, and short trainings through the worker's loops.
 
 ``python -m trustml.worker.conformance BACKEND FOLDER`` writes ``findings.json`` and ``sums.npz`` into FOLDER.
 """
@@ -38,6 +38,7 @@ from trustml.scenario.regimes import DPSGD
 from trustml.scenario.spec import BACKEND_NAMES, BackendName, Execution, GradSampleMode
 from trustml.worker.clock import Clock
 from trustml.worker.events import Progress
+from trustml.worker.federated_conformance import check_federations
 from trustml.worker.private import PrivateTraining, accumulate_finite
 from trustml.worker.trace import TracingTrainer
 from trustml.worker.workplace import Workplace
@@ -105,6 +106,7 @@ def check_backend(name: BackendName, backend: Backend) -> tuple[list[Finding], d
         trainer.accumulate(inputs[:, None], labels, clipping_norm=1.0)
         sums[f"clipped sum, {variant}"] = trainer.clipped_sum()
     sums["weights after 20 steps without noise"] = _twenty_steps(backend)
+    findings += check_federations(name, backend)
     for batches in AWKWARD_SIZES:
         subject = f"{name}, {batches} batches an epoch"
         findings += [replace(found, subject=subject) for found in check_training(_train(name, backend, batches))]

@@ -61,9 +61,10 @@ class NumpyFederation:
         """Train the clients, aggregate, take the server's step."""
         updates = [self.update(client) for client in clients]
         norms = [norm_of(update) for update in updates]
-        kept = [update for update, norm in zip(updates, norms, strict=True) if math.isfinite(norm)]
+        usable = [self.usable(norm) for norm in norms]
+        kept = [update for update, good in zip(updates, usable, strict=True) if good]
         if self.privacy is None:
-            sizes = [self._weight(client) for client, norm in zip(clients, norms, strict=True) if math.isfinite(norm)]
+            sizes = [self._weight(client) for client, good in zip(clients, usable, strict=True) if good]
             total = sum(sizes)
             if total:
                 self._step({name: sum_of(kept, name, sizes) / total for name in self._weights})
@@ -71,9 +72,9 @@ class NumpyFederation:
             self._step(self.private_mean(kept, self.privacy))
             # What is left out counts as zero, and zero is not clipped.
             self.adapt(sum(not norm > self._clip for norm in norms), len(clients), self.privacy)
-        finite = [norm for client, norm in zip(clients, norms, strict=True) if client and math.isfinite(norm)]
+        seen = [norm for client, norm, good in zip(clients, norms, usable, strict=True) if client and good]
         return RoundOutcome(
-            update_norm=math.fsum(finite) / len(finite) if finite else None, left_out=len(updates) - len(kept)
+            update_norm=math.fsum(seen) / len(seen) if seen else None, left_out=len(updates) - len(kept)
         )
 
     def weights(self) -> Weights:
@@ -102,6 +103,10 @@ class NumpyFederation:
                     velocity[name] = optimizer.momentum * velocity[name] + slope
                     present[name] = present[name] - optimizer.learning_rate * velocity[name]
             return {name: present[name] - start for name, start in self._weights.items()}
+
+    def usable(self, norm: float) -> bool:
+        """Whether an update of this norm counts at all."""
+        return math.isfinite(norm)
 
     def private_mean(self, updates: Sequence[Parts], privacy: UserPrivacy) -> Parts:
         """Clip each update, sum, add noise once, divide by the declared number of clients."""
