@@ -6,23 +6,33 @@ import os
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 import trustml
 
 
 @pytest.fixture(scope="session")
 def partial_run(tiny, tmp_path_factory) -> trustml.Run:
-    """A real run, made once; its folder is the folder of runs."""
+    """A real run, made once for all processes that run tests; its folder is the folder of runs."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shown"
+    with FileLock(f"{shared}.lock"):
+        if not shared.exists():
+            _make(tiny, shared / "runs")
+    (path,) = (shared / "runs").iterdir()
+    return trustml.load(path)
+
+
+def _make(tiny, folder: Path) -> None:
     before = os.environ.get("TRUSTML_ENV_TENSORFLOW")
     os.environ["TRUSTML_ENV_TENSORFLOW"] = "/nonexistent"
     try:
-        run = trustml.run(tiny, out=tmp_path_factory.mktemp("shown") / "runs")
+        run = trustml.run(tiny, out=folder)
     finally:
         os.environ.pop("TRUSTML_ENV_TENSORFLOW")
         if before is not None:
             os.environ["TRUSTML_ENV_TENSORFLOW"] = before
     assert run.status == "partial"
-    return run
 
 
 @pytest.fixture(scope="session")

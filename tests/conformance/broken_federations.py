@@ -9,7 +9,7 @@ import numpy as np
 from trustml.backends.contract import Model
 from trustml.backends.numpy.federated import NumpyFederation, norm_of
 from trustml.backends.settings import FederatedSettings, UserPrivacy
-from trustml.conformance.round_noise import tree_covariance
+from trustml.conformance.correlated_noise import tree_covariance
 from trustml.conformance.rounds import RoundSettings
 from trustml.scenario.federated import IndependentNoise
 from trustml.worker.federated_conformance import SERVER_RATE, factory, softmax_regression, two_layers

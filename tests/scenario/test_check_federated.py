@@ -75,8 +75,6 @@ def private(**changes) -> DPFedAvg:
         (private(clipping_norm=0.0), "clipping_norm", "0.0", "above 0"),
         (private(sampling_seed=-1), "sampling_seed", "-1", "0 or more"),
         (private(clipping=Adaptive(quantile=1.0)), "clipping.quantile", "1.0", "quantile < 1"),
-        (private(clipping=Adaptive(), cohort=PoissonCohort(clients=5)), "cohort.clients", "5", "Flat()"),
-        (private(clipping=Adaptive(), cohort=FixedCohort(clients=29)), "cohort.clients", "29", "30 or more"),
         (private(mechanism=TreeAggregation()), "cohort", "DP-FTRL", "InTurn(clients=...)"),
         (private(mechanism=BandedMatrix(), cohort=Everyone()), "cohort", "DP-FTRL", "InTurn(clients=...)"),
         (

@@ -1,7 +1,11 @@
-"""The ready scenarios keep what the README says of them, over three seeds, in every framework."""
+"""The ready scenarios keep what the README says of them, in every framework.
+
+``TRUSTML_SEEDS=3`` takes three seeds (``make test-seeds``) and holds their means closer together.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -16,13 +20,19 @@ pytestmark = [
 
 SCENARIOS = Path(__file__).resolve().parents[2] / "scenarios"
 LEAST = {"Plain": 0.95, "DPSGD": 0.85, "FedAvg": 0.90}
-TWINS_WITHIN = 0.03
+SEEDS = int(os.environ.get("TRUSTML_SEEDS", "1"))
+TWINS_WITHIN = 0.03 if SEEDS >= 3 else 0.06  # private models of one seed differ by their noise
 
 
 @pytest.mark.parametrize("name", ["digits", "breast_cancer"])
-def test_accuracy_over_three_seeds(tmp_path, name):
+def test_accuracy_over_seeds(tmp_path, name):
     # Two workers at a time: this test is of accuracy, not of time.
-    overrides = ["seeds=[0, 1, 2]", "explanations.methods=[]", "execution.parallel_jobs=2", "execution.threads=1"]
+    overrides = [
+        f"seeds={list(range(SEEDS))}",
+        "explanations.methods=[]",
+        "execution.parallel_jobs=2",
+        "execution.threads=1",
+    ]
     run = trustml.run(SCENARIOS / f"{name}.py", out=tmp_path, overrides=overrides)
     assert run.status == "success", [(r.id, r.reason) for r in run.manifest.jobs if r.status != "ok"]
     table = run.measures()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trustml.conformance.findings import Finding, bounded
-from trustml.conformance.round_noise import ERROR, allowed, chi_square_errors
+from trustml.conformance.noise_statistics import ERROR, allowed, chi_square_errors
 from trustml.conformance.rounds import RoundSettings
 from trustml.data.clients import FederatedPlan, rounds_visited
 from trustml.privacy.ledger import UNAMPLIFIED, Charge, relation_of

@@ -1,26 +1,18 @@
-"""Checks of the noise of federated rounds, from the change of thousands of weights in a dozen rounds.
-
-Every statistic is turned into standard errors of a normal distribution; a right mechanism passes a check but once in
-1 / :data:`ERROR` times.
-"""
+"""Checks of the noise of federated rounds, from the change of thousands of weights in a dozen rounds."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import replace
-from statistics import NormalDist
 
 import numpy as np
 
+from trustml.conformance.correlated_noise import check_banded, check_sensitivity, check_tree
 from trustml.conformance.findings import Finding, bounded
+from trustml.conformance.noise_statistics import allowed, chi_square_errors, uncorrelated
 from trustml.conformance.rounds import FederatedSubject, Matrix, NoisyRounds, RoundSettings
-from trustml.conformance.subject import Vector
-from trustml.privacy.tree import tree_squared_sensitivity
 
-ERROR = 1e-6
-"""Probability with which a right mechanism fails a check."""
 ADAPTING = 72
 """Rounds without clients in which an adaptive clipping norm is watched."""
 _TRAINED, _SHOWN = 6, 12
@@ -43,24 +35,12 @@ def check_noise(subject: FederatedSubject) -> list[Finding]:
     if settings.noise == "independent":
         findings += _white(seen, seen.noise, declared)
     elif settings.noise == "tree aggregation":
-        findings += _tree(seen, declared)
+        found, whitened = check_tree(seen)
+        findings += [*found, *_white(seen, whitened, declared)]
     else:
-        findings += _banded(seen, settings)
-    findings.append(_sensitivity(seen.noise, settings))
+        findings += check_banded(seen, settings)
+    findings.append(check_sensitivity(seen.noise, settings))
     return findings + (_paid_quantile(seen, other, settings) if settings.adaptive else [])
-
-
-def allowed(statistics: int = 1) -> float:
-    """Standard errors that pass where the largest of so many statistics is looked at."""
-    return NormalDist().inv_cdf(1 - ERROR / (2 * statistics))
-
-
-def chi_square_errors(squares: float, degrees: float) -> float:
-    """Standard errors by which a sum of squares of standard normal numbers is off (Wilson and Hilferty 1931)."""
-    if degrees <= 0 or not math.isfinite(squares):
-        return math.inf
-    spread = 2 / (9 * degrees)
-    return ((max(squares, 0.0) / degrees) ** (1 / 3) - (1 - spread)) / math.sqrt(spread)
 
 
 def _size(check: str, noise: Matrix, *, empty: bool = False) -> Finding:
@@ -107,19 +87,11 @@ def _moments(seen: NoisyRounds) -> list[Finding]:
 
 
 def _fresh(seen: NoisyRounds, other: NoisyRounds) -> Finding:
-    return _uncorrelated(
+    return uncorrelated(
         "noise is new in every run",
         [(seen.noise[0], other.noise[0])],
         "noise does not depend on the seed: it is replayed",
     )
-
-
-def _uncorrelated(check: str, pairs: Sequence[tuple[Vector, Vector]], diagnosis: str) -> Finding:
-    worst = 0.0
-    for one, two in pairs:
-        length = float(np.linalg.norm(one) * np.linalg.norm(two))
-        worst = max(worst, abs(float(one @ two)) / length * math.sqrt(len(one)) if length else math.inf)
-    return bounded(check, worst, allowed(len(pairs)), diagnosis=diagnosis)
 
 
 def _white(seen: NoisyRounds, noise: Matrix, declared: int) -> list[Finding]:
@@ -131,153 +103,8 @@ def _white(seen: NoisyRounds, noise: Matrix, declared: int) -> list[Finding]:
         _size("noise has its stated size, at the norm of its round", noise),
         _size("a round without clients has noise like any other", noise[empty], empty=True),
         _size("noise does not grow with the clients", noise[crowded]),
-        _uncorrelated("noise is new in every round", pairs, "noise of one round comes again in another"),
+        uncorrelated("noise is new in every round", pairs, "noise of one round comes again in another"),
     ]
-
-
-def _tree(seen: NoisyRounds, declared: int) -> list[Finding]:
-    """Check that running sums carry the noise of a binary tree, as it is or efficiently combined.
-
-    Both are known: the plain running sum of n rounds rests on one node for each 1 in the binary form of n; Honaker's
-    estimator takes each node together with its descendants, which makes its variance ``2**l / (2**(l+1) - 1)`` at
-    height l. What stands between the two passes the first check, which is about size alone.
-    """
-    sums = np.cumsum(seen.noise, axis=0)
-    rounds, columns = sums.shape
-    plain, efficient = (tree_covariance(rounds, efficient=known) for known in (False, True))
-    squares = (sums**2).sum(axis=1)
-    above = max(chi_square_errors(s / v, columns) for s, v in zip(squares, np.diag(plain), strict=True))
-    below = max(-chi_square_errors(s / v, columns) for s, v in zip(squares, np.diag(efficient), strict=True))
-    whitened = [np.linalg.solve(np.linalg.cholesky(known), sums) for known in (plain, efficient)]
-    nearest = min(whitened, key=lambda noise: float(np.abs(noise @ noise.T / columns - np.eye(rounds)).max()))
-    diagnosis = "running sums are noisier than a tree's: noise is independent, or added for each client"
-    return [
-        bounded("running sums are no noisier than a tree's", above, allowed(rounds), diagnosis=diagnosis),
-        bounded(
-            "running sums are as noisy as a tree's",
-            below,
-            allowed(rounds),
-            diagnosis="noise of nodes of the tree is left out, or too small",
-        ),
-        *_white(seen, nearest, declared),
-    ]
-
-
-def tree_covariance(rounds: int, *, efficient: bool) -> Matrix:
-    """Covariance of the noise of the running sums, over the variance of one node.
-
-    Parameters
-    ----------
-    rounds : int
-    efficient : bool
-        Whether each node's sum is estimated from its descendants as well (Honaker 2015, the way up).
-    """
-    height = rounds.bit_length()
-    places = {(level, node): 0 for level in range(height) for node in range(rounds >> level)}
-    places = {key: number for number, key in enumerate(places)}
-
-    def estimate(level: int, node: int) -> Vector:
-        own = np.zeros(len(places))
-        own[places[level, node]] = 1.0
-        if level == 0 or not efficient:
-            return own
-        weight = 2**level / (2 ** (level + 1) - 1)
-        return weight * own + (1 - weight) * (estimate(level - 1, 2 * node) + estimate(level - 1, 2 * node + 1))
-
-    rows = []
-    for number in range(1, rounds + 1):
-        row, first = np.zeros(len(places)), 0
-        for level in reversed(range(height)):
-            if number >> level & 1:
-                row += estimate(level, first >> level)
-                first += 1 << level
-        rows.append(row)
-    factor = np.array(rows)
-    return factor @ factor.T
-
-
-def _banded(seen: NoisyRounds, settings: RoundSettings) -> list[Finding]:
-    """Check noise ``inverse(C) @ Z``, Z white, by the inverse of its covariance between rounds, ``C.T @ C``.
-
-    That holds the products of the columns of C: 1 for each with itself, 0 for two that one client meets.
-    """
-    rounds, columns = seen.noise.shape
-    gram = _precision(seen.noise)
-    degrees = columns - rounds + 1
-    squares = [columns / gram[one, one] for one in range(rounds)]
-    lengths = [chi_square_errors(value, degrees) for value in squares]
-    met = [
-        abs(gram[one, two]) / math.sqrt(gram[one, one] * gram[two, two]) * math.sqrt(columns - rounds)
-        for one, two in itertools.combinations(range(rounds), 2)
-        if two - one >= settings.separation
-    ]
-    total = float((seen.noise.sum(axis=0) ** 2).sum()) / rounds
-    return [
-        bounded(
-            "columns of the matrix are no longer than 1",
-            -min(lengths),
-            allowed(rounds),
-            diagnosis="too little noise: a column of the matrix is too long, or a round has none of its own",
-        ),
-        bounded(
-            "columns of the matrix are no shorter than 1",
-            max(lengths),
-            allowed(rounds),
-            diagnosis="too much noise: added for each client, or of another norm",
-        ),
-        bounded(
-            "rounds that one client can meet are orthogonal",
-            max(met, default=0.0),
-            allowed(max(1, len(met))),
-            diagnosis="columns overlap that a client meets: the band is wider than its rounds of absence",
-        ),
-        bounded(
-            "later noise takes back some of the earlier",
-            chi_square_errors(total, columns),
-            -allowed(),
-            diagnosis="the noise of the rounds is independent, so no banded matrix",
-        ),
-    ]
-
-
-def _sensitivity(noise: Matrix, settings: RoundSettings) -> Finding:
-    """Check that all rounds of one client together tell no more than is charged for.
-
-    With covariance S between rounds, a client that adds vectors of norm 1 in the rounds of a pattern ``a`` of signs
-    moves what is released by ``a @ inverse(S) @ a`` squared, in units of the noise.
-    """
-    rounds, columns = noise.shape
-    tree = settings.noise == "tree aggregation"
-    of_tree = tree_squared_sensitivity(rounds=rounds, separation=settings.separation) if tree else 0
-    gram = _precision(noise)
-    worst, patterns = -math.inf, 0
-    for first in range(min(settings.separation, rounds)):
-        places = list(range(first, rounds, settings.separation))
-        # With many visits only the patterns of one sign and of changing sign.
-        signs = itertools.product((1.0, -1.0), repeat=len(places) - 1) if len(places) <= 5 else _few(len(places) - 1)
-        for pattern in signs:
-            towards = np.zeros(rounds)
-            towards[places] = (1.0, *pattern)
-            told = float(towards @ gram @ towards)
-            patterns += 1
-            charged = of_tree if tree else len(places)
-            worst = max(worst, -chi_square_errors(columns * charged / told, columns - rounds + 1))
-    return bounded(
-        "all rounds of a client tell no more than is charged",
-        worst,
-        allowed(max(1, patterns)),
-        diagnosis="the noise of the rounds together is too small for what a client adds over its visits",
-    )
-
-
-def _few(length: int) -> list[tuple[float, ...]]:
-    return [(1.0,) * length, tuple((-1.0) ** (place + 1) for place in range(length))]
-
-
-def _precision(noise: Matrix) -> Matrix:
-    """Inverse of the covariance between rounds; where a round has no noise of its own, entries are huge."""
-    covariance = noise @ noise.T / noise.shape[1]
-    return np.asarray(np.linalg.inv(covariance + 1e-12 * np.eye(len(noise))))
 
 
 def _paid_quantile(seen: NoisyRounds, other: NoisyRounds, settings: RoundSettings) -> list[Finding]:
