@@ -39,7 +39,8 @@ st.subheader("What each regime costs in each framework")
 st.dataframe(overview_frame(manifest, table), hide_index=True, width="stretch")
 st.caption(
     "Accuracy: Wilson 95 % interval, or smallest and largest over seeds. Step time: median and quartiles after the "
-    "first step; a federated step is a whole round. Epsilon 'none': trained without privacy, no finite epsilon holds."
+    "first step; a federated step is a whole round. Epsilon 'none': trained without privacy, no finite epsilon holds; "
+    "'(user)': for all examples of a client together, never to be ranked with an epsilon for examples."
 )
 for note in dict.fromkeys(table[table.measure == "epsilon"].dropna(subset="value").note):
     st.caption(f"Epsilon: {note}.")

@@ -49,11 +49,16 @@ everything = table[table.measure == "epsilon_all_releases"].dropna(subset="value
 if not statements:
     st.info("No model of this run was trained with privacy: no finite epsilon holds for any of them.")
 else:
-    finite = [statement.epsilon for statement in statements if statement.epsilon is not None]
-    columns = st.columns(2)
-    columns[0].metric("epsilon of one private model, the largest", f"{max(finite):.2f}" if finite else "none")
-    if len(everything):
-        columns[1].metric("epsilon of all private models together", f"{everything.value.iloc[0]:.2f}")
+    for unit in dict.fromkeys(statement.unit_of_privacy for statement in statements):
+        of_unit = [statement.epsilon for statement in statements if statement.unit_of_privacy == unit]
+        finite = [epsilon for epsilon in of_unit if epsilon is not None]
+        columns = st.columns(2)
+        columns[0].metric(
+            f"epsilon of one private model, the largest; unit: {unit}", f"{max(finite):.2f}" if finite else "none"
+        )
+        together = everything[everything.note.str.contains(f"unit: {unit}", regex=False)]
+        if len(together):
+            columns[1].metric(f"epsilon of all private models together; unit: {unit}", f"{together.value.iloc[0]:.2f}")
     st.markdown(
         "Publishing several private models costs more than one. The second figure composes all of them as their "
         "batches were really shared; it is what an auditor of the whole run must sign."
@@ -77,12 +82,15 @@ if statements:
     names = [statement.model.removeprefix("train.") for statement in statements]
     name = st.selectbox("Model", names)
     chosen = statements[names.index(name)]
-    st.altair_chart(privacy_figures.epsilon_by_steps(chosen))
-    st.caption(
-        "The cross is the claim. The other lines are what would hold under another way of drawing batches: the dotted "
-        "one is a lower bound, so shuffling costs at least that; the dashed one ends at what holds even if the batches "
-        "become known, and takes participation in proportion to the steps before that."
-    )
+    if chosen.curve is None:
+        st.info("Its noise is correlated over the rounds: the guarantee is for the whole training, and has no steps.")
+    else:
+        st.altair_chart(privacy_figures.epsilon_by_steps(chosen))
+        st.caption(
+            "The cross is the claim. The other lines are what would hold under another way of drawing batches: the "
+            "dotted one is a lower bound, so shuffling costs at least that; the dashed one ends at what holds even if "
+            "the batches become known, and takes participation in proportion to the steps before that."
+        )
     st.table(comparison(chosen))
     st.markdown("**What the claim rests on**")
     st.table(

@@ -49,16 +49,20 @@ def accuracy_points(table: pd.DataFrame) -> alt.LayerChart:
 def privacy_accuracy(table: pd.DataFrame) -> alt.HConcatChart:
     """Accuracy against epsilon; models without a guarantee stand in a panel of their own, never at a number."""
     accuracy = _present(table, "accuracy")
-    epsilon = _present(table, "epsilon")[["backend", "regime", "seed", "value"]].rename(columns={"value": "epsilon"})
+    epsilon = _present(table, "epsilon")
+    epsilon = epsilon.assign(users=epsilon.note.str.contains("unit: user", regex=False), epsilon=epsilon.value)
+    epsilon = epsilon[["backend", "regime", "seed", "epsilon", "users"]]
     joined = accuracy.merge(epsilon, on=["backend", "regime", "seed"], how="left")
     joined["label"] = joined.regime.where(joined.epsilon.isna(), joined.epsilon.map("{:.2f}".format))
     scale = alt.Scale(domain=_accuracy_domain(joined))
-    private, plain = joined[joined.epsilon.notna()], joined[joined.epsilon.isna()]
-    order = list(dict.fromkeys(private.sort_values("epsilon").label))
-    panels = [
-        (private, "with a guarantee", alt.X("label:N", title="epsilon (smaller is more private)", sort=order)),
-        (plain, "without: no finite epsilon", alt.X("label:N", title="regime")),
-    ]
+    panels = []
+    # Epsilons for examples and for users are no numbers of one kind, so they share no axis.
+    for users, title in ((False, "with a guarantee for examples"), (True, "with a guarantee for users")):
+        rows = joined[joined.epsilon.notna() & (joined.users == users)]
+        order = list(dict.fromkeys(rows.sort_values("epsilon").label))
+        panels.append((rows, title, alt.X("label:N", title="epsilon (smaller is more private)", sort=order)))
+    plain = joined[joined.epsilon.isna()]
+    panels.append((plain, "without: no finite epsilon", alt.X("label:N", title="regime")))
     charts = [
         _accuracy_panel(rows, x=x.axis(labelAngle=0), scale=scale, title=title).properties(width=340, height=300)
         for rows, title, x in panels

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from trustml.record.schema import Manifest, failed_methods
 from trustml.report.explanation_tables import print_explanations, titled_table
+from trustml.report.federated_tables import print_federated
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,6 +59,7 @@ def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]
             out.print(f"not run: {cell.regime} in {cell.backend}: {reason}", soft_wrap=True, markup=False)
         out.print()
         _print_privacy(out, table)
+        print_federated(out, manifest, table)
         print_explanations(out, manifest, table)
         for warning in manifest.warnings:
             out.print(f"warning: {warning}", soft_wrap=True)
@@ -139,7 +141,7 @@ def _overview_cells(cell: pd.DataFrame) -> list[str]:
     return [
         f"{seeds.value.mean():.3f}",
         interval,
-        _median(cell, "epsilon", "{:.2f}") or "none",
+        _epsilon(cell),
         _median(cell, "step_time_median", "{:.2f}", scale=1e3),
         f"{steps.low.median() * 1e3:.2f}-{steps.high.median() * 1e3:.2f}" if len(steps) else "",
         _median(cell, "step_time_first", "{:.2f}"),
@@ -153,6 +155,19 @@ def _median(cell: pd.DataFrame, measure: str, form: str, *, scale: float = 1.0) 
     return form.format(values.median() * scale) if len(values) else ""
 
 
+def _epsilon(cell: pd.DataFrame) -> str:
+    """Epsilon of one model; a guarantee for users says so, as it is no other number of the same kind."""
+    rows = cell[(cell.measure == "epsilon") & cell.value.notna()]
+    if rows.empty:
+        return "none"
+    return f"{rows.value.median():.2f}{' (user)' if protects_users(rows.note.iloc[0]) else ''}"
+
+
+def protects_users(note: str) -> bool:
+    """Whether the note of an epsilon says that its unit of privacy is a user."""
+    return "unit: user" in note
+
+
 def _print_privacy(out: Console, table: pd.DataFrame) -> None:
     every = table[table.measure == "epsilon"].dropna(subset="value")
     for note in dict.fromkeys(every.note):
@@ -161,3 +176,7 @@ def _print_privacy(out: Console, table: pd.DataFrame) -> None:
         out.print(f"epsilon of all releases together: {row.value:.2f}; {row.note}", soft_wrap=True, markup=False)
     if len(every):
         out.print("epsilon 'none': trained without privacy, so no finite epsilon holds")
+        if every.note.map(protects_users).any():
+            out.print(
+                "epsilon '(user)': holds for all examples of a client together; never to be ranked with the others"
+            )

@@ -57,7 +57,7 @@ def theirs(asked) -> np.ndarray:
 
 def quick(name: str, method: object) -> bool:
     """Leave out what takes a thousand passes over the larger network and says no more than on the smaller."""
-    return name != "mnist_cnn" or not isinstance(method, m.FeatureAblation) and method != m.Occlusion()
+    return name != "mnist_cnn" or (not isinstance(method, m.FeatureAblation) and method != m.Occlusion())
 
 
 @pytest.mark.parametrize(
