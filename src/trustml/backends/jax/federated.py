@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from jax import Array
 
 from trustml.backends.contract import Client, Model
 from trustml.backends.jax.dp import add_noise, noise_key
-from trustml.backends.jax.lanes import Lanes, Sums, pack, train_lanes
+from trustml.backends.jax.lanes import Lanes, pack, train_lanes
 from trustml.backends.jax.network import Params, to_params, to_weights
 from trustml.backends.jax.server_optimizers import State, make_server, tree_noise
 from trustml.backends.settings import EngineChoice, FederatedSettings, RoundOutcome, UserPrivacy
@@ -21,8 +22,17 @@ from trustml.models.weights import Weights
 from trustml.scenario.federated import DPFedAvg, FedProx, FedSGD, TreeAggregation
 from trustml.scenario.optimizers import SGD
 
-_LARGEST_LANES = 2**28
+_MOST = 2**28
 """Weights held by all lanes together, beyond which clients are not trained side by side."""
+
+
+class Told(NamedTuple):
+    """What a round tells of its clients; see :class:`trustml.backends.jax.lanes.Sums`."""
+
+    norm: Array
+    clients: Array
+    unclipped: Array
+    left_out: Array
 
 
 class JaxFederation:
@@ -34,62 +44,45 @@ class JaxFederation:
 
     def __init__(self, model: Model, *, settings: FederatedSettings) -> None:
         regime = settings.regime
-        self._settings, self._regime, self._privacy = settings, regime, settings.privacy
+        self._model, self._regime, self._privacy = model, regime, settings.privacy
+        self._shape = (settings.batch_size, *model.input_shape)
         self._params = to_params(model.weights)
-        self._size = sum(array.size for array in model.weights.values())
         self._uniform = isinstance(regime, DPFedAvg) or (
             not isinstance(regime, FedSGD) and regime.weighting == "uniform"
         )
-        init, step = make_server(regime)
+        init, self._step = make_server(regime)
         self._state = init(self._params)
         self._key = noise_key(settings.noise_seed)
         self._nodes: dict[int, Params] = {}
         self._clip = self._privacy.clipping_norm if self._privacy else 0.0
-        self._rounds, self._lanes, self._steps = 0, 0, 1
+        self._rounds, self._lanes, self._room = 0, 0, (1, 1)
+        self._side_by_side = False
         self._choice: EngineChoice | None = None
-        optimizer = SGD(learning_rate=1.0) if isinstance(regime, FedSGD) else regime.client_optimizer
-        proximal = regime.proximal if isinstance(regime, FedProx) else 0.0
-
-        def train(params: Params, lanes: Lanes, clipping_norm: Array) -> Sums:
-            clip = clipping_norm if self._privacy else None
-            return train_lanes(
-                model.architecture, params, lanes, optimizer=optimizer, proximal=proximal, clipping_norm=clip
-            )
-
-        def serve(params: Params, state: State, updates: Params, noise: Params, weight: Array) -> tuple[Params, State]:
-            gradient = jax.tree.map(lambda total, extra: -(total + extra) / weight, updates, noise)
-            return step(params, state, gradient)
-
-        self._train, self._serve = jax.jit(train), jax.jit(serve)
+        self._program = jax.jit(self._whole_round)
         self._zeros = jax.tree.map(jnp.zeros_like, self._params)
         self._draw = jax.jit(lambda key, deviation: add_noise(self._zeros, key, deviation=deviation))
 
     @property
     def choice(self) -> EngineChoice | None:
-        """Whether clients train in turn or side by side; under privacy without the times of real cohorts."""
+        """Over how many lanes clients are dealt out; under privacy without the times of real cohorts."""
         return self._choice
 
     def round(self, clients: Sequence[Client]) -> RoundOutcome:
         """Train the clients, aggregate, take the server's step."""
-        sums = self._trained(clients)
-        if self._privacy is None:
-            # A client without examples answers zero: it counts where all count alike.
-            weight = float(sums.weight) + (sum(not client for client in clients) if self._uniform else 0)
-            noise = self._zeros
-        else:
-            weight = float(self._privacy.expected_clients)
-            noise = self._noise(self._privacy)
-        if weight > 0:
-            self._params, self._state = jax.block_until_ready(
-                self._serve(self._params, self._state, sums.updates, noise, np.float32(weight))
-            )
+        noise = self._noise(self._privacy) if self._privacy else None
+        if not self._lanes and any(clients):
+            self._choose(clients, noise)
+        if self._side_by_side:  # as many lanes as the largest cohort so far had clients
+            self._lanes = max(self._lanes, len(clients))
+        self._params, self._state, told = self._run(clients, noise, lanes=self._lanes or 1)
+        left_out = int(told.left_out)
         if self._privacy is not None and self._privacy.clip_learning_rate:
-            without = sum(not client for client in clients)  # they answer zero, which is not clipped
-            left_out = int(sums.left_out)  # counts as zero too
-            self._adapt(self._privacy, int(sums.unclipped) + without + left_out, len(clients))
+            # Who has no examples, or an update that is not finite, answers zero, which is not clipped.
+            without = sum(not client for client in clients)
+            self._adapt(self._privacy, int(told.unclipped) + without + left_out, len(clients))
         self._rounds += 1
-        trained = int(sums.clients) - int(sums.left_out)
-        return RoundOutcome(update_norm=float(sums.norm) / trained if trained else None, left_out=int(sums.left_out))
+        trained = int(told.clients) - left_out
+        return RoundOutcome(update_norm=float(told.norm) / trained if trained else None, left_out=left_out)
 
     def weights(self) -> Weights:
         """Present global weights, canonical."""
@@ -99,50 +92,72 @@ class JaxFederation:
         """Clipping norm of the next round."""
         return self._clip
 
-    def _trained(self, clients: Sequence[Client]) -> Sums:
-        if not any(clients):
-            nothing = jnp.float32(0), jnp.float32(0), jnp.int32(0), jnp.int32(0), jnp.int32(0)
-            return Sums(self._zeros, *nothing)
-        if not self._lanes:
-            self._choose(clients)
-        if self._lanes > 1:  # as many as the largest cohort so far
-            self._lanes = max(self._lanes, len(clients))
-        sums, steps = self._run(clients, lanes=self._lanes)
-        self._steps = max(self._steps, steps)
-        return sums
-
-    def _run(self, clients: Sequence[Client], *, lanes: int) -> tuple[Sums, int]:
-        weights = [1.0 if self._uniform else float(sum(len(labels) for _, labels in client)) for client in clients]
-        size = self._settings.batch_size
-        packed = pack(
-            clients,
-            weights=weights,
-            lanes=lanes,
-            batch_size=size,
-            least_steps=self._steps if lanes == 1 or self._lanes else 1,
+    def _whole_round(
+        self, params: Params, state: State, lanes: Lanes, noise: Params | None, clipping_norm: Array, divisor: Array
+    ) -> tuple[Params, State, Told]:
+        """Train, sum, step. Under privacy the divisor is the declared one; else it adds to the clients' weights."""
+        regime = self._regime
+        sums = train_lanes(
+            self._model.architecture,
+            params,
+            lanes,
+            optimizer=SGD(learning_rate=1.0) if isinstance(regime, FedSGD) else regime.client_optimizer,
+            proximal=regime.proximal if isinstance(regime, FedProx) else 0.0,
+            clipping_norm=clipping_norm if noise is not None else None,
         )
-        sums = jax.block_until_ready(self._train(self._params, packed, np.float32(self._clip)))
-        return sums, packed.real.shape[1]
+        told = Told(sums.norm, sums.clients, sums.unclipped, sums.left_out)
+        if noise is not None:
+            gradient = jax.tree.map(lambda total, extra: -(total + extra) / divisor, sums.updates, noise)
+            return *self._step(params, state, gradient), told
+        weight = sums.weight + divisor
+        gradient = jax.tree.map(lambda total: -total / weight, sums.updates)
+        new = self._step(params, state, gradient)  # nothing changes where there is no weight at all
+        kept = jax.tree.map(lambda after, before: jnp.where(weight > 0, after, before), new, (params, state))
+        return *kept, told
 
-    def _choose(self, clients: Sequence[Client]) -> None:
-        """Time the first round in each way, twice after compiling, and keep the faster."""
-        ways = {"clients in turn": 1}
-        if 1 < len(clients) and len(clients) * self._size <= _LARGEST_LANES:
-            ways["clients side by side"] = len(clients)
+    def _run(self, clients: Sequence[Client], noise: Params | None, *, lanes: int) -> tuple[Params, State, Told]:
+        weights = [1.0 if self._uniform else float(sum(len(labels) for _, labels in client)) for client in clients]
+        packed = pack(clients, weights=weights, lanes=lanes, shape=self._shape, least=self._room)
+        if self._lanes:
+            self._room = packed.mask.shape[1], packed.weights.shape[1]
+        if self._privacy is not None:
+            divisor = float(self._privacy.expected_clients)
+        else:  # a client without examples answers zero: it counts where all count alike
+            divisor = float(sum(not client for client in clients)) if self._uniform else 0.0
+        params, state, told = self._program(
+            self._params, self._state, packed, noise, np.float32(self._clip), np.float32(divisor)
+        )
+        return params, state, jax.device_get(told)
+
+    def _choose(self, clients: Sequence[Client], noise: Params | None) -> None:
+        """Time the first round in each way, twice after compiling, and keep the fastest."""
+        count, size = len(clients), sum(array.size for array in self._model.weights.values())
+        ways = {"clients in turn": 1, "four lanes of clients": 4, "clients side by side": count}
+        ways = {
+            name: lanes for name, lanes in ways.items() if lanes == 1 or (lanes - 1 < count and lanes * size < _MOST)
+        }
         seconds = {}
-        self._steps = sum(map(len, clients)) * 5 // 4  # of a single lane: room for larger cohorts than the first
         for name, lanes in ways.items():
-            self._run(clients, lanes=lanes)
+            self._room = self._first_room(clients, lanes)
+            self._run(clients, noise, lanes=lanes)
             times = []
             for _ in range(2 if len(ways) > 1 else 0):
                 begin = time.perf_counter()
-                self._run(clients, lanes=lanes)
+                self._run(clients, noise, lanes=lanes)
                 times.append(time.perf_counter() - begin)
             seconds[name] = min(times, default=0.0)
         best = min(seconds, key=seconds.__getitem__)
-        self._lanes = ways[best]
-        self._steps = self._steps if self._lanes == 1 else 1
-        self._choice = EngineChoice(name=best, seconds={} if self._privacy or len(ways) == 1 else seconds, refused={})
+        self._lanes, self._side_by_side = ways[best], best == "clients side by side"
+        self._room = self._first_room(clients, self._lanes)
+        told = {} if self._privacy or len(ways) == 1 else seconds
+        self._choice = EngineChoice(name=best, seconds=told, refused={})
+
+    @staticmethod
+    def _first_room(clients: Sequence[Client], lanes: int) -> tuple[int, int]:
+        """Steps and clients of a lane, with room for larger cohorts than the first where clients share a lane."""
+        if lanes == len(clients):
+            return 1, 1
+        return math.ceil(sum(map(len, clients)) * 1.25 / lanes), math.ceil(len(clients) * 1.25 / lanes)
 
     def _noise(self, privacy: UserPrivacy) -> Params:
         key = jax.random.fold_in(self._key, 2 * self._rounds)

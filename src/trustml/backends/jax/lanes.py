@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,26 +24,25 @@ from trustml.scenario.optimizers import SGD
 
 
 class Lanes(NamedTuple):
-    """The batches of a round, dealt out: arrays of shape (lanes, steps, ...).
+    """The batches of a round, dealt out.
 
     Attributes
     ----------
     inputs, labels, mask : arrays of shape (lanes, steps, batch size, ...)
-    begins, ends : bool arrays
-        Whether a client begins or ends with this step.
-    weights : float array
-        Weight of the client in the sum.
-    real : bool array
-        Whether there is anything to do.
+    borders : int32 array of shape (lanes, clients + 1)
+        Client ``c`` of a lane has the steps ``borders[c]`` up to ``borders[c + 1]``.
+    weights : float32 array of shape (lanes, clients)
+        Weight of each client in the sum.
+    clients : int32 array of shape (lanes,)
+        Number of clients in each lane.
     """
 
     inputs: Array
     labels: Array
     mask: Array
-    begins: Array
-    ends: Array
+    borders: Array
     weights: Array
-    real: Array
+    clients: Array
 
 
 class Sums(NamedTuple):
@@ -69,42 +68,45 @@ class Sums(NamedTuple):
     left_out: Array
 
 
-_Carry: TypeAlias = tuple[Params, Params, Sums]
-
-
 def pack(
-    clients: Sequence[Client], *, weights: Sequence[float], lanes: int, batch_size: int, least_steps: int = 1
+    clients: Sequence[Client],
+    *,
+    weights: Sequence[float],
+    lanes: int,
+    shape: tuple[int, ...],
+    least: tuple[int, int] = (1, 1),
 ) -> Lanes:
     """Deal clients out over lanes, longest first, each to the lane that has the least so far.
 
-    Every new number of steps compiles the program anew, so a lane is never shorter than `least_steps`, and a longer
-    one is rounded up by a quarter at the most. A single lane passes over what is not real at no cost.
+    Parameters
+    ----------
+    clients : sequence of Client
+    weights : sequence of float
+    lanes : int
+    shape : tuple of int
+        Of a whole batch of inputs.
+    least : (int, int)
+        Fewest steps and clients to make room for in a lane. Every new number of either compiles the program anew, so
+        what needs more room is rounded up by a quarter at the most. What is not used costs nothing.
     """
-    queue = [(0, lane) for lane in range(lanes)]
-    order = sorted((k for k in range(len(clients)) if clients[k]), key=lambda k: len(clients[k]), reverse=True)
-    places: list[tuple[int, int, int]] = []
-    for client in order:
-        length, lane = heapq.heappop(queue)
-        places.append((client, lane, length))
-        heapq.heappush(queue, (length + len(clients[client]), lane))
-    steps = max(least_steps, _rounded(max(length for length, _ in queue)))
-    some = next(batch for client in clients for batch in client)
-    shape = (lanes, steps)
-    inputs = np.zeros((*shape, batch_size, *some[0].shape[1:]), np.float32)
-    labels = np.zeros((*shape, batch_size), np.int32)
-    mask = np.zeros((*shape, batch_size), np.float32)
-    begins, ends, real = (np.zeros(shape, np.bool_) for _ in range(3))
-    of_client = np.zeros(shape, np.float32)
-    for client, lane, start in places:
-        end = start + len(clients[client])
-        begins[lane, start] = ends[lane, end - 1] = True
-        real[lane, start:end] = True
-        of_client[lane, start:end] = weights[client]
-        for step, (batch, classes) in enumerate(clients[client], start=start):
-            inputs[lane, step, : len(classes)] = batch
-            labels[lane, step, : len(classes)] = classes
-            mask[lane, step, : len(classes)] = 1.0
-    return Lanes(inputs, labels, mask, begins, ends, of_client, real)
+    dealt = _deal([len(client) for client in clients], lanes)
+    steps = max(least[0], _rounded(max(sum(len(clients[k]) for k in lane) for lane in dealt)))
+    places = max(least[1], _rounded(max(map(len, dealt))))
+    inputs = np.zeros((lanes, steps, *shape), np.float32)
+    labels = np.zeros((lanes, steps, shape[0]), np.int32)
+    mask = np.zeros((lanes, steps, shape[0]), np.float32)
+    borders = np.zeros((lanes, places + 1), np.int32)
+    of_client = np.zeros((lanes, places), np.float32)
+    for lane, members in enumerate(dealt):
+        step = 0
+        for place, client in enumerate(members):
+            of_client[lane, place] = weights[client]
+            for batch, classes in clients[client]:
+                size = len(classes)
+                inputs[lane, step, :size], labels[lane, step, :size], mask[lane, step, :size] = batch, classes, 1.0
+                step += 1
+            borders[lane, place + 1] = step
+    return Lanes(inputs, labels, mask, borders, of_client, np.array([len(members) for members in dealt], np.int32))
 
 
 def train_lanes(
@@ -119,46 +121,58 @@ def train_lanes(
     """Train all clients from `start` and sum what their updates come to."""
 
     def one_lane(lane: Lanes) -> Sums:
-        def step(carry: _Carry, now: Lanes) -> tuple[_Carry, None]:
-            return lax.cond(now.real, work, lambda carry, _: carry, carry, now), None
-
-        def work(carry: _Carry, now: Lanes) -> _Carry:
-            params, velocity, sums = carry
-            params = jax.tree.map(lambda begin, here: jnp.where(now.begins, begin, here), start, params)
-            velocity = jax.tree.map(lambda here: jnp.where(now.begins, 0.0, here), velocity)
-            batch: Batch = (now.inputs, now.labels, now.mask)
+        def step(number: Array, state: tuple[Params, Params]) -> tuple[Params, Params]:
+            params, velocity = state
+            batch: Batch = (lane.inputs[number], lane.labels[number], lane.mask[number])
             gradient = jax.grad(lambda weights: cross_entropy(architecture, weights, batch))(params)
             if proximal:
                 gradient = jax.tree.map(lambda g, w, w0: g + proximal * (w - w0), gradient, params, start)
-            params, velocity = sgd_update(params, velocity, gradient, optimizer)
-            return params, velocity, lax.cond(now.ends, finish, lambda sums, *_: sums, sums, params, now.weights)
+            if optimizer.momentum:
+                return sgd_update(params, velocity, gradient, optimizer)
+            return jax.tree.map(lambda w, g: w - optimizer.learning_rate * g, params, gradient), velocity
 
-        def finish(sums: Sums, params: Params, weight: Array) -> Sums:
+        def client(place: Array, sums: Sums) -> Sums:
+            velocity = jax.tree.map(jnp.zeros_like, start) if optimizer.momentum else {}
+            params, _ = lax.fori_loop(lane.borders[place], lane.borders[place + 1], step, (start, velocity))
             update = jax.tree.map(jnp.subtract, params, start)
-            norm = jnp.sqrt(sum(jnp.vdot(part, part) for part in jax.tree.leaves(update)))
-            finite = jnp.isfinite(norm)
-            kept = finite.astype(jnp.float32)
-            scale = weight * kept
-            if clipping_norm is not None:
-                scale = scale * jnp.minimum(1.0, clipping_norm / jnp.maximum(norm, 1e-30))
-            whole = jnp.bool_(True) if clipping_norm is None else norm <= clipping_norm
-            return Sums(
-                updates=jax.tree.map(lambda t, u: t + jnp.where(finite, scale * u, 0.0), sums.updates, update),
-                weight=sums.weight + weight * kept,
-                norm=sums.norm + jnp.where(finite, norm, 0.0),
-                clients=sums.clients + 1,
-                unclipped=sums.unclipped + (finite & whole),
-                left_out=sums.left_out + ~finite,
-            )
+            return _added(sums, update, lane.weights[place], clipping_norm)
 
         zeros = jax.tree.map(jnp.zeros_like, start)
         nothing = Sums(zeros, jnp.float32(0), jnp.float32(0), jnp.int32(0), jnp.int32(0), jnp.int32(0))
-        (_, _, sums), _ = lax.scan(step, (start, zeros, nothing), lane)
-        return sums
+        return lax.fori_loop(0, lane.clients, client, nothing)
 
-    if lanes.real.shape[0] == 1:  # not under vmap, which would do what a condition passes over
+    if len(lanes.clients) == 1:  # not under vmap, which would run every loop to the end of the longest
         return one_lane(jax.tree.map(lambda part: part[0], lanes))
     return jax.tree.map(lambda parts: parts.sum(axis=0), jax.vmap(one_lane)(lanes))
+
+
+def _added(sums: Sums, update: Params, weight: Array, clipping_norm: Array | None) -> Sums:
+    norm = jnp.sqrt(sum(jnp.vdot(part, part) for part in jax.tree.leaves(update)))
+    finite = jnp.isfinite(norm)
+    kept = finite.astype(jnp.float32)
+    scale = weight * kept
+    if clipping_norm is not None:
+        scale = scale * jnp.minimum(1.0, clipping_norm / jnp.maximum(norm, 1e-30))
+    whole = jnp.bool_(True) if clipping_norm is None else norm <= clipping_norm
+    return Sums(
+        updates=jax.tree.map(lambda t, u: t + jnp.where(finite, scale * u, 0.0), sums.updates, update),
+        weight=sums.weight + weight * kept,
+        norm=sums.norm + jnp.where(finite, norm, 0.0),
+        clients=sums.clients + 1,
+        unclipped=sums.unclipped + (finite & whole),
+        left_out=sums.left_out + ~finite,
+    )
+
+
+def _deal(lengths: Sequence[int], lanes: int) -> list[list[int]]:
+    """Give the clients of each lane; one without batches goes nowhere."""
+    queue = [(0, lane) for lane in range(lanes)]
+    dealt: list[list[int]] = [[] for _ in range(lanes)]
+    for client in sorted((k for k, length in enumerate(lengths) if length), key=lambda k: -lengths[k]):
+        length, lane = heapq.heappop(queue)
+        dealt[lane].append(client)
+        heapq.heappush(queue, (length + lengths[client], lane))
+    return dealt
 
 
 def _rounded(count: int) -> int:
