@@ -1,7 +1,7 @@
 """What a federated round costs, by engine, side by side: ``python benchmarks/federated_rounds.py [--fedjax FOLDER]``.
 
-Every engine runs in a process of its own; all processes of a workload live at the same time and take turns, a few rounds
-each, so that what disturbs the machine disturbs all. FedJAX needs JAX alone and is read from a folder made by
+Every engine runs in a process of its own; all processes of a workload live at the same time and take turns, some
+rounds each, so that what disturbs the machine disturbs all. FedJAX needs JAX alone and is read from a folder made by
 ``pip install --no-deps --target FOLDER fedjax==0.0.17 dm-haiku==0.0.17 jmp==0.0.4 absl-py msgpack tabulate tqdm``.
 Writes ``benchmarks/results/federated_rounds.json`` and ``.md``.
 """
@@ -25,7 +25,7 @@ from trustml.launch.environments import find_environment
 HERE = Path(__file__).resolve().parent
 ENGINES = {"trustml jax": "jax", "trustml torch": "torch", "trustml tensorflow": "tensorflow", "TFF": "tensorflow"}
 WORKLOADS = ("cnn, 20 x 75", "cnn, 100 x 18", "mlp, 20 x 64")
-TURNS, ROUNDS = 8, 5
+TURNS, ROUNDS = 6, 15
 WARM_UP = 5  # the torch backend chooses its number of threads in the first five rounds
 
 
@@ -120,7 +120,7 @@ def main() -> None:
     out.with_suffix(".json").write_text(json.dumps({"machine": machine, "milliseconds": results}, indent=2) + "\n")
     about = ", ".join(f"{key} {value}" for key, value in machine.items())
     out.with_suffix(".md").write_text(
-        "# A federated round, by engine\n\nMade by `python benchmarks/federated_rounds.py`. Clients x examples of each; "
+        "# A federated round, by engine\n\nMade by `python benchmarks/federated_rounds.py`. Clients x examples; "
         f"{TURNS * ROUNDS} rounds of\neach engine in turns of {ROUNDS}, processes side by side; medians and quartiles. "
         f'"TFF" is its fastest loop driven by hand with\ndata sets made once; the trustml rows take their batches anew '
         f"every round.\n\n{table(results)}\n\nOn: {about}\n"

@@ -144,16 +144,18 @@ def _train(backend: Backend, model: Model, inputs: np.ndarray, labels: np.ndarra
 
 _CLIENT = SGD(learning_rate=0.1, momentum=0.5)
 FEDERATED: dict[str, FederatedRegime] = {
-    "small_cnn": FedAvg(client_optimizer=_CLIENT),
-    "examples": FedAvg(client_optimizer=_CLIENT, cohort=FixedCohort(clients=5)),
-    "uniform": FedAvg(client_optimizer=_CLIENT, weighting="uniform", server_learning_rate=0.5, server_momentum=0.9),
-    "prox": FedProx(client_optimizer=_CLIENT, proximal=1.0),
-    "adam": FedAdam(client_optimizer=_CLIENT),
-    "yogi": FedYogi(client_optimizer=_CLIENT),
-    "adagrad": FedAdagrad(client_optimizer=_CLIENT),
-    "sgd": FedSGD(server_learning_rate=0.5, server_momentum=0.9),
-    "clipped": DPFedAvg(client_optimizer=_CLIENT),
-    "adaptive": DPFedAvg(client_optimizer=_CLIENT),
+    "small_cnn": FedAvg(rounds=10, client_optimizer=_CLIENT),
+    "examples": FedAvg(rounds=10, client_optimizer=_CLIENT, cohort=FixedCohort(clients=5)),
+    "uniform": FedAvg(
+        rounds=10, client_optimizer=_CLIENT, weighting="uniform", server_learning_rate=0.5, server_momentum=0.9
+    ),
+    "prox": FedProx(rounds=10, client_optimizer=_CLIENT, proximal=1.0),
+    "adam": FedAdam(rounds=10, client_optimizer=_CLIENT),
+    "yogi": FedYogi(rounds=10, client_optimizer=_CLIENT),
+    "adagrad": FedAdagrad(rounds=10, client_optimizer=_CLIENT),
+    "sgd": FedSGD(rounds=10, server_learning_rate=0.5, server_momentum=0.9),
+    "clipped": DPFedAvg(rounds=10, client_optimizer=_CLIENT),
+    "adaptive": DPFedAvg(rounds=10, client_optimizer=_CLIENT),
 }
 """Regimes by name; all on a small dense network, but the first."""
 ROUNDS = 10

@@ -25,8 +25,14 @@ def finished(tiny, tmp_path_factory):
     os.environ["TRUSTML_TEST_MARK"] = mark
     regimes = (
         FedAvg(partition=IID(clients=4), rounds=3, batch_size=32),
-        FedAvg(name="diverges", partition=IID(clients=4), rounds=3, server_learning_rate=1e38, client_optimizer=SGD(learning_rate=10.0)),
-    )  # fmt: skip
+        FedAvg(
+            name="diverges",
+            partition=IID(clients=4),
+            rounds=3,
+            server_learning_rate=1e38,
+            client_optimizer=SGD(learning_rate=10.0),
+        ),
+    )
     scenario = msgspec.structs.replace(
         tiny, training=regimes, backends=("tensorflow",), explanations=Explanations(methods=())
     )

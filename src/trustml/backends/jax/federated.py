@@ -22,6 +22,8 @@ from trustml.models.weights import Weights
 from trustml.scenario.federated import DPFedAvg, FedProx, FedSGD, TreeAggregation
 from trustml.scenario.optimizers import SGD
 
+_WORTH_A_CHOICE = 20
+"""Rounds below which compiling several programs costs more than the fastest of them saves."""
 _MOST = 2**28
 """Weights held by all lanes together, beyond which clients are not trained side by side."""
 
@@ -29,10 +31,10 @@ _MOST = 2**28
 class Told(NamedTuple):
     """What a round tells of its clients; see :class:`trustml.backends.jax.lanes.Sums`."""
 
-    norm: Array
-    clients: Array
-    unclipped: Array
-    left_out: Array
+    norm: float
+    clients: int
+    unclipped: int
+    left_out: int
 
 
 class JaxFederation:
@@ -75,14 +77,14 @@ class JaxFederation:
         if self._side_by_side:  # as many lanes as the largest cohort so far had clients
             self._lanes = max(self._lanes, len(clients))
         self._params, self._state, told = self._run(clients, noise, lanes=self._lanes or 1)
-        left_out = int(told.left_out)
+        left_out = told.left_out
         if self._privacy is not None and self._privacy.clip_learning_rate:
             # Who has no examples, or an update that is not finite, answers zero, which is not clipped.
             without = sum(not client for client in clients)
-            self._adapt(self._privacy, int(told.unclipped) + without + left_out, len(clients))
+            self._adapt(self._privacy, told.unclipped + without + left_out, len(clients))
         self._rounds += 1
-        trained = int(told.clients) - left_out
-        return RoundOutcome(update_norm=float(told.norm) / trained if trained else None, left_out=left_out)
+        trained = told.clients - left_out
+        return RoundOutcome(update_norm=told.norm / trained if trained else None, left_out=left_out)
 
     def weights(self) -> Weights:
         """Present global weights, canonical."""
@@ -94,7 +96,7 @@ class JaxFederation:
 
     def _whole_round(
         self, params: Params, state: State, lanes: Lanes, noise: Params | None, clipping_norm: Array, divisor: Array
-    ) -> tuple[Params, State, Told]:
+    ) -> tuple[Params, State, Array]:
         """Train, sum, step. Under privacy the divisor is the declared one; else it adds to the clients' weights."""
         regime = self._regime
         sums = train_lanes(
@@ -105,7 +107,9 @@ class JaxFederation:
             proximal=regime.proximal if isinstance(regime, FedProx) else 0.0,
             clipping_norm=clipping_norm if noise is not None else None,
         )
-        told = Told(sums.norm, sums.clients, sums.unclipped, sums.left_out)
+        told = jnp.stack(
+            [sums.norm, *(part.astype(jnp.float32) for part in (sums.clients, sums.unclipped, sums.left_out))]
+        )
         if noise is not None:
             gradient = jax.tree.map(lambda total, extra: -(total + extra) / divisor, sums.updates, noise)
             return *self._step(params, state, gradient), told
@@ -127,25 +131,28 @@ class JaxFederation:
         params, state, told = self._program(
             self._params, self._state, packed, noise, np.float32(self._clip), np.float32(divisor)
         )
-        return params, state, jax.device_get(told)
+        norm, *counts = np.asarray(told).tolist()
+        return params, state, Told(norm, *map(int, counts))
 
     def _choose(self, clients: Sequence[Client], noise: Params | None) -> None:
-        """Time the first round in each way, twice after compiling, and keep the fastest."""
+        """Time the first round in each way, four times, and keep the fastest."""
         count, size = len(clients), sum(array.size for array in self._model.weights.values())
         ways = {"clients in turn": 1, "four lanes of clients": 4, "clients side by side": count}
+        if self._regime.rounds < _WORTH_A_CHOICE:
+            ways = {"clients in turn": 1}
         ways = {
             name: lanes for name, lanes in ways.items() if lanes == 1 or (lanes - 1 < count and lanes * size < _MOST)
         }
-        seconds = {}
-        for name, lanes in ways.items():
-            self._room = self._first_room(clients, lanes)
-            self._run(clients, noise, lanes=lanes)
-            times = []
-            for _ in range(2 if len(ways) > 1 else 0):
+        seconds = {name: math.inf for name in ways}
+        for turn in range(
+            5 if len(ways) > 1 else 1
+        ):  # the first compiles; then in turns, so that all are disturbed alike
+            for name, lanes in ways.items():
+                self._room = self._first_room(clients, lanes)
                 begin = time.perf_counter()
                 self._run(clients, noise, lanes=lanes)
-                times.append(time.perf_counter() - begin)
-            seconds[name] = min(times, default=0.0)
+                if turn:
+                    seconds[name] = min(seconds[name], time.perf_counter() - begin)
         best = min(seconds, key=seconds.__getitem__)
         self._lanes, self._side_by_side = ways[best], best == "clients side by side"
         self._room = self._first_room(clients, self._lanes)

@@ -14,11 +14,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 from jax import Array, lax
 
 from trustml.backends.contract import Client
 from trustml.backends.jax.network import Params
 from trustml.backends.jax.training import Batch, cross_entropy, sgd_update
+from trustml.data.dataset import Floats, Ints
 from trustml.models.layers import Architecture
 from trustml.scenario.optimizers import SGD
 
@@ -92,21 +94,22 @@ def pack(
     dealt = _deal([len(client) for client in clients], lanes)
     steps = max(least[0], _rounded(max(sum(len(clients[k]) for k in lane) for lane in dealt)))
     places = max(least[1], _rounded(max(map(len, dealt))))
-    inputs = np.zeros((lanes, steps, *shape), np.float32)
-    labels = np.zeros((lanes, steps, shape[0]), np.int32)
-    mask = np.zeros((lanes, steps, shape[0]), np.float32)
     borders = np.zeros((lanes, places + 1), np.int32)
     of_client = np.zeros((lanes, places), np.float32)
+    slots: list[int] = []
+    batches: list[tuple[Floats, Ints]] = []
     for lane, members in enumerate(dealt):
         step = 0
         for place, client in enumerate(members):
             of_client[lane, place] = weights[client]
-            for batch, classes in clients[client]:
-                size = len(classes)
-                inputs[lane, step, :size], labels[lane, step, :size], mask[lane, step, :size] = batch, classes, 1.0
-                step += 1
+            batches += clients[client]
+            slots += range(lane * steps + step, lane * steps + step + len(clients[client]))
+            step += len(clients[client])
             borders[lane, place + 1] = step
-    return Lanes(inputs, labels, mask, borders, of_client, np.array([len(members) for members in dealt], np.int32))
+    inputs, labels, mask = _filled(batches, slots, count=lanes * steps, shape=shape)
+    held = np.array([len(members) for members in dealt], np.int32)
+    shape = (lanes, steps, *shape)
+    return Lanes(inputs.reshape(shape), labels.reshape(shape[:3]), mask.reshape(shape[:3]), borders, of_client, held)
 
 
 def train_lanes(
@@ -162,6 +165,25 @@ def _added(sums: Sums, update: Params, weight: Array, clipping_norm: Array | Non
         unclipped=sums.unclipped + (finite & whole),
         left_out=sums.left_out + ~finite,
     )
+
+
+def _filled(
+    batches: Sequence[tuple[Floats, Ints]], slots: Sequence[int], *, count: int, shape: tuple[int, ...]
+) -> tuple[Floats, npt.NDArray[np.int32], Floats]:
+    """Put batches into their slots, filled up with zeros and masked; whole batches all at once."""
+    inputs, mask = np.zeros((count, *shape), np.float32), np.zeros((count, shape[0]), np.float32)
+    labels = np.zeros((count, shape[0]), np.int32)
+    whole = [k for k, (_, classes) in enumerate(batches) if len(classes) == shape[0]]
+    if whole:
+        where = [slots[k] for k in whole]
+        inputs[where] = np.concatenate([batches[k][0] for k in whole]).reshape(len(whole), *shape)
+        labels[where] = np.concatenate([batches[k][1] for k in whole]).reshape(len(whole), shape[0])
+        mask[where] = 1.0
+    for slot, (batch, classes) in zip(slots, batches, strict=True):
+        size = len(classes)
+        if size < shape[0]:
+            inputs[slot, :size], labels[slot, :size], mask[slot, :size] = batch, classes, 1.0
+    return inputs, labels, mask
 
 
 def _deal(lengths: Sequence[int], lanes: int) -> list[list[int]]:
