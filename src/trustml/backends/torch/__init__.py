@@ -16,6 +16,7 @@ from trustml.backends.contract import (
 )
 from trustml.backends.settings import FederatedSettings, PrivateSettings, StockSettings
 from trustml.data.dataset import Examples
+from trustml.errors import UsageError
 from trustml.scenario.regimes import Plain
 
 # Each part is imported when it is used: Opacus alone costs seconds.
@@ -51,9 +52,20 @@ def _stock(model: Model, settings: StockSettings, examples: Examples) -> StockTr
     return MakePrivateTrainer(model, settings=settings, examples=examples)
 
 
-def _federated(model: Model, settings: FederatedSettings) -> Federation:
-    from trustml.backends.torch.federated import PflFederation
+_PFL = ("pfl==0.6.0", "dill", "multiprocess", "prv-accountant")
+"""pfl and what it needs beyond ours. It refuses current dp-accounting by its metadata, so no extra can name it."""
 
+
+def _federated(model: Model, settings: FederatedSettings) -> Federation:
+    try:
+        from trustml.backends.torch.federated import PflFederation
+    except ModuleNotFoundError as error:
+        if error.name not in ("pfl", "dill", "multiprocess", "prv_accountant"):
+            raise
+        fix = f"pip install --no-deps {' '.join(_PFL)}"
+        raise UsageError(
+            f"federated training in PyTorch needs {error.name}, which is not installed; run `{fix}`"
+        ) from None
     return PflFederation(model, settings)
 
 
