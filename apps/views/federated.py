@@ -10,7 +10,7 @@ from trustml.errors import RecordError
 from trustml.measures.evidence import Evidence
 from trustml.measures.federated import clients_of, federated_jobs
 from trustml.measures.federated_table import FEDERATED_MEASURES
-from trustml.privacy.statement import PrivacyStatement, statement_line
+from trustml.privacy.statement import PrivacyStatement, at_most, statement_line
 from trustml.report import federated_figures as figures
 from trustml.report.federated_frames import (
     FederatedFrames,
@@ -98,7 +98,7 @@ def show_privacy(evidence: Evidence, statements: list[PrivacyStatement], order: 
         )
     lines: dict[str, list[str]] = {}
     for one in statements:
-        value = "no finite epsilon" if one.epsilon is None else f"epsilon at most {one.epsilon:.3f}"
+        value = "no finite epsilon" if one.epsilon is None else f"epsilon at most {at_most(one.epsilon, 3)}"
         lines.setdefault(f"{value}; {statement_line(one)}", []).append(f"`{one.model.removeprefix('train.')}`")
     for line, models in lines.items():
         st.caption(f"{', '.join(models)}: {line}")

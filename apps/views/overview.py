@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 from chosen_run import current, measures, show_rows
 
+from trustml.privacy.statement import at_most
 from trustml.report import figures
 from trustml.report.tables import overview_frame
 
@@ -45,7 +46,7 @@ st.caption(
 for note in dict.fromkeys(table[table.measure == "epsilon"].dropna(subset="value").note):
     st.caption(f"Epsilon: {note}.")
 for row in table[table.measure == "epsilon_all_releases"].itertuples():
-    st.caption(f"Epsilon of all releases together: {row.value:.2f} ({row.note}).")
+    st.caption(f"Epsilon of all releases together: {at_most(row.value, 2)} ({row.note}).")
 
 st.subheader("Accuracy")
 st.altair_chart(figures.accuracy_points(table), width="stretch")

@@ -7,7 +7,7 @@ import streamlit as st
 from chosen_run import current, measures, show_rows
 
 from trustml.errors import RecordError
-from trustml.privacy.statement import PrivacyStatement, statement_text
+from trustml.privacy.statement import PrivacyStatement, at_most, statement_text
 from trustml.report import figures, privacy_figures
 
 SIGNS = {"met": "✓ met", "not met": "✗ not met", "not checked": "? not checked"}
@@ -17,7 +17,7 @@ def promise(statement: PrivacyStatement) -> dict[str, str]:
     """Give the line of one model in the table of promises."""
     return {
         "model": statement.model.removeprefix("train."),
-        "epsilon, at most": "none" if statement.epsilon is None else f"{statement.epsilon:.3f}",
+        "epsilon, at most": "none" if statement.epsilon is None else at_most(statement.epsilon, 3),
         "delta": f"{statement.delta:g}",
         "unit": statement.unit_of_privacy,
         "relation": statement.neighboring_relation,
@@ -54,11 +54,13 @@ else:
         finite = [epsilon for epsilon in of_unit if epsilon is not None]
         columns = st.columns(2)
         columns[0].metric(
-            f"epsilon of one private model, the largest; unit: {unit}", f"{max(finite):.2f}" if finite else "none"
+            f"epsilon of one private model, the largest; unit: {unit}", at_most(max(finite), 2) if finite else "none"
         )
         together = everything[everything.note.str.contains(f"unit: {unit}", regex=False)]
         if len(together):
-            columns[1].metric(f"epsilon of all private models together; unit: {unit}", f"{together.value.iloc[0]:.2f}")
+            columns[1].metric(
+                f"epsilon of all private models together; unit: {unit}", at_most(together.value.iloc[0], 2)
+            )
     st.markdown(
         "Publishing several private models costs more than one. The second figure composes all of them as their "
         "batches were really shared; it is what an auditor of the whole run must sign."
@@ -76,7 +78,7 @@ if statements:
     st.subheader("What is promised")
     st.table(pd.DataFrame([promise(statement) for statement in statements]))
     for row in everything.to_dict("records"):
-        st.caption(f"All private models together: epsilon at most {row['value']:.3f}; {row['note']}")
+        st.caption(f"All private models together: epsilon at most {at_most(row['value'], 3)}; {row['note']}")
 
     st.subheader("One model in detail")
     names = [statement.model.removeprefix("train.") for statement in statements]

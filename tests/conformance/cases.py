@@ -172,7 +172,7 @@ def federated_rounds(regime: FederatedRegime) -> FederatedPlan:
         local_epochs=1 if isinstance(regime, FedSGD) else 2,
         batch_size=None if isinstance(regime, FedSGD) else 8,
         cohorts=np.random.default_rng(1),
-        batches=np.random.default_rng(2),
+        batches=lambda number, client: np.random.default_rng([2, number, client]),
     )
 
 

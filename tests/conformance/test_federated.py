@@ -177,7 +177,7 @@ def training(cohort=POISSON, *, attempts=1, mechanism=INDEPENDENT, drawn=None, *
     regime = DPFedAvg(noise_multiplier=1.0, rounds=ROUNDS, cohort=cohort, clipping=clipping, mechanism=mechanism)
     plans, charges, rounds = [], [], []
     for attempt in range(1, attempts + 1):
-        draws = {"cohorts": np.random.default_rng(attempt), "batches": np.random.default_rng(0)}
+        draws = {"cohorts": np.random.default_rng(attempt), "batches": lambda *_: np.random.default_rng(0)}
         members = [np.arange(2 * client, 2 * client + 2) for client in range(COUNT)]
         work = {"rounds": ROUNDS, "local_epochs": 1, "batch_size": 2, **draws}
         plan = federated_plan(members, cohort=drawn or cohort, **work)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from trustml.data.clients import draw_cohorts, federated_plan, read_federated_plan, rounds_visited
-from trustml.launch.federation import draw_rounds
+from trustml.launch.federation import draw_rounds, salt
 from trustml.scenario.federated import DPFedAvg, FedAvg, FedSGD
 from trustml.scenario.partition import Everyone, FixedCohort, InTurn, PoissonCohort
 
@@ -26,7 +26,7 @@ def planned(cohort, *, sizes=(5,) * 40, rounds=30, local_epochs=1, batch_size=2,
         local_epochs=local_epochs,
         batch_size=batch_size,
         cohorts=np.random.default_rng(seed),
-        batches=np.random.default_rng(seed + 1),
+        batches=lambda number, client: np.random.default_rng([seed, number, client]),
     )
 
 
@@ -157,3 +157,19 @@ def test_private_cohorts_are_fresh_and_public_ones_can_be_repeated():
     assert cohorts(seeded, attempt=2) != cohorts(seeded), "another attempt has cohorts of its own"
     plain = FedAvg(cohort=cohort)
     assert cohorts(plain) == cohorts(plain) != cohorts(seeded)
+
+
+def test_no_clients_batches_depend_on_who_else_came():
+    alone = planned(Everyone(), sizes=(5,) * 3, rounds=2)
+    more = planned(Everyone(), sizes=(5,) * 9, rounds=2)
+    for number in range(2):
+        for one, other in zip(alone.round(number), more.round(number), strict=False):
+            assert all((a == b).all() for a, b in zip(one, other, strict=True))
+
+
+def test_another_attempt_has_other_batches_even_where_everyone_comes():
+    regime = DPFedAvg(noise_multiplier=1.0, rounds=2, batch_size=2)
+    owners = np.arange(12) % 3
+    first, second = (draw_rounds(regime, owners, clients=3, seed=0, attempt=attempt) for attempt in (1, 2))
+    assert (first.batches.indices != second.batches.indices).any()
+    assert (salt(regime, seed=0, attempt=1) != salt(regime, seed=0, attempt=2)).all()

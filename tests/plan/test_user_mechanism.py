@@ -44,7 +44,7 @@ def rounds_for(regime: DPFedAvg, *, attempt: int = 1) -> FederatedPlan:
         local_epochs=1,
         batch_size=1,
         cohorts=np.random.default_rng(attempt),
-        batches=np.random.default_rng(0),
+        batches=lambda *_: np.random.default_rng(0),
     )
 
 

@@ -63,7 +63,7 @@ def command(run: str, root: Path, as_json: bool, file: Path | None, privacy: boo
 
 
 def _show_privacy(loaded: Run, *, as_json: bool, file: Path | None) -> None:
-    from trustml.privacy.statement import statement_text
+    from trustml.privacy.statement import at_most, statement_text
 
     statements = loaded.privacy()
     table = loaded.measures()
@@ -81,4 +81,4 @@ def _show_privacy(loaded: Run, *, as_json: bool, file: Path | None) -> None:
         for statement in statements:
             stream.write(statement_text(statement) + "\n\n")
         for row in together:
-            stream.write(f"epsilon of all releases together: {row['value']:.4f}; {row['note']}\n")
+            stream.write(f"epsilon of all releases together: {at_most(row['value'], 4)}; {row['note']}\n")

@@ -9,7 +9,7 @@ import msgspec
 from trustml.compare.rows import read_measures
 from trustml.errors import RecordError
 from trustml.measures.evidence import Evidence
-from trustml.measures.privacy import RELEASES
+from trustml.measures.privacy import releases
 from trustml.plan.job import TrainJob
 from trustml.privacy.accounting import epsilon_of, epsilon_of_releases
 from trustml.privacy.ledger import Charge, read_ledger
@@ -74,14 +74,13 @@ def verify_ledgers(run: RunDirectory) -> list[Check]:
             ledgers.append(charges)
             deltas.append(job.regime.delta)
     every = table[table.measure == "epsilon_all_releases"]
-    for unit, subject in RELEASES.items():
-        same = [number for number, charges in enumerate(ledgers) if charges[0].unit == unit]
-        if same:
-            rows = every[every.subject == subject]
-            delta = max(deltas[number] for number in same)
-            found = epsilon_of_releases([ledgers[number] for number in same], delta=delta).value
-            stated = float(rows.value.iloc[0]) if len(rows) else math.nan
-            checks.append(_same("", f"epsilon of all releases ({subject})", found, stated))
+    for subject in dict.fromkeys(releases(charges) for charges in ledgers):
+        same = [number for number, charges in enumerate(ledgers) if releases(charges) == subject]
+        rows = every[every.subject == subject]
+        delta = max(deltas[number] for number in same)
+        found = epsilon_of_releases([ledgers[number] for number in same], delta=delta).value
+        stated = float(rows.value.iloc[0]) if len(rows) else math.nan
+        checks.append(_same("", f"epsilon of all releases ({subject})", found, stated))
     return checks
 
 

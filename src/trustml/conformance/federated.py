@@ -16,6 +16,7 @@ import numpy as np
 from trustml.conformance.findings import Finding, bounded
 from trustml.conformance.round_noise import check_noise
 from trustml.conformance.rounds import (
+    BEYOND_NORM,
     LARGE,
     OUTLIERS,
     Client,
@@ -114,6 +115,10 @@ def _influence(subject: FederatedSubject) -> list[Finding]:
         "a client with NaN": (
             [spoiled(clients[6], value) for value in (math.nan, math.inf)],
             "a client that is not finite poisons the sum",
+        ),
+        "a client whose update's norm overflows": (
+            [scaled(clients[6], BEYOND_NORM)],
+            "a finite update whose norm is infinite is clipped to NaN, which poisons the sum",
         ),
     }
     for kind, (candidates, diagnosis) in kinds.items():

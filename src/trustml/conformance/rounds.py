@@ -19,6 +19,8 @@ Matrix: TypeAlias = npt.NDArray[np.float64]
 
 OUTLIERS = (30.0, 1e3)
 """Times which an outlier's inputs are scaled."""
+BEYOND_NORM = 1e20
+"""Times by which inputs are scaled so that updates are finite in float32 and their squares are not."""
 LARGE = 20
 """Times which a large client has its examples."""
 ALMOST_FIXED = 1e-7

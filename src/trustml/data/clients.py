@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,7 +94,7 @@ def federated_plan(
     local_epochs: int,
     batch_size: int | None,
     cohorts: np.random.Generator,
-    batches: np.random.Generator,
+    batches: Callable[[int, int], np.random.Generator],
 ) -> FederatedPlan:
     """Draw who takes part, and every participant's batches.
 
@@ -106,18 +106,23 @@ def federated_plan(
     rounds, local_epochs : int
     batch_size : int, optional
         None means one batch of all examples of the client.
-    cohorts, batches : Generator
-        Who takes part and who drops out; the order of a client's examples.
+    cohorts : Generator
+        Who takes part and who drops out.
+    batches : callable
+        From round and client to the generator that orders the client's examples: a stream of its own for each
+        visit, so that no client's batches depend on who else came.
     """
     found: list[Ints] = []
     visits: list[int] = []
     steps: list[int] = []
     borders, asked = [0], []
-    for chosen in draw_cohorts(cohort, clients=len(members), rounds=rounds, generator=cohorts):
+    drawn = draw_cohorts(cohort, clients=len(members), rounds=rounds, generator=cohorts)
+    for number, chosen in enumerate(drawn):
         answered = chosen[cohorts.random(len(chosen)) >= cohort.dropout] if cohort.dropout else chosen
         for client in answered:
             size = batch_size or len(members[client])
-            plan = shuffled_batches(members[client], epochs=local_epochs, batch_size=size, generator=batches)
+            order = batches(number, int(client))
+            plan = shuffled_batches(members[client], epochs=local_epochs, batch_size=size, generator=order)
             found += list(plan)
             visits.append(int(client))
             steps.append(len(plan))

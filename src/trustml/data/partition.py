@@ -63,7 +63,12 @@ class Clients:
 
     def fingerprint(self) -> str:
         """SHA-256 of who holds what."""
-        return hashlib.sha256(np.ascontiguousarray(self.owners, np.int64).tobytes()).hexdigest()
+        return owners_fingerprint(self.owners)
+
+
+def owners_fingerprint(owners: Ints) -> str:
+    """SHA-256 of the client of every training example."""
+    return hashlib.sha256(np.ascontiguousarray(owners, np.int64).tobytes()).hexdigest()
 
 
 def draw_clients(

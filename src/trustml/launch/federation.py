@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def draw_rounds(regime: FederatedRegime, owners: Ints, *, clients: int, seed: in
         fixed = regime.sampling_seed
         public = public_generator((fixed or 0) + seed + 1_000_003 * (attempt - 1), Stream.COHORTS)
         cohorts = secret_generator() if fixed is None else public
-    whole = isinstance(regime, FedSGD)
+    sgd = isinstance(regime, FedSGD)
     return federated_plan(
         members,
         cohort=regime.cohort,
@@ -62,6 +63,14 @@ def draw_rounds(regime: FederatedRegime, owners: Ints, *, clients: int, seed: in
         local_epochs=1 if isinstance(regime, FedSGD) else regime.local_epochs,
         batch_size=None if isinstance(regime, FedSGD) else regime.batch_size,
         cohorts=cohorts,
-        # One gradient of all examples has no order to draw.
-        batches=public_generator(0 if whole else seed, Stream.BATCHES),
+        # One gradient of all examples has no order to draw, so FedSGD is the same for all seeds.
+        batches=lambda number, client: np.random.default_rng(
+            [0 if sgd else seed, int(Stream.BATCHES), attempt, number, client]
+        ),
     )
+
+
+def salt(regime: FederatedRegime, *, seed: int, attempt: int) -> Ints:
+    """Mark a plan as this regime's and this attempt's, so that equal plans of others have other fingerprints."""
+    digest = hashlib.sha256(f"{regime.title}\0{seed}\0{attempt}".encode()).digest()
+    return np.frombuffer(digest[:8], np.int64)

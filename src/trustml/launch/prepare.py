@@ -17,7 +17,7 @@ from trustml.data.datasets import load_dataset
 from trustml.data.partition import Clients
 from trustml.data.streams import Stream, public_generator, secret_generator
 from trustml.launch.baselines import explanation_inputs, explanation_notes
-from trustml.launch.federation import draw_partition, draw_rounds, partition_arrays
+from trustml.launch.federation import draw_partition, draw_rounds, partition_arrays, salt
 from trustml.models.weights import encode_weights, initial_weights
 from trustml.plan.expand import Expansion, Inputs, expand, plan_file, weights_file
 from trustml.plan.job import Job, Mechanism, TrainJob, clients_file, digest
@@ -170,7 +170,8 @@ def draw_plan(
         case _:
             assert clients is not None
             count = len(clients.names)
-            return draw_rounds(regime, clients.owners, clients=count, seed=seed, attempt=attempt).arrays()
+            rounds = draw_rounds(regime, clients.owners, clients=count, seed=seed, attempt=attempt)
+            return {**rounds.arrays(), "salt": salt(regime, seed=seed, attempt=attempt)}
 
 
 def _private_plan(regime: DPSGD, examples: int, *, generator: np.random.Generator, done: int) -> BatchPlan:
@@ -217,9 +218,11 @@ def _mechanisms(
             for backend in scenario.backends:
                 cell = (regime.title, seed, backend)
                 if isinstance(regime, DPFedAvg):
-                    clients = len(partitions[regime.title, seed].names)
-                    rounds = read_federated_plan(arrays)
-                    found[cell] = plan_user_mechanism(regime, field=field, clients=clients, plan=rounds)
+                    clients, rounds = partitions[regime.title, seed], read_federated_plan(arrays)
+                    users = clients.fingerprint()
+                    found[cell] = plan_user_mechanism(
+                        regime, field=field, clients=len(clients.names), plan=rounds, users=users
+                    )
                 elif isinstance(regime, DPSGD):
                     plan = BatchPlan(indices=arrays["indices"], offsets=arrays["offsets"])
                     found[cell] = (

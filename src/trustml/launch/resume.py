@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from trustml.data.batches import BatchPlan
 from trustml.data.clients import read_federated_plan
+from trustml.data.partition import owners_fingerprint
 from trustml.errors import PrivacyError, RecordError, UsageError
-from trustml.launch.federation import draw_rounds
+from trustml.launch.federation import draw_rounds, salt
 from trustml.launch.prepare import draw_plan, write_job, write_plan
 from trustml.plan.job import TrainJob, checkpoint_file, decode_job
 from trustml.plan.mechanism import next_attempt
@@ -94,5 +95,8 @@ def _renew(run: RunDirectory, record: JobRecord, manifest: Manifest, *, allow_ov
 def _new_rounds(run: RunDirectory, job: TrainJob, attempt: int) -> dict[str, npt.NDArray[Any]]:
     clients = run.arrays(job.clients)
     count, owners = len(clients["names"]), clients["owners"].astype(np.int64)
-    assert isinstance(job.regime, DPFedAvg)
-    return draw_rounds(job.regime, owners, clients=count, seed=job.seed, attempt=attempt).arrays()
+    assert isinstance(job.regime, DPFedAvg) and job.mechanism is not None
+    if owners_fingerprint(owners) != job.mechanism.users:
+        raise RecordError(f"{run.file(job.clients)}: is not the partition that {job.id} protects; start a new run")
+    rounds = draw_rounds(job.regime, owners, clients=count, seed=job.seed, attempt=attempt)
+    return {**rounds.arrays(), "salt": salt(job.regime, seed=job.seed, attempt=attempt)}

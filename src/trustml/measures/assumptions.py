@@ -9,6 +9,7 @@ from trustml.plan.job import TrainJob
 from trustml.privacy.ledger import UNAMPLIFIED, Charge
 from trustml.privacy.statement import Assumption
 from trustml.scenario.federated import DPFedAvg
+from trustml.scenario.partition import NaturalKey
 from trustml.scenario.regimes import PrivateRegime
 
 
@@ -53,7 +54,7 @@ def assumptions_of(
             if evidence.manifest.scenario.get("tuning")
             else "nothing in the record can tell",
         ),
-        _one_person(charges),
+        _one_person(regime, charges),
         Assumption(
             name="noise is cryptographic and exact in floating point",
             status="not met",
@@ -70,28 +71,46 @@ def not_covered(evidence: Evidence, regime: PrivateRegime, charges: Sequence[Cha
         "the fingerprint of the data, which confirms a complete guess of it",
     ]
     if isinstance(regime, DPFedAvg):
-        found.append("who holds how many examples of which class, and what is measured for each client")
+        found += _not_covered_of_clients(regime)
     if charges[0].secret_sampling and charges[0].sampling not in UNAMPLIFIED:
         found.append("the largest participation behind epsilon_unamplified, a count over the secret batches")
     if any(
         record.regime == "Plain" or (record.kind == "train" and record.regime != regime.title)
         for record in evidence.manifest.jobs
     ):
-        found.append("other models of this run on the same data; see epsilon_all_releases for the private ones")
+        found.append(
+            "other models of this run on the same data; epsilon_all_releases composes the private ones that protect "
+            "the same unit, and nothing here composes others"
+        )
     return tuple(found)
+
+
+def _not_covered_of_clients(regime: DPFedAvg) -> list[str]:
+    found = [
+        "who holds how many examples of which class, and what is measured for each client",
+        "the fingerprint of the partition, the number of clients and of examples left out, in the manifest",
+        "wall time, peak memory and the way to simulate that was chosen for speed, which follow the cohorts",
+    ]
+    if isinstance(regime.partition, NaturalKey):
+        found.append("held-out examples, which are published as they are, those of the same clients too")
+    else:
+        found.append("how the examples were dealt out, which follows from all labels and a public seed")
+    return found
 
 
 def _is_stock(regime: PrivateRegime) -> bool:
     return not isinstance(regime, DPFedAvg) and regime.engine != "core"
 
 
-def _one_person(charges: Sequence[Charge]) -> Assumption:
-    if charges[0].unit == "user":
-        return Assumption(
-            name="one client is one person",
-            status="not checked",
-            why="the unit of privacy is a client, all of whose examples are protected together",
-        )
+def _one_person(regime: PrivateRegime, charges: Sequence[Charge]) -> Assumption:
+    if isinstance(regime, DPFedAvg):
+        name = "one client is one person"
+        if not isinstance(regime.partition, NaturalKey):
+            why = "clients are simulated: the run dealt the examples out, and the guarantee is for who holds them so"
+            return Assumption(name=name, status="not met", why=why)
+        key = " and ".join(regime.partition.columns)
+        why = f"a client is all training examples of one {key}, protected together"
+        return Assumption(name=name, status="not checked", why=why)
     return Assumption(
         name="one example is one person",
         status="not checked",

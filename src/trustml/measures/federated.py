@@ -190,7 +190,9 @@ def _cost_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row
     rate = times["examples"][1:].sum() / times["seconds"][1:].sum()
     expected = examples_per_round(evidence, job)
     ratios = np.quantile(seconds, [0.25, 0.5, 0.75]) * rate / expected
-    note = f"against {central.id}, batches of {of.regime.batch_size if isinstance(of.regime, Plain) else 0}; quartiles"
+    private = "; times follow secret cohorts, not covered by epsilon" if job.mechanism is not None else ""
+    batch_size = of.regime.batch_size if isinstance(of.regime, Plain) else 0
+    note = f"against {central.id}, batches of {batch_size}; quartiles{private}"
     return [
         evidence.row(
             "round_ratio",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from trustml.errors import RecordError
 from trustml.measures.evidence import Evidence
@@ -10,13 +11,19 @@ from trustml.measures.measure import Row
 from trustml.measures.promises import statements_of
 from trustml.plan.job import TrainJob
 from trustml.privacy.accounting import epsilon_of_releases
-from trustml.privacy.ledger import Charge, Unit, read_ledger
+from trustml.privacy.ledger import Charge, read_ledger
 from trustml.privacy.statement import PrivacyStatement, statement_line
 from trustml.record.schema import JobRecord
 from trustml.scenario.regimes import PrivateRegime
 
-RELEASES: dict[Unit, str] = {"example": "all ledgers", "user": "all user-level ledgers"}
-"""Subject of the row that composes all private models of a unit of privacy."""
+
+def releases(charges: Sequence[Charge]) -> str:
+    """Name what a model's ledger composes with: guarantees for examples, or for the users of one partition.
+
+    A user of one partition is spread over many clients of another, so their guarantees are no pieces of one.
+    """
+    first = charges[0]
+    return "all ledgers" if first.unit == "example" else f"user-level ledgers, partition {first.users[:12]}"
 
 
 def privacy_statements(evidence: Evidence) -> list[PrivacyStatement]:
@@ -34,6 +41,7 @@ def privacy_rows(evidence: Evidence, statements: list[PrivacyStatement]) -> list
     stated = {statement.model: statement for statement in statements}
     rows: list[Row] = []
     ledgers: list[list[Charge]] = []
+    charged: list[str] = []
     unreadable: list[str] = []
     private = _private(evidence)
     for record, _ in private:
@@ -47,6 +55,7 @@ def privacy_rows(evidence: Evidence, statements: list[PrivacyStatement]) -> list
             rows.append(evidence.row("epsilon", None, record=record, subject="ledger", n=0, note=note))
         else:
             ledgers.append(charges)
+            charged.append(record.id)
             rows += _model_rows(evidence, record, stated[record.id])
     if unreadable:
         note = f"absent: {unreadable[0]}"
@@ -54,12 +63,11 @@ def privacy_rows(evidence: Evidence, statements: list[PrivacyStatement]) -> list
             evidence.row("epsilon_all_releases", None, record=None, subject="all ledgers", n=len(ledgers), note=note)
         )
         return rows
-    # Guarantees for examples and for users are no pieces of one guarantee: each unit is composed by itself.
-    for unit in dict.fromkeys(charges[0].unit for charges in ledgers):
-        of_unit = [statement for statement in statements if statement.unit_of_privacy == unit]
-        delta = max(statement.delta for statement in of_unit)
-        same = [charges for charges in ledgers if charges[0].unit == unit]
-        rows.append(_all_releases(evidence, same, delta=delta, statements=of_unit))
+    groups: dict[str, list[tuple[list[Charge], PrivacyStatement]]] = {}
+    for charges, job in zip(ledgers, charged, strict=True):
+        groups.setdefault(releases(charges), []).append((charges, stated[job]))
+    for subject, group in groups.items():
+        rows.append(_all_releases(evidence, subject, group, others=len(ledgers) - len(group)))
     return rows
 
 
@@ -90,16 +98,22 @@ def _model_rows(evidence: Evidence, record: JobRecord, statement: PrivacyStateme
 
 
 def _all_releases(
-    evidence: Evidence, ledgers: list[list[Charge]], *, delta: float, statements: list[PrivacyStatement]
+    evidence: Evidence, subject: str, group: Sequence[tuple[list[Charge], PrivacyStatement]], *, others: int
 ) -> Row:
-    epsilon = epsilon_of_releases(ledgers, delta=delta)
-    models = "1 private model" if len(ledgers) == 1 else f"{len(ledgers)} private models"
-    samplings = " / ".join(dict.fromkeys(statement.sampling for statement in statements))
-    unit = statements[0].unit_of_privacy
+    delta = max(statement.delta for _, statement in group)
+    epsilon = epsilon_of_releases([charges for charges, _ in group], delta=delta)
+    models = "1 private model" if len(group) == 1 else f"{len(group)} private models"
+    samplings = " / ".join(dict.fromkeys(statement.sampling for _, statement in group))
+    unit = group[0][1].unit_of_privacy
     note = (
         f"{models}; delta={delta:g}; unit: {unit}; relation: {epsilon.relation}; sampling: {samplings}; "
         f"accountant: {epsilon.accountant}"
     )
+    if others:
+        note += (
+            f"; the run's other {others} private models protect another unit, or users of another partition: they are "
+            "not in this number, and publishing them too has no joint epsilon here"
+        )
     plain = sum(
         record.status == "ok" and not isinstance(job.regime, PrivateRegime) for record, job in evidence.trained()
     )
@@ -108,11 +122,7 @@ def _all_releases(
             f"; private models alone: this run also trained {plain} models without privacy on the same data, "
             "and publishing any of them has no finite epsilon"
         )
-    other = len(_private(evidence)) - len(ledgers)
-    if other:
-        note += f"; the run's {other} private models of another unit are not in this number"
-    subject = RELEASES[ledgers[0][0].unit]
-    return evidence.row("epsilon_all_releases", epsilon.value, record=None, subject=subject, n=len(ledgers), note=note)
+    return evidence.row("epsilon_all_releases", epsilon.value, record=None, subject=subject, n=len(group), note=note)
 
 
 def _private(evidence: Evidence) -> list[tuple[JobRecord, TrainJob]]:

@@ -31,7 +31,7 @@ from trustml.privacy.accounting import (
 from trustml.privacy.crosscheck import PRV_TOLERANCE, prv_epsilons
 from trustml.privacy.ledger import UNAMPLIFIED, ZERO_OUT, Charge
 from trustml.privacy.shuffle_bound import shuffle_lower_bound
-from trustml.privacy.statement import Comparison, Curve, PrivacyStatement
+from trustml.privacy.statement import Comparison, Curve, PrivacyStatement, at_most
 from trustml.privacy.tuning import epsilon_with_tuning
 from trustml.record.files import read_arrays
 from trustml.scenario.regimes import PrivateRegime
@@ -220,6 +220,7 @@ def _tuning(evidence: Evidence, charges: list[Charge], regime: PrivateRegime) ->
         return "not part of a declared sweep; if hyperparameters were chosen on this data, that is not covered"
     value = epsilon_with_tuning(charges, runs=float(tuning["mean_runs"]), delta=regime.delta)
     return (
-        f"best of a Poisson number of runs, {tuning['mean_runs']:g} in the mean: epsilon at most {value:.4f} "
-        "for the released run (RepeatAndSelect, RDP, dp-accounting)"
+        f"best of a Poisson number of runs, {tuning['mean_runs']:g} in the mean: epsilon at most {at_most(value, 4)} "
+        f"at delta {regime.delta:g}, under adding or removing or zeroing out one, for the released run "
+        "(RepeatAndSelect, RDP, dp-accounting)"
     )

@@ -50,6 +50,8 @@ class Mechanism(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         How the noise of the steps hangs together.
     separation : int
         Steps from one batch of an example to its next, at the least.
+    users : str
+        Fingerprint of who holds what, where the unit is a user.
     """
 
     noise_multiplier: float
@@ -69,6 +71,7 @@ class Mechanism(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     unit: Unit = "example"
     noise: NoiseKind = "independent"
     separation: int = 1
+    users: str = ""
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):

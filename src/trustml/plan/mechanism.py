@@ -174,6 +174,7 @@ def make_charge(
         unit=mechanism.unit,
         relation=relation_of(mechanism.sampling, secret=mechanism.secret_sampling),
         noise=mechanism.noise,
+        users=mechanism.users,
     )
 
 

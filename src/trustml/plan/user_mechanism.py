@@ -23,7 +23,9 @@ from trustml.scenario.federated import BandedMatrix, DPFedAvg, IndependentNoise,
 from trustml.scenario.partition import Cohort, Everyone, FixedCohort, InTurn, PoissonCohort
 
 
-def plan_user_mechanism(regime: DPFedAvg, *, field: str, clients: int, plan: FederatedPlan) -> Mechanism:
+def plan_user_mechanism(
+    regime: DPFedAvg, *, field: str, clients: int, plan: FederatedPlan, users: str = ""
+) -> Mechanism:
     """Calibrate the noise to the target, or take the one that was given; the unit of privacy is a user.
 
     Parameters
@@ -34,6 +36,8 @@ def plan_user_mechanism(regime: DPFedAvg, *, field: str, clients: int, plan: Fed
     clients : int
     plan : FederatedPlan
         As drawn; where cohorts are not secret, the target must hold without amplification.
+    users : str
+        Fingerprint of who holds what.
 
     Raises
     ------
@@ -78,6 +82,7 @@ def plan_user_mechanism(regime: DPFedAvg, *, field: str, clients: int, plan: Fed
         unit="user",
         noise=kind,
         separation=separation,
+        users=users,
     )
 
 

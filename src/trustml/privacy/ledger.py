@@ -69,6 +69,9 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Neighbouring relation under which the charge is accounted.
     noise : {"independent", "tree aggregation", "banded matrix factorisation"}
         How the noise of the steps hangs together.
+    users : str
+        Where the unit is a user, fingerprint of who holds what: guarantees for users of different partitions
+        protect different things, and do not compose.
     """
 
     attempt: int
@@ -89,6 +92,7 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     unit: Unit = "example"
     relation: str = ADD_OR_REMOVE
     noise: NoiseKind = "independent"
+    users: str = ""
 
     @property
     def steps(self) -> int:
@@ -165,7 +169,7 @@ def _decode(line: bytes, path: Path, number: int) -> Charge:
 
 
 def _check_continuation(earlier: Charge, entry: Charge) -> None:
-    for field in ("data", "sample_rate", "clipping_norm", "unit", "sampling", "noise"):
+    for field in ("data", "sample_rate", "clipping_norm", "unit", "sampling", "noise", "users"):
         before, now = getattr(earlier, field), getattr(entry, field)
         if before != now:
             raise PrivacyError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -121,6 +122,12 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True):
     curve: Curve | None = None
 
 
+def at_most(epsilon: float, digits: int) -> str:
+    """Write an upper bound with so many digits, rounded up: a rounded-down one would claim too much."""
+    scale = 10**digits
+    return f"{math.ceil(epsilon * scale - 1e-9) / scale:.{digits}f}" if math.isfinite(epsilon) else "inf"
+
+
 def statement_line(statement: PrivacyStatement) -> str:
     """Delta, unit of privacy, neighbouring relation, sampling assumption and accountant, in one line."""
     again = f"; {statement.attempts} attempts composed" if statement.attempts > 1 else ""
@@ -133,7 +140,9 @@ def statement_line(statement: PrivacyStatement) -> str:
 def statement_text(statement: PrivacyStatement) -> str:
     """Write the whole statement as text."""
     size = "public, in the manifest" if statement.data_size_public else "not public"
-    epsilon = "no finite epsilon" if statement.epsilon is None else f"epsilon at most {statement.epsilon:.4f}"
+    epsilon = "no finite epsilon" if statement.epsilon is None else f"epsilon at most {at_most(statement.epsilon, 4)}"
+    users = statement.unit_of_privacy == "user"
+    batch, step, data = ("cohort", "rounds", "clients") if users else ("batch", "steps", "data size")
     lines = [
         f"Privacy statement: {statement.model}",
         f"  {epsilon} at delta {statement.delta:g}",
@@ -143,10 +152,10 @@ def statement_text(statement: PrivacyStatement) -> str:
         f"  noise multiplier        {statement.noise_multiplier:.6g}",
         f"  clipping                {statement.clipping}, norm {statement.clipping_norm:g}",
         f"  sampling                {statement.sampling}",
-        f"  sample rate             {statement.sample_rate:.6g} (expected batch {statement.expected_batch_size})",
-        f"  steps charged           {statement.steps} in {statement.attempts} attempt(s)",
+        f"  sample rate             {statement.sample_rate:.6g} (expected {batch} {statement.expected_batch_size})",
+        f"  {f'{step} charged':24s}{statement.steps} in {statement.attempts} attempt(s)",
         f"  accountant              {statement.accountant}",
-        f"  data size               {statement.data_size} ({size})",
+        f"  {data:24s}{statement.data_size} ({size})",
         f"  released                {statement.released}",
         f"  hyperparameter tuning   {statement.hyperparameter_tuning}",
         f"  trust setting           {statement.trust_setting}",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
+from trustml.privacy.statement import at_most
 from trustml.report.figures import BACKENDS, backend_colour
 
 # Frameworks have their own three colours on every page; regimes get others, so that neither is taken for the other.
@@ -119,7 +120,7 @@ def user_epsilon(curves: pd.DataFrame, *, order: Sequence[str], height: int = 36
         All regimes of the run.
     height : int
     """
-    rows = curves[curves.epsilon > 0].assign(label=curves.epsilon.map("{:.2f}".format))
+    rows = curves[curves.epsilon > 0].assign(label=curves.epsilon.map(lambda value: at_most(value, 2)))
     deltas = " or ".join(f"{delta:g}" for delta in dict.fromkeys(rows.delta))
     base = alt.Chart(rows).encode(
         x=_round_axis(rows, title="rounds charged"),

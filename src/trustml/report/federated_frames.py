@@ -16,7 +16,7 @@ from trustml.measures.federated import federated_jobs, history_of, rounds_of
 from trustml.plan.job import TrainJob
 from trustml.privacy.accounting import epsilon_of
 from trustml.privacy.ledger import Charge, read_ledger
-from trustml.privacy.statement import PrivacyStatement
+from trustml.privacy.statement import PrivacyStatement, at_most
 from trustml.record.schema import JobRecord
 from trustml.report.federated_figures import human_bytes
 from trustml.scenario.federated import FederatedSpec
@@ -241,4 +241,4 @@ def _epsilon(jobs: Sequence[tuple[JobRecord, TrainJob]], stated: dict[str, Priva
         return "none"
     found = [stated[record.id].epsilon if record.id in stated else None for record, _ in jobs]
     finite = [epsilon for epsilon in found if epsilon is not None]
-    return f"{max(finite):.2f}" if len(finite) == len(found) else "not stated"
+    return at_most(max(finite), 2) if len(finite) == len(found) else "not stated"

@@ -8,6 +8,8 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from trustml.privacy.statement import at_most
+
 if TYPE_CHECKING:
     pass
 
@@ -53,7 +55,7 @@ def privacy_accuracy(table: pd.DataFrame) -> alt.HConcatChart:
     epsilon = epsilon.assign(users=epsilon.note.str.contains("unit: user", regex=False), epsilon=epsilon.value)
     epsilon = epsilon[["backend", "regime", "seed", "epsilon", "users"]]
     joined = accuracy.merge(epsilon, on=["backend", "regime", "seed"], how="left")
-    joined["label"] = joined.regime.where(joined.epsilon.isna(), joined.epsilon.map("{:.2f}".format))
+    joined["label"] = joined.regime.where(joined.epsilon.isna(), joined.epsilon.map(lambda value: at_most(value, 2)))
     scale = alt.Scale(domain=_accuracy_domain(joined))
     panels = []
     # Epsilons for examples and for users are no numbers of one kind, so they share no axis.

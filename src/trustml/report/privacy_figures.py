@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from trustml.privacy.statement import PrivacyStatement
+from trustml.privacy.statement import PrivacyStatement, at_most
 
 POISSON = "secret Poisson batches: at most"
 SHUFFLED = "shuffled epochs: at least"
@@ -52,7 +52,7 @@ def epsilon_by_steps(statement: PrivacyStatement) -> alt.LayerChart:
     if statement.epsilon is None:
         return alt.layer(drawn).properties(height=420)
     claim = pd.DataFrame(
-        [{"steps": statement.steps, "epsilon": statement.epsilon, "label": f"{statement.epsilon:.2f}"}]
+        [{"steps": statement.steps, "epsilon": statement.epsilon, "label": at_most(statement.epsilon, 2)}]
     )
     cross = alt.Chart(claim).mark_point(shape="cross", size=140, filled=True, color="black")
     text = alt.Chart(claim).mark_text(dx=-8, dy=-12, align="right", fontWeight="bold").encode(text="label:N")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from trustml.privacy.statement import at_most
 from trustml.record.schema import Manifest, failed_methods
 from trustml.report.explanation_tables import print_explanations, titled_table
 from trustml.report.federated_tables import print_federated
@@ -160,7 +161,7 @@ def _epsilon(cell: pd.DataFrame) -> str:
     rows = cell[(cell.measure == "epsilon") & cell.value.notna()]
     if rows.empty:
         return "none"
-    return f"{rows.value.median():.2f}{' (user)' if protects_users(rows.note.iloc[0]) else ''}"
+    return f"{at_most(rows.value.median(), 2)}{' (user)' if protects_users(rows.note.iloc[0]) else ''}"
 
 
 def protects_users(note: str) -> bool:
@@ -172,8 +173,9 @@ def _print_privacy(out: Console, table: pd.DataFrame) -> None:
     every = table[table.measure == "epsilon"].dropna(subset="value")
     for note in dict.fromkeys(every.note):
         out.print(f"epsilon: {note}", soft_wrap=True, markup=False)
-    for row in table[table.measure == "epsilon_all_releases"].itertuples():
-        out.print(f"epsilon of all releases together: {row.value:.2f}; {row.note}", soft_wrap=True, markup=False)
+    for row in table[table.measure == "epsilon_all_releases"].to_dict("records"):
+        text = f"epsilon of all releases together: {at_most(row['value'], 2)}; {row['note']}"
+        out.print(text, soft_wrap=True, markup=False)
     if len(every):
         out.print("epsilon 'none': trained without privacy, so no finite epsilon holds")
         if every.note.map(protects_users).any():

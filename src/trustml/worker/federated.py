@@ -15,6 +15,7 @@ from trustml.backends.contract import Backend, Client, Federation, Model
 from trustml.backends.settings import FederatedSettings, RoundOutcome, UserPrivacy
 from trustml.data.clients import FederatedPlan
 from trustml.data.dataset import Examples
+from trustml.data.partition import owners_fingerprint
 from trustml.errors import PrivacyError
 from trustml.plan.job import TrainJob, rounds_file
 from trustml.plan.mechanism import make_charge
@@ -56,6 +57,9 @@ class FederatedTraining:
         self._backend, self._model, self._examples = backend, model, examples
         self._commitment, self._at = commitment, at
         self._ledger = at.folder / "ledger.jsonl"
+        owners = read_arrays(inside(at.root, job.clients))["owners"].astype(np.int64)
+        if job.mechanism is not None and owners_fingerprint(owners) != job.mechanism.users:
+            raise PrivacyError(f"{job.clients}: is not the partition whose users {job.id} protects")
         if any(entry.plan == commitment for entry in read_ledger(self._ledger)):
             raise PrivacyError(f"{job.id}: an earlier attempt used these cohorts; a new attempt needs new ones")
 

@@ -20,6 +20,7 @@ from trustml.conformance.rounds import OUTLIERS, FederatedFactory, RoundSettings
 from trustml.conformance.subject import Vector, flat, norm_of
 from trustml.data.clients import FederatedPlan, federated_plan
 from trustml.data.dataset import Examples
+from trustml.data.partition import owners_fingerprint
 from trustml.data.streams import Stream, public_generator, secret_generator
 from trustml.models.layers import Architecture, Dense
 from trustml.models.weights import Weights, initial_weights
@@ -179,7 +180,7 @@ def train_watched(name: BackendName, backend: Backend, *, correlated: bool) -> F
         local_epochs=1,
         batch_size=_BATCH,
         cohorts=secret_generator(),
-        batches=secret_generator(),
+        batches=lambda *_: secret_generator(),
     )
     model = softmax_regression()
     with tempfile.TemporaryDirectory(prefix="trustml-conformance-") as root:
@@ -188,7 +189,8 @@ def train_watched(name: BackendName, backend: Backend, *, correlated: bool) -> F
         held_out = {"test_inputs": inputs[:4], "test_labels": labels[:4]}
         write_atomic(Path(root) / "data.npz", encode_arrays(held_out))
         write_atomic(
-            Path(root) / "clients.npz", encode_arrays({"held_out": owners[:4], "names": np.arange(20).astype(str)})
+            Path(root) / "clients.npz",
+            encode_arrays({"owners": owners, "held_out": owners[:4], "names": np.arange(20).astype(str)}),
         )
         job = TrainJob(
             id="train",
@@ -202,7 +204,9 @@ def train_watched(name: BackendName, backend: Backend, *, correlated: bool) -> F
             data="data.npz",
             plan="",
             data_fingerprint="synthetic",
-            mechanism=plan_user_mechanism(regime, field="regime", clients=20, plan=plan),
+            mechanism=plan_user_mechanism(
+                regime, field="regime", clients=20, plan=plan, users=owners_fingerprint(owners.astype(np.int64))
+            ),
             clients="clients.npz",
         )
         return _run_watched(job, backend, model, Examples(inputs=inputs, labels=labels), plan, root=Path(root))

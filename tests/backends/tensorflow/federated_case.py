@@ -40,6 +40,8 @@ def draw_client(seed: int, examples: int, *, epochs: int = 2) -> Client:
 CLIENTS = [draw_client(1, 10), draw_client(2, 3), [], draw_client(3, 8)]
 OTHERS = [draw_client(4, 5), draw_client(5, 9)]
 NOT_FINITE = [(np.full((BATCH, 4), np.nan, np.float32), np.zeros(BATCH, np.int64))]
+HUGE = [(np.full((BATCH, 4), 1e20, np.float32), np.zeros(BATCH, np.int64))]
+"""Its update is finite, and the norm of its update is not."""
 SPOILT = [*OTHERS, NOT_FINITE]
 NOBODY = [[], [[]]] * 6
 """Rounds without clients, and with one that has no examples."""
@@ -62,7 +64,7 @@ CASES = {
     "adagrad": (f.FedAdagrad(**LOCAL, server_learning_rate=0.1), None, [CLIENTS, OTHERS, CLIENTS]),
     "sgd": (f.FedSGD(server_momentum=0.4), None, [CLIENTS, SPOILT]),
     "robust": (f.FedAvg(**LOCAL, aggregation="robust"), None, [[[]], CLIENTS]),
-    "clipped": (DP, private(), [CLIENTS, SPOILT, []]),
+    "clipped": (DP, private(), [CLIENTS, [*SPOILT, HUGE], []]),
     "adaptive": (DP, ADAPTIVE, [CLIENTS, OTHERS, []]),
     "noisy": (DP, private(noise_multiplier=2.0), NOBODY),
     "noisy_adaptive": (DP, private(noise_multiplier=2.0, count_noise=1.5, clip_learning_rate=1e-3), NOBODY),

@@ -178,4 +178,5 @@ class JaxFederation:
         key = jax.random.fold_in(self._key, 2 * self._rounds + 1)
         noisy = unclipped - clients / 2 + privacy.count_noise * float(jax.random.normal(key))
         share = noisy / privacy.expected_clients + 0.5
-        self._clip *= math.exp(-privacy.clip_learning_rate * (share - privacy.quantile))
+        moved = self._clip * math.exp(min(50.0, -privacy.clip_learning_rate * (share - privacy.quantile)))
+        self._clip = min(max(moved, 1e-4 * privacy.clipping_norm), 1e4 * privacy.clipping_norm)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 
 import numpy as np
@@ -10,6 +11,9 @@ import tensorflow_federated as tff
 
 from trustml.backends.settings import UserPrivacy
 from trustml.scenario.federated import Aggregation, BandedMatrix, IndependentNoise, TreeAggregation
+
+LARGEST_UPDATE = 1e15
+"""An update with a larger element than this counts as zero: the norm of no other overflows in float32."""
 
 
 def plain_aggregator(aggregation: Aggregation) -> tff.aggregators.WeightedAggregationFactory:
@@ -63,6 +67,14 @@ def private_aggregator(
     -------
     tff.aggregators.UnweightedAggregationFactory
     """
+    # A finite update can have an infinite norm, of which TF Privacy's clipping makes NaN, for the whole sum.
+    factory = _private_factory(privacy, specs, noise_seed=noise_seed)
+    return tff.aggregators.zeroing_factory(LARGEST_UPDATE, factory, norm_order=math.inf)
+
+
+def _private_factory(
+    privacy: UserPrivacy, specs: tuple[tf.TensorSpec, ...], *, noise_seed: tuple[int, int, int, int]
+) -> tff.aggregators.UnweightedAggregationFactory:
     private = tff.aggregators.DifferentiallyPrivateFactory
     clients, norm, noise = (
         float(privacy.expected_clients),
@@ -105,7 +117,7 @@ def present_clipping_norm(state: tff.learning.templates.LearningAlgorithmState, 
     if not isinstance(privacy.mechanism, IndependentNoise) or privacy.clip_learning_rate == 0:
         return privacy.clipping_norm
     # A sum of clipped updates is the numerator of TF Privacy's average.
-    return float(state.aggregator.query_state.numerator_state.sum_state.l2_norm_clip)
+    return float(state.aggregator["inner_agg"].query_state.numerator_state.sum_state.l2_norm_clip)
 
 
 def _total_noise(values: float, count: float) -> float:
