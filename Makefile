@@ -18,7 +18,7 @@ demo: environments  ## run scenarios/digits.py and print the comparison
 	@echo "Open the dashboard with:  $(BIN)/trustml dashboard"
 
 test: environments  ## run every test
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-kills: environments  ## kill private trainings 200 times (about half an hour)
 	TRUSTML_KILLS=200 $(BIN)/python -m pytest -n 2 tests/worker/test_kill.py $(PYTEST_ARGS)

@@ -16,6 +16,28 @@ from trustml.scenario.sources import Digits
 from trustml.scenario.spec import Explanations, Scenario
 
 
+LONGEST = (
+    "launch/test_run.py",
+    "launch/test_private_options.py",
+    "cli/test_privacy_commands.py",
+    "conformance/test_backends.py",
+    "launch/test_explanations.py",
+    "scenarios/test_digits.py",
+    "worker/test_kill.py",
+    "package/test_wheel.py",
+    "apps/test_dashboard.py",
+)
+"""Files that take a minute or more. Side by side they go first, or one process ends long after the other."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Take the longest files first where several processes share the tests; else leave the order."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = {name: number for number, name in enumerate(LONGEST)}
+        here = Path(__file__).parent
+        items.sort(key=lambda item: place.get(item.path.relative_to(here).as_posix(), len(place)))
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of the real data, or a skip that says why."""
