@@ -15,7 +15,6 @@ from trustml.scenario.regimes import DPSGD, Plain
 from trustml.scenario.sources import Digits
 from trustml.scenario.spec import Explanations, Scenario
 
-
 LONGEST = (
     "launch/test_run.py",
     "launch/test_private_options.py",
