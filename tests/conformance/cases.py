@@ -71,6 +71,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "group_norm": _image(GroupNorm(groups=2)),
     "instance_norm": _image(GroupNorm(groups=4, epsilon=1e-3)),
     "layer_norm": _image(LayerNorm()),
+    "smooth_cnn": _image(Tanh(), AvgPool(size=(2, 2), stride=(2, 2)), Conv2D(filters=6, kernel=(2, 2)), Tanh()),
     "glorot": Architecture(layers=(Flatten(), Dense(units=10)), initialisation="glorot_uniform"),
     "small_cnn": small_cnn(),
     "mlp": mlp([32, 16], classes=10),
@@ -145,6 +146,7 @@ def _train(backend: Backend, model: Model, inputs: np.ndarray, labels: np.ndarra
 _CLIENT = SGD(learning_rate=0.1, momentum=0.5)
 FEDERATED: dict[str, FederatedRegime] = {
     "small_cnn": FedAvg(rounds=10, client_optimizer=_CLIENT),
+    "smooth_cnn": FedAvg(rounds=10, client_optimizer=_CLIENT),
     "examples": FedAvg(rounds=10, client_optimizer=_CLIENT, cohort=FixedCohort(clients=5)),
     "uniform": FedAvg(
         rounds=10, client_optimizer=_CLIENT, weighting="uniform", server_learning_rate=0.5, server_momentum=0.9
@@ -157,7 +159,8 @@ FEDERATED: dict[str, FederatedRegime] = {
     "clipped": DPFedAvg(rounds=10, client_optimizer=_CLIENT),
     "adaptive": DPFedAvg(rounds=10, client_optimizer=_CLIENT),
 }
-"""Regimes by name; all on a small dense network, but the first."""
+"""Regimes by name; all on a small dense network, but the first two."""
+CONVOLUTIONS = ("small_cnn", "smooth_cnn")
 ROUNDS = 10
 
 
@@ -178,7 +181,7 @@ def federated_rounds(regime: FederatedRegime) -> FederatedPlan:
 
 def _train_federated(backend: Backend, images: np.ndarray, labels: np.ndarray, found: dict) -> None:
     for name, regime in FEDERATED.items():
-        case = "small_cnn" if name == "small_cnn" else "mlp"
+        case = name if name in CONVOLUTIONS else "mlp"
         model, inputs = make_model(case), make_inputs(images, case)
         privacy = None
         if isinstance(regime, DPFedAvg):  # noise off

@@ -160,16 +160,33 @@ def pld_epsilon(mechanisms: Sequence[Mechanism], *, delta: float) -> float:
 
 @functools.lru_cache(maxsize=256)
 def _pld_epsilon(mechanisms: tuple[Mechanism, ...], delta: float) -> float:
-    import dp_accounting
 
     if not mechanisms:
         return 0.0
     if all(m.kind == "gaussian" for m in mechanisms):  # exact, and finite where PLD overflows
         return gaussian_epsilon(math.fsum(m.count / m.noise_multiplier**2 for m in mechanisms), delta=delta)
-    accountant = dp_accounting.pld.PLDAccountant(dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE)
+    composed = None
     for m in mechanisms:
-        accountant.compose(_event(m), m.count)
-    return float(accountant.get_epsilon(delta))
+        # What PLDAccountant composes, with the distribution of one step kept: it takes most of the time.
+        if m.kind == "gaussian":
+            part = _step_pld(m.noise_multiplier / math.sqrt(m.count), 1.0)
+        else:
+            part = _step_pld(m.noise_multiplier, m.sample_rate).self_compose(m.count)
+        composed = part if composed is None else composed.compose(part)
+    return float(composed.get_epsilon_for_delta(delta)) if composed is not None else 0.0
+
+
+@functools.lru_cache(maxsize=32)
+def _step_pld(noise_multiplier: float, sample_rate: float) -> Any:
+    import dp_accounting
+    from dp_accounting.pld import privacy_loss_distribution
+
+    return privacy_loss_distribution.from_gaussian_mechanism(
+        standard_deviation=noise_multiplier,
+        value_discretization_interval=1e-4,
+        sampling_prob=sample_rate,
+        neighboring_relation=dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE,
+    )
 
 
 def gaussian_epsilon(precision: float, *, delta: float) -> float:
