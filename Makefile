@@ -7,7 +7,7 @@ BIN := .venv/bin
 LOCK := src/trustml/environments/main.lock
 PYTEST_ARGS ?=
 
-.PHONY: demo test test-kills test-seeds check format environments dashboard clean help
+.PHONY: demo test test-kills test-conformance test-seeds check format environments dashboard clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -22,6 +22,9 @@ test: environments  ## run every test
 
 test-kills: environments  ## kill private trainings 200 times (about half an hour)
 	TRUSTML_KILLS=200 $(BIN)/python -m pytest -n 2 tests/worker/test_kill.py $(PYTEST_ARGS)
+
+test-conformance: environments  ## the conformance suite on every backend, JAX too
+	TRUSTML_CONFORMANCE=all $(BIN)/python -m pytest tests/cli/test_privacy_commands.py -k conformance $(PYTEST_ARGS)
 
 test-seeds: environments  ## accuracy of the ready scenarios over three seeds
 	TRUSTML_SEEDS=3 $(BIN)/python -m pytest tests/scenarios/test_digits.py $(PYTEST_ARGS)

@@ -1,6 +1,6 @@
 """Private trainings killed at random moments, again and again: nothing is lost from the count, nothing is replayed.
 
-``TRUSTML_KILLS=200`` makes it the long test (``make test-kills``); by default 21 kills over the three backends.
+``TRUSTML_KILLS=200`` makes it the long test (``make test-kills``); by default 15 kills over the three backends.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from trustml.scenario.spec import BACKEND_NAMES, Explanations
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-KILLS = int(os.environ.get("TRUSTML_KILLS", "21"))
+KILLS = int(os.environ.get("TRUSTML_KILLS", "15"))
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60 + 30 * KILLS)]
 
