@@ -20,6 +20,7 @@ class Stream(enum.IntEnum):
     EXPLANATIONS = 7
     PROBES = 8
     COHORTS = 9
+    SHADOWS = 10
 
 
 def public_generator(seed: int, stream: Stream) -> np.random.Generator:

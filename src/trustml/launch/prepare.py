@@ -16,16 +16,27 @@ from trustml.data.dataset import Dataset, fingerprint, stored
 from trustml.data.datasets import load_dataset
 from trustml.data.partition import Clients
 from trustml.data.streams import Stream, public_generator, secret_generator
+from trustml.launch.attacks import write_attack_inputs
 from trustml.launch.baselines import explanation_inputs, explanation_notes
 from trustml.launch.federation import draw_partition, draw_rounds, partition_arrays, salt
 from trustml.models.weights import encode_weights, initial_weights
 from trustml.plan.expand import Expansion, Inputs, expand, plan_file, weights_file
-from trustml.plan.job import Job, Mechanism, TrainJob, clients_file, digest
+from trustml.plan.job import (
+    CanaryJob,
+    ExplainJob,
+    GameJob,
+    Job,
+    Mechanism,
+    ShadowJob,
+    TrainJob,
+    clients_file,
+    digest,
+)
 from trustml.plan.mechanism import plan_mechanism, stock_mechanism
 from trustml.plan.user_mechanism import plan_user_mechanism
 from trustml.record.files import encode_arrays, sha256, write_atomic
 from trustml.record.provenance import MAIN_PACKAGES, hardware, package_versions, source_revision
-from trustml.record.schema import DataRecord, JobRecord, Manifest, PartitionRecord
+from trustml.record.schema import DataRecord, JobKind, JobRecord, Manifest, PartitionRecord
 from trustml.record.store import BASELINES, HELDOUT, PRIVATE_DATA, RunDirectory, create_run
 from trustml.scenario.check import check_against_data, check_scenario
 from trustml.scenario.check_federated import check_cohorts
@@ -67,6 +78,7 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
     for (title, seed), clients in partitions.items():
         arrays = partition_arrays(clients, dataset)
         write_atomic(run.file(clients_file(title, seed)), encode_arrays(arrays), private=True)
+    write_attack_inputs(run, scenario, dataset, expansion.attack)
     run.write_manifest(
         Manifest(
             run=run.path.name,
@@ -261,21 +273,18 @@ def _write_inputs(
 
 
 def _record(job: Job, expansion: Expansion) -> JobRecord:
-    if isinstance(job, TrainJob):
-        return JobRecord(
-            id=job.id,
-            backend=job.backend,
-            kind="train",
-            regime=job.regime.title,
-            seed=job.seed,
-            digest=digest(job),
-        )
-    subject = next(train for train in expansion.train if train.id == job.subject)
-    return JobRecord(
-        id=job.id,
-        backend=job.backend,
-        kind="explain",
-        regime=subject.regime.title,
-        seed=subject.seed,
-        digest=digest(job),
-    )
+    regime, seed = "-", -1
+    kind: JobKind
+    match job:
+        case TrainJob():
+            kind, regime, seed = "train", job.regime.title, job.seed
+        case ExplainJob():
+            subject = next(train for train in expansion.train if train.id == job.subject)
+            kind, regime, seed = "explain", subject.regime.title, subject.seed
+        case ShadowJob():
+            kind, regime = "shadow", job.regime.title
+        case CanaryJob():
+            kind, regime, seed = "canary", job.training.regime.title, job.training.seed
+        case GameJob():
+            kind = "game"
+    return JobRecord(id=job.id, backend=job.backend, kind=kind, regime=regime, seed=seed, digest=digest(job))

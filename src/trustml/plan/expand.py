@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from trustml.catalogue.available import availability, why_unfit
 from trustml.catalogue.implementation import NotAvailable
-from trustml.plan.job import ExplainJob, Mechanism, TrainJob, clients_file, explain_id, train_id
+from trustml.plan.attack_files import scores_file
+from trustml.plan.attacking import AttackJob, attack_jobs
+from trustml.plan.job import ExplainJob, Job, Mechanism, TrainJob, clients_file, explain_id, train_id
 from trustml.plan.support import Missing, Skip, training_support
 from trustml.scenario.federated import FederatedSpec
 from trustml.scenario.methods import Method, RandomControl
@@ -39,17 +41,19 @@ class Expansion:
     ----------
     train : tuple of TrainJob
     explain : tuple of ExplainJob
+    attack : tuple of ShadowJob, CanaryJob and GameJob
     skips : tuple of Skip
     """
 
     train: tuple[TrainJob, ...]
     explain: tuple[ExplainJob, ...]
+    attack: tuple[AttackJob, ...]
     skips: tuple[Skip, ...]
 
     @property
-    def jobs(self) -> tuple[TrainJob | ExplainJob, ...]:
+    def jobs(self) -> tuple[Job, ...]:
         """All jobs, each after those it needs."""
-        return (*self.train, *self.explain)
+        return (*self.train, *self.explain, *self.attack)
 
 
 def plan_file(regime: str, seed: int) -> str:
@@ -82,6 +86,7 @@ def expand(
     """
     train: list[TrainJob] = []
     skips: list[Skip] = []
+    scored = scenario.attacks.membership is not None
     for regime in scenario.training:
         for backend in scenario.backends:
             reason = _why_untrained(scenario, backend, regime)
@@ -89,9 +94,10 @@ def expand(
                 skips.append(Skip(backend=backend, regime=regime.title, reason=reason))
                 continue
             for seed in scenario.seeds:
+                name = train_id(backend, regime.title, seed)
                 train.append(
                     TrainJob(
-                        id=train_id(backend, regime.title, seed),
+                        id=name,
                         backend=backend,
                         model=scenario.model,
                         input_shape=input_shape,
@@ -104,6 +110,7 @@ def expand(
                         data_fingerprint=files.data_fingerprint,
                         mechanism=mechanisms.get((regime.title, seed, backend)),
                         clients=clients_file(regime.title, seed) if isinstance(regime, FederatedSpec) else "",
+                        scores=scores_file(name) if scored else "",
                     )
                 )
     fitting: dict[BackendName, tuple[Method, ...]] = {}
@@ -130,7 +137,8 @@ def expand(
         for backend in _explained_by(scenario, subject)
         if fitting[backend]
     )
-    return Expansion(train=tuple(train), explain=explain, skips=tuple(skips))
+    attack, unfit = attack_jobs(scenario, tuple(train))
+    return Expansion(train=tuple(train), explain=explain, attack=attack, skips=(*skips, *unfit))
 
 
 def is_reference(scenario: Scenario, job: TrainJob) -> bool:

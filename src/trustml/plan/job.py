@@ -13,6 +13,7 @@ import msgspec
 
 from trustml.models.layers import Architecture
 from trustml.privacy.ledger import Drawn, NoiseKind, Unit
+from trustml.scenario.attacks import Canaries, Game
 from trustml.scenario.methods import Method
 from trustml.scenario.regimes import Plain, Regime
 from trustml.scenario.spec import BackendName, Execution, Probes
@@ -109,6 +110,8 @@ class TrainJob(JobSpec, frozen=True, kw_only=True, tag="train"):
         Only for private regimes.
     clients : str
         File of who holds what; empty unless the regime is federated.
+    scores : str
+        Private file for the logits of the training examples, which attacks look at; empty if there are none.
     """
 
     regime: Regime
@@ -119,6 +122,7 @@ class TrainJob(JobSpec, frozen=True, kw_only=True, tag="train"):
     data_fingerprint: str
     mechanism: Mechanism | None = None
     clients: str = ""
+    scores: str = ""
 
 
 class ExplainJob(JobSpec, frozen=True, kw_only=True, tag="explain"):
@@ -148,7 +152,73 @@ class ExplainJob(JobSpec, frozen=True, kw_only=True, tag="explain"):
     timing: bool = True
 
 
-Job: TypeAlias = TrainJob | ExplainJob
+class ShadowJob(JobSpec, frozen=True, kw_only=True, tag="shadow"):
+    """Train many models at once on random parts of the data: the reference models of membership inference.
+
+    Parameters
+    ----------
+    regime : Regime
+    mechanism : Mechanism, optional
+        Only for private regimes; the noise is that of the attacked models.
+    seed : int
+        Starting weights and batches of every model follow from it.
+    data, members : str
+        Private files: the data, and who is in which model (``members``, bool of shape (models, examples), over the
+        training examples followed by the held-out ones).
+    clients : str
+        File of who holds what; empty unless the regime is federated.
+    output : str
+        Private file for ``logits``, float32 of shape (models, examples, classes).
+    """
+
+    regime: Regime
+    mechanism: Mechanism | None = None
+    seed: int
+    data: str
+    members: str
+    clients: str = ""
+    output: str
+
+
+class CanaryJob(JobSpec, frozen=True, kw_only=True, tag="canary"):
+    """Train one private model with canaries of which each is there or not, and see how well that shows.
+
+    Parameters
+    ----------
+    training : TrainJob
+        As the regime's own model is trained, on files of its own; its ledger is this job's.
+    canaries : Canaries
+    chosen : str
+        Private file of the canaries: ``included``, bool of shape (m,), and what they are made of.
+    output : str
+        Private file for ``included`` and ``scores``, float64 of shape (m,), larger where a canary seems there.
+    """
+
+    training: TrainJob
+    canaries: Canaries
+    chosen: str
+    output: str
+
+
+class GameJob(JobSpec, frozen=True, kw_only=True, tag="game"):
+    """Take one private step again and again, with a worst-case example in the batch and without it.
+
+    Parameters
+    ----------
+    game : Game
+    clipping_norm : float
+    delta : float
+    output : str
+        Private file for ``present`` and ``absent``, float64 of shape (trials,), larger where it seems present.
+    """
+
+    game: Game
+    clipping_norm: float
+    delta: float
+    output: str
+
+
+Job: TypeAlias = TrainJob | ExplainJob | ShadowJob | CanaryJob | GameJob
 
 VARIANTS = ("native", "completed", "common")
 """Of attributions: as the library returns them, made to follow the definition, and by the core's own formula."""
@@ -193,6 +263,8 @@ def job_needs(job: Job) -> tuple[str, ...]:
     """Identifiers of the jobs that must be done first."""
     if isinstance(job, ExplainJob):
         return (job.subject,)
+    if not isinstance(job, TrainJob):
+        return ()
     stop_at = job.regime.stop_at if isinstance(job.regime, Plain) else ""
     return (train_id(job.backend, stop_at, job.seed),) if stop_at else ()
 

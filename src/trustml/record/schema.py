@@ -17,6 +17,7 @@ FORMAT = 2
 JobStatus: TypeAlias = Literal[
     "pending", "running", "ok", "error", "timeout", "out-of-memory", "signal", "blocked", "interrupted"
 ]
+JobKind: TypeAlias = Literal["train", "explain", "shadow", "canary", "game"]
 RunStatus: TypeAlias = Literal["running", "success", "partial", "interrupted"]
 
 
@@ -132,7 +133,7 @@ class JobRecord(RecordStruct, frozen=True, kw_only=True):
 
     id: str
     backend: BackendName
-    kind: Literal["train", "explain"]
+    kind: JobKind
     regime: str
     seed: int
     digest: str

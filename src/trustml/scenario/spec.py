@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 from trustml.models.layers import Architecture
+from trustml.scenario.attacks import Attacks
 from trustml.scenario.baselines import Baseline
 from trustml.scenario.methods import IntegratedGradients, Method
 from trustml.scenario.regimes import Regime
@@ -133,6 +134,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     model : Architecture
     training : tuple of Regime
     explanations : Explanations
+    attacks : Attacks
     backends : tuple of str
         Some of ``torch``, ``jax``, ``tensorflow``; the first is the reference.
     seeds : tuple of int
@@ -148,6 +150,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     model: Architecture
     training: tuple[Regime, ...]
     explanations: Explanations = Explanations()
+    attacks: Attacks = Attacks()
     backends: tuple[BackendName, ...] = BACKEND_NAMES
     seeds: tuple[int, ...] = (0,)
     execution: Execution = Execution()

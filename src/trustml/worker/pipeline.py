@@ -13,17 +13,20 @@ from trustml.data.dataset import Examples, fingerprint_of
 from trustml.errors import PrivacyError
 from trustml.models.shapes import weight_shapes
 from trustml.models.weights import encode_weights, read_weights
-from trustml.plan.job import ExplainJob, Job, TrainJob, checkpoint_file, timings_file
+from trustml.plan.job import CanaryJob, ExplainJob, GameJob, Job, ShadowJob, TrainJob, checkpoint_file, timings_file
 from trustml.plan.support import Missing, Supported, training_support
 from trustml.plan.switches import switches_in_force
 from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
 from trustml.record.provenance import package_versions
 from trustml.record.schema import EngineRecord, MethodRecord, WorkerResult
 from trustml.scenario.methods import RandomControl
+from trustml.worker.canaries import train_with_canaries
 from trustml.worker.clock import Clock
 from trustml.worker.events import Progress
 from trustml.worker.explaining import explain
+from trustml.worker.games import play_game
 from trustml.worker.predicting import predict
+from trustml.worker.shadows import train_shadows
 from trustml.worker.training import train
 from trustml.worker.workplace import Trained, Workplace
 
@@ -53,6 +56,12 @@ def run_job(job: Job, folder: Path) -> WorkerResult:
         case ExplainJob():
             methods = explain(job, backend, at=at)
             library = ", ".join(dict.fromkeys(m.library for m in methods if m.method != RandomControl().title))
+        case ShadowJob():
+            library = train_shadows(job, backend, at=at)
+        case CanaryJob():
+            library = train_with_canaries(job, backend, at=at)
+        case GameJob():
+            library = play_game(job, backend, at=at)
     return WorkerResult(
         status="ok",
         versions=package_versions(device.packages),
@@ -96,6 +105,9 @@ def _train(job: TrainJob, backend: Backend, *, at: Workplace) -> tuple[str, Trai
     with at.clock.stage("predict"):
         network = backend.network(replace(model, weights=weights))
         logits = predict(network, arrays["test_inputs"].astype(np.float32))
+        if job.scores:
+            scores = {"train_logits": predict(network, examples.inputs)}
+            write_atomic(inside(at.root, job.scores), encode_arrays(scores), private=True)
     write_atomic(at.folder / "predictions.npz", encode_arrays({"test_logits": logits}))
     inside(at.root, checkpoint_file(job)).unlink(missing_ok=True)
     return (support.library if isinstance(support, Supported) else ""), trained

@@ -1,0 +1,46 @@
+"""What the owner of a model says of it, as data."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+Relation: TypeAlias = Literal["add-or-remove-one", "replace-one", "zero-out"]
+ClaimedSampling: TypeAlias = Literal["poisson", "shuffle", "fixed", "full batch", "unknown"]
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A privacy claim, and as much of the mechanism behind it as the claimant states.
+
+    Parameters
+    ----------
+    epsilon : float
+    delta : float
+    unit : {"example", "user"}
+        Unit of privacy.
+    relation : {"add-or-remove-one", "replace-one", "zero-out"}
+        Neighbouring relation.
+    mechanism : str
+        Such as ``DP-SGD``; words for the reader.
+    noise_multiplier, sample_rate : float, optional
+    steps : int, optional
+    sampling : {"poisson", "shuffle", "fixed", "full batch", "unknown"}
+        How batches are said to have been drawn.
+    loader : {"poisson", "shuffle", "fixed", "full batch", "unknown"}
+        How the code really draws them, where it is known; another word than `sampling` is a mismatch.
+    accountant : str
+        Whose number epsilon is.
+    """
+
+    epsilon: float
+    delta: float
+    unit: Literal["example", "user"] = "example"
+    relation: Relation = "add-or-remove-one"
+    mechanism: str = "DP-SGD"
+    noise_multiplier: float | None = None
+    sample_rate: float | None = None
+    steps: int | None = None
+    sampling: ClaimedSampling = "unknown"
+    loader: ClaimedSampling = "unknown"
+    accountant: str = ""

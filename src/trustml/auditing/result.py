@@ -1,0 +1,183 @@
+"""The outcome of an audit: findings about claims, with their evidence. This is the published JSON."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from trustml.auditing.claim import Claim
+
+AUDIT_FORMAT = 1
+
+Severity: TypeAlias = Literal["violation", "risk", "note", "pass", "not checked"]
+SEVERITIES: tuple[Severity, ...] = ("violation", "risk", "note", "pass", "not checked")
+"""From the gravest to the least. A violation is a claim shown to be false at a stated confidence."""
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """One figure behind a finding.
+
+    Parameters
+    ----------
+    measure : str
+        Such as ``membership_auc``, ``audited_epsilon``, ``epsilon``.
+    value, low, high : float, optional
+        None where it is absent or has no such bound.
+    confidence : float, optional
+        Of the interval from `low` to `high`, or of the one bound that is there.
+    unit : str
+    n : int
+        Examples, trials or canaries behind it.
+    note : str
+        How the interval was made; why it is absent.
+    """
+
+    measure: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    confidence: float | None = None
+    unit: str = "1"
+    n: int = 0
+    note: str = ""
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What an audit concludes about one claim or one property.
+
+    Parameters
+    ----------
+    id : str
+        Stable, such as ``membership.lira-online`` or ``accounting.recomputed``.
+    check : str
+        Family: ``membership``, ``canaries``, ``mechanism``, ``accounting``, ``sampling``, ``explanations``,
+        ``performance``, ``data`` or ``record``.
+    severity : Severity
+    title : str
+        The conclusion in one sentence.
+    subject : str
+        Model it is about, where there are several.
+    claim : str
+        The claim it concerns, in words; empty where nothing was claimed.
+    measured : tuple of Measured
+        The first is the one the conclusion rests on; then what it is to be read beside.
+    how : str
+        How it was measured, in a sentence or two.
+    artifacts : tuple of str
+        Files of the evidence, relative to the run or bundle.
+    would_change : str
+        What would change the conclusion.
+    """
+
+    id: str
+    check: str
+    severity: Severity
+    title: str
+    subject: str = ""
+    claim: str = ""
+    measured: tuple[Measured, ...] = ()
+    how: str = ""
+    artifacts: tuple[str, ...] = ()
+    would_change: str = ""
+
+
+class Curve(msgspec.Struct, frozen=True, kw_only=True):
+    """An empirical ROC curve: for each threshold, how many non-members and members score above it.
+
+    Parameters
+    ----------
+    subject, attack : str
+    false_positives, true_positives : tuple of int
+        Cumulative counts, from the strictest threshold on; the last are all non-members and all members.
+    """
+
+    subject: str
+    attack: str
+    false_positives: tuple[int, ...]
+    true_positives: tuple[int, ...]
+
+
+class AuditedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that was audited.
+
+    Parameters
+    ----------
+    name : str
+    kind : str
+        Such as ``torch.nn.Module``, ``HTTP endpoint (KServe v2)`` or ``run train.torch.DPSGD.s0``.
+    members, non_members : int
+        Training and hold-out examples it was audited on.
+    train_accuracy, holdout_accuracy : float, optional
+    claim : Claim, optional
+    """
+
+    name: str
+    kind: str
+    members: int = 0
+    non_members: int = 0
+    train_accuracy: float | None = None
+    holdout_accuracy: float | None = None
+    claim: Claim | None = None
+
+
+class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished audit, as it is written to JSON.
+
+    Parameters
+    ----------
+    format : int
+    id, title, created : str
+        `created` is UTC, ISO 8601.
+    run : str
+        Identifier of the run that was audited; empty for a stranger's model.
+    models : tuple of AuditedModel
+    findings : tuple of Finding
+    curves : tuple of Curve
+    settings : dict
+        Checks, confidence and seeds it was made with.
+    versions, hardware, source : dict
+    data : dict
+        What is known of the data: fingerprints, sizes, notes.
+    """
+
+    format: int = AUDIT_FORMAT
+    id: str
+    title: str
+    created: str
+    run: str = ""
+    models: tuple[AuditedModel, ...]
+    findings: tuple[Finding, ...]
+    curves: tuple[Curve, ...] = ()
+    settings: dict[str, str] = {}
+    versions: dict[str, str] = {}
+    hardware: dict[str, str] = {}
+    source: dict[str, str] = {}
+    data: dict[str, str] = {}
+
+    @property
+    def worst(self) -> Severity:
+        """The gravest severity there is; ``not checked`` if there is no finding."""
+        found = {finding.severity for finding in self.findings}
+        return next((severity for severity in SEVERITIES if severity in found), "not checked")
+
+    @property
+    def passed(self) -> bool:
+        """Whether there is neither a violation nor a risk, and something was checked at all."""
+        return self.worst in ("note", "pass")
+
+
+def fails_on(record: AuditRecord, severity: Severity) -> bool:
+    """Whether any finding is as grave as `severity` or graver."""
+    limit = SEVERITIES.index(severity)
+    return any(SEVERITIES.index(finding.severity) <= limit for finding in record.findings)
+
+
+def encode_audit(record: AuditRecord) -> bytes:
+    """Readable JSON of an audit."""
+    return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+
+
+def decode_audit(content: bytes) -> AuditRecord:
+    """Read an audit back; raises msgspec.ValidationError if it is none."""
+    return msgspec.json.decode(content, type=AuditRecord)

@@ -1,0 +1,58 @@
+"""Who is in which shadow model: drawn once by the core, for every regime that is attacked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.data.dataset import Dataset, Examples
+from trustml.data.streams import Stream, public_generator
+from trustml.launch.federation import draw_partition
+from trustml.plan.job import ShadowJob
+from trustml.scenario.federated import FederatedSpec
+
+
+def draw_members(job: ShadowJob, dataset: Dataset, *, models: int, field: str) -> dict[str, npt.NDArray[Any]]:
+    """Draw the examples of every shadow model: as many as the attacked model was trained on.
+
+    Parameters
+    ----------
+    job : ShadowJob
+    dataset : Dataset
+    models : int
+    field : str
+        Name of the regime in errors.
+
+    Returns
+    -------
+    dict
+        ``members``: bool of shape (models, examples), over training and then held-out examples. For federated regimes
+        also ``owners``: int64 of that shape, the client that holds each example, -1 for none.
+    """
+    trained, everything = len(dataset.train), len(dataset.train) + len(dataset.test)
+    generator = public_generator(job.seed, Stream.SHADOWS)
+    members = np.zeros((models, everything), bool)
+    for row in members:
+        row[generator.permutation(everything)[:trained]] = True
+    if not isinstance(job.regime, FederatedSpec):
+        return {"members": members}
+    inputs = np.concatenate([dataset.train.inputs, dataset.test.inputs])
+    labels = np.concatenate([dataset.train.labels, dataset.test.labels])
+    keys = {
+        name: np.concatenate([values, dataset.test_keys[name]])
+        for name, values in dataset.train_keys.items()
+        if name in dataset.test_keys
+    }
+    owners = np.full(members.shape, -1, np.int64)
+    for number, row in enumerate(members):
+        part = Dataset(
+            train=Examples(inputs=inputs[row], labels=labels[row]),
+            test=dataset.test,
+            class_names=dataset.class_names,
+            train_keys={name: values[row] for name, values in keys.items()},
+            test_keys=dataset.test_keys,
+        )
+        owners[number, row] = draw_partition(job.regime, part, seed=job.seed + number, field=field).owners
+    return {"members": members, "owners": owners}

@@ -1,0 +1,136 @@
+"""The jobs that attack: shadow models, canary trainings, games."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from msgspec.structs import replace
+
+from trustml.plan.attack_files import attack_file, canary_id, game_id, members_file, shadow_id
+from trustml.plan.job import CanaryJob, GameJob, ShadowJob, TrainJob
+from trustml.plan.support import Skip
+from trustml.scenario.attacks import Canaries
+from trustml.scenario.federated import DPFedAvg, FedAvg, IndependentNoise
+from trustml.scenario.regimes import DPSGD, Plain, Regime
+from trustml.scenario.spec import Scenario
+
+AttackJob: TypeAlias = ShadowJob | CanaryJob | GameJob
+
+SHADOW_BACKEND = "jax"
+"""Trains all shadow models in one program; they attack the models of every backend, which are the same function."""
+
+
+def attack_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> tuple[tuple[AttackJob, ...], list[Skip]]:
+    """List the attacking jobs of a scenario, and what cannot be attacked so, with the reason."""
+    shadows, skips = _shadow_jobs(scenario, train)
+    canaries, unfit = _canary_jobs(scenario, train)
+    return (*shadows, *canaries, *_game_jobs(scenario, train)), skips + unfit
+
+
+def why_no_shadows(regime: Regime) -> str:
+    """Tell why a regime has no shadow models; empty where it has."""
+    match regime:
+        case Plain(stop_at="") | FedAvg(aggregation="mean"):
+            return ""
+        case DPFedAvg(mechanism=IndependentNoise()):
+            return ""
+        case DPSGD(engine="core", augmentation=None, ema_decay=None):
+            return ""
+    return "shadow models know Plain, DPSGD of the core's engine without augmentation and EMA, FedAvg and DPFedAvg"
+
+
+def why_no_canaries(regime: Regime, canaries: Canaries) -> str:
+    """Tell why a regime takes no such canaries; empty where it does."""
+    if canaries.kind == "random update":
+        if isinstance(regime, DPFedAvg) and isinstance(regime.mechanism, IndependentNoise):
+            return ""
+        return "random update canaries are clients of DPFedAvg with independent noise"
+    if isinstance(regime, DPSGD) and regime.engine == "core":
+        return ""
+    return f"{canaries.kind} canaries are planted into DPSGD of the core's engine"
+
+
+def _shadow_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> tuple[list[ShadowJob], list[Skip]]:
+    membership = scenario.attacks.membership
+    jobs: list[ShadowJob] = []
+    skips: list[Skip] = []
+    if membership is None or membership.shadow_models == 0:
+        return jobs, skips
+    for regime in scenario.training:
+        trained = [job for job in train if job.regime.title == regime.title]
+        if not trained:
+            continue
+        if reason := why_no_shadows(regime):
+            skips.append(Skip(backend=SHADOW_BACKEND, method=f"shadow models of {regime.title}", reason=reason))
+            continue
+        name, like = shadow_id(SHADOW_BACKEND, regime.title), trained[0]
+        jobs.append(
+            ShadowJob(
+                id=name,
+                backend=SHADOW_BACKEND,
+                model=like.model,
+                input_shape=like.input_shape,
+                execution=like.execution,
+                regime=regime,
+                mechanism=like.mechanism,
+                seed=membership.shadow_seed,
+                data=like.data,
+                members=members_file(regime.title),
+                output=attack_file(name),
+            )
+        )
+    return jobs, skips
+
+
+def _canary_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> tuple[list[CanaryJob], list[Skip]]:
+    jobs: list[CanaryJob] = []
+    skips: list[Skip] = []
+    for canaries in scenario.attacks.canaries:
+        for job in train:
+            if job.seed != scenario.seeds[0] or job.mechanism is None:
+                continue
+            if reason := why_no_canaries(job.regime, canaries):
+                skips.append(
+                    Skip(backend=job.backend, method=f"{canaries.kind} canaries in {job.regime.title}", reason=reason)
+                )
+                continue
+            name = canary_id(job.backend, job.regime.title, canaries.kind)
+            own = f"private/canaries/{name}"
+            jobs.append(
+                CanaryJob(
+                    id=name,
+                    backend=job.backend,
+                    model=job.model,
+                    input_shape=job.input_shape,
+                    execution=job.execution,
+                    training=replace(job, data=f"{own}.data.npz", plan=f"{own}.plan.npz", scores=""),
+                    canaries=canaries,
+                    chosen=f"{own}.chosen.npz",
+                    output=attack_file(name),
+                )
+            )
+    return jobs, skips
+
+
+def _game_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> list[GameJob]:
+    jobs: list[GameJob] = []
+    for backend in scenario.backends:
+        private = [job for job in train if job.backend == backend and isinstance(job.regime, DPSGD)]
+        if not private or not isinstance(private[0].regime, DPSGD):
+            continue
+        for number, game in enumerate(scenario.attacks.games):
+            name = game_id(backend, number)
+            jobs.append(
+                GameJob(
+                    id=name,
+                    backend=backend,
+                    model=private[0].model,
+                    input_shape=private[0].input_shape,
+                    execution=private[0].execution,
+                    game=game,
+                    clipping_norm=private[0].regime.clipping_norm,
+                    delta=private[0].regime.delta,
+                    output=attack_file(name),
+                )
+            )
+    return jobs

@@ -1,0 +1,87 @@
+"""What an attacker tries on the models of a scenario, as data."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+CanaryKind: TypeAlias = Literal[
+    "natural", "mislabelled", "blank", "out-of-distribution", "dirac gradient", "random gradient", "random update"
+]
+Fault: TypeAlias = Literal["", "no clipping", "noise divided by the batch", "halved sensitivity"]
+
+
+class MembershipInference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Was this example trained on? Tried on every model, with every training and every held-out example.
+
+    Parameters
+    ----------
+    shadow_models : int
+        Models that are trained by the same regime on random parts of all examples, together in one JAX program;
+        the reference models of LiRA and RMIA. 0 leaves only the attacks that need none.
+    shadow_seed : int
+        Draws who is in which shadow model, their starting weights and batches.
+    confidence : float
+        Of the lower bound of the AUC that makes an attack a risk, all attacks on a model taken together.
+    """
+
+    shadow_models: int = 64
+    shadow_seed: int = 0
+    confidence: float = 0.99
+
+
+class Canaries(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One-run audit of every private regime that takes such canaries (Steinke et al., NeurIPS 2023, 2305.08846).
+
+    A model of its own is trained with canaries of which each is there or not by a fair coin; it is never released.
+
+    Parameters
+    ----------
+    kind : str
+        Examples (``natural``, ``mislabelled``, ``blank``, ``out-of-distribution``), gradients given to DP-SGD in
+        place of an example's (``dirac gradient``, ``random gradient``), or updates of clients that federated
+        training is given (``random update``; Andrew et al., 2302.03098, an estimate and never a bound).
+    count : int
+    confidence : float
+        Of the lower bound.
+    """
+
+    kind: CanaryKind = "dirac gradient"
+    count: int = 1000
+    confidence: float = 0.95
+
+
+class Game(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One private step on the worst pair of neighbours, again and again: with the canary, and without it.
+
+    Parameters
+    ----------
+    trials : int
+        Steps in each of the two worlds.
+    noise_multiplier : float
+        Of the step; what one such step promises is the claim that is tested.
+    confidence : float
+    fault : str
+        A mistake planted on purpose, to see whether the audit notices; empty for none.
+    """
+
+    trials: int = 20_000
+    noise_multiplier: float = 2.0
+    confidence: float = 0.99
+    fault: Fault = ""
+
+
+class Attacks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All attacks of a scenario; none by default.
+
+    Parameters
+    ----------
+    membership : MembershipInference, optional
+    canaries : tuple of Canaries
+    games : tuple of Game
+    """
+
+    membership: MembershipInference | None = None
+    canaries: tuple[Canaries, ...] = ()
+    games: tuple[Game, ...] = ()
