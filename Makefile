@@ -6,8 +6,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 LOCK := src/trustml/environments/main.lock
 PYTEST_ARGS ?=
+# XLA compiles the many small programs of the tests for longer than they run. make test-all leaves it as users have it.
+QUICK := JAX_DISABLE_MOST_OPTIMIZATIONS=1
 
-.PHONY: demo test test-kills test-conformance test-seeds check format environments dashboard clean help
+.PHONY: demo test test-all test-wheel test-kills test-conformance test-seeds check format environments dashboard clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -17,8 +19,14 @@ demo: environments  ## run scenarios/digits.py and print the comparison
 	@echo
 	@echo "Open the dashboard with:  $(BIN)/trustml dashboard"
 
-test: environments  ## run every test
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+test: environments  ## run the tests
+	$(QUICK) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+test-all: test-kills test-conformance test-seeds test-wheel  ## the longer forms of what make test samples
+	TRUSTML_CONFORMANCE=all $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+test-wheel: environments  ## the wheel, with all that it depends on installed anew
+	TRUSTML_WHEEL=all $(BIN)/python -m pytest tests/package $(PYTEST_ARGS)
 
 test-kills: environments  ## kill private trainings 200 times (about half an hour)
 	TRUSTML_KILLS=200 $(BIN)/python -m pytest -n 2 tests/worker/test_kill.py $(PYTEST_ARGS)

@@ -1,4 +1,4 @@
-"""The dashboard: choose a run, look at it from six sides. It reads run directories and runs nothing."""
+"""The dashboard: choose a run, look at it from seven sides. It reads run directories and runs nothing."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ page = st.navigation(
     [
         st.Page("views/overview.py", title="Overview", default=True),
         st.Page("views/privacy.py", title="Privacy"),
+        st.Page("views/attacks.py", title="Attacks"),
         st.Page("views/federated.py", title="Federated"),
         st.Page("views/explanations.py", title="Explanations"),
         st.Page("views/speed.py", title="Speed"),

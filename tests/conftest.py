@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from trustml.models.zoo import small_cnn
+from filelock import FileLock
+
+import trustml
+from trustml.models.layers import Architecture, Flatten
+from trustml.models.zoo import mlp, small_cnn
+from trustml.scenario.attacks import Attacks, Canaries, Game, MembershipInference
 from trustml.scenario.federated import FedAvg
 from trustml.scenario.optimizers import SGD
 from trustml.scenario.partition import IID
@@ -60,3 +66,42 @@ def tiny() -> Scenario:
         ),
         explanations=Explanations(examples=12),
     )
+
+
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> trustml.Run:
+    """The only run in a folder that all processes of the tests share; the first that asks makes it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with FileLock(f"{shared}.lock"):
+        if not shared.exists():
+            make(shared / "runs")
+    (path,) = (shared / "runs").iterdir()
+    return trustml.load(path)
+
+
+@pytest.fixture(scope="session")
+def attacked_run(tmp_path_factory) -> trustml.Run:
+    """A small run under every kind of attack, in JAX; one of its games has a mistake planted. Only to be read."""
+    scenario = Scenario(
+        name="attacked",
+        data=Digits(test_fraction=0.5),
+        model=Architecture(layers=(Flatten(), *mlp([32], classes=10).layers)),
+        training=(
+            Plain(name="Overfitted", epochs=60, batch_size=32, optimizer=SGD(learning_rate=0.1, momentum=0.9)),
+            DPSGD(epsilon=3.0, epochs=4, batch_size=64),
+        ),
+        explanations=Explanations(methods=()),
+        attacks=Attacks(
+            membership=MembershipInference(shadow_models=16),
+            canaries=(Canaries(kind="dirac gradient", count=200),),
+            games=(Game(trials=400), Game(trials=400, fault="no clipping")),
+        ),
+        backends=("jax",),
+        seeds=(0, 1),
+    )
+
+    def make(folder: Path) -> None:
+        run = trustml.run(scenario, out=folder)
+        assert run.status == "success", [(r.id, r.reason) for r in run.manifest.jobs if r.status != "ok"]
+
+    return made_once(tmp_path_factory, "attacked", make)

@@ -6,21 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 import trustml
+from tests.conftest import made_once
 
 
 @pytest.fixture(scope="session")
 def partial_run(tiny, tmp_path_factory) -> trustml.Run:
     """A real run, made once for all processes that run tests; its folder is the folder of runs."""
-    base = tmp_path_factory.getbasetemp()
-    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shown"
-    with FileLock(f"{shared}.lock"):
-        if not shared.exists():
-            _make(tiny, shared / "runs")
-    (path,) = (shared / "runs").iterdir()
-    return trustml.load(path)
+    return made_once(tmp_path_factory, "shown", lambda folder: _make(tiny, folder))
 
 
 def _make(tiny, folder: Path) -> None:

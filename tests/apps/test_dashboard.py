@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-PAGES = ["overview", "privacy", "federated", "explanations", "speed", "record"]
+PAGES = ["overview", "privacy", "attacks", "federated", "explanations", "speed", "record"]
 
 
 def opened(entry, folder, monkeypatch, *, run: str | None = None) -> AppTest:

@@ -69,7 +69,9 @@ def test_a_module_imports_only_the_rooms_below_its_own(path):
             assert allowed, f"{room} must not import {module}"
             if room == "backends" and below == "backends" and len(parts) > 2:
                 other = module.split(".")[2]
-                assert other in ("contract", "settings", "table", parts[1]), f"{parts[1]} must not import {module}"
+                assert other in ("contract", "settings", "shadows", "table", parts[1]), (
+                    f"{parts[1]} must not import {module}"
+                )
         for backend, packages in FRAMEWORKS.items():
             if top in packages:
                 assert parts[:2] == ("backends", backend), f"only backends/{backend} may import {top}"
@@ -128,7 +130,7 @@ def test_modules_and_functions_stay_small():
 
 def test_backends_are_twins():
     everywhere = {
-        *("__init__", "network", "training", "optimizers", "dp", "clipping", "device"),
+        *("__init__", "network", "training", "optimizers", "dp", "clipping", "device", "foreign"),
         *("federated", "server_optimizers"),
         *("attribution", "gradient_methods", "layer_methods", "perturbation_methods"),
     }
@@ -143,7 +145,7 @@ def test_backends_are_twins():
             "entropy",
             "postprocessors",
         },
-        "jax": {"lanes", "windows", "rules", "coalitions"},
+        "jax": {"lanes", "windows", "rules", "coalitions", "shadows", "shadow_training", "shadow_federated"},
         "tensorflow": {"aggregators", "modes", "stock", "class_batches"},
     }
     for backend in FRAMEWORKS:

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from trustml.auditing.claim import Claim
+from trustml.record.curves import Curve as Curve
 
 AUDIT_FORMAT = 1
 
@@ -80,22 +81,6 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     how: str = ""
     artifacts: tuple[str, ...] = ()
     would_change: str = ""
-
-
-class Curve(msgspec.Struct, frozen=True, kw_only=True):
-    """An empirical ROC curve: for each threshold, how many non-members and members score above it.
-
-    Parameters
-    ----------
-    subject, attack : str
-    false_positives, true_positives : tuple of int
-        Cumulative counts, from the strictest threshold on; the last are all non-members and all members.
-    """
-
-    subject: str
-    attack: str
-    false_positives: tuple[int, ...]
-    true_positives: tuple[int, ...]
 
 
 class AuditedModel(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,8 +7,11 @@ A backend converts layouts at its door: what goes in and comes out is canonical 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
+
+import numpy.typing as npt
 
 from trustml.backends.settings import (
     Clipped,
@@ -18,6 +21,7 @@ from trustml.backends.settings import (
     RoundOutcome,
     StockSettings,
 )
+from trustml.backends.shadows import ShadowSettings, ShadowTrainer
 from trustml.data.dataset import Examples, Floats, Ints
 from trustml.models.layers import Architecture
 from trustml.models.weights import Weights
@@ -34,6 +38,28 @@ class Network(Protocol):
 
     def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
         """Gradient of each example's target logit with respect to that example's input; shape (n, *x)."""
+        ...
+
+
+class LiveModel(Protocol):
+    """Somebody else's model of this framework, in memory: inputs and outputs are laid out as its owner has them."""
+
+    def outputs(self, inputs: npt.NDArray[Any]) -> Floats:
+        """What the model returns in evaluation mode, (n, ...)."""
+        ...
+
+    def input_gradients(self, inputs: Floats, columns: Ints) -> Floats:
+        """Gradient of one output of each example, its column in (n, c), with respect to its input; (n, *x)."""
+        ...
+
+    def randomised(self, seed: int) -> AbstractContextManager[LiveModel]:
+        """Give the model with the values of every trained array shuffled, for as long as the context lasts."""
+        ...
+
+    def library_attributions(
+        self, inputs: Floats, columns: Ints, *, baseline: Floats, n_steps: int
+    ) -> dict[str, Floats]:
+        """Integrated gradients by Gauss-Legendre quadrature as libraries of the framework compute them, by name."""
         ...
 
 
@@ -73,6 +99,13 @@ class PrivateTrainer(Protocol):
         """Clip the gradient of each example and add it to the sum; inputs are (b, k, *x) with k copies of each.
 
         If anything in the piece is not finite, nothing is added.
+        """
+        ...
+
+    def plant(self, gradients: Weights, *, clipping_norm: float) -> None:
+        """Clip finite gradients from elsewhere as if they were examples' own, and add them to the sum; for audits.
+
+        Arrays are canonical behind a leading axis of k gradients. They are not counted as unclipped.
         """
         ...
 
@@ -138,6 +171,13 @@ class Federation(Protocol):
 
         Under privacy: clip each update, sum, add noise once, divide by the declared number of clients. A round
         without clients still adds noise. An update that is not finite counts as zero.
+        """
+        ...
+
+    def plant(self, updates: Weights) -> None:
+        """Add k clients to the next private round whose updates, (k, *shape), are given; for audits.
+
+        Each is clipped as any. Raises NotImplementedError where the library takes no update from outside.
         """
         ...
 
@@ -234,7 +274,7 @@ class Backend:
     open_device : callable
         Choose the device (``auto``, ``cpu`` or ``cuda``) and the number of threads, before anything else.
         Raises UsageError if it is not there.
-    network, plain, private, stock, federated : callable
+    network, plain, private, stock, federated, shadows : callable
         Make the objects above; None where the backend has no such regime. The integer seeds dropout masks.
     explain : callable
         The native lane: the library's own attributions by one method. Called again and again with the same
@@ -248,4 +288,5 @@ class Backend:
     private: Callable[[Model, PrivateSettings, int], PrivateTrainer]
     stock: Callable[[Model, StockSettings, Examples], StockTrainer] | None
     federated: Callable[[Model, FederatedSettings], Federation]
+    shadows: Callable[[ShadowSettings], ShadowTrainer] | None
     explain: Callable[[ExplainRequest], Attributions]

@@ -11,18 +11,21 @@ from trustml.compare.floor import floor_rows
 from trustml.compare.worth import worth_rows
 from trustml.errors import RecordError
 from trustml.measures.accuracy import accuracy_rows
+from trustml.measures.audited import audited_rows
 from trustml.measures.between_libraries import library_rows
 from trustml.measures.between_models import model_rows
 from trustml.measures.completeness import completeness_rows
 from trustml.measures.evidence import Evidence
 from trustml.measures.federated import federated_rows
 from trustml.measures.measure import Row
+from trustml.measures.membership import attacked_models, curves_of, membership_rows
 from trustml.measures.privacy import privacy_rows, privacy_statements
 from trustml.measures.quality import quality_rows
 from trustml.measures.speed import speed_rows
 from trustml.privacy.statement import PrivacyStatement
+from trustml.record.curves import Curve, write_curves
 from trustml.record.files import sha256, write_atomic
-from trustml.record.store import MEASURES, PRIVACY, RunDirectory
+from trustml.record.store import CURVES, MEASURES, PRIVACY, RunDirectory
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,28 +40,47 @@ FAMILIES = (
     worth_rows,
     speed_rows,
     federated_rows,
+    audited_rows,
 )
 COLUMNS = Row.__struct_fields__
 
 
-def measure_run(run: RunDirectory) -> tuple[list[Row], list[PrivacyStatement]]:
-    """Apply every measure to what the run left behind; and state the privacy of each private model."""
+def measure_run(run: RunDirectory) -> tuple[list[Row], list[PrivacyStatement], list[Curve]]:
+    """Apply every measure to what the run left behind.
+
+    Returns
+    -------
+    rows : list of Row
+    statements : list of PrivacyStatement
+        Of each private model.
+    curves : list of Curve
+        ROC curves of each attacked model.
+    """
     evidence = Evidence(run)
     statements = privacy_statements(evidence)
-    rows = [*privacy_rows(evidence, statements), *(row for family in FAMILIES for row in family(evidence))]
-    return rows, statements
+    attacked = attacked_models(evidence)
+    rows = [
+        *privacy_rows(evidence, statements),
+        *(row for family in FAMILIES for row in family(evidence)),
+        *membership_rows(evidence, attacked),
+    ]
+    return rows, statements, curves_of(attacked)
 
 
 def write_measures(run: RunDirectory) -> pd.DataFrame:
     """Measure a run and write the table into its directory; the manifest gets its hash."""
-    rows, statements = measure_run(run)
+    rows, statements, curves = measure_run(run)
     table = _frame(rows)
     stream = io.BytesIO()
     table.to_parquet(stream, index=False)
     write_atomic(run.path / MEASURES, stream.getvalue())
     write_atomic(run.path / PRIVACY, msgspec.json.format(msgspec.json.encode(statements), indent=2) + b"\n")
+    written = [MEASURES, PRIVACY]
+    if curves:
+        write_curves(run, curves)
+        written.append(CURVES)
     manifest = run.manifest()
-    artifacts = {**manifest.artifacts, **{name: sha256(run.path / name) for name in (MEASURES, PRIVACY)}}
+    artifacts = {**manifest.artifacts, **{name: sha256(run.path / name) for name in written}}
     run.write_manifest(msgspec.structs.replace(manifest, artifacts=artifacts))
     return table
 

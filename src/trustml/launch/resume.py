@@ -12,9 +12,10 @@ from trustml.data.batches import BatchPlan
 from trustml.data.clients import read_federated_plan
 from trustml.data.partition import owners_fingerprint
 from trustml.errors import PrivacyError, RecordError, UsageError
+from trustml.launch.canaries import redraw_canaries
 from trustml.launch.federation import draw_rounds, salt
 from trustml.launch.prepare import draw_plan, write_job, write_plan
-from trustml.plan.job import TrainJob, checkpoint_file, decode_job
+from trustml.plan.job import CanaryJob, TrainJob, checkpoint_file, decode_job, digest
 from trustml.plan.mechanism import next_attempt
 from trustml.plan.user_mechanism import next_user_attempt
 from trustml.privacy.ledger import read_ledger
@@ -46,8 +47,10 @@ def prepare_resume(run: RunDirectory, *, allow_overrun: bool) -> Manifest:
         if record.status == "ok":
             _check_artifacts(run, record)
         else:
-            _renew(run, record, manifest, allow_overrun=allow_overrun)
-            record = msgspec.structs.replace(record, status="pending", reason="", stderr_tail=(), result=None)
+            asked = _renew(run, record, manifest, allow_overrun=allow_overrun)
+            record = msgspec.structs.replace(
+                record, digest=asked, status="pending", reason="", stderr_tail=(), result=None
+            )
         records.append(record)
     manifest = msgspec.structs.replace(manifest, jobs=tuple(records), status="running", ended="")
     run.write_manifest(manifest)
@@ -61,14 +64,17 @@ def _check_artifacts(run: RunDirectory, record: JobRecord) -> None:
             raise RecordError(f"{path}: is not the file that {record.id} wrote; start a new run")
 
 
-def _renew(run: RunDirectory, record: JobRecord, manifest: Manifest, *, allow_overrun: bool) -> None:
+def _renew(run: RunDirectory, record: JobRecord, manifest: Manifest, *, allow_overrun: bool) -> str:
+    """Plan another attempt if the job needs another plan; give the digest of what the job now asks for."""
     folder = run.job_folder(record.id)
     job = decode_job((folder / "job.json").read_bytes())
+    if isinstance(job, CanaryJob):
+        return digest(_redraw(run, job))
     if not isinstance(job, TrainJob) or not isinstance(job.regime, DPSGD | DPFedAvg) or job.mechanism is None:
-        return
+        return digest(job)
     spent = read_ledger(folder / "ledger.jsonl")
     if not spent:
-        return
+        return digest(job)
     examples = manifest.data.train_examples
     attempt = 1 + max(entry.attempt for entry in spent)
     if isinstance(job.regime, DPFedAvg):
@@ -89,7 +95,21 @@ def _renew(run: RunDirectory, record: JobRecord, manifest: Manifest, *, allow_ov
         )
     name = f"private/plans/{job.id}.a{mechanism.attempt}.npz"
     write_plan(run, name, arrays)
-    write_job(run, msgspec.structs.replace(job, plan=name, mechanism=mechanism))
+    job = msgspec.structs.replace(job, plan=name, mechanism=mechanism)
+    write_job(run, job)
+    return digest(job)
+
+
+def _redraw(run: RunDirectory, job: CanaryJob) -> CanaryJob:
+    """Give a canary training that broke off new coins and new batches; one that had not begun keeps its own."""
+    spent = read_ledger(run.job_folder(job.id) / "ledger.jsonl")
+    if not spent:
+        return job
+    fresh, files = redraw_canaries(job, run=run, attempt=1 + max(entry.attempt for entry in spent))
+    for name, arrays in files.items():
+        write_plan(run, name, arrays)
+    write_job(run, fresh)
+    return fresh
 
 
 def _new_rounds(run: RunDirectory, job: TrainJob, attempt: int) -> dict[str, npt.NDArray[Any]]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.measures.measure import MEASURES, Row
-from trustml.plan.job import VARIANTS, ExplainJob, TrainJob, decode_job
+from trustml.plan.job import VARIANTS, ExplainJob, Job, TrainJob, decode_job
 from trustml.record.files import sha256
 from trustml.record.schema import JobRecord, Manifest
 from trustml.record.store import HELDOUT, RunDirectory
@@ -170,7 +170,7 @@ class Evidence:
             note=note,
         )
 
-    def _job(self, record: JobRecord) -> TrainJob | ExplainJob:
+    def _job(self, record: JobRecord) -> Job:
         return decode_job((self.run.job_folder(record.id) / "job.json").read_bytes())
 
 

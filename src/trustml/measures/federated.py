@@ -176,6 +176,9 @@ def _byte_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row
 
 def _cost_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row]:
     """Ratio of a round to the time that centralised training takes over as many examples."""
+    if job.mechanism is not None and not evidence.run.file(timings_file(job)).is_file():
+        note = "absent: times of private rounds are under private/, which is not at hand"
+        return [evidence.row("round_ratio", None, record=record, subject="round", n=0, note=note)]
     seconds = evidence.run.arrays(timings_file(job))["seconds"].astype(float)[1:]
     plain = [
         (other, of)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from trustml.measures.attack_table import ATTACK_MEASURES
 from trustml.measures.described import Measure
 from trustml.measures.explanation_table import EXPLANATION_MEASURES
 from trustml.measures.federated_table import FEDERATED_MEASURES
@@ -56,6 +57,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 MEASURES: dict[str, Measure] = {
     **EXPLANATION_MEASURES,
     **FEDERATED_MEASURES,
+    **ATTACK_MEASURES,
     "accuracy": Measure(
         unit="1",
         better="higher",

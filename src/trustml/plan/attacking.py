@@ -10,13 +10,23 @@ from trustml.plan.attack_files import attack_file, canary_id, game_id, members_f
 from trustml.plan.job import CanaryJob, GameJob, ShadowJob, TrainJob
 from trustml.plan.support import Skip
 from trustml.scenario.attacks import Canaries
-from trustml.scenario.federated import DPFedAvg, FedAvg, IndependentNoise
+from trustml.scenario.federated import (
+    DPFedAvg,
+    FedAdagrad,
+    FedAdam,
+    FedAvg,
+    FedProx,
+    FedSGD,
+    FedYogi,
+    IndependentNoise,
+)
+from trustml.scenario.partition import FixedCohort
 from trustml.scenario.regimes import DPSGD, Plain, Regime
-from trustml.scenario.spec import Scenario
+from trustml.scenario.spec import BackendName, Scenario
 
 AttackJob: TypeAlias = ShadowJob | CanaryJob | GameJob
 
-SHADOW_BACKEND = "jax"
+SHADOW_BACKEND: BackendName = "jax"
 """Trains all shadow models in one program; they attack the models of every backend, which are the same function."""
 
 
@@ -30,24 +40,35 @@ def attack_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> tuple[tuple[
 def why_no_shadows(regime: Regime) -> str:
     """Tell why a regime has no shadow models; empty where it has."""
     match regime:
-        case Plain(stop_at="") | FedAvg(aggregation="mean"):
+        case (
+            Plain(stop_at="") | FedAvg(aggregation="mean") | FedProx() | FedAdam() | FedYogi() | FedAdagrad() | FedSGD()
+        ):
             return ""
         case DPFedAvg(mechanism=IndependentNoise()):
             return ""
         case DPSGD(engine="core", augmentation=None, ema_decay=None):
             return ""
-    return "shadow models know Plain, DPSGD of the core's engine without augmentation and EMA, FedAvg and DPFedAvg"
+    return (
+        "shadow models follow Plain without stop_at, DPSGD of the core's engine without augmentation and EMA, federated "
+        "regimes that average by the mean, and DPFedAvg with independent noise"
+    )
 
 
-def why_no_canaries(regime: Regime, canaries: Canaries) -> str:
-    """Tell why a regime takes no such canaries; empty where it does."""
+def why_no_canaries(regime: Regime, canaries: Canaries, backend: BackendName) -> str:
+    """Tell why a regime takes no such canaries in a backend; empty where it does."""
     if canaries.kind == "random update":
-        if isinstance(regime, DPFedAvg) and isinstance(regime.mechanism, IndependentNoise):
-            return ""
-        return "random update canaries are clients of DPFedAvg with independent noise"
-    if isinstance(regime, DPSGD) and regime.engine == "core":
-        return ""
-    return f"{canaries.kind} canaries are planted into DPSGD of the core's engine"
+        if not isinstance(regime, DPFedAvg) or not isinstance(regime.mechanism, IndependentNoise):
+            return "random update canaries are clients of DPFedAvg with independent noise"
+        if backend == "tensorflow":
+            return "TFF computes every client's update itself and takes none from outside"
+        drawn_whole = isinstance(regime.cohort, FixedCohort)
+    else:
+        if not isinstance(regime, DPSGD) or regime.engine != "core":
+            return f"{canaries.kind} canaries are planted into DPSGD of the core's engine"
+        drawn_whole = regime.sampling == "fixed"
+    if drawn_whole:
+        return "batches of fixed size have no room for canaries that come or do not: theirs is replace-one privacy"
+    return "canaries need secret batches: leave sampling_seed out" if regime.sampling_seed is not None else ""
 
 
 def _shadow_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> tuple[list[ShadowJob], list[Skip]]:
@@ -89,7 +110,7 @@ def _canary_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> tuple[list[
         for job in train:
             if job.seed != scenario.seeds[0] or job.mechanism is None:
                 continue
-            if reason := why_no_canaries(job.regime, canaries):
+            if reason := why_no_canaries(job.regime, canaries, job.backend):
                 skips.append(
                     Skip(backend=job.backend, method=f"{canaries.kind} canaries in {job.regime.title}", reason=reason)
                 )
@@ -103,7 +124,7 @@ def _canary_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> tuple[list[
                     model=job.model,
                     input_shape=job.input_shape,
                     execution=job.execution,
-                    training=replace(job, data=f"{own}.data.npz", plan=f"{own}.plan.npz", scores=""),
+                    training=replace(job, plan=f"{own}.plan.npz", scores=""),
                     canaries=canaries,
                     chosen=f"{own}.chosen.npz",
                     output=attack_file(name),

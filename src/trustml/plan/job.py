@@ -186,7 +186,7 @@ class CanaryJob(JobSpec, frozen=True, kw_only=True, tag="canary"):
     Parameters
     ----------
     training : TrainJob
-        As the regime's own model is trained, on files of its own; its ledger is this job's.
+        As the regime's own model is trained, on the same data by batches of its own; its ledger is this job's.
     canaries : Canaries
     chosen : str
         Private file of the canaries: ``included``, bool of shape (m,), and what they are made of.

@@ -8,6 +8,8 @@ from collections import Counter
 from trustml.errors import ScenarioError
 from trustml.models.layers import Conv2D, Dropout
 from trustml.models.shapes import Shape, layer_shapes
+from trustml.scenario.check_attacks import check_attacks
+from trustml.scenario.check_canaries import check_canaries
 from trustml.scenario.check_explanations import check_explanations, check_target
 from trustml.scenario.check_regimes import check_regime
 from trustml.scenario.check_values import positive
@@ -56,6 +58,7 @@ def check_scenario(scenario: Scenario) -> None:
             )
     _check_stops(scenario)
     check_explanations(scenario)
+    check_attacks(scenario.attacks)
     _check_execution(scenario)
     _check_mode(scenario)
     if scenario.tuning is not None:
@@ -87,6 +90,7 @@ def check_against_data(
             fix=f"use {test_examples} or fewer",
         )
     check_target(scenario.explanations.target, classes=classes)
+    check_canaries(scenario, input_shape=input_shape, classes=classes, heldout=test_examples)
     for index, regime in enumerate(scenario.training):
         field = f"training.{index}"
         if isinstance(regime, Plain | DPSGD) and regime.batch_size > train_examples:

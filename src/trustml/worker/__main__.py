@@ -27,25 +27,25 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m trustml.worker JOB_DIR (a folder that holds job.json)", file=sys.stderr)
         return 2
     folder = Path(arguments[0]).resolve()
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
     try:
         from trustml.worker.pipeline import run_job
 
         result = run_job(decode_job((folder / "job.json").read_bytes()), folder)
     except MemoryError as error:
         traceback.print_exc()
-        result = WorkerResult(status="out-of-memory", error=_one_line(error))
+        result = WorkerResult(status="out-of-memory", error=one_line(error))
     except TrustmlError as error:
         result = WorkerResult(status="error", error=str(error))
         print(error, file=sys.stderr)
     except Exception as error:
         traceback.print_exc()
-        result = WorkerResult(status="error", error=_one_line(error))
+        result = WorkerResult(status="error", error=one_line(error))
     write_atomic(folder / "result.json", msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
     return 0 if result.status == "ok" else 1
 
 
-def _end_with_parent(parent: int) -> None:
+def end_with_parent(parent: int) -> None:
     """End this process and its group soon after the parent is gone, however the parent ended."""
     while os.getppid() == parent:
         time.sleep(1)
@@ -54,7 +54,8 @@ def _end_with_parent(parent: int) -> None:
     os._exit(1)
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """Name an error and the first line of its message."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"[:500]
 

@@ -260,6 +260,9 @@ class _Watched:
         )
         return self._federation.round(clients)
 
+    def plant(self, updates: Weights) -> None:
+        self._federation.plant(updates)
+
     def weights(self) -> Weights:
         return self._federation.weights()
 

@@ -20,7 +20,7 @@ from trustml.record.files import encode_arrays, inside, read_arrays, write_atomi
 from trustml.record.provenance import package_versions
 from trustml.record.schema import EngineRecord, MethodRecord, WorkerResult
 from trustml.scenario.methods import RandomControl
-from trustml.worker.canaries import train_with_canaries
+from trustml.worker.canaries import CANARY_NOTES, train_with_canaries
 from trustml.worker.clock import Clock
 from trustml.worker.events import Progress
 from trustml.worker.explaining import explain
@@ -50,16 +50,18 @@ def run_job(job: Job, folder: Path) -> WorkerResult:
     at = Workplace(root=root, folder=folder, clock=clock, progress=progress)
     trained: Trained | None = None
     methods: tuple[MethodRecord, ...] = ()
+    notes: tuple[str, ...] = ()
     match job:
         case TrainJob():
             library, trained = _train(job, backend, at=at)
+            notes = trained.notes
         case ExplainJob():
             methods = explain(job, backend, at=at)
             library = ", ".join(dict.fromkeys(m.library for m in methods if m.method != RandomControl().title))
         case ShadowJob():
             library = train_shadows(job, backend, at=at)
         case CanaryJob():
-            library = train_with_canaries(job, backend, at=at)
+            library, notes = train_with_canaries(job, backend, at=at), CANARY_NOTES
         case GameJob():
             library = play_game(job, backend, at=at)
     return WorkerResult(
@@ -70,7 +72,7 @@ def run_job(job: Job, folder: Path) -> WorkerResult:
         library=library,
         seconds={**started.stages, **clock.stages},
         details={"largest_resident_bytes": float(_largest_resident())},
-        notes=trained.notes if trained else (),
+        notes=notes,
         engine=EngineRecord(**asdict(trained.choice)) if trained and trained.choice else None,
         methods=methods,
     )

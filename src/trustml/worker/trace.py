@@ -55,6 +55,10 @@ class TracingTrainer:
         self._size += len(labels)
         return self._trainer.accumulate(inputs, labels, clipping_norm=clipping_norm)
 
+    def plant(self, gradients: Weights, *, clipping_norm: float) -> None:
+        """Leave it to the trainer."""
+        self._trainer.plant(gradients, clipping_norm=clipping_norm)
+
     def clipped_sum(self) -> Weights:
         """That of the trainer."""
         return self._trainer.clipped_sum()

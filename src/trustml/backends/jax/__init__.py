@@ -14,6 +14,7 @@ from trustml.backends.contract import (
     Trainer,
 )
 from trustml.backends.settings import FederatedSettings, PrivateSettings
+from trustml.backends.shadows import ShadowSettings, ShadowTrainer
 from trustml.scenario.regimes import Plain
 
 
@@ -47,6 +48,12 @@ def _federated(model: Model, settings: FederatedSettings) -> Federation:
     return JaxFederation(model, settings=settings)
 
 
+def _shadows(settings: ShadowSettings) -> ShadowTrainer:
+    from trustml.backends.jax.shadows import JaxShadows
+
+    return JaxShadows(settings)
+
+
 def _explain(request: ExplainRequest) -> Attributions:
     from trustml.backends.jax.attribution import explain
 
@@ -60,5 +67,6 @@ BACKEND = Backend(
     private=_private,
     stock=None,
     federated=_federated,
+    shadows=_shadows,
     explain=_explain,
 )

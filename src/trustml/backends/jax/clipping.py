@@ -63,6 +63,17 @@ def clipped_gradients(
     return sums, unclipped
 
 
+def clip_rows(rows: Params, clipping_norm: Array, *, per_layer: bool) -> Params:
+    """Sum of gradients that are given along a leading axis, each scaled down to `clipping_norm`."""
+    squares = {name: jnp.square(part.reshape(len(part), -1)).sum(axis=1) for name, part in rows.items()}
+    if per_layer:
+        each = clipping_norm / math.sqrt(len(squares))
+        scales = {name: _scale(each, jnp.sqrt(square)) for name, square in squares.items()}
+    else:
+        scales = dict.fromkeys(squares, _scale(clipping_norm, jnp.sqrt(sum(squares.values()))))
+    return {name: jnp.tensordot(scales[name], part, axes=1) for name, part in rows.items()}
+
+
 class _Product:
     """Per-example gradients ``sum over positions of a^T g``, never formed unless they are small."""
 

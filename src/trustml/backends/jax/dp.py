@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 from jax import Array
 
 from trustml.backends.contract import Model
-from trustml.backends.jax.clipping import Piece, clipped_gradients
+from trustml.backends.jax.clipping import Piece, clip_rows, clipped_gradients
 from trustml.backends.jax.network import Params, to_params, to_weights
 from trustml.backends.jax.optimizers import make_optimizer, read_state, restore_state
 from trustml.backends.jax.training import fill
@@ -38,6 +41,7 @@ class DPTrainer:
         self._zeros = jax.jit(lambda params: jax.tree.map(jnp.zeros_like, params))
         self._sums = self._zeros(self._params)
         self._add = jax.jit(self._add_piece)
+        self._plant = jax.jit(partial(add_clipped, per_layer=settings.per_layer))
         self._update = jax.jit(self._noisy_step, donate_argnums=(0, 1, 2))
 
     @property
@@ -55,6 +59,10 @@ class DPTrainer:
             return Clipped(finite=False, unclipped=0)
         self._sums = sums
         return Clipped(finite=True, unclipped=int(unclipped))
+
+    def plant(self, gradients: Weights, *, clipping_norm: float) -> None:
+        """Clip gradients from elsewhere and add them to the sum."""
+        self._sums = self._plant(self._sums, filled_rows(gradients), np.float32(clipping_norm))
 
     def clipped_sum(self) -> Weights:
         """Sum so far, without noise."""
@@ -125,10 +133,26 @@ def add_noise(sums: Params, key: Array, *, deviation: Array | float) -> Params:
     return jax.tree.unflatten(structure, noisy)
 
 
+def add_clipped(sums: Params, rows: Params, clipping_norm: Array, *, per_layer: bool) -> Params:
+    """Clip gradients that lie along a leading axis, and add each of them to the sums."""
+    return jax.tree.map(jnp.add, sums, clip_rows(rows, clipping_norm, per_layer=per_layer))
+
+
+def filled_rows(weights: Weights) -> Weights:
+    """Fill the leading axis up with zeros to a whole block, so that few sizes are ever compiled."""
+    rows = len(next(iter(weights.values())))
+    room = _blocks(rows) - rows
+    return {name: np.pad(part, [(0, room), *[(0, 0)] * (part.ndim - 1)]) for name, part in weights.items()}
+
+
 def noise_key(seed: tuple[int, int, int, int]) -> Array:
     """Make a Threefry key, 64 bits wide, from 128 bits of entropy."""
-    words = np.random.SeedSequence(list(seed)).generate_state(2)
-    return jax.random.wrap_key_data(jnp.asarray(words, jnp.uint32), impl="threefry2x32")
+    return jax.random.wrap_key_data(jnp.asarray(noise_words(seed)), impl="threefry2x32")
+
+
+def noise_words(seed: Sequence[int]) -> npt.NDArray[np.uint32]:
+    """Give the two words of that key."""
+    return np.random.SeedSequence(list(seed)).generate_state(2)
 
 
 def _blocks(examples: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -13,7 +14,7 @@ import numpy as np
 from jax import Array
 
 from trustml.backends.contract import Client, Model
-from trustml.backends.jax.dp import add_noise, noise_key
+from trustml.backends.jax.dp import add_clipped, add_noise, filled_rows, noise_key
 from trustml.backends.jax.lanes import Lanes, pack, train_lanes
 from trustml.backends.jax.network import Params, to_params, to_weights
 from trustml.backends.jax.server_optimizers import State, make_server, tree_noise
@@ -62,6 +63,8 @@ class JaxFederation:
         self._choice: EngineChoice | None = None
         self._program = jax.jit(self._whole_round)
         self._zeros = jax.tree.map(jnp.zeros_like, self._params)
+        self._planted = self._zeros
+        self._add_planted = jax.jit(partial(add_clipped, per_layer=False))
         self._draw = jax.jit(lambda key, deviation: add_noise(self._zeros, key, deviation=deviation))
 
     @property
@@ -72,6 +75,8 @@ class JaxFederation:
     def round(self, clients: Sequence[Client]) -> RoundOutcome:
         """Train the clients, aggregate, take the server's step."""
         noise = self._noise(self._privacy) if self._privacy else None
+        if noise is not None:
+            noise, self._planted = jax.tree.map(jnp.add, noise, self._planted), self._zeros
         if not self._lanes and any(clients):
             self._choose(clients, noise)
         if self._side_by_side:  # as many lanes as the largest cohort so far had clients
@@ -85,6 +90,10 @@ class JaxFederation:
         self._rounds += 1
         trained = told.clients - left_out
         return RoundOutcome(update_norm=told.norm / trained if trained else None, left_out=left_out)
+
+    def plant(self, updates: Weights) -> None:
+        """Clip updates from elsewhere and add them to the sum of the next round."""
+        self._planted = self._add_planted(self._planted, filled_rows(updates), np.float32(self._clip))
 
     def weights(self) -> Weights:
         """Present global weights, canonical."""

@@ -138,7 +138,7 @@ def train_lanes(
             velocity = jax.tree.map(jnp.zeros_like, start) if optimizer.momentum else {}
             params, _ = lax.fori_loop(lane.borders[place], lane.borders[place + 1], step, (start, velocity))
             update = jax.tree.map(jnp.subtract, params, start)
-            return _added(sums, update, lane.weights[place], clipping_norm)
+            return added(sums, update, lane.weights[place], clipping_norm)
 
         zeros = jax.tree.map(jnp.zeros_like, start)
         nothing = Sums(zeros, jnp.float32(0), jnp.float32(0), jnp.int32(0), jnp.int32(0), jnp.int32(0))
@@ -149,7 +149,8 @@ def train_lanes(
     return jax.tree.map(lambda parts: parts.sum(axis=0), jax.vmap(one_lane)(lanes))
 
 
-def _added(sums: Sums, update: Params, weight: Array, clipping_norm: Array | None) -> Sums:
+def added(sums: Sums, update: Params, weight: Array, clipping_norm: Array | None) -> Sums:
+    """Add one client, its update clipped where there is a clipping norm; one that is not finite counts as zero."""
     norm = jnp.sqrt(sum(jnp.vdot(part, part) for part in jax.tree.leaves(update)))
     finite = jnp.isfinite(norm)
     kept = finite.astype(jnp.float32)

@@ -50,6 +50,7 @@ class NumpyFederation:
         self._weights: Parts = {name: array.astype(np.float64) for name, array in model.weights.items()}
         self._velocity = self.zeros()
         self._clip = settings.privacy.clipping_norm if settings.privacy else 0.0
+        self._planted: list[Parts] = []
         self.generator = np.random.default_rng(settings.noise_seed)
 
     @property
@@ -69,13 +70,19 @@ class NumpyFederation:
             if total:
                 self._step({name: sum_of(kept, name, sizes) / total for name in self._weights})
         else:
-            self._step(self.private_mean(kept, self.privacy))
+            self._step(self.private_mean([*kept, *self._planted], self.privacy))
+            self._planted = []
             # What is left out counts as zero, and zero is not clipped.
             self.adapt(sum(not norm > self._clip for norm in norms), len(clients), self.privacy)
         seen = [norm for client, norm, good in zip(clients, norms, usable, strict=True) if client and good]
         return RoundOutcome(
             update_norm=math.fsum(seen) / len(seen) if seen else None, left_out=len(updates) - len(kept)
         )
+
+    def plant(self, updates: Weights) -> None:
+        """Add clients to the next round whose updates are given."""
+        count = len(next(iter(updates.values())))
+        self._planted += [{k: part[row].astype(np.float64) for k, part in updates.items()} for row in range(count)]
 
     def weights(self) -> Weights:
         """Present global weights, canonical."""

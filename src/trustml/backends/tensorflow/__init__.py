@@ -68,5 +68,6 @@ BACKEND = Backend(
     private=_private,
     stock=_stock,
     federated=_federated,
+    shadows=None,
     explain=_explain,
 )

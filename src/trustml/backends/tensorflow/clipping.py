@@ -42,6 +42,18 @@ class Clipper:
         self.model = build_keras(model, _ClippingModel if mode == "dp_model" else tf.keras.Model)
         self.variables = {name: variable(self.model, name) for name in model.weights}
         self.clip: Clip = self._by_model(settings) if mode == "dp_model" else self._by_registry()
+        self._per_layer = settings.per_layer
+
+    def clip_rows(self, rows: list[tf.Tensor], clipping_norm: tf.Tensor) -> list[tf.Tensor]:
+        """Sum of gradients that are given along a leading axis, in the order of `variables`, each clipped."""
+        norms = [tf.norm(tf.reshape(part, (len(part), -1)), axis=1) for part in rows]
+        if self._per_layer:
+            each = clipping_norm / math.sqrt(len(rows))
+            weights = [clip_grads.compute_clip_weights(each, norm) for norm in norms]
+        else:
+            whole = tf.norm(tf.stack(norms, axis=1), axis=1)
+            weights = [clip_grads.compute_clip_weights(clipping_norm, whole)] * len(rows)
+        return [tf.tensordot(weight, part, axes=1) for weight, part in zip(weights, rows, strict=True)]
 
     def _by_model(self, settings: PrivateSettings) -> Clip:
         keras_model, variables = self.model, list(self.variables.values())

@@ -42,6 +42,13 @@ class TFPrivacyTrainer:
         )
         return Clipped(finite=bool(finite), unclipped=int(unclipped))
 
+    def plant(self, gradients: Weights, *, clipping_norm: float) -> None:
+        """Let TF Privacy clip gradients from elsewhere, and add them to the sum."""
+        rows = [tf.constant(gradients[name]) for name in self._sums]
+        sums = self._clipper.clip_rows(rows, tf.constant(clipping_norm, tf.float32))
+        for total, part in zip(self._sums.values(), sums, strict=True):
+            total.assign_add(part)
+
     def clipped_sum(self) -> Weights:
         """Sum so far, without noise."""
         return {name: total.numpy().copy() for name, total in self._sums.items()}

@@ -81,6 +81,10 @@ class TFFFederation:
             update_norm=float(measured["client_norm"]), left_out=with_weight - int(measured["weighing"])
         )
 
+    def plant(self, updates: Weights) -> None:
+        """Not possible here."""
+        raise NotImplementedError("TFF computes every client's update itself and takes none from outside")
+
     def weights(self) -> Weights:
         """Present global weights, canonical."""
         present = self._process.get_model_weights(self._state).trainable

@@ -82,5 +82,6 @@ BACKEND = Backend(
     private=_private,
     stock=_stock,
     federated=_federated,
+    shadows=None,
     explain=_explain,
 )

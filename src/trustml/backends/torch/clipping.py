@@ -52,6 +52,10 @@ class Clipper(Protocol):
         """
         ...
 
+    def clip_rows(self, rows: dict[str, Tensor], *, clipping_norm: float) -> list[Tensor]:
+        """Sum of clipped gradients that are given along a leading axis, by canonical name."""
+        ...
+
 
 def make_clipper(mode: str, model: Model, settings: PrivateSettings, generator: torch.Generator) -> Clipper:
     """Wrap a fresh copy of the model."""
@@ -111,10 +115,6 @@ class SampledClipper:
 
     def clip(self, inputs: Tensor, labels: Tensor, *, clipping_norm: float) -> tuple[list[Tensor], int]:
         """Sum of clipped gradients, by Opacus's optimizer."""
-        self.optimizer.max_grad_norm = clipping_norm
-        if isinstance(self.optimizer, DPPerLayerOptimizer):
-            each = clipping_norm / math.sqrt(len(self.parameters))
-            self.optimizer.max_grad_norms = [each] * len(self.parameters)
         functional.cross_entropy(self._sampled(inputs), labels, reduction="sum").backward()
         copies = self._settings.multiplicity
         for parameter in self.parameters.values():
@@ -122,11 +122,24 @@ class SampledClipper:
                 sample = parameter.grad_sample
                 parameter.grad_sample = sample.reshape(-1, copies, *sample.shape[1:]).mean(dim=1)
         unclipped = self._count(clipping_norm) if self._settings.count_unclipped else 0
+        return self._clipped(clipping_norm), unclipped
+
+    def clip_rows(self, rows: dict[str, Tensor], *, clipping_norm: float) -> list[Tensor]:
+        """Sum of the rows, clipped by Opacus's optimizer."""
+        for name, parameter in self.parameters.items():
+            parameter.grad_sample = rows[name]
+        return self._clipped(clipping_norm)
+
+    def _clipped(self, clipping_norm: float) -> list[Tensor]:
+        self.optimizer.max_grad_norm = clipping_norm
+        if isinstance(self.optimizer, DPPerLayerOptimizer):
+            each = clipping_norm / math.sqrt(len(self.parameters))
+            self.optimizer.max_grad_norms = [each] * len(self.parameters)
         self.optimizer.clip_and_accumulate()
         sums = [parameter.summed_grad for parameter in self.parameters.values()]
         for parameter in self.parameters.values():
             parameter.grad_sample = parameter.summed_grad = parameter.grad = None
-        return sums, unclipped
+        return sums
 
     def _count(self, clipping_norm: float) -> int:
         squares = [p.grad_sample.flatten(1).square().sum(dim=1) for p in self.parameters.values()]
@@ -167,6 +180,13 @@ class GhostClipper:
         sums = [parameter.grad.clone() for parameter in self.parameters.values()]
         self.optimizer.zero_grad(set_to_none=True)
         return sums, unclipped
+
+    def clip_rows(self, rows: dict[str, Tensor], *, clipping_norm: float) -> list[Tensor]:
+        """Sum of the rows by Opacus's rule; its ghost mode itself never sees a gradient."""
+        parts = [rows[name] for name in self.parameters]
+        norms = torch.stack([part.flatten(1).norm(dim=1) for part in parts], dim=1).norm(dim=1)
+        factors = (clipping_norm / (norms + 1e-6)).clamp(max=1.0)
+        return [torch.einsum("i,i...", factors, part) for part in parts]
 
 
 def keep_channels_first(module: nn.Module) -> None:

@@ -15,7 +15,14 @@ from trustml.backends.torch.clipping import Clipper, make_clipper
 from trustml.backends.torch.device import current_device
 from trustml.backends.torch.entropy import noise_generator
 from trustml.backends.torch.modes import choose_mode
-from trustml.backends.torch.network import from_torch_tensors, load_weights, read_weights, to_input, to_labels
+from trustml.backends.torch.network import (
+    from_torch_tensors,
+    load_weights,
+    read_weights,
+    rows_to_torch,
+    to_input,
+    to_labels,
+)
 from trustml.backends.torch.optimizers import read_state, restore_state, set_learning_rate
 from trustml.data.dataset import Floats, Ints
 from trustml.models.weights import Weights
@@ -46,11 +53,12 @@ class OpacusTrainer:
         )
         if not torch.stack([part.sum() for part in sums]).isfinite().all():
             return Clipped(finite=False, unclipped=0)
-        if self._sums is None:
-            self._sums = sums
-        else:
-            torch._foreach_add_(self._sums, sums)
+        self._add(sums)
         return Clipped(finite=True, unclipped=unclipped)
+
+    def plant(self, gradients: Weights, *, clipping_norm: float) -> None:
+        """Let Opacus clip gradients from elsewhere, and add them to the sum."""
+        self._add(self._clipper.clip_rows(rows_to_torch(gradients), clipping_norm=clipping_norm))
 
     def clipped_sum(self) -> Weights:
         """Sum so far, without noise."""
@@ -89,6 +97,12 @@ class OpacusTrainer:
         """Go back to weights and state; the noise goes on from its own, new seed."""
         load_weights(self._clipper.module, weights)
         restore_state(self._clipper.optimizer.original_optimizer, self._parameters, state)
+
+    def _add(self, sums: list[torch.Tensor]) -> None:
+        if self._sums is None:
+            self._sums = sums
+        else:
+            torch._foreach_add_(self._sums, sums)
 
     @property
     def _parameters(self) -> dict[str, torch.nn.Parameter]:

@@ -16,19 +16,28 @@ from pfl.algorithm.base import NNAlgorithmParams
 from pfl.algorithm.federated_averaging import FederatedAveraging
 from pfl.algorithm.fedprox import FedProx as PflFedProx
 from pfl.algorithm.fedprox import FedProxParams
+from pfl.context import CentralContext as Context
 from pfl.data.dataset import Dataset
 from pfl.data.federated_dataset import FederatedDatasetBase
 from pfl.hyperparam import NNTrainHyperParams
 from pfl.metrics import Metrics
 from pfl.model.pytorch import PyTorchModel
 from pfl.privacy.adaptive_clipping import AdaptiveClippingGaussianMechanism
+from pfl.stats import MappedVectorStatistics as Statistics
 from torch import Tensor, nn
 
 from trustml.backends.contract import Client, Model
 from trustml.backends.settings import EngineChoice, FederatedSettings, RoundOutcome
 from trustml.backends.torch.device import current_device
 from trustml.backends.torch.entropy import noise_generator
-from trustml.backends.torch.network import build_module, read_weights, to_input, to_labels
+from trustml.backends.torch.network import (
+    build_module,
+    parameter_names,
+    read_weights,
+    rows_to_torch,
+    to_input,
+    to_labels,
+)
 from trustml.backends.torch.postprocessors import NOBODY, DeclaredWeight, Gate, mechanism, weighting
 from trustml.backends.torch.server_optimizers import ServerAdagrad, ServerAdam, ServerYogi
 from trustml.models.weights import Weights
@@ -62,6 +71,7 @@ class PflFederation:
         self._algorithm = _ProximalAlgorithm() if isinstance(regime, FedProx) else _Algorithm()
         self._proximal = regime.proximal if isinstance(regime, FedProx) else None
         self._gate, self._cohort = Gate(), _Cohort()
+        self._planted: list[_Planted] = []
         self._mechanism = None if self._privacy is None else mechanism(self._privacy, regime.rounds)
         after = (
             weighting(settings, self._gate)
@@ -85,8 +95,20 @@ class PflFederation:
         with self._threads.timed(sum(len(labels) for client in clients for _, labels in client)):
             return self._round(clients)
 
+    def plant(self, updates: Weights) -> None:
+        """Let clients come to the next round whose update is given; pfl clips and adds it as any other."""
+        rows = rows_to_torch(updates)
+        names = {id(parameter): name for name, parameter in self._model.variable_map.items()}
+        keys = {
+            names[id(parameter)]: canonical
+            for canonical, parameter in parameter_names(self._classifier.module, self._names).items()
+        }
+        for number in range(len(next(iter(rows.values())))):
+            self._planted.append(_Planted({key: rows[canonical][number] for key, canonical in keys.items()}))
+
     def _round(self, clients: Sequence[Client]) -> RoundOutcome:
-        self._cohort.users = [_User(client) for client in clients] or [_User([], user_id=NOBODY)]
+        users = [*(_User(client) for client in clients), *self._planted]
+        self._cohort.users, self._planted = users or [_User([], user_id=NOBODY)], []
         with _event_loop(), self._own_random_state(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="To copy construct from a tensor")  # pfl's way to add noise
             self._algorithm.run(
@@ -191,7 +213,12 @@ class _Unseeded:
 
 
 class _Algorithm(_Unseeded, FederatedAveraging):
-    pass
+    def train_one_user(
+        self, initial_model_state: Statistics, model: PyTorchModel, user_dataset: _User, central_context: Context
+    ) -> tuple[Statistics, Metrics]:
+        if isinstance(user_dataset, _Planted):
+            return Statistics(user_dataset.update), Metrics()
+        return super().train_one_user(initial_model_state, model, user_dataset, central_context)
 
 
 class _ProximalAlgorithm(_Unseeded, PflFedProx):
@@ -210,6 +237,14 @@ class _User(Dataset):
     def iter(self, batch_size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
         for inputs, labels in self.raw_data:
             yield to_input(inputs), to_labels(labels)
+
+
+class _Planted(_User):
+    """A client whose update is given, by pfl's names."""
+
+    def __init__(self, update: dict[str, Tensor]) -> None:
+        super().__init__([])
+        self.update = update
 
 
 class _Cohort(FederatedDatasetBase):

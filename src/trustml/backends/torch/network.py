@@ -82,6 +82,11 @@ def to_torch_tensor(array: Floats, name: str) -> Tensor:
     return torch.from_numpy(_to_torch(array, name).copy()).to(current_device())
 
 
+def rows_to_torch(weights: Weights) -> dict[str, Tensor]:
+    """Turn canonical arrays behind a leading axis into tensors shaped like the parameters, behind that axis."""
+    return {name: torch.stack([to_torch_tensor(row, name) for row in rows]) for name, rows in weights.items()}
+
+
 def parameter_names(module: nn.Sequential, names: list[str]) -> dict[str, nn.Parameter]:
     """Parameters by canonical name."""
     return {name: _parameter(module, name) for name in names}

@@ -1,0 +1,51 @@
+"""Membership inference, canaries and games: what an attacker really gets."""
+
+from __future__ import annotations
+
+import streamlit as st
+from chosen_run import current, measures
+
+from trustml.record.curves import read_curves
+from trustml.report import attack_figures as figures
+from trustml.report.attack_frames import audited_frame, membership_frame, roc_frame, strongest_frame
+
+DRAWN = ("lira-online-fixed", "lira-offline-fixed", "rmia-all", "rmia-1", "loss", "label-only")
+
+run, table = current(), measures()
+st.title("Attacks")
+models = membership_frame(table)
+audits = audited_frame(table)
+if models.empty and audits.empty:
+    st.info(
+        "Nothing was attacked in this run. A scenario asks for it by "
+        "`attacks=Attacks(membership=MembershipInference())`; `trustml run audit_digits` is one that does."
+    )
+    st.stop()
+
+if not audits.empty:
+    st.subheader("Epsilon: promised, and shown")
+    st.altair_chart(figures.audited_epsilons(audits))
+    st.caption(
+        "A point is a lower bound that the audit has shown (a diamond: an estimate, no bound). The black tick is the "
+        "claim; a red triangle beyond it is a violation. The grey bar is what an ideal attacker would have shown of a "
+        "mechanism of exactly the claimed epsilon with as many canaries or trials (90 % range), the grey tick what "
+        "right guesses alone would have shown: a small figure far left of both tells of the audit, not of the model."
+    )
+    st.dataframe(audits.drop(columns=["job"]), hide_index=True)
+
+if not models.empty:
+    st.subheader("Membership inference")
+    st.altair_chart(figures.auc_by_regime(models), width="content")
+    st.caption("Each point is one model under one attack; 0.5 is guessing. Intervals and notes are in the table below.")
+    st.dataframe(strongest_frame(table), hide_index=True)
+    curves = read_curves(run.directory)
+    left, right = st.columns([1, 2])
+    subject = left.selectbox("Model", sorted(set(models.model)))
+    attacks = list(dict.fromkeys(curve.attack for curve in curves if curve.subject == subject))
+    chosen = right.multiselect("Attacks", attacks, default=[name for name in DRAWN if name in attacks])
+    points = roc_frame([curve for curve in curves if curve.attack in chosen], subject=subject)
+    st.altair_chart(figures.roc_log_log(points), width="content")
+    st.caption(
+        "Logarithmic axes: what counts is how many members are found while hardly any non-member is accused. The "
+        "curves follow the order of scores of this run's own examples: no epsilon covers them."
+    )

@@ -1,0 +1,78 @@
+"""Membership advantage: TPR - FPR at one threshold, at its best and without the luck of having chosen it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.attacks.estimates import NOT_ESTIMABLE, Estimate, check_confidence, share_high, share_low
+from trustml.attacks.roc import Roc, checked_scores, roc_of_scores
+from trustml.attacks.signals import Bools, Floats
+
+
+def largest_advantage(roc: Roc) -> float:
+    """Largest TPR - FPR over all thresholds: how well this attack could have done on these very examples.
+
+    Optimistic, as the best of all thresholds is picked on the examples it is judged by: for P members, N non-members
+    and scores that know nothing it is sqrt(pi / 8) sqrt(1/P + 1/N) on average (a one-sided Kolmogorov-Smirnov
+    statistic), not zero. `split_advantage` is the figure to report.
+    """
+    gaps = np.array(roc.true_positives) / roc.members - np.array(roc.false_positives) / roc.non_members
+    return max(0.0, float(gaps.max()))
+
+
+def split_advantage(
+    scores: npt.NDArray[Any], members: npt.NDArray[Any], *, confidence: float = 0.95, seed: int = 0
+) -> Estimate:
+    """TPR - FPR at a threshold chosen on other examples (membership advantage: Yeom et al., CSF 2018, 1709.01604).
+
+    Members and non-members are halved at random; the best threshold of each half is applied to the other.
+
+    Parameters
+    ----------
+    scores, members : numpy.ndarray
+        Shape (n,).
+    confidence : float
+        Of an interval that takes half of the error for each of the two shares (Clopper-Pearson). The halves' chosen
+        thresholds are taken as given.
+    seed : int
+        Of the halving.
+
+    Returns
+    -------
+    Estimate
+        It may be negative, as any estimate of zero may. Without a value below four members or non-members.
+    """
+    values, inside = checked_scores(scores, members)
+    alpha = (1.0 - check_confidence(confidence)) / 4
+    total, others = int(inside.sum()), int((~inside).sum())
+    if min(total, others) < 4:
+        return Estimate(value=None, confidence=confidence, n=len(values), note=NOT_ESTIMABLE)
+    generator = np.random.default_rng(seed)
+    half = np.zeros(len(values), bool)
+    for group in (np.flatnonzero(inside), np.flatnonzero(~inside)):
+        half[generator.permutation(group)[: len(group) // 2]] = True
+    true = false = 0
+    for fitted, tested in ((half, ~half), (~half, half)):
+        called = values[tested] >= _best_threshold(values[fitted], inside[fitted])
+        true += int((called & inside[tested]).sum())
+        false += int((called & ~inside[tested]).sum())
+    return Estimate(
+        value=true / total - false / others,
+        low=share_low(true, total, alpha=alpha) - share_high(false, others, alpha=alpha),
+        high=share_high(true, total, alpha=alpha) - share_low(false, others, alpha=alpha),
+        confidence=confidence,
+        n=len(values),
+        note="threshold chosen on one half of the examples, applied to the other; Clopper-Pearson of both shares",
+    )
+
+
+def _best_threshold(scores: Floats, members: Bools) -> float:
+    """Lowest score that is still called a member where TPR - FPR is largest; infinite if nobody should be."""
+    distinct = np.unique(scores)[::-1]
+    roc = roc_of_scores(scores, members)
+    gaps = np.array(roc.true_positives) / roc.members - np.array(roc.false_positives) / roc.non_members
+    best = int(np.argmax(gaps))
+    return float(distinct[best]) if gaps[best] > 0.0 else float("inf")

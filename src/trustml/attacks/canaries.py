@@ -1,0 +1,221 @@
+"""Canaries of one-run audits: what they are, and how well one shows, in numpy.
+
+Steinke, Nasr and Jagielski, NeurIPS 2023, arXiv 2305.08846, for canaries that are there or not by fair coins;
+Nasr et al., USENIX Security 2023, arXiv 2302.07956, for gradients as canaries; Andrew et al., ICLR 2024, arXiv
+2302.03098, for clients whose updates are random directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.data.batches import BatchPlan, make_plan
+from trustml.data.dataset import Examples, Floats, Ints
+from trustml.scenario.attacks import CanaryKind
+
+Doubles = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+_KEPT = 2**25
+"""Entries of all directions together up to which they stay in memory: 128 MiB."""
+_AT_ONCE = 2**22
+_LEAST_NOISE = 1e-3  # so that evidence stays finite where somebody switched the noise off
+
+
+class Directions(Protocol):
+    """Unit vectors, one for each canary.
+
+    Attributes
+    ----------
+    count, size : int
+        Canaries, and parameters of the model.
+    """
+
+    count: int
+    size: int
+
+    def rows(self, numbers: Ints) -> Floats:
+        """Directions of some canaries; shape (k, size)."""
+        ...
+
+    def project(self, vector: Doubles) -> Doubles:
+        """Dot product of a vector of shape (size,) with every direction; shape (count,)."""
+        ...
+
+
+class DiracDirections:
+    """One coordinate for each canary; see :class:`Directions`.
+
+    Parameters
+    ----------
+    coordinates : int64 array of shape (count,)
+        All different.
+    size : int
+    """
+
+    def __init__(self, coordinates: Ints, size: int) -> None:
+        self._coordinates = coordinates
+        self.count, self.size = len(coordinates), size
+
+    def rows(self, numbers: Ints) -> Floats:
+        """Directions of some canaries; shape (k, size)."""
+        found = np.zeros((len(numbers), self.size), np.float32)
+        found[np.arange(len(numbers)), self._coordinates[numbers]] = 1.0
+        return found
+
+    def project(self, vector: Doubles) -> Doubles:
+        """Coordinates of a vector; shape (count,)."""
+        return vector[self._coordinates]
+
+
+class SignDirections:
+    """Random signs over the root of their number; see :class:`Directions`.
+
+    Drawn from a seed whenever they are asked for, where all together they would fill the memory.
+
+    Parameters
+    ----------
+    seed : sequence of int
+        Secret until the audit is over.
+    count, size : int
+    """
+
+    def __init__(self, seed: tuple[int, ...], *, count: int, size: int) -> None:
+        self._seed, self.count, self.size = seed, count, size
+        self._kept = self.rows(np.arange(count)) if count * size <= _KEPT else None
+
+    def rows(self, numbers: Ints) -> Floats:
+        """Directions of some canaries; shape (k, size)."""
+        found = np.empty((len(numbers), self.size), np.float32)
+        for row, number in zip(found, numbers, strict=True):
+            octets = np.random.default_rng([*self._seed, int(number)]).bytes(-(-self.size // 8))
+            row[:] = np.unpackbits(np.frombuffer(octets, np.uint8), count=self.size)
+        found *= 2.0
+        found -= 1.0
+        found /= np.float32(np.sqrt(self.size))
+        return found
+
+    def project(self, vector: Doubles) -> Doubles:
+        """Dot product with every direction; shape (count,)."""
+        narrow = vector.astype(np.float32)
+        if self._kept is not None:
+            return (self._kept @ narrow).astype(np.float64)
+        parts = [self.rows(numbers) @ narrow for numbers in in_pieces(np.arange(self.count), self.size)]
+        return np.concatenate(parts).astype(np.float64)
+
+
+def in_pieces(numbers: Ints, size: int) -> Iterator[Ints]:
+    """Give canaries in pieces whose directions take a few megabytes together."""
+    most = max(1, _AT_ONCE // size)
+    return (numbers[start : start + most] for start in range(0, len(numbers), most))
+
+
+def step_evidence(projections: Doubles, *, rate: float, noise_multiplier: float, strength: float = 1.0) -> Doubles:
+    """Log-likelihood ratio of one step: the canary is in the training, against it is not.
+
+    Of all scores of one step this tells the two apart best (Neyman and Pearson): it takes account of that a canary
+    which is in the training comes to a step with probability `rate` only.
+
+    Parameters
+    ----------
+    projections : float64 array of shape (m,)
+        Noisy sum, less what others added, along each canary's direction, in units of the clipping norm.
+    rate : float
+        Probability that a canary which is in the training joins a step.
+    noise_multiplier : float
+    strength : float
+        Length of a clipped canary along its direction, in units of the clipping norm.
+
+    Returns
+    -------
+    float64 array of shape (m,)
+    """
+    noise = max(noise_multiplier, _LEAST_NOISE)
+    joined = (projections * strength - strength**2 / 2) / noise**2
+    if rate >= 1:
+        return joined
+    return np.logaddexp(np.log1p(-rate), np.log(rate) + joined)
+
+
+def draw_joins(
+    included: Bools, *, sampling: str, rate: float, steps: int, cycle: int, generator: np.random.Generator
+) -> BatchPlan:
+    """Draw which canaries join which step, by the law by which examples or clients do.
+
+    Parameters
+    ----------
+    included : bool array of shape (m,)
+        Only these ever join.
+    sampling : {"poisson", "shuffle", "all", "in turn"}
+        ``"poisson"``: each step on its own with probability `rate`. ``"shuffle"``: one step of every `cycle`, chosen
+        anew each time. ``"in turn"``: one step of every `cycle`, always the same. ``"all"``: every step.
+    rate : float
+    steps, cycle : int
+    generator : Generator
+
+    Returns
+    -------
+    BatchPlan
+        Positions among the canaries.
+    """
+    there = np.flatnonzero(included)
+    if sampling == "poisson":
+        return make_plan([there[generator.random(len(there)) < rate] for _ in range(steps)])
+    if sampling == "all":
+        return make_plan([there for _ in range(steps)])
+    turns = np.array([generator.integers(cycle, size=len(there)) for _ in range(-(-steps // cycle))])
+    if sampling == "in turn":
+        turns[:] = turns[0]
+    return make_plan([there[turns[step // cycle] == step % cycle] for step in range(steps)])
+
+
+def example_canaries(
+    kind: CanaryKind, count: int, *, train: Examples, heldout: Examples, classes: int, generator: np.random.Generator
+) -> Examples:
+    """Draw examples as canaries.
+
+    Parameters
+    ----------
+    kind : {"natural", "mislabelled", "blank", "out-of-distribution"}
+        Held-out examples; the same with a random wrong class; zeros with one value lit and a random class, no two
+        alike; or uniform noise over the range of the training inputs with a random class.
+    count : int
+        At most :func:`trustml.scenario.check_canaries.most_canaries`.
+    train, heldout : Examples
+    classes : int
+    generator : Generator
+
+    Returns
+    -------
+    canaries : Examples
+        Of length `count`.
+    """
+    shape = train.inputs.shape[1:]
+    low, high = float(train.inputs.min()), float(train.inputs.max())
+    if kind in ("natural", "mislabelled"):
+        rows = generator.choice(len(heldout), count, replace=False)
+        labels = heldout.labels[rows]
+        if kind == "mislabelled":
+            labels = (labels + generator.integers(1, classes, size=count)) % classes
+        return Examples(inputs=heldout.inputs[rows], labels=labels)
+    if kind == "blank":
+        size = int(np.prod(shape))
+        lit, labels = np.divmod(generator.choice(size * classes, count, replace=False), classes)
+        inputs = np.zeros((count, size), np.float32)
+        inputs[np.arange(count), lit] = high
+        return Examples(inputs=inputs.reshape(count, *shape), labels=labels.astype(np.int64))
+    inputs = generator.uniform(low, high, (count, *shape)).astype(np.float32)
+    return Examples(inputs=inputs, labels=generator.integers(classes, size=count))
+
+
+def cross_entropies(logits: Floats, labels: Ints) -> Doubles:
+    """Loss of each example; shape (n,)."""
+    wide = logits.astype(np.float64)
+    top = wide.max(axis=1, keepdims=True)
+    sums = top[:, 0] + np.log(np.exp(wide - top).sum(axis=1))
+    found: Doubles = sums - wide[np.arange(len(labels)), labels]
+    return found

@@ -1,0 +1,111 @@
+"""A figure with its interval, and the intervals of shares and of areas under ROC curves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trustml.errors import UsageError
+
+NOT_ESTIMABLE = "not estimable at this n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """One measured figure.
+
+    Attributes
+    ----------
+    value : float, optional
+        None where it cannot be estimated; then `note` says why.
+    low, high : float, optional
+        Ends of the two-sided interval.
+    confidence : float
+        Of the interval.
+    n : int
+        Examples behind it.
+    note : str
+        How the interval was made, or why there is no value.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    confidence: float = 0.95
+    n: int = 0
+    note: str = ""
+
+
+def check_confidence(confidence: float) -> float:
+    """Give back a confidence strictly between 0 and 1; raises UsageError otherwise."""
+    if not 0.0 < confidence < 1.0:
+        raise UsageError(f"confidence: {confidence} is not between 0 and 1; write 0.95 for 95 percent")
+    return confidence
+
+
+def share_low(successes: float, trials: float, *, alpha: float) -> float:
+    """Lower Clopper-Pearson bound of a share: too high with probability at most `alpha`.
+
+    Parameters
+    ----------
+    successes, trials : float
+        Whole numbers for a binomial; fractions are allowed for effective numbers of trials.
+    alpha : float
+        One-sided.
+
+    Returns
+    -------
+    float
+        Clopper & Pearson, Biometrika 1934, by quantiles of the beta distribution.
+    """
+    from scipy.stats import beta
+
+    return 0.0 if successes <= 0 else float(beta.ppf(alpha, successes, trials - successes + 1))
+
+
+def share_high(successes: float, trials: float, *, alpha: float) -> float:
+    """Upper Clopper-Pearson bound of a share; see `share_low`."""
+    return 1.0 - share_low(trials - successes, trials, alpha=alpha)
+
+
+def auc_low(auc: float, variance: float, *, positives: int, negatives: int, alpha: float) -> float:
+    """Lower bound of an area under a ROC curve: too high with probability about `alpha`.
+
+    Parameters
+    ----------
+    auc : float
+    variance : float
+        Of the estimate, by DeLong.
+    positives, negatives : int
+    alpha : float
+        One-sided.
+
+    Returns
+    -------
+    float
+
+    Notes
+    -----
+    A normal interval with DeLong's variance has width zero for a perfect curve and covers too rarely near one. Here
+    the variance gives an effective number of independent pairs, auc (1 - auc) / variance, and the bound is
+    Clopper-Pearson's at that number (the device of Korn & Graubard, Survey Methodology 1998, for shares of clustered
+    samples). The number is never above 3 PN / (P + N), what it is for scores that know nothing; for a perfect curve,
+    whose variance is no information, it is min(P, N): so many disjoint pairs there are and all are in order, which
+    makes the bound alpha ** (1 / min(P, N)), proved for any n.
+    """
+    if auc <= 0.0:
+        return 0.0
+    pairs = effective_pairs(auc, variance, positives=positives, negatives=negatives)
+    return share_low(auc * pairs, pairs, alpha=alpha)
+
+
+def auc_high(auc: float, variance: float, *, positives: int, negatives: int, alpha: float) -> float:
+    """Upper bound of an area under a ROC curve; see `auc_low`."""
+    return 1.0 - auc_low(1.0 - auc, variance, positives=positives, negatives=negatives, alpha=alpha)
+
+
+def effective_pairs(auc: float, variance: float, *, positives: int, negatives: int) -> float:
+    """Independent pairs that would leave the same variance; see `auc_low` for its limits."""
+    if auc in (0.0, 1.0):
+        return float(min(positives, negatives))
+    most = 3.0 * positives * negatives / (positives + negatives)
+    return most if variance <= 0.0 else min(most, auc * (1.0 - auc) / variance)

@@ -1,0 +1,275 @@
+"""Membership inference: every attack there is on one model, and what they show all together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.attacks.advantage import split_advantage
+from trustml.attacks.catalogue import ATTACKS, CATALOGUE, Attack, References, Seen
+from trustml.attacks.estimates import Estimate, check_confidence
+from trustml.attacks.roc import (
+    Roc,
+    auc_estimate,
+    auc_lower_bound,
+    checked_scores,
+    compress,
+    roc_of_scores,
+    tpr_at_fpr,
+)
+from trustml.attacks.signals import Bools, Floats, checked_outputs, signals_from_logits
+from trustml.errors import UsageError
+
+FPRS = (0.001, 0.01)
+FEWEST_OF_A_CLASS = 20
+MOST_EXPOSED = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What one attack found on one model.
+
+    Attributes
+    ----------
+    attack : str
+        Its name in the catalogue.
+    references : int
+        Reference models it used.
+    scores : numpy.ndarray
+        float64 of shape (n,); the higher, the more likely a member. Secret: it never leaves ``private/``.
+    roc : Roc
+        Compressed; may be published.
+    auc : Estimate
+    tprs : dict
+        From FPR to the TPR there.
+    advantage : Estimate
+        Of thresholds chosen on other examples.
+    class_aucs : dict
+        From label to AUC, for classes with at least 20 members and 20 non-members.
+    exposed : tuple of int
+        The members with the highest scores, highest first, as indices of the attacked examples. Secret.
+    note : str
+        Where the attack had to make do.
+    """
+
+    attack: str
+    references: int
+    scores: Floats = field(repr=False)
+    roc: Roc = field(repr=False)
+    auc: Estimate
+    tprs: dict[float, Estimate]
+    advantage: Estimate
+    class_aucs: dict[int, Estimate]
+    exposed: tuple[int, ...] = field(repr=False)
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Whether membership can be inferred, all attacks taken together.
+
+    Attributes
+    ----------
+    flagged : bool
+        Some attack's lower bound is above one half.
+    lower : float
+        The largest of the lower bounds. That any of them is above its true AUC has at most the probability
+        1 - `confidence`.
+    confidence : float
+        Of all bounds together.
+    each : float
+        Of each by itself: 1 - (1 - `confidence`) / attacks (Bonferroni).
+    strongest : str
+        The attack whose bound `lower` is.
+    bounds : dict
+        From attack to its lower bound of the AUC, at confidence `each`.
+    """
+
+    flagged: bool
+    lower: float
+    confidence: float
+    each: float
+    strongest: str
+    bounds: dict[str, float]
+
+
+def attack_membership(
+    target_logits: npt.NDArray[Any],
+    labels: npt.NDArray[Any],
+    members: npt.NDArray[Any],
+    references: References | None = None,
+    *,
+    attacks: Sequence[str] | None = None,
+    fprs: Sequence[float] = FPRS,
+    confidence: float = 0.95,
+) -> list[Outcome]:
+    """Run the attacks on one model.
+
+    Parameters
+    ----------
+    target_logits : numpy.ndarray
+        Shape (n, c), of members and non-members; for probabilities see `logits_from_probabilities`.
+    labels : numpy.ndarray
+        Shape (n,), integers.
+    members : numpy.ndarray
+        Bool of shape (n,): the truth that the attacks are judged by. No attack sees it.
+    references : References, optional
+        Reference models' answers for the same examples.
+    attacks : sequence of str, optional
+        Names in the catalogue; by default all that these references allow. Choose them before looking at any outcome:
+        the correction for having tried several is for exactly those that are run.
+    fprs : sequence of float
+        Where to report the TPR.
+    confidence : float
+        Of the intervals of the outcomes, two-sided, each by itself.
+
+    Returns
+    -------
+    list of Outcome
+        In the order of the catalogue.
+
+    Raises
+    ------
+    UsageError
+        For values that are not finite, shapes that do not fit, an unknown attack or one without its references, or
+        where all examples are members, or none.
+    """
+    values, truth = checked_outputs(target_logits, labels, field="target_logits")
+    _, inside = checked_scores(np.zeros(len(truth)), members)
+    seen = _look(values, truth, references)
+    available = 0 if references is None else len(references.members)
+    chosen = _choose(attacks, available=available, both=_both_sides(references))
+    outcomes = []
+    for attack in chosen:
+        scores, note = attack.score(seen)
+        used = available if attack.all_references else attack.references
+        outcomes.append(_judge(attack.name, used, scores, note, truth, inside, fprs, confidence))
+    return outcomes
+
+
+def attacks_for(references: References | None) -> tuple[str, ...]:
+    """Names of all attacks that can be run with these references: what `attack_membership` runs by default."""
+    available = 0 if references is None else len(references.members)
+    return tuple(attack.name for attack in _choose(None, available=available, both=_both_sides(references)))
+
+
+def verdict_of(outcomes: Sequence[Outcome], *, confidence: float = 0.99) -> Verdict:
+    """Correct the lower bounds of the AUC for the number of attacks tried on one model, and say if any exceeds 1/2.
+
+    Parameters
+    ----------
+    outcomes : sequence of Outcome
+        Of all attacks that were tried on the model, none left out.
+    confidence : float
+        A model whose outputs tell nothing of membership is flagged with at most about the probability
+        1 - `confidence`; "about", because the bounds are asymptotic.
+
+    Returns
+    -------
+    Verdict
+
+    Notes
+    -----
+    What is tested is that members and non-members are told apart. Held-out examples that differ from the training set
+    for another reason (a later date, another source) are told apart as well, without any membership being leaked.
+    """
+    if not outcomes:
+        raise UsageError("outcomes: there are none; run at least one attack")
+    each = 1.0 - (1.0 - check_confidence(confidence)) / len(outcomes)
+    bounds = {outcome.attack: auc_lower_bound(outcome.roc, confidence=each) for outcome in outcomes}
+    if len(bounds) < len(outcomes):
+        raise UsageError("outcomes: an attack is there twice; give those of one model")
+    strongest = max(bounds, key=lambda name: bounds[name])
+    return Verdict(
+        flagged=bounds[strongest] > 0.5,
+        lower=bounds[strongest],
+        confidence=confidence,
+        each=each,
+        strongest=strongest,
+        bounds=bounds,
+    )
+
+
+def _look(values: Floats, truth: npt.NDArray[np.int64], references: References | None) -> Seen:
+    signals = signals_from_logits(values, truth)
+    if references is None:
+        return Seen(logits=values, labels=truth, signals=signals)
+    logits, inside = np.asarray(references.logits), np.asarray(references.members)
+    if logits.ndim != 3 or logits.shape[1:] != values.shape or inside.shape != logits.shape[:2] or not len(logits):
+        raise UsageError(
+            f"references: logits of shape {logits.shape} and members of {inside.shape} beside target_logits of "
+            f"{values.shape}; give (models, examples, classes) and (models, examples) of the same examples"
+        )
+    if inside.dtype != np.bool_:
+        raise UsageError(f"references.members: type {inside.dtype}; give bools")
+    # model by model: in float64 all of them at once may not fit into memory
+    parts = [signals_from_logits(checked_outputs(one, truth, field="references.logits")[0], truth) for one in logits]
+    stacked = {name: np.stack([getattr(part, name) for part in parts]) for name in type(signals).__dataclass_fields__}
+    return Seen(
+        logits=values,
+        labels=truth,
+        signals=signals,
+        references=References(logits=logits, members=inside),
+        reference_signals=type(signals)(**stacked),
+    )
+
+
+def _both_sides(references: References | None) -> bool:
+    """Whether some example is in one model and out of another, as the online attacks need it."""
+    if references is None:
+        return False
+    inside = np.asarray(references.members, bool)
+    return bool((inside.any(axis=0) & ~inside.all(axis=0)).any())
+
+
+def _choose(names: Sequence[str] | None, *, available: int, both: bool) -> list[Attack]:
+    possible = [attack for attack in CATALOGUE if attack.references <= available and (both or not attack.online)]
+    if names is None:
+        return possible
+    if unknown := sorted(set(names) - set(ATTACKS)):
+        raise UsageError(f"attacks: no attack is called {unknown[0]!r}; there are {', '.join(ATTACKS)}")
+    if not names or len(set(names)) < len(names):
+        raise UsageError(f"attacks: {list(names)} is empty or names one twice; name each once")
+    for name in names:
+        if ATTACKS[name] not in possible:
+            raise UsageError(
+                f"attacks: {name} needs {ATTACKS[name].references} reference models"
+                + (", trained on the attacked examples and not," if ATTACKS[name].online else "")
+                + f" where {available} are there; give more, or leave it out"
+            )
+    return [attack for attack in CATALOGUE if attack.name in names]
+
+
+def _judge(
+    name: str,
+    references: int,
+    scores: Floats,
+    note: str,
+    labels: npt.NDArray[np.int64],
+    inside: Bools,
+    fprs: Sequence[float],
+    confidence: float,
+) -> Outcome:
+    roc = compress(roc_of_scores(scores, inside))
+    classes = {}
+    for label in np.unique(labels).tolist():
+        own = labels == label
+        if min(int((own & inside).sum()), int((own & ~inside).sum())) >= FEWEST_OF_A_CLASS:
+            classes[int(label)] = auc_estimate(roc_of_scores(scores[own], inside[own]), confidence=confidence)
+    within = np.flatnonzero(inside)
+    return Outcome(
+        attack=name,
+        references=references,
+        scores=scores,
+        roc=roc,
+        auc=auc_estimate(roc, confidence=confidence),
+        tprs={fpr: tpr_at_fpr(roc, fpr, confidence=confidence) for fpr in fprs},
+        advantage=split_advantage(scores, inside, confidence=confidence),
+        class_aucs=classes,
+        exposed=tuple(within[np.argsort(-scores[within], kind="stable")[:MOST_EXPOSED]].tolist()),
+        note=note,
+    )

@@ -1,0 +1,261 @@
+"""Empirical ROC curves as whole numbers, and what is read off them.
+
+A curve is two tuples of cumulative counts. They say nothing of any single example, can be published, and everything
+read off a curve here is computed from them alone, so that a reader can compute it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.attacks.estimates import (
+    NOT_ESTIMABLE,
+    Estimate,
+    auc_high,
+    auc_low,
+    check_confidence,
+    share_high,
+    share_low,
+)
+from trustml.attacks.signals import Bools, Floats
+from trustml.errors import UsageError
+
+FEWEST_FALSE_POSITIVES = 10
+"""A TPR at an FPR is reported only where the FPR allows at least so many false positives."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Roc:
+    """For every threshold, from the strictest on, how many non-members and how many members lie at or above it.
+
+    Attributes
+    ----------
+    false_positives, true_positives : tuple of int
+        Cumulative counts; examples with equal scores come in together. The last are all non-members and all members;
+        the point (0, 0) is understood.
+    """
+
+    false_positives: tuple[int, ...]
+    true_positives: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        false, true = np.array(self.false_positives), np.array(self.true_positives)
+        if false.shape != true.shape or not false.size or false[-1] < 1 or true[-1] < 1:
+            raise UsageError(
+                "roc: counts of unequal length, or of no member or no non-member; give both of every point"
+            )
+        if false[0] < 0 or true[0] < 0 or (np.diff(false) < 0).any() or (np.diff(true) < 0).any():
+            raise UsageError("roc: counts that fall; give cumulative counts, from the strictest threshold on")
+
+    @property
+    def members(self) -> int:
+        """How many members."""
+        return self.true_positives[-1]
+
+    @property
+    def non_members(self) -> int:
+        """How many non-members."""
+        return self.false_positives[-1]
+
+
+def roc_of_scores(scores: npt.NDArray[Any], members: npt.NDArray[Any]) -> Roc:
+    """Count the empirical ROC curve.
+
+    Parameters
+    ----------
+    scores : numpy.ndarray
+        Shape (n,); the higher, the more likely a member. Infinite ones are allowed.
+    members : numpy.ndarray
+        Bool of shape (n,).
+
+    Returns
+    -------
+    Roc
+        One point for every different score.
+
+    Raises
+    ------
+    UsageError
+        For a NaN, other shapes, or where one of the two groups is empty.
+    """
+    values, inside = checked_scores(scores, members)
+    order = np.argsort(-values, kind="stable")
+    last_of_tie = np.append(np.diff(values[order]) != 0.0, True)
+    true = np.cumsum(inside[order])[last_of_tie]
+    false = np.cumsum(~inside[order])[last_of_tie]
+    return Roc(false_positives=tuple(false.tolist()), true_positives=tuple(true.tolist()))
+
+
+def compress(roc: Roc) -> Roc:
+    """Leave out the points that nothing read off the curve needs.
+
+    Only the inner points of horizontal and vertical runs go: the area under the curve, its DeLong variance, every TPR
+    at an FPR and the advantage stay exactly as they were. Points on a slope stay even where they are collinear, since
+    a TPR at an FPR is never interpolated between thresholds.
+    """
+    false, true = np.array((0, *roc.false_positives)), np.array((0, *roc.true_positives))
+    keep = np.ones(len(false), bool)
+    flat, steep = np.diff(true) == 0, np.diff(false) == 0
+    keep[1:-1] = ~((flat[:-1] & flat[1:]) | (steep[:-1] & steep[1:]))
+    keep[0] = False
+    return Roc(false_positives=tuple(false[keep].tolist()), true_positives=tuple(true[keep].tolist()))
+
+
+def auc_of_counts(false_positives: Sequence[int], true_positives: Sequence[int]) -> float:
+    """Area under a curve given by cumulative counts: exact but for the last division.
+
+    Equal to the share of pairs of a member and a non-member that are in the right order, where ties count a half.
+    """
+    area, false, true = 0, 0, 0
+    for next_false, next_true in zip(false_positives, true_positives, strict=True):
+        area += (int(next_false) - false) * (true + int(next_true))
+        false, true = int(next_false), int(next_true)
+    return area / (2 * false * true)
+
+
+def delong_variance(roc: Roc) -> float:
+    """Variance of the area under a curve (DeLong, DeLong & Clarke-Pearson, Biometrics 1988), from its counts.
+
+    Returns
+    -------
+    float
+        NaN where there are fewer than two members or non-members.
+    """
+    if min(roc.members, roc.non_members) < 2:
+        return float("nan")
+    false, true = np.array(roc.false_positives, np.float64), np.array(roc.true_positives, np.float64)
+    non_members, members = np.diff(false, prepend=0.0), np.diff(true, prepend=0.0)
+    above_members = 1.0 - (false - non_members / 2) / false[-1]
+    above_others = (true - members / 2) / true[-1]
+    return (
+        _weighted_variance(above_members, members) / true[-1]
+        + _weighted_variance(above_others, non_members) / (false[-1])
+    )
+
+
+def auc_estimate(roc: Roc, *, confidence: float = 0.95) -> Estimate:
+    """Area under a curve with its two-sided interval; see `trustml.attacks.estimates.auc_low` for how it is made."""
+    alpha = (1.0 - check_confidence(confidence)) / 2
+    value, variance = auc_of_counts(roc.false_positives, roc.true_positives), delong_variance(roc)
+    if np.isnan(variance):
+        return Estimate(value=value, confidence=confidence, n=roc.members + roc.non_members, note=NOT_ESTIMABLE)
+    return Estimate(
+        value=value,
+        low=auc_low(value, variance, positives=roc.members, negatives=roc.non_members, alpha=alpha),
+        high=auc_high(value, variance, positives=roc.members, negatives=roc.non_members, alpha=alpha),
+        confidence=confidence,
+        n=roc.members + roc.non_members,
+        note="Clopper-Pearson at the effective number of pairs of DeLong's variance",
+    )
+
+
+def auc_lower_bound(roc: Roc, *, confidence: float) -> float:
+    """One-sided lower bound of the area; 0 where there are fewer than two members or non-members."""
+    variance = delong_variance(roc)
+    if np.isnan(variance):
+        return 0.0
+    return auc_low(
+        auc_of_counts(roc.false_positives, roc.true_positives),
+        variance,
+        positives=roc.members,
+        negatives=roc.non_members,
+        alpha=1.0 - check_confidence(confidence),
+    )
+
+
+def tpr_at_fpr(roc: Roc, fpr: float, *, confidence: float = 0.95) -> Estimate:
+    """Share of members found by the loosest threshold whose empirical FPR is at most `fpr`.
+
+    Parameters
+    ----------
+    roc : Roc
+    fpr : float
+    confidence : float
+
+    Returns
+    -------
+    Estimate
+        Without a value where there are fewer than 10 / `fpr` non-members. The Clopper-Pearson interval is of the TPR
+        at that threshold; how well the threshold keeps its FPR on other non-members is not in it.
+    """
+    if not 0.0 < fpr < 1.0:
+        raise UsageError(f"fpr: {fpr} is not between 0 and 1; write 0.01 for 1 percent")
+    alpha = (1.0 - check_confidence(confidence)) / 2
+    n = roc.members + roc.non_members
+    if not enough_for(fpr, roc.non_members):
+        return Estimate(value=None, confidence=confidence, n=n, note=NOT_ESTIMABLE)
+    found = true_positives_at(roc, fpr)
+    return Estimate(
+        value=found / roc.members,
+        low=share_low(found, roc.members, alpha=alpha),
+        high=share_high(found, roc.members, alpha=alpha),
+        confidence=confidence,
+        n=n,
+        note="Clopper-Pearson over the members, at the threshold chosen on these non-members",
+    )
+
+
+def enough_for(fpr: float, non_members: int) -> bool:
+    """Whether so many non-members are enough to report a TPR at this FPR."""
+    return non_members * fpr >= FEWEST_FALSE_POSITIVES - 1e-9
+
+
+def true_positives_at(roc: Roc, fpr: float) -> int:
+    """Members found by the loosest threshold whose empirical FPR is at most `fpr`, however few non-members."""
+    place = int(np.searchsorted(np.array(roc.false_positives), allowed(fpr, roc.non_members), side="right"))
+    return roc.true_positives[place - 1] if place else 0
+
+
+def allowed(fpr: float, non_members: int) -> int:
+    """Most false positives that keep the empirical FPR at or below `fpr`."""
+    return int(np.floor(fpr * non_members + 1e-9))
+
+
+def choose_threshold(non_member_scores: npt.NDArray[Any], fpr: float) -> float:
+    """Score above which (not at which) an example is called a member, so that at most `fpr` of these are.
+
+    The lowest such score: of a tie at the limit nobody is called a member, so the FPR is never above what was wanted.
+
+    Parameters
+    ----------
+    non_member_scores : numpy.ndarray
+        Shape (n,).
+    fpr : float
+
+    Returns
+    -------
+    float
+        Minus infinity where everybody may be called a member.
+    """
+    values = np.sort(np.asarray(non_member_scores, np.float64))[::-1]
+    if not values.size or np.isnan(values).any():
+        raise UsageError("non_member_scores: empty or not a number; give scores of non-members")
+    most = allowed(fpr, len(values))
+    return float(values[most]) if most < len(values) else float("-inf")
+
+
+def checked_scores(scores: npt.NDArray[Any], members: npt.NDArray[Any]) -> tuple[Floats, Bools]:
+    """Scores as float64 and members as bool, or a clear error."""
+    values, inside = np.asarray(scores, np.float64), np.asarray(members)
+    if values.ndim != 1 or inside.shape != values.shape or inside.dtype != np.bool_:
+        raise UsageError(
+            f"members: shape {inside.shape} of {inside.dtype} beside scores of shape {values.shape}; "
+            "give one bool for every score"
+        )
+    if np.isnan(values).any():
+        raise UsageError(f"scores: {int(np.isnan(values).sum())} are not a number; leave those examples out")
+    if inside.all() or not inside.any():
+        raise UsageError(
+            f"members: {int(inside.sum())} of {len(inside)} are members; give both members and non-members"
+        )
+    return values, inside
+
+
+def _weighted_variance(values: Floats, counts: Floats) -> float:
+    mean = float((values * counts).sum() / counts.sum())
+    return float((counts * (values - mean) ** 2).sum() / (counts.sum() - 1.0))

@@ -1,0 +1,143 @@
+"""Whether published ROC curves give the table's figures, and whether the audit follows from the record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from trustml.attacks.roc import Roc, auc_of_counts, tpr_at_fpr
+from trustml.auditing.bundle import AUDIT, AUDIT_REPORT
+from trustml.auditing.checks import Check, Outcome, same_number, text_of
+from trustml.auditing.result import AuditRecord, Finding, decode_audit
+from trustml.errors import TrustmlError, UsageError
+from trustml.measures.measure import Row
+from trustml.record.curves import Curve, read_curves
+from trustml.record.store import RunDirectory
+
+_RATES = {"membership_tpr_at_1_percent_fpr": 0.01, "membership_tpr_at_0_1_percent_fpr": 0.001}
+
+
+def curve_checks(run: RunDirectory, table: Sequence[Row]) -> list[Check]:
+    """Compute AUC and TPR of every published curve from its counts, and compare them with the table."""
+    try:
+        curves = read_curves(run)
+    except TrustmlError as error:
+        return [_check("curves", "differs", str(error))]
+    checks = [_curve_check(curve, table) for curve in curves]
+    drawn = {(curve.subject, curve.attack) for curve in curves}
+    for row in table:
+        if row.measure == "membership_auc" and row.value is not None and not _places(row) & drawn:
+            subject = f"membership_auc by {row.method} of {row.job or row.subject}"
+            checks.append(_check(subject, "not recomputed", "no curve is published; scores of examples are private"))
+    return checks
+
+
+def audit_checks(run: RunDirectory) -> list[Check]:
+    """Conclude anew from the record, and compare with what the audit says; nothing where there is no audit."""
+    from trustml.auditing.run_audit import audit_run
+
+    path = run.path / AUDIT
+    if not path.is_file():
+        return []
+    try:
+        stated = decode_audit(path.read_bytes())
+    except (msgspec.MsgspecError, RecursionError) as error:
+        return [_check("audit", "differs", f"{AUDIT} cannot be read ({error})")]
+    name = run.manifest().run
+    if stated.run != name:
+        return [_check("audit", "differs", f"is of run {stated.run or 'none'!r}, not of {name}")]
+    try:
+        anew = audit_run(run)
+    except (TrustmlError, ValueError, LookupError, TypeError, StopIteration) as error:
+        return [_check("audit", "differs", f"cannot be concluded anew ({type(error).__name__}: {error})")]
+    checks = [*_finding_checks(stated, anew), *_other_parts(stated, anew)]
+    if (run.path / AUDIT_REPORT).is_file():
+        checks.append(_check(AUDIT_REPORT, "not recomputed", "a picture of audit.json: its hash alone is checked"))
+    return checks
+
+
+def _curve_check(curve: Curve, table: Sequence[Row]) -> Check:
+    subject = f"curve of {curve.attack} on {curve.subject}"
+    try:
+        roc = Roc(false_positives=curve.false_positives, true_positives=curve.true_positives)
+    except UsageError as error:
+        return _check(subject, "differs", f"is no curve ({error})")
+    found: dict[str, float | None] = {"membership_auc": auc_of_counts(roc.false_positives, roc.true_positives)}
+    found |= {name: tpr_at_fpr(roc, rate).value for name, rate in _RATES.items()}
+    rows = [row for row in table if row.measure in found and (curve.subject, curve.attack) in _places(row)]
+    auc = f"AUC {text_of(found['membership_auc'])} of {roc.members} members and {roc.non_members} others"
+    if not any(row.measure == "membership_auc" for row in rows):
+        return _check(subject, "differs", f"{auc}; the table has no row for it")
+    different = [
+        f"{row.measure} is {text_of(row.value)} in the table, {text_of(found[row.measure])} from the curve"
+        for row in rows
+        if not same_number(found[row.measure], row.value)
+    ]
+    if different:
+        return _check(subject, "differs", "; ".join(different))
+    return _check(subject, "ok", f"{auc}: {len(rows)} figures of the table follow")
+
+
+def _places(row: Row) -> set[tuple[str, str]]:
+    """What a curve of this row's attack may be called: after one model, or after all models of a regime."""
+    return {(subject, row.method) for subject in (row.job, f"{row.regime} ({row.backend})", row.subject) if subject}
+
+
+def _finding_checks(stated: AuditRecord, anew: AuditRecord) -> list[Check]:
+    checks = []
+    before, now = _by_id(stated), _by_id(anew)
+    for name in [*before, *(name for name in now if name not in before)]:
+        if name not in now:
+            checks.append(_check(f"finding {name}", "differs", "nothing in the record leads to it"))
+        elif name not in before:
+            checks.append(_check(f"finding {name}", "differs", "follows from the record, and is not in the audit"))
+        elif different := _differences(before[name], now[name]):
+            checks.append(_check(f"finding {name}", "differs", different))
+        else:
+            checks.append(_check(f"finding {name}", "ok", f"{now[name].severity}, as the record gives it"))
+    if len(before) != len(stated.findings):
+        checks.append(_check("audit", "differs", "has two findings of one name"))
+    return checks
+
+
+def _by_id(record: AuditRecord) -> dict[str, Finding]:
+    return {finding.id: finding for finding in record.findings}
+
+
+def _differences(stated: Finding, anew: Finding) -> str:
+    for field in ("severity", "title", "subject", "claim", "check"):
+        before, now = getattr(stated, field), getattr(anew, field)
+        if before != now:
+            return f"{field} is {before!r}, from the record {now!r}"
+    if len(stated.measured) != len(anew.measured):
+        return f"rests on {len(stated.measured)} figures, from the record on {len(anew.measured)}"
+    for first, second in zip(stated.measured, anew.measured, strict=True):
+        for name in ("value", "low", "high", "confidence"):
+            before, now = getattr(first, name), getattr(second, name)
+            if not same_number(now, before):
+                return f"{first.measure}: {name} is {text_of(before)}, from the record {text_of(now)}"
+        if (first.measure, first.n, first.unit, first.note) != (second.measure, second.n, second.unit, second.note):
+            return f"{first.measure} is described otherwise than in the record"
+    rest = ("how", "artifacts", "would_change")
+    return next(
+        (f"{name} is not what the record gives" for name in rest if getattr(stated, name) != getattr(anew, name)), ""
+    )
+
+
+def _other_parts(stated: AuditRecord, anew: AuditRecord) -> list[Check]:
+    """Compare all but the findings, through JSON, where what is not finite is nothing."""
+    different = [
+        name
+        for name in ("title", "created", "models", "curves", "versions", "hardware", "source", "data")
+        if msgspec.json.encode(getattr(stated, name)) != msgspec.json.encode(getattr(anew, name))
+    ]
+    if different:
+        return [_check("audit", "differs", f"its {', '.join(different)} are not what the record gives")]
+    return [
+        _check("audit", "ok", f"{len(stated.models)} models and {len(stated.curves)} curves as the record gives them")
+    ]
+
+
+def _check(subject: str, outcome: Outcome, message: str) -> Check:
+    return Check(area="audit", subject=subject, outcome=outcome, message=message)

@@ -1,0 +1,300 @@
+"""Whether gradient explanations of a model can be relied on: do they add up, hold still, and show what was learned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from trustml.attribution.asking import Doubles
+from trustml.attribution.completeness import completeness
+from trustml.attribution.sensitivity import distances, max_sensitivity, neighbours
+from trustml.attribution.similarity import spearman_of_magnitudes
+from trustml.auditing.findings import not_checked, reason
+from trustml.auditing.models import Array
+from trustml.auditing.result import Finding, Measured, Severity
+from trustml.backends.contract import LiveModel
+from trustml.data.dataset import Floats, Ints
+
+EXAMPLES, STEPS, MORE_STEPS = 32, 50, 300
+LARGEST_GAP = 0.05
+"""Share of the change explained that may be missing."""
+DRAWS, NEIGHBOURS, RADIUS = 5, 8, 0.02
+SANE = 0.5
+_ROWS = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explained:
+    """What is explained: a model in memory, on a few examples.
+
+    Attributes
+    ----------
+    live : LiveModel
+    single : bool
+        One output column, that speaks for class 1.
+    inputs : float32 array of shape (n, *x)
+    labels : int64 array of shape (n,)
+        Their columns are explained.
+    baseline : float32 array of shape (n, *x)
+    confidence : float
+    seed : int
+    """
+
+    live: LiveModel
+    single: bool
+    inputs: Floats
+    labels: Ints
+    baseline: Floats
+    confidence: float
+    seed: int
+
+    def scores(self, inputs: Floats) -> Doubles:
+        """Output of each example's label, up to a constant where there is one column."""
+        outputs = self.live.outputs(inputs).reshape(len(inputs), -1).astype(np.float64)
+        if self.single:
+            return outputs[:, 0] * self._signs(self.labels)
+        return np.take_along_axis(outputs, self.labels[:, None], axis=1)[:, 0]
+
+    def gradients(self, inputs: Floats, labels: Ints, live: LiveModel | None = None) -> Floats:
+        """Gradient of each example's output with respect to its input; many rows in pieces."""
+        model, columns = live or self.live, np.zeros_like(labels) if self.single else labels
+        parts = [
+            model.input_gradients(inputs[start : start + _ROWS], columns[start : start + _ROWS])
+            for start in range(0, len(inputs), _ROWS)
+        ]
+        found = np.concatenate(parts).astype(np.float32)
+        signs = self._signs(labels) if self.single else np.ones(len(labels))
+        return found * signs.reshape(-1, *[1] * (inputs.ndim - 1)).astype(np.float32)
+
+    def integrated(self, inputs: Floats, *, steps: int) -> Floats:
+        """Integrated gradients by Gauss-Legendre quadrature (Sundararajan et al., arXiv 1703.01365)."""
+        nodes, weights = np.polynomial.legendre.leggauss(steps)
+        difference = inputs - self.baseline
+        total = np.zeros(inputs.shape, np.float64)
+        for node, weight in zip(nodes, weights, strict=True):
+            points = (self.baseline + np.float32((1 + node) / 2) * difference).astype(np.float32)
+            total += weight / 2 * self.gradients(points, self.labels)
+        return (total * difference).astype(np.float32)
+
+    @staticmethod
+    def _signs(labels: Ints) -> Doubles:
+        return np.where(labels == 1, 1.0, -1.0)
+
+
+def prepare(
+    live: LiveModel, inputs: Array, labels: Ints, *, train: Array, single: bool, confidence: float, seed: int
+) -> Explained:
+    """Choose the examples that are explained and their baseline, the mean training example.
+
+    Raises
+    ------
+    TypeError
+        If the inputs are not numbers on a scale.
+    """
+    if inputs.dtype.kind != "f":
+        raise TypeError(f"its inputs are of type {inputs.dtype}, between which no path runs")
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(inputs))[:EXAMPLES])
+    picked = inputs[chosen].astype(np.float32)
+    mean = np.broadcast_to(train.mean(axis=0, dtype=np.float64).astype(np.float32), picked.shape)
+    return Explained(
+        live=live,
+        single=single,
+        inputs=picked,
+        labels=labels[chosen],
+        baseline=np.ascontiguousarray(mean),
+        confidence=confidence,
+        seed=seed,
+    )
+
+
+def check_explanations(explained: Explained) -> list[Finding]:
+    """Put integrated gradients and gradients of a model to the tests; one that fails to run does not stop the others.
+
+    Returns
+    -------
+    list of Finding
+        ``explanations.completeness``, ``.sanity``, ``.stability``, ``.agreement``.
+    """
+    checks: dict[str, Callable[[Explained], Finding]] = {
+        "completeness": _completeness,
+        "sanity": _sanity,
+        "stability": _stability,
+        "agreement": _agreement,
+    }
+    findings = []
+    for name, check in checks.items():
+        try:
+            findings.append(check(explained))
+        except Exception as error:  # whatever a stranger's model raises
+            findings.append(not_checked("explanations", name, why=reason(error)))
+    return findings
+
+
+def _completeness(explained: Explained) -> Finding:
+    for steps in (STEPS, MORE_STEPS):
+        gap = completeness(
+            explained.integrated(explained.inputs, steps=steps),
+            logits=explained.scores(explained.inputs).astype(np.float32),
+            baseline_logits=explained.scores(explained.baseline).astype(np.float32),
+        )
+        if gap.changes.sum() == 0:
+            return not_checked("explanations", "completeness", why="the outputs do not differ from the baseline's")
+        share = float(gap.errors.sum() / gap.changes.sum())
+        if share <= LARGEST_GAP:
+            break
+    good = share <= LARGEST_GAP
+    low, high = _ratio_interval(gap.errors, gap.changes, explained)
+    return Finding(
+        id="explanations.completeness",
+        check="explanations",
+        severity=("pass" if steps == STEPS else "note") if good else "risk",
+        title=f"Integrated gradients add up to the change they explain but for {share:.2%}, at {steps} steps"
+        if good
+        else f"Integrated gradients miss {share:.1%} of the change they should explain, even at {steps} steps",
+        measured=(
+            Measured(
+                measure="completeness_gap",
+                value=share,
+                low=low,
+                high=high,
+                confidence=explained.confidence,
+                unit="share",
+                n=len(gap.errors),
+                note="sum of errors over sum of changes; percentile bootstrap over examples",
+            ),
+        ),
+        how=f"Outputs of the label, from the mean training example, {steps} Gauss-Legendre points (Sundararajan et "
+        "al., arXiv 1703.01365).",
+        would_change=f"a gap above {LARGEST_GAP:.0%}, another baseline"
+        if good
+        else "gradients that belong to the function that predicts: look for steps, rounding, clipping and custom "
+        "gradients in the model",
+    )
+
+
+def _sanity(explained: Explained) -> Finding:
+    original = explained.gradients(explained.inputs, explained.labels)
+    draws = []
+    for draw in range(DRAWS):
+        with explained.live.randomised(explained.seed + draw) as other:
+            found = explained.gradients(explained.inputs, explained.labels, other)
+        alike = spearman_of_magnitudes(original, found)
+        if np.isfinite(alike).any():
+            draws.append(float(np.nanmean(alike)))
+    if len(draws) < 2:
+        return not_checked("explanations", "sanity", why="gradients are constant over features and have no ranks")
+    from scipy.stats import t
+
+    mean, error = float(np.mean(draws)), float(np.std(draws, ddof=1) / np.sqrt(len(draws)))
+    reach = float(t.ppf((1 + explained.confidence) / 2, len(draws) - 1)) * error
+    low, high = max(-1.0, mean - reach), min(1.0, mean + reach)
+    severity, title = _sane(low, high, mean)
+    return Finding(
+        id="explanations.sanity",
+        check="explanations",
+        severity=severity,
+        title=title,
+        measured=(
+            Measured(
+                measure="similarity_to_randomised",
+                value=mean,
+                low=low,
+                high=high,
+                confidence=explained.confidence,
+                n=len(draws),
+                note="mean rank correlation; Student's t over draws of weights",
+            ),
+        ),
+        how=f"Rank correlation of gradient magnitudes with those of {DRAWS} models whose weights were shuffled within "
+        "each array (Adebayo et al., arXiv 1810.03292).",
+        would_change=f"a correlation on the other side of {SANE:g}; weights drawn as at the start of training",
+    )
+
+
+def _sane(low: float, high: float, mean: float) -> tuple[Severity, str]:
+    if low > SANE:
+        return "risk", f"Gradients stay much the same when the weights are shuffled (rank correlation {mean:.2f})"
+    if high < SANE:
+        return "pass", f"Gradients depend on what was learned: rank correlation {mean:.2f} with shuffled weights"
+    return "note", f"Whether gradients depend on what was learned is not clear (rank correlation {mean:.2f})"
+
+
+def _stability(explained: Explained) -> Finding:
+    axes = tuple(range(1, explained.inputs.ndim))
+    spread = float((explained.inputs.max(axis=axes) - explained.inputs.min(axis=axes)).mean())
+    around = neighbours(
+        explained.inputs,
+        radius=RADIUS * spread,
+        samples=NEIGHBOURS,
+        generator=np.random.default_rng(explained.seed),
+    )
+    moved = max_sensitivity(
+        distances(lambda inputs: explained.integrated(inputs, steps=20), inputs=explained.inputs, around=around)
+    )
+    moved = moved[np.isfinite(moved)]
+    if len(moved) < 2:
+        return not_checked("explanations", "stability", why="the explanations are zero")
+    low, high = _median_interval(moved, explained)
+    median = float(np.median(moved))
+    return Finding(
+        id="explanations.stability",
+        check="explanations",
+        severity="risk" if low > 1 else ("pass" if high <= 1 else "note"),
+        title=f"Under changes of {RADIUS:.0%} of the range of inputs, explanations move by {median:.0%} of their size",
+        measured=(
+            Measured(
+                measure="max_sensitivity",
+                value=median,
+                low=low,
+                high=high,
+                confidence=explained.confidence,
+                n=len(moved),
+                note=f"median over examples, largest of {NEIGHBOURS} neighbours; percentile bootstrap",
+            ),
+        ),
+        how="Largest move of integrated gradients (20 points) among neighbours, over their own norm (Yeh et al., "
+        "arXiv 1901.09392); 1 is a move as large as the explanation itself.",
+        would_change="another radius: the measure grows with it",
+    )
+
+
+def _agreement(explained: Explained) -> Finding:
+    columns = np.zeros_like(explained.labels) if explained.single else explained.labels
+    found = explained.live.library_attributions(explained.inputs, columns, baseline=explained.baseline, n_steps=STEPS)
+    if not found:
+        return not_checked("explanations", "agreement", why="no second library was found that explains this model")
+    signs = np.where(explained.labels == 1, 1.0, -1.0) if explained.single else np.ones(len(columns))
+    own = explained.integrated(explained.inputs, steps=STEPS)
+    name, other = next(iter(found.items()))
+    signed = other * signs.reshape(-1, *[1] * (own.ndim - 1))
+    gap = float(np.abs(own - signed).max() / max(float(np.abs(own).max()), 1e-12))
+    return Finding(
+        id="explanations.agreement",
+        check="explanations",
+        severity="pass" if gap <= 0.01 else "risk",
+        title=f"Integrated gradients of {name} and of trustml differ by at most {gap:.2g} of the largest attribution",
+        measured=(Measured(measure="attribution_gap", value=gap, unit="share", n=len(own)),),
+        how=f"The same examples, baseline and {STEPS} Gauss-Legendre points in both.",
+        would_change="a difference above 1%",
+    )
+
+
+def _ratio_interval(above: Doubles, below: Doubles, explained: Explained) -> tuple[float, float]:
+    rows = _resampled(len(above), explained)
+    return _ends(above[rows].sum(axis=1) / np.maximum(below[rows].sum(axis=1), 1e-300), explained)
+
+
+def _median_interval(values: Doubles, explained: Explained) -> tuple[float, float]:
+    return _ends(np.median(values[_resampled(len(values), explained)], axis=1), explained)
+
+
+def _resampled(count: int, explained: Explained) -> Ints:
+    return np.random.default_rng(explained.seed).integers(0, count, (2000, count))
+
+
+def _ends(values: Doubles, explained: Explained) -> tuple[float, float]:
+    outside = (1 - explained.confidence) / 2
+    low, high = np.quantile(values, (outside, 1 - outside))
+    return float(low), float(high)

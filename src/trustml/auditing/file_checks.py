@@ -1,0 +1,219 @@
+"""Whether every file is the one that the list, the manifest and the signature name, and can be read without harm."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from trustml.auditing.bundle import INDEX, SIGNATURE, BundleIndex, promised_files, root_digest
+from trustml.auditing.checks import Check, Outcome
+from trustml.auditing.names import why_not_a_name
+from trustml.auditing.signing import SignatureCheck
+from trustml.errors import RecordError
+from trustml.plan.job import ExplainJob, Job, TrainJob, decode_job, digest, encode_job
+from trustml.record.files import sha256
+from trustml.record.schema import JobRecord, Manifest, WorkerResult
+from trustml.record.store import MANIFEST, RunDirectory
+
+_MOST_UNPACKED = 4 * 2**30
+_MOST_ROWS = 2_000_000
+_OLDER_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+def index_checks(run: RunDirectory, index: BundleIndex, names: list[str]) -> list[Check]:
+    """Compare the files of an unpacked bundle with its list."""
+    checks: list[Check] = []
+    listed = {file.name: file for file in index.files}
+    for name in sorted(set(names) - listed.keys() - {INDEX, SIGNATURE}):
+        checks.append(_check(name, "differs", f"is in the bundle, and not in {INDEX}"))
+    for name, file in sorted(listed.items()):
+        path = run.path / name
+        if name not in names:
+            checks.append(_check(name, "differs", f"is in {INDEX}, and not in the bundle"))
+        elif path.stat().st_size != file.size or sha256(path) != file.sha256:
+            checks.append(_check(name, "differs", f"is not the file of {INDEX}: its SHA-256 differs"))
+        else:
+            checks.append(_check(name, "ok", f"SHA-256 as in {INDEX}"))
+    if len(listed) != len(index.files):
+        checks.append(_check(INDEX, "differs", "names a file twice"))
+    if root_digest({file.name: file.sha256 for file in index.files}) != index.root:
+        checks.append(_check(INDEX, "differs", "its root is not the digest of its list"))
+    return checks
+
+
+def signed_checks(run: RunDirectory, index: BundleIndex, names: list[str], signature: SignatureCheck) -> list[Check]:
+    """Compare the files with what was signed."""
+    checks = []
+    present = set(names) - {SIGNATURE}
+    for name in sorted(present | signature.digests.keys()):
+        if name not in present:
+            message = "was signed, and is not in the bundle"
+        elif name not in signature.digests:
+            message = "is in the bundle, and was not signed"
+        elif sha256(run.path / name) != signature.digests[name]:
+            message = "is not the file that was signed"
+        else:
+            continue
+        checks.append(Check(area="signature", subject=name, outcome="differs", message=message))
+    return checks
+
+
+def manifest_checks(run: RunDirectory, manifest: Manifest, left_out: dict[str, str]) -> list[Check]:
+    """Compare every artifact with its hash in the manifest."""
+    if msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n" != (run.path / MANIFEST).read_bytes():
+        checks = [_check(MANIFEST, "differs", "is not as trustml writes it: something was edited by hand")]
+    else:
+        checks = [_check(MANIFEST, "ok", f"as trustml writes it; {len(manifest.jobs)} jobs")]
+    try:
+        promised = promised_files(manifest)
+    except RecordError as error:
+        return [*checks, _check(MANIFEST, "differs", str(error))]
+    for name, expected in sorted(promised.items()):
+        path = run.path / name
+        if path.is_symlink() or not path.resolve().is_relative_to(run.path.resolve()):
+            checks.append(_check(name, "differs", "is or lies behind a link"))
+        elif path.is_file():
+            same = sha256(path) == expected
+            message = "SHA-256 as in the manifest" if same else "is not the file of the manifest: its SHA-256 differs"
+            checks.append(_check(name, "ok" if same else "differs", message))
+        elif name in left_out:
+            checks.append(_check(name, "not recomputed", f"left out of the bundle ({left_out[name]})"))
+        else:
+            checks.append(_check(name, "differs", "is gone"))
+    return checks
+
+
+def job_checks(run: RunDirectory, manifest: Manifest) -> tuple[list[Check], dict[str, Job]]:
+    """Compare every job.json and result.json with the manifest; give the jobs that could be read."""
+    checks: list[Check] = []
+    jobs: dict[str, Job] = {}
+    for record in manifest.jobs:
+        if reason := why_not_a_name(f"jobs/{record.id}/job.json"):
+            checks.append(_of_job(record, "differs", f"its identifier {reason}"))
+            continue
+        folder = run.path / "jobs" / record.id
+        try:
+            content = (folder / "job.json").read_bytes()
+            job = decode_job(content)
+        except (OSError, msgspec.MsgspecError, RecursionError) as error:
+            checks.append(_of_job(record, "differs", f"job.json cannot be read ({error})"))
+            continue
+        jobs[record.id] = job
+        problems = _job_problems(record, job, manifest)
+        if encode_job(job) != content:
+            problems.append("job.json is not as trustml writes it")
+        problems += _result_problems(record, folder)
+        if problems:
+            checks.append(_of_job(record, "differs", "; ".join(problems)))
+        else:
+            checks.append(_of_job(record, "ok", "job.json and result.json as in the manifest"))
+    return checks, jobs
+
+
+def unsafe_files(run: RunDirectory, names: list[str]) -> list[Check]:
+    """Name the arrays and tables that would take more memory than they may, or hold objects; by their headers."""
+    checks = []
+    for name in names:
+        path = run.path / name
+        reason = ""
+        if not path.is_file():
+            continue
+        if name.endswith(".npz"):
+            reason = _why_not_arrays(path)
+        elif name.endswith(".parquet"):
+            reason = _why_not_a_table(path)
+        if reason:
+            checks.append(_check(name, "differs", f"is not read, nor is anything computed from this run: {reason}"))
+    return checks
+
+
+def _job_problems(record: JobRecord, job: Job, manifest: Manifest) -> list[str]:
+    problems = []
+    if digest(job) != record.digest:
+        problems.append("job.json asks for something else than the manifest's digest says")
+    if (job.id, job.backend) != (record.id, record.backend):
+        problems.append(f"job.json is of {job.id} in {job.backend}")
+    if msgspec.to_builtins(job).get("kind") != record.kind:
+        problems.append(f"job.json is no {record.kind} job")
+    if isinstance(job, TrainJob):
+        if (job.regime.title, job.seed) != (record.regime, record.seed):
+            problems.append(f"job.json trains {job.regime.title} with seed {job.seed}")
+        if not _in_scenario(job, manifest):
+            problems.append("its regime is not that of the scenario in the manifest")
+        wanted = {"weights.safetensors", "predictions.npz"} | ({"ledger.jsonl"} if job.mechanism is not None else set())
+        if record.status == "ok" and (gone := sorted(wanted - record.artifacts.keys())):
+            problems.append(f"the manifest says it is done, and names no {', '.join(gone)}")
+    if isinstance(job, ExplainJob) and record.status == "ok" and "attributions.npz" not in record.artifacts:
+        problems.append("the manifest says it is done, and names no attributions.npz")
+    return problems
+
+
+def _in_scenario(job: TrainJob, manifest: Manifest) -> bool:
+    from trustml.errors import TrustmlError
+    from trustml.scenario.read import from_plain
+
+    try:
+        scenario = from_plain(msgspec.json.decode(msgspec.json.encode(manifest.scenario)))
+    except (TrustmlError, msgspec.MsgspecError, TypeError):
+        return False
+    return job.regime in scenario.training and job.model == scenario.model
+
+
+def _result_problems(record: JobRecord, folder: Path) -> list[str]:
+    if record.result is None:
+        return []
+    try:
+        result = msgspec.json.decode((folder / "result.json").read_bytes(), type=WorkerResult)
+    except FileNotFoundError:
+        return ["result.json is gone"]
+    except (OSError, msgspec.MsgspecError, RecursionError) as error:
+        return [f"result.json cannot be read ({error})"]
+    return [] if result == record.result else ["result.json is not the result in the manifest"]
+
+
+def _why_not_arrays(path: Path) -> str:
+    """Add up what the headers announce, before anything of that size is made."""
+    total = 0
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                with archive.open(entry) as stream:
+                    version = np.lib.format.read_magic(stream)
+                    if version not in _OLDER_HEADERS:
+                        return f"{entry.filename} is of .npy format {version}"
+                    shape, _, kind = _OLDER_HEADERS[version](stream)
+                    size = int(np.prod([int(side) for side in shape], dtype=object)) * kind.itemsize
+                    if kind.hasobject:
+                        return f"{entry.filename} holds Python objects"
+                    if stream.tell() + size != entry.file_size:
+                        return f"{entry.filename} announces {size} bytes and does not hold them"
+                    total += entry.file_size
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
+        return f"not a readable .npz file ({error})"
+    return f"{total} bytes are more than {_MOST_UNPACKED}" if total > _MOST_UNPACKED else ""
+
+
+def _why_not_a_table(path: Path) -> str:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as table:
+            facts = table.metadata
+            size = sum(facts.row_group(number).total_byte_size for number in range(facts.num_row_groups))
+    except (OSError, ValueError, pa.ArrowException) as error:
+        return f"not a readable Parquet file ({error})"
+    if facts.num_rows > _MOST_ROWS or size > _MOST_UNPACKED:
+        return f"{facts.num_rows} rows of {size} bytes are more than a table of measures has"
+    return ""
+
+
+def _of_job(record: JobRecord, outcome: Outcome, message: str) -> Check:
+    return Check(area="jobs", subject=record.id, outcome=outcome, message=message)
+
+
+def _check(name: str, outcome: Outcome, message: str) -> Check:
+    return Check(area="files", subject=name, outcome=outcome, message=message)

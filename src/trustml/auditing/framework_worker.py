@@ -1,0 +1,141 @@
+"""A model in another environment: its outputs and gradients through a worker process that stays while it is asked."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.backends.contract import LiveModel
+from trustml.data.dataset import Floats, Ints
+from trustml.errors import TrustmlError, UsageError
+from trustml.launch.environments import find_environment
+from trustml.launch.process import clean_environment, worker_command
+from trustml.plan.switches import switch_variables
+from trustml.record.files import encode_arrays, read_arrays, write_atomic
+from trustml.scenario.spec import BackendName, Execution
+
+_LOOK_SECONDS = 0.02
+
+
+class FrameworkWorker:
+    """A model in a backend's own environment; use it as a context, which ends the process and its whole group.
+
+    Parameters
+    ----------
+    backend : str
+    what : str
+        ``module:attribute``, or a ``.keras`` file.
+    timeout : float
+        Seconds for one answer, the start of the framework not counted.
+    start_timeout : float
+        Seconds for the start and the loading of the model.
+
+    Raises
+    ------
+    EnvironmentMissingError
+        If the environment is not installed.
+    UsageError
+        If the model cannot be loaded there.
+    """
+
+    def __init__(
+        self, backend: BackendName, what: str, *, timeout: float = 300.0, start_timeout: float = 180.0
+    ) -> None:
+        python = find_environment(backend).require()
+        self.kind = f"{backend} model {what.rsplit('/', 1)[-1]}, in its own environment"
+        self._timeout, self._count, self._seed = timeout, 0, -1
+        self._folder = tempfile.TemporaryDirectory(prefix="trustml-audit-")
+        self._path = Path(self._folder.name)
+        command = worker_command(python, "trustml.worker.foreign", backend, what, str(Path.cwd()), str(self._path))
+        with (self._path / "log.txt").open("wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=clean_environment() | switch_variables(Execution()),
+                start_new_session=True,
+            )
+        try:
+            self._await("ready.npz", start_timeout)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> FrameworkWorker:
+        """Give the worker itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the process."""
+        self.close()
+
+    def close(self) -> None:
+        """End the process and all that it started."""
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+        self._process.wait()
+        self._folder.cleanup()
+
+    def outputs(self, inputs: npt.NDArray[Any]) -> Floats:
+        """See :class:`trustml.backends.contract.LiveModel`."""
+        return self._ask({"inputs": inputs})
+
+    def input_gradients(self, inputs: Floats, columns: Ints) -> Floats:
+        """See :class:`trustml.backends.contract.LiveModel`."""
+        return self._ask({"inputs": inputs, "columns": columns})
+
+    @contextmanager
+    def randomised(self, seed: int) -> Iterator[LiveModel]:
+        """See :class:`trustml.backends.contract.LiveModel`."""
+        self._seed = seed
+        try:
+            yield self
+        finally:
+            self._seed = -1
+
+    def library_attributions(
+        self, inputs: Floats, columns: Ints, *, baseline: Floats, n_steps: int
+    ) -> dict[str, Floats]:
+        """None across the border of processes."""
+        return {}
+
+    def _ask(self, arrays: dict[str, npt.NDArray[Any]]) -> Floats:
+        self._count += 1
+        content = {**arrays, "seed": np.array(self._seed)}
+        write_atomic(self._path / f"request-{self._count}.npz", encode_arrays(content))
+        found = self._await(f"answer-{self._count}.npz", self._timeout)
+        if "problem" in found:
+            raise TrustmlError(f"model: {found['problem']}")
+        return np.asarray(found["outputs"], np.float32)
+
+    def _await(self, name: str, timeout: float) -> dict[str, npt.NDArray[Any]]:
+        end, path, problem = time.monotonic() + timeout, self._path / name, self._path / "problem.txt"
+        while time.monotonic() < end:
+            if problem.is_file():
+                raise UsageError(f"model: {problem.read_text(encoding='utf-8', errors='replace').strip()}")
+            if path.is_file():
+                found = read_arrays(path)
+                path.unlink()
+                return found
+            if self._process.poll() is not None:
+                lines = (self._path / "log.txt").read_text(errors="replace").strip().splitlines()
+                last = lines[-1] if lines else "no message"
+                raise TrustmlError(f"model: its worker ended with code {self._process.returncode}: {last[:300]}")
+            time.sleep(_LOOK_SECONDS)
+        raise TrustmlError(f"model: its worker gave no answer in {timeout:g} s")

@@ -1,0 +1,90 @@
+"""The examples that somebody hands over, checked and brought into one form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.auditing.models import Array
+from trustml.data.dataset import Ints
+from trustml.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """Examples as their owner has them.
+
+    Attributes
+    ----------
+    inputs : array of shape (n, *x)
+    labels : array of shape (n,)
+        In the owner's own words: numbers or names of classes.
+    """
+
+    inputs: Array
+    labels: Array
+
+    def __len__(self) -> int:
+        """Count the examples."""
+        return len(self.labels)
+
+    def take(self, kept: npt.NDArray[np.bool_]) -> Given:
+        """Give some of them."""
+        return Given(inputs=self.inputs[kept], labels=self.labels[kept])
+
+
+def given(pair: Any, *, field: str) -> Given:
+    """Read ``(inputs, labels)``.
+
+    Raises
+    ------
+    DataError
+        If they do not belong together.
+    """
+    if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
+        raise DataError(f"{field}: must be a pair (inputs, labels), not {type(pair).__name__}")
+    try:
+        inputs, labels = np.asarray(pair[0]), np.asarray(pair[1])
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"{field}: is no pair of arrays ({str(error).splitlines()[0]})") from None
+    if inputs.dtype == object or inputs.ndim < 2:
+        raise DataError(
+            f"{field}: inputs have shape {inputs.shape} and type {inputs.dtype}; an array (n, ...) is needed"
+        )
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    elif labels.ndim == 2 and labels.dtype.kind in "iufb" and np.array_equal(labels.sum(axis=1), np.ones(len(labels))):
+        labels = labels.argmax(axis=1)  # one column a class
+    if labels.ndim != 1:
+        raise DataError(f"{field}: labels have shape {labels.shape}; one class an example is needed")
+    if len(inputs) != len(labels):
+        raise DataError(f"{field}: {len(inputs)} inputs and {len(labels)} labels; they must be as many")
+    if len(inputs) == 0:
+        raise DataError(f"{field}: holds no example")
+    return Given(inputs=inputs, labels=labels)
+
+
+def columns_of(labels: Array, *, classes: Array | None, count: int) -> Ints:
+    """Column of the outputs that each label means.
+
+    Raises
+    ------
+    DataError
+        If the model has no such column.
+    """
+    if classes is not None:
+        places = np.searchsorted(classes, labels).clip(0, len(classes) - 1)
+        strange = classes[places] != labels
+        if strange.any():
+            raise DataError(f"labels: the model does not know the class {labels[strange][0]!r}")
+        return places.astype(np.int64)
+    if labels.dtype.kind not in "iufb" or not np.array_equal(labels, labels.astype(np.int64)):
+        raise DataError(f"labels: {labels[0]!r} is no number of a class; number the classes from 0 to {count - 1}")
+    found = labels.astype(np.int64)
+    if found.min() < 0 or found.max() >= count:
+        raise DataError(f"labels: run from {found.min()} to {found.max()}, but the model has {count} outputs")
+    return found

@@ -1,0 +1,332 @@
+"""An audit of somebody's model, from beginning to end: one check that fails stops no other."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+
+from trustml.attribution.asking import Doubles
+from trustml.auditing.checks_accounting import check_accounting, check_claim
+from trustml.auditing.checks_data import CheckedData, check_data
+from trustml.auditing.checks_explanations import check_explanations, prepare
+from trustml.auditing.checks_membership import check_membership, without_references
+from trustml.auditing.checks_performance import check_performance
+from trustml.auditing.claim import Claim
+from trustml.auditing.findings import not_checked, reason
+from trustml.auditing.given import Given, columns_of
+from trustml.auditing.models import Target, Tell, ask_all, target_of
+from trustml.auditing.outputs import Meaning, Outputs, accuracy, meaning_of, to_logits
+from trustml.auditing.references import COUNT, Asked, Retrain, asked_references, train_references
+from trustml.auditing.result import AuditedModel, AuditRecord, Curve, Finding
+from trustml.data.dataset import Ints
+from trustml.errors import UsageError
+from trustml.record.provenance import MAIN_PACKAGES, hardware, package_versions, source_revision
+
+CheckName: TypeAlias = Literal["membership", "accounting", "explanations", "performance"]
+CHECKS: tuple[CheckName, ...] = get_args(CheckName)
+_PACKAGES = (*MAIN_PACKAGES, "torch", "captum", "jax", "tensorflow", "keras")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to audit a model for.
+
+    Attributes
+    ----------
+    train, holdout : Given, optional
+        Only accounting can do without them.
+    claim : Claim, optional
+    checks : sequence of str
+    references : int, optional
+    retrain : callable, optional
+    outputs : {"auto", "probabilities", "logits"}
+    confidence : float
+    seed : int
+    name : str
+    """
+
+    train: Given | None
+    holdout: Given | None
+    claim: Claim | None
+    checks: Sequence[str]
+    references: int | None
+    retrain: Retrain | None
+    outputs: Outputs
+    confidence: float
+    seed: int
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What the model said of the examples."""
+
+    meaning: Meaning
+    train: Doubles
+    holdout: Doubles
+    train_labels: Ints
+    holdout_labels: Ints
+
+
+@dataclass
+class _Audit:
+    """An audit under way."""
+
+    model: Any
+    request: Request
+    asked: Asked
+    tell: Tell
+    target: Target | None = None
+    data: CheckedData | None = None
+    answers: Answers | None = None
+    problem: str = "no train and holdout were given"
+    findings: list[Finding] = field(default_factory=list)
+    curves: tuple[Curve, ...] = ()
+
+
+def check_request(model: Any, request: Request) -> Asked:
+    """Refuse what cannot work before anything is computed.
+
+    Raises
+    ------
+    UsageError
+        Naming the argument, its value and what to write.
+    """
+    unknown = [name for name in request.checks if name not in CHECKS]
+    if unknown or not request.checks:
+        raise UsageError(f"checks: {', '.join(unknown) or 'none'} is not known; choose from {', '.join(CHECKS)}")
+    if request.outputs not in get_args(Outputs):
+        raise UsageError(f"outputs: {request.outputs!r} is not known; choose from {', '.join(get_args(Outputs))}")
+    if not 0.5 < request.confidence < 1:
+        raise UsageError(f"confidence: {request.confidence} is not between 0.5 and 1; write 0.99 for 99 percent")
+    if (request.train is None) != (request.holdout is None):
+        raise UsageError("train, holdout: one of them is missing; give both, or neither for accounting alone")
+    if request.train is None and any(name != "accounting" for name in request.checks):
+        others = ", ".join(name for name in request.checks if name != "accounting")
+        raise UsageError(f"train, holdout: are needed for {others}; give both, or checks=('accounting',)")
+    if request.claim is not None:
+        check_claim(request.claim)
+    return asked_references(model, references=request.references, retrain=request.retrain)
+
+
+def audit_model(model: Any, request: Request, *, tell: Tell) -> AuditRecord:
+    """Audit a model.
+
+    Parameters
+    ----------
+    model : object
+        See :func:`trustml.auditing.models.target_of`; None where only the claim is looked at.
+    request : Request
+    tell : callable
+
+    Returns
+    -------
+    AuditRecord
+
+    Raises
+    ------
+    UsageError
+        If the request or the data cannot work. Whatever the model itself does wrong becomes a finding.
+    """
+    audit = _Audit(model=model, request=request, asked=check_request(model, request), tell=tell)
+    if model is not None:
+        audit.target = target_of(model)
+    if request.train is not None and request.holdout is not None:
+        tell("data", 0, 1)
+        audit.data = check_data(request.train, request.holdout, confidence=request.confidence, seed=request.seed)
+        audit.findings += audit.data.findings
+        tell("data", 1, 1)
+        _ask(audit)
+    steps: dict[str, Callable[[_Audit], None]] = {
+        "membership": _membership,
+        "accounting": _accounting,
+        "explanations": _explanations,
+        "performance": _performance,
+    }
+    for name in CHECKS:
+        if name in request.checks:
+            tell(name, 0, 1)
+            try:
+                steps[name](audit)
+            except Exception as error:  # whatever a stranger's model raises
+                audit.findings.append(not_checked(name, "failed", why=reason(error)))
+            tell(name, 1, 1)
+    return _record(audit)
+
+
+def _ask(audit: _Audit) -> None:
+    """Ask the model for all examples; a failure is one finding, and the checks that rest on it say so."""
+    target, data = audit.target, audit.data
+    if target is None or data is None:
+        audit.problem = "no model was given"
+        return
+    try:
+        parts = [
+            ask_all(target, examples.inputs, tell=audit.tell, what=f"predictions, {name}")
+            for name, examples in (("train", data.train), ("holdout", data.holdout))
+            if len(examples)
+        ]
+        raw = np.concatenate(parts)
+        meaning = meaning_of(raw, audit.request.outputs)
+        logits, split = to_logits(raw, meaning), len(data.train)
+        labels = [
+            columns_of(examples.labels, classes=target.classes, count=logits.shape[1])
+            for examples in (data.train, data.holdout)
+        ]
+    except Exception as error:  # whatever a stranger's model raises
+        audit.problem = reason(error)
+        audit.findings.append(not_checked("data", "predictions", why=audit.problem))
+        return
+    audit.answers = Answers(
+        meaning=meaning,
+        train=logits[:split],
+        holdout=logits[split:],
+        train_labels=labels[0],
+        holdout_labels=labels[1],
+    )
+    audit.findings.append(
+        Finding(
+            id="data.predictions",
+            check="data",
+            severity="note",
+            title=f"The model answers with {logits.shape[1]} {meaning.scale}, {meaning.note}",
+            would_change="outputs='logits' or outputs='probabilities', if this reading is wrong",
+        )
+    )
+
+
+def _membership(audit: _Audit) -> None:
+    answers, data, request = audit.answers, audit.data, audit.request
+    if answers is None or data is None:
+        audit.findings.append(not_checked("membership", "predictions", why=audit.problem))
+        return
+    references, missing = None, None
+    if audit.asked.retrain is None:
+        missing = without_references(COUNT)
+    else:
+        everything = Given(
+            inputs=np.concatenate([data.train.inputs, data.holdout.inputs]),
+            labels=np.concatenate([data.train.labels, data.holdout.labels]),
+        )
+        try:
+            references = train_references(
+                audit.asked,
+                everything=everything,
+                meaning=answers.meaning,
+                classes=audit.target.classes if audit.target else None,
+                columns=answers.train.shape[1],
+                seed=request.seed,
+                tell=audit.tell,
+            )
+        except Exception as error:  # somebody else's training
+            missing = without_references(audit.asked.count, why=reason(error))
+    found = check_membership(
+        answers.train,
+        answers.train_labels,
+        answers.holdout,
+        answers.holdout_labels,
+        references=references,
+        confidence=request.confidence,
+        alike=data.alike,
+        subject=request.name,
+    )
+    audit.findings += found.findings
+    audit.curves = found.curves
+    if missing is not None:
+        audit.findings.append(missing)
+
+
+def _accounting(audit: _Audit) -> None:
+    if audit.request.claim is None:
+        audit.findings.append(
+            not_checked("accounting", "recomputed", why="no claim was made", would_change="claim=trustml.Claim(...)")
+        )
+        return
+    audit.findings += check_accounting(audit.request.claim)
+
+
+def _explanations(audit: _Audit) -> None:
+    target, answers, data, request = audit.target, audit.answers, audit.data, audit.request
+    if target is None or answers is None or data is None:
+        audit.findings.append(not_checked("explanations", "predictions", why=audit.problem))
+        return
+    if target.live is None:
+        audit.findings.append(
+            not_checked(
+                "explanations",
+                "gradients",
+                why=target.without_gradients,
+                would_change="the model itself, in PyTorch, JAX or Keras",
+            )
+        )
+        return
+    use_holdout = len(data.holdout) > 0
+    explained = prepare(
+        target.live,
+        data.holdout.inputs if use_holdout else data.train.inputs,
+        answers.holdout_labels if use_holdout else answers.train_labels,
+        train=data.train.inputs,
+        single=answers.meaning.single,
+        confidence=request.confidence,
+        seed=request.seed,
+    )
+    audit.findings += check_explanations(explained)
+
+
+def _performance(audit: _Audit) -> None:
+    if audit.target is None or audit.data is None or audit.answers is None:
+        audit.findings.append(not_checked("performance", "predictions", why=audit.problem))
+        return
+    audit.findings += check_performance(audit.target, audit.data.train.inputs)
+
+
+def _record(audit: _Audit) -> AuditRecord:
+    request, answers, data = audit.request, audit.answers, audit.data
+    created = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    model = AuditedModel(
+        name=request.name,
+        kind=audit.target.kind if audit.target else "a claim alone",
+        members=len(data.train) if data else 0,
+        non_members=len(data.holdout) if data else 0,
+        train_accuracy=accuracy(answers.train, answers.train_labels) if answers else None,
+        holdout_accuracy=accuracy(answers.holdout, answers.holdout_labels)
+        if answers and len(answers.holdout)
+        else None,
+        claim=request.claim,
+    )
+    described: dict[str, str] = {}
+    for name, examples in (("train", request.train), ("holdout", request.holdout)):
+        if examples is not None:
+            described[f"{name} sha256"] = _fingerprint(examples)
+            described[f"{name} shape"] = str(examples.inputs.shape)
+    return AuditRecord(
+        id=f"audit-{hashlib.sha256(repr((created, request.name, described)).encode()).hexdigest()[:12]}",
+        title=f"Audit of {request.name}",
+        created=created,
+        models=(model,),
+        findings=tuple(audit.findings),
+        curves=audit.curves,
+        settings={
+            "checks": ", ".join(name for name in CHECKS if name in request.checks),
+            "confidence": f"{request.confidence:g}",
+            "seed": str(request.seed),
+            "outputs": request.outputs,
+            "reference models": str(audit.asked.count),
+        },
+        versions=package_versions(_PACKAGES),
+        hardware=hardware(),
+        source=source_revision(),
+        data=described,
+    )
+
+
+def _fingerprint(examples: Given) -> str:
+    digest = hashlib.sha256(f"{examples.inputs.dtype.str} {examples.inputs.shape}".encode())
+    digest.update(np.ascontiguousarray(examples.inputs).tobytes())
+    digest.update(repr(examples.labels.tolist()).encode())
+    return digest.hexdigest()

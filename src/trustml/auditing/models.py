@@ -1,0 +1,177 @@
+"""Anybody's model as the checks see it: arrays in, outputs out, and gradients where they can be had.
+
+Frameworks are told apart by the names of a class's modules, so that nothing is imported that the model's owner has
+not imported already.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.auditing.endpoints import Endpoint, ask_endpoint
+from trustml.auditing.framework_worker import FrameworkWorker
+from trustml.backends.contract import LiveModel
+from trustml.errors import DataError, UsageError
+
+Array: TypeAlias = npt.NDArray[Any]
+Tell: TypeAlias = Callable[[str, int, int], None]
+"""Told of progress: what is being done, how much of it is done, and of how much."""
+
+BATCH = 256
+"""Examples that a model gets at once, unless it says otherwise."""
+
+
+@dataclass(frozen=True)
+class JaxModel:
+    """A JAX function with its parameters.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(params, inputs)`` to logits or probabilities (n, classes), such as Flax's ``module.apply``.
+        Compile it (``jax.jit``) if the time of predictions is to be measured.
+    params : pytree of arrays
+    """
+
+    function: Callable[[Any, Any], Any]
+    params: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A model under audit.
+
+    Attributes
+    ----------
+    kind : str
+        In words.
+    ask : callable
+        Inputs (n, *x), n at most `batch_size`, to outputs (n, ...).
+    live : LiveModel, optional
+        The same with gradients.
+    without_gradients : str
+        Why there are none.
+    classes : array of shape (c,), optional
+        Label that each column stands for, where the model says so.
+    batch_size : int
+    """
+
+    kind: str
+    ask: Callable[[Array], Array]
+    live: LiveModel | None = None
+    without_gradients: str = ""
+    classes: Array | None = None
+    batch_size: int = BATCH
+
+
+def target_of(model: Any) -> Target:
+    """Recognise a model.
+
+    Parameters
+    ----------
+    model : torch.nn.Module, Keras model, JaxModel or (function, params), estimator, callable or Endpoint
+
+    Returns
+    -------
+    Target
+
+    Raises
+    ------
+    UsageError
+        If it is none of them, or its framework is not installed here.
+    """
+    if isinstance(model, Endpoint):
+        return Target(
+            kind=f"HTTP endpoint ({model.protocol})",
+            ask=lambda inputs: ask_endpoint(model, inputs),
+            without_gradients="an endpoint gives no input gradients",
+            batch_size=model.batch_size,
+        )
+    if isinstance(model, FrameworkWorker):
+        return Target(kind=model.kind, ask=model.outputs, live=model)
+    if isinstance(model, tuple) and len(model) == 2 and callable(model[0]):
+        model = JaxModel(*model)
+    if isinstance(model, JaxModel):
+        return _live("jax", model, kind="JAX function")
+    if _descends(model, "torch", "Module"):
+        return _live("torch", model, kind=f"torch.nn.Module ({type(model).__name__})")
+    if any(_descends(model, package, "Model") for package in ("keras", "tf_keras", "tensorflow")):
+        return _live("tensorflow", model, kind=f"Keras model ({type(model).__name__})")
+    if callable(getattr(model, "predict_proba", None)):
+        return _estimator(model)
+    if callable(model):
+        return Target(
+            kind="callable",
+            ask=lambda inputs: np.asarray(model(inputs)),
+            without_gradients="a plain callable gives no input gradients",
+        )
+    raise UsageError(
+        f"model: {type(model).__name__} is no model that can be asked; give a torch module, a Keras model, "
+        "trustml.JaxModel(function, params), an estimator with predict_proba, a callable, trustml.Endpoint or a run"
+    )
+
+
+def ask_all(target: Target, inputs: Array, *, tell: Tell, what: str) -> Array:
+    """Outputs of any number of examples, asked in batches.
+
+    Raises
+    ------
+    DataError
+        If the model gives another number of rows than it was asked for.
+    """
+    parts = []
+    for start in range(0, len(inputs), target.batch_size):
+        batch = inputs[start : start + target.batch_size]
+        found = np.asarray(target.ask(batch))
+        if found.ndim == 0 or len(found) != len(batch):
+            raise DataError(
+                f"model: {len(batch)} examples give an output of shape {found.shape}; it must have one row an example"
+            )
+        parts.append(found)
+        tell(what, min(start + target.batch_size, len(inputs)), len(inputs))
+    return np.concatenate(parts)
+
+
+def aligned(outputs: Array, *, classes: Array | None, to: Array | None) -> Array:
+    """Columns of an estimator that has not seen all classes, at their places among all; 0 for the others."""
+    if classes is None or to is None or np.array_equal(classes, to):
+        return outputs
+    found = np.zeros((len(outputs), len(to)), outputs.dtype)
+    found[:, np.searchsorted(to, classes)] = outputs
+    return found
+
+
+def _descends(model: Any, package: str, name: str) -> bool:
+    return any(kind.__module__.split(".")[0] == package and kind.__name__ == name for kind in type(model).__mro__)
+
+
+def _live(backend: str, model: Any, *, kind: str) -> Target:
+    try:
+        module = importlib.import_module(f"trustml.backends.{backend}.foreign")
+    except ImportError as error:
+        raise UsageError(f"model: a {kind} needs {error.name or backend}, which cannot be imported here") from None
+    live: LiveModel = module.live_model(model)
+    return Target(kind=kind, ask=live.outputs, live=live)
+
+
+def _estimator(model: Any) -> Target:
+    def ask(inputs: Array) -> Array:
+        # Forests and neighbours take a table; images are laid flat as their owner must have done to fit them.
+        flat = inputs.reshape(len(inputs), -1) if inputs.ndim != 2 and hasattr(model, "n_features_in_") else inputs
+        return np.asarray(model.predict_proba(flat))
+
+    classes = getattr(model, "classes_", None)
+    package = type(model).__module__.split(".")[0].replace("sklearn", "scikit-learn")
+    return Target(
+        kind=f"{package} {type(model).__name__}",
+        ask=ask,
+        without_gradients="an estimator gives no input gradients",
+        classes=None if classes is None else np.asarray(classes),
+        batch_size=4096,
+    )

@@ -1,0 +1,217 @@
+"""An audit of one of our own runs: what its table, statements and curves say of its claims."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from trustml.auditing.claim import Claim, ClaimedSampling, Relation
+from trustml.auditing.result import AuditedModel, AuditRecord, Finding, Measured
+from trustml.auditing.run_wording import accounting_finding, bound_finding, membership_finding, pooled_finding
+from trustml.compare.rows import read_measures, read_statements
+from trustml.measures.measure import Row
+from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE
+from trustml.privacy.statement import PrivacyStatement
+from trustml.record.curves import read_curves
+from trustml.record.schema import JobRecord, Manifest
+from trustml.record.store import RunDirectory
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def audit_run(run: RunDirectory) -> AuditRecord:
+    """Judge every claim that a run makes, from what is recorded.
+
+    Every private model claims its target epsilon, or what its ledger comes to. Nothing is trained or attacked here: a
+    scenario asks for attacks, and the findings say what was not tried.
+
+    Parameters
+    ----------
+    run : RunDirectory
+        Finished and measured.
+
+    Raises
+    ------
+    RecordError
+        If the run has no table yet.
+    """
+    manifest = run.manifest()
+    rows = _rows(read_measures(run))
+    statements = {statement.model: statement for statement in read_statements(run)}
+    trained = [record for record in manifest.jobs if record.kind == "train"]
+    findings = [
+        *_bounds(rows),
+        *_membership(rows, trained, manifest),
+        *_accounting(statements.values(), manifest),
+        *_failed(manifest),
+        *_explanations(rows),
+    ]
+    return AuditRecord(
+        id=f"audit-{manifest.run}",
+        title=f"Audit of the run {manifest.run}",
+        created=manifest.ended or manifest.created,
+        run=manifest.run,
+        models=tuple(_model(record, statements.get(record.id), rows, manifest) for record in trained),
+        findings=tuple(findings),
+        curves=tuple(read_curves(run)),
+        settings={"source": "what the run recorded; nothing was trained or attacked for the audit itself"},
+        versions=manifest.versions,
+        hardware=manifest.hardware,
+        source=manifest.source,
+        data={
+            "fingerprint": manifest.data.fingerprint,
+            "training examples": f"{manifest.data.train_examples:,}",
+            "held-out examples": f"{manifest.data.test_examples:,}",
+            **{f"note {number + 1}": note for number, note in enumerate(manifest.data.notes)},
+        },
+    )
+
+
+def claim_of(statement: PrivacyStatement, target: float | None) -> Claim:
+    """Give what a private model of a run claims: its target epsilon, or what its ledger comes to."""
+    relation: Relation = "zero-out"
+    if statement.neighboring_relation == ADD_OR_REMOVE:
+        relation = "add-or-remove-one"
+    elif statement.neighboring_relation == REPLACE:
+        relation = "replace-one"
+    words: dict[str, ClaimedSampling] = {"Poisson": "poisson", "shuffle": "shuffle", "fixed": "fixed"}
+    sampling: ClaimedSampling = "unknown"
+    for start, word in words.items():
+        if statement.sampling.startswith(start):
+            sampling = word
+    stated = math.inf if statement.epsilon is None else statement.epsilon
+    return Claim(
+        epsilon=stated if target is None else target,
+        delta=statement.delta,
+        unit="user" if statement.unit_of_privacy == "user" else "example",
+        relation=relation,
+        mechanism=statement.mechanism,
+        noise_multiplier=statement.noise_multiplier,
+        sample_rate=statement.sample_rate,
+        steps=statement.steps,
+        sampling=sampling,
+        accountant=statement.accountant,
+    )
+
+
+def _rows(table: pd.DataFrame) -> list[Row]:
+    found = []
+    for record in table.to_dict("records"):
+        for name in ("value", "low", "high"):
+            if isinstance(record[name], float) and math.isnan(record[name]):
+                record[name] = None
+        found.append(Row(**{str(name): value for name, value in record.items()}))
+    return found
+
+
+def _target(record_id: str, manifest: Manifest) -> float | None:
+    """Target epsilon that the scenario gave a model's regime."""
+    record = next(one for one in manifest.jobs if one.id == record_id)
+    for regime in manifest.scenario.get("training", ()):
+        if (regime.get("name") or regime.get("type")) == record.regime:
+            value = regime.get("epsilon")
+            return float(value) if value is not None else None
+    return None
+
+
+def _model(record: JobRecord, statement: PrivacyStatement | None, rows: list[Row], manifest: Manifest) -> AuditedModel:
+    accuracy = next((r.value for r in rows if r.job == record.id and r.measure == "accuracy"), None)
+    return AuditedModel(
+        name=record.id,
+        kind=f"run {manifest.run}",
+        members=manifest.data.train_examples,
+        non_members=manifest.data.test_examples,
+        holdout_accuracy=accuracy,
+        claim=claim_of(statement, _target(record.id, manifest)) if statement is not None else None,
+    )
+
+
+def _bounds(rows: list[Row]) -> Iterable[Finding]:
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if row.measure in ("audited_epsilon", "epsilon_estimate", "claimed_epsilon", *_BESIDE):
+            groups.setdefault((row.job, row.subject), []).append(row)
+    return [bound_finding(group) for group in groups.values()]
+
+
+_BESIDE = ("ceiling_all_correct", "attainable_at_claim")
+
+
+def _membership(rows: list[Row], trained: list[JobRecord], manifest: Manifest) -> Iterable[Finding]:
+    attacked = [row for row in rows if row.measure.startswith("membership_")]
+    if not attacked:
+        yield Finding(
+            id="membership.none",
+            check="membership",
+            severity="not checked",
+            title="No membership inference was tried in this run.",
+            would_change="a scenario with attacks=Attacks(membership=MembershipInference())",
+        )
+        return
+    for record in trained:
+        own = [row for row in attacked if row.job == record.id]
+        if own:
+            yield membership_finding(record, own)
+    for regime in dict.fromkeys(row.regime for row in attacked if row.seed < 0):
+        for backend in dict.fromkeys(row.backend for row in attacked if row.seed < 0 and row.regime == regime):
+            own = [r for r in attacked if r.seed < 0 and r.regime == regime and r.backend == backend]
+            yield pooled_finding(f"{regime} ({backend})", own)
+
+
+def _accounting(statements: Iterable[PrivacyStatement], manifest: Manifest) -> Iterable[Finding]:
+    return [
+        accounting_finding(s, claim_of(s, _target(s.model, manifest)), artifact=f"jobs/{s.model}/ledger.jsonl")
+        for s in statements
+    ]
+
+
+def _failed(manifest: Manifest) -> Iterable[Finding]:
+    for record in manifest.jobs:
+        if record.status != "ok":
+            yield Finding(
+                id=f"record.{record.id}",
+                check="record",
+                severity="not checked",
+                title=f"{record.id} ended {record.status}: {record.reason or 'no reason was recorded'}",
+                subject=record.id,
+                how="read from the manifest",
+                would_change=f"`trustml run --resume {manifest.run}`",
+            )
+
+
+def _explanations(rows: list[Row]) -> Iterable[Finding]:
+    errors = [row for row in rows if row.measure == "attribution_completeness_error" and row.value is not None]
+    if not errors:
+        return [
+            Finding(
+                id="explanations.none",
+                check="explanations",
+                severity="not checked",
+                title="This run explained nothing.",
+                would_change="a scenario with explanation methods",
+            )
+        ]
+    measured = tuple(
+        Measured(
+            measure=row.measure,
+            value=row.value,
+            low=row.low,
+            high=row.high,
+            n=row.n,
+            note=f"{row.job} {row.subject} {row.method}: {row.note}",
+        )
+        for row in sorted(errors, key=lambda row: -(row.value or 0.0))[:10]
+    )
+    return [
+        Finding(
+            id="explanations.completeness",
+            check="explanations",
+            severity="note",
+            title="How far attributions are from adding up to what they explain; the ten largest errors.",
+            measured=measured,
+            how="the sum of each example's attributions against the difference of logits it stands for",
+            would_change="more integration steps; or a library whose output follows the definition",
+        )
+    ]

@@ -1,0 +1,203 @@
+"""What rows and statements of a run come to, as findings in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from trustml.auditing.claim import Claim
+from trustml.auditing.result import Finding, Measured, Severity
+from trustml.measures.measure import Row
+from trustml.privacy.statement import PrivacyStatement, at_most
+from trustml.record.schema import JobRecord
+from trustml.record.store import CURVES
+
+_ROUNDING = 1e-3  # relative; targets are met by calibration to about this
+
+
+def measured(row: Row, *, confidence: float | None = None) -> Measured:
+    """Give a row of the table as a figure of a finding."""
+    note = f"{row.method}: {row.note}" if row.method and row.measure.startswith("membership") else row.note
+    return Measured(
+        measure=row.measure,
+        value=row.value,
+        low=row.low,
+        high=row.high,
+        confidence=confidence,
+        unit=row.unit,
+        n=row.n,
+        note=note,
+    )
+
+
+def claim_words(claim: Claim) -> str:
+    """Write a claim in one line."""
+    epsilon = at_most(claim.epsilon, 4) if math.isfinite(claim.epsilon) else "inf"
+    return f"epsilon {epsilon} at delta {claim.delta:g}; unit: {claim.unit}; relation: {claim.relation}"
+
+
+def bound_finding(group: Sequence[Row]) -> Finding:
+    """Judge a canary audit or a game by its rows: what was shown against what was claimed."""
+    by = {row.measure: row for row in group}
+    first = group[0]
+    game = first.job.startswith("game.")
+    check = "mechanism" if game else "canaries"
+    claimed, audited = by.get("claimed_epsilon"), by.get("audited_epsilon")
+    estimate = by.get("epsilon_estimate")
+    beside = tuple(
+        measured(by[name]) for name in ("claimed_epsilon", "ceiling_all_correct", "attainable_at_claim") if name in by
+    )
+    where = f"{first.subject}, {first.backend}"
+    severity: Severity = "note"
+    if audited is not None and audited.value is not None and claimed is not None and claimed.value is not None:
+        violated = audited.value > claimed.value
+        severity = "violation" if violated else "pass"
+        title = (
+            f"{where}: epsilon is at least {audited.value:.2f}, above the claimed {claimed.value:.2f}."
+            if violated
+            else f"{where}: epsilon was shown to be at least {audited.value:.2f}; the claim is {claimed.value:.2f}."
+        )
+        figures = (measured(audited), *beside)
+    elif estimate is not None and estimate.value is not None:
+        title = f"{where}: epsilon is estimated at {estimate.value:.2f}; an estimate is no bound and refutes nothing."
+        figures = (measured(estimate), *beside)
+    else:
+        missing = audited or estimate or first
+        severity, title, figures = "not checked", f"{where}: {missing.note}", beside
+    return Finding(
+        id=f"{check}.{first.job}.{first.subject.replace(' ', '-').replace(',', '')}",
+        check=check,
+        severity=severity,
+        title=title,
+        subject=first.job,
+        claim=claimed.note if claimed is not None else "",
+        measured=figures,
+        how=(audited or estimate or first).note,
+        artifacts=("measures.parquet",),
+        would_change=(
+            "a mistake in the auditor's own choice of canary or score cannot produce this: only chance can, as often "
+            "as the confidence says"
+            if severity == "violation"
+            else "more canaries or trials, or a stronger attacker: no violation is no proof"
+        ),
+    )
+
+
+def membership_finding(record: JobRecord, rows: Sequence[Row]) -> Finding:
+    """Judge one model by all attacks that were tried on it."""
+    aucs = {row.method: row for row in rows if row.measure == "membership_auc" and row.value is not None}
+    least = {row.method: row for row in rows if row.measure == "membership_auc_at_least" and row.value is not None}
+    if not aucs:
+        return Finding(
+            id=f"membership.{record.id}",
+            check="membership",
+            severity="not checked",
+            title=f"{record.id}: {rows[0].note}",
+            subject=record.id,
+        )
+    order = sorted(aucs, key=lambda name: -(least[name].value or 0.0) if name in least else 0.0)
+    flagged = [name for name in order if name in least and (least[name].value or 0.0) > 0.5]
+    strongest = order[0]
+    value, low = aucs[strongest].value, least[strongest].value if strongest in least else None
+    title = (
+        f"{record.id}: {len(flagged)} of {len(order)} attacks tell members from non-members; {strongest} has AUC "
+        f"{value:.3f}, at least {low:.3f}."
+        if flagged
+        else f"{record.id}: none of {len(order)} attacks is shown to beat guessing; the strongest, {strongest}, has "
+        f"AUC {value:.3f}."
+    )
+    figures = []
+    for name in order:
+        figures.append(measured(aucs[name], confidence=0.95))
+        if name in least:
+            figures.append(measured(least[name]))
+    return Finding(
+        id=f"membership.{record.id}",
+        check="membership",
+        severity="risk" if flagged else "pass",
+        title=title,
+        subject=record.id,
+        measured=tuple(figures),
+        how="every training and every held-out example scored by each attack; a risk where the one-sided lower bound "
+        "of an AUC, corrected for the number of attacks, is above 0.5",
+        artifacts=(CURVES,),
+        would_change=(
+            "a model that fits its training data less, or privacy with a small epsilon"
+            if flagged
+            else "more examples, more shadow models or a stronger attack; an AUC up to the upper end of its interval "
+            "is not excluded"
+        ),
+    )
+
+
+def pooled_finding(name: str, rows: Sequence[Row]) -> Finding:
+    """What the models of one regime come to together, at the low false positive rates that matter."""
+    tprs = [row for row in rows if row.measure.startswith("membership_tpr")]
+    found = sorted((r for r in tprs if r.value is not None), key=lambda row: -(row.value or 0.0))
+    title = (
+        f"{name}: over all its models, {found[0].method} finds {found[0].value:.1%} of members at "
+        f"{'0.1' if '0_1' in found[0].measure else '1'} % false positives."
+        if found
+        else f"{name}: true positive rates at low false positive rates are not estimable with so few non-members."
+    )
+    return Finding(
+        id=f"membership.pooled.{name}",
+        check="membership",
+        severity="note" if found else "not checked",
+        title=title,
+        subject=name,
+        measured=tuple(measured(row, confidence=0.95) for row in (found or tprs)),
+        how="each model's own threshold at the stated false positive rate; intervals take models as clusters",
+        artifacts=(CURVES,),
+        would_change="more models or more held-out examples",
+    )
+
+
+def accounting_finding(statement: PrivacyStatement, claim: Claim, *, artifact: str) -> Finding:
+    """Judge what the ledger comes to against what was to be kept."""
+    stated = math.inf if statement.epsilon is None else statement.epsilon
+    unmet = [one for one in statement.assumptions if one.status == "not met"]
+    severity: Severity = "pass"
+    if stated > claim.epsilon * (1 + _ROUNDING):
+        severity = "violation"
+        title = (
+            f"{statement.model}: the ledger comes to epsilon {at_most(stated, 4)}, above {at_most(claim.epsilon, 4)}."
+        )
+    elif unmet:
+        severity = "risk"
+        title = f"{statement.model}: epsilon {at_most(stated, 4)}, but {len(unmet)} of its assumptions are not met."
+    else:
+        title = f"{statement.model}: the ledger comes to epsilon {at_most(stated, 4)}, as claimed."
+    figures = [
+        Measured(
+            measure="epsilon",
+            value=None if statement.epsilon is None else stated,
+            unit="nats",
+            n=statement.steps,
+            note=f"delta={statement.delta:g}; unit: {statement.unit_of_privacy}; relation: "
+            f"{statement.neighboring_relation}; sampling: {statement.sampling}; accountant: {statement.accountant}",
+        )
+    ]
+    figures += [
+        Measured(
+            measure=other.name,
+            value=other.value,
+            unit="nats",
+            n=statement.steps,
+            note=("a lower bound (>=); " if other.bound == "at least" else "") + other.note,
+        )
+        for other in statement.comparisons
+    ]
+    return Finding(
+        id=f"accounting.{statement.model}",
+        check="accounting",
+        severity=severity,
+        title=title,
+        subject=statement.model,
+        claim=claim_words(claim),
+        measured=tuple(figures),
+        how="all charges of the append-only ledger composed anew by the PLD accountant, and by others beside it"
+        + "".join(f"; not met: {one.name} ({one.why})" for one in unmet),
+        artifacts=(artifact,),
+        would_change="a ledger that does not hold every step that ran; an assumption that does not hold",
+    )

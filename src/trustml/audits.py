@@ -1,0 +1,174 @@
+"""Audits as users call them: somebody's model or one of our runs in, findings out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trustml.auditing.result import AuditRecord, Finding, Severity, encode_audit, fails_on
+
+if TYPE_CHECKING:
+    from trustml.auditing.claim import Claim
+    from trustml.auditing.outputs import Outputs
+
+DEFAULT_CHECKS = ("membership", "accounting", "explanations", "performance")
+_TITLE_WIDTH = 100
+
+
+class Audit:
+    """A finished audit.
+
+    Parameters
+    ----------
+    record : AuditRecord
+
+    Examples
+    --------
+    >>> audit = trustml.audit(model, train=(x, y), holdout=(u, v))        # doctest: +SKIP
+    >>> audit.passed, [finding.title for finding in audit.findings]      # doctest: +SKIP
+    """
+
+    def __init__(self, record: AuditRecord) -> None:
+        self._record = record
+
+    @property
+    def record(self) -> AuditRecord:
+        """Everything, as it is written to JSON."""
+        return self._record
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What was found, in the order of the checks."""
+        return self._record.findings
+
+    @property
+    def passed(self) -> bool:
+        """Whether there is neither a violation nor a risk, and something was checked at all."""
+        return self._record.passed
+
+    @property
+    def worst(self) -> Severity:
+        """The gravest severity among the findings."""
+        return self._record.worst
+
+    def fails_on(self, severity: Severity) -> bool:
+        """Whether any finding is as grave as `severity` or graver."""
+        return fails_on(self._record, severity)
+
+    def to_json(self) -> str:
+        """Encode the audit as JSON text, by the published schema."""
+        return encode_audit(self._record).decode()
+
+    def report(self, path: str | Path) -> Path:
+        """Write the audit as one self-contained HTML file and give its path.
+
+        Raises
+        ------
+        UsageError
+            If the file cannot be written.
+        """
+        from trustml.report.audit_html import write_audit_html
+
+        return write_audit_html(self._record, path)
+
+    def __repr__(self) -> str:
+        model = self._record.models[0].name if len(self._record.models) == 1 else f"{len(self._record.models)} models"
+        verdict = "passed" if self.passed else "not passed"
+        return f"<Audit of {model}: {verdict}, worst finding: {self.worst}, {len(self.findings)} findings>"
+
+    def __str__(self) -> str:
+        rows = [(finding.severity, finding.id, _short(finding.title)) for finding in self.findings]
+        widths = [max((len(row[column]) for row in rows), default=0) for column in range(2)]
+        lines = [f"{severity:{widths[0]}}  {name:{widths[1]}}  {title}" for severity, name, title in rows]
+        return "\n".join([self._record.title, *lines, repr(self)[1:-1]])
+
+
+def audit(
+    model: Any,
+    *,
+    train: tuple[Any, Any] | None = None,
+    holdout: tuple[Any, Any] | None = None,
+    claim: Claim | None = None,
+    checks: Sequence[str] | None = None,
+    references: int | None = None,
+    retrain: Callable[[Any, Any, int], Any] | None = None,
+    outputs: Outputs = "auto",
+    confidence: float = 0.99,
+    seed: int = 0,
+    name: str = "",
+    listener: Callable[[str, int, int], None] | None = None,
+) -> Audit:
+    """Find out what a model leaks, whether its privacy claim adds up, and whether its explanations can be relied on.
+
+    Parameters
+    ----------
+    model : object
+        A ``torch.nn.Module``, a Keras model, ``trustml.JaxModel(function, params)`` or the pair of them, a fitted
+        estimator with ``predict_proba``, any callable from arrays to logits or probabilities, a
+        ``trustml.Endpoint``, or a ``trustml.Run``, which takes no other argument. None with ``claim`` and
+        ``checks=("accounting",)`` looks at the claim alone. A torch module is asked in evaluation mode and left in
+        its own.
+    train, holdout : pair of arrays
+        Inputs (n, ...) in the layout that the model takes, and labels (n,): what it was trained on, and examples of
+        the same source that it was not.
+    claim : Claim, optional
+        What is said of its privacy.
+    checks : sequence of str, optional
+        Of ``membership``, ``accounting``, ``explanations`` and ``performance``; by default all of them.
+    references : int, optional
+        Number of reference models to train, for LiRA and RMIA. Enough by itself for scikit-learn estimators.
+    retrain : callable, optional
+        ``retrain(inputs, labels, seed)`` trains a model like the audited one and returns it; 16 such models are
+        trained on random halves of all examples unless `references` says otherwise.
+    outputs : {"auto", "probabilities", "logits"}
+        What the model returns. One column speaks for class 1 of two.
+    confidence : float
+        Of the lower bounds that make a risk, all attacks taken together, and of intervals.
+    seed : int
+        Of everything that is drawn.
+    name : str
+        Of the model, for the report.
+    listener : callable, optional
+        Told of progress: what, how much of it is done, of how much.
+
+    Returns
+    -------
+    Audit
+        Also where the model fails to answer: then its findings say so, and the others stand.
+
+    Raises
+    ------
+    UsageError
+        If the arguments cannot work. Nothing has been computed then.
+    """
+    from trustml.api import Run
+
+    if isinstance(model, Run):
+        from trustml.auditing.run_audit import audit_run
+
+        return Audit(audit_run(model.directory))
+    from trustml.auditing.given import given
+    from trustml.auditing.model_audit import Request, audit_model
+
+    request = Request(
+        train=None if train is None else given(train, field="train"),
+        holdout=None if holdout is None else given(holdout, field="holdout"),
+        claim=claim,
+        checks=tuple(DEFAULT_CHECKS if checks is None else checks),
+        references=references,
+        retrain=retrain,
+        outputs=outputs,
+        confidence=confidence,
+        seed=seed,
+        name=name or type(model).__name__,
+    )
+    return Audit(audit_model(model, request, tell=listener or _silent))
+
+
+def _silent(what: str, done: int, of: int) -> None:
+    """Say nothing."""
+
+
+def _short(title: str) -> str:
+    return title if len(title) <= _TITLE_WIDTH else title[: _TITLE_WIDTH - 3] + "..."

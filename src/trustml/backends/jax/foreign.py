@@ -1,0 +1,75 @@
+"""Somebody's JAX function of parameters and inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from jax import Array
+
+from trustml.backends.contract import LiveModel
+from trustml.data.dataset import Floats, Ints
+
+
+class JaxLiveModel:
+    """See :class:`trustml.backends.contract.LiveModel`.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(params, inputs)`` to outputs (n, ...).
+    params : pytree of arrays
+    """
+
+    def __init__(self, function: Callable[[Any, Any], Any], params: Any) -> None:
+        self._function, self._params = function, params
+        self._gradient = jax.jit(jax.grad(self._chosen, argnums=1))
+
+    def outputs(self, inputs: npt.NDArray[Any]) -> Floats:
+        """Return what the function returns; it is not compiled here, as its owner may have done so."""
+        return np.asarray(self._function(self._params, _single(inputs)), np.float32)
+
+    def input_gradients(self, inputs: Floats, columns: Ints) -> Floats:
+        """Gradient of each example's column, (n, *x)."""
+        if not np.issubdtype(np.asarray(inputs).dtype, np.floating):
+            raise TypeError("its inputs are integers, which have no gradient")
+        return np.asarray(self._gradient(self._params, _single(inputs), np.asarray(columns, np.int32)), np.float32)
+
+    @contextmanager
+    def randomised(self, seed: int) -> Iterator[LiveModel]:
+        """Give the function with shuffled parameters."""
+        generator = np.random.default_rng(seed)
+
+        def shuffled(leaf: Any) -> Any:
+            values = np.asarray(leaf)
+            if not np.issubdtype(values.dtype, np.floating):
+                return leaf
+            return jnp.asarray(values.ravel()[generator.permutation(values.size)].reshape(values.shape))
+
+        yield JaxLiveModel(self._function, jax.tree_util.tree_map(shuffled, self._params))
+
+    def library_attributions(
+        self, inputs: Floats, columns: Ints, *, baseline: Floats, n_steps: int
+    ) -> dict[str, Floats]:
+        """No library of attributions for JAX is called."""
+        return {}
+
+    def _chosen(self, params: Any, inputs: Array, columns: Array) -> Array:
+        outputs = self._function(params, inputs)
+        return jnp.take_along_axis(outputs.reshape(len(outputs), -1), columns[:, None], axis=1).sum()
+
+
+def live_model(model: Any) -> LiveModel:
+    """Wrap an object with ``function`` and ``params``."""
+    return JaxLiveModel(model.function, model.params)
+
+
+def _single(inputs: npt.NDArray[Any]) -> Array:
+    """Doubles as singles: JAX would do so too, and warn."""
+    values = np.asarray(inputs)
+    return jnp.asarray(values.astype(np.float32) if values.dtype == np.float64 else values)

@@ -1,0 +1,169 @@
+"""Many models of one regime in one compiled program: ``vmap`` over the models, a scan over the steps of each.
+
+A step takes the batches of all its models from the pool by their positions, so that data is on the device once.
+Small models wait for memory rather than for arithmetic. So on a processor a call holds as many models as its cache
+does, and every core has a call of its own; on an accelerator one call holds all models that fit.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import numpy as np
+import numpy.typing as npt
+from jax import Array, lax
+
+from trustml.backends.jax.dp import noise_words
+from trustml.backends.jax.network import apply
+from trustml.backends.jax.shadow_federated import Rounds, train_federated
+from trustml.backends.jax.shadow_training import Start, train_plain, train_private, working_set
+from trustml.backends.shadows import ShadowModels, ShadowSettings
+from trustml.data.dataset import Floats
+from trustml.models.shapes import layer_shapes
+from trustml.scenario.federated import DPFedAvg, FedAvg, FederatedSpec, IndependentNoise
+from trustml.scenario.regimes import DPSGD, Plain
+
+_CACHE = 2**20
+"""Bytes that the models of one call on a processor go through in a step."""
+_DEVICE = 2**32
+"""The same on an accelerator."""
+_AT_ONCE = 512
+"""Examples of the pool whose logits are computed at once."""
+
+
+class JaxShadows:
+    """See :class:`trustml.backends.shadows.ShadowTrainer`.
+
+    Parameters
+    ----------
+    settings : ShadowSettings
+    at_once : int, optional
+        Models of one call; left out, as many as is good for the machine.
+
+    Raises
+    ------
+    NotImplementedError
+        If the regime has an option that shadow models cannot follow; the message names it.
+    """
+
+    def __init__(self, settings: ShadowSettings, *, at_once: int = 0) -> None:
+        refuse(settings)
+        self._settings = settings
+        on_processor = jax.default_backend() == "cpu"
+        self._cores = (settings.threads or len(os.sched_getaffinity(0))) if on_processor else 1
+        self._room = _CACHE if on_processor else _DEVICE
+        self._asked = at_once
+        self._compiled: Any = None
+        self._shared: tuple[Any, ...] = ()
+
+    def compile(self, models: ShadowModels) -> None:
+        """Compile for models of these shapes, as many in a call as is good for the machine."""
+        self.at_once = self._asked or self._good_size(models)
+        self._shared = self._shared_arguments(models)
+        program = jax.jit(jax.vmap(self._one, in_axes=(0, None)))
+        self._compiled = program.lower(self._part(models, 0), self._shared).compile()
+
+    def train(self, models: ShadowModels, *, done: Callable[[int], None]) -> Floats:
+        """Train them all, call by call."""
+        if self._compiled is None:
+            self.compile(models)
+        starts = range(0, len(models), self.at_once)
+        found: list[Floats] = []
+        with ThreadPoolExecutor(min(self._cores, len(starts))) as threads:
+            for start, logits in zip(starts, threads.map(lambda s: self._call(models, s), starts), strict=True):
+                found.append(logits)
+                done(min(start + self.at_once, len(models)))
+        return np.concatenate(found)[: len(models)]
+
+    def _call(self, models: ShadowModels, start: int) -> Floats:
+        return np.asarray(self._compiled(self._part(models, start), self._shared))
+
+    def _one(self, own: dict[str, Any], shared: tuple[Array, ...]) -> Array:
+        """Train one model and give its logits (p, c)."""
+        settings, (inputs, timing) = self._settings, shared
+        dropout, noise = (jax.random.wrap_key_data(own[name], impl="threefry2x32") for name in ("dropout", "noise"))
+        start = Start(own["weights"], own["labels"], dropout, noise)
+        match settings.regime:
+            case Plain():
+                params = train_plain(settings, start, own["rows"], inputs, timing)
+            case DPSGD():
+                params = train_private(settings, start, own["rows"], inputs, timing)
+            case _:
+                rounds = Rounds(own["rows"], own["visits"], own["clients"])
+                params = train_federated(settings, start, rounds, inputs, timing)
+        pieces = inputs.reshape(-1, _block(settings), *inputs.shape[1:])
+        logits = lax.map(lambda piece: apply(settings.architecture, params, piece), pieces)
+        return logits.reshape(len(inputs), -1)[: len(settings.inputs)]
+
+    def _part(self, models: ShadowModels, start: int) -> dict[str, Any]:
+        """Arguments of one call; the last one is filled up with its last model."""
+        chosen = np.minimum(np.arange(start, start + self.at_once), len(models) - 1)
+        seeds = models.dropout_seeds[chosen]
+        found: dict[str, Any] = {
+            "weights": {name: array[chosen] for name, array in models.weights.items()},
+            "labels": models.labels[chosen].astype(np.int32),
+            "rows": models.rows[chosen],
+            "dropout": np.stack([np.zeros_like(seeds), seeds], axis=1).astype(np.uint32),
+            "noise": np.stack([noise_words(tuple(words)) for words in models.noise_seeds[chosen].tolist()]),
+        }
+        if models.visits is not None:
+            found |= {"visits": models.visits.weights[chosen], "clients": models.visits.clients[chosen]}
+        return found
+
+    def _shared_arguments(self, models: ShadowModels) -> tuple[Any, ...]:
+        """Give the pool with its filling, whole blocks of it, and the rates of steps or the lengths of rounds."""
+        inputs, block = self._settings.inputs, _block(self._settings)
+        room = -(-(len(inputs) + 1) // block) * block - len(inputs)
+        pool = np.concatenate([inputs, np.zeros((room, *inputs.shape[1:]), np.float32)])
+        timing: npt.NDArray[Any] = self._settings.rates.astype(np.float32)
+        if models.visits is not None:
+            used = (models.rows >= 0).any(axis=3)
+            last = np.where(used, np.arange(1, used.shape[2] + 1), 0)
+            timing = last.max(axis=(0, 2)).astype(np.int32)
+        return jax.device_put(pool), jax.device_put(timing)
+
+    def _good_size(self, models: ShadowModels) -> int:
+        settings = self._settings
+        each = working_set(
+            settings,
+            weights=sum(array[0].size for array in models.weights.values()),
+            layers=layer_shapes(settings.architecture, settings.inputs.shape[1:]),
+            batch=models.rows.shape[-1],
+        )
+        fit = max(1, self._room // each)
+        calls = self._cores * math.ceil(len(models) / (fit * self._cores))
+        return math.ceil(len(models) / calls)
+
+
+def refuse(settings: ShadowSettings) -> None:
+    """Raise NotImplementedError if shadow models cannot follow the regime."""
+    regime = settings.regime
+    reason = ""
+    match regime:
+        case Plain(stop_at=other) if other:
+            reason = f"stop_at={other!r}: who stops when another model is overtaken has no schedule of its own"
+        case DPSGD(engine=engine) if engine != "core":
+            reason = f"engine={engine!r}: a library's own loop trains one model"
+        case DPSGD(augmentation=augmentation) if augmentation is not None:
+            reason = "augmentation: the core draws copies of examples one step at a time"
+        case DPSGD(ema_decay=decay) if decay is not None:
+            reason = f"ema_decay={decay:g}: only the last weights are kept"
+        case FedAvg(aggregation=aggregation) if aggregation != "mean":
+            reason = f"aggregation={aggregation!r} belongs to TensorFlow Federated"
+        case DPFedAvg(mechanism=mechanism) if not isinstance(mechanism, IndependentNoise):
+            reason = f"mechanism {type(mechanism).__name__}: only independent noise is added"
+    if reason:
+        raise NotImplementedError(f"{regime.title}: shadow models do not follow {reason}")
+    if settings.mechanism is None and (isinstance(regime, DPSGD | DPFedAvg)):
+        raise NotImplementedError(f"{regime.title}: its mechanism is missing")
+    if isinstance(regime, FederatedSpec) and regime.rounds < 1:
+        raise NotImplementedError(f"{regime.title}: rounds={regime.rounds} trains nothing")
+
+
+def _block(settings: ShadowSettings) -> int:
+    return min(_AT_ONCE, len(settings.inputs) + 1)

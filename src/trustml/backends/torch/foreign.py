@@ -1,0 +1,116 @@
+"""Somebody's ``torch.nn.Module``, asked for outputs and input gradients and left as it was."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from trustml.backends.contract import LiveModel
+from trustml.data.dataset import Floats, Ints
+
+
+class TorchLiveModel:
+    """See :class:`trustml.backends.contract.LiveModel`.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        It may be on any device; every submodule goes back to its own mode after each call.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+
+    def outputs(self, inputs: npt.NDArray[Any]) -> Floats:
+        """Return what the module returns; of a tuple the first, of an object with ``logits`` those."""
+        with _evaluating(self._module), torch.no_grad():
+            found = _tensor_of(self._module(self._to_tensor(inputs)))
+        return found.float().cpu().numpy()
+
+    def input_gradients(self, inputs: Floats, columns: Ints) -> Floats:
+        """Gradient of each example's column, (n, *x); the gradients kept in the parameters are not touched."""
+        tensor = self._to_tensor(inputs)
+        if not tensor.is_floating_point():
+            raise TypeError("its inputs are integers, which have no gradient")
+        with _evaluating(self._module), torch.enable_grad():
+            tensor = tensor.detach().requires_grad_()
+            outputs = _tensor_of(self._module(tensor))
+            chosen = outputs.reshape(len(outputs), -1).gather(1, self._to_columns(columns)).sum()
+            (gradient,) = torch.autograd.grad(chosen, tensor)
+        return gradient.float().cpu().numpy()
+
+    @contextmanager
+    def randomised(self, seed: int) -> Iterator[LiveModel]:
+        """Give a copy of the module with shuffled parameters; buffers, such as running means, stay."""
+        module = copy.deepcopy(self._module)
+        generator = np.random.default_rng(seed)
+        with torch.no_grad():
+            for parameter in module.parameters():
+                order = torch.from_numpy(generator.permutation(parameter.numel())).to(parameter.device)
+                parameter.copy_(parameter.reshape(-1)[order].reshape(parameter.shape))
+        yield TorchLiveModel(module)
+
+    def library_attributions(
+        self, inputs: Floats, columns: Ints, *, baseline: Floats, n_steps: int
+    ) -> dict[str, Floats]:
+        """Captum's integrated gradients, if Captum is installed."""
+        if importlib.util.find_spec("captum") is None:
+            return {}
+        import captum.attr
+
+        tensor, base = self._to_tensor(inputs), self._to_tensor(baseline)
+        with _evaluating(self._module):
+            found = captum.attr.IntegratedGradients(self._flat).attribute(
+                tensor,
+                baselines=base,
+                target=self._to_columns(columns)[:, 0],
+                n_steps=n_steps,
+                method="gausslegendre",
+                internal_batch_size=max(len(inputs), 256),
+            )
+        return {"Captum": found.detach().float().cpu().numpy()}
+
+    def _flat(self, inputs: Tensor) -> Tensor:
+        outputs = _tensor_of(self._module(inputs))
+        return outputs.reshape(len(outputs), -1)
+
+    def _to_tensor(self, inputs: npt.NDArray[Any]) -> Tensor:
+        floating = (values for values in self._module.parameters() if values.is_floating_point())
+        first = next(floating, torch.empty(0))
+        tensor = torch.from_numpy(np.array(inputs, order="C")).to(first.device)
+        return tensor.to(first.dtype) if tensor.is_floating_point() else tensor
+
+    def _to_columns(self, columns: Ints) -> Tensor:
+        device = next((values.device for values in self._module.parameters()), None)
+        return torch.from_numpy(np.array(columns, np.int64))[:, None].to(device)
+
+
+def live_model(model: Any) -> LiveModel:
+    """Wrap a ``torch.nn.Module``."""
+    return TorchLiveModel(model)
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def _tensor_of(found: Any) -> Tensor:
+    for candidate in (found, getattr(found, "logits", None), found[0] if isinstance(found, tuple | list) else None):
+        if isinstance(candidate, Tensor):
+            return candidate
+    raise TypeError(f"the module returns {type(found).__name__}, not a tensor of outputs")

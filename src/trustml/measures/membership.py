@@ -1,0 +1,208 @@
+"""Rows on membership inference: every attack on every model, and every attack on all models of a regime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.attacks.catalogue import References
+from trustml.attacks.estimates import Estimate
+from trustml.attacks.membership import Outcome, attack_membership, verdict_of
+from trustml.attacks.pooled import pool_targets
+from trustml.errors import UsageError
+from trustml.measures.evidence import Evidence
+from trustml.measures.measure import Row
+from trustml.plan.attack_files import attack_file, members_file, shadow_id
+from trustml.plan.attacking import SHADOW_BACKEND
+from trustml.plan.job import TrainJob
+from trustml.record.curves import Curve
+from trustml.record.schema import JobRecord
+from trustml.record.store import PRIVATE_DATA
+from trustml.scenario.attacks import MembershipInference
+from trustml.scenario.read import from_plain
+
+TPRS = {0.01: "membership_tpr_at_1_percent_fpr", 0.001: "membership_tpr_at_0_1_percent_fpr"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attacked:
+    """One model under all attacks.
+
+    Attributes
+    ----------
+    record : JobRecord
+    outcomes : list of Outcome
+        Empty where it could not be attacked.
+    members : bool array of shape (n,)
+        Over training and then held-out examples.
+    why_not : str
+    """
+
+    record: JobRecord
+    outcomes: list[Outcome]
+    members: npt.NDArray[np.bool_]
+    why_not: str = ""
+
+
+def attacked_models(evidence: Evidence) -> list[Attacked]:
+    """Attack every model that the scenario wants attacked and that left its scores.
+
+    The scores are under ``private/``; without that folder every model is given with the reason it was not attacked.
+    """
+    if wanted_attacks(evidence) is None:
+        return []
+    found = []
+    for record, job in evidence.trained():
+        why_not = _why_not(evidence, record, job)
+        outcomes: list[Outcome] = []
+        members = np.zeros(0, bool)
+        if not why_not:
+            private = evidence.run.arrays(PRIVATE_DATA)
+            train = evidence.run.arrays(job.scores)["train_logits"]
+            test = evidence.run.arrays(f"jobs/{record.id}/predictions.npz")["test_logits"]
+            labels = np.concatenate([private["train_labels"], private["test_labels"]]).astype(np.int64)
+            members = np.arange(len(labels)) < len(train)
+            try:
+                outcomes = attack_membership(
+                    np.concatenate([train, test]), labels, members, _references(evidence, record.regime)
+                )
+            except UsageError as error:
+                why_not = str(error)
+        found.append(Attacked(record=record, outcomes=outcomes, members=members, why_not=why_not))
+    return found
+
+
+def wanted_attacks(evidence: Evidence) -> MembershipInference | None:
+    """What the scenario wants of membership inference."""
+    return from_plain(evidence.manifest.scenario).attacks.membership
+
+
+def curves_of(models: Iterable[Attacked]) -> list[Curve]:
+    """Give the ROC curves that are published: counts alone."""
+    return [
+        Curve(
+            subject=model.record.id,
+            attack=outcome.attack,
+            false_positives=outcome.roc.false_positives,
+            true_positives=outcome.roc.true_positives,
+        )
+        for model in models
+        for outcome in model.outcomes
+    ]
+
+
+def membership_rows(evidence: Evidence, models: list[Attacked]) -> list[Row]:
+    """AUC, its corrected lower bound, TPR at low FPR and advantage; then TPR over all models of a regime."""
+    wanted = wanted_attacks(evidence)
+    if wanted is None:
+        return []
+    rows: list[Row] = []
+    for model in models:
+        if model.outcomes:
+            rows += _model_rows(evidence, model, confidence=wanted.confidence)
+        else:
+            note = f"absent: {model.why_not}"
+            rows.append(evidence.row("membership_auc", None, record=model.record, subject="held-out", n=0, note=note))
+    groups: dict[tuple[str, str], list[Attacked]] = {}
+    for model in models:
+        if model.outcomes:
+            groups.setdefault((model.record.backend, model.record.regime), []).append(model)
+    for group in groups.values():
+        rows += _pooled_rows(evidence, group)
+    return rows
+
+
+def _model_rows(evidence: Evidence, model: Attacked, *, confidence: float) -> list[Row]:
+    verdict = verdict_of(model.outcomes, confidence=confidence)
+    rows = []
+    for outcome in model.outcomes:
+        references = f"{outcome.references} reference models; " if outcome.references else ""
+        about = f"{references}{outcome.note + '; ' if outcome.note else ''}"
+        figures = [("membership_auc", outcome.auc), ("membership_advantage", outcome.advantage)]
+        figures += [(TPRS[fpr], estimate) for fpr, estimate in outcome.tprs.items()]
+        rows += [_row(evidence, name, estimate, outcome, model, about) for name, estimate in figures]
+        rows.append(
+            evidence.row(
+                "membership_auc_at_least",
+                verdict.bounds[outcome.attack],
+                record=model.record,
+                subject="members ~ held-out",
+                method=outcome.attack,
+                n=outcome.auc.n,
+                note=f"{about}one-sided, {verdict.each:.3%} confidence, so that all {len(model.outcomes)} attacks "
+                f"together have {verdict.confidence:.0%}",
+            )
+        )
+    return rows
+
+
+def _row(evidence: Evidence, name: str, estimate: Estimate, outcome: Outcome, model: Attacked, about: str) -> Row:
+    return evidence.row(
+        name,
+        estimate.value,
+        record=model.record,
+        subject="members ~ held-out",
+        method=outcome.attack,
+        n=estimate.n,
+        interval=_interval(estimate),
+        note=f"{about}{estimate.confidence:.0%}: {estimate.note}" if estimate.value is not None else estimate.note,
+    )
+
+
+def _pooled_rows(evidence: Evidence, group: list[Attacked]) -> list[Row]:
+    if len(group) < 2:
+        return []
+    record = group[0].record
+    rows = []
+    for number, outcome in enumerate(group[0].outcomes):
+        pooled = pool_targets(
+            [model.outcomes[number].scores for model in group],
+            [model.members for model in group],
+            examples=[np.arange(len(model.members)) for model in group],
+            fprs=tuple(TPRS),
+        )
+        figures = [("membership_auc", pooled.auc)] + [(TPRS[fpr], pooled.tprs[fpr]) for fpr in TPRS]
+        for name, estimate in figures:
+            row = evidence.row(
+                name,
+                estimate.value,
+                record=None,
+                subject=f"{record.regime}: members ~ held-out",
+                method=outcome.attack,
+                n=estimate.n,
+                interval=_interval(estimate),
+                note=f"{len(group)} models; {estimate.note}",
+            )
+            rows.append(_of_regime(row, record))
+    return rows
+
+
+def _of_regime(row: Row, record: JobRecord) -> Row:
+    import msgspec
+
+    return msgspec.structs.replace(row, backend=record.backend, regime=record.regime)
+
+
+def _interval(estimate: Estimate) -> tuple[float, float] | None:
+    return (estimate.low, estimate.high) if estimate.low is not None and estimate.high is not None else None
+
+
+def _why_not(evidence: Evidence, record: JobRecord, job: TrainJob) -> str:
+    if record.status != "ok":
+        return f"training ended {record.status}: {record.reason}"
+    if not job.scores or not evidence.run.file(job.scores).is_file():
+        return "the model's answers on its training examples are under private/, which is not at hand"
+    return ""
+
+
+def _references(evidence: Evidence, regime: str) -> References | None:
+    """Give the shadow models of a regime, if there are any."""
+    name = shadow_id(SHADOW_BACKEND, regime)
+    done = any(record.id == name and record.status == "ok" for record in evidence.manifest.jobs)
+    if not done or not evidence.run.file(attack_file(name)).is_file():
+        return None
+    logits = evidence.run.arrays(attack_file(name))["logits"]
+    return References(logits=logits, members=evidence.run.arrays(members_file(regime))["members"].astype(bool))

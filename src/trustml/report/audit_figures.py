@@ -1,0 +1,248 @@
+"""Figures of an audit as small inline SVG: ROC curves, AUCs of all models, audited epsilons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure as Canvas
+
+from trustml.auditing.result import SEVERITIES, AuditRecord, Curve, Finding, Measured, Severity
+from trustml.report.audit_svg import (
+    SIGNS,
+    STYLE,
+    draw_interval,
+    inline_svg,
+    interval_words,
+    known,
+    legend_label,
+    name_rows,
+    rows_canvas,
+    short,
+)
+from trustml.report.audit_words import digits, measured_named
+
+MOST_PANELS = 6
+MOST_CURVES = 8
+MOST_ROWS = 45
+_POINTS = 160
+# Okabe and Ito's palette without its yellow, which does not show on white; dashes repeat what colour says.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#000000", "#CC79A7", "#56B4E9", "#A65E00", "#7A7A7A")
+_DASHES: tuple[Any, ...] = (
+    *("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5))),
+    *((0, (3, 1, 1, 1, 1, 1)), (0, (8, 3)), (0, (1, 3)), (0, (2, 1))),
+)
+
+
+@dataclass(frozen=True)
+class AuditFigure:
+    """A figure with its words.
+
+    Parameters
+    ----------
+    svg : str
+        One ``<svg>`` element with identifiers of its own and no script.
+    title, caption, alt : str
+        Heading; what is seen and how to read it; what somebody should know who does not see it.
+    """
+
+    svg: str
+    title: str
+    caption: str
+    alt: str
+
+
+def worst_of(record: AuditRecord, subject: str) -> Severity:
+    """Give the gravest severity among the findings on one model."""
+    found = {finding.severity for finding in record.findings if finding.subject == subject}
+    return next((severity for severity in SEVERITIES if severity in found), "not checked")
+
+
+def roc_figures(record: AuditRecord) -> tuple[AuditFigure, ...]:
+    """Draw ROC curves on log-log axes, a figure for each model.
+
+    Returns
+    -------
+    tuple of AuditFigure
+        Of at most `MOST_PANELS` models, those with the gravest findings first, and `MOST_CURVES` attacks each,
+        those with the largest area first.
+    """
+    curves: dict[str, list[Curve]] = {}
+    for curve in record.curves:
+        if len(curve.false_positives) == len(curve.true_positives) > 0 and curve.false_positives[-1] > 0:
+            if curve.true_positives[-1] > 0:
+                curves.setdefault(curve.subject, []).append(curve)
+    subjects = sorted(curves, key=lambda subject: SEVERITIES.index(worst_of(record, subject)))[:MOST_PANELS]
+    # An attack looks the same in every panel, whatever others there are beside it.
+    attacks = list(dict.fromkeys(curve.attack for curve in record.curves))
+    return tuple(_roc(subject, curves[subject], attacks, number) for number, subject in enumerate(subjects))
+
+
+def _roc(subject: str, curves: list[Curve], attacks: list[str], number: int) -> AuditFigure:
+    shown = sorted(curves, key=_area, reverse=True)[:MOST_CURVES]
+    smallest = 1 / max(curve.false_positives[-1] for curve in shown)
+    floor = min(1e-1, smallest)
+    with matplotlib.rc_context(STYLE):
+        canvas = Canvas(figsize=(4.4, 3.9 + 0.16 * len(shown)), layout="constrained")
+        axes = canvas.add_subplot()
+        axes.set(xscale="log", yscale="log", xlim=(floor, 1), ylim=(floor, 1.15))
+        axes.axvspan(floor, min(1.0, 10 * smallest), color="#EDEDED", linewidth=0)
+        axes.plot([floor, 1], [floor, 1], color="#444444", linewidth=1, linestyle=(0, (4, 4)), label="guessing")
+        for curve in shown:
+            place = attacks.index(curve.attack)
+            rates = _thinned(curve, floor)
+            axes.plot(
+                *rates,
+                color=_COLOURS[place % len(_COLOURS)],
+                linestyle=_DASHES[place % len(_DASHES)],
+                linewidth=1.5,
+                drawstyle="steps-post",
+                label=legend_label(f"{short(curve.attack, 34)}, AUC {digits(_area(curve), decimals=3)}"),
+            )
+        axes.set_title(short(subject, 46), fontsize=9, loc="left")
+        axes.set(xlabel="false positive rate (non-members accused)", ylabel="true positive rate (members found)")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
+            axis.set_minor_formatter(lambda value, _: "")
+        axes.grid(which="major", color="#D8D8D8", linewidth=0.5)
+        canvas.legend(loc="outside lower center", fontsize=7.5, frameon=False, handlelength=4)
+        svg = inline_svg(canvas, f"roc{number}")
+    areas = ", ".join(f"{curve.attack} {digits(_area(curve), decimals=3)}" for curve in shown)
+    left = f" {len(curves) - len(shown)} weaker attacks are not drawn." if len(curves) > len(shown) else ""
+    alt = f"ROC curves on logarithmic axes for {subject}. Area under the curve: {areas}."
+    return AuditFigure(svg, f"ROC curves: {subject}", f"{subject}.{left}", alt)
+
+
+def _area(curve: Curve) -> float:
+    false, true = _rates(curve)
+    widths, heights = np.diff(false), (true[1:] + true[:-1]) / 2
+    return float(widths @ heights)
+
+
+def _rates(curve: Curve) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    false, true = (np.asarray((0, *counts), float) for counts in (curve.false_positives, curve.true_positives))
+    return false / false[-1], true / true[-1]
+
+
+def _thinned(curve: Curve, floor: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """As many points as can be told apart: the largest TPR up to each of a grid of FPRs."""
+    false, true = _rates(curve)
+    grid = np.unique(np.concatenate([np.geomspace(floor, 1, _POINTS), [1.0]]))
+    place = np.searchsorted(false, grid, side="right") - 1
+    return grid, np.maximum(true[place], floor / 10)
+
+
+def auc_figure(record: AuditRecord) -> AuditFigure | None:
+    """Draw the AUC of the strongest attack on each model with its interval; None if no finding holds an AUC.
+
+    The strongest is the one with the gravest finding, then the one with the highest lower bound.
+    """
+    found: dict[str, list[tuple[Finding, Measured]]] = {}
+    for finding in record.findings:
+        measured = measured_named(finding, "membership_auc")
+        if measured is not None:
+            found.setdefault(finding.subject, []).append((finding, measured))
+    rows = [min(group, key=_gravity) for group in found.values()]
+    if not rows:
+        return None
+    rows.sort(key=_gravity)
+    shown = rows[:MOST_ROWS]
+    with matplotlib.rc_context(STYLE):
+        canvas, axes = rows_canvas(len(shown))
+        axes.axvline(0.5, color="#444444", linewidth=1, linestyle=(0, (4, 4)))
+        for place, (finding, measured) in enumerate(shown):
+            marker, colour = SIGNS[finding.severity]
+            draw_interval(axes, place, measured, marker=marker, colour=colour)
+        names = [legend_label(short(finding.subject or finding.id, 26)) for finding, _ in shown]
+        low = min(known(one.low, one.value) for _, one in shown)
+        high = max(known(one.high, one.value) for _, one in shown)
+        axes.set(xlim=(min(0.45, low - 0.02), max(0.6, min(1.0, high) + 0.02)), xlabel="AUC (0.5: guessing)")
+        name_rows(axes, names, [interval_words(measured) for _, measured in shown])
+        seen = [severity for severity in SEVERITIES if any(finding.severity == severity for finding, _ in shown)]
+        handles = [axes.plot([], [], SIGNS[one][0], color=SIGNS[one][1], label=one)[0] for one in seen]
+        canvas.legend(handles, seen, loc="outside upper center", ncols=3, fontsize=7.5, frameon=False)
+        svg = inline_svg(canvas, "auc")
+    left = f" The {len(rows) - len(shown)} least exposed models are not drawn." if len(rows) > len(shown) else ""
+    caption = (
+        "The strongest membership attack on each model: the one with the gravest finding, then with the highest lower "
+        f"bound. Intervals are those of the findings.{left}"
+    )
+    alt = "; ".join(
+        f"{finding.subject or finding.id}: AUC {interval_words(measured)}, {finding.severity}"
+        for finding, measured in shown
+    )
+    return AuditFigure(svg, "AUC of the strongest attack on each model", caption, alt)
+
+
+def _gravity(row: tuple[Finding, Measured]) -> tuple[int, float]:
+    finding, measured = row
+    return SEVERITIES.index(finding.severity), -known(measured.low, measured.value)
+
+
+def epsilon_figure(record: AuditRecord) -> AuditFigure | None:
+    """Draw audited epsilons against claim, ceiling and what is attainable; None if there is none."""
+    rows = [
+        (finding, measured)
+        for finding in sorted(record.findings, key=lambda one: SEVERITIES.index(one.severity))
+        if (measured := measured_named(finding, "audited_epsilon")) is not None
+    ]
+    if not rows:
+        return None
+    shown = rows[:MOST_ROWS]
+    with matplotlib.rc_context(STYLE):
+        canvas, axes = rows_canvas(len(shown), height=0.3)
+        words = []
+        for place, (finding, measured) in enumerate(shown):
+            words.append(_epsilon_row(axes, place, finding, measured, claimed_epsilon(record, finding)))
+        axes.set_xlim(left=0)
+        axes.set_xlabel("epsilon")
+        names = [legend_label(short(finding.subject or finding.id, 26)) for finding, _ in shown]
+        name_rows(axes, names, [word.partition(",")[0] for word in words])
+        handles, labels = axes.get_legend_handles_labels()
+        once = dict(zip(labels, handles, strict=True))
+        canvas.legend(list(once.values()), list(once), loc="outside upper center", ncols=2, fontsize=7.5, frameon=False)
+        svg = inline_svg(canvas, "epsilon")
+    left = f" {len(rows) - len(shown)} further findings are not drawn." if len(rows) > len(shown) else ""
+    caption = (
+        "A bar that passes its claim shows that claim to be false. A short bar proves little: compare it with the attainable range, "
+        f"and with the ceiling that no audit with that many trials could have passed.{left}"
+    )
+    pairs = zip(shown, words, strict=True)
+    alt = "; ".join(f"{finding.subject or finding.id}: audited epsilon {word}" for (finding, _), word in pairs)
+    return AuditFigure(svg, "Audited epsilon against the claim", caption, alt)
+
+
+def _epsilon_row(axes: Any, place: int, finding: Finding, audited: Measured, claim: float | None) -> str:
+    """Draw one finding; gives the same in words, the audited value first."""
+    value = known(audited.value, None)
+    axes.barh(place, value, height=0.62, color=SIGNS[finding.severity][1], alpha=0.85, label="audited (lower bound)")
+    words = [digits(value, decimals=3)]
+    attainable, ceiling = (measured_named(finding, name) for name in ("attainable_at_claim", "ceiling_all_correct"))
+    if attainable is not None:
+        middle = known(attainable.value, None)
+        low, high = known(attainable.low, middle), known(attainable.high, middle)
+        label = "attainable at the claim"
+        axes.plot([low, high], [place, place], color="#000000", linewidth=3.4)
+        axes.plot([low, high], [place, place], color="#F0E442", linewidth=2)
+        axes.plot(middle, place, "D", color="#F0E442", markeredgecolor="#000000", markersize=4.5, label=label)
+        words.append(f"attainable {interval_words(attainable)}")
+    if claim is not None:
+        axes.plot(claim, place, "|", color="#000000", markersize=13, markeredgewidth=2.2, label="claim")
+        words.append(f"claim {digits(claim, decimals=3)}")
+    if ceiling is not None:
+        top = known(ceiling.value, None)
+        axes.plot(top, place, "x", color="#444444", markersize=5.5, markeredgewidth=1.5, label="ceiling")
+        words.append(f"ceiling {digits(top, decimals=3)}")
+    return ", ".join(words)
+
+
+def claimed_epsilon(record: AuditRecord, finding: Finding) -> float | None:
+    """Give the epsilon that a finding is about: the one measured beside it, else the claim of its model."""
+    beside = measured_named(finding, "claimed_epsilon", "epsilon")
+    if beside is not None:
+        return beside.value
+    claims = (model.claim for model in record.models if model.name == finding.subject)
+    return next((claim.epsilon for claim in claims if claim is not None), None)

@@ -1,0 +1,125 @@
+"""Findings put together for reading: those of one check that differ only in the model and its figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trustml.auditing.result import SEVERITIES, AuditRecord, Finding, Measured, Severity
+from trustml.report.audit_words import interval_parts, measure_words, measured_named, value_text
+
+MOST_COLUMNS = 4
+
+
+@dataclass(frozen=True)
+class Column:
+    """One measure of all findings of a group.
+
+    Parameters
+    ----------
+    head : str
+        What is measured.
+    shared : str
+        What holds for every cell: confidence, number of examples, note.
+    cells : tuple of str
+        One for each finding.
+    """
+
+    head: str
+    shared: str
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FindingGroup:
+    """Findings of one severity and one check with the same words.
+
+    Parameters
+    ----------
+    findings : tuple of (int, Finding)
+        With their numbers, which follow each other; at least one.
+    """
+
+    findings: tuple[tuple[int, Finding], ...]
+
+    @property
+    def first(self) -> Finding:
+        """What all of them share can be read off the first."""
+        return self.findings[0][1]
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Numbers of the findings."""
+        return tuple(number for number, _ in self.findings)
+
+    @property
+    def title(self) -> str:
+        """The conclusion they share; else what they are and how many."""
+        titles = {finding.title for _, finding in self.findings}
+        return self.first.title if len(titles) == 1 else f"{self.first.id}: {len(self.findings)} findings"
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Models they are about, each once."""
+        return tuple(dict.fromkeys(finding.subject for _, finding in self.findings if finding.subject))
+
+    @property
+    def artifacts(self) -> tuple[str, ...]:
+        """Files of the evidence, each once."""
+        return tuple(dict.fromkeys(name for _, finding in self.findings for name in finding.artifacts))
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Their measures side by side; empty for a single finding and where they differ in what was measured."""
+        names = {tuple(one.measure for one in finding.measured) for _, finding in self.findings}
+        if len(self.findings) == 1 or len(names) != 1 or not 1 <= len(next(iter(names))) <= MOST_COLUMNS:
+            return ()
+        width = len(self.first.measured)
+        columns = [_column([finding.measured[place] for _, finding in self.findings]) for place in range(width)]
+        shares = tuple(attainable_share(finding) for _, finding in self.findings)
+        if any(shares):
+            columns.append(Column("audited, as a share of the attainable", "", shares))
+        return tuple(columns)
+
+
+def finding_groups(record: AuditRecord) -> dict[Severity, tuple[FindingGroup, ...]]:
+    """Give all findings, from the gravest severity on, numbered from 1 in the order in which they are read."""
+    found: dict[Severity, dict[tuple[str, ...], list[Finding]]] = {one: {} for one in SEVERITIES}
+    for finding in record.findings:
+        key = (finding.check, finding.id, finding.claim, finding.how, finding.would_change)
+        found[finding.severity].setdefault(key, []).append(finding)
+    number = 0
+    groups: dict[Severity, list[FindingGroup]] = {}
+    for severity, parts in found.items():
+        for findings in parts.values():
+            group = FindingGroup(tuple(enumerate(findings, start=number + 1)))
+            number += len(findings)
+            groups.setdefault(severity, []).append(group)
+    return {severity: tuple(parts) for severity, parts in groups.items()}
+
+
+def numbered(record: AuditRecord) -> tuple[tuple[int, Finding], ...]:
+    """Every finding with the number it has in the report."""
+    return tuple(one for groups in finding_groups(record).values() for group in groups for one in group.findings)
+
+
+def attainable_share(finding: Finding) -> str:
+    """How much of what an ideal attacker would have shown an audit did show; empty where that is not known."""
+    audited, attainable = (measured_named(finding, name) for name in ("audited_epsilon", "attainable_at_claim"))
+    if audited is None or attainable is None or audited.value is None or not attainable.value:
+        return ""
+    return f"{100 * audited.value / attainable.value:.0f} %"
+
+
+def _column(cells: list[Measured]) -> Column:
+    """What is the same in every cell is said once, at the head."""
+    facts = [
+        (interval_parts(one)[1], f"n = {one.n:,}" if one.n else "", one.note)  # kept apart: each may be shared
+        for one in cells
+    ]
+    shared = [facts[0][place] if len({fact[place] for fact in facts}) == 1 else "" for place in range(3)]
+    texts = []
+    for one, fact in zip(cells, facts, strict=True):
+        numbers = interval_parts(one)[0].replace(" ", "\N{NO-BREAK SPACE}")
+        own = [fact[place] for place in range(3) if fact[place] and not shared[place]]
+        texts.append(value_text(one) + "".join(f", {part}" for part in own) + (f" ({numbers})" if numbers else ""))
+    return Column(measure_words(cells[0].measure), "; ".join(part for part in shared if part), tuple(texts))

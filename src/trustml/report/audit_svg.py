@@ -1,0 +1,139 @@
+"""Drawing for audit figures: figures of rows, and SVG that can stand inside a page."""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
+from xml.etree import ElementTree
+
+from matplotlib.figure import Figure as Canvas
+
+from trustml.auditing.result import Measured, Severity
+from trustml.report.audit_words import digits
+
+SIGNS: dict[Severity, tuple[str, str]] = {
+    "violation": ("X", "#8E1B1B"),
+    "risk": ("^", "#9A4A00"),
+    "note": ("o", "#1F4E8C"),
+    "pass": ("s", "#1B6B3A"),
+    "not checked": ("D", "#5A5A5A"),
+}
+"""Marker and colour of each severity."""
+
+STYLE = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # a model called $x$ is no formula
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+}
+_SVG = "http://www.w3.org/2000/svg"
+_LINK = "http://www.w3.org/1999/xlink"
+
+
+def short(text: str, most: int) -> str:
+    """Cut the middle out of a long name, where names differ least."""
+    if len(text) <= most:
+        return text
+    half = (most - 1) // 2
+    return f"{text[: most - 1 - half]}…{text[len(text) - half :]}"
+
+
+def legend_label(text: str) -> str:
+    """Keep matplotlib from leaving out names that start with an underscore."""
+    return f" {text}" if text.startswith("_") else text
+
+
+def rows_canvas(rows: int, *, height: float = 0.17) -> tuple[Canvas, Any]:
+    """Make a narrow figure with one line a row, the first on top."""
+    canvas = Canvas(figsize=(4.6, 1.1 + height * rows), layout="constrained")
+    axes = canvas.add_subplot()
+    axes.set_ylim(rows - 0.4, -0.6)
+    axes.grid(axis="x", color="#E4E4E4", linewidth=0.5)
+    axes.set_axisbelow(True)
+    return canvas, axes
+
+
+def name_rows(axes: Any, names: Sequence[str], words: Sequence[str]) -> None:
+    """Write names to the left of rows and figures to the right."""
+    axes.set_yticks(range(len(names)), names, fontsize=7.5)
+    axes.tick_params(axis="y", length=0)
+    right = axes.secondary_yaxis("right")
+    right.set_yticks(range(len(words)), words, fontsize=7.5)
+    right.tick_params(axis="y", length=0)
+    right.spines["right"].set_visible(False)
+
+
+def draw_interval(axes: Any, place: int, measured: Measured, *, marker: str, colour: str) -> None:
+    """Draw a value with its interval; a side without a bound ends in an arrow."""
+    value = measured.value
+    low, high = known(measured.low, value), known(measured.high, value)
+    axes.plot([low, high], [place, place], color=colour, linewidth=1.6, solid_capstyle="butt")
+    axes.plot([value], [place], marker, color=colour, markersize=5, linestyle="none")
+
+
+def known(bound: float | None, otherwise: float | None) -> float:
+    """Give the bound, or else the value that stands in for it."""
+    found = bound if bound is not None and math.isfinite(bound) else otherwise
+    return 0.0 if found is None else found
+
+
+def interval_words(measured: Measured) -> str:
+    """Write value and interval as briefly as a figure needs it."""
+    value = "" if measured.value is None else digits(measured.value, decimals=3)
+    bounds = [measured.low, measured.high]
+    if all(bound is None for bound in bounds):
+        return value
+    low, high = ("" if bound is None else digits(bound, decimals=3) for bound in bounds)
+    return f"{value} ({low}\N{EN DASH}{high})"
+
+
+def inline_svg(canvas: Canvas, name: str) -> str:
+    """Write a figure as one element that can stand in a page beside others.
+
+    Parameters
+    ----------
+    canvas : matplotlib.figure.Figure
+    name : str
+        Goes before every identifier, for a page may hold each of them once.
+
+    Returns
+    -------
+    str
+        Without prologue, metadata, style sheets (they would reach the whole page) and fixed size.
+    """
+    buffer = io.StringIO()
+    with warnings.catch_warnings():
+        # The reader's browser has fonts for names that ours has no glyphs for.
+        warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
+        canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, facecolor="white")
+    root = ElementTree.fromstring(buffer.getvalue())
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag in (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style"):
+                parent.remove(child)
+    _rename(root.iter(), name)
+    width = float(root.attrib.pop("width").removesuffix("pt"))
+    root.attrib.pop("height")
+    root.set("style", f"max-width:{width * 4 / 3:.0f}px;stroke-linejoin:round;stroke-linecap:butt")
+    root.set("aria-hidden", "true")  # the figure around it carries the words
+    ElementTree.register_namespace("", _SVG)
+    ElementTree.register_namespace("xlink", _LINK)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _rename(elements: Iterable[ElementTree.Element], name: str) -> None:
+    for element in elements:
+        for key, value in element.attrib.items():
+            if key == "id":
+                element.set(key, f"{name}-{value}")
+            elif key == f"{{{_LINK}}}href" and value.startswith("#"):
+                element.set(key, f"#{name}-{value[1:]}")
+            elif value.startswith("url(#"):
+                element.set(key, f"url(#{name}-{value[5:]}")

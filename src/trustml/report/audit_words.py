@@ -1,0 +1,220 @@
+"""How an audit is put into words and numbers, the same in the report and in the model card."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
+from typing import Any
+
+import msgspec
+
+from trustml.auditing.claim import Claim
+from trustml.auditing.result import SEVERITIES, AuditRecord, Finding, Measured, Severity
+
+OPERATOR = "operator input required"
+
+VERDICTS: dict[Severity, str] = {
+    "violation": "At least one claim was shown to be false, at the confidence that stands beside the finding.",
+    "risk": "No claim was shown to be false, but something was found that the owner has to act on or answer for.",
+    "note": "Neither a violation nor a risk was found. There are notes to be read.",
+    "pass": "The checks that were made found nothing against the claims.",
+    "not checked": "Nothing could be checked. This report supports no conclusion.",
+}
+"""The worst severity, as a sentence."""
+
+MEANINGS: dict[Severity, str] = {
+    "violation": "a claim is false, at a stated confidence",
+    "risk": "training data are exposed, or a claim rests on something that does not hold",
+    "note": "worth knowing; no claim is touched",
+    "pass": "this check found nothing; it does not prove that there is nothing",
+    "not checked": "the check could not be made; the reason is given",
+}
+
+SYMBOLS: dict[Severity, str] = {"violation": "✖", "risk": "▲", "note": "●", "pass": "✔", "not checked": "○"}
+"""A shape for each severity, so that colour is never the only sign."""
+
+MEASURES: dict[str, str] = {
+    "membership_auc": "AUC (guessing: 0.5)",
+    "membership_tpr_at_1_percent_fpr": "TPR at 1 % FPR (guessing: 0.01)",
+    "membership_tpr_at_0_1_percent_fpr": "TPR at 0.1 % FPR (guessing: 0.001)",
+    "membership_advantage": "advantage, the largest TPR minus FPR (guessing: 0)",
+    "audited_epsilon": "audited epsilon, a lower bound",
+    "epsilon_estimate": "estimate of epsilon, no bound",
+    "ceiling_all_correct": "ceiling, if every guess had been right",
+    "attainable_at_claim": "attainable, by an ideal attacker if the claim is exact",
+    "epsilon": "epsilon, a proved upper bound",
+    "claimed_epsilon": "epsilon as claimed",
+    "epsilon_unamplified": "epsilon without amplification by sampling, an upper bound",
+    "epsilon_all_releases": "epsilon of all released models together, an upper bound",
+}
+
+LOWER_BOUNDS = frozenset({"audited_epsilon"})
+UPPER_BOUNDS = frozenset({"epsilon", "claimed_epsilon", "epsilon_unamplified", "epsilon_all_releases"})
+
+
+def printable(record: AuditRecord) -> AuditRecord:
+    """Give the same record with every character replaced that could hide, reorder or break text.
+
+    Control characters, line separators and marks of writing direction become U+FFFD, line breaks and tabs spaces.
+    """
+    return msgspec.convert(_cleaned(msgspec.to_builtins(record)), AuditRecord)
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return "".join(_shown(character) for character in value)
+    if isinstance(value, dict):
+        return {_cleaned(key): _cleaned(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_cleaned(item) for item in value]
+    return value
+
+
+def _shown(character: str) -> str:
+    if character in "\n\r\t":
+        return " "
+    # Cf holds the marks that turn the direction of text; U+FFFE and U+FFFF are no characters of XML.
+    hidden = unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") or character in "\ufffe\uffff"
+    return "\N{REPLACEMENT CHARACTER}" if hidden else character
+
+
+def finding_ranges(numbers: Iterable[int]) -> str:
+    """Write 1, 2, 3, 7 as ``F1-F3, F7`` (with an en dash); empty for none."""
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(f"F{low}" if low == high else f"F{low}\N{EN DASH}F{high}" for low, high in runs)
+
+
+def digits(value: float, *, rounding: str = ROUND_HALF_EVEN, decimals: int = 4) -> str:
+    """Write a number: below 1 with so many decimals, from 1 on with so many digits, tiny ones with three.
+
+    Bounds are rounded so that they never claim more than was shown: pass ``ROUND_FLOOR`` for lower ones.
+    """
+    if not math.isfinite(value):
+        return "not a number" if math.isnan(value) else ("∞" if value > 0 else "\N{MINUS SIGN}∞")
+    exact = Decimal(repr(float(value)))
+    if exact == exact.to_integral_value() and abs(exact) < 10**15:
+        return f"{int(exact):,}".replace("-", "\N{MINUS SIGN}")
+    leading = exact.adjusted()
+    if leading < -3:
+        places = 2 - leading
+    else:
+        places = decimals if leading < 0 else max(0, decimals - 1 - leading)
+    # What needs fewer places is written as it is: 0.08 is no claim to 0.0800.
+    rounded = exact if -exact.as_tuple().exponent <= places else exact.quantize(Decimal(1).scaleb(-places), rounding)
+    text = f"{rounded:,f}" if -6 < leading < 15 else f"{rounded:.2e}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def stated(value: float | int | None) -> str:
+    """Write a number as its owner stated it, without rounding; ``not stated`` for None."""
+    if value is None:
+        return "not stated"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.10g}"
+
+
+def percent(share: float) -> str:
+    """Write a confidence as a percentage, rounded down: 0.99999 is not 100 %."""
+    floored = (Decimal(repr(float(share))) * 100).quantize(Decimal("0.01"), rounding=ROUND_FLOOR).normalize()
+    return f"{floored:f} %"
+
+
+def value_text(measured: Measured) -> str:
+    """Write the value with the sign of its bound; ``absent`` where there is none."""
+    if measured.value is None:
+        return "absent"
+    unit = "" if measured.unit in ("1", "") else f" {measured.unit}"
+    if measured.measure in LOWER_BOUNDS:
+        return f"≥ {digits(measured.value, rounding=ROUND_FLOOR)}{unit}"
+    if measured.measure in UPPER_BOUNDS:
+        return f"≤ {digits(measured.value, rounding=ROUND_CEILING)}{unit}"
+    return digits(measured.value) + unit
+
+
+def interval_parts(measured: Measured) -> tuple[str, str]:
+    """Write the interval, or the one bound there is, as its numbers and its kind with confidence; both may be empty."""
+    low = None if measured.low is None else digits(measured.low, rounding=ROUND_FLOOR)
+    high = None if measured.high is None else digits(measured.high, rounding=ROUND_CEILING)
+    level = "" if measured.confidence is None else percent(measured.confidence)
+    if low is not None and high is not None:
+        kind = "range" if measured.measure == "attainable_at_claim" else "interval"
+        return f"{low} to {high}", f"{level} {kind}".strip()
+    is_its_own_bound = measured.measure in LOWER_BOUNDS and measured.low == measured.value
+    if (low is None and high is None) or (high is None and is_its_own_bound):
+        return "", f"confidence {level}" if level else ""
+    return (f"at least {low}" if low is not None else f"at most {high}"), f"{level} bound".strip()
+
+
+def interval_text(measured: Measured) -> str:
+    """Write the interval in one line; empty without one."""
+    numbers, kind = interval_parts(measured)
+    return f"{kind}: {numbers}" if numbers else kind
+
+
+def measure_words(measure: str) -> str:
+    """Say what a measure is; its own name in words if it is none of those known here."""
+    return MEASURES.get(measure, measure.replace("_", " "))
+
+
+def measured_named(finding: Finding, *names: str) -> Measured | None:
+    """Give the first figure of a finding with one of these names and a value."""
+    found = (one for one in finding.measured if one.measure in names and one.value is not None)
+    return next((one for one in found if one.value is not None and math.isfinite(one.value)), None)
+
+
+def reading(finding: Finding) -> str:
+    """Say how far an audited epsilon could have gone at all, so that a small one is read rightly."""
+    audited = measured_named(finding, "audited_epsilon")
+    if audited is None or audited.value is None:
+        return ""
+    ceiling, attainable = (measured_named(finding, name) for name in ("ceiling_all_correct", "attainable_at_claim"))
+    parts = []
+    if ceiling is not None and ceiling.value is not None:
+        parts.append(f"With this many trials no audit could have shown more than {digits(ceiling.value)}.")
+    if attainable is not None and attainable.value is not None:
+        middle = f"An ideal attacker would have shown about {digits(attainable.value)} if epsilon were the claim"
+        if attainable.value > 0:
+            middle += f"; this audit shows {100 * audited.value / attainable.value:.0f} % of that"
+        parts.append(middle + ".")
+    return " ".join(parts)
+
+
+@dataclass(frozen=True)
+class ClaimRow:
+    """A claim, and the models it is made for.
+
+    Parameters
+    ----------
+    claim : Claim
+    models : tuple of str
+    """
+
+    claim: Claim
+    models: tuple[str, ...]
+
+    @property
+    def mismatch(self) -> bool:
+        """Whether batches are said to be drawn in one way and are drawn in another."""
+        said, seen = self.claim.sampling, self.claim.loader
+        return "unknown" not in (said, seen) and said != seen
+
+
+def claim_rows(record: AuditRecord) -> tuple[ClaimRow, ...]:
+    """Claims in the order of the models, equal ones together."""
+    models: dict[Claim, list[str]] = {}
+    for model in record.models:
+        if model.claim is not None:
+            models.setdefault(model.claim, []).append(model.name)
+    return tuple(ClaimRow(claim, tuple(names)) for claim, names in models.items())
+
+
+def severity_counts(record: AuditRecord) -> dict[Severity, int]:
+    """How many findings there are of each severity, from the gravest on."""
+    return {one: sum(finding.severity == one for finding in record.findings) for one in SEVERITIES}

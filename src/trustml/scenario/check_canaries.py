@@ -1,0 +1,73 @@
+"""Canaries that a scenario cannot have."""
+
+from __future__ import annotations
+
+import math
+
+from trustml.errors import ScenarioError
+from trustml.models.shapes import Shape, weight_shapes
+from trustml.scenario.attacks import CanaryKind
+from trustml.scenario.spec import Scenario
+
+
+def most_canaries(kind: CanaryKind, *, parameters: int, values: int, classes: int, heldout: int) -> tuple[float, str]:
+    """Give how many canaries of a kind there can be, and what there is so many of.
+
+    Parameters
+    ----------
+    kind : str
+    parameters : int
+        Of the model.
+    values : int
+        Of one input.
+    classes : int
+    heldout : int
+        Held-out examples.
+
+    Returns
+    -------
+    count : float
+        Infinite where nothing limits it.
+    of_what : str
+    """
+    match kind:
+        case "dirac gradient":
+            return parameters, "parameters of the model"
+        case "natural" | "mislabelled":
+            return heldout, "held-out examples"
+        case "blank":
+            return values * classes, "pairs of an input value and a class"
+    return math.inf, ""
+
+
+def check_canaries(scenario: Scenario, *, input_shape: Shape, classes: int, heldout: int) -> None:
+    """Check the canaries of a scenario against its model and data.
+
+    Raises
+    ------
+    ScenarioError
+        For the first that cannot be had.
+    """
+    shapes = weight_shapes(scenario.model, input_shape)
+    parameters, values = sum(map(math.prod, shapes.values())), math.prod(input_shape)
+    seen: set[str] = set()
+    for index, canaries in enumerate(scenario.attacks.canaries):
+        field = f"attacks.canaries.{index}"
+        if canaries.count < 1:
+            raise ScenarioError(f"{field}.count", f"{canaries.count} is not positive", fix="use 1 or more")
+        if not 0 < canaries.confidence < 1:
+            raise ScenarioError(
+                f"{field}.confidence", f"{canaries.confidence} is no probability between 0 and 1", fix="use 0.95, say"
+            )
+        if canaries.kind in seen:
+            raise ScenarioError(f"{field}.kind", f"{canaries.kind!r} comes twice", fix="name each kind once")
+        seen.add(canaries.kind)
+        most, of_what = most_canaries(
+            canaries.kind, parameters=parameters, values=values, classes=classes, heldout=heldout
+        )
+        if canaries.count > most:
+            raise ScenarioError(
+                f"{field}.count",
+                f"{canaries.count} is more than the {most:g} {of_what}, of which each {canaries.kind} canary takes one",
+                fix=f"use {most:g} or fewer",
+            )

@@ -1,0 +1,175 @@
+"""Training with canaries, and how well each shows.
+
+The canary model is one more private training on the same data, under the mechanism of the attacked model and with a
+ledger of its own. It is never released: its weights are looked at here and thrown away, and the coins, the scores
+and what happened by round stay private. Held-out examples that serve as canaries are trained on by this model alone;
+for the attacked models they remain held out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from msgspec.structs import replace
+
+from trustml.attacks.canaries import DiracDirections, Directions, Doubles, SignDirections, cross_entropies
+from trustml.backends.contract import Backend, Federation, Model, PrivateTrainer
+from trustml.backends.settings import FederatedSettings, PrivateSettings
+from trustml.conformance.subject import flat
+from trustml.data.batches import BatchPlan
+from trustml.data.dataset import Examples, fingerprint_of
+from trustml.errors import PrivacyError
+from trustml.models.shapes import weight_shapes
+from trustml.models.weights import Weights, read_weights
+from trustml.plan.job import CanaryJob, TrainJob, checkpoint_file
+from trustml.plan.support import Supported, training_support
+from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
+from trustml.worker.federated import HISTORY
+from trustml.worker.planting import CanaryFederation, CanaryTrainer, strength_of
+from trustml.worker.predicting import predict
+from trustml.worker.training import train
+from trustml.worker.workplace import Workplace
+
+CANARY_NOTES = (
+    "a private training of its own on the same data, whose model was not kept: an audit spends privacy too, "
+    "but releases nothing save its figures",
+)
+
+
+def train_with_canaries(job: CanaryJob, backend: Backend, *, at: Workplace) -> str:
+    """Train with the canaries whose coin came up, score all of them, and write both to ``job.output``.
+
+    Scores are larger where a canary seems to have been in the training. Gradients as canaries have the
+    log-likelihood ratio of all noisy gradients; examples, by how much their loss fell from the starting to the final
+    weights; updates as canaries, the cosine with which the final model moved along them.
+
+    Parameters
+    ----------
+    job : CanaryJob
+    backend : Backend
+    at : Workplace
+        Its folder gets the ledger.
+
+    Returns
+    -------
+    str
+        Library that trained.
+
+    Raises
+    ------
+    PrivacyError
+        If the data are not those the run was planned on.
+    FloatingPointError
+        If the training diverged.
+    """
+    training = replace(job.training, id=job.id)  # files of its own, nothing of the attacked model's
+    assert training.mechanism is not None
+    data = read_arrays(inside(at.root, training.data))
+    if fingerprint_of(data) != training.data_fingerprint:
+        raise PrivacyError(f"{training.data}: is not the data this run was planned on")
+    chosen = read_arrays(inside(at.root, job.chosen))
+    plan = read_arrays(inside(at.root, training.plan))
+    included = chosen["included"].astype(bool)
+    initial = read_weights(
+        inside(at.root, training.initial_weights), expected=weight_shapes(job.model, job.input_shape)
+    )
+    model = Model(architecture=job.model, input_shape=job.input_shape, weights=initial)
+    examples = Examples(inputs=data["train_inputs"].astype(np.float32), labels=data["train_labels"].astype(np.int64))
+    joins = BatchPlan(indices=plan["joins"].astype(np.int64), offsets=plan["join_offsets"].astype(np.int64))
+    at.progress.stage("training")
+    match job.canaries.kind:
+        case "dirac gradient" | "random gradient":
+            scores = _gradients(training, backend, model, examples, _directions(chosen, initial), joins, at=at)
+        case "random update":
+            scores = _updates(training, backend, model, examples, _directions(chosen, initial), joins, at=at)
+        case _:
+            scores = _examples(training, backend, model, examples, chosen, at=at)
+    if not np.isfinite(scores).all():
+        raise FloatingPointError("training diverged: scores are not finite; lower the learning rate")
+    write_atomic(
+        inside(at.root, job.output),
+        encode_arrays({"included": included, "scores": scores.astype(np.float64)}),
+        private=True,
+    )
+    inside(at.root, checkpoint_file(training)).unlink(missing_ok=True)
+    (at.folder / HISTORY).unlink(missing_ok=True)
+    support = training_support(job.backend, training.regime)
+    return support.library if isinstance(support, Supported) else ""
+
+
+def _gradients(
+    job: TrainJob,
+    backend: Backend,
+    model: Model,
+    examples: Examples,
+    directions: Directions,
+    joins: BatchPlan,
+    *,
+    at: Workplace,
+) -> Doubles:
+    mechanism = job.mechanism
+    assert mechanism is not None
+    watched: list[CanaryTrainer] = []
+
+    def private(model: Model, settings: PrivateSettings, dropout_seed: int) -> PrivateTrainer:
+        trainer = CanaryTrainer(
+            backend.private(model, settings, dropout_seed),
+            directions=directions,
+            joins=joins,
+            mechanism=mechanism,
+            rate=mechanism.sample_rate,
+            strength=strength_of(directions, model.weights, per_layer=settings.per_layer),
+        )
+        watched.append(trainer)
+        return trainer
+
+    train(job, dataclasses.replace(backend, private=private), model, examples, at=at)
+    return watched[0].evidence
+
+
+def _updates(
+    job: TrainJob,
+    backend: Backend,
+    model: Model,
+    examples: Examples,
+    directions: Directions,
+    joins: BatchPlan,
+    *,
+    at: Workplace,
+) -> Doubles:
+    def federated(model: Model, settings: FederatedSettings) -> Federation:
+        return CanaryFederation(backend.federated(model, settings), directions=directions, joins=joins)
+
+    trained = train(job, dataclasses.replace(backend, federated=federated), model, examples, at=at)
+    moved = flat(trained.weights) - flat(model.weights)
+    return directions.project(moved) / max(float(np.linalg.norm(moved)), 1e-30)
+
+
+def _examples(
+    job: TrainJob,
+    backend: Backend,
+    model: Model,
+    examples: Examples,
+    chosen: dict[str, npt.NDArray[Any]],
+    *,
+    at: Workplace,
+) -> Doubles:
+    inputs, labels = chosen["inputs"].astype(np.float32), chosen["labels"].astype(np.int64)
+    both = Examples(inputs=np.concatenate([examples.inputs, inputs]), labels=np.concatenate([examples.labels, labels]))
+    trained = train(job, backend, model, both, at=at)
+    before, after = (
+        cross_entropies(predict(backend.network(state), inputs), labels)
+        for state in (model, dataclasses.replace(model, weights=trained.weights))
+    )
+    return before - after
+
+
+def _directions(chosen: dict[str, npt.NDArray[Any]], like: Weights) -> Directions:
+    size = sum(part.size for part in like.values())
+    if "coordinates" in chosen:
+        return DiracDirections(chosen["coordinates"].astype(np.int64), size)
+    seed = tuple(int(word) for word in chosen["seed"])
+    return SignDirections(seed, count=len(chosen["included"]), size=size)

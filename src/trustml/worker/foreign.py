@@ -1,0 +1,89 @@
+"""``python -m trustml.worker.foreign BACKEND WHAT CWD FOLDER``: a stranger's model, asked through files.
+
+WHAT is ``module:attribute``, found from CWD, or a ``.keras`` file. When the model is loaded ``ready.npz`` is written.
+``request-1.npz``, ``request-2.npz`` and so on are then answered one after the other by ``answer-1.npz`` and so on:
+``inputs`` alone by the outputs, ``inputs`` and ``columns`` by input gradients, and ``seed``, where it is not negative,
+by a model of shuffled weights. Where an answer cannot be had it holds a ``problem`` instead, in one line; where the
+model cannot be loaded, that is in ``problem.txt``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.backends.contract import LiveModel
+from trustml.record.files import encode_arrays, read_arrays, write_atomic
+from trustml.worker.__main__ import end_with_parent, one_line
+
+_LOOK_SECONDS = 0.02
+
+
+def main(arguments: list[str]) -> int:
+    """Load the model and answer until the parent is gone."""
+    backend, what, start, place = arguments
+    folder = Path(place)
+    threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
+    try:
+        live = load(backend, what, Path(start))
+        write_atomic(folder / "ready.npz", encode_arrays({}))
+        number = 0
+        while True:
+            number += 1
+            request = folder / f"request-{number}.npz"
+            while not request.is_file():
+                time.sleep(_LOOK_SECONDS)
+            write_atomic(folder / f"answer-{number}.npz", encode_arrays(_answered(live, read_arrays(request))))
+            request.unlink()
+    except Exception as error:
+        traceback.print_exc()
+        write_atomic(folder / "problem.txt", one_line(error).encode())
+        return 1
+
+
+def load(backend: str, what: str, start: Path) -> LiveModel:
+    """Load a model and wrap it; a function without parameters makes one."""
+    module = importlib.import_module(f"trustml.backends.{backend}.foreign")
+    if what.endswith(".keras"):
+        model = module.load_keras(start / what)
+    else:
+        sys.path.insert(0, str(start))
+        name, _, attribute = what.partition(":")
+        model = getattr(importlib.import_module(name), attribute)
+        if inspect.isfunction(model) and not inspect.signature(model).parameters:
+            model = model()
+    live: LiveModel = module.live_model(model)
+    return live
+
+
+def _answered(live: LiveModel, request: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    try:
+        return {"outputs": answer(live, request)}
+    except Exception as error:
+        traceback.print_exc()
+        return {"problem": np.array(one_line(error))}
+
+
+def answer(live: LiveModel, request: dict[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+    """Answer one request."""
+    seed = int(request["seed"])
+    if seed >= 0:
+        with live.randomised(seed) as randomised:
+            return answer(randomised, {**request, "seed": np.array(-1)})
+    if "columns" in request:
+        return live.input_gradients(request["inputs"], request["columns"])
+    return live.outputs(request["inputs"])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
