@@ -15,6 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trustml.api import Run, load, resume, run
+    from trustml.auditing.claim import Claim
+    from trustml.auditing.endpoints import Endpoint
+    from trustml.auditing.models import JaxModel
+    from trustml.audits import Audit, audit
     from trustml.errors import (
         DataError,
         EnvironmentMissingError,
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
         ReLU,
         Tanh,
     )
+    from trustml.scenario.attacks import Attacks, Canaries, Game, MembershipInference
     from trustml.scenario.baselines import Background, Blur, Mean, TrainingExample
     from trustml.scenario.methods import (
         LRP,
@@ -87,6 +92,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "trustml.api": ("Run", "load", "resume", "run"),
+    "trustml.audits": ("Audit", "audit"),
+    "trustml.auditing.claim": ("Claim",),
+    "trustml.auditing.endpoints": ("Endpoint",),
+    "trustml.auditing.models": ("JaxModel",),
+    "trustml.scenario.attacks": ("Attacks", "Canaries", "Game", "MembershipInference"),
     "trustml.errors": (
         "DataError",
         "EnvironmentMissingError",
@@ -181,6 +191,8 @@ __all__ = [
     "Adam",
     "Adaptive",
     "Architecture",
+    "Attacks",
+    "Audit",
     "Augmentation",
     "AvgPool",
     "Background",
@@ -188,6 +200,8 @@ __all__ = [
     "BatchNorm",
     "Blur",
     "BreastCancer",
+    "Canaries",
+    "Claim",
     "Conv2D",
     "Csv",
     "DPFedAvg",
@@ -199,6 +213,7 @@ __all__ = [
     "Digits",
     "Dirichlet",
     "Dropout",
+    "Endpoint",
     "EnvironmentMissingError",
     "Everyone",
     "Execution",
@@ -214,6 +229,7 @@ __all__ = [
     "FixedCohort",
     "Flat",
     "Flatten",
+    "Game",
     "GradCam",
     "GradientShap",
     "GroupNorm",
@@ -225,6 +241,7 @@ __all__ = [
     "InputXGradient",
     "IntegratedGradients",
     "InternalInfluence",
+    "JaxModel",
     "KernelShap",
     "LayerActivation",
     "LayerConductance",
@@ -235,6 +252,7 @@ __all__ = [
     "Lime",
     "MaxPool",
     "Mean",
+    "MembershipInference",
     "NaturalKey",
     "NeuronIntegratedGradients",
     "Npz",
@@ -264,6 +282,7 @@ __all__ = [
     "TrustmlError",
     "Tuning",
     "UsageError",
+    "audit",
     "load",
     "resume",
     "run",

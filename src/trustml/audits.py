@@ -72,6 +72,18 @@ class Audit:
 
         return write_audit_html(self._record, path)
 
+    def model_card(self, path: str | Path) -> Path:
+        """Write a model card in Markdown, with the front matter of the Hugging Face hub, and give its path.
+
+        Raises
+        ------
+        UsageError
+            If the file cannot be written.
+        """
+        from trustml.report.model_card import write_model_card
+
+        return write_model_card(self._record, path)
+
     def __repr__(self) -> str:
         model = self._record.models[0].name if len(self._record.models) == 1 else f"{len(self._record.models)} models"
         verdict = "passed" if self.passed else "not passed"
@@ -161,9 +173,17 @@ def audit(
         outputs=outputs,
         confidence=confidence,
         seed=seed,
-        name=name or type(model).__name__,
+        name=name or _name_of(model),
     )
     return Audit(audit_model(model, request, tell=listener or _silent))
+
+
+def _name_of(model: Any) -> str:
+    function = model[0] if isinstance(model, tuple) and model else getattr(model, "function", model)
+    for part in (getattr(model, "model", ""), getattr(function, "__name__", "")):
+        if isinstance(part, str) and part:
+            return part
+    return "the claim" if model is None else type(model).__name__
 
 
 def _silent(what: str, done: int, of: int) -> None:

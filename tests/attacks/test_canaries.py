@@ -44,9 +44,7 @@ def test_directions_that_are_not_kept_are_the_same(monkeypatch):
     np.testing.assert_allclose(drawn_again.project(vector), kept.project(vector), rtol=1e-5)
 
 
-@given(
-    rate=st.floats(0.01, 1.0), noise=st.floats(0.7, 5.0), strength=st.floats(0.1, 1.0), joined=st.booleans()
-)
+@given(rate=st.floats(0.01, 1.0), noise=st.floats(0.7, 5.0), strength=st.floats(0.1, 1.0), joined=st.booleans())
 def test_evidence_is_the_logarithm_of_a_likelihood_ratio(rate, noise, strength, joined):
     """The mean of the ratio is 1 where the canary is out, and of its inverse where it is in: a sum over a fine grid."""
     grid = np.linspace(-12, 12, 4001) * noise + strength
@@ -66,9 +64,7 @@ def test_evidence_stays_finite_without_noise():
 @pytest.mark.parametrize("sampling", ["poisson", "shuffle", "all", "in turn"])
 def test_only_included_canaries_join_and_by_the_law_of_the_batches(sampling):
     included = np.arange(400) % 2 == 0
-    plan = draw_joins(
-        included, sampling=sampling, rate=0.25, steps=20, cycle=4, generator=np.random.default_rng(0)
-    )
+    plan = draw_joins(included, sampling=sampling, rate=0.25, steps=20, cycle=4, generator=np.random.default_rng(0))
     joined = np.array([np.bincount(step, minlength=400) for step in plan])
     assert joined.shape == (20, 400) and joined[:, ~included].sum() == 0 and joined.max() == 1
     each = joined[:, included]

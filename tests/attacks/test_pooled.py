@@ -29,7 +29,7 @@ def test_what_is_pooled():
 
 def test_the_jackknife_of_a_mean_is_the_t_interval():
     generator = np.random.default_rng(1)
-    members = [np.arange(30) < 30] * 5
+    members = [np.arange(60) < 30] * 5
     scores = [generator.normal(size=60) + shift * members[0] for shift in (0.5, 1.0, 1.5, 0.8, 1.2)]
     areas = []
     for one in scores:
@@ -52,7 +52,6 @@ def test_intervals_cover_where_targets_share_their_examples():
         alone += one.low <= truth <= one.high
         both += two.low <= truth <= two.high
     # the spread of the targets does not know that they all stand and fall with the same examples
-    print('XX',both,alone)
     assert both >= 27 > alone + 4
 
 

@@ -128,6 +128,9 @@ def evaluate(name: str, images: np.ndarray, labels: np.ndarray) -> dict[str, np.
             found[f"{variant}/{case}"] = array
     for case in CLIPPED:
         _clip(backend, make_model(case), make_inputs(images, case), labels, case, found)
+    for case in OTHER_WAYS:
+        _plant(backend, make_model(case), make_inputs(images, case), labels, case, found)
+    _plant_round(backend, found)
     _train_private(backend, images, labels, found)
     _train_federated(backend, images, labels, found)
     _resume(backend, images, labels, found)
@@ -231,6 +234,54 @@ def _clip(backend: Backend, model: Model, inputs: np.ndarray, labels: np.ndarray
     both = (gradients + _gradients(backend, model, inputs[50:100], labels[:50])) / 2
     norms = np.linalg.norm(both, axis=1)
     found[f"loop_copies/{case}"] = (both * np.minimum(1, CLIPPING_NORM / norms)[:, None]).sum(axis=0)
+
+
+def planted_rows(model: Model, *, count: int = 5) -> np.ndarray:
+    """Gradients from nowhere, from a third of the clipping norm to three times as long; shape (count, weights)."""
+    rows = np.random.default_rng(5).normal(size=(count, flat(model.weights).size))
+    lengths = CLIPPING_NORM * np.linspace(0.3, 3, count) / np.linalg.norm(rows, axis=1)
+    return (rows * lengths[:, None]).astype(np.float32)
+
+
+def _as_weights(rows: np.ndarray, model: Model) -> dict[str, np.ndarray]:
+    parts = np.split(rows, np.cumsum([array.size for array in model.weights.values()])[:-1], axis=1)
+    return {
+        name: part.reshape(-1, *array.shape) for part, (name, array) in zip(parts, model.weights.items(), strict=True)
+    }
+
+
+def _plant(backend: Backend, model: Model, inputs: np.ndarray, labels: np.ndarray, case: str, found: dict) -> None:
+    """What planted gradients add to the sum of some examples, clipped flat and per layer."""
+    rows = planted_rows(model)
+    for way in ("flat", "per_layer"):
+        trainer = backend.private(model, private_settings(per_layer=way == "per_layer"), 0)
+        trainer.accumulate(inputs[:8, None], labels[:8], clipping_norm=CLIPPING_NORM)
+        before = flat(trainer.clipped_sum())
+        trainer.plant(_as_weights(rows, model), clipping_norm=CLIPPING_NORM)
+        found[f"planted/{way}/{case}"] = flat(trainer.clipped_sum()) - before
+        trainer.update(clipping_norm=CLIPPING_NORM, noise_multiplier=0.0, learning_rate=0.1)
+        found[f"planted/{way}/{case}/gradient"] = flat(trainer.gradient()) * 32 - before
+        found[f"planted/{way}/{case}/left"] = flat(trainer.clipped_sum())
+    norms = np.linalg.norm(rows, axis=1)
+    found[f"planted/flat/{case}/expected"] = (rows * np.minimum(1, CLIPPING_NORM / norms)[:, None]).sum(axis=0)
+    found[f"planted/per_layer/{case}/expected"] = _per_layer(rows, model)
+
+
+def _plant_round(backend: Backend, found: dict) -> None:
+    """What planted updates change in one round without noise and without clients; nothing where they are refused."""
+    model = make_model("mlp")
+    privacy = UserPrivacy(
+        mechanism=IndependentNoise(), noise_multiplier=0.0, clipping_norm=CLIPPING_NORM, expected_clients=4
+    )
+    settings = FederatedSettings(regime=DPFedAvg(rounds=1), privacy=privacy, batch_size=8)
+    federation = backend.federated(model, settings)
+    try:
+        federation.plant(_as_weights(planted_rows(model), model))
+    except NotImplementedError:
+        found["planted_round"] = np.zeros(0)
+        return
+    federation.round([])
+    found["planted_round"] = (flat(federation.weights()) - flat(model.weights)) * 4
 
 
 def _gradients(backend: Backend, model: Model, inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:

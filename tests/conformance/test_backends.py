@@ -114,6 +114,27 @@ def test_clipped_sum_equals_a_loop_over_examples(answers, backend, case, way):
     assert np.linalg.norm(answers[backend][f"{way}/{case}"] - expected) < CLIPPED_SUM * np.linalg.norm(expected)
 
 
+@pytest.mark.parametrize("case", OTHER_WAYS)
+@pytest.mark.parametrize("way", ["flat", "per_layer"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_planted_gradients_are_clipped_and_added_once(answers, backend, way, case):
+    name = f"planted/{way}/{case}"
+    expected = answers[backend][f"{name}/expected"]
+    for found in (answers[backend][name], answers[backend][f"{name}/gradient"]):
+        assert np.linalg.norm(found - expected) < CLIPPED_SUM * np.linalg.norm(expected)
+    assert not answers[backend][f"{name}/left"].any()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_planted_updates_are_clipped_and_added_where_a_library_takes_them(answers, backend):
+    expected = answers[backend]["planted/flat/mlp/expected"]
+    found = answers[backend]["planted_round"]
+    if backend == "tensorflow":
+        assert not found.size
+    else:
+        assert np.linalg.norm(found - expected) < CLIPPED_SUM * np.linalg.norm(expected)
+
+
 @pytest.mark.parametrize(("way", "case"), WAYS)
 @pytest.mark.parametrize(("one", "other"), PAIRS)
 def test_clipped_sums_equal_each_other(answers, one, other, case, way):

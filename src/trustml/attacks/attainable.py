@@ -8,15 +8,8 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
-from trustml.attacks.bounds import (
-    check_level,
-    fdp_epsilon,
-    gaussian_mu,
-    many_run_bound,
-    one_run_bound,
-    one_run_epsilon,
-    one_run_fdp_bound,
-)
+from trustml.attacks.bounds import check_level, many_run_bound, one_run_bound, one_run_fdp_bound
+from trustml.attacks.guesses import fdp_epsilon, gaussian_mu, one_run_epsilon
 from trustml.errors import UsageError
 
 Method: TypeAlias = Literal["one run", "one run f-DP", "many runs"]

@@ -1,36 +1,14 @@
-"""Whether published ROC curves give the table's figures, and whether the audit follows from the record."""
+"""Whether an audit follows from the record of its run."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
-from trustml.attacks.roc import Roc, auc_of_counts, tpr_at_fpr
 from trustml.auditing.bundle import AUDIT, AUDIT_REPORT
 from trustml.auditing.checks import Check, Outcome, same_number, text_of
 from trustml.auditing.result import AuditRecord, Finding, decode_audit
-from trustml.errors import TrustmlError, UsageError
-from trustml.measures.measure import Row
-from trustml.record.curves import Curve, read_curves
+from trustml.errors import TrustmlError
 from trustml.record.store import RunDirectory
-
-_RATES = {"membership_tpr_at_1_percent_fpr": 0.01, "membership_tpr_at_0_1_percent_fpr": 0.001}
-
-
-def curve_checks(run: RunDirectory, table: Sequence[Row]) -> list[Check]:
-    """Compute AUC and TPR of every published curve from its counts, and compare them with the table."""
-    try:
-        curves = read_curves(run)
-    except TrustmlError as error:
-        return [_check("curves", "differs", str(error))]
-    checks = [_curve_check(curve, table) for curve in curves]
-    drawn = {(curve.subject, curve.attack) for curve in curves}
-    for row in table:
-        if row.measure == "membership_auc" and row.value is not None and not _places(row) & drawn:
-            subject = f"membership_auc by {row.method} of {row.job or row.subject}"
-            checks.append(_check(subject, "not recomputed", "no curve is published; scores of examples are private"))
-    return checks
 
 
 def audit_checks(run: RunDirectory) -> list[Check]:
@@ -55,33 +33,6 @@ def audit_checks(run: RunDirectory) -> list[Check]:
     if (run.path / AUDIT_REPORT).is_file():
         checks.append(_check(AUDIT_REPORT, "not recomputed", "a picture of audit.json: its hash alone is checked"))
     return checks
-
-
-def _curve_check(curve: Curve, table: Sequence[Row]) -> Check:
-    subject = f"curve of {curve.attack} on {curve.subject}"
-    try:
-        roc = Roc(false_positives=curve.false_positives, true_positives=curve.true_positives)
-    except UsageError as error:
-        return _check(subject, "differs", f"is no curve ({error})")
-    found: dict[str, float | None] = {"membership_auc": auc_of_counts(roc.false_positives, roc.true_positives)}
-    found |= {name: tpr_at_fpr(roc, rate).value for name, rate in _RATES.items()}
-    rows = [row for row in table if row.measure in found and (curve.subject, curve.attack) in _places(row)]
-    auc = f"AUC {text_of(found['membership_auc'])} of {roc.members} members and {roc.non_members} others"
-    if not any(row.measure == "membership_auc" for row in rows):
-        return _check(subject, "differs", f"{auc}; the table has no row for it")
-    different = [
-        f"{row.measure} is {text_of(row.value)} in the table, {text_of(found[row.measure])} from the curve"
-        for row in rows
-        if not same_number(found[row.measure], row.value)
-    ]
-    if different:
-        return _check(subject, "differs", "; ".join(different))
-    return _check(subject, "ok", f"{auc}: {len(rows)} figures of the table follow")
-
-
-def _places(row: Row) -> set[tuple[str, str]]:
-    """What a curve of this row's attack may be called: after one model, or after all models of a regime."""
-    return {(subject, row.method) for subject in (row.job, f"{row.regime} ({row.backend})", row.subject) if subject}
 
 
 def _finding_checks(stated: AuditRecord, anew: AuditRecord) -> list[Check]:

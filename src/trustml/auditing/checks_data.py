@@ -135,7 +135,7 @@ def _without_overlap(train: Given, holdout: Given, findings: list[Finding]) -> G
             )
         )
         _look_at_near_duplicates(train, holdout, findings)
-    return holdout.take(np.logical_not(seen)) if count else holdout
+    return holdout.take(np.logical_not(seen).reshape(-1)) if count else holdout
 
 
 def _look_at_near_duplicates(train: Given, holdout: Given, findings: list[Finding]) -> None:
@@ -154,12 +154,12 @@ def _look_at_near_duplicates(train: Given, holdout: Given, findings: list[Findin
                 id="data.near-duplicates",
                 check="data",
                 severity="note",
-                title=f"{count} of {len(holdout)} hold-out examples are training examples but for small changes",
+                title=f"{count} of {len(holdout)} hold-out examples are training examples but for rounding",
                 measured=(
                     Measured(measure="holdout_near_train", value=count / len(holdout), unit="share", n=len(holdout)),
                 ),
                 how="Values were rounded to a thousandth of the range of all values, and hashed.",
-                would_change="a hold-out of other examples; copies look like members and hide what an attack could find",
+                would_change="a hold-out of other examples: copies look like members and hide what an attack finds",
             )
         )
 
@@ -213,8 +213,8 @@ def _blind(train: Given, holdout: Given, *, confidence: float, seed: int) -> tup
                 note=estimate.note,
             ),
         ),
-        how="Extremely randomised trees that see inputs alone, five-fold cross-validated on up to 1,000 examples of each set, "
-        f"guess which set they are from; a one-sided lower bound at {confidence:g} decides.",
+        how="Extremely randomised trees that see inputs alone, five-fold cross-validated on up to 1,000 examples of "
+        f"each set, guess which set they are from; a one-sided lower bound at {confidence:g} decides.",
         would_change="both sets drawn at random from one source" if told else "a stronger classifier, or more examples",
     )
 

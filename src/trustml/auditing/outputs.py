@@ -41,12 +41,12 @@ def meaning_of(raw: Array, wanted: Outputs) -> Meaning:
     ----------
     raw : array of shape (n,), (n, 1) or (n, c)
     wanted : {"auto", "probabilities", "logits"}
-        Under ``auto`` rows that add up to 1 are probabilities.
+        Under ``auto`` rows that add up to 1 are probabilities, and what has negative values are logits.
 
     Raises
     ------
     DataError
-        If they have another shape, are not finite, or look like probabilities that do not add up.
+        If they have another shape, are not finite, or may be either: no value is negative, and rows do not add up.
     """
     if raw.ndim > 2 or raw.size == 0:
         raise DataError(f"model: its outputs have shape {raw.shape}; an audit needs (n, classes)")
@@ -63,14 +63,14 @@ def meaning_of(raw: Array, wanted: Outputs) -> Meaning:
         chances = between
     else:
         chances = between and bool(np.abs(sums - 1).max() <= SUM_TOLERANCE)
-    if wanted == "logits" or (wanted == "auto" and not chances and not between):
-        note = "as stated" if wanted == "logits" else "read as logits: the rows are not probabilities"
+    if wanted == "logits" or (wanted == "auto" and values.min() < -1e-6):
+        note = "as stated" if wanted == "logits" else "read as logits: some are negative"
         return Meaning(scale="logits", single=single, note=note)
     if not chances:
         problem = (
-            f"rows of probabilities add up to {sums.min():.4g} to {sums.max():.4g}, not to 1"
-            if between
-            else f"probabilities lie between {values.min():.4g} and {values.max():.4g}, not between 0 and 1"
+            f"probabilities lie between {values.min():.4g} and {values.max():.4g}, not between 0 and 1"
+            if single or values.min() < -1e-6
+            else f"rows of probabilities add up to {sums.min():.4g} to {sums.max():.4g}, not to 1"
         )
         raise DataError(f"model: its {problem}; mend the model, or say outputs='logits' if that is what they are")
     note = "as stated" if wanted == "probabilities" else "read as probabilities: every row adds up to 1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -10,11 +11,14 @@ from typing import Any
 import msgspec
 import numpy.typing as npt
 
+from trustml.attacks.estimates import Estimate
 from trustml.auditing.checks import Check, same_number, text_of
+from trustml.auditing.curve_checks import Figures
 from trustml.compare.rows import COLUMNS, FAMILIES, read_measures, read_statements
 from trustml.errors import RecordError, TrustmlError
 from trustml.measures.evidence import Evidence
 from trustml.measures.measure import MEASURES, Row
+from trustml.measures.membership import attacked_models, membership_rows
 from trustml.measures.privacy import privacy_rows, privacy_statements
 from trustml.privacy.statement import PrivacyStatement
 from trustml.record.store import RunDirectory
@@ -27,7 +31,12 @@ PRIVACY_MEASURES = frozenset(
 )
 _KEY = ("job", "backend", "regime", "seed", "subject", "method", "measure")
 _NOT_AT_HAND = "not at hand"
-_OF_PRIVATE_FILES = {"epsilon_unamplified", "curve.unamplified"}
+_OF_SECRET_BATCHES = {"epsilon_unamplified", "curve.unamplified"}
+_BOUNDS = frozenset(
+    {"audited_epsilon", "epsilon_estimate", "claimed_epsilon", "ceiling_all_correct", "attainable_at_claim"}
+)
+_OF_PRIVATE_FILES = {"membership", "audited"}
+"""Families of measures that need scores of single examples."""
 
 
 class NotAtHandError(RecordError):
@@ -63,70 +72,85 @@ class Recomputed(msgspec.Struct, frozen=True, kw_only=True):
     rows : list of Row
     statements : list of PrivacyStatement, optional
         None if that failed.
-    missing : list of str
-        Why some families of measures could not be computed: a file was left out.
-    failed : list of str
-        Why others could not although nothing was left out.
+    missing : dict
+        Family of measures to why it could not be computed: a file was left out.
+    failed : dict
+        Family to why it could not although nothing was left out.
     """
 
     rows: list[Row]
     statements: list[PrivacyStatement] | None
-    missing: list[str]
-    failed: list[str]
+    missing: dict[str, str]
+    failed: dict[str, str]
 
 
 def recompute(evidence: Evidence) -> Recomputed:
     """Compute every measure anew, each family on its own, so that one that cannot be does not hide the others."""
     rows: list[Row] = []
-    missing: list[str] = []
-    failed: list[str] = []
+    missing: dict[str, str] = {}
+    failed: dict[str, str] = {}
     statements: list[PrivacyStatement] | None = None
 
     def attempt(name: str, compute: Callable[[], list[Row]]) -> None:
         try:
             rows.extend(compute())
         except NotAtHandError as error:
-            missing.append(str(error))
+            missing[name] = str(error)
         except (TrustmlError, msgspec.MsgspecError, ArithmeticError, ValueError, LookupError, TypeError) as error:
             # Files that anybody may have made can be wrong in any way; what fails must say so and not end the check.
-            failed.append(f"{name}: {type(error).__name__}: {error}")
+            failed[name] = f"{type(error).__name__}: {error}"
 
     def private() -> list[Row]:
         nonlocal statements
         statements = privacy_statements(evidence)
         return privacy_rows(evidence, statements)
 
+    def membership() -> list[Row]:
+        return membership_rows(evidence, attacked_models(evidence))
+
     attempt("privacy", private)
     for family in FAMILIES:
-        attempt(family.__name__.removesuffix("_rows").replace("_", " "), lambda family=family: family(evidence))  # type: ignore[misc]
+        attempt(family.__name__.removesuffix("_rows"), functools.partial(family, evidence))
+    attempt("membership", membership)
     return Recomputed(rows=rows, statements=statements, missing=missing, failed=failed)
 
 
-def row_checks(evidence: Evidence, found: Recomputed, *, same_version: bool) -> list[Check]:
-    """Compare the table with what was computed anew."""
+def row_checks(evidence: Evidence, found: Recomputed, figures: Figures, *, same_version: bool) -> list[Check]:
+    """Compare the table with what was computed anew, from the files or else from published curves."""
     try:
         stated = read_table(evidence.run)
     except (TrustmlError, ValueError, LookupError, TypeError) as error:
         message = f"cannot be read as the table of measures ({type(error).__name__}: {error})"
         return [Check(area="measures", subject="measures.parquet", outcome="differs", message=message)]
     checks = [
-        Check(area="measures", subject="measures.parquet", outcome="differs", message=f"cannot be computed: {reason}")
-        for reason in found.failed
+        Check(area="measures", subject=f"{family} measures", outcome="differs", message=f"cannot be computed: {reason}")
+        for family, reason in found.failed.items()
     ]
     anew: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    absent = dict(found.missing | found.failed)
     for row in found.rows:
+        family = _family(row.measure)
+        if family in _OF_PRIVATE_FILES and row.value is None and _NOT_AT_HAND in row.note:
+            absent[family] = row.note.removeprefix("absent: ")
         anew[_key(row)].append(row)
-    computed = {row.measure for row in found.rows} | PRIVACY_MEASURES
     for row in stated:
         same = anew[_key(row)]
+        figure = figures.get((row.job, row.method, row.measure))
+        reason = absent.get(_family(row.measure))
         if same:
             checks.append(_compare(row, same.pop(0), same_version=same_version))
-        elif row.measure in computed or row.measure not in MEASURES or not (found.missing or found.failed):
-            checks.append(_check(row, "differs", "no file of the run gives this row"))
+        elif figure is not None and reason is not None:
+            checks.append(_compare_figure(row, figure))
+        elif reason is not None and row.measure in MEASURES:
+            checks.append(_check(row, "not recomputed", reason))
         else:
-            checks.append(_check(row, "not recomputed", "; ".join(dict.fromkeys([*found.missing, *found.failed]))))
+            checks.append(_check(row, "differs", "no file of the run gives this row"))
     for left in anew.values():
-        checks += [_check(row, "differs", f"the files give {text_of(row.value)}, the table has no row") for row in left]
+        checks += [
+            _check(row, "differs", f"the files give {text_of(row.value)}, the table has no row")
+            for row in left
+            if not (_family(row.measure) in absent and row.value is None and _NOT_AT_HAND in row.note)
+        ]
     return checks
 
 
@@ -151,7 +175,7 @@ def statement_checks(evidence: Evidence, found: Recomputed) -> list[Check]:
             f"{name} is {text_of(left.get(name))}, from the ledger {text_of(right.get(name))}"
             for name in sorted(left.keys() | right.keys())
             if not _same(left.get(name), right.get(name))
-            and not (name in _OF_PRIVATE_FILES and not evidence.plans)
+            and not (name in _OF_SECRET_BATCHES and not evidence.plans)
             and not (name == "epsilon_prv" and right.get(name) is None)
         ]
         message = "; ".join(different[:5]) if different else f"epsilon {text_of(anew[model].epsilon)} from the ledger"
@@ -219,6 +243,28 @@ def _compare(stated: Row, anew: Row, *, same_version: bool) -> Check:
         if before != now and _NOT_AT_HAND not in str(now):
             return _check(stated, "differs", f"{name} is {before!r} in the table, {now!r} from the files")
     return _check(stated, "ok", text_of(stated.value))
+
+
+def _compare_figure(stated: Row, figure: Estimate) -> Check:
+    for name in ("value", "low", "high"):
+        before, now = getattr(stated, name), getattr(figure, name)
+        if not same_number(now, before):
+            message = f"{name} is {text_of(before)} in the table, {text_of(now)} from its curve"
+            return _check(stated, "differs", message)
+    if figure.n != stated.n:
+        return _check(stated, "differs", f"n is {stated.n} in the table, {figure.n} from its curve")
+    return _check(stated, "ok", f"{text_of(stated.value)} from its curve")
+
+
+def _family(measure: str) -> str:
+    """Family of a measure, for those whose rows may all be missing; empty for others."""
+    if measure in PRIVACY_MEASURES:
+        return "privacy"
+    if measure.startswith("membership_"):
+        return "membership"
+    if measure in _BOUNDS:
+        return "audited"
+    return "accuracy" if measure == "accuracy" else ""
 
 
 def _check(row: Row, outcome: Any, message: str) -> Check:

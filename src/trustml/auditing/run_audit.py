@@ -13,12 +13,14 @@ from trustml.compare.rows import read_measures, read_statements
 from trustml.measures.measure import Row
 from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE
 from trustml.privacy.statement import PrivacyStatement
-from trustml.record.curves import read_curves
+from trustml.record.curves import Curve, read_curves
 from trustml.record.schema import JobRecord, Manifest
 from trustml.record.store import RunDirectory
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_CURVES_OF_A_MODEL = 4
 
 
 def audit_run(run: RunDirectory) -> AuditRecord:
@@ -55,7 +57,7 @@ def audit_run(run: RunDirectory) -> AuditRecord:
         run=manifest.run,
         models=tuple(_model(record, statements.get(record.id), rows, manifest) for record in trained),
         findings=tuple(findings),
-        curves=tuple(read_curves(run)),
+        curves=_strongest(read_curves(run), rows),
         settings={"source": "what the run recorded; nothing was trained or attacked for the audit itself"},
         versions=manifest.versions,
         hardware=manifest.hardware,
@@ -67,6 +69,19 @@ def audit_run(run: RunDirectory) -> AuditRecord:
             **{f"note {number + 1}": note for number, note in enumerate(manifest.data.notes)},
         },
     )
+
+
+def _strongest(curves: list[Curve], rows: list[Row]) -> tuple[Curve, ...]:
+    """Keep the curves of the strongest attacks on each model; the run holds them all."""
+    least = {(r.job, r.method): r.value or 0.0 for r in rows if r.measure == "membership_auc_at_least"}
+    found: list[Curve] = []
+    for subject in dict.fromkeys(curve.subject for curve in curves):
+        own = sorted(
+            (curve for curve in curves if curve.subject == subject),
+            key=lambda curve: -least.get((curve.subject, curve.attack), 0.0),
+        )
+        found += own[:_CURVES_OF_A_MODEL]
+    return tuple(found)
 
 
 def claim_of(statement: PrivacyStatement, target: float | None) -> Claim:

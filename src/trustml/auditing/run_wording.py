@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from trustml.auditing.claim import Claim
 from trustml.auditing.result import Finding, Measured, Severity
+from trustml.measures.assumptions import EXACT_NOISE, NOTHING_ELSE
 from trustml.measures.measure import Row
 from trustml.privacy.statement import PrivacyStatement, at_most
 from trustml.record.schema import JobRecord
@@ -65,7 +66,7 @@ def bound_finding(group: Sequence[Row]) -> Finding:
         missing = audited or estimate or first
         severity, title, figures = "not checked", f"{where}: {missing.note}", beside
     return Finding(
-        id=f"{check}.{first.job}.{first.subject.replace(' ', '-').replace(',', '')}",
+        id=f"{check}.{first.job}",
         check=check,
         severity=severity,
         title=title,
@@ -141,7 +142,7 @@ def pooled_finding(name: str, rows: Sequence[Row]) -> Finding:
         else f"{name}: true positive rates at low false positive rates are not estimable with so few non-members."
     )
     return Finding(
-        id=f"membership.pooled.{name}",
+        id=f"membership.pooled.{name.replace(' ', '.').strip('()')}",
         check="membership",
         severity="note" if found else "not checked",
         title=title,
@@ -157,15 +158,16 @@ def accounting_finding(statement: PrivacyStatement, claim: Claim, *, artifact: s
     """Judge what the ledger comes to against what was to be kept."""
     stated = math.inf if statement.epsilon is None else statement.epsilon
     unmet = [one for one in statement.assumptions if one.status == "not met"]
+    graver = [one for one in unmet if one.name not in (EXACT_NOISE, NOTHING_ELSE)]
     severity: Severity = "pass"
     if stated > claim.epsilon * (1 + _ROUNDING):
         severity = "violation"
         title = (
             f"{statement.model}: the ledger comes to epsilon {at_most(stated, 4)}, above {at_most(claim.epsilon, 4)}."
         )
-    elif unmet:
+    elif graver:
         severity = "risk"
-        title = f"{statement.model}: epsilon {at_most(stated, 4)}, but {len(unmet)} of its assumptions are not met."
+        title = f"{statement.model}: epsilon {at_most(stated, 4)}, but {len(graver)} of its assumptions are not met."
     else:
         title = f"{statement.model}: the ledger comes to epsilon {at_most(stated, 4)}, as claimed."
     figures = [

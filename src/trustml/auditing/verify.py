@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from trustml.auditing.audit_checks import audit_checks, curve_checks
+from trustml.auditing.audit_checks import audit_checks
 from trustml.auditing.bundle import (
     BUNDLE_FORMAT,
     INDEX,
@@ -26,6 +26,7 @@ from trustml.auditing.bundle import (
     tool_version,
 )
 from trustml.auditing.checks import Check
+from trustml.auditing.curve_checks import curve_checks, curve_figures
 from trustml.auditing.file_checks import (
     index_checks,
     job_checks,
@@ -186,10 +187,12 @@ def _content_checks(run: RunDirectory, left_out: dict[str, str], *, same_version
     evidence = Evidence(PartialRun(run, left_out=tuple(left_out)))
     checks += ledger_checks(evidence, jobs)
     anew = recompute(evidence)
-    checks += row_checks(evidence, anew, same_version=same_version)
+    figures, problems = curve_figures(evidence)
+    checks += row_checks(evidence, anew, figures, same_version=same_version)
     checks += statement_checks(evidence, anew)
+    checks += problems
     try:
-        checks += curve_checks(run, read_table(run))
+        checks += curve_checks(figures, read_table(run))
     except (TrustmlError, ValueError, LookupError, TypeError):
         pass  # row_checks has told that the table cannot be read
     return [*checks, *audit_checks(run)]

@@ -134,9 +134,7 @@ def special_pairs(inputs: Floats, labels: Ints) -> dict[str, Pair]:
     """
     one, label, other = _one_example(inputs, labels)
     largest = np.abs(one) == np.abs(one).max()
-    alone = Pair(
-        name="alone", inputs=one[:0], labels=label[:0], canary=one * np.float32(OUTLIER), canary_label=other
-    )
+    alone = Pair(name="alone", inputs=one[:0], labels=label[:0], canary=one * np.float32(OUTLIER), canary_label=other)
     beside = replace(alone, name="beside one", inputs=one, labels=label)
     pairs = (
         alone,

@@ -12,6 +12,9 @@ from trustml.scenario.federated import DPFedAvg
 from trustml.scenario.partition import NaturalKey
 from trustml.scenario.regimes import PrivateRegime
 
+EXACT_NOISE = "noise is cryptographic and exact in floating point"
+NOTHING_ELSE = "nothing else trained on this data is released"
+
 
 def assumptions_of(
     evidence: Evidence, job: TrainJob, regime: PrivateRegime, charges: Sequence[Charge]
@@ -56,7 +59,7 @@ def assumptions_of(
         ),
         _one_person(regime, charges),
         Assumption(
-            name="noise is cryptographic and exact in floating point",
+            name=EXACT_NOISE,
             status="not met",
             why="it is not: attacks on generators and on floating-point noise are out of scope",
         ),
@@ -74,6 +77,11 @@ def not_covered(evidence: Evidence, regime: PrivateRegime, charges: Sequence[Cha
         found += _not_covered_of_clients(regime)
     if charges[0].secret_sampling and charges[0].sampling not in UNAMPLIFIED:
         found.append("the largest participation behind epsilon_unamplified, a count over the secret batches")
+    if any(record.kind in ("shadow", "canary", "game") for record in evidence.manifest.jobs):
+        found.append(
+            "attacks: shadow models and trainings with canaries use this data and stay under private/; what is told of "
+            "them (ROC curves, AUC, audited epsilon) follows the examples"
+        )
     if any(
         record.regime == "Plain" or (record.kind == "train" and record.regime != regime.title)
         for record in evidence.manifest.jobs
@@ -182,7 +190,7 @@ def _preprocessing(evidence: Evidence) -> Assumption:
 def _other_models(evidence: Evidence) -> Assumption:
     plain = [job for _, job in evidence.trained() if not isinstance(job.regime, PrivateRegime)]
     return Assumption(
-        name="nothing else trained on this data is released",
+        name=NOTHING_ELSE,
         status="not met" if plain else "not checked",
         why=f"this run also trained {len(plain)} models without privacy; releasing any of them voids the guarantee"
         if plain

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from trustml.attacks.attainable import Method, attainable_at_claim, ceiling_all_correct
-from trustml.attacks.bounds import Bound, gaussian_estimate, many_run_bound, one_run_bound
+from trustml.attacks.bounds import LARGEST_EPSILON, Bound, gaussian_estimate, many_run_bound, one_run_bound
 from trustml.errors import DataError
 from trustml.measures.evidence import Evidence
 from trustml.measures.measure import Row
@@ -70,7 +70,10 @@ def _rows(evidence: Evidence, record: JobRecord, job: CanaryJob | GameJob, subje
             "claimed_epsilon", shown.claim, record=record, subject=subject, n=shown.size, note=shown.claim_note
         )
     ]
-    if shown.estimate is not None:
+    if shown.estimate is not None and shown.estimate > LARGEST_EPSILON:
+        note = f"absent: beyond {LARGEST_EPSILON:g}: with the canary and without it, scores hardly overlap"
+        rows.append(evidence.row("epsilon_estimate", None, record=record, subject=subject, n=shown.size, note=note))
+    elif shown.estimate is not None:
         note = "Gaussian scores are assumed: an estimate, never a bound, and no ground for a violation"
         rows.append(
             evidence.row("epsilon_estimate", shown.estimate, record=record, subject=subject, n=shown.size, note=note)

@@ -49,8 +49,8 @@ def why_no_shadows(regime: Regime) -> str:
         case DPSGD(engine="core", augmentation=None, ema_decay=None):
             return ""
     return (
-        "shadow models follow Plain without stop_at, DPSGD of the core's engine without augmentation and EMA, federated "
-        "regimes that average by the mean, and DPFedAvg with independent noise"
+        "shadow models follow Plain without stop_at, DPSGD of the core's engine without augmentation and EMA, "
+        "federated regimes that average by the mean, and DPFedAvg with independent noise"
     )
 
 

@@ -113,6 +113,15 @@ def expand(
                         scores=scores_file(name) if scored else "",
                     )
                 )
+    explain, unfit = _explain_jobs(scenario, train, input_shape=input_shape, files=files)
+    attack, unattacked = attack_jobs(scenario, tuple(train))
+    return Expansion(train=tuple(train), explain=explain, attack=attack, skips=(*skips, *unfit, *unattacked))
+
+
+def _explain_jobs(
+    scenario: Scenario, train: list[TrainJob], *, input_shape: tuple[int, ...], files: Inputs
+) -> tuple[tuple[ExplainJob, ...], list[Skip]]:
+    skips: list[Skip] = []
     fitting: dict[BackendName, tuple[Method, ...]] = {}
     for backend in scenario.backends:
         fitting[backend], unfit = _fitting(scenario, backend, input_shape)
@@ -137,8 +146,7 @@ def expand(
         for backend in _explained_by(scenario, subject)
         if fitting[backend]
     )
-    attack, unfit = attack_jobs(scenario, tuple(train))
-    return Expansion(train=tuple(train), explain=explain, attack=attack, skips=(*skips, *unfit))
+    return explain, skips
 
 
 def is_reference(scenario: Scenario, job: TrainJob) -> bool:

@@ -8,7 +8,6 @@ from typing import Any
 import matplotlib
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure as Canvas
 
 from trustml.auditing.result import SEVERITIES, AuditRecord, Curve, Finding, Measured, Severity
 from trustml.report.audit_svg import (
@@ -20,6 +19,7 @@ from trustml.report.audit_svg import (
     known,
     legend_label,
     name_rows,
+    placed_axes,
     rows_canvas,
     short,
 )
@@ -86,8 +86,8 @@ def _roc(subject: str, curves: list[Curve], attacks: list[str], number: int) -> 
     smallest = 1 / max(curve.false_positives[-1] for curve in shown)
     floor = min(1e-1, smallest)
     with matplotlib.rc_context(STYLE):
-        canvas = Canvas(figsize=(4.4, 3.9 + 0.16 * len(shown)), layout="constrained")
-        axes = canvas.add_subplot()
+        below = 0.75 + 0.15 * len(shown)
+        axes = placed_axes(4.4, 3.6 + below, left=0.72, right=0.15, bottom=below, top=0.3)
         axes.set(xscale="log", yscale="log", xlim=(floor, 1), ylim=(floor, 1.15))
         axes.axvspan(floor, min(1.0, 10 * smallest), color="#EDEDED", linewidth=0)
         axes.plot([floor, 1], [floor, 1], color="#444444", linewidth=1, linestyle=(0, (4, 4)), label="guessing")
@@ -108,12 +108,13 @@ def _roc(subject: str, curves: list[Curve], attacks: list[str], number: int) -> 
             axis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
             axis.set_minor_formatter(lambda value, _: "")
         axes.grid(which="major", color="#D8D8D8", linewidth=0.5)
-        canvas.legend(loc="outside lower center", fontsize=7.5, frameon=False, handlelength=4)
-        svg = inline_svg(canvas, f"roc{number}")
+        axes.figure.legend(loc="lower center", fontsize=7.5, frameon=False, handlelength=4, labelspacing=0.35)
+        svg = inline_svg(axes.figure, f"roc{number}")
     areas = ", ".join(f"{curve.attack} {digits(_area(curve), decimals=3)}" for curve in shown)
     left = f" {len(curves) - len(shown)} weaker attacks are not drawn." if len(curves) > len(shown) else ""
     alt = f"ROC curves on logarithmic axes for {subject}. Area under the curve: {areas}."
-    return AuditFigure(svg, f"ROC curves: {subject}", f"{subject}.{left}", alt)
+    sizes = f"{curves[0].true_positives[-1]:,} members, {curves[0].false_positives[-1]:,} non-members."
+    return AuditFigure(svg, f"ROC curves: {subject}", f"{sizes}{left}", alt)
 
 
 def _area(curve: Curve) -> float:
@@ -151,7 +152,7 @@ def auc_figure(record: AuditRecord) -> AuditFigure | None:
     rows.sort(key=_gravity)
     shown = rows[:MOST_ROWS]
     with matplotlib.rc_context(STYLE):
-        canvas, axes = rows_canvas(len(shown))
+        axes = rows_canvas(len(shown))
         axes.axvline(0.5, color="#444444", linewidth=1, linestyle=(0, (4, 4)))
         for place, (finding, measured) in enumerate(shown):
             marker, colour = SIGNS[finding.severity]
@@ -163,8 +164,8 @@ def auc_figure(record: AuditRecord) -> AuditFigure | None:
         name_rows(axes, names, [interval_words(measured) for _, measured in shown])
         seen = [severity for severity in SEVERITIES if any(finding.severity == severity for finding, _ in shown)]
         handles = [axes.plot([], [], SIGNS[one][0], color=SIGNS[one][1], label=one)[0] for one in seen]
-        canvas.legend(handles, seen, loc="outside upper center", ncols=3, fontsize=7.5, frameon=False)
-        svg = inline_svg(canvas, "auc")
+        axes.figure.legend(handles, seen, loc="upper center", ncols=3, fontsize=7.5, frameon=False)
+        svg = inline_svg(axes.figure, "auc")
     left = f" The {len(rows) - len(shown)} least exposed models are not drawn." if len(rows) > len(shown) else ""
     caption = (
         "The strongest membership attack on each model: the one with the gravest finding, then with the highest lower "
@@ -193,22 +194,27 @@ def epsilon_figure(record: AuditRecord) -> AuditFigure | None:
         return None
     shown = rows[:MOST_ROWS]
     with matplotlib.rc_context(STYLE):
-        canvas, axes = rows_canvas(len(shown), height=0.3)
+        axes = rows_canvas(len(shown), height=0.3)
+        axes.barh(0, 0, color="#6A6A6A", label="audited (lower bound)")
         words = []
         for place, (finding, measured) in enumerate(shown):
             words.append(_epsilon_row(axes, place, finding, measured, claimed_epsilon(record, finding)))
         axes.set_xlim(left=0)
         axes.set_xlabel("epsilon")
         names = [legend_label(short(finding.subject or finding.id, 26)) for finding, _ in shown]
-        name_rows(axes, names, [word.partition(",")[0] for word in words])
+        name_rows(
+            axes,
+            names,
+            [f"{word.partition(',')[0]}, {finding.severity}" for word, (finding, _) in zip(words, shown, strict=True)],
+        )
         handles, labels = axes.get_legend_handles_labels()
         once = dict(zip(labels, handles, strict=True))
-        canvas.legend(list(once.values()), list(once), loc="outside upper center", ncols=2, fontsize=7.5, frameon=False)
-        svg = inline_svg(canvas, "epsilon")
+        axes.figure.legend(list(once.values()), list(once), loc="upper center", ncols=2, fontsize=7.5, frameon=False)
+        svg = inline_svg(axes.figure, "epsilon")
     left = f" {len(rows) - len(shown)} further findings are not drawn." if len(rows) > len(shown) else ""
     caption = (
-        "A bar that passes its claim shows that claim to be false. A short bar proves little: compare it with the attainable range, "
-        f"and with the ceiling that no audit with that many trials could have passed.{left}"
+        "A bar that passes its claim shows that claim to be false. A short bar proves little: compare it with the "
+        f"attainable range, and with the ceiling that no audit with that many trials could have passed.{left}"
     )
     pairs = zip(shown, words, strict=True)
     alt = "; ".join(f"{finding.subject or finding.id}: audited epsilon {word}" for (finding, _), word in pairs)
@@ -218,7 +224,7 @@ def epsilon_figure(record: AuditRecord) -> AuditFigure | None:
 def _epsilon_row(axes: Any, place: int, finding: Finding, audited: Measured, claim: float | None) -> str:
     """Draw one finding; gives the same in words, the audited value first."""
     value = known(audited.value, None)
-    axes.barh(place, value, height=0.62, color=SIGNS[finding.severity][1], alpha=0.85, label="audited (lower bound)")
+    axes.barh(place, value, height=0.62, color=SIGNS[finding.severity][1], alpha=0.8)
     words = [digits(value, decimals=3)]
     attainable, ceiling = (measured_named(finding, name) for name in ("attainable_at_claim", "ceiling_all_correct"))
     if attainable is not None:
@@ -230,7 +236,8 @@ def _epsilon_row(axes: Any, place: int, finding: Finding, audited: Measured, cla
         axes.plot(middle, place, "D", color="#F0E442", markeredgecolor="#000000", markersize=4.5, label=label)
         words.append(f"attainable {interval_words(attainable)}")
     if claim is not None:
-        axes.plot(claim, place, "|", color="#000000", markersize=13, markeredgewidth=2.2, label="claim")
+        axes.plot(claim, place, "|", color="#FFFFFF", markersize=14, markeredgewidth=4.5)
+        axes.plot(claim, place, "|", color="#000000", markersize=14, markeredgewidth=2.2, label="claim")
         words.append(f"claim {digits(claim, decimals=3)}")
     if ceiling is not None:
         top = known(ceiling.value, None)

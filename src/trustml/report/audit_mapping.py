@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from trustml.auditing.result import AuditRecord
 from trustml.report.audit_groups import numbered
+from trustml.report.audit_svg import short
 from trustml.report.audit_words import OPERATOR, claim_rows, finding_ranges, measure_words, percent, stated
 
 TO_BE_CHECKED = "Headings in our words, to be checked against the official text."
@@ -70,7 +71,9 @@ def _row(point: str, heading: str, filled: str, findings: str = "", *, left: str
 
 
 def _of(record: AuditRecord, *checks: str) -> str:
-    return finding_ranges(number for number, finding in numbered(record) if finding.check in checks)
+    """Numbers of the findings of these checks, of all without any; a check that was not made is no evidence."""
+    made = ((number, one) for number, one in numbered(record) if one.severity != "not checked")
+    return finding_ranges(number for number, finding in made if finding.check in checks or not checks)
 
 
 def _sentence(parts: Iterable[str], *, start: str = "") -> str:
@@ -138,7 +141,7 @@ def _sp_800_226(record: AuditRecord) -> MappingTable:
 def _ai_rmf(record: AuditRecord) -> MappingTable:
     explained = _of(record, "explanations", "performance")
     private = _of(record, "membership", "canaries", "mechanism", "accounting", "sampling")
-    documented = "Models, how each figure was made, and its limits (sections 3, 4 and 6)." if record.findings else ""
+    documented = "Models, how each figure was made, and its limits (sections 3, 4 and 6)." if _of(record) else ""
     examined = "Attacks and the check of claims, with intervals." if private else ""
     rows = (
         _row(
@@ -161,14 +164,16 @@ def _ai_rmf(record: AuditRecord) -> MappingTable:
 
 
 def _annex_iv(record: AuditRecord) -> MappingTable:
-    every = finding_ranges(number for number, _ in numbered(record))
-    kinds = dict.fromkeys(model.kind for model in record.models if model.kind)
+    every = _of(record)
+    kinds = list(dict.fromkeys(model.kind for model in record.models if model.kind))
+    if len(kinds) > 3:
+        kinds = [*kinds[:3], f"{len(kinds) - 3} more kinds (section 3)"]
     machine = (f"{key}: {value}" for key, value in record.hardware.items())
     compute = _sentence([*kinds, *machine], start="Models, hardware: ")
-    data = _sentence(f"{key}: {value}" for key, value in record.data.items())
+    data = _sentence(f"{key}: {short(value, 40)}" for key, value in record.data.items())
     measures = dict.fromkeys(measure_words(one.measure) for finding in record.findings for one in finding.measured)
     chosen = _sentence(measures, start="Measures used, each explained in the glossary or with its finding: ")
-    versions = _sentence(f"{key} {value}" for key, value in {**record.source, **record.versions}.items())
+    versions = _sentence(f"{key} {short(value, 40)}" for key, value in {**record.source, **record.versions}.items())
     change = f"State that was audited: {versions}" if versions else ""
     tested = "Tests, figures, intervals and the date of this report; signatures in section 10." if every else ""
     rows = (

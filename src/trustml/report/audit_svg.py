@@ -50,24 +50,28 @@ def legend_label(text: str) -> str:
     return f" {text}" if text.startswith("_") else text
 
 
-def rows_canvas(rows: int, *, height: float = 0.17) -> tuple[Canvas, Any]:
-    """Make a narrow figure with one line a row, the first on top."""
-    canvas = Canvas(figsize=(4.6, 1.1 + height * rows), layout="constrained")
-    axes = canvas.add_subplot()
+def placed_axes(width: float, height: float, *, left: float, right: float, bottom: float, top: float) -> Any:
+    """Make a figure of one pair of axes with margins in inches: many times faster than a layout engine."""
+    canvas = Canvas(figsize=(width, height))
+    share = (left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height)
+    return canvas.add_axes(share)
+
+
+def rows_canvas(rows: int, *, height: float = 0.17) -> Any:
+    """Make the axes of a narrow figure with one line a row, the first on top."""
+    axes = placed_axes(4.7, 0.95 + height * rows, left=1.5, right=1.25, bottom=0.4, top=0.55)
     axes.set_ylim(rows - 0.4, -0.6)
     axes.grid(axis="x", color="#E4E4E4", linewidth=0.5)
     axes.set_axisbelow(True)
-    return canvas, axes
+    return axes
 
 
 def name_rows(axes: Any, names: Sequence[str], words: Sequence[str]) -> None:
     """Write names to the left of rows and figures to the right."""
     axes.set_yticks(range(len(names)), names, fontsize=7.5)
     axes.tick_params(axis="y", length=0)
-    right = axes.secondary_yaxis("right")
-    right.set_yticks(range(len(words)), words, fontsize=7.5)
-    right.tick_params(axis="y", length=0)
-    right.spines["right"].set_visible(False)
+    for place, word in enumerate(words):
+        axes.text(1.03, place, word, transform=axes.get_yaxis_transform(), fontsize=7.5, va="center", ha="left")
 
 
 def draw_interval(axes: Any, place: int, measured: Measured, *, marker: str, colour: str) -> None:

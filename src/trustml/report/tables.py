@@ -10,6 +10,7 @@ from rich.console import Console
 
 from trustml.privacy.statement import at_most
 from trustml.record.schema import Manifest, failed_methods
+from trustml.report.attack_tables import print_attacks
 from trustml.report.explanation_tables import print_explanations, titled_table
 from trustml.report.federated_tables import print_federated
 
@@ -61,6 +62,7 @@ def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]
         out.print()
         _print_privacy(out, table)
         print_federated(out, manifest, table)
+        print_attacks(out, table)
         print_explanations(out, manifest, table)
         for warning in manifest.warnings:
             out.print(f"warning: {warning}", soft_wrap=True)

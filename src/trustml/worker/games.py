@@ -68,9 +68,7 @@ def play_game(job: GameJob, backend: Backend, *, at: Workplace) -> str:
     at.progress.stage("playing")
     with at.clock.stage("game"):
         present, absent = play(make_step, pair, settings, trials=job.game.trials, tell=at.progress.step)
-    write_atomic(
-        inside(at.root, job.output), encode_arrays({"present": present, "absent": absent}), private=True
-    )
+    write_atomic(inside(at.root, job.output), encode_arrays({"present": present, "absent": absent}), private=True)
     support = training_support(job.backend, DPSGD(noise_multiplier=1.0))
     return support.library if isinstance(support, Supported) else ""
 

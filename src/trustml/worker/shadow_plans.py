@@ -16,7 +16,7 @@ from trustml.data.batches import BatchPlan, first_batches, fixed_batches, poisso
 from trustml.data.clients import FederatedPlan, federated_plan
 from trustml.data.dataset import Floats, Ints
 from trustml.data.streams import Stream
-from trustml.errors import PrivacyError
+from trustml.errors import RecordError
 from trustml.models.weights import initial_weights
 from trustml.plan.job import Mechanism, ShadowJob
 from trustml.scenario.federated import DPFedAvg, FederatedRegime, FedSGD
@@ -39,7 +39,12 @@ def draw_models(
     members : bool array of shape (m, p)
         Examples of each model; as many in every row.
     owners : int64 array of shape (m, p), optional
-        For federated regimes.
+        For federated regimes: the client that holds each example, -1 for none.
+
+    Raises
+    ------
+    RecordError
+        If a federated regime has no owners.
     """
     count, regime = len(members), job.regime
     visits: Visits | None = None
@@ -52,7 +57,7 @@ def draw_models(
             rows = padded([(plan, np.arange(len(plan))) for plan in plans], slots=len(plans[0]))
         case _:
             if owners is None:
-                raise PrivacyError(f"{job.members}: has no owners, and {regime.title} is federated")
+                raise RecordError(f"{job.members}: has no owners, and {regime.title} is federated")
             rounds = [
                 _rounds(regime, job.mechanism, row, _stream(job, _BATCHES, model)) for model, row in enumerate(owners)
             ]

@@ -84,7 +84,12 @@ def to_torch_tensor(array: Floats, name: str) -> Tensor:
 
 def rows_to_torch(weights: Weights) -> dict[str, Tensor]:
     """Turn canonical arrays behind a leading axis into tensors shaped like the parameters, behind that axis."""
-    return {name: torch.stack([to_torch_tensor(row, name) for row in rows]) for name, rows in weights.items()}
+    found = {}
+    for name, rows in weights.items():
+        if name.endswith(".kernel"):
+            rows = rows.transpose(0, 4, 3, 1, 2) if rows.ndim == 5 else rows.transpose(0, 2, 1)
+        found[name] = torch.from_numpy(np.array(rows, np.float32, order="C")).to(current_device())
+    return found
 
 
 def parameter_names(module: nn.Sequential, names: list[str]) -> dict[str, nn.Parameter]:

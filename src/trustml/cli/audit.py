@@ -1,0 +1,234 @@
+"""``trustml audit``."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
+
+import click
+
+from trustml.cli.audit_options import claim_of, claim_options, endpoint_of, endpoint_options
+from trustml.cli.main import FAILED, OK, USAGE
+from trustml.cli.output import console, data_stream, file_option, json_option, root_option
+
+if TYPE_CHECKING:
+    from trustml.auditing.result import Severity
+    from trustml.audits import Audit
+
+_STYLES = {"violation": "bold red", "risk": "red", "note": "yellow", "pass": "green", "not checked": "dim"}
+_MODULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_Tell: TypeAlias = Callable[[str, int, int], None]
+_path = click.Path(dir_okay=False, path_type=Path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """Arguments that serve every kind of model."""
+
+    train: Path | None
+    holdout: Path | None
+    checks: tuple[str, ...]
+    references: int | None
+    outputs: Literal["auto", "probabilities", "logits"]
+    confidence: float
+    seed: int
+
+
+@click.command("audit", short_help="Audit a model, an endpoint or a run: what it leaks, and what of its claims holds.")
+@click.argument("target")
+@click.option("--train", type=_path, help="Examples it was trained on: .npz with `inputs` and `labels`.")
+@click.option("--holdout", type=_path, help="Examples of the same source that it was not trained on.")
+@claim_options
+@endpoint_options
+@click.option("--checks", multiple=True, metavar="NAME", help="Only these checks; repeated, or with commas between.")
+@click.option("--references", type=click.IntRange(0, 10_000), help="Reference models, for scikit-learn estimators.")
+@click.option("--outputs", type=click.Choice(["auto", "probabilities", "logits"]), default="auto", show_default=True)
+@click.option("--confidence", type=float, default=0.99, show_default=True, help="Of bounds and intervals.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of everything that is drawn.")
+@click.option("--report", type=_path, help="Write the report, one HTML file.")
+@click.option("--model-card", type=_path, help="Write a model card in Markdown.")
+@click.option("--fail-on", type=click.Choice(["violation", "risk", "note"]), help="Exit 1 for such findings or graver.")
+@root_option
+@json_option
+@file_option
+@click.pass_context
+def command(
+    context: click.Context,
+    target: str,
+    train: Path | None,
+    holdout: Path | None,
+    checks: tuple[str, ...],
+    references: int | None,
+    outputs: Literal["auto", "probabilities", "logits"],
+    confidence: float,
+    seed: int,
+    report: Path | None,
+    model_card: Path | None,
+    fail_on: Severity | None,
+    root: Path,
+    as_json: bool,
+    file: Path | None,
+) -> int:
+    """Audit TARGET and print what was found.
+
+    TARGET is a run (path, identifier, `latest`); MODULE:ATTRIBUTE, found from this folder; the same with tensorflow=
+    before it, or a FILE.keras, in the tensorflow environment; an http(s) address; or `claim`, for the figures of a
+    claim without any model.
+
+    Exit code 1 where --fail-on is met; 2 where the input cannot work, or the model did not answer: what was found
+    without it is printed all the same. With --json: the audit by its published schema.
+    """
+    asked = _Asked(
+        train=train,
+        holdout=holdout,
+        checks=tuple(name.strip() for part in checks for name in part.split(",")),
+        references=references,
+        outputs=outputs,
+        confidence=confidence,
+        seed=seed,
+    )
+    with _progress(sys.stderr) as tell:
+        audit = _audited(context, target, asked, root=root, tell=tell)
+    if report is not None:
+        audit.report(report)
+    if model_card is not None:
+        audit.model_card(model_card)
+    with data_stream(file) as stream:
+        if as_json:
+            stream.write(audit.to_json())
+        else:
+            _print(audit, stream)
+    for finding in audit.findings:
+        if finding.id == "data.predictions" and finding.severity == "not checked":
+            click.echo(f"Error: {finding.title.removeprefix('Not checked: ')}", err=True)
+            return USAGE
+    return FAILED if fail_on is not None and audit.fails_on(fail_on) else OK
+
+
+def _audited(context: click.Context, target: str, asked: _Asked, *, root: Path, tell: _Tell) -> Audit:
+    from trustml import api, audits
+    from trustml.errors import UsageError
+
+    claim, train, holdout = claim_of(context), _examples(asked.train), _examples(asked.holdout)
+    if target == "claim" and claim is None:
+        raise click.UsageError("name the claim: --claim-epsilon, --claim-delta, --noise-multiplier and so on")
+    with ExitStack() as stack:
+        model = None if target == "claim" else _model(context, target, root=root, stack=stack)
+        if isinstance(model, api.Run) and (claim or train or holdout):
+            raise UsageError(
+                f"{target}: is a run, which knows its data and claims; leave out --train, --holdout and the claim"
+            )
+        return audits.audit(
+            model,
+            train=train,
+            holdout=holdout,
+            claim=claim,
+            checks=asked.checks or (("accounting",) if train is None else None),
+            references=asked.references,
+            outputs=asked.outputs,
+            confidence=asked.confidence,
+            seed=asked.seed,
+            name=target,
+            listener=tell,
+        )
+
+
+def _model(context: click.Context, target: str, *, root: Path, stack: ExitStack) -> Any:
+    """Model that TARGET names, or a run."""
+    if target.startswith(("http://", "https://")):
+        return endpoint_of(context, target)
+    what = target.removeprefix("tensorflow=")
+    if what != target or target.endswith(".keras"):
+        from trustml.auditing.framework_worker import FrameworkWorker
+
+        if what.endswith(".keras") and not Path(what).is_file():
+            raise click.UsageError(f"{what}: no such file")
+        return stack.enter_context(FrameworkWorker("tensorflow", what))
+    if _MODULE.fullmatch(target):
+        return _loaded(target)
+    from trustml import api
+
+    return api.load(target, root=root)
+
+
+def _loaded(target: str) -> Any:
+    """Load ``module:attribute``; a function without parameters makes the model."""
+    from trustml.errors import UsageError
+
+    module, _, attribute = target.partition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+        if inspect.isfunction(found) and not inspect.signature(found).parameters:
+            found = found()
+    except Exception as error:  # whatever somebody's module does
+        lines = str(error).strip().splitlines() or ["no message"]
+        raise UsageError(f"{target}: cannot be loaded ({type(error).__name__}: {lines[0]})") from None
+    finally:
+        sys.path.remove(str(Path.cwd()))
+    return found
+
+
+def _examples(path: Path | None) -> tuple[Any, Any] | None:
+    from trustml.errors import DataError
+    from trustml.record.files import read_arrays
+
+    if path is None:
+        return None
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; write it by numpy.savez(path, inputs=..., labels=...)")
+    arrays = read_arrays(path)
+    if not {"inputs", "labels"} <= set(arrays):
+        raise DataError(f"{path}: holds {', '.join(sorted(arrays)) or 'nothing'}; it needs `inputs` and `labels`")
+    return arrays["inputs"], arrays["labels"]
+
+
+def _print(audit: Audit, stream: IO[str]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    out = console(stream)
+    table = Table(title=audit.record.title, title_justify="left")
+    for name in ("severity", "finding", "conclusion"):
+        table.add_column(name, no_wrap=name == "severity")
+    for finding in audit.findings:
+        about = f" [{finding.subject}]" if len(audit.record.models) > 1 and finding.subject else ""
+        table.add_row(Text(finding.severity, style=_STYLES[finding.severity]), finding.id, Text(finding.title + about))
+    out.print(table)
+    verdict = "passed" if audit.passed else "not passed"
+    out.print(f"{verdict}; worst finding: {audit.worst}", soft_wrap=True)
+
+
+@contextmanager
+def _progress(stream: IO[str]) -> Iterator[_Tell]:
+    """Show what is being done: a bar for each part on a terminal, a line elsewhere."""
+    if not stream.isatty():
+        seen: set[str] = set()
+
+        def line(what: str, done: int, of: int) -> None:
+            if what not in seen:
+                seen.add(what)
+                print(f"{what} ...", file=stream, flush=True)
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(file=stream)) as progress:
+        tasks: dict[str, Any] = {}
+
+        def bar(what: str, done: int, of: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=of)
+            progress.update(tasks[what], completed=done, total=of)
+
+        yield bar

@@ -1,0 +1,57 @@
+"""``trustml bundle``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from trustml.cli.output import console, data_stream, file_option, json_option, json_text, messages, root_option
+
+
+@click.command("bundle", short_help="Pack a run as evidence, signed if you like.")
+@click.argument("run")
+@root_option
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The archive (a ZIP).  [default: RUN.trustml.zip]",
+)
+@click.option(
+    "--key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Sign with this private key: `openssl genpkey -algorithm ed25519 -out key.pem`.",
+)
+@click.option("--with-data", is_flag=True, help="Also pack held-out labels and explained inputs (heldout.npz).")
+@json_option
+@file_option
+def command(
+    run: str, root: Path, out: Path | None, key: Path | None, with_data: bool, as_json: bool, file: Path | None
+) -> None:
+    """Pack the public files of RUN: manifest, table, ledgers, weights, predictions, attributions, curves and audit.
+
+    Nothing below private/ is packed: no batch, no score of an example, no choice of a canary. Held-out labels and
+    explained inputs are data, and are packed with --with-data only; without them accuracy cannot be computed again.
+    Run `trustml audit RUN` first to have the report in it. The same run and key give the same bytes.
+    """
+    from trustml.auditing.bundle import AUDIT, pack
+    from trustml.auditing.signing import read_private_key
+    from trustml.record.store import find_run
+
+    signer = read_private_key(key) if key is not None else None
+    directory = find_run(run, root=root)
+    target = out if out is not None else Path(f"{directory.path.name}.trustml.zip")
+    index = pack(directory, target, with_data=with_data, key=signer)
+    with data_stream(file) as stream:
+        if as_json:
+            stream.write(json_text({"path": str(target), "signed": signer is not None, "index": index}) + "\n")
+            return
+        signed = "signed" if signer is not None else "unsigned (--key signs it)"
+        size = sum(one.size for one in index.files)
+        print_line = console(stream).print
+        print_line(f"{target}: {len(index.files)} files, {size:,} bytes, {signed}", soft_wrap=True, markup=False)
+        print_line(f"root {index.root}", markup=False)
+        for one in index.left_out:
+            print_line(f"left out: {one.name} ({one.reason})", soft_wrap=True, markup=False)
+    if AUDIT not in {one.name for one in index.files}:
+        messages().print(f"no audit in it; `trustml audit {directory.path.name}` writes one", markup=False)

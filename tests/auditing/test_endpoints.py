@@ -1,0 +1,159 @@
+"""Endpoints over real HTTP on loopback: each protocol, and each way to misbehave, which is one clear line."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import numpy as np
+import pytest
+
+from tests.auditing.serving import drip, hang, send, serving
+from trustml.auditing.endpoints import Endpoint, EndpointError, ask_endpoint
+from trustml.errors import UsageError
+
+INPUTS = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
+
+
+def predict(inputs):
+    first = 1 / (1 + np.exp(-inputs.reshape(len(inputs), -1).mean(axis=1)))
+    return np.stack([first, 1 - first], axis=1)
+
+
+@pytest.mark.parametrize("protocol", ["kserve-v2", "tf-serving", "torchserve"])
+def test_each_protocol_gives_what_the_model_gives(protocol):
+    with serving(predict) as url:
+        found = ask_endpoint(Endpoint(url, protocol=protocol, model="digits"), INPUTS)
+    np.testing.assert_allclose(found, predict(INPUTS), rtol=1e-12)
+
+
+def test_a_full_address_needs_no_name():
+    with serving(predict) as url:
+        found = ask_endpoint(Endpoint(f"{url}/predictions/digits", protocol="torchserve"), INPUTS)
+    assert found.shape == (3, 2)
+
+
+def failure(answer, *, timeout=5.0, protocol="tf-serving", largest_answer=1 << 20, output_name=""):
+    with serving(predict, answer=answer) as url:
+        endpoint = Endpoint(
+            url,
+            protocol=protocol,
+            model="digits",
+            timeout=timeout,
+            largest_answer=largest_answer,
+            output_name=output_name,
+        )
+        with pytest.raises(EndpointError) as raised:
+            ask_endpoint(endpoint, INPUTS)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"<html>hello</html>", "answered no JSON but '<html>"),
+        (b"\xff\xfe", "no JSON"),
+        ({"something": 1}, "holds no `predictions`"),
+        ({"error": "model is loading"}, "model is loading"),
+        ([1, 2, 3], "holds no `predictions`"),
+        ({"predictions": [[0.5, 0.5]]}, "3 examples were sent, and an output of shape (1, 2)"),
+        ({"predictions": [[0.5], [0.5, 0.5], [1]]}, "no array of numbers"),
+        ({"predictions": [["a"], ["b"], ["c"]]}, "no array of numbers"),
+        ({"predictions": [{"a": [1], "b": [2]}] * 3}, "has the outputs a, b; name one"),
+    ],
+)
+def test_garbage_is_one_line(content, words):
+    assert words in failure(lambda handler, _: send(handler, content))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "words"),
+    [
+        ([], "has the outputs none"),
+        ([{"name": "a"}, {"name": "b"}], "has the outputs a, b"),
+        ([{"name": "a", "shape": [3, 2], "data": [1, 2, 3]}], "of the shape [3, 2]"),
+        ([{"name": "a", "shape": "x", "data": [1]}], "no shape or no data"),
+        ([{"name": "a", "shape": [3, 1]}], "no shape or no data"),
+    ],
+)
+def test_garbage_in_kserves_form_is_one_line(outputs, words):
+    assert words in failure(lambda handler, _: send(handler, {"outputs": outputs}), protocol="kserve-v2")
+
+
+def test_one_of_several_outputs_can_be_named():
+    rows = [{"a": [1.0, 0.0], "b": [0.0, 1.0]}] * 3
+    with serving(predict, answer=lambda handler, _: send(handler, {"predictions": rows})) as url:
+        found = ask_endpoint(Endpoint(url, protocol="tf-serving", model="m", output_name="b"), INPUTS)
+    assert found.tolist() == [[0.0, 1.0]] * 3
+
+
+@pytest.mark.parametrize("answer", [hang, drip])
+def test_an_endpoint_that_hangs_or_drips_is_left_in_time(answer):
+    begin = time.monotonic()
+    assert "gave no whole answer in 0.2 s" in failure(answer, timeout=0.2)
+    assert time.monotonic() - begin < 3
+
+
+def test_an_answer_that_is_too_long_is_not_read_to_its_end():
+    assert "longer than 1000 bytes" in failure(lambda h, _: send(h, b" " * 100_000), largest_answer=1000)
+
+
+def test_redirects_are_not_followed():
+    elsewhere = [("Location", "http://169.254.169.254/latest/meta-data")]
+    said = failure(lambda handler, _: send(handler, b"", code=302, headers=elsewhere))
+    assert "redirects elsewhere, which is not followed" in said
+
+
+def test_errors_of_http_name_status_and_reason():
+    assert "HTTP 503: too busy" in failure(lambda handler, _: send(handler, b"too busy", code=503))
+
+
+def test_nobody_there():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(EndpointError, match="cannot be reached"):
+        ask_endpoint(Endpoint(url, model="digits"), INPUTS)
+
+
+def test_retries_are_made_only_where_asked_and_only_for_what_may_pass():
+    calls = []
+
+    def flaky(handler, body):
+        calls.append(1)
+        if len(calls) < 3:
+            send(handler, b"busy", code=503)
+        else:
+            send(handler, {"predictions": predict(np.array(body["instances"])).tolist()})
+
+    with serving(predict, answer=flaky) as url:
+        assert ask_endpoint(Endpoint(url, protocol="tf-serving", model="m", retries=2), INPUTS).shape == (3, 2)
+    assert len(calls) == 3
+    calls.clear()
+    failure(lambda handler, _: (calls.append(1), send(handler, b"no", code=400)))
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "settings", "field"),
+    [
+        ("file:///etc/passwd", {}, "endpoint.url"),
+        ("ftp://host/model", {}, "endpoint.url"),
+        ("http://", {}, "endpoint.url"),
+        ("http://user:secret@host/model", {}, "endpoint.url"),
+        ("http://host", {}, "endpoint.model"),
+        ("http://host/m", {"protocol": "grpc"}, "endpoint.protocol"),
+        ("http://host/m", {"timeout": 0}, "endpoint"),
+    ],
+)
+def test_what_is_no_endpoint_is_refused(url, settings, field):
+    with pytest.raises(UsageError, match=field) as raised:
+        Endpoint(url, **settings)
+    assert "secret" not in str(raised.value)
+
+
+def test_nothing_secret_is_shown():
+    endpoint = Endpoint("http://host/m?token=secret", headers={"Authorization": "secret"})
+    assert "secret" not in endpoint.shown
+    assert "secret" not in repr(endpoint).replace("token=secret", "")
