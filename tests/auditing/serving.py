@@ -25,7 +25,9 @@ def serving(predict, *, answer=None):
                 (tensor,) = body["inputs"]
                 assert tensor["name"] == "input" and tensor["datatype"] in ("FP32", "FP64")
                 found = predict(np.array(tensor["data"]).reshape(tensor["shape"]))
-                outputs = [{"name": "p", "shape": list(found.shape), "datatype": "FP64", "data": found.ravel().tolist()}]
+                outputs = [
+                    {"name": "p", "shape": list(found.shape), "datatype": "FP64", "data": found.ravel().tolist()}
+                ]
                 send(self, {"model_name": "digits", "outputs": outputs})
             elif self.path in ("/v1/models/digits:predict", "/predictions/digits"):
                 send(self, {"predictions": predict(np.array(body["instances"])).tolist()})

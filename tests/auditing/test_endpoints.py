@@ -16,7 +16,7 @@ INPUTS = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
 
 
 def predict(inputs):
-    first = 1 / (1 + np.exp(-inputs.reshape(len(inputs), -1).mean(axis=1)))
+    first = 1 / (1 + np.exp(-inputs.reshape(len(inputs), -1).mean(axis=1, dtype=float)))
     return np.stack([first, 1 - first], axis=1)
 
 
@@ -155,5 +155,6 @@ def test_what_is_no_endpoint_is_refused(url, settings, field):
 
 def test_nothing_secret_is_shown():
     endpoint = Endpoint("http://host/m?token=secret", headers={"Authorization": "secret"})
-    assert "secret" not in endpoint.shown
-    assert "secret" not in repr(endpoint).replace("token=secret", "")
+    assert endpoint.shown == "http://host/m"
+    assert "secret" not in repr(endpoint)
+    assert "secret" in endpoint.address

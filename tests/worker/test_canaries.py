@@ -124,11 +124,10 @@ def test_a_canary_clipped_per_layer_is_as_long_as_said():
         assert abs(strength_of(directions, LIKE, per_layer=True) - lengths.mean()) < 1e-6
 
 
-DPFEDAVG = {"partition": IID(clients=40), "cohort": PoissonCohort(clients=8), "rounds": 20, "batch_size": 64}
+DPFEDAVG = {"partition": IID(clients=40), "cohort": PoissonCohort(clients=8), "rounds": 16, "batch_size": 64}
 
 
-def prepare(tmp_path, kind, count, *, regime=None, noise=0.05, epochs=4):
-    regime = regime or DPSGD(noise_multiplier=noise, epochs=epochs, batch_size=36, optimizer=SGD(learning_rate=0.5))
+def prepare(tmp_path, kind, count, *, regime):
     scenario = Scenario(
         name="canaries",
         data=Digits(test_fraction=0.8),
@@ -161,32 +160,31 @@ def work(run, name):
 
 @pytest.mark.jax
 @pytest.mark.parametrize(
-    ("kind", "count", "clipping"),
-    [("dirac gradient", 300, None), ("random gradient", 60, None), ("dirac gradient", 200, PerLayer())],
+    ("kind", "count", "noise", "settings"),
+    [
+        ("dirac gradient", 300, 0.05, {}),
+        ("dirac gradient", 300, 20.0, {}),
+        ("dirac gradient", 200, 0.05, {"clipping": PerLayer()}),
+        ("random gradient", 60, 0.05, {"sampling": "shuffle"}),
+    ],
 )
-def test_without_noise_gradients_show_and_with_much_they_do_not(tmp_path, kind, count, clipping):
-    for noise in (0.05, 20.0):
-        regime = DPSGD(
-            noise_multiplier=noise,
-            epochs=6,
-            batch_size=36,
-            optimizer=SGD(learning_rate=0.01),
-            **({"clipping": clipping} if clipping else {}),
-        )
-        run, name = prepare(tmp_path, kind, count, regime=regime)
-        found = auc(*work(run, name))
-        if noise < 1:
-            assert found > 0.97  # one in 400 never joins a step
-        else:
-            assert abs(found - 0.5) < 5 * (1 / 3 / count) ** 0.5  # five standard deviations of the AUC of pure chance
-        left = {path.name for path in run.job_folder(name).iterdir()}
-        assert left == {"job.json", "events.jsonl", "ledger.jsonl"}
-        assert not any("checkpoints" in path.parts for path in run.path.rglob("*.npz"))
+def test_without_noise_gradients_show_and_with_much_they_do_not(tmp_path, kind, count, noise, settings):
+    regime = DPSGD(noise_multiplier=noise, epochs=6, batch_size=36, optimizer=SGD(learning_rate=0.01), **settings)
+    run, name = prepare(tmp_path, kind, count, regime=regime)
+    found = auc(*work(run, name))
+    if noise < 1:
+        assert found > 0.97  # one in 400 never joins a step
+    else:
+        assert abs(found - 0.5) < 5 * (1 / 3 / count) ** 0.5  # five standard deviations of the AUC of pure chance
+    assert {path.name for path in run.job_folder(name).iterdir()} == {"job.json", "events.jsonl", "ledger.jsonl"}
+    assert not any("checkpoints" in path.parts for path in run.path.rglob("*.npz"))
 
 
 @pytest.mark.jax
 def test_examples_show_in_their_loss(tmp_path):
-    assert auc(*work(*prepare(tmp_path, "blank", 60, epochs=8))) > 0.75
+    regime = DPSGD(noise_multiplier=0.02, clipping_norm=5.0, epochs=20, batch_size=36, optimizer=SGD(learning_rate=2.0))
+    # 0.90 to 1.00 in four trials; by chance 0.5, give or take 0.09.
+    assert auc(*work(*prepare(tmp_path, "out-of-distribution", 40, regime=regime))) > 0.75
 
 
 @pytest.mark.jax
@@ -198,9 +196,8 @@ def test_updates_show_in_the_final_model(tmp_path):
 
 
 @pytest.mark.jax
-@pytest.mark.parametrize("sampling", ["poisson", "shuffle"])
-def test_a_training_that_broke_off_begins_anew_with_other_coins(tmp_path, sampling):
-    regime = DPSGD(noise_multiplier=1.0, epochs=1, batch_size=72, sampling=sampling)
+def test_a_training_that_broke_off_begins_anew_with_other_coins(tmp_path):
+    regime = DPSGD(noise_multiplier=1.0, epochs=1, batch_size=72)
     run, name = prepare(tmp_path, "dirac gradient", 100, regime=regime)
     job = decode_job((run.job_folder(name) / "job.json").read_bytes())
     before, plan = run.arrays(job.chosen), run.file(job.training.plan).read_bytes()

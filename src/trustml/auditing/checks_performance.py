@@ -52,8 +52,8 @@ def check_performance(target: Target, inputs: Array) -> list[Finding]:
                 ),
                 Measured(measure="predictions_per_second", value=float(len(batch) / median), unit="1/s", n=len(times)),
             ),
-            how="Wall time from numpy arrays to numpy arrays, in this process and beside whatever else the machine "
-            "does; the first call is not counted.",
+            how="Wall time from numpy arrays to numpy arrays, with all that lies between (HTTP, or the files of a "
+            "worker) and beside whatever else the machine does; the first call is not counted.",
             would_change="another machine, batch size or load",
         )
     ]

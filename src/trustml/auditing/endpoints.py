@@ -32,7 +32,7 @@ class EndpointError(TrustmlError):
     """An endpoint did not answer, or not as its protocol says."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Endpoint:
     """A served model.
 
@@ -75,7 +75,7 @@ class Endpoint:
     batch_size: int = 64
     timeout: float = 30.0
     retries: int = 0
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
     largest_answer: int = 64 << 20
 
     def __post_init__(self) -> None:
@@ -92,6 +92,9 @@ class Endpoint:
             raise UsageError("endpoint: batch_size, timeout and largest_answer must be positive, retries at least 0")
         if not self.model and parts.path in ("", "/"):
             raise UsageError("endpoint.model: is missing; name the model, or give the full address of its predictions")
+
+    def __repr__(self) -> str:
+        return f"<Endpoint {self.shown} ({self.protocol})>"
 
     @property
     def address(self) -> str:

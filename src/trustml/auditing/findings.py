@@ -6,9 +6,6 @@ from trustml.auditing.claim import Claim
 from trustml.auditing.result import Finding
 from trustml.errors import TrustmlError
 
-OUTDATED = (AttributeError, ImportError, TypeError)
-"""What an old or missing library raises."""
-
 
 def not_checked(check: str, what: str, *, why: str, would_change: str = "", claim: str = "") -> Finding:
     """Say that something was asked for and could not be looked at."""

@@ -80,10 +80,10 @@ def columns_of(labels: Array, *, classes: Array | None, count: int) -> Ints:
         places = np.searchsorted(classes, labels).clip(0, len(classes) - 1)
         strange = classes[places] != labels
         if strange.any():
-            raise DataError(f"labels: the model does not know the class {labels[strange][0]!r}")
+            raise DataError(f"labels: the model does not know the class {str(labels[strange][0])!r}")
         return places.astype(np.int64)
     if labels.dtype.kind not in "iufb" or not np.array_equal(labels, labels.astype(np.int64)):
-        raise DataError(f"labels: {labels[0]!r} is no number of a class; number the classes from 0 to {count - 1}")
+        raise DataError(f"labels: {str(labels[0])!r} is no number of a class; number the classes from 0 to {count - 1}")
     found = labels.astype(np.int64)
     if found.min() < 0 or found.max() >= count:
         raise DataError(f"labels: run from {found.min()} to {found.max()}, but the model has {count} outputs")

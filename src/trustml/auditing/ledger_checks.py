@@ -88,14 +88,17 @@ def order_problems(charges: Sequence[Charge], *, expected: Mechanism | None = No
 
 def _gaps(charges: Sequence[Charge], expected: Mechanism | None) -> list[str]:
     problems: list[str] = []
-    attempt, step = 1, 0
+    attempt, step = 0, 0
     for number, charge in enumerate(charges, start=1):
         if charge.end_step <= charge.first_step:
             problems.append(f"line {number} charges no step")
-        while charge.attempt > attempt:
-            attempt, step = attempt + 1, 0
-            if charge.attempt > attempt:
-                problems.append(f"line {number} is missing: attempt {attempt} is charged by no line")
+        if charge.attempt > attempt:
+            if charge.attempt > attempt + 1:
+                until = f" to {charge.attempt - 1}" if charge.attempt > attempt + 2 else ""
+                problems.append(f"line {number} is missing: attempt {attempt + 1}{until} is charged by no line")
+            attempt, step = charge.attempt, 0
+        elif charge.attempt < 1:
+            problems.append(f"line {number} is of attempt {charge.attempt}")
         if charge.attempt < attempt or charge.first_step < step:
             problems.append(f"line {number} charges {_block(charge)} again")
         elif charge.first_step > step:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from trustml.attacks.attainable import Method, attainable_at_claim, ceiling_all_correct
-from trustml.attacks.bounds import LARGEST_EPSILON, Bound, gaussian_estimate, many_run_bound, one_run_bound
+from trustml.attacks.bounds import Bound, gaussian_estimate, many_run_bound, one_run_bound
 from trustml.errors import DataError
 from trustml.measures.evidence import Evidence
 from trustml.measures.measure import Row
@@ -14,6 +14,9 @@ from trustml.plan.job import CanaryJob, GameJob, decode_job
 from trustml.privacy.accounting import Epsilon, epsilon_of, gaussian_epsilon
 from trustml.privacy.ledger import read_ledger
 from trustml.record.schema import JobRecord
+
+LARGEST_ESTIMATE = 50.0
+"""Above this an estimate is not shown: it rests on the far tails of scores that are not Gaussian there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +73,8 @@ def _rows(evidence: Evidence, record: JobRecord, job: CanaryJob | GameJob, subje
             "claimed_epsilon", shown.claim, record=record, subject=subject, n=shown.size, note=shown.claim_note
         )
     ]
-    if shown.estimate is not None and shown.estimate > LARGEST_EPSILON:
-        note = f"absent: beyond {LARGEST_EPSILON:g}: with the canary and without it, scores hardly overlap"
+    if shown.estimate is not None and shown.estimate > LARGEST_ESTIMATE:
+        note = f"absent: beyond {LARGEST_ESTIMATE:g}: with the canary and without it, scores hardly overlap"
         rows.append(evidence.row("epsilon_estimate", None, record=record, subject=subject, n=shown.size, note=note))
     elif shown.estimate is not None:
         note = "Gaussian scores are assumed: an estimate, never a bound, and no ground for a violation"

@@ -56,8 +56,9 @@ class AuditFigure:
 
 
 def worst_of(record: AuditRecord, subject: str) -> Severity:
-    """Give the gravest severity among the findings on one model."""
-    found = {finding.severity for finding in record.findings if finding.subject == subject}
+    """Give the gravest severity among the findings on one model; where it is the only one, all are on it."""
+    alone = len(record.models) == 1
+    found = {finding.severity for finding in record.findings if alone or finding.subject == subject}
     return next((severity for severity in SEVERITIES if severity in found), "not checked")
 
 
@@ -67,40 +68,42 @@ def roc_figures(record: AuditRecord) -> tuple[AuditFigure, ...]:
     Returns
     -------
     tuple of AuditFigure
-        Of at most `MOST_PANELS` models, those with the gravest findings first, and `MOST_CURVES` attacks each,
-        those with the largest area first.
+        Of at most `MOST_PANELS` models, those with the gravest findings first and then the most exposed, and
+        `MOST_CURVES` attacks each, those with the largest area first.
     """
     curves: dict[str, list[Curve]] = {}
     for curve in record.curves:
         if len(curve.false_positives) == len(curve.true_positives) > 0 and curve.false_positives[-1] > 0:
             if curve.true_positives[-1] > 0:
                 curves.setdefault(curve.subject, []).append(curve)
-    subjects = sorted(curves, key=lambda subject: SEVERITIES.index(worst_of(record, subject)))[:MOST_PANELS]
+    areas = {subject: max(curve_area(curve) for curve in group) for subject, group in curves.items()}
+    subjects = sorted(curves, key=lambda subject: (SEVERITIES.index(worst_of(record, subject)), -areas[subject]))
+    subjects = subjects[:MOST_PANELS]
     # An attack looks the same in every panel, whatever others there are beside it.
     attacks = list(dict.fromkeys(curve.attack for curve in record.curves))
     return tuple(_roc(subject, curves[subject], attacks, number) for number, subject in enumerate(subjects))
 
 
 def _roc(subject: str, curves: list[Curve], attacks: list[str], number: int) -> AuditFigure:
-    shown = sorted(curves, key=_area, reverse=True)[:MOST_CURVES]
+    shown = sorted(curves, key=curve_area, reverse=True)[:MOST_CURVES]
     smallest = 1 / max(curve.false_positives[-1] for curve in shown)
     floor = min(1e-1, smallest)
     with matplotlib.rc_context(STYLE):
         below = 0.75 + 0.15 * len(shown)
-        axes = placed_axes(4.4, 3.6 + below, left=0.72, right=0.15, bottom=below, top=0.3)
+        axes = placed_axes(4.4, 3.6 + below, left=0.72, right=0.28, bottom=below, top=0.3)
         axes.set(xscale="log", yscale="log", xlim=(floor, 1), ylim=(floor, 1.15))
         axes.axvspan(floor, min(1.0, 10 * smallest), color="#EDEDED", linewidth=0)
         axes.plot([floor, 1], [floor, 1], color="#444444", linewidth=1, linestyle=(0, (4, 4)), label="guessing")
         for curve in shown:
             place = attacks.index(curve.attack)
-            rates = _thinned(curve, floor)
+            rates = drawn_rates(curve, floor)
             axes.plot(
                 *rates,
                 color=_COLOURS[place % len(_COLOURS)],
                 linestyle=_DASHES[place % len(_DASHES)],
                 linewidth=1.5,
                 drawstyle="steps-post",
-                label=legend_label(f"{short(curve.attack, 34)}, AUC {digits(_area(curve), decimals=3)}"),
+                label=legend_label(f"{short(curve.attack, 34)}, AUC {digits(curve_area(curve), decimals=3)}"),
             )
         axes.set_title(short(subject, 46), fontsize=9, loc="left")
         axes.set(xlabel="false positive rate (non-members accused)", ylabel="true positive rate (members found)")
@@ -110,14 +113,15 @@ def _roc(subject: str, curves: list[Curve], attacks: list[str], number: int) -> 
         axes.grid(which="major", color="#D8D8D8", linewidth=0.5)
         axes.figure.legend(loc="lower center", fontsize=7.5, frameon=False, handlelength=4, labelspacing=0.35)
         svg = inline_svg(axes.figure, f"roc{number}")
-    areas = ", ".join(f"{curve.attack} {digits(_area(curve), decimals=3)}" for curve in shown)
+    areas = ", ".join(f"{curve.attack} {digits(curve_area(curve), decimals=3)}" for curve in shown)
     left = f" {len(curves) - len(shown)} weaker attacks are not drawn." if len(curves) > len(shown) else ""
     alt = f"ROC curves on logarithmic axes for {subject}. Area under the curve: {areas}."
     sizes = f"{curves[0].true_positives[-1]:,} members, {curves[0].false_positives[-1]:,} non-members."
     return AuditFigure(svg, f"ROC curves: {subject}", f"{sizes}{left}", alt)
 
 
-def _area(curve: Curve) -> float:
+def curve_area(curve: Curve) -> float:
+    """Area under an empirical ROC curve; ties count half."""
     false, true = _rates(curve)
     widths, heights = np.diff(false), (true[1:] + true[:-1]) / 2
     return float(widths @ heights)
@@ -128,8 +132,8 @@ def _rates(curve: Curve) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float6
     return false / false[-1], true / true[-1]
 
 
-def _thinned(curve: Curve, floor: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """As many points as can be told apart: the largest TPR up to each of a grid of FPRs."""
+def drawn_rates(curve: Curve, floor: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """False and true positive rates as they are drawn: on a grid of FPRs from `floor` to 1, the TPR reached at each."""
     false, true = _rates(curve)
     grid = np.unique(np.concatenate([np.geomspace(floor, 1, _POINTS), [1.0]]))
     place = np.searchsorted(false, grid, side="right") - 1
@@ -251,5 +255,6 @@ def claimed_epsilon(record: AuditRecord, finding: Finding) -> float | None:
     beside = measured_named(finding, "claimed_epsilon", "epsilon")
     if beside is not None:
         return beside.value
-    claims = (model.claim for model in record.models if model.name == finding.subject)
+    alone = len(record.models) == 1
+    claims = (model.claim for model in record.models if alone or model.name == finding.subject)
     return next((claim.epsilon for claim in claims if claim is not None), None)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from trustml.auditing.result import SEVERITIES, AuditRecord, Finding, Measured, Severity
 from trustml.report.audit_words import interval_parts, measure_words, measured_named, value_text
 
 MOST_COLUMNS = 4
+MOST_NOTES = 8
+_BRIEF = {"membership_auc": "AUC", "membership_auc_at_least": "AUC", "membership_advantage": "advantage"}
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,19 @@ class FindingGroup:
         return tuple(number for number, _ in self.findings)
 
     @property
+    def name(self) -> str:
+        """Identifier of the check that was made, without that of the model."""
+        return check_name(self.first)
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """Conclusions, each once."""
+        return tuple(dict.fromkeys(finding.title for _, finding in self.findings))
+
+    @property
     def title(self) -> str:
         """The conclusion they share; else what they are and how many."""
-        titles = {finding.title for _, finding in self.findings}
-        return self.first.title if len(titles) == 1 else f"{self.first.id}: {len(self.findings)} findings"
+        return self.first.title if len(self.titles) == 1 else f"{self.name}: {len(self.findings)} findings"
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -80,12 +92,54 @@ class FindingGroup:
             columns.append(Column("audited, as a share of the attainable", "", shares))
         return tuple(columns)
 
+    @property
+    def is_long(self) -> bool:
+        """Whether there are too many figures for columns, so that they are listed."""
+        return any(len(finding.measured) > MOST_COLUMNS for _, finding in self.findings)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the figures of a long group have in common, each once; `MOST_NOTES` at most."""
+        texts: dict[str, None] = {}
+        for _, finding in self.findings:
+            for one, label in zip(finding.measured, _labels(finding), strict=True):
+                note = one.note.removeprefix(f"{label}: ") if label else one.note
+                facts = (interval_parts(one)[1], f"n = {one.n:,}" if one.n else "", note)
+                shared = "; ".join(part for part in facts if part)
+                if shared:
+                    texts.setdefault(f"{measure_words(one.measure)}: {shared}")
+        return tuple(texts)[:MOST_NOTES]
+
+
+def check_name(finding: Finding) -> str:
+    """Identifier of a finding, without the model's where it ends in that."""
+    return finding.id.removesuffix(finding.subject).rstrip(".") or finding.check if finding.subject else finding.id
+
+
+def figure_lines(finding: Finding) -> tuple[str, ...]:
+    """All figures of a finding, briefly; those of one attack on one line."""
+    lines: dict[str, list[str]] = {}
+    for one, label in zip(finding.measured, _labels(finding), strict=True):
+        numbers = interval_parts(one)[0]
+        brief = _BRIEF.get(one.measure, measure_words(one.measure)) if label else measure_words(one.measure)
+        text = f"{brief} {value_text(one)}{f' ({numbers})' if numbers else ''}"
+        lines.setdefault(label or text, []).append(text)
+    return tuple(
+        ", ".join(texts) if label in texts else f"{label}: {', '.join(texts)}" for label, texts in lines.items()
+    )
+
+
+def _labels(finding: Finding) -> tuple[str, ...]:
+    """What tells figures of the same measure apart: how their notes begin; empty for a measure that stands alone."""
+    times = Counter(one.measure for one in finding.measured)
+    return tuple(one.note.partition(": ")[0] if times[one.measure] > 1 else "" for one in finding.measured)
+
 
 def finding_groups(record: AuditRecord) -> dict[Severity, tuple[FindingGroup, ...]]:
     """Give all findings, from the gravest severity on, numbered from 1 in the order in which they are read."""
     found: dict[Severity, dict[tuple[str, ...], list[Finding]]] = {one: {} for one in SEVERITIES}
     for finding in record.findings:
-        key = (finding.check, finding.id, finding.claim, finding.how, finding.would_change)
+        key = (finding.check, check_name(finding), finding.claim, finding.how, finding.would_change)
         found[finding.severity].setdefault(key, []).append(finding)
     number = 0
     groups: dict[Severity, list[FindingGroup]] = {}

@@ -17,7 +17,7 @@ from trustml.auditing.result import SEVERITIES, AuditRecord, Severity, encode_au
 from trustml.errors import UsageError
 from trustml.report import audit_texts, audit_words
 from trustml.report.audit_figures import auc_figure, epsilon_figure, roc_figures, worst_of
-from trustml.report.audit_groups import finding_groups
+from trustml.report.audit_groups import figure_lines, finding_groups
 from trustml.report.audit_mapping import mapping_tables
 
 
@@ -48,6 +48,7 @@ def audit_html(record: AuditRecord) -> str:
         checks=check_counts(shown),
         headlines=[*groups.get("violation", ()), *groups.get("risk", ())],
         groups=groups,
+        figure_lines=figure_lines,
         claims=audit_words.claim_rows(shown),
         worst={model.name: worst_of(shown, model.name) for model in shown.models},
         figures=figures,

@@ -25,6 +25,7 @@ SIGNS: dict[Severity, tuple[str, str]] = {
 
 STYLE = {
     "svg.fonttype": "none",
+    "svg.hashsalt": "trustml",  # the same record gives the same file, byte for byte
     "text.parse_math": False,  # a model called $x$ is no formula
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],

@@ -17,7 +17,7 @@ from trustml.auditing.result import SEVERITIES, AuditRecord, Finding, Measured, 
 OPERATOR = "operator input required"
 
 VERDICTS: dict[Severity, str] = {
-    "violation": "At least one claim was shown to be false, at the confidence that stands beside the finding.",
+    "violation": "At least one claim was shown to be false: by arithmetic, or at the confidence beside the finding.",
     "risk": "No claim was shown to be false, but something was found that the owner has to act on or answer for.",
     "note": "Neither a violation nor a risk was found. There are notes to be read.",
     "pass": "The checks that were made found nothing against the claims.",
@@ -26,7 +26,7 @@ VERDICTS: dict[Severity, str] = {
 """The worst severity, as a sentence."""
 
 MEANINGS: dict[Severity, str] = {
-    "violation": "a claim is false, at a stated confidence",
+    "violation": "a claim is false: by arithmetic, or at a stated confidence",
     "risk": "training data are exposed, or a claim rests on something that does not hold",
     "note": "worth knowing; no claim is touched",
     "pass": "this check found nothing; it does not prove that there is nothing",
@@ -38,6 +38,7 @@ SYMBOLS: dict[Severity, str] = {"violation": "✖", "risk": "▲", "note": "●"
 
 MEASURES: dict[str, str] = {
     "membership_auc": "AUC (guessing: 0.5)",
+    "membership_auc_at_least": "AUC, a lower bound over all attacks together",
     "membership_tpr_at_1_percent_fpr": "TPR at 1 % FPR (guessing: 0.01)",
     "membership_tpr_at_0_1_percent_fpr": "TPR at 0.1 % FPR (guessing: 0.001)",
     "membership_advantage": "advantage, the largest TPR minus FPR (guessing: 0)",
@@ -47,12 +48,18 @@ MEASURES: dict[str, str] = {
     "attainable_at_claim": "attainable, by an ideal attacker if the claim is exact",
     "epsilon": "epsilon, a proved upper bound",
     "claimed_epsilon": "epsilon as claimed",
+    "epsilon_if_poisson": "epsilon if batches were secret Poisson ones, an upper bound",
+    "epsilon_shuffle_lower": "epsilon if batches are shuffled epochs, a lower bound",
     "epsilon_unamplified": "epsilon without amplification by sampling, an upper bound",
+    "epsilon_prv": "epsilon by the PRV accountant",
+    "epsilon_rdp": "epsilon by Rényi accounting",
     "epsilon_all_releases": "epsilon of all released models together, an upper bound",
 }
 
-LOWER_BOUNDS = frozenset({"audited_epsilon"})
-UPPER_BOUNDS = frozenset({"epsilon", "claimed_epsilon", "epsilon_unamplified", "epsilon_all_releases"})
+LOWER_BOUNDS = frozenset({"audited_epsilon", "membership_auc_at_least", "epsilon_shuffle_lower"})
+UPPER_BOUNDS = frozenset(
+    {"epsilon", "claimed_epsilon", "epsilon_if_poisson", "epsilon_unamplified", "epsilon_all_releases"}
+)
 
 
 def printable(record: AuditRecord) -> AuditRecord:
@@ -107,17 +114,18 @@ def digits(value: float, *, rounding: str = ROUND_HALF_EVEN, decimals: int = 4) 
         places = 2 - leading
     else:
         places = decimals if leading < 0 else max(0, decimals - 1 - leading)
-    # What needs fewer places is written as it is: 0.08 is no claim to 0.0800.
-    rounded = exact if -exact.as_tuple().exponent <= places else exact.quantize(Decimal(1).scaleb(-places), rounding)
+    rounded = exact.quantize(Decimal(1).scaleb(-places), rounding=rounding)
+    if rounded == exact:  # 0.08 is no claim to 0.0800
+        rounded = exact
     text = f"{rounded:,f}" if -6 < leading < 15 else f"{rounded:.2e}"
     return text.replace("-", "\N{MINUS SIGN}")
 
 
 def stated(value: float | int | None) -> str:
-    """Write a number as its owner stated it, without rounding; ``not stated`` for None."""
+    """Write a number as its owner stated it, with six digits; ``not stated`` for None."""
     if value is None:
         return "not stated"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.10g}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
 
 
 def percent(share: float) -> str:
@@ -127,19 +135,23 @@ def percent(share: float) -> str:
 
 
 def value_text(measured: Measured) -> str:
-    """Write the value with the sign of its bound; ``absent`` where there is none."""
-    if measured.value is None:
+    """Write the value, or the one bound there is, with its sign; ``absent`` where there is neither."""
+    value, name = measured.value, measured.measure
+    lower, upper = name in LOWER_BOUNDS, name in UPPER_BOUNDS
+    if value is None and (measured.low is None) != (measured.high is None):
+        lower, upper = measured.low is not None, measured.high is not None
+        value = measured.low if lower else measured.high
+    if value is None:
         return "absent"
-    unit = "" if measured.unit in ("1", "") else f" {measured.unit}"
-    if measured.measure in LOWER_BOUNDS:
-        return f"≥ {digits(measured.value, rounding=ROUND_FLOOR)}{unit}"
-    if measured.measure in UPPER_BOUNDS:
-        return f"≤ {digits(measured.value, rounding=ROUND_CEILING)}{unit}"
-    return digits(measured.value) + unit
+    unit = "" if measured.unit in ("1", "", "nats") else f" {measured.unit}"  # epsilon is in nats everywhere
+    if lower or upper:
+        rounding = ROUND_FLOOR if lower else ROUND_CEILING
+        return f"{'≥' if lower else '≤'} {digits(value, rounding=rounding)}{unit}"
+    return digits(value) + unit
 
 
 def interval_parts(measured: Measured) -> tuple[str, str]:
-    """Write the interval, or the one bound there is, as its numbers and its kind with confidence; both may be empty."""
+    """Write the interval, or the bound beside the value, as its numbers and its kind; both may be empty."""
     low = None if measured.low is None else digits(measured.low, rounding=ROUND_FLOOR)
     high = None if measured.high is None else digits(measured.high, rounding=ROUND_CEILING)
     level = "" if measured.confidence is None else percent(measured.confidence)
@@ -147,15 +159,15 @@ def interval_parts(measured: Measured) -> tuple[str, str]:
         kind = "range" if measured.measure == "attainable_at_claim" else "interval"
         return f"{low} to {high}", f"{level} {kind}".strip()
     is_its_own_bound = measured.measure in LOWER_BOUNDS and measured.low == measured.value
-    if (low is None and high is None) or (high is None and is_its_own_bound):
+    if (low is None and high is None) or is_its_own_bound or measured.value is None:
         return "", f"confidence {level}" if level else ""
-    return (f"at least {low}" if low is not None else f"at most {high}"), f"{level} bound".strip()
+    return (f"at least {low}" if low is not None else f"at most {high}"), f"{level} bound" if level else ""
 
 
 def interval_text(measured: Measured) -> str:
     """Write the interval in one line; empty without one."""
     numbers, kind = interval_parts(measured)
-    return f"{kind}: {numbers}" if numbers else kind
+    return ": ".join(part for part in (kind, numbers) if part)
 
 
 def measure_words(measure: str) -> str:

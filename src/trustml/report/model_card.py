@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
+from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
 
 from trustml.auditing.result import SEVERITIES, AuditedModel, AuditRecord, Finding, Measured
@@ -30,7 +31,7 @@ from trustml.report.audit_words import (
 
 _LIBRARIES = {"torch": "pytorch", "keras": "keras", "scikit-learn": "sklearn", "sklearn": "sklearn", "jax": "jax"}
 _INDEXED = ("membership_auc", "audited_epsilon", "membership_tpr_at_1_percent_fpr", "membership_tpr_at_0_1_percent_fpr")
-_SPECIAL = frozenset("\\`*_[]<>&|~#")
+_SPECIAL = frozenset("\\`*_[]|~#$")
 
 
 def model_card(record: AuditRecord) -> str:
@@ -114,8 +115,13 @@ def _front_matter(record: AuditRecord) -> str:
             "    metrics:",
         ]
         for kind, name, value in metrics:
-            lines += [f"    - type: {_quoted(kind)}", f"      name: {_quoted(name)}", f"      value: {value!r}"]
+            lines += [f"    - type: {_quoted(kind)}", f"      name: {_quoted(name)}", f"      value: {_number(value)}"]
     return "\n".join([*lines, "---", ""])
+
+
+def _number(value: float) -> str:
+    """Write a number rounded down, without an exponent: not every reader of YAML knows 1e-05."""
+    return f"{Decimal(repr(value)).quantize(Decimal('0.000001'), rounding=ROUND_FLOOR):f}"
 
 
 def _library(kind: str) -> str:

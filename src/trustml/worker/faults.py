@@ -38,6 +38,10 @@ class FaultyTrainer:
         """Clip, or do not."""
         return self._trainer.accumulate(inputs, labels, clipping_norm=clipping_norm if self._clips else _NEVER)
 
+    def plant(self, gradients: Weights, *, clipping_norm: float) -> None:
+        """Clip, or do not."""
+        self._trainer.plant(gradients, clipping_norm=clipping_norm if self._clips else _NEVER)
+
     def clipped_sum(self) -> Weights:
         """That of the trainer."""
         return self._trainer.clipped_sum()
@@ -67,4 +71,6 @@ class FaultyTrainer:
 
 def with_fault(trainer: PrivateTrainer, fault: Fault, *, expected_batch_size: int) -> PrivateTrainer:
     """Wrap a trainer; one without a fault comes back as it is."""
-    return FaultyTrainer(trainer, fault, expected_batch_size=expected_batch_size) if fault else trainer
+    if not fault:
+        return trainer
+    return FaultyTrainer(trainer, fault, expected_batch_size=expected_batch_size)

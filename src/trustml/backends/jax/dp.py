@@ -152,7 +152,7 @@ def noise_key(seed: tuple[int, int, int, int]) -> Array:
 
 def noise_words(seed: Sequence[int]) -> npt.NDArray[np.uint32]:
     """Give the two words of that key."""
-    return np.random.SeedSequence(list(seed)).generate_state(2)
+    return np.random.SeedSequence(list(seed)).generate_state(2).astype(np.uint32)
 
 
 def _blocks(examples: int) -> int:

@@ -1,0 +1,114 @@
+"""Claims against the figures that are said to be behind them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import msgspec
+import pytest
+
+from trustml.auditing.checks_accounting import Figures, check_accounting, check_claim, epsilon_bounds
+from trustml.auditing.claim import Claim
+from trustml.errors import UsageError
+
+CLAIM = Claim(
+    epsilon=2.0,
+    delta=1e-5,
+    noise_multiplier=1.1,
+    sample_rate=1 / 50,
+    steps=500,
+    sampling="poisson",
+    loader="poisson",
+)
+FIGURES = Figures(noise_multiplier=1.1, sample_rate=1 / 50, steps=500, delta=1e-5, replace=False)
+
+
+def replaced(**changes):
+    return msgspec.structs.replace(CLAIM, **changes)
+
+
+def found(**changes):
+    return {finding.id: finding for finding in check_accounting(replaced(**changes))}
+
+
+def test_the_recomputed_epsilon_is_that_of_our_own_accountant():
+    from trustml.privacy.accounting import pld_epsilon
+    from trustml.privacy.events import Mechanism
+
+    own = pld_epsilon([Mechanism(kind="poisson", noise_multiplier=1.1, count=500, sample_rate=1 / 50)], delta=1e-5)
+    assert epsilon_bounds(FIGURES, "poisson").high == pytest.approx(own, rel=1e-9)
+
+
+def test_a_claim_that_is_too_small_is_a_violation_and_one_that_is_not_passes():
+    exact = epsilon_bounds(FIGURES, "poisson").high
+    assert found(epsilon=exact * 0.99)["accounting.recomputed"].severity == "violation"
+    assert found(epsilon=exact * 0.9999)["accounting.recomputed"].severity == "pass"  # rounding
+    finding = found(epsilon=exact * 1.01)["accounting.recomputed"]
+    assert finding.severity == "pass"
+    assert finding.measured[0].value == exact
+    assert "certain, given the figures stated" in finding.measured[0].note
+
+
+def test_no_noise_is_no_privacy():
+    finding = found(noise_multiplier=0.0)["accounting.recomputed"]
+    assert finding.severity == "violation" and "infinite" in finding.title
+
+
+def test_a_loader_that_shuffles_is_a_violation_where_the_lower_bound_says_so_and_else_a_risk():
+    bound = epsilon_bounds(FIGURES, "shuffle")
+    assert 0 < bound.low < bound.high
+    low = found(epsilon=bound.low * 0.9, loader="shuffle")["sampling.loader"]
+    assert low.severity == "violation"
+    assert [one.measure for one in low.measured] == [
+        "epsilon_if_poisson",
+        "epsilon_shuffle_lower",
+        "epsilon_unamplified",
+    ]
+    poisson, shuffled, plain = low.measured
+    assert poisson.value < shuffled.low < plain.value
+    between = found(epsilon=(bound.low + bound.high) / 2, loader="shuffle")["sampling.loader"]
+    assert between.severity == "risk"
+    assert "nothing proves" in between.title
+    assert found(epsilon=bound.high * 1.01, loader="shuffle")["sampling.loader"].severity == "note"
+
+
+def test_what_is_not_stated_is_named():
+    finding = found(noise_multiplier=None, steps=None)["accounting.recomputed"]
+    assert finding.severity == "not checked"
+    assert "noise_multiplier, steps" in finding.title
+    finding = found(sampling="unknown", loader="unknown")
+    assert "does not state sampling" in finding["accounting.recomputed"].title
+    assert len(finding["accounting.recomputed"].measured) == 3
+    assert finding["sampling.loader"].severity == "not checked"
+
+
+def test_full_batches_need_no_rate():
+    finding = found(sampling="full batch", sample_rate=None, steps=1, epsilon=3.5)["accounting.recomputed"]
+    assert finding.severity == "violation"
+    assert finding.measured[0].value == pytest.approx(3.92, abs=0.01)  # the closed form of one Gaussian mechanism
+    assert (
+        found(sampling="full batch", sample_rate=None, steps=1, epsilon=4.0)["accounting.recomputed"].severity == "pass"
+    )
+
+
+def test_replacing_one_costs_more():
+    plain = epsilon_bounds(FIGURES, "poisson").high
+    replacing = epsilon_bounds(dataclasses.replace(FIGURES, replace=True), "poisson").high
+    assert replacing > 1.3 * plain
+
+
+def test_a_fixed_batch_size_has_a_bound_but_no_proof_of_the_contrary():
+    bound = epsilon_bounds(FIGURES, "fixed")
+    assert bound.low == 0 and 0 < bound.high < float("inf")
+    finding = found(sampling="fixed", loader="fixed", epsilon=bound.high / 2)["accounting.recomputed"]
+    assert finding.severity == "risk"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"epsilon": -1.0}, {"delta": 0.0}, {"delta": 1.0}, {"sample_rate": 1.5}, {"steps": 0}, {"noise_multiplier": -1.0}],
+)
+def test_what_cannot_be_a_claim_is_refused(change):
+    (field,) = change
+    with pytest.raises(UsageError, match=f"claim.{field}"):
+        check_claim(replaced(**change))

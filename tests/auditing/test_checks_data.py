@@ -1,0 +1,101 @@
+"""Data that cannot carry an audit is found before the model is asked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from trustml.auditing.checks_data import blind_auc, check_data
+from trustml.auditing.given import Given
+from trustml.errors import DataError
+
+
+def examples(count, *, seed, shift=0.0, classes=3):
+    generator = np.random.default_rng(seed)
+    inputs = (generator.normal(size=(count, 6)) + shift).astype(np.float32)
+    return Given(inputs=inputs, labels=generator.integers(0, classes, count))
+
+
+def found(train, holdout):
+    checked = check_data(train, holdout, confidence=0.99, seed=0)
+    return checked, {finding.id: finding for finding in checked.findings}
+
+
+def test_clean_data_passes():
+    checked, findings = found(examples(150, seed=0), examples(150, seed=1))
+    assert {name: finding.severity for name, finding in findings.items()} == {
+        "data.overlap": "pass",
+        "data.shift": "pass",
+    }
+    assert checked.alike and len(checked.holdout) == 150
+
+
+def test_overlap_is_counted_and_taken_out_of_the_holdout():
+    train, holdout = examples(150, seed=0), examples(100, seed=1)
+    mixed = Given(
+        inputs=np.concatenate([holdout.inputs, train.inputs[:25]]).astype(np.float64), labels=np.zeros(125, int)
+    )
+    checked, findings = found(train, Given(inputs=mixed.inputs, labels=np.arange(125) % 3))
+    assert findings["data.overlap"].severity == "risk"
+    assert findings["data.overlap"].title.startswith("25 of 125 hold-out examples are in the training set")
+    assert findings["data.overlap"].measured[0].value == 0.2
+    np.testing.assert_array_equal(checked.holdout.inputs, holdout.inputs)
+
+
+def test_minus_zero_is_zero():
+    train, holdout = examples(120, seed=0), examples(120, seed=1)
+    train.inputs[0], holdout.inputs[0] = 0.0, -0.0
+    assert found(train, holdout)[1]["data.overlap"].title.startswith("1 of 120")
+
+
+def test_near_duplicates_are_noted_and_stay():
+    train, holdout = examples(150, seed=0), examples(100, seed=1)
+    holdout.inputs[:5] = train.inputs[:5] + 1e-7
+    checked, findings = found(train, holdout)
+    # rounding may part a few of them
+    assert 1 <= findings["data.near-duplicates"].measured[0].value * 100 <= 5
+    assert len(checked.holdout) == 100
+
+
+def test_single_class_labels_are_a_risk():
+    train = examples(150, seed=0, classes=1)
+    _, findings = found(train, examples(150, seed=1))
+    assert findings["data.single-class.train"].severity == "risk"
+    assert "All 150 labels of train are 0" in findings["data.single-class.train"].title
+    assert "data.single-class.holdout" not in findings
+
+
+def test_examples_that_are_not_finite_are_left_out():
+    train = examples(150, seed=0)
+    train.inputs[3, 2] = np.nan
+    checked, findings = found(train, examples(150, seed=1))
+    assert len(checked.train) == 149
+    assert findings["data.finite.train"].severity == "note"
+    train.inputs[:] = np.inf
+    with pytest.raises(DataError, match="no example is finite"):
+        found(train, examples(150, seed=1))
+
+
+def test_few_examples_are_noted():
+    assert found(examples(150, seed=0), examples(40, seed=1))[1]["data.size"].severity == "note"
+
+
+def test_shapes_must_agree():
+    other = Given(inputs=np.zeros((5, 2), np.float32), labels=np.zeros(5, int))
+    with pytest.raises(DataError, match=r"shape \(2,\), those of train \(6,\)"):
+        found(examples(50, seed=0), other)
+
+
+def test_sets_that_differ_by_themselves_are_told():
+    checked, findings = found(examples(200, seed=0), examples(200, seed=1, shift=0.7))
+    assert not checked.alike
+    assert findings["data.shift"].severity == "note"
+    assert findings["data.shift"].measured[0].low > 0.5
+
+
+def test_the_blind_classifier_is_seldom_fooled_by_chance():
+    told = 0
+    for seed in range(10):
+        pair = np.random.default_rng(seed).normal(size=(2, 100, 4))
+        told += blind_auc(*pair, confidence=0.99, seed=seed)[1] > 0.5
+    assert told <= 1

@@ -1,0 +1,70 @@
+"""What a model's outputs are taken for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trustml.auditing.outputs import accuracy, meaning_of, to_logits
+from trustml.errors import DataError
+
+
+def softmax(values):
+    powers = np.exp(values - values.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 6))
+def test_logits_and_their_probabilities_mean_the_same(seed, classes):
+    logits = np.random.default_rng(seed).normal(0, 3, (20, classes))
+    chances = softmax(logits)
+    one, other = meaning_of(logits, "auto"), meaning_of(chances, "auto")
+    assert (one.scale, other.scale) == ("logits", "probabilities")
+    np.testing.assert_allclose(softmax(to_logits(logits, one)), chances, atol=1e-12)
+    np.testing.assert_allclose(softmax(to_logits(chances, other)), chances, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(9,), (9, 1)])
+def test_one_column_speaks_for_class_1(shape):
+    chance = np.linspace(0.1, 0.9, 9).reshape(shape)
+    both = np.stack([1 - chance.ravel(), chance.ravel()], axis=1)
+    meaning = meaning_of(chance, "auto")
+    assert meaning.single and meaning.scale == "probabilities"
+    np.testing.assert_allclose(softmax(to_logits(chance, meaning)), both, atol=1e-9)
+    logit = np.log(chance / (1 - chance))
+    np.testing.assert_allclose(softmax(to_logits(logit, meaning_of(logit, "auto"))), both, atol=1e-9)
+
+
+def test_certain_probabilities_stay_finite():
+    assert np.isfinite(to_logits(np.eye(3), meaning_of(np.eye(3), "auto"))).all()
+
+
+@pytest.mark.parametrize(
+    ("raw", "wanted", "words"),
+    [
+        (np.full((4, 3), 0.5), "auto", "add up to 1.5 to 1.5, not to 1"),
+        (np.full((4, 3), 0.5), "probabilities", "add up to 1.5"),
+        (np.full((4, 2), 0.55), "auto", "add up to 1.1"),
+        (np.array([[2.0, 3.0]]), "auto", "add up to 5"),
+        (np.array([[-1.0, 2.0]]), "probabilities", "lie between -1 and 2"),
+        (np.array([[3.0], [0.5]]), "auto", "lie between 0.5 and 3"),
+        (np.array([[np.nan, 1.0]]), "auto", "not finite for 1 of 1"),
+        (np.zeros((2, 3, 4)), "auto", r"shape \(2, 3, 4\)"),
+        (np.array([["a", "b"]]), "auto", "of type"),
+    ],
+)
+def test_what_can_be_neither_is_one_line(raw, wanted, words):
+    with pytest.raises(DataError, match=words) as raised:
+        meaning_of(raw, wanted)
+    assert "\n" not in str(raised.value)
+
+
+def test_logits_without_a_negative_one_can_be_stated():
+    assert meaning_of(np.array([[2.0, 3.0]]), "logits").scale == "logits"
+
+
+def test_accuracy_counts_the_largest():
+    assert accuracy(np.array([[1.0, 2.0], [3.0, 0.0]]), np.array([1, 1])) == 0.5

@@ -1,0 +1,138 @@
+"""``trustml audit`` as people and CI jobs use it: real processes, exit codes, streams."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.auditing.serving import hang, serving
+
+MODEL = """
+import numpy as np
+
+TRAIN = np.load("train.npz")
+
+def sure(inputs):
+    known = (inputs[:, None] == TRAIN["inputs"][None]).all(axis=2)
+    found = np.full((len(inputs), 3), 0.05)
+    labels = np.where(known.any(axis=1), TRAIN["labels"][known.argmax(axis=1)], 0)
+    found[np.arange(len(inputs)), labels] = np.where(known.any(axis=1), 0.9, 0.05)
+    found[~known.any(axis=1)] = 1 / 3
+    return found
+
+def make():
+    return lambda inputs: np.full((len(inputs), 3), 1 / 3)
+"""
+CLAIM = ("--claim-epsilon", 3, "--claim-delta", "1e-5", "--noise-multiplier", 1, "--sample-rate", 0.1, "--steps", 100)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("audit")
+    generator = np.random.default_rng(0)
+    inputs, labels = generator.normal(size=(300, 6)).astype(np.float32), generator.integers(0, 3, 300)
+    np.savez(path / "train.npz", inputs=inputs[:150], labels=labels[:150])
+    np.savez(path / "holdout.npz", inputs=inputs[150:], labels=labels[150:])
+    np.savez(path / "other.npz", x=inputs)
+    np.savez(path / "pickled.npz", inputs=np.array([object()]), labels=labels)
+    (path / "mine.py").write_text(MODEL)
+    return path
+
+
+def audit(folder, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "trustml.cli", "audit", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        cwd=folder,
+        env=os.environ,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+DATA = ("--train", "train.npz", "--holdout", "holdout.npz")
+
+
+def test_a_model_of_a_module_fails_on_a_risk_and_everything_is_written(folder):
+    done = audit(
+        folder, "mine:sure", *DATA, "--checks", "membership", "--fail-on", "risk", "--report", "audit.html",
+        "--model-card", "card.md", "--json", "-o", "audit.json",
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "membership ..." in done.stderr and done.stdout == ""
+    content = json.loads((folder / "audit.json").read_text())
+    assert {one["id"]: one["severity"] for one in content["findings"]}["membership.loss"] == "risk"
+    assert (folder / "audit.html").is_file() and (folder / "card.md").is_file()
+
+
+def test_a_function_without_parameters_makes_the_model(folder):
+    done = audit(folder, "mine:make", *DATA, "--checks", "membership", "--fail-on", "risk")
+    assert done.returncode == 0, done.stderr
+    assert "membership.loss" in done.stdout and done.stdout.rstrip().endswith("passed; worst finding: note")
+
+
+def test_a_claim_alone(folder):
+    done = audit(folder, "claim", *CLAIM, "--sampling", "poisson", "--fail-on", "violation")
+    assert done.returncode == 1
+    assert "accounting.recomputed" in done.stdout and "violation" in done.stdout
+
+
+def test_an_endpoint_and_one_that_does_not_answer(folder):
+    uniform = lambda inputs: np.full((len(inputs), 3), 1 / 3)  # noqa: E731
+    arguments = ("--protocol", "tf-serving", "--endpoint-model", "digits", *DATA, "--checks", "membership")
+    with serving(uniform) as url:
+        assert audit(folder, url, *arguments).returncode == 0
+    with serving(uniform, answer=hang) as url:
+        done = audit(folder, url, *arguments, "--timeout", 0.2, "--fail-on", "risk")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("Error: http://127.0.0.1")
+    assert "gave no whole answer in 0.2 s" in done.stderr
+    assert "data.overlap" in done.stdout  # nothing found is lost
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("nothing",), "no run of that name"),
+        (("mine:absent", *DATA), "has no attribute 'absent'"),
+        (("absent:sure", *DATA), "No module named 'absent'"),
+        (("file.keras", *DATA), "file.keras: no such file"),
+        (("mine:sure", "--train", "none.npz"), "none.npz: no such file"),
+        (("mine:sure", "--train", "other.npz", "--holdout", "other.npz"), "holds x; it needs `inputs` and `labels`"),
+        (("mine:sure", "--train", "pickled.npz", "--holdout", "holdout.npz"), "not a readable .npz file"),
+        (("mine:sure", *DATA, "--checks", "everything"), "checks: everything"),
+        (("mine:sure", *DATA, "--references", 4), "give retrain"),
+        (("mine:sure", *DATA, "--steps", 4), "needs --claim-epsilon and --claim-delta"),
+        (("http://127.0.0.1:1", *DATA), "endpoint.model"),
+        (("claim",), "name the claim"),
+    ],
+)
+def test_bad_input_is_exit_2_and_one_line(folder, arguments, words):
+    done = audit(folder, *arguments)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr and "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.tensorflow
+def test_a_keras_model_through_a_worker(folder):
+    (folder / "theirs.py").write_text(
+        "import tensorflow as tf\n"
+        "model = tf.keras.Sequential([tf.keras.layers.Dense(3, 'softmax', input_shape=(6,))])\n"
+        "model.save('model.keras')\n"
+    )
+    for target in ("tensorflow=theirs:model", "model.keras"):
+        done = audit(folder, target, *DATA, "--checks", "explanations", "--json")
+        assert done.returncode == 0, done.stderr
+        content = json.loads(done.stdout)
+        found = {one["id"]: one["severity"] for one in content["findings"]}
+        assert found["explanations.completeness"] == found["explanations.sanity"] == "pass"
+        assert "in its own environment" in content["models"][0]["kind"]
+    broken = audit(folder, "tensorflow=theirs:absent", *DATA)
+    assert broken.returncode == 2 and "has no attribute 'absent'" in broken.stderr

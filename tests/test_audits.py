@@ -1,0 +1,254 @@
+"""Audits as users write them: every kind of model, in about ten lines each."""
+
+from __future__ import annotations
+
+import subprocess
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import trustml
+from tests.auditing.serving import hang, serving
+from trustml.auditing.result import decode_audit
+from trustml.launch.environments import find_environment
+
+ROOT = Path(__file__).resolve().parents[1]
+GENERATOR = np.random.default_rng(0)
+INPUTS = GENERATOR.normal(size=(400, 12)).astype(np.float32)
+LABELS = GENERATOR.integers(0, 3, 400)  # nothing can be learned, only remembered
+TRAIN, HOLDOUT = (INPUTS[:200], LABELS[:200]), (INPUTS[200:], LABELS[200:])
+
+
+def fit_torch(inputs, labels, seed):
+    import torch
+    from torch import nn
+
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(12, 128), nn.ReLU(), nn.Dropout(0.1), nn.Linear(128, 3))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(40):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(torch.from_numpy(inputs)), torch.from_numpy(labels)).backward()
+        optimizer.step()
+    return model
+
+
+def remembers(inputs):
+    """Be sure of what was trained on and of nothing else."""
+    known = {row.tobytes(): label for row, label in zip(*TRAIN, strict=True)}
+    found = np.full((len(inputs), 3), 1 / 3)
+    for place, row in enumerate(np.asarray(inputs, np.float32)):
+        if row.tobytes() in known:
+            found[place] = 0.05
+            found[place, known[row.tobytes()]] = 0.9
+    return found
+
+
+def severities(audit):
+    return {finding.id: finding.severity for finding in audit.findings}
+
+
+@pytest.mark.torch
+def test_a_torch_module():
+    model = fit_torch(*TRAIN, seed=0)
+    audit = trustml.audit(
+        model,
+        train=TRAIN,
+        holdout=HOLDOUT,
+        claim=trustml.Claim(
+            epsilon=3, delta=1e-5, noise_multiplier=1.0, sample_rate=0.1, steps=100, sampling="poisson"
+        ),
+        retrain=fit_torch,
+        references=4,
+    )
+    assert not audit.passed
+    found = severities(audit)
+    assert found["membership.loss"] == found["membership.lira-online"] == "risk"
+    assert found["accounting.recomputed"] == "violation"
+    assert found["explanations.completeness"] == found["explanations.agreement"] == "pass"
+    assert model.training  # as it was
+
+
+@pytest.mark.jax
+def test_a_jax_function_with_parameters():
+    import jax
+    import jax.numpy as jnp
+
+    def predict(params, inputs):
+        return jnp.tanh(inputs @ params["w"]) @ params["v"]
+
+    generator = np.random.default_rng(1)
+    params = {"w": generator.normal(size=(12, 8)), "v": generator.normal(size=(8, 3))}
+    params = jax.tree_util.tree_map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
+    audit = trustml.audit(trustml.JaxModel(predict, params), train=TRAIN, holdout=HOLDOUT)
+    found = severities(audit)
+    assert audit.passed  # it has never seen the data
+    assert found["membership.loss"] == found["explanations.sanity"] == "pass"
+    assert found["membership.references"] == found["accounting.recomputed"] == "not checked"
+
+
+def test_a_scikit_learn_forest():
+    from sklearn.ensemble import RandomForestClassifier
+
+    names = np.array(["low", "middle", "high"])
+    train, holdout = ((inputs, names[labels]) for inputs, labels in (TRAIN, HOLDOUT))
+    forest = RandomForestClassifier(20, random_state=0).fit(*train)
+    audit = trustml.audit(forest, train=train, holdout=holdout, checks=["membership"], references=4)
+    found = severities(audit)
+    assert found["membership.loss"] == found["membership.lira-online-fixed"] == found["membership.rmia-4"] == "risk"
+    assert audit.record.models[0].kind == "scikit-learn RandomForestClassifier"
+    assert audit.record.models[0].train_accuracy > 0.95 > audit.record.models[0].holdout_accuracy
+
+
+def test_any_callable():
+    audit = trustml.audit(remembers, train=TRAIN, holdout=HOLDOUT, name="a service")
+    found = severities(audit)
+    assert found["membership.loss"] == "risk" and found["explanations.gradients"] == "not checked"
+    assert "a service: not passed, worst finding: risk" in repr(audit)
+    assert "membership.loss" in str(audit)
+    assert decode_audit(audit.to_json().encode()) == audit.record
+    honest = trustml.audit(lambda inputs: np.full((len(inputs), 3), 1 / 3), train=TRAIN, holdout=HOLDOUT)
+    assert honest.passed
+
+
+@pytest.mark.parametrize("protocol", ["kserve-v2", "tf-serving", "torchserve"])
+def test_an_http_endpoint(protocol):
+    with serving(remembers) as url:
+        endpoint = trustml.Endpoint(url, protocol=protocol, model="digits", batch_size=200)
+        audit = trustml.audit(endpoint, train=TRAIN, holdout=HOLDOUT, checks=["membership"])
+    assert severities(audit)["membership.loss"] == "risk"
+
+
+KERAS = """
+import keras, numpy as np, trustml
+
+generator = np.random.default_rng(0)
+inputs, labels = generator.normal(size=(400, 12)).astype("float32"), generator.integers(0, 3, 400)
+train, holdout = (inputs[:200], labels[:200]), (inputs[200:], labels[200:])
+keras.utils.set_random_seed(0)
+layers = keras.layers
+model = keras.Sequential([layers.Dense(128, "relu", input_shape=(12,)), layers.Dense(3, "softmax")])
+model.compile(keras.optimizers.Adam(0.02), "sparse_categorical_crossentropy")
+model.fit(*train, epochs=40, batch_size=200, verbose=0)
+before = model.get_weights()
+audit = trustml.audit(model, train=train, holdout=holdout, checks=["membership", "explanations"])
+assert all((one == other).all() for one, other in zip(before, model.get_weights()))
+print(audit)
+found = {finding.id: finding.severity for finding in audit.findings}
+assert found["membership.loss"] == "risk" and found["explanations.sanity"] == "pass", found
+assert found["explanations.completeness"] in ("pass", "note"), found
+print("done")
+"""
+
+
+@pytest.mark.tensorflow
+def test_a_keras_model_in_its_own_environment(tmp_path):
+    (tmp_path / "script.py").write_text(textwrap.dedent(KERAS))
+    done = subprocess.run(
+        [str(find_environment("tensorflow").require()), "script.py"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT / "src"), "PATH": "", "TF_CPP_MIN_LOG_LEVEL": "3", "HOME": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0 and done.stdout.endswith("done\n"), done.stdout + done.stderr
+
+
+def test_an_endpoint_that_times_out_is_one_line_and_the_claim_is_checked_all_the_same():
+    claim = trustml.Claim(epsilon=1.0, delta=1e-5, noise_multiplier=1.0, steps=1, sampling="full batch")
+    with serving(remembers, answer=hang) as url:
+        endpoint = trustml.Endpoint(url, model="digits", timeout=0.2)
+        audit = trustml.audit(endpoint, train=TRAIN, holdout=HOLDOUT, claim=claim)
+    found = severities(audit)
+    assert found["data.predictions"] == found["membership.predictions"] == "not checked"
+    assert found["accounting.recomputed"] == "violation"
+    (silent,) = (finding for finding in audit.findings if finding.id == "data.predictions")
+    assert "gave no whole answer in 0.2 s" in silent.title and "\n" not in silent.title
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (lambda inputs: np.full((len(inputs), 3), 0.5), "add up to 1.5"),
+        (lambda inputs: np.full((len(inputs), 3), np.nan), "not finite"),
+        (lambda inputs: np.zeros((len(inputs), 2, 2)), "shape"),
+        (lambda inputs: 1 / 0, "ZeroDivisionError: division by zero"),
+        (lambda inputs: -np.eye(2)[np.zeros(len(inputs), int)], "labels: run from 0 to 2, but the model has 2 outputs"),
+    ],
+)
+def test_a_model_that_answers_garbage_is_one_line(model, words):
+    audit = trustml.audit(model, train=TRAIN, holdout=HOLDOUT)
+    (silent,) = (finding for finding in audit.findings if finding.id == "data.predictions")
+    assert silent.severity == "not checked" and words in silent.title
+    assert not audit.passed or audit.worst == "pass"
+    assert all(severity != "risk" for severity in severities(audit).values())
+
+
+def test_overlap_and_single_classes_are_found_and_the_audit_goes_on():
+    mixed = np.concatenate([HOLDOUT[0], TRAIN[0][:50]]), np.concatenate([HOLDOUT[1], TRAIN[1][:50]])
+    audit = trustml.audit(remembers, train=(TRAIN[0], np.zeros(200, int)), holdout=mixed, checks=["membership"])
+    found = severities(audit)
+    assert found["data.overlap"] == found["data.single-class.train"] == "risk"
+    assert audit.record.models[0].non_members == 200
+
+
+def test_a_failing_retrain_leaves_the_other_attacks():
+    def retrain(inputs, labels, seed):
+        raise RuntimeError("out of memory")
+
+    audit = trustml.audit(remembers, train=TRAIN, holdout=HOLDOUT, checks=["membership"], retrain=retrain)
+    assert severities(audit)["membership.loss"] == "risk"
+    (missing,) = (finding for finding in audit.findings if finding.id == "membership.references")
+    assert "RuntimeError: out of memory" in missing.title
+
+
+def test_a_claim_alone():
+    claim = trustml.Claim(epsilon=5.0, delta=1e-5, noise_multiplier=1.0, steps=1, sampling="full batch")
+    assert trustml.audit(None, claim=claim, checks=["accounting"]).passed
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"checks": ["membrship"]}, "checks: membrship"),
+        ({"checks": []}, "checks: none"),
+        ({"confidence": 99}, "confidence: 99"),
+        ({"outputs": "probs"}, "outputs: 'probs'"),
+        ({"references": 4}, "give retrain"),
+        ({"references": -1}, "references: -1"),
+        ({"holdout": None}, "one of them is missing"),
+        ({"train": None, "holdout": None}, "needed for membership"),
+        ({"claim": trustml.Claim(epsilon=3, delta=2.0)}, "claim.delta: 2.0"),
+        ({"train": (INPUTS, LABELS[:3])}, "400 inputs and 3 labels"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_the_model_is_asked(settings, words):
+    asked = []
+    with pytest.raises(trustml.UsageError, match=words):
+        trustml.audit(asked.append, **{"train": TRAIN, "holdout": HOLDOUT, **settings})
+    assert not asked
+
+
+def test_progress_and_performance_are_told():
+    told = []
+    audit = trustml.audit(
+        remembers,
+        train=TRAIN,
+        holdout=HOLDOUT,
+        checks=["performance"],
+        listener=lambda what, done, of: told.append((what, done, of)),
+    )
+    assert ("predictions, train", 200, 200) in told and told[-1] == ("performance", 1, 1)
+    (timed,) = (finding for finding in audit.findings if finding.check == "performance")
+    assert timed.severity == "note" and 0 < timed.measured[0].low <= timed.measured[0].value <= timed.measured[0].high
+
+
+def test_the_report_and_the_model_card_are_written(tmp_path):
+    audit = trustml.audit(remembers, train=TRAIN, holdout=HOLDOUT, checks=["membership"])
+    page = audit.report(tmp_path / "audit.html").read_text()
+    assert "membership.loss" in page and len(page) < 5_000_000
+    assert audit.model_card(tmp_path / "README.md").read_text().startswith("---\n")
