@@ -15,10 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trustml.api import Run, load, resume, run
-    from trustml.auditing.claim import Claim
-    from trustml.auditing.endpoints import Endpoint
-    from trustml.auditing.models import JaxModel
-    from trustml.audits import Audit, audit
+    from trustml.audits import Audit, Claim, Endpoint, JaxModel, audit
     from trustml.errors import (
         DataError,
         EnvironmentMissingError,
@@ -92,10 +89,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "trustml.api": ("Run", "load", "resume", "run"),
-    "trustml.audits": ("Audit", "audit"),
-    "trustml.auditing.claim": ("Claim",),
-    "trustml.auditing.endpoints": ("Endpoint",),
-    "trustml.auditing.models": ("JaxModel",),
+    "trustml.audits": ("Audit", "Claim", "Endpoint", "JaxModel", "audit"),
     "trustml.scenario.attacks": ("Attacks", "Canaries", "Game", "MembershipInference"),
     "trustml.errors": (
         "DataError",

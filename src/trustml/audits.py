@@ -6,13 +6,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trustml.auditing.claim import Claim
+from trustml.auditing.endpoints import Endpoint
+from trustml.auditing.models import JaxModel
 from trustml.auditing.result import AuditRecord, Finding, Severity, encode_audit, fails_on
 
 if TYPE_CHECKING:
-    from trustml.auditing.claim import Claim
     from trustml.auditing.outputs import Outputs
 
-DEFAULT_CHECKS = ("membership", "accounting", "explanations", "performance")
+__all__ = ["Audit", "Claim", "Endpoint", "JaxModel", "audit"]
+
 _TITLE_WIDTH = 100
 
 
@@ -116,29 +119,24 @@ def audit(
     Parameters
     ----------
     model : object
-        A ``torch.nn.Module``, a Keras model, ``trustml.JaxModel(function, params)`` or the pair of them, a fitted
-        estimator with ``predict_proba``, any callable from arrays to logits or probabilities, a
-        ``trustml.Endpoint``, or a ``trustml.Run``, which takes no other argument. None with ``claim`` and
-        ``checks=("accounting",)`` looks at the claim alone. A torch module is asked in evaluation mode and left in
-        its own.
+        A ``torch.nn.Module``, a Keras model, ``trustml.JaxModel(function, params)``, a fitted estimator with
+        ``predict_proba``, a callable from arrays to logits or probabilities, a ``trustml.Endpoint``, or a
+        ``trustml.Run``, which takes no other argument; None looks at a claim alone.
     train, holdout : pair of arrays
-        Inputs (n, ...) in the layout that the model takes, and labels (n,): what it was trained on, and examples of
-        the same source that it was not.
+        Inputs (n, ...) in the model's own layout, and labels (n,): what it was trained on, and examples of the same
+        source that it was not.
     claim : Claim, optional
-        What is said of its privacy.
     checks : sequence of str, optional
-        Of ``membership``, ``accounting``, ``explanations`` and ``performance``; by default all of them.
+        Of ``membership``, ``accounting``, ``explanations`` and ``performance``: by default all.
     references : int, optional
         Number of reference models to train, for LiRA and RMIA. Enough by itself for scikit-learn estimators.
     retrain : callable, optional
-        ``retrain(inputs, labels, seed)`` trains a model like the audited one and returns it; 16 such models are
-        trained on random halves of all examples unless `references` says otherwise.
+        ``retrain(inputs, labels, seed)`` trains a model like the audited one: 16 on random halves of all examples.
     outputs : {"auto", "probabilities", "logits"}
         What the model returns. One column speaks for class 1 of two.
     confidence : float
         Of the lower bounds that make a risk, all attacks taken together, and of intervals.
     seed : int
-        Of everything that is drawn.
     name : str
         Of the model, for the report.
     listener : callable, optional
@@ -147,27 +145,25 @@ def audit(
     Returns
     -------
     Audit
-        Also where the model fails to answer: then its findings say so, and the others stand.
+        Where the model does not answer, its findings say so, and the others stand.
 
     Raises
     ------
     UsageError
-        If the arguments cannot work. Nothing has been computed then.
+        If the arguments cannot work; nothing has been computed then.
     """
-    from trustml.api import Run
-
-    if isinstance(model, Run):
-        from trustml.auditing.run_audit import audit_run
-
-        return Audit(audit_run(model.directory))
+    run = _audit_of_run(model)
+    if run is not None:
+        return run
     from trustml.auditing.given import given
-    from trustml.auditing.model_audit import Request, audit_model
+    from trustml.auditing.model_audit import audit_model
+    from trustml.auditing.request import CHECKS, Request
 
     request = Request(
         train=None if train is None else given(train, field="train"),
         holdout=None if holdout is None else given(holdout, field="holdout"),
         claim=claim,
-        checks=tuple(DEFAULT_CHECKS if checks is None else checks),
+        checks=tuple(CHECKS if checks is None else checks),
         references=references,
         retrain=retrain,
         outputs=outputs,
@@ -176,6 +172,16 @@ def audit(
         name=name or _name_of(model),
     )
     return Audit(audit_model(model, request, tell=listener or _silent))
+
+
+def _audit_of_run(model: Any) -> Audit | None:
+    from trustml.api import Run
+
+    if not isinstance(model, Run):
+        return None
+    from trustml.auditing.run_audit import audit_run
+
+    return Audit(audit_run(model.directory))
 
 
 def _name_of(model: Any) -> str:

@@ -27,7 +27,7 @@ MAY_IMPORT = {room: set(_BASE[:number]) for number, room in enumerate(_BASE)} | 
     "worker": {*_BASE, "backends", "conformance"},
     "api": {*_BASE, "measures", "compare", "launch"},
     "audits": {*_BASE, "measures", "compare", "auditing", "report", "launch", "api"},
-    "cli": {*_BASE, "measures", "compare", "auditing", "report", "launch", "api"},
+    "cli": {*_BASE, "measures", "compare", "auditing", "report", "launch", "api", "audits"},
 }
 FRAMEWORKS = {
     "torch": {"torch", "opacus", "captum", "pfl"},

@@ -7,8 +7,9 @@ import dataclasses
 import msgspec
 import pytest
 
-from trustml.auditing.checks_accounting import Figures, check_accounting, check_claim, epsilon_bounds
+from trustml.auditing.checks_accounting import check_accounting, check_claim
 from trustml.auditing.claim import Claim
+from trustml.auditing.claimed_epsilon import Figures, epsilon_bounds
 from trustml.errors import UsageError
 
 CLAIM = Claim(

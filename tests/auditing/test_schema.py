@@ -9,7 +9,8 @@ import jsonschema
 import pytest
 
 from tests.report.audit_examples import empty_audit, example_audit, hostile_audit
-from trustml.auditing.result import encode_audit
+from trustml.auditing.claim import Claim
+from trustml.auditing.result import AuditedModel, AuditRecord, decode_audit, encode_audit
 from trustml.auditing.schema import audit_schema, audit_schema_json
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "docs" / "audit.schema.json"
@@ -46,3 +47,9 @@ def test_what_does_not_fit_is_refused(path, value):
     place[path[-1]] = value
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(record, audit_schema(), cls=jsonschema.Draft202012Validator)
+
+
+def test_a_record_that_is_read_back_has_the_same_bytes():
+    models = (AuditedModel(name="m", kind="k", claim=Claim(epsilon=3, delta=0)),)
+    content = encode_audit(AuditRecord(id="a", title="", created="", models=models, findings=()))
+    assert encode_audit(decode_audit(content)) == content

@@ -432,3 +432,17 @@ def test_a_job_that_was_planned_again_after_a_crash_agrees_with_the_manifest(tmp
     assert decode_job((run.job_folder(MODEL) / "job.json").read_bytes()).mechanism.attempt == 2
     (check,) = job_checks(run, again)[0]
     assert check.outcome == "ok", check.message
+
+
+def test_words_of_another_revision_are_not_compared_and_numbers_are(copy):
+    manifest = copy.manifest()
+    copy.write_manifest(msgspec.structs.replace(manifest, source={"commit": "0" * 40}))
+    (copy.path / AUDIT).unlink()
+    edit_table(copy, lambda table: table.assign(note="in other words"))
+    mend(copy)
+    found = verify(copy.path)
+    assert found.passed, told(found)
+    assert "wording" in {check.subject for check in found.checks if check.outcome == "not recomputed"}
+    edit_table(copy, set_value("epsilon", 0.5))
+    mend(copy)
+    assert told(verify(copy.path))[0].startswith("epsilon (ledger)")

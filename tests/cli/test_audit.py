@@ -124,7 +124,7 @@ def test_bad_input_is_exit_2_and_one_line(folder, arguments, words):
 def test_a_keras_model_through_a_worker(folder):
     (folder / "theirs.py").write_text(
         "import tensorflow as tf\n"
-        "model = tf.keras.Sequential([tf.keras.layers.Dense(3, 'softmax', input_shape=(6,))])\n"
+        "model = tf.keras.Sequential([tf.keras.layers.Dense(64, 'tanh', input_shape=(6,)), tf.keras.layers.Dense(3)])\n"
         "model.save('model.keras')\n"
     )
     for target in ("tensorflow=theirs:model", "model.keras"):
@@ -134,5 +134,3 @@ def test_a_keras_model_through_a_worker(folder):
         found = {one["id"]: one["severity"] for one in content["findings"]}
         assert found["explanations.completeness"] == found["explanations.sanity"] == "pass"
         assert "in its own environment" in content["models"][0]["kind"]
-    broken = audit(folder, "tensorflow=theirs:absent", *DATA)
-    assert broken.returncode == 2 and "has no attribute 'absent'" in broken.stderr

@@ -17,12 +17,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from tests.report.audit_examples import HOSTILE, empty_audit, example_audit, hostile_audit
-from trustml.auditing.result import SEVERITIES, AuditRecord, Curve, Finding, Measured, encode_audit
+from tests.report.audit_examples import CLAIM, HOSTILE, empty_audit, example_audit, hostile_audit
+from trustml.auditing.result import SEVERITIES, AuditedModel, AuditRecord, Curve, Finding, Measured, encode_audit
 from trustml.errors import UsageError
 from trustml.report import audit_figures, audit_words
-from trustml.report.audit_figures import auc_figure, curve_area, drawn_rates, epsilon_figure, roc_figures
-from trustml.report.audit_groups import finding_groups, numbered
+from trustml.report.audit_figures import (
+    auc_figure,
+    claimed_epsilon,
+    curve_area,
+    drawn_rates,
+    epsilon_figure,
+    roc_figures,
+    worst_of,
+)
+from trustml.report.audit_groups import figure_lines, finding_groups, numbered
 from trustml.report.audit_html import audit_html, css_string, write_audit_html
 from trustml.report.audit_mapping import mapping_tables
 from trustml.report.audit_svg import SIGNS
@@ -215,6 +223,48 @@ def test_frameworks_name_findings_of_their_kind_and_only_checks_that_were_made(r
     assert rows["2(g)"].findings == audit_words.finding_ranges(range(1, skipped)) and rows["3"].findings == ""
 
 
+def audit_of(*findings: Finding, models: int = 0) -> AuditRecord:
+    named = tuple(AuditedModel(name=f"m{number}", kind="callable", claim=CLAIM) for number in range(models))
+    return AuditRecord(id="a", title="t", created="c", models=named, findings=findings)
+
+
+def test_findings_that_name_their_model_in_their_id_are_put_together_too():
+    found = [
+        Finding(
+            id=f"membership.m{turn}", check="membership", severity="risk", title=f"m{turn}: AUC", subject=f"m{turn}"
+        )
+        for turn in range(8)
+    ]
+    (group,) = finding_groups(audit_of(*found))["risk"]
+    assert (group.name, group.title, group.columns) == ("membership", "membership: 8 findings", ())
+    text = Page(audit_html(audit_of(*found, models=8))).text
+    assert "m5: AUC" in text.partition("4. Findings")[0] and "and 2 more" in text
+    assert all(finding.title in text.partition("4. Findings")[2] for finding in found)
+
+
+def test_many_figures_of_a_finding_are_listed_by_attack():
+    figures = []
+    for attack, auc in (("rmia", 0.7), ("lira", 0.6), ("loss", 0.55)):
+        both = {"measure": "membership_auc", "value": auc, "low": auc - 0.125, "high": auc + 0.125}
+        figures += [
+            Measured(**both, confidence=0.95, n=80, note=f"{attack}: DeLong"),
+            Measured(measure="membership_auc_at_least", value=auc - 0.25, confidence=0.99, note=f"{attack}: one side"),
+        ]
+    finding = Finding(id="membership.m0", check="membership", severity="risk", title="x", measured=tuple(figures))
+    assert figure_lines(finding)[0] == "rmia: AUC 0.7 (0.575 to 0.825), AUC ≥ 0.4499"
+    text = Page(audit_html(audit_of(finding))).text
+    assert all(line in text for line in figure_lines(finding)) and len(figure_lines(finding)) == 3
+    assert text.count("AUC (guessing: 0.5): 95 % interval; n = 80; DeLong") == 1
+
+
+def test_a_finding_without_a_model_is_about_the_only_one():
+    finding = Finding(id="accounting.recomputed", check="accounting", severity="violation", title="x")
+    assert worst_of(audit_of(finding, models=1), "m0") == "violation"
+    assert worst_of(audit_of(finding, models=2), "m0") == "not checked"
+    assert claimed_epsilon(audit_of(finding, models=1), finding) == 3.0
+    assert claimed_epsilon(audit_of(finding, models=2), finding) is None
+
+
 def test_equal_findings_are_put_together_and_what_differs_stays():
     exposed = [one for one in example_audit(3, 0).findings if one.id == "membership.rmia"]
     (group,) = finding_groups(AuditRecord(id="", title="", created="", models=(), findings=tuple(exposed)))["risk"]
@@ -251,6 +301,7 @@ def test_values_carry_the_sign_of_their_bound():
     assert audit_words.value_text(Measured(measure="epsilon", value=1.23412)) == "≤ 1.235"
     assert audit_words.value_text(Measured(measure="epsilon_estimate", value=float("inf"))) == "∞"
     assert audit_words.value_text(Measured(measure="membership_auc")) == "absent"
+    assert audit_words.value_text(Measured(measure="epsilon_shuffle_lower", low=19.8266)) == "≥ 19.82"
     one_sided = Measured(measure="membership_auc", value=0.7, low=0.66666, confidence=0.995)
     assert audit_words.interval_text(one_sided) == "99.5 % bound: at least 0.6666"
 

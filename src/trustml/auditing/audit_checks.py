@@ -11,7 +11,7 @@ from trustml.errors import TrustmlError
 from trustml.record.store import RunDirectory
 
 
-def audit_checks(run: RunDirectory) -> list[Check]:
+def audit_checks(run: RunDirectory, *, same_words: bool) -> list[Check]:
     """Conclude anew from the record, and compare with what the audit says; nothing where there is no audit."""
     from trustml.auditing.run_audit import audit_run
 
@@ -29,13 +29,13 @@ def audit_checks(run: RunDirectory) -> list[Check]:
         anew = audit_run(run)
     except (TrustmlError, ValueError, LookupError, TypeError, StopIteration) as error:
         return [_check("audit", "differs", f"cannot be concluded anew ({type(error).__name__}: {error})")]
-    checks = [*_finding_checks(stated, anew), *_other_parts(stated, anew)]
+    checks = [*_finding_checks(stated, anew, same_words=same_words), *_other_parts(stated, anew)]
     if (run.path / AUDIT_REPORT).is_file():
         checks.append(_check(AUDIT_REPORT, "not recomputed", "a picture of audit.json: its hash alone is checked"))
     return checks
 
 
-def _finding_checks(stated: AuditRecord, anew: AuditRecord) -> list[Check]:
+def _finding_checks(stated: AuditRecord, anew: AuditRecord, *, same_words: bool) -> list[Check]:
     checks = []
     before, now = _by_id(stated), _by_id(anew)
     for name in [*before, *(name for name in now if name not in before)]:
@@ -43,7 +43,7 @@ def _finding_checks(stated: AuditRecord, anew: AuditRecord) -> list[Check]:
             checks.append(_check(f"finding {name}", "differs", "nothing in the record leads to it"))
         elif name not in before:
             checks.append(_check(f"finding {name}", "differs", "follows from the record, and is not in the audit"))
-        elif different := _differences(before[name], now[name]):
+        elif different := _differences(before[name], now[name], same_words=same_words):
             checks.append(_check(f"finding {name}", "differs", different))
         else:
             checks.append(_check(f"finding {name}", "ok", f"{now[name].severity}, as the record gives it"))
@@ -56,8 +56,9 @@ def _by_id(record: AuditRecord) -> dict[str, Finding]:
     return {finding.id: finding for finding in record.findings}
 
 
-def _differences(stated: Finding, anew: Finding) -> str:
-    for field in ("severity", "title", "subject", "claim", "check"):
+def _differences(stated: Finding, anew: Finding, *, same_words: bool) -> str:
+    words = ("title", "claim", "how", "artifacts", "would_change") if same_words else ()
+    for field in ("severity", "check", "subject", *words):
         before, now = getattr(stated, field), getattr(anew, field)
         if before != now:
             return f"{field} is {before!r}, from the record {now!r}"
@@ -68,12 +69,10 @@ def _differences(stated: Finding, anew: Finding) -> str:
             before, now = getattr(first, name), getattr(second, name)
             if not same_number(now, before):
                 return f"{first.measure}: {name} is {text_of(before)}, from the record {text_of(now)}"
-        if (first.measure, first.n, first.unit, first.note) != (second.measure, second.n, second.unit, second.note):
-            return f"{first.measure} is described otherwise than in the record"
-    rest = ("how", "artifacts", "would_change")
-    return next(
-        (f"{name} is not what the record gives" for name in rest if getattr(stated, name) != getattr(anew, name)), ""
-    )
+        for name in ("measure", "n", "unit", *(("note",) if same_words else ())):
+            if getattr(first, name) != getattr(second, name):
+                return f"{first.measure}: {name} is not what the record gives"
+    return ""
 
 
 def _other_parts(stated: AuditRecord, anew: AuditRecord) -> list[Check]:

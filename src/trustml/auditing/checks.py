@@ -48,4 +48,6 @@ def text_of(value: object) -> str:
     """Write a figure or text for a message."""
     if value is None:
         return "absent"
+    if isinstance(value, tuple):
+        return f"{len(value)} values ending in {text_of(value[-1])}" if value else "no values"
     return f"{value:.9g}" if isinstance(value, float) else str(value)

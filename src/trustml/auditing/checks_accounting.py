@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from dataclasses import dataclass
 
-from trustml.auditing.claim import Claim, ClaimedSampling
+from trustml.auditing.claim import Claim
+from trustml.auditing.claimed_epsilon import Bound, Figures, epsilon_bounds, three_bounds
 from trustml.auditing.findings import claim_words, not_checked
 from trustml.auditing.result import Finding, Measured, Severity
 from trustml.errors import UsageError
@@ -15,47 +14,6 @@ ROUNDING = 1e-3
 """A claim may be rounded down by this share of it."""
 _FIELDS = ("noise_multiplier", "sample_rate", "steps")
 _CERTAIN = "arithmetic: certain, given the figures stated"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figures:
-    """The mechanism as stated, complete.
-
-    Attributes
-    ----------
-    noise_multiplier, sample_rate : float
-    steps : int
-    delta : float
-    replace : bool
-        Whether one example is replaced by another, which counts twice.
-    """
-
-    noise_multiplier: float
-    sample_rate: float
-    steps: int
-    delta: float
-    replace: bool
-
-    @property
-    def batches_an_epoch(self) -> int:
-        """Number of batches that hold every example once."""
-        return math.ceil(1 / self.sample_rate - 1e-9)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bound:
-    """What is known of the true epsilon.
-
-    Attributes
-    ----------
-    low : float
-        No smaller epsilon holds.
-    high : float
-        This one is proved.
-    """
-
-    low: float
-    high: float
 
 
 def check_claim(claim: Claim) -> None:
@@ -122,26 +80,6 @@ def check_accounting(claim: Claim) -> list[Finding]:
     if claim.sampling != "full batch":
         findings.append(_loader(claim, figures, words))
     return findings
-
-
-def epsilon_bounds(figures: Figures, sampling: ClaimedSampling) -> Bound:
-    """What is known of epsilon if batches are drawn in this way.
-
-    Poisson: a privacy loss distribution, exact but for its discretisation. Full batch: the closed form of the
-    Gaussian mechanism. Shuffle: Chua et al.'s lower bound (arXiv 2403.17673) and the unamplified composition. Fixed
-    size: Renyi DP (Wang et al., AISTATS 2019) or the unamplified composition, whichever is less; no lower bound.
-    """
-    if figures.noise_multiplier == 0:
-        return Bound(low=math.inf, high=math.inf)
-    if sampling == "full batch":
-        exact = _gaussian(figures, figures.steps)
-        return Bound(low=exact, high=exact)
-    if sampling == "poisson":
-        exact = _poisson(figures)
-        return Bound(low=exact, high=exact)
-    if sampling == "fixed":
-        return Bound(low=0.0, high=_fixed(figures))
-    return Bound(low=_shuffle_low(figures), high=_unamplified(figures))
 
 
 def _recomputed(claim: Claim, figures: Figures, words: str) -> Finding:
@@ -237,68 +175,14 @@ def _judge(claim: Claim, bound: Bound, way: str) -> tuple[Severity, str]:
 def _three(figures: Figures) -> tuple[Measured, ...]:
     if figures.noise_multiplier == 0:
         return ()
+    three = three_bounds(figures)
     return (
+        Measured(measure="epsilon_if_poisson", value=_finite(three.poisson), note="at most, secret Poisson batches"),
         Measured(
-            measure="epsilon_if_poisson", value=_finite(_poisson(figures)), note="at most, secret Poisson batches"
+            measure="epsilon_shuffle_lower", low=_finite(three.shuffle_low), note="at least, shuffled whole epochs"
         ),
-        Measured(
-            measure="epsilon_shuffle_lower", low=_finite(_shuffle_low(figures)), note="at least, shuffled whole epochs"
-        ),
-        Measured(measure="epsilon_unamplified", value=_finite(_unamplified(figures)), note="at most, no amplification"),
+        Measured(measure="epsilon_unamplified", value=_finite(three.unamplified), note="at most, no amplification"),
     )
-
-
-@functools.lru_cache(maxsize=64)
-def _poisson(figures: Figures) -> float:
-    import dp_accounting
-    from dp_accounting.pld import privacy_loss_distribution
-
-    relations = dp_accounting.NeighboringRelation
-    step = privacy_loss_distribution.from_gaussian_mechanism(
-        standard_deviation=figures.noise_multiplier,
-        value_discretization_interval=1e-4,
-        sampling_prob=figures.sample_rate,
-        neighboring_relation=relations.REPLACE_ONE if figures.replace else relations.ADD_OR_REMOVE_ONE,
-    )
-    return float(step.self_compose(figures.steps).get_epsilon_for_delta(figures.delta))
-
-
-def _gaussian(figures: Figures, times: int) -> float:
-    from trustml.privacy.accounting import gaussian_epsilon
-
-    return gaussian_epsilon((4 if figures.replace else 1) * times / figures.noise_multiplier**2, delta=figures.delta)
-
-
-def _unamplified(figures: Figures) -> float:
-    """Every example is in one batch an epoch; a begun epoch counts whole."""
-    return _gaussian(figures, math.ceil(figures.steps / figures.batches_an_epoch))
-
-
-@functools.lru_cache(maxsize=64)
-def _shuffle_low(figures: Figures) -> float:
-    from trustml.privacy.shuffle_bound import shuffle_lower_bound
-
-    return shuffle_lower_bound(
-        noise_multiplier=figures.noise_multiplier,
-        steps_per_epoch=figures.batches_an_epoch,
-        epochs=figures.steps // figures.batches_an_epoch,
-        delta=figures.delta,
-    )
-
-
-def _fixed(figures: Figures) -> float:
-    from trustml.privacy.accounting import epsilon_without_replacement
-    from trustml.privacy.events import Mechanism
-
-    million = 10**6  # only the ratio of the two counts enters
-    mechanism = Mechanism(
-        kind="without replacement",
-        noise_multiplier=figures.noise_multiplier,
-        count=figures.steps,
-        batch_size=max(1, math.ceil(figures.sample_rate * million)),
-        examples=million,
-    )
-    return epsilon_without_replacement([mechanism], delta=figures.delta).value
 
 
 def _with(finding: Finding, measured: tuple[Measured, ...]) -> Finding:

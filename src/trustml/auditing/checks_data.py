@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -84,7 +83,7 @@ def check_data(train: Given, holdout: Given, *, confidence: float, seed: int) ->
 def _finite(examples: Given, name: str, findings: list[Finding]) -> Given:
     if examples.inputs.dtype.kind != "f":
         return examples
-    good: npt.NDArray[np.bool_] = np.isfinite(examples.inputs.reshape(len(examples), -1)).all(axis=1)
+    good = np.isfinite(examples.inputs.reshape(len(examples), -1)).all(axis=-1).reshape(-1)
     bad = int((~good).sum())
     if bad == len(examples):
         raise DataError(f"{name}: no example is finite; fill in what is missing as for training")

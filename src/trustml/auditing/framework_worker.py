@@ -22,7 +22,7 @@ from trustml.errors import TrustmlError, UsageError
 from trustml.launch.environments import find_environment
 from trustml.launch.process import clean_environment, worker_command
 from trustml.plan.switches import switch_variables
-from trustml.record.files import encode_arrays, read_arrays, write_atomic
+from trustml.record.files import encode_arrays, read_arrays
 from trustml.scenario.spec import BackendName, Execution
 
 _LOOK_SECONDS = 0.02
@@ -83,6 +83,16 @@ class FrameworkWorker:
         """End the process."""
         self.close()
 
+    @property
+    def process_id(self) -> int:
+        """Process id, which is also the id of its group."""
+        return self._process.pid
+
+    @property
+    def folder(self) -> Path:
+        """Where requests and answers are exchanged."""
+        return self._path
+
     def close(self) -> None:
         """End the process and all that it started."""
         try:
@@ -118,7 +128,9 @@ class FrameworkWorker:
     def _ask(self, arrays: dict[str, npt.NDArray[Any]]) -> Floats:
         self._count += 1
         content = {**arrays, "seed": np.array(self._seed)}
-        write_atomic(self._path / f"request-{self._count}.npz", encode_arrays(content))
+        part = self._path / "request.part"
+        part.write_bytes(encode_arrays(content))
+        part.rename(self._path / f"request-{self._count}.npz")  # never seen half written; a crash may lose it
         found = self._await(f"answer-{self._count}.npz", self._timeout)
         if "problem" in found:
             raise TrustmlError(f"model: {found['problem']}")

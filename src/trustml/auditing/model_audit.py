@@ -4,62 +4,29 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 import numpy as np
 
 from trustml.attribution.asking import Doubles
-from trustml.auditing.checks_accounting import check_accounting, check_claim
+from trustml.auditing.checks_accounting import check_accounting
 from trustml.auditing.checks_data import CheckedData, check_data
 from trustml.auditing.checks_explanations import check_explanations, prepare
 from trustml.auditing.checks_membership import check_membership, without_references
 from trustml.auditing.checks_performance import check_performance
-from trustml.auditing.claim import Claim
 from trustml.auditing.findings import not_checked, reason
 from trustml.auditing.given import Given, columns_of
 from trustml.auditing.models import Target, Tell, ask_all, target_of
-from trustml.auditing.outputs import Meaning, Outputs, accuracy, meaning_of, to_logits
-from trustml.auditing.references import COUNT, Asked, Retrain, asked_references, train_references
+from trustml.auditing.outputs import Meaning, accuracy, meaning_of, to_logits
+from trustml.auditing.references import COUNT, Asked, train_references
+from trustml.auditing.request import CHECKS, Request, check_request
 from trustml.auditing.result import AuditedModel, AuditRecord, Curve, Finding
 from trustml.data.dataset import Ints
-from trustml.errors import UsageError
 from trustml.record.provenance import MAIN_PACKAGES, hardware, package_versions, source_revision
 
-CheckName: TypeAlias = Literal["membership", "accounting", "explanations", "performance"]
-CHECKS: tuple[CheckName, ...] = get_args(CheckName)
 _PACKAGES = (*MAIN_PACKAGES, "torch", "captum", "jax", "tensorflow", "keras")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What to audit a model for.
-
-    Attributes
-    ----------
-    train, holdout : Given, optional
-        Only accounting can do without them.
-    claim : Claim, optional
-    checks : sequence of str
-    references : int, optional
-    retrain : callable, optional
-    outputs : {"auto", "probabilities", "logits"}
-    confidence : float
-    seed : int
-    name : str
-    """
-
-    train: Given | None
-    holdout: Given | None
-    claim: Claim | None
-    checks: Sequence[str]
-    references: int | None
-    retrain: Retrain | None
-    outputs: Outputs
-    confidence: float
-    seed: int
-    name: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,31 +54,6 @@ class _Audit:
     problem: str = "no train and holdout were given"
     findings: list[Finding] = field(default_factory=list)
     curves: tuple[Curve, ...] = ()
-
-
-def check_request(model: Any, request: Request) -> Asked:
-    """Refuse what cannot work before anything is computed.
-
-    Raises
-    ------
-    UsageError
-        Naming the argument, its value and what to write.
-    """
-    unknown = [name for name in request.checks if name not in CHECKS]
-    if unknown or not request.checks:
-        raise UsageError(f"checks: {', '.join(unknown) or 'none'} is not known; choose from {', '.join(CHECKS)}")
-    if request.outputs not in get_args(Outputs):
-        raise UsageError(f"outputs: {request.outputs!r} is not known; choose from {', '.join(get_args(Outputs))}")
-    if not 0.5 < request.confidence < 1:
-        raise UsageError(f"confidence: {request.confidence} is not between 0.5 and 1; write 0.99 for 99 percent")
-    if (request.train is None) != (request.holdout is None):
-        raise UsageError("train, holdout: one of them is missing; give both, or neither for accounting alone")
-    if request.train is None and any(name != "accounting" for name in request.checks):
-        others = ", ".join(name for name in request.checks if name != "accounting")
-        raise UsageError(f"train, holdout: are needed for {others}; give both, or checks=('accounting',)")
-    if request.claim is not None:
-        check_claim(request.claim)
-    return asked_references(model, references=request.references, retrain=request.retrain)
 
 
 def audit_model(model: Any, request: Request, *, tell: Tell) -> AuditRecord:

@@ -159,8 +159,10 @@ def fails_on(record: AuditRecord, severity: Severity) -> bool:
 
 
 def encode_audit(record: AuditRecord) -> bytes:
-    """Readable JSON of an audit."""
-    return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+    """Readable JSON of an audit: the same bytes for a record and for what `decode_audit` makes of them."""
+    # An epsilon given as 3 would be read back as 3.0, and the report names the hash of these bytes.
+    typed = msgspec.convert(msgspec.to_builtins(record), AuditRecord)
+    return msgspec.json.format(msgspec.json.encode(typed), indent=2) + b"\n"
 
 
 def decode_audit(content: bytes) -> AuditRecord:

@@ -115,7 +115,7 @@ def recompute(evidence: Evidence) -> Recomputed:
     return Recomputed(rows=rows, statements=statements, missing=missing, failed=failed)
 
 
-def row_checks(evidence: Evidence, found: Recomputed, figures: Figures, *, same_version: bool) -> list[Check]:
+def row_checks(evidence: Evidence, found: Recomputed, figures: Figures, *, same_words: bool) -> list[Check]:
     """Compare the table with what was computed anew, from the files or else from published curves."""
     try:
         stated = read_table(evidence.run)
@@ -138,7 +138,7 @@ def row_checks(evidence: Evidence, found: Recomputed, figures: Figures, *, same_
         figure = figures.get((row.job, row.method, row.measure))
         reason = absent.get(_family(row.measure))
         if same:
-            checks.append(_compare(row, same.pop(0), same_version=same_version))
+            checks.append(_compare(row, same.pop(0), same_words=same_words))
         elif figure is not None and reason is not None:
             checks.append(_compare_figure(row, figure))
         elif reason is not None and row.measure in MEASURES:
@@ -230,7 +230,7 @@ def _same(first: object, second: object) -> bool:
     return first == second
 
 
-def _compare(stated: Row, anew: Row, *, same_version: bool) -> Check:
+def _compare(stated: Row, anew: Row, *, same_words: bool) -> Check:
     gone = anew.value is None and stated.value is not None
     if gone and (_NOT_AT_HAND in anew.note or anew.measure == "epsilon_prv"):
         return _check(stated, "not recomputed", anew.note.removeprefix("absent: "))
@@ -238,7 +238,7 @@ def _compare(stated: Row, anew: Row, *, same_version: bool) -> Check:
         before, now = getattr(stated, name), getattr(anew, name)
         if not same_number(now, before):
             return _check(stated, "differs", f"{name} is {text_of(before)} in the table, {text_of(now)} from the files")
-    for name in ("n", "unit", *(("note",) if same_version else ())):
+    for name in ("n", "unit", *(("note",) if same_words else ())):
         before, now = getattr(stated, name), getattr(anew, name)
         if before != now and _NOT_AT_HAND not in str(now):
             return _check(stated, "differs", f"{name} is {before!r} in the table, {now!r} from the files")

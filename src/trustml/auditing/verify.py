@@ -40,6 +40,8 @@ from trustml.auditing.signing import SignatureCheck, check_signature
 from trustml.auditing.unpack import NoBundleError, unpack
 from trustml.errors import RecordError, TrustmlError, UsageError
 from trustml.measures.evidence import Evidence
+from trustml.record.provenance import source_revision
+from trustml.record.schema import Manifest
 from trustml.record.store import RunDirectory
 
 if TYPE_CHECKING:
@@ -112,7 +114,7 @@ def verify(path: Path, *, key: Ed25519PublicKey | None = None, limits: Limits = 
 def _verify_run(run: RunDirectory) -> Verification:
     manifest = run.manifest()
     return Verification(
-        run=manifest.run, kind="run", signature="unsigned", checks=tuple(_content_checks(run, {}, same_version=True))
+        run=manifest.run, kind="run", signature="unsigned", checks=tuple(_content_checks(run, {}, version=None))
     )
 
 
@@ -132,7 +134,7 @@ def _verify_bundle(path: Path, folder: Path, names: list[str], key: Ed25519Publi
             message = f"is of {index.run} of {index.created}; the manifest of {manifest.run} of {manifest.ended}"
             checks.append(Check(area="files", subject=INDEX, outcome="differs", message=message))
         left_out = {one.name: one.reason for one in index.left_out if one.name not in names}
-        checks += _content_checks(run, left_out, same_version=index.version == tool_version())
+        checks += _content_checks(run, left_out, version=index.version)
     return Verification(
         run=index.run,
         kind="bundle",
@@ -153,6 +155,12 @@ def _read_index(path: Path, file: Path) -> BundleIndex:
     return index
 
 
+def _same_words(manifest: Manifest, version: str | None) -> bool:
+    """Whether this very trustml wrote the run, so that even its words can be compared."""
+    own = source_revision().get("commit", "")
+    return version in (None, tool_version()) and manifest.source.get("commit", "") == own
+
+
 def _signature_checks(
     run: RunDirectory, index: BundleIndex, names: list[str], signature: SignatureCheck | None, *, asked: bool
 ) -> list[Check]:
@@ -169,10 +177,14 @@ def _signature_checks(
     return checks
 
 
-def _content_checks(run: RunDirectory, left_out: dict[str, str], *, same_version: bool) -> list[Check]:
+def _content_checks(run: RunDirectory, left_out: dict[str, str], *, version: str | None) -> list[Check]:
     """All that holds for a bundle and a run alike."""
     manifest = run.manifest()
     checks = manifest_checks(run, manifest, left_out)
+    same_words = _same_words(manifest, version)
+    if not same_words:
+        message = "written by another revision of trustml, whose words may differ: notes and titles are not compared"
+        checks.append(Check(area="measures", subject="wording", outcome="not recomputed", message=message))
     found, jobs = job_checks(run, manifest)
     checks += found
     try:
@@ -188,11 +200,11 @@ def _content_checks(run: RunDirectory, left_out: dict[str, str], *, same_version
     checks += ledger_checks(evidence, jobs)
     anew = recompute(evidence)
     figures, problems = curve_figures(evidence)
-    checks += row_checks(evidence, anew, figures, same_version=same_version)
+    checks += row_checks(evidence, anew, figures, same_words=same_words)
     checks += statement_checks(evidence, anew)
     checks += problems
     try:
         checks += curve_checks(figures, read_table(run))
     except (TrustmlError, ValueError, LookupError, TypeError):
         pass  # row_checks has told that the table cannot be read
-    return [*checks, *audit_checks(run)]
+    return [*checks, *audit_checks(run, same_words=same_words)]

@@ -39,7 +39,7 @@ _BATCHES: tuple[tuple[float, ...], ...] = (
     (1.0,),
     (OUTLIER,),
     (1.0, 1.0, -5.0),
-    *((2.0 ** (power / 6),) * 16 for power in range(-6, 13)),
+    *((2.0 ** (power / 3),) * 16 for power in range(-3, 7)),
 )
 _CANARIES = (OUTLIER, -OUTLIER, 3.0, -3.0, 25.0)
 

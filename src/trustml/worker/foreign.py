@@ -43,8 +43,10 @@ def main(arguments: list[str]) -> int:
             request = folder / f"request-{number}.npz"
             while not request.is_file():
                 time.sleep(_LOOK_SECONDS)
-            write_atomic(folder / f"answer-{number}.npz", encode_arrays(_answered(live, read_arrays(request))))
+            part = folder / "answer.part"
+            part.write_bytes(encode_arrays(_answered(live, read_arrays(request))))
             request.unlink()
+            part.rename(folder / f"answer-{number}.npz")
     except Exception as error:
         traceback.print_exc()
         write_atomic(folder / "problem.txt", one_line(error).encode())

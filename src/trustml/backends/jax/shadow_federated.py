@@ -16,8 +16,8 @@ from trustml.backends.jax.dp import add_noise
 from trustml.backends.jax.lanes import Sums, added
 from trustml.backends.jax.network import Params
 from trustml.backends.jax.server_optimizers import State, make_server
-from trustml.backends.jax.shadow_training import Start, adapted, gather
-from trustml.backends.jax.training import cross_entropy, sgd_update
+from trustml.backends.jax.shadow_training import Chosen, Start, adapted, mean_gradient
+from trustml.backends.jax.training import sgd_update
 from trustml.backends.shadows import ShadowSettings
 from trustml.scenario.clipping import Adaptive
 from trustml.scenario.federated import DPFedAvg, FederatedRegime, FederatedSpec, FedProx, FedSGD
@@ -32,13 +32,14 @@ class Rounds(NamedTuple):
 
     Attributes
     ----------
-    rows : int array of shape (rounds, slots, b)
+    chosen : Chosen
+        Of shape (rounds, slots, b).
     weights : float array of shape (rounds, slots)
         See :class:`trustml.backends.shadows.Visits`.
     clients : int array of shape (rounds,)
     """
 
-    rows: Array
+    chosen: Chosen
     weights: Array
     clients: Array
 
@@ -66,7 +67,7 @@ def train_federated(settings: ShadowSettings, start: Start, rounds: Rounds, inpu
         state: tuple[Params, State, Array], now: tuple[Array, Rounds, Array]
     ) -> tuple[tuple[Params, State, Array], None]:
         (params, memory, clip), (number, own, end) = state, now
-        sums = _local(settings, params, own, end, start.labels, inputs, clip=clip if mechanism else None)
+        sums = _local(settings, params, own, end, inputs, clip=clip if mechanism else None)
         idle = own.clients - sums.clients
         if mechanism is None:
             # A client without examples answers zero: it counts where all count alike.
@@ -100,14 +101,7 @@ def counts_alike(regime: FederatedRegime) -> bool:
 
 
 def _local(
-    settings: ShadowSettings,
-    params: Params,
-    own: Rounds,
-    end: Array,
-    labels: Array,
-    inputs: Array,
-    *,
-    clip: Array | None,
+    settings: ShadowSettings, params: Params, own: Rounds, end: Array, inputs: Array, *, clip: Array | None
 ) -> Sums:
     """Train the clients of one round, one after the other, and sum their updates."""
     regime = settings.regime
@@ -118,8 +112,8 @@ def _local(
 
     def slot(number: Array, state: Local) -> Local:
         local, velocity, sums = state
-        batch = gather(own.rows[number], inputs, labels)
-        gradient = jax.grad(lambda weights: cross_entropy(settings.architecture, weights, batch))(local)
+        batch = Chosen(own.chosen.rows[number], own.chosen.labels[number])
+        gradient = mean_gradient(settings.architecture, local, batch, inputs)
         if proximal:
             gradient = jax.tree.map(lambda g, w, w0: g + proximal * (w - w0), gradient, local, params)
         if optimizer.momentum:

@@ -11,49 +11,62 @@ from jax import Array, lax
 
 from trustml.backends.jax.clipping import clipped_gradients
 from trustml.backends.jax.dp import add_noise
-from trustml.backends.jax.network import Params
+from trustml.backends.jax.network import Params, apply
 from trustml.backends.jax.optimizers import make_optimizer
-from trustml.backends.jax.training import Batch, cross_entropy
 from trustml.backends.shadows import ShadowSettings
+from trustml.models.layers import Architecture
 from trustml.plan.job import Mechanism
 from trustml.scenario.clipping import Adaptive, PerLayer
 from trustml.scenario.regimes import DPSGD, Plain
 
 
 class Start(NamedTuple):
-    """What one model has of its own.
+    """What one model starts from.
 
     Attributes
     ----------
     params : Params
-    labels : int array of shape (p,)
     dropout, noise : JAX keys
     """
 
     params: Params
-    labels: Array
     dropout: Array
     noise: Array
 
 
-def train_plain(settings: ShadowSettings, start: Start, rows: Array, inputs: Array, rates: Array) -> Params:
+class Chosen(NamedTuple):
+    """A batch, or many of them, by position in the pool.
+
+    Attributes
+    ----------
+    rows : int array of shape (..., b)
+        Filling has the pool's last row, which is zeros, so that nothing broken is ever masked.
+    labels : int array of shape (..., b)
+        -1 for filling.
+    """
+
+    rows: Array
+    labels: Array
+
+
+def train_plain(settings: ShadowSettings, start: Start, chosen: Chosen, inputs: Array, rates: Array) -> Params:
     """Go through the batches (steps, b) as :class:`trustml.backends.jax.training.PlainTrainer` does."""
     assert isinstance(settings.regime, Plain)
     architecture, optimizer = settings.architecture, make_optimizer(settings.regime.optimizer)
 
-    def step(state: tuple[Params, Any], now: tuple[Array, Array, Array]) -> tuple[tuple[Params, Any], None]:
-        (params, memory), (number, rate, chosen) = state, now
-        batch, key = gather(chosen, inputs, start.labels), jax.random.fold_in(start.dropout, number)
-        gradient = jax.grad(lambda weights: cross_entropy(architecture, weights, batch, key))(params)
+    def step(state: tuple[Params, Any], now: tuple[Array, Array, Chosen]) -> tuple[tuple[Params, Any], None]:
+        (params, memory), (number, rate, batch) = state, now
+        key = jax.random.fold_in(start.dropout, number)
+        gradient = mean_gradient(architecture, params, batch, inputs, key)
         direction, memory = optimizer.update(gradient, memory)
         return (jax.tree.map(lambda w, d: w - rate * d, params, direction), memory), None
 
     first = (start.params, optimizer.init(start.params))
-    (params, _), _ = lax.scan(step, first, (jnp.arange(len(rows)), rates, rows))
+    (params, _), _ = lax.scan(step, first, (jnp.arange(len(rates)), rates, chosen))
     return params
 
 
-def train_private(settings: ShadowSettings, start: Start, rows: Array, inputs: Array, rates: Array) -> Params:
+def train_private(settings: ShadowSettings, start: Start, chosen: Chosen, inputs: Array, rates: Array) -> Params:
     """Go through the batches (steps, b) as the core does with :class:`trustml.backends.jax.dp.DPTrainer`.
 
     The noise is that of the same Threefry key and step there.
@@ -64,14 +77,14 @@ def train_private(settings: ShadowSettings, start: Start, rows: Array, inputs: A
     optimizer = make_optimizer(regime.optimizer)
 
     def step(
-        state: tuple[Params, Any, Array], now: tuple[Array, Array, Array]
+        state: tuple[Params, Any, Array], now: tuple[Array, Array, Chosen]
     ) -> tuple[tuple[Params, Any, Array], None]:
-        (params, memory, clip), (number, rate, chosen) = state, now
-        images, labels, mask = gather(chosen, inputs, start.labels)
+        (params, memory, clip), (number, rate, batch) = state, now
+        mask = (batch.labels >= 0).astype(jnp.float32)
         sums, unclipped = clipped_gradients(
             settings.architecture,
             params,
-            (images[:, None], labels, mask),
+            (taken(inputs, batch.rows)[:, None], jnp.maximum(batch.labels, 0), mask),
             clipping_norm=clip,
             per_layer=isinstance(regime.clipping, PerLayer),
             key=jax.random.fold_in(start.dropout, number),
@@ -84,12 +97,12 @@ def train_private(settings: ShadowSettings, start: Start, rows: Array, inputs: A
         params = jax.tree.map(lambda w, d: w - rate * d, params, direction)
         if adaptive is not None:
             # Keys of later numbers than any step's: never one that a step uses.
-            count_key = jax.random.fold_in(start.noise, len(rows) + number)
+            count_key = jax.random.fold_in(start.noise, len(rates) + number)
             clip = adapted(clip, unclipped - mask.sum() / 2, count_key, adaptive=adaptive, mechanism=mechanism)
         return (params, memory, clip), None
 
     first = (start.params, optimizer.init(start.params), jnp.float32(mechanism.clipping_norm))
-    (params, _, _), _ = lax.scan(step, first, (jnp.arange(len(rows)), rates, rows))
+    (params, _, _), _ = lax.scan(step, first, (jnp.arange(len(rates)), rates, chosen))
     return params
 
 
@@ -104,13 +117,24 @@ def adapted(clip: Array, centred_count: Array, key: Array, *, adaptive: Adaptive
     return jnp.clip(clip * change, 1e-4 * mechanism.clipping_norm, 1e4 * mechanism.clipping_norm)
 
 
-def gather(rows: Array, inputs: Array, labels: Array) -> Batch:
-    """Take a batch from the pool, whose last row is the filling: zeros, so that nothing broken is ever masked."""
-    filling = len(inputs) - 1
-    there = rows >= 0
-    chosen = jnp.where(there, rows, filling)
-    classes = jnp.take(labels, jnp.where(there, rows, 0), mode="clip")
-    return jnp.take(inputs, chosen, axis=0, mode="clip"), classes, there.astype(jnp.float32)
+def mean_gradient(
+    architecture: Architecture, params: Params, batch: Chosen, inputs: Array, key: Array | None = None
+) -> Params:
+    """Gradient of :func:`trustml.backends.jax.training.cross_entropy`, from that by the logits written out.
+
+    The loss itself is never needed, and its derivative by the formula spares a scatter in each step.
+    """
+    logits, pull = jax.vjp(lambda weights: apply(architecture, weights, taken(inputs, batch.rows), key), params)
+    there = batch.labels >= 0
+    wrong = jax.nn.softmax(logits) - jax.nn.one_hot(batch.labels, logits.shape[1])
+    each = jnp.where(there, 1 / jnp.maximum(there.sum(), 1), 0.0)
+    (gradient,) = pull(wrong * each[:, None])
+    return gradient
+
+
+def taken(inputs: Array, rows: Array) -> Array:
+    """Rows of the pool; whoever chose them made sure that they are there."""
+    return inputs.at[rows].get(mode="promise_in_bounds")
 
 
 def working_set(settings: ShadowSettings, *, weights: int, layers: list[tuple[int, ...]], batch: int) -> int:

@@ -21,7 +21,7 @@ from jax import Array, lax
 from trustml.backends.jax.dp import noise_words
 from trustml.backends.jax.network import apply
 from trustml.backends.jax.shadow_federated import Rounds, train_federated
-from trustml.backends.jax.shadow_training import Start, train_plain, train_private, working_set
+from trustml.backends.jax.shadow_training import Chosen, Start, train_plain, train_private, working_set
 from trustml.backends.shadows import ShadowModels, ShadowSettings
 from trustml.data.dataset import Floats
 from trustml.models.shapes import layer_shapes
@@ -87,14 +87,14 @@ class JaxShadows:
         """Train one model and give its logits (p, c)."""
         settings, (inputs, timing) = self._settings, shared
         dropout, noise = (jax.random.wrap_key_data(own[name], impl="threefry2x32") for name in ("dropout", "noise"))
-        start = Start(own["weights"], own["labels"], dropout, noise)
+        start, chosen = Start(own["weights"], dropout, noise), Chosen(own["rows"], own["labels"])
         match settings.regime:
             case Plain():
-                params = train_plain(settings, start, own["rows"], inputs, timing)
+                params = train_plain(settings, start, chosen, inputs, timing)
             case DPSGD():
-                params = train_private(settings, start, own["rows"], inputs, timing)
+                params = train_private(settings, start, chosen, inputs, timing)
             case _:
-                rounds = Rounds(own["rows"], own["visits"], own["clients"])
+                rounds = Rounds(chosen, own["visits"], own["clients"])
                 params = train_federated(settings, start, rounds, inputs, timing)
         pieces = inputs.reshape(-1, _block(settings), *inputs.shape[1:])
         logits = lax.map(lambda piece: apply(settings.architecture, params, piece), pieces)
@@ -103,11 +103,13 @@ class JaxShadows:
     def _part(self, models: ShadowModels, start: int) -> dict[str, Any]:
         """Arguments of one call; the last one is filled up with its last model."""
         chosen = np.minimum(np.arange(start, start + self.at_once), len(models) - 1)
-        seeds = models.dropout_seeds[chosen]
+        seeds, rows = models.dropout_seeds[chosen], models.rows[chosen]
+        model = chosen.reshape(-1, *[1] * (rows.ndim - 1))
+        labels = np.where(rows >= 0, models.labels[model, np.maximum(rows, 0)], -1)
         found: dict[str, Any] = {
             "weights": {name: array[chosen] for name, array in models.weights.items()},
-            "labels": models.labels[chosen].astype(np.int32),
-            "rows": models.rows[chosen],
+            "rows": np.where(rows >= 0, rows, len(self._shared[0]) - 1).astype(np.int32),
+            "labels": labels.astype(np.int32),
             "dropout": np.stack([np.zeros_like(seeds), seeds], axis=1).astype(np.uint32),
             "noise": np.stack([noise_words(tuple(words)) for words in models.noise_seeds[chosen].tolist()]),
         }

@@ -1,0 +1,147 @@
+"""Epsilon from the figures that a claimant states, for each way of drawing batches."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+from trustml.auditing.claim import ClaimedSampling
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """The mechanism as stated, complete.
+
+    Attributes
+    ----------
+    noise_multiplier, sample_rate : float
+    steps : int
+    delta : float
+    replace : bool
+        Whether one example is replaced by another, which counts twice.
+    """
+
+    noise_multiplier: float
+    sample_rate: float
+    steps: int
+    delta: float
+    replace: bool
+
+    @property
+    def batches_an_epoch(self) -> int:
+        """Number of batches that hold every example once."""
+        return math.ceil(1 / self.sample_rate - 1e-9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """What is known of the true epsilon.
+
+    Attributes
+    ----------
+    low : float
+        No smaller epsilon holds.
+    high : float
+        This one is proved.
+    """
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Three:
+    """The same noise, rate and steps under three ways of drawing.
+
+    Attributes
+    ----------
+    poisson : float
+        Upper bound for secret Poisson batches.
+    shuffle_low : float
+        Lower bound for shuffled epochs.
+    unamplified : float
+        Upper bound for shuffled epochs, or any others that hold each example once.
+    """
+
+    poisson: float
+    shuffle_low: float
+    unamplified: float
+
+
+def epsilon_bounds(figures: Figures, sampling: ClaimedSampling) -> Bound:
+    """What is known of epsilon if batches are drawn in this way.
+
+    Poisson: a privacy loss distribution, exact but for its discretisation. Full batch: the closed form of the
+    Gaussian mechanism. Shuffle: Chua et al.'s lower bound (arXiv 2403.17673) and the unamplified composition. Fixed
+    size: Renyi DP (Wang et al., AISTATS 2019) or the unamplified composition, whichever is less; no lower bound.
+    """
+    if figures.noise_multiplier == 0:
+        return Bound(low=math.inf, high=math.inf)
+    if sampling == "full batch":
+        exact = _gaussian(figures, figures.steps)
+        return Bound(low=exact, high=exact)
+    if sampling == "poisson":
+        exact = _poisson(figures)
+        return Bound(low=exact, high=exact)
+    if sampling == "fixed":
+        return Bound(low=0.0, high=_fixed(figures))
+    return Bound(low=_shuffle_low(figures), high=_unamplified(figures))
+
+
+def three_bounds(figures: Figures) -> Three:
+    """Compute all three; the noise must not be 0."""
+    return Three(poisson=_poisson(figures), shuffle_low=_shuffle_low(figures), unamplified=_unamplified(figures))
+
+
+@functools.lru_cache(maxsize=64)
+def _poisson(figures: Figures) -> float:
+    import dp_accounting
+    from dp_accounting.pld import privacy_loss_distribution
+
+    relations = dp_accounting.NeighboringRelation
+    step = privacy_loss_distribution.from_gaussian_mechanism(
+        standard_deviation=figures.noise_multiplier,
+        value_discretization_interval=1e-4,
+        sampling_prob=figures.sample_rate,
+        neighboring_relation=relations.REPLACE_ONE if figures.replace else relations.ADD_OR_REMOVE_ONE,
+    )
+    return float(step.self_compose(figures.steps).get_epsilon_for_delta(figures.delta))
+
+
+def _gaussian(figures: Figures, times: int) -> float:
+    from trustml.privacy.accounting import gaussian_epsilon
+
+    return gaussian_epsilon((4 if figures.replace else 1) * times / figures.noise_multiplier**2, delta=figures.delta)
+
+
+def _unamplified(figures: Figures) -> float:
+    """Every example is in one batch an epoch; a begun epoch counts whole."""
+    return _gaussian(figures, math.ceil(figures.steps / figures.batches_an_epoch))
+
+
+@functools.lru_cache(maxsize=64)
+def _shuffle_low(figures: Figures) -> float:
+    from trustml.privacy.shuffle_bound import shuffle_lower_bound
+
+    return shuffle_lower_bound(
+        noise_multiplier=figures.noise_multiplier,
+        steps_per_epoch=figures.batches_an_epoch,
+        epochs=figures.steps // figures.batches_an_epoch,
+        delta=figures.delta,
+    )
+
+
+def _fixed(figures: Figures) -> float:
+    from trustml.privacy.accounting import epsilon_without_replacement
+    from trustml.privacy.events import Mechanism
+
+    million = 10**6  # only the ratio of the two counts enters
+    mechanism = Mechanism(
+        kind="without replacement",
+        noise_multiplier=figures.noise_multiplier,
+        count=figures.steps,
+        batch_size=max(1, math.ceil(figures.sample_rate * million)),
+        examples=million,
+    )
+    return epsilon_without_replacement([mechanism], delta=figures.delta).value
