@@ -277,10 +277,10 @@ def main() -> None:
     about = ", ".join(f"{key} {value}" for key, value in machine.items())
     out.with_suffix(".md").write_text(
         f"# {asked.models} shadow models of the digits MLP\n\nMade by `python benchmarks/shadow_models.py`. Each model "
-        f"has {TRAINED} of 1,797 digits, {REGIME.epochs} epochs, batches of {REGIME.batch_size},\nSGD with momentum; then "
-        f"logits of all digits. {asked.repetitions} repetitions in processes of their own, engines in turns; medians "
-        "and\nquartiles. Drawing and compiling are in it, imports are not. Torch runs in the fastest of the ways that "
-        f"were tried.\n\n{table(results)}\n\nOn: {about}\n"
+        f"has {TRAINED} of 1,797 digits, {REGIME.epochs} epochs and batches of {REGIME.batch_size},\nby SGD with "
+        f"momentum; then it gives logits of all digits. {asked.repetitions} repetitions in processes of their own, "
+        "engines in\nturns; medians and quartiles. Drawing and compiling are in it, imports are not. Torch runs in the "
+        f"fastest of the ways\nthat were tried.\n\n{table(results)}\n\nOn: {about}\n"
     )
 
 

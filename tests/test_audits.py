@@ -136,6 +136,11 @@ model.fit(*train, epochs=40, batch_size=200, verbose=0)
 before = model.get_weights()
 audit = trustml.audit(model, train=train, holdout=holdout, checks=["membership", "explanations"])
 assert all((one == other).all() for one, other in zip(before, model.get_weights()))
+model.save("model.keras")
+from pathlib import Path
+from trustml.backends.tensorflow.foreign import live_model, load_keras
+again = live_model(load_keras(Path("model.keras"))).outputs(holdout[0])
+np.testing.assert_allclose(again, model(holdout[0]), atol=1e-6)
 print(audit)
 found = {finding.id: finding.severity for finding in audit.findings}
 assert found["membership.loss"] == "risk" and found["explanations.sanity"] == "pass", found
@@ -185,8 +190,7 @@ def test_a_model_that_answers_garbage_is_one_line(model, words):
     audit = trustml.audit(model, train=TRAIN, holdout=HOLDOUT)
     (silent,) = (finding for finding in audit.findings if finding.id == "data.predictions")
     assert silent.severity == "not checked" and words in silent.title
-    assert not audit.passed or audit.worst == "pass"
-    assert all(severity != "risk" for severity in severities(audit).values())
+    assert not audit.passed and audit.worst == "pass"  # of the data
 
 
 def test_overlap_and_single_classes_are_found_and_the_audit_goes_on():

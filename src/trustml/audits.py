@@ -47,7 +47,7 @@ class Audit:
 
     @property
     def passed(self) -> bool:
-        """Whether there is neither a violation nor a risk, and something was checked at all."""
+        """Whether there is neither a violation nor a risk, something was checked at all, and the model answered."""
         return self._record.passed
 
     @property
@@ -129,7 +129,7 @@ def audit(
     checks : sequence of str, optional
         Of ``membership``, ``accounting``, ``explanations`` and ``performance``: by default all.
     references : int, optional
-        Number of reference models to train, for LiRA and RMIA. Enough by itself for scikit-learn estimators.
+        Reference models to train, for LiRA and RMIA; enough by itself for scikit-learn.
     retrain : callable, optional
         ``retrain(inputs, labels, seed)`` trains a model like the audited one: 16 on random halves of all examples.
     outputs : {"auto", "probabilities", "logits"}
@@ -138,22 +138,19 @@ def audit(
         Of the lower bounds that make a risk, all attacks taken together, and of intervals.
     seed : int
     name : str
-        Of the model, for the report.
     listener : callable, optional
-        Told of progress: what, how much of it is done, of how much.
+        Told of progress: what, how much is done, of how much.
 
     Returns
     -------
     Audit
-        Where the model does not answer, its findings say so, and the others stand.
 
     Raises
     ------
     UsageError
-        If the arguments cannot work; nothing has been computed then.
+        If the arguments cannot work; nothing has been computed then. A model that fails to answer is a finding.
     """
-    run = _audit_of_run(model)
-    if run is not None:
+    if (run := _audit_of_run(model)) is not None:
         return run
     from trustml.auditing.given import given
     from trustml.auditing.model_audit import audit_model

@@ -75,3 +75,11 @@ def test_constant_and_perfect_scores():
     assert flat.auc.value == 0.5 and flat.tprs[0.01].value == 0.0
     perfect = pool_targets([1.0 * who for who in members], members)
     assert perfect.auc.value == perfect.tprs[0.01].value == 1.0
+
+
+def test_a_rate_of_zero_in_every_target_still_has_an_interval():
+    scores = [np.repeat([1.0, 0.0], [500, 1500])] * 2  # the best 500 are all non-members
+    members = [np.arange(2000) >= 1000] * 2
+    found = pool_targets(scores, members, fprs=(0.01,)).tprs[0.01]
+    assert found.value == found.low == 0.0
+    assert 0.0 < found.high < 0.01

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from trustml.auditing.checks_explanations import check_explanations, prepare
+from trustml.auditing.checks_explanations import check_explanations
+from trustml.auditing.explained import prepare
 
 GENERATOR = np.random.default_rng(0)
 INPUTS = GENERATOR.normal(size=(40, 10)).astype(np.float32)

@@ -45,8 +45,8 @@ def clean(wheel, tmp_path_factory) -> Path:
         lock = ROOT / "src" / "trustml" / "environments" / "main.lock"
         what = ["-c", str(lock), f"{wheel}[jax,dashboard]"]
     else:
-        packages = folder / "seen"
-        packages.mkdir()
+        packages = folder / "seen" / "site-packages"  # a name that streamlit looks for
+        packages.mkdir(parents=True)
         for path in Path(sysconfig.get_path("purelib")).iterdir():
             if "trustml" not in path.name and path.suffix != ".pth":
                 (packages / path.name).symlink_to(path)

@@ -342,6 +342,16 @@ def test_many_models_give_few_panels_and_the_gravest_first(record, page, monkeyp
     assert "The 30 least exposed models are not drawn." in forest.caption and "DPSGD" not in forest.svg
 
 
+def test_no_two_attacks_in_a_panel_look_alike():
+    curve = Curve(subject="m", attack="", false_positives=(0, 4, 9), true_positives=(3, 6, 8))
+    curves = tuple(msgspec.structs.replace(curve, attack=f"a{turn}") for turn in (0, 8, 16, 1, 9, 2, 3, 4))
+    unseen = tuple(msgspec.structs.replace(curve, subject="n", attack=f"a{turn}") for turn in range(20))
+    figures = roc_figures(msgspec.structs.replace(audit_of(), curves=(*unseen, *curves)))
+    figure = next(one for one in figures if one.title.endswith(" m"))
+    lines = re.findall(r'style="([^"]*stroke-width: 1.5[^"]*)"', figure.svg)
+    assert len({re.search(r"stroke: (#[0-9a-f]{6})", line)[1] for line in lines}) == len(curves)
+
+
 def test_broken_curves_and_values_that_are_not_finite_are_left_out():
     empty = Curve(subject="m", attack="a", false_positives=(), true_positives=())
     nobody = Curve(subject="m", attack="b", false_positives=(0, 0), true_positives=(1, 2))

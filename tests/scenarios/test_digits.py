@@ -1,6 +1,6 @@
 """The ready scenarios keep what the README says of them, in every framework.
 
-``TRUSTML_SEEDS=3`` (``make test-seeds``) takes both scenarios, three seeds of each, and holds their means closer together.
+``TRUSTML_SEEDS=3`` (``make test-seeds``) takes both scenarios, three seeds of each, and holds their means closer.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trustml.attacks.estimates import NOT_ESTIMABLE, Estimate, check_confidence
+from trustml.attacks.estimates import NOT_ESTIMABLE, Estimate, check_confidence, share_high, share_low
 from trustml.attacks.roc import auc_of_counts, checked_scores, enough_for, roc_of_scores, true_positives_at
 from trustml.attacks.signals import Bools, Floats
 from trustml.errors import UsageError
@@ -134,6 +134,17 @@ def _jackknife(
         count = len(without)
         if count > 1:
             variance += (count - 1) / count * float(((np.array(without) - np.mean(without)) ** 2).sum())
+    if variance == 0.0:  # none found, or all, whatever is left out: the spread says nothing, the counts still do
+        alone = (1.0 - confidence) / 2
+        members_of_one = int(members.sum()) // targets
+        return Estimate(
+            value=value,
+            low=share_low(value * members_of_one, members_of_one, alpha=alone),
+            high=share_high(value * members_of_one, members_of_one, alpha=alone),
+            confidence=confidence,
+            n=len(scores),
+            note="no spread at all: Clopper-Pearson over the members of one target",
+        )
     width = float(t.ppf((1.0 + confidence) / 2, targets - 1)) * variance**0.5
     return Estimate(
         value=value,

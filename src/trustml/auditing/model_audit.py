@@ -13,9 +13,10 @@ import numpy as np
 from trustml.attribution.asking import Doubles
 from trustml.auditing.checks_accounting import check_accounting
 from trustml.auditing.checks_data import CheckedData, check_data
-from trustml.auditing.checks_explanations import check_explanations, prepare
+from trustml.auditing.checks_explanations import check_explanations
 from trustml.auditing.checks_membership import check_membership, without_references
 from trustml.auditing.checks_performance import check_performance
+from trustml.auditing.explained import prepare
 from trustml.auditing.findings import not_checked, reason
 from trustml.auditing.given import Given, columns_of
 from trustml.auditing.models import Target, Tell, ask_all, target_of

@@ -148,8 +148,9 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def passed(self) -> bool:
-        """Whether there is neither a violation nor a risk, and something was checked at all."""
-        return self.worst in ("note", "pass")
+        """Whether there is neither a violation nor a risk, something was checked at all, and the model answered."""
+        silent = any(one.id == "data.predictions" and one.severity == "not checked" for one in self.findings)
+        return self.worst in ("note", "pass") and not silent
 
 
 def fails_on(record: AuditRecord, severity: Severity) -> bool:

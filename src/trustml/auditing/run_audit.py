@@ -10,12 +10,15 @@ from trustml.auditing.claim import Claim, ClaimedSampling, Relation
 from trustml.auditing.result import AuditedModel, AuditRecord, Finding, Measured
 from trustml.auditing.run_wording import accounting_finding, bound_finding, membership_finding, pooled_finding
 from trustml.compare.rows import read_measures, read_statements
+from trustml.measures.assumptions import NOTHING_ELSE
 from trustml.measures.measure import Row
 from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE
 from trustml.privacy.statement import PrivacyStatement
 from trustml.record.curves import Curve, read_curves
 from trustml.record.schema import JobRecord, Manifest
 from trustml.record.store import RunDirectory
+from trustml.scenario.read import from_plain
+from trustml.scenario.regimes import PrivateRegime
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +50,7 @@ def audit_run(run: RunDirectory) -> AuditRecord:
         *_bounds(rows),
         *_membership(rows, trained, manifest),
         *_accounting(statements.values(), manifest),
+        *_released_beside(statements.values()),
         *_failed(manifest),
         *_explanations(rows),
     ]
@@ -84,8 +88,11 @@ def _strongest(curves: list[Curve], rows: list[Row]) -> tuple[Curve, ...]:
     return tuple(found)
 
 
-def claim_of(statement: PrivacyStatement, target: float | None) -> Claim:
-    """Give what a private model of a run claims: its target epsilon, or what its ledger comes to."""
+def claim_of(statement: PrivacyStatement, target: float | None) -> Claim | None:
+    """Give what a private model of a run claims: its target epsilon, or what its ledger comes to; None if infinite."""
+    stated = statement.epsilon if target is None else target
+    if stated is None:
+        return None
     relation: Relation = "zero-out"
     if statement.neighboring_relation == ADD_OR_REMOVE:
         relation = "add-or-remove-one"
@@ -96,9 +103,8 @@ def claim_of(statement: PrivacyStatement, target: float | None) -> Claim:
     for start, word in words.items():
         if statement.sampling.startswith(start):
             sampling = word
-    stated = math.inf if statement.epsilon is None else statement.epsilon
     return Claim(
-        epsilon=stated if target is None else target,
+        epsilon=stated,
         delta=statement.delta,
         unit="user" if statement.unit_of_privacy == "user" else "example",
         relation=relation,
@@ -124,21 +130,20 @@ def _rows(table: pd.DataFrame) -> list[Row]:
 def _target(record_id: str, manifest: Manifest) -> float | None:
     """Target epsilon that the scenario gave a model's regime."""
     record = next(one for one in manifest.jobs if one.id == record_id)
-    for regime in manifest.scenario.get("training", ()):
-        if (regime.get("name") or regime.get("type")) == record.regime:
-            value = regime.get("epsilon")
-            return float(value) if value is not None else None
-    return None
+    regimes = {regime.title: regime for regime in from_plain(manifest.scenario).training}
+    regime = regimes.get(record.regime)
+    return regime.epsilon if isinstance(regime, PrivateRegime) else None
 
 
 def _model(record: JobRecord, statement: PrivacyStatement | None, rows: list[Row], manifest: Manifest) -> AuditedModel:
-    accuracy = next((r.value for r in rows if r.job == record.id and r.measure == "accuracy"), None)
+    own = {row.measure: row.value for row in rows if row.job == record.id}
     return AuditedModel(
         name=record.id,
         kind=f"run {manifest.run}",
         members=manifest.data.train_examples,
         non_members=manifest.data.test_examples,
-        holdout_accuracy=accuracy,
+        train_accuracy=own.get("training_accuracy"),
+        holdout_accuracy=own.get("accuracy"),
         claim=claim_of(statement, _target(record.id, manifest)) if statement is not None else None,
     )
 
@@ -172,7 +177,7 @@ def _membership(rows: list[Row], trained: list[JobRecord], manifest: Manifest) -
     for regime in dict.fromkeys(row.regime for row in attacked if row.seed < 0):
         for backend in dict.fromkeys(row.backend for row in attacked if row.seed < 0 and row.regime == regime):
             own = [r for r in attacked if r.seed < 0 and r.regime == regime and r.backend == backend]
-            yield pooled_finding(f"{regime} ({backend})", own)
+            yield pooled_finding(regime, backend, own)
 
 
 def _accounting(statements: Iterable[PrivacyStatement], manifest: Manifest) -> Iterable[Finding]:
@@ -180,6 +185,24 @@ def _accounting(statements: Iterable[PrivacyStatement], manifest: Manifest) -> I
         accounting_finding(s, claim_of(s, _target(s.model, manifest)), artifact=f"jobs/{s.model}/ledger.jsonl")
         for s in statements
     ]
+
+
+def _released_beside(statements: Iterable[PrivacyStatement]) -> Iterable[Finding]:
+    """Say once what voids every guarantee of the run."""
+    for statement in statements:
+        for one in statement.assumptions:
+            if one.name == NOTHING_ELSE and one.status == "not met":
+                return [
+                    Finding(
+                        id="accounting.released-beside",
+                        check="accounting",
+                        severity="note",
+                        title=f"The epsilons hold while only private models leave this run: {one.why}.",
+                        how="read from the list of what the run trained",
+                        would_change="a run without models that are trained without privacy on the same data",
+                    )
+                ]
+    return []
 
 
 def _failed(manifest: Manifest) -> Iterable[Finding]:

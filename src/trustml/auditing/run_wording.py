@@ -131,8 +131,9 @@ def membership_finding(record: JobRecord, rows: Sequence[Row]) -> Finding:
     )
 
 
-def pooled_finding(name: str, rows: Sequence[Row]) -> Finding:
+def pooled_finding(regime: str, backend: str, rows: Sequence[Row]) -> Finding:
     """What the models of one regime come to together, at the low false positive rates that matter."""
+    name = f"{regime} ({backend})"
     tprs = [row for row in rows if row.measure.startswith("membership_tpr")]
     found = sorted((r for r in tprs if r.value is not None), key=lambda row: -(row.value or 0.0))
     title = (
@@ -142,7 +143,7 @@ def pooled_finding(name: str, rows: Sequence[Row]) -> Finding:
         else f"{name}: true positive rates at low false positive rates are not estimable with so few non-members."
     )
     return Finding(
-        id=f"membership.pooled.{name.replace(' ', '.').strip('()')}",
+        id=f"membership.pooled.{backend}.{regime}",
         check="membership",
         severity="note" if found else "not checked",
         title=title,
@@ -154,17 +155,18 @@ def pooled_finding(name: str, rows: Sequence[Row]) -> Finding:
     )
 
 
-def accounting_finding(statement: PrivacyStatement, claim: Claim, *, artifact: str) -> Finding:
+def accounting_finding(statement: PrivacyStatement, claim: Claim | None, *, artifact: str) -> Finding:
     """Judge what the ledger comes to against what was to be kept."""
     stated = math.inf if statement.epsilon is None else statement.epsilon
+    claimed = math.inf if claim is None else claim.epsilon
     unmet = [one for one in statement.assumptions if one.status == "not met"]
     graver = [one for one in unmet if one.name not in (EXACT_NOISE, NOTHING_ELSE)]
     severity: Severity = "pass"
-    if stated > claim.epsilon * (1 + _ROUNDING):
+    if math.isinf(stated):
+        severity, title = "risk", f"{statement.model}: no finite epsilon holds."
+    elif stated > claimed * (1 + _ROUNDING):
         severity = "violation"
-        title = (
-            f"{statement.model}: the ledger comes to epsilon {at_most(stated, 4)}, above {at_most(claim.epsilon, 4)}."
-        )
+        title = f"{statement.model}: the ledger comes to epsilon {at_most(stated, 4)}, above {at_most(claimed, 4)}."
     elif graver:
         severity = "risk"
         title = f"{statement.model}: epsilon {at_most(stated, 4)}, but {len(graver)} of its assumptions are not met."
@@ -196,10 +198,10 @@ def accounting_finding(statement: PrivacyStatement, claim: Claim, *, artifact: s
         severity=severity,
         title=title,
         subject=statement.model,
-        claim=claim_words(claim),
+        claim=claim_words(claim) if claim is not None else "",
         measured=tuple(figures),
         how="all charges of the append-only ledger composed anew by the PLD accountant, and by others beside it"
-        + "".join(f"; not met: {one.name} ({one.why})" for one in unmet),
+        + "".join(f"; not met: {one.name} ({one.why})" for one in unmet if one.name != NOTHING_ELSE),
         artifacts=(artifact,),
         would_change="a ledger that does not hold every step that ran; an assumption that does not hold",
     )

@@ -199,7 +199,7 @@ def _print(audit: Audit, stream: IO[str]) -> None:
     for name in ("severity", "finding", "conclusion"):
         table.add_column(name, no_wrap=name == "severity")
     for finding in audit.findings:
-        about = f" [{finding.subject}]" if len(audit.record.models) > 1 and finding.subject else ""
+        about = f" [{finding.subject}]" if len(audit.record.models) > 1 and finding.subject not in finding.title else ""
         table.add_row(Text(finding.severity, style=_STYLES[finding.severity]), finding.id, Text(finding.title + about))
     out.print(table)
     verdict = "passed" if audit.passed else "not passed"

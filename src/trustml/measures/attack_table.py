@@ -5,6 +5,13 @@ from __future__ import annotations
 from trustml.measures.described import Measure
 
 ATTACK_MEASURES: dict[str, Measure] = {
+    "training_accuracy": Measure(
+        unit="1",
+        better="neither",
+        title="training accuracy",
+        meaning="Share of training examples whose largest logit is the true class; what it is above the held-out "
+        "accuracy is overfitting. No epsilon covers it.",
+    ),
     "membership_auc": Measure(
         unit="1",
         better="lower",

@@ -38,12 +38,14 @@ class Attacked:
         Empty where it could not be attacked.
     members : bool array of shape (n,)
         Over training and then held-out examples.
+    training_accuracy : float
     why_not : str
     """
 
     record: JobRecord
     outcomes: list[Outcome]
     members: npt.NDArray[np.bool_]
+    training_accuracy: float = float("nan")
     why_not: str = ""
 
 
@@ -58,20 +60,23 @@ def attacked_models(evidence: Evidence) -> list[Attacked]:
     for record, job in evidence.trained():
         why_not = _why_not(evidence, record, job)
         outcomes: list[Outcome] = []
-        members = np.zeros(0, bool)
+        members, accuracy = np.zeros(0, bool), float("nan")
         if not why_not:
             private = evidence.run.arrays(PRIVATE_DATA)
             train = evidence.run.arrays(job.scores)["train_logits"]
             test = evidence.run.arrays(f"jobs/{record.id}/predictions.npz")["test_logits"]
             labels = np.concatenate([private["train_labels"], private["test_labels"]]).astype(np.int64)
             members = np.arange(len(labels)) < len(train)
+            accuracy = float((train.argmax(axis=1) == labels[members]).mean())
             try:
                 outcomes = attack_membership(
                     np.concatenate([train, test]), labels, members, _references(evidence, record.regime)
                 )
             except UsageError as error:
                 why_not = str(error)
-        found.append(Attacked(record=record, outcomes=outcomes, members=members, why_not=why_not))
+        found.append(
+            Attacked(record=record, outcomes=outcomes, members=members, training_accuracy=accuracy, why_not=why_not)
+        )
     return found
 
 
@@ -117,7 +122,8 @@ def membership_rows(evidence: Evidence, models: list[Attacked]) -> list[Row]:
 
 def _model_rows(evidence: Evidence, model: Attacked, *, confidence: float) -> list[Row]:
     verdict = verdict_of(model.outcomes, confidence=confidence)
-    rows = []
+    accuracy, trained = model.training_accuracy, int(model.members.sum())
+    rows = [evidence.row("training_accuracy", accuracy, record=model.record, subject="training", n=trained)]
     for outcome in model.outcomes:
         references = f"{outcome.references} reference models; " if outcome.references else ""
         about = f"{references}{outcome.note + '; ' if outcome.note else ''}"

@@ -88,6 +88,7 @@ def _roc(subject: str, curves: list[Curve], attacks: list[str], number: int) -> 
     shown = sorted(curves, key=curve_area, reverse=True)[:MOST_CURVES]
     smallest = 1 / max(curve.false_positives[-1] for curve in shown)
     floor = min(1e-1, smallest)
+    styles = _styles([curve.attack for curve in shown], attacks)
     with matplotlib.rc_context(STYLE):
         below = 0.75 + 0.15 * len(shown)
         axes = placed_axes(4.4, 3.6 + below, left=0.72, right=0.28, bottom=below, top=0.3)
@@ -95,12 +96,12 @@ def _roc(subject: str, curves: list[Curve], attacks: list[str], number: int) -> 
         axes.axvspan(floor, min(1.0, 10 * smallest), color="#EDEDED", linewidth=0)
         axes.plot([floor, 1], [floor, 1], color="#444444", linewidth=1, linestyle=(0, (4, 4)), label="guessing")
         for curve in shown:
-            place = attacks.index(curve.attack)
+            place = styles[curve.attack]
             rates = drawn_rates(curve, floor)
             axes.plot(
                 *rates,
-                color=_COLOURS[place % len(_COLOURS)],
-                linestyle=_DASHES[place % len(_DASHES)],
+                color=_COLOURS[place],
+                linestyle=_DASHES[place],
                 linewidth=1.5,
                 drawstyle="steps-post",
                 label=legend_label(f"{short(curve.attack, 34)}, AUC {digits(curve_area(curve), decimals=3)}"),
@@ -118,6 +119,16 @@ def _roc(subject: str, curves: list[Curve], attacks: list[str], number: int) -> 
     alt = f"ROC curves on logarithmic axes for {subject}. Area under the curve: {areas}."
     sizes = f"{curves[0].true_positives[-1]:,} members, {curves[0].false_positives[-1]:,} non-members."
     return AuditFigure(svg, f"ROC curves: {subject}", f"{sizes}{left}", alt)
+
+
+def _styles(shown: list[str], attacks: list[str]) -> dict[str, int]:
+    """Give each attack its line: the usual one, unless another in the same panel has it."""
+    found: dict[str, int] = {}
+    for attack in shown:
+        usual = attacks.index(attack)
+        turns = ((usual + turn) % len(_COLOURS) for turn in range(len(_COLOURS)))
+        found[attack] = next((place for place in turns if place not in found.values()), usual % len(_COLOURS))
+    return found
 
 
 def curve_area(curve: Curve) -> float:

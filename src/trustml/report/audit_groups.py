@@ -99,7 +99,7 @@ class FindingGroup:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the figures of a long group have in common, each once; `MOST_NOTES` at most."""
+        """What the figures of a long group have in common, each once; after `MOST_NOTES` how many are left."""
         texts: dict[str, None] = {}
         for _, finding in self.findings:
             for one, label in zip(finding.measured, _labels(finding), strict=True):
@@ -108,7 +108,9 @@ class FindingGroup:
                 shared = "; ".join(part for part in facts if part)
                 if shared:
                     texts.setdefault(f"{measure_words(one.measure)}: {shared}")
-        return tuple(texts)[:MOST_NOTES]
+        left = len(texts) - MOST_NOTES
+        more = (f"and {left} more notes, in the JSON record",) if left > 0 else ()
+        return (*tuple(texts)[:MOST_NOTES], *more)
 
 
 def check_name(finding: Finding) -> str:

@@ -57,6 +57,6 @@ def check_canaries(scenario: Scenario, *, input_shape: Shape, classes: int, held
         if canaries.count > most:
             raise ScenarioError(
                 f"attacks.canaries.{index}.count",
-                f"{canaries.count} is more than the {most:.0f} {of_what}, of which each {canaries.kind} canary takes one",
+                f"{canaries.count} is more than the {most:.0f} {of_what}, and each {canaries.kind} canary takes one",
                 fix=f"use {most:.0f} or fewer",
             )

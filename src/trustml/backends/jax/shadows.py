@@ -28,7 +28,7 @@ from trustml.models.shapes import layer_shapes
 from trustml.scenario.federated import DPFedAvg, FedAvg, FederatedSpec, IndependentNoise
 from trustml.scenario.regimes import DPSGD, Plain
 
-_CACHE = 2**20
+_CACHE = 3 * 2**19
 """Bytes that the models of one call on a processor go through in a step."""
 _DEVICE = 2**32
 """The same on an accelerator."""
