@@ -181,6 +181,8 @@ def run_engine(name: str, hidden: int, count: int) -> None:
     if name.startswith("trustml jax"):
         import jax
 
+        import trustml.backends.jax.shadows  # noqa: F401
+
         jax.devices("cpu")
         imported = time.perf_counter() - start
         logits, found = in_jax(job, inputs, models, cores=1 if "one core" in name else 0)

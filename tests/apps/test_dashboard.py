@@ -125,3 +125,21 @@ def test_a_run_without_measures_is_a_message(entry, partial_run, tmp_path, monke
     app = opened(entry, tmp_path, monkeypatch)
     assert not app.exception
     assert any("Nothing is measured yet" in info.value for info in app.info)
+
+
+@pytest.mark.jax
+def test_the_attacks_page_shows_a_violation_and_the_models_at_risk(entry, attacked_run, monkeypatch):
+    app = opened(entry, attacked_run.path.parent, monkeypatch)
+    app.switch_page("views/attacks.py").run()
+    assert not app.exception, [error.value for error in app.exception]
+    audits, models = (frame.value for frame in app.dataframe)
+    assert audits.violation.tolist().count(True) == 1
+    assert set(models.regime) == {"Overfitted", "DPSGD"}
+    assert app.multiselect[0].value == [
+        "lira-online-fixed",
+        "lira-offline-fixed",
+        "rmia-all",
+        "rmia-1",
+        "loss",
+        "label-only",
+    ]

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 import trustml
-from trustml.auditing.bundle import AUDIT, INDEX, SIGNATURE, BundleIndex, entry_of, pack, promised_files
+from trustml.auditing.bundle import INDEX, SIGNATURE, BundleIndex, entry_of, pack, promised_files
 from trustml.auditing.file_checks import index_checks, job_checks, manifest_checks, unsafe_files
 from trustml.auditing.ledger_checks import ledger_checks
 from trustml.auditing.result import decode_audit, encode_audit
@@ -35,7 +35,7 @@ from trustml.plan.job import decode_job, digest
 from trustml.plan.mechanism import make_charge
 from trustml.privacy.ledger import charge
 from trustml.record.files import encode_arrays, sha256
-from trustml.record.store import HELDOUT, MANIFEST, RunDirectory
+from trustml.record.store import AUDIT, HELDOUT, MANIFEST, RunDirectory
 from trustml.scenario.attacks import Attacks, MembershipInference
 from trustml.scenario.regimes import DPSGD
 from trustml.scenario.sources import Digits

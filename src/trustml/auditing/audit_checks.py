@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from trustml.auditing.bundle import AUDIT, AUDIT_REPORT
 from trustml.auditing.checks import Check, Outcome, same_number, text_of
 from trustml.auditing.result import AuditRecord, Finding, decode_audit
 from trustml.errors import TrustmlError
-from trustml.record.store import RunDirectory
+from trustml.record.store import AUDIT, AUDIT_REPORT, RunDirectory
 
 
 def audit_checks(run: RunDirectory, *, same_words: bool) -> list[Check]:

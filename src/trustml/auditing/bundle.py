@@ -24,7 +24,7 @@ from trustml.auditing.names import why_not_a_name
 from trustml.errors import RecordError, UsageError
 from trustml.record.files import sha256
 from trustml.record.schema import Manifest
-from trustml.record.store import CURVES, HELDOUT, MANIFEST, MEASURES, PRIVACY, RunDirectory
+from trustml.record.store import AUDIT, AUDIT_REPORT, CURVES, HELDOUT, MANIFEST, MEASURES, PRIVACY, RunDirectory
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 BUNDLE_FORMAT = 1
 INDEX = "bundle.json"
 SIGNATURE = "bundle.dsse.json"
-AUDIT = "audit.json"
-AUDIT_REPORT = "audit.html"
 MODEL_CARD = "model_card.md"
 
 _DATA = "data: held-out labels and the explained inputs; `trustml bundle --with-data` packs them"

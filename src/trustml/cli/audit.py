@@ -78,9 +78,9 @@ def command(
 ) -> int:
     """Audit TARGET and print what was found.
 
-    TARGET is a run (path, identifier, `latest`); MODULE:ATTRIBUTE, found from this folder; the same with tensorflow=
-    before it, or a FILE.keras, in the tensorflow environment; an http(s) address; or `claim`, for the figures of a
-    claim without any model.
+    TARGET is a run (path, identifier, `latest`), which gets audit.json and audit.html; MODULE:ATTRIBUTE, found from
+    this folder; the same with tensorflow= before it, or a FILE.keras, in the tensorflow environment; an http(s)
+    address; or `claim`, for the figures of a claim without any model.
 
     Exit code 1 where --fail-on is met; 2 where the input cannot work, or the model did not answer: what was found
     without it is printed all the same. With --json: the audit by its published schema.
@@ -125,7 +125,7 @@ def _audited(context: click.Context, target: str, asked: _Asked, *, root: Path, 
             raise UsageError(
                 f"{target}: is a run, which knows its data and claims; leave out --train, --holdout and the claim"
             )
-        return audits.audit(
+        audit = audits.audit(
             model,
             train=train,
             holdout=holdout,
@@ -138,6 +138,19 @@ def _audited(context: click.Context, target: str, asked: _Asked, *, root: Path, 
             name=target,
             listener=tell,
         )
+        if isinstance(model, api.Run):
+            _keep(audit, model.path)
+        return audit
+
+
+def _keep(audit: Audit, folder: Path) -> None:
+    """Leave the audit of a run in its directory, where `trustml bundle` finds it."""
+    from trustml.record.files import write_atomic
+    from trustml.record.store import AUDIT, AUDIT_REPORT
+
+    write_atomic(folder / AUDIT, audit.to_json().encode())
+    audit.report(folder / AUDIT_REPORT)
+    click.echo(f"written: {folder / AUDIT} and {AUDIT_REPORT}", err=True)
 
 
 def _model(context: click.Context, target: str, *, root: Path, stack: ExitStack) -> Any:
@@ -191,13 +204,13 @@ def _examples(path: Path | None) -> tuple[Any, Any] | None:
 
 
 def _print(audit: Audit, stream: IO[str]) -> None:
-    from rich.table import Table
     from rich.text import Text
 
+    from trustml.report.explanation_tables import titled_table
+
     out = console(stream)
-    table = Table(title=audit.record.title, title_justify="left")
-    for name in ("severity", "finding", "conclusion"):
-        table.add_column(name, no_wrap=name == "severity")
+    table = titled_table(audit.record.title, "severity", "finding", "conclusion")
+    table.columns[0].no_wrap = True
     for finding in audit.findings:
         about = f" [{finding.subject}]" if len(audit.record.models) > 1 and finding.subject not in finding.title else ""
         table.add_row(Text(finding.severity, style=_STYLES[finding.severity]), finding.id, Text(finding.title + about))

@@ -110,7 +110,8 @@ def membership_rows(evidence: Evidence, models: list[Attacked]) -> list[Row]:
             rows += _model_rows(evidence, model, confidence=wanted.confidence)
         else:
             note = f"absent: {model.why_not}"
-            rows.append(evidence.row("membership_auc", None, record=model.record, subject="held-out", n=0, note=note))
+            for measure, subject in (("training_accuracy", "training"), ("membership_auc", "members ~ held-out")):
+                rows.append(evidence.row(measure, None, record=model.record, subject=subject, n=0, note=note))
     groups: dict[tuple[str, str], list[Attacked]] = {}
     for model in models:
         if model.outcomes:

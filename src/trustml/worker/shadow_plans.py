@@ -63,7 +63,7 @@ def draw_models(
             ]
             rows, visits = federated_rows(rounds, uniform=_uniform(regime))
     if isinstance(regime, DPSGD):
-        usable = np.isfinite(inputs.reshape(len(inputs), -1)).all(axis=1)
+        usable = np.asarray(np.isfinite(inputs.reshape(len(inputs), -1)).all(axis=1))
         rows = np.where(usable[rows] & (rows >= 0), rows, -1).astype(np.int32)
     taught = np.repeat(labels[None], count, axis=0)
     if isinstance(regime, Plain) and regime.random_labels:

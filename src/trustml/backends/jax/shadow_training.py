@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from trustml.backends.jax.clipping import clipped_gradients
@@ -15,6 +16,7 @@ from trustml.backends.jax.network import Params, apply
 from trustml.backends.jax.optimizers import make_optimizer
 from trustml.backends.shadows import ShadowSettings
 from trustml.models.layers import Architecture
+from trustml.models.weights import Weights
 from trustml.plan.job import Mechanism
 from trustml.scenario.clipping import Adaptive, PerLayer
 from trustml.scenario.regimes import DPSGD, Plain
@@ -26,10 +28,13 @@ class Start(NamedTuple):
     Attributes
     ----------
     params : Params
+    memory : optimizer state
+        Zeros, which a program would need a kernel for each if it made them; see :func:`empty_memory`.
     dropout, noise : JAX keys
     """
 
     params: Params
+    memory: Any
     dropout: Array
     noise: Array
 
@@ -61,7 +66,7 @@ def train_plain(settings: ShadowSettings, start: Start, chosen: Chosen, inputs: 
         direction, memory = optimizer.update(gradient, memory)
         return (jax.tree.map(lambda w, d: w - rate * d, params, direction), memory), None
 
-    first = (start.params, optimizer.init(start.params))
+    first = (start.params, start.memory)
     (params, _), _ = lax.scan(step, first, (jnp.arange(len(rates)), rates, chosen))
     return params
 
@@ -101,7 +106,7 @@ def train_private(settings: ShadowSettings, start: Start, chosen: Chosen, inputs
             clip = adapted(clip, unclipped - mask.sum() / 2, count_key, adaptive=adaptive, mechanism=mechanism)
         return (params, memory, clip), None
 
-    first = (start.params, optimizer.init(start.params), jnp.float32(mechanism.clipping_norm))
+    first = (start.params, start.memory, jnp.float32(mechanism.clipping_norm))
     (params, _, _), _ = lax.scan(step, first, (jnp.arange(len(rates)), rates, chosen))
     return params
 
@@ -115,6 +120,19 @@ def adapted(clip: Array, centred_count: Array, key: Array, *, adaptive: Adaptive
     share = noisy / mechanism.expected_batch_size + 0.5
     change = jnp.exp(jnp.minimum(50.0, -adaptive.learning_rate * (share - adaptive.quantile)))
     return jnp.clip(clip * change, 1e-4 * mechanism.clipping_norm, 1e4 * mechanism.clipping_norm)
+
+
+def empty_memory(settings: ShadowSettings, weights: Weights) -> Any:
+    """Give what the optimizers of several models remember at the start, all zeros; nothing for federated regimes.
+
+    `weights` lie behind an axis of models, and so does what comes back.
+    """
+    if not isinstance(settings.regime, Plain | DPSGD):
+        return ()
+    one = {name: jax.ShapeDtypeStruct(array.shape[1:], array.dtype) for name, array in weights.items()}
+    memory = jax.eval_shape(make_optimizer(settings.regime.optimizer).init, one)
+    models = len(next(iter(weights.values())))
+    return jax.tree.map(lambda part: np.zeros((models, *part.shape), part.dtype), memory)
 
 
 def mean_gradient(

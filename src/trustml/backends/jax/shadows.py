@@ -21,7 +21,7 @@ from jax import Array, lax
 from trustml.backends.jax.dp import noise_words
 from trustml.backends.jax.network import apply
 from trustml.backends.jax.shadow_federated import Rounds, train_federated
-from trustml.backends.jax.shadow_training import Chosen, Start, train_plain, train_private, working_set
+from trustml.backends.jax.shadow_training import Chosen, Start, empty_memory, train_plain, train_private, working_set
 from trustml.backends.shadows import ShadowModels, ShadowSettings
 from trustml.data.dataset import Floats
 from trustml.models.shapes import layer_shapes
@@ -33,7 +33,10 @@ _CACHE = 3 * 2**19
 _DEVICE = 2**32
 """The same on an accelerator."""
 _AT_ONCE = 512
-"""Examples of the pool whose logits are computed at once."""
+"""Examples of the pool whose logits are computed at once, unless all of them are few values in the widest layer."""
+_FEW = 2**24
+_STEPS_FIRST = ("rows", "labels", "visits", "clients")
+"""Arguments with the models in second place, as scans want them."""
 
 
 class JaxShadows:
@@ -57,7 +60,7 @@ class JaxShadows:
         on_processor = jax.default_backend() == "cpu"
         self._cores = (settings.threads or len(os.sched_getaffinity(0))) if on_processor else 1
         self._room = _CACHE if on_processor else _DEVICE
-        self._asked = at_once
+        self._asked, self.at_once = at_once, at_once
         self._compiled: Any = None
         self._shared: tuple[Any, ...] = ()
 
@@ -65,8 +68,10 @@ class JaxShadows:
         """Compile for models of these shapes, as many in a call as is good for the machine."""
         self.at_once = self._asked or self._good_size(models)
         self._shared = self._shared_arguments(models)
-        program = jax.jit(jax.vmap(self._one, in_axes=(0, None)))
-        self._compiled = program.lower(self._part(models, 0), self._shared).compile()
+        first = self._part(models, 0)
+        axes = {name: int(name in _STEPS_FIRST) for name in first}
+        program = jax.jit(jax.vmap(self._one, in_axes=(axes, None)))
+        self._compiled = program.lower(first, self._shared).compile()
 
     def train(self, models: ShadowModels, *, done: Callable[[int], None]) -> Floats:
         """Train them all, call by call."""
@@ -81,13 +86,14 @@ class JaxShadows:
         return np.concatenate(found)[: len(models)]
 
     def _call(self, models: ShadowModels, start: int) -> Floats:
-        return np.asarray(self._compiled(self._part(models, start), self._shared))
+        return np.asarray(self._compiled(self._part(models, start), self._shared))[:, : len(self._settings.inputs)]
 
     def _one(self, own: dict[str, Any], shared: tuple[Array, ...]) -> Array:
         """Train one model and give its logits (p, c)."""
         settings, (inputs, timing) = self._settings, shared
         dropout, noise = (jax.random.wrap_key_data(own[name], impl="threefry2x32") for name in ("dropout", "noise"))
-        start, chosen = Start(own["weights"], dropout, noise), Chosen(own["rows"], own["labels"])
+        start = Start(own["weights"], own["memory"], dropout, noise)
+        chosen = Chosen(own["rows"], own["labels"])
         match settings.regime:
             case Plain():
                 params = train_plain(settings, start, chosen, inputs, timing)
@@ -96,9 +102,11 @@ class JaxShadows:
             case _:
                 rounds = Rounds(chosen, own["visits"], own["clients"])
                 params = train_federated(settings, start, rounds, inputs, timing)
-        pieces = inputs.reshape(-1, _block(settings), *inputs.shape[1:])
+        if self._few():
+            return apply(settings.architecture, params, inputs)
+        pieces = inputs.reshape(-1, _AT_ONCE, *inputs.shape[1:])
         logits = lax.map(lambda piece: apply(settings.architecture, params, piece), pieces)
-        return logits.reshape(len(inputs), -1)[: len(settings.inputs)]
+        return logits.reshape(len(inputs), -1)
 
     def _part(self, models: ShadowModels, start: int) -> dict[str, Any]:
         """Arguments of one call; the last one is filled up with its last model."""
@@ -106,8 +114,10 @@ class JaxShadows:
         seeds, rows = models.dropout_seeds[chosen], models.rows[chosen]
         model = chosen.reshape(-1, *[1] * (rows.ndim - 1))
         labels = np.where(rows >= 0, models.labels[model, np.maximum(rows, 0)], -1)
+        weights = {name: array[chosen] for name, array in models.weights.items()}
         found: dict[str, Any] = {
-            "weights": {name: array[chosen] for name, array in models.weights.items()},
+            "weights": weights,
+            "memory": empty_memory(self._settings, weights),
             "rows": np.where(rows >= 0, rows, len(self._shared[0]) - 1).astype(np.int32),
             "labels": labels.astype(np.int32),
             "dropout": np.stack([np.zeros_like(seeds), seeds], axis=1).astype(np.uint32),
@@ -115,12 +125,12 @@ class JaxShadows:
         }
         if models.visits is not None:
             found |= {"visits": models.visits.weights[chosen], "clients": models.visits.clients[chosen]}
-        return found
+        return {name: np.swapaxes(part, 0, 1) if name in _STEPS_FIRST else part for name, part in found.items()}
 
     def _shared_arguments(self, models: ShadowModels) -> tuple[Any, ...]:
         """Give the pool with its filling, whole blocks of it, and the rates of steps or the lengths of rounds."""
-        inputs, block = self._settings.inputs, _block(self._settings)
-        room = -(-(len(inputs) + 1) // block) * block - len(inputs)
+        inputs = self._settings.inputs
+        room = 1 if self._few() else _AT_ONCE - len(inputs) % _AT_ONCE
         pool = np.concatenate([inputs, np.zeros((room, *inputs.shape[1:]), np.float32)])
         timing: npt.NDArray[Any] = self._settings.rates.astype(np.float32)
         if models.visits is not None:
@@ -128,6 +138,12 @@ class JaxShadows:
             last = np.where(used, np.arange(1, used.shape[2] + 1), 0)
             timing = last.max(axis=(0, 2)).astype(np.int32)
         return jax.device_put(pool), jax.device_put(timing)
+
+    def _few(self) -> bool:
+        """Tell whether the whole pool may go through the networks of a call at once."""
+        settings = self._settings
+        widest = max(math.prod(shape) for shape in layer_shapes(settings.architecture, settings.inputs.shape[1:]))
+        return self.at_once * (len(settings.inputs) + 1) * widest <= _FEW
 
     def _good_size(self, models: ShadowModels) -> int:
         settings = self._settings
@@ -165,7 +181,3 @@ def refuse(settings: ShadowSettings) -> None:
         raise NotImplementedError(f"{regime.title}: its mechanism is missing")
     if isinstance(regime, FederatedSpec) and regime.rounds < 1:
         raise NotImplementedError(f"{regime.title}: rounds={regime.rounds} trains nothing")
-
-
-def _block(settings: ShadowSettings) -> int:
-    return min(_AT_ONCE, len(settings.inputs) + 1)
