@@ -1,8 +1,8 @@
 """What an attacker gets from overfitted models and from private ones, and whether a planted mistake is noticed.
 
-Twenty models without privacy, trained for far too long on 60 % of the digits; twenty with epsilon 3. All are attacked with
-64 shadow models. The private step plays a distinguishing game as it is, and once with its noise halved on purpose: that
-one must be reported as a violation.
+Twenty models without privacy, trained for far too long on 60 % of the digits; twenty with epsilon 3. All are attacked
+with 64 shadow models. The private step plays a distinguishing game as it is, and once with half its noise on purpose:
+that one must be reported as a violation.
 """
 
 from trustml import (

@@ -1,8 +1,8 @@
 """Many models of one regime in one compiled program: ``vmap`` over the models, a scan over the steps of each.
 
 A step takes the batches of all its models from the pool by their positions, so that data is on the device once.
-Small models wait for memory rather than for arithmetic. So on a processor a call holds as many models as its cache
-does, and every core has a call of its own; on an accelerator one call holds all models that fit.
+On a processor a call holds as many models as stay in its cache, and every core has calls of its own; on an accelerator
+one call holds all models that fit.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from trustml.models.shapes import layer_shapes
 from trustml.scenario.federated import DPFedAvg, FedAvg, FederatedSpec, IndependentNoise
 from trustml.scenario.regimes import DPSGD, Plain
 
-_CACHE = 3 * 2**19
-"""Bytes that the models of one call on a processor go through in a step."""
+_CACHE = 2**20
+"""Bytes that the models of one call on a processor go through in a step. Of more than that XLA deals every operation
+out to threads of its own, which was a third slower than one thread, and cores have other calls to do anyway."""
 _DEVICE = 2**32
 """The same on an accelerator."""
 _AT_ONCE = 512
@@ -153,9 +154,13 @@ class JaxShadows:
             layers=layer_shapes(settings.architecture, settings.inputs.shape[1:]),
             batch=models.rows.shape[-1],
         )
-        fit = max(1, self._room // each)
-        calls = self._cores * math.ceil(len(models) / (fit * self._cores))
-        return math.ceil(len(models) / calls)
+        fit = min(len(models), max(1, self._room // each))
+
+        def turns(size: int) -> int:
+            """Models that the busiest core goes through, if calls hold so many."""
+            return math.ceil(math.ceil(len(models) / size) / self._cores) * size
+
+        return min(range(max(1, fit // 2), fit + 1), key=lambda size: (turns(size), -size))
 
 
 def refuse(settings: ShadowSettings) -> None:
