@@ -6,10 +6,30 @@ import streamlit as st
 from chosen_run import current, measures
 
 from trustml.record.curves import read_curves
+from trustml.record.store import EXPOSED, PRIVATE_DATA
 from trustml.report import attack_figures as figures
 from trustml.report.attack_frames import audited_frame, membership_frame, roc_frame, strongest_frame
 
 DRAWN = ("lira-online-fixed", "lira-offline-fixed", "rmia-all", "rmia-1", "loss", "label-only")
+
+
+def show_exposed(model: str, attack: str) -> None:
+    """Show the members that an attack is surest of, where the private files are at hand and examples are images."""
+    if not run.directory.file(EXPOSED).is_file():
+        return
+    places = run.directory.arrays(EXPOSED).get(f"{model}|{attack}")
+    shape = run.manifest.data.input_shape
+    if places is None or len(shape) != 3 or shape[-1] not in (1, 3):
+        return
+    data = run.directory.arrays(PRIVATE_DATA)
+    images = data["train_inputs"][places].astype(float)
+    low, high = data["train_inputs"].min(), data["train_inputs"].max()
+    images = (images - low) / max(high - low, 1e-12)
+    names = [run.manifest.data.class_names[int(label)] for label in data["train_labels"][places]]
+    st.subheader("Most exposed")
+    st.image([image.squeeze() for image in images], caption=names, width=72)
+    st.caption(f"The training examples that {attack} is surest of, with their labels. Private: no epsilon covers them.")
+
 
 run, table = current(), measures()
 st.title("Attacks")
@@ -49,3 +69,5 @@ if not models.empty:
         "Logarithmic axes: what counts is how many members are found while hardly any non-member is accused. The "
         "curves follow the order of scores of this run's own examples: no epsilon covers them."
     )
+    if chosen:
+        show_exposed(subject, chosen[0])

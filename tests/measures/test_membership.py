@@ -54,6 +54,14 @@ def test_curves_are_counts_that_give_the_auc_again(attacked_run):
         assert math.isclose(auc_of_counts(curve.false_positives, curve.true_positives), row.value, abs_tol=1e-12)
 
 
+def test_the_strongest_attack_is_told_by_class_and_the_most_exposed_members_are_kept_private(attacked_run):
+    classes = rows_of(attacked_run, "membership_auc_of_class")
+    assert classes.groupby("job").subject.nunique().eq(10).all() and classes.groupby("job").method.nunique().eq(1).all()
+    with np.load(attacked_run.path / "private/attacks/exposed.npz", allow_pickle=False) as exposed:
+        best = exposed["train.jax.Overfitted.s0|rmia-all"]
+    assert len(set(best.tolist())) == 10 and best.max() < 899
+
+
 def test_scores_stay_private(attacked_run):
     private = attacked_run.path / "private"
     assert len(list((private / "scores").glob("*.npz"))) == 4
@@ -66,7 +74,7 @@ def test_scores_stay_private(attacked_run):
 def test_without_the_private_files_a_measure_is_absent_and_says_why(attacked_run, tmp_path):
     copy = tmp_path / attacked_run.path.name
     shutil.copytree(attacked_run.path, copy, ignore=shutil.ignore_patterns("private"))
-    rows, _, curves = measure_run(RunDirectory(copy))
-    found = [row for row in rows if row.measure in ("membership_auc", "audited_epsilon")]
-    assert found and not curves
+    measured = measure_run(RunDirectory(copy))
+    found = [row for row in measured.rows if row.measure in ("membership_auc", "audited_epsilon")]
+    assert found and not measured.curves
     assert all(row.value is None and "private/" in row.note for row in found)

@@ -149,7 +149,7 @@ def pooled_finding(regime: str, backend: str, rows: Sequence[Row]) -> Finding:
         title=title,
         subject=name,
         measured=tuple(measured(row, confidence=0.95) for row in (found or tprs)),
-        how="each model's own threshold at the stated false positive rate; intervals take models as clusters",
+        how="one threshold for all models at the stated false positive rate; intervals take models as clusters",
         artifacts=(CURVES,),
         would_change="more models or more held-out examples",
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from trustml.compare.floor import floor_rows
 from trustml.compare.worth import worth_rows
@@ -18,14 +20,14 @@ from trustml.measures.completeness import completeness_rows
 from trustml.measures.evidence import Evidence
 from trustml.measures.federated import federated_rows
 from trustml.measures.measure import Row
-from trustml.measures.membership import attacked_models, curves_of, membership_rows
+from trustml.measures.membership import attacked_models, curves_of, exposed_examples, membership_rows
 from trustml.measures.privacy import privacy_rows, privacy_statements
 from trustml.measures.quality import quality_rows
 from trustml.measures.speed import speed_rows
 from trustml.privacy.statement import PrivacyStatement
 from trustml.record.curves import Curve, write_curves
-from trustml.record.files import sha256, write_atomic
-from trustml.record.store import CURVES, MEASURES, PRIVACY, RunDirectory
+from trustml.record.files import encode_arrays, sha256, write_atomic
+from trustml.record.store import CURVES, EXPOSED, MEASURES, PRIVACY, RunDirectory
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,17 +47,28 @@ FAMILIES = (
 COLUMNS = Row.__struct_fields__
 
 
-def measure_run(run: RunDirectory) -> tuple[list[Row], list[PrivacyStatement], list[Curve]]:
-    """Apply every measure to what the run left behind.
+class Measured(NamedTuple):
+    """What a run comes to.
 
-    Returns
-    -------
+    Attributes
+    ----------
     rows : list of Row
     statements : list of PrivacyStatement
         Of each private model.
     curves : list of Curve
         ROC curves of each attacked model.
+    exposed : dict of str to int array
+        Of each attacked model, the members that attacks are surest of. Secret.
     """
+
+    rows: list[Row]
+    statements: list[PrivacyStatement]
+    curves: list[Curve]
+    exposed: dict[str, npt.NDArray[np.int64]]
+
+
+def measure_run(run: RunDirectory) -> Measured:
+    """Apply every measure to what the run left behind."""
     evidence = Evidence(run)
     statements = privacy_statements(evidence)
     attacked = attacked_models(evidence)
@@ -64,12 +77,12 @@ def measure_run(run: RunDirectory) -> tuple[list[Row], list[PrivacyStatement], l
         *(row for family in FAMILIES for row in family(evidence)),
         *membership_rows(evidence, attacked),
     ]
-    return rows, statements, curves_of(attacked)
+    return Measured(rows=rows, statements=statements, curves=curves_of(attacked), exposed=exposed_examples(attacked))
 
 
 def write_measures(run: RunDirectory) -> pd.DataFrame:
     """Measure a run and write the table into its directory; the manifest gets its hash."""
-    rows, statements, curves = measure_run(run)
+    rows, statements, curves, exposed = measure_run(run)
     table = _frame(rows)
     stream = io.BytesIO()
     table.to_parquet(stream, index=False)
@@ -78,6 +91,7 @@ def write_measures(run: RunDirectory) -> pd.DataFrame:
     written = [MEASURES, PRIVACY]
     if curves:
         write_curves(run, curves)
+        write_atomic(run.file(EXPOSED), encode_arrays(exposed), private=True)
         written.append(CURVES)
     manifest = run.manifest()
     artifacts = {**manifest.artifacts, **{name: sha256(run.path / name) for name in written}}

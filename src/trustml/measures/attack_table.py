@@ -25,6 +25,13 @@ ATTACK_MEASURES: dict[str, Measure] = {
         meaning="One-sided lower bound of the AUC, corrected (Bonferroni) for all attacks tried on that model. Above "
         "0.5 the model is at risk.",
     ),
+    "membership_auc_of_class": Measure(
+        unit="1",
+        better="lower",
+        title="membership AUC, one class",
+        meaning="AUC among the examples of one class, by the attack that is strongest on the model as a whole; classes "
+        "with at least 20 members and 20 non-members. Not corrected for the number of classes.",
+    ),
     "membership_tpr_at_1_percent_fpr": Measure(
         unit="1",
         better="lower",

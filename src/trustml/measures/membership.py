@@ -99,6 +99,21 @@ def curves_of(models: Iterable[Attacked]) -> list[Curve]:
     ]
 
 
+def exposed_examples(models: Iterable[Attacked]) -> dict[str, npt.NDArray[np.int64]]:
+    """Give the members that attacks are surest of, highest score first: secret, as it tells of single examples.
+
+    Returns
+    -------
+    dict
+        ``<model>|<attack>`` to places among the training examples.
+    """
+    return {
+        f"{model.record.id}|{outcome.attack}": np.array(outcome.exposed, np.int64)
+        for model in models
+        for outcome in model.outcomes
+    }
+
+
 def membership_rows(evidence: Evidence, models: list[Attacked]) -> list[Row]:
     """AUC, its corrected lower bound, TPR at low FPR and advantage; then TPR over all models of a regime."""
     wanted = wanted_attacks(evidence)
@@ -143,7 +158,25 @@ def _model_rows(evidence: Evidence, model: Attacked, *, confidence: float) -> li
                 f"together have {verdict.confidence:.0%}",
             )
         )
-    return rows
+    return rows + _class_rows(evidence, model, verdict.strongest)
+
+
+def _class_rows(evidence: Evidence, model: Attacked, strongest: str) -> list[Row]:
+    names = evidence.manifest.data.class_names
+    outcome = next(one for one in model.outcomes if one.attack == strongest)
+    return [
+        evidence.row(
+            "membership_auc_of_class",
+            estimate.value,
+            record=model.record,
+            subject=f"class {names[label]}",
+            method=strongest,
+            n=estimate.n,
+            interval=_interval(estimate),
+            note=f"{estimate.confidence:.0%}: {estimate.note}",
+        )
+        for label, estimate in outcome.class_aucs.items()
+    ]
 
 
 def _row(evidence: Evidence, name: str, estimate: Estimate, outcome: Outcome, model: Attacked, about: str) -> Row:
