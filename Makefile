@@ -7,6 +7,7 @@ BIN := .venv/bin
 LOCK := src/trustml/environments/main.lock
 PYTEST_ARGS ?=
 # XLA compiles the many small programs of the tests for longer than they run. make test-all leaves it as users have it.
+ALL := TRUSTML_TESTS=all
 QUICK := JAX_DISABLE_MOST_OPTIMIZATIONS=1
 
 .PHONY: demo test test-all test-wheel test-kills test-conformance test-seeds check format environments dashboard clean help
@@ -19,23 +20,23 @@ demo: environments  ## run scenarios/digits.py and print the comparison
 	@echo
 	@echo "Open the dashboard with:  $(BIN)/trustml dashboard"
 
-test: environments  ## run the tests
+test: environments  ## run the tests, all but the long ones
 	$(QUICK) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
-test-all: test-kills test-conformance test-seeds test-wheel  ## the longer forms of what make test samples
-	TRUSTML_CONFORMANCE=all $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+test-all: test-kills test-conformance test-seeds test-wheel  ## every test, in its longest form (an hour and more)
+	$(ALL) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-wheel: environments  ## the wheel, with all that it depends on installed anew
 	TRUSTML_WHEEL=all $(BIN)/python -m pytest tests/package $(PYTEST_ARGS)
 
 test-kills: environments  ## kill private trainings 200 times (about half an hour)
-	TRUSTML_KILLS=200 $(BIN)/python -m pytest -n 2 tests/worker/test_kill.py $(PYTEST_ARGS)
+	$(ALL) TRUSTML_KILLS=200 $(BIN)/python -m pytest -n 2 tests/worker/test_kill.py $(PYTEST_ARGS)
 
 test-conformance: environments  ## the conformance suite on every backend, JAX too
-	TRUSTML_CONFORMANCE=all $(BIN)/python -m pytest tests/cli/test_privacy_commands.py -k conformance $(PYTEST_ARGS)
+	$(ALL) TRUSTML_CONFORMANCE=all $(BIN)/python -m pytest tests/cli/test_privacy_commands.py -k conformance $(PYTEST_ARGS)
 
 test-seeds: environments  ## accuracy of the ready scenarios over three seeds
-	TRUSTML_SEEDS=3 $(BIN)/python -m pytest tests/scenarios/test_digits.py $(PYTEST_ARGS)
+	$(ALL) TRUSTML_SEEDS=3 $(BIN)/python -m pytest tests/scenarios/test_digits.py $(PYTEST_ARGS)
 
 check: .venv/.installed  ## lint, format and types
 	$(BIN)/ruff check .

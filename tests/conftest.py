@@ -34,8 +34,12 @@ LONGEST = (
 """Files that take a minute or more. Side by side they go first, or one process ends long after the other."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Take the longest files first where several processes share the tests; else leave the order."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the long tests unless all are wanted; take the longest files first where processes share the tests."""
+    if os.environ.get("TRUSTML_TESTS") != "all":
+        long = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
     if "PYTEST_XDIST_WORKER" in os.environ:
         place = {name: number for number, name in enumerate(LONGEST)}
         here = Path(__file__).parent

@@ -99,8 +99,8 @@ def test_a_ledger_with_a_charge_removed_fails(private_run, tmp_path):
 @pytest.mark.timeout(600)
 @pytest.mark.tensorflow
 def test_every_backend_passes_the_conformance_suite():
-    """All three with ``make test-conformance``; else without JAX, which compiles for two minutes."""
-    backends = ("torch", "jax", "tensorflow") if os.environ.get("TRUSTML_CONFORMANCE") else ("torch", "tensorflow")
+    """All three with ``make test-conformance``; else torch alone: the others take a minute or two each."""
+    backends = ("torch", "jax", "tensorflow") if os.environ.get("TRUSTML_CONFORMANCE") else ("torch",)
     done = trustml("conformance", "--json", *(part for name in backends for part in ("--backend", name)))
     content = json.loads(done.stdout)
     assert [f for f in content["findings"] if not f["passed"]] == []
@@ -109,7 +109,7 @@ def test_every_backend_passes_the_conformance_suite():
     for backend in backends:
         assert {f"{backend}, cnn", f"{backend}, mlp", f"{backend}, 99 batches an epoch"} <= subjects
     assert {f"{one} ~ {other}" for one, other in itertools.combinations(backends, 2)} <= subjects
-    assert len(content["findings"]) > 120
+    assert len(content["findings"]) > 60 * len(backends)
 
 
 @pytest.mark.parametrize(

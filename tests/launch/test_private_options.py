@@ -63,6 +63,7 @@ def charges(run, backend, regime):
     return read_ledger(run.path / f"jobs/train.{backend}.{regime}.s0/ledger.jsonl")
 
 
+@pytest.mark.long
 def test_everything_trains_or_is_refused_by_name(options):
     assert options.status == "success", [(r.id, r.reason) for r in options.manifest.jobs if r.status != "ok"]
     refused = {(skip.backend, skip.regime): skip.reason for skip in options.manifest.skips}
@@ -83,6 +84,7 @@ def test_targets_are_met_under_the_relation_of_the_sampling(samplings, regime, r
     assert 7.5 < statement.epsilon <= 8.0 + 1e-9
 
 
+@pytest.mark.long
 def test_adaptive_clipping_moves_the_norm_and_pays_for_the_count(options):
     for backend in ("torch", "jax", "tensorflow"):
         for charge in charges(options, backend, "adaptive"):
@@ -90,6 +92,7 @@ def test_adaptive_clipping_moves_the_norm_and_pays_for_the_count(options):
             assert charge.noise_multiplier > 1.0 and charge.quantile_noise_multiplier > 0
 
 
+@pytest.mark.long
 def test_the_average_and_the_augmented_copies_are_the_same_kind_of_weights(options):
     for backend in ("torch", "jax", "tensorflow"):
         for regime in ("adaptive", "layered"):
@@ -114,6 +117,7 @@ def test_a_shuffled_model_shows_what_poisson_would_give_and_what_it_leaks_at_lea
     assert values["epsilon_prv"].value is None and "Poisson batches only" in values["epsilon_prv"].note
 
 
+@pytest.mark.long
 def test_stock_engines_are_labelled_and_charged_as_they_sample(options):
     torch = next(s for s in options.privacy() if s.model == "train.torch.stock.s0")
     keras = next(s for s in options.privacy() if s.model == "train.tensorflow.stock.s0")
@@ -127,6 +131,7 @@ def test_stock_engines_are_labelled_and_charged_as_they_sample(options):
     assert libraries["train.tensorflow.stock-optimizer.s0"] == "TF Privacy DPKerasSGDOptimizer"
 
 
+@pytest.mark.long
 def test_a_declared_sweep_is_accounted_for(options):
     statement = options.privacy()[0]
     assert "RepeatAndSelect" in statement.hyperparameter_tuning
@@ -134,6 +139,7 @@ def test_a_declared_sweep_is_accounted_for(options):
     assert tuning.status == "met"
 
 
+@pytest.mark.long
 def test_the_choice_of_opacus_mode_and_its_timings_are_in_the_record(options):
     engine = {r.id: r.result.engine for r in options.manifest.jobs if r.result}
     chosen = engine["train.torch.adaptive.s0"]

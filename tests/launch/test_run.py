@@ -133,6 +133,7 @@ def test_the_ledger_was_charged_for_every_step(everything):
         assert rows.note.str.contains(word, regex=False).all()
 
 
+@pytest.mark.long
 def test_without_tensorflow_a_run_is_partial_and_names_the_repair(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("TRUSTML_ENV_TENSORFLOW", str(tmp_path / "nowhere"))
     scenario = msgspec.structs.replace(tiny, training=tiny.training[:1])
@@ -194,6 +195,7 @@ def test_resume_refuses_a_changed_artifact(tiny, tmp_path):
         trustml.resume(run.path)
 
 
+@pytest.mark.long
 def test_a_spent_budget_is_not_spent_again_unless_the_user_says_so(tiny, tmp_path):
     target = msgspec.structs.replace(tiny.training[1], noise_multiplier=None, epsilon=8.0)
     run = trustml.run(with_backends(tiny, "jax", training=(target,)), out=tmp_path)
@@ -271,7 +273,7 @@ def test_one_run_is_executed_by_one_process_at_a_time(tiny, tmp_path):
             trustml.resume(run.path)
 
 
-@pytest.mark.parametrize("backend", ["torch", "jax"])
+@pytest.mark.parametrize("backend", ["torch", pytest.param("jax", marks=pytest.mark.long)])
 def test_dropout_trains_on_a_single_backend(tiny, tmp_path, backend):
     from trustml.models.layers import Architecture, Dense, Dropout, Flatten, ReLU
 

@@ -13,7 +13,7 @@ import pytest
 import trustml
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.tensorflow,
     pytest.mark.timeout(1200),
 ]

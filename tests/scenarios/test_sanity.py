@@ -8,6 +8,7 @@ import trustml
 from trustml.models.zoo import mnist_cnn
 
 
+@pytest.mark.long
 @pytest.mark.torch
 def test_guided_backpropagation_is_flagged_on_the_mnist_network(real_data, tmp_path):
     folder = real_data / "mnist"

@@ -1,6 +1,7 @@
 """Private trainings killed at random moments, again and again: nothing is lost from the count, nothing is replayed.
 
-``TRUSTML_KILLS=200`` makes it the long test (``make test-kills``); by default 15 kills over the three backends.
+``TRUSTML_KILLS=200`` makes it the long test (``make test-kills``); by default 5 kills of torch, and with
+``TRUSTML_TESTS=all`` 15 over the three backends.
 """
 
 from __future__ import annotations
@@ -94,7 +95,9 @@ def kill_within(trainer: Trainer, process: subprocess.Popen, *, steps: int, seco
     return not ended
 
 
-@pytest.mark.parametrize("backend", BACKEND_NAMES)
+@pytest.mark.parametrize(
+    "backend", [name if name == "torch" else pytest.param(name, marks=pytest.mark.long) for name in BACKEND_NAMES]
+)
 def test_random_kills_lose_no_charge_and_replay_nothing(tiny, tmp_path, backend):
     # Too long to end between two kills.
     regime = msgspec.structs.replace(tiny.training[1], epochs=None, steps=20_000, batch_size=16)
@@ -133,6 +136,7 @@ def test_random_kills_lose_no_charge_and_replay_nothing(tiny, tmp_path, backend)
     assert len(record.steps) > KILLS, "each life took steps"
 
 
+@pytest.mark.long
 def test_a_resumed_training_ends_with_all_its_steps(tiny, tmp_path):
     """Killed once in the middle, then run to its end by the ordinary resume: statement and verification hold."""
     regime = msgspec.structs.replace(tiny.training[1], epochs=None, steps=250, noise_multiplier=None, epsilon=6.0)
