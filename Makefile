@@ -8,7 +8,8 @@ LOCK := src/trustml/environments/main.lock
 PYTEST_ARGS ?=
 # XLA compiles the many small programs of the tests for longer than they run. make test-all leaves it as users have it.
 ALL := TRUSTML_TESTS=all
-QUICK := JAX_DISABLE_MOST_OPTIMIZATIONS=1
+# One thread a process, as two processes of tests share what may be two cores.
+QUICK := JAX_DISABLE_MOST_OPTIMIZATIONS=1 OMP_NUM_THREADS=1
 
 .PHONY: demo test test-all test-wheel test-kills test-conformance test-seeds check format environments dashboard clean help
 

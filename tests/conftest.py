@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,26 +15,37 @@ from filelock import FileLock
 import trustml
 from trustml.models.layers import Architecture, Flatten
 from trustml.models.zoo import mlp, small_cnn
+from trustml.plan.switches import reuse_compiled
 from trustml.scenario.attacks import Attacks, Canaries, Game, MembershipInference
 from trustml.scenario.federated import FedAvg
 from trustml.scenario.optimizers import SGD
 from trustml.scenario.partition import IID
 from trustml.scenario.regimes import DPSGD, Plain
 from trustml.scenario.sources import Digits
-from trustml.scenario.spec import Explanations, Scenario
+from trustml.scenario.spec import Execution, Explanations, Scenario
 
 LONGEST = (
     "launch/test_run.py",
-    "launch/test_private_options.py",
-    "cli/test_privacy_commands.py",
     "conformance/test_backends.py",
+    "measures/test_membership.py",
     "launch/test_explanations.py",
-    "scenarios/test_digits.py",
+    "cli/test_privacy_commands.py",
+    "launch/test_private_options.py",
     "worker/test_kill.py",
+    "conformance/test_games.py",
     "package/test_wheel.py",
     "apps/test_dashboard.py",
+    "test_audits.py",
 )
 """Files that take a minute or more. Side by side they go first, or one process ends long after the other."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let every JAX process that one process of the tests starts reuse what the others compiled."""
+    if "PYTEST_XDIST_WORKER" in os.environ and os.environ.get("TRUSTML_TESTS") != "all":
+        folder = tempfile.mkdtemp(prefix="trustml-compiled-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ.update(reuse_compiled(Path(folder)))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -68,6 +82,7 @@ def tiny() -> Scenario:
             FedAvg(partition=IID(clients=4), rounds=2, batch_size=32),
         ),
         explanations=Explanations(examples=12),
+        execution=Execution(threads=1),  # two processes of tests share two cores
     )
 
 
@@ -101,6 +116,7 @@ def attacked_run(tmp_path_factory) -> trustml.Run:
         ),
         backends=("jax",),
         seeds=(0, 1),
+        execution=Execution(threads=1),
     )
 
     def make(folder: Path) -> None:
