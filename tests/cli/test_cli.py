@@ -137,7 +137,7 @@ def test_bad_files_give_one_clear_line(tmp_path, make, words):
     ("arguments", "word"),
     [
         (("run",), "name a scenario"),
-        (("run", "nothing"), "ready are adult, all_methods, breast_cancer, digits"),
+        (("run", "nothing"), "ready are adult, all_methods, audit_digits, audit_mnist, breast_"),
         (("run", "digits", "--resume", "x"), "--resume"),
         (("run", "--resume", "nothing"), "nothing"),
         (("show", "nothing"), "trustml list"),
