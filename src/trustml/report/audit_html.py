@@ -14,11 +14,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from trustml.auditing.result import SEVERITIES, AuditRecord, Severity, encode_audit
-from trustml.errors import UsageError
 from trustml.report import audit_texts, audit_words
 from trustml.report.audit_figures import auc_figure, epsilon_figure, roc_figures, worst_of
 from trustml.report.audit_groups import figure_lines, finding_groups
 from trustml.report.audit_mapping import mapping_tables
+from trustml.report.documents import write_document
 
 
 def audit_html(record: AuditRecord) -> str:
@@ -67,12 +67,7 @@ def write_audit_html(record: AuditRecord, path: Path | str) -> Path:
     UsageError
         If the file cannot be written.
     """
-    target = Path(path)
-    try:
-        target.write_text(audit_html(record), encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"report: {target} cannot be written ({error.strerror}); choose another place") from None
-    return target
+    return write_document(path, audit_html(record), what="report")
 
 
 def check_counts(record: AuditRecord) -> dict[str, dict[Severity, int]]:

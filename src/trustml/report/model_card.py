@@ -13,7 +13,6 @@ from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
 
 from trustml.auditing.result import SEVERITIES, AuditedModel, AuditRecord, Finding, Measured
-from trustml.errors import UsageError
 from trustml.report.audit_groups import FindingGroup, finding_groups
 from trustml.report.audit_texts import LIMITS
 from trustml.report.audit_words import (
@@ -28,6 +27,7 @@ from trustml.report.audit_words import (
     stated,
     value_text,
 )
+from trustml.report.documents import write_document
 
 _LIBRARIES = {"torch": "pytorch", "keras": "keras", "scikit-learn": "sklearn", "sklearn": "sklearn", "jax": "jax"}
 _INDEXED = ("membership_auc", "audited_epsilon", "membership_tpr_at_1_percent_fpr", "membership_tpr_at_0_1_percent_fpr")
@@ -68,12 +68,7 @@ def write_model_card(record: AuditRecord, path: Path | str) -> Path:
     UsageError
         If the file cannot be written.
     """
-    target = Path(path)
-    try:
-        target.write_text(model_card(record), encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"model card: {target} cannot be written ({error.strerror}); choose another place") from None
-    return target
+    return write_document(path, model_card(record), what="model card")
 
 
 def markdown_text(text: str) -> str:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from trustml.backends.contract import PrivateTrainer
-from trustml.backends.settings import Clipped, EngineChoice
+from trustml.backends.settings import Clipped
 from trustml.data.dataset import Floats, Ints
 from trustml.models.weights import Weights
 from trustml.scenario.attacks import Fault
+from trustml.worker.forwarding import ForwardingTrainer
 
 _NEVER = 1e12
 """A clipping norm that no gradient reaches."""
 
 
-class FaultyTrainer:
+class FaultyTrainer(ForwardingTrainer):
     """A :class:`trustml.backends.contract.PrivateTrainer` that makes one mistake and says nothing of it.
 
     Parameters
@@ -25,14 +26,9 @@ class FaultyTrainer:
     """
 
     def __init__(self, trainer: PrivateTrainer, fault: Fault, *, expected_batch_size: int) -> None:
-        self._trainer = trainer
+        super().__init__(trainer)
         self._clips = fault != "no clipping"
         self._noise = {"noise divided by the batch": 1 / expected_batch_size, "halved sensitivity": 0.5}.get(fault, 1.0)
-
-    @property
-    def choice(self) -> EngineChoice:
-        """That of the trainer."""
-        return self._trainer.choice
 
     def accumulate(self, inputs: Floats, labels: Ints, *, clipping_norm: float) -> Clipped:
         """Clip, or do not."""
@@ -42,31 +38,11 @@ class FaultyTrainer:
         """Clip, or do not."""
         self._trainer.plant(gradients, clipping_norm=clipping_norm if self._clips else _NEVER)
 
-    def clipped_sum(self) -> Weights:
-        """That of the trainer."""
-        return self._trainer.clipped_sum()
-
     def update(self, *, clipping_norm: float, noise_multiplier: float, learning_rate: float) -> None:
         """Take a step, perhaps with too little noise."""
         self._trainer.update(
             clipping_norm=clipping_norm, noise_multiplier=noise_multiplier * self._noise, learning_rate=learning_rate
         )
-
-    def gradient(self) -> Weights:
-        """That of the trainer."""
-        return self._trainer.gradient()
-
-    def weights(self) -> Weights:
-        """That of the trainer."""
-        return self._trainer.weights()
-
-    def state(self) -> Weights:
-        """That of the trainer."""
-        return self._trainer.state()
-
-    def restore(self, weights: Weights, state: Weights) -> None:
-        """Restore the trainer."""
-        self._trainer.restore(weights, state)
 
 
 def with_fault(trainer: PrivateTrainer, fault: Fault, *, expected_batch_size: int) -> PrivateTrainer:

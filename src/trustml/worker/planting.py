@@ -9,15 +9,16 @@ import numpy as np
 
 from trustml.attacks.canaries import DiracDirections, Directions, Doubles, in_pieces, step_evidence
 from trustml.backends.contract import Client, Federation, PrivateTrainer
-from trustml.backends.settings import Clipped, EngineChoice, RoundOutcome
+from trustml.backends.settings import EngineChoice, RoundOutcome
 from trustml.conformance.subject import flat
 from trustml.data.batches import BatchPlan
-from trustml.data.dataset import Floats, Ints
+from trustml.data.dataset import Floats
 from trustml.models.weights import Weights
 from trustml.plan.job import Mechanism
+from trustml.worker.forwarding import ForwardingTrainer
 
 
-class CanaryTrainer:
+class CanaryTrainer(ForwardingTrainer):
     """A :class:`trustml.backends.contract.PrivateTrainer` in whose sums canaries join, and that weighs the evidence.
 
     The auditor is the strongest that the guarantee speaks of: it sees every noisy gradient, and knows all examples
@@ -50,28 +51,12 @@ class CanaryTrainer:
         rate: float,
         strength: float,
     ) -> None:
-        self._trainer, self._directions, self._joins = trainer, directions, joins
+        super().__init__(trainer)
+        self._directions, self._joins = directions, joins
         self._mechanism, self._rate, self._strength = mechanism, rate, strength
         self._like = trainer.weights()
         self._steps = 0
         self.evidence: Doubles = np.zeros(directions.count)
-
-    @property
-    def choice(self) -> EngineChoice:
-        """That of the trainer."""
-        return self._trainer.choice
-
-    def accumulate(self, inputs: Floats, labels: Ints, *, clipping_norm: float) -> Clipped:
-        """Leave it to the trainer."""
-        return self._trainer.accumulate(inputs, labels, clipping_norm=clipping_norm)
-
-    def plant(self, gradients: Weights, *, clipping_norm: float) -> None:
-        """Leave it to the trainer."""
-        self._trainer.plant(gradients, clipping_norm=clipping_norm)
-
-    def clipped_sum(self) -> Weights:
-        """That of the trainer."""
-        return self._trainer.clipped_sum()
 
     def update(self, *, clipping_norm: float, noise_multiplier: float, learning_rate: float) -> None:
         """Let canaries join, take the step, and see what it tells."""
@@ -90,22 +75,6 @@ class CanaryTrainer:
             strength=self._strength,
         )
         self._steps += 1
-
-    def gradient(self) -> Weights:
-        """That of the trainer."""
-        return self._trainer.gradient()
-
-    def weights(self) -> Weights:
-        """That of the trainer."""
-        return self._trainer.weights()
-
-    def state(self) -> Weights:
-        """That of the trainer."""
-        return self._trainer.state()
-
-    def restore(self, weights: Weights, state: Weights) -> None:
-        """Restore the trainer."""
-        self._trainer.restore(weights, state)
 
 
 class CanaryFederation:

@@ -8,14 +8,14 @@ from collections.abc import Callable
 import numpy as np
 
 from trustml.backends.contract import PrivateTrainer
-from trustml.backends.settings import Clipped, EngineChoice
+from trustml.backends.settings import Clipped
 from trustml.conformance.subject import flat
 from trustml.conformance.training import NOISE_SHOWN, ExecutedStep
 from trustml.data.dataset import Floats, Ints
-from trustml.models.weights import Weights
+from trustml.worker.forwarding import ForwardingTrainer
 
 
-class TracingTrainer:
+class TracingTrainer(ForwardingTrainer):
     """A :class:`trustml.backends.contract.PrivateTrainer` that tells of every update before it returns.
 
     Parameters
@@ -40,28 +40,16 @@ class TracingTrainer:
         tell: Callable[[ExecutedStep], None],
         begin: Callable[[], None] = lambda: None,
     ) -> None:
-        self._trainer, self._attempt = trainer, attempt
+        super().__init__(trainer)
+        self._attempt = attempt
         self._expected, self._tell, self._begin = expected_batch_size, tell, begin
         self._batch, self._size = hashlib.sha256(), 0
-
-    @property
-    def choice(self) -> EngineChoice:
-        """That of the trainer."""
-        return self._trainer.choice
 
     def accumulate(self, inputs: Floats, labels: Ints, *, clipping_norm: float) -> Clipped:
         """Watch a piece of a batch."""
         self._batch.update(np.ascontiguousarray(inputs).tobytes())
         self._size += len(labels)
         return self._trainer.accumulate(inputs, labels, clipping_norm=clipping_norm)
-
-    def plant(self, gradients: Weights, *, clipping_norm: float) -> None:
-        """Leave it to the trainer."""
-        self._trainer.plant(gradients, clipping_norm=clipping_norm)
-
-    def clipped_sum(self) -> Weights:
-        """That of the trainer."""
-        return self._trainer.clipped_sum()
 
     def update(self, *, clipping_norm: float, noise_multiplier: float, learning_rate: float) -> None:
         """Watch a step."""
@@ -75,19 +63,3 @@ class TracingTrainer:
         begin = tuple(round(float(value), 5) for value in noise[:NOISE_SHOWN] / scale)
         self._tell(ExecutedStep(attempt=self._attempt, batch=self._batch.hexdigest(), size=self._size, noise=begin))
         self._batch, self._size = hashlib.sha256(), 0
-
-    def gradient(self) -> Weights:
-        """That of the trainer."""
-        return self._trainer.gradient()
-
-    def weights(self) -> Weights:
-        """That of the trainer."""
-        return self._trainer.weights()
-
-    def state(self) -> Weights:
-        """That of the trainer."""
-        return self._trainer.state()
-
-    def restore(self, weights: Weights, state: Weights) -> None:
-        """Restore the trainer."""
-        self._trainer.restore(weights, state)
