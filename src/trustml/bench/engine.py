@@ -3,17 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import msgspec
 
 from trustml.bench.workloads import Kind, Workload
+from trustml.data.dataset import Floats
 
 Role: TypeAlias = Literal["ours", "floor", "peer"]
 Unit: TypeAlias = Callable[[], object]
 """Does one unit of the workload and returns when the result is there. The first call may compile."""
 Maker: TypeAlias = Callable[[Workload], Unit]
 """Makes all that is made once, and gives the unit. Raises NotImplementedError, with why, where it cannot."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """A :data:`Unit` whose result can be looked at. The makers of :mod:`trustml.bench.engines` give these.
+
+    Attributes
+    ----------
+    unit : Unit
+    outcome : callable
+        What the units so far came to, by name: canonical ``weights`` after steps, rounds and epochs;
+        ``attributions`` (n, *x); input ``gradients`` (n, *x) of floors; ``logits`` (m, p, c) of shadow models.
+        Not part of the work: for checks that engines do the same.
+    note : str
+        Which way was taken where the maker tried several, and kept the fastest.
+    """
+
+    unit: Unit
+    outcome: Callable[[], dict[str, Floats]]
+    note: str = ""
+
+    def __call__(self) -> object:
+        """Do one unit."""
+        return self.unit()
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):

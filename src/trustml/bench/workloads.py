@@ -45,6 +45,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
         Of each client or shadow model; 0 elsewhere.
     batch_size : int
         Of local training in rounds and shadow models; 0 elsewhere.
+    noise_multiplier : float
+        Of private steps; 0 for checks that engines come to the same weights.
     """
 
     kind: Kind
@@ -52,6 +54,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     examples: int = 0
     batch_size: int = 0
+    noise_multiplier: float = NOISE_MULTIPLIER
 
     @property
     def name(self) -> str:

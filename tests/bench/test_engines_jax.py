@@ -1,0 +1,27 @@
+"""Every engine in JAX does the work of its kind."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import pytest
+
+from tests.bench.expected import check
+from tests.bench.workloads import cases, label, outcome
+from trustml.bench.engines import fastest
+
+pytestmark = [
+    pytest.mark.jax,
+    pytest.mark.filterwarnings("ignore:optax.global_norm is deprecated"),  # of jax-privacy 2.0
+]
+CASES = [*cases("jax"), *(cases("jax-privacy") if find_spec("chex") else [])]  # jax-privacy needs more than its lock
+
+
+@pytest.fixture(autouse=True)
+def _one_try(monkeypatch):
+    monkeypatch.setattr(fastest, "_SECONDS", 0.0)
+
+
+@pytest.mark.parametrize("case", CASES, ids=label)
+def test_it_does_the_work_of_its_kind(case):
+    check(*case, outcome(*case))
