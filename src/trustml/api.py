@@ -62,8 +62,7 @@ class Run:
     @property
     def status(self) -> str:
         """``running``, ``success``, ``partial`` or ``interrupted``; the last also where the runner is gone."""
-        status = self.manifest.status
-        return "interrupted" if status == "running" and not self._directory.is_executed() else status
+        return self._directory.shown_status(self._directory.head().status)
 
     def measures(self) -> pd.DataFrame:
         """Read the tidy table; the columns are those of :class:`trustml.measures.measure.Row`."""

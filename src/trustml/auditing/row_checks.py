@@ -59,9 +59,17 @@ class PartialRun(RunDirectory):
 
     def arrays(self, name: str) -> dict[str, npt.NDArray[Any]]:
         """Read one ``.npz`` file; raises NotAtHandError for one that was left out."""
+        self._require(name)
+        return super().arrays(name)
+
+    def mapped(self, name: str) -> dict[str, npt.NDArray[Any]]:
+        """Map one ``.npz`` file; raises NotAtHandError for one that was left out."""
+        self._require(name)
+        return super().mapped(name)
+
+    def _require(self, name: str) -> None:
         if not self.file(name).is_file() and (name in self._left_out or name.startswith("private/")):
             raise NotAtHandError(f"needs {name}, which is not in the bundle")
-        return super().arrays(name)
 
 
 class Recomputed(msgspec.Struct, frozen=True, kw_only=True):

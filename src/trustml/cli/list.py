@@ -16,7 +16,6 @@ from trustml.cli.output import console, data_stream, file_option, json_option, j
 @file_option
 def command(root: Path, as_json: bool, file: Path | None) -> None:
     """List the runs in a folder, and the scenarios that come with trustml."""
-    from trustml.api import Run
     from trustml.errors import RecordError
     from trustml.record.store import list_runs
     from trustml.scenario.ready import ready_scenarios
@@ -24,19 +23,18 @@ def command(root: Path, as_json: bool, file: Path | None) -> None:
     runs: list[dict[str, Any]] = []
     for directory in list_runs(root):
         try:
-            manifest = directory.manifest()
+            head = directory.head()
         except RecordError as error:
             runs.append({"run": directory.path.name, "status": "damaged", "problem": str(error)})
             continue
-        ok = sum(record.status == "ok" for record in manifest.jobs)
         runs.append(
             {
-                "run": manifest.run,
-                "status": Run(directory).status,
-                "created": manifest.created,
-                "scenario": manifest.scenario.get("name", ""),
-                "jobs_ok": ok,
-                "jobs": len(manifest.jobs),
+                "run": head.run,
+                "status": directory.shown_status(head.status),
+                "created": head.created,
+                "scenario": head.scenario.name,
+                "jobs_ok": sum(job.status == "ok" for job in head.jobs),
+                "jobs": len(head.jobs),
             }
         )
     with data_stream(file) as stream:

@@ -12,13 +12,14 @@ import numpy.typing as npt
 
 from trustml.data.batches import BatchPlan, first_batches, fixed_batches, make_plan, poisson_batches, shuffled_batches
 from trustml.data.clients import read_federated_plan
-from trustml.data.dataset import Dataset, fingerprint, stored
+from trustml.data.dataset import Dataset, fingerprint
 from trustml.data.datasets import load_dataset
 from trustml.data.partition import Clients
 from trustml.data.streams import Stream, public_generator, secret_generator
 from trustml.launch.attacks import write_attack_inputs
 from trustml.launch.baselines import explanation_inputs, explanation_notes
 from trustml.launch.federation import draw_partition, draw_rounds, partition_arrays, salt
+from trustml.launch.shared_data import write_data
 from trustml.models.weights import encode_weights, initial_weights
 from trustml.plan.expand import Expansion, Inputs, expand, plan_file, weights_file
 from trustml.plan.job import (
@@ -35,6 +36,7 @@ from trustml.plan.job import (
 from trustml.plan.mechanism import plan_mechanism, stock_mechanism
 from trustml.plan.user_mechanism import plan_user_mechanism
 from trustml.record.files import encode_arrays, sha256, write_atomic
+from trustml.record.mapped import write_arrays
 from trustml.record.provenance import MAIN_PACKAGES, hardware, package_versions, source_revision
 from trustml.record.schema import DataRecord, JobKind, JobRecord, Manifest, PartitionRecord
 from trustml.record.store import BASELINES, HELDOUT, PRIVATE_DATA, RunDirectory, create_run
@@ -74,6 +76,7 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
         mechanisms=_mechanisms(scenario, plans, len(dataset.train), partitions),
     )
     run = create_run(root, name=scenario.name)
+    write_data(run, dataset, fingerprint=content)
     artifacts = _write_inputs(run, scenario, dataset, plans)
     for (title, seed), clients in partitions.items():
         arrays = partition_arrays(clients, dataset)
@@ -252,7 +255,6 @@ def _write_inputs(
     plans: dict[tuple[str, int], dict[str, npt.NDArray[Any]]],
 ) -> dict[str, str]:
     """Write what workers read; give the hashes of what is public."""
-    write_atomic(run.file(PRIVATE_DATA), encode_arrays(stored(dataset)), private=True)
     for (title, seed), plan in plans.items():
         write_plan(run, plan_file(title, seed), plan)
     count = scenario.explanations.examples
@@ -261,7 +263,7 @@ def _write_inputs(
         "targets": dataset.test.labels[:count],
         "test_labels": dataset.test.labels,
     }
-    write_atomic(run.file(HELDOUT), encode_arrays(heldout))
+    write_arrays(run.file(HELDOUT), heldout)
     baselines = explanation_inputs(scenario, dataset, inputs=dataset.test.inputs[:count])
     write_atomic(run.file(BASELINES), encode_arrays(baselines), private=True)
     public = [HELDOUT]

@@ -7,9 +7,10 @@ import io
 import os
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +20,18 @@ from trustml.errors import RecordError
 
 def write_atomic(path: Path, content: bytes, *, private: bool = False) -> None:
     """Write beside `path`, sync, rename over it, sync the folder."""
+    with replacing(path, private=private) as stream:
+        stream.write(content)
+
+
+@contextmanager
+def replacing(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
+    """Give a stream whose content takes the place of `path` once all was written, and is gone if that failed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.chmod(temporary, 0o600 if private else 0o644)

@@ -20,8 +20,7 @@ from trustml.backends.contract import Backend, Federation, Model, PrivateTrainer
 from trustml.backends.settings import FederatedSettings, PrivateSettings
 from trustml.conformance.subject import flat
 from trustml.data.batches import BatchPlan
-from trustml.data.dataset import Examples, fingerprint_of
-from trustml.errors import PrivacyError
+from trustml.data.dataset import Examples
 from trustml.models.shapes import weight_shapes
 from trustml.models.weights import Weights, read_weights
 from trustml.plan.job import CanaryJob, TrainJob, checkpoint_file
@@ -30,6 +29,7 @@ from trustml.record.files import encode_arrays, inside, read_arrays, write_atomi
 from trustml.worker.federated import HISTORY
 from trustml.worker.planting import CanaryFederation, CanaryTrainer, strength_of
 from trustml.worker.predicting import predict
+from trustml.worker.prepared import read_prepared
 from trustml.worker.training import train
 from trustml.worker.workplace import Workplace
 
@@ -60,16 +60,14 @@ def train_with_canaries(job: CanaryJob, backend: Backend, *, at: Workplace) -> s
 
     Raises
     ------
-    PrivacyError
+    RecordError
         If the data are not those the run was planned on.
     FloatingPointError
         If the training diverged.
     """
     training = replace(job.training, id=job.id)  # files of its own, nothing of the attacked model's
     assert training.mechanism is not None
-    data = read_arrays(inside(at.root, training.data))
-    if fingerprint_of(data) != training.data_fingerprint:
-        raise PrivacyError(f"{training.data}: is not the data this run was planned on")
+    examples, _ = read_prepared(inside(at.root, training.data), fingerprint=training.data_fingerprint)
     chosen = read_arrays(inside(at.root, job.chosen))
     plan = read_arrays(inside(at.root, training.plan))
     included = chosen["included"].astype(bool)
@@ -77,7 +75,6 @@ def train_with_canaries(job: CanaryJob, backend: Backend, *, at: Workplace) -> s
         inside(at.root, training.initial_weights), expected=weight_shapes(job.model, job.input_shape)
     )
     model = Model(architecture=job.model, input_shape=job.input_shape, weights=initial)
-    examples = Examples(inputs=data["train_inputs"].astype(np.float32), labels=data["train_labels"].astype(np.int64))
     joins = BatchPlan(indices=plan["joins"].astype(np.int64), offsets=plan["join_offsets"].astype(np.int64))
     at.progress.stage("training")
     match job.canaries.kind:

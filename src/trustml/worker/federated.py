@@ -25,6 +25,7 @@ from trustml.record.files import encode_arrays, inside, read_arrays, write_atomi
 from trustml.scenario.clipping import Adaptive
 from trustml.scenario.federated import DPFedAvg, FederatedSpec
 from trustml.worker.predicting import predict
+from trustml.worker.prepared import held_out_examples
 from trustml.worker.private import entropy_words
 from trustml.worker.workplace import Trained, Workplace
 
@@ -163,9 +164,8 @@ class _Look:
     """Held-out accuracy of the global model, over all examples and for each client."""
 
     def __init__(self, job: TrainJob, backend: Backend, model: Model, *, at: Workplace) -> None:
-        arrays = read_arrays(inside(at.root, job.data))
-        self._inputs = arrays["test_inputs"].astype(np.float32)
-        self._labels = arrays["test_labels"].astype(np.int64)
+        held_out = held_out_examples(inside(at.root, job.data))
+        self._inputs, self._labels = held_out.inputs, held_out.labels
         clients = read_arrays(inside(at.root, job.clients))
         self._owners = clients["held_out"].astype(np.int64)
         self._count = len(clients["names"])

@@ -9,14 +9,12 @@ import numpy as np
 
 from trustml.backends.contract import Backend, Model
 from trustml.backends.table import load_backend
-from trustml.data.dataset import Examples, fingerprint_of
-from trustml.errors import PrivacyError
 from trustml.models.shapes import weight_shapes
 from trustml.models.weights import encode_weights, read_weights
 from trustml.plan.job import CanaryJob, ExplainJob, GameJob, Job, ShadowJob, TrainJob, checkpoint_file, timings_file
 from trustml.plan.support import Missing, Supported, training_support
 from trustml.plan.switches import switches_in_force
-from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
+from trustml.record.files import encode_arrays, inside, write_atomic
 from trustml.record.provenance import package_versions
 from trustml.record.schema import EngineRecord, MethodRecord, WorkerResult
 from trustml.scenario.methods import RandomControl
@@ -25,7 +23,9 @@ from trustml.worker.clock import Clock
 from trustml.worker.events import Progress
 from trustml.worker.explaining import explain
 from trustml.worker.games import play_game
+from trustml.worker.precision import require_full_precision
 from trustml.worker.predicting import predict
+from trustml.worker.prepared import read_prepared
 from trustml.worker.shadows import train_shadows
 from trustml.worker.training import train
 from trustml.worker.workplace import Trained, Workplace
@@ -46,6 +46,7 @@ def run_job(job: Job, folder: Path) -> WorkerResult:
     with started.stage("import"):
         backend = load_backend(job.backend)
         device = backend.open_device(job.execution.device, job.execution.threads)
+    require_full_precision(job, device)
     clock = Clock(device.synchronize)
     at = Workplace(root=root, folder=folder, clock=clock, progress=progress)
     trained: Trained | None = None
@@ -84,14 +85,8 @@ def _train(job: TrainJob, backend: Backend, *, at: Workplace) -> tuple[str, Trai
         raise NotImplementedError(support.reason)
     shapes = weight_shapes(job.model, job.input_shape)
     initial = read_weights(inside(at.root, job.initial_weights), expected=shapes)
-    arrays = read_arrays(inside(at.root, job.data))
-    if job.mechanism is not None and fingerprint_of(arrays) != job.data_fingerprint:
-        raise PrivacyError(
-            f"{job.data}: is not the data this run was planned on; a private model of other data is another run"
-        )
-    examples = Examples(
-        inputs=arrays["train_inputs"].astype(np.float32), labels=arrays["train_labels"].astype(np.int64)
-    )
+    with at.clock.stage("data"):
+        examples, held_out = read_prepared(inside(at.root, job.data), fingerprint=job.data_fingerprint)
     model = Model(architecture=job.model, input_shape=job.input_shape, weights=initial)
     at.progress.stage("training")
     trained = train(job, backend, model, examples, at=at)
@@ -106,7 +101,7 @@ def _train(job: TrainJob, backend: Backend, *, at: Workplace) -> tuple[str, Trai
     at.progress.stage("predicting")
     with at.clock.stage("predict"):
         network = backend.network(replace(model, weights=weights))
-        logits = predict(network, arrays["test_inputs"].astype(np.float32))
+        logits = predict(network, held_out.inputs)
         if job.scores:
             scores = {"train_logits": predict(network, examples.inputs)}
             write_atomic(inside(at.root, job.scores), encode_arrays(scores), private=True)

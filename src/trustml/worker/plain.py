@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from trustml.backends.contract import Backend, Model, Trainer
 from trustml.data.batches import BatchPlan
 from trustml.data.dataset import Examples
@@ -15,6 +13,7 @@ from trustml.record.checkpoint import Checkpoint, Checkpoints, read_checkpoint
 from trustml.record.files import inside, read_arrays
 from trustml.scenario.regimes import Plain
 from trustml.worker.predicting import predict
+from trustml.worker.prepared import held_out_examples
 from trustml.worker.workplace import Trained, Workplace
 
 _LOOKS_PER_EPOCH = 20
@@ -62,18 +61,16 @@ class _Goal:
     """The held-out accuracy of another regime's model, to be reached."""
 
     def __init__(self, job: TrainJob, regime: Plain, backend: Backend, model: Model, *, at: Workplace) -> None:
-        arrays = read_arrays(inside(at.root, job.data))
-        self._inputs = arrays["test_inputs"].astype(np.float32)
-        self._labels = arrays["test_labels"].astype(np.int64)
+        self._held_out = held_out_examples(inside(at.root, job.data))
         other = train_id(job.backend, regime.stop_at, job.seed)
         logits = read_arrays(inside(at.root, f"jobs/{other}/predictions.npz"))["test_logits"]
         self._backend, self._model = backend, model
-        self.wanted = float((logits.argmax(axis=1) == self._labels).mean())
+        self.wanted = float((logits.argmax(axis=1) == self._held_out.labels).mean())
         self.accuracy = 0.0
 
     def reached(self, trainer: Trainer) -> bool:
         """Whether the model in training is as accurate by now."""
         network = self._backend.network(replace(self._model, weights=trainer.weights()))
-        predicted = predict(network, self._inputs).argmax(axis=1)
-        self.accuracy = float((predicted == self._labels).mean())
+        predicted = predict(network, self._held_out.inputs).argmax(axis=1)
+        self.accuracy = float((predicted == self._held_out.labels).mean())
         return self.accuracy >= self.wanted

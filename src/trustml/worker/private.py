@@ -57,8 +57,7 @@ class PrivateTraining:
         self._ledger = at.folder / "ledger.jsonl"
         if any(entry.plan == commitment for entry in read_ledger(self._ledger)):
             raise PrivacyError(f"{job.id}: an earlier attempt used these batches; a new attempt needs new ones")
-        finite = np.isfinite(examples.inputs.reshape(len(examples), -1))
-        self._usable: npt.NDArray[np.bool_] = np.asarray(finite.all(axis=1))
+        self._usable = finite_rows(examples.inputs)
         clipping = job.regime.clipping
         augmentation = job.regime.augmentation
         settings = PrivateSettings(
@@ -193,6 +192,15 @@ class PrivateTraining:
         if self._mechanism.attempt > 1:
             notes.append("went on after an interruption, on new batches: batch parity with other backends is lost")
         return tuple(notes)
+
+
+def finite_rows(inputs: Floats) -> npt.NDArray[np.bool_]:
+    """Say which examples are finite throughout, some at a time: data may be larger than memory; shape (n,)."""
+    found = np.zeros(len(inputs), bool)
+    for start in range(0, len(inputs), _ROWS_AT_ONCE):
+        part = inputs[start : start + _ROWS_AT_ONCE]
+        found[start : start + _ROWS_AT_ONCE] = np.isfinite(part.reshape(len(part), -1)).all(axis=1)
+    return found
 
 
 def accumulate_finite(

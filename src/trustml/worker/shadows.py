@@ -17,6 +17,7 @@ from trustml.data.dataset import Floats
 from trustml.errors import RecordError
 from trustml.plan.job import ShadowJob
 from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
+from trustml.record.mapped import map_arrays
 from trustml.scenario.regimes import DPSGD, Plain
 from trustml.worker.shadow_plans import draw_models
 from trustml.worker.workplace import Workplace
@@ -54,9 +55,9 @@ def train_shadows(job: ShadowJob, backend: Backend, *, at: Workplace) -> str:
     if backend.shadows is None:
         raise NotImplementedError(f"{job.id}: {job.backend} does not train shadow models; jax does")
     with at.clock.stage("draw"):
-        arrays = read_arrays(inside(at.root, job.data))
-        inputs = np.concatenate([arrays["train_inputs"], arrays["test_inputs"]]).astype(np.float32)
-        labels = np.concatenate([arrays["train_labels"], arrays["test_labels"]]).astype(np.int64)
+        arrays = map_arrays(inside(at.root, job.data))
+        inputs = np.concatenate([arrays["train_inputs"], arrays["test_inputs"]]).astype(np.float32, copy=False)
+        labels = np.concatenate([arrays["train_labels"], arrays["test_labels"]]).astype(np.int64, copy=False)
         chosen = read_arrays(inside(at.root, job.members))
         members = _members(chosen, job, examples=len(inputs))
         owners = chosen["owners"].astype(np.int64) if "owners" in chosen else None
