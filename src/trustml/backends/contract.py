@@ -257,12 +257,17 @@ class Device:
         Distributions whose versions belong into the record.
     switches : dict
         Numeric settings in force, such as TF32.
+    reduced_precision : callable
+        Names each switch now in force under which float32 is computed with fewer bits, with its value and how to
+        turn it off, one line each. Private training is refused under them: an example's norm that is computed
+        coarsely may be smaller than the gradient that is added, and epsilon assumes that it never is.
     """
 
     describe: Callable[[], str]
     synchronize: Callable[[], None]
     packages: tuple[str, ...]
     switches: dict[str, str]
+    reduced_precision: Callable[[], tuple[str, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)

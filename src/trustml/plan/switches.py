@@ -23,6 +23,16 @@ _QUIET = {
     "PYTHONUNBUFFERED": "1",
     "PYTHONHASHSEED": "0",
 }
+_COARSE_MATH = {"BF16", "F16", "TF32", "ANY"}
+_REDUCING = {
+    "NVIDIA_TF32_OVERRIDE": {"1"},
+    "ONEDNN_DEFAULT_FPMATH_MODE": _COARSE_MATH,
+    "DNNL_DEFAULT_FPMATH_MODE": _COARSE_MATH,
+    "TF_SET_ONEDNN_FPMATH_MODE": _COARSE_MATH,
+    "TF_ENABLE_AUTO_MIXED_PRECISION": {"1", "TRUE"},
+}
+"""Variables that let libraries compute float32 with fewer bits, whatever the program says, and values that do."""
+_FAST_MATH = ("--xla_cpu_enable_fast_math", "--xla_gpu_enable_fast_min_max")
 
 
 def switch_variables(execution: Execution) -> dict[str, str]:
@@ -51,5 +61,22 @@ def reuse_compiled(folder: Path) -> dict[str, str]:
 
 def switches_in_force() -> dict[str, str]:
     """What of the above this process really runs under."""
-    names = [*_ALLOCATOR, "OMP_NUM_THREADS", "XLA_FLAGS"]
+    names = [*_ALLOCATOR, "OMP_NUM_THREADS", "XLA_FLAGS", *_REDUCING]
     return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def reducing_variables() -> tuple[str, ...]:
+    """Environment variables of this process under which float32 is not what it says, and how to take them back.
+
+    XLA's fast mathematics takes it that nothing is infinite or not a number, so that broken gradients could pass.
+    """
+    found = [
+        f"{name}={os.environ[name]}; unset {name}"
+        for name, values in _REDUCING.items()
+        if os.environ.get(name, "").upper() in values
+    ]
+    for flag in os.environ.get("XLA_FLAGS", "").split():
+        name, _, value = flag.partition("=")
+        if name in _FAST_MATH and value.lower() in ("", "true", "1"):
+            found.append(f"XLA_FLAGS has {flag}; leave it out")
+    return tuple(found)

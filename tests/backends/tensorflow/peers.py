@@ -41,9 +41,33 @@ def our_steps(kind: str, rates: list[float]) -> float:
     return float(weight)
 
 
+def precision() -> dict[str, list[str]]:
+    """What the backend says of switches to fewer bits, and of a GPU that is not there."""
+    from trustml.backends.tensorflow.device import open_device
+    from trustml.errors import UsageError
+
+    device = open_device("cpu", threads=1)
+    found = {"nothing": list(device.reduced_precision())}
+    tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    found["policy"] = list(device.reduced_precision())
+    tf.keras.mixed_precision.set_global_policy("float32")
+    tf.keras.backend.set_floatx("float16")
+    found["floatx"] = list(device.reduced_precision())
+    tf.keras.backend.set_floatx("float32")
+    for on in (True, False):
+        tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": on})
+        found[f"rewriting {on}"] = list(device.reduced_precision())
+    try:
+        open_device("cuda", threads=1)
+    except UsageError as error:
+        found["cuda"] = [str(error)]
+    return found
+
+
 if __name__ == "__main__":
     constant, changing = [0.1] * 4, [0.4, 0.2, 0.1, 0.05]
-    content = {"padding": vectorised_padding(), "numpy": np.__version__}
+    content = {"precision": precision()}  # first, while the device can still be chosen
+    content |= {"padding": vectorised_padding(), "numpy": np.__version__}
     for name, rates in (("constant", constant), ("changing", changing)):
         content[name] = {
             "keras_sgd": keras_steps(tf.keras.optimizers.SGD(0.1, momentum=0.5), rates),

@@ -71,3 +71,22 @@ def test_keras_differs_under_a_schedule_and_in_adam(peers):
     assert peers["constant"]["keras_sgd"] == pytest.approx(peers["constant"]["our_sgd"], rel=1e-6)
     assert peers["changing"]["keras_sgd"] != pytest.approx(peers["changing"]["our_sgd"], rel=0.05)
     assert peers["constant"]["keras_adam"] != pytest.approx(peers["constant"]["our_adam"], rel=0.05)
+
+
+def test_switches_to_fewer_bits_are_named_with_the_way_out(peers):
+    found = peers["precision"]
+    assert found["nothing"] == found["rewriting False"] == []
+    assert found["policy"] == ["the global Keras policy is 'mixed_bfloat16'; set_global_policy('float32')"]
+    assert "Keras's floatx is 'float16'; set_floatx('float32')" in found["floatx"]
+    assert found["rewriting True"] == [
+        "tf.config.optimizer option 'auto_mixed_precision_onednn_bfloat16' is on; set it to False"
+    ]
+
+
+def test_a_gpu_that_tensorflow_does_not_see_names_the_libraries_it_needs(peers):
+    if "cuda" not in peers["precision"]:
+        pytest.skip("it sees one")
+    (message,) = peers["precision"]["cuda"]
+    assert message.startswith("execution.device: 'cuda' but TensorFlow 2.14.1 sees no GPU: it needs the libraries of")
+    assert "CUDA 11.8 and cuDNN 8" in message
+    assert "-m pip install 'tensorflow[and-cuda]==2.14.1'" in message

@@ -102,6 +102,7 @@ def _filled(piece: Piece, devices: int) -> Piece:
     missing = -len(labels) % devices
     if not missing:
         return inputs, labels, mask
-    return tuple(  # type: ignore[return-value]
+    inputs, labels, mask = (
         jnp.pad(part, [(0, missing), *[(0, 0)] * (part.ndim - 1)]) for part in (inputs, labels, mask)
     )
+    return inputs, labels, mask
