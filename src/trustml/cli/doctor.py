@@ -20,6 +20,7 @@ def command(as_json: bool, file: Path | None) -> int:
 
     Exit code 4 if something is missing; the rest works all the same.
     """
+    from trustml.launch.accelerators import unused_gpu
     from trustml.launch.environments import find_environment, probe
     from trustml.record.provenance import MAIN_PACKAGES, hardware, package_versions
     from trustml.scenario.spec import BACKEND_NAMES
@@ -37,6 +38,7 @@ def command(as_json: bool, file: Path | None) -> int:
                 "devices": list(answer.devices),
                 "problem": environment.problem or answer.problem,
                 "fix": environment.fix,
+                "note": unused_gpu(backend, answer.devices, python=str(environment.python or "")),
             }
         )
     dashboard = importlib.util.find_spec("streamlit") is not None
@@ -49,6 +51,7 @@ def command(as_json: bool, file: Path | None) -> int:
             "devices": [],
             "problem": "" if dashboard else "streamlit is not installed",
             "fix": "" if dashboard else "pip install 'trustml[dashboard]'",
+            "note": "",
         }
     )
     content = {"hardware": hardware(), "core": package_versions(MAIN_PACKAGES), "environments": environments}
@@ -76,3 +79,5 @@ def _print(content: dict[str, Any], out: Any) -> None:
             out.print(f"{part['backend']}: {part['problem']}", soft_wrap=True)
             if part["fix"]:
                 out.print(f"  mend it with: {part['fix']}", soft_wrap=True)
+        if part["note"]:
+            out.print(f"{part['backend']}: {part['note']}", soft_wrap=True, markup=False)

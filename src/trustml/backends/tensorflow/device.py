@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 
 import tensorflow as tf
 
@@ -46,8 +45,7 @@ def _why_none() -> str:
         return f"TensorFlow {tf.__version__} was built without CUDA"
     return (
         f"TensorFlow {tf.__version__} sees no GPU: it needs the libraries of CUDA {build['cuda_version']} and cuDNN "
-        f"{build['cudnn_version']}, newer ones do not serve; run `{sys.executable} -m pip install "
-        f"'tensorflow[and-cuda]=={tf.__version__}'`"
+        f"{build['cudnn_version']}, newer ones do not serve, and `trustml doctor` says how to get them"
     )
 
 
