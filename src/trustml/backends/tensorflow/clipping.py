@@ -1,8 +1,9 @@
-"""TF Privacy's two ways to clipped gradients, its noise left off.
+"""Three ways to clipped gradients, two by TF Privacy with its noise left off.
 
 *dp_model*: ``DPModel`` takes the gradient of each example by itself, vectorised, and clips it; any layer will do.
-*fast_clipping*: norms from activations (``compute_gradient_norms``), then one weighted backward pass; for models
-whose layers are all in TF Privacy's registry, which has dense layers and no convolution.
+*fast_clipping*: norms from activations (``compute_gradient_norms``), then one weighted backward pass, by TF
+Privacy's registry of layers, to which our rules for convolutions and norms are added.
+*book_keeping*: the same rules, and TF Privacy's clip weights, after a single backward pass.
 
 Neither its optimizers nor ``num_microbatches`` is used: the optimizers take the whole Jacobian, 31 to 545 times a
 plain step, and ``num_microbatches`` clips the mean of a group of examples, which is another mechanism.
@@ -20,14 +21,18 @@ from tensorflow_privacy.privacy.keras_models.dp_keras_model import DPModel
 
 from trustml.backends.contract import Model
 from trustml.backends.settings import PrivateSettings
+from trustml.backends.tensorflow.book_keeping import clipped_sum, per_example_gradients
+from trustml.backends.tensorflow.layer_rules import rule_for
 from trustml.backends.tensorflow.network import build_keras, variable
+from trustml.models.layers import Dropout
 
+MODES = ("dp_model", "fast_clipping", "book_keeping")
 Clip: TypeAlias = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[list[tf.Tensor], tf.Tensor]]
 """Inputs (b, k, *x), labels (b,), clipping norm to the sum of clipped gradients and the number not clipped."""
 
 
 class Clipper:
-    """A Keras model and one of TF Privacy's ways to clip its gradients.
+    """A Keras model and one way to clip its gradients.
 
     Attributes
     ----------
@@ -41,7 +46,12 @@ class Clipper:
     def __init__(self, mode: str, model: Model, settings: PrivateSettings) -> None:
         self.model = build_keras(model, _ClippingModel if mode == "dp_model" else tf.keras.Model)
         self.variables = {name: variable(self.model, name) for name in model.weights}
-        self.clip: Clip = self._by_model(settings) if mode == "dp_model" else self._by_registry()
+        ways = {
+            "dp_model": self._by_model,
+            "fast_clipping": self._by_registry,
+            "book_keeping": self._by_book_keeping,
+        }
+        self.clip: Clip = ways[mode](settings)
         self._per_layer = settings.per_layer
 
     def clip_rows(self, rows: list[tf.Tensor], clipping_norm: tf.Tensor) -> list[tf.Tensor]:
@@ -77,9 +87,9 @@ class Clipper:
 
         return clip
 
-    def _by_registry(self) -> Clip:
+    def _by_registry(self, settings: PrivateSettings) -> Clip:
         keras_model, variables = self.model, list(self.variables.values())
-        registry = layer_registry.make_default_layer_registry()
+        registry = make_registry()
 
         def clip(inputs: tf.Tensor, labels: tf.Tensor, clipping_norm: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
             inputs = inputs[:, 0]
@@ -97,18 +107,56 @@ class Clipper:
 
         return clip
 
+    def _by_book_keeping(self, settings: PrivateSettings) -> Clip:
+        keras_model, variables, copies = self.model, list(self.variables.values()), settings.multiplicity
+
+        def clip(inputs: tf.Tensor, labels: tf.Tensor, clipping_norm: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+            flat = tf.reshape(inputs, (-1, *inputs.shape[2:]))
+            gradients = per_example_gradients(keras_model, variables, flat, labels, copies=copies)
+            return clipped_sum(gradients, clipping_norm, per_layer=settings.per_layer)
+
+        return clip
+
 
 def possible_modes(model: Model, settings: PrivateSettings) -> tuple[list[str], dict[str, str]]:
     """Modes that can do what is asked, and why the others cannot."""
-    registry = layer_registry.make_default_layer_registry()
-    refused = {}
-    if not gradient_clipping_utils.all_trainable_layers_are_registered(build_keras(model), registry):
+    keras_model, refused = build_keras(model), {}
+    if not gradient_clipping_utils.all_trainable_layers_are_registered(keras_model, make_registry()):
         refused["fast_clipping"] = "the registry lacks one of the layers"
     elif settings.per_layer:
         refused["fast_clipping"] = "clips flat only"
     elif settings.multiplicity > 1:
         refused["fast_clipping"] = "is driven for one copy of an example only"
-    return [mode for mode in ("dp_model", "fast_clipping") if mode not in refused], refused
+    elif any(isinstance(layer, Dropout) for layer in model.architecture.layers):
+        refused["fast_clipping"] = "takes the norms without dropout, and the gradients with it"
+    if any(layer.trainable_weights and rule_for(layer) is None for layer in keras_model.layers):
+        refused["book_keeping"] = "has no rule for one of the layers"
+    return [mode for mode in MODES if mode not in refused], refused
+
+
+def make_registry() -> layer_registry.LayerRegistry:
+    """TF Privacy's registry, with our rules for the layers that it lacks."""
+    registry = layer_registry.make_default_layer_registry()
+    keras = tf.keras.layers
+    for kind in (keras.Conv2D, keras.GroupNormalization, keras.LayerNormalization):
+        registry.insert(kind, _registry_function)
+    return registry
+
+
+def _registry_function(
+    layer: Any, arguments: Any, keywords: Any, tape: tf.GradientTape, num_microbatches: tf.Tensor | None = None
+) -> tuple[tf.Tensor, tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """Do what TF Privacy asks of a layer: what to take the gradient of, the output, and squared norms from there."""
+    rule = rule_for(layer)
+    if rule is None or keywords or num_microbatches is not None:
+        raise NotImplementedError(f"{type(layer).__name__} is clipped by itself, one example at a time")
+    outputs, backward = rule(layer, *arguments)
+    tape.watch(outputs)
+
+    def squared_norms(gradient: tf.Tensor) -> tf.Tensor:
+        return tf.add_n([part.squared_norms for part in backward(gradient, 1)])
+
+    return outputs, outputs, squared_norms
 
 
 class _ClippingModel(DPModel):

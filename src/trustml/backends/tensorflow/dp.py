@@ -1,4 +1,4 @@
-"""Private training by TF Privacy: its clipping, on batches drawn by the core; noise is added once a step."""
+"""Private training around TF Privacy's clip weights, on batches drawn by the core; noise is added once a step."""
 
 from __future__ import annotations
 
@@ -27,19 +27,17 @@ class TFPrivacyTrainer:
         self._sums = {name: tf.Variable(tf.zeros_like(v)) for name, v in self._variables.items()}
         self._noise = noise_generator(settings.noise_seed)
         self._gradient: dict[str, tf.Tensor] = {}
-        self._accumulate = self._compiled_accumulate(model)
+        self._accumulate = self._compiled_accumulate(model, settings)
         self._update = self._compiled_update(settings)
 
     @property
     def choice(self) -> EngineChoice:
-        """TF Privacy's way to clip that is in use."""
+        """Way to clip that is in use."""
         return self._choice
 
     def accumulate(self, inputs: Floats, labels: Ints, *, clipping_norm: float) -> Clipped:
         """Clip one piece of a batch and add it to the sum."""
-        finite, unclipped = self._accumulate(
-            tf.constant(inputs), tf.constant(labels), tf.constant(clipping_norm, tf.float32)
-        )
+        finite, unclipped = self._accumulate(inputs, labels, np.float32(clipping_norm))
         return Clipped(finite=bool(finite), unclipped=int(unclipped))
 
     def plant(self, gradients: Weights, *, clipping_norm: float) -> None:
@@ -55,11 +53,9 @@ class TFPrivacyTrainer:
 
     def update(self, *, clipping_norm: float, noise_multiplier: float, learning_rate: float) -> None:
         """Add noise, divide, and take the step."""
-        gradient = self._update(
-            tf.constant(noise_multiplier * clipping_norm, tf.float32), tf.constant(learning_rate, tf.float32)
-        )
+        *gradient, done = self._update(np.float32(noise_multiplier * clipping_norm), np.float32(learning_rate))
         self._gradient = dict(zip(self._variables, gradient, strict=True))
-        gradient[0].numpy()  # wait for it
+        done.numpy()  # wait for it
 
     def gradient(self) -> Weights:
         """Noisy mean gradient of the last update."""
@@ -78,26 +74,37 @@ class TFPrivacyTrainer:
         load_weights(self._clipper.model, weights)
         self._optimizer.restore(state)
 
-    def _compiled_accumulate(self, model: Model) -> tf.types.experimental.GenericFunction:
+    @property
+    def traces(self) -> int:
+        """How often a step was traced, of which batches of other sizes are no reason."""
+        return self._accumulate.experimental_get_tracing_count() + self._update.experimental_get_tracing_count()
+
+    def _compiled_accumulate(self, model: Model, settings: PrivateSettings) -> tf.types.experimental.GenericFunction:
         @tf.function(
             input_signature=(
-                tf.TensorSpec((None, None, *model.input_shape), tf.float32),
+                tf.TensorSpec((None, settings.multiplicity, *model.input_shape), tf.float32),
                 tf.TensorSpec((None,), tf.int64),
                 tf.TensorSpec((), tf.float32),
-            )
+            ),
+            autograph=False,
         )
         def accumulate(inputs: tf.Tensor, labels: tf.Tensor, clipping_norm: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             sums, unclipped = self._clipper.clip(inputs, labels, clipping_norm)
             finite = tf.reduce_all([tf.math.is_finite(tf.reduce_sum(part)) for part in sums])
-            if finite:
+
+            def add() -> tf.Tensor:
                 for total, part in zip(self._sums.values(), sums, strict=True):
                     total.assign_add(part)
-            return finite, unclipped
+                return finite
+
+            return tf.cond(finite, add, lambda: finite), unclipped
 
         return accumulate
 
     def _compiled_update(self, settings: PrivateSettings) -> tf.types.experimental.GenericFunction:
-        @tf.function(input_signature=(tf.TensorSpec((), tf.float32), tf.TensorSpec((), tf.float32)))
+        signature = (tf.TensorSpec((), tf.float32), tf.TensorSpec((), tf.float32))
+
+        @tf.function(input_signature=signature, autograph=False)
         def update(deviation: tf.Tensor, learning_rate: tf.Tensor) -> list[tf.Tensor]:
             gradient = {
                 name: (total + self._noise.normal(total.shape, stddev=deviation)) / settings.expected_batch_size
@@ -106,7 +113,7 @@ class TFPrivacyTrainer:
             self._optimizer.apply(gradient, learning_rate)
             for total in self._sums.values():
                 total.assign(tf.zeros_like(total))
-            return list(gradient.values())
+            return [*gradient.values(), learning_rate]
 
         return update
 

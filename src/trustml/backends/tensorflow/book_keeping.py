@@ -1,0 +1,84 @@
+"""Clipped sums from one forward and one backward pass: the norms and the sums come from what the pass leaves behind.
+
+Bu et al., arXiv 2210.00038. TF Privacy's fast clipping goes backward twice; here its clip weights are put on the
+recorded gradients of the layers' outputs instead of on the loss.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from typing import Any
+
+import tensorflow as tf
+from tensorflow_privacy.privacy.fast_gradient_clipping import clip_grads
+
+from trustml.backends.tensorflow.layer_rules import Backward, PerExample, rule_for
+
+
+def per_example_gradients(
+    model: tf.keras.Model, variables: list[tf.Variable], inputs: tf.Tensor, labels: tf.Tensor, *, copies: int
+) -> list[PerExample]:
+    """Gradients of the cross-entropy of each example, averaged over its copies, in the order of `variables`.
+
+    Parameters
+    ----------
+    model : tf.keras.Model
+        A chain of layers that gives logits; every layer with weights has a rule.
+    variables : list of tf.Variable
+    inputs : tf.Tensor
+        Shape (b * copies, *x), the copies of an example one after another.
+    labels : tf.Tensor
+        Shape (b,).
+    copies : int
+
+    Raises
+    ------
+    NotImplementedError
+        If a layer with weights has no rule.
+    """
+    outputs: list[tf.Tensor] = []
+    ways_back: list[tuple[Any, Backward]] = []
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        values = inputs
+        for layer in model.layers:
+            if not layer.trainable_weights:
+                values = _pass(layer, values)
+                continue
+            rule = rule_for(layer)
+            if rule is None:
+                raise NotImplementedError(f"no rule for {type(layer).__name__}")
+            values, backward = rule(layer, values)
+            tape.watch(values)
+            outputs.append(values)
+            ways_back.append((layer, backward))
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.repeat(labels, copies), logits=values)
+        total = tf.reduce_sum(losses) / copies
+    found: dict[object, PerExample] = {}
+    for (layer, backward), gradient in zip(ways_back, tape.gradient(total, outputs), strict=True):
+        parts = backward(gradient, copies)
+        found |= {weight.ref(): part for weight, part in zip(layer.trainable_weights, parts, strict=True)}
+    return [found[weight.ref()] for weight in variables]
+
+
+def clipped_sum(
+    gradients: list[PerExample], clipping_norm: tf.Tensor, *, per_layer: bool
+) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """Sum of gradients clipped by TF Privacy's weights, flat or each weight by itself, and the number not clipped."""
+    norms = tf.sqrt(tf.add_n([part.squared_norms for part in gradients]))
+    if per_layer:
+        each = clipping_norm / math.sqrt(len(gradients))
+        weights = [clip_grads.compute_clip_weights(each, tf.sqrt(part.squared_norms)) for part in gradients]
+    else:
+        weights = [clip_grads.compute_clip_weights(clipping_norm, norms)] * len(gradients)
+    sums = [part.weighted_sum(weight) for part, weight in zip(gradients, weights, strict=True)]
+    return sums, tf.reduce_sum(tf.cast(norms <= clipping_norm, tf.int32))
+
+
+def _pass(layer: Any, values: tf.Tensor) -> tf.Tensor:
+    """Call a layer without weights as in training, if that makes a difference to it."""
+    if isinstance(layer, tf.keras.layers.InputLayer):
+        return values
+    if "training" in inspect.signature(layer.call).parameters:
+        return layer(values, training=True)
+    return layer(values)

@@ -1,0 +1,129 @@
+"""What one layer's weights owe to each example, from what went in and the gradient of what came out.
+
+A kernel's gradient is a sum over positions of outer products (Goodfellow, arXiv 1510.01799; Rochette et al., arXiv
+1912.06015 for convolutions as patches): with one position its norm needs no gradient at all. Where there are more, the
+gradients are written out, or, for many weights and few positions, their norms come from Gram matrices (Li et al.,
+arXiv 2110.05679).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import tensorflow as tf
+
+_GRAM_SAVES = 4
+"""Times that Gram matrices must be cheaper: they lose digits where positions cancel."""
+
+
+class PerExample(NamedTuple):
+    """One weight's gradients for each of b examples, written out or not.
+
+    Attributes
+    ----------
+    squared_norms : tf.Tensor
+        Shape (b,).
+    weighted_sum : callable
+        From a factor for each example, shape (b,), to the sum in the weight's shape.
+    """
+
+    squared_norms: tf.Tensor
+    weighted_sum: Callable[[tf.Tensor], tf.Tensor]
+
+
+Backward: TypeAlias = Callable[[tf.Tensor, int], list[PerExample]]
+"""From the gradient of a layer's output, (b * copies, ...), to its weights' in the order of ``trainable_weights``."""
+Rule: TypeAlias = Callable[[Any, tf.Tensor], tuple[tf.Tensor, Backward]]
+"""From a Keras layer and its input to its output and the way back."""
+
+
+def rule_for(layer: Any) -> Rule | None:
+    """Rule of a Keras layer with weights; None if it has none here."""
+    return next((rule for kind, rule in _RULES.items() if type(layer) is kind), None)
+
+
+def _dense(layer: Any, inputs: tf.Tensor) -> tuple[tf.Tensor, Backward]:
+    def backward(gradient: tf.Tensor, copies: int) -> list[PerExample]:
+        return _linear(layer, inputs[:, None], gradient[:, None], copies)
+
+    return layer(inputs), backward
+
+
+def _convolution(layer: Any, inputs: tf.Tensor) -> tuple[tf.Tensor, Backward]:
+    """Cross-correlation without padding, the only one that is built here: the kernel times each patch."""
+    rows, columns, channels, filters = layer.kernel.shape
+
+    def backward(gradient: tf.Tensor, copies: int) -> list[PerExample]:
+        patches = tf.image.extract_patches(
+            inputs, (1, rows, columns, 1), (1, *layer.strides, 1), (1, 1, 1, 1), layer.padding.upper()
+        )
+        positions = patches.shape[1] * patches.shape[2]
+        flat = tf.reshape(patches, (-1, positions, rows * columns * channels))
+        return _linear(layer, flat, tf.reshape(gradient, (-1, positions, filters)), copies)
+
+    return layer(inputs), backward
+
+
+def _normalisation(layer: Any, inputs: tf.Tensor) -> tuple[tf.Tensor, Backward]:
+    """Group or layer normalisation: one factor and one offset a channel."""
+    settings = {**layer.get_config(), "scale": False, "center": False}
+    normalised = type(layer).from_config(settings)(inputs)
+
+    def backward(gradient: tf.Tensor, copies: int) -> list[PerExample]:
+        return [
+            _written_out(_sum_of_positions(part, copies), layer.gamma.shape)
+            for part in (gradient * normalised, gradient)
+        ]
+
+    return normalised * layer.gamma + layer.beta, backward
+
+
+_RULES: dict[type, Rule] = {
+    tf.keras.layers.Dense: _dense,
+    tf.keras.layers.Conv2D: _convolution,
+    tf.keras.layers.GroupNormalization: _normalisation,
+    tf.keras.layers.LayerNormalization: _normalisation,
+}
+
+
+def _linear(layer: Any, inputs: tf.Tensor, gradient: tf.Tensor, copies: int) -> list[PerExample]:
+    """Kernel and bias from inputs (b * copies, p, i) and gradients (b * copies, p, o); copies are more positions."""
+    positions, size, units = copies * inputs.shape[1], inputs.shape[2], gradient.shape[2]
+    inputs = tf.reshape(inputs, (-1, positions, size))
+    gradient = tf.reshape(gradient, (-1, positions, units))
+    found = [_kernel(inputs, gradient, layer.kernel.shape)]
+    if layer.use_bias:
+        found.append(_written_out(tf.reduce_sum(gradient, axis=1), layer.bias.shape))
+    return found
+
+
+def _kernel(inputs: tf.Tensor, gradient: tf.Tensor, shape: tf.TensorShape) -> PerExample:
+    positions, size, units = inputs.shape[1], inputs.shape[2], gradient.shape[2]
+    if _GRAM_SAVES * positions * (size + units) > size * units and positions > 1:
+        return _written_out(tf.matmul(inputs, gradient, transpose_a=True), shape)
+
+    def weighted_sum(weights: tf.Tensor) -> tf.Tensor:
+        weighted = tf.reshape(gradient * weights[:, None, None], (-1, units))
+        return tf.reshape(tf.matmul(tf.reshape(inputs, (-1, size)), weighted, transpose_a=True), shape)
+
+    if positions == 1:
+        return PerExample(_squared(inputs) * _squared(gradient), weighted_sum)
+    products = tf.matmul(inputs, inputs, transpose_b=True) * tf.matmul(gradient, gradient, transpose_b=True)
+    return PerExample(tf.maximum(tf.reduce_sum(products, axis=(1, 2)), 0.0), weighted_sum)
+
+
+def _written_out(rows: tf.Tensor, shape: tf.TensorShape) -> PerExample:
+    """Gradients that are there, one a row of the first axis."""
+    flat = tf.reshape(rows, (-1, shape.num_elements()))
+    return PerExample(_squared(rows), lambda weights: tf.reshape(tf.matmul(weights[None], flat), shape))
+
+
+def _sum_of_positions(values: tf.Tensor, copies: int) -> tf.Tensor:
+    channels = values.shape[-1]
+    positions = copies * (values.shape[1:].num_elements() // channels)
+    return tf.reduce_sum(tf.reshape(values, (-1, positions, channels)), axis=1)
+
+
+def _squared(values: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.square(values), axis=list(range(1, len(values.shape))))
