@@ -1,0 +1,95 @@
+"""Where an engine runs: an interpreter, and what its process finds in its environment."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from trustml.launch.environments import find_environment
+from trustml.plan.switches import switch_variables
+from trustml.scenario.spec import BACKEND_NAMES, BackendName, Execution
+
+Allocator: TypeAlias = Literal["tuned", "default"]
+"""``tuned`` as workers of trustml run, ``default`` as glibc comes."""
+
+FEDJAX, FLOWER = "TRUSTML_BENCH_FEDJAX", "TRUSTML_BENCH_FLOWER"
+JAX_PRIVACY = "TRUSTML_BENCH_JAX_PRIVACY"
+_HOW_TO_MAKE = {
+    FEDJAX: "`pip install --no-deps --target FOLDER fedjax==0.0.17 dm-haiku==0.0.17 jmp==0.0.4 absl-py msgpack "
+    f"tabulate tqdm`, then {FEDJAX}=FOLDER",
+    JAX_PRIVACY: f"`pip install --no-deps --target FOLDER jax-privacy==2.0.0`, then {JAX_PRIVACY}=FOLDER",
+    FLOWER: "`python3.11 -m venv FOLDER && FOLDER/bin/pip install 'flwr[simulation]' torch numpy msgspec safetensors "
+    f"psutil`, then {FLOWER}=FOLDER",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """An interpreter and the variables that are added to its environment."""
+
+    python: Path
+    variables: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoPlace:
+    """Why there is none, and how to make it."""
+
+    reason: str
+
+
+def find_place(environment: str, allocator: Allocator) -> Place | NoPlace:
+    """Find where engines of `environment` run, without starting anything."""
+    variables = switch_variables(Execution(device="cpu"))
+    if allocator == "default":
+        variables = {name: value for name, value in variables.items() if not name.startswith("MALLOC_")}
+    match environment:
+        case "fedjax":
+            folder = _named(FEDJAX)
+            if isinstance(folder, NoPlace):
+                return folder
+            return _ours("jax", variables | {"PYTHONPATH": str(folder)})
+        case "jax-privacy" if not os.environ.get(JAX_PRIVACY) and importlib.util.find_spec("jax_privacy"):
+            return _ours("jax", variables)
+        case "jax-privacy":
+            folder = _named(JAX_PRIVACY)
+            if isinstance(folder, NoPlace):
+                return folder
+            return _ours("jax", variables | {"PYTHONPATH": str(folder)})
+        case "flower":
+            folder = _named(FLOWER)
+            if isinstance(folder, NoPlace):
+                return folder
+            python = folder / "bin" / "python"
+            if not python.exists():
+                return NoPlace(reason=f"{FLOWER}={folder} holds no bin/python; make it by {_HOW_TO_MAKE[FLOWER]}")
+            return Place(python=python, variables=variables)
+        case name if name in BACKEND_NAMES:
+            return _ours(name, variables)
+        case _:
+            return NoPlace(reason=f"there is no environment {environment!r}")
+
+
+def allocator_variables() -> tuple[str, ...]:
+    """Names of the variables that set the allocator, which must not be handed down from the caller's shell."""
+    return tuple(name for name in switch_variables(Execution()) if name.startswith("MALLOC_"))
+
+
+def _ours(backend: BackendName, variables: dict[str, str]) -> Place | NoPlace:
+    found = find_environment(backend)
+    if found.python is None:
+        return NoPlace(reason=f"{found.problem}; run `{found.fix}`" if found.fix else found.problem)
+    return Place(python=found.python, variables=variables)
+
+
+def _named(variable: str) -> Path | NoPlace:
+    value = os.environ.get(variable)
+    if not value:
+        return NoPlace(reason=f"{variable} is not set; make it by {_HOW_TO_MAKE[variable]}")
+    folder = Path(value)
+    if not folder.is_dir():
+        return NoPlace(reason=f"{variable}={value} is no folder; make it by {_HOW_TO_MAKE[variable]}")
+    return folder.resolve()

@@ -1,0 +1,108 @@
+"""A whole benchmark: the machine first, then group after group, and the file written after each."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from trustml.bench.machine import measure_ceilings
+from trustml.bench.results import FORMAT, Ceilings, Measured, Result, write_result
+from trustml.bench.rows import with_rows
+from trustml.bench.selection import Group
+from trustml.bench.turns import Listener, measure_group
+from trustml.errors import UsageError
+from trustml.record.provenance import MAIN_PACKAGES, hardware, package_versions, source_revision
+
+
+def run_benchmark(
+    groups: Sequence[Group],
+    *,
+    path: Path,
+    turns: int,
+    listener: Listener,
+    command: str = "trustml bench",
+    ceilings: Callable[[], Ceilings | None] = measure_ceilings,
+) -> Result:
+    """Measure the groups and write `path` after each, so that an interruption loses one group at most.
+
+    Parameters
+    ----------
+    groups : sequence of Group
+    path : Path
+    turns : int
+    listener : callable
+        Is given events as those of a run.
+    command : str
+        For the record.
+    ceilings : callable
+        Measures the machine.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be written.
+    """
+    begun, created = time.monotonic(), datetime.datetime.now(datetime.UTC)
+    measured: list[Measured] = []
+    versions = {"main": package_versions(MAIN_PACKAGES)}
+    listener({"event": "run", "run": "benchmark", "jobs": len(groups)})
+    about = (hardware(), source_revision())
+    most = ceilings()
+    result = _result(created, begun, command, about, versions, most, measured, complete=False)
+    _write(path, result)
+    for number, group in enumerate(groups, start=1):
+        start = time.monotonic()
+        listener({"event": "job-start", "job": group.name})
+        found, theirs = measure_group(group, turns=turns, listener=listener)
+        measured += found
+        for environment, packages in theirs.items():
+            versions.setdefault(environment, {}).update(packages)
+        result = _result(created, begun, command, about, versions, most, measured, complete=number == len(groups))
+        _write(path, result)
+        bad = [one.engine for one in found if one.status == "failed"]
+        listener(
+            {
+                "event": "job-end",
+                "job": group.name,
+                "status": "error" if bad else "ok",
+                "reason": f"failed: {', '.join(bad)}" if bad else "",
+                "seconds": time.monotonic() - start,
+            }
+        )
+    return result
+
+
+def _result(
+    created: datetime.datetime,
+    begun: float,
+    command: str,
+    about: tuple[dict[str, str], dict[str, str]],
+    versions: dict[str, dict[str, str]],
+    ceilings: Ceilings | None,
+    measured: Sequence[Measured],
+    *,
+    complete: bool,
+) -> Result:
+    return with_rows(
+        Result(
+            format=FORMAT,
+            created=created.isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - begun, 1),
+            complete=complete,
+            command=command,
+            revision=about[1],
+            hardware=about[0],
+            versions=versions,
+            ceilings=ceilings,
+            measured=tuple(measured),
+        )
+    )
+
+
+def _write(path: Path, result: Result) -> None:
+    try:
+        write_result(path, result)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({error.strerror}); name another file with --out") from None
