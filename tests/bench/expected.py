@@ -32,6 +32,8 @@ def check(engine: Engine, workload: Workload, found: dict[str, np.ndarray]) -> N
     """Assert that what an engine came to is what its kind of work comes to."""
     if engine.role == "floor" and "logits" in found and workload.kind == "occlusion":
         compare(found["logits"], logits(workload))
+    elif "sensitivity" in found:
+        compare(found["sensitivity"], sensitivity(workload))
     elif "gradients" in found:
         compare(found["gradients"], input_gradients(workload))
     elif workload.kind in ("plain_step", "private_step"):
@@ -188,6 +190,20 @@ def integrated_gradients(workload: Workload) -> np.ndarray:
     gradients = _gradients(workload)
     terms = [weight / 2 * gradients((1 + point) / 2 * inputs) for point, weight in zip(points, weights, strict=True)]
     return inputs * np.sum(terms, axis=0)
+
+
+@cache
+def sensitivity(workload: Workload) -> np.ndarray:
+    """tf-explain's occlusion, (n, rows, columns) of patches: one less the logit under a patch of 127.5."""
+    inputs, labels = make_batch(workload)
+    side, own = inputs.shape[1] // OCCLUSION_PATCH, np.arange(len(labels))
+    found = np.zeros((len(labels), side, side))
+    for row, column in np.ndindex(side, side):
+        top, left = row * OCCLUSION_PATCH, column * OCCLUSION_PATCH
+        covered = inputs.copy()
+        covered[:, top : top + OCCLUSION_PATCH, left : left + OCCLUSION_PATCH] = 127.5
+        found[:, row, column] = 1 - _logits(workload, covered)[own, labels]
+    return found
 
 
 @cache

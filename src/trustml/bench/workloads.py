@@ -90,3 +90,17 @@ def make_clients(workload: Workload) -> list[Client]:
         step = workload.batch_size
         made.append([(inputs[s : s + step], labels[s : s + step]) for s in starts])
     return made
+
+
+def patch_count(workload: Workload) -> int:
+    """Count the patches that occlusion switches off one after another.
+
+    Raises
+    ------
+    NotImplementedError
+        If the network takes no images.
+    """
+    shape = NETWORKS[workload.network][1]
+    if len(shape) != 3:
+        raise NotImplementedError("occlusion by patches is for images")
+    return -(-shape[0] // OCCLUSION_PATCH) * -(-shape[1] // OCCLUSION_PATCH)

@@ -13,12 +13,12 @@ from trustml.bench.engine import Work
 from trustml.bench.engines.torch_network import batch, build, like_input
 from trustml.bench.workloads import (
     IG_STEPS,
-    NETWORKS,
     OCCLUSION_PATCH,
     SMOOTH_GRAD_SAMPLES,
     SMOOTH_GRAD_STDEV,
     Workload,
     make_model,
+    patch_count,
 )
 
 
@@ -77,8 +77,7 @@ def _smooth_grad(workload: Workload, samples: int | None) -> Work:
 
 
 def _occlusion(workload: Workload, patches: int) -> Work:
-    if len(NETWORKS[workload.network][1]) != 3:
-        raise NotImplementedError("occlusion by patches is for images")
+    patch_count(workload)  # refuses what is no image
     method, (inputs, labels) = captum.attr.Occlusion(build(make_model(workload)).eval()), batch(workload)
     window = (inputs.shape[1], OCCLUSION_PATCH, OCCLUSION_PATCH)
     return _work(

@@ -18,11 +18,11 @@ from trustml.bench.workloads import (
     IG_STEPS,
     LEARNING_RATE,
     NETWORKS,
-    OCCLUSION_PATCH,
     Workload,
     make_batch,
     make_clients,
     make_model,
+    patch_count,
 )
 from trustml.models.layers import Architecture, Conv2D
 
@@ -50,10 +50,7 @@ def input_gradients(workload: Workload) -> Work:
 
 def forward_passes(workload: Workload) -> Work:
     """As many forward passes of the whole batch as occlusion has patches, and one."""
-    shape = NETWORKS[workload.network][1]
-    if len(shape) != 3:
-        raise NotImplementedError("occlusion by patches is for images")
-    count = -(-shape[0] // OCCLUSION_PATCH) * -(-shape[1] // OCCLUSION_PATCH) + 1
+    count = patch_count(workload) + 1
     return fastest({name: partial(_forwards, workload, form, count) for name, form in _forms(workload).items()})
 
 

@@ -14,12 +14,11 @@ from trustml.bench.engines.keras_network import build, canonical
 from trustml.bench.workloads import (
     IG_STEPS,
     LEARNING_RATE,
-    NETWORKS,
-    OCCLUSION_PATCH,
     Workload,
     make_batch,
     make_clients,
     make_model,
+    patch_count,
 )
 
 
@@ -45,10 +44,7 @@ def input_gradients(workload: Workload) -> Work:
 
 def forward_passes(workload: Workload) -> Work:
     """As many forward passes of the whole batch as occlusion has patches, and one."""
-    shape = NETWORKS[workload.network][1]
-    if len(shape) != 3:
-        raise NotImplementedError("occlusion by patches is for images")
-    count = -(-shape[0] // OCCLUSION_PATCH) * -(-shape[1] // OCCLUSION_PATCH) + 1
+    count = patch_count(workload) + 1
     network, (inputs, _) = build(make_model(workload)), batch(workload)
     forward = tf.function(lambda x: network(x, training=False))
     found: list[tf.Tensor] = []

@@ -12,13 +12,13 @@ from trustml.bench.engine import Work
 from trustml.bench.engines.keras_network import build
 from trustml.bench.workloads import (
     IG_STEPS,
-    NETWORKS,
     OCCLUSION_PATCH,
     SMOOTH_GRAD_SAMPLES,
     SMOOTH_GRAD_STDEV,
     Workload,
     make_batch,
     make_model,
+    patch_count,
 )
 from trustml.data.dataset import Floats
 
@@ -56,8 +56,7 @@ def smooth_grad(workload: Workload) -> Work:
 
 def occlusion(workload: Workload) -> Work:
     """Occlusion image by image, as its own loop has it; what it gives is ``1 - logit`` under a grey of 127.5."""
-    if len(NETWORKS[workload.network][1]) != 3:
-        raise NotImplementedError("occlusion by patches is for images")
+    patch_count(workload)  # refuses what is no image
     network, (inputs, labels) = build(make_model(workload)), make_batch(workload)
     library = OcclusionSensitivity(batch_size=None)
     found: list[Floats] = []

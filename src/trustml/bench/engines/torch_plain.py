@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from trustml.bench.engine import Work
 from trustml.bench.engines.fastest import fastest
 from trustml.bench.engines.torch_network import batch, build, canonical, like_input, tensors
-from trustml.bench.workloads import IG_STEPS, LEARNING_RATE, Workload, make_clients, make_model
+from trustml.bench.workloads import IG_STEPS, LEARNING_RATE, Workload, make_clients, make_model, patch_count
 
 Way = Callable[[], Work]
 
@@ -57,8 +57,8 @@ def input_gradients(workload: Workload) -> Work:
 
 def forward_passes(workload: Workload) -> Work:
     """As many forward passes of the whole batch as occlusion has patches, and one."""
-    module, (inputs, labels) = build(make_model(workload)), batch(workload)
-    count = patches(workload) + 1
+    module, (inputs, _) = build(make_model(workload)), batch(workload)
+    count = patch_count(workload) + 1
     found: list[Tensor] = []
 
     def passes(threads: int) -> Way:
@@ -101,16 +101,6 @@ def epoch(workload: Workload) -> Work:
             for fused in (False, True)
         }
     )
-
-
-def patches(workload: Workload) -> int:
-    """Count the patches of occlusion; NotImplementedError where there are no images."""
-    from trustml.bench.workloads import NETWORKS, OCCLUSION_PATCH
-
-    shape = NETWORKS[workload.network][1]
-    if len(shape) != 3:
-        raise NotImplementedError("occlusion by patches is for images")
-    return -(-shape[0] // OCCLUSION_PATCH) * -(-shape[1] // OCCLUSION_PATCH)
 
 
 def _thread_counts() -> list[int]:
