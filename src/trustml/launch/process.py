@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from trustml.plan.switches import ALLOCATOR_VARIABLES
 from trustml.record.schema import JobStatus, WorkerResult
 
 # Enters trustml by path in a foreign environment, without showing it our site-packages.
@@ -69,8 +70,9 @@ def worker_command(python: Path, module: str, *arguments: str) -> list[str]:
 
 
 def clean_environment() -> dict[str, str]:
-    """Variables of this process without those that would show a worker our packages."""
-    return {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+    """Variables of this process without those that show a worker our packages or set the allocator unasked."""
+    left_out = ("PYTHONPATH", "PYTHONHOME", *ALLOCATOR_VARIABLES)
+    return {key: value for key, value in os.environ.items() if key not in left_out}
 
 
 class Worker:

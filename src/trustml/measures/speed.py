@@ -25,7 +25,8 @@ def speed_rows(evidence: Evidence) -> list[Row]:
             continue
         record = explanation.record
         once = explanation.seconds == explanation.first_seconds
-        note = "first call, compiling included: no second was made" if once else "second call"
+        first = f"first call{warm_start(record) or ', compiling included'}: no second was made"
+        note = first if once else "second call"
         rows.append(
             evidence.row(
                 "explain_time",
@@ -59,7 +60,7 @@ def _step_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row
         record=record,
         subject=what,
         n=1,
-        note=_circumstances(record, "tracing and compiling included"),
+        note=_circumstances(record, f"tracing and compiling included{warm_start(record)}"),
     )
     steady = seconds[1:]
     if not len(steady):
@@ -96,6 +97,16 @@ def _memory_row(evidence: Evidence, record: JobRecord) -> Row:
         n=1,
         note=_circumstances(record, "worker and its children, sampled every 0.1 s; shared pages count twice"),
     )
+
+
+def warm_start(record: JobRecord) -> str:
+    """Say that a job found programs compiled before, so that its first call tells nothing of compiling; or nothing."""
+    details = record.result.details if record.result else {}
+    before = int(details.get("compiled_before", 0))
+    if not before:
+        return ""
+    anew = int(details.get("compiled_anew", 0))
+    return f", save what was compiled before: {before} programs were at hand and {anew} compiled anew"
 
 
 def _circumstances(record: JobRecord, note: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from trustml.scenario.spec import Execution
+from trustml.scenario.spec import BackendName, Execution
 
 _ALLOCATOR = {
     # glibc gives large blocks back to the system after every step and asks for them again; keeping them
@@ -17,12 +17,15 @@ _ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**32),
 }
+_FOREIGN_ALLOCATOR = ("LD_PRELOAD", "GLIBC_TUNABLES", "MALLOC_CONF")
 _QUIET = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "GRPC_VERBOSITY": "ERROR",
     "PYTHONUNBUFFERED": "1",
     "PYTHONHASHSEED": "0",
 }
+_COMPILED = "JAX_COMPILATION_CACHE_DIR"
+ALLOCATOR_VARIABLES = tuple(_ALLOCATOR)
 _COARSE_MATH = {"BF16", "F16", "TF32", "ANY"}
 _REDUCING = {
     "NVIDIA_TF32_OVERRIDE": {"1"},
@@ -37,7 +40,9 @@ _FAST_MATH = ("--xla_cpu_enable_fast_math", "--xla_gpu_enable_fast_min_max")
 
 def switch_variables(execution: Execution) -> dict[str, str]:
     """Environment variables for one worker."""
-    found = {**_ALLOCATOR, **_QUIET}
+    found = {**_ALLOCATOR, **_QUIET} if execution.allocator == "tuned" else dict(_QUIET)
+    if execution.compilation_cache == "off":
+        found["JAX_ENABLE_COMPILATION_CACHE"] = "false"
     if execution.threads:
         count = str(execution.threads)
         found |= {"OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count}
@@ -48,12 +53,13 @@ def switch_variables(execution: Execution) -> dict[str, str]:
 
 
 def reuse_compiled(folder: Path) -> dict[str, str]:
-    """Environment variables with which JAX keeps what it compiled in a folder, for jobs whose first call is not timed.
+    """Environment variables with which JAX keeps what it compiled in a folder.
 
-    The folder must be the caller's own: what is compiled in it is executed.
+    A first call that is timed is another one then: :func:`compiled_programs` tells. The folder must be the caller's
+    own: what is compiled in it is executed.
     """
     return {
-        "JAX_COMPILATION_CACHE_DIR": str(folder),
+        _COMPILED: str(folder),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
@@ -61,8 +67,15 @@ def reuse_compiled(folder: Path) -> dict[str, str]:
 
 def switches_in_force() -> dict[str, str]:
     """What of the above this process really runs under."""
-    names = [*_ALLOCATOR, "OMP_NUM_THREADS", "XLA_FLAGS", *_REDUCING]
+    names = [*_ALLOCATOR, *_FOREIGN_ALLOCATOR, "OMP_NUM_THREADS", "XLA_FLAGS", *_REDUCING]
     return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def compiled_programs(backend: BackendName) -> int:
+    """Count the compiled programs that this process would find where it is told to look; only JAX keeps any."""
+    on = os.environ.get("JAX_ENABLE_COMPILATION_CACHE", "").lower() not in ("false", "0")
+    folder = os.environ.get(_COMPILED) if backend == "jax" and on else None
+    return sum(1 for _ in Path(folder).glob("*-cache")) if folder else 0
 
 
 def reducing_variables() -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from trustml.scenario.regimes import Regime
 from trustml.scenario.sources import DataSource
 
 BackendName: TypeAlias = Literal["torch", "jax", "tensorflow"]
-GradSampleMode: TypeAlias = Literal["auto", "hooks", "functorch", "ew", "ghost"]
+GradSampleMode: TypeAlias = Literal["auto", "hooks", "functorch", "ew", "ghost", "book_keeping"]
 BACKEND_NAMES: tuple[BackendName, ...] = ("torch", "jax", "tensorflow")
 
 
@@ -95,10 +95,16 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     micro_batch_size : int
         Examples that private training takes through the network at once; 0 leaves it to the backend. It
         changes memory and speed, never privacy.
-    grad_sample_mode : {"auto", "hooks", "functorch", "ew", "ghost"}
-        How Opacus finds per-example gradients. ``"auto"`` measures those that are right for the model.
+    grad_sample_mode : {"auto", "hooks", "functorch", "ew", "ghost", "book_keeping"}
+        How PyTorch comes to the clipped sum: by Opacus's modes, or by ours (``"book_keeping"``) with Opacus's
+        optimizer. ``"auto"`` measures those that are right for the model.
     checkpoint_seconds : float
         Time between two checkpoints of a training; 0 writes one after every step.
+    allocator : {"tuned", "default"}
+        Whether workers keep memory that glibc would give back to the system after every step and ask for again.
+    compilation_cache : {"off", "run", "user"}
+        Who reuses JAX programs that were compiled before. ``"run"``: jobs of one run whose first call is no figure
+        of the record. ``"user"``: all jobs of all runs of this user; times of first calls then say so.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -109,6 +115,8 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     micro_batch_size: int = 0
     grad_sample_mode: GradSampleMode = "auto"
     checkpoint_seconds: float = 30.0
+    allocator: Literal["tuned", "default"] = "tuned"
+    compilation_cache: Literal["off", "run", "user"] = "run"
 
 
 class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -13,7 +13,7 @@ from trustml.models.shapes import weight_shapes
 from trustml.models.weights import encode_weights, read_weights
 from trustml.plan.job import CanaryJob, ExplainJob, GameJob, Job, ShadowJob, TrainJob, checkpoint_file, timings_file
 from trustml.plan.support import Missing, Supported, training_support
-from trustml.plan.switches import switches_in_force
+from trustml.plan.switches import compiled_programs, switches_in_force
 from trustml.record.files import encode_arrays, inside, write_atomic
 from trustml.record.provenance import package_versions
 from trustml.record.schema import EngineRecord, MethodRecord, WorkerResult
@@ -39,7 +39,7 @@ def run_job(job: Job, folder: Path) -> WorkerResult:
     WorkerResult
         With status ``ok``; every other end is an exception.
     """
-    root = folder.parent.parent
+    root, compiled = folder.parent.parent, compiled_programs(job.backend)
     progress = Progress(folder / "events.jsonl")
     progress.stage("importing")
     started = Clock(lambda: None)
@@ -72,7 +72,11 @@ def run_job(job: Job, folder: Path) -> WorkerResult:
         switches={**switches_in_force(), **device.switches},
         library=library,
         seconds={**started.stages, **clock.stages},
-        details={"largest_resident_bytes": float(_largest_resident())},
+        details={
+            "largest_resident_bytes": float(_largest_resident()),
+            "compiled_before": float(compiled),
+            "compiled_anew": float(max(0, compiled_programs(job.backend) - compiled)),
+        },
         notes=notes,
         engine=EngineRecord(**asdict(trained.choice)) if trained and trained.choice else None,
         methods=methods,

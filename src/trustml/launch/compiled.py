@@ -1,0 +1,96 @@
+"""The user's own folder of compiled JAX programs, shared by all runs that ask for it.
+
+What lies in it is executed, so it must be nobody else's: not a link, readable by its owner alone, and below no folder
+that others can write to. Programs are kept apart by the versions of JAX and by the processor they were compiled for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import stat
+from importlib.metadata import Distribution
+from pathlib import Path
+
+from trustml.errors import UsageError
+
+LARGEST = 2 * 2**30
+"""Bytes of compiled programs that are kept; the oldest go first."""
+
+_FIX = "use execution.compilation_cache='run'"
+
+
+def user_folder() -> Path:
+    """Where compiled programs of all runs lie: below ``TRUSTML_COMPILED``, or the system's place for caches."""
+    import platformdirs
+
+    return Path(os.environ.get("TRUSTML_COMPILED") or Path(platformdirs.user_cache_dir("trustml")) / "compiled")
+
+
+def open_folder(python: Path, *, root: Path) -> Path:
+    """Make the folder for one interpreter's JAX on this processor, checked, with room in it.
+
+    Raises
+    ------
+    UsageError
+        If somebody else could put a program there.
+    """
+    root.parent.mkdir(parents=True, exist_ok=True)
+    folder = root / f"{_jax_versions(python)}-{processor()}"
+    for own in (root, folder):
+        _make_own(own)
+    for above in root.resolve().parents:
+        facts = above.stat()
+        others = facts.st_mode & 0o022 and not facts.st_mode & stat.S_ISVTX
+        if others or facts.st_uid not in (0, os.getuid()):
+            raise UsageError(f"{above}: others can replace {root}, and what lies there is executed; {_FIX}")
+    evict(root, largest=LARGEST)
+    return folder
+
+
+def _make_own(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        facts = folder.lstat()
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be made ({error.strerror}); {_FIX}") from None
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
+        raise UsageError(f"{folder}: is no folder of yours, and what lies there is executed; {_FIX}")
+    if facts.st_mode & 0o077:
+        raise UsageError(f"{folder}: is open to others, and what lies there is executed; `chmod 700` it, or {_FIX}")
+
+
+def evict(root: Path, *, largest: int) -> None:
+    """Delete the oldest files below `root` until those that are left are `largest` bytes together at most."""
+    found = []
+    for path in root.rglob("*"):
+        facts = path.lstat()
+        if stat.S_ISREG(facts.st_mode):
+            found.append((facts.st_mtime, facts.st_size, path))
+    size = sum(one for _, one, _ in found)
+    for _, one, path in sorted(found):
+        if size <= largest:
+            return
+        path.unlink(missing_ok=True)
+        size -= one
+
+
+def processor() -> str:
+    """Short name of the kind of processor: what it can do decides which programs it can run."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        # of the first core: "flags" on x86, "Features" on Arm, and what it is called
+        told = [line for line in lines if line.split("\t")[0].strip() in ("flags", "Features", "model name")][:2]
+    except OSError:
+        told = [platform.processor()]
+    return f"{platform.machine()}-{hashlib.sha256(chr(10).join(told).encode()).hexdigest()[:12]}"
+
+
+def _jax_versions(python: Path) -> str:
+    places = [str(place) for place in python.parent.parent.glob("lib/python*/site-packages")]
+    found: dict[str, str] = {}
+    for name in ("jax", "jaxlib"):
+        for one in Distribution.discover(name=name, path=places):
+            found.setdefault(name, one.version)
+    return "-".join(f"{name}-{found.get(name, 'unknown')}" for name in ("jax", "jaxlib"))

@@ -1,0 +1,73 @@
+"""The folder of compiled programs is the user's alone, apart for versions and processors, and has a largest size."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from trustml.errors import UsageError
+from trustml.launch.compiled import evict, open_folder, processor, user_folder
+
+PYTHON = Path(sys.executable)
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    tmp_path.chmod(0o700)
+    return tmp_path / "compiled"
+
+
+def test_it_is_private_and_named_after_versions_and_the_processor(root):
+    folder = open_folder(PYTHON, root=root)
+    assert folder.name == f"jax-{version('jax')}-jaxlib-{version('jaxlib')}-{processor()}"
+    assert {place.stat().st_mode & 0o777 for place in (root, folder)} == {0o700}
+    assert open_folder(PYTHON, root=root) == folder
+
+
+def test_an_unknown_environment_has_a_folder_of_its_own(root, tmp_path):
+    assert open_folder(tmp_path / "bin" / "python", root=root) != open_folder(PYTHON, root=root)
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o770, 0o701])
+def test_a_folder_that_is_open_to_others_is_refused(root, mode):
+    root.mkdir()
+    root.chmod(mode)
+    with pytest.raises(UsageError, match="chmod 700"):
+        open_folder(PYTHON, root=root)
+
+
+def test_links_are_refused(root, tmp_path):
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    root.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match="no folder of yours"):
+        open_folder(PYTHON, root=root)
+
+
+def test_a_folder_whose_parent_others_can_write_is_refused(root):
+    root.parent.chmod(0o777)
+    with pytest.raises(UsageError, match="others can replace"):
+        open_folder(PYTHON, root=root)
+    root.parent.chmod(0o1777)  # sticky, like /tmp: only owners delete
+    open_folder(PYTHON, root=root)
+
+
+def test_the_oldest_programs_go_first(root):
+    folder = open_folder(PYTHON, root=root)
+    for number in range(5):
+        path = folder / f"{number}-cache"
+        path.write_bytes(bytes(100))
+        os.utime(path, (1000 + number, 1000 + number))
+    os.utime(folder / "3-cache", (1, 1))
+    evict(root, largest=250)
+    assert sorted(path.name for path in folder.iterdir()) == ["2-cache", "4-cache"]
+
+
+def test_another_place_can_be_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("TRUSTML_COMPILED", str(tmp_path))
+    assert user_folder() == tmp_path
+    monkeypatch.delenv("TRUSTML_COMPILED")
+    assert user_folder().parts[-2:] == ("trustml", "compiled")
