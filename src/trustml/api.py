@@ -66,13 +66,13 @@ class Run:
 
     def measures(self) -> pd.DataFrame:
         """Read the tidy table; the columns are those of :class:`trustml.measures.measure.Row`."""
-        from trustml.compare.rows import read_measures
+        from trustml.compare.table import read_measures
 
         return read_measures(self._directory)
 
     def privacy(self) -> list[PrivacyStatement]:
         """Read the privacy statement of each private model."""
-        from trustml.compare.rows import read_statements
+        from trustml.compare.table import read_statements
 
         return read_statements(self._directory)
 

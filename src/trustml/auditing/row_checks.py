@@ -14,7 +14,8 @@ import numpy.typing as npt
 from trustml.attacks.estimates import Estimate
 from trustml.auditing.checks import Check, same_number, text_of
 from trustml.auditing.curve_checks import Figures
-from trustml.compare.rows import COLUMNS, FAMILIES, read_measures, read_statements
+from trustml.compare.rows import COLUMNS, FAMILIES
+from trustml.compare.table import read_measures, read_statements
 from trustml.errors import RecordError, TrustmlError
 from trustml.measures.evidence import Evidence
 from trustml.measures.measure import MEASURES, Row

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from trustml.auditing.claim import Claim, ClaimedSampling, Relation
 from trustml.auditing.result import AuditedModel, AuditRecord, Finding, Measured
 from trustml.auditing.run_wording import accounting_finding, bound_finding, membership_finding, pooled_finding
-from trustml.compare.rows import read_measures, read_statements
+from trustml.compare.table import read_measures, read_statements
 from trustml.measures.assumptions import NOTHING_ELSE
 from trustml.measures.measure import Row
 from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE

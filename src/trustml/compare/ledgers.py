@@ -6,7 +6,7 @@ import math
 
 import msgspec
 
-from trustml.compare.rows import read_measures
+from trustml.compare.table import read_measures
 from trustml.errors import RecordError
 from trustml.measures.evidence import Evidence
 from trustml.measures.privacy import releases

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from trustml.compare.floor import floor_rows
 from trustml.compare.worth import worth_rows
-from trustml.errors import RecordError
 from trustml.measures.accuracy import accuracy_rows
 from trustml.measures.audited import audited_rows
 from trustml.measures.between_libraries import library_rows
@@ -97,46 +96,6 @@ def write_measures(run: RunDirectory) -> pd.DataFrame:
     artifacts = {**manifest.artifacts, **{name: sha256(run.path / name) for name in written}}
     run.write_manifest(msgspec.structs.replace(manifest, artifacts=artifacts))
     return table
-
-
-def read_measures(run: RunDirectory) -> pd.DataFrame:
-    """Read the table of a run.
-
-    Raises
-    ------
-    RecordError
-        If the run has none yet, or it cannot be read.
-    """
-    import pandas as pd
-    import pyarrow as pa
-
-    path = run.path / MEASURES
-    try:
-        table = pd.read_parquet(path)
-    except FileNotFoundError:
-        raise RecordError(f"{path}: not there yet; the run is unfinished, go on with `trustml run --resume`") from None
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise RecordError(f"{path}: cannot be read ({error}); delete it and resume the run") from error
-    if "method" not in table.columns:  # written before there were several
-        table["method"] = ""
-    return table
-
-
-def read_statements(run: RunDirectory) -> list[PrivacyStatement]:
-    """Read the privacy statements of a run.
-
-    Raises
-    ------
-    RecordError
-        If the run has none yet, or they cannot be read.
-    """
-    path = run.path / PRIVACY
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=list[PrivacyStatement])
-    except FileNotFoundError:
-        raise RecordError(f"{path}: not there yet; the run is unfinished, go on with `trustml run --resume`") from None
-    except (OSError, msgspec.MsgspecError) as error:
-        raise RecordError(f"{path}: cannot be read ({error}); delete it and resume the run") from error
 
 
 def _frame(rows: list[Row]) -> pd.DataFrame:

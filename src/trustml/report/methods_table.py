@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from trustml.catalogue.available import availability, why_unfit
 from trustml.catalogue.entries import ENTRIES
 from trustml.catalogue.implementation import Implementation
-from trustml.compare.rows import read_measures
+from trustml.compare.table import read_measures
 from trustml.errors import RecordError
 from trustml.record.store import RunDirectory, find_run
 from trustml.scenario.methods import Method

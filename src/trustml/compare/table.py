@@ -1,0 +1,54 @@
+"""Reads what a run measured. Making it is another matter (:mod:`trustml.compare.rows`), and takes far more imports."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from trustml.errors import RecordError
+from trustml.privacy.statement import PrivacyStatement
+from trustml.record.store import MEASURES, PRIVACY, RunDirectory
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def read_measures(run: RunDirectory) -> pd.DataFrame:
+    """Read the table of a run.
+
+    Raises
+    ------
+    RecordError
+        If the run has none yet, or it cannot be read.
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    path = run.path / MEASURES
+    try:
+        table = pd.read_parquet(path)
+    except FileNotFoundError:
+        raise RecordError(f"{path}: not there yet; the run is unfinished, go on with `trustml run --resume`") from None
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise RecordError(f"{path}: cannot be read ({error}); delete it and resume the run") from error
+    if "method" not in table.columns:  # written before there were several
+        table["method"] = ""
+    return table
+
+
+def read_statements(run: RunDirectory) -> list[PrivacyStatement]:
+    """Read the privacy statements of a run.
+
+    Raises
+    ------
+    RecordError
+        If the run has none yet, or they cannot be read.
+    """
+    path = run.path / PRIVACY
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=list[PrivacyStatement])
+    except FileNotFoundError:
+        raise RecordError(f"{path}: not there yet; the run is unfinished, go on with `trustml run --resume`") from None
+    except (OSError, msgspec.MsgspecError) as error:
+        raise RecordError(f"{path}: cannot be read ({error}); delete it and resume the run") from error
