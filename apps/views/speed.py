@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import streamlit as st
-from chosen_run import current, measures, show_rows
+from bench_panels import show_benchmark
+from chosen_run import current, measures, runs_folder, show_rows
 
 from trustml.report import figures
 
@@ -35,3 +36,4 @@ for measure, (title, chart) in charts.items():
         )
     st.altair_chart(chart(table), width="content")
     show_rows(rows)
+show_benchmark(runs_folder())

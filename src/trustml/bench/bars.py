@@ -207,4 +207,4 @@ BARS: tuple[Bar, ...] = (
         quantity="memory",
     ),
 )
-"""Every bar. Where its source names no allocator: ``default`` against other libraries' private steps, else ``tuned``."""
+"""Every bar. Without an allocator named: ``default`` against other libraries' private steps, ``tuned`` elsewhere."""

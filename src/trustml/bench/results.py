@@ -1,7 +1,7 @@
 """What was measured, as a file: raw figures of every engine, and a tidy table made of them.
 
-The file is JSON. ``measured`` holds one entry for each engine, workload and setting of the allocator, with the median of
-every turn, from which intervals can be computed again; ``rows`` is the same in the columns of the project's tidy
+The file is JSON. ``measured`` holds one entry for each engine, workload and setting of the allocator, with the median
+of every turn, from which intervals can be computed again; ``rows`` is the same in the columns of the project's tidy
 table (:class:`trustml.measures.measure.Row`): ``job`` is the workload, ``backend`` the environment, ``subject`` the
 engine, ``method`` the setting of the allocator, ``measure`` one of :data:`BENCH_MEASURES`.
 """

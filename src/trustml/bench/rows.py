@@ -56,6 +56,7 @@ def _rows(one: Measured, result: Result) -> list[Row]:
         return [_row(one, result, "bench_time", None, note=f"absent: {one.status}: {one.reason}")]
     note = "; ".join(part for part in (one.note, one.reason) if part)
     spread = f"quartiles of {one.calls} calls in {len(one.turns)} turns"
+    spread += f"; {note}" if note else ""
     found = [
         _row(
             one,
@@ -65,7 +66,7 @@ def _rows(one: Measured, result: Result) -> list[Row]:
             one.low,
             one.high,
             n=one.calls,
-            note="; ".join([spread, note]).rstrip("; "),
+            note=spread,
         ),
         _row(one, result, "bench_first", one.first, note="two engines start at the same time"),
     ]

@@ -91,6 +91,15 @@ class Wanted:
     allocator: str = ""
 
 
+def options_of(wanted: Wanted) -> list[str]:
+    """Options of the command line that mean the same, for the record."""
+    found = ["--full"] if wanted.full else []
+    found += [f"--kind {kind}" for kind in wanted.kinds]
+    found += [f"--network {network}" for network in wanted.networks]
+    found += [f"--engine {engine!r}" for engine in wanted.engines]
+    return found + ([f"--allocator {wanted.allocator}"] if wanted.allocator else [])
+
+
 def choose_groups(wanted: Wanted, engines: Sequence[Engine] = ENGINES, bars: Sequence[Bar] = BARS) -> list[Group]:
     """Choose what to run.
 

@@ -25,6 +25,7 @@ _COMMANDS = {
     "verify": "Check a bundle or a run: every hash, every number.",
     "conformance": "Prove that private training is the mechanism it is said to be.",
     "study": "Run the scenarios of a study and answer its questions.",
+    "bench": "Time trustml beside other libraries on this machine.",
     "dashboard": "Open the dashboard on 127.0.0.1.",
     "doctor": "Say what is installed, what is missing, and what mends it.",
     "setup": "Make the environment of a backend.",

@@ -1,0 +1,55 @@
+"""Parts of the speed page: trustml beside other libraries, from a result of ``trustml bench``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from trustml.bench.judge import judge_all
+from trustml.bench.results import Result, newest_result, read_result
+from trustml.errors import RecordError
+from trustml.launch.environments import checkout_root
+from trustml.report import bench_figures, bench_tables
+from trustml.report.tables import plain_rows
+
+
+def show_benchmark(runs: Path) -> None:
+    """Show the newest result in the folder of the runs, else the one of the checkout, else how to make one."""
+    st.header("Beside other libraries, on this machine")
+    path, own = newest_result(runs), True
+    if path is None:
+        top = checkout_root()
+        path, own = (top / "benchmarks" / "results" / "bench.json" if top else None), False
+    if path is None or not path.is_file():
+        st.info("Nothing was measured yet. Make it with `trustml bench` (about 20 minutes on 2 cores), then reload.")
+        return
+    try:
+        result = read_result(path)
+    except RecordError as error:
+        st.warning(str(error))
+        return
+    if not own:
+        st.info("Measured elsewhere, by those who wrote trustml. For this machine's figures run `trustml bench`.")
+    _show(result)
+
+
+def _show(result: Result) -> None:
+    judged = judge_all(result)
+    st.caption(f"Measured {result.created} · {bench_tables.machine_text(result)}")
+    st.caption(f"Bars: {bench_tables.summary(judged)}. Processes side by side, in turns; 90 % intervals.")
+    if not result.complete:
+        st.warning("Not complete: it was interrupted, or is still running.")
+    bars, tuned, default, rows = st.tabs(["Bars", "Times, tuned allocator", "Times, default allocator", "Rows"])
+    with bars:
+        chart = bench_figures.ratio_dots(judged)
+        if chart is not None:
+            st.altair_chart(chart, width="content")
+        st.dataframe(bench_tables.bars_frame(judged), hide_index=True, width="stretch")
+    for place, allocator in ((tuned, "tuned"), (default, "default")):
+        times = bench_figures.time_bars(result, allocator)
+        if times is None:
+            place.info(f"Nothing was measured with the {allocator} allocator.")
+        else:
+            place.altair_chart(times, width="content")
+    rows.dataframe(plain_rows(bench_tables.bench_frame(result)), hide_index=True, width="stretch")

@@ -1,0 +1,104 @@
+"""A benchmark as charts: times as bars with their quartiles, ratios as dots beside the bars they are judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import altair as alt
+import pandas as pd
+
+from trustml.bench.judge import Judged
+from trustml.bench.results import Result
+from trustml.report.bench_tables import bars_frame, bench_frame, milliseconds, number
+
+_ROLES = {"ours": "#0072B2", "floor": "#999999", "peer": "#E69F00"}
+# Okabe and Ito's palette; shapes repeat what colour says.
+_VERDICTS = {
+    "met": ("#009E73", "circle"),
+    "met within noise": ("#56B4E9", "diamond"),
+    "not met": ("#D55E00", "cross"),
+}
+
+
+def time_bars(result: Result, allocator: str) -> alt.VConcatChart | None:
+    """Median of a call with quartiles, a panel for each workload, fastest first; None where nothing was measured so.
+
+    The axis is logarithmic: engines lie up to a thousand times apart. A bar's left end means nothing.
+    """
+    table = bench_frame(result)
+    if table.empty:
+        return None
+    rows = table[(table.measure == "bench_time") & (table.method == allocator)].dropna(subset="value")
+    roles = {one.engine: one.role for one in result.measured}
+    rows = rows.assign(role=rows.subject.map(roles), ms=rows.value * 1e3, low=rows.low * 1e3, high=rows.high * 1e3)
+    panels = [_time_panel(part, str(workload)) for workload, part in rows.groupby("job", sort=False)]
+    return alt.vconcat(*panels).resolve_scale(x="independent") if panels else None
+
+
+def ratio_dots(judged: Sequence[Judged]) -> alt.VConcatChart | None:
+    """Every measured bar as a dot with its 90 % interval; a black tick is the bar, a dotted line means equal times.
+
+    Two panels: ratios that must be at most the bar, and those that must be at least it.
+    """
+    rows = bars_frame(judged).dropna(subset="ratio")
+    if rows.empty:
+        return None
+    rows = rows.assign(
+        label=rows.what + ", " + rows.workload.str.partition("/")[2] + ", " + rows.allocator,
+        text=rows.ratio.map(number),
+        over=rows.bar.str.startswith("<="),
+    )
+    panels = [
+        _ratio_panel(part, title)
+        for over, title in ((True, "at most: left of the tick is met"), (False, "at least: right of the tick is met"))
+        if len(part := rows[rows.over == over])
+    ]
+    return alt.vconcat(*panels).resolve_scale(x="independent")
+
+
+def _time_panel(rows: pd.DataFrame, workload: str) -> alt.LayerChart:
+    rows = rows.sort_values("ms").assign(
+        text=rows.value.map(milliseconds), start=rows.low.min() / 2, quartiles=_quartiles(rows)
+    )
+    ends = [float(rows.start.iloc[0]), float(rows.high.max()) * 2]
+    base = alt.Chart(rows, title=workload).encode(
+        y=alt.Y("subject:N", title=None, sort=list(rows.subject), axis=alt.Axis(labelLimit=260))
+    )
+    title = "time of one call, ms (logarithmic)"
+    bars = base.mark_bar(opacity=0.85).encode(
+        x=alt.X("start:Q", title=title, scale=alt.Scale(type="log", domain=ends, nice=False)),
+        x2="ms:Q",
+        color=alt.Color("role:N", title="", scale=alt.Scale(domain=list(_ROLES), range=list(_ROLES.values()))),
+        tooltip=["subject", "text", "quartiles", "n", "note"],
+    )
+    spread = base.mark_rule(strokeWidth=2, color="black").encode(x=alt.X("low:Q", title=title), x2="high:Q")
+    labels = base.mark_text(align="left", dx=5).encode(x=alt.X("high:Q", title=title), text="text:N")
+    return alt.layer(bars, spread, labels).properties(width=520, height=alt.Step(20))
+
+
+def _quartiles(rows: pd.DataFrame) -> pd.Series:
+    return (rows.low / 1e3).map(milliseconds) + " - " + (rows.high / 1e3).map(milliseconds)
+
+
+def _ratio_panel(rows: pd.DataFrame, title: str) -> alt.LayerChart:
+    domain = list(_VERDICTS)
+    colours, shapes = (list(part) for part in zip(*_VERDICTS.values(), strict=True))
+    ends = [float(rows[["low", "bound"]].min().min()) / 1.3, float(rows[["high", "bound"]].max().max()) * 1.5]
+    scale = alt.Scale(type="log", domain=[min(ends[0], 0.9), max(ends[1], 1.1)], nice=False)
+    base = alt.Chart(rows, title=title).encode(
+        y=alt.Y("label:N", title=None, sort=list(rows.label), axis=alt.Axis(labelLimit=480))
+    )
+    what = "ratio, 90 % interval (logarithmic)"
+    colour = alt.Color("verdict:N", title="", scale=alt.Scale(domain=domain, range=colours))
+    shape = alt.Shape("verdict:N", title="", scale=alt.Scale(domain=domain, range=shapes))
+    dots = base.mark_point(filled=True, size=90, opacity=1).encode(
+        x=alt.X("ratio:Q", title=what, scale=scale),
+        color=colour,
+        shape=shape,
+        tooltip=["what", "workload", "allocator", "text", "bar", "verdict", "engines", "turns", "reason"],
+    )
+    spread = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=what), x2="high:Q", color=colour)
+    ticks = base.mark_tick(color="black", thickness=3, size=16).encode(x=alt.X("bound:Q", title=what))
+    labels = base.mark_text(align="left", dx=8).encode(x=alt.X("high:Q", title=what), text="text:N")
+    equal = alt.Chart(pd.DataFrame({"one": [1.0]})).mark_rule(strokeDash=[2, 2]).encode(x=alt.X("one:Q", title=what))
+    return alt.layer(equal, spread, ticks, dots, labels).properties(width=520, height=alt.Step(20))

@@ -1,0 +1,157 @@
+"""Ratios, their intervals, and verdicts."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.bench.fakes import absent, measured, result
+from trustml.bench.bars import BARS, Bar, Side
+from trustml.bench.catalogue import ENGINES
+from trustml.bench.judge import Ratio, fastest, judge, judge_all, median_interval, paired_ratio, verdict_of
+from trustml.bench.selection import DEFAULT
+from trustml.bench.workloads import Workload
+
+PRIVATE = Workload(kind="private_step", network="mlp", size=256)
+PLAIN = Workload(kind="plain_step", network="mlp", size=256)
+BAR = Bar(
+    what="x",
+    above=Side(workload=PRIVATE, engines=("a", "b")),
+    below=Side(workload=PLAIN, engines=("c",)),
+    at_most=2.0,
+)
+seconds = st.floats(1e-6, 1e3)
+turns = st.lists(seconds, min_size=1, max_size=12)
+
+
+@given(turns, st.data())
+@settings(deadline=None)
+def test_the_interval_holds_the_ratio_and_lies_within_the_pairs(above, data):
+    below = data.draw(st.lists(seconds, min_size=len(above), max_size=len(above)))
+    ratio = paired_ratio(above, below)
+    pairs = np.array(above) / np.array(below)
+    slack = 1 + 1e-9
+    assert ratio.turns == len(above)
+    assert pairs.min() / slack <= ratio.low <= ratio.value * slack
+    assert ratio.value / slack <= ratio.high <= pairs.max() * slack
+
+
+@given(turns, st.data(), st.floats(1e-3, 1e3))
+@settings(deadline=None)
+def test_turned_around_and_slowed_down(above, data, factor):
+    below = data.draw(st.lists(seconds, min_size=len(above), max_size=len(above)))
+    ratio, turned = paired_ratio(above, below), paired_ratio(below, above)
+    assert [turned.value, turned.low, turned.high] == pytest.approx([1 / ratio.value, 1 / ratio.high, 1 / ratio.low])
+    slowed = paired_ratio([factor * value for value in above], [factor * value for value in below])
+    assert [slowed.value, slowed.low, slowed.high] == pytest.approx([ratio.value, ratio.low, ratio.high])
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=5, max_size=40), st.floats(0.5, 0.98))
+@settings(deadline=None)
+def test_a_higher_level_has_a_wider_interval(values, level):
+    low, high = median_interval(values, level)
+    wide_low, wide_high = median_interval(values, level + 0.01)
+    assert wide_low <= low + 1e-6 and high - 1e-6 <= wide_high
+
+
+def test_seven_turns_lie_between_the_extreme_and_the_next():
+    low, high = median_interval(np.arange(1.0, 8.0))
+    assert 1 < low < 2 and 6 < high < 7
+    assert low + high == pytest.approx(8)
+    assert median_interval([3.0, 1.0, 2.0]) == (1, 3)  # too few for 90 %: the range
+    assert median_interval([5.0]) == (5, 5)
+
+
+@pytest.mark.parametrize("law", ["normal", "skewed", "drifting"])
+@pytest.mark.parametrize("count", [7, 12])
+def test_the_interval_holds_the_true_ratio_about_nine_times_in_ten(law, count):
+    generator = np.random.default_rng(count)
+    trials, true, held = 2000, 1.3, 0
+    for _ in range(trials):
+        noise = np.exp(0.1 * generator.standard_normal((2, count)))
+        if law == "skewed":  # a median of 1, as the true ratio is one of medians
+            noise[0] = np.exp(generator.exponential(0.2, count) - 0.2 * np.log(2))
+            noise[1] = 1
+        if law == "drifting":  # the machine gets slower, for both
+            noise *= np.linspace(1, 1.5, count)
+        ratio = paired_ratio((true * noise[0]).tolist(), noise[1].tolist())
+        held += ratio.low <= true <= ratio.high
+    assert 0.85 <= held / trials <= 0.95
+
+
+@given(st.floats(0.1, 10), st.floats(0, 1), st.floats(0, 1), st.floats(0.1, 10), st.booleans())
+def test_verdicts(value, down, up, bound, over):
+    ratio = Ratio(value=value, low=value * (1 - down), high=value * (1 + up), turns=7)
+    bar = msgspec.structs.replace(BAR, at_most=bound if over else None, at_least=None if over else bound)
+    right = value <= bound if over else value >= bound
+    inside = ratio.low <= bound <= ratio.high
+    assert verdict_of(ratio, bar) == ("met" if right else "met within noise" if inside else "not met")
+
+
+def test_turns_that_one_engine_sat_out_are_left_out():
+    ratio = paired_ratio([2.0, None, 4.0, None], [1.0, 1.0, 1.0, None])
+    assert ratio.turns == 2 and ratio.low == pytest.approx(2) and ratio.high == pytest.approx(4)
+    assert paired_ratio([None, 1.0], [1.0, None]) is None
+
+
+def test_the_fastest_of_a_side_is_taken_and_failures_are_named():
+    found = result(measured(PRIVATE, "a", 3.0), measured(PRIVATE, "b", 2.0), measured(PLAIN, "c", 1.6))
+    judged = judge(BAR, found)
+    assert (judged.above, judged.below, judged.verdict) == ("b", "c", "met")
+    assert judged.ratio.value == pytest.approx(1.25)
+    broken = result(measured(PRIVATE, "a", 9.0), absent(PRIVATE, "b"), measured(PLAIN, "c", 1.0))
+    assert judge(BAR, broken).verdict == "not met"
+    assert "without b, which failed" in judge(BAR, broken).reason
+
+
+def test_what_is_not_there_says_why():
+    found = judge(BAR, result(measured(PRIVATE, "a", 1.0)))
+    assert found.verdict == "not measured" and "c was not run" in found.reason
+    found = judge(BAR, result(absent(PRIVATE, "a", status="missing", reason="make it by X"), measured(PLAIN, "c", 1.0)))
+    assert found.verdict == "not measured" and "make it by X" in found.reason
+    assert isinstance(fastest(BAR.above, result(), "tuned"), str)
+
+
+def test_fewer_than_seven_turns_are_said():
+    short = measured(PRIVATE, "a", 1.0, turns=(1.0, 1.0, 1.0))
+    assert "3 turns only" in judge(BAR, result(short, measured(PLAIN, "c", 1.0))).reason
+
+
+def test_memory_is_compared_without_an_interval():
+    bar = msgspec.structs.replace(BAR, quantity="memory", at_most=1.3)
+    found = result(
+        measured(PRIVATE, "a", 1.0, memory_peak=3 * 2**28, memory_before=2**28),
+        measured(PLAIN, "c", 9.0, memory_peak=2**29, memory_before=2**28),
+    )
+    judged = judge(bar, found)
+    assert judged.ratio == Ratio(value=1.5, low=1.5, high=1.5, turns=0)
+    assert judged.verdict == "not met"
+    assert "512 and 256 MiB" in judged.reason
+
+
+def test_the_other_setting_is_shown_beside():
+    both = result(
+        measured(PRIVATE, "a", 3.0),
+        measured(PLAIN, "c", 1.0),
+        measured(PRIVATE, "a", 1.0, allocator="default"),
+        measured(PLAIN, "c", 1.0, allocator="default"),
+    )
+    judged = judge(BAR, both)
+    assert judged.ratio.value == pytest.approx(3) and judged.other.value == pytest.approx(1)
+
+
+def test_every_bar_names_engines_and_workloads_that_are_there():
+    run = {workload for group in DEFAULT for workload in group}
+    known = {(kind, engine.name) for engine in ENGINES for kind in engine.kinds}
+    for bar in BARS:
+        if bar.quantity == "passes":
+            continue
+        assert (bar.at_most is None) != (bar.at_least is None)
+        for side in (bar.above, bar.below):
+            assert side.workload in run, bar.name
+            assert {(side.workload.kind, name) for name in side.engines} <= known, bar.name
+    assert len({bar.name for bar in BARS}) == len(BARS)
+    assert len(judge_all(result())) == len(BARS)

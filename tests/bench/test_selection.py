@@ -1,0 +1,44 @@
+"""What is run together."""
+
+from __future__ import annotations
+
+import pytest
+
+from trustml.bench.selection import Wanted, choose_groups, options_of
+from trustml.errors import UsageError
+
+
+def test_a_private_step_lives_with_its_floors():
+    for group in choose_groups(Wanted()):
+        kinds = {seat.workload.kind for seat in group.seats}
+        if "private_step" in kinds and group.allocator == "tuned":
+            assert "plain_step" in kinds
+            assert {seat.engine.role for seat in group.seats} == {"ours", "floor", "peer"}
+        assert not any(seat.engine.full for seat in group.seats)
+        assert len({(seat.workload, seat.engine.name) for seat in group.seats}) == len(group.seats)
+
+
+def test_the_default_setting_runs_what_a_bar_compares_there():
+    untuned = [group for group in choose_groups(Wanted()) if group.allocator == "default"]
+    assert untuned
+    assert all(seat.judged for group in untuned for seat in group.seats)
+    both = choose_groups(Wanted(allocator="both"))
+    assert len(both) == 2 * len(choose_groups(Wanted(allocator="tuned")))
+
+
+def test_full_is_more_and_choices_are_less():
+    short, long = choose_groups(Wanted()), choose_groups(Wanted(full=True))
+    assert len(long) > len(short)
+    assert any(seat.engine.full for group in long for seat in group.seats)
+    few = choose_groups(Wanted(kinds=("round",), networks=("small_mlp",), engines=("TRUSTML jax",), allocator="tuned"))
+    assert [seat.engine.name for group in few for seat in group.seats] == ["trustml jax"]
+
+
+def test_nothing_left_names_what_there_is():
+    with pytest.raises(UsageError, match="engines: .*Captum.*more with --full"):
+        choose_groups(Wanted(engines=("nobody",)))
+
+
+def test_options_are_those_of_the_command_line():
+    wanted = Wanted(full=True, kinds=("round",), networks=("cnn",), engines=("a b",), allocator="both")
+    assert " ".join(options_of(wanted)) == "--full --kind round --network cnn --engine 'a b' --allocator both"
