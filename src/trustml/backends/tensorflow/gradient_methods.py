@@ -16,60 +16,49 @@ from tf_explain.core.smoothgrad import SmoothGrad
 from tf_explain.core.vanilla_gradients import VanillaGradients
 
 from trustml.backends.contract import Attributions, ExplainRequest
-from trustml.backends.tensorflow.class_batches import ROWS_AT_ONCE, class_by_class
+from trustml.backends.tensorflow.class_batches import ROWS_AT_ONCE
+from trustml.backends.tensorflow.own_targets import TargetColumn, TargetFirst, chunked_program, examples_at_once
 from trustml.data.dataset import Floats
 from trustml.scenario import methods as m
 
 
 def saliency(model: tf.keras.Model, request: ExplainRequest, method: m.Saliency) -> Attributions:
     """tf-explain's vanilla gradients, which keep their sign."""
-    # A tensor for the class, not a Python number: else one graph would be compiled for each class.
-    native = class_by_class(
-        request, lambda inputs, target: VanillaGradients.compute_gradients(inputs, model, tf.constant(target))
-    )
+    native = _explained(_gradients(model, VanillaGradients), request)
     return {"native": native, "completed": np.abs(native)} if method.absolute else {"native": native}
 
 
 def input_x_gradient(model: tf.keras.Model, request: ExplainRequest) -> Attributions:
     """tf-explain's gradients times inputs."""
-    return {
-        "native": class_by_class(
-            request, lambda inputs, target: GradientsInputs.compute_gradients(inputs, model, tf.constant(target))
-        )
-    }
+    return {"native": _explained(_gradients(model, GradientsInputs), request)}
 
 
 def integrated_gradients(model: tf.keras.Model, request: ExplainRequest, method: m.IntegratedGradients) -> Attributions:
     """tf-explain's mean gradient on the path from zeros; completed by the factor (input - 0)."""
-
-    def mean_gradient(inputs: Floats, target: int) -> tf.Tensor:
-        path = IntegratedGradients.generate_interpolations(inputs, method.n_steps)
-        return IntegratedGradients.get_integrated_gradients(path, model, tf.constant(target), method.n_steps)
-
-    native = class_by_class(request, mean_gradient, rows_per_example=method.n_steps)
+    native = _explained(_mean_gradients(model, method.n_steps), request)
     return {"native": native, "completed": native * request.inputs}
 
 
 def smooth_grad(model: tf.keras.Model, request: ExplainRequest, method: m.SmoothGrad) -> Attributions:
-    """tf-explain's mean gradient of the cross-entropy; completed to that of the logit.
+    """tf-explain's mean gradient of the cross-entropy; completed to that of the logit, on the same noise.
 
-    With one more class whose logit is always 0, the gradient of the cross-entropy is ``sum_k p_k dz_k`` for that
-    class and ``sum_k p_k dz_k - dz_t`` for the target: on the same noise they differ by the gradient of the logit.
+    The latter is the mean that tf-explain's integrated gradients take, of noisy copies instead of a path.
     """
-    classes = model.output.shape[-1]
-
-    def both(inputs: Floats, target: int) -> Floats:
-        noisy = SmoothGrad.generate_noisy_images(inputs, method.n_samples, method.stdev)
-
-        def averaged(constant_logit: bool, target: int) -> Floats:
-            network = _with_softmax(model, constant_logit)
-            return SmoothGrad.get_averaged_gradients(noisy, network, target, method.n_samples).numpy()
-
-        completed = averaged(True, classes) - averaged(True, target)
-        return np.stack([averaged(False, target), completed], axis=1)
-
-    found = class_by_class(request, both, rows_per_example=method.n_samples)
-    return {"native": found[:, 0], "completed": found[:, 1]}
+    samples, count = method.n_samples, len(request.inputs)
+    chunks = -(-count // examples_at_once(request.inputs.shape[1:], samples))
+    at_once = -(-count // chunks)
+    program = _noisy_gradients(model, samples, at_once)
+    targets = request.targets.astype(np.int32)
+    block = at_once * max(1, ROWS_AT_ONCE // (at_once * samples))
+    found = []
+    for start in range(0, count, block):
+        rows = slice(start, start + block)
+        noisy = SmoothGrad.generate_noisy_images(request.inputs[rows], samples, method.stdev)
+        missing = -len(targets[rows]) % at_once  # tf-explain needs to know how many rows there are
+        noisy = np.concatenate([noisy, np.zeros((missing * samples, *noisy.shape[1:]), noisy.dtype)])
+        found.append(program(noisy, np.pad(targets[rows], (0, missing))).numpy()[: len(targets[rows])])
+    both = np.concatenate(found)
+    return {"native": both[:, 0], "completed": both[:, 1]}
 
 
 def noise_statistic(model: tf.keras.Model, request: ExplainRequest, method: m.SmoothGrad) -> Attributions:
@@ -116,8 +105,45 @@ def _explainer(kind: Any, model: tf.keras.Model) -> Any:
     return kind(model, batch_size=ROWS_AT_ONCE, reducer=None)
 
 
-@lru_cache(maxsize=4)
-def _with_softmax(model: tf.keras.Model, constant_logit: bool) -> tf.keras.Model:
-    """Model that ends in a softmax, as tf-explain's SmoothGrad needs it, with a last logit of 0 if asked for."""
-    logits = tf.pad(model.output, [[0, 0], [0, 1]]) if constant_logit else model.output
-    return tf.keras.Model(model.inputs, tf.keras.layers.Activation("softmax")(logits))
+def _explained(program: tf.types.experimental.GenericFunction, request: ExplainRequest) -> Floats:
+    return program(request.inputs, request.targets.astype(np.int32)).numpy()
+
+
+@lru_cache(maxsize=8)
+def _gradients(model: tf.keras.Model, kind: type[VanillaGradients]) -> tf.types.experimental.GenericFunction:
+    def of_chunk(inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        return kind.compute_gradients(inputs, TargetColumn(model, targets), 0)
+
+    shape = model.input_shape[1:]
+    return chunked_program(of_chunk, shape, at_once=examples_at_once(shape, 1))
+
+
+@lru_cache(maxsize=8)
+def _mean_gradients(model: tf.keras.Model, n_steps: int) -> tf.types.experimental.GenericFunction:
+    """tf-explain's integrated gradients; the points of the path are those of ``generate_interpolations``."""
+    shape = model.input_shape[1:]
+    at_once = examples_at_once(shape, n_steps)
+
+    def of_chunk(inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        step = tf.reshape(tf.range(n_steps, dtype=tf.float64), (1, n_steps, *[1] * len(shape)))
+        path = tf.cast(inputs[:, None], tf.float64) * step / (n_steps - 1)  # in double precision, as there
+        rows = tf.cast(tf.reshape(path, (-1, *shape)), tf.float32)
+        network = TargetColumn(model, tf.repeat(targets, n_steps))
+        return IntegratedGradients.get_integrated_gradients(rows, network, 0, n_steps)
+
+    return chunked_program(of_chunk, shape, at_once=at_once)
+
+
+@lru_cache(maxsize=8)
+def _noisy_gradients(model: tf.keras.Model, samples: int, at_once: int) -> tf.types.experimental.GenericFunction:
+    """Mean gradients of noisy copies: of the cross-entropy, and of the logit; shape (n, 2, *x)."""
+    softmax = tf.keras.Model(model.inputs, tf.keras.layers.Activation("softmax")(model.output))
+
+    def of_chunk(noisy: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        own = tf.repeat(targets, samples)
+        native = SmoothGrad.get_averaged_gradients(noisy, TargetFirst(softmax, own), 0, samples)
+        completed = IntegratedGradients.get_integrated_gradients(noisy, TargetColumn(model, own), 0, samples)
+        return tf.stack([native, completed], axis=1)
+
+    shape = model.input_shape[1:]
+    return chunked_program(of_chunk, shape, rows_per_example=samples, at_once=at_once, padded=True)

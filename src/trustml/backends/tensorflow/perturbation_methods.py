@@ -7,6 +7,7 @@ will do: the reference is then zero.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -21,6 +22,7 @@ from trustml.data.dataset import Floats
 from trustml.scenario import methods as m
 
 _FILL = 127.5  # what tf-explain occludes with, whatever the range of the data
+_ROWS_IN_CACHE = 400
 
 
 def occlusion(model: tf.keras.Model, request: ExplainRequest, method: m.Occlusion) -> Attributions:
@@ -39,21 +41,20 @@ def occlusion(model: tf.keras.Model, request: ExplainRequest, method: m.Occlusio
     if rows != columns:
         raise ValueError(f"tf-explain takes rows for columns, and the images are {rows} x {columns}: use square ones")
     side = method.window[0]
-    logits = _Logits(model)
-    library = OcclusionSensitivity(batch_size=ROWS_AT_ONCE)
     small = -(-rows // side)
     shrink = np.linalg.pinv(cv2.resize(np.eye(small), (small, rows)))
     native, completed = np.zeros((2, *request.inputs.shape[:3]), np.float64)
-    for index, (example, baseline, target) in enumerate(
-        zip(request.inputs.astype(np.float64), request.baseline.astype(np.float64), request.targets, strict=True)
-    ):
-        logits.shift = np.zeros_like(baseline)
-        native[index] = library.get_sensitivity_map(logits, example, target, side)
-        whole = logits.predict(example[None])[0, target]
-        logits.shift = baseline - _FILL
-        shifted = library.get_sensitivity_map(logits, example - logits.shift, target, side)
-        falls = shrink @ shifted @ shrink.T - 1 + whole
-        completed[index] = np.kron(falls, np.ones((side, side)))[:rows, :columns]
+    whole = _target_logits(model, request, request.inputs).astype(np.float64)
+    at_once = max(1, _ROWS_IN_CACHE // small**2)
+    for start in range(0, len(whole), at_once):
+        block = slice(start, start + at_once)
+        examples, baselines = request.inputs[block].astype(np.float64), request.baseline[block].astype(np.float64)
+        targets = request.targets[block].astype(np.int32)
+        native[block] = _sensitivity_maps(model, examples, np.zeros_like(examples), targets, side)
+        shift = baselines - _FILL
+        shifted = _sensitivity_maps(model, examples - shift, shift, targets, side)
+        falls = shrink @ shifted @ shrink.T - 1 + whole[block, None, None]
+        completed[block] = np.kron(falls, np.ones((1, side, side)))[:, :rows, :columns]
     return {
         name: np.repeat(found[..., None], channels, axis=-1).astype(np.float32)
         for name, found in (("native", native), ("completed", completed))
@@ -126,20 +127,64 @@ def lime(model: tf.keras.Model, request: ExplainRequest, method: m.Lime) -> Attr
     return found
 
 
-class _Logits:
-    """The model as tf-explain's occlusion calls it, with a shift of its inputs, and without Keras's progress bars."""
+class _Recorder:
+    """Stands in for the model that tf-explain's occlusion asks: keeps what it asks, and answers 0."""
 
-    def __init__(self, model: tf.keras.Model) -> None:
-        self._model = tf.function(lambda inputs: model(inputs, training=False))
-        self.shift: np.ndarray | float = 0.0
+    def __init__(self) -> None:
+        self.patched = np.zeros(0)
 
-    def predict(self, inputs: np.ndarray, batch_size: int = ROWS_AT_ONCE) -> np.ndarray:
-        """Logits in float64, shape (k, c)."""
-        shifted = (inputs + self.shift).astype(np.float32)
-        pieces = [
-            self._model(tf.constant(shifted[at : at + batch_size])).numpy() for at in range(0, len(shifted), batch_size)
-        ]
-        return np.concatenate(pieces).astype(np.float64)
+    def predict(self, patched: np.ndarray, batch_size: int | None = None) -> np.ndarray:
+        """Remember the images; zeros of shape (k, 1)."""
+        self.patched = patched
+        return np.zeros((len(patched), 1))
+
+
+class _Answers:
+    """Stands in for the model that tf-explain's occlusion asks: has the answers, of shape (k, 1), already."""
+
+    def __init__(self, answers: np.ndarray) -> None:
+        self._answers = answers
+
+    def predict(self, patched: np.ndarray, batch_size: int | None = None) -> np.ndarray:
+        """Give the answers."""
+        return self._answers
+
+
+def _sensitivity_maps(
+    model: tf.keras.Model, examples: np.ndarray, shift: np.ndarray, targets: np.ndarray, side: int
+) -> np.ndarray:
+    """tf-explain's maps of several examples (n, rows, columns, channels), each for its target; (n, rows, columns).
+
+    tf-explain occludes all examples with each patch at one time, as if they were channels of one image, and makes its
+    map of each from the logits of one large batch. The model takes what it shows plus `shift`.
+    """
+    library, recorder = OcclusionSensitivity(), _Recorder()
+    library.get_sensitivity_map(recorder, np.moveaxis(examples, 0, 2), 0, side)
+    logits = _patched_logits(model)(recorder.patched, np.moveaxis(shift, 0, 2), targets).numpy().astype(np.float64)
+    blank = np.zeros((*examples.shape[1:3], 0))  # what is occluded does not matter any more
+    return np.stack([library.get_sensitivity_map(_Answers(of_one[:, None]), blank, 0, side) for of_one in logits.T])
+
+
+@lru_cache(maxsize=4)
+def _patched_logits(model: tf.keras.Model) -> tf.types.experimental.GenericFunction:
+    """Logits (p, n) of the targets (n,) of images (p, rows, columns, n, channels) in float64, plus a shift."""
+    rows, columns, channels = model.input_shape[1:]
+
+    @tf.function(
+        input_signature=(
+            tf.TensorSpec((None, rows, columns, None, channels), tf.float64),
+            tf.TensorSpec((rows, columns, None, channels), tf.float64),
+            tf.TensorSpec((None,), tf.int32),
+        ),
+        autograph=False,
+    )
+    def logits(patched: tf.Tensor, shift: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        images = tf.transpose(tf.cast(patched + shift, tf.float32), (0, 3, 1, 2, 4))
+        found = model(tf.reshape(images, (-1, rows, columns, channels)), training=False)
+        shaped = tf.reshape(found, (-1, tf.shape(targets)[0], found.shape[1]))
+        return tf.gather(shaped, tf.tile(targets[None], (tf.shape(shaped)[0], 1)), axis=2, batch_dims=2)
+
+    return logits
 
 
 class _FromBaseline(tf.Module):

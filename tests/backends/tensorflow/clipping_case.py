@@ -1,0 +1,187 @@
+"""Run in the tensorflow environment: every way to clip, against one example at a time; ``OUTPUT.npz [suite]``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_privacy.privacy.fast_gradient_clipping import clip_grads, layer_registry
+
+from trustml.backends.contract import Model
+from trustml.backends.settings import EngineChoice, PrivateSettings
+from trustml.backends.tensorflow import dp
+from trustml.backends.tensorflow.clipping import MODES, Clipper, possible_modes
+from trustml.models.layers import (
+    Architecture,
+    AvgPool,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GroupNorm,
+    LayerNorm,
+    MaxPool,
+    ReLU,
+    Tanh,
+)
+from trustml.models.weights import initial_weights
+from trustml.scenario.optimizers import SGD
+
+EXAMPLES, COPIES = 6, 3
+EVERYTHING = Architecture(
+    layers=(
+        Conv2D(filters=4, kernel=(3, 2), stride=(2, 1), padding=((0, 1), (2, 0)), bias=False),
+        GroupNorm(groups=2),
+        MaxPool(size=(2, 2), stride=(1, 1), padding=((1, 0), (0, 0))),
+        Conv2D(filters=6, kernel=(2, 2)),
+        Tanh(),
+        LayerNorm(),
+        AvgPool(),
+        Flatten(),
+        Dense(units=40),
+        ReLU(),
+        Dense(units=20, bias=False),  # with three copies, Gram matrices are cheaper than these gradients
+        ReLU(),
+        Dense(units=10),
+    )
+)
+FORGETFUL = Architecture(layers=(Dense(units=30), Dropout(rate=0.5), Dense(units=10)))
+SHALLOW = Architecture(layers=(Dense(units=10),))
+
+
+def draw_model(architecture: Architecture, shape: tuple[int, ...]) -> Model:
+    generator = np.random.default_rng(3)
+    weights = initial_weights(architecture, shape, generator=generator)
+    for name, array in weights.items():
+        if name.endswith((".scale", ".bias")):
+            weights[name] = (array + generator.normal(0, 0.3, array.shape)).astype(np.float32)
+    return Model(architecture=architecture, input_shape=shape, weights=weights)
+
+
+def draw_examples(shape: tuple[int, ...], copies: int) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(4)
+    inputs = generator.normal(size=(EXAMPLES, copies, *shape)) * np.linspace(0.1, 3, EXAMPLES).reshape(
+        -1, *[1] * (len(shape) + 1)
+    )
+    return inputs.astype(np.float32), generator.integers(10, size=EXAMPLES)
+
+
+def private(**changes: object) -> PrivateSettings:
+    return PrivateSettings(**{"optimizer": SGD(), "expected_batch_size": 8, "noise_seed": (1, 2, 3, 4), **changes})
+
+
+def every_way() -> dict[str, np.ndarray]:
+    """Sums and counts of unclipped examples of every way, and gradients of one example's copies at a time."""
+    shape = (8, 8, 1)
+    model = draw_model(EVERYTHING, shape)
+    found = {}
+    for case, settings, modes in (
+        ("flat", private(), MODES),
+        ("per_layer", private(per_layer=True), ("book_keeping",)),
+        ("copies", private(multiplicity=COPIES), ("book_keeping",)),
+    ):
+        inputs, labels = draw_examples(shape, settings.multiplicity)
+        found[f"{case}.sizes"] = np.array([array.size for array in model.weights.values()])
+        found[f"{case}.gradients"] = gradients = one_at_a_time(model, inputs, labels)
+        clipping_norm = np.median(np.linalg.norm(gradients, axis=1))
+        found[f"{case}.clipping_norm"] = clipping_norm = np.float32(clipping_norm)
+        for mode in modes:
+            clip = tf.function(Clipper(mode, model, settings).clip, autograph=False)
+            sums, unclipped = clip(tf.constant(inputs), tf.constant(labels), clipping_norm)
+            found[f"{case}.{mode}"] = np.concatenate([part.numpy().ravel() for part in sums])
+            found[f"{case}.{mode}.unclipped"] = unclipped.numpy()
+    return found
+
+
+def one_at_a_time(model: Model, inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Gradients of the mean loss over each example's copies, shape (examples, weights)."""
+    clipper = Clipper("dp_model", model, private())
+    variables = list(clipper.variables.values())
+
+    @tf.function
+    def gradient(copies: tf.Tensor, label: tf.Tensor) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            logits = clipper.model(copies)
+            labels = tf.repeat(label, len(copies))
+            loss = tf.reduce_mean(tf.keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True))
+        return tape.gradient(loss, variables)
+
+    rows = [gradient(copies, tf.constant(label)) for copies, label in zip(inputs, labels, strict=True)]
+    return np.array([np.concatenate([part.numpy().ravel() for part in row]) for row in rows])
+
+
+def refusals() -> dict[str, list[str]]:
+    asked = {
+        "dropout": (FORGETFUL, private()),
+        "per_layer": (SHALLOW, private(per_layer=True)),
+        "copies": (SHALLOW, private(multiplicity=2)),
+        "everything": (EVERYTHING, private()),
+    }
+    told = {}
+    for name, (architecture, settings) in asked.items():
+        shape = (8, 8, 1) if architecture is EVERYTHING else (5,)
+        refused = possible_modes(draw_model(architecture, shape), settings)[1]
+        told[name] = [f"{mode}: {why}" for mode, why in refused.items()]
+    return told
+
+
+def under_dropout() -> dict[str, np.ndarray]:
+    """Norms of one example's clipped gradient, over the clipping norm, by TF Privacy itself and by book-keeping."""
+    model = draw_model(FORGETFUL, (5,))
+    inputs, labels = draw_examples((5,), 1)
+    inputs, labels = tf.constant(inputs[-1:]), tf.constant(labels[-1:])
+    clipper = Clipper("book_keeping", model, private())
+    clipper.model.compile(loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    registry = layer_registry.make_default_layer_registry()
+
+    def norm(gradients: list[tf.Tensor]) -> float:
+        return float(tf.linalg.global_norm(gradients)) / 0.1
+
+    theirs = [
+        norm(clip_grads.compute_clipped_gradients_and_outputs(clipper.model, 0.1, registry, inputs[:, 0], labels)[0])
+        for _ in range(10)
+    ]
+    ours = [norm(clipper.clip(inputs, labels, tf.constant(0.1))[0]) for _ in range(10)]
+    return {"dropout.tf_privacy": np.array(theirs), "dropout.book_keeping": np.array(ours)}
+
+
+def steps_of_all_sizes() -> dict[str, object]:
+    """A trainer on batches of changing size: how often it was traced, and what it chose among."""
+    trainer = dp.TFPrivacyTrainer(draw_model(SHALLOW, (5,)), settings=private(), dropout_seed=0)
+    inputs, labels = draw_examples((5,), 1)
+    for size in (3, 6, 1, 5, 2):
+        trainer.accumulate(inputs[:size], labels[:size], clipping_norm=1.0 / size)
+        trainer.update(clipping_norm=1.0 / size, noise_multiplier=1.0, learning_rate=0.1 * size)
+    return {"traces": trainer.traces, "measured": sorted(trainer.choice.seconds), "chosen": trainer.choice.name}
+
+
+def suite() -> list[str]:
+    """What every way fails of the conformance suite."""
+    from trustml.backends.table import load_backend
+    from trustml.conformance.step import check_step
+    from trustml.worker import conformance
+
+    failed = []
+    for mode in MODES:
+        for variant, (name, per_layer) in conformance.VARIANTS.items():
+            if per_layer and mode == "fast_clipping":
+                continue
+            dp.choose_mode = lambda *_, mode=mode: EngineChoice(name=mode, seconds={}, refused={})
+            factory = conformance._factory(load_backend("tensorflow"), name, per_layer=per_layer)
+            findings = check_step(factory, *conformance.example_data(name))
+            assert len(findings) >= 14
+            failed += [f"{mode}, {variant}: {finding.diagnosis}" for finding in findings if not finding.passed]
+    return failed
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    if "suite" in sys.argv[2:]:
+        told: dict[str, object] = {"failed": suite()}
+    else:
+        told = {"refused": refusals(), **steps_of_all_sizes()}
+        np.savez(folder / "found.npz", **every_way(), **under_dropout())
+    (folder / "told.json").write_text(json.dumps(told))
