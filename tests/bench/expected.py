@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
-from tests.bench.workloads import UNITS
+from tests.bench.workloads import UNITS, label
 from trustml.bench.engine import Engine
 from trustml.bench.engines.jax_network import apply
 from trustml.bench.engines.shadow_models import make_shadows
@@ -26,6 +27,22 @@ from trustml.bench.workloads import (
     make_clients,
     make_model,
 )
+
+
+def parameters(given: list[tuple[Engine, Workload]]) -> list:
+    """Cases for pytest; ours are tested by their backends too, and convolutions take long to compile."""
+    return [
+        pytest.param(
+            (engine, workload),
+            id=label((engine, workload)),
+            marks=[pytest.mark.long] if engine.role == "ours" or _slow(workload) else [],
+        )
+        for engine, workload in given
+    ]
+
+
+def _slow(workload: Workload) -> bool:
+    return workload.network == "small_cnn" and workload.kind != "occlusion"
 
 
 def check(engine: Engine, workload: Workload, found: dict[str, np.ndarray]) -> None:
@@ -83,17 +100,25 @@ def doubles() -> Iterator[None]:
         yield
 
 
-def _loss(workload: Workload, params, inputs, labels):
-    form = apply(NETWORKS[workload.network][0], params, inputs)
-    return optax.softmax_cross_entropy_with_integer_labels(form, labels).mean()
+@cache
+def _gradient(network: str):
+    """Give a compiled function of parameters, inputs and labels to the gradient of the mean loss; numpy in and out."""
+
+    def loss(params, inputs, labels):
+        found = apply(NETWORKS[network][0], params, inputs)
+        return optax.softmax_cross_entropy_with_integer_labels(found, labels).mean()
+
+    compiled = jax.jit(jax.grad(loss))
+
+    def gradient(params, inputs, labels):
+        with doubles():
+            return {name: np.asarray(part) for name, part in compiled(params, inputs.astype(float), labels).items()}
+
+    return gradient
 
 
 def _params(weights):
-    return {name: jnp.asarray(array, jnp.float64) for name, array in weights.items()}
-
-
-def _plain(params):
-    return {name: np.asarray(array) for name, array in params.items()}
+    return {name: array.astype(np.float64) for name, array in weights.items()}
 
 
 def _stepped(params, gradient):
@@ -104,48 +129,44 @@ def _stepped(params, gradient):
 def stepped(workload: Workload) -> dict[str, np.ndarray]:
     """Weights after the units of a plain or private step."""
     inputs, labels = make_batch(workload)
-    with doubles():
-        gradient = jax.jit(jax.grad(partial(_loss, workload)))
-        params = _params(make_model(workload).weights)
-        for _ in range(UNITS[workload.kind]):
-            if workload.kind == "plain_step":
-                params = _stepped(params, gradient(params, inputs.astype(float), labels))
-                continue
-            total = {name: np.zeros(part.shape) for name, part in params.items()}
-            for example, label in zip(inputs.astype(float), labels, strict=True):
-                own = gradient(params, example[None], label[None])
-                norm = np.sqrt(sum(float((part**2).sum()) for part in own.values()))
-                scale = min(1.0, CLIPPING_NORM / norm) / len(labels)
-                total = {name: total[name] + scale * np.asarray(own[name]) for name in total}
-            params = _stepped(params, total)
-        return _plain(params)
+    gradient, params = _gradient(workload.network), _params(make_model(workload).weights)
+    for _ in range(UNITS[workload.kind]):
+        if workload.kind == "plain_step":
+            params = _stepped(params, gradient(params, inputs, labels))
+            continue
+        total = dict.fromkeys(params, 0.0)
+        for example, target in zip(inputs, labels, strict=True):
+            own = gradient(params, example[None], target[None])
+            norm = np.sqrt(sum((part**2).sum() for part in own.values()))
+            scale = min(1.0, CLIPPING_NORM / norm) / len(labels)
+            total = {name: total[name] + scale * own[name] for name in total}
+        params = _stepped(params, total)
+    return params
 
 
 @cache
 def centralised(workload: Workload) -> dict[str, np.ndarray]:
     """Weights after epochs over the batches of all clients."""
-    with doubles():
-        params = _params(make_model(workload).weights)
-        for _ in range(UNITS["round"]):
-            for client in make_clients(workload):
-                params = _trained(workload, params, client)
-        return _plain(params)
+    params = _params(make_model(workload).weights)
+    for _ in range(UNITS["round"]):
+        for client in make_clients(workload):
+            params = _trained(workload, params, client)
+    return params
 
 
 @cache
 def averaged(workload: Workload) -> dict[str, np.ndarray]:
     """Weights after rounds of federated averaging over clients of one size."""
-    with doubles():
-        params = _params(make_model(workload).weights)
-        for _ in range(UNITS["round"]):
-            ends = [_trained(workload, params, client) for client in make_clients(workload)]
-            params = {name: sum(end[name] for end in ends) / len(ends) for name in params}
-        return _plain(params)
+    params = _params(make_model(workload).weights)
+    for _ in range(UNITS["round"]):
+        ends = [_trained(workload, params, client) for client in make_clients(workload)]
+        params = {name: np.mean([end[name] for end in ends], axis=0) for name in params}
+    return params
 
 
 def _trained(workload, params, batches):
     for inputs, labels in batches:
-        params = _stepped(params, jax.grad(partial(_loss, workload))(params, inputs.astype(float), labels))
+        params = _stepped(params, _gradient(workload.network)(params, inputs, labels))
     return params
 
 
@@ -158,7 +179,7 @@ def logits(workload: Workload) -> np.ndarray:
 def _logits(workload: Workload, inputs: np.ndarray) -> np.ndarray:
     with doubles():
         params = _params(make_model(workload).weights)
-        return np.asarray(apply(NETWORKS[workload.network][0], params, jnp.asarray(inputs, jnp.float64)))
+        return np.asarray(apply(NETWORKS[workload.network][0], params, inputs.astype(float)))
 
 
 @cache
@@ -176,7 +197,7 @@ def _gradients(workload: Workload):
 
     def gradients(inputs):
         with doubles():
-            return np.asarray(jitted(_params(params), jnp.asarray(inputs, jnp.float64)))
+            return np.asarray(jitted(_params(params), inputs.astype(float)))
 
     jitted = jax.jit(jax.grad(chosen, argnums=1))
     return gradients
@@ -225,13 +246,12 @@ def occlusion(workload: Workload) -> np.ndarray:
 def shadow_logits(workload: Workload) -> np.ndarray:
     """Logits of every model over the pool, after training one model after another."""
     made, found = make_shadows(workload), []
-    architecture = NETWORKS[workload.network][0]
-    with doubles():
-        gradient = jax.jit(jax.grad(partial(_loss, workload)))
-        for number, model in enumerate(made.models.rows):
-            params = _params({name: array[number] for name, array in made.models.weights.items()})
-            for row in model:
-                chosen = row[row >= 0]
-                params = _stepped(params, gradient(params, made.inputs[chosen].astype(float), made.labels[chosen]))
-            found.append(np.asarray(apply(architecture, params, jnp.asarray(made.inputs, jnp.float64))))
+    architecture, gradient = NETWORKS[workload.network][0], _gradient(workload.network)
+    for number, model in enumerate(made.models.rows):
+        params = _params({name: array[number] for name, array in made.models.weights.items()})
+        for row in model:
+            chosen = row[row >= 0]
+            params = _stepped(params, gradient(params, made.inputs[chosen], made.labels[chosen]))
+        with doubles():
+            found.append(np.asarray(apply(architecture, params, made.inputs.astype(float))))
     return np.stack(found)

@@ -6,8 +6,8 @@ from importlib.util import find_spec
 
 import pytest
 
-from tests.bench.expected import check
-from tests.bench.workloads import cases, label, outcome
+from tests.bench.expected import check, parameters
+from tests.bench.workloads import cases, outcome
 from trustml.bench.engines import fastest
 
 pytestmark = [
@@ -22,6 +22,6 @@ def _one_try(monkeypatch):
     monkeypatch.setattr(fastest, "_SECONDS", 0.0)
 
 
-@pytest.mark.parametrize("case", CASES, ids=label)
+@pytest.mark.parametrize("case", parameters(CASES))
 def test_it_does_the_work_of_its_kind(case):
     check(*case, outcome(*case))

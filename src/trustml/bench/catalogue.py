@@ -85,6 +85,14 @@ ENGINES: tuple[Engine, ...] = (
     _tensorflow("TFF, data set iterator", "tff_round:federated_round", "round"),
     _torch("pfl", "pfl_round:federated_round", "round"),
     Engine(name="FedJAX", environment="fedjax", maker="fedjax_round:federated_round", kinds=("round",), role="peer"),
+    Engine(
+        name="Flower on Ray",
+        environment="flower",
+        maker="flower_round:federated_round",
+        kinds=("round",),
+        role="peer",
+        full=True,
+    ),
     # Shadow models.
     _torch("torch, one after another", "torch_shadows:eager", "shadows"),
     _torch("torch, DataLoader", "torch_shadows:with_loader", "shadows"),

@@ -54,9 +54,7 @@ def occlusion_7(workload: Workload) -> Work:
 
 def _integrated_gradients(workload: Workload, rows: int | None) -> Work:
     method, (inputs, labels) = captum.attr.IntegratedGradients(build(make_model(workload)).eval()), batch(workload)
-    return _work(
-        lambda: method.attribute(inputs, target=labels, n_steps=IG_STEPS, internal_batch_size=rows)  # type: ignore[no-any-return]
-    )
+    return _work(lambda: method.attribute(inputs, target=labels, n_steps=IG_STEPS, internal_batch_size=rows))
 
 
 def _smooth_grad(workload: Workload, samples: int | None) -> Work:

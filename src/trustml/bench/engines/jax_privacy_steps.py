@@ -57,7 +57,7 @@ def _private_step(workload: Workload, form: str, microbatch: int | None) -> Work
 
     def step(params: Params, state: Any, inputs: Array, labels: Array) -> tuple[Params, Any]:
         updates, state = optimizer.update(gradient(params, inputs, labels), state, params)
-        return optax.apply_updates(params, updates), state  # type: ignore[return-value]
+        return optax.apply_updates(params, updates), state
 
     program = jax.jit(step, donate_argnums=(0, 1))
     params = to_params(model.weights)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ def eager(workload: Workload) -> Work:
         for threads in sorted({1, torch.get_num_threads()})
         for name, foreach, fused in (("default", None, False), ("fused", None, True), ("for loop", False, False))
     }
-    best = fastest({name: lambda c=choice: work(few, *c) for name, choice in choices.items()}).note
+    best = fastest({name: partial(work, few, *choice) for name, choice in choices.items()}).note
     return replace(work(whole, *choices[best]), note=best)
 
 
