@@ -47,7 +47,7 @@ def _show(result: Result) -> None:
             st.altair_chart(chart, width="content")
         st.dataframe(bench_tables.bars_frame(judged), hide_index=True, width="stretch")
     for place, allocator in ((tuned, "tuned"), (default, "default")):
-        times = bench_figures.time_bars(result, allocator)
+        times = bench_figures.time_dots(result, allocator)
         if times is None:
             place.info(f"Nothing was measured with the {allocator} allocator.")
         else:

@@ -38,7 +38,7 @@ def refuses(workload: Workload) -> Unit:
 
 def breaks(workload: Workload) -> Unit:
     """Breaks in the first call."""
-    return lambda: [][0]
+    return lambda: {}["nothing"]
 
 
 def dies_later(workload: Workload) -> Unit:

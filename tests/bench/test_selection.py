@@ -35,7 +35,7 @@ def test_full_is_more_and_choices_are_less():
 
 
 def test_nothing_left_names_what_there_is():
-    with pytest.raises(UsageError, match="engines: .*Captum.*more with --full"):
+    with pytest.raises(UsageError, match=r"engines: .*Captum.*more with --full"):
         choose_groups(Wanted(engines=("nobody",)))
 
 

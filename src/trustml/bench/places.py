@@ -17,10 +17,12 @@ Allocator: TypeAlias = Literal["tuned", "default"]
 
 FEDJAX, FLOWER = "TRUSTML_BENCH_FEDJAX", "TRUSTML_BENCH_FLOWER"
 JAX_PRIVACY = "TRUSTML_BENCH_JAX_PRIVACY"
+_JAX_PRIVACY = ("jax_privacy", "chex")  # jax-privacy comes with trustml; chex, which it imports, does not
 _HOW_TO_MAKE = {
     FEDJAX: "`pip install --no-deps --target FOLDER fedjax==0.0.17 dm-haiku==0.0.17 jmp==0.0.4 absl-py msgpack "
     f"tabulate tqdm`, then {FEDJAX}=FOLDER",
-    JAX_PRIVACY: f"`pip install --no-deps --target FOLDER jax-privacy==2.0.0`, then {JAX_PRIVACY}=FOLDER",
+    JAX_PRIVACY: "`pip install --no-deps --target FOLDER jax-privacy==2.0.0 chex==0.1.92 toolz==1.2.0`, then "
+    f"{JAX_PRIVACY}=FOLDER",
     FLOWER: "`python3.11 -m venv FOLDER && FOLDER/bin/pip install 'flwr[simulation]' torch numpy msgspec safetensors "
     f"psutil`, then {FLOWER}=FOLDER",
 }
@@ -43,16 +45,15 @@ class NoPlace:
 
 def find_place(environment: str, allocator: Allocator) -> Place | NoPlace:
     """Find where engines of `environment` run, without starting anything."""
-    variables = switch_variables(Execution(device="cpu"))
-    if allocator == "default":
-        variables = {name: value for name, value in variables.items() if not name.startswith("MALLOC_")}
+    # Without a cache of compiled programs, as the first call is timed.
+    variables = switch_variables(Execution(device="cpu", allocator=allocator, compilation_cache="off"))
     match environment:
         case "fedjax":
             folder = _named(FEDJAX)
             if isinstance(folder, NoPlace):
                 return folder
             return _ours("jax", variables | {"PYTHONPATH": str(folder)})
-        case "jax-privacy" if not os.environ.get(JAX_PRIVACY) and importlib.util.find_spec("jax_privacy"):
+        case "jax-privacy" if not os.environ.get(JAX_PRIVACY) and all(map(importlib.util.find_spec, _JAX_PRIVACY)):
             return _ours("jax", variables)
         case "jax-privacy":
             folder = _named(JAX_PRIVACY)
@@ -71,11 +72,6 @@ def find_place(environment: str, allocator: Allocator) -> Place | NoPlace:
             return _ours(name, variables)
         case _:
             return NoPlace(reason=f"there is no environment {environment!r}")
-
-
-def allocator_variables() -> tuple[str, ...]:
-    """Names of the variables that set the allocator, which must not be handed down from the caller's shell."""
-    return tuple(name for name in switch_variables(Execution()) if name.startswith("MALLOC_"))
 
 
 def _ours(backend: BackendName, variables: dict[str, str]) -> Place | NoPlace:

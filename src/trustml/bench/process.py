@@ -12,10 +12,11 @@ from pathlib import Path
 import msgspec
 
 from trustml.bench.engine import Engine
-from trustml.bench.places import Place, allocator_variables
+from trustml.bench.places import Place
 from trustml.bench.protocol import Answer, Failed, Question, encode, read_answer
 from trustml.bench.workloads import Workload
 from trustml.launch.process import clean_environment, worker_command
+from trustml.plan.switches import ALLOCATOR_VARIABLES
 
 _STDERR_LINES = 8
 _PATIENCE = 100  # looks at a process that ends, 0.05 s apart
@@ -37,7 +38,7 @@ class EngineProcess:
 
     def __init__(self, engine: Engine, workload: Workload, *, place: Place, log: Path) -> None:
         self._log = log
-        kept = {key: value for key, value in clean_environment().items() if key not in allocator_variables()}
+        kept = {key: value for key, value in clean_environment().items() if key not in ALLOCATOR_VARIABLES}
         command = worker_command(
             place.python, "trustml.bench.serve", engine.maker, msgspec.json.encode(workload).decode()
         )

@@ -13,6 +13,7 @@ from trustml.bench.rows import with_rows
 from trustml.bench.selection import Group
 from trustml.bench.turns import Listener, measure_group
 from trustml.errors import UsageError
+from trustml.plan.switches import ALLOCATOR_VARIABLES, switches_in_force
 from trustml.record.provenance import MAIN_PACKAGES, hardware, package_versions, source_revision
 
 
@@ -48,7 +49,8 @@ def run_benchmark(
     measured: list[Measured] = []
     versions = {"main": package_versions(MAIN_PACKAGES)}
     listener({"event": "run", "run": "benchmark", "jobs": len(groups)})
-    about = (hardware(), source_revision())
+    inherited = {name: value for name, value in switches_in_force().items() if name not in ALLOCATOR_VARIABLES}
+    about = (hardware() | inherited, source_revision())
     most = ceilings()
     result = _result(created, begun, command, about, versions, most, measured, complete=False)
     _write(path, result)

@@ -1,4 +1,4 @@
-"""A benchmark as charts: times as bars with their quartiles, ratios as dots beside the bars they are judged by."""
+"""A benchmark as charts: times with their quartiles, ratios as dots beside the bars they are judged by."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from trustml.bench.judge import Judged
 from trustml.bench.results import Result
 from trustml.report.bench_tables import bars_frame, bench_frame, milliseconds, number
 
-_ROLES = {"ours": "#0072B2", "floor": "#999999", "peer": "#E69F00"}
 # Okabe and Ito's palette; shapes repeat what colour says.
+_ROLES = {"ours": ("#0072B2", "circle"), "floor": ("#999999", "square"), "peer": ("#E69F00", "triangle-up")}
 _VERDICTS = {
     "met": ("#009E73", "circle"),
     "met within noise": ("#56B4E9", "diamond"),
@@ -20,10 +20,10 @@ _VERDICTS = {
 }
 
 
-def time_bars(result: Result, allocator: str) -> alt.VConcatChart | None:
+def time_dots(result: Result, allocator: str) -> alt.VConcatChart | None:
     """Median of a call with quartiles, a panel for each workload, fastest first; None where nothing was measured so.
 
-    The axis is logarithmic: engines lie up to a thousand times apart. A bar's left end means nothing.
+    Dots, not bars: engines lie up to a thousand times apart, and on a logarithmic axis a bar has no length.
     """
     table = bench_frame(result)
     if table.empty:
@@ -40,9 +40,10 @@ def ratio_dots(judged: Sequence[Judged]) -> alt.VConcatChart | None:
 
     Two panels: ratios that must be at most the bar, and those that must be at least it.
     """
-    rows = bars_frame(judged).dropna(subset="ratio")
-    if rows.empty:
+    judged = [one for one in judged if one.ratio is not None]
+    if not judged:
         return None
+    rows = bars_frame(judged)
     rows = rows.assign(
         label=rows.what + ", " + rows.workload.str.partition("/")[2] + ", " + rows.allocator,
         text=rows.ratio.map(number),
@@ -57,23 +58,22 @@ def ratio_dots(judged: Sequence[Judged]) -> alt.VConcatChart | None:
 
 
 def _time_panel(rows: pd.DataFrame, workload: str) -> alt.LayerChart:
-    rows = rows.sort_values("ms").assign(
-        text=rows.value.map(milliseconds), start=rows.low.min() / 2, quartiles=_quartiles(rows)
-    )
-    ends = [float(rows.start.iloc[0]), float(rows.high.max()) * 2]
-    base = alt.Chart(rows, title=workload).encode(
-        y=alt.Y("subject:N", title=None, sort=list(rows.subject), axis=alt.Axis(labelLimit=260))
-    )
-    title = "time of one call, ms (logarithmic)"
-    bars = base.mark_bar(opacity=0.85).encode(
-        x=alt.X("start:Q", title=title, scale=alt.Scale(type="log", domain=ends, nice=False)),
-        x2="ms:Q",
-        color=alt.Color("role:N", title="", scale=alt.Scale(domain=list(_ROLES), range=list(_ROLES.values()))),
+    rows = rows.sort_values("ms").assign(text=rows.value.map(milliseconds), quartiles=_quartiles(rows))
+    scale = alt.Scale(type="log", domain=[float(rows.low.min()) / 1.5, float(rows.high.max()) * 2], nice=False)
+    title = "time of one call with quartiles, ms (logarithmic)"
+    axis = alt.Axis(labelLimit=260, grid=True, gridDash=[1, 3])
+    base = alt.Chart(rows, title=workload).encode(y=alt.Y("subject:N", title=None, sort=list(rows.subject), axis=axis))
+    colours = alt.Scale(domain=list(_ROLES), range=[colour for colour, _ in _ROLES.values()])
+    shapes = alt.Scale(domain=list(_ROLES), range=[shape for _, shape in _ROLES.values()])
+    dots = base.mark_point(filled=True, size=100, opacity=1).encode(
+        x=alt.X("ms:Q", title=title, scale=scale),
+        color=alt.Color("role:N", title="", scale=colours),
+        shape=alt.Shape("role:N", title="", scale=shapes),
         tooltip=["subject", "text", "quartiles", "n", "note"],
     )
     spread = base.mark_rule(strokeWidth=2, color="black").encode(x=alt.X("low:Q", title=title), x2="high:Q")
-    labels = base.mark_text(align="left", dx=5).encode(x=alt.X("high:Q", title=title), text="text:N")
-    return alt.layer(bars, spread, labels).properties(width=520, height=alt.Step(20))
+    labels = base.mark_text(align="left", dx=8).encode(x=alt.X("high:Q", title=title), text="text:N")
+    return alt.layer(spread, dots, labels).properties(width=520, height=alt.Step(20))
 
 
 def _quartiles(rows: pd.DataFrame) -> pd.Series:
