@@ -16,7 +16,7 @@ from trustml.bench.places import Place, find_place
 from trustml.bench.process import EngineProcess
 from trustml.bench.protocol import Failed, LookAtMemory, Memory, Ready, Run, Times
 from trustml.bench.selection import Group
-from trustml.bench.turns import _sits_out, measure_group
+from trustml.bench.turns import _FOLDERS, _sits_out, measure_group
 
 ROOT = str(Path(__file__).resolve().parents[2])
 
@@ -111,3 +111,8 @@ def test_the_default_setting_leaves_the_allocator_alone():
     assert any(name.startswith("MALLOC_") for name in tuned.variables)
     assert not any(name.startswith("MALLOC_") for name in default.variables)
     assert find_place("nowhere", "tuned").reason == "there is no environment 'nowhere'"
+
+
+def test_reasons_name_no_folders():
+    text = "No such file '/home/me/.venv/lib/python3.11/x.py', line 3; 1/2 of a/b/c at https://a.b/c"
+    assert _FOLDERS.sub("", text) == "No such file 'x.py', line 3; 1/2 of a/b/c at https://a.b/c"

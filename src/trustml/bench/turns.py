@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ START_TIMEOUT, TURN_TIMEOUT = 400.0, 300.0
 SLOW_ENGINE_SECONDS = 15.0
 """An engine that no bar needs sits out turns, so that all of its turns take about so long; at least three are left."""
 _FEWEST = 3
+_FOLDERS = re.compile(r"(?<![\w./:])/(?:[\w.+-]+/)+")
+"""Of absolute paths, which are the machine's own and do not belong into a result that others read."""
 LEAST_FREE_MEMORY = 2**30
 
 
@@ -54,7 +57,7 @@ class _Taken:
             case Impossible(reason=reason):
                 self.status, self.reason = "impossible", reason
             case Failed(reason=reason):
-                self.status, self.reason = "failed", f"{when}: {reason}"
+                self.status, self.reason = "failed", f"{when}: {_FOLDERS.sub('', reason)}"
             case _:
                 self.status, self.reason = "failed", f"{when}: answered out of turn"
         if self.process is not None:
