@@ -59,8 +59,8 @@ _HOW = f"""## How it was measured
 
 _FILE = """## The file
 
-JSON. `format` is its version; `hardware`, `versions` (by environment), `revision` and `ceilings` (operations and bytes a
-second) say what it was measured on. `measured` has an entry for each engine, workload and allocator: `status` (`ok`,
+JSON. `format` is its version; `hardware`, `versions` (by environment), `revision` and `ceilings` (operations and bytes
+a second) say what it was measured on. `measured` has an entry for each engine, workload and allocator: `status` (`ok`,
 `impossible`, `failed`, `missing`) with its `reason`, seconds of set-up and of the first call, the median of every turn
 in `turns` (`null` where a slow engine sat out), quartiles of all calls, bytes. `rows` is the same as a tidy table with
 the columns of `measures.parquet`: `job` is the workload, `backend` the environment, `subject` the engine, `method` the
