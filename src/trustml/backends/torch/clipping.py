@@ -2,6 +2,7 @@
 
 *Sampled* (``hooks``, ``functorch``, ``ew``): all per-example gradients in memory, clipped by ``DPOptimizer``.
 *Ghost*: their norms alone, then one more backward pass over the weighted losses (Li et al., ICLR 2022).
+*Book-keeping*, which Opacus lacks, is in :mod:`trustml.backends.torch.book_keeping`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from torch.nn import functional
 
 from trustml.backends.contract import Model
 from trustml.backends.settings import PrivateSettings
+from trustml.backends.torch.book_keeping import BookKeepingClipper
+from trustml.backends.torch.given_rows import clip_rows
 from trustml.backends.torch.network import build_module, parameter_names
 from trustml.backends.torch.optimizers import make_optimizer
 from trustml.models.layers import Conv2D
@@ -59,11 +62,11 @@ class Clipper(Protocol):
 
 def make_clipper(mode: str, model: Model, settings: PrivateSettings, generator: torch.Generator) -> Clipper:
     """Wrap a fresh copy of the model."""
-    return (
-        GhostClipper(model, settings, generator)
-        if mode == "ghost"
-        else SampledClipper(mode, model, settings, generator)
-    )
+    if mode == "book_keeping":
+        return BookKeepingClipper(model, settings, generator)
+    if mode == "ghost":
+        return GhostClipper(model, settings, generator)
+    return SampledClipper(mode, model, settings, generator)
 
 
 def possible_modes(model: Model, settings: PrivateSettings) -> tuple[list[str], dict[str, str]]:
@@ -76,7 +79,7 @@ def possible_modes(model: Model, settings: PrivateSettings) -> tuple[list[str], 
         refused["ghost"] = "clips flat only"
     if settings.multiplicity > 1:
         refused["ghost"] = "cannot average the copies of an example before clipping"
-    return [mode for mode in (*SAMPLED, "ghost") if mode not in refused], refused
+    return [mode for mode in (*SAMPLED, "ghost", "book_keeping") if mode not in refused], refused
 
 
 class SampledClipper:
@@ -184,9 +187,7 @@ class GhostClipper:
     def clip_rows(self, rows: dict[str, Tensor], *, clipping_norm: float) -> list[Tensor]:
         """Sum of the rows by Opacus's rule; its ghost mode itself never sees a gradient."""
         parts = [rows[name] for name in self.parameters]
-        norms = torch.stack([part.flatten(1).norm(dim=1) for part in parts], dim=1).norm(dim=1)
-        factors = (clipping_norm / (norms + 1e-6)).clamp(max=1.0)
-        return [torch.einsum("i,i...", factors, part) for part in parts]
+        return clip_rows(parts, clipping_norm=clipping_norm, per_layer=False)
 
 
 def keep_channels_first(module: nn.Module) -> None:

@@ -48,7 +48,7 @@ class OpacusTrainer:
         copies = inputs.shape[1]
         sums, unclipped = self._clipper.clip(
             to_input(inputs.reshape(-1, *inputs.shape[2:])),
-            to_labels(np.repeat(labels, copies)),
+            to_labels(np.repeat(labels, copies) if copies > 1 else labels),
             clipping_norm=clipping_norm,
         )
         if not torch.stack([part.sum() for part in sums]).isfinite().all():
@@ -75,7 +75,7 @@ class OpacusTrainer:
         optimizer.scale_grad()
         set_learning_rate(optimizer.original_optimizer, learning_rate)
         optimizer.original_optimizer.step()
-        self._gradient = [parameter.grad.detach().clone() for parameter in self._parameters.values()]
+        self._gradient = [parameter.grad.detach() for parameter in self._parameters.values()]
         optimizer.zero_grad(set_to_none=True)
         for parameter in self._parameters.values():
             parameter.grad_sample = None

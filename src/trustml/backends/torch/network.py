@@ -169,8 +169,17 @@ def _layer(layer: Layer, shape: tuple[int, ...]) -> nn.Module:
         case Dense():
             return nn.Linear(channels, layer.units, bias=layer.bias)
         case Conv2D():
-            convolution = nn.Conv2d(channels, layer.filters, layer.kernel, stride=layer.stride, bias=layer.bias)
-            return _padded(convolution, layer.padding, value=0.0)
+            (top, bottom), (left, right) = layer.padding
+            alike = top == bottom and left == right  # then the convolution pads by itself, without a copy
+            convolution = nn.Conv2d(
+                channels,
+                layer.filters,
+                layer.kernel,
+                stride=layer.stride,
+                padding=(top, left) if alike else 0,
+                bias=layer.bias,
+            )
+            return convolution if alike else _padded(convolution, layer.padding, value=0.0)
         case MaxPool():
             return _padded(nn.MaxPool2d(layer.size, layer.stride), layer.padding, value=-torch.inf)
         case AvgPool():

@@ -1,0 +1,118 @@
+"""Clipped sums from one forward and one backward pass, without a gradient of any parameter by autograd.
+
+Book-keeping (Bu et al., ICML 2023, arXiv 2210.00038): hooks keep what goes into each layer with weights, and the one
+backward pass gives the gradients by what comes out; norms and clipped sums follow from the two. Opacus has no such
+mode; its optimizer adds the noise here as in its own modes.
+"""
+
+from __future__ import annotations
+
+from typing import cast, get_args
+
+import torch
+from opacus.optimizers import DPOptimizer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trustml.backends.contract import Model
+from trustml.backends.settings import PrivateSettings
+from trustml.backends.torch.given_rows import clip_rows, clipping_scales
+from trustml.backends.torch.layer_gradients import Covered, layer_gradients
+from trustml.backends.torch.network import build_module, parameter_names
+from trustml.backends.torch.optimizers import make_optimizer
+from trustml.errors import UsageError
+
+_IMAGES_AT_ONCE = 64
+"""Images of a piece with convolutions: their patches and gradients then stay in the processor's cache."""
+
+
+class BookKeepingClipper:
+    """See :class:`trustml.backends.torch.clipping.Clipper`.
+
+    Raises
+    ------
+    UsageError
+        If the model has a layer with weights whose gradients are not known here.
+    """
+
+    def __init__(self, model: Model, settings: PrivateSettings, generator: torch.Generator) -> None:
+        self.module = build_module(model).train()
+        self.parameters = parameter_names(self.module, list(model.weights))
+        self._settings = settings
+        self._seen: list[tuple[Covered, Tensor, Tensor]] = []
+        layers = weighted_layers(self.module)
+        for layer in layers:
+            layer.register_forward_hook(self._keep)
+        at_once = any(isinstance(layer, nn.Conv2d) for layer in layers)
+        self._examples_at_once = max(1, _IMAGES_AT_ONCE // settings.multiplicity) if at_once else 0
+        self.optimizer = DPOptimizer(
+            make_optimizer(settings.optimizer, self.parameters),
+            noise_multiplier=0.0,
+            max_grad_norm=1.0,
+            expected_batch_size=settings.expected_batch_size,
+            generator=generator,
+        )
+
+    def clip(self, inputs: Tensor, labels: Tensor, *, clipping_norm: float) -> tuple[list[Tensor], int]:
+        """Sum of clipped gradients, by one backward pass."""
+        rows = self._examples_at_once * self._settings.multiplicity or max(1, len(labels))
+        sums, unclipped = self._clip_piece(inputs[:rows], labels[:rows], clipping_norm)
+        for start in range(rows, len(labels), rows):
+            part = slice(start, start + rows)
+            more, count = self._clip_piece(inputs[part], labels[part], clipping_norm)
+            torch._foreach_add_(sums, more)
+            unclipped += count
+        return sums, unclipped
+
+    def clip_rows(self, rows: dict[str, Tensor], *, clipping_norm: float) -> list[Tensor]:
+        """Sum of the rows, clipped by the same rule."""
+        parts = [rows[name] for name in self.parameters]
+        return clip_rows(parts, clipping_norm=clipping_norm, per_layer=self._settings.per_layer)
+
+    def _clip_piece(self, inputs: Tensor, labels: Tensor, clipping_norm: float) -> tuple[list[Tensor], int]:
+        copies = self._settings.multiplicity
+        loss = functional.cross_entropy(self.module(inputs), labels, reduction="sum") / copies
+        seen, self._seen = self._seen, []
+        # Asked for these alone, autograd makes no gradient of a parameter, nor of the first layer's input.
+        outputs = torch.autograd.grad(loss, [output for _, _, output in seen])
+        with torch.no_grad():
+            return self._clipped(seen, outputs, clipping_norm)
+
+    def _clipped(
+        self, seen: list[tuple[Covered, Tensor, Tensor]], outputs: tuple[Tensor, ...], clipping_norm: float
+    ) -> tuple[list[Tensor], int]:
+        copies = self._settings.multiplicity
+        layers = [
+            layer_gradients(layer, values, gradient, copies=copies)
+            for (layer, values, _), gradient in zip(seen, outputs, strict=True)
+        ]
+        squares = [layer.square_norms() for layer in layers]
+        together = [square for part in squares for square in part]
+        scales = iter(clipping_scales(together, clipping_norm=clipping_norm, per_layer=self._settings.per_layer))
+        found: dict[int, Tensor] = {}
+        for (layer, _, _), gradients, part in zip(seen, layers, squares, strict=True):
+            sums = gradients.weighted_sums([next(scales) for _ in part])
+            found |= {id(parameter): total for parameter, total in zip(layer.parameters(), sums, strict=True)}
+        unclipped = 0
+        if self._settings.count_unclipped:
+            unclipped = int((torch.stack(together).sum(dim=0).sqrt() <= clipping_norm).sum())
+        return [found[id(parameter)] for parameter in self.parameters.values()], unclipped
+
+    def _keep(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        self._seen.append((cast(Covered, layer), inputs[0].detach(), output))
+
+
+def weighted_layers(module: nn.Module) -> list[nn.Module]:
+    """Layers with weights of their own.
+
+    Raises
+    ------
+    UsageError
+        If there is one whose gradients are not known here.
+    """
+    layers = [layer for layer in module.modules() if any(True for _ in layer.parameters(recurse=False))]
+    for layer in layers:
+        plain = not isinstance(layer, nn.Conv2d) or (layer.groups == 1 and set(layer.dilation) == {1})
+        if not isinstance(layer, get_args(Covered)) or not plain:
+            raise UsageError(f"execution.grad_sample_mode: 'book_keeping' does not cover {layer}; use auto or hooks")
+    return layers

@@ -1,0 +1,41 @@
+"""Clipping by Opacus's rule where there is no Opacus at work: norms are known, or gradients come from outside."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def clipping_scales(squares: list[Tensor], *, clipping_norm: float, per_layer: bool) -> list[Tensor]:
+    """Scale of each example's gradient by each parameter.
+
+    Parameters
+    ----------
+    squares : list of Tensor of shape (n,)
+        Squared L2 norms, one tensor a parameter.
+    clipping_norm : float
+        Largest L2 norm over all parameters together.
+    per_layer : bool
+        Clip each parameter by itself, to ``clipping_norm / sqrt(number of parameters)``.
+
+    Returns
+    -------
+    list of Tensor of shape (n,)
+        At most 1; not a number where a norm is none.
+    """
+    if per_layer:
+        return [_scale(square, clipping_norm / math.sqrt(len(squares))) for square in squares]
+    return [_scale(torch.stack(squares).sum(dim=0), clipping_norm)] * len(squares)
+
+
+def clip_rows(rows: list[Tensor], *, clipping_norm: float, per_layer: bool) -> list[Tensor]:
+    """Sum of gradients that are given along a leading axis, one tensor a parameter, each scaled down."""
+    squares = [row.flatten(1).norm(dim=1).square() for row in rows]
+    scales = clipping_scales(squares, clipping_norm=clipping_norm, per_layer=per_layer)
+    return [torch.einsum("i,i...", scale, row) for scale, row in zip(scales, rows, strict=True)]
+
+
+def _scale(square: Tensor, clipping_norm: float) -> Tensor:
+    return (clipping_norm / (square.sqrt() + 1e-6)).clamp(max=1.0)  # 1e-6 as in Opacus
