@@ -144,32 +144,32 @@ def _judge(bar: Bar, result: Result) -> Judged:
     if isinstance(above, str) or isinstance(below, str):
         reason = "; ".join(dict.fromkeys(part for part in (above, below) if isinstance(part, str)))
         return Judged(bar=bar, verdict="not measured", reason=reason)
-    reason = _warning(bar, result, above, below)
+    notes = _failures(bar, result)
     if bar.quantity == "memory":
         if not above.memory_peak or not below.memory_peak:
             return Judged(bar=bar, verdict="not measured", reason="this system does not tell peak memory")
         value = above.memory_peak / below.memory_peak
         ratio = Ratio(value=value, low=value, high=value, turns=0)
         extra = [(one.memory_peak or 0) - (one.memory_before or 0) for one in (above, below)]
-        reason = f"whole processes; the work alone: {extra[0] / 2**20:.0f} and {extra[1] / 2**20:.0f} MiB"
+        notes.append(f"whole processes; the work alone: {extra[0] / 2**20:.0f} and {extra[1] / 2**20:.0f} MiB")
     else:
         found = paired_ratio(above.turns, below.turns)
         if found is None:
             return Judged(bar=bar, verdict="not measured", reason="the two engines took no turn together")
         ratio = found
+        if ratio.turns < FEWEST_TURNS:
+            notes.append(f"{ratio.turns} turns only")
     return Judged(
-        bar=bar, verdict=verdict_of(ratio, bar), reason=reason, ratio=ratio, above=above.engine, below=below.engine
+        bar=bar,
+        verdict=verdict_of(ratio, bar),
+        reason="; ".join(notes),
+        ratio=ratio,
+        above=above.engine,
+        below=below.engine,
     )
 
 
-def _warning(bar: Bar, result: Result, above: Measured, below: Measured) -> str:
-    notes = []
-    for side in (bar.above, bar.below):
-        for name in side.engines:
-            one = result.of(side.workload, name, bar.allocator)
-            if one is not None and one.status == "failed":
-                notes.append(f"without {name}, which failed")
-    turns = min(len(above.turns), len(below.turns))
-    if turns < FEWEST_TURNS:
-        notes.append(f"{turns} turns only")
-    return "; ".join(notes)
+def _failures(bar: Bar, result: Result) -> list[str]:
+    """Engines of the bar that might have been the fastest of their side, had they not failed."""
+    found = [result.of(workload, name, bar.allocator) for workload, name in sorted(bar.engines, key=str)]
+    return [f"without {one.engine}, which failed" for one in found if one is not None and one.status == "failed"]
