@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 import trustml
-from trustml.record.store import list_runs
+from trustml.record.store import MANIFEST, newest_first
 from trustml.report.tables import plain_rows
 
 
@@ -36,9 +36,9 @@ def choose_run() -> None:
 
 def current() -> trustml.Run:
     """Give the chosen run."""
-    names = _newest_first()
     asked = st.query_params.get("run")
-    return trustml.load(runs_folder() / (asked if asked in names else names[0]))
+    here = asked is not None and asked == Path(asked).name and (runs_folder() / asked / MANIFEST).is_file()
+    return trustml.load(runs_folder() / (asked if here else _newest_first()[0]))
 
 
 def measures() -> pd.DataFrame:
@@ -58,5 +58,5 @@ def show_rows(table: pd.DataFrame, *, label: str = "The rows behind this") -> No
 
 
 def _newest_first() -> list[str]:
-    """Identifiers of the runs; they end in date, time and four random letters."""
-    return sorted((run.path.name for run in list_runs(runs_folder())), key=lambda name: name.split("-")[-3:])[::-1]
+    """Identifiers of the runs; they end in date, time and four random letters. No run is opened."""
+    return [run.path.name for run in newest_first(runs_folder())]

@@ -21,7 +21,7 @@ _QUALITIES = (
 
 def pick_example(place: Any, run: RunDirectory) -> int:
     """Let the reader choose one of the explained examples."""
-    count = len(run.arrays(HELDOUT)["inputs"])
+    count = len(run.mapped(HELDOUT)["inputs"])
     return int(place.number_input("Example", 0, count - 1, 0, help="Number among the explained examples"))
 
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import streamlit as st
 from chosen_run import current, measures
 
 from trustml.record.curves import read_curves
-from trustml.record.store import EXPOSED, PRIVATE_DATA
+from trustml.record.store import EXPOSED, PRIVATE_DATA, RunDirectory
 from trustml.report import attack_figures as figures
 from trustml.report.attack_frames import audited_frame, membership_frame, roc_frame, strongest_frame
 
 DRAWN = ("lira-online-fixed", "lira-offline-fixed", "rmia-all", "rmia-1", "loss", "label-only")
+
+
+@st.cache_data(max_entries=100, show_spinner=False)
+def smallest_and_largest(path: str, fingerprint: str) -> tuple[float, float]:
+    """Range of all pixels of the training examples, which is read once for each data set."""
+    inputs = RunDirectory(Path(path)).mapped(PRIVATE_DATA)["train_inputs"]
+    return float(inputs.min()), float(inputs.max())
 
 
 def show_exposed(model: str, attack: str) -> None:
@@ -21,9 +30,9 @@ def show_exposed(model: str, attack: str) -> None:
     shape = run.manifest.data.input_shape
     if places is None or len(shape) != 3 or shape[-1] not in (1, 3):
         return
-    data = run.directory.arrays(PRIVATE_DATA)
+    data = run.directory.mapped(PRIVATE_DATA)
     images = data["train_inputs"][places].astype(float)
-    low, high = data["train_inputs"].min(), data["train_inputs"].max()
+    low, high = smallest_and_largest(str(run.path), run.manifest.data.fingerprint)
     images = (images - low) / max(high - low, 1e-12)
     names = [run.manifest.data.class_names[int(label)] for label in data["train_labels"][places]]
     st.subheader("Most exposed")

@@ -143,3 +143,13 @@ def test_two_arrays_of_one_name_are_refused(tmp_path):
         writer.writestr("x.npy", npy(np.zeros(3)))
     with pytest.raises(RecordError, match="twice"):
         map_arrays(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("writer", ["mapped", "compressed"])
+def test_arrays_can_be_named_and_those_that_are_not_there_are_left_out(tmp_path, writer):
+    path = tmp_path / "a.npz"
+    if writer == "mapped":
+        write_arrays(path, ARRAYS)
+    else:
+        write_atomic(path, encode_arrays(ARRAYS))
+    assert list(map_arrays(path, names=("labels", "missing"))) == ["labels"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -63,10 +63,10 @@ class PartialRun(RunDirectory):
         self._require(name)
         return super().arrays(name)
 
-    def mapped(self, name: str) -> dict[str, npt.NDArray[Any]]:
+    def mapped(self, name: str, *, names: Collection[str] | None = None) -> dict[str, npt.NDArray[Any]]:
         """Map one ``.npz`` file; raises NotAtHandError for one that was left out."""
         self._require(name)
-        return super().mapped(name)
+        return super().mapped(name, names=names)
 
     def _require(self, name: str) -> None:
         if not self.file(name).is_file() and (name in self._left_out or name.startswith("private/")):

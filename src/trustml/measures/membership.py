@@ -62,7 +62,7 @@ def attacked_models(evidence: Evidence) -> list[Attacked]:
         outcomes: list[Outcome] = []
         members, accuracy = np.zeros(0, bool), float("nan")
         if not why_not:
-            private = evidence.run.mapped(PRIVATE_DATA)  # of which only the labels are read
+            private = evidence.run.mapped(PRIVATE_DATA, names=("train_labels", "test_labels"))
             train = evidence.run.arrays(job.scores)["train_logits"]
             test = evidence.run.arrays(f"jobs/{record.id}/predictions.npz")["test_logits"]
             labels = np.concatenate([private["train_labels"], private["test_labels"]]).astype(np.int64)

@@ -45,8 +45,9 @@ def explained_model(record: JobRecord) -> str:
 
 def variants_of(run: RunDirectory, record: JobRecord, title: str) -> dict[str, npt.NDArray[np.float32]]:
     """Attributions by one method, by variant."""
-    arrays = run.arrays(f"jobs/{record.id}/attributions.npz")
-    return {v: arrays[f"{title}.{v}"].astype(np.float32) for v in VARIANTS if f"{title}.{v}" in arrays}
+    wanted = {variant: f"{title}.{variant}" for variant in VARIANTS}
+    arrays = run.mapped(f"jobs/{record.id}/attributions.npz", names=wanted.values())
+    return {v: arrays[name].astype(np.float32, copy=False) for v, name in wanted.items() if name in arrays}
 
 
 def read_attributions(

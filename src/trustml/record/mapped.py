@@ -10,7 +10,7 @@ import io
 import mmap
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,8 +41,8 @@ def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], *, private:
                 np.lib.format.write_array(content, np.asarray(array, order="C"), version=(1, 0), allow_pickle=False)
 
 
-def map_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Map all arrays of an ``.npz`` file; those that are compressed are read.
+def map_arrays(path: Path, *, names: Collection[str] | None = None) -> dict[str, npt.NDArray[Any]]:
+    """Map all arrays of an ``.npz`` file, or those of the names given that are there; what is compressed is read.
 
     Nothing is unpickled, and nothing is made that the file's size does not warrant, whatever its headers say. What is
     mapped has no check sum: compare fingerprints where it matters. Arrays can be written to; the file never changes.
@@ -55,12 +55,15 @@ def map_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
         with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
             mapping = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
-            found = {}
+            found: dict[str, npt.NDArray[Any]] = {}
+            seen: set[str] = set()
             for member in archive.infolist():
                 name = member.filename.removesuffix(".npy")
-                if name in found:
+                if member.filename in seen:
                     raise ValueError(f"{member.filename} is there twice")
-                found[name] = _read(archive, member) if member.compress_type else _mapped(mapping, member)
+                seen.add(member.filename)
+                if names is None or name in names:
+                    found[name] = _read(archive, member) if member.compress_type else _mapped(mapping, member)
             return found
     except (OSError, ValueError, zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
         raise RecordError(f"{path}: not a readable .npz file ({error})") from error

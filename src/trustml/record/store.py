@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import datetime
 import fcntl
+import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -145,9 +146,9 @@ class RunDirectory:
         """Read one ``.npz`` file of the directory."""
         return read_arrays(self.file(name))
 
-    def mapped(self, name: str) -> dict[str, npt.NDArray[Any]]:
-        """Map one ``.npz`` file of the directory: only what is looked at is read, and no check sum is."""
-        return map_arrays(self.file(name))
+    def mapped(self, name: str, *, names: Collection[str] | None = None) -> dict[str, npt.NDArray[Any]]:
+        """Map one ``.npz`` file of the directory, or some arrays of it: only what is looked at is read, unchecked."""
+        return map_arrays(self.file(name), names=names)
 
 
 def create_run(root: Path, *, name: str) -> RunDirectory:
@@ -194,7 +195,9 @@ def list_runs(root: Path) -> list[RunDirectory]:
     """All run directories below `root`, oldest name first."""
     if not root.is_dir():
         return []
-    return [RunDirectory(path.parent.resolve()) for path in sorted(root.glob(f"*/{MANIFEST}"))]
+    with os.scandir(root.resolve()) as entries:
+        found = [Path(entry.path) for entry in entries if os.path.isfile(f"{entry.path}/{MANIFEST}")]
+    return [RunDirectory(path.resolve() if path.is_symlink() else path) for path in sorted(found)]
 
 
 def newest_first(root: Path) -> list[RunDirectory]:

@@ -133,7 +133,7 @@ def explained_example(run: RunDirectory, wanted: Wanted) -> ExplainedExample:
     """
     manifest = run.manifest()
     title = _title(run, wanted.method)
-    heldout = run.arrays(HELDOUT)
+    heldout = run.mapped(HELDOUT)
     inputs = heldout["inputs"]
     if not 0 <= wanted.example < len(inputs):
         raise UsageError(
@@ -177,7 +177,7 @@ def method_agreement(run: RunDirectory, *, model: str, backend: str) -> pd.DataF
     import pandas as pd
 
     record = job_record(run.manifest(), explain_id(backend, model))
-    shape = run.arrays(HELDOUT)["inputs"].shape
+    shape = run.mapped(HELDOUT)["inputs"].shape
     arrays: dict[str, Floats] = {}
     for done in methods_done(record):
         found = variants_of(run, record, done.method)

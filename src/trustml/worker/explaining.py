@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,9 +17,11 @@ from trustml.models.shapes import weight_shapes
 from trustml.models.weights import read_weights
 from trustml.plan.job import ExplainJob
 from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
+from trustml.record.mapped import write_arrays
 from trustml.record.schema import MethodRecord
 from trustml.scenario.methods import IntegratedGradients, Method, RandomControl
-from trustml.worker.common_lane import integrated_gradients
+from trustml.worker.common_lane import common_lane, logit_changes
+from trustml.worker.enough_steps import explain_to_error
 from trustml.worker.predicting import predict
 from trustml.worker.probing import probe
 from trustml.worker.workplace import Workplace
@@ -27,6 +30,30 @@ Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
 
 _SECOND_CALL_BELOW = 10.0
 """Seconds of the first call up to which a second one is made, to time it without compiling."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What one method gave.
+
+    Attributes
+    ----------
+    attributions : Attributions
+        With the common lane where there is one.
+    request : ExplainRequest
+        As it was asked last: a completeness error asked for has become a number of points.
+    counts : dict
+        For integrated gradients, ``passes_<variant>``, the forward and backward passes of each example, and
+        ``tried``, the numbers of points that the library was asked for in search of the error.
+    seconds, first : float
+        Wall time of the library's last and first call; a search is all in the first.
+    """
+
+    attributions: Attributions
+    request: ExplainRequest
+    counts: Arrays = field(default_factory=dict)
+    seconds: float = 0.0
+    first: float = 0.0
 
 
 def explain(job: ExplainJob, backend: Backend, *, at: Workplace) -> tuple[MethodRecord, ...]:
@@ -52,13 +79,14 @@ def explain(job: ExplainJob, backend: Backend, *, at: Workplace) -> tuple[Method
         at.progress.stage(f"explaining: {method.title} ({number + 1} of {len(job.methods)})")
         request = _request(model, inputs, targets, method, prepared)
         try:
-            found, seconds, first = _attributions(backend, network, request, at=at, twice=job.timing)
+            done = _attributions(backend, network, request, at=at, twice=job.timing)
         except MemoryError:
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             records.append(_record(job, method, ok=False, reason=reason))
             continue
+        found, seconds, first = done.attributions, done.seconds, done.first
         broken = [variant for variant, array in found.items() if not np.isfinite(array).all()]
         if broken:
             reason = f"{broken[0]} attributions are not finite"
@@ -68,11 +96,12 @@ def explain(job: ExplainJob, backend: Backend, *, at: Workplace) -> tuple[Method
         if hasattr(method, "baseline"):
             arrays[f"{method.title}.baseline_logits"] = predict(network, request.baseline)
         arrays |= {f"{method.title}.total_{variant}": _totals(request, array) for variant, array in found.items()}
-        requests[method.title] = request
+        arrays |= {f"{method.title}.{name}": array for name, array in done.counts.items()}
+        requests[method.title] = done.request
         records.append(_record(job, method, ok=True, seconds=seconds, first=first))
     if job.methods and not requests:
         raise RuntimeError(f"every method failed, the first with {records[0].reason}")
-    write_atomic(at.folder / "attributions.npz", encode_arrays(arrays))
+    write_arrays(at.folder / "attributions.npz", arrays)
     with at.clock.stage("probes"):
         probes = probe(job, backend, network, requests, arrays, prepared, at=at)
     write_atomic(at.folder / "probes.npz", encode_arrays(probes))
@@ -102,24 +131,34 @@ def _request(model: Model, inputs: Floats, targets: Ints, method: Method, prepar
 
 def _attributions(
     backend: Backend, network: Network, request: ExplainRequest, *, at: Workplace, twice: bool
-) -> tuple[Attributions, float, float]:
-    """Attributions with the common lane, and the seconds of the last and of the first call."""
-    if isinstance(request.method, RandomControl):
-        return {"native": random_control(request.inputs, request.seed)}, 0.0, 0.0
-    first = seconds = 0.0
+) -> _Found:
+    """Attributions with the common lane; the library is timed."""
+    method = request.method
+    if isinstance(method, RandomControl):
+        native = random_control(request.inputs, request.seed)
+        return _Found(attributions={"native": native}, request=request)
+    to_error = isinstance(method, IntegratedGradients) and method.max_completeness_error > 0
+    changes = logit_changes(network, request) if to_error else None
+    tried: tuple[int, ...] = ()
     with at.clock.timed() as timed:
-        found = backend.explain(request)
+        if isinstance(method, IntegratedGradients) and changes is not None:
+            enough = explain_to_error(backend, request, method, changes)
+            request, found, tried = enough.request, enough.attributions, enough.tried
+        else:
+            found = backend.explain(request)
     first = seconds = timed.seconds
     if twice and first < _SECOND_CALL_BELOW:
         with at.clock.timed() as timed:
             found = backend.explain(request)
         seconds = timed.seconds
-    if isinstance(request.method, IntegratedGradients):
-        common = integrated_gradients(
-            network, request.inputs, request.targets, baseline=request.baseline, n_steps=request.method.n_steps
-        )
+    counts: Arrays = {}
+    if isinstance(method, IntegratedGradients):
+        common, passes = common_lane(network, request, method, changes)
+        spent = np.full(len(passes), sum(tried) or method.n_steps)
+        counts = {f"passes_{variant}": spent for variant in found} | {"passes_common": passes}
+        counts |= {"tried": np.array(tried, np.int64)}
         found = {**found, "common": common}
-    return found, seconds, first
+    return _Found(attributions=found, request=request, counts=counts, seconds=seconds, first=first)
 
 
 def _totals(request: ExplainRequest, attributions: Floats) -> Floats:

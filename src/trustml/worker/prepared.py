@@ -35,7 +35,7 @@ def read_prepared(path: Path, *, fingerprint: str) -> tuple[Examples, Examples]:
 
 def held_out_examples(path: Path) -> Examples:
     """Map the held-out examples alone; nothing is read yet, nor checked."""
-    return _held_out(map_arrays(path))
+    return _held_out(map_arrays(path, names=("test_inputs", "test_labels")))
 
 
 def _held_out(arrays: dict[str, np.ndarray]) -> Examples:
