@@ -12,7 +12,7 @@ from trustml.bench.rows import floor_ratio, floor_workload
 from trustml.bench.workloads import Workload
 
 ALLOWANCE = 0.15
-"""Ratios of engines that take turns still move between runs: where memory lands, what else the machine does."""
+"""Times of one engine drift by 10 to 25 % between runs on a shared machine; ratios of paired turns move less."""
 
 Change: TypeAlias = Literal["worse", "broken", "not run", "within", "better"]
 

@@ -44,8 +44,9 @@ KINDS = ("plain_step", "private_step", "integrated_gradients", "smooth_grad", "o
     type=click.FloatRange(0, 10),
     default=0.15,
     show_default=True,
-    help="How much worse a ratio may be. Engines take turns, so a slow moment slows both of a ratio; what is left "
-    "between runs on one machine (where memory lands, which core) was up to a tenth.",
+    help="How much worse a ratio may be. Times of one engine drift by 10 to 25 % between runs on a shared machine; "
+    "taking turns removes what slows both of a ratio alike, and this is for the rest. Beyond it counts only what the "
+    "ratio's 90 % interval leaves out too.",
 )
 @click.option(
     "--write-docs", "page", type=click.Path(dir_okay=False, path_type=Path), help="Write the result as a Markdown page."
