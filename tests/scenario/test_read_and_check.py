@@ -84,6 +84,12 @@ def test_a_toml_file_of_the_same_data_is_the_same_scenario(tmp_path):
         ("model.layers=[]", "model.layers", "empty"),
         ("explanations.examples=360", "explanations.examples", "359"),
         ("explanations.methods.0.n_steps=1", "explanations.methods.0.n_steps", "2 or more"),
+        ("explanations.methods.0.max_completeness_error=1.0", "explanations.methods.0.max_completeness_error", "share"),
+        (
+            "explanations.methods.0.max_completeness_error=-0.1",
+            "explanations.methods.0.max_completeness_error",
+            "0 for",
+        ),
         ("explanations.methods.0.baseline=nan", "explanations.methods.0.baseline", "finite"),
         ("explanations.methods.0.name='a b'", "explanations.methods.0.name", "letters"),
         ("explanations.target=10", "explanations.target", "0 to 9"),
@@ -160,3 +166,12 @@ def test_data_paths_are_relative_to_the_scenario(tmp_path):
         '[[model.layers]]\nkind = "Dense"\nunits = 2\n[[training]]\nkind = "Plain"\n'
     )
     assert read_scenario(tmp_path / "s.toml").data.path == str(tmp_path / "d.csv")
+
+
+def test_a_completeness_error_is_read_and_not_averaged_over_noise():
+    scenario = read_scenario(DIGITS, overrides=["explanations.methods.0.max_completeness_error=0.01"])
+    check_scenario(scenario)
+    assert scenario.explanations.methods[0].max_completeness_error == 0.01
+    noisy = "{kind = 'SmoothGrad', of = {kind = 'IntegratedGradients', max_completeness_error = 0.01}}"
+    with pytest.raises(ScenarioError, match="same points for all samples"):
+        checked(f"explanations.methods=[{noisy}]")

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from trustml.catalogue.entries import ENTRIES
 from trustml.measures.evidence import Evidence, Explanation
 from trustml.measures.measure import Row
+from trustml.scenario.methods import IntegratedGradients
 
 RAW_TF_EXPLAIN = (
     "tf-explain returns the mean gradient along the path: the factor (input - baseline) of the definition is "
@@ -16,13 +17,14 @@ RAW_TF_EXPLAIN = (
 
 
 def completeness_rows(evidence: Evidence) -> list[Row]:
-    """One row for each variant of each explanation that is complete by its definition."""
-    return [
-        _row(evidence, explanation, variant)
-        for explanation in evidence.explanations
-        if ENTRIES[type(explanation.method)].complete and explanation.baseline_logits is not None
-        for variant in explanation.attributions
-    ]
+    """Rows for each variant of each explanation that is complete by its definition: its error, and its passes."""
+    rows: list[Row] = []
+    for explanation in evidence.explanations:
+        if not ENTRIES[type(explanation.method)].complete or explanation.baseline_logits is None:
+            continue
+        rows += [_row(evidence, explanation, variant) for variant in explanation.attributions]
+        rows += [_passes_row(evidence, explanation, variant) for variant in explanation.passes]
+    return rows
 
 
 def completeness_errors(
@@ -44,7 +46,7 @@ def _row(evidence: Evidence, explanation: Explanation, variant: str) -> Row:
     name = explanation.name(variant)
     note = "interval: 5th and 95th percentile over examples"
     steps = getattr(explanation.method, "n_steps", None)
-    if steps is not None:
+    if steps is not None and not _wanted_error(explanation):
         note = f"{steps} steps; {note}"
     if name == "tf-explain":
         note += f"; {RAW_TF_EXPLAIN}"
@@ -58,3 +60,35 @@ def _row(evidence: Evidence, explanation: Explanation, variant: str) -> Row:
         interval=tuple(np.quantile(errors, [0.05, 0.95]) / scale) if scale else None,
         note=note if scale else "absent: the logit does not change between baseline and input",
     )
+
+
+def _passes_row(evidence: Evidence, explanation: Explanation, variant: str) -> Row:
+    passes, wanted = explanation.passes[variant], _wanted_error(explanation)
+    note = "the same points for all examples"
+    if wanted:
+        errors, changes = completeness_errors(explanation, variant=variant)
+        missed = int((errors > wanted * changes).sum())
+        way = "points one example at a time" if variant == "common" else _tried(explanation)
+        note = f"to a completeness error of {wanted:g}; {way}; 2 forward passes an example beside them"
+        if missed:
+            note += f"; {missed} of {len(errors)} examples are not there"
+    return evidence.row(
+        "explain_passes",
+        passes.mean(),
+        record=explanation.record,
+        subject=explanation.name(variant),
+        method=explanation.title,
+        n=len(passes),
+        interval=tuple(np.quantile(passes, [0.05, 0.95])),
+        note=f"{note}; interval: 5th and 95th percentile over examples",
+    )
+
+
+def _tried(explanation: Explanation) -> str:
+    steps = ", ".join(map(str, explanation.tried))
+    return f"all of {steps} steps, none of which holds the points of another" if steps else "the library's own rule"
+
+
+def _wanted_error(explanation: Explanation) -> float:
+    method = explanation.method
+    return method.max_completeness_error if isinstance(method, IntegratedGradients) else 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,10 @@ class Explanation:
     targets : int array of shape (n,)
     probes : dict of str to array
         What was tried with it, by ``<variant>.<quantity>``.
+    passes : dict of str to int array of shape (n,)
+        Forward and backward passes of each example, by variant; for integrated gradients alone.
+    tried : tuple of int
+        Numbers of points that the library was asked for in search of a completeness error; empty without search.
     """
 
     record: JobRecord
@@ -54,6 +58,8 @@ class Explanation:
     baseline_logits: npt.NDArray[np.float32] | None
     targets: npt.NDArray[np.int64]
     probes: dict[str, npt.NDArray[Any]]
+    passes: dict[str, npt.NDArray[np.int64]] = field(default_factory=dict)
+    tried: tuple[int, ...] = ()
 
     @property
     def title(self) -> str:
@@ -124,6 +130,8 @@ class Evidence:
                     baseline_logits=arrays.get(f"{done.method}.baseline_logits"),
                     targets=arrays["targets"],
                     probes=_below(probes, done.method),
+                    passes=_passes(arrays, done.method),
+                    tried=tuple(int(n) for n in arrays.get(f"{done.method}.tried", ())),
                 )
                 for done in record.result.methods
                 if done.ok
@@ -181,3 +189,9 @@ def _below(arrays: dict[str, npt.NDArray[Any]], title: str) -> dict[str, npt.NDA
 
 def _variants(arrays: dict[str, npt.NDArray[Any]], title: str) -> dict[str, npt.NDArray[np.float32]]:
     return {name: array for name, array in _below(arrays, title).items() if name in VARIANTS}
+
+
+def _passes(arrays: dict[str, npt.NDArray[Any]], title: str) -> dict[str, npt.NDArray[np.int64]]:
+    prefix = "passes_"
+    found = _below(arrays, title).items()
+    return {name.removeprefix(prefix): array for name, array in found if name.startswith(prefix)}

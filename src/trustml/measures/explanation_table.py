@@ -12,6 +12,13 @@ EXPLANATION_MEASURES: dict[str, Measure] = {
         meaning="Mean |sum of attributions - change of the logit| over the mean |change of the logit| "
         "(completeness: Sundararajan et al. 2017); interval: 5th and 95th percentile over examples.",
     ),
+    "explain_passes": Measure(
+        unit="1",
+        better="lower",
+        title="passes",
+        meaning="Forward and backward passes that integrated gradients took for an example: mean; interval: 5th and "
+        "95th percentile over examples. To be read beside the completeness error.",
+    ),
     "deletion_auc": Measure(
         unit="1",
         better="lower",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _WORTH = (
     "attribution_completeness_error",
+    "explain_passes",
     "deletion_auc",
     "insertion_auc",
     "infidelity",

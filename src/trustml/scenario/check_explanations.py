@@ -36,6 +36,12 @@ def check_explanations(scenario: Scenario) -> None:
             )
         if isinstance(method, m.SmoothGrad):
             _check_method(method.of, f"{field}.of")
+            if isinstance(method.of, m.IntegratedGradients) and method.of.max_completeness_error:
+                raise ScenarioError(
+                    f"{field}.of.max_completeness_error",
+                    "an average over noise has the same points for all samples",
+                    fix="leave it out and set n_steps",
+                )
         _check_method(method, field)
     _check_probes(explanations)
 
@@ -67,6 +73,12 @@ def _check_method(method: m.Method, field: str) -> None:
             raise ScenarioError(f"{field}.{name}", f"{value} is no size", fix="use 0 or more")
     if isinstance(method, m.SmoothGrad):
         positive(method.stdev, f"{field}.stdev")
+    if isinstance(method, m.IntegratedGradients) and not 0 <= method.max_completeness_error < 1:
+        raise ScenarioError(
+            f"{field}.max_completeness_error",
+            f"{method.max_completeness_error} is no share",
+            fix="use 0 <= x < 1; 0 for exactly n_steps points",
+        )
     if isinstance(method, m.Occlusion) and min(method.window + method.stride) < 1:
         raise ScenarioError(f"{field}.window", f"{method.window} by {method.stride} is empty", fix="use 1 or more")
     background = m.background_of(method)

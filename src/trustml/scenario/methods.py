@@ -51,10 +51,15 @@ class IntegratedGradients(MethodSpec, frozen=True, kw_only=True, tag="Integrated
         Points on the straight path from the baseline to the input. Each library places and weights them by
         its own default rule; the common lane uses Gauss-Legendre for all.
     baseline : Baseline
+    max_completeness_error : float
+        If above 0, ``|sum of attributions - change of the logit| / |change of the logit|`` at which an example
+        needs no more points, and `n_steps` is the most that one may have. The common lane places points one
+        example at a time; a library gets more and more for all until the worst example is good enough.
     """
 
     n_steps: int = 50
     baseline: Baseline = 0.0
+    max_completeness_error: float = 0.0
 
 
 class GuidedBackprop(MethodSpec, frozen=True, kw_only=True, tag="GuidedBackprop"):
