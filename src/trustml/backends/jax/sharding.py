@@ -3,7 +3,7 @@
 The mechanism is that of one device. Rows are dealt out along one axis of a mesh, every device holds all weights, and
 what leaves the sharded part is the sum over all rows, the same on every device. Noise is added to that sum, after
 it, from one key: there is one noise, whatever the number of devices. Nothing here knows whether the devices are GPUs,
-TPU cores or parts of a processor. Only devices of one process are used.
+TPU cores or parts of a processor; tested are parts of a processor. Only devices of one process are used.
 """
 
 from __future__ import annotations

@@ -45,7 +45,8 @@ def _why_none() -> str:
         return f"TensorFlow {tf.__version__} was built without CUDA"
     return (
         f"TensorFlow {tf.__version__} sees no GPU: it needs the libraries of CUDA {build['cuda_version']} and cuDNN "
-        f"{build['cudnn_version']}, newer ones do not serve, and `trustml doctor` says how to get them"
+        f"{build['cudnn_version']}, newer ones do not serve, and on a machine with a driver "
+        "`trustml doctor` says how to get them"
     )
 
 
