@@ -109,7 +109,9 @@ def test_the_fastest_of_a_side_is_taken_and_failures_are_named():
 
 def test_what_is_not_there_says_why():
     found = judge(BAR, result(measured(PRIVATE, "a", 1.0)))
-    assert found.verdict == "not measured" and "c was not run" in found.reason
+    assert found.verdict == "not measured" and found.reason == "plain_step/mlp/256 was not run (tuned allocator)"
+    found = judge(BAR, result(measured(PRIVATE, "a", 1.0), measured(PLAIN, "d", 1.0)))
+    assert found.verdict == "not measured" and "c was not run on plain_step/mlp/256" in found.reason
     found = judge(BAR, result(absent(PRIVATE, "a", status="missing", reason="make it by X"), measured(PLAIN, "c", 1.0)))
     assert found.verdict == "not measured" and "make it by X" in found.reason
     assert isinstance(fastest(BAR.above, result(), "tuned"), str)

@@ -125,6 +125,8 @@ def fastest(side: Side, result: Result, allocator: Allocator) -> Measured | str:
     ready = [one for one in there if one.status == "ok"]
     if ready:
         return min(ready, key=typical)
+    if not any(one.workload == side.workload and one.allocator == allocator for one in result.measured):
+        return f"{side.workload.name} was not run ({allocator} allocator)"
     if not there:
         return f"{' / '.join(side.engines)} was not run on {side.workload.name} ({allocator} allocator)"
     return "; ".join(dict.fromkeys(f"{one.engine}: {one.status}: {one.reason}" for one in there))

@@ -119,15 +119,16 @@ def _bars(judged: Sequence[Judged]) -> str:
 
 
 def _unmet(judged: Sequence[Judged]) -> str:
-    """What stands behind bars that are not met or not measured, once for each."""
-    lines = []
+    """What stands behind bars that are not met, and those that were not measured by their reasons."""
+    lines, missing = [], dict[str, list[str]]()
     for one in judged:
+        name = f"{one.bar.what}, {one.bar.above.workload.name}"
         if one.verdict == "not measured":
-            lines.append(f"- {one.bar.what}, {one.bar.above.workload.name}: not measured: {one.reason}.")
+            missing.setdefault(one.reason, []).append(name)
         elif one.verdict != "met" or one.reason:
-            engines = f"{one.above} / {one.below}"
             more = f"; {one.reason}" if one.reason else ""
-            lines.append(f"- {one.bar.what}, {one.bar.above.workload.name}: {one.verdict}, {engines}{more}.")
+            lines.append(f"- {name}, {one.bar.allocator}: {one.verdict}, {one.above} / {one.below}{more}.")
+    lines += [f"- Not measured, {reason}: {'; '.join(names)}." for reason, names in missing.items()]
     return "## Behind the verdicts\n\n" + "\n".join(lines) + "\n" if lines else ""
 
 
