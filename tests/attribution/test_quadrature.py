@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -45,7 +47,7 @@ def test_patterson_is_exact_beyond_its_points_and_no_further(n):
 
 
 def test_nested_rules_hold_the_points_of_the_smaller():
-    for small, large in zip(PATTERSON_SIZES, PATTERSON_SIZES[1:], strict=False):
+    for small, large in itertools.pairwise(PATTERSON_SIZES):
         assert np.isin(patterson(small).points, patterson(large).points).all()  # to the last bit, to be looked up
     np.testing.assert_allclose(clenshaw_curtis(9).points[::2], clenshaw_curtis(5).points, atol=1e-15)
     np.testing.assert_allclose(patterson(3).points, gauss_legendre(3).points, atol=1e-15)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from scipy.stats import binomtest
 
 from trustml.measures.accuracy import wilson_interval
 from trustml.measures.agreement import max_abs_difference
-from trustml.measures.completeness import completeness_errors
+from trustml.measures.completeness import completeness_errors, completeness_rows
 from trustml.measures.evidence import Explanation
 from trustml.measures.means import mean_with_interval
 from trustml.measures.measure import MEASURES
@@ -58,6 +60,36 @@ def test_completeness_is_exact_for_a_linear_model():
     assert errors.max() < 1e-12 < changes.min()
     missing_the_factor, _ = completeness_errors(explanation, variant="raw")
     assert missing_the_factor.max() > 0.1
+
+
+def test_passes_are_told_beside_the_error_and_whoever_missed_it():
+    totals = np.array([1.0, 0.995, 0.9])
+    explanation = Explanation(
+        record=SimpleNamespace(backend="jax"),
+        job=None,
+        method=IntegratedGradients(n_steps=64, max_completeness_error=0.01),
+        library="any",
+        seconds=0.0,
+        first_seconds=0.0,
+        attributions={"native": np.zeros((3, 2)), "common": np.zeros((3, 2))},
+        totals={"native": totals, "common": totals},
+        logits=np.array([[1.0], [1.0], [1.0]]),
+        baseline_logits=np.zeros((3, 1)),
+        targets=np.zeros(3, int),
+        probes={},
+        passes={"native": np.array([28, 28, 28]), "common": np.array([3, 5, 64])},
+        tried=(4, 8, 16),
+    )
+    evidence = SimpleNamespace(
+        explanations=[explanation],
+        row=lambda measure, value, *, note, subject, **rest: (measure, value, subject, note),
+    )
+    found = {(measure, subject): (value, note) for measure, value, subject, note in completeness_rows(evidence)}
+    value, note = found["explain_passes", "common (jax)"]
+    assert value == 24 and "1 of 3 examples are not there" in note and "error of 0.01" in note
+    value, note = found["explain_passes", "any"]
+    assert value == 28 and "all of 4, 8, 16 steps" in note
+    assert "64 steps" not in found["attribution_completeness_error", "any"][1]
 
 
 def test_every_measure_is_described():
