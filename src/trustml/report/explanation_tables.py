@@ -68,7 +68,7 @@ def _worth(rows: pd.DataFrame) -> str:
         return "-"
     row = rows.iloc[0]
     mark = " =" if "no better than random" in row.note else " !" if "worse than random" in row.note else ""
-    return f"{row.value:.2g}{mark}"
+    return f"{row.value:.0f}{mark}" if abs(row.value) >= 100 else f"{row.value:.2g}{mark}"
 
 
 def _print_libraries(out: Console, table: pd.DataFrame) -> None:
