@@ -8,9 +8,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from trustml.errors import UsageError
-from trustml.launch.compiled import evict, open_folder, processor, user_folder
+from trustml.launch.compiled import evict, open_folder, processor, reused_by, user_folder
+from trustml.plan.expand import Inputs, expand
+from trustml.plan.job import ExplainJob
 
 PYTHON = Path(sys.executable)
 
@@ -71,3 +74,32 @@ def test_another_place_can_be_named(monkeypatch, tmp_path):
     assert user_folder() == tmp_path
     monkeypatch.delenv("TRUSTML_COMPILED")
     assert user_folder().parts[-2:] == ("trustml", "compiled")
+
+
+@pytest.mark.parametrize(
+    ("cache", "trains", "timed", "untimed"),
+    [
+        ("off", None, None, None),
+        ("run", None, None, "of the run"),
+        ("user", "of the user", "of the user", "of the user"),
+    ],
+)
+def test_first_calls_that_are_figures_are_cold_unless_the_user_wants_otherwise(
+    tiny, root, monkeypatch, cache, trains, timed, untimed
+):
+    monkeypatch.setenv("TRUSTML_COMPILED", str(root))
+    scenario = replace(tiny, execution=replace(tiny.execution, compilation_cache=cache))
+    expanded = expand(
+        scenario,
+        input_shape=(8, 8, 1),
+        files=Inputs(data="d", examples="h", baselines="b", data_fingerprint="f"),
+        mechanisms={},
+    )
+    where = {None: None, "of the run": root.parent / "run", "of the user": open_folder(PYTHON, root=root)}
+    for job in (*expanded.train, *expanded.explain):
+        cases = [(job, trains)]
+        if isinstance(job, ExplainJob):
+            cases = [(replace(job, timing=True), timed), (replace(job, timing=False), untimed)]
+        for one, expected in cases:
+            found = reused_by(one, python=PYTHON, of_run=root.parent / "run")
+            assert found == (where[expected] if job.backend == "jax" else None)

@@ -14,11 +14,40 @@ from importlib.metadata import Distribution
 from pathlib import Path
 
 from trustml.errors import UsageError
+from trustml.plan.job import ExplainJob, Job, TrainJob
 
 LARGEST = 2 * 2**30
 """Bytes of compiled programs that are kept; the oldest go first."""
 
 _FIX = "use execution.compilation_cache='run'"
+
+
+def reused_by(job: Job, *, python: Path, of_run: Path) -> Path | None:
+    """Where a job finds what was compiled before; nowhere, if its first call is a figure that must be cold.
+
+    Parameters
+    ----------
+    job : Job
+    python : Path
+        Interpreter of its backend.
+    of_run : Path
+        What this run compiled.
+
+    Raises
+    ------
+    UsageError
+        If the user's folder cannot be trusted.
+    """
+    if job.backend != "jax":
+        return None
+    timed = isinstance(job, TrainJob) or (isinstance(job, ExplainJob) and job.timing)
+    match job.execution.compilation_cache:
+        case "user":
+            return open_folder(python, root=user_folder())
+        case "run":
+            return None if timed else of_run
+        case "off":
+            return None
 
 
 def user_folder() -> Path:

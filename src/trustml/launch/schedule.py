@@ -12,11 +12,11 @@ import msgspec
 from msgspec.structs import replace
 
 from trustml.errors import EnvironmentMissingError, UsageError
-from trustml.launch.compiled import open_folder, user_folder
+from trustml.launch.compiled import reused_by
 from trustml.launch.environments import find_environment
 from trustml.launch.prepare import now
 from trustml.launch.process import Ended, Limits, Worker
-from trustml.plan.job import ExplainJob, Job, TrainJob, decode_job, job_needs
+from trustml.plan.job import Job, decode_job, job_needs
 from trustml.plan.switches import reuse_compiled, switch_variables
 from trustml.record.files import sha256
 from trustml.record.schema import JobRecord, Manifest, RunStatus, failed_methods
@@ -101,7 +101,7 @@ class Schedule:
         folder = self._run.job_folder(name)
         try:
             python = find_environment(job.backend).require()
-            compiled = self._compiled_for(job, python)
+            compiled = reused_by(job, python=python, of_run=self._compiled)
         except (EnvironmentMissingError, UsageError) as error:
             self._update(replace(self._records[name], status="error", reason=str(error), attempt=record.attempt + 1))
             self._tell({"event": "job-end", "job": name, "status": "error", "reason": str(error)})
@@ -117,19 +117,6 @@ class Schedule:
             if len(self._running) > 1:
                 self._update(replace(self._records[other], concurrent=True))
         self._tell({"event": "job-start", "job": name, "backend": job.backend, "pid": worker.pid})
-
-    def _compiled_for(self, job: Job, python: Path) -> Path | None:
-        """Where a job finds what was compiled before; nowhere, if its first call is a figure that must be cold."""
-        if job.backend != "jax":
-            return None
-        timed = isinstance(job, TrainJob) or (isinstance(job, ExplainJob) and job.timing)
-        match job.execution.compilation_cache:
-            case "user":
-                return open_folder(python, root=user_folder())
-            case "run":
-                return None if timed else self._compiled
-            case "off":
-                return None
 
     def _look(self) -> None:
         for name, (worker, tail) in list(self._running.items()):
