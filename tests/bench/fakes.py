@@ -55,8 +55,8 @@ def dies_later(workload: Workload) -> Unit:
 
 
 def with_child(workload: Workload) -> Unit:
-    """Leaves a child behind, as TFF does."""
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    """Leaves a child behind in a session of its own."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
     print(f"child {child.pid}", file=sys.stderr, flush=True)
     return lambda: None
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import msgspec
+import psutil
 
 from trustml.bench.engine import Engine
 from trustml.bench.places import Place
@@ -98,9 +99,18 @@ class EngineProcess:
             return
         self._ended = True
         try:
+            elsewhere = psutil.Process(self.pid).children(recursive=True)  # Ray's have groups of their own
+        except psutil.Error:
+            elsewhere = []
+        try:
             os.killpg(self.pid, signal.SIGKILL)  # not yet waited for, so the id is still its own
         except (ProcessLookupError, PermissionError):
             pass
+        for child in elsewhere:
+            try:
+                child.kill()
+            except psutil.Error:
+                pass
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             try:
