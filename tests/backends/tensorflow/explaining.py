@@ -19,6 +19,7 @@ from xplique.attributions.gradient_statistics.gradient_statistic import Gradient
 
 from trustml.backends.tensorflow.attribution import explain
 from trustml.backends.tensorflow.network import build_keras
+from trustml.backends.tensorflow.own_targets import chunked_program
 from trustml.scenario import methods as m
 
 
@@ -67,6 +68,37 @@ def as_users_call_it(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarra
     with np.errstate(all="ignore"):
         told["one_step_is_finite"] = bool(np.isfinite(IntegratedGradients.generate_interpolations(inputs, 1)).all())
     return found, told
+
+
+def image_by_image(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """tf-explain on one image of the cnn after another, its numbers as they come."""
+    model = build_keras(cases.model_of("cnn", arrays))
+    softmax = tf.keras.Model(model.inputs, tf.keras.layers.Activation("softmax")(model.output))
+    inputs, targets = arrays["cnn.inputs"], arrays["cnn.targets"]
+    samples = cases.SAMPLED["smooth_grad"][1].n_samples
+    np.random.seed(0)
+    noisy = SmoothGrad.generate_noisy_images(inputs, samples, m.SmoothGrad().stdev).reshape(-1, samples, 9, 9, 2)
+    found: dict[str, list[np.ndarray]] = {"integrated_gradients": [], "smooth_grad": [], "occlusion_clipped": []}
+    for image, copies, target in zip(inputs, noisy, map(int, targets), strict=True):
+        path = IntegratedGradients.generate_interpolations(image[None], 50)
+        found["integrated_gradients"] += [
+            *IntegratedGradients.get_integrated_gradients(path, model, tf.constant(target), 50).numpy()
+        ]
+        found["smooth_grad"] += [*SmoothGrad.get_averaged_gradients(copies, softmax, target, samples).numpy()]
+        found["occlusion_clipped"].append(OcclusionSensitivity().get_sensitivity_map(model, image, target, 4))
+    return {f"one_by_one.{name}": np.stack(images) for name, images in found.items()}
+
+
+def chunks() -> tuple[dict[str, np.ndarray], int]:
+    """A program of chunks of three on 1 to 7 examples of two rows each, and how often it was traced."""
+
+    def means(rows: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_mean(tf.reshape(rows, (-1, 2, 1)), axis=1) + tf.cast(targets[:, None], tf.float32)
+
+    program = chunked_program(means, (1,), at_once=3, rows_per_example=2)
+    rows, targets = np.arange(14, dtype=np.float32)[:, None], np.arange(7, dtype=np.int32)
+    found = {f"chunks.{n}": program(rows[: 2 * n], 10 * targets[:n]).numpy()[:, 0] for n in (1, 3, 4, 7)}
+    return found, program.experimental_get_tracing_count()
 
 
 def seeds_in_graphs() -> dict[str, bool]:
@@ -131,6 +163,8 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     given = cases.read_arrays(folder / "given.npz")
     users, told = as_users_call_it(given)
+    in_chunks, told["traces"] = chunks()
+    users |= {**image_by_image(given), **in_chunks}
     told |= {"seeds": seeds_in_graphs(), "cosine": cosine_weights(), "not_square": not_square(given)}
     np.savez(folder / "found.npz", **explain_all(given, repetitions=int(sys.argv[2])), **kept_model(given), **users)
     (folder / "told.json").write_text(json.dumps(told))

@@ -226,6 +226,20 @@ def test_occlusion_is_what_keras_predict_gives(found, given, cnn):
     assert relative(expected[None, 1::3, 1::3], filled_with_grey(direct, 3)) < FLOAT32
 
 
+@pytest.mark.parametrize("name", ["integrated_gradients", "smooth_grad", "occlusion_clipped"])
+def test_native_is_what_tf_explain_gives_image_by_image(name, found):
+    """All classes at once, in chunks, are the library's own numbers."""
+    ours, theirs = found[f"{name}.native"], found[f"one_by_one.{name}"]
+    ours = ours[0] if name == "smooth_grad" else ours[..., 0] if name == "occlusion_clipped" else ours
+    assert relative(ours, theirs) < FLOAT32
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 7])
+def test_chunks_of_any_number_of_examples_are_traced_once(count, found, told):
+    np.testing.assert_array_equal(found[f"chunks.{count}"], 12 * np.arange(count) + 0.5)
+    assert told["traces"] == 1
+
+
 def test_compiled_draws_ignore_a_second_seed(told):
     """Known of Xplique in TensorFlow 2.14; when this fails, its methods need not run uncompiled any more."""
     assert told["seeds"] == {"noise": False, "coalitions": False}

@@ -30,7 +30,7 @@ def explain(request: ExplainRequest) -> Attributions:
     """
     model = _keras_model(request.model.architecture, request.model.input_shape)
     load_weights(model, request.model.weights)
-    with _seeded(request.seed, eagerly=_draws_in_graph(request.method)):
+    with _seeded(request.seed, in_tensorflow=_draws_in_graph(request.method)):
         return _dispatch(model, request)
 
 
@@ -77,16 +77,18 @@ def _draws_in_graph(method: m.Method) -> bool:
 
 
 @contextmanager
-def _seeded(seed: int, *, eagerly: bool) -> Iterator[None]:
-    """Seed the global generators that both libraries draw from, and run functions `eagerly` if asked to.
+def _seeded(seed: int, *, in_tensorflow: bool) -> Iterator[None]:
+    """Seed numpy's global generator, from which tf-explain draws, and, where Xplique draws, TensorFlow's.
 
     Xplique draws inside compiled functions, which keep the seed that was set when they were first called: a
-    second seed would be ignored. Not compiled, they draw from the seed of this request.
+    second seed would be ignored. Not compiled, they draw from the seed of this request. Others are left compiled and
+    TensorFlow's seed alone: setting it forgets what was compiled.
     """
     before = np.random.get_state()
     np.random.seed(seed % 2**32)
-    tf.random.set_seed(seed)
-    tf.config.run_functions_eagerly(eagerly)
+    if in_tensorflow:
+        tf.random.set_seed(seed)
+        tf.config.run_functions_eagerly(True)
     try:
         yield
     finally:

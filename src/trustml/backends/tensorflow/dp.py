@@ -10,6 +10,7 @@ from trustml.backends.settings import Clipped, EngineChoice, PrivateSettings
 from trustml.backends.tensorflow.clipping import Clipper
 from trustml.backends.tensorflow.modes import choose_mode
 from trustml.backends.tensorflow.network import load_weights, read_weights
+from trustml.backends.tensorflow.noise import NoiseAhead
 from trustml.backends.tensorflow.optimizers import OptimizerSteps
 from trustml.data.dataset import Floats, Ints
 from trustml.models.weights import Weights
@@ -25,7 +26,7 @@ class TFPrivacyTrainer:
         self._variables = self._clipper.variables
         self._optimizer = OptimizerSteps(settings.optimizer, self._variables)
         self._sums = {name: tf.Variable(tf.zeros_like(v)) for name, v in self._variables.items()}
-        self._noise = noise_generator(settings.noise_seed)
+        self._noise = NoiseAhead(settings.noise_seed, sum(array.size for array in model.weights.values()))
         self._gradient: dict[str, tf.Tensor] = {}
         self._accumulate = self._compiled_accumulate(model, settings)
         self._update = self._compiled_update(settings)
@@ -53,7 +54,8 @@ class TFPrivacyTrainer:
 
     def update(self, *, clipping_norm: float, noise_multiplier: float, learning_rate: float) -> None:
         """Add noise, divide, and take the step."""
-        *gradient, done = self._update(np.float32(noise_multiplier * clipping_norm), np.float32(learning_rate))
+        deviation = np.float32(noise_multiplier * clipping_norm)
+        *gradient, done = self._update(self._noise.take(), deviation, np.float32(learning_rate))
         self._gradient = dict(zip(self._variables, gradient, strict=True))
         done.numpy()  # wait for it
 
@@ -102,13 +104,14 @@ class TFPrivacyTrainer:
         return accumulate
 
     def _compiled_update(self, settings: PrivateSettings) -> tf.types.experimental.GenericFunction:
-        signature = (tf.TensorSpec((), tf.float32), tf.TensorSpec((), tf.float32))
+        sizes = [total.shape.num_elements() for total in self._sums.values()]
+        number = tf.TensorSpec((), tf.float32)
 
-        @tf.function(input_signature=signature, autograph=False)
-        def update(deviation: tf.Tensor, learning_rate: tf.Tensor) -> list[tf.Tensor]:
+        @tf.function(input_signature=(tf.TensorSpec((sum(sizes),), tf.float32), number, number), autograph=False)
+        def update(noise: tf.Tensor, deviation: tf.Tensor, learning_rate: tf.Tensor) -> list[tf.Tensor]:
             gradient = {
-                name: (total + self._noise.normal(total.shape, stddev=deviation)) / settings.expected_batch_size
-                for name, total in self._sums.items()
+                name: (total + deviation * tf.reshape(part, total.shape)) / settings.expected_batch_size
+                for (name, total), part in zip(self._sums.items(), tf.split(noise, sizes), strict=True)
             }
             self._optimizer.apply(gradient, learning_rate)
             for total in self._sums.values():
@@ -116,9 +119,3 @@ class TFPrivacyTrainer:
             return [*gradient.values(), learning_rate]
 
         return update
-
-
-def noise_generator(seed: tuple[int, int, int, int]) -> tf.random.Generator:
-    """Make a Philox generator, its 64-bit key and 128-bit counter from 128 bits of entropy."""
-    words = np.random.SeedSequence(list(seed)).generate_state(3, np.uint64)
-    return tf.random.Generator.from_state(words.astype(np.int64), alg="philox")
