@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 
+import captum.attr
 import numpy as np
 import pytest
 import torch
 from captum.attr._core import deep_lift
 
-from tests.backends.torch.explaining import CNN, IMAGE, LINEAR, METHODS, model_of, request
+from tests.backends.torch.explaining import CNN, IMAGE, LINEAR, METHODS, gap, model_of, request
 from trustml.backends.torch import attribution, captum_calls, gradient_methods, layer_methods, perturbation_methods
 from trustml.backends.torch.attribution import explain
+from trustml.backends.torch.network import build_module, from_input, to_input, to_labels
 from trustml.catalogue.available import returns_layer
 from trustml.catalogue.entries import ENTRIES
 from trustml.catalogue.torch import IMPLEMENTATIONS
@@ -76,6 +78,22 @@ def test_an_example_is_explained_alike_alone_and_among_many(method, monkeypatch)
     for variant, apart in explain(asked).items():
         # Sums in another order, in float32: some 1e-7 a term.
         assert np.abs(apart - together[variant]).max() <= 2e-6 * np.abs(together[variant]).max()
+
+
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("method", [m.Saliency(), m.InputXGradient(), m.IntegratedGradients(n_steps=10)])
+def test_summed_gradients_give_what_captum_gives_by_default(method, count):
+    asked = request(method, count=count, baseline=0.3)
+    settings = {
+        m.Saliency: {"abs": True},
+        m.InputXGradient: {},
+        m.IntegratedGradients: {"n_steps": 10, "baselines": to_input(asked.baseline)},
+    }[type(method)]
+    library = getattr(captum.attr, type(method).__name__)(build_module(asked.model).eval())
+    with captum_calls.without_reminders():
+        expected = library.attribute(to_input(asked.inputs), target=to_labels(asked.targets), **settings)
+    # Sums in another order, in float32.
+    assert gap(explain(asked)["native"], from_input(expected)) < 2e-6
 
 
 @by_title

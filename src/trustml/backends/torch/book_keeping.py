@@ -22,8 +22,8 @@ from trustml.backends.torch.network import build_module, parameter_names
 from trustml.backends.torch.optimizers import make_optimizer
 from trustml.errors import UsageError
 
-_IMAGES_AT_ONCE = 64
-"""Images of a piece with convolutions: their patches and gradients then stay in the processor's cache."""
+_IMAGES_AT_ONCE = 512
+"""Images of a piece with convolutions, so that per-example gradients of small kernels take little memory."""
 
 
 class BookKeepingClipper:

@@ -10,7 +10,7 @@ import captum.attr
 from torch import Tensor, nn
 
 from trustml.backends.contract import Attributions, ExplainRequest
-from trustml.backends.torch.captum_calls import ROWS_AT_ONCE, Piece, piecewise
+from trustml.backends.torch.captum_calls import ROWS_AT_ONCE, Piece, piecewise, summed_gradients
 from trustml.backends.torch.deep_lift_rules import deep_lift_variants
 from trustml.backends.torch.network import to_input
 from trustml.backends.torch.relevance_rules import set_epsilon_rules
@@ -85,7 +85,7 @@ def gradient_shap(module: nn.Sequential, request: ExplainRequest, method: m.Grad
     background = to_input(request.background)
 
     def attribute(piece: Piece) -> Tensor:
-        return captum.attr.GradientShap(module).attribute(
+        return _summed(captum.attr.GradientShap(module)).attribute(
             piece.inputs,
             baselines=background,
             n_samples=method.n_samples,
@@ -105,18 +105,23 @@ def _variants(
 def _call(module: nn.Sequential, method: m.GradientMethod, piece: Piece) -> _Call:
     match method:
         case m.Saliency():
-            return _Call(attribution=captum.attr.Saliency(module), settings={"abs": method.absolute})
+            return _Call(attribution=_summed(captum.attr.Saliency(module)), settings={"abs": method.absolute})
         case m.InputXGradient():
-            return _Call(attribution=captum.attr.InputXGradient(module))
+            return _Call(attribution=_summed(captum.attr.InputXGradient(module)))
         case m.IntegratedGradients():
             settings = {"baselines": piece.baseline, "n_steps": method.n_steps, "internal_batch_size": ROWS_AT_ONCE}
-            return _Call(attribution=captum.attr.IntegratedGradients(module), settings=settings)
+            return _Call(attribution=_summed(captum.attr.IntegratedGradients(module)), settings=settings)
         case m.GuidedBackprop():
-            return _Call(attribution=captum.attr.GuidedBackprop(module))
+            return _Call(attribution=_summed(captum.attr.GuidedBackprop(module)))
         case m.Deconvolution():
-            return _Call(attribution=captum.attr.Deconvolution(module))
+            return _Call(attribution=_summed(captum.attr.Deconvolution(module)))
         case m.DeepLift():
             return _Call(attribution=captum.attr.DeepLift(module), settings={"baselines": piece.baseline})
         case m.LRP():
             set_epsilon_rules(module, method.epsilon)
             return _Call(attribution=captum.attr.LRP(module))
+
+
+def _summed(attribution: captum.attr.GradientAttribution) -> captum.attr.GradientAttribution:
+    attribution.gradient_func = summed_gradients
+    return attribution

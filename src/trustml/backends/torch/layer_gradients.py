@@ -24,6 +24,10 @@ _ROUNDING = 2.0**-22
 """Relative error of float32 products, generously: it is added, so that cancellation makes no norm too short."""
 
 
+_IMAGES_AT_ONCE = 32
+"""Images whose patches are gathered at once, so that they stay in the processor's cache."""
+
+
 class LayerGradients(Protocol):
     """Per-example gradients of a layer's weight and, if it has one, its bias, in that order."""
 
@@ -86,11 +90,16 @@ class _Convolution:
 
     def __init__(self, layer: nn.Conv2d, inputs: Tensor, outputs: Tensor, copies: int) -> None:
         self._layer, self._inputs, self._outputs = layer, inputs, outputs
-        patches, flat = _patches(layer, inputs), outputs.flatten(2)
-        positions, entries = patches.shape[1], patches.shape[2] * flat.shape[1]
-        few = copies == 1 and positions * (patches.shape[2] + flat.shape[1]) < entries
-        self._gram = _gram_square_norms(patches.transpose(1, 2), flat) if few else None
-        self._each = None if few else _joined(torch.bmm(flat, patches).flatten(1), copies)
+        flat = outputs.flatten(2)
+        entries = layer.weight[0].numel()
+        few = copies == 1 and flat.shape[2] * (entries + flat.shape[1]) < entries * flat.shape[1]
+        found = []
+        for start in range(0, len(inputs), _IMAGES_AT_ONCE):
+            part = slice(start, start + _IMAGES_AT_ONCE)
+            patches, g = _patches(layer, inputs[part]), flat[part]
+            found.append(_gram_square_norms(patches.transpose(1, 2), g) if few else torch.bmm(g, patches).flatten(1))
+        self._gram = torch.cat(found) if few else None
+        self._each = None if few else _joined(torch.cat(found), copies)
         self._bias = _joined(flat.sum(dim=2), copies) if layer.bias is not None else None
 
     def square_norms(self) -> list[Tensor]:
