@@ -1,4 +1,4 @@
-"""Forward and backward passes that integrated gradients take to a completeness error of 1 % and of 0.1 %.
+"""Forward and backward passes that integrated gradients take to a completeness error of 1, 0.1 and 0.01 %.
 
 ``python benchmarks/quadrature.py``. Networks are trained on scikit-learn's digits by the JAX backend, and 64 held-out
 images are explained from a baseline of zeros. A fixed rule of n points is judged by the error of the median and of
@@ -41,7 +41,7 @@ from trustml.scenario.regimes import Plain
 from trustml.worker.common_lane import integrated_gradients_to_error
 
 HERE = Path(__file__).resolve().parent
-WANTED = (0.01, 0.001)
+WANTED = (0.01, 0.001, 0.0001)
 IMAGES, TRAINED, ROWS = 64, 1408, 1024
 SMALL = (*range(1, 25), 28, 30, 32, 36, 40, 48, 60, 64, 96, 128)
 
@@ -88,11 +88,11 @@ def smooth(activation: type, *, convolutions: bool) -> Architecture:
 NETWORKS: dict[str, tuple[Architecture, tuple[int, ...], int]] = {
     "tanh mlp": (smooth(Tanh, convolutions=False), (64,), 10080),
     "GELU mlp": (smooth(GELU, convolutions=False), (64,), 10080),
-    "tanh cnn": (smooth(Tanh, convolutions=True), (8, 8, 1), 10080),
-    "GELU cnn": (smooth(GELU, convolutions=True), (8, 8, 1), 10080),
+    "tanh cnn": (smooth(Tanh, convolutions=True), (8, 8, 1), 2520),
+    "GELU cnn": (smooth(GELU, convolutions=True), (8, 8, 1), 2520),
     "ReLU mlp": (mlp([128, 64], classes=10), (64,), 10080),
-    "ReLU small_cnn": (small_cnn(), (8, 8, 1), 10080),
-    "ReLU mnist_cnn": (mnist_cnn(), (28, 28, 1), 2520),
+    "ReLU small_cnn": (small_cnn(), (8, 8, 1), 2520),
+    "ReLU mnist_cnn": (mnist_cnn(), (28, 28, 1), 1260),
 }
 """Architecture, shape of an input, and steps of the reference."""
 
@@ -255,7 +255,7 @@ def _ratios(ours: dict, fixed: dict) -> str:
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=2, help="0 and 1 served to choose the constants of the rule")
     parser.add_argument("--network", choices=sorted(NETWORKS), nargs="+", default=list(NETWORKS))
     parser.add_argument("--out", default=str(HERE / "results" / "quadrature"))
     asked = parser.parse_args()
@@ -266,21 +266,29 @@ def main() -> None:
     machine = {"machine": platform.machine(), "python": platform.python_version()}
     machine |= {package: version(package) for package in ("jax", "jaxlib", "numpy")}
     setting = {"images": IMAGES, "trained on": TRAINED, "seed": asked.seed, "baseline": 0}
-    out = Path(asked.out)
+    write(Path(asked.out), {"machine": machine, "setting": setting, "results": results})
+
+
+def write(out: Path, content: dict) -> None:
+    """Write the results as numbers and as tables."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    content = {"machine": machine, "setting": setting, "results": results}
     out.with_suffix(".json").write_text(json.dumps(content, indent=2) + "\n")
-    tables = "\n\n".join(
-        f"## Completeness error of {wanted:.1%}\n\n{table(results, f'{wanted:g}')}" for wanted in WANTED
-    )
-    about = ", ".join(f"{key} {value}" for key, value in machine.items())
+    tables = [f"## Completeness error of {100 * w:g} %\n\n{table(content['results'], f'{w:g}')}" for w in WANTED]
+    about = ", ".join(f"{key} {value}" for key, value in {**content["machine"], **content["setting"]}.items())
     out.with_suffix(".md").write_text(
-        "# Passes of integrated gradients at equal error\n\nMade by `python benchmarks/quadrature.py`. Pairs are for "
-        f"the median and the 95th percentile of {IMAGES} held-out digits, baseline\nzero, one logit. Fixed rules: the "
-        "fewest points at which that image is good enough, which nobody knows beforehand. Adaptive:\nthe passes it "
-        "really took, told the error alone; its two forward passes an image for the change of the logit are not\nin "
-        "it. L1: median distance of attributions from those of 10,080 steps (2,520 for mnist_cnn), relative; for the "
-        f"midpoint\nrule at the points of its 95th percentile.\n\n{tables}\n\nOn: {about}; seed {asked.seed}\n"
+        f"""# Passes of integrated gradients at equal error
+
+Made by `python benchmarks/quadrature.py`. Pairs are for the median and the 95th percentile of {IMAGES} held-out digits,
+baseline zero, one logit. Fixed rules: the fewest points at which that image is good enough, which nobody knows
+beforehand; beyond 24 points not every number was tried. Adaptive: the passes it really took, told the error alone;
+its two forward passes an image for the change of the logit are not in it. L1: median distance of attributions from
+those of a trapezoid rule of 10,080 steps (2,520 for the cnns, 1,260 for mnist_cnn), relative; for the midpoint rule at
+the points of its 95th percentile. Attributions may add up by accident: read L1 beside the passes.
+
+{(chr(10) * 2).join(tables)}
+
+On: {about}
+"""
     )
 
 

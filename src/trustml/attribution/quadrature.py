@@ -100,4 +100,5 @@ def _interpolatory(points: Doubles) -> Doubles:
     """Weights that make the mean of every polynomial of degree below n exact."""
     means = np.zeros(len(points))
     means[0] = 1  # of the Legendre polynomials over the interval
-    return np.linalg.solve(np.polynomial.legendre.legvander(2 * points - 1, len(points) - 1).T, means)
+    values = np.polynomial.legendre.legvander(2 * points - 1, len(points) - 1)
+    return np.linalg.solve(values.T, means).astype(np.float64)

@@ -15,7 +15,8 @@ _FAR = 10
 """Times that an error must fall from which on 4 more points at once are the cheaper way for any path."""
 
 _FAST = 20
-"""Fall of the error from one nested rule to the next that a kinked path (it falls by about 2) will not show."""
+"""Fall of the error, from that of the rule before or from a small one, that a kinked path (it falls by about 2) will
+hardly show."""
 
 
 class Subdivision:
@@ -88,7 +89,7 @@ class Subdivision:
             return 0
         if count == PATTERSON_SIZES[0]:
             return larger[0] if error <= _SMALL or error >= _FAR * self._tolerance else 0
-        return larger[0] if error * _FAST <= self._errors[-2] else 0
+        return larger[0] if error * _FAST <= max(self._errors[-2], _SMALL) else 0
 
     def _doubts(self) -> Doubles:
         """Upper limit of what each cell may add to the error if the gradient is monotone between points."""
@@ -103,7 +104,7 @@ class Subdivision:
         start, width, point = self._starts[cell], self._widths[cell], self._points[cell]
         return max(start + width / 12, point - width / 6), min(start + width * 11 / 12, point + width / 6)
 
-    def _divide(self, points: Doubles, contributions: Doubles) -> None:
+    def _divide(self, points: Doubles, contributions: Floats) -> None:
         cell = self._cut
         low, high = self._inner(cell)
         start, end = self._starts[cell], self._starts[cell] + self._widths[cell]
