@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from trustml.backends.contract import Attributions, ExplainRequest
@@ -27,7 +26,7 @@ def explain(request: ExplainRequest) -> Attributions:
     return {"native": np.asarray(_explain(request), np.float32)}
 
 
-def _explain(request: ExplainRequest) -> Floats | jax.Array:
+def _explain(request: ExplainRequest) -> Floats:
     architecture, method = request.model.architecture, request.method
     match method:
         case m.FeatureAblation():
@@ -45,8 +44,8 @@ def _explain(request: ExplainRequest) -> Floats | jax.Array:
         case m.RandomControl():
             raise NotImplementedError("the random control is drawn by the core")
     params, key = to_params(request.model.weights), jax.random.key(request.seed)
-    inputs, targets = jnp.asarray(request.inputs), jnp.asarray(request.targets, jnp.int32)
-    baseline, background = jnp.asarray(request.baseline), jnp.asarray(request.background)
+    inputs, targets = request.inputs, request.targets
+    baseline, background = request.baseline, request.background
     match method:
         case m.SmoothGrad():
             return smooth_grad(architecture, method, params, inputs, targets, baseline, key)

@@ -1,64 +1,18 @@
-"""What a model says when only some features are there, and linear models fitted to that."""
+"""Coalitions of features, and linear models fitted to what a network says of them."""
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from jax import Array, lax
-
-from trustml.backends.jax.network import Params, apply
-from trustml.models.layers import Architecture
 
 Doubles = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-_AT_ONCE = 512
 _LASSO_SWEEPS = 2000
 _LASSO_TOLERANCE = 1e-9
-
-
-@functools.partial(jax.jit, static_argnames=("architecture",))
-def scores(
-    architecture: Architecture,
-    params: Params,
-    inputs: Array,
-    targets: Array,
-    baseline: Array,
-    features: Array,
-    coalitions: Array,
-) -> Array:
-    """Target logit for coalitions of each example; absent features take the baseline's values.
-
-    Parameters
-    ----------
-    architecture : Architecture
-    params : dict
-    inputs, baseline : float32 arrays of shape (n, *x)
-    targets : int array of shape (n,)
-    features : int array of shape (*x)
-    coalitions : bool array of shape (n, k, features)
-
-    Returns
-    -------
-    array of shape (n, k)
-    """
-
-    def of_example(example: tuple[Array, Array, Array, Array]) -> Array:
-        value, target, reference, sets = example
-
-        def of_set(there: Array) -> Array:
-            mixed = jnp.where(there[features], value, reference)
-            return apply(architecture, params, mixed[None])[0, target]
-
-        return lax.map(of_set, sets, batch_size=min(_AT_ONCE, len(sets)))
-
-    return lax.map(of_example, (inputs, targets, baseline, coalitions))
 
 
 def shapley_coalitions(generator: np.random.Generator, *, examples: int, samples: int, features: int) -> Bools:
@@ -107,25 +61,42 @@ def constrained_least_squares(sets: Bools, values: Doubles, weights: Doubles, *,
 def weighted_lasso(sets: Bools, values: Doubles, weights: Doubles, *, alpha: float) -> Doubles:
     """Coefficients of scikit-learn's Lasso with an intercept and sample weights, by coordinate descent.
 
-    Minimises ``sum_i w_i (y_i - b - x_i c)**2 / (2 sum_i w_i) + alpha |c|``; shapes as above.
+    Each of n problems minimises ``sum_i w_i (y_i - b - x_i c)**2 / (2 sum_i w_i) + alpha |c|``; they go through the
+    coordinates together, each until it is done.
+
+    Parameters
+    ----------
+    sets : bool array of shape (n, k, features)
+    values, weights : float64 arrays of shape (n, k)
+    alpha : float
+
+    Returns
+    -------
+    float64 array of shape (n, features)
     """
-    shares = weights / weights.sum()
-    matrix = sets - shares @ sets
-    response = values - shares @ values
-    gram, moments = (matrix * shares[:, None]).T @ matrix, (matrix * shares[:, None]).T @ response
-    found = np.zeros(sets.shape[1])
-    fitted = np.zeros_like(found)
+    shares = weights / weights.sum(axis=1, keepdims=True)
+    matrix = sets - np.einsum("nk,nkf->nf", shares, sets)[:, None]
+    response = values - (shares * values).sum(axis=1, keepdims=True)
+    weighted = (matrix * shares[:, :, None]).swapaxes(1, 2)
+    gram, moments = weighted @ matrix, (weighted @ response[:, :, None])[:, :, 0]
+    found = np.zeros_like(moments)
+    open_ = np.arange(len(found))
     for _ in range(_LASSO_SWEEPS):
-        largest = 0.0
-        for j in range(len(found)):
-            if gram[j, j] == 0:
-                continue
-            rest = moments[j] - fitted[j] + gram[j, j] * found[j]
-            new = np.sign(rest) * max(abs(rest) - alpha, 0.0) / gram[j, j]
-            if new != found[j]:
-                fitted += gram[:, j] * (new - found[j])
-                largest = max(largest, abs(new - found[j]))
-                found[j] = new
-        if largest < _LASSO_TOLERANCE:
+        found[open_], largest = _sweep(gram[open_], moments[open_], found[open_], alpha=alpha)
+        open_ = open_[largest >= _LASSO_TOLERANCE]
+        if not len(open_):
             break
     return found
+
+
+def _sweep(gram: Doubles, moments: Doubles, start: Doubles, *, alpha: float) -> tuple[Doubles, Doubles]:
+    """Go through the coordinates once; new coefficients (n, features), and the largest change of each problem."""
+    found, fitted = start.copy(), (gram @ start[:, :, None])[:, :, 0]
+    for j in range(found.shape[1]):
+        curvature = gram[:, j, j]
+        rest = moments[:, j] - fitted[:, j] + curvature * found[:, j]
+        shrunk = np.sign(rest) * np.maximum(np.abs(rest) - alpha, 0.0)
+        new = np.divide(shrunk, curvature, out=found[:, j].copy(), where=curvature > 0)
+        fitted += gram[:, j] * (new - found[:, j])[:, None]
+        found[:, j] = new
+    return found, np.abs(found - start).max(axis=1, initial=0.0)

@@ -1,16 +1,20 @@
-"""Methods from gradients and from rules inside the network. All compiled; weights and inputs are arguments."""
+"""Methods from gradients and from rules inside the network. All compiled; weights and inputs are arguments.
+
+What draws numbers shares its samples out over the cores, so that it draws what one call would; everything else
+shares out its examples.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from trustml.backends.jax.network import Params, apply
+from trustml.backends.jax.network import Params
+from trustml.backends.jax.pieces import in_pieces, on_every_core, rows_at_once, sums_on_every_core
 from trustml.backends.jax.rules import (
     at_target,
     back,
@@ -20,27 +24,35 @@ from trustml.backends.jax.rules import (
     rescale_rule,
     walk,
 )
+from trustml.backends.jax.straight_paths import Path, mean_gradient, path_points, target_gradient
+from trustml.data.dataset import Floats, Ints
 from trustml.models.layers import Architecture
 from trustml.scenario import methods as m
 
-_AT_ONCE = 512
-"""Rows that go through the network together on a path or in a sample."""
+_GRADIENT = m.Saliency(absolute=False)
 
 
-@functools.partial(jax.jit, static_argnames=("architecture", "method"))
 def gradient_method(
     architecture: Architecture,
     method: m.GradientMethod,
     params: Params,
-    inputs: Array,
-    targets: Array,
-    baseline: Array,
-) -> Array:
+    inputs: Floats,
+    targets: Ints,
+    baseline: Floats,
+) -> Floats:
     """Attributions by one gradient method; shape (n, *x)."""
-    return _attributions(architecture, method, params, inputs, targets, baseline)
+    alone = isinstance(method, m.Saliency | m.InputXGradient)
+    program = functools.partial(_program, architecture, _GRADIENT if alone else _kind(method), params, _path(method))
+    found = on_every_core(program, inputs, targets, baseline)
+    match method:
+        case m.Saliency(absolute=True):
+            return np.abs(found)
+        case m.InputXGradient():
+            return inputs * found
+        case _:
+            return found
 
 
-@functools.partial(jax.jit, static_argnames=("architecture", "method"))
 def smooth_grad(
     architecture: Architecture,
     method: m.SmoothGrad,
@@ -49,30 +61,21 @@ def smooth_grad(
     targets: Array,
     baseline: Array,
     key: Array,
-) -> Array:
+) -> Floats:
     """Average another method over noisy inputs: its mean, mean of squares, or variance."""
-
-    def noisy(key: Array) -> Array:
-        noise = method.stdev * jax.random.normal(key, inputs.shape)
-        return _attributions(architecture, method.of, params, inputs + noise, targets, baseline)
-
-    def add(sums: tuple[Array, Array], key: Array) -> tuple[tuple[Array, Array], None]:
-        found = noisy(key)
-        return (sums[0] + found, sums[1] + found**2), None
-
-    zeros = jnp.zeros_like(inputs)
-    (total, squares), _ = lax.scan(add, (zeros, zeros), jax.random.split(key, method.n_samples))
+    keys, given = jax.random.split(key, method.n_samples), (inputs, targets, baseline, _path(method.of))
+    some = functools.partial(_noisy_sums, architecture, _kind(method.of), params, given, method.stdev, keys)
+    total, squares = sums_on_every_core(some, method.n_samples)
     mean, mean_of_squares = total / method.n_samples, squares / method.n_samples
     match method.statistic:
         case "mean":
-            return mean
+            return np.asarray(mean)
         case "mean_of_squares":
-            return mean_of_squares
+            return np.asarray(mean_of_squares)
         case "variance":
-            return mean_of_squares - mean**2
+            return np.asarray(mean_of_squares - mean**2)
 
 
-@functools.partial(jax.jit, static_argnames=("architecture", "method"))
 def gradient_shap(
     architecture: Architecture,
     method: m.GradientShap,
@@ -81,56 +84,19 @@ def gradient_shap(
     targets: Array,
     background: Array,
     key: Array,
-) -> Array:
+) -> Floats:
     """Expected gradients: (input - baseline) times the gradient at a random point between, averaged."""
-    shape = (len(inputs), *(1,) * (inputs.ndim - 1))
-
-    def sample(total: Array, key: Array) -> tuple[Array, None]:
-        for_noise, for_baseline, for_point = jax.random.split(key, 3)
-        noisy = inputs + method.stdev * jax.random.normal(for_noise, inputs.shape)
-        baseline = background[jax.random.randint(for_baseline, (len(inputs),), 0, len(background))]
-        point = jax.random.uniform(for_point, shape)
-        gradient = _gradient(architecture, params, baseline + point * (noisy - baseline), targets)
-        return total + gradient * (noisy - baseline), None
-
-    total, _ = lax.scan(sample, jnp.zeros_like(inputs), jax.random.split(key, method.n_samples))
-    return total / method.n_samples
+    keys, given = jax.random.split(key, method.n_samples), (inputs, targets, background)
+    some = functools.partial(_expected_sums, architecture, params, given, method.stdev, keys)
+    return np.asarray(sums_on_every_core(some, method.n_samples) / method.n_samples)
 
 
-@functools.partial(jax.jit, static_argnames=("architecture",))
 def deep_lift_shap(
-    architecture: Architecture, params: Params, inputs: Array, targets: Array, background: Array
-) -> Array:
+    architecture: Architecture, params: Params, inputs: Floats, targets: Ints, background: Array
+) -> Floats:
     """DeepLIFT averaged over the baselines of a background."""
-
-    def add(total: Array, baseline: Array) -> tuple[Array, None]:
-        return total + _deep_lift(architecture, params, inputs, targets, jnp.broadcast_to(baseline, inputs.shape)), None
-
-    total, _ = lax.scan(add, jnp.zeros_like(inputs), background)
-    return total / len(background)
-
-
-def integrate(gradient: Callable[[Array], Array], baseline: Array, inputs: Array, n_steps: int) -> Array:
-    """Mean of a gradient on the straight way from baseline to input, by Gauss-Legendre quadrature."""
-    points, shares = gauss_legendre(n_steps)
-    together = max(1, min(n_steps, _AT_ONCE // len(inputs)))
-    left = -n_steps % together  # points of no weight fill the last group
-    points, shares = np.pad(points, (0, left)), np.pad(shares, (0, left))
-
-    def add(total: Array, group: tuple[Array, Array]) -> tuple[Array, None]:
-        gradients = jax.vmap(lambda point: gradient(baseline + point * (inputs - baseline)))(group[0])
-        return total + jnp.tensordot(group[1], gradients, axes=1), None
-
-    groups = jnp.asarray(points).reshape(-1, together), jnp.asarray(shares).reshape(-1, together)
-    shape = jax.eval_shape(gradient, inputs)
-    total, _ = lax.scan(add, jnp.zeros(shape.shape, shape.dtype), groups)
-    return total
-
-
-def gauss_legendre(n_steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points in (0, 1) and weights that sum to one, float32."""
-    points, weights = np.polynomial.legendre.leggauss(n_steps)
-    return ((1 + points) / 2).astype(np.float32), (weights / 2).astype(np.float32)
+    some = functools.partial(_deep_lift_means, architecture, params, background)
+    return on_every_core(some, inputs, targets)
 
 
 def guided_backprop(architecture: Architecture, params: Params, inputs: Array, targets: Array) -> Array:
@@ -139,22 +105,133 @@ def guided_backprop(architecture: Architecture, params: Params, inputs: Array, t
     return back(architecture, guided_rule(architecture, params, values), at_target(values[-1], targets))
 
 
+def _kind(method: m.GradientMethod) -> m.GradientMethod:
+    """Give what decides the program: no names, no baselines, no numbers that are arguments."""
+    match method:
+        case m.Saliency():
+            return m.Saliency(absolute=method.absolute)
+        case m.LRP():
+            return m.LRP(epsilon=method.epsilon)
+        case _:
+            return type(method)()
+
+
+def _path(method: m.GradientMethod) -> Path | None:
+    return path_points(method.n_steps) if isinstance(method, m.IntegratedGradients) else None
+
+
+@functools.partial(jax.jit, static_argnames=("architecture", "method"))
+def _program(
+    architecture: Architecture,
+    method: m.GradientMethod,
+    params: Params,
+    path: Path | None,
+    inputs: Array,
+    targets: Array,
+    baseline: Array,
+) -> Array:
+    return _attributions(architecture, method, params, path, inputs, targets, baseline)
+
+
+@functools.partial(jax.jit, static_argnames=("architecture", "method"))
+def _noisy_sums(
+    architecture: Architecture,
+    method: m.GradientMethod,
+    params: Params,
+    given: tuple[Array, Array, Array, Path | None],
+    stdev: float,
+    keys: Array,
+    begin: int,
+    end: int,
+) -> tuple[Array, Array]:
+    inputs, targets, baseline, path = given
+
+    def add(number: Array, sums: tuple[Array, Array]) -> tuple[Array, Array]:
+        noise = stdev * jax.random.normal(keys[number], inputs.shape)
+        found = _attributions(architecture, method, params, path, inputs + noise, targets, baseline)
+        return sums[0] + found, sums[1] + found**2
+
+    zeros = jnp.zeros_like(inputs)
+    return lax.fori_loop(begin, end, add, (zeros, zeros))
+
+
+@functools.partial(jax.jit, static_argnames=("architecture",))
+def _expected_sums(
+    architecture: Architecture,
+    params: Params,
+    given: tuple[Array, Array, Array],
+    stdev: float,
+    keys: Array,
+    begin: int,
+    end: int,
+) -> Array:
+    inputs, targets, background = given
+    shape = (len(inputs), *(1,) * (inputs.ndim - 1))
+
+    def add(number: Array, total: Array) -> Array:
+        for_noise, for_baseline, for_point = jax.random.split(keys[number], 3)
+        noisy = inputs + stdev * jax.random.normal(for_noise, inputs.shape)
+        baseline = background[jax.random.randint(for_baseline, (len(inputs),), 0, len(background))]
+        point = jax.random.uniform(for_point, shape)
+        between = baseline + point * (noisy - baseline)
+        gradient = _attributions(architecture, _GRADIENT, params, None, between, targets, baseline)
+        return total + gradient * (noisy - baseline)
+
+    return lax.fori_loop(begin, end, add, jnp.zeros_like(inputs))
+
+
+@functools.partial(jax.jit, static_argnames=("architecture",))
+def _deep_lift_means(
+    architecture: Architecture, params: Params, background: Array, inputs: Array, targets: Array
+) -> Array:
+    references = walk(architecture, params, background)  # once for all examples
+
+    def piece(inputs: Array, targets: Array) -> Array:
+        values = walk(architecture, params, inputs)
+
+        def add(total: Array, reference: list[Array]) -> tuple[Array, None]:
+            repeated = [jnp.broadcast_to(one, value.shape) for one, value in zip(reference, values, strict=True)]
+            return total + _deep_lift(architecture, params, values, repeated, targets), None
+
+        total, _ = lax.scan(add, jnp.zeros_like(inputs), references)
+        return total / len(background)
+
+    return in_pieces(piece, (inputs, targets), size=rows_at_once(architecture, inputs.shape[1:]))
+
+
 def _attributions(
     architecture: Architecture,
     method: m.GradientMethod,
     params: Params,
+    path: Path | None,
+    inputs: Array,
+    targets: Array,
+    baseline: Array,
+) -> Array:
+    size = rows_at_once(architecture, inputs.shape[1:])
+    some = functools.partial(_of_piece, architecture, method, params, path)
+    return in_pieces(some, (inputs, targets, baseline), size=size)
+
+
+def _of_piece(
+    architecture: Architecture,
+    method: m.GradientMethod,
+    params: Params,
+    path: Path | None,
     inputs: Array,
     targets: Array,
     baseline: Array,
 ) -> Array:
     match method:
         case m.Saliency():
-            gradient = _gradient(architecture, params, inputs, targets)
+            gradient = target_gradient(architecture, params, 0, inputs, targets)
             return jnp.abs(gradient) if method.absolute else gradient
         case m.InputXGradient():
-            return inputs * _gradient(architecture, params, inputs, targets)
+            return inputs * target_gradient(architecture, params, 0, inputs, targets)
         case m.IntegratedGradients():
-            mean = integrate(lambda x: _gradient(architecture, params, x, targets), baseline, inputs, method.n_steps)
+            assert path is not None
+            rows = rows_at_once(architecture, inputs.shape[1:])
+            mean = mean_gradient(architecture, params, baseline, inputs, targets, path=path, rows=rows)
             return mean * (inputs - baseline)
         case m.GuidedBackprop():
             return guided_backprop(architecture, params, inputs, targets)
@@ -162,21 +239,16 @@ def _attributions(
             values = walk(architecture, params, inputs)
             return back(architecture, deconvolution_rule(architecture, params, values), at_target(values[-1], targets))
         case m.DeepLift():
-            return _deep_lift(architecture, params, inputs, targets, baseline)
+            values, references = walk(architecture, params, inputs), walk(architecture, params, baseline)
+            return _deep_lift(architecture, params, values, references, targets)
         case m.LRP():
             values = walk(architecture, params, inputs)
             rule = relevance_rule(architecture, params, values, epsilon=method.epsilon)
             return back(architecture, rule, at_target(values[-1], targets) * values[-1])
 
 
-def _gradient(architecture: Architecture, params: Params, inputs: Array, targets: Array) -> Array:
-    def chosen(inputs: Array) -> Array:
-        return jnp.take_along_axis(apply(architecture, params, inputs), targets[:, None], axis=1).sum()
-
-    return jax.grad(chosen)(inputs)
-
-
-def _deep_lift(architecture: Architecture, params: Params, inputs: Array, targets: Array, baseline: Array) -> Array:
-    values, references = walk(architecture, params, inputs), walk(architecture, params, baseline)
+def _deep_lift(
+    architecture: Architecture, params: Params, values: list[Array], references: list[Array], targets: Array
+) -> Array:
     rule = rescale_rule(architecture, params, values, references)
-    return back(architecture, rule, at_target(values[-1], targets)) * (inputs - baseline)
+    return back(architecture, rule, at_target(values[-1], targets)) * (values[0] - references[0])

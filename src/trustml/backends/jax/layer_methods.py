@@ -8,11 +8,22 @@ from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
+import msgspec
 from jax import Array, lax
 
-from trustml.backends.jax.gradient_methods import gauss_legendre, guided_backprop, integrate
+from trustml.backends.jax.gradient_methods import guided_backprop
 from trustml.backends.jax.network import Params
-from trustml.backends.jax.rules import at_target, back, logits_from, rescale_rule, walk
+from trustml.backends.jax.pieces import in_pieces, on_every_core, rows_at_once
+from trustml.backends.jax.rules import at_target, back, rescale_rule, walk
+from trustml.backends.jax.straight_paths import (
+    gauss_legendre,
+    integrate,
+    mean_gradient,
+    path_points,
+    straight_until,
+    target_gradient,
+)
+from trustml.data.dataset import Floats, Ints
 from trustml.models.layers import Architecture
 from trustml.scenario import methods as m
 
@@ -30,8 +41,22 @@ LayerMethod: TypeAlias = (
 )
 
 
-@functools.partial(jax.jit, static_argnames=("architecture", "method", "layer"))
 def layer_method(
+    architecture: Architecture,
+    method: LayerMethod,
+    layer: int,
+    params: Params,
+    inputs: Floats,
+    targets: Ints,
+    baseline: Floats,
+) -> Floats:
+    """Attributions to the output of a layer; for GuidedGradCam and NeuronIntegratedGradients, to the input."""
+    nameless = msgspec.structs.replace(method, name=None)  # under another name, nothing is compiled anew
+    return on_every_core(functools.partial(_program, architecture, nameless, layer, params), inputs, targets, baseline)
+
+
+@functools.partial(jax.jit, static_argnames=("architecture", "method", "layer"))
+def _program(
     architecture: Architecture,
     method: LayerMethod,
     layer: int,
@@ -40,17 +65,26 @@ def layer_method(
     targets: Array,
     baseline: Array,
 ) -> Array:
-    """Attributions to the output of a layer; for GuidedGradCam and NeuronIntegratedGradients, to the input."""
+    size = rows_at_once(architecture, inputs.shape[1:])
+    some = functools.partial(_of_piece, architecture, method, layer, params, size)
+    return in_pieces(some, (inputs, targets, baseline), size=size)
 
+
+def _of_piece(
+    architecture: Architecture,
+    method: LayerMethod,
+    layer: int,
+    params: Params,
+    rows: int,
+    inputs: Array,
+    targets: Array,
+    baseline: Array,
+) -> Array:
     def output(inputs: Array) -> Array:
         return walk(architecture, params, inputs, stop=layer + 1)[-1]
 
     def gradient(values: Array) -> Array:
-        def chosen(values: Array) -> Array:
-            logits = logits_from(architecture, params, layer, values)
-            return jnp.take_along_axis(logits, targets[:, None], axis=1).sum()
-
-        return jax.grad(chosen)(values)
+        return target_gradient(architecture, params, layer + 1, values, targets)
 
     match method:
         case m.LayerActivation():
@@ -64,23 +98,59 @@ def layer_method(
             weights = _enlarged(_grad_cam(output(inputs), gradient, relu=True), inputs.shape[1:3])
             return weights[..., None] * guided_backprop(architecture, params, inputs, targets)
         case m.LayerIntegratedGradients():
-            start, end = output(baseline), output(inputs)
-            return integrate(gradient, start, end, method.n_steps) * (end - start)
-        case m.InternalInfluence():
-            return integrate(lambda x: gradient(output(x)), baseline, inputs, method.n_steps)
-        case m.LayerConductance():
-            return _conductance(output, gradient, baseline, inputs, method.n_steps)
+            begin, end = output(baseline), output(inputs)
+            mean = mean_gradient(
+                architecture, params, begin, end, targets, path=path_points(method.n_steps), rows=rows, first=layer + 1
+            )
+            return mean * (end - begin)
         case m.LayerDeepLift():
             values, references = walk(architecture, params, inputs), walk(architecture, params, baseline)
             rule = rescale_rule(architecture, params, values, references)
             multipliers = back(architecture, rule, at_target(values[-1], targets), layer=layer)
             return multipliers * (values[layer + 1] - references[layer + 1])
+        case m.InternalInfluence() | m.LayerConductance() | m.NeuronIntegratedGradients():
+            return _along_input(architecture, method, layer, params, rows, inputs, targets, baseline)
+
+
+def _along_input(
+    architecture: Architecture,
+    method: m.InternalInfluence | m.LayerConductance | m.NeuronIntegratedGradients,
+    layer: int,
+    params: Params,
+    rows: int,
+    inputs: Array,
+    targets: Array,
+    baseline: Array,
+) -> Array:
+    """Follow a layer's output while the input goes from its baseline; see :mod:`.straight_paths`."""
+    bend = min(straight_until(architecture), layer + 1)
+
+    def front(inputs: Array) -> Array:
+        return walk(architecture, params, inputs, stop=bend)[-1]
+
+    def output(values: Array) -> Array:
+        return walk(architecture, params, values, start=bend, stop=layer + 1)[-1]
+
+    def gradient(values: Array, targets: Array) -> Array:
+        return target_gradient(architecture, params, layer + 1, values, targets)
+
+    begin, (end, pull) = front(baseline), jax.vjp(front, inputs)
+    match method:
+        case m.InternalInfluence():
+
+            def influence(values: Array, targets: Array) -> Array:
+                return gradient(output(values), targets)
+
+            return integrate(influence, begin, end, targets, path=path_points(method.n_steps), rows=rows)
+        case m.LayerConductance():
+            return _conductance(output, lambda values: gradient(values, targets), begin, end, method.n_steps)
         case m.NeuronIntegratedGradients():
 
-            def of_neuron(inputs: Array) -> Array:
-                return jax.grad(lambda x: output(x)[(slice(None), *method.neuron)].sum())(inputs)
+            def of_neuron(values: Array, targets: Array) -> Array:
+                return jax.grad(lambda x: output(x)[(slice(None), *method.neuron)].sum())(values)
 
-            return integrate(of_neuron, baseline, inputs, method.n_steps) * (inputs - baseline)
+            mean = integrate(of_neuron, begin, end, targets, path=path_points(method.n_steps), rows=rows)
+            return pull(mean)[0] * (inputs - baseline)
 
 
 def _grad_cam(values: Array, gradient: Map, *, relu: bool) -> Array:
@@ -94,14 +164,14 @@ def _enlarged(maps: Array, shape: tuple[int, ...]) -> Array:
     return jax.image.resize(maps, (len(maps), *shape), "bilinear", antialias=False)
 
 
-def _conductance(output: Map, gradient: Map, baseline: Array, inputs: Array, n_steps: int) -> Array:
+def _conductance(output: Map, gradient: Map, begin: Array, end: Array, n_steps: int) -> Array:
     """Sum of gradient times change of the layer between neighbouring points of the path, as Captum places them."""
     points, _ = gauss_legendre(n_steps + 1)
-    first = output(baseline + points[0] * (inputs - baseline))
+    first = output(begin + points[0] * (end - begin))
 
     def add(state: tuple[Array, Array], point: Array) -> tuple[tuple[Array, Array], None]:
         total, before = state
-        after = output(baseline + point * (inputs - baseline))
+        after = output(begin + point * (end - begin))
         return (total + gradient(before) * (after - before), after), None
 
     (total, _), _ = lax.scan(add, (jnp.zeros_like(first), first), jnp.asarray(points[1:]))

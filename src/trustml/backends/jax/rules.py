@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from trustml.backends.jax.network import Params, has_weights, prepared, unweighted, weighted
+from trustml.backends.jax.network import Params, apply, has_weights, prepared, unweighted, weighted
 from trustml.models.layers import (
     GELU,
     Architecture,
@@ -53,8 +53,14 @@ def walk(architecture: Architecture, params: Params, inputs: Array, *, start: in
 
 
 def logits_from(architecture: Architecture, params: Params, layer: int, values: Array) -> Array:
-    """Logits when the output of a layer is `values`."""
-    return walk(architecture, params, values, start=layer + 1)[-1]
+    """Logits when the output of a layer is `values`; the input has number -1."""
+    first = layer + 1
+    if first == 0:
+        return apply(architecture, params, values)
+    behind = Architecture(layers=architecture.layers[first:], initialisation=architecture.initialisation)
+    names = {name: name.split(".") for name in params}
+    renumbered = {f"{int(k) - first}.{part}": params[name] for name, (k, part) in names.items() if int(k) >= first}
+    return apply(behind, renumbered, values)
 
 
 def back(architecture: Architecture, rule: Rule, signal: Array, *, layer: int = -1) -> Array:
