@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from trustml.backends.contract import Model
-from trustml.backends.jax.federated import JaxFederation
+from trustml.backends.jax import federated
+from trustml.backends.jax.federated import ON_EVERY_CORE, JaxFederation
 from trustml.backends.jax.lanes import pack, train_lanes
 from trustml.backends.jax.network import to_params, to_weights
-from trustml.backends.settings import FederatedSettings
+from trustml.backends.settings import FederatedSettings, UserPrivacy
 from trustml.models.weights import initial_weights
 from trustml.models.zoo import mlp
-from trustml.scenario.federated import FedAvg
+from trustml.scenario.federated import FedAvg, IndependentNoise
 from trustml.scenario.optimizers import SGD
 
 pytestmark = [pytest.mark.jax]
@@ -66,19 +67,47 @@ def test_lanes_change_nothing_but_the_order_of_sums(momentum, proximal, clip):
         np.testing.assert_allclose(other, found[0], rtol=1e-4, atol=1e-5)
 
 
-def federation(rounds: int) -> JaxFederation:
+NOISE = (1, 2, 3, 4)
+PRIVACY = UserPrivacy(
+    mechanism=IndependentNoise(),
+    noise_multiplier=0.5,
+    clipping_norm=0.05,
+    clip_learning_rate=0.2,
+    count_noise=0.5,
+    expected_clients=5,
+)
+
+
+def federation(rounds: int, privacy: UserPrivacy | None = None) -> JaxFederation:
     regime = FedAvg(rounds=rounds, client_optimizer=SGD(learning_rate=0.2))
-    return JaxFederation(MODEL, settings=FederatedSettings(regime=regime, batch_size=5))
+    return JaxFederation(
+        MODEL, settings=FederatedSettings(regime=regime, batch_size=5, privacy=privacy, noise_seed=NOISE)
+    )
 
 
-def test_the_fastest_way_is_chosen_where_it_pays():
+def test_the_fastest_way_is_chosen_where_it_pays(monkeypatch):
+    monkeypatch.setattr(federated, "cores", lambda: 2)
     few, many = federation(5), federation(50)
     few.round(RAGGED)
     many.round(RAGGED)
     assert few.choice.name == "clients in turn" and few.choice.seconds == {}
-    assert set(many.choice.seconds) == {"clients in turn", "four lanes of clients", "clients side by side"}
+    ways = {"clients in turn": 1, "four lanes of clients": 4, "clients side by side": 7, ON_EVERY_CORE: 2}
+    assert many._ways(len(RAGGED)) == ways and set(many.choice.seconds) == set(ways)
     assert many.choice.seconds[many.choice.name] == min(many.choice.seconds.values())
     np.testing.assert_allclose(flat(few.weights()), flat(many.weights()), atol=1e-6)
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_lanes_of_their_own_cores_change_nothing_but_the_order_of_sums(monkeypatch, private):
+    found = []
+    for way in ({"clients in turn": 1}, {ON_EVERY_CORE: 3}):
+        monkeypatch.setattr(JaxFederation, "_ways", lambda self, count, way=way: way)
+        one = federation(5, privacy=PRIVACY if private else None)
+        outcomes = [one.round(cohort) for cohort in (RAGGED, RAGGED[:1], [], some_clients([[5]] * 9))]
+        assert one.choice.name in way
+        found.append((flat(one.weights()), [outcome.update_norm or 0.0 for outcome in outcomes], one.clipping_norm()))
+    for apart, together in zip(found[1], found[0], strict=True):
+        np.testing.assert_allclose(apart, together, rtol=1e-5, atol=1e-6)
 
 
 def test_cohorts_of_changing_size_are_rarely_compiled_anew():

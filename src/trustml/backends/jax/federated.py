@@ -15,8 +15,9 @@ from jax import Array
 
 from trustml.backends.contract import Client, Model
 from trustml.backends.jax.dp import add_clipped, add_noise, filled_rows, noise_key
-from trustml.backends.jax.lanes import Lanes, pack, train_lanes
+from trustml.backends.jax.lanes import Lanes, Sums, pack, train_lanes
 from trustml.backends.jax.network import Params, to_params, to_weights
+from trustml.backends.jax.pieces import calls_on_every_core, cores
 from trustml.backends.jax.server_optimizers import State, make_server, tree_noise
 from trustml.backends.settings import EngineChoice, FederatedSettings, RoundOutcome, UserPrivacy
 from trustml.models.weights import Weights
@@ -25,6 +26,7 @@ from trustml.scenario.optimizers import SGD
 
 _WORTH_A_CHOICE = 20
 """Rounds below which compiling several programs costs more than the fastest of them saves."""
+ON_EVERY_CORE = "clients in turn, on every core"
 _MOST = 2**28
 """Weights held by all lanes together, beyond which clients are not trained side by side."""
 
@@ -59,13 +61,18 @@ class JaxFederation:
         self._nodes: dict[int, Params] = {}
         self._clip = self._privacy.clipping_norm if self._privacy else 0.0
         self._rounds, self._lanes, self._room = 0, 0, (1, 1)
-        self._side_by_side = False
+        self._side_by_side = self._apart = False
         self._choice: EngineChoice | None = None
         self._program = jax.jit(self._whole_round)
+        self._train, self._end = jax.jit(self._train_lanes), jax.jit(self._end_round)
         self._zeros = jax.tree.map(jnp.zeros_like, self._params)
         self._planted = self._zeros
         self._add_planted = jax.jit(partial(add_clipped, per_layer=False))
-        self._draw = jax.jit(lambda key, deviation: add_noise(self._zeros, key, deviation=deviation))
+        self._draw = jax.jit(
+            lambda planted, key, number, deviation: add_noise(
+                planted, jax.random.fold_in(key, number), deviation=deviation
+            )
+        )
 
     @property
     def choice(self) -> EngineChoice | None:
@@ -75,13 +82,11 @@ class JaxFederation:
     def round(self, clients: Sequence[Client]) -> RoundOutcome:
         """Train the clients, aggregate, take the server's step."""
         noise = self._noise(self._privacy) if self._privacy else None
-        if noise is not None:
-            noise, self._planted = jax.tree.map(jnp.add, noise, self._planted), self._zeros
         if not self._lanes and any(clients):
             self._choose(clients, noise)
         if self._side_by_side:  # as many lanes as the largest cohort so far had clients
             self._lanes = max(self._lanes, len(clients))
-        self._params, self._state, told = self._run(clients, noise, lanes=self._lanes or 1)
+        self._params, self._state, told = self._run(clients, noise, lanes=self._lanes or 1, apart=self._apart)
         left_out = told.left_out
         if self._privacy is not None and self._privacy.clip_learning_rate:
             # Who has no examples, or an update that is not finite, answers zero, which is not clipped.
@@ -106,16 +111,26 @@ class JaxFederation:
     def _whole_round(
         self, params: Params, state: State, lanes: Lanes, noise: Params | None, clipping_norm: Array, divisor: Array
     ) -> tuple[Params, State, Array]:
-        """Train, sum, step. Under privacy the divisor is the declared one; else it adds to the clients' weights."""
+        """Train, sum, step."""
+        sums = self._train_lanes(params, lanes, clipping_norm if noise is not None else None)
+        return self._end_round(params, state, (sums,), noise, divisor)
+
+    def _train_lanes(self, params: Params, lanes: Lanes, clipping_norm: Array | None) -> Sums:
         regime = self._regime
-        sums = train_lanes(
+        return train_lanes(
             self._model.architecture,
             params,
             lanes,
             optimizer=SGD(learning_rate=1.0) if isinstance(regime, FedSGD) else regime.client_optimizer,
             proximal=regime.proximal if isinstance(regime, FedProx) else 0.0,
-            clipping_norm=clipping_norm if noise is not None else None,
+            clipping_norm=clipping_norm,
         )
+
+    def _end_round(
+        self, params: Params, state: State, parts: Sequence[Sums], noise: Params | None, divisor: Array
+    ) -> tuple[Params, State, Array]:
+        """Take the step. Under privacy the divisor is the declared one; else it adds to the clients' weights."""
+        sums = jax.tree.map(lambda *each: sum(each[1:], each[0]), *parts)
         told = jnp.stack(
             [sums.norm, *(part.astype(jnp.float32) for part in (sums.clients, sums.unclipped, sums.left_out))]
         )
@@ -128,7 +143,9 @@ class JaxFederation:
         kept = jax.tree.map(lambda after, before: jnp.where(weight > 0, after, before), new, (params, state))
         return *kept, told
 
-    def _run(self, clients: Sequence[Client], noise: Params | None, *, lanes: int) -> tuple[Params, State, Told]:
+    def _run(
+        self, clients: Sequence[Client], noise: Params | None, *, lanes: int, apart: bool
+    ) -> tuple[Params, State, Told]:
         weights = [1.0 if self._uniform else float(sum(len(labels) for _, labels in client)) for client in clients]
         packed = pack(clients, weights=weights, lanes=lanes, shape=self._shape, least=self._room)
         if self._lanes:
@@ -137,21 +154,24 @@ class JaxFederation:
             divisor = float(self._privacy.expected_clients)
         else:  # a client without examples answers zero: it counts where all count alike
             divisor = float(sum(not client for client in clients)) if self._uniform else 0.0
-        params, state, told = self._program(
-            self._params, self._state, packed, noise, np.float32(self._clip), np.float32(divisor)
-        )
+        if apart:
+            parts = self._trained_apart(packed, None if noise is None else np.float32(self._clip))
+            params, state, told = self._end(self._params, self._state, parts, noise, np.float32(divisor))
+        else:
+            params, state, told = self._program(
+                self._params, self._state, packed, noise, np.float32(self._clip), np.float32(divisor)
+            )
         norm, *counts = np.asarray(told).tolist()
         return params, state, Told(norm, *map(int, counts))
 
+    def _trained_apart(self, packed: Lanes, clipping_norm: np.float32 | None) -> list[Sums]:
+        """Train every lane in a call of its own, which has a core of its own: within a lane, work has one thread."""
+        lanes = [Lanes(*(part[k : k + 1] for part in packed)) for k in range(len(packed.clients))]
+        return calls_on_every_core(lambda lane: self._train(self._params, lane, clipping_norm), lanes)
+
     def _choose(self, clients: Sequence[Client], noise: Params | None) -> None:
         """Time the first round in each way, four times, and keep the fastest."""
-        count, size = len(clients), sum(array.size for array in self._model.weights.values())
-        ways = {"clients in turn": 1, "four lanes of clients": 4, "clients side by side": count}
-        if self._regime.rounds < _WORTH_A_CHOICE:
-            ways = {"clients in turn": 1}
-        ways = {
-            name: lanes for name, lanes in ways.items() if lanes == 1 or (lanes - 1 < count and lanes * size < _MOST)
-        }
+        ways = self._ways(len(clients))
         seconds = {name: math.inf for name in ways}
         for turn in range(
             5 if len(ways) > 1 else 1
@@ -159,14 +179,26 @@ class JaxFederation:
             for name, lanes in ways.items():
                 self._room = self._first_room(clients, lanes)
                 begin = time.perf_counter()
-                self._run(clients, noise, lanes=lanes)
+                self._run(clients, noise, lanes=lanes, apart=name == ON_EVERY_CORE)
                 if turn:
                     seconds[name] = min(seconds[name], time.perf_counter() - begin)
         best = min(seconds, key=seconds.__getitem__)
-        self._lanes, self._side_by_side = ways[best], best == "clients side by side"
+        self._lanes, self._side_by_side, self._apart = ways[best], best == "clients side by side", best == ON_EVERY_CORE
         self._room = self._first_room(clients, self._lanes)
         told = {} if self._privacy or len(ways) == 1 else seconds
         self._choice = EngineChoice(name=best, seconds=told, refused={})
+
+    def _ways(self, count: int) -> dict[str, int]:
+        """Lanes of each way to train so many clients that is worth a trial."""
+        if self._regime.rounds < _WORTH_A_CHOICE:
+            return {"clients in turn": 1}
+        ways = {"clients in turn": 1, "four lanes of clients": 4, "clients side by side": count}
+        if cores() > 1:
+            ways[ON_EVERY_CORE] = cores()
+        size = sum(array.size for array in self._model.weights.values())
+        return {
+            name: lanes for name, lanes in ways.items() if lanes == 1 or (lanes - 1 < count and lanes * size < _MOST)
+        }
 
     @staticmethod
     def _first_room(clients: Sequence[Client], lanes: int) -> tuple[int, int]:
@@ -176,11 +208,14 @@ class JaxFederation:
         return math.ceil(sum(map(len, clients)) * 1.25 / lanes), math.ceil(len(clients) * 1.25 / lanes)
 
     def _noise(self, privacy: UserPrivacy) -> Params:
-        key = jax.random.fold_in(self._key, 2 * self._rounds)
+        """Noise of the next round, and with it what was planted."""
         deviation = privacy.noise_multiplier * self._clip
+        planted, self._planted = self._planted, self._zeros
         if isinstance(privacy.mechanism, TreeAggregation):
-            return tree_noise(self._nodes, self._rounds, self._zeros, key, deviation)
-        return self._draw(key, np.float32(deviation))
+            key = jax.random.fold_in(self._key, 2 * self._rounds)
+            noise = tree_noise(self._nodes, self._rounds, self._zeros, key, deviation)
+            return jax.tree.map(jnp.add, noise, planted)
+        return self._draw(planted, self._key, np.uint32(2 * self._rounds), np.float32(deviation))
 
     def _adapt(self, privacy: UserPrivacy, unclipped: int, clients: int) -> None:
         """Move the clipping norm towards the quantile (Andrew et al. 2021)."""
