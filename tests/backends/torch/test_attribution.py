@@ -96,6 +96,14 @@ def test_summed_gradients_give_what_captum_gives_by_default(method, count):
     assert gap(explain(asked)["native"], from_input(expected)) < 2e-6
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_are_laid_out_channels_last_whatever_their_number_of_channels(channels):
+    images = torch.rand(2, channels, 4, 5)
+    laid_out = captum_calls.channels_last(images)
+    assert torch.equal(laid_out, images)
+    assert laid_out.stride() == (20 * channels, 1, 5 * channels, channels)
+
+
 @by_title
 def test_no_hook_and_no_rule_stays(method, monkeypatch):
     modules = []

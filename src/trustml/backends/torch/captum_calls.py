@@ -61,6 +61,17 @@ def piecewise(request: ExplainRequest, attribute: Callable[[Piece], Tensor], *, 
     return np.concatenate(found)
 
 
+def channels_last(rows: Tensor) -> Tensor:
+    """Lay images out channels-last in memory, where pooling is up to five times as fast on the CPU.
+
+    Strides say it too where there is one channel and both layouts are the same: PyTorch goes by the strides.
+    """
+    if rows.ndim != 4:
+        return rows
+    examples, channels, height, width = rows.shape
+    return rows.permute(0, 2, 3, 1).reshape(-1).view(examples, height, width, channels).permute(0, 3, 1, 2)
+
+
 def summed_gradients(
     forward_fn: Callable[..., Tensor],
     inputs: tuple[Tensor, ...],
@@ -73,7 +84,7 @@ def summed_gradients(
     not meet in a network, so their sum has the same gradients.
     """
     with torch.enable_grad():
-        logits = forward_fn(*inputs)
+        logits = forward_fn(*map(channels_last, inputs))
         chosen = logits.gather(1, target_ind[:, None].expand(len(logits), 1)).sum()  # Captum repeats no single target
     return torch.autograd.grad(chosen, inputs)
 

@@ -91,15 +91,18 @@ class _Convolution:
     def __init__(self, layer: nn.Conv2d, inputs: Tensor, outputs: Tensor, copies: int) -> None:
         self._layer, self._inputs, self._outputs = layer, inputs, outputs
         flat = outputs.flatten(2)
-        entries = layer.weight[0].numel()
-        few = copies == 1 and flat.shape[2] * (entries + flat.shape[1]) < entries * flat.shape[1]
-        found = []
+        entries, filters = layer.weight[0].numel(), flat.shape[1]
+        few = copies == 1 and flat.shape[2] * (entries + filters) < entries * filters
+        found = inputs.new_empty(len(inputs) if few else (len(inputs), filters, entries))
         for start in range(0, len(inputs), _IMAGES_AT_ONCE):
             part = slice(start, start + _IMAGES_AT_ONCE)
             patches, g = _patches(layer, inputs[part]), flat[part]
-            found.append(_gram_square_norms(patches.transpose(1, 2), g) if few else torch.bmm(g, patches).flatten(1))
-        self._gram = torch.cat(found) if few else None
-        self._each = None if few else _joined(torch.cat(found), copies)
+            if few:
+                found[part] = _gram_square_norms(patches.transpose(1, 2), g)
+            else:
+                torch.bmm(g, patches, out=found[part])
+        self._gram = found if few else None
+        self._each = None if few else _joined(found.flatten(1), copies)
         self._bias = _joined(flat.sum(dim=2), copies) if layer.bias is not None else None
 
     def square_norms(self) -> list[Tensor]:
@@ -109,7 +112,8 @@ class _Convolution:
     def weighted_sums(self, scales: list[Tensor]) -> list[Tensor]:
         layer = self._layer
         if self._each is not None:
-            weight = (scales[0] @ self._each).view(layer.weight.shape)
+            filters, channels, *size = layer.weight.shape
+            weight = (scales[0] @ self._each).view(filters, *size, channels).movedim(3, 1).contiguous()
         else:
             scaled = self._outputs * scales[0].view(-1, 1, 1, 1)
             weight = conv2d_weight(self._inputs, layer.weight.shape, scaled, layer.stride, layer.padding)
@@ -135,10 +139,13 @@ class _Norm:
 
 
 def _patches(layer: nn.Conv2d, images: Tensor) -> Tensor:
-    """What each output of a convolution sees, shape (rows, positions, values); ``nn.Unfold`` is slower on the CPU."""
+    """What each output of a convolution sees, shape (rows, positions, values); ``nn.Unfold`` is slower on the CPU.
+
+    The values are in the order height, width, channels, as they are in memory.
+    """
     (height, width), (down, across), (above, beside) = layer.kernel_size, layer.stride, layer.padding
-    images = functional.pad(images, (beside, beside, above, above))
-    windows = images.unfold(2, height, down).unfold(3, width, across).permute(0, 2, 3, 1, 4, 5)
+    images = functional.pad(images, (beside, beside, above, above)).contiguous(memory_format=torch.channels_last)
+    windows = images.unfold(2, height, down).unfold(3, width, across).permute(0, 2, 3, 4, 5, 1)
     return windows.flatten(3).flatten(1, 2)
 
 

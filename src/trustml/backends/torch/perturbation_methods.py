@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import captum.attr
@@ -11,7 +12,7 @@ from captum.attr._core.lime import get_exp_kernel_similarity_function
 from torch import Tensor, nn
 
 from trustml.backends.contract import Attributions, ExplainRequest
-from trustml.backends.torch.captum_calls import ROWS_AT_ONCE, Piece, piecewise
+from trustml.backends.torch.captum_calls import ROWS_AT_ONCE, Piece, channels_last, piecewise
 from trustml.backends.torch.device import current_device
 from trustml.backends.torch.network import from_input, to_input, to_labels
 from trustml.scenario import methods as m
@@ -21,7 +22,7 @@ def feature_ablation(module: nn.Sequential, request: ExplainRequest) -> Attribut
     """Captum's FeatureAblation."""
 
     def attribute(piece: Piece) -> Tensor:
-        return captum.attr.FeatureAblation(module).attribute(
+        return captum.attr.FeatureAblation(_forward(module)).attribute(
             piece.inputs,
             baselines=piece.baseline,
             target=piece.targets,
@@ -39,7 +40,7 @@ def occlusion(module: nn.Sequential, request: ExplainRequest, method: m.Occlusio
     channels = request.inputs.shape[-1]
 
     def attribute(piece: Piece) -> Tensor:
-        return captum.attr.Occlusion(module).attribute(
+        return captum.attr.Occlusion(_forward(module)).attribute(
             piece.inputs,
             sliding_window_shapes=(channels, *method.window),
             strides=(channels, *method.stride),
@@ -56,7 +57,7 @@ def feature_permutation(module: nn.Sequential, request: ExplainRequest) -> Attri
     if len(request.inputs) < 2:
         raise NotImplementedError("FeaturePermutation shuffles features among examples, and there is only one")
     inputs = to_input(request.inputs)
-    found = captum.attr.FeaturePermutation(module).attribute(
+    found = captum.attr.FeaturePermutation(_forward(module)).attribute(
         inputs,
         target=to_labels(request.targets),
         feature_mask=_mask(request),
@@ -71,7 +72,7 @@ def shapley_value_sampling(
     """Captum's ShapleyValueSampling; the examples share their random orders."""
 
     def attribute(piece: Piece) -> Tensor:
-        return captum.attr.ShapleyValueSampling(module).attribute(
+        return captum.attr.ShapleyValueSampling(_forward(module)).attribute(
             piece.inputs,
             baselines=piece.baseline,
             target=piece.targets,
@@ -87,13 +88,13 @@ def kernel_shap(module: nn.Sequential, request: ExplainRequest, method: m.Kernel
     """Captum's KernelShap, one linear model an example."""
     if _count(request) < 2:
         raise NotImplementedError("Captum's KernelShap needs 2 features or more")
-    return _surrogates(captum.attr.KernelShap(module), request, method.n_samples)
+    return _surrogates(captum.attr.KernelShap(_forward(module)), request, method.n_samples)
 
 
 def lime(module: nn.Sequential, request: ExplainRequest, method: m.Lime) -> Attributions:
     """Captum's Lime, one lasso an example."""
     library = captum.attr.Lime(
-        module,
+        _forward(module),
         interpretable_model=SkLearnLasso(alpha=method.alpha),
         similarity_func=get_exp_kernel_similarity_function("cosine", kernel_width=method.kernel_width),
     )
@@ -115,6 +116,10 @@ def _surrogates(library: Any, request: ExplainRequest, n_samples: int) -> Attrib
 
     # One example a call: Captum would do the same, with a warning that it does.
     return {"native": piecewise(request, attribute, rows_per_example=ROWS_AT_ONCE)}
+
+
+def _forward(module: nn.Sequential) -> Callable[[Tensor], Tensor]:
+    return lambda rows: module(channels_last(rows))
 
 
 def _mask(request: ExplainRequest) -> Tensor:
