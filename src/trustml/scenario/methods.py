@@ -48,13 +48,11 @@ class IntegratedGradients(MethodSpec, frozen=True, kw_only=True, tag="Integrated
     Parameters
     ----------
     n_steps : int
-        Points on the straight path from the baseline to the input. Each library places and weights them by
-        its own default rule; the common lane uses Gauss-Legendre for all.
+        Points on the path to the input, by each library's default rule; Gauss-Legendre in the common lane.
     baseline : Baseline
     max_completeness_error : float
-        If above 0, ``|sum of attributions - change of the logit| / |change of the logit|`` at which an example
-        needs no more points, and `n_steps` is the most that one may have. The common lane places points one
-        example at a time; a library gets more and more for all until the worst example is good enough.
+        If above 0, the share of the change of the logit that an example's attributions may miss; `n_steps` is then
+        the most points: the common lane places them for each example, a library gets more until the worst is there.
     """
 
     n_steps: int = 50
