@@ -51,8 +51,7 @@ class IntegratedGradients(MethodSpec, frozen=True, kw_only=True, tag="Integrated
         Points on the path to the input, by each library's default rule; Gauss-Legendre in the common lane.
     baseline : Baseline
     max_completeness_error : float
-        If above 0, the share of the change of the logit that an example's attributions may miss; `n_steps` is then
-        the most points: the common lane places them for each example, a library gets more until the worst is there.
+        If above 0, the share of the logit's change that may be missed; `n_steps` is then the most points.
     """
 
     n_steps: int = 50
