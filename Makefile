@@ -11,7 +11,7 @@ ALL := TRUSTML_TESTS=all
 # One thread a process, as two processes of tests share what may be two cores.
 QUICK := JAX_DISABLE_MOST_OPTIMIZATIONS=1 OMP_NUM_THREADS=1
 
-.PHONY: demo test test-all test-wheel test-kills test-conformance test-seeds check format environments dashboard clean help
+.PHONY: demo bench test test-all test-wheel test-kills test-conformance test-seeds check format environments dashboard clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -20,6 +20,9 @@ demo: environments  ## run scenarios/digits.py and print the comparison
 	$(BIN)/trustml run scenarios/digits.py
 	@echo
 	@echo "Open the dashboard with:  $(BIN)/trustml dashboard"
+
+bench: environments  ## time trustml beside its peers (20 minutes; FULL=1 does everything)
+	$(BIN)/trustml bench $(if $(FULL),--full) $(BENCH_ARGS)
 
 test: environments  ## run the tests, all but the long ones
 	$(QUICK) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)

@@ -21,13 +21,14 @@ MAY_IMPORT = {room: set(_BASE[:number]) for number, room in enumerate(_BASE)} | 
     "compare": {*_BASE, "measures"},
     "conformance": set(_BASE),
     "auditing": {*_BASE, "measures", "compare", "conformance", "backends", "launch"},
-    "report": {*_BASE, "measures", "compare", "conformance", "auditing"},
+    "bench": {*_BASE, "measures", "launch", "backends", "worker"},
+    "report": {*_BASE, "measures", "compare", "conformance", "auditing", "bench"},
     "launch": {*_BASE, "conformance"},
     "backends": set(_BASE),
     "worker": {*_BASE, "backends", "conformance"},
     "api": {*_BASE, "measures", "compare", "launch"},
     "audits": {*_BASE, "measures", "compare", "auditing", "report", "launch", "api"},
-    "cli": {*_BASE, "measures", "compare", "auditing", "report", "launch", "api", "audits"},
+    "cli": {*_BASE, "measures", "compare", "auditing", "report", "launch", "api", "audits", "bench"},
 }
 FRAMEWORKS = {
     "torch": {"torch", "opacus", "captum", "pfl"},
@@ -74,7 +75,8 @@ def test_a_module_imports_only_the_rooms_below_its_own(path):
                 )
         for backend, packages in FRAMEWORKS.items():
             if top in packages:
-                assert parts[:2] == ("backends", backend), f"only backends/{backend} may import {top}"
+                own = parts[:2] in (("backends", backend), ("bench", "engines"))
+                assert own, f"only backends/{backend} and bench/engines may import {top}"
 
 
 def test_the_public_names_are_there():
@@ -144,9 +146,35 @@ def test_backends_are_twins():
             "relevance_rules",
             "entropy",
             "postprocessors",
+            "book_keeping",
+            "layer_gradients",
+            "given_rows",
         },
-        "jax": {"lanes", "windows", "rules", "coalitions", "shadows", "shadow_training", "shadow_federated"},
-        "tensorflow": {"aggregators", "modes", "stock", "class_batches"},
+        "jax": {
+            "lanes",
+            "windows",
+            "rules",
+            "coalitions",
+            "shadows",
+            "shadow_training",
+            "shadow_federated",
+            "blocks",
+            "loss_gradient",
+            "pieces",
+            "scores",
+            "sharding",
+            "straight_paths",
+        },
+        "tensorflow": {
+            "aggregators",
+            "modes",
+            "stock",
+            "class_batches",
+            "book_keeping",
+            "layer_rules",
+            "noise",
+            "own_targets",
+        },
     }
     for backend in FRAMEWORKS:
         files = {path.stem for path in (SOURCE / "backends" / backend).glob("*.py")}

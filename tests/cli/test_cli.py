@@ -53,13 +53,13 @@ def test_help_is_fast_and_lists_the_commands():
         done = trustml("--help")
         best = min(best, time.perf_counter() - start)
     assert done.returncode == 0
-    for command in ("run", "list", "show", "compare", "ledger", "conformance", "dashboard", "doctor", "setup"):
+    for command in ("run", "list", "show", "compare", "ledger", "conformance", "bench", "dashboard", "setup"):
         assert f"  {command} " in done.stdout
     assert best < 0.3
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "list", "show", "compare", "dashboard", "doctor", "setup", "ledger", "conformance"]
+    "command", ["run", "list", "show", "compare", "dashboard", "doctor", "setup", "ledger", "conformance", "bench"]
 )
 def test_every_command_has_help_without_numpy(command):
     code = (

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from trustml.backends.jax.network import Params, has_weights, prepared, unweighted, weighted
+from trustml.backends.jax.network import Params, example_products, has_weights, prepared, unweighted, weighted
 from trustml.models.layers import Architecture, GroupNorm, LayerNorm
 from trustml.models.shapes import layer_shapes
 
@@ -81,7 +81,7 @@ class _Product:
         self._inputs, self._outputs = inputs, outputs  # (n, p, in) and (n, p, out)
         positions, entries = inputs.shape[1], inputs.shape[2] * outputs.shape[2]
         few = positions**2 * (inputs.shape[2] + outputs.shape[2]) < positions * entries
-        self._each = None if few else jnp.einsum("npi,npo->nio", inputs, outputs)
+        self._each = None if few else example_products(inputs, outputs)
 
     def square_norms(self) -> Array:
         if self._each is not None:
@@ -94,7 +94,7 @@ class _Product:
 
     def weighted_sum(self, scales: Array) -> Array:
         if self._each is not None:
-            return jnp.tensordot(scales, self._each, axes=1)
+            return jnp.tensordot(scales, self._each, axes=1).T
         scaled = self._outputs * scales[:, None, None]
         return self._inputs.reshape(-1, self._inputs.shape[2]).T @ scaled.reshape(-1, scaled.shape[2])
 

@@ -1,4 +1,4 @@
-"""DP-SGD in JAX, on batches filled up with masked rows so that their varying size compiles nothing anew."""
+"""DP-SGD in JAX, in blocks of masked rows so that batches of another size compile nothing anew."""
 
 from __future__ import annotations
 
@@ -14,35 +14,40 @@ import numpy.typing as npt
 from jax import Array
 
 from trustml.backends.contract import Model
-from trustml.backends.jax.clipping import Piece, clip_rows, clipped_gradients
+from trustml.backends.jax.blocks import Block, Part, Team, choose_cut, deal, sum_blocks
+from trustml.backends.jax.clipping import clip_rows
 from trustml.backends.jax.network import Params, to_params, to_weights
 from trustml.backends.jax.optimizers import make_optimizer, read_state, restore_state
-from trustml.backends.jax.training import fill
+from trustml.backends.jax.sharding import device_mesh, replicated, sharded_clipped_gradients
 from trustml.backends.settings import Clipped, EngineChoice, PrivateSettings
 from trustml.data.dataset import Floats, Ints
 from trustml.models.weights import Weights
 
-_BLOCK = 32  # batches are filled up to a multiple of this, so that few sizes are ever compiled
+_BLOCK = 32  # gradients from elsewhere are filled up to a multiple of this, so that few sizes are ever compiled
 
 
 class DPTrainer:
     """See :class:`trustml.backends.contract.PrivateTrainer`."""
 
     def __init__(self, model: Model, *, settings: PrivateSettings, dropout_seed: int) -> None:
-        self._params = to_params(model.weights)
+        self._mesh = device_mesh()
+        self._params = replicated(self._mesh, to_params(model.weights))
         self._optimizer = make_optimizer(settings.optimizer)
         self._state = self._optimizer.init(self._params)
         expected = settings.expected_batch_size
-        self._capacity = _blocks(settings.micro_batch_size or expected + 3 * math.isqrt(expected))
+        self._capacity = settings.micro_batch_size or expected + 3 * math.isqrt(expected)
+        largest = min(expected, self._capacity)
+        self._cut = choose_cut(model.architecture, model.input_shape, copies=settings.multiplicity, expected=largest)
+        self._team = Team(self._cut.parts)
         self._noise_key = noise_key(settings.noise_seed)
         self._dropout_key = jax.random.key(dropout_seed)
         self._pieces = self._steps = 0
         self._architecture, self._settings = model.architecture, settings
-        self._zeros = jax.jit(lambda params: jax.tree.map(jnp.zeros_like, params))
-        self._sums = self._zeros(self._params)
-        self._add = jax.jit(self._add_piece)
-        self._plant = jax.jit(partial(add_clipped, per_layer=settings.per_layer))
-        self._update = jax.jit(self._noisy_step, donate_argnums=(0, 1, 2))
+        self._sums: list[Params] = []
+        self._clip = jax.jit(self._clipped_part)
+        self._plant = jax.jit(partial(clip_rows, per_layer=settings.per_layer))
+        self._total = jax.jit(lambda sums: jax.tree.map(lambda *parts: sum(parts), *sums))
+        self._update = jax.jit(self._noisy_step, donate_argnums=(0, 1))
 
     @property
     def choice(self) -> EngineChoice:
@@ -51,22 +56,26 @@ class DPTrainer:
 
     def accumulate(self, inputs: Floats, labels: Ints, *, clipping_norm: float) -> Clipped:
         """Clip one piece of a batch and add it to the sum."""
-        piece = self._filled(inputs, labels)
+        self._capacity = max(self._capacity, len(labels))
         key = jax.random.fold_in(self._dropout_key, self._pieces)
-        sums, finite, unclipped = self._add(self._params, self._sums, piece, np.float32(clipping_norm), key)
+        norm = np.float32(clipping_norm)
         self._pieces += 1
-        if not bool(finite):
+        found = self._team.call(
+            lambda number, part: self._clip(self._params, part, norm, key, np.int32(number)),
+            deal(inputs, labels, self._cut, capacity=self._capacity),
+        )
+        if not all(bool(finite) for _, finite, _ in found):
             return Clipped(finite=False, unclipped=0)
-        self._sums = sums
-        return Clipped(finite=True, unclipped=int(unclipped))
+        self._add([sums for sums, _, _ in found])
+        return Clipped(finite=True, unclipped=sum(int(unclipped) for _, _, unclipped in found))
 
     def plant(self, gradients: Weights, *, clipping_norm: float) -> None:
         """Clip gradients from elsewhere and add them to the sum."""
-        self._sums = self._plant(self._sums, filled_rows(gradients), np.float32(clipping_norm))
+        self._add([self._plant(filled_rows(gradients), np.float32(clipping_norm))])
 
     def clipped_sum(self) -> Weights:
         """Sum so far, without noise."""
-        return to_weights(self._sums)
+        return to_weights(self._sum())
 
     def update(self, *, clipping_norm: float, noise_multiplier: float, learning_rate: float) -> None:
         """Add noise, divide, and take the step."""
@@ -74,9 +83,9 @@ class DPTrainer:
         self._steps += 1
         deviation, rate = np.float32(noise_multiplier * clipping_norm), np.float32(learning_rate)
         self._params, self._state, self._gradient = jax.block_until_ready(
-            self._update(self._params, self._state, self._sums, key, deviation, rate)
+            self._update(self._params, self._state, self._sum(), key, deviation, rate)
         )
-        self._sums = self._zeros(self._params)
+        self._sums = []
 
     def gradient(self) -> Weights:
         """Noisy mean gradient of the last update."""
@@ -94,19 +103,33 @@ class DPTrainer:
         """Go back to weights and state; the noise goes on from its own, new seed."""
         self._params, self._state = to_params(weights), restore_state(self._state, state)
 
-    def _add_piece(
-        self, params: Params, sums: Params, piece: Piece, clipping_norm: Array, key: Array
+    def _add(self, found: list[Params]) -> None:
+        """Keep the sum in one piece once a batch has come in several."""
+        self._sums = [self._total([*self._sums, *found])] if self._sums or len(found) > 1 else found
+
+    def _sum(self) -> Params:
+        return self._sums[0] if self._sums else jax.tree.map(jnp.zeros_like, self._params)
+
+    def _clipped_part(
+        self, params: Params, part: Part, clipping_norm: Array, key: Array, number: Array
     ) -> tuple[Params, Array, Array]:
-        total, unclipped = clipped_gradients(
-            self._architecture,
-            params,
-            piece,
-            clipping_norm=clipping_norm,
-            per_layer=self._settings.per_layer,
-            key=key,
-        )
-        finite = jnp.all(jnp.stack([jnp.isfinite(part.sum()) for part in jax.tree.leaves(total)]))
-        return jax.tree.map(jnp.add, sums, total), finite, unclipped
+        """Sum of clipped gradients, whether it is finite, and how many were not clipped."""
+        inputs, labels, rows = part
+
+        def clipped(block: Block, start: Array) -> tuple[Params, Array]:
+            return sharded_clipped_gradients(
+                self._mesh,
+                self._architecture,
+                params,
+                block,
+                clipping_norm=clipping_norm,
+                per_layer=self._settings.per_layer,
+                key=jax.random.fold_in(jax.random.fold_in(key, number), start),
+            )
+
+        sums, unclipped = sum_blocks(self._cut, clipped, inputs, labels, rows)
+        finite = jnp.all(jnp.stack([jnp.isfinite(part.sum()) for part in jax.tree.leaves(sums)]))
+        return sums, finite, unclipped
 
     def _noisy_step(
         self, params: Params, state: Any, sums: Params, key: Array, deviation: Array, learning_rate: Array
@@ -116,19 +139,15 @@ class DPTrainer:
         direction, state = self._optimizer.update(gradient, state)
         return jax.tree.map(lambda w, d: w - learning_rate * d, params, direction), state, gradient
 
-    def _filled(self, inputs: Floats, labels: Ints) -> Piece:
-        """Fill up to the capacity, which grows to the next block when a piece outgrows it."""
-        self._capacity = max(self._capacity, _blocks(len(labels)))
-        return fill(inputs, labels, size=self._capacity)
-
 
 def add_noise(sums: Params, key: Array, *, deviation: Array | float) -> Params:
     """Add Gaussian noise of one standard deviation to every coordinate, independently."""
     leaves, structure = jax.tree.flatten(sums)
-    keys = jax.random.split(key, len(leaves))
+    ends = np.cumsum([leaf.size for leaf in leaves]).tolist()
+    noise = jax.random.normal(key, (ends[-1],), leaves[0].dtype)  # all at once: compiling is what costs
     noisy = [
-        leaf + deviation * jax.random.normal(leaf_key, leaf.shape, leaf.dtype)
-        for leaf, leaf_key in zip(leaves, keys, strict=True)
+        leaf + deviation * noise[end - leaf.size : end].reshape(leaf.shape)
+        for leaf, end in zip(leaves, ends, strict=True)
     ]
     return jax.tree.unflatten(structure, noisy)
 

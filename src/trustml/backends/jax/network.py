@@ -118,8 +118,41 @@ def weighted(layer: Layer, values: Array, params: Params, index: str) -> Array:
     if isinstance(layer, GroupNorm | LayerNorm):
         return values * params[f"{index}.scale"] + params[f"{index}.bias"]
     kernel = params[f"{index}.kernel"]
-    values = values @ kernel.reshape(-1, kernel.shape[-1])
+    matrix = kernel.reshape(-1, kernel.shape[-1])
+    values = values @ matrix if values.ndim == 2 else _product(values, matrix)
     return values + params[f"{index}.bias"] if f"{index}.bias" in params else values
+
+
+@jax.custom_vjp
+def _product(values: Array, matrix: Array) -> Array:
+    """Patches (n, rows, columns, in) times a matrix (in, out).
+
+    Its gradient by the matrix is summed over examples last: XLA's product over all positions of all examples at once
+    takes twice as long on a CPU.
+    """
+    return values @ matrix
+
+
+def _product_forward(values: Array, matrix: Array) -> tuple[Array, tuple[Array, Array]]:
+    return values @ matrix, (values, matrix)
+
+
+def _product_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    values, matrix = kept
+    return gradient @ matrix.T, example_products(values, gradient).sum(axis=0).T
+
+
+_product.defvjp(_product_forward, _product_backward)
+
+
+def example_products(values: Array, gradient: Array) -> Array:
+    """Gradient of each example by the matrix, transposed: (n, ..., in) and (n, ..., out) to (n, out, in).
+
+    In this order XLA's product is up to three times as fast on a CPU as in the other.
+    """
+    examples = len(values)
+    a, g = (part.reshape(examples, -1, part.shape[-1]) for part in (values, gradient))
+    return jnp.einsum("npo,npi->noi", g, a)
 
 
 def unweighted(layer: Layer, values: Array, key: Array | None) -> Array:

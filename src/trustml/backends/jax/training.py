@@ -1,4 +1,4 @@
-"""Plain training in JAX, on batches filled up and masked."""
+"""Plain training in JAX, in blocks of masked rows."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import optax
 from jax import Array
 
 from trustml.backends.contract import Model
+from trustml.backends.jax.blocks import Block, Part, Team, choose_cut, deal, sum_blocks
 from trustml.backends.jax.network import Params, apply, to_params, to_weights
 from trustml.backends.jax.optimizers import make_optimizer, read_state, restore_state
 from trustml.data.dataset import Floats, Ints
@@ -25,9 +26,14 @@ Batch: TypeAlias = tuple[Array, Array, Array]
 
 def cross_entropy(architecture: Architecture, params: Params, batch: Batch, key: Array | None = None) -> Array:
     """Mean cross-entropy over the examples that the mask keeps."""
+    return loss_sum(architecture, params, batch, key) / jnp.maximum(batch[2].sum(), 1.0)
+
+
+def loss_sum(architecture: Architecture, params: Params, batch: Batch, key: Array | None = None) -> Array:
+    """Cross-entropy summed over the examples that the mask keeps."""
     inputs, labels, mask = batch
     losses = optax.softmax_cross_entropy_with_integer_labels(apply(architecture, params, inputs, key), labels)
-    return (losses * mask).sum() / jnp.maximum(mask.sum(), 1.0)
+    return (losses * mask).sum()
 
 
 def sgd_update(params: Params, velocity: Params, gradient: Params, optimizer: SGD) -> tuple[Params, Params]:
@@ -36,41 +42,32 @@ def sgd_update(params: Params, velocity: Params, gradient: Params, optimizer: SG
     return jax.tree.map(lambda w, v: w - optimizer.learning_rate * v, params, velocity), velocity
 
 
-def fill(inputs: Floats, labels: Ints, *, size: int) -> Batch:
-    """Fill a batch up to `size` rows with zeros, and mask them."""
-    missing = size - len(labels)
-    mask = np.concatenate([np.ones(len(labels), np.float32), np.zeros(missing, np.float32)])
-    if missing:
-        inputs = np.concatenate([inputs, np.zeros((missing, *inputs.shape[1:]), np.float32)])
-        labels = np.concatenate([labels, np.zeros(missing, np.int64)])
-    return inputs, labels.astype(np.int32), mask
-
-
 class PlainTrainer:
     """See :class:`trustml.backends.contract.Trainer`."""
 
     def __init__(self, model: Model, *, regime: Plain, dropout_seed: int) -> None:
-        self._batch_size = regime.batch_size
+        self._capacity = regime.batch_size
+        self._architecture = model.architecture
         self._params = to_params(model.weights)
-        optimizer = make_optimizer(regime.optimizer)
-        self._state = optimizer.init(self._params)
+        self._optimizer = make_optimizer(regime.optimizer)
+        self._state = self._optimizer.init(self._params)
+        self._cut = choose_cut(model.architecture, model.input_shape, copies=1, expected=regime.batch_size)
+        self._team = Team(self._cut.parts)
         self._key = jax.random.key(dropout_seed)
         self._steps = 0
-        architecture = model.architecture
-
-        def step(params: Params, state: Any, batch: Batch, key: Array, learning_rate: float) -> tuple[Params, Any]:
-            gradient = jax.grad(lambda weights: cross_entropy(architecture, weights, batch, key))(params)
-            direction, state = optimizer.update(gradient, state)
-            return jax.tree.map(lambda w, d: w - learning_rate * d, params, direction), state
-
-        self._step = jax.jit(step, donate_argnums=(0, 1))
+        self._gradient = jax.jit(self._part_gradient)
+        self._update = jax.jit(self._stepped, donate_argnums=(0, 1))
 
     def step(self, inputs: Floats, labels: Ints, *, learning_rate: float) -> None:
         """Take one step on the mean cross-entropy of the batch."""
         key = jax.random.fold_in(self._key, self._steps)
-        batch = fill(inputs, labels, size=max(self._batch_size, len(labels)))
+        self._capacity = max(self._capacity, len(labels))
+        found = self._team.call(
+            lambda number, part: self._gradient(self._params, part, key, np.int32(number)),
+            deal(inputs, labels, self._cut, capacity=self._capacity),
+        )
         self._params, self._state = jax.block_until_ready(
-            self._step(self._params, self._state, batch, key, np.float32(learning_rate))
+            self._update(self._params, self._state, found, np.float32(len(labels)), np.float32(learning_rate))
         )
         self._steps += 1
 
@@ -85,3 +82,20 @@ class PlainTrainer:
     def restore(self, weights: Weights, state: Weights) -> None:
         """Go back to weights and state."""
         self._params, self._state = to_params(weights), restore_state(self._state, state)
+
+    def _part_gradient(self, params: Params, part: Part, key: Array, number: Array) -> Params:
+        """Gradient of the sum of the losses of a part."""
+        inputs, labels, rows = part
+
+        def gradient(block: Block, start: Array) -> Params:
+            dropout = jax.random.fold_in(jax.random.fold_in(key, number), start)
+            return jax.grad(lambda weights: loss_sum(self._architecture, weights, block, dropout))(params)
+
+        return sum_blocks(self._cut, gradient, inputs, labels, rows)
+
+    def _stepped(
+        self, params: Params, state: Any, found: list[Params], examples: Array, learning_rate: Array
+    ) -> tuple[Params, Any]:
+        gradient = jax.tree.map(lambda *parts: sum(parts) / examples, *found)
+        direction, state = self._optimizer.update(gradient, state)
+        return jax.tree.map(lambda w, d: w - learning_rate * d, params, direction), state

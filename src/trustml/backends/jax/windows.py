@@ -1,8 +1,8 @@
-"""Convolution and pooling from shifted slices of the image.
+"""Convolution and pooling from shifted slices of the image, columns first and then rows.
 
-One slice for each position inside the window, each of the size of the output. Under ``vmap`` and per-example
-gradients this becomes ordinary matrix products, where XLA's own convolution becomes grouped convolutions that
-are many times slower on a CPU.
+Under ``vmap`` and per-example gradients this becomes ordinary matrix products, where XLA's own convolution becomes
+grouped convolutions that are many times slower on a CPU. One axis after the other needs height + width slices
+instead of height * width, and each copies long runs of memory, backwards too.
 """
 
 from __future__ import annotations
@@ -15,41 +15,51 @@ from jax import Array, lax
 from trustml.models.layers import Padding
 from trustml.models.shapes import windows
 
+_ROWS, _COLUMNS = 1, 2
+
 
 def patches(images: Array, size: tuple[int, int], *, stride: tuple[int, int], padding: Padding) -> Array:
     """Give every window of images (n, h, w, c) as one row: shape (n, rows, columns, height * width * c).
 
     Times a kernel reshaped to (height * width * c, filters), this is the cross-correlation.
     """
-    return jnp.concatenate(_slices(images, size, stride=stride, padding=padding, value=0.0), axis=-1)
+    values = jnp.pad(images, ((0, 0), *padding, (0, 0)))
+    wide = jnp.concatenate(_slices(*_merged(values, size[1], stride[1]), _COLUMNS), axis=-1)
+    return jnp.concatenate(_slices(wide, size[0], stride[0], _ROWS), axis=-1)
 
 
 def max_pool(images: Array, *, size: tuple[int, int], stride: tuple[int, int], padding: Padding) -> Array:
     """Largest value of each window; among equal ones the first gets the gradient, as in PyTorch."""
-    parts = _slices(images, size, stride=stride, padding=padding, value=-jnp.inf)
-    return functools.reduce(lambda best, new: jnp.where(new > best, new, best), parts)
+    values = jnp.pad(images, ((0, 0), *padding, (0, 0)), constant_values=-jnp.inf)
+    for axis in (_COLUMNS, _ROWS):  # so that the first is the first row by row
+        parts = _slices(values, size[axis - 1], stride[axis - 1], axis)
+        values = functools.reduce(lambda best, new: jnp.where(new > best, new, best), parts)
+    return values
 
 
 def avg_pool(images: Array, *, size: tuple[int, int], stride: tuple[int, int], padding: Padding) -> Array:
     """Mean of each window, padding included."""
-    parts = _slices(images, size, stride=stride, padding=padding, value=0.0)
-    return functools.reduce(jnp.add, parts) / len(parts)
+    values = jnp.pad(images, ((0, 0), *padding, (0, 0)))
+    for axis in (_COLUMNS, _ROWS):
+        values = functools.reduce(jnp.add, _slices(values, size[axis - 1], stride[axis - 1], axis))
+    return values / (size[0] * size[1])
 
 
-def _slices(
-    images: Array, size: tuple[int, int], *, stride: tuple[int, int], padding: Padding, value: float
-) -> list[Array]:
-    examples, height, width, channels = images.shape
-    rows = windows(height, size[0], stride=stride[0], padding=padding[0])
-    columns = windows(width, size[1], stride=stride[1], padding=padding[1])
-    padded = jnp.pad(images, ((0, 0), *padding, (0, 0)), constant_values=value)
+def _merged(values: Array, size: int, stride: int) -> tuple[Array, int, int]:
+    """Make columns that a stride steps over together into one, where windows are made of whole such columns.
+
+    Gives the values, and the size and stride that are left.
+    """
+    if stride == 1 or size % stride:
+        return values, size, stride
+    examples, rows, width, channels = values.shape
+    used = (windows(width, size, stride=stride, padding=(0, 0)) - 1) * stride + size
+    return values[:, :, :used].reshape(examples, rows, used // stride, stride * channels), size // stride, 1
+
+
+def _slices(values: Array, size: int, stride: int, axis: int) -> list[Array]:
+    """One slice for each place inside the window, along one axis."""
+    count = windows(values.shape[axis], size, stride=stride, padding=(0, 0))
     return [
-        lax.slice(
-            padded,
-            (0, top, left, 0),
-            (examples, top + (rows - 1) * stride[0] + 1, left + (columns - 1) * stride[1] + 1, channels),
-            (1, *stride, 1),
-        )
-        for top in range(size[0])
-        for left in range(size[1])
+        lax.slice_in_dim(values, start, start + (count - 1) * stride + 1, stride, axis=axis) for start in range(size)
     ]
