@@ -99,7 +99,7 @@ def test_summed_gradients_give_what_captum_gives_by_default(method, count):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_images_are_laid_out_channels_last_whatever_their_number_of_channels(channels):
     images = torch.rand(2, channels, 4, 5)
-    laid_out = captum_calls.channels_last(images)
+    laid_out = captum_calls.fast_layout(images)
     assert torch.equal(laid_out, images)
     assert laid_out.stride() == (20 * channels, 1, 5 * channels, channels)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trustml.backends.contract import ExplainRequest
 from trustml.backends.torch.device import current_device
-from trustml.backends.torch.network import from_input, to_input, to_labels
+from trustml.backends.torch.network import channels_last, from_input, to_input, to_labels
 from trustml.data.dataset import Floats
 
 ROWS_AT_ONCE = 512
@@ -61,15 +61,9 @@ def piecewise(request: ExplainRequest, attribute: Callable[[Piece], Tensor], *, 
     return np.concatenate(found)
 
 
-def channels_last(rows: Tensor) -> Tensor:
-    """Lay images out channels-last in memory, where pooling is up to five times as fast on the CPU.
-
-    Strides say it too where there is one channel and both layouts are the same: PyTorch goes by the strides.
-    """
-    if rows.ndim != 4:
-        return rows
-    examples, channels, height, width = rows.shape
-    return rows.permute(0, 2, 3, 1).reshape(-1).view(examples, height, width, channels).permute(0, 3, 1, 2)
+def fast_layout(rows: Tensor) -> Tensor:
+    """Lay rows that Captum has made out as the network takes them fastest."""
+    return channels_last(rows) if rows.ndim == 4 else rows
 
 
 def summed_gradients(
@@ -84,7 +78,7 @@ def summed_gradients(
     not meet in a network, so their sum has the same gradients.
     """
     with torch.enable_grad():
-        logits = forward_fn(*map(channels_last, inputs))
+        logits = forward_fn(*map(fast_layout, inputs))
         chosen = logits.gather(1, target_ind[:, None].expand(len(logits), 1)).sum()  # Captum repeats no single target
     return torch.autograd.grad(chosen, inputs)
 

@@ -98,9 +98,22 @@ def parameter_names(module: nn.Sequential, names: list[str]) -> dict[str, nn.Par
 
 
 def to_input(inputs: Floats) -> Tensor:
-    """Numpy examples to a tensor on the device; images become channels-first."""
+    """Numpy examples to a tensor on the device; images become channels-first.
+
+    In memory they stay channels-last, which is faster: a CNN's step on 32x32x3 takes two thirds on the CPU.
+    """
     tensor = torch.from_numpy(np.ascontiguousarray(inputs)).to(current_device())
-    return tensor.permute(0, 3, 1, 2).contiguous() if tensor.ndim == 4 else tensor
+    return channels_last(tensor.permute(0, 3, 1, 2)) if tensor.ndim == 4 else tensor
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """Lay images of shape (n, c, h, w) out channels-last in memory.
+
+    Their strides say so even where there is one channel and both layouts are the same: PyTorch goes by the strides,
+    and its pooling on the CPU takes up to five times as long where they say channels-first.
+    """
+    examples, channels, height, width = images.shape
+    return images.permute(0, 2, 3, 1).reshape(-1).view(examples, height, width, channels).permute(0, 3, 1, 2)
 
 
 def to_labels(labels: Ints) -> Tensor:

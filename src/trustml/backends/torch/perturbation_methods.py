@@ -12,7 +12,7 @@ from captum.attr._core.lime import get_exp_kernel_similarity_function
 from torch import Tensor, nn
 
 from trustml.backends.contract import Attributions, ExplainRequest
-from trustml.backends.torch.captum_calls import ROWS_AT_ONCE, Piece, channels_last, piecewise
+from trustml.backends.torch.captum_calls import ROWS_AT_ONCE, Piece, fast_layout, piecewise
 from trustml.backends.torch.device import current_device
 from trustml.backends.torch.network import from_input, to_input, to_labels
 from trustml.scenario import methods as m
@@ -119,7 +119,7 @@ def _surrogates(library: Any, request: ExplainRequest, n_samples: int) -> Attrib
 
 
 def _forward(module: nn.Sequential) -> Callable[[Tensor], Tensor]:
-    return lambda rows: module(channels_last(rows))
+    return lambda rows: module(fast_layout(rows))
 
 
 def _mask(request: ExplainRequest) -> Tensor:
