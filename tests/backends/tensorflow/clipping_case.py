@@ -14,6 +14,7 @@ from trustml.backends.contract import Model
 from trustml.backends.settings import EngineChoice, PrivateSettings
 from trustml.backends.tensorflow import dp
 from trustml.backends.tensorflow.clipping import MODES, Clipper, possible_modes
+from trustml.backends.tensorflow.network import build_keras, variable
 from trustml.models.layers import (
     Architecture,
     AvgPool,
@@ -77,17 +78,17 @@ def every_way() -> dict[str, np.ndarray]:
     """Sums and counts of unclipped examples of every way, and gradients of one example's copies at a time."""
     shape = (8, 8, 1)
     model = draw_model(EVERYTHING, shape)
-    found = {}
+    gradient = gradient_of_one(model)
+    found = {"sizes": np.array([array.size for array in model.weights.values()])}
     for case, settings, modes in (
         ("flat", private(), MODES),
-        ("per_layer", private(per_layer=True), ("book_keeping",)),
-        ("copies", private(multiplicity=COPIES), ("book_keeping",)),
+        ("copies_per_layer", private(multiplicity=COPIES, per_layer=True), ("book_keeping",)),
     ):
         inputs, labels = draw_examples(shape, settings.multiplicity)
-        found[f"{case}.sizes"] = np.array([array.size for array in model.weights.values()])
-        found[f"{case}.gradients"] = gradients = one_at_a_time(model, inputs, labels)
-        clipping_norm = np.median(np.linalg.norm(gradients, axis=1))
-        found[f"{case}.clipping_norm"] = clipping_norm = np.float32(clipping_norm)
+        rows = [gradient(copies, label) for copies, label in zip(inputs, labels, strict=True)]
+        gradients = np.array([np.concatenate([part.numpy().ravel() for part in row]) for row in rows])
+        clipping_norm = np.float32(np.median(np.linalg.norm(gradients, axis=1)))
+        found |= {f"{case}.gradients": gradients, f"{case}.clipping_norm": clipping_norm}
         for mode in modes:
             clip = tf.function(Clipper(mode, model, settings).clip, autograph=False)
             sums, unclipped = clip(tf.constant(inputs), tf.constant(labels), clipping_norm)
@@ -96,21 +97,21 @@ def every_way() -> dict[str, np.ndarray]:
     return found
 
 
-def one_at_a_time(model: Model, inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Gradients of the mean loss over each example's copies, shape (examples, weights)."""
-    clipper = Clipper("dp_model", model, private())
-    variables = list(clipper.variables.values())
+def gradient_of_one(model: Model) -> tf.types.experimental.GenericFunction:
+    """From an example's copies (k, *x) and its label to the gradient of their mean loss, by weight."""
+    keras_model = build_keras(model)
+    variables = [variable(keras_model, name) for name in model.weights]
+    signature = (tf.TensorSpec((None, *model.input_shape), tf.float32), tf.TensorSpec((), tf.int64))
 
-    @tf.function
+    @tf.function(input_signature=signature)
     def gradient(copies: tf.Tensor, label: tf.Tensor) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
-            logits = clipper.model(copies)
             labels = tf.repeat(label, len(copies))
-            loss = tf.reduce_mean(tf.keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True))
+            losses = tf.keras.losses.sparse_categorical_crossentropy(labels, keras_model(copies), from_logits=True)
+            loss = tf.reduce_mean(losses)
         return tape.gradient(loss, variables)
 
-    rows = [gradient(copies, tf.constant(label)) for copies, label in zip(inputs, labels, strict=True)]
-    return np.array([np.concatenate([part.numpy().ravel() for part in row]) for row in rows])
+    return gradient
 
 
 def refusals() -> dict[str, list[str]]:
