@@ -14,9 +14,10 @@ from jax import Array, lax
 
 from trustml.backends.jax.dp import add_noise
 from trustml.backends.jax.lanes import Sums, added
+from trustml.backends.jax.loss_gradient import loss_gradient
 from trustml.backends.jax.network import Params
 from trustml.backends.jax.server_optimizers import State, make_server
-from trustml.backends.jax.shadow_training import Chosen, Start, adapted, mean_gradient
+from trustml.backends.jax.shadow_training import Chosen, Start, adapted, taken
 from trustml.backends.jax.training import sgd_update
 from trustml.backends.shadows import ShadowSettings
 from trustml.scenario.clipping import Adaptive
@@ -113,7 +114,8 @@ def _local(
     def slot(number: Array, state: Local) -> Local:
         local, velocity, sums = state
         batch = Chosen(own.chosen.rows[number], own.chosen.labels[number])
-        gradient = mean_gradient(settings.architecture, local, batch, inputs)
+        examples = taken(inputs, batch.rows)
+        gradient = loss_gradient(settings.architecture, local, examples, batch.labels, batch.labels >= 0)
         if proximal:
             gradient = jax.tree.map(lambda g, w, w0: g + proximal * (w - w0), gradient, local, params)
         if optimizer.momentum:

@@ -12,10 +12,10 @@ from jax import Array, lax
 
 from trustml.backends.jax.clipping import clipped_gradients
 from trustml.backends.jax.dp import add_noise
-from trustml.backends.jax.network import Params, apply
+from trustml.backends.jax.loss_gradient import loss_gradient
+from trustml.backends.jax.network import Params
 from trustml.backends.jax.optimizers import make_optimizer
 from trustml.backends.shadows import ShadowSettings
-from trustml.models.layers import Architecture
 from trustml.models.weights import Weights
 from trustml.plan.job import Mechanism
 from trustml.scenario.clipping import Adaptive, PerLayer
@@ -62,7 +62,7 @@ def train_plain(settings: ShadowSettings, start: Start, chosen: Chosen, inputs: 
     def step(state: tuple[Params, Any], now: tuple[Array, Array, Chosen]) -> tuple[tuple[Params, Any], None]:
         (params, memory), (number, rate, batch) = state, now
         key = jax.random.fold_in(start.dropout, number)
-        gradient = mean_gradient(architecture, params, batch, inputs, key)
+        gradient = loss_gradient(architecture, params, taken(inputs, batch.rows), batch.labels, batch.labels >= 0, key)
         direction, memory = optimizer.update(gradient, memory)
         return (jax.tree.map(lambda w, d: w - rate * d, params, direction), memory), None
 
@@ -133,21 +133,6 @@ def empty_memory(settings: ShadowSettings, weights: Weights) -> Any:
     memory = jax.eval_shape(make_optimizer(settings.regime.optimizer).init, one)
     models = len(next(iter(weights.values())))
     return jax.tree.map(lambda part: np.zeros((models, *part.shape), part.dtype), memory)
-
-
-def mean_gradient(
-    architecture: Architecture, params: Params, batch: Chosen, inputs: Array, key: Array | None = None
-) -> Params:
-    """Gradient of :func:`trustml.backends.jax.training.cross_entropy`, from that by the logits written out.
-
-    The loss itself is never needed, and its derivative by the formula spares a scatter in each step.
-    """
-    logits, pull = jax.vjp(lambda weights: apply(architecture, weights, taken(inputs, batch.rows), key), params)
-    there = batch.labels >= 0
-    wrong = jax.nn.softmax(logits) - jax.nn.one_hot(batch.labels, logits.shape[1])
-    each = jnp.where(there, 1 / jnp.maximum(there.sum(), 1), 0.0)
-    (gradient,) = pull(wrong * each[:, None])
-    return gradient
 
 
 def taken(inputs: Array, rows: Array) -> Array:

@@ -36,6 +36,8 @@ _DEVICE = 2**32
 _AT_ONCE = 512
 """Examples of the pool whose logits are computed at once, unless all of them are few values in the widest layer."""
 _FEW = 2**24
+_PROCESSOR: dict[str, str | bool] = {"xla_backend_optimization_level": "1"}
+"""LLVM's later passes took up to a fifth of the compilation, and what they made ran no faster."""
 _STEPS_FIRST = ("rows", "labels", "visits", "clients")
 """Arguments with the models in second place, as scans want them."""
 
@@ -72,7 +74,8 @@ class JaxShadows:
         first = self._part(models, 0)
         axes = {name: int(name in _STEPS_FIRST) for name in first}
         program = jax.jit(jax.vmap(self._one, in_axes=(axes, None)))
-        self._compiled = program.lower(first, self._shared).compile()
+        options = _PROCESSOR if jax.default_backend() == "cpu" else None
+        self._compiled = program.lower(first, self._shared).compile(compiler_options=options)
 
     def train(self, models: ShadowModels, *, done: Callable[[int], None]) -> Floats:
         """Train them all, call by call."""
