@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import pytest
 
 from tests.bench.expected import check, parameters
@@ -14,7 +12,7 @@ pytestmark = [
     pytest.mark.jax,
     pytest.mark.filterwarnings("ignore:optax.global_norm is deprecated"),  # of jax-privacy 2.0
 ]
-CASES = [*cases("jax"), *(cases("jax-privacy") if find_spec("chex") else [])]  # jax-privacy needs more than its lock
+CASES = cases("jax")
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,7 @@ def some():
         measured(PLAIN, "jax plain", 0.002, role="floor"),
         measured(PLAIN, "torch plain", 0.001, role="floor", environment="torch"),
         measured(PRIVATE, "trustml jax", 0.003, role="ours"),
-        absent(PRIVATE, "jax-privacy", environment="jax-privacy"),
+        absent(PRIVATE, "jax-privacy", environment="jax"),
         ceilings=Ceilings(flops_one_core=1e11, flops_all_cores=2e11, bytes_one_core=1e10, bytes_all_cores=2e10),
     )
 

@@ -23,7 +23,7 @@ def _tensorflow(name: str, maker: str, *kinds: Kind, role: Role = "peer", full: 
 
 def _jax_privacy(name: str, maker: str, *, full: bool = False) -> Engine:
     maker = f"jax_privacy_steps:{maker}"
-    return Engine(name=name, environment="jax-privacy", maker=maker, kinds=("private_step",), role="peer", full=full)
+    return Engine(name=name, environment="jax", maker=maker, kinds=("private_step",), role="peer", full=full)
 
 
 ENGINES: tuple[Engine, ...] = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,9 @@ Allocator: TypeAlias = Literal["tuned", "default"]
 """``tuned`` as workers of trustml run, ``default`` as glibc comes."""
 
 FEDJAX, FLOWER = "TRUSTML_BENCH_FEDJAX", "TRUSTML_BENCH_FLOWER"
-JAX_PRIVACY = "TRUSTML_BENCH_JAX_PRIVACY"
-_JAX_PRIVACY = ("jax_privacy", "chex")  # jax-privacy comes with trustml; chex, which it imports, does not
 _HOW_TO_MAKE = {
     FEDJAX: "`pip install --no-deps --target FOLDER fedjax==0.0.17 dm-haiku==0.0.17 jmp==0.0.4 absl-py msgpack "
     f"tabulate tqdm`, then {FEDJAX}=FOLDER",
-    JAX_PRIVACY: "`pip install --no-deps --target FOLDER jax-privacy==2.0.0 chex==0.1.92 toolz==1.2.0`, then "
-    f"{JAX_PRIVACY}=FOLDER",
     FLOWER: "`python3.11 -m venv FOLDER && FOLDER/bin/pip install 'flwr[simulation]' torch numpy msgspec safetensors "
     f"psutil`, then {FLOWER}=FOLDER",
 }
@@ -50,13 +45,6 @@ def find_place(environment: str, allocator: Allocator) -> Place | NoPlace:
     match environment:
         case "fedjax":
             folder = _named(FEDJAX)
-            if isinstance(folder, NoPlace):
-                return folder
-            return _ours("jax", variables | {"PYTHONPATH": str(folder)})
-        case "jax-privacy" if not os.environ.get(JAX_PRIVACY) and all(map(importlib.util.find_spec, _JAX_PRIVACY)):
-            return _ours("jax", variables)
-        case "jax-privacy":
-            folder = _named(JAX_PRIVACY)
             if isinstance(folder, NoPlace):
                 return folder
             return _ours("jax", variables | {"PYTHONPATH": str(folder)})

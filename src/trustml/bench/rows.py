@@ -10,7 +10,7 @@ from trustml.bench.results import BENCH_MEASURES, Measured, Result
 from trustml.bench.workloads import Workload
 from trustml.measures.measure import Row
 
-_FRAMEWORK = {"jax-privacy": "jax", "fedjax": "jax", "flower": "torch"}
+_FRAMEWORK = {"fedjax": "jax", "flower": "torch"}
 
 
 def with_rows(result: Result) -> Result:

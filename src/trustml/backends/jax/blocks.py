@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 from jax import Array, lax
 
 from trustml.backends.jax.pieces import cores
@@ -30,7 +31,7 @@ _SMALLEST, _SMALL, _LARGEST = 8, 32, 512
 
 Block: TypeAlias = tuple[Array, Array, Array]
 """Inputs (m, *x), labels (m,) and mask (m,): 1 for an example, 0 for filling."""
-Part: TypeAlias = tuple[Floats, Ints, np.int32]
+Part: TypeAlias = tuple[Floats, npt.NDArray[np.int32], np.int32]
 """Inputs and labels filled up with zeros, and the number of examples."""
 Summed = TypeVar("Summed")
 Result = TypeVar("Result")
@@ -129,7 +130,7 @@ class Team:
 def _filled(inputs: Floats, labels: Ints, room: int) -> Part:
     rows = len(labels)
     if rows == room:
-        return np.ascontiguousarray(inputs), labels.astype(np.int32), np.int32(rows)
+        return np.ascontiguousarray(inputs, np.float32), labels.astype(np.int32), np.int32(rows)
     filled, classes = np.zeros((room, *inputs.shape[1:]), np.float32), np.zeros(room, np.int32)
     filled[:rows], classes[:rows] = inputs, labels
     return filled, classes, np.int32(rows)
