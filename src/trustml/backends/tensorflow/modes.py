@@ -1,7 +1,7 @@
 """Which way to clip is the fastest that is right for an architecture: measured, on synthetic data and random weights.
 
 XLA (``jit_compile=True``) is no candidate: on CPUs it made convolutions six times slower. Nor are micro-batches in a
-``tf.while_loop``: of 128 examples they took 1.1 to 1.7 times as long, of 32 a third longer still, under either allocator.
+``tf.while_loop``: those of 128 examples took 1.1 to 1.7 times as long, under either allocator, and smaller ones more.
 """
 
 from __future__ import annotations
