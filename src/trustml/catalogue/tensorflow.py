@@ -46,8 +46,8 @@ IMPLEMENTATIONS: dict[type[m.MethodSpec], Availability] = {
         function="tf_explain.core.SmoothGrad.get_averaged_gradients",
         differs=(
             "gradient of the cross-entropy instead of the logit, so of the opposite sign and mixed with the other "
-            "classes; it needs probabilities, so the model gets a softmax. Completed is the gradient of the logit, as "
-            "the difference between two classes of a softmax with one more logit that is always 0, on the same noise"
+            "classes; it needs probabilities, so the model gets a softmax. Completed is the mean gradient of the "
+            "logit, as its integrated gradients take it, over the same noisy copies"
         ),
     ),
     m.GradientShap: _NEITHER,

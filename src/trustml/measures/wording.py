@@ -83,4 +83,6 @@ def noise_source_text(job: TrainJob, regime: PrivateRegime) -> str:
         return (
             f"default generator of {job.backend}, shared with everything else that is random; not a cryptographic one"
         )
+    elif job.backend == "tensorflow":
+        return "numpy's SFC64, seeded from operating-system entropy; not a cryptographic one"
     return f"pseudo-random generator of {job.backend}, seeded from operating-system entropy; not a cryptographic one"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -48,6 +49,9 @@ class DPTrainer:
         self._plant = jax.jit(partial(clip_rows, per_layer=settings.per_layer))
         self._total = jax.jit(lambda sums: jax.tree.map(lambda *parts: sum(parts), *sums))
         self._update = jax.jit(self._noisy_step, donate_argnums=(0, 1))
+        self._draw = jax.jit(lambda key: standard_noise(key, like=self._params))
+        self._drawing = ThreadPoolExecutor(1)
+        self._noise = self._drawing.submit(self._noise_of, 0)
 
     @property
     def choice(self) -> EngineChoice:
@@ -79,11 +83,12 @@ class DPTrainer:
 
     def update(self, *, clipping_norm: float, noise_multiplier: float, learning_rate: float) -> None:
         """Add noise, divide, and take the step."""
-        key = jax.random.fold_in(self._noise_key, self._steps)
-        self._steps += 1
         deviation, rate = np.float32(noise_multiplier * clipping_norm), np.float32(learning_rate)
+        noise = self._noise.result()
+        self._steps += 1
+        self._noise = self._drawing.submit(self._noise_of, self._steps)  # while the next batch comes in and is clipped
         self._params, self._state, self._gradient = jax.block_until_ready(
-            self._update(self._params, self._state, self._sum(), key, deviation, rate)
+            self._update(self._params, self._state, self._sum(), noise, deviation, rate)
         )
         self._sums = []
 
@@ -102,6 +107,9 @@ class DPTrainer:
     def restore(self, weights: Weights, state: Weights) -> None:
         """Go back to weights and state; the noise goes on from its own, new seed."""
         self._params, self._state = to_params(weights), restore_state(self._state, state)
+
+    def _noise_of(self, step: int) -> Params:
+        return jax.block_until_ready(self._draw(jax.random.fold_in(self._noise_key, step)))
 
     def _add(self, found: list[Params]) -> None:
         """Keep the sum in one piece once a batch has come in several."""
@@ -132,24 +140,26 @@ class DPTrainer:
         return sums, finite, unclipped
 
     def _noisy_step(
-        self, params: Params, state: Any, sums: Params, key: Array, deviation: Array, learning_rate: Array
+        self, params: Params, state: Any, sums: Params, noise: Params, deviation: Array, learning_rate: Array
     ) -> tuple[Params, Any, Params]:
-        noisy = add_noise(sums, key, deviation=deviation)
-        gradient = jax.tree.map(lambda part: part / self._settings.expected_batch_size, noisy)
+        divisor = self._settings.expected_batch_size
+        gradient = jax.tree.map(lambda total, drawn: (total + deviation * drawn) / divisor, sums, noise)
         direction, state = self._optimizer.update(gradient, state)
         return jax.tree.map(lambda w, d: w - learning_rate * d, params, direction), state, gradient
 
 
 def add_noise(sums: Params, key: Array, *, deviation: Array | float) -> Params:
     """Add Gaussian noise of one standard deviation to every coordinate, independently."""
-    leaves, structure = jax.tree.flatten(sums)
+    return jax.tree.map(lambda total, drawn: total + deviation * drawn, sums, standard_noise(key, like=sums))
+
+
+def standard_noise(key: Array, *, like: Params) -> Params:
+    """Draw an independent standard normal number for every coordinate of what has such shapes."""
+    leaves, structure = jax.tree.flatten(like)
     ends = np.cumsum([leaf.size for leaf in leaves]).tolist()
     noise = jax.random.normal(key, (ends[-1],), leaves[0].dtype)  # all at once: compiling is what costs
-    noisy = [
-        leaf + deviation * noise[end - leaf.size : end].reshape(leaf.shape)
-        for leaf, end in zip(leaves, ends, strict=True)
-    ]
-    return jax.tree.unflatten(structure, noisy)
+    parts = [noise[end - leaf.size : end].reshape(leaf.shape) for leaf, end in zip(leaves, ends, strict=True)]
+    return jax.tree.unflatten(structure, parts)
 
 
 def add_clipped(sums: Params, rows: Params, clipping_norm: Array, *, per_layer: bool) -> Params:
