@@ -129,9 +129,7 @@ def _request(model: Model, inputs: Floats, targets: Ints, method: Method, prepar
     )
 
 
-def _attributions(
-    backend: Backend, network: Network, request: ExplainRequest, *, at: Workplace, twice: bool
-) -> _Found:
+def _attributions(backend: Backend, network: Network, request: ExplainRequest, *, at: Workplace, twice: bool) -> _Found:
     """Attributions with the common lane; the library is timed."""
     method = request.method
     if isinstance(method, RandomControl):
