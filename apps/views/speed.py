@@ -24,6 +24,7 @@ charts = {
     "examples_per_second": ("Throughput", figures.throughput),
     "peak_memory": ("Memory", figures.memory),
     "explain_time": ("Explaining", figures.explanation_times),
+    "explain_passes": ("Integrated gradients at the error asked for", figures.explanation_passes),
 }
 for measure, (title, chart) in charts.items():
     rows = table[table.measure == measure].dropna(subset="value")

@@ -102,6 +102,14 @@ def explanation_times(table: pd.DataFrame) -> alt.FacetChart:
     return _bars(found.assign(what="all regimes", cell=found.subject), title="time to explain all examples, ms")
 
 
+def explanation_passes(table: pd.DataFrame) -> alt.FacetChart:
+    """Forward and backward passes an example took to the completeness error that was asked for."""
+    rows = _present(table, "explain_passes")
+    found = rows.groupby(["backend", "subject"]).value.agg(["median", "min", "max", "size"]).reset_index()
+    found = found.rename(columns={"median": "value", "min": "low", "max": "high", "size": "n"})
+    return _bars(found.assign(what="all regimes", cell=found.subject), title="passes an example, at equal error")
+
+
 def _present(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     rows = table[table.measure == measure].dropna(subset="value")
     many = rows.seed.nunique() > 1
