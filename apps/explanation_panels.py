@@ -14,8 +14,9 @@ from trustml.report import explanation_figures as figures
 from trustml.report.explanations import ExplainedExample, Panel, removal_curves_of
 
 _QUALITIES = (
-    "explain_passes", "deletion_auc", "insertion_auc", "comprehensiveness", "sufficiency", "infidelity", "road", "max_sensitivity",
-    "local_lipschitz", "mprt_similarity", "smooth_mprt_similarity", "efficient_mprt", "attribution_gini",
+    "explain_passes", "deletion_auc", "insertion_auc", "comprehensiveness", "sufficiency", "infidelity", "road",
+    "max_sensitivity", "local_lipschitz", "mprt_similarity", "smooth_mprt_similarity", "efficient_mprt",
+    "attribution_gini",
 )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ class Clipped:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineChoice:
-    """Which way to clip was chosen among the library's own.
+    """Which way to clip was chosen, among the library's own and book-keeping of ours.
 
     Attributes
     ----------
