@@ -8,8 +8,7 @@ fastest in large blocks, inside which XLA's matrix products use all cores.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from typing import NamedTuple, TypeAlias, TypeVar
 
 import jax
@@ -34,7 +33,6 @@ Block: TypeAlias = tuple[Array, Array, Array]
 Part: TypeAlias = tuple[Floats, npt.NDArray[np.int32], np.int32]
 """Inputs and labels filled up with zeros, and the number of examples."""
 Summed = TypeVar("Summed")
-Result = TypeVar("Result")
 
 
 class Cut(NamedTuple):
@@ -71,7 +69,7 @@ def deal(inputs: Floats, labels: Ints, cut: Cut, *, capacity: int) -> list[Part]
     room = -(-capacity // (cut.small * cut.parts)) * cut.small
     blocks = -(-len(labels) // cut.small)
     parts = max(1, min(cut.parts, blocks))
-    rows = -(-blocks // parts) * cut.small
+    rows = max(1, -(-blocks // parts)) * cut.small
     return [_filled(inputs[i : i + rows], labels[i : i + rows], room) for i in range(0, max(1, len(labels)), rows)]
 
 
@@ -109,22 +107,6 @@ def sum_blocks(
         done = wholes * cut.large
     blocks = (rows - done + cut.small - 1) // cut.small
     return lax.fori_loop(0, blocks, lambda i, sums: add(done + i * cut.small, sums, cut.small), total)
-
-
-class Team:
-    """Threads that call one compiled function at the same time."""
-
-    def __init__(self, size: int) -> None:
-        self._threads = ThreadPoolExecutor(size) if size > 1 else None
-        self._compiled: set[int] = set()
-
-    def call(self, function: Callable[[int, Part], Result], parts: Sequence[Part]) -> list[Result]:
-        """Results of all parts; a call that compiles is made once, by itself."""
-        room = len(parts[0][1])
-        if self._threads is None or len(parts) == 1 or room not in self._compiled:
-            self._compiled.add(room)
-            return [function(number, part) for number, part in enumerate(parts)]
-        return list(self._threads.map(lambda pair: jax.block_until_ready(function(*pair)), enumerate(parts)))
 
 
 def _filled(inputs: Floats, labels: Ints, room: int) -> Part:

@@ -15,10 +15,11 @@ import numpy.typing as npt
 from jax import Array
 
 from trustml.backends.contract import Model
-from trustml.backends.jax.blocks import Block, Part, Team, choose_cut, deal, sum_blocks
+from trustml.backends.jax.blocks import Block, Part, choose_cut, deal, sum_blocks
 from trustml.backends.jax.clipping import clip_rows
 from trustml.backends.jax.network import Params, to_params, to_weights
 from trustml.backends.jax.optimizers import make_optimizer, read_state, restore_state
+from trustml.backends.jax.pieces import calls_on_every_core
 from trustml.backends.jax.sharding import device_mesh, replicated, sharded_clipped_gradients
 from trustml.backends.settings import Clipped, EngineChoice, PrivateSettings
 from trustml.data.dataset import Floats, Ints
@@ -39,7 +40,6 @@ class DPTrainer:
         self._capacity = settings.micro_batch_size or expected + 3 * math.isqrt(expected)
         largest = min(expected, self._capacity)
         self._cut = choose_cut(model.architecture, model.input_shape, copies=settings.multiplicity, expected=largest)
-        self._team = Team(self._cut.parts)
         self._noise_key = noise_key(settings.noise_seed)
         self._dropout_key = jax.random.key(dropout_seed)
         self._pieces = self._steps = 0
@@ -64,9 +64,9 @@ class DPTrainer:
         key = jax.random.fold_in(self._dropout_key, self._pieces)
         norm = np.float32(clipping_norm)
         self._pieces += 1
-        found = self._team.call(
-            lambda number, part: self._clip(self._params, part, norm, key, np.int32(number)),
-            deal(inputs, labels, self._cut, capacity=self._capacity),
+        parts = deal(inputs, labels, self._cut, capacity=self._capacity)
+        found = calls_on_every_core(
+            lambda share: self._clip(self._params, share[1], norm, key, np.int32(share[0])), list(enumerate(parts))
         )
         if not all(bool(finite) for _, finite, _ in found):
             return Clipped(finite=False, unclipped=0)

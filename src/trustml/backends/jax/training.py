@@ -11,9 +11,10 @@ import optax
 from jax import Array
 
 from trustml.backends.contract import Model
-from trustml.backends.jax.blocks import Block, Part, Team, choose_cut, deal, sum_blocks
+from trustml.backends.jax.blocks import Block, Part, choose_cut, deal, sum_blocks
 from trustml.backends.jax.network import Params, apply, to_params, to_weights
 from trustml.backends.jax.optimizers import make_optimizer, read_state, restore_state
+from trustml.backends.jax.pieces import calls_on_every_core
 from trustml.data.dataset import Floats, Ints
 from trustml.models.layers import Architecture
 from trustml.models.weights import Weights
@@ -52,7 +53,6 @@ class PlainTrainer:
         self._optimizer = make_optimizer(regime.optimizer)
         self._state = self._optimizer.init(self._params)
         self._cut = choose_cut(model.architecture, model.input_shape, copies=1, expected=regime.batch_size)
-        self._team = Team(self._cut.parts)
         self._key = jax.random.key(dropout_seed)
         self._steps = 0
         self._gradient = jax.jit(self._part_gradient)
@@ -62,9 +62,9 @@ class PlainTrainer:
         """Take one step on the mean cross-entropy of the batch."""
         key = jax.random.fold_in(self._key, self._steps)
         self._capacity = max(self._capacity, len(labels))
-        found = self._team.call(
-            lambda number, part: self._gradient(self._params, part, key, np.int32(number)),
-            deal(inputs, labels, self._cut, capacity=self._capacity),
+        parts = deal(inputs, labels, self._cut, capacity=self._capacity)
+        found = calls_on_every_core(
+            lambda share: self._gradient(self._params, share[1], key, np.int32(share[0])), list(enumerate(parts))
         )
         self._params, self._state = jax.block_until_ready(
             self._update(self._params, self._state, found, np.float32(len(labels)), np.float32(learning_rate))

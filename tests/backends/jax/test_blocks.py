@@ -1,0 +1,109 @@
+"""Blocks and parts are ways to compute: every example counts once, and no size of a batch compiles anew."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trustml.backends.contract import Model
+from trustml.backends.jax import blocks
+from trustml.backends.jax.blocks import Cut, choose_cut, deal, sum_blocks
+from trustml.backends.jax.dp import DPTrainer
+from trustml.backends.jax.training import PlainTrainer
+from trustml.backends.settings import PrivateSettings
+from trustml.models.layers import Architecture, Conv2D, Dense, Flatten, ReLU
+from trustml.models.weights import initial_weights
+from trustml.models.zoo import mlp, mnist_cnn
+from trustml.scenario.optimizers import SGD
+from trustml.scenario.regimes import Plain
+
+pytestmark = [pytest.mark.jax]
+OPTIMIZER = SGD(learning_rate=0.1)
+
+
+@given(
+    rows=st.integers(0, 70),
+    small=st.sampled_from([4, 8]),
+    large=st.sampled_from([0, 16, 32]),
+    parts=st.integers(1, 3),
+)
+def test_every_example_is_in_one_block_of_one_part(rows, small, large, parts):
+    cut = Cut(small=small, large=large, parts=parts)
+    numbers = np.arange(1, rows + 1)
+    dealt = deal(numbers[:, None].astype(np.float32), numbers, cut, capacity=70)
+    assert 1 <= len(dealt) <= parts and len({len(labels) for _, labels, _ in dealt}) == 1
+    seen = [labels[:count] for _, labels, count in dealt]
+    np.testing.assert_array_equal(np.concatenate(seen), numbers)
+    for inputs, labels, count in dealt:
+        assert not inputs[count:].any() and not labels[count:].any()
+
+
+@pytest.mark.parametrize("cut", [Cut(4, 0, 1), Cut(4, 16, 1), Cut(8, 8, 1)])
+def test_blocks_sum_to_what_all_rows_sum_to(cut):
+    inputs, labels = np.arange(40.0, dtype=np.float32)[:, None], np.arange(40, dtype=np.int32)
+    program = jax.jit(
+        lambda count: sum_blocks(
+            cut, lambda block, start: ((block[0][:, 0] * block[2]).sum(), block[2].sum()), inputs, labels, count
+        )
+    )
+    for count in (0, 1, 4, 17, 39, 40):
+        total, examples = program(np.int32(count))
+        assert float(total) == inputs[:count].sum() and float(examples) == count
+    assert program._cache_size() == 1
+
+
+def test_large_examples_make_small_blocks_on_every_core_and_small_ones_large_blocks(monkeypatch):
+    monkeypatch.setattr(blocks, "cores", lambda: 2)
+    image = choose_cut(mnist_cnn(), (28, 28, 1), copies=1, expected=256)
+    assert image.parts == 2 and image.large == 0 and 8 <= image.small <= 64
+    assert choose_cut(mnist_cnn(), (28, 28, 1), copies=8, expected=256).small <= image.small
+    vector = choose_cut(mlp([256, 128], classes=10), (784,), copies=1, expected=256)
+    assert vector.parts == 1 and vector.large == 224
+
+
+def test_any_cut_gives_the_same_sums_and_steps(monkeypatch):
+    layers = (Conv2D(filters=3, kernel=(2, 2), stride=(2, 2)), ReLU(), Flatten(), Dense(units=10))
+    architecture, shape = Architecture(layers=layers), (4, 4, 2)
+    generator = np.random.default_rng(0)
+    model = Model(
+        architecture=architecture,
+        input_shape=shape,
+        weights=initial_weights(architecture, shape, generator=np.random.default_rng(1)),
+    )
+    inputs = generator.normal(size=(21, *shape)).astype(np.float32)
+    labels = generator.integers(0, 10, 21)
+    found = []
+    for cut in (Cut(32, 0, 1), Cut(4, 8, 2)):
+        for module in ("dp", "training"):
+            monkeypatch.setattr(f"trustml.backends.jax.{module}.choose_cut", lambda *_, cut=cut, **__: cut)
+        settings = PrivateSettings(optimizer=OPTIMIZER, expected_batch_size=21, noise_seed=(1, 2, 3, 4))
+        private = DPTrainer(model, settings=settings, dropout_seed=0)
+        told = private.accumulate(inputs[:, None], labels, clipping_norm=0.5)
+        sums = private.clipped_sum()
+        private.update(clipping_norm=0.5, noise_multiplier=1.0, learning_rate=0.1)
+        plain = PlainTrainer(model, regime=Plain(epochs=1, batch_size=21, optimizer=OPTIMIZER), dropout_seed=0)
+        plain.step(inputs, labels, learning_rate=0.1)
+        found.append((told, sums, private.weights(), plain.weights()))
+    for told, *weights in found[1:]:
+        assert told == found[0][0]
+        for ours, first in zip(weights, found[0][1:], strict=True):
+            for name in first:
+                np.testing.assert_allclose(ours[name], first[name], rtol=0, atol=1e-5)
+
+
+def test_noise_is_drawn_anew_for_every_step():
+    architecture = mlp([4], classes=2)
+    weights = initial_weights(architecture, (3,), generator=np.random.default_rng(1))
+    model = Model(architecture=architecture, input_shape=(3,), weights=weights)
+    settings = PrivateSettings(optimizer=OPTIMIZER, expected_batch_size=1, noise_seed=(1, 2, 3, 4))
+    trainer = DPTrainer(model, settings=settings, dropout_seed=0)
+    noises = []
+    for _ in range(3):
+        trainer.update(clipping_norm=1.0, noise_multiplier=1.0, learning_rate=0.0)
+        noises.append(np.concatenate([part.ravel() for part in trainer.gradient().values()]))
+    assert not np.intersect1d(noises[0], noises[1]).size and not np.intersect1d(noises[1], noises[2]).size
+    assert jnp.isfinite(jnp.asarray(noises)).all()
