@@ -191,7 +191,8 @@ def test_examples_show_in_their_loss(tmp_path):
 def test_updates_show_in_the_final_model(tmp_path):
     regime = DPFedAvg(noise_multiplier=0.05, clipping_norm=0.5, **DPFEDAVG)
     run, name = prepare(tmp_path, "random update", 40, regime=regime)
-    assert auc(*work(run, name)) > 0.9
+    # 0.85 to 0.99 are seen at this noise; of 40 secret coins that told nothing, one in two hundred would pass
+    assert auc(*work(run, name)) > 0.75
     assert not (run.job_folder(name) / "history.npz").exists()
 
 

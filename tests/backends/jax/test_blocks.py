@@ -15,7 +15,7 @@ from trustml.backends.jax.blocks import Cut, choose_cut, deal, sum_blocks
 from trustml.backends.jax.dp import DPTrainer
 from trustml.backends.jax.training import PlainTrainer
 from trustml.backends.settings import PrivateSettings
-from trustml.models.layers import Architecture, Conv2D, Dense, Flatten, ReLU
+from trustml.models.layers import Architecture, Conv2D, Dense, Dropout, Flatten, ReLU
 from trustml.models.weights import initial_weights
 from trustml.models.zoo import mlp, mnist_cnn
 from trustml.scenario.optimizers import SGD
@@ -35,10 +35,11 @@ def test_every_example_is_in_one_block_of_one_part(rows, small, large, parts):
     cut = Cut(small=small, large=large, parts=parts)
     numbers = np.arange(1, rows + 1)
     dealt = deal(numbers[:, None].astype(np.float32), numbers, cut, capacity=70)
-    assert 1 <= len(dealt) <= parts and len({len(labels) for _, labels, _ in dealt}) == 1
-    seen = [labels[:count] for _, labels, count in dealt]
+    assert 1 <= len(dealt) <= parts and len({len(labels) for _, labels, *_ in dealt}) == 1
+    seen = [labels[:count] for _, labels, count, _ in dealt]
+    assert [first for *_, first in dealt] == [0, *np.cumsum([count for _, _, count, _ in dealt])[:-1]]
     np.testing.assert_array_equal(np.concatenate(seen), numbers)
-    for inputs, labels, count in dealt:
+    for inputs, labels, count, _ in dealt:
         assert not inputs[count:].any() and not labels[count:].any()
 
 
@@ -66,7 +67,8 @@ def test_large_examples_make_small_blocks_on_every_core_and_small_ones_large_blo
 
 
 def test_any_cut_gives_the_same_sums_and_steps(monkeypatch):
-    layers = (Conv2D(filters=3, kernel=(2, 2), stride=(2, 2)), ReLU(), Flatten(), Dense(units=10))
+    convolution = Conv2D(filters=3, kernel=(2, 2), stride=(2, 2))
+    layers = (convolution, ReLU(), Flatten(), Dropout(rate=0.5), Dense(units=10))
     architecture, shape = Architecture(layers=layers), (4, 4, 2)
     generator = np.random.default_rng(0)
     model = Model(

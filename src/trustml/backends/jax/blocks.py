@@ -30,8 +30,8 @@ _SMALLEST, _SMALL, _LARGEST = 8, 32, 512
 
 Block: TypeAlias = tuple[Array, Array, Array]
 """Inputs (m, *x), labels (m,) and mask (m,): 1 for an example, 0 for filling."""
-Part: TypeAlias = tuple[Floats, npt.NDArray[np.int32], np.int32]
-"""Inputs and labels filled up with zeros, and the number of examples."""
+Part: TypeAlias = tuple[Floats, npt.NDArray[np.int32], np.int32, np.int32]
+"""Inputs and labels filled up with zeros, the number of examples, and the place of the first in its batch."""
 Summed = TypeVar("Summed")
 
 
@@ -70,7 +70,10 @@ def deal(inputs: Floats, labels: Ints, cut: Cut, *, capacity: int) -> list[Part]
     blocks = -(-len(labels) // cut.small)
     parts = max(1, min(cut.parts, blocks))
     rows = max(1, -(-blocks // parts)) * cut.small
-    return [_filled(inputs[i : i + rows], labels[i : i + rows], room) for i in range(0, max(1, len(labels)), rows)]
+    return [
+        (*_filled(inputs[first : first + rows], labels[first : first + rows], room), np.int32(first))
+        for first in range(0, max(1, len(labels)), rows)
+    ]
 
 
 def sum_blocks(
@@ -109,7 +112,7 @@ def sum_blocks(
     return lax.fori_loop(0, blocks, lambda i, sums: add(done + i * cut.small, sums, cut.small), total)
 
 
-def _filled(inputs: Floats, labels: Ints, room: int) -> Part:
+def _filled(inputs: Floats, labels: Ints, room: int) -> tuple[Floats, npt.NDArray[np.int32], np.int32]:
     rows = len(labels)
     if rows == room:
         return np.ascontiguousarray(inputs, np.float32), labels.astype(np.int32), np.int32(rows)

@@ -26,7 +26,14 @@ Piece: TypeAlias = tuple[Array, Array, Array]
 
 
 def clipped_gradients(
-    architecture: Architecture, params: Params, piece: Piece, *, clipping_norm: Array, per_layer: bool, key: Array
+    architecture: Architecture,
+    params: Params,
+    piece: Piece,
+    *,
+    clipping_norm: Array,
+    per_layer: bool,
+    key: Array,
+    first: Array | int = 0,
 ) -> tuple[Params, Array]:
     """Sum over the examples of a piece of their gradients, each scaled down to `clipping_norm`.
 
@@ -42,6 +49,8 @@ def clipped_gradients(
         Clip each array by itself, to ``clipping_norm / sqrt(number of arrays)``.
     key : JAX key
         For dropout.
+    first : int
+        Number of the first example in its batch, for dropout.
 
     Returns
     -------
@@ -50,7 +59,7 @@ def clipped_gradients(
         Number of examples whose whole gradient was no longer than `clipping_norm`.
     """
     inputs, labels, mask = piece
-    gradients = _layer_gradients(architecture, params, inputs, labels, key)
+    gradients = _layer_gradients(architecture, params, inputs, labels, key, first)
     squares = {name: gradient.square_norms() for name, gradient in gradients.items()}
     norms = jnp.sqrt(sum(squares.values()))
     unclipped = jnp.sum((norms <= clipping_norm) & (mask > 0))
@@ -113,7 +122,7 @@ class _Each:
 
 
 def _layer_gradients(
-    architecture: Architecture, params: Params, inputs: Array, labels: Array, key: Array
+    architecture: Architecture, params: Params, inputs: Array, labels: Array, key: Array, first: Array | int
 ) -> dict[str, _Product | _Each]:
     examples, copies = inputs.shape[:2]
     rows = inputs.reshape(examples * copies, *inputs.shape[2:])
@@ -133,7 +142,7 @@ def _layer_gradients(
                 seen[name] = prepared(layer, values)
                 values = weighted(layer, seen[name], params, name) + taps[name]
             else:
-                values = unweighted(layer, values, jax.random.fold_in(key, index))
+                values = unweighted(layer, values, jax.random.fold_in(key, index), first * copies)
         losses = optax.softmax_cross_entropy_with_integer_labels(values, jnp.repeat(labels, copies))
         return losses.sum() / copies, seen
 

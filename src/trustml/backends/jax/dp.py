@@ -64,9 +64,9 @@ class DPTrainer:
         key = jax.random.fold_in(self._dropout_key, self._pieces)
         norm = np.float32(clipping_norm)
         self._pieces += 1
-        parts = deal(inputs, labels, self._cut, capacity=self._capacity)
         found = calls_on_every_core(
-            lambda share: self._clip(self._params, share[1], norm, key, np.int32(share[0])), list(enumerate(parts))
+            lambda part: self._clip(self._params, part, norm, key),
+            deal(inputs, labels, self._cut, capacity=self._capacity),
         )
         if not all(bool(finite) for _, finite, _ in found):
             return Clipped(finite=False, unclipped=0)
@@ -119,10 +119,10 @@ class DPTrainer:
         return self._sums[0] if self._sums else jax.tree.map(jnp.zeros_like, self._params)
 
     def _clipped_part(
-        self, params: Params, part: Part, clipping_norm: Array, key: Array, number: Array
+        self, params: Params, part: Part, clipping_norm: Array, key: Array
     ) -> tuple[Params, Array, Array]:
         """Sum of clipped gradients, whether it is finite, and how many were not clipped."""
-        inputs, labels, rows = part
+        inputs, labels, rows, first = part
 
         def clipped(block: Block, start: Array) -> tuple[Params, Array]:
             return sharded_clipped_gradients(
@@ -132,7 +132,8 @@ class DPTrainer:
                 block,
                 clipping_norm=clipping_norm,
                 per_layer=self._settings.per_layer,
-                key=jax.random.fold_in(jax.random.fold_in(key, number), start),
+                key=key,
+                first=first + start,
             )
 
         sums, unclipped = sum_blocks(self._cut, clipped, inputs, labels, rows)

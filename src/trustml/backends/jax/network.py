@@ -33,7 +33,9 @@ from trustml.models.weights import Weights
 Params: TypeAlias = dict[str, Array]
 
 
-def apply(architecture: Architecture, params: Params, inputs: Array, key: Array | None = None) -> Array:
+def apply(
+    architecture: Architecture, params: Params, inputs: Array, key: Array | None = None, first: Array | int = 0
+) -> Array:
     """Logits of shape (n, c).
 
     Parameters
@@ -44,6 +46,8 @@ def apply(architecture: Architecture, params: Params, inputs: Array, key: Array 
     inputs : array of shape (n, *x)
     key : JAX key, optional
         Draws dropout masks; without it dropout does nothing.
+    first : int
+        Number of the first row in its batch: masks follow the number of a row, however a batch is cut.
     """
     values = inputs
     for index, layer in enumerate(architecture.layers):
@@ -51,7 +55,7 @@ def apply(architecture: Architecture, params: Params, inputs: Array, key: Array 
         if has_weights(layer):
             values = weighted(layer, prepared(layer, values), params, str(index))
         else:
-            values = unweighted(layer, values, layer_key)
+            values = unweighted(layer, values, layer_key, first)
     return values
 
 
@@ -155,8 +159,8 @@ def example_products(values: Array, gradient: Array) -> Array:
     return jnp.einsum("npo,npi->noi", g, a)
 
 
-def unweighted(layer: Layer, values: Array, key: Array | None) -> Array:
-    """Apply a layer that has no weights; `key` draws a dropout mask."""
+def unweighted(layer: Layer, values: Array, key: Array | None, first: Array | int = 0) -> Array:
+    """Apply a layer that has no weights; `key` draws a dropout mask for each row by its number."""
     match layer:
         case MaxPool():
             return max_pool(values, size=layer.size, stride=layer.stride, padding=layer.padding)
@@ -173,7 +177,8 @@ def unweighted(layer: Layer, values: Array, key: Array | None) -> Array:
         case Dropout():
             if key is None or layer.rate == 0:
                 return values
-            kept = jax.random.bernoulli(key, 1 - layer.rate, values.shape)
+            keys = jax.vmap(functools.partial(jax.random.fold_in, key))(first + jnp.arange(len(values)))
+            kept = jax.vmap(lambda own: jax.random.bernoulli(own, 1 - layer.rate, values.shape[1:]))(keys)
             return jnp.where(kept, values / (1 - layer.rate), 0.0)
         case _:
             raise NotImplementedError(f"{type(layer).__name__} is no layer of JAX's networks")

@@ -49,6 +49,7 @@ def sharded_clipped_gradients(
     clipping_norm: Array,
     per_layer: bool,
     key: Array,
+    first: Array | int = 0,
 ) -> tuple[Params, Array]:
     """Sum of clipped gradients over the devices of a mesh; for use in a compiled function.
 
@@ -56,9 +57,9 @@ def sharded_clipped_gradients(
     ----------
     mesh : Mesh, optional
         As :func:`device_mesh` makes it; None computes on one device.
-    architecture, params, piece, clipping_norm, per_layer, key
+    architecture, params, piece, clipping_norm, per_layer, key, first
         See :func:`trustml.backends.jax.clipping.clipped_gradients`. Rows that no device would have a partner for are
-        filled up with masked ones. Each device draws dropout masks of its own.
+        filled up with masked ones.
 
     Returns
     -------
@@ -67,16 +68,19 @@ def sharded_clipped_gradients(
     unclipped : int
     """
     if mesh is None:
-        return clipped_gradients(architecture, params, piece, clipping_norm=clipping_norm, per_layer=per_layer, key=key)
+        return clipped_gradients(
+            architecture, params, piece, clipping_norm=clipping_norm, per_layer=per_layer, key=key, first=first
+        )
 
-    def on_each(params: Params, piece: Piece, clipping_norm: Array, key: Array) -> tuple[Params, Array]:
+    def on_each(params: Params, piece: Piece, clipping_norm: Array, key: Array, first: Array) -> tuple[Params, Array]:
         own = clipped_gradients(
             architecture,
             params,
             piece,
             clipping_norm=clipping_norm,
             per_layer=per_layer,
-            key=jax.random.fold_in(key, lax.axis_index(_ROWS)),
+            key=key,
+            first=first + lax.axis_index(_ROWS) * len(piece[1]),
         )
         return lax.psum(own, _ROWS)
 
@@ -86,10 +90,10 @@ def sharded_clipped_gradients(
     return jax.shard_map(
         on_each,
         mesh=mesh,
-        in_specs=(everywhere, dealt, everywhere, everywhere),
+        in_specs=(everywhere, dealt, everywhere, everywhere, everywhere),
         out_specs=everywhere,
         check_vma=False,
-    )(params, _filled(piece, mesh.size), clipping_norm, key)
+    )(params, _filled(piece, mesh.size), clipping_norm, key, jnp.asarray(first))
 
 
 def replicated(mesh: Mesh | None, tree: Params) -> Params:

@@ -30,10 +30,12 @@ def cross_entropy(architecture: Architecture, params: Params, batch: Batch, key:
     return loss_sum(architecture, params, batch, key) / jnp.maximum(batch[2].sum(), 1.0)
 
 
-def loss_sum(architecture: Architecture, params: Params, batch: Batch, key: Array | None = None) -> Array:
-    """Cross-entropy summed over the examples that the mask keeps."""
+def loss_sum(
+    architecture: Architecture, params: Params, batch: Batch, key: Array | None = None, first: Array | int = 0
+) -> Array:
+    """Cross-entropy summed over the examples that the mask keeps; `first` is the place of the first in its batch."""
     inputs, labels, mask = batch
-    losses = optax.softmax_cross_entropy_with_integer_labels(apply(architecture, params, inputs, key), labels)
+    losses = optax.softmax_cross_entropy_with_integer_labels(apply(architecture, params, inputs, key, first), labels)
     return (losses * mask).sum()
 
 
@@ -62,9 +64,9 @@ class PlainTrainer:
         """Take one step on the mean cross-entropy of the batch."""
         key = jax.random.fold_in(self._key, self._steps)
         self._capacity = max(self._capacity, len(labels))
-        parts = deal(inputs, labels, self._cut, capacity=self._capacity)
         found = calls_on_every_core(
-            lambda share: self._gradient(self._params, share[1], key, np.int32(share[0])), list(enumerate(parts))
+            lambda part: self._gradient(self._params, part, key),
+            deal(inputs, labels, self._cut, capacity=self._capacity),
         )
         self._params, self._state = jax.block_until_ready(
             self._update(self._params, self._state, found, np.float32(len(labels)), np.float32(learning_rate))
@@ -83,13 +85,12 @@ class PlainTrainer:
         """Go back to weights and state."""
         self._params, self._state = to_params(weights), restore_state(self._state, state)
 
-    def _part_gradient(self, params: Params, part: Part, key: Array, number: Array) -> Params:
+    def _part_gradient(self, params: Params, part: Part, key: Array) -> Params:
         """Gradient of the sum of the losses of a part."""
-        inputs, labels, rows = part
+        inputs, labels, rows, first = part
 
         def gradient(block: Block, start: Array) -> Params:
-            dropout = jax.random.fold_in(jax.random.fold_in(key, number), start)
-            return jax.grad(lambda weights: loss_sum(self._architecture, weights, block, dropout))(params)
+            return jax.grad(lambda weights: loss_sum(self._architecture, weights, block, key, first + start))(params)
 
         return sum_blocks(self._cut, gradient, inputs, labels, rows)
 
