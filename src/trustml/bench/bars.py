@@ -141,9 +141,9 @@ BARS: tuple[Bar, ...] = (
     *_over_plain(JAX, JAX_PLAIN, "JAX", "mlp", 1024, 1.15),
     *(
         Bar(
-            what="best JAX plain step / torch plain step",
+            what="best JAX plain step / best torch plain step",
             above=_side("plain_step", "cnn", size, *JAX_PLAIN),
-            below=_side("plain_step", "cnn", size, "torch plain"),
+            below=_side("plain_step", "cnn", size, *TORCH_PLAIN),
             at_most=most,
         )
         for size, most in ((256, 1.10), (1024, 1.3))

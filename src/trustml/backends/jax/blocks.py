@@ -43,7 +43,8 @@ class Cut(NamedTuple):
     small : int
         Rows of a block.
     large : int
-        Rows of the blocks that come first, a multiple of `small`; 0 for none.
+        Rows of the blocks that come first, a multiple of `small`; 0 for none. One that is more than half full is
+        taken whole.
     parts : int
         Calls at once that a batch is dealt out to.
     """
@@ -52,21 +53,27 @@ class Cut(NamedTuple):
     large: int
     parts: int
 
+    def room(self, rows: int) -> int:
+        """Rows that the blocks of so many rows take."""
+        wholes = (rows + (self.large - 1) // 2) // self.large if self.large else 0
+        done = wholes * self.large
+        return done + -(-max(0, rows - done) // self.small) * self.small
+
 
 def choose_cut(architecture: Architecture, input_shape: tuple[int, ...], *, copies: int, expected: int) -> Cut:
     """Choose by what an example's values take, for batches that hold `expected` examples of `copies` each."""
     if jax.default_backend() != "cpu" or jax.local_device_count() > 1:
-        return Cut(small=_SMALL, large=max(_SMALL, expected // _SMALL * _SMALL), parts=1)
+        return Cut(small=_SMALL, large=-(-expected // _SMALL) * _SMALL, parts=1)
     size = 4 * copies * _example_floats(architecture, input_shape)
-    if size <= _LIGHT:  # most Poisson batches hold one large block and few small ones
-        return Cut(small=_SMALL, large=min(_LARGEST, expected * 7 // 8 // _SMALL * _SMALL), parts=1)
+    if size <= _LIGHT:  # most Poisson batches are one large block and few small ones, if any
+        return Cut(small=_SMALL, large=min(_LARGEST, -(-expected // _SMALL) * _SMALL), parts=1)
     small = max(_SMALLEST, min(2 * _SMALL, 1 << (_CACHE // size).bit_length() - 1))
     return Cut(small=small, large=0, parts=max(1, min(cores(), -(-expected // small))))
 
 
 def deal(inputs: Floats, labels: Ints, cut: Cut, *, capacity: int) -> list[Part]:
     """Share a batch of at most `capacity` rows out, every part filled up to the same size."""
-    room = -(-capacity // (cut.small * cut.parts)) * cut.small
+    room = cut.room(capacity) if cut.parts == 1 else -(-capacity // (cut.small * cut.parts)) * cut.small
     blocks = -(-len(labels) // cut.small)
     parts = max(1, min(cut.parts, blocks))
     rows = max(1, -(-blocks // parts)) * cut.small
@@ -105,10 +112,10 @@ def sum_blocks(
     total: Summed = jax.tree.map(lambda part: jnp.zeros(part.shape, part.dtype), shapes)
     done: Array = jnp.int32(0)
     if 0 < cut.large <= len(labels):
-        wholes = rows // cut.large
+        wholes = (rows + (cut.large - 1) // 2) // cut.large
         total = lax.fori_loop(0, wholes, lambda i, sums: add(i * cut.large, sums, cut.large), total)
         done = wholes * cut.large
-    blocks = (rows - done + cut.small - 1) // cut.small
+    blocks = jnp.maximum(0, rows - done + cut.small - 1) // cut.small
     return lax.fori_loop(0, blocks, lambda i, sums: add(done + i * cut.small, sums, cut.small), total)
 
 
