@@ -21,7 +21,7 @@ demo: environments  ## run scenarios/digits.py and print the comparison
 	@echo
 	@echo "Open the dashboard with:  $(BIN)/trustml dashboard"
 
-bench: environments  ## time trustml beside its peers (20 minutes; FULL=1 does everything)
+bench: environments  ## time trustml beside its peers (25 minutes on 2 cores; FULL=1 does everything)
 	$(BIN)/trustml bench $(if $(FULL),--full) $(BENCH_ARGS)
 
 test: environments  ## run the tests, all but the long ones
