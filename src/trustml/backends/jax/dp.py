@@ -158,8 +158,7 @@ def standard_noise(key: Array, *, like: Params) -> Params:
     """Draw an independent standard normal number for every coordinate of what has such shapes."""
     leaves, structure = jax.tree.flatten(like)
     ends = np.cumsum([leaf.size for leaf in leaves]).tolist()
-    with jax.threefry_partitionable(False):  # half the work; nothing here is drawn in parts
-        noise = jax.random.normal(key, (ends[-1],), leaves[0].dtype)  # all at once: compiling is what costs
+    noise = jax.random.normal(key, (ends[-1],), leaves[0].dtype)  # all at once: compiling is what costs
     parts = [noise[end - leaf.size : end].reshape(leaf.shape) for leaf, end in zip(leaves, ends, strict=True)]
     return jax.tree.unflatten(structure, parts)
 
