@@ -26,7 +26,7 @@ FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --window-size=1400,1600"
 ).split()
-CHARTS = {"": 1, "privacy": 2, "attacks": 0, "federated": 6, "explanations": 8, "speed": 5, "record": 0}
+CHARTS = {"": 1, "privacy": 2, "attacks": 0, "federated": 6, "explanations": 8, "speed": 9, "record": 0}
 
 
 @pytest.fixture(scope="module")
