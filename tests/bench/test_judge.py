@@ -12,7 +12,7 @@ from tests.bench.fakes import absent, measured, result
 from trustml.bench.bars import BARS, Bar, Side
 from trustml.bench.catalogue import ENGINES
 from trustml.bench.judge import Ratio, fastest, judge, judge_all, median_interval, paired_ratio, verdict_of
-from trustml.bench.selection import DEFAULT
+from trustml.bench.selection import FULL
 from trustml.bench.workloads import Workload
 
 PRIVATE = Workload(kind="private_step", network="mlp", size=256)
@@ -146,7 +146,7 @@ def test_the_other_setting_is_shown_beside():
 
 
 def test_every_bar_names_engines_and_workloads_that_are_there():
-    run = {workload for group in DEFAULT for workload in group}
+    run = {workload for group in FULL for workload in group}
     known = {(kind, engine.name) for engine in ENGINES for kind in engine.kinds}
     for bar in BARS:
         if bar.quantity == "passes":
