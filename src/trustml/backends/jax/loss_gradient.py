@@ -13,7 +13,7 @@ from trustml.models.layers import Architecture
 def loss_gradient(
     architecture: Architecture, params: Params, inputs: Array, labels: Array, there: Array, key: Array | None = None
 ) -> Params:
-    """Gradient of :func:`trustml.backends.jax.training.cross_entropy`.
+    """Gradient of the mean cross-entropy over the examples that are there.
 
     The loss itself is never needed, and its derivative by the formula spares a scatter, which on a processor is a loop
     over the examples, in each step.

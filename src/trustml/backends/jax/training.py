@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
@@ -21,20 +20,12 @@ from trustml.models.weights import Weights
 from trustml.scenario.optimizers import SGD
 from trustml.scenario.regimes import Plain
 
-Batch: TypeAlias = tuple[Array, Array, Array]
-"""Inputs (m, *x), labels (m,), mask (m,): 1 for an example, 0 for filling."""
-
-
-def cross_entropy(architecture: Architecture, params: Params, batch: Batch, key: Array | None = None) -> Array:
-    """Mean cross-entropy over the examples that the mask keeps."""
-    return loss_sum(architecture, params, batch, key) / jnp.maximum(batch[2].sum(), 1.0)
-
 
 def loss_sum(
-    architecture: Architecture, params: Params, batch: Batch, key: Array | None = None, first: Array | int = 0
+    architecture: Architecture, params: Params, block: Block, key: Array | None = None, first: Array | int = 0
 ) -> Array:
     """Cross-entropy summed over the examples that the mask keeps; `first` is the place of the first in its batch."""
-    inputs, labels, mask = batch
+    inputs, labels, mask = block
     losses = optax.softmax_cross_entropy_with_integer_labels(apply(architecture, params, inputs, key, first), labels)
     return (losses * mask).sum()
 
