@@ -42,6 +42,7 @@ def gpu(monkeypatch) -> Iterator[PretendedGPU]:
     """The chosen device is a pretended GPU."""
     pretended = PretendedGPU()
     monkeypatch.setattr(device, "_chosen", torch.device("cuda"))
+    monkeypatch.setenv("PFL_PYTORCH_DEVICE", "cuda")  # a federation sets it; pfl reads it for as long as we live
     monkeypatch.setattr(torch, "Generator", pretended.generator_class())
     backward = pretended.with_hooks(torch.autograd._engine_run_backward)
     monkeypatch.setattr(torch.autograd, "_engine_run_backward", backward)
