@@ -160,6 +160,7 @@ def test_backends_are_twins():
             "shadow_federated",
             "blocks",
             "loss_gradient",
+            "noise",
             "pieces",
             "scores",
             "sharding",

@@ -15,8 +15,8 @@ import jax
 import numpy as np
 
 from trustml.backends.jax.clipping import clipped_gradients
-from trustml.backends.jax.dp import add_noise, noise_key
 from trustml.backends.jax.network import Params, to_params
+from trustml.backends.jax.noise import add_noise, noise_key
 from trustml.backends.jax.sharding import device_mesh, replicated, sharded_clipped_gradients
 from trustml.models.layers import Architecture, Conv2D, Dense, Flatten, ReLU
 from trustml.models.weights import initial_weights

@@ -28,33 +28,43 @@ OPTIMIZER = SGD(learning_rate=0.1)
 @given(
     rows=st.integers(0, 70),
     small=st.sampled_from([4, 8]),
-    large=st.sampled_from([0, 16, 32]),
+    large=st.sampled_from([0, 6, 16, 32]),
     parts=st.integers(1, 3),
 )
 def test_every_example_is_in_one_block_of_one_part(rows, small, large, parts):
     cut = Cut(small=small, large=large, parts=parts)
     numbers = np.arange(1, rows + 1)
     dealt = deal(numbers[:, None].astype(np.float32), numbers, cut, capacity=70)
-    assert 1 <= len(dealt) <= parts and len({len(labels) for _, labels, *_ in dealt}) == 1
-    seen = [labels[:count] for _, labels, count, _ in dealt]
-    assert [first for *_, first in dealt] == [0, *np.cumsum([count for _, _, count, _ in dealt])[:-1]]
+    assert 1 <= len(dealt) <= parts
+    assert len({(len(part.head[1]), len(part.tail[1])) for part in dealt}) == 1
+    assert [part.first for part in dealt] == [0, *np.cumsum([part.rows for part in dealt])[:-1]]
+    seen = []
+    for part in dealt:
+        inputs, labels = (np.concatenate(pair) for pair in zip(part.head, part.tail, strict=True))
+        seen.append(labels[: part.rows])
+        np.testing.assert_array_equal(inputs[:, 0], labels)
+        assert not labels[part.rows :].any()
+        assert len(part.head[1]) == large and not len(part.tail[1]) % small
     np.testing.assert_array_equal(np.concatenate(seen), numbers)
-    for inputs, labels, count, _ in dealt:
-        assert not inputs[count:].any() and not labels[count:].any()
 
 
-@pytest.mark.parametrize("cut", [Cut(4, 0, 1), Cut(4, 16, 1), Cut(8, 8, 1), Cut(4, 28, 1)])
-def test_blocks_sum_to_what_all_rows_sum_to(cut):
-    room = cut.room(40)
-    inputs, labels = np.arange(float(room), dtype=np.float32)[:, None], np.arange(room, dtype=np.int32)
+@pytest.mark.parametrize(("small", "large"), [(4, 0), (4, 16), (8, 8), (4, 28), (4, 40), (4, 64), (4, 18)])
+def test_blocks_sum_to_what_all_rows_sum_to(small, large):
+    cut = Cut(small, large, parts=1)
     program = jax.jit(
-        lambda count: sum_blocks(
-            cut, lambda block, start: ((block[0][:, 0] * block[2]).sum(), block[2].sum()), inputs, labels, count
+        lambda part: sum_blocks(
+            cut,
+            lambda block, start: ((block[0][:, 0] * block[2]).sum(), (block[2] * (start + 1)).sum(), block[2].sum()),
+            part,
         )
     )
     for count in (0, 1, 4, 17, 39, 40):
-        total, examples = program(np.int32(count))
-        assert float(total) == inputs[:count].sum() and float(examples) == count
+        numbers = np.arange(1, count + 1)
+        (part,) = deal(numbers[:, None].astype(np.float32), numbers, cut, capacity=40)
+        total, starts, examples = program(part)
+        assert float(total) == numbers.sum() and float(examples) == count
+        begins = [0 if row < large else large + (row - large) // small * small for row in range(count)]
+        assert float(starts) == sum(begins) + count
     assert program._cache_size() == 1
 
 

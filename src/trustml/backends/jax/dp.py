@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +16,7 @@ from trustml.backends.contract import Model
 from trustml.backends.jax.blocks import Block, Part, choose_cut, deal, sum_blocks
 from trustml.backends.jax.clipping import clip_rows
 from trustml.backends.jax.network import Params, to_params, to_weights
+from trustml.backends.jax.noise import add_noise, noise_words, threefry_key
 from trustml.backends.jax.optimizers import make_optimizer, read_state, restore_state
 from trustml.backends.jax.pieces import calls_on_every_core
 from trustml.backends.jax.sharding import device_mesh, replicated, sharded_clipped_gradients
@@ -26,6 +25,15 @@ from trustml.data.dataset import Floats, Ints
 from trustml.models.weights import Weights
 
 _BLOCK = 32  # gradients from elsewhere are filled up to a multiple of this, so that few sizes are ever compiled
+
+
+class _Released(NamedTuple):
+    """What a noisy gradient is made of. The seed is an argument of what is compiled: a constant would be cached."""
+
+    sums: Params
+    words: npt.NDArray[np.uint32]
+    step: np.int32
+    deviation: np.float32
 
 
 class DPTrainer:
@@ -40,8 +48,8 @@ class DPTrainer:
         self._capacity = settings.micro_batch_size or expected + 3 * math.isqrt(expected)
         largest = min(expected, self._capacity)
         self._cut = choose_cut(model.architecture, model.input_shape, copies=settings.multiplicity, expected=largest)
-        self._noise_key = noise_key(settings.noise_seed)
-        self._dropout_key = jax.random.key(dropout_seed)
+        self._noise_words = noise_words(settings.noise_seed)
+        self._dropout_words = np.asarray(jax.random.key_data(jax.random.key(dropout_seed)))
         self._pieces = self._steps = 0
         self._architecture, self._settings = model.architecture, settings
         self._sums: list[Params] = []
@@ -49,9 +57,8 @@ class DPTrainer:
         self._plant = jax.jit(partial(clip_rows, per_layer=settings.per_layer))
         self._total = jax.jit(lambda sums: jax.tree.map(lambda *parts: sum(parts), *sums))
         self._update = jax.jit(self._noisy_step, donate_argnums=(0, 1))
-        self._draw = jax.jit(lambda key: standard_noise(key, like=self._params))
-        self._drawing = ThreadPoolExecutor(1)
-        self._noise = self._drawing.submit(self._noise_of, 0)
+        self._noisy = jax.jit(self._noisy_mean)
+        self._released: _Released | None = None
 
     @property
     def choice(self) -> EngineChoice:
@@ -61,11 +68,10 @@ class DPTrainer:
     def accumulate(self, inputs: Floats, labels: Ints, *, clipping_norm: float) -> Clipped:
         """Clip one piece of a batch and add it to the sum."""
         self._capacity = max(self._capacity, len(labels))
-        key = jax.random.fold_in(self._dropout_key, self._pieces)
-        norm = np.float32(clipping_norm)
+        norm, piece = np.float32(clipping_norm), np.int32(self._pieces)
         self._pieces += 1
         found = calls_on_every_core(
-            lambda part: self._clip(self._params, part, norm, key),
+            lambda part: self._clip(self._params, part, norm, self._dropout_words, piece),
             deal(inputs, labels, self._cut, capacity=self._capacity),
         )
         if not all(bool(finite) for _, finite, _ in found):
@@ -83,18 +89,22 @@ class DPTrainer:
 
     def update(self, *, clipping_norm: float, noise_multiplier: float, learning_rate: float) -> None:
         """Add noise, divide, and take the step."""
-        deviation, rate = np.float32(noise_multiplier * clipping_norm), np.float32(learning_rate)
-        noise = self._noise.result()
-        self._steps += 1
-        self._noise = self._drawing.submit(self._noise_of, self._steps)  # while the next batch comes in and is clipped
-        self._params, self._state, self._gradient = jax.block_until_ready(
-            self._update(self._params, self._state, self._sum(), noise, deviation, rate)
+        released = _Released(
+            sums=self._sum(),
+            words=self._noise_words,
+            step=np.int32(self._steps),
+            deviation=np.float32(noise_multiplier * clipping_norm),
         )
-        self._sums = []
+        self._steps += 1  # no other sum gets this noise
+        self._params, self._state = jax.block_until_ready(
+            self._update(self._params, self._state, released, np.float32(learning_rate))
+        )
+        self._released, self._sums = released, []
 
     def gradient(self) -> Weights:
         """Noisy mean gradient of the last update."""
-        return to_weights(self._gradient)
+        assert self._released is not None
+        return to_weights(self._noisy(self._released))
 
     def weights(self) -> Weights:
         """Present weights, canonical."""
@@ -108,9 +118,6 @@ class DPTrainer:
         """Go back to weights and state; the noise goes on from its own, new seed."""
         self._params, self._state = to_params(weights), restore_state(self._state, state)
 
-    def _noise_of(self, step: int) -> Params:
-        return jax.block_until_ready(self._draw(jax.random.fold_in(self._noise_key, step)))
-
     def _add(self, found: list[Params]) -> None:
         """Keep the sum in one piece once a batch has come in several."""
         self._sums = [self._total([*self._sums, *found])] if self._sums or len(found) > 1 else found
@@ -119,10 +126,10 @@ class DPTrainer:
         return self._sums[0] if self._sums else jax.tree.map(jnp.zeros_like, self._params)
 
     def _clipped_part(
-        self, params: Params, part: Part, clipping_norm: Array, key: Array
+        self, params: Params, part: Part, clipping_norm: Array, words: Array, piece: Array
     ) -> tuple[Params, Array, Array]:
         """Sum of clipped gradients, whether it is finite, and how many were not clipped."""
-        inputs, labels, rows, first = part
+        key = jax.random.fold_in(jax.random.wrap_key_data(words), piece)
 
         def clipped(block: Block, start: Array) -> tuple[Params, Array]:
             return sharded_clipped_gradients(
@@ -133,34 +140,22 @@ class DPTrainer:
                 clipping_norm=clipping_norm,
                 per_layer=self._settings.per_layer,
                 key=key,
-                first=first + start,
+                first=part.first + start,
             )
 
-        sums, unclipped = sum_blocks(self._cut, clipped, inputs, labels, rows)
+        sums, unclipped = sum_blocks(self._cut, clipped, part)
         finite = jnp.all(jnp.stack([jnp.isfinite(part.sum()) for part in jax.tree.leaves(sums)]))
         return sums, finite, unclipped
 
-    def _noisy_step(
-        self, params: Params, state: Any, sums: Params, noise: Params, deviation: Array, learning_rate: Array
-    ) -> tuple[Params, Any, Params]:
-        divisor = self._settings.expected_batch_size
-        gradient = jax.tree.map(lambda total, drawn: (total + deviation * drawn) / divisor, sums, noise)
-        direction, state = self._optimizer.update(gradient, state)
-        return jax.tree.map(lambda w, d: w - learning_rate * d, params, direction), state, gradient
+    def _noisy_mean(self, released: _Released) -> Params:
+        key = jax.random.fold_in(threefry_key(released.words), released.step)
+        noisy = add_noise(released.sums, key, deviation=released.deviation)
+        return jax.tree.map(lambda total: total / self._settings.expected_batch_size, noisy)
 
-
-def add_noise(sums: Params, key: Array, *, deviation: Array | float) -> Params:
-    """Add Gaussian noise of one standard deviation to every coordinate, independently."""
-    return jax.tree.map(lambda total, drawn: total + deviation * drawn, sums, standard_noise(key, like=sums))
-
-
-def standard_noise(key: Array, *, like: Params) -> Params:
-    """Draw an independent standard normal number for every coordinate of what has such shapes."""
-    leaves, structure = jax.tree.flatten(like)
-    ends = np.cumsum([leaf.size for leaf in leaves]).tolist()
-    noise = jax.random.normal(key, (ends[-1],), leaves[0].dtype)  # all at once: compiling is what costs
-    parts = [noise[end - leaf.size : end].reshape(leaf.shape) for leaf, end in zip(leaves, ends, strict=True)]
-    return jax.tree.unflatten(structure, parts)
+    def _noisy_step(self, params: Params, state: Any, released: _Released, learning_rate: Array) -> tuple[Params, Any]:
+        """Take a step; the gradient stays inside, as writing it would take as long as drawing its noise."""
+        direction, state = self._optimizer.update(self._noisy_mean(released), state)
+        return jax.tree.map(lambda w, d: w - learning_rate * d, params, direction), state
 
 
 def add_clipped(sums: Params, rows: Params, clipping_norm: Array, *, per_layer: bool) -> Params:
@@ -173,16 +168,6 @@ def filled_rows(weights: Weights) -> Weights:
     rows = len(next(iter(weights.values())))
     room = _blocks(rows) - rows
     return {name: np.pad(part, [(0, room), *[(0, 0)] * (part.ndim - 1)]) for name, part in weights.items()}
-
-
-def noise_key(seed: tuple[int, int, int, int]) -> Array:
-    """Make a Threefry key, 64 bits wide, from 128 bits of entropy."""
-    return jax.random.wrap_key_data(jnp.asarray(noise_words(seed)), impl="threefry2x32")
-
-
-def noise_words(seed: Sequence[int]) -> npt.NDArray[np.uint32]:
-    """Give the two words of that key."""
-    return np.random.SeedSequence(list(seed)).generate_state(2).astype(np.uint32)
 
 
 def _blocks(examples: int) -> int:

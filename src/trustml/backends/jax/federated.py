@@ -14,9 +14,10 @@ import numpy as np
 from jax import Array
 
 from trustml.backends.contract import Client, Model
-from trustml.backends.jax.dp import add_clipped, add_noise, filled_rows, noise_key
+from trustml.backends.jax.dp import add_clipped, filled_rows
 from trustml.backends.jax.lanes import Lanes, Sums, pack, train_lanes
 from trustml.backends.jax.network import Params, to_params, to_weights
+from trustml.backends.jax.noise import add_noise, noise_key
 from trustml.backends.jax.pieces import calls_on_every_core, cores
 from trustml.backends.jax.server_optimizers import State, make_server, tree_noise
 from trustml.backends.settings import EngineChoice, FederatedSettings, RoundOutcome, UserPrivacy

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from trustml.backends.jax.dp import add_noise
 from trustml.backends.jax.network import Params
+from trustml.backends.jax.noise import add_noise
 from trustml.scenario.federated import DPFedAvg, FedAdagrad, FedAdam, FedAvg, FederatedRegime, FedSGD, FedYogi
 
 State: TypeAlias = dict[str, Any]

@@ -11,9 +11,9 @@ import numpy as np
 from jax import Array, lax
 
 from trustml.backends.jax.clipping import clipped_gradients
-from trustml.backends.jax.dp import add_noise
 from trustml.backends.jax.loss_gradient import loss_gradient
 from trustml.backends.jax.network import Params
+from trustml.backends.jax.noise import add_noise
 from trustml.backends.jax.optimizers import make_optimizer
 from trustml.backends.shadows import ShadowSettings
 from trustml.models.weights import Weights

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from jax import Array, lax
 
-from trustml.backends.jax.dp import noise_words
 from trustml.backends.jax.network import apply
+from trustml.backends.jax.noise import noise_words
 from trustml.backends.jax.shadow_federated import Rounds, train_federated
 from trustml.backends.jax.shadow_training import Chosen, Start, empty_memory, train_plain, train_private, working_set
 from trustml.backends.shadows import ShadowModels, ShadowSettings

@@ -46,17 +46,16 @@ class PlainTrainer:
         self._optimizer = make_optimizer(regime.optimizer)
         self._state = self._optimizer.init(self._params)
         self._cut = choose_cut(model.architecture, model.input_shape, copies=1, expected=regime.batch_size)
-        self._key = jax.random.key(dropout_seed)
+        self._words = np.asarray(jax.random.key_data(jax.random.key(dropout_seed)))
         self._steps = 0
         self._gradient = jax.jit(self._part_gradient)
         self._update = jax.jit(self._stepped, donate_argnums=(0, 1))
 
     def step(self, inputs: Floats, labels: Ints, *, learning_rate: float) -> None:
         """Take one step on the mean cross-entropy of the batch."""
-        key = jax.random.fold_in(self._key, self._steps)
         self._capacity = max(self._capacity, len(labels))
         found = calls_on_every_core(
-            lambda part: self._gradient(self._params, part, key),
+            lambda part: self._gradient(self._params, part, self._words, np.int32(self._steps)),
             deal(inputs, labels, self._cut, capacity=self._capacity),
         )
         self._params, self._state = jax.block_until_ready(
@@ -76,14 +75,16 @@ class PlainTrainer:
         """Go back to weights and state."""
         self._params, self._state = to_params(weights), restore_state(self._state, state)
 
-    def _part_gradient(self, params: Params, part: Part, key: Array) -> Params:
+    def _part_gradient(self, params: Params, part: Part, words: Array, step: Array) -> Params:
         """Gradient of the sum of the losses of a part."""
-        inputs, labels, rows, first = part
+        key = jax.random.fold_in(jax.random.wrap_key_data(words), step)
 
         def gradient(block: Block, start: Array) -> Params:
-            return jax.grad(lambda weights: loss_sum(self._architecture, weights, block, key, first + start))(params)
+            return jax.grad(lambda weights: loss_sum(self._architecture, weights, block, key, part.first + start))(
+                params
+            )
 
-        return sum_blocks(self._cut, gradient, inputs, labels, rows)
+        return sum_blocks(self._cut, gradient, part)
 
     def _stepped(
         self, params: Params, state: Any, found: list[Params], examples: Array, learning_rate: Array
