@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from jax import Array
+from jax import Array, lax
 
 from trustml.backends.contract import Model
 from trustml.backends.jax.blocks import Block, Part, choose_cut, deal, sum_blocks
@@ -153,8 +153,9 @@ class DPTrainer:
         return jax.tree.map(lambda total: total / self._settings.expected_batch_size, noisy)
 
     def _noisy_step(self, params: Params, state: Any, released: _Released, learning_rate: Array) -> tuple[Params, Any]:
-        """Take a step; the gradient stays inside, as writing it would take as long as drawing its noise."""
-        direction, state = self._optimizer.update(self._noisy_mean(released), state)
+        """Take a step; the gradient stays inside, as giving it out would take as long as drawing its noise."""
+        gradient = lax.optimization_barrier(self._noisy_mean(released))  # else XLA draws it anew for every use
+        direction, state = self._optimizer.update(gradient, state)
         return jax.tree.map(lambda w, d: w - learning_rate * d, params, direction), state
 
 
