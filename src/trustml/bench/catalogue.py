@@ -6,19 +6,26 @@ from trustml.bench.engine import Engine, Role
 from trustml.bench.workloads import Kind
 
 _GRADIENTS: tuple[Kind, ...] = ("integrated_gradients", "smooth_grad")
+_TRYING = ("pfl_round:federated_round", "torch_shadows:side_by_side")
 _EXPLANATIONS: tuple[Kind, ...] = ("integrated_gradients", "smooth_grad", "occlusion")
 
 
+def _engine(environment: str, name: str, maker: str, kinds: tuple[Kind, ...], role: Role, full: bool) -> Engine:
+    """An engine; ours and the floors try several ways, and some peers, numbers of threads above all."""
+    tries = role != "peer" or maker in _TRYING
+    return Engine(name=name, environment=environment, maker=maker, kinds=kinds, role=role, full=full, tries=tries)
+
+
 def _torch(name: str, maker: str, *kinds: Kind, role: Role = "peer", full: bool = False) -> Engine:
-    return Engine(name=name, environment="torch", maker=maker, kinds=kinds, role=role, full=full)
+    return _engine("torch", name, maker, kinds, role, full)
 
 
 def _jax(name: str, maker: str, *kinds: Kind, role: Role = "peer", full: bool = False) -> Engine:
-    return Engine(name=name, environment="jax", maker=maker, kinds=kinds, role=role, full=full)
+    return _engine("jax", name, maker, kinds, role, full)
 
 
 def _tensorflow(name: str, maker: str, *kinds: Kind, role: Role = "peer", full: bool = False) -> Engine:
-    return Engine(name=name, environment="tensorflow", maker=maker, kinds=kinds, role=role, full=full)
+    return _engine("tensorflow", name, maker, kinds, role, full)
 
 
 def _jax_privacy(name: str, maker: str, *, full: bool = False) -> Engine:

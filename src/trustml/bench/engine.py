@@ -59,6 +59,8 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
         privacy or explanations, ``peer`` for another library as its documentation drives it.
     full : bool
         Whether only the long form of the benchmark runs it.
+    tries : bool
+        Whether it tries several ways when it is made and keeps the fastest, and so must start alone.
     """
 
     name: str
@@ -67,3 +69,4 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     kinds: tuple[Kind, ...]
     role: Role
     full: bool = False
+    tries: bool = False

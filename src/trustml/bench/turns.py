@@ -123,11 +123,11 @@ def _ended(taken: list[_Taken]) -> Iterator[None]:
 
 
 def _start(taken: list[_Taken], group: Group, folder: Path, tell: Callable[..., None]) -> None:
-    """Start engines, two at a time, and wait until each is warm or has said why not."""
+    """Start engines, two at a time or alone where one tries ways, and wait until each is warm or has said why not."""
     waiting: list[_Taken] = []
     queue = list(enumerate(taken))
     while queue or waiting:
-        while queue and len(waiting) < STARTING_TOGETHER:
+        while queue and _may_start(queue[0][1], waiting):
             number, one = queue.pop(0)
             tell(event="stage", stage=f"starting {number + 1} of {len(taken)}: {one.seat.engine.name}")
             if _launch(one, group, folder / f"{number}.txt"):
@@ -136,6 +136,12 @@ def _start(taken: list[_Taken], group: Group, folder: Path, tell: Callable[..., 
             if _heard_from(one):
                 waiting.remove(one)
     tell(event="stage", stage="")
+
+
+def _may_start(one: _Taken, waiting: list[_Taken]) -> bool:
+    if one.seat.engine.tries or any(other.seat.engine.tries for other in waiting):
+        return not waiting
+    return len(waiting) < STARTING_TOGETHER
 
 
 def _launch(one: _Taken, group: Group, log: Path) -> bool:
