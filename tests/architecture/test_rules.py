@@ -149,6 +149,7 @@ def test_backends_are_twins():
             "book_keeping",
             "layer_gradients",
             "given_rows",
+            "straight_paths",
         },
         "jax": {
             "lanes",

@@ -11,7 +11,7 @@ from tests.backends.jax.explained import model_of, request
 from trustml.backends.jax import gradient_methods, pieces
 from trustml.backends.jax.attribution import explain
 from trustml.backends.jax.network import JaxNetwork
-from trustml.backends.jax.straight_paths import gauss_legendre, straight_until
+from trustml.backends.jax.straight_paths import gauss_legendre
 from trustml.models.layers import Architecture, AvgPool, Conv2D, Dense, Flatten, ReLU, Tanh
 from trustml.models.zoo import mlp, mnist_cnn
 from trustml.scenario import methods as m
@@ -91,12 +91,6 @@ def test_integrated_gradients_are_the_mean_of_gradients_wherever_the_network_ben
         expected += share * gradients * change
     np.testing.assert_allclose(explain(asked)["native"], expected, rtol=1e-4, atol=1e-6)
     gradient_methods._program.clear_cache()
-
-
-def test_a_way_is_straight_up_to_the_first_layer_that_bends_it():
-    ends = [straight_until(Architecture(layers=layers)) for layers in BENT.values()]
-    assert ends == [2, 0, 3]
-    assert straight_until(mnist_cnn(), 3) == 4  # convolution and ReLU behind the first pool
 
 
 def test_numbers_that_are_arguments_compile_nothing_anew():

@@ -17,13 +17,15 @@ from trustml.backends.torch.network import build_module, from_input, to_input, t
 from trustml.catalogue.available import returns_layer
 from trustml.catalogue.entries import ENTRIES
 from trustml.catalogue.torch import IMPLEMENTATIONS
-from trustml.models.layers import GELU, Architecture, Dense, Flatten
+from trustml.models.layers import GELU, Architecture, AvgPool, Conv2D, Dense, Dropout, Flatten, MaxPool, ReLU, Tanh
 from trustml.models.shapes import layer_shapes
 from trustml.scenario import methods as m
 
 pytestmark = pytest.mark.torch
 by_title = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.title)
 SAMPLED = [method for method in METHODS if ENTRIES[type(method)].sampled]
+CONVOLUTION = Conv2D(filters=4, kernel=(3, 3), padding=((0, 1), (1, 1)))
+HALVES = {"size": (2, 2), "stride": (2, 2)}
 EXACT = [method for method in METHODS if not ENTRIES[type(method)].sampled]
 
 
@@ -92,6 +94,22 @@ def test_summed_gradients_give_what_captum_gives_by_default(method, count):
     library = getattr(captum.attr, type(method).__name__)(build_module(asked.model).eval())
     with captum_calls.without_reminders():
         expected = library.attribute(to_input(asked.inputs), target=to_labels(asked.targets), **settings)
+    # Sums in another order, in float32.
+    assert gap(explain(asked)["native"], from_input(expected)) < 2e-6
+
+
+@pytest.mark.parametrize(
+    "front", [(), (CONVOLUTION, AvgPool(size=(2, 2), stride=(2, 2))), (CONVOLUTION, Dropout(rate=0.5))], ids=len
+)
+@pytest.mark.parametrize("bend", [(ReLU(),), (Tanh(), MaxPool(size=(2, 2), stride=(2, 2))), ()], ids=str)
+def test_integrating_where_the_way_bends_gives_what_captum_gives_for_the_whole_network(front, bend):
+    model = model_of(Architecture(layers=(*front, *bend, Flatten(), Dense(units=10))))
+    asked = request(m.IntegratedGradients(n_steps=6), model, count=4, baseline=0.3)
+    library = captum.attr.IntegratedGradients(build_module(model).eval())
+    with captum_calls.without_reminders():
+        expected = library.attribute(
+            to_input(asked.inputs), to_input(asked.baseline), target=to_labels(asked.targets), n_steps=6
+        )
     # Sums in another order, in float32.
     assert gap(explain(asked)["native"], from_input(expected)) < 2e-6
 

@@ -20,11 +20,11 @@ from trustml.backends.jax.straight_paths import (
     integrate,
     mean_gradient,
     path_points,
-    straight_until,
     target_gradient,
 )
 from trustml.data.dataset import Floats, Ints
 from trustml.models.layers import Architecture
+from trustml.models.straight import straight_until
 from trustml.scenario import methods as m
 
 Map: TypeAlias = Callable[[Array], Array]

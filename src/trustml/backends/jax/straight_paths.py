@@ -18,14 +18,14 @@ from jax import Array, lax
 from trustml.backends.jax.network import Params
 from trustml.backends.jax.rules import logits_from, walk
 from trustml.data.dataset import Floats
-from trustml.models.layers import Architecture, AvgPool, Conv2D, Dense, Dropout, Flatten
+from trustml.models.layers import Architecture
+from trustml.models.straight import straight_until
 
 Gradient: TypeAlias = Callable[[Array, Array], Array]
 """Values of rows and their targets, to gradients of the rows."""
 
 _ROOM = 64
 """Points that a path has room for at least."""
-_AFFINE = (Dense, Conv2D, AvgPool, Flatten, Dropout)  # dropout does nothing to a trained network
 
 
 class Path(NamedTuple):
@@ -42,14 +42,6 @@ class Path(NamedTuple):
     points: Floats
     shares: Floats
     used: np.int32
-
-
-def straight_until(architecture: Architecture, first: int = 0) -> int:
-    """Give the first layer, from `first` on, that bends a straight way."""
-    for index in range(first, len(architecture.layers)):
-        if not isinstance(architecture.layers[index], _AFFINE):
-            return index
-    return len(architecture.layers)
 
 
 def target_gradient(architecture: Architecture, params: Params, first: int, values: Array, targets: Array) -> Array:

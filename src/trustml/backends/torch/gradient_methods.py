@@ -14,7 +14,9 @@ from trustml.backends.torch.captum_calls import ROWS_AT_ONCE, Piece, piecewise, 
 from trustml.backends.torch.deep_lift_rules import deep_lift_variants
 from trustml.backends.torch.network import to_input
 from trustml.backends.torch.relevance_rules import set_epsilon_rules
+from trustml.backends.torch.straight_paths import StraightIntegratedGradients
 from trustml.data.dataset import Floats
+from trustml.models.layers import Architecture
 from trustml.scenario import methods as m
 
 _NOISE_TYPES = {"mean": "smoothgrad", "mean_of_squares": "smoothgrad_sq", "variance": "vargrad"}
@@ -35,7 +37,9 @@ def gradient_method(module: nn.Sequential, request: ExplainRequest, method: m.Gr
     """Any method that NoiseTunnel can average."""
 
     def run(module: nn.Sequential) -> Floats:
-        return piecewise(request, lambda piece: _call(module, method, piece).attribute(piece))
+        return piecewise(
+            request, lambda piece: _call(module, request.model.architecture, method, piece).attribute(piece)
+        )
 
     return _variants(module, request, method, run)
 
@@ -45,7 +49,7 @@ def smooth_grad(module: nn.Sequential, request: ExplainRequest, method: m.Smooth
 
     def attribute(module: nn.Sequential, piece: Piece) -> Tensor:
         # All samples in one call: LRP takes the rules off its modules after each, and would go on with its own.
-        inner = _call(module, method.of, piece)
+        inner = _call(module, request.model.architecture, method.of, piece)
         return captum.attr.NoiseTunnel(inner.attribution).attribute(
             piece.inputs,
             nt_type=_NOISE_TYPES[method.statistic],
@@ -102,7 +106,7 @@ def _variants(
     return deep_lift_variants(module, request, run) if isinstance(method, m.DeepLift) else {"native": run(module)}
 
 
-def _call(module: nn.Sequential, method: m.GradientMethod, piece: Piece) -> _Call:
+def _call(module: nn.Sequential, architecture: Architecture, method: m.GradientMethod, piece: Piece) -> _Call:
     match method:
         case m.Saliency():
             return _Call(attribution=_summed(captum.attr.Saliency(module)), settings={"abs": method.absolute})
@@ -111,7 +115,8 @@ def _call(module: nn.Sequential, method: m.GradientMethod, piece: Piece) -> _Cal
         case m.IntegratedGradients():
             rows = ROWS_AT_ONCE if piece.inputs.ndim == 4 else 4 * ROWS_AT_ONCE  # vectors leave smaller activations
             settings = {"baselines": piece.baseline, "n_steps": method.n_steps, "internal_batch_size": rows}
-            return _Call(attribution=_summed(captum.attr.IntegratedGradients(module)), settings=settings)
+            straight = StraightIntegratedGradients(module, architecture)
+            return _Call(attribution=straight, settings=settings)
         case m.GuidedBackprop():
             return _Call(attribution=_summed(captum.attr.GuidedBackprop(module)))
         case m.Deconvolution():
