@@ -39,13 +39,15 @@ _HOW = f"""## How it was measured
   alternating order, each turn as many calls as fill {TURN_SECONDS} s, at least one. What disturbs the machine
   disturbs all, so **read ratios; times are of this machine on that day**.
 - Times are medians of calls after warm-up, with quartiles of calls. The first call, with tracing and compiling, is
-  apart; two engines start at the same time, so it is longer than alone.
+  apart; peers start two at a time, so theirs is longer than alone. Floors, ours, and peers that try several ways to
+  keep the fastest start alone.
 - A ratio is the median of the ratios of paired turns; its 90 % interval is by interpolated order statistics of these
   (Hettmansperger and Sheather, 1986). A bar whose median lies on the wrong side but inside the interval reads *met
   within noise*.
 - *Floor* is the least that the work costs: the plain step for a private step, as many forward and backward passes for
   integrated gradients, as many forward passes for occlusion, one centralised epoch for a round. `/ floor` is against
-  the fastest of the same framework, `/ any` against the fastest of all.
+  the fastest of the same framework, `/ any` against the fastest of all. Integrated gradients may be below it: layers
+  that are affine keep the path straight, and those in front of the first other layer are walked at its two ends alone.
 - *tuned* is the allocator as workers of trustml run (`MALLOC_ARENA_MAX`, `MALLOC_MMAP_THRESHOLD_`,
   `MALLOC_TRIM_THRESHOLD_`), for every engine; *default* is glibc's own.
 - Memory is the most that was resident at once, interpreter, framework and children included; *work* is that less what

@@ -17,8 +17,10 @@ from tf_explain.core.vanilla_gradients import VanillaGradients
 
 from trustml.backends.contract import Attributions, ExplainRequest
 from trustml.backends.tensorflow.class_batches import ROWS_AT_ONCE
+from trustml.backends.tensorflow.network import split_model
 from trustml.backends.tensorflow.own_targets import TargetColumn, TargetFirst, chunked_program, examples_at_once
 from trustml.data.dataset import Floats
+from trustml.models.straight import straight_until
 from trustml.scenario import methods as m
 
 
@@ -35,7 +37,8 @@ def input_x_gradient(model: tf.keras.Model, request: ExplainRequest) -> Attribut
 
 def integrated_gradients(model: tf.keras.Model, request: ExplainRequest, method: m.IntegratedGradients) -> Attributions:
     """tf-explain's mean gradient on the path from zeros; completed by the factor (input - 0)."""
-    native = _explained(_mean_gradients(model, method.n_steps), request)
+    bend = straight_until(request.model.architecture)
+    native = _explained(_mean_gradients(model, method.n_steps, bend), request)
     return {"native": native, "completed": native * request.inputs}
 
 
@@ -119,19 +122,31 @@ def _gradients(model: tf.keras.Model, kind: type[VanillaGradients]) -> tf.types.
 
 
 @lru_cache(maxsize=8)
-def _mean_gradients(model: tf.keras.Model, n_steps: int) -> tf.types.experimental.GenericFunction:
-    """tf-explain's integrated gradients; the points of the path are those of ``generate_interpolations``."""
+def _mean_gradients(model: tf.keras.Model, n_steps: int, bend: int) -> tf.types.experimental.GenericFunction:
+    """tf-explain's integrated gradients; the points of the path are those of ``generate_interpolations``.
+
+    Layers before `bend` are affine and keep the path straight: what they make of its two ends is enough, and they carry
+    the mean gradient back once.
+    """
     shape = model.input_shape[1:]
-    at_once = examples_at_once(shape, n_steps)
+    front, behind = split_model(model, bend)
 
     def of_chunk(inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        step = tf.reshape(tf.range(n_steps, dtype=tf.float64), (1, n_steps, *[1] * len(shape)))
-        path = tf.cast(inputs[:, None], tf.float64) * step / (n_steps - 1)  # in double precision, as there
-        rows = tf.cast(tf.reshape(path, (-1, *shape)), tf.float32)
-        network = TargetColumn(model, tf.repeat(targets, n_steps))
-        return IntegratedGradients.get_integrated_gradients(rows, network, 0, n_steps)
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            end = front(inputs)
+        begin = tf.cast(front(tf.zeros_like(inputs[:1])), tf.float64)[:, None]
+        inner = end.shape[1:]
+        step = tf.reshape(tf.range(n_steps, dtype=tf.float64), (1, n_steps, *[1] * len(inner)))
+        path = begin + (tf.cast(end, tf.float64)[:, None] - begin) * step / (
+            n_steps - 1
+        )  # in double precision, as there
+        rows = tf.cast(tf.reshape(path, (-1, *inner)), tf.float32)
+        network = TargetColumn(behind, tf.repeat(targets, n_steps))
+        mean = IntegratedGradients.get_integrated_gradients(rows, network, 0, n_steps)
+        return tape.gradient(end, inputs, output_gradients=mean)
 
-    return chunked_program(of_chunk, shape, at_once=at_once)
+    return chunked_program(of_chunk, shape, at_once=examples_at_once(shape, n_steps))
 
 
 @lru_cache(maxsize=8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -28,6 +28,8 @@ from trustml.models.layers import (
 )
 from trustml.models.weights import Weights
 
+Rows: TypeAlias = Callable[..., tf.Tensor]
+"""From rows of values to rows of values."""
 _KERAS_NAMES = {"kernel": "kernel", "bias": "bias", "scale": "gamma"}
 
 
@@ -84,6 +86,23 @@ def variable(model: tf.keras.Model, name: str) -> tf.Variable:
 def read_weights(model: tf.keras.Model, names: list[str]) -> Weights:
     """Copy the weights out; Keras's layout is the canonical one."""
     return {name: variable(model, name).numpy().copy() for name in names}
+
+
+def split_model(model: tf.keras.Model, index: int) -> tuple[Rows, Rows]:
+    """Give the layers of a built model before canonical layer `index`, and those from there on, as functions."""
+    layers = model.layers[1:]  # without the input
+    names = [layer.name for layer in layers]
+    middle = names.index(f"layer{index - 1}") + 1 if index else 0  # padding comes before the layer with the name
+
+    def walk(chosen: list[tf.keras.layers.Layer]) -> Rows:
+        def walked(rows: tf.Tensor, training: bool = False) -> tf.Tensor:
+            for layer in chosen:
+                rows = layer(rows, training=training) if isinstance(layer, tf.keras.layers.Dropout) else layer(rows)
+            return rows
+
+        return walked
+
+    return walk(layers[:middle]), walk(layers[middle:])
 
 
 class KerasNetwork:
