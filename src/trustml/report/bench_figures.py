@@ -11,6 +11,8 @@ from trustml.bench.judge import Judged
 from trustml.bench.results import Result
 from trustml.report.bench_tables import bars_frame, bench_frame, milliseconds, number
 
+_WIDTH = 380
+_LEGEND = alt.Legend(orient="top")  # at the side it would be cut off on a small screen
 # Okabe and Ito's palette; shapes repeat what colour says.
 _ROLES = {"ours": ("#0072B2", "circle"), "floor": ("#999999", "square"), "peer": ("#E69F00", "triangle-up")}
 _VERDICTS = {
@@ -67,13 +69,13 @@ def _time_panel(rows: pd.DataFrame, workload: str) -> alt.LayerChart:
     shapes = alt.Scale(domain=list(_ROLES), range=[shape for _, shape in _ROLES.values()])
     dots = base.mark_point(filled=True, size=100, opacity=1).encode(
         x=alt.X("ms:Q", title=title, scale=scale),
-        color=alt.Color("role:N", title="", scale=colours),
-        shape=alt.Shape("role:N", title="", scale=shapes),
+        color=alt.Color("role:N", title="", scale=colours, legend=_LEGEND),
+        shape=alt.Shape("role:N", title="", scale=shapes, legend=_LEGEND),
         tooltip=["subject", "text", "quartiles", "n", "note"],
     )
     spread = base.mark_rule(strokeWidth=2, color="black").encode(x=alt.X("low:Q", title=title), x2="high:Q")
     labels = base.mark_text(align="left", dx=8).encode(x=alt.X("high:Q", title=title), text="text:N")
-    return alt.layer(spread, dots, labels).properties(width=520, height=alt.Step(20))
+    return alt.layer(spread, dots, labels).properties(width=_WIDTH, height=alt.Step(20))
 
 
 def _quartiles(rows: pd.DataFrame) -> pd.Series:
@@ -86,11 +88,11 @@ def _ratio_panel(rows: pd.DataFrame, title: str) -> alt.LayerChart:
     ends = [float(rows[["low", "bound"]].min().min()) / 1.3, float(rows[["high", "bound"]].max().max()) * 1.5]
     scale = alt.Scale(type="log", domain=[min(ends[0], 0.9), max(ends[1], 1.1)], nice=False)
     base = alt.Chart(rows, title=title).encode(
-        y=alt.Y("label:N", title=None, sort=list(rows.label), axis=alt.Axis(labelLimit=480))
+        y=alt.Y("label:N", title=None, sort=list(rows.label), axis=alt.Axis(labelLimit=420))
     )
     what = "ratio, 90 % interval (logarithmic)"
-    colour = alt.Color("verdict:N", title="", scale=alt.Scale(domain=domain, range=colours))
-    shape = alt.Shape("verdict:N", title="", scale=alt.Scale(domain=domain, range=shapes))
+    colour = alt.Color("verdict:N", title="", scale=alt.Scale(domain=domain, range=colours), legend=_LEGEND)
+    shape = alt.Shape("verdict:N", title="", scale=alt.Scale(domain=domain, range=shapes), legend=_LEGEND)
     dots = base.mark_point(filled=True, size=90, opacity=1).encode(
         x=alt.X("ratio:Q", title=what, scale=scale),
         color=colour,
@@ -101,4 +103,4 @@ def _ratio_panel(rows: pd.DataFrame, title: str) -> alt.LayerChart:
     ticks = base.mark_tick(color="black", thickness=3, size=16).encode(x=alt.X("bound:Q", title=what))
     labels = base.mark_text(align="left", dx=8).encode(x=alt.X("high:Q", title=what), text="text:N")
     equal = alt.Chart(pd.DataFrame({"one": [1.0]})).mark_rule(strokeDash=[2, 2]).encode(x=alt.X("one:Q", title=what))
-    return alt.layer(equal, spread, ticks, dots, labels).properties(width=520, height=alt.Step(20))
+    return alt.layer(equal, spread, ticks, dots, labels).properties(width=_WIDTH, height=alt.Step(20))
