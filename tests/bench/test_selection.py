@@ -34,6 +34,16 @@ def test_full_is_more_and_choices_are_less():
     assert [seat.engine.name for group in few for seat in group.seats] == ["trustml jax"]
 
 
+def test_the_short_form_takes_large_steps_by_what_bars_need_alone():
+    def peers(wanted: Wanted) -> list[str]:
+        groups = [group for group in choose_groups(wanted) if group.allocator == "tuned"]
+        seats = [seat for group in groups for seat in group.seats if seat.workload.size == 1024]
+        return [seat.engine.name for seat in seats if seat.workload.kind == "private_step" and not seat.judged]
+
+    assert not [name for name in peers(Wanted()) if "jax-privacy" in name or "DPSequential" in name]
+    assert "jax-privacy" in peers(Wanted(full=True)) and "jax-privacy" in peers(Wanted(engines=("jax-privacy",)))
+
+
 def test_nothing_left_names_what_there_is():
     with pytest.raises(UsageError, match=r"engines: .*Captum.*more with --full"):
         choose_groups(Wanted(engines=("nobody",)))

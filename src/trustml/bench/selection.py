@@ -13,6 +13,8 @@ from trustml.bench.workloads import Kind, Workload
 from trustml.errors import UsageError
 
 _STEPS: tuple[Kind, ...] = ("plain_step", "private_step")
+_LARGE = 1024
+"""Examples of a step that the short form leaves to engines which a bar needs."""
 
 
 def _steps(network: str, size: int) -> tuple[Workload, ...]:
@@ -117,7 +119,9 @@ def choose_groups(wanted: Wanted, engines: Sequence[Engine] = ENGINES, bars: Seq
                 if not _fits(engine, workload, wanted):
                     continue
                 needed = {bar.allocator for bar in bars if (workload, engine.name) in bar.engines}
-                tuned.append(Seat(engine=engine, workload=workload, judged="tuned" in needed))
+                everything = wanted.full or wanted.engines or wanted.allocator
+                if "tuned" in needed or everything or not _is_long(engine, workload):
+                    tuned.append(Seat(engine=engine, workload=workload, judged="tuned" in needed))
                 if wanted.allocator or "default" in needed:
                     default.append(Seat(engine=engine, workload=workload, judged="default" in needed))
         if tuned and wanted.allocator != "default":
@@ -127,6 +131,11 @@ def choose_groups(wanted: Wanted, engines: Sequence[Engine] = ENGINES, bars: Seq
     if not found:
         raise UsageError(f"nothing to measure is left; {_what_there_is(wanted, engines)}")
     return found
+
+
+def _is_long(engine: Engine, workload: Workload) -> bool:
+    """Whether a peer's large steps, which it takes at other sizes too, would make the short form long."""
+    return engine.role == "peer" and workload.kind == "private_step" and workload.size >= _LARGE
 
 
 def _fits(engine: Engine, workload: Workload, wanted: Wanted) -> bool:
