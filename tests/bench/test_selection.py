@@ -13,7 +13,7 @@ def test_a_private_step_lives_with_its_floors():
         kinds = {seat.workload.kind for seat in group.seats}
         if "private_step" in kinds and group.allocator == "tuned":
             assert "plain_step" in kinds
-            assert {seat.engine.role for seat in group.seats} == {"ours", "floor", "peer"}
+            assert {seat.engine.role for seat in group.seats} >= {"ours", "floor"}
         assert not any(seat.engine.full for seat in group.seats)
         assert len({(seat.workload, seat.engine.name) for seat in group.seats}) == len(group.seats)
 
