@@ -38,14 +38,13 @@ def main() -> None:
         best = min(milliseconds for name, milliseconds in middle.items() if name.startswith("plain"))
         for name, seconds in found.items():
             low, high = 1e3 * np.quantile(seconds, [0.25, 0.75])
-            lines.append(
-                f"| {network}, {size} | {name} | {middle[name]:.2f} | {low:.2f}-{high:.2f} | {middle[name] / best:.2f} |"
-            )
+            share = middle[name] / best
+            lines.append(f"| {network}, {size} | {name} | {middle[name]:.2f} | {low:.2f}-{high:.2f} | {share:.2f} |")
         print(network, size, {name: round(milliseconds, 2) for name, milliseconds in middle.items()}, flush=True)
     malloc = ", ".join(f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("MALLOC_"))
     head = (
-        "# Parts of a private step in JAX\n\nMade by `benchmarks/private_step_parts.py`: medians and quartiles of calls, "
-        f"{TURNS} turns. jax {version('jax')}, {os.cpu_count()} cores; {malloc or 'allocator of glibc'}.\n"
+        "# Parts of a private step in JAX\n\nMade by `benchmarks/private_step_parts.py`: medians and quartiles of "
+        f"calls, {TURNS} turns. jax {version('jax')}, {os.cpu_count()} cores; {malloc or 'allocator of glibc'}.\n"
     )
     RESULT.write_text("\n".join([head, *lines, ""]))
 
