@@ -18,7 +18,7 @@ import numpy.typing as npt
 from jax import Array, lax
 
 from trustml.backends.contract import Client
-from trustml.backends.jax.loss_gradient import equal_shares, loss_gradient
+from trustml.backends.jax.loss_gradient import loss_gradient
 from trustml.backends.jax.network import Params
 from trustml.backends.jax.training import sgd_update
 from trustml.data.dataset import Floats, Ints
@@ -127,8 +127,8 @@ def train_lanes(
     def one_lane(lane: Lanes) -> Sums:
         def step(number: Array, state: tuple[Params, Params]) -> tuple[Params, Params]:
             params, velocity = state
-            shares = equal_shares(lane.mask[number] > 0)
-            gradient = loss_gradient(architecture, params, lane.inputs[number], lane.labels[number], shares)
+            batch = lane.inputs[number], lane.labels[number], lane.mask[number] > 0
+            gradient = loss_gradient(architecture, params, *batch)
             if proximal:
                 gradient = jax.tree.map(lambda g, w, w0: g + proximal * (w - w0), gradient, params, start)
             if optimizer.momentum:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from trustml.backends.jax.lanes import Sums, added
-from trustml.backends.jax.loss_gradient import equal_shares, loss_gradient
+from trustml.backends.jax.loss_gradient import loss_gradient
 from trustml.backends.jax.network import Params
 from trustml.backends.jax.noise import add_noise
 from trustml.backends.jax.server_optimizers import State, make_server
@@ -115,8 +115,7 @@ def _local(
         local, velocity, sums = state
         batch = Chosen(own.chosen.rows[number], own.chosen.labels[number])
         examples = taken(inputs, batch.rows)
-        shares = equal_shares(batch.labels >= 0)
-        gradient = loss_gradient(settings.architecture, local, examples, batch.labels, shares)
+        gradient = loss_gradient(settings.architecture, local, examples, batch.labels, batch.labels >= 0)
         if proximal:
             gradient = jax.tree.map(lambda g, w, w0: g + proximal * (w - w0), gradient, local, params)
         if optimizer.momentum:

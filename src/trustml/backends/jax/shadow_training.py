@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array, lax
 
 from trustml.backends.jax.clipping import clipped_gradients
-from trustml.backends.jax.loss_gradient import equal_shares, loss_gradient
+from trustml.backends.jax.loss_gradient import loss_gradient
 from trustml.backends.jax.network import Params
 from trustml.backends.jax.noise import add_noise
 from trustml.backends.jax.optimizers import make_optimizer
@@ -62,8 +62,7 @@ def train_plain(settings: ShadowSettings, start: Start, chosen: Chosen, inputs: 
     def step(state: tuple[Params, Any], now: tuple[Array, Array, Chosen]) -> tuple[tuple[Params, Any], None]:
         (params, memory), (number, rate, batch) = state, now
         key = jax.random.fold_in(start.dropout, number)
-        shares = equal_shares(batch.labels >= 0)
-        gradient = loss_gradient(architecture, params, taken(inputs, batch.rows), batch.labels, shares, key)
+        gradient = loss_gradient(architecture, params, taken(inputs, batch.rows), batch.labels, batch.labels >= 0, key)
         direction, memory = optimizer.update(gradient, memory)
         return (jax.tree.map(lambda w, d: w - rate * d, params, direction), memory), None
 

@@ -6,18 +6,28 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 from jax import Array
 
 from trustml.backends.contract import Model
 from trustml.backends.jax.blocks import Block, Part, choose_cut, deal, sum_blocks
-from trustml.backends.jax.loss_gradient import loss_gradient
-from trustml.backends.jax.network import Params, to_params, to_weights
+from trustml.backends.jax.network import Params, apply, to_params, to_weights
 from trustml.backends.jax.optimizers import make_optimizer, read_state, restore_state
 from trustml.backends.jax.pieces import calls_on_every_core
 from trustml.data.dataset import Floats, Ints
+from trustml.models.layers import Architecture
 from trustml.models.weights import Weights
 from trustml.scenario.optimizers import SGD
 from trustml.scenario.regimes import Plain
+
+
+def loss_sum(
+    architecture: Architecture, params: Params, block: Block, key: Array | None = None, first: Array | int = 0
+) -> Array:
+    """Cross-entropy summed over the examples that the mask keeps; `first` is the place of the first in its batch."""
+    inputs, labels, mask = block
+    losses = optax.softmax_cross_entropy_with_integer_labels(apply(architecture, params, inputs, key, first), labels)
+    return (losses * mask).sum()
 
 
 def sgd_update(params: Params, velocity: Params, gradient: Params, optimizer: SGD) -> tuple[Params, Params]:
@@ -70,7 +80,9 @@ class PlainTrainer:
         key = jax.random.fold_in(jax.random.wrap_key_data(words), step)
 
         def gradient(block: Block, start: Array) -> Params:
-            return loss_gradient(self._architecture, params, *block, key, part.first + start)
+            return jax.grad(lambda weights: loss_sum(self._architecture, weights, block, key, part.first + start))(
+                params
+            )
 
         return sum_blocks(self._cut, gradient, part)
 
