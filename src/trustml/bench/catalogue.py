@@ -6,7 +6,7 @@ from trustml.bench.engine import Engine, Role
 from trustml.bench.workloads import Kind
 
 _GRADIENTS: tuple[Kind, ...] = ("integrated_gradients", "smooth_grad")
-_TRYING = ("pfl_round:federated_round", "torch_shadows:side_by_side")
+_TRYING = ("pfl_round:federated_round", "torch_shadows:eager")
 _EXPLANATIONS: tuple[Kind, ...] = ("integrated_gradients", "smooth_grad", "occlusion")
 
 

@@ -60,14 +60,16 @@ class PrivateTraining:
         self._usable = finite_rows(examples.inputs)
         clipping = job.regime.clipping
         augmentation = job.regime.augmentation
+        expected, multiplicity = self._mechanism.expected_batch_size, augmentation.multiplicity if augmentation else 1
+        self._piece = job.execution.micro_batch_size or max(1, _ROWS_AT_ONCE // multiplicity)
         settings = PrivateSettings(
             optimizer=job.regime.optimizer,
             per_layer=isinstance(clipping, PerLayer),
             count_unclipped=isinstance(clipping, Adaptive),
-            expected_batch_size=self._mechanism.expected_batch_size,
-            multiplicity=augmentation.multiplicity if augmentation else 1,
+            expected_batch_size=expected,
+            multiplicity=multiplicity,
             noise_seed=entropy_words(),
-            micro_batch_size=job.execution.micro_batch_size,
+            micro_batch_size=self._piece if self._piece < expected else 0,
             grad_sample_mode=job.execution.grad_sample_mode,
         )
         self._trainer = backend.private(model, settings, secrets.randbits(31))
@@ -133,10 +135,9 @@ class PrivateTraining:
         """Take one step and count the examples that were left out."""
         rows = batch[self._usable[batch]]
         inputs, labels = self._copies(self._examples.inputs[rows], entropy), self._examples.labels[rows]
-        piece = self._job.execution.micro_batch_size or max(1, _ROWS_AT_ONCE // inputs.shape[1])
         unclipped, broken = 0, len(batch) - len(rows)
-        for start in range(0, len(rows), piece):
-            part = slice(start, start + piece)
+        for start in range(0, len(rows), self._piece):
+            part = slice(start, start + self._piece)
             found = accumulate_finite(self._trainer, inputs[part], labels[part], clipping_norm=self._clipping_norm)
             unclipped, broken = unclipped + found[0], broken + found[1]
         regime = self._regime

@@ -59,6 +59,7 @@ DETERMINISTIC = {
     "input_x_gradient": ("cnn", m.InputXGradient()),
     "integrated_gradients": ("cnn", m.IntegratedGradients()),
     "integrated_gradients_table": ("mlp", m.IntegratedGradients()),
+    "linear_integrated_gradients": ("linear", m.IntegratedGradients()),
     "guided_backprop": ("cnn", m.GuidedBackprop()),
     "deconvolution": ("cnn", m.Deconvolution()),
     "feature_ablation": ("cnn", m.FeatureAblation(patch=2)),

@@ -187,12 +187,14 @@ def test_completed_kernel_shap_gives_shapley_values(mlp, found):
 
 
 def test_linear_models_have_closed_forms(given, found):
-    """On a linear model every coalition method gives weight times difference: no sampling error."""
+    """On a linear model every coalition method gives weight times difference, and no path bends anywhere."""
     inputs, baseline = given["linear.inputs"], given["linear.baseline"]
     weights = given["linear.weights.0.kernel"][:, given["linear.targets"]].T
     expected = weights * (inputs - baseline)
     for name in ("linear_kernel_shap.native", "linear_kernel_shap.completed", "linear_lime.completed"):
         assert relative(found[name], expected) < 1e-4, name  # the lasso of strength 1e-6 shrinks by less
+    assert relative(found["linear_integrated_gradients.native"], weights) < 1e-6
+    assert relative(found["linear_integrated_gradients.completed"], weights * inputs) < 1e-6
 
 
 @pytest.mark.parametrize("name", SAMPLED)

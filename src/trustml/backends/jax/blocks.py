@@ -41,7 +41,7 @@ class Part(NamedTuple):
     Attributes
     ----------
     head : (inputs, labels)
-        One large block, filled up with zeros if it has to be; of no rows if there is none.
+        One large block, filled up with zeros if it has to be; of no rows if there is none, or too little for it.
     tail : (inputs, labels)
         The rest, filled up to whole blocks.
     rows : int
@@ -86,16 +86,20 @@ def choose_cut(architecture: Architecture, input_shape: tuple[int, ...], *, copi
 
 
 def deal(inputs: Floats, labels: Ints, cut: Cut, *, capacity: int) -> list[Part]:
-    """Share a batch of at most `capacity` rows out to parts of the same shapes."""
+    """Share a batch of at most `capacity` rows out to parts of the same shapes.
+
+    What would leave half of the large block empty goes into small ones: there are two programs at most.
+    """
     parts = max(1, min(cut.parts, -(-len(labels) // cut.small)))
     rows = max(1, _whole_blocks(len(labels), cut, parts) if parts > 1 else len(labels))
     most = _whole_blocks(capacity, cut, cut.parts) if cut.parts > 1 else capacity
-    room = -(-max(0, most - cut.large) // cut.small) * cut.small
+    large = cut.large if rows > cut.large // 2 else 0
+    room = -(-(max(0, most - large) if large else cut.large // 2 or most) // cut.small) * cut.small
     shares = [(inputs[i : i + rows], labels[i : i + rows], i) for i in range(0, max(1, len(labels)), rows)]
     return [
         Part(
-            head=_filled(own[: cut.large], classes[: cut.large], cut.large),
-            tail=_filled(own[cut.large :], classes[cut.large :], room),
+            head=_filled(own[:large], classes[:large], large),
+            tail=_filled(own[large:], classes[large:], room),
             rows=np.int32(len(classes)),
             first=np.int32(first),
         )
@@ -114,9 +118,9 @@ def sum_blocks(cut: Cut, function: Callable[[Block, Array], Summed], part: Part)
     part : Part
     """
     total: Summed
-    inputs, labels = part.tail
-    if cut.large:
-        mask = (jnp.arange(cut.large) < part.rows).astype(jnp.float32)
+    (inputs, labels), large = part.tail, len(part.head[1])
+    if large:
+        mask = (jnp.arange(large) < part.rows).astype(jnp.float32)
         total = function((*part.head, mask), jnp.int32(0))
     else:
         some = (inputs[: cut.small], labels[: cut.small], jnp.zeros(cut.small))
@@ -126,15 +130,15 @@ def sum_blocks(cut: Cut, function: Callable[[Block, Array], Summed], part: Part)
 
     def add(number: Array, total: Summed) -> Summed:
         start = number * cut.small
-        mask = (cut.large + start + jnp.arange(cut.small) < part.rows).astype(jnp.float32)
+        mask = (large + start + jnp.arange(cut.small) < part.rows).astype(jnp.float32)
         block = (
             lax.dynamic_slice_in_dim(inputs, start, cut.small),
             lax.dynamic_slice_in_dim(labels, start, cut.small),
             mask,
         )
-        return jax.tree.map(jnp.add, total, function(block, cut.large + start))
+        return jax.tree.map(jnp.add, total, function(block, large + start))
 
-    blocks = jnp.maximum(0, part.rows - cut.large + cut.small - 1) // cut.small
+    blocks = jnp.maximum(0, part.rows - large + cut.small - 1) // cut.small
     return lax.fori_loop(0, blocks, add, total)
 
 

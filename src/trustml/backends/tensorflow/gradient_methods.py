@@ -37,7 +37,8 @@ def input_x_gradient(model: tf.keras.Model, request: ExplainRequest) -> Attribut
 
 def integrated_gradients(model: tf.keras.Model, request: ExplainRequest, method: m.IntegratedGradients) -> Attributions:
     """tf-explain's mean gradient on the path from zeros; completed by the factor (input - 0)."""
-    bend = straight_until(request.model.architecture)
+    layers = len(request.model.architecture.layers)
+    bend = straight_until(request.model.architecture) % layers  # tf-explain needs a network behind the bend
     native = _explained(_mean_gradients(model, method.n_steps, bend), request)
     return {"native": native, "completed": native * request.inputs}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import warnings
 from functools import partial
 from typing import Any
 
@@ -84,10 +83,12 @@ def _round(workload: Workload, threads: int) -> Work:
         params = NNAlgorithmParams(
             rounds[0], evaluation_frequency=10**9, train_cohort_size=len(clients), val_cohort_size=None
         )
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="There is no current event loop")
-            asyncio.set_event_loop(loop)
+        loop = asyncio.new_event_loop()  # pfl runs its rounds on the thread's loop, and leaves it to others to close
+        asyncio.set_event_loop(loop)
+        try:
             algorithm.run(params, backend, learner, local, send_metrics_to_platform=False)
+        finally:
+            loop.close()
+            asyncio.set_event_loop(None)
 
-    loop = asyncio.new_event_loop()
     return Work(unit=unit, outcome=lambda: canonical(module, model))
