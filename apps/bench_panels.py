@@ -22,7 +22,7 @@ def show_benchmark(runs: Path) -> None:
         top = checkout_root()
         path, own = (top / "benchmarks" / "results" / "bench.json" if top else None), False
     if path is None or not path.is_file():
-        st.info("Nothing was measured yet. Make it with `trustml bench` (about 20 minutes on 2 cores), then reload.")
+        st.info("Nothing was measured yet. Make it with `trustml bench` (about 25 minutes on 2 cores), then reload.")
         return
     try:
         result = read_result(path)
