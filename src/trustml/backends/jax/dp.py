@@ -129,7 +129,7 @@ class DPTrainer:
         self, params: Params, part: Part, clipping_norm: Array, words: Array, piece: Array
     ) -> tuple[Params, Array, Array]:
         """Sum of clipped gradients, whether it is finite, and how many were not clipped."""
-        key = jax.random.fold_in(jax.random.wrap_key_data(words), piece)
+        key = jax.random.fold_in(threefry_key(words), piece)
 
         def clipped(block: Block, start: Array) -> tuple[Params, Array]:
             return sharded_clipped_gradients(

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from jax import Array, lax
 
 from trustml.backends.jax.network import apply
-from trustml.backends.jax.noise import noise_words
+from trustml.backends.jax.noise import noise_words, threefry_key
 from trustml.backends.jax.shadow_federated import Rounds, train_federated
 from trustml.backends.jax.shadow_training import Chosen, Start, empty_memory, train_plain, train_private, working_set
 from trustml.backends.shadows import ShadowModels, ShadowSettings
@@ -95,7 +95,7 @@ class JaxShadows:
     def _one(self, own: dict[str, Any], shared: tuple[Array, ...]) -> Array:
         """Train one model and give its logits (p, c)."""
         settings, (inputs, timing) = self._settings, shared
-        dropout, noise = (jax.random.wrap_key_data(own[name], impl="threefry2x32") for name in ("dropout", "noise"))
+        dropout, noise = (threefry_key(own[name]) for name in ("dropout", "noise"))
         start = Start(own["weights"], own["memory"], dropout, noise)
         chosen = Chosen(own["rows"], own["labels"])
         match settings.regime:

@@ -12,6 +12,7 @@ from jax import Array
 from trustml.backends.contract import Model
 from trustml.backends.jax.blocks import Block, Part, choose_cut, deal, sum_blocks
 from trustml.backends.jax.network import Params, apply, to_params, to_weights
+from trustml.backends.jax.noise import threefry_key
 from trustml.backends.jax.optimizers import make_optimizer, read_state, restore_state
 from trustml.backends.jax.pieces import calls_on_every_core
 from trustml.data.dataset import Floats, Ints
@@ -77,7 +78,7 @@ class PlainTrainer:
 
     def _part_gradient(self, params: Params, part: Part, words: Array, step: Array) -> Params:
         """Gradient of the sum of the losses of a part."""
-        key = jax.random.fold_in(jax.random.wrap_key_data(words), step)
+        key = jax.random.fold_in(threefry_key(words), step)
 
         def gradient(block: Block, start: Array) -> Params:
             return jax.grad(lambda weights: loss_sum(self._architecture, weights, block, key, part.first + start))(

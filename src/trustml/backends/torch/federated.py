@@ -109,7 +109,7 @@ class PflFederation:
     def _round(self, clients: Sequence[Client]) -> RoundOutcome:
         users = [*(_User(client) for client in clients), *self._planted]
         self._cohort.users, self._planted = users or [_User([], user_id=NOBODY)], []
-        with _event_loop(), self._own_random_state(), warnings.catch_warnings():
+        with own_event_loop(), self._own_random_state(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="To copy construct from a tensor")  # pfl's way to add noise
             self._algorithm.run(
                 self._parameters(), self._backend, self._model, self._local, send_metrics_to_platform=False
@@ -288,7 +288,7 @@ def _random_state(seed: tuple[int, int, int, int]) -> Tensor:
 
 
 @contextmanager
-def _event_loop() -> Iterator[None]:
+def own_event_loop() -> Iterator[None]:
     """Give pfl the event loop that it expects to find."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import Any
 
@@ -20,6 +19,7 @@ from pfl.model.pytorch import PyTorchModel
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from trustml.backends.torch.federated import own_event_loop
 from trustml.bench.engine import Work
 from trustml.bench.engines.fastest import fastest
 from trustml.bench.engines.torch_network import build, canonical, tensors
@@ -83,12 +83,7 @@ def _round(workload: Workload, threads: int) -> Work:
         params = NNAlgorithmParams(
             rounds[0], evaluation_frequency=10**9, train_cohort_size=len(clients), val_cohort_size=None
         )
-        loop = asyncio.new_event_loop()  # pfl runs its rounds on the thread's loop, and leaves it to others to close
-        asyncio.set_event_loop(loop)
-        try:
+        with own_event_loop():
             algorithm.run(params, backend, learner, local, send_metrics_to_platform=False)
-        finally:
-            loop.close()
-            asyncio.set_event_loop(None)
 
     return Work(unit=unit, outcome=lambda: canonical(module, model))
