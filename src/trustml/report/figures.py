@@ -157,7 +157,7 @@ def _bars(rows: pd.DataFrame, *, title: str) -> alt.FacetChart:
     labels = base.mark_text(align="left", dx=6).encode(x="end:Q", text=alt.Text("value:Q", format=",.4~r"))
     return (
         alt.layer(bars, spread, labels, data=rows)
-        .properties(width=640, height=alt.Step(24))
+        .properties(width=540, height=alt.Step(24))
         .facet(row=alt.Row("what:N", title=None, header=alt.Header(labelAngle=0, labelAlign="left")))
         .resolve_scale(x="independent", y="independent")
     )
