@@ -97,7 +97,8 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         changes memory and speed, never privacy.
     grad_sample_mode : {"auto", "hooks", "functorch", "ew", "ghost", "book_keeping"}
         How PyTorch comes to the clipped sum: by Opacus's modes, or by ours (``"book_keeping"``) with Opacus's
-        optimizer. ``"auto"`` measures those that are right for the model.
+        optimizer. ``"auto"`` measures those that are right for the model. ``"ghost"`` is refused, because a clipped
+        gradient may be longer than the clipping norm; old records may name it.
     checkpoint_seconds : float
         Time between two checkpoints of a training; 0 writes one after every step.
     allocator : {"tuned", "default"}

@@ -53,7 +53,7 @@ def clipped_sum(rows, *, per_layer):
 
 @pytest.mark.parametrize(
     ("mode", "per_layer"),
-    [("hooks", False), ("hooks", True), ("ghost", False), ("book_keeping", False), ("book_keeping", True)],
+    [("hooks", False), ("hooks", True), ("book_keeping", False), ("book_keeping", True)],
 )
 @pytest.mark.filterwarnings("ignore:Full backward hook is firing")
 def test_planted_gradients_are_clipped_and_added_to_those_of_examples(mode, per_layer):

@@ -114,7 +114,7 @@ def test_plain_training_and_its_checkpoint(request, model, batch, optimizer):
     assert_same(train(), expected)
 
 
-@pytest.mark.parametrize("mode", ["hooks", "functorch", "ghost", "auto"])
+@pytest.mark.parametrize("mode", ["hooks", "functorch", "book_keeping", "auto"])
 def test_private_training(request, model, batch, mode):
     def train() -> tuple[Weights, Weights]:
         settings = PrivateSettings(

@@ -1,28 +1,29 @@
-"""Clipped gradients from one forward and one backward pass, without a gradient for each example.
+"""Clipped gradients from one forward and one backward pass.
 
 A layer with weights computes ``z = a @ kernel + bias`` at each position (a dense layer has one position, a
 convolution one for each patch). With ``g`` the gradient of the loss by ``z``, an example's gradient is the sum of
-``a^T g`` over its positions. Its norm follows from products of positions where they are few (Goodfellow, 2015,
-arXiv 1510.01799; Li et al., ICLR 2022), or from the small gradient itself where they are many; and the clipped sum
-is ``a^T (c g)`` with each example's scale ``c`` (Bu et al., ICML 2023, arXiv 2210.00038).
+``a^T g`` over its positions. At one position it is never formed: its norm is ``|a| |g|`` (Goodfellow, 2015, arXiv
+1510.01799), and the clipped sum ``a^T (c g)`` with each example's scale ``c`` (Bu et al., ICML 2023, arXiv 2210.00038).
+At several it is written out, and norm and sum are taken from what was written. Norms from products of positions (Li et
+al., ICLR 2022) are not used: where positions cancel, rounding decides both, and differently.
+
+What is clipped is what was measured. XLA may compute a value anew for each use, with other rounding; a barrier between
+the gradients and their uses keeps them the same numbers.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax import Array
+from jax import Array, lax
 
 from trustml.backends.jax.network import Params, example_products, has_weights, prepared, unweighted, weighted
 from trustml.models.layers import Architecture, GroupNorm, LayerNorm
 from trustml.models.shapes import layer_shapes
-
-_ROUNDING = 2.0**-22
-"""Relative error of float32 products, generously: it is added, so that cancellation makes no norm too short."""
 
 Piece: TypeAlias = tuple[Array, Array, Array]
 """Inputs (n, k, *x), labels (n,), mask (n,): 1 for an example, 0 for filling."""
@@ -62,7 +63,7 @@ def clipped_gradients(
         Number of examples whose whole gradient was no longer than `clipping_norm`.
     """
     inputs, labels, mask = piece
-    gradients = _layer_gradients(architecture, params, inputs, labels, key, first)
+    gradients = lax.optimization_barrier(_layer_gradients(architecture, params, inputs, labels, key, first))
     squares = {name: gradient.square_norms() for name, gradient in gradients.items()}
     norms = jnp.sqrt(sum(squares.values()))
     unclipped = jnp.sum((norms <= clipping_norm) & (mask > 0))
@@ -86,48 +87,37 @@ def clip_rows(rows: Params, clipping_norm: Array, *, per_layer: bool) -> Params:
     return {name: jnp.tensordot(scales[name], part, axes=1) for name, part in rows.items()}
 
 
-class _Product:
-    """Per-example gradients ``sum over positions of a^T g``, never formed unless they are small."""
+class _Outer(NamedTuple):
+    """Per-example gradients ``a^T g`` of layers with one position, never formed."""
 
-    def __init__(self, inputs: Array, outputs: Array) -> None:
-        self._inputs, self._outputs = inputs, outputs  # (n, p, in) and (n, p, out)
-        positions, entries = inputs.shape[1], inputs.shape[2] * outputs.shape[2]
-        few = positions**2 * (inputs.shape[2] + outputs.shape[2]) < positions * entries
-        self._each = None if few else example_products(inputs, outputs)
+    inputs: Array  # (n, in)
+    outputs: Array  # (n, out)
 
     def square_norms(self) -> Array:
-        if self._each is not None:
-            return jnp.square(self._each).sum(axis=(1, 2))
-        if self._inputs.shape[1] == 1:
-            return jnp.square(self._inputs).sum(axis=(1, 2)) * jnp.square(self._outputs).sum(axis=(1, 2))
-        inner = jnp.einsum("npi,nqi->npq", self._inputs, self._inputs)
-        outer = jnp.einsum("npo,nqo->npq", self._outputs, self._outputs)
-        lengths = jnp.sqrt(jnp.diagonal(inner, axis1=1, axis2=2) * jnp.diagonal(outer, axis1=1, axis2=2)).sum(axis=1)
-        return jnp.maximum((inner * outer).sum(axis=(1, 2)), 0.0) + _ROUNDING * jnp.square(lengths)
+        # Squares may underflow where their product does not: what can be lost is added.
+        tiny = float(jnp.finfo(jnp.float32).tiny)
+        a, g = (jnp.square(rows).sum(axis=1) + rows.shape[1] * tiny for rows in self)
+        return a * g
 
     def weighted_sum(self, scales: Array) -> Array:
-        if self._each is not None:
-            return jnp.tensordot(scales, self._each, axes=1).T
-        scaled = self._outputs * scales[:, None, None]
-        return self._inputs.reshape(-1, self._inputs.shape[2]).T @ scaled.reshape(-1, scaled.shape[2])
+        return self.inputs.T @ (self.outputs * scales[:, None])
 
 
-class _Each:
-    """Per-example gradients of a vector of weights, of shape (n, out)."""
+class _Written(NamedTuple):
+    """Per-example gradients, of shape (n, ...); those of a matrix are transposed."""
 
-    def __init__(self, each: Array) -> None:
-        self._each = each
+    each: Array
 
     def square_norms(self) -> Array:
-        return jnp.square(self._each).sum(axis=1)
+        return jnp.square(self.each).sum(axis=tuple(range(1, self.each.ndim)))
 
     def weighted_sum(self, scales: Array) -> Array:
-        return scales @ self._each
+        return jnp.tensordot(scales, self.each, axes=1).T
 
 
 def _layer_gradients(
     architecture: Architecture, params: Params, inputs: Array, labels: Array, key: Array, first: Array | int
-) -> dict[str, _Product | _Each]:
+) -> dict[str, _Outer | _Written]:
     examples, copies = inputs.shape[:2]
     rows = inputs.reshape(examples * copies, *inputs.shape[2:])
     shapes = layer_shapes(architecture, inputs.shape[2:])
@@ -151,18 +141,20 @@ def _layer_gradients(
         return losses.sum() / copies, seen
 
     outputs, seen = jax.grad(loss, has_aux=True)(taps)
-    found: dict[str, _Product | _Each] = {}
+    found: dict[str, _Outer | _Written] = {}
     for index, layer in enumerate(architecture.layers):
         name = str(index)
         if not has_weights(layer):
             continue
         a, g = (array.reshape(examples, -1, array.shape[-1]) for array in (seen[name], outputs[name]))
         if isinstance(layer, GroupNorm | LayerNorm):
-            found[f"{name}.scale"] = _Each((a * g).sum(axis=1))
+            found[f"{name}.scale"] = _Written((a * g).sum(axis=1))
+        elif a.shape[1] == 1:
+            found[f"{name}.kernel"] = _Outer(a[:, 0], g[:, 0])
         else:
-            found[f"{name}.kernel"] = _Product(a, g)
+            found[f"{name}.kernel"] = _Written(example_products(a, g))
         if f"{name}.bias" in params:
-            found[f"{name}.bias"] = _Each(g.sum(axis=1))
+            found[f"{name}.bias"] = _Written(g.sum(axis=1))
     return found
 
 

@@ -152,6 +152,7 @@ def train_lanes(
 
 def added(sums: Sums, update: Params, weight: Array, clipping_norm: Array | None) -> Sums:
     """Add one client, its update clipped where there is a clipping norm; one that is not finite counts as zero."""
+    update = lax.optimization_barrier(update)  # what is clipped is what was measured
     norm = jnp.sqrt(sum(jnp.vdot(part, part) for part in jax.tree.leaves(update)))
     finite = jnp.isfinite(norm)
     kept = finite.astype(jnp.float32)

@@ -1,12 +1,12 @@
-"""Three ways to clipped gradients, two by TF Privacy with its noise left off.
+"""Two ways to clipped gradients, with TF Privacy's rule and its noise left off.
 
 *dp_model*: ``DPModel`` takes the gradient of each example by itself, vectorised, and clips it; any layer will do.
-*fast_clipping*: norms from activations (``compute_gradient_norms``), then one weighted backward pass, by TF
-Privacy's registry of layers, to which our rules for convolutions and norms are added.
-*book_keeping*: the same rules, and TF Privacy's clip weights, after a single backward pass.
+*book_keeping*: TF Privacy's clip weights on gradients that our rules of layers take from a single backward pass.
 
-Neither its optimizers nor ``num_microbatches`` is used: the optimizers take the whole Jacobian, 31 to 545 times a
-plain step, and ``num_microbatches`` clips the mean of a group of examples, which is another mechanism.
+TF Privacy's fast clipping takes norms from one pass and sums up another one, of weighted losses: where a layer's
+gradients cancel, rounding decides both, and an example moves the sum by up to 1.6 clipping norms. Neither its
+optimizers nor ``num_microbatches`` is used: the optimizers take the whole Jacobian, 31 to 545 times a plain step, and
+``num_microbatches`` clips the mean of a group of examples, which is another mechanism.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import tensorflow as tf
-from tensorflow_privacy.privacy.fast_gradient_clipping import clip_grads, gradient_clipping_utils, layer_registry
+from tensorflow_privacy.privacy.fast_gradient_clipping import clip_grads
 from tensorflow_privacy.privacy.keras_models.dp_keras_model import DPModel
 
 from trustml.backends.contract import Model
 from trustml.backends.settings import PrivateSettings
 from trustml.backends.tensorflow.book_keeping import clipped_sum, per_example_gradients
-from trustml.backends.tensorflow.layer_rules import rule_for
+from trustml.backends.tensorflow.layer_rules import rule_for, written_numbers
 from trustml.backends.tensorflow.network import build_keras, variable
-from trustml.models.layers import Dropout
 
-MODES = ("dp_model", "fast_clipping", "book_keeping")
+_MOST_WRITTEN, _MOST_ROWS = 2**27, 1024
+"""Numbers of gradients that book-keeping writes out at once, 512 MiB of them, and rows that come at once at most."""
+MODES = ("dp_model", "book_keeping")
 Clip: TypeAlias = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[list[tf.Tensor], tf.Tensor]]
 """Inputs (b, k, *x), labels (b,), clipping norm to the sum of clipped gradients and the number not clipped."""
 
@@ -46,12 +47,7 @@ class Clipper:
     def __init__(self, mode: str, model: Model, settings: PrivateSettings) -> None:
         self.model = build_keras(model, _ClippingModel if mode == "dp_model" else tf.keras.Model)
         self.variables = {name: variable(self.model, name) for name in model.weights}
-        ways = {
-            "dp_model": self._by_model,
-            "fast_clipping": self._by_registry,
-            "book_keeping": self._by_book_keeping,
-        }
-        self.clip: Clip = ways[mode](settings)
+        self.clip: Clip = (self._by_model if mode == "dp_model" else self._by_book_keeping)(settings)
         self._per_layer = settings.per_layer
 
     def clip_rows(self, rows: list[tf.Tensor], clipping_norm: tf.Tensor) -> list[tf.Tensor]:
@@ -87,26 +83,6 @@ class Clipper:
 
         return clip
 
-    def _by_registry(self, settings: PrivateSettings) -> Clip:
-        keras_model, variables = self.model, list(self.variables.values())
-        registry = make_registry()
-
-        def clip(inputs: tf.Tensor, labels: tf.Tensor, clipping_norm: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
-            inputs = inputs[:, 0]
-            norms = clip_grads.compute_gradient_norms(
-                keras_model,
-                registry,
-                inputs,
-                labels,
-                per_example_loss_fn=lambda y, logits, _: _losses(y, logits),
-            )
-            weights = clip_grads.compute_clip_weights(clipping_norm, norms)
-            with tf.GradientTape() as tape:
-                total = tf.reduce_sum(weights * _losses(labels, keras_model(inputs, training=True)))
-            return tape.gradient(total, variables), tf.reduce_sum(tf.cast(norms <= clipping_norm, tf.int32))
-
-        return clip
-
     def _by_book_keeping(self, settings: PrivateSettings) -> Clip:
         keras_model, variables, copies = self.model, list(self.variables.values()), settings.multiplicity
 
@@ -115,48 +91,30 @@ class Clipper:
             gradients = per_example_gradients(keras_model, variables, flat, labels, copies=copies)
             return clipped_sum(gradients, clipping_norm, per_layer=settings.per_layer)
 
-        return clip
+        rows = max(1, _MOST_WRITTEN // max(1, sum(written_numbers(one, copies=copies) for one in keras_model.layers)))
+
+        def clip_by_parts(
+            inputs: tf.Tensor, labels: tf.Tensor, clipping_norm: tf.Tensor
+        ) -> tuple[list[tf.Tensor], tf.Tensor]:
+            def add(total: tuple[list[tf.Tensor], tf.Tensor], start: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+                part = slice(start, start + rows)
+                sums, unclipped = clip(inputs[part], labels[part], clipping_norm)
+                return [one + other for one, other in zip(total[0], sums, strict=True)], total[1] + unclipped
+
+            nothing = [tf.zeros(one.shape) for one in variables], tf.constant(0)
+            starts = tf.range(0, tf.shape(labels)[0], rows)
+            found: tuple[list[tf.Tensor], tf.Tensor] = tf.foldl(add, starts, nothing, parallel_iterations=1)
+            return found
+
+        return clip if rows >= _MOST_ROWS else clip_by_parts
 
 
-def possible_modes(model: Model, settings: PrivateSettings) -> tuple[list[str], dict[str, str]]:
-    """Modes that can do what is asked, and why the others cannot."""
-    keras_model, refused = build_keras(model), {}
-    if not gradient_clipping_utils.all_trainable_layers_are_registered(keras_model, make_registry()):
-        refused["fast_clipping"] = "the registry lacks one of the layers"
-    elif settings.per_layer:
-        refused["fast_clipping"] = "clips flat only"
-    elif settings.multiplicity > 1:
-        refused["fast_clipping"] = "is driven for one copy of an example only"
-    elif any(isinstance(layer, Dropout) for layer in model.architecture.layers):
-        refused["fast_clipping"] = "takes the norms without dropout, and the gradients with it"
-    if any(layer.trainable_weights and rule_for(layer) is None for layer in keras_model.layers):
+def possible_modes(model: Model) -> tuple[list[str], dict[str, str]]:
+    """Modes that are right for a model, and why others are not."""
+    refused = {"fast_clipping": "may sum up to 1.6 clipping norms: its sum is not of the gradients that it measured"}
+    if any(layer.trainable_weights and rule_for(layer) is None for layer in build_keras(model).layers):
         refused["book_keeping"] = "has no rule for one of the layers"
     return [mode for mode in MODES if mode not in refused], refused
-
-
-def make_registry() -> layer_registry.LayerRegistry:
-    """TF Privacy's registry, with our rules for the layers that it lacks."""
-    registry = layer_registry.make_default_layer_registry()
-    keras = tf.keras.layers
-    for kind in (keras.Conv2D, keras.GroupNormalization, keras.LayerNormalization):
-        registry.insert(kind, _registry_function)
-    return registry
-
-
-def _registry_function(
-    layer: Any, arguments: Any, keywords: Any, tape: tf.GradientTape, num_microbatches: tf.Tensor | None = None
-) -> tuple[tf.Tensor, tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-    """Do what TF Privacy asks of a layer: what to take the gradient of, the output, and squared norms from there."""
-    rule = rule_for(layer)
-    if rule is None or keywords or num_microbatches is not None:
-        raise NotImplementedError(f"{type(layer).__name__} is clipped by itself, one example at a time")
-    outputs, backward = rule(layer, *arguments)
-    tape.watch(outputs)
-
-    def squared_norms(gradient: tf.Tensor) -> tf.Tensor:
-        return tf.add_n([part.squared_norms for part in backward(gradient, 1)])
-
-    return outputs, outputs, squared_norms
 
 
 class _ClippingModel(DPModel):

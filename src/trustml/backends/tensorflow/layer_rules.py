@@ -2,8 +2,8 @@
 
 A kernel's gradient is a sum over positions of outer products (Goodfellow, arXiv 1510.01799; Rochette et al., arXiv
 1912.06015 for convolutions as patches): with one position its norm needs no gradient at all. Where there are more, the
-gradients are written out, or, for many weights and few positions, their norms come from Gram matrices (Li et al.,
-arXiv 2110.05679).
+gradients are written out, so that what is clipped is what was measured: norms from Gram matrices (Li et al., arXiv
+2110.05679) lose all digits where positions cancel.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import tensorflow as tf
 
-_GRAM_SAVES = 4
-"""Times that Gram matrices must be cheaper: they lose digits where positions cancel."""
+_TINY = 2.0**-126
+"""Smallest normal number of float32."""
 
 
 class PerExample(NamedTuple):
@@ -41,6 +41,13 @@ Rule: TypeAlias = Callable[[Any, tf.Tensor], tuple[tf.Tensor, Backward]]
 def rule_for(layer: Any) -> Rule | None:
     """Rule of a Keras layer with weights; None if it has none here."""
     return next((rule for kind, rule in _RULES.items() if type(layer) is kind), None)
+
+
+def written_numbers(layer: Any, *, copies: int) -> int:
+    """Numbers of one example's kernel gradient that are written out: none for a dense layer on one row."""
+    if not layer.trainable_weights or (isinstance(layer, tf.keras.layers.Dense) and copies == 1):
+        return 0
+    return int(layer.trainable_weights[0].shape.num_elements())
 
 
 def _dense(layer: Any, inputs: tf.Tensor) -> tuple[tf.Tensor, Backward]:
@@ -99,18 +106,16 @@ def _linear(layer: Any, inputs: tf.Tensor, gradient: tf.Tensor, copies: int) -> 
 
 
 def _kernel(inputs: tf.Tensor, gradient: tf.Tensor, shape: tf.TensorShape) -> PerExample:
-    positions, size, units = inputs.shape[1], inputs.shape[2], gradient.shape[2]
-    if _GRAM_SAVES * positions * (size + units) > size * units and positions > 1:
+    if inputs.shape[1] > 1:
         return _written_out(tf.matmul(inputs, gradient, transpose_a=True), shape)
+    a, g = inputs[:, 0], gradient[:, 0]
 
     def weighted_sum(weights: tf.Tensor) -> tf.Tensor:
-        weighted = tf.reshape(gradient * weights[:, None, None], (-1, units))
-        return tf.reshape(tf.matmul(tf.reshape(inputs, (-1, size)), weighted, transpose_a=True), shape)
+        return tf.reshape(tf.matmul(a, g * weights[:, None], transpose_a=True), shape)
 
-    if positions == 1:
-        return PerExample(_squared(inputs) * _squared(gradient), weighted_sum)
-    products = tf.matmul(inputs, inputs, transpose_b=True) * tf.matmul(gradient, gradient, transpose_b=True)
-    return PerExample(tf.maximum(tf.reduce_sum(products, axis=(1, 2)), 0.0), weighted_sum)
+    # Squares may underflow where their product does not: what can be lost is added.
+    a_square, g_square = (_squared(rows) + rows.shape[1] * _TINY for rows in (a, g))
+    return PerExample(a_square * g_square, weighted_sum)
 
 
 def _written_out(rows: tf.Tensor, shape: tf.TensorShape) -> PerExample:

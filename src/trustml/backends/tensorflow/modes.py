@@ -29,7 +29,7 @@ _AGREEMENT = 1e-3  # of the largest entry; between ways to add the same float32 
 
 def choose_mode(model: Model, settings: PrivateSettings) -> EngineChoice:
     """Measure all ways that can do what the settings want, if there are several; once in a process."""
-    modes, refused = possible_modes(model, settings)
+    modes, refused = possible_modes(model)
     if len(modes) == 1:
         return EngineChoice(name=modes[0], seconds={}, refused=refused)
     seconds, differing = _measure(

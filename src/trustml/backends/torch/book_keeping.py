@@ -17,13 +17,13 @@ from torch.nn import functional
 from trustml.backends.contract import Model
 from trustml.backends.settings import PrivateSettings
 from trustml.backends.torch.given_rows import clip_rows, clipping_scales
-from trustml.backends.torch.layer_gradients import Covered, layer_gradients
+from trustml.backends.torch.layer_gradients import Covered, layer_gradients, written_numbers
 from trustml.backends.torch.network import build_module, parameter_names
 from trustml.backends.torch.optimizers import make_optimizer
 from trustml.errors import UsageError
 
-_IMAGES_AT_ONCE = 512
-"""Images of a piece with convolutions, so that per-example gradients of small kernels take little memory."""
+_MOST_WRITTEN, _MOST_ROWS = 2**26, 512
+"""Numbers of gradients that are written out at once, 256 MiB of them, and rows whose activations lie beside them."""
 
 
 class BookKeepingClipper:
@@ -43,8 +43,10 @@ class BookKeepingClipper:
         layers = weighted_layers(self.module)
         for layer in layers:
             layer.register_forward_hook(self._keep)
-        at_once = any(isinstance(layer, nn.Conv2d) for layer in layers)
-        self._examples_at_once = max(1, _IMAGES_AT_ONCE // settings.multiplicity) if at_once else 0
+        copies = settings.multiplicity
+        written = sum(written_numbers(cast(Covered, layer), copies=copies) for layer in layers)
+        matrices = any(isinstance(layer, nn.Conv2d) for layer in layers) or copies > 1
+        self._examples_at_once = max(1, min(_MOST_ROWS // copies, _MOST_WRITTEN // written)) if matrices else 0
         self.optimizer = DPOptimizer(
             make_optimizer(settings.optimizer, self.parameters),
             noise_multiplier=0.0,

@@ -7,6 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+_RUN = 32
+"""Numbers of a row whose norm torch takes at once."""
+
 
 def clipping_scales(squares: list[Tensor], *, clipping_norm: float, per_layer: bool) -> list[Tensor]:
     """Scale of each example's gradient by each parameter.
@@ -32,9 +35,26 @@ def clipping_scales(squares: list[Tensor], *, clipping_norm: float, per_layer: b
 
 def clip_rows(rows: list[Tensor], *, clipping_norm: float, per_layer: bool) -> list[Tensor]:
     """Sum of gradients that are given along a leading axis, one tensor a parameter, each scaled down."""
-    squares = [row.flatten(1).norm(dim=1).square() for row in rows]
+    squares = [square_norms(row.flatten(1)) for row in rows]
     scales = clipping_scales(squares, clipping_norm=clipping_norm, per_layer=per_layer)
     return [torch.einsum("i,i...", scale, row) for scale, row in zip(scales, rows, strict=True)]
+
+
+def square_norms(rows: Tensor) -> Tensor:
+    """Squared L2 norms of rows (n, m), shape (n,), right to 1e-6.
+
+    Torch adds up a norm in float32 one by one on a processor, and loses what is small beside the sum so far: up to
+    0.8 % of a norm of 2 million numbers. Sums it takes in pairs.
+    """
+    whole = rows.shape[1] // _RUN * _RUN
+    runs = torch.linalg.vector_norm(rows[:, :whole].unflatten(1, (-1, _RUN)), dim=2)
+    return runs.square().sum(dim=1) + rows[:, whole:].square().sum(dim=1)
+
+
+def outer_square_norms(inputs: Tensor, outputs: Tensor) -> Tensor:
+    """Squared norms of ``g a^T``, from rows (n, in) and (n, out): never too small, though squares may underflow."""
+    a, g = (square_norms(rows) + rows.shape[1] * torch.finfo(rows.dtype).tiny for rows in (inputs, outputs))
+    return a * g
 
 
 def _scale(square: Tensor, clipping_norm: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which of Opacus's modes is the fastest that is right for a model: measured, on synthetic data, on copies.
+"""Which way to clip is the fastest that is right for a model: measured, on synthetic data, on copies.
 
 No step is taken and no noise is drawn from the generator of the training.
 """
@@ -34,7 +34,9 @@ def choose_mode(model: Model, settings: PrivateSettings) -> EngineChoice:
     wanted = settings.grad_sample_mode
     if wanted != "auto":
         if wanted in refused:
-            raise UsageError(f"execution.grad_sample_mode: {wanted!r} {refused[wanted]}; use auto or hooks")
+            raise UsageError(
+                f"execution.grad_sample_mode: {wanted!r} {refused[wanted]}; use auto, book_keeping or hooks"
+            )
         return EngineChoice(name=wanted, seconds={}, refused={})
     state = torch.random.get_rng_state()
     seconds, refused = _measure(model, settings, modes, refused)
