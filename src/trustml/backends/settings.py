@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trustml.privacy.rounding import summation_rounding
 from trustml.scenario.federated import FederatedRegime, NoiseMechanism
 from trustml.scenario.optimizers import Optimizer
 from trustml.scenario.spec import GradSampleMode
@@ -74,6 +75,10 @@ class PrivateSettings:
     noise_seed: tuple[int, int, int, int]
     micro_batch_size: int = 0
     grad_sample_mode: GradSampleMode = "auto"
+
+    def deviation(self, *, noise_multiplier: float, clipping_norm: float) -> float:
+        """Standard deviation of the noise, for a sum that is rounded as it is added up."""
+        return noise_multiplier * clipping_norm * (1 + summation_rounding(self.expected_batch_size))
 
 
 @dataclass(frozen=True, kw_only=True)

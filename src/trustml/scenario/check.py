@@ -167,6 +167,4 @@ def _check_mode(scenario: Scenario) -> None:
         elif mode == "ew" and any(isinstance(layer, Conv2D) for layer in scenario.model.layers):
             problem = "fails on convolutions at some batch sizes"
         if problem:
-            raise ScenarioError(
-                "execution.grad_sample_mode", f"{mode!r} {problem}", fix="use auto or book_keeping"
-            )
+            raise ScenarioError("execution.grad_sample_mode", f"{mode!r} {problem}", fix="use auto or book_keeping")

@@ -93,7 +93,9 @@ class DPTrainer:
             sums=self._sum(),
             words=self._noise_words,
             step=np.int32(self._steps),
-            deviation=np.float32(noise_multiplier * clipping_norm),
+            deviation=np.float32(
+                self._settings.deviation(noise_multiplier=noise_multiplier, clipping_norm=clipping_norm)
+            ),
         )
         self._steps += 1  # no other sum gets this noise
         self._params, self._state = jax.block_until_ready(

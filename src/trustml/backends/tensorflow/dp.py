@@ -21,6 +21,7 @@ class TFPrivacyTrainer:
 
     def __init__(self, model: Model, *, settings: PrivateSettings, dropout_seed: int) -> None:
         tf.keras.utils.set_random_seed(dropout_seed % 2**32)
+        self._settings = settings
         self._choice = choose_mode(model, settings)
         self._clipper = Clipper(self._choice.name, model, settings)
         self._variables = self._clipper.variables
@@ -54,7 +55,7 @@ class TFPrivacyTrainer:
 
     def update(self, *, clipping_norm: float, noise_multiplier: float, learning_rate: float) -> None:
         """Add noise, divide, and take the step."""
-        deviation = np.float32(noise_multiplier * clipping_norm)
+        deviation = np.float32(self._settings.deviation(noise_multiplier=noise_multiplier, clipping_norm=clipping_norm))
         *gradient, done = self._update(self._noise.take(), deviation, np.float32(learning_rate))
         self._gradient = dict(zip(self._variables, gradient, strict=True))
         done.numpy()  # wait for it

@@ -32,6 +32,7 @@ class OpacusTrainer:
     """See :class:`trustml.backends.contract.PrivateTrainer`."""
 
     def __init__(self, model: Model, *, settings: PrivateSettings, dropout_seed: int) -> None:
+        self._settings = settings
         self._choice = choose_mode(model, settings)
         torch.manual_seed(dropout_seed)
         generator = noise_generator(settings.noise_seed, current_device())
@@ -67,7 +68,8 @@ class OpacusTrainer:
     def update(self, *, clipping_norm: float, noise_multiplier: float, learning_rate: float) -> None:
         """Let Opacus add noise and divide, and take the step."""
         optimizer = self._clipper.optimizer
-        optimizer.noise_multiplier, optimizer.max_grad_norm = noise_multiplier, clipping_norm
+        deviation = self._settings.deviation(noise_multiplier=noise_multiplier, clipping_norm=clipping_norm)
+        optimizer.noise_multiplier, optimizer.max_grad_norm = deviation / clipping_norm, clipping_norm
         for parameter, total in zip(self._parameters.values(), self._sum(), strict=True):
             parameter.summed_grad = total
             parameter.grad_sample = total.new_zeros((0, *total.shape))  # one batch, for Opacus's divisor
