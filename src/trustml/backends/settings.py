@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from trustml.privacy.rounding import summation_rounding
 from trustml.scenario.federated import FederatedRegime, NoiseMechanism
@@ -45,6 +50,18 @@ class EngineChoice:
     refused: dict[str, str]
 
 
+def filled_up(rows: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+    """Give rows of zeros after these, until there are `count`."""
+    filled = np.zeros((count, *rows.shape[1:]), rows.dtype)
+    filled[: len(rows)] = rows
+    return filled
+
+
+def usual_batch_size(expected: int) -> int:
+    """Size that 98 of 100 Poisson batches do not pass."""
+    return expected + 2 * math.isqrt(expected)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PrivateSettings:
     """What is fixed for a whole private training.
@@ -75,6 +92,24 @@ class PrivateSettings:
     noise_seed: tuple[int, int, int, int]
     micro_batch_size: int = 0
     grad_sample_mode: GradSampleMode = "auto"
+
+    def block_rows(self, *, most: int | None = None, multiple: int = 1) -> int:
+        """Rows of the blocks in which all examples go through the network, whatever the size of their batch.
+
+        Libraries choose how to add up by the size of a batch. Where an example's gradient is mostly rounding, as of a
+        normalised image far from zero, it would change with each example that joins it, by up to twice the
+        clipping norm; so every block has the same size, filled up with zeros.
+
+        Parameters
+        ----------
+        most : int, optional
+            Largest block that fits into memory.
+        multiple : int
+            Rows come in multiples of this, where a library adds up the last rows of a block differently.
+        """
+        whole = self.micro_batch_size or usual_batch_size(self.expected_batch_size)
+        rows = -(-whole // -(-whole // max(1, most))) if most else whole
+        return -(-rows // multiple) * multiple
 
     def deviation(self, *, noise_multiplier: float, clipping_norm: float) -> float:
         """Standard deviation of the noise, for a sum that is rounded as it is added up."""

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.backends.contract import Backend, Model, PrivateTrainer
-from trustml.backends.settings import PrivateSettings
+from trustml.backends.settings import PrivateSettings, usual_batch_size
 from trustml.data.augment import augmented
 from trustml.data.batches import BatchPlan, participation
 from trustml.data.dataset import Examples, Floats, Ints
@@ -61,7 +61,8 @@ class PrivateTraining:
         clipping = job.regime.clipping
         augmentation = job.regime.augmentation
         expected, multiplicity = self._mechanism.expected_batch_size, augmentation.multiplicity if augmentation else 1
-        self._piece = job.execution.micro_batch_size or max(1, _ROWS_AT_ONCE // multiplicity)
+        usual, most = usual_batch_size(expected), max(1, _ROWS_AT_ONCE // multiplicity)
+        self._piece = job.execution.micro_batch_size or (usual if usual < 2 * most else most)
         settings = PrivateSettings(
             optimizer=job.regime.optimizer,
             per_layer=isinstance(clipping, PerLayer),
@@ -69,7 +70,7 @@ class PrivateTraining:
             expected_batch_size=expected,
             multiplicity=multiplicity,
             noise_seed=entropy_words(),
-            micro_batch_size=self._piece if self._piece < expected else 0,
+            micro_batch_size=self._piece if self._piece < usual else 0,
             grad_sample_mode=job.execution.grad_sample_mode,
         )
         self._trainer = backend.private(model, settings, secrets.randbits(31))

@@ -91,7 +91,7 @@ def every_way() -> dict[str, np.ndarray]:
         found |= {f"{case}.gradients": gradients, f"{case}.clipping_norm": clipping_norm}
         for mode in modes:
             clip = tf.function(Clipper(mode, model, settings).clip, autograph=False)
-            sums, unclipped = clip(tf.constant(inputs), tf.constant(labels), clipping_norm)
+            sums, unclipped = clip(tf.constant(inputs), tf.constant(labels), tf.ones(len(labels)), clipping_norm)
             found[f"{case}.{mode}"] = np.concatenate([part.numpy().ravel() for part in sums])
             found[f"{case}.{mode}.unclipped"] = unclipped.numpy()
     return found
@@ -130,7 +130,7 @@ def under_dropout() -> dict[str, np.ndarray]:
         norm(clip_grads.compute_clipped_gradients_and_outputs(clipper.model, 0.1, registry, inputs[:, 0], labels)[0])
         for _ in range(10)
     ]
-    ours = [norm(clipper.clip(inputs, labels, tf.constant(0.1))[0]) for _ in range(10)]
+    ours = [norm(clipper.clip(inputs, labels, tf.ones(1), tf.constant(0.1))[0]) for _ in range(10)]
     return {"dropout.tf_privacy": np.array(theirs), "dropout.book_keeping": np.array(ours)}
 
 

@@ -67,11 +67,15 @@ class Cut(NamedTuple):
         Rows of the block before it; 0 for none.
     parts : int
         Calls at once that a batch is dealt out to.
+    uniform : bool
+        Whether rows go through large blocks alone, if there are any: see
+        :meth:`trustml.backends.settings.PrivateSettings.block_rows`.
     """
 
     small: int
     large: int
     parts: int
+    uniform: bool = False
 
 
 def choose_cut(architecture: Architecture, input_shape: tuple[int, ...], *, copies: int, expected: int) -> Cut:
@@ -90,6 +94,8 @@ def deal(inputs: Floats, labels: Ints, cut: Cut, *, capacity: int) -> list[Part]
 
     What would leave half of the large block empty goes into small ones: there are two programs at most.
     """
+    if cut.uniform and cut.large:
+        return [_whole_block(inputs, labels, cut.large, start) for start in range(0, max(1, len(labels)), cut.large)]
     parts = max(1, min(cut.parts, -(-len(labels) // cut.small)))
     rows = max(1, _whole_blocks(len(labels), cut, parts) if parts > 1 else len(labels))
     most = _whole_blocks(capacity, cut, cut.parts) if cut.parts > 1 else capacity
@@ -140,6 +146,17 @@ def sum_blocks(cut: Cut, function: Callable[[Block, Array], Summed], part: Part)
 
     blocks = jnp.maximum(0, part.rows - large + cut.small - 1) // cut.small
     return lax.fori_loop(0, blocks, add, total)
+
+
+def _whole_block(inputs: Floats, labels: Ints, rows: int, start: int) -> Part:
+    """One large block, filled up."""
+    own, classes = inputs[start : start + rows], labels[start : start + rows]
+    return Part(
+        head=_filled(own, classes, rows),
+        tail=_filled(own[:0], classes[:0], 0),
+        rows=np.int32(len(classes)),
+        first=np.int32(start),
+    )
 
 
 def _whole_blocks(rows: int, cut: Cut, parts: int) -> int:

@@ -46,8 +46,9 @@ class DPTrainer:
         self._state = self._optimizer.init(self._params)
         expected = settings.expected_batch_size
         self._capacity = settings.micro_batch_size or expected + 3 * math.isqrt(expected)
-        largest = min(expected, self._capacity)
-        self._cut = choose_cut(model.architecture, model.input_shape, copies=settings.multiplicity, expected=largest)
+        self._cut = choose_cut(
+            model.architecture, model.input_shape, copies=settings.multiplicity, expected=settings.block_rows()
+        )._replace(uniform=True)
         self._noise_words = noise_words(settings.noise_seed)
         self._dropout_words = np.asarray(jax.random.key_data(jax.random.key(dropout_seed)))
         self._pieces = self._steps = 0

@@ -62,17 +62,20 @@ def per_example_gradients(
 
 
 def clipped_sum(
-    gradients: list[PerExample], clipping_norm: tf.Tensor, *, per_layer: bool
+    gradients: list[PerExample], mask: tf.Tensor, clipping_norm: tf.Tensor, *, per_layer: bool
 ) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """Sum of gradients clipped by TF Privacy's weights, flat or each weight by itself, and the number not clipped."""
+    """Sum of gradients clipped by TF Privacy's weights, flat or each weight by itself, and the number not clipped.
+
+    Rows whose mask is 0 do not count.
+    """
     norms = tf.sqrt(tf.add_n([part.squared_norms for part in gradients]))
     if per_layer:
         each = clipping_norm / math.sqrt(len(gradients))
         weights = [clip_grads.compute_clip_weights(each, tf.sqrt(part.squared_norms)) for part in gradients]
     else:
         weights = [clip_grads.compute_clip_weights(clipping_norm, norms)] * len(gradients)
-    sums = [part.weighted_sum(weight) for part, weight in zip(gradients, weights, strict=True)]
-    return sums, tf.reduce_sum(tf.cast(norms <= clipping_norm, tf.int32))
+    sums = [part.weighted_sum(mask * weight) for part, weight in zip(gradients, weights, strict=True)]
+    return sums, tf.reduce_sum(tf.cast((norms <= clipping_norm) & (mask > 0), tf.int32))
 
 
 def _pass(layer: Any, values: tf.Tensor) -> tf.Tensor:

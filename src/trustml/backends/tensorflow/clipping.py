@@ -25,11 +25,14 @@ from trustml.backends.tensorflow.book_keeping import clipped_sum, per_example_gr
 from trustml.backends.tensorflow.layer_rules import rule_for, written_numbers
 from trustml.backends.tensorflow.network import build_keras, variable
 
-_MOST_WRITTEN, _MOST_ROWS = 2**27, 1024
-"""Numbers of gradients that book-keeping writes out at once, 512 MiB of them, and rows that come at once at most."""
+_MOST_WRITTEN = 2**27
+"""Numbers of gradients that book-keeping writes out at once, 512 MiB of them."""
 MODES = ("dp_model", "book_keeping")
-Clip: TypeAlias = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[list[tf.Tensor], tf.Tensor]]
-"""Inputs (b, k, *x), labels (b,), clipping norm to the sum of clipped gradients and the number not clipped."""
+Clip: TypeAlias = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tuple[list[tf.Tensor], tf.Tensor]]
+"""Inputs (b, k, *x), labels (b,), mask (b,), clipping norm to the sum of clipped gradients and the number not clipped.
+
+The mask is 1 for an example and 0 for what fills up.
+"""
 
 
 class Clipper:
@@ -42,12 +45,16 @@ class Clipper:
         By canonical name.
     clip : Clip
         Gradients in the order of `variables`.
+    most_examples : int, optional
+        Examples that fit into memory at once, where that is known.
     """
 
     def __init__(self, mode: str, model: Model, settings: PrivateSettings) -> None:
         self.model = build_keras(model, _ClippingModel if mode == "dp_model" else tf.keras.Model)
         self.variables = {name: variable(self.model, name) for name in model.weights}
         self.clip: Clip = (self._by_model if mode == "dp_model" else self._by_book_keeping)(settings)
+        written = sum(written_numbers(layer, copies=settings.multiplicity) for layer in self.model.layers)
+        self.most_examples = max(1, _MOST_WRITTEN // written) if mode == "book_keeping" and written else None
         self._per_layer = settings.per_layer
 
     def clip_rows(self, rows: list[tf.Tensor], clipping_norm: tf.Tensor) -> list[tf.Tensor]:
@@ -76,37 +83,27 @@ class Clipper:
                 return [keras_model.clip([gradient], each)[0] for gradient in gradients], unclipped
             return keras_model.clip(gradients, clipping_norm), unclipped
 
-        def clip(inputs: tf.Tensor, labels: tf.Tensor, clipping_norm: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+        def clip(
+            inputs: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor, clipping_norm: tf.Tensor
+        ) -> tuple[list[tf.Tensor], tf.Tensor]:
             norms = tf.fill([tf.shape(labels)[0]], clipping_norm)
             clipped, unclipped = tf.vectorized_map(of_one, (inputs, labels, norms))
-            return [tf.reduce_sum(part, axis=0) for part in clipped], tf.reduce_sum(unclipped)
+            sums = [tf.tensordot(mask, part, axes=1) for part in clipped]
+            return sums, tf.reduce_sum(unclipped * tf.cast(mask, tf.int32))
 
         return clip
 
     def _by_book_keeping(self, settings: PrivateSettings) -> Clip:
         keras_model, variables, copies = self.model, list(self.variables.values()), settings.multiplicity
 
-        def clip(inputs: tf.Tensor, labels: tf.Tensor, clipping_norm: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+        def clip(
+            inputs: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor, clipping_norm: tf.Tensor
+        ) -> tuple[list[tf.Tensor], tf.Tensor]:
             flat = tf.reshape(inputs, (-1, *inputs.shape[2:]))
             gradients = per_example_gradients(keras_model, variables, flat, labels, copies=copies)
-            return clipped_sum(gradients, clipping_norm, per_layer=settings.per_layer)
+            return clipped_sum(gradients, mask, clipping_norm, per_layer=settings.per_layer)
 
-        rows = max(1, _MOST_WRITTEN // max(1, sum(written_numbers(one, copies=copies) for one in keras_model.layers)))
-
-        def clip_by_parts(
-            inputs: tf.Tensor, labels: tf.Tensor, clipping_norm: tf.Tensor
-        ) -> tuple[list[tf.Tensor], tf.Tensor]:
-            def add(total: tuple[list[tf.Tensor], tf.Tensor], start: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
-                part = slice(start, start + rows)
-                sums, unclipped = clip(inputs[part], labels[part], clipping_norm)
-                return [one + other for one, other in zip(total[0], sums, strict=True)], total[1] + unclipped
-
-            nothing = [tf.zeros(one.shape) for one in variables], tf.constant(0)
-            starts = tf.range(0, tf.shape(labels)[0], rows)
-            found: tuple[list[tf.Tensor], tf.Tensor] = tf.foldl(add, starts, nothing, parallel_iterations=1)
-            return found
-
-        return clip if rows >= _MOST_ROWS else clip_by_parts
+        return clip
 
 
 def possible_modes(model: Model) -> tuple[list[str], dict[str, str]]:

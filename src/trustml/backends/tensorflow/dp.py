@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from trustml.backends.contract import Model
-from trustml.backends.settings import Clipped, EngineChoice, PrivateSettings
+from trustml.backends.settings import Clipped, EngineChoice, PrivateSettings, filled_up
 from trustml.backends.tensorflow.clipping import Clipper
 from trustml.backends.tensorflow.modes import choose_mode
 from trustml.backends.tensorflow.network import load_weights, read_weights
@@ -14,6 +14,9 @@ from trustml.backends.tensorflow.noise import NoiseAhead
 from trustml.backends.tensorflow.optimizers import OptimizerSteps
 from trustml.data.dataset import Floats, Ints
 from trustml.models.weights import Weights
+
+_ROWS_OF_A_KERNEL = 24
+"""Eigen multiplies so many rows of a matrix at once, and adds up what is left over in another way."""
 
 
 class TFPrivacyTrainer:
@@ -29,7 +32,8 @@ class TFPrivacyTrainer:
         self._sums = {name: tf.Variable(tf.zeros_like(v)) for name, v in self._variables.items()}
         self._noise = NoiseAhead(settings.noise_seed, sum(array.size for array in model.weights.values()))
         self._gradient: dict[str, tf.Tensor] = {}
-        self._accumulate = self._compiled_accumulate(model, settings)
+        self._rows = settings.block_rows(most=self._clipper.most_examples, multiple=_ROWS_OF_A_KERNEL)
+        self._clip = self._compiled_clip(model, settings)
         self._update = self._compiled_update(settings)
 
     @property
@@ -38,9 +42,18 @@ class TFPrivacyTrainer:
         return self._choice
 
     def accumulate(self, inputs: Floats, labels: Ints, *, clipping_norm: float) -> Clipped:
-        """Clip one piece of a batch and add it to the sum."""
-        finite, unclipped = self._accumulate(inputs, labels, np.float32(clipping_norm))
-        return Clipped(finite=bool(finite), unclipped=int(unclipped))
+        """Clip one piece of a batch, block by block, and add it to the sum."""
+        norm, found = np.float32(clipping_norm), []
+        for start in range(0, len(labels), self._rows):
+            block = inputs[start : start + self._rows], labels[start : start + self._rows]
+            mask = filled_up(np.ones(len(block[1]), np.float32), self._rows)
+            found.append(self._clip(*(filled_up(part, self._rows) for part in block), mask, norm))
+        if not all(bool(finite) for _, finite, _ in found):
+            return Clipped(finite=False, unclipped=0)
+        for sums, _, _ in found:
+            for total, part in zip(self._sums.values(), sums, strict=True):
+                total.assign_add(part)
+        return Clipped(finite=True, unclipped=sum(int(unclipped) for _, _, unclipped in found))
 
     def plant(self, gradients: Weights, *, clipping_norm: float) -> None:
         """Let TF Privacy clip gradients from elsewhere, and add them to the sum."""
@@ -80,29 +93,26 @@ class TFPrivacyTrainer:
     @property
     def traces(self) -> int:
         """How often a step was traced, of which batches of other sizes are no reason."""
-        return self._accumulate.experimental_get_tracing_count() + self._update.experimental_get_tracing_count()
+        return self._clip.experimental_get_tracing_count() + self._update.experimental_get_tracing_count()
 
-    def _compiled_accumulate(self, model: Model, settings: PrivateSettings) -> tf.types.experimental.GenericFunction:
+    def _compiled_clip(self, model: Model, settings: PrivateSettings) -> tf.types.experimental.GenericFunction:
         @tf.function(
             input_signature=(
-                tf.TensorSpec((None, settings.multiplicity, *model.input_shape), tf.float32),
-                tf.TensorSpec((None,), tf.int64),
+                tf.TensorSpec((self._rows, settings.multiplicity, *model.input_shape), tf.float32),
+                tf.TensorSpec((self._rows,), tf.int64),
+                tf.TensorSpec((self._rows,), tf.float32),
                 tf.TensorSpec((), tf.float32),
             ),
             autograph=False,
         )
-        def accumulate(inputs: tf.Tensor, labels: tf.Tensor, clipping_norm: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            sums, unclipped = self._clipper.clip(inputs, labels, clipping_norm)
+        def clip(
+            inputs: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor, clipping_norm: tf.Tensor
+        ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+            sums, unclipped = self._clipper.clip(inputs, labels, mask, clipping_norm)
             finite = tf.reduce_all([tf.math.is_finite(tf.reduce_sum(part)) for part in sums])
+            return sums, finite, unclipped
 
-            def add() -> tf.Tensor:
-                for total, part in zip(self._sums.values(), sums, strict=True):
-                    total.assign_add(part)
-                return finite
-
-            return tf.cond(finite, add, lambda: finite), unclipped
-
-        return accumulate
+        return clip
 
     def _compiled_update(self, settings: PrivateSettings) -> tf.types.experimental.GenericFunction:
         sizes = [total.shape.num_elements() for total in self._sums.values()]

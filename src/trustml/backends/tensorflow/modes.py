@@ -44,20 +44,20 @@ def _measure(
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Median seconds of the modes that agree with the first, and by how much the others differ."""
     model = _synthetic_model(architecture, input_shape)
-    inputs, labels = _synthetic(model, settings)
+    rows = _synthetic(model, settings)
     expected: list[np.ndarray] | None = None
     seconds: dict[str, float] = {}
     refused: dict[str, str] = {}
     for mode in modes:
         clipper = Clipper(mode, model, settings)
         clip = tf.function(clipper.clip, autograph=False)
-        sums = [part.numpy() for part in clip(inputs, labels, tf.constant(1.0))[0]]
+        sums = [part.numpy() for part in clip(*rows, tf.constant(1.0))[0]]
         if expected is None:
             expected = sums
         elif (worst := _difference(sums, expected)) > _AGREEMENT:
             refused[mode] = f"differs from {modes[0]} by {worst:.1e} of the largest entry"
             continue
-        seconds[mode] = _time(clip, inputs, labels)
+        seconds[mode] = _time(clip, rows)
     return seconds, refused
 
 
@@ -73,12 +73,13 @@ def _synthetic_model(architecture: Architecture, input_shape: tuple[int, ...]) -
     )
 
 
-def _synthetic(model: Model, settings: PrivateSettings) -> tuple[tf.Tensor, tf.Tensor]:
+def _synthetic(model: Model, settings: PrivateSettings) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Inputs, labels, and a mask that leaves none out."""
     generator = np.random.default_rng(0)
     size = min(settings.micro_batch_size or settings.expected_batch_size, _LARGEST_BATCH)
     inputs = generator.normal(size=(size, settings.multiplicity, *model.input_shape))
     classes = next(reversed(model.weights.values())).shape[-1]
-    return tf.constant(inputs, tf.float32), tf.constant(generator.integers(classes, size=size))
+    return tf.constant(inputs, tf.float32), tf.constant(generator.integers(classes, size=size)), tf.ones(size)
 
 
 def _difference(sums: list[np.ndarray], expected: list[np.ndarray]) -> float:
@@ -86,10 +87,10 @@ def _difference(sums: list[np.ndarray], expected: list[np.ndarray]) -> float:
     return max(float(np.abs(a - b).max()) for a, b in zip(sums, expected, strict=True)) / max(largest, 1e-30)
 
 
-def _time(clip: tf.types.experimental.GenericFunction, inputs: tf.Tensor, labels: tf.Tensor) -> float:
+def _time(clip: tf.types.experimental.GenericFunction, rows: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> float:
     found: list[float] = []
     while len(found) < _REPEATS and sum(found) < _SECONDS_ENOUGH:
         start = time.perf_counter()
-        clip(inputs, labels, tf.constant(1.0))[1].numpy()
+        clip(*rows, tf.constant(1.0))[1].numpy()
         found.append(time.perf_counter() - start)
     return statistics.median(found)

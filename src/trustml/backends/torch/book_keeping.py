@@ -46,7 +46,7 @@ class BookKeepingClipper:
         copies = settings.multiplicity
         written = sum(written_numbers(cast(Covered, layer), copies=copies) for layer in layers)
         matrices = any(isinstance(layer, nn.Conv2d) for layer in layers) or copies > 1
-        self._examples_at_once = max(1, min(_MOST_ROWS // copies, _MOST_WRITTEN // written)) if matrices else 0
+        self.most_examples = max(1, min(_MOST_ROWS // copies, _MOST_WRITTEN // written)) if matrices else None
         self.optimizer = DPOptimizer(
             make_optimizer(settings.optimizer, self.parameters),
             noise_multiplier=0.0,
@@ -55,33 +55,26 @@ class BookKeepingClipper:
             generator=generator,
         )
 
-    def clip(self, inputs: Tensor, labels: Tensor, *, clipping_norm: float) -> tuple[list[Tensor], int]:
+    def clip(self, inputs: Tensor, labels: Tensor, *, examples: int, clipping_norm: float) -> tuple[list[Tensor], int]:
         """Sum of clipped gradients, by one backward pass."""
-        rows = self._examples_at_once * self._settings.multiplicity or max(1, len(labels))
-        sums, unclipped = self._clip_piece(inputs[:rows], labels[:rows], clipping_norm)
-        for start in range(rows, len(labels), rows):
-            part = slice(start, start + rows)
-            more, count = self._clip_piece(inputs[part], labels[part], clipping_norm)
-            torch._foreach_add_(sums, more)
-            unclipped += count
-        return sums, unclipped
+        loss = functional.cross_entropy(self.module(inputs), labels, reduction="sum") / self._settings.multiplicity
+        seen, self._seen = self._seen, []
+        # Asked for these alone, autograd makes no gradient of a parameter, nor of the first layer's input.
+        outputs = torch.autograd.grad(loss, [output for _, _, output in seen])
+        with torch.no_grad():
+            return self._clipped(seen, outputs, examples, clipping_norm)
 
     def clip_rows(self, rows: dict[str, Tensor], *, clipping_norm: float) -> list[Tensor]:
         """Sum of the rows, clipped by the same rule."""
         parts = [rows[name] for name in self.parameters]
         return clip_rows(parts, clipping_norm=clipping_norm, per_layer=self._settings.per_layer)
 
-    def _clip_piece(self, inputs: Tensor, labels: Tensor, clipping_norm: float) -> tuple[list[Tensor], int]:
-        copies = self._settings.multiplicity
-        loss = functional.cross_entropy(self.module(inputs), labels, reduction="sum") / copies
-        seen, self._seen = self._seen, []
-        # Asked for these alone, autograd makes no gradient of a parameter, nor of the first layer's input.
-        outputs = torch.autograd.grad(loss, [output for _, _, output in seen])
-        with torch.no_grad():
-            return self._clipped(seen, outputs, clipping_norm)
-
     def _clipped(
-        self, seen: list[tuple[Covered, Tensor, Tensor]], outputs: tuple[Tensor, ...], clipping_norm: float
+        self,
+        seen: list[tuple[Covered, Tensor, Tensor]],
+        outputs: tuple[Tensor, ...],
+        examples: int,
+        clipping_norm: float,
     ) -> tuple[list[Tensor], int]:
         copies = self._settings.multiplicity
         layers = [
@@ -90,14 +83,17 @@ class BookKeepingClipper:
         ]
         squares = [layer.square_norms() for layer in layers]
         together = [square for part in squares for square in part]
-        scales = iter(clipping_scales(together, clipping_norm=clipping_norm, per_layer=self._settings.per_layer))
+        scaled = clipping_scales(together, clipping_norm=clipping_norm, per_layer=self._settings.per_layer)
+        for scale in scaled:
+            scale[examples:] = 0.0  # what fills the block up
+        scales = iter(scaled)
         found: dict[int, Tensor] = {}
         for (layer, _, _), gradients, part in zip(seen, layers, squares, strict=True):
             sums = gradients.weighted_sums([next(scales) for _ in part])
             found |= {id(parameter): total for parameter, total in zip(layer.parameters(), sums, strict=True)}
         unclipped = 0
         if self._settings.count_unclipped:
-            unclipped = int((torch.stack(together).sum(dim=0).sqrt() <= clipping_norm).sum())
+            unclipped = int((torch.stack(together).sum(dim=0)[:examples].sqrt() <= clipping_norm).sum())
         return [found[id(parameter)] for parameter in self.parameters.values()], unclipped
 
     def _keep(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

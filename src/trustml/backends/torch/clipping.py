@@ -39,16 +39,20 @@ class Clipper(Protocol):
         By canonical name.
     optimizer : DPOptimizer
         Adds the noise, divides, and takes the step.
+    most_examples : int, optional
+        Examples that fit into memory at once, where that is known.
     """
 
     module: nn.Sequential
     parameters: dict[str, nn.Parameter]
     optimizer: DPOptimizer
+    most_examples: int | None
 
-    def clip(self, inputs: Tensor, labels: Tensor, *, clipping_norm: float) -> tuple[list[Tensor], int]:
+    def clip(self, inputs: Tensor, labels: Tensor, *, examples: int, clipping_norm: float) -> tuple[list[Tensor], int]:
         """Sum of clipped gradients in the order of `parameters`, and how many were not clipped.
 
-        Inputs are (b * k, *x), the k copies of an example side by side; labels are (b * k,).
+        Inputs are (b * k, *x), the k copies of an example side by side; labels are (b * k,). The first `examples` of
+        the b count, the others fill up.
         """
         ...
 
@@ -76,6 +80,8 @@ def possible_modes(model: Model, settings: PrivateSettings) -> tuple[list[str], 
 class SampledClipper:
     """See :class:`Clipper`."""
 
+    most_examples = None
+
     def __init__(self, mode: str, model: Model, settings: PrivateSettings, generator: torch.Generator) -> None:
         self.module = build_module(model).train()
         keep_channels_first(self.module)
@@ -96,10 +102,10 @@ class SampledClipper:
             generator=generator,
         )
 
-    def clip(self, inputs: Tensor, labels: Tensor, *, clipping_norm: float) -> tuple[list[Tensor], int]:
+    def clip(self, inputs: Tensor, labels: Tensor, *, examples: int, clipping_norm: float) -> tuple[list[Tensor], int]:
         """Sum of Opacus's per-example gradients, clipped."""
         functional.cross_entropy(self._sampled(inputs), labels, reduction="sum").backward()
-        rows = [self._joined(parameter.grad_sample) for parameter in self.parameters.values()]
+        rows = [self._joined(parameter.grad_sample)[:examples] for parameter in self.parameters.values()]
         for parameter in self.parameters.values():
             parameter.grad_sample = parameter.grad = None
         unclipped = _unclipped(rows, clipping_norm) if self._settings.count_unclipped else 0

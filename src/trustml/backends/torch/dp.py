@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from trustml.backends.contract import Model
-from trustml.backends.settings import Clipped, EngineChoice, PrivateSettings
+from trustml.backends.settings import Clipped, EngineChoice, PrivateSettings, filled_up
 from trustml.backends.torch.clipping import Clipper, make_clipper
 from trustml.backends.torch.device import current_device
 from trustml.backends.torch.entropy import noise_generator
@@ -37,6 +37,7 @@ class OpacusTrainer:
         torch.manual_seed(dropout_seed)
         generator = noise_generator(settings.noise_seed, current_device())
         self._clipper: Clipper = make_clipper(self._choice.name, model, settings, generator)
+        self._rows = settings.block_rows(most=self._clipper.most_examples)
         self._sums: list[torch.Tensor] | None = None
 
     @property
@@ -45,17 +46,20 @@ class OpacusTrainer:
         return self._choice
 
     def accumulate(self, inputs: Floats, labels: Ints, *, clipping_norm: float) -> Clipped:
-        """Clip one piece of a batch and add it to the sum."""
-        copies = inputs.shape[1]
-        sums, unclipped = self._clipper.clip(
-            to_input(inputs.reshape(-1, *inputs.shape[2:])),
-            to_labels(np.repeat(labels, copies) if copies > 1 else labels),
-            clipping_norm=clipping_norm,
-        )
+        """Clip one piece of a batch, block by block, and add it to the sum."""
+        if not len(labels):
+            return Clipped(finite=True, unclipped=0)
+        found = [
+            self._clip_block(inputs[start : start + self._rows], labels[start : start + self._rows], clipping_norm)
+            for start in range(0, len(labels), self._rows)
+        ]
+        sums = found[0][0]
+        for more, _ in found[1:]:
+            torch._foreach_add_(sums, more)
         if not torch.stack([part.sum() for part in sums]).isfinite().all():
             return Clipped(finite=False, unclipped=0)
         self._add(sums)
-        return Clipped(finite=True, unclipped=unclipped)
+        return Clipped(finite=True, unclipped=sum(unclipped for _, unclipped in found))
 
     def plant(self, gradients: Weights, *, clipping_norm: float) -> None:
         """Let Opacus clip gradients from elsewhere, and add them to the sum."""
@@ -99,6 +103,17 @@ class OpacusTrainer:
         """Go back to weights and state; the noise goes on from its own, new seed."""
         load_weights(self._clipper.module, weights)
         restore_state(self._clipper.optimizer.original_optimizer, self._parameters, state)
+
+    def _clip_block(self, inputs: Floats, labels: Ints, clipping_norm: float) -> tuple[list[torch.Tensor], int]:
+        examples, copies = inputs.shape[:2]
+        if examples < self._rows:
+            inputs, labels = filled_up(inputs, self._rows), filled_up(labels, self._rows)
+        return self._clipper.clip(
+            to_input(inputs.reshape(-1, *inputs.shape[2:])),
+            to_labels(np.repeat(labels, copies) if copies > 1 else labels),
+            examples=examples,
+            clipping_norm=clipping_norm,
+        )
 
     def _add(self, sums: list[torch.Tensor]) -> None:
         if self._sums is None:

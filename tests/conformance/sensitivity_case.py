@@ -1,0 +1,84 @@
+"""Search one way to clip of one backend, in that backend's environment: ``BACKEND MODE SECONDS SEED [FAULT]``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+
+import numpy as np
+
+from trustml.backends.contract import Model, PrivateTrainer
+from trustml.backends.settings import EngineChoice, PrivateSettings
+from trustml.backends.table import load_backend
+from trustml.conformance.sensitivity import ClippedSum, Network, search_sensitivity
+from trustml.data.dataset import Floats, Ints
+from trustml.models.weights import Weights, initial_weights
+from trustml.scenario.optimizers import SGD
+from trustml.worker.private import accumulate_finite
+
+
+def make_sum(backend: str, mode: str) -> object:
+    """From a network to the compiled sum of the trainer that users get, in blocks of the network's size."""
+
+    def make(network: Network) -> ClippedSum:
+        start = initial_weights(network.architecture, network.input_shape, generator=np.random.default_rng(0))
+        model = Model(architecture=network.architecture, input_shape=network.input_shape, weights=start)
+        settings = PrivateSettings(
+            optimizer=SGD(learning_rate=0.1),
+            expected_batch_size=network.block,
+            micro_batch_size=network.block,
+            per_layer=network.per_layer,
+            noise_seed=(1, 2, 3, 4),
+            grad_sample_mode=mode if backend == "torch" else "auto",
+        )
+        trainer: PrivateTrainer = load_backend(backend).private(model, settings, 0)
+        assert backend == "jax" or trainer.choice.name == mode
+
+        def clipped_sum(weights: Weights, inputs: Floats, labels: Ints, *, clipping_norm: float) -> Weights:
+            trainer.restore(weights, trainer.state())
+            for begin in range(0, len(labels), network.block):
+                part = slice(begin, begin + network.block)
+                accumulate_finite(trainer, inputs[part][:, None], labels[part], clipping_norm=clipping_norm)
+            found = {name: part.copy() for name, part in trainer.clipped_sum().items()}
+            trainer.update(clipping_norm=clipping_norm, noise_multiplier=0.0, learning_rate=0.0)  # forgets the sum
+            return found
+
+        return clipped_sum
+
+    return make
+
+
+def force_tensorflow(mode: str) -> None:
+    from trustml.backends.tensorflow import dp
+
+    dp.choose_mode = lambda *_: EngineChoice(name=mode, seconds={}, refused={})
+
+
+if __name__ == "__main__":
+    backend, mode, seconds, seed = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
+    if backend == "tensorflow":
+        force_tensorflow(mode)
+    for fault in sys.argv[5:]:
+        from tests.conformance.unguarded import FAULTS
+
+        FAULTS[fault]()
+    found = search_sensitivity(
+        make_sum(backend, mode),
+        seconds=seconds,
+        seed=seed,
+        tell=lambda move: print(f"{move.moved:.7f} of {move.allowed:.7f}", file=sys.stderr, flush=True),
+    )
+    worst = found.worst
+    print(
+        json.dumps(
+            {
+                "moved": worst.moved,
+                "allowed": worst.allowed,
+                "networks": found.networks,
+                "trials": found.trials,
+                "network": repr(worst.network),
+                "trial": asdict(worst.trial),
+            }
+        )
+    )
