@@ -20,8 +20,9 @@ from trustml.backends.contract import LiveModel
 from trustml.data.dataset import Floats, Ints
 from trustml.errors import TrustmlError, UsageError
 from trustml.launch.environments import find_environment
-from trustml.launch.process import clean_environment, worker_command
+from trustml.launch.process import clean_environment
 from trustml.plan.switches import switch_variables
+from trustml.processes import module_command
 from trustml.record.files import encode_arrays, read_arrays
 from trustml.scenario.spec import BackendName, Execution
 
@@ -57,10 +58,11 @@ class FrameworkWorker:
         self._timeout, self._count, self._seed = timeout, 0, -1
         self._folder = tempfile.TemporaryDirectory(prefix="trustml-audit-")
         self._path = Path(self._folder.name)
-        command = worker_command(python, "trustml.worker.foreign", backend, what, str(Path.cwd()), str(self._path))
+        command = module_command(python, "trustml.worker.foreign", backend, what, str(Path.cwd()), str(self._path))
         with (self._path / "log.txt").open("wb") as log:
             self._process = subprocess.Popen(
-                command,
+                command.arguments,
+                pass_fds=command.inherited,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
