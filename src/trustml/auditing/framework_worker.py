@@ -21,6 +21,7 @@ from trustml.data.dataset import Floats, Ints
 from trustml.errors import TrustmlError, UsageError
 from trustml.launch.environments import find_environment
 from trustml.launch.process import clean_environment
+from trustml.models.keras_files import read_keras_file
 from trustml.plan.switches import switch_variables
 from trustml.processes import module_command
 from trustml.record.files import encode_arrays, read_arrays
@@ -53,6 +54,8 @@ class FrameworkWorker:
     def __init__(
         self, backend: BackendName, what: str, *, timeout: float = 300.0, start_timeout: float = 180.0
     ) -> None:
+        if what.endswith(".keras"):
+            read_keras_file(Path(what))  # refused here at once, and again by the worker that loads it
         python = find_environment(backend).require()
         self.kind = f"{backend} model {what.rsplit('/', 1)[-1]}, in its own environment"
         self._timeout, self._count, self._seed = timeout, 0, -1

@@ -15,6 +15,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from trustml.data.npy import DAMAGED, read_member, read_npz_members
 from trustml.errors import RecordError
 
 
@@ -61,9 +62,8 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     RecordError
     """
     try:
-        with np.load(path, allow_pickle=False) as content:
-            return {name: content[name] for name in content.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        return {name: read_member(archive, member) for name, archive, member in read_npz_members(path)}
+    except DAMAGED as error:
         raise RecordError(f"{path}: not a readable .npz file ({error})") from error
 
 
