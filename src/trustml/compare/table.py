@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from trustml.data.files import why_not_a_table
+from trustml.data.npy import DAMAGED
 from trustml.errors import RecordError
 from trustml.privacy.statement import PrivacyStatement
+from trustml.record.files import UNREADABLE, plain_bytes
 from trustml.record.store import MEASURES, PRIVACY, RunDirectory
 
 if TYPE_CHECKING:
@@ -27,10 +31,14 @@ def read_measures(run: RunDirectory) -> pd.DataFrame:
 
     path = run.path / MEASURES
     try:
-        table = pd.read_parquet(path)
+        content = io.BytesIO(plain_bytes(path))
+        if problem := why_not_a_table(content):
+            raise ValueError(problem)
+        content.seek(0)
+        table = pd.read_parquet(content)
     except FileNotFoundError:
         raise RecordError(f"{path}: not there yet; the run is unfinished, go on with `trustml run --resume`") from None
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except (pa.ArrowException, *DAMAGED) as error:
         raise RecordError(f"{path}: cannot be read ({error}); delete it and resume the run") from error
     if "method" not in table.columns:  # written before there were several
         table["method"] = ""
@@ -47,8 +55,8 @@ def read_statements(run: RunDirectory) -> list[PrivacyStatement]:
     """
     path = run.path / PRIVACY
     try:
-        return msgspec.json.decode(path.read_bytes(), type=list[PrivacyStatement])
+        return msgspec.json.decode(plain_bytes(path), type=list[PrivacyStatement])
     except FileNotFoundError:
         raise RecordError(f"{path}: not there yet; the run is unfinished, go on with `trustml run --resume`") from None
-    except (OSError, msgspec.MsgspecError) as error:
+    except UNREADABLE as error:
         raise RecordError(f"{path}: cannot be read ({error}); delete it and resume the run") from error

@@ -14,6 +14,7 @@ import psutil
 
 from trustml.plan.switches import ALLOCATOR_VARIABLES
 from trustml.processes import module_command
+from trustml.record.files import UNREADABLE
 from trustml.record.schema import JobStatus, WorkerResult
 
 _STDERR_LINES = 20
@@ -191,7 +192,7 @@ class Worker:
     def _result(self) -> WorkerResult | None:
         try:
             return msgspec.json.decode((self._folder / "result.json").read_bytes(), type=WorkerResult)
-        except (OSError, msgspec.MsgspecError):
+        except UNREADABLE:
             return None
 
     def _stderr_tail(self) -> tuple[str, ...]:

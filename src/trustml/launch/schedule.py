@@ -16,9 +16,9 @@ from trustml.launch.compiled import reused_by
 from trustml.launch.environments import find_environment
 from trustml.launch.prepare import now
 from trustml.launch.process import Ended, Limits, Worker
-from trustml.plan.job import Job, decode_job, job_needs
+from trustml.plan.job import Job, job_needs
 from trustml.plan.switches import reuse_compiled, switch_variables
-from trustml.record.files import sha256
+from trustml.record.files import UNREADABLE, sha256
 from trustml.record.schema import JobRecord, Manifest, RunStatus, failed_methods
 from trustml.record.store import RunDirectory
 
@@ -55,9 +55,7 @@ class Schedule:
         self._run, self._listener, self._lock = run, listener, lock
         self._manifest = run.manifest()
         self._records = {record.id: record for record in self._manifest.jobs}
-        self._jobs: dict[str, Job] = {
-            name: decode_job((run.job_folder(name) / "job.json").read_bytes()) for name in self._records
-        }
+        self._jobs: dict[str, Job] = {name: run.job(name) for name in self._records}
         self._running: dict[str, tuple[Worker, _Tail]] = {}
         self._compiled = Path()
 
@@ -237,7 +235,7 @@ class _Tail:
         for line in whole.splitlines():
             try:
                 event = msgspec.json.decode(line)
-            except msgspec.MsgspecError:
+            except UNREADABLE:
                 continue
             if isinstance(event, dict):
                 events.append(event)

@@ -164,7 +164,7 @@ def read_ledger(path: Path) -> list[Charge]:
 def _decode(line: bytes, path: Path, number: int) -> Charge:
     try:
         return msgspec.json.decode(line, type=Charge)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise RecordError(f"{path}: line {number} is damaged ({error}); epsilon cannot be stated") from None
 
 

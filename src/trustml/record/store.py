@@ -30,7 +30,8 @@ import msgspec
 import numpy.typing as npt
 
 from trustml.errors import RecordError, RunNotFoundError, UsageError
-from trustml.record.files import inside, read_arrays, write_atomic
+from trustml.plan.job import Job, decode_job
+from trustml.record.files import UNREADABLE, inside, plain_bytes, read_arrays, write_atomic
 from trustml.record.heads import ManifestHead
 from trustml.record.mapped import map_arrays
 from trustml.record.schema import FORMAT, JobRecord, Manifest, RunStatus
@@ -90,6 +91,19 @@ class RunDirectory:
         """
         return self._decoded(ManifestHead)
 
+    def job(self, job_id: str) -> Job:
+        """Read what a job was asked for.
+
+        Raises
+        ------
+        RecordError
+        """
+        path = self.job_folder(job_id) / "job.json"
+        try:
+            return decode_job(plain_bytes(path))
+        except UNREADABLE as error:
+            raise RecordError(f"{path}: cannot be read ({error}); start a new run") from None
+
     def shown_status(self, status: RunStatus) -> RunStatus:
         """Correct the status of a manifest: ``running`` is ``interrupted`` where the runner is gone."""
         return "interrupted" if status == "running" and not self.is_executed() else status
@@ -97,10 +111,10 @@ class RunDirectory:
     def _decoded(self, kind: type[_Kind]) -> _Kind:
         path = self.path / MANIFEST
         try:
-            manifest = msgspec.json.decode(path.read_bytes(), type=kind)
+            manifest = msgspec.json.decode(plain_bytes(path), type=kind)
         except FileNotFoundError:
             raise RunNotFoundError(f"{self.path}: no run there; `trustml list` shows the runs") from None
-        except (msgspec.MsgspecError, OSError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise RecordError(f"{path}: cannot be read ({error})") from None
         if manifest.format < FORMAT:
             raise RecordError(f"{path}: format {manifest.format} is older than this trustml reads; run it again")
