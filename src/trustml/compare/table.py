@@ -19,7 +19,38 @@ if TYPE_CHECKING:
 
 
 def read_measures(run: RunDirectory) -> pd.DataFrame:
-    """Read the table of a run.
+    """Read the table of a run; where its ledgers hold more by now, the epsilons that follow from them.
+
+    Raises
+    ------
+    RecordError
+        If the run has none yet, or it cannot be read.
+    """
+    from trustml.compare.behind import current_table
+
+    table = recorded_measures(run)
+    try:
+        statements = recorded_statements(run)
+    except RecordError:
+        statements = []
+    return current_table(run, table, statements)
+
+
+def read_statements(run: RunDirectory) -> list[PrivacyStatement]:
+    """Read the privacy statements of a run; where a ledger holds more by now, the one that follows from it.
+
+    Raises
+    ------
+    RecordError
+        If the run has none yet, or they cannot be read.
+    """
+    from trustml.compare.behind import current_statements
+
+    return current_statements(run, recorded_statements(run))
+
+
+def recorded_measures(run: RunDirectory) -> pd.DataFrame:
+    """Read the table of a run as it was written, to be compared with something: never to be shown.
 
     Raises
     ------
@@ -45,8 +76,8 @@ def read_measures(run: RunDirectory) -> pd.DataFrame:
     return table
 
 
-def read_statements(run: RunDirectory) -> list[PrivacyStatement]:
-    """Read the privacy statements of a run.
+def recorded_statements(run: RunDirectory) -> list[PrivacyStatement]:
+    """Read the privacy statements of a run as they were written, to be compared with something: never to be shown.
 
     Raises
     ------
