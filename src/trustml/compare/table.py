@@ -10,6 +10,7 @@ import msgspec
 from trustml.data.files import why_not_a_table
 from trustml.data.npy import DAMAGED
 from trustml.errors import RecordError
+from trustml.measures.measure import Row
 from trustml.privacy.statement import PrivacyStatement
 from trustml.record.files import UNREADABLE, plain_bytes
 from trustml.record.store import MEASURES, PRIVACY, RunDirectory
@@ -73,7 +74,23 @@ def recorded_measures(run: RunDirectory) -> pd.DataFrame:
         raise RecordError(f"{path}: cannot be read ({error}); delete it and resume the run") from error
     if "method" not in table.columns:  # written before there were several
         table["method"] = ""
+    if problem := _why_not_measures(table):
+        raise RecordError(f"{path}: is no table of measures ({problem}); delete it and resume the run")
     return table
+
+
+def _why_not_measures(table: pd.DataFrame) -> str:
+    from pandas.api import types
+
+    for name in Row.__struct_fields__:
+        if name not in table.columns:
+            return f"it has no column {name}"
+        numbers = name in ("value", "low", "high", "seed", "n")
+        if numbers != types.is_numeric_dtype(table[name]):
+            return f"its column {name} holds {table[name].dtype}"
+        if not numbers and not table[name].map(lambda one: isinstance(one, str)).all():
+            return f"its column {name} holds what is no text"
+    return ""
 
 
 def recorded_statements(run: RunDirectory) -> list[PrivacyStatement]:
