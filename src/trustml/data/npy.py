@@ -37,6 +37,7 @@ def read_npz_members(path: Path) -> Iterator[tuple[str, zipfile.ZipFile, zipfile
     ------
     DAMAGED
     """
+    require_plain(path)
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         if sum(member.file_size for member in members) > LARGEST_FILE:
@@ -45,6 +46,17 @@ def read_npz_members(path: Path) -> Iterator[tuple[str, zipfile.ZipFile, zipfile
             raise ValueError("holds an array twice")
         for member in members:
             yield member.filename.removesuffix(".npy"), archive, member
+
+
+def require_plain(path: Path) -> None:
+    """Refuse a pipe or a device, which may have no end.
+
+    Raises
+    ------
+    OSError
+    """
+    if path.exists() and not path.is_file():
+        raise OSError("is no plain file")
 
 
 def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> npt.NDArray[Any]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trustml.data.npy import DAMAGED, read_header, read_member
+from trustml.data.npy import DAMAGED, read_header, read_member, require_plain
 from trustml.errors import RecordError
 from trustml.record.files import replacing
 
@@ -52,6 +52,7 @@ def map_arrays(path: Path, *, names: Collection[str] | None = None) -> dict[str,
         If the file is missing, damaged, or holds anything but plain arrays.
     """
     try:
+        require_plain(path)
         with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
             mapping = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
             found: dict[str, npt.NDArray[Any]] = {}
