@@ -163,8 +163,8 @@ def run(
     else:
         wanted = read_scenario(find_scenario(str(scenario)), overrides=overrides)
     directory = prepare_run(wanted, root=Path(out), overrides=overrides)
-    with directory.lock():
-        return _execute(directory, listener)
+    with directory.lock() as lock:
+        return _execute(directory, listener, lock=lock)
 
 
 def resume(
@@ -188,9 +188,9 @@ def resume(
     from trustml.launch.resume import prepare_resume
 
     directory = find_run(name, root=Path(root))
-    with directory.lock():
+    with directory.lock() as lock:
         prepare_resume(directory, allow_overrun=allow_overrun)
-        return _execute(directory, listener)
+        return _execute(directory, listener, lock=lock)
 
 
 def load(name: str | Path, *, root: str | Path = DEFAULT_ROOT) -> Run:
@@ -203,12 +203,12 @@ def load(name: str | Path, *, root: str | Path = DEFAULT_ROOT) -> Run:
     return Run(find_run(name, root=Path(root)))
 
 
-def _execute(directory: RunDirectory, listener: Callable[[dict[str, Any]], None] | None) -> Run:
+def _execute(directory: RunDirectory, listener: Callable[[dict[str, Any]], None] | None, *, lock: int) -> Run:
     from trustml.compare.rows import write_measures
     from trustml.launch.schedule import Schedule
 
     tell = listener or (lambda event: None)
-    manifest = Schedule(directory, listener=tell).execute()
+    manifest = Schedule(directory, listener=tell, lock=lock).execute()
     write_measures(directory)
     done = {"event": "done", "run": manifest.run, "path": str(directory.path), "status": manifest.status}
     directory.append_event(done)

@@ -18,7 +18,17 @@ from __future__ import annotations
 
 
 class TrustmlError(Exception):
-    """Anything trustml raises on purpose."""
+    """Anything trustml raises on purpose.
+
+    Parameters
+    ----------
+    message : str
+        It may quote a file of anybody's, such as the names of its columns: line feeds and what steers a terminal are
+        written out.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__("".join(one if one.isprintable() else repr(one)[1:-1] for one in message))
 
 
 class UsageError(TrustmlError):

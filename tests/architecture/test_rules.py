@@ -15,7 +15,8 @@ from trustml.launch.environments import find_environment
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "trustml"
 
-_BASE = ["errors", "models", "scenario", "data", "attribution", "catalogue", "privacy", "attacks", "plan", "record"]
+_BASE = ["errors", "processes", "models", "scenario", "data", "attribution", "catalogue", "privacy", "attacks"]
+_BASE += ["plan", "record"]
 MAY_IMPORT = {room: set(_BASE[:number]) for number, room in enumerate(_BASE)} | {
     "measures": set(_BASE),
     "compare": {*_BASE, "measures"},

@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from trustml.auditing.names import why_not_a_name
+from trustml.compare.table import read_statements
 from trustml.errors import RecordError, UsageError
+from trustml.privacy.statement import understated_line
 from trustml.record.files import sha256
 from trustml.record.schema import Manifest
 from trustml.record.store import AUDIT, AUDIT_REPORT, CURVES, HELDOUT, MANIFEST, MEASURES, PRIVACY, RunDirectory
@@ -148,6 +150,9 @@ def pack(
         raise UsageError(f"{manifest.run}: is being run; bundle it when it has ended")
     if MEASURES not in manifest.artifacts:
         raise UsageError(f"{manifest.run}: has no table of measures yet; go on with `trustml run --resume`")
+    for statement in read_statements(run):
+        if statement.understated is not None:
+            raise RecordError(f"{manifest.run}: {statement.model}: {understated_line(statement.understated.recorded)}")
     if out.resolve().is_relative_to(run.path.resolve()):
         raise UsageError(f"{out}: is inside the run directory; write the bundle elsewhere")
     promised = promised_files(manifest)

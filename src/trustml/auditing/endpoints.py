@@ -142,7 +142,7 @@ def ask_endpoint(endpoint: Endpoint, inputs: npt.NDArray[Any]) -> npt.NDArray[np
                 raise
     try:
         decoded = msgspec.json.decode(answer)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         begin = answer[:60].decode("utf-8", errors="replace")
         raise EndpointError(f"{endpoint.shown}: answered no JSON but {begin!r}") from None
     rows = (
@@ -150,7 +150,7 @@ def ask_endpoint(endpoint: Endpoint, inputs: npt.NDArray[Any]) -> npt.NDArray[np
     )
     try:
         found = np.asarray(rows, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise EndpointError(f"{endpoint.shown}: its outputs are no array of numbers") from None
     if found.ndim == 0 or len(found) != len(inputs):
         raise EndpointError(
@@ -246,7 +246,7 @@ def _kserve_rows(endpoint: Endpoint, answer: Any, examples: int) -> Any:
         raise EndpointError(f"{endpoint.shown}: its output has no shape or no data in JSON (binary data is not read)")
     try:
         return np.asarray(data, np.float64).reshape(shape)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise EndpointError(f"{endpoint.shown}: its output is no array of numbers of the shape {shape}") from None
 
 

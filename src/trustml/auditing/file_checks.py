@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from trustml.auditing.bundle import INDEX, SIGNATURE, BundleIndex, promised_files, root_digest
 from trustml.auditing.checks import Check, Outcome
 from trustml.auditing.names import why_not_a_name
 from trustml.auditing.signing import SignatureCheck
+from trustml.data.files import why_not_a_table
+from trustml.data.npy import DAMAGED, ObjectsError, read_header, read_npz_members
 from trustml.errors import RecordError
 from trustml.plan.job import ExplainJob, Job, TrainJob, decode_job
 from trustml.record.files import sha256
@@ -21,7 +21,6 @@ from trustml.record.store import MANIFEST, RunDirectory
 
 _MOST_UNPACKED = 4 * 2**30
 _MOST_ROWS = 2_000_000
-_OLDER_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def index_checks(run: RunDirectory, index: BundleIndex, names: list[str]) -> list[Check]:
@@ -180,37 +179,25 @@ def _why_not_arrays(path: Path) -> str:
     """Add up what the headers announce, before anything of that size is made."""
     total = 0
     try:
-        with zipfile.ZipFile(path) as archive:
-            for entry in archive.infolist():
-                with archive.open(entry) as stream:
-                    version = np.lib.format.read_magic(stream)
-                    if version not in _OLDER_HEADERS:
-                        return f"{entry.filename} is of .npy format {version}"
-                    shape, _, kind = _OLDER_HEADERS[version](stream)
-                    size = int(np.prod([int(side) for side in shape], dtype=object)) * kind.itemsize
-                    if kind.hasobject:
-                        return f"{entry.filename} holds Python objects"
-                    if stream.tell() + size != entry.file_size:
-                        return f"{entry.filename} announces {size} bytes and does not hold them"
-                    total += entry.file_size
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
+        for _, archive, entry in read_npz_members(path):
+            with archive.open(entry) as stream:
+                read_header(stream, entry)
+            total += entry.file_size
+    except ObjectsError as error:
+        return str(error)
+    except DAMAGED as error:
         return f"not a readable .npz file ({error})"
     return f"{total} bytes are more than {_MOST_UNPACKED}" if total > _MOST_UNPACKED else ""
 
 
 def _why_not_a_table(path: Path) -> str:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as table:
-            facts = table.metadata
-            size = sum(facts.row_group(number).total_byte_size for number in range(facts.num_row_groups))
-    except (OSError, ValueError, pa.ArrowException) as error:
+        with path.open("rb") as stream:
+            return why_not_a_table(stream, most_rows=_MOST_ROWS, most_bytes=_MOST_UNPACKED)
+    except (pa.ArrowException, *DAMAGED) as error:
         return f"not a readable Parquet file ({error})"
-    if facts.num_rows > _MOST_ROWS or size > _MOST_UNPACKED:
-        return f"{facts.num_rows} rows of {size} bytes are more than a table of measures has"
-    return ""
 
 
 def _as_written(content: bytes) -> bool:

@@ -20,8 +20,10 @@ from trustml.backends.contract import LiveModel
 from trustml.data.dataset import Floats, Ints
 from trustml.errors import TrustmlError, UsageError
 from trustml.launch.environments import find_environment
-from trustml.launch.process import clean_environment, worker_command
+from trustml.launch.process import clean_environment
+from trustml.models.keras_files import read_keras_file
 from trustml.plan.switches import switch_variables
+from trustml.processes import module_command
 from trustml.record.files import encode_arrays, read_arrays
 from trustml.scenario.spec import BackendName, Execution
 
@@ -52,15 +54,18 @@ class FrameworkWorker:
     def __init__(
         self, backend: BackendName, what: str, *, timeout: float = 300.0, start_timeout: float = 180.0
     ) -> None:
+        if what.endswith(".keras"):
+            read_keras_file(Path(what))  # refused here at once, and again by the worker that loads it
         python = find_environment(backend).require()
         self.kind = f"{backend} model {what.rsplit('/', 1)[-1]}, in its own environment"
         self._timeout, self._count, self._seed = timeout, 0, -1
         self._folder = tempfile.TemporaryDirectory(prefix="trustml-audit-")
         self._path = Path(self._folder.name)
-        command = worker_command(python, "trustml.worker.foreign", backend, what, str(Path.cwd()), str(self._path))
+        command = module_command(python, "trustml.worker.foreign", backend, what, str(Path.cwd()), str(self._path))
         with (self._path / "log.txt").open("wb") as log:
             self._process = subprocess.Popen(
-                command,
+                command.arguments,
+                pass_fds=command.inherited,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -15,7 +15,7 @@ from trustml.attacks.estimates import Estimate
 from trustml.auditing.checks import Check, same_number, text_of
 from trustml.auditing.curve_checks import Figures
 from trustml.compare.rows import COLUMNS, FAMILIES
-from trustml.compare.table import read_measures, read_statements
+from trustml.compare.table import recorded_measures, recorded_statements
 from trustml.errors import RecordError, TrustmlError
 from trustml.measures.evidence import Evidence
 from trustml.measures.measure import MEASURES, Row
@@ -166,7 +166,7 @@ def row_checks(evidence: Evidence, found: Recomputed, figures: Figures, *, same_
 def statement_checks(evidence: Evidence, found: Recomputed) -> list[Check]:
     """Compare ``privacy.json`` with the statements that follow from the ledgers."""
     try:
-        stated = {one.model: one for one in read_statements(evidence.run)}
+        stated = {one.model: one for one in recorded_statements(evidence.run)}
     except TrustmlError as error:
         return [Check(area="statements", subject="privacy.json", outcome="differs", message=str(error))]
     if found.statements is None:
@@ -202,7 +202,7 @@ def read_table(run: RunDirectory) -> list[Row]:
     RecordError, ValueError, LookupError, TypeError
         If it is no table of measures.
     """
-    table = read_measures(run)
+    table = recorded_measures(run)
     if list(table.columns) != list(COLUMNS):
         raise RecordError(f"has the columns {', '.join(map(str, table.columns))}")
     rows = []

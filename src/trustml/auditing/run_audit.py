@@ -13,10 +13,10 @@ from trustml.compare.table import read_measures, read_statements
 from trustml.measures.assumptions import NOTHING_ELSE
 from trustml.measures.measure import Row
 from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE
-from trustml.privacy.statement import PrivacyStatement
+from trustml.privacy.statement import PrivacyStatement, understated_line
 from trustml.record.curves import Curve, read_curves
 from trustml.record.schema import JobRecord, Manifest
-from trustml.record.store import RunDirectory
+from trustml.record.store import PRIVACY, RunDirectory
 from trustml.scenario.read import from_plain
 from trustml.scenario.regimes import PrivateRegime
 
@@ -50,6 +50,7 @@ def audit_run(run: RunDirectory) -> AuditRecord:
         *_bounds(rows),
         *_membership(rows, trained, manifest),
         *_accounting(statements.values(), manifest),
+        *_behind(statements.values()),
         *_released_beside(statements.values()),
         *_failed(manifest),
         *_explanations(rows),
@@ -185,6 +186,22 @@ def _accounting(statements: Iterable[PrivacyStatement], manifest: Manifest) -> I
         accounting_finding(s, claim_of(s, _target(s.model, manifest)), artifact=f"jobs/{s.model}/ledger.jsonl")
         for s in statements
     ]
+
+
+def _behind(statements: Iterable[PrivacyStatement]) -> Iterable[Finding]:
+    """Name the models whose record says less than their ledger."""
+    for statement in statements:
+        if statement.understated is not None:
+            yield Finding(
+                id=f"record.behind.{statement.model}",
+                check="record",
+                severity="violation",
+                title=f"{statement.model}: {understated_line(statement.understated.recorded)}.",
+                subject=statement.model,
+                how="the SHA-256 of the ledger against that of the ledger the record was made from",
+                artifacts=(f"jobs/{statement.model}/ledger.jsonl", PRIVACY),
+                would_change="a record that follows from the ledger",
+            )
 
 
 def _released_beside(statements: Iterable[PrivacyStatement]) -> Iterable[Finding]:

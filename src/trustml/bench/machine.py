@@ -19,7 +19,8 @@ import msgspec
 import numpy as np
 
 from trustml.bench.results import Ceilings
-from trustml.launch.process import clean_environment, worker_command
+from trustml.launch.process import clean_environment
+from trustml.processes import module_command
 
 SIDE = 2048
 """Of the square matrices: 16 MB each, 17 GFLOP a product."""
@@ -89,9 +90,11 @@ def _shortest(work: Callable[[], object]) -> float:
 
 def _in_process(threads: int) -> Rates | None:
     variables = {name: str(threads) for name in _THREADS}
+    command = module_command(Path(sys.executable), "trustml.bench.machine", str(threads))
     try:
         done = subprocess.run(
-            worker_command(Path(sys.executable), "trustml.bench.machine", str(threads)),
+            command.arguments,
+            pass_fds=command.inherited,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=120,

@@ -16,8 +16,9 @@ from trustml.bench.engine import Engine
 from trustml.bench.places import Place
 from trustml.bench.protocol import Answer, Failed, Question, encode, read_answer
 from trustml.bench.workloads import Workload
-from trustml.launch.process import clean_environment, worker_command
+from trustml.launch.process import clean_environment
 from trustml.plan.switches import ALLOCATOR_VARIABLES
+from trustml.processes import module_command
 
 _STDERR_LINES = 8
 _PATIENCE = 100  # looks at a process that ends, 0.05 s apart
@@ -40,12 +41,13 @@ class EngineProcess:
     def __init__(self, engine: Engine, workload: Workload, *, place: Place, log: Path) -> None:
         self._log = log
         kept = {key: value for key, value in clean_environment().items() if key not in ALLOCATOR_VARIABLES}
-        command = worker_command(
+        command = module_command(
             place.python, "trustml.bench.serve", engine.maker, msgspec.json.encode(workload).decode()
         )
         with log.open("wb") as stream:
             self._process = subprocess.Popen(
-                command,
+                command.arguments,
+                pass_fds=command.inherited,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stream,

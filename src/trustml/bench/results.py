@@ -19,7 +19,7 @@ from trustml.bench.workloads import Workload
 from trustml.errors import RecordError
 from trustml.measures.described import Measure
 from trustml.measures.measure import Row
-from trustml.record.files import write_atomic
+from trustml.record.files import UNREADABLE, write_atomic
 
 FORMAT = "trustml-bench-1"
 
@@ -194,7 +194,7 @@ def read_result(path: Path) -> Result:
     try:
         content = path.read_bytes()
         head = msgspec.json.decode(content, type=_Head)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise RecordError(f"{path}: cannot be read as a result of `trustml bench` ({error})") from None
     if head.format != FORMAT:
         raise RecordError(
@@ -202,7 +202,7 @@ def read_result(path: Path) -> Result:
         )
     try:
         return msgspec.json.decode(content, type=Result)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise RecordError(f"{path}: is damaged ({error}); make it again with `trustml bench`") from None
 
 

@@ -157,17 +157,22 @@ def _model(context: click.Context, target: str, *, root: Path, stack: ExitStack)
     """Model that TARGET names, or a run."""
     if target.startswith(("http://", "https://")):
         return endpoint_of(context, target)
+    from trustml.auditing.model_files import refuse_model_file
+    from trustml.errors import UsageError
+
     what = target.removeprefix("tensorflow=")
     if what != target or target.endswith(".keras"):
         from trustml.auditing.framework_worker import FrameworkWorker
 
-        if what.endswith(".keras") and not Path(what).is_file():
-            raise click.UsageError(f"{what}: no such file")
+        if not what.endswith(".keras") and not _MODULE.fullmatch(what):
+            refuse_model_file(Path(what))
+            raise UsageError(f"{what}: is neither module:attribute nor a .keras file; name one of them")
         return stack.enter_context(FrameworkWorker("tensorflow", what))
     if _MODULE.fullmatch(target):
         return _loaded(target)
     from trustml import api
 
+    refuse_model_file(Path(target))
     return api.load(target, root=root)
 
 

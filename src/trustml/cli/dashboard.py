@@ -20,15 +20,19 @@ from trustml.cli.output import root_option
 def command(root: Path, port: int, open_browser: bool) -> int:
     """Serve the dashboard for the runs in a folder, on this machine alone, until Ctrl-C."""
     from trustml.errors import EnvironmentMissingError
+    from trustml.processes import module_command
     from trustml.scenario.ready import shipped
 
     if importlib.util.find_spec("streamlit") is None:
         raise EnvironmentMissingError("streamlit is not installed; run `pip install 'trustml[dashboard]'`")
+    options = ["--server.address", "127.0.0.1", "--server.port", str(port)]
+    options += ["--server.headless", "false" if open_browser else "true"]
+    options += ["--browser.gatherUsageStats", "false", "--client.toolbarMode", "minimal"]
+    app = str(shipped("apps") / "dashboard.py")
+    serve = module_command(Path(sys.executable), "streamlit", "run", app, *options)
     process = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", str(shipped("apps") / "dashboard.py")]
-        + ["--server.address", "127.0.0.1", "--server.port", str(port)]
-        + ["--server.headless", "false" if open_browser else "true"]
-        + ["--browser.gatherUsageStats", "false", "--client.toolbarMode", "minimal"],
+        serve.arguments,
+        pass_fds=serve.inherited,
         env={**os.environ, "TRUSTML_RUNS": str(root.resolve())},
     )
     click.echo(f"dashboard: http://127.0.0.1:{port}   runs: {root.resolve()}   (Ctrl-C ends it)", err=True)

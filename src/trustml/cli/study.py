@@ -48,7 +48,8 @@ def command(
     if earlier:
         runs = [api.load(name, root=root) for name in earlier]
         for run in runs:
-            write_measures(run.directory)
+            with run.directory.lock():
+                write_measures(run.directory)
     else:
         runs = _run_all(str(study), root, full=full)
     parts = [Part(manifest=run.manifest, table=run.measures()) for run in runs]

@@ -6,7 +6,7 @@ import math
 
 import msgspec
 
-from trustml.compare.table import read_measures
+from trustml.compare.table import recorded_measures
 from trustml.errors import RecordError
 from trustml.measures.evidence import Evidence
 from trustml.measures.privacy import releases
@@ -55,7 +55,7 @@ def ledgers_of(run: RunDirectory) -> dict[str, list[Charge]]:
 def verify_ledgers(run: RunDirectory) -> list[Check]:
     """Compute every epsilon anew and compare it with the table; compare each ledger with the manifest."""
     evidence = Evidence(run)
-    table = read_measures(run)
+    table = recorded_measures(run)
     checks: list[Check] = []
     ledgers: list[list[Charge]] = []
     deltas: list[float] = []

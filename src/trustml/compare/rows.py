@@ -9,8 +9,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from trustml.compare.behind import changed_ledgers
 from trustml.compare.floor import floor_rows
 from trustml.compare.worth import worth_rows
+from trustml.errors import PrivacyError, RecordError
 from trustml.measures.accuracy import accuracy_rows
 from trustml.measures.audited import audited_rows
 from trustml.measures.between_libraries import library_rows
@@ -23,6 +25,7 @@ from trustml.measures.membership import attacked_models, curves_of, exposed_exam
 from trustml.measures.privacy import privacy_rows, privacy_statements
 from trustml.measures.quality import quality_rows
 from trustml.measures.speed import speed_rows
+from trustml.privacy.ledger import read_ledger
 from trustml.privacy.statement import PrivacyStatement
 from trustml.record.curves import Curve, write_curves
 from trustml.record.files import encode_arrays, sha256, write_atomic
@@ -80,8 +83,20 @@ def measure_run(run: RunDirectory) -> Measured:
 
 
 def write_measures(run: RunDirectory) -> pd.DataFrame:
-    """Measure a run and write the table into its directory; the manifest gets its hash."""
+    """Measure a run and write the table into its directory; the manifest gets its hash.
+
+    Raises
+    ------
+    PrivacyError
+        If a ledger was charged meanwhile: what would be written says less than it.
+    """
     rows, statements, curves, exposed = measure_run(run)
+    if charged := changed_ledgers(run, statements):
+        readable = {model for model in charged if _is_readable(run, model)}
+        if readable:
+            raise PrivacyError(
+                f"{sorted(readable)[0]}: was charged while it was measured; end what trains it, and resume"
+            )
     table = _frame(rows)
     stream = io.BytesIO()
     table.to_parquet(stream, index=False)
@@ -96,6 +111,13 @@ def write_measures(run: RunDirectory) -> pd.DataFrame:
     artifacts = {**manifest.artifacts, **{name: sha256(run.path / name) for name in written}}
     run.write_manifest(msgspec.structs.replace(manifest, artifacts=artifacts))
     return table
+
+
+def _is_readable(run: RunDirectory, model: str) -> bool:
+    try:
+        return bool(read_ledger(run.job_folder(model) / "ledger.jsonl"))
+    except RecordError:
+        return False
 
 
 def _frame(rows: list[Row]) -> pd.DataFrame:

@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from trustml.conformance.findings import Finding, bounded
 from trustml.launch.environments import find_environment
-from trustml.launch.process import clean_environment, worker_command
+from trustml.launch.process import clean_environment
 from trustml.plan.switches import switch_variables
+from trustml.processes import module_command
 from trustml.record.files import read_arrays
 from trustml.scenario.spec import BackendName, Execution
 
@@ -73,9 +74,11 @@ def _agreement(sums: dict[BackendName, dict[str, npt.NDArray[Any]]]) -> list[Fin
 def _run(name: BackendName, python: Path, folder: Path) -> str:
     """Run the suite in a process group of its own; give what went wrong, or nothing."""
     log = folder / "log.txt"
+    command = module_command(python, "trustml.worker.conformance", name, str(folder))
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            worker_command(python, "trustml.worker.conformance", name, str(folder)),
+            command.arguments,
+            pass_fds=command.inherited,
             env=clean_environment() | switch_variables(Execution()),
             stdin=subprocess.DEVNULL,
             stdout=stream,

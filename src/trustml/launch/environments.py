@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.util
 import os
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from trustml.errors import EnvironmentMissingError, UsageError
 from trustml.scenario.spec import BackendName
@@ -157,16 +159,34 @@ def create_tensorflow(folder: Path, *, tell: Callable[[str], None]) -> bool:
     obstacle = tensorflow_obstacle()
     if obstacle:
         raise EnvironmentMissingError(obstacle)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f".{folder.name}.lock").open("ab") as lock:
+        _take(lock, folder)
+        return _create(folder, tell=tell, lock=lock.fileno())
+
+
+def _take(lock: IO[bytes], folder: Path) -> None:
+    """Keep others out; what installs holds the lock too, so also while one installs whose starter was killed."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(f"{folder}: is being made by another process; wait for it, or end it") from None
+
+
+def _create(folder: Path, *, tell: Callable[[str], None], lock: int) -> bool:
+    if _stamp(folder) == lock_hash():
+        return False
     if folder.exists() and any(folder.iterdir()):
         if not (folder / "pyvenv.cfg").is_file():
             raise UsageError(f"{folder}: is not empty and no Python environment; name another folder")
         tell(f"replacing the outdated environment in {folder}")
         shutil.rmtree(folder)
     tell(f"creating {folder} (about a minute, 2.7 GB)")
-    _call([str(_python311()), "-m", "venv", str(folder)])
+    _call([str(_python311()), "-P", "-m", "venv", str(folder)], lock=lock)
     _call(
-        [str(_python_of(folder)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        + ["--no-deps", "--require-hashes", "-r", str(LOCKS / "tensorflow.lock")]
+        [str(_python_of(folder)), "-P", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        + ["--no-deps", "--require-hashes", "-r", str(LOCKS / "tensorflow.lock")],
+        lock=lock,
     )
     (folder / STAMP).write_text(lock_hash() + "\n", encoding="utf-8")
     return True
@@ -259,8 +279,10 @@ def _python311() -> str | None:
     return shutil.which("python3.11")
 
 
-def _call(command: list[str]) -> None:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
+def _call(command: list[str], *, lock: int) -> None:
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, pass_fds=(lock,)
+    )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise EnvironmentMissingError(f"`{' '.join(command[:4])} ...` failed: {last}")

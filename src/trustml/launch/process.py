@@ -13,20 +13,10 @@ import msgspec
 import psutil
 
 from trustml.plan.switches import ALLOCATOR_VARIABLES
+from trustml.processes import module_command
+from trustml.record.files import UNREADABLE
 from trustml.record.schema import JobStatus, WorkerResult
 
-# Enters trustml by path in a foreign environment, without showing it our site-packages.
-_BOOT = """
-import importlib.util, runpy, sys
-package, main = sys.argv.pop(1), sys.argv.pop(1)
-spec = importlib.util.spec_from_file_location(
-    "trustml", package + "/__init__.py", submodule_search_locations=[package])
-module = importlib.util.module_from_spec(spec)
-sys.modules["trustml"] = module
-spec.loader.exec_module(module)
-runpy.run_module(main, run_name="__main__", alter_sys=True)
-"""
-_PACKAGE = Path(__file__).resolve().parents[1]
 _STDERR_LINES = 20
 _WATCH_SECONDS = 0.1
 
@@ -64,11 +54,6 @@ class Limits:
     memory: int
 
 
-def worker_command(python: Path, module: str, *arguments: str) -> list[str]:
-    """Command that runs one of our modules in a backend's environment."""
-    return [str(python), "-P", "-c", _BOOT, str(_PACKAGE), module, *arguments]
-
-
 def clean_environment() -> dict[str, str]:
     """Variables of this process without those that show a worker our packages or set the allocator unasked."""
     left_out = ("PYTHONPATH", "PYTHONHOME", *ALLOCATOR_VARIABLES)
@@ -88,15 +73,23 @@ class Worker:
     variables : dict
         Added to the environment.
     limits : Limits
+    lock : int, optional
+        Descriptor of the run's lock. The worker holds it as long as it lives, so that nobody goes on with a run
+        beside a worker that was left behind.
     """
 
-    def __init__(self, *, python: Path, folder: Path, variables: dict[str, str], limits: Limits) -> None:
+    def __init__(
+        self, *, python: Path, folder: Path, variables: dict[str, str], limits: Limits, lock: int | None = None
+    ) -> None:
         self._folder, self._limits = folder, limits
         for name in ("result.json", "events.jsonl"):
             (folder / name).unlink(missing_ok=True)
+        held = () if lock is None else (lock,)
+        command = module_command(python, "trustml.worker", str(folder), held=held)
         with (folder / "stdout.txt").open("wb") as out, (folder / "stderr.txt").open("wb") as err:
             self._process = subprocess.Popen(
-                worker_command(python, "trustml.worker", str(folder)),
+                command.arguments,
+                pass_fds=command.inherited,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -199,7 +192,7 @@ class Worker:
     def _result(self) -> WorkerResult | None:
         try:
             return msgspec.json.decode((self._folder / "result.json").read_bytes(), type=WorkerResult)
-        except (OSError, msgspec.MsgspecError):
+        except UNREADABLE:
             return None
 
     def _stderr_tail(self) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from typing import Any
 
 import msgspec
@@ -15,7 +17,7 @@ from trustml.errors import PrivacyError, RecordError, UsageError
 from trustml.launch.canaries import redraw_canaries
 from trustml.launch.federation import draw_rounds, salt
 from trustml.launch.prepare import draw_plan, write_job, write_plan
-from trustml.plan.job import CanaryJob, TrainJob, checkpoint_file, decode_job, digest
+from trustml.plan.job import CanaryJob, TrainJob, checkpoint_file, digest
 from trustml.plan.mechanism import next_attempt
 from trustml.plan.user_mechanism import next_user_attempt
 from trustml.privacy.ledger import read_ledger
@@ -39,6 +41,7 @@ def prepare_resume(run: RunDirectory, *, allow_overrun: bool) -> Manifest:
     RecordError
         If a finished file is not what its job wrote.
     """
+    _refuse_links(run)
     manifest = run.manifest()
     if not run.file(PRIVATE_DATA).is_file():
         raise UsageError(f"{run.path}: {PRIVATE_DATA} is gone, so unfinished jobs cannot run; start a new run")
@@ -57,6 +60,15 @@ def prepare_resume(run: RunDirectory, *, allow_overrun: bool) -> Manifest:
     return manifest
 
 
+def _refuse_links(run: RunDirectory) -> None:
+    """Refuse a run directory in which writing a file could write elsewhere."""
+    for folder, folders, files in os.walk(run.path):
+        for name in (*folders, *files):
+            mode = os.lstat(os.path.join(folder, name)).st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise RecordError(f"{folder}/{name}: is a link or no file, which no run holds; delete it")
+
+
 def _check_artifacts(run: RunDirectory, record: JobRecord) -> None:
     for name, expected in record.artifacts.items():
         path = run.job_folder(record.id) / name
@@ -67,7 +79,7 @@ def _check_artifacts(run: RunDirectory, record: JobRecord) -> None:
 def _renew(run: RunDirectory, record: JobRecord, manifest: Manifest, *, allow_overrun: bool) -> str:
     """Plan another attempt if the job needs another plan; give the digest of what the job now asks for."""
     folder = run.job_folder(record.id)
-    job = decode_job((folder / "job.json").read_bytes())
+    job = run.job(record.id)
     if isinstance(job, CanaryJob):
         return digest(_redraw(run, job))
     if not isinstance(job, TrainJob) or not isinstance(job.regime, DPSGD | DPFedAvg) or job.mechanism is None:

@@ -11,14 +11,14 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
-from trustml.errors import EnvironmentMissingError, UsageError
+from trustml.errors import EnvironmentMissingError, RecordError, UsageError
 from trustml.launch.compiled import reused_by
 from trustml.launch.environments import find_environment
 from trustml.launch.prepare import now
 from trustml.launch.process import Ended, Limits, Worker
-from trustml.plan.job import Job, decode_job, job_needs
+from trustml.plan.job import Job, job_needs
 from trustml.plan.switches import reuse_compiled, switch_variables
-from trustml.record.files import sha256
+from trustml.record.files import UNREADABLE, sha256
 from trustml.record.schema import JobRecord, Manifest, RunStatus, failed_methods
 from trustml.record.store import RunDirectory
 
@@ -47,20 +47,23 @@ class Schedule:
         With a manifest and every job's ``job.json``.
     listener : callable
         Gets every event; events also go to ``events.jsonl``.
+    lock : int
+        Descriptor of the run's lock, which every worker holds too.
     """
 
-    def __init__(self, run: RunDirectory, *, listener: Listener) -> None:
-        self._run, self._listener = run, listener
+    def __init__(self, run: RunDirectory, *, listener: Listener, lock: int) -> None:
+        self._run, self._listener, self._lock = run, listener, lock
         self._manifest = run.manifest()
         self._records = {record.id: record for record in self._manifest.jobs}
-        self._jobs: dict[str, Job] = {
-            name: decode_job((run.job_folder(name) / "job.json").read_bytes()) for name in self._records
-        }
+        self._jobs: dict[str, Job] = {name: run.job(name) for name in self._records}
         self._running: dict[str, tuple[Worker, _Tail]] = {}
         self._compiled = Path()
 
     def execute(self) -> Manifest:
-        """Run until nothing is left; on Ctrl-C stop the workers and keep what is finished."""
+        """Run until nothing is left; on Ctrl-C stop the workers and keep what is finished.
+
+        No worker outlives this call: whatever is raised in it, a listener's error say, stops them and goes on.
+        """
         # Not in the run directory: what lies here is executed, and a run directory may come from anywhere.
         with tempfile.TemporaryDirectory(prefix="trustml-compiled-") as compiled:
             self._compiled = Path(compiled)
@@ -75,8 +78,13 @@ class Schedule:
                 self._look()
                 time.sleep(_LOOK_SECONDS)
         except KeyboardInterrupt:
-            self._interrupt(waiting)
+            self._interrupt("stopped by the user")
             return self._finish("interrupted")
+        except BaseException as error:
+            self._give_up(f"stopped because the run's own process failed with {type(error).__name__}")
+            raise
+        finally:
+            self._stop_all("stopped by the user")  # a second Ctrl-C, or an error while the first was recorded
         done = all(record.status == "ok" and not failed_methods(record) for record in self._records.values())
         return self._finish("success" if done else "partial")
 
@@ -110,7 +118,7 @@ class Schedule:
         variables = switch_variables(job.execution)
         if compiled is not None:
             variables |= reuse_compiled(compiled)
-        worker = Worker(python=python, folder=folder, variables=variables, limits=limits)
+        worker = Worker(python=python, folder=folder, variables=variables, limits=limits, lock=self._lock)
         self._running[name] = (worker, _Tail(folder / "events.jsonl"))
         self._update(replace(self._records[name], status="running", reason="", attempt=record.attempt + 1))
         for other in self._running:
@@ -128,21 +136,25 @@ class Schedule:
                 self._record_end(name, ended)
 
     def _record_end(self, name: str, ended: Ended) -> None:
+        self._update(self._ended(name, ended))
+        self._tell_end(name, ended)
+
+    def _ended(self, name: str, ended: Ended) -> JobRecord:
         folder = self._run.job_folder(name)
         artifacts = {output: sha256(folder / output) for output in _OUTPUTS if (folder / output).is_file()}
-        self._update(
-            replace(
-                self._records[name],
-                status=ended.status,
-                reason=ended.reason,
-                seconds=round(ended.seconds, 3),
-                peak_memory=ended.peak_memory,
-                exit_code=ended.exit_code,
-                stderr_tail=ended.stderr_tail,
-                result=ended.result,
-                artifacts=artifacts,
-            )
+        return replace(
+            self._records[name],
+            status=ended.status,
+            reason=ended.reason,
+            seconds=round(ended.seconds, 3),
+            peak_memory=ended.peak_memory,
+            exit_code=ended.exit_code,
+            stderr_tail=ended.stderr_tail,
+            result=ended.result,
+            artifacts=artifacts,
         )
+
+    def _tell_end(self, name: str, ended: Ended) -> None:
         event: Event = {
             "event": "job-end",
             "job": name,
@@ -153,15 +165,33 @@ class Schedule:
             event["reason"] = ended.reason
         self._tell(event)
 
-    def _interrupt(self, waiting: list[str]) -> None:
+    def _stop_all(self, reason: str) -> dict[str, Ended]:
+        """End every worker before anything is written or told, which may fail."""
+        ended = {}
         for name, (worker, _) in list(self._running.items()):
-            self._record_end(name, worker.stop("interrupted", "stopped by the user"))
-        self._running.clear()
-        for name in waiting:
-            if self._records[name].status != "ok":
-                self._update(
-                    replace(self._records[name], status="interrupted", reason="stopped by the user before it began")
-                )
+            ended[name] = worker.stop("interrupted", reason)
+            del self._running[name]
+        return ended
+
+    def _interrupt(self, reason: str) -> None:
+        stopped = self._stop_all(reason)
+        for name, record in self._records.items():
+            if name in stopped:
+                self._records[name] = self._ended(name, stopped[name])
+            elif record.status in ("pending", "running"):
+                self._records[name] = replace(record, status="interrupted", reason=f"{reason} before it began")
+        self._save(status="running")
+        for name, ended in stopped.items():
+            self._tell_end(name, ended)
+
+    def _give_up(self, reason: str) -> None:
+        """Stop and record what can be recorded; whoever listens has failed, or the disk is full."""
+        self._listener = _ignore
+        try:
+            self._interrupt(reason)
+            self._finish("interrupted")
+        except (OSError, RecordError):
+            pass
 
     def _update(self, record: JobRecord) -> None:
         self._records[record.id] = record
@@ -180,6 +210,10 @@ class Schedule:
     def _tell(self, event: Event) -> None:
         self._run.append_event(event)
         self._listener({"time": round(time.time(), 3), **event})
+
+
+def _ignore(event: Event) -> None:
+    """Listen to nothing."""
 
 
 class _Tail:
@@ -201,7 +235,7 @@ class _Tail:
         for line in whole.splitlines():
             try:
                 event = msgspec.json.decode(line)
-            except msgspec.MsgspecError:
+            except UNREADABLE:
                 continue
             if isinstance(event, dict):
                 events.append(event)

@@ -10,7 +10,7 @@ from trustml.attacks.bounds import Bound, gaussian_estimate, many_run_bound, one
 from trustml.errors import DataError
 from trustml.measures.evidence import Evidence
 from trustml.measures.measure import Row
-from trustml.plan.job import CanaryJob, GameJob, decode_job
+from trustml.plan.job import CanaryJob, GameJob
 from trustml.privacy.accounting import Epsilon, epsilon_of, gaussian_epsilon
 from trustml.privacy.ledger import read_ledger
 from trustml.record.schema import JobRecord
@@ -41,7 +41,7 @@ def audited_rows(evidence: Evidence) -> list[Row]:
     for record in evidence.manifest.jobs:
         if record.kind not in ("canary", "game"):
             continue
-        job = decode_job((evidence.run.job_folder(record.id) / "job.json").read_bytes())
+        job = evidence.run.job(record.id)
         assert isinstance(job, CanaryJob | GameJob)
         subject = _subject(job)
         if record.status != "ok":

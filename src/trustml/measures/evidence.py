@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.measures.measure import MEASURES, Row
-from trustml.plan.job import VARIANTS, ExplainJob, Job, TrainJob, decode_job
+from trustml.plan.job import VARIANTS, ExplainJob, Job, TrainJob
 from trustml.record.files import sha256
 from trustml.record.schema import JobRecord, Manifest
 from trustml.record.store import HELDOUT, RunDirectory
@@ -179,7 +179,7 @@ class Evidence:
         )
 
     def _job(self, record: JobRecord) -> Job:
-        return decode_job((self.run.job_folder(record.id) / "job.json").read_bytes())
+        return self.run.job(record.id)
 
 
 def _below(arrays: dict[str, npt.NDArray[Any]], title: str) -> dict[str, npt.NDArray[Any]]:

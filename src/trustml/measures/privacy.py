@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import msgspec
+
 from trustml.errors import RecordError
 from trustml.measures.evidence import Evidence
 from trustml.measures.measure import Row
@@ -13,6 +15,7 @@ from trustml.plan.job import TrainJob
 from trustml.privacy.accounting import epsilon_of_releases
 from trustml.privacy.ledger import Charge, read_ledger
 from trustml.privacy.statement import PrivacyStatement, statement_line
+from trustml.record.files import sha256
 from trustml.record.schema import JobRecord
 from trustml.scenario.regimes import PrivateRegime
 
@@ -26,6 +29,12 @@ def releases(charges: Sequence[Charge]) -> str:
     return "all ledgers" if first.unit == "example" else f"user-level ledgers, partition {first.users[:12]}"
 
 
+def ledger_digests(evidence: Evidence) -> dict[str, str]:
+    """SHA-256 of the ledger of each private model that was charged for."""
+    paths = {record.id: evidence.run.job_folder(record.id) / "ledger.jsonl" for record, _ in _private(evidence)}
+    return {model: sha256(path) for model, path in paths.items() if path.is_file() and path.stat().st_size}
+
+
 def privacy_statements(evidence: Evidence) -> list[PrivacyStatement]:
     """Give the statement of each private model that was charged for and whose ledger can be read."""
     ledgers = []
@@ -33,7 +42,9 @@ def privacy_statements(evidence: Evidence) -> list[PrivacyStatement]:
         charges = _charges(evidence, record)
         if isinstance(charges, list) and charges:
             ledgers.append((job, charges))
-    return statements_of(evidence, ledgers)
+    digests = ledger_digests(evidence)
+    found = statements_of(evidence, ledgers)
+    return [msgspec.structs.replace(one, ledger=digests.get(one.model, "")) for one in found]
 
 
 def privacy_rows(evidence: Evidence, statements: list[PrivacyStatement]) -> list[Row]:

@@ -69,6 +69,8 @@ def read_weights(path: Path, *, expected: dict[str, Shape] | None = None) -> Wei
         If the file is no safetensors file, or holds other names or shapes than `expected`.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise OSError("is no plain file")
         weights: Weights = load_file(path)
     except (OSError, SafetensorError) as error:
         raise RecordError(f"{path}: not a readable safetensors file ({error})") from error

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 
 from trustml.privacy.events import mechanisms_of
 from trustml.privacy.ledger import Charge
+from trustml.processes import module_command
 
 PRV_TOLERANCE = 0.05
 _TIMEOUT = 300.0
@@ -35,9 +38,12 @@ def prv_epsilons(models: Sequence[tuple[Sequence[Charge], float]]) -> list[float
         {"delta": delta, "history": [[m.noise_multiplier, m.sample_rate, m.count] for m in mechanisms_of([charges])]}
         for charges, delta in models
     ]
+    command = module_command(Path(sys.executable), "trustml.backends.torch.prv")
     try:
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", "trustml.backends.torch.prv"],
+            command.arguments,
+            pass_fds=command.inherited,
+            env={**os.environ, "PYTHONWARNINGS": "ignore"},
             input=msgspec.json.encode(questions),
             capture_output=True,
             timeout=_TIMEOUT,

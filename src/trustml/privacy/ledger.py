@@ -152,8 +152,10 @@ def read_ledger(path: Path) -> list[Charge]:
         If a whole line is damaged. A last line that was cut off in the middle is passed over: its charge
         had not returned, so none of its steps was taken.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         return []
+    if not path.is_file():
+        raise RecordError(f"{path}: is a pipe, a device or a link to nothing; epsilon cannot be stated")
     charges = []
     *lines, _ = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines, start=1):
@@ -164,7 +166,7 @@ def read_ledger(path: Path) -> list[Charge]:
 def _decode(line: bytes, path: Path, number: int) -> Charge:
     try:
         return msgspec.json.decode(line, type=Charge)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise RecordError(f"{path}: line {number} is damaged ({error}); epsilon cannot be stated") from None
 
 

@@ -67,6 +67,24 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
     unamplified: tuple[float | None, ...]
 
 
+class Understated(msgspec.Struct, frozen=True, kw_only=True):
+    """That the record says less than its ledger, which is what counts.
+
+    Parameters
+    ----------
+    recorded : float, optional
+        Epsilon as it was recorded; None where none was.
+    stated : bool
+        Whether there was a statement.
+    readable : bool
+        Whether the ledger can be read. Without it no epsilon can be stated.
+    """
+
+    recorded: float | None
+    stated: bool = True
+    readable: bool = True
+
+
 class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True):
     """The guarantee of one private model, what it rests on, and what it does not cover.
 
@@ -93,6 +111,10 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True):
     assumptions : tuple of Assumption
     not_covered : tuple of str
     curve : Curve, optional
+    ledger : str
+        SHA-256 of the ledger that all this follows from; empty in records of earlier versions.
+    understated : Understated, optional
+        Where the record was behind its ledger when it was read. Never in a file.
     """
 
     model: str
@@ -120,12 +142,20 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True):
     assumptions: tuple[Assumption, ...]
     not_covered: tuple[str, ...]
     curve: Curve | None = None
+    ledger: str = ""
+    understated: Understated | None = None
 
 
 def at_most(epsilon: float, digits: int) -> str:
     """Write an upper bound with so many digits, rounded up: a rounded-down one would claim too much."""
     scale = 10**digits
     return f"{math.ceil(epsilon * scale - 1e-9) / scale:.{digits}f}" if math.isfinite(epsilon) else "inf"
+
+
+def understated_line(recorded: float | None) -> str:
+    """Say that a ledger holds more than was recorded."""
+    said = "no epsilon" if recorded is None or math.isnan(recorded) else f"epsilon {at_most(recorded, 4)}"
+    return f"WARNING: the record says {said}, and the ledger holds more, which counts; go on with the run to mend it"
 
 
 def statement_line(statement: PrivacyStatement) -> str:
@@ -146,6 +176,7 @@ def statement_text(statement: PrivacyStatement) -> str:
     lines = [
         f"Privacy statement: {statement.model}",
         f"  {epsilon} at delta {statement.delta:g}",
+        *([] if statement.understated is None else [f"  {understated_line(statement.understated.recorded)}"]),
         f"  unit of privacy         one {statement.unit_of_privacy}",
         f"  neighbouring relation   {statement.neighboring_relation}",
         f"  mechanism               {statement.mechanism}",

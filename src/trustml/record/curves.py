@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from trustml.errors import RecordError
-from trustml.record.files import write_atomic
+from trustml.record.files import UNREADABLE, plain_bytes, write_atomic
 from trustml.record.store import CURVES, RunDirectory
 
 
@@ -40,8 +40,8 @@ def read_curves(run: RunDirectory) -> list[Curve]:
     """
     path = run.path / CURVES
     try:
-        return msgspec.json.decode(path.read_bytes(), type=list[Curve])
+        return msgspec.json.decode(plain_bytes(path), type=list[Curve])
     except FileNotFoundError:
         return []
-    except (OSError, msgspec.MsgspecError) as error:
+    except UNREADABLE as error:
         raise RecordError(f"{path}: cannot be read ({error}); delete it and resume the run") from error

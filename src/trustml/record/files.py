@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import stat
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -12,9 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from trustml.data.npy import DAMAGED, LARGEST_FILE, read_member, read_npz_members
 from trustml.errors import RecordError
 
 
@@ -61,10 +64,31 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     RecordError
     """
     try:
-        with np.load(path, allow_pickle=False) as content:
-            return {name: content[name] for name in content.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        return {name: read_member(archive, member) for name, archive, member in read_npz_members(path)}
+    except DAMAGED as error:
         raise RecordError(f"{path}: not a readable .npz file ({error})") from error
+
+
+UNREADABLE = (OSError, ValueError, RecursionError, msgspec.MsgspecError)
+"""What reading and decoding a JSON file raises where it is missing, damaged, no file, or nested without end."""
+
+
+def plain_bytes(path: Path) -> bytes:
+    """Content of a file of a run: links, pipes and devices, which may have no end, are not read.
+
+    Raises
+    ------
+    OSError
+        FileNotFoundError where there is nothing.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with open(handle, "rb") as stream:
+        facts = os.fstat(handle)
+        if not stat.S_ISREG(facts.st_mode):
+            raise OSError("is no plain file")
+        if facts.st_size > LARGEST_FILE:
+            raise OSError(f"has more than {LARGEST_FILE >> 30} GiB")
+        return stream.read()
 
 
 def sha256(path: Path) -> str:

@@ -19,17 +19,19 @@ import datetime
 import fcntl
 import os
 import secrets
+import stat
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import msgspec
 import numpy.typing as npt
 
 from trustml.errors import RecordError, RunNotFoundError, UsageError
-from trustml.record.files import inside, read_arrays, write_atomic
+from trustml.plan.job import Job, decode_job
+from trustml.record.files import UNREADABLE, inside, plain_bytes, read_arrays, write_atomic
 from trustml.record.heads import ManifestHead
 from trustml.record.mapped import map_arrays
 from trustml.record.schema import FORMAT, JobRecord, Manifest, RunStatus
@@ -48,6 +50,7 @@ AUDIT_REPORT = "audit.html"
 HELDOUT = "heldout.npz"
 PRIVATE_DATA = "private/data.npz"
 BASELINES = "private/baselines.npz"
+_PATIENCE = 2.0  # seconds
 
 
 class RunDirectory:
@@ -88,6 +91,19 @@ class RunDirectory:
         """
         return self._decoded(ManifestHead)
 
+    def job(self, job_id: str) -> Job:
+        """Read what a job was asked for.
+
+        Raises
+        ------
+        RecordError
+        """
+        path = self.job_folder(job_id) / "job.json"
+        try:
+            return decode_job(plain_bytes(path))
+        except UNREADABLE as error:
+            raise RecordError(f"{path}: cannot be read ({error}); start a new run") from None
+
     def shown_status(self, status: RunStatus) -> RunStatus:
         """Correct the status of a manifest: ``running`` is ``interrupted`` where the runner is gone."""
         return "interrupted" if status == "running" and not self.is_executed() else status
@@ -95,10 +111,10 @@ class RunDirectory:
     def _decoded(self, kind: type[_Kind]) -> _Kind:
         path = self.path / MANIFEST
         try:
-            manifest = msgspec.json.decode(path.read_bytes(), type=kind)
+            manifest = msgspec.json.decode(plain_bytes(path), type=kind)
         except FileNotFoundError:
             raise RunNotFoundError(f"{self.path}: no run there; `trustml list` shows the runs") from None
-        except (msgspec.MsgspecError, OSError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise RecordError(f"{path}: cannot be read ({error})") from None
         if manifest.format < FORMAT:
             raise RecordError(f"{path}: format {manifest.format} is older than this trustml reads; run it again")
@@ -111,25 +127,31 @@ class RunDirectory:
         write_atomic(self.path / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keep every other process from executing this run.
+    def lock(self) -> Iterator[int]:
+        """Keep every other process from executing this run; give the descriptor that does.
+
+        A process that inherits the descriptor keeps the lock as well: it is free when the last of them has ended.
 
         Raises
         ------
         UsageError
             If another one does so now.
+        RecordError
+            If the lock is a link or no file.
         """
-        with (self.path / LOCK).open("ab") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UsageError(f"{self.path.name}: is being run by another process; wait for it, or end it") from None
-            yield
+        with _open_lock(self.path / LOCK) as stream:
+            patience = time.monotonic() + _PATIENCE
+            # Not at once: workers of a run that was killed may be ending, and whoever looks holds it for a moment.
+            while not _locked(stream):
+                if time.monotonic() > patience:
+                    raise UsageError(f"{self.path.name}: is being run by another process{_who_holds(stream)}")
+                time.sleep(0.05)
+            yield stream.fileno()
 
     def is_executed(self) -> bool:
         """Whether some process executes this run now; a manifest may say ``running`` after a crash."""
         try:
-            with (self.path / LOCK).open("rb") as stream:
+            with open(os.open(self.path / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
@@ -149,6 +171,48 @@ class RunDirectory:
     def mapped(self, name: str, *, names: Collection[str] | None = None) -> dict[str, npt.NDArray[Any]]:
         """Map one ``.npz`` file of the directory, or some arrays of it: only what is looked at is read, unchecked."""
         return map_arrays(self.file(name), names=names)
+
+
+def _open_lock(path: Path) -> IO[bytes]:
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be opened ({error.strerror}); a run's lock is a plain file") from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise RecordError(f"{path}: is no plain file; delete it")
+    return open(handle, "r+b")
+
+
+def _locked(stream: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _who_holds(stream: IO[bytes]) -> str:
+    """Name the processes that have a lock open, and what to do about them."""
+    import psutil
+
+    ours, found = os.fstat(stream.fileno()), []
+    for process in psutil.process_iter():
+        try:
+            names = [one.path for one in process.open_files() if process.pid != os.getpid()]
+        except (psutil.Error, OSError):
+            continue
+        for name in names:
+            try:
+                if os.path.basename(name) == LOCK and os.path.samestat(os.stat(name), ours):
+                    found.append(process.pid)
+                    break
+            except OSError:
+                continue
+    if not found:
+        return "; wait for it, or end it"
+    numbers = " and ".join(map(str, found))
+    return f", number {numbers}; wait for it, or end it by `kill {' '.join(map(str, found))}`"
 
 
 def create_run(root: Path, *, name: str) -> RunDirectory:

@@ -5,11 +5,7 @@ Exit code 0 when the job is done, 1 when it failed; the reason is in ``result.js
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-import threading
-import time
 import traceback
 from pathlib import Path
 
@@ -27,7 +23,6 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m trustml.worker JOB_DIR (a folder that holds job.json)", file=sys.stderr)
         return 2
     folder = Path(arguments[0]).resolve()
-    threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
     try:
         from trustml.worker.pipeline import run_job
 
@@ -43,15 +38,6 @@ def main(arguments: list[str]) -> int:
         result = WorkerResult(status="error", error=one_line(error))
     write_atomic(folder / "result.json", msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
     return 0 if result.status == "ok" else 1
-
-
-def end_with_parent(parent: int) -> None:
-    """End this process and its group soon after the parent is gone, however the parent ended."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    if os.getpgrp() == os.getpid():
-        os.killpg(os.getpgrp(), signal.SIGKILL)
-    os._exit(1)
 
 
 def one_line(error: BaseException) -> str:

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import os
 import sys
-import threading
 import time
 import traceback
 from pathlib import Path
@@ -24,7 +22,7 @@ import numpy.typing as npt
 
 from trustml.backends.contract import LiveModel
 from trustml.record.files import encode_arrays, read_arrays, write_atomic
-from trustml.worker.__main__ import end_with_parent, one_line
+from trustml.worker.__main__ import one_line
 
 _LOOK_SECONDS = 0.02
 
@@ -33,7 +31,6 @@ def main(arguments: list[str]) -> int:
     """Load the model and answer until the parent is gone."""
     backend, what, start, place = arguments
     folder = Path(place)
-    threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
     try:
         live = load(backend, what, Path(start))
         write_atomic(folder / "ready.npz", encode_arrays({}))

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from trustml.backends.contract import LiveModel
 from trustml.data.dataset import Floats, Ints
+from trustml.errors import UsageError
+from trustml.models.keras_files import WEIGHTS, read_keras_file
 
 
 class KerasLiveModel:
@@ -72,8 +78,54 @@ def live_model(model: Any) -> LiveModel:
 
 
 def load_keras(path: Path) -> Any:
-    """Load a ``.keras`` file without its optimizer; code stored in the file is refused."""
-    return tf.keras.models.load_model(path, compile=False, safe_mode=True)
+    """Load a ``.keras`` file without its optimizer; what could do anything but compute is refused.
+
+    Raises
+    ------
+    UsageError
+    """
+    content = read_keras_file(path)
+    if problem := why_not_weights(content):
+        raise UsageError(f"{path}: {problem}; load it in a module of your own, and name module:attribute")
+    # From a copy of what was looked at: the file may be another one by now.
+    with tempfile.TemporaryDirectory(prefix="trustml-keras-") as folder:
+        copied = Path(folder) / "model.keras"
+        copied.write_bytes(content)
+        return tf.keras.models.load_model(copied, compile=False, safe_mode=True)
+
+
+def why_not_weights(content: bytes) -> str:
+    """Tell why the weights of a ``.keras`` file are not read: other files, objects, or more than the file holds."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            weights = archive.read(WEIGHTS)
+        with h5py.File(io.BytesIO(weights), "r") as file:
+            return _why_not_group(file, len(weights))
+    except (OSError, ValueError, RuntimeError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        return f"its weights cannot be read ({(str(error).splitlines() or [''])[0][:100]})"
+
+
+def _why_not_group(file: h5py.File, size: int) -> str:
+    seen, total, waiting = set(), 0, [file]
+    while waiting:
+        group = waiting.pop()
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                return f"its weights hold a link, {name[:80]!r}, which may lead into another file"
+            found = group[name]
+            place = h5py.h5o.get_info(found.id).addr
+            if place in seen:
+                return f"its weights hold {name[:80]!r} twice"
+            seen.add(place)
+            if isinstance(found, h5py.Group):
+                waiting.append(found)
+            elif not isinstance(found, h5py.Dataset) or found.external or found.is_virtual:
+                return f"its weights hold {name[:80]!r}, whose numbers lie in another file"
+            elif found.dtype.kind not in "fiub":
+                return f"its weights hold {name[:80]!r}, which is no array of numbers"
+            else:
+                total += found.size * found.dtype.itemsize
+    return f"its weights announce {total} bytes in a file of {size}" if total > size else ""
 
 
 def _tensor(inputs: npt.NDArray[Any]) -> tf.Tensor:

@@ -1,0 +1,81 @@
+"""Files of models that are named to an audit and not loaded, because loading them runs what is in them."""
+
+from __future__ import annotations
+
+import stat
+import zipfile
+from pathlib import Path
+
+from trustml.auditing.bundle import INDEX
+from trustml.errors import UsageError
+from trustml.models.keras_files import CONFIG, METADATA, kind_of
+
+_TRUSTED = "load it in a module of your own, where you trust it, and name module:attribute"
+_IN_ZIP = (
+    ("constants.pkl", "a TorchScript program (loading it runs its code)", _TRUSTED),
+    ("code/__torch__.py", "a TorchScript program (loading it runs its code)", _TRUSTED),
+    ("data.pkl", "a PyTorch file (a Python pickle: loading it can run code)", _TRUSTED),
+    ("models/model.json", "a program of torch.export", _TRUSTED),
+    ("serialized_exported_program.json", "a program of torch.export", _TRUSTED),
+    ("schema.json", "a skops file", _TRUSTED),
+    (INDEX, "an evidence bundle", "check it with `trustml verify`"),
+    (CONFIG, "a Keras model under another name", "rename it to end in .keras"),
+    (METADATA, "a Keras model under another name", "rename it to end in .keras"),
+)
+_ENDINGS = {
+    ".onnx": "an ONNX model",
+    ".pb": "a TensorFlow graph (graphs can read and write files)",
+    ".tflite": "a TensorFlow Lite model",
+    ".py": "a Python module",
+}
+_READ_NAMES = 10_000
+
+
+def refuse_model_file(path: Path) -> None:
+    """Refuse what lies at `path`, and say what it is and what to do; only its first bytes are looked at.
+
+    Raises
+    ------
+    UsageError
+        If there is a file, or a folder that is a model.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return
+    if stat.S_ISREG(mode):
+        kind, fix = _kind_of_file(path)
+    elif stat.S_ISDIR(mode) and any((path / name).exists() for name in ("saved_model.pb", "saved_model.pbtxt")):
+        kind, fix = "a SavedModel of TensorFlow (its graphs can read and write files, and call Python)", _TRUSTED
+    elif stat.S_ISDIR(mode):
+        return
+    else:
+        kind, fix = "neither a file nor a folder", "name a model"
+    raise UsageError(f"{path}: is {kind}, which an audit does not load; {fix}")
+
+
+def _kind_of_file(path: Path) -> tuple[str, str]:
+    try:
+        with path.open("rb") as stream:
+            begin = stream.read(16)
+    except OSError as error:
+        return f"a file that cannot be read ({error.strerror})", "name another"
+    if begin.startswith(b"PK\x03\x04"):
+        names = _names(path)
+        for ending, kind, fix in _IN_ZIP:
+            if any(name == ending or name.endswith(f"/{ending}") for name in names):
+                return kind, fix
+    if len(begin) > 8 and begin[8:9] == b"{" and begin[7] == 0:
+        return "a file of safetensors (weights without their model)", _TRUSTED
+    kind = kind_of(begin)
+    if kind == kind_of(b"\x01"):
+        kind = _ENDINGS.get(path.suffix.lower(), kind)
+    return kind, _TRUSTED
+
+
+def _names(path: Path) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()[:_READ_NAMES]
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError, EOFError):
+        return []

@@ -1,0 +1,102 @@
+"""Arrays in ``.npz`` files that anybody may have made: nothing is unpickled, and nothing made that the file has not."""
+
+from __future__ import annotations
+
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+LARGEST_FILE = 8 * 2**30
+"""Bytes after decompression beyond which a file is refused (a small file can hide a very large one)."""
+MOST_DEFLATED = 1032
+"""Times that deflate can shrink anything."""
+DAMAGED = (
+    *(OSError, ValueError, EOFError, RuntimeError, NotImplementedError, MemoryError, SyntaxError, TypeError, KeyError),
+    *(OverflowError, struct.error, zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+)
+"""What readers of archives and arrays raise on damaged files."""
+
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+class ObjectsError(ValueError):
+    """An array of Python objects, which would have to be unpickled."""
+
+
+def read_npz_members(path: Path) -> Iterator[tuple[str, zipfile.ZipFile, zipfile.ZipInfo]]:
+    """Give the arrays of an archive by name, none read yet; refuse an archive that says two things.
+
+    Raises
+    ------
+    DAMAGED
+    """
+    require_plain(path)
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if sum(member.file_size for member in members) > LARGEST_FILE:
+            raise ValueError(f"unpacks to more than {LARGEST_FILE >> 30} GiB")
+        if len({member.filename for member in members}) < len(members):
+            raise ValueError("holds an array twice")
+        for member in members:
+            yield member.filename.removesuffix(".npy"), archive, member
+
+
+def require_plain(path: Path) -> None:
+    """Refuse a pipe or a device, which may have no end.
+
+    Raises
+    ------
+    OSError
+    """
+    if path.exists() and not path.is_file():
+        raise OSError("is no plain file")
+
+
+def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> npt.NDArray[Any]:
+    """Read one array, once its header fits what the archive holds.
+
+    Raises
+    ------
+    DAMAGED
+    """
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{member.filename} is not compressed as numpy does it")
+    if member.file_size > MOST_DEFLATED * member.compress_size:
+        raise ValueError(f"{member.filename} announces more than it can hold")
+    with archive.open(member) as stream:
+        read_header(stream, member)
+    with archive.open(member) as stream:
+        array: npt.NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+        return array
+
+
+def read_header(stream: IO[bytes], member: zipfile.ZipInfo) -> tuple[np.dtype[Any], tuple[int, ...], bool, int]:
+    """Read the type, shape, order and bytes of an array; refuse what does not fit its member.
+
+    Raises
+    ------
+    DAMAGED
+    """
+    version = np.lib.format.read_magic(stream)
+    if version not in _HEADERS:
+        raise ValueError(f"{member.filename} is of .npy format {version}")
+    shape, fortran, kind = _HEADERS[version](stream)
+    if kind.hasobject:
+        raise ObjectsError(f"{member.filename} holds Python objects, which are never unpickled")
+    if not kind.itemsize:
+        raise ValueError(f"{member.filename} holds nothing, not numbers")
+    size = kind.itemsize
+    for side in shape:
+        if side < 0:
+            raise ValueError(f"{member.filename} has a negative side")
+        size *= int(side)
+    if stream.tell() + size != member.file_size:
+        raise ValueError(f"{member.filename} announces {size} bytes and does not hold them")
+    return kind, shape, fortran, size

@@ -1,0 +1,141 @@
+"""Processes of our own: how one of our modules is started in some environment, and why it cannot outlive its starter.
+
+Every starter holds the writing end of one pipe, and every process it starts inherits the reading end. However the
+starter ends, the system closes the pipe. On Linux the kernel then kills the whole process group of the child: nothing
+of Python's is needed for that, so a child that is importing or compiling dies as well, and there is no moment at which
+the end is missed, since a pipe that is closed already shows. Elsewhere a thread waits for the same end of file.
+
+Not ``PR_SET_PDEATHSIG``: that tells of the end of the *thread* that started the child, and kills the child alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+# Enters trustml by path in a foreign environment, without showing it our site-packages.
+_BOOT = """
+import importlib.util, runpy, sys
+package, main, inherited = sys.argv.pop(1), sys.argv.pop(1), sys.argv.pop(1)
+spec = importlib.util.spec_from_file_location(
+    "trustml", package + "/__init__.py", submodule_search_locations=[package])
+module = importlib.util.module_from_spec(spec)
+sys.modules["trustml"] = module
+spec.loader.exec_module(module)
+from trustml.processes import end_with_starter
+end_with_starter([int(one) for one in inherited.split(",")])
+runpy.run_module(main, run_name="__main__", alter_sys=True)
+"""
+_PACKAGE = Path(__file__).resolve().parent
+_guard = threading.Lock()
+_pipe: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What to give to ``subprocess.Popen``.
+
+    Attributes
+    ----------
+    arguments : list of str
+    inherited : tuple of int
+        Descriptors for its ``pass_fds``.
+    """
+
+    arguments: list[str]
+    inherited: tuple[int, ...]
+
+
+def module_command(python: Path, module: str, *arguments: str, held: Sequence[int] = ()) -> Command:
+    """Command that runs a module in an environment, and ends with this process.
+
+    The folder it is called from is not searched for modules: it may be anybody's.
+
+    Parameters
+    ----------
+    python : Path
+    module : str
+    *arguments : str
+    held : sequence of int
+        Descriptors that stay open as long as the process lives, such as that of a lock.
+    """
+    inherited = (_lifeline(), *held)
+    numbers = ",".join(map(str, inherited))
+    return Command(
+        arguments=[str(python), "-P", "-c", _BOOT, str(_PACKAGE), module, numbers, *arguments], inherited=inherited
+    )
+
+
+def end_with_starter(inherited: Sequence[int]) -> None:
+    """End this process, and the group it leads, once its starter is gone. Called before anything heavy is imported.
+
+    Parameters
+    ----------
+    inherited : sequence of int
+        The reading end of the starter's pipe, then what :func:`module_command` was asked to hold.
+    """
+    for descriptor in inherited:
+        os.set_inheritable(descriptor, False)  # what this process starts must not keep the lock of a run
+    if not kill_on_close(inherited[0]):
+        threading.Thread(target=wait_for_close, args=(inherited[0],), daemon=True).start()
+
+
+def kill_on_close(line: int) -> bool:
+    """Let the kernel kill us when the other end of a pipe is closed; False where it cannot."""
+    if not hasattr(fcntl, "F_SETSIG"):
+        return False
+    leads = os.getpgrp() == os.getpid()
+    try:
+        # An opening of our own: the owner of a pipe's signal is kept with the opening, and others share the inherited.
+        own = os.open(f"/proc/self/fd/{line}", os.O_RDONLY)
+        fcntl.fcntl(own, fcntl.F_SETOWN, -os.getpid() if leads else os.getpid())
+        fcntl.fcntl(own, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(own, fcntl.F_SETFL, fcntl.fcntl(own, fcntl.F_GETFL) | os.O_ASYNC)
+    except OSError:
+        return False
+    closed = select.poll()
+    closed.register(own, select.POLLHUP)
+    if closed.poll(0):  # before the kernel was told
+        _end()
+    return True
+
+
+def wait_for_close(line: int) -> None:
+    """Wait until the other end of a pipe is closed, then end this process and its group."""
+    while os.read(line, 1):
+        pass
+    _end()
+
+
+def _end() -> None:
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+    os._exit(1)
+
+
+def _lifeline() -> int:
+    """Give the reading end of the pipe that is closed when this process ends."""
+    global _pipe
+    with _guard:
+        if _pipe is None:
+            _pipe = os.pipe()
+        return _pipe[0]
+
+
+def _forget_lifeline() -> None:
+    """Close what a fork copied: it would keep the pipe of the original open."""
+    global _pipe, _guard
+    _guard = threading.Lock()
+    if _pipe is not None:
+        for end in _pipe:
+            os.close(end)
+    _pipe = None
+
+
+os.register_at_fork(after_in_child=_forget_lifeline)

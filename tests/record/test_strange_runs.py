@@ -1,0 +1,109 @@
+"""Run directories of strangers: any file of one may be anything, and no command runs it, follows it or breaks off."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import trustml
+from tests.auditing.disguises import PLAIN
+from trustml.cli.main import _main
+from trustml.measures import promises
+from trustml.scenario.methods import Saliency
+from trustml.scenario.spec import Explanations
+
+pytestmark = [pytest.mark.jax, pytest.mark.timeout(600)]
+MODEL = "train.jax.DPSGD.s0"
+READERS = (
+    ("show",), ("show", "--json"), ("show", "--privacy"), ("compare",), ("ledger", "--verify"), ("audit",), ("list",),
+    ("explain", "--model", MODEL), ("verify",), ("bundle", "--out", "packed.zip"),
+)  # fmt: skip
+WRITERS = (("run", "--resume"),)
+FILES = (
+    "manifest.json", "measures.parquet", "privacy.json", "curves.json", "audit.json", "heldout.npz", "events.jsonl",
+    f"jobs/{MODEL}/job.json", f"jobs/{MODEL}/result.json", f"jobs/{MODEL}/ledger.jsonl",
+    f"jobs/{MODEL}/weights.safetensors", f"jobs/{MODEL}/predictions.npz", "explained/attributions.npz",
+    "explained/probes.npz", "explained/job.json", "private/data.npz", ".lock",
+)  # fmt: skip
+FEW = (
+    "nothing", "a pickle", "arrays of objects", "arrays of 2**40", "a deep JSON", "a list", "no text",
+    "a table of objects", "weights of 2**40", "a JSON of another kind",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tiny, tmp_path_factory) -> Path:
+    scenario = msgspec.structs.replace(
+        tiny,
+        backends=("jax",),
+        training=tiny.training[1:2],
+        explanations=Explanations(examples=3, methods=(Saliency(),)),
+    )
+    run = trustml.run(scenario, out=tmp_path_factory.mktemp("runs"))
+    assert run.status == "success"
+    return run.path
+
+
+@pytest.fixture
+def strange(finished, tmp_path, monkeypatch) -> Path:
+    monkeypatch.setattr(promises, "prv_epsilons", lambda models: "not asked in this test")
+    monkeypatch.chdir(tmp_path)
+    return Path(shutil.copytree(finished, tmp_path / "runs" / "strange"))
+
+
+def place_of(run: Path, name: str) -> Path:
+    if name.startswith("explained/"):
+        (job,) = (one for one in (run / "jobs").iterdir() if one.name.startswith("explain."))
+        return job / name.removeprefix("explained/")
+    return run / name
+
+
+def called(capsys, command: tuple[str, ...], run: Path) -> None:
+    target = ["--root", str(run.parent)] if command[0] == "list" else [str(run)]
+    code = _main([command[0], *command[1:], *target])
+    shown = capsys.readouterr()
+    assert code in (0, 1, 2, 4), (command, code, shown.err)
+    assert "Traceback" not in shown.err and "Internal error" not in shown.err, (command, shown.err)
+    if code == 2:
+        assert shown.err.strip(), command
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_any_file_may_be_anything(strange, capsys, name):
+    contents = PLAIN if os.environ.get("TRUSTML_TESTS") == "all" else FEW
+    path, sentinel = place_of(strange, name), strange.parents[1] / "sentinel"
+    for content in contents:
+        path.unlink(missing_ok=True)
+        path.write_bytes(PLAIN[content](sentinel))
+        for command in READERS:
+            called(capsys, command, strange)
+    assert not sentinel.exists()
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("kind", ["a pipe", "an endless link", "a link elsewhere"])
+def test_links_and_pipes_are_not_followed(strange, capsys, name, kind):
+    path, elsewhere = place_of(strange, name), strange.parents[1] / "elsewhere"
+    path.unlink(missing_ok=True)
+    elsewhere.write_bytes(b"theirs")
+    if kind == "a pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero" if kind == "an endless link" else elsewhere)
+    for command in (*READERS, *WRITERS):
+        called(capsys, command, strange)
+    assert elsewhere.read_bytes() == b"theirs"
+
+
+def test_a_folder_that_is_a_link_elsewhere_is_not_written_to(strange, capsys):
+    elsewhere = strange.parents[1] / "elsewhere"
+    shutil.move(strange / "jobs", elsewhere)
+    (strange / "jobs").symlink_to(elsewhere)
+    before = {path: path.read_bytes() for path in elsewhere.rglob("*") if path.is_file()}
+    assert _main(["run", "--resume", str(strange)]) == 2
+    assert "is a link" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in elsewhere.rglob("*") if path.is_file()} == before
