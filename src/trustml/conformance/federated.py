@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from trustml.conformance.findings import Finding, bounded
+from trustml.conformance.findings import Finding, bounded, raised
 from trustml.conformance.round_noise import check_noise
 from trustml.conformance.rounds import (
     BEYOND_NORM,
@@ -85,9 +85,7 @@ def check_federated(
             findings += check(subject)
         except Exception as error:  # whatever a stranger's training does, the other checks go on
             name = check.__name__.removeprefix("check").strip("_").replace("_", " ")
-            findings.append(
-                Finding(check=name, passed=False, diagnosis=f"raised {type(error).__name__}: {error}"[:300])
-            )
+            findings.append(raised(name, error))
     return findings
 
 
