@@ -140,6 +140,33 @@ def surprising(statistics: int = 1) -> float:
     return math.sqrt(2 * math.log(2 * statistics / ERROR))
 
 
+def quietest(squares: Vector, count: float) -> tuple[float, int, int]:
+    """Find the coordinate, or the run of 2, 4, 8, ... of them, with the most surprising lack of noise.
+
+    Parameters
+    ----------
+    squares : float64 array of shape (coordinates,)
+        Sums of squares of `count` normal numbers each.
+    count : float
+
+    Returns
+    -------
+    surprise : float
+        Standard errors by which it has too little; :func:`surprising` of ``2 * coordinates`` pass.
+    first, width : int
+        Where it is.
+    """
+    worst, at, width, size = math.inf, 0, 1, 1
+    while True:
+        errors = surprises(squares, np.full(len(squares), count * size))
+        if float(errors.min()) < worst:
+            worst, at, width = float(errors.min()), int(errors.argmin()) * size, size
+        if len(squares) < 2:
+            return -worst, at, width
+        squares = squares[: len(squares) // 2 * 2].reshape(-1, 2).sum(axis=1)
+        size *= 2
+
+
 def uncorrelated(check: str, pairs: Sequence[tuple[Vector, Vector]], diagnosis: str) -> Finding:
     """Compare correlations of vectors with what independent ones have."""
     worst = 0.0

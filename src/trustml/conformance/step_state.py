@@ -18,13 +18,13 @@ _REPEATS = 5
 def check_state(subject: Subject) -> list[Finding]:
     """Compare sums over the same batches, again, in another order, and by steps that were made anew."""
     batches = [batch for batch in _batches(subject) if _taken(subject, batch)]
-    first = _sums(subject, batches)
-    there_and_back = _sums(subject, [*batches, *reversed(batches)])
-    many = _sums(subject, [batch for batch in batches for _ in range(_REPEATS)])
+    count = len(batches)
+    found = _sums(subject, [*batches, *reversed(batches), *(batch for batch in batches for _ in range(_REPEATS))])
+    first, back, many = found[:count], found[count : 2 * count], found[2 * count :]
+    anew = _sums(subject, batches[::-1])  # few steps are made: making one may compile
     repeated = [norm_of(total - many[place // _REPEATS * _REPEATS]) for place, total in enumerate(many)]
-    ordered = [norm_of(one - two) for one, two in zip(there_and_back, there_and_back[::-1], strict=True)]
-    ordered += [norm_of(one - two) for one, two in zip(first, there_and_back, strict=False)]
-    alone = [norm_of(total - _sums(subject, [batch])[0]) for batch, total in zip(batches, first, strict=True)]
+    ordered = [norm_of(one - two) for one, two in zip(first, back[::-1], strict=True)]
+    alone = [norm_of(one - two) for one, two in zip(first, anew[::-1], strict=True)]
     changed = "what a step gives depends on what it was called with before: it keeps a sum, a gradient or a count"
     return [
         bounded("the same batch has the same sum again", _worst(repeated), SAME_SUM, diagnosis=changed),
