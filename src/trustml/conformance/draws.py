@@ -191,7 +191,7 @@ class Watch:
             return
         old = len(self._noise) - (len(seen.kinds) - seen.calls)
         raw, hidden = np.array(self._noise), np.array(self._hidden)
-        finite = np.isfinite(raw).all(axis=1)
+        finite = np.asarray(np.isfinite(raw).all(axis=1))
         noise = np.where(finite[:, None], raw, 0.0)
         new, sums = noise[old:], hidden[old:]
         squared = new**2

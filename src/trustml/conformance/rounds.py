@@ -171,6 +171,12 @@ class FederatedSubject:
             self._quiet = self._make(self.settings)
         return self.move(self._quiet, clients, self.settings)
 
+    def after(self, clients: Sequence[Client]) -> list[Vector]:
+        """Un-noised sums of two rounds without clients, after one with some."""
+        training = self._quiet if self._quiet is not None and self._same_start else self._make(self.settings)
+        self.move(training, clients, self.settings)
+        return [self.move(training, [], self.settings) for _ in range(2)]
+
     def start(self, settings: RoundSettings) -> FederatedTraining:
         """Make a training."""
         return self._make(settings)
@@ -194,7 +200,8 @@ class FederatedSubject:
         rounds += [[[] for _ in range(count)] for count in cohorts]
         quiet = self.total(first) if first else None
         sizes = np.array([len(clients) for clients in rounds], np.int64)
-        rows, norms = [], []
+        rows: list[Matrix] = []
+        norms: list[list[float]] = []
         for run in range(runs):
             if run and time.monotonic() > self.deadline:
                 break
@@ -210,7 +217,8 @@ class FederatedSubject:
         self, settings: RoundSettings, rounds: list[list[Client]], quiet: Vector | None
     ) -> tuple[Matrix, list[float]]:
         training = self._make(settings)
-        rows, norms = [], [training.clipping_norm()]
+        rows: list[Vector] = []
+        norms = [training.clipping_norm()]
         for clients in rounds:
             moved = self.move(training, clients, settings)
             if quiet is not None and not rows:

@@ -150,8 +150,10 @@ def _stretches(lengths: Vector, degrees: Vector) -> Iterator[tuple[str, Vector, 
         yield f"{width} calls, stretch", sums, counts
     remainders = np.arange(len(lengths))
     for period in range(2, min(_PERIODS, len(lengths) // 2) + 1):
-        sums, counts = (np.bincount(remainders % period, weights=part) for part in (lengths, degrees))
-        yield f"every {period}th call, from number", sums, counts
+        by_call = [
+            np.asarray(np.bincount(remainders % period, weights=part), np.float64) for part in (lengths, degrees)
+        ]
+        yield f"every {period}th call, from number", by_call[0], by_call[1]
 
 
 def _along_the_sum(seen: Seen) -> Finding:

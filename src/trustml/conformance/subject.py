@@ -106,8 +106,8 @@ class Subject:
         """Call a step."""
         found = step(batch.inputs, batch.labels, batch.micro)
         if not self._parts:
-            sizes = {name: np.size(part) for name, part in found.items()} if isinstance(found, Mapping) else {}
-            sizes = sizes or {"": np.size(found)}
+            named = found if isinstance(found, Mapping) else {"": found}
+            sizes = {name: int(np.size(part)) for name, part in named.items()}
             self._parts = list(zip(sizes, np.cumsum(list(sizes.values())).tolist(), strict=True))
             self.coordinates = self._parts[-1][1]
         return flat(found)
