@@ -285,3 +285,71 @@ BROKEN_CORRELATED = {
     "independent noise for a band": (independent, BANDED, "later noise takes back some of the earlier"),
     "tree noise charged as banded": (efficient_tree, BANDED, "all rounds of a client tell no more"),
 }
+
+
+def shrunk(factor, base=NumpyFederation):
+    """Make a mechanism with so much of its noise."""
+
+    class Shrunk(base):
+        def noise(self, deviation):
+            return super().noise(factor * deviation)
+
+    return Shrunk
+
+
+class QuieterForOutliers(NumpyFederation):
+    """Halves its noise in rounds with a client whose inputs are large."""
+
+    def round(self, clients):
+        sizes = [float(np.nanmax(np.abs(inputs))) for client in clients for inputs, _ in client]
+        self._large = max(sizes, default=0.0) > 1.0
+        return super().round(clients)
+
+    def noise(self, deviation):
+        return super().noise(deviation / 2 if self._large else deviation)
+
+
+class QuietLater(NumpyFederation):
+    """Has no noise from the 51st round on."""
+
+    _rounds = 0
+
+    def noise(self, deviation):
+        self._rounds += 1
+        return super().noise(deviation if self._rounds <= 50 else 0.0)
+
+
+class BiasWithoutNoise(NumpyFederation):
+    def noise(self, deviation):
+        found = super().noise(deviation)
+        return {name: 0 * part if name.endswith("bias") else part for name, part in found.items()}
+
+
+class Remembers(NumpyFederation):
+    """Adds a hundredth of the sum of the round before."""
+
+    def private_mean(self, updates, privacy):
+        mean = super().private_mean(updates, privacy)
+        before = getattr(self, "_before", self.zeros())
+        self._before = mean
+        return {name: part + 0.01 * before[name] for name, part in mean.items()}
+
+
+class QuieterCount(NumpyFederation):
+    def adapt(self, unclipped, clients, privacy):
+        changed = {name: getattr(privacy, name) for name in privacy.__dataclass_fields__}
+        super().adapt(unclipped, clients, UserPrivacy(**{**changed, "count_noise": 0.75 * privacy.count_noise}))
+
+
+BROKEN |= {
+    "halved for outliers": (QuieterForOutliers, FIXED, "noise does not depend on outliers"),
+    "silent after 50 rounds": (QuietLater, FIXED, "no round has another noise"),
+    "bias without noise": (BiasWithoutNoise, FIXED, "every weight has its noise"),
+    "a part of the round before": (Remembers, FIXED, "nothing of earlier rounds is left"),
+    "0.97 of the noise": (shrunk(0.97), FIXED, "noise has its stated size, at the norm of its round"),
+    "0.75 of the noise on the count": (QuieterCount, ADAPTIVE, "adaptive clipping pays for its quantile"),
+}
+BROKEN_CORRELATED |= {
+    "0.97 of a tree": (lambda count: 0.97 * efficient_tree(count), TREE, "noise has its stated size, at the norm"),
+    "0.97 of a band": (lambda count: 0.97 * banded(4)(count), BANDED, "noise has its stated size, whatever the round"),
+}

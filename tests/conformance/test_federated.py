@@ -17,7 +17,9 @@ from tests.conformance.broken_federations import (
     RIGHT_CORRELATED,
     correlated,
     make_factory,
+    shrunk,
 )
+from trustml.backends.contract import Model
 from trustml.backends.numpy.federated import NumpyFederation
 from trustml.conformance.correlated_noise import tree_covariance
 from trustml.conformance.federated import check_federated
@@ -25,6 +27,7 @@ from trustml.conformance.noise_statistics import chi_square_errors
 from trustml.conformance.participation import ExecutedRound, FederatedRecord, check_participation
 from trustml.conformance.rounds import RoundSettings
 from trustml.data.clients import federated_plan
+from trustml.models.layers import Architecture, Dense
 from trustml.plan.mechanism import make_charge
 from trustml.plan.user_mechanism import block_participation, plan_user_mechanism
 from trustml.scenario.clipping import Adaptive, Flat
@@ -92,6 +95,38 @@ def test_wrong_correlated_noise_is_caught(name):
     mixing, settings, check = BROKEN_CORRELATED[name]
     found = failed(check_deep(correlated(mixing), settings))
     assert any(finding.check.startswith(check) for finding in found), [finding.check for finding in found]
+
+
+def small_model():
+    """13 weights, where one training of a dozen rounds says little about its noise."""
+    weights = {"0.kernel": np.zeros((12, 1), np.float32), "0.bias": np.zeros(1, np.float32)}
+    return Model(architecture=Architecture(layers=(Dense(units=1),)), input_shape=(12,), weights=weights)
+
+
+def small_clients():
+    """Clients whose updates are zero, as one class has nothing to learn: noise is what is looked at."""
+    generator = np.random.default_rng(3)
+    batches = generator.normal(size=(9, 4, 12)).astype(np.float32)
+    return [[(inputs, np.zeros(4, np.int64))] for inputs in batches]
+
+
+@pytest.mark.parametrize("shrinking", [1.0, 0.97, 0.9, pytest.param(0.5, marks=pytest.mark.long)])
+def test_noise_of_a_small_model_is_known_as_well(shrinking):
+    make = factory(shrunk(shrinking), small_model(), server_learning_rate=1.0)
+    findings = check_federated(make, small_clients(), settings=FIXED)
+    found = next(finding for finding in findings if finding.check.endswith("at the norm of its round"))
+    assert found.low < shrinking < found.high and (found.high - found.low) / 2 < 0.0105 * found.value
+    assert found.verdict == ("passed" if shrinking == 1.0 else "failed")
+    if shrinking == 1.0:
+        uninformative = ("an outlier uses", "the divisor")  # of updates that are zero
+        assert [one for one in failed(findings) if not one.check.startswith(uninformative)] == []
+
+
+def test_a_time_limit_leaves_the_noise_of_rounds_open():
+    make = factory(NumpyFederation, small_model(), server_learning_rate=1.0)
+    findings = check_federated(make, small_clients(), settings=FIXED, time_limit=1e-3)
+    found = next(finding for finding in findings if finding.check.endswith("at the norm of its round"))
+    assert found.verdict == "not decided" and "time limit of 0.001 s" in found.diagnosis
 
 
 def test_a_training_that_raises_fails_its_checks_and_no_more():

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from trustml.conformance.findings import Finding, bounded
-from trustml.conformance.noise_statistics import allowed, chi_square_errors
+from trustml.conformance.noise_statistics import allowed, chi_square_errors, ratio_of, sized
 from trustml.conformance.rounds import Matrix, NoisyRounds, RoundSettings
 from trustml.conformance.subject import Vector
 from trustml.privacy.tree import tree_squared_sensitivity
@@ -81,7 +81,7 @@ def tree_covariance(rounds: int, *, efficient: bool) -> Matrix:
     return factor @ factor.T
 
 
-def check_banded(seen: NoisyRounds, settings: RoundSettings) -> list[Finding]:
+def check_banded(seen: NoisyRounds, settings: RoundSettings, *, why: str) -> list[Finding]:
     """Check noise ``inverse(C) @ Z``, Z white, by the inverse of its covariance between rounds, ``C.T @ C``.
 
     That holds the products of the columns of C: 1 for each with itself, 0 for two that one client meets.
@@ -97,7 +97,14 @@ def check_banded(seen: NoisyRounds, settings: RoundSettings) -> list[Finding]:
         if two - one >= settings.separation
     ]
     total = float((seen.noise.sum(axis=0) ** 2).sum()) / rounds
+    length = ratio_of(float(np.mean(squares)) / degrees, rounds * degrees)
     return [
+        sized(
+            "noise has its stated size, whatever the round",
+            length,
+            diagnosis=f"columns of the matrix with noise of {length.value:.3g} of what is stated",
+            why=why,
+        ),
         bounded(
             "columns of the matrix are no longer than 1",
             -min(lengths),

@@ -8,17 +8,18 @@ is not looked at.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from trustml.conformance.findings import Finding, bounded
+from trustml.conformance.findings import Finding, bounded, raised
 from trustml.conformance.round_noise import check_noise
 from trustml.conformance.rounds import (
     BEYOND_NORM,
     LARGE,
     OUTLIERS,
+    TIME_LIMIT,
     Client,
     FederatedFactory,
     FederatedSubject,
@@ -43,13 +44,16 @@ def check_federated(
     settings: RoundSettings | None = None,
     server_learning_rate: float = 1.0,
     same_start: bool = False,
+    time_limit: float = TIME_LIMIT,
+    tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Finding]:
     """Check a federated training from outside.
 
     Parameters
     ----------
     make : callable
-        From :class:`RoundSettings` to a training of a model of some thousand weights: noise is measured over them.
+        From :class:`RoundSettings` to a training. Noise is measured over its weights and rounds, and over as many
+        trainings with other seeds as it takes to know its deviation to 0.3 %: one for some thousand weights.
         With noise multiplier 0 and count noise 0 it must be deterministic.
     clients : sequence of clients
         At least 8 of different updates, each the list of its batches.
@@ -59,6 +63,10 @@ def check_federated(
     server_learning_rate : float
     same_start : bool
         Whether each round of a training counts as one from its first weights; see :class:`FederatedSubject`.
+    time_limit : float
+        Seconds after which no further training with noise is begun; what is not known then is not decided.
+    tell : callable
+        Is told how many trainings of a check with noise are begun, and of how many.
 
     Returns
     -------
@@ -78,6 +86,8 @@ def check_federated(
         settings or RoundSettings(),
         server_learning_rate=server_learning_rate,
         same_start=same_start,
+        time_limit=time_limit,
+        tell=tell,
     )
     findings: list[Finding] = []
     for check in (_influence, _division, _additivity, _nobody, _adaptive_norm, check_noise):
@@ -85,9 +95,7 @@ def check_federated(
             findings += check(subject)
         except Exception as error:  # whatever a stranger's training does, the other checks go on
             name = check.__name__.removeprefix("check").strip("_").replace("_", " ")
-            findings.append(
-                Finding(check=name, passed=False, diagnosis=f"raised {type(error).__name__}: {error}"[:300])
-            )
+            findings.append(raised(name, error))
     return findings
 
 
@@ -166,9 +174,14 @@ def _division(subject: FederatedSubject) -> list[Finding]:
 
 
 def _nobody(subject: FederatedSubject) -> list[Finding]:
-    """Check that nobody adds nothing."""
-    moved = norm_of(subject.total([])) / subject.settings.clipping_norm
-    return [bounded("a round without clients sums to zero", moved, 0.0, diagnosis="an empty round has an update")]
+    """Check that nobody adds nothing, also after rounds with clients."""
+    norm = subject.settings.clipping_norm
+    moved = norm_of(subject.total([])) / norm
+    left = max(map(norm_of, subject.after(subject.clients[:6]))) / norm
+    return [
+        bounded("a round without clients sums to zero", moved, 0.0, diagnosis="an empty round has an update"),
+        bounded("nothing of earlier rounds is left", left, 0.0, diagnosis="a training remembers the sum of a round"),
+    ]
 
 
 def _adaptive_norm(subject: FederatedSubject) -> list[Finding]:

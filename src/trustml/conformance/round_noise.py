@@ -10,51 +10,121 @@ import numpy as np
 
 from trustml.conformance.correlated_noise import check_banded, check_sensitivity, check_tree
 from trustml.conformance.findings import Finding, bounded
-from trustml.conformance.noise_statistics import allowed, chi_square_errors, uncorrelated
-from trustml.conformance.rounds import FederatedSubject, Matrix, NoisyRounds, RoundSettings
+from trustml.conformance.noise_statistics import (
+    PRECISION,
+    allowed,
+    chi_square_errors,
+    numbers_needed,
+    quietest,
+    ratio_of,
+    sized,
+    surprises,
+    surprising,
+    uncorrelated,
+)
+from trustml.conformance.rounds import (
+    OUTLIERS,
+    FederatedSubject,
+    Matrix,
+    NoisyRounds,
+    RoundSettings,
+    scaled,
+    spoiled,
+)
 
-ADAPTING = 72
-"""Rounds without clients in which an adaptive clipping norm is watched."""
+ADAPTING = 220
+"""Rounds without clients in which an adaptive clipping norm is watched, of one training."""
+QUANTILE = 0.05
+"""Standard error of the noise on the number of unclipped clients: it is one number a round."""
+FIRST = 0.02
+"""Standard error of the noise of a first round with unusual clients."""
 _TRAINED, _SHOWN = 6, 12
-_COUNT_SHARE, _CLIP_RATE = 0.1, 3.0
-"""With these the norm moves by 30 % a round, and its share of clients stays between 0 and 1."""
+_INDEPENDENT, _CORRELATED = 60, 20
+_COUNT_SHARE, _CLIP_RATE = 0.1, 1.5
+"""With these the norm moves by 15 % a round, and its share of clients stays between 0 and 1."""
+_SHIFTS = 4
 
 
 def check_noise(subject: FederatedSubject) -> list[Finding]:
     """Check size, independence and covariance of the noise."""
-    settings, declared = replace(subject.noisy, seed=1), subject.noisy.expected_clients
+    settings, declared = replace(subject.noisy, seed=subject.noisy.seed + 1), subject.noisy.expected_clients
+    weights, needed = len(subject.total([])), math.ceil(1.05 * numbers_needed(PRECISION))
     crowd = declared if settings.adaptive else 4 * declared  # a share above 1 would make the norm run away
     cohorts = [0, 1, crowd, 0, 3, 0, 0, crowd, 0, 1, 0]
     if settings.adaptive:
         settings = replace(settings, clip_learning_rate=_CLIP_RATE, count_noise=_COUNT_SHARE * declared)
         cohorts += [0] * ADAPTING
+    elif settings.noise == "independent":
+        cohorts += [0] * (_INDEPENDENT - len(cohorts))
+    else:
+        cohorts += [0] * (min(_CORRELATED, -(-needed // weights)) - 1 - len(cohorts))
     settings = replace(settings, rounds=1 + len(cohorts))
-    seen = subject.watch(settings, cohorts, trained=_TRAINED)
-    other = subject.watch(replace(settings, seed=2), [0])
+    # Where rounds are correlated their covariance is estimated, so runs must be wider than there are rounds.
+    wide = max(needed / settings.rounds, 40 * settings.rounds)
+    runs = math.ceil(wide / weights)
+    seen = subject.watch(settings, cohorts, first=subject.clients[:_TRAINED], runs=runs)
+    other = subject.watch(replace(settings, seed=settings.seed + runs), [0] * _SHIFTS, runs=runs)
+    why = f"the time limit of {subject.time_limit:g} s came after {seen.runs} of {runs} trainings"
     findings = [*_moments(seen), _fresh(seen, other)]
     if settings.noise == "independent":
-        findings += _white(seen, seen.noise, declared)
+        white = seen.noise
+        findings += _white(seen, white, declared, why)
     elif settings.noise == "tree aggregation":
-        found, whitened = check_tree(seen)
-        findings += [*found, *_white(seen, whitened, declared)]
+        found, white = check_tree(seen)
+        findings += [*found, *_white(seen, white, declared, why)]
     else:
-        findings += check_banded(seen, settings)
-    findings.append(check_sensitivity(seen.noise, settings))
+        findings += check_banded(seen, settings, why=why)
+        root = np.linalg.cholesky(seen.noise @ seen.noise.T / seen.noise.shape[1])
+        white = np.asarray(np.linalg.solve(root, seen.noise), np.float64)
+    findings += [_every_weight(seen, white), check_sensitivity(seen.noise, settings)]
+    findings.append(_unusual_clients(subject, replace(settings, seed=settings.seed + 2 * runs), seen))
     return findings + (_paid_quantile(seen, other, settings) if settings.adaptive else [])
 
 
 def _size(check: str, noise: Matrix, *, empty: bool = False) -> Finding:
     """Compare the standard deviation with the stated one, which is 1."""
+    errors = abs(chi_square_errors(float((noise**2).sum()), noise.size))
+    return bounded(check, errors, allowed(), diagnosis=_diagnosis(noise, empty=empty))
+
+
+def _diagnosis(noise: Matrix, *, empty: bool = False) -> str:
     ratio = math.sqrt(float((noise**2).mean()))
     if empty and ratio < 0.5:
-        diagnosis = "a round without clients is told by its lack of noise"
-    elif ratio > 1.5:
-        diagnosis = f"noise is {ratio:.3g} times its stated size: added for each client, or of another norm"
-    elif ratio < 0.75:
-        diagnosis = f"too little noise, {ratio:.3g} of what is stated: divided twice, or of another norm"
-    else:
-        diagnosis = f"noise is {ratio:.3g} times its stated size"
-    return bounded(check, abs(chi_square_errors(float((noise**2).sum()), noise.size)), allowed(), diagnosis=diagnosis)
+        return "a round without clients is told by its lack of noise"
+    if ratio > 1.5:
+        return f"noise is {ratio:.3g} times its stated size: added for each client, or of another norm"
+    if ratio < 0.75:
+        return f"too little noise, {ratio:.3g} of what is stated: divided twice, or of another norm"
+    return f"noise is {ratio:.3g} times its stated size"
+
+
+def _every_weight(seen: NoisyRounds, white: Matrix) -> Finding:
+    """Look for weights, and runs of neighbours, with too little noise."""
+    rounds = len(white)
+    worst, at, width = quietest((white.reshape(rounds, seen.runs, -1) ** 2).sum(axis=(0, 1)), rounds * seen.runs)
+    return bounded(
+        "every weight has its noise",
+        worst,
+        surprising(2 * seen.weights),
+        diagnosis=f"too little noise in weights {at} to {at + width - 1}",
+    )
+
+
+def _unusual_clients(subject: FederatedSubject, settings: RoundSettings, ordinary: NoisyRounds) -> Finding:
+    """Compare the noise of a first round with unusual clients with that of ordinary ones."""
+    runs = -(-math.ceil(2.1 * numbers_needed(FIRST)) // ordinary.weights)
+    # A mechanism that correlates rounds may begin with more noise than that of one round.
+    usual = float((ordinary.noise[0] ** 2).mean()) if settings.noise == "banded matrix factorisation" else 1.0
+    few = subject.clients[:3]
+    large = [scaled(subject.clients[3], factor) for factor in OUTLIERS]
+    # All in one round, as making a training may compile.
+    cohort = [*few, *large, spoiled(subject.clients[4], math.nan)]
+    seen = subject.watch(settings, [], first=cohort, runs=runs)
+    numbers = seen.noise.size if usual == 1.0 else 1 / (1 / seen.noise.size + 1 / ordinary.noise.shape[1])
+    ratio = ratio_of(float((seen.noise**2).mean()) / max(usual, 1e-30), numbers)
+    why = f"the time limit of {subject.time_limit:g} s came after {seen.runs} of {runs} trainings"
+    check = "noise does not depend on outliers and what is not finite"
+    return sized(check, ratio, diagnosis=_diagnosis(seen.noise), precision=FIRST, why=why)
 
 
 def _moments(seen: NoisyRounds) -> list[Finding]:
@@ -87,20 +157,29 @@ def _moments(seen: NoisyRounds) -> list[Finding]:
 
 
 def _fresh(seen: NoisyRounds, other: NoisyRounds) -> Finding:
-    return uncorrelated(
-        "noise is new in every run",
-        [(seen.noise[0], other.noise[0])],
-        "noise does not depend on the seed: it is replayed",
-    )
+    """Compare runs of other seeds, round by round and shifted by some rounds."""
+    columns = min(seen.noise.shape[1], other.noise.shape[1])
+    pairs = [(seen.noise[0, :columns], other.noise[shift, :columns]) for shift in range(_SHIFTS)]
+    pairs += [(seen.noise[shift, :columns], other.noise[0, :columns]) for shift in range(1, _SHIFTS)]
+    return uncorrelated("noise is new in every run", pairs, "noise does not depend on the seed: it is replayed")
 
 
-def _white(seen: NoisyRounds, noise: Matrix, declared: int) -> list[Finding]:
+def _white(seen: NoisyRounds, noise: Matrix, declared: int, why: str) -> list[Finding]:
     """Check noise that should be white from round to round, with standard deviation 1."""
     empty, crowded = seen.clients == 0, seen.clients >= declared
     pairs = list(itertools.combinations(noise[:_SHOWN], 2))
+    overall = ratio_of(float((noise**2).mean()), noise.size)
+    rounds = np.abs(surprises((noise**2).sum(axis=1), noise.shape[1]))
+    worst = int(rounds.argmax())
     return [
         _size("noise has its stated size", noise[:1]),
-        _size("noise has its stated size, at the norm of its round", noise),
+        sized("noise has its stated size, at the norm of its round", overall, diagnosis=_diagnosis(noise), why=why),
+        bounded(
+            "no round has another noise",
+            float(rounds[worst]),
+            surprising(len(rounds)),
+            diagnosis=f"in round {worst + 1} {_diagnosis(noise[worst : worst + 1])}",
+        ),
         _size("a round without clients has noise like any other", noise[empty], empty=True),
         _size("noise does not grow with the clients", noise[crowded]),
         uncorrelated("noise is new in every round", pairs, "noise of one round comes again in another"),
@@ -110,18 +189,17 @@ def _white(seen: NoisyRounds, noise: Matrix, declared: int) -> list[Finding]:
 def _paid_quantile(seen: NoisyRounds, other: NoisyRounds, settings: RoundSettings) -> list[Finding]:
     """Check that adaptive clipping pays for its quantile: its norm moves with the noise that is charged."""
     share = 0.5 + seen.clients / 2 / settings.expected_clients
-    moves = np.diff(np.log(seen.norms)) + settings.clip_learning_rate * (share - settings.quantile)
+    moves = np.diff(np.log(seen.norms), axis=1) + settings.clip_learning_rate * (share - settings.quantile)
     stated = settings.clip_learning_rate * settings.count_noise / settings.expected_clients
-    found = moves[seen.clients == 0] / stated  # the cleanest: nobody is there to be counted
-    errors = chi_square_errors(float((found**2).sum()), len(found))
-    ratio = math.sqrt(float((found**2).mean()))
-    apart = abs(float(np.log(seen.norms[1] / other.norms[1]))) / stated
+    found = moves[:, seen.clients == 0].ravel() / stated  # the cleanest: nobody is there to be counted
+    ratio = ratio_of(float((found**2).mean()), len(found))
+    apart = abs(float(np.log(seen.norms[0, 1] / other.norms[0, 1]))) / stated
     return [
-        bounded(
+        sized(
             "adaptive clipping pays for its quantile",
-            abs(errors),
-            allowed(),
-            diagnosis=f"the number of unclipped clients carries {ratio:.3g} of its stated noise",
+            ratio,
+            diagnosis=f"the number of unclipped clients carries {ratio.value:.3g} of its stated noise",
+            precision=QUANTILE,
         ),
         bounded(
             "noise on the quantile has mean zero",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
@@ -23,6 +24,8 @@ BEYOND_NORM = 1e20
 """Times by which inputs are scaled so that updates are finite in float32 and their squares are not."""
 LARGE = 20
 """Times which a large client has its examples."""
+TIME_LIMIT = 600.0
+"""Seconds after which no further training with noise is begun."""
 ALMOST_FIXED = 1e-7
 """Learning rate of a clipping norm that adapts and yet stays where it is while sums are compared."""
 
@@ -101,16 +104,24 @@ class NoisyRounds:
 
     Attributes
     ----------
-    noise : float64 array of shape (rounds, weights)
+    noise : float64 array of shape (rounds, runs * weights)
         Over its stated standard deviation, which follows the clipping norm of the round.
-    norms : float64 array of shape (rounds + 1,)
+    norms : float64 array of shape (runs, rounds + 1)
         Clipping norm before each round, and after the last.
     clients : int64 array of shape (rounds,)
+    weights : int
+        Of the model.
     """
 
     noise: Matrix
-    norms: Vector
+    norms: Matrix
     clients: Ints
+    weights: int
+
+    @property
+    def runs(self) -> int:
+        """How many trainings stand beside one another."""
+        return self.noise.shape[1] // self.weights
 
 
 class FederatedSubject:
@@ -129,6 +140,10 @@ class FederatedSubject:
         Whether each round of a training counts as one from its first weights, so that a single training will do:
         right where these are zero (softmax regression) and the server's learning rate is 1e-9 or so. Else each
         sum is that of the first round of a new training.
+    time_limit : float
+        Seconds from now after which no further training with noise is begun.
+    tell : callable
+        Is told how many trainings of a check with noise are begun, and of how many.
     """
 
     def __init__(
@@ -139,7 +154,10 @@ class FederatedSubject:
         *,
         server_learning_rate: float = 1.0,
         same_start: bool = False,
+        time_limit: float = TIME_LIMIT,
+        tell: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
+        self.time_limit, self.deadline, self.tell = time_limit, time.monotonic() + time_limit, tell
         self._make, self.clients = make, list(clients)
         self._rate, self._same_start = server_learning_rate, same_start
         rate = ALMOST_FIXED if settings.adaptive else 0.0
@@ -153,6 +171,12 @@ class FederatedSubject:
             self._quiet = self._make(self.settings)
         return self.move(self._quiet, clients, self.settings)
 
+    def after(self, clients: Sequence[Client]) -> list[Vector]:
+        """Un-noised sums of two rounds without clients, after one with some."""
+        training = self._quiet if self._quiet is not None and self._same_start else self._make(self.settings)
+        self.move(training, clients, self.settings)
+        return [self.move(training, [], self.settings) for _ in range(2)]
+
     def start(self, settings: RoundSettings) -> FederatedTraining:
         """Make a training."""
         return self._make(settings)
@@ -163,24 +187,45 @@ class FederatedSubject:
         training.round(clients)
         return (flat(training.weights()) - before) * (settings.expected_clients / self._rate)
 
-    def watch(self, settings: RoundSettings, cohorts: Sequence[int], *, trained: int = 0) -> NoisyRounds:
-        """Take rounds with noise: perhaps one with so many real clients, then such of clients without examples.
+    def watch(
+        self, settings: RoundSettings, cohorts: Sequence[int], *, first: Sequence[Client] = (), runs: int = 1
+    ) -> NoisyRounds:
+        """Take rounds with noise: perhaps one with real clients, then such of clients without examples.
 
-        Clients without examples add nothing, whatever the weights have come to.
+        Clients without examples add nothing, whatever the weights have come to. Several runs, each with the next
+        seed, stand beside one another as if they were one training of more weights; all but the first end with
+        :attr:`deadline`.
         """
-        first = self.clients[:trained]
-        rounds = [first] if first else []
+        rounds = [list(first)] if first else []
         rounds += [[[] for _ in range(count)] for count in cohorts]
-        quiet = self.total(first) if first else 0.0
-        training = self._make(settings)
-        rows, norms = [], [training.clipping_norm()]
-        for clients in rounds:
-            stated = settings.noise_multiplier * norms[-1]
-            rows.append((self.move(training, clients, settings) - quiet) / stated)
-            norms.append(training.clipping_norm())
-            quiet = 0.0
+        quiet = self.total(first) if first else None
         sizes = np.array([len(clients) for clients in rounds], np.int64)
-        return NoisyRounds(noise=np.array(rows), norms=np.array(norms), clients=sizes)
+        rows: list[Matrix] = []
+        norms: list[list[float]] = []
+        for run in range(runs):
+            if run and time.monotonic() > self.deadline:
+                break
+            self.tell(run + 1, runs)
+            noise, moved = self._one_run(replace(settings, seed=settings.seed + run), rounds, quiet)
+            rows.append(noise)
+            norms.append(moved)
+        return NoisyRounds(
+            noise=np.concatenate(rows, axis=1), norms=np.array(norms), clients=sizes, weights=rows[0].shape[1]
+        )
+
+    def _one_run(
+        self, settings: RoundSettings, rounds: list[list[Client]], quiet: Vector | None
+    ) -> tuple[Matrix, list[float]]:
+        training = self._make(settings)
+        rows: list[Vector] = []
+        norms = [training.clipping_norm()]
+        for clients in rounds:
+            moved = self.move(training, clients, settings)
+            if quiet is not None and not rows:
+                moved = moved - quiet
+            rows.append(moved / (settings.noise_multiplier * norms[-1]))
+            norms.append(training.clipping_norm())
+        return np.array(rows), norms
 
 
 def scaled(client: Client, factor: float, *, wrong: bool = False, classes: int = 0) -> Client:

@@ -11,21 +11,33 @@ import math
 
 import numpy as np
 
-from trustml.conformance.findings import Finding, bounded
-from trustml.conformance.subject import OUTLIER, StepFactory, StepSettings, Subject, Vector, norm_of
+from trustml.conformance.draws import Tell
+from trustml.conformance.findings import Finding, bounded, raised
+from trustml.conformance.step_noise import check_noise
+from trustml.conformance.step_state import check_state
+from trustml.conformance.subject import OUTLIER, StepFactory, StepSettings, Subject, norm_of
 from trustml.data.dataset import Floats, Ints
 
 ROUNDING = 1e-4
 """Relative error of float32 sums of a few dozen clipped gradients, and of the 1e-6 that Opacus adds to a norm."""
-DEVIATIONS = 6.0
-"""Standard errors of a statistic that pass: a right mechanism fails one in 10^8 times."""
+TIME_LIMIT = 600.0
+"""Seconds that calls with noise may take."""
 _COPIES = 64
 
 
 def check_step(
-    make_step: StepFactory, inputs: Floats, labels: Ints, *, settings: StepSettings | None = None
+    make_step: StepFactory,
+    inputs: Floats,
+    labels: Ints,
+    *,
+    settings: StepSettings | None = None,
+    time_limit: float = TIME_LIMIT,
+    tell: Tell = lambda done, total: None,
 ) -> list[Finding]:
     """Check a step from outside.
+
+    The deviation of the noise is measured to 0.3 % on ordinary batches and to 1 % on each other kind, whatever the
+    number of coordinates: some 8,000 calls for 13 of them, about 130 for 10,000 or more.
 
     Parameters
     ----------
@@ -37,11 +49,17 @@ def check_step(
     labels : int64 array of shape (n,)
     settings : StepSettings, optional
         Its noise multiplier is used where noise is looked at; 0 means 2.
+    time_limit : float
+        Seconds that calls with noise may take. What is not known by then is not decided, and so not passed.
+    tell : callable
+        Is told about every second how many noisy calls are done, and of how many.
 
     Returns
     -------
     list of Finding
-        Every check, passed or not. A step that raises an exception fails the check it was in.
+        Every check, passed or not. A step that raises an exception fails the check it was in. Findings about the
+        size of noise hold its ratio to the declared size, with an interval of 99.9 %; they fail where all of it lies
+        below 0.99 or above 1.01.
 
     Examples
     --------
@@ -52,6 +70,10 @@ def check_step(
         raise ValueError(f"inputs {inputs.shape} and labels {labels.shape}: give 12 examples or more, one label each")
     settings = settings or StepSettings()
     subject = Subject(make_step, np.asarray(inputs, np.float32), np.asarray(labels, np.int64), settings)
+
+    def _noise(subject: Subject) -> list[Finding]:
+        return check_noise(subject, time_limit=time_limit, tell=tell)
+
     checks = (
         _clipping,
         _additivity,
@@ -60,18 +82,18 @@ def check_step(
         _micro_batches,
         _empty_batch,
         _not_finite,
-        _noise_size,
-        _noise_independence,
+        check_state,
+        _noise,
     )
+    if not time_limit > 0:
+        raise ValueError(f"time_limit: {time_limit!r} seconds; give more than 0")
     findings: list[Finding] = []
     for check in checks:
         try:
             findings += check(subject)
         except Exception as error:  # whatever a stranger's step does, the other checks go on
-            name = check.__name__.strip("_").replace("_", " ")
-            findings.append(
-                Finding(check=name, passed=False, diagnosis=f"raised {type(error).__name__}: {error}"[:300])
-            )
+            name = check.__name__.removeprefix("check").strip("_").replace("_", " ")
+            findings.append(raised(name, error))
     return findings
 
 
@@ -149,13 +171,9 @@ def _micro_batches(subject: Subject) -> list[Finding]:
 
 
 def _empty_batch(subject: Subject) -> list[Finding]:
-    """Check that an empty batch is a step with noise."""
+    """Check that an empty batch sums to zero."""
     silent = norm_of(subject.sum([]))
-    noise = subject.noise(seed=1, calls=1, rows=[])[0]
-    return [
-        bounded("an empty batch sums to zero", silent, 0.0, diagnosis="an empty batch gives a gradient"),
-        _deviation("an empty batch is a step with noise", noise, subject, micro=False),
-    ]
+    return [bounded("an empty batch sums to zero", silent, 0.0, diagnosis="an empty batch gives a gradient")]
 
 
 def _not_finite(subject: Subject) -> list[Finding]:
@@ -173,60 +191,3 @@ def _not_finite(subject: Subject) -> list[Finding]:
         worst = max(worst, error if math.isfinite(error) else math.inf)
     diagnosis = "an example that is not finite spoils the batch, and so tells that it was there"
     return [bounded("a NaN or infinite example adds zero", worst, ROUNDING, diagnosis=diagnosis)]
-
-
-def _noise_size(subject: Subject) -> list[Finding]:
-    """Check that noise has its stated size, whatever the micro-batches."""
-    whole = np.concatenate(subject.noise(seed=1, calls=4))
-    pieces = subject.noise(seed=1, calls=1, micro=2)[0]
-    bias = abs(float(whole.mean())) * math.sqrt(len(whole))
-    return [
-        _deviation("noise has its stated size", whole, subject, micro=False),
-        _deviation("noise is added once, not in every micro-batch", pieces, subject, micro=True),
-        bounded("noise has mean zero", bias, DEVIATIONS, diagnosis="the noise is biased"),
-        _normality(whole),
-    ]
-
-
-def _noise_independence(subject: Subject) -> list[Finding]:
-    """Check that noise is independent between coordinates, steps and runs."""
-    first, second = subject.noise(seed=2, calls=2)
-    other = subject.noise(seed=3, calls=1)[0]
-    reused = "noise reused between steps"
-    return [
-        _uncorrelated("noise is new at every step", first, second, reused),
-        _uncorrelated("noise is new in every run", first, other, "noise does not depend on the seed: it is replayed"),
-        _uncorrelated(
-            "noise is independent between coordinates", first[:-1], first[1:], "noise repeats between coordinates"
-        ),
-    ]
-
-
-def _deviation(check: str, noise: Vector, subject: Subject, *, micro: bool) -> Finding:
-    """Compare the noise's standard deviation with the stated one, which is 1 here."""
-    ratio = float(noise.std())
-    error = abs(ratio - 1) * math.sqrt(2 * len(noise))
-    batch = subject.settings.expected_batch_size
-    if ratio < 2 / batch:
-        diagnosis = f"noise scaled by the batch size twice ({ratio:.3g} of its stated size)"
-    elif micro and ratio > 1.2:
-        diagnosis = f"noise in every micro-batch ({ratio:.3g} times its stated size)"
-    elif ratio < 0.75:
-        diagnosis = f"too little noise, {ratio:.3g} of what is stated: the sensitivity is taken too small"
-    else:
-        diagnosis = f"noise is {ratio:.3g} times its stated size"
-    return bounded(check, error, DEVIATIONS, diagnosis=diagnosis)
-
-
-def _normality(noise: Vector) -> Finding:
-    """Look at the fourth moment: 3 for a Gaussian, with a standard error of sqrt(24 / n)."""
-    scaled = (noise - noise.mean()) / max(float(noise.std()), 1e-30)
-    error = abs(float((scaled**4).mean()) - 3) / math.sqrt(24 / len(noise))
-    return bounded("noise is Gaussian in its fourth moment", error, DEVIATIONS, diagnosis="the noise is not Gaussian")
-
-
-def _uncorrelated(check: str, one: Vector, other: Vector, diagnosis: str) -> Finding:
-    if one.std() == 0 or other.std() == 0:
-        return Finding(check=check, passed=False, diagnosis="there is no noise")
-    correlation = abs(float(np.corrcoef(one, other)[0, 1])) * math.sqrt(len(one))
-    return bounded(check, correlation, DEVIATIONS, diagnosis=diagnosis)

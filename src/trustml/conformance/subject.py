@@ -37,6 +37,25 @@ class StepSettings:
     seed: int = 0
 
 
+class GivenBatch(Protocol):
+    """What a step is called with."""
+
+    @property
+    def inputs(self) -> Floats:
+        """Array of shape (n, *x)."""
+        ...
+
+    @property
+    def labels(self) -> Ints:
+        """Array of shape (n,)."""
+        ...
+
+    @property
+    def micro(self) -> int:
+        """Size of micro-batches; 0 leaves it open."""
+        ...
+
+
 class Step(Protocol):
     """One step under test; each call is another step from the *same* weights."""
 
@@ -67,7 +86,39 @@ class Subject:
         self.settings = replace(settings, noise_multiplier=0.0)
         self.noisy = replace(settings, noise_multiplier=settings.noise_multiplier or 2.0)
         self._quiet = make_step(self.settings)
-        self._steps: dict[int, Step | None] = {}
+        self._parts: list[tuple[str, int]] = []
+        self.coordinates = 0
+
+    @property
+    def stated(self) -> float:
+        """Stated standard deviation of the noise on the mean gradient."""
+        return self.noisy.noise_multiplier * self.noisy.clipping_norm / self.noisy.expected_batch_size
+
+    def noisy_step(self, run: int) -> Step:
+        """Make a noisy step; another run has another seed."""
+        return self.make_step(replace(self.noisy, seed=self.noisy.seed + 1 + run))
+
+    def quiet_step(self) -> Step:
+        """Make a step without noise."""
+        return self.make_step(self.settings)
+
+    def gradient(self, step: Step, batch: GivenBatch) -> Vector:
+        """Call a step."""
+        found = step(batch.inputs, batch.labels, batch.micro)
+        if not self._parts:
+            named = found if isinstance(found, Mapping) else {"": found}
+            sizes = {name: int(np.size(part)) for name, part in named.items()}
+            self._parts = list(zip(sizes, np.cumsum(list(sizes.values())).tolist(), strict=True))
+            self.coordinates = self._parts[-1][1]
+        return flat(found)
+
+    def quiet_gradient(self, batch: GivenBatch) -> Vector:
+        """Un-noised mean gradient of a batch."""
+        return self.gradient(self._quiet, batch)
+
+    def part_at(self, coordinate: int) -> str:
+        """Name of the array in which a coordinate is; empty where the gradient is one array."""
+        return next((name for name, end in self._parts if coordinate < end), "")
 
     def sum(self, rows: list[int], *, scale: float = 1.0, wrong: bool = False, micro: int = 0) -> Vector:
         """Un-noised sum over some examples, times which the inputs are scaled, perhaps with other labels."""
@@ -83,16 +134,6 @@ class Subject:
         """Labels of other classes, so that an outlier is far from being learned."""
         classes = np.unique(self.labels)
         return np.array([classes[(np.searchsorted(classes, self.labels[row]) + 1) % len(classes)] for row in rows])
-
-    def noise(self, *, seed: int, calls: int, micro: int = 0, rows: list[int] | None = None) -> list[Vector]:
-        """Noise of successive calls, over its stated deviation."""
-        settings = replace(self.noisy, seed=seed)
-        step = self._steps.setdefault(seed, None) or self.make_step(settings)
-        self._steps[seed] = step
-        rows = list(range(8)) if rows is None else rows
-        quiet = flat(self._quiet(self.inputs[rows], self.labels[rows], micro))
-        stated = settings.noise_multiplier * settings.clipping_norm / settings.expected_batch_size
-        return [(flat(step(self.inputs[rows], self.labels[rows], micro)) - quiet) / stated for _ in range(calls)]
 
     def alone(self, row: int) -> Vector:
         """Un-noised sum over an outlier of huge gradient."""

@@ -23,9 +23,19 @@ def print_findings(out: Console, findings: Sequence[Finding], *, everything: boo
     out.print(summary)
     shown = [finding for finding in findings if everything or not finding.passed]
     for finding in shown:
-        sign = "ok    " if finding.passed else "FAILED"
-        figures = (
-            "" if finding.measured is None else f" (measured {finding.measured:.3g}, allowed {finding.allowed:.3g})"
-        )
+        sign = {"passed": "ok    ", "failed": "FAILED", "not decided": "OPEN  "}[finding.verdict]
         diagnosis = f": {finding.diagnosis}" if finding.diagnosis else ""
-        out.print(f"{sign} {finding.subject}: {finding.check}{figures}{diagnosis}", soft_wrap=True, markup=False)
+        out.print(
+            f"{sign} {finding.subject}: {finding.check}{_figures(finding)}{diagnosis}", soft_wrap=True, markup=False
+        )
+
+
+def _figures(finding: Finding) -> str:
+    if finding.confidence is not None:
+        value, low, high = (
+            "none" if part is None else f"{part:.4g}" for part in (finding.value, finding.low, finding.high)
+        )
+        return f" ({value} of what is declared, {finding.confidence:.1%} interval {low} to {high})"
+    if finding.measured is None:
+        return ""
+    return f" (measured {finding.measured:.3g}, allowed {finding.allowed:.3g})"
