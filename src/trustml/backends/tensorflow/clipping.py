@@ -1,6 +1,7 @@
 """Two ways to clipped gradients, with TF Privacy's rule and its noise left off.
 
-*dp_model*: ``DPModel`` takes the gradient of each example by itself, vectorised, and clips it; any layer will do.
+*dp_model*: ``DPModel`` clips the gradient of each example, one after another; any layer will do. Vectorised, as TF
+Privacy does it, an example's gradient changes in its last digits with its place in the batch.
 *book_keeping*: TF Privacy's clip weights on gradients that our rules of layers take from a single backward pass.
 
 TF Privacy's fast clipping takes norms from one pass and sums up another one, of weighted losses: where a layer's
@@ -71,8 +72,7 @@ class Clipper:
     def _by_model(self, settings: PrivateSettings) -> Clip:
         keras_model, variables = self.model, list(self.variables.values())
 
-        def of_one(piece: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
-            copies, label, clipping_norm = piece
+        def of_one(copies: tf.Tensor, label: tf.Tensor, clipping_norm: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
             labels = tf.fill([tf.shape(copies)[0]], label)
             with tf.GradientTape() as tape:
                 loss = tf.reduce_mean(_losses(labels, keras_model(copies, training=True)))
@@ -86,10 +86,19 @@ class Clipper:
         def clip(
             inputs: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor, clipping_norm: tf.Tensor
         ) -> tuple[list[tf.Tensor], tf.Tensor]:
-            norms = tf.fill([tf.shape(labels)[0]], clipping_norm)
-            clipped, unclipped = tf.vectorized_map(of_one, (inputs, labels, norms))
-            sums = [tf.tensordot(mask, part, axes=1) for part in clipped]
-            return sums, tf.reduce_sum(unclipped * tf.cast(mask, tf.int32))
+            def add(
+                total: tuple[list[tf.Tensor], tf.Tensor], one: tuple[tf.Tensor, tf.Tensor, tf.Tensor]
+            ) -> tuple[list[tf.Tensor], tf.Tensor]:
+                copies, label, counts = one
+                clipped, unclipped = of_one(copies, label, clipping_norm)
+                sums = [part + counts * more for part, more in zip(total[0], clipped, strict=True)]
+                return sums, total[1] + unclipped * tf.cast(counts, tf.int32)
+
+            nothing = [tf.zeros(one.shape) for one in variables], tf.constant(0)
+            found: tuple[list[tf.Tensor], tf.Tensor] = tf.foldl(
+                add, (inputs, labels, mask), nothing, parallel_iterations=1
+            )
+            return found
 
         return clip
 

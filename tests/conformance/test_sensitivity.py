@@ -1,0 +1,188 @@
+"""No example moves the sum by more than the clipping norm, in any backend, whichever way it clips; searched by machine.
+
+``make test-sensitivity`` searches for an hour and writes what it found to benchmarks/results/sensitivity.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.conformance.unguarded import FAULTS
+from trustml.conformance.sensitivity import (
+    MARGIN,
+    Network,
+    Rows,
+    Trial,
+    draw_networks,
+    draw_trial,
+    mutated,
+    search_sensitivity,
+    try_one,
+)
+from trustml.launch.environments import find_environment
+from trustml.models.layers import Architecture, Dense
+from trustml.models.shapes import layer_shapes
+from trustml.plan.switches import switch_variables
+from trustml.scenario.spec import Execution
+
+HERE = Path(__file__).resolve().parent
+WAYS = {
+    "jax": ("book-keeping",),
+    "torch": ("hooks", "functorch", "ew", "book_keeping"),
+    "tensorflow": ("dp_model", "book_keeping"),
+}
+SECONDS = float(os.environ.get("TRUSTML_SENSITIVITY_SECONDS", "8"))
+MARKS = {backend: getattr(pytest.mark, backend) for backend in WAYS}
+EVERY_WAY = [
+    pytest.param(backend, mode, id=f"{backend}-{mode}", marks=MARKS[backend])
+    for backend, modes in WAYS.items()
+    for mode in modes
+]
+
+
+def search(folder: Path, backend: str, mode: str, *faults: str, seconds: float = SECONDS, seed: int = 0) -> dict:
+    """Search in the backend's environment, compiled as its workers compile."""
+    log = folder / "log.txt"
+    environment = {
+        **os.environ,
+        **switch_variables(Execution()),
+        "PYTHONPATH": f"{HERE.parents[1]}/src:{HERE.parents[1]}",
+    }
+    for name in ("JAX_DISABLE_MOST_OPTIMIZATIONS", "OMP_NUM_THREADS"):
+        environment.pop(name, None)
+    with log.open("wb") as errors, (folder / "found.json").open("wb") as found:
+        process = subprocess.Popen(
+            [find_environment(backend).require(), "-W", "ignore", HERE / "sensitivity_case.py"]
+            + [backend, mode, str(seconds), str(seed), *faults],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=found,
+            stderr=errors,
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(timeout=seconds + 240)
+        finally:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+    assert code == 0, log.read_text()[-2000:]
+    return json.loads((folder / "found.json").read_text())
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("backend", "mode"), EVERY_WAY)
+def test_no_example_moves_the_sum_further_than_the_clipping_norm(tmp_path, backend, mode):
+    found = search(tmp_path, backend, mode)
+    print(f"{backend} {mode}: {found['moved']:.7f} of {found['allowed']:.7f} in {found['trials']} trials")
+    assert found["trials"] >= 3
+    assert found["moved"] <= found["allowed"], (found["network"], found["trial"])
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("backend", "mode", "fault"),
+    [
+        pytest.param(backend, mode, fault, marks=MARKS[backend])
+        for fault in FAULTS
+        for backend in [fault.split(":")[0]]
+        for mode in WAYS[backend][-1:]
+    ],
+)
+def test_the_search_finds_what_the_guards_keep_out(tmp_path, backend, mode, fault):
+    found = search(tmp_path, backend, mode, fault, seconds=max(SECONDS, 60.0), seed=1)
+    assert found["moved"] > found["allowed"] + 10 * MARGIN
+
+
+def test_every_network_that_is_drawn_has_ten_logits():
+    networks = draw_networks(np.random.default_rng(0))
+    for _ in range(300):
+        network = next(networks)
+        assert layer_shapes(network.architecture, network.input_shape)[-1] == (10,)
+        assert 1 <= network.block <= 64
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=200)
+def test_what_is_drawn_and_mutated_can_be_tried(seed):
+    generator = np.random.default_rng(seed)
+    trial = draw_trial(generator)
+    for _ in range(20):
+        trial = mutated(trial, generator)
+    assert trial.batch >= 0 and trial.clipping_norm > 0 and 0 < trial.alike <= 1
+
+
+def softmax_sum(clip):
+    """Clipped sum of a linear network by hand, clipped by `clip` from an example's squared norm and bound."""
+
+    def clipped_sum(weights, inputs, labels, *, clipping_norm):
+        logits = inputs.astype(np.float64) @ weights["0.kernel"] + weights["0.bias"]
+        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+        gradient = shares / shares.sum(axis=1, keepdims=True) - np.eye(10)[labels]
+        norms = np.linalg.norm(gradient, axis=1) * np.sqrt(1 + np.square(inputs.astype(np.float64)).sum(axis=1))
+        scales = clip(norms, clipping_norm, inputs)
+        return {
+            "0.kernel": inputs.astype(np.float64).T @ (gradient * scales[:, None]),
+            "0.bias": scales @ gradient,
+        }
+
+    return clipped_sum
+
+
+LINEAR = Network(architecture=Architecture(layers=(Dense(units=10),)), input_shape=(5,), block=8, per_layer=False)
+
+
+def right(norms, bound, inputs):
+    return np.minimum(1, bound / np.maximum(norms, 1e-12))
+
+
+WRONG = {
+    "1 % too long": lambda norms, bound, inputs: 1.01 * right(norms, bound, inputs),
+    "only where inputs are large": lambda norms, bound, inputs: (
+        right(norms, bound, inputs) * np.where(np.abs(inputs).max(axis=1) > 1e3, 1.5, 1.0)
+    ),
+    "only where inputs are alike": lambda norms, bound, inputs: (
+        right(norms, bound, inputs) * np.where(inputs.std(axis=1) < 1e-3, 1.5, 1.0)
+    ),
+    "only in large batches": lambda norms, bound, inputs: (
+        right(norms, bound, inputs) * (1.2 if len(inputs) > 30 else 1)
+    ),
+    "the first example": lambda norms, bound, inputs: (
+        right(norms, bound, inputs) * np.where(np.arange(len(inputs)) == 0, 1.3, 1.0)
+    ),
+    "the mean of the batch": lambda norms, bound, inputs: right(norms, bound, inputs) * 8 / max(8, len(inputs)),
+}
+
+
+def test_a_right_sum_passes():
+    found = search_sensitivity(lambda _: softmax_sum(right), seconds=2, seed=0, networks=iter([LINEAR] * 10))
+    assert found.worst.passes and found.worst.moved > 0.999999
+
+
+@pytest.mark.parametrize("fault", WRONG)
+def test_a_wrong_sum_is_found(fault):
+    found = search_sensitivity(lambda _: softmax_sum(WRONG[fault]), seconds=10, seed=0, networks=iter([LINEAR] * 10))
+    assert not found.worst.passes, found
+
+
+def test_a_move_is_measured_before_and_after_and_alone():
+    rows = Rows(pattern="normal", offset=0.0, spread=1.0)
+    trial = Trial(
+        seed=1, batch=4, others=rows, added=rows, first=False,
+        first_layer=1.0, last_layer=1.0, alike=1.0, clipping_norm=0.01,
+    )  # fmt: skip
+    for first in (False, True):
+        move = try_one(LINEAR, replace(trial, first=first), softmax_sum(right))
+        assert abs(move.moved - 1) < 1e-9 and move.passes
