@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from trustml.plan.job import TrainJob
 from trustml.privacy.ledger import Charge
 from trustml.scenario.clipping import Adaptive, PerLayer
-from trustml.scenario.federated import DPFedAvg, TreeAggregation
+from trustml.scenario.federated import DPFedAvg
 from trustml.scenario.regimes import PrivateRegime
 
 _CORRELATED = {
@@ -73,16 +73,12 @@ def trust_text(regime: PrivateRegime) -> str:
 
 def noise_source_text(job: TrainJob, regime: PrivateRegime) -> str:
     """Name the generator of the noise."""
-    if isinstance(regime, DPFedAvg):
-        if job.backend == "tensorflow" and not isinstance(regime.mechanism, TreeAggregation):
-            return (
-                "TensorFlow's generator, which TFF leaves to seed itself: one generator a process, seeded with 32 bits "
-                "from the system; not a cryptographic one"
-            )
-    elif regime.engine != "core":
+    users = isinstance(regime, DPFedAvg)
+    if not isinstance(regime, DPFedAvg) and regime.engine != "core":
         return (
             f"default generator of {job.backend}, shared with everything else that is random; not a cryptographic one"
         )
-    elif job.backend == "tensorflow":
-        return "numpy's SFC64, seeded from operating-system entropy; not a cryptographic one"
+    if job.backend == "tensorflow":
+        name = "TensorFlow's Philox" if users else "numpy's SFC64"
+        return f"{name}, seeded from operating-system entropy; not a cryptographic one"
     return f"pseudo-random generator of {job.backend}, seeded from operating-system entropy; not a cryptographic one"

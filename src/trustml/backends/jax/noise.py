@@ -1,9 +1,9 @@
 """Gaussian noise with both tails: Threefry's words (Salmon et al., SC 2011) through the inverse of the error function.
 
-``jax.random.normal`` keeps 23 bits of each word, so that no number lies beyond -5.42 or +5.22. Here a number is made of a
-sign and 62 bits of a tail probability, the whole output of one call; where those are all zero, a word for all numbers of
-the draw goes on from there, down to 2**-95. Threefry's rounds are written out, where JAX runs a loop that writes every
-round to memory: they become one loop over the numbers together with what makes them normal.
+``jax.random.normal`` keeps 23 bits of each word, so that no number lies beyond -5.42 or +5.22. Here a number is made
+of a sign and 62 bits of a tail probability, the whole output of one call; where those are all zero, a word for all
+numbers of the draw goes on from there, down to 2**-95. Threefry's rounds are written out, where JAX runs a loop that
+writes every round to memory: they become one loop over the numbers together with what makes them normal.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Clipper(Protocol):
     parameters : dict of str to Parameter
         By canonical name.
     optimizer : DPOptimizer
-        Adds the noise, divides, and takes the step.
+        Divides, and takes the step.
     """
 
     module: nn.Sequential
@@ -60,13 +60,13 @@ class Clipper(Protocol):
         ...
 
 
-def make_clipper(mode: str, model: Model, settings: PrivateSettings, generator: torch.Generator) -> Clipper:
+def make_clipper(mode: str, model: Model, settings: PrivateSettings) -> Clipper:
     """Wrap a fresh copy of the model."""
     if mode == "book_keeping":
-        return BookKeepingClipper(model, settings, generator)
+        return BookKeepingClipper(model, settings)
     if mode == "ghost":
-        return GhostClipper(model, settings, generator)
-    return SampledClipper(mode, model, settings, generator)
+        return GhostClipper(model, settings)
+    return SampledClipper(mode, model, settings)
 
 
 def possible_modes(model: Model, settings: PrivateSettings) -> tuple[list[str], dict[str, str]]:
@@ -85,7 +85,7 @@ def possible_modes(model: Model, settings: PrivateSettings) -> tuple[list[str], 
 class SampledClipper:
     """See :class:`Clipper`."""
 
-    def __init__(self, mode: str, model: Model, settings: PrivateSettings, generator: torch.Generator) -> None:
+    def __init__(self, mode: str, model: Model, settings: PrivateSettings) -> None:
         self.module = build_module(model).train()
         keep_channels_first(self.module)
         self.parameters = parameter_names(self.module, list(model.weights))
@@ -105,7 +105,6 @@ class SampledClipper:
                 noise_multiplier=0.0,
                 max_grad_norm=[1.0] * len(self.parameters),
                 expected_batch_size=settings.expected_batch_size,
-                generator=generator,
             )
         else:
             self.optimizer = DPOptimizer(
@@ -113,7 +112,6 @@ class SampledClipper:
                 noise_multiplier=0.0,
                 max_grad_norm=1.0,
                 expected_batch_size=settings.expected_batch_size,
-                generator=generator,
             )
 
     def clip(self, inputs: Tensor, labels: Tensor, *, clipping_norm: float) -> tuple[list[Tensor], int]:
@@ -152,7 +150,7 @@ class SampledClipper:
 class GhostClipper:
     """See :class:`Clipper`."""
 
-    def __init__(self, model: Model, settings: PrivateSettings, generator: torch.Generator) -> None:
+    def __init__(self, model: Model, settings: PrivateSettings) -> None:
         self.module = build_module(model).train()
         keep_channels_first(self.module)
         self.parameters = parameter_names(self.module, list(model.weights))
@@ -166,7 +164,6 @@ class GhostClipper:
             max_grad_norm=1.0,
             expected_batch_size=settings.expected_batch_size,
             loss_reduction="sum",
-            generator=generator,
         )
         self._loss = DPLossFastGradientClipping(
             self._sampled, clipping, nn.CrossEntropyLoss(reduction="sum"), loss_reduction="sum"

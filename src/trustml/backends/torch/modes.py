@@ -50,7 +50,7 @@ def _measure(
     seconds: dict[str, float] = {}
     for mode in modes:
         try:
-            clipper = make_clipper(mode, model, settings, torch.Generator(device=current_device()))
+            clipper = make_clipper(mode, model, settings)
             sums, _ = clipper.clip(inputs, labels, clipping_norm=1.0)
         except Exception as error:  # whatever a library does with a layer it does not know
             refused[mode] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
