@@ -15,7 +15,7 @@ BORDERS = (1.0, 2.0, 3.0, 4.0, 5.0, 5.5)
 
 
 def check_draws(draw: Callable[[], Numbers], *, draws: int) -> None:
-    """Check counts beyond borders on both sides, moments, distribution, and that draws and neighbours are independent."""
+    """Check counts beyond borders on both sides, moments, the law, and that draws and neighbours are independent."""
     above, below = np.zeros(len(BORDERS), np.int64), np.zeros(len(BORDERS), np.int64)
     powers, total = np.zeros(4), 0
     pieces: list[Numbers] = []

@@ -108,12 +108,12 @@ def epsilon_with_tails(epsilon: Callable[[float], float], *, variation: float, d
     Returns
     -------
     float
-        Infinite where half of delta does not pay for the tails.
+        Infinite where a quarter of delta does not pay for the tails.
     """
     if not variation:
         return epsilon(delta)
     share = SHARE
-    while share <= 0.5:
+    while share <= 0.25:
         found = epsilon(delta * (1 - share))
         if math.isinf(found):
             return found

@@ -23,7 +23,7 @@ TRANSFORM = jax.jit(normal_of_words)
 
 
 def reference(words: np.ndarray, beyond: float = 0.5) -> np.ndarray:
-    """Normal numbers of 64-bit words: the last bit a sign, the two halves without their last bits a tail probability."""
+    """Normal numbers of 64-bit words: the last bit a sign, the halves without their last bits a tail probability."""
     parts = (words >> np.uint64(33) << np.uint64(31)) + (words >> np.uint64(1) & np.uint64(2**31 - 1))
     p = np.where(parts == 0, beyond, parts.astype(np.float64) + 0.5) * 2.0**-62
     return np.where(words & np.uint64(1), 1, -1) * special.ndtri(p / 2)
