@@ -54,6 +54,15 @@ def test_the_transform_holds_for_all_words(words):
         np.testing.assert_allclose(transformed(words, beyond), reference(words, beyond), rtol=1e-6, atol=3e-7)
 
 
+def test_what_jax_itself_draws_has_23_bits():
+    """Known limit of JAX 0.10; when this fails it was mended."""
+    key, least = jax.random.key(3), np.nextafter(np.float32(-1), np.float32(0))
+    uniform = jax.random.uniform(key, (1000,), minval=least, maxval=1.0)
+    np.testing.assert_allclose(jax.random.normal(key, (1000,)), np.sqrt(2) * jax.lax.erf_inv(uniform), rtol=1e-6)
+    ends = np.sqrt(2) * special.erfinv(np.array([least, 1 - 2.0**-22], np.float64))
+    assert ends.tolist() == pytest.approx([-5.42, 5.1], abs=0.15)
+
+
 def test_both_tails_are_reached():
     """What ``jax.random.normal`` cannot: it ends at -5.42 and +5.22."""
     words = np.array([0, 1], np.uint64)

@@ -23,7 +23,7 @@ from trustml.scenario.optimizers import SGD
 
 pytestmark = pytest.mark.torch
 CPU = torch.device("cpu")
-RADII = st.one_of(*(st.integers(-(2**63), most) for most in (2**63 - 1, -(2**63) + 8, -(2**63) + 2**40)))
+RADII = st.one_of(*(st.integers(0, most) for most in (2**63 - 1, 8, 2**40)))
 
 
 def transformed(radius: list[int], angle: list[int], beyond: int = 2**62) -> np.ndarray:
@@ -32,12 +32,21 @@ def transformed(radius: list[int], angle: list[int], beyond: int = 2**62) -> np.
 
 
 @settings(deadline=None, max_examples=100)
-@given(radius=RADII, angle=st.integers(-(2**31), 2**31 - 1), beyond=st.integers(-(2**63), 2**63 - 1))
+@given(radius=RADII, angle=st.integers(-(2**31), 2**31 - 1), beyond=st.integers(0, 2**63 - 1))
 def test_the_transform_is_that_of_box_and_muller(radius, angle, beyond):
-    parts = radius % 2**63 or (beyond % 2**63 + 0.5) * 2.0**-63
+    parts = radius or (beyond + 0.5) * 2.0**-63
     length, turn = math.sqrt(-2 * (math.log(parts) - 63 * math.log(2))), 2 * math.pi * angle / 2**32
     expected = [length * math.cos(turn), length * math.sin(turn)]
     assert transformed([radius], [angle], beyond).ravel() == pytest.approx(expected, rel=1e-6, abs=5e-6)
+
+
+def test_what_torch_itself_draws_has_24_bits():
+    """Known limit of PyTorch 2.13, so of Opacus's and pfl's noise; when this fails it was mended."""
+    drawn = torch.randn(1_600_000, generator=noise_generator((1, 2, 3, 4), CPU)).double().numpy().reshape(-1, 2, 8)
+    squares = (drawn**2).sum(axis=1)
+    parts = np.exp(-squares[squares > 12] / 2) * 2.0**24
+    assert len(parts) > 1000
+    assert np.abs(parts - parts.round()).max() < 0.2
 
 
 def test_both_tails_are_reached_where_those_of_torch_end_at_six():

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 _PARTS = 2.0**-63
+_AT_ONCE = 1 << 16
+"""Numbers of a piece on a processor: what is in between stays in its cache, and needs no new pages."""
 
 
 def standard_normal(size: int, *, generator: torch.Generator | None, device: torch.device) -> Tensor:
@@ -26,11 +28,15 @@ def standard_normal(size: int, *, generator: torch.Generator | None, device: tor
     device : device
     """
     assert size < 2**32
-    half = (size + 1) // 2
-    words = torch.empty(half + (half + 1) // 2 + 1, dtype=torch.int64, device=device)
-    words.random_(-(2**63), None, generator=generator)
-    radius, angle, last = words[:half], words[half:-1].view(torch.int32)[:half], words[-1]
-    return normal_of_words(radius, angle, beyond=last)[:size]
+    at_once = _AT_ONCE if device.type == "cpu" else size
+    drawn = torch.empty(size, device=device)
+    for part in drawn.split(max(1, at_once)):
+        half = (len(part) + 1) // 2
+        radius = torch.empty(half + 1, dtype=torch.int64, device=device).random_(generator=generator)
+        angle = torch.empty((half + 1) // 2, dtype=torch.int64, device=device)
+        angle.random_(-(2**63), None, generator=generator)
+        part.copy_(normal_of_words(radius[:-1], angle.view(torch.int32)[:half], beyond=radius[-1])[: len(part)])
+    return drawn
 
 
 def normal_of_words(radius: Tensor, angle: Tensor, *, beyond: Tensor) -> Tensor:
@@ -39,15 +45,14 @@ def normal_of_words(radius: Tensor, angle: Tensor, *, beyond: Tensor) -> Tensor:
     Parameters
     ----------
     radius : int64 tensor of shape (h,)
-        Its lower 63 bits, over 2**63, are the probability of a larger radius.
+        From 0 to 2**63 - 1; over 2**63 the probability of a larger radius.
     angle : int32 tensor of shape (h,)
     beyond : int64 tensor without a shape
-        Where in the outermost of those 2**63 parts a radius lies that falls there. One is enough for a draw: two
-        radii of it are out there with probability 2**-126 a pair.
+        Of the same kind: where in the outermost of those 2**63 parts a radius lies that falls there. One is enough for
+        a draw: two radii of it are out there with probability 2**-126 a pair.
     """
-    within = (beyond & (2**63 - 1)).double().add(0.5).mul(_PARTS)
-    parts = (radius & (2**63 - 1)).double().clamp_(min=within)
-    length = parts.mul_(_PARTS).log_().mul_(-2).sqrt_().float()
+    within = beyond.double().add(0.5).mul(_PARTS)
+    length = radius.double().clamp_(min=within).mul_(_PARTS).log_().float().mul_(-2).sqrt_()
     turn = angle.float().mul_(2 * math.pi * 2.0**-32)
     drawn = length.new_empty((2, len(length)))
     torch.cos(turn, out=drawn[0])
