@@ -60,7 +60,7 @@ def assumptions_of(
             else "nothing in the record can tell",
         ),
         _one_person(regime, charges),
-        _tails(job, charges),
+        noise_reach(job, charges),
         Assumption(
             name=EXACT_NOISE,
             status="not met",
@@ -114,7 +114,8 @@ def _is_stock(regime: PrivateRegime) -> bool:
     return not isinstance(regime, DPFedAvg) and regime.engine != "core"
 
 
-def _tails(job: TrainJob, charges: Sequence[Charge]) -> Assumption:
+def noise_reach(job: TrainJob, charges: Sequence[Charge]) -> Assumption:
+    """Say whether the noise reaches as far as is accounted for."""
     sources = {charge.noise_source for charge in charges}
     end = min(TAILS[source].largest if source else FORMER[job.backend] for source in sources)
     if any(not source or not TAILS[source].charged for source in sources):
@@ -125,7 +126,7 @@ def _tails(job: TrainJob, charges: Sequence[Charge]) -> Assumption:
         return Assumption(name=BOTH_TAILS, status="not met", why=why)
     variation = total_variation((charge.noise_source, charge.steps * charge.coordinates) for charge in charges)
     why = (
-        f"up to {end:g} standard deviations; what is missing beyond is at most {variation:.1e} of probability over all "
+        f"up to {end:g} standard deviations; what is missing beyond is at most {1.05 * variation:.1e} of probability over all "
         "that was drawn, and delta pays for it"
     )
     return Assumption(name=BOTH_TAILS, status="met", why=why)

@@ -168,7 +168,7 @@ class GhostClipper:
         self._loss = DPLossFastGradientClipping(
             self._sampled, clipping, nn.CrossEntropyLoss(reduction="sum"), loss_reduction="sum"
         )
-        clipping.loss_reduction = "mean"  # from here on it only adds noise and divides by the declared size
+        clipping.loss_reduction = "mean"  # from here on it only divides by the declared size
         self.optimizer: DPOptimizer = clipping
 
     def clip(self, inputs: Tensor, labels: Tensor, *, clipping_norm: float) -> tuple[list[Tensor], int]:
