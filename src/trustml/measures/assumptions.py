@@ -126,8 +126,8 @@ def noise_reach(job: TrainJob, charges: Sequence[Charge]) -> Assumption:
         return Assumption(name=BOTH_TAILS, status="not met", why=why)
     variation = total_variation((charge.noise_source, charge.steps * charge.coordinates) for charge in charges)
     why = (
-        f"up to {end:g} standard deviations; what is missing beyond is at most {1.05 * variation:.1e} of probability over all "
-        "that was drawn, and delta pays for it"
+        f"up to {end:g} standard deviations; what is missing beyond is at most {1.05 * variation:.1e} of probability "
+        "over all that was drawn, and delta pays for it"
     )
     return Assumption(name=BOTH_TAILS, status="met", why=why)
 
