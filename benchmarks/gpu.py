@@ -754,7 +754,9 @@ class Trustml:
         model = self._model(name)
         regime = FedAvg(client_optimizer=SGD(learning_rate=LEARNING_RATE))
         try:
-            federation = self._backend.federated(model, FederatedSettings(regime=regime, batch_size=batch))
+            federation = self._backend.federated(
+                model, FederatedSettings(regime=regime, noise_seed=(1, 2, 3, 4), batch_size=batch)
+            )
         except UsageError as error:
             raise AbsentError(str(error)) from None
         x, y = self._draw(model, clients * examples)

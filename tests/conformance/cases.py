@@ -197,7 +197,9 @@ def _train_federated(backend: Backend, images: np.ndarray, labels: np.ndarray, f
                 expected_clients=6,
             )
         plan = federated_rounds(regime)
-        settings = FederatedSettings(regime=regime, privacy=privacy, batch_size=plan.batches.largest)
+        settings = FederatedSettings(
+            regime=regime, privacy=privacy, noise_seed=(1, 2, 3, 4), batch_size=plan.batches.largest
+        )
         federation = backend.federated(model, settings)
         for number in range(ROUNDS):
             federation.round([[(inputs[b], labels[b]) for b in batches] for batches in plan.round(number)])
@@ -273,7 +275,7 @@ def _plant_round(backend: Backend, found: dict) -> None:
     privacy = UserPrivacy(
         mechanism=IndependentNoise(), noise_multiplier=0.0, clipping_norm=CLIPPING_NORM, expected_clients=4
     )
-    settings = FederatedSettings(regime=DPFedAvg(rounds=1), privacy=privacy, batch_size=8)
+    settings = FederatedSettings(regime=DPFedAvg(rounds=1), privacy=privacy, noise_seed=(1, 2, 3, 4), batch_size=8)
     federation = backend.federated(model, settings)
     try:
         federation.plant(_as_weights(planted_rows(model), model))

@@ -15,9 +15,11 @@ from trustml.auditing.checks import Check
 from trustml.errors import RecordError
 from trustml.measures.evidence import Evidence
 from trustml.plan.job import CanaryJob, Job, Mechanism, TrainJob
-from trustml.plan.mechanism import make_charge, tells_participation
+from trustml.plan.mechanism import UNKNOWN, NoiseDraw, make_charge, tells_participation
 from trustml.privacy.ledger import Charge, read_ledger
+from trustml.privacy.tails import noise_source
 from trustml.record.schema import JobRecord
+from trustml.scenario.regimes import DPSGD
 
 LEDGER = "ledger.jsonl"
 _OF_THE_ATTEMPT = {"plan", "largest_participation", "participation"}
@@ -119,7 +121,13 @@ def _mechanism_problems(charges: Sequence[Charge], job: TrainJob, mechanism: Mec
     for number, charge in enumerate(charges, start=1):
         block = None if not tells_participation(mechanism) else charge.participation
         wanted = make_charge(
-            mechanism, first=charge.first_step, end=charge.end_step, plan=charge.plan, data=data, block=block
+            mechanism,
+            first=charge.first_step,
+            end=charge.end_step,
+            plan=charge.plan,
+            data=data,
+            block=block,
+            drawn=_drawn(charge, job),
         )
         same_attempt = charge.attempt == mechanism.attempt
         for field in Charge.__struct_fields__:
@@ -135,6 +143,15 @@ def _mechanism_problems(charges: Sequence[Charge], job: TrainJob, mechanism: Mec
     if job.data_fingerprint != data:
         problems.append("job.json names other data than the manifest")
     return problems
+
+
+def _drawn(charge: Charge, job: TrainJob) -> NoiseDraw:
+    """Say what draws the noise of a job; ledgers of before that was written down tell nothing."""
+    if not charge.noise_source:
+        return UNKNOWN
+    stock = isinstance(job.regime, DPSGD) and job.regime.engine != "core"
+    source = noise_source(job.backend, users=charge.unit == "user", stock=stock)
+    return NoiseDraw(source=source, coordinates=charge.coordinates)
 
 
 def _missing(line: int, attempt: int, first: int, end: int) -> str:

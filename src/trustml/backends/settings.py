@@ -186,7 +186,7 @@ class FederatedSettings:
 
     regime: FederatedRegime
     privacy: UserPrivacy | None = None
-    noise_seed: tuple[int, int, int, int] = (0, 0, 0, 0)
+    noise_seed: tuple[int, int, int, int]
     batch_size: int
 
 

@@ -118,7 +118,7 @@ def _statement(
         released=released_text(regime),
         hyperparameter_tuning=_tuning(evidence, charges, regime),
         trust_setting=trust_text(regime),
-        source_of_noise=noise_source_text(job, regime),
+        source_of_noise=noise_source_text(job, regime, first.noise_source),
         comparisons=tuple(_comparisons(evidence, charges, regime, epsilon, prv)),
         assumptions=assumptions_of(evidence, job, regime, charges),
         not_covered=not_covered(evidence, regime, charges),

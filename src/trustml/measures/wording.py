@@ -6,10 +6,17 @@ from collections.abc import Sequence
 
 from trustml.plan.job import TrainJob
 from trustml.privacy.ledger import Charge
+from trustml.privacy.tails import NoiseSource
 from trustml.scenario.clipping import Adaptive, PerLayer
-from trustml.scenario.federated import DPFedAvg, TreeAggregation
+from trustml.scenario.federated import DPFedAvg
 from trustml.scenario.regimes import PrivateRegime
 
+_GENERATORS: dict[NoiseSource, str] = {
+    "jax": "Threefry with a key of 64 bits",
+    "torch": "Mersenne Twister, its whole state filled (on a GPU Philox with a seed of 64 bits)",
+    "numpy": "numpy's SFC64 with a seed of 128 bits",
+    "tff": "TensorFlow's stateless Philox with a seed of 128 bits",
+}
 _CORRELATED = {
     "tree aggregation": "DP-FTRL by tree aggregation: Gaussian noise on every node of a binary tree over the rounds, "
     "whose leaves are sums of clipped client updates",
@@ -71,18 +78,13 @@ def trust_text(regime: PrivateRegime) -> str:
     return "central: whoever trains sees the examples and is trusted"
 
 
-def noise_source_text(job: TrainJob, regime: PrivateRegime) -> str:
-    """Name the generator of the noise."""
-    if isinstance(regime, DPFedAvg):
-        if job.backend == "tensorflow" and not isinstance(regime.mechanism, TreeAggregation):
-            return (
-                "TensorFlow's generator, which TFF leaves to seed itself: one generator a process, seeded with 32 bits "
-                "from the system; not a cryptographic one"
-            )
-    elif regime.engine != "core":
+def noise_source_text(job: TrainJob, regime: PrivateRegime, source: NoiseSource) -> str:
+    """Name the generator of the noise, as the ledger does."""
+    if not isinstance(regime, DPFedAvg) and regime.engine != "core":
         return (
             f"default generator of {job.backend}, shared with everything else that is random; not a cryptographic one"
         )
-    elif job.backend == "tensorflow":
-        return "numpy's SFC64, seeded from operating-system entropy; not a cryptographic one"
-    return f"pseudo-random generator of {job.backend}, seeded from operating-system entropy; not a cryptographic one"
+    if not source and isinstance(regime, DPFedAvg) and job.backend == "tensorflow":
+        return "TensorFlow's generator, seeded with 32 bits where noise is independent; not a cryptographic one"
+    name = _GENERATORS.get(source, f"pseudo-random generator of {job.backend}")
+    return f"{name}, seeded from operating-system entropy; not a cryptographic one"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgspec
 
 from trustml.data.batches import BatchPlan, participation
 from trustml.errors import ScenarioError
+from trustml.models.weights import Weights
 from trustml.plan.job import Mechanism
 from trustml.privacy.calibration import (
     affordable_steps,
@@ -16,12 +19,40 @@ from trustml.privacy.calibration import (
     calibrated_noise_unamplified,
 )
 from trustml.privacy.ledger import UNAMPLIFIED, Charge, relation_of
+from trustml.privacy.tails import NoiseSource, noise_source, spared
 from trustml.scenario.clipping import Adaptive
 from trustml.scenario.regimes import DPSGD, Sampling
 from trustml.scenario.spec import BackendName
 
 COUNT_SENSITIVITY = 0.5
 """An example counts as +1/2 or -1/2, so it moves the count of unclipped examples by this much."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseDraw:
+    """Where the noise comes from.
+
+    Attributes
+    ----------
+    source : str
+        See :data:`trustml.privacy.tails.TAILS`; empty where it is not known.
+    coordinates : int
+        Numbers of one step: one a weight, and one for the count of an adaptive clipping norm.
+    """
+
+    source: NoiseSource
+    coordinates: int
+
+
+UNKNOWN = NoiseDraw(source="", coordinates=0)
+
+
+def drawn_for(mechanism: Mechanism, *, backend: str, stock: bool = False, weights: Weights) -> NoiseDraw:
+    """Say what a backend draws for a mechanism, and how much."""
+    numbers = sum(array.size for array in weights.values()) + bool(mechanism.count_noise)
+    if mechanism.noise == "tree aggregation":  # TFF draws for every level anew
+        numbers *= 1 + mechanism.total_steps.bit_length()
+    return NoiseDraw(source=noise_source(backend, users=mechanism.unit == "user", stock=stock), coordinates=numbers)
 
 
 def plan_mechanism(regime: DPSGD, *, field: str, examples: int, plan: BatchPlan) -> Mechanism:
@@ -141,7 +172,14 @@ def split_noise(noise: float, clipping: Adaptive, *, batch_size: int, field: str
 
 
 def make_charge(
-    mechanism: Mechanism, *, first: int, end: int, plan: str, data: str, block: int | None = None
+    mechanism: Mechanism,
+    *,
+    first: int,
+    end: int,
+    plan: str,
+    data: str,
+    block: int | None = None,
+    drawn: NoiseDraw = UNKNOWN,
 ) -> Charge:
     """Give the ledger's line for steps ``first <= step < end`` of this attempt's plan.
 
@@ -153,6 +191,8 @@ def make_charge(
         Commitment to the batches; fingerprint of the data.
     block : int, optional
         Most batches of the block that any one example is in; None where that is not told.
+    drawn : NoiseDraw
+        What draws the noise, and how many numbers a step.
     """
     steps = end - first
     return Charge(
@@ -175,6 +215,8 @@ def make_charge(
         relation=relation_of(mechanism.sampling, secret=mechanism.secret_sampling),
         noise=mechanism.noise,
         users=mechanism.users,
+        noise_source=drawn.source,
+        coordinates=drawn.coordinates,
     )
 
 
@@ -208,11 +250,19 @@ def next_attempt(
     if not spent or regime.epsilon is None or allow_overrun:
         return fresh
     told = fresh.largest_participation if tells_participation(fresh) else None
-    planned = make_charge(fresh, first=0, end=fresh.steps, plan=f"attempt {attempt}", data="", block=told)
+    planned = make_charge(
+        fresh, first=0, end=fresh.steps, plan=f"attempt {attempt}", data="", block=told, drawn=drawn_by(spent)
+    )
     steps = affordable_steps(spent, planned, epsilon=regime.epsilon, delta=regime.delta)
     if regime.engine != "core":
         steps -= steps % fresh.steps_per_charge  # it runs whole epochs
     return msgspec.structs.replace(fresh, steps=steps)
+
+
+def drawn_by(charges: Sequence[Charge]) -> NoiseDraw:
+    """Give what drew the noise of earlier charges."""
+    last = charges[-1]
+    return NoiseDraw(source=last.noise_source, coordinates=last.coordinates)
 
 
 def _told_participation(regime: DPSGD, plan: BatchPlan, examples: int) -> int:
@@ -222,16 +272,15 @@ def _told_participation(regime: DPSGD, plan: BatchPlan, examples: int) -> int:
 
 def _calibrated(regime: DPSGD, *, examples: int, steps: int, largest: int) -> float:
     assert regime.epsilon is not None
+    delta = spared(regime.delta)
     if regime.sampling_seed is not None or regime.sampling == "shuffle":
-        return calibrated_noise_unamplified(epsilon=regime.epsilon, delta=regime.delta, participation=max(1, largest))
+        return calibrated_noise_unamplified(epsilon=regime.epsilon, delta=delta, participation=max(1, largest))
     if regime.sampling == "fixed":
         return calibrated_noise_fixed(
             epsilon=regime.epsilon,
-            delta=regime.delta,
+            delta=delta,
             batch_size=regime.batch_size,
             examples=examples,
             steps=steps,
         )
-    return calibrated_noise(
-        epsilon=regime.epsilon, delta=regime.delta, sample_rate=regime.batch_size / examples, steps=steps
-    )
+    return calibrated_noise(epsilon=regime.epsilon, delta=delta, sample_rate=regime.batch_size / examples, steps=steps)

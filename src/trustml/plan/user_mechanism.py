@@ -9,7 +9,7 @@ import msgspec
 from trustml.data.clients import FederatedPlan, rounds_visited
 from trustml.errors import ScenarioError
 from trustml.plan.job import Mechanism
-from trustml.plan.mechanism import make_charge, split_noise, tells_participation
+from trustml.plan.mechanism import drawn_by, make_charge, split_noise, tells_participation
 from trustml.privacy.calibration import (
     affordable_steps,
     calibrated_noise,
@@ -17,6 +17,7 @@ from trustml.privacy.calibration import (
     calibrated_noise_unamplified,
 )
 from trustml.privacy.ledger import Charge, Drawn, NoiseKind
+from trustml.privacy.tails import spared
 from trustml.privacy.tree import tree_squared_sensitivity
 from trustml.scenario.clipping import Adaptive
 from trustml.scenario.federated import BandedMatrix, DPFedAvg, IndependentNoise, TreeAggregation
@@ -52,7 +53,7 @@ def plan_user_mechanism(
     noise = regime.noise_multiplier
     if noise is None:
         assert regime.epsilon is not None
-        target = {"epsilon": regime.epsilon, "delta": regime.delta}
+        target = {"epsilon": regime.epsilon, "delta": spared(regime.delta)}
         try:
             if sampling == "poisson" and secret:
                 noise = calibrated_noise(**target, sample_rate=cohort / clients, steps=regime.rounds)
@@ -101,7 +102,9 @@ def next_user_attempt(
     if not spent or regime.epsilon is None or allow_overrun:
         return fresh
     told = fresh.largest_participation if tells_participation(fresh) else None
-    planned = make_charge(fresh, first=0, end=fresh.steps, plan=f"attempt {attempt}", data="", block=told)
+    planned = make_charge(
+        fresh, first=0, end=fresh.steps, plan=f"attempt {attempt}", data="", block=told, drawn=drawn_by(spent)
+    )
     steps = affordable_steps(spent, planned, epsilon=regime.epsilon, delta=regime.delta)
     return msgspec.structs.replace(fresh, steps=steps)
 

@@ -14,11 +14,12 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trustml.privacy.events import Mechanism, by_plan, mechanisms_of, without_amplification
 from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, Charge
+from trustml.privacy.tails import epsilon_with_tails, total_variation
 
 RDP_ORDERS = (*(2 + step / 4 for step in range(36)), *range(11, 64), 128, 256, 512, 1024)
 
@@ -70,7 +71,19 @@ def epsilon_of_releases(releases: Sequence[Sequence[Charge]], *, delta: float) -
     -------
     Epsilon
     """
-    mechanisms = mechanisms_of(releases)
+    variation = total_variation((c.noise_source, c.steps * c.coordinates) for charges in releases for c in charges)
+    found = functools.partial(_epsilon_of_mechanisms, mechanisms_of(releases))
+    seen: list[Epsilon] = []
+
+    def at(left: float) -> float:
+        seen.append(found(delta=left))
+        return seen[-1].value
+
+    value = epsilon_with_tails(at, variation=variation, delta=delta)
+    return replace(seen[-1], value=value)
+
+
+def _epsilon_of_mechanisms(mechanisms: Sequence[Mechanism], *, delta: float) -> Epsilon:
     kinds = {mechanism.kind for mechanism in mechanisms}
     if kinds == {"without replacement"}:
         return epsilon_without_replacement(mechanisms, delta=delta)

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from trustml.errors import PrivacyError, RecordError
+from trustml.privacy.tails import NoiseSource
 from trustml.scenario.regimes import Sampling
 
 Drawn: TypeAlias = Sampling | Literal["all", "in turn"]
@@ -72,6 +73,10 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     users : str
         Where the unit is a user, fingerprint of who holds what: guarantees for users of different partitions
         protect different things, and do not compose.
+    noise_source : str
+        What drew the noise, see :data:`trustml.privacy.tails.TAILS`; empty in ledgers of before it was written down.
+    coordinates : int
+        Numbers that were drawn for each step.
     """
 
     attempt: int
@@ -93,6 +98,8 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     relation: str = ADD_OR_REMOVE
     noise: NoiseKind = "independent"
     users: str = ""
+    noise_source: NoiseSource = ""
+    coordinates: int = 0
 
     @property
     def steps(self) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from trustml.privacy.accounting import RDP_ORDERS, rdp_event
 from trustml.privacy.ledger import Charge
+from trustml.privacy.tails import epsilon_with_tails, total_variation
 
 
 def epsilon_with_tuning(charges: Sequence[Charge], *, runs: float, delta: float) -> float:
@@ -31,4 +32,8 @@ def epsilon_with_tuning(charges: Sequence[Charge], *, runs: float, delta: float)
 
     accountant = dp_accounting.rdp.RdpAccountant(orders=RDP_ORDERS)
     accountant.compose(dp_accounting.dp_event.RepeatAndSelectDpEvent(rdp_event(charges), runs, float("inf")))
-    return float(accountant.get_epsilon(delta))
+    return epsilon_with_tails(
+        lambda left: float(accountant.get_epsilon(left)),
+        variation=runs * total_variation((c.noise_source, c.steps * c.coordinates) for c in charges),
+        delta=delta,
+    )

@@ -18,7 +18,7 @@ from trustml.data.dataset import Examples
 from trustml.data.partition import owners_fingerprint
 from trustml.errors import PrivacyError
 from trustml.plan.job import TrainJob, rounds_file
-from trustml.plan.mechanism import make_charge
+from trustml.plan.mechanism import drawn_for, make_charge
 from trustml.plan.user_mechanism import block_participation
 from trustml.privacy.ledger import charge, read_ledger
 from trustml.privacy.rounding import summation_rounding
@@ -124,7 +124,13 @@ class FederatedTraining:
         assert mechanism is not None
         most = block_participation(mechanism, plan, first=first, end=end)
         entry = make_charge(
-            mechanism, first=first, end=end, plan=self._commitment, data=self._job.data_fingerprint, block=most
+            mechanism,
+            first=first,
+            end=end,
+            plan=self._commitment,
+            data=self._job.data_fingerprint,
+            block=most,
+            drawn=drawn_for(mechanism, backend=self._job.backend, weights=self._model.weights),
         )
         charge(self._ledger, entry)
 

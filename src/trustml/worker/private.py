@@ -20,7 +20,7 @@ from trustml.data.streams import secret_generator
 from trustml.errors import PrivacyError
 from trustml.models.weights import Weights
 from trustml.plan.job import TrainJob, checkpoint_file, counts_file
-from trustml.plan.mechanism import make_charge, tells_participation
+from trustml.plan.mechanism import drawn_for, make_charge, tells_participation
 from trustml.privacy.ledger import charge, read_ledger
 from trustml.record.checkpoint import Checkpoint, Checkpoints, read_checkpoint
 from trustml.record.files import encode_arrays, inside, write_atomic
@@ -74,6 +74,7 @@ class PrivateTraining:
             grad_sample_mode=job.execution.grad_sample_mode,
         )
         self._trainer = backend.private(model, settings, secrets.randbits(31))
+        self._drawn = drawn_for(job.mechanism, backend=job.backend, weights=model.weights)
         self._count_noise = secret_generator()
         self._clipping_norm = self._mechanism.clipping_norm
         self._average: Weights = model.weights if job.regime.ema_decay else {}
@@ -129,6 +130,7 @@ class PrivateTraining:
                 plan=self._commitment,
                 data=self._job.data_fingerprint,
                 block=most,
+                drawn=self._drawn,
             ),
         )
 

@@ -10,7 +10,7 @@ from trustml.backends.settings import EngineChoice, StockSettings
 from trustml.data.dataset import Examples
 from trustml.errors import PrivacyError
 from trustml.plan.job import TrainJob
-from trustml.plan.mechanism import make_charge
+from trustml.plan.mechanism import drawn_for, make_charge
 from trustml.privacy.ledger import charge
 from trustml.scenario.regimes import DPSGD
 from trustml.worker.workplace import Trained, Workplace
@@ -32,10 +32,13 @@ def train_stock(job: TrainJob, backend: Backend, model: Model, examples: Example
     trainer = backend.stock(model, settings, examples)
     plan = f"{job.id}, drawn by the library, {secrets.token_hex(8)}"
     epoch = mechanism.steps_per_charge
+    drawn = drawn_for(mechanism, backend=job.backend, stock=True, weights=model.weights)
     most = 1 if mechanism.sampling == "shuffle" else None
     for first in range(0, mechanism.steps, epoch):
         end = min(first + epoch, mechanism.steps)
-        entry = make_charge(mechanism, first=first, end=end, plan=plan, data=job.data_fingerprint, block=most)
+        entry = make_charge(
+            mechanism, first=first, end=end, plan=plan, data=job.data_fingerprint, block=most, drawn=drawn
+        )
         charge(at.folder / "ledger.jsonl", entry)
         start = time.perf_counter()
         sizes = trainer.epoch()

@@ -68,6 +68,8 @@ CASES = {
     "adaptive": (DP, ADAPTIVE, [CLIENTS, OTHERS, []]),
     "noisy": (DP, private(noise_multiplier=2.0), NOBODY),
     "noisy_adaptive": (DP, private(noise_multiplier=2.0, count_noise=1.5, clip_learning_rate=1e-3), NOBODY),
+    "noisy_again": (DP, private(noise_multiplier=2.0), [[]]),
+    "noisy_adaptive_again": (DP, private(noise_multiplier=2.0, count_noise=1.5, clip_learning_rate=1e-3), [[]]),
     "tree": (DP, TREE, [[]] * 4),
     "tree_again": (DP, TREE, [[]]),
 }

@@ -218,6 +218,7 @@ def test_noise_without_clients(found, name):
     assert abs((noise[1:] * noise[:-1]).mean()) < 5 * expected**2 / np.sqrt(noise[1:].size)
     norms = [outcome[2] for outcome in found[1][name]]
     assert len(set(norms)) == (1 if name == "noisy" else len(norms))
+    assert np.array_equal(found[0][f"{name}_again"], found[0][name][:2])  # all of it comes from the seed
 
 
 def test_tree_noise_is_seeded_and_hangs_together(found):

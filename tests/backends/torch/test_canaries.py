@@ -79,7 +79,9 @@ def test_planted_gradients_are_clipped_and_added_to_those_of_examples(mode, per_
 @pytest.mark.filterwarnings("ignore:There is no current event loop")
 def test_planted_updates_come_to_one_round_as_clients_do():
     privacy = UserPrivacy(mechanism=IndependentNoise(), noise_multiplier=0.0, clipping_norm=NORM, expected_clients=4)
-    federation = PflFederation(MODEL, FederatedSettings(regime=DPFedAvg(rounds=2), privacy=privacy, batch_size=1))
+    federation = PflFederation(
+        MODEL, FederatedSettings(regime=DPFedAvg(rounds=2), privacy=privacy, noise_seed=(1, 2, 3, 4), batch_size=1)
+    )
     rows = draw_rows()
     federation.plant(rows)
     federation.round([])

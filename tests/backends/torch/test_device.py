@@ -98,7 +98,7 @@ def test_clipped_gradients_are_longer_than_the_clipping_norm_in_bfloat16_alone()
 
     def longest(reduced: bool) -> float:
         """Norm of the longest clipped gradient of a single example, in clipping norms."""
-        clipper = make_clipper("hooks", model, settings, torch.Generator())
+        clipper = make_clipper("hooks", model, settings)
         norms = []
         for row in range(len(labels)):
             with torch.autocast("cpu", torch.bfloat16, enabled=reduced):

@@ -149,7 +149,7 @@ def test_attributions(request, method):
 @pytest.mark.parametrize("regime", [FedAvg(), FedProx(), FedAdam()], ids=lambda regime: type(regime).__name__)
 def test_a_federated_round(request, model, batch, regime):
     def train() -> Weights:
-        federation = BACKEND.federated(model, FederatedSettings(regime=regime, batch_size=5))
+        federation = BACKEND.federated(model, FederatedSettings(regime=regime, noise_seed=(1, 2, 3, 4), batch_size=5))
         federation.round([[batch], [(batch[0][:2], batch[1][:2])]])
         return federation.weights()
 

@@ -17,7 +17,7 @@ from trustml.backends.contract import Client, Model
 from trustml.backends.jax.dp import add_clipped, filled_rows
 from trustml.backends.jax.lanes import Lanes, Sums, pack, train_lanes
 from trustml.backends.jax.network import Params, to_params, to_weights
-from trustml.backends.jax.noise import add_noise, noise_key
+from trustml.backends.jax.noise import add_noise, noise_key, standard_number
 from trustml.backends.jax.pieces import calls_on_every_core, cores
 from trustml.backends.jax.server_optimizers import State, make_server, tree_noise
 from trustml.backends.settings import EngineChoice, FederatedSettings, RoundOutcome, UserPrivacy
@@ -221,7 +221,7 @@ class JaxFederation:
     def _adapt(self, privacy: UserPrivacy, unclipped: int, clients: int) -> None:
         """Move the clipping norm towards the quantile (Andrew et al. 2021)."""
         key = jax.random.fold_in(self._key, 2 * self._rounds + 1)
-        noisy = unclipped - clients / 2 + privacy.count_noise * float(jax.random.normal(key))
+        noisy = unclipped - clients / 2 + privacy.count_noise * float(standard_number(key))
         share = noisy / privacy.expected_clients + 0.5
         moved = self._clip * math.exp(min(50.0, -privacy.clip_learning_rate * (share - privacy.quantile)))
         self._clip = min(max(moved, 1e-4 * privacy.clipping_norm), 1e4 * privacy.clipping_norm)

@@ -13,7 +13,7 @@ from jax import Array, lax
 from trustml.backends.jax.clipping import clipped_gradients
 from trustml.backends.jax.loss_gradient import loss_gradient
 from trustml.backends.jax.network import Params
-from trustml.backends.jax.noise import add_noise
+from trustml.backends.jax.noise import add_noise, standard_number
 from trustml.backends.jax.optimizers import make_optimizer
 from trustml.backends.shadows import ShadowSettings
 from trustml.models.weights import Weights
@@ -118,7 +118,7 @@ def adapted(clip: Array, centred_count: Array, key: Array, *, adaptive: Adaptive
 
     `centred_count` sums +1/2 over what was not clipped and -1/2 over what was.
     """
-    noisy = centred_count + mechanism.count_noise * jax.random.normal(key)
+    noisy = centred_count + mechanism.count_noise * standard_number(key)
     share = noisy / mechanism.expected_batch_size + 0.5
     change = jnp.exp(jnp.minimum(50.0, -adaptive.learning_rate * (share - adaptive.quantile)))
     return jnp.clip(clip * change, 1e-4 * mechanism.clipping_norm, 1e4 * mechanism.clipping_norm)

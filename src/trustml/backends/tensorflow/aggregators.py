@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from trustml.backends.settings import UserPrivacy
+from trustml.backends.tensorflow.noisy_queries import sum_query, tree_query
 from trustml.scenario.federated import Aggregation, BandedMatrix, IndependentNoise, TreeAggregation
 
 LARGEST_UPDATE = 1e15
@@ -50,10 +51,8 @@ def private_aggregator(
 ) -> tff.aggregators.UnweightedAggregationFactory:
     """Build the clipped, noisy sum over the expected number of clients.
 
-    Independent noise cannot be seeded: TF Privacy draws it by ``tf.random_normal_initializer`` without a seed, so
-    that TensorFlow's worker process seeds each of its operations from one generator, and that, once, with 32 bits
-    from ``/dev/urandom``. Tree noise is stateless: TF Privacy counts up from a 64-bit seed, by default the time
-    of day, which anybody could guess. It is given words of `noise_seed` instead.
+    TF Privacy's own noise ends at 5.68 standard deviations, and where it is independent it cannot be seeded; see
+    :mod:`trustml.backends.tensorflow.noisy_queries`.
 
     Parameters
     ----------
@@ -75,30 +74,14 @@ def private_aggregator(
 def _private_factory(
     privacy: UserPrivacy, specs: tuple[tf.TensorSpec, ...], *, noise_seed: tuple[int, int, int, int]
 ) -> tff.aggregators.UnweightedAggregationFactory:
-    private = tff.aggregators.DifferentiallyPrivateFactory
-    clients, norm, noise = (
-        float(privacy.expected_clients),
-        float(privacy.clipping_norm),
-        float(privacy.noise_multiplier),
-    )
     match privacy.mechanism:
-        case IndependentNoise() if privacy.clip_learning_rate > 0:
-            return private.gaussian_adaptive(
-                _total_noise(noise, privacy.count_noise),
-                clients,
-                initial_l2_norm_clip=norm,
-                target_unclipped_quantile=float(privacy.quantile),
-                learning_rate=float(privacy.clip_learning_rate),
-                clipped_count_stddev=float(privacy.count_noise),
-            )
         case IndependentNoise():
-            return private.gaussian_fixed(noise, clients, norm)
+            query = sum_query(privacy, seed=noise_seed)
         case TreeAggregation():
-            return private.tree_aggregation(
-                noise, clients, norm, specs, noise_seed=_signed_seed(noise_seed), use_efficient=True
-            )
+            query = tree_query(privacy, specs, seed=noise_seed)
         case BandedMatrix():
             raise NotImplementedError("TFF has no banded matrix mechanism")
+    return tff.aggregators.DifferentiallyPrivateFactory(query)
 
 
 def present_clipping_norm(state: tff.learning.templates.LearningAlgorithmState, privacy: UserPrivacy) -> float:
@@ -117,17 +100,7 @@ def present_clipping_norm(state: tff.learning.templates.LearningAlgorithmState, 
     if not isinstance(privacy.mechanism, IndependentNoise) or privacy.clip_learning_rate == 0:
         return privacy.clipping_norm
     # A sum of clipped updates is the numerator of TF Privacy's average.
-    return float(state.aggregator["inner_agg"].query_state.numerator_state.sum_state.l2_norm_clip)
-
-
-def _total_noise(values: float, count: float) -> float:
-    """Give the one multiplier that TFF splits again into that of the values and the noise on the count."""
-    return (values**-2 + (2 * count) ** -2) ** -0.5 if values else 0.0
-
-
-def _signed_seed(words: tuple[int, int, int, int]) -> int:
-    """Make a signed 64-bit integer of two words, as much as TF Privacy takes."""
-    return int(np.array(words[:2], np.uint32).view(np.int64)[0])
+    return float(state.aggregator["inner_agg"].query_state.inner.numerator_state.sum_state.l2_norm_clip)
 
 
 @tff.tensorflow.computation

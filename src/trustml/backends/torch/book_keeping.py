@@ -35,7 +35,7 @@ class BookKeepingClipper:
         If the model has a layer with weights whose gradients are not known here.
     """
 
-    def __init__(self, model: Model, settings: PrivateSettings, generator: torch.Generator) -> None:
+    def __init__(self, model: Model, settings: PrivateSettings) -> None:
         self.module = build_module(model).train()
         self.parameters = parameter_names(self.module, list(model.weights))
         self._settings = settings
@@ -52,7 +52,6 @@ class BookKeepingClipper:
             noise_multiplier=0.0,
             max_grad_norm=1.0,
             expected_batch_size=settings.expected_batch_size,
-            generator=generator,
         )
 
     def clip(self, inputs: Tensor, labels: Tensor, *, examples: int, clipping_norm: float) -> tuple[list[Tensor], int]:

@@ -38,7 +38,7 @@ class Clipper(Protocol):
     parameters : dict of str to Parameter
         By canonical name.
     optimizer : DPOptimizer
-        Adds the noise, divides, and takes the step.
+        Divides, and takes the step.
     most_examples : int, optional
         Examples that fit into memory at once, where that is known.
     """
@@ -61,11 +61,11 @@ class Clipper(Protocol):
         ...
 
 
-def make_clipper(mode: str, model: Model, settings: PrivateSettings, generator: torch.Generator) -> Clipper:
+def make_clipper(mode: str, model: Model, settings: PrivateSettings) -> Clipper:
     """Wrap a fresh copy of the model."""
     if mode == "book_keeping":
-        return BookKeepingClipper(model, settings, generator)
-    return SampledClipper(mode, model, settings, generator)
+        return BookKeepingClipper(model, settings)
+    return SampledClipper(mode, model, settings)
 
 
 def possible_modes(model: Model, settings: PrivateSettings) -> tuple[list[str], dict[str, str]]:
@@ -82,7 +82,7 @@ class SampledClipper:
 
     most_examples = None
 
-    def __init__(self, mode: str, model: Model, settings: PrivateSettings, generator: torch.Generator) -> None:
+    def __init__(self, mode: str, model: Model, settings: PrivateSettings) -> None:
         self.module = build_module(model).train()
         keep_channels_first(self.module)
         self.parameters = parameter_names(self.module, list(model.weights))
@@ -99,7 +99,6 @@ class SampledClipper:
             noise_multiplier=0.0,
             max_grad_norm=1.0,
             expected_batch_size=settings.expected_batch_size,
-            generator=generator,
         )
 
     def clip(self, inputs: Tensor, labels: Tensor, *, examples: int, clipping_norm: float) -> tuple[list[Tensor], int]:

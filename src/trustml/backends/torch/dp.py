@@ -1,7 +1,8 @@
 """Private training by Opacus: its per-example gradients and its optimizer, on batches drawn by the core.
 
 Opacus's own loader is left out on purpose: it would draw other batches than the other backends get, and it
-rounds the expected batch size to an integer of its own making.
+rounds the expected batch size to an integer of its own making. So is its noise, which is ``torch.normal``'s and ends
+at 5.77 standard deviations (:mod:`trustml.backends.torch.noise`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from trustml.backends.torch.network import (
     to_input,
     to_labels,
 )
+from trustml.backends.torch.noise import add_noise
 from trustml.backends.torch.optimizers import read_state, restore_state, set_learning_rate
 from trustml.data.dataset import Floats, Ints
 from trustml.models.weights import Weights
@@ -35,8 +37,8 @@ class OpacusTrainer:
         self._settings = settings
         self._choice = choose_mode(model, settings)
         torch.manual_seed(dropout_seed)
-        generator = noise_generator(settings.noise_seed, current_device())
-        self._clipper: Clipper = make_clipper(self._choice.name, model, settings, generator)
+        self._generator = noise_generator(settings.noise_seed, current_device())
+        self._clipper: Clipper = make_clipper(self._choice.name, model, settings)
         self._rows = settings.block_rows(most=self._clipper.most_examples)
         self._sums: list[torch.Tensor] | None = None
 
@@ -70,14 +72,13 @@ class OpacusTrainer:
         return from_torch_tensors(dict(zip(self._parameters, self._sum(), strict=True)))
 
     def update(self, *, clipping_norm: float, noise_multiplier: float, learning_rate: float) -> None:
-        """Let Opacus add noise and divide, and take the step."""
+        """Add noise, let Opacus divide, and take the step."""
         optimizer = self._clipper.optimizer
         deviation = self._settings.deviation(noise_multiplier=noise_multiplier, clipping_norm=clipping_norm)
-        optimizer.noise_multiplier, optimizer.max_grad_norm = deviation / clipping_norm, clipping_norm
-        for parameter, total in zip(self._parameters.values(), self._sum(), strict=True):
-            parameter.summed_grad = total
+        noisy = add_noise(self._sum(), deviation=deviation, generator=self._generator)
+        for parameter, total in zip(self._parameters.values(), noisy, strict=True):
+            parameter.grad = total.view_as(parameter)
             parameter.grad_sample = total.new_zeros((0, *total.shape))  # one batch, for Opacus's divisor
-        optimizer.add_noise()
         optimizer.scale_grad()
         set_learning_rate(optimizer.original_optimizer, learning_rate)
         optimizer.original_optimizer.step()

@@ -52,7 +52,7 @@ def _measure(
     seconds: dict[str, float] = {}
     for mode in modes:
         try:
-            clipper = make_clipper(mode, model, settings, torch.Generator(device=current_device()))
+            clipper = make_clipper(mode, model, settings)
             sums = _clip(clipper, inputs, labels, settings)
         except Exception as error:  # whatever a library does with a layer it does not know
             refused[mode] = f"{type(error).__name__}: {error}".splitlines()[0][:200]

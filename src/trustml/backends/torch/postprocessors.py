@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from pfl.aggregate.weighting import WeightByDatapoints, WeightByUser
 from pfl.context import CentralContext, UserContext
+from pfl.hyperparam import get_param_value
 from pfl.internal.platform.generic_platform import GenericPlatform
 from pfl.internal.platform.selector import get_platform, set_platform
 from pfl.metrics import Metrics
@@ -22,8 +25,11 @@ from pfl.privacy.ftrl_mechanism import BandedMatrixFactorizationMechanism, Forwa
 from pfl.privacy.gaussian_mechanism import GaussianMechanism
 from pfl.privacy.privacy_mechanism import CentrallyAppliedPrivacyMechanism
 from pfl.stats import MappedVectorStatistics
+from torch import Tensor
 
 from trustml.backends.settings import FederatedSettings, RoundOutcome, UserPrivacy
+from trustml.backends.torch.device import current_device
+from trustml.backends.torch.noise import add_noise, standard_normal
 from trustml.scenario.federated import BandedMatrix, DPFedAvg, FedSGD, IndependentNoise
 
 NOBODY = "nobody"
@@ -127,6 +133,21 @@ class NoiselessAdaptiveClipping(AdaptiveClippingGaussianMechanism):
         return self.mutable_clipping_bound.value()
 
 
+class TailedGaussian(GaussianMechanism):
+    """pfl's Gaussian mechanism with noise that has both tails, from PyTorch's global generator; pfl's ends at 5.77."""
+
+    def add_noise(
+        self,
+        statistics: MappedVectorStatistics,
+        cohort_size: int,
+        name_formatting_fn: Callable[[str], object] | None = None,
+        seed: int | None = None,
+    ) -> tuple[MappedVectorStatistics, Metrics]:
+        """Add noise to every value."""
+        deviation = float(self.relative_noise_stddev * get_param_value(self._clipping_bound))
+        return statistics.apply(partial(add_noise, deviation=deviation, generator=None)), Metrics()
+
+
 class BandedMechanism(BandedMatrixFactorizationMechanism):
     """pfl's banded matrix, mended.
 
@@ -146,6 +167,10 @@ class BandedMechanism(BandedMatrixFactorizationMechanism):
         gram = factor @ factor.T
         self._C = np.linalg.cholesky(gram[::-1, ::-1])[::-1, ::-1].T.copy()
         self._C_inv_noise = ForwardSubstitution(self._C, privacy.separation - 1)
+
+    @staticmethod
+    def _generate_flattened_noise(dimension: int, stddev: float, seed: int | None) -> Tensor:
+        return standard_normal(dimension, generator=None, device=current_device()).mul_(stddev)
 
 
 @dataclass(frozen=True)
@@ -185,7 +210,7 @@ def mechanism(privacy: UserPrivacy, rounds: int) -> CentrallyAppliedPrivacyMecha
         raise NotImplementedError("pfl has no tree aggregation; use mechanism 'banded' or the tensorflow backend")
     if adaptive:
         return _adaptive(privacy)
-    return CentrallyAppliedPrivacyMechanism(GaussianMechanism(privacy.clipping_norm, privacy.noise_multiplier))
+    return CentrallyAppliedPrivacyMechanism(TailedGaussian(privacy.clipping_norm, privacy.noise_multiplier))
 
 
 def _adaptive(privacy: UserPrivacy) -> AdaptiveClippingGaussianMechanism:
@@ -198,7 +223,7 @@ def _adaptive(privacy: UserPrivacy) -> AdaptiveClippingGaussianMechanism:
     total = 1 / math.hypot(1 / value_noise, 1 / mark_noise) if value_noise else 0.0
 
     def underlying(bound: MutableClippingBound) -> GaussianMechanism:
-        return GaussianMechanism(bound, total)
+        return TailedGaussian(bound, total)
 
     kind = AdaptiveClippingGaussianMechanism if value_noise else NoiselessAdaptiveClipping
     return kind(underlying, privacy.clipping_norm, mark_noise, privacy.quantile, privacy.clip_learning_rate)

@@ -82,7 +82,9 @@ def explanation(backend: BackendName, workload: Workload) -> Work:
 def federated_round(backend: BackendName, workload: Workload) -> Work:
     """A round of federated averaging with every client."""
     settings = FederatedSettings(
-        regime=FedAvg(client_optimizer=SGD(learning_rate=LEARNING_RATE)), batch_size=workload.batch_size
+        regime=FedAvg(client_optimizer=SGD(learning_rate=LEARNING_RATE)),
+        noise_seed=NOISE_SEED,
+        batch_size=workload.batch_size,
     )
     federation = _opened(backend).federated(make_model(workload), settings)
     clients = make_clients(workload)

@@ -1,0 +1,69 @@
+"""Gaussian noise with both tails, on any device.
+
+``torch.normal`` in float32 makes a radius of 24 bits, so that no number lies beyond 5.77, and in float64 one of 53, for
+8.57. Here it is Box and Muller's transform still, with a radius of 63 bits, and 63 more for the one that needs them.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+_PARTS = 2.0**-63
+_AT_ONCE = 1 << 16
+"""Numbers of a piece on a processor: what is in between stays in its cache, and needs no new pages."""
+
+
+def standard_normal(size: int, *, generator: torch.Generator | None, device: torch.device) -> Tensor:
+    """Draw independent standard normal numbers, float32 of shape (size,).
+
+    Parameters
+    ----------
+    size : int
+        Fewer than 2**32.
+    generator : Generator, optional
+        Of that device; None takes PyTorch's global one.
+    device : device
+    """
+    assert size < 2**32
+    at_once = _AT_ONCE if device.type == "cpu" else size
+    drawn = torch.empty(size, device=device)
+    for part in drawn.split(max(1, at_once)):
+        half = (len(part) + 1) // 2
+        radius = torch.empty(half + 1, dtype=torch.int64, device=device).random_(generator=generator)
+        angle = torch.empty((half + 1) // 2, dtype=torch.int64, device=device)
+        angle.random_(-(2**63), None, generator=generator)
+        part.copy_(normal_of_words(radius[:-1], angle.view(torch.int32)[:half], beyond=radius[-1])[: len(part)])
+    return drawn
+
+
+def normal_of_words(radius: Tensor, angle: Tensor, *, beyond: Tensor) -> Tensor:
+    """Turn random words into normal numbers by Box and Muller's transform: all cosines, then all sines.
+
+    Parameters
+    ----------
+    radius : int64 tensor of shape (h,)
+        From 0 to 2**63 - 1; over 2**63 the probability of a larger radius.
+    angle : int32 tensor of shape (h,)
+    beyond : int64 tensor without a shape
+        Of the same kind: where in the outermost of those 2**63 parts a radius lies that falls there. One is enough for
+        a draw: two radii of it are out there with probability 2**-126 a pair.
+    """
+    within = beyond.double().add(0.5).mul(_PARTS)
+    length = radius.double().clamp_(min=within).mul_(_PARTS).log_().float().mul_(-2).sqrt_()
+    turn = angle.float().mul_(2 * math.pi * 2.0**-32)
+    drawn = length.new_empty((2, len(length)))
+    torch.cos(turn, out=drawn[0])
+    torch.sin(turn, out=drawn[1])
+    return drawn.mul_(length).flatten()
+
+
+def add_noise(sums: list[Tensor], *, deviation: float, generator: torch.Generator | None) -> list[Tensor]:
+    """Add noise of one standard deviation to every coordinate, independently; without any drawing where it is zero."""
+    if not deviation:
+        return [total.clone() for total in sums]
+    drawn = standard_normal(sum(total.numel() for total in sums), generator=generator, device=sums[0].device)
+    parts = drawn.mul_(deviation).split([total.numel() for total in sums])
+    return [total + part.view_as(total).to(total.dtype) for total, part in zip(sums, parts, strict=True)]
