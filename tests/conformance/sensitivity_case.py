@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import numpy as np
@@ -11,8 +12,9 @@ import numpy as np
 from trustml.backends.contract import Model, PrivateTrainer
 from trustml.backends.settings import EngineChoice, PrivateSettings
 from trustml.backends.table import load_backend
-from trustml.conformance.sensitivity import ClippedSum, Network, search_sensitivity
+from trustml.conformance.sensitivity import ClippedSum, Network, draw_networks, search_sensitivity
 from trustml.data.dataset import Floats, Ints
+from trustml.models.layers import Conv2D
 from trustml.models.weights import Weights, initial_weights
 from trustml.scenario.optimizers import SGD
 from trustml.worker.private import accumulate_finite
@@ -49,6 +51,13 @@ def make_sum(backend: str, mode: str) -> object:
     return make
 
 
+def dense_networks(seed: int) -> Iterator[Network]:
+    """Networks without convolutions, which Opacus's ``ew`` is refused for."""
+    for network in draw_networks(np.random.default_rng(seed)):
+        if not any(isinstance(layer, Conv2D) for layer in network.architecture.layers):
+            yield network
+
+
 def force_tensorflow(mode: str) -> None:
     from trustml.backends.tensorflow import dp
 
@@ -67,6 +76,7 @@ if __name__ == "__main__":
         make_sum(backend, mode),
         seconds=seconds,
         seed=seed,
+        networks=dense_networks(seed) if mode == "ew" else None,
         tell=lambda move: print(f"{move.moved:.7f} of {move.allowed:.7f}", file=sys.stderr, flush=True),
     )
     worst = found.worst
