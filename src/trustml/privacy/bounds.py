@@ -107,8 +107,9 @@ def _lower(mechanisms: tuple[Mechanism, ...], delta: float, replace: bool) -> fl
         return max(0.0, _gaussian(_precision(mechanisms, replace), delta) * (1 - _ROOT) - _ROOT)
     found = [0.0]
     for m in mechanisms:  # what the others release can be passed over
-        stated = {"noise": m.noise_multiplier, "rate": m.sample_rate, "steps": m.count, "delta": delta}
-        found += [epsilon_of_counts(**stated), epsilon_of_sums(**stated)]
+        noise, rate = m.noise_multiplier, m.sample_rate
+        found.append(epsilon_of_counts(noise=noise, rate=rate, steps=m.count, delta=delta))
+        found.append(epsilon_of_sums(noise=noise, rate=rate, steps=m.count, delta=delta))
     if len(mechanisms) <= _MOST_MECHANISMS:
         found += [_below(mechanisms, way, delta) for way in _ways(replace)]
     return max(found)

@@ -48,7 +48,7 @@ def renyi_epsilon(mechanisms: Sequence[Mechanism], *, delta: float) -> float:
         if m.kind == "gaussian" or m.sample_rate == 1:
             total += m.count * order * (order - 1) / (2 * m.noise_multiplier**2) * (1 + 8 * ROUNDING)
         else:
-            total += m.count * _log_moments(m.noise_multiplier, m.sample_rate)
+            total += m.count * log_moments(m.noise_multiplier, m.sample_rate)
     divergence = total / (order - 1)
     finite = np.isfinite(divergence)
     if not finite.any():
@@ -61,7 +61,7 @@ def renyi_epsilon(mechanisms: Sequence[Mechanism], *, delta: float) -> float:
 
 
 @functools.lru_cache(maxsize=512)
-def _log_moments(noise: float, rate: float) -> Floats:
+def log_moments(noise: float, rate: float) -> Floats:
     """Give an upper bound on the log-moment at each order; infinite where it would take too many points."""
     pair = Pair(noise=noise, rate=rate, way="remove")
     found = np.full(_ORDERS, np.inf)
