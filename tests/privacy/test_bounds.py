@@ -174,21 +174,23 @@ def test_renyi_is_that_of_another_library_at_finer_orders(noise, rate, steps):
     accountant = dp_accounting.rdp.RdpAccountant(orders=[2, 3, 5, 9, 17, 33, 65, 129])
     theirs = accountant.compose(event, steps).get_epsilon(DELTA)
     ours = renyi_epsilon(poisson(noise, rate, steps), delta=DELTA)
-    assert 0.8 * theirs - 1e-6 <= ours <= theirs * 1.001 + 1e-9
+    assert ours <= theirs * 1.001 + 1e-9
 
 
-@pytest.mark.parametrize(("noise", "rate"), [(1.1, 0.01), (4.0, 0.3)])
-def test_moments_are_those_of_another_library_at_the_same_orders(noise, rate):
-    chosen = [3, 40, 120, 200, 260]
-    event = dp_accounting.PoissonSampledDpEvent(rate, dp_accounting.GaussianDpEvent(noise))
-    for place in chosen:
-        order = float(orders()[place])
-        accountant = dp_accounting.rdp.RdpAccountant(orders=[order]).compose(event, 1000)
-        theirs = accountant.get_epsilon(1e-300)  # conversion's own terms are the same in both
-        ours = 1000 * log_moments(noise, rate)[place] / (order - 1)
-        ours += math.log1p(-1 / order) - (math.log(1e-300) + math.log(order)) / (order - 1)
-        if order > 1.01:
-            assert ours == pytest.approx(theirs, rel=1e-9)
+@pytest.mark.parametrize(("noise", "rate"), [(1.1, 0.01), (4.0, 0.3), (0.3, 0.05)])
+@pytest.mark.parametrize("place", [40, 120, 180])
+def test_moments_are_the_exact_integrals_and_never_below_them(noise, rate, place):
+    order = float(orders()[place])
+    with mpmath.workdps(30):
+
+        def integrand(x):
+            ratio = 1 - rate + rate * mpmath.exp((2 * x - 1) / (2 * mpmath.mpf(noise) ** 2))
+            return ratio**order * mpmath.npdf(x, 0, noise)
+
+        edges = [mpmath.mpf(-14 * noise) + part * (order + 28 * noise) / 24 for part in range(25)]
+        exact = mpmath.log(mpmath.quad(integrand, edges))
+        found = log_moments(noise, rate)[place]
+        assert exact * (1 - mpmath.mpf(10) ** -20) <= found <= exact * (1 + 1e-9) + 1e-13
 
 
 def test_mixed_mechanisms_compose():
@@ -255,5 +257,15 @@ def test_a_loss_is_found_again_at_its_place(noise, rate, way):
     assert np.all(np.diff(losses) >= -1e-13)
     places = pair.place(losses)
     finite = np.isfinite(places)
-    assert finite.any()
+    assert finite.any() or way == "add"  # with little noise all its losses are at the limit
     assert np.allclose(pair.loss(places[finite]), losses[finite], rtol=1e-11, atol=1e-14)
+
+
+def test_another_library_is_loose_at_a_fixed_interval_and_has_no_bound_at_a_small_delta():
+    """The finding: 1e-4 is too coarse for a small epsilon, and what is cut off makes a small delta infinite."""
+    event = dp_accounting.PoissonSampledDpEvent(MNIST, dp_accounting.GaussianDpEvent(130.0))
+    theirs = dp_accounting.pld.PLDAccountant().compose(event, 14_063).get_epsilon(DELTA)
+    assert theirs > 1.2 * epsilon_bounds(poisson(130.0, MNIST, 14_063), delta=DELTA).high
+    event = dp_accounting.PoissonSampledDpEvent(0.004, dp_accounting.GaussianDpEvent(0.7))
+    assert math.isinf(dp_accounting.pld.PLDAccountant().compose(event, 11_250).get_epsilon(1e-16))
+    assert epsilon_bounds(poisson(0.7, 0.004, 11_250), delta=1e-16).high < 20
