@@ -18,6 +18,7 @@ from trustml.privacy.renyi import renyi_epsilon
 _TIMEOUT = 120.0
 _MOST_POINTS = 4e6
 """Of the accountant's grid: it takes some hundred bytes for each."""
+_LARGEST_ERROR = 0.5  # its choice of a grid is said to hold for errors below 1
 _DELTA_ERROR = 1e-3  # what Opacus's accountant allows itself by default, relative to delta
 
 
@@ -93,7 +94,7 @@ def prv_error(mechanisms: Sequence[Mechanism], *, delta: float) -> float | None:
     reach = 3 + max(renyi_epsilon(mechanisms, delta=part / 4), single)
     least = 2 * reach * math.sqrt(steps * math.log(12 / part) / 2) / _MOST_POINTS
     error = max(min(0.01, 0.02 * epsilon), least)
-    return error if error <= max(0.01, 0.01 * epsilon) else None
+    return error if error <= min(_LARGEST_ERROR, max(0.01, 0.01 * epsilon)) else None
 
 
 def can_be_right(value: float, mechanisms: Sequence[Mechanism], *, delta: float, error: float) -> bool:
