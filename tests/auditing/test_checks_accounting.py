@@ -33,10 +33,11 @@ def found(**changes):
 
 
 def test_the_recomputed_epsilon_is_that_of_our_own_accountant():
-    from trustml.privacy.accounting import pld_epsilon
+    from trustml.privacy.bounds import epsilon_upper
     from trustml.privacy.events import Mechanism
 
-    own = pld_epsilon([Mechanism(kind="poisson", noise_multiplier=1.1, count=500, sample_rate=1 / 50)], delta=1e-5)
+    mechanism = Mechanism(kind="poisson", noise_multiplier=1.1, count=500, sample_rate=1 / 50)
+    own, _ = epsilon_upper([mechanism], delta=1e-5)
     assert epsilon_bounds(FIGURES, "poisson").high == pytest.approx(own, rel=1e-9)
 
 
@@ -48,6 +49,31 @@ def test_a_claim_that_is_too_small_is_a_violation_and_one_that_is_not_passes():
     assert finding.severity == "pass"
     assert finding.measured[0].value == exact
     assert "certain, given the figures stated" in finding.measured[0].note
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "changes"),
+    [
+        (0.2082, {"noise_multiplier": 8.0, "sample_rate": 256 / 60_000, "steps": 14_063}),
+        (0.178, {"noise_multiplier": 200.0, "sample_rate": 0.01, "steps": 10**6}),
+        (47.9, {"noise_multiplier": 1.0, "sample_rate": 0.01, "steps": 1000, "delta": 1e-18}),
+    ],
+)
+def test_true_claims_that_were_called_violations_hold(epsilon, changes):
+    finding = found(epsilon=epsilon, **changes)["accounting.recomputed"]
+    assert (finding.severity, finding.verdict) == ("pass", "holds")
+
+
+def test_between_the_bounds_nothing_is_decided_and_nobody_accused():
+    changes = {"noise_multiplier": 0.7, "sample_rate": 0.004, "steps": 11_250, "delta": 1e-13}
+    bound = epsilon_bounds(Figures(**changes, replace=False), "poisson")
+    assert bound.low * 1.01 < bound.high
+    finding = found(epsilon=(bound.low + bound.high) / 2, **changes)["accounting.recomputed"]
+    assert (finding.severity, finding.verdict) == ("note", "not decided")
+    assert "Not decided" in finding.title
+    assert (finding.measured[0].low, finding.measured[0].high) == (bound.low, bound.high)
+    false = found(epsilon=bound.low * 0.98, **changes)["accounting.recomputed"]
+    assert (false.severity, false.verdict) == ("violation", "broken")
 
 
 def test_no_noise_is_no_privacy():

@@ -33,6 +33,7 @@ from trustml.measures.evidence import Evidence
 from trustml.models.layers import Architecture, Dense, Flatten
 from trustml.plan.job import decode_job, digest
 from trustml.plan.mechanism import make_charge
+from trustml.privacy.crosscheck import SecondOpinion
 from trustml.privacy.ledger import charge
 from trustml.record.files import encode_arrays, sha256
 from trustml.record.store import AUDIT, HELDOUT, MANIFEST, RunDirectory
@@ -50,7 +51,9 @@ MODEL = "train.torch.DPSGD.s0"
 def _opacus_is_not_asked():
     """Its accountant is a process of its own that imports torch for seconds, at every verification."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(promises, "prv_epsilons", lambda models: "not asked in this test")
+        patch.setattr(
+            promises, "prv_epsilons", lambda models: [SecondOpinion(why="not asked in this test")] * len(models)
+        )
         yield
 
 

@@ -57,7 +57,8 @@ def _by_id(record: AuditRecord) -> dict[str, Finding]:
 
 def _differences(stated: Finding, anew: Finding, *, same_words: bool) -> str:
     words = ("title", "claim", "how", "artifacts", "would_change") if same_words else ()
-    for field in ("severity", "check", "subject", *words):
+    verdict = ("verdict",) if stated.verdict is not None else ()  # audits of earlier versions give none
+    for field in ("severity", "check", "subject", *verdict, *words):
         before, now = getattr(stated, field), getattr(anew, field)
         if before != now:
             return f"{field} is {before!r}, from the record {now!r}"

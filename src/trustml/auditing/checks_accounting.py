@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 
-from trustml.auditing.claim import Claim
+from trustml.auditing.claim import Claim, ClaimedSampling
 from trustml.auditing.claimed_epsilon import Bound, Figures, epsilon_bounds, three_bounds
 from trustml.auditing.findings import claim_words, not_checked
-from trustml.auditing.result import Finding, Measured, Severity
+from trustml.auditing.result import Finding, Measured, Severity, Verdict
 from trustml.errors import UsageError
 
 ROUNDING = 1e-3
 """A claim may be rounded down by this share of it."""
 _FIELDS = ("noise_multiplier", "sample_rate", "steps")
 _CERTAIN = "arithmetic: certain, given the figures stated"
+_SAME: tuple[ClaimedSampling, ...] = ("poisson", "full batch")
+"""Ways of drawing whose epsilon is known but for our own arithmetic."""
 
 
 def check_claim(claim: Claim) -> None:
@@ -98,20 +100,22 @@ def _recomputed(claim: Claim, figures: Figures, words: str) -> Finding:
         Measured(
             measure="epsilon",
             value=_finite(bound.high),
-            low=_finite(bound.low) if bound.low == bound.high else None,
+            low=_finite(bound.low),
+            high=_finite(bound.high),
             note=f"{claim.sampling} batches, {claim.relation}; {_CERTAIN}" + _infinite_note(bound.high),
         ),
         Measured(measure="claimed_epsilon", value=claim.epsilon),
         *(() if claim.sampling == "full batch" else three),
     )
-    severity, title = _judge(claim, bound, f"{claim.sampling} batches")
+    verdict, title = _judge(claim, bound, f"{claim.sampling} batches")
     return Finding(
         id="accounting.recomputed",
         check="accounting",
-        severity=severity,
+        severity=_severity(verdict, claim.sampling),
         title=title,
         claim=words,
         measured=measured,
+        verdict=verdict,
         how=f"Epsilon was recomputed from noise multiplier {figures.noise_multiplier:g}, sample rate "
         f"{figures.sample_rate:g}, {figures.steps} steps and delta {figures.delta:g}; the figures themselves were not "
         "verified, and nothing is said of the code.",
@@ -139,7 +143,8 @@ def _loader(claim: Claim, figures: Figures, words: str) -> Finding:
             would_change="a loader that does something else",
         )
     bound = epsilon_bounds(figures, claim.loader)
-    severity, title = _judge(claim, bound, f"{claim.loader} batches")
+    verdict, title = _judge(claim, bound, f"{claim.loader} batches")
+    severity = _severity(verdict, claim.loader)
     return Finding(
         id="sampling.loader",
         check="sampling",
@@ -147,29 +152,34 @@ def _loader(claim: Claim, figures: Figures, words: str) -> Finding:
         title=f"The accountant assumes {claim.sampling} batches but the loader draws {claim.loader} ones. {title}",
         claim=words,
         measured=_three(figures),
+        verdict=verdict,
         how="Epsilon of the same noise, rate and steps under three ways of drawing: secret Poisson batches, a lower "
         "bound for shuffled epochs (Chua et al., arXiv 2403.17673), and no amplification at all.",
         would_change=f"a loader that draws {claim.sampling} batches, or an accountant for {claim.loader} ones",
     )
 
 
-def _judge(claim: Claim, bound: Bound, way: str) -> tuple[Severity, str]:
+def _judge(claim: Claim, bound: Bound, way: str) -> tuple[Verdict, str]:
     allowed = claim.epsilon * (1 + ROUNDING)
+    low, high = _shown(bound.low, up=False), _shown(bound.high, up=True)
     if bound.low > allowed:
         sign = "" if bound.low == bound.high else "at least "
-        return (
-            "violation",
-            f"With {way} epsilon is {sign}{_shown(bound.low, up=False)}, above the {claim.epsilon:g} claimed",
-        )
+        return "broken", f"With {way} epsilon is {sign}{low}, above the {claim.epsilon:g} claimed"
     if bound.high <= allowed:
-        return (
-            "pass",
-            f"With {way} epsilon is at most {_shown(bound.high, up=True)}, within the {claim.epsilon:g} claimed",
-        )
-    return "risk", (
-        f"With {way} nothing proves the {claim.epsilon:g} claimed: epsilon lies between {_shown(bound.low, up=False)} "
-        f"and {_shown(bound.high, up=True)}"
+        return "holds", f"With {way} epsilon is at most {high}, within the {claim.epsilon:g} claimed"
+    return "not decided", (
+        f"Not decided: with {way} nothing proves the {claim.epsilon:g} claimed, and nothing refutes it: epsilon lies "
+        f"between {low} and {high}"
     )
+
+
+def _severity(verdict: Verdict, sampling: ClaimedSampling) -> Severity:
+    """What a verdict is worth: where only our arithmetic stands between the bounds, an open one accuses nobody."""
+    if verdict == "broken":
+        return "violation"
+    if verdict == "holds":
+        return "pass"
+    return "note" if sampling in _SAME else "risk"
 
 
 def _three(figures: Figures) -> tuple[Measured, ...]:
@@ -204,8 +214,10 @@ def _infinite_note(value: float) -> str:
 
 
 def _shown(value: float, *, up: bool) -> str:
-    """Write a bound with four digits, rounded to its safe side."""
+    """Write a bound with four significant digits or four decimals, whichever is more, rounded to its safe side."""
     if not math.isfinite(value):
         return "infinite"
-    scaled = value * 1e4
-    return f"{(math.ceil(scaled - 1e-9) if up else math.floor(scaled + 1e-9)) / 1e4:g}"
+    digits = 4 if value <= 0 else min(12, max(4, 3 - math.floor(math.log10(value))))
+    scaled = value * 10.0**digits
+    whole = math.ceil(scaled - 1e-9) if up else math.floor(scaled + 1e-9)
+    return f"{whole / 10.0**digits:.{digits}f}".rstrip("0").rstrip(".")

@@ -72,9 +72,10 @@ class Three:
 def epsilon_bounds(figures: Figures, sampling: ClaimedSampling) -> Bound:
     """What is known of epsilon if batches are drawn in this way.
 
-    Poisson: a privacy loss distribution, exact but for its discretisation. Full batch: the closed form of the
-    Gaussian mechanism. Shuffle: Chua et al.'s lower bound (arXiv 2403.17673) and the unamplified composition. Fixed
-    size: Renyi DP (Wang et al., AISTATS 2019) or the unamplified composition, whichever is less; no lower bound.
+    Poisson: the least and the greatest of several proved bounds (`trustml.privacy.bounds`). Full batch: the closed
+    form of the Gaussian mechanism. Shuffle: Chua et al.'s lower bound (arXiv 2403.17673) and the unamplified
+    composition. Fixed size: Renyi DP (Wang et al., AISTATS 2019) or the unamplified composition, whichever is less; no
+    lower bound.
     """
     if figures.noise_multiplier == 0:
         return Bound(low=math.inf, high=math.inf)
@@ -82,8 +83,7 @@ def epsilon_bounds(figures: Figures, sampling: ClaimedSampling) -> Bound:
         exact = _gaussian(figures, figures.steps)
         return Bound(low=exact, high=exact)
     if sampling == "poisson":
-        exact = _poisson(figures)
-        return Bound(low=exact, high=exact)
+        return _poisson(figures)
     if sampling == "fixed":
         return Bound(low=0.0, high=_fixed(figures))
     return Bound(low=_shuffle_low(figures), high=_unamplified(figures))
@@ -91,22 +91,21 @@ def epsilon_bounds(figures: Figures, sampling: ClaimedSampling) -> Bound:
 
 def three_bounds(figures: Figures) -> Three:
     """Compute all three; the noise must not be 0."""
-    return Three(poisson=_poisson(figures), shuffle_low=_shuffle_low(figures), unamplified=_unamplified(figures))
+    return Three(poisson=_poisson(figures).high, shuffle_low=_shuffle_low(figures), unamplified=_unamplified(figures))
 
 
-@functools.lru_cache(maxsize=64)
-def _poisson(figures: Figures) -> float:
-    import dp_accounting
-    from dp_accounting.pld import privacy_loss_distribution
+def _poisson(figures: Figures) -> Bound:
+    from trustml.privacy.bounds import epsilon_bounds as proved
+    from trustml.privacy.events import Mechanism
 
-    relations = dp_accounting.NeighboringRelation
-    step = privacy_loss_distribution.from_gaussian_mechanism(
-        standard_deviation=figures.noise_multiplier,
-        value_discretization_interval=1e-4,
-        sampling_prob=figures.sample_rate,
-        neighboring_relation=relations.REPLACE_ONE if figures.replace else relations.ADD_OR_REMOVE_ONE,
+    mechanism = Mechanism(
+        kind="poisson",
+        noise_multiplier=figures.noise_multiplier,
+        count=figures.steps,
+        sample_rate=figures.sample_rate,
     )
-    return float(step.self_compose(figures.steps).get_epsilon_for_delta(figures.delta))
+    found = proved([mechanism], delta=figures.delta, replace=figures.replace)
+    return Bound(low=found.low, high=found.high)
 
 
 def _gaussian(figures: Figures, times: int) -> float:

@@ -12,6 +12,7 @@ from trustml.record.curves import Curve as Curve
 AUDIT_FORMAT = 1
 
 Severity: TypeAlias = Literal["violation", "risk", "note", "pass", "not checked"]
+Verdict: TypeAlias = Literal["holds", "broken", "not decided"]
 SEVERITIES: tuple[Severity, ...] = ("violation", "risk", "note", "pass", "not checked")
 """From the gravest to the least. A violation is a claim shown to be false at a stated confidence."""
 
@@ -69,6 +70,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         Files of the evidence, relative to the run or bundle.
     would_change : str
         What would change the conclusion.
+    verdict : {"holds", "broken", "not decided"}, optional
+        Of a claim on epsilon: proved, refuted, or between the two bounds. None where no such claim was judged.
     """
 
     id: str
@@ -81,6 +84,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     how: str = ""
     artifacts: tuple[str, ...] = ()
     would_change: str = ""
+    verdict: Verdict | None = None
 
 
 class AuditedModel(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from trustml.auditing.claim import Claim
-from trustml.auditing.result import Finding, Measured, Severity
+from trustml.auditing.result import Finding, Measured, Severity, Verdict
 from trustml.measures.assumptions import EXACT_NOISE, NOTHING_ELSE
 from trustml.measures.measure import Row
 from trustml.privacy.statement import PrivacyStatement, at_most
@@ -162,11 +162,18 @@ def accounting_finding(statement: PrivacyStatement, claim: Claim | None, *, arti
     unmet = [one for one in statement.assumptions if one.status == "not met"]
     graver = [one for one in unmet if one.name not in (EXACT_NOISE, NOTHING_ELSE)]
     severity: Severity = "pass"
+    verdict = _verdict(statement.epsilon_at_least or 0.0, stated, claimed * (1 + _ROUNDING))
     if math.isinf(stated):
         severity, title = "risk", f"{statement.model}: no finite epsilon holds."
-    elif stated > claimed * (1 + _ROUNDING):
+    elif verdict == "broken":
         severity = "violation"
         title = f"{statement.model}: the ledger comes to epsilon {at_most(stated, 4)}, above {at_most(claimed, 4)}."
+    elif verdict == "not decided":
+        severity = "risk"
+        title = (
+            f"{statement.model}: not decided: the ledger comes to epsilon {at_most(stated, 4)}, which does not prove "
+            f"{at_most(claimed, 4)}, and nothing refutes it."
+        )
     elif graver:
         severity = "risk"
         title = f"{statement.model}: epsilon {at_most(stated, 4)}, but {len(graver)} of its assumptions are not met."
@@ -176,6 +183,7 @@ def accounting_finding(statement: PrivacyStatement, claim: Claim | None, *, arti
         Measured(
             measure="epsilon",
             value=None if statement.epsilon is None else stated,
+            low=statement.epsilon_at_least,
             unit="nats",
             n=statement.steps,
             note=f"delta={statement.delta:g}; unit: {statement.unit_of_privacy}; relation: "
@@ -200,8 +208,15 @@ def accounting_finding(statement: PrivacyStatement, claim: Claim | None, *, arti
         subject=statement.model,
         claim=claim_words(claim) if claim is not None else "",
         measured=tuple(figures),
-        how="all charges of the append-only ledger composed anew by the PLD accountant, and by others beside it"
+        how="all charges of the append-only ledger composed anew: the least of several proved bounds, others beside it"
         + "".join(f"; not met: {one.name} ({one.why})" for one in unmet if one.name != NOTHING_ELSE),
         artifacts=(artifact,),
         would_change="a ledger that does not hold every step that ran; an assumption that does not hold",
+        verdict=None if claim is None else verdict,
     )
+
+
+def _verdict(low: float, high: float, allowed: float) -> Verdict:
+    if low > allowed:
+        return "broken"
+    return "holds" if high <= allowed else "not decided"

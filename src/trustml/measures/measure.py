@@ -100,7 +100,7 @@ MEASURES: dict[str, Measure] = {
         unit="nats",
         better="lower",
         title="epsilon by PRV",
-        meaning="The same charges by Opacus's PRV accountant, an independent implementation; error 0.01.",
+        meaning="The same charges by Opacus's PRV accountant, an independent implementation, with its error.",
     ),
     "epsilon_all_releases": Measure(
         unit="nats",

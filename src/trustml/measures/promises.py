@@ -23,12 +23,13 @@ from trustml.measures.wording import (
 from trustml.plan.job import TrainJob
 from trustml.privacy.accounting import (
     Epsilon,
+    epsilon_at_least,
     epsilon_if_poisson,
     epsilon_of,
     epsilon_rdp,
     epsilon_unamplified,
 )
-from trustml.privacy.crosscheck import PRV_TOLERANCE, prv_epsilons
+from trustml.privacy.crosscheck import SecondOpinion, prv_epsilons
 from trustml.privacy.ledger import UNAMPLIFIED, ZERO_OUT, Charge
 from trustml.privacy.shuffle_bound import shuffle_lower_bound
 from trustml.privacy.statement import Comparison, Curve, PrivacyStatement, at_most
@@ -37,22 +38,17 @@ from trustml.record.files import read_arrays
 from trustml.scenario.regimes import PrivateRegime
 
 _CURVE_POINTS = 9
+_OTHER_SAMPLING = SecondOpinion(why="Opacus's accountant knows secret Poisson batches only")
 
 
 def statements_of(evidence: Evidence, ledgers: Sequence[tuple[TrainJob, list[Charge]]]) -> list[PrivacyStatement]:
     """Give the statement of each private model that was charged for."""
     jobs = [(job, job.regime, charges) for job, charges in ledgers if isinstance(job.regime, PrivateRegime)]
     poisson = [(charges, regime.delta) for _, regime, charges in jobs if _is_poisson(charges)]
-    prv = prv_epsilons(poisson)
-    answers = iter(prv if not isinstance(prv, str) else [])
+    answers = iter(prv_epsilons(poisson))
     found = []
     for job, regime, charges in jobs:
-        if not _is_poisson(charges):
-            second: float | str = "Opacus's accountant knows secret Poisson batches only"
-        elif isinstance(prv, str):
-            second = prv
-        else:
-            second = next(answers)
+        second = next(answers) if _is_poisson(charges) else _OTHER_SAMPLING
         found.append(_statement(evidence, job, regime, charges, prv=second))
     return found
 
@@ -92,7 +88,7 @@ def lower_bound_if_shuffled(charges: Sequence[Charge], *, delta: float) -> float
 
 
 def _statement(
-    evidence: Evidence, job: TrainJob, regime: PrivateRegime, charges: list[Charge], *, prv: float | str
+    evidence: Evidence, job: TrainJob, regime: PrivateRegime, charges: list[Charge], *, prv: SecondOpinion
 ) -> PrivacyStatement:
     epsilon = epsilon_of(charges, delta=regime.delta)
     first = charges[0]
@@ -101,6 +97,7 @@ def _statement(
     return PrivacyStatement(
         model=job.id,
         epsilon=epsilon.value if math.isfinite(epsilon.value) else None,
+        epsilon_at_least=epsilon_at_least(charges, delta=regime.delta),
         delta=regime.delta,
         unit_of_privacy=first.unit,
         neighboring_relation=epsilon.relation,
@@ -127,7 +124,7 @@ def _statement(
 
 
 def _comparisons(
-    evidence: Evidence, charges: list[Charge], regime: PrivateRegime, epsilon: Epsilon, prv: float | str
+    evidence: Evidence, charges: list[Charge], regime: PrivateRegime, epsilon: Epsilon, prv: SecondOpinion
 ) -> list[Comparison]:
     delta = regime.delta
     found: list[Comparison] = []
@@ -158,22 +155,23 @@ def _comparisons(
             _comparison("epsilon_unamplified", epsilon_unamplified([charges], participation=most, delta=delta), note)
         )
     found.append(_comparison("epsilon_rdp", epsilon_rdp([charges], delta=delta), "the same charges by Renyi DP"))
-    if isinstance(prv, str):
-        found.append(Comparison(name="epsilon_prv", value=None, note=prv))
-    else:
-        gap = abs(prv - epsilon.value)
-        agreed = f"agrees with PLD within {gap:.3f}"
-        apart = f"WARNING: {gap:.3f} from PLD, more than {PRV_TOLERANCE}: one of the two accountants is wrong"
-        found.append(
-            Comparison(
-                name="epsilon_prv",
-                value=prv,
-                relation=epsilon.relation,
-                accountant="Opacus PRV, error 0.01",
-                note=agreed if gap <= PRV_TOLERANCE else apart,
-            )
-        )
+    found.append(_second_opinion(prv, epsilon))
     return found
+
+
+def _second_opinion(prv: SecondOpinion, epsilon: Epsilon) -> Comparison:
+    if prv.value is None:
+        return Comparison(name="epsilon_prv", value=None, note=prv.why)
+    fits = "fits what is proved of epsilon from below and from above"
+    apart = "WARNING: outside of what is proved of epsilon from below and from above: one of the two is wrong"
+    return Comparison(
+        name="epsilon_prv",
+        value=prv.value,
+        relation=epsilon.relation,
+        accountant=f"Opacus PRV, error {prv.error:.2g}",
+        note=fits if prv.agrees else apart,
+        agrees=prv.agrees,
+    )
 
 
 def _comparison(name: str, epsilon: Epsilon, note: str) -> Comparison:

@@ -1,24 +1,22 @@
-"""One accountant for every framework: dp-accounting's privacy loss distributions (PLD).
+"""One accountant for every framework: an upper bound on epsilon of what was really done.
 
-`epsilon` is always an upper bound for what was really done. With secret Poisson batches it is that of the
-subsampled Gaussian mechanism under adding or removing one example (Koskela et al., AISTATS 2020; Doroshenko et
-al., PoPETs 2022). Batches of fixed size have their own bound, under replacing one example (Wang et al., AISTATS
-2019, by Renyi DP). Shuffled or published batches have no proved amplification that is of use here, so there it
-is the Gaussian mechanism composed over the batches that one example is in.
-
-PLD is pessimistic at its discretisation interval of 1e-4: what it returns is never below the exact value.
+With secret Poisson batches it is that of the subsampled Gaussian mechanism under adding or removing one example: the
+least of several proved bounds (`bounds`). Batches of fixed size have their own bound, under replacing one example (Wang
+et al., AISTATS 2019, by Renyi DP). Shuffled or published batches have no proved amplification that is of use here, so
+there it is the Gaussian mechanism composed over the batches that one example is in.
 """
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from trustml.privacy.bounds import CLOSED_FORM, GRID, PARTICIPATION, RENYI, epsilon_bounds, epsilon_upper
 from trustml.privacy.events import Mechanism, by_plan, mechanisms_of, without_amplification
 from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, Charge
+from trustml.privacy.renyi import renyi_epsilon
 from trustml.privacy.tails import epsilon_with_tails, total_variation
 
 RDP_ORDERS = (*(2 + step / 4 for step in range(36)), *range(11, 64), 128, 256, 512, 1024)
@@ -35,7 +33,7 @@ class Epsilon:
     relation : str
         Neighbouring relation.
     accountant : str
-        With its version.
+        Which bound it is, the least of those that are proved; with a version.
     """
 
     value: float
@@ -71,19 +69,26 @@ def epsilon_of_releases(releases: Sequence[Sequence[Charge]], *, delta: float) -
     -------
     Epsilon
     """
+    return _with_tails(_epsilon_of_mechanisms, releases, delta=delta)
+
+
+def _with_tails(
+    bound: Callable[[Sequence[Mechanism], float], Epsilon], releases: Sequence[Sequence[Charge]], *, delta: float
+) -> Epsilon:
+    """Bound with what is left of delta once the tails of the noise that was drawn are paid for."""
     variation = total_variation((c.noise_source, c.steps * c.coordinates) for charges in releases for c in charges)
-    found = functools.partial(_epsilon_of_mechanisms, mechanisms_of(releases))
+    mechanisms = mechanisms_of(releases)
     seen: list[Epsilon] = []
 
     def at(left: float) -> float:
-        seen.append(found(delta=left))
+        seen.append(bound(mechanisms, left))
         return seen[-1].value
 
     value = epsilon_with_tails(at, variation=variation, delta=delta)
     return replace(seen[-1], value=value)
 
 
-def _epsilon_of_mechanisms(mechanisms: Sequence[Mechanism], *, delta: float) -> Epsilon:
+def _epsilon_of_mechanisms(mechanisms: Sequence[Mechanism], delta: float) -> Epsilon:
     kinds = {mechanism.kind for mechanism in mechanisms}
     if kinds == {"without replacement"}:
         return epsilon_without_replacement(mechanisms, delta=delta)
@@ -91,7 +96,29 @@ def _epsilon_of_mechanisms(mechanisms: Sequence[Mechanism], *, delta: float) -> 
     # size loses its amplification, because it was proved for replacing one.
     plain = _without_fixed(mechanisms)
     relation = ADD_OR_REMOVE if kinds <= {"poisson"} else ZERO_OUT
-    return Epsilon(value=pld_epsilon(plain, delta=delta), relation=relation, accountant=accountant_name())
+    value, by = epsilon_upper(plain, delta=delta)
+    return Epsilon(value=value, relation=relation, accountant=_named(by))
+
+
+def epsilon_at_least(charges: Sequence[Charge], *, delta: float) -> float | None:
+    """Lower bound on the epsilon of one model, by tests that anyone could make.
+
+    Parameters
+    ----------
+    charges : sequence of Charge
+    delta : float
+
+    Returns
+    -------
+    float or None
+        No smaller epsilon holds for what was charged; None where nothing is proved from below: with secret batches that
+        are shuffled or of fixed size, and with correlated noise, whose sensitivity is itself a bound.
+    """
+    for entry in charges:
+        unproved = entry.secret_sampling and entry.sampling in ("shuffle", "fixed")
+        if unproved or entry.noise != "independent":
+            return None
+    return epsilon_bounds(mechanisms_of([charges]), delta=delta).low
 
 
 def epsilon_without_replacement(mechanisms: Sequence[Mechanism], *, delta: float) -> Epsilon:
@@ -109,7 +136,7 @@ def epsilon_without_replacement(mechanisms: Sequence[Mechanism], *, delta: float
         accountant.compose(event, m.count)
     amplified = float(accountant.get_epsilon(delta))
     unamplified = gaussian_epsilon(math.fsum(4 * m.count / m.noise_multiplier**2 for m in mechanisms), delta=delta)
-    name = f"RDP, dp-accounting {_version()}" if amplified < unamplified else "closed form of the Gaussian mechanism"
+    name = f"RDP, dp-accounting {_version('dp-accounting')}" if amplified < unamplified else CLOSED_FORM
     return Epsilon(value=min(amplified, unamplified), relation=REPLACE, accountant=name)
 
 
@@ -121,8 +148,8 @@ def epsilon_if_poisson(releases: Sequence[Sequence[Charge]], *, delta: float) ->
         [msgspec.structs.replace(charge, sampling="poisson", secret_sampling=True) for charge in charges]
         for charges in releases
     ]
-    value = pld_epsilon(mechanisms_of(assumed), delta=delta)
-    return Epsilon(value=value, relation=ADD_OR_REMOVE, accountant=accountant_name())
+    value, by = epsilon_upper(mechanisms_of(assumed), delta=delta)
+    return Epsilon(value=value, relation=ADD_OR_REMOVE, accountant=_named(by))
 
 
 def epsilon_unamplified(releases: Sequence[Sequence[Charge]], *, participation: int, delta: float) -> Epsilon:
@@ -138,23 +165,20 @@ def epsilon_unamplified(releases: Sequence[Sequence[Charge]], *, participation: 
     charges = [charge for plan in by_plan(releases) for charge in plan]
     found = without_amplification(_in_a_row(charges), participation=participation)
     value = gaussian_epsilon(math.fsum(m.count / m.noise_multiplier**2 for m in found), delta=delta)
-    return Epsilon(value=value, relation=ZERO_OUT, accountant="closed form of the Gaussian mechanism")
+    return Epsilon(value=value, relation=ZERO_OUT, accountant=CLOSED_FORM)
 
 
 def epsilon_rdp(releases: Sequence[Sequence[Charge]], *, delta: float) -> Epsilon:
-    """Measure the same charges by Renyi DP (Mironov 2017; Mironov, Talwar and Zhang 2019): a check from above."""
-    import dp_accounting
+    """Measure the same charges by Renyi DP alone: never below `epsilon_of_releases`, which takes the least bound."""
+    return _with_tails(_renyi_of_mechanisms, releases, delta=delta)
 
-    mechanisms = mechanisms_of(releases)
+
+def _renyi_of_mechanisms(mechanisms: Sequence[Mechanism], delta: float) -> Epsilon:
     if {m.kind for m in mechanisms} == {"without replacement"}:
         return epsilon_without_replacement(mechanisms, delta=delta)
-    accountant = _rdp(dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE)
-    for m in _without_fixed(mechanisms):
-        accountant.compose(_event(m), m.count)
     relation = ADD_OR_REMOVE if all(m.kind == "poisson" for m in mechanisms) else ZERO_OUT
-    return Epsilon(
-        value=float(accountant.get_epsilon(delta)), relation=relation, accountant=f"RDP, dp-accounting {_version()}"
-    )
+    value = renyi_epsilon(_without_fixed(mechanisms), delta=delta)
+    return Epsilon(value=value, relation=relation, accountant=_named(RENYI))
 
 
 def rdp_event(charges: Sequence[Charge]) -> Any:
@@ -163,42 +187,6 @@ def rdp_event(charges: Sequence[Charge]) -> Any:
 
     return dp_accounting.ComposedDpEvent(
         [dp_accounting.SelfComposedDpEvent(_event(m), m.count) for m in _without_fixed(mechanisms_of([charges]))]
-    )
-
-
-def pld_epsilon(mechanisms: Sequence[Mechanism], *, delta: float) -> float:
-    """Compose Poisson and plain Gaussian mechanisms by PLD; 0 for none."""
-    return _pld_epsilon(tuple(mechanisms), delta)
-
-
-@functools.lru_cache(maxsize=256)
-def _pld_epsilon(mechanisms: tuple[Mechanism, ...], delta: float) -> float:
-
-    if not mechanisms:
-        return 0.0
-    if all(m.kind == "gaussian" for m in mechanisms):  # exact, and finite where PLD overflows
-        return gaussian_epsilon(math.fsum(m.count / m.noise_multiplier**2 for m in mechanisms), delta=delta)
-    composed = None
-    for m in mechanisms:
-        # What PLDAccountant composes, with the distribution of one step kept: it takes most of the time.
-        if m.kind == "gaussian":
-            part = _step_pld(m.noise_multiplier / math.sqrt(m.count), 1.0)
-        else:
-            part = _step_pld(m.noise_multiplier, m.sample_rate).self_compose(m.count)
-        composed = part if composed is None else composed.compose(part)
-    return float(composed.get_epsilon_for_delta(delta)) if composed is not None else 0.0
-
-
-@functools.lru_cache(maxsize=32)
-def _step_pld(noise_multiplier: float, sample_rate: float) -> Any:
-    import dp_accounting
-    from dp_accounting.pld import privacy_loss_distribution
-
-    return privacy_loss_distribution.from_gaussian_mechanism(
-        standard_deviation=noise_multiplier,
-        value_discretization_interval=1e-4,
-        sampling_prob=sample_rate,
-        neighboring_relation=dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE,
     )
 
 
@@ -212,9 +200,8 @@ def gaussian_epsilon(precision: float, *, delta: float) -> float:
     return float(dp_accounting.get_epsilon_gaussian(precision**-0.5, delta)) if precision > 0 else 0.0
 
 
-def accountant_name() -> str:
-    """Name and version of the accountant, for the record."""
-    return f"PLD, dp-accounting {_version()}"
+def _named(by: str) -> str:
+    return f"{by}, trustml {_version('trustml')}" if by in (GRID, RENYI, PARTICIPATION) else by
 
 
 def _without_fixed(mechanisms: Sequence[Mechanism]) -> list[Mechanism]:
@@ -226,10 +213,10 @@ def _without_fixed(mechanisms: Sequence[Mechanism]) -> list[Mechanism]:
     ]
 
 
-def _version() -> str:
+def _version(package: str) -> str:
     from importlib.metadata import version
 
-    return version("dp-accounting")
+    return version(package)
 
 
 def _rdp(relation: Any) -> Any:

@@ -5,82 +5,56 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import msgspec
 
 from trustml.errors import ScenarioError
 from trustml.privacy.accounting import epsilon_of, epsilon_without_replacement
+from trustml.privacy.bounds import epsilon_upper
 from trustml.privacy.events import Mechanism
 from trustml.privacy.ledger import Charge
+from trustml.privacy.renyi import renyi_epsilon
 
-LARGEST_NOISE = 1e4
+SMALLEST_NOISE, LARGEST_NOISE = 0.01, 1e4
+_CLOSELY = 5e-4
 
 
 @functools.lru_cache(maxsize=64)
 def calibrated_noise(*, epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
-    """Smallest noise multiplier, to about 1e-3, with which `steps` secret Poisson batches cost at most `epsilon`.
+    """Smallest noise multiplier, to about 5e-4, with which `steps` secret Poisson batches cost at most `epsilon`.
 
     Raises
     ------
     ScenarioError
-        If no noise multiplier up to 10,000 reaches it.
+        If no noise multiplier up to 10,000 reaches it, or next to no noise would do.
     """
-    import dp_accounting
 
-    def event(noise_multiplier: float) -> Any:
-        gaussian = dp_accounting.GaussianDpEvent(noise_multiplier)
-        return dp_accounting.SelfComposedDpEvent(dp_accounting.PoissonSampledDpEvent(sample_rate, gaussian), steps)
+    def poisson(noise: float) -> list[Mechanism]:
+        return [Mechanism(kind="poisson", noise_multiplier=noise, count=steps, sample_rate=sample_rate)]
 
-    def pld(noise_multiplier: float) -> float:
-        return float(_accountant().compose(event(noise_multiplier)).get_epsilon(delta))
+    def reached(noise: float) -> bool:
+        return epsilon_upper(poisson(noise), delta=delta)[0] <= epsilon
 
-    try:
-        # RDP is quick and never below PLD, so its answer is the upper end of a narrow bracket.
-        upper = dp_accounting.calibrate_dp_mechanism(
-            _quick_accountant,
-            event,
-            epsilon,
-            delta,
-            dp_accounting.ExplicitBracketInterval(0.05, LARGEST_NOISE),
-            tol=1e-4,
-        )
-        lower = upper
-        while pld(lower) <= epsilon:
-            lower *= 0.8
-        noise = dp_accounting.calibrate_dp_mechanism(
-            _accountant,
-            event,
-            epsilon,
-            delta,
-            dp_accounting.ExplicitBracketInterval(lower, lower / 0.8),
-            tol=1e-3,
-        )
-    except (dp_accounting.mechanism_calibration.NoBracketIntervalFoundError, ValueError) as error:
-        raise ScenarioError(
-            "epsilon",
-            f"{epsilon} at delta {delta:g} cannot be reached in {steps} steps at sample rate {sample_rate:.4g}",
-            fix="ask for a larger epsilon, or fewer epochs",
-        ) from error
-    while pld(noise) > epsilon:
-        noise *= 1.0005
-    return float(noise)
+    def quickly(noise: float) -> bool:
+        return renyi_epsilon(poisson(noise), delta=delta) <= epsilon
+
+    return _smallest(reached, quickly, epsilon=epsilon, delta=delta, steps=steps)
 
 
 def calibrated_noise_unamplified(*, epsilon: float, delta: float, participation: int) -> float:
-    """Smallest noise multiplier of the plain Gaussian mechanism composed `participation` times (exact)."""
+    """Smallest noise multiplier of the plain Gaussian mechanism composed `participation` times (to 1e-8)."""
     import dp_accounting
 
-    return float(dp_accounting.get_sigma_gaussian(epsilon, delta)) * math.sqrt(participation)
+    return float(dp_accounting.get_sigma_gaussian(epsilon, delta)) * math.sqrt(participation) * (1 + 1e-8)
 
 
 def calibrated_noise_fixed(*, epsilon: float, delta: float, batch_size: int, examples: int, steps: int) -> float:
-    """Smallest noise multiplier, to about 1e-3, for secret batches of fixed size.
+    """Smallest noise multiplier, to about 5e-4, for secret batches of fixed size.
 
     Raises
     ------
     ScenarioError
-        If no noise multiplier up to 10,000 reaches it.
+        If no noise multiplier up to 10,000 reaches it, or next to no noise would do.
     """
 
     def reached(noise: float) -> bool:
@@ -89,7 +63,7 @@ def calibrated_noise_fixed(*, epsilon: float, delta: float, batch_size: int, exa
         )
         return epsilon_without_replacement([mechanism], delta=delta).value <= epsilon
 
-    return _smallest(reached, epsilon=epsilon, delta=delta, steps=steps)
+    return _smallest(reached, reached, epsilon=epsilon, delta=delta, steps=steps)
 
 
 def affordable_steps(spent: Sequence[Charge], planned: Charge, *, epsilon: float, delta: float) -> int:
@@ -123,29 +97,35 @@ def affordable_steps(spent: Sequence[Charge], planned: Charge, *, epsilon: float
     return low
 
 
-def _smallest(reached: Callable[[float], bool], *, epsilon: float, delta: float, steps: int) -> float:
-    low, high = 0.05, 0.1
-    while not reached(high):
-        low, high = high, 2 * high
-        if high > LARGEST_NOISE:
+def _smallest(
+    reached: Callable[[float], bool], quickly: Callable[[float], bool], *, epsilon: float, delta: float, steps: int
+) -> float:
+    """Search by halving on a logarithmic scale; `quickly` is a looser test, to start from."""
+    if reached(SMALLEST_NOISE):
+        raise ScenarioError(
+            "epsilon",
+            f"{epsilon:g} at delta {delta:g} is met in {steps} steps with a noise multiplier below {SMALLEST_NOISE}, "
+            "which protects nobody",
+            fix="ask for a smaller epsilon, or train without privacy",
+        )
+    high = _halved(quickly, SMALLEST_NOISE, LARGEST_NOISE, 0.05) if quickly(LARGEST_NOISE) else LARGEST_NOISE
+    if not reached(high):
+        high = LARGEST_NOISE
+        if not reached(high):
             raise ScenarioError(
                 "epsilon",
-                f"{epsilon} at delta {delta:g} cannot be reached in {steps} steps",
+                f"{epsilon:g} at delta {delta:g} cannot be reached in {steps} steps with a noise multiplier up to "
+                f"{LARGEST_NOISE:g}",
                 fix="ask for a larger epsilon, or fewer epochs",
             )
-    while high - low > 1e-3 * low:
-        middle = (low + high) / 2
+    low = high
+    while low > SMALLEST_NOISE and reached(low):
+        high, low = low, 0.85 * low
+    return _halved(reached, low, high, _CLOSELY)
+
+
+def _halved(reached: Callable[[float], bool], low: float, high: float, closely: float) -> float:
+    while high > low * (1 + closely):
+        middle = math.sqrt(low * high)
         low, high = (low, middle) if reached(middle) else (middle, high)
     return high
-
-
-def _accountant() -> Any:
-    import dp_accounting
-
-    return dp_accounting.pld.PLDAccountant(dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE)
-
-
-def _quick_accountant() -> Any:
-    import dp_accounting
-
-    return dp_accounting.rdp.RdpAccountant(orders=[*range(2, 65), 128, 256, 512, 1024])

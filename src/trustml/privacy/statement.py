@@ -39,6 +39,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         Neighbouring relation.
     accountant : str
     note : str
+    agrees : bool, optional
+        Of another accountant: whether its number fits what is proved from below and from above.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     relation: str = ""
     accountant: str = ""
     note: str = ""
+    agrees: bool | None = None
 
 
 class Curve(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +97,8 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True):
         Identifier of the train job.
     epsilon : float
         Upper bound in nats.
+    epsilon_at_least : float, optional
+        No smaller epsilon holds for what was charged; None where nothing is proved from below.
     delta : float
     unit_of_privacy, neighboring_relation : str
     accountant : str
@@ -144,6 +149,7 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True):
     curve: Curve | None = None
     ledger: str = ""
     understated: Understated | None = None
+    epsilon_at_least: float | None = None
 
 
 def at_most(epsilon: float, digits: int) -> str:

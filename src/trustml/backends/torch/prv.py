@@ -1,9 +1,9 @@
 """Opacus's own accountant on our charges: ``python -m trustml.backends.torch.prv < JSON > JSON``.
 
 A process of its own, because importing Opacus imports PyTorch, which the accounting has no other need of.
-Reads a list of ``{"delta": d, "history": [[noise_multiplier, sample_rate, steps], ...]}`` and writes a list of
-epsilons: upper bounds with an error of at most 0.01, by privacy random variables (Gopi, Lee and Wutschitz,
-NeurIPS 2021), as Opacus reports them by default.
+Reads a list of ``{"delta": d, "error": e, "history": [[noise_multiplier, sample_rate, steps], ...]}`` and writes a list
+of epsilons: upper bounds with an error of at most e, by privacy random variables (Gopi, Lee and Wutschitz, NeurIPS
+2021).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def prv_epsilons(questions: list[dict[str, Any]]) -> list[float]:
     for question in questions:
         accountant = PRVAccountant()
         accountant.history = [(noise, rate, int(steps)) for noise, rate, steps in question["history"]]
-        answers.append(float(accountant.get_epsilon(question["delta"])))
+        answers.append(float(accountant.get_epsilon(question["delta"], eps_error=question["error"])))
     return answers
 
 
