@@ -15,6 +15,7 @@ from trustml.data.clients import read_federated_plan
 from trustml.data.dataset import Dataset, fingerprint
 from trustml.data.datasets import load_dataset
 from trustml.data.partition import Clients
+from trustml.data.preparation import preparation_notes
 from trustml.data.streams import Stream, public_generator, secret_generator
 from trustml.launch.attacks import write_attack_inputs
 from trustml.launch.baselines import explanation_inputs, explanation_notes
@@ -97,7 +98,8 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
                 class_names=dataset.class_names,
                 feature_names=dataset.feature_names,
                 feature_groups=dataset.feature_groups,
-                notes=(*dataset.notes, *explanation_notes(scenario)),
+                preparation=dataset.preparation,
+                notes=(*preparation_notes(dataset.preparation), *explanation_notes(scenario)),
             ),
             partitions=_partition_records(partitions),
             jobs=tuple(_record(job, expansion) for job in expansion.jobs),

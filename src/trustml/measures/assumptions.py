@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from trustml.data.preparation import Categories, Classes, Preparation, Scaled
 from trustml.measures.evidence import Evidence
 from trustml.plan.job import TrainJob
 from trustml.privacy.ledger import UNAMPLIFIED, Charge
-from trustml.privacy.statement import Assumption
+from trustml.privacy.statement import Assumption, Status
 from trustml.scenario.federated import DPFedAvg
 from trustml.scenario.partition import NaturalKey
 from trustml.scenario.regimes import PrivateRegime
 
 EXACT_NOISE = "noise is cryptographic and exact in floating point"
+PREPROCESSING = "preprocessing uses no statistics of the private data"
 NOTHING_ELSE = "nothing else trained on this data is released"
 
 
@@ -48,7 +50,7 @@ def assumptions_of(
             else "a stock engine runs on its own",
         ),
         _data(evidence, charges),
-        _preprocessing(evidence),
+        preprocessing_assumption(evidence.manifest.data.preparation),
         _other_models(evidence),
         Assumption(
             name="hyperparameters were not chosen on this data",
@@ -178,13 +180,37 @@ def _data(evidence: Evidence, charges: Sequence[Charge]) -> Assumption:
     )
 
 
-def _preprocessing(evidence: Evidence) -> Assumption:
-    notes = [note for note in evidence.manifest.data.notes if "training" in note and "statistic" in note]
-    return Assumption(
-        name="preprocessing uses no statistics of the private data",
-        status="not met" if notes else "met",
-        why=notes[0] if notes else "inputs are scaled by constants or not at all",
+def preprocessing_assumption(preparation: Preparation) -> Assumption:
+    """Say whether the preparation used the private data; the worst of its points decides."""
+    points = (
+        _SCALING[preparation.scaling],
+        _CATEGORIES[preparation.categories],
+        _CLASSES[preparation.classes],
     )
+    order: tuple[Status, ...] = ("not met", "not checked", "met")
+    status = next(one for one in order if any(found == one for found, _ in points))
+    why = "; ".join(why for found, why in points if found == status and why)
+    return Assumption(name=PREPROCESSING, status=status, why=why)
+
+
+_SCALING: dict[Scaled, tuple[Status, str]] = {
+    "none": ("met", "inputs are taken as they are"),
+    "public constants": ("met", "inputs are scaled by public constants"),
+    "declared constants": ("not checked", "constants given by the user: where they come from is not in the record"),
+    "training statistics": ("not met", "inputs are standardised with the mean and deviation of the training data"),
+    "unknown": ("not checked", "the record does not say how inputs were scaled"),
+}
+_CATEGORIES: dict[Categories, tuple[Status, str]] = {
+    "none": ("met", ""),
+    "declared": ("met", "categories are declared"),
+    "of the data": ("not met", "categories are taken from the data: one row can add a column to the first layer"),
+    "unknown": ("not checked", "the record does not say where categories come from"),
+}
+_CLASSES: dict[Classes, tuple[Status, str]] = {
+    "public": ("met", ""),
+    "of the data": ("not checked", "the classes are those that the labels hold: one that a single row has would show"),
+    "unknown": ("not checked", "the record does not say where the classes come from"),
+}
 
 
 def _other_models(evidence: Evidence) -> Assumption:
