@@ -62,7 +62,7 @@ def test_what_is_declared_is_not_learned(tmp_path):
         2,
         2,
         2,
-    )  # black is never seen; each has a column for a missing one
+    )  # black is unseen; one more each for a missing one
     np.testing.assert_allclose(np.sort(everything(dataset)[:, 0]), [-0.6, -0.5, -0.4, -0.2, 0, 0.2], atol=1e-6)
 
 

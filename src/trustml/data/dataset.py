@@ -54,7 +54,7 @@ class Dataset:
     train: Examples
     test: Examples
     class_names: tuple[str, ...]
-    preparation: Preparation = Preparation()
+    preparation: Preparation = field(default_factory=Preparation)
     feature_names: tuple[str, ...] = ()
     feature_groups: tuple[int, ...] = ()
     train_keys: Mapping[str, npt.NDArray[np.str_]] = field(default_factory=dict)
