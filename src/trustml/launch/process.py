@@ -88,13 +88,18 @@ class Worker:
     variables : dict
         Added to the environment.
     limits : Limits
+    logs : Path, optional
+        Folder of ``stdout.txt`` and ``stderr.txt``, where it is not the job's.
     """
 
-    def __init__(self, *, python: Path, folder: Path, variables: dict[str, str], limits: Limits) -> None:
-        self._folder, self._limits = folder, limits
+    def __init__(
+        self, *, python: Path, folder: Path, variables: dict[str, str], limits: Limits, logs: Path | None = None
+    ) -> None:
+        self._folder, self._limits, self._logs = folder, limits, logs or folder
+        self._logs.mkdir(parents=True, exist_ok=True)
         for name in ("result.json", "events.jsonl"):
             (folder / name).unlink(missing_ok=True)
-        with (folder / "stdout.txt").open("wb") as out, (folder / "stderr.txt").open("wb") as err:
+        with (self._logs / "stdout.txt").open("wb") as out, (self._logs / "stderr.txt").open("wb") as err:
             self._process = subprocess.Popen(
                 worker_command(python, "trustml.worker", str(folder)),
                 stdin=subprocess.DEVNULL,
@@ -204,7 +209,7 @@ class Worker:
 
     def _stderr_tail(self) -> tuple[str, ...]:
         try:
-            text = (self._folder / "stderr.txt").read_bytes()[-20_000:].decode("utf-8", errors="replace")
+            text = (self._logs / "stderr.txt").read_bytes()[-20_000:].decode("utf-8", errors="replace")
         except OSError:
             return ()
         return tuple(line[:500] for line in text.splitlines()[-_STDERR_LINES:])

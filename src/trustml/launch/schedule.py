@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,7 +17,8 @@ from trustml.launch.compiled import reused_by
 from trustml.launch.environments import find_environment
 from trustml.launch.prepare import now
 from trustml.launch.process import Ended, Limits, Worker
-from trustml.plan.job import Job, decode_job, job_needs
+from trustml.plan.job import Job, decode_job, job_needs, promises_privacy
+from trustml.plan.private_files import events_file, logs_folder
 from trustml.plan.switches import reuse_compiled, switch_variables
 from trustml.record.files import sha256
 from trustml.record.schema import JobRecord, Manifest, RunStatus, failed_methods
@@ -46,7 +48,7 @@ class Schedule:
     run : RunDirectory
         With a manifest and every job's ``job.json``.
     listener : callable
-        Gets every event; events also go to ``events.jsonl``.
+        Gets every event; events also go to the private file of events, and starts and ends to the public one.
     """
 
     def __init__(self, run: RunDirectory, *, listener: Listener) -> None:
@@ -110,8 +112,11 @@ class Schedule:
         variables = switch_variables(job.execution)
         if compiled is not None:
             variables |= reuse_compiled(compiled)
-        worker = Worker(python=python, folder=folder, variables=variables, limits=limits)
-        self._running[name] = (worker, _Tail(folder / "events.jsonl"))
+        events = self._run.file(events_file(name))
+        events.unlink(missing_ok=True)
+        logs = self._run.file(logs_folder(name))
+        worker = Worker(python=python, folder=folder, variables=variables, limits=limits, logs=logs)
+        self._running[name] = (worker, _Tail(events))
         self._update(replace(self._records[name], status="running", reason="", attempt=record.attempt + 1))
         for other in self._running:
             if len(self._running) > 1:
@@ -128,6 +133,7 @@ class Schedule:
                 self._record_end(name, ended)
 
     def _record_end(self, name: str, ended: Ended) -> None:
+        ended = _as_released(ended, self._jobs[name])
         folder = self._run.job_folder(name)
         artifacts = {output: sha256(folder / output) for output in _OUTPUTS if (folder / output).is_file()}
         self._update(
@@ -180,6 +186,16 @@ class Schedule:
     def _tell(self, event: Event) -> None:
         self._run.append_event(event)
         self._listener({"time": round(time.time(), 3), **event})
+
+
+def _as_released(ended: Ended, job: Job) -> Ended:
+    """Leave out what a private job printed: messages of libraries may hold values of the data."""
+    if not promises_privacy(job):
+        return ended
+    reason = ended.reason
+    if ended.status == "error" and ended.result is None:
+        reason = f"the worker ended with code {ended.exit_code} and no result; see {logs_folder(job.id)}/stderr.txt"
+    return dataclasses.replace(ended, reason=reason, stderr_tail=())
 
 
 class _Tail:
