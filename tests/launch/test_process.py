@@ -104,12 +104,11 @@ def test_the_real_worker_reports_a_broken_job_in_one_line(tmp_path):
 def test_what_a_private_job_prints_stays_out_of_its_record(tmp_path):
     """A library's message may hold values of the data, such as the row that it choked on."""
     from trustml.launch.schedule import _as_released
-    from trustml.plan.job import TrainJob
-    from trustml.worker.__main__ import released_line
     from trustml.models.zoo import mlp
-    from trustml.plan.job import Mechanism
+    from trustml.plan.job import Mechanism, TrainJob
     from trustml.scenario.regimes import DPSGD, Plain
     from trustml.scenario.spec import Execution
+    from trustml.worker.__main__ import released_line
 
     ended = run_until_end(start(tmp_path, "import sys; print('row 3.14159', file=sys.stderr); sys.exit(7)"))
     common = {

@@ -15,6 +15,7 @@ from trustml.scenario.regimes import PrivateRegime
 
 EXACT_NOISE = "noise is cryptographic and exact in floating point"
 PREPROCESSING = "preprocessing uses no statistics of the private data"
+NO_ROWS = "explanations show no training rows"
 NOTHING_ELSE = "nothing else trained on this data is released"
 
 
@@ -51,6 +52,7 @@ def assumptions_of(
         ),
         _data(evidence, charges),
         preprocessing_assumption(evidence.manifest.data.preparation),
+        _rows_of_explanations(evidence),
         _other_models(evidence),
         Assumption(
             name="hyperparameters were not chosen on this data",
@@ -66,46 +68,6 @@ def assumptions_of(
             why="it is not: attacks on generators and on floating-point noise are out of scope",
         ),
     )
-
-
-def not_covered(evidence: Evidence, regime: PrivateRegime, charges: Sequence[Charge]) -> tuple[str, ...]:
-    """List what this run holds or tells that epsilon says nothing of."""
-    found = [
-        "everything under private/: examples, batches, sizes and times of steps, examples left out as not finite",
-        "the times of progress events (five a second at most), which follow batch sizes",
-        "the fingerprint of the data, which confirms a complete guess of it",
-    ]
-    if isinstance(regime, DPFedAvg):
-        found += _not_covered_of_clients(regime)
-    if charges[0].secret_sampling and charges[0].sampling not in UNAMPLIFIED:
-        found.append("the largest participation behind epsilon_unamplified, a count over the secret batches")
-    if any(record.kind in ("shadow", "canary", "game") for record in evidence.manifest.jobs):
-        found.append(
-            "attacks: shadow models and trainings with canaries use this data and stay under private/; what is told of "
-            "them (ROC curves, AUC, audited epsilon) follows the examples"
-        )
-    if any(
-        record.regime == "Plain" or (record.kind == "train" and record.regime != regime.title)
-        for record in evidence.manifest.jobs
-    ):
-        found.append(
-            "other models of this run on the same data; epsilon_all_releases composes the private ones that protect "
-            "the same unit, and nothing here composes others"
-        )
-    return tuple(found)
-
-
-def _not_covered_of_clients(regime: DPFedAvg) -> list[str]:
-    found = [
-        "who holds how many examples of which class, and what is measured for each client",
-        "the fingerprint of the partition, the number of clients and of examples left out, in the manifest",
-        "wall time, peak memory and the way to simulate that was chosen for speed, which follow the cohorts",
-    ]
-    if isinstance(regime.partition, NaturalKey):
-        found.append("held-out examples, which are published as they are, those of the same clients too")
-    else:
-        found.append("how the examples were dealt out, which follows from all labels and a public seed")
-    return found
 
 
 def _is_stock(regime: PrivateRegime) -> bool:
@@ -211,6 +173,18 @@ _CLASSES: dict[Classes, tuple[Status, str]] = {
     "of the data": ("not checked", "the classes are those that the labels hold: one that a single row has would show"),
     "unknown": ("not checked", "the record does not say where the classes come from"),
 }
+
+
+def _rows_of_explanations(evidence: Evidence) -> Assumption:
+    shown = evidence.shown_rows["training"]
+    return Assumption(
+        name=NO_ROWS,
+        status="not met" if shown else "met",
+        why=f"baselines of {', '.join(shown)} are training rows, which can be computed from the attributions: no "
+        "epsilon holds for the released explanations"
+        if shown
+        else "baselines and backgrounds are constants, public or held-out rows, or there are no explanations",
+    )
 
 
 def _other_models(evidence: Evidence) -> Assumption:
