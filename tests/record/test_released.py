@@ -222,6 +222,32 @@ def _plain(statement: Any) -> dict[str, Any]:
     return statement if isinstance(statement, dict) else msgspec.to_builtins(statement)
 
 
+@pytest.mark.parametrize(
+    ("changed", "attributions", "probes"),
+    [
+        ({"methods": {"baseline": {"kind": "HeldOutExample"}}}, "disclosed", "disclosed"),
+        ({"methods": {"baseline": {"kind": "TrainingExample"}}}, "not covered", "not covered"),
+        ({"methods": {"baseline": {"kind": "PublicExample", "path": "p.npz"}}}, "epsilon", "epsilon"),
+        ({"probes": {"baseline": {"kind": "Mean"}}}, "epsilon", "not covered"),
+    ],
+)
+def test_the_statement_says_whose_rows_explanations_show(released, tmp_path, changed, attributions, probes):
+    from trustml.measures.evidence import Evidence
+    from trustml.measures.privacy import privacy_statements
+    from trustml.record.store import RunDirectory
+
+    copy = tmp_path / released.path.name
+    shutil.copytree(released.path, copy, ignore=shutil.ignore_patterns("private"))
+    path = copy / "jobs" / "explain.jax.of.jax.DPSGD.s0" / "job.json"
+    job = json.loads(path.read_bytes())
+    job["methods"][0] |= changed.get("methods", {})
+    job["probes"] |= changed.get("probes", {})
+    path.write_text(json.dumps(job))
+    for statement in map(_plain, privacy_statements(Evidence(RunDirectory(copy)))):
+        coverage = {one["name"]: one["coverage"] for one in statement["releases"]}
+        assert (coverage["attributions"], coverage["probes of explanations"]) == (attributions, probes)
+
+
 def test_the_page_is_the_table():
     assert PAGE.read_text(encoding="utf-8") == released_markdown(), "python -m trustml.report.released_page"
 

@@ -47,7 +47,9 @@ def baseline_for(baseline: Baseline, *, inputs: Floats, train: Floats, heldout: 
             found = np.broadcast_to(train.mean(axis=0, dtype=np.float64), inputs.shape)
         case Blur():
             if inputs.ndim != 4:
-                raise UsageError(f"baseline: Blur is for images, not for inputs of shape {inputs.shape[1:]}; use Mean")
+                raise UsageError(
+                    f"baseline: Blur is for images, not for inputs of shape {inputs.shape[1:]}; use a number"
+                )
             from scipy.ndimage import gaussian_filter
 
             found = gaussian_filter(inputs, sigma=(0, baseline.sigma, baseline.sigma, 0), mode="nearest")

@@ -259,14 +259,16 @@ def _write_inputs(
     """Write what workers read; give the hashes of what is public."""
     for (title, seed), plan in plans.items():
         write_plan(run, plan_file(title, seed), plan)
-    count = scenario.explanations.examples
+    # No inputs without explanations: whoever is in them would be disclosed for nothing.
+    explained = dataset.test.inputs[: scenario.explanations.examples]
+    count = len(explained) if scenario.explanations.methods else 0
     heldout: dict[str, npt.NDArray[Any]] = {
         "inputs": dataset.test.inputs[:count],
         "targets": dataset.test.labels[:count],
         "test_labels": dataset.test.labels,
     }
     write_arrays(run.file(HELDOUT), heldout)
-    baselines = explanation_inputs(scenario, dataset, inputs=dataset.test.inputs[:count])
+    baselines = explanation_inputs(scenario, dataset, inputs=explained)
     write_atomic(run.file(BASELINES), encode_arrays(baselines), private=True)
     public = [HELDOUT]
     for seed in scenario.seeds:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from trustml.measures.evidence import Evidence
 from trustml.plan.job import TrainJob
 from trustml.privacy.ledger import UNAMPLIFIED, Charge
-from trustml.privacy.statement import Release
+from trustml.privacy.statement import Coverage, Release
+from trustml.scenario.baselines import Rows
 from trustml.scenario.federated import DPFedAvg
 from trustml.scenario.partition import NaturalKey
 from trustml.scenario.regimes import PrivateRegime
@@ -55,10 +56,12 @@ def _of_the_model(evidence: Evidence, regime: PrivateRegime) -> list[Release]:
 
 def _of_explanations(evidence: Evidence, job: TrainJob) -> list[Release]:
     jobs = [explain for _, explain in evidence.explain_jobs]
-    if not jobs:
+    asked = evidence.manifest.scenario.get("explanations", {})
+    if not asked.get("methods"):
         return []
-    count = evidence.manifest.scenario.get("explanations", {}).get("examples", 0)
-    training, heldout = evidence.shown_rows["training"], evidence.shown_rows["held-out"]
+    count = asked.get("examples", 0)
+    training, heldout = ([t for t in evidence.shown_rows[rows] if t != "probes"] for rows in ("training", "held-out"))
+    tried: dict[Rows, bool] = {rows: bool(titles) for rows, titles in evidence.shown_rows.items()}
     why = f"{count} held-out inputs and their classes, as they are"
     found = [Release(name="explained inputs", coverage="disclosed", why=why)]
     titles = dict.fromkeys(m.title for one in jobs if one.subject == job.id for m in one.methods)
@@ -74,7 +77,11 @@ def _of_explanations(evidence: Evidence, job: TrainJob) -> list[Release]:
         found.append(Release(name="attributions", coverage="epsilon", why=why))
     if any(probes.faithfulness or probes.robustness or probes.randomisation for probes in (j.probes for j in jobs)):
         why = "what perturbed inputs and randomised weights gave: functions of the same, and of public random numbers"
-        coverage = "not covered" if "probes" in training or training else "epsilon"
+        coverage: Coverage = "epsilon"
+        if tried["training"]:
+            coverage, why = "not covered", f"{why}; no epsilon holds for them, as baselines are training rows"
+        elif tried["held-out"]:
+            coverage, why = "disclosed", f"{why}, with held-out rows as baselines"
         found.append(Release(name="probes of explanations", coverage=coverage, why=why))
     return found
 

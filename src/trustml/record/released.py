@@ -116,7 +116,7 @@ _TRIED = (
 RELEASED: tuple[Known, ...] = (
     *_of(".lock", "(empty)", "machine"),
     # The manifest.
-    *_of(_MANIFEST, "format run scenario.* overrides.# skips.# skips.#.* warnings.#", "declared"),
+    *_of(_MANIFEST, "format run scenario.* overrides.# skips.# skips.#.*", "declared"),
     *_of(_MANIFEST, "created hardware.* versions.* source source.*", "machine"),
     *_named("how jobs ended", _MANIFEST, "status jobs.#.status jobs.#.reason jobs.#.exit_code jobs.#.stderr_tail.#"),
     *_named("times and memory", _MANIFEST, "ended jobs.#.seconds jobs.#.peak_memory"),
@@ -124,7 +124,7 @@ RELEASED: tuple[Known, ...] = (
     *_named(
         "sizes and names",
         _MANIFEST,
-        "data.train_examples data.test_examples data.input_shape.# data.class_names.# data.feature_names.# "
+        "warnings.# data.train_examples data.test_examples data.input_shape.# data.class_names.# data.feature_names.# "
         "data.feature_groups.# data.notes.# data.preparation.learned_columns.#",
     ),
     *_of(_MANIFEST, "data.preparation.scaling data.preparation.categories data.preparation.classes", "declared"),

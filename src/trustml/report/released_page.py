@@ -11,23 +11,25 @@ from trustml.record.released import REASONS, RELEASED
 
 _HEAD = """# What a run releases, and why
 
-Made by `python -m trustml.report.released_page` from `record/released.py`; a test walks every file of a private, federated,
-attacked run and finds each field, array and event here.
+Made by `python -m trustml.report.released_page` from `record/released.py`; a test walks every file of a private,
+federated, attacked run and finds each field, array and event here.
 
-A run directory without `private/` is what may be published. Everything in it is a function of released things, or the privacy
-statement of every private model names it (`trustml show RUN --privacy`, under *released, and what covers it*).
+A run directory without `private/` is what may be published. Everything in it is a function of released things, or the
+privacy statement of every private model names it (`trustml show RUN --privacy`, under *released, and what covers
+it*).
 
 * Times of single steps, sizes of secret batches, and all that a job prints are private: `private/events.jsonl` and
-  `private/events/` hold the progress that bars and dashboard show, `private/logs/` what libraries said, whose messages may hold
-  values of the data. The public `events.jsonl` holds starts and ends of jobs, in whole seconds.
+  `private/events/` hold the progress that bars and dashboard show, `private/logs/` what libraries said, whose
+  messages may hold values of the data. The public `events.jsonl` holds starts and ends of jobs, in whole seconds.
 * What is released is the directory after the run. Whoever watches it grow sees when a ledger was charged.
-* Files hold nothing but their parts: archives have no dates and a fixed order, so sizes of files follow from their content.
-  Leave times of modification behind where they matter (`trustml bundle` does).
-* Baselines and backgrounds of explanations can be computed from attributions, weights and inputs. Beside a private regime they
-  are numbers, the blurred input, or rows that the user declares public; `explanations.discloses` lets held-out rows through, which
-  the statement then lists, or training rows, with which no epsilon holds for the explanations.
-* The fingerprint is a plain SHA-256, so that runs, ledgers and bundles of the same data can be told to be so anywhere. Who guesses
-  all examples can confirm the guess; no epsilon covers that.
+* Files hold nothing but their parts: archives have no dates and a fixed order, so sizes of files follow from their
+  content. Leave times of modification behind where they matter (`trustml bundle` does).
+* Baselines and backgrounds of explanations can be computed from attributions, weights and inputs. Beside a private
+  regime they are numbers, the blurred input, or rows that the user declares public; `explanations.discloses` lets
+  held-out rows through, which the statement then lists, or training rows, with which no epsilon holds for the
+  explanations.
+* The fingerprint is a plain SHA-256, so that runs, ledgers and bundles of the same data can be told to be so
+  anywhere. Who guesses all examples can confirm the guess; no epsilon covers that.
 
 ## Reasons
 """
