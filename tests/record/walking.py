@@ -18,8 +18,12 @@ def public_files(run: Path) -> list[str]:
     return [name for name in names if not name.startswith("private/")]
 
 
-def parts_of(path: Path) -> Iterator[str]:
+def parts_of(path: Path) -> set[str]:
     """Name every part of a file, as :mod:`trustml.record.released` does."""
+    return set(_parts(path))
+
+
+def _parts(path: Path) -> Iterator[str]:
     match path.suffix:
         case ".json":
             yield from leaves(json.loads(path.read_bytes()))

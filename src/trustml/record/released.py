@@ -8,6 +8,7 @@ of released things is named in the privacy statement of every private model, und
 from __future__ import annotations
 
 import fnmatch
+import functools
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -52,6 +53,7 @@ class Known:
         return fnmatch.fnmatchcase(file, self.files) and fnmatch.fnmatchcase(part, self.parts)
 
 
+@functools.cache
 def why_released(file: str, part: str) -> Known | None:
     """Find why a part of a file is released; None where nothing is known of it."""
     return next((known for known in RELEASED if known.fits(file, part)), None)
