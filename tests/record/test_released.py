@@ -250,7 +250,8 @@ def _plain(statement: Any) -> dict[str, Any]:
 )
 def test_the_statement_says_whose_rows_explanations_show(released, tmp_path, changed, attributions, probes):
     from trustml.measures.evidence import Evidence
-    from trustml.measures.privacy import privacy_statements
+    from trustml.measures.releases import releases_of
+    from trustml.privacy.ledger import read_ledger
     from trustml.record.store import RunDirectory
 
     copy = tmp_path / released.path.name
@@ -260,8 +261,12 @@ def test_the_statement_says_whose_rows_explanations_show(released, tmp_path, cha
     job["methods"][0] |= changed.get("methods", {})
     job["probes"] |= changed.get("probes", {})
     path.write_text(json.dumps(job))
-    for statement in map(_plain, privacy_statements(Evidence(RunDirectory(copy)))):
-        coverage = {one["name"]: one["coverage"] for one in statement["releases"]}
+    evidence = Evidence(RunDirectory(copy))
+    private = [job for _, job in evidence.trained() if job.mechanism is not None]
+    assert private
+    for job in private:
+        charges = read_ledger(copy / "jobs" / job.id / "ledger.jsonl")
+        coverage = {one.name: one.coverage for one in releases_of(evidence, job, job.regime, charges)}
         assert (coverage["attributions"], coverage["probes of explanations"]) == (attributions, probes)
 
 
