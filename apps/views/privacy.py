@@ -98,6 +98,8 @@ if statements:
     st.table(
         pd.DataFrame([{"": SIGNS[one.status], "assumption": one.name, "why": one.why} for one in chosen.assumptions])
     )
+    st.markdown("**Released, and what covers it**")
+    st.table(pd.DataFrame([{"": one.coverage, "released": one.name, "why": one.why} for one in chosen.releases]))
     st.markdown("**Not covered by epsilon**\n" + "\n".join(f"- {one}" for one in chosen.not_covered))
     text = statement_text(chosen)
     with st.expander("The statement as text"):

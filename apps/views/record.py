@@ -7,7 +7,9 @@ import pandas as pd
 import streamlit as st
 from chosen_run import current
 
-from trustml.record.store import EVENTS
+from trustml.plan.private_files import logs_folder
+from trustml.record.schema import JobRecord
+from trustml.record.store import ALL_EVENTS, EVENTS
 
 st.title("Record")
 
@@ -22,7 +24,8 @@ def progress() -> None:
     if run.status != "running":
         return
     try:
-        lines = (run.path / EVENTS).read_bytes().splitlines()[-200:]
+        path = run.path / ALL_EVENTS
+        lines = (path if path.is_file() else run.path / EVENTS).read_bytes().splitlines()[-200:]
     except OSError:
         return
     steps: dict[str, str] = {}
@@ -35,6 +38,15 @@ def progress() -> None:
             st.markdown(f"`{record.id}` {steps.get(record.id, 'starting')}")
 
 
+def printed(record: JobRecord) -> str:
+    """Last lines that a job printed: of a private one they are not in the record, but at hand for whoever ran it."""
+    lines = list(record.stderr_tail)
+    path = current().path / logs_folder(record.id) / "stderr.txt"
+    if not lines and path.is_file():
+        lines = path.read_bytes()[-20_000:].decode("utf-8", errors="replace").splitlines()[-20:]
+    return "\n".join(lines) or "nothing on stderr"
+
+
 progress()
 run = current()
 manifest = run.manifest
@@ -44,7 +56,7 @@ if failed:
     for record in failed:
         with st.expander(f"{record.id}: {record.status}: {record.reason}", expanded=record.status != "blocked"):
             st.markdown(f"exit code {record.exit_code}, attempt {record.attempt}, {record.seconds:.1f} s")
-            st.code("\n".join(record.stderr_tail) or "nothing on stderr", language=None)
+            st.code(printed(record), language=None)
     st.markdown(f"Go on with `trustml run --resume {manifest.run}`.")
 
 st.subheader("Jobs")

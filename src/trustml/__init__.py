@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         Tanh,
     )
     from trustml.scenario.attacks import Attacks, Canaries, Game, MembershipInference
-    from trustml.scenario.baselines import Background, Blur, Mean, TrainingExample
+    from trustml.scenario.baselines import Background, Blur, HeldOutExample, Mean, PublicExample, TrainingExample
     from trustml.scenario.methods import (
         LRP,
         Deconvolution,
@@ -143,7 +143,7 @@ _HOMES = {
     ),
     "trustml.scenario.regimes": ("DPSGD", "Augmentation", "Plain"),
     "trustml.scenario.sources": ("BreastCancer", "Csv", "Digits", "Idx", "Npz", "Parquet"),
-    "trustml.scenario.baselines": ("Background", "Blur", "Mean", "TrainingExample"),
+    "trustml.scenario.baselines": ("Background", "Blur", "HeldOutExample", "Mean", "PublicExample", "TrainingExample"),
     "trustml.scenario.methods": (
         "Deconvolution",
         "DeepLift",
@@ -229,6 +229,7 @@ __all__ = [
     "GroupNorm",
     "GuidedBackprop",
     "GuidedGradCam",
+    "HeldOutExample",
     "Idx",
     "InTurn",
     "IndependentNoise",
@@ -257,6 +258,7 @@ __all__ = [
     "PoissonCohort",
     "PrivacyError",
     "Probes",
+    "PublicExample",
     "Quantity",
     "RandomControl",
     "ReLU",

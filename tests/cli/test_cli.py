@@ -180,7 +180,7 @@ def test_show_gives_jobs_and_tidy_rows_as_json(finished):
     folder, _ = finished
     done = trustml("show", "latest", "--json", cwd=folder)
     content = json.loads(done.stdout)
-    assert set(content) == {"run", "status", "jobs", "measures", "privacy"}
+    assert set(content) == {"run", "status", "jobs", "data", "measures", "privacy"}
     assert {job["status"] for job in content["jobs"]} == {"ok"}
     assert {row["measure"] for row in content["measures"]} >= {"accuracy", "epsilon", "step_time_median"}
     assert set(content["measures"][0]) == {

@@ -39,6 +39,28 @@ def test_the_statement_as_text_and_as_json(private_run):
     assert (private_run / "privacy.json").is_file()
 
 
+def test_what_is_to_be_said_of_the_data_is_printed_wherever_epsilon_is(private_run, tmp_path):
+    copy = tmp_path / private_run.name
+    shutil.copytree(private_run, copy, ignore=shutil.ignore_patterns("private"))
+    manifest = json.loads((copy / "manifest.json").read_bytes())
+    note = "the categories of colour are taken from the data; no epsilon covers that"
+    manifest["data"]["notes"] = [note]
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    for words in (("show", copy), ("show", copy, "--privacy"), ("compare", copy)):
+        assert note in trustml(*words).stdout, words
+        assert note in trustml(*words, "--json").stdout, words
+
+
+def test_the_statement_lists_what_is_released(private_run):
+    (statement,) = json.loads(trustml("show", private_run, "--privacy", "--json").stdout)["privacy"]
+    coverage = {one["name"]: one["coverage"] for one in statement["releases"]}
+    assert coverage["final weights"] == "epsilon" and coverage["held-out labels"] == "disclosed"
+    assert coverage["times and memory"] == coverage["progress events"] == coverage["other models"] == "not covered"
+    assert "explained inputs" not in coverage and "attributions" not in coverage
+    text = trustml("show", private_run, "--privacy").stdout
+    assert all(f"] {one['name']}: {one['why']}" in text for one in statement["releases"])
+
+
 def test_the_table_has_every_epsilon(private_run):
     rows = json.loads(trustml("show", private_run, "--json").stdout)["measures"]
     found = {row["measure"]: row for row in rows if row["measure"].startswith("epsilon")}

@@ -9,34 +9,53 @@ from hypothesis import strategies as st
 
 from trustml.data.baselines import background_for, baseline_for, features_of
 from trustml.errors import UsageError
-from trustml.scenario.baselines import Background, Blur, Mean, TrainingExample
+from trustml.scenario.baselines import Background, Blur, HeldOutExample, Mean, PublicExample, TrainingExample
 
 TRAIN = np.random.default_rng(0).random((20, 6, 5, 2)).astype(np.float32)
+HELDOUT = TRAIN[:6] + 2
 INPUTS = TRAIN[:4] + 1
+ROWS = {"train": TRAIN, "heldout": HELDOUT}
 
 
 def test_baselines_are_what_they_say():
-    assert (baseline_for(0.5, inputs=INPUTS, train=TRAIN) == 0.5).all()
-    np.testing.assert_allclose(baseline_for(Mean(), inputs=INPUTS, train=TRAIN)[2], TRAIN.mean(axis=0), atol=1e-6)
-    one = baseline_for(TrainingExample(seed=3), inputs=INPUTS, train=TRAIN)
+    assert (baseline_for(0.5, inputs=INPUTS, **ROWS) == 0.5).all()
+    np.testing.assert_allclose(baseline_for(Mean(), inputs=INPUTS, **ROWS)[2], TRAIN.mean(axis=0), atol=1e-6)
+    one = baseline_for(TrainingExample(seed=3), inputs=INPUTS, **ROWS)
     assert (one == one[0]).all() and any((one[0] == example).all() for example in TRAIN)
-    assert all(array.dtype == np.float32 for array in (one, baseline_for(1, inputs=INPUTS, train=TRAIN)))
+    assert all(array.dtype == np.float32 for array in (one, baseline_for(1, inputs=INPUTS, **ROWS)))
 
 
 def test_blur_smooths_pixels_and_keeps_examples_and_channels_apart():
-    blurred = baseline_for(Blur(sigma=1.0), inputs=INPUTS, train=TRAIN)
+    blurred = baseline_for(Blur(sigma=1.0), inputs=INPUTS, **ROWS)
     assert blurred.std() < INPUTS.std()
     changed = INPUTS.copy()
     changed[1], changed[0, :, :, 1] = 9, 9
-    again = baseline_for(Blur(sigma=1.0), inputs=changed, train=TRAIN)
+    again = baseline_for(Blur(sigma=1.0), inputs=changed, **ROWS)
     np.testing.assert_array_equal(again[0, :, :, 0], blurred[0, :, :, 0])
     np.testing.assert_array_equal(again[2:], blurred[2:])
 
 
 def test_a_background_is_drawn_without_repetition():
-    drawn = background_for(Background(count=20, seed=1), train=TRAIN)
+    drawn = background_for(Background(count=20, seed=1), **ROWS)
     assert len(np.unique(drawn.reshape(20, -1), axis=0)) == 20
-    np.testing.assert_array_equal(drawn, background_for(Background(count=20, seed=1), train=TRAIN))
+    np.testing.assert_array_equal(drawn, background_for(Background(count=20, seed=1), **ROWS))
+
+
+def test_rows_come_from_where_they_are_said_to(tmp_path):
+    public = TRAIN[:5] - 3
+    np.savez(tmp_path / "p.npz", inputs=public)
+    path = str(tmp_path / "p.npz")
+    drawn = {
+        rows: background_for(Background(count=4, rows=rows, path=path), **ROWS)
+        for rows in ("training", "held-out", "public", "uniform")
+    }
+    for rows, source in (("training", TRAIN), ("held-out", HELDOUT), ("public", public)):
+        assert all((row == source).all(axis=(1, 2, 3)).any() for row in drawn[rows]), rows
+    assert drawn["uniform"].shape == (4, 6, 5, 2) and 0 <= drawn["uniform"].min() < drawn["uniform"].max() <= 1
+    one = baseline_for(HeldOutExample(), inputs=INPUTS, **ROWS)[0]
+    assert (one == HELDOUT).all(axis=(1, 2, 3)).any()
+    asked = baseline_for(PublicExample(path=path, index=3), inputs=INPUTS, **ROWS)
+    np.testing.assert_array_equal(asked[1], public[3])
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 3), st.integers(1, 9))
@@ -61,8 +80,11 @@ def test_columns_of_a_table_are_their_groups():
 @pytest.mark.parametrize(
     ("ask", "words"),
     [
-        (lambda: baseline_for(Blur(), inputs=np.zeros((2, 3), np.float32), train=TRAIN), "Blur is for images"),
-        (lambda: background_for(Background(count=21), train=TRAIN), "21 is more than the 20"),
+        (
+            lambda: baseline_for(Blur(), inputs=np.zeros((2, 3), np.float32), **ROWS),
+            "Blur is for images",
+        ),
+        (lambda: background_for(Background(count=21), **ROWS), "21 is more than the 20"),
         (lambda: features_of((4, 4, 1), patch=0), "patch: 0"),
     ],
 )

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from trustml.data.datasets import load_dataset
+from trustml.data.preparation import Preparation, preparation_notes
 from trustml.errors import DataError
 from trustml.scenario.read import from_plain, read_scenario, to_plain
 from trustml.scenario.sources import Csv
@@ -38,16 +39,39 @@ def test_text_becomes_one_column_a_category_and_one_feature(tmp_path):
     rows = everything(dataset)
     assert (rows[:, 1:5].sum(axis=1) == 1).all() and (rows[:, 5:].sum(axis=1) == 1).all()
     assert rows[:, 1].sum() == 1
-    (note,) = dataset.notes
+    assert dataset.preparation == Preparation(
+        scaling="none", categories="of the data", classes="of the data", learned_columns=("colour", "size")
+    )
+    (note,) = preparation_notes(dataset.preparation)
     assert "colour, size" in note and "no epsilon" in note
 
 
 def test_what_is_declared_is_not_learned(tmp_path):
     declared = {"colour": ("red", "blue", "green", "black"), "size": ("s", "l")}
     dataset = load_dataset(source(tmp_path, categories=declared, ranges={"age": (0.0, 100.0)}))
-    assert dataset.notes == ()
-    assert dataset.feature_groups == (0, 1, 1, 1, 1, 1, 2, 2)  # black is never seen; a missing one was declared so
+    assert dataset.preparation == Preparation(
+        scaling="declared constants", categories="declared", classes="of the data"
+    )
+    assert dataset.feature_groups == (
+        0,
+        1,
+        1,
+        1,
+        1,
+        1,
+        2,
+        2,
+        2,
+    )  # black is unseen; one more each for a missing one
     np.testing.assert_allclose(np.sort(everything(dataset)[:, 0]), [-0.6, -0.5, -0.4, -0.2, 0, 0.2], atol=1e-6)
+
+
+def test_declared_columns_do_not_depend_on_whether_a_value_is_missing(tmp_path):
+    declared = {"colour": ("red", "blue", "green"), "size": ("s", "l")}
+    whole = load_dataset(source(tmp_path, TABLE.dropna(), categories=declared))
+    assert len(TABLE.dropna()) < len(TABLE)
+    some = load_dataset(source(tmp_path, categories=declared))
+    assert whole.feature_groups == some.feature_groups
 
 
 @pytest.mark.parametrize(

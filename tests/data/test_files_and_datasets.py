@@ -13,6 +13,7 @@ import pytest
 from trustml.data.dataset import Dataset, Examples, fingerprint
 from trustml.data.datasets import load_dataset
 from trustml.data.files import read_idx, read_npz
+from trustml.data.preparation import preparation_notes
 from trustml.errors import DataError
 from trustml.scenario.sources import BreastCancer, Csv, Digits, Idx, Npz, Parquet
 
@@ -103,7 +104,8 @@ def test_a_table_loads_and_says_that_its_scaling_is_not_private(tmp_path, kind):
     dataset = load_dataset(write_table(tmp_path, kind, GOOD))
     assert dataset.class_names == ("no", "yes")
     np.testing.assert_allclose(dataset.train.inputs.mean(axis=0), 0, atol=1e-6)
-    assert "not covered by any epsilon" in dataset.notes[0]
+    assert dataset.preparation.scaling == "training statistics"
+    assert "not covered by any epsilon" in preparation_notes(dataset.preparation)[0]
 
 
 @pytest.mark.parametrize("kind", [Csv, Parquet])

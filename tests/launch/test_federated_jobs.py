@@ -57,7 +57,7 @@ def test_no_process_of_tff_outlives_its_job(finished):
 
 def test_its_logs_are_quiet_and_its_compiling_is_told_apart(finished):
     run, _ = finished
-    folder = run.path / "jobs" / "train.tensorflow.FedAvg.s0"
+    folder = run.path / "private" / "logs" / "train.tensorflow.FedAvg.s0"
     assert (folder / "stdout.txt").read_text() == ""
     assert len((folder / "stderr.txt").read_text().splitlines()) <= 2
     table = run.measures()

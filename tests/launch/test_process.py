@@ -99,3 +99,30 @@ def test_the_real_worker_reports_a_broken_job_in_one_line(tmp_path):
     assert "ValidationError" in ended.reason
     assert "\n" not in ended.reason
     assert json.loads((tmp_path / "result.json").read_text())["status"] == "error"
+
+
+def test_what_a_private_job_prints_stays_out_of_its_record(tmp_path):
+    """A library's message may hold values of the data, such as the row that it choked on."""
+    from trustml.launch.schedule import _as_released
+    from trustml.models.zoo import mlp
+    from trustml.plan.job import Mechanism, TrainJob
+    from trustml.scenario.regimes import DPSGD, Plain
+    from trustml.scenario.spec import Execution
+    from trustml.worker.__main__ import released_line
+
+    ended = run_until_end(start(tmp_path, "import sys; print('row 3.14159', file=sys.stderr); sys.exit(7)"))
+    common = {
+        "id": "train.jax.x.s0", "backend": "jax", "model": mlp([2], classes=2), "input_shape": (2,), "seed": 0,
+        "execution": Execution(), "initial_weights": "w", "data": "d", "plan": "p", "data_fingerprint": "f",
+    }  # fmt: skip
+    mechanism = Mechanism(
+        noise_multiplier=1.0, clipping_norm=1.0, sample_rate=0.1, expected_batch_size=1, examples=10,
+        sampling="poisson", secret_sampling=True, largest_participation=1, total_steps=1, steps=1,
+    )  # fmt: skip
+    private = TrainJob(regime=DPSGD(noise_multiplier=1.0), mechanism=mechanism, **common)
+    plain = TrainJob(regime=Plain(), **common)
+    assert "3.14159" in str(_as_released(ended, plain))
+    assert "3.14159" not in str(_as_released(ended, private))
+    error = ValueError("cannot clip 3.14159")
+    assert "3.14159" in released_line(error, plain) and "3.14159" not in released_line(error, private)
+    assert "stderr.txt" in released_line(error, private)

@@ -17,7 +17,7 @@ from trustml.cli.output import console, data_stream, file_option, json_option, j
 def command(runs: tuple[str, ...], root: Path, as_json: bool, file: Path | None) -> None:
     """Compare what RUNS measured: accuracy, epsilon, time and memory by regime and framework, and explanations.
 
-    With --json: the tidy rows of all runs.
+    With --json: the tidy rows of all runs, and what is to be said of their data.
     """
     from trustml import api
     from trustml.report.tables import plain_rows, print_comparison
@@ -27,6 +27,8 @@ def command(runs: tuple[str, ...], root: Path, as_json: bool, file: Path | None)
     with data_stream(file) as stream:
         if as_json:
             rows = [row for _, table in pairs for row in plain_rows(table)]
-            stream.write(json_text({"runs": [manifest.run for manifest, _ in pairs], "measures": rows}) + "\n")
+            notes = {manifest.run: manifest.data.notes for manifest, _ in pairs}
+            content = {"runs": [manifest.run for manifest, _ in pairs], "data_notes": notes, "measures": rows}
+            stream.write(json_text(content) + "\n")
             return
         print_comparison(console(stream), pairs)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def command(run: str, root: Path, as_json: bool, file: Path | None, privacy: bool) -> None:
     """Show RUN: an identifier, its beginning, `latest`, or a path.
 
-    With --json: {"run", "status", "jobs", "measures", "privacy"}, the measures as rows of the tidy table; with
-    --privacy --json: {"run", "epsilon_all_releases", "privacy"}.
+    With --json: {"run", "status", "jobs", "data", "measures", "privacy"}, the measures as rows of the tidy table; with
+    --privacy --json: {"run", "data", "epsilon_all_releases", "privacy"}.
     """
     from trustml import api
     from trustml.errors import RecordError
@@ -48,6 +48,7 @@ def command(run: str, root: Path, as_json: bool, file: Path | None, privacy: boo
                 "run": manifest.run,
                 "status": manifest.status,
                 "jobs": manifest.jobs,
+                "data": {"preparation": manifest.data.preparation, "notes": manifest.data.notes},
                 "measures": rows,
                 "privacy": loaded.privacy() if table is not None else [],
             }
@@ -73,7 +74,13 @@ def _show_privacy(loaded: Run, *, as_json: bool, file: Path | None) -> None:
             from trustml.report.tables import plain_rows
 
             rows = plain_rows(table[table.measure == "epsilon_all_releases"])
-            content = {"run": loaded.manifest.run, "epsilon_all_releases": rows, "privacy": statements}
+            data = {"preparation": loaded.manifest.data.preparation, "notes": loaded.manifest.data.notes}
+            content = {
+                "run": loaded.manifest.run,
+                "data": data,
+                "epsilon_all_releases": rows,
+                "privacy": statements,
+            }
             stream.write(json_text(content) + "\n")
             return
         if not statements:
@@ -82,3 +89,5 @@ def _show_privacy(loaded: Run, *, as_json: bool, file: Path | None) -> None:
             stream.write(statement_text(statement) + "\n\n")
         for row in together:
             stream.write(f"epsilon of all releases together: {at_most(row['value'], 4)}; {row['note']}\n")
+        for note in loaded.manifest.data.notes:
+            stream.write(f"data: {note}\n")

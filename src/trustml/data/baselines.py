@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from trustml.data.dataset import Floats, Ints
+from trustml.data.files import read_npz
 from trustml.data.streams import Stream, public_generator
 from trustml.errors import UsageError
-from trustml.scenario.baselines import Background, Baseline, Blur, Mean, TrainingExample
+from trustml.scenario.baselines import (
+    Background,
+    Baseline,
+    Blur,
+    HeldOutExample,
+    Mean,
+    PublicExample,
+    TrainingExample,
+)
 
 
-def baseline_for(baseline: Baseline, *, inputs: Floats, train: Floats) -> Floats:
+def baseline_for(baseline: Baseline, *, inputs: Floats, train: Floats, heldout: Floats) -> Floats:
     """Give each input what stands for its absence.
 
     Parameters
     ----------
-    baseline : float, Mean, Blur or TrainingExample
+    baseline : float, Mean, Blur, TrainingExample, HeldOutExample or PublicExample
     inputs : float32 array of shape (n, *x)
-    train : float32 array of shape (m, *x)
+    train, heldout : float32 arrays of shape (m, *x)
 
     Returns
     -------
@@ -26,39 +39,66 @@ def baseline_for(baseline: Baseline, *, inputs: Floats, train: Floats) -> Floats
     Raises
     ------
     UsageError
-        If a table is to be blurred.
+        If a table is to be blurred, or a public row does not fit.
     """
+    found: npt.NDArray[Any]
     match baseline:
         case Mean():
             found = np.broadcast_to(train.mean(axis=0, dtype=np.float64), inputs.shape)
         case Blur():
             if inputs.ndim != 4:
-                raise UsageError(f"baseline: Blur is for images, not for inputs of shape {inputs.shape[1:]}; use Mean")
+                raise UsageError(
+                    f"baseline: Blur is for images, not for inputs of shape {inputs.shape[1:]}; use a number"
+                )
             from scipy.ndimage import gaussian_filter
 
             found = gaussian_filter(inputs, sigma=(0, baseline.sigma, baseline.sigma, 0), mode="nearest")
-        case TrainingExample():
-            chosen = int(public_generator(baseline.seed, Stream.EXPLANATIONS).integers(len(train)))
-            found = np.broadcast_to(train[chosen], inputs.shape)
+        case TrainingExample() | HeldOutExample():
+            rows = train if isinstance(baseline, TrainingExample) else heldout
+            chosen = int(public_generator(baseline.seed, Stream.EXPLANATIONS).integers(len(rows)))
+            found = np.broadcast_to(rows[chosen], inputs.shape)
+        case PublicExample():
+            rows = _public_rows(baseline.path, baseline.array, shape=inputs.shape[1:], field="baseline")
+            if not 0 <= baseline.index < len(rows):
+                raise UsageError(f"baseline.index: {baseline.index} is none of the {len(rows)} rows; use a smaller one")
+            found = np.broadcast_to(rows[baseline.index], inputs.shape)
         case number:
             found = np.full(inputs.shape, number)
     return np.ascontiguousarray(found, np.float32)
 
 
-def background_for(background: Background, *, train: Floats) -> Floats:
-    """Draw the training inputs of a background, without repetition; shape (count, *x).
+def background_for(background: Background, *, train: Floats, heldout: Floats) -> Floats:
+    """Draw the rows of a background, without repetition; shape (count, *x).
 
     Raises
     ------
     UsageError
-        If there are not so many.
+        If there are not so many, or public rows do not fit.
     """
-    if background.count > len(train):
+    generator, count = public_generator(background.seed, Stream.EXPLANATIONS), background.count
+    match background.rows:
+        case "uniform":
+            drawn = generator.uniform(background.low, background.high, (count, *train.shape[1:]))
+            return np.ascontiguousarray(drawn, np.float32)
+        case "public":
+            rows = _public_rows(background.path, background.array, shape=train.shape[1:], field="background")
+        case "held-out":
+            rows = heldout
+        case "training":
+            rows = train
+    if count > len(rows):
+        kind = "" if background.rows == "public" else f"{background.rows} "
+        raise UsageError(f"background.count: {count} is more than the {len(rows)} {kind}examples; use fewer")
+    return np.ascontiguousarray(rows[generator.choice(len(rows), count, replace=False)], np.float32)
+
+
+def _public_rows(path: str, array: str, *, shape: tuple[int, ...], field: str) -> Floats:
+    (found,) = read_npz(Path(path), names=(array,))
+    if found.ndim < 1 or found.shape[1:] != shape or found.dtype.kind not in "biuf" or not np.isfinite(found).all():
         raise UsageError(
-            f"background.count: {background.count} is more than the {len(train)} training examples; use fewer"
+            f"{field}.path: {array!r} of {path} is {found.dtype} of shape {found.shape}; give finite rows of {shape}"
         )
-    generator = public_generator(background.seed, Stream.EXPLANATIONS)
-    return np.ascontiguousarray(train[generator.choice(len(train), background.count, replace=False)], np.float32)
+    return found.astype(np.float32)
 
 
 def features_of(shape: tuple[int, ...], *, patch: int = 1, groups: tuple[int, ...] = ()) -> Ints:

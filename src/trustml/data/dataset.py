@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from trustml.data.preparation import Preparation
+
 Floats: TypeAlias = npt.NDArray[np.float32]
 Ints: TypeAlias = npt.NDArray[np.int64]
 
@@ -40,8 +42,7 @@ class Dataset:
     ----------
     train, test : Examples
     class_names : tuple of str
-    notes : tuple of str
-        What a reader of results must know about the preparation.
+    preparation : Preparation
     feature_names : tuple of str
         Of a table's features; empty for images.
     feature_groups : tuple of int
@@ -53,7 +54,7 @@ class Dataset:
     train: Examples
     test: Examples
     class_names: tuple[str, ...]
-    notes: tuple[str, ...] = ()
+    preparation: Preparation = field(default_factory=Preparation)
     feature_names: tuple[str, ...] = ()
     feature_groups: tuple[int, ...] = ()
     train_keys: Mapping[str, npt.NDArray[np.str_]] = field(default_factory=dict)

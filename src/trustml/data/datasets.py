@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from trustml.data.dataset import Dataset, Examples, Floats, Ints
 from trustml.data.encoding import encode_table, key_columns
 from trustml.data.files import read_csv, read_idx, read_npz, read_parquet
+from trustml.data.preparation import Categories, Preparation, Scaled
 from trustml.data.splits import split_indices
 from trustml.errors import DataError
 from trustml.scenario.sources import BreastCancer, Csv, DataSource, Digits, Idx, Npz, Parquet
@@ -28,10 +30,13 @@ _BREAST_CANCER_HIGH = (
     + [36.04, 49.54, 251.2, 4254.0, 0.223, 1.058, 1.252, 0.291, 0.664, 0.208]
 )  # fmt: skip
 
-_STANDARD_NOTE = (
-    "inputs are standardised with the mean and deviation of the training data; "
-    "these statistics are not covered by any epsilon"
-)
+
+_PUBLIC = Preparation(scaling="public constants", categories="none", classes="public")
+
+
+def _of_file(scaling: Scaled, categories: Categories = "none", learned: tuple[str, ...] = ()) -> Preparation:
+    """Preparation of a file of the user's, whose classes are those that its labels hold."""
+    return Preparation(scaling=scaling, categories=categories, classes="of the data", learned_columns=learned)
 
 
 def load_dataset(source: DataSource) -> Dataset:
@@ -47,7 +52,8 @@ def load_dataset(source: DataSource) -> Dataset:
             from sklearn.datasets import load_digits
 
             digits = load_digits()
-            return _split(digits.images[..., None] / 16.0, digits.target, source, where="digits")
+            found = _split(digits.images[..., None] / 16.0, digits.target, source, where="digits")
+            return replace(found, preparation=_PUBLIC)
         case BreastCancer():
             from sklearn.datasets import load_breast_cancer
 
@@ -56,9 +62,8 @@ def load_dataset(source: DataSource) -> Dataset:
             scaled = 2 * (cancer.data - low) / (high - low) - 1
             names = tuple(str(name) for name in cancer.target_names)
             found = _split(scaled, cancer.target, source, where="breast_cancer", class_names=names)
-            return replace(
-                found, feature_names=tuple(map(str, cancer.feature_names)), feature_groups=tuple(range(len(low)))
-            )
+            columns = tuple(map(str, cancer.feature_names))
+            return replace(found, feature_names=columns, feature_groups=tuple(range(len(columns))), preparation=_PUBLIC)
         case Idx():
             return _load_idx(source)
         case Csv() | Parquet():
@@ -66,7 +71,7 @@ def load_dataset(source: DataSource) -> Dataset:
         case Npz():
             inputs, labels = read_npz(Path(source.path), names=(source.inputs, source.labels))
             found = _split(_as_images(inputs), labels, source, where=source.path)
-            return _scaled(_numbered(found), source)
+            return _scaled(replace(_numbered(found), preparation=_of_file("none")), source)
 
 
 def _numbered(dataset: Dataset) -> Dataset:
@@ -78,18 +83,14 @@ def _numbered(dataset: Dataset) -> Dataset:
 
 
 def _load_idx(source: Idx) -> Dataset:
-    dataset = _read_idx(source)
+    dataset = replace(_read_idx(source), preparation=_of_file("public constants"))  # 1/255, of the format
     if (source.mean, source.deviation) == (0.0, 1.0):
         return dataset
-    note = (
-        f"inputs are shifted by {source.mean:g} and divided by {source.deviation:g}, constants of the scenario; "
-        "were they statistics of the training data, no epsilon would cover them"
-    )
     train, test = (
         Examples(inputs=((part.inputs - source.mean) / source.deviation).astype(np.float32), labels=part.labels)
         for part in (dataset.train, dataset.test)
     )
-    return Dataset(train=train, test=test, class_names=dataset.class_names, notes=(*dataset.notes, note))
+    return replace(dataset, train=train, test=test, preparation=_of_file("declared constants"))
 
 
 def _read_idx(source: Idx) -> Dataset:
@@ -157,7 +158,11 @@ def _from_table(source: Csv | Parquet) -> Dataset:
             dataset,
             feature_names=encoded.names,
             feature_groups=encoded.groups,
-            notes=encoded.notes,
+            preparation=_of_file(
+                "declared constants" if source.ranges else "none",
+                "of the data" if encoded.learned else "declared" if source.categories else "none",
+                encoded.learned,
+            ),
             train_keys={name: values[train_rows] for name, values in keys.items()},
             test_keys={name: values[test_rows] for name, values in keys.items()},
         ),
@@ -242,5 +247,5 @@ def _scaled(dataset: Dataset, source: Csv | Parquet | Npz) -> Dataset:
         dataset,
         train=scale(dataset.train),
         test=scale(dataset.test),
-        notes=(*dataset.notes, _STANDARD_NOTE),
+        preparation=msgspec.structs.replace(dataset.preparation, scaling="training statistics"),
     )

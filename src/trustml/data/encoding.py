@@ -29,14 +29,14 @@ class Encoded:
         Of the features.
     groups : tuple of int
         Feature of each column.
-    notes : tuple of str
-        What no epsilon covers.
+    learned : tuple of str
+        Columns of text whose categories were taken from the data.
     """
 
     values: npt.NDArray[np.float64]
     names: tuple[str, ...]
     groups: tuple[int, ...]
-    notes: tuple[str, ...]
+    learned: tuple[str, ...]
 
 
 def encode_table(table: pd.DataFrame, source: Csv | Parquet) -> Encoded:
@@ -66,12 +66,11 @@ def encode_table(table: pd.DataFrame, source: Csv | Parquet) -> Encoded:
             if name not in source.categories:
                 learned.append(name)
         groups += [number] * parts[-1].shape[1]
-    note = f"the categories of {', '.join(learned)} are taken from the data; no epsilon covers that"
     return Encoded(
         values=np.concatenate(parts, axis=1) if parts else np.zeros((len(table), 0)),
         names=tuple(map(str, features)),
         groups=tuple(groups),
-        notes=(note,) if learned else (),
+        learned=tuple(learned),
     )
 
 
@@ -122,8 +121,8 @@ def _one_hot(column: pd.Series, name: str, source: Csv | Parquet) -> npt.NDArray
                 f"{source.path}: column {name!r} holds {len(categories)} different texts, more than {MOST_CATEGORIES}; "
                 "drop it, or declare its categories"
             )
-    elif absent.any() and MISSING not in categories:
-        categories = (*categories, MISSING)
+    elif source.missing == "category" and MISSING not in categories:
+        categories = (*categories, MISSING)  # whether or not one is missing: columns must not depend on the rows
     unknown = np.flatnonzero(~np.isin(text, categories))
     if len(unknown):
         raise DataError(

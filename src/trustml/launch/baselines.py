@@ -9,9 +9,8 @@ import numpy.typing as npt
 from trustml.catalogue.available import why_unfit
 from trustml.data.baselines import background_for, baseline_for, features_of
 from trustml.data.dataset import Dataset, Floats
-from trustml.scenario.baselines import uses_training_data
 from trustml.scenario.methods import background_of, baseline_of
-from trustml.scenario.spec import Scenario
+from trustml.scenario.spec import Scenario, rows_of_explanations
 
 
 def explanation_inputs(scenario: Scenario, dataset: Dataset, *, inputs: Floats) -> dict[str, npt.NDArray[Any]]:
@@ -23,34 +22,33 @@ def explanation_inputs(scenario: Scenario, dataset: Dataset, *, inputs: Floats) 
     ------
     ScenarioError
     """
-    shape, train, groups = dataset.input_shape, dataset.train.inputs, dataset.feature_groups
+    shape, groups = dataset.input_shape, dataset.feature_groups
+    train, heldout = dataset.train.inputs, dataset.test.inputs
     probes = scenario.explanations.probes
     arrays: dict[str, npt.NDArray[Any]] = {
         "features": features_of(shape, patch=probes.patch, groups=groups),
-        "baseline": baseline_for(probes.baseline, inputs=inputs, train=train),
+        "baseline": baseline_for(probes.baseline, inputs=inputs, train=train, heldout=heldout),
     }
     for method in scenario.explanations.methods:
         if why_unfit(method, scenario.model, shape):
             continue
         baseline, background = baseline_of(method), background_of(method)
         if baseline is not None:
-            arrays[f"{method.title}.baseline"] = baseline_for(baseline, inputs=inputs, train=train)
+            arrays[f"{method.title}.baseline"] = baseline_for(baseline, inputs=inputs, train=train, heldout=heldout)
         if background is not None:
-            arrays[f"{method.title}.background"] = background_for(background, train=train)
+            arrays[f"{method.title}.background"] = background_for(background, train=train, heldout=heldout)
         if hasattr(method, "patch"):
             arrays[f"{method.title}.features"] = features_of(shape, patch=method.patch, groups=groups)
     return arrays
 
 
 def explanation_notes(scenario: Scenario) -> tuple[str, ...]:
-    """Say which explanations rest on training data that no epsilon covers."""
-    titles = [
-        method.title
-        for method in scenario.explanations.methods
-        if uses_training_data(baseline_of(method)) or uses_training_data(background_of(method))
-    ]
-    if uses_training_data(scenario.explanations.probes.baseline):
-        titles.append("probes")
-    if not titles:
-        return ()
-    return (f"baselines of {', '.join(titles)} are taken from training examples, which no epsilon covers",)
+    """Say which explanations rest on rows that no epsilon covers."""
+    shown = rows_of_explanations(scenario.explanations.methods, scenario.explanations.probes)
+    found = []
+    if shown["training"]:
+        names = ", ".join(shown["training"])
+        found.append(f"baselines of {names} are taken from training examples, which no epsilon covers")
+    if shown["held-out"]:
+        found.append(f"baselines of {', '.join(shown['held-out'])} are held-out examples, which are disclosed by them")
+    return tuple(found)

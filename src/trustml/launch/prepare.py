@@ -15,6 +15,7 @@ from trustml.data.clients import read_federated_plan
 from trustml.data.dataset import Dataset, fingerprint
 from trustml.data.datasets import load_dataset
 from trustml.data.partition import Clients
+from trustml.data.preparation import preparation_notes
 from trustml.data.streams import Stream, public_generator, secret_generator
 from trustml.launch.attacks import write_attack_inputs
 from trustml.launch.baselines import explanation_inputs, explanation_notes
@@ -97,7 +98,8 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
                 class_names=dataset.class_names,
                 feature_names=dataset.feature_names,
                 feature_groups=dataset.feature_groups,
-                notes=(*dataset.notes, *explanation_notes(scenario)),
+                preparation=dataset.preparation,
+                notes=(*preparation_notes(dataset.preparation), *explanation_notes(scenario)),
             ),
             partitions=_partition_records(partitions),
             jobs=tuple(_record(job, expansion) for job in expansion.jobs),
@@ -257,14 +259,16 @@ def _write_inputs(
     """Write what workers read; give the hashes of what is public."""
     for (title, seed), plan in plans.items():
         write_plan(run, plan_file(title, seed), plan)
-    count = scenario.explanations.examples
+    # No inputs without explanations: whoever is in them would be disclosed for nothing.
+    explained = dataset.test.inputs[: scenario.explanations.examples]
+    count = len(explained) if scenario.explanations.methods else 0
     heldout: dict[str, npt.NDArray[Any]] = {
         "inputs": dataset.test.inputs[:count],
         "targets": dataset.test.labels[:count],
         "test_labels": dataset.test.labels,
     }
     write_arrays(run.file(HELDOUT), heldout)
-    baselines = explanation_inputs(scenario, dataset, inputs=dataset.test.inputs[:count])
+    baselines = explanation_inputs(scenario, dataset, inputs=explained)
     write_atomic(run.file(BASELINES), encode_arrays(baselines), private=True)
     public = [HELDOUT]
     for seed in scenario.seeds:

@@ -76,17 +76,27 @@ class Worker:
     lock : int, optional
         Descriptor of the run's lock. The worker holds it as long as it lives, so that nobody goes on with a run
         beside a worker that was left behind.
+    logs : Path, optional
+        Folder of ``stdout.txt`` and ``stderr.txt``, where it is not the job's.
     """
 
     def __init__(
-        self, *, python: Path, folder: Path, variables: dict[str, str], limits: Limits, lock: int | None = None
+        self,
+        *,
+        python: Path,
+        folder: Path,
+        variables: dict[str, str],
+        limits: Limits,
+        lock: int | None = None,
+        logs: Path | None = None,
     ) -> None:
-        self._folder, self._limits = folder, limits
+        self._folder, self._limits, self._logs = folder, limits, logs or folder
+        self._logs.mkdir(parents=True, exist_ok=True)
         for name in ("result.json", "events.jsonl"):
             (folder / name).unlink(missing_ok=True)
         held = () if lock is None else (lock,)
         command = module_command(python, "trustml.worker", str(folder), held=held)
-        with (folder / "stdout.txt").open("wb") as out, (folder / "stderr.txt").open("wb") as err:
+        with (self._logs / "stdout.txt").open("wb") as out, (self._logs / "stderr.txt").open("wb") as err:
             self._process = subprocess.Popen(
                 command.arguments,
                 pass_fds=command.inherited,
@@ -197,7 +207,7 @@ class Worker:
 
     def _stderr_tail(self) -> tuple[str, ...]:
         try:
-            text = (self._folder / "stderr.txt").read_bytes()[-20_000:].decode("utf-8", errors="replace")
+            text = (self._logs / "stderr.txt").read_bytes()[-20_000:].decode("utf-8", errors="replace")
         except OSError:
             return ()
         return tuple(line[:500] for line in text.splitlines()[-_STDERR_LINES:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,7 +17,8 @@ from trustml.launch.compiled import reused_by
 from trustml.launch.environments import find_environment
 from trustml.launch.prepare import now
 from trustml.launch.process import Ended, Limits, Worker
-from trustml.plan.job import Job, job_needs
+from trustml.plan.job import Job, job_needs, promises_privacy
+from trustml.plan.private_files import events_file, logs_folder
 from trustml.plan.switches import reuse_compiled, switch_variables
 from trustml.record.files import UNREADABLE, sha256
 from trustml.record.schema import JobRecord, Manifest, RunStatus, failed_methods
@@ -46,7 +48,7 @@ class Schedule:
     run : RunDirectory
         With a manifest and every job's ``job.json``.
     listener : callable
-        Gets every event; events also go to ``events.jsonl``.
+        Gets every event; events also go to the private file of events, and starts and ends to the public one.
     lock : int
         Descriptor of the run's lock, which every worker holds too.
     """
@@ -118,8 +120,11 @@ class Schedule:
         variables = switch_variables(job.execution)
         if compiled is not None:
             variables |= reuse_compiled(compiled)
-        worker = Worker(python=python, folder=folder, variables=variables, limits=limits, lock=self._lock)
-        self._running[name] = (worker, _Tail(folder / "events.jsonl"))
+        events = self._run.file(events_file(name))
+        events.unlink(missing_ok=True)
+        logs = self._run.file(logs_folder(name))
+        worker = Worker(python=python, folder=folder, variables=variables, limits=limits, lock=self._lock, logs=logs)
+        self._running[name] = (worker, _Tail(events))
         self._update(replace(self._records[name], status="running", reason="", attempt=record.attempt + 1))
         for other in self._running:
             if len(self._running) > 1:
@@ -137,9 +142,10 @@ class Schedule:
 
     def _record_end(self, name: str, ended: Ended) -> None:
         self._update(self._ended(name, ended))
-        self._tell_end(name, ended)
+        self._tell_end(name, _as_released(ended, self._jobs[name]))
 
     def _ended(self, name: str, ended: Ended) -> JobRecord:
+        ended = _as_released(ended, self._jobs[name])
         folder = self._run.job_folder(name)
         artifacts = {output: sha256(folder / output) for output in _OUTPUTS if (folder / output).is_file()}
         return replace(
@@ -214,6 +220,16 @@ class Schedule:
 
 def _ignore(event: Event) -> None:
     """Listen to nothing."""
+
+
+def _as_released(ended: Ended, job: Job) -> Ended:
+    """Leave out what a private job printed: messages of libraries may hold values of the data."""
+    if not promises_privacy(job):
+        return ended
+    reason = ended.reason
+    if ended.status == "error" and ended.result is None:
+        reason = f"the worker ended with code {ended.exit_code} and no result; see {logs_folder(job.id)}/stderr.txt"
+    return dataclasses.replace(ended, reason=reason, stderr_tail=())
 
 
 class _Tail:

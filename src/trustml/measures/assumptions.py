@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from trustml.data.preparation import Categories, Classes, Preparation, Scaled
 from trustml.measures.evidence import Evidence
 from trustml.plan.job import TrainJob
 from trustml.privacy.ledger import UNAMPLIFIED, Charge
-from trustml.privacy.statement import Assumption
+from trustml.privacy.statement import Assumption, Status
 from trustml.privacy.tails import FORMER, TAILS, total_variation
 from trustml.scenario.federated import DPFedAvg
 from trustml.scenario.partition import NaturalKey
@@ -15,6 +16,8 @@ from trustml.scenario.regimes import PrivateRegime
 
 BOTH_TAILS = "noise reaches as far as a normal distribution does"
 EXACT_NOISE = "noise is cryptographic and exact in floating point"
+PREPROCESSING = "preprocessing uses no statistics of the private data"
+NO_ROWS = "explanations show no training rows"
 NOTHING_ELSE = "nothing else trained on this data is released"
 
 
@@ -50,7 +53,8 @@ def assumptions_of(
             else "a stock engine runs on its own",
         ),
         _data(evidence, charges),
-        _preprocessing(evidence),
+        preprocessing_assumption(evidence.manifest.data.preparation),
+        _rows_of_explanations(evidence),
         _other_models(evidence),
         Assumption(
             name="hyperparameters were not chosen on this data",
@@ -68,46 +72,6 @@ def assumptions_of(
             "on low bits make use of (docs/privacy_noise.md)",
         ),
     )
-
-
-def not_covered(evidence: Evidence, regime: PrivateRegime, charges: Sequence[Charge]) -> tuple[str, ...]:
-    """List what this run holds or tells that epsilon says nothing of."""
-    found = [
-        "everything under private/: examples, batches, sizes and times of steps, examples left out as not finite",
-        "the times of progress events (five a second at most), which follow batch sizes",
-        "the fingerprint of the data, which confirms a complete guess of it",
-    ]
-    if isinstance(regime, DPFedAvg):
-        found += _not_covered_of_clients(regime)
-    if charges[0].secret_sampling and charges[0].sampling not in UNAMPLIFIED:
-        found.append("the largest participation behind epsilon_unamplified, a count over the secret batches")
-    if any(record.kind in ("shadow", "canary", "game") for record in evidence.manifest.jobs):
-        found.append(
-            "attacks: shadow models and trainings with canaries use this data and stay under private/; what is told of "
-            "them (ROC curves, AUC, audited epsilon) follows the examples"
-        )
-    if any(
-        record.regime == "Plain" or (record.kind == "train" and record.regime != regime.title)
-        for record in evidence.manifest.jobs
-    ):
-        found.append(
-            "other models of this run on the same data; epsilon_all_releases composes the private ones that protect "
-            "the same unit, and nothing here composes others"
-        )
-    return tuple(found)
-
-
-def _not_covered_of_clients(regime: DPFedAvg) -> list[str]:
-    found = [
-        "who holds how many examples of which class, and what is measured for each client",
-        "the fingerprint of the partition, the number of clients and of examples left out, in the manifest",
-        "wall time, peak memory and the way to simulate that was chosen for speed, which follow the cohorts",
-    ]
-    if isinstance(regime.partition, NaturalKey):
-        found.append("held-out examples, which are published as they are, those of the same clients too")
-    else:
-        found.append("how the examples were dealt out, which follows from all labels and a public seed")
-    return found
 
 
 def _is_stock(regime: PrivateRegime) -> bool:
@@ -200,12 +164,48 @@ def _data(evidence: Evidence, charges: Sequence[Charge]) -> Assumption:
     )
 
 
-def _preprocessing(evidence: Evidence) -> Assumption:
-    notes = [note for note in evidence.manifest.data.notes if "training" in note and "statistic" in note]
+def preprocessing_assumption(preparation: Preparation) -> Assumption:
+    """Say whether the preparation used the private data; the worst of its points decides."""
+    points = (
+        _SCALING[preparation.scaling],
+        _CATEGORIES[preparation.categories],
+        _CLASSES[preparation.classes],
+    )
+    order: tuple[Status, ...] = ("not met", "not checked", "met")
+    status = next(one for one in order if any(found == one for found, _ in points))
+    why = "; ".join(why for found, why in points if found == status and why)
+    return Assumption(name=PREPROCESSING, status=status, why=why)
+
+
+_SCALING: dict[Scaled, tuple[Status, str]] = {
+    "none": ("met", "inputs are taken as they are"),
+    "public constants": ("met", "inputs are scaled by public constants"),
+    "declared constants": ("not checked", "constants given by the user: where they come from is not in the record"),
+    "training statistics": ("not met", "inputs are standardised with the mean and deviation of the training data"),
+    "unknown": ("not checked", "the record does not say how inputs were scaled"),
+}
+_CATEGORIES: dict[Categories, tuple[Status, str]] = {
+    "none": ("met", ""),
+    "declared": ("met", "categories are declared"),
+    "of the data": ("not met", "categories are taken from the data: one row can add a column to the first layer"),
+    "unknown": ("not checked", "the record does not say where categories come from"),
+}
+_CLASSES: dict[Classes, tuple[Status, str]] = {
+    "public": ("met", ""),
+    "of the data": ("not checked", "the classes are those that the labels hold: one that a single row has would show"),
+    "unknown": ("not checked", "the record does not say where the classes come from"),
+}
+
+
+def _rows_of_explanations(evidence: Evidence) -> Assumption:
+    shown = evidence.shown_rows["training"]
     return Assumption(
-        name="preprocessing uses no statistics of the private data",
-        status="not met" if notes else "met",
-        why=notes[0] if notes else "inputs are scaled by constants or not at all",
+        name=NO_ROWS,
+        status="not met" if shown else "met",
+        why=f"baselines of {', '.join(shown)} are training rows, which can be computed from the attributions: no "
+        "epsilon holds for the released explanations"
+        if shown
+        else "baselines and backgrounds are constants, public or held-out rows, or there are no explanations",
     )
 
 

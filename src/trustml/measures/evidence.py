@@ -15,7 +15,9 @@ from trustml.plan.job import VARIANTS, ExplainJob, Job, TrainJob
 from trustml.record.files import sha256
 from trustml.record.schema import JobRecord, Manifest
 from trustml.record.store import HELDOUT, RunDirectory
+from trustml.scenario.baselines import Rows
 from trustml.scenario.methods import Method, RandomControl
+from trustml.scenario.spec import rows_of_explanations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +139,24 @@ class Evidence:
                 if done.ok
             ]
         return found
+
+    @functools.cached_property
+    def explain_jobs(self) -> list[tuple[JobRecord, ExplainJob]]:
+        """All explain jobs, finished or not."""
+        return [
+            (record, job)
+            for record in self.manifest.jobs
+            if record.kind == "explain" and isinstance(job := self._job(record), ExplainJob)
+        ]
+
+    @functools.cached_property
+    def shown_rows(self) -> dict[Rows, tuple[str, ...]]:
+        """Methods whose explanations show rows, by whose rows those are."""
+        found: dict[Rows, list[str]] = {"public": [], "held-out": [], "training": []}
+        for _, job in self.explain_jobs:
+            for rows, titles in rows_of_explanations(job.methods, job.probes).items():
+                found[rows] += titles
+        return {rows: tuple(dict.fromkeys(titles)) for rows, titles in found.items()}
 
     def subject_record(self, explanation: Explanation) -> JobRecord:
         """Record of the training of the model that was explained."""

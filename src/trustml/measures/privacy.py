@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from trustml.errors import RecordError
+from trustml.measures.assumptions import NO_ROWS
 from trustml.measures.evidence import Evidence
 from trustml.measures.measure import Row
 from trustml.measures.promises import statements_of
@@ -86,6 +87,8 @@ def _model_rows(evidence: Evidence, record: JobRecord, statement: PrivacyStateme
     note = statement_line(statement)
     if record.status != "ok":
         note += f"; charged although training ended {record.status}"
+    if any(one.name == NO_ROWS and one.status != "met" for one in statement.assumptions):
+        note += "; WARNING: no epsilon holds for the released explanations, whose baselines are training rows"
     if any(one.name == "the ledger is of this data" and one.status != "met" for one in statement.assumptions):
         note += "; WARNING: the ledger names other data than the manifest"
     if record.result:

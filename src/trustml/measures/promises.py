@@ -10,8 +10,9 @@ import numpy as np
 
 from trustml.data.batches import BatchPlan, participation
 from trustml.data.clients import read_federated_plan, rounds_visited
-from trustml.measures.assumptions import assumptions_of, not_covered
+from trustml.measures.assumptions import assumptions_of
 from trustml.measures.evidence import Evidence
+from trustml.measures.releases import not_covered, releases_of
 from trustml.measures.wording import (
     clipping_text,
     mechanism_text,
@@ -94,6 +95,7 @@ def _statement(
     first = charges[0]
     joint = first.precision**-0.5
     correlated = first.noise != "independent"
+    releases = releases_of(evidence, job, regime, charges)
     return PrivacyStatement(
         model=job.id,
         epsilon=epsilon.value if math.isfinite(epsilon.value) else None,
@@ -118,7 +120,8 @@ def _statement(
         source_of_noise=noise_source_text(job, regime, first.noise_source),
         comparisons=tuple(_comparisons(evidence, charges, regime, epsilon, prv)),
         assumptions=assumptions_of(evidence, job, regime, charges),
-        not_covered=not_covered(evidence, regime, charges),
+        not_covered=not_covered(releases),
+        releases=releases,
         curve=None if correlated else _curve(charges, regime, most=drawn_participation(evidence, charges)),
     )
 

@@ -67,8 +67,8 @@ def clipping_text(regime: PrivateRegime) -> str:
 def released_text(regime: PrivateRegime) -> str:
     """What epsilon covers."""
     if isinstance(regime, DPFedAvg):
-        return "the global model of every round, so also its held-out accuracy by round; no client's update"
-    return "the final model and its predictions on held-out examples; no checkpoint, no training loss"
+        return "the global model of every round, and what is listed below; no client's update"
+    return "the final model, and what is listed below; no checkpoint, no training loss"
 
 
 def trust_text(regime: PrivateRegime) -> str:

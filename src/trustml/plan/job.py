@@ -259,6 +259,16 @@ def counts_file(job: TrainJob) -> str:
     return f"private/counts/{job.id}.npz"
 
 
+def promises_privacy(job: Job) -> bool:
+    """Whether a job trains on the data under a regime that promises privacy."""
+    match job:
+        case TrainJob() | ShadowJob():
+            return job.mechanism is not None
+        case CanaryJob():
+            return True
+    return False
+
+
 def job_needs(job: Job) -> tuple[str, ...]:
     """Identifiers of the jobs that must be done first."""
     if isinstance(job, ExplainJob):

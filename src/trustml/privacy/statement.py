@@ -10,6 +10,46 @@ import msgspec
 Status: TypeAlias = Literal["met", "not met", "not checked"]
 
 
+Coverage: TypeAlias = Literal["epsilon", "public", "disclosed", "not covered"]
+"""Whether the guarantee speaks of something released: it does; it tells nothing of the data; it shows held-out
+examples as they are; it follows training examples, or may, and no epsilon says how far."""
+ReleaseName: TypeAlias = Literal[
+    "final weights",
+    "predictions on held-out examples",
+    "accuracy by round",
+    "held-out labels",
+    "explained inputs",
+    "attributions",
+    "probes of explanations",
+    "results of attacks",
+    "other models",
+    "ledger",
+    "progress events",
+    "times and memory",
+    "fingerprint of the data",
+    "sizes and names",
+    "how jobs ended",
+    "largest participation",
+    "partition of the clients",
+    "measures of the clients",
+]
+
+
+class Release(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of thing that lies outside ``private/``.
+
+    Parameters
+    ----------
+    name : ReleaseName
+    coverage : Coverage
+    why : str
+    """
+
+    name: ReleaseName
+    coverage: Coverage
+    why: str
+
+
 class Assumption(msgspec.Struct, frozen=True, kw_only=True):
     """Something the guarantee rests on.
 
@@ -109,6 +149,8 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True):
     data_size : int
     data_size_public : bool
     released : str
+    releases : tuple of Release
+        Everything that the run releases, by kind; empty in statements of earlier versions.
     hyperparameter_tuning : str
     trust_setting : str
     source_of_noise : str
@@ -146,6 +188,7 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True):
     comparisons: tuple[Comparison, ...]
     assumptions: tuple[Assumption, ...]
     not_covered: tuple[str, ...]
+    releases: tuple[Release, ...] = ()
     curve: Curve | None = None
     ledger: str = ""
     understated: Understated | None = None
@@ -204,6 +247,8 @@ def statement_text(statement: PrivacyStatement) -> str:
         value = "-" if other.value is None else f"{sign} {other.value:.4f}"
         about = "; ".join(part for part in (other.relation, other.accountant, other.note) if part)
         lines.append(f"    {other.name:24s}{value:>14s}   {about}")
+    lines.append("  released, and what covers it:")
+    lines += [f"    [{one.coverage:^11s}] {one.name}: {one.why}" for one in statement.releases]
     lines.append("  assumptions:")
     lines += [f"    [{one.status:^11s}] {one.name}: {one.why}" for one in statement.assumptions]
     lines.append("  not covered by epsilon:")

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from trustml.data.preparation import Preparation
 from trustml.plan.support import Skip
 from trustml.scenario.spec import BackendName
 
@@ -162,11 +163,15 @@ class DataRecord(RecordStruct, frozen=True, kw_only=True):
     fingerprint : str
     train_examples, test_examples : int
     input_shape : tuple of int
-    class_names, notes : tuple of str
+    class_names : tuple of str
+    notes : tuple of str
+        Sentences for readers, made from `preparation` and from the scenario; nothing is decided by them.
     feature_names : tuple of str
         Of a table's features; empty for images.
     feature_groups : tuple of int
         Feature that each column of a table belongs to; empty for images.
+    preparation : Preparation
+        Unknown in records of earlier versions.
     """
 
     fingerprint: str
@@ -177,6 +182,7 @@ class DataRecord(RecordStruct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     feature_names: tuple[str, ...] = ()
     feature_groups: tuple[int, ...] = ()
+    preparation: Preparation = Preparation()
 
 
 class PartitionRecord(RecordStruct, frozen=True, kw_only=True):

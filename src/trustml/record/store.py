@@ -4,7 +4,7 @@
 
     runs/<id>/
       manifest.json      scenario, versions, hardware, data fingerprint, how every job ended, hashes
-      events.jsonl       progress, one line an event
+      events.jsonl       when jobs began and ended, in whole seconds, one line an event
       measures.parquet   the tidy table
       privacy.json       a privacy statement for each private model
       heldout.npz        held-out labels, and the explained examples
@@ -41,8 +41,11 @@ _Kind = TypeVar("_Kind", Manifest, ManifestHead)
 MANIFEST = "manifest.json"
 LOCK = ".lock"
 EVENTS = "events.jsonl"
+ALL_EVENTS = "private/events.jsonl"
 MEASURES = "measures.parquet"
 PRIVACY = "privacy.json"
+_RELEASED_EVENTS = ("run", "job-start", "job-end", "done")
+"""None between the start and the end of a job, for any job: those beside a private one tell of its steps too."""
 CURVES = "curves.json"
 EXPOSED = "private/attacks/exposed.npz"
 AUDIT = "audit.json"
@@ -160,9 +163,16 @@ class RunDirectory:
         return False
 
     def append_event(self, event: dict[str, Any]) -> None:
-        """Append one line to the events; the time is added."""
-        with (self.path / EVENTS).open("ab") as stream:
-            stream.write(msgspec.json.encode({"time": round(time.time(), 3), **event}) + b"\n")
+        """Append one line to the private events, and to the public ones what they may hold; the time is added."""
+        now = time.time()
+        self._append(ALL_EVENTS, {"time": round(now, 3), **event})
+        if event["event"] in _RELEASED_EVENTS:
+            whole = {"seconds": round(event["seconds"])} if "seconds" in event else {}
+            self._append(EVENTS, {"time": int(now), **event, **whole})
+
+    def _append(self, name: str, event: dict[str, Any]) -> None:
+        with (self.path / name).open("ab") as stream:
+            stream.write(msgspec.json.encode(event) + b"\n")
 
     def arrays(self, name: str) -> dict[str, npt.NDArray[Any]]:
         """Read one ``.npz`` file of the directory."""

@@ -66,6 +66,8 @@ def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]
         print_explanations(out, manifest, table)
         for warning in manifest.warnings:
             out.print(f"warning: {warning}", soft_wrap=True)
+        for note in manifest.data.notes:
+            out.print(f"data: {note}", soft_wrap=True, markup=False)
 
 
 def print_jobs(out: Console, manifest: Manifest) -> None:

@@ -1,14 +1,18 @@
-"""What stands for an absent input, as data."""
+"""What stands for an absent input, as data, and whose rows can be read from what is explained with it."""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
+Rows: TypeAlias = Literal["none", "public", "held-out", "training"]
+"""Whose rows a baseline or a background shows to whoever has the attributions, the weights and the inputs."""
+Disclosed: TypeAlias = Literal["held-out rows", "training rows"]
+
 
 class Mean(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="Mean"):
-    """Baseline: the mean training input. No epsilon covers it, and the record says so."""
+    """Baseline: the mean training input. No epsilon covers it, so runs with a private regime refuse it."""
 
 
 class Blur(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="Blur"):
@@ -20,22 +24,66 @@ class Blur(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class TrainingExample(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="TrainingExample"
 ):
-    """Baseline: one training input, drawn with `seed`. No epsilon covers it, and the record says so."""
+    """Baseline: one training input, drawn with `seed`. No epsilon covers it; runs with a private regime refuse it."""
 
     seed: int = 0
 
 
-Baseline: TypeAlias = float | Mean | Blur | TrainingExample
+class HeldOutExample(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="HeldOutExample"
+):
+    """Baseline: one held-out input, drawn with `seed`. It is disclosed.
+
+    Runs with a private regime refuse it where :class:`trustml.scenario.spec.Explanations` does not say so.
+    """
+
+    seed: int = 0
+
+
+class PublicExample(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="PublicExample"
+):
+    """Baseline: one row of an array of an ``.npz`` file that the user declares public, in the units of the model."""
+
+    path: str
+    array: str = "inputs"
+    index: int = 0
+
+
+Baseline: TypeAlias = float | Mean | Blur | TrainingExample | HeldOutExample | PublicExample
 """What stands for an absent input; a number stands for an input that has that value everywhere."""
 
 
 class Background(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Several baselines: `count` training inputs drawn with `seed`. No epsilon covers them."""
+    """Several baselines, drawn with `seed`.
+
+    Parameters
+    ----------
+    count, seed : int
+    rows : {"training", "held-out", "public", "uniform"}
+        Training inputs, which no epsilon covers; held-out inputs; rows of an ``.npz`` file that the user declares
+        public, in the units of the model; or numbers drawn evenly from `low` to `high`, which are nobody's.
+    low, high : float
+    path, array : str
+        File and array of the public rows.
+    """
 
     count: int = 16
     seed: int = 0
+    rows: Literal["training", "held-out", "public", "uniform"] = "training"
+    low: float = 0.0
+    high: float = 1.0
+    path: str = ""
+    array: str = "inputs"
 
 
-def uses_training_data(baseline: Baseline | Background | None) -> bool:
-    """Whether training examples can be read from it."""
-    return isinstance(baseline, Mean | TrainingExample | Background)
+def rows_shown(baseline: Baseline | Background | None) -> Rows:
+    """Say whose rows can be read from explanations that use it."""
+    match baseline:
+        case Mean() | TrainingExample() | Background(rows="training"):
+            return "training"
+        case HeldOutExample() | Background(rows="held-out"):
+            return "held-out"
+        case PublicExample() | Background(rows="public"):
+            return "public"
+    return "none"

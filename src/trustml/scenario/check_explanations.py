@@ -11,8 +11,9 @@ from collections import Counter
 
 from trustml.errors import ScenarioError
 from trustml.scenario import methods as m
-from trustml.scenario.baselines import Baseline, Blur
+from trustml.scenario.baselines import Background, Baseline, Blur, Disclosed, rows_shown
 from trustml.scenario.check_values import positive
+from trustml.scenario.regimes import PrivateRegime
 from trustml.scenario.spec import Explanations, Scenario
 
 
@@ -44,6 +45,7 @@ def check_explanations(scenario: Scenario) -> None:
                 )
         _check_method(method, field)
     _check_probes(explanations)
+    _check_rows(scenario)
 
 
 def check_target(target: str | int, *, classes: int) -> None:
@@ -84,6 +86,44 @@ def _check_method(method: m.Method, field: str) -> None:
     background = m.background_of(method)
     if background is not None:
         positive(background.count, f"{field}.background.count")
+        if background.rows == "uniform" and not background.low < background.high:
+            text = f"{background.low} is not below {background.high}"
+            raise ScenarioError(f"{field}.background.low", text, fix="give the lowest and the highest value")
+        if (background.rows == "public") != bool(background.path):
+            text = "goes with rows='public', and public rows need it"
+            raise ScenarioError(f"{field}.background.path", text, fix="name an .npz file, or leave it out")
+
+
+def _check_rows(scenario: Scenario) -> None:
+    """Refuse what would show somebody's rows beside a model that promises privacy."""
+    explanations = scenario.explanations
+    private = [regime.title for regime in scenario.training if isinstance(regime, PrivateRegime)]
+    used: list[tuple[str, Baseline | Background | None]] = [
+        ("explanations.probes.baseline", explanations.probes.baseline)
+    ]
+    for index, method in enumerate(explanations.methods):
+        field = f"explanations.methods.{index}"
+        inner = f"{field}.of" if isinstance(method, m.SmoothGrad) else field
+        used += [(f"{inner}.baseline", m.baseline_of(method)), (f"{field}.background", m.background_of(method))]
+    for field, rows in used:
+        whose = rows_shown(rows)
+        if not private or whose in ("none", "public"):
+            continue
+        wanted: Disclosed = "training rows" if whose == "training" else "held-out rows"
+        if wanted in explanations.discloses:
+            continue
+        safe = 'Background(rows="uniform") or rows="public"' if isinstance(rows, Background) else "a number or Blur()"
+        so = "no epsilon then holds" if whose == "training" else "the statement lists them"
+        raise ScenarioError(
+            field,
+            f"{_named(rows)} lets {whose} rows be read from the attributions, which the epsilon of {private[0]} does "
+            "not cover",
+            fix=f'use {safe}; or add "{wanted}" to explanations.discloses, and {so}',
+        )
+
+
+def _named(rows: Baseline | Background | None) -> str:
+    return f"Background(rows={rows.rows!r})" if isinstance(rows, Background) else type(rows).__name__
 
 
 def _check_probes(explanations: Explanations) -> None:

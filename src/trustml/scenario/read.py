@@ -6,14 +6,17 @@ import runpy
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from trustml.errors import ScenarioError, UsageError
+from trustml.scenario.baselines import Background, PublicExample
 from trustml.scenario.problems import PlainData, explain_problem, nearest
 from trustml.scenario.sources import Csv, Idx, Npz, Parquet
 from trustml.scenario.spec import Scenario
+
+_Holder = TypeVar("_Holder", bound=msgspec.Struct)
 
 
 def read_scenario(path: Path, *, overrides: Sequence[str] = ()) -> Scenario:
@@ -97,7 +100,8 @@ def set_field(data: PlainData, override: str) -> None:
 
 
 def resolve_paths(scenario: Scenario, *, folder: Path) -> Scenario:
-    """Make relative data paths absolute, from the folder of the scenario file."""
+    """Make relative paths of data and of public rows absolute, from the folder of the scenario file."""
+    scenario = _resolve_rows(scenario, folder)
     source = scenario.data
     match source:
         case Csv() | Parquet():
@@ -114,6 +118,27 @@ def resolve_paths(scenario: Scenario, *, folder: Path) -> Scenario:
         if (value := getattr(source, name)) is not None
     }
     return msgspec.structs.replace(scenario, data=msgspec.structs.replace(source, **found))
+
+
+def _resolve_rows(scenario: Scenario, folder: Path) -> Scenario:
+    explanations = scenario.explanations
+    methods = tuple(_with_absolute(method, folder) for method in explanations.methods)
+    probes = _with_absolute(explanations.probes, folder)
+    found = msgspec.structs.replace(explanations, methods=methods, probes=probes)
+    return msgspec.structs.replace(scenario, explanations=found)
+
+
+def _with_absolute(holder: _Holder, folder: Path) -> _Holder:
+    """Make the paths of public rows absolute, whichever field of a method or of the probes holds them."""
+    found: dict[str, Any] = {}
+    for name in ("baseline", "background", "of"):
+        value = getattr(holder, name, None)
+        if isinstance(value, PublicExample | Background) and value.path:
+            path = str((folder / Path(value.path).expanduser()).resolve())
+            found[name] = msgspec.structs.replace(value, path=path)
+        elif name == "of" and isinstance(value, msgspec.Struct):
+            found[name] = _with_absolute(value, folder)
+    return msgspec.structs.replace(holder, **found) if found else holder
 
 
 def _read_module(path: Path) -> PlainData:

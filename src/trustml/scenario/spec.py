@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
 from trustml.models.layers import Architecture
 from trustml.scenario.attacks import Attacks
-from trustml.scenario.baselines import Baseline
-from trustml.scenario.methods import IntegratedGradients, Method
+from trustml.scenario.baselines import Baseline, Disclosed, Rows, rows_shown
+from trustml.scenario.methods import IntegratedGradients, Method, background_of, baseline_of
 from trustml.scenario.regimes import Regime
 from trustml.scenario.sources import DataSource
 
@@ -68,6 +69,10 @@ class Explanations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     timing : bool
         Whether every method is called a second time, to tell its time without compiling. Without it explain jobs
         reuse what others compiled, which makes runs of many models several times faster in JAX.
+    discloses : tuple of {"held-out rows", "training rows"}
+        In a run with a private regime, whose rows may serve as baselines and backgrounds, from which they can be read
+        by whoever has the attributions: none, unless named here. ``"held-out rows"`` are then listed as disclosed;
+        with ``"training rows"`` no epsilon holds for what is released, and the statement says so.
     """
 
     methods: tuple[Method, ...] = (IntegratedGradients(),)
@@ -76,6 +81,17 @@ class Explanations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     target: Literal["true", "predicted"] | int = "true"
     probes: Probes = Probes()
     timing: bool = True
+    discloses: tuple[Disclosed, ...] = ()
+
+
+def rows_of_explanations(methods: Sequence[Method], probes: Probes) -> dict[Rows, tuple[str, ...]]:
+    """Give the titles of the methods that show each kind of rows; ``probes`` stands for the probes."""
+    uses = [(method.title, use(method)) for method in methods for use in (baseline_of, background_of)]
+    uses.append(("probes", probes.baseline))
+    return {
+        kind: tuple(dict.fromkeys(title for title, rows in uses if rows_shown(rows) == kind))
+        for kind in ("public", "held-out", "training")
+    }
 
 
 class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

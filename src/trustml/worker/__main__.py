@@ -12,7 +12,8 @@ from pathlib import Path
 import msgspec
 
 from trustml.errors import TrustmlError
-from trustml.plan.job import decode_job
+from trustml.plan.job import Job, decode_job, promises_privacy
+from trustml.plan.private_files import logs_folder
 from trustml.record.files import write_atomic
 from trustml.record.schema import WorkerResult
 
@@ -23,21 +24,31 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m trustml.worker JOB_DIR (a folder that holds job.json)", file=sys.stderr)
         return 2
     folder = Path(arguments[0]).resolve()
+    job: Job | None = None
     try:
+        job = decode_job((folder / "job.json").read_bytes())
         from trustml.worker.pipeline import run_job
 
-        result = run_job(decode_job((folder / "job.json").read_bytes()), folder)
+        result = run_job(job, folder)
     except MemoryError as error:
         traceback.print_exc()
-        result = WorkerResult(status="out-of-memory", error=one_line(error))
+        result = WorkerResult(status="out-of-memory", error=released_line(error, job))
     except TrustmlError as error:
         result = WorkerResult(status="error", error=str(error))
         print(error, file=sys.stderr)
     except Exception as error:
         traceback.print_exc()
-        result = WorkerResult(status="error", error=one_line(error))
+        result = WorkerResult(status="error", error=released_line(error, job))
     write_atomic(folder / "result.json", msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
     return 0 if result.status == "ok" else 1
+
+
+def released_line(error: BaseException, job: Job | None) -> str:
+    """Name an error as far as the record may: a library's message may hold values of the data."""
+    fixed = isinstance(error, FloatingPointError | NotImplementedError)  # our own words, or numpy's, without values
+    if job is None or fixed or not promises_privacy(job):
+        return one_line(error)
+    return f"{type(error).__name__}: what it says is in {logs_folder(job.id)}/stderr.txt"
 
 
 def one_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Progress of a job, as lines of a file that anybody may follow. It holds counts, never a loss or a norm."""
+"""Progress of a job, as lines of a private file: it holds counts, never a loss or a norm, but times of single steps."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ _SECONDS_BETWEEN = 0.2
 
 
 class Progress:
-    """Appends progress events to the job's ``events.jsonl``, at most five a second."""
+    """Appends progress events to a file, at most five a second."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
         self._last = 0.0
 
     def stage(self, name: str) -> None:

@@ -11,7 +11,17 @@ from trustml.backends.contract import Backend, Model
 from trustml.backends.table import load_backend
 from trustml.models.shapes import weight_shapes
 from trustml.models.weights import encode_weights, read_weights
-from trustml.plan.job import CanaryJob, ExplainJob, GameJob, Job, ShadowJob, TrainJob, checkpoint_file, timings_file
+from trustml.plan.job import (
+    CanaryJob,
+    ExplainJob,
+    GameJob,
+    Job,
+    ShadowJob,
+    TrainJob,
+    checkpoint_file,
+    timings_file,
+)
+from trustml.plan.private_files import events_file
 from trustml.plan.support import Missing, Supported, training_support
 from trustml.plan.switches import compiled_programs, switches_in_force
 from trustml.record.files import encode_arrays, inside, write_atomic
@@ -40,7 +50,7 @@ def run_job(job: Job, folder: Path) -> WorkerResult:
         With status ``ok``; every other end is an exception.
     """
     root, compiled = folder.parent.parent, compiled_programs(job.backend)
-    progress = Progress(folder / "events.jsonl")
+    progress = Progress(inside(root, events_file(job.id)))
     progress.stage("importing")
     started = Clock(lambda: None)
     with started.stage("import"):

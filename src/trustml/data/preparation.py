@@ -1,0 +1,55 @@
+"""What was done to inputs and labels before training, as data; the sentences about it are made here and only here."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+Scaled: TypeAlias = Literal["none", "public constants", "declared constants", "training statistics", "unknown"]
+Categories: TypeAlias = Literal["none", "declared", "of the data", "unknown"]
+Classes: TypeAlias = Literal["public", "of the data", "unknown"]
+
+
+class Preparation(msgspec.Struct, frozen=True, kw_only=True):
+    """How a data set was prepared. What a record does not say is unknown.
+
+    Parameters
+    ----------
+    scaling : {"none", "public constants", "declared constants", "training statistics", "unknown"}
+        Where the numbers come from that inputs were shifted and scaled by: nothing was done; constants of the format
+        or of a public description of the data; constants that the scenario gives, whose origin nobody checked; the
+        training examples.
+    categories : {"none", "declared", "of the data", "unknown"}
+        Where the columns of a table come from that text became. With `of the data` one row can add a column.
+    classes : {"public", "of the data", "unknown"}
+        Where the names and the number of classes come from.
+    learned_columns : tuple of str
+        Columns of text whose categories were taken from the data.
+    """
+
+    scaling: Scaled = "unknown"
+    categories: Categories = "unknown"
+    classes: Classes = "unknown"
+    learned_columns: tuple[str, ...] = ()
+
+
+def preparation_notes(preparation: Preparation) -> tuple[str, ...]:
+    """Say what a reader of an epsilon must know about the preparation; nothing where all of it was public."""
+    notes = []
+    if preparation.categories == "of the data":
+        names = ", ".join(preparation.learned_columns)
+        notes.append(f"the categories of {names} are taken from the data; no epsilon covers that")
+    if preparation.scaling == "training statistics":
+        notes.append(
+            "inputs are standardised with the mean and deviation of the training data; these statistics are not "
+            "covered by any epsilon"
+        )
+    if preparation.scaling == "declared constants":
+        notes.append(
+            "inputs are shifted and scaled by constants given by the user; were they statistics of the training data, "
+            "no epsilon would cover them"
+        )
+    if "unknown" in (preparation.scaling, preparation.categories):
+        notes.append("the record does not say how the inputs were prepared")
+    return tuple(notes)

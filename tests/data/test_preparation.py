@@ -1,0 +1,83 @@
+"""Every kind of source says how it was prepared, as a fact and not as a sentence."""
+
+from __future__ import annotations
+
+import struct
+import typing
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from trustml.data.datasets import load_dataset
+from trustml.data.preparation import Preparation, preparation_notes
+from trustml.scenario.sources import BreastCancer, Csv, DataSource, Digits, Idx, Npz, Parquet
+
+
+def idx_files(folder, **fields) -> Idx:
+    labels = np.arange(8, dtype=np.uint8) % 2
+    images = np.arange(8 * 9, dtype=np.uint8).reshape(8, 3, 3)
+    for name, array in (("images", images), ("labels", labels)):
+        head = struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
+        (folder / name).write_bytes(head + array.tobytes())
+    return Idx(images=str(folder / "images"), labels=str(folder / "labels"), test_fraction=0.5, **fields)
+
+
+def table(folder, kind: type, *, text: bool = False, **fields):
+    frame = pd.DataFrame({"a": np.arange(8.0), "y": [0, 1] * 4})
+    if text:
+        frame["colour"] = ["red", "blue"] * 4
+    frame.to_csv(folder / "t", index=False) if kind is Csv else frame.to_parquet(folder / "t")
+    return kind(path=str(folder / "t"), label="y", test_fraction=0.5, **fields)
+
+
+def npz(folder, **fields) -> Npz:
+    np.savez(folder / "a.npz", inputs=np.arange(16.0).reshape(8, 2), labels=np.arange(8) % 2)
+    return Npz(path=str(folder / "a.npz"), test_fraction=0.5, **fields)
+
+
+CASES = {
+    "digits": (lambda f: Digits(), ("public constants", "none", "public")),
+    "breast cancer": (lambda f: BreastCancer(), ("public constants", "none", "public")),
+    "idx": (lambda f: idx_files(f), ("public constants", "none", "of the data")),
+    "idx of given constants": (
+        lambda f: idx_files(f, mean=0.1307, deviation=0.3081),
+        ("declared constants", "none", "of the data"),
+    ),
+    "csv": (lambda f: table(f, Csv), ("none", "none", "of the data")),
+    "csv of ranges": (lambda f: table(f, Csv, ranges={"a": (0.0, 9.0)}), ("declared constants", "none", "of the data")),
+    "csv of text": (lambda f: table(f, Csv, text=True), ("none", "of the data", "of the data")),
+    "csv of declared text": (
+        lambda f: table(f, Csv, text=True, categories={"colour": ("red", "blue")}),
+        ("none", "declared", "of the data"),
+    ),
+    "parquet standardised": (
+        lambda f: table(f, Parquet, scaling="standard"),
+        ("training statistics", "none", "of the data"),
+    ),
+    "parquet of text, standardised": (
+        lambda f: table(f, Parquet, text=True, scaling="standard", ranges={"a": (0.0, 9.0)}),
+        ("training statistics", "of the data", "of the data"),
+    ),
+    "npz": (lambda f: npz(f), ("none", "none", "of the data")),
+    "npz standardised": (lambda f: npz(f, scaling="standard"), ("training statistics", "none", "of the data")),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_kind_of_source_says_how_it_was_prepared(name, tmp_path):
+    make, expected = CASES[name]
+    found = load_dataset(make(tmp_path)).preparation
+    assert (found.scaling, found.categories, found.classes) == expected
+    public = found.scaling in ("none", "public constants") and found.categories != "of the data"
+    assert (preparation_notes(found) == ()) == public
+
+
+def test_no_kind_of_source_is_forgotten(tmp_path):
+    tried = {type(make(tmp_path)) for make, _ in CASES.values()}
+    assert tried == set(typing.get_args(DataSource))
+
+
+def test_what_a_record_does_not_say_is_unknown():
+    assert Preparation() == Preparation(scaling="unknown", categories="unknown", classes="unknown")
+    assert "does not say" in preparation_notes(Preparation())[0]

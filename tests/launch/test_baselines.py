@@ -1,0 +1,45 @@
+"""What a run is prepared with: inputs that are explained and no others, and the facts of the preparation."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+import trustml
+from trustml.launch.prepare import prepare_run
+from trustml.models.zoo import mlp
+from trustml.scenario.spec import Explanations, Scenario
+
+SCENARIO = Scenario(
+    name="prepared",
+    data=trustml.BreastCancer(),
+    model=mlp([4], classes=2),
+    training=(trustml.DPSGD(noise_multiplier=1.0, epochs=1),),
+    backends=("jax",),
+    explanations=Explanations(methods=()),
+)
+
+
+def test_without_explanations_no_held_out_input_is_published(tmp_path):
+    run = prepare_run(SCENARIO, root=tmp_path)
+    assert run.arrays("heldout.npz")["inputs"].shape == (0, 30)
+    explained = msgspec.structs.replace(SCENARIO, explanations=Explanations(examples=5))
+    assert prepare_run(explained, root=tmp_path).arrays("heldout.npz")["inputs"].shape == (5, 30)
+
+
+def test_the_record_holds_how_the_data_were_prepared(tmp_path):
+    preparation = prepare_run(SCENARIO, root=tmp_path).manifest().data.preparation
+    assert (preparation.scaling, preparation.categories, preparation.classes) == ("public constants", "none", "public")
+
+
+@pytest.mark.parametrize(("rows", "source"), [("training", "train_inputs"), ("held-out", "test_inputs")])
+def test_disclosed_rows_are_used_and_noted(rows, source, tmp_path):
+    method = trustml.GradientShap(background=trustml.Background(rows=rows, count=3))
+    explanations = Explanations(methods=(method,), discloses=(f"{rows} rows",))
+    run = prepare_run(msgspec.structs.replace(SCENARIO, explanations=explanations), root=tmp_path)
+    drawn, data = run.arrays("private/baselines.npz")["GradientShap.background"], run.arrays("private/data.npz")
+    assert all((row == data[source]).all(axis=1).any() for row in drawn)
+    (note,) = run.manifest().data.notes
+    assert "GradientShap" in note and ("disclosed" in note if rows == "held-out" else "no epsilon covers" in note)
+    assert not np.isin(drawn, data["test_inputs" if rows == "training" else "train_inputs"]).all()
