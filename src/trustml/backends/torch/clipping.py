@@ -80,7 +80,7 @@ def possible_modes(model: Model, settings: PrivateSettings) -> tuple[list[str], 
 class SampledClipper:
     """See :class:`Clipper`."""
 
-    most_examples = None
+    most_examples: int | None = None
 
     def __init__(self, mode: str, model: Model, settings: PrivateSettings) -> None:
         self.module = build_module(model).train()
