@@ -24,7 +24,7 @@ from trustml.auditing.names import why_not_a_name
 from trustml.compare.table import read_statements
 from trustml.errors import RecordError, UsageError
 from trustml.privacy.statement import understated_line
-from trustml.record.files import sha256
+from trustml.record.files import plain_bytes, sha256
 from trustml.record.schema import Manifest
 from trustml.record.store import AUDIT, AUDIT_REPORT, CURVES, HELDOUT, MANIFEST, MEASURES, PRIVACY, RunDirectory
 
@@ -264,7 +264,7 @@ def _write(run: RunDirectory, out: Path, index: BundleIndex, extra: Mapping[str,
 def _archive(stream: io.BufferedWriter, run: RunDirectory, names: Sequence[str], extra: Mapping[str, bytes]) -> None:
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted([*names, *extra]):
-            content = extra[name] if name in extra else (run.path / name).read_bytes()
+            content = extra[name] if name in extra else plain_bytes(run.path / name)
             archive.writestr(entry_of(name), content)
 
 

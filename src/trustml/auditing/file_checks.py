@@ -15,7 +15,7 @@ from trustml.data.files import why_not_a_table
 from trustml.data.npy import DAMAGED, ObjectsError, read_header, read_npz_members
 from trustml.errors import RecordError
 from trustml.plan.job import ExplainJob, Job, TrainJob, decode_job
-from trustml.record.files import sha256
+from trustml.record.files import plain_bytes, sha256
 from trustml.record.schema import JobRecord, Manifest, WorkerResult
 from trustml.record.store import MANIFEST, RunDirectory
 
@@ -63,7 +63,7 @@ def signed_checks(run: RunDirectory, index: BundleIndex, names: list[str], signa
 
 def manifest_checks(run: RunDirectory, manifest: Manifest, left_out: dict[str, str]) -> list[Check]:
     """Compare every artifact with its hash in the manifest."""
-    if not _as_written((run.path / MANIFEST).read_bytes()):
+    if not _as_written(plain_bytes(run.path / MANIFEST)):
         checks = [_check(MANIFEST, "differs", "is not as trustml writes it: something was edited by hand")]
     else:
         checks = [_check(MANIFEST, "ok", f"as trustml writes it; {len(manifest.jobs)} jobs")]
@@ -96,7 +96,7 @@ def job_checks(run: RunDirectory, manifest: Manifest) -> tuple[list[Check], dict
             continue
         folder = run.path / "jobs" / record.id
         try:
-            content = (folder / "job.json").read_bytes()
+            content = plain_bytes(folder / "job.json")
             job = decode_job(content)
         except (OSError, msgspec.MsgspecError, RecursionError) as error:
             checks.append(_of_job(record, "differs", f"job.json cannot be read ({error})"))
@@ -167,7 +167,7 @@ def _result_problems(record: JobRecord, folder: Path) -> list[str]:
     if record.result is None:
         return []
     try:
-        result = msgspec.json.decode((folder / "result.json").read_bytes(), type=WorkerResult)
+        result = msgspec.json.decode(plain_bytes(folder / "result.json"), type=WorkerResult)
     except FileNotFoundError:
         return ["result.json is gone"]
     except (OSError, msgspec.MsgspecError, RecursionError) as error:
