@@ -11,7 +11,7 @@ ALL := TRUSTML_TESTS=all
 # One thread a process, as two processes of tests share what may be two cores.
 QUICK := JAX_DISABLE_MOST_OPTIMIZATIONS=1 OMP_NUM_THREADS=1
 
-.PHONY: demo bench test test-all test-wheel test-kills test-conformance test-seeds check format environments dashboard clean help
+.PHONY: demo bench test test-all test-wheel test-kills test-conformance test-sensitivity test-seeds check format environments dashboard clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -27,7 +27,7 @@ bench: environments  ## time trustml beside its peers (25 minutes on 2 cores; FU
 test: environments  ## run the tests, all but the long ones
 	$(QUICK) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
-test-all: test-kills test-conformance test-seeds test-wheel  ## every test, in its longest form (an hour and more)
+test-all: test-kills test-conformance test-sensitivity test-seeds test-wheel  ## every test, in its longest form (hours)
 	$(ALL) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-wheel: environments  ## the wheel, with all that it depends on installed anew
@@ -38,6 +38,9 @@ test-kills: environments  ## kill private trainings 200 times (about half an hou
 
 test-conformance: environments  ## the conformance suite on every backend, JAX too
 	$(ALL) TRUSTML_CONFORMANCE=all $(BIN)/python -m pytest tests/cli/test_privacy_commands.py -k conformance $(PYTEST_ARGS)
+
+test-sensitivity: environments  ## search for an example that moves a clipped sum too far (an hour)
+	$(ALL) TRUSTML_SENSITIVITY_SECONDS=500 $(BIN)/python -m pytest -s tests/conformance/test_sensitivity.py $(PYTEST_ARGS)
 
 test-seeds: environments  ## accuracy of the ready scenarios over three seeds
 	$(ALL) TRUSTML_SEEDS=3 $(BIN)/python -m pytest tests/scenarios/test_digits.py $(PYTEST_ARGS)

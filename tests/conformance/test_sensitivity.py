@@ -1,6 +1,6 @@
 """No example moves the sum by more than the clipping norm, in any backend, whichever way it clips; searched by machine.
 
-``make test-sensitivity`` searches for an hour and writes what it found to benchmarks/results/sensitivity.md.
+``make test-sensitivity`` searches for an hour; what it found is in benchmarks/results/sensitivity.md.
 """
 
 from __future__ import annotations

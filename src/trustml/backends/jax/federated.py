@@ -20,7 +20,7 @@ from trustml.backends.jax.network import Params, to_params, to_weights
 from trustml.backends.jax.noise import add_noise, noise_key, standard_number
 from trustml.backends.jax.pieces import calls_on_every_core, cores
 from trustml.backends.jax.server_optimizers import State, make_server, tree_noise
-from trustml.backends.settings import EngineChoice, FederatedSettings, RoundOutcome, UserPrivacy
+from trustml.backends.settings import EngineChoice, FederatedSettings, RoundOutcome, UserPrivacy, usual_batch_size
 from trustml.models.weights import Weights
 from trustml.scenario.federated import DPFedAvg, FedProx, FedSGD, TreeAggregation
 from trustml.scenario.optimizers import SGD
@@ -172,7 +172,7 @@ class JaxFederation:
 
     def _choose(self, clients: Sequence[Client], noise: Params | None) -> None:
         """Time the first round in each way, four times, and keep the fastest."""
-        ways = self._ways(len(clients))
+        ways = self._ways(max(len(clients), self._usual_clients()))
         seconds = {name: math.inf for name in ways}
         for turn in range(
             5 if len(ways) > 1 else 1
@@ -188,6 +188,10 @@ class JaxFederation:
         self._room = self._first_room(clients, self._lanes)
         told = {} if self._privacy or len(ways) == 1 else seconds
         self._choice = EngineChoice(name=best, seconds=told, refused={})
+
+    def _usual_clients(self) -> int:
+        """Clients that most private rounds do not pass: whose update hangs on how many others come, tells of them."""
+        return usual_batch_size(self._privacy.expected_clients) if self._privacy else 0
 
     def _ways(self, count: int) -> dict[str, int]:
         """Lanes of each way to train so many clients that is worth a trial."""
