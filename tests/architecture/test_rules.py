@@ -120,7 +120,7 @@ def test_modules_and_functions_stay_small():
     long = []
     for path in [*MODULES, *(ROOT / "apps").rglob("*.py")]:
         text = path.read_text(encoding="utf-8")
-        if len(text.splitlines()) > 300:
+        if len(text.splitlines()) > 400:  # then it holds two subjects
             long.append(f"{path.name}: {len(text.splitlines())} lines")
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):

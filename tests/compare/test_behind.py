@@ -20,6 +20,7 @@ from trustml.compare.table import read_measures, read_statements, recorded_measu
 from trustml.errors import PrivacyError, RecordError
 from trustml.measures import promises
 from trustml.privacy.accounting import epsilon_of, epsilon_of_releases
+from trustml.privacy.crosscheck import SecondOpinion
 from trustml.privacy.ledger import charge, read_ledger
 from trustml.record.store import PRIVACY, RunDirectory
 
@@ -40,7 +41,8 @@ def finished(tiny, tmp_path_factory) -> Path:
 
 @pytest.fixture(autouse=True)
 def without_a_second_opinion(monkeypatch):
-    monkeypatch.setattr(promises, "prv_epsilons", lambda models: "not asked in this test")
+    unasked = SecondOpinion(why="not asked in this test")
+    monkeypatch.setattr(promises, "prv_epsilons", lambda models: [unasked] * len(models))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import special
 
 from trustml.privacy.accounting import epsilon_of, gaussian_epsilon
+from trustml.privacy.calibration import calibrated_noise_unamplified
 from trustml.privacy.ledger import Charge, charge, read_ledger
 from trustml.privacy.tails import SHARE, TAILS, epsilon_with_tails, noise_source, spared, total_variation
 
@@ -107,10 +108,9 @@ def test_ledgers_pay_by_steps_and_numbers():
 
 
 def test_a_calibrated_noise_leaves_room_for_the_tails():
-    precision = 0.3
-    target = gaussian_epsilon(precision, delta=spared(DELTA))
-    told = made(noise_multiplier=(100 / precision) ** 0.5, noise_source="numpy", coordinates=10**6)
-    assert epsilon_of([told], delta=DELTA).value <= target * (1 + 1e-12)
+    noise = calibrated_noise_unamplified(epsilon=2.0, delta=spared(DELTA), participation=100)
+    told = made(noise_multiplier=noise, noise_source="numpy", coordinates=10**6)
+    assert 1.99 < epsilon_of([told], delta=DELTA).value <= 2.0
 
 
 def test_ledgers_of_before_are_read_and_new_ones_come_back(tmp_path):

@@ -169,6 +169,11 @@ class UserPrivacy:
     expected_clients: int
     separation: int = 1
 
+    @property
+    def drawn_noise_multiplier(self) -> float:
+        """What noise is drawn with, for a sum that is rounded as it is added up."""
+        return self.noise_multiplier * (1 + summation_rounding(self.expected_clients))
+
 
 @dataclass(frozen=True, kw_only=True)
 class FederatedSettings:

@@ -193,7 +193,8 @@ RELEASED: tuple[Known, ...] = (
         "#.released #.hyperparameter_tuning #.trust_setting #.source_of_noise #.comparisons.#.name "
         "#.comparisons.#.bound #.comparisons.#.relation #.comparisons.#.accountant #.assumptions.#.name "
         "#.assumptions.#.status #.assumptions.#.why #.not_covered.# #.releases.#.name #.releases.#.coverage "
-        "#.releases.#.why #.curve #.curve.steps.# #.curve.poisson.# #.curve.shuffle_lower.#",
+        "#.releases.#.why #.curve #.curve.steps.# #.curve.poisson.# #.curve.shuffle_lower.# #.epsilon_at_least "
+        "#.ledger #.understated #.understated.* #.comparisons.#.agrees",
         "other files",
     ),
     *_of("audit.json", "*", "other files"),
@@ -225,7 +226,7 @@ RELEASED: tuple[Known, ...] = (
     *_of(
         _LEDGER,
         "attempt first_step end_step noise_multiplier quantile_noise_multiplier clipping_norm batch_size sampling "
-        "secret_sampling participation largest_participation unit relation noise",
+        "secret_sampling participation largest_participation unit relation noise noise_source coordinates",
         "declared",
     ),
     *_of(_LEDGER, "plan", "public random numbers"),  # the hash of secret entropy that follows no example

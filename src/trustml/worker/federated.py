@@ -21,7 +21,6 @@ from trustml.plan.job import TrainJob, rounds_file
 from trustml.plan.mechanism import drawn_for, make_charge
 from trustml.plan.user_mechanism import block_participation
 from trustml.privacy.ledger import charge, read_ledger
-from trustml.privacy.rounding import summation_rounding
 from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
 from trustml.scenario.clipping import Adaptive
 from trustml.scenario.federated import DPFedAvg, FederatedSpec
@@ -110,7 +109,7 @@ class FederatedTraining:
         adaptive = regime.clipping if isinstance(regime.clipping, Adaptive) else None
         return UserPrivacy(
             mechanism=regime.mechanism,
-            noise_multiplier=mechanism.noise_multiplier * (1 + summation_rounding(mechanism.expected_batch_size)),
+            noise_multiplier=mechanism.noise_multiplier,
             clipping_norm=mechanism.clipping_norm,
             quantile=adaptive.quantile if adaptive else 0.5,
             clip_learning_rate=adaptive.learning_rate if adaptive else 0.0,

@@ -117,15 +117,24 @@ def test_any_cut_gives_the_same_sums_and_steps(monkeypatch):
                 np.testing.assert_allclose(ours[name], first[name], rtol=0, atol=1e-5)
 
 
-def test_the_large_block_is_no_larger_than_a_piece():
+def test_the_block_of_a_private_step_holds_most_batches_and_no_more_than_a_piece():
     architecture = mlp([4], classes=2)
     weights = initial_weights(architecture, (3,), generator=np.random.default_rng(1))
     model = Model(architecture=architecture, input_shape=(3,), weights=weights)
-    for piece, large in ((64, 64), (0, 1024), (5000, 1024)):
+    for piece, large in ((64, 64), (0, 1024 + 2 * 32)):
         settings = PrivateSettings(
             optimizer=OPTIMIZER, expected_batch_size=1024, noise_seed=(1, 2, 3, 4), micro_batch_size=piece
         )
         assert DPTrainer(model, settings=settings, dropout_seed=0)._cut.large == large
+
+
+@given(rows=st.integers(0, 200), large=st.integers(1, 70))
+def test_uniform_blocks_all_have_one_size(rows, large):
+    numbers = np.arange(1, rows + 1)
+    cut = Cut(small=8, large=large, parts=1, uniform=True)
+    dealt = deal(numbers[:, None].astype(np.float32), numbers, cut, capacity=rows)
+    assert {(len(part.head[1]), len(part.tail[1])) for part in dealt} == {(large, 0)}
+    np.testing.assert_array_equal(np.concatenate([part.head[1][: part.rows] for part in dealt]), numbers)
 
 
 def test_noise_is_drawn_anew_for_every_step():

@@ -214,7 +214,7 @@ class JaxFederation:
 
     def _noise(self, privacy: UserPrivacy) -> Params:
         """Noise of the next round, and with it what was planted."""
-        deviation = privacy.noise_multiplier * self._clip
+        deviation = privacy.drawn_noise_multiplier * self._clip
         planted, self._planted = self._planted, self._zeros
         if isinstance(privacy.mechanism, TreeAggregation):
             key = jax.random.fold_in(self._key, 2 * self._rounds)

@@ -121,7 +121,7 @@ class NumpyFederation:
         for update in updates:
             for name, part in self.clipped(update).items():
                 total[name] = total[name] + part
-        noise = self.noise(privacy.noise_multiplier * self._clip)
+        noise = self.noise(privacy.drawn_noise_multiplier * self._clip)
         return {name: (part + noise[name]) / privacy.expected_clients for name, part in total.items()}
 
     def clipped(self, update: Parts) -> Parts:

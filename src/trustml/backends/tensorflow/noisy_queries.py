@@ -30,19 +30,19 @@ def sum_query(privacy: UserPrivacy, *, seed: Seed) -> tfp.SumAggregationDPQuery:
     if privacy.clip_learning_rate > 0:
         query = tfp.QuantileAdaptiveClipSumQuery(
             initial_l2_norm_clip=norm,
-            noise_multiplier=float(privacy.noise_multiplier),
+            noise_multiplier=float(privacy.drawn_noise_multiplier),
             target_unclipped_quantile=float(privacy.quantile),
             learning_rate=float(privacy.clip_learning_rate),
             clipped_count_stddev=float(privacy.count_noise),
             expected_num_records=clients,
             geometric_update=True,
         )
-        query._sum_query = _NoisySum(stream, norm, norm * float(privacy.noise_multiplier))
+        query._sum_query = _NoisySum(stream, norm, norm * float(privacy.drawn_noise_multiplier))
         query._quantile_estimator_query._below_estimate_query = tfp.NormalizedQuery(
             _NoisySum(stream, 0.5, float(privacy.count_noise)), denominator=clients
         )
     else:
-        query = _NoisySum(stream, norm, norm * float(privacy.noise_multiplier))
+        query = _NoisySum(stream, norm, norm * float(privacy.drawn_noise_multiplier))
     return _Seeded(tfp.NormalizedQuery(query, denominator=clients), stream, seed)
 
 
@@ -53,7 +53,7 @@ def tree_query(privacy: UserPrivacy, specs: tuple[tf.TensorSpec, ...], *, seed: 
         clip_fn=lambda record, clip: tf.clip_by_global_norm(record, clip)[0],
         clip_value=norm,
         record_specs=specs,
-        noise_generator=_TreeNoise(norm * float(privacy.noise_multiplier), specs, seed=_signed(seed)),
+        noise_generator=_TreeNoise(norm * float(privacy.drawn_noise_multiplier), specs, seed=_signed(seed)),
         use_efficient=True,
     )
     return tfp.NormalizedQuery(query, denominator=float(privacy.expected_clients))

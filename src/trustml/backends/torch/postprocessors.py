@@ -161,7 +161,7 @@ class BandedMechanism(BandedMatrixFactorizationMechanism):
 
     def __init__(self, privacy: UserPrivacy, rounds: int) -> None:
         super().__init__(
-            privacy.clipping_norm, rounds, privacy.separation, lambda _: _KnownNoise(privacy.noise_multiplier)
+            privacy.clipping_norm, rounds, privacy.separation, lambda _: _KnownNoise(privacy.drawn_noise_multiplier)
         )
         factor = np.asarray(self.query_matrix, np.float64)
         gram = factor @ factor.T
@@ -210,11 +210,11 @@ def mechanism(privacy: UserPrivacy, rounds: int) -> CentrallyAppliedPrivacyMecha
         raise NotImplementedError("pfl has no tree aggregation; use mechanism 'banded' or the tensorflow backend")
     if adaptive:
         return _adaptive(privacy)
-    return CentrallyAppliedPrivacyMechanism(TailedGaussian(privacy.clipping_norm, privacy.noise_multiplier))
+    return CentrallyAppliedPrivacyMechanism(TailedGaussian(privacy.clipping_norm, privacy.drawn_noise_multiplier))
 
 
 def _adaptive(privacy: UserPrivacy) -> AdaptiveClippingGaussianMechanism:
-    value_noise, mark_noise = privacy.noise_multiplier, 2 * privacy.count_noise  # pfl marks clients by +1 and -1
+    value_noise, mark_noise = privacy.drawn_noise_multiplier, 2 * privacy.count_noise  # pfl marks clients by +1 and -1
     if (value_noise > 0) != (mark_noise > 0):
         raise NotImplementedError(
             "pfl's adaptive clipping takes noise on both the updates and the number of unclipped clients, or on neither"
