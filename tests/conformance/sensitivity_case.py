@@ -12,7 +12,8 @@ import numpy as np
 from trustml.backends.contract import Model, PrivateTrainer
 from trustml.backends.settings import EngineChoice, PrivateSettings
 from trustml.backends.table import load_backend
-from trustml.conformance.sensitivity import ClippedSum, Network, draw_networks, search_sensitivity
+from trustml.conformance import sensitivity
+from trustml.conformance.sensitivity import ClippedSum, Network, search_sensitivity
 from trustml.data.dataset import Floats, Ints
 from trustml.models.layers import Conv2D
 from trustml.models.weights import Weights, initial_weights
@@ -31,6 +32,7 @@ def make_sum(backend: str, mode: str) -> object:
             expected_batch_size=network.block,
             micro_batch_size=network.block,
             per_layer=network.per_layer,
+            multiplicity=network.copies,
             noise_seed=(1, 2, 3, 4),
             grad_sample_mode=mode if backend == "torch" else "auto",
         )
@@ -41,7 +43,7 @@ def make_sum(backend: str, mode: str) -> object:
             trainer.restore(weights, trainer.state())
             for begin in range(0, len(labels), network.block):
                 part = slice(begin, begin + network.block)
-                accumulate_finite(trainer, inputs[part][:, None], labels[part], clipping_norm=clipping_norm)
+                accumulate_finite(trainer, inputs[part], labels[part], clipping_norm=clipping_norm)
             found = {name: part.copy() for name, part in trainer.clipped_sum().items()}
             trainer.update(clipping_norm=clipping_norm, noise_multiplier=0.0, learning_rate=0.0)  # forgets the sum
             return found
@@ -51,10 +53,11 @@ def make_sum(backend: str, mode: str) -> object:
     return make
 
 
-def dense_networks(seed: int) -> Iterator[Network]:
-    """Networks without convolutions, which Opacus's ``ew`` is refused for."""
-    for network in draw_networks(np.random.default_rng(seed)):
-        if not any(isinstance(layer, Conv2D) for layer in network.architecture.layers):
+def suitable_networks(seed: int, *, dense: bool, single: bool) -> Iterator[Network]:
+    """Networks without convolutions, which Opacus's ``ew`` is refused for, or of one row for each example."""
+    for network in sensitivity.draw_networks(np.random.default_rng(seed)):
+        convolutions = any(isinstance(layer, Conv2D) for layer in network.architecture.layers)
+        if not (dense and convolutions) and not (single and network.copies > 1):
             yield network
 
 
@@ -76,7 +79,7 @@ if __name__ == "__main__":
         make_sum(backend, mode),
         seconds=seconds,
         seed=seed,
-        networks=dense_networks(seed) if mode == "ew" else None,
+        networks=suitable_networks(seed, dense=mode == "ew", single=len(sys.argv) > 5),
         tell=lambda move: print(f"{move.moved:.7f} of {move.allowed:.7f}", file=sys.stderr, flush=True),
     )
     worst = found.worst

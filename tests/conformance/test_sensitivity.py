@@ -128,6 +128,7 @@ def softmax_sum(clip):
     """Clipped sum of a linear network by hand, clipped by `clip` from an example's squared norm and bound."""
 
     def clipped_sum(weights, inputs, labels, *, clipping_norm):
+        inputs = inputs[:, 0]
         logits = inputs.astype(np.float64) @ weights["0.kernel"] + weights["0.bias"]
         shares = np.exp(logits - logits.max(axis=1, keepdims=True))
         gradient = shares / shares.sum(axis=1, keepdims=True) - np.eye(10)[labels]
@@ -141,7 +142,7 @@ def softmax_sum(clip):
     return clipped_sum
 
 
-LINEAR = Network(architecture=Architecture(layers=(Dense(units=10),)), input_shape=(5,), block=8, per_layer=False)
+LINEAR = Network(architecture=Architecture(layers=(Dense(units=10),)), input_shape=(5,), block=8)
 
 
 def right(norms, bound, inputs):

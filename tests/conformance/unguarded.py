@@ -79,7 +79,7 @@ def torch_norms() -> None:
 
     def networks(generator):
         while True:
-            yield sensitivity.Network(architecture=wide, input_shape=(200_000,), block=4, per_layer=False)
+            yield sensitivity.Network(architecture=wide, input_shape=(200_000,), block=4)
 
     sensitivity.draw_networks = networks
 

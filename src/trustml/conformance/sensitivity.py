@@ -56,12 +56,15 @@ class Network:
         Rows that go through the network at once.
     per_layer : bool
         Whether each array is clipped by itself.
+    copies : int
+        Rows that make one example, whose gradients are averaged before clipping.
     """
 
     architecture: Architecture
     input_shape: tuple[int, ...]
     block: int
-    per_layer: bool
+    per_layer: bool = False
+    copies: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +143,7 @@ class ClippedSum(Protocol):
     """The compiled training path of one network."""
 
     def __call__(self, weights: Weights, inputs: Floats, labels: Ints, *, clipping_norm: float) -> Weights:
-        """Sum of clipped gradients of a batch of any size, without noise."""
+        """Sum of clipped gradients of a batch of any size, inputs (n, k, *x) and labels (n,), without noise."""
         ...
 
 
@@ -212,8 +215,9 @@ def try_one(network: Network, trial: Trial, clipped_sum: ClippedSum) -> Move:
     """Add one example to a batch, look at the sums before and after, and at the example alone."""
     generator = np.random.default_rng(trial.seed)
     weights = _weights(network, trial, generator)
-    others = _examples(trial.others, (trial.batch, *network.input_shape), generator)
-    added = _examples(trial.added, (1, *network.input_shape), generator)
+    shape = network.copies, *network.input_shape
+    others = _examples(trial.others, (trial.batch, *shape), generator)
+    added = _examples(trial.added, (1, *shape), generator)
     labels = generator.integers(_CLASSES, size=trial.batch + 1)
     order = slice(None, None, -1) if trial.first else slice(None)
     both = np.concatenate([others, added][order])
@@ -243,7 +247,11 @@ def draw_networks(generator: np.random.Generator) -> Iterator[Network]:
         block = int(2 ** generator.integers(0, 7))
         architecture = Architecture(layers=(*layers, Dense(units=_CLASSES)))
         yield Network(
-            architecture=architecture, input_shape=shape, block=block, per_layer=bool(generator.random() < 0.2)
+            architecture=architecture,
+            input_shape=shape,
+            block=block,
+            per_layer=bool(generator.random() < 0.2),
+            copies=int(generator.choice([1, 1, 1, 3])),
         )
 
 
