@@ -187,3 +187,15 @@ def test_a_lock_that_is_a_link_is_refused_and_nothing_is_made_elsewhere(tiny, tm
     with pytest.raises(RecordError, match="plain file"), directory.lock():
         pass
     assert not directory.is_executed()
+
+
+def test_a_model_that_was_finished_is_not_trained_again_if_its_run_was_killed_before_it_knew(tiny, tmp_path):
+    directory = prepare_run(private(tiny, epochs=2), root=tmp_path)
+    folder = directory.job_folder(JOB)
+    subprocess.run([sys.executable, "-P", "-m", "trustml.worker", str(folder)], check=True)  # nobody records its end
+    weights, ledger = ((folder / name).read_bytes() for name in ("weights.safetensors", "ledger.jsonl"))
+    run = trustml.resume(directory.path)
+    assert run.status == "success", [(record.id, record.reason) for record in run.manifest.jobs]
+    assert (folder / "weights.safetensors").read_bytes() == weights
+    assert (folder / "ledger.jsonl").read_bytes() == ledger, "its steps are charged once"
+    assert not any((directory.path / "private" / "checkpoints").iterdir()), "kept no longer than it is needed"
