@@ -11,7 +11,6 @@ from trustml.cli.output import console, data_stream, file_option, json_option, j
 
 if TYPE_CHECKING:
     from trustml.api import Run
-    from trustml.record.schema import Manifest
 
 
 @click.command("show", short_help="Show how a run went and what it measured.")
@@ -37,10 +36,9 @@ def command(run: str, root: Path, as_json: bool, file: Path | None, privacy: boo
     try:
         table = loaded.measures()
     except RecordError:
-        if manifest.status != "running":
+        if loaded.directory.head().status != "running":
             raise
         table = None
-    manifest = _as_it_is(loaded)
     with data_stream(file) as stream:
         if as_json:
             from trustml.report.tables import plain_rows
@@ -63,20 +61,6 @@ def command(run: str, root: Path, as_json: bool, file: Path | None, privacy: boo
         print_problems(out, manifest)
         if table is not None:
             print_comparison(out, [(manifest, table)])
-
-
-def _as_it_is(loaded: Run) -> Manifest:
-    """Give the manifest of a run whose process is gone with that said of the run and of the jobs it left."""
-    from msgspec.structs import replace
-
-    manifest, status = loaded.manifest, loaded.status
-    if status == manifest.status:
-        return manifest
-    reason = f"the run's own process is gone; go on with: trustml run --resume {loaded.path}"
-    jobs = [
-        replace(job, status="interrupted", reason=reason) if job.status == "running" else job for job in manifest.jobs
-    ]
-    return replace(manifest, status=status, jobs=tuple(jobs))
 
 
 def _show_privacy(loaded: Run, *, as_json: bool, file: Path | None) -> None:
