@@ -61,7 +61,7 @@ class Run:
         manifest = self._directory.manifest()
         if self._directory.shown_status(manifest.status) == manifest.status:
             return manifest
-        reason = f"the run's own process is gone; go on with `trustml run --resume {self.path}`"
+        reason = "the run's own process is gone; `trustml run --resume` goes on"
         jobs = tuple(
             replace(job, status="interrupted", reason=reason) if job.status == "running" else job
             for job in manifest.jobs

@@ -212,5 +212,5 @@ def test_a_run_whose_process_is_gone_is_shown_as_interrupted_with_its_jobs(tiny,
         assert (shown.status, shown.jobs[0].status) == ("running", "running")
     shown = trustml.load(directory.path).manifest
     assert (shown.status, shown.jobs[0].status) == ("interrupted", "interrupted")
-    assert f"trustml run --resume {directory.path}" in shown.jobs[0].reason
+    assert "trustml run --resume" in shown.jobs[0].reason
     assert directory.manifest().status == "running", "what is on disk is left alone"
