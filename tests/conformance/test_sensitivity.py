@@ -103,7 +103,7 @@ def test_no_example_moves_the_sum_further_than_the_clipping_norm(tmp_path, backe
 )
 def test_the_search_finds_what_the_guards_keep_out(tmp_path, backend, mode, fault):
     found = search(tmp_path, backend, mode, fault, seconds=max(SECONDS, 60.0), seed=1)
-    assert found["moved"] > found["allowed"] + 10 * MARGIN
+    assert found["moved"] > found["allowed"] + 2 * MARGIN
 
 
 def test_every_network_that_is_drawn_has_ten_logits():

@@ -340,7 +340,9 @@ def _draw_dense(generator: np.random.Generator) -> list[Layer]:
     layers: list[Layer] = []
     for _ in range(generator.integers(0, 3)):
         units = int(generator.choice([1, 8, 60, 256]))
-        layers += [Dense(units=units, bias=bool(generator.random() < 0.8)), *_draw_norm(generator, units)]
+        # As many groups as units would leave zeros alone, which torch refuses for a single row.
+        norm = [one for one in _draw_norm(generator, units) if one != GroupNorm(groups=units)]
+        layers += [Dense(units=units, bias=bool(generator.random() < 0.8)), *norm]
         layers.append(_draw_activation(generator))
     return layers
 
