@@ -55,7 +55,8 @@ if failed:
     st.subheader("What failed, and why")
     for record in failed:
         with st.expander(f"{record.id}: {record.status}: {record.reason}", expanded=record.status != "blocked"):
-            st.markdown(f"exit code {record.exit_code}, attempt {record.attempt}, {record.seconds:.1f} s")
+            code = "no exit code" if record.exit_code is None else f"exit code {record.exit_code}"
+            st.markdown(f"{code}, attempt {record.attempt}, {record.seconds:.1f} s")
             st.code(printed(record), language=None)
     st.markdown(f"Go on with `trustml run --resume {manifest.run}`.")
 

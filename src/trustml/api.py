@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from trustml.record.explained import finished, read_attributions, read_probes
 from trustml.record.schema import Manifest
@@ -56,8 +57,16 @@ class Run:
 
     @property
     def manifest(self) -> Manifest:
-        """The record: scenario, versions, hardware, how every job ended."""
-        return self._directory.manifest()
+        """The record: scenario, versions, hardware, how every job ended; also where the runner is gone."""
+        manifest = self._directory.manifest()
+        if self._directory.shown_status(manifest.status) == manifest.status:
+            return manifest
+        reason = "the run's own process is gone; `trustml run --resume` goes on"
+        jobs = tuple(
+            replace(job, status="interrupted", reason=reason) if job.status == "running" else job
+            for job in manifest.jobs
+        )
+        return replace(manifest, status="interrupted", jobs=jobs)
 
     @property
     def status(self) -> str:

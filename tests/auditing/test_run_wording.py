@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from trustml.auditing.claim import Claim
 from trustml.auditing.run_wording import accounting_finding
-from trustml.privacy.statement import PrivacyStatement
+from trustml.privacy.statement import Assumption, PrivacyStatement
 
 
 def statement(*, low: float | None, high: float) -> PrivacyStatement:
@@ -29,3 +30,16 @@ def statement(*, low: float | None, high: float) -> PrivacyStatement:
 def test_a_ledger_refutes_a_claim_by_its_lower_bound_alone(low, high, severity, verdict):
     found = accounting_finding(statement(low=low, high=high), Claim(epsilon=3.0, delta=1e-5), artifact="ledger.jsonl")
     assert (found.severity, found.verdict) == (severity, verdict)
+
+
+@pytest.mark.parametrize(("high", "words"), [(3.0, "3.0000, as claimed."), (3.002, "3.0000 claimed but for 0.1 %.")])
+def test_an_epsilon_above_a_rounded_claim_is_not_called_the_claim(high, words):
+    found = accounting_finding(statement(low=2.9, high=high), Claim(epsilon=3.0, delta=1e-5), artifact="ledger.jsonl")
+    assert found.verdict == "holds" and found.title.endswith(words)
+
+
+def test_what_a_claim_rests_on_and_is_not_met_is_named():
+    unmet = Assumption(name="explanations show no training rows", status="not met", why="they do")
+    shown = msgspec.structs.replace(statement(low=2.9, high=2.95), assumptions=(unmet,))
+    found = accounting_finding(shown, Claim(epsilon=3.0, delta=1e-5), artifact="ledger.jsonl")
+    assert found.severity == "risk" and found.title.endswith("is not met: explanations show no training rows.")

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 
 from tests.auditing.serving import hang, serving
+from tests.report.audit_examples import empty_audit
+from trustml.audits import Audit
+from trustml.cli.audit import _keep
 from trustml.cli.main import _main
 
 MODEL = """
@@ -138,3 +141,23 @@ def test_a_keras_model_through_a_worker(folder):
     found = {one["id"]: one["severity"] for one in content["findings"]}
     assert found["explanations.completeness"] == found["explanations.sanity"] == "pass"
     assert "in its own environment" in content["models"][0]["kind"]
+
+
+@pytest.mark.parametrize("name", ["audit.json", "audit.html"])
+def test_an_audit_is_kept_in_a_run_without_following_links_or_waiting_for_pipes(tmp_path, capsys, name):
+    folder, theirs = tmp_path / "run", tmp_path / "theirs"
+    for make in (lambda path: path.symlink_to(theirs), os.mkfifo):
+        folder.mkdir(exist_ok=True)
+        theirs.write_text("precious")
+        (folder / name).unlink(missing_ok=True)
+        make(folder / name)
+        _keep(Audit(empty_audit()), folder)
+        assert theirs.read_text() == "precious"
+        assert (folder / name).is_file() and not (folder / name).is_symlink()
+    assert "written: " in capsys.readouterr().err
+
+
+def test_a_run_that_cannot_be_written_to_is_audited_all_the_same(tmp_path, capsys):
+    (tmp_path / "audit.json").mkdir()
+    _keep(Audit(empty_audit()), tmp_path)
+    assert capsys.readouterr().err.startswith("not written: ")

@@ -187,3 +187,30 @@ def test_a_lock_that_is_a_link_is_refused_and_nothing_is_made_elsewhere(tiny, tm
     with pytest.raises(RecordError, match="plain file"), directory.lock():
         pass
     assert not directory.is_executed()
+
+
+def test_a_model_that_was_finished_is_not_trained_again_if_its_run_was_killed_before_it_knew(tiny, tmp_path):
+    directory = prepare_run(private(tiny, epochs=2), root=tmp_path)
+    folder = directory.job_folder(JOB)
+    subprocess.run([sys.executable, "-P", "-m", "trustml.worker", str(folder)], check=True)  # nobody records its end
+    weights, ledger = ((folder / name).read_bytes() for name in ("weights.safetensors", "ledger.jsonl"))
+    run = trustml.resume(directory.path)
+    assert run.status == "success", [(record.id, record.reason) for record in run.manifest.jobs]
+    assert (folder / "weights.safetensors").read_bytes() == weights
+    assert (folder / "ledger.jsonl").read_bytes() == ledger, "its steps are charged once"
+    assert not any((directory.path / "private" / "checkpoints").iterdir()), "kept no longer than it is needed"
+
+
+def test_a_run_whose_process_is_gone_is_shown_as_interrupted_with_its_jobs(tiny, tmp_path):
+    directory = prepare_run(private(tiny, epochs=2), root=tmp_path)
+    manifest = directory.manifest()
+    (record,) = manifest.jobs
+    running = msgspec.structs.replace(record, status="running")
+    directory.write_manifest(msgspec.structs.replace(manifest, status="running", jobs=(running,)))
+    with directory.lock():
+        shown = trustml.load(directory.path).manifest
+        assert (shown.status, shown.jobs[0].status) == ("running", "running")
+    shown = trustml.load(directory.path).manifest
+    assert (shown.status, shown.jobs[0].status) == ("interrupted", "interrupted")
+    assert "trustml run --resume" in shown.jobs[0].reason
+    assert directory.manifest().status == "running", "what is on disk is left alone"

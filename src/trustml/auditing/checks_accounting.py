@@ -14,6 +14,13 @@ ROUNDING = 1e-3
 """A claim may be rounded down by this share of it."""
 _FIELDS = ("noise_multiplier", "sample_rate", "steps")
 _CERTAIN = "arithmetic: certain, given the figures stated"
+_WAYS: dict[ClaimedSampling, str] = {
+    "poisson": "Poisson batches",
+    "shuffle": "shuffled batches",
+    "fixed": "batches of fixed size",
+    "full batch": "full batches",
+    "unknown": "batches drawn in no stated way",
+}
 _SAME: tuple[ClaimedSampling, ...] = ("poisson", "full batch")
 """Ways of drawing whose epsilon is known but for our own arithmetic."""
 
@@ -102,12 +109,12 @@ def _recomputed(claim: Claim, figures: Figures, words: str) -> Finding:
             value=_finite(bound.high),
             low=_finite(bound.low),
             high=_finite(bound.high),
-            note=f"{claim.sampling} batches, {claim.relation}; {_CERTAIN}" + _infinite_note(bound.high),
+            note=f"{_WAYS[claim.sampling]}, {claim.relation}; {_CERTAIN}" + _infinite_note(bound.high),
         ),
         Measured(measure="claimed_epsilon", value=claim.epsilon),
         *(() if claim.sampling == "full batch" else three),
     )
-    verdict, title = _judge(claim, bound, f"{claim.sampling} batches")
+    verdict, title = _judge(claim, bound, _WAYS[claim.sampling])
     return Finding(
         id="accounting.recomputed",
         check="accounting",
@@ -137,25 +144,25 @@ def _loader(claim: Claim, figures: Figures, words: str) -> Finding:
             id="sampling.loader",
             check="sampling",
             severity="pass",
-            title=f"The loader is said to draw batches as the accountant assumes: {claim.loader}",
+            title=f"The loader is said to draw batches as the accountant assumes: {_WAYS[claim.loader]}",
             claim=words,
             how="The two statements of the claim were compared; the code was not read.",
             would_change="a loader that does something else",
         )
     bound = epsilon_bounds(figures, claim.loader)
-    verdict, title = _judge(claim, bound, f"{claim.loader} batches")
+    verdict, title = _judge(claim, bound, _WAYS[claim.loader])
     severity = _severity(verdict, claim.loader)
     return Finding(
         id="sampling.loader",
         check="sampling",
         severity="note" if severity == "pass" else severity,
-        title=f"The accountant assumes {claim.sampling} batches but the loader draws {claim.loader} ones. {title}",
+        title=f"The accountant assumes {_WAYS[claim.sampling]} but the loader draws {_WAYS[claim.loader]}. {title}",
         claim=words,
         measured=_three(figures),
         verdict=verdict,
         how="Epsilon of the same noise, rate and steps under three ways of drawing: secret Poisson batches, a lower "
         "bound for shuffled epochs (Chua et al., arXiv 2403.17673), and no amplification at all.",
-        would_change=f"a loader that draws {claim.sampling} batches, or an accountant for {claim.loader} ones",
+        would_change=f"a loader that draws {_WAYS[claim.sampling]}, or an accountant for {_WAYS[claim.loader]}",
     )
 
 
@@ -166,7 +173,8 @@ def _judge(claim: Claim, bound: Bound, way: str) -> tuple[Verdict, str]:
         sign = "" if bound.low == bound.high else "at least "
         return "broken", f"With {way} epsilon is {sign}{low}, above the {claim.epsilon:g} claimed"
     if bound.high <= allowed:
-        return "holds", f"With {way} epsilon is at most {high}, within the {claim.epsilon:g} claimed"
+        rounded = "" if bound.high <= claim.epsilon else ", which may be rounded by 0.1 %"
+        return "holds", f"With {way} epsilon is at most {high}, within the {claim.epsilon:g} claimed{rounded}"
     return "not decided", (
         f"Not decided: with {way} nothing proves the {claim.epsilon:g} claimed, and nothing refutes it: epsilon lies "
         f"between {low} and {high}"

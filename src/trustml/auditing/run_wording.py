@@ -176,9 +176,11 @@ def accounting_finding(statement: PrivacyStatement, claim: Claim | None, *, arti
         )
     elif graver:
         severity = "risk"
-        title = f"{statement.model}: epsilon {at_most(stated, 4)}, but {len(graver)} of its assumptions are not met."
+        names = "; ".join(one.name for one in graver)
+        title = f"{statement.model}: epsilon {at_most(stated, 4)}, but what it rests on is not met: {names}."
     else:
-        title = f"{statement.model}: the ledger comes to epsilon {at_most(stated, 4)}, as claimed."
+        rounded = f"the {at_most(claimed, 4)} claimed but for 0.1 %" if stated > claimed else "as claimed"
+        title = f"{statement.model}: the ledger comes to epsilon {at_most(stated, 4)}, {rounded}."
     figures = [
         Measured(
             measure="epsilon",

@@ -144,12 +144,21 @@ def _audited(context: click.Context, target: str, asked: _Asked, *, root: Path, 
 
 
 def _keep(audit: Audit, folder: Path) -> None:
-    """Leave the audit of a run in its directory, where `trustml bundle` finds it."""
+    """Leave the audit of a run in its directory, where `trustml bundle` finds it.
+
+    A run may come from anywhere, and what lies there under these names may be links: they are replaced, not followed.
+    """
     from trustml.record.files import write_atomic
     from trustml.record.store import AUDIT, AUDIT_REPORT
+    from trustml.report.audit_html import audit_html
 
-    write_atomic(folder / AUDIT, audit.to_json().encode())
-    audit.report(folder / AUDIT_REPORT)
+    try:
+        write_atomic(folder / AUDIT, audit.to_json().encode())
+        write_atomic(folder / AUDIT_REPORT, audit_html(audit.record).encode())
+    except OSError as error:
+        why = f"{folder} cannot be written to ({error.strerror})"
+        click.echo(f"not written: {why}; --report and --json -o keep the audit elsewhere", err=True)
+        return
     click.echo(f"written: {folder / AUDIT} and {AUDIT_REPORT}", err=True)
 
 

@@ -42,5 +42,6 @@ def command(run: str, root: Path, as_json: bool, file: Path | None, verify: bool
                     print_ledger(out, job, charges)
             for check in checks:
                 sign = "ok     " if check.passed else "FAILED "
-                out.print(f"{sign}{check.job}: {check.message}", soft_wrap=True, markup=False)
+                about = f"{check.job}: " if check.job else ""
+                out.print(f"{sign}{about}{check.message}", soft_wrap=True, markup=False)
     return OK if all(check.passed for check in checks) else FAILED

@@ -36,7 +36,7 @@ def command(run: str, root: Path, as_json: bool, file: Path | None, privacy: boo
     try:
         table = loaded.measures()
     except RecordError:
-        if manifest.status != "running":
+        if loaded.directory.head().status != "running":
             raise
         table = None
     with data_stream(file) as stream:

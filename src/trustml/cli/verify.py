@@ -87,7 +87,8 @@ def _print(out: Console, found: Verification, *, everything: bool) -> None:
         lines = [check for check in found.checks if check.area == "signature" and check.outcome != "differs"]
         for check in lines:
             out.print(f"signature: {check.message}", soft_wrap=True, markup=False)
-    verdict = "nothing differs" if found.passed else f"{len(found.differences)} differences"
+    count = len(found.differences)
+    verdict = "nothing differs" if found.passed else f"{count} difference{'' if count == 1 else 's'}"
     out.print(f"{found.run}: {verdict}", soft_wrap=True, markup=False)
 
 

@@ -17,7 +17,7 @@ from trustml.launch.compiled import reused_by
 from trustml.launch.environments import find_environment
 from trustml.launch.prepare import now
 from trustml.launch.process import Ended, Limits, Worker
-from trustml.plan.job import Job, job_needs, promises_privacy
+from trustml.plan.job import Job, TrainJob, checkpoint_file, job_needs, promises_privacy
 from trustml.plan.private_files import events_file, logs_folder
 from trustml.plan.switches import reuse_compiled, switch_variables
 from trustml.record.files import UNREADABLE, sha256
@@ -142,7 +142,11 @@ class Schedule:
 
     def _record_end(self, name: str, ended: Ended) -> None:
         self._update(self._ended(name, ended))
-        self._tell_end(name, _as_released(ended, self._jobs[name]))
+        job = self._jobs[name]
+        if ended.status == "ok" and isinstance(job, TrainJob):
+            # Not before the manifest knows the model: a kill in between would lose it, and its epsilon with it.
+            self._run.file(checkpoint_file(job)).unlink(missing_ok=True)
+        self._tell_end(name, _as_released(ended, job))
 
     def _ended(self, name: str, ended: Ended) -> JobRecord:
         ended = _as_released(ended, self._jobs[name])

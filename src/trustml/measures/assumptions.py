@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from trustml.data.preparation import Categories, Classes, Preparation, Scaled
 from trustml.measures.evidence import Evidence
+from trustml.measures.wording import models_of
 from trustml.plan.job import TrainJob
 from trustml.privacy.ledger import UNAMPLIFIED, Charge
 from trustml.privacy.statement import Assumption, Status
@@ -214,7 +215,8 @@ def _other_models(evidence: Evidence) -> Assumption:
     return Assumption(
         name=NOTHING_ELSE,
         status="not met" if plain else "not checked",
-        why=f"this run also trained {len(plain)} models without privacy; releasing any of them voids the guarantee"
+        why=f"this run also trained {models_of(len(plain))} without privacy; releasing "
+        f"{'it' if len(plain) == 1 else 'any of them'} voids the guarantee"
         if plain
         else "nothing in the record can tell",
     )

@@ -190,6 +190,9 @@ def _cost_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row
         return [evidence.row("round_ratio", None, record=record, subject="round", n=0, note=note)]
     central, of = plain[0]
     times = evidence.run.arrays(timings_file(of))
+    if len(times["seconds"]) < 2:
+        note = f"absent: {central.id} has no times beyond its first step"
+        return [evidence.row("round_ratio", None, record=record, subject="round", n=0, note=note)]
     rate = times["examples"][1:].sum() / times["seconds"][1:].sum()
     expected = examples_per_round(evidence, job)
     ratios = np.quantile(seconds, [0.25, 0.5, 0.75]) * rate / expected

@@ -12,6 +12,7 @@ from trustml.measures.assumptions import NO_ROWS
 from trustml.measures.evidence import Evidence
 from trustml.measures.measure import Row
 from trustml.measures.promises import statements_of
+from trustml.measures.wording import models_of
 from trustml.plan.job import TrainJob
 from trustml.privacy.accounting import epsilon_of_releases
 from trustml.privacy.ledger import Charge, read_ledger
@@ -116,7 +117,7 @@ def _all_releases(
 ) -> Row:
     delta = max(statement.delta for _, statement in group)
     epsilon = epsilon_of_releases([charges for charges, _ in group], delta=delta)
-    models = "1 private model" if len(group) == 1 else f"{len(group)} private models"
+    models = models_of(len(group), kind="private ")
     samplings = " / ".join(dict.fromkeys(statement.sampling for _, statement in group))
     unit = group[0][1].unit_of_privacy
     note = (
@@ -125,16 +126,16 @@ def _all_releases(
     )
     if others:
         note += (
-            f"; the run's other {others} private models protect another unit, or users of another partition: they are "
-            "not in this number, and publishing them too has no joint epsilon here"
+            f"; not in this number: {models_of(others, kind='private ')} of the run for another unit, or for users of "
+            "another partition, whose publication too has no joint epsilon here"
         )
     plain = sum(
         record.status == "ok" and not isinstance(job.regime, PrivateRegime) for record, job in evidence.trained()
     )
     if plain:
         note += (
-            f"; private models alone: this run also trained {plain} models without privacy on the same data, "
-            "and publishing any of them has no finite epsilon"
+            f"; private models alone: this run also trained {models_of(plain)} without privacy on the same "
+            "data, and publishing " + ("it" if plain == 1 else "any of them") + " has no finite epsilon"
         )
     return evidence.row("epsilon_all_releases", epsilon.value, record=None, subject=subject, n=len(group), note=note)
 

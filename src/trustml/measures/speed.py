@@ -43,12 +43,15 @@ def speed_rows(evidence: Evidence) -> list[Row]:
 
 def _step_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row]:
     what = "round" if isinstance(job.regime, FederatedSpec) else "step"
+    names = ("step_time_first", "step_time_median", "examples_per_second")
     if job.mechanism is not None and not evidence.run.file(timings_file(job)).is_file():
         note = "absent: times of private steps are under private/, which is not at hand"
-        names = ("step_time_first", "step_time_median", "examples_per_second")
         return [evidence.row(name, None, record=record, subject=what, n=0, note=note) for name in names]
     timings = evidence.run.arrays(timings_file(job))
     seconds, examples = timings["seconds"].astype(float), timings["examples"].astype(float)
+    if not len(seconds):
+        note = f"absent: no {what} was left after an interruption, and those before it are not timed"
+        return [evidence.row(name, None, record=record, subject=what, n=0, note=note) for name in names]
     counted = "first step left out"
     if job.mechanism is not None:  # what was really drawn stays secret
         expected = float(job.mechanism.expected_batch_size)

@@ -88,3 +88,8 @@ def noise_source_text(job: TrainJob, regime: PrivateRegime, source: NoiseSource)
         return "TensorFlow's generator, seeded with 32 bits where noise is independent; not a cryptographic one"
     name = _GENERATORS.get(source, f"pseudo-random generator of {job.backend}")
     return f"{name}, seeded from operating-system entropy; not a cryptographic one"
+
+
+def models_of(count: int, *, kind: str = "") -> str:
+    """Count models in words: ``1 model``, ``3 private models``."""
+    return f"{count} {kind}{'model' if count == 1 else 'models'}"

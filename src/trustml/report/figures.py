@@ -70,7 +70,7 @@ def privacy_accuracy(table: pd.DataFrame) -> alt.HConcatChart:
         for rows, title, x in panels
         if len(rows)
     ]
-    return alt.hconcat(*charts)
+    return alt.hconcat(*charts).configure_legend(orient="top")  # at the side it would be cut off
 
 
 def step_times(table: pd.DataFrame) -> alt.FacetChart:

@@ -163,7 +163,7 @@ def _check_mode(scenario: Scenario) -> None:
             continue
         problem = ""
         if mode == "ghost":
-            problem = "may sum up to 1.9 clipping norms: its sum is not of the gradients that it measured"
+            problem = "sums other gradients than it measures: one example moved a sum by 1.9 clipping norms"
         elif mode == "ew" and any(isinstance(layer, Conv2D) for layer in scenario.model.layers):
             problem = "fails on convolutions at some batch sizes"
         if problem:

@@ -18,7 +18,6 @@ from trustml.plan.job import (
     Job,
     ShadowJob,
     TrainJob,
-    checkpoint_file,
     timings_file,
 )
 from trustml.plan.private_files import events_file
@@ -120,7 +119,6 @@ def _train(job: TrainJob, backend: Backend, *, at: Workplace) -> tuple[str, Trai
             scores = {"train_logits": predict(network, examples.inputs)}
             write_atomic(inside(at.root, job.scores), encode_arrays(scores), private=True)
     write_atomic(at.folder / "predictions.npz", encode_arrays({"test_logits": logits}))
-    inside(at.root, checkpoint_file(job)).unlink(missing_ok=True)
     return (support.library if isinstance(support, Supported) else ""), trained
 
 

@@ -117,7 +117,7 @@ class Clipper:
 
 def possible_modes(model: Model) -> tuple[list[str], dict[str, str]]:
     """Modes that are right for a model, and why others are not."""
-    refused = {"fast_clipping": "may sum up to 1.6 clipping norms: its sum is not of the gradients that it measured"}
+    refused = {"fast_clipping": "sums other gradients than it measures: one example moved a sum by 1.6 clipping norms"}
     if any(layer.trainable_weights and rule_for(layer) is None for layer in build_keras(model).layers):
         refused["book_keeping"] = "has no rule for one of the layers"
     return [mode for mode in MODES if mode not in refused], refused

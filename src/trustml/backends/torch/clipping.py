@@ -70,7 +70,7 @@ def make_clipper(mode: str, model: Model, settings: PrivateSettings) -> Clipper:
 
 def possible_modes(model: Model, settings: PrivateSettings) -> tuple[list[str], dict[str, str]]:
     """Modes that can do what is asked, and why the others cannot."""
-    refused = {"ghost": "may sum up to 1.9 clipping norms: its sum is not of the gradients that it measured"}
+    refused = {"ghost": "sums other gradients than it measures: one example moved a sum by 1.9 clipping norms"}
     if any(isinstance(layer, Conv2D) for layer in model.architecture.layers):
         # PyTorch 2.13: conv_group_weight_grad_sample takes a view of gradients that may be channels-last.
         refused["ew"] = "fails on convolutions at some batch sizes"
