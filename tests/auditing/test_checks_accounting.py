@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import dp_accounting
 import msgspec
 import pytest
 
@@ -116,6 +117,15 @@ def test_full_batches_need_no_rate():
     assert (
         found(sampling="full batch", sample_rate=None, steps=1, epsilon=4.0)["accounting.recomputed"].severity == "pass"
     )
+
+
+def test_parts_in_turn_are_as_many_full_batches_as_an_example_is_asked_for():
+    exact = dp_accounting.get_epsilon_gaussian(1.1 / 10**0.5, 1e-5)  # 500 steps, 50 parts
+    in_turn = epsilon_bounds(FIGURES, "in turn")
+    whole = epsilon_bounds(dataclasses.replace(FIGURES, steps=10, sample_rate=1.0), "full batch")
+    assert in_turn == whole and in_turn.low == in_turn.high == pytest.approx(exact, rel=1e-6)
+    finding = found(sampling="in turn", loader="in turn", epsilon=18.0)["accounting.recomputed"]
+    assert (finding.severity, finding.verdict) == ("pass", "holds")
 
 
 def test_replacing_one_costs_more():

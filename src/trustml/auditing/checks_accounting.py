@@ -14,7 +14,7 @@ ROUNDING = 1e-3
 """A claim may be rounded down by this share of it."""
 _FIELDS = ("noise_multiplier", "sample_rate", "steps")
 _CERTAIN = "arithmetic: certain, given the figures stated"
-_SAME: tuple[ClaimedSampling, ...] = ("poisson", "full batch")
+_SAME: tuple[ClaimedSampling, ...] = ("poisson", "in turn", "full batch")
 """Ways of drawing whose epsilon is known but for our own arithmetic."""
 
 
@@ -91,7 +91,7 @@ def _recomputed(claim: Claim, figures: Figures, words: str) -> Finding:
             "accounting",
             "recomputed",
             why="the claim does not state sampling; what would follow from each way stands beside",
-            would_change="state how batches are drawn: sampling='poisson', 'shuffle', 'fixed' or 'full batch'",
+            would_change="say how batches are drawn: sampling='poisson', 'shuffle', 'fixed', 'in turn' or 'full batch'",
             claim=words,
         )
         return _with(found, three)
