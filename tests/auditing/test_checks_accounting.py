@@ -149,3 +149,9 @@ def test_what_cannot_be_a_claim_is_refused(change):
     (field,) = change
     with pytest.raises(UsageError, match=f"claim.{field}"):
         check_claim(replaced(**change))
+
+
+@pytest.mark.parametrize(("share", "severity"), [(1.0009, "pass"), (1.0011, "violation")])
+def test_a_claim_may_be_rounded_down_by_a_thousandth(share, severity):
+    exact = epsilon_bounds(FIGURES, "full batch").high
+    assert found(sampling="full batch", epsilon=exact / share)["accounting.recomputed"].severity == severity
