@@ -33,7 +33,7 @@ test-all: test-kills test-conformance test-sensitivity test-seeds test-wheel tes
 test-wheel: environments  ## the wheel, with all that it depends on installed anew
 	TRUSTML_WHEEL=all $(BIN)/python -m pytest tests/package $(PYTEST_ARGS)
 
-test-mutants: environments  ## put small mistakes into a copy of the code, and look for the tests that fail (ten minutes)
+test-mutants: environments  ## put small mistakes into a copy of the code, and look for the tests that fail (minutes)
 	$(QUICK) $(BIN)/python tests/mutants.py
 
 test-kills: environments  ## kill private trainings 200 times (about half an hour)
