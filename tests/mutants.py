@@ -297,20 +297,24 @@ class Copy:
             else:
                 shutil.copy(source, folder / name)
 
-    def test(self, tests: tuple[str, ...]) -> int:
-        """Exit status of pytest."""
+    def test(self, tests: tuple[str, ...]) -> tuple[int, str]:
+        """Exit status of pytest, and the last line that it wrote."""
         command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
         files = [f"tests/{test}" for test in tests]
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(self._folder / "src"),
-            "HYPOTHESIS_STORAGE_DIRECTORY": str(self._folder / "hypothesis"),
-        }
-        done = subprocess.run([*command, *files], cwd=self._folder, env=environment, capture_output=True, check=False)
-        return done.returncode
+        places = {"PYTHONPATH": self._folder / "src", "HYPOTHESIS_STORAGE_DIRECTORY": self._folder / "hypothesis"}
+        done = subprocess.run(
+            [*command, *files],
+            cwd=self._folder,
+            env={**os.environ, **{name: str(place) for name, place in places.items()}},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+        return done.returncode, (failed or done.stdout.splitlines() or done.stderr.splitlines() or [""])[-1]
 
-    def test_with(self, mutant: Mutant) -> int:
-        """Exit status of the mutant's tests on its mistake, which is taken back."""
+    def test_with(self, mutant: Mutant) -> tuple[int, str]:
+        """What the mutant's tests say of its mistake, which is taken back."""
         path = self._folder / "src" / "trustml" / mutant.file
         text = path.read_text(encoding="utf-8")
         try:
@@ -333,14 +337,18 @@ def main(words: list[str]) -> int:
     bad = misfits(ROOT)
     with tempfile.TemporaryDirectory(prefix="trustml-mutants-") as folder:
         copy = Copy(Path(folder))
-        broken = {tests for tests in dict.fromkeys(one.tests for one in chosen) if copy.test(tests) != PASSED}
-        bad += [f"without any mistake: tests/{' tests/'.join(tests)} fail" for tests in sorted(broken)]
+        broken = set()
+        for tests in dict.fromkeys(one.tests for one in chosen):
+            status, line = copy.test(tests)
+            if status != PASSED:
+                broken.add(tests)
+                bad.append(f"without any mistake tests/{' tests/'.join(tests)} fail: {line}")
         for mutant in chosen:
             if mutant.tests in broken or any(line.startswith(f"{mutant.name}: ") for line in bad):
                 continue
-            status = copy.test_with(mutant)
-            said = {PASSED: "SURVIVED", FAILED: "killed"}.get(status, f"no answer (pytest ended {status})")
-            print(f"{said:10s} {mutant.name} ({mutant.file})", flush=True)
+            status, line = copy.test_with(mutant)
+            said = {PASSED: "SURVIVED", FAILED: "killed"}.get(status, "no answer")
+            print(f"{said:9s} {mutant.name} ({mutant.file}): {line}", flush=True)
             bad += [] if status == FAILED else [f"{mutant.name}: {said}"]
     print(f"{len(chosen)} mutants", *bad, sep="\n")
     return 1 if bad else 0

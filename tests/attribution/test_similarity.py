@@ -8,7 +8,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import kendalltau, spearmanr
@@ -24,6 +24,7 @@ def pair_by_pair(first, second):
     return tuple(np.sign(array[:, :, None] - array[:, None, :]) for array in (first, second))
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.integers(1, 9).flatmap(lambda d: st.tuples(*[arrays(np.float64, (2, d), elements=st.integers(-2, 2))] * 2)))
 def test_pairs_of_features_are_counted_as_one_by_one(both):
     first, second = both
@@ -69,6 +70,7 @@ def test_a_photograph_of_224_pixels_takes_seconds_and_little_memory(name):
 
 
 @pytest.mark.filterwarnings("ignore::scipy.stats.ConstantInputWarning")
+@settings(deadline=None)  # a busy machine is no fault
 @given(values, values)
 def test_rank_correlations_equal_scipy_with_ties_and_constants(first, second):
     ranks, tau = s.spearman(first, second), s.kendall(first, second)
@@ -86,6 +88,7 @@ def test_rank_correlation_of_many_features_equals_scipy():
     np.testing.assert_allclose(s.spearman(first, second), expected, atol=1e-12)
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(values, values)
 def test_similarities_are_symmetric_and_in_their_range(first, second):
     for name, similarity in s.SIMILARITIES.items():
@@ -97,6 +100,7 @@ def test_similarities_are_symmetric_and_in_their_range(first, second):
         assert ((defined >= similarity.low - 1e-9) & (defined <= similarity.high + 1e-9)).all(), name
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(values)
 def test_an_attribution_agrees_with_itself(array):
     for similarity in s.SIMILARITIES.values():
@@ -105,6 +109,7 @@ def test_an_attribution_agrees_with_itself(array):
             np.testing.assert_allclose(found[np.isfinite(found)], 1.0, atol=1e-12)
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(values, st.floats(0.1, 100))
 def test_scale_does_not_matter(array, factor):
     for similarity in s.SIMILARITIES.values():
