@@ -17,6 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("src", "apps", "tests", "scenarios", "docs", "pyproject.toml")
+ENVIRONMENTS = (".venv", ".venv-tensorflow")
 PASSED, FAILED = 0, 1  # of pytest; anything else is neither
 
 
@@ -296,6 +297,9 @@ class Copy:
                 shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(source, folder / name)
+        for name in ENVIRONMENTS:
+            if (ROOT / name).exists():
+                (folder / name).symlink_to((ROOT / name).resolve())
 
     def test(self, tests: tuple[str, ...]) -> tuple[int, str]:
         """Exit status of pytest, and the last line that it wrote."""
