@@ -11,7 +11,7 @@ ALL := TRUSTML_TESTS=all
 # One thread a process, as two processes of tests share what may be two cores.
 QUICK := JAX_DISABLE_MOST_OPTIMIZATIONS=1 OMP_NUM_THREADS=1
 
-.PHONY: demo bench test test-all test-wheel test-kills test-conformance test-sensitivity test-seeds check format environments dashboard clean help
+.PHONY: demo bench test test-all test-wheel test-mutants test-kills test-conformance test-sensitivity test-seeds check format environments dashboard clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -27,11 +27,14 @@ bench: environments  ## time trustml beside its peers (25 minutes on 2 cores; FU
 test: environments  ## run the tests, all but the long ones
 	$(QUICK) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
-test-all: test-kills test-conformance test-sensitivity test-seeds test-wheel  ## every test, in its longest form (hours)
+test-all: test-kills test-conformance test-sensitivity test-seeds test-wheel test-mutants  ## every test, in its longest form (hours)
 	$(ALL) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-wheel: environments  ## the wheel, with all that it depends on installed anew
 	TRUSTML_WHEEL=all $(BIN)/python -m pytest tests/package $(PYTEST_ARGS)
+
+test-mutants: environments  ## put small mistakes into a copy of the code, and look for the tests that fail (minutes)
+	$(QUICK) $(BIN)/python tests/mutants.py
 
 test-kills: environments  ## kill private trainings 200 times (about half an hour)
 	$(ALL) TRUSTML_KILLS=200 $(BIN)/python -m pytest -n 2 tests/worker/test_kill.py $(PYTEST_ARGS)

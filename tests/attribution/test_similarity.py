@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import time
+import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import kendalltau, spearmanr
@@ -17,7 +19,58 @@ from trustml.attribution import similarity as s
 values = arrays(np.float64, (3, 6), elements=st.integers(-3, 3).map(float))
 
 
+def pair_by_pair(first, second):
+    """Orders of all ordered pairs of features, (n, d, d), of two arrays."""
+    return tuple(np.sign(array[:, :, None] - array[:, None, :]) for array in (first, second))
+
+
+@settings(deadline=None)  # a busy machine is no fault
+@given(st.integers(1, 9).flatmap(lambda d: st.tuples(*[arrays(np.float64, (2, d), elements=st.integers(-2, 2))] * 2)))
+def test_pairs_of_features_are_counted_as_one_by_one(both):
+    first, second = both
+    one, other = pair_by_pair(first, second)
+    untied = np.sqrt(np.abs(one).sum((1, 2))) * np.sqrt(np.abs(other).sum((1, 2)))
+    expected = np.divide((one * other).sum((1, 2)), untied, out=np.full(2, np.nan), where=untied > 0)
+    np.testing.assert_allclose(s.kendall(first, second), expected, rtol=0, atol=1e-12)
+    one, other = pair_by_pair(np.abs(first), np.abs(second))
+    features = first.shape[1]
+    pairs = features * (features - 1)
+    expected = ((one == other).sum((1, 2)) - features) / pairs if pairs else np.full(2, np.nan)
+    np.testing.assert_allclose(s.pairwise_rank_agreement(first, second), expected, rtol=0, atol=1e-12)
+
+
+def test_pairs_of_many_features_are_counted_as_one_by_one():
+    first, second = np.random.default_rng(0).normal(size=(2, 1, 700)).round(1)
+    one, other = pair_by_pair(np.abs(first), np.abs(second))
+    expected = ((one == other).sum() - 700) / (700 * 699)
+    assert s.pairwise_rank_agreement(first, second)[0] == pytest.approx(expected, abs=1e-12)
+    assert s.kendall(first, second)[0] == pytest.approx(kendalltau(first[0], second[0]).statistic, abs=1e-12)
+
+
+def test_orders_of_values_that_are_not_finite_are_not_defined():
+    broken, whole = np.array([[1.0, np.nan, 2.0], [1.0, np.inf, 2.0]]), np.array([[1.0, 2.0, 3.0]] * 2)
+    for function in (s.kendall, s.pairwise_rank_agreement):
+        assert np.isnan(function(broken, whole)).all() and np.isnan(function(whole, broken)).all()
+
+
+@pytest.mark.parametrize("name", s.SIMILARITIES)
+def test_a_photograph_of_224_pixels_takes_seconds_and_little_memory(name):
+    generator = np.random.default_rng(0)
+    first = generator.normal(size=(1, 224, 224, 3))
+    second = first + generator.normal(size=first.shape)
+    tracemalloc.start()
+    try:
+        began = time.process_time()
+        (value,) = s.SIMILARITIES[name].function(first, second)
+        taken, peak = time.process_time() - began, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert 0.0 < value < 1.0
+    assert taken < 10 and peak < 2**28
+
+
 @pytest.mark.filterwarnings("ignore::scipy.stats.ConstantInputWarning")
+@settings(deadline=None)  # a busy machine is no fault
 @given(values, values)
 def test_rank_correlations_equal_scipy_with_ties_and_constants(first, second):
     ranks, tau = s.spearman(first, second), s.kendall(first, second)
@@ -35,6 +88,7 @@ def test_rank_correlation_of_many_features_equals_scipy():
     np.testing.assert_allclose(s.spearman(first, second), expected, atol=1e-12)
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(values, values)
 def test_similarities_are_symmetric_and_in_their_range(first, second):
     for name, similarity in s.SIMILARITIES.items():
@@ -46,6 +100,7 @@ def test_similarities_are_symmetric_and_in_their_range(first, second):
         assert ((defined >= similarity.low - 1e-9) & (defined <= similarity.high + 1e-9)).all(), name
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(values)
 def test_an_attribution_agrees_with_itself(array):
     for similarity in s.SIMILARITIES.values():
@@ -54,6 +109,7 @@ def test_an_attribution_agrees_with_itself(array):
             np.testing.assert_allclose(found[np.isfinite(found)], 1.0, atol=1e-12)
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(values, st.floats(0.1, 100))
 def test_scale_does_not_matter(array, factor):
     for similarity in s.SIMILARITIES.values():

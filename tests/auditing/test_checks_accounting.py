@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
+import dp_accounting
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from trustml.auditing.checks_accounting import check_accounting, check_claim
+from trustml.auditing.checks_accounting import _shown, check_accounting, check_claim
 from trustml.auditing.claim import Claim
 from trustml.auditing.claimed_epsilon import Figures, epsilon_bounds
 from trustml.errors import UsageError
@@ -119,6 +123,15 @@ def test_full_batches_need_no_rate():
     )
 
 
+def test_parts_in_turn_are_as_many_full_batches_as_an_example_is_asked_for():
+    exact = dp_accounting.get_epsilon_gaussian(1.1 / 10**0.5, 1e-5)  # 500 steps, 50 parts
+    in_turn = epsilon_bounds(FIGURES, "in turn")
+    whole = epsilon_bounds(dataclasses.replace(FIGURES, steps=10, sample_rate=1.0), "full batch")
+    assert in_turn == whole and in_turn.low == in_turn.high == pytest.approx(exact, rel=1e-6)
+    finding = found(sampling="in turn", loader="in turn", epsilon=18.0)["accounting.recomputed"]
+    assert (finding.severity, finding.verdict) == ("pass", "holds")
+
+
 def test_replacing_one_costs_more():
     plain = epsilon_bounds(FIGURES, "poisson").high
     replacing = epsilon_bounds(dataclasses.replace(FIGURES, replace=True), "poisson").high
@@ -140,3 +153,37 @@ def test_what_cannot_be_a_claim_is_refused(change):
     (field,) = change
     with pytest.raises(UsageError, match=f"claim.{field}"):
         check_claim(replaced(**change))
+
+
+@pytest.mark.parametrize(("share", "severity"), [(1.0009, "pass"), (1.0011, "violation")])
+def test_a_claim_may_be_rounded_down_by_a_thousandth(share, severity):
+    exact = epsilon_bounds(FIGURES, "full batch").high
+    assert found(sampling="full batch", epsilon=exact / share)["accounting.recomputed"].severity == severity
+
+
+@settings(deadline=None)  # a busy machine is no fault
+@given(st.floats(1e-9, 1e6))
+def test_bounds_in_words_lie_on_their_safe_side(value):
+    low, high = float(_shown(value, up=False)), float(_shown(value, up=True))
+    assert low <= value * (1 + 1e-9) and value <= high + 1e-9
+    assert high - low <= 1.01 * max(1e-12, min(1e-4, value * 1e-3))
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high"),
+    [
+        (2.00001, "2", "2.0001"),
+        (2.0, "2", "2"),
+        (0.00123456, "0.001234", "0.001235"),
+        (math.inf, "infinite", "infinite"),
+    ],
+)  # fmt: skip
+def test_bounds_are_written_with_four_digits(value, low, high):
+    assert (_shown(value, up=False), _shown(value, up=True)) == (low, high)
+
+
+def test_the_title_of_a_claim_that_holds_rounds_its_bound_up():
+    high = epsilon_bounds(FIGURES, "full batch").high
+    title = found(sampling="full batch", epsilon=2 * high)["accounting.recomputed"].title
+    written = float(title.split("at most ")[1].split(",")[0])
+    assert high <= written < high + 1e-4

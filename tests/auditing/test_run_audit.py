@@ -40,6 +40,7 @@ def test_every_private_model_is_accounted_for_again(audit):
     *found, beside = by_check(audit, "accounting")
     assert [finding.severity for finding in found] == ["pass", "pass"]
     assert beside.severity == "note" and "2 models without privacy" in beside.title
+    assert [model.claim.sampling for model in audit.models if model.claim is not None] == ["poisson", "poisson"]
     for finding in found:
         assert finding.claim.startswith("epsilon 3.0000 at delta 1e-05; unit: example; relation: add-or-remove-one")
         assert finding.measured[0].value <= 3.0

@@ -1,22 +1,29 @@
-"""Findings on a run's own claim: refuted by the lower bound alone."""
+"""Findings of a run's audit, on rows and statements made by hand: what is a violation, a risk, a pass."""
 
 from __future__ import annotations
+
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
+from tests.privacy.test_tails import made
 from trustml.auditing.claim import Claim
-from trustml.auditing.run_wording import accounting_finding
+from trustml.auditing.run_audit import _released_beside, claim_of
+from trustml.auditing.run_wording import accounting_finding, bound_finding, membership_finding
+from trustml.measures.assumptions import EXACT_NOISE, NOTHING_ELSE
+from trustml.measures.measure import Row
+from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT
 from trustml.privacy.statement import Assumption, PrivacyStatement
 
 
-def statement(*, low: float | None, high: float) -> PrivacyStatement:
+def statement(*, low: float | None, high: float | None, assumptions: tuple[Assumption, ...] = ()) -> PrivacyStatement:
     words = "unit_of_privacy neighboring_relation accountant mechanism clipping sampling released".split()
     words += ["hyperparameter_tuning", "trust_setting", "source_of_noise"]
     return PrivacyStatement(
         model="m", epsilon=high, epsilon_at_least=low, delta=1e-5, clipping_norm=1.0, noise_multiplier=1.0,
-        sample_rate=0.1, expected_batch_size=10, steps=10, attempts=1, data_size=100, comparisons=(), assumptions=(),
-        not_covered=(), **dict.fromkeys(words, "x"),
+        sample_rate=0.1, expected_batch_size=10, steps=10, attempts=1, data_size=100, comparisons=(), not_covered=(),
+        assumptions=assumptions, **dict.fromkeys(words, "x"),
     )  # fmt: skip
 
 
@@ -43,3 +50,101 @@ def test_what_a_claim_rests_on_and_is_not_met_is_named():
     shown = msgspec.structs.replace(statement(low=2.9, high=2.95), assumptions=(unmet,))
     found = accounting_finding(shown, Claim(epsilon=3.0, delta=1e-5), artifact="ledger.jsonl")
     assert found.severity == "risk" and found.title.endswith("is not met: explanations show no training rows.")
+
+
+@pytest.mark.parametrize("secret", [True, False])
+@pytest.mark.parametrize(
+    ("drawn", "claimed"),
+    [
+        ("poisson", "poisson"), ("shuffle", "shuffle"), ("fixed", "fixed"), ("all", "full batch"),
+        ("in turn", "in turn"),
+    ],
+)  # fmt: skip
+def test_a_claim_draws_its_batches_as_the_ledger_was_charged(drawn, claimed, secret):
+    charges = [made(sampling=drawn, secret_sampling=secret)]
+    assert claim_of(statement(low=None, high=3.0), None, charges).sampling == claimed
+
+
+def test_without_a_ledger_no_sampling_is_claimed():
+    assert claim_of(statement(low=None, high=3.0), 3.0, []).sampling == "unknown"
+
+
+def row(measure: str, value: float | None, **changes) -> Row:
+    usual = {
+        "run": "r", "job": "game.jax", "backend": "jax", "regime": "-", "seed": -1, "subject": "game", "method": "",
+        "low": None, "high": None, "unit": "nats", "n": 100, "note": f"note of {measure}",
+    }  # fmt: skip
+    return Row(measure=measure, value=value, **{**usual, **changes})
+
+
+def test_no_finite_epsilon_is_a_risk_whatever_is_claimed():
+    for claim in (None, Claim(epsilon=3.0, delta=1e-5)):
+        found = accounting_finding(statement(low=None, high=None), claim, artifact="ledger.jsonl")
+        assert (found.severity, found.title) == ("risk", "m: no finite epsilon holds.")
+        assert found.measured[0].value is None
+
+
+@pytest.mark.parametrize(("over", "severity"), [(0.0009, "pass"), (0.0011, "violation")])
+def test_a_claim_may_be_a_thousandth_too_low(over, severity):
+    epsilon = 3.0 * (1 + over)
+    found = accounting_finding(statement(low=epsilon, high=epsilon), Claim(epsilon=3.0, delta=1e-5), artifact="l")
+    assert found.severity == severity
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "severity"),
+    [
+        ("batches are secret", "not met", "risk"), ("batches are secret", "not checked", "pass"),
+        ("batches are secret", "met", "pass"), (EXACT_NOISE, "not met", "pass"), (NOTHING_ELSE, "not met", "pass"),
+    ],
+)  # fmt: skip
+def test_an_assumption_that_is_not_met_is_a_risk_but_for_two_that_every_run_says(name, status, severity):
+    judged = statement(low=2.0, high=2.5, assumptions=(Assumption(name=name, status=status, why="because"),))
+    found = accounting_finding(judged, Claim(epsilon=3.0, delta=1e-5), artifact="ledger.jsonl")
+    assert found.severity == severity
+    assert ("not met" in found.how) == (status == "not met" and name != NOTHING_ELSE)
+
+
+@pytest.mark.parametrize(("shown", "severity"), [(1.5, "pass"), (2.0, "pass"), (2.01, "violation"), (4.1, "violation")])
+@pytest.mark.parametrize(("job", "check"), [("game.jax", "mechanism"), ("canary.jax", "canaries")])
+def test_what_was_shown_is_a_violation_from_just_above_the_claim(shown, severity, job, check):
+    found = bound_finding([row("claimed_epsilon", 2.0, job=job), row("audited_epsilon", shown, job=job)])
+    assert (found.severity, found.check) == (severity, check)
+    assert f"at least {shown:.2f}" in found.title and "2.00" in found.title
+    assert [one.value for one in found.measured] == [shown, 2.0]
+
+
+def test_an_estimate_refutes_nothing():
+    found = bound_finding([row("claimed_epsilon", 2.0), row("epsilon_estimate", 9.0)])
+    assert found.severity == "note" and "9.00; an estimate is no bound" in found.title
+    found = bound_finding([row("claimed_epsilon", 2.0), row("audited_epsilon", None)])
+    assert found.severity == "not checked" and "note of audited_epsilon" in found.title
+
+
+@pytest.mark.parametrize(
+    ("least", "severity", "count"), [(0.5, "pass", "none"), (0.501, "risk", "1"), (0.49, "pass", "none")]
+)
+def test_an_attack_is_a_risk_from_just_above_guessing(least, severity, count):
+    rows = [row("membership_auc", 0.6, method="lira"), row("membership_auc_at_least", least, method="lira")]
+    rows += [row("membership_auc", 0.55, method="loss"), row("membership_auc_at_least", 0.4, method="loss")]
+    found = membership_finding(SimpleNamespace(id="train.jax.Plain.s0"), rows)
+    assert found.severity == severity
+    assert f"{count} of 2 attacks" in found.title and "lira" in found.title and "0.600" in found.title
+
+
+def test_the_relation_and_the_unit_of_a_claim_are_those_of_the_statement():
+    for relation, word in ((ADD_OR_REMOVE, "add-or-remove-one"), (REPLACE, "replace-one"), (ZERO_OUT, "zero-out")):
+        told = msgspec.structs.replace(
+            statement(low=None, high=2.5), neighboring_relation=relation, unit_of_privacy="user"
+        )
+        claim = claim_of(told, None, [])
+        assert (claim.relation, claim.unit, claim.epsilon) == (word, "user", 2.5)
+        assert claim_of(told, 3.0, []).epsilon == 3.0
+    assert claim_of(statement(low=None, high=None), None, []) is None
+
+
+def test_models_without_privacy_beside_private_ones_are_noted_once():
+    one = statement(low=2.0, high=2.5, assumptions=(Assumption(name=NOTHING_ELSE, status="not met", why="2 others"),))
+    (found,) = _released_beside([one, one])
+    assert (found.severity, "2 others" in found.title) == ("note", True)
+    assert list(_released_beside([statement(low=2.0, high=2.5)])) == []

@@ -9,10 +9,14 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
+from tests.auditing.test_run_wording import statement
 from tests.privacy.test_tails import made
+from trustml.auditing.claim import Claim
+from trustml.auditing.run_wording import accounting_finding
 from trustml.data.preparation import Categories, Classes, Preparation, Scaled
-from trustml.measures.assumptions import BOTH_TAILS, noise_reach, preprocessing_assumption
+from trustml.measures.assumptions import BOTH_TAILS, noise_reach, preprocessing_assumption, secrecy
 from trustml.measures.wording import noise_source_text
+from trustml.privacy.accounting import epsilon_of
 from trustml.record.schema import DataRecord
 from trustml.scenario.federated import DPFedAvg
 from trustml.scenario.regimes import DPSGD
@@ -91,3 +95,31 @@ def test_generators_are_named_as_the_ledger_does():
     assert "Philox with a seed of 128 bits" in noise_source_text(job, users, "tff")
     assert "SFC64" in noise_source_text(job, private, "numpy")
     assert "key of 64 bits" in noise_source_text(SimpleNamespace(backend="jax"), private, "jax")
+
+
+SECRET = {"sampling": "poisson", "secret_sampling": True, "sample_rate": 0.1, "examples": 100}
+PUBLISHED = {**SECRET, "secret_sampling": False, "participation": 20, "largest_participation": 20}
+
+
+@pytest.mark.parametrize(
+    ("regime", "charge", "status", "words"),
+    [
+        (DPSGD(), made(**SECRET), "met", "operating-system entropy"),
+        (DPSGD(sampling_seed=3), made(**PUBLISHED), "met", "not needed: sampling_seed 3 is in the record"),
+        (DPSGD(), made(sampling="shuffle"), "met", "not needed"),
+        (DPFedAvg(), made(sampling="in turn", unit="user"), "met", "not needed"),
+        (DPSGD(engine="stock"), made(**SECRET), "not checked", "32 bits"),
+        (DPSGD(engine="stock"), made(sampling="shuffle"), "met", "not needed"),
+    ],
+)
+def test_batches_need_be_secret_only_where_that_is_claimed(regime, charge, status, words):
+    found = secrecy(regime, [charge])
+    assert found.status == status and words in found.why
+
+
+def test_a_published_seed_is_paid_for_once_and_is_no_risk_beside():
+    published, secret = ([made(**changes)] for changes in (PUBLISHED, SECRET))
+    assert epsilon_of(published, delta=1e-5).value > 1.5 * epsilon_of(secret, delta=1e-5).value
+    judged = statement(low=None, high=3.0, assumptions=(secrecy(DPSGD(sampling_seed=3), published),))
+    found = accounting_finding(judged, Claim(epsilon=3.0, delta=1e-5), artifact="ledger.jsonl")
+    assert found.severity == "pass" and "not met" not in found.how

@@ -59,3 +59,21 @@ def test_a_heat_map_has_zero_in_the_middle_of_its_colours():
     chart = explanation_figures.heat_map(np.array([[-1.0, 0.5]]), title="t", limit=2.0).to_dict()
     assert chart["encoding"]["color"]["scale"]["domain"] == [-2.0, 2.0]
     assert [row["value"] for row in chart["datasets"].popitem()[1]] == [-1.0, 0.5]
+
+
+def test_guarantees_for_users_and_for_examples_share_no_axis():
+    cells = [{"regime": regime, "value": 0.9} for regime in ("DPSGD", "DPFedAvg", "Plain")]
+    epsilon = {"measure": "epsilon", "value": 3.001, "low": None, "high": None}
+    cells += [{**epsilon, "regime": "DPSGD", "note": "delta=1e-05; unit: example; relation: add or remove one"}]
+    cells += [{**epsilon, "regime": "DPFedAvg", "note": "delta=1e-05; unit: user; relation: zero out one"}]
+    chart = figures.privacy_accuracy(rows(*cells)).to_dict()
+    panels = {}
+    for panel in chart["hconcat"]:
+        title = panel["title"] if "title" in panel else panel["layer"][0]["title"]
+        data = panel.get("data") or panel["layer"][0]["data"]
+        panels[title] = [(row["regime"], row["label"]) for row in chart["datasets"][data["name"]]]
+    assert panels == {
+        "with a guarantee for examples": [("DPSGD", "3.01")],
+        "with a guarantee for users": [("DPFedAvg", "3.01")],
+        "without: no finite epsilon": [("Plain", "Plain")],
+    }

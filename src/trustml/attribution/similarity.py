@@ -94,9 +94,9 @@ def kendall(first: Floats, second: Floats) -> Doubles:
     """Kendall's tau-b of signed attributions."""
     values = []
     for one, other in zip(_flat(first), _flat(second), strict=True):
-        concordance, pairs_one, pairs_other = _pair_counts(one, other)
-        scale = np.sqrt(pairs_one) * np.sqrt(pairs_other)
-        values.append(concordance / scale if scale else np.nan)
+        pairs = _pairs(one, other)
+        scale = 0.0 if pairs is None else np.sqrt(pairs.all - pairs.tied_one) * np.sqrt(pairs.all - pairs.tied_other)
+        values.append((pairs.concordant - pairs.discordant) / scale if pairs is not None and scale else np.nan)
     return np.array(values, np.float64)
 
 
@@ -104,9 +104,8 @@ def pairwise_rank_agreement(first: Floats, second: Floats) -> Doubles:
     """Share of feature pairs that both put in the same order by magnitude; two ties are the same order."""
     values = []
     for one, other in zip(np.abs(_flat(first)), np.abs(_flat(second)), strict=True):
-        same = np.sign(one[:, None] - one[None, :]) == np.sign(other[:, None] - other[None, :])
-        count = len(one)
-        values.append((same.sum() - count) / (count * (count - 1)) if count > 1 else np.nan)
+        pairs = _pairs(one, other)
+        values.append((pairs.concordant + pairs.tied_both) / pairs.all if pairs is not None and pairs.all else np.nan)
     return np.array(values, np.float64)
 
 
@@ -197,11 +196,53 @@ def _mean_ranks(values: Doubles) -> Doubles:
     return ranks
 
 
-def _pair_counts(one: Doubles, other: Doubles) -> tuple[float, float, float]:
-    """Concordant minus discordant pairs, and the pairs that each does not tie."""
-    first = np.sign(one[:, None] - one[None, :])
-    second = np.sign(other[:, None] - other[None, :])
-    return float((first * second).sum() / 2), float(np.abs(first).sum() / 2), float(np.abs(second).sum() / 2)
+@dataclass(frozen=True, kw_only=True)
+class _Pairs:
+    """Pairs of features: in the same order, in opposite orders, tied by one, by the other, by both."""
+
+    concordant: int
+    discordant: int
+    tied_one: int
+    tied_other: int
+    tied_both: int
+    all: int
+
+
+def _pairs(one: Doubles, other: Doubles) -> _Pairs | None:
+    """Count pairs in O(d log^2 d) time and O(d) memory (Knight, JASA 1966); None where a value is not finite."""
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        return None
+    first, second = (np.unique(values, return_inverse=True)[1].astype(np.int64) for values in (one, other))
+    joint = first * len(first) + second
+    tied_one, tied_other, tied_both = (_tied(ranks) for ranks in (first, second, joint))
+    # Sorted by one and, where that ties, by the other: what still stands in the wrong order is discordant.
+    discordant = _inversions(second[np.argsort(joint)])
+    every = len(first) * (len(first) - 1) // 2
+    return _Pairs(
+        concordant=every - tied_one - tied_other + tied_both - discordant,
+        discordant=discordant,
+        tied_one=tied_one,
+        tied_other=tied_other,
+        tied_both=tied_both,
+        all=every,
+    )
+
+
+def _tied(ranks: Ints) -> int:
+    counts = np.unique(ranks, return_counts=True)[1].astype(np.int64)
+    return int((counts * (counts - 1) // 2).sum())
+
+
+def _inversions(ranks: Ints) -> int:
+    """Pairs whose earlier rank is the larger one: told apart by their highest unequal bit, one bit after another."""
+    found = 0
+    for bit in range(int(ranks.max(initial=0)).bit_length()):
+        ordered = ranks[np.argsort(ranks >> (bit + 1), kind="stable")]
+        group, ones = ordered >> (bit + 1), (ordered >> bit) & 1
+        before = np.cumsum(ones) - ones
+        begins = np.searchsorted(group, group)
+        found += int(((before - before[begins]) * (1 - ones)).sum())
+    return found
 
 
 def _tops(first: Floats, second: Floats, share: float) -> tuple[Ints, Ints, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from trustml.auditing.checks import Check, Outcome, same_number, text_of
-from trustml.auditing.result import AuditRecord, Finding, decode_audit
+from trustml.auditing.result import AuditedModel, AuditRecord, Finding, decode_audit
 from trustml.errors import TrustmlError
 from trustml.record.store import AUDIT, AUDIT_REPORT, RunDirectory
 
@@ -77,6 +77,7 @@ def _differences(stated: Finding, anew: Finding, *, same_words: bool) -> str:
 
 def _other_parts(stated: AuditRecord, anew: AuditRecord) -> list[Check]:
     """Compare all but the findings, through JSON, where what is not finite is nothing."""
+    stated = msgspec.structs.replace(stated, models=tuple(_as_recorded(model, anew.models) for model in stated.models))
     different = [
         name
         for name in ("title", "created", "models", "curves", "versions", "hardware", "source", "data")
@@ -87,6 +88,15 @@ def _other_parts(stated: AuditRecord, anew: AuditRecord) -> list[Check]:
     return [
         _check("audit", "ok", f"{len(stated.models)} models and {len(stated.curves)} curves as the record gives them")
     ]
+
+
+def _as_recorded(model: AuditedModel, anew: tuple[AuditedModel, ...]) -> AuditedModel:
+    """Let the claim's sampling be the record's where it is unknown: audits of earlier versions knew not all of them."""
+    same = [one.claim for one in anew if one.name == model.name]
+    if model.claim is None or model.claim.sampling != "unknown" or len(same) != 1 or same[0] is None:
+        return model
+    claim = msgspec.structs.replace(model.claim, sampling=same[0].sampling)
+    return msgspec.structs.replace(model, claim=claim)
 
 
 def _check(subject: str, outcome: Outcome, message: str) -> Check:

@@ -18,10 +18,11 @@ _WAYS: dict[ClaimedSampling, str] = {
     "poisson": "Poisson batches",
     "shuffle": "shuffled batches",
     "fixed": "batches of fixed size",
+    "in turn": "batches taken in turn",
     "full batch": "full batches",
     "unknown": "batches drawn in no stated way",
 }
-_SAME: tuple[ClaimedSampling, ...] = ("poisson", "full batch")
+_SAME: tuple[ClaimedSampling, ...] = ("poisson", "in turn", "full batch")
 """Ways of drawing whose epsilon is known but for our own arithmetic."""
 
 
@@ -98,7 +99,7 @@ def _recomputed(claim: Claim, figures: Figures, words: str) -> Finding:
             "accounting",
             "recomputed",
             why="the claim does not state sampling; what would follow from each way stands beside",
-            would_change="state how batches are drawn: sampling='poisson', 'shuffle', 'fixed' or 'full batch'",
+            would_change="say how batches are drawn: sampling='poisson', 'shuffle', 'fixed', 'in turn' or 'full batch'",
             claim=words,
         )
         return _with(found, three)

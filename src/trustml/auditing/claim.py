@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 Relation: TypeAlias = Literal["add-or-remove-one", "replace-one", "zero-out"]
-ClaimedSampling: TypeAlias = Literal["poisson", "shuffle", "fixed", "full batch", "unknown"]
+ClaimedSampling: TypeAlias = Literal["poisson", "shuffle", "fixed", "in turn", "full batch", "unknown"]
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -25,9 +25,9 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Such as ``DP-SGD``; words for the reader.
     noise_multiplier, sample_rate : float, optional
     steps : int, optional
-    sampling : {"poisson", "shuffle", "fixed", "full batch", "unknown"}
-        How batches are said to have been drawn.
-    loader : {"poisson", "shuffle", "fixed", "full batch", "unknown"}
+    sampling : {"poisson", "shuffle", "fixed", "in turn", "full batch", "unknown"}
+        How batches are said to have been drawn; in turn: the same parts of the data, one after another, in one order.
+    loader : {"poisson", "shuffle", "fixed", "in turn", "full batch", "unknown"}
         How the code really draws them, where it is known; another word than `sampling` is a mismatch.
     accountant : str
         Whose number epsilon is.

@@ -72,15 +72,18 @@ class Three:
 def epsilon_bounds(figures: Figures, sampling: ClaimedSampling) -> Bound:
     """What is known of epsilon if batches are drawn in this way.
 
-    Poisson: the least and the greatest of several proved bounds (`trustml.privacy.bounds`). Full batch: the closed
-    form of the Gaussian mechanism. Shuffle: Chua et al.'s lower bound (arXiv 2403.17673) and the unamplified
-    composition. Fixed size: Renyi DP (Wang et al., AISTATS 2019) or the unamplified composition, whichever is less; no
-    lower bound.
+    Poisson: the least and the greatest of several proved bounds (`trustml.privacy.bounds`). Full batch, and in turn:
+    the closed form of the Gaussian mechanism over the batches that an example is known to be in. Shuffle: Chua et al.'s
+    lower bound (arXiv 2403.17673) and the unamplified composition. Fixed size: Renyi DP (Wang et al., AISTATS 2019) or
+    the unamplified composition, whichever is less; no lower bound.
     """
     if figures.noise_multiplier == 0:
         return Bound(low=math.inf, high=math.inf)
     if sampling == "full batch":
         exact = _gaussian(figures, figures.steps)
+        return Bound(low=exact, high=exact)
+    if sampling == "in turn":
+        exact = _unamplified(figures)
         return Bound(low=exact, high=exact)
     if sampling == "poisson":
         return _poisson(figures)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from trustml.auditing.claim import Claim, ClaimedSampling, Relation
 from trustml.auditing.result import AuditedModel, AuditRecord, Finding, Measured
 from trustml.auditing.run_wording import accounting_finding, bound_finding, membership_finding, pooled_finding
 from trustml.compare.table import read_measures, read_statements
+from trustml.errors import RecordError
 from trustml.measures.assumptions import NOTHING_ELSE
 from trustml.measures.measure import Row
-from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE
+from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, Charge, Drawn, read_ledger
 from trustml.privacy.statement import PrivacyStatement, understated_line
 from trustml.record.curves import Curve, read_curves
 from trustml.record.schema import JobRecord, Manifest
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _CURVES_OF_A_MODEL = 4
+_CLAIMED: dict[Drawn, ClaimedSampling] = {
+    "poisson": "poisson",
+    "shuffle": "shuffle",
+    "fixed": "fixed",
+    "all": "full batch",
+    "in turn": "in turn",
+}
 
 
 def audit_run(run: RunDirectory) -> AuditRecord:
@@ -45,11 +53,12 @@ def audit_run(run: RunDirectory) -> AuditRecord:
     manifest = run.manifest()
     rows = _rows(read_measures(run))
     statements = {statement.model: statement for statement in read_statements(run)}
+    claims = {model: claim_of(one, _target(model, manifest), _charges(run, model)) for model, one in statements.items()}
     trained = [record for record in manifest.jobs if record.kind == "train"]
     findings = [
         *_bounds(rows),
         *_membership(rows, trained, manifest),
-        *_accounting(statements.values(), manifest),
+        *_accounting(statements.values(), claims),
         *_behind(statements.values()),
         *_released_beside(statements.values()),
         *_failed(manifest),
@@ -60,7 +69,7 @@ def audit_run(run: RunDirectory) -> AuditRecord:
         title=f"Audit of the run {manifest.run}",
         created=manifest.ended or manifest.created,
         run=manifest.run,
-        models=tuple(_model(record, statements.get(record.id), rows, manifest) for record in trained),
+        models=tuple(_model(record, claims.get(record.id), rows, manifest) for record in trained),
         findings=tuple(findings),
         curves=_strongest(read_curves(run), rows),
         settings={"source": "what the run recorded; nothing was trained or attacked for the audit itself"},
@@ -89,8 +98,11 @@ def _strongest(curves: list[Curve], rows: list[Row]) -> tuple[Curve, ...]:
     return tuple(found)
 
 
-def claim_of(statement: PrivacyStatement, target: float | None) -> Claim | None:
-    """Give what a private model of a run claims: its target epsilon, or what its ledger comes to; None if infinite."""
+def claim_of(statement: PrivacyStatement, target: float | None, charges: Sequence[Charge]) -> Claim | None:
+    """Give what a private model of a run claims: its target epsilon, or what its ledger comes to; None if infinite.
+
+    How batches are drawn is what the ledger was charged for; unknown where there is no ledger to read.
+    """
     stated = statement.epsilon if target is None else target
     if stated is None:
         return None
@@ -99,11 +111,6 @@ def claim_of(statement: PrivacyStatement, target: float | None) -> Claim | None:
         relation = "add-or-remove-one"
     elif statement.neighboring_relation == REPLACE:
         relation = "replace-one"
-    words: dict[str, ClaimedSampling] = {"Poisson": "poisson", "shuffle": "shuffle", "fixed": "fixed"}
-    sampling: ClaimedSampling = "unknown"
-    for start, word in words.items():
-        if statement.sampling.startswith(start):
-            sampling = word
     return Claim(
         epsilon=stated,
         delta=statement.delta,
@@ -113,7 +120,7 @@ def claim_of(statement: PrivacyStatement, target: float | None) -> Claim | None:
         noise_multiplier=statement.noise_multiplier,
         sample_rate=statement.sample_rate,
         steps=statement.steps,
-        sampling=sampling,
+        sampling=_CLAIMED[charges[0].sampling] if charges else "unknown",
         accountant=statement.accountant,
     )
 
@@ -128,6 +135,13 @@ def _rows(table: pd.DataFrame) -> list[Row]:
     return found
 
 
+def _charges(run: RunDirectory, model: str) -> list[Charge]:
+    try:
+        return read_ledger(run.job_folder(model) / "ledger.jsonl")
+    except RecordError:
+        return []
+
+
 def _target(record_id: str, manifest: Manifest) -> float | None:
     """Target epsilon that the scenario gave a model's regime."""
     record = next(one for one in manifest.jobs if one.id == record_id)
@@ -136,7 +150,7 @@ def _target(record_id: str, manifest: Manifest) -> float | None:
     return regime.epsilon if isinstance(regime, PrivateRegime) else None
 
 
-def _model(record: JobRecord, statement: PrivacyStatement | None, rows: list[Row], manifest: Manifest) -> AuditedModel:
+def _model(record: JobRecord, claim: Claim | None, rows: list[Row], manifest: Manifest) -> AuditedModel:
     own = {row.measure: row.value for row in rows if row.job == record.id}
     return AuditedModel(
         name=record.id,
@@ -145,7 +159,7 @@ def _model(record: JobRecord, statement: PrivacyStatement | None, rows: list[Row
         non_members=manifest.data.test_examples,
         train_accuracy=own.get("training_accuracy"),
         holdout_accuracy=own.get("accuracy"),
-        claim=claim_of(statement, _target(record.id, manifest)) if statement is not None else None,
+        claim=claim,
     )
 
 
@@ -181,11 +195,8 @@ def _membership(rows: list[Row], trained: list[JobRecord], manifest: Manifest) -
             yield pooled_finding(regime, backend, own)
 
 
-def _accounting(statements: Iterable[PrivacyStatement], manifest: Manifest) -> Iterable[Finding]:
-    return [
-        accounting_finding(s, claim_of(s, _target(s.model, manifest)), artifact=f"jobs/{s.model}/ledger.jsonl")
-        for s in statements
-    ]
+def _accounting(statements: Iterable[PrivacyStatement], claims: Mapping[str, Claim | None]) -> Iterable[Finding]:
+    return [accounting_finding(s, claims[s.model], artifact=f"jobs/{s.model}/ledger.jsonl") for s in statements]
 
 
 def _behind(statements: Iterable[PrivacyStatement]) -> Iterable[Finding]:

@@ -28,7 +28,7 @@ def assumptions_of(
     """List the assumptions behind one private model."""
     return (
         _sampling(regime, charges),
-        _secrecy(regime, charges),
+        secrecy(regime, charges),
         _delta(regime, charges),
         Assumption(
             name="every executed step was charged",
@@ -128,7 +128,8 @@ def _sampling(regime: PrivateRegime, charges: Sequence[Charge]) -> Assumption:
     return Assumption(name=name, status="met", why=ways[charges[0].sampling])
 
 
-def _secrecy(regime: PrivateRegime, charges: Sequence[Charge]) -> Assumption:
+def secrecy(regime: PrivateRegime, charges: Sequence[Charge]) -> Assumption:
+    """Say whether the batches are as secret as the epsilon that is claimed needs them to be."""
     name = "batches are secret"
     if charges[0].sampling in UNAMPLIFIED:
         return Assumption(name=name, status="met", why="not needed: no amplification is claimed")
@@ -137,11 +138,8 @@ def _secrecy(regime: PrivateRegime, charges: Sequence[Charge]) -> Assumption:
         return Assumption(name=name, status="not checked", why=why)
     if all(charge.secret_sampling for charge in charges):
         return Assumption(name=name, status="met", why="drawn from operating-system entropy, kept in private/")
-    return Assumption(
-        name=name,
-        status="not met",
-        why=f"sampling_seed {regime.sampling_seed} is in the record, so epsilon is the unamplified one",
-    )
+    why = f"not needed: sampling_seed {regime.sampling_seed} is in the record, so epsilon is the unamplified one"
+    return Assumption(name=name, status="met", why=why)
 
 
 def _delta(regime: PrivateRegime, charges: Sequence[Charge]) -> Assumption:

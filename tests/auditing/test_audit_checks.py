@@ -1,0 +1,34 @@
+"""An audit against the one that follows from the record now."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from tests.report.audit_examples import example_audit
+from trustml.auditing.audit_checks import _other_parts
+from trustml.auditing.claim import Claim
+
+
+def claimed(audit, **changes):
+    """The same audit, the claims of its models changed."""
+    models = tuple(
+        msgspec.structs.replace(
+            model, claim=msgspec.structs.replace(model.claim or Claim(epsilon=3.0, delta=1e-5), **changes)
+        )
+        for model in audit.models
+    )
+    return msgspec.structs.replace(audit, models=models)
+
+
+@pytest.mark.parametrize(
+    ("stated", "outcome"),
+    [
+        ({}, "ok"), ({"sampling": "unknown"}, "ok"), ({"sampling": "shuffle"}, "differs"),
+        ({"sampling": "unknown", "epsilon": 2.0}, "differs"), ({"loader": "unknown"}, "differs"),
+    ],
+)  # fmt: skip
+def test_only_the_sampling_that_earlier_versions_did_not_know_may_be_missing(stated, outcome):
+    anew = claimed(example_audit(1, 2), sampling="in turn", loader="poisson")
+    (check,) = _other_parts(claimed(anew, **stated), anew)
+    assert check.outcome == outcome

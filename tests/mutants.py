@@ -1,0 +1,362 @@
+"""``python tests/mutants.py [WORD ...]``: does some test fail where the code is wrong?
+
+Each mutant is a small mistake that once passed every test, or that a verdict or a guarantee hangs on. It is put into
+a copy of the tree, and the named tests must fail there, after they have passed on the copy as it is. Words choose the
+mutants whose name or file holds one of them. Ends with 1 if a mutant survives.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+COPIED = ("src", "apps", "tests", "scenarios", "docs", "pyproject.toml")
+ENVIRONMENTS = (".venv", ".venv-tensorflow")
+PASSED, FAILED = 0, 1  # of pytest; anything else is neither
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutant:
+    """One mistake.
+
+    Attributes
+    ----------
+    name : str
+    file : str
+        Under ``src/trustml``.
+    old, new : str
+        `old` is there once.
+    tests : tuple of str
+        Files under ``tests``, of which one test at least must fail.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+def _mutants(tests: str, *mistakes: tuple[str, str, str, str]) -> tuple[Mutant, ...]:
+    """Mistakes that the same tests must find: (name, file, old, new)."""
+    return tuple(
+        Mutant(name=name, file=file, old=old, new=new, tests=tuple(tests.split())) for name, file, old, new in mistakes
+    )
+
+
+_EVENTS, _STATEMENT = "privacy/events.py", "privacy/statement.py"
+_PRIVATE, _ASSUMPTIONS = "worker/private.py", "measures/assumptions.py"
+_RUN, _WORDING, _FIGURES = "auditing/run_audit.py", "auditing/run_wording.py", "auditing/checks_accounting.py"
+_QUALITY, _TABLES = "measures/quality.py", "report/tables.py"
+
+MUTANTS = (
+    *_mutants(
+        "privacy/test_events.py",
+        ("most noise first", _EVENTS, "sorted(shared_steps(charges))", "sorted(shared_steps(charges), reverse=True)"),
+        ("participation off by one", _EVENTS, "used = min(left, count)", "used = min(left - 1, count)"),
+        ("shared steps are not joined", _EVENTS, "totals[precision**-0.5] +=", "totals[precision**-1.0] +="),
+    ),
+    *_mutants(
+        "privacy/test_statement.py",
+        ("an upper bound rounded down", _STATEMENT, "math.ceil(epsilon * scale - 1e-9)", "math.floor(epsilon * scale)"),
+    ),
+    *_mutants(
+        "worker/test_private.py",
+        (
+            "adaptive clipping moves away from the quantile",
+            _PRIVATE,
+            "np.exp(-clipping.learning_rate",
+            "np.exp(clipping.learning_rate",
+        ),
+        ("the count has no noise", _PRIVATE, "0.0, self._mechanism.count_noise", "0.0, 0.0"),
+        ("one seed for all noise", _PRIVATE, "noise_seed=entropy_words()", "noise_seed=(1, 2, 3, 4)"),
+        ("sensitivity of the count doubled", "plan/mechanism.py", "COUNT_SENSITIVITY = 0.5", "COUNT_SENSITIVITY = 1.0"),
+    ),
+    *_mutants(
+        "backends/jax/test_clipping.py",
+        (
+            "each layer may have the whole norm",
+            "backends/jax/clipping.py",
+            "each = clipping_norm / math.sqrt(len(squares))\n        scales = {name: mask",
+            "each = clipping_norm\n        scales = {name: mask",
+        ),
+        (
+            "each given layer may have the whole norm",
+            "backends/jax/clipping.py",
+            "each = clipping_norm / math.sqrt(len(squares))\n        scales = {name: _scale",
+            "each = clipping_norm\n        scales = {name: _scale",
+        ),
+    ),
+    *_mutants(
+        "measures/test_assumptions.py",
+        (
+            "training statistics are no matter",
+            _ASSUMPTIONS,
+            '"training statistics": ("not met"',
+            '"training statistics": ("met"',
+        ),
+        ("categories of the data are no matter", _ASSUMPTIONS, '"of the data": ("not met"', '"of the data": ("met"'),
+        (
+            "the best point decides",
+            _ASSUMPTIONS,
+            '("not met", "not checked", "met")\n',
+            '("met", "not checked", "not met")\n',
+        ),
+        (
+            "a library's batches are secret",
+            _ASSUMPTIONS,
+            'name=name, status="not checked", why=why)\n    if all(',
+            'name=name, status="met", why=why)\n    if all(',
+        ),
+        (
+            "a published seed counts twice",
+            _ASSUMPTIONS,
+            'status="met", why=why)\n\n\ndef _delta',
+            'status="not met", why=why)\n\n\ndef _delta',
+        ),
+        (
+            "bounded noise is no matter",
+            _ASSUMPTIONS,
+            'name=BOTH_TAILS, status="not met"',
+            'name=BOTH_TAILS, status="met"',
+        ),
+    ),
+    *_mutants(
+        "measures/test_privacy.py",
+        (
+            "the smallest delta of all releases",
+            "measures/privacy.py",
+            "delta = max(statement.delta",
+            "delta = min(statement.delta",
+        ),
+    ),
+    *_mutants(
+        "measures/test_quality.py",
+        ("better is called worse", _QUALITY, 'return f"better than random', 'return f"worse than random'),
+        ("worse is called better", _QUALITY, 'return f"worse than random', 'return f"better than random'),
+        ("higher is worse", _QUALITY, '(1 if better == "higher" else -1)', '(-1 if better == "higher" else 1)'),
+        ("reworded, so that '=' is lost", _QUALITY, 'return f"no better than random', 'return f"as good as random'),
+        ("'=' is lost", "report/explanation_tables.py", 'mark = " =" if', 'mark = "" if'),
+        (
+            "an interval end for the other",
+            _QUALITY,
+            "[{-gain.high:.3g}, {-gain.low:.3g}]",
+            "[{-gain.low:.3g}, {-gain.high:.3g}]",
+        ),
+    ),
+    *_mutants(
+        "report/test_tables.py",
+        ("epsilon for users is not marked", _TABLES, "' (user)' if", "'' if"),
+        ("the smallest epsilon over seeds", _TABLES, "rows.value.median(), 2", "rows.value.min(), 2"),
+        (
+            "steps in seconds",
+            _TABLES,
+            '"step_time_median", "{:.2f}", scale=1e3',
+            '"step_time_median", "{:.2f}", scale=1.0',
+        ),
+        ("quartiles in seconds", _TABLES, "steps.low.median() * 1e3", "steps.low.median()"),
+        (
+            "violations exchanged",
+            "report/attack_frames.py",
+            '["audited_epsilon"] > values',
+            '["audited_epsilon"] < values',
+        ),
+    ),
+    *_mutants(
+        "report/test_federated_frames.py",
+        ("rounds in seconds", "report/federated_frames.py", '"{:,.1f}", scale=1e3', '"{:,.1f}", scale=1.0'),
+        (
+            "the smallest epsilon for users",
+            "report/federated_frames.py",
+            "at_most(max(finite), 2)",
+            "at_most(min(finite), 2)",
+        ),
+    ),
+    *_mutants(
+        "report/test_figures.py",
+        (
+            "users have no panel",
+            "report/figures.py",
+            '(False, "with a guarantee for examples"), (True, "with a guarantee for users")',
+            '(False, "with a guarantee for examples"),',
+        ),
+    ),
+    *_mutants(
+        "auditing/test_run_wording.py",
+        ("no sampling is claimed", _RUN, '_CLAIMED[charges[0].sampling] if charges else "unknown"', '"unknown"'),
+        ("replacing is claimed as zeroing out", _RUN, 'relation = "replace-one"', 'relation = "zero-out"'),
+        (
+            "what is released beside is passed over",
+            _RUN,
+            'NOTHING_ELSE and one.status == "not met"',
+            'NOTHING_ELSE and one.status == "met"',
+        ),
+        (
+            "no finite epsilon passes",
+            _WORDING,
+            'severity, title = "risk", f"{statement.model}: no finite',
+            'severity, title = "pass", f"{statement.model}: no finite',
+        ),
+        (
+            "a violation above twice the claim",
+            _WORDING,
+            "violated = audited.value > claimed.value",
+            "violated = audited.value > 2 * claimed.value",
+        ),
+        ("a run's claim may be half too low", _WORDING, "_ROUNDING = 1e-3", "_ROUNDING = 0.5"),
+        (
+            "an attack is a risk from 0.6",
+            _WORDING,
+            "(least[name].value or 0.0) > 0.5",
+            "(least[name].value or 0.0) > 0.6",
+        ),
+        ("an unmet assumption is passed over", _WORDING, 'if one.status == "not met"]', 'if one.status == "unmet"]'),
+    ),
+    *_mutants(
+        "auditing/test_checks_accounting.py",
+        ("a claim may be half too low", _FIGURES, "\nROUNDING = 1e-3", "\nROUNDING = 0.5"),
+        (
+            "an upper bound in words rounded down",
+            _FIGURES,
+            "math.ceil(scaled - 1e-9) if up",
+            "math.floor(scaled - 1e-9) if up",
+        ),
+        (
+            "in turn is as shuffled",
+            "auditing/claimed_epsilon.py",
+            'if sampling == "in turn":',
+            'if sampling == "in order":',
+        ),
+    ),
+    *_mutants(
+        "attribution/test_similarity.py",
+        (
+            "ties count as discordant",
+            "attribution/similarity.py",
+            "- tied_other + tied_both - discordant",
+            "- tied_other - discordant",
+        ),
+        (
+            "one bit too few",
+            "attribution/similarity.py",
+            "range(int(ranks.max(initial=0)).bit_length())",
+            "range(1, int(ranks.max(initial=0)).bit_length())",
+        ),
+    ),
+    *_mutants(
+        "attacks/test_lira.py",
+        ("deviations exchanged", "attacks/lira.py", "centre_in, _deviation(sides[1], ", "centre_in, _deviation(out, "),
+    ),
+    *_mutants(
+        "attacks/test_roc.py",
+        (
+            "members for non-members in DeLong's variance",
+            "attacks/roc.py",
+            "_weighted_variance(above_members, members) / true[-1]",
+            "_weighted_variance(above_members, members) / false[-1]",
+        ),
+    ),
+    *_mutants(
+        "privacy/test_accounting.py",
+        (
+            "fixed batches have the whole noise",
+            "privacy/accounting.py",
+            "GaussianDpEvent(m.noise_multiplier / 2)",
+            "GaussianDpEvent(m.noise_multiplier)",
+        ),
+    ),
+)
+
+
+def misfits(root: Path) -> list[str]:
+    """Mutants that fit the code no more: what they change is not there once, or a test is gone."""
+    found = []
+    for mutant in MUTANTS:
+        path = root / "src" / "trustml" / mutant.file
+        times = path.read_text(encoding="utf-8").count(mutant.old) if path.is_file() else 0
+        if times != 1:
+            found.append(f"{mutant.name}: {mutant.old!r} is in {mutant.file} {times} times")
+        found += [f"{mutant.name}: no tests/{test}" for test in mutant.tests if not (root / "tests" / test).is_file()]
+    return found
+
+
+class Copy:
+    """A copy of the tree in which mistakes are made."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._changes = folder, 0
+        for name in COPIED:
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, folder / name)
+        for name in ENVIRONMENTS:
+            if (ROOT / name).exists():
+                (folder / name).symlink_to((ROOT / name).resolve())
+
+    def test(self, tests: tuple[str, ...]) -> tuple[int, str]:
+        """Exit status of pytest, and the last line that it wrote."""
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+        files = [f"tests/{test}" for test in tests]
+        places = {"PYTHONPATH": self._folder / "src", "HYPOTHESIS_STORAGE_DIRECTORY": self._folder / "hypothesis"}
+        done = subprocess.run(
+            [*command, *files],
+            cwd=self._folder,
+            env={**os.environ, **{name: str(place) for name, place in places.items()}},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+        return done.returncode, (failed or done.stdout.splitlines() or done.stderr.splitlines() or [""])[-1]
+
+    def test_with(self, mutant: Mutant) -> tuple[int, str]:
+        """What the mutant's tests say of its mistake, which is taken back."""
+        path = self._folder / "src" / "trustml" / mutant.file
+        text = path.read_text(encoding="utf-8")
+        try:
+            self._write(path, text.replace(mutant.old, mutant.new))
+            return self.test(mutant.tests)
+        finally:
+            self._write(path, text)
+
+    def _write(self, path: Path, text: str) -> None:
+        """Write a file with a time of its own: bytecode of the same size and second would pass as current."""
+        path.write_text(text, encoding="utf-8")
+        self._changes += 1
+        later = path.stat().st_mtime + 10 * self._changes
+        os.utime(path, (later, later))
+
+
+def main(words: list[str]) -> int:
+    """Try every mutant that the words choose, and say which survive."""
+    chosen = [one for one in MUTANTS if not words or any(word in f"{one.name} {one.file}" for word in words)]
+    bad = misfits(ROOT)
+    with tempfile.TemporaryDirectory(prefix="trustml-mutants-") as folder:
+        copy = Copy(Path(folder))
+        broken = set()
+        for tests in dict.fromkeys(one.tests for one in chosen):
+            status, line = copy.test(tests)
+            if status != PASSED:
+                broken.add(tests)
+                bad.append(f"without any mistake tests/{' tests/'.join(tests)} fail: {line}")
+        for mutant in chosen:
+            if mutant.tests in broken or any(line.startswith(f"{mutant.name}: ") for line in bad):
+                continue
+            status, line = copy.test_with(mutant)
+            said = {PASSED: "SURVIVED", FAILED: "killed"}.get(status, "no answer")
+            print(f"{said:9s} {mutant.name} ({mutant.file}): {line}", flush=True)
+            bad += [] if status == FAILED else [f"{mutant.name}: {said}"]
+    print(f"{len(chosen)} mutants", *bad, sep="\n")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

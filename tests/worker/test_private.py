@@ -1,0 +1,115 @@
+"""The private loop around a trainer that only counts: what it is asked to clip to, and which noise it is given."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from trustml.backends.contract import Clipped
+from trustml.backends.settings import EngineChoice
+from trustml.data.batches import make_plan
+from trustml.data.dataset import Examples
+from trustml.models.layers import Architecture, Dense, Flatten
+from trustml.plan.job import Mechanism, TrainJob
+from trustml.privacy.ledger import read_ledger
+from trustml.scenario.clipping import Adaptive
+from trustml.scenario.regimes import DPSGD
+from trustml.scenario.spec import Execution
+from trustml.worker.clock import Clock
+from trustml.worker.events import Progress
+from trustml.worker.private import PrivateTraining
+from trustml.worker.workplace import Workplace
+
+ROWS, STEPS = 200, 5
+WEIGHTS = {"1.kernel": np.zeros((2, 2), np.float32), "1.bias": np.zeros(2, np.float32)}
+
+
+class Counting:
+    """Finds a share of every piece unclipped, and remembers what it was asked for."""
+
+    choice = EngineChoice(name="counting", seconds={}, refused={})
+
+    def __init__(self, settings, share):
+        self.settings, self.share, self.norms, self.noises = settings, share, [], []
+
+    def accumulate(self, inputs, labels, *, clipping_norm):
+        self.norms.append(clipping_norm)
+        return Clipped(finite=True, unclipped=round(self.share * len(labels)))
+
+    def update(self, *, clipping_norm, noise_multiplier, learning_rate):
+        assert clipping_norm == self.norms[-1], "a step is noised at the norm that it was clipped to"
+        self.noises.append(noise_multiplier)
+
+    def weights(self):
+        return WEIGHTS
+
+    def state(self):
+        return {}
+
+
+def train(folder, regime, *, share=1.0, count_noise=0.0):
+    """Train on batches of everything, and give the trainer and the charges."""
+    plan = make_plan([np.arange(ROWS)] * STEPS)
+    mechanism = Mechanism(
+        noise_multiplier=1.5,
+        count_noise=count_noise,
+        clipping_norm=2.0,
+        sample_rate=1.0,
+        expected_batch_size=ROWS,
+        examples=ROWS,
+        sampling="poisson",
+        secret_sampling=True,
+        largest_participation=STEPS,
+        total_steps=STEPS,
+        steps=STEPS,
+    )
+    job = TrainJob(
+        id="train", backend="jax", model=Architecture(layers=(Flatten(), Dense(units=2))), input_shape=(2,),
+        execution=Execution(checkpoint_seconds=3600), regime=regime, seed=0, initial_weights="", data="", plan="",
+        data_fingerprint="d", mechanism=mechanism,
+    )  # fmt: skip
+    examples = Examples(inputs=np.zeros((ROWS, 2), np.float32), labels=np.zeros(ROWS, np.int64))
+    made = []
+    backend = SimpleNamespace(private=lambda model, settings, seed: made.append(Counting(settings, share)) or made[0])
+    jobs = folder / "jobs" / "train"
+    jobs.mkdir(parents=True)
+    at = Workplace(root=folder, folder=jobs, clock=Clock(lambda: None), progress=Progress(jobs / "events.jsonl"))
+    training = PrivateTraining(job, backend, SimpleNamespace(weights=WEIGHTS), examples, commitment="plan", at=at)
+    training.run(plan, augmentation_entropy=())
+    return made[0], read_ledger(jobs / "ledger.jsonl")
+
+
+@pytest.mark.parametrize(("share", "moves"), [(1.0, -0.5), (0.0, 0.5), (0.5, 0.0), (0.75, -0.25)])
+def test_adaptive_clipping_moves_towards_the_quantile(tmp_path, share, moves):
+    regime = DPSGD(noise_multiplier=1.5, clipping=Adaptive(quantile=0.5, learning_rate=0.4), steps=STEPS)
+    trainer, charges = train(tmp_path, regime, share=share, count_noise=1e-6)
+    expected = 2.0 * np.exp(0.4 * moves * np.arange(STEPS))
+    np.testing.assert_allclose(trainer.norms, expected, rtol=1e-6)
+    assert {charge.quantile_noise_multiplier for charge in charges} == {2e-6}, "the sensitivity of the count is 1/2"
+
+
+def test_the_count_is_noised_as_it_is_charged(tmp_path):
+    regime = DPSGD(noise_multiplier=1.5, clipping=Adaptive(quantile=0.5, learning_rate=1.0), steps=STEPS)
+    deviations = []
+    for number in range(60):
+        trainer, _ = train(tmp_path / str(number), regime, share=0.5, count_noise=20.0)
+        deviations.append(np.diff(np.log(trainer.norms)) * ROWS)
+    found = np.concatenate(deviations).std()
+    assert found == pytest.approx(20.0, rel=0.25)  # 240 draws: 4.6 % is one standard deviation of this figure
+
+
+def test_flat_clipping_stays_and_every_step_has_the_noise_that_is_charged(tmp_path):
+    trainer, charges = train(tmp_path, DPSGD(noise_multiplier=1.5, steps=STEPS))
+    assert set(trainer.norms) == {2.0} and trainer.noises == [1.5] * STEPS
+    assert {charge.noise_multiplier for charge in charges} == {1.5}
+    assert sum(charge.steps for charge in charges) == STEPS
+
+
+def test_no_two_trainings_have_the_same_noise(tmp_path):
+    seeds = {
+        train(tmp_path / str(number), DPSGD(noise_multiplier=1.5, steps=STEPS))[0].settings.noise_seed
+        for number in range(8)
+    }
+    assert len(seeds) == 8
