@@ -147,7 +147,16 @@ def test_a_fixed_batch_size_has_a_bound_but_no_proof_of_the_contrary():
 
 @pytest.mark.parametrize(
     "change",
-    [{"epsilon": -1.0}, {"delta": 0.0}, {"delta": 1.0}, {"sample_rate": 1.5}, {"steps": 0}, {"noise_multiplier": -1.0}],
+    [
+        {"epsilon": -1.0},
+        {"delta": 0.0},
+        {"delta": 1.0},
+        {"sample_rate": 1.5},
+        {"steps": 0},
+        {"noise_multiplier": -1.0},
+        {"noise_multiplier": 1e-160},
+        {"noise_multiplier": 1e100},
+    ],
 )
 def test_what_cannot_be_a_claim_is_refused(change):
     (field,) = change

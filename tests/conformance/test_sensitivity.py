@@ -185,3 +185,20 @@ def test_a_move_is_measured_before_and_after_and_alone():
     for first in (False, True):
         move = try_one(LINEAR, replace(trial, first=first), softmax_sum(right))
         assert abs(move.moved - 1) < 1e-9 and move.passes
+
+
+@pytest.mark.parametrize("fault", ["no number for an example alone", "an array is left out of larger batches"])
+def test_what_is_no_number_and_what_is_missing_counts(fault):
+    def clipped_sum(weights, inputs, labels, *, clipping_norm):
+        found = softmax_sum(right)(weights, inputs, labels, clipping_norm=clipping_norm)
+        if fault.startswith("no number"):
+            return {name: part * (np.nan if len(labels) == 1 else 1.0) for name, part in found.items()}
+        return {name: part for name, part in found.items() if len(labels) < 31 or name != "0.kernel"}
+
+    rows = Rows(pattern="normal", offset=0.0, spread=1.0)
+    trial = Trial(
+        seed=1, batch=30, others=rows, added=rows, first=False,
+        first_layer=1.0, last_layer=1.0, alike=1.0, clipping_norm=0.01,
+    )  # fmt: skip
+    assert try_one(LINEAR, trial, softmax_sum(right)).passes
+    assert not try_one(LINEAR, trial, clipped_sum).passes

@@ -9,7 +9,7 @@ import mpmath
 import numpy as np
 import pytest
 from dp_accounting.pld import privacy_loss_distribution
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from trustml.privacy.bounds import GRID, RENYI, epsilon_bounds
@@ -165,6 +165,16 @@ def test_what_is_proved_at_once_encloses_the_grid(noise, rate, steps, exponent):
     assert max(epsilon_of_counts(**stated), epsilon_of_sums(**stated)) <= high + slip
     assert low <= epsilon_by_participation(**stated) + slip
     assert low <= renyi_epsilon(poisson(noise, rate, steps), delta=delta) + slip
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(0.02, 0.3), st.floats(1e-3, 0.3), st.integers(2, 1000), st.floats(-30.0, -6.0))
+@example(0.02, 0.1, 50, -20.0)
+def test_participation_is_above_what_tests_tell_apart_at_any_delta(noise, rate, steps, exponent):
+    """Where a chance is next to 1 its digits are in what is left above: below 1e-16 nothing was left of them."""
+    stated = {"noise": noise, "rate": rate, "steps": steps, "delta": 10**exponent}
+    high = epsilon_by_participation(**stated)
+    assert max(epsilon_of_counts(**stated), epsilon_of_sums(**stated)) <= high * (1 + 1e-9)
 
 
 @settings(max_examples=6, deadline=None)

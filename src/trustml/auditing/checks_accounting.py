@@ -34,10 +34,11 @@ def check_claim(claim: Claim) -> None:
     UsageError
         Naming field and value.
     """
+    noise = claim.noise_multiplier
     rules = (
         ("epsilon", claim.epsilon, claim.epsilon >= 0 and math.isfinite(claim.epsilon), "a finite number, 0 or more"),
         ("delta", claim.delta, 0 < claim.delta < 1, "between 0 and 1, such as 1e-5"),
-        ("noise_multiplier", claim.noise_multiplier, _none_or(claim.noise_multiplier, 0, math.inf), "0 or more"),
+        ("noise_multiplier", noise, noise == 0 or _none_or(noise, 1e-6, 1e9), "0, or between 1e-6 and 1e9"),
         ("sample_rate", claim.sample_rate, _none_or(claim.sample_rate, 1e-12, 1), "above 0 and at most 1"),
         ("steps", claim.steps, _none_or(claim.steps, 1, 10**12), "1 or more"),
     )

@@ -227,7 +227,8 @@ def try_one(network: Network, trial: Trial, clipped_sum: ClippedSum) -> Move:
         return clipped_sum(weights, inputs, labels, clipping_norm=trial.clipping_norm)
 
     before = total(others, labels[:-1])
-    moved = max(_distance(total(both, classes), before), _distance(total(added, labels[-1:]), {}))
+    # unlike Python's, numpy's maximum of a number and of what is none is none
+    moved = float(np.maximum(_distance(total(both, classes), before), _distance(total(added, labels[-1:]), {})))
     return Move(
         network=network,
         trial=trial,
@@ -377,10 +378,10 @@ def _draw_activation(generator: np.random.Generator) -> Layer:
 
 
 def _distance(one: Weights, other: Weights) -> float:
-    """L2 norm of the difference, in float64; what is missing on the other side is zero."""
-    return math.sqrt(
-        sum(float(np.square(part.astype(np.float64) - other.get(name, 0.0)).sum()) for name, part in one.items())
-    )
+    """L2 norm of the difference, in float64; what is missing on one side is zero."""
+    zero = np.zeros(())
+    parts = (one.get(name, zero).astype(np.float64) - other.get(name, zero) for name in one.keys() | other.keys())
+    return math.sqrt(sum(float(np.square(part).sum()) for part in parts))
 
 
 def _excess(move: Move) -> float:

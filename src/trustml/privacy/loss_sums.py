@@ -19,7 +19,8 @@ from trustml.privacy.loss_grid import MARGIN, Grid, Losses, Steps, dominating, r
 from trustml.privacy.pairs import ROUNDING, Floats
 
 _WORST_RELATIVE = 0.05
-_TRANSFORM = 10.0 * ROUNDING  # a generous 7 in the theorem, times log2 of the length
+TRANSFORM = 10.0 * ROUNDING
+"""What a Fourier transform rounds over log2 of its length: a generous 7 in the theorem."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +107,7 @@ def _compose(steps: Sequence[Steps], parts: Sequence[Losses], grid: Grid) -> Sum
         tilted = np.exp(part.log_masses + grid.tilt * grid.interval * index - moment)
         folded = np.bincount(index % points, weights=tilted, minlength=points)
         log_scale += one.count * moment
-        shrink += one.count * _TRANSFORM * math.log2(points) * float(np.linalg.norm(folded))
+        shrink += one.count * TRANSFORM * math.log2(points) * float(np.linalg.norm(folded))
         slip += 16 * one.count * ROUNDING
         spectrum = fft.rfft(folded)
         size, angle = np.abs(spectrum), np.angle(spectrum)
@@ -116,7 +117,7 @@ def _compose(steps: Sequence[Steps], parts: Sequence[Losses], grid: Grid) -> Sum
         product = power if product is None else product * power
     found = fft.irfft(product, points)
     size = float(np.linalg.norm(found))
-    error = shrink * math.exp(min(50.0, shrink * math.sqrt(points))) + (slip + _TRANSFORM * math.log2(points)) * size
+    error = shrink * math.exp(min(50.0, shrink * math.sqrt(points))) + (slip + TRANSFORM * math.log2(points)) * size
     return Sum(masses=np.roll(found, -(grid.first % points)), log_scale=log_scale, error=error)
 
 

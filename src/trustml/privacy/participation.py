@@ -28,13 +28,15 @@ def epsilon_by_participation(*, noise: float, rate: float, steps: int, delta: fl
     most = min(steps, int(binom.isf(1e-3 * delta, steps, rate)) + 1)
     edges = np.unique(np.linspace(0, most, min(most, _BLOCKS) + 1).astype(np.int64))
     rest = float(binom.sf(most, steps, rate)) if most < steps else 0.0
-    chances = np.diff(np.concatenate([[0.0], binom.cdf(edges, steps, rate)]))  # each block counts as its largest
+    below, above = binom.cdf(edges, steps, rate), binom.sf(edges, steps, rate)
+    # each block counts as its largest; next to 1 the digits of a small chance are in what is left above
+    chances = np.where(below[:-1] < 0.5, np.diff(below), above[:-1] - above[1:])
     shift = np.sqrt(edges[1:]) / noise
 
     def delta_at(epsilon: float) -> float:
         first = np.exp(log_ndtr(shift / 2 - epsilon / shift))
         second = np.exp(epsilon + log_ndtr(-shift / 2 - epsilon / shift))
-        return float(chances[1:] @ np.maximum(first - second + 1e-12 * first, 0.0)) * (1 + _SLIP) + rest * (1 + _SLIP)
+        return float(chances @ np.maximum(first - second + 1e-12 * first, 0.0)) * (1 + _SLIP) + rest * (1 + _SLIP)
 
     if delta_at(0.0) <= delta:
         return 0.0
