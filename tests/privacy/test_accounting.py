@@ -309,3 +309,11 @@ def test_opacus_that_fails_is_told(monkeypatch):
 def test_choosing_the_best_of_several_runs_costs():
     charges = [block()]
     assert epsilon_with_tuning(charges, runs=10, delta=DELTA) > epsilon_rdp([charges], delta=DELTA).value
+
+
+def test_known_batches_charged_in_blocks_prove_nothing_from_below():
+    known = [block(secret_sampling=False, end_step=50), block(secret_sampling=False, first_step=50, end_step=100)]
+    assert accounting.epsilon_at_least(known[:1], delta=DELTA) is not None
+    assert accounting.epsilon_at_least(known, delta=DELTA) is None
+    secret = [block(end_step=50), block(first_step=50, end_step=100)]
+    assert 0 < accounting.epsilon_at_least(secret, delta=DELTA) <= epsilon_of(secret, delta=DELTA)

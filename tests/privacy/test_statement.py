@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trustml.privacy.statement import at_most, understated_line
+from trustml.privacy.statement import at_least, at_most, understated_line
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,8 @@ def test_what_is_written_is_no_less_and_less_than_one_digit_more(epsilon, digits
 def test_a_record_behind_its_ledger_names_what_it_said():
     assert "epsilon 2.0001," in understated_line(2.00001)
     assert "no epsilon," in understated_line(None) and "no epsilon," in understated_line(math.nan)
+
+
+@pytest.mark.parametrize(("epsilon", "written"), [(1.99996, "1.9999"), (2.0, "2.0000"), (0.30001, "0.3000")])
+def test_a_lower_bound_is_rounded_down(epsilon, written):
+    assert at_least(epsilon, 4) == written

@@ -9,7 +9,7 @@ from trustml.auditing.claim import Claim
 from trustml.auditing.result import Finding, Measured, Severity, Verdict
 from trustml.measures.assumptions import EXACT_NOISE, NOTHING_ELSE
 from trustml.measures.measure import Row
-from trustml.privacy.statement import PrivacyStatement, at_most
+from trustml.privacy.statement import PrivacyStatement, at_least, at_most
 from trustml.record.schema import JobRecord
 from trustml.record.store import CURVES
 
@@ -54,9 +54,10 @@ def bound_finding(group: Sequence[Row]) -> Finding:
         violated = audited.value > claimed.value
         severity = "violation" if violated else "pass"
         title = (
-            f"{where}: epsilon is at least {audited.value:.2f}, above the claimed {claimed.value:.2f}."
+            f"{where}: epsilon is at least {at_least(audited.value, 2)}, above the claimed {claimed.value:.2f}."
             if violated
-            else f"{where}: epsilon was shown to be at least {audited.value:.2f}; the claim is {claimed.value:.2f}."
+            else f"{where}: epsilon was shown to be at least {at_least(audited.value, 2)}; "
+            f"the claim is {claimed.value:.2f}."
         )
         figures = (measured(audited), *beside)
     elif estimate is not None and estimate.value is not None:

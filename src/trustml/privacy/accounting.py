@@ -112,11 +112,13 @@ def epsilon_at_least(charges: Sequence[Charge], *, delta: float) -> float | None
     -------
     float or None
         No smaller epsilon holds for what was charged; None where nothing is proved from below: with secret batches that
-        are shuffled or of fixed size, and with correlated noise, whose sensitivity is itself a bound.
+        are shuffled or of fixed size, with correlated noise, whose sensitivity is itself a bound, and with known batches
+        that were charged in several blocks: the most batches of each need not hold the same example.
     """
     for entry in charges:
         unproved = entry.secret_sampling and entry.sampling in ("shuffle", "fixed")
-        if unproved or entry.noise != "independent":
+        apart = len(charges) > 1 and not entry.secret_sampling and entry.sampling in ("poisson", "fixed")
+        if unproved or apart or entry.noise != "independent":
             return None
     return epsilon_bounds(mechanisms_of([charges]), delta=delta).low
 

@@ -69,7 +69,9 @@ def epsilon_bounds(mechanisms: Sequence[Mechanism], *, delta: float, replace: bo
     """
     merged = _merged(mechanisms)
     high, by = _upper(merged, delta, replace)
-    return Bounds(low=min(_lower(merged, delta, replace), high), high=high, by=by)
+    low = _lower(merged, delta, replace)
+    # Were they ever to contradict one another, neither may be relied on: the wider of both is what is said.
+    return Bounds(low=min(low, high), high=max(low, high), by=by)
 
 
 def epsilon_upper(mechanisms: Sequence[Mechanism], *, delta: float) -> tuple[float, str]:

@@ -201,6 +201,12 @@ def at_most(epsilon: float, digits: int) -> str:
     return f"{math.ceil(epsilon * scale - 1e-9) / scale:.{digits}f}" if math.isfinite(epsilon) else "inf"
 
 
+def at_least(epsilon: float, digits: int) -> str:
+    """Write a lower bound with so many digits, rounded down."""
+    scale = 10**digits
+    return f"{math.floor(epsilon * scale + 1e-9) / scale:.{digits}f}" if math.isfinite(epsilon) else "inf"
+
+
 def understated_line(recorded: float | None) -> str:
     """Say that a ledger holds more than was recorded."""
     said = "no epsilon" if recorded is None or math.isnan(recorded) else f"epsilon {at_most(recorded, 4)}"
@@ -243,8 +249,9 @@ def statement_text(statement: PrivacyStatement) -> str:
         "  for comparison, not claims of this model:",
     ]
     for other in statement.comparisons:
-        sign = ">=" if other.bound == "at least" else "<="
-        value = "-" if other.value is None else f"{sign} {other.value:.4f}"
+        value = "-"
+        if other.value is not None:
+            value = f">= {at_least(other.value, 4)}" if other.bound == "at least" else f"<= {at_most(other.value, 4)}"
         about = "; ".join(part for part in (other.relation, other.accountant, other.note) if part)
         lines.append(f"    {other.name:24s}{value:>14s}   {about}")
     lines.append("  released, and what covers it:")
