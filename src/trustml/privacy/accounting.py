@@ -111,9 +111,9 @@ def epsilon_at_least(charges: Sequence[Charge], *, delta: float) -> float | None
     Returns
     -------
     float or None
-        No smaller epsilon holds for what was charged; None where nothing is proved from below: with secret batches that
-        are shuffled or of fixed size, with correlated noise, whose sensitivity is itself a bound, and with known batches
-        that were charged in several blocks: the most batches of each need not hold the same example.
+        No smaller epsilon holds for what was charged; None where nothing is proved from below: with secret batches
+        that are shuffled or of fixed size, with correlated noise, whose sensitivity is itself a bound, and with known
+        batches charged in several blocks: the most batches of each need not hold the same example.
     """
     for entry in charges:
         unproved = entry.secret_sampling and entry.sampling in ("shuffle", "fixed")

@@ -55,12 +55,12 @@ def _composed(noise_multiplier: float, steps_per_epoch: int, epochs: int, delta:
 
     borders = _borders(noise_multiplier, steps_per_epoch)
     with_example = _log_masses(borders, shift=2.0, noise=noise_multiplier, batches=steps_per_epoch)
-    without = _log_masses(borders, shift=1.0, noise=noise_multiplier, batches=steps_per_epoch)
+    without = np.maximum(_log_masses(borders, shift=1.0, noise=noise_multiplier, batches=steps_per_epoch), _LEAST)
     # a bound from below may drop masses: in one epoch these add nothing to delta, in several they are below exp(-50)
     kept = with_example > without - (0.0 if epochs == 1 else 50.0)
     if not kept.any():
         return 0.0
-    with_example, without = with_example[kept], np.maximum(without[kept], _LEAST)
+    with_example, without = with_example[kept], without[kept]
     losses = with_example - without
     interval = max(_DISCRETISATION, epochs * float(np.ptp(losses)) / _MOST_POINTS)
     distribution = privacy_loss_distribution.from_two_probability_mass_functions(
