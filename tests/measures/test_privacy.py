@@ -33,7 +33,7 @@ def test_all_releases_together_fail_as_rarely_as_the_one_that_fails_most_often(d
 
 
 def test_what_does_not_compose_is_named():
-    assert "other 3 private models protect another unit" in together(1e-5, others=3)[1].note
-    assert "private models protect another unit" not in together(1e-5)[1].note
+    assert "not in this number: 3 private models of the run for another unit" in together(1e-5, others=3)[1].note
+    assert "not in this number" not in together(1e-5)[1].note
     users = [made(unit="user", users=name * 64) for name in "ab"]
     assert len({releases([one]) for one in users}) == 2 and releases([made()]) == releases([made(users="x")])

@@ -81,7 +81,7 @@ def test_mean_of_copies_is_clipped_weight_by_weight(run):
 
 def test_a_way_whose_sum_is_not_of_what_it_measured_is_refused(run):
     assert list(run[1]["refused"]) == ["fast_clipping"]
-    assert "its sum is not of the gradients that it measured" in run[1]["refused"]["fast_clipping"]
+    assert "sums other gradients than it measures" in run[1]["refused"]["fast_clipping"]
 
 
 def test_under_dropout_tf_privacy_passes_its_clipping_norm(run):
