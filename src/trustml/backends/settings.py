@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trustml.privacy.rounding import summation_rounding
+from trustml.privacy.rounding import drawn_noise
 from trustml.scenario.federated import FederatedRegime, NoiseMechanism
 from trustml.scenario.optimizers import Optimizer
 from trustml.scenario.spec import GradSampleMode
@@ -52,6 +52,8 @@ class EngineChoice:
 
 def filled_up(rows: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
     """Give rows of zeros after these, until there are `count`."""
+    if len(rows) == count:
+        return rows
     filled = np.zeros((count, *rows.shape[1:]), rows.dtype)
     filled[: len(rows)] = rows
     return filled
@@ -113,7 +115,7 @@ class PrivateSettings:
 
     def deviation(self, *, noise_multiplier: float, clipping_norm: float) -> float:
         """Standard deviation of the noise, for a sum that is rounded as it is added up."""
-        return noise_multiplier * clipping_norm * (1 + summation_rounding(self.expected_batch_size))
+        return clipping_norm * drawn_noise(noise_multiplier, terms=self.expected_batch_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +174,7 @@ class UserPrivacy:
     @property
     def drawn_noise_multiplier(self) -> float:
         """What noise is drawn with, for a sum that is rounded as it is added up."""
-        return self.noise_multiplier * (1 + summation_rounding(self.expected_clients))
+        return drawn_noise(self.noise_multiplier, terms=self.expected_clients)
 
 
 @dataclass(frozen=True, kw_only=True)

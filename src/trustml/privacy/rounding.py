@@ -27,3 +27,8 @@ def summation_rounding(terms: int) -> float:
         multiplier holds for the sum as it is computed.
     """
     return UNIT_ROUNDOFF * float(terms) ** 1.5
+
+
+def drawn_noise(noise_multiplier: float, *, terms: int) -> float:
+    """Give the noise multiplier to draw with, so that the stated one holds for a sum that is rounded."""
+    return noise_multiplier * (1 + summation_rounding(terms))

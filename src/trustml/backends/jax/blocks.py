@@ -18,6 +18,7 @@ import numpy.typing as npt
 from jax import Array, lax
 
 from trustml.backends.jax.pieces import cores
+from trustml.backends.settings import filled_up
 from trustml.data.dataset import Floats, Ints
 from trustml.models.layers import Architecture, Conv2D, Dense
 from trustml.models.shapes import layer_shapes
@@ -165,12 +166,8 @@ def _whole_blocks(rows: int, cut: Cut, parts: int) -> int:
 
 
 def _filled(inputs: Floats, labels: Ints, room: int) -> Rows:
-    rows = len(labels)
-    if rows == room:
-        return np.ascontiguousarray(inputs, np.float32), labels.astype(np.int32)
-    filled, classes = np.zeros((room, *inputs.shape[1:]), np.float32), np.zeros(room, np.int32)
-    filled[:rows], classes[:rows] = inputs, labels
-    return filled, classes
+    whole = np.ascontiguousarray(inputs, np.float32)
+    return filled_up(whole, room), filled_up(labels.astype(np.int32), room)
 
 
 def _example_floats(architecture: Architecture, input_shape: tuple[int, ...]) -> int:

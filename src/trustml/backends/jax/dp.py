@@ -20,7 +20,7 @@ from trustml.backends.jax.noise import add_noise, noise_words, threefry_key
 from trustml.backends.jax.optimizers import make_optimizer, read_state, restore_state
 from trustml.backends.jax.pieces import calls_on_every_core
 from trustml.backends.jax.sharding import device_mesh, replicated, sharded_clipped_gradients
-from trustml.backends.settings import Clipped, EngineChoice, PrivateSettings
+from trustml.backends.settings import Clipped, EngineChoice, PrivateSettings, filled_up
 from trustml.data.dataset import Floats, Ints
 from trustml.models.weights import Weights
 
@@ -170,9 +170,4 @@ def add_clipped(sums: Params, rows: Params, clipping_norm: Array, *, per_layer: 
 def filled_rows(weights: Weights) -> Weights:
     """Fill the leading axis up with zeros to a whole block, so that few sizes are ever compiled."""
     rows = len(next(iter(weights.values())))
-    room = _blocks(rows) - rows
-    return {name: np.pad(part, [(0, room), *[(0, 0)] * (part.ndim - 1)]) for name, part in weights.items()}
-
-
-def _blocks(examples: int) -> int:
-    return -(-examples // _BLOCK) * _BLOCK
+    return {name: filled_up(part, -(-rows // _BLOCK) * _BLOCK) for name, part in weights.items()}

@@ -20,7 +20,7 @@ from trustml.backends.jax.server_optimizers import State, make_server
 from trustml.backends.jax.shadow_training import Chosen, Start, adapted, taken
 from trustml.backends.jax.training import sgd_update
 from trustml.backends.shadows import ShadowSettings
-from trustml.privacy.rounding import summation_rounding
+from trustml.privacy.rounding import drawn_noise
 from trustml.scenario.clipping import Adaptive
 from trustml.scenario.federated import DPFedAvg, FederatedRegime, FederatedSpec, FedProx, FedSGD
 from trustml.scenario.optimizers import SGD
@@ -81,8 +81,8 @@ def train_federated(settings: ShadowSettings, start: Start, rounds: Rounds, inpu
         total = sums.updates
         if mechanism.noise_multiplier:
             key = jax.random.fold_in(start.noise, 2 * number)
-            rounded = 1 + summation_rounding(mechanism.expected_batch_size)
-            total = add_noise(total, key, deviation=mechanism.noise_multiplier * rounded * clip)
+            noise = drawn_noise(mechanism.noise_multiplier, terms=mechanism.expected_batch_size)
+            total = add_noise(total, key, deviation=noise * clip)
         gradient = jax.tree.map(lambda part: -part / mechanism.expected_batch_size, total)
         params, memory = server(params, memory, gradient)
         if adaptive is not None:

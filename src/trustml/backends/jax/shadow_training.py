@@ -18,7 +18,7 @@ from trustml.backends.jax.optimizers import make_optimizer
 from trustml.backends.shadows import ShadowSettings
 from trustml.models.weights import Weights
 from trustml.plan.job import Mechanism
-from trustml.privacy.rounding import summation_rounding
+from trustml.privacy.rounding import drawn_noise
 from trustml.scenario.clipping import Adaptive, PerLayer
 from trustml.scenario.regimes import DPSGD, Plain
 
@@ -97,8 +97,8 @@ def train_private(settings: ShadowSettings, start: Start, chosen: Chosen, inputs
         )
         key = jax.random.fold_in(start.noise, number)
         if mechanism.noise_multiplier:
-            rounded = 1 + summation_rounding(mechanism.expected_batch_size)
-            sums = add_noise(sums, key, deviation=mechanism.noise_multiplier * rounded * clip)
+            noise = drawn_noise(mechanism.noise_multiplier, terms=mechanism.expected_batch_size)
+            sums = add_noise(sums, key, deviation=noise * clip)
         gradient = jax.tree.map(lambda part: part / mechanism.expected_batch_size, sums)
         direction, memory = optimizer.update(gradient, memory)
         params = jax.tree.map(lambda w, d: w - rate * d, params, direction)

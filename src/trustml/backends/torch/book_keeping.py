@@ -2,7 +2,7 @@
 
 Book-keeping (Bu et al., ICML 2023, arXiv 2210.00038): hooks keep what goes into each layer with weights, and the one
 backward pass gives the gradients by what comes out; norms and clipped sums follow from the two. Opacus has no such
-mode; its optimizer adds the noise here as in its own modes.
+mode; its optimizer divides and steps here as in its own modes.
 """
 
 from __future__ import annotations

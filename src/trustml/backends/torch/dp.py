@@ -64,7 +64,7 @@ class OpacusTrainer:
         return Clipped(finite=True, unclipped=sum(unclipped for _, unclipped in found))
 
     def plant(self, gradients: Weights, *, clipping_norm: float) -> None:
-        """Let Opacus clip gradients from elsewhere, and add them to the sum."""
+        """Clip gradients from elsewhere by the same rule, and add them to the sum."""
         self._add(self._clipper.clip_rows(rows_to_torch(gradients), clipping_norm=clipping_norm))
 
     def clipped_sum(self) -> Weights:
@@ -107,8 +107,7 @@ class OpacusTrainer:
 
     def _clip_block(self, inputs: Floats, labels: Ints, clipping_norm: float) -> tuple[list[torch.Tensor], int]:
         examples, copies = inputs.shape[:2]
-        if examples < self._rows:
-            inputs, labels = filled_up(inputs, self._rows), filled_up(labels, self._rows)
+        inputs, labels = filled_up(inputs, self._rows), filled_up(labels, self._rows)
         return self._clipper.clip(
             to_input(inputs.reshape(-1, *inputs.shape[2:])),
             to_labels(np.repeat(labels, copies) if copies > 1 else labels),
