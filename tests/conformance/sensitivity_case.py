@@ -9,6 +9,7 @@ from dataclasses import asdict
 
 import numpy as np
 
+from tests.conformance.known_moves import KNOWN
 from trustml.backends.contract import Model, PrivateTrainer
 from trustml.backends.settings import EngineChoice, PrivateSettings
 from trustml.backends.table import load_backend
@@ -79,6 +80,7 @@ if __name__ == "__main__":
         make_sum(backend, mode),
         seconds=seconds,
         seed=seed,
+        known=KNOWN if mode != "ew" else (),
         networks=suitable_networks(seed, dense=mode == "ew", single=len(sys.argv) > 5),
         tell=lambda move: print(f"{move.moved:.7f} of {move.allowed:.7f}", file=sys.stderr, flush=True),
     )

@@ -52,13 +52,15 @@ EVERY_WAY = [
 def search(folder: Path, backend: str, mode: str, *faults: str, seconds: float = SECONDS, seed: int = 0) -> dict:
     """Search in the backend's environment, compiled as its workers compile."""
     log = folder / "log.txt"
+    threads = 0 if os.environ.get("TRUSTML_TESTS") == "all" else 1  # else tests share the cores
     environment = {
         **os.environ,
-        **switch_variables(Execution()),
+        **switch_variables(Execution(threads=threads)),
         "PYTHONPATH": f"{HERE.parents[1]}/src:{HERE.parents[1]}",
     }
-    for name in ("JAX_DISABLE_MOST_OPTIMIZATIONS", "OMP_NUM_THREADS"):
-        environment.pop(name, None)
+    environment.pop("JAX_DISABLE_MOST_OPTIMIZATIONS", None)
+    if not threads:
+        environment.pop("OMP_NUM_THREADS", None)
     with log.open("wb") as errors, (folder / "found.json").open("wb") as found:
         process = subprocess.Popen(
             [find_environment(backend).require(), "-W", "ignore", HERE / "sensitivity_case.py"]
@@ -89,8 +91,7 @@ def test_no_example_moves_the_sum_further_than_the_clipping_norm(tmp_path, backe
     assert found["moved"] <= found["allowed"], (found["network"], found["trial"])
 
 
-@pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("backend", "mode", "fault"),
     [
@@ -101,7 +102,7 @@ def test_no_example_moves_the_sum_further_than_the_clipping_norm(tmp_path, backe
     ],
 )
 def test_the_search_finds_what_the_guards_keep_out(tmp_path, backend, mode, fault):
-    found = search(tmp_path, backend, mode, fault, seconds=max(SECONDS, 60.0), seed=1)
+    found = search(tmp_path, backend, mode, fault, seconds=0.1)
     assert found["moved"] > found["allowed"]
 
 
@@ -179,11 +180,11 @@ def test_a_wrong_sum_is_found(fault):
 def test_a_move_is_measured_before_and_after_and_alone():
     rows = Rows(pattern="normal", offset=0.0, spread=1.0)
     trial = Trial(
-        seed=1, batch=4, others=rows, added=rows, first=False,
+        seed=1, batch=4, others=rows, added=rows, place=1.0,
         first_layer=1.0, last_layer=1.0, alike=1.0, clipping_norm=0.01,
     )  # fmt: skip
-    for first in (False, True):
-        move = try_one(LINEAR, replace(trial, first=first), softmax_sum(right))
+    for place in (0.0, 0.5, 1.0):
+        move = try_one(LINEAR, replace(trial, place=place), softmax_sum(right))
         assert abs(move.moved - 1) < 1e-9 and move.passes
 
 
@@ -197,7 +198,7 @@ def test_what_is_no_number_and_what_is_missing_counts(fault):
 
     rows = Rows(pattern="normal", offset=0.0, spread=1.0)
     trial = Trial(
-        seed=1, batch=30, others=rows, added=rows, first=False,
+        seed=1, batch=30, others=rows, added=rows, place=1.0,
         first_layer=1.0, last_layer=1.0, alike=1.0, clipping_norm=0.01,
     )  # fmt: skip
     assert try_one(LINEAR, trial, softmax_sum(right)).passes

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from trustml.conformance import sensitivity
-from trustml.models.layers import Architecture, Conv2D, Dense, Flatten, GroupNorm, ReLU
-
 
 def jax_gram_matrices() -> None:
     """Norms from products of positions, the sum by another product, and no barrier between them."""
@@ -50,12 +47,6 @@ def torch_blocks_of_any_size() -> None:
         return whole(self, inputs, labels, clipping_norm=clipping_norm)
 
     dp.OpacusTrainer.accumulate = accumulate
-    layers = (
-        *(Conv2D(filters=16, kernel=(3, 3)), GroupNorm(groups=16), ReLU()),
-        *(Conv2D(filters=16, kernel=(3, 3)), GroupNorm(groups=4), ReLU()),
-        *(Flatten(), Dense(units=10)),
-    )
-    look_only_at(Architecture(layers=layers), (12, 12, 1))
 
 
 def jax_blocks_of_any_size() -> None:
@@ -82,17 +73,6 @@ def torch_norms() -> None:
         return torch.linalg.vector_norm(rows, dim=1).square()
 
     given_rows.square_norms = layer_gradients.square_norms = norms
-    look_only_at(Architecture(layers=(Dense(units=10),)), (200_000,))
-
-
-def look_only_at(architecture: Architecture, shape: tuple[int, ...]) -> None:
-    """Spend the time of the search on a network that shows the fault."""
-
-    def networks(generator):
-        while True:
-            yield sensitivity.Network(architecture=architecture, input_shape=shape, block=4)
-
-    sensitivity.draw_networks = networks
 
 
 def tensorflow_gram_matrices() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeAlias, get_args
 
@@ -94,8 +94,8 @@ class Trial:
     batch : int
         Examples before the one is added.
     others, added : Rows
-    first : bool
-        Whether it comes before the others, and not after them.
+    place : float
+        Where it comes among the others: 0 before them, 1 after them.
     first_layer, last_layer : float
         What these layers' kernels are multiplied by.
     alike : float
@@ -107,7 +107,7 @@ class Trial:
     batch: int
     others: Rows
     added: Rows
-    first: bool
+    place: float
     first_layer: float
     last_layer: float
     alike: float
@@ -170,6 +170,7 @@ def search_sensitivity(
     seed: int,
     trials: int = 40,
     networks: Iterator[Network] | None = None,
+    known: Sequence[tuple[Network, Sequence[Trial]]] = (),
     tell: Callable[[Move], None] = lambda move: None,
 ) -> Search:
     """Search until the time is over, at least on one network.
@@ -184,31 +185,48 @@ def search_sensitivity(
         On each network.
     networks : iterator of Network, optional
         Instead of random ones.
+    known : sequence of (Network, sequence of Trial)
+        Tried first, before time counts.
     tell : callable
         Is given each move that is the worst so far.
     """
     generator = np.random.default_rng(seed)
-    networks = networks or draw_networks(generator)
-    end, worst, seen, tried = time.monotonic() + seconds, None, 0, 0
-    for network in networks:
+    moves = _moves(make, known, networks or draw_networks(generator), trials, seconds, generator)
+    worst, seen, tried = None, set[int](), 0
+    for number, move in moves:
+        seen.add(number)
+        tried += 1
+        if worst is None or _excess(move) > _excess(worst):
+            worst = move
+            tell(move)
+    assert worst is not None
+    return Search(worst=worst, networks=len(seen), trials=tried)
+
+
+def _moves(
+    make: Callable[[Network], ClippedSum],
+    known: Sequence[tuple[Network, Sequence[Trial]]],
+    networks: Iterator[Network],
+    trials: int,
+    seconds: float,
+    generator: np.random.Generator,
+) -> Iterator[tuple[int, Move]]:
+    """Give the number of a network and a move on it: all that is known, then what is drawn until time is over."""
+    for number, (network, of_it) in enumerate(known):
+        clipped_sum = make(network)
+        yield from ((number, try_one(network, trial, clipped_sum)) for trial in of_it)
+    end = time.monotonic() + seconds
+    for number, network in enumerate(networks, len(known)):
         clipped_sum = make(network)
         best: list[Move] = []
-        seen += 1
-        for number in range(trials):
-            fresh = not best or number < trials // 3 or generator.random() < 0.2
+        for turn in range(trials):
+            fresh = not best or turn < trials // 3 or generator.random() < 0.2
             trial = draw_trial(generator) if fresh else mutated(best[generator.integers(len(best))].trial, generator)
             move = try_one(network, trial, clipped_sum)
             best = sorted([*best, move], key=_excess, reverse=True)[:_KEPT]
-            tried += 1
-            if worst is None or _excess(move) > _excess(worst):
-                worst = move
-                tell(move)
+            yield number, move
             if time.monotonic() > end:
-                break
-        if time.monotonic() > end:
-            break
-    assert worst is not None
-    return Search(worst=worst, networks=seen, trials=tried)
+                return
 
 
 def try_one(network: Network, trial: Trial, clipped_sum: ClippedSum) -> Move:
@@ -219,9 +237,9 @@ def try_one(network: Network, trial: Trial, clipped_sum: ClippedSum) -> Move:
     others = _examples(trial.others, (trial.batch, *shape), generator)
     added = _examples(trial.added, (1, *shape), generator)
     labels = generator.integers(_CLASSES, size=trial.batch + 1)
-    order = slice(None, None, -1) if trial.first else slice(None)
-    both = np.concatenate([others, added][order])
-    classes = np.concatenate([labels[:-1], labels[-1:]][order])
+    place = round(trial.place * trial.batch)
+    both = np.concatenate([others[:place], added, others[place:]])
+    classes = np.insert(labels[:-1], place, labels[-1])
 
     def total(inputs: Floats, labels: Ints) -> Weights:
         return clipped_sum(weights, inputs, labels, clipping_norm=trial.clipping_norm)
@@ -264,7 +282,7 @@ def draw_trial(generator: np.random.Generator) -> Trial:
         batch=int(generator.choice([0, 1, 2, 3, 7, 15, 31, 63, 100])),
         others=_draw_rows(generator),
         added=_draw_rows(generator),
-        first=bool(generator.random() < 0.5),
+        place=float(generator.choice([0.0, 1.0, generator.random()])),
         first_layer=float(10 ** generator.uniform(-2, 2)) if generator.random() < 0.5 else 1.0,
         last_layer=float(10 ** generator.uniform(-2, 3)) if generator.random() < 0.5 else 1.0,
         alike=alike,
@@ -288,7 +306,7 @@ def mutated(trial: Trial, generator: np.random.Generator) -> Trial:
         batch=max(0, trial.batch + int(generator.integers(-3, 4))),
         others=rows(trial.others),
         added=rows(trial.added),
-        first=trial.first if generator.random() < 0.8 else not trial.first,
+        place=trial.place if generator.random() < 0.8 else float(generator.random()),
         first_layer=near(trial.first_layer),
         last_layer=near(trial.last_layer),
         alike=min(1.0, near(trial.alike)),
