@@ -93,6 +93,7 @@ left.json(
         "train_examples": manifest.data.train_examples,
         "test_examples": manifest.data.test_examples,
         "input_shape": list(manifest.data.input_shape),
+        "preparation": msgspec.to_builtins(manifest.data.preparation),
         "notes": list(manifest.data.notes),
     }
 )

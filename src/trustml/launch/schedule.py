@@ -138,7 +138,7 @@ class Schedule:
                 self._tell({**event, "job": name})
             if ended is not None:
                 del self._running[name]
-                self._record_end(name, ended)
+                self._record_end(name, _as_released(ended, self._jobs[name]))
 
     def _record_end(self, name: str, ended: Ended) -> None:
         self._update(self._ended(name, ended))
@@ -146,10 +146,9 @@ class Schedule:
         if ended.status == "ok" and isinstance(job, TrainJob):
             # Not before the manifest knows the model: a kill in between would lose it, and its epsilon with it.
             self._run.file(checkpoint_file(job)).unlink(missing_ok=True)
-        self._tell_end(name, _as_released(ended, job))
+        self._tell_end(name, ended)
 
     def _ended(self, name: str, ended: Ended) -> JobRecord:
-        ended = _as_released(ended, self._jobs[name])
         folder = self._run.job_folder(name)
         artifacts = {output: sha256(folder / output) for output in _OUTPUTS if (folder / output).is_file()}
         return replace(
@@ -179,7 +178,7 @@ class Schedule:
         """End every worker before anything is written or told, which may fail."""
         ended = {}
         for name, (worker, _) in list(self._running.items()):
-            ended[name] = worker.stop("interrupted", reason)
+            ended[name] = _as_released(worker.stop("interrupted", reason), self._jobs[name])
             del self._running[name]
         return ended
 

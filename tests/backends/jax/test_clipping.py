@@ -74,3 +74,14 @@ def test_gradients_that_are_given_are_clipped_by_the_same_rule(clipped, per_laye
     expected = scaled(whole, per_layer=per_layer)
     for name, part in clip_rows(rows, jnp.float32(NORM), per_layer=per_layer).items():
         np.testing.assert_allclose(part, expected[name], rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+def test_a_norm_of_an_outer_product_is_never_too_small():
+    """Squares of what is small underflow, and its product with something large need not."""
+    import jax
+
+    from trustml.backends.jax import clipping
+
+    inputs, outputs = np.full((1, 4), 1e18, np.float32), np.full((1, 3), 1e-23, np.float32)
+    found = jax.jit(lambda a, g: clipping._Outer(a, g).square_norms())(inputs, outputs)
+    assert float(found[0]) >= np.square(inputs.astype(float)).sum() * np.square(outputs.astype(float)).sum() > 0

@@ -12,7 +12,7 @@ from tensorflow_privacy.privacy.fast_gradient_clipping import clip_grads, layer_
 
 from trustml.backends.contract import Model
 from trustml.backends.settings import EngineChoice, PrivateSettings
-from trustml.backends.tensorflow import dp
+from trustml.backends.tensorflow import dp, layer_rules
 from trustml.backends.tensorflow.clipping import MODES, Clipper, possible_modes
 from trustml.backends.tensorflow.network import build_keras, variable
 from trustml.models.layers import (
@@ -134,6 +134,13 @@ def under_dropout() -> dict[str, np.ndarray]:
     return {"dropout.tf_privacy": np.array(theirs), "dropout.book_keeping": np.array(ours)}
 
 
+@tf.function
+def underflowing_norm() -> tf.Tensor:
+    """Squared norm of an outer product whose one factor is so small that its squares are lost."""
+    part = layer_rules._kernel(tf.fill((1, 1, 4), 1e18), tf.fill((1, 1, 3), 1e-23), tf.TensorShape((4, 3)))
+    return part.squared_norms[0]
+
+
 def steps_of_all_sizes() -> dict[str, object]:
     """A trainer on batches of changing size: how often it was traced, and what it chose among."""
     trainer = dp.TFPrivacyTrainer(draw_model(SHALLOW, (5,)), settings=private(), dropout_seed=0)
@@ -166,6 +173,10 @@ if __name__ == "__main__":
     if "suite" in sys.argv[2:]:
         told: dict[str, object] = {"failed": suite()}
     else:
-        told = {"refused": possible_modes(draw_model(EVERYTHING, (8, 8, 1)))[1], **steps_of_all_sizes()}
+        told = {
+            "refused": possible_modes(draw_model(EVERYTHING, (8, 8, 1)))[1],
+            "underflowing": float(underflowing_norm()),
+            **steps_of_all_sizes(),
+        }
         np.savez(folder / "found.npz", **every_way(), **under_dropout())
     (folder / "told.json").write_text(json.dumps(told))

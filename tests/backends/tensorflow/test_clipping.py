@@ -84,6 +84,11 @@ def test_a_way_whose_sum_is_not_of_what_it_measured_is_refused(run):
     assert "sums other gradients than it measures" in run[1]["refused"]["fast_clipping"]
 
 
+def test_a_norm_of_an_outer_product_is_never_too_small(run):
+    """Squares of what is small underflow, and its product with something large need not."""
+    assert run[1]["underflowing"] >= 4 * 1e36 * 3 * 1e-46
+
+
 def test_under_dropout_tf_privacy_passes_its_clipping_norm(run):
     """Known defect of TF Privacy 0.9; when this fails it was mended."""
     assert run[0]["dropout.tf_privacy"].max() > 1.1
