@@ -53,6 +53,7 @@ def _mutants(tests: str, *mistakes: tuple[str, str, str, str]) -> tuple[Mutant, 
 _EVENTS, _STATEMENT = "privacy/events.py", "privacy/statement.py"
 _PRIVATE, _ASSUMPTIONS = "worker/private.py", "measures/assumptions.py"
 _RUN, _WORDING, _FIGURES = "auditing/run_audit.py", "auditing/run_wording.py", "auditing/checks_accounting.py"
+_RESULT = "auditing/result.py"
 _QUALITY, _TABLES = "measures/quality.py", "report/tables.py"
 
 MUTANTS = (
@@ -209,7 +210,7 @@ MUTANTS = (
             "violated = audited.value > claimed.value",
             "violated = audited.value > 2 * claimed.value",
         ),
-        ("a run's claim may be half too low", _WORDING, "_ROUNDING = 1e-3", "_ROUNDING = 0.5"),
+        ("a run's claim may be half too low", _RESULT, "_ROUNDING = 1e-3", "_ROUNDING = 0.5"),
         (
             "an attack is a risk from 0.6",
             _WORDING,
@@ -220,12 +221,12 @@ MUTANTS = (
     ),
     *_mutants(
         "auditing/test_checks_accounting.py",
-        ("a claim may be half too low", _FIGURES, "\nROUNDING = 1e-3", "\nROUNDING = 0.5"),
+        ("a claim may be half too low", _RESULT, "_ROUNDING = 1e-3", "_ROUNDING = 0.5"),
         (
             "an upper bound in words rounded down",
             _FIGURES,
-            "math.ceil(scaled - 1e-9) if up",
-            "math.floor(scaled - 1e-9) if up",
+            "(at_most if up else at_least)",
+            "(at_least if up else at_most)",
         ),
         (
             "in turn is as shuffled",

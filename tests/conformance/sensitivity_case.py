@@ -13,8 +13,8 @@ from tests.conformance.known_moves import KNOWN
 from trustml.backends.contract import Model, PrivateTrainer
 from trustml.backends.settings import EngineChoice, PrivateSettings
 from trustml.backends.table import load_backend
-from trustml.conformance import sensitivity
-from trustml.conformance.sensitivity import ClippedSum, Network, search_sensitivity
+from trustml.conformance.sensitivity import ClippedSum, search_sensitivity
+from trustml.conformance.trials import Network, draw_networks
 from trustml.data.dataset import Floats, Ints
 from trustml.models.layers import Conv2D
 from trustml.models.weights import Weights, initial_weights
@@ -56,7 +56,7 @@ def make_sum(backend: str, mode: str) -> object:
 
 def suitable_networks(seed: int, *, dense: bool, single: bool) -> Iterator[Network]:
     """Networks without convolutions, which Opacus's ``ew`` is refused for, or of one row for each example."""
-    for network in sensitivity.draw_networks(np.random.default_rng(seed)):
+    for network in draw_networks(np.random.default_rng(seed)):
         convolutions = any(isinstance(layer, Conv2D) for layer in network.architecture.layers)
         if not (dense and convolutions) and not (single and network.copies > 1):
             yield network

@@ -7,11 +7,10 @@ import math
 from trustml.auditing.claim import Claim, ClaimedSampling
 from trustml.auditing.claimed_epsilon import Bound, Figures, epsilon_bounds, three_bounds
 from trustml.auditing.findings import claim_words, not_checked
-from trustml.auditing.result import Finding, Measured, Severity, Verdict
+from trustml.auditing.result import Finding, Measured, Severity, Verdict, verdict_of
 from trustml.errors import UsageError
+from trustml.privacy.statement import at_least, at_most
 
-ROUNDING = 1e-3
-"""A claim may be rounded down by this share of it."""
 _FIELDS = ("noise_multiplier", "sample_rate", "steps")
 _CERTAIN = "arithmetic: certain, given the figures stated"
 _WAYS: dict[ClaimedSampling, str] = {
@@ -169,15 +168,15 @@ def _loader(claim: Claim, figures: Figures, words: str) -> Finding:
 
 
 def _judge(claim: Claim, bound: Bound, way: str) -> tuple[Verdict, str]:
-    allowed = claim.epsilon * (1 + ROUNDING)
+    verdict = verdict_of(claim.epsilon, low=bound.low, high=bound.high)
     low, high = _shown(bound.low, up=False), _shown(bound.high, up=True)
-    if bound.low > allowed:
+    if verdict == "broken":
         sign = "" if bound.low == bound.high else "at least "
-        return "broken", f"With {way} epsilon is {sign}{low}, above the {claim.epsilon:g} claimed"
-    if bound.high <= allowed:
+        return verdict, f"With {way} epsilon is {sign}{low}, above the {claim.epsilon:g} claimed"
+    if verdict == "holds":
         rounded = "" if bound.high <= claim.epsilon else ", which may be rounded by 0.1 %"
-        return "holds", f"With {way} epsilon is at most {high}, within the {claim.epsilon:g} claimed{rounded}"
-    return "not decided", (
+        return verdict, f"With {way} epsilon is at most {high}, within the {claim.epsilon:g} claimed{rounded}"
+    return verdict, (
         f"Not decided: with {way} nothing proves the {claim.epsilon:g} claimed, and nothing refutes it: epsilon lies "
         f"between {low} and {high}"
     )
@@ -228,6 +227,4 @@ def _shown(value: float, *, up: bool) -> str:
     if not math.isfinite(value):
         return "infinite"
     digits = 4 if value <= 0 else min(12, max(4, 3 - math.floor(math.log10(value))))
-    scaled = value * 10.0**digits
-    whole = math.ceil(scaled - 1e-9) if up else math.floor(scaled + 1e-9)
-    return f"{whole / 10.0**digits:.{digits}f}".rstrip("0").rstrip(".")
+    return (at_most if up else at_least)(value, digits).rstrip("0").rstrip(".")

@@ -13,6 +13,7 @@ AUDIT_FORMAT = 1
 
 Severity: TypeAlias = Literal["violation", "risk", "note", "pass", "not checked"]
 Verdict: TypeAlias = Literal["holds", "broken", "not decided"]
+_ROUNDING = 1e-3  # relative: claims are rounded, and targets are met by calibration to about this
 SEVERITIES: tuple[Severity, ...] = ("violation", "risk", "note", "pass", "not checked")
 """From the gravest to the least. A violation is a claim shown to be false at a stated confidence."""
 
@@ -173,3 +174,11 @@ def encode_audit(record: AuditRecord) -> bytes:
 def decode_audit(content: bytes) -> AuditRecord:
     """Read an audit back; raises msgspec.ValidationError if it is none."""
     return msgspec.json.decode(content, type=AuditRecord)
+
+
+def verdict_of(claimed: float, *, low: float, high: float) -> Verdict:
+    """Hold an epsilon that is claimed against what is proved from below and from above; 0.1 % may be rounding."""
+    allowed = claimed * (1 + _ROUNDING)
+    if low > allowed:
+        return "broken"
+    return "holds" if high <= allowed else "not decided"

@@ -6,14 +6,12 @@ import math
 from collections.abc import Sequence
 
 from trustml.auditing.claim import Claim
-from trustml.auditing.result import Finding, Measured, Severity, Verdict
+from trustml.auditing.result import Finding, Measured, Severity, verdict_of
 from trustml.measures.assumptions import EXACT_NOISE, NOTHING_ELSE
 from trustml.measures.measure import Row
 from trustml.privacy.statement import PrivacyStatement, at_least, at_most
 from trustml.record.schema import JobRecord
 from trustml.record.store import CURVES
-
-_ROUNDING = 1e-3  # relative; targets are met by calibration to about this
 
 
 def measured(row: Row, *, confidence: float | None = None) -> Measured:
@@ -163,7 +161,7 @@ def accounting_finding(statement: PrivacyStatement, claim: Claim | None, *, arti
     unmet = [one for one in statement.assumptions if one.status == "not met"]
     graver = [one for one in unmet if one.name not in (EXACT_NOISE, NOTHING_ELSE)]
     severity: Severity = "pass"
-    verdict = _verdict(statement.epsilon_at_least or 0.0, stated, claimed * (1 + _ROUNDING))
+    verdict = verdict_of(claimed, low=statement.epsilon_at_least or 0.0, high=stated)
     if math.isinf(stated):
         severity, title = "risk", f"{statement.model}: no finite epsilon holds."
     elif verdict == "broken":
@@ -217,9 +215,3 @@ def accounting_finding(statement: PrivacyStatement, claim: Claim | None, *, arti
         would_change="a ledger that does not hold every step that ran; an assumption that does not hold",
         verdict=None if claim is None else verdict,
     )
-
-
-def _verdict(low: float, high: float, allowed: float) -> Verdict:
-    if low > allowed:
-        return "broken"
-    return "holds" if high <= allowed else "not decided"
