@@ -138,7 +138,7 @@ audit = trustml.audit(model, train=train, holdout=holdout, checks=["membership",
 assert all((one == other).all() for one, other in zip(before, model.get_weights()))
 model.save("model.keras")
 from pathlib import Path
-from trustml.backends.tensorflow.foreign import live_model, load_keras
+from trustml.backends.tensorflow.model_adapter import live_model, load_keras
 again = live_model(load_keras(Path("model.keras"))).outputs(holdout[0])
 np.testing.assert_allclose(again, model(holdout[0]), atol=1e-6)
 print(audit)

@@ -9,7 +9,7 @@ from explanation_panels import curves_of, draw, pick_example, quality_frame
 from trustml.errors import UsageError
 from trustml.plan.job import explain_id
 from trustml.report import explanation_figures as figures
-from trustml.report.explanations import Wanted, explained_example, method_agreement, methods_of
+from trustml.report.explanations import PanelRequest, explained_example, method_agreement, methods_of
 
 run = current().directory
 manifest = run.manifest()
@@ -21,7 +21,7 @@ if not methods:
 table = measures()
 left, middle, right = st.columns([2, 2, 1])
 method = left.selectbox("Method", methods)
-everything = explained_example(run, Wanted(method=method, example=0, model=None, backend=None))
+everything = explained_example(run, PanelRequest(method=method, example=0, model=None, backend=None))
 models = list(dict.fromkeys(panel.model for panel in everything.panels))
 model = middle.selectbox("Model", models)
 example = pick_example(right, run)
@@ -31,7 +31,7 @@ same_weights, all_methods, regimes, worth = st.tabs(
 )
 
 with same_weights:
-    found = explained_example(run, Wanted(method=method, example=example, model=model, backend=None))
+    found = explained_example(run, PanelRequest(method=method, example=example, model=model, backend=None))
     draw(found, [(panel.library, panel) for panel in found.panels])
     st.caption(
         "Blue speaks for the explained class, red against it. Panels share one scale, in logits; what a "
@@ -63,7 +63,7 @@ with all_methods:
     shown = []
     for name in methods:
         try:
-            one = explained_example(run, Wanted(method=name, example=example, model=model, backend=backend))
+            one = explained_example(run, PanelRequest(method=name, example=example, model=model, backend=backend))
         except UsageError:
             continue  # this library does not have the method; the record page says why
         best = next((p for p in one.panels if p.library.endswith("(completed)")), one.panels[0])
@@ -87,7 +87,7 @@ with regimes:
             for name in models
             if name.startswith(f"train.{backend}.")
             for panel in explained_example(
-                run, Wanted(method=method, example=example, model=name, backend=backend)
+                run, PanelRequest(method=method, example=example, model=name, backend=backend)
             ).panels
             if not panel.library.startswith("common") and panel.in_logits
         ][:24]

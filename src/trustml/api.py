@@ -214,10 +214,10 @@ def load(name: str | Path, *, root: str | Path = DEFAULT_ROOT) -> Run:
 
 def _execute(directory: RunDirectory, listener: Callable[[dict[str, Any]], None] | None, *, lock: int) -> Run:
     from trustml.compare.rows import write_measures
-    from trustml.launch.schedule import Schedule
+    from trustml.launch.schedule import JobScheduler
 
     tell = listener or (lambda event: None)
-    manifest = Schedule(directory, listener=tell, lock=lock).execute()
+    manifest = JobScheduler(directory, listener=tell, lock=lock).execute()
     write_measures(directory)
     done = {"event": "done", "run": manifest.run, "path": str(directory.path), "status": manifest.status}
     directory.append_event(done)

@@ -152,7 +152,7 @@ def audit(
     """
     if (run := _audit_of_run(model)) is not None:
         return run
-    from trustml.auditing.given import given
+    from trustml.auditing.examples import given
     from trustml.auditing.model_audit import audit_model
     from trustml.auditing.request import CHECKS, Request
 

@@ -133,14 +133,14 @@ def test_modules_and_functions_stay_small():
 
 def test_backends_are_twins():
     everywhere = {
-        *("__init__", "network", "training", "optimizers", "dp", "clipping", "device", "foreign", "noise"),
+        *("__init__", "network", "training", "optimizers", "dp", "clipping", "device", "model_adapter", "noise"),
         *("federated", "server_optimizers"),
         *("attribution", "gradient_methods", "layer_methods", "perturbation_methods"),
     }
     extra = {
         "torch": {
             "modes",
-            "stock",
+            "library_default",
             "prv",
             "captum_calls",
             "deep_lift_rules",
@@ -153,7 +153,7 @@ def test_backends_are_twins():
             "straight_paths",
         },
         "jax": {
-            "lanes",
+            "client_schedule",
             "windows",
             "rules",
             "coalitions",
@@ -170,7 +170,7 @@ def test_backends_are_twins():
         "tensorflow": {
             "aggregators",
             "modes",
-            "stock",
+            "library_default",
             "class_batches",
             "book_keeping",
             "layer_rules",

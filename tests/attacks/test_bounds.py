@@ -114,7 +114,7 @@ def test_one_run_bounds_are_right_against_gaussian_mechanisms():
 
 
 def test_the_peers_gaussian_figure_is_no_bound(peer):
-    # Why it is not used: without any signal it claims an epsilon. If a later version mends it, this fails.
+    # Why it is not used: without any signal it claims an epsilon. If a later version fixes it, this fails.
     generator = np.random.default_rng(0)
     assert (
         peer.CanaryScoreAuditor(generator.normal(size=100), generator.normal(size=100)).epsilon_from_gdp(0.05, DELTA)

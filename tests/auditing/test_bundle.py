@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from trustml.auditing.bundle import INDEX, BundledFile, BundleIndex, Limits, entry_of, root_digest
+from trustml.auditing.bundle import INDEX, BundledFile, BundleIndex, BundleLimits, entry_of, root_digest
 from trustml.auditing.names import clashes, why_not_a_name
 from trustml.auditing.unpack import NoBundleError, unpack
 
@@ -33,7 +33,7 @@ def opened(tmp_path, content, limits=None):
     path, folder = tmp_path / "b.zip", tmp_path / "out"
     path.write_bytes(content)
     folder.mkdir(exist_ok=True)
-    return unpack(path, folder, limits=limits or Limits()), folder
+    return unpack(path, folder, limits=limits or BundleLimits()), folder
 
 
 def refused(tmp_path, content, match, limits=None):
@@ -92,7 +92,7 @@ def test_compressed_and_encrypted_entries_are_refused(tmp_path):
 
 
 def test_more_or_larger_than_the_limits_is_refused(tmp_path):
-    limits = Limits(files=3, file_bytes=10, total_bytes=25)
+    limits = BundleLimits(files=3, file_bytes=10, total_bytes=25)
     refused(tmp_path, archive([(f"f{n}", b"") for n in range(6)]), "holds 7 files", limits)
     refused(tmp_path, archive([("large", b"x" * 11)]), "11 bytes, more than 10", limits)
     refused(tmp_path, archive([(f"f{n}", b"x" * 9) for n in range(3)]), "30 bytes in all", limits)

@@ -38,9 +38,9 @@ def found(**changes):
 
 def test_the_recomputed_epsilon_is_that_of_our_own_accountant():
     from trustml.privacy.bounds import epsilon_upper
-    from trustml.privacy.events import Mechanism
+    from trustml.privacy.events import NoiseEvent
 
-    mechanism = Mechanism(kind="poisson", noise_multiplier=1.1, count=500, sample_rate=1 / 50)
+    mechanism = NoiseEvent(kind="poisson", noise_multiplier=1.1, count=500, sample_rate=1 / 50)
     own, _ = epsilon_upper([mechanism], delta=1e-5)
     assert epsilon_bounds(FIGURES, "poisson").high == pytest.approx(own, rel=1e-9)
 

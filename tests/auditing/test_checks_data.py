@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trustml.auditing.checks_data import blind_auc, check_data
-from trustml.auditing.given import Given
+from trustml.auditing.examples import Given
 from trustml.errors import DataError
 
 

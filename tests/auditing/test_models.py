@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trustml.auditing.given import columns_of, given
+from trustml.auditing.examples import columns_of, given
 from trustml.auditing.models import JaxModel, aligned, ask_all, target_of
 from trustml.errors import DataError, UsageError
 

@@ -28,7 +28,7 @@ from trustml.cli.main import _main
 from trustml.errors import RecordError, UsageError
 from trustml.launch.prepare import prepare_run
 from trustml.launch.resume import prepare_resume
-from trustml.measures import promises
+from trustml.measures import privacy_statements
 from trustml.measures.evidence import Evidence
 from trustml.models.layers import Architecture, Dense, Flatten
 from trustml.plan.job import decode_job, digest
@@ -52,7 +52,9 @@ def _opacus_is_not_asked():
     """Its accountant is a process of its own that imports torch for seconds, at every verification."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            promises, "prv_epsilons", lambda models: [SecondOpinion(why="not asked in this test")] * len(models)
+            privacy_statements,
+            "prv_epsilons",
+            lambda models: [SecondOpinion(why="not asked in this test")] * len(models),
         )
         yield
 
@@ -95,7 +97,7 @@ def copy(run, tmp_path):
     return RunDirectory(target)
 
 
-def mend(run):
+def rehash(run):
     """Put the right hashes everywhere, as who changed a file can."""
     manifest = run.manifest()
     artifacts = {name: sha256(run.path / name) for name in manifest.artifacts}
@@ -215,9 +217,9 @@ def test_a_deleted_ledger_line_is_named_though_all_hashes_are_mended(copy, tmp_p
     ledger_of(copy).write_bytes(b"".join(lines[:2] + lines[3:]))
     found = verify(copy.path)
     assert any(f"{MODEL}/ledger.jsonl: is not the file of the manifest" in line for line in told(found))
-    mend(copy)
-    pack(copy, tmp_path / "mended.zip", with_data=True)
-    found = verify(tmp_path / "mended.zip")
+    rehash(copy)
+    pack(copy, tmp_path / "fixed.zip", with_data=True)
+    found = verify(tmp_path / "fixed.zip")
     text = told(found)
     assert f"ledger of {MODEL}: line 3 is missing: step 2 of attempt 1 is charged by no line" in text
     assert any(line.startswith(f"epsilon (ledger) of {MODEL}: value is") for line in text)
@@ -245,7 +247,7 @@ def test_a_reordered_or_edited_ledger_is_named(copy):
         ([], "missing or empty"),
     ):
         path.write_bytes(b"".join(content))
-        mend(copy)
+        rehash(copy)
         (check,) = ledger_checks(Evidence(copy), job_checks(copy, copy.manifest())[1])
         assert check.outcome == "differs" and message in check.message and "\n" not in check.message
 
@@ -269,9 +271,9 @@ def test_a_reordered_or_edited_ledger_is_named(copy):
 )
 def test_an_edited_table_is_caught_though_all_hashes_are_mended(copy, tmp_path, change, message):
     edit_table(copy, change)
-    mend(copy)
-    pack(copy, tmp_path / "mended.zip", with_data=True)
-    found = verify(tmp_path / "mended.zip")
+    rehash(copy)
+    pack(copy, tmp_path / "fixed.zip", with_data=True)
+    found = verify(tmp_path / "fixed.zip")
     assert any(message in line for line in told(found)), told(found)
     assert not [line for line in told(found) if "SHA-256" in line]
 
@@ -296,19 +298,19 @@ def test_an_edited_job_statement_curve_or_finding_is_caught(copy):
     copy.write_manifest(manifest)
 
     undo = replaced("privacy.json", b'"steps": 5', b'"steps": 4')
-    mend(copy)
+    rehash(copy)
     assert f"{MODEL}: steps is 4, from the ledger 5" in told(verify(copy.path))
     undo()
 
     first = msgspec.json.decode((copy.path / "curves.json").read_bytes())[0]
     flat = msgspec.json.encode(first["true_positives"][:3])[:-1]
     undo = replaced("curves.json", flat, msgspec.json.encode([n + 1 for n in first["true_positives"][:3]])[:-1])
-    mend(copy)
+    rehash(copy)
     text = told(verify(copy.path))
     assert any(line.startswith("membership_auc (members ~ held-out) loss of train.torch.DPSGD.s0") for line in text)
     assert any(line == "audit: its curves are not what the record gives" for line in text)
     undo()
-    mend(copy)
+    rehash(copy)
 
     audit = decode_audit((copy.path / AUDIT).read_bytes())
     graver = next(n for n, finding in enumerate(audit.findings) if finding.check == "membership")
@@ -340,7 +342,7 @@ def test_signatures_good_wrong_missing_and_of_other_files(copy, bundle, key, tmp
     assert missing.outcome == "differs" and "unsigned" in missing.message
     # The whole bundle made anew around the old signature: everything agrees but what was signed.
     edit_table(copy, set_value("peak_memory", 1.0))
-    mend(copy)
+    rehash(copy)
     pack(copy, tmp_path / "forged.zip", with_data=True)
     stream = io.BytesIO()
     with zipfile.ZipFile(tmp_path / "forged.zip") as forged, zipfile.ZipFile(stream, "w") as out:
@@ -370,11 +372,11 @@ def test_arrays_that_would_not_fit_or_hold_objects_are_never_read(copy):
     np.savez(stream, test_logits=np.array([{}], dtype=object))
     assert "objects" in reason(stream.getvalue())
     assert "not a readable" in reason(b"PK\x03\x04 nothing")
-    mend(copy)
+    rehash(copy)
     found = verify(copy.path)
     assert not found.passed and any("nothing was computed" in check.message for check in found.checks)
     (copy.path / name).write_bytes(encode_arrays({"test_logits": np.zeros((3, 10), np.float32)}))
-    mend(copy)
+    rehash(copy)
     assert any("accuracy" in line for line in told(verify(copy.path)))
 
 
@@ -442,10 +444,10 @@ def test_words_of_another_revision_are_not_compared_and_numbers_are(copy):
     copy.write_manifest(msgspec.structs.replace(manifest, source={"commit": "0" * 40}))
     (copy.path / AUDIT).unlink()
     edit_table(copy, lambda table: table.assign(note="in other words"))
-    mend(copy)
+    rehash(copy)
     found = verify(copy.path)
     assert found.passed, told(found)
     assert "wording" in {check.subject for check in found.checks if check.outcome == "not recomputed"}
     edit_table(copy, set_value("epsilon", 0.5))
-    mend(copy)
+    rehash(copy)
     assert told(verify(copy.path))[0].startswith("epsilon (ledger)")

@@ -11,7 +11,7 @@ import time
 import numpy as np
 
 from trustml.bench.engine import Engine, Unit
-from trustml.bench.results import FORMAT, Measured, Result
+from trustml.bench.results import FORMAT, Result, Timing
 from trustml.bench.rows import with_rows
 from trustml.bench.selection import Seat
 from trustml.bench.workloads import Workload
@@ -87,7 +87,7 @@ def seat(function: str, *, judged: bool = True, environment: str = "jax") -> Sea
     return Seat(engine=engine(function, environment=environment), workload=WORKLOAD, judged=judged)
 
 
-def measured(workload: Workload, name: str, seconds: float, **fields) -> Measured:
+def measured(workload: Workload, name: str, seconds: float, **fields) -> Timing:
     """An engine whose turns all lasted about so long."""
     turns = tuple(seconds * (1 + 0.01 * (turn % 3 - 1)) for turn in range(7))
     given = {
@@ -104,16 +104,16 @@ def measured(workload: Workload, name: str, seconds: float, **fields) -> Measure
         "memory_before": 2**28,
         "memory_peak": 2**29,
     }
-    return Measured(workload=workload, engine=name, **(given | fields))
+    return Timing(workload=workload, engine=name, **(given | fields))
 
 
-def absent(workload: Workload, name: str, *, status: str = "failed", reason: str = "broke", **fields) -> Measured:
+def absent(workload: Workload, name: str, *, status: str = "failed", reason: str = "broke", **fields) -> Timing:
     """An engine without figures."""
     given = {"environment": "jax", "role": "peer", "allocator": "tuned"}
-    return Measured(workload=workload, engine=name, status=status, reason=reason, **(given | fields))
+    return Timing(workload=workload, engine=name, status=status, reason=reason, **(given | fields))
 
 
-def result(*those: Measured, **fields) -> Result:
+def result(*those: Timing, **fields) -> Result:
     """A result of these, with its rows."""
     given = {
         "format": FORMAT,

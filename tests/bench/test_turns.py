@@ -14,7 +14,7 @@ from tests.bench.fakes import WORKLOAD, engine, seat
 from trustml.bench import places
 from trustml.bench.places import Place, find_place
 from trustml.bench.process import EngineProcess
-from trustml.bench.protocol import Failed, LookAtMemory, Memory, Ready, Run, Times
+from trustml.bench.protocol import Failed, LookAtMemory, Memory, Ready, RunRequest, Times
 from trustml.bench.selection import Group
 from trustml.bench.turns import _FOLDERS, _sits_out, measure_group
 
@@ -80,9 +80,9 @@ def test_turns_last_as_long_as_asked_and_memory_is_told(started):
     process = started("holds")
     ready = process.wait(timeout=60)
     assert isinstance(ready, Ready) and ready.first > 0 and ready.making >= 0
-    answer = process.ask(Run(seconds=0.0), timeout=30)
+    answer = process.ask(RunRequest(seconds=0.0), timeout=30)
     assert isinstance(answer, Times) and len(answer.seconds) == 1
-    answer = process.ask(Run(seconds=30.0, calls=5), timeout=30)
+    answer = process.ask(RunRequest(seconds=30.0, calls=5), timeout=30)
     assert isinstance(answer, Times) and len(answer.seconds) == 5
     memory = process.ask(LookAtMemory(), timeout=30)
     assert isinstance(memory, Memory)
@@ -94,7 +94,7 @@ def test_turns_last_as_long_as_asked_and_memory_is_told(started):
 def test_an_engine_that_does_not_answer_in_time_has_failed(started):
     process = started("slow")
     assert isinstance(process.wait(timeout=60), Ready)
-    answer = process.ask(Run(seconds=5.0), timeout=0.05)
+    answer = process.ask(RunRequest(seconds=5.0), timeout=0.05)
     assert answer == Failed(reason="no answer within 0 s")
 
 

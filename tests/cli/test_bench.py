@@ -17,7 +17,7 @@ import pytest
 
 from tests.bench.fakes import measured, result
 from trustml.bench.results import read_result, write_result
-from trustml.bench.workloads import Kind, Workload
+from trustml.bench.workloads import Workload, WorkloadKind
 from trustml.cli.bench import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -152,4 +152,4 @@ def test_json_is_the_result(tmp_path):
 
 
 def test_kinds_of_the_command_are_those_of_the_bench():
-    assert KINDS == get_args(Kind)
+    assert KINDS == get_args(WorkloadKind)

@@ -18,7 +18,7 @@ from trustml.compare import behind, rows
 from trustml.compare.rows import write_measures
 from trustml.compare.table import read_measures, read_statements, recorded_measures, recorded_statements
 from trustml.errors import PrivacyError, RecordError
-from trustml.measures import promises
+from trustml.measures import privacy_statements
 from trustml.privacy.accounting import epsilon_of, epsilon_of_releases
 from trustml.privacy.crosscheck import SecondOpinion
 from trustml.privacy.ledger import charge, read_ledger
@@ -42,7 +42,7 @@ def finished(tiny, tmp_path_factory) -> Path:
 @pytest.fixture(autouse=True)
 def without_a_second_opinion(monkeypatch):
     unasked = SecondOpinion(why="not asked in this test")
-    monkeypatch.setattr(promises, "prv_epsilons", lambda models: [unasked] * len(models))
+    monkeypatch.setattr(privacy_statements, "prv_epsilons", lambda models: [unasked] * len(models))
 
 
 @pytest.fixture

@@ -101,10 +101,10 @@ def test_tf_explain_lacks_the_factor_and_is_completed_by_it(answers, digits, cas
     native, completed = (answers["tensorflow"][f"{variant}/{case}"] for variant in ("native", "completed"))
     captum = answers["torch"][f"native/{case}"]
     np.testing.assert_array_equal(completed, native * inputs)
-    raw, mended = (np.abs(array - captum).max() / np.abs(captum).max() for array in (native, completed))
-    assert raw > 0.5, "tf-explain's own output is now close to the definition: was its issue 128 mended?"
+    raw, fixed = (np.abs(array - captum).max() / np.abs(captum).max() for array in (native, completed))
+    assert raw > 0.5, "tf-explain's own output is now close to the definition: was its issue 128 fixed?"
     # 20 points weighed alike, both ends included, err by up to about two of 20 shares.
-    assert mended < 0.1
+    assert fixed < 0.1
 
 
 @pytest.mark.parametrize(("way", "case"), WAYS)

@@ -1,4 +1,4 @@
-"""Finding environments, and saying what is missing with the command that mends it."""
+"""Finding environments, and saying what is missing with the command that fixes it."""
 
 from __future__ import annotations
 

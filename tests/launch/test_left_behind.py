@@ -20,7 +20,7 @@ import pytest
 import trustml
 from trustml.errors import RecordError, UsageError
 from trustml.launch.prepare import prepare_run
-from trustml.launch.schedule import Schedule
+from trustml.launch.schedule import JobScheduler
 from trustml.privacy.accounting import epsilon_of
 from trustml.privacy.ledger import read_ledger
 from trustml.record.store import RunDirectory
@@ -115,7 +115,7 @@ def test_every_worker_holds_the_lock_of_its_run(tiny, tmp_path):
             raise EnoughError
 
     with directory.lock() as lock, pytest.raises(EnoughError):
-        Schedule(directory, listener=listen, lock=lock).execute()
+        JobScheduler(directory, listener=listen, lock=lock).execute()
     assert str(directory.path / ".lock") in seen
 
 
@@ -146,7 +146,7 @@ def test_whatever_is_raised_stops_the_workers(tiny, tmp_path, monkeypatch, how):
     broken = full_disk(monkeypatch)
     try:
         with directory.lock() as lock, pytest.raises(expected):
-            Schedule(directory, listener=listen, lock=lock).execute()
+            JobScheduler(directory, listener=listen, lock=lock).execute()
     finally:
         if how == "full disk":
             broken.__exit__(None, None, None)
@@ -170,7 +170,7 @@ def test_a_second_interruption_while_the_first_is_recorded_leaves_no_worker(tiny
             raise KeyboardInterrupt
 
     with directory.lock() as lock:
-        schedule = Schedule(directory, listener=listen, lock=lock)
+        schedule = JobScheduler(directory, listener=listen, lock=lock)
         with pytest.raises(KeyboardInterrupt):
             schedule.execute()
     assert workers and not any(psutil.pid_exists(worker) for worker in workers)

@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from trustml.launch.process import Ended, Limits, Worker
+from trustml.launch.process import Ended, JobLimits, Worker
 
-NO_LIMITS = Limits(timeout=60, memory=0)
+NO_LIMITS = JobLimits(timeout=60, memory=0)
 
 
 def run_until_end(worker: Worker, *, seconds: float = 60) -> Ended:
@@ -28,7 +28,7 @@ def run_until_end(worker: Worker, *, seconds: float = 60) -> Ended:
     raise AssertionError("the worker did not end")
 
 
-def start(folder: Path, code: str, *, limits: Limits = NO_LIMITS) -> Worker:
+def start(folder: Path, code: str, *, limits: JobLimits = NO_LIMITS) -> Worker:
     """Start a worker whose interpreter runs `code` instead of trustml."""
     python = folder / "python"
     python.write_text(f"#!/bin/sh\nexec {sys.executable} {folder / 'code.py'}\n")
@@ -45,7 +45,7 @@ def test_a_worker_without_a_result_is_an_error_with_its_last_line(tmp_path):
 
 
 def test_a_timeout_kills_the_worker(tmp_path):
-    ended = run_until_end(start(tmp_path, "import time; time.sleep(60)", limits=Limits(timeout=0.5, memory=0)))
+    ended = run_until_end(start(tmp_path, "import time; time.sleep(60)", limits=JobLimits(timeout=0.5, memory=0)))
     assert ended.status == "timeout"
     assert "execution.timeout" in ended.reason
     assert ended.seconds < 10
@@ -53,7 +53,7 @@ def test_a_timeout_kills_the_worker(tmp_path):
 
 def test_too_much_memory_kills_the_worker(tmp_path):
     code = "import time; block = bytearray(300 * 2**20); time.sleep(60)"
-    ended = run_until_end(start(tmp_path, code, limits=Limits(timeout=60, memory=200 * 2**20)))
+    ended = run_until_end(start(tmp_path, code, limits=JobLimits(timeout=60, memory=200 * 2**20)))
     assert ended.status == "out-of-memory"
     assert "execution.memory_limit" in ended.reason
     assert ended.peak_memory > 200 * 2**20

@@ -13,7 +13,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from trustml.privacy.bounds import GRID, RENYI, epsilon_bounds
-from trustml.privacy.events import Mechanism
+from trustml.privacy.events import NoiseEvent
 from trustml.privacy.loss_grid import MOST_POINTS, Steps, plan
 from trustml.privacy.loss_sums import epsilon_above, epsilon_below
 from trustml.privacy.pairs import Pair, masses
@@ -24,8 +24,8 @@ DELTA = 1e-5
 MNIST = 256 / 60_000
 
 
-def poisson(noise: float, rate: float, steps: int) -> list[Mechanism]:
-    return [Mechanism(kind="poisson", noise_multiplier=noise, sample_rate=rate, count=steps)]
+def poisson(noise: float, rate: float, steps: int) -> list[NoiseEvent]:
+    return [NoiseEvent(kind="poisson", noise_multiplier=noise, sample_rate=rate, count=steps)]
 
 
 def on_a_grid(noise, rate, steps, *, delta, way) -> tuple[float, float]:
@@ -204,7 +204,7 @@ def test_moments_are_the_exact_integrals_and_never_below_them(noise, rate, place
 
 
 def test_mixed_mechanisms_compose():
-    plain = Mechanism(kind="gaussian", noise_multiplier=4.0, count=3)
+    plain = NoiseEvent(kind="gaussian", noise_multiplier=4.0, count=3)
     parts = [*poisson(1.5, 0.05, 200), *poisson(2.5, 0.1, 100), plain]
     found = epsilon_bounds(parts, delta=DELTA)
     accountant = dp_accounting.pld.PLDAccountant()

@@ -12,7 +12,7 @@ import pytest
 import trustml
 from tests.auditing.disguises import PLAIN
 from trustml.cli.main import _main
-from trustml.measures import promises
+from trustml.measures import privacy_statements
 from trustml.privacy.crosscheck import SecondOpinion
 from trustml.scenario.methods import Saliency
 from trustml.scenario.spec import Explanations
@@ -55,7 +55,7 @@ def finished(tiny, tmp_path_factory) -> Path:
 @pytest.fixture
 def strange(finished, tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(
-        promises, "prv_epsilons", lambda models: [SecondOpinion(why="not asked in this test") for _ in models]
+        privacy_statements, "prv_epsilons", lambda models: [SecondOpinion(why="not asked in this test") for _ in models]
     )
     monkeypatch.chdir(tmp_path)
     return Path(shutil.copytree(finished, tmp_path / "runs" / "strange"))

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from trustml.auditing.claim import Claim
-from trustml.auditing.result import AuditedModel, AuditRecord, Curve, Finding, Measured
+from trustml.auditing.result import AuditedModel, AuditRecord, Curve, Finding, Measurement
 
 MADE_UP = "example with made-up numbers"
 HOSTILE = (
@@ -28,11 +28,11 @@ CLAIM = Claim(
 ATTACKS = {"lira-online": 0.09, "lira-offline": 0.08, "rmia": 0.08, "entropy": 0.03, "threshold": 0.02}
 
 
-def _auc(value: float, n: int) -> Measured:
+def _auc(value: float, n: int) -> Measurement:
     half = 2.9 * np.sqrt(value * (1 - value) / n) * 0.75
     note = "DeLong, Bonferroni over 5 attacks"
     low, high = float(value - half), float(value + half)
-    return Measured(measure="membership_auc", value=value, low=low, high=high, confidence=0.99, n=n, note=note)
+    return Measurement(measure="membership_auc", value=value, low=low, high=high, confidence=0.99, n=n, note=note)
 
 
 def _curve(subject: str, attack: str, shift: float, n: int = 718) -> Curve:
@@ -49,7 +49,7 @@ def membership(subject: str, *, exposed: bool, turn: int) -> tuple[list[Finding]
     for attack, gain in ATTACKS.items():
         auc = 0.5 + (gain * (2.1 + 0.1 * turn) if exposed else 0.012 * ((turn * 7 + len(attack)) % 5 - 2) / 2)
         flagged = exposed and gain > 0.05
-        tpr = Measured(
+        tpr = Measurement(
             measure="membership_tpr_at_1_percent_fpr",
             value=0.08 if flagged else 0.011,
             low=0.05 if flagged else 0.004,
@@ -58,7 +58,7 @@ def membership(subject: str, *, exposed: bool, turn: int) -> tuple[list[Finding]
             n=718,
             note="Clopper-Pearson",
         )
-        rare = Measured(
+        rare = Measurement(
             measure="membership_tpr_at_0_1_percent_fpr",
             note="not estimable at this n: 718 non-members, 10,000 are needed",
         )
@@ -92,9 +92,9 @@ def canary(subject: str, *, value: float, turn: int) -> Finding:
         subject=subject,
         claim="epsilon 3 at delta 1e-05, one example, add or remove one",
         measured=(
-            Measured(measure="audited_epsilon", value=value, low=value, confidence=0.95, n=1000, note="one run"),
-            Measured(measure="ceiling_all_correct", value=5.78, n=1000),
-            Measured(
+            Measurement(measure="audited_epsilon", value=value, low=value, confidence=0.95, n=1000, note="one run"),
+            Measurement(measure="ceiling_all_correct", value=5.78, n=1000),
+            Measurement(
                 measure="attainable_at_claim", value=0.91, low=0.55, high=1.25, confidence=0.9, n=1000, note="20 draws"
             ),
         ),
@@ -113,9 +113,9 @@ def other_findings() -> list[Finding]:
         subject="planted: no clipping",
         claim="epsilon 1.9 at delta 1e-05 for one step",
         measured=(
-            Measured(measure="audited_epsilon", value=5.312, low=5.312, confidence=0.99, n=40_000),
-            Measured(measure="claimed_epsilon", value=1.9),
-            Measured(measure="ceiling_all_correct", value=8.4, n=40_000),
+            Measurement(measure="audited_epsilon", value=5.312, low=5.312, confidence=0.99, n=40_000),
+            Measurement(measure="claimed_epsilon", value=1.9),
+            Measurement(measure="ceiling_all_correct", value=8.4, n=40_000),
         ),
         how="20,000 steps with the canary and 20,000 without; the threshold was chosen on half of them.",
         artifacts=("private/attacks/game.torch.0.npz",),
@@ -130,15 +130,15 @@ def other_findings() -> list[Finding]:
             subject=f"DPSGD seed {turn}",
             claim="epsilon 3",
             measured=(
-                Measured(measure="epsilon", value=2.9871, note="PLD, Poisson"),
-                Measured(measure="epsilon_unamplified", value=94.2),
+                Measurement(measure="epsilon", value=2.9871, note="PLD, Poisson"),
+                Measurement(measure="epsilon_unamplified", value=94.2),
             ),
             how="Poisson-subsampled Gaussian mechanism, composed over the stated steps.",
             would_change="Other values of noise, rate or steps.",
         )
         for turn in range(20)
     ]
-    completeness = Measured(
+    completeness = Measurement(
         measure="attribution_completeness", value=0.0021, high=0.0034, confidence=0.95, n=64, note="bootstrap"
     )
     return [
@@ -151,7 +151,9 @@ def other_findings() -> list[Finding]:
             title="The claim assumes Poisson sampling, the code shuffles; the shuffle bound is above the claim.",
             subject="DPSGD shuffled",
             claim="epsilon 3 under Poisson sampling",
-            measured=(Measured(measure="epsilon_shuffle_lower", value=6.1, note="a lower bound on the true epsilon"),),
+            measured=(
+                Measurement(measure="epsilon_shuffle_lower", value=6.1, note="a lower bound on the true epsilon"),
+            ),
             how="Stated sampling against the loader in the code.",
             would_change="A Poisson loader, or the claim without amplification.",
         ),
@@ -171,7 +173,7 @@ def other_findings() -> list[Finding]:
             title="Attributions change when the weights are randomised.",
             subject="Plain seed 0",
             measured=(
-                Measured(measure="attribution_sanity_rank", value=0.06, low=0.01, high=0.11, confidence=0.95, n=64),
+                Measurement(measure="attribution_sanity_rank", value=0.06, low=0.01, high=0.11, confidence=0.95, n=64),
             ),
         ),
         Finding(

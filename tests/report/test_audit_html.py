@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from tests.report.audit_examples import CLAIM, HOSTILE, empty_audit, example_audit, hostile_audit
-from trustml.auditing.result import SEVERITIES, AuditedModel, AuditRecord, Curve, Finding, Measured, encode_audit
+from trustml.auditing.result import SEVERITIES, AuditedModel, AuditRecord, Curve, Finding, Measurement, encode_audit
 from trustml.errors import UsageError
 from trustml.report import audit_figures, audit_words
 from trustml.report.audit_figures import (
@@ -247,8 +247,10 @@ def test_many_figures_of_a_finding_are_listed_by_attack():
     for attack, auc in (("rmia", 0.7), ("lira", 0.6), ("loss", 0.55)):
         both = {"measure": "membership_auc", "value": auc, "low": auc - 0.125, "high": auc + 0.125}
         figures += [
-            Measured(**both, confidence=0.95, n=80, note=f"{attack}: DeLong"),
-            Measured(measure="membership_auc_at_least", value=auc - 0.25, confidence=0.99, note=f"{attack}: one side"),
+            Measurement(**both, confidence=0.95, n=80, note=f"{attack}: DeLong"),
+            Measurement(
+                measure="membership_auc_at_least", value=auc - 0.25, confidence=0.99, note=f"{attack}: one side"
+            ),
         ]
     finding = Finding(id="membership.m0", check="membership", severity="risk", title="x", measured=tuple(figures))
     assert figure_lines(finding)[0] == "rmia: AUC 0.7 (0.575 to 0.825), AUC ≥ 0.4499"
@@ -297,12 +299,12 @@ def test_a_confidence_is_never_rounded_up(share):
 
 
 def test_values_carry_the_sign_of_their_bound():
-    assert audit_words.value_text(Measured(measure="audited_epsilon", value=1.23456)) == "≥ 1.234"
-    assert audit_words.value_text(Measured(measure="epsilon", value=1.23412)) == "≤ 1.235"
-    assert audit_words.value_text(Measured(measure="epsilon_estimate", value=float("inf"))) == "∞"
-    assert audit_words.value_text(Measured(measure="membership_auc")) == "absent"
-    assert audit_words.value_text(Measured(measure="epsilon_shuffle_lower", low=19.8266)) == "≥ 19.82"
-    one_sided = Measured(measure="membership_auc", value=0.7, low=0.66666, confidence=0.995)
+    assert audit_words.value_text(Measurement(measure="audited_epsilon", value=1.23456)) == "≥ 1.234"
+    assert audit_words.value_text(Measurement(measure="epsilon", value=1.23412)) == "≤ 1.235"
+    assert audit_words.value_text(Measurement(measure="epsilon_estimate", value=float("inf"))) == "∞"
+    assert audit_words.value_text(Measurement(measure="membership_auc")) == "absent"
+    assert audit_words.value_text(Measurement(measure="epsilon_shuffle_lower", low=19.8266)) == "≥ 19.82"
+    one_sided = Measurement(measure="membership_auc", value=0.7, low=0.66666, confidence=0.995)
     assert audit_words.interval_text(one_sided) == "99.5 % bound: at least 0.6666"
 
 
@@ -355,7 +357,7 @@ def test_no_two_attacks_in_a_panel_look_alike():
 def test_broken_curves_and_values_that_are_not_finite_are_left_out():
     empty = Curve(subject="m", attack="a", false_positives=(), true_positives=())
     nobody = Curve(subject="m", attack="b", false_positives=(0, 0), true_positives=(1, 2))
-    infinite = Measured(measure="audited_epsilon", value=float("inf"))
+    infinite = Measurement(measure="audited_epsilon", value=float("inf"))
     finding = Finding(id="x", check="canaries", severity="note", title="", subject="m", measured=(infinite,))
     record = AuditRecord(id="", title="", created="", models=(), findings=(finding,), curves=(empty, nobody))
     assert roc_figures(record) == () and auc_figure(record) is None and epsilon_figure(record) is None

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.report.audit_examples import HOSTILE, empty_audit, example_audit, hostile_audit
 from trustml.auditing.claim import Claim
-from trustml.auditing.result import AuditedModel, AuditRecord, Finding, Measured
+from trustml.auditing.result import AuditedModel, AuditRecord, Finding, Measurement
 from trustml.errors import UsageError
 from trustml.report.audit_words import VERDICTS, printable
 from trustml.report.model_card import markdown_text, model_card, write_model_card
@@ -126,7 +126,7 @@ names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)
 @settings(max_examples=40)
 @given(name=names, value=st.floats(min_value=0, max_value=1e6))
 def test_any_name_and_any_value_give_a_front_matter_that_parses(name, value):
-    measured = Measured(measure="audited_epsilon", value=value)
+    measured = Measurement(measure="audited_epsilon", value=value)
     finding = Finding(id=name, check="canaries", severity="note", title=name, subject=name, measured=(measured,))
     model = AuditedModel(name=name, kind=name, claim=Claim(epsilon=1.0, delta=1e-5))
     record = AuditRecord(id=name, title=name, created="", models=(model,), findings=(finding,), data={"name": name})

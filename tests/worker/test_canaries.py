@@ -24,10 +24,10 @@ from trustml.scenario.regimes import DPSGD
 from trustml.scenario.sources import Digits
 from trustml.scenario.spec import Explanations, Scenario
 from trustml.worker.canaries import train_with_canaries
+from trustml.worker.canary_insertion import CanaryTrainer, strength_of, unflat
 from trustml.worker.clock import Clock
 from trustml.worker.events import Progress
-from trustml.worker.planting import CanaryTrainer, strength_of, unflat
-from trustml.worker.workplace import Workplace
+from trustml.worker.job_context import JobContext
 
 LIKE = {"0.kernel": np.zeros((2, 8), np.float32), "0.bias": np.zeros(4, np.float32)}
 
@@ -147,7 +147,7 @@ def work(run, name):
     backend, folder = load_backend("jax"), run.job_folder(name)
     device = backend.open_device("cpu", 1)
     job = decode_job((folder / "job.json").read_bytes())
-    at = Workplace(
+    at = JobContext(
         root=run.path, folder=folder, clock=Clock(device.synchronize), progress=Progress(folder / "events.jsonl")
     )
     library = train_with_canaries(job, backend, at=at)

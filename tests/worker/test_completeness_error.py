@@ -9,8 +9,8 @@ import pytest
 
 from trustml.backends.contract import ExplainRequest
 from trustml.scenario.methods import IntegratedGradients
+from trustml.worker.adaptive_steps import explain_to_error
 from trustml.worker.common_lane import common_lane, integrated_gradients, logit_changes
-from trustml.worker.enough_steps import explain_to_error
 
 
 class Kinked:

@@ -17,7 +17,7 @@ from trustml.scenario.spec import Execution
 from trustml.worker.clock import Clock
 from trustml.worker.events import Progress
 from trustml.worker.games import play_game
-from trustml.worker.workplace import Workplace
+from trustml.worker.job_context import JobContext
 
 EXPECTED = {"": False, "no clipping": True, "noise divided by the batch": True, "halved sensitivity": False}
 LIBRARIES = {"torch": "Opacus", "jax": "trustml on JAX"}
@@ -46,7 +46,7 @@ def test_a_planted_mistake_is_a_violation_and_none_is_not(backend, tmp_path):
         folder = tmp_path / "jobs" / job.id
         folder.mkdir(parents=True)
         progress = Progress(folder / "events.jsonl")
-        at = Workplace(root=tmp_path, folder=folder, clock=Clock(lambda: None), progress=progress)
+        at = JobContext(root=tmp_path, folder=folder, clock=Clock(lambda: None), progress=progress)
         assert play_game(job, loaded, at=at) == LIBRARIES[backend]
         output = tmp_path / job.output
         assert stat.S_IMODE(output.stat().st_mode) == 0o600

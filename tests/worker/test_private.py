@@ -19,8 +19,8 @@ from trustml.scenario.regimes import DPSGD
 from trustml.scenario.spec import Execution
 from trustml.worker.clock import Clock
 from trustml.worker.events import Progress
+from trustml.worker.job_context import JobContext
 from trustml.worker.private import PrivateTraining
-from trustml.worker.workplace import Workplace
 
 ROWS, STEPS = 200, 5
 WEIGHTS = {"1.kernel": np.zeros((2, 2), np.float32), "1.bias": np.zeros(2, np.float32)}
@@ -75,7 +75,7 @@ def train(folder, regime, *, share=1.0, count_noise=0.0):
     backend = SimpleNamespace(private=lambda model, settings, seed: made.append(Counting(settings, share)) or made[0])
     jobs = folder / "jobs" / "train"
     jobs.mkdir(parents=True)
-    at = Workplace(root=folder, folder=jobs, clock=Clock(lambda: None), progress=Progress(jobs / "events.jsonl"))
+    at = JobContext(root=folder, folder=jobs, clock=Clock(lambda: None), progress=Progress(jobs / "events.jsonl"))
     training = PrivateTraining(job, backend, SimpleNamespace(weights=WEIGHTS), examples, commitment="plan", at=at)
     training.run(plan, augmentation_entropy=())
     return made[0], read_ledger(jobs / "ledger.jsonl")

@@ -21,9 +21,9 @@ from trustml.scenario.regimes import DPSGD, Plain
 from trustml.scenario.spec import Execution
 from trustml.worker.clock import Clock
 from trustml.worker.events import Progress
+from trustml.worker.job_context import JobContext
 from trustml.worker.shadow_plans import draw_models, padded
 from trustml.worker.shadows import learning_rates, train_shadows
-from trustml.worker.workplace import Workplace
 
 POOL, TRAINED, MODELS, CLIENTS = 40, 25, 4, 5
 GENERATOR = np.random.default_rng(0)
@@ -170,12 +170,12 @@ def place(tmp_path):
     data = {"train_inputs": INPUTS[:TRAINED], "train_labels": LABELS[:TRAINED]}
     data |= {"test_inputs": INPUTS[TRAINED:], "test_labels": LABELS[TRAINED:]}
     write_atomic(tmp_path / "private" / "data.npz", encode_arrays(data))
-    return Workplace(
+    return JobContext(
         root=tmp_path, folder=folder, clock=Clock(lambda: None), progress=Progress(folder / "events.jsonl")
     )
 
 
-def write_members(place: Workplace, **arrays) -> None:
+def write_members(place: JobContext, **arrays) -> None:
     write_atomic(place.root / "private" / "attacks" / "members.npz", encode_arrays(arrays))
 
 

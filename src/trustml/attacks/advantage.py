@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trustml.attacks.estimates import NOT_ESTIMABLE, Estimate, check_confidence, share_high, share_low
+from trustml.attacks.estimates import NOT_ESTIMABLE, AttackEstimate, check_confidence, share_high, share_low
 from trustml.attacks.roc import Roc, checked_scores, roc_of_scores
 from trustml.attacks.signals import Bools, Floats
 
@@ -25,7 +25,7 @@ def largest_advantage(roc: Roc) -> float:
 
 def split_advantage(
     scores: npt.NDArray[Any], members: npt.NDArray[Any], *, confidence: float = 0.95, seed: int = 0
-) -> Estimate:
+) -> AttackEstimate:
     """TPR - FPR at a threshold chosen on other examples (membership advantage: Yeom et al., CSF 2018, 1709.01604).
 
     Members and non-members are halved at random; the best threshold of each half is applied to the other.
@@ -42,14 +42,14 @@ def split_advantage(
 
     Returns
     -------
-    Estimate
+    AttackEstimate
         It may be negative, as any estimate of zero may. Without a value below four members or non-members.
     """
     values, inside = checked_scores(scores, members)
     alpha = (1.0 - check_confidence(confidence)) / 4
     total, others = int(inside.sum()), int((~inside).sum())
     if min(total, others) < 4:
-        return Estimate(value=None, confidence=confidence, n=len(values), note=NOT_ESTIMABLE)
+        return AttackEstimate(value=None, confidence=confidence, n=len(values), note=NOT_ESTIMABLE)
     generator = np.random.default_rng(seed)
     half = np.zeros(len(values), bool)
     for group in (np.flatnonzero(inside), np.flatnonzero(~inside)):
@@ -59,7 +59,7 @@ def split_advantage(
         called = values[tested] >= _best_threshold(values[fitted], inside[fitted])
         true += int((called & inside[tested]).sum())
         false += int((called & ~inside[tested]).sum())
-    return Estimate(
+    return AttackEstimate(
         value=true / total - false / others,
         low=share_low(true, total, alpha=alpha) - share_high(false, others, alpha=alpha),
         high=share_high(true, total, alpha=alpha) - share_low(false, others, alpha=alpha),

@@ -12,7 +12,7 @@ from trustml.attacks.bounds import check_level, many_run_bound, one_run_bound, o
 from trustml.attacks.guesses import fdp_epsilon, gaussian_mu, one_run_epsilon
 from trustml.errors import UsageError
 
-Method: TypeAlias = Literal["one run", "one run f-DP", "many runs"]
+BoundMethod: TypeAlias = Literal["one run", "one run f-DP", "many runs"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Attainable:
 
 
 @functools.lru_cache(maxsize=1024)
-def ceiling_all_correct(m: int, *, delta: float, confidence: float, method: Method = "one run") -> float:
+def ceiling_all_correct(m: int, *, delta: float, confidence: float, method: BoundMethod = "one run") -> float:
     """Give the largest bound that this method can show at this size, every guess being right.
 
     Parameters
@@ -70,7 +70,7 @@ def attainable_at_claim(
     m: int,
     *,
     confidence: float,
-    method: Method = "one run",
+    method: BoundMethod = "one run",
     repetitions: int = 100,
     seed: int = 0,
 ) -> Attainable:
@@ -124,5 +124,5 @@ def _check(m: int, delta: float, confidence: float, method: str) -> None:
     check_level(delta, confidence)
     if m < 2:
         raise UsageError(f"m: {m} canaries or runs; an audit needs 2 or more")
-    if method not in get_args(Method):
-        raise UsageError(f"method: {method!r} is unknown; use one of {', '.join(get_args(Method))}")
+    if method not in get_args(BoundMethod):
+        raise UsageError(f"method: {method!r} is unknown; use one of {', '.join(get_args(BoundMethod))}")

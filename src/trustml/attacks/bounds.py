@@ -234,9 +234,7 @@ def _checked_scores(values: npt.ArrayLike, name: str, *, least: int = 2) -> Scor
     if scores.ndim != 1 or len(scores) < least:
         raise DataError(f"{name}: shape {scores.shape}; give one dimension of at least {least} scores")
     if not np.isfinite(scores).all():
-        raise DataError(
-            f"{name}: score {int(np.argmin(np.isfinite(scores)))} is not finite; leave nothing out, mend it"
-        )
+        raise DataError(f"{name}: score {int(np.argmin(np.isfinite(scores)))} is not finite; leave nothing out, fix it")
     return scores
 
 

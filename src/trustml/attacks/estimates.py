@@ -10,7 +10,7 @@ NOT_ESTIMABLE = "not estimable at this n"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
+class AttackEstimate:
     """One measured figure.
 
     Attributes

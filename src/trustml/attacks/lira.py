@@ -146,7 +146,7 @@ def _checked(
     if inside.dtype != np.bool_:
         raise UsageError(f"members: type {inside.dtype}; give one bool for every model and example")
     if not np.isfinite(observed).all() or not np.isfinite(values).all():
-        raise UsageError("references: a confidence is not finite; mend that model or leave it out")
+        raise UsageError("references: a confidence is not finite; fix that model or leave it out")
     return observed, values, inside
 
 

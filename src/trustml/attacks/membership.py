@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from trustml.attacks.advantage import split_advantage
 from trustml.attacks.catalogue import ATTACKS, CATALOGUE, Attack, References, Seen
-from trustml.attacks.estimates import Estimate, check_confidence
+from trustml.attacks.estimates import AttackEstimate, check_confidence
 from trustml.attacks.roc import (
     Roc,
     auc_estimate,
@@ -43,10 +43,10 @@ class Outcome:
         float64 of shape (n,); the higher, the more likely a member. Secret: it never leaves ``private/``.
     roc : Roc
         Compressed; may be published.
-    auc : Estimate
+    auc : AttackEstimate
     tprs : dict
         From FPR to the TPR there.
-    advantage : Estimate
+    advantage : AttackEstimate
         Of thresholds chosen on other examples.
     class_aucs : dict
         From label to AUC, for classes with at least 20 members and 20 non-members.
@@ -60,10 +60,10 @@ class Outcome:
     references: int
     scores: Floats = field(repr=False)
     roc: Roc = field(repr=False)
-    auc: Estimate
-    tprs: dict[float, Estimate]
-    advantage: Estimate
-    class_aucs: dict[int, Estimate]
+    auc: AttackEstimate
+    tprs: dict[float, AttackEstimate]
+    advantage: AttackEstimate
+    class_aucs: dict[int, AttackEstimate]
     exposed: tuple[int, ...] = field(repr=False)
     note: str = ""
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trustml.attacks.estimates import NOT_ESTIMABLE, Estimate, check_confidence, share_high, share_low
+from trustml.attacks.estimates import NOT_ESTIMABLE, AttackEstimate, check_confidence, share_high, share_low
 from trustml.attacks.roc import auc_of_counts, checked_scores, enough_for, roc_of_scores, true_positives_at
 from trustml.attacks.signals import Bools, Floats
 from trustml.errors import UsageError
@@ -33,15 +33,15 @@ class Pooled:
     Attributes
     ----------
     targets : int
-    auc : Estimate
+    auc : AttackEstimate
         Mean of the targets' areas.
     tprs : dict
         From FPR to the TPR of one threshold for all targets, over the members of all.
     """
 
     targets: int
-    auc: Estimate
-    tprs: dict[float, Estimate]
+    auc: AttackEstimate
+    tprs: dict[float, AttackEstimate]
 
 
 def pool_targets(
@@ -95,7 +95,7 @@ def pool_targets(
         groups = np.random.default_rng(seed).permutation(len(names)) % min(GROUPS, len(names))
         clusters.append(groups[place])
 
-    def estimate(statistic: Callable[[Floats, Bools, npt.NDArray[np.int64]], float]) -> Estimate:
+    def estimate(statistic: Callable[[Floats, Bools, npt.NDArray[np.int64]], float]) -> AttackEstimate:
         return _jackknife(statistic, every, inside, target, clusters, confidence=confidence)
 
     tprs = {}
@@ -103,7 +103,7 @@ def pool_targets(
         if enough_for(fpr, int((~inside).sum())):
             tprs[fpr] = estimate(partial(_tpr, fpr=fpr))
         else:
-            tprs[fpr] = Estimate(value=None, confidence=confidence, n=len(every), note=NOT_ESTIMABLE)
+            tprs[fpr] = AttackEstimate(value=None, confidence=confidence, n=len(every), note=NOT_ESTIMABLE)
     return Pooled(targets=len(checked), auc=estimate(_mean_auc), tprs=tprs)
 
 
@@ -115,13 +115,13 @@ def _jackknife(
     clusters: list[npt.NDArray[np.int64]],
     *,
     confidence: float,
-) -> Estimate:
+) -> AttackEstimate:
     from scipy.stats import t
 
     value = statistic(scores, members, target)
     targets = len(np.unique(target))
     if targets < 2:
-        return Estimate(
+        return AttackEstimate(
             value=value, confidence=confidence, n=len(scores), note="one target: no spread between targets to go by"
         )
     variance = 0.0
@@ -137,7 +137,7 @@ def _jackknife(
     if variance == 0.0:  # none found, or all, whatever is left out: the spread says nothing, the counts still do
         alone = (1.0 - confidence) / 2
         members_of_one = int(members.sum()) // targets
-        return Estimate(
+        return AttackEstimate(
             value=value,
             low=share_low(value * members_of_one, members_of_one, alpha=alone),
             high=share_high(value * members_of_one, members_of_one, alpha=alone),
@@ -146,7 +146,7 @@ def _jackknife(
             note="no spread at all: Clopper-Pearson over the members of one target",
         )
     width = float(t.ppf((1.0 + confidence) / 2, targets - 1)) * variance**0.5
-    return Estimate(
+    return AttackEstimate(
         value=value,
         low=max(0.0, value - width),
         high=min(1.0, value + width),

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from trustml.attacks.estimates import (
     NOT_ESTIMABLE,
-    Estimate,
+    AttackEstimate,
     auc_high,
     auc_low,
     check_confidence,
@@ -138,13 +138,13 @@ def delong_variance(roc: Roc) -> float:
     )
 
 
-def auc_estimate(roc: Roc, *, confidence: float = 0.95) -> Estimate:
+def auc_estimate(roc: Roc, *, confidence: float = 0.95) -> AttackEstimate:
     """Area under a curve with its two-sided interval; see `trustml.attacks.estimates.auc_low` for how it is made."""
     alpha = (1.0 - check_confidence(confidence)) / 2
     value, variance = auc_of_counts(roc.false_positives, roc.true_positives), delong_variance(roc)
     if np.isnan(variance):
-        return Estimate(value=value, confidence=confidence, n=roc.members + roc.non_members, note=NOT_ESTIMABLE)
-    return Estimate(
+        return AttackEstimate(value=value, confidence=confidence, n=roc.members + roc.non_members, note=NOT_ESTIMABLE)
+    return AttackEstimate(
         value=value,
         low=auc_low(value, variance, positives=roc.members, negatives=roc.non_members, alpha=alpha),
         high=auc_high(value, variance, positives=roc.members, negatives=roc.non_members, alpha=alpha),
@@ -168,7 +168,7 @@ def auc_lower_bound(roc: Roc, *, confidence: float) -> float:
     )
 
 
-def tpr_at_fpr(roc: Roc, fpr: float, *, confidence: float = 0.95) -> Estimate:
+def tpr_at_fpr(roc: Roc, fpr: float, *, confidence: float = 0.95) -> AttackEstimate:
     """Share of members found by the loosest threshold whose empirical FPR is at most `fpr`.
 
     Parameters
@@ -179,7 +179,7 @@ def tpr_at_fpr(roc: Roc, fpr: float, *, confidence: float = 0.95) -> Estimate:
 
     Returns
     -------
-    Estimate
+    AttackEstimate
         Without a value where there are fewer than 10 / `fpr` non-members. The Clopper-Pearson interval is of the TPR
         at that threshold; how well the threshold keeps its FPR on other non-members is not in it.
     """
@@ -188,9 +188,9 @@ def tpr_at_fpr(roc: Roc, fpr: float, *, confidence: float = 0.95) -> Estimate:
     alpha = (1.0 - check_confidence(confidence)) / 2
     n = roc.members + roc.non_members
     if not enough_for(fpr, roc.non_members):
-        return Estimate(value=None, confidence=confidence, n=n, note=NOT_ESTIMABLE)
+        return AttackEstimate(value=None, confidence=confidence, n=n, note=NOT_ESTIMABLE)
     found = true_positives_at(roc, fpr)
-    return Estimate(
+    return AttackEstimate(
         value=found / roc.members,
         low=share_low(found, roc.members, alpha=alpha),
         high=share_high(found, roc.members, alpha=alpha),

@@ -155,7 +155,7 @@ def logits_from_probabilities(probabilities: npt.NDArray[Any], *, clamp: float =
             "[1 - p, p] where a model gives p alone"
         )
     if not np.isfinite(values).all():
-        raise UsageError(f"probabilities: {_count_bad(values)} values are not finite; mend the model or leave them out")
+        raise UsageError(f"probabilities: {_count_bad(values)} values are not finite; fix the model or leave them out")
     if values.size and values.min() < 0.0:
         raise UsageError(f"probabilities: {values.min():.4g} is negative; give probabilities, or logits as logits")
     sums = values.sum(axis=-1, keepdims=True)
@@ -195,7 +195,7 @@ def checked_outputs(
             f"{field}: one class only; give one column a class, [0, z] where a model gives a single logit z"
         )
     if not np.isfinite(values).all():
-        raise UsageError(f"{field}: {_count_bad(values)} values are not finite; mend the model or leave them out")
+        raise UsageError(f"{field}: {_count_bad(values)} values are not finite; fix the model or leave them out")
     if not np.issubdtype(truth.dtype, np.integer):
         raise UsageError(f"labels: type {truth.dtype}; give integers from 0 to {values.shape[-1] - 1}")
     if truth.size and (truth.min() < 0 or truth.max() >= values.shape[-1]):

@@ -40,7 +40,7 @@ _DATA = "data: held-out labels and the explained inputs; `trustml bundle --with-
 _PUBLISHED = (CURVES, AUDIT, AUDIT_REPORT, MODEL_CARD)
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class BundleLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What a bundle may hold at the most.
 
     Parameters
@@ -54,7 +54,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     total_bytes: int = 3 * 2**30
 
 
-LIMITS = Limits()
+LIMITS = BundleLimits()
 
 
 class BundledFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,7 +120,7 @@ def pack(
     *,
     with_data: bool = False,
     key: Ed25519PrivateKey | None = None,
-    limits: Limits = LIMITS,
+    limits: BundleLimits = LIMITS,
 ) -> BundleIndex:
     """Pack the public files of a finished run, and sign the list of them if there is a key.
 
@@ -132,7 +132,7 @@ def pack(
     with_data : bool
         Also pack ``heldout.npz``, without which accuracy cannot be computed again.
     key : Ed25519PrivateKey, optional
-    limits : Limits
+    limits : BundleLimits
 
     Returns
     -------
@@ -228,7 +228,7 @@ def _choose(
     return sorted(names | optional), left_out
 
 
-def _describe(run: RunDirectory, name: str, promised: str | None, limits: Limits) -> BundledFile:
+def _describe(run: RunDirectory, name: str, promised: str | None, limits: BundleLimits) -> BundledFile:
     """Size and hash of a file, after making sure that it is what it is said to be."""
     if reason := why_not_a_name(name):
         raise RecordError(f"{name!r}: {reason}; it cannot be packed")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from trustml.auditing.claim import Claim, ClaimedSampling
-from trustml.auditing.claimed_epsilon import Bound, Figures, epsilon_bounds, three_bounds
+from trustml.auditing.claimed_epsilon import ClaimedBound, Figures, epsilon_bounds, three_bounds
 from trustml.auditing.findings import claim_words, not_checked
-from trustml.auditing.result import Finding, Measured, Severity, Verdict, verdict_of
+from trustml.auditing.result import Finding, Measurement, Severity, Verdict, verdict_of
 from trustml.errors import UsageError
 from trustml.privacy.statement import at_least, at_most
 
@@ -105,14 +105,14 @@ def _recomputed(claim: Claim, figures: Figures, words: str) -> Finding:
         return _with(found, three)
     bound = epsilon_bounds(figures, claim.sampling)
     measured = (
-        Measured(
+        Measurement(
             measure="epsilon",
             value=_finite(bound.high),
             low=_finite(bound.low),
             high=_finite(bound.high),
             note=f"{_WAYS[claim.sampling]}, {claim.relation}; {_CERTAIN}" + _infinite_note(bound.high),
         ),
-        Measured(measure="claimed_epsilon", value=claim.epsilon),
+        Measurement(measure="claimed_epsilon", value=claim.epsilon),
         *(() if claim.sampling == "full batch" else three),
     )
     verdict, title = _judge(claim, bound, _WAYS[claim.sampling])
@@ -167,7 +167,7 @@ def _loader(claim: Claim, figures: Figures, words: str) -> Finding:
     )
 
 
-def _judge(claim: Claim, bound: Bound, way: str) -> tuple[Verdict, str]:
+def _judge(claim: Claim, bound: ClaimedBound, way: str) -> tuple[Verdict, str]:
     verdict = verdict_of(claim.epsilon, low=bound.low, high=bound.high)
     low, high = _shown(bound.low, up=False), _shown(bound.high, up=True)
     if verdict == "broken":
@@ -191,20 +191,20 @@ def _severity(verdict: Verdict, sampling: ClaimedSampling) -> Severity:
     return "note" if sampling in _SAME else "risk"
 
 
-def _three(figures: Figures) -> tuple[Measured, ...]:
+def _three(figures: Figures) -> tuple[Measurement, ...]:
     if figures.noise_multiplier == 0:
         return ()
     three = three_bounds(figures)
     return (
-        Measured(measure="epsilon_if_poisson", value=_finite(three.poisson), note="at most, secret Poisson batches"),
-        Measured(
+        Measurement(measure="epsilon_if_poisson", value=_finite(three.poisson), note="at most, secret Poisson batches"),
+        Measurement(
             measure="epsilon_shuffle_lower", low=_finite(three.shuffle_low), note="at least, shuffled whole epochs"
         ),
-        Measured(measure="epsilon_unamplified", value=_finite(three.unamplified), note="at most, no amplification"),
+        Measurement(measure="epsilon_unamplified", value=_finite(three.unamplified), note="at most, no amplification"),
     )
 
 
-def _with(finding: Finding, measured: tuple[Measured, ...]) -> Finding:
+def _with(finding: Finding, measured: tuple[Measurement, ...]) -> Finding:
     import msgspec
 
     return msgspec.structs.replace(finding, measured=measured)

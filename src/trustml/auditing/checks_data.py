@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from trustml.attacks.estimates import Estimate
+from trustml.attacks.estimates import AttackEstimate
 from trustml.attacks.roc import auc_estimate, auc_lower_bound, roc_of_scores
+from trustml.auditing.examples import Given
 from trustml.auditing.findings import not_checked, reason
-from trustml.auditing.given import Given
 from trustml.auditing.models import Array
-from trustml.auditing.result import Finding, Measured
+from trustml.auditing.result import Finding, Measurement
 from trustml.errors import DataError
 
 FEW = 100
@@ -94,7 +94,7 @@ def _finite(examples: Given, name: str, findings: list[Finding]) -> Given:
                 check="data",
                 severity="note",
                 title=f"{bad} of {len(examples)} examples of {name} are not finite and were left out",
-                measured=(Measured(measure="examples_not_finite", value=bad, n=len(examples)),),
+                measured=(Measurement(measure="examples_not_finite", value=bad, n=len(examples)),),
                 would_change="fill in what is missing, as was done for training",
             )
         )
@@ -108,7 +108,7 @@ def _without_overlap(train: Given, holdout: Given, findings: list[Finding]) -> G
     count, total = int(seen.sum()), len(holdout)
     share = count / total
     how = "The bytes of every example were hashed; labels take no part in it."
-    measured = (Measured(measure="holdout_in_train", value=share, unit="share", n=total),)
+    measured = (Measurement(measure="holdout_in_train", value=share, unit="share", n=total),)
     if count:
         findings.append(
             Finding(
@@ -155,7 +155,7 @@ def _look_at_near_duplicates(train: Given, holdout: Given, findings: list[Findin
                 severity="note",
                 title=f"{count} of {len(holdout)} hold-out examples are training examples but for rounding",
                 measured=(
-                    Measured(measure="holdout_near_train", value=count / len(holdout), unit="share", n=len(holdout)),
+                    Measurement(measure="holdout_near_train", value=count / len(holdout), unit="share", n=len(holdout)),
                 ),
                 how="Values were rounded to a thousandth of the range of all values, and hashed.",
                 would_change="a hold-out of other examples: copies look like members and hide what an attack finds",
@@ -202,7 +202,7 @@ def _blind(train: Given, holdout: Given, *, confidence: float, seed: int) -> tup
         if told
         else "Training and hold-out could not be told apart without the model",
         measured=(
-            Measured(
+            Measurement(
                 measure="blind_auc",
                 value=estimate.value,
                 low=estimate.low,
@@ -218,7 +218,7 @@ def _blind(train: Given, holdout: Given, *, confidence: float, seed: int) -> tup
     )
 
 
-def blind_auc(train: Array, holdout: Array, *, confidence: float, seed: int) -> tuple[Estimate, float]:
+def blind_auc(train: Array, holdout: Array, *, confidence: float, seed: int) -> tuple[AttackEstimate, float]:
     """AUC of a classifier that sees inputs alone, each end of its interval one-sided, and the lower one by itself.
 
     It learns from one half of the examples and is judged on the other: cross-validation would use more of them, but

@@ -12,7 +12,7 @@ from trustml.attribution.sensitivity import distances, max_sensitivity, neighbou
 from trustml.attribution.similarity import spearman_of_magnitudes
 from trustml.auditing.explained import Explained
 from trustml.auditing.findings import not_checked, reason
-from trustml.auditing.result import Finding, Measured, Severity
+from trustml.auditing.result import Finding, Measurement, Severity
 from trustml.data.dataset import Ints
 
 STEPS, MORE_STEPS = 50, 300
@@ -67,7 +67,7 @@ def _completeness(explained: Explained) -> Finding:
         if good
         else f"Integrated gradients miss {share:.1%} of the change they should explain, even at {steps} steps",
         measured=(
-            Measured(
+            Measurement(
                 measure="completeness_gap",
                 value=share,
                 low=low,
@@ -110,7 +110,7 @@ def _sanity(explained: Explained) -> Finding:
         severity=severity,
         title=title,
         measured=(
-            Measured(
+            Measurement(
                 measure="similarity_to_randomised",
                 value=mean,
                 low=low,
@@ -157,7 +157,7 @@ def _stability(explained: Explained) -> Finding:
         severity="risk" if low > 1 else ("pass" if high <= 1 else "note"),
         title=f"Under changes of {RADIUS:.0%} of the range of inputs, explanations move by {median:.0%} of their size",
         measured=(
-            Measured(
+            Measurement(
                 measure="max_sensitivity",
                 value=median,
                 low=low,
@@ -188,7 +188,7 @@ def _agreement(explained: Explained) -> Finding:
         check="explanations",
         severity="pass" if gap <= 0.01 else "risk",
         title=f"Integrated gradients of {name} and of trustml differ by at most {gap:.2g} of the largest attribution",
-        measured=(Measured(measure="attribution_gap", value=gap, unit="share", n=len(own)),),
+        measured=(Measurement(measure="attribution_gap", value=gap, unit="share", n=len(own)),),
         how=f"The same examples, baseline and {STEPS} Gauss-Legendre points in both.",
         would_change="a difference above 1%",
     )

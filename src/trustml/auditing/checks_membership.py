@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from trustml.attacks.catalogue import ATTACKS, References
-from trustml.attacks.estimates import Estimate
+from trustml.attacks.estimates import AttackEstimate
 from trustml.attacks.membership import Outcome, Verdict, attack_membership, verdict_of
 from trustml.attacks.roc import auc_estimate
 from trustml.attribution.asking import Doubles
-from trustml.auditing.result import Curve, Finding, Measured
+from trustml.auditing.result import Finding, Measurement, RocCounts
 from trustml.data.dataset import Ints
 from trustml.errors import DataError
 
@@ -23,18 +23,18 @@ _NO_BOUND = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attacked:
+class AttackedClaim:
     """What the attacks found.
 
     Attributes
     ----------
     findings : tuple of Finding
         One an attack.
-    curves : tuple of Curve
+    curves : tuple of RocCounts
     """
 
     findings: tuple[Finding, ...]
-    curves: tuple[Curve, ...]
+    curves: tuple[RocCounts, ...]
 
 
 def check_membership(
@@ -47,7 +47,7 @@ def check_membership(
     confidence: float,
     alike: bool,
     subject: str,
-) -> Attacked:
+) -> AttackedClaim:
     """Try every attack that these references allow.
 
     Parameters
@@ -79,10 +79,10 @@ def check_membership(
         references,
     )
     verdict = verdict_of(outcomes, confidence=confidence)
-    return Attacked(
+    return AttackedClaim(
         findings=tuple(_finding(outcome, verdict, alike=alike, subject=subject) for outcome in outcomes),
         curves=tuple(
-            Curve(
+            RocCounts(
                 subject=subject,
                 attack=outcome.attack,
                 false_positives=outcome.roc.false_positives,
@@ -129,7 +129,7 @@ def _finding(outcome: Outcome, verdict: Verdict, *, alike: bool, subject: str) -
         title=title,
         subject=subject,
         measured=(
-            Measured(
+            Measurement(
                 measure="membership_auc",
                 value=both.value,
                 low=low,
@@ -155,8 +155,8 @@ def _finding(outcome: Outcome, verdict: Verdict, *, alike: bool, subject: str) -
     )
 
 
-def _measured(name: str, estimate: Estimate) -> Measured:
-    return Measured(
+def _measured(name: str, estimate: AttackEstimate) -> Measurement:
+    return Measurement(
         measure=name,
         value=estimate.value,
         low=estimate.low,

@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from trustml.auditing.models import Array, Target
-from trustml.auditing.result import Finding, Measured
+from trustml.auditing.result import Finding, Measurement
 
 _REPEATS, _SECONDS = 20, 5.0
 
@@ -41,7 +41,7 @@ def check_performance(target: Target, inputs: Array) -> list[Finding]:
             severity="note",
             title=f"A batch of {len(batch)} examples takes {1000 * median:.3g} ms",
             measured=(
-                Measured(
+                Measurement(
                     measure="prediction_time",
                     value=float(median),
                     low=float(low),
@@ -50,7 +50,9 @@ def check_performance(target: Target, inputs: Array) -> list[Finding]:
                     n=len(times),
                     note="median and quartiles of the batches timed; not a confidence interval",
                 ),
-                Measured(measure="predictions_per_second", value=float(len(batch) / median), unit="1/s", n=len(times)),
+                Measurement(
+                    measure="predictions_per_second", value=float(len(batch) / median), unit="1/s", n=len(times)
+                ),
             ),
             how="Wall time from numpy arrays to numpy arrays, with all that lies between (HTTP, or the files of a "
             "worker) and beside whatever else the machine does; the first call is not counted.",

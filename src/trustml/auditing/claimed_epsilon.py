@@ -35,7 +35,7 @@ class Figures:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bound:
+class ClaimedBound:
     """What is known of the true epsilon.
 
     Attributes
@@ -69,7 +69,7 @@ class Three:
     unamplified: float
 
 
-def epsilon_bounds(figures: Figures, sampling: ClaimedSampling) -> Bound:
+def epsilon_bounds(figures: Figures, sampling: ClaimedSampling) -> ClaimedBound:
     """What is known of epsilon if batches are drawn in this way.
 
     Poisson: the least and the greatest of several proved bounds (`trustml.privacy.bounds`). Full batch, and in turn:
@@ -78,18 +78,18 @@ def epsilon_bounds(figures: Figures, sampling: ClaimedSampling) -> Bound:
     the unamplified composition, whichever is less; no lower bound.
     """
     if figures.noise_multiplier == 0:
-        return Bound(low=math.inf, high=math.inf)
+        return ClaimedBound(low=math.inf, high=math.inf)
     if sampling == "full batch":
         exact = _gaussian(figures, figures.steps)
-        return Bound(low=exact, high=exact)
+        return ClaimedBound(low=exact, high=exact)
     if sampling == "in turn":
         exact = _unamplified(figures)
-        return Bound(low=exact, high=exact)
+        return ClaimedBound(low=exact, high=exact)
     if sampling == "poisson":
         return _poisson(figures)
     if sampling == "fixed":
-        return Bound(low=0.0, high=_fixed(figures))
-    return Bound(low=_shuffle_low(figures), high=_unamplified(figures))
+        return ClaimedBound(low=0.0, high=_fixed(figures))
+    return ClaimedBound(low=_shuffle_low(figures), high=_unamplified(figures))
 
 
 def three_bounds(figures: Figures) -> Three:
@@ -97,18 +97,18 @@ def three_bounds(figures: Figures) -> Three:
     return Three(poisson=_poisson(figures).high, shuffle_low=_shuffle_low(figures), unamplified=_unamplified(figures))
 
 
-def _poisson(figures: Figures) -> Bound:
+def _poisson(figures: Figures) -> ClaimedBound:
     from trustml.privacy.bounds import epsilon_bounds as proved
-    from trustml.privacy.events import Mechanism
+    from trustml.privacy.events import NoiseEvent
 
-    mechanism = Mechanism(
+    mechanism = NoiseEvent(
         kind="poisson",
         noise_multiplier=figures.noise_multiplier,
         count=figures.steps,
         sample_rate=figures.sample_rate,
     )
     found = proved([mechanism], delta=figures.delta, replace=figures.replace)
-    return Bound(low=found.low, high=found.high)
+    return ClaimedBound(low=found.low, high=found.high)
 
 
 def _gaussian(figures: Figures, times: int) -> float:
@@ -136,10 +136,10 @@ def _shuffle_low(figures: Figures) -> float:
 
 def _fixed(figures: Figures) -> float:
     from trustml.privacy.accounting import epsilon_without_replacement
-    from trustml.privacy.events import Mechanism
+    from trustml.privacy.events import NoiseEvent
 
     million = 10**6  # only the ratio of the two counts enters
-    mechanism = Mechanism(
+    mechanism = NoiseEvent(
         kind="without replacement",
         noise_multiplier=figures.noise_multiplier,
         count=figures.steps,

@@ -6,20 +6,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from trustml.attacks.estimates import Estimate
+from trustml.attacks.estimates import AttackEstimate
 from trustml.attacks.roc import Roc, auc_estimate, auc_lower_bound, tpr_at_fpr
 from trustml.auditing.checks import Check, Outcome, text_of
 from trustml.errors import TrustmlError, UsageError
 from trustml.measures.evidence import Evidence
 from trustml.measures.measure import Row
 from trustml.measures.membership import TPRS, wanted_attacks
-from trustml.record.curves import Curve, read_curves
+from trustml.record.curves import RocCounts, read_curves
 
-Figures: TypeAlias = Mapping[tuple[str, str, str], Estimate]
+Figures: TypeAlias = Mapping[tuple[str, str, str], AttackEstimate]
 """By model, attack and measure: what a curve gives."""
 
 
-def curve_figures(evidence: Evidence) -> tuple[dict[tuple[str, str, str], Estimate], list[Check]]:
+def curve_figures(evidence: Evidence) -> tuple[dict[tuple[str, str, str], AttackEstimate], list[Check]]:
     """Compute every figure that follows from a published curve.
 
     Returns
@@ -28,7 +28,7 @@ def curve_figures(evidence: Evidence) -> tuple[dict[tuple[str, str, str], Estima
     checks : list of Check
         What is no curve.
     """
-    figures: dict[tuple[str, str, str], Estimate] = {}
+    figures: dict[tuple[str, str, str], AttackEstimate] = {}
     checks: list[Check] = []
     try:
         curves, wanted = read_curves(evidence.run), wanted_attacks(evidence)
@@ -51,7 +51,7 @@ def curve_figures(evidence: Evidence) -> tuple[dict[tuple[str, str, str], Estima
             each = 1.0 - (1.0 - wanted.confidence) / attacks[curve.subject]
             low = auc_lower_bound(roc, confidence=each)
             n = roc.members + roc.non_members
-            figures[*place, "membership_auc_at_least"] = Estimate(value=low, confidence=each, n=n, note="")
+            figures[*place, "membership_auc_at_least"] = AttackEstimate(value=low, confidence=each, n=n, note="")
     return figures, checks
 
 
@@ -67,7 +67,7 @@ def curve_checks(figures: Figures, table: Sequence[Row]) -> list[Check]:
     return checks
 
 
-def _name(curve: Curve) -> str:
+def _name(curve: RocCounts) -> str:
     return f"curve of {curve.attack} on {curve.subject}"
 
 

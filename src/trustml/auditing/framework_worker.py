@@ -61,7 +61,9 @@ class FrameworkWorker:
         self._timeout, self._count, self._seed = timeout, 0, -1
         self._folder = tempfile.TemporaryDirectory(prefix="trustml-audit-")
         self._path = Path(self._folder.name)
-        command = module_command(python, "trustml.worker.foreign", backend, what, str(Path.cwd()), str(self._path))
+        command = module_command(
+            python, "trustml.worker.model_adapters", backend, what, str(Path.cwd()), str(self._path)
+        )
         with (self._path / "log.txt").open("wb") as log:
             self._process = subprocess.Popen(
                 command.arguments,

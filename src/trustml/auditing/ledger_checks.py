@@ -1,7 +1,7 @@
 """Whether a ledger is whole and in order, and of the mechanism that its job says.
 
 A ledger's lines charge blocks of steps: those of one attempt begin at step 0 and follow each other without a gap, and
-attempts are numbered from 1. So a line that was taken out, moved or put in twice shows, whatever hashes were mended.
+attempts are numbered from 1. So a line that was taken out, moved or put in twice shows, whatever hashes were fixed.
 What does not show is a ledger whose last lines of an *interrupted* attempt were cut off: nothing says how far that
 attempt came. The hash in the manifest and the signature of the bundle tell that.
 """

@@ -16,14 +16,14 @@ from trustml.auditing.checks_data import CheckedData, check_data
 from trustml.auditing.checks_explanations import check_explanations
 from trustml.auditing.checks_membership import check_membership, without_references
 from trustml.auditing.checks_performance import check_performance
+from trustml.auditing.examples import Given, columns_of
 from trustml.auditing.explained import prepare
 from trustml.auditing.findings import not_checked, reason
-from trustml.auditing.given import Given, columns_of
 from trustml.auditing.models import Target, Tell, ask_all, target_of
 from trustml.auditing.outputs import Meaning, accuracy, meaning_of, to_logits
 from trustml.auditing.references import COUNT, Asked, train_references
 from trustml.auditing.request import CHECKS, Request, check_request
-from trustml.auditing.result import AuditedModel, AuditRecord, Curve, Finding
+from trustml.auditing.result import AuditedModel, AuditRecord, Finding, RocCounts
 from trustml.data.dataset import Ints
 from trustml.record.provenance import MAIN_PACKAGES, hardware, package_versions, source_revision
 
@@ -54,7 +54,7 @@ class _Audit:
     answers: Answers | None = None
     problem: str = "no train and holdout were given"
     findings: list[Finding] = field(default_factory=list)
-    curves: tuple[Curve, ...] = ()
+    curves: tuple[RocCounts, ...] = ()
 
 
 def audit_model(model: Any, request: Request, *, tell: Tell) -> AuditRecord:

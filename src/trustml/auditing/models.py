@@ -153,7 +153,7 @@ def _descends(model: Any, package: str, name: str) -> bool:
 
 def _live(backend: str, model: Any, *, kind: str) -> Target:
     try:
-        module = importlib.import_module(f"trustml.backends.{backend}.foreign")
+        module = importlib.import_module(f"trustml.backends.{backend}.model_adapter")
     except ImportError as error:
         raise UsageError(f"model: a {kind} needs {error.name or backend}, which cannot be imported here") from None
     live: LiveModel = module.live_model(model)

@@ -72,7 +72,7 @@ def meaning_of(raw: Array, wanted: Outputs) -> Meaning:
             if single or values.min() < -1e-6
             else f"rows of probabilities add up to {sums.min():.4g} to {sums.max():.4g}, not to 1"
         )
-        raise DataError(f"model: its {problem}; mend the model, or say outputs='logits' if that is what they are")
+        raise DataError(f"model: its {problem}; fix the model, or say outputs='logits' if that is what they are")
     note = "as stated" if wanted == "probabilities" else "read as probabilities: every row adds up to 1"
     if single and wanted == "auto":
         note = "read as the probability of class 1: one column between 0 and 1"

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from trustml.attacks.catalogue import References
-from trustml.auditing.given import Given
+from trustml.auditing.examples import Given
 from trustml.auditing.models import Array, Tell, aligned, ask_all, target_of
 from trustml.auditing.outputs import Meaning, to_logits
 from trustml.errors import DataError, UsageError

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from trustml.auditing.checks_accounting import check_claim
 from trustml.auditing.claim import Claim
-from trustml.auditing.given import Given
+from trustml.auditing.examples import Given
 from trustml.auditing.outputs import Outputs
 from trustml.auditing.references import Asked, Retrain, asked_references
 from trustml.errors import UsageError

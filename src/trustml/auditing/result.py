@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from trustml.auditing.claim import Claim
-from trustml.record.curves import Curve as Curve
+from trustml.record.curves import RocCounts as RocCounts
 
 AUDIT_FORMAT = 1
 
@@ -18,7 +18,7 @@ SEVERITIES: tuple[Severity, ...] = ("violation", "risk", "note", "pass", "not ch
 """From the gravest to the least. A violation is a claim shown to be false at a stated confidence."""
 
 
-class Measured(msgspec.Struct, frozen=True, kw_only=True):
+class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     """One figure behind a finding.
 
     Parameters
@@ -63,7 +63,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         Model it is about, where there are several.
     claim : str
         The claim it concerns, in words; empty where nothing was claimed.
-    measured : tuple of Measured
+    measured : tuple of Measurement
         The first is the one the conclusion rests on; then what it is to be read beside.
     how : str
         How it was measured, in a sentence or two.
@@ -81,7 +81,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     subject: str = ""
     claim: str = ""
-    measured: tuple[Measured, ...] = ()
+    measured: tuple[Measurement, ...] = ()
     how: str = ""
     artifacts: tuple[str, ...] = ()
     would_change: str = ""
@@ -123,7 +123,7 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
         Identifier of the run that was audited; empty for a stranger's model.
     models : tuple of AuditedModel
     findings : tuple of Finding
-    curves : tuple of Curve
+    curves : tuple of RocCounts
     settings : dict
         Checks, confidence and seeds it was made with.
     versions, hardware, source : dict
@@ -138,7 +138,7 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
     run: str = ""
     models: tuple[AuditedModel, ...]
     findings: tuple[Finding, ...]
-    curves: tuple[Curve, ...] = ()
+    curves: tuple[RocCounts, ...] = ()
     settings: dict[str, str] = {}
     versions: dict[str, str] = {}
     hardware: dict[str, str] = {}

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy.typing as npt
 
-from trustml.attacks.estimates import Estimate
+from trustml.attacks.estimates import AttackEstimate
 from trustml.auditing.checks import Check, same_number, text_of
 from trustml.auditing.curve_checks import Figures
 from trustml.compare.rows import COLUMNS, FAMILIES
@@ -254,7 +254,7 @@ def _compare(stated: Row, anew: Row, *, same_words: bool) -> Check:
     return _check(stated, "ok", text_of(stated.value))
 
 
-def _compare_figure(stated: Row, figure: Estimate) -> Check:
+def _compare_figure(stated: Row, figure: AttackEstimate) -> Check:
     for name in ("value", "low", "high"):
         before, now = getattr(stated, name), getattr(figure, name)
         if not same_number(now, before):

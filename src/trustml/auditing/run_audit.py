@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from trustml.auditing.claim import Claim, ClaimedSampling, Relation
-from trustml.auditing.result import AuditedModel, AuditRecord, Finding, Measured
+from trustml.auditing.result import AuditedModel, AuditRecord, Finding, Measurement
 from trustml.auditing.run_wording import accounting_finding, bound_finding, membership_finding, pooled_finding
 from trustml.compare.table import read_measures, read_statements
 from trustml.errors import RecordError
@@ -15,7 +15,7 @@ from trustml.measures.assumptions import NOTHING_ELSE
 from trustml.measures.measure import Row
 from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, Charge, Drawn, read_ledger
 from trustml.privacy.statement import PrivacyStatement, understated_line
-from trustml.record.curves import Curve, read_curves
+from trustml.record.curves import RocCounts, read_curves
 from trustml.record.schema import JobRecord, Manifest
 from trustml.record.store import PRIVACY, RunDirectory
 from trustml.scenario.read import from_plain
@@ -85,10 +85,10 @@ def audit_run(run: RunDirectory) -> AuditRecord:
     )
 
 
-def _strongest(curves: list[Curve], rows: list[Row]) -> tuple[Curve, ...]:
+def _strongest(curves: list[RocCounts], rows: list[Row]) -> tuple[RocCounts, ...]:
     """Keep the curves of the strongest attacks on each model; the run holds them all."""
     least = {(r.job, r.method): r.value or 0.0 for r in rows if r.measure == "membership_auc_at_least"}
-    found: list[Curve] = []
+    found: list[RocCounts] = []
     for subject in dict.fromkeys(curve.subject for curve in curves):
         own = sorted(
             (curve for curve in curves if curve.subject == subject),
@@ -260,7 +260,7 @@ def _explanations(rows: list[Row]) -> Iterable[Finding]:
             )
         ]
     measured = tuple(
-        Measured(
+        Measurement(
             measure=row.measure,
             value=row.value,
             low=row.low,

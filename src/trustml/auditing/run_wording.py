@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from trustml.auditing.claim import Claim
-from trustml.auditing.result import Finding, Measured, Severity, verdict_of
+from trustml.auditing.result import Finding, Measurement, Severity, verdict_of
 from trustml.measures.assumptions import EXACT_NOISE, NOTHING_ELSE
 from trustml.measures.measure import Row
 from trustml.privacy.statement import PrivacyStatement, at_least, at_most
@@ -14,10 +14,10 @@ from trustml.record.schema import JobRecord
 from trustml.record.store import CURVES
 
 
-def measured(row: Row, *, confidence: float | None = None) -> Measured:
+def measured(row: Row, *, confidence: float | None = None) -> Measurement:
     """Give a row of the table as a figure of a finding."""
     note = f"{row.method}: {row.note}" if row.method and row.measure.startswith("membership") else row.note
-    return Measured(
+    return Measurement(
         measure=row.measure,
         value=row.value,
         low=row.low,
@@ -181,7 +181,7 @@ def accounting_finding(statement: PrivacyStatement, claim: Claim | None, *, arti
         rounded = f"the {at_most(claimed, 4)} claimed but for 0.1 %" if stated > claimed else "as claimed"
         title = f"{statement.model}: the ledger comes to epsilon {at_most(stated, 4)}, {rounded}."
     figures = [
-        Measured(
+        Measurement(
             measure="epsilon",
             value=None if statement.epsilon is None else stated,
             low=statement.epsilon_at_least,
@@ -192,7 +192,7 @@ def accounting_finding(statement: PrivacyStatement, claim: Claim | None, *, arti
         )
     ]
     figures += [
-        Measured(
+        Measurement(
             measure=other.name,
             value=other.value,
             unit="nats",

@@ -34,7 +34,7 @@ _MAKE_KEYS = "make one with `openssl genpkey -algorithm ed25519 -out key.pem`"
 _MAKE_PUBLIC = "take it out of the private one with `openssl pkey -in key.pem -pubout -out public.pem`"
 
 
-class Subject(msgspec.Struct, frozen=True, kw_only=True):
+class SignedSubject(msgspec.Struct, frozen=True, kw_only=True):
     """What a statement is about: a name, and digests by algorithm."""
 
     name: str
@@ -69,7 +69,7 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, rename={"type": "_typ
     """An in-toto statement, version 1."""
 
     type: str
-    subject: tuple[Subject, ...]
+    subject: tuple[SignedSubject, ...]
     predicate_type: str
     predicate: Predicate
 
@@ -124,7 +124,7 @@ def statement_of(digests: Mapping[str, str], *, name: str) -> Statement:
     names = sorted(digests)
     return Statement(
         type=STATEMENT_TYPE,
-        subject=(Subject(name=name, digest={"sha256": _joint([digests[file] for file in names])}),),
+        subject=(SignedSubject(name=name, digest={"sha256": _joint([digests[file] for file in names])}),),
         predicate_type=PREDICATE_TYPE,
         predicate=Predicate(
             resources=tuple(Resource(name=file, algorithm="sha256", digest=digests[file]) for file in names),

@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 from typing import BinaryIO
 
-from trustml.auditing.bundle import INDEX, LIMITS, Limits
+from trustml.auditing.bundle import INDEX, LIMITS, BundleLimits
 from trustml.auditing.names import LONGEST_NAME, clashes, why_not_a_name
 from trustml.errors import UsageError
 
@@ -28,7 +28,7 @@ class NoBundleError(UsageError):
     """A file that is no evidence bundle, or one that must not be unpacked."""
 
 
-def unpack(path: Path, folder: Path, *, limits: Limits = LIMITS) -> list[str]:
+def unpack(path: Path, folder: Path, *, limits: BundleLimits = LIMITS) -> list[str]:
     """Write the files of a bundle into an empty folder, and nowhere else.
 
     Parameters
@@ -36,7 +36,7 @@ def unpack(path: Path, folder: Path, *, limits: Limits = LIMITS) -> list[str]:
     path : Path
     folder : Path
         Exists and is empty.
-    limits : Limits
+    limits : BundleLimits
 
     Returns
     -------
@@ -70,7 +70,7 @@ def _tail(stream: BinaryIO, size: int) -> bytes:
     return stream.read(_END.size + 20)
 
 
-def _check_end(path: Path, begin: bytes, tail: bytes, size: int, limits: Limits) -> None:
+def _check_end(path: Path, begin: bytes, tail: bytes, size: int, limits: BundleLimits) -> None:
     """Look at the end record before anything of the size it states is read."""
     if begin != b"PK\x03\x04" or len(tail) < _END.size:
         raise NoBundleError(f"{path}: not an evidence bundle (no ZIP archive); `trustml bundle RUN` makes one")
@@ -85,7 +85,7 @@ def _check_end(path: Path, begin: bytes, tail: bytes, size: int, limits: Limits)
         raise NoBundleError(f"{path}: its directory does not fit the archive")
 
 
-def _check_entries(path: Path, entries: list[zipfile.ZipInfo], directory: int, limits: Limits) -> None:
+def _check_entries(path: Path, entries: list[zipfile.ZipInfo], directory: int, limits: BundleLimits) -> None:
     offset = 0
     for entry in entries:
         name = entry.orig_filename
@@ -105,7 +105,7 @@ def _check_entries(path: Path, entries: list[zipfile.ZipInfo], directory: int, l
         raise NoBundleError(f"{path}: not an evidence bundle (no {INDEX}); `trustml bundle RUN` makes one")
 
 
-def _why_not(entry: zipfile.ZipInfo, limits: Limits) -> str:
+def _why_not(entry: zipfile.ZipInfo, limits: BundleLimits) -> str:
     """Tell why an entry must not be unpacked; empty where it may."""
     # zipfile cuts names at NUL and turns a system's own separators; look at what is really written there.
     if entry.filename != entry.orig_filename:

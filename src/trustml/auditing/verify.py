@@ -1,6 +1,6 @@
 """Verifying a bundle or a run: every hash, and every number that its files give.
 
-Hashes say that nothing was changed since somebody wrote them down; who changed a file can mend them too. So every
+Hashes say that nothing was changed since somebody wrote them down; who changed a file can fix them too. So every
 figure is computed anew from the files below it: epsilon from the ledgers, measures from predictions and attributions,
 the area under a curve from its counts. What neither can tell (files changed all the way down, in agreement) is told by
 the signature alone.
@@ -21,7 +21,7 @@ from trustml.auditing.bundle import (
     LIMITS,
     SIGNATURE,
     BundleIndex,
-    Limits,
+    BundleLimits,
     promised_files,
     tool_version,
 )
@@ -75,7 +75,7 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(check for check in self.checks if check.outcome == "differs")
 
 
-def verify(path: Path, *, key: Ed25519PublicKey | None = None, limits: Limits = LIMITS) -> Verification:
+def verify(path: Path, *, key: Ed25519PublicKey | None = None, limits: BundleLimits = LIMITS) -> Verification:
     """Verify a bundle, or a run directory, without trusting anything in it.
 
     Parameters
@@ -84,7 +84,7 @@ def verify(path: Path, *, key: Ed25519PublicKey | None = None, limits: Limits = 
         A file is taken for a bundle, a folder for a run.
     key : Ed25519PublicKey, optional
         Public key of the signer. With it a bundle must be signed.
-    limits : Limits
+    limits : BundleLimits
         On what is unpacked.
 
     Returns

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from trustml.bench.places import Allocator
-from trustml.bench.workloads import Kind, Workload
+from trustml.bench.workloads import Workload, WorkloadKind
 
 Quantity: TypeAlias = Literal["time", "memory", "passes"]
 
@@ -72,7 +72,7 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True):
         return frozenset((side.workload, name) for side in (self.above, self.below) for name in side.engines)
 
 
-def _side(kind: Kind, network: str, size: int, *engines: str) -> Side:
+def _side(kind: WorkloadKind, network: str, size: int, *engines: str) -> Side:
     return Side(workload=Workload(kind=kind, network=network, size=size), engines=engines)
 
 
@@ -111,7 +111,7 @@ def _over_jax(
     )
 
 
-def _explained(what: str, above: str, below: str, place: tuple[Kind, str, int], least: float) -> Bar:
+def _explained(what: str, above: str, below: str, place: tuple[WorkloadKind, str, int], least: float) -> Bar:
     """A library's explanation against one of ours."""
     return Bar(what=what, above=_side(*place, above), below=_side(*place, below), at_least=least)
 
@@ -126,9 +126,9 @@ def _on(workload: Workload, what: str, above: str, least: float) -> Bar:
     )
 
 
-_IG: tuple[Kind, str, int] = ("integrated_gradients", "cnn", 64)
-_LONG_IG: tuple[Kind, str, int] = ("integrated_gradients", "mlp", 1024)
-_OCCLUSION: tuple[Kind, str, int] = ("occlusion", "cnn", 64)
+_IG: tuple[WorkloadKind, str, int] = ("integrated_gradients", "cnn", 64)
+_LONG_IG: tuple[WorkloadKind, str, int] = ("integrated_gradients", "mlp", 1024)
+_OCCLUSION: tuple[WorkloadKind, str, int] = ("occlusion", "cnn", 64)
 _FEW = Workload(kind="round", network="small_cnn", size=20, examples=75, batch_size=25)
 _MANY = Workload(kind="round", network="small_cnn", size=100, examples=18, batch_size=9)
 _SMALL = Workload(kind="round", network="small_mlp", size=20, examples=64, batch_size=16)

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from trustml.bench.engine import Engine, Role
-from trustml.bench.workloads import Kind
+from trustml.bench.workloads import WorkloadKind
 
-_GRADIENTS: tuple[Kind, ...] = ("integrated_gradients", "smooth_grad")
+_GRADIENTS: tuple[WorkloadKind, ...] = ("integrated_gradients", "smooth_grad")
 _TRYING = ("pfl_round:federated_round", "torch_shadows:eager")
-_EXPLANATIONS: tuple[Kind, ...] = ("integrated_gradients", "smooth_grad", "occlusion")
+_EXPLANATIONS: tuple[WorkloadKind, ...] = ("integrated_gradients", "smooth_grad", "occlusion")
 
 
-def _engine(environment: str, name: str, maker: str, kinds: tuple[Kind, ...], role: Role, full: bool) -> Engine:
+def _engine(environment: str, name: str, maker: str, kinds: tuple[WorkloadKind, ...], role: Role, full: bool) -> Engine:
     """An engine; ours and the floors try several ways, and some peers, numbers of threads above all."""
     tries = role != "peer" or maker in _TRYING
     return Engine(name=name, environment=environment, maker=maker, kinds=kinds, role=role, full=full, tries=tries)
 
 
-def _torch(name: str, maker: str, *kinds: Kind, role: Role = "peer", full: bool = False) -> Engine:
+def _torch(name: str, maker: str, *kinds: WorkloadKind, role: Role = "peer", full: bool = False) -> Engine:
     return _engine("torch", name, maker, kinds, role, full)
 
 
-def _jax(name: str, maker: str, *kinds: Kind, role: Role = "peer", full: bool = False) -> Engine:
+def _jax(name: str, maker: str, *kinds: WorkloadKind, role: Role = "peer", full: bool = False) -> Engine:
     return _engine("jax", name, maker, kinds, role, full)
 
 
-def _tensorflow(name: str, maker: str, *kinds: Kind, role: Role = "peer", full: bool = False) -> Engine:
+def _tensorflow(name: str, maker: str, *kinds: WorkloadKind, role: Role = "peer", full: bool = False) -> Engine:
     return _engine("tensorflow", name, maker, kinds, role, full)
 
 

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from trustml.bench.workloads import Kind, Workload
+from trustml.bench.workloads import Workload, WorkloadKind
 from trustml.data.dataset import Floats
 
 Role: TypeAlias = Literal["ours", "floor", "peer"]
@@ -66,7 +66,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     environment: str
     maker: str
-    kinds: tuple[Kind, ...]
+    kinds: tuple[WorkloadKind, ...]
     role: Role
     full: bool = False
     tries: bool = False

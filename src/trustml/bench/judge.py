@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from trustml.bench.bars import BARS, Bar, Side
 from trustml.bench.places import Allocator
-from trustml.bench.results import Measured, Result
+from trustml.bench.results import Result, Timing
 
 LEVEL = 0.90
 FEWEST_TURNS = 7
@@ -118,7 +118,7 @@ def median_interval(values: npt.ArrayLike, level: float = LEVEL) -> tuple[float,
     raise AssertionError("the last level is 0")
 
 
-def fastest(side: Side, result: Result, allocator: Allocator) -> Measured | str:
+def fastest(side: Side, result: Result, allocator: Allocator) -> Timing | str:
     """The engine of a side with the shortest median turn, or why there is none."""
     found = [result.of(side.workload, name, allocator) for name in side.engines]
     there = [one for one in found if one is not None]
@@ -132,7 +132,7 @@ def fastest(side: Side, result: Result, allocator: Allocator) -> Measured | str:
     return "; ".join(dict.fromkeys(f"{one.engine}: {one.status}: {one.reason}" for one in there))
 
 
-def typical(one: Measured) -> float:
+def typical(one: Timing) -> float:
     """Median of the turns' medians, in seconds."""
     return float(np.median([seconds for seconds in one.turns if seconds is not None]))
 

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import msgspec
 
 
-class Run(msgspec.Struct, frozen=True, kw_only=True, tag="run"):
+class RunRequest(msgspec.Struct, frozen=True, kw_only=True, tag="run"):
     """Asks for calls until `seconds` have passed, at least one, at most `calls`."""
 
     seconds: float
@@ -18,7 +18,7 @@ class LookAtMemory(msgspec.Struct, frozen=True, kw_only=True, tag="look_at_memor
     """Asks how much memory was held at most."""
 
 
-Question: TypeAlias = Run | LookAtMemory
+Question: TypeAlias = RunRequest | LookAtMemory
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):

@@ -72,7 +72,7 @@ Status: TypeAlias = Literal["ok", "impossible", "failed", "missing"]
 """``impossible`` where the library does not offer it, ``failed`` where it broke, ``missing`` without environment."""
 
 
-class Measured(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One engine on one workload under one setting of the allocator.
 
     Attributes
@@ -150,7 +150,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     versions : dict
         Environment to package to version.
     ceilings : Ceilings or None
-    measured : tuple of Measured
+    measured : tuple of Timing
     rows : tuple of Row
     """
 
@@ -163,10 +163,10 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     hardware: dict[str, str]
     versions: dict[str, dict[str, str]]
     ceilings: Ceilings | None
-    measured: tuple[Measured, ...]
+    measured: tuple[Timing, ...]
     rows: tuple[Row, ...] = ()
 
-    def of(self, workload: Workload, engine: str, allocator: str) -> Measured | None:
+    def of(self, workload: Workload, engine: str, allocator: str) -> Timing | None:
         """What was measured of one engine, if it was asked for."""
         for one in self.measured:
             if one.workload == workload and one.engine == engine and one.allocator == allocator:

@@ -6,7 +6,7 @@ import msgspec
 
 from trustml.bench.arithmetic import step_operations
 from trustml.bench.judge import Ratio, paired_ratio, typical
-from trustml.bench.results import BENCH_MEASURES, Measured, Result
+from trustml.bench.results import BENCH_MEASURES, Result, Timing
 from trustml.bench.workloads import Workload
 from trustml.measures.measure import Row
 
@@ -26,7 +26,7 @@ def framework_of(environment: str) -> str:
     return _FRAMEWORK.get(environment, environment)
 
 
-def floor_ratio(one: Measured, result: Result, *, any_framework: bool) -> tuple[Ratio, Measured] | None:
+def floor_ratio(one: Timing, result: Result, *, any_framework: bool) -> tuple[Ratio, Timing] | None:
     """Time over that of the fastest floor of its framework, or of any; None where there is no floor."""
     if one.status != "ok" or one.role == "floor":
         return None
@@ -51,7 +51,7 @@ def floor_workload(workload: Workload) -> Workload:
     return msgspec.structs.replace(workload, kind="plain_step") if workload.kind == "private_step" else workload
 
 
-def _rows(one: Measured, result: Result) -> list[Row]:
+def _rows(one: Timing, result: Result) -> list[Row]:
     if one.status != "ok" or one.median is None:
         return [_row(one, result, "bench_time", None, note=f"absent: {one.status}: {one.reason}")]
     note = "; ".join(part for part in (one.note, one.reason) if part)
@@ -90,7 +90,7 @@ def _rows(one: Measured, result: Result) -> list[Row]:
 
 
 def _row(
-    one: Measured,
+    one: Timing,
     result: Result,
     measure: str,
     value: float | None,

@@ -9,10 +9,10 @@ from trustml.bench.bars import BARS, Bar
 from trustml.bench.catalogue import ENGINES
 from trustml.bench.engine import Engine
 from trustml.bench.places import Allocator
-from trustml.bench.workloads import Kind, Workload
+from trustml.bench.workloads import Workload, WorkloadKind
 from trustml.errors import UsageError
 
-_STEPS: tuple[Kind, ...] = ("plain_step", "private_step")
+_STEPS: tuple[WorkloadKind, ...] = ("plain_step", "private_step")
 _LARGE = 1024
 """Examples of a step that the short form leaves to engines which a bar needs."""
 
@@ -73,7 +73,7 @@ class Group:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class Selection:
     """What the user asked for; empty for all.
 
     Attributes
@@ -93,7 +93,7 @@ class Wanted:
     allocator: str = ""
 
 
-def options_of(wanted: Wanted) -> list[str]:
+def options_of(wanted: Selection) -> list[str]:
     """Options of the command line that mean the same, for the record."""
     found = ["--full"] if wanted.full else []
     found += [f"--kind {kind}" for kind in wanted.kinds]
@@ -102,7 +102,7 @@ def options_of(wanted: Wanted) -> list[str]:
     return found + ([f"--allocator {wanted.allocator}"] if wanted.allocator else [])
 
 
-def choose_groups(wanted: Wanted, engines: Sequence[Engine] = ENGINES, bars: Sequence[Bar] = BARS) -> list[Group]:
+def choose_groups(wanted: Selection, engines: Sequence[Engine] = ENGINES, bars: Sequence[Bar] = BARS) -> list[Group]:
     """Choose what to run.
 
     Raises
@@ -138,7 +138,7 @@ def _is_long(engine: Engine, workload: Workload) -> bool:
     return engine.role == "peer" and workload.kind == "private_step" and workload.size >= _LARGE
 
 
-def _fits(engine: Engine, workload: Workload, wanted: Wanted) -> bool:
+def _fits(engine: Engine, workload: Workload, wanted: Selection) -> bool:
     return (
         workload.kind in engine.kinds
         and (wanted.full or not engine.full)
@@ -148,7 +148,7 @@ def _fits(engine: Engine, workload: Workload, wanted: Wanted) -> bool:
     )
 
 
-def _what_there_is(wanted: Wanted, engines: Sequence[Engine]) -> str:
+def _what_there_is(wanted: Selection, engines: Sequence[Engine]) -> str:
     workloads = [workload for group in (FULL if wanted.full else DEFAULT) for workload in group]
     networks = sorted({workload.network for workload in workloads})
     kinds = sorted({workload.kind for workload in workloads})

@@ -25,7 +25,7 @@ from trustml.bench.protocol import (
     LookAtMemory,
     Memory,
     Ready,
-    Run,
+    RunRequest,
     Times,
     encode,
     read_question,
@@ -82,7 +82,7 @@ def serve(maker: str, workload: Workload, answers: BinaryIO) -> None:
         say(Ready(making=making, first=first, warm=warm, versions=_versions(), note=note))
         for line in sys.stdin:
             match read_question(line):
-                case Run() as asked:
+                case RunRequest() as asked:
                     say(Times(seconds=_times(unit, asked)))
                 case LookAtMemory():
                     say(Memory(before=before, peak=max(before, _high_water())))
@@ -108,7 +108,7 @@ def _warm_up(unit: Unit, first: float) -> float:
     return last
 
 
-def _times(unit: Unit, asked: Run) -> tuple[float, ...]:
+def _times(unit: Unit, asked: RunRequest) -> tuple[float, ...]:
     found: list[float] = []
     end = time.perf_counter() + asked.seconds
     while len(found) < asked.calls and (not found or time.perf_counter() < end):

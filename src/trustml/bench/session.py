@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from trustml.bench.machine import measure_ceilings
-from trustml.bench.results import FORMAT, Ceilings, Measured, Result, write_result
+from trustml.bench.results import FORMAT, Ceilings, Result, Timing, write_result
 from trustml.bench.rows import with_rows
 from trustml.bench.selection import Group
 from trustml.bench.turns import Listener, measure_group
@@ -46,7 +46,7 @@ def run_benchmark(
         If the file cannot be written.
     """
     begun, created = time.monotonic(), datetime.datetime.now(datetime.UTC)
-    measured: list[Measured] = []
+    measured: list[Timing] = []
     versions = {"main": package_versions(MAIN_PACKAGES)}
     listener({"event": "run", "run": "benchmark", "jobs": len(groups)})
     inherited = {name: value for name, value in switches_in_force().items() if name not in ALLOCATOR_VARIABLES}
@@ -97,7 +97,7 @@ def _result(
     about: tuple[dict[str, str], dict[str, str]],
     versions: dict[str, dict[str, str]],
     ceilings: Ceilings | None,
-    measured: Sequence[Measured],
+    measured: Sequence[Timing],
     *,
     complete: bool,
 ) -> Result:

@@ -15,8 +15,8 @@ import psutil
 
 from trustml.bench.places import NoPlace, find_place
 from trustml.bench.process import EngineProcess
-from trustml.bench.protocol import Answer, Failed, Impossible, LookAtMemory, Memory, Ready, Run, Times
-from trustml.bench.results import Measured, Status
+from trustml.bench.protocol import Answer, Failed, Impossible, LookAtMemory, Memory, Ready, RunRequest, Times
+from trustml.bench.results import Status, Timing
 from trustml.bench.selection import Group, Seat
 
 Listener: TypeAlias = Callable[[dict[str, Any]], None]
@@ -64,7 +64,7 @@ class _Taken:
             self.process.end()
 
 
-def measure_group(group: Group, *, turns: int, listener: Listener) -> tuple[list[Measured], dict[str, dict[str, str]]]:
+def measure_group(group: Group, *, turns: int, listener: Listener) -> tuple[list[Timing], dict[str, dict[str, str]]]:
     """Measure all engines of a group.
 
     Parameters
@@ -76,7 +76,7 @@ def measure_group(group: Group, *, turns: int, listener: Listener) -> tuple[list
 
     Returns
     -------
-    list of Measured
+    list of Timing
         One for every seat, whatever became of it.
     dict
         Environment to package to version.
@@ -181,7 +181,7 @@ def _settle(taken: list[_Taken]) -> None:
     """Some calls that do not count, one engine after another: those before were made while others started."""
     for one in taken:
         if one.alive and one.ready is not None and one.ready.warm < 1.0:
-            _ask(one, Run(seconds=0.1))
+            _ask(one, RunRequest(seconds=0.1))
 
 
 def _take_turn(one: _Taken, turn: int) -> None:
@@ -190,13 +190,13 @@ def _take_turn(one: _Taken, turn: int) -> None:
     if turn % one.every:
         one.turns.append(None)
         return
-    seconds = _ask(one, Run(seconds=TURN_SECONDS))
+    seconds = _ask(one, RunRequest(seconds=TURN_SECONDS))
     if seconds:
         one.turns.append(float(np.median(seconds)))
         one.calls += seconds
 
 
-def _ask(one: _Taken, question: Run) -> tuple[float, ...]:
+def _ask(one: _Taken, question: RunRequest) -> tuple[float, ...]:
     assert one.process is not None
     answer = one.process.ask(question, timeout=TURN_TIMEOUT)
     if isinstance(answer, Times):
@@ -213,9 +213,9 @@ def _look_at_memory(one: _Taken) -> None:
         one.memory = answer
 
 
-def _measured(one: _Taken, group: Group) -> Measured:
+def _measured(one: _Taken, group: Group) -> Timing:
     engine, ready = one.seat.engine, one.ready
-    found = Measured(
+    found = Timing(
         workload=one.seat.workload,
         engine=engine.name,
         environment=engine.environment,

@@ -13,7 +13,7 @@ from trustml.models.layers import Architecture
 from trustml.models.weights import initial_weights
 from trustml.models.zoo import mlp, mnist_cnn, small_cnn
 
-Kind: TypeAlias = Literal[
+WorkloadKind: TypeAlias = Literal[
     "plain_step", "private_step", "integrated_gradients", "smooth_grad", "occlusion", "round", "shadows"
 ]
 
@@ -49,7 +49,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
         Of private steps; 0 for checks that engines come to the same weights.
     """
 
-    kind: Kind
+    kind: WorkloadKind
     network: str
     size: int
     examples: int = 0

@@ -15,7 +15,7 @@ from trustml.cli.output import console, data_stream, file_option, json_option, j
 
 if TYPE_CHECKING:
     from trustml.bench.results import Result
-    from trustml.bench.selection import Wanted
+    from trustml.bench.selection import Selection
 
 KINDS = ("plain_step", "private_step", "integrated_gradients", "smooth_grad", "occlusion", "round", "shadows")
 
@@ -77,9 +77,9 @@ def command(
     what was measured. Bars that are not met do not change the exit code; --against does.
     """
     from trustml.bench.results import read_result
-    from trustml.bench.selection import Wanted
+    from trustml.bench.selection import Selection
 
-    wanted = Wanted(full=full, kinds=kinds, networks=networks, engines=engines, allocator=allocator or "")
+    wanted = Selection(full=full, kinds=kinds, networks=networks, engines=engines, allocator=allocator or "")
     before = read_result(against) if against else None
     if earlier is not None and (full or kinds or networks or engines or allocator or out or only_list):
         raise click.UsageError("--from shows a result as it is; leave out what chooses what to run")
@@ -108,7 +108,7 @@ def command(
     return _gate(before, result, allowance) if before is not None else OK
 
 
-def _run(wanted: Wanted, path: Path, turns: int) -> tuple[Result, bool]:
+def _run(wanted: Selection, path: Path, turns: int) -> tuple[Result, bool]:
     """Measure; on Ctrl-C give what there is."""
     from trustml.bench.results import read_result
     from trustml.bench.selection import choose_groups, options_of
@@ -141,7 +141,7 @@ def _gate(before: Result, now: Result, allowance: float) -> int:
     return OK if passes(compared) else FAILED
 
 
-def _list(wanted: Wanted, file: Path | None) -> int:
+def _list(wanted: Selection, file: Path | None) -> int:
     from trustml.bench.selection import choose_groups
     from trustml.report.bench_tables import print_groups
 

@@ -12,11 +12,11 @@ from trustml.cli.main import OK, PARTIAL
 from trustml.cli.output import console, data_stream, file_option, json_option, json_text
 
 
-@click.command("doctor", short_help="Say what is installed, what is missing, and what mends it.")
+@click.command("doctor", short_help="Say what is installed, what is missing, and what fixes it.")
 @json_option
 @file_option
 def command(as_json: bool, file: Path | None) -> int:
-    """List environments, versions and devices, and what is missing with the command that mends it.
+    """List environments, versions and devices, and what is missing with the command that fixes it.
 
     Exit code 4 if something is missing; the rest works all the same.
     """
@@ -78,6 +78,6 @@ def _print(content: dict[str, Any], out: Any) -> None:
         if not part["ok"]:
             out.print(f"{part['backend']}: {part['problem']}", soft_wrap=True)
             if part["fix"]:
-                out.print(f"  mend it with: {part['fix']}", soft_wrap=True)
+                out.print(f"  fix it with: {part['fix']}", soft_wrap=True)
         if part["note"]:
             out.print(f"{part['backend']}: {part['note']}", soft_wrap=True, markup=False)

@@ -36,9 +36,9 @@ def command(
     attributions in full.
     """
     from trustml.record.store import find_run
-    from trustml.report.explanations import Wanted, explained_example, features_table
+    from trustml.report.explanations import PanelRequest, explained_example, features_table
 
-    wanted = Wanted(method=method, example=example, model=model, backend=backend)
+    wanted = PanelRequest(method=method, example=example, model=model, backend=backend)
     found = explained_example(find_run(run, root=root), wanted)
     if save is not None:
         from trustml.report.explanation_picture import save_picture

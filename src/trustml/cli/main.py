@@ -27,7 +27,7 @@ _COMMANDS = {
     "study": "Run the scenarios of a study and answer its questions.",
     "bench": "Time trustml beside other libraries on this machine.",
     "dashboard": "Open the dashboard on 127.0.0.1.",
-    "doctor": "Say what is installed, what is missing, and what mends it.",
+    "doctor": "Say what is installed, what is missing, and what fixes it.",
     "setup": "Make the environment of a backend.",
 }
 

@@ -40,7 +40,7 @@ def command(
     """
     from trustml import api
     from trustml.compare.rows import write_measures
-    from trustml.report.study import Part, study_markdown
+    from trustml.report.study import StudyPart, study_markdown
     from trustml.report.study_figure import save_study_figure
 
     if bool(study) == bool(earlier):
@@ -52,7 +52,7 @@ def command(
                 write_measures(run.directory)
     else:
         runs = _run_all(str(study), root, full=full)
-    parts = [Part(manifest=run.manifest, table=run.measures()) for run in runs]
+    parts = [StudyPart(manifest=run.manifest, table=run.measures()) for run in runs]
     if figure is not None:
         save_study_figure(parts, figure)
     with data_stream(file) as stream:

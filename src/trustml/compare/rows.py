@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from trustml.compare.behind import changed_ledgers
 from trustml.compare.floor import floor_rows
-from trustml.compare.worth import worth_rows
+from trustml.compare.quality_change import worth_rows
 from trustml.errors import PrivacyError, RecordError
 from trustml.measures.accuracy import accuracy_rows
 from trustml.measures.audited import audited_rows
@@ -27,7 +27,7 @@ from trustml.measures.quality import quality_rows
 from trustml.measures.speed import speed_rows
 from trustml.privacy.ledger import read_ledger
 from trustml.privacy.statement import PrivacyStatement
-from trustml.record.curves import Curve, write_curves
+from trustml.record.curves import RocCounts, write_curves
 from trustml.record.files import encode_arrays, sha256, write_atomic
 from trustml.record.store import CURVES, EXPOSED, MEASURES, PRIVACY, RunDirectory
 
@@ -49,7 +49,7 @@ FAMILIES = (
 COLUMNS = Row.__struct_fields__
 
 
-class Measured(NamedTuple):
+class MeasuredRun(NamedTuple):
     """What a run comes to.
 
     Attributes
@@ -57,7 +57,7 @@ class Measured(NamedTuple):
     rows : list of Row
     statements : list of PrivacyStatement
         Of each private model.
-    curves : list of Curve
+    curves : list of RocCounts
         ROC curves of each attacked model.
     exposed : dict of str to int array
         Of each attacked model, the members that attacks are surest of. Secret.
@@ -65,11 +65,11 @@ class Measured(NamedTuple):
 
     rows: list[Row]
     statements: list[PrivacyStatement]
-    curves: list[Curve]
+    curves: list[RocCounts]
     exposed: dict[str, npt.NDArray[np.int64]]
 
 
-def measure_run(run: RunDirectory) -> Measured:
+def measure_run(run: RunDirectory) -> MeasuredRun:
     """Apply every measure to what the run left behind."""
     evidence = Evidence(run)
     statements = privacy_statements(evidence)
@@ -79,7 +79,7 @@ def measure_run(run: RunDirectory) -> Measured:
         *(row for family in FAMILIES for row in family(evidence)),
         *membership_rows(evidence, attacked),
     ]
-    return Measured(rows=rows, statements=statements, curves=curves_of(attacked), exposed=exposed_examples(attacked))
+    return MeasuredRun(rows=rows, statements=statements, curves=curves_of(attacked), exposed=exposed_examples(attacked))
 
 
 def write_measures(run: RunDirectory) -> pd.DataFrame:

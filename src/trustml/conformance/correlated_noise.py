@@ -7,14 +7,14 @@ import math
 
 import numpy as np
 
-from trustml.conformance.findings import Finding, bounded
+from trustml.conformance.findings import CheckResult, bounded
 from trustml.conformance.noise_statistics import allowed, chi_square_errors, ratio_of, sized
 from trustml.conformance.rounds import Matrix, NoisyRounds, RoundSettings
 from trustml.conformance.subject import Vector
 from trustml.privacy.tree import tree_squared_sensitivity
 
 
-def check_tree(seen: NoisyRounds) -> tuple[list[Finding], Matrix]:
+def check_tree(seen: NoisyRounds) -> tuple[list[CheckResult], Matrix]:
     """Check that running sums carry the noise of a binary tree, as it is or efficiently combined.
 
     Both are known: the plain running sum of n rounds rests on one node for each 1 in the binary form of n; Honaker's
@@ -23,7 +23,7 @@ def check_tree(seen: NoisyRounds) -> tuple[list[Finding], Matrix]:
 
     Returns
     -------
-    findings : list of Finding
+    findings : list of CheckResult
     whitened : float64 array of shape (rounds, weights)
         Noise that is white if the running sums have the nearer of the two covariances.
     """
@@ -81,7 +81,7 @@ def tree_covariance(rounds: int, *, efficient: bool) -> Matrix:
     return factor @ factor.T
 
 
-def check_banded(seen: NoisyRounds, settings: RoundSettings, *, why: str) -> list[Finding]:
+def check_banded(seen: NoisyRounds, settings: RoundSettings, *, why: str) -> list[CheckResult]:
     """Check noise ``inverse(C) @ Z``, Z white, by the inverse of its covariance between rounds, ``C.T @ C``.
 
     That holds the products of the columns of C: 1 for each with itself, 0 for two that one client meets.
@@ -132,7 +132,7 @@ def check_banded(seen: NoisyRounds, settings: RoundSettings, *, why: str) -> lis
     ]
 
 
-def check_sensitivity(noise: Matrix, settings: RoundSettings) -> Finding:
+def check_sensitivity(noise: Matrix, settings: RoundSettings) -> CheckResult:
     """Check that all rounds of one client together tell no more than is charged for.
 
     With covariance S between rounds, a client that adds vectors of norm 1 in the rounds of a pattern ``a`` of signs

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from trustml.conformance.findings import Finding, bounded, raised
+from trustml.conformance.findings import CheckResult, bounded, raised
 from trustml.conformance.round_noise import check_noise
 from trustml.conformance.rounds import (
     BEYOND_NORM,
@@ -46,7 +46,7 @@ def check_federated(
     same_start: bool = False,
     time_limit: float = TIME_LIMIT,
     tell: Callable[[int, int], None] = lambda done, total: None,
-) -> list[Finding]:
+) -> list[CheckResult]:
     """Check a federated training from outside.
 
     Parameters
@@ -70,7 +70,7 @@ def check_federated(
 
     Returns
     -------
-    list of Finding
+    list of CheckResult
         Every check, passed or not. A training that raises an exception fails the check it was in.
 
     Examples
@@ -89,7 +89,7 @@ def check_federated(
         time_limit=time_limit,
         tell=tell,
     )
-    findings: list[Finding] = []
+    findings: list[CheckResult] = []
     for check in (_influence, _division, _additivity, _nobody, _adaptive_norm, check_noise):
         try:
             findings += check(subject)
@@ -99,7 +99,7 @@ def check_federated(
     return findings
 
 
-def _influence(subject: FederatedSubject) -> list[Finding]:
+def _influence(subject: FederatedSubject) -> list[CheckResult]:
     """Check how far one client more moves the sum, be it as it may."""
     clients, classes = subject.clients, classes_of(subject.clients)
     outliers = [
@@ -139,7 +139,7 @@ def _influence(subject: FederatedSubject) -> list[Finding]:
     return findings
 
 
-def _additivity(subject: FederatedSubject) -> list[Finding]:
+def _additivity(subject: FederatedSubject) -> list[CheckResult]:
     """Check that a round's sum is the sum of its clients taken one by one."""
     some = [*subject.clients[:5], scaled(subject.clients[5], OUTLIERS[0])]
     together = subject.total(some)
@@ -149,7 +149,7 @@ def _additivity(subject: FederatedSubject) -> list[Finding]:
     return [bounded("a round is the sum of its clients", error, ROUNDING, diagnosis=diagnosis)]
 
 
-def _division(subject: FederatedSubject) -> list[Finding]:
+def _division(subject: FederatedSubject) -> list[CheckResult]:
     """Check that the sum is divided by the declared number of clients, however many come."""
     norm, declared = subject.settings.clipping_norm, subject.settings.expected_clients
     client = subject.clients[7]
@@ -173,7 +173,7 @@ def _division(subject: FederatedSubject) -> list[Finding]:
     ]
 
 
-def _nobody(subject: FederatedSubject) -> list[Finding]:
+def _nobody(subject: FederatedSubject) -> list[CheckResult]:
     """Check that nobody adds nothing, also after rounds with clients."""
     norm = subject.settings.clipping_norm
     moved = norm_of(subject.total([])) / norm
@@ -184,7 +184,7 @@ def _nobody(subject: FederatedSubject) -> list[Finding]:
     ]
 
 
-def _adaptive_norm(subject: FederatedSubject) -> list[Finding]:
+def _adaptive_norm(subject: FederatedSubject) -> list[CheckResult]:
     """Check how the clipping norm moves, round by round, where nothing is noisy."""
     if not subject.noisy.adaptive:
         return []

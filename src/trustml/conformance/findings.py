@@ -10,7 +10,7 @@ import msgspec
 Verdict: TypeAlias = Literal["passed", "failed", "not decided"]
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
+class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of one check.
 
     Parameters
@@ -54,11 +54,11 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         return "passed" if self.passed else "failed"
 
 
-def bounded(check: str, measured: float, allowed: float, *, diagnosis: str) -> Finding:
+def bounded(check: str, measured: float, allowed: float, *, diagnosis: str) -> CheckResult:
     """Pass where ``measured <= allowed``; what is not finite fails."""
     finite = math.isfinite(measured)
     passed = finite and measured <= allowed
-    return Finding(
+    return CheckResult(
         check=check,
         passed=passed,
         measured=measured if finite else None,
@@ -67,6 +67,6 @@ def bounded(check: str, measured: float, allowed: float, *, diagnosis: str) -> F
     )
 
 
-def raised(check: str, error: Exception) -> Finding:
+def raised(check: str, error: Exception) -> CheckResult:
     """Fail a check in which the code under test raised an exception."""
-    return Finding(check=check, passed=False, diagnosis=f"raised {type(error).__name__}: {error}"[:300])
+    return CheckResult(check=check, passed=False, diagnosis=f"raised {type(error).__name__}: {error}"[:300])

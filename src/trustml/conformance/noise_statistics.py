@@ -14,7 +14,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from trustml.conformance.findings import Finding, bounded
+from trustml.conformance.findings import CheckResult, bounded
 from trustml.conformance.subject import Vector, norm_of
 
 ERROR = 1e-6
@@ -82,7 +82,7 @@ def ratio_of(mean_square: float, numbers: float) -> Ratio:
     )
 
 
-def sized(check: str, ratio: Ratio, *, diagnosis: str, precision: float = PRECISION, why: str = "") -> Finding:
+def sized(check: str, ratio: Ratio, *, diagnosis: str, precision: float = PRECISION, why: str = "") -> CheckResult:
     """Hold a ratio against 1: failed where its interval is plainly off, not decided where it is too wide to tell.
 
     Parameters
@@ -102,7 +102,7 @@ def sized(check: str, ratio: Ratio, *, diagnosis: str, precision: float = PRECIS
     text = diagnosis if off else ""
     if not decided:
         text = f"not decided: the standard error is {ratio.error:.2%}, not {precision:.2%}; {why}"
-    return Finding(
+    return CheckResult(
         check=check,
         passed=decided and not off,
         decided=decided,
@@ -167,7 +167,7 @@ def quietest(squares: Vector, count: float) -> tuple[float, int, int]:
         size *= 2
 
 
-def uncorrelated(check: str, pairs: Sequence[tuple[Vector, Vector]], diagnosis: str) -> Finding:
+def uncorrelated(check: str, pairs: Sequence[tuple[Vector, Vector]], diagnosis: str) -> CheckResult:
     """Compare correlations of vectors with what independent ones have."""
     worst = 0.0
     for one, two in pairs:

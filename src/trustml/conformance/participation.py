@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trustml.conformance.findings import Finding, bounded
+from trustml.conformance.findings import CheckResult, bounded
 from trustml.conformance.noise_statistics import ERROR, allowed, chi_square_errors
 from trustml.conformance.rounds import RoundSettings
 from trustml.data.clients import FederatedPlan, rounds_visited
@@ -69,7 +69,7 @@ class FederatedRecord:
     published_seed: int | None = None
 
 
-def check_participation(record: FederatedRecord) -> list[Finding]:
+def check_participation(record: FederatedRecord) -> list[CheckResult]:
     """Check that a federated training did what it was charged for.
 
     Parameters
@@ -78,7 +78,7 @@ def check_participation(record: FederatedRecord) -> list[Finding]:
 
     Returns
     -------
-    list of Finding
+    list of CheckResult
     """
     findings = [_paid_before(record), *_as_drawn(record), *_as_made(record), _new_cohorts(record), _secret(record)]
     if record.charges and record.plans:
@@ -86,7 +86,7 @@ def check_participation(record: FederatedRecord) -> list[Finding]:
     return findings
 
 
-def _paid_before(record: FederatedRecord) -> Finding:
+def _paid_before(record: FederatedRecord) -> CheckResult:
     """Check that every round was in the ledger before it began."""
     unpaid = [
         done
@@ -102,7 +102,7 @@ def _covers(charge: Charge, done: ExecutedRound) -> bool:
     return charge.attempt == done.attempt and charge.first_step <= done.number < charge.end_step
 
 
-def _as_drawn(record: FederatedRecord) -> list[Finding]:
+def _as_drawn(record: FederatedRecord) -> list[CheckResult]:
     """Check that the rounds are those of the plan, and that nobody is in a round twice."""
     other = sum(
         done.attempt > len(record.plans)
@@ -127,7 +127,7 @@ def _as_drawn(record: FederatedRecord) -> list[Finding]:
     ]
 
 
-def _as_made(record: FederatedRecord) -> list[Finding]:
+def _as_made(record: FederatedRecord) -> list[CheckResult]:
     """Check the charged numbers against those that the mechanism was made with."""
     settings, wrong = record.settings, set()
     quantile = 2 * settings.count_noise if settings.adaptive else 0.0  # over the sensitivity of 1/2
@@ -165,7 +165,7 @@ def _as_made(record: FederatedRecord) -> list[Finding]:
     ]
 
 
-def _new_cohorts(record: FederatedRecord) -> Finding:
+def _new_cohorts(record: FederatedRecord) -> CheckResult:
     """Check that each attempt has a plan of its own."""
     attempts: dict[str, set[int]] = {}
     plans: dict[int, set[str]] = {}
@@ -178,17 +178,17 @@ def _new_cohorts(record: FederatedRecord) -> Finding:
     )
 
 
-def _secret(record: FederatedRecord) -> Finding:
+def _secret(record: FederatedRecord) -> CheckResult:
     claimed = any(charge.secret_sampling and charge.sampling not in UNAMPLIFIED for charge in record.charges)
     broken = claimed and record.published_seed is not None
-    return Finding(
+    return CheckResult(
         check="amplification is claimed for secret cohorts only",
         passed=not broken,
         diagnosis=f"cohort seed {record.published_seed} is published but amplification claimed" if broken else "",
     )
 
 
-def _rates(record: FederatedRecord) -> list[Finding]:
+def _rates(record: FederatedRecord) -> list[CheckResult]:
     """Check who was asked against the charged way of drawing."""
     charge = record.charges[0]
     asked = np.concatenate([plan.asked for plan in record.plans])
@@ -212,7 +212,7 @@ def _rates(record: FederatedRecord) -> list[Finding]:
             ]
 
 
-def _poisson(record: FederatedRecord, rate: float) -> list[Finding]:
+def _poisson(record: FederatedRecord, rate: float) -> list[CheckResult]:
     asked = np.concatenate([plan.asked for plan in record.plans])
     chances, found = len(asked) * record.clients, int(asked.sum())
     # Chernoff's bound on both tails of the binomial distribution: no more than 2 exp(-chances * divergence).
@@ -244,7 +244,7 @@ def _divergence(found: float, rate: float) -> float:
     return sum(p * math.log(p / q) if q else math.inf for p, q in parts if p)
 
 
-def _in_turn(record: FederatedRecord, charge: Charge) -> Finding:
+def _in_turn(record: FederatedRecord, charge: Charge) -> CheckResult:
     """Check that clients stay away for as many rounds as it takes to ask all others."""
     separation, early = math.ceil(record.clients / charge.batch_size), 0
     for plan in record.plans:
@@ -261,7 +261,7 @@ def _in_turn(record: FederatedRecord, charge: Charge) -> Finding:
     )
 
 
-def _relation(record: FederatedRecord) -> Finding:
+def _relation(record: FederatedRecord) -> CheckResult:
     wrong = sum(c.relation != relation_of(c.sampling, secret=c.secret_sampling) for c in record.charges)
     return bounded(
         "charges name the relation of their sampling",
@@ -271,7 +271,7 @@ def _relation(record: FederatedRecord) -> Finding:
     )
 
 
-def _visits(record: FederatedRecord) -> Finding:
+def _visits(record: FederatedRecord) -> CheckResult:
     """Check the participation that is charged where cohorts give no amplification."""
     over = 0
     for number, plan in enumerate(record.plans, start=1):

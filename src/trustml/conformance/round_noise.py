@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from trustml.conformance.correlated_noise import check_banded, check_sensitivity, check_tree
-from trustml.conformance.findings import Finding, bounded
+from trustml.conformance.findings import CheckResult, bounded
 from trustml.conformance.noise_statistics import (
     PRECISION,
     allowed,
@@ -45,7 +45,7 @@ _COUNT_SHARE, _CLIP_RATE = 0.1, 1.5
 _SHIFTS = 4
 
 
-def check_noise(subject: FederatedSubject) -> list[Finding]:
+def check_noise(subject: FederatedSubject) -> list[CheckResult]:
     """Check size, independence and covariance of the noise."""
     settings, declared = replace(subject.noisy, seed=subject.noisy.seed + 1), subject.noisy.expected_clients
     weights, needed = len(subject.total([])), math.ceil(1.05 * numbers_needed(PRECISION))
@@ -81,7 +81,7 @@ def check_noise(subject: FederatedSubject) -> list[Finding]:
     return findings + (_paid_quantile(seen, other, settings) if settings.adaptive else [])
 
 
-def _size(check: str, noise: Matrix, *, empty: bool = False) -> Finding:
+def _size(check: str, noise: Matrix, *, empty: bool = False) -> CheckResult:
     """Compare the standard deviation with the stated one, which is 1."""
     errors = abs(chi_square_errors(float((noise**2).sum()), noise.size))
     return bounded(check, errors, allowed(), diagnosis=_diagnosis(noise, empty=empty))
@@ -98,7 +98,7 @@ def _diagnosis(noise: Matrix, *, empty: bool = False) -> str:
     return f"noise is {ratio:.3g} times its stated size"
 
 
-def _every_weight(seen: NoisyRounds, white: Matrix) -> Finding:
+def _every_weight(seen: NoisyRounds, white: Matrix) -> CheckResult:
     """Look for weights, and runs of neighbours, with too little noise."""
     rounds = len(white)
     worst, at, width = quietest((white.reshape(rounds, seen.runs, -1) ** 2).sum(axis=(0, 1)), rounds * seen.runs)
@@ -110,7 +110,7 @@ def _every_weight(seen: NoisyRounds, white: Matrix) -> Finding:
     )
 
 
-def _unusual_clients(subject: FederatedSubject, settings: RoundSettings, ordinary: NoisyRounds) -> Finding:
+def _unusual_clients(subject: FederatedSubject, settings: RoundSettings, ordinary: NoisyRounds) -> CheckResult:
     """Compare the noise of a first round with unusual clients with that of ordinary ones."""
     runs = -(-math.ceil(2.1 * numbers_needed(FIRST)) // ordinary.weights)
     # A mechanism that correlates rounds may begin with more noise than that of one round.
@@ -127,7 +127,7 @@ def _unusual_clients(subject: FederatedSubject, settings: RoundSettings, ordinar
     return sized(check, ratio, diagnosis=_diagnosis(seen.noise), precision=FIRST, why=why)
 
 
-def _moments(seen: NoisyRounds) -> list[Finding]:
+def _moments(seen: NoisyRounds) -> list[CheckResult]:
     """Look at mean, fourth moment and neighbouring coordinates, round by round and whatever the size."""
     rows = seen.noise
     deviations = rows.std(axis=1, keepdims=True)
@@ -148,7 +148,7 @@ def _moments(seen: NoisyRounds) -> list[Finding]:
             diagnosis="noise repeats between coordinates",
         ),
     ]
-    missing = Finding(
+    missing = CheckResult(
         check="every round has noise",
         passed=not silent,
         diagnosis=f"{int((deviations == 0).sum())} rounds have no noise" if silent else "",
@@ -156,7 +156,7 @@ def _moments(seen: NoisyRounds) -> list[Finding]:
     return [missing, *findings]
 
 
-def _fresh(seen: NoisyRounds, other: NoisyRounds) -> Finding:
+def _fresh(seen: NoisyRounds, other: NoisyRounds) -> CheckResult:
     """Compare runs of other seeds, round by round and shifted by some rounds."""
     columns = min(seen.noise.shape[1], other.noise.shape[1])
     pairs = [(seen.noise[0, :columns], other.noise[shift, :columns]) for shift in range(_SHIFTS)]
@@ -164,7 +164,7 @@ def _fresh(seen: NoisyRounds, other: NoisyRounds) -> Finding:
     return uncorrelated("noise is new in every run", pairs, "noise does not depend on the seed: it is replayed")
 
 
-def _white(seen: NoisyRounds, noise: Matrix, declared: int, why: str) -> list[Finding]:
+def _white(seen: NoisyRounds, noise: Matrix, declared: int, why: str) -> list[CheckResult]:
     """Check noise that should be white from round to round, with standard deviation 1."""
     empty, crowded = seen.clients == 0, seen.clients >= declared
     pairs = list(itertools.combinations(noise[:_SHOWN], 2))
@@ -186,7 +186,7 @@ def _white(seen: NoisyRounds, noise: Matrix, declared: int, why: str) -> list[Fi
     ]
 
 
-def _paid_quantile(seen: NoisyRounds, other: NoisyRounds, settings: RoundSettings) -> list[Finding]:
+def _paid_quantile(seen: NoisyRounds, other: NoisyRounds, settings: RoundSettings) -> list[CheckResult]:
     """Check that adaptive clipping pays for its quantile: its norm moves with the noise that is charged."""
     share = 0.5 + seen.clients / 2 / settings.expected_clients
     moves = np.diff(np.log(seen.norms), axis=1) + settings.clip_learning_rate * (share - settings.quantile)
@@ -207,7 +207,7 @@ def _paid_quantile(seen: NoisyRounds, other: NoisyRounds, settings: RoundSetting
             allowed(),
             diagnosis="the clipping norm drifts in rounds without clients",
         ),
-        Finding(
+        CheckResult(
             check="noise on the quantile is new in every run",
             passed=apart > 1e-6,
             diagnosis="" if apart > 1e-6 else "noise on the quantile does not depend on the seed, or there is none",

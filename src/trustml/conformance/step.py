@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from trustml.conformance.draws import Tell
-from trustml.conformance.findings import Finding, bounded, raised
+from trustml.conformance.findings import CheckResult, bounded, raised
 from trustml.conformance.step_noise import check_noise
 from trustml.conformance.step_state import check_state
 from trustml.conformance.subject import OUTLIER, StepFactory, StepSettings, Subject, norm_of
@@ -33,7 +33,7 @@ def check_step(
     settings: StepSettings | None = None,
     time_limit: float = TIME_LIMIT,
     tell: Tell = lambda done, total: None,
-) -> list[Finding]:
+) -> list[CheckResult]:
     """Check a step from outside.
 
     The deviation of the noise is measured to 0.3 % on ordinary batches and to 1 % on each other kind, whatever the
@@ -56,7 +56,7 @@ def check_step(
 
     Returns
     -------
-    list of Finding
+    list of CheckResult
         Every check, passed or not. A step that raises an exception fails the check it was in. Findings about the
         size of noise hold its ratio to the declared size, with an interval of 99.9 %; they fail where all of it lies
         below 0.99 or above 1.01.
@@ -71,7 +71,7 @@ def check_step(
     settings = settings or StepSettings()
     subject = Subject(make_step, np.asarray(inputs, np.float32), np.asarray(labels, np.int64), settings)
 
-    def _noise(subject: Subject) -> list[Finding]:
+    def _noise(subject: Subject) -> list[CheckResult]:
         return check_noise(subject, time_limit=time_limit, tell=tell)
 
     checks = (
@@ -87,7 +87,7 @@ def check_step(
     )
     if not time_limit > 0:
         raise ValueError(f"time_limit: {time_limit!r} seconds; give more than 0")
-    findings: list[Finding] = []
+    findings: list[CheckResult] = []
     for check in checks:
         try:
             findings += check(subject)
@@ -97,7 +97,7 @@ def check_step(
     return findings
 
 
-def _clipping(subject: Subject) -> list[Finding]:
+def _clipping(subject: Subject) -> list[CheckResult]:
     """Check that no single example's clipped gradient is longer than the clipping norm."""
     norm, batch = subject.settings.clipping_norm, subject.settings.expected_batch_size
     largest = max(norm_of(subject.alone(row)) for row in range(3)) / norm
@@ -110,7 +110,7 @@ def _clipping(subject: Subject) -> list[Finding]:
     return [bounded("one example is clipped to the clipping norm", largest, 1 + ROUNDING, diagnosis=diagnosis)]
 
 
-def _additivity(subject: Subject) -> list[Finding]:
+def _additivity(subject: Subject) -> list[CheckResult]:
     """Check that the sum over a batch is the sum of its examples taken one by one."""
     rows = list(range(6))
     together = subject.sum(rows)
@@ -127,7 +127,7 @@ def _additivity(subject: Subject) -> list[Finding]:
     return [bounded("a batch is the sum of its examples", error, 10 * ROUNDING, diagnosis=diagnosis)]
 
 
-def _sensitivity(subject: Subject) -> list[Finding]:
+def _sensitivity(subject: Subject) -> list[CheckResult]:
     """Check how far one more example, an outlier included, moves the sum."""
     norm = subject.settings.clipping_norm
     rows = list(range(8))
@@ -150,7 +150,7 @@ def _sensitivity(subject: Subject) -> list[Finding]:
     ]
 
 
-def _division(subject: Subject) -> list[Finding]:
+def _division(subject: Subject) -> list[CheckResult]:
     """Check that a huge gradient reaches the clipping norm after the declared division."""
     norm, batch = subject.settings.clipping_norm, subject.settings.expected_batch_size
     used = max(norm_of(subject.alone(row)) for row in range(3)) / norm
@@ -161,7 +161,7 @@ def _division(subject: Subject) -> list[Finding]:
     return [bounded("an outlier uses most of the clipping norm", 1 - used, 0.5, diagnosis=diagnosis)]
 
 
-def _micro_batches(subject: Subject) -> list[Finding]:
+def _micro_batches(subject: Subject) -> list[CheckResult]:
     """Check that micro-batches change nothing but memory."""
     rows = list(range(11))
     whole = subject.sum(rows)
@@ -170,13 +170,13 @@ def _micro_batches(subject: Subject) -> list[Finding]:
     return [bounded("micro-batches change nothing", error, ROUNDING, diagnosis=diagnosis)]
 
 
-def _empty_batch(subject: Subject) -> list[Finding]:
+def _empty_batch(subject: Subject) -> list[CheckResult]:
     """Check that an empty batch sums to zero."""
     silent = norm_of(subject.sum([]))
     return [bounded("an empty batch sums to zero", silent, 0.0, diagnosis="an empty batch gives a gradient")]
 
 
-def _not_finite(subject: Subject) -> list[Finding]:
+def _not_finite(subject: Subject) -> list[CheckResult]:
     """Check that an example that is not finite adds zero."""
     rows = list(range(6))
     expected = subject.sum(rows)

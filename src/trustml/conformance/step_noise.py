@@ -18,7 +18,7 @@ from trustml.conformance.draws import (
     cosine_errors,
     successive,
 )
-from trustml.conformance.findings import Finding, bounded, raised
+from trustml.conformance.findings import CheckResult, bounded, raised
 from trustml.conformance.noise_statistics import (
     Ratio,
     allowed,
@@ -37,7 +37,7 @@ _RUNS, _NUMBERS, _SUCCESSIVE = 2, 800, 8
 _PAIRED = 4
 
 
-def check_noise(subject: Subject, *, time_limit: float, tell: Tell) -> list[Finding]:
+def check_noise(subject: Subject, *, time_limit: float, tell: Tell) -> list[CheckResult]:
     """Look at the noise of many calls of one run, and of a few of others."""
     kinds, refused = _usable(subject, kinds_of_batches(subject))
     new = [*_new_at_every_step(subject, kinds[0]), _new_in_every_run(subject, kinds[0])]
@@ -64,7 +64,7 @@ def check_noise(subject: Subject, *, time_limit: float, tell: Tell) -> list[Find
     ]
 
 
-def _usable(subject: Subject, kinds: list[Kind]) -> tuple[list[Kind], list[Finding]]:
+def _usable(subject: Subject, kinds: list[Kind]) -> tuple[list[Kind], list[CheckResult]]:
     """Leave out kinds of batches on which the step raises an exception, each of which is a finding."""
     usable, refused = [], []
     for kind in kinds:
@@ -80,7 +80,7 @@ def _usable(subject: Subject, kinds: list[Kind]) -> tuple[list[Kind], list[Findi
     return usable, refused
 
 
-def _size(kind: Kind, ratio: Ratio, batch: int, why: str) -> Finding:
+def _size(kind: Kind, ratio: Ratio, batch: int, why: str) -> CheckResult:
     """Compare the noise's standard deviation with the stated one, which is 1 here."""
     value = ratio.value
     if not math.isfinite(value):
@@ -96,7 +96,7 @@ def _size(kind: Kind, ratio: Ratio, batch: int, why: str) -> Finding:
     return sized(kind.check, ratio, diagnosis=diagnosis, precision=kind.precision, why=why)
 
 
-def _every_batch(kinds: list[Kind], seen: Seen) -> list[Finding]:
+def _every_batch(kinds: list[Kind], seen: Seen) -> list[CheckResult]:
     """Look for the one batch of a kind on which there is another noise."""
     lengths, batches = np.array(seen.lengths), np.array(seen.batches, np.int64)
     counts = np.bincount(batches)
@@ -109,7 +109,7 @@ def _every_batch(kinds: list[Kind], seen: Seen) -> list[Finding]:
     return [bounded("every batch has its noise", float(errors[worst]), allowed_here, diagnosis=diagnosis)]
 
 
-def _every_coordinate(subject: Subject, seen: Seen) -> Finding:
+def _every_coordinate(subject: Subject, seen: Seen) -> CheckResult:
     """Look for coordinates, and runs of neighbours, with too little noise."""
     worst, at, width = quietest(seen.squares, seen.calls)
     part = subject.part_at(at)
@@ -122,7 +122,7 @@ def _every_coordinate(subject: Subject, seen: Seen) -> Finding:
     )
 
 
-def _every_call(seen: Seen) -> Finding:
+def _every_call(seen: Seen) -> CheckResult:
     """Look for calls, stretches of calls, and every so many-th call, with another noise."""
     lengths = np.array(seen.lengths)
     finite = np.isfinite(lengths)
@@ -156,7 +156,7 @@ def _stretches(lengths: Vector, degrees: Vector) -> Iterator[tuple[str, Vector, 
         yield f"every {period}th call, from number", by_call[0], by_call[1]
 
 
-def _along_the_sum(seen: Seen) -> Finding:
+def _along_the_sum(seen: Seen) -> CheckResult:
     """Look at noise in the direction that it is there to hide."""
     along = np.array(seen.along)
     along = along[np.isfinite(along)]
@@ -169,7 +169,7 @@ def _along_the_sum(seen: Seen) -> Finding:
     )
 
 
-def _shape(seen: Seen) -> list[Finding]:
+def _shape(seen: Seen) -> list[CheckResult]:
     """Look at mean, fourth moment, and how the coordinates of a call hang together."""
     numbers, columns = seen.calls * seen.coordinates, seen.coordinates
     means = seen.sums / math.sqrt(seen.calls)
@@ -222,7 +222,7 @@ def _unequal(seen: Seen) -> float:
     return abs(chi_square_errors(float(((scaled - columns) ** 2).mean()) / (2 * columns) * degrees, degrees))
 
 
-def _nothing_left(seen: Seen) -> Finding:
+def _nothing_left(seen: Seen) -> CheckResult:
     """Check that noise has nothing of the sums of this batch and of those before in it."""
     scale = math.sqrt(max(float(seen.squares.sum()) / (seen.calls * seen.coordinates), 1e-30))
     errors = np.abs(seen.left) / np.sqrt(np.maximum(seen.weights, 1e-30)) / scale
@@ -231,20 +231,20 @@ def _nothing_left(seen: Seen) -> Finding:
     return bounded("nothing of earlier batches is left", float(errors[worst]), allowed(LAGS + 1), diagnosis=diagnosis)
 
 
-def _new_at_every_step(subject: Subject, ordinary: Kind) -> list[Finding]:
+def _new_at_every_step(subject: Subject, ordinary: Kind) -> list[CheckResult]:
     """Compare successive calls on one and the same batch."""
     batch, step = ordinary.batches[0], subject.noisy_step(1)
     subject.quiet_gradient(batch)
     noise = successive(subject, step, batch, calls=max(_SUCCESSIVE, calls_for(subject, _NUMBERS)))
     if not np.isfinite(noise).all() or not noise.any():
-        return [Finding(check="noise is new at every step", passed=False, diagnosis="there is no noise")]
+        return [CheckResult(check="noise is new at every step", passed=False, diagnosis="there is no noise")]
     errors = [cosine_errors(noise[lag:], noise[:-lag]) for lag in range(1, LAGS + 1)]
     return [
         bounded("noise is new at every step", max(errors), allowed(LAGS), diagnosis="noise reused between steps"),
     ]
 
 
-def _new_in_every_run(subject: Subject, ordinary: Kind) -> Finding:
+def _new_in_every_run(subject: Subject, ordinary: Kind) -> CheckResult:
     """Compare runs of several seeds, call by call and shifted by some calls."""
     batch, runs = ordinary.batches[0], []
     calls = max(_SUCCESSIVE, calls_for(subject, _NUMBERS))
@@ -270,7 +270,7 @@ def _shifted(one: Matrix, two: Matrix, shift: int) -> float:
     return cosine_errors(one[shift : shift + count], two[:count])
 
 
-def _never_again(seen: Seen) -> Finding:
+def _never_again(seen: Seen) -> CheckResult:
     """Look for noise that comes a second time, perhaps with the other sign, however much later."""
     shown = np.array(seen.sketches)
     shown = shown * np.where(shown[:, :1] < 0, -1.0, 1.0)

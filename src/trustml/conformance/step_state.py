@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from trustml.conformance.batches import Batch
-from trustml.conformance.findings import Finding, bounded
+from trustml.conformance.findings import CheckResult, bounded
 from trustml.conformance.subject import OUTLIER, Subject, Vector, norm_of
 
 SAME_SUM = 1e-4
@@ -15,7 +15,7 @@ SAME_SUM = 1e-4
 _REPEATS = 5
 
 
-def check_state(subject: Subject) -> list[Finding]:
+def check_state(subject: Subject) -> list[CheckResult]:
     """Compare sums over the same batches, again, in another order, and by steps that were made anew."""
     batches = [batch for batch in _batches(subject) if _taken(subject, batch)]
     count = len(batches)

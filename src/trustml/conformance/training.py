@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from trustml.conformance.findings import Finding, bounded
+from trustml.conformance.findings import CheckResult, bounded
 from trustml.data.dataset import Ints
 from trustml.privacy.ledger import Charge
 
@@ -60,7 +60,7 @@ class TrainingRecord:
     published_seed: int | None = None
 
 
-def check_training(record: TrainingRecord) -> list[Finding]:
+def check_training(record: TrainingRecord) -> list[CheckResult]:
     """Check that a training did what it was charged for.
 
     Parameters
@@ -69,7 +69,7 @@ def check_training(record: TrainingRecord) -> list[Finding]:
 
     Returns
     -------
-    list of Finding
+    list of CheckResult
     """
     findings = [_charged(record), *_new_noise(record), _new_batches(record), _secret(record)]
     poisson = all(charge.sampling == "poisson" for charge in record.charges) and record.charges
@@ -78,7 +78,7 @@ def check_training(record: TrainingRecord) -> list[Finding]:
     return findings
 
 
-def _charged(record: TrainingRecord) -> Finding:
+def _charged(record: TrainingRecord) -> CheckResult:
     """Check that steps executed are steps charged, attempt by attempt."""
     done = Counter(step.attempt for step in record.steps)
     paid: Counter[int] = Counter()
@@ -96,7 +96,7 @@ def _charged(record: TrainingRecord) -> Finding:
     return bounded("every executed step was charged", sum(unpaid.values()), 0, diagnosis=diagnosis)
 
 
-def _new_noise(record: TrainingRecord) -> list[Finding]:
+def _new_noise(record: TrainingRecord) -> list[CheckResult]:
     within = between = 0
     # Sorted by the first coordinate, a vector that was drawn again stands within a few places.
     ordered = sorted(record.steps, key=lambda step: step.noise)
@@ -113,7 +113,7 @@ def _new_noise(record: TrainingRecord) -> list[Finding]:
     ]
 
 
-def _new_batches(record: TrainingRecord) -> Finding:
+def _new_batches(record: TrainingRecord) -> CheckResult:
     first: dict[str, int] = {}
     repeated = 0
     for step in record.steps:
@@ -123,17 +123,17 @@ def _new_batches(record: TrainingRecord) -> Finding:
     return bounded("a step done again has a new batch", repeated, 0, diagnosis="batches replayed after resume")
 
 
-def _secret(record: TrainingRecord) -> Finding:
+def _secret(record: TrainingRecord) -> CheckResult:
     claimed = any(charge.secret_sampling and charge.sampling != "shuffle" for charge in record.charges)
     broken = claimed and record.published_seed is not None
-    return Finding(
+    return CheckResult(
         check="amplification is claimed for secret batches only",
         passed=not broken,
         diagnosis=f"sampling seed {record.published_seed} is published but amplification claimed" if broken else "",
     )
 
 
-def _poisson(record: TrainingRecord) -> list[Finding]:
+def _poisson(record: TrainingRecord) -> list[CheckResult]:
     """Check that the batches are those of Poisson sampling at the charged rate."""
     charge = record.charges[0]
     rate, examples = charge.sample_rate, charge.examples

@@ -97,7 +97,7 @@ def _read_idx(source: Idx) -> Dataset:
     inputs, labels = _idx_pair(source.images, source.labels)
     if source.first is not None:
         if not 1 <= source.first <= len(inputs):
-            raise DataError(f"{source.images}: data.first: {source.first} is not 1 to {len(inputs)} images; mend it")
+            raise DataError(f"{source.images}: data.first: {source.first} is not 1 to {len(inputs)} images; fix it")
         inputs, labels = inputs[: source.first], labels[: source.first]
     if (source.test_images is None) != (source.test_labels is None):
         raise DataError("data.test_images: give test_images and test_labels together, or neither")
@@ -220,7 +220,7 @@ def _encode_labels(labels: npt.NDArray[Any], where: str) -> tuple[npt.NDArray[np
     if labels.dtype.kind == "O":
         missing = [label for label in labels if not isinstance(label, str | int | bool)]
         if missing:
-            raise DataError(f"{where}: label {missing[0]!r} is neither text nor a whole number; mend that row")
+            raise DataError(f"{where}: label {missing[0]!r} is neither text nor a whole number; fix that row")
         labels = labels.astype(str)
     values, encoded = np.unique(labels, return_inverse=True)
     if labels.dtype.kind == "f" and not np.array_equal(values, np.round(values.astype(float))):

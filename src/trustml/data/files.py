@@ -78,7 +78,7 @@ def read_csv(path: Path) -> pd.DataFrame:
             raise ValueError(f"holds more than {LARGEST_FILE >> 30} GiB")
         table = pd.read_csv(io.BytesIO(content), na_values=["?"], skipinitialspace=True)
     except (*DAMAGED, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as CSV ({_first_line(error)}); mend or replace it") from error
+        raise DataError(f"{path}: cannot be read as CSV ({_first_line(error)}); fix or replace it") from error
     numbers = [str(name) for name in table.columns if _is_number(str(name))]
     if numbers:
         raise DataError(
@@ -105,7 +105,7 @@ def read_parquet(path: Path) -> pd.DataFrame:
             stream.seek(0)
             return pd.read_parquet(stream)
     except (pa.ArrowException, *DAMAGED) as error:
-        raise DataError(f"{path}: cannot be read as Parquet ({_first_line(error)}); mend or replace it") from error
+        raise DataError(f"{path}: cannot be read as Parquet ({_first_line(error)}); fix or replace it") from error
 
 
 def why_not_a_table(stream: IO[bytes], *, most_rows: int = LARGEST_FILE, most_bytes: int = LARGEST_FILE) -> str:

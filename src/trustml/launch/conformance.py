@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from trustml.conformance.findings import Finding, bounded
+from trustml.conformance.findings import CheckResult, bounded
 from trustml.launch.environments import find_environment
 from trustml.launch.process import clean_environment
 from trustml.plan.switches import switch_variables
@@ -28,7 +28,7 @@ TRAINED = 1e-4  # absolute, after 20 such steps
 _TIMEOUT = 900.0
 
 
-def check_backends(names: Sequence[BackendName]) -> list[Finding]:
+def check_backends(names: Sequence[BackendName]) -> list[CheckResult]:
     """Check each backend, and that they agree with one another.
 
     Raises
@@ -36,22 +36,22 @@ def check_backends(names: Sequence[BackendName]) -> list[Finding]:
     EnvironmentMissingError
         If a backend is not installed.
     """
-    findings: list[Finding] = []
+    findings: list[CheckResult] = []
     sums: dict[BackendName, dict[str, npt.NDArray[Any]]] = {}
     pythons = {name: find_environment(name).require() for name in names}
     for name in names:
         with tempfile.TemporaryDirectory(prefix="trustml-conformance-") as folder:
             problem = _run(name, pythons[name], Path(folder))
             if problem:
-                findings.append(Finding(check="the suite runs", passed=False, diagnosis=problem, subject=name))
+                findings.append(CheckResult(check="the suite runs", passed=False, diagnosis=problem, subject=name))
                 continue
             content = (Path(folder) / "findings.json").read_bytes()
-            findings += msgspec.json.decode(content, type=list[Finding])
+            findings += msgspec.json.decode(content, type=list[CheckResult])
             sums[name] = read_arrays(Path(folder) / "sums.npz")
     return findings + _agreement(sums)
 
 
-def _agreement(sums: dict[BackendName, dict[str, npt.NDArray[Any]]]) -> list[Finding]:
+def _agreement(sums: dict[BackendName, dict[str, npt.NDArray[Any]]]) -> list[CheckResult]:
     findings = []
     for one, other in itertools.combinations(sums, 2):
         for case in dict.fromkeys(key.split("|")[0] for key in sums[one]):

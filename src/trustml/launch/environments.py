@@ -60,7 +60,7 @@ class Environment:
     python : Path, optional
         The interpreter; None where the environment cannot be used.
     problem, fix : str
-        Why not, and the command that mends it; empty when all is well.
+        Why not, and the command that fixes it; empty when all is well.
     """
 
     backend: BackendName

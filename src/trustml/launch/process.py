@@ -47,7 +47,7 @@ class Ended:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class JobLimits:
     """What a worker may use: seconds, and bytes (0 for no limit)."""
 
     timeout: float
@@ -72,7 +72,7 @@ class Worker:
         that would keep a pipe open.
     variables : dict
         Added to the environment.
-    limits : Limits
+    limits : JobLimits
     lock : int, optional
         Descriptor of the run's lock. The worker holds it as long as it lives, so that nobody goes on with a run
         beside a worker that was left behind.
@@ -86,7 +86,7 @@ class Worker:
         python: Path,
         folder: Path,
         variables: dict[str, str],
-        limits: Limits,
+        limits: JobLimits,
         lock: int | None = None,
         logs: Path | None = None,
     ) -> None:

@@ -16,7 +16,7 @@ from trustml.errors import EnvironmentMissingError, RecordError, UsageError
 from trustml.launch.compiled import reused_by
 from trustml.launch.environments import find_environment
 from trustml.launch.prepare import now
-from trustml.launch.process import Ended, Limits, Worker
+from trustml.launch.process import Ended, JobLimits, Worker
 from trustml.plan.job import Job, TrainJob, checkpoint_file, job_needs, promises_privacy
 from trustml.plan.private_files import events_file, logs_folder
 from trustml.plan.switches import reuse_compiled, switch_variables
@@ -40,7 +40,7 @@ _OUTPUTS = (
 )
 
 
-class Schedule:
+class JobScheduler:
     """One execution of the jobs that are not done.
 
     Parameters
@@ -116,7 +116,7 @@ class Schedule:
             self._update(replace(self._records[name], status="error", reason=str(error), attempt=record.attempt + 1))
             self._tell({"event": "job-end", "job": name, "status": "error", "reason": str(error)})
             return
-        limits = Limits(timeout=job.execution.timeout, memory=int(job.execution.memory_limit * 2**30))
+        limits = JobLimits(timeout=job.execution.timeout, memory=int(job.execution.memory_limit * 2**30))
         variables = switch_variables(job.execution)
         if compiled is not None:
             variables |= reuse_compiled(compiled)

@@ -9,7 +9,7 @@ from trustml.measures.evidence import Evidence
 from trustml.measures.wording import models_of
 from trustml.plan.job import TrainJob
 from trustml.privacy.ledger import UNAMPLIFIED, Charge
-from trustml.privacy.statement import Assumption, Status
+from trustml.privacy.statement import Assumption, AssumptionStatus
 from trustml.privacy.tails import FORMER, TAILS, total_variation
 from trustml.scenario.federated import DPFedAvg
 from trustml.scenario.partition import NaturalKey
@@ -170,26 +170,26 @@ def preprocessing_assumption(preparation: Preparation) -> Assumption:
         _CATEGORIES[preparation.categories],
         _CLASSES[preparation.classes],
     )
-    order: tuple[Status, ...] = ("not met", "not checked", "met")
+    order: tuple[AssumptionStatus, ...] = ("not met", "not checked", "met")
     status = next(one for one in order if any(found == one for found, _ in points))
     why = "; ".join(why for found, why in points if found == status and why)
     return Assumption(name=PREPROCESSING, status=status, why=why)
 
 
-_SCALING: dict[Scaled, tuple[Status, str]] = {
+_SCALING: dict[Scaled, tuple[AssumptionStatus, str]] = {
     "none": ("met", "inputs are taken as they are"),
     "public constants": ("met", "inputs are scaled by public constants"),
     "declared constants": ("not checked", "constants given by the user: where they come from is not in the record"),
     "training statistics": ("not met", "inputs are standardised with the mean and deviation of the training data"),
     "unknown": ("not checked", "the record does not say how inputs were scaled"),
 }
-_CATEGORIES: dict[Categories, tuple[Status, str]] = {
+_CATEGORIES: dict[Categories, tuple[AssumptionStatus, str]] = {
     "none": ("met", ""),
     "declared": ("met", "categories are declared"),
     "of the data": ("not met", "categories are taken from the data: one row can add a column to the first layer"),
     "unknown": ("not checked", "the record does not say where categories come from"),
 }
-_CLASSES: dict[Classes, tuple[Status, str]] = {
+_CLASSES: dict[Classes, tuple[AssumptionStatus, str]] = {
     "public": ("met", ""),
     "of the data": ("not checked", "the classes are those that the labels hold: one that a single row has would show"),
     "unknown": ("not checked", "the record does not say where the classes come from"),

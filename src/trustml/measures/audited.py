@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from trustml.attacks.attainable import Method, attainable_at_claim, ceiling_all_correct
+from trustml.attacks.attainable import BoundMethod, attainable_at_claim, ceiling_all_correct
 from trustml.attacks.bounds import Bound, gaussian_estimate, many_run_bound, one_run_bound
 from trustml.errors import DataError
 from trustml.measures.evidence import Evidence
@@ -30,7 +30,7 @@ class _Shown:
     delta: float
     confidence: float
     size: int
-    method: Method
+    method: BoundMethod
     bound: Bound | None
     estimate: float | None = None
 

@@ -13,7 +13,7 @@ _RESAMPLES = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mean:
+class MeanInterval:
     """A mean over examples with a bootstrap interval.
 
     Attributes
@@ -29,7 +29,7 @@ class Mean:
     n: int
 
 
-def mean_with_interval(values: Floats, *, seed: int = 0) -> Mean | None:
+def mean_with_interval(values: Floats, *, seed: int = 0) -> MeanInterval | None:
     """Mean over the examples where `values` is defined, percentile bootstrap 95 %; None if there is none."""
     defined = values[np.isfinite(values)]
     if not len(defined):
@@ -37,4 +37,4 @@ def mean_with_interval(values: Floats, *, seed: int = 0) -> Mean | None:
     generator = np.random.default_rng(seed)
     means = generator.choice(defined, (_RESAMPLES, len(defined))).mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
-    return Mean(value=float(defined.mean()), low=float(low), high=float(high), n=len(defined))
+    return MeanInterval(value=float(defined.mean()), low=float(low), high=float(high), n=len(defined))

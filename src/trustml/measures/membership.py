@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.attacks.catalogue import References
-from trustml.attacks.estimates import Estimate
+from trustml.attacks.estimates import AttackEstimate
 from trustml.attacks.membership import Outcome, attack_membership, verdict_of
 from trustml.attacks.pooled import pool_targets
 from trustml.errors import UsageError
@@ -18,7 +18,7 @@ from trustml.measures.measure import Row
 from trustml.plan.attack_files import attack_file, members_file, shadow_id
 from trustml.plan.attacking import SHADOW_BACKEND
 from trustml.plan.job import TrainJob
-from trustml.record.curves import Curve
+from trustml.record.curves import RocCounts
 from trustml.record.schema import JobRecord
 from trustml.record.store import PRIVATE_DATA
 from trustml.scenario.attacks import MembershipInference
@@ -28,7 +28,7 @@ TPRS = {0.01: "membership_tpr_at_1_percent_fpr", 0.001: "membership_tpr_at_0_1_p
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attacked:
+class AttackedModel:
     """One model under all attacks.
 
     Attributes
@@ -49,7 +49,7 @@ class Attacked:
     why_not: str = ""
 
 
-def attacked_models(evidence: Evidence) -> list[Attacked]:
+def attacked_models(evidence: Evidence) -> list[AttackedModel]:
     """Attack every model that the scenario wants attacked and that left its scores.
 
     The scores are under ``private/``; without that folder every model is given with the reason it was not attacked.
@@ -75,7 +75,9 @@ def attacked_models(evidence: Evidence) -> list[Attacked]:
             except UsageError as error:
                 why_not = str(error)
         found.append(
-            Attacked(record=record, outcomes=outcomes, members=members, training_accuracy=accuracy, why_not=why_not)
+            AttackedModel(
+                record=record, outcomes=outcomes, members=members, training_accuracy=accuracy, why_not=why_not
+            )
         )
     return found
 
@@ -85,10 +87,10 @@ def wanted_attacks(evidence: Evidence) -> MembershipInference | None:
     return from_plain(evidence.manifest.scenario).attacks.membership
 
 
-def curves_of(models: Iterable[Attacked]) -> list[Curve]:
+def curves_of(models: Iterable[AttackedModel]) -> list[RocCounts]:
     """Give the ROC curves that are published: counts alone."""
     return [
-        Curve(
+        RocCounts(
             subject=model.record.id,
             attack=outcome.attack,
             false_positives=outcome.roc.false_positives,
@@ -99,7 +101,7 @@ def curves_of(models: Iterable[Attacked]) -> list[Curve]:
     ]
 
 
-def exposed_examples(models: Iterable[Attacked]) -> dict[str, npt.NDArray[np.int64]]:
+def exposed_examples(models: Iterable[AttackedModel]) -> dict[str, npt.NDArray[np.int64]]:
     """Give the members that attacks are surest of, highest score first: secret, as it tells of single examples.
 
     Returns
@@ -114,7 +116,7 @@ def exposed_examples(models: Iterable[Attacked]) -> dict[str, npt.NDArray[np.int
     }
 
 
-def membership_rows(evidence: Evidence, models: list[Attacked]) -> list[Row]:
+def membership_rows(evidence: Evidence, models: list[AttackedModel]) -> list[Row]:
     """AUC, its corrected lower bound, TPR at low FPR and advantage; then TPR over all models of a regime."""
     wanted = wanted_attacks(evidence)
     if wanted is None:
@@ -127,7 +129,7 @@ def membership_rows(evidence: Evidence, models: list[Attacked]) -> list[Row]:
             note = f"absent: {model.why_not}"
             for measure, subject in (("training_accuracy", "training"), ("membership_auc", "members ~ held-out")):
                 rows.append(evidence.row(measure, None, record=model.record, subject=subject, n=0, note=note))
-    groups: dict[tuple[str, str], list[Attacked]] = {}
+    groups: dict[tuple[str, str], list[AttackedModel]] = {}
     for model in models:
         if model.outcomes:
             groups.setdefault((model.record.backend, model.record.regime), []).append(model)
@@ -136,7 +138,7 @@ def membership_rows(evidence: Evidence, models: list[Attacked]) -> list[Row]:
     return rows
 
 
-def _model_rows(evidence: Evidence, model: Attacked, *, confidence: float) -> list[Row]:
+def _model_rows(evidence: Evidence, model: AttackedModel, *, confidence: float) -> list[Row]:
     verdict = verdict_of(model.outcomes, confidence=confidence)
     accuracy, trained = model.training_accuracy, int(model.members.sum())
     rows = [evidence.row("training_accuracy", accuracy, record=model.record, subject="training", n=trained)]
@@ -161,7 +163,7 @@ def _model_rows(evidence: Evidence, model: Attacked, *, confidence: float) -> li
     return rows + _class_rows(evidence, model, verdict.strongest)
 
 
-def _class_rows(evidence: Evidence, model: Attacked, strongest: str) -> list[Row]:
+def _class_rows(evidence: Evidence, model: AttackedModel, strongest: str) -> list[Row]:
     names = evidence.manifest.data.class_names
     outcome = next(one for one in model.outcomes if one.attack == strongest)
     return [
@@ -179,7 +181,9 @@ def _class_rows(evidence: Evidence, model: Attacked, strongest: str) -> list[Row
     ]
 
 
-def _row(evidence: Evidence, name: str, estimate: Estimate, outcome: Outcome, model: Attacked, about: str) -> Row:
+def _row(
+    evidence: Evidence, name: str, estimate: AttackEstimate, outcome: Outcome, model: AttackedModel, about: str
+) -> Row:
     return evidence.row(
         name,
         estimate.value,
@@ -192,7 +196,7 @@ def _row(evidence: Evidence, name: str, estimate: Estimate, outcome: Outcome, mo
     )
 
 
-def _pooled_rows(evidence: Evidence, group: list[Attacked]) -> list[Row]:
+def _pooled_rows(evidence: Evidence, group: list[AttackedModel]) -> list[Row]:
     if len(group) < 2:
         return []
     record = group[0].record
@@ -226,7 +230,7 @@ def _of_regime(row: Row, record: JobRecord) -> Row:
     return msgspec.structs.replace(row, backend=record.backend, regime=record.regime)
 
 
-def _interval(estimate: Estimate) -> tuple[float, float] | None:
+def _interval(estimate: AttackEstimate) -> tuple[float, float] | None:
     return (estimate.low, estimate.high) if estimate.low is not None and estimate.high is not None else None
 
 

@@ -11,7 +11,7 @@ from trustml.errors import RecordError
 from trustml.measures.assumptions import NO_ROWS
 from trustml.measures.evidence import Evidence
 from trustml.measures.measure import Row
-from trustml.measures.promises import statements_of
+from trustml.measures.privacy_statements import statements_of
 from trustml.measures.wording import models_of
 from trustml.plan.job import TrainJob
 from trustml.privacy.accounting import epsilon_of_releases

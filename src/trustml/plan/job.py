@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from trustml.models.layers import Architecture
-from trustml.privacy.ledger import Drawn, NoiseKind, Unit
+from trustml.privacy.ledger import Drawn, NoiseKind, PrivacyUnit
 from trustml.scenario.attacks import Canaries, Game
 from trustml.scenario.methods import Method
 from trustml.scenario.regimes import Plain, Regime
@@ -69,7 +69,7 @@ class Mechanism(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     steps: int
     attempt: int = 1
     steps_per_charge: int = 1
-    unit: Unit = "example"
+    unit: PrivacyUnit = "example"
     noise: NoiseKind = "independent"
     separation: int = 1
     users: str = ""

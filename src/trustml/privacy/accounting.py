@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trustml.privacy.bounds import CLOSED_FORM, GRID, PARTICIPATION, RENYI, epsilon_bounds, epsilon_upper
-from trustml.privacy.events import Mechanism, by_plan, mechanisms_of, without_amplification
+from trustml.privacy.events import NoiseEvent, by_plan, mechanisms_of, without_amplification
 from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, Charge
 from trustml.privacy.renyi import renyi_epsilon
 from trustml.privacy.tails import epsilon_with_tails, total_variation
@@ -73,7 +73,10 @@ def epsilon_of_releases(releases: Sequence[Sequence[Charge]], *, delta: float) -
 
 
 def _with_tails(
-    bound: Callable[[Sequence[Mechanism], float], Epsilon], releases: Sequence[Sequence[Charge]], *, delta: float
+    bound: Callable[[Sequence[NoiseEvent], float], Epsilon],
+    releases: Sequence[Sequence[Charge]],
+    *,
+    delta: float,
 ) -> Epsilon:
     """Bound with what is left of delta once the tails of the noise that was drawn are paid for."""
     variation = total_variation((c.noise_source, c.steps * c.coordinates) for charges in releases for c in charges)
@@ -88,7 +91,7 @@ def _with_tails(
     return replace(seen[-1], value=value)
 
 
-def _epsilon_of_mechanisms(mechanisms: Sequence[Mechanism], delta: float) -> Epsilon:
+def _epsilon_of_mechanisms(mechanisms: Sequence[NoiseEvent], delta: float) -> Epsilon:
     kinds = {mechanism.kind for mechanism in mechanisms}
     if kinds == {"without replacement"}:
         return epsilon_without_replacement(mechanisms, delta=delta)
@@ -123,7 +126,7 @@ def epsilon_at_least(charges: Sequence[Charge], *, delta: float) -> float | None
     return epsilon_bounds(mechanisms_of([charges]), delta=delta).low
 
 
-def epsilon_without_replacement(mechanisms: Sequence[Mechanism], *, delta: float) -> Epsilon:
+def epsilon_without_replacement(mechanisms: Sequence[NoiseEvent], *, delta: float) -> Epsilon:
     """Batches of fixed size: the smaller of the amplified bound and the plain one, both under replacing one.
 
     Replacing an example moves the clipped sum by up to twice the clipping norm, so both count half the noise.
@@ -175,7 +178,7 @@ def epsilon_rdp(releases: Sequence[Sequence[Charge]], *, delta: float) -> Epsilo
     return _with_tails(_renyi_of_mechanisms, releases, delta=delta)
 
 
-def _renyi_of_mechanisms(mechanisms: Sequence[Mechanism], delta: float) -> Epsilon:
+def _renyi_of_mechanisms(mechanisms: Sequence[NoiseEvent], delta: float) -> Epsilon:
     if {m.kind for m in mechanisms} == {"without replacement"}:
         return epsilon_without_replacement(mechanisms, delta=delta)
     relation = ADD_OR_REMOVE if all(m.kind == "poisson" for m in mechanisms) else ZERO_OUT
@@ -206,9 +209,9 @@ def _named(by: str) -> str:
     return f"{by}, trustml {_version('trustml')}" if by in (GRID, RENYI, PARTICIPATION) else by
 
 
-def _without_fixed(mechanisms: Sequence[Mechanism]) -> list[Mechanism]:
+def _without_fixed(mechanisms: Sequence[NoiseEvent]) -> list[NoiseEvent]:
     return [
-        Mechanism(kind="gaussian", noise_multiplier=m.noise_multiplier, count=m.count)
+        NoiseEvent(kind="gaussian", noise_multiplier=m.noise_multiplier, count=m.count)
         if m.kind == "without replacement"
         else m
         for m in mechanisms
@@ -227,7 +230,7 @@ def _rdp(relation: Any) -> Any:
     return dp_accounting.rdp.RdpAccountant(orders=RDP_ORDERS, neighboring_relation=relation)
 
 
-def _event(mechanism: Mechanism) -> Any:
+def _event(mechanism: NoiseEvent) -> Any:
     import dp_accounting
 
     gaussian = dp_accounting.GaussianDpEvent(mechanism.noise_multiplier)

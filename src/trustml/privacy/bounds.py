@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from trustml.privacy.events import Mechanism
+from trustml.privacy.events import NoiseEvent
 from trustml.privacy.loss_grid import Grid, Steps, plan
 from trustml.privacy.loss_sums import epsilon_above, epsilon_below
 from trustml.privacy.pairs import Pair, Way
@@ -52,12 +52,12 @@ class Bounds:
     by: str
 
 
-def epsilon_bounds(mechanisms: Sequence[Mechanism], *, delta: float, replace: bool = False) -> Bounds:
+def epsilon_bounds(mechanisms: Sequence[NoiseEvent], *, delta: float, replace: bool = False) -> Bounds:
     """Bound epsilon of the composition from both sides.
 
     Parameters
     ----------
-    mechanisms : sequence of Mechanism
+    mechanisms : sequence of NoiseEvent
         Of the kinds "poisson" and "gaussian".
     delta : float
     replace : bool
@@ -74,13 +74,13 @@ def epsilon_bounds(mechanisms: Sequence[Mechanism], *, delta: float, replace: bo
     return Bounds(low=min(low, high), high=max(low, high), by=by)
 
 
-def epsilon_upper(mechanisms: Sequence[Mechanism], *, delta: float) -> tuple[float, str]:
+def epsilon_upper(mechanisms: Sequence[NoiseEvent], *, delta: float) -> tuple[float, str]:
     """Upper bound under adding or removing one, and which bound it is."""
     return _upper(_merged(mechanisms), delta, False)
 
 
 @functools.lru_cache(maxsize=512)
-def _upper(mechanisms: tuple[Mechanism, ...], delta: float, replace: bool) -> tuple[float, str]:
+def _upper(mechanisms: tuple[NoiseEvent, ...], delta: float, replace: bool) -> tuple[float, str]:
     if not mechanisms:
         return 0.0, NOTHING
     plain = _gaussian(_precision(mechanisms, replace), delta) * (1 + _ROOT) + _ROOT
@@ -102,7 +102,7 @@ def _upper(mechanisms: tuple[Mechanism, ...], delta: float, replace: bool) -> tu
 
 
 @functools.lru_cache(maxsize=512)
-def _lower(mechanisms: tuple[Mechanism, ...], delta: float, replace: bool) -> float:
+def _lower(mechanisms: tuple[NoiseEvent, ...], delta: float, replace: bool) -> float:
     if not mechanisms:
         return 0.0
     if all(m.kind == "gaussian" for m in mechanisms):
@@ -117,7 +117,7 @@ def _lower(mechanisms: tuple[Mechanism, ...], delta: float, replace: bool) -> fl
     return max(found)
 
 
-def _above(mechanisms: tuple[Mechanism, ...], way: Way, delta: float) -> float:
+def _above(mechanisms: tuple[NoiseEvent, ...], way: Way, delta: float) -> float:
     # adding one can make nothing less likely than by the factor (1 - rate) a step
     most = -math.fsum(m.count * math.log1p(-m.sample_rate) if m.sample_rate < 1 else -math.inf for m in mechanisms)
     limit = most * (1 + 1e-12) if way == "add" else math.inf
@@ -125,20 +125,20 @@ def _above(mechanisms: tuple[Mechanism, ...], way: Way, delta: float) -> float:
     return limit if grid is None else min(limit, epsilon_above(steps, grid, delta=delta))
 
 
-def _below(mechanisms: tuple[Mechanism, ...], way: Way, delta: float) -> float:
+def _below(mechanisms: tuple[NoiseEvent, ...], way: Way, delta: float) -> float:
     steps, grid = _planned(mechanisms, way, delta)
     return 0.0 if grid is None else epsilon_below(steps, grid, delta=delta)
 
 
 @functools.lru_cache(maxsize=64)
-def _planned(mechanisms: tuple[Mechanism, ...], way: Way, delta: float) -> tuple[tuple[Steps, ...], Grid | None]:
+def _planned(mechanisms: tuple[NoiseEvent, ...], way: Way, delta: float) -> tuple[tuple[Steps, ...], Grid | None]:
     steps = tuple(
         Steps(pair=Pair(noise=m.noise_multiplier, rate=m.sample_rate, way=way), count=m.count) for m in mechanisms
     )
     return steps, plan(steps, delta=delta)
 
 
-def _merged(mechanisms: Iterable[Mechanism]) -> tuple[Mechanism, ...]:
+def _merged(mechanisms: Iterable[NoiseEvent]) -> tuple[NoiseEvent, ...]:
     """Equal mechanisms together, and all plain Gaussian ones as one."""
     counts: dict[tuple[float, float], int] = defaultdict(int)
     precision: list[float] = []
@@ -148,13 +148,13 @@ def _merged(mechanisms: Iterable[Mechanism]) -> tuple[Mechanism, ...]:
         else:
             counts[m.noise_multiplier, m.sample_rate] += m.count
     found = [
-        Mechanism(kind="poisson", noise_multiplier=noise, sample_rate=rate, count=count)
+        NoiseEvent(kind="poisson", noise_multiplier=noise, sample_rate=rate, count=count)
         for (noise, rate), count in sorted(counts.items())
         if count
     ]
     total = math.fsum(precision)
     if total:
-        found.append(Mechanism(kind="gaussian", noise_multiplier=total**-0.5, count=1))
+        found.append(NoiseEvent(kind="gaussian", noise_multiplier=total**-0.5, count=1))
     return tuple(found)
 
 
@@ -162,7 +162,7 @@ def _ways(replace: bool) -> tuple[Way, ...]:
     return ("replace",) if replace else ("remove", "add")
 
 
-def _precision(mechanisms: Sequence[Mechanism], replace: bool) -> float:
+def _precision(mechanisms: Sequence[NoiseEvent], replace: bool) -> float:
     return math.fsum((4 if replace else 1) * m.count / m.noise_multiplier**2 for m in mechanisms)
 
 

@@ -11,7 +11,7 @@ import msgspec
 from trustml.errors import ScenarioError
 from trustml.privacy.accounting import epsilon_of, epsilon_without_replacement
 from trustml.privacy.bounds import epsilon_upper
-from trustml.privacy.events import Mechanism
+from trustml.privacy.events import NoiseEvent
 from trustml.privacy.ledger import Charge
 from trustml.privacy.renyi import renyi_epsilon
 
@@ -29,8 +29,8 @@ def calibrated_noise(*, epsilon: float, delta: float, sample_rate: float, steps:
         If no noise multiplier up to 10,000 reaches it, or next to no noise would do.
     """
 
-    def poisson(noise: float) -> list[Mechanism]:
-        return [Mechanism(kind="poisson", noise_multiplier=noise, count=steps, sample_rate=sample_rate)]
+    def poisson(noise: float) -> list[NoiseEvent]:
+        return [NoiseEvent(kind="poisson", noise_multiplier=noise, count=steps, sample_rate=sample_rate)]
 
     def reached(noise: float) -> bool:
         return epsilon_upper(poisson(noise), delta=delta)[0] <= epsilon
@@ -58,7 +58,7 @@ def calibrated_noise_fixed(*, epsilon: float, delta: float, batch_size: int, exa
     """
 
     def reached(noise: float) -> bool:
-        mechanism = Mechanism(
+        mechanism = NoiseEvent(
             kind="without replacement", noise_multiplier=noise, count=steps, batch_size=batch_size, examples=examples
         )
         return epsilon_without_replacement([mechanism], delta=delta).value <= epsilon

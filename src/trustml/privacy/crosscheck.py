@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from trustml.privacy.bounds import epsilon_bounds, epsilon_upper
-from trustml.privacy.events import Mechanism, mechanisms_of
+from trustml.privacy.events import NoiseEvent, mechanisms_of
 from trustml.privacy.ledger import Charge
 from trustml.privacy.renyi import renyi_epsilon
 from trustml.processes import module_command
@@ -85,7 +85,7 @@ def prv_epsilons(models: Sequence[tuple[Sequence[Charge], float]]) -> list[Secon
     return [one for one in found if one is not None]
 
 
-def prv_error(mechanisms: Sequence[Mechanism], *, delta: float) -> float | None:
+def prv_error(mechanisms: Sequence[NoiseEvent], *, delta: float) -> float | None:
     """Error to ask Opacus's accountant for; None where its grid would be too large to be of use.
 
     Its grid reaches to an epsilon by Renyi DP at a small part of delta; its interval falls with the root of the steps.
@@ -100,7 +100,7 @@ def prv_error(mechanisms: Sequence[Mechanism], *, delta: float) -> float | None:
     return error if error <= min(_LARGEST_ERROR, max(0.01, 0.01 * epsilon)) else None
 
 
-def can_be_right(value: float, mechanisms: Sequence[Mechanism], *, delta: float, error: float) -> bool:
+def can_be_right(value: float, mechanisms: Sequence[NoiseEvent], *, delta: float, error: float) -> bool:
     """Whether an accountant's upper bound with this error fits what is proved of epsilon from both sides."""
     low = epsilon_bounds(mechanisms, delta=delta).low
     high = epsilon_upper(mechanisms, delta=delta * (1 - 2 * _DELTA_ERROR))[0]

@@ -12,11 +12,11 @@ from typing import Literal, TypeAlias
 from trustml.errors import PrivacyError
 from trustml.privacy.ledger import UNAMPLIFIED, Charge
 
-Kind: TypeAlias = Literal["poisson", "gaussian", "without replacement"]
+MechanismKind: TypeAlias = Literal["poisson", "gaussian", "without replacement"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mechanism:
+class NoiseEvent:
     """One mechanism, composed `count` times.
 
     Attributes
@@ -30,7 +30,7 @@ class Mechanism:
     sample_rate : float
     """
 
-    kind: Kind
+    kind: MechanismKind
     noise_multiplier: float
     count: int
     batch_size: int = 1
@@ -38,7 +38,7 @@ class Mechanism:
     sample_rate: float = 1.0
 
 
-def mechanisms_of(releases: Sequence[Sequence[Charge]]) -> list[Mechanism]:
+def mechanisms_of(releases: Sequence[Sequence[Charge]]) -> list[NoiseEvent]:
     """Independent mechanisms behind several models, as their batches were really drawn and shared.
 
     Where k models take the same step on the same batch, one example's presence moves all k sums at once:
@@ -49,19 +49,19 @@ def mechanisms_of(releases: Sequence[Sequence[Charge]]) -> list[Mechanism]:
     PrivacyError
         If the ledgers contradict one another about a batch plan.
     """
-    found: list[Mechanism] = []
+    found: list[NoiseEvent] = []
     for charges in by_plan(releases):
         first = charges[0]
         if first.noise != "independent":
             # All rounds of one training are a single Gaussian mechanism; several models compose.
             found += [
-                Mechanism(kind="gaussian", noise_multiplier=charge.precision**-0.5, count=charge.participation)
+                NoiseEvent(kind="gaussian", noise_multiplier=charge.precision**-0.5, count=charge.participation)
                 for charge in charges
             ]
         elif first.secret_sampling and first.sampling not in UNAMPLIFIED:
-            kind: Kind = "poisson" if first.sampling == "poisson" else "without replacement"
+            kind: MechanismKind = "poisson" if first.sampling == "poisson" else "without replacement"
             found += [
-                Mechanism(
+                NoiseEvent(
                     kind=kind,
                     noise_multiplier=noise,
                     count=count,
@@ -98,14 +98,14 @@ def participation_of(charges: Sequence[Charge]) -> int:
     return min(charges[0].largest_participation, sum(blocks.values()))
 
 
-def without_amplification(charges: Sequence[Charge], *, participation: int) -> list[Mechanism]:
+def without_amplification(charges: Sequence[Charge], *, participation: int) -> list[NoiseEvent]:
     """Gaussians on everything: at worst the example is in the batches with the least noise."""
     left, found = participation, []
     for noise, count in sorted(shared_steps(charges)):
         used = min(left, count)
         left -= used
         if used:
-            found.append(Mechanism(kind="gaussian", noise_multiplier=noise, count=used))
+            found.append(NoiseEvent(kind="gaussian", noise_multiplier=noise, count=used))
     return found
 
 

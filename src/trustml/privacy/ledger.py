@@ -19,7 +19,7 @@ from trustml.scenario.regimes import Sampling
 Drawn: TypeAlias = Sampling | Literal["all", "in turn"]
 """How a step's examples, or a round's clients, are drawn: all of them, or blocks of a public order in turn."""
 NoiseKind: TypeAlias = Literal["independent", "tree aggregation", "banded matrix factorisation"]
-Unit: TypeAlias = Literal["example", "user"]
+PrivacyUnit: TypeAlias = Literal["example", "user"]
 UNAMPLIFIED: tuple[Drawn, ...] = ("shuffle", "all", "in turn")
 """Ways of drawing that need no secret and give no amplification."""
 
@@ -94,7 +94,7 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     largest_participation: int
     plan: str
     data: str
-    unit: Unit = "example"
+    unit: PrivacyUnit = "example"
     relation: str = ADD_OR_REMOVE
     noise: NoiseKind = "independent"
     users: str = ""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trustml.privacy.events import Mechanism
+from trustml.privacy.events import NoiseEvent
 from trustml.privacy.pairs import ROUNDING, Floats, Pair
 
 _ORDERS = 400
@@ -26,7 +26,7 @@ def orders() -> Floats:
     return 1 + np.geomspace(1e-3, 1e5, _ORDERS)
 
 
-def renyi_epsilon(mechanisms: Sequence[Mechanism], *, delta: float) -> float:
+def renyi_epsilon(mechanisms: Sequence[NoiseEvent], *, delta: float) -> float:
     """Epsilon of Poisson and plain Gaussian mechanisms by Renyi DP, its own rounding charged.
 
     The conversion is proposition 12 of Canonne, Kamath and Steinke (2020), or Bretagnolle and Huber's bound where
@@ -34,7 +34,7 @@ def renyi_epsilon(mechanisms: Sequence[Mechanism], *, delta: float) -> float:
 
     Parameters
     ----------
-    mechanisms : sequence of Mechanism
+    mechanisms : sequence of NoiseEvent
         Of the kinds "poisson" and "gaussian".
     delta : float
 

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-Status: TypeAlias = Literal["met", "not met", "not checked"]
+AssumptionStatus: TypeAlias = Literal["met", "not met", "not checked"]
 
 
 Coverage: TypeAlias = Literal["epsilon", "public", "disclosed", "not covered"]
@@ -61,7 +61,7 @@ class Assumption(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    status: Status
+    status: AssumptionStatus
     why: str
 
 
@@ -92,7 +92,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     agrees: bool | None = None
 
 
-class Curve(msgspec.Struct, frozen=True, kw_only=True):
+class PrivacyCurve(msgspec.Struct, frozen=True, kw_only=True):
     """Epsilon as steps add up, under three assumptions on how batches are drawn.
 
     Parameters
@@ -157,7 +157,7 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True):
     comparisons : tuple of Comparison
     assumptions : tuple of Assumption
     not_covered : tuple of str
-    curve : Curve, optional
+    curve : PrivacyCurve, optional
     ledger : str
         SHA-256 of the ledger that all this follows from; empty in records of earlier versions.
     understated : Understated, optional
@@ -189,7 +189,7 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True):
     assumptions: tuple[Assumption, ...]
     not_covered: tuple[str, ...]
     releases: tuple[Release, ...] = ()
-    curve: Curve | None = None
+    curve: PrivacyCurve | None = None
     ledger: str = ""
     understated: Understated | None = None
     epsilon_at_least: float | None = None
@@ -210,7 +210,7 @@ def at_least(epsilon: float, digits: int) -> str:
 def understated_line(recorded: float | None) -> str:
     """Say that a ledger holds more than was recorded."""
     said = "no epsilon" if recorded is None or math.isnan(recorded) else f"epsilon {at_most(recorded, 4)}"
-    return f"WARNING: the record says {said}, and the ledger holds more, which counts; go on with the run to mend it"
+    return f"WARNING: the record says {said}, and the ledger holds more, which counts; go on with the run to fix it"
 
 
 def statement_line(statement: PrivacyStatement) -> str:

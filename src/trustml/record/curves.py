@@ -9,7 +9,7 @@ from trustml.record.files import UNREADABLE, plain_bytes, write_atomic
 from trustml.record.store import CURVES, RunDirectory
 
 
-class Curve(msgspec.Struct, frozen=True, kw_only=True):
+class RocCounts(msgspec.Struct, frozen=True, kw_only=True):
     """An empirical ROC curve: for each threshold, how many non-members and members score above it.
 
     Parameters
@@ -25,12 +25,12 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
     true_positives: tuple[int, ...]
 
 
-def write_curves(run: RunDirectory, curves: list[Curve]) -> None:
+def write_curves(run: RunDirectory, curves: list[RocCounts]) -> None:
     """Write the curves of a run."""
     write_atomic(run.path / CURVES, msgspec.json.encode(curves) + b"\n")
 
 
-def read_curves(run: RunDirectory) -> list[Curve]:
+def read_curves(run: RunDirectory) -> list[RocCounts]:
     """Read the curves of a run; none where nothing was attacked.
 
     Raises
@@ -40,7 +40,7 @@ def read_curves(run: RunDirectory) -> list[Curve]:
     """
     path = run.path / CURVES
     try:
-        return msgspec.json.decode(plain_bytes(path), type=list[Curve])
+        return msgspec.json.decode(plain_bytes(path), type=list[RocCounts])
     except FileNotFoundError:
         return []
     except UNREADABLE as error:

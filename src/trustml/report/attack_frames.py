@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from trustml.record.curves import Curve
+from trustml.record.curves import RocCounts
 
 TINY = 1e-4
 """Where a logarithmic axis begins: rates of zero are drawn there."""
@@ -52,7 +52,7 @@ def strongest_frame(table: pd.DataFrame) -> pd.DataFrame:
     return found.merge(pooled, on=["regime", "attack"], how="left")
 
 
-def roc_frame(curves: Sequence[Curve], *, subject: str) -> pd.DataFrame:
+def roc_frame(curves: Sequence[RocCounts], *, subject: str) -> pd.DataFrame:
     """Points of the curves of one model.
 
     Returns

@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 import numpy.typing as npt
 
-from trustml.auditing.result import SEVERITIES, AuditRecord, Curve, Finding, Measured, Severity
+from trustml.auditing.result import SEVERITIES, AuditRecord, Finding, Measurement, RocCounts, Severity
 from trustml.report.audit_svg import (
     SIGNS,
     STYLE,
@@ -71,7 +71,7 @@ def roc_figures(record: AuditRecord) -> tuple[AuditFigure, ...]:
         Of at most `MOST_PANELS` models, those with the gravest findings first and then the most exposed, and
         `MOST_CURVES` attacks each, those with the largest area first.
     """
-    curves: dict[str, list[Curve]] = {}
+    curves: dict[str, list[RocCounts]] = {}
     for curve in record.curves:
         if len(curve.false_positives) == len(curve.true_positives) > 0 and curve.false_positives[-1] > 0:
             if curve.true_positives[-1] > 0:
@@ -84,7 +84,7 @@ def roc_figures(record: AuditRecord) -> tuple[AuditFigure, ...]:
     return tuple(_roc(subject, curves[subject], attacks, number) for number, subject in enumerate(subjects))
 
 
-def _roc(subject: str, curves: list[Curve], attacks: list[str], number: int) -> AuditFigure:
+def _roc(subject: str, curves: list[RocCounts], attacks: list[str], number: int) -> AuditFigure:
     shown = sorted(curves, key=curve_area, reverse=True)[:MOST_CURVES]
     smallest = 1 / max(curve.false_positives[-1] for curve in shown)
     floor = min(1e-1, smallest)
@@ -131,19 +131,19 @@ def _styles(shown: list[str], attacks: list[str]) -> dict[str, int]:
     return found
 
 
-def curve_area(curve: Curve) -> float:
+def curve_area(curve: RocCounts) -> float:
     """Area under an empirical ROC curve; ties count half."""
     false, true = _rates(curve)
     widths, heights = np.diff(false), (true[1:] + true[:-1]) / 2
     return float(widths @ heights)
 
 
-def _rates(curve: Curve) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _rates(curve: RocCounts) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     false, true = (np.asarray((0, *counts), float) for counts in (curve.false_positives, curve.true_positives))
     return false / false[-1], true / true[-1]
 
 
-def drawn_rates(curve: Curve, floor: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def drawn_rates(curve: RocCounts, floor: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """False and true positive rates as they are drawn: on a grid of FPRs from `floor` to 1, the TPR reached at each."""
     false, true = _rates(curve)
     grid = np.unique(np.concatenate([np.geomspace(floor, 1, _POINTS), [1.0]]))
@@ -156,7 +156,7 @@ def auc_figure(record: AuditRecord) -> AuditFigure | None:
 
     The strongest is the one with the gravest finding, then the one with the highest lower bound.
     """
-    found: dict[str, list[tuple[Finding, Measured]]] = {}
+    found: dict[str, list[tuple[Finding, Measurement]]] = {}
     for finding in record.findings:
         measured = measured_named(finding, "membership_auc")
         if measured is not None:
@@ -193,7 +193,7 @@ def auc_figure(record: AuditRecord) -> AuditFigure | None:
     return AuditFigure(svg, "AUC of the strongest attack on each model", caption, alt)
 
 
-def _gravity(row: tuple[Finding, Measured]) -> tuple[int, float]:
+def _gravity(row: tuple[Finding, Measurement]) -> tuple[int, float]:
     finding, measured = row
     return SEVERITIES.index(finding.severity), -known(measured.low, measured.value)
 
@@ -236,7 +236,7 @@ def epsilon_figure(record: AuditRecord) -> AuditFigure | None:
     return AuditFigure(svg, "Audited epsilon against the claim", caption, alt)
 
 
-def _epsilon_row(axes: Any, place: int, finding: Finding, audited: Measured, claim: float | None) -> str:
+def _epsilon_row(axes: Any, place: int, finding: Finding, audited: Measurement, claim: float | None) -> str:
     """Draw one finding; gives the same in words, the audited value first."""
     value = known(audited.value, None)
     axes.barh(place, value, height=0.62, color=SIGNS[finding.severity][1], alpha=0.8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from trustml.auditing.result import SEVERITIES, AuditRecord, Finding, Measured, Severity
+from trustml.auditing.result import SEVERITIES, AuditRecord, Finding, Measurement, Severity
 from trustml.report.audit_words import interval_parts, measure_words, measured_named, value_text
 
 MOST_COLUMNS = 4
@@ -166,7 +166,7 @@ def attainable_share(finding: Finding) -> str:
     return f"{100 * audited.value / attainable.value:.0f} %"
 
 
-def _column(cells: list[Measured]) -> Column:
+def _column(cells: list[Measurement]) -> Column:
     """What is the same in every cell is said once, at the head."""
     facts = [
         (interval_parts(one)[1], f"n = {one.n:,}" if one.n else "", one.note)  # kept apart: each may be shared

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from matplotlib.figure import Figure as Canvas
 
-from trustml.auditing.result import Measured, Severity
+from trustml.auditing.result import Measurement, Severity
 from trustml.report.audit_words import digits
 
 SIGNS: dict[Severity, tuple[str, str]] = {
@@ -75,7 +75,7 @@ def name_rows(axes: Any, names: Sequence[str], words: Sequence[str]) -> None:
         axes.text(1.03, place, word, transform=axes.get_yaxis_transform(), fontsize=7.5, va="center", ha="left")
 
 
-def draw_interval(axes: Any, place: int, measured: Measured, *, marker: str, colour: str) -> None:
+def draw_interval(axes: Any, place: int, measured: Measurement, *, marker: str, colour: str) -> None:
     """Draw a value with its interval; a side without a bound ends in an arrow."""
     value = measured.value
     low, high = known(measured.low, value), known(measured.high, value)
@@ -89,7 +89,7 @@ def known(bound: float | None, otherwise: float | None) -> float:
     return 0.0 if found is None else found
 
 
-def interval_words(measured: Measured) -> str:
+def interval_words(measured: Measurement) -> str:
     """Write value and interval as briefly as a figure needs it."""
     value = "" if measured.value is None else digits(measured.value, decimals=3)
     bounds = [measured.low, measured.high]

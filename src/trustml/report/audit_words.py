@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from trustml.auditing.claim import Claim
-from trustml.auditing.result import SEVERITIES, AuditRecord, Finding, Measured, Severity
+from trustml.auditing.result import SEVERITIES, AuditRecord, Finding, Measurement, Severity
 
 OPERATOR = "operator input required"
 
@@ -134,7 +134,7 @@ def percent(share: float) -> str:
     return f"{floored:f} %"
 
 
-def value_text(measured: Measured) -> str:
+def value_text(measured: Measurement) -> str:
     """Write the value, or the one bound there is, with its sign; ``absent`` where there is neither."""
     value, name = measured.value, measured.measure
     lower, upper = name in LOWER_BOUNDS, name in UPPER_BOUNDS
@@ -150,7 +150,7 @@ def value_text(measured: Measured) -> str:
     return digits(value) + unit
 
 
-def interval_parts(measured: Measured) -> tuple[str, str]:
+def interval_parts(measured: Measurement) -> tuple[str, str]:
     """Write the interval, or the bound beside the value, as its numbers and its kind; both may be empty."""
     low = None if measured.low is None else digits(measured.low, rounding=ROUND_FLOOR)
     high = None if measured.high is None else digits(measured.high, rounding=ROUND_CEILING)
@@ -164,7 +164,7 @@ def interval_parts(measured: Measured) -> tuple[str, str]:
     return (f"at least {low}" if low is not None else f"at most {high}"), f"{level} bound" if level else ""
 
 
-def interval_text(measured: Measured) -> str:
+def interval_text(measured: Measurement) -> str:
     """Write the interval in one line; empty without one."""
     numbers, kind = interval_parts(measured)
     return ": ".join(part for part in (kind, numbers) if part)
@@ -175,7 +175,7 @@ def measure_words(measure: str) -> str:
     return MEASURES.get(measure, measure.replace("_", " "))
 
 
-def measured_named(finding: Finding, *names: str) -> Measured | None:
+def measured_named(finding: Finding, *names: str) -> Measurement | None:
     """Give the first figure of a finding with one of these names and a value."""
     found = (one for one in finding.measured if one.measure in names and one.value is not None)
     return next((one for one in found if one.value is not None and math.isfinite(one.value)), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trustml.bench.judge import Judged, judge_all
-from trustml.bench.results import Measured, Result
+from trustml.bench.results import Result, Timing
 from trustml.bench.selection import DEFAULT, FULL
 from trustml.bench.turns import TURN_SECONDS
 from trustml.bench.workloads import (
@@ -171,7 +171,7 @@ def _times(result: Result) -> str:
     return "\n".join(lines)
 
 
-def _time_line(one: Measured, found: dict[tuple[str, str, str, str], float | None]) -> str:
+def _time_line(one: Timing, found: dict[tuple[str, str, str, str], float | None]) -> str:
     key = (one.workload.name, one.engine, one.allocator)
     ratios = [found.get((*key, measure)) for measure in ("bench_ratio", "bench_ratio_any")]
     floors = [number(ratio) if ratio is not None else "" for ratio in ratios]

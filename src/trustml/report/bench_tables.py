@@ -11,7 +11,7 @@ from rich.console import Console
 from trustml.bench.gate import Compared
 from trustml.bench.judge import Judged, Ratio, judge_all
 from trustml.bench.places import NoPlace, find_place
-from trustml.bench.results import Measured, Result
+from trustml.bench.results import Result, Timing
 from trustml.bench.selection import Group
 from trustml.report.explanation_tables import titled_table
 
@@ -56,9 +56,9 @@ def bars_frame(judged: Sequence[Judged]) -> pd.DataFrame:
     )
 
 
-def by_workload(result: Result) -> dict[tuple[str, str], list[Measured]]:
+def by_workload(result: Result) -> dict[tuple[str, str], list[Timing]]:
     """What was measured by workload and allocator, fastest first, what has no figures last."""
-    found: dict[tuple[str, str], list[Measured]] = {}
+    found: dict[tuple[str, str], list[Timing]] = {}
     for one in result.measured:
         found.setdefault((one.workload.name, one.allocator), []).append(one)
     return {key: sorted(those, key=lambda one: one.median or float("inf")) for key, those in found.items()}

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from trustml.conformance.findings import Finding
+from trustml.conformance.findings import CheckResult
 
 
-def print_findings(out: Console, findings: Sequence[Finding], *, everything: bool) -> None:
+def print_findings(out: Console, findings: Sequence[CheckResult], *, everything: bool) -> None:
     """Print one line for each subject, and every check that failed; or every check."""
     summary = Table(title="conformance", title_justify="left")
     summary.add_column("subject")
@@ -30,7 +30,7 @@ def print_findings(out: Console, findings: Sequence[Finding], *, everything: boo
         )
 
 
-def _figures(finding: Finding) -> str:
+def _figures(finding: CheckResult) -> str:
     if finding.confidence is not None:
         value, low, high = (
             "none" if part is None else f"{part:.4g}" for part in (finding.value, finding.low, finding.high)

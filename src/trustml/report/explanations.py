@@ -28,7 +28,7 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class PanelRequest:
     """What to show; None means all, and for `method` the only one.
 
     Attributes
@@ -123,7 +123,7 @@ def methods_of(run: RunDirectory) -> list[str]:
     return list(dict.fromkeys(titles))
 
 
-def explained_example(run: RunDirectory, wanted: Wanted) -> ExplainedExample:
+def explained_example(run: RunDirectory, wanted: PanelRequest) -> ExplainedExample:
     """Collect the explanations of one example.
 
     Raises

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
 
-from trustml.auditing.result import SEVERITIES, AuditedModel, AuditRecord, Finding, Measured
+from trustml.auditing.result import SEVERITIES, AuditedModel, AuditRecord, Finding, Measurement
 from trustml.report.audit_groups import FindingGroup, finding_groups
 from trustml.report.audit_texts import LIMITS
 from trustml.report.audit_words import (
@@ -227,13 +227,13 @@ def _finding_line(group: FindingGroup) -> str:
     return f"- {SYMBOLS[severity]} {severity} {numbers}: {markdown_text(group.title)}{subjects}{figure}{which}"
 
 
-def _strongest(findings: Iterable[Finding]) -> Measured | None:
+def _strongest(findings: Iterable[Finding]) -> Measurement | None:
     first = [finding.measured[0] for finding in findings if finding.measured]
     known = [one for one in first if one.value is not None]
     return max(known, key=lambda one: one.value or 0.0) if known else (first[0] if first else None)
 
 
-def _figure(measured: Measured) -> str:
+def _figure(measured: Measurement) -> str:
     interval = interval_text(measured)
     text = f"{measure_words(measured.measure)}: {value_text(measured)}{f', {interval}' if interval else ''}"
     return markdown_text(text + (f", n = {measured.n:,}" if measured.n else ""))

@@ -20,7 +20,7 @@ _CHANGES = ("infidelity", "deletion_auc", "insertion_auc", "comprehensiveness", 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class StudyPart:
     """One run of a study.
 
     Attributes
@@ -39,7 +39,7 @@ class Part:
         return str(self.manifest.scenario["name"]).removeprefix("privacy_and_explanations_")
 
 
-def study_markdown(parts: Sequence[Part]) -> str:
+def study_markdown(parts: Sequence[StudyPart]) -> str:
     """Answer in Markdown: what was trained, then one table and one verdict a question."""
     return "\n".join(
         [
@@ -71,7 +71,7 @@ def study_markdown(parts: Sequence[Part]) -> str:
     )
 
 
-def adjusted(parts: Sequence[Part], measure: str) -> pd.DataFrame:
+def adjusted(parts: Sequence[StudyPart], measure: str) -> pd.DataFrame:
     """Rows of one measure over all parts, with `part`, `p` and `p_holm` (over all rows) added."""
     import pandas as pd
 
@@ -87,7 +87,7 @@ def adjusted(parts: Sequence[Part], measure: str) -> pd.DataFrame:
     return rows.assign(p_holm=holm(rows.p.to_numpy(np.float64)))
 
 
-def _models(parts: Sequence[Part]) -> list[str]:
+def _models(parts: Sequence[StudyPart]) -> list[str]:
     lines = [
         "## What was trained",
         "",
@@ -109,7 +109,7 @@ def _models(parts: Sequence[Part]) -> list[str]:
     return lines
 
 
-def _question(parts: Sequence[Part], *, measure: str, title: str, meaning: str, verdict: str) -> list[str]:
+def _question(parts: Sequence[StudyPart], *, measure: str, title: str, meaning: str, verdict: str) -> list[str]:
     rows = adjusted(parts, measure)
     together = rows[rows.method == MEAN].assign(p_holm=lambda found: holm(found.p.to_numpy(np.float64)))
     lines = [f"## {title}", "", meaning, "", *_verdicts(together, verdict), ""]
@@ -145,7 +145,7 @@ def _verdicts(rows: pd.DataFrame, verdict: str) -> list[str]:
     return lines
 
 
-def _steadiness(parts: Sequence[Part]) -> list[str]:
+def _steadiness(parts: Sequence[StudyPart]) -> list[str]:
     rows = adjusted(parts, "explanation_steadiness")
     steadier, less = int((rows.low > 0).sum()), int((rows.high < 0).sum())
     lines = [
@@ -166,7 +166,7 @@ def _steadiness(parts: Sequence[Part]) -> list[str]:
     return lines
 
 
-def _faithfulness(parts: Sequence[Part]) -> list[str]:
+def _faithfulness(parts: Sequence[StudyPart]) -> list[str]:
     lines = [
         "## Does it make explanations less faithful?",
         "",

@@ -10,7 +10,7 @@ from matplotlib import pyplot
 
 from trustml.compare.floor import MEAN
 from trustml.errors import UsageError
-from trustml.report.study import Part, adjusted
+from trustml.report.study import StudyPart, adjusted
 
 _PANELS = (
     ("explanation_effect", "beyond another seed"),
@@ -18,7 +18,7 @@ _PANELS = (
 )
 
 
-def save_study_figure(parts: Sequence[Part], path: Path) -> None:
+def save_study_figure(parts: Sequence[StudyPart], path: Path) -> None:
     """Draw effects on the mean of methods with their 95 % intervals; a column a question, a row a data set.
 
     Raises

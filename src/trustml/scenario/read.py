@@ -149,7 +149,7 @@ def _read_module(path: Path) -> PlainData:
     except UsageError:
         raise
     except Exception as error:
-        raise UsageError(f"{path}: the scenario module fails with {type(error).__name__}: {error}; mend it") from error
+        raise UsageError(f"{path}: the scenario module fails with {type(error).__name__}: {error}; fix it") from error
     scenario = names.get("scenario")
     if not isinstance(scenario, Scenario):
         raise UsageError(f"{path}: defines no `scenario = Scenario(...)`; add it at module level")
@@ -162,7 +162,7 @@ def _read_toml(path: Path) -> PlainData:
     except FileNotFoundError:
         raise UsageError(f"{path}: no such scenario file; check the path") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise UsageError(f"{path}: cannot be read as TOML ({error}); mend it") from None
+        raise UsageError(f"{path}: cannot be read as TOML ({error}); fix it") from None
 
 
 def _step(place: Any, key: str, path: str) -> Any:

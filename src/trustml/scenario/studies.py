@@ -27,7 +27,7 @@ def read_study(path: Path, *, full: bool) -> tuple[Scenario, ...]:
     except UsageError:
         raise
     except Exception as error:
-        raise UsageError(f"{path}: the module fails with {type(error).__name__}: {error}; mend it") from error
+        raise UsageError(f"{path}: the module fails with {type(error).__name__}: {error}; fix it") from error
     if not isinstance(found, tuple) or not found or not all(isinstance(one, Scenario) for one in found):
         raise UsageError(f"{path}: defines no `{name} = (Scenario(...), ...)`; add it at module level")
     return tuple(resolve_paths(from_plain(to_plain(one)), folder=path.parent) for one in found)

@@ -26,12 +26,12 @@ from trustml.models.weights import Weights, read_weights
 from trustml.plan.job import CanaryJob, TrainJob, checkpoint_file
 from trustml.plan.support import Supported, training_support
 from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
+from trustml.worker.canary_insertion import CanaryFederation, CanaryTrainer, strength_of
 from trustml.worker.federated import HISTORY
-from trustml.worker.planting import CanaryFederation, CanaryTrainer, strength_of
+from trustml.worker.job_context import JobContext
 from trustml.worker.predicting import predict
 from trustml.worker.prepared import read_prepared
 from trustml.worker.training import train
-from trustml.worker.workplace import Workplace
 
 CANARY_NOTES = (
     "a private training of its own on the same data, whose model was not kept: an audit spends privacy too, "
@@ -39,7 +39,7 @@ CANARY_NOTES = (
 )
 
 
-def train_with_canaries(job: CanaryJob, backend: Backend, *, at: Workplace) -> str:
+def train_with_canaries(job: CanaryJob, backend: Backend, *, at: JobContext) -> str:
     """Train with the canaries whose coin came up, score all of them, and write both to ``job.output``.
 
     Scores are larger where a canary seems to have been in the training. Gradients as canaries have the
@@ -50,7 +50,7 @@ def train_with_canaries(job: CanaryJob, backend: Backend, *, at: Workplace) -> s
     ----------
     job : CanaryJob
     backend : Backend
-    at : Workplace
+    at : JobContext
         Its folder gets the ledger.
 
     Returns
@@ -105,7 +105,7 @@ def _gradients(
     directions: Directions,
     joins: BatchPlan,
     *,
-    at: Workplace,
+    at: JobContext,
 ) -> Doubles:
     mechanism = job.mechanism
     assert mechanism is not None
@@ -135,7 +135,7 @@ def _updates(
     directions: Directions,
     joins: BatchPlan,
     *,
-    at: Workplace,
+    at: JobContext,
 ) -> Doubles:
     def federated(model: Model, settings: FederatedSettings) -> Federation:
         return CanaryFederation(backend.federated(model, settings), directions=directions, joins=joins)
@@ -152,7 +152,7 @@ def _examples(
     examples: Examples,
     chosen: dict[str, npt.NDArray[Any]],
     *,
-    at: Workplace,
+    at: JobContext,
 ) -> Doubles:
     inputs, labels = chosen["inputs"].astype(np.float32), chosen["labels"].astype(np.int64)
     both = Examples(inputs=np.concatenate([examples.inputs, inputs]), labels=np.concatenate([examples.labels, labels]))

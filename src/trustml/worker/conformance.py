@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from trustml.backends.contract import Backend, Model, PrivateTrainer
 from trustml.backends.settings import PrivateSettings
 from trustml.backends.table import load_backend
-from trustml.conformance.findings import Finding
+from trustml.conformance.findings import CheckResult
 from trustml.conformance.step import check_step
 from trustml.conformance.subject import Step, StepSettings
 from trustml.conformance.training import ExecutedStep, TrainingRecord, check_training
@@ -39,9 +39,9 @@ from trustml.scenario.spec import BACKEND_NAMES, BackendName, Execution, GradSam
 from trustml.worker.clock import Clock
 from trustml.worker.events import Progress
 from trustml.worker.federated_conformance import check_federations
+from trustml.worker.job_context import JobContext
 from trustml.worker.private import PrivateTraining, accumulate_finite
 from trustml.worker.trace import TracingTrainer
-from trustml.worker.workplace import Workplace
 
 AWKWARD_SIZES = (99, 210, 234)
 """Numbers of batches for which Opacus's own sampler loses a step to rounding."""
@@ -85,17 +85,17 @@ def example_model(model: str) -> Model:
     return Model(architecture=architecture, input_shape=shape, weights=weights)
 
 
-def check_backend(name: BackendName, backend: Backend) -> tuple[list[Finding], dict[str, Weights]]:
+def check_backend(name: BackendName, backend: Backend) -> tuple[list[CheckResult], dict[str, Weights]]:
     """Put one backend through the whole suite.
 
     Returns
     -------
-    findings : list of Finding
+    findings : list of CheckResult
     sums : dict of str to weights
         Clipped sum of the same batch from the same weights, and weights after un-noised steps on the same
         batches, to be compared between backends.
     """
-    findings: list[Finding] = []
+    findings: list[CheckResult] = []
     sums: dict[str, Weights] = {}
     for variant, (model, per_layer) in VARIANTS.items():
         inputs, labels = example_data(model)
@@ -199,7 +199,7 @@ def _train(name: BackendName, backend: Backend, batches: int) -> TrainingRecord:
             mechanism=plan_mechanism(regime, field="regime", examples=len(examples), plan=plan),
         )
         clock, progress = Clock(lambda: None), Progress(folder / "events.jsonl")
-        at = Workplace(root=Path(root), folder=folder, clock=clock, progress=progress)
+        at = JobContext(root=Path(root), folder=folder, clock=clock, progress=progress)
         steps: list[ExecutedStep] = []
         watched = dataclasses.replace(backend, private=_watched(backend, steps.append, expected=4))
         PrivateTraining(job, watched, model, examples, commitment="plan", at=at).run(plan, augmentation_entropy=())

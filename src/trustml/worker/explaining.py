@@ -20,11 +20,11 @@ from trustml.record.files import encode_arrays, inside, read_arrays, write_atomi
 from trustml.record.mapped import write_arrays
 from trustml.record.schema import MethodRecord
 from trustml.scenario.methods import IntegratedGradients, Method, RandomControl
+from trustml.worker.adaptive_steps import explain_to_error
 from trustml.worker.common_lane import common_lane, logit_changes
-from trustml.worker.enough_steps import explain_to_error
+from trustml.worker.job_context import JobContext
 from trustml.worker.predicting import predict
 from trustml.worker.probing import probe
-from trustml.worker.workplace import Workplace
 
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
 
@@ -56,7 +56,7 @@ class _Found:
     first: float = 0.0
 
 
-def explain(job: ExplainJob, backend: Backend, *, at: Workplace) -> tuple[MethodRecord, ...]:
+def explain(job: ExplainJob, backend: Backend, *, at: JobContext) -> tuple[MethodRecord, ...]:
     """Explain the model by every method of the job and write ``attributions.npz`` and ``probes.npz``.
 
     Raises
@@ -129,7 +129,9 @@ def _request(model: Model, inputs: Floats, targets: Ints, method: Method, prepar
     )
 
 
-def _attributions(backend: Backend, network: Network, request: ExplainRequest, *, at: Workplace, twice: bool) -> _Found:
+def _attributions(
+    backend: Backend, network: Network, request: ExplainRequest, *, at: JobContext, twice: bool
+) -> _Found:
     """Attributions with the common lane; the library is timed."""
     method = request.method
     if isinstance(method, RandomControl):

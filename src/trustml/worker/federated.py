@@ -24,16 +24,16 @@ from trustml.privacy.ledger import charge, read_ledger
 from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
 from trustml.scenario.clipping import Adaptive
 from trustml.scenario.federated import DPFedAvg, FederatedSpec
+from trustml.worker.job_context import JobContext, Trained
 from trustml.worker.predicting import predict
 from trustml.worker.prepared import held_out_examples
 from trustml.worker.private import entropy_words
-from trustml.worker.workplace import Trained, Workplace
 
 HISTORY = "history.npz"
 """Held-out accuracy and loss by round. Under privacy this follows from noisy weights, so epsilon covers it."""
 
 
-class FederatedTraining:
+class FederatedDriver:
     """One attempt at one federated training.
 
     Parameters
@@ -46,11 +46,11 @@ class FederatedTraining:
     examples : Examples
     commitment : str
         SHA-256 of the plan of rounds.
-    at : Workplace
+    at : JobContext
     """
 
     def __init__(
-        self, job: TrainJob, backend: Backend, model: Model, examples: Examples, *, commitment: str, at: Workplace
+        self, job: TrainJob, backend: Backend, model: Model, examples: Examples, *, commitment: str, at: JobContext
     ) -> None:
         if not isinstance(job.regime, FederatedSpec) or (job.mechanism is None) == isinstance(job.regime, DPFedAvg):
             raise PrivacyError(f"{job.id}: its regime and its mechanism do not go together")
@@ -169,7 +169,7 @@ class FederatedTraining:
 class _Look:
     """Held-out accuracy of the global model, over all examples and for each client."""
 
-    def __init__(self, job: TrainJob, backend: Backend, model: Model, *, at: Workplace) -> None:
+    def __init__(self, job: TrainJob, backend: Backend, model: Model, *, at: JobContext) -> None:
         held_out = held_out_examples(inside(at.root, job.data))
         self._inputs, self._labels = held_out.inputs, held_out.labels
         clients = read_arrays(inside(at.root, job.clients))

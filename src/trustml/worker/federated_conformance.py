@@ -14,7 +14,7 @@ from trustml.backends.contract import Backend, Client, Federation, Model
 from trustml.backends.numpy.federated import NumpyFederation
 from trustml.backends.settings import FederatedSettings, RoundOutcome, UserPrivacy
 from trustml.conformance.federated import check_federated
-from trustml.conformance.findings import Finding, bounded
+from trustml.conformance.findings import CheckResult, bounded
 from trustml.conformance.participation import ExecutedRound, FederatedRecord, check_participation
 from trustml.conformance.rounds import OUTLIERS, FederatedFactory, RoundSettings, scaled, spoiled
 from trustml.conformance.subject import Vector, flat, norm_of
@@ -36,8 +36,8 @@ from trustml.scenario.partition import InTurn, PoissonCohort
 from trustml.scenario.spec import BackendName, Execution
 from trustml.worker.clock import Clock
 from trustml.worker.events import Progress
-from trustml.worker.federated import FederatedTraining
-from trustml.worker.workplace import Workplace
+from trustml.worker.federated import FederatedDriver
+from trustml.worker.job_context import JobContext
 
 MECHANISMS: dict[NoiseKind, NoiseMechanism] = {
     "independent": IndependentNoise(),
@@ -111,7 +111,7 @@ def factory(
     return make
 
 
-def check_federations(name: BackendName, backend: Backend) -> list[Finding]:
+def check_federations(name: BackendName, backend: Backend) -> list[CheckResult]:
     """Put one backend's federations through the whole suite."""
     make = factory(backend.federated, softmax_regression(), server_learning_rate=SERVER_RATE)
     variants = {
@@ -119,7 +119,7 @@ def check_federations(name: BackendName, backend: Backend) -> list[Finding]:
         "federated, adaptive clipping": RoundSettings(clip_learning_rate=0.2, count_noise=2.0),
         f"federated, {CORRELATED[name]}": RoundSettings(noise=CORRELATED[name], separation=4),
     }
-    findings: list[Finding] = []
+    findings: list[CheckResult] = []
     for variant, settings in variants.items():
         found = check_federated(
             make, example_clients(), settings=settings, server_learning_rate=SERVER_RATE, same_start=True
@@ -134,7 +134,7 @@ def check_federations(name: BackendName, backend: Backend) -> list[Finding]:
     return findings
 
 
-def against_oracle(backend: Backend) -> Finding:
+def against_oracle(backend: Backend) -> CheckResult:
     """Compare rounds of an MLP without noise with those of the oracle, each from the backend's own weights."""
     model, clients = two_layers(), example_clients()
     cohorts = [
@@ -216,7 +216,7 @@ def _run_watched(
     job: TrainJob, backend: Backend, model: Model, examples: Examples, plan: FederatedPlan, *, root: Path
 ) -> FederatedRecord:
     folder = root / "jobs" / job.id
-    at = Workplace(root=root, folder=folder, clock=Clock(lambda: None), progress=Progress(folder / "events.jsonl"))
+    at = JobContext(root=root, folder=folder, clock=Clock(lambda: None), progress=Progress(folder / "events.jsonl"))
     rounds: list[ExecutedRound] = []
     made: list[FederatedSettings] = []
 
@@ -225,7 +225,7 @@ def _run_watched(
         return _Watched(backend.federated(model, settings), folder / "ledger.jsonl", rounds)
 
     watched = dataclasses.replace(backend, federated=federated)
-    FederatedTraining(job, watched, model, examples, commitment="plan", at=at).run(plan)
+    FederatedDriver(job, watched, model, examples, commitment="plan", at=at).run(plan)
     privacy = made[0].privacy
     assert privacy is not None
     return FederatedRecord(

@@ -28,15 +28,15 @@ from trustml.scenario.optimizers import SGD
 from trustml.scenario.regimes import DPSGD
 from trustml.scenario.spec import GradSampleMode
 from trustml.worker.faults import with_fault
+from trustml.worker.job_context import JobContext
 from trustml.worker.private import accumulate_finite, entropy_words
-from trustml.worker.workplace import Workplace
 
 EXPECTED_BATCH_SIZE = 16
 """What the noisy sum is divided by; batches of the game are smaller, and a right step does not care."""
 _FEATURES, _CLASSES, _EXAMPLES = 8, 3, 12
 
 
-def play_game(job: GameJob, backend: Backend, *, at: Workplace) -> str:
+def play_game(job: GameJob, backend: Backend, *, at: JobContext) -> str:
     """Play the game of a job and write ``present`` and ``absent`` into its private output.
 
     Parameters
@@ -44,7 +44,7 @@ def play_game(job: GameJob, backend: Backend, *, at: Workplace) -> str:
     job : GameJob
         Its model is not used; see the module.
     backend : Backend
-    at : Workplace
+    at : JobContext
 
     Returns
     -------

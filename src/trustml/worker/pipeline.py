@@ -32,12 +32,12 @@ from trustml.worker.clock import Clock
 from trustml.worker.events import Progress
 from trustml.worker.explaining import explain
 from trustml.worker.games import play_game
+from trustml.worker.job_context import JobContext, Trained
 from trustml.worker.precision import require_full_precision
 from trustml.worker.predicting import predict
 from trustml.worker.prepared import read_prepared
 from trustml.worker.shadows import train_shadows
 from trustml.worker.training import train
-from trustml.worker.workplace import Trained, Workplace
 
 
 def run_job(job: Job, folder: Path) -> WorkerResult:
@@ -57,7 +57,7 @@ def run_job(job: Job, folder: Path) -> WorkerResult:
         device = backend.open_device(job.execution.device, job.execution.threads)
     require_full_precision(job, device)
     clock = Clock(device.synchronize)
-    at = Workplace(root=root, folder=folder, clock=clock, progress=progress)
+    at = JobContext(root=root, folder=folder, clock=clock, progress=progress)
     trained: Trained | None = None
     methods: tuple[MethodRecord, ...] = ()
     notes: tuple[str, ...] = ()
@@ -92,7 +92,7 @@ def run_job(job: Job, folder: Path) -> WorkerResult:
     )
 
 
-def _train(job: TrainJob, backend: Backend, *, at: Workplace) -> tuple[str, Trained]:
+def _train(job: TrainJob, backend: Backend, *, at: JobContext) -> tuple[str, Trained]:
     support = training_support(job.backend, job.regime)
     if isinstance(support, Missing):
         raise NotImplementedError(support.reason)

@@ -12,9 +12,9 @@ from trustml.plan.job import TrainJob, checkpoint_file, train_id
 from trustml.record.checkpoint import Checkpoint, Checkpoints, read_checkpoint
 from trustml.record.files import inside, read_arrays
 from trustml.scenario.regimes import Plain
+from trustml.worker.job_context import JobContext, Trained
 from trustml.worker.predicting import predict
 from trustml.worker.prepared import held_out_examples
-from trustml.worker.workplace import Trained, Workplace
 
 _LOOKS_PER_EPOCH = 20
 
@@ -27,7 +27,7 @@ def train_plain(
     examples: Examples,
     *,
     plan: BatchPlan,
-    at: Workplace,
+    at: JobContext,
 ) -> Trained:
     """Train batch by batch, with checkpoints."""
     if regime.random_labels:
@@ -60,7 +60,7 @@ def train_plain(
 class _Goal:
     """The held-out accuracy of another regime's model, to be reached."""
 
-    def __init__(self, job: TrainJob, regime: Plain, backend: Backend, model: Model, *, at: Workplace) -> None:
+    def __init__(self, job: TrainJob, regime: Plain, backend: Backend, model: Model, *, at: JobContext) -> None:
         self._held_out = held_out_examples(inside(at.root, job.data))
         other = train_id(job.backend, regime.stop_at, job.seed)
         logits = read_arrays(inside(at.root, f"jobs/{other}/predictions.npz"))["test_logits"]

@@ -26,7 +26,7 @@ from trustml.record.checkpoint import Checkpoint, Checkpoints, read_checkpoint
 from trustml.record.files import encode_arrays, inside, write_atomic
 from trustml.scenario.clipping import Adaptive, PerLayer
 from trustml.scenario.regimes import DPSGD
-from trustml.worker.workplace import Trained, Workplace
+from trustml.worker.job_context import JobContext, Trained
 
 _ROWS_AT_ONCE = 1024
 
@@ -44,11 +44,11 @@ class PrivateTraining:
     examples : Examples
     commitment : str
         SHA-256 of the batch plan.
-    at : Workplace
+    at : JobContext
     """
 
     def __init__(
-        self, job: TrainJob, backend: Backend, model: Model, examples: Examples, *, commitment: str, at: Workplace
+        self, job: TrainJob, backend: Backend, model: Model, examples: Examples, *, commitment: str, at: JobContext
     ) -> None:
         if job.mechanism is None or not isinstance(job.regime, DPSGD):
             raise PrivacyError(f"{job.id}: no private mechanism to train with")

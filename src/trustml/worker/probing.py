@@ -25,8 +25,8 @@ from trustml.data.streams import Stream, public_generator
 from trustml.models.weights import Weights, initial_weights
 from trustml.plan.job import VARIANTS, ExplainJob
 from trustml.scenario.methods import GradCam, Method, RandomControl
+from trustml.worker.job_context import JobContext
 from trustml.worker.predicting import predict
-from trustml.worker.workplace import Workplace
 
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
 
@@ -71,7 +71,7 @@ def probe(
     arrays: Arrays,
     prepared: Arrays,
     *,
-    at: Workplace,
+    at: JobContext,
 ) -> Arrays:
     """Try every explanation of the job; arrays by ``<method>.<variant>.<quantity>``."""
     probes = job.probes

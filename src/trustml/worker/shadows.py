@@ -19,11 +19,11 @@ from trustml.plan.job import ShadowJob
 from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
 from trustml.record.mapped import map_arrays
 from trustml.scenario.regimes import DPSGD, Plain
+from trustml.worker.job_context import JobContext
 from trustml.worker.shadow_plans import draw_models
-from trustml.worker.workplace import Workplace
 
 
-def train_shadows(job: ShadowJob, backend: Backend, *, at: Workplace) -> str:
+def train_shadows(job: ShadowJob, backend: Backend, *, at: JobContext) -> str:
     """Train all models of the job and write their logits over the whole pool.
 
     Parameters
@@ -32,7 +32,7 @@ def train_shadows(job: ShadowJob, backend: Backend, *, at: Workplace) -> str:
         Its `members` say who is in which model, over the training examples followed by the held-out ones.
     backend : Backend
         One that trains many models at once.
-    at : Workplace
+    at : JobContext
 
     Returns
     -------

@@ -13,14 +13,14 @@ from trustml.data.dataset import Examples
 from trustml.plan.job import TrainJob
 from trustml.record.files import inside, read_arrays
 from trustml.scenario.regimes import DPSGD, Plain
-from trustml.worker.federated import FederatedTraining
+from trustml.worker.federated import FederatedDriver
+from trustml.worker.job_context import JobContext, Trained
+from trustml.worker.library_default import train_stock
 from trustml.worker.plain import train_plain
 from trustml.worker.private import PrivateTraining
-from trustml.worker.stock import train_stock
-from trustml.worker.workplace import Trained, Workplace
 
 
-def train(job: TrainJob, backend: Backend, model: Model, examples: Examples, *, at: Workplace) -> Trained:
+def train(job: TrainJob, backend: Backend, model: Model, examples: Examples, *, at: JobContext) -> Trained:
     """Train by the job's regime."""
     if isinstance(job.regime, DPSGD) and job.regime.engine != "core":
         return train_stock(job, backend, model, examples, at=at)
@@ -37,5 +37,5 @@ def train(job: TrainJob, backend: Backend, model: Model, examples: Examples, *, 
             return training.run(plan, augmentation_entropy=entropy)
         case _:
             commitment = hashlib.sha256(path.read_bytes()).hexdigest()
-            federated = FederatedTraining(job, backend, model, examples, commitment=commitment, at=at)
+            federated = FederatedDriver(job, backend, model, examples, commitment=commitment, at=at)
             return federated.run(read_federated_plan(arrays))

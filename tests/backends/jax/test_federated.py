@@ -11,8 +11,8 @@ import pytest
 
 from trustml.backends.contract import Model
 from trustml.backends.jax import federated
+from trustml.backends.jax.client_schedule import pack, train_lanes
 from trustml.backends.jax.federated import ON_EVERY_CORE, JaxFederation
-from trustml.backends.jax.lanes import pack, train_lanes
 from trustml.backends.jax.network import to_params, to_weights
 from trustml.backends.settings import FederatedSettings, UserPrivacy
 from trustml.models.weights import initial_weights

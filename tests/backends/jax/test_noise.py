@@ -55,7 +55,7 @@ def test_the_transform_holds_for_all_words(words):
 
 
 def test_what_jax_itself_draws_has_23_bits():
-    """Known limit of JAX 0.10; when this fails it was mended."""
+    """Known limit of JAX 0.10; when this fails it was fixed."""
     key, least = jax.random.key(3), np.nextafter(np.float32(-1), np.float32(0))
     uniform = jax.random.uniform(key, (1000,), minval=least, maxval=1.0)
     np.testing.assert_allclose(jax.random.normal(key, (1000,)), np.sqrt(2) * jax.lax.erf_inv(uniform), rtol=1e-6)

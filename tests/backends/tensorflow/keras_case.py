@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from tests.auditing.disguises import keras_file, keras_layer, keras_model, npy_of_objects, zipped
-from trustml.backends.tensorflow.foreign import load_keras
+from trustml.backends.tensorflow.model_adapter import load_keras
 
 layers = tf.keras.layers
 FOLDER = Path(sys.argv[1])

@@ -90,7 +90,7 @@ def test_a_norm_of_an_outer_product_is_never_too_small(run):
 
 
 def test_under_dropout_tf_privacy_passes_its_clipping_norm(run):
-    """Known defect of TF Privacy 0.9; when this fails it was mended."""
+    """Known defect of TF Privacy 0.9; when this fails it was fixed."""
     assert run[0]["dropout.tf_privacy"].max() > 1.1
     ours = run[0]["dropout.book_keeping"]
     assert ours.max() < 1 + 1e-5

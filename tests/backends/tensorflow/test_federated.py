@@ -133,7 +133,7 @@ def test_proximal_term(found):
 
 
 def test_proximal_term_of_tff_has_the_wrong_sign(found):
-    """Known defect of TFF 0.87; when this fails it was mended, and its own FedProx can be used again."""
+    """Known defect of TFF 0.87; when this fails it was fixed, and its own FedProx can be used again."""
     weights = found[0]["prox_of_tff"]
     assert close(weights[1], weights[0] + average(weights[0], case.CLIENTS, proximal=-0.8))
     assert not close(weights[1], weights[0] + average(weights[0], case.CLIENTS, proximal=0.8))

@@ -54,7 +54,7 @@ RATES = {"constant": [0.1] * 4, "changing": [0.4, 0.2, 0.1, 0.05]}
 
 
 def test_vectorised_padding_forgets_its_value(peers):
-    """Known defect of TensorFlow 2.14; when this fails it was mended, and ``Pad`` can use tf.pad again."""
+    """Known defect of TensorFlow 2.14; when this fails it was fixed, and ``Pad`` can use tf.pad again."""
     assert peers["padding"] == [-7.0, 0.0]
 
 

@@ -1,4 +1,4 @@
-"""Where Captum's DeepLIFT departs from the rescale rule, and what is left of that when it is mended."""
+"""Where Captum's DeepLIFT departs from the rescale rule, and what is left of that when it is fixed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def asked_with_a_training_like_baseline(architecture: Architecture, shape: tuple
 
 @pytest.mark.parametrize("name", DEPARTING)
 def test_known_departures(name):
-    """When the first assertion fails, Captum was mended there, and `deep_lift_rules` can lose that part."""
+    """When the first assertion fails, Captum was fixed there, and `deep_lift_rules` can lose that part."""
     asked = asked_with_a_training_like_baseline(DEPARTING[name])
     found = explain(asked)
     assert missing(asked, found["native"]) > 0.05

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.torch
 
 
 def test_opacus_misreads_channels_last_activations():
-    """Known defect of Opacus 1.6.0; when this fails it was mended, and `keep_channels_first` can go."""
+    """Known defect of Opacus 1.6.0; when this fails it was fixed, and `keep_channels_first` can go."""
     images = torch.randn(2, 3, 5, 5, generator=torch.Generator().manual_seed(0))
     settings = {"kernel_size": (3, 3), "padding": (0, 0), "stride": (1, 1), "dilation": (1, 1)}
     expected = functional.unfold(images, 3)

@@ -285,7 +285,7 @@ def test_banded_noise(separation, tmp_path, monkeypatch):
 
 
 def test_pfl_takes_the_wrong_factor(tmp_path, monkeypatch):
-    """Known defect of pfl 0.6.0; when this fails it was mended, and `BandedMechanism` can go."""
+    """Known defect of pfl 0.6.0; when this fails it was fixed, and `BandedMechanism` can go."""
     monkeypatch.chdir(tmp_path)
     stock = BandedMatrixFactorizationMechanism(1.0, 20, 5, lambda _: SimpleNamespace(cohort_noise_parameter=1.0))
     np.testing.assert_allclose(np.linalg.norm(stock.query_matrix, axis=1), 1, rtol=1e-5)

@@ -39,7 +39,7 @@ def test_many_small_numbers_beside_a_large_one_count(count, others):
 
 
 def test_torch_itself_loses_them():
-    """Known defect of PyTorch 2.13; when this fails it was mended, and our own norm may go."""
+    """Known defect of PyTorch 2.13; when this fails it was fixed, and our own norm may go."""
     rows = torch.full((1, 2_359_296), 2.0**-12 * 0.99)
     rows[:, 0] = 1.0
     assert float(torch.linalg.vector_norm(rows, dim=1)) < 0.995 * float(rows.double().norm())

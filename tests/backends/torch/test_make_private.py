@@ -85,7 +85,7 @@ def test_opacus_loses_a_step_to_rounding(batches):
 
 
 def test_expanded_weights_fail_on_gradients_laid_out_channels_last():
-    """Why ``ew`` is left out for convolutions. When this fails, PyTorch was mended."""
+    """Why ``ew`` is left out for convolutions. When this fails, PyTorch was fixed."""
     from torch.nn.utils._expanded_weights.conv_utils import conv_group_weight_grad_sample
 
     gradient = torch.randn(4, 8, 5, 5).to(memory_format=torch.channels_last)

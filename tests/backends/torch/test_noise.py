@@ -42,7 +42,7 @@ def test_the_transform_is_that_of_box_and_muller(radius, angle, beyond):
 
 
 def test_what_torch_itself_draws_has_24_bits():
-    """Known limit of PyTorch 2.13, so of Opacus's and pfl's noise; when this fails it was mended."""
+    """Known limit of PyTorch 2.13, so of Opacus's and pfl's noise; when this fails it was fixed."""
     drawn = torch.randn(1_600_000, generator=noise_generator((1, 2, 3, 4), CPU)).double().numpy().reshape(-1, 2, 8)
     squares = (drawn**2).sum(axis=1)
     parts = np.exp(-squares[squares > 12] / 2) * 2.0**24

@@ -14,8 +14,8 @@ import numpy as np
 from jax import Array
 
 from trustml.backends.contract import Client, Model
+from trustml.backends.jax.client_schedule import Lanes, Sums, pack, train_lanes
 from trustml.backends.jax.dp import add_clipped, filled_rows
-from trustml.backends.jax.lanes import Lanes, Sums, pack, train_lanes
 from trustml.backends.jax.network import Params, to_params, to_weights
 from trustml.backends.jax.noise import add_noise, noise_key, standard_number
 from trustml.backends.jax.pieces import calls_on_every_core, cores
@@ -33,7 +33,7 @@ _MOST = 2**28
 
 
 class Told(NamedTuple):
-    """What a round tells of its clients; see :class:`trustml.backends.jax.lanes.Sums`."""
+    """What a round tells of its clients; see :class:`trustml.backends.jax.client_schedule.Sums`."""
 
     norm: float
     clients: int

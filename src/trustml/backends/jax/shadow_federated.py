@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from trustml.backends.jax.lanes import Sums, added
+from trustml.backends.jax.client_schedule import Sums, added
 from trustml.backends.jax.loss_gradient import loss_gradient
 from trustml.backends.jax.network import Params
 from trustml.backends.jax.noise import add_noise

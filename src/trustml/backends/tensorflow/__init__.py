@@ -44,7 +44,7 @@ def _private(model: Model, settings: PrivateSettings, dropout_seed: int) -> Priv
 
 
 def _stock(model: Model, settings: StockSettings, examples: Examples) -> StockTrainer:
-    from trustml.backends.tensorflow.stock import stock_trainer
+    from trustml.backends.tensorflow.library_default import stock_trainer
 
     return stock_trainer(model, settings=settings, examples=examples)
 

@@ -47,7 +47,7 @@ def _private(model: Model, settings: PrivateSettings, dropout_seed: int) -> Priv
 
 
 def _stock(model: Model, settings: StockSettings, examples: Examples) -> StockTrainer:
-    from trustml.backends.torch.stock import MakePrivateTrainer
+    from trustml.backends.torch.library_default import MakePrivateTrainer
 
     return MakePrivateTrainer(model, settings=settings, examples=examples)
 

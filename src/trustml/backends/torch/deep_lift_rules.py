@@ -27,7 +27,7 @@ from trustml.models.layers import GELU, Architecture, Dropout, MaxPool, ReLU, Ta
 def deep_lift_variants(
     module: nn.Sequential, request: ExplainRequest, run: Callable[[nn.Sequential], Floats]
 ) -> Attributions:
-    """Give what `run` gives with Captum's DeepLIFT as it is and, if that departs from the definition, mended."""
+    """Give what `run` gives with Captum's DeepLIFT as it is and, if that departs from the definition, fixed."""
     found = {"native": run(module)}
     if departs(request.model.architecture):
         with _mended_rules(), seeded(request.seed):

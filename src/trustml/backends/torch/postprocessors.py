@@ -149,7 +149,7 @@ class TailedGaussian(GaussianMechanism):
 
 
 class BandedMechanism(BandedMatrixFactorizationMechanism):
-    """pfl's banded matrix, mended.
+    """pfl's banded matrix, fixed.
 
     pfl 0.6.0 looks for ``C`` with ``C.T @ C = X``, where the unit diagonal of ``X`` bounds the norms of C's columns
     and with them what one visit of a client can change. But it takes the Cholesky factor, whose *rows* have norm 1:

@@ -13,10 +13,10 @@ from trustml.plan.job import TrainJob
 from trustml.plan.mechanism import drawn_for, make_charge
 from trustml.privacy.ledger import charge
 from trustml.scenario.regimes import DPSGD
-from trustml.worker.workplace import Trained, Workplace
+from trustml.worker.job_context import JobContext, Trained
 
 
-def train_stock(job: TrainJob, backend: Backend, model: Model, examples: Examples, *, at: Workplace) -> Trained:
+def train_stock(job: TrainJob, backend: Backend, model: Model, examples: Examples, *, at: JobContext) -> Trained:
     """Train all epochs, each charged before it begins. There are no checkpoints: stock engines have none."""
     mechanism, regime = job.mechanism, job.regime
     if mechanism is None or not isinstance(regime, DPSGD) or backend.stock is None:

@@ -12,7 +12,7 @@ from trustml.worker.events import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workplace:
+class JobContext:
     """Where a job reads and writes, and what watches it.
 
     Attributes

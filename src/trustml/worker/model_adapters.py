@@ -1,4 +1,4 @@
-"""``python -m trustml.worker.foreign BACKEND WHAT CWD FOLDER``: a stranger's model, asked through files.
+"""``python -m trustml.worker.model_adapters BACKEND WHAT CWD FOLDER``: a stranger's model, asked through files.
 
 WHAT is ``module:attribute``, found from CWD, or a ``.keras`` file. When the model is loaded ``ready.npz`` is written.
 ``request-1.npz``, ``request-2.npz`` and so on are then answered one after the other by ``answer-1.npz`` and so on:
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
 
 def load(backend: str, what: str, start: Path) -> LiveModel:
     """Load a model and wrap it; a function without parameters makes one."""
-    module = importlib.import_module(f"trustml.backends.{backend}.foreign")
+    module = importlib.import_module(f"trustml.backends.{backend}.model_adapter")
     if what.endswith(".keras"):
         model = module.load_keras(start / what)
     else:

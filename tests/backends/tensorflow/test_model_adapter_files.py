@@ -40,7 +40,7 @@ def found(tmp_path_factory) -> dict:
 
 
 def test_keras_runs_code_of_three_kinds_whatever_safe_mode_says(found):
-    """The finding of docs/findings.md; where a later Keras mends it, this test says so."""
+    """The finding of docs/findings.md; where a later Keras fixes it, this test says so."""
     assert found["by keras"] == {"a legacy file": True, "pickled weights": True, "a module": True}
 
 

@@ -33,7 +33,7 @@ from trustml.privacy.accounting import (
 from trustml.privacy.crosscheck import SecondOpinion, prv_epsilons
 from trustml.privacy.ledger import UNAMPLIFIED, ZERO_OUT, Charge
 from trustml.privacy.shuffle_bound import shuffle_lower_bound
-from trustml.privacy.statement import Comparison, Curve, PrivacyStatement, at_most
+from trustml.privacy.statement import Comparison, PrivacyCurve, PrivacyStatement, at_most
 from trustml.privacy.tuning import epsilon_with_tuning
 from trustml.record.files import read_arrays
 from trustml.scenario.regimes import PrivateRegime
@@ -182,7 +182,7 @@ def _comparison(name: str, epsilon: Epsilon, note: str) -> Comparison:
     return Comparison(name=name, value=value, relation=epsilon.relation, accountant=epsilon.accountant, note=note)
 
 
-def _curve(charges: list[Charge], regime: PrivateRegime, *, most: int | None) -> Curve:
+def _curve(charges: list[Charge], regime: PrivateRegime, *, most: int | None) -> PrivacyCurve:
     """Epsilon after a part of the steps; participation is taken in proportion to them."""
     total = sum(charge.steps for charge in charges)
     if most is None:
@@ -198,7 +198,7 @@ def _curve(charges: list[Charge], regime: PrivateRegime, *, most: int | None) ->
     finite = [
         tuple(v if v is not None and math.isfinite(v) else None for v in row) for row in (poisson, lower, unamplified)
     ]
-    return Curve(steps=tuple(steps), poisson=finite[0], shuffle_lower=finite[1], unamplified=finite[2])
+    return PrivacyCurve(steps=tuple(steps), poisson=finite[0], shuffle_lower=finite[1], unamplified=finite[2])
 
 
 def _first_steps(charges: list[Charge], count: int) -> list[Charge]:
