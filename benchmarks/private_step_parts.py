@@ -20,9 +20,9 @@ import numpy as np
 from trustml.backends.jax.dp import DPTrainer
 from trustml.backends.jax.noise import noise_key, standard_noise
 from trustml.backends.settings import PrivateSettings
-from trustml.bench.engines import jax_own, jax_plain
-from trustml.bench.workloads import CLIPPING_NORM, LEARNING_RATE, Workload, make_batch, make_model
 from trustml.scenario.optimizers import SGD
+from trustml_bench.engines import jax_own, jax_plain
+from trustml_bench.workloads import CLIPPING_NORM, LEARNING_RATE, Workload, make_batch, make_model
 
 RESULT = Path(__file__).resolve().parent / "results" / "private_step_parts.md"
 TURNS, SECONDS = 15, 0.1

@@ -11,12 +11,12 @@ import psutil
 import pytest
 
 from tests.bench.fakes import WORKLOAD, engine, seat
-from trustml.bench import places
-from trustml.bench.places import Place, find_place
-from trustml.bench.process import EngineProcess
-from trustml.bench.protocol import Failed, LookAtMemory, Memory, Ready, RunRequest, Times
-from trustml.bench.selection import Group
-from trustml.bench.turns import _FOLDERS, _sits_out, measure_group
+from trustml_bench import places
+from trustml_bench.places import Place, find_place
+from trustml_bench.process import EngineProcess
+from trustml_bench.protocol import Failed, LookAtMemory, Memory, Ready, RunRequest, Times
+from trustml_bench.selection import Group
+from trustml_bench.turns import _FOLDERS, _sits_out, measure_group
 
 ROOT = str(Path(__file__).resolve().parents[2])
 

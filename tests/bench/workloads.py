@@ -6,9 +6,9 @@ import importlib
 
 import numpy as np
 
-from trustml.bench.catalogue import ENGINES
-from trustml.bench.engine import Engine, Work
-from trustml.bench.workloads import Workload
+from trustml_bench.catalogue import ENGINES
+from trustml_bench.engine import Engine, Work
+from trustml_bench.workloads import Workload
 
 TINY = {
     "plain_step": (
@@ -49,7 +49,7 @@ def label(case: tuple[Engine, Workload]) -> str:
 def work_of(engine: Engine, workload: Workload) -> Work:
     """Make what the engine needs."""
     module, maker = engine.maker.split(":")
-    return getattr(importlib.import_module(f"trustml.bench.engines.{module}"), maker)(workload)
+    return getattr(importlib.import_module(f"trustml_bench.engines.{module}"), maker)(workload)
 
 
 def outcome(engine: Engine, workload: Workload) -> dict[str, np.ndarray]:
