@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trustml.scenario.spec import BackendName
 from trustml_bench.engine import Engine, Role
 from trustml_bench.workloads import WorkloadKind
 
@@ -28,6 +29,21 @@ def _tensorflow(name: str, maker: str, *kinds: WorkloadKind, role: Role = "peer"
     return _engine("tensorflow", name, maker, kinds, role, full)
 
 
+def _ours(backend: BackendName) -> tuple[Engine, ...]:
+    """Trustml in one framework; :mod:`trustml_bench.engines.own` is told which."""
+    makers: dict[str, tuple[WorkloadKind, ...]] = {
+        "private_step": ("private_step",),
+        "explanation": _EXPLANATIONS,
+        "federated_round": ("round",),
+    }
+    plain = _engine(backend, f"trustml {backend} plain", f"own:plain_step:{backend}", ("plain_step",), "ours", False)
+    others = (
+        _engine(backend, f"trustml {backend}", f"own:{maker}:{backend}", kinds, "ours", False)
+        for maker, kinds in makers.items()
+    )
+    return (plain, *others)
+
+
 def _jax_privacy(name: str, maker: str, *, full: bool = False) -> Engine:
     maker = f"jax_privacy_steps:{maker}"
     return Engine(name=name, environment="jax", maker=maker, kinds=("private_step",), role="peer", full=full)
@@ -51,19 +67,10 @@ ENGINES: tuple[Engine, ...] = (
     _jax("jax epoch", "jax_plain:epoch", "round", role="floor"),
     _tensorflow("tf epoch", "tensorflow_plain:epoch", "round", role="floor"),
     # trustml as its users run it.
-    _torch("trustml torch plain", "torch_own:plain_step", "plain_step", role="ours"),
-    _torch("trustml torch", "torch_own:private_step", "private_step", role="ours"),
-    _torch("trustml torch", "torch_own:explanation", *_EXPLANATIONS, role="ours"),
-    _torch("trustml torch", "torch_own:federated_round", "round", role="ours"),
-    _jax("trustml jax plain", "jax_own:plain_step", "plain_step", role="ours"),
-    _jax("trustml jax", "jax_own:private_step", "private_step", role="ours"),
-    _jax("trustml jax", "jax_own:explanation", *_EXPLANATIONS, role="ours"),
-    _jax("trustml jax", "jax_own:federated_round", "round", role="ours"),
-    _jax("trustml jax", "jax_shadows:shadows", "shadows", role="ours"),
-    _tensorflow("trustml tensorflow plain", "tensorflow_own:plain_step", "plain_step", role="ours"),
-    _tensorflow("trustml tensorflow", "tensorflow_own:private_step", "private_step", role="ours"),
-    _tensorflow("trustml tensorflow", "tensorflow_own:explanation", *_EXPLANATIONS, role="ours"),
-    _tensorflow("trustml tensorflow", "tensorflow_own:federated_round", "round", role="ours"),
+    *_ours("torch"),
+    *_ours("jax"),
+    _jax("trustml jax", "own:shadows:jax", "shadows", role="ours"),
+    *_ours("tensorflow"),
     # Private steps.
     _torch("Opacus hooks", "opacus_steps:hooks", "private_step"),
     _torch("Opacus functorch", "opacus_steps:functorch", "private_step"),

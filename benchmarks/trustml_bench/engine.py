@@ -52,7 +52,8 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     environment : str
         ``torch``, ``jax``, ``tensorflow``, or an extra one: ``fedjax``, ``flower``.
     maker : str
-        ``module:function`` of a :data:`Maker`, the module below ``trustml_bench.engines``.
+        ``module:function`` of a :data:`Maker`, the module below ``trustml_bench.engines``; ``module:function:word``
+        where the function takes a word before the workload.
     kinds : tuple of str
     role : str
         ``ours`` for trustml as its users run it, ``floor`` for the best that the framework can do for work without

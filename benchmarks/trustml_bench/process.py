@@ -6,7 +6,10 @@ import os
 import select
 import signal
 import subprocess
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -23,6 +26,26 @@ from trustml_bench.workloads import Workload
 PACKAGE = Path(__file__).resolve().parent
 _STDERR_LINES = 8
 _PATIENCE = 100  # looks at a process that ends, 0.05 s apart
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put off Ctrl-C until what starts a process knows it, or what ends processes has ended all."""
+    if threading.current_thread() is not threading.main_thread():  # only that one is interrupted
+        yield
+        return
+    arrived: list[int] = []
+    before = {
+        number: signal.signal(number, lambda found, _: arrived.append(found))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if arrived:
+            signal.raise_signal(arrived[0])
 
 
 class EngineProcess:

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 import traceback
+from functools import partial
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import BinaryIO
@@ -57,10 +58,13 @@ _PACKAGES = {
 
 
 def find_maker(name: str) -> Maker:
-    """Import ``module:function``; a module without a dot lies in ``trustml_bench.engines``."""
-    module, _, function = name.partition(":")
-    found: Maker = getattr(import_module(module if "." in module else f"trustml_bench.engines.{module}"), function)
-    return found
+    """Import ``module:function``; a module without a dot lies in ``trustml_bench.engines``.
+
+    What follows after a further colon is given to the function before the workload.
+    """
+    module, function, *given = name.split(":")
+    found = getattr(import_module(module if "." in module else f"trustml_bench.engines.{module}"), function)
+    return partial(found, *given)
 
 
 def serve(maker: str, workload: Workload, answers: BinaryIO) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 
 from trustml_bench.places import NoPlace, find_place
-from trustml_bench.process import EngineProcess
+from trustml_bench.process import EngineProcess, uninterrupted
 from trustml_bench.protocol import Answer, Failed, Impossible, LookAtMemory, Memory, Ready, RunRequest, Times
 from trustml_bench.results import Status, Timing
 from trustml_bench.selection import Group, Seat
@@ -117,9 +117,10 @@ def _ended(taken: list[_Taken]) -> Iterator[None]:
     try:
         yield
     finally:
-        for one in taken:
-            if one.process is not None:
-                one.process.end()
+        with uninterrupted():
+            for one in taken:
+                if one.process is not None:
+                    one.process.end()
 
 
 def _start(taken: list[_Taken], group: Group, folder: Path, tell: Callable[..., None]) -> None:
@@ -153,7 +154,8 @@ def _launch(one: _Taken, group: Group, log: Path) -> bool:
     if psutil.virtual_memory().available < LEAST_FREE_MEMORY:
         one.fail(Failed(reason="less than 1 GiB of memory was left beside the other engines"), when="not started")
         return False
-    one.process = EngineProcess(engine, one.seat.workload, place=place, log=log)
+    with uninterrupted():
+        one.process = EngineProcess(engine, one.seat.workload, place=place, log=log)
     return True
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from trustml.backends.contract import Backend, ExplainRequest
 from trustml.backends.settings import FederatedSettings, PrivateSettings
+from trustml.backends.shadows import ShadowSettings
 from trustml.backends.table import load_backend
 from trustml.scenario.federated import FedAvg
 from trustml.scenario.methods import IntegratedGradients, Method, Occlusion, SmoothGrad
@@ -13,10 +14,12 @@ from trustml.scenario.optimizers import SGD
 from trustml.scenario.regimes import Plain
 from trustml.scenario.spec import BackendName
 from trustml_bench.engine import Work
+from trustml_bench.engines.shadow_models import EPOCHS, make_shadows
 from trustml_bench.workloads import (
     CLIPPING_NORM,
     IG_STEPS,
     LEARNING_RATE,
+    NETWORKS,
     OCCLUSION_PATCH,
     SMOOTH_GRAD_SAMPLES,
     SMOOTH_GRAD_STDEV,
@@ -89,6 +92,26 @@ def federated_round(backend: BackendName, workload: Workload) -> Work:
     federation = _opened(backend).federated(make_model(workload), settings)
     clients = make_clients(workload)
     return Work(unit=lambda: federation.round(clients), outcome=federation.weights)
+
+
+def shadows(backend: BackendName, workload: Workload) -> Work:
+    """All shadow models from their starts to their logits over the pool."""
+    made, train = make_shadows(workload), _opened(backend).shadows
+    if train is None:
+        raise NotImplementedError(f"trustml trains no shadow models in {backend}")
+    settings = ShadowSettings(
+        architecture=NETWORKS[workload.network][0],
+        inputs=made.inputs,
+        regime=Plain(epochs=EPOCHS, batch_size=workload.batch_size, optimizer=SGD(learning_rate=LEARNING_RATE)),
+        rates=np.full(made.models.rows.shape[1], LEARNING_RATE, np.float32),
+    )
+    trainer = train(settings)
+    found: list[np.ndarray] = []
+
+    def unit() -> None:
+        found[:] = [trainer.train(made.models, done=lambda count: None)]
+
+    return Work(unit=unit, outcome=lambda: {"logits": found[0]})
 
 
 def _opened(backend: BackendName) -> Backend:
