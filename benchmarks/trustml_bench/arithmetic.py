@@ -1,10 +1,46 @@
-"""How many floating-point operations a plain step takes, by arithmetic from the shapes of its layers."""
+"""How much work a step is, by arithmetic from the shapes of its layers."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
 from trustml.models.layers import Conv2D, Dense
 from trustml.models.shapes import layer_shapes
+from trustml.models.weights import initial_weights
+from trustml_bench.layered import LAYERED, plan
 from trustml_bench.workloads import NETWORKS, Workload
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count:
+    """Of one example: operations of a forward pass, values of the input and of all outputs; and of all weights."""
+
+    operations: int
+    inputs: int
+    values: int
+    weights: int
+
+
+def count(network: str) -> Count:
+    """Count a network."""
+    generator = np.random.default_rng(0)
+    if network in LAYERED:
+        made = plan(LAYERED[network].layers, LAYERED[network].shape, generator)
+        inputs, operations, values, weights = LAYERED[network].shape, made.operations, made.values, made.weights
+    else:
+        architecture, inputs, _ = NETWORKS[network]
+        operations = forward_operations(network)
+        values = sum(math.prod(shape) for shape in layer_shapes(architecture, inputs)[1:])
+        weights = initial_weights(architecture, inputs, generator=generator)
+    return Count(
+        operations=operations,
+        inputs=math.prod(inputs),
+        values=values,
+        weights=sum(array.size for array in weights.values()),
+    )
 
 
 def forward_operations(network: str) -> int:

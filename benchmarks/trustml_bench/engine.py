@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -16,6 +17,13 @@ Unit: TypeAlias = Callable[[], object]
 """Does one unit of the workload and returns when the result is there. The first call may compile."""
 Maker: TypeAlias = Callable[[Workload], Unit]
 """Makes all that is made once, and gives the unit. Raises NotImplementedError, with why, where it cannot."""
+
+DEVICE = "TRUSTML_BENCH_DEVICE"
+
+
+def device() -> str:
+    """What engines of this process compute on: ``cpu``, or ``cuda`` where :data:`DEVICE` says so."""
+    return os.environ.get(DEVICE, "cpu")
 
 
 @dataclass(frozen=True, kw_only=True)

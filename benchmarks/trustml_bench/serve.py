@@ -78,8 +78,8 @@ def serve(maker: str, workload: Workload, answers: BinaryIO) -> None:
         begin = time.perf_counter()
         unit = find_maker(maker)(workload)
         making = time.perf_counter() - begin
-        _forget_high_water()
-        before = _high_water()
+        _forgethigh_water()
+        before = high_water()
         first = _timed(unit)
         warm = _warm_up(unit, first)
         note = unit.note if isinstance(unit, Work) else ""
@@ -89,7 +89,7 @@ def serve(maker: str, workload: Workload, answers: BinaryIO) -> None:
                 case RunRequest() as asked:
                     say(Times(seconds=_times(unit, asked)))
                 case LookAtMemory():
-                    say(Memory(before=before, peak=max(before, _high_water())))
+                    say(Memory(before=before, peak=max(before, high_water())))
     except NotImplementedError as error:
         say(Impossible(reason=str(error) or "the library does not offer it"))
     except Exception as error:
@@ -128,7 +128,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _forget_high_water() -> None:
+def _forgethigh_water() -> None:
     """Set VmHWM back to what is resident now, where Linux allows it; else importing may hide what the work holds."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
@@ -136,7 +136,7 @@ def _forget_high_water() -> None:
         pass
 
 
-def _high_water() -> int:
+def high_water() -> int:
     """VmHWM of this process and of those it started, in bytes; 0 where the system does not tell.
 
     Not ``ru_maxrss``: Linux carries that over from the parent through fork and exec.

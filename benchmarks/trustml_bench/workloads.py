@@ -12,6 +12,7 @@ from trustml.data.dataset import Floats, Ints
 from trustml.models.layers import Architecture
 from trustml.models.weights import initial_weights
 from trustml.models.zoo import mlp, mnist_cnn, small_cnn
+from trustml_bench.layered import LAYERED, draw
 
 WorkloadKind: TypeAlias = Literal[
     "plain_step", "private_step", "integrated_gradients", "smooth_grad", "occlusion", "round", "shadows"
@@ -38,7 +39,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     kind : str
     network : str
-        Key of :data:`NETWORKS`.
+        Key of :data:`NETWORKS`, or of :data:`trustml_bench.layered.LAYERED`.
     size : int
         Examples of a step, images that are explained, clients of a round, or shadow models.
     examples : int
@@ -64,7 +65,15 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def make_model(workload: Workload) -> Model:
-    """The same starting weights for every engine."""
+    """The same starting weights for every engine.
+
+    Raises
+    ------
+    NotImplementedError
+        If trustml's layers cannot say the network.
+    """
+    if workload.network in LAYERED:
+        raise NotImplementedError("trustml's layers have no residual connection")
     architecture, shape, _ = NETWORKS[workload.network]
     weights = initial_weights(architecture, shape, generator=np.random.default_rng(1))
     return Model(architecture=architecture, input_shape=shape, weights=weights)
@@ -72,6 +81,8 @@ def make_model(workload: Workload) -> Model:
 
 def make_batch(workload: Workload) -> tuple[Floats, Ints]:
     """Inputs (size, *x) and labels (size,), the same for every engine."""
+    if workload.network in LAYERED:
+        return draw(LAYERED[workload.network], workload.size)
     _, shape, classes = NETWORKS[workload.network]
     generator = np.random.default_rng(0)
     inputs = generator.normal(size=(workload.size, *shape)).astype(np.float32)

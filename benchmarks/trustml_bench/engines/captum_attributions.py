@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from trustml_bench.engine import Work
-from trustml_bench.engines.torch_network import batch, build, like_input
+from trustml_bench.engines.torch_network import batch, like_input, start
 from trustml_bench.workloads import (
     IG_STEPS,
     OCCLUSION_PATCH,
     SMOOTH_GRAD_SAMPLES,
     SMOOTH_GRAD_STDEV,
     Workload,
-    make_model,
     patch_count,
 )
 
@@ -53,12 +52,12 @@ def occlusion_7(workload: Workload) -> Work:
 
 
 def _integrated_gradients(workload: Workload, rows: int | None) -> Work:
-    method, (inputs, labels) = captum.attr.IntegratedGradients(build(make_model(workload)).eval()), batch(workload)
+    method, (inputs, labels) = captum.attr.IntegratedGradients(start(workload).eval()), batch(workload)
     return _work(lambda: method.attribute(inputs, target=labels, n_steps=IG_STEPS, internal_batch_size=rows))
 
 
 def _smooth_grad(workload: Workload, samples: int | None) -> Work:
-    saliency, (inputs, labels) = captum.attr.Saliency(build(make_model(workload)).eval()), batch(workload)
+    saliency, (inputs, labels) = captum.attr.Saliency(start(workload).eval()), batch(workload)
     method = captum.attr.NoiseTunnel(saliency)
     torch.manual_seed(0)
     return _work(
@@ -76,7 +75,7 @@ def _smooth_grad(workload: Workload, samples: int | None) -> Work:
 
 def _occlusion(workload: Workload, patches: int) -> Work:
     patch_count(workload)  # refuses what is no image
-    method, (inputs, labels) = captum.attr.Occlusion(build(make_model(workload)).eval()), batch(workload)
+    method, (inputs, labels) = captum.attr.Occlusion(start(workload).eval()), batch(workload)
     window = (inputs.shape[1], OCCLUSION_PATCH, OCCLUSION_PATCH)
     return _work(
         lambda: method.attribute(

@@ -14,10 +14,11 @@ _HOPELESS = 1.3
 """Times the shortest unit of all, at which a way is not tried again."""
 
 
-def fastest(ways: Mapping[str, Callable[[], Work]]) -> Work:
+def fastest(ways: Mapping[str, Callable[[], Work]], *, wait: Callable[[], None] = lambda: None) -> Work:
     """Make each way and let it work for a moment, several times around; make the one with the shortest unit anew.
 
-    A floor that is not the best a framework can do flatters whoever is compared with it.
+    A floor that is not the best a framework can do flatters whoever is compared with it. A unit on a device is done
+    when `wait` returns.
     """
     if len(ways) == 1:
         ((name, make),) = ways.items()
@@ -27,10 +28,12 @@ def fastest(ways: Mapping[str, Callable[[], Work]]) -> Work:
     for turn in range(_TURNS):
         for name, work in made.items():
             work()  # compiles, or brings its data back into the cache
+            wait()
             end = begin = time.perf_counter()
             while end == begin or end - begin < _SECONDS / len(ways):
                 start = time.perf_counter()
                 work()
+                wait()
                 end = time.perf_counter()
                 shortest[name] = min(shortest[name], end - start)
         if turn:  # what disturbs a machine for a moment rules nothing out

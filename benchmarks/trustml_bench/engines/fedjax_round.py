@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -22,7 +23,7 @@ def federated_round(workload: Workload) -> Work:
     model = make_model(workload)
 
     def loss(params: Any, batch: Any, rng: jax.Array) -> jax.Array:
-        return mean_loss(apply, model.architecture, params, batch["x"], batch["y"])
+        return mean_loss(partial(apply, model.architecture), params, batch["x"], batch["y"])
 
     algorithm = fed_avg.federated_averaging(
         jax.grad(loss),

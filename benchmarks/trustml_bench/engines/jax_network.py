@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 import jax
@@ -11,11 +12,15 @@ import optax
 from jax import Array, lax
 
 from trustml.backends.jax import network
-from trustml.backends.jax.network import Params
+from trustml.backends.jax.network import Params, to_params
 from trustml.models.layers import Architecture, Conv2D, Dense, Flatten, MaxPool, ReLU
+from trustml_bench.engines.layered_jax import layered_apply
+from trustml_bench.layered import LAYERED
+from trustml_bench.layered import start as layered_start
+from trustml_bench.workloads import NETWORKS, Workload, make_model
 
-Apply: TypeAlias = Callable[[Architecture, Params, Array], Array]
-"""Architecture, parameters and inputs (n, *x) to logits (n, c)."""
+Form: TypeAlias = Callable[[Params, Array], Array]
+"""Parameters and inputs (n, *x) to logits (n, c)."""
 
 
 def apply(architecture: Architecture, params: Params, inputs: Array) -> Array:
@@ -52,15 +57,45 @@ def apply(architecture: Architecture, params: Params, inputs: Array) -> Array:
     return values
 
 
-FORMS: dict[str, Apply] = {"lax.conv": apply, "trustml's network": network.apply}
-"""The same function in the forms that a floor may take."""
+def standard_form(workload: Workload) -> Form:
+    """The network as users of JAX write it."""
+    if workload.network in LAYERED:
+        return partial(layered_apply, LAYERED[workload.network].layers)
+    return partial(apply, NETWORKS[workload.network][0])
 
 
-def mean_loss(form: Apply, architecture: Architecture, params: Params, inputs: Array, labels: Array) -> Array:
+def own_form(workload: Workload) -> Form:
+    """Trustml's network.
+
+    Raises
+    ------
+    NotImplementedError
+        If trustml's layers cannot say it.
+    """
+    return partial(network.apply, make_model(workload).architecture)
+
+
+def forms(workload: Workload) -> dict[str, Form]:
+    """The same function in the forms that a floor may take; one, where they do not differ."""
+    known = NETWORKS.get(workload.network)
+    if known is None:
+        return {"layers": standard_form(workload)}
+    if not any(isinstance(layer, Conv2D) for layer in known[0].layers):
+        return {"dense": standard_form(workload)}
+    return {"lax.conv": standard_form(workload), "trustml's network": own_form(workload)}
+
+
+def start(workload: Workload) -> Params:
+    """Starting weights."""
+    layered = workload.network in LAYERED
+    return to_params(layered_start(workload.network) if layered else make_model(workload).weights)
+
+
+def mean_loss(form: Form, params: Params, inputs: Array, labels: Array) -> Array:
     """Mean cross-entropy."""
-    return optax.softmax_cross_entropy_with_integer_labels(form(architecture, params, inputs), labels).mean()
+    return optax.softmax_cross_entropy_with_integer_labels(form(params, inputs), labels).mean()
 
 
-def chosen_sum(form: Apply, architecture: Architecture, params: Params, inputs: Array, labels: Array) -> Array:
+def chosen_sum(form: Form, params: Params, inputs: Array, labels: Array) -> Array:
     """Sum of each example's own logit."""
-    return jnp.take_along_axis(form(architecture, params, inputs), labels[:, None], axis=1).sum()
+    return jnp.take_along_axis(form(params, inputs), labels[:, None], axis=1).sum()

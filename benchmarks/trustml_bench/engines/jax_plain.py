@@ -10,31 +10,28 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from trustml.backends.jax.network import Params, to_params, to_weights
-from trustml.models.layers import Architecture, Conv2D
+from trustml.backends.jax.network import Params, to_weights
 from trustml_bench.engine import Work
 from trustml_bench.engines.fastest import fastest
-from trustml_bench.engines.jax_network import FORMS, Apply, chosen_sum, mean_loss
+from trustml_bench.engines.jax_network import Form, chosen_sum, forms, mean_loss, standard_form, start
 from trustml_bench.workloads import (
     IG_STEPS,
     LEARNING_RATE,
-    NETWORKS,
     Workload,
     make_batch,
     make_clients,
-    make_model,
     patch_count,
 )
 
 
 def plain_step(workload: Workload) -> Work:
     """A compiled step of SGD with donated weights."""
-    return fastest({name: partial(_plain_step, workload, form) for name, form in _forms(workload).items()})
+    return fastest({name: partial(_plain_step, workload, form) for name, form in forms(workload).items()})
 
 
 def standard_step(workload: Workload) -> Work:
     """The same with the network as users of JAX write it."""
-    return _plain_step(workload, FORMS["lax.conv"])
+    return _plain_step(workload, standard_form(workload))
 
 
 def input_gradients(workload: Workload) -> Work:
@@ -42,7 +39,7 @@ def input_gradients(workload: Workload) -> Work:
     return fastest(
         {
             f"{name}, {'one program' if looped else 'call by call'}": partial(_gradients, workload, form, looped=looped)
-            for name, form in _forms(workload).items()
+            for name, form in forms(workload).items()
             for looped in (False, True)
         }
     )
@@ -51,12 +48,12 @@ def input_gradients(workload: Workload) -> Work:
 def forward_passes(workload: Workload) -> Work:
     """As many forward passes of the whole batch as occlusion has patches, and one."""
     count = patch_count(workload) + 1
-    return fastest({name: partial(_forwards, workload, form, count) for name, form in _forms(workload).items()})
+    return fastest({name: partial(_forwards, workload, form, count) for name, form in forms(workload).items()})
 
 
 def epoch(workload: Workload) -> Work:
     """One centralised epoch over the examples of all clients of a round, in the same batches, as one program."""
-    return fastest({name: partial(_epoch, workload, form) for name, form in _forms(workload).items()})
+    return fastest({name: partial(_epoch, workload, form) for name, form in forms(workload).items()})
 
 
 def batch(workload: Workload) -> tuple[Array, Array]:
@@ -80,25 +77,18 @@ def stepping(step: Callable[[Params], Params], params: Params) -> Work:
     return Work(unit=unit, outcome=lambda: to_weights(held[0]))
 
 
-def _forms(workload: Workload) -> dict[str, Apply]:
-    """Both forms, where they differ."""
-    layers = NETWORKS[workload.network][0].layers
-    return FORMS if any(isinstance(layer, Conv2D) for layer in layers) else {"dense": FORMS["lax.conv"]}
-
-
-def _plain_step(workload: Workload, form: Apply) -> Work:
-    model, (inputs, labels) = make_model(workload), batch(workload)
-    gradient = jax.grad(partial(mean_loss, form, model.architecture))
+def _plain_step(workload: Workload, form: Form) -> Work:
+    inputs, labels = batch(workload)
+    gradient = jax.grad(partial(mean_loss, form))
     step = jax.jit(lambda params, x, y: sgd(params, gradient(params, x, y)), donate_argnums=0)
-    return stepping(lambda params: step(params, inputs, labels), to_params(model.weights))
+    return stepping(lambda params: step(params, inputs, labels), start(workload))
 
 
-def _gradients(workload: Workload, form: Apply, *, looped: bool) -> Work:
-    model, (inputs, labels) = make_model(workload), batch(workload)
-    architecture, params = model.architecture, to_params(model.weights)
+def _gradients(workload: Workload, form: Form, *, looped: bool) -> Work:
+    params, (inputs, labels) = start(workload), batch(workload)
 
     def gradient(params: Params, inputs: Array, labels: Array) -> Array:
-        return jax.grad(lambda x: chosen_sum(form, architecture, params, x, labels))(inputs)
+        return jax.grad(lambda x: chosen_sum(form, params, x, labels))(inputs)
 
     def loop(params: Params, inputs: Array, labels: Array) -> Array:
         # Inputs of every pass are others, lest the compiler computes one of them once.
@@ -116,9 +106,9 @@ def _gradients(workload: Workload, form: Apply, *, looped: bool) -> Work:
     return Work(unit=unit, outcome=lambda: {"gradients": np.asarray(found[0])})
 
 
-def _forwards(workload: Workload, form: Apply, count: int) -> Work:
-    model, (inputs, _) = make_model(workload), batch(workload)
-    program, params = jax.jit(partial(form, model.architecture)), to_params(model.weights)
+def _forwards(workload: Workload, form: Form, count: int) -> Work:
+    inputs, _ = batch(workload)
+    program, params = jax.jit(form), start(workload)
     found: list[Array] = []
 
     def unit() -> None:
@@ -128,18 +118,16 @@ def _forwards(workload: Workload, form: Apply, count: int) -> Work:
     return Work(unit=unit, outcome=lambda: {"logits": np.asarray(found[0])})
 
 
-def _epoch(workload: Workload, form: Apply) -> Work:
-    model = make_model(workload)
-    architecture: Architecture = model.architecture
+def _epoch(workload: Workload, form: Form) -> Work:
     batches = [batch for client in make_clients(workload) for batch in client]
     if len({len(labels) for _, labels in batches}) > 1:
         raise NotImplementedError("clients whose last batch is smaller")
     inputs = jnp.asarray(np.stack([inputs for inputs, _ in batches]))
     labels = jnp.asarray(np.stack([labels for _, labels in batches]), jnp.int32)
-    gradient = jax.grad(partial(mean_loss, form, architecture))
+    gradient = jax.grad(partial(mean_loss, form))
 
     def through(params: Params, inputs: Array, labels: Array) -> Params:
         return lax.scan(lambda held, given: (sgd(held, gradient(held, *given)), None), params, (inputs, labels))[0]
 
     program = jax.jit(through, donate_argnums=0)
-    return stepping(lambda params: program(params, inputs, labels), to_params(model.weights))
+    return stepping(lambda params: program(params, inputs, labels), start(workload))

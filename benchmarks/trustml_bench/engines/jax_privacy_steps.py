@@ -10,39 +10,39 @@ import optax
 from jax import Array
 from jax_privacy import clipped_grad, noise_addition
 
-from trustml.backends.jax.network import Params, to_params, to_weights
+from trustml.backends.jax.network import Params, to_weights
 from trustml_bench.engine import Work
-from trustml_bench.engines.jax_network import FORMS, mean_loss
+from trustml_bench.engines.jax_network import Form, mean_loss, own_form, standard_form, start
 from trustml_bench.engines.jax_plain import batch
-from trustml_bench.workloads import CLIPPING_NORM, LEARNING_RATE, Workload, make_model
+from trustml_bench.workloads import CLIPPING_NORM, LEARNING_RATE, Workload
 
 
 def default(workload: Workload) -> Work:
     """All examples at once, on the network as users of JAX write it."""
-    return _private_step(workload, "lax.conv", None)
+    return _private_step(workload, standard_form(workload), None)
 
 
 def microbatches(workload: Workload) -> Work:
     """Micro-batches of 32, on the same network."""
-    return _private_step(workload, "lax.conv", 32)
+    return _private_step(workload, standard_form(workload), 32)
 
 
 def default_on_ours(workload: Workload) -> Work:
     """All examples at once, on trustml's network."""
-    return _private_step(workload, "trustml's network", None)
+    return _private_step(workload, own_form(workload), None)
 
 
 def microbatches_on_ours(workload: Workload) -> Work:
     """Micro-batches of 32, on trustml's network."""
-    return _private_step(workload, "trustml's network", 32)
+    return _private_step(workload, own_form(workload), 32)
 
 
-def _private_step(workload: Workload, form: str, microbatch: int | None) -> Work:
+def _private_step(workload: Workload, form: Form, microbatch: int | None) -> Work:
     if microbatch is not None and workload.size % microbatch:
         raise NotImplementedError(f"{workload.size} examples are no multiple of a micro-batch of {microbatch}")
-    model, (inputs, labels) = make_model(workload), batch(workload)
+    inputs, labels = batch(workload)
     gradient = clipped_grad(
-        partial(mean_loss, FORMS[form], model.architecture),
+        partial(mean_loss, form),
         l2_clip_norm=CLIPPING_NORM,
         batch_argnums=(1, 2),
         normalize_by=workload.size,
@@ -60,7 +60,7 @@ def _private_step(workload: Workload, form: str, microbatch: int | None) -> Work
         return optax.apply_updates(params, updates), state
 
     program = jax.jit(step, donate_argnums=(0, 1))
-    params = to_params(model.weights)
+    params = start(workload)
     held = [(params, optimizer.init(params))]
 
     def unit() -> None:

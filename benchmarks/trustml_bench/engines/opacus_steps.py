@@ -11,8 +11,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from trustml_bench.engine import Work
-from trustml_bench.engines.torch_network import batch, build, canonical
-from trustml_bench.workloads import CLIPPING_NORM, LEARNING_RATE, Workload, make_model
+from trustml_bench.engines.torch_network import batch, start, weights_of
+from trustml_bench.workloads import CLIPPING_NORM, LEARNING_RATE, Workload
 
 
 def hooks(workload: Workload) -> Work:
@@ -41,8 +41,7 @@ def ghost(workload: Workload) -> Work:
 
 
 def _private_step(workload: Workload, mode: str) -> Work:
-    model = make_model(workload)
-    plain, (inputs, labels) = build(model).train(), batch(workload)
+    plain, (inputs, labels) = start(workload).train(), batch(workload)
     criterion: Any = nn.CrossEntropyLoss()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Secure RNG turned off")
@@ -65,4 +64,4 @@ def _private_step(workload: Workload, mode: str) -> Work:
         criterion(module(inputs), labels).backward()
         optimizer.step()
 
-    return Work(unit=step, outcome=lambda: canonical(plain, model))
+    return Work(unit=step, outcome=lambda: weights_of(plain, workload))

@@ -13,7 +13,7 @@ from trustml.scenario.methods import IntegratedGradients, Method, Occlusion, Smo
 from trustml.scenario.optimizers import SGD
 from trustml.scenario.regimes import Plain
 from trustml.scenario.spec import BackendName
-from trustml_bench.engine import Work
+from trustml_bench.engine import Work, device
 from trustml_bench.engines.shadow_models import EPOCHS, make_shadows
 from trustml_bench.workloads import (
     CLIPPING_NORM,
@@ -30,6 +30,8 @@ from trustml_bench.workloads import (
 )
 
 NOISE_SEED = (1, 2, 3, 4)
+PIECE = 8192
+"""Examples that are clipped at once."""
 
 
 def plain_step(backend: BackendName, workload: Workload) -> Work:
@@ -41,7 +43,7 @@ def plain_step(backend: BackendName, workload: Workload) -> Work:
 
 
 def private_step(backend: BackendName, workload: Workload) -> Work:
-    """A step of the private trainer: clip one piece, add noise, step."""
+    """A step of the private trainer: clip, in pieces where the batch is very large, add noise, step."""
     settings = PrivateSettings(
         optimizer=SGD(learning_rate=LEARNING_RATE), expected_batch_size=workload.size, noise_seed=NOISE_SEED
     )
@@ -50,7 +52,9 @@ def private_step(backend: BackendName, workload: Workload) -> Work:
     copies = inputs[:, None]
 
     def step() -> None:
-        trainer.accumulate(copies, labels, clipping_norm=CLIPPING_NORM)
+        for begin in range(0, workload.size, PIECE):
+            part = slice(begin, begin + PIECE)
+            trainer.accumulate(copies[part], labels[part], clipping_norm=CLIPPING_NORM)
         trainer.update(
             clipping_norm=CLIPPING_NORM, noise_multiplier=workload.noise_multiplier, learning_rate=LEARNING_RATE
         )
@@ -116,7 +120,7 @@ def shadows(backend: BackendName, workload: Workload) -> Work:
 
 def _opened(backend: BackendName) -> Backend:
     loaded = load_backend(backend)
-    loaded.open_device("cpu", 0)
+    loaded.open_device(device(), 0)
     return loaded
 
 

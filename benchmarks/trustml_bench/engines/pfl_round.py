@@ -22,8 +22,8 @@ from torch.nn.functional import cross_entropy
 from trustml.backends.torch.federated import own_event_loop
 from trustml_bench.engine import Work
 from trustml_bench.engines.fastest import fastest
-from trustml_bench.engines.torch_network import build, canonical, tensors
-from trustml_bench.workloads import LEARNING_RATE, Workload, make_clients, make_model
+from trustml_bench.engines.torch_network import settle, start, tensors, weights_of
+from trustml_bench.workloads import LEARNING_RATE, Workload, make_clients
 
 
 class _Classifier(nn.Module):
@@ -50,12 +50,11 @@ class _Unevaluated(PyTorchModel):
 def federated_round(workload: Workload) -> Work:
     """A round with every client, one local epoch each, by pfl's simulated backend; with all threads or one."""
     counts = sorted({1, torch.get_num_threads()})
-    return fastest({f"{threads} threads": partial(_round, workload, threads) for threads in counts})
+    return fastest({f"{threads} threads": partial(_round, workload, threads) for threads in counts}, wait=settle)
 
 
 def _round(workload: Workload, threads: int) -> Work:
-    model = make_model(workload)
-    module = build(model)
+    module = start(workload)
     clients = []
     for client in make_clients(workload):
         parts = [tensors(inputs, labels) for inputs, labels in client]
@@ -86,4 +85,4 @@ def _round(workload: Workload, threads: int) -> Work:
         with own_event_loop():
             algorithm.run(params, backend, learner, local, send_metrics_to_platform=False)
 
-    return Work(unit=unit, outcome=lambda: canonical(module, model))
+    return Work(unit=unit, outcome=lambda: weights_of(module, workload))

@@ -11,7 +11,29 @@ from trustml.data.dataset import Floats, Ints
 from trustml.models.layers import Conv2D, Dense, Flatten, Layer, MaxPool, ReLU
 from trustml.models.shapes import layer_shapes
 from trustml.models.weights import Weights
-from trustml_bench.workloads import Workload, make_batch
+from trustml_bench.engine import device
+from trustml_bench.engines.layered_torch import layered_module
+from trustml_bench.layered import LAYERED
+from trustml_bench.workloads import Workload, make_batch, make_model
+
+
+def start(workload: Workload) -> nn.Sequential:
+    """Build the workload's network with its starting weights, on the device of this process."""
+    layered = workload.network in LAYERED
+    return (layered_module(workload.network) if layered else build(make_model(workload))).to(device())
+
+
+def weights_of(module: nn.Sequential, workload: Workload) -> Weights:
+    """Read the weights of what :func:`start` made; canonical, where trustml's layers can say the network."""
+    if workload.network in LAYERED:
+        return {name: value.cpu().numpy() for name, value in module.state_dict().items()}
+    return canonical(module, make_model(workload))
+
+
+def settle() -> None:
+    """Wait until the device has done what it was given."""
+    if device() == "cuda":
+        torch.cuda.synchronize()
 
 
 def build(model: Model) -> nn.Sequential:
@@ -53,7 +75,10 @@ def canonical(module: nn.Sequential, model: Model) -> Weights:
 
 def batch(workload: Workload) -> tuple[Tensor, Tensor]:
     """Inputs, images channels-first, and labels, as tensors."""
-    return tensors(*make_batch(workload))
+    inputs, labels = make_batch(workload)
+    if workload.network in LAYERED:  # channels-first already
+        return torch.from_numpy(inputs).to(device()), torch.from_numpy(labels).to(device())
+    return tensors(inputs, labels)
 
 
 def tensors(inputs: Floats, labels: Ints) -> tuple[Tensor, Tensor]:
@@ -63,12 +88,12 @@ def tensors(inputs: Floats, labels: Ints) -> tuple[Tensor, Tensor]:
     channels-last, lay out all that follows so, and Opacus 1.6.0 would then get convolutions wrong.
     """
     given = inputs.transpose(0, 3, 1, 2) if inputs.ndim == 4 else inputs
-    return torch.from_numpy(np.array(given, order="C")), torch.from_numpy(labels)
+    return torch.from_numpy(np.array(given, order="C")).to(device()), torch.from_numpy(labels).to(device())
 
 
 def like_input(tensor: Tensor) -> Floats:
     """Turn a tensor shaped like the inputs to numpy, channels-last."""
-    array = tensor.detach().numpy()
+    array = tensor.detach().cpu().numpy()
     return np.ascontiguousarray(array.transpose(0, 2, 3, 1) if array.ndim == 4 else array)
 
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from trustml_bench.engine import Work
+from trustml_bench.engine import Work, device
 from trustml_bench.engines.fastest import fastest
-from trustml_bench.engines.torch_network import batch, build, canonical, like_input, tensors
-from trustml_bench.workloads import IG_STEPS, LEARNING_RATE, Workload, make_clients, make_model, patch_count
+from trustml_bench.engines.torch_network import batch, like_input, settle, start, tensors, weights_of
+from trustml_bench.workloads import IG_STEPS, LEARNING_RATE, Workload, make_clients, patch_count
 
 Way = Callable[[], Work]
 
@@ -25,21 +25,20 @@ def plain_step(workload: Workload) -> Work:
             for fused in (False, True):
                 name = ", ".join(part for part in (layout, f"{threads} threads", "fused" if fused else "") if part)
                 ways[name] = _step_way(workload, layout=layout, threads=threads, fused=fused)
-    return fastest(ways)
+    return fastest(ways, wait=settle)
 
 
 def compiled_step(workload: Workload) -> Work:
     """A step whose network and loss went through ``torch.compile``."""
-    model = make_model(workload)
-    module, (inputs, labels) = build(model), batch(workload)
+    module, (inputs, labels) = start(workload), batch(workload)
     compiled = torch.compile(lambda x, y: cross_entropy(module(x), y))
     step = _step(module, lambda: compiled(inputs, labels), fused=False)
-    return Work(unit=step, outcome=lambda: canonical(module, model))
+    return Work(unit=step, outcome=lambda: weights_of(module, workload))
 
 
 def input_gradients(workload: Workload) -> Work:
     """As many forward and backward passes of the whole batch as integrated gradients have steps."""
-    module, (inputs, labels) = build(make_model(workload)).requires_grad_(False), batch(workload)
+    module, (inputs, labels) = start(workload).requires_grad_(False), batch(workload)
     found: list[Tensor] = []
 
     def passes(threads: int) -> Way:
@@ -52,12 +51,12 @@ def input_gradients(workload: Workload) -> Work:
 
         return lambda: Work(unit=unit, outcome=lambda: {"gradients": like_input(found[0])})
 
-    return fastest({f"{threads} threads": passes(threads) for threads in _thread_counts()})
+    return fastest({f"{threads} threads": passes(threads) for threads in _thread_counts()}, wait=settle)
 
 
 def forward_passes(workload: Workload) -> Work:
     """As many forward passes of the whole batch as occlusion has patches, and one."""
-    module, (inputs, _) = build(make_model(workload)), batch(workload)
+    module, (inputs, _) = start(workload), batch(workload)
     count = patch_count(workload) + 1
     found: list[Tensor] = []
 
@@ -68,19 +67,18 @@ def forward_passes(workload: Workload) -> Work:
                 for _ in range(count):
                     found[:] = [module(inputs)]
 
-        return lambda: Work(unit=unit, outcome=lambda: {"logits": found[0].numpy()})
+        return lambda: Work(unit=unit, outcome=lambda: {"logits": found[0].cpu().numpy()})
 
-    return fastest({f"{threads} threads": passes(threads) for threads in _thread_counts()})
+    return fastest({f"{threads} threads": passes(threads) for threads in _thread_counts()}, wait=settle)
 
 
 def epoch(workload: Workload) -> Work:
     """One centralised epoch over the examples of all clients of a round, in the same batches."""
-    model = make_model(workload)
     batches = [tensors(inputs, labels) for client in make_clients(workload) for inputs, labels in client]
 
     def way(*, threads: int, fused: bool) -> Way:
         def made() -> Work:
-            module = build(model)
+            module = start(workload)
             optimizer = torch.optim.SGD(module.parameters(), LEARNING_RATE, fused=fused)
 
             def unit() -> None:
@@ -90,7 +88,7 @@ def epoch(workload: Workload) -> Work:
                     cross_entropy(module(inputs), labels).backward()
                     optimizer.step()
 
-            return Work(unit=unit, outcome=lambda: canonical(module, model))
+            return Work(unit=unit, outcome=lambda: weights_of(module, workload))
 
         return made
 
@@ -99,18 +97,19 @@ def epoch(workload: Workload) -> Work:
             f"{threads} threads{', fused' if fused else ''}": way(threads=threads, fused=fused)
             for threads in _thread_counts()
             for fused in (False, True)
-        }
+        },
+        wait=settle,
     )
 
 
 def _thread_counts() -> list[int]:
-    return sorted({1, torch.get_num_threads()})
+    count = torch.get_num_threads()
+    return sorted({1, count}) if device() == "cpu" else [count]
 
 
 def _step_way(workload: Workload, *, layout: str, threads: int, fused: bool) -> Way:
     def made() -> Work:
-        model = make_model(workload)
-        module, (inputs, labels) = build(model), batch(workload)
+        module, (inputs, labels) = start(workload), batch(workload)
         if layout == "channels last":
             module = module.to(memory_format=torch.channels_last)
             inputs = inputs.contiguous(memory_format=torch.channels_last)
@@ -120,7 +119,7 @@ def _step_way(workload: Workload, *, layout: str, threads: int, fused: bool) -> 
             torch.set_num_threads(threads)
             step()
 
-        return Work(unit=unit, outcome=lambda: canonical(module, model))
+        return Work(unit=unit, outcome=lambda: weights_of(module, workload))
 
     return made
 

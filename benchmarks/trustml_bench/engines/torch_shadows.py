@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
 from trustml.backends.contract import Model
-from trustml_bench.engine import Work
+from trustml_bench.engine import Work, device
 from trustml_bench.engines.fastest import fastest
 from trustml_bench.engines.shadow_models import Shadows, make_shadows
 from trustml_bench.engines.torch_network import build
@@ -71,15 +71,15 @@ def with_loader(workload: Workload) -> Work:
 def side_by_side(workload: Workload) -> Work:
     """All models in every step, by ``torch.func``: gradients by ``vmap(grad)``, batches filled up and masked."""
     made = make_shadows(workload)
-    inputs, labels = torch.from_numpy(made.inputs), torch.from_numpy(made.labels)
+    inputs, labels = (torch.from_numpy(part).to(device()) for part in (made.inputs, made.labels))
     architecture, shape, _ = NETWORKS[workload.network]
     modules = [build(_start(workload, made, number)) for number in range(len(made.models))]
     skeleton = build(Model(architecture=architecture, input_shape=shape, weights={})).to("meta")
     starts = {
-        name: torch.stack([module.get_parameter(name).detach() for module in modules])
+        name: torch.stack([module.get_parameter(name).detach() for module in modules]).to(device())
         for name, _ in skeleton.named_parameters()
     }
-    steps = torch.from_numpy(made.models.rows.astype(np.int64)).transpose(0, 1).contiguous()
+    steps = torch.from_numpy(made.models.rows.astype(np.int64)).transpose(0, 1).contiguous().to(device())
 
     def loss(params: dict[str, Tensor], x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
         losses = cross_entropy(functional_call(skeleton, params, (x,)), y, reduction="none")
@@ -97,7 +97,7 @@ def side_by_side(workload: Workload) -> Work:
         with torch.no_grad():
             found[:] = [vmap(lambda held: functional_call(skeleton, held, (inputs,)))(params)]
 
-    return Work(unit=unit, outcome=lambda: {"logits": found[0].numpy()})
+    return Work(unit=unit, outcome=lambda: {"logits": found[0].cpu().numpy()})
 
 
 def _one_after_another(
