@@ -114,7 +114,7 @@ def engines(framework: str, kind: WorkloadKind) -> list[Engine]:
         if engine.environment == framework
         and kind in engine.kinds
         and engine.maker not in ONE_AFTER_ANOTHER
-        and (device() == "cuda" or not engine.maker.endswith("compiled_step"))
+        and (device() == "cuda" or not engine.full)
     ]
 
 
