@@ -15,7 +15,18 @@ from trustml.launch.environments import find_environment
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "trustml"
 
-_BASE = ["errors", "processes", "models", "scenario", "data", "attribution", "catalogue", "privacy", "attacks"]
+_BASE = [
+    "errors",
+    "ranges",
+    "processes",
+    "models",
+    "scenario",
+    "data",
+    "attribution",
+    "catalogue",
+    "privacy",
+    "attacks",
+]
 _BASE += ["plan", "record"]
 MAY_IMPORT = {room: set(_BASE[:number]) for number, room in enumerate(_BASE)} | {
     "measures": set(_BASE),
