@@ -6,6 +6,8 @@ import json
 
 import jsonschema
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.cli.test_cli import trustml
 from trustml.errors import ScenarioError
@@ -74,3 +76,34 @@ def test_the_command_writes_it(tmp_path):
     assert done.returncode == 0 and "#:schema ./scenario.schema.json" in done.stdout
     assert json.loads((tmp_path / "scenario.schema.json").read_text()) == SCHEMA
     assert json.loads(trustml("schema", cwd=tmp_path).stdout) == SCHEMA
+
+
+def paths_of(data: object, above: tuple = ()) -> list[tuple]:
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    return [path for key, value in items for path in [(*above, key), *paths_of(value, (*above, key))]]
+
+
+AUDITED = to_plain(read_scenario(find_scenario("audit_digits")))
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.just([]), st.just({}), st.just([[-1]])
+)
+
+
+@given(path=st.sampled_from(paths_of(AUDITED)), value=VALUES, add=st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_whatever_stands_in_a_field_is_read_or_refused_in_one_line(path, value, add):
+    data = json.loads(json.dumps(AUDITED))
+    place = data
+    for key in path[:-1]:
+        place = place[key]
+    if add and isinstance(place, dict):
+        place[f"{path[-1]}_"] = value
+    else:
+        place[path[-1]] = value
+    try:
+        scenario = from_plain(data)
+    except ScenarioError as error:
+        assert "\n" not in str(error) and error.field and error.fix
+        assert error.field.startswith(".".join(str(key) for key in path[:-1]))
+    else:
+        assert from_plain(to_plain(scenario)) == scenario

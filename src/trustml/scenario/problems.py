@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import sys
 from collections.abc import Iterator
 from typing import Any, TypeAlias
@@ -51,7 +52,7 @@ def explain_problem(error: msgspec.ValidationError, data: Any, kind: Any, *, roo
     """
     message, _, where = str(error).partition(" - at `$")
     keys = [key for key in where.rstrip("`").replace("[", ".").replace("]", "").split(".") if key]
-    value, types = _at(data, inspect.type_info(kind), keys)
+    value, types = _at(data, _type_info(kind), keys)
     field = ".".join([root, *keys] if root else keys)
     if message.startswith("Object contains unknown field"):
         unknown = message.split("`")[1]
@@ -76,6 +77,11 @@ def explain_problem(error: msgspec.ValidationError, data: Any, kind: Any, *, roo
         return ScenarioError(field, problem, fix=_written_fix(types) or fix)
     got = f" (got {value!r})" if isinstance(value, int | float | str | bool | None) else ""
     return ScenarioError(field or "scenario", f"{message[:1].lower()}{message[1:]}{got}", fix="give that type")
+
+
+@functools.cache
+def _type_info(kind: Any) -> inspect.Type:
+    return inspect.type_info(kind)
 
 
 def _out_of_range(value: float, bounds: inspect.IntType | inspect.FloatType, name: str) -> tuple[str, str]:
