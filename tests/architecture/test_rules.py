@@ -16,7 +16,18 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "trustml"
 BENCH = ROOT / "benchmarks" / "trustml_bench"
 
-_BASE = ["errors", "processes", "models", "scenario", "data", "attribution", "catalogue", "privacy", "attacks"]
+_BASE = [
+    "errors",
+    "ranges",
+    "processes",
+    "models",
+    "scenario",
+    "data",
+    "attribution",
+    "catalogue",
+    "privacy",
+    "attacks",
+]
 _BASE += ["plan", "record"]
 MAY_IMPORT = {room: set(_BASE[:number]) for number, room in enumerate(_BASE)} | {
     "measures": set(_BASE),

@@ -26,6 +26,7 @@ _COMMANDS = {
     "conformance": "Prove that private training is the mechanism it is said to be.",
     "study": "Run the scenarios of a study and answer its questions.",
     "bench": "Time trustml beside other libraries on this machine.",
+    "schema": "Write the JSON schema of a scenario, with which editors complete TOML.",
     "dashboard": "Open the dashboard on 127.0.0.1.",
     "doctor": "Say what is installed, what is missing, and what fixes it.",
     "setup": "Make the environment of a backend.",

@@ -18,6 +18,7 @@ _EXIT = {"success": OK, "partial": PARTIAL, "interrupted": INTERRUPTED}
 @click.command("run", short_help="Run a scenario, or go on with a run.")
 @click.argument("scenario", required=False)
 @click.option(
+    "--runs",
     "--out",
     "root",
     type=click.Path(file_okay=False, path_type=Path),

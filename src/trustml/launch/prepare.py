@@ -42,7 +42,7 @@ from trustml.record.provenance import MAIN_PACKAGES, hardware, package_versions,
 from trustml.record.schema import DataRecord, JobKind, JobRecord, Manifest, PartitionRecord
 from trustml.record.store import BASELINES, HELDOUT, PRIVATE_DATA, RunDirectory, create_run
 from trustml.scenario.check import check_against_data, check_scenario
-from trustml.scenario.check_federated import check_cohorts
+from trustml.scenario.check_regimes import check_cohorts
 from trustml.scenario.federated import DPFedAvg, FederatedSpec
 from trustml.scenario.read import to_plain
 from trustml.scenario.regimes import DPSGD, Plain, Regime

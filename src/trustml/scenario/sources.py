@@ -6,6 +6,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from trustml.ranges import CountOrNone, Inside, Positive
+
 Scaling: TypeAlias = Literal["none", "standard"]
 
 
@@ -20,8 +22,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Seed of the split, which is public.
     """
 
-    test_fraction: float = 0.2
-    split_seed: int = 0
+    test_fraction: Inside = 0.2
+    split_seed: CountOrNone = 0
 
 
 class Digits(Source, frozen=True, kw_only=True, tag="Digits"):
@@ -56,7 +58,7 @@ class Idx(Source, frozen=True, kw_only=True, tag="Idx"):
     test_images: str | None = None
     test_labels: str | None = None
     mean: float = 0.0
-    deviation: float = 1.0
+    deviation: Positive = 1.0
     first: int | None = None
 
 

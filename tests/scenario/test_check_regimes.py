@@ -7,7 +7,7 @@ import pytest
 
 from tests.cli.test_cli import assert_one_clear_line, toml, trustml
 from trustml.errors import ScenarioError
-from trustml.scenario.check_federated import check_cohorts, check_federated
+from trustml.scenario.check_regimes import check_cohorts, check_regime
 from trustml.scenario.clipping import Adaptive
 from trustml.scenario.federated import (
     BandedMatrix,
@@ -32,6 +32,13 @@ from trustml.scenario.partition import (
     Quantity,
     Shards,
 )
+from trustml.scenario.problems import check_types
+
+
+def checked(regime, field: str) -> None:
+    check_types(regime, field=field)
+    check_regime(regime, field)
+
 
 HUNDRED = PoissonCohort(clients=100)
 
@@ -58,7 +65,7 @@ def private(**changes) -> DPFedAvg:
         (FedAvg(evaluate_every=0), "evaluate_every", "0", "above 0"),
         (FedAvg(local_epochs=0), "local_epochs", "0", "above 0"),
         (FedAvg(batch_size=0), "batch_size", "0", "above 0"),
-        (FedAvg(target_accuracy=1.1), "target_accuracy", "1.1", "0 < x <= 1"),
+        (FedAvg(target_accuracy=1.1), "target_accuracy", "1.1", "0 < target_accuracy <= 1"),
         (FedAvg(server_momentum=1.0), "server_momentum", "1.0", "server_momentum < 1"),
         (FedAvg(client_optimizer=SGD(learning_rate=0.0)), "client_optimizer.learning_rate", "0.0", "above 0"),
         (FedSGD(server_learning_rate=-0.1), "server_learning_rate", "-0.1", "above 0"),
@@ -90,7 +97,7 @@ def private(**changes) -> DPFedAvg:
 )  # fmt: skip
 def test_what_cannot_work_is_one_clear_line(regime, field, value, fix):
     with pytest.raises(ScenarioError) as caught:
-        check_federated(regime, "training.3")
+        checked(regime, "training.3")
     assert caught.value.field == f"training.3.{field}"
     assert value in caught.value.problem and fix in caught.value.fix
     assert "\n" not in str(caught.value)
@@ -109,7 +116,7 @@ def test_what_cannot_work_is_one_clear_line(regime, field, value, fix):
     ],
 )
 def test_what_can_work_is_let_through(regime):
-    check_federated(regime, "training.0")
+    checked(regime, "training.0")
 
 
 @pytest.mark.parametrize("cohort", [FixedCohort(clients=21), PoissonCohort(clients=21), InTurn(clients=21)])
