@@ -27,6 +27,8 @@ def _lines(stream: IO[str]) -> Listener:
             case "run":
                 done[:] = [0, int(event["jobs"])]
                 print(f"run {event['run']}: {event['jobs']} jobs", file=stream, flush=True)
+            case "warning":
+                print(f"warning: {event['warning']}", file=stream, flush=True)
             case "job-start":
                 print(f"  {event['job']} ...", file=stream, flush=True)
             case "job-end":
@@ -59,6 +61,8 @@ def _bars(stream: IO[str]) -> Iterator[Listener]:
             match event["event"]:
                 case "run":
                     tasks[""] = progress.add_task(f"[bold]{event['run']}", total=event["jobs"], stage="")
+                case "warning":
+                    progress.console.print(f"warning: {event['warning']}", markup=False, soft_wrap=True)
                 case "job-start":
                     tasks[job] = progress.add_task(job, total=None, stage="starting")
                 case "stage":

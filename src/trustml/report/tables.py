@@ -65,7 +65,7 @@ def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]
         print_attacks(out, table)
         print_explanations(out, manifest, table)
         for warning in manifest.warnings:
-            out.print(f"warning: {warning}", soft_wrap=True)
+            out.print(f"warning: {warning}", soft_wrap=True, markup=False)
         for note in manifest.data.notes:
             out.print(f"data: {note}", soft_wrap=True, markup=False)
 
