@@ -51,7 +51,7 @@ def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]
     out.print(overview)
     for manifest, table in runs:
         if several:
-            out.print(f"\n[bold]{manifest.run}")
+            out.print(f"\n{manifest.run}", style="bold")
         for skip in manifest.skips:
             if skip.method:
                 out.print(f"left out: {skip.method} in {skip.backend}: {skip.reason}", soft_wrap=True, markup=False)
