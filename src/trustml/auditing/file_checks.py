@@ -11,8 +11,8 @@ from trustml.auditing.bundle import INDEX, SIGNATURE, BundleIndex, promised_file
 from trustml.auditing.checks import Check, Outcome
 from trustml.auditing.names import why_not_a_name
 from trustml.auditing.signing import SignatureCheck
-from trustml.data.files import why_not_a_table
 from trustml.data.npy import DAMAGED, ObjectsError, read_header, read_npz_members
+from trustml.data.tables import why_not_a_table
 from trustml.errors import RecordError
 from trustml.plan.job import ExplainJob, Job, TrainJob, decode_job
 from trustml.record.files import plain_bytes, sha256

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -88,10 +89,14 @@ def _run(
     with show_progress(sys.stderr) as progress:
 
         def listener(event: dict[str, Any]) -> None:
-            if as_json:
-                stream.write(json_text(event) + "\n")
-                stream.flush()
             progress(event)
+            if as_json:
+                try:
+                    stream.write(json_text(event) + "\n")
+                    stream.flush()
+                except BrokenPipeError:  # nobody listens any more, as after `| head -1`
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                    raise KeyboardInterrupt from None
 
         if resume is not None:
             run = api.resume(resume, root=root, allow_overrun=allow_overrun, listener=listener)

@@ -83,7 +83,10 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
         arrays = partition_arrays(clients, dataset)
         write_atomic(run.file(clients_file(title, seed)), encode_arrays(arrays), private=True)
     write_attack_inputs(run, scenario, dataset, expansion.attack)
-    run.write_manifest(
+    run.write_private_warnings(dataset.warnings)
+    for job in expansion.jobs:
+        write_job(run, job)
+    run.write_manifest(  # last: a run that has one is whole, and can be resumed
         Manifest(
             run=run.path.name,
             status="running",
@@ -111,8 +114,6 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
             artifacts=artifacts,
         )
     )
-    for job in expansion.jobs:
-        write_job(run, job)
     return run
 
 
