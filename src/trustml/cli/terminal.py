@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import IO, Any
+from typing import IO
 
-from rich.console import Console
+from rich.console import Console, HighlighterType, JustifyMethod, OverflowMethod
+from rich.style import StyleType
 from rich.text import Text
 
 from trustml.errors import printable
@@ -17,6 +18,19 @@ class PlainConsole(Console):
         width = None if stream.isatty() else 160  # wide enough not to cut
         super().__init__(file=stream, width=width, highlight=False, soft_wrap=False, markup=False, emoji=False)
 
-    def render_str(self, text: str, **options: Any) -> Text:
-        """Make text of a string, line by line without control characters."""
-        return super().render_str("\n".join(map(printable, text.split("\n"))), **options)
+    def render_str(
+        self,
+        text: str,
+        *,
+        style: StyleType = "",
+        justify: JustifyMethod | None = None,
+        overflow: OverflowMethod | None = None,
+        emoji: bool | None = None,
+        markup: bool | None = None,
+        highlight: bool | None = None,
+        highlighter: HighlighterType | None = None,
+    ) -> Text:
+        """Make text of a string, line by line without control characters; it is never markup."""
+        shown = Text("\n".join(map(printable, text.split("\n"))), style=style)
+        shown.justify, shown.overflow = justify, overflow
+        return shown
