@@ -22,14 +22,15 @@ MAY_IMPORT = {room: set(_BASE[:number]) for number, room in enumerate(_BASE)} | 
     "compare": {*_BASE, "measures"},
     "conformance": set(_BASE),
     "auditing": {*_BASE, "measures", "compare", "conformance", "backends", "launch"},
+    "evidence": {*_BASE, "measures", "compare", "auditing"},
     "bench": {*_BASE, "measures", "launch", "backends", "worker"},
-    "report": {*_BASE, "measures", "compare", "conformance", "auditing", "bench"},
+    "report": {*_BASE, "measures", "compare", "conformance", "auditing", "evidence", "bench"},
     "launch": {*_BASE, "conformance"},
     "backends": set(_BASE),
     "worker": {*_BASE, "backends", "conformance"},
     "api": {*_BASE, "measures", "compare", "launch"},
     "audits": {*_BASE, "measures", "compare", "auditing", "report", "launch", "api"},
-    "cli": {*_BASE, "measures", "compare", "auditing", "report", "launch", "api", "audits", "bench"},
+    "cli": {*_BASE, "measures", "compare", "auditing", "evidence", "report", "launch", "api", "audits", "bench"},
 }
 FRAMEWORKS = {
     "torch": {"torch", "opacus", "captum", "pfl"},

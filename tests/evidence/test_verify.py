@@ -16,16 +16,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 import trustml
-from trustml.auditing.bundle import INDEX, SIGNATURE, BundleIndex, entry_of, pack, promised_files
-from trustml.auditing.file_checks import index_checks, job_checks, manifest_checks, unsafe_files
-from trustml.auditing.ledger_checks import ledger_checks
 from trustml.auditing.result import decode_audit, encode_audit
 from trustml.auditing.run_audit import audit_run
-from trustml.auditing.signing import check_signature
-from trustml.auditing.unpack import unpack
-from trustml.auditing.verify import _signature_checks, verify
 from trustml.cli.main import _main
 from trustml.errors import RecordError, UsageError
+from trustml.evidence.bundle import INDEX, SIGNATURE, BundleIndex, entry_of, pack, promised_files
+from trustml.evidence.files import index_checks, job_checks, manifest_checks, unsafe_files
+from trustml.evidence.ledgers import ledger_checks
+from trustml.evidence.signing import check_signature
+from trustml.evidence.unpack import unpack
+from trustml.evidence.verify import _signature_checks, verify
 from trustml.launch.prepare import prepare_run
 from trustml.launch.resume import prepare_resume
 from trustml.measures import privacy_statements

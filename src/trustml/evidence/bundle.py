@@ -20,19 +20,29 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from trustml.auditing.names import why_not_a_name
 from trustml.compare.table import read_statements
 from trustml.errors import RecordError, UsageError
+from trustml.evidence.names import why_not_a_name
 from trustml.privacy.statement import understated_line
 from trustml.record.files import plain_bytes, sha256
 from trustml.record.schema import Manifest
-from trustml.record.store import AUDIT, AUDIT_REPORT, CURVES, HELDOUT, MANIFEST, MEASURES, PRIVACY, RunDirectory
+from trustml.record.store import (
+    AUDIT,
+    AUDIT_REPORT,
+    BUNDLE_INDEX,
+    CURVES,
+    HELDOUT,
+    MANIFEST,
+    MEASURES,
+    PRIVACY,
+    RunDirectory,
+)
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 BUNDLE_FORMAT = 1
-INDEX = "bundle.json"
+INDEX = BUNDLE_INDEX
 SIGNATURE = "bundle.dsse.json"
 MODEL_CARD = "model_card.md"
 
@@ -170,7 +180,7 @@ def pack(
     )
     extra = {INDEX: msgspec.json.format(msgspec.json.encode(index), indent=2) + b"\n"}
     if key is not None:
-        from trustml.auditing.signing import sign, statement_of
+        from trustml.evidence.signing import sign, statement_of
 
         digests = {file.name: file.sha256 for file in files} | {INDEX: hashlib.sha256(extra[INDEX]).hexdigest()}
         extra[SIGNATURE] = sign(statement_of(digests, name=manifest.run), key)

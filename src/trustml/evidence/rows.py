@@ -12,11 +12,11 @@ import msgspec
 import numpy.typing as npt
 
 from trustml.attacks.estimates import AttackEstimate
-from trustml.auditing.checks import Check, same_number, text_of
-from trustml.auditing.curve_checks import Figures
 from trustml.compare.rows import COLUMNS, FAMILIES
 from trustml.compare.table import recorded_measures, recorded_statements
 from trustml.errors import RecordError, TrustmlError
+from trustml.evidence.checks import Check, same_number, text_of
+from trustml.evidence.curves import Figures
 from trustml.measures.evidence import Evidence
 from trustml.measures.measure import MEASURES, Row
 from trustml.measures.membership import attacked_models, membership_rows

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from tests.report.audit_examples import example_audit
-from trustml.auditing.audit_checks import _other_parts
 from trustml.auditing.claim import Claim
+from trustml.evidence.audits import _other_parts
 
 
 def claimed(audit, **changes):

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from trustml.auditing.audit_checks import audit_checks
-from trustml.auditing.bundle import (
+from trustml.errors import RecordError, TrustmlError, UsageError
+from trustml.evidence.audits import audit_checks
+from trustml.evidence.bundle import (
     BUNDLE_FORMAT,
     INDEX,
     LIMITS,
@@ -25,20 +26,19 @@ from trustml.auditing.bundle import (
     promised_files,
     tool_version,
 )
-from trustml.auditing.checks import Check
-from trustml.auditing.curve_checks import curve_checks, curve_figures
-from trustml.auditing.file_checks import (
+from trustml.evidence.checks import Check
+from trustml.evidence.curves import curve_checks, curve_figures
+from trustml.evidence.files import (
     index_checks,
     job_checks,
     manifest_checks,
     signed_checks,
     unsafe_files,
 )
-from trustml.auditing.ledger_checks import ledger_checks
-from trustml.auditing.row_checks import PartialRun, read_table, recompute, row_checks, statement_checks
-from trustml.auditing.signing import SignatureCheck, check_signature
-from trustml.auditing.unpack import NoBundleError, unpack
-from trustml.errors import RecordError, TrustmlError, UsageError
+from trustml.evidence.ledgers import ledger_checks
+from trustml.evidence.rows import PartialRun, read_table, recompute, row_checks, statement_checks
+from trustml.evidence.signing import SignatureCheck, check_signature
+from trustml.evidence.unpack import NoBundleError, unpack
 from trustml.measures.evidence import Evidence
 from trustml.record.provenance import source_revision
 from trustml.record.schema import Manifest

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from trustml.auditing.checks import Check
 from trustml.errors import RecordError
+from trustml.evidence.checks import Check
 from trustml.measures.evidence import Evidence
 from trustml.plan.job import CanaryJob, Job, Mechanism, TrainJob
 from trustml.plan.mechanism import UNKNOWN, NoiseDraw, make_charge, tells_participation

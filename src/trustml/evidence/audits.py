@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from trustml.auditing.checks import Check, Outcome, same_number, text_of
 from trustml.auditing.result import AuditedModel, AuditRecord, Finding, decode_audit
 from trustml.errors import TrustmlError
+from trustml.evidence.checks import Check, Outcome, same_number, text_of
 from trustml.record.store import AUDIT, AUDIT_REPORT, RunDirectory
 
 
