@@ -22,7 +22,7 @@ from trustml.cli.main import _main
 from trustml.errors import RecordError, UsageError
 from trustml.evidence.bundle import INDEX, SIGNATURE, BundleIndex, entry_of, pack, promised_files
 from trustml.evidence.files import index_checks, job_checks, manifest_checks, unsafe_files
-from trustml.evidence.ledgers import ledger_checks
+from trustml.evidence.ledgers import ledger_checks, verify_ledgers
 from trustml.evidence.signing import check_signature
 from trustml.evidence.unpack import unpack
 from trustml.evidence.verify import _signature_checks, verify
@@ -116,6 +116,11 @@ def told(found):
 
 def ledger_of(run):
     return run.job_folder(MODEL) / "ledger.jsonl"
+
+
+def stated_epsilon(run):
+    table = pd.read_parquet(run.path / "measures.parquet")
+    return table[(table.measure == "epsilon") & (table.job == MODEL)].value.item()
 
 
 def edit_table(run, change):
@@ -250,6 +255,28 @@ def test_a_reordered_or_edited_ledger_is_named(copy):
         rehash(copy)
         (check,) = ledger_checks(Evidence(copy), job_checks(copy, copy.manifest())[1])
         assert check.outcome == "differs" and message in check.message and "\n" not in check.message
+        failed = [one for one in verify_ledgers(copy) if not one.passed]
+        assert (MODEL, check.message) in [(one.subject, one.message) for one in failed]
+
+
+def test_a_private_job_without_a_mechanism_is_named(copy):
+    (before,) = [check for check in verify_ledgers(copy) if check.subject == MODEL and "steps charged" in check.message]
+    assert before.passed and before.message == "5 steps charged for 5 steps in the model"
+    job = copy.job(MODEL)
+    (copy.job_folder(MODEL) / "job.json").write_bytes(
+        msgspec.json.format(msgspec.json.encode(msgspec.structs.replace(job, mechanism=None)), indent=2) + b"\n"
+    )
+    (check,) = ledger_checks(Evidence(copy), job_checks(copy, copy.manifest())[1])
+    assert not check.passed and "no mechanism" in check.message
+    assert "no mechanism" in [check for check in verify_ledgers(copy) if not check.passed][-1].message
+
+
+def test_a_ledger_that_is_gone_is_not_called_uncharged(copy):
+    ledger_of(copy).unlink()
+    assert [check.message for check in verify_ledgers(copy)] == [
+        f"no charge can be read, yet the record states epsilon {stated_epsilon(copy):.6f}",
+        "missing or empty, yet the job is done",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from trustml.auditing.result import AuditedModel, AuditRecord, Finding, decode_audit
-from trustml.errors import TrustmlError
-from trustml.evidence.checks import Check, Outcome, same_number, text_of
+from trustml.evidence.checks import NOT_COMPUTABLE, Check, Outcome, same_number, text_of
 from trustml.record.store import AUDIT, AUDIT_REPORT, RunDirectory
 
 
@@ -26,7 +25,7 @@ def audit_checks(run: RunDirectory, *, same_words: bool) -> list[Check]:
         return [_check("audit", "differs", f"is of run {stated.run or 'none'!r}, not of {name}")]
     try:
         anew = audit_run(run)
-    except (TrustmlError, ValueError, LookupError, TypeError, StopIteration) as error:
+    except NOT_COMPUTABLE as error:
         return [_check("audit", "differs", f"cannot be concluded anew ({type(error).__name__}: {error})")]
     checks = [*_finding_checks(stated, anew, same_words=same_words), *_other_parts(stated, anew)]
     if (run.path / AUDIT_REPORT).is_file():

@@ -26,7 +26,7 @@ from trustml.evidence.bundle import (
     promised_files,
     tool_version,
 )
-from trustml.evidence.checks import Check
+from trustml.evidence.checks import NOT_COMPUTABLE, Check
 from trustml.evidence.curves import curve_checks, curve_figures
 from trustml.evidence.files import (
     index_checks,
@@ -67,12 +67,12 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def passed(self) -> bool:
         """Whether nothing differs. A signature that was not asked for does not count."""
-        return all(check.outcome != "differs" for check in self.checks)
+        return all(check.passed for check in self.checks)
 
     @property
     def differences(self) -> tuple[Check, ...]:
         """What differs."""
-        return tuple(check for check in self.checks if check.outcome == "differs")
+        return tuple(check for check in self.checks if not check.passed)
 
 
 def verify(path: Path, *, key: Ed25519PublicKey | None = None, limits: BundleLimits = LIMITS) -> Verification:
@@ -205,6 +205,6 @@ def _content_checks(run: RunDirectory, left_out: dict[str, str], *, version: str
     checks += problems
     try:
         checks += curve_checks(figures, read_table(run))
-    except (TrustmlError, ValueError, LookupError, TypeError):
+    except NOT_COMPUTABLE:
         pass  # row_checks has told that the table cannot be read
     return [*checks, *audit_checks(run, same_words=same_words)]
