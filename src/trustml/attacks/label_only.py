@@ -25,30 +25,3 @@ def gap_scores(predicted: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Floats:
     if predicted.shape != labels.shape or predicted.ndim != 1:
         raise UsageError(f"predicted: shape {predicted.shape} beside labels of {labels.shape}; give one class each")
     return (predicted == labels).astype(np.float64)
-
-
-def share_right(predicted: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Floats:
-    """Share of an example's altered copies that are still classified rightly.
-
-    The attack by augmentation or by noise of Choquette-Choo et al. (ICML 2021, 2007.14321): members lie farther from
-    the decision boundary, so more of their copies keep their class. The copies are the caller's to make; put the
-    unaltered example among them.
-
-    Parameters
-    ----------
-    predicted : numpy.ndarray
-        Classes of the copies, of shape (n, k).
-    labels : numpy.ndarray
-        Shape (n,).
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (n,), between 0 and 1.
-    """
-    if predicted.ndim != 2 or predicted.shape[:1] != labels.shape or not predicted.shape[1]:
-        raise UsageError(
-            f"predicted: shape {predicted.shape} beside labels of {labels.shape}; "
-            "give (examples, copies) and (examples,)"
-        )
-    return np.asarray((predicted == labels[:, None]).mean(axis=1), np.float64)

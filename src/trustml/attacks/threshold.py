@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
-
 from trustml.attacks.signals import Floats, Signals
 
 
@@ -28,28 +23,3 @@ def entropy_scores(signals: Signals) -> Floats:
 def modified_entropy_scores(signals: Signals) -> Floats:
     """Minus the modified entropy (Song & Mittal, USENIX Security 2021, 2003.10595)."""
     return -signals.modified_entropy
-
-
-def within_class(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Floats:
-    """Turn scores into ranks among the examples of the same label, so that one threshold is one for every class.
-
-    Song & Mittal fit a threshold a class on shadow models. Ranks need none and do not look at membership either: they
-    take each class to have the same share of members.
-
-    Parameters
-    ----------
-    scores, labels : numpy.ndarray
-        Shape (n,).
-
-    Returns
-    -------
-    numpy.ndarray
-        Mid-ranks between 0 and 1, of shape (n,).
-    """
-    from scipy.stats import rankdata
-
-    ranks = np.empty(len(scores), np.float64)
-    for label in np.unique(labels):
-        own = labels == label
-        ranks[own] = (rankdata(scores[own]) - 0.5) / own.sum()
-    return ranks
