@@ -13,8 +13,16 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from trustml.evidence.bundle import INDEX, BundledFile, BundleIndex, BundleLimits, entry_of, root_digest
-from trustml.evidence.names import clashes, why_not_a_name
+from trustml.evidence.bundle import (
+    INDEX,
+    BundledFile,
+    BundleIndex,
+    BundleLimits,
+    clashes,
+    entry_of,
+    root_digest,
+    why_not_a_name,
+)
 from trustml.evidence.unpack import NoBundleError, unpack
 
 LIST = b"{}\n"

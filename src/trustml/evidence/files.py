@@ -10,9 +10,8 @@ import msgspec
 from trustml.data.files import why_not_a_table
 from trustml.data.npy import DAMAGED, ObjectsError, read_header, read_npz_members
 from trustml.errors import RecordError
-from trustml.evidence.bundle import INDEX, SIGNATURE, BundleIndex, promised_files, root_digest
+from trustml.evidence.bundle import INDEX, SIGNATURE, BundleIndex, promised_files, root_digest, why_not_a_name
 from trustml.evidence.checks import Check, Outcome
-from trustml.evidence.names import why_not_a_name
 from trustml.evidence.signing import SignatureCheck
 from trustml.plan.job import ExplainJob, Job, TrainJob, decode_job
 from trustml.record.files import plain_bytes, sha256

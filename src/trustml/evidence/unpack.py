@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trustml.errors import UsageError
-from trustml.evidence.bundle import INDEX, LIMITS, BundleLimits
-from trustml.evidence.names import LONGEST_NAME, clashes, why_not_a_name
+from trustml.evidence.bundle import INDEX, LIMITS, LONGEST_NAME, BundleLimits, clashes, why_not_a_name
 
 _END = struct.Struct("<4sHHHHIIH")
 _HEADER = struct.Struct("<4sHHHHHIIIHH")
