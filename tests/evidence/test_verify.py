@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import math
 import shutil
 import zipfile
 from pathlib import Path
@@ -259,6 +260,17 @@ def test_a_reordered_or_edited_ledger_is_named(copy):
         assert (MODEL, check.message) in [(one.subject, one.message) for one in failed]
 
 
+@pytest.mark.parametrize(("measure", "job"), [("epsilon", MODEL), ("epsilon_all_releases", "")])
+def test_an_epsilon_of_the_table_that_does_not_follow_from_the_ledger_fails_by_itself(copy, measure, job):
+    table = pd.read_parquet(copy.path / "measures.parquet")
+    before = table[(table.measure == measure) & (table.job == job)].value.item()
+    for factor, fails in ((1 + 1e-12, []), (1 + 1e-7, [job]), (0.9, [job]), (math.inf, [job]), (math.nan, [job])):
+        edit_table(copy, set_value(measure, before * factor, job=job))
+        failed = [check for check in verify_ledgers(copy) if not check.passed]
+        assert [check.subject for check in failed] == fails
+        assert all("from the ledger" in check.message for check in failed)
+
+
 def test_a_private_job_without_a_mechanism_is_named(copy):
     (before,) = [check for check in verify_ledgers(copy) if check.subject == MODEL and "steps charged" in check.message]
     assert before.passed and before.message == "5 steps charged for 5 steps in the model"
@@ -303,6 +315,15 @@ def test_an_edited_table_is_caught_though_all_hashes_are_mended(copy, tmp_path, 
     found = verify(tmp_path / "fixed.zip")
     assert any(message in line for line in told(found)), told(found)
     assert not [line for line in told(found) if "SHA-256" in line]
+
+
+@pytest.mark.parametrize(("factor", "found"), [(1 + 1e-7, 0), (1 + 3e-6, 1), (1 - 3e-6, 1)])
+def test_a_figure_that_differs_by_more_than_rounding_is_named(copy, factor, found):
+    edit_table(copy, set_value("epsilon", stated_epsilon(copy) * factor))
+    rehash(copy)
+    assert [line.split(" is ")[0] for line in told(verify(copy.path))] == [
+        f"epsilon (ledger) of {MODEL}: value",
+    ] * found
 
 
 def test_an_edited_job_statement_curve_or_finding_is_caught(copy):

@@ -1,4 +1,8 @@
-"""Membership advantage: TPR - FPR at one threshold, at its best and without the luck of having chosen it."""
+"""Membership advantage: TPR - FPR at one threshold, without the luck of having chosen it on the same examples.
+
+The best of all thresholds flatters: for P members, N non-members and scores that know nothing its TPR - FPR is
+sqrt(pi / 8) sqrt(1/P + 1/N) on average (a one-sided Kolmogorov-Smirnov statistic), not zero.
+"""
 
 from __future__ import annotations
 
