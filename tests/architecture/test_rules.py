@@ -20,9 +20,9 @@ _BASE += ["plan", "record"]
 MAY_IMPORT = {room: set(_BASE[:number]) for number, room in enumerate(_BASE)} | {
     "measures": set(_BASE),
     "compare": {*_BASE, "measures"},
+    "evidence": {*_BASE, "measures", "compare", "auditing"},
     "conformance": set(_BASE),
     "auditing": {*_BASE, "measures", "compare", "conformance", "backends", "launch"},
-    "evidence": {*_BASE, "measures", "compare", "auditing"},
     "bench": {*_BASE, "measures", "launch", "backends", "worker"},
     "report": {*_BASE, "measures", "compare", "conformance", "auditing", "evidence", "bench"},
     "launch": {*_BASE, "conformance"},
