@@ -280,6 +280,12 @@ MUTANTS = (
             "if ledger.problems:\n            checks.append(",
             "if not ledger.problems:\n            checks.append(",
         ),
+        (
+            "fields that no result has are passed over",
+            "evidence/checks.py",
+            "name in known and says_no_more(value, known[name])",
+            "says_no_more(value, known.get(name, value))",
+        ),
     ),
     *_mutants(
         "attribution/test_similarity.py",

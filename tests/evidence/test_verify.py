@@ -22,7 +22,7 @@ from trustml.auditing.run_audit import audit_run
 from trustml.cli.main import _main
 from trustml.errors import RecordError, UsageError
 from trustml.evidence.bundle import INDEX, SIGNATURE, BundleIndex, entry_of, pack, promised_files
-from trustml.evidence.files import index_checks, job_checks, manifest_checks, unsafe_files
+from trustml.evidence.files import _result_problems, index_checks, job_checks, manifest_checks, unsafe_files
 from trustml.evidence.ledgers import ledger_checks, verify_ledgers
 from trustml.evidence.signing import check_signature
 from trustml.evidence.unpack import unpack
@@ -176,6 +176,14 @@ def test_a_run_gives_one_bundle_with_nothing_private_and_no_data_unasked(run, bu
     assert "heldout.npz" in left["accuracy"] and "--with-data" in left[HELDOUT]
 
 
+def says_the_same(changed, content):
+    """Whether JSON has the same values: the last digit of a number may round to the same number."""
+    try:
+        return msgspec.json.decode(changed) == msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+
+
 def test_one_byte_changed_in_any_file_of_a_run_names_it(copy):
     manifest = copy.manifest()
     names = [
@@ -189,11 +197,44 @@ def test_one_byte_changed_in_any_file_of_a_run_names_it(copy):
         for place in (0, len(content) // 2, len(content) - 1):
             changed = bytearray(content)
             changed[place] ^= 1
+            if name.endswith("result.json") and says_the_same(changed, content):
+                continue
             path.write_bytes(changed)
             checks = [*manifest_checks(copy, manifest, {}), *job_checks(copy, manifest)[0]]
             wrong = {check.subject for check in checks if check.outcome == "differs"}
             assert wrong == {name} or (name.endswith(".json") and wrong == {Path(name).parent.name}), (name, place)
         path.write_bytes(content)
+
+
+def test_every_byte_of_a_result_counts(copy):
+    manifest, path = copy.manifest(), copy.job_folder(MODEL) / "result.json"
+    (record,) = (one for one in manifest.jobs if one.id == MODEL)
+    told = msgspec.json.decode(path.read_bytes())
+    content, passed = path.read_bytes(), []
+    assert _result_problems(record, path.parent, told=told) == []
+    for place in range(len(content)):
+        path.write_bytes(changed := content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        if not _result_problems(record, path.parent, told=told) and not says_the_same(changed, content):
+            passed.append(content[max(0, place - 12) : place + 12])
+    assert not passed
+
+
+@pytest.mark.parametrize("file", ["job.json", "result.json"])
+def test_a_field_that_no_job_writes_or_one_that_is_there_twice_is_named(copy, file):
+    manifest, path = copy.manifest(), copy.job_folder(MODEL) / file
+    content = path.read_bytes()
+    assert all(check.passed for check in job_checks(copy, manifest)[0])
+    for added in (b'{\n  "more": 1,', content.split(b",")[0] + b","):
+        path.write_bytes(added + content[1:])
+        (check,) = (check for check in job_checks(copy, manifest)[0] if not check.passed)
+        assert check.subject == MODEL and file in check.message
+
+
+def test_an_audit_that_says_more_than_an_audit_is_caught(copy):
+    assert verify(copy.path).passed
+    path = copy.path / AUDIT
+    path.write_bytes(path.read_bytes().replace(b"{", b'{\n  "approved": true,', 1))
+    assert told(verify(copy.path)) == [f"audit: {AUDIT} holds what no audit has"]
 
 
 def test_one_byte_changed_in_any_file_of_a_bundle_names_it(bundle, tmp_path):

@@ -64,3 +64,12 @@ def text_of(value: object) -> str:
     if isinstance(value, tuple):
         return f"{len(value)} values ending in {text_of(value[-1])}" if value else "no values"
     return f"{value:.9g}" if isinstance(value, float) else str(value)
+
+
+def says_no_more(told: object, known: object) -> bool:
+    """Whether plain JSON holds nothing that `known` does not; other revisions may know fields that are not told."""
+    if isinstance(told, dict) and isinstance(known, dict):
+        return all(name in known and says_no_more(value, known[name]) for name, value in told.items())
+    if isinstance(told, list) and isinstance(known, list):
+        return len(told) == len(known) and all(map(says_no_more, told, known))
+    return told == known
