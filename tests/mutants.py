@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-COPIED = ("src", "apps", "tests", "scenarios", "docs", "pyproject.toml")
+COPIED = ("src", "apps", "tests", "scenarios", "benchmarks", "docs", "pyproject.toml")
 ENVIRONMENTS = (".venv", ".venv-tensorflow")
 PASSED, FAILED = 0, 1  # of pytest; anything else is neither
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from trustml.data.files import why_not_a_table
 from trustml.data.npy import DAMAGED, ObjectsError, read_header, read_npz_members
+from trustml.data.tables import why_not_a_table
 from trustml.errors import RecordError
 from trustml.evidence.bundle import INDEX, SIGNATURE, BundleIndex, promised_files, root_digest, why_not_a_name
 from trustml.evidence.checks import Check, Outcome, says_no_more
