@@ -236,6 +236,58 @@ MUTANTS = (
         ),
     ),
     *_mutants(
+        "auditing/test_claim.py",
+        (
+            "a claim in words rounded down",
+            "auditing/claim.py",
+            "epsilon = at_most(claim.epsilon, digits)",
+            'epsilon = f"{claim.epsilon:.{digits}f}"',
+        ),
+        (
+            "a small claim told much larger",
+            "auditing/claim.py",
+            "digits = max(digits, 3 - ",
+            "digits = min(digits, 3 - ",
+        ),
+    ),
+    *_mutants(
+        "evidence/test_ledgers.py",
+        (
+            "a gap of one step in a ledger is passed over",
+            "evidence/ledgers.py",
+            "elif charge.first_step > step:",
+            "elif charge.first_step > step + 1:",
+        ),
+        (
+            "steps charged twice are passed over",
+            "evidence/ledgers.py",
+            "charge.attempt < attempt or charge.first_step < step:",
+            "charge.attempt < attempt:",
+        ),
+    ),
+    *_mutants(
+        "evidence/test_verify.py",
+        ("an edited figure is within tolerance", "evidence/checks.py", "_TOLERANCE = 1e-6", "_TOLERANCE = 1e-5"),
+        (
+            "an epsilon of a ledger is any",
+            "evidence/ledgers.py",
+            "_EPSILON_TOLERANCE = 1e-9",
+            "_EPSILON_TOLERANCE = 0.5",
+        ),
+        (
+            "what differs in a ledger is not told",
+            "evidence/ledgers.py",
+            "if ledger.problems:\n            checks.append(",
+            "if not ledger.problems:\n            checks.append(",
+        ),
+        (
+            "fields that no result has are passed over",
+            "evidence/checks.py",
+            "name in known and says_no_more(value, known[name])",
+            "says_no_more(value, known.get(name, value))",
+        ),
+    ),
+    *_mutants(
         "attribution/test_similarity.py",
         (
             "ties count as discordant",

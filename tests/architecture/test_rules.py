@@ -32,15 +32,16 @@ _BASE += ["plan", "record"]
 MAY_IMPORT = {room: set(_BASE[:number]) for number, room in enumerate(_BASE)} | {
     "measures": set(_BASE),
     "compare": {*_BASE, "measures"},
+    "evidence": {*_BASE, "measures", "compare", "auditing"},
     "conformance": set(_BASE),
     "auditing": {*_BASE, "measures", "compare", "conformance", "backends", "launch"},
-    "report": {*_BASE, "measures", "compare", "conformance", "auditing"},
+    "report": {*_BASE, "measures", "compare", "conformance", "auditing", "evidence"},
     "launch": {*_BASE, "conformance"},
     "backends": set(_BASE),
     "worker": {*_BASE, "backends", "conformance"},
     "api": {*_BASE, "measures", "compare", "launch"},
     "audits": {*_BASE, "measures", "compare", "auditing", "report", "launch", "api"},
-    "cli": {*_BASE, "measures", "compare", "auditing", "report", "launch", "api", "audits"},
+    "cli": {*_BASE, "measures", "compare", "auditing", "evidence", "report", "launch", "api", "audits"},
 }
 BENCH_IMPORTS = {*_BASE, "measures", "report", "launch", "backends", "worker", "cli"}
 FRAMEWORKS = {

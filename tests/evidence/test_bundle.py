@@ -13,9 +13,17 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from trustml.auditing.bundle import INDEX, BundledFile, BundleIndex, BundleLimits, entry_of, root_digest
-from trustml.auditing.names import clashes, why_not_a_name
-from trustml.auditing.unpack import NoBundleError, unpack
+from trustml.evidence.bundle import (
+    INDEX,
+    BundledFile,
+    BundleIndex,
+    BundleLimits,
+    clashes,
+    entry_of,
+    root_digest,
+    why_not_a_name,
+)
+from trustml.evidence.unpack import NoBundleError, unpack
 
 LIST = b"{}\n"
 
@@ -199,7 +207,7 @@ def test_the_root_is_what_sha256sum_of_the_files_hashes_to():
 
 
 def test_a_list_of_another_format_is_refused(tmp_path):
-    from trustml.auditing.verify import verify
+    from trustml.evidence.verify import verify
 
     file = BundledFile(name="a", size=1, sha256="0" * 64)
     index = BundleIndex(format=99, run="r", created="", version="", files=(file,), root="")

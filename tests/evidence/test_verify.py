@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import math
 import shutil
 import zipfile
 from pathlib import Path
@@ -16,16 +17,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 import trustml
-from trustml.auditing.bundle import INDEX, SIGNATURE, BundleIndex, entry_of, pack, promised_files
-from trustml.auditing.file_checks import index_checks, job_checks, manifest_checks, unsafe_files
-from trustml.auditing.ledger_checks import ledger_checks
 from trustml.auditing.result import decode_audit, encode_audit
 from trustml.auditing.run_audit import audit_run
-from trustml.auditing.signing import check_signature
-from trustml.auditing.unpack import unpack
-from trustml.auditing.verify import _signature_checks, verify
 from trustml.cli.main import _main
 from trustml.errors import RecordError, UsageError
+from trustml.evidence.bundle import INDEX, SIGNATURE, BundleIndex, entry_of, pack, promised_files
+from trustml.evidence.files import _result_problems, index_checks, job_checks, manifest_checks, unsafe_files
+from trustml.evidence.ledgers import ledger_checks, verify_ledgers
+from trustml.evidence.signing import check_signature
+from trustml.evidence.unpack import unpack
+from trustml.evidence.verify import _signature_checks, verify
 from trustml.launch.prepare import prepare_run
 from trustml.launch.resume import prepare_resume
 from trustml.measures import privacy_statements
@@ -118,6 +119,11 @@ def ledger_of(run):
     return run.job_folder(MODEL) / "ledger.jsonl"
 
 
+def stated_epsilon(run):
+    table = pd.read_parquet(run.path / "measures.parquet")
+    return table[(table.measure == "epsilon") & (table.job == MODEL)].value.item()
+
+
 def edit_table(run, change):
     path = run.path / "measures.parquet"
     table = pd.read_parquet(path)
@@ -170,6 +176,14 @@ def test_a_run_gives_one_bundle_with_nothing_private_and_no_data_unasked(run, bu
     assert "heldout.npz" in left["accuracy"] and "--with-data" in left[HELDOUT]
 
 
+def says_the_same(changed, content):
+    """Whether JSON has the same values: the last digit of a number may round to the same number."""
+    try:
+        return msgspec.json.decode(changed) == msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+
+
 def test_one_byte_changed_in_any_file_of_a_run_names_it(copy):
     manifest = copy.manifest()
     names = [
@@ -183,11 +197,44 @@ def test_one_byte_changed_in_any_file_of_a_run_names_it(copy):
         for place in (0, len(content) // 2, len(content) - 1):
             changed = bytearray(content)
             changed[place] ^= 1
+            if name.endswith("result.json") and says_the_same(changed, content):
+                continue
             path.write_bytes(changed)
             checks = [*manifest_checks(copy, manifest, {}), *job_checks(copy, manifest)[0]]
             wrong = {check.subject for check in checks if check.outcome == "differs"}
             assert wrong == {name} or (name.endswith(".json") and wrong == {Path(name).parent.name}), (name, place)
         path.write_bytes(content)
+
+
+def test_every_byte_of_a_result_counts(copy):
+    manifest, path = copy.manifest(), copy.job_folder(MODEL) / "result.json"
+    (record,) = (one for one in manifest.jobs if one.id == MODEL)
+    told = msgspec.json.decode(path.read_bytes())
+    content, passed = path.read_bytes(), []
+    assert _result_problems(record, path.parent, told=told) == []
+    for place in range(len(content)):
+        path.write_bytes(changed := content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        if not _result_problems(record, path.parent, told=told) and not says_the_same(changed, content):
+            passed.append(content[max(0, place - 12) : place + 12])
+    assert not passed
+
+
+@pytest.mark.parametrize("file", ["job.json", "result.json"])
+def test_a_field_that_no_job_writes_or_one_that_is_there_twice_is_named(copy, file):
+    manifest, path = copy.manifest(), copy.job_folder(MODEL) / file
+    content = path.read_bytes()
+    assert all(check.passed for check in job_checks(copy, manifest)[0])
+    for added in (b'{\n  "more": 1,', content.split(b",")[0] + b","):
+        path.write_bytes(added + content[1:])
+        (check,) = (check for check in job_checks(copy, manifest)[0] if not check.passed)
+        assert check.subject == MODEL and file in check.message
+
+
+def test_an_audit_that_says_more_than_an_audit_is_caught(copy):
+    assert verify(copy.path).passed
+    path = copy.path / AUDIT
+    path.write_bytes(path.read_bytes().replace(b"{", b'{\n  "approved": true,', 1))
+    assert told(verify(copy.path)) == [f"audit: {AUDIT} holds what no audit has"]
 
 
 def test_one_byte_changed_in_any_file_of_a_bundle_names_it(bundle, tmp_path):
@@ -250,6 +297,39 @@ def test_a_reordered_or_edited_ledger_is_named(copy):
         rehash(copy)
         (check,) = ledger_checks(Evidence(copy), job_checks(copy, copy.manifest())[1])
         assert check.outcome == "differs" and message in check.message and "\n" not in check.message
+        failed = [one for one in verify_ledgers(copy) if not one.passed]
+        assert (MODEL, check.message) in [(one.subject, one.message) for one in failed]
+
+
+@pytest.mark.parametrize(("measure", "job"), [("epsilon", MODEL), ("epsilon_all_releases", "")])
+def test_an_epsilon_of_the_table_that_does_not_follow_from_the_ledger_fails_by_itself(copy, measure, job):
+    table = pd.read_parquet(copy.path / "measures.parquet")
+    before = table[(table.measure == measure) & (table.job == job)].value.item()
+    for factor, fails in ((1 + 1e-12, []), (1 + 1e-7, [job]), (0.9, [job]), (math.inf, [job]), (math.nan, [job])):
+        edit_table(copy, set_value(measure, before * factor, job=job))
+        failed = [check for check in verify_ledgers(copy) if not check.passed]
+        assert [check.subject for check in failed] == fails
+        assert all("from the ledger" in check.message for check in failed)
+
+
+def test_a_private_job_without_a_mechanism_is_named(copy):
+    (before,) = [check for check in verify_ledgers(copy) if check.subject == MODEL and "steps charged" in check.message]
+    assert before.passed and before.message == "5 steps charged for 5 steps in the model"
+    job = copy.job(MODEL)
+    (copy.job_folder(MODEL) / "job.json").write_bytes(
+        msgspec.json.format(msgspec.json.encode(msgspec.structs.replace(job, mechanism=None)), indent=2) + b"\n"
+    )
+    (check,) = ledger_checks(Evidence(copy), job_checks(copy, copy.manifest())[1])
+    assert not check.passed and "no mechanism" in check.message
+    assert "no mechanism" in [check for check in verify_ledgers(copy) if not check.passed][-1].message
+
+
+def test_a_ledger_that_is_gone_is_not_called_uncharged(copy):
+    ledger_of(copy).unlink()
+    assert [check.message for check in verify_ledgers(copy)] == [
+        f"no charge can be read, yet the record states epsilon {stated_epsilon(copy):.6f}",
+        "missing or empty, yet the job is done",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -276,6 +356,15 @@ def test_an_edited_table_is_caught_though_all_hashes_are_mended(copy, tmp_path, 
     found = verify(tmp_path / "fixed.zip")
     assert any(message in line for line in told(found)), told(found)
     assert not [line for line in told(found) if "SHA-256" in line]
+
+
+@pytest.mark.parametrize(("factor", "found"), [(1 + 1e-7, 0), (1 + 3e-6, 1), (1 - 3e-6, 1)])
+def test_a_figure_that_differs_by_more_than_rounding_is_named(copy, factor, found):
+    edit_table(copy, set_value("epsilon", stated_epsilon(copy) * factor))
+    rehash(copy)
+    assert [line.split(" is ")[0] for line in told(verify(copy.path))] == [
+        f"epsilon (ledger) of {MODEL}: value",
+    ] * found
 
 
 def test_an_edited_job_statement_curve_or_finding_is_caught(copy):

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import msgspec
 
-from trustml.auditing.bundle import INDEX, SIGNATURE, BundleIndex, promised_files, root_digest
-from trustml.auditing.checks import Check, Outcome
-from trustml.auditing.names import why_not_a_name
-from trustml.auditing.signing import SignatureCheck
 from trustml.data.npy import DAMAGED, ObjectsError, read_header, read_npz_members
 from trustml.data.tables import why_not_a_table
 from trustml.errors import RecordError
+from trustml.evidence.bundle import INDEX, SIGNATURE, BundleIndex, promised_files, root_digest, why_not_a_name
+from trustml.evidence.checks import Check, Outcome, says_no_more
+from trustml.evidence.signing import SignatureCheck
 from trustml.plan.job import ExplainJob, Job, TrainJob, decode_job
 from trustml.record.files import plain_bytes, sha256
 from trustml.record.schema import JobRecord, Manifest, WorkerResult
@@ -90,6 +90,8 @@ def job_checks(run: RunDirectory, manifest: Manifest) -> tuple[list[Check], dict
     """Compare every job.json and result.json with the manifest; give the jobs that could be read."""
     checks: list[Check] = []
     jobs: dict[str, Job] = {}
+    plain = msgspec.json.decode(plain_bytes(run.path / MANIFEST))
+    told = {job["id"]: job.get("result") for job in plain.get("jobs", ())}
     for record in manifest.jobs:
         if reason := why_not_a_name(f"jobs/{record.id}/job.json"):
             checks.append(_of_job(record, "differs", f"its identifier {reason}"))
@@ -108,7 +110,7 @@ def job_checks(run: RunDirectory, manifest: Manifest) -> tuple[list[Check], dict
             problems.append("job.json asks for something else than the manifest's digest says")
         if not _as_written(content):
             problems.append("job.json is not as trustml writes it")
-        problems += _result_problems(record, folder)
+        problems += _result_problems(record, folder, told=told.get(record.id))
         if problems:
             checks.append(_of_job(record, "differs", "; ".join(problems)))
         else:
@@ -163,16 +165,20 @@ def _in_scenario(job: TrainJob, manifest: Manifest) -> bool:
     return job.regime in scenario.training and job.model == scenario.model
 
 
-def _result_problems(record: JobRecord, folder: Path) -> list[str]:
+def _result_problems(record: JobRecord, folder: Path, *, told: object) -> list[str]:
+    """Hold ``result.json`` against the manifest's record, and against what is `told` there as plain JSON."""
     if record.result is None:
         return []
     try:
-        result = msgspec.json.decode(plain_bytes(folder / "result.json"), type=WorkerResult)
+        content = plain_bytes(folder / "result.json")
+        result = msgspec.json.decode(content, type=WorkerResult)
     except FileNotFoundError:
         return ["result.json is gone"]
     except (OSError, msgspec.MsgspecError, RecursionError) as error:
         return [f"result.json cannot be read ({error})"]
-    return [] if result == record.result else ["result.json is not the result in the manifest"]
+    if result != record.result or not says_no_more(msgspec.json.decode(content), told):
+        return ["result.json is not the result in the manifest"]
+    return [] if _as_written(content) else ["result.json is not as trustml writes it"]
 
 
 def _why_not_arrays(path: Path) -> str:
@@ -201,8 +207,19 @@ def _why_not_a_table(path: Path) -> str:
 
 
 def _as_written(content: bytes) -> bool:
-    """Whether JSON is laid out as trustml does it, so that no byte can change without changing what it says."""
+    """Whether JSON is laid out as trustml does it, with no key twice, so that changing a byte changes what it says."""
+    try:
+        json.loads(content, object_pairs_hook=_each_once)
+    except (ValueError, RecursionError):
+        return False
     return msgspec.json.format(msgspec.json.format(content, indent=-1), indent=2) + b"\n" == content
+
+
+def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is there twice, and readers differ in which one they take")
+    return found
 
 
 def _of_job(record: JobRecord, outcome: Outcome, message: str) -> Check:

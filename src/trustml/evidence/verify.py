@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from trustml.auditing.audit_checks import audit_checks
-from trustml.auditing.bundle import (
+from trustml.errors import RecordError, TrustmlError, UsageError
+from trustml.evidence.audits import audit_checks
+from trustml.evidence.bundle import (
     BUNDLE_FORMAT,
     INDEX,
     LIMITS,
@@ -25,20 +26,19 @@ from trustml.auditing.bundle import (
     promised_files,
     tool_version,
 )
-from trustml.auditing.checks import Check
-from trustml.auditing.curve_checks import curve_checks, curve_figures
-from trustml.auditing.file_checks import (
+from trustml.evidence.checks import NOT_COMPUTABLE, Check
+from trustml.evidence.curves import curve_checks, curve_figures
+from trustml.evidence.files import (
     index_checks,
     job_checks,
     manifest_checks,
     signed_checks,
     unsafe_files,
 )
-from trustml.auditing.ledger_checks import ledger_checks
-from trustml.auditing.row_checks import PartialRun, read_table, recompute, row_checks, statement_checks
-from trustml.auditing.signing import SignatureCheck, check_signature
-from trustml.auditing.unpack import NoBundleError, unpack
-from trustml.errors import RecordError, TrustmlError, UsageError
+from trustml.evidence.ledgers import ledger_checks
+from trustml.evidence.rows import PartialRun, read_table, recompute, row_checks, statement_checks
+from trustml.evidence.signing import SignatureCheck, check_signature
+from trustml.evidence.unpack import NoBundleError, unpack
 from trustml.measures.evidence import Evidence
 from trustml.record.provenance import source_revision
 from trustml.record.schema import Manifest
@@ -67,12 +67,12 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def passed(self) -> bool:
         """Whether nothing differs. A signature that was not asked for does not count."""
-        return all(check.outcome != "differs" for check in self.checks)
+        return all(check.passed for check in self.checks)
 
     @property
     def differences(self) -> tuple[Check, ...]:
         """What differs."""
-        return tuple(check for check in self.checks if check.outcome == "differs")
+        return tuple(check for check in self.checks if not check.passed)
 
 
 def verify(path: Path, *, key: Ed25519PublicKey | None = None, limits: BundleLimits = LIMITS) -> Verification:
@@ -205,6 +205,6 @@ def _content_checks(run: RunDirectory, left_out: dict[str, str], *, version: str
     checks += problems
     try:
         checks += curve_checks(figures, read_table(run))
-    except (TrustmlError, ValueError, LookupError, TypeError):
+    except NOT_COMPUTABLE:
         pass  # row_checks has told that the table cannot be read
     return [*checks, *audit_checks(run, same_words=same_words)]

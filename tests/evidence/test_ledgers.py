@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trustml.auditing.ledger_checks import order_problems
+from trustml.evidence.ledgers import order_problems
 from trustml.plan.job import Mechanism
 from trustml.privacy.ledger import Charge
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from trustml.auditing.checks import Check, Outcome, same_number, text_of
-from trustml.auditing.result import AuditedModel, AuditRecord, Finding, decode_audit
-from trustml.errors import TrustmlError
+from trustml.auditing.result import AuditedModel, AuditRecord, Finding, decode_audit, encode_audit
+from trustml.evidence.checks import NOT_COMPUTABLE, Check, Outcome, same_number, says_no_more, text_of
 from trustml.record.store import AUDIT, AUDIT_REPORT, RunDirectory
 
 
@@ -18,7 +17,8 @@ def audit_checks(run: RunDirectory, *, same_words: bool) -> list[Check]:
     if not path.is_file():
         return []
     try:
-        stated = decode_audit(path.read_bytes())
+        content = path.read_bytes()
+        stated = decode_audit(content)
     except (msgspec.MsgspecError, RecursionError) as error:
         return [_check("audit", "differs", f"{AUDIT} cannot be read ({error})")]
     name = run.manifest().run
@@ -26,9 +26,11 @@ def audit_checks(run: RunDirectory, *, same_words: bool) -> list[Check]:
         return [_check("audit", "differs", f"is of run {stated.run or 'none'!r}, not of {name}")]
     try:
         anew = audit_run(run)
-    except (TrustmlError, ValueError, LookupError, TypeError, StopIteration) as error:
+    except NOT_COMPUTABLE as error:
         return [_check("audit", "differs", f"cannot be concluded anew ({type(error).__name__}: {error})")]
-    checks = [*_finding_checks(stated, anew, same_words=same_words), *_other_parts(stated, anew)]
+    checks = [*_finding_checks(stated, anew, same_words=same_words), *_other_parts(stated, anew, same_words=same_words)]
+    if not says_no_more(msgspec.json.decode(content), msgspec.json.decode(encode_audit(stated))):
+        checks.append(_check("audit", "differs", f"{AUDIT} holds what no audit has"))
     if (run.path / AUDIT_REPORT).is_file():
         checks.append(_check(AUDIT_REPORT, "not recomputed", "a picture of audit.json: its hash alone is checked"))
     return checks
@@ -75,12 +77,15 @@ def _differences(stated: Finding, anew: Finding, *, same_words: bool) -> str:
     return ""
 
 
-def _other_parts(stated: AuditRecord, anew: AuditRecord) -> list[Check]:
+def _other_parts(stated: AuditRecord, anew: AuditRecord, *, same_words: bool) -> list[Check]:
     """Compare all but the findings, through JSON, where what is not finite is nothing."""
     stated = msgspec.structs.replace(stated, models=tuple(_as_recorded(model, anew.models) for model in stated.models))
     different = [
         name
-        for name in ("title", "created", "models", "curves", "versions", "hardware", "source", "data")
+        for name in (
+            *("id", "title", "created", "models", "curves", "versions", "hardware", "source", "data"),
+            *(("settings",) if same_words else ()),
+        )
         if msgspec.json.encode(getattr(stated, name)) != msgspec.json.encode(getattr(anew, name))
     ]
     if different:

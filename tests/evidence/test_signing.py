@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from trustml.auditing.signing import (
+from trustml.errors import UsageError
+from trustml.evidence.signing import (
     PAYLOAD_TYPE,
     Envelope,
     EnvelopeSignature,
@@ -28,7 +29,6 @@ from trustml.auditing.signing import (
     sign,
     statement_of,
 )
-from trustml.errors import UsageError
 
 DIGESTS = {"b": hashlib.sha256(b"2").hexdigest(), "a": hashlib.sha256(b"1").hexdigest()}
 

@@ -12,11 +12,11 @@ import msgspec
 import numpy.typing as npt
 
 from trustml.attacks.estimates import AttackEstimate
-from trustml.auditing.checks import Check, same_number, text_of
-from trustml.auditing.curve_checks import Figures
 from trustml.compare.rows import COLUMNS, FAMILIES
 from trustml.compare.table import recorded_measures, recorded_statements
 from trustml.errors import RecordError, TrustmlError
+from trustml.evidence.checks import NOT_COMPUTABLE, Check, same_number, text_of
+from trustml.evidence.curves import Figures
 from trustml.measures.evidence import Evidence
 from trustml.measures.measure import MEASURES, Row
 from trustml.measures.membership import attacked_models, membership_rows
@@ -105,8 +105,7 @@ def recompute(evidence: Evidence) -> Recomputed:
             rows.extend(compute())
         except NotAtHandError as error:
             missing[name] = str(error)
-        except (TrustmlError, msgspec.MsgspecError, ArithmeticError, ValueError, LookupError, TypeError) as error:
-            # Files that anybody may have made can be wrong in any way; what fails must say so and not end the check.
+        except NOT_COMPUTABLE as error:
             failed[name] = f"{type(error).__name__}: {error}"
 
     def private() -> list[Row]:
@@ -128,7 +127,7 @@ def row_checks(evidence: Evidence, found: Recomputed, figures: Figures, *, same_
     """Compare the table with what was computed anew, from the files or else from published curves."""
     try:
         stated = read_table(evidence.run)
-    except (TrustmlError, ValueError, LookupError, TypeError) as error:
+    except NOT_COMPUTABLE as error:
         message = f"cannot be read as the table of measures ({type(error).__name__}: {error})"
         return [Check(area="measures", subject="measures.parquet", outcome="differs", message=message)]
     checks = [

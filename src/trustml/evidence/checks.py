@@ -7,6 +7,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from trustml.errors import TrustmlError
+
 Outcome: TypeAlias = Literal["ok", "differs", "not recomputed"]
 Area: TypeAlias = Literal["signature", "files", "jobs", "ledgers", "measures", "statements", "audit"]
 AREAS: tuple[Area, ...] = ("signature", "files", "jobs", "ledgers", "measures", "statements", "audit")
@@ -14,6 +16,12 @@ AREAS: tuple[Area, ...] = ("signature", "files", "jobs", "ledgers", "measures", 
 RELATIVE_TOLERANCE = 1e-6
 """Two machines add in another order. What is written down has more digits than this; an edit that is smaller says
 the same."""
+
+NOT_COMPUTABLE = (
+    *(TrustmlError, msgspec.MsgspecError, ArithmeticError, ValueError, LookupError, TypeError),
+    *(AssertionError, StopIteration),
+)
+"""What computing from files raises that anybody may have made: such a file differs, and the other checks go on."""
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +31,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     area : {"signature", "files", "jobs", "ledgers", "measures", "statements", "audit"}
     subject : str
-        File, job, or measure with its model.
+        File, job, or measure with its model; empty for the whole run.
     outcome : {"ok", "differs", "not recomputed"}
     message : str
         One line: what was compared, and how it differs or why nothing was compared.
@@ -34,14 +42,19 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome
     message: str
 
+    @property
+    def passed(self) -> bool:
+        """Whether nothing differs."""
+        return self.outcome != "differs"
 
-def same_number(found: float | None, stated: float | None) -> bool:
+
+def same_number(found: float | None, stated: float | None, *, within: float = RELATIVE_TOLERANCE) -> bool:
     """Whether two figures are equal within rounding; both absent, and both infinite, are equal."""
     if found is None or stated is None:
         return found is stated
     if math.isnan(found) or math.isnan(stated):
         return math.isnan(found) and math.isnan(stated)
-    return found == stated or math.isclose(found, stated, rel_tol=RELATIVE_TOLERANCE, abs_tol=1e-12)
+    return found == stated or math.isclose(found, stated, rel_tol=within, abs_tol=1e-12)
 
 
 def text_of(value: object) -> str:
@@ -51,3 +64,12 @@ def text_of(value: object) -> str:
     if isinstance(value, tuple):
         return f"{len(value)} values ending in {text_of(value[-1])}" if value else "no values"
     return f"{value:.9g}" if isinstance(value, float) else str(value)
+
+
+def says_no_more(told: object, known: object) -> bool:
+    """Whether plain JSON holds nothing that `known` does not; other revisions may know fields that are not told."""
+    if isinstance(told, dict) and isinstance(known, dict):
+        return all(name in known and says_no_more(value, known[name]) for name, value in told.items())
+    if isinstance(told, list) and isinstance(known, list):
+        return len(told) == len(known) and all(map(says_no_more, told, known))
+    return told == known

@@ -1,6 +1,6 @@
 """Opening an archive that anybody may have made: refuse what a bundle cannot be, before anything is written.
 
-Only what :mod:`trustml.auditing.bundle` writes is taken: stored entries, one behind the other, with nothing before,
+Only what :mod:`trustml.evidence.bundle` writes is taken: stored entries, one behind the other, with nothing before,
 between or after them. So nothing can grow, hide or overlap, and a reader of the archive sees what this one sees.
 """
 
@@ -13,9 +13,8 @@ import zipfile
 from pathlib import Path
 from typing import BinaryIO
 
-from trustml.auditing.bundle import INDEX, LIMITS, BundleLimits
-from trustml.auditing.names import LONGEST_NAME, clashes, why_not_a_name
 from trustml.errors import UsageError
+from trustml.evidence.bundle import INDEX, LIMITS, LONGEST_NAME, BundleLimits, clashes, why_not_a_name
 
 _END = struct.Struct("<4sHHHHIIH")
 _HEADER = struct.Struct("<4sHHHHHIIIHH")

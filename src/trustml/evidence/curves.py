@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 from trustml.attacks.estimates import AttackEstimate
 from trustml.attacks.roc import Roc, auc_estimate, auc_lower_bound, tpr_at_fpr
-from trustml.auditing.checks import Check, Outcome, text_of
 from trustml.errors import TrustmlError, UsageError
+from trustml.evidence.checks import Check, Outcome, text_of
 from trustml.measures.evidence import Evidence
 from trustml.measures.measure import Row
 from trustml.measures.membership import TPRS, wanted_attacks

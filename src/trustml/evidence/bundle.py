@@ -13,31 +13,46 @@ from __future__ import annotations
 
 import hashlib
 import io
+import unicodedata
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from trustml.auditing.names import why_not_a_name
 from trustml.compare.table import read_statements
 from trustml.errors import RecordError, UsageError
 from trustml.privacy.statement import understated_line
 from trustml.record.files import plain_bytes, sha256
 from trustml.record.schema import Manifest
-from trustml.record.store import AUDIT, AUDIT_REPORT, CURVES, HELDOUT, MANIFEST, MEASURES, PRIVACY, RunDirectory
+from trustml.record.store import (
+    AUDIT,
+    AUDIT_REPORT,
+    BUNDLE_INDEX,
+    CURVES,
+    HELDOUT,
+    MANIFEST,
+    MEASURES,
+    PRIVACY,
+    RunDirectory,
+)
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 BUNDLE_FORMAT = 1
-INDEX = "bundle.json"
+INDEX = BUNDLE_INDEX
 SIGNATURE = "bundle.dsse.json"
 MODEL_CARD = "model_card.md"
 
 _DATA = "data: held-out labels and the explained inputs; `trustml bundle --with-data` packs them"
 _PUBLISHED = (CURVES, AUDIT, AUDIT_REPORT, MODEL_CARD)
+
+LONGEST_NAME = 500
+_LONGEST_PART = 200
+_NOT_ALLOWED = set('\\:*?"<>|')
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 
 
 class BundleLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,7 +185,7 @@ def pack(
     )
     extra = {INDEX: msgspec.json.format(msgspec.json.encode(index), indent=2) + b"\n"}
     if key is not None:
-        from trustml.auditing.signing import sign, statement_of
+        from trustml.evidence.signing import sign, statement_of
 
         digests = {file.name: file.sha256 for file in files} | {INDEX: hashlib.sha256(extra[INDEX]).hexdigest()}
         extra[SIGNATURE] = sign(statement_of(digests, name=manifest.run), key)
@@ -193,6 +208,49 @@ def promised_files(manifest: Manifest) -> dict[str, str]:
         if reason := why_not_a_name(name):
             raise RecordError(f"{manifest.run}: the manifest names {name!r}, which {reason}")
     return found
+
+
+def why_not_a_name(name: str) -> str:
+    """Tell why a bundle may not hold a file of this name; empty where it may.
+
+    Refused: what leaves the folder (``..``, absolute, drive letters), what only some systems can write
+    (backslashes, control characters, device names, trailing dots, very long names), and ``private/``.
+    """
+    parts = name.split("/")
+    if not name or name.startswith("/"):
+        return "is absolute" if name else "is empty"
+    if len(name.encode(errors="surrogatepass")) > LONGEST_NAME or any(len(part) > _LONGEST_PART for part in parts):
+        return "is too long"
+    if any(character in _NOT_ALLOWED or not character.isprintable() for character in name):
+        return "has a character that file names may not have"
+    if ".." in parts:
+        return "leaves the folder by '..'"
+    if "" in parts or "." in parts:
+        return "has an empty part"
+    if any(part.endswith((".", " ")) or part.startswith(" ") for part in parts):
+        return "has a part that begins or ends with a space, or ends with a dot"
+    if any(part.split(".")[0].casefold() in _DEVICES for part in parts):
+        return "is the name of a device"
+    if parts[0].casefold() == "private":
+        return "is private: no bundle may hold it"
+    return ""
+
+
+def clashes(names: Iterable[str]) -> str:
+    """Tell which names are one and the same file on some system, or a file and a folder at once; empty if none."""
+    seen: dict[str, str] = {}
+    for name in names:
+        key = unicodedata.normalize("NFC", name).casefold()
+        if key in seen:
+            return f"{seen[key]!r} and {name!r} are one file" if seen[key] != name else f"{name!r} is there twice"
+        seen[key] = name
+    for key, name in seen.items():
+        place = key.rfind("/")
+        while place > 0:
+            if key[:place] in seen:
+                return f"{seen[key[:place]]!r} is a file and the folder of {name!r}"
+            place = key.rfind("/", 0, place)
+    return ""
 
 
 def root_digest(digests: Mapping[str, str]) -> str:
