@@ -17,7 +17,7 @@ from trustml.bench.engine import Role
 from trustml.bench.places import Allocator
 from trustml.bench.workloads import Workload
 from trustml.errors import RecordError
-from trustml.measures.described import Measure
+from trustml.measures.entry import Measure
 from trustml.measures.measure import Row
 from trustml.record.files import UNREADABLE, write_atomic
 
