@@ -27,7 +27,7 @@ from trustml.record.store import RunDirectory
 _KEY = ("job", "backend", "regime", "seed", "subject", "method", "measure")
 _NOT_AT_HAND = "not at hand"
 _OF_SECRET_BATCHES = {"epsilon_unamplified", "curve.unamplified"}
-_MAY_BE_MISSING: frozenset[Family | None] = frozenset({"privacy", "membership", "audited", "accuracy"})
+_MAY_BE_MISSING: frozenset[Family] = frozenset({"privacy", "membership", "audited", "accuracy"})
 _OF_PRIVATE_FILES = {"membership", "audited"}
 """Families of measures that need scores of single examples."""
 
@@ -256,7 +256,7 @@ def _compare_figure(stated: Row, figure: AttackEstimate) -> Check:
 def _family(measure: str) -> str:
     """Family of a measure, for those whose rows may all be missing; empty for others."""
     family = MEASURES[measure].family if measure in MEASURES else None
-    return family if family in _MAY_BE_MISSING else ""
+    return family if family is not None and family in _MAY_BE_MISSING else ""
 
 
 def _check(row: Row, outcome: Any, message: str) -> Check:

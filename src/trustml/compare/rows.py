@@ -14,7 +14,7 @@ import numpy.typing as npt
 from trustml.compare.behind import changed_ledgers
 from trustml.errors import PrivacyError, RecordError
 from trustml.measures.evidence import Evidence
-from trustml.measures.measure import Row, row_paths
+from trustml.measures.measure import Row, made_by, row_paths
 from trustml.measures.membership import attacked_models, curves_of, exposed_examples
 from trustml.measures.privacy import privacy_statements
 from trustml.privacy.ledger import read_ledger
@@ -57,7 +57,11 @@ def row_functions() -> dict[str, Callable[[Evidence], list[Row]]]:
 def measure_run(run: RunDirectory) -> MeasuredRun:
     """Apply every measure to what the run left behind."""
     evidence = Evidence(run)
-    rows = [row for give in row_functions().values() for row in give(evidence)]
+    rows: list[Row] = []
+    for path, give in row_functions().items():
+        found = give(evidence)
+        assert not (strange := {row.measure for row in found} - made_by(path)), f"{path} does not make {strange}"
+        rows += found
     attacked = evidence.once(attacked_models)
     return MeasuredRun(
         rows=rows,

@@ -376,6 +376,11 @@ def row_paths() -> tuple[str, ...]:
     return tuple(dict.fromkeys(path for one in MEASURES.values() for path in one.rows))
 
 
+def made_by(path: str) -> set[str]:
+    """Give the measures whose rows a function makes."""
+    return {name for name, one in MEASURES.items() if path in one.rows}
+
+
 def of_family(family: Family) -> dict[str, Measure]:
     """Give the measures of a family, in their order."""
     return {name: one for name, one in MEASURES.items() if one.family == family}
