@@ -18,6 +18,8 @@ from trustml.compare.rows import write_measures
 from trustml.measures.entry import Measure
 from trustml.measures.evidence import Evidence
 from trustml.measures.measure import MEASURES, Row
+from trustml.models.layers import Architecture, Flatten
+from trustml.models.zoo import mlp
 from trustml.report.audit_html import audit_html
 from trustml.report.measures_page import measures_markdown
 from trustml.report.model_card import model_card
@@ -82,6 +84,7 @@ def finished(tmp_path_factory) -> trustml.Run:
     scenario = Scenario(
         name="measured",
         data=Digits(test_fraction=0.8),
+        model=Architecture(layers=(Flatten(), *mlp([16], classes=10).layers)),
         training=(Plain(epochs=1, batch_size=64, optimizer=SGD(learning_rate=0.05)),),
         explanations=Explanations(methods=(Saliency(),), examples=4),
         backends=("torch",),
@@ -94,15 +97,17 @@ def finished(tmp_path_factory) -> trustml.Run:
     return made_once(tmp_path_factory, "measured", make)
 
 
-@pytest.fixture
-def measured(finished, tmp_path, monkeypatch) -> trustml.Run:
-    """The run, measured with both new measures."""
-    monkeypatch.setitem(MEASURES, "confidence", OF_MODELS)
-    monkeypatch.setitem(MEASURES, "peak", OF_EXPLANATIONS)
-    shutil.copytree(finished.path, tmp_path / "runs" / finished.id)
-    run = trustml.load(tmp_path / "runs" / finished.id)
-    write_measures(run.directory)
-    return run
+@pytest.fixture(scope="module")
+def measured(finished, tmp_path_factory):
+    """The run, measured with both new measures, which stay in the table as long as this file is tested."""
+    folder = tmp_path_factory.mktemp("measured")
+    shutil.copytree(finished.path, folder / finished.id)
+    run = trustml.load(folder / finished.id)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(MEASURES, "confidence", OF_MODELS)
+        patch.setitem(MEASURES, "peak", OF_EXPLANATIONS)
+        write_measures(run.directory)
+        yield run
 
 
 def test_it_is_in_the_table_and_on_the_terminal(measured, finished):
@@ -144,7 +149,9 @@ def test_it_is_on_the_dashboard(measured, monkeypatch):
     assert any(OF_EXPLANATIONS.title in frame.value.columns for frame in app.dataframe)
 
 
-def test_without_the_entries_nothing_has_them(finished):
+def test_without_the_entries_nothing_has_them(finished, monkeypatch):
+    for name in ("confidence", "peak"):
+        monkeypatch.delitem(MEASURES, name, raising=False)
     assert not {"confidence", "peak"} & set(finished.measures().measure)
     assert OF_MODELS.title not in measures_markdown()
     assert OF_MODELS.title not in audit_html(audit_run(finished.directory))
