@@ -10,8 +10,8 @@ import streamlit as st
 
 from trustml.measures.measure import MEASURES
 from trustml.record.store import HELDOUT, RunDirectory
-from trustml.report import explanation_figures as figures
-from trustml.report.explanations import ExplainedExample, Panel, removal_curves_of
+from trustml.report.explanations import figures
+from trustml.report.explanations.frames import ExplainedExample, Panel, removal_curves_of
 
 _QUALITIES = (
     "explain_passes", "deletion_auc", "insertion_auc", "comprehensiveness", "sufficiency", "infidelity", "road",

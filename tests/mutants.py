@@ -143,7 +143,7 @@ MUTANTS = (
         ("worse is called better", _QUALITY, 'return f"worse than random', 'return f"better than random'),
         ("higher is worse", _QUALITY, '(1 if better == "higher" else -1)', '(-1 if better == "higher" else 1)'),
         ("reworded, so that '=' is lost", _QUALITY, 'return f"no better than random', 'return f"as good as random'),
-        ("'=' is lost", "report/explanation_tables.py", 'mark = " =" if', 'mark = "" if'),
+        ("'=' is lost", "report/explanations/tables.py", 'mark = " =" if', 'mark = "" if'),
         (
             "an interval end for the other",
             _QUALITY,
@@ -164,17 +164,17 @@ MUTANTS = (
         ("quartiles in seconds", _TABLES, "steps.low.median() * 1e3", "steps.low.median()"),
         (
             "violations exchanged",
-            "report/attack_frames.py",
+            "report/attacks/frames.py",
             '["audited_epsilon"] > values',
             '["audited_epsilon"] < values',
         ),
     ),
     *_mutants(
-        "report/test_federated_frames.py",
-        ("rounds in seconds", "report/federated_frames.py", '"{:,.1f}", scale=1e3', '"{:,.1f}", scale=1.0'),
+        "report/federated/test_frames.py",
+        ("rounds in seconds", "report/federated/frames.py", '"{:,.1f}", scale=1e3', '"{:,.1f}", scale=1.0'),
         (
             "the smallest epsilon for users",
-            "report/federated_frames.py",
+            "report/federated/frames.py",
             "at_most(max(finite), 2)",
             "at_most(min(finite), 2)",
         ),

@@ -8,7 +8,8 @@ from chosen_run import current, measures, show_rows
 
 from trustml.errors import RecordError
 from trustml.privacy.statement import PrivacyStatement, at_most, statement_text
-from trustml.report import figures, privacy_figures
+from trustml.report import figures
+from trustml.report.privacy import figures as privacy_figures
 
 SIGNS = {"met": "✓ met", "not met": "✗ not met", "not checked": "? not checked"}
 

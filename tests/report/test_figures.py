@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trustml.report import explanation_figures, figures
+from trustml.report import figures
+from trustml.report.explanations import figures as explanation_figures
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # altair's own
 

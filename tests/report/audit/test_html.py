@@ -17,11 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from tests.report.audit_examples import CLAIM, HOSTILE, empty_audit, example_audit, hostile_audit
-from trustml.auditing.result import SEVERITIES, AuditedModel, AuditRecord, RocCounts, Finding, Measurement, encode_audit
+from tests.report.audit.examples import CLAIM, HOSTILE, empty_audit, example_audit, hostile_audit
+from trustml.auditing.result import SEVERITIES, AuditedModel, AuditRecord, Finding, Measurement, RocCounts, encode_audit
 from trustml.errors import UsageError
-from trustml.report import audit_figures, audit_words
-from trustml.report.audit_figures import (
+from trustml.report.audit import figures as audit_figures
+from trustml.report.audit import words as audit_words
+from trustml.report.audit.figures import (
     auc_figure,
     claimed_epsilon,
     curve_area,
@@ -30,10 +31,10 @@ from trustml.report.audit_figures import (
     roc_figures,
     worst_of,
 )
-from trustml.report.audit_groups import figure_lines, finding_groups, numbered
-from trustml.report.audit_html import audit_html, css_string, write_audit_html
-from trustml.report.audit_mapping import mapping_tables
-from trustml.report.audit_svg import SIGNS
+from trustml.report.audit.groups import figure_lines, finding_groups, numbered
+from trustml.report.audit.html import audit_html, css_string, write_audit_html
+from trustml.report.audit.mapping import mapping_tables
+from trustml.report.audit.svg import SIGNS
 
 ACTIVE = {"script", "iframe", "object", "embed", "link", "img", "form", "input", "base", "audio", "video", "a-b", "b"}
 VOID = {"meta", "br", "col"}

@@ -9,7 +9,7 @@ import pytest
 
 from tests.auditing.test_run_wording import statement
 from tests.report.test_figures import rows
-from trustml.report import federated_frames
+from trustml.report.federated import frames as federated_frames
 
 MODELS = [f"train.jax.DPFedAvg.s{seed}" for seed in (0, 1)]
 

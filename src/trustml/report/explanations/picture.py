@@ -10,7 +10,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 from trustml.errors import UsageError
-from trustml.report.explanations import ExplainedExample, Floats, Panel
+from trustml.report.explanations.frames import ExplainedExample, Floats, Panel
 
 _INCHES = 2.1
 _FORMATS = (".png", ".svg", ".pdf")

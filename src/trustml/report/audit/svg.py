@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 from matplotlib.figure import Figure as Canvas
 
 from trustml.auditing.result import Measurement, Severity
-from trustml.report.audit_words import digits
+from trustml.report.audit.words import digits
 
 SIGNS: dict[Severity, tuple[str, str]] = {
     "violation": ("X", "#8E1B1B"),

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from trustml.auditing.result import AuditRecord
-from trustml.report.audit_groups import numbered
-from trustml.report.audit_svg import short
-from trustml.report.audit_words import OPERATOR, claim_rows, finding_ranges, measure_words, percent, stated
+from trustml.report.audit.groups import numbered
+from trustml.report.audit.svg import short
+from trustml.report.audit.words import OPERATOR, claim_rows, finding_ranges, measure_words, percent, stated
 
 TO_BE_CHECKED = "Headings in our words, to be checked against the official text."
 

@@ -1,7 +1,7 @@
 """The methods x libraries table of the documentation, from the catalogue and from a run that tried every cell.
 
-``python -m trustml.report.methods_table RUN`` prints it; a cell that the catalogue claims and the run did not fill
-is an error.
+``python -m trustml.report.explanations.methods RUN`` prints it; a cell that the catalogue claims and the run did not
+fill is an error.
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
 
 from trustml.auditing.result import SEVERITIES, AuditedModel, AuditRecord, Finding, Measurement
-from trustml.report.audit_groups import FindingGroup, finding_groups
-from trustml.report.audit_texts import LIMITS
-from trustml.report.audit_words import (
+from trustml.report.audit.groups import FindingGroup, finding_groups
+from trustml.report.audit.texts import LIMITS
+from trustml.report.audit.words import (
     OPERATOR,
     SYMBOLS,
     VERDICTS,

@@ -14,10 +14,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from trustml.auditing.result import SEVERITIES, AuditRecord, Severity, encode_audit
-from trustml.report import audit_texts, audit_words
-from trustml.report.audit_figures import auc_figure, epsilon_figure, roc_figures, worst_of
-from trustml.report.audit_groups import figure_lines, finding_groups
-from trustml.report.audit_mapping import mapping_tables
+from trustml.report.audit import texts, words
+from trustml.report.audit.figures import auc_figure, epsilon_figure, roc_figures, worst_of
+from trustml.report.audit.groups import figure_lines, finding_groups
+from trustml.report.audit.mapping import mapping_tables
 from trustml.report.documents import write_document
 
 
@@ -33,7 +33,7 @@ def audit_html(record: AuditRecord) -> str:
     str
         Without scripts and without references to other files; every string of the record is escaped.
     """
-    shown = audit_words.printable(record)
+    shown = words.printable(record)
     figures = [figure for figure in (epsilon_figure(shown), auc_figure(shown)) if figure is not None]
     groups = finding_groups(shown)
     template = _environment().get_template("audit.html")
@@ -41,15 +41,15 @@ def audit_html(record: AuditRecord) -> str:
         record=shown,
         digest=hashlib.sha256(encode_audit(record)).hexdigest(),
         style=Markup(_style(shown)),
-        words=audit_words,
-        texts=audit_texts,
+        words=words,
+        texts=texts,
         severities=SEVERITIES,
-        counts=audit_words.severity_counts(shown),
+        counts=words.severity_counts(shown),
         checks=check_counts(shown),
         headlines=[*groups.get("violation", ()), *groups.get("risk", ())],
         groups=groups,
         figure_lines=figure_lines,
-        claims=audit_words.claim_rows(shown),
+        claims=words.claim_rows(shown),
         worst={model.name: worst_of(shown, model.name) for model in shown.models},
         figures=figures,
         rocs=roc_figures(shown),
@@ -81,7 +81,7 @@ def check_counts(record: AuditRecord) -> dict[str, dict[Severity, int]]:
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     return Environment(
-        loader=PackageLoader("trustml.report"),
+        loader=PackageLoader("trustml.report.audit"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -91,7 +91,7 @@ def _environment() -> Environment:
 
 def _style(record: AuditRecord) -> str:
     """Give the style sheet, with the identification that stands at the head of every printed page."""
-    sheet = resources.files("trustml.report").joinpath("templates", "audit.css").read_text(encoding="utf-8")
+    sheet = resources.files("trustml.report.audit").joinpath("templates", "audit.css").read_text(encoding="utf-8")
     head = css_string(f"Audit {record.id} · {record.created}")
     return sheet.replace('"IDENTIFICATION"', head)
 

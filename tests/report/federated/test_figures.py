@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trustml.report import federated_figures as figures
-from trustml.report.partition_figures import partition_bars
+from trustml.report.federated import figures
+from trustml.report.federated.partition import partition_bars
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # altair's own
 

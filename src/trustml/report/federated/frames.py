@@ -18,7 +18,7 @@ from trustml.privacy.accounting import epsilon_of
 from trustml.privacy.ledger import Charge, read_ledger
 from trustml.privacy.statement import PrivacyStatement, at_most
 from trustml.record.schema import JobRecord
-from trustml.report.federated_figures import human_bytes
+from trustml.report.federated.figures import human_bytes
 from trustml.scenario.federated import FederatedSpec
 
 _POINTS = 8

@@ -1,6 +1,6 @@
 """The page that says of everything outside ``private/`` why it is there, from the table of the record.
 
-``python -m trustml.report.released_page`` prints it.
+``python -m trustml.report.privacy.released`` prints it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from trustml.record.released import REASONS, RELEASED
 
 _HEAD = """# What a run releases, and why
 
-Made by `python -m trustml.report.released_page` from `record/released.py`; a test walks every file of a private,
+Made by `python -m trustml.report.privacy.released` from `record/released.py`; a test walks every file of a private,
 federated, attacked run and finds each field, array and event here.
 
 A run directory without `private/` is what may be published. Everything in it is a function of released things, or the

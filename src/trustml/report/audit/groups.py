@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from trustml.auditing.result import SEVERITIES, AuditRecord, Finding, Measurement, Severity
-from trustml.report.audit_words import interval_parts, measure_words, measured_named, value_text
+from trustml.report.audit.words import interval_parts, measure_words, measured_named, value_text
 
 MOST_COLUMNS = 4
 MOST_NOTES = 8

@@ -10,7 +10,7 @@ from matplotlib import pyplot
 
 from trustml.compare.floor import MEAN
 from trustml.errors import UsageError
-from trustml.report.study import StudyPart, adjusted
+from trustml.report.study.tables import StudyPart, adjusted
 
 _PANELS = (
     ("explanation_effect", "beyond another seed"),

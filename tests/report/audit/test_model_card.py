@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.report.audit_examples import HOSTILE, empty_audit, example_audit, hostile_audit
+from tests.report.audit.examples import HOSTILE, empty_audit, example_audit, hostile_audit
 from trustml.auditing.claim import Claim
 from trustml.auditing.result import AuditedModel, AuditRecord, Finding, Measurement
 from trustml.errors import UsageError
-from trustml.report.audit_words import VERDICTS, printable
-from trustml.report.model_card import markdown_text, model_card, write_model_card
+from trustml.report.audit.model_card import markdown_text, model_card, write_model_card
+from trustml.report.audit.words import VERDICTS, printable
 
 SECTIONS = (
     *("Model details", "Intended use", "Training data", "Evaluation", "Privacy: what is claimed"),

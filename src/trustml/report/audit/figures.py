@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.auditing.result import SEVERITIES, AuditRecord, Finding, Measurement, RocCounts, Severity
-from trustml.report.audit_svg import (
+from trustml.report.audit.svg import (
     SIGNS,
     STYLE,
     draw_interval,
@@ -23,7 +23,7 @@ from trustml.report.audit_svg import (
     rows_canvas,
     short,
 )
-from trustml.report.audit_words import digits, measured_named
+from trustml.report.audit.words import digits, measured_named
 
 MOST_PANELS = 6
 MOST_CURVES = 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from trustml.report.attack_frames import TINY
+from trustml.report.attacks.frames import TINY
 
 _COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#000000", "#8C6D31", "#7F7F7F", "#9467BD", "#1B7837")
 _VIOLATION, _HOLDS = "#B2182B", "#2166AC"
@@ -17,7 +17,7 @@ def roc_log_log(points: pd.DataFrame, *, height: int = 420) -> alt.LayerChart:
     Parameters
     ----------
     points : DataFrame
-        Of :func:`trustml.report.attack_frames.roc_frame`.
+        Of :func:`trustml.report.attacks.frames.roc_frame`.
     height : int
     """
     axis = alt.Scale(type="log", domain=[TINY, 1.0], clamp=True)
@@ -46,7 +46,7 @@ def auc_by_regime(frame: pd.DataFrame) -> alt.FacetChart:
     Parameters
     ----------
     frame : DataFrame
-        Of :func:`trustml.report.attack_frames.membership_frame`.
+        Of :func:`trustml.report.attacks.frames.membership_frame`.
     """
     base = alt.Chart(frame)
     points = base.mark_point(filled=True, size=40, opacity=0.6).encode(
@@ -65,7 +65,7 @@ def audited_epsilons(frame: pd.DataFrame) -> alt.LayerChart:
     Parameters
     ----------
     frame : DataFrame
-        Of :func:`trustml.report.attack_frames.audited_frame`.
+        Of :func:`trustml.report.attacks.frames.audited_frame`.
     """
     shown = frame.assign(verdict=["violation" if bad else "claim holds so far" for bad in frame.violation])
     base = alt.Chart(shown).encode(y=alt.Y("audit:N", sort=None, title=None, axis=alt.Axis(labelLimit=320)))

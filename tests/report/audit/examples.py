@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from trustml.auditing.claim import Claim
-from trustml.auditing.result import AuditedModel, AuditRecord, RocCounts, Finding, Measurement
+from trustml.auditing.result import AuditedModel, AuditRecord, Finding, Measurement, RocCounts
 
 MADE_UP = "example with made-up numbers"
 HOSTILE = (
@@ -41,7 +41,9 @@ def _curve(subject: str, attack: str, shift: float, n: int = 718) -> RocCounts:
     rates = np.linspace(0, 1, n + 1)[1:-1]
     true = [1 - normal.cdf(normal.inv_cdf(1 - rate) - shift) for rate in rates]
     counts = tuple(round(n * rate) for rate in true)
-    return RocCounts(subject=subject, attack=attack, false_positives=tuple(range(1, n + 1)), true_positives=(*counts, n))
+    return RocCounts(
+        subject=subject, attack=attack, false_positives=tuple(range(1, n + 1)), true_positives=(*counts, n)
+    )
 
 
 def membership(subject: str, *, exposed: bool, turn: int) -> tuple[list[Finding], list[RocCounts]]:
