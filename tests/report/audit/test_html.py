@@ -9,11 +9,12 @@ import subprocess
 from collections import Counter
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from html.parser import HTMLParser
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
@@ -33,11 +34,12 @@ from trustml.report.audit.figures import (
 )
 from trustml.report.audit.groups import figure_lines, finding_groups, numbered
 from trustml.report.audit.html import audit_html, css_string, write_audit_html
-from trustml.report.audit.mapping import mapping_tables
+from trustml.report.audit.prose import environment
 from trustml.report.audit.svg import SIGNS
 
 ACTIVE = {"script", "iframe", "object", "embed", "link", "img", "form", "input", "base", "audio", "video", "a-b", "b"}
 VOID = {"meta", "br", "col"}
+VERDICTS = environment().get_template("texts.j2").module.VERDICTS
 FILLABLE = {"2(b)", "2(c)", "2(d)", "2(g)", "3", "4", "6"}
 
 
@@ -189,7 +191,7 @@ def test_the_report_of_an_empty_audit_supports_nothing():
     text = Page(audit_html(empty_audit())).text
     assert "○ Not checked" in text and "supports no conclusion" in text
     assert "No privacy claim was made" in text and "holds nothing to draw" in text
-    assert not [row for table in mapping_tables(empty_audit()) for row in table.rows if row.filled or row.findings]
+    assert not [row for table in frameworks(audit_html(empty_audit())) for row in table if row.filled or row.findings]
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
@@ -197,31 +199,72 @@ def test_the_verdict_is_the_gravest_finding(severity):
     milder = SEVERITIES[SEVERITIES.index(severity) :]
     findings = tuple(Finding(id=f"x.{one}", check="data", severity=one, title=f"about {one}") for one in milder)
     text = Page(audit_html(AuditRecord(id="a", title="t", created="c", models=(), findings=findings))).text
-    assert f"{audit_words.SYMBOLS[severity]} {severity.capitalize()} {audit_words.VERDICTS[severity]}" in text
+    assert f"{audit_words.SYMBOLS[severity]} {severity.capitalize()} {VERDICTS[severity]}" in text
     assert ("1 check was not made" in text) == (severity != "not checked")
 
 
-def test_only_what_a_tool_can_know_is_filled_in(record):
-    rmf, annex = mapping_tables(record)[1:]
-    filled = {row.point for row in annex.rows if row.filled}
-    assert filled == FILLABLE
-    assert {row.point for row in annex.rows if not row.filled} == {
-        *("1", "2(a)", "2(e)", "2(f)", "2(h)", "5", "7", "8", "9"),
-    }
-    for table in mapping_tables(record):
-        assert all(row.operator.startswith("operator input required") for row in table.rows if not row.filled)
-        assert "to be checked against the official text" in table.source
-    assert [row.point for row in rmf.rows] == ["MEASURE 2.9", "MEASURE 2.10"]
+class Row(NamedTuple):
+    """One point of a framework, as the page shows it."""
+
+    point: str
+    about: str
+    filled: str
+    findings: str
+    operator: str
 
 
-def test_frameworks_name_findings_of_their_kind_and_only_checks_that_were_made(record):
+def frameworks(source: str) -> list[list[Row]]:
+    """Tables of section 7."""
+    section = source.partition('<h2 id="frameworks">')[2].partition("</section>")[0]
+    cells = [
+        re.findall(r"<tr><th scope=.row.>(.*?)</th>" + r"<td[^>]*>(.*?)</td>" * 4 + "</tr>", table)
+        for table in section.split("<h3>")[1:]
+    ]
+    return [[Row(*(re.sub("<.*?>", "", cell) for cell in row)) for row in table] for table in cells]
+
+
+def test_only_what_a_tool_can_know_is_filled_in(source):
+    tables = frameworks(source)
+    hazards, rmf, annex = tables
+    assert {row.point for row in annex if row.filled} == FILLABLE
+    assert {row.point for row in annex if not row.filled} == {"1", "2(a)", "2(e)", "2(f)", "2(h)", "5", "7", "8", "9"}
+    assert all(
+        row.operator.startswith("operator input required") for table in tables for row in table if not row.filled
+    )
+    assert source.count("to be checked against the official text") == len(tables) == 3
+    assert [row.point for row in rmf] == ["MEASURE 2.9", "MEASURE 2.10"] and len(hazards) == 7
+
+
+def test_frameworks_name_findings_of_their_kind_and_only_checks_that_were_made(record, source):
     numbers = {number: finding for number, finding in numbered(record)}
-    rows = {row.point: row for table in mapping_tables(record)[1:] for row in table.rows}
+    rows = {row.point: row for table in frameworks(source)[1:] for row in table}
     skipped = next(number for number, finding in numbers.items() if finding.severity == "not checked")
     assert rows["MEASURE 2.9"].findings == audit_words.finding_ranges(
         number for number, finding in numbers.items() if finding.check == "explanations"
     )
     assert rows["2(g)"].findings == audit_words.finding_ranges(range(1, skipped)) and rows["3"].findings == ""
+
+
+@given(
+    st.floats(min_value=0.01, max_value=1e6),
+    st.floats(min_value=1e-12, max_value=0.5),
+    st.floats(min_value=0, max_value=1e4),
+    st.integers(min_value=1, max_value=10**9),
+)
+@settings(max_examples=25, deadline=None)
+def test_the_numbers_of_a_claim_are_in_every_sentence_about_it(epsilon, delta, noise, steps):
+    claim = msgspec.structs.replace(CLAIM, epsilon=epsilon, delta=delta, noise_multiplier=noise, steps=steps)
+    model = AuditedModel(name="m", kind="k", claim=claim, holdout_accuracy=0.99999)
+    source = audit_html(AuditRecord(id="a", title="t", created="c", models=(model,), findings=()))
+    hazards, _, annex = frameworks(source)
+    stated = f"As stated: DP-SGD, noise multiplier {noise:.6g}, sampling rate 0.0445, steps {steps:,}, batches drawn: "
+    assert hazards[0].filled == f"Claimed: m: epsilon {epsilon:.6g} at delta {delta:.6g}."
+    assert hazards[1].filled == "Claimed: m: one example, neighbours by add-or-remove-one."
+    assert hazards[2].filled == annex[2].filled == f"{stated}poisson."
+    assert hazards[3].filled == "Accuracy on held-out examples of 1 models: 99.99 % (section 3)."  # never rounded up
+    text = Page(source).text
+    assert f"ε ≤ {epsilon:.6g}, δ = {delta:.6g}" in text
+    assert f"noise multiplier {noise:.6g}, sampling rate 0.0445, steps {steps:,}" in text
 
 
 def audit_of(*findings: Finding, models: int = 0) -> AuditRecord:

@@ -14,8 +14,10 @@ from tests.report.audit.examples import HOSTILE, empty_audit, example_audit, hos
 from trustml.auditing.claim import Claim
 from trustml.auditing.result import AuditedModel, AuditRecord, Finding, Measurement
 from trustml.errors import UsageError
-from trustml.report.audit.model_card import markdown_text, model_card, write_model_card
-from trustml.report.audit.words import VERDICTS, printable
+from trustml.report.audit.model_card import model_card, write_model_card
+from trustml.report.audit.prose import environment
+from trustml.report.audit.words import printable
+from trustml.report.documents import markdown_text
 
 SECTIONS = (
     *("Model details", "Intended use", "Training data", "Evaluation", "Privacy: what is claimed"),
@@ -102,7 +104,8 @@ def test_claims_and_findings_are_told():
     text = split(model_card(record))[1]
     assert "**epsilon at most 3, delta 1e-05**, for one example, neighbours by add-or-remove-one" in text
     assert "batches drawn: poisson (in the code: shuffle)" in text
-    assert f"**Violation.** {VERDICTS['violation']}" in text
+    verdicts = environment().get_template("texts.j2").module.VERDICTS
+    assert f"**Violation.** {verdicts['violation']}" in text
     assert "✖ violation F1: The mechanism without clipping leaks more than it claims." in text
     assert "≥ 5.312, confidence 99 %, n = 40,000" in text
     for finding in record.findings:

@@ -21,9 +21,8 @@ from trustml.report.audit.svg import (
     name_rows,
     placed_axes,
     rows_canvas,
-    short,
 )
-from trustml.report.audit.words import digits, measured_named
+from trustml.report.audit.words import digits, measured_named, short
 
 MOST_PANELS = 6
 MOST_CURVES = 8

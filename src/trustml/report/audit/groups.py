@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 
@@ -78,6 +79,12 @@ class FindingGroup:
     def artifacts(self) -> tuple[str, ...]:
         """Files of the evidence, each once."""
         return tuple(dict.fromkeys(name for _, finding in self.findings for name in finding.artifacts))
+
+    @property
+    def strongest(self) -> Measurement | None:
+        """Of the first figures of all findings the highest; one without a value where none has one."""
+        first = [finding.measured[0] for _, finding in self.findings if finding.measured]
+        return max(first, key=lambda one: -math.inf if one.value is None else one.value, default=None)
 
     @property
     def columns(self) -> tuple[Column, ...]:

@@ -6,18 +6,17 @@ It holds no script and loads nothing: figures are SVG inside it, and a content p
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from trustml.auditing.result import SEVERITIES, AuditRecord, Severity, encode_audit
-from trustml.report.audit import texts, words
+from trustml.report.audit import words
 from trustml.report.audit.figures import auc_figure, epsilon_figure, roc_figures, worst_of
-from trustml.report.audit.groups import figure_lines, finding_groups
-from trustml.report.audit.mapping import mapping_tables
+from trustml.report.audit.groups import finding_groups
+from trustml.report.audit.mapping import framework_facts
+from trustml.report.audit.prose import render
 from trustml.report.documents import write_document
 
 
@@ -36,26 +35,24 @@ def audit_html(record: AuditRecord) -> str:
     shown = words.printable(record)
     figures = [figure for figure in (epsilon_figure(shown), auc_figure(shown)) if figure is not None]
     groups = finding_groups(shown)
-    template = _environment().get_template("audit.html")
-    return template.render(
-        record=shown,
-        digest=hashlib.sha256(encode_audit(record)).hexdigest(),
-        style=Markup(_style(shown)),
-        words=words,
-        texts=texts,
-        severities=SEVERITIES,
-        counts=words.severity_counts(shown),
-        checks=check_counts(shown),
-        headlines=[*groups.get("violation", ()), *groups.get("risk", ())],
-        groups=groups,
-        figure_lines=figure_lines,
-        claims=words.claim_rows(shown),
-        worst={model.name: worst_of(shown, model.name) for model in shown.models},
-        figures=figures,
-        rocs=roc_figures(shown),
-        curve_subjects=len({curve.subject for curve in shown.curves}),
-        tables=mapping_tables(shown),
-        svg=Markup,
+    return render(
+        "page.html.j2",
+        {
+            "record": shown,
+            "digest": hashlib.sha256(encode_audit(record)).hexdigest(),
+            "style": Markup(_style(shown)),
+            "severities": SEVERITIES,
+            "counts": words.severity_counts(shown),
+            "checks": check_counts(shown),
+            "headlines": [*groups.get("violation", ()), *groups.get("risk", ())],
+            "groups": groups,
+            "claims": words.claim_rows(shown),
+            "worst": {model.name: worst_of(shown, model.name) for model in shown.models},
+            "figures": figures,
+            "rocs": roc_figures(shown),
+            "curve_subjects": len({curve.subject for curve in shown.curves}),
+            "known": framework_facts(shown),
+        },
     )
 
 
@@ -76,17 +73,6 @@ def check_counts(record: AuditRecord) -> dict[str, dict[Severity, int]]:
     for finding in record.findings:
         counts.setdefault(finding.check, dict.fromkeys(SEVERITIES, 0))[finding.severity] += 1
     return counts
-
-
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("trustml.report.audit"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
 
 
 def _style(record: AuditRecord) -> str:

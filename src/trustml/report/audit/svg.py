@@ -38,14 +38,6 @@ _SVG = "http://www.w3.org/2000/svg"
 _LINK = "http://www.w3.org/1999/xlink"
 
 
-def short(text: str, most: int) -> str:
-    """Cut the middle out of a long name, where names differ least."""
-    if len(text) <= most:
-        return text
-    half = (most - 1) // 2
-    return f"{text[: most - 1 - half]}…{text[len(text) - half :]}"
-
-
 def legend_label(text: str) -> str:
     """Keep matplotlib from leaving out names that start with an underscore."""
     return f" {text}" if text.startswith("_") else text

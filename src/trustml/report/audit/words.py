@@ -14,25 +14,6 @@ import msgspec
 from trustml.auditing.claim import Claim
 from trustml.auditing.result import SEVERITIES, AuditRecord, Finding, Measurement, Severity
 
-OPERATOR = "operator input required"
-
-VERDICTS: dict[Severity, str] = {
-    "violation": "At least one claim was shown to be false: by arithmetic, or at the confidence beside the finding.",
-    "risk": "No claim was shown to be false, but something was found that the owner has to act on or answer for.",
-    "note": "Neither a violation nor a risk was found. There are notes to be read.",
-    "pass": "The checks that were made found nothing against the claims.",
-    "not checked": "Nothing could be checked. This report supports no conclusion.",
-}
-"""The worst severity, as a sentence."""
-
-MEANINGS: dict[Severity, str] = {
-    "violation": "a claim is false: by arithmetic, or at a stated confidence",
-    "risk": "training data are exposed, or a claim rests on something that does not hold",
-    "note": "worth knowing; no claim is touched",
-    "pass": "this check found nothing; it does not prove that there is nothing",
-    "not checked": "the check could not be made; the reason is given",
-}
-
 SYMBOLS: dict[Severity, str] = {"violation": "✖", "risk": "▲", "note": "●", "pass": "✔", "not checked": "○"}
 """A shape for each severity, so that colour is never the only sign."""
 
@@ -86,6 +67,14 @@ def _shown(character: str) -> str:
     # Cf holds the marks that turn the direction of text; U+FFFE and U+FFFF are no characters of XML.
     hidden = unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") or character in "\ufffe\uffff"
     return "\N{REPLACEMENT CHARACTER}" if hidden else character
+
+
+def short(text: str, most: int) -> str:
+    """Cut the middle out of a long name, where names differ least."""
+    if len(text) <= most:
+        return text
+    half = (most - 1) // 2
+    return f"{text[: most - 1 - half]}…{text[len(text) - half :]}"
 
 
 def finding_ranges(numbers: Iterable[int]) -> str:
