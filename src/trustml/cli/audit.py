@@ -220,7 +220,7 @@ def _examples(path: Path | None) -> tuple[Any, Any] | None:
 def _print(audit: Audit, stream: IO[str]) -> None:
     from rich.text import Text
 
-    from trustml.report.explanations.tables import titled_table
+    from trustml.report.documents import titled_table
 
     out = console(stream)
     table = titled_table(audit.record.title, "severity", "finding", "conclusion")

@@ -13,7 +13,7 @@ from trustml.bench.judge import Judged, Ratio, judge_all
 from trustml.bench.places import NoPlace, find_place
 from trustml.bench.results import Result, Timing
 from trustml.bench.selection import Group
-from trustml.report.explanations.tables import titled_table
+from trustml.report.documents import titled_table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from trustml.report.attacks.frames import audited_frame, membership_frame, strongest_frame
-from trustml.report.explanations.tables import titled_table
+from trustml.report.documents import titled_table
 
 if TYPE_CHECKING:
     import pandas as pd

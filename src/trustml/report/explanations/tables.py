@@ -6,11 +6,11 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
 
 from trustml.catalogue.available import CONTROL_LIBRARY
 from trustml.measures.measure import MEASURES
 from trustml.record.schema import Manifest
+from trustml.report.documents import titled_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,12 +161,3 @@ def _print_models(out: Console, table: pd.DataFrame) -> None:
         note = group.note.iloc[0].removesuffix("; bootstrap 95 % over examples")
         found.add_row(str(method), f"{pair} {regime}".strip(), f"{group.value.mean():.3f}", note)
     out.print(found)
-
-
-def titled_table(title: str, *columns: str) -> Table:
-    """Make an empty table; columns that begin with ``>`` are right-aligned."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for column in columns:
-        right = column.startswith(">")
-        table.add_column(column.removeprefix(">"), justify="right" if right else "left", overflow="fold")
-    return table

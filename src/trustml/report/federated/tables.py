@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from trustml.record.schema import Manifest
-from trustml.report.explanations.tables import titled_table
+from trustml.report.documents import titled_table
 
 if TYPE_CHECKING:
     import pandas as pd
