@@ -17,14 +17,13 @@ from trustml.catalogue.implementation import Implementation
 from trustml.compare.table import read_measures
 from trustml.errors import RecordError
 from trustml.record.store import RunDirectory, find_run
+from trustml.report.documents import markdown_head, markdown_row
 from trustml.scenario.methods import Method
 from trustml.scenario.read import from_plain
 from trustml.scenario.spec import BACKEND_NAMES, BackendName
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_HEADINGS = {"torch": "torch", "jax": "jax", "tensorflow": "tensorflow"}
 
 
 def methods_markdown(run: RunDirectory) -> str:
@@ -49,15 +48,14 @@ def methods_markdown(run: RunDirectory) -> str:
         f"From run of `scenarios/{scenario.name}.py` on the same weights. In brackets: largest difference from JAX's, "
         "over the largest attribution (median over models; '~' marks methods that draw random numbers).",
         "",
-        "| method | paper | " + " | ".join(_HEADINGS[b] for b in BACKEND_NAMES) + " |",
-        "|---|---|" + "---|" * len(BACKEND_NAMES),
+        markdown_head(["method", "paper", *BACKEND_NAMES]),
     ]
     for method in methods:
         entry = ENTRIES[type(method)]
         name = f"`{method.title}`" + ("" if method.name is None else f" ({entry.title})")
         fits = why_unfit(method, scenario.model, shape) == ""
         cells = [_cell(run, table, backend, method, fits=fits) for backend in BACKEND_NAMES]
-        lines.append(f"| {name} | {entry.paper} | " + " | ".join(cells) + " |")
+        lines.append(markdown_row([name, entry.paper, *cells]))
     lines += ["", "How what a library returns differs from the definition:", ""]
     lines += [f"- {line}" for line in _differences(methods)]
     return "\n".join(lines) + "\n"
