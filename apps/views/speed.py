@@ -6,7 +6,7 @@ import streamlit as st
 from bench_panels import show_benchmark
 from chosen_run import current, measures, runs_folder, show_rows
 
-from trustml.report import figures
+from trustml.report.speed import figures
 
 st.title("Speed")
 table = measures()

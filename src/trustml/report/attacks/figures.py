@@ -6,8 +6,8 @@ import altair as alt
 import pandas as pd
 
 from trustml.report.attacks.frames import TINY
+from trustml.report.figures import REGIME_COLOURS
 
-_COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#000000", "#8C6D31", "#7F7F7F", "#9467BD", "#1B7837")
 _VIOLATION, _HOLDS = "#B2182B", "#2166AC"
 
 
@@ -27,7 +27,7 @@ def roc_log_log(points: pd.DataFrame, *, height: int = 420) -> alt.LayerChart:
         .encode(
             x=alt.X("false_positive_rate:Q", title="false positive rate", scale=axis),
             y=alt.Y("true_positive_rate:Q", title="true positive rate", scale=axis),
-            color=alt.Color("attack:N", scale=alt.Scale(range=list(_COLOURS)), sort=None),
+            color=alt.Color("attack:N", scale=alt.Scale(range=list(REGIME_COLOURS)), sort=None),
             tooltip=[
                 "attack",
                 alt.Tooltip("false_positive_rate:Q", format=".4f"),
@@ -52,7 +52,7 @@ def auc_by_regime(frame: pd.DataFrame) -> alt.FacetChart:
     points = base.mark_point(filled=True, size=40, opacity=0.6).encode(
         x=alt.X("auc:Q", title="AUC", scale=alt.Scale(zero=False)),
         y=alt.Y("attack:N", sort=None, title=None),
-        color=alt.Color("regime:N", scale=alt.Scale(range=list(_COLOURS)), sort=None),
+        color=alt.Color("regime:N", scale=alt.Scale(range=list(REGIME_COLOURS)), sort=None),
         tooltip=["model", "attack", alt.Tooltip("auc:Q", format=".3f"), "low", "high", "note"],
     )
     half = base.mark_rule(strokeDash=[4, 4], color="grey").encode(x=alt.datum(0.5))

@@ -8,10 +8,8 @@ import altair as alt
 import pandas as pd
 
 from trustml.privacy.statement import at_most
-from trustml.report.figures import BACKENDS, backend_colour
+from trustml.report.figures import BACKENDS, REGIME_COLOURS, backend_colour
 
-# Frameworks have their own three colours on every page; regimes get others, so that neither is taken for the other.
-_REGIME_COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#000000", "#8C6D31", "#7F7F7F", "#9467BD", "#1B7837")
 _DASHES = ([1, 0], [7, 4], [2, 3])
 _BYTES = "datum.value == 0 ? '0' : format(datum.value, '.3~s') + 'B'"
 _PANEL = {"width": 245, "height": 190}
@@ -208,7 +206,7 @@ def norm_by_round(rounds: pd.DataFrame, column: str, *, title: str, order: Seque
 
 def regime_colour(regimes: pd.Series[str], order: Sequence[str]) -> alt.Color:
     """One colour a regime, the same in every chart of the page; the legend has those of the chart alone."""
-    colours = [_REGIME_COLOURS[index % len(_REGIME_COLOURS)] for index in range(len(order))]
+    colours = [REGIME_COLOURS[index % len(REGIME_COLOURS)] for index in range(len(order))]
     scale = alt.Scale(domain=list(order), range=colours)
     return alt.Color("regime:N", title="regime", scale=scale, legend=_line_legend(regimes))
 
