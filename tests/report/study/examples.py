@@ -9,9 +9,16 @@ import pandas as pd
 
 from tests.report.test_figures import rows
 from trustml.compare.floor import MEAN
+from trustml.report.study.tables import StudyPart
 
 METHODS = {MEAN: 0.0, "IntegratedGradients": -0.02, "Occlusion": 0.05}
 EFFECTS = {"DPSGD eps 1": (-0.21, 0.03), "DPSGD eps 8": (-0.04, 0.06), "Stopped 0.9": (0.08, 0.02)}
+TRAINING = [
+    {"kind": "Plain"},
+    {"kind": "DPSGD", "name": "DPSGD eps 1"},
+    {"kind": "DPSGD", "name": "DPSGD eps 8"},
+    {"kind": "Plain", "name": "Stopped 0.9", "stop_at": "DPSGD eps 1"},
+]
 CHANGES = ("infidelity", "deletion_auc", "insertion_auc", "comprehensiveness", "road")
 
 
@@ -47,13 +54,10 @@ def study_table(shift: float = 0.0, *, p: float = 0.001) -> pd.DataFrame:
     return rows(*cells)
 
 
-def study_parts() -> list[Any]:
-    from trustml.report.study.tables import StudyPart
+def study_parts() -> list[StudyPart]:
+    return [study_part("digits", study_table()), study_part("wdbc", study_table(0.1, p=0.04))]
 
-    tables = {"digits": study_table(), "wdbc": study_table(0.1, p=0.04)}
-    return [
-        StudyPart(
-            manifest=cast(Any, SimpleNamespace(scenario={"name": f"privacy_and_explanations_{name}"})), table=table
-        )
-        for name, table in tables.items()
-    ]
+
+def study_part(name: str, table: pd.DataFrame) -> StudyPart:
+    scenario = {"name": f"privacy_and_explanations_{name}", "training": TRAINING}
+    return StudyPart(manifest=cast(Any, SimpleNamespace(scenario=scenario)), table=table)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from trustml.privacy.statement import at_least, at_most
 from trustml.report.attacks.frames import audited_frame, membership_frame, strongest_frame
 from trustml.report.documents import titled_table
 
@@ -59,11 +61,11 @@ def _print_audits(out: Console, audits: pd.DataFrame) -> None:
         reach = f"{_number(row['attainable_low'])}-{_number(row['attainable_high'])}"
         shown.add_row(
             row["audit"],
-            _number(row["audited"]),
+            _number(row["audited"], at_least),
             _number(row["estimate"]),
-            _number(row["claim"]),
+            _number(row["claim"], at_most),
             reach,
-            _number(row["ceiling"]),
+            _number(row["ceiling"], at_most),
             verdict,
         )
     out.print(shown)
@@ -75,5 +77,5 @@ def _print_audits(out: Console, audits: pd.DataFrame) -> None:
     )
 
 
-def _number(value: float) -> str:
-    return f"{value:.2f}" if value == value else "-"
+def _number(value: float, rounded: Callable[[float, int], str] = "{:.{}f}".format) -> str:
+    return rounded(value, 2) if value == value else "-"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR
 from typing import Any
 
 import matplotlib
@@ -219,7 +220,7 @@ def epsilon_figure(record: AuditRecord) -> AuditFigure | None:
         name_rows(
             axes,
             names,
-            [f"{word.partition(',')[0]}, {finding.severity}" for word, (finding, _) in zip(words, shown, strict=True)],
+            [f"{audited}, {finding.severity}" for (audited, *_), (finding, _) in zip(words, shown, strict=True)],
         )
         handles, labels = axes.get_legend_handles_labels()
         once = dict(zip(labels, handles, strict=True))
@@ -231,15 +232,17 @@ def epsilon_figure(record: AuditRecord) -> AuditFigure | None:
         f"attainable range, and with the ceiling that no audit with that many trials could have passed.{left}"
     )
     pairs = zip(shown, words, strict=True)
-    alt = "; ".join(f"{finding.subject or finding.id}: audited epsilon {word}" for (finding, _), word in pairs)
+    alt = "; ".join(
+        f"{finding.subject or finding.id}: audited epsilon {', '.join(word)}" for (finding, _), word in pairs
+    )
     return AuditFigure(svg, "Audited epsilon against the claim", caption, alt)
 
 
-def _epsilon_row(axes: Any, place: int, finding: Finding, audited: Measurement, claim: float | None) -> str:
+def _epsilon_row(axes: Any, place: int, finding: Finding, audited: Measurement, claim: float | None) -> list[str]:
     """Draw one finding; gives the same in words, the audited value first."""
     value = known(audited.value, None)
     axes.barh(place, value, height=0.62, color=SIGNS[finding.severity][1], alpha=0.8)
-    words = [digits(value, decimals=3)]
+    words = [digits(value, decimals=3, rounding=ROUND_FLOOR)]
     attainable, ceiling = (measured_named(finding, name) for name in ("attainable_at_claim", "ceiling_all_correct"))
     if attainable is not None:
         middle = known(attainable.value, None)
@@ -252,12 +255,12 @@ def _epsilon_row(axes: Any, place: int, finding: Finding, audited: Measurement, 
     if claim is not None:
         axes.plot(claim, place, "|", color="#FFFFFF", markersize=14, markeredgewidth=4.5)
         axes.plot(claim, place, "|", color="#000000", markersize=14, markeredgewidth=2.2, label="claim")
-        words.append(f"claim {digits(claim, decimals=3)}")
+        words.append(f"claim {digits(claim, decimals=3, rounding=ROUND_CEILING)}")
     if ceiling is not None:
         top = known(ceiling.value, None)
         axes.plot(top, place, "x", color="#444444", markersize=5.5, markeredgewidth=1.5, label="ceiling")
-        words.append(f"ceiling {digits(top, decimals=3)}")
-    return ", ".join(words)
+        words.append(f"ceiling {digits(top, decimals=3, rounding=ROUND_CEILING)}")
+    return words
 
 
 def claimed_epsilon(record: AuditRecord, finding: Finding) -> float | None:

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from trustml.auditing.result import SEVERITIES, AuditRecord, Finding, Measurement, Severity
-from trustml.report.audit.words import interval_parts, measure_words, measured_named, value_text
+from trustml.report.audit.words import attainable_share, interval_parts, measure_words, value_text
 
 MOST_COLUMNS = 4
 MOST_NOTES = 8
@@ -163,14 +163,6 @@ def finding_groups(record: AuditRecord) -> dict[Severity, tuple[FindingGroup, ..
 def numbered(record: AuditRecord) -> tuple[tuple[int, Finding], ...]:
     """Every finding with the number it has in the report."""
     return tuple(one for groups in finding_groups(record).values() for group in groups for one in group.findings)
-
-
-def attainable_share(finding: Finding) -> str:
-    """How much of what an ideal attacker would have shown an audit did show; empty where that is not known."""
-    audited, attainable = (measured_named(finding, name) for name in ("audited_epsilon", "attainable_at_claim"))
-    if audited is None or attainable is None or audited.value is None or not attainable.value:
-        return ""
-    return f"{100 * audited.value / attainable.value:.0f} %"
 
 
 def _column(cells: list[Measurement]) -> Column:

@@ -36,6 +36,7 @@ def environment() -> Environment:
         "lines": figure_lines,
         "ranges": words.finding_ranges,
         "stated": words.stated,
+        "bound": words.stated_bound,
         "percent": words.percent,
         "quoted": _quoted,
         "floored": _floored,

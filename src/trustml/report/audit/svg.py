@@ -6,6 +6,7 @@ import io
 import math
 import warnings
 from collections.abc import Iterable, Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR
 from typing import Any
 from xml.etree import ElementTree
 
@@ -84,10 +85,10 @@ def known(bound: float | None, otherwise: float | None) -> float:
 def interval_words(measured: Measurement) -> str:
     """Write value and interval as briefly as a figure needs it."""
     value = "" if measured.value is None else digits(measured.value, decimals=3)
-    bounds = [measured.low, measured.high]
-    if all(bound is None for bound in bounds):
+    if measured.low is None and measured.high is None:
         return value
-    low, high = ("" if bound is None else digits(bound, decimals=3) for bound in bounds)
+    low = "" if measured.low is None else digits(measured.low, decimals=3, rounding=ROUND_FLOOR)
+    high = "" if measured.high is None else digits(measured.high, decimals=3, rounding=ROUND_CEILING)
     return f"{value} ({low}\N{EN DASH}{high})"
 
 

@@ -6,7 +6,7 @@ import math
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 from typing import Any
 
 import msgspec
@@ -117,6 +117,11 @@ def stated(value: float | int | None) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
 
 
+def stated_bound(value: float) -> str:
+    """Write an upper bound as its owner stated it, with six digits, rounded up."""
+    return stated(float(Context(prec=6, rounding=ROUND_CEILING).create_decimal(repr(float(value)))))
+
+
 def percent(share: float) -> str:
     """Write a confidence as a percentage, rounded down: 0.99999 is not 100 %."""
     floored = (Decimal(repr(float(share))) * 100).quantize(Decimal("0.01"), rounding=ROUND_FLOOR).normalize()
@@ -166,24 +171,35 @@ def measure_words(measure: str) -> str:
 
 def measured_named(finding: Finding, *names: str) -> Measurement | None:
     """Give the first figure of a finding with one of these names and a value."""
-    found = (one for one in finding.measured if one.measure in names and one.value is not None)
+    found = (one for one in finding.measured if one.measure in names)
     return next((one for one in found if one.value is not None and math.isfinite(one.value)), None)
+
+
+def value_named(finding: Finding, *names: str) -> float | None:
+    """Give the value of the first figure with one of these names and a finite value."""
+    found = measured_named(finding, *names)
+    return None if found is None else found.value
+
+
+def attainable_share(finding: Finding) -> str:
+    """How much of what an ideal attacker would have shown an audit did show; empty where that is not known."""
+    audited, attainable = (value_named(finding, name) for name in ("audited_epsilon", "attainable_at_claim"))
+    return f"{math.floor(100 * audited / attainable)} %" if audited is not None and attainable else ""
 
 
 def reading(finding: Finding) -> str:
     """Say how far an audited epsilon could have gone at all, so that a small one is read rightly."""
-    audited = measured_named(finding, "audited_epsilon")
-    if audited is None or audited.value is None:
+    if value_named(finding, "audited_epsilon") is None:
         return ""
-    ceiling, attainable = (measured_named(finding, name) for name in ("ceiling_all_correct", "attainable_at_claim"))
+    ceiling, attainable = (value_named(finding, name) for name in ("ceiling_all_correct", "attainable_at_claim"))
     parts = []
-    if ceiling is not None and ceiling.value is not None:
-        parts.append(f"With this many trials no audit could have shown more than {digits(ceiling.value)}.")
-    if attainable is not None and attainable.value is not None:
-        middle = f"An ideal attacker would have shown about {digits(attainable.value)} if epsilon were the claim"
-        if attainable.value > 0:
-            middle += f"; this audit shows {100 * audited.value / attainable.value:.0f} % of that"
-        parts.append(middle + ".")
+    if ceiling is not None:
+        most = digits(ceiling, rounding=ROUND_CEILING)
+        parts.append(f"With this many trials no audit could have shown more than {most}.")
+    if attainable is not None:
+        middle = f"An ideal attacker would have shown about {digits(attainable)} if epsilon were the claim"
+        shown = f"; this audit shows {attainable_share(finding)} of that" if attainable > 0 else ""
+        parts.append(f"{middle}{shown}.")
     return " ".join(parts)
 
 

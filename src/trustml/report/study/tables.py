@@ -11,6 +11,7 @@ import numpy as np
 from trustml.compare.contrast import holm
 from trustml.compare.floor import MEAN
 from trustml.measures.measure import MEASURES
+from trustml.privacy.statement import at_most
 from trustml.record.schema import Manifest
 from trustml.report.documents import templates
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LEVEL = 0.05
-_KINDS = {"DPSGD": "Private", "Stopped": "Stopped-early", "FedAvg": "Federated"}
+_KINDS = ("Private", "Stopped-early", "Federated")
+_PRIVATE = ("DPSGD", "DPFedAvg")
 _CHANGES = ("infidelity", "deletion_auc", "insertion_auc", "comprehensiveness", "road")
 
 
@@ -41,11 +43,19 @@ class StudyPart:
         """Name of the scenario without what all parts share."""
         return str(self.manifest.scenario["name"]).removeprefix("privacy_and_explanations_")
 
+    def kind(self, title: str) -> str:
+        """What a regime is in the study; empty for plain training."""
+        regimes = {one.get("name") or one["kind"]: one for one in self.manifest.scenario["training"]}
+        found = regimes.get(title, {"kind": "Plain"})
+        if found["kind"] == "Plain":
+            return "Stopped-early" if found.get("stop_at") else ""
+        return "Private" if found["kind"] in _PRIVATE else "Federated"
+
 
 def study_markdown(parts: Sequence[StudyPart]) -> str:
     """Answer in Markdown: what was trained, then one table and one verdict a question."""
     pages = templates("study")
-    pages.filters["signed"] = "{:+.3f}".format
+    pages.filters |= {"signed": "{:+.3f}".format, "at_most": at_most}
     facts = {
         "trained": [row for part in parts for row in _trained(part)],
         "effect": _question(adjusted(parts, "explanation_effect")),
@@ -59,7 +69,7 @@ def study_markdown(parts: Sequence[StudyPart]) -> str:
 
 
 def adjusted(parts: Sequence[StudyPart], measure: str) -> pd.DataFrame:
-    """Rows of one measure over all parts, with `part`, `p` and `p_holm` (over all rows) added."""
+    """Rows of one measure over all parts, with `part`, `kind` of the regime, `p` and `p_holm` (over all rows) added."""
     import pandas as pd
 
     found = []
@@ -67,9 +77,8 @@ def adjusted(parts: Sequence[StudyPart], measure: str) -> pd.DataFrame:
         rows = part.table[(part.table.measure == measure) & part.table.value.notna()]
         p_values = part.table[part.table.measure == f"{measure}_p"]
         keys = ["regime", "method", "subject", "backend"]
-        found.append(
-            rows.merge(p_values[[*keys, "value"]].rename(columns={"value": "p"}), on=keys).assign(part=part.name)
-        )
+        rows = rows.merge(p_values[[*keys, "value"]].rename(columns={"value": "p"}), on=keys)
+        found.append(rows.assign(part=part.name, kind=rows.regime.map(part.kind)))
     rows = pd.concat(found, ignore_index=True)
     return rows.assign(p_holm=holm(rows.p.to_numpy(np.float64)))
 
@@ -86,7 +95,7 @@ def _trained(part: StudyPart) -> Iterator[dict[str, Any]]:
             "mean": values.mean(),
             "least": values.min(),
             "most": values.max(),
-            "epsilon": epsilon.mean() if len(epsilon) else None,
+            "epsilon": epsilon.max(skipna=False) if len(epsilon) else None,
         }
 
 
@@ -100,9 +109,9 @@ def _question(rows: pd.DataFrame) -> dict[str, Any]:
             {**row, "least": group.value.min(), "most": group.value.max(), "methods": len(group), **_signs(group)}
         )
     verdicts = [
-        {"kind": title, "cells": len(group), "significant": _significant(group), **_signs(group)}
-        for kind, title in _KINDS.items()
-        if len(group := together[together.regime.str.startswith(kind)])
+        {"kind": kind, "cells": len(group), "significant": _significant(group), **_signs(group)}
+        for kind in _KINDS
+        if len(group := together[together.kind == kind])
     ]
     return {"verdicts": verdicts, "rows": cells}
 
