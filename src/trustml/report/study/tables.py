@@ -102,12 +102,11 @@ def _trained(part: StudyPart) -> Iterator[dict[str, Any]]:
 def _question(rows: pd.DataFrame) -> dict[str, Any]:
     """Cells of one effect on the mean of methods, each with what single methods say; and how many are significant."""
     together = rows[rows.method == MEAN].assign(p_holm=lambda found: holm(found.p.to_numpy(np.float64)))
-    cells = []
+    cells: list[dict[Any, Any]] = []
     for row in together.to_dict("records"):
         group = rows[(rows.part == row["part"]) & (rows.regime == row["regime"]) & (rows.method != MEAN)]
-        cells.append(
-            {**row, "least": group.value.min(), "most": group.value.max(), "methods": len(group), **_signs(group)}
-        )
+        methods = {"least": group.value.min(), "most": group.value.max(), "methods": len(group), **_signs(group)}
+        cells.append(row | methods)
     verdicts = [
         {"kind": kind, "cells": len(group), "significant": _significant(group), **_signs(group)}
         for kind in _KINDS
