@@ -258,12 +258,13 @@ def test_the_numbers_of_a_claim_are_in_every_sentence_about_it(epsilon, delta, n
     source = audit_html(AuditRecord(id="a", title="t", created="c", models=(model,), findings=()))
     hazards, _, annex = frameworks(source)
     stated = f"As stated: DP-SGD, noise multiplier {noise:.6g}, sampling rate 0.0445, steps {steps:,}, batches drawn: "
-    assert hazards[0].filled == f"Claimed: m: epsilon {epsilon:.6g} at delta {delta:.6g}."
+    most = [audit_words.stated_bound(value) for value in (epsilon, delta)]
+    assert hazards[0].filled == f"Claimed: m: epsilon {most[0]} at delta {most[1]}."
     assert hazards[1].filled == "Claimed: m: one example, neighbours by add-or-remove-one."
     assert hazards[2].filled == annex[2].filled == f"{stated}poisson."
     assert hazards[3].filled == "Accuracy on held-out examples of 1 models: 99.99 % (section 3)."  # never rounded up
     text = Page(source).text
-    assert f"ε ≤ {epsilon:.6g}, δ = {delta:.6g}" in text
+    assert f"ε ≤ {most[0]}, δ = {most[1]}" in text
     assert f"noise multiplier {noise:.6g}, sampling rate 0.0445, steps {steps:,}" in text
 
 
