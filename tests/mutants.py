@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-COPIED = ("src", "apps", "tests", "scenarios", "docs", "pyproject.toml")
+COPIED = ("src", "apps", "tests", "scenarios", "benchmarks", "docs", "pyproject.toml")
 ENVIRONMENTS = (".venv", ".venv-tensorflow")
 PASSED, FAILED = 0, 1  # of pytest; anything else is neither
 
@@ -251,6 +251,58 @@ MUTANTS = (
             "auditing/claimed_epsilon.py",
             'if sampling == "in turn":',
             'if sampling == "in order":',
+        ),
+    ),
+    *_mutants(
+        "auditing/test_claim.py",
+        (
+            "a claim in words rounded down",
+            "auditing/claim.py",
+            "epsilon = at_most(claim.epsilon, digits)",
+            'epsilon = f"{claim.epsilon:.{digits}f}"',
+        ),
+        (
+            "a small claim told much larger",
+            "auditing/claim.py",
+            "digits = max(digits, 3 - ",
+            "digits = min(digits, 3 - ",
+        ),
+    ),
+    *_mutants(
+        "evidence/test_ledgers.py",
+        (
+            "a gap of one step in a ledger is passed over",
+            "evidence/ledgers.py",
+            "elif charge.first_step > step:",
+            "elif charge.first_step > step + 1:",
+        ),
+        (
+            "steps charged twice are passed over",
+            "evidence/ledgers.py",
+            "charge.attempt < attempt or charge.first_step < step:",
+            "charge.attempt < attempt:",
+        ),
+    ),
+    *_mutants(
+        "evidence/test_verify.py",
+        ("an edited figure is within tolerance", "evidence/checks.py", "_TOLERANCE = 1e-6", "_TOLERANCE = 1e-5"),
+        (
+            "an epsilon of a ledger is any",
+            "evidence/ledgers.py",
+            "_EPSILON_TOLERANCE = 1e-9",
+            "_EPSILON_TOLERANCE = 0.5",
+        ),
+        (
+            "what differs in a ledger is not told",
+            "evidence/ledgers.py",
+            "if ledger.problems:\n            checks.append(",
+            "if not ledger.problems:\n            checks.append(",
+        ),
+        (
+            "fields that no result has are passed over",
+            "evidence/checks.py",
+            "name in known and says_no_more(value, known[name])",
+            "says_no_more(value, known.get(name, value))",
         ),
     ),
     *_mutants(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import streamlit as st
-from bench_panels import show_benchmark
 from chosen_run import current, measures, runs_folder, show_rows
 
+from trustml.launch.benchmarks import bench_module
 from trustml.report.speed import figures
 
 st.title("Speed")
@@ -37,4 +37,6 @@ for measure, (title, chart) in charts.items():
         )
     st.altair_chart(chart(table), width="content")
     show_rows(rows)
-show_benchmark(runs_folder())
+panels = bench_module("panels")  # no part of an installation
+if panels is not None:
+    panels.show_benchmark(runs_folder())

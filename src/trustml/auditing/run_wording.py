@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from trustml.auditing.claim import Claim
+from trustml.auditing.claim import Claim, claim_words
 from trustml.auditing.result import Finding, Measurement, Severity, verdict_of
 from trustml.measures.assumptions import EXACT_NOISE, NOTHING_ELSE
 from trustml.measures.measure import Row
@@ -27,12 +27,6 @@ def measured(row: Row, *, confidence: float | None = None) -> Measurement:
         n=row.n,
         note=note,
     )
-
-
-def claim_words(claim: Claim) -> str:
-    """Write a claim in one line."""
-    epsilon = at_most(claim.epsilon, 4) if math.isfinite(claim.epsilon) else "inf"
-    return f"epsilon {epsilon} at delta {claim.delta:g}; unit: {claim.unit}; relation: {claim.relation}"
 
 
 def bound_finding(group: Sequence[Row]) -> Finding:

@@ -52,7 +52,7 @@ def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]
     out.print(overview)
     for manifest, table in runs:
         if several:
-            out.print(f"\n[bold]{manifest.run}")
+            out.print(f"\n{manifest.run}", style="bold")
         for skip in manifest.skips:
             if skip.method:
                 out.print(f"left out: {skip.method} in {skip.backend}: {skip.reason}", soft_wrap=True, markup=False)
@@ -66,7 +66,7 @@ def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]
         print_attacks(out, table)
         print_explanations(out, manifest, table)
         for warning in manifest.warnings:
-            out.print(f"warning: {warning}", soft_wrap=True)
+            out.print(f"warning: {warning}", soft_wrap=True, markup=False)
         for note in manifest.data.notes:
             out.print(f"data: {note}", soft_wrap=True, markup=False)
 
