@@ -11,6 +11,7 @@ import streamlit as st
 from trustml.measures.measure import MEASURES
 from trustml.record.store import HELDOUT, RunDirectory
 from trustml.report import explanation_figures as figures
+from trustml.report.explanation_tables import rows_of_model
 from trustml.report.explanations import ExplainedExample, Panel, removal_curves_of
 
 _QUALITIES = (
@@ -55,13 +56,12 @@ def curves_of(run: RunDirectory, model: str) -> dict[str, pd.DataFrame] | None:
 
 def quality_frame(table: pd.DataFrame, model: str) -> pd.DataFrame:
     """One row a method and library, one column a measure; what is no better than random says so."""
-    of = model.removeprefix("train.")
-    rows = table[table.job.str.endswith(f".of.{of}") & table.measure.isin(_QUALITIES)]
+    rows = rows_of_model(table, model)
+    rows = rows[rows.measure.isin(_QUALITIES)]
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for row in rows.itertuples():
         text = "-" if pd.isna(row.value) else f"{row.value:.3g}"
-        if "no better than random" in row.note or "worse than random" in row.note:
-            text += " ≈ random" if "no better" in row.note else " < random"
+        text += {"no better than random": " ≈ random", "worse than random": " < random"}.get(row.verdict, "")
         cells.setdefault((row.method, row.subject), {})[MEASURES[row.measure].title] = text
     return pd.DataFrame(
         [{"method": method, "library": library, **values} for (method, library), values in cells.items()]

@@ -54,6 +54,7 @@ _EVENTS, _STATEMENT = "privacy/events.py", "privacy/statement.py"
 _PRIVATE, _ASSUMPTIONS = "worker/private.py", "measures/assumptions.py"
 _RUN, _WORDING, _FIGURES = "auditing/run_audit.py", "auditing/run_wording.py", "auditing/checks_accounting.py"
 _RESULT = "auditing/result.py"
+_NOTES = "measures/notes.py"
 _QUALITY, _TABLES = "measures/quality.py", "report/tables.py"
 
 MUTANTS = (
@@ -139,21 +140,22 @@ MUTANTS = (
     ),
     *_mutants(
         "measures/test_quality.py",
-        ("better is called worse", _QUALITY, 'return f"better than random', 'return f"worse than random'),
-        ("worse is called better", _QUALITY, 'return f"worse than random', 'return f"better than random'),
+        ("better is called worse", _QUALITY, 'verdict="better than random" if', 'verdict="worse than random" if'),
+        ("worse is called better", _QUALITY, 'verdict="worse than random"', 'verdict="better than random"'),
         ("higher is worse", _QUALITY, '(1 if better == "higher" else -1)', '(-1 if better == "higher" else 1)'),
-        ("reworded, so that '=' is lost", _QUALITY, 'return f"no better than random', 'return f"as good as random'),
-        ("'=' is lost", "report/explanation_tables.py", 'mark = " =" if', 'mark = "" if'),
+        ("no better is called better", _QUALITY, 'else "no better than random"', 'else "better than random"'),
+        ("the words of better for worse", _NOTES, '"worse than random by {loss', '"better than random by {loss'),
+        ("'=' is lost", "report/explanation_tables.py", '"no better than random": " ="', '"no better than random": ""'),
         (
             "an interval end for the other",
             _QUALITY,
-            "[{-gain.high:.3g}, {-gain.low:.3g}]",
-            "[{-gain.low:.3g}, {-gain.high:.3g}]",
+            '"loss_low": -gain.high, "loss_high": -gain.low',
+            '"loss_low": -gain.low, "loss_high": -gain.high',
         ),
     ),
     *_mutants(
         "report/test_tables.py",
-        ("epsilon for users is not marked", _TABLES, "' (user)' if", "'' if"),
+        ("epsilon for users is not marked", _TABLES, '"user": " (user)"', '"user": ""'),
         ("the smallest epsilon over seeds", _TABLES, "rows.value.median(), 2", "rows.value.min(), 2"),
         (
             "steps in seconds",
@@ -184,14 +186,14 @@ MUTANTS = (
         (
             "users have no panel",
             "report/figures.py",
-            '(False, "with a guarantee for examples"), (True, "with a guarantee for users")',
-            '(False, "with a guarantee for examples"),',
+            '"user": "with a guarantee for users",',
+            "",
         ),
     ),
     *_mutants(
         "auditing/test_run_wording.py",
         ("no sampling is claimed", _RUN, '_CLAIMED[charges[0].sampling] if charges else "unknown"', '"unknown"'),
-        ("replacing is claimed as zeroing out", _RUN, 'relation = "replace-one"', 'relation = "zero-out"'),
+        ("replacing is claimed as zeroing out", _RUN, 'REPLACE: "replace-one"', 'REPLACE: "zero-out"'),
         (
             "what is released beside is passed over",
             _RUN,

@@ -10,6 +10,7 @@ from trustml.errors import RecordError
 from trustml.measures.evidence import Evidence
 from trustml.measures.federated import clients_of, federated_jobs
 from trustml.measures.federated_table import FEDERATED_MEASURES
+from trustml.plan.job import short_model
 from trustml.privacy.statement import PrivacyStatement, at_most, statement_line
 from trustml.report import federated_figures as figures
 from trustml.report.federated_frames import (
@@ -99,7 +100,7 @@ def show_privacy(evidence: Evidence, statements: list[PrivacyStatement], order: 
     lines: dict[str, list[str]] = {}
     for one in statements:
         value = "no finite epsilon" if one.epsilon is None else f"epsilon at most {at_most(one.epsilon, 3)}"
-        lines.setdefault(f"{value}; {statement_line(one)}", []).append(f"`{one.model.removeprefix('train.')}`")
+        lines.setdefault(f"{value}; {statement_line(one)}", []).append(f"`{short_model(one.model)}`")
     for line, models in lines.items():
         st.caption(f"{', '.join(models)}: {line}")
 

@@ -6,6 +6,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from trustml.privacy.ledger import PrivacyUnit
+
 Relation: TypeAlias = Literal["add-or-remove-one", "replace-one", "zero-out"]
 ClaimedSampling: TypeAlias = Literal["poisson", "shuffle", "fixed", "in turn", "full batch", "unknown"]
 
@@ -35,7 +37,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     epsilon: float
     delta: float
-    unit: Literal["example", "user"] = "example"
+    unit: PrivacyUnit = "example"
     relation: Relation = "add-or-remove-one"
     mechanism: str = "DP-SGD"
     noise_multiplier: float | None = None

@@ -8,24 +8,24 @@ from collections.abc import Sequence
 from trustml.auditing.claim import Claim
 from trustml.auditing.result import Finding, Measurement, Severity, verdict_of
 from trustml.measures.assumptions import EXACT_NOISE, NOTHING_ELSE
-from trustml.measures.measure import Row
+from trustml.measures.row import Row
 from trustml.privacy.statement import PrivacyStatement, at_least, at_most
 from trustml.record.schema import JobRecord
 from trustml.record.store import CURVES
 
 
-def measured(row: Row, *, confidence: float | None = None) -> Measurement:
+def measured(row: Row) -> Measurement:
     """Give a row of the table as a figure of a finding."""
-    note = f"{row.method}: {row.note}" if row.method and row.measure.startswith("membership") else row.note
     return Measurement(
         measure=row.measure,
         value=row.value,
         low=row.low,
         high=row.high,
-        confidence=confidence,
+        confidence=row.confidence,
         unit=row.unit,
         n=row.n,
-        note=note,
+        note=row.note,
+        label=row.method,
     )
 
 
@@ -39,7 +39,7 @@ def bound_finding(group: Sequence[Row]) -> Finding:
     """Judge a canary audit or a game by its rows: what was shown against what was claimed."""
     by = {row.measure: row for row in group}
     first = group[0]
-    game = first.job.startswith("game.")
+    game = first.kind == "game"
     check = "mechanism" if game else "canaries"
     claimed, audited = by.get("claimed_epsilon"), by.get("audited_epsilon")
     estimate = by.get("epsilon_estimate")
@@ -108,7 +108,7 @@ def membership_finding(record: JobRecord, rows: Sequence[Row]) -> Finding:
     )
     figures = []
     for name in order:
-        figures.append(measured(aucs[name], confidence=0.95))
+        figures.append(measured(aucs[name]))
         if name in least:
             figures.append(measured(least[name]))
     return Finding(
@@ -147,7 +147,7 @@ def pooled_finding(regime: str, backend: str, rows: Sequence[Row]) -> Finding:
         severity="note" if found else "not checked",
         title=title,
         subject=name,
-        measured=tuple(measured(row, confidence=0.95) for row in (found or tprs)),
+        measured=tuple(measured(row) for row in (found or tprs)),
         how="one threshold for all models at the stated false positive rate; intervals take models as clusters",
         artifacts=(CURVES,),
         would_change="more models or more held-out examples",

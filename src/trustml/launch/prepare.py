@@ -279,18 +279,20 @@ def _write_inputs(
 
 
 def _record(job: Job, expansion: Expansion) -> JobRecord:
-    regime, seed = "-", -1
+    regime, seed, explained = "-", -1, ""
     kind: JobKind
     match job:
         case TrainJob():
             kind, regime, seed = "train", job.regime.title, job.seed
         case ExplainJob():
             subject = next(train for train in expansion.train if train.id == job.subject)
-            kind, regime, seed = "explain", subject.regime.title, subject.seed
+            kind, regime, seed, explained = "explain", subject.regime.title, subject.seed, subject.id
         case ShadowJob():
             kind, regime = "shadow", job.regime.title
         case CanaryJob():
             kind, regime, seed = "canary", job.training.regime.title, job.training.seed
         case GameJob():
             kind = "game"
-    return JobRecord(id=job.id, backend=job.backend, kind=kind, regime=regime, seed=seed, digest=digest(job))
+    return JobRecord(
+        id=job.id, backend=job.backend, kind=kind, regime=regime, seed=seed, digest=digest(job), subject=explained
+    )

@@ -1,58 +1,12 @@
-"""The literal table of measures, and the row that every one of them fills."""
+"""The literal table of measures."""
 
 from __future__ import annotations
-
-import msgspec
 
 from trustml.measures.attack_table import ATTACK_MEASURES
 from trustml.measures.described import Measure
 from trustml.measures.explanation_table import EXPLANATION_MEASURES
 from trustml.measures.federated_table import FEDERATED_MEASURES
-
-
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of the tidy table.
-
-    Parameters
-    ----------
-    run, job : str
-        `job` is empty for what concerns the whole run.
-    backend, regime : str
-        Of the model; ``-`` for the whole run.
-    seed : int
-        Of the model; -1 where several seeds are taken together.
-    subject : str
-        What is measured: ``held-out`` examples, an explanation such as ``captum``, or two of them compared,
-        such as ``captum ~ tf-explain``.
-    method : str
-        Method of explanation, or two of them compared; empty for all else.
-    measure : str
-        A name of :data:`MEASURES`.
-    value : float or None
-        None means absent; `note` says why.
-    low, high : float or None
-        Interval; `note` says how it was made.
-    unit : str
-    n : int
-        Examples, steps or models behind the value.
-    note : str
-    """
-
-    run: str
-    job: str
-    backend: str
-    regime: str
-    seed: int
-    subject: str
-    method: str = ""
-    measure: str
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    unit: str
-    n: int
-    note: str = ""
-
+from trustml.measures.row import Row as Row
 
 MEASURES: dict[str, Measure] = {
     **EXPLANATION_MEASURES,

@@ -13,7 +13,7 @@ import pandas as pd
 from trustml.errors import RecordError
 from trustml.measures.evidence import Evidence
 from trustml.measures.federated import federated_jobs, history_of, rounds_of
-from trustml.plan.job import TrainJob
+from trustml.plan.job import TrainJob, short_model
 from trustml.privacy.accounting import epsilon_of
 from trustml.privacy.ledger import Charge, read_ledger
 from trustml.privacy.statement import PrivacyStatement, at_most
@@ -113,7 +113,7 @@ def epsilon_by_round(evidence: Evidence, statements: Sequence[PrivacyStatement])
             continue
         points = _points(evidence, one)
         key = (regimes[one.model], one.delta, one.curve is None, points)
-        lines.setdefault(key, []).append(one.model.removeprefix("train."))
+        lines.setdefault(key, []).append(short_model(one.model))
     rows = [
         {
             "models": ", ".join(models),

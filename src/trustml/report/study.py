@@ -178,9 +178,9 @@ def _faithfulness(parts: Sequence[StudyPart]) -> list[str]:
     ]
     for part in parts:
         changes = part.table[part.table.measure.isin([f"change_of_{name}" for name in _CHANGES])].dropna(subset="value")
-        for (regime, subject), group in changes.groupby(["regime", "subject"], sort=False):
+        for (regime, against), group in changes.groupby(["regime", "first"], sort=False):
             cells = [_change(group[group.measure == f"change_of_{name}"], name) for name in _CHANGES]
-            lines.append(f"| {part.name} | {regime} | {str(subject).split(' ~ ')[0]} | {' | '.join(cells)} |")
+            lines.append(f"| {part.name} | {regime} | {against} | {' | '.join(cells)} |")
     return lines
 
 
