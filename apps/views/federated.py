@@ -146,9 +146,8 @@ def main() -> None:
     if not manifest.partitions:
         st.info("This run has no federated regime: nothing here was trained by clients.")
         st.stop()
-    for warning in manifest.warnings:
-        if "privacy for users" in warning:
-            st.warning(warning)
+    for warning in manifest.cohort_warnings:
+        st.warning(warning)
     table = measures()
     evidence = Evidence(run.directory)
     try:

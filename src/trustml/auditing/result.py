@@ -76,6 +76,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         What would change the conclusion.
     verdict : {"holds", "broken", "not decided"}, optional
         Of a claim on epsilon: proved, refuted, or between the two bounds. None where no such claim was judged.
+    rule : str
+        What was looked at, the same for every model; empty where `id` is that.
     reason : str
         Why it was not checked; empty where it was.
     """
@@ -91,6 +93,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     artifacts: tuple[str, ...] = ()
     would_change: str = ""
     verdict: Verdict | None = None
+    rule: str = ""
     reason: str = ""
 
 

@@ -190,6 +190,7 @@ def _behind(statements: Iterable[PrivacyStatement]) -> Iterable[Finding]:
         if statement.understated is not None:
             yield Finding(
                 id=f"record.behind.{statement.model}",
+                rule="record.behind",
                 check="record",
                 severity="violation",
                 title=f"{statement.model}: {understated_line(statement.understated.recorded)}.",
@@ -223,6 +224,7 @@ def _failed(manifest: Manifest) -> Iterable[Finding]:
         if record.status != "ok":
             yield Finding(
                 id=f"record.{record.id}",
+                rule="record",
                 check="record",
                 severity="not checked",
                 title=f"{record.id} ended {record.status}: {record.reason or 'no reason was recorded'}",

@@ -66,6 +66,7 @@ def bound_finding(group: Sequence[Row]) -> Finding:
         severity, title, figures = "not checked", f"{where}: {missing.note}", beside
     return Finding(
         id=f"{check}.{first.job}",
+        rule=check,
         check=check,
         severity=severity,
         title=title,
@@ -90,6 +91,7 @@ def membership_finding(record: JobRecord, rows: Sequence[Row]) -> Finding:
     if not aucs:
         return Finding(
             id=f"membership.{record.id}",
+            rule="membership",
             check="membership",
             severity="not checked",
             title=f"{record.id}: {rows[0].note}",
@@ -113,6 +115,7 @@ def membership_finding(record: JobRecord, rows: Sequence[Row]) -> Finding:
             figures.append(measured(least[name]))
     return Finding(
         id=f"membership.{record.id}",
+        rule="membership",
         check="membership",
         severity="risk" if flagged else "pass",
         title=title,
@@ -203,6 +206,7 @@ def accounting_finding(statement: PrivacyStatement, claim: Claim | None, *, arti
     ]
     return Finding(
         id=f"accounting.{statement.model}",
+        rule="accounting",
         check="accounting",
         severity=severity,
         title=title,

@@ -126,7 +126,8 @@ RELEASED: tuple[Known, ...] = (
     *_named(
         "sizes and names",
         _MANIFEST,
-        "warnings.# data.train_examples data.test_examples data.input_shape.# data.class_names.# data.feature_names.# "
+        "warnings.# cohort_warnings.# "
+        "data.train_examples data.test_examples data.input_shape.# data.class_names.# data.feature_names.# "
         "data.feature_groups.# data.notes.# data.preparation.learned_columns.#",
     ),
     *_of(_MANIFEST, "data.preparation.scaling data.preparation.categories data.preparation.classes", "declared"),

@@ -231,6 +231,8 @@ class Manifest(RecordStruct, frozen=True, kw_only=True):
     jobs : tuple of JobRecord
     skips : tuple of Skip
     warnings : tuple of str
+    cohort_warnings : tuple of str
+        Those of them that are about clients and cohorts; empty in records of before format 3.
     hardware, versions, source : dict
         Machine; packages of the main environment; revision of trustml.
     artifacts : dict
@@ -249,6 +251,7 @@ class Manifest(RecordStruct, frozen=True, kw_only=True):
     jobs: tuple[JobRecord, ...]
     skips: tuple[Skip, ...] = ()
     warnings: tuple[str, ...] = ()
+    cohort_warnings: tuple[str, ...] = ()
     hardware: dict[str, str] = {}
     versions: dict[str, str] = {}
     source: dict[str, str] = {}

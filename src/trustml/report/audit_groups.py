@@ -113,8 +113,8 @@ class FindingGroup:
 
 
 def check_name(finding: Finding) -> str:
-    """Identifier of a finding, without the model's where it ends in that."""
-    return finding.id.removesuffix(finding.subject).rstrip(".") or finding.check if finding.subject else finding.id
+    """What a finding looked at, the same for every model."""
+    return finding.rule or finding.id
 
 
 def figure_lines(finding: Finding) -> tuple[str, ...]:

@@ -11,11 +11,15 @@ import numpy as np
 from trustml.compare.contrast import holm
 from trustml.compare.floor import MEAN
 from trustml.record.schema import Manifest
+from trustml.scenario.federated import FedAvg
+from trustml.scenario.read import from_plain
+from trustml.scenario.regimes import DPSGD, Plain, Regime
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LEVEL = 0.05
+_KINDS = ("Private", "Stopped-early", "Federated")
 _CHANGES = ("infidelity", "deletion_auc", "insertion_auc", "comprehensiveness", "road")
 
 
@@ -37,6 +41,23 @@ class StudyPart:
     def name(self) -> str:
         """Name of the scenario without what all parts share."""
         return str(self.manifest.scenario["name"]).removeprefix("privacy_and_explanations_")
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Regimes that the study asks about, by title."""
+        regimes = from_plain(self.manifest.scenario).training
+        return {regime.title: kind for regime in regimes if (kind := _kind(regime))}
+
+
+def _kind(regime: Regime) -> str:
+    match regime:
+        case DPSGD():
+            return "Private"
+        case Plain() if regime.stop_at:
+            return "Stopped-early"
+        case FedAvg():
+            return "Federated"
+    return ""
 
 
 def study_markdown(parts: Sequence[StudyPart]) -> str:
@@ -83,6 +104,7 @@ def adjusted(parts: Sequence[StudyPart], measure: str) -> pd.DataFrame:
         found.append(
             rows.merge(p_values[[*keys, "value"]].rename(columns={"value": "p"}), on=keys).assign(part=part.name)
         )
+        found[-1]["kind_of_regime"] = found[-1].regime.map(part.kinds)
     rows = pd.concat(found, ignore_index=True)
     return rows.assign(p_holm=holm(rows.p.to_numpy(np.float64)))
 
@@ -133,13 +155,13 @@ def _question(parts: Sequence[StudyPart], *, measure: str, title: str, meaning: 
 def _verdicts(rows: pd.DataFrame, verdict: str) -> list[str]:
     """One line a kind of regime: in how many cells the interval lies below 0, and above."""
     lines = []
-    for kind, title in (("DPSGD", "Private"), ("Stopped", "Stopped-early"), ("FedAvg", "Federated")):
-        group = rows[rows.regime.str.startswith(kind)]
+    for kind in _KINDS:
+        group = rows[rows.kind_of_regime == kind]
         if group.empty:
             continue
         below, above = int((group.high < 0).sum()), int((group.low > 0).sum())
         lines.append(
-            f"- **{title}** models' explanations {verdict} in {below} of {len(group)} cells (data x regime) by the "
+            f"- **{kind}** models' explanations {verdict} in {below} of {len(group)} cells (data x regime) by the "
             f"95 % interval, by less in {above}; {int((group.p_holm < LEVEL).sum())} have p < {LEVEL} after Holm."
         )
     return lines
