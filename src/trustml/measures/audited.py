@@ -166,17 +166,17 @@ def _canaries(evidence: Evidence, record: JobRecord, job: CanaryJob, subject: st
 def _of_ledger(charges: Sequence[Charge], claim: Epsilon | None, *, delta: float) -> About:
     if claim is None:
         return About(delta=delta, facts={"of": "of the training with canaries, which has no ledger"})
+    secret = all(charge.secret_sampling for charge in charges)
+    facts: Facts = {"of": "of the training with canaries, from its ledger", "secret_sampling": secret}
+    if not secret:
+        facts["largest_participation"] = max(charge.largest_participation for charge in charges)
     return About(
         delta=delta,
         privacy_unit=charges[0].unit,
         relation=claim.relation,
         sampling=charges[0].sampling,
         accountant=claim.accountant,
-        facts={
-            "of": "of the training with canaries, from its ledger",
-            "secret_sampling": all(charge.secret_sampling for charge in charges),
-            "largest_participation": max(charge.largest_participation for charge in charges),
-        },
+        facts=facts,
     )
 
 

@@ -110,10 +110,9 @@ def _model_rows(evidence: Evidence, record: JobRecord, statement: PrivacyStateme
 
 
 def _of_statement(statement: PrivacyStatement) -> About:
-    facts: Facts = {
-        "secret_sampling": statement.secret_sampling,
-        "largest_participation": statement.largest_participation,
-    }
+    facts: Facts = {"secret_sampling": statement.secret_sampling}
+    if not statement.secret_sampling:
+        facts["largest_participation"] = statement.largest_participation
     if statement.accounted_by:
         facts["accounted_by"] = statement.accounted_by
     return About(

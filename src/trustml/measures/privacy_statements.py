@@ -94,6 +94,7 @@ def _statement(
     epsilon = epsilon_of(charges, delta=regime.delta)
     first = charges[0]
     joint = first.precision**-0.5
+    secret = all(charge.secret_sampling for charge in charges)
     correlated = first.noise != "independent"
     releases = releases_of(evidence, job, regime, charges)
     return PrivacyStatement(
@@ -123,8 +124,8 @@ def _statement(
         not_covered=not_covered(releases),
         releases=releases,
         drawn=first.sampling,
-        secret_sampling=all(charge.secret_sampling for charge in charges),
-        largest_participation=max(charge.largest_participation for charge in charges),
+        secret_sampling=secret,
+        largest_participation=0 if secret else max(charge.largest_participation for charge in charges),
         accounted_by=epsilon.by,
         curve=None if correlated else _curve(charges, regime, most=drawn_participation(evidence, charges)),
     )
