@@ -150,3 +150,17 @@ def test_models_without_privacy_beside_private_ones_are_noted_once():
     (found,) = _released_beside([one, one])
     assert (found.severity, "2 others" in found.title) == ("note", True)
     assert list(_released_beside([statement(low=2.0, high=2.5)])) == []
+
+
+def test_a_claim_protects_what_the_ledger_was_charged_for():
+    told = statement(low=None, high=3.0)
+    assert claim_of(told, None, [made(unit="user", users="u")]).unit == "user"
+    assert claim_of(msgspec.structs.replace(told, unit_of_privacy="user"), None, [made()]).unit == "example"
+
+
+def test_figures_of_several_attacks_are_told_apart_by_a_label_and_keep_their_confidence():
+    rows = [row("membership_auc", 0.6, method=name, kind="train", confidence=0.9) for name in ("lira", "loss")]
+    found = membership_finding(SimpleNamespace(id="train.jax.Plain.s0"), rows)
+    assert [(one.label, one.confidence) for one in found.measured] == [("lira", 0.9), ("loss", 0.9)]
+    assert [one.note for one in found.measured] == ["note of membership_auc"] * 2
+    assert found.rule == "membership"
