@@ -139,6 +139,29 @@ MUTANTS = (
         ),
     ),
     *_mutants(
+        "measures/test_row.py",
+        (
+            "a file that was left out is not told",
+            "measures/privacy.py",
+            "if other.not_at_hand else {}",
+            "if False else {}",
+        ),
+        (
+            "what is supposed is called what was done",
+            "measures/privacy_statements.py",
+            'supposed, note, drawn="poisson"',
+            "supposed, note, drawn=drawn",
+        ),
+        ("a fact without words is passed over", _NOTES, "assert not unknown", "assert True"),
+        ("the unit of the epsilon of all is lost", "measures/privacy.py", "privacy_unit=first.unit", 'privacy_unit=""'),
+        (
+            "a table of before has every job trained",
+            "compare/table.py",
+            'jobs[job].kind if job in jobs else ""',
+            '"train"',
+        ),
+    ),
+    *_mutants(
         "measures/test_quality.py",
         ("better is called worse", _QUALITY, 'verdict="better than random" if', 'verdict="worse than random" if'),
         ("worse is called better", _QUALITY, 'verdict="worse than random"', 'verdict="better than random"'),

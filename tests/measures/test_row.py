@@ -128,6 +128,9 @@ def test_every_epsilon_of_a_model_comes_with_what_it_rests_on(drawn, secret):
         if row.measure in ("epsilon", "epsilon_rdp", "epsilon_prv", "epsilon_all_releases"):
             assert about.sampling == drawn
             assert f"sampling: {sampling_text(charges)};" in row.note
+    supposed = {row.measure: row.about.sampling for row in rows}
+    assert supposed["epsilon_shuffle_lower"] == "shuffle" and supposed.get("epsilon_if_poisson", "poisson") == "poisson"
+    assert ("epsilon_if_poisson" in supposed) == ((drawn, secret) != ("poisson", True))
     unamplified = next(row for row in rows if row.measure == "epsilon_unamplified")
     left_out = unamplified.value is None
     assert left_out == (drawn in ("poisson", "fixed"))  # these batches lie under private/, and are not at hand here
