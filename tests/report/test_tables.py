@@ -11,7 +11,7 @@ from rich.console import Console
 from tests.report.test_figures import rows
 from trustml.report.attack_frames import audited_frame
 from trustml.report.attack_tables import _print_audits
-from trustml.report.tables import _print_privacy, overview_frame
+from trustml.report.tables import _print_privacy, overview_frame, plain_rows
 
 MANIFEST = SimpleNamespace(scenario={"training": [{"kind": "DPSGD", "name": ""}], "backends": ["jax"]})
 
@@ -49,6 +49,12 @@ def test_epsilon_for_users_is_marked():
     told = "never to be ranked with the others"
     assert told in printed(_print_privacy, rows(*model("epsilon", 3.0, privacy_unit="user")))
     assert told not in printed(_print_privacy, rows(*model("epsilon", 3.0, privacy_unit="example")))
+
+
+def test_plain_rows_hold_facts_by_name_and_nothing_that_is_no_number():
+    (row,) = plain_rows(rows({"value": float("nan"), "high": float("inf"), "facts": '{"seeds":3}'}))
+    assert (row["value"], row["high"], row["facts"], row["low"]) == (None, None, {"seeds": 3}, 0.4)
+    assert plain_rows(rows({})[["value"]]) == [{"value": 0.5}]
 
 
 def test_times_are_in_milliseconds_and_memory_in_mebibytes():

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from rich.console import Console
 
 from trustml.compare.table import fact_of
@@ -25,16 +26,15 @@ _UNITS = {"example": "", "user": " (user)", "": " (unit not recorded)"}
 
 
 def plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows of the tidy table as plain data; what is absent or not finite is None."""
+    """Rows of the tidy table as plain data; what is absent or not finite is None, and facts are by name."""
     import math
 
-    return [
-        {
-            str(key): (None if isinstance(value, float) and not math.isfinite(value) else value)
-            for key, value in row.items()
-        }
-        for row in table.to_dict("records")
-    ]
+    def plain(name: str, value: Any) -> Any:
+        if name == "facts" and isinstance(value, str):
+            return msgspec.json.decode(value)
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return [{str(name): plain(str(name), value) for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def overview_frame(manifest: Manifest, table: pd.DataFrame) -> pd.DataFrame:
