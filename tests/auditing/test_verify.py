@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-import trustml
+from tests.records import measured_anew
 from trustml.auditing.bundle import INDEX, SIGNATURE, BundleIndex, entry_of, pack, promised_files
 from trustml.auditing.file_checks import index_checks, job_checks, manifest_checks, unsafe_files
 from trustml.auditing.ledger_checks import ledger_checks
@@ -37,7 +37,6 @@ from trustml.privacy.crosscheck import SecondOpinion
 from trustml.privacy.ledger import charge
 from trustml.record.files import encode_arrays, sha256
 from trustml.record.store import AUDIT, HELDOUT, MANIFEST, RunDirectory
-from trustml.scenario.attacks import Attacks, MembershipInference
 from trustml.scenario.regimes import DPSGD
 from trustml.scenario.sources import Digits
 from trustml.scenario.spec import Explanations, Scenario
@@ -61,18 +60,8 @@ def _opacus_is_not_asked():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A private model, attacked without shadow models, audited."""
-    scenario = Scenario(
-        name="evidence",
-        data=Digits(test_fraction=0.8),
-        model=Architecture(layers=(Flatten(), Dense(units=10))),
-        backends=("torch",),
-        training=(DPSGD(noise_multiplier=2.0, steps=5, batch_size=64),),
-        explanations=Explanations(examples=4, methods=()),
-        attacks=Attacks(membership=MembershipInference(shadow_models=0)),
-    )
-    done = trustml.run(scenario, out=tmp_path_factory.mktemp("runs"))
-    assert done.status == "success", [record.reason for record in done.manifest.jobs]
+    """A private model, attacked without shadow models, measured and audited by the present code."""
+    done = measured_anew("evidence", tmp_path_factory.mktemp("runs"))
     (done.path / AUDIT).write_bytes(encode_audit(audit_run(done.directory)))
     return done.directory
 

@@ -1,4 +1,7 @@
-"""Search one way to clip of one backend, in that backend's environment: ``BACKEND MODE SECONDS SEED [FAULT]``."""
+"""Search ways to clip of one backend, in its environment: ``BACKEND MODE[,MODE] SECONDS SEED [FAULT]``.
+
+One line for each way is printed.
+"""
 
 from __future__ import annotations
 
@@ -68,32 +71,34 @@ def force_tensorflow(mode: str) -> None:
     dp.choose_mode = lambda *_: EngineChoice(name=mode, seconds={}, refused={})
 
 
-if __name__ == "__main__":
-    backend, mode, seconds, seed = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
+def search(backend: str, mode: str, *, seconds: float, seed: int, single: bool) -> dict[str, object]:
+    """What the search of one way came to."""
     if backend == "tensorflow":
         force_tensorflow(mode)
-    for fault in sys.argv[5:]:
-        from tests.conformance.unguarded import FAULTS
-
-        FAULTS[fault]()
     found = search_sensitivity(
         make_sum(backend, mode),
         seconds=seconds,
         seed=seed,
         known=KNOWN if mode != "ew" else (),
-        networks=suitable_networks(seed, dense=mode == "ew", single=len(sys.argv) > 5),
-        tell=lambda move: print(f"{move.moved:.7f} of {move.allowed:.7f}", file=sys.stderr, flush=True),
+        networks=suitable_networks(seed, dense=mode == "ew", single=single),
+        tell=lambda move: print(f"{mode}: {move.moved:.7f} of {move.allowed:.7f}", file=sys.stderr, flush=True),
     )
     worst = found.worst
-    print(
-        json.dumps(
-            {
-                "moved": worst.moved,
-                "allowed": worst.allowed,
-                "networks": found.networks,
-                "trials": found.trials,
-                "network": repr(worst.network),
-                "trial": asdict(worst.trial),
-            }
-        )
-    )
+    return {
+        "moved": worst.moved,
+        "allowed": worst.allowed,
+        "networks": found.networks,
+        "trials": found.trials,
+        "network": repr(worst.network),
+        "trial": asdict(worst.trial),
+    }
+
+
+if __name__ == "__main__":
+    backend, modes, seconds, seed = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
+    for fault in sys.argv[5:]:
+        from tests.conformance.unguarded import FAULTS
+
+        FAULTS[fault]()
+    for mode in modes.split(","):
+        print(json.dumps(search(backend, mode, seconds=seconds, seed=seed, single=len(sys.argv) > 5)), flush=True)

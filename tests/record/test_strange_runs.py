@@ -6,19 +6,17 @@ import os
 import shutil
 from pathlib import Path
 
-import msgspec
 import pytest
 
 import trustml
 from tests.auditing.disguises import PLAIN
+from tests.conftest import measured_once
 from trustml.cli.main import _main
 from trustml.measures import privacy_statements
 from trustml.privacy.crosscheck import SecondOpinion
-from trustml.scenario.methods import Saliency
-from trustml.scenario.spec import Explanations
 
 pytestmark = [pytest.mark.jax, pytest.mark.timeout(600)]
-MODEL = "train.jax.DPSGD.s0"
+MODEL, EXPLAINED = "train.jax.DPSGD.s0", "explain.jax.of.jax.DPSGD.s0"
 READERS = (
     ("show",), ("show", "--json"), ("show", "--privacy"), ("compare",), ("ledger", "--verify"), ("audit",), ("list",),
     ("explain", "--model", MODEL), ("verify",), ("bundle", "--out", "packed.zip"),
@@ -40,16 +38,8 @@ FEW = (
 
 
 @pytest.fixture(scope="module")
-def finished(tiny, tmp_path_factory) -> Path:
-    scenario = msgspec.structs.replace(
-        tiny,
-        backends=("jax",),
-        training=tiny.training[1:2],
-        explanations=Explanations(examples=3, methods=(Saliency(),)),
-    )
-    run = trustml.run(scenario, out=tmp_path_factory.mktemp("runs"))
-    assert run.status == "success"
-    return run.path
+def finished(tmp_path_factory) -> trustml.Run:
+    return measured_once(tmp_path_factory, "twice")
 
 
 @pytest.fixture
@@ -58,13 +48,12 @@ def strange(finished, tmp_path, monkeypatch) -> Path:
         privacy_statements, "prv_epsilons", lambda models: [SecondOpinion(why="not asked in this test") for _ in models]
     )
     monkeypatch.chdir(tmp_path)
-    return Path(shutil.copytree(finished, tmp_path / "runs" / "strange"))
+    return Path(shutil.copytree(finished.path, tmp_path / "runs" / "strange"))
 
 
 def place_of(run: Path, name: str) -> Path:
     if name.startswith("explained/"):
-        (job,) = (one for one in (run / "jobs").iterdir() if one.name.startswith("explain."))
-        return job / name.removeprefix("explained/")
+        return run / "jobs" / EXPLAINED / name.removeprefix("explained/")
     return run / name
 
 
