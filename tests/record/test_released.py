@@ -105,6 +105,17 @@ def test_of_every_part_of_every_file_it_is_known_why_it_is_released(released, of
     }  # fmt: skip
 
 
+def test_every_kind_of_attack_came_to_figures(released):
+    table = released.measures().dropna(subset="value")
+    jobs = {job.kind: job.id for job in released.manifest.jobs}
+    for kind in ("canary", "game"):
+        assert {"audited_epsilon", "claimed_epsilon", "ceiling_all_correct"} <= set(
+            table[table.job == jobs[kind]].measure
+        )
+    methods = set(table[table.measure == "membership_auc"].method)
+    assert {"loss", "learned", "lira-online", "lira-offline", "rmia-1"} <= methods
+
+
 def test_what_is_new_is_not_known(released, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(released.path, run, ignore=shutil.ignore_patterns("private"))
