@@ -137,7 +137,7 @@ def test_a_record_of_an_earlier_version_is_checked_by_its_steps(run):
     assert read_statements(run)[0].epsilon == now
 
 
-def test_a_record_is_not_written_beside_a_ledger_that_grows(run, monkeypatch):
+def test_a_record_is_not_written_beside_a_ledger_that_grows(run):
     real = rows.measure_run
 
     def measure_and_be_charged(directory):
@@ -145,9 +145,9 @@ def test_a_record_is_not_written_beside_a_ledger_that_grows(run, monkeypatch):
         charge_again(directory)
         return found
 
-    monkeypatch.setattr(rows, "measure_run", measure_and_be_charged)
-    with pytest.raises(PrivacyError, match="was charged while it was measured"):
-        write_measures(run)
-    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows, "measure_run", measure_and_be_charged)
+        with pytest.raises(PrivacyError, match="was charged while it was measured"):
+            write_measures(run)
     write_measures(run)
     assert read_statements(run)[0].understated is None

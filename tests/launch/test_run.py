@@ -160,8 +160,8 @@ def test_a_killed_worker_leaves_the_others_whole_and_resume_does_what_is_missing
             started[event["job"]] = event["pid"]
 
     started: dict[str, int] = {}
-    long = msgspec.structs.replace(tiny.training[1], epochs=40)
-    scenario = with_backends(tiny, "torch", "jax", training=(tiny.training[0], long))
+    long = msgspec.structs.replace(tiny.training[1], epochs=150)
+    scenario = with_backends(tiny, "torch", "jax", training=(tiny.training[0], long), model=DENSE)
     with unasked_second_opinion():
         run = trustml.run(scenario, out=tmp_path, listener=kill_the_first_private_worker)
     records = {r.id: r for r in run.manifest.jobs}
