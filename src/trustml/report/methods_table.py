@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trustml.catalogue.available import availability, why_unfit
-from trustml.catalogue.entries import ENTRIES
 from trustml.catalogue.implementation import Implementation
+from trustml.catalogue.methods import METHODS
 from trustml.compare.table import read_measures
 from trustml.errors import RecordError
 from trustml.record.store import RunDirectory, find_run
@@ -38,7 +38,7 @@ def methods_markdown(run: RunDirectory) -> str:
     scenario = from_plain(run.manifest().scenario)
     methods = scenario.explanations.methods
     missing = (
-        set(ENTRIES) - {type(method) for method in methods} - {t for t in ENTRIES if t.__name__ == "RandomControl"}
+        set(METHODS) - {type(method) for method in methods} - {t for t in METHODS if t.__name__ == "RandomControl"}
     )
     if missing:
         names = ", ".join(sorted(kind.__name__ for kind in missing))
@@ -53,7 +53,7 @@ def methods_markdown(run: RunDirectory) -> str:
         "|---|---|" + "---|" * len(BACKEND_NAMES),
     ]
     for method in methods:
-        entry = ENTRIES[type(method)]
+        entry = METHODS[type(method)]
         name = f"`{method.title}`" + ("" if method.name is None else f" ({entry.title})")
         fits = why_unfit(method, scenario.model, shape) == ""
         cells = [_cell(run, table, backend, method, fits=fits) for backend in BACKEND_NAMES]
@@ -84,7 +84,7 @@ def _cell(run: RunDirectory, table: pd.DataFrame, backend: BackendName, method: 
     for name in (found.library, f"{found.library} (completed)"):
         values = rows[rows.subject.str.split(" ~ ").apply(lambda pair, name=name: name in pair)].value.dropna()
         if len(values):
-            mark = "~" if ENTRIES[type(method)].sampled else ""
+            mark = "~" if METHODS[type(method)].sampled else ""
             parts.append(f"{name} ({mark}{values.median():.1g})")
     return "; ".join(parts) or found.library
 
