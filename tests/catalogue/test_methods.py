@@ -12,8 +12,9 @@ import pytest
 import trustml
 from trustml.catalogue import methods
 from trustml.catalogue.available import implementation
-from trustml.catalogue.implementation import Implementation, MethodEntry
+from trustml.catalogue.entry import MethodEntry
 from trustml.catalogue.methods import METHODS
+from trustml.frameworks.implementation import Implementation
 from trustml.scenario import methods as m
 
 SOURCE = Path(trustml.__file__).parent

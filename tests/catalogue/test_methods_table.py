@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from trustml.catalogue.available import availability
-from trustml.catalogue.implementation import Implementation
 from trustml.catalogue.methods import METHODS as ROWS
+from trustml.frameworks.implementation import Implementation
 from trustml.scenario.methods import RandomControl
 from trustml.scenario.read import read_scenario
 from trustml.scenario.ready import find_scenario

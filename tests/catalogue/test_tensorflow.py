@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from trustml.catalogue.available import availability
-from trustml.catalogue.implementation import Implementation, NotAvailable
 from trustml.catalogue.methods import METHODS
+from trustml.frameworks.implementation import Implementation, NotAvailable
 from trustml.scenario import methods as m
 from trustml.scenario.baselines import Mean
 

@@ -25,9 +25,10 @@ from trustml.auditing.references import COUNT, Asked, train_references
 from trustml.auditing.request import CHECKS, Request, check_request
 from trustml.auditing.result import AuditedModel, AuditRecord, Finding, RocCounts
 from trustml.data.dataset import Ints
+from trustml.frameworks.shipped import SHIPPED
 from trustml.record.provenance import MAIN_PACKAGES, hardware, package_versions, source_revision
 
-_PACKAGES = (*MAIN_PACKAGES, "torch", "captum", "jax", "tensorflow", "keras")
+_PACKAGES = (*MAIN_PACKAGES, *(package for entry in SHIPPED for package in entry.live_packages))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from trustml.catalogue.implementation import Availability, Implementation, NotAvailable
 from trustml.catalogue.methods import METHODS
+from trustml.frameworks.implementation import Availability, Implementation, NotAvailable
+from trustml.frameworks.table import entry_of
 from trustml.models.layers import Architecture, Conv2D
 from trustml.models.shapes import layer_shapes
 from trustml.scenario import methods as m
@@ -20,7 +21,10 @@ def availability(backend: BackendName, method: m.Method) -> Availability:
     """Tell which library of `backend` implements the method, with these settings; or why none does."""
     if isinstance(method, m.RandomControl):
         return _CONTROL
-    cell = METHODS[type(method)].by.get(backend, NotAvailable(reason=f"is not implemented for {backend}"))
+    cell = METHODS[type(method)].by.get(backend)
+    if cell is None:
+        nobody = NotAvailable(reason=f"is not implemented for {backend}")
+        cell = entry_of(backend).methods.get(type(method).__name__, nobody)
     return cell if isinstance(cell, Implementation | NotAvailable) else cell(method)
 
 

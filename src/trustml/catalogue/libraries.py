@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trustml.catalogue.implementation import Availability, Implementation, NotAvailable
+from trustml.frameworks.implementation import Availability, Implementation, NotAvailable
 from trustml.scenario import methods as m
 
 AVERAGES = "by default it averages over channels; called without that, it is the definition"

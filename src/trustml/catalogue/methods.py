@@ -9,7 +9,7 @@ whole batch and is called once for each target class.
 
 from __future__ import annotations
 
-from trustml.catalogue.implementation import MethodEntry, NotAvailable
+from trustml.catalogue.entry import MethodEntry
 from trustml.catalogue.libraries import (
     AVERAGES,
     captum,
@@ -20,6 +20,7 @@ from trustml.catalogue.libraries import (
     tf_smooth_grad,
     xplique,
 )
+from trustml.frameworks.implementation import NotAvailable
 from trustml.models.layers import GELU, GroupNorm, LayerNorm
 from trustml.scenario import methods as m
 

@@ -17,6 +17,7 @@ import click
 from trustml.cli.audit_options import claim_of, claim_options, endpoint_of, endpoint_options
 from trustml.cli.main import FAILED, OK, USAGE
 from trustml.cli.output import console, data_stream, file_option, json_option, root_option
+from trustml.frameworks.shipped import SHIPPED
 
 if TYPE_CHECKING:
     from trustml.auditing.result import Severity
@@ -169,20 +170,29 @@ def _model(context: click.Context, target: str, *, root: Path, stack: ExitStack)
     from trustml.auditing.model_files import refuse_model_file
     from trustml.errors import UsageError
 
-    what = target.removeprefix("tensorflow=")
-    if what != target or target.endswith(".keras"):
+    backend, what = _elsewhere(target)
+    if backend:
         from trustml.auditing.framework_worker import FrameworkWorker
 
         if not what.endswith(".keras") and not _MODULE.fullmatch(what):
             refuse_model_file(Path(what))
             raise UsageError(f"{what}: is neither module:attribute nor a .keras file; name one of them")
-        return stack.enter_context(FrameworkWorker("tensorflow", what))
+        return stack.enter_context(FrameworkWorker(backend, what))
     if _MODULE.fullmatch(target):
         return _loaded(target)
     from trustml import api
 
     refuse_model_file(Path(target))
     return api.load(target, root=root)
+
+
+def _elsewhere(target: str) -> tuple[str, str]:
+    """Give the backend in whose own environment TARGET must be loaded, if any, and the target without its name."""
+    for entry in SHIPPED:
+        what = target.removeprefix(f"{entry.name}=")
+        if entry.lock and (what != target or target.endswith(entry.live_files)):
+            return entry.name, what
+    return "", target
 
 
 def _loaded(target: str) -> Any:

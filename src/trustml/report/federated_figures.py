@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
+from trustml.frameworks.table import backend_names
 from trustml.privacy.statement import at_most
-from trustml.report.figures import BACKENDS, backend_colour
+from trustml.report.figures import backend_colour, backend_scale
 
 # Frameworks have their own three colours on every page; regimes get others, so that neither is taken for the other.
 _REGIME_COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#000000", "#8C6D31", "#7F7F7F", "#9467BD", "#1B7837")
-_DASHES = ([1, 0], [7, 4], [2, 3])
 _BYTES = "datum.value == 0 ? '0' : format(datum.value, '.3~s') + 'B'"
 _PANEL = {"width": 245, "height": 190}
 _COLUMNS = 3
@@ -226,7 +226,8 @@ def _over_seeds(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     grouped = rows.groupby(["regime", "backend", "round"], sort=False)
     means = grouped[columns].mean().assign(seeds=grouped.seed.nunique()).reset_index()
     # Later lines are drawn above earlier ones: dashes must not lie below the line that they agree with.
-    return means.sort_values("backend", key=lambda names: names.map(BACKENDS.index), kind="stable")
+    order = {name: place for place, name in enumerate(backend_names())}
+    return means.sort_values("backend", key=lambda names: names.map(order), kind="stable")
 
 
 def _round_axis(rows: pd.DataFrame, *, title: str = "round") -> alt.X:
@@ -235,7 +236,7 @@ def _round_axis(rows: pd.DataFrame, *, title: str = "round") -> alt.X:
 
 
 def _backend_dash(rows: pd.DataFrame) -> alt.StrokeDash:
-    scale = alt.Scale(domain=list(BACKENDS), range=[list(dash) for dash in _DASHES])
+    scale = backend_scale(lambda style: list(style.dash))
     return alt.StrokeDash("backend:N", title="framework", scale=scale, legend=_line_legend(rows.backend))
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trustml.catalogue.available import availability, why_unfit
-from trustml.catalogue.implementation import Implementation
 from trustml.catalogue.methods import METHODS
 from trustml.compare.table import read_measures
 from trustml.errors import RecordError
+from trustml.frameworks.implementation import Implementation
 from trustml.record.store import RunDirectory, find_run
 from trustml.scenario.methods import Method
 from trustml.scenario.read import from_plain
@@ -24,7 +24,8 @@ from trustml.scenario.spec import BACKEND_NAMES, BackendName
 if TYPE_CHECKING:
     import pandas as pd
 
-_HEADINGS = {"torch": "torch", "jax": "jax", "tensorflow": "tensorflow"}
+_DEFINITION = "trustml-jax"
+"""Library whose attributions are the definition; the others are compared with them."""
 
 
 def methods_markdown(run: RunDirectory) -> str:
@@ -49,7 +50,7 @@ def methods_markdown(run: RunDirectory) -> str:
         f"From run of `scenarios/{scenario.name}.py` on the same weights. In brackets: largest difference from JAX's, "
         "over the largest attribution (median over models; '~' marks methods that draw random numbers).",
         "",
-        "| method | paper | " + " | ".join(_HEADINGS[b] for b in BACKEND_NAMES) + " |",
+        "| method | paper | " + " | ".join(BACKEND_NAMES) + " |",
         "|---|---|" + "---|" * len(BACKEND_NAMES),
     ]
     for method in methods:
@@ -76,10 +77,10 @@ def _cell(run: RunDirectory, table: pd.DataFrame, backend: BackendName, method: 
     ]
     if not fits or not done or not all(done):
         raise RecordError(f"{run.path.name}: {method.title} by {found.function} is claimed and did not run")
-    if backend == "jax":
-        return f"{found.library}"
+    if found.library == _DEFINITION:
+        return found.library
     rows = table[(table.measure == "attribution_max_abs_difference") & (table.method == method.title)]
-    rows = rows[rows.subject.str.contains("trustml-jax", regex=False)]
+    rows = rows[rows.subject.str.contains(_DEFINITION, regex=False)]
     parts = []
     for name in (found.library, f"{found.library} (completed)"):
         values = rows[rows.subject.str.split(" ~ ").apply(lambda pair, name=name: name in pair)].value.dropna()

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 
 from trustml.errors import ScenarioError
+from trustml.frameworks.table import backend_names, entry_of, is_known
 from trustml.models.layers import Conv2D, Dropout
 from trustml.models.shapes import Shape, layer_shapes
 from trustml.scenario.check_attacks import check_attacks
@@ -27,6 +28,7 @@ def check_scenario(scenario: Scenario) -> None:
         For the first impossible value.
     """
     _nonempty(scenario)
+    check_backends(scenario)
     fraction = scenario.data.test_fraction
     if not 0 < fraction < 1:
         raise ScenarioError("data.test_fraction", f"{fraction} leaves no train or no test data", fix="use 0 < x < 1")
@@ -111,6 +113,22 @@ def check_against_data(
     return warnings
 
 
+def check_backends(scenario: Scenario) -> None:
+    """Check that every backend is there.
+
+    Raises
+    ------
+    ScenarioError
+    """
+    for index, name in enumerate(scenario.backends):
+        if not is_known(name):
+            raise ScenarioError(
+                f"backends.{index}",
+                f"{name!r} is not one of the choices",
+                fix=f"choose one of {', '.join(backend_names())}",
+            )
+
+
 def _nonempty(scenario: Scenario) -> None:
     for field in ("training", "backends", "seeds"):
         value = getattr(scenario, field)
@@ -156,7 +174,7 @@ def _check_execution(scenario: Scenario) -> None:
 def _check_mode(scenario: Scenario) -> None:
     """Refuse a mode of Opacus that cannot do what a regime asks for."""
     mode = scenario.execution.grad_sample_mode
-    if mode == "auto" or "torch" not in scenario.backends:
+    if mode == "auto" or not any(entry_of(name).grad_sample_modes for name in scenario.backends):
         return
     for regime in scenario.training:
         if not isinstance(regime, DPSGD):

@@ -14,8 +14,8 @@ from tests.backends.tensorflow.captum_side import FLOAT32, Explained, explain_in
 from tests.backends.tensorflow.explained_cases import CONVOLUTION, DETERMINISTIC, SAMPLED
 from trustml.backends.torch.network import from_input
 from trustml.catalogue.available import availability
-from trustml.catalogue.implementation import Implementation, NotAvailable
 from trustml.catalogue.methods import METHODS
+from trustml.frameworks.implementation import Implementation, NotAvailable
 from trustml.scenario import methods as m
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch, pytest.mark.timeout(300)]

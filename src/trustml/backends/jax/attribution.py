@@ -6,7 +6,7 @@ import numpy as np
 
 from trustml.backends.contract import Attributions, ExplainRequest
 from trustml.catalogue.available import implementation
-from trustml.catalogue.implementation import resolve
+from trustml.frameworks.implementation import resolve
 
 
 def explain(request: ExplainRequest) -> Attributions:

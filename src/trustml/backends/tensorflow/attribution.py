@@ -16,8 +16,8 @@ import tensorflow as tf
 from trustml.backends.contract import Attributions, ExplainRequest, Model
 from trustml.backends.tensorflow.network import build_keras, load_weights
 from trustml.catalogue.available import implementation
-from trustml.catalogue.implementation import Implementation, resolve
 from trustml.catalogue.methods import METHODS
+from trustml.frameworks.implementation import Implementation, resolve
 from trustml.models.layers import Architecture
 from trustml.scenario import methods as m
 

@@ -10,7 +10,7 @@ from trustml.backends.contract import Attributions, ExplainRequest
 from trustml.backends.torch.captum_calls import seeded, without_reminders
 from trustml.backends.torch.network import build_module
 from trustml.catalogue.available import implementation
-from trustml.catalogue.implementation import resolve
+from trustml.frameworks.implementation import resolve
 
 
 def explain(request: ExplainRequest) -> Attributions:
