@@ -148,6 +148,10 @@ def test_commands_know_it_where_it_is_installed_and_read_its_runs_where_it_is_no
     assert "train.numpy.DPSGD.s0" in audited.stdout and audited.returncode == 0, audited.stderr
     shown = command("show", path)
     assert "numpy" in shown.stdout and shown.returncode == 0, shown.stderr
+    assert command("verify", path, path=FOLDER).returncode == 0
+    verified = command("verify", path)
+    assert verified.returncode == 1
+    assert "backend 'numpy' is not there to say what draws its noise" in verified.stdout + verified.stderr
 
 
 def test_a_name_that_is_not_there_is_one_line(tmp_path):

@@ -80,7 +80,9 @@ def noise_source(backend: str, *, users: bool, stock: bool) -> NoiseSource:
         If its entry names nothing whose tails are known.
     """
     noise = entry_of(backend).noise
-    name = "" if noise is None else noise.engine if stock else noise.users if users else noise.examples
+    name = ""
+    if noise is not None:
+        name = (noise.engine or noise.examples) if stock else noise.users if users else noise.examples
     found = next((source for source in TAILS if source == name), None)
     if found is None:
         raise UsageError(f"backend {backend!r} names {name!r} for its noise; name one of {', '.join(TAILS)}")
