@@ -54,6 +54,31 @@ def test_there_are_as_many_cells_as_before():
     assert count == {"torch": 25, "jax": 25, "tensorflow": 12}
 
 
+KNOWN_BY_NAME = {
+    "RandomControl": "is drawn by the core and told apart from methods wherever they are judged",
+    "IntegratedGradients": "is the common lane, and what a scenario explains with unless it says otherwise",
+    "SmoothGrad": "holds another method, whose settings are checked too",
+}
+"""Methods that the code asks for by name outside the table, and why."""
+
+
+def test_a_method_is_named_in_its_struct_its_row_and_its_functions_alone():
+    """So that a new one touches four files at most: the struct, the row, its functions, and the public names."""
+    names = {kind.__name__ for kind in METHODS} - KNOWN_BY_NAME.keys()
+    found: dict[str, set[str]] = {}
+    for path in SOURCE.rglob("*.py"):
+        place = path.relative_to(SOURCE).as_posix()
+        if place.startswith(("catalogue/", "backends/", "bench/")) or place in ("scenario/methods.py", "__init__.py"):
+            continue
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        said = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+        said |= {node.id for node in nodes if isinstance(node, ast.Name)}
+        said |= {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+        if said & names:
+            found[place] = said & names
+    assert not found
+
+
 @pytest.mark.jax
 def test_the_table_alone_decides_what_is_called(monkeypatch):
     """A new method is a struct, a row and its functions: no dispatch has to learn of it."""

@@ -64,7 +64,7 @@ def why_unfit(method: m.Method, architecture: Architecture, input_shape: tuple[i
     image = len(input_shape) == 3
     entry, layer = METHODS[type(method)], attributed_layer(method, architecture)
     shapes = layer_shapes(architecture, input_shape)
-    if entry.maps and layer == -1:
+    if entry.at_convolution and layer == -1:
         return "needs a convolution, and the model has none"
     if entry.images and not image:
         return f"slides a window over images, but inputs have shape {input_shape}; use FeatureAblation"
@@ -73,10 +73,11 @@ def why_unfit(method: m.Method, architecture: Architecture, input_shape: tuple[i
         return f"window {window} does not fit into images of shape {input_shape}"
     if hasattr(method, "layer") and not 0 <= layer < len(architecture.layers):
         return f"layer {layer} is none of the model's {len(architecture.layers)} layers; use 0 to {len(shapes) - 2}"
-    if entry.maps and len(shapes[layer + 1]) != 3:
+    if entry.at_convolution and len(shapes[layer + 1]) != 3:
         return f"layer {layer} gives shape {shapes[layer + 1]}, which has no rows and columns; name a convolution"
-    if isinstance(method, m.NeuronIntegratedGradients) and not _inside(method.neuron, shapes[layer + 1]):
-        return f"neuron {method.neuron} is no index into the output {shapes[layer + 1]} of layer {layer}"
+    neuron: tuple[int, ...] | None = getattr(method, "neuron", None)
+    if neuron is not None and not _inside(neuron, shapes[layer + 1]):
+        return f"neuron {neuron} is no index into the output {shapes[layer + 1]} of layer {layer}"
     if isinstance(getattr(method, "baseline", None), Blur) and not image:
         return f"Blur is for images, but inputs have shape {input_shape}; use Mean or a number"
     patch = getattr(method, "patch", 1)
@@ -88,8 +89,13 @@ def why_unfit(method: m.Method, architecture: Architecture, input_shape: tuple[i
 
 
 def returns_layer(method: m.Method) -> bool:
-    """Whether attributions have the shape of a layer's output."""
-    return METHODS[type(method)].returns == "layer"
+    """Whether attributions have the shape of a layer's output, or of its rows and columns."""
+    return METHODS[type(method)].returns != "input"
+
+
+def returns_map(method: m.Method) -> bool:
+    """Whether attributions have the rows and columns of a layer's output, and can be enlarged to those of the input."""
+    return METHODS[type(method)].returns == "map"
 
 
 def is_signed(method: m.Method) -> bool:

@@ -9,7 +9,7 @@ from typing import Literal
 from trustml.frameworks.implementation import Cell
 from trustml.models.layers import LayerSpec
 
-Returns = Literal["input", "layer"]
+Returns = Literal["input", "layer", "map"]
 Needs = Literal["gradients", "layers", "forward"]
 
 
@@ -25,8 +25,8 @@ class MethodEntry:
     title : str
         For headings.
     paper : str
-    returns : {"input", "layer"}
-        Shape of an attribution: that of the input, or that of a layer's output.
+    returns : {"input", "layer", "map"}
+        Shape of an attribution: that of the input, that of a layer's output, or that output's rows and columns.
     signed : bool
         Whether the sign says for or against the target.
     needs : {"gradients", "layers", "forward"}
@@ -39,7 +39,7 @@ class MethodEntry:
         Whether it draws random numbers.
     images : bool
         Whether it is for images alone.
-    maps : bool
+    at_convolution : bool
         Whether its layer must have rows and columns; it is the last convolution where none is named.
     no_rule_for : tuple of type
         Layers for which it has no rule.
@@ -56,6 +56,6 @@ class MethodEntry:
     contribution: bool = False
     sampled: bool = False
     images: bool = False
-    maps: bool = False
+    at_convolution: bool = False
     no_rule_for: tuple[type[LayerSpec], ...] = ()
     by: Mapping[str, Cell]

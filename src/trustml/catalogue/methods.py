@@ -256,8 +256,8 @@ METHODS: dict[type[m.MethodSpec], MethodEntry] = {
         title="Grad-CAM",
         paper="Selvaraju et al., arXiv 1610.02391",
         needs="layers",
-        returns="layer",
-        maps=True,
+        returns="map",
+        at_convolution=True,
         by={
             "torch": captum("layer_methods:grad_cam", "LayerGradCam"),
             "jax": ours("layer_methods:layer_method"),
@@ -274,7 +274,7 @@ METHODS: dict[type[m.MethodSpec], MethodEntry] = {
         title="Guided Grad-CAM",
         paper="Selvaraju et al., arXiv 1610.02391",
         needs="layers",
-        maps=True,
+        at_convolution=True,
         by={
             "torch": captum(
                 "layer_methods:guided_grad_cam",

@@ -17,7 +17,6 @@ import click
 from trustml.cli.audit_options import claim_of, claim_options, endpoint_of, endpoint_options
 from trustml.cli.main import FAILED, OK, USAGE
 from trustml.cli.output import console, data_stream, file_option, json_option, root_option
-from trustml.frameworks.shipped import SHIPPED
 
 if TYPE_CHECKING:
     from trustml.auditing.result import Severity
@@ -188,6 +187,8 @@ def _model(context: click.Context, target: str, *, root: Path, stack: ExitStack)
 
 def _elsewhere(target: str) -> tuple[str, str]:
     """Give the backend in whose own environment TARGET must be loaded, if any, and the target without its name."""
+    from trustml.frameworks.shipped import SHIPPED
+
     for entry in SHIPPED:
         what = target.removeprefix(f"{entry.name}=")
         if entry.lock and (what != target or target.endswith(entry.live_files)):

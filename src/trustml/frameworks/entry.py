@@ -7,14 +7,14 @@ A package from elsewhere adds a backend by an entry point of the group ``trustml
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
+
+import msgspec
 
 from trustml.frameworks.implementation import Cell
 
 
-@dataclass(frozen=True, kw_only=True)
-class Supported:
+class Supported(msgspec.Struct, frozen=True, kw_only=True):
     """The backend does it.
 
     Attributes
@@ -26,8 +26,7 @@ class Supported:
     library: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Missing:
+class Missing(msgspec.Struct, frozen=True, kw_only=True):
     """The backend does not do it.
 
     Attributes
@@ -42,8 +41,7 @@ Support: TypeAlias = Supported | Missing
 _NOT_DONE = Missing(reason="its backend has no such training")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Regimes:
+class Regimes(msgspec.Struct, frozen=True, kw_only=True):
     """Which ways of training there are, and by whose code.
 
     Attributes
@@ -58,22 +56,21 @@ class Regimes:
         Whether ``FedAvg`` has other ways to aggregate than the mean.
     update_canaries : Support
         Clients whose update is given, for audits.
-    shadows : bool
-        Whether all shadow models of a regime are trained in one program.
+    shadows : Support
+        All shadow models of a regime in one program.
     """
 
     plain: Support = _NOT_DONE
     private: Support = _NOT_DONE
     federated: Support = _NOT_DONE
-    engines: Mapping[str, Support] = field(default_factory=dict)
-    mechanisms: Mapping[str, Support] = field(default_factory=dict)
+    engines: Mapping[str, Support] = msgspec.field(default_factory=dict)
+    mechanisms: Mapping[str, Support] = msgspec.field(default_factory=dict)
     aggregations: bool = False
     update_canaries: Support = Missing(reason="its backend takes no update from outside")
-    shadows: bool = False
+    shadows: Support = Missing(reason="its backend does not train shadow models")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Noise:
+class Noise(msgspec.Struct, frozen=True, kw_only=True):
     """What draws the noise; names of :data:`trustml.privacy.tails.TAILS`.
 
     Attributes
@@ -98,8 +95,7 @@ class Noise:
     former_users: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class LiveModels:
+class LiveModels(msgspec.Struct, frozen=True, kw_only=True):
     """Models in memory that the backend's ``model_adapter`` takes, told by a class they descend from.
 
     Attributes
@@ -116,8 +112,7 @@ class LiveModels:
     kind: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Style:
+class Style(msgspec.Struct, frozen=True, kw_only=True):
     """How the backend looks in charts.
 
     Attributes
@@ -132,8 +127,7 @@ class Style:
     dash: tuple[int, ...] = (4, 2, 1, 2)
 
 
-@dataclass(frozen=True, kw_only=True)
-class BackendEntry:
+class BackendEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One backend.
 
     Attributes
@@ -186,7 +180,7 @@ class BackendEntry:
     grad_sample_modes: bool = False
     regimes: Regimes
     noise: Noise | None = None
-    methods: Mapping[str, Cell] = field(default_factory=dict)
+    methods: Mapping[str, Cell] = msgspec.field(default_factory=dict)
     live: tuple[LiveModels, ...] = ()
     live_files: tuple[str, ...] = ()
     live_packages: tuple[str, ...] = ()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import msgspec
 
-@dataclass(frozen=True, kw_only=True)
-class Implementation:
+
+class Implementation(msgspec.Struct, frozen=True, kw_only=True):
     """A library does it.
 
     Attributes
@@ -37,8 +37,7 @@ class Implementation:
         return self.library_function or self.call.replace(":", ".")
 
 
-@dataclass(frozen=True, kw_only=True)
-class NotAvailable:
+class NotAvailable(msgspec.Struct, frozen=True, kw_only=True):
     """No well-kept library of that backend does it.
 
     Attributes

@@ -86,7 +86,7 @@ for d in jax.devices(): print("device", "cpu" if d.platform == "cpu" else d.devi
                 ),
             },
             update_canaries=Supported(library="trustml on JAX"),
-            shadows=True,
+            shadows=Supported(library="trustml on JAX"),
         ),
         noise=Noise(examples="jax", users="jax", former=5.22),
         live=(LiveModels(packages=("trustml",), base="JaxModel", kind="JAX function"),),

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import sys
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trustml.errors import UsageError
 from trustml.frameworks.entry import BackendEntry
 from trustml.frameworks.shipped import SHIPPED
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "trustml.backends"
 SHIPPED_NAMES: tuple[str, ...] = tuple(entry.name for entry in SHIPPED)
@@ -58,7 +61,7 @@ def search_path(name: str) -> str:
     return "" if folder.is_relative_to(Path(sys.prefix).resolve()) else str(folder)
 
 
-def _load(point: metadata.EntryPoint) -> BackendEntry:
+def _load(point: EntryPoint) -> BackendEntry:
     where = f"entry point {point.name!r} of {GROUP} ({point.value})"
     try:
         entry = point.load()
@@ -72,15 +75,17 @@ def _load(point: metadata.EntryPoint) -> BackendEntry:
     return entry
 
 
-def _outside() -> dict[str, metadata.EntryPoint]:
+def _outside() -> dict[str, EntryPoint]:
     return _found(tuple(sys.path))
 
 
 @lru_cache(maxsize=8)
-def _found(path: tuple[str, ...]) -> dict[str, metadata.EntryPoint]:
+def _found(path: tuple[str, ...]) -> dict[str, EntryPoint]:
     """Entry points of our group; a name of ours is never taken by another package."""
-    found: dict[str, metadata.EntryPoint] = {}
-    for point in metadata.entry_points(group=GROUP):
+    from importlib.metadata import entry_points  # takes longer than all else here
+
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=GROUP):
         if point.name in _OURS:
             raise UsageError(
                 f"entry point {point.name!r} of {GROUP} ({point.value}): is a backend of trustml; rename it"

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from msgspec.structs import replace
 
-from trustml.frameworks.entry import Missing
+from trustml.frameworks.entry import Missing, Supported
 from trustml.frameworks.shipped import SHIPPED
 from trustml.frameworks.table import entry_of
 from trustml.plan.attack_files import attack_file, canary_id, game_id, members_file, shadow_id
@@ -29,7 +29,7 @@ from trustml.scenario.spec import BackendName, Scenario
 
 AttackJob: TypeAlias = ShadowJob | CanaryJob | GameJob
 
-SHADOW_BACKEND: BackendName = next(entry.name for entry in SHIPPED if entry.regimes.shadows)
+SHADOW_BACKEND: BackendName = next(entry.name for entry in SHIPPED if isinstance(entry.regimes.shadows, Supported))
 """Trains all shadow models in one program; they attack the models of every backend, which are the same function."""
 
 

@@ -81,8 +81,9 @@ def _check_method(method: m.Method, field: str) -> None:
             f"{method.max_completeness_error} is no share",
             fix="use 0 <= x < 1; 0 for exactly n_steps points",
         )
-    if isinstance(method, m.Occlusion) and min(method.window + method.stride) < 1:
-        raise ScenarioError(f"{field}.window", f"{method.window} by {method.stride} is empty", fix="use 1 or more")
+    window, stride = getattr(method, "window", (1,)), getattr(method, "stride", (1,))
+    if min(window + stride) < 1:
+        raise ScenarioError(f"{field}.window", f"{window} by {stride} is empty", fix="use 1 or more")
     background = m.background_of(method)
     if background is not None:
         positive(background.count, f"{field}.background.count")
