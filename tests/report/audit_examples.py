@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from trustml.auditing.claim import Claim
-from trustml.auditing.result import AuditedModel, AuditRecord, Curve, Finding, Measurement
+from trustml.auditing.result import AuditedModel, AuditRecord, Finding, Measurement, RocCounts
 
 MADE_UP = "example with made-up numbers"
 HOSTILE = (
@@ -35,16 +35,18 @@ def _auc(value: float, n: int) -> Measurement:
     return Measurement(measure="membership_auc", value=value, low=low, high=high, confidence=0.99, n=n, note=note)
 
 
-def _curve(subject: str, attack: str, shift: float, n: int = 718) -> Curve:
+def _curve(subject: str, attack: str, shift: float, n: int = 718) -> RocCounts:
     """A binormal curve."""
     normal = statistics.NormalDist()
     rates = np.linspace(0, 1, n + 1)[1:-1]
     true = [1 - normal.cdf(normal.inv_cdf(1 - rate) - shift) for rate in rates]
     counts = tuple(round(n * rate) for rate in true)
-    return Curve(subject=subject, attack=attack, false_positives=tuple(range(1, n + 1)), true_positives=(*counts, n))
+    return RocCounts(
+        subject=subject, attack=attack, false_positives=tuple(range(1, n + 1)), true_positives=(*counts, n)
+    )
 
 
-def membership(subject: str, *, exposed: bool, turn: int) -> tuple[list[Finding], list[Curve]]:
+def membership(subject: str, *, exposed: bool, turn: int) -> tuple[list[Finding], list[RocCounts]]:
     findings, curves = [], []
     for attack, gain in ATTACKS.items():
         auc = 0.5 + (gain * (2.1 + 0.1 * turn) if exposed else 0.012 * ((turn * 7 + len(attack)) % 5 - 2) / 2)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from tests.report.audit_examples import CLAIM, HOSTILE, empty_audit, example_audit, hostile_audit
-from trustml.auditing.result import SEVERITIES, AuditedModel, AuditRecord, Curve, Finding, Measurement, encode_audit
+from trustml.auditing.result import SEVERITIES, AuditedModel, AuditRecord, Finding, Measurement, RocCounts, encode_audit
 from trustml.errors import UsageError
 from trustml.report import audit_figures, audit_words
 from trustml.report.audit_figures import (
@@ -308,11 +308,11 @@ def test_values_carry_the_sign_of_their_bound():
     assert audit_words.interval_text(one_sided) == "99.5 % bound: at least 0.6666"
 
 
-def curve_of(members: np.ndarray, others: np.ndarray) -> Curve:
+def curve_of(members: np.ndarray, others: np.ndarray) -> RocCounts:
     thresholds = np.unique(np.concatenate([members, others]))[::-1]
     counts = ([int((scores >= one).sum()) for one in thresholds] for scores in (others, members))
     false, true = map(tuple, counts)
-    return Curve(subject="m", attack="a", false_positives=false, true_positives=true)
+    return RocCounts(subject="m", attack="a", false_positives=false, true_positives=true)
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.lists(st.integers(0, 5), min_size=1, max_size=30))
@@ -345,7 +345,7 @@ def test_many_models_give_few_panels_and_the_gravest_first(record, page, monkeyp
 
 
 def test_no_two_attacks_in_a_panel_look_alike():
-    curve = Curve(subject="m", attack="", false_positives=(0, 4, 9), true_positives=(3, 6, 8))
+    curve = RocCounts(subject="m", attack="", false_positives=(0, 4, 9), true_positives=(3, 6, 8))
     curves = tuple(msgspec.structs.replace(curve, attack=f"a{turn}") for turn in (0, 8, 16, 1, 9, 2, 3, 4))
     unseen = tuple(msgspec.structs.replace(curve, subject="n", attack=f"a{turn}") for turn in range(20))
     figures = roc_figures(msgspec.structs.replace(audit_of(), curves=(*unseen, *curves)))
@@ -355,8 +355,8 @@ def test_no_two_attacks_in_a_panel_look_alike():
 
 
 def test_broken_curves_and_values_that_are_not_finite_are_left_out():
-    empty = Curve(subject="m", attack="a", false_positives=(), true_positives=())
-    nobody = Curve(subject="m", attack="b", false_positives=(0, 0), true_positives=(1, 2))
+    empty = RocCounts(subject="m", attack="a", false_positives=(), true_positives=())
+    nobody = RocCounts(subject="m", attack="b", false_positives=(0, 0), true_positives=(1, 2))
     infinite = Measurement(measure="audited_epsilon", value=float("inf"))
     finding = Finding(id="x", check="canaries", severity="note", title="", subject="m", measured=(infinite,))
     record = AuditRecord(id="", title="", created="", models=(), findings=(finding,), curves=(empty, nobody))

@@ -238,7 +238,7 @@ def _print(audit: Audit, stream: IO[str]) -> None:
     table.columns[0].no_wrap = True
     for finding in audit.findings:
         about = f" [{finding.subject}]" if len(audit.record.models) > 1 and finding.subject not in finding.title else ""
-        table.add_row(Text(finding.severity, style=_STYLES[finding.severity]), finding.id, Text(finding.title + about))
+        table.add_row(Text(finding.severity, style=_STYLES[finding.severity]), finding.id, finding.title + about)
     out.print(table)
     verdict = "passed" if audit.passed else "not passed"
     out.print(f"{verdict}; worst finding: {audit.worst}", soft_wrap=True)
@@ -257,11 +257,17 @@ def _progress(stream: IO[str]) -> Iterator[_Tell]:
 
         yield line
         return
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(file=stream)) as progress:
+    from trustml.cli.terminal import PlainConsole
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=PlainConsole(stream)) as progress:
         tasks: dict[str, Any] = {}
 
         def bar(what: str, done: int, of: int) -> None:

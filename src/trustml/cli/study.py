@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.command("study", short_help="Run the scenarios of a study and answer its questions.")
 @click.argument("study", required=False)
 @click.option(
+    "--runs",
     "--out",
     "root",
     type=click.Path(file_okay=False, path_type=Path),
