@@ -13,6 +13,7 @@ import pytest
 
 import trustml
 from tests.backends.torch.explaining import request
+from trustml.auditing.models import target_of
 from trustml.auditing.run_audit import audit_run
 from trustml.backends.contract import Model
 from trustml.backends.table import load_backend
@@ -152,6 +153,27 @@ def test_commands_know_it_where_it_is_installed_and_read_its_runs_where_it_is_no
     verified = command("verify", path)
     assert verified.returncode == 1
     assert "backend 'numpy' is not there to say what draws its noise" in verified.stdout + verified.stderr
+
+
+def test_a_strangers_model_of_it_is_recognised_and_audited(installed):
+    from trustml_numpy.model_adapter import Dense
+
+    generator = np.random.default_rng(0)
+    model, inputs = Dense(generator.normal(size=(6, 3))), generator.normal(size=(60, 6)).astype(np.float32)
+    target = target_of(model)
+    assert target.kind == "NumPy network (Dense)"
+    assert np.array_equal(target.ask(inputs), (inputs @ model.kernel).astype(np.float32))
+    labels = target.ask(inputs).argmax(axis=1)
+    audit = trustml.audit(
+        model,
+        train=(inputs[:30], labels[:30]),
+        holdout=(inputs[30:], labels[30:]),
+        checks=("explanations",),
+        outputs="logits",
+    )
+    assert not [finding for finding in audit.findings if finding.severity in ("risk", "violation")]
+    assert any("trustml-numpy" in str(finding) for finding in audit.findings)
+    assert audit.record.versions["trustml-numpy"] == "1.0"
 
 
 def test_a_name_that_is_not_there_is_one_line(tmp_path):

@@ -30,6 +30,6 @@ ENTRY = BackendEntry(
         "IntegratedGradients": _integrated_gradients,
     },
     live=(LiveModels(packages=("trustml_numpy",), base="Dense", kind="NumPy network ({})"),),
-    live_packages=("numpy",),
+    live_packages=("trustml-numpy",),
     style=Style(colour="#CC79A7", shape="cross"),
 )
