@@ -10,8 +10,8 @@ import streamlit as st
 
 from trustml.measures.measure import MEASURES, shown_in
 from trustml.record.store import HELDOUT, RunDirectory
-from trustml.report import explanation_figures as figures
-from trustml.report.explanations import ExplainedExample, Panel, removal_curves_of
+from trustml.report.explanations import figures
+from trustml.report.explanations.frames import ExplainedExample, Panel, removal_curves_of
 
 
 def pick_example(place: Any, run: RunDirectory) -> int:

@@ -55,6 +55,8 @@ _PRIVATE, _ASSUMPTIONS = "worker/private.py", "measures/assumptions.py"
 _RUN, _WORDING, _FIGURES = "auditing/run_audit.py", "auditing/run_wording.py", "auditing/checks_accounting.py"
 _RESULT = "auditing/result.py"
 _QUALITY, _TABLES, _ENTRY = "measures/quality.py", "report/tables.py", "measures/entry.py"
+_QUALITY, _TABLES = "measures/quality.py", "report/tables.py"
+_AUDIT, _STUDY = "report/audit/words.py", "report/study/tables.py"
 
 MUTANTS = (
     *_mutants(
@@ -164,7 +166,7 @@ MUTANTS = (
         ("worse is called better", _QUALITY, 'return f"worse than random', 'return f"better than random'),
         ("higher is worse", _QUALITY, '(1 if better == "higher" else -1)', '(-1 if better == "higher" else 1)'),
         ("reworded, so that '=' is lost", _QUALITY, 'return f"no better than random', 'return f"as good as random'),
-        ("'=' is lost", "report/explanation_tables.py", 'mark = " =" if', 'mark = "" if'),
+        ("'=' is lost", "report/explanations/tables.py", 'mark = " =" if', 'mark = "" if'),
         (
             "an interval end for the other",
             _QUALITY,
@@ -201,20 +203,37 @@ MUTANTS = (
         ("quartiles in seconds", _TABLES, "measure.text(rows.low.median())", "rows.low.median()"),
         (
             "violations exchanged",
-            "report/attack_frames.py",
+            "report/attacks/frames.py",
             '["audited_epsilon"] > values',
             '["audited_epsilon"] < values',
         ),
     ),
     *_mutants(
-        "report/test_federated_frames.py",
+        "report/federated/test_frames.py",
         ("rounds in seconds", _ENTRY, "value * self.factor", "value"),
         (
             "the smallest epsilon for users",
-            "report/federated_frames.py",
+            "report/federated/frames.py",
             "at_most(max(finite), 2)",
             "at_most(min(finite), 2)",
         ),
+    ),
+    *_mutants(
+        "report/attacks/test_tables.py",
+        ("a lower bound rounded up", "report/attacks/tables.py", 'row["audited"], at_least', 'row["audited"], at_most'),
+        ("a claim rounded down", "report/attacks/tables.py", 'row["claim"], at_most', 'row["claim"], at_least'),
+    ),
+    *_mutants(
+        "report/audit/test_words.py",
+        ("a ceiling rounded down", _AUDIT, "digits(ceiling, rounding=ROUND_CEILING)", "digits(ceiling)"),
+        ("a stated bound rounded down", _AUDIT, "Context(prec=6, rounding=ROUND_CEILING)", "Context(prec=6)"),
+        ("a share rounded up", _AUDIT, "math.floor(100 * audited", "math.ceil(100 * audited"),
+    ),
+    *_mutants(
+        "report/study/test_tables.py",
+        ("sides of 0 exchanged", _STUDY, '"below": int((rows.high < 0)', '"below": int((rows.low > 0)'),
+        ("the smallest epsilon of a study", _STUDY, "epsilon.max(skipna=False)", "epsilon.min(skipna=False)"),
+        ("lower is better for all", _STUDY, 'lower = measure.better == "lower"', "lower = True"),
     ),
     *_mutants(
         "report/test_figures.py",

@@ -11,15 +11,15 @@ from trustml.measures.evidence import Evidence
 from trustml.measures.federated import clients_of, federated_jobs
 from trustml.measures.measure import MEASURES, of_family, shown_in
 from trustml.privacy.statement import PrivacyStatement, at_most, statement_line
-from trustml.report import federated_figures as figures
-from trustml.report.federated_frames import (
+from trustml.report.federated import figures
+from trustml.report.federated.frames import (
     FederatedFrames,
     epsilon_by_round,
     federated_frames,
     summary_frame,
     user_statements,
 )
-from trustml.report.partition_figures import ENDS, MOST_BARS, partition_bars
+from trustml.report.federated.partition import ENDS, MOST_BARS, partition_bars
 
 NOT_COVERED = "no epsilon covers it"
 

@@ -7,7 +7,7 @@ from chosen_run import current, measures, runs_folder, show_rows
 
 from trustml.launch.benchmarks import bench_module
 from trustml.measures.measure import shown_in
-from trustml.report import figures
+from trustml.report.speed import figures
 
 st.title("Speed")
 table = measures()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from rich.console import Console
 
-from trustml.report.explanation_tables import titled_table
+from trustml.report.documents import titled_table
 from trustml_bench.gate import Compared
 from trustml_bench.judge import Judged, Ratio, judge_all
 from trustml_bench.places import NoPlace, find_place

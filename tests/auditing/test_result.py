@@ -8,7 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from tests.report.audit_examples import empty_audit, example_audit, hostile_audit
+from tests.report.audit.examples import empty_audit, example_audit, hostile_audit
 from trustml.auditing.claim import Claim
 from trustml.auditing.result import (
     AuditedModel,

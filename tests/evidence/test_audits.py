@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from tests.report.audit_examples import example_audit
+from tests.report.audit.examples import example_audit
 from trustml.auditing.claim import Claim
 from trustml.evidence.audits import _other_parts
 

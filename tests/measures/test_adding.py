@@ -20,9 +20,9 @@ from trustml.measures.evidence import Evidence
 from trustml.measures.measure import MEASURES, Row
 from trustml.models.layers import Architecture, Flatten
 from trustml.models.zoo import mlp
-from trustml.report.audit_html import audit_html
+from trustml.report.audit.html import audit_html
+from trustml.report.audit.model_card import model_card
 from trustml.report.measures_page import measures_markdown
-from trustml.report.model_card import model_card
 from trustml.report.tables import print_comparison
 from trustml.scenario.methods import Saliency
 from trustml.scenario.optimizers import SGD

@@ -11,7 +11,7 @@ import pytest
 from tests.report.test_figures import rows
 from trustml.measures.measure import MEASURES
 from trustml.measures.quality import _against_random
-from trustml.report.explanation_tables import _worth
+from trustml.report.explanations.tables import _worth
 
 CONTROL = np.linspace(0.4, 0.6, 50)
 HIGHER, LOWER = "insertion_auc", "deletion_auc"

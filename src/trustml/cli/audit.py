@@ -150,7 +150,7 @@ def _keep(audit: Audit, folder: Path) -> None:
     """
     from trustml.record.files import write_atomic
     from trustml.record.store import AUDIT, AUDIT_REPORT
-    from trustml.report.audit_html import audit_html
+    from trustml.report.audit.html import audit_html
 
     try:
         write_atomic(folder / AUDIT, audit.to_json().encode())
@@ -231,7 +231,7 @@ def _examples(path: Path | None) -> tuple[Any, Any] | None:
 def _print(audit: Audit, stream: IO[str]) -> None:
     from rich.text import Text
 
-    from trustml.report.explanation_tables import titled_table
+    from trustml.report.documents import titled_table
 
     out = console(stream)
     table = titled_table(audit.record.title, "severity", "finding", "conclusion")

@@ -37,7 +37,7 @@ def command(run: str, root: Path, as_json: bool, file: Path | None, verify: bool
             if not ledgers:
                 out.print("no model of this run was trained with privacy: there is no ledger")
             if not verify:
-                from trustml.report.ledgers import print_ledger
+                from trustml.report.privacy.tables import print_ledger
 
                 for job, charges in ledgers.items():
                     print_ledger(out, job, charges)

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import altair as alt
-import numpy as np
 import pandas as pd
 
 from trustml.frameworks.entry import Style
 from trustml.frameworks.table import backend_names, entry_of
-from trustml.measures.measure import MEASURES
 from trustml.privacy.statement import at_most
+
+REGIME_COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#000000", "#8C6D31", "#7F7F7F", "#9467BD", "#1B7837")
+"""Of regimes and attacks: none is a framework's, so that neither is taken for the other."""
 
 
 def backend_scale(look: Callable[[Style], Any]) -> alt.Scale:
@@ -34,7 +35,7 @@ def accuracy_points(table: pd.DataFrame) -> alt.LayerChart:
     table : DataFrame
         Tidy rows.
     """
-    rows = _present(table, "accuracy")
+    rows = present(table, "accuracy")
     scale = alt.Scale(domain=_accuracy_domain(rows))
     base = alt.Chart(rows).encode(
         y=alt.Y("regime:N", title=None),
@@ -52,8 +53,8 @@ def accuracy_points(table: pd.DataFrame) -> alt.LayerChart:
 
 def privacy_accuracy(table: pd.DataFrame) -> alt.HConcatChart:
     """Accuracy against epsilon; models without a guarantee stand in a panel of their own, never at a number."""
-    accuracy = _present(table, "accuracy")
-    epsilon = _present(table, "epsilon")
+    accuracy = present(table, "accuracy")
+    epsilon = present(table, "epsilon")
     epsilon = epsilon.assign(users=epsilon.note.str.contains("unit: user", regex=False), epsilon=epsilon.value)
     epsilon = epsilon[["backend", "regime", "seed", "epsilon", "users"]]
     joined = accuracy.merge(epsilon, on=["backend", "regime", "seed"], how="left")
@@ -75,33 +76,8 @@ def privacy_accuracy(table: pd.DataFrame) -> alt.HConcatChart:
     return alt.hconcat(*charts).configure_legend(orient="top")  # at the side it would be cut off
 
 
-def measure_bars(table: pd.DataFrame, name: str) -> alt.FacetChart:
-    """One measure as bars with their spread.
-
-    Each regime has a panel and an axis of its own: a federated step is a whole round. What is measured of a library's
-    explanations stands in one panel: median, smallest and largest over the models.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Tidy rows.
-    name : str
-        Of the measure.
-    """
-    measure, rows = MEASURES[name], _present(table, name)
-    title = ", ".join(part for part in (measure.named, measure.number.unit) if part)
-    if (rows.method != "").all():
-        found = rows.groupby(["backend", "subject"]).value.agg(["median", "min", "max", "size"]).reset_index()
-        found = found.rename(columns={"median": "value", "min": "low", "max": "high", "size": "n"})
-        rows = found.assign(what="all regimes", cell=found.subject)
-    else:
-        rounds = rows.subject.where(rows.subject.str.startswith("round"), "")
-        rows = rows.assign(what=rows.regime + np.where(rounds == "", "", ", a " + rounds))
-    factor = measure.number.factor
-    return _bars(rows.assign(**{end: rows[end] * factor for end in ("value", "low", "high")}), title=title)
-
-
-def _present(table: pd.DataFrame, measure: str) -> pd.DataFrame:
+def present(table: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Rows of one measure that have a value, with a ``cell`` that tells frameworks and seeds apart."""
     rows = table[table.measure == measure].dropna(subset="value")
     many = rows.seed.nunique() > 1
     return rows.assign(cell=rows.backend + (" seed " + rows.seed.astype(str) if many else ""))
@@ -126,22 +102,3 @@ def _accuracy_panel(rows: pd.DataFrame, *, x: alt.X, scale: alt.Scale, title: st
         tooltip=["backend", "regime", "seed", alt.Tooltip("value:Q", format=".3f"), "note"],
     )
     return alt.layer(base.mark_rule(strokeWidth=2).encode(y=low, y2="high:Q", color=backend_colour()), points)
-
-
-def _bars(rows: pd.DataFrame, *, title: str) -> alt.FacetChart:
-    """Bars from zero with their spread, one panel and one axis for each value of ``what``."""
-    rows = rows.assign(end=rows[["value", "high"]].max(axis=1))
-    base = alt.Chart().encode(y=alt.Y("cell:N", title=None, axis=alt.Axis(labelLimit=160)))
-    bars = base.mark_bar(opacity=0.85).encode(
-        x=alt.X("value:Q", title=title, scale=alt.Scale(zero=True)),
-        color=backend_colour().legend(None),
-        tooltip=["backend", alt.Tooltip("value:Q", format=".4g"), "low", "high", "n"],
-    )
-    spread = base.mark_rule(strokeWidth=2, color="black").encode(x="low:Q", x2="high:Q")
-    labels = base.mark_text(align="left", dx=6).encode(x="end:Q", text=alt.Text("value:Q", format=",.4~r"))
-    return (
-        alt.layer(bars, spread, labels, data=rows)
-        .properties(width=540, height=alt.Step(24))
-        .facet(row=alt.Row("what:N", title=None, header=alt.Header(labelAngle=0, labelAlign="left")))
-        .resolve_scale(x="independent", y="independent")
-    )

@@ -11,9 +11,10 @@ from rich.console import Console
 from trustml.measures.measure import MEASURES
 from trustml.privacy.statement import at_most
 from trustml.record.schema import Manifest, failed_methods
-from trustml.report.attack_tables import print_attacks
-from trustml.report.explanation_tables import print_explanations, titled_table
-from trustml.report.federated_tables import print_federated
+from trustml.report.attacks.tables import print_attacks
+from trustml.report.documents import titled_table
+from trustml.report.explanations.tables import print_explanations
+from trustml.report.federated.tables import print_federated
 
 if TYPE_CHECKING:
     import pandas as pd
