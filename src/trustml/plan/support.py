@@ -53,6 +53,5 @@ def _federated_support(entry: BackendEntry, regime: FederatedSpec) -> Support:
             return Missing(reason=reason)
         case DPFedAvg(mechanism=mechanism) if not isinstance(mechanism, IndependentNoise):
             name = type(mechanism).__name__
-            found = entry.regimes.mechanisms.get(name, Missing(reason=f"{entry.title} has no {name}"))
-            return found if isinstance(found, Missing) else general
+            return entry.regimes.mechanisms.get(name, Missing(reason=f"{entry.title} has no {name}"))
     return general

@@ -22,7 +22,6 @@ from trustml.data.clients import FederatedPlan, federated_plan
 from trustml.data.dataset import Examples
 from trustml.data.partition import owners_fingerprint
 from trustml.data.streams import Stream, public_generator, secret_generator
-from trustml.frameworks.entry import Supported
 from trustml.frameworks.table import entry_of
 from trustml.models.layers import Architecture, Dense
 from trustml.models.weights import Weights, initial_weights
@@ -109,10 +108,10 @@ def factory(
 
 
 def correlated_noise(name: BackendName) -> NoiseKind | None:
-    """Name the correlated noise that a backend has; None where it has none."""
-    known = entry_of(name).regimes.mechanisms
-    found = (kind for kind, one in MECHANISMS.items() if isinstance(known.get(type(one).__name__), Supported))
-    return next(found, None)
+    """Name the correlated noise that a backend's library has itself; None where it has none."""
+    regimes = entry_of(name).regimes
+    own = {struct for struct, support in regimes.mechanisms.items() if support == regimes.federated}
+    return next((kind for kind, one in MECHANISMS.items() if type(one).__name__ in own), None)
 
 
 def check_federations(name: BackendName, backend: Backend) -> list[CheckResult]:
