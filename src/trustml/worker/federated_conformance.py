@@ -22,6 +22,7 @@ from trustml.data.clients import FederatedPlan, federated_plan
 from trustml.data.dataset import Examples
 from trustml.data.partition import owners_fingerprint
 from trustml.data.streams import Stream, public_generator, secret_generator
+from trustml.frameworks.table import entry_of
 from trustml.models.layers import Architecture, Dense
 from trustml.models.weights import Weights, initial_weights
 from trustml.models.zoo import mlp
@@ -43,11 +44,6 @@ MECHANISMS: dict[NoiseKind, NoiseMechanism] = {
     "independent": IndependentNoise(),
     "tree aggregation": TreeAggregation(),
     "banded matrix factorisation": BandedMatrix(),
-}
-CORRELATED: dict[BackendName, NoiseKind] = {
-    "torch": "banded matrix factorisation",
-    "jax": "tree aggregation",
-    "tensorflow": "tree aggregation",
 }
 SERVER_RATE = 2.0**-30
 """So small that weights that start at zero are as good as there after many rounds; float32 is exact about them."""
@@ -111,14 +107,23 @@ def factory(
     return make
 
 
+def correlated_noise(name: BackendName) -> NoiseKind | None:
+    """Name the correlated noise that a backend's library has itself; None where it has none."""
+    regimes = entry_of(name).regimes
+    own = {struct for struct, support in regimes.mechanisms.items() if support == regimes.federated}
+    return next((kind for kind, one in MECHANISMS.items() if type(one).__name__ in own), None)
+
+
 def check_federations(name: BackendName, backend: Backend) -> list[CheckResult]:
     """Put one backend's federations through the whole suite."""
     make = factory(backend.federated, softmax_regression(), server_learning_rate=SERVER_RATE)
     variants = {
         "federated": RoundSettings(),
         "federated, adaptive clipping": RoundSettings(clip_learning_rate=0.2, count_noise=2.0),
-        f"federated, {CORRELATED[name]}": RoundSettings(noise=CORRELATED[name], separation=4),
     }
+    correlated = correlated_noise(name)
+    if correlated:
+        variants[f"federated, {correlated}"] = RoundSettings(noise=correlated, separation=4)
     findings: list[CheckResult] = []
     for variant, settings in variants.items():
         found = check_federated(
@@ -126,10 +131,10 @@ def check_federations(name: BackendName, backend: Backend) -> list[CheckResult]:
         )
         findings += [replace(finding, subject=f"{name}, {variant}") for finding in found]
     findings.append(replace(against_oracle(backend), subject=f"{name}, federated"))
-    for variant, record in {
-        "federated training, Poisson cohorts": train_watched(name, backend, correlated=False),
-        "federated training, clients in turn": train_watched(name, backend, correlated=True),
-    }.items():
+    records = {"federated training, Poisson cohorts": train_watched(name, backend)}
+    if correlated:
+        records["federated training, clients in turn"] = train_watched(name, backend, correlated=correlated)
+    for variant, record in records.items():
         findings += [replace(found, subject=f"{name}, {variant}") for found in check_participation(record)]
     return findings
 
@@ -156,7 +161,7 @@ def against_oracle(backend: Backend) -> CheckResult:
     return bounded("rounds of a deeper model equal the oracle's", worst, ORACLE, diagnosis="another update or sum")
 
 
-def train_watched(name: BackendName, backend: Backend, *, correlated: bool) -> FederatedRecord:
+def train_watched(name: BackendName, backend: Backend, *, correlated: NoiseKind | None = None) -> FederatedRecord:
     """Train a few rounds through the worker's own loop, watched."""
     clients = example_clients(20)
     inputs = np.concatenate([batch for client in clients for batch, _ in client])
@@ -171,7 +176,7 @@ def train_watched(name: BackendName, backend: Backend, *, correlated: bool) -> F
         evaluate_every=16,
         cohort=InTurn(clients=5) if correlated else PoissonCohort(clients=5),
         clipping=Flat() if correlated else Adaptive(count_noise=2.0),
-        mechanism=MECHANISMS[CORRELATED[name]] if correlated else IndependentNoise(),
+        mechanism=MECHANISMS[correlated or "independent"],
     )
     plan = federated_plan(
         [np.flatnonzero(owners == client) for client in range(20)],
