@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trustml.privacy.noise_strategy import NoiseStrategy
 from trustml.privacy.rounding import drawn_noise
 from trustml.scenario.federated import FederatedRegime, NoiseMechanism
 from trustml.scenario.optimizers import Optimizer
@@ -80,6 +81,9 @@ class PrivateSettings:
         Copies of each example, whose gradients are averaged before clipping.
     noise_seed : tuple of int
         Four 32-bit words of operating-system entropy; a test may fix them.
+    noise : NoiseStrategy, optional
+        Of what vectors the noise of each step is made, and for how many steps there is any; left out, of a fresh one.
+        What it keeps lives as long as the trainer, and nowhere else.
     micro_batch_size : int
         Largest piece that comes at once; 0 leaves it open.
     grad_sample_mode : str
@@ -92,6 +96,7 @@ class PrivateSettings:
     expected_batch_size: int
     multiplicity: int = 1
     noise_seed: tuple[int, int, int, int]
+    noise: NoiseStrategy | None = None
     micro_batch_size: int = 0
     grad_sample_mode: GradSampleMode = "auto"
 

@@ -10,6 +10,7 @@ from trustml.scenario.check_values import check_adaptive, check_optimizer, check
 from trustml.scenario.clipping import Adaptive
 from trustml.scenario.federated import (
     BandedMatrix,
+    BufferedToeplitz,
     DPFedAvg,
     FedAdagrad,
     FedAdam,
@@ -19,6 +20,7 @@ from trustml.scenario.federated import (
     FedSGD,
     FedYogi,
     IndependentNoise,
+    NoiseMechanism,
 )
 from trustml.scenario.partition import (
     Cohort,
@@ -105,6 +107,20 @@ def check_cohorts(scenario: Scenario, clients: Mapping[str, int]) -> list[str]:
     return warnings
 
 
+def check_mechanism(mechanism: NoiseMechanism, field: str) -> None:
+    """Check what a mechanism is made of.
+
+    Raises
+    ------
+    ScenarioError
+        For the first impossible value.
+    """
+    if isinstance(mechanism, BandedMatrix) and mechanism.bands is not None:
+        positive(mechanism.bands, f"{field}.bands")
+    if isinstance(mechanism, BufferedToeplitz):
+        positive(mechanism.buffers, f"{field}.buffers")
+
+
 def _check_partition(partition: Partition, field: str) -> None:
     if isinstance(partition, NaturalKey):
         if not partition.columns:
@@ -165,6 +181,7 @@ def _check_private(regime: DPFedAvg, field: str) -> None:
             "leaves open when a client comes again, on which the correlated noise of DP-FTRL rests",
             fix="use InTurn(clients=...)",
         )
+    check_mechanism(regime.mechanism, f"{field}.mechanism")
     if isinstance(regime.mechanism, BandedMatrix) and regime.server_momentum:
         raise ScenarioError(
             f"{field}.server_momentum", "is not what the banded matrix was made for", fix="use 0, or IndependentNoise()"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from trustml.errors import ScenarioError
-from trustml.scenario.check_federated import check_federated
+from trustml.scenario.check_federated import check_federated, check_mechanism
 from trustml.scenario.check_values import check_adaptive, check_optimizer, check_privacy, positive
 from trustml.scenario.clipping import Adaptive, Flat
+from trustml.scenario.federated import IndependentNoise
 from trustml.scenario.optimizers import Schedule
 from trustml.scenario.regimes import DPSGD, Augmentation, Plain, Regime
 
@@ -46,8 +47,23 @@ def _check_private(regime: DPSGD, field: str) -> None:
         check_adaptive(regime.clipping, f"{field}.clipping")
     if regime.augmentation is not None:
         _check_augmentation(regime.augmentation, f"{field}.augmentation")
+    if not isinstance(regime.mechanism, IndependentNoise):
+        _check_correlated(regime, field)
     if regime.engine != "core":
         _check_stock(regime, field)
+
+
+def _check_correlated(regime: DPSGD, field: str) -> None:
+    """Refuse what the sensitivity of correlated noise does not speak of."""
+    check_mechanism(regime.mechanism, f"{field}.mechanism")
+    if regime.sampling != "in turn":
+        raise ScenarioError(
+            f"{field}.sampling",
+            f"{regime.sampling!r} leaves open when an example comes again, on which correlated noise rests",
+            fix='use sampling="in turn"',
+        )
+    if isinstance(regime.clipping, Adaptive):
+        raise ScenarioError(f"{field}.clipping", "does not adapt under correlated noise", fix="use Flat()")
 
 
 def _check_augmentation(augmentation: Augmentation, field: str) -> None:
@@ -61,6 +77,7 @@ def _check_stock(regime: DPSGD, field: str) -> None:
     """Stock engines do what their library's documentation shows, no more."""
     lacking = {
         "clipping": not isinstance(regime.clipping, Flat),
+        "mechanism": not isinstance(regime.mechanism, IndependentNoise),
         "augmentation": regime.augmentation is not None,
         "ema_decay": regime.ema_decay is not None,
         "schedule": regime.schedule != Schedule(),
