@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from trustml.scenario.federated import BandedMatrix, DPFedAvg, FedAvg, FederatedSpec, TreeAggregation
+from trustml.scenario.federated import FedAvg, FederatedSpec
 from trustml.scenario.regimes import DPSGD, Engine, Plain, Regime
 from trustml.scenario.spec import BackendName
 
@@ -99,9 +99,4 @@ def _why_not_federated(backend: BackendName, regime: FederatedSpec) -> str:
     match regime:
         case FedAvg(aggregation=aggregation) if aggregation != "mean" and backend != "tensorflow":
             return f"aggregation {aggregation!r} is {_AGGREGATION[aggregation]}; {_FEDERATED[backend]} has none"
-        case DPFedAvg(mechanism=TreeAggregation()) if backend == "torch":
-            return "pfl has no tree aggregation; its DP-FTRL is the banded matrix factorisation, another mechanism"
-        case DPFedAvg(mechanism=BandedMatrix()) if backend != "torch":
-            other = "TFF has no banded matrix factorisation" if backend == "tensorflow" else "not written in JAX"
-            return f"{other}; its DP-FTRL is tree aggregation, another mechanism"
     return ""

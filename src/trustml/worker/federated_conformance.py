@@ -30,7 +30,14 @@ from trustml.plan.user_mechanism import plan_user_mechanism
 from trustml.privacy.ledger import NoiseKind, read_ledger
 from trustml.record.files import encode_arrays, write_atomic
 from trustml.scenario.clipping import Adaptive, Flat
-from trustml.scenario.federated import BandedMatrix, DPFedAvg, IndependentNoise, NoiseMechanism, TreeAggregation
+from trustml.scenario.federated import (
+    BandedMatrix,
+    BufferedToeplitz,
+    DPFedAvg,
+    IndependentNoise,
+    NoiseMechanism,
+    TreeAggregation,
+)
 from trustml.scenario.optimizers import SGD
 from trustml.scenario.partition import InTurn, PoissonCohort
 from trustml.scenario.spec import BackendName, Execution
@@ -43,12 +50,14 @@ MECHANISMS: dict[NoiseKind, NoiseMechanism] = {
     "independent": IndependentNoise(),
     "tree aggregation": TreeAggregation(),
     "banded matrix factorisation": BandedMatrix(),
+    "buffered linear Toeplitz": BufferedToeplitz(),
 }
 CORRELATED: dict[BackendName, NoiseKind] = {
     "torch": "banded matrix factorisation",
     "jax": "tree aggregation",
     "tensorflow": "tree aggregation",
 }
+"""What a library has itself; the others are made of the core's tables."""
 SERVER_RATE = 2.0**-30
 """So small that weights that start at zero are as good as there after many rounds; float32 is exact about them."""
 ORACLE = 1e-4
@@ -117,7 +126,11 @@ def check_federations(name: BackendName, backend: Backend) -> list[CheckResult]:
     variants = {
         "federated": RoundSettings(),
         "federated, adaptive clipping": RoundSettings(clip_learning_rate=0.2, count_noise=2.0),
-        f"federated, {CORRELATED[name]}": RoundSettings(noise=CORRELATED[name], separation=4),
+        **{
+            f"federated, {kind}": RoundSettings(noise=kind, separation=4)
+            for kind in MECHANISMS
+            if kind != "independent"
+        },
     }
     findings: list[CheckResult] = []
     for variant, settings in variants.items():
