@@ -365,7 +365,11 @@ BROKEN |= {
 }
 BROKEN_CORRELATED |= {
     "0.97 of a tree": (lambda count: 0.97 * efficient_tree(count), TREE, "noise has its stated size, at the norm"),
-    "0.97 of buffers": (lambda count: 0.97 * buffered(count), BUFFERED, "all rounds of a client tell no more"),
+    "0.97 of buffers": (
+        lambda count: 0.97 * buffered(count),
+        BUFFERED,
+        "noise has its stated size, whatever the round",
+    ),
     "buffers for one visit": (buffered_for_one_visit, BUFFERED, "all rounds of a client tell no more"),
     "1.1 of buffers": (lambda count: 1.1 * buffered(count), BUFFERED, "noise is no larger than its charge needs"),
     "independent noise for buffers": (independent, BUFFERED, "later noise takes back some of the earlier"),

@@ -12,7 +12,9 @@ from trustml.conformance.noise_statistics import allowed, chi_square_errors, rat
 from trustml.conformance.rounds import Matrix
 from trustml.conformance.subject import Vector
 from trustml.privacy.ledger import NoiseKind
+from trustml.privacy.noise_strategy import noise_matrix, noise_strategy
 from trustml.privacy.tree import tree_squared_sensitivity
+from trustml.scenario.federated import BufferedToeplitz
 
 
 def check_correlated(
@@ -49,7 +51,7 @@ def check_correlated(
             found = check_banded(noise, separation=separation, why=why)
         else:
             charged = -(-rounds // separation)
-            found = check_buffered(noise, separation=separation)
+            found = check_buffered(noise, separation=separation, why=why)
     return [*found, check_sensitivity(noise, separation=separation, charged=charged)], white
 
 
@@ -165,8 +167,11 @@ def check_banded(noise: Matrix, *, separation: int, why: str) -> list[CheckResul
     ]
 
 
-def check_buffered(noise: Matrix, *, separation: int) -> list[CheckResult]:
-    """Check noise ``inverse(C) @ Z`` whose C is scaled so that the worst pattern of visits tells what is charged."""
+def check_buffered(noise: Matrix, *, separation: int, why: str) -> list[CheckResult]:
+    """Check noise ``inverse(C) @ Z`` whose C is scaled so that the worst pattern of visits tells what is charged.
+
+    Its size is that of what is white by the core's tables for as many buffers as there are by default.
+    """
     columns, rounds = noise.shape[1], len(noise)
     gram = _precision(noise)
     most = max(float(gram[first::separation, first::separation].sum()) for first in range(min(separation, rounds)))
@@ -174,7 +179,18 @@ def check_buffered(noise: Matrix, *, separation: int) -> list[CheckResult]:
         chi_square_errors(columns * -(-rounds // separation) / most, columns - rounds + 1) if most > 0 else math.inf
     )
     spare = "too much noise: added for each client, or more than is charged for"
-    return [bounded("noise is no larger than its charge needs", errors, allowed(), diagnosis=spare), _takes_back(noise)]
+    tables = noise_matrix(noise_strategy(BufferedToeplitz(), steps=rounds, separation=separation))
+    length = ratio_of(float((np.linalg.solve(tables, noise) ** 2).mean()), noise.size)
+    return [
+        sized(
+            "noise has its stated size, whatever the round",
+            length,
+            diagnosis=f"noise of {length.value:.3g} of what is stated, or of other buffers",
+            why=why,
+        ),
+        bounded("noise is no larger than its charge needs", errors, allowed(), diagnosis=spare),
+        _takes_back(noise),
+    ]
 
 
 def _takes_back(noise: Matrix) -> CheckResult:

@@ -54,6 +54,7 @@ def private(**numbers: float) -> UserPrivacy:
 
 ADAPTIVE = private(quantile=0.3, clip_learning_rate=0.5)
 TREE = private(mechanism=f.TreeAggregation(), noise_multiplier=2.0)
+ROUNDS = 5
 CORRELATED = {
     "banded": private(mechanism=f.BandedMatrix(), noise_multiplier=2.0, separation=3),
     "one_band": private(mechanism=f.BandedMatrix(bands=1), noise_multiplier=2.0, separation=3),
@@ -77,7 +78,7 @@ CASES = {
     "noisy_adaptive_again": (DP, private(noise_multiplier=2.0, count_noise=1.5, clip_learning_rate=1e-3), [[]]),
     "tree": (DP, TREE, [[]] * 4),
     "tree_again": (DP, TREE, [[]]),
-    **{name: (f.DPFedAvg(**LOCAL, rounds=7), privacy, [[]] * 7) for name, privacy in CORRELATED.items()},
+    **{name: (f.DPFedAvg(**LOCAL, rounds=ROUNDS), privacy, [[]] * ROUNDS) for name, privacy in CORRELATED.items()},
 }
 
 
@@ -124,7 +125,7 @@ def run(folder: Path) -> None:
             told[name].append((outcome.update_norm, outcome.left_out, federation.clipping_norm()))
             trained.append(federation.weights())
         arrays |= {f"{name}/{key}": np.stack([weights[key] for weights in trained]) for key in trained[0]}
-    arrays |= drawn_by_philox(federation._order, rounds=7)
+    arrays |= drawn_by_philox(federation._order, rounds=ROUNDS)
     np.savez(folder / "found.npz", **arrays)
     (folder / "told.json").write_text(json.dumps(told))
 

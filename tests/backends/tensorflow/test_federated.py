@@ -228,7 +228,7 @@ def test_noise_that_tff_has_not_is_the_strategys_of_its_own_vectors(found, name)
     privacy = case.CORRELATED[name]
     deviation = privacy.drawn_noise_multiplier * privacy.clipping_norm / case.EXPECTED
     noise = -np.diff(found[0][name], axis=0) / deviation  # TFF's server takes updates with their sign turned
-    expected = noise_matrix(privacy.strategy(rounds=7)) @ found[0]["drawn"]
+    expected = noise_matrix(privacy.strategy(rounds=case.ROUNDS)) @ found[0]["drawn"]
     np.testing.assert_allclose(noise, expected, atol=2e-5)
 
 

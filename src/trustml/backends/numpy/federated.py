@@ -138,7 +138,8 @@ class NumpyFederation:
         """Draw noise for every weight."""
         drawn = {name: self.generator.normal(size=part.shape) for name, part in self._weights.items()}
         for name, stream in self._streams.items():
-            drawn[name] = stream.take(drawn[name].ravel()).reshape(drawn[name].shape)
+            made = np.asarray(stream.take(drawn[name].ravel()), np.float64)
+            drawn[name] = made.reshape(drawn[name].shape)
         return {name: deviation * part for name, part in drawn.items()}
 
     def adapt(self, unclipped: int, clients: int, privacy: UserPrivacy) -> None:
