@@ -62,7 +62,7 @@ MUTANTS = (
     *_mutants(
         "privacy/test_noise_strategy.py",
         ("covered nodes stay", _STRATEGY, "weights[0, 1 : 1 + level] = -1.0", "weights[0, 1 : 1 + level] = 0.0"),
-        ("columns not scaled", _STRATEGY, "scale * row[None]", "row[None]"),
+        ("columns not scaled", _STRATEGY, "np.stack([scale * row, row])", "np.stack([row, row])"),
         ("columns of the end too short", _STRATEGY, "[: self.steps - step]", "[: max(1, self.steps - step - 1)]"),
         ("buffers not scaled", _STRATEGY, "row[None] / _blt_scale(self)", "row[None]"),
         (
