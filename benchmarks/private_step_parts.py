@@ -20,9 +20,9 @@ import numpy as np
 from trustml.backends.jax.dp import DPTrainer
 from trustml.backends.jax.noise import noise_key, standard_noise
 from trustml.backends.settings import PrivateSettings
-from trustml.bench.engines import jax_own, jax_plain
-from trustml.bench.workloads import CLIPPING_NORM, LEARNING_RATE, Workload, make_batch, make_model
 from trustml.scenario.optimizers import SGD
+from trustml_bench.engines import jax_plain, own
+from trustml_bench.workloads import CLIPPING_NORM, LEARNING_RATE, Workload, make_batch, make_model
 
 RESULT = Path(__file__).resolve().parent / "results" / "private_step_parts.md"
 TURNS, SECONDS = 15, 0.1
@@ -81,10 +81,10 @@ def calls_of(network: str, size: int) -> list[dict[str, Callable[[], object]]]:
     def update() -> None:
         trainer.update(clipping_norm=CLIPPING_NORM, noise_multiplier=1.0, learning_rate=LEARNING_RATE)
 
-    whole = jax_own.private_step(private)
+    whole = own.private_step("jax", private)
     return [
         {"plain step, best of JAX as its users write it": jax_plain.plain_step(plain)},
-        {"plain step, trustml": jax_own.plain_step(plain)},
+        {"plain step, trustml": own.plain_step("jax", plain)},
         {"private step, whole": whole},
         {"clipped sum, in a step": lambda: clip(trainer), "noise and update, in a step": update},
         {"clipped sum, alone": lambda: clip(other)},

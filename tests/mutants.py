@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-COPIED = ("src", "apps", "tests", "scenarios", "docs", "pyproject.toml")
+COPIED = ("src", "apps", "tests", "scenarios", "benchmarks", "docs", "pyproject.toml")
 ENVIRONMENTS = (".venv", ".venv-tensorflow")
 PASSED, FAILED = 0, 1  # of pytest; anything else is neither
 
@@ -54,7 +54,9 @@ _EVENTS, _STATEMENT = "privacy/events.py", "privacy/statement.py"
 _PRIVATE, _ASSUMPTIONS = "worker/private.py", "measures/assumptions.py"
 _RUN, _WORDING, _FIGURES = "auditing/run_audit.py", "auditing/run_wording.py", "auditing/checks_accounting.py"
 _RESULT = "auditing/result.py"
+_QUALITY, _TABLES, _ENTRY = "measures/quality.py", "report/tables.py", "measures/entry.py"
 _QUALITY, _TABLES = "measures/quality.py", "report/tables.py"
+_AUDIT, _STUDY = "report/audit/words.py", "report/study/tables.py"
 
 _STRATEGY = "privacy/noise_strategy.py"
 
@@ -171,7 +173,7 @@ MUTANTS = (
         ("worse is called better", _QUALITY, 'return f"worse than random', 'return f"better than random'),
         ("higher is worse", _QUALITY, '(1 if better == "higher" else -1)', '(-1 if better == "higher" else 1)'),
         ("reworded, so that '=' is lost", _QUALITY, 'return f"no better than random', 'return f"as good as random'),
-        ("'=' is lost", "report/explanation_tables.py", 'mark = " =" if', 'mark = "" if'),
+        ("'=' is lost", "report/explanations/tables.py", 'mark = " =" if', 'mark = "" if'),
         (
             "an interval end for the other",
             _QUALITY,
@@ -180,32 +182,65 @@ MUTANTS = (
         ),
     ),
     *_mutants(
+        "measures/test_table.py",
+        ("upper bounds rounded down", _ENTRY, "return at_most(value, 2) if", "return at_least(value, 2) if"),
+        ("lower bounds rounded up", _ENTRY, "else at_least(value, 2)", "else at_most(value, 2)"),
+        (
+            "an estimate is a proved bound",
+            "measures/measure.py",
+            'kind="estimate",\n        words="epsilon by the PRV',
+            'words="epsilon by the PRV',
+        ),
+    ),
+    *_mutants(
         "report/test_tables.py",
         ("epsilon for users is not marked", _TABLES, "' (user)' if", "'' if"),
-        ("the smallest epsilon over seeds", _TABLES, "rows.value.median(), 2", "rows.value.min(), 2"),
+        (
+            "the smallest epsilon over seeds",
+            _TABLES,
+            'MEASURES["epsilon"].text(rows.value.median())',
+            'MEASURES["epsilon"].text(rows.value.min())',
+        ),
         (
             "steps in seconds",
-            _TABLES,
-            '"step_time_median", "{:.2f}", scale=1e3',
-            '"step_time_median", "{:.2f}", scale=1.0',
+            _ENTRY,
+            '"milliseconds": NumberForm(pattern="{:.2f}", factor=1e3',
+            '"milliseconds": NumberForm(pattern="{:.2f}", factor=1.0',
         ),
-        ("quartiles in seconds", _TABLES, "steps.low.median() * 1e3", "steps.low.median()"),
+        ("quartiles in seconds", _TABLES, "measure.text(rows.low.median())", "rows.low.median()"),
         (
             "violations exchanged",
-            "report/attack_frames.py",
+            "report/attacks/frames.py",
             '["audited_epsilon"] > values',
             '["audited_epsilon"] < values',
         ),
     ),
     *_mutants(
-        "report/test_federated_frames.py",
-        ("rounds in seconds", "report/federated_frames.py", '"{:,.1f}", scale=1e3', '"{:,.1f}", scale=1.0'),
+        "report/federated/test_frames.py",
+        ("rounds in seconds", _ENTRY, "value * self.factor", "value"),
         (
             "the smallest epsilon for users",
-            "report/federated_frames.py",
+            "report/federated/frames.py",
             "at_most(max(finite), 2)",
             "at_most(min(finite), 2)",
         ),
+    ),
+    *_mutants(
+        "report/attacks/test_tables.py",
+        ("a lower bound rounded up", "report/attacks/tables.py", 'row["audited"], at_least', 'row["audited"], at_most'),
+        ("a claim rounded down", "report/attacks/tables.py", 'row["claim"], at_most', 'row["claim"], at_least'),
+    ),
+    *_mutants(
+        "report/audit/test_words.py",
+        ("a ceiling rounded down", _AUDIT, "digits(ceiling, rounding=ROUND_CEILING)", "digits(ceiling)"),
+        ("a stated bound rounded down", _AUDIT, "Context(prec=6, rounding=ROUND_CEILING)", "Context(prec=6)"),
+        ("a share rounded up", _AUDIT, "math.floor(100 * audited", "math.ceil(100 * audited"),
+    ),
+    *_mutants(
+        "report/study/test_tables.py",
+        ("sides of 0 exchanged", _STUDY, '"below": int((rows.high < 0)', '"below": int((rows.low > 0)'),
+        ("the smallest epsilon of a study", _STUDY, "epsilon.max(skipna=False)", "epsilon.min(skipna=False)"),
+        ("lower is better for all", _STUDY, 'lower = measure.better == "lower"', "lower = True"),
     ),
     *_mutants(
         "report/test_figures.py",
@@ -261,6 +296,58 @@ MUTANTS = (
             "auditing/claimed_epsilon.py",
             'if sampling == "in turn":',
             'if sampling == "in order":',
+        ),
+    ),
+    *_mutants(
+        "auditing/test_claim.py",
+        (
+            "a claim in words rounded down",
+            "auditing/claim.py",
+            "epsilon = at_most(claim.epsilon, digits)",
+            'epsilon = f"{claim.epsilon:.{digits}f}"',
+        ),
+        (
+            "a small claim told much larger",
+            "auditing/claim.py",
+            "digits = max(digits, 3 - ",
+            "digits = min(digits, 3 - ",
+        ),
+    ),
+    *_mutants(
+        "evidence/test_ledgers.py",
+        (
+            "a gap of one step in a ledger is passed over",
+            "evidence/ledgers.py",
+            "elif charge.first_step > step:",
+            "elif charge.first_step > step + 1:",
+        ),
+        (
+            "steps charged twice are passed over",
+            "evidence/ledgers.py",
+            "charge.attempt < attempt or charge.first_step < step:",
+            "charge.attempt < attempt:",
+        ),
+    ),
+    *_mutants(
+        "evidence/test_verify.py",
+        ("an edited figure is within tolerance", "evidence/checks.py", "_TOLERANCE = 1e-6", "_TOLERANCE = 1e-5"),
+        (
+            "an epsilon of a ledger is any",
+            "evidence/ledgers.py",
+            "_EPSILON_TOLERANCE = 1e-9",
+            "_EPSILON_TOLERANCE = 0.5",
+        ),
+        (
+            "what differs in a ledger is not told",
+            "evidence/ledgers.py",
+            "if ledger.problems:\n            checks.append(",
+            "if not ledger.problems:\n            checks.append(",
+        ),
+        (
+            "fields that no result has are passed over",
+            "evidence/checks.py",
+            "name in known and says_no_more(value, known[name])",
+            "says_no_more(value, known.get(name, value))",
         ),
     ),
     *_mutants(

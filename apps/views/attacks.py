@@ -9,8 +9,8 @@ from chosen_run import current, measures
 
 from trustml.record.curves import read_curves
 from trustml.record.store import EXPOSED, PRIVATE_DATA, RunDirectory
-from trustml.report import attack_figures as figures
-from trustml.report.attack_frames import audited_frame, membership_frame, roc_frame, strongest_frame
+from trustml.report.attacks import figures
+from trustml.report.attacks.frames import audited_frame, membership_frame, roc_frame, strongest_frame
 
 DRAWN = ("lira-online-fixed", "lira-offline-fixed", "rmia-all", "rmia-1", "loss", "label-only")
 

@@ -8,8 +8,8 @@ from explanation_panels import curves_of, draw, pick_example, quality_frame
 
 from trustml.errors import UsageError
 from trustml.plan.job import explain_id
-from trustml.report import explanation_figures as figures
-from trustml.report.explanations import PanelRequest, explained_example, method_agreement, methods_of
+from trustml.report.explanations import figures
+from trustml.report.explanations.frames import PanelRequest, explained_example, method_agreement, methods_of
 
 run = current().directory
 manifest = run.manifest()

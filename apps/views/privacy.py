@@ -7,8 +7,10 @@ import streamlit as st
 from chosen_run import current, measures, show_rows
 
 from trustml.errors import RecordError
-from trustml.privacy.statement import PrivacyStatement, at_most, statement_text
-from trustml.report import figures, privacy_figures
+from trustml.measures.measure import of_family
+from trustml.privacy.statement import PrivacyStatement, at_least, at_most, statement_text
+from trustml.report import figures
+from trustml.report.privacy import figures as privacy_figures
 
 SIGNS = {"met": "✓ met", "not met": "✗ not met", "not checked": "? not checked"}
 
@@ -31,8 +33,8 @@ def comparison(statement: PrivacyStatement) -> pd.DataFrame:
     """Give the other epsilons of one model, each with what it rests on."""
     rows = []
     for other in statement.comparisons:
-        sign = "≥" if other.bound == "at least" else "≤"
-        value = "-" if other.value is None else f"{sign} {other.value:.3f}"
+        sign, rounded = ("≥", at_least) if other.bound == "at least" else ("≤", at_most)
+        value = "-" if other.value is None else f"{sign} {rounded(other.value, 3)}"
         rows.append({"": other.name, "value": value, "relation": other.relation, "what it is": other.note})
     return pd.DataFrame(rows)
 
@@ -54,7 +56,8 @@ else:
         finite = [epsilon for epsilon in of_unit if epsilon is not None]
         columns = st.columns(2)
         columns[0].metric(
-            f"epsilon of one private model, the largest; unit: {unit}", at_most(max(finite), 2) if finite else "none"
+            f"epsilon of one private model, the largest; unit: {unit}",
+            at_most(max(finite), 2) if len(finite) == len(of_unit) else "none",
         )
         together = everything[everything.note.str.contains(f"unit: {unit}", regex=False)]
         if len(together):
@@ -72,7 +75,7 @@ st.caption(
     "Bars are 95 % intervals of each model's accuracy. Models trained without privacy have no finite epsilon, so they "
     "stand apart and not at a large number."
 )
-show_rows(table[table.measure.isin(["accuracy", "epsilon"])])
+show_rows(table[table.measure.isin(list(of_family("accuracy") | of_family("privacy")))])
 
 if statements:
     st.subheader("What is promised")

@@ -71,7 +71,7 @@ class Audit:
         UsageError
             If the file cannot be written.
         """
-        from trustml.report.audit_html import write_audit_html
+        from trustml.report.audit.html import write_audit_html
 
         return write_audit_html(self._record, path)
 
@@ -83,7 +83,7 @@ class Audit:
         UsageError
             If the file cannot be written.
         """
-        from trustml.report.model_card import write_model_card
+        from trustml.report.audit.model_card import write_model_card
 
         return write_model_card(self._record, path)
 

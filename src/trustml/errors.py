@@ -17,6 +17,11 @@ A message is one line: the field, the value, and what to do about it.
 from __future__ import annotations
 
 
+def printable(text: str) -> str:
+    """Write control characters out, such as those that would move or colour what a terminal shows."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+
+
 class TrustmlError(Exception):
     """Anything trustml raises on purpose.
 
@@ -28,7 +33,7 @@ class TrustmlError(Exception):
     """
 
     def __init__(self, message: str = "") -> None:
-        super().__init__("".join(one if one.isprintable() else repr(one)[1:-1] for one in message))
+        super().__init__(printable(message))
 
 
 class UsageError(TrustmlError):

@@ -19,15 +19,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# Enters trustml by path in a foreign environment, without showing it our site-packages.
+# Enters packages by path in a foreign environment, trustml first, without showing it our site-packages.
 _BOOT = """
-import importlib.util, runpy, sys
-package, main, inherited = sys.argv.pop(1), sys.argv.pop(1), sys.argv.pop(1)
-spec = importlib.util.spec_from_file_location(
-    "trustml", package + "/__init__.py", submodule_search_locations=[package])
-module = importlib.util.module_from_spec(spec)
-sys.modules["trustml"] = module
-spec.loader.exec_module(module)
+import importlib.util, os, runpy, sys
+packages, main, inherited = sys.argv.pop(1), sys.argv.pop(1), sys.argv.pop(1)
+for package in packages.split(os.pathsep):
+    spec = importlib.util.spec_from_file_location(
+        os.path.basename(package), package + "/__init__.py", submodule_search_locations=[package])
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
 from trustml.processes import end_with_starter
 end_with_starter([int(one) for one in inherited.split(",")])
 runpy.run_module(main, run_name="__main__", alter_sys=True)
@@ -52,7 +53,9 @@ class Command:
     inherited: tuple[int, ...]
 
 
-def module_command(python: Path, module: str, *arguments: str, held: Sequence[int] = ()) -> Command:
+def module_command(
+    python: Path, module: str, *arguments: str, held: Sequence[int] = (), beside: Sequence[Path] = ()
+) -> Command:
     """Command that runs a module in an environment, and ends with this process.
 
     The folder it is called from is not searched for modules: it may be anybody's.
@@ -64,11 +67,14 @@ def module_command(python: Path, module: str, *arguments: str, held: Sequence[in
     *arguments : str
     held : sequence of int
         Descriptors that stay open as long as the process lives, such as that of a lock.
+    beside : sequence of Path
+        Folders of packages other than trustml that the process needs and its environment may not have.
     """
     inherited = (_lifeline(), *held)
     numbers = ",".join(map(str, inherited))
+    packages = os.pathsep.join(map(str, (_PACKAGE, *beside)))
     return Command(
-        arguments=[str(python), "-P", "-c", _BOOT, str(_PACKAGE), module, numbers, *arguments], inherited=inherited
+        arguments=[str(python), "-P", "-c", _BOOT, packages, module, numbers, *arguments], inherited=inherited
     )
 
 

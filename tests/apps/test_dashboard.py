@@ -143,3 +143,14 @@ def test_the_attacks_page_shows_a_violation_and_the_models_at_risk(entry, attack
         "loss",
         "label-only",
     ]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_speed_page_shows_the_run_alone_where_there_is_no_benchmark(entry, partial_run, monkeypatch, there):
+    if not there:
+        monkeypatch.setattr("trustml.launch.benchmarks.bench_module", lambda name: None)
+    app = opened(entry, partial_run.path.parent, monkeypatch)
+    app.switch_page("views/speed.py").run()
+    assert not app.exception, [error.value for error in app.exception]
+    assert app.subheader[0].value == "Steady step"
+    assert [one.value for one in app.header] == (["Beside other libraries, on this machine"] if there else [])

@@ -14,23 +14,36 @@ from trustml.launch.environments import find_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "trustml"
+BENCH = ROOT / "benchmarks" / "trustml_bench"
 
-_BASE = ["errors", "processes", "models", "scenario", "data", "attribution", "catalogue", "privacy", "attacks"]
+_BASE = [
+    "errors",
+    "ranges",
+    "processes",
+    "models",
+    "scenario",
+    "data",
+    "attribution",
+    "catalogue",
+    "privacy",
+    "attacks",
+]
 _BASE += ["plan", "record"]
 MAY_IMPORT = {room: set(_BASE[:number]) for number, room in enumerate(_BASE)} | {
     "measures": set(_BASE),
     "compare": {*_BASE, "measures"},
+    "evidence": {*_BASE, "measures", "compare", "auditing"},
     "conformance": set(_BASE),
     "auditing": {*_BASE, "measures", "compare", "conformance", "backends", "launch"},
-    "bench": {*_BASE, "measures", "launch", "backends", "worker"},
-    "report": {*_BASE, "measures", "compare", "conformance", "auditing", "bench"},
+    "report": {*_BASE, "measures", "compare", "conformance", "auditing", "evidence"},
     "launch": {*_BASE, "conformance"},
     "backends": set(_BASE),
     "worker": {*_BASE, "backends", "conformance"},
     "api": {*_BASE, "measures", "compare", "launch"},
     "audits": {*_BASE, "measures", "compare", "auditing", "report", "launch", "api"},
-    "cli": {*_BASE, "measures", "compare", "auditing", "report", "launch", "api", "audits", "bench"},
+    "cli": {*_BASE, "measures", "compare", "auditing", "evidence", "report", "launch", "api", "audits"},
 }
+BENCH_IMPORTS = {*_BASE, "measures", "report", "launch", "backends", "worker", "cli"}
 FRAMEWORKS = {
     "torch": {"torch", "opacus", "captum", "pfl"},
     "jax": {"jax", "optax"},
@@ -62,6 +75,7 @@ def test_a_module_imports_only_the_rooms_below_its_own(path):
         return
     for module in imported(path):
         top = module.split(".")[0]
+        assert top != "trustml_bench", f"{room} must not import the benchmark, which is no part of the package"
         if top == "trustml" and (below := room_of(module)):
             allowed = (
                 below == room
@@ -76,8 +90,16 @@ def test_a_module_imports_only_the_rooms_below_its_own(path):
                 )
         for backend, packages in FRAMEWORKS.items():
             if top in packages:
-                own = parts[:2] in (("backends", backend), ("bench", "engines"))
-                assert own, f"only backends/{backend} and bench/engines may import {top}"
+                assert parts[:2] == ("backends", backend), f"only backends/{backend} may import {top}"
+
+
+@pytest.mark.parametrize("path", sorted(BENCH.rglob("*.py")), ids=lambda path: str(path.relative_to(BENCH)))
+def test_the_benchmark_drives_libraries_in_its_engines_alone(path):
+    for module in imported(path):
+        top = module.split(".")[0]
+        assert top != "trustml" or not room_of(module) or room_of(module) in BENCH_IMPORTS, module
+        engine = path.parent.name == "engines"
+        assert engine or not any(top in packages for packages in FRAMEWORKS.values()), f"only engines may import {top}"
 
 
 def test_the_public_names_are_there():
@@ -118,7 +140,7 @@ def test_the_worker_imports_in_the_oldest_environment_with_four_packages():
 
 def test_modules_and_functions_stay_small():
     long = []
-    for path in [*MODULES, *(ROOT / "apps").rglob("*.py")]:
+    for path in [*MODULES, *(ROOT / "apps").rglob("*.py"), *BENCH.rglob("*.py")]:
         text = path.read_text(encoding="utf-8")
         if len(text.splitlines()) > 400:  # then it holds two subjects
             long.append(f"{path.name}: {len(text.splitlines())} lines")

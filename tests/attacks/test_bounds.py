@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta, binom
 
-from trustml.attacks.auditing_peer import jax_privacy_auditing
+from tests.attacks.auditing_peer import jax_privacy_auditing
 from trustml.attacks.bounds import gaussian_estimate, many_run_bound, one_run_bound, one_run_fdp_bound
 from trustml.attacks.guesses import count_guesses, fdp_epsilon, gaussian_mu, one_run_epsilon, one_run_p_value
 from trustml.errors import DataError, EnvironmentMissingError, UsageError
 from trustml.privacy.accounting import gaussian_epsilon
 
+ROOT = Path(__file__).resolve().parents[2]
 DELTA = 1e-5
 COUNTS = ((1000, 500, 400), (1000, 990, 700), (2000, 500, 470), (200, 30, 29), (1000, 16, 16))
 
@@ -188,18 +190,18 @@ def test_levels_that_are_none_are_refused():
 
 def test_the_peer_is_loaded_without_jax():
     code = (
-        "import sys; from trustml.attacks.auditing_peer import jax_privacy_auditing as load\n"
+        "import sys; from tests.attacks.auditing_peer import jax_privacy_auditing as load\n"
         "assert load() is load() and load().CanaryScoreAuditor\n"
         "assert not {'jax', 'jax_privacy'} & set(sys.modules)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
 
 
 def test_a_missing_peer_says_how_to_get_it(monkeypatch):
     from importlib.metadata import PackageNotFoundError
 
-    from trustml.attacks import auditing_peer
+    from tests.attacks import auditing_peer
 
     def missing(name):
         raise PackageNotFoundError(name)

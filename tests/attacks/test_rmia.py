@@ -60,23 +60,21 @@ def drawn(models, seed=0, n=60):
 
 @pytest.mark.parametrize("models", [1, 2, 4, 9])
 @pytest.mark.parametrize("online", [True, False])
-@pytest.mark.parametrize("gamma", [1.0, 2.0])
-def test_scores_equal_the_formula_of_the_paper(models, online, gamma):
-    target, references, members, generator = drawn(models, seed=models)
-    population = generator.beta(3, 1, 50), generator.beta(3, 1, (models, 50))
-    for z in (None, population):
-        ours = rmia(target, references, members, online=online, gamma=gamma, a=0.6, population=z)
-        slow = slow_paper(target, references, members, online=online, a=0.6, gamma=gamma, population=z)
-        np.testing.assert_allclose(ours, slow, atol=1e-6)
+def test_scores_equal_the_formula_of_the_paper(models, online):
+    target, references, members, _ = drawn(models, seed=models)
+    ours = rmia(target, references, members, online=online, a=0.6)
+    slow = slow_paper(target, references, members, online=online, a=0.6, gamma=1.0)
+    np.testing.assert_allclose(ours, slow, atol=1e-6)
 
 
 @pytest.mark.parametrize("models", [1, 2, 4])
 def test_scores_equal_ml_privacy_meter_where_all_references_are_out(models):
-    target, references, _, generator = drawn(models, seed=10 + models)
-    z = generator.beta(3, 1, 80), generator.beta(3, 1, (models, 80))
+    target, references, _, _ = drawn(models, seed=10 + models)
     nobody = np.zeros(references.shape, bool)
-    ours = rmia(target, references, nobody, online=False, population=z)
-    np.testing.assert_allclose(ours, slow_privacy_meter(target, references, *z, a=OFFLINE_A), atol=1e-6)
+    ours = rmia(target, references, nobody, online=False)
+    # theirs compares an example with itself too, and calls that no win
+    theirs = slow_privacy_meter(target, references, target, references, a=OFFLINE_A)
+    np.testing.assert_allclose(ours * (len(target) - 1), theirs * len(target), atol=1e-6)
 
 
 def test_one_in_model_is_carried_over_by_the_line_as_in_ml_privacy_meter():
@@ -93,14 +91,14 @@ def test_one_in_model_is_carried_over_by_the_line_as_in_ml_privacy_meter():
 
 
 def test_population_and_gamma_leave_the_ranking():
-    target, references, members, generator = drawn(6, n=300)
-    who = generator.random(300) < 0.5
-    z = generator.beta(3, 1, 5000), generator.beta(3, 1, (6, 5000))
+    target, references, members, generator = drawn(6, n=100)
+    who = generator.random(100) < 0.5
+    z = generator.beta(3, 1, 200), generator.beta(3, 1, (6, 200))
     own = rmia(target, references, members)
-    other = rmia(target, references, members, population=z, gamma=1.1)
+    other = slow_paper(target, references, members, online=True, a=OFFLINE_A, gamma=1.1, population=z)
     order = np.argsort(own)
-    assert (np.diff(other[order]) >= 0).all()
-    assert len(roc_of_scores(own, who).false_positives) == 300
+    assert (np.diff(other[order]) >= 0).all() and len(np.unique(other)) > 10
+    assert len(roc_of_scores(own, who).false_positives) == 100
 
 
 def test_zero_probabilities_are_ranked_last():
@@ -131,11 +129,7 @@ def test_bad_input_is_named():
         rmia(np.zeros(2), half, nobody)
     with pytest.raises(UsageError, match="at least one model"):
         rmia(np.zeros(3), half[:0], nobody[:0])
-    with pytest.raises(UsageError, match="gamma"):
-        rmia(np.zeros(3), half, nobody, gamma=0)
     with pytest.raises(UsageError, match="a: 0"):
         rmia(np.zeros(3), half, nobody, a=0.0)
-    with pytest.raises(UsageError, match="population"):
-        rmia(np.zeros(3), half, nobody, population=(np.zeros(4), np.zeros((2, 4))))
     with pytest.raises(UsageError, match="nothing to be compared"):
         rmia(np.zeros(1), half[:, :1], nobody[:, :1])

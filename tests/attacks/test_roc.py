@@ -12,7 +12,6 @@ from trustml.attacks.roc import (
     auc_estimate,
     auc_lower_bound,
     auc_of_counts,
-    choose_threshold,
     compress,
     delong_variance,
     roc_of_scores,
@@ -63,17 +62,6 @@ def test_compression_changes_no_figure(scored):
     np.testing.assert_allclose(delong_variance(small), delong_variance(roc), rtol=1e-9, atol=1e-15)
     for fpr in np.linspace(0.01, 0.99, 40):
         assert true_positives_at(small, fpr) == true_positives_at(roc, fpr)
-
-
-@given(SCORED, st.floats(0.01, 0.99))
-def test_the_chosen_threshold_is_the_loosest_allowed_and_agrees_with_the_curve(scored, fpr):
-    scores, members = arrays(scored)
-    outs = scores[~members]
-    threshold = choose_threshold(outs, fpr)
-    assert np.mean(outs > threshold) <= fpr + 1e-9
-    lower = outs[outs < threshold]
-    assert np.mean(outs >= threshold) > fpr - 1e-9 or not lower.size
-    assert (scores[members] > threshold).sum() == true_positives_at(roc_of_scores(scores, members), fpr)
 
 
 def test_a_gaussian_shift_has_its_area_and_its_tpr():
@@ -142,7 +130,6 @@ def test_a_tpr_never_interpolates_over_a_tie():
     # the strictest threshold lets in half of all at once: below that FPR nobody can be called
     scores, members = np.repeat([1.0, 0.0], 1000), np.tile([True, False], 1000)
     assert tpr_at_fpr(roc_of_scores(scores, members), 0.1).value == 0.0
-    assert choose_threshold(scores[~members], 0.1) == 1.0
 
 
 def test_bad_scores_are_named():
@@ -155,8 +142,6 @@ def test_bad_scores_are_named():
         roc_of_scores(np.zeros(3), np.zeros(3, bool))
     with pytest.raises(UsageError, match="one bool for every score"):
         roc_of_scores(np.zeros(3), np.array([1, 0, 0]))
-    with pytest.raises(UsageError, match="empty"):
-        choose_threshold(np.zeros(0), 0.1)
     with pytest.raises(UsageError, match="fpr"):
         tpr_at_fpr(roc_of_scores(np.zeros(3), members), 1.0)
     with pytest.raises(UsageError, match="confidence"):

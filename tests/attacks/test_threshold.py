@@ -1,16 +1,18 @@
-"""Thresholds on one signal."""
+"""Thresholds on one signal, and the class alone."""
 
 import numpy as np
+import pytest
 
-from trustml.attacks.roc import auc_of_counts, roc_of_scores
+from trustml.attacks.roc import roc_of_scores
 from trustml.attacks.signals import signals_from_logits
 from trustml.attacks.threshold import (
     confidence_scores,
     entropy_scores,
+    gap_scores,
     loss_scores,
     modified_entropy_scores,
-    within_class,
 )
+from trustml.errors import UsageError
 
 
 def test_surer_and_right_is_more_of_a_member():
@@ -27,19 +29,16 @@ def test_the_loss_ranks_where_losses_are_equal_in_float32():
     assert (np.diff(loss_scores(signals_from_logits(logits, np.ones(4, int)))) > 0).all()
 
 
-def test_ranks_within_a_class_make_one_threshold_fit_all():
+def test_the_gap_attack_has_the_generalisation_gap_as_its_advantage():
     generator = np.random.default_rng(0)
-    labels, members = generator.integers(0, 4, 2000), generator.random(2000) < 0.5
-    scores = generator.normal(size=2000) + 1.0 * members + 10.0 * labels
-    ranks = within_class(scores, labels)
-    assert ranks.min() > 0 and ranks.max() < 1
-    for label in range(4):
-        own = labels == label
-        assert (np.argsort(ranks[own]) == np.argsort(scores[own])).all()
+    labels, members = generator.integers(0, 3, 1000), np.arange(1000) < 400
+    predicted = np.where(generator.random(1000) < np.where(members, 0.95, 0.7), labels, (labels + 1) % 3)
+    gap = np.mean((predicted == labels)[members]) - np.mean((predicted == labels)[~members])
+    roc = roc_of_scores(gap_scores(predicted, labels), members)
+    advantages = np.array(roc.true_positives) / roc.members - np.array(roc.false_positives) / roc.non_members
+    assert advantages.max() == pytest.approx(gap)
 
-    def area(values):
-        roc = roc_of_scores(values, members)
-        return auc_of_counts(roc.false_positives, roc.true_positives)
 
-    assert area(scores) < 0.56 and area(ranks) > 0.72
-    np.testing.assert_array_equal(within_class(np.zeros(3), np.zeros(3, int)), 0.5)
+def test_predicted_classes_that_do_not_fit_their_labels_are_named():
+    with pytest.raises(UsageError, match="one class each"):
+        gap_scores(np.zeros(3, int), np.zeros(2, int))

@@ -13,10 +13,10 @@ import optax
 import pytest
 
 from tests.bench.workloads import UNITS, label
-from trustml.bench.engine import Engine
-from trustml.bench.engines.jax_network import apply
-from trustml.bench.engines.shadow_models import make_shadows
-from trustml.bench.workloads import (
+from trustml_bench.engine import Engine
+from trustml_bench.engines.jax_network import apply
+from trustml_bench.engines.shadow_models import make_shadows
+from trustml_bench.workloads import (
     CLIPPING_NORM,
     IG_STEPS,
     LEARNING_RATE,

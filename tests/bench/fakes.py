@@ -10,11 +10,11 @@ import time
 
 import numpy as np
 
-from trustml.bench.engine import Engine, Unit
-from trustml.bench.results import FORMAT, Result, Timing
-from trustml.bench.rows import with_rows
-from trustml.bench.selection import Seat
-from trustml.bench.workloads import Workload
+from trustml_bench.engine import Engine, Unit
+from trustml_bench.results import FORMAT, Result, Timing
+from trustml_bench.rows import with_rows
+from trustml_bench.selection import Seat
+from trustml_bench.workloads import Workload
 
 WORKLOAD = Workload(kind="plain_step", network="small_mlp", size=4)
 

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from tests.bench.workloads import cases, outcome
-from trustml.bench.engines import fastest
-from trustml.bench.workloads import OCCLUSION_PATCH
+from trustml_bench.engines import fastest
+from trustml_bench.workloads import OCCLUSION_PATCH
 
 
 def shrunk(maps: np.ndarray) -> np.ndarray:

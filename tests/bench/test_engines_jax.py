@@ -6,7 +6,7 @@ import pytest
 
 from tests.bench.expected import check, parameters
 from tests.bench.workloads import cases, outcome
-from trustml.bench.engines import fastest
+from trustml_bench.engines import fastest
 
 pytestmark = [
     pytest.mark.jax,

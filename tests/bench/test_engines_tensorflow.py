@@ -17,6 +17,7 @@ from trustml.launch.environments import find_environment
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.jax, pytest.mark.long, pytest.mark.timeout(600)]
 ROOT = Path(__file__).resolve().parents[2]
+PATHS = os.pathsep.join(map(str, (ROOT, ROOT / "src", ROOT / "benchmarks")))
 CASES = cases("tensorflow")
 
 
@@ -26,7 +27,11 @@ def folder(tmp_path_factory) -> Path:
     with (made / "log.txt").open("wb") as log:
         process = subprocess.Popen(
             [find_environment("tensorflow").require(), "-m", "tests.bench.tensorflow_side", made, "full"],
-            env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "TF_CPP_MIN_LOG_LEVEL": "3"},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "src", ROOT / "benchmarks", ROOT))),
+                "TF_CPP_MIN_LOG_LEVEL": "3",
+            },
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

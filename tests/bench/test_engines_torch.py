@@ -8,9 +8,9 @@ import pytest
 
 from tests.bench.expected import check, parameters
 from tests.bench.workloads import TINY, cases, outcome
-from trustml.bench.catalogue import ENGINES
-from trustml.bench.engine import Work
-from trustml.bench.engines import fastest, torch_network
+from trustml_bench.catalogue import ENGINES
+from trustml_bench.engine import Work
+from trustml_bench.engines import fastest, torch_network
 
 pytestmark = [
     pytest.mark.torch,

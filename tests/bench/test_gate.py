@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.bench.fakes import absent, measured, result
-from trustml.bench.gate import compare_results, passes
-from trustml.bench.workloads import Workload
+from trustml_bench.gate import compare_results, passes
+from trustml_bench.workloads import Workload
 
 PRIVATE = Workload(kind="private_step", network="mlp", size=256)
 PLAIN = Workload(kind="plain_step", network="mlp", size=256)

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.bench.fakes import absent, measured, result
-from trustml.bench.bars import BARS, Bar, Side
-from trustml.bench.catalogue import ENGINES
-from trustml.bench.judge import Ratio, fastest, judge, judge_all, median_interval, paired_ratio, verdict_of
-from trustml.bench.selection import FULL
-from trustml.bench.workloads import Workload
+from trustml_bench.bars import BARS, Bar, Side
+from trustml_bench.catalogue import ENGINES
+from trustml_bench.judge import Ratio, fastest, judge, judge_all, median_interval, paired_ratio, verdict_of
+from trustml_bench.selection import FULL
+from trustml_bench.workloads import Workload
 
 PRIVATE = Workload(kind="private_step", network="mlp", size=256)
 PLAIN = Workload(kind="plain_step", network="mlp", size=256)

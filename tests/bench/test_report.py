@@ -12,19 +12,19 @@ from rich.console import Console
 from streamlit.testing.v1 import AppTest
 
 from tests.bench.fakes import absent, measured, result
-from trustml.bench.judge import judge_all
-from trustml.bench.results import Ceilings, write_result
-from trustml.bench.workloads import Workload
-from trustml.report.bench_figures import ratio_dots, time_dots
-from trustml.report.bench_page import performance_page
-from trustml.report.bench_tables import bars_frame, milliseconds, number, print_groups, print_result, summary
+from trustml_bench import panels
+from trustml_bench.figures import ratio_dots, time_dots
+from trustml_bench.judge import judge_all
+from trustml_bench.page import performance_page
+from trustml_bench.results import Ceilings, write_result
+from trustml_bench.tables import bars_frame, milliseconds, number, print_groups, print_result, summary
+from trustml_bench.workloads import Workload
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # streamlit's and altair's own
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # AppTest leaves an event loop behind
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-APPS = Path(__file__).resolve().parents[2] / "apps"
 PRIVATE = Workload(kind="private_step", network="mlp", size=256)
 PLAIN = Workload(kind="plain_step", network="mlp", size=256)
 
@@ -92,22 +92,21 @@ def panel(runs: str) -> None:
     """What the speed page shows below the run's own figures."""
     from pathlib import Path
 
-    from bench_panels import show_benchmark
+    from trustml_bench.panels import show_benchmark
 
     show_benchmark(Path(runs))
 
 
-def shown(runs: Path, monkeypatch) -> AppTest:
-    monkeypatch.syspath_prepend(str(APPS))
+def shown(runs: Path) -> AppTest:
     app = AppTest.from_function(panel, default_timeout=60, args=(str(runs),)).run()
     assert not app.exception, [error.value for error in app.exception]
     return app
 
 
-def test_the_panel_shows_the_newest_file(some, tmp_path, monkeypatch):
+def test_the_panel_shows_the_newest_file(some, tmp_path):
     write_result(tmp_path / "benchmarks" / "20260101-000000.json", result())
     write_result(tmp_path / "benchmarks" / "20260102-000000.json", some)
-    app = shown(tmp_path, monkeypatch)
+    app = shown(tmp_path)
     assert summary(judge_all(some)) in app.caption[1].value
     bars, rows = (frame.value for frame in app.dataframe)
     assert "not met" in set(bars.verdict)
@@ -115,12 +114,8 @@ def test_the_panel_shows_the_newest_file(some, tmp_path, monkeypatch):
 
 
 def test_the_panel_says_how_to_make_one_and_what_is_damaged(tmp_path, monkeypatch):
-    import trustml.launch.environments
-
-    monkeypatch.setattr(trustml.launch.environments, "checkout_root", lambda: None)
-    monkeypatch.delitem(__import__("sys").modules, "bench_panels", raising=False)
-    assert "`trustml bench`" in shown(tmp_path, monkeypatch).info[0].value
+    monkeypatch.setattr(panels, "RECORDED", tmp_path / "none.json")
+    assert "`trustml bench`" in shown(tmp_path).info[0].value
     (tmp_path / "benchmarks").mkdir()
     (tmp_path / "benchmarks" / "1.json").write_text("{}")
-    assert "its format is 'unknown'" in shown(tmp_path, monkeypatch).warning[0].value
-    monkeypatch.delitem(__import__("sys").modules, "bench_panels", raising=False)
+    assert "its format is 'unknown'" in shown(tmp_path).warning[0].value

@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from tests.bench.fakes import absent, measured, result
-from trustml.bench.arithmetic import forward_operations, step_operations
-from trustml.bench.machine import matrix_rate, stream_rate
-from trustml.bench.results import BENCH_MEASURES, Ceilings, newest_result, read_result, write_result
-from trustml.bench.rows import floor_ratio
-from trustml.bench.workloads import Workload
 from trustml.errors import RecordError
 from trustml.measures.measure import Row
+from trustml_bench.arithmetic import forward_operations, step_operations
+from trustml_bench.machine import matrix_rate, stream_rate
+from trustml_bench.results import BENCH_MEASURES, Ceilings, newest_result, read_result, write_result
+from trustml_bench.rows import floor_ratio
+from trustml_bench.workloads import Workload
 
 PRIVATE = Workload(kind="private_step", network="mlp", size=256)
 PLAIN = Workload(kind="plain_step", network="mlp", size=256)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trustml.bench.selection import Selection, choose_groups, options_of
 from trustml.errors import UsageError
+from trustml_bench.selection import Selection, choose_groups, options_of
 
 
 def test_a_private_step_lives_with_its_floors():

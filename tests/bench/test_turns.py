@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import psutil
 import pytest
 
 from tests.bench.fakes import WORKLOAD, engine, seat
-from trustml.bench import places
-from trustml.bench.places import Place, find_place
-from trustml.bench.process import EngineProcess
-from trustml.bench.protocol import Failed, LookAtMemory, Memory, Ready, RunRequest, Times
-from trustml.bench.selection import Group
-from trustml.bench.turns import _FOLDERS, _sits_out, measure_group
+from trustml_bench import places, turns
+from trustml_bench.engine import Engine
+from trustml_bench.places import Place, find_place
+from trustml_bench.process import EngineProcess
+from trustml_bench.protocol import Failed, LookAtMemory, Memory, Ready, RunRequest, Times
+from trustml_bench.selection import Group
+from trustml_bench.turns import _FOLDERS, _sits_out, measure_group
 
 ROOT = str(Path(__file__).resolve().parents[2])
 
@@ -74,6 +76,59 @@ def test_the_end_takes_children_along(started):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert not psutil.pid_exists(process.pid)
+
+
+def test_ctrl_c_while_an_engine_starts_leaves_none_behind(monkeypatch):
+    begun: list[EngineProcess] = []
+
+    class Interrupted(EngineProcess):
+        """Ctrl-C comes when its process is there, and nobody knows it yet."""
+
+        def __init__(self, *arguments, **named) -> None:
+            super().__init__(*arguments, **named)
+            begun.append(self)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(turns, "EngineProcess", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        measure_group(Group(allocator="tuned", seats=(seat("quick"),)), turns=3, listener=lambda event: None)
+    (process,) = begun
+    ended = not psutil.pid_exists(process.pid)
+    process.end()
+    assert ended
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_while_engines_are_ended_ends_all(monkeypatch):
+    real, begun = EngineProcess.end, list[EngineProcess]()
+
+    def interrupted(process: EngineProcess) -> None:
+        begun.append(process)
+        signal.raise_signal(signal.SIGINT)
+        real(process)
+
+    monkeypatch.setattr(EngineProcess, "end", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        measure_group(
+            Group(allocator="tuned", seats=(seat("quick"), seat("slow"))), turns=1, listener=lambda event: None
+        )
+    assert len(begun) == 2 and not any(psutil.pid_exists(process.pid) for process in begun)
+
+
+@pytest.mark.tensorflow
+def test_an_engine_enters_another_environment_by_path(tmp_path):
+    place = find_place("tensorflow", "tuned")
+    assert isinstance(place, Place)
+    maker = Engine(
+        name="ours", environment="tensorflow", maker="own:plain_step:tensorflow", kinds=("plain_step",), role="ours"
+    )
+    process = EngineProcess(maker, WORKLOAD, place=place, log=tmp_path / "log.txt")
+    try:
+        ready = process.wait(timeout=300)
+    finally:
+        process.end()
+    assert isinstance(ready, Ready), ready
+    assert ready.first > 0 and "tensorflow" in ready.versions and "torch" not in ready.versions
 
 
 def test_turns_last_as_long_as_asked_and_memory_is_told(started):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-
 import numpy as np
 
-from trustml.bench.catalogue import ENGINES
-from trustml.bench.engine import Engine, Work
-from trustml.bench.workloads import Workload
+from trustml_bench.catalogue import ENGINES
+from trustml_bench.engine import Engine, Work
+from trustml_bench.serve import find_maker
+from trustml_bench.workloads import Workload
 
 TINY = {
     "plain_step": (
@@ -46,15 +45,10 @@ def label(case: tuple[Engine, Workload]) -> str:
     return f"{engine.name}/{workload.name}"
 
 
-def work_of(engine: Engine, workload: Workload) -> Work:
-    """Make what the engine needs."""
-    module, maker = engine.maker.split(":")
-    return getattr(importlib.import_module(f"trustml.bench.engines.{module}"), maker)(workload)
-
-
 def outcome(engine: Engine, workload: Workload) -> dict[str, np.ndarray]:
     """Make an engine, let it do its units, and look at what came of it."""
-    work = work_of(engine, workload)
+    work = find_maker(engine.maker)(workload)
+    assert isinstance(work, Work)
     for _ in range(UNITS.get(workload.kind, 1)):
         work()
     return work.outcome()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.auditing.serving import hang, serving
-from tests.report.audit_examples import empty_audit
+from tests.report.audit.examples import empty_audit
 from trustml.audits import Audit
 from trustml.cli.audit import _keep
 from trustml.cli.main import _main

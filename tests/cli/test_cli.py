@@ -59,7 +59,8 @@ def test_help_is_fast_and_lists_the_commands():
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "list", "show", "compare", "dashboard", "doctor", "setup", "ledger", "conformance", "bench"]
+    "command",
+    ["run", "list", "show", "compare", "dashboard", "doctor", "setup", "ledger", "conformance", "bench", "schema"],
 )
 def test_every_command_has_help_without_numpy(command):
     code = (

@@ -11,13 +11,13 @@ import msgspec
 import pytest
 
 import trustml
-from trustml.auditing.bundle import pack
 from trustml.auditing.run_audit import audit_run
 from trustml.cli.main import _main
 from trustml.compare import behind, rows
 from trustml.compare.rows import write_measures
 from trustml.compare.table import read_measures, read_statements, recorded_measures, recorded_statements
 from trustml.errors import PrivacyError, RecordError
+from trustml.evidence.bundle import pack
 from trustml.measures import privacy_statements
 from trustml.privacy.accounting import epsilon_of, epsilon_of_releases
 from trustml.privacy.crosscheck import SecondOpinion

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import trustml
-from trustml.compare.ledgers import verify_ledgers
+from trustml.evidence.ledgers import verify_ledgers
 from trustml.measures.evidence import Evidence
 from trustml.measures.federated import examples_per_round, federated_rows
 from trustml.models.layers import Architecture, Dense, Flatten
@@ -172,7 +172,7 @@ def test_each_unit_of_privacy_is_composed_by_itself(run, table, row):
 def test_the_ledgers_of_the_run_verify(run):
     checks = verify_ledgers(RunDirectory(run.path))
     assert checks and all(check.passed for check in checks), [c for c in checks if not c.passed]
-    together = [check.message for check in checks if not check.job]
+    together = [check.message for check in checks if not check.subject]
     assert len(together) == 2 and "(all ledgers)" in together[0] + together[1]
     assert any("(user-level ledgers, partition " in message for message in together)
 

@@ -78,6 +78,7 @@ def test_the_wheel_carries_what_users_need(wheel):
         "trustml/environments/main.lock",
     } <= names
     assert not [name for name in names if "tests/" in name or "/test_" in name or name.endswith(".pyc")]
+    assert {name for name in names if "bench" in name} == {"trustml/cli/bench.py", "trustml/launch/benchmarks.py"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
@@ -101,6 +102,12 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(clean, tmp_path):
     assert parts["jax"]["ok"] and parts["dashboard"]["ok"]
     assert not EVERYTHING or "pip install 'trustml[torch]'" in parts["torch"]["fix"]
     assert parts["tensorflow"]["fix"] == "trustml setup tensorflow"
+
+
+def test_the_benchmark_is_no_part_of_it(clean, tmp_path):
+    done = call(clean / "trustml", "bench", "--list", cwd=tmp_path)
+    assert done.returncode == 2 and "`pip install ./benchmarks`" in done.stderr, done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_the_dashboard_starts_from_an_empty_folder(clean, tmp_path):

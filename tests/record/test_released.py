@@ -20,7 +20,7 @@ from trustml.models.layers import Architecture, Dense, Flatten
 from trustml.models.zoo import mlp
 from trustml.plan.job import decode_job, promises_privacy
 from trustml.record.released import RELEASED, why_released
-from trustml.report.released_page import released_markdown
+from trustml.report.privacy.released import released_markdown
 from trustml.scenario.attacks import Attacks, Canaries, Game, MembershipInference
 from trustml.scenario.spec import Execution, Explanations, Probes, Scenario
 
@@ -271,7 +271,7 @@ def test_the_statement_says_whose_rows_explanations_show(released, tmp_path, cha
 
 
 def test_the_page_is_the_table():
-    assert PAGE.read_text(encoding="utf-8") == released_markdown(), "python -m trustml.report.released_page"
+    assert PAGE.read_text(encoding="utf-8") == released_markdown(), "python -m trustml.report.privacy.released"
 
 
 def test_every_line_of_the_table_that_names_a_release_is_of_a_name():

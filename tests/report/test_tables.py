@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from tests.report.test_figures import rows
-from trustml.report.attack_frames import audited_frame
-from trustml.report.attack_tables import _print_audits
+from trustml.report.attacks.frames import audited_frame
+from trustml.report.attacks.tables import _print_audits
 from trustml.report.tables import _print_privacy, overview_frame, protects_users
 
 EXAMPLES = "delta=1e-05; unit: example; relation: add or remove one"

@@ -7,6 +7,7 @@ import pytest
 from trustml.errors import ScenarioError
 from trustml.scenario.attacks import Attacks, Canaries, Game, MembershipInference
 from trustml.scenario.check_attacks import check_attacks
+from trustml.scenario.problems import check_types
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,7 @@ from trustml.scenario.check_attacks import check_attacks
 )
 def test_the_field_is_named(attacks, field):
     with pytest.raises(ScenarioError, match=field.replace(".", r"\.")):
+        check_types(attacks, field="attacks")
         check_attacks(attacks)
 
 

@@ -8,7 +8,7 @@ import pytest
 from trustml.errors import ScenarioError
 from trustml.plan.attacking import why_no_canaries
 from trustml.scenario.attacks import Attacks, Canaries
-from trustml.scenario.check_canaries import check_canaries
+from trustml.scenario.check_attacks import check_canaries
 from trustml.scenario.federated import BandedMatrix, DPFedAvg
 from trustml.scenario.partition import FixedCohort, InTurn, PoissonCohort
 from trustml.scenario.regimes import DPSGD, Plain

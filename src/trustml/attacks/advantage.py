@@ -1,4 +1,8 @@
-"""Membership advantage: TPR - FPR at one threshold, at its best and without the luck of having chosen it."""
+"""Membership advantage: TPR - FPR at one threshold, without the luck of having chosen it on the same examples.
+
+The best of all thresholds flatters: for P members, N non-members and scores that know nothing its TPR - FPR is
+sqrt(pi / 8) sqrt(1/P + 1/N) on average (a one-sided Kolmogorov-Smirnov statistic), not zero.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.attacks.estimates import NOT_ESTIMABLE, AttackEstimate, check_confidence, share_high, share_low
-from trustml.attacks.roc import Roc, checked_scores, roc_of_scores
+from trustml.attacks.roc import checked_scores, roc_of_scores
 from trustml.attacks.signals import Bools, Floats
-
-
-def largest_advantage(roc: Roc) -> float:
-    """Largest TPR - FPR over all thresholds: how well this attack could have done on these very examples.
-
-    Optimistic, as the best of all thresholds is picked on the examples it is judged by: for P members, N non-members
-    and scores that know nothing it is sqrt(pi / 8) sqrt(1/P + 1/N) on average (a one-sided Kolmogorov-Smirnov
-    statistic), not zero. `split_advantage` is the figure to report.
-    """
-    gaps = np.array(roc.true_positives) / roc.members - np.array(roc.false_positives) / roc.non_members
-    return max(0.0, float(gaps.max()))
 
 
 def split_advantage(

@@ -9,12 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trustml.attacks.label_only import gap_scores
 from trustml.attacks.learned import learned_scores
 from trustml.attacks.lira import lira
 from trustml.attacks.rmia import OFFLINE_A, rmia, tune_a
 from trustml.attacks.signals import Bools, Floats, Signals
-from trustml.attacks.threshold import confidence_scores, entropy_scores, loss_scores, modified_entropy_scores
+from trustml.attacks.threshold import (
+    confidence_scores,
+    entropy_scores,
+    gap_scores,
+    loss_scores,
+    modified_entropy_scores,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,12 +4,12 @@ A Gaussian is fitted to the scaled confidences that an example gets from referen
 to those from models not trained on it (out). Online, the score is the log-likelihood ratio of the target's value;
 offline only the out models are used, and the score is how far the target's value lies above theirs.
 
-Conventions are those of TF Privacy's ``compute_score_lira``: the centre is the median (its default; ``mean`` is the
-other choice), the standard deviation is about the *mean*, with ddof 0; for fixed variance it is that of all
-differences from the example's own centre, of all models together, in and out apart. Three things differ:
+Conventions are those of TF Privacy's ``compute_score_lira``: the centre is the median (its default), the standard
+deviation is about the *mean*, with ddof 0; for fixed variance it is that of all differences from the example's own
+centre, of all models together, in and out apart. Three things differ:
 
 - Offline, the paper's test is one-sided, Pr(Z <= observed) under the out model. TF Privacy's option ``out`` is the
-  out density itself, for which an unusually *low* confidence is a sign of membership as well; `two_sided` gives that.
+  out density itself, for which an unusually *low* confidence is a sign of membership as well.
 - A deviation of zero becomes 1e-30 there, and scores of 1e58 follow. Here no deviation is below a hundredth of the
   pooled one.
 - An example without in (or out) models there gets the average centre of all examples. Here it gets its own centre of
@@ -20,7 +20,7 @@ differences from the example's own centre, of all models together, in and out ap
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -70,8 +70,6 @@ def lira(
     *,
     online: bool = True,
     fixed_variance: bool = False,
-    two_sided: bool = False,
-    centre: Literal["median", "mean"] = "median",
     fewest: int = FEWEST,
 ) -> LiraScores:
     """Score every example.
@@ -88,9 +86,6 @@ def lira(
         Use the models trained on an example too.
     fixed_variance : bool
         One deviation for all examples: better than one each below some 64 models.
-    two_sided : bool
-        Offline, score by minus the out density (TF Privacy) instead of one-sided.
-    centre : {"median", "mean"}
     fewest : int
         Models on one side below which an example's own deviation is not used.
 
@@ -104,10 +99,10 @@ def lira(
         For shapes that do not fit, values that are not finite, or a side without any model.
     """
     observed, values, inside = _checked(target, references, members)
-    out = _fit(values, ~inside, centre)
+    out = _fit(values, ~inside)
     sides = [out]
     if online:
-        sides.append(_fit(values, inside, centre))
+        sides.append(_fit(values, inside))
     for name, side in zip(("out", "in"), sides, strict=False):
         if not side.count.any() or np.isnan(side.pooled):
             raise UsageError(
@@ -126,9 +121,7 @@ def lira(
         )
     else:
         centre_out = np.where(np.isnan(out.centre), np.nanmedian(out.centre), out.centre)
-        deviation = _deviation(out, fixed_variance, fewest)
-        one_sided = (observed - centre_out) / deviation
-        scores = -_log_density(observed, centre_out, deviation) if two_sided else one_sided
+        scores = (observed - centre_out) / _deviation(out, fixed_variance, fewest)
     fallbacks = int(few.sum())
     note = f"pooled statistics for {fallbacks} of {len(observed)} examples with too few reference models"
     return LiraScores(scores=scores, fallbacks=fallbacks, note=note if fallbacks else "")
@@ -150,17 +143,14 @@ def _checked(
     return observed, values, inside
 
 
-def _fit(values: Floats, chosen: Bools, centre: Literal["median", "mean"]) -> _Side:
+def _fit(values: Floats, chosen: Bools) -> _Side:
     """Fit one side; of shape (k, n) each."""
     count = chosen.sum(axis=0)
     some = np.maximum(count, 1)
     mean = np.where(chosen, values, 0.0).sum(axis=0) / some
-    if centre == "median":
-        ordered = np.sort(np.where(chosen, values, np.inf), axis=0)
-        rows = np.stack([(some - 1) // 2, some // 2])
-        middle = np.take_along_axis(ordered, rows, 0).mean(axis=0)
-    else:
-        middle = mean
+    ordered = np.sort(np.where(chosen, values, np.inf), axis=0)
+    rows = np.stack([(some - 1) // 2, some // 2])
+    middle = np.take_along_axis(ordered, rows, 0).mean(axis=0)
     deviation = np.sqrt(np.where(chosen, (values - mean) ** 2, 0.0).sum(axis=0) / some)
     residuals = (values - middle)[chosen]
     return _Side(

@@ -151,12 +151,6 @@ def attack_membership(
     return outcomes
 
 
-def attacks_for(references: References | None) -> tuple[str, ...]:
-    """Names of all attacks that can be run with these references: what `attack_membership` runs by default."""
-    available = 0 if references is None else len(references.members)
-    return tuple(attack.name for attack in _choose(None, available=available, both=_both_sides(references)))
-
-
 def verdict_of(outcomes: Sequence[Outcome], *, confidence: float = 0.99) -> Verdict:
     """Correct the lower bounds of the AUC for the number of attacks tried on one model, and say if any exceeds 1/2.
 

@@ -7,8 +7,8 @@ follows by the line p_in = a p_out + (1 - a).
 
 The score is a step function of x's own ratio, the same for all x. Population and gamma so change no ranking and no ROC
 curve, they only merge neighbours; what decides is p(x). The pool of examples that is attacked can therefore be its own
-population without anybody's membership being looked at, which is what the battery does, with gamma 1. It also makes
-the attack a sort and a binary search, n log n, where the formula reads as n times |Z| comparisons.
+population without anybody's membership being looked at, and gamma is 1 here. That also makes the attack a sort and a
+binary search, n log n, where the formula reads as n times |Z| comparisons.
 
 ML Privacy Meter (``modules/mia/attacks/rmia.py``, run_rmia) compares with ``> 1`` and always uses the line,
 p(x) = ((1 + a) p_out + (1 - a)) / 2. Ours equals it where every example is out of every reference model. It differs
@@ -39,11 +39,9 @@ def rmia(
     members: npt.NDArray[Any],
     *,
     online: bool = True,
-    gamma: float = 1.0,
     a: float = OFFLINE_A,
-    population: tuple[npt.NDArray[Any], npt.NDArray[Any]] | None = None,
 ) -> Floats:
-    """Score every example.
+    """Score every example beside all the others.
 
     Parameters
     ----------
@@ -55,13 +53,8 @@ def rmia(
         Bool of shape (k, n): who was trained on in which reference model.
     online : bool
         Use the models trained on an example too. Offline they are used only for examples that are in all of them.
-    gamma : float
-        At least 1 in the paper.
     a : float
         Between 0 and 1; used for examples with models of one side only, and for all of them offline.
-    population : tuple of two numpy.ndarray, optional
-        Probabilities by the target, (m,), and by the reference models, (k, m), of examples that no model was trained
-        on. By default every example is compared with all the others.
 
     Returns
     -------
@@ -74,22 +67,11 @@ def rmia(
         For shapes that do not fit or values that are no probabilities.
     """
     own, others, inside = _checked(target, references, members)
-    if gamma <= 0.0:
-        raise UsageError(f"gamma: {gamma} is not above 0; write 1 or more")
+    if len(own) < 2:
+        raise UsageError("target: one example alone has nothing to be compared with; give more")
     ratios = own / marginal(others, inside, online=online, a=a)
-    if population is None:
-        if len(own) < 2:
-            raise UsageError("target: one example alone has nothing to be compared with; give more, or a population")
-        below = np.searchsorted(np.sort(ratios), ratios / gamma, side="right")
-        itself = int(1.0 >= gamma)
-        return np.asarray((below - itself) / (len(own) - 1), np.float64)
-    z_own, z_others, z_inside = _checked(*population, np.zeros(np.shape(population[1]), bool))
-    if len(z_others) != len(others) or not len(z_own):
-        raise UsageError(
-            f"population: shape {z_others.shape} beside {len(others)} reference models; give (models, examples)"
-        )
-    z_ratios = z_own / marginal(z_others, z_inside, online=False, a=a)
-    return np.asarray(np.searchsorted(np.sort(z_ratios), ratios / gamma, side="right") / len(z_own), np.float64)
+    not_above = np.searchsorted(np.sort(ratios), ratios, side="right")
+    return np.asarray((not_above - 1) / (len(own) - 1), np.float64)
 
 
 def marginal(references: Floats, members: Bools, *, online: bool, a: float) -> Floats:

@@ -216,29 +216,6 @@ def allowed(fpr: float, non_members: int) -> int:
     return int(np.floor(fpr * non_members + 1e-9))
 
 
-def choose_threshold(non_member_scores: npt.NDArray[Any], fpr: float) -> float:
-    """Score above which (not at which) an example is called a member, so that at most `fpr` of these are.
-
-    The lowest such score: of a tie at the limit nobody is called a member, so the FPR is never above what was wanted.
-
-    Parameters
-    ----------
-    non_member_scores : numpy.ndarray
-        Shape (n,).
-    fpr : float
-
-    Returns
-    -------
-    float
-        Minus infinity where everybody may be called a member.
-    """
-    values = np.sort(np.asarray(non_member_scores, np.float64))[::-1]
-    if not values.size or np.isnan(values).any():
-        raise UsageError("non_member_scores: empty or not a number; give scores of non-members")
-    most = allowed(fpr, len(values))
-    return float(values[most]) if most < len(values) else float("-inf")
-
-
 def checked_scores(scores: npt.NDArray[Any], members: npt.NDArray[Any]) -> tuple[Floats, Bools]:
     """Scores as float64 and members as bool, or a clear error."""
     values, inside = np.asarray(scores, np.float64), np.asarray(members)

@@ -100,31 +100,6 @@ def signals_from_logits(logits: npt.NDArray[Any], labels: npt.NDArray[Any]) -> S
     )
 
 
-def signals_from_probabilities(
-    probabilities: npt.NDArray[Any], labels: npt.NDArray[Any], *, clamp: float = CLAMP
-) -> Signals:
-    """Compute all signals from probabilities, which may be exactly 0 or 1.
-
-    Parameters
-    ----------
-    probabilities : numpy.ndarray
-        Shape (..., n, c), any float type.
-    labels : numpy.ndarray
-        Shape (n,).
-    clamp : float
-        See `logits_from_probabilities`.
-
-    Returns
-    -------
-    Signals
-
-    Raises
-    ------
-    UsageError
-    """
-    return signals_from_logits(logits_from_probabilities(probabilities, clamp=clamp), labels)
-
-
 def logits_from_probabilities(probabilities: npt.NDArray[Any], *, clamp: float = CLAMP) -> Floats:
     """Logits whose softmax are the probabilities given.
 

@@ -1,4 +1,4 @@
-"""Attacks by one threshold on one signal of the target: they need no other model."""
+"""Attacks by one threshold on one signal of the target, or on its class alone: they need no other model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.attacks.signals import Floats, Signals
+from trustml.errors import UsageError
 
 
 def loss_scores(signals: Signals) -> Floats:
@@ -30,26 +31,17 @@ def modified_entropy_scores(signals: Signals) -> Floats:
     return -signals.modified_entropy
 
 
-def within_class(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Floats:
-    """Turn scores into ranks among the examples of the same label, so that one threshold is one for every class.
+def gap_scores(predicted: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Floats:
+    """One where the predicted class is right, else zero.
 
-    Song & Mittal fit a threshold a class on shadow models. Ranks need none and do not look at membership either: they
-    take each class to have the same share of members.
+    The gap attack of Yeom et al. (CSF 2018, 1709.01604): its advantage is the generalisation gap, and it is the
+    baseline that a label-only attack has to beat (Choquette-Choo et al., ICML 2021, 2007.14321).
 
     Parameters
     ----------
-    scores, labels : numpy.ndarray
-        Shape (n,).
-
-    Returns
-    -------
-    numpy.ndarray
-        Mid-ranks between 0 and 1, of shape (n,).
+    predicted, labels : numpy.ndarray
+        Classes, of shape (n,).
     """
-    from scipy.stats import rankdata
-
-    ranks = np.empty(len(scores), np.float64)
-    for label in np.unique(labels):
-        own = labels == label
-        ranks[own] = (rankdata(scores[own]) - 0.5) / own.sum()
-    return ranks
+    if predicted.shape != labels.shape or predicted.ndim != 1:
+        raise UsageError(f"predicted: shape {predicted.shape} beside labels of {labels.shape}; give one class each")
+    return (predicted == labels).astype(np.float64)

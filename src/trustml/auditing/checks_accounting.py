@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from trustml.auditing.claim import Claim, ClaimedSampling
+from trustml.auditing.claim import Claim, ClaimedSampling, claim_words
 from trustml.auditing.claimed_epsilon import ClaimedBound, Figures, epsilon_bounds, three_bounds
-from trustml.auditing.findings import claim_words, not_checked
+from trustml.auditing.findings import not_checked
 from trustml.auditing.result import Finding, Measurement, Severity, Verdict, verdict_of
 from trustml.errors import UsageError
 from trustml.privacy.statement import at_least, at_most

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, TypeAlias
 
 import msgspec
+
+from trustml.privacy.statement import at_most
 
 Relation: TypeAlias = Literal["add-or-remove-one", "replace-one", "zero-out"]
 ClaimedSampling: TypeAlias = Literal["poisson", "shuffle", "fixed", "in turn", "full batch", "unknown"]
@@ -44,3 +47,12 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     sampling: ClaimedSampling = "unknown"
     loader: ClaimedSampling = "unknown"
     accountant: str = ""
+
+
+def claim_words(claim: Claim) -> str:
+    """Write a claim in one line, its epsilon rounded up to four decimals, or four digits where it is small."""
+    digits = 4
+    if 0 < claim.epsilon < 1:
+        digits = max(digits, 3 - math.floor(math.log10(claim.epsilon)))
+    epsilon = at_most(claim.epsilon, digits)
+    return f"epsilon {epsilon} at delta {claim.delta:g}; unit: {claim.unit}; relation: {claim.relation}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from trustml.auditing.claim import Claim
 from trustml.auditing.result import Finding
 from trustml.errors import TrustmlError
 
@@ -23,11 +22,3 @@ def reason(error: BaseException) -> str:
     """One line on an error."""
     lines = str(error).strip().splitlines() or ["no message"]
     return lines[0][:400] if isinstance(error, TrustmlError) else f"{type(error).__name__}: {lines[0]}"[:400]
-
-
-def claim_words(claim: Claim) -> str:
-    """Put a claim into words."""
-    return (
-        f"{claim.mechanism}: epsilon {claim.epsilon:g} at delta {claim.delta:g}, unit: {claim.unit}, "
-        f"relation: {claim.relation}"
-    )

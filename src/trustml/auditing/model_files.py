@@ -6,9 +6,9 @@ import stat
 import zipfile
 from pathlib import Path
 
-from trustml.auditing.bundle import INDEX
 from trustml.errors import UsageError
 from trustml.models.keras_files import CONFIG, METADATA, kind_of
+from trustml.record.store import BUNDLE_INDEX
 
 _TRUSTED = "load it in a module of your own, where you trust it, and name module:attribute"
 _IN_ZIP = (
@@ -18,7 +18,7 @@ _IN_ZIP = (
     ("models/model.json", "a program of torch.export", _TRUSTED),
     ("serialized_exported_program.json", "a program of torch.export", _TRUSTED),
     ("schema.json", "a skops file", _TRUSTED),
-    (INDEX, "an evidence bundle", "check it with `trustml verify`"),
+    (BUNDLE_INDEX, "an evidence bundle", "check it with `trustml verify`"),
     (CONFIG, "a Keras model under another name", "rename it to end in .keras"),
     (METADATA, "a Keras model under another name", "rename it to end in .keras"),
 )

@@ -1,8 +1,13 @@
-"""The outcome of an audit: findings about claims, with their evidence. This is the published JSON."""
+"""The outcome of an audit: findings about claims, with their evidence. This is the published JSON.
+
+``python -m trustml.auditing.result > docs/audit.schema.json`` writes its JSON Schema.
+"""
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+import inspect
+import sys
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -10,6 +15,7 @@ from trustml.auditing.claim import Claim
 from trustml.record.curves import RocCounts as RocCounts
 
 AUDIT_FORMAT = 1
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 Severity: TypeAlias = Literal["violation", "risk", "note", "pass", "not checked"]
 Verdict: TypeAlias = Literal["holds", "broken", "not decided"]
@@ -182,3 +188,24 @@ def verdict_of(claimed: float, *, low: float, high: float) -> Verdict:
     if low > allowed:
         return "broken"
     return "holds" if high <= allowed else "not decided"
+
+
+def audit_schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of what `encode_audit` writes.
+
+    It allows further fields where the record does: later versions may add some without another `format`.
+    """
+    schema = msgspec.json.schema(AuditRecord)
+    for part in schema["$defs"].values():
+        if "description" in part:  # from Python 3.13 on, docstrings come without their indentation
+            part["description"] = inspect.cleandoc(part["description"])
+    return {"$schema": DIALECT, "title": f"trustml audit record, format {AUDIT_FORMAT}", **schema}
+
+
+def audit_schema_json() -> bytes:
+    """Give the schema as readable JSON, byte for byte what is published in ``docs/audit.schema.json``."""
+    return msgspec.json.format(msgspec.json.encode(audit_schema(), order="deterministic"), indent=2) + b"\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(audit_schema_json())

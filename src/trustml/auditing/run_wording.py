@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from trustml.auditing.claim import Claim
+from trustml.auditing.claim import Claim, claim_words
 from trustml.auditing.result import Finding, Measurement, Severity, verdict_of
 from trustml.measures.assumptions import EXACT_NOISE, NOTHING_ELSE
-from trustml.measures.measure import Row
+from trustml.measures.measure import Row, shown_in
 from trustml.privacy.statement import PrivacyStatement, at_least, at_most
 from trustml.record.schema import JobRecord
 from trustml.record.store import CURVES
@@ -29,12 +29,6 @@ def measured(row: Row, *, confidence: float | None = None) -> Measurement:
     )
 
 
-def claim_words(claim: Claim) -> str:
-    """Write a claim in one line."""
-    epsilon = at_most(claim.epsilon, 4) if math.isfinite(claim.epsilon) else "inf"
-    return f"epsilon {epsilon} at delta {claim.delta:g}; unit: {claim.unit}; relation: {claim.relation}"
-
-
 def bound_finding(group: Sequence[Row]) -> Finding:
     """Judge a canary audit or a game by its rows: what was shown against what was claimed."""
     by = {row.measure: row for row in group}
@@ -44,7 +38,7 @@ def bound_finding(group: Sequence[Row]) -> Finding:
     claimed, audited = by.get("claimed_epsilon"), by.get("audited_epsilon")
     estimate = by.get("epsilon_estimate")
     beside = tuple(
-        measured(by[name]) for name in ("claimed_epsilon", "ceiling_all_correct", "attainable_at_claim") if name in by
+        measured(row) for name, row in by.items() if name in shown_in("audit") and row not in (audited, estimate)
     )
     where = f"{first.subject}, {first.backend}"
     severity: Severity = "note"

@@ -150,7 +150,7 @@ def _keep(audit: Audit, folder: Path) -> None:
     """
     from trustml.record.files import write_atomic
     from trustml.record.store import AUDIT, AUDIT_REPORT
-    from trustml.report.audit_html import audit_html
+    from trustml.report.audit.html import audit_html
 
     try:
         write_atomic(folder / AUDIT, audit.to_json().encode())
@@ -220,14 +220,14 @@ def _examples(path: Path | None) -> tuple[Any, Any] | None:
 def _print(audit: Audit, stream: IO[str]) -> None:
     from rich.text import Text
 
-    from trustml.report.explanation_tables import titled_table
+    from trustml.report.documents import titled_table
 
     out = console(stream)
     table = titled_table(audit.record.title, "severity", "finding", "conclusion")
     table.columns[0].no_wrap = True
     for finding in audit.findings:
         about = f" [{finding.subject}]" if len(audit.record.models) > 1 and finding.subject not in finding.title else ""
-        table.add_row(Text(finding.severity, style=_STYLES[finding.severity]), finding.id, Text(finding.title + about))
+        table.add_row(Text(finding.severity, style=_STYLES[finding.severity]), finding.id, finding.title + about)
     out.print(table)
     verdict = "passed" if audit.passed else "not passed"
     out.print(f"{verdict}; worst finding: {audit.worst}", soft_wrap=True)
@@ -246,11 +246,17 @@ def _progress(stream: IO[str]) -> Iterator[_Tell]:
 
         yield line
         return
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(file=stream)) as progress:
+    from trustml.cli.terminal import PlainConsole
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=PlainConsole(stream)) as progress:
         tasks: dict[str, Any] = {}
 
         def bar(what: str, done: int, of: int) -> None:

@@ -1,154 +1,27 @@
-"""``trustml bench``."""
+"""``trustml bench``: the command of the benchmark's own package, or one that says how to get it."""
 
 from __future__ import annotations
 
-import datetime
-import signal
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
 import click
 
-from trustml.cli.main import FAILED, INTERRUPTED, OK
-from trustml.cli.output import console, data_stream, file_option, json_option, json_text, root_option
-
-if TYPE_CHECKING:
-    from trustml.bench.results import Result
-    from trustml.bench.selection import Selection
-
-KINDS = ("plain_step", "private_step", "integrated_gradients", "smooth_grad", "occlusion", "round", "shadows")
+from trustml.errors import UsageError
+from trustml.launch.benchmarks import HOW_TO_GET, bench_module
 
 
-@click.command("bench", short_help="Time trustml beside other libraries on this machine.")
-@click.option("--full", is_flag=True, help="Also batches of 64, compilers on and off, and slow engines; hours.")
-@click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Only this kind of work; repeatable.")
-@click.option("--network", "networks", multiple=True, metavar="NAME", help="Only this network; repeatable.")
-@click.option("--engine", "engines", multiple=True, metavar="TEXT", help="Only engines with this in their name.")
-@click.option("--repeats", type=click.IntRange(1, 1000), default=7, show_default=True, help="Turns of each engine.")
-@click.option(
-    "--allocator",
-    type=click.Choice(["tuned", "default", "both"]),
-    help="Setting of malloc. By default all is run tuned, and untuned what a bar compares so.",
+@click.command(
+    "bench",
+    short_help="Time trustml beside other libraries on this machine.",
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
 )
-@root_option
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Result; else RUNS/benchmarks/<UTC>.json.")
-@click.option(
-    "--from", "earlier", type=click.Path(dir_okay=False, path_type=Path), help="Show this result; run nothing."
-)
-@click.option(
-    "--against", type=click.Path(dir_okay=False, path_type=Path), help="Exit with 1 where a ratio is worse than there."
-)
-@click.option(
-    "--allowance",
-    type=click.FloatRange(0, 10),
-    default=0.15,
-    show_default=True,
-    help="How much worse a ratio may be. Times of one engine drift by 10 to 25 % between runs on a shared machine; "
-    "taking turns removes what slows both of a ratio alike, and this is for the rest. Beyond it counts only what the "
-    "ratio's 90 % interval leaves out too.",
-)
-@click.option(
-    "--write-docs", "page", type=click.Path(dir_okay=False, path_type=Path), help="Write the result as a Markdown page."
-)
-@click.option("--list", "only_list", is_flag=True, help="List what would be run, and run nothing.")
-@json_option
-@file_option
-def command(
-    full: bool,
-    kinds: tuple[str, ...],
-    networks: tuple[str, ...],
-    engines: tuple[str, ...],
-    repeats: int,
-    allocator: str | None,
-    root: Path,
-    out: Path | None,
-    earlier: Path | None,
-    against: Path | None,
-    allowance: float,
-    page: Path | None,
-    only_list: bool,
-    as_json: bool,
-    file: Path | None,
-) -> int:
-    """Time every engine in a process of its own; engines of one workload live together and take turns.
-
-    Prints times, and the bars with their verdicts. The file is written after every workload, so Ctrl-C keeps
-    what was measured. Bars that are not met do not change the exit code; --against does.
-    """
-    from trustml.bench.results import read_result
-    from trustml.bench.selection import Selection
-
-    wanted = Selection(full=full, kinds=kinds, networks=networks, engines=engines, allocator=allocator or "")
-    before = read_result(against) if against else None
-    if earlier is not None and (full or kinds or networks or engines or allocator or out or only_list):
-        raise click.UsageError("--from shows a result as it is; leave out what chooses what to run")
-    if only_list:
-        return _list(wanted, file)
-    interrupted = False
-    if earlier is not None:
-        result = read_result(earlier)
-    else:
-        path = out or root / "benchmarks" / f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}.json"
-        result, interrupted = _run(wanted, path, repeats)
-    if page is not None:
-        from trustml.report.bench_page import performance_page
-        from trustml.report.documents import write_document
-
-        write_document(page, performance_page(result), what="--write-docs")
-    with data_stream(file) as stream:
-        if as_json:
-            stream.write(json_text(result) + "\n")
-        else:
-            from trustml.report.bench_tables import print_result
-
-            print_result(console(stream), result)
-    if interrupted:
-        return INTERRUPTED
-    return _gate(before, result, allowance) if before is not None else OK
+def absent() -> int:
+    """Say how to get the benchmark, whatever it was asked."""
+    raise UsageError(HOW_TO_GET)
 
 
-def _run(wanted: Selection, path: Path, turns: int) -> tuple[Result, bool]:
-    """Measure; on Ctrl-C give what there is."""
-    from trustml.bench.results import read_result
-    from trustml.bench.selection import choose_groups, options_of
-    from trustml.bench.session import run_benchmark
-    from trustml.cli.progress import show_progress
-
-    groups = choose_groups(wanted)
-    # Also where SIGINT was ignored when we were started, as a shell does for what it puts into the background.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
-    line = " ".join(["trustml bench", *options_of(wanted), *([f"--repeats {turns}"] if turns != 7 else [])])
-    try:
-        with show_progress(sys.stderr) as listener:
-            result = run_benchmark(groups, path=path, turns=turns, listener=listener, command=line)
-    except KeyboardInterrupt:
-        if not path.exists():
-            raise
-        click.echo(f"interrupted; {path} holds what was measured", err=True)
-        return read_result(path), True
-    click.echo(f"result: {path}", err=True)
-    return result, False
+def _command() -> click.Command:
+    found = bench_module("command")
+    return absent if found is None else found.command
 
 
-def _gate(before: Result, now: Result, allowance: float) -> int:
-    from trustml.bench.gate import compare_results, passes
-    from trustml.report.bench_tables import print_compared
-
-    compared = compare_results(before, now, allowance=allowance)
-    print_compared(console(sys.stderr), compared, before=before, now=now, allowance=allowance)
-    return OK if passes(compared) else FAILED
-
-
-def _list(wanted: Selection, file: Path | None) -> int:
-    from trustml.bench.selection import choose_groups
-    from trustml.report.bench_tables import print_groups
-
-    with data_stream(file) as stream:
-        print_groups(console(stream), choose_groups(wanted))
-    return OK
-
-
-def _interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
+command = _command()

@@ -34,8 +34,8 @@ def command(
     explained inputs are data, and are packed with --with-data only; without them accuracy cannot be computed again.
     Run `trustml audit RUN` first to have the report in it. The same run and key give the same bytes.
     """
-    from trustml.auditing.bundle import pack
-    from trustml.auditing.signing import read_private_key
+    from trustml.evidence.bundle import pack
+    from trustml.evidence.signing import read_private_key
     from trustml.record.store import AUDIT, find_run
 
     signer = read_private_key(key) if key is not None else None

@@ -28,7 +28,7 @@ def command(backends: tuple[BackendName, ...], as_json: bool, file: Path | None,
     Exit code 0 if every check passes, 1 if one fails. To check a step of your own: trustml.conformance.check_step.
     """
     from trustml.launch.conformance import check_backends
-    from trustml.report.conformance import print_findings
+    from trustml.report.privacy.tables import print_findings
 
     names = backends or BACKEND_NAMES
     messages().print(f"checking {', '.join(names)}; about a minute each")

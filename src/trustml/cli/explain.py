@@ -36,12 +36,12 @@ def command(
     attributions in full.
     """
     from trustml.record.store import find_run
-    from trustml.report.explanations import PanelRequest, explained_example, features_table
+    from trustml.report.explanations.frames import PanelRequest, explained_example, features_table
 
     wanted = PanelRequest(method=method, example=example, model=model, backend=backend)
     found = explained_example(find_run(run, root=root), wanted)
     if save is not None:
-        from trustml.report.explanation_picture import save_picture
+        from trustml.report.explanations.picture import save_picture
 
         save_picture(found, save)
         click.echo(f"saved {save}", err=True)

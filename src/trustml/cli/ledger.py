@@ -20,9 +20,9 @@ def command(run: str, root: Path, as_json: bool, file: Path | None, verify: bool
     """Show every charge of RUN: an identifier, its beginning, `latest`, or a path.
 
     A charge pays in advance for a block of steps; steps that were done again after a crash are charged again.
-    With --verify: exit code 0 if every epsilon follows from its ledger, 1 if one does not.
+    With --verify: exit code 0 if every ledger is whole and every epsilon follows from its ledger, 1 if not.
     """
-    from trustml.compare.ledgers import ledgers_of, verify_ledgers
+    from trustml.evidence.ledgers import ledgers_of, verify_ledgers
     from trustml.record.store import find_run
 
     directory = find_run(run, root=root)
@@ -30,18 +30,19 @@ def command(run: str, root: Path, as_json: bool, file: Path | None, verify: bool
     checks = verify_ledgers(directory) if verify else []
     with data_stream(file) as stream:
         if as_json:
-            stream.write(json_text({"run": directory.path.name, "ledgers": ledgers, "checks": checks}) + "\n")
+            plain = [{"job": one.subject, "passed": one.passed, "message": one.message} for one in checks]
+            stream.write(json_text({"run": directory.path.name, "ledgers": ledgers, "checks": plain}) + "\n")
         else:
             out = console(stream)
             if not ledgers:
                 out.print("no model of this run was trained with privacy: there is no ledger")
             if not verify:
-                from trustml.report.ledgers import print_ledger
+                from trustml.report.privacy.tables import print_ledger
 
                 for job, charges in ledgers.items():
                     print_ledger(out, job, charges)
             for check in checks:
                 sign = "ok     " if check.passed else "FAILED "
-                about = f"{check.job}: " if check.job else ""
+                about = f"{check.subject}: " if check.subject else ""
                 out.print(f"{sign}{about}{check.message}", soft_wrap=True, markup=False)
     return OK if all(check.passed for check in checks) else FAILED

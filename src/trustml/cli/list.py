@@ -29,7 +29,7 @@ def command(root: Path, as_json: bool, file: Path | None) -> None:
             continue
         runs.append(
             {
-                "run": head.run,
+                "run": directory.path.name,
                 "status": directory.shown_status(head.status),
                 "created": head.created,
                 "scenario": head.scenario.name,

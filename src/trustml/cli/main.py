@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
 
 import click
+
+from trustml.errors import TrustmlError, printable
 
 OK, FAILED, USAGE, INTERNAL, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -26,6 +29,7 @@ _COMMANDS = {
     "conformance": "Prove that private training is the mechanism it is said to be.",
     "study": "Run the scenarios of a study and answer its questions.",
     "bench": "Time trustml beside other libraries on this machine.",
+    "schema": "Write the JSON schema of a scenario, with which editors complete TOML.",
     "dashboard": "Open the dashboard on 127.0.0.1.",
     "doctor": "Say what is installed, what is missing, and what fixes it.",
     "setup": "Make the environment of a backend.",
@@ -74,8 +78,6 @@ def main() -> None:
 
 
 def _main(arguments: list[str]) -> int:
-    from trustml.errors import TrustmlError
-
     try:
         code = trustml.main(arguments, prog_name="trustml", standalone_mode=False)
         return code if isinstance(code, int) else OK
@@ -92,13 +94,44 @@ def _main(arguments: list[str]) -> int:
         click.echo(f"Error: {error}", err=True)
         return USAGE
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+        return _unread()
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # click ends with 1, which is a failed check here
+            return _unread()
+        raise
+    except OSError as error:
+        if error.errno not in _FIXES or os.environ.get("TRUSTML_DEBUG"):
+            return _internal(error)
+        where = printable(str(error.filename or "a file"))
+        click.echo(f"Error: {where}: {error.strerror}; {_FIXES[error.errno]}", err=True)
+        return USAGE
     except Exception as error:
-        if os.environ.get("TRUSTML_DEBUG"):
-            raise
-        click.echo(
-            f"Internal error: {type(error).__name__}: {error}; set TRUSTML_DEBUG=1 for the traceback, and report it",
-            err=True,
-        )
-        return INTERNAL
+        return _internal(error)
+
+
+_FIXES = {
+    errno.ENOSPC: "free some space, or name a folder on another disk",
+    errno.EDQUOT: "free some space, or name a folder on another disk",
+    errno.EROFS: "name a folder that can be written",
+    errno.EACCES: "name a folder that you may use",
+    errno.EPERM: "name a folder that you may use",
+    errno.ENAMETOOLONG: "name a shorter path",
+    errno.ENOENT: "name what is there",
+    errno.ENOTDIR: "name a folder",
+    errno.EISDIR: "name a file",
+}
+"""What to do about what the system refuses; anything else is a mistake of ours."""
+
+
+def _unread() -> int:
+    """End quietly where nobody reads what is printed, as after `trustml show | head`."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return OK
+
+
+def _internal(error: Exception) -> int:
+    if os.environ.get("TRUSTML_DEBUG"):
+        raise error
+    text = printable(f"{type(error).__name__}: {error}")
+    click.echo(f"Internal error: {text}; set TRUSTML_DEBUG=1 for the traceback, and report it", err=True)
+    return INTERNAL

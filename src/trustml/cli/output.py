@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,8 @@ def data_stream(file: Path | None) -> Iterator[IO[str]]:
 
     from trustml.record.files import write_atomic
 
+    if file.is_dir() or not os.access(file.absolute().parent, os.W_OK):  # before all that is to be written is made
+        raise UsageError(f"{file}: cannot be written; name a file in a folder that is there")
     buffer = StringIO()
     yield buffer
     try:
@@ -54,11 +57,10 @@ def data_stream(file: Path | None) -> Iterator[IO[str]]:
 
 
 def console(stream: IO[str]) -> Console:
-    """Give a rich console on a stream; plain where it is no terminal, wide enough not to cut."""
-    from rich.console import Console
+    """Give a rich console on a stream; without colours where it is no terminal."""
+    from trustml.cli.terminal import PlainConsole
 
-    terminal = stream.isatty()
-    return Console(file=stream, width=None if terminal else 160, highlight=False, soft_wrap=False)
+    return PlainConsole(stream)
 
 
 def messages() -> Console:

@@ -27,6 +27,8 @@ def _lines(stream: IO[str]) -> Listener:
             case "run":
                 done[:] = [0, int(event["jobs"])]
                 print(f"run {event['run']}: {event['jobs']} jobs", file=stream, flush=True)
+            case "warning":
+                print(f"warning: {event['warning']}", file=stream, flush=True)
             case "job-start":
                 print(f"  {event['job']} ...", file=stream, flush=True)
             case "job-end":
@@ -41,24 +43,28 @@ def _lines(stream: IO[str]) -> Listener:
 
 @contextmanager
 def _bars(stream: IO[str]) -> Iterator[Listener]:
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+    from trustml.cli.terminal import PlainConsole
+    from trustml.errors import printable
+
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[stage]}"),
+        TextColumn("{task.fields[stage]}", markup=False),
     )
-    with Progress(*columns, console=Console(file=stream), transient=False) as progress:
+    with Progress(*columns, console=PlainConsole(stream), transient=False) as progress:
         tasks: dict[str, Any] = {}
 
         def listener(event: dict[str, Any]) -> None:
             job = event.get("job", "")
             match event["event"]:
                 case "run":
-                    tasks[""] = progress.add_task(f"[bold]{event['run']}", total=event["jobs"], stage="")
+                    tasks[""] = progress.add_task(printable(event["run"]), total=event["jobs"], stage="")
+                case "warning":
+                    progress.console.print(f"warning: {event['warning']}", soft_wrap=True)
                 case "job-start":
                     tasks[job] = progress.add_task(job, total=None, stage="starting")
                 case "stage":
@@ -71,6 +77,6 @@ def _bars(stream: IO[str]) -> Iterator[Listener]:
                         progress.remove_task(tasks.pop(job))
                     elif job in tasks:
                         progress.stop_task(tasks[job])
-                        progress.update(tasks[job], stage=f"[red]{event['status']}")
+                        progress.update(tasks[job], stage=event["status"])
 
         yield listener

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ _EXIT = {"success": OK, "partial": PARTIAL, "interrupted": INTERRUPTED}
 @click.command("run", short_help="Run a scenario, or go on with a run.")
 @click.argument("scenario", required=False)
 @click.option(
+    "--runs",
     "--out",
     "root",
     type=click.Path(file_okay=False, path_type=Path),
@@ -87,10 +89,14 @@ def _run(
     with show_progress(sys.stderr) as progress:
 
         def listener(event: dict[str, Any]) -> None:
-            if as_json:
-                stream.write(json_text(event) + "\n")
-                stream.flush()
             progress(event)
+            if as_json:
+                try:
+                    stream.write(json_text(event) + "\n")
+                    stream.flush()
+                except BrokenPipeError:  # nobody listens any more, as after `| head -1`
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                    raise KeyboardInterrupt from None
 
         if resume is not None:
             run = api.resume(resume, root=root, allow_overrun=allow_overrun, listener=listener)

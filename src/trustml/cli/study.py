@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.command("study", short_help="Run the scenarios of a study and answer its questions.")
 @click.argument("study", required=False)
 @click.option(
+    "--runs",
     "--out",
     "root",
     type=click.Path(file_okay=False, path_type=Path),
@@ -40,8 +41,8 @@ def command(
     """
     from trustml import api
     from trustml.compare.rows import write_measures
-    from trustml.report.study import StudyPart, study_markdown
-    from trustml.report.study_figure import save_study_figure
+    from trustml.report.study.figures import save_study_figure
+    from trustml.report.study.tables import StudyPart, study_markdown
 
     if bool(study) == bool(earlier):
         raise click.UsageError("name a study, or finished runs with --from")

@@ -15,8 +15,8 @@ from trustml.cli.output import console, data_stream, file_option, json_option, j
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from trustml.auditing.checks import Check
-    from trustml.auditing.verify import Verification
+    from trustml.evidence.checks import Check
+    from trustml.evidence.verify import Verification
 
 
 @click.command("verify", short_help="Check a bundle or a run: every hash, every number.")
@@ -39,8 +39,8 @@ def command(target: str, root: Path, key: Path | None, as_json: bool, file: Path
     Hashes and figures show that a record agrees with itself. That nobody made all of it up in agreement, only the
     signature says: give --key.
     """
-    from trustml.auditing.signing import read_public_key
-    from trustml.auditing.verify import verify
+    from trustml.evidence.signing import read_public_key
+    from trustml.evidence.verify import verify
     from trustml.record.store import find_run
 
     public = read_public_key(key) if key is not None else None
@@ -63,7 +63,7 @@ def _plain(found: Verification) -> dict[str, object]:
 def _print(out: Console, found: Verification, *, everything: bool) -> None:
     from rich.table import Table
 
-    from trustml.auditing.checks import AREAS
+    from trustml.evidence.checks import AREAS
 
     table = Table(box=None, pad_edge=False)
     table.add_column("checked")

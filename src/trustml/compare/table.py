@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from trustml.data.files import why_not_a_table
 from trustml.data.npy import DAMAGED
+from trustml.data.tables import why_not_a_table
 from trustml.errors import RecordError
 from trustml.measures.measure import Row
 from trustml.privacy.statement import PrivacyStatement

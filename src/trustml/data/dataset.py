@@ -43,6 +43,8 @@ class Dataset:
     train, test : Examples
     class_names : tuple of str
     preparation : Preparation
+    warnings : tuple of str
+        What whoever runs the scenario should know of the numbers. They follow from the data, so they are private.
     feature_names : tuple of str
         Of a table's features; empty for images.
     feature_groups : tuple of int
@@ -55,6 +57,7 @@ class Dataset:
     test: Examples
     class_names: tuple[str, ...]
     preparation: Preparation = field(default_factory=Preparation)
+    warnings: tuple[str, ...] = ()
     feature_names: tuple[str, ...] = ()
     feature_groups: tuple[int, ...] = ()
     train_keys: Mapping[str, npt.NDArray[np.str_]] = field(default_factory=dict)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from trustml.data.cautions import precision_warnings, range_warnings
 from trustml.data.dataset import Dataset, Examples, Floats, Ints
 from trustml.data.encoding import encode_table, key_columns
-from trustml.data.files import read_csv, read_idx, read_npz, read_parquet
+from trustml.data.files import read_idx, read_npz
+from trustml.data.labels import encode_labels
 from trustml.data.preparation import Categories, Preparation, Scaled
 from trustml.data.splits import split_indices
+from trustml.data.tables import read_table
 from trustml.errors import DataError
 from trustml.scenario.sources import BreastCancer, Csv, DataSource, Digits, Idx, Npz, Parquet
 
@@ -69,9 +72,29 @@ def load_dataset(source: DataSource) -> Dataset:
         case Csv() | Parquet():
             return _from_table(source)
         case Npz():
-            inputs, labels = read_npz(Path(source.path), names=(source.inputs, source.labels))
-            found = _split(_as_images(inputs), labels, source, where=source.path)
-            return _scaled(replace(_numbered(found), preparation=_of_file("none")), source)
+            return _load_npz(source)
+
+
+def _load_npz(source: Npz) -> Dataset:
+    inputs, labels = read_npz(Path(source.path), names=(source.inputs, source.labels))
+    if inputs.ndim == 4 and inputs.shape[1] in _CHANNELS and inputs.shape[3] not in _CHANNELS:
+        raise DataError(
+            f"{source.path}: inputs have shape {inputs.shape}, which is channels first; transpose them to (n, height, "
+            "width, channels)"
+        )
+    warnings: tuple[str, ...] = ()
+    scaled: Scaled = "none"
+    if inputs.ndim > 2 and inputs.dtype == np.uint8:
+        inputs, scaled = inputs.astype(np.float32) / 255.0, "public constants"
+        warnings = ("inputs are images of bytes: they were scaled to [0, 1] by 1/255",)
+    found = _split(_as_images(inputs), labels, source, where=source.path, standard=source.scaling == "standard")
+    found = replace(found, warnings=(*warnings, *found.warnings))
+    if source.scaling == "standard":
+        scaled = "training statistics"
+    return replace(_numbered(found), preparation=_of_file(scaled))
+
+
+_CHANNELS = (1, 2, 3, 4)
 
 
 def _numbered(dataset: Dataset) -> Dataset:
@@ -106,12 +129,11 @@ def _read_idx(source: Idx) -> Dataset:
     test_inputs, test_labels = _idx_pair(source.test_images, source.test_labels)
     if test_inputs.shape[1:] != inputs.shape[1:]:
         raise DataError(f"{source.test_images}: images {test_inputs.shape[1:]} differ from {inputs.shape[1:]}")
-    both, names = _encode_labels(np.concatenate([labels, test_labels]), source.labels)
-    train, test = both[: len(labels)], both[len(labels) :]
-    return Dataset(
-        train=Examples(inputs=inputs, labels=train),
-        test=Examples(inputs=test_inputs, labels=test),
-        class_names=names,
+    return _assemble(
+        np.concatenate([inputs, test_inputs]),
+        np.concatenate([labels, test_labels]),
+        (np.arange(len(inputs)), np.arange(len(inputs), len(inputs) + len(test_inputs))),
+        where=source.images,
     )
 
 
@@ -120,6 +142,7 @@ def _idx_pair(images: str, labels: str) -> tuple[Floats, npt.NDArray[Any]]:
     if pixels.ndim not in (3, 4) or classes.ndim != 1 or len(pixels) != len(classes):
         raise DataError(f"{images}: {pixels.shape} images do not go with labels {classes.shape} of {labels}")
     scale = 255.0 if pixels.dtype == np.uint8 else 1.0
+    _require_finite(pixels, images)
     return (_as_images(pixels) / scale).astype(np.float32), classes
 
 
@@ -131,11 +154,11 @@ def _as_images(inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def _from_table(source: Csv | Parquet) -> Dataset:
     import pandas as pd
 
-    read = read_csv if isinstance(source, Csv) else read_parquet
-    train = read(Path(source.path))
+    train, warnings = read_table(Path(source.path), source)
     both = train
     if source.test_path is not None:
-        test = read(Path(source.test_path))
+        test, more = read_table(Path(source.test_path), source)
+        warnings += more
         if set(test.columns) != set(train.columns):
             odd = sorted(map(str, set(test.columns) ^ set(train.columns)))
             raise DataError(f"{source.test_path}: column {odd[0]!r} is not in both files; give both the same columns")
@@ -147,37 +170,25 @@ def _from_table(source: Csv | Parquet) -> Dataset:
     encoded = encode_table(both, source)
     labels = both[source.label].to_numpy()
     if source.test_path is None:
-        dataset = _split(encoded.values, labels, source, where=source.path)
-        train_rows, test_rows = _split_rows(labels, source, where=source.path)
+        rows = _split_rows(labels, source, where=source.path)
     else:
-        dataset = _cut(encoded.values, labels, len(train), where=source.path)
-        train_rows, test_rows = np.arange(len(train)), np.arange(len(train), len(both))
+        rows = np.arange(len(train)), np.arange(len(train), len(both))
+    standard = source.scaling == "standard"
+    dataset = _assemble(
+        encoded.values, labels, rows, where=source.path, standard=standard,
+        columns=[encoded.names[group] for group in encoded.groups],
+    )  # fmt: skip
+    scaling: Scaled = "training statistics" if standard else "declared constants" if source.ranges else "none"
+    learned: Categories = "of the data" if encoded.learned else "declared" if source.categories else "none"
     keys = key_columns(both, source)
-    return _scaled(
-        replace(
-            dataset,
-            feature_names=encoded.names,
-            feature_groups=encoded.groups,
-            preparation=_of_file(
-                "declared constants" if source.ranges else "none",
-                "of the data" if encoded.learned else "declared" if source.categories else "none",
-                encoded.learned,
-            ),
-            train_keys={name: values[train_rows] for name, values in keys.items()},
-            test_keys={name: values[test_rows] for name, values in keys.items()},
-        ),
-        source,
-    )
-
-
-def _cut(inputs: npt.NDArray[Any], labels: npt.NDArray[Any], count: int, *, where: str) -> Dataset:
-    """Split where the training file ends."""
-    encoded, names = _encode_labels(labels, where)
-    values = np.ascontiguousarray(inputs, np.float32)
-    return Dataset(
-        train=Examples(inputs=values[:count], labels=encoded[:count]),
-        test=Examples(inputs=values[count:], labels=encoded[count:]),
-        class_names=names,
+    return replace(
+        dataset,
+        feature_names=encoded.names,
+        feature_groups=encoded.groups,
+        preparation=_of_file(scaling, learned, encoded.learned),
+        warnings=(*warnings, *dataset.warnings),
+        train_keys={name: values[rows[0]] for name, values in keys.items()},
+        test_keys={name: values[rows[1]] for name, values in keys.items()},
     )
 
 
@@ -188,64 +199,80 @@ def _split(
     *,
     where: str,
     class_names: tuple[str, ...] | None = None,
+    standard: bool = False,
 ) -> Dataset:
     if inputs.dtype.kind not in "biuf" or inputs.ndim not in (2, 4):
         raise DataError(f"{where}: inputs are {inputs.dtype} of shape {inputs.shape}; give (n, features) or images")
     if labels.ndim != 1 or len(labels) != len(inputs) or len(labels) < 2:
         raise DataError(f"{where}: {labels.shape} labels do not go with {inputs.shape} inputs; give one per example")
-    values = np.ascontiguousarray(inputs, dtype=np.float32)
-    broken = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+    _require_finite(inputs, where)
+    rows = _split_rows(labels, source, where=where)
+    found = _assemble(inputs, labels, rows, where=where, standard=standard)
+    return replace(found, class_names=class_names) if class_names else found
+
+
+def _split_rows(labels: npt.NDArray[Any], source: DataSource, *, where: str) -> tuple[Ints, Ints]:
+    encoded, _ = encode_labels(labels, where)
+    return split_indices(encoded, test_fraction=source.test_fraction, seed=source.split_seed)
+
+
+def _require_finite(inputs: npt.NDArray[Any], where: str) -> None:
+    if inputs.dtype.kind != "f":
+        return
+    broken = np.flatnonzero(~np.isfinite(inputs.reshape(len(inputs), -1)).all(axis=1))
     if len(broken):
         raise DataError(
             f"{where}: {len(broken)} examples hold missing or infinite numbers, the first at row {broken[0]}; "
             "fill or remove them"
         )
-    encoded, names = _encode_labels(labels, where)
-    train, test = _split_rows(labels, source, where=where)
+
+
+def _assemble(
+    inputs: npt.NDArray[Any],
+    labels: npt.NDArray[Any],
+    rows: tuple[Ints, Ints],
+    *,
+    where: str,
+    standard: bool = False,
+    columns: Sequence[str] = (),
+) -> Dataset:
+    """Scale in the precision that the data came in, cast to float32, and cut.
+
+    What is not a number is a missing number of a table, and becomes 0 after the scaling.
+    """
+    encoded, names = encode_labels(labels, where)
+    train, test = rows
+    if standard:
+        inputs = _standardised(inputs.astype(np.float64), train)
+    values = _cast(inputs, where)
+    warnings = precision_warnings(inputs, values, columns)
+    if not standard and columns:
+        warnings += range_warnings(values, columns)
+    values = np.nan_to_num(values, copy=False, nan=0.0)
     return Dataset(
         train=Examples(inputs=values[train], labels=encoded[train]),
         test=Examples(inputs=values[test], labels=encoded[test]),
-        class_names=class_names or names,
+        class_names=names,
+        warnings=warnings,
     )
 
 
-def _split_rows(labels: npt.NDArray[Any], source: DataSource, *, where: str) -> tuple[Ints, Ints]:
-    encoded, _ = _encode_labels(labels, where)
-    return split_indices(encoded, test_fraction=source.test_fraction, seed=source.split_seed)
+def _standardised(inputs: npt.NDArray[np.float64], train: Ints) -> npt.NDArray[np.float64]:
+    known = inputs[train]
+    mean, deviation = np.nanmean(known, axis=0), np.nanstd(known, axis=0)
+    constant = np.nanmax(known, axis=0) == np.nanmin(known, axis=0)  # its deviation may be rounding
+    deviation[constant | (deviation == 0)] = 1.0
+    mean[constant] = np.nanmin(known, axis=0)[constant]
+    return (inputs - mean) / deviation
 
 
-def _encode_labels(labels: npt.NDArray[Any], where: str) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
-    if labels.dtype.kind == "f" and not np.isfinite(labels.astype(float)).all():
-        raise DataError(f"{where}: some labels are missing; remove those rows")
-    if labels.dtype.kind == "O":
-        missing = [label for label in labels if not isinstance(label, str | int | bool)]
-        if missing:
-            raise DataError(f"{where}: label {missing[0]!r} is neither text nor a whole number; fix that row")
-        labels = labels.astype(str)
-    values, encoded = np.unique(labels, return_inverse=True)
-    if labels.dtype.kind == "f" and not np.array_equal(values, np.round(values.astype(float))):
-        raise DataError(f"{where}: label {values[0]} is no class; trustml classifies, it does not regress")
-    if len(values) < 2:
-        raise DataError(f"{where}: all labels are {values[0]!r}; give at least two classes")
-    if len(values) > 10_000:
-        raise DataError(f"{where}: {len(values)} classes; is {values[0]!r} really a class?")
-    names = tuple(str(int(value)) if labels.dtype.kind == "f" else str(value) for value in values)
-    return encoded.astype(np.int64), names
-
-
-def _scaled(dataset: Dataset, source: Csv | Parquet | Npz) -> Dataset:
-    if source.scaling == "none":
-        return dataset
-    inputs = dataset.train.inputs.astype(np.float64)
-    mean, deviation = inputs.mean(axis=0), inputs.std(axis=0)
-    deviation[deviation == 0] = 1.0
-
-    def scale(examples: Examples) -> Examples:
-        return Examples(inputs=((examples.inputs - mean) / deviation).astype(np.float32), labels=examples.labels)
-
-    return replace(
-        dataset,
-        train=scale(dataset.train),
-        test=scale(dataset.test),
-        preparation=msgspec.structs.replace(dataset.preparation, scaling="training statistics"),
-    )
+def _cast(inputs: npt.NDArray[Any], where: str) -> Floats:
+    with np.errstate(over="ignore"):
+        values: Floats = np.ascontiguousarray(inputs, dtype=np.float32)
+    beyond = np.argwhere(np.isinf(values))
+    if len(beyond):
+        raise DataError(
+            f"{where}: {inputs[tuple(beyond[0])]:g} at row {beyond[0][0]} is beyond the numbers that networks compute "
+            f"with ({np.finfo(np.float32).max:.2g}); scale that column"
+        )
+    return values

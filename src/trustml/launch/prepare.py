@@ -50,7 +50,7 @@ from trustml.record.provenance import MAIN_PACKAGES, hardware, package_versions,
 from trustml.record.schema import DataRecord, JobKind, JobRecord, Manifest, PartitionRecord
 from trustml.record.store import BASELINES, HELDOUT, PRIVATE_DATA, RunDirectory, create_run
 from trustml.scenario.check import check_against_data, check_scenario
-from trustml.scenario.check_federated import check_cohorts
+from trustml.scenario.check_regimes import check_cohorts
 from trustml.scenario.federated import DPFedAvg, FederatedSpec
 from trustml.scenario.read import to_plain
 from trustml.scenario.regimes import DPSGD, Plain, Regime
@@ -91,7 +91,10 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
         arrays = partition_arrays(clients, dataset)
         write_atomic(run.file(clients_file(title, seed)), encode_arrays(arrays), private=True)
     write_attack_inputs(run, scenario, dataset, expansion.attack)
-    run.write_manifest(
+    run.write_private_warnings(dataset.warnings)
+    for job in expansion.jobs:
+        write_job(run, job)
+    run.write_manifest(  # last: a run that has one is whole, and can be resumed
         Manifest(
             run=run.path.name,
             status="running",
@@ -119,8 +122,6 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
             artifacts=artifacts,
         )
     )
-    for job in expansion.jobs:
-        write_job(run, job)
     return run
 
 

@@ -73,6 +73,8 @@ class JobScheduler:
 
     def _execute(self) -> Manifest:
         self._tell({"event": "run", "run": self._run.path.name, "path": str(self._run.path), "jobs": len(self._jobs)})
+        for warning in (*self._manifest.warnings, *self._run.private_warnings()):
+            self._tell({"event": "warning", "warning": warning})
         waiting = [name for name, record in self._records.items() if record.status != "ok"]
         try:
             while waiting or self._running:

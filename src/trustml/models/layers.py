@@ -10,6 +10,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from trustml.ranges import BelowOne, Count, Positive, Sides
+
 Padding: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 """((top, bottom), (left, right)), in rows and columns."""
 
@@ -23,16 +25,16 @@ class LayerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class Dense(LayerSpec, frozen=True, kw_only=True, tag="Dense"):
     """``y = x @ kernel + bias`` on the last axis of a flat input; kernel is (in, units)."""
 
-    units: int
+    units: Count
     bias: bool = True
 
 
 class Conv2D(LayerSpec, frozen=True, kw_only=True, tag="Conv2D"):
     """Cross-correlation; kernel is (height, width, in, filters). Padding is with zeros."""
 
-    filters: int
-    kernel: tuple[int, int] = (3, 3)
-    stride: tuple[int, int] = (1, 1)
+    filters: Count
+    kernel: Sides = (3, 3)
+    stride: Sides = (1, 1)
     padding: Padding = NO_PADDING
     bias: bool = True
 
@@ -40,16 +42,16 @@ class Conv2D(LayerSpec, frozen=True, kw_only=True, tag="Conv2D"):
 class MaxPool(LayerSpec, frozen=True, kw_only=True, tag="MaxPool"):
     """Largest value of each window. Padding is with minus infinity, so it never wins."""
 
-    size: tuple[int, int] = (2, 2)
-    stride: tuple[int, int] = (2, 2)
+    size: Sides = (2, 2)
+    stride: Sides = (2, 2)
     padding: Padding = NO_PADDING
 
 
 class AvgPool(LayerSpec, frozen=True, kw_only=True, tag="AvgPool"):
     """Mean of each window. Padding is with zeros, and the zeros count."""
 
-    size: tuple[int, int] = (2, 2)
-    stride: tuple[int, int] = (2, 2)
+    size: Sides = (2, 2)
+    stride: Sides = (2, 2)
     padding: Padding = NO_PADDING
 
 
@@ -72,14 +74,14 @@ class Flatten(LayerSpec, frozen=True, kw_only=True, tag="Flatten"):
 class GroupNorm(LayerSpec, frozen=True, kw_only=True, tag="GroupNorm"):
     """Normalise each of ``groups`` groups of channels over space, within one example."""
 
-    groups: int
-    epsilon: float = 1e-5
+    groups: Count
+    epsilon: Positive = 1e-5
 
 
 class LayerNorm(LayerSpec, frozen=True, kw_only=True, tag="LayerNorm"):
     """Normalise over the last axis (the channels or features), within one example and one position."""
 
-    epsilon: float = 1e-5
+    epsilon: Positive = 1e-5
 
 
 class Dropout(LayerSpec, frozen=True, kw_only=True, tag="Dropout"):
@@ -89,7 +91,7 @@ class Dropout(LayerSpec, frozen=True, kw_only=True, tag="Dropout"):
     than one backend refuses it.
     """
 
-    rate: float
+    rate: BelowOne
 
 
 class BatchNorm(LayerSpec, frozen=True, kw_only=True, tag="BatchNorm"):
@@ -99,7 +101,7 @@ class BatchNorm(LayerSpec, frozen=True, kw_only=True, tag="BatchNorm"):
     statistics differ. Use GroupNorm, as Opacus's ``ModuleValidator.fix`` does.
     """
 
-    epsilon: float = 1e-5
+    epsilon: Positive = 1e-5
 
 
 Layer: TypeAlias = (

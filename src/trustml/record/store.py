@@ -50,8 +50,10 @@ CURVES = "curves.json"
 EXPOSED = "private/attacks/exposed.npz"
 AUDIT = "audit.json"
 AUDIT_REPORT = "audit.html"
+BUNDLE_INDEX = "bundle.json"
 HELDOUT = "heldout.npz"
 PRIVATE_DATA = "private/data.npz"
+_PRIVATE_WARNINGS = "private/warnings.json"
 BASELINES = "private/baselines.npz"
 _PATIENCE = 2.0  # seconds
 
@@ -161,6 +163,17 @@ class RunDirectory:
         except OSError:
             return False
         return False
+
+    def write_private_warnings(self, warnings: Collection[str]) -> None:
+        """Keep what whoever runs the scenario should know of the data, from which it follows."""
+        write_atomic(self.file(_PRIVATE_WARNINGS), msgspec.json.encode(list(warnings)), private=True)
+
+    def private_warnings(self) -> tuple[str, ...]:
+        """Warnings that follow from the data; none where ``private/`` is not at hand."""
+        try:
+            return msgspec.json.decode(plain_bytes(self.file(_PRIVATE_WARNINGS)), type=tuple[str, ...])
+        except (OSError, msgspec.DecodeError):
+            return ()
 
     def append_event(self, event: dict[str, Any]) -> None:
         """Append one line to the private events, and to the public ones what they may hold; the time is added."""

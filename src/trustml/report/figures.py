@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import altair as alt
-import numpy as np
 import pandas as pd
 
 from trustml.privacy.statement import at_most
-
-if TYPE_CHECKING:
-    pass
 
 BACKENDS = ("torch", "jax", "tensorflow")
 # Okabe and Ito's palette: told apart by colour-blind readers; shapes repeat what colour says.
 _COLOURS = ("#D55E00", "#0072B2", "#009E73")
 _SHAPES = ("circle", "square", "triangle-up")
+REGIME_COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#000000", "#8C6D31", "#7F7F7F", "#9467BD", "#1B7837")
+"""Of regimes and attacks: none is a framework's, so that neither is taken for the other."""
 
 
 def backend_colour() -> alt.Color:
@@ -32,7 +28,7 @@ def accuracy_points(table: pd.DataFrame) -> alt.LayerChart:
     table : DataFrame
         Tidy rows.
     """
-    rows = _present(table, "accuracy")
+    rows = present(table, "accuracy")
     scale = alt.Scale(domain=_accuracy_domain(rows))
     base = alt.Chart(rows).encode(
         y=alt.Y("regime:N", title=None),
@@ -50,8 +46,8 @@ def accuracy_points(table: pd.DataFrame) -> alt.LayerChart:
 
 def privacy_accuracy(table: pd.DataFrame) -> alt.HConcatChart:
     """Accuracy against epsilon; models without a guarantee stand in a panel of their own, never at a number."""
-    accuracy = _present(table, "accuracy")
-    epsilon = _present(table, "epsilon")
+    accuracy = present(table, "accuracy")
+    epsilon = present(table, "epsilon")
     epsilon = epsilon.assign(users=epsilon.note.str.contains("unit: user", regex=False), epsilon=epsilon.value)
     epsilon = epsilon[["backend", "regime", "seed", "epsilon", "users"]]
     joined = accuracy.merge(epsilon, on=["backend", "regime", "seed"], how="left")
@@ -73,44 +69,8 @@ def privacy_accuracy(table: pd.DataFrame) -> alt.HConcatChart:
     return alt.hconcat(*charts).configure_legend(orient="top")  # at the side it would be cut off
 
 
-def step_times(table: pd.DataFrame) -> alt.FacetChart:
-    """Median step time with quartiles; each regime has an axis of its own, for a federated step is a round."""
-    return _bars(_by_regime(table, "step_time_median", factor=1e3), title="time of one step after the first, ms")
-
-
-def first_steps(table: pd.DataFrame) -> alt.FacetChart:
-    """Time of the first step, with tracing and compiling."""
-    return _bars(_by_regime(table, "step_time_first", factor=1.0), title="time of the first step, s")
-
-
-def memory(table: pd.DataFrame) -> alt.FacetChart:
-    """Peak memory of each training."""
-    return _bars(_by_regime(table, "peak_memory", factor=2**-20), title="peak memory of the worker, MiB")
-
-
-def throughput(table: pd.DataFrame) -> alt.FacetChart:
-    """Examples a second after the first step."""
-    return _bars(_by_regime(table, "examples_per_second", factor=1.0), title="examples per second")
-
-
-def explanation_times(table: pd.DataFrame) -> alt.FacetChart:
-    """Time of one call that explains all chosen examples: median, smallest and largest over the models."""
-    rows = _present(table, "explain_time")
-    found = rows.groupby(["backend", "subject"]).value.agg(["median", "min", "max", "size"]).reset_index()
-    found = found.rename(columns={"median": "value", "min": "low", "max": "high", "size": "n"})
-    found[["value", "low", "high"]] *= 1e3
-    return _bars(found.assign(what="all regimes", cell=found.subject), title="time to explain all examples, ms")
-
-
-def explanation_passes(table: pd.DataFrame) -> alt.FacetChart:
-    """Forward and backward passes an example took to the completeness error that was asked for."""
-    rows = _present(table, "explain_passes")
-    found = rows.groupby(["backend", "subject"]).value.agg(["median", "min", "max", "size"]).reset_index()
-    found = found.rename(columns={"median": "value", "min": "low", "max": "high", "size": "n"})
-    return _bars(found.assign(what="all regimes", cell=found.subject), title="passes an example, at equal error")
-
-
-def _present(table: pd.DataFrame, measure: str) -> pd.DataFrame:
+def present(table: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Rows of one measure that have a value, with a ``cell`` that tells frameworks and seeds apart."""
     rows = table[table.measure == measure].dropna(subset="value")
     many = rows.seed.nunique() > 1
     return rows.assign(cell=rows.backend + (" seed " + rows.seed.astype(str) if many else ""))
@@ -135,29 +95,3 @@ def _accuracy_panel(rows: pd.DataFrame, *, x: alt.X, scale: alt.Scale, title: st
         tooltip=["backend", "regime", "seed", alt.Tooltip("value:Q", format=".3f"), "note"],
     )
     return alt.layer(base.mark_rule(strokeWidth=2).encode(y=low, y2="high:Q", color=backend_colour()), points)
-
-
-def _by_regime(table: pd.DataFrame, measure: str, *, factor: float) -> pd.DataFrame:
-    rows = _present(table, measure)
-    rows = rows.assign(**{name: rows[name] * factor for name in ("value", "low", "high")})
-    rounds = rows.subject.where(rows.subject.str.startswith("round"), "")
-    return rows.assign(what=rows.regime + np.where(rounds == "", "", ", a " + rounds))
-
-
-def _bars(rows: pd.DataFrame, *, title: str) -> alt.FacetChart:
-    """Bars from zero with their spread, one panel and one axis for each value of ``what``."""
-    rows = rows.assign(end=rows[["value", "high"]].max(axis=1))
-    base = alt.Chart().encode(y=alt.Y("cell:N", title=None, axis=alt.Axis(labelLimit=160)))
-    bars = base.mark_bar(opacity=0.85).encode(
-        x=alt.X("value:Q", title=title, scale=alt.Scale(zero=True)),
-        color=backend_colour().legend(None),
-        tooltip=["backend", alt.Tooltip("value:Q", format=".4g"), "low", "high", "n"],
-    )
-    spread = base.mark_rule(strokeWidth=2, color="black").encode(x="low:Q", x2="high:Q")
-    labels = base.mark_text(align="left", dx=6).encode(x="end:Q", text=alt.Text("value:Q", format=",.4~r"))
-    return (
-        alt.layer(bars, spread, labels, data=rows)
-        .properties(width=540, height=alt.Step(24))
-        .facet(row=alt.Row("what:N", title=None, header=alt.Header(labelAngle=0, labelAlign="left")))
-        .resolve_scale(x="independent", y="independent")
-    )

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
+
+from trustml.ranges import Confidence, CountOrNone, Positive
+
+LEAST_CANARIES = 20
+LEAST_TRIALS = 100
+"""Fewer could show nothing."""
 
 CanaryKind: TypeAlias = Literal[
     "natural", "mislabelled", "blank", "out-of-distribution", "dirac gradient", "random gradient", "random update"
@@ -26,9 +32,9 @@ class MembershipInference(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
         Of the lower bound of the AUC that makes an attack a risk, all attacks on a model taken together.
     """
 
-    shadow_models: int = 64
-    shadow_seed: int = 0
-    confidence: float = 0.99
+    shadow_models: CountOrNone = 64
+    shadow_seed: CountOrNone = 0
+    confidence: Confidence = 0.99
 
 
 class Canaries(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,8 +54,8 @@ class Canaries(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     kind: CanaryKind = "dirac gradient"
-    count: int = 1000
-    confidence: float = 0.95
+    count: Annotated[int, msgspec.Meta(ge=LEAST_CANARIES)] = 1000
+    confidence: Confidence = 0.95
 
 
 class Game(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -66,9 +72,9 @@ class Game(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         A mistake planted on purpose, to see whether the audit notices; empty for none.
     """
 
-    trials: int = 20_000
-    noise_multiplier: float = 2.0
-    confidence: float = 0.99
+    trials: Annotated[int, msgspec.Meta(ge=LEAST_TRIALS)] = 20_000
+    noise_multiplier: Positive = 2.0
+    confidence: Confidence = 0.99
     fault: Fault = ""
 
 

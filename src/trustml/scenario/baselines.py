@@ -6,6 +6,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from trustml.ranges import Count, Positive
+
 Rows: TypeAlias = Literal["none", "public", "held-out", "training"]
 """Whose rows a baseline or a background shows to whoever has the attributions, the weights and the inputs."""
 Disclosed: TypeAlias = Literal["held-out rows", "training rows"]
@@ -18,7 +20,7 @@ class Mean(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Blur(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="Blur"):
     """Baseline: the input itself, blurred by a Gaussian of `sigma` pixels; for images."""
 
-    sigma: float = 2.0
+    sigma: Positive = 2.0
 
 
 class TrainingExample(
@@ -68,7 +70,7 @@ class Background(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         File and array of the public rows.
     """
 
-    count: int = 16
+    count: Count = 16
     seed: int = 0
     rows: Literal["training", "held-out", "public", "uniform"] = "training"
     low: float = 0.0

@@ -8,13 +8,11 @@ from collections import Counter
 from trustml.errors import ScenarioError
 from trustml.models.layers import Conv2D, Dropout
 from trustml.models.shapes import Shape, layer_shapes
-from trustml.scenario.check_attacks import check_attacks
-from trustml.scenario.check_canaries import check_canaries
+from trustml.scenario.check_attacks import check_attacks, check_canaries
 from trustml.scenario.check_explanations import check_explanations, check_target
 from trustml.scenario.check_regimes import check_regime
-from trustml.scenario.check_values import positive
+from trustml.scenario.problems import check_types
 from trustml.scenario.regimes import DPSGD, Plain
-from trustml.scenario.sources import Idx
 from trustml.scenario.spec import Scenario
 
 
@@ -26,12 +24,11 @@ def check_scenario(scenario: Scenario) -> None:
     ScenarioError
         For the first impossible value.
     """
-    _nonempty(scenario)
-    fraction = scenario.data.test_fraction
-    if not 0 < fraction < 1:
-        raise ScenarioError("data.test_fraction", f"{fraction} leaves no train or no test data", fix="use 0 < x < 1")
-    if isinstance(scenario.data, Idx):
-        positive(scenario.data.deviation, "data.deviation")
+    check_types(scenario)
+    for name in ("backends", "seeds"):
+        value = getattr(scenario, name)
+        if len(set(value)) < len(value):
+            raise ScenarioError(name, f"{list(value)} repeats a value", fix="name each once")
     for index, layer in enumerate(scenario.model.layers):
         if isinstance(layer, Dropout) and len(scenario.backends) > 1:
             raise ScenarioError(
@@ -58,10 +55,7 @@ def check_scenario(scenario: Scenario) -> None:
     _check_stops(scenario)
     check_explanations(scenario)
     check_attacks(scenario.attacks)
-    _check_execution(scenario)
     _check_mode(scenario)
-    if scenario.tuning is not None:
-        positive(scenario.tuning.mean_runs, "tuning.mean_runs")
 
 
 def check_against_data(
@@ -111,19 +105,6 @@ def check_against_data(
     return warnings
 
 
-def _nonempty(scenario: Scenario) -> None:
-    for field in ("training", "backends", "seeds"):
-        value = getattr(scenario, field)
-        if not value:
-            raise ScenarioError(field, "is empty", fix="name at least one")
-        if field != "training" and len(set(value)) < len(value):
-            raise ScenarioError(field, f"{list(value)} repeats a value", fix="name each once")
-    if min(scenario.seeds) < 0:
-        raise ScenarioError("seeds", f"{min(scenario.seeds)} is negative", fix="use 0 or more")
-    if scenario.data.split_seed < 0:
-        raise ScenarioError("data.split_seed", f"{scenario.data.split_seed} is negative", fix="use 0 or more")
-
-
 def _check_stops(scenario: Scenario) -> None:
     """Check that every regime that stops at the accuracy of another names one that can be had."""
     regimes = {regime.title: regime for regime in scenario.training}
@@ -137,19 +118,6 @@ def _check_stops(scenario: Scenario) -> None:
                 f"training.{index}.stop_at",
                 f"{regime.stop_at!r} names no regime that trains to its own end",
                 fix=f"choose among {', '.join(choices)}",
-            )
-
-
-def _check_execution(scenario: Scenario) -> None:
-    execution = scenario.execution
-    positive(execution.timeout, "execution.timeout")
-    positive(execution.parallel_jobs, "execution.parallel_jobs")
-    for name in ("threads", "memory_limit", "micro_batch_size", "checkpoint_seconds"):
-        if getattr(execution, name) < 0:
-            raise ScenarioError(
-                f"execution.{name}",
-                f"{getattr(execution, name)} is negative",
-                fix="use 0 for no limit, or more",
             )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 from trustml.errors import ScenarioError
-from trustml.scenario.attacks import Attacks
-from trustml.scenario.check_values import positive
+from trustml.models.shapes import Shape, weight_shapes
+from trustml.scenario.attacks import Attacks, CanaryKind
+from trustml.scenario.spec import Scenario
 
 LEAST_SHADOWS = 4
-LEAST_CANARIES = 20
-LEAST_TRIALS = 100
 
 
 def check_attacks(attacks: Attacks) -> None:
@@ -19,38 +20,65 @@ def check_attacks(attacks: Attacks) -> None:
     ScenarioError
         For the first impossible value.
     """
-    membership = attacks.membership
-    if membership is not None:
-        for name in ("shadow_models", "shadow_seed"):
-            value = getattr(membership, name)
-            if value < 0:
-                raise ScenarioError(f"attacks.membership.{name}", f"{value} is negative", fix="use 0 or more")
-        _confidence(membership.confidence, "attacks.membership.confidence")
-        if 0 < membership.shadow_models < LEAST_SHADOWS:
-            raise ScenarioError(
-                "attacks.membership.shadow_models",
-                f"{membership.shadow_models} are too few for an example to be in some and out of others",
-                fix=f"use {LEAST_SHADOWS} or more, or 0 for the attacks that need none",
-            )
+    if attacks.membership is not None and 0 < attacks.membership.shadow_models < LEAST_SHADOWS:
+        raise ScenarioError(
+            "attacks.membership.shadow_models",
+            f"{attacks.membership.shadow_models} are too few for an example to be in some and out of others",
+            fix=f"use {LEAST_SHADOWS} or more, or 0 for the attacks that need none",
+        )
     kinds = [canaries.kind for canaries in attacks.canaries]
-    for index, canaries in enumerate(attacks.canaries):
-        field = f"attacks.canaries.{index}"
-        _at_least(canaries.count, LEAST_CANARIES, f"{field}.count")
-        _confidence(canaries.confidence, f"{field}.confidence")
-        if canaries.kind in kinds[:index]:
-            raise ScenarioError(f"{field}.kind", f"{canaries.kind!r} comes twice", fix="name each kind once")
-    for index, game in enumerate(attacks.games):
-        field = f"attacks.games.{index}"
-        _at_least(game.trials, LEAST_TRIALS, f"{field}.trials")
-        positive(game.noise_multiplier, f"{field}.noise_multiplier")
-        _confidence(game.confidence, f"{field}.confidence")
+    for index, kind in enumerate(kinds):
+        if kind in kinds[:index]:
+            raise ScenarioError(f"attacks.canaries.{index}.kind", f"{kind!r} comes twice", fix="name each kind once")
 
 
-def _confidence(value: float, field: str) -> None:
-    if not 0.5 <= value < 1:
-        raise ScenarioError(field, f"{value} is no confidence", fix="use 0.95 or 0.99")
+def most_canaries(kind: CanaryKind, *, parameters: int, values: int, classes: int, heldout: int) -> tuple[float, str]:
+    """Give how many canaries of a kind there can be, and what there is so many of.
+
+    Parameters
+    ----------
+    kind : str
+    parameters : int
+        Of the model.
+    values : int
+        Of one input.
+    classes : int
+    heldout : int
+        Held-out examples.
+
+    Returns
+    -------
+    count : float
+        Infinite where nothing limits it.
+    of_what : str
+    """
+    match kind:
+        case "dirac gradient":
+            return parameters, "parameters of the model"
+        case "natural" | "mislabelled":
+            return heldout, "held-out examples"
+        case "blank":
+            return values * classes, "pairs of an input value and a class"
+    return math.inf, ""
 
 
-def _at_least(value: int, least: int, field: str) -> None:
-    if value < least:
-        raise ScenarioError(field, f"{value} can show nothing", fix=f"use {least} or more")
+def check_canaries(scenario: Scenario, *, input_shape: Shape, classes: int, heldout: int) -> None:
+    """Check the canaries of a scenario against its model and data.
+
+    Raises
+    ------
+    ScenarioError
+        For the first that cannot be had.
+    """
+    shapes = weight_shapes(scenario.model, input_shape)
+    parameters, values = sum(map(math.prod, shapes.values())), math.prod(input_shape)
+    for index, canaries in enumerate(scenario.attacks.canaries):
+        most, of_what = most_canaries(
+            canaries.kind, parameters=parameters, values=values, classes=classes, heldout=heldout
+        )
+        if canaries.count > most:
+            raise ScenarioError(
+                f"attacks.canaries.{index}.count",
+                f"{canaries.count} is more than the {most:.0f} {of_what}, and each {canaries.kind} canary takes one",
+                fix=f"use {most:.0f} or fewer",
+            )

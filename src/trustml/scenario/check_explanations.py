@@ -11,10 +11,9 @@ from collections import Counter
 
 from trustml.errors import ScenarioError
 from trustml.scenario import methods as m
-from trustml.scenario.baselines import Background, Baseline, Blur, Disclosed, rows_shown
-from trustml.scenario.check_values import positive
+from trustml.scenario.baselines import Background, Baseline, Disclosed, rows_shown
 from trustml.scenario.regimes import PrivateRegime
-from trustml.scenario.spec import Explanations, Scenario
+from trustml.scenario.spec import Scenario
 
 
 def check_explanations(scenario: Scenario) -> None:
@@ -25,7 +24,6 @@ def check_explanations(scenario: Scenario) -> None:
     ScenarioError
     """
     explanations = scenario.explanations
-    positive(explanations.examples, "explanations.examples")
     names = Counter(method.title for method in explanations.methods)
     for index, method in enumerate(explanations.methods):
         field = f"explanations.methods.{index}"
@@ -44,7 +42,7 @@ def check_explanations(scenario: Scenario) -> None:
                     fix="leave it out and set n_steps",
                 )
         _check_method(method, field)
-    _check_probes(explanations)
+    _number(explanations.probes.baseline, "explanations.probes.baseline")
     _check_rows(scenario)
 
 
@@ -63,29 +61,8 @@ def check_target(target: str | int, *, classes: int) -> None:
 
 def _check_method(method: m.Method, field: str) -> None:
     _number(m.baseline_of(method), f"{field}.baseline")
-    for name in ("n_steps", "n_samples"):
-        if getattr(method, name, 2) < 2:
-            raise ScenarioError(f"{field}.{name}", f"{getattr(method, name)} is too few", fix="use 2 or more")
-    for name in ("kernel_width", "epsilon"):
-        if hasattr(method, name):
-            positive(getattr(method, name), f"{field}.{name}")
-    for name in ("stdev", "alpha"):
-        value = getattr(method, name, 0.0)
-        if not (math.isfinite(value) and value >= 0):
-            raise ScenarioError(f"{field}.{name}", f"{value} is no size", fix="use 0 or more")
-    if isinstance(method, m.SmoothGrad):
-        positive(method.stdev, f"{field}.stdev")
-    if isinstance(method, m.IntegratedGradients) and not 0 <= method.max_completeness_error < 1:
-        raise ScenarioError(
-            f"{field}.max_completeness_error",
-            f"{method.max_completeness_error} is no share",
-            fix="use 0 <= x < 1; 0 for exactly n_steps points",
-        )
-    if isinstance(method, m.Occlusion) and min(method.window + method.stride) < 1:
-        raise ScenarioError(f"{field}.window", f"{method.window} by {method.stride} is empty", fix="use 1 or more")
     background = m.background_of(method)
     if background is not None:
-        positive(background.count, f"{field}.background.count")
         if background.rows == "uniform" and not background.low < background.high:
             text = f"{background.low} is not below {background.high}"
             raise ScenarioError(f"{field}.background.low", text, fix="give the lowest and the highest value")
@@ -126,15 +103,6 @@ def _named(rows: Baseline | Background | None) -> str:
     return f"Background(rows={rows.rows!r})" if isinstance(rows, Background) else type(rows).__name__
 
 
-def _check_probes(explanations: Explanations) -> None:
-    probes = explanations.probes
-    for name in ("examples", "n_perturbations", "radius", "patch"):
-        positive(getattr(probes, name), f"explanations.probes.{name}")
-    _number(probes.baseline, "explanations.probes.baseline")
-
-
 def _number(baseline: Baseline | None, field: str) -> None:
     if isinstance(baseline, float | int) and not math.isfinite(baseline):
         raise ScenarioError(field, f"{baseline} is not finite", fix="use a number")
-    if isinstance(baseline, Blur):
-        positive(baseline.sigma, f"{field}.sigma")

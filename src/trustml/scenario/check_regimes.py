@@ -1,14 +1,22 @@
-"""What cannot work in a regime, said before anything runs."""
+"""What cannot work in a regime, said before anything runs; the range of each value by itself is its type's."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 from trustml.errors import ScenarioError
-from trustml.scenario.check_federated import check_federated, check_mechanism
-from trustml.scenario.check_values import check_adaptive, check_optimizer, check_privacy, positive
 from trustml.scenario.clipping import Adaptive, Flat
-from trustml.scenario.federated import IndependentNoise
+from trustml.scenario.federated import BandedMatrix, DPFedAvg, FederatedRegime, IndependentNoise
 from trustml.scenario.optimizers import Schedule
-from trustml.scenario.regimes import DPSGD, Augmentation, Plain, Regime
+from trustml.scenario.partition import Everyone
+from trustml.scenario.partition import InTurn as InTurnCohort
+from trustml.scenario.regimes import DPSGD, Regime
+from trustml.scenario.spec import Scenario
+
+FEWEST_FOR_PRIVACY = (1000, 100)
+"""Clients, and clients a round, below which privacy for users costs so much that a run is only a warning."""
+_FEWEST_FOR_ADAPTIVE = 30
 
 
 def check_regime(regime: Regime, field: str) -> None:
@@ -19,34 +27,60 @@ def check_regime(regime: Regime, field: str) -> None:
     ScenarioError
         For the first impossible value.
     """
-    if isinstance(regime, Plain | DPSGD):
-        positive(regime.batch_size, f"{field}.batch_size")
     match regime:
-        case Plain():
-            positive(regime.epochs, f"{field}.epochs")
-            check_optimizer(regime.optimizer, f"{field}.optimizer")
-            _check_schedule(regime.schedule, f"{field}.schedule")
         case DPSGD():
             _check_private(regime, field)
-        case _:
-            check_federated(regime, field)
+        case DPFedAvg():
+            _check_private_rounds(regime, field)
+
+
+def check_cohorts(scenario: Scenario, clients: Mapping[str, int]) -> list[str]:
+    """Check cohorts against the number of clients of each regime, by title; return warnings.
+
+    Raises
+    ------
+    ScenarioError
+        If more clients are asked for than there are.
+    """
+    warnings = []
+    for index, regime in enumerate(scenario.training):
+        if regime.title not in clients or not isinstance(regime, FederatedRegime):
+            continue
+        field, count = f"training.{index}", clients[regime.title]
+        asked = count if isinstance(regime.cohort, Everyone) else regime.cohort.clients
+        if asked > count:
+            raise ScenarioError(
+                f"{field}.cohort.clients",
+                f"{asked} participants a round are more than the {count} clients",
+                fix=f"use {count} or fewer",
+            )
+        if not isinstance(regime, DPFedAvg):
+            continue
+        if isinstance(regime.clipping, Adaptive) and asked < _FEWEST_FOR_ADAPTIVE:
+            raise ScenarioError(
+                f"{field}.clipping",
+                f"{asked} clients a round are too few to tell a quantile of their norms privately",
+                fix=f"ask {_FEWEST_FOR_ADAPTIVE} or more a round, or use Flat()",
+            )
+        fewest, fewest_asked = FEWEST_FOR_PRIVACY
+        if count < fewest or asked < fewest_asked:
+            warnings.append(
+                f"{field}: privacy for users with {count} clients, {asked} a round, says little: noise drowns so few "
+                f"updates; use {fewest} clients and {fewest_asked} a round or more"
+            )
+        if regime.delta >= 1 / count:
+            usual = 10 ** math.floor(math.log10(1 / count)) / 10
+            warnings.append(
+                f"{field}.delta: {regime.delta:g} is not below 1/clients = {1 / count:.2g}, so the guarantee allows "
+                f"leaking a whole client; use {usual:.0e} or less"
+            )
+    return warnings
 
 
 def _check_private(regime: DPSGD, field: str) -> None:
     if regime.epochs is not None and regime.steps is not None:
         raise ScenarioError(f"{field}.steps", "is given, and epochs too", fix="give one of the two")
-    for name in ("epochs", "steps"):
-        if getattr(regime, name) is not None:
-            positive(getattr(regime, name), f"{field}.{name}")
-    check_optimizer(regime.optimizer, f"{field}.optimizer")
-    _check_schedule(regime.schedule, f"{field}.schedule")
-    check_privacy(regime, field)
-    if regime.ema_decay is not None and not 0 < regime.ema_decay < 1:
-        raise ScenarioError(f"{field}.ema_decay", f"{regime.ema_decay} is out of range", fix="use 0 < ema_decay < 1")
-    if isinstance(regime.clipping, Adaptive):
-        check_adaptive(regime.clipping, f"{field}.clipping")
-    if regime.augmentation is not None:
-        _check_augmentation(regime.augmentation, f"{field}.augmentation")
+    _check_guarantee(regime, field)
     if not isinstance(regime.mechanism, IndependentNoise):
         _check_correlated(regime, field)
     if regime.engine != "core":
@@ -55,7 +89,6 @@ def _check_private(regime: DPSGD, field: str) -> None:
 
 def _check_correlated(regime: DPSGD, field: str) -> None:
     """Refuse what the sensitivity of correlated noise does not speak of."""
-    check_mechanism(regime.mechanism, f"{field}.mechanism")
     if regime.sampling != "in turn":
         raise ScenarioError(
             f"{field}.sampling",
@@ -66,11 +99,12 @@ def _check_correlated(regime: DPSGD, field: str) -> None:
         raise ScenarioError(f"{field}.clipping", "does not adapt under correlated noise", fix="use Flat()")
 
 
-def _check_augmentation(augmentation: Augmentation, field: str) -> None:
-    if augmentation.multiplicity < 1:
-        raise ScenarioError(f"{field}.multiplicity", f"{augmentation.multiplicity} is below 1", fix="use 1 or more")
-    if augmentation.shift < 0:
-        raise ScenarioError(f"{field}.shift", f"{augmentation.shift} is negative", fix="use 0 or more")
+def _check_guarantee(regime: DPSGD | DPFedAvg, field: str) -> None:
+    if (regime.epsilon is None) == (regime.noise_multiplier is None):
+        both = "both are given" if regime.epsilon is not None else "neither is given"
+        raise ScenarioError(
+            f"{field}.epsilon", f"of epsilon and noise_multiplier {both}", fix="give exactly one of the two"
+        )
 
 
 def _check_stock(regime: DPSGD, field: str) -> None:
@@ -91,8 +125,18 @@ def _check_stock(regime: DPSGD, field: str) -> None:
             )
 
 
-def _check_schedule(schedule: Schedule, field: str) -> None:
-    if schedule.warmup < 0:
-        raise ScenarioError(f"{field}.warmup", f"{schedule.warmup} is negative", fix="use 0 or more steps")
-    if not 0 <= schedule.final <= 1:
-        raise ScenarioError(f"{field}.final", f"{schedule.final} is out of range", fix="use 0 <= final <= 1")
+def _check_private_rounds(regime: DPFedAvg, field: str) -> None:
+    _check_guarantee(regime, field)
+    if isinstance(regime.clipping, Adaptive):
+        if not isinstance(regime.mechanism, IndependentNoise):
+            raise ScenarioError(f"{field}.clipping", "does not adapt under correlated noise", fix="use Flat()")
+    if not isinstance(regime.mechanism, IndependentNoise) and not isinstance(regime.cohort, InTurnCohort):
+        raise ScenarioError(
+            f"{field}.cohort",
+            "leaves open when a client comes again, on which the correlated noise of DP-FTRL rests",
+            fix="use InTurn(clients=...)",
+        )
+    if isinstance(regime.mechanism, BandedMatrix) and regime.server_momentum:
+        raise ScenarioError(
+            f"{field}.server_momentum", "is not what the banded matrix was made for", fix="use 0, or IndependentNoise()"
+        )

@@ -6,6 +6,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from trustml.ranges import Inside, NotNegative, Positive
+
 
 class ClippingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
     """How one example's gradient is bounded. In each case its norm is at most the clipping norm."""
@@ -40,9 +42,9 @@ class Adaptive(ClippingSpec, frozen=True, kw_only=True, tag="adaptive"):
         nothing for the gradient).
     """
 
-    quantile: float = 0.5
-    learning_rate: float = 0.2
-    count_noise: float = 0.0
+    quantile: Inside = 0.5
+    learning_rate: Positive = 0.2
+    count_noise: NotNegative = 0.0
 
 
 Clipping: TypeAlias = Flat | PerLayer | Adaptive

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from trustml.ranges import AboveNone, BelowOne, Count, CountOrNone, Delta, NotNegative, Positive
 from trustml.scenario.clipping import Adaptive, Flat
 from trustml.scenario.optimizers import SGD
 from trustml.scenario.partition import IID, Cohort, Everyone, Partition
@@ -34,10 +35,10 @@ class FederatedSpec(RegimeSpec, frozen=True, kw_only=True):
 
     partition: Partition = IID()
     cohort: Cohort = Everyone()
-    rounds: int = 20
-    server_learning_rate: float = 1.0
-    evaluate_every: int = 1
-    target_accuracy: float = 0.9
+    rounds: Count = 20
+    server_learning_rate: Positive = 1.0
+    evaluate_every: Count = 1
+    target_accuracy: AboveNone = 0.9
 
 
 class LocalSpec(FederatedSpec, frozen=True, kw_only=True):
@@ -51,8 +52,8 @@ class LocalSpec(FederatedSpec, frozen=True, kw_only=True):
         What a client's update weighs in the average: its examples, or as much as any other's.
     """
 
-    local_epochs: int = 1
-    batch_size: int = 16
+    local_epochs: Count = 1
+    batch_size: Count = 16
     client_optimizer: SGD = SGD()
     weighting: Weighting = "examples"
 
@@ -71,7 +72,7 @@ class FedAvg(LocalSpec, frozen=True, kw_only=True, tag="FedAvg"):
         the numbers alone: nothing is hidden from anybody.
     """
 
-    server_momentum: float = 0.0
+    server_momentum: BelowOne = 0.0
     aggregation: Aggregation = "mean"
 
 
@@ -84,7 +85,7 @@ class FedProx(LocalSpec, frozen=True, kw_only=True, tag="FedProx"):
         Called mu in the paper, arXiv 1812.06127.
     """
 
-    proximal: float = 0.01
+    proximal: NotNegative = 0.01
 
 
 class FedAdam(LocalSpec, frozen=True, kw_only=True, tag="FedAdam"):
@@ -99,10 +100,10 @@ class FedAdam(LocalSpec, frozen=True, kw_only=True, tag="FedAdam"):
         The paper calls the last one tau, the degree of adaptivity.
     """
 
-    server_learning_rate: float = 0.01
-    beta1: float = 0.9
-    beta2: float = 0.99
-    stabilizer: float = 1e-3
+    server_learning_rate: Positive = 0.01
+    beta1: BelowOne = 0.9
+    beta2: BelowOne = 0.99
+    stabilizer: Positive = 1e-3
 
 
 class FedYogi(LocalSpec, frozen=True, kw_only=True, tag="FedYogi"):
@@ -115,11 +116,11 @@ class FedYogi(LocalSpec, frozen=True, kw_only=True, tag="FedYogi"):
         First ``v``.
     """
 
-    server_learning_rate: float = 0.01
-    beta1: float = 0.9
-    beta2: float = 0.99
-    stabilizer: float = 1e-3
-    initial_accumulator: float = 1e-6
+    server_learning_rate: Positive = 0.01
+    beta1: BelowOne = 0.9
+    beta2: BelowOne = 0.99
+    stabilizer: Positive = 1e-3
+    initial_accumulator: NotNegative = 1e-6
 
 
 class FedAdagrad(LocalSpec, frozen=True, kw_only=True, tag="FedAdagrad"):
@@ -132,9 +133,9 @@ class FedAdagrad(LocalSpec, frozen=True, kw_only=True, tag="FedAdagrad"):
     stabilizer, initial_accumulator : float
     """
 
-    server_learning_rate: float = 0.01
-    stabilizer: float = 1e-7
-    initial_accumulator: float = 0.1
+    server_learning_rate: Positive = 0.01
+    stabilizer: Positive = 1e-7
+    initial_accumulator: NotNegative = 0.1
 
 
 class FedSGD(FederatedSpec, frozen=True, kw_only=True, tag="FedSGD"):
@@ -145,8 +146,8 @@ class FedSGD(FederatedSpec, frozen=True, kw_only=True, tag="FedSGD"):
     server_momentum : float
     """
 
-    server_learning_rate: float = 0.1
-    server_momentum: float = 0.0
+    server_learning_rate: Positive = 0.1
+    server_momentum: BelowOne = 0.0
 
 
 class MechanismSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -180,7 +181,7 @@ class BandedMatrix(MechanismSpec, frozen=True, kw_only=True, tag="banded"):
         where this is left out.
     """
 
-    bands: int | None = None
+    bands: Count | None = None
 
 
 class BufferedToeplitz(MechanismSpec, frozen=True, kw_only=True, tag="blt"):
@@ -194,7 +195,7 @@ class BufferedToeplitz(MechanismSpec, frozen=True, kw_only=True, tag="blt"):
         Vectors of the model's size that are kept.
     """
 
-    buffers: int = 4
+    buffers: Count = 4
 
 
 NoiseMechanism: TypeAlias = IndependentNoise | TreeAggregation | BandedMatrix | BufferedToeplitz
@@ -224,17 +225,17 @@ class DPFedAvg(FederatedSpec, frozen=True, kw_only=True, tag="DPFedAvg"):
         Leave it out: cohorts are then drawn from operating-system entropy and stay secret.
     """
 
-    epsilon: float | None = None
-    noise_multiplier: float | None = None
-    delta: float = 1e-5
-    clipping_norm: float = 1.0
+    epsilon: Positive | None = None
+    noise_multiplier: Positive | None = None
+    delta: Delta = 1e-5
+    clipping_norm: Positive = 1.0
     clipping: Flat | Adaptive = Flat()
     mechanism: NoiseMechanism = IndependentNoise()
-    local_epochs: int = 1
-    batch_size: int = 16
+    local_epochs: Count = 1
+    batch_size: Count = 16
     client_optimizer: SGD = SGD()
-    server_momentum: float = 0.0
-    sampling_seed: int | None = None
+    server_momentum: BelowOne = 0.0
+    sampling_seed: CountOrNone | None = None
 
 
 FederatedRegime: TypeAlias = FedAvg | FedProx | FedAdam | FedYogi | FedAdagrad | FedSGD | DPFedAvg

@@ -8,11 +8,17 @@ implements it, says :mod:`trustml.catalogue`.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
+from trustml.ranges import BelowOne, NotNegative, Positive, Several, Sides
 from trustml.scenario.baselines import Background, Baseline
+
+CompletenessError: TypeAlias = Annotated[
+    float, Meta(ge=0, lt=1, extra={"fix": "use 0 <= x < 1; 0 for exactly n_steps points"})
+]
 
 
 class MethodSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -54,9 +60,11 @@ class IntegratedGradients(MethodSpec, frozen=True, kw_only=True, tag="Integrated
         If above 0, the share of the logit's change that may be missed; `n_steps` is then the most points.
     """
 
-    n_steps: int = 50
+    n_steps: Several = 50
     baseline: Baseline = 0.0
-    max_completeness_error: float = 0.0
+    max_completeness_error: Annotated[BelowOne, Meta(extra={"fix": "use 0 <= x < 1; 0 for exactly n_steps points"})] = (
+        0.0
+    )
 
 
 class GuidedBackprop(MethodSpec, frozen=True, kw_only=True, tag="GuidedBackprop"):
@@ -82,7 +90,7 @@ class DeepLiftShap(MethodSpec, frozen=True, kw_only=True, tag="DeepLiftShap"):
 class LRP(MethodSpec, frozen=True, kw_only=True, tag="LRP"):
     """Layer-wise relevance propagation, epsilon rule (Bach et al., PLOS ONE 2015, 0130140)."""
 
-    epsilon: float = 1e-9
+    epsilon: Positive = 1e-9
 
 
 GradientMethod: TypeAlias = (
@@ -107,8 +115,8 @@ class SmoothGrad(MethodSpec, frozen=True, kw_only=True, tag="SmoothGrad"):
 
     of: GradientMethod = Saliency(absolute=False)
     statistic: Literal["mean", "mean_of_squares", "variance"] = "mean"
-    n_samples: int = 25
-    stdev: float = 0.15
+    n_samples: Several = 25
+    stdev: Positive = 0.15
 
 
 class GradientShap(MethodSpec, frozen=True, kw_only=True, tag="GradientShap"):
@@ -122,8 +130,8 @@ class GradientShap(MethodSpec, frozen=True, kw_only=True, tag="GradientShap"):
     background : Background
     """
 
-    n_samples: int = 32
-    stdev: float = 0.0
+    n_samples: Several = 32
+    stdev: NotNegative = 0.0
     background: Background = Background()
 
 
@@ -140,8 +148,8 @@ class Occlusion(MethodSpec, frozen=True, kw_only=True, tag="Occlusion"):
     For images; `window` and `stride` are (rows, columns).
     """
 
-    window: tuple[int, int] = (3, 3)
-    stride: tuple[int, int] = (1, 1)
+    window: Sides = (3, 3)
+    stride: Sides = (1, 1)
     baseline: Baseline = 0.0
 
 
@@ -154,7 +162,7 @@ class FeaturePermutation(MethodSpec, frozen=True, kw_only=True, tag="FeaturePerm
 class ShapleyValueSampling(MethodSpec, frozen=True, kw_only=True, tag="ShapleyValueSampling"):
     """Shapley values by random orders of the features (Castro et al., 2009; Strumbelj and Kononenko, 2010)."""
 
-    n_samples: int = 25
+    n_samples: Several = 25
     baseline: Baseline = 0.0
     patch: int = 1
 
@@ -162,7 +170,7 @@ class ShapleyValueSampling(MethodSpec, frozen=True, kw_only=True, tag="ShapleyVa
 class KernelShap(MethodSpec, frozen=True, kw_only=True, tag="KernelShap"):
     """Shapley values by weighted least squares over random coalitions (Lundberg and Lee, arXiv 1705.07874)."""
 
-    n_samples: int = 200
+    n_samples: Several = 200
     baseline: Baseline = 0.0
     patch: int = 1
 
@@ -179,9 +187,9 @@ class Lime(MethodSpec, frozen=True, kw_only=True, tag="Lime"):
         Strength of the lasso.
     """
 
-    n_samples: int = 200
-    kernel_width: float = 1.0
-    alpha: float = 0.01
+    n_samples: Several = 200
+    kernel_width: Positive = 1.0
+    alpha: NotNegative = 0.01
     baseline: Baseline = 0.0
     patch: int = 1
 
@@ -218,7 +226,7 @@ class LayerIntegratedGradients(MethodSpec, frozen=True, kw_only=True, tag="Layer
     """Integrated gradients on the straight path between a layer's outputs at baseline and input."""
 
     layer: int
-    n_steps: int = 50
+    n_steps: Several = 50
     baseline: Baseline = 0.0
 
 
@@ -226,7 +234,7 @@ class LayerConductance(MethodSpec, frozen=True, kw_only=True, tag="LayerConducta
     """Flow of integrated gradients through a layer (Dhamdhere et al., arXiv 1805.12233)."""
 
     layer: int
-    n_steps: int = 50
+    n_steps: Several = 50
     baseline: Baseline = 0.0
 
 
@@ -241,7 +249,7 @@ class InternalInfluence(MethodSpec, frozen=True, kw_only=True, tag="InternalInfl
     """Mean gradient at a layer along the path of inputs (Leino et al., arXiv 1802.03788)."""
 
     layer: int
-    n_steps: int = 50
+    n_steps: Several = 50
     baseline: Baseline = 0.0
 
 
@@ -250,7 +258,7 @@ class NeuronIntegratedGradients(MethodSpec, frozen=True, kw_only=True, tag="Neur
 
     layer: int
     neuron: tuple[int, ...]
-    n_steps: int = 50
+    n_steps: Several = 50
     baseline: Baseline = 0.0
 
 

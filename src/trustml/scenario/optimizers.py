@@ -7,6 +7,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from trustml.ranges import BelowOne, CountOrNone, Positive, Share
+
 
 class OptimizerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
     """What all optimizers share: the field ``kind`` names them in files."""
@@ -23,8 +25,8 @@ class SGD(OptimizerSpec, frozen=True, kw_only=True, tag="SGD"):
         into ``v`` instead, which differs as soon as it is scheduled; here all backends follow this formula.
     """
 
-    learning_rate: float = 0.1
-    momentum: float = 0.0
+    learning_rate: Positive = 0.1
+    momentum: BelowOne = 0.0
 
 
 class Adam(OptimizerSpec, frozen=True, kw_only=True, tag="Adam"):
@@ -38,10 +40,10 @@ class Adam(OptimizerSpec, frozen=True, kw_only=True, tag="Adam"):
         it to the uncorrected one). PyTorch calls it ``eps``; that word is taken here.
     """
 
-    learning_rate: float = 0.001
-    beta1: float = 0.9
-    beta2: float = 0.999
-    stabilizer: float = 1e-8
+    learning_rate: Positive = 0.001
+    beta1: BelowOne = 0.9
+    beta2: BelowOne = 0.999
+    stabilizer: Positive = 1e-8
 
 
 Optimizer: TypeAlias = SGD | Adam
@@ -60,8 +62,8 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     decay: Literal["constant", "linear", "cosine"] = "constant"
-    warmup: int = 0
-    final: float = 0.0
+    warmup: CountOrNone = 0
+    final: Share = 0.0
 
     def factor(self, step: int, steps: int) -> float:
         """Factor of step number `step` (from 0) out of `steps`."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
+
+from trustml.ranges import BelowOne, Count, Positive
 
 
 class PartitionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -19,7 +21,7 @@ class IID(PartitionSpec, frozen=True, kw_only=True, tag="iid"):
     clients : int
     """
 
-    clients: int = 20
+    clients: Count = 20
 
 
 class Dirichlet(PartitionSpec, frozen=True, kw_only=True, tag="dirichlet"):
@@ -35,9 +37,9 @@ class Dirichlet(PartitionSpec, frozen=True, kw_only=True, tag="dirichlet"):
         Fewest examples of a client; the shares are drawn again until every client has them.
     """
 
-    clients: int = 20
-    alpha: float = 0.5
-    minimum: int = 1
+    clients: Count = 20
+    alpha: Positive = 0.5
+    minimum: Count = 1
 
 
 class Quantity(PartitionSpec, frozen=True, kw_only=True, tag="quantity"):
@@ -51,9 +53,9 @@ class Quantity(PartitionSpec, frozen=True, kw_only=True, tag="quantity"):
         Every client has so many examples; what is left is dealt out by the shares.
     """
 
-    clients: int = 20
-    alpha: float = 0.5
-    minimum: int = 1
+    clients: Count = 20
+    alpha: Positive = 0.5
+    minimum: Count = 1
 
 
 class Shards(PartitionSpec, frozen=True, kw_only=True, tag="shards"):
@@ -67,8 +69,8 @@ class Shards(PartitionSpec, frozen=True, kw_only=True, tag="shards"):
     per_client : int
     """
 
-    clients: int = 20
-    per_client: int = 2
+    clients: Count = 20
+    per_client: Count = 2
 
 
 class NaturalKey(PartitionSpec, frozen=True, kw_only=True, tag="natural_key"):
@@ -82,8 +84,8 @@ class NaturalKey(PartitionSpec, frozen=True, kw_only=True, tag="natural_key"):
         Smaller clients are left out, with their examples; the record says how many.
     """
 
-    columns: tuple[str, ...]
-    minimum: int = 1
+    columns: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, extra={"fix": "name a column of the data"})]
+    minimum: Count = 1
 
 
 Partition: TypeAlias = IID | Dirichlet | Quantity | Shards | NaturalKey
@@ -99,7 +101,7 @@ class CohortSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         takes no credit for it where cohorts are secret.
     """
 
-    dropout: float = 0.0
+    dropout: BelowOne = 0.0
 
 
 class Everyone(CohortSpec, frozen=True, kw_only=True, tag="everyone"):
@@ -114,7 +116,7 @@ class FixedCohort(CohortSpec, frozen=True, kw_only=True, tag="fixed"):
     clients : int
     """
 
-    clients: int
+    clients: Count
 
 
 class PoissonCohort(CohortSpec, frozen=True, kw_only=True, tag="poisson"):
@@ -126,7 +128,7 @@ class PoissonCohort(CohortSpec, frozen=True, kw_only=True, tag="poisson"):
         Expected number.
     """
 
-    clients: int
+    clients: Count
 
 
 class InTurn(CohortSpec, frozen=True, kw_only=True, tag="in_turn"):
@@ -139,7 +141,7 @@ class InTurn(CohortSpec, frozen=True, kw_only=True, tag="in_turn"):
     clients : int
     """
 
-    clients: int
+    clients: Count
 
 
 Cohort: TypeAlias = Everyone | FixedCohort | PoissonCohort | InTurn

@@ -55,7 +55,7 @@ def from_plain(data: PlainData) -> Scenario:
     try:
         return msgspec.convert(data, Scenario)
     except msgspec.ValidationError as error:
-        raise explain_problem(error, data) from None
+        raise explain_problem(error, data, Scenario) from None
 
 
 def _default_optimizers(data: PlainData) -> None:

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from trustml.ranges import Count, CountOrNone, Delta, Inside, Positive
 from trustml.scenario.clipping import Clipping, Flat
 from trustml.scenario.federated import DPFedAvg, FederatedRegime, IndependentNoise, NoiseMechanism
 from trustml.scenario.optimizers import SGD, Optimizer, Schedule
@@ -31,8 +32,8 @@ class Plain(RegimeSpec, frozen=True, kw_only=True, tag="Plain"):
         Train on permuted labels: the data randomisation test (Adebayo et al., NeurIPS 2018, arXiv 1810.03292).
     """
 
-    epochs: int = 20
-    batch_size: int = 32
+    epochs: Count = 20
+    batch_size: Count = 32
     optimizer: Optimizer = SGD()
     schedule: Schedule = Schedule()
     stop_at: str = ""
@@ -54,8 +55,8 @@ class Augmentation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         Whether images are mirrored left to right half of the time.
     """
 
-    multiplicity: int = 4
-    shift: int = 1
+    multiplicity: Count = 4
+    shift: CountOrNone = 1
     flip: bool = False
 
 
@@ -100,20 +101,20 @@ class DPSGD(RegimeSpec, frozen=True, kw_only=True, tag="DPSGD"):
         ``DPKerasSGDOptimizer``.
     """
 
-    epsilon: float | None = None
-    noise_multiplier: float | None = None
-    delta: float = 1e-5
-    clipping_norm: float = 1.0
+    epsilon: Positive | None = None
+    noise_multiplier: Positive | None = None
+    delta: Delta = 1e-5
+    clipping_norm: Positive = 1.0
     clipping: Clipping = Flat()
-    epochs: int | None = None
-    steps: int | None = None
-    batch_size: int = 64
+    epochs: Count | None = None
+    steps: Count | None = None
+    batch_size: Count = 64
     sampling: Sampling = "poisson"
     mechanism: NoiseMechanism = IndependentNoise()
-    sampling_seed: int | None = None
+    sampling_seed: CountOrNone | None = None
     optimizer: Optimizer = SGD()
     schedule: Schedule = Schedule()
-    ema_decay: float | None = None
+    ema_decay: Inside | None = None
     augmentation: Augmentation | None = None
     engine: Engine = "core"
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
+
+from trustml.ranges import CountOrNone, Inside, Positive
 
 Scaling: TypeAlias = Literal["none", "standard"]
 
@@ -20,8 +22,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Seed of the split, which is public.
     """
 
-    test_fraction: float = 0.2
-    split_seed: int = 0
+    test_fraction: Inside = 0.2
+    split_seed: CountOrNone = 0
 
 
 class Digits(Source, frozen=True, kw_only=True, tag="Digits"):
@@ -56,7 +58,7 @@ class Idx(Source, frozen=True, kw_only=True, tag="Idx"):
     test_images: str | None = None
     test_labels: str | None = None
     mean: float = 0.0
-    deviation: float = 1.0
+    deviation: Positive = 1.0
     first: int | None = None
 
 
@@ -82,7 +84,8 @@ class Table(Source, frozen=True, kw_only=True):
         Known categories of a column of text. Those of other columns are taken from the data; no epsilon covers
         that, and the record says so.
     missing : {"refuse", "category"}
-        Whether a missing value in a column of text is a category of its own. Missing numbers are refused.
+        With ``"category"`` a missing text is a category of its own, and a missing number is 0, after the scaling, and
+        marked in a column of its own. In a CSV file an empty field and ``?`` are missing.
     keys : tuple of str
         Columns whose values may name the clients of a federated regime, whether they are features or dropped.
     """
@@ -100,7 +103,21 @@ class Table(Source, frozen=True, kw_only=True):
 
 
 class Csv(Table, frozen=True, kw_only=True, tag="Csv"):
-    """Comma-separated columns with a header, ``.gz`` or plain; fields as in :class:`Table`."""
+    """Separated columns with a header, ``.gz`` or plain; further fields as in :class:`Table`.
+
+    Text is UTF-8, UTF-16 with a byte order mark, or else Windows-1252.
+
+    Parameters
+    ----------
+    separator : str, optional
+        One character; without it that of ``, ; | tab`` which the header has most of.
+    decimal : {".", ","}, optional
+        The decimal mark. Where it is given, the other one may group thousands; without it numbers have a point, and a
+        column of numbers that are written with commas is refused.
+    """
+
+    separator: Annotated[str, msgspec.Meta(min_length=1, max_length=1)] | None = None
+    decimal: Literal[".", ","] | None = None
 
 
 class Parquet(Table, frozen=True, kw_only=True, tag="Parquet"):

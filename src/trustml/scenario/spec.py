@@ -8,6 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 from trustml.models.layers import Architecture
+from trustml.ranges import AT_LEAST_ONE, Count, CountOrNone, NotNegative, Positive
 from trustml.scenario.attacks import Attacks
 from trustml.scenario.baselines import Baseline, Disclosed, Rows, rows_shown
 from trustml.scenario.methods import IntegratedGradients, Method, background_of, baseline_of
@@ -45,11 +46,11 @@ class Probes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     faithfulness: bool = True
     robustness: bool = False
     randomisation: bool = False
-    examples: int = 16
-    n_perturbations: int = 10
-    radius: float = 0.02
+    examples: Count = 16
+    n_perturbations: Count = 10
+    radius: Positive = 0.02
     baseline: Baseline = 0.0
-    patch: int = 1
+    patch: Count = 1
 
 
 class Explanations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,7 +77,7 @@ class Explanations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """
 
     methods: tuple[Method, ...] = (IntegratedGradients(),)
-    examples: int = 64
+    examples: Count = 64
     scope: Literal["own", "reference", "all"] = "reference"
     target: Literal["true", "predicted"] | int = "true"
     probes: Probes = Probes()
@@ -125,13 +126,13 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int = 0
-    parallel_jobs: int = 1
-    timeout: float = 3600.0
-    memory_limit: float = 0.0
-    micro_batch_size: int = 0
+    threads: CountOrNone = 0
+    parallel_jobs: Count = 1
+    timeout: Positive = 3600.0
+    memory_limit: NotNegative = 0.0
+    micro_batch_size: CountOrNone = 0
     grad_sample_mode: GradSampleMode = "auto"
-    checkpoint_seconds: float = 30.0
+    checkpoint_seconds: NotNegative = 30.0
     allocator: Literal["tuned", "default"] = "tuned"
     compilation_cache: Literal["off", "run", "user"] = "run"
 
@@ -145,7 +146,7 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Mean of the Poisson distribution from which the number of runs was drawn before the first one.
     """
 
-    mean_runs: float
+    mean_runs: Positive
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -173,11 +174,11 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
     data: DataSource
     model: Architecture
-    training: tuple[Regime, ...]
+    training: Annotated[tuple[Regime, ...], AT_LEAST_ONE]
     explanations: Explanations = Explanations()
     attacks: Attacks = Attacks()
-    backends: tuple[BackendName, ...] = BACKEND_NAMES
-    seeds: tuple[int, ...] = (0,)
+    backends: Annotated[tuple[BackendName, ...], AT_LEAST_ONE] = BACKEND_NAMES
+    seeds: Annotated[tuple[CountOrNone, ...], AT_LEAST_ONE] = (0,)
     execution: Execution = Execution()
     tuning: Tuning | None = None
     description: str = ""

@@ -1,0 +1,117 @@
+"""What is timed: each workload is one unit of work that every engine does on the same numbers."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+import numpy as np
+
+from trustml.backends.contract import Client, Model
+from trustml.data.dataset import Floats, Ints
+from trustml.models.layers import Architecture
+from trustml.models.weights import initial_weights
+from trustml.models.zoo import mlp, mnist_cnn, small_cnn
+from trustml_bench.layered import LAYERED, draw
+
+WorkloadKind: TypeAlias = Literal[
+    "plain_step", "private_step", "integrated_gradients", "smooth_grad", "occlusion", "round", "shadows"
+]
+
+CLIPPING_NORM, NOISE_MULTIPLIER, LEARNING_RATE = 1.0, 1.0, 0.1
+IG_STEPS, SMOOTH_GRAD_SAMPLES, SMOOTH_GRAD_STDEV, OCCLUSION_PATCH = 50, 50, 0.1, 4
+
+NETWORKS: dict[str, tuple[Architecture, tuple[int, ...], int]] = {
+    "cnn": (mnist_cnn(), (28, 28, 1), 10),
+    "mlp": (mlp([256, 128], classes=10), (784,), 10),
+    "small_cnn": (small_cnn(), (8, 8, 1), 10),
+    "small_mlp": (mlp([64], classes=5), (20,), 5),
+    "digits_mlp": (mlp([64], classes=10), (64,), 10),
+    "shadow_mlp": (mlp([32], classes=10), (64,), 10),
+}
+"""Architecture, input shape and classes by name."""
+
+
+class Workload(msgspec.Struct, frozen=True, kw_only=True):
+    """One unit of work.
+
+    Attributes
+    ----------
+    kind : str
+    network : str
+        Key of :data:`NETWORKS`, or of :data:`trustml_bench.layered.LAYERED`.
+    size : int
+        Examples of a step, images that are explained, clients of a round, or shadow models.
+    examples : int
+        Of each client or shadow model; 0 elsewhere.
+    batch_size : int
+        Of local training in rounds and shadow models; 0 elsewhere.
+    noise_multiplier : float
+        Of private steps; 0 for checks that engines come to the same weights.
+    """
+
+    kind: WorkloadKind
+    network: str
+    size: int
+    examples: int = 0
+    batch_size: int = 0
+    noise_multiplier: float = NOISE_MULTIPLIER
+
+    @property
+    def name(self) -> str:
+        """Short and unique: ``private_step/cnn/256``."""
+        parts = [self.kind, self.network, self.size, self.examples, self.batch_size]
+        return "/".join(str(part) for part in parts if part)
+
+
+def make_model(workload: Workload) -> Model:
+    """The same starting weights for every engine.
+
+    Raises
+    ------
+    NotImplementedError
+        If trustml's layers cannot say the network.
+    """
+    if workload.network in LAYERED:
+        raise NotImplementedError("trustml's layers have no residual connection")
+    architecture, shape, _ = NETWORKS[workload.network]
+    weights = initial_weights(architecture, shape, generator=np.random.default_rng(1))
+    return Model(architecture=architecture, input_shape=shape, weights=weights)
+
+
+def make_batch(workload: Workload) -> tuple[Floats, Ints]:
+    """Inputs (size, *x) and labels (size,), the same for every engine."""
+    if workload.network in LAYERED:
+        return draw(LAYERED[workload.network], workload.size)
+    _, shape, classes = NETWORKS[workload.network]
+    generator = np.random.default_rng(0)
+    inputs = generator.normal(size=(workload.size, *shape)).astype(np.float32)
+    return inputs, generator.integers(0, classes, workload.size)
+
+
+def make_clients(workload: Workload) -> list[Client]:
+    """Batches of every client of a round, the same for every engine."""
+    _, shape, classes = NETWORKS[workload.network]
+    generator = np.random.default_rng(0)
+    made: list[Client] = []
+    for _ in range(workload.size):
+        inputs = generator.random((workload.examples, *shape), np.float32)
+        labels = generator.integers(0, classes, workload.examples)
+        starts = range(0, workload.examples, workload.batch_size)
+        step = workload.batch_size
+        made.append([(inputs[s : s + step], labels[s : s + step]) for s in starts])
+    return made
+
+
+def patch_count(workload: Workload) -> int:
+    """Count the patches that occlusion switches off one after another.
+
+    Raises
+    ------
+    NotImplementedError
+        If the network takes no images.
+    """
+    shape = NETWORKS[workload.network][1]
+    if len(shape) != 3:
+        raise NotImplementedError("occlusion by patches is for images")
+    return -(-shape[0] // OCCLUSION_PATCH) * -(-shape[1] // OCCLUSION_PATCH)

@@ -1,0 +1,230 @@
+"""Whether every file is the one that the list, the manifest and the signature name, and can be read without harm."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import msgspec
+
+from trustml.data.npy import DAMAGED, ObjectsError, read_header, read_npz_members
+from trustml.data.tables import why_not_a_table
+from trustml.errors import RecordError
+from trustml.evidence.bundle import INDEX, SIGNATURE, BundleIndex, promised_files, root_digest, why_not_a_name
+from trustml.evidence.checks import Check, Outcome, says_no_more
+from trustml.evidence.signing import SignatureCheck
+from trustml.plan.job import ExplainJob, Job, TrainJob, decode_job
+from trustml.record.files import plain_bytes, sha256
+from trustml.record.schema import JobRecord, Manifest, WorkerResult
+from trustml.record.store import MANIFEST, RunDirectory
+
+_MOST_UNPACKED = 4 * 2**30
+_MOST_ROWS = 2_000_000
+
+
+def index_checks(run: RunDirectory, index: BundleIndex, names: list[str]) -> list[Check]:
+    """Compare the files of an unpacked bundle with its list."""
+    checks: list[Check] = []
+    listed = {file.name: file for file in index.files}
+    for name in sorted(set(names) - listed.keys() - {INDEX, SIGNATURE}):
+        checks.append(_check(name, "differs", f"is in the bundle, and not in {INDEX}"))
+    for name, file in sorted(listed.items()):
+        path = run.path / name
+        if name not in names:
+            checks.append(_check(name, "differs", f"is in {INDEX}, and not in the bundle"))
+        elif path.stat().st_size != file.size or sha256(path) != file.sha256:
+            checks.append(_check(name, "differs", f"is not the file of {INDEX}: its SHA-256 differs"))
+        else:
+            checks.append(_check(name, "ok", f"SHA-256 as in {INDEX}"))
+    if len(listed) != len(index.files):
+        checks.append(_check(INDEX, "differs", "names a file twice"))
+    if root_digest({file.name: file.sha256 for file in index.files}) != index.root:
+        checks.append(_check(INDEX, "differs", "its root is not the digest of its list"))
+    return checks
+
+
+def signed_checks(run: RunDirectory, index: BundleIndex, names: list[str], signature: SignatureCheck) -> list[Check]:
+    """Compare the files with what was signed."""
+    checks = []
+    present = set(names) - {SIGNATURE}
+    for name in sorted(present | signature.digests.keys()):
+        if name not in present:
+            message = "was signed, and is not in the bundle"
+        elif name not in signature.digests:
+            message = "is in the bundle, and was not signed"
+        elif sha256(run.path / name) != signature.digests[name]:
+            message = "is not the file that was signed"
+        else:
+            continue
+        checks.append(Check(area="signature", subject=name, outcome="differs", message=message))
+    return checks
+
+
+def manifest_checks(run: RunDirectory, manifest: Manifest, left_out: dict[str, str]) -> list[Check]:
+    """Compare every artifact with its hash in the manifest."""
+    if not _as_written(plain_bytes(run.path / MANIFEST)):
+        checks = [_check(MANIFEST, "differs", "is not as trustml writes it: something was edited by hand")]
+    else:
+        checks = [_check(MANIFEST, "ok", f"as trustml writes it; {len(manifest.jobs)} jobs")]
+    try:
+        promised = promised_files(manifest)
+    except RecordError as error:
+        return [*checks, _check(MANIFEST, "differs", str(error))]
+    for name, expected in sorted(promised.items()):
+        path = run.path / name
+        if path.is_symlink() or not path.resolve().is_relative_to(run.path.resolve()):
+            checks.append(_check(name, "differs", "is or lies behind a link"))
+        elif path.is_file():
+            same = sha256(path) == expected
+            message = "SHA-256 as in the manifest" if same else "is not the file of the manifest: its SHA-256 differs"
+            checks.append(_check(name, "ok" if same else "differs", message))
+        elif name in left_out:
+            checks.append(_check(name, "not recomputed", f"left out of the bundle ({left_out[name]})"))
+        else:
+            checks.append(_check(name, "differs", "is gone"))
+    return checks
+
+
+def job_checks(run: RunDirectory, manifest: Manifest) -> tuple[list[Check], dict[str, Job]]:
+    """Compare every job.json and result.json with the manifest; give the jobs that could be read."""
+    checks: list[Check] = []
+    jobs: dict[str, Job] = {}
+    plain = msgspec.json.decode(plain_bytes(run.path / MANIFEST))
+    told = {job["id"]: job.get("result") for job in plain.get("jobs", ())}
+    for record in manifest.jobs:
+        if reason := why_not_a_name(f"jobs/{record.id}/job.json"):
+            checks.append(_of_job(record, "differs", f"its identifier {reason}"))
+            continue
+        folder = run.path / "jobs" / record.id
+        try:
+            content = plain_bytes(folder / "job.json")
+            job = decode_job(content)
+        except (OSError, msgspec.MsgspecError, RecursionError) as error:
+            checks.append(_of_job(record, "differs", f"job.json cannot be read ({error})"))
+            continue
+        jobs[record.id] = job
+        problems = _job_problems(record, job, manifest)
+        # Over the bytes and not the job: a later trustml has more fields, and would encode it otherwise.
+        if hashlib.sha256(msgspec.json.format(content, indent=-1)).hexdigest() != record.digest:
+            problems.append("job.json asks for something else than the manifest's digest says")
+        if not _as_written(content):
+            problems.append("job.json is not as trustml writes it")
+        problems += _result_problems(record, folder, told=told.get(record.id))
+        if problems:
+            checks.append(_of_job(record, "differs", "; ".join(problems)))
+        else:
+            checks.append(_of_job(record, "ok", "job.json and result.json as in the manifest"))
+    return checks, jobs
+
+
+def unsafe_files(run: RunDirectory, names: list[str]) -> list[Check]:
+    """Name the arrays and tables that would take more memory than they may, or hold objects; by their headers."""
+    checks = []
+    for name in names:
+        path = run.path / name
+        reason = ""
+        if not path.is_file():
+            continue
+        if name.endswith(".npz"):
+            reason = _why_not_arrays(path)
+        elif name.endswith(".parquet"):
+            reason = _why_not_a_table(path)
+        if reason:
+            checks.append(_check(name, "differs", f"is not read, nor is anything computed from this run: {reason}"))
+    return checks
+
+
+def _job_problems(record: JobRecord, job: Job, manifest: Manifest) -> list[str]:
+    problems = []
+    if (job.id, job.backend) != (record.id, record.backend):
+        problems.append(f"job.json is of {job.id} in {job.backend}")
+    if msgspec.to_builtins(job).get("kind") != record.kind:
+        problems.append(f"job.json is no {record.kind} job")
+    if isinstance(job, TrainJob):
+        if (job.regime.title, job.seed) != (record.regime, record.seed):
+            problems.append(f"job.json trains {job.regime.title} with seed {job.seed}")
+        if not _in_scenario(job, manifest):
+            problems.append("its regime is not that of the scenario in the manifest")
+        wanted = {"weights.safetensors", "predictions.npz"} | ({"ledger.jsonl"} if job.mechanism is not None else set())
+        if record.status == "ok" and (gone := sorted(wanted - record.artifacts.keys())):
+            problems.append(f"the manifest says it is done, and names no {', '.join(gone)}")
+    if isinstance(job, ExplainJob) and record.status == "ok" and "attributions.npz" not in record.artifacts:
+        problems.append("the manifest says it is done, and names no attributions.npz")
+    return problems
+
+
+def _in_scenario(job: TrainJob, manifest: Manifest) -> bool:
+    from trustml.errors import TrustmlError
+    from trustml.scenario.read import from_plain
+
+    try:
+        scenario = from_plain(msgspec.json.decode(msgspec.json.encode(manifest.scenario)))
+    except (TrustmlError, msgspec.MsgspecError, TypeError):
+        return False
+    return job.regime in scenario.training and job.model == scenario.model
+
+
+def _result_problems(record: JobRecord, folder: Path, *, told: object) -> list[str]:
+    """Hold ``result.json`` against the manifest's record, and against what is `told` there as plain JSON."""
+    if record.result is None:
+        return []
+    try:
+        content = plain_bytes(folder / "result.json")
+        result = msgspec.json.decode(content, type=WorkerResult)
+    except FileNotFoundError:
+        return ["result.json is gone"]
+    except (OSError, msgspec.MsgspecError, RecursionError) as error:
+        return [f"result.json cannot be read ({error})"]
+    if result != record.result or not says_no_more(msgspec.json.decode(content), told):
+        return ["result.json is not the result in the manifest"]
+    return [] if _as_written(content) else ["result.json is not as trustml writes it"]
+
+
+def _why_not_arrays(path: Path) -> str:
+    """Add up what the headers announce, before anything of that size is made."""
+    total = 0
+    try:
+        for _, archive, entry in read_npz_members(path):
+            with archive.open(entry) as stream:
+                read_header(stream, entry)
+            total += entry.file_size
+    except ObjectsError as error:
+        return str(error)
+    except DAMAGED as error:
+        return f"not a readable .npz file ({error})"
+    return f"{total} bytes are more than {_MOST_UNPACKED}" if total > _MOST_UNPACKED else ""
+
+
+def _why_not_a_table(path: Path) -> str:
+    import pyarrow as pa
+
+    try:
+        with path.open("rb") as stream:
+            return why_not_a_table(stream, most_rows=_MOST_ROWS, most_bytes=_MOST_UNPACKED)
+    except (pa.ArrowException, *DAMAGED) as error:
+        return f"not a readable Parquet file ({error})"
+
+
+def _as_written(content: bytes) -> bool:
+    """Whether JSON is laid out as trustml does it, with no key twice, so that changing a byte changes what it says."""
+    try:
+        json.loads(content, object_pairs_hook=_each_once)
+    except (ValueError, RecursionError):
+        return False
+    return msgspec.json.format(msgspec.json.format(content, indent=-1), indent=2) + b"\n" == content
+
+
+def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is there twice, and readers differ in which one they take")
+    return found
+
+
+def _of_job(record: JobRecord, outcome: Outcome, message: str) -> Check:
+    return Check(area="jobs", subject=record.id, outcome=outcome, message=message)
+
+
+def _check(name: str, outcome: Outcome, message: str) -> Check:
+    return Check(area="files", subject=name, outcome=outcome, message=message)

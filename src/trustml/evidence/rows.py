@@ -1,0 +1,268 @@
+"""Measures and privacy statements computed anew from the files, and compared with the table line by line."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import msgspec
+import numpy.typing as npt
+
+from trustml.attacks.estimates import AttackEstimate
+from trustml.compare.rows import COLUMNS, row_functions
+from trustml.compare.table import recorded_measures, recorded_statements
+from trustml.errors import RecordError, TrustmlError
+from trustml.evidence.checks import NOT_COMPUTABLE, Check, same_number, text_of
+from trustml.evidence.curves import Figures
+from trustml.measures.entry import Family
+from trustml.measures.evidence import Evidence
+from trustml.measures.measure import MEASURES, Row
+from trustml.measures.privacy import privacy_statements
+from trustml.privacy.statement import PrivacyStatement
+from trustml.record.store import RunDirectory
+
+_KEY = ("job", "backend", "regime", "seed", "subject", "method", "measure")
+_NOT_AT_HAND = "not at hand"
+_OF_SECRET_BATCHES = {"epsilon_unamplified", "curve.unamplified"}
+_MAY_BE_MISSING: frozenset[Family] = frozenset({"privacy", "membership", "audited", "accuracy"})
+_OF_PRIVATE_FILES = {"membership", "audited"}
+"""Families of measures that need scores of single examples."""
+
+
+class NotAtHandError(RecordError):
+    """A file that this copy of the run does not hold, for a stated reason."""
+
+
+class PartialRun(RunDirectory):
+    """A run of which some files were left out on purpose.
+
+    Parameters
+    ----------
+    path : Path
+    left_out : sequence of str
+        Files the bundle says it does not hold; ``private/`` is always taken to be so where it is not there.
+    """
+
+    def __init__(self, run: RunDirectory, left_out: Sequence[str]) -> None:
+        super().__init__(run.path)
+        self._left_out = frozenset(left_out)
+
+    def arrays(self, name: str) -> dict[str, npt.NDArray[Any]]:
+        """Read one ``.npz`` file; raises NotAtHandError for one that was left out."""
+        self._require(name)
+        return super().arrays(name)
+
+    def mapped(self, name: str, *, names: Collection[str] | None = None) -> dict[str, npt.NDArray[Any]]:
+        """Map one ``.npz`` file; raises NotAtHandError for one that was left out."""
+        self._require(name)
+        return super().mapped(name, names=names)
+
+    def _require(self, name: str) -> None:
+        if not self.file(name).is_file() and (name in self._left_out or name.startswith("private/")):
+            raise NotAtHandError(f"needs {name}, which is not in the bundle")
+
+
+class Recomputed(msgspec.Struct, frozen=True, kw_only=True):
+    """All that could be computed anew.
+
+    Parameters
+    ----------
+    rows : list of Row
+    statements : list of PrivacyStatement, optional
+        None if that failed.
+    missing : dict
+        Family of measures to why it could not be computed: a file was left out.
+    failed : dict
+        Family to why it could not although nothing was left out.
+    """
+
+    rows: list[Row]
+    statements: list[PrivacyStatement] | None
+    missing: dict[str, str]
+    failed: dict[str, str]
+
+
+def recompute(evidence: Evidence) -> Recomputed:
+    """Compute every measure anew, each family on its own, so that one that cannot be does not hide the others."""
+    rows: list[Row] = []
+    missing: dict[str, str] = {}
+    failed: dict[str, str] = {}
+    statements: list[PrivacyStatement] | None = None
+
+    def attempt(name: str, compute: Callable[[], list[Row]]) -> None:
+        try:
+            rows.extend(compute())
+        except NotAtHandError as error:
+            missing[name] = str(error)
+        except NOT_COMPUTABLE as error:
+            failed[name] = f"{type(error).__name__}: {error}"
+
+    def private() -> list[Row]:
+        nonlocal statements
+        statements = evidence.once(privacy_statements)
+        return []
+
+    attempt("privacy", private)
+    for path, give in row_functions().items():
+        attempt(path.partition(":")[0].rpartition(".")[2], functools.partial(give, evidence))
+    return Recomputed(rows=rows, statements=statements, missing=missing, failed=failed)
+
+
+def row_checks(evidence: Evidence, found: Recomputed, figures: Figures, *, same_words: bool) -> list[Check]:
+    """Compare the table with what was computed anew, from the files or else from published curves."""
+    try:
+        stated = read_table(evidence.run)
+    except NOT_COMPUTABLE as error:
+        message = f"cannot be read as the table of measures ({type(error).__name__}: {error})"
+        return [Check(area="measures", subject="measures.parquet", outcome="differs", message=message)]
+    checks = [
+        Check(area="measures", subject=f"{family} measures", outcome="differs", message=f"cannot be computed: {reason}")
+        for family, reason in found.failed.items()
+    ]
+    anew: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    absent = dict(found.missing | found.failed)
+    for row in found.rows:
+        family = _family(row.measure)
+        if family in _OF_PRIVATE_FILES and row.value is None and _NOT_AT_HAND in row.note:
+            absent[family] = row.note.removeprefix("absent: ")
+        anew[_key(row)].append(row)
+    for row in stated:
+        same = anew[_key(row)]
+        figure = figures.get((row.job, row.method, row.measure))
+        reason = absent.get(_family(row.measure))
+        if same:
+            checks.append(_compare(row, same.pop(0), same_words=same_words))
+        elif figure is not None and reason is not None:
+            checks.append(_compare_figure(row, figure))
+        elif reason is not None and row.measure in MEASURES:
+            checks.append(_check(row, "not recomputed", reason))
+        else:
+            checks.append(_check(row, "differs", "no file of the run gives this row"))
+    for left in anew.values():
+        checks += [
+            _check(row, "differs", f"the files give {text_of(row.value)}, the table has no row")
+            for row in left
+            if not (_family(row.measure) in absent and row.value is None and _NOT_AT_HAND in row.note)
+        ]
+    return checks
+
+
+def statement_checks(evidence: Evidence, found: Recomputed) -> list[Check]:
+    """Compare ``privacy.json`` with the statements that follow from the ledgers."""
+    try:
+        stated = {one.model: one for one in recorded_statements(evidence.run)}
+    except TrustmlError as error:
+        return [Check(area="statements", subject="privacy.json", outcome="differs", message=str(error))]
+    if found.statements is None:
+        message = "nothing to compare with: the ledgers could not be read"
+        return [Check(area="statements", subject="privacy.json", outcome="differs", message=message)]
+    checks = []
+    anew = {one.model: one for one in found.statements}
+    for model in sorted(stated.keys() | anew.keys()):
+        if model not in stated or model not in anew:
+            message = "has no statement" if model not in stated else "has a statement, and no ledger to make it from"
+            checks.append(Check(area="statements", subject=model, outcome="differs", message=message))
+            continue
+        left, right = _facts(stated[model]), _facts(anew[model])
+        different = [
+            f"{name} is {text_of(left.get(name))}, from the ledger {text_of(right.get(name))}"
+            for name in sorted(left.keys() | right.keys())
+            if not _same(left.get(name), right.get(name))
+            and not (name in _OF_SECRET_BATCHES and not evidence.plans)
+            and not (name == "epsilon_prv" and right.get(name) is None)
+        ]
+        message = "; ".join(different[:5]) if different else f"epsilon {text_of(anew[model].epsilon)} from the ledger"
+        checks.append(
+            Check(area="statements", subject=model, outcome="differs" if different else "ok", message=message)
+        )
+    return checks
+
+
+def read_table(run: RunDirectory) -> list[Row]:
+    """Read the table as rows.
+
+    Raises
+    ------
+    RecordError, ValueError, LookupError, TypeError
+        If it is no table of measures.
+    """
+    table = recorded_measures(run)
+    if list(table.columns) != list(COLUMNS):
+        raise RecordError(f"has the columns {', '.join(map(str, table.columns))}")
+    rows = []
+    for line in table.to_dict("records"):
+        values = {
+            name: None if isinstance(value, float) and math.isnan(value) else value for name, value in line.items()
+        }
+        rows.append(msgspec.convert({str(name): value for name, value in values.items()}, Row, strict=True))
+    return rows
+
+
+def _facts(statement: PrivacyStatement) -> dict[str, object]:
+    """Figures and terms of a statement, without its prose."""
+    found: dict[str, object] = {
+        name: getattr(statement, name)
+        for name in (
+            *("epsilon", "delta", "unit_of_privacy", "neighboring_relation", "mechanism", "clipping"),
+            *("clipping_norm", "noise_multiplier", "sampling", "sample_rate", "expected_batch_size", "steps"),
+            *("attempts", "data_size", "data_size_public", "trust_setting", "released", "hyperparameter_tuning"),
+        )
+    }
+    found |= {other.name: other.value for other in statement.comparisons}
+    found |= {f"assumption: {one.name}": one.status for one in statement.assumptions}
+    if statement.curve is not None:
+        found |= {f"curve.{name}": getattr(statement.curve, name) for name in statement.curve.__struct_fields__}
+    return found
+
+
+def _same(first: object, second: object) -> bool:
+    if isinstance(first, tuple) and isinstance(second, tuple):
+        return len(first) == len(second) and all(_same(a, b) for a, b in zip(first, second, strict=True))
+    if isinstance(first, int | float) and isinstance(second, int | float):
+        return same_number(float(first), float(second))
+    return first == second
+
+
+def _compare(stated: Row, anew: Row, *, same_words: bool) -> Check:
+    gone = anew.value is None and stated.value is not None
+    if gone and (_NOT_AT_HAND in anew.note or anew.measure == "epsilon_prv"):
+        return _check(stated, "not recomputed", anew.note.removeprefix("absent: "))
+    for name in ("value", "low", "high"):
+        before, now = getattr(stated, name), getattr(anew, name)
+        if not same_number(now, before):
+            return _check(stated, "differs", f"{name} is {text_of(before)} in the table, {text_of(now)} from the files")
+    for name in ("n", "unit", *(("note",) if same_words else ())):
+        before, now = getattr(stated, name), getattr(anew, name)
+        if before != now and _NOT_AT_HAND not in str(now):
+            return _check(stated, "differs", f"{name} is {before!r} in the table, {now!r} from the files")
+    return _check(stated, "ok", text_of(stated.value))
+
+
+def _compare_figure(stated: Row, figure: AttackEstimate) -> Check:
+    for name in ("value", "low", "high"):
+        before, now = getattr(stated, name), getattr(figure, name)
+        if not same_number(now, before):
+            message = f"{name} is {text_of(before)} in the table, {text_of(now)} from its curve"
+            return _check(stated, "differs", message)
+    if figure.n != stated.n:
+        return _check(stated, "differs", f"n is {stated.n} in the table, {figure.n} from its curve")
+    return _check(stated, "ok", f"{text_of(stated.value)} from its curve")
+
+
+def _family(measure: str) -> str:
+    """Family of a measure, for those whose rows may all be missing; empty for others."""
+    family = MEASURES[measure].family if measure in MEASURES else None
+    return family if family is not None and family in _MAY_BE_MISSING else ""
+
+
+def _check(row: Row, outcome: Any, message: str) -> Check:
+    of = row.job or f"{row.backend} {row.regime}".strip(" -") or "the run"
+    what = " ".join(part for part in (row.measure, f"({row.subject})" if row.subject else "", row.method) if part)
+    return Check(area="measures", subject=f"{what} of {of}", outcome=outcome, message=message)
+
+
+def _key(row: Row) -> tuple[Any, ...]:
+    return tuple(getattr(row, name) for name in _KEY)

@@ -1,0 +1,1 @@
+"""Audits on paper: the signed page, the model card, and what both say."""

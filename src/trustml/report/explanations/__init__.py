@@ -1,0 +1,1 @@
+"""Explanations: what they are worth, who agrees, what they look like."""

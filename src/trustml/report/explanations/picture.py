@@ -1,0 +1,96 @@
+"""The explanations of one example as a picture: a row a model, a column a library, one colour scale."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+
+from trustml.errors import UsageError
+from trustml.report.explanations.frames import ExplainedExample, Floats, Panel
+
+_INCHES = 2.1
+_FORMATS = (".png", ".svg", ".pdf")
+
+
+def save_picture(found: ExplainedExample, path: Path) -> None:
+    """Draw the explanations into a file.
+
+    Raises
+    ------
+    UsageError
+        If the file's name ends in no known format, or it cannot be written.
+    """
+    if path.suffix.lower() not in _FORMATS:
+        raise UsageError(f"--save: {path} ends in no known format; use {', '.join(_FORMATS)}")
+    matplotlib.use("Agg")
+    models = list(dict.fromkeys(panel.model for panel in found.panels))
+    libraries = list(dict.fromkeys(panel.library for panel in found.panels))
+    image = found.input.ndim == 3
+    wide, high = (_INCHES, _INCHES) if image else (3.4, max(2.0, 0.17 * len(found.feature_names or found.input)))
+    columns = len(libraries) + image
+    figure, axes = pyplot.subplots(
+        len(models),
+        columns,
+        figsize=(wide * columns + 1.5, high * len(models) + 0.7),
+        squeeze=False,
+        layout="constrained",
+    )
+    limit = _limit(found, [panel for panel in found.panels if panel.in_logits])
+    for row, model in enumerate(models):
+        if image:
+            axes[row, 0].imshow(found.input.mean(axis=-1), cmap="gray")
+            axes[row, 0].set_ylabel(model.removeprefix("train."), fontsize=7)
+        for column, library in enumerate(libraries):
+            axis = axes[row, column + image]
+            panel = next((p for p in found.panels if p.model == model and p.library == library), None)
+            if panel is None:
+                axis.axis("off")
+                continue
+            _draw(axis, found, panel, limit if panel.in_logits else _limit(found, [panel]))
+            if row == 0:
+                axis.set_title(library, fontsize=8)
+        if not image:
+            axes[row, 0].set_ylabel(model.removeprefix("train."), fontsize=7)
+    for axis in axes.ravel():
+        if image:
+            axis.set_xticks([])
+            axis.set_yticks([])
+    own = "" if all(panel.in_logits for panel in found.panels) else "; raw output of a library on a scale of its own"
+    figure.suptitle(
+        f"{found.method}, example {found.example} ({found.target}); blue for, red against; scale +-{limit:.3g}{own}",
+        fontsize=8,
+    )
+    try:
+        figure.savefig(path, dpi=150)
+    except OSError as error:
+        raise UsageError(f"--save: {path} cannot be written ({error.strerror}); choose another place") from None
+    finally:
+        pyplot.close(figure)
+
+
+def _draw(axis: Axes, found: ExplainedExample, panel: Panel, limit: float) -> None:
+    values = found.by_feature(panel.values)
+    if values.ndim >= 2:
+        flat = values.sum(axis=-1) if values.ndim == 3 else values
+        axis.imshow(flat, cmap="RdBu", vmin=-limit, vmax=limit)
+        return
+    names = found.feature_names if len(found.feature_names) == len(values) else [str(i) for i in range(len(values))]
+    axis.barh(range(len(values)), values, color=np.where(values > 0, "#2166ac", "#b2182b"))
+    axis.set_yticks(range(len(values)), names, fontsize=5)
+    axis.invert_yaxis()
+    axis.set_xlim(-limit, limit)
+    axis.tick_params(axis="x", labelsize=6)
+
+
+def _limit(found: ExplainedExample, panels: list[Panel]) -> float:
+    """Largest magnitude drawn."""
+
+    def drawn(values: Floats) -> float:
+        values = found.by_feature(values)
+        return float(np.abs(values.sum(axis=-1) if values.ndim == 3 else values).max())
+
+    return max((drawn(panel.values) for panel in panels), default=0.0) or 1.0

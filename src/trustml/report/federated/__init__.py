@@ -1,0 +1,1 @@
+"""Federated training: rounds, clients and who holds what."""

@@ -1,0 +1,1 @@
+"""Ledgers, privacy statements and what is released."""

@@ -1,0 +1,1 @@
+"""What training and explaining cost in time and memory."""

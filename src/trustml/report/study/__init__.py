@@ -1,0 +1,1 @@
+"""Answers of a study over several runs."""

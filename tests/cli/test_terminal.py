@@ -1,0 +1,82 @@
+"""What a stranger's record says is shown as text; output that cannot be written or is not read ends as it should."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.table import Table
+
+from tests.cli.test_cli import trustml
+from trustml.cli import main
+from trustml.cli.output import console
+
+
+def shown(text: str) -> str:
+    stream = io.StringIO()
+    out = console(stream)
+    out.print(text, soft_wrap=True)
+    table = Table(text, title=text)
+    table.add_row(text)
+    out.print(table)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[/x]", "[red]", "got list[int]", "[link=http://a]b[/link]", ":smile:", "\x1b[31m", "\x1b]0;t\x07", "\x9b2J"],
+)
+def test_brackets_stay_and_control_characters_are_written_out(text):
+    out = shown(text)
+    assert out.count(text.encode("unicode_escape").decode() if "\x1b" in text or "\x9b" in text else text) == 4
+    assert not any((ord(one) < 32 and one != "\n") or 127 <= ord(one) < 160 for one in out)
+
+
+@given(st.text())
+def test_any_text_can_be_shown(text):
+    out = shown(text)
+    assert not any((ord(one) < 32 and one != "\n") or 127 <= ord(one) < 160 for one in out)
+
+
+def test_a_damaged_or_evil_run_does_not_hide_the_others(tmp_path):
+    for name, content in {
+        "deep-20260101-000000-aaaa": "[" * 200_000,
+        "[red]x-20260101-000000-bbbb": '{"run": "\\u001b[31m[/x]", "jobs": 3}',
+    }.items():
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "manifest.json").write_text(content)
+    done = trustml("list", cwd=tmp_path)
+    assert done.returncode == 0 and "\x1b" not in done.stdout
+    assert "deep-20260101-000000-aaaa" in done.stdout and "[red]x-20260101-000000-bbbb" in done.stdout
+    done = trustml("show", "latest", cwd=tmp_path)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+
+
+def test_a_file_that_cannot_be_written_is_told_before_anything_runs(tmp_path):
+    done = trustml("run", "digits", "--json", "-o", tmp_path / "nowhere" / "out.json", cwd=tmp_path)
+    assert done.returncode == 2 and "cannot be written" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENAMETOOLONG])
+def test_what_the_system_refuses_is_one_line_and_exit_2(monkeypatch, capsys, number):
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number), "/some\x1b/file")
+
+    monkeypatch.setattr(main.trustml, "main", refuse)
+    assert main._main(["list"]) == main.USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(r"Error: /some\x1b/file: ") and "; " in line
+
+
+def test_nobody_reading_is_no_failed_check(tmp_path):
+    command = f'{sys.executable} -m trustml.cli doctor --json | head -c 1 >/dev/null; exit "${{PIPESTATUS[0]}}"'
+    for _ in range(3):
+        done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
