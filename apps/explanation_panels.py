@@ -12,6 +12,7 @@ from trustml.measures.measure import MEASURES, shown_in
 from trustml.record.store import HELDOUT, RunDirectory
 from trustml.report.explanations import figures
 from trustml.report.explanations.frames import ExplainedExample, Panel, removal_curves_of
+from trustml.report.explanations.tables import rows_of_model
 
 
 def pick_example(place: Any, run: RunDirectory) -> int:
@@ -49,14 +50,13 @@ def curves_of(run: RunDirectory, model: str) -> dict[str, pd.DataFrame] | None:
 
 def quality_frame(table: pd.DataFrame, model: str) -> pd.DataFrame:
     """One row a method and library, one column a measure; what is no better than random says so."""
-    of = model.removeprefix("train.")
-    rows = table[table.job.str.endswith(f".of.{of}") & table.measure.isin(list(shown_in("explanations page")))]
+    rows = rows_of_model(table, model)
+    rows = rows[rows.measure.isin(list(shown_in("explanations page")))]
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for row in rows.itertuples():
         measure = MEASURES[row.measure]
         text = "-" if pd.isna(row.value) else measure.text(row.value)
-        if "no better than random" in row.note or "worse than random" in row.note:
-            text += " ≈ random" if "no better" in row.note else " < random"
+        text += {"no better than random": " ≈ random", "worse than random": " < random"}.get(row.verdict, "")
         cells.setdefault((row.method, row.subject), {})[measure.head] = text
     return pd.DataFrame(
         [{"method": method, "library": library, **values} for (method, library), values in cells.items()]

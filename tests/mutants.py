@@ -55,6 +55,7 @@ _PRIVATE, _ASSUMPTIONS = "worker/private.py", "measures/assumptions.py"
 _RUN, _WORDING, _FIGURES = "auditing/run_audit.py", "auditing/run_wording.py", "auditing/checks_accounting.py"
 _RESULT = "auditing/result.py"
 _QUALITY, _TABLES, _ENTRY = "measures/quality.py", "report/tables.py", "measures/entry.py"
+_NOTES = "measures/notes.py"
 _QUALITY, _TABLES = "measures/quality.py", "report/tables.py"
 _AUDIT, _STUDY = "report/audit/words.py", "report/study/tables.py"
 
@@ -168,17 +169,46 @@ MUTANTS = (
         ),
     ),
     *_mutants(
+        "measures/test_row.py",
+        (
+            "a file that was left out is not told",
+            "measures/privacy.py",
+            "if other.not_at_hand else {}",
+            "if False else {}",
+        ),
+        (
+            "what is supposed is called what was done",
+            "measures/privacy_statements.py",
+            'supposed, note, drawn="poisson"',
+            "supposed, note, drawn=drawn",
+        ),
+        ("a fact without words is passed over", _NOTES, "assert not unknown", "assert True"),
+        ("the unit of the epsilon of all is lost", "measures/privacy.py", "privacy_unit=first.unit", 'privacy_unit=""'),
+        (
+            "a table of before has every job trained",
+            "compare/table.py",
+            'jobs[job].kind if job in jobs else ""',
+            '"train"',
+        ),
+    ),
+    *_mutants(
         "measures/test_quality.py",
-        ("better is called worse", _QUALITY, 'return f"better than random', 'return f"worse than random'),
-        ("worse is called better", _QUALITY, 'return f"worse than random', 'return f"better than random'),
+        ("better is called worse", _QUALITY, 'verdict="better than random" if', 'verdict="worse than random" if'),
+        ("worse is called better", _QUALITY, 'verdict="worse than random"', 'verdict="better than random"'),
         ("higher is worse", _QUALITY, '(1 if better == "higher" else -1)', '(-1 if better == "higher" else 1)'),
-        ("reworded, so that '=' is lost", _QUALITY, 'return f"no better than random', 'return f"as good as random'),
-        ("'=' is lost", "report/explanations/tables.py", 'mark = " =" if', 'mark = "" if'),
+        ("no better is called better", _QUALITY, 'else "no better than random"', 'else "better than random"'),
+        ("the words of better for worse", _NOTES, '"worse than random by {loss', '"better than random by {loss'),
+        (
+            "'=' is lost",
+            "report/explanations/tables.py",
+            '"no better than random": " ="',
+            '"no better than random": ""',
+        ),
         (
             "an interval end for the other",
             _QUALITY,
-            "[{-gain.high:.3g}, {-gain.low:.3g}]",
-            "[{-gain.low:.3g}, {-gain.high:.3g}]",
+            '"loss_low": -gain.high, "loss_high": -gain.low',
+            '"loss_low": -gain.low, "loss_high": -gain.high',
         ),
     ),
     *_mutants(
@@ -194,7 +224,7 @@ MUTANTS = (
     ),
     *_mutants(
         "report/test_tables.py",
-        ("epsilon for users is not marked", _TABLES, "' (user)' if", "'' if"),
+        ("epsilon for users is not marked", _TABLES, '"user": " (user)"', '"user": ""'),
         (
             "the smallest epsilon over seeds",
             _TABLES,
@@ -247,14 +277,14 @@ MUTANTS = (
         (
             "users have no panel",
             "report/figures.py",
-            '(False, "with a guarantee for examples"), (True, "with a guarantee for users")',
-            '(False, "with a guarantee for examples"),',
+            '"user": "with a guarantee for users",',
+            "",
         ),
     ),
     *_mutants(
         "auditing/test_run_wording.py",
         ("no sampling is claimed", _RUN, '_CLAIMED[charges[0].sampling] if charges else "unknown"', '"unknown"'),
-        ("replacing is claimed as zeroing out", _RUN, 'relation = "replace-one"', 'relation = "zero-out"'),
+        ("replacing is claimed as zeroing out", _RUN, 'REPLACE: "replace-one"', 'REPLACE: "zero-out"'),
         (
             "what is released beside is passed over",
             _RUN,

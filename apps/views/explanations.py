@@ -6,10 +6,12 @@ import streamlit as st
 from chosen_run import current, measures, show_rows
 from explanation_panels import curves_of, draw, pick_example, quality_frame
 
+from trustml.compare.table import fact_of
 from trustml.errors import UsageError
 from trustml.plan.job import explain_id
 from trustml.report.explanations import figures
 from trustml.report.explanations.frames import PanelRequest, explained_example, method_agreement, methods_of
+from trustml.report.explanations.tables import BETWEEN_MODELS, rows_of_model
 
 run = current().directory
 manifest = run.manifest()
@@ -42,12 +44,11 @@ with same_weights:
         st.subheader("How far the libraries agree")
         st.altair_chart(figures.agreement_matrix(table, job=model, method=method), width="stretch")
         st.caption("Spearman rank correlation over the features of an example, mean over examples.")
-        for note in dict.fromkeys(n for n in pairs.note if "tf-explain" in n or "factor" in n):
-            st.info(note)
-    complete = table[
-        (table.measure == "attribution_completeness_error")
-        & table.job.str.endswith(f".of.{model.removeprefix('train.')}")
-    ]
+        for caveat in dict.fromkeys(fact_of(pairs, "caveat", default="")):
+            if caveat:
+                st.info(f"Same weights; {caveat}")
+    complete = rows_of_model(table, model)
+    complete = complete[complete.measure == "attribution_completeness_error"]
     if complete.value.notna().any():
         st.altair_chart(figures.completeness_points(table, job=model), width="stretch")
         st.caption("How far attributions are from adding up to the change of the logit. 0 would be exact.")
@@ -66,7 +67,7 @@ with all_methods:
             one = explained_example(run, PanelRequest(method=name, example=example, model=model, backend=backend))
         except UsageError:
             continue  # this library does not have the method; the record page says why
-        best = next((p for p in one.panels if p.library.endswith("(completed)")), one.panels[0])
+        best = next((p for p in one.panels if p.variant == "completed"), one.panels[0])
         shown.append((name, best))
     draw(found, shown, own_scales=True)
     st.caption("Each method has a scale of its own here: their units differ. Colours are centred on zero.")
@@ -77,19 +78,20 @@ with all_methods:
         st.caption("Spearman rank correlation of signed attributions, mean over examples; the control is random.")
 
 with regimes:
-    backends = [b for b in manifest.scenario["backends"] if sum(m.startswith(f"train.{b}.") for m in models) > 1]
+    records = {record.id: record for record in manifest.jobs}
+    backends = [b for b in manifest.scenario["backends"] if sum(records[m].backend == b for m in models) > 1]
     if not backends:
         st.info("This needs a framework of which two models were explained.")
     else:
         backend = st.selectbox("Framework that trained and explained", backends)
         panels = [
-            (panel.model.removeprefix(f"train.{backend}."), panel)
+            (f"{records[name].regime}.s{records[name].seed}", panel)
             for name in models
-            if name.startswith(f"train.{backend}.")
+            if records[name].backend == backend
             for panel in explained_example(
                 run, PanelRequest(method=method, example=example, model=name, backend=backend)
             ).panels
-            if not panel.library.startswith("common") and panel.in_logits
+            if panel.variant != "common" and panel.in_logits
         ][:24]
         draw(found, panels)
         effects = table[(table.measure == "explanation_effect") & (table.method == method)].dropna(subset="value")
@@ -109,7 +111,7 @@ with regimes:
                 (table.measure == "attribution_agreement_spearman")
                 & (table.backend == backend)
                 & (table.method == method)
-                & table.note.str.contains("two regimes|trained apart|noise floor")
+                & table.pair.isin(BETWEEN_MODELS)
             ].dropna(subset="value")
             columns = ["subject", "regime", "seed", "value", "low", "high", "note"]
             st.dataframe(between[columns].rename(columns={"value": "rank agreement"}), hide_index=True, width="stretch")
@@ -127,5 +129,5 @@ with worth:
         st.caption(
             "'≈ random': no better than the random control, so it says nothing here. Intervals are in the rows below."
         )
-        judged = table[table.job.str.endswith(f".of.{model.removeprefix('train.')}") & (table.method != "")]
-        show_rows(judged)
+        judged = rows_of_model(table, model)
+        show_rows(judged[judged.method != ""])

@@ -10,6 +10,7 @@ from trustml.errors import RecordError
 from trustml.measures.evidence import Evidence
 from trustml.measures.federated import clients_of, federated_jobs
 from trustml.measures.measure import MEASURES, of_family, shown_in
+from trustml.plan.job import short_model
 from trustml.privacy.statement import PrivacyStatement, at_most, statement_line
 from trustml.report.federated import figures
 from trustml.report.federated.frames import (
@@ -99,7 +100,7 @@ def show_privacy(evidence: Evidence, statements: list[PrivacyStatement], order: 
     lines: dict[str, list[str]] = {}
     for one in statements:
         value = "no finite epsilon" if one.epsilon is None else f"epsilon at most {at_most(one.epsilon, 3)}"
-        lines.setdefault(f"{value}; {statement_line(one)}", []).append(f"`{one.model.removeprefix('train.')}`")
+        lines.setdefault(f"{value}; {statement_line(one)}", []).append(f"`{short_model(one.model)}`")
     for line, models in lines.items():
         st.caption(f"{', '.join(models)}: {line}")
 
@@ -145,9 +146,8 @@ def main() -> None:
     if not manifest.partitions:
         st.info("This run has no federated regime: nothing here was trained by clients.")
         st.stop()
-    for warning in manifest.warnings:
-        if "privacy for users" in warning:
-            st.warning(warning)
+    for warning in manifest.cohort_warnings:
+        st.warning(warning)
     table = measures()
     evidence = Evidence(run.directory)
     try:

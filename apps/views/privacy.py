@@ -8,6 +8,7 @@ from chosen_run import current, measures, show_rows
 
 from trustml.errors import RecordError
 from trustml.measures.measure import of_family
+from trustml.plan.job import short_model
 from trustml.privacy.statement import PrivacyStatement, at_least, at_most, statement_text
 from trustml.report import figures
 from trustml.report.privacy import figures as privacy_figures
@@ -18,7 +19,7 @@ SIGNS = {"met": "✓ met", "not met": "✗ not met", "not checked": "? not check
 def promise(statement: PrivacyStatement) -> dict[str, str]:
     """Give the line of one model in the table of promises."""
     return {
-        "model": statement.model.removeprefix("train."),
+        "model": short_model(statement.model),
         "epsilon, at most": "none" if statement.epsilon is None else at_most(statement.epsilon, 3),
         "delta": f"{statement.delta:g}",
         "unit": statement.unit_of_privacy,
@@ -59,7 +60,7 @@ else:
             f"epsilon of one private model, the largest; unit: {unit}",
             at_most(max(finite), 2) if len(finite) == len(of_unit) else "none",
         )
-        together = everything[everything.note.str.contains(f"unit: {unit}", regex=False)]
+        together = everything[everything.privacy_unit == unit]
         if len(together):
             columns[1].metric(
                 f"epsilon of all private models together; unit: {unit}", at_most(together.value.iloc[0], 2)
@@ -84,7 +85,7 @@ if statements:
         st.caption(f"All private models together: epsilon at most {at_most(row['value'], 3)}; {row['note']}")
 
     st.subheader("One model in detail")
-    names = [statement.model.removeprefix("train.") for statement in statements]
+    names = [short_model(statement.model) for statement in statements]
     name = st.selectbox("Model", names)
     chosen = statements[names.index(name)]
     if chosen.curve is None:

@@ -15,7 +15,7 @@ import msgspec
 
 from trustml.errors import RecordError
 from trustml.measures.entry import Measure
-from trustml.measures.measure import Row
+from trustml.measures.row import Row
 from trustml.record.files import UNREADABLE, write_atomic
 from trustml_bench.engine import Role
 from trustml_bench.places import Allocator

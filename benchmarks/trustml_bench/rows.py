@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from trustml.measures.measure import Row
+from trustml.measures.row import Row
 from trustml_bench.arithmetic import step_operations
 from trustml_bench.judge import Ratio, paired_ratio, typical
 from trustml_bench.results import BENCH_MEASURES, Result, Timing

@@ -74,7 +74,7 @@ class Run:
         return self._directory.shown_status(self._directory.head().status)
 
     def measures(self) -> pd.DataFrame:
-        """Read the tidy table; the columns are those of :class:`trustml.measures.measure.Row`."""
+        """Read the tidy table; the columns are those of :class:`trustml.measures.row.Row`."""
         from trustml.compare.table import read_measures
 
         return read_measures(self._directory)

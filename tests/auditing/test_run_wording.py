@@ -12,18 +12,19 @@ from trustml.auditing.claim import Claim
 from trustml.auditing.run_audit import _released_beside, claim_of
 from trustml.auditing.run_wording import accounting_finding, bound_finding, membership_finding
 from trustml.measures.assumptions import EXACT_NOISE, NOTHING_ELSE
-from trustml.measures.measure import Row
+from trustml.measures.row import Row
 from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT
 from trustml.privacy.statement import Assumption, PrivacyStatement
 
 
 def statement(*, low: float | None, high: float | None, assumptions: tuple[Assumption, ...] = ()) -> PrivacyStatement:
-    words = "unit_of_privacy neighboring_relation accountant mechanism clipping sampling released".split()
+    words = "accountant mechanism clipping sampling released".split()
     words += ["hyperparameter_tuning", "trust_setting", "source_of_noise"]
     return PrivacyStatement(
         model="m", epsilon=high, epsilon_at_least=low, delta=1e-5, clipping_norm=1.0, noise_multiplier=1.0,
         sample_rate=0.1, expected_batch_size=10, steps=10, attempts=1, data_size=100, comparisons=(), not_covered=(),
-        assumptions=assumptions, **dict.fromkeys(words, "x"),
+        assumptions=assumptions, unit_of_privacy="example", neighboring_relation=ADD_OR_REMOVE,
+        **dict.fromkeys(words, "x"),
     )  # fmt: skip
 
 
@@ -72,6 +73,7 @@ def test_without_a_ledger_no_sampling_is_claimed():
 def row(measure: str, value: float | None, **changes) -> Row:
     usual = {
         "run": "r", "job": "game.jax", "backend": "jax", "regime": "-", "seed": -1, "subject": "game", "method": "",
+        "kind": "game",
         "low": None, "high": None, "unit": "nats", "n": 100, "note": f"note of {measure}",
     }  # fmt: skip
     return Row(measure=measure, value=value, **{**usual, **changes})
@@ -106,9 +108,9 @@ def test_an_assumption_that_is_not_met_is_a_risk_but_for_two_that_every_run_says
 
 
 @pytest.mark.parametrize(("shown", "severity"), [(1.5, "pass"), (2.0, "pass"), (2.01, "violation"), (4.1, "violation")])
-@pytest.mark.parametrize(("job", "check"), [("game.jax", "mechanism"), ("canary.jax", "canaries")])
-def test_what_was_shown_is_a_violation_from_just_above_the_claim(shown, severity, job, check):
-    found = bound_finding([row("claimed_epsilon", 2.0, job=job), row("audited_epsilon", shown, job=job)])
+@pytest.mark.parametrize(("kind", "check"), [("game", "mechanism"), ("canary", "canaries")])
+def test_what_was_shown_is_a_violation_from_just_above_the_claim(shown, severity, kind, check):
+    found = bound_finding([row("claimed_epsilon", 2.0, kind=kind), row("audited_epsilon", shown, kind=kind)])
     assert (found.severity, found.check) == (severity, check)
     assert f"at least {shown:.2f}" in found.title and "2.00" in found.title
     assert [one.value for one in found.measured] == [shown, 2.0]
@@ -148,3 +150,17 @@ def test_models_without_privacy_beside_private_ones_are_noted_once():
     (found,) = _released_beside([one, one])
     assert (found.severity, "2 others" in found.title) == ("note", True)
     assert list(_released_beside([statement(low=2.0, high=2.5)])) == []
+
+
+def test_a_claim_protects_what_the_ledger_was_charged_for():
+    told = statement(low=None, high=3.0)
+    assert claim_of(told, None, [made(unit="user", users="u")]).unit == "user"
+    assert claim_of(msgspec.structs.replace(told, unit_of_privacy="user"), None, [made()]).unit == "example"
+
+
+def test_figures_of_several_attacks_are_told_apart_by_a_label_and_keep_their_confidence():
+    rows = [row("membership_auc", 0.6, method=name, kind="train", confidence=0.9) for name in ("lira", "loss")]
+    found = membership_finding(SimpleNamespace(id="train.jax.Plain.s0"), rows)
+    assert [(one.label, one.confidence) for one in found.measured] == [("lira", 0.9), ("loss", 0.9)]
+    assert [one.note for one in found.measured] == ["note of membership_auc"] * 2
+    assert found.rule == "membership"

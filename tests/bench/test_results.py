@@ -9,7 +9,7 @@ import pytest
 
 from tests.bench.fakes import absent, measured, result
 from trustml.errors import RecordError
-from trustml.measures.measure import Row
+from trustml.measures.row import Row
 from trustml_bench.arithmetic import forward_operations, step_operations
 from trustml_bench.machine import matrix_rate, stream_rate
 from trustml_bench.results import BENCH_MEASURES, Ceilings, newest_result, read_result, write_result

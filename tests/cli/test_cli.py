@@ -186,7 +186,8 @@ def test_show_gives_jobs_and_tidy_rows_as_json(finished):
     assert {row["measure"] for row in content["measures"]} >= {"accuracy", "epsilon", "step_time_median"}
     assert set(content["measures"][0]) == {
         "run", "job", "backend", "regime", "seed", "subject", "method", "measure", "value", "low", "high",
-        "unit", "n", "note",
+        "unit", "n", "note", "kind", "model", "verdict", "pair", "first", "second", "delta", "privacy_unit", "relation",
+        "sampling", "accountant", "p_value", "confidence", "interval", "facts",
     }  # fmt: skip
 
 

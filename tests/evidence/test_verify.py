@@ -345,6 +345,11 @@ def test_a_ledger_that_is_gone_is_not_called_uncharged(copy):
         (lambda table: table[table.measure != "epsilon"], "the table has no row"),
         (lambda table: pd.concat([table, table[table.measure == "epsilon"]]), "no file of the run gives this row"),
         (lambda table: table.assign(note=""), "note is ''"),
+        (
+            lambda table: table.assign(privacy_unit=table.privacy_unit.replace("example", "user")),
+            "privacy_unit is 'user' in the table, 'example' from the files",
+        ),
+        (lambda table: table.assign(privacy_unit="", relation=""), "privacy_unit is '' in the table"),
         (lambda table: table.drop(columns="note"), "cannot be read as the table"),
         (lambda table: table.assign(value="much"), "cannot be read as the table"),
     ],

@@ -13,6 +13,7 @@ import trustml
 from trustml.compare.floor import MEAN
 from trustml.errors import UsageError
 from trustml.models.zoo import mlp, small_cnn
+from trustml.plan.job import explain_id
 
 pytestmark = [pytest.mark.torch, pytest.mark.jax]
 PLAIN = trustml.Plain(epochs=2, batch_size=64, optimizer=trustml.SGD(learning_rate=0.05, momentum=0.9))
@@ -178,3 +179,35 @@ def test_a_study_answers_from_finished_runs(seeds, tmp_path):
         assert words in done.stdout
     assert (tmp_path / "f.png").stat().st_size > 10_000
     assert cli("study").returncode == 2
+
+
+def test_what_two_sides_are_to_each_other_and_whose_model_it_is_are_columns(images, seeds):
+    found = {}
+    for run in (images, seeds):
+        table = run.measures()
+        pairs = table[table.subject.str.contains(" ~ ", regex=False)]
+        assert len(pairs) and (pairs.pair != "").all() and (table[table.pair != ""].subject.str.contains(" ~ ")).all()
+        for row in pairs.to_dict("records"):
+            assert row["subject"].startswith(f"{row['first']} ~ {row['second']}")
+        found |= {kind: group for kind, group in pairs.groupby("pair")}
+        explained = table[table.kind == "explain"]
+        for row in explained.to_dict("records"):
+            assert row["job"] == explain_id(row["backend"], row["model"])
+        assert set(explained.model) <= {record.id for record in run.manifest.jobs if record.kind == "train"}
+        assert table[(table.kind == "train")].eval("job == model").all()
+    assert {"same weights", "two regimes over seeds"} <= found.keys()
+
+
+def test_a_verdict_an_interval_and_a_p_value_are_columns(images, seeds):
+    table = images.measures()
+    bootstrap = table[table.interval == "bootstrap over examples"]
+    assert len(bootstrap) and (bootstrap.confidence == 0.95).all() and bootstrap.low.notna().all()
+    assert bootstrap.note.str.contains("bootstrap 95 % over examples").all()
+    judged = table[(table.measure == "insertion_auc") & table.value.notna()]
+    assert {"random control"} < set(judged.verdict) - {""}
+    effects = seeds.measures().query("measure == 'explanation_effect'")
+    tests = seeds.measures().query("measure == 'explanation_effect_p'")
+    keys = ["backend", "regime", "method", "subject"]
+    both = effects.merge(tests, on=keys, suffixes=("", "_of_test"))
+    assert len(both) == len(effects) > 0 and (both.p_value == both.value_of_test).all()
+    assert (effects.interval == "jackknife over seeds").all() and effects.note.str.contains("permutation p = ").all()

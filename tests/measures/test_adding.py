@@ -17,7 +17,8 @@ from trustml.auditing.run_audit import audit_run
 from trustml.compare.rows import write_measures
 from trustml.measures.entry import Measure
 from trustml.measures.evidence import Evidence
-from trustml.measures.measure import MEASURES, Row
+from trustml.measures.measure import MEASURES
+from trustml.measures.row import Row
 from trustml.models.layers import Architecture, Flatten
 from trustml.models.zoo import mlp
 from trustml.report.audit.html import audit_html

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from trustml.compare.table import fact_of
+from trustml.measures.measure import MEASURES
+
 pytestmark = [pytest.mark.jax]
 
 
@@ -36,3 +39,21 @@ def test_every_bound_says_its_confidence_and_every_estimate_that_it_is_none(atta
     shown = estimates[estimates.value.notna()]
     assert len(shown) == 2 and shown.note.str.contains("never a bound").all()
     assert estimates[estimates.value.isna()].note.str.contains("hardly overlap").all()
+
+
+def test_every_epsilon_of_a_run_comes_with_what_it_rests_on(attacked_run):
+    table = attacked_run.measures()
+    kinds = [name for name, measure in MEASURES.items() if measure.unit == "nats"]
+    found = table[table.measure.isin(kinds) & table.value.notna()]
+    assert {"epsilon", "audited_epsilon", "claimed_epsilon", "attainable_at_claim"} <= set(found.measure)
+    bare = found[found.delta.isna() | (found[["privacy_unit", "relation", "sampling", "accountant"]] == "").any(axis=1)]
+    assert bare.empty, bare[["measure", "subject", "note"]].to_string()
+    assert len(table.query("measure == 'epsilon' and privacy_unit == 'example' and delta < 1e-4"))
+    assert table.query("measure == 'epsilon' and privacy_unit == 'user'").empty
+
+
+def test_an_audit_says_whether_the_claim_is_refuted_and_what_it_was(attacked_run):
+    bounds = attacked_run.measures().query("measure == 'audited_epsilon'")
+    faults = fact_of(bounds, "fault", default="")
+    assert set(bounds[faults != ""].verdict) == {"violated"} and set(bounds[faults == ""].verdict) == {"not refuted"}
+    assert set(bounds.kind) == {"game", "canary"} and (bounds.confidence > 0.5).all()

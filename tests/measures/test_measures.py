@@ -16,6 +16,8 @@ from trustml.measures.completeness import completeness_errors, completeness_rows
 from trustml.measures.evidence import Explanation
 from trustml.measures.means import mean_with_interval
 from trustml.measures.measure import MEASURES
+from trustml.measures.notes import note_of
+from trustml.measures.row import About
 from trustml.scenario.methods import IntegratedGradients
 
 
@@ -82,7 +84,7 @@ def test_passes_are_told_beside_the_error_and_whoever_missed_it():
     )
     evidence = SimpleNamespace(
         explanations=[explanation],
-        row=lambda measure, value, *, note, subject, **rest: (measure, value, subject, note),
+        row=lambda measure, value, *, subject, about=None, **rest: (measure, value, subject, note_of(about or About())),
     )
     found = {(measure, subject): (value, note) for measure, value, subject, note in completeness_rows(evidence)}
     value, note = found["explain_passes", "common (jax)"]

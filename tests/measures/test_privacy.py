@@ -9,8 +9,13 @@ import pytest
 
 from tests.auditing.test_run_wording import statement
 from tests.privacy.test_tails import made
+from trustml.measures.notes import note_of
 from trustml.measures.privacy import _all_releases, releases
 from trustml.privacy.accounting import epsilon_of_releases
+
+
+def cell(measure, value, *, about, **columns):
+    return SimpleNamespace(measure=measure, value=value, note=note_of(about), about=about, **columns)
 
 
 def together(*deltas: float, others: int = 0):
@@ -18,9 +23,7 @@ def together(*deltas: float, others: int = 0):
         ([made(plan=f"plan {number}")], msgspec.structs.replace(statement(low=None, high=3.0), delta=delta))
         for number, delta in enumerate(deltas)
     ]
-    evidence = SimpleNamespace(
-        row=lambda measure, value, **cell: SimpleNamespace(measure=measure, value=value, **cell), trained=lambda: []
-    )
+    evidence = SimpleNamespace(row=cell, trained=lambda: [])
     return [charges for charges, _ in group], _all_releases(evidence, "all ledgers", group, others=others)
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from tests.report.test_figures import rows
 from trustml.measures.measure import MEASURES
+from trustml.measures.notes import note_of
 from trustml.measures.quality import _against_random
+from trustml.measures.row import About
 from trustml.report.explanations.tables import _worth
 
 CONTROL = np.linspace(0.4, 0.6, 50)
@@ -33,28 +33,32 @@ def test_the_measures_here_have_the_directions_that_the_cases_assume():
     ],
 )
 def test_better_and_worse_than_random_follow_the_direction_of_the_measure(measure, shift, words, mark):
-    said = _against_random(measure, CONTROL + shift, CONTROL)
-    assert said.startswith(words)
-    assert _worth(rows({"measure": measure, "value": 0.5, "note": f"{said}; bootstrap"})) == f"0.5{mark}"
+    about = _against_random(measure, CONTROL + shift, CONTROL)
+    assert words.startswith(about.verdict) and note_of(about).startswith(words)
+    assert _worth(rows({"measure": measure, "value": 0.5, "verdict": about.verdict})) == f"0.5{mark}"
+    # What stands in the note decides nothing.
+    assert _worth(rows({"measure": measure, "value": 0.5, "note": note_of(about)})) == "0.5"
 
 
 def test_the_interval_of_a_loss_is_in_order_and_holds_the_loss():
     gains = np.random.default_rng(0).normal(-0.3, 0.1, size=200)
-    said = _against_random(HIGHER, CONTROL.mean() + gains, np.full(200, CONTROL.mean()))
-    loss, low, high = map(float, re.findall(r"[0-9.]+", said.removeprefix("worse than random by ")))
+    about = _against_random(HIGHER, CONTROL.mean() + gains, np.full(200, CONTROL.mean()))
+    loss, low, high = (about.facts[name] for name in ("loss", "loss_low", "loss_high"))
     assert 0.0 < low < loss < high
-    assert loss == pytest.approx(-gains.mean(), rel=0.01)
+    assert loss == pytest.approx(-gains.mean(), rel=1e-9)
+    assert note_of(about) == f"worse than random by {loss:.3g} [{low:.3g}, {high:.3g}]"
 
 
 def test_chance_within_the_noise_is_no_better():
     noise = np.random.default_rng(1).normal(0.0, 0.3, size=50)
-    assert _against_random(HIGHER, CONTROL + noise - noise.mean(), CONTROL).startswith("no better than random")
+    assert _against_random(HIGHER, CONTROL + noise - noise.mean(), CONTROL).verdict == "no better than random"
 
 
 def test_where_nothing_is_better_nothing_is_said():
     neither = next(name for name, measure in MEASURES.items() if measure.better == "neither")
-    assert _against_random(neither, CONTROL + 1, CONTROL) == ""
-    assert _against_random(HIGHER, CONTROL, None) == "" and _against_random(HIGHER, CONTROL, CONTROL[:9]) == ""
+    nothing = About()
+    assert _against_random(neither, CONTROL + 1, CONTROL) == nothing
+    assert _against_random(HIGHER, CONTROL, None) == nothing == _against_random(HIGHER, CONTROL, CONTROL[:9])
 
 
 def test_a_value_without_a_control_has_no_mark():

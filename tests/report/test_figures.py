@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
 
+from trustml.measures.row import About
 from trustml.report import figures
 from trustml.report.explanations import figures as explanation_figures
 from trustml.report.speed import figures as speed_figures
@@ -17,8 +19,13 @@ def rows(*cells: dict) -> pd.DataFrame:
     usual = {
         "run": "r", "job": "j", "backend": "torch", "regime": "Plain", "seed": 0, "subject": "held-out", "method": "",
         "measure": "accuracy", "value": 0.5, "low": 0.4, "high": 0.6, "unit": "1", "n": 10, "note": "",
+        "kind": "", "model": "", **msgspec.structs.asdict(About()), "facts": "{}",
     }  # fmt: skip
     return pd.DataFrame([{**usual, **cell} for cell in cells])
+
+
+def sides(first: str, second: str) -> dict[str, str]:
+    return {"subject": f"{first} ~ {second}", "first": first, "second": second}
 
 
 def data_of(chart) -> list[dict]:
@@ -49,8 +56,8 @@ def test_step_times_are_shown_in_milliseconds_with_quartiles():
 
 def test_the_agreement_matrix_is_symmetric():
     table = rows(
-        {"measure": "attribution_agreement_spearman", "subject": "captum ~ tf-explain", "note": "same weights"},
-        {"measure": "attribution_agreement_spearman", "subject": "a ~ b", "note": "two regimes"},
+        {"measure": "attribution_agreement_spearman", **sides("captum", "tf-explain"), "pair": "same weights"},
+        {"measure": "attribution_agreement_spearman", **sides("a", "b"), "pair": "two regimes"},
     )
     chart = explanation_figures.agreement_matrix(table, job="j", method="")
     drawn = {(row["first"], row["second"]): row["value"] for row in data_of(chart)}
@@ -66,8 +73,9 @@ def test_a_heat_map_has_zero_in_the_middle_of_its_colours():
 def test_guarantees_for_users_and_for_examples_share_no_axis():
     cells = [{"regime": regime, "value": 0.9} for regime in ("DPSGD", "DPFedAvg", "Plain")]
     epsilon = {"measure": "epsilon", "value": 3.001, "low": None, "high": None}
-    cells += [{**epsilon, "regime": "DPSGD", "note": "delta=1e-05; unit: example; relation: add or remove one"}]
-    cells += [{**epsilon, "regime": "DPFedAvg", "note": "delta=1e-05; unit: user; relation: zero out one"}]
+    cells += [{**epsilon, "regime": "DPSGD", "privacy_unit": "example"}]
+    cells += [{**epsilon, "regime": "DPFedAvg", "privacy_unit": "user"}]
+    cells += [{"regime": "old"}, {**epsilon, "regime": "old"}]
     chart = figures.privacy_accuracy(rows(*cells)).to_dict()
     panels = {}
     for panel in chart["hconcat"]:
@@ -77,5 +85,6 @@ def test_guarantees_for_users_and_for_examples_share_no_axis():
     assert panels == {
         "with a guarantee for examples": [("DPSGD", "3.01")],
         "with a guarantee for users": [("DPFedAvg", "3.01")],
+        "with a guarantee whose unit was not recorded": [("old", "3.01")],
         "without: no finite epsilon": [("Plain", "Plain")],
     }

@@ -11,10 +11,8 @@ from rich.console import Console
 from tests.report.test_figures import rows
 from trustml.report.attacks.frames import audited_frame
 from trustml.report.attacks.tables import _print_audits
-from trustml.report.tables import _print_privacy, overview_frame, protects_users
+from trustml.report.tables import _print_privacy, overview_frame, plain_rows
 
-EXAMPLES = "delta=1e-05; unit: example; relation: add or remove one"
-USERS = "delta=1e-05; unit: user; relation: zero out one"
 MANIFEST = SimpleNamespace(scenario={"training": [{"kind": "DPSGD", "name": ""}], "backends": ["jax"]})
 
 
@@ -38,19 +36,25 @@ def printed(show, *arguments) -> str:
 
 
 def test_epsilon_over_seeds_is_the_median_rounded_up():
-    assert overview(*model("epsilon", 1.0, 3.001, 8.0, note=EXAMPLES))["epsilon"] == "3.01"
-    assert overview(*model("epsilon", 8.0, 1.0, 3.0, note=EXAMPLES))["epsilon"] == "3.00"
+    assert overview(*model("epsilon", 1.0, 3.001, 8.0, privacy_unit="example"))["epsilon"] == "3.01"
+    assert overview(*model("epsilon", 8.0, 1.0, 3.0, privacy_unit="example"))["epsilon"] == "3.00"
     assert overview()["epsilon"] == "none"
-    assert overview(*model("epsilon", float("inf"), note=EXAMPLES))["epsilon"] == "inf"
+    assert overview(*model("epsilon", float("inf"), privacy_unit="example"))["epsilon"] == "inf"
 
 
 def test_epsilon_for_users_is_marked():
-    assert overview(*model("epsilon", 3.0, note=USERS))["epsilon"] == "3.00 (user)"
-    assert overview(*model("epsilon", 3.0, note=EXAMPLES))["epsilon"] == "3.00"
-    assert protects_users(USERS) and not protects_users(EXAMPLES)
+    assert overview(*model("epsilon", 3.0, privacy_unit="user"))["epsilon"] == "3.00 (user)"
+    assert overview(*model("epsilon", 3.0, privacy_unit="example"))["epsilon"] == "3.00"
+    assert overview(*model("epsilon", 3.0, note="unit: user"))["epsilon"] == "3.00 (unit not recorded)"
     told = "never to be ranked with the others"
-    assert told in printed(_print_privacy, rows(*model("epsilon", 3.0, note=USERS)))
-    assert told not in printed(_print_privacy, rows(*model("epsilon", 3.0, note=EXAMPLES)))
+    assert told in printed(_print_privacy, rows(*model("epsilon", 3.0, privacy_unit="user")))
+    assert told not in printed(_print_privacy, rows(*model("epsilon", 3.0, privacy_unit="example")))
+
+
+def test_plain_rows_hold_facts_by_name_and_nothing_that_is_no_number():
+    (row,) = plain_rows(rows({"value": float("nan"), "high": float("inf"), "facts": '{"seeds":3}'}))
+    assert (row["value"], row["high"], row["facts"], row["low"]) == (None, None, {"seeds": 3}, 0.4)
+    assert plain_rows(rows({})[["value"]]) == [{"value": 0.5}]
 
 
 def test_times_are_in_milliseconds_and_memory_in_mebibytes():

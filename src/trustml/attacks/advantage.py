@@ -58,6 +58,7 @@ def split_advantage(
         high=share_high(true, total, alpha=alpha) - share_low(false, others, alpha=alpha),
         confidence=confidence,
         n=len(values),
+        interval="clopper-pearson",
         note="threshold chosen on one half of the examples, applied to the other; Clopper-Pearson of both shares",
     )
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from trustml.errors import UsageError
 
+EstimateInterval: TypeAlias = Literal["", "clopper-pearson", "effective pairs", "jackknife over models"]
 NOT_ESTIMABLE = "not estimable at this n"
 
 
@@ -23,8 +25,10 @@ class AttackEstimate:
         Of the interval.
     n : int
         Examples behind it.
+    interval : {"", "clopper-pearson", "effective pairs", "jackknife over models"}
+        How it was made; empty where there is none.
     note : str
-        How the interval was made, or why there is no value.
+        The same in words, or why there is no value.
     """
 
     value: float | None
@@ -32,6 +36,7 @@ class AttackEstimate:
     high: float | None = None
     confidence: float = 0.95
     n: int = 0
+    interval: EstimateInterval = ""
     note: str = ""
 
 

@@ -143,6 +143,7 @@ def _jackknife(
             high=share_high(value * members_of_one, members_of_one, alpha=alone),
             confidence=confidence,
             n=len(scores),
+            interval="clopper-pearson",
             note="no spread at all: Clopper-Pearson over the members of one target",
         )
     width = float(t.ppf((1.0 + confidence) / 2, targets - 1)) * variance**0.5
@@ -152,6 +153,7 @@ def _jackknife(
         high=min(1.0, value + width),
         confidence=confidence,
         n=len(scores),
+        interval="jackknife over models",
         note=f"t-interval of {targets - 1} degrees of freedom, jackknife over targets"
         + (" and over groups of examples" if len(clusters) > 1 else ""),
     )

@@ -150,6 +150,7 @@ def auc_estimate(roc: Roc, *, confidence: float = 0.95) -> AttackEstimate:
         high=auc_high(value, variance, positives=roc.members, negatives=roc.non_members, alpha=alpha),
         confidence=confidence,
         n=roc.members + roc.non_members,
+        interval="effective pairs",
         note="Clopper-Pearson at the effective number of pairs of DeLong's variance",
     )
 
@@ -196,6 +197,7 @@ def tpr_at_fpr(roc: Roc, fpr: float, *, confidence: float = 0.95) -> AttackEstim
         high=share_high(found, roc.members, alpha=alpha),
         confidence=confidence,
         n=n,
+        interval="clopper-pearson",
         note="Clopper-Pearson over the members, at the threshold chosen on these non-members",
     )
 

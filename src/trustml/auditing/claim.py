@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from trustml.privacy.ledger import PrivacyUnit
 from trustml.privacy.statement import at_most
 
 Relation: TypeAlias = Literal["add-or-remove-one", "replace-one", "zero-out"]
@@ -38,7 +39,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     epsilon: float
     delta: float
-    unit: Literal["example", "user"] = "example"
+    unit: PrivacyUnit = "example"
     relation: Relation = "add-or-remove-one"
     mechanism: str = "DP-SGD"
     noise_multiplier: float | None = None

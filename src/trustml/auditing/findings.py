@@ -14,6 +14,7 @@ def not_checked(check: str, what: str, *, why: str, would_change: str = "", clai
         severity="not checked",
         title=f"Not checked: {why}",
         claim=claim,
+        reason=why,
         would_change=would_change or "fix what is named, and audit again",
     )
 

@@ -40,6 +40,8 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
         Examples, trials or canaries behind it.
     note : str
         How the interval was made; why it is absent.
+    label : str
+        What tells it apart from other figures of the same measure, such as the attack.
     """
 
     measure: str
@@ -50,6 +52,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     unit: str = "1"
     n: int = 0
     note: str = ""
+    label: str = ""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +82,10 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         What would change the conclusion.
     verdict : {"holds", "broken", "not decided"}, optional
         Of a claim on epsilon: proved, refuted, or between the two bounds. None where no such claim was judged.
+    rule : str
+        What was looked at, the same for every model; empty where `id` is that.
+    reason : str
+        Why it was not checked; empty where it was.
     """
 
     id: str
@@ -92,6 +99,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     artifacts: tuple[str, ...] = ()
     would_change: str = ""
     verdict: Verdict | None = None
+    rule: str = ""
+    reason: str = ""
 
 
 class AuditedModel(msgspec.Struct, frozen=True, kw_only=True):

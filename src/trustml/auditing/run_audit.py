@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from trustml.auditing.claim import Claim, ClaimedSampling, Relation
 from trustml.auditing.result import AuditedModel, AuditRecord, Finding, Measurement
 from trustml.auditing.run_wording import accounting_finding, bound_finding, membership_finding, pooled_finding
-from trustml.compare.table import read_measures, read_statements
+from trustml.compare.table import read_measures, read_statements, rows_of
 from trustml.errors import RecordError
 from trustml.measures.assumptions import NOTHING_ELSE
-from trustml.measures.measure import Row, of_family, shown_in
-from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, Charge, Drawn, read_ledger
+from trustml.measures.measure import of_family, shown_in
+from trustml.measures.row import Row
+from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, Charge, Drawn, NeighboringRelation, read_ledger
 from trustml.privacy.statement import PrivacyStatement, understated_line
 from trustml.record.curves import RocCounts, read_curves
 from trustml.record.schema import JobRecord, Manifest
 from trustml.record.store import MEASURES, PRIVACY, RunDirectory
 from trustml.scenario.read import from_plain
 from trustml.scenario.regimes import PrivateRegime
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _CURVES_OF_A_MODEL = 4
 _FIGURES = 10
@@ -32,6 +28,11 @@ _CLAIMED: dict[Drawn, ClaimedSampling] = {
     "fixed": "fixed",
     "all": "full batch",
     "in turn": "in turn",
+}
+_RELATIONS: dict[NeighboringRelation, Relation] = {
+    ADD_OR_REMOVE: "add-or-remove-one",
+    ZERO_OUT: "zero-out",
+    REPLACE: "replace-one",
 }
 
 
@@ -52,7 +53,7 @@ def audit_run(run: RunDirectory) -> AuditRecord:
         If the run has no table yet.
     """
     manifest = run.manifest()
-    rows = _rows(read_measures(run))
+    rows = rows_of(read_measures(run))
     statements = {statement.model: statement for statement in read_statements(run)}
     claims = {model: claim_of(one, _target(model, manifest), _charges(run, model)) for model, one in statements.items()}
     trained = [record for record in manifest.jobs if record.kind == "train"]
@@ -108,16 +109,11 @@ def claim_of(statement: PrivacyStatement, target: float | None, charges: Sequenc
     stated = statement.epsilon if target is None else target
     if stated is None:
         return None
-    relation: Relation = "zero-out"
-    if statement.neighboring_relation == ADD_OR_REMOVE:
-        relation = "add-or-remove-one"
-    elif statement.neighboring_relation == REPLACE:
-        relation = "replace-one"
     return Claim(
         epsilon=stated,
         delta=statement.delta,
-        unit="user" if statement.unit_of_privacy == "user" else "example",
-        relation=relation,
+        unit=charges[0].unit if charges else statement.unit_of_privacy,
+        relation=_RELATIONS[statement.neighboring_relation],
         mechanism=statement.mechanism,
         noise_multiplier=statement.noise_multiplier,
         sample_rate=statement.sample_rate,
@@ -125,16 +121,6 @@ def claim_of(statement: PrivacyStatement, target: float | None, charges: Sequenc
         sampling=_CLAIMED[charges[0].sampling] if charges else "unknown",
         accountant=statement.accountant,
     )
-
-
-def _rows(table: pd.DataFrame) -> list[Row]:
-    found = []
-    for record in table.to_dict("records"):
-        for name in ("value", "low", "high"):
-            if isinstance(record[name], float) and math.isnan(record[name]):
-                record[name] = None
-        found.append(Row(**{str(name): value for name, value in record.items()}))
-    return found
 
 
 def _charges(run: RunDirectory, model: str) -> list[Charge]:
@@ -204,6 +190,7 @@ def _behind(statements: Iterable[PrivacyStatement]) -> Iterable[Finding]:
         if statement.understated is not None:
             yield Finding(
                 id=f"record.behind.{statement.model}",
+                rule="record.behind",
                 check="record",
                 severity="violation",
                 title=f"{statement.model}: {understated_line(statement.understated.recorded)}.",
@@ -237,6 +224,7 @@ def _failed(manifest: Manifest) -> Iterable[Finding]:
         if record.status != "ok":
             yield Finding(
                 id=f"record.{record.id}",
+                rule="record",
                 check="record",
                 severity="not checked",
                 title=f"{record.id} ended {record.status}: {record.reason or 'no reason was recorded'}",

@@ -8,24 +8,25 @@ from collections.abc import Sequence
 from trustml.auditing.claim import Claim, claim_words
 from trustml.auditing.result import Finding, Measurement, Severity, verdict_of
 from trustml.measures.assumptions import EXACT_NOISE, NOTHING_ELSE
-from trustml.measures.measure import Row, shown_in
+from trustml.measures.measure import shown_in
+from trustml.measures.row import Row
 from trustml.privacy.statement import PrivacyStatement, at_least, at_most
 from trustml.record.schema import JobRecord
 from trustml.record.store import CURVES
 
 
-def measured(row: Row, *, confidence: float | None = None) -> Measurement:
+def measured(row: Row) -> Measurement:
     """Give a row of the table as a figure of a finding."""
-    note = f"{row.method}: {row.note}" if row.method and row.measure.startswith("membership") else row.note
     return Measurement(
         measure=row.measure,
         value=row.value,
         low=row.low,
         high=row.high,
-        confidence=confidence,
+        confidence=row.confidence,
         unit=row.unit,
         n=row.n,
-        note=note,
+        note=row.note,
+        label=row.method,
     )
 
 
@@ -33,7 +34,7 @@ def bound_finding(group: Sequence[Row]) -> Finding:
     """Judge a canary audit or a game by its rows: what was shown against what was claimed."""
     by = {row.measure: row for row in group}
     first = group[0]
-    game = first.job.startswith("game.")
+    game = first.kind == "game"
     check = "mechanism" if game else "canaries"
     claimed, audited = by.get("claimed_epsilon"), by.get("audited_epsilon")
     estimate = by.get("epsilon_estimate")
@@ -60,6 +61,7 @@ def bound_finding(group: Sequence[Row]) -> Finding:
         severity, title, figures = "not checked", f"{where}: {missing.note}", beside
     return Finding(
         id=f"{check}.{first.job}",
+        rule=check,
         check=check,
         severity=severity,
         title=title,
@@ -84,6 +86,7 @@ def membership_finding(record: JobRecord, rows: Sequence[Row]) -> Finding:
     if not aucs:
         return Finding(
             id=f"membership.{record.id}",
+            rule="membership",
             check="membership",
             severity="not checked",
             title=f"{record.id}: {rows[0].note}",
@@ -102,11 +105,12 @@ def membership_finding(record: JobRecord, rows: Sequence[Row]) -> Finding:
     )
     figures = []
     for name in order:
-        figures.append(measured(aucs[name], confidence=0.95))
+        figures.append(measured(aucs[name]))
         if name in least:
             figures.append(measured(least[name]))
     return Finding(
         id=f"membership.{record.id}",
+        rule="membership",
         check="membership",
         severity="risk" if flagged else "pass",
         title=title,
@@ -141,7 +145,7 @@ def pooled_finding(regime: str, backend: str, rows: Sequence[Row]) -> Finding:
         severity="note" if found else "not checked",
         title=title,
         subject=name,
-        measured=tuple(measured(row, confidence=0.95) for row in (found or tprs)),
+        measured=tuple(measured(row) for row in (found or tprs)),
         how="one threshold for all models at the stated false positive rate; intervals take models as clusters",
         artifacts=(CURVES,),
         would_change="more models or more held-out examples",
@@ -197,6 +201,7 @@ def accounting_finding(statement: PrivacyStatement, claim: Claim | None, *, arti
     ]
     return Finding(
         id=f"accounting.{statement.model}",
+        rule="accounting",
         check="accounting",
         severity=severity,
         title=title,

@@ -107,7 +107,7 @@ def command(
             _print(audit, stream)
     for finding in audit.findings:
         if finding.id == "data.predictions" and finding.severity == "not checked":
-            click.echo(f"Error: {finding.title.removeprefix('Not checked: ')}", err=True)
+            click.echo(f"Error: {finding.reason}", err=True)
             return USAGE
     return FAILED if fail_on is not None and audit.fails_on(fail_on) else OK
 

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from trustml.compare.table import table_of
 from trustml.errors import RecordError
 from trustml.measures.evidence import Evidence
-from trustml.measures.measure import MEASURES, Row
+from trustml.measures.measure import MEASURES
+from trustml.measures.notes import described
 from trustml.measures.privacy import ledger_digests, privacy_rows, privacy_statements
+from trustml.measures.row import Row
 from trustml.privacy.ledger import read_ledger
 from trustml.privacy.statement import PrivacyStatement, Understated, understated_line
 from trustml.record.store import RunDirectory
@@ -112,9 +115,13 @@ def _with_row(table: pd.DataFrame, row: Row) -> pd.DataFrame:
         assert value is not None
         if said >= value * (1 - _LEAST):
             return table
-        row = msgspec.structs.replace(row, value=value, note=f"{understated_line(said)}; {row.note}")
-    values = {name: math.nan if one is None else one for name, one in msgspec.structs.asdict(row).items()}
+        about = row.about
+        facts = {**about.facts, "understated": understated_line(said)}
+        if row.value is None:
+            facts["remarks"] = facts.pop("reason")
+        row = msgspec.structs.replace(row, value=value)
+        row = described(row, msgspec.structs.replace(about, verdict="", facts=facts))
     kept = table[~same]
     place = int(same.to_numpy().argmax()) if same.any() else len(kept)
-    line = pd.DataFrame([values])[list(table.columns)].astype(table.dtypes.to_dict())
+    line = table_of([row])[list(table.columns)].astype(table.dtypes.to_dict())
     return pd.concat([kept.iloc[:place], line, kept.iloc[place:]], ignore_index=True)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import msgspec
+
 from trustml.compare.contrast import Estimate
-from trustml.measures.measure import MEASURES, Row
+from trustml.measures.measure import MEASURES
+from trustml.measures.notes import described
+from trustml.measures.row import About, Facts, Row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,41 +19,50 @@ class Cell:
 
     Attributes
     ----------
-    run, backend, regime, subject, method : str
+    run, backend, regime, method : str
+    first, second : str
+        The two regimes that are compared.
     """
 
     run: str
     backend: str
     regime: str
-    subject: str
     method: str
+    first: str
+    second: str
 
 
-def estimate_rows(cell: Cell, measure: str, estimate: Estimate, *, note: str = "") -> list[Row]:
+def estimate_rows(cell: Cell, measure: str, estimate: Estimate, *, facts: Facts | None = None) -> list[Row]:
     """One row for the value and, where a test belongs to it, one for the p-value."""
     tested = not math.isnan(estimate.p_value)
-    about = "; ".join(part for part in (_p_text(estimate) if tested else "", note, "jackknife 95 % over seeds") if part)
+    sides = About(pair="two regimes over seeds", first=cell.first, second=cell.second)
+    told: Facts = {**(facts or {}), "seeds": estimate.seeds}
+    least = 2.0**-estimate.seeds
+    if tested and least > 0.01:
+        told["least_p"] = least
+    about = msgspec.structs.replace(
+        sides,
+        p_value=estimate.p_value if tested else None,
+        confidence=0.95,
+        interval="jackknife over seeds",
+        facts=told,
+    )
     rows = [_row(cell, measure, estimate.value, (estimate.low, estimate.high), estimate.seeds, about)]
     if tested:
-        rows.append(_row(cell, f"{measure}_p", estimate.p_value, None, estimate.seeds, "permutation within seeds"))
+        about = msgspec.structs.replace(sides, facts={"test": "permutation within seeds"})
+        rows.append(_row(cell, f"{measure}_p", estimate.p_value, None, estimate.seeds, about))
     return rows
 
 
-def _p_text(estimate: Estimate) -> str:
-    least = 2.0**-estimate.seeds
-    few = f"; {estimate.seeds} seeds allow none below {least:.3g}" if least > 0.01 else ""
-    return f"permutation p = {estimate.p_value:.3g}{few}"
-
-
-def _row(cell: Cell, measure: str, value: float, interval: tuple[float, float] | None, seeds: int, note: str) -> Row:
+def _row(cell: Cell, measure: str, value: float, interval: tuple[float, float] | None, seeds: int, about: About) -> Row:
     low, high = interval if interval is not None else (None, None)
-    return Row(
+    row = Row(
         run=cell.run,
         job="",
         backend=cell.backend,
         regime=cell.regime,
         seed=-1,
-        subject=cell.subject,
+        subject=f"{cell.first} ~ {cell.second}",
         method=cell.method,
         measure=measure,
         value=value,
@@ -57,5 +70,5 @@ def _row(cell: Cell, measure: str, value: float, interval: tuple[float, float] |
         high=high,
         unit=MEASURES[measure].unit,
         n=seeds,
-        note=note,
     )
+    return described(row, about)

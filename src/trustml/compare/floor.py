@@ -12,7 +12,7 @@ from trustml.attribution.similarity import Doubles, Floats, rank_directions, top
 from trustml.compare.contrast import LEAST_SEEDS, Agreements, Estimate, contrast, difference
 from trustml.compare.estimate_rows import Cell, estimate_rows
 from trustml.measures.evidence import Evidence, Explanation
-from trustml.measures.measure import Row
+from trustml.measures.row import Row
 from trustml.plan.job import TrainJob
 from trustml.scenario.regimes import Plain, Regime
 
@@ -108,8 +108,9 @@ def _rows(
             run=evidence.manifest.run,
             backend=backend,
             regime=title,
-            subject=f"{reference} ~ {title}",
             method=method,
+            first=reference,
+            second=title,
         )
         rows += [row for measure, estimate in parts.items() for row in estimate_rows(cell, measure, estimate)]
     return rows

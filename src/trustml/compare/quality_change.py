@@ -28,8 +28,8 @@ from trustml.compare.floor import (
 )
 from trustml.measures.evidence import Evidence, Explanation
 from trustml.measures.explanation_table import CHANGES
-from trustml.measures.measure import Row
 from trustml.measures.quality import per_example
+from trustml.measures.row import Facts, Row
 from trustml.plan.job import TrainJob
 
 
@@ -78,10 +78,15 @@ def _change_rows(
             continue
         estimate = paired(*(np.array(group, np.float64) for group in values))
         cell = Cell(
-            run=evidence.manifest.run, backend=backend, regime=names[1], subject=" ~ ".join(names), method=method
+            run=evidence.manifest.run,
+            backend=backend,
+            regime=names[1],
+            method=method,
+            first=names[0],
+            second=names[1],
         )
-        note = f"{names[1]} minus {names[0]}, seed by seed"
-        rows += estimate_rows(cell, f"change_of_{measure}", estimate, note=note)
+        facts: Facts = {"minuend": names[1], "subtrahend": names[0]}
+        rows += estimate_rows(cell, f"change_of_{measure}", estimate, facts=facts)
     return rows
 
 
@@ -125,15 +130,16 @@ def _steadiness_rows(
         if len(groups) < 2:
             continue
         estimate = _steadiness(groups["perturbation"], groups["gradient"])
-        counts = f"{len(groups['perturbation'])} perturbation and {len(groups['gradient'])} gradient methods"
+        counts: Facts = {f"{kind}_methods": len(groups[kind]) for kind in ("perturbation", "gradient")}
         cell = Cell(
             run=evidence.manifest.run,
             backend=backend,
             regime=regime,
-            subject=f"{reference} ~ {regime}",
             method="perturbation ~ gradient",
+            first=reference,
+            second=regime,
         )
-        rows += estimate_rows(cell, "explanation_steadiness", estimate, note=counts)
+        rows += estimate_rows(cell, "explanation_steadiness", estimate, facts=counts)
     return rows
 
 

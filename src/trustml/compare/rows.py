@@ -12,21 +12,22 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.compare.behind import changed_ledgers
+from trustml.compare.table import table_of
 from trustml.errors import PrivacyError, RecordError
 from trustml.measures.evidence import Evidence
-from trustml.measures.measure import Row, made_by, row_paths
+from trustml.measures.measure import made_by, row_paths
 from trustml.measures.membership import attacked_models, curves_of, exposed_examples
 from trustml.measures.privacy import privacy_statements
+from trustml.measures.row import Row
 from trustml.privacy.ledger import read_ledger
 from trustml.privacy.statement import PrivacyStatement
 from trustml.record.curves import RocCounts, write_curves
 from trustml.record.files import encode_arrays, sha256, write_atomic
+from trustml.record.schema import FORMAT
 from trustml.record.store import CURVES, EXPOSED, MEASURES, PRIVACY, RunDirectory
 
 if TYPE_CHECKING:
     import pandas as pd
-
-COLUMNS = Row.__struct_fields__
 
 
 class MeasuredRun(NamedTuple):
@@ -86,7 +87,7 @@ def write_measures(run: RunDirectory) -> pd.DataFrame:
             raise PrivacyError(
                 f"{sorted(readable)[0]}: was charged while it was measured; end what trains it, and resume"
             )
-    table = _frame(rows)
+    table = table_of(rows)
     stream = io.BytesIO()
     table.to_parquet(stream, index=False)
     write_atomic(run.path / MEASURES, stream.getvalue())
@@ -98,7 +99,7 @@ def write_measures(run: RunDirectory) -> pd.DataFrame:
         written.append(CURVES)
     manifest = run.manifest()
     artifacts = {**manifest.artifacts, **{name: sha256(run.path / name) for name in written}}
-    run.write_manifest(msgspec.structs.replace(manifest, artifacts=artifacts))
+    run.write_manifest(msgspec.structs.replace(manifest, artifacts=artifacts, format=FORMAT))
     return table
 
 
@@ -107,14 +108,3 @@ def _is_readable(run: RunDirectory, model: str) -> bool:
         return bool(read_ledger(run.job_folder(model) / "ledger.jsonl"))
     except RecordError:
         return False
-
-
-def _frame(rows: list[Row]) -> pd.DataFrame:
-    import pandas as pd
-
-    table = pd.DataFrame([msgspec.structs.asdict(row) for row in rows], columns=list(COLUMNS))
-    for column in ("value", "low", "high"):
-        table[column] = table[column].astype("float64")
-    for column in ("seed", "n"):
-        table[column] = table[column].astype("int64")
-    return table

@@ -3,20 +3,65 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from trustml.data.npy import DAMAGED
 from trustml.data.tables import why_not_a_table
 from trustml.errors import RecordError
-from trustml.measures.measure import Row
+from trustml.measures.row import COLUMNS, FIRST_COLUMNS, Fact, Row, column_kind
 from trustml.privacy.statement import PrivacyStatement
+from trustml.record.explained import model_of
 from trustml.record.files import UNREADABLE, plain_bytes
 from trustml.record.store import MEASURES, PRIVACY, RunDirectory
 
 if TYPE_CHECKING:
     import pandas as pd
+_EMPTY: dict[str, str | int | float] = {"text": "", "whole number": 0, "number": float("nan"), "facts": "{}"}
+
+
+def table_of(rows: Sequence[Row]) -> pd.DataFrame:
+    """Give rows as the tidy table: a column a field, what is absent NaN, and the facts as one JSON object."""
+    import pandas as pd
+
+    table = pd.DataFrame(index=range(len(rows)))
+    for name in COLUMNS:
+        values: list[Any] = [getattr(row, name) for row in rows]
+        kind = column_kind(name)
+        if kind == "facts":
+            values = [msgspec.json.encode(one, order="deterministic").decode() for one in values]
+        dtype = {"number": "float64", "whole number": "int64"}.get(kind, "object")
+        table[name] = pd.Series(values, dtype=dtype, index=table.index)
+    return table
+
+
+def rows_of(table: pd.DataFrame) -> list[Row]:
+    """Give the tidy table as rows: the only way back.
+
+    Raises
+    ------
+    RecordError
+        If a cell holds what its column cannot.
+    """
+    numbers = [name for name in COLUMNS if column_kind(name) == "number"]
+    found = []
+    for line in table[list(COLUMNS)].to_dict("records"):
+        cells: dict[str, Any] = {str(name): value for name, value in line.items()}
+        cells |= {name: None for name in numbers if cells[name] is None or math.isnan(cells[name])}
+        try:
+            cells["facts"] = msgspec.json.decode(cells["facts"])
+            found.append(msgspec.convert(cells, Row, strict=True))
+        except UNREADABLE as error:
+            raise RecordError(f"holds what is no row of measures ({error})") from None
+    return found
+
+
+def fact_of(table: pd.DataFrame, name: str, *, default: Fact) -> pd.Series:
+    """One fact of every row as a column; the default where a row has no such fact."""
+    return table.facts.map(lambda text: msgspec.json.decode(text, type=dict[str, Fact]).get(name, default))
 
 
 def read_measures(run: RunDirectory) -> pd.DataFrame:
@@ -74,6 +119,12 @@ def recorded_measures(run: RunDirectory) -> pd.DataFrame:
         raise RecordError(f"{path}: cannot be read ({error}); delete it and resume the run") from error
     if "method" not in table.columns:  # written before there were several
         table["method"] = ""
+    if set(FIRST_COLUMNS) <= set(table.columns) and not set(COLUMNS) & set(table.columns) - set(FIRST_COLUMNS):
+        for name in COLUMNS[len(FIRST_COLUMNS) :]:  # written before rows had them: nothing is guessed from notes
+            table[name] = _EMPTY[column_kind(name)]
+        jobs = {record.id: record for record in run.manifest().jobs}
+        table["kind"] = [jobs[job].kind if job in jobs else "" for job in table.job]
+        table["model"] = [model_of(run, jobs[job]) if job in jobs else "" for job in table.job]
     if problem := _why_not_measures(table):
         raise RecordError(f"{path}: is no table of measures ({problem}); delete it and resume the run")
     return table
@@ -82,10 +133,10 @@ def recorded_measures(run: RunDirectory) -> pd.DataFrame:
 def _why_not_measures(table: pd.DataFrame) -> str:
     from pandas.api import types
 
-    for name in Row.__struct_fields__:
+    for name in COLUMNS:
         if name not in table.columns:
             return f"it has no column {name}"
-        numbers = name in ("value", "low", "high", "seed", "n")
+        numbers = column_kind(name) in ("number", "whole number")
         if numbers != types.is_numeric_dtype(table[name]):
             return f"its column {name} holds {table[name].dtype}"
         if not numbers and not table[name].map(lambda one: isinstance(one, str)).all():

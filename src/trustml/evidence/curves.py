@@ -11,8 +11,8 @@ from trustml.attacks.roc import Roc, auc_estimate, auc_lower_bound, tpr_at_fpr
 from trustml.errors import TrustmlError, UsageError
 from trustml.evidence.checks import Check, Outcome, text_of
 from trustml.measures.evidence import Evidence
-from trustml.measures.measure import Row
 from trustml.measures.membership import TPRS, wanted_attacks
+from trustml.measures.row import Row
 from trustml.record.curves import RocCounts, read_curves
 
 Figures: TypeAlias = Mapping[tuple[str, str, str], AttackEstimate]

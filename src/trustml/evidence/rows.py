@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
@@ -12,20 +11,26 @@ import msgspec
 import numpy.typing as npt
 
 from trustml.attacks.estimates import AttackEstimate
-from trustml.compare.rows import COLUMNS, row_functions
-from trustml.compare.table import recorded_measures, recorded_statements
+from trustml.compare.rows import row_functions
+from trustml.compare.table import recorded_measures, recorded_statements, rows_of
 from trustml.errors import RecordError, TrustmlError
 from trustml.evidence.checks import NOT_COMPUTABLE, Check, same_number, text_of
 from trustml.evidence.curves import Figures
 from trustml.measures.entry import Family
 from trustml.measures.evidence import Evidence
-from trustml.measures.measure import MEASURES, Row
+from trustml.measures.measure import MEASURES
 from trustml.measures.privacy import privacy_statements
+from trustml.measures.row import COLUMNS, About, Row
 from trustml.privacy.statement import PrivacyStatement
+from trustml.record.schema import TYPED_ROWS
 from trustml.record.store import RunDirectory
 
 _KEY = ("job", "backend", "regime", "seed", "subject", "method", "measure")
-_NOT_AT_HAND = "not at hand"
+_TYPED = (
+    *("kind", "model", "verdict", "pair", "first", "second", "delta", "privacy_unit", "relation", "sampling"),
+    *("p_value", "confidence", "interval"),
+)
+"""Columns that follow from files whatever the revision; accountants and facts hold versions and words."""
 _OF_SECRET_BATCHES = {"epsilon_unamplified", "curve.unamplified"}
 _MAY_BE_MISSING: frozenset[Family] = frozenset({"privacy", "membership", "audited", "accuracy"})
 _OF_PRIVATE_FILES = {"membership", "audited"}
@@ -118,6 +123,7 @@ def row_checks(evidence: Evidence, found: Recomputed, figures: Figures, *, same_
     except NOT_COMPUTABLE as error:
         message = f"cannot be read as the table of measures ({type(error).__name__}: {error})"
         return [Check(area="measures", subject="measures.parquet", outcome="differs", message=message)]
+    untyped = evidence.manifest.format < TYPED_ROWS
     checks = [
         Check(area="measures", subject=f"{family} measures", outcome="differs", message=f"cannot be computed: {reason}")
         for family, reason in found.failed.items()
@@ -126,15 +132,15 @@ def row_checks(evidence: Evidence, found: Recomputed, figures: Figures, *, same_
     absent = dict(found.missing | found.failed)
     for row in found.rows:
         family = _family(row.measure)
-        if family in _OF_PRIVATE_FILES and row.value is None and _NOT_AT_HAND in row.note:
-            absent[family] = row.note.removeprefix("absent: ")
+        if family in _OF_PRIVATE_FILES and _left_out(row):
+            absent[family] = str(row.facts["reason"])
         anew[_key(row)].append(row)
     for row in stated:
         same = anew[_key(row)]
         figure = figures.get((row.job, row.method, row.measure))
         reason = absent.get(_family(row.measure))
         if same:
-            checks.append(_compare(row, same.pop(0), same_words=same_words))
+            checks.append(_compare(row, same.pop(0), same_words=same_words, untyped=untyped))
         elif figure is not None and reason is not None:
             checks.append(_compare_figure(row, figure))
         elif reason is not None and row.measure in MEASURES:
@@ -145,7 +151,7 @@ def row_checks(evidence: Evidence, found: Recomputed, figures: Figures, *, same_
         checks += [
             _check(row, "differs", f"the files give {text_of(row.value)}, the table has no row")
             for row in left
-            if not (_family(row.measure) in absent and row.value is None and _NOT_AT_HAND in row.note)
+            if not (_family(row.measure) in absent and _left_out(row))
         ]
     return checks
 
@@ -192,13 +198,7 @@ def read_table(run: RunDirectory) -> list[Row]:
     table = recorded_measures(run)
     if list(table.columns) != list(COLUMNS):
         raise RecordError(f"has the columns {', '.join(map(str, table.columns))}")
-    rows = []
-    for line in table.to_dict("records"):
-        values = {
-            name: None if isinstance(value, float) and math.isnan(value) else value for name, value in line.items()
-        }
-        rows.append(msgspec.convert({str(name): value for name, value in values.items()}, Row, strict=True))
-    return rows
+    return rows_of(table)
 
 
 def _facts(statement: PrivacyStatement) -> dict[str, object]:
@@ -226,19 +226,26 @@ def _same(first: object, second: object) -> bool:
     return first == second
 
 
-def _compare(stated: Row, anew: Row, *, same_words: bool) -> Check:
+def _compare(stated: Row, anew: Row, *, same_words: bool, untyped: bool) -> Check:
     gone = anew.value is None and stated.value is not None
-    if gone and (_NOT_AT_HAND in anew.note or anew.measure == "epsilon_prv"):
-        return _check(stated, "not recomputed", anew.note.removeprefix("absent: "))
+    if gone and (_left_out(anew) or anew.measure == "epsilon_prv"):
+        return _check(stated, "not recomputed", str(anew.facts.get("reason", "")))
     for name in ("value", "low", "high"):
         before, now = getattr(stated, name), getattr(anew, name)
         if not same_number(now, before):
             return _check(stated, "differs", f"{name} is {text_of(before)} in the table, {text_of(now)} from the files")
-    for name in ("n", "unit", *(("note",) if same_words else ())):
+    # A table of before format 3 has nothing there; one that has something is held to it, whatever format it names.
+    typed = () if untyped and stated.about == About() else _TYPED
+    for name in ("n", "unit", *typed, *(("note",) if same_words else ())):
         before, now = getattr(stated, name), getattr(anew, name)
-        if before != now and _NOT_AT_HAND not in str(now):
+        if not _same(before, now) and not _left_out(anew):
             return _check(stated, "differs", f"{name} is {before!r} in the table, {now!r} from the files")
     return _check(stated, "ok", text_of(stated.value))
+
+
+def _left_out(row: Row) -> bool:
+    """Whether a row has no value because a file was left out of this copy."""
+    return row.value is None and row.facts.get("not_at_hand") is True
 
 
 def _compare_figure(stated: Row, figure: AttackEstimate) -> Check:

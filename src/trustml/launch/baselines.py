@@ -9,6 +9,7 @@ import numpy.typing as npt
 from trustml.catalogue.available import why_unfit
 from trustml.data.baselines import background_for, baseline_for, features_of
 from trustml.data.dataset import Dataset, Floats
+from trustml.record.array_names import array_name
 from trustml.scenario.methods import background_of, baseline_of
 from trustml.scenario.spec import Scenario, rows_of_explanations
 
@@ -34,11 +35,13 @@ def explanation_inputs(scenario: Scenario, dataset: Dataset, *, inputs: Floats) 
             continue
         baseline, background = baseline_of(method), background_of(method)
         if baseline is not None:
-            arrays[f"{method.title}.baseline"] = baseline_for(baseline, inputs=inputs, train=train, heldout=heldout)
+            arrays[array_name(method.title, "baseline")] = baseline_for(
+                baseline, inputs=inputs, train=train, heldout=heldout
+            )
         if background is not None:
-            arrays[f"{method.title}.background"] = background_for(background, train=train, heldout=heldout)
+            arrays[array_name(method.title, "background")] = background_for(background, train=train, heldout=heldout)
         if hasattr(method, "patch"):
-            arrays[f"{method.title}.features"] = features_of(shape, patch=method.patch, groups=groups)
+            arrays[array_name(method.title, "features")] = features_of(shape, patch=method.patch, groups=groups)
     return arrays
 
 

@@ -75,7 +75,7 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
         test_examples=len(dataset.test),
     )
     partitions = _draw_partitions(scenario, dataset)
-    warnings += check_cohorts(scenario, {title: len(clients.names) for (title, _), clients in partitions.items()})
+    cohorts = check_cohorts(scenario, {title: len(clients.names) for (title, _), clients in partitions.items()})
     plans = _draw_plans(scenario, dataset, partitions)
     content = fingerprint(dataset)
     expansion = expand(
@@ -115,7 +115,8 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
             partitions=_partition_records(partitions),
             jobs=tuple(_record(job, expansion) for job in expansion.jobs),
             skips=expansion.skips,
-            warnings=tuple(warnings),
+            warnings=(*warnings, *cohorts),
+            cohort_warnings=tuple(cohorts),
             hardware=hardware(),
             versions=package_versions(MAIN_PACKAGES),
             source=source_revision(),
@@ -290,18 +291,20 @@ def _write_inputs(
 
 
 def _record(job: Job, expansion: Expansion) -> JobRecord:
-    regime, seed = "-", -1
+    regime, seed, explained = "-", -1, ""
     kind: JobKind
     match job:
         case TrainJob():
             kind, regime, seed = "train", job.regime.title, job.seed
         case ExplainJob():
             subject = next(train for train in expansion.train if train.id == job.subject)
-            kind, regime, seed = "explain", subject.regime.title, subject.seed
+            kind, regime, seed, explained = "explain", subject.regime.title, subject.seed, subject.id
         case ShadowJob():
             kind, regime = "shadow", job.regime.title
         case CanaryJob():
             kind, regime, seed = "canary", job.training.regime.title, job.training.seed
         case GameJob():
             kind = "game"
-    return JobRecord(id=job.id, backend=job.backend, kind=kind, regime=regime, seed=seed, digest=digest(job))
+    return JobRecord(
+        id=job.id, backend=job.backend, kind=kind, regime=regime, seed=seed, digest=digest(job), subject=explained
+    )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import numpy as np
 
 from trustml.measures.evidence import Evidence
-from trustml.measures.measure import MEASURES, Row
+from trustml.measures.notes import absent
+from trustml.measures.row import About, Row
 
 _Z95 = 1.959963984540054
 
@@ -17,8 +19,8 @@ def accuracy_rows(evidence: Evidence) -> list[Row]:
     rows = []
     for record, _ in evidence.trained():
         if record.status != "ok":
-            note = f"absent: training ended {record.status}: {record.reason}"
-            rows.append(evidence.row("accuracy", None, record=record, subject="held-out", n=0, note=note))
+            about = absent(f"training ended {record.status}: {record.reason}")
+            rows.append(evidence.row("accuracy", None, record=record, subject="held-out", n=0, about=about))
             continue
         labels = evidence.heldout["test_labels"]
         logits = evidence.run.arrays(f"jobs/{record.id}/predictions.npz")["test_logits"]
@@ -31,27 +33,14 @@ def accuracy_rows(evidence: Evidence) -> list[Row]:
                 subject="held-out",
                 n=len(labels),
                 interval=wilson_interval(right, len(labels)),
-                note="Wilson 95 %",
+                about=About(interval="wilson", confidence=0.95),
             )
         )
     for skip in evidence.manifest.skips:
         if not skip.regime:
             continue
-        rows.append(
-            Row(
-                run=evidence.manifest.run,
-                job="",
-                backend=skip.backend,
-                regime=skip.regime,
-                seed=-1,
-                subject="held-out",
-                measure="accuracy",
-                value=None,
-                unit=MEASURES["accuracy"].unit,
-                n=0,
-                note=f"absent: {skip.reason}",
-            )
-        )
+        row = evidence.row("accuracy", None, record=None, subject="held-out", n=0, about=absent(skip.reason))
+        rows.append(msgspec.structs.replace(row, backend=skip.backend, regime=skip.regime))
     return rows
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from trustml.attribution.similarity import SIMILARITIES
 from trustml.measures.evidence import Evidence
 from trustml.measures.means import mean_with_interval
-from trustml.measures.measure import Row
+from trustml.measures.row import About, Row
 from trustml.record.schema import JobRecord
 
 Floats = npt.NDArray[np.floating]
@@ -21,7 +22,7 @@ def agreement_rows(
     record: JobRecord,
     subject: str,
     method: str,
-    note: str,
+    about: About,
     with_difference: bool,
 ) -> list[Row]:
     """One row for each similarity, a mean over examples with its bootstrap interval.
@@ -32,7 +33,9 @@ def agreement_rows(
     arrays : two float arrays of shape (n, *x)
     record : JobRecord
         Of the training of the (first) model.
-    subject, method, note : str
+    subject, method : str
+    about : About
+        What the two are to each other.
     with_difference : bool
         Whether both are in one unit, so that their difference means something.
     """
@@ -42,7 +45,7 @@ def agreement_rows(
         if similarity.images_only and not images:
             continue
         mean = mean_with_interval(similarity.function(*arrays))
-        text = f"{note}; bootstrap 95 % over examples" if mean else f"absent: not defined for any example; {note}"
+        interval = msgspec.structs.replace(about, interval="bootstrap over examples", confidence=0.95)
         rows.append(
             evidence.row(
                 f"attribution_agreement_{name}",
@@ -52,7 +55,7 @@ def agreement_rows(
                 method=method,
                 n=mean.n if mean else 0,
                 interval=(mean.low, mean.high) if mean else None,
-                note=text,
+                about=interval if mean else _absent(about, "not defined for any example"),
             )
         )
     if with_difference:
@@ -65,10 +68,14 @@ def agreement_rows(
                 subject=subject,
                 method=method,
                 n=len(arrays[0]),
-                note=note if np.isfinite(value) else f"absent: all attributions are zero; {note}",
+                about=about if np.isfinite(value) else _absent(about, "all attributions are zero"),
             )
         )
     return rows
+
+
+def _absent(about: About, reason: str) -> About:
+    return msgspec.structs.replace(about, verdict="absent", facts={**about.facts, "reason": reason})
 
 
 def max_abs_difference(first: Floats, second: Floats) -> float:

@@ -18,6 +18,7 @@ from trustml.scenario.regimes import PrivateRegime
 BOTH_TAILS = "noise reaches as far as a normal distribution does"
 EXACT_NOISE = "noise is cryptographic and exact in floating point"
 PREPROCESSING = "preprocessing uses no statistics of the private data"
+OF_THIS_DATA = "the ledger is of this data"
 NO_ROWS = "explanations show no training rows"
 NOTHING_ELSE = "nothing else trained on this data is released"
 
@@ -157,7 +158,7 @@ def _delta(regime: PrivateRegime, charges: Sequence[Charge]) -> Assumption:
 def _data(evidence: Evidence, charges: Sequence[Charge]) -> Assumption:
     same = all(charge.data == evidence.manifest.data.fingerprint for charge in charges)
     return Assumption(
-        name="the ledger is of this data",
+        name=OF_THIS_DATA,
         status="met" if same else "not met",
         why="fingerprints agree" if same else "the ledger names other data than the manifest",
     )

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import msgspec
 
 from trustml.attacks.attainable import BoundMethod, attainable_at_claim, ceiling_all_correct
 from trustml.attacks.bounds import Bound, gaussian_estimate, many_run_bound, one_run_bound
 from trustml.errors import DataError
 from trustml.measures.evidence import Evidence
-from trustml.measures.measure import Row
+from trustml.measures.notes import absent
+from trustml.measures.row import About, Facts, Row
 from trustml.plan.job import CanaryJob, GameJob
 from trustml.privacy.accounting import Epsilon, epsilon_of, gaussian_epsilon
-from trustml.privacy.ledger import read_ledger
+from trustml.privacy.bounds import CLOSED_FORM
+from trustml.privacy.ledger import ADD_OR_REMOVE, Charge, read_ledger
 from trustml.record.schema import JobRecord
 
 LARGEST_ESTIMATE = 50.0
@@ -26,8 +31,7 @@ class _Shown:
     record: JobRecord
     subject: str
     claim: float
-    claim_note: str
-    delta: float
+    claimed: About
     confidence: float
     size: int
     method: BoundMethod
@@ -45,12 +49,13 @@ def audited_rows(evidence: Evidence) -> list[Row]:
         assert isinstance(job, CanaryJob | GameJob)
         subject = _subject(job)
         if record.status != "ok":
-            why = f"the job ended {record.status}: {record.reason}"
+            about = absent(f"the job ended {record.status}: {record.reason}")
         elif not evidence.run.file(job.output).is_file():
-            why = "its scores are under private/, which is not at hand"
+            about = absent("its scores are under private/, which is not at hand", not_at_hand=True)
         else:
-            why = ""
-        rows += _absent(evidence, record, subject, why) if why else _rows(evidence, record, job, subject)
+            rows += _rows(evidence, record, job, subject)
+            continue
+        rows.append(evidence.row("audited_epsilon", None, record=record, subject=subject, n=0, about=about))
     return rows
 
 
@@ -67,51 +72,71 @@ def _rows(evidence: Evidence, record: JobRecord, job: CanaryJob | GameJob, subje
         else:
             shown = _game(evidence, record, job, subject)
     except DataError as error:
-        return _absent(evidence, record, subject, str(error))
-    rows = [
-        evidence.row(
-            "claimed_epsilon", shown.claim, record=record, subject=subject, n=shown.size, note=shown.claim_note
+        return [evidence.row("audited_epsilon", None, record=record, subject=subject, n=0, about=absent(str(error)))]
+    return _shown_rows(evidence, shown, _told(job))
+
+
+def _told(job: CanaryJob | GameJob) -> Facts:
+    """Give what kind of audit it is."""
+    if isinstance(job, CanaryJob):
+        return {"canaries": job.canaries.kind}
+    return {"fault": job.game.fault} if job.game.fault else {}
+
+
+def _shown_rows(evidence: Evidence, shown: _Shown, told: Facts) -> list[Row]:
+    def row(measure: str, value: float | None, about: About, interval: tuple[float, float] | None = None) -> Row:
+        about = msgspec.structs.replace(about, facts={**told, **about.facts})
+        return evidence.row(
+            measure, value, record=shown.record, subject=shown.subject, n=shown.size, interval=interval, about=about
         )
-    ]
+
+    # What is shown is of the mechanism that the claim is of; whose number it is differs.
+    terms = msgspec.structs.replace(shown.claimed, facts=_sampling_facts(shown.claimed))
+    rows = [row("claimed_epsilon", shown.claim, shown.claimed)]
     if shown.estimate is not None and shown.estimate > LARGEST_ESTIMATE:
-        note = f"absent: beyond {LARGEST_ESTIMATE:g}: with the canary and without it, scores hardly overlap"
-        rows.append(evidence.row("epsilon_estimate", None, record=record, subject=subject, n=shown.size, note=note))
+        reason = f"beyond {LARGEST_ESTIMATE:g}: with the canary and without it, scores hardly overlap"
+        rows.append(row("epsilon_estimate", None, absent(reason)))
     elif shown.estimate is not None:
-        note = "Gaussian scores are assumed: an estimate, never a bound, and no ground for a violation"
-        rows.append(
-            evidence.row("epsilon_estimate", shown.estimate, record=record, subject=subject, n=shown.size, note=note)
+        about = msgspec.structs.replace(
+            terms, accountant="Gaussian fit to the scores", facts={**terms.facts, "gaussian_scores": True}
         )
+        rows.append(row("epsilon_estimate", shown.estimate, about))
     if shown.bound is None:
         return rows
-    level = f"{shown.confidence:.0%} confidence; delta={shown.delta:g}; {shown.method}"
-    rows.append(
-        evidence.row(
-            "audited_epsilon",
-            shown.bound.epsilon,
-            record=record,
-            subject=subject,
-            n=shown.size,
-            note=f"a lower bound (>=) at {level}: {shown.bound.method}; {shown.bound.thresholds}",
-        )
+    return rows + _bound_rows(shown, shown.bound, terms, row)
+
+
+def _bound_rows(shown: _Shown, bound: Bound, terms: About, row: Callable[..., Row]) -> list[Row]:
+    """Give the bound, and what it could have been."""
+    delta = terms.delta if terms.delta is not None else 0.0
+    about = msgspec.structs.replace(
+        terms,
+        verdict="violated" if bound.epsilon > shown.claim else "not refuted",
+        confidence=shown.confidence,
+        accountant=bound.method,
+        facts={**terms.facts, "bound": "at least", "thresholds": bound.thresholds},
     )
-    ceiling = ceiling_all_correct(shown.size, delta=shown.delta, confidence=shown.confidence, method=shown.method)
-    rows.append(evidence.row("ceiling_all_correct", ceiling, record=record, subject=subject, n=shown.size, note=level))
+    rows = [row("audited_epsilon", bound.epsilon, about)]
+    level: Facts = {**terms.facts, "audit_confidence": shown.confidence}
+    about = msgspec.structs.replace(terms, accountant=bound.method, facts=level)
+    ceiling = ceiling_all_correct(shown.size, delta=delta, confidence=shown.confidence, method=shown.method)
+    rows.append(row("ceiling_all_correct", ceiling, about))
     if math.isfinite(shown.claim) and shown.claim > 0:
         ideal = attainable_at_claim(
-            shown.claim, shown.delta, shown.size, confidence=shown.confidence, method=shown.method, repetitions=50
+            shown.claim, delta, shown.size, confidence=shown.confidence, method=shown.method, repetitions=50
         )
-        rows.append(
-            evidence.row(
-                "attainable_at_claim",
-                ideal.median,
-                record=record,
-                subject=subject,
-                n=shown.size,
-                interval=(ideal.low, ideal.high),
-                note=f"median and 90 % range of {ideal.repetitions} simulated audits at the claim; {level}",
-            )
+        about = msgspec.structs.replace(
+            about,
+            interval="simulated audits",
+            confidence=0.9,
+            facts={**level, "repetitions": ideal.repetitions},
         )
+        rows.append(row("attainable_at_claim", ideal.median, about, (ideal.low, ideal.high)))
     return rows
+
+
+def _sampling_facts(about: About) -> Facts:
+    return {name: about.facts[name] for name in ("secret_sampling", "largest_participation") if name in about.facts}
 
 
 def _canaries(evidence: Evidence, record: JobRecord, job: CanaryJob, subject: str) -> _Shown:
@@ -129,14 +154,29 @@ def _canaries(evidence: Evidence, record: JobRecord, job: CanaryJob, subject: st
         record=record,
         subject=subject,
         claim=claim.value if claim is not None else math.inf,
-        claim_note=f"of the training with canaries, from its ledger; delta={delta:g}; "
-        + (f"relation: {claim.relation}; accountant: {claim.accountant}" if claim is not None else "it has no ledger"),
-        delta=delta,
+        claimed=_of_ledger(charges, claim, delta=delta),
         confidence=job.canaries.confidence,
         size=len(scores),
         method="one run",
         bound=bound,
         estimate=gaussian_estimate(scores[included], scores[~included], delta=delta, name=job.id),
+    )
+
+
+def _of_ledger(charges: Sequence[Charge], claim: Epsilon | None, *, delta: float) -> About:
+    if claim is None:
+        return About(delta=delta, facts={"of": "of the training with canaries, which has no ledger"})
+    secret = all(charge.secret_sampling for charge in charges)
+    facts: Facts = {"of": "of the training with canaries, from its ledger", "secret_sampling": secret}
+    if not secret:
+        facts["largest_participation"] = max(charge.largest_participation for charge in charges)
+    return About(
+        delta=delta,
+        privacy_unit=charges[0].unit,
+        relation=claim.relation,
+        sampling=charges[0].sampling,
+        accountant=claim.accountant,
+        facts=facts,
     )
 
 
@@ -148,16 +188,17 @@ def _game(evidence: Evidence, record: JobRecord, job: GameJob, subject: str) -> 
         record=record,
         subject=subject,
         claim=claim,
-        claim_note=f"of one private step with noise multiplier {job.game.noise_multiplier:g} on a batch that all are "
-        f"in; delta={job.delta:g}; relation: add or remove one; Gaussian mechanism",
-        delta=job.delta,
+        claimed=About(
+            delta=job.delta,
+            privacy_unit="example",
+            relation=ADD_OR_REMOVE,
+            sampling="all",
+            accountant=CLOSED_FORM,
+            facts={"noise_multiplier": job.game.noise_multiplier},
+        ),
         confidence=job.game.confidence,
         size=len(present),
         method="many runs",
         bound=many_run_bound(present, absent, delta=job.delta, confidence=job.game.confidence, name=job.id),
         estimate=gaussian_estimate(present, absent, delta=job.delta, name=job.id),
     )
-
-
-def _absent(evidence: Evidence, record: JobRecord, subject: str, why: str) -> list[Row]:
-    return [evidence.row("audited_epsilon", None, record=record, subject=subject, n=0, note=f"absent: {why}")]

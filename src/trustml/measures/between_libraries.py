@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.measures.agreement import agreement_rows
-from trustml.measures.completeness import RAW_TF_EXPLAIN
+from trustml.measures.completeness import RAW_TF_EXPLAIN, is_raw_path_mean
 from trustml.measures.evidence import Evidence, Explanation
-from trustml.measures.measure import Row
+from trustml.measures.row import About, Facts, Row
 
 Floats = npt.NDArray[np.floating]
 
@@ -40,18 +40,19 @@ def _pair_rows(evidence: Evidence, first: tuple[Explanation, str], second: tuple
     record = evidence.subject_record(one)
     if arrays[0].shape != arrays[1].shape:
         raise ValueError(f"{one.title}: {names[0]} has shape {arrays[0].shape}, {names[1]} {arrays[1].shape}")
-    note = "same weights"
-    if "tf-explain" in names and one.title == "IntegratedGradients":
-        note += f"; {RAW_TF_EXPLAIN}"
-    elif "tf-explain (completed)" in names and one.title == "IntegratedGradients":
-        note += "; what is left is the quadrature: tf-explain weighs all points alike, both ends included"
+    facts: Facts = {"first_variant": one_variant, "second_variant": other_variant}
+    variants = [v for e, v in (first, second) if is_raw_path_mean(e, "native") and v != "common"]
+    if "native" in variants:
+        facts["caveat"] = RAW_TF_EXPLAIN
+    elif "completed" in variants:
+        facts["caveat"] = "what is left is the quadrature: tf-explain weighs all points alike, both ends included"
     return agreement_rows(
         evidence,
         arrays,
         record=record,
         subject=" ~ ".join(names),
         method=one.title,
-        note=note,
+        about=About(pair="same weights", first=names[0], second=names[1], facts=facts),
         with_difference=True,
     )
 
@@ -71,7 +72,12 @@ def _logit_rows(evidence: Evidence) -> list[Row]:
                     record=evidence.subject_record(first),
                     subject=f"{first.record.backend} ~ {second.record.backend}",
                     n=len(first.logits),
-                    note="same weights, same inputs",
+                    about=About(
+                        pair="same weights",
+                        first=first.record.backend,
+                        second=second.record.backend,
+                        facts={"inputs": "same inputs"},
+                    ),
                 )
             )
     return rows

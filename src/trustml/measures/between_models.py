@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
+from dataclasses import dataclass
 
 from trustml.measures.agreement import agreement_rows
 from trustml.measures.evidence import Evidence, Explanation
-from trustml.measures.measure import Row
+from trustml.measures.row import About, Facts, PairKind, Row
 
 SEEDS_FOR_A_CLAIM = 3
 _MOST_SEEDS = 3
@@ -28,38 +29,52 @@ def model_rows(evidence: Evidence) -> list[Row]:
     if len(seeds) > _MOST_SEEDS:
         return []
     few = len(seeds) < SEEDS_FOR_A_CLAIM
-    count = f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
-    caveat = f"descriptive: {count}, a claim needs {SEEDS_FOR_A_CLAIM}; " if few else ""
+    caveat: Facts = {"seeds": len(seeds), "seeds_for_a_claim": SEEDS_FOR_A_CLAIM} if few else {}
     rows: list[Row] = []
     for title, group in own.items():
         for one, other in itertools.combinations(group, 2):
             found = _compared(one, other)
             if found is None:
                 continue
-            variant, subject, what = found
             rows += agreement_rows(
                 evidence,
-                (one.attributions[variant], other.attributions[variant]),
+                (one.attributions[found.variant], other.attributions[found.variant]),
                 record=one.record,
-                subject=subject,
+                subject=f"{found.first} ~ {found.second} ({found.name})",
                 method=title,
-                note=f"{caveat}{what}",
+                about=About(
+                    pair=found.pair,
+                    first=found.first,
+                    second=found.second,
+                    facts={**caveat, "variant": found.variant, "explained_by": found.name},
+                ),
                 with_difference=False,
             )
     return rows
 
 
-def _compared(one: Explanation, other: Explanation) -> tuple[str, str, str] | None:
-    """Variant, subject and meaning of a pair; None where it differs in more than one thing."""
+@dataclass(frozen=True, kw_only=True)
+class _Pair:
+    """Two models that differ in one thing: which, by what they are told apart, and what is compared of them."""
+
+    pair: PairKind
+    first: str
+    second: str
+    variant: str
+    name: str
+
+
+def _compared(one: Explanation, other: Explanation) -> _Pair | None:
+    """Give what a pair differs in; None where it is more than one thing."""
     a, b = one.record, other.record
     variant = one.by_definition
     if a.seed == b.seed and a.backend == b.backend:
-        return variant, f"{a.regime} ~ {b.regime} ({one.name(variant)})", "two regimes"
+        return _Pair(pair="two regimes", first=a.regime, second=b.regime, variant=variant, name=one.name(variant))
     if a.seed == b.seed and a.regime == b.regime:
         if "common" not in one.attributions or "common" not in other.attributions:
             return None
-        return "common", f"{a.backend} ~ {b.backend} (common)", "trained apart, same start"
+        return _Pair(pair="trained apart", first=a.backend, second=b.backend, variant="common", name="common")
     if a.backend == b.backend and a.regime == b.regime:
-        name = f"seed {a.seed} ~ seed {b.seed} ({one.name(variant)})"
-        return variant, name, "noise floor: same regime, other seed"
+        seeds = f"seed {a.seed}", f"seed {b.seed}"
+        return _Pair(pair="two seeds", first=seeds[0], second=seeds[1], variant=variant, name=one.name(variant))
     return None

@@ -7,13 +7,19 @@ import numpy.typing as npt
 
 from trustml.catalogue.entries import ENTRIES
 from trustml.measures.evidence import Evidence, Explanation
-from trustml.measures.measure import Row
+from trustml.measures.row import About, Facts, Row
 from trustml.scenario.methods import IntegratedGradients
 
 RAW_TF_EXPLAIN = (
     "tf-explain returns the mean gradient along the path: the factor (input - baseline) of the definition is "
     "missing, and both ends of the path weigh in full"
 )
+
+
+def is_raw_path_mean(explanation: Explanation, variant: str) -> bool:
+    """Whether attributions are tf-explain's own integrated gradients, which lack a factor of the definition."""
+    own = explanation.library == "tf-explain" and isinstance(explanation.method, IntegratedGradients)
+    return own and variant == "native"
 
 
 def completeness_rows(evidence: Evidence) -> list[Row]:
@@ -44,12 +50,16 @@ def _row(evidence: Evidence, explanation: Explanation, variant: str) -> Row:
     errors, changes = completeness_errors(explanation, variant=variant)
     scale = float(changes.mean())
     name = explanation.name(variant)
-    note = "interval: 5th and 95th percentile over examples"
+    facts: Facts = {"variant": variant}
     steps = getattr(explanation.method, "n_steps", None)
     if steps is not None and not _wanted_error(explanation):
-        note = f"{steps} steps; {note}"
-    if name == "tf-explain":
-        note += f"; {RAW_TF_EXPLAIN}"
+        facts["steps"] = steps
+    if is_raw_path_mean(explanation, variant):
+        facts["caveat"] = RAW_TF_EXPLAIN
+    about = About(interval="5th to 95th percentile", facts=facts)
+    if not scale:
+        reason = "the logit does not change between baseline and input"
+        about = About(verdict="absent", facts={"variant": variant, "reason": reason})
     return evidence.row(
         "attribution_completeness_error",
         errors.mean() / scale if scale else None,
@@ -58,20 +68,22 @@ def _row(evidence: Evidence, explanation: Explanation, variant: str) -> Row:
         method=explanation.title,
         n=len(errors) if scale else 0,
         interval=tuple(np.quantile(errors, [0.05, 0.95]) / scale) if scale else None,
-        note=note if scale else "absent: the logit does not change between baseline and input",
+        about=about,
     )
 
 
 def _passes_row(evidence: Evidence, explanation: Explanation, variant: str) -> Row:
     passes, wanted = explanation.passes[variant], _wanted_error(explanation)
-    note = "the same points for all examples"
-    if wanted:
+    facts: Facts = {"variant": variant}
+    if not wanted:
+        facts["points"] = "the same points for all examples"
+    else:
         errors, changes = completeness_errors(explanation, variant=variant)
         missed = int((errors > wanted * changes).sum())
         way = "points one example at a time" if variant == "common" else _tried(explanation)
-        note = f"to a completeness error of {wanted:g}; {way}; 2 forward passes an example beside them"
+        facts |= {"wanted_error": wanted, "points": f"{way}; 2 forward passes an example beside them"}
         if missed:
-            note += f"; {missed} of {len(errors)} examples are not there"
+            facts |= {"missed": missed, "examples": len(errors)}
     return evidence.row(
         "explain_passes",
         passes.mean(),
@@ -80,7 +92,7 @@ def _passes_row(evidence: Evidence, explanation: Explanation, variant: str) -> R
         method=explanation.title,
         n=len(passes),
         interval=tuple(np.quantile(passes, [0.05, 0.95])),
-        note=f"{note}; interval: 5th and 95th percentile over examples",
+        about=About(interval="5th to 95th percentile", facts=facts),
     )
 
 

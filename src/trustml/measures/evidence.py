@@ -11,8 +11,12 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from trustml.measures.measure import MEASURES, Row
+from trustml.measures.measure import MEASURES
+from trustml.measures.notes import described
+from trustml.measures.row import About, Row
 from trustml.plan.job import VARIANTS, ExplainJob, Job, TrainJob
+from trustml.record.array_names import array_name, arrays_below
+from trustml.record.explained import model_of
 from trustml.record.files import sha256
 from trustml.record.schema import JobRecord, Manifest
 from trustml.record.store import HELDOUT, RunDirectory
@@ -138,13 +142,13 @@ class Evidence:
                     seconds=done.seconds,
                     first_seconds=done.first_seconds,
                     attributions=_variants(arrays, done.method),
-                    totals={v: arrays[f"{done.method}.total_{v}"] for v in _variants(arrays, done.method)},
+                    totals={v: arrays[array_name(done.method, f"total_{v}")] for v in _variants(arrays, done.method)},
                     logits=arrays["logits"],
-                    baseline_logits=arrays.get(f"{done.method}.baseline_logits"),
+                    baseline_logits=arrays.get(array_name(done.method, "baseline_logits")),
                     targets=arrays["targets"],
-                    probes=_below(probes, done.method),
+                    probes=arrays_below(probes, done.method),
                     passes=_passes(arrays, done.method),
-                    tried=tuple(int(n) for n in arrays.get(f"{done.method}.tried", ())),
+                    tried=tuple(int(n) for n in arrays.get(array_name(done.method, "tried"), ())),
                 )
                 for done in record.result.methods
                 if done.ok
@@ -188,11 +192,11 @@ class Evidence:
         n: int,
         interval: tuple[float, float] | None = None,
         method: str = "",
-        note: str = "",
+        about: About | None = None,
     ) -> Row:
-        """Fill a row; the model's columns come from its record."""
+        """Fill a row; the model's columns come from its record, the note from what is known of the value."""
         low, high = interval if interval is not None else (None, None)
-        return Row(
+        row = Row(
             run=self.manifest.run,
             job=record.id if record else "",
             backend=record.backend if record else "-",
@@ -206,23 +210,19 @@ class Evidence:
             high=None if high is None else float(high),
             unit=MEASURES[measure].unit,
             n=n,
-            note=note,
+            kind=record.kind if record else "",
+            model=model_of(self.run, record) if record else "",
         )
+        return described(row, about if about is not None else About())
 
     def _job(self, record: JobRecord) -> Job:
         return self.run.job(record.id)
 
 
-def _below(arrays: dict[str, npt.NDArray[Any]], title: str) -> dict[str, npt.NDArray[Any]]:
-    """Arrays whose names begin with the title and a dot, without them."""
-    return {name[len(title) + 1 :]: array for name, array in arrays.items() if name.startswith(f"{title}.")}
-
-
 def _variants(arrays: dict[str, npt.NDArray[Any]], title: str) -> dict[str, npt.NDArray[np.float32]]:
-    return {name: array for name, array in _below(arrays, title).items() if name in VARIANTS}
+    return {name: array for name, array in arrays_below(arrays, title).items() if name in VARIANTS}
 
 
 def _passes(arrays: dict[str, npt.NDArray[Any]], title: str) -> dict[str, npt.NDArray[np.int64]]:
-    prefix = "passes_"
-    found = _below(arrays, title).items()
-    return {name.removeprefix(prefix): array for name, array in found if name.startswith(prefix)}
+    found = arrays_below(arrays, title)
+    return {variant: found[f"passes_{variant}"] for variant in VARIANTS if f"passes_{variant}" in found}

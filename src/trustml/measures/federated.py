@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.measures.evidence import Evidence
-from trustml.measures.measure import Row
+from trustml.measures.notes import absent
+from trustml.measures.row import About, Facts, Row
 from trustml.models.shapes import weight_shapes
 from trustml.plan.job import TrainJob, rounds_file, timings_file
 from trustml.record.schema import JobRecord
@@ -100,8 +101,8 @@ def _client_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[R
     names = ("client_accuracy_mean", "client_accuracy_tenth", "client_accuracy_worst")
     clients = clients_of(evidence, job)
     if clients is None:
-        note = "absent: who holds what is under private/, which is not at hand"
-        return [evidence.row(name, None, record=record, subject="clients", n=0, note=note) for name in names]
+        about = absent("who holds what is under private/, which is not at hand", not_at_hand=True)
+        return [evidence.row(name, None, record=record, subject="clients", n=0, about=about) for name in names]
     labels = evidence.heldout["test_labels"]
     right = evidence.run.arrays(f"jobs/{record.id}/predictions.npz")["test_logits"].argmax(axis=1) == labels
     owners, count = clients["held_out"].astype(np.int64), len(clients["names"])
@@ -110,12 +111,15 @@ def _client_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[R
     hits = np.bincount(owners[held], weights=right[held].astype(float), minlength=count)
     each = (hits / np.maximum(tested, 1))[tested > 0]
     typical = int(np.median(tested[tested > 0])) if len(each) else 0
-    note = f"{len(each)} of {count} clients have held-out examples, {typical} each in the median"
+    facts: Facts = {"clients_tested": len(each), "clients": count, "examples_each": typical}
     if job.mechanism is not None:
-        note += "; follows who holds what, so no epsilon covers it"
+        facts["not_covered"] = "follows who holds what, so no epsilon covers it"
     values = (each.mean(), np.quantile(each, 0.1), each.min()) if len(each) else (None, None, None)
+    about = About(facts=facts)
+    if not len(each):
+        about = About(verdict="absent", facts={**facts, "reason": "no client has held-out examples"})
     return [
-        evidence.row(name, value, record=record, subject="clients", n=len(each), note=note)
+        evidence.row(name, value, record=record, subject="clients", n=len(each), about=about)
         for name, value in zip(names, values, strict=True)
     ]
 
@@ -125,9 +129,10 @@ def _round_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Ro
     history = history_of(evidence, record)
     target = job.regime.target_accuracy
     reached = np.flatnonzero(history.accuracy >= target)
-    note = f"target accuracy {target:g}, looked at every {job.regime.evaluate_every} round(s)"
+    about = About(facts={"target": target, "evaluate_every": job.regime.evaluate_every})
     if not len(reached):
-        note += f"; absent: never reached in {history.rounds[-1]} rounds, best {history.accuracy.max():.4f}"
+        reason = f"never reached in {history.rounds[-1]} rounds, best {history.accuracy.max():.4f}"
+        about = About(verdict="absent", facts={**about.facts, "reason": reason})
     rows = [
         evidence.row(
             "rounds_to_target",
@@ -135,21 +140,22 @@ def _round_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Ro
             record=record,
             subject="held-out",
             n=len(history.rounds),
-            note=note,
+            about=about,
         ),
         evidence.row("held_out_loss", history.loss[-1], record=record, subject="held-out", n=len(history.rounds)),
     ]
     rounds = rounds_of(evidence, job)
     if job.mechanism is not None:
-        note = "absent: norms of clients' updates stay private"
-        rows.append(evidence.row("client_update_norm", None, record=record, subject="clients", n=0, note=note))
+        about = absent("norms of clients' updates stay private")
+        rows.append(evidence.row("client_update_norm", None, record=record, subject="clients", n=0, about=about))
     elif rounds is not None:
         norms = rounds["update_norm"][np.isfinite(rounds["update_norm"])]
         value = float(np.median(norms)) if len(norms) else None
-        note = f"median over rounds; {norms[0]:.4g} at first, {norms[-1]:.4g} at last" if len(norms) else ""
-        note = note or "absent: the library does not tell it for this aggregation"
+        about = absent("the library does not tell it for this aggregation")
+        if len(norms):
+            about = About(facts={"norm_first": float(norms[0]), "norm_last": float(norms[-1])})
         rows.append(
-            evidence.row("client_update_norm", value, record=record, subject="clients", n=len(norms), note=note)
+            evidence.row("client_update_norm", value, record=record, subject="clients", n=len(norms), about=about)
         )
     return rows
 
@@ -165,20 +171,24 @@ def _byte_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row
         how = "one byte a value in tensors of more than 20,000 values, float32 in the others"
     elif isinstance(job.regime, DPFedAvg) and job.mechanism is not None and job.mechanism.count_noise:
         up += 4.0  # whether the update was clipped
-    about = f"{participants:g} clients a round expected; {{}}; payload alone, no protocol, no encryption"
     return [
         evidence.row(
-            "bytes_down", down * participants, record=record, subject="round", n=1, note=about.format("float32 weights")
-        ),
-        evidence.row("bytes_up", up * participants, record=record, subject="round", n=1, note=about.format(how)),
+            measure,
+            payload * participants,
+            record=record,
+            subject="round",
+            n=1,
+            about=About(facts={"clients_a_round": participants, "coding": coding}),
+        )
+        for measure, payload, coding in (("bytes_down", down, "float32 weights"), ("bytes_up", up, how))
     ]
 
 
 def _cost_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row]:
     """Ratio of a round to the time that centralised training takes over as many examples."""
     if job.mechanism is not None and not evidence.run.file(timings_file(job)).is_file():
-        note = "absent: times of private rounds are under private/, which is not at hand"
-        return [evidence.row("round_ratio", None, record=record, subject="round", n=0, note=note)]
+        about = absent("times of private rounds are under private/, which is not at hand", not_at_hand=True)
+        return [evidence.row("round_ratio", None, record=record, subject="round", n=0, about=about)]
     seconds = evidence.run.arrays(timings_file(job))["seconds"].astype(float)[1:]
     plain = [
         (other, of)
@@ -186,19 +196,20 @@ def _cost_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row
         if other.status == "ok" and isinstance(of.regime, Plain) and other.backend == record.backend
     ]
     if not len(seconds) or not plain:
-        note = "absent: " + ("no plain training of this backend in the run" if len(seconds) else "one round alone")
-        return [evidence.row("round_ratio", None, record=record, subject="round", n=0, note=note)]
+        about = absent("no plain training of this backend in the run" if len(seconds) else "one round alone")
+        return [evidence.row("round_ratio", None, record=record, subject="round", n=0, about=about)]
     central, of = plain[0]
     times = evidence.run.arrays(timings_file(of))
     if len(times["seconds"]) < 2:
-        note = f"absent: {central.id} has no times beyond its first step"
-        return [evidence.row("round_ratio", None, record=record, subject="round", n=0, note=note)]
+        about = absent(f"{central.id} has no times beyond its first step")
+        return [evidence.row("round_ratio", None, record=record, subject="round", n=0, about=about)]
     rate = times["examples"][1:].sum() / times["seconds"][1:].sum()
     expected = examples_per_round(evidence, job)
     ratios = np.quantile(seconds, [0.25, 0.5, 0.75]) * rate / expected
-    private = "; times follow secret cohorts, not covered by epsilon" if job.mechanism is not None else ""
     batch_size = of.regime.batch_size if isinstance(of.regime, Plain) else 0
-    note = f"against {central.id}, batches of {batch_size}; quartiles{private}"
+    facts: Facts = {"against": central.id, "batch_size": batch_size}
+    if job.mechanism is not None:
+        facts["not_covered"] = "times follow secret cohorts, not covered by epsilon"
     return [
         evidence.row(
             "round_ratio",
@@ -207,6 +218,6 @@ def _cost_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row
             subject="round",
             n=len(seconds),
             interval=(ratios[0], ratios[2]),
-            note=note,
+            about=About(interval="quartiles", facts=facts),
         )
     ]

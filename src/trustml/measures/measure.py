@@ -1,4 +1,4 @@
-"""The table of measures, asked by every reader; and the row that every one of them fills.
+"""The table of measures, asked by every reader.
 
 A new measure is an entry here, or in `explanation_table`, and a function that gives its rows.
 """
@@ -7,55 +7,8 @@ from __future__ import annotations
 
 from functools import partial
 
-import msgspec
-
 from trustml.measures.entry import Family, Measure, Place
 from trustml.measures.explanation_table import EXPLANATION_MEASURES
-
-
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of the tidy table.
-
-    Parameters
-    ----------
-    run, job : str
-        `job` is empty for what concerns the whole run.
-    backend, regime : str
-        Of the model; ``-`` for the whole run.
-    seed : int
-        Of the model; -1 where several seeds are taken together.
-    subject : str
-        What is measured: ``held-out`` examples, an explanation such as ``captum``, or two of them compared,
-        such as ``captum ~ tf-explain``.
-    method : str
-        Method of explanation, or two of them compared; empty for all else.
-    measure : str
-        A name of :data:`MEASURES`.
-    value : float or None
-        None means absent; `note` says why.
-    low, high : float or None
-        Interval; `note` says how it was made.
-    unit : str
-    n : int
-        Examples, steps or models behind the value.
-    note : str
-    """
-
-    run: str
-    job: str
-    backend: str
-    regime: str
-    seed: int
-    subject: str
-    method: str = ""
-    measure: str
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    unit: str
-    n: int
-    note: str = ""
-
 
 _private = partial(
     Measure,

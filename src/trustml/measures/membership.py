@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -14,10 +15,10 @@ from trustml.attacks.membership import Outcome, attack_membership, verdict_of
 from trustml.attacks.pooled import pool_targets
 from trustml.errors import UsageError
 from trustml.measures.evidence import Evidence
-from trustml.measures.measure import Row
+from trustml.measures.notes import absent
+from trustml.measures.row import About, Facts, IntervalKind, Row, Verdict
 from trustml.plan.attack_files import attack_file, members_file, shadow_id
 from trustml.plan.attacking import SHADOW_BACKEND
-from trustml.plan.job import TrainJob
 from trustml.record.curves import RocCounts
 from trustml.record.schema import JobRecord
 from trustml.record.store import PRIVATE_DATA
@@ -25,6 +26,7 @@ from trustml.scenario.attacks import MembershipInference
 from trustml.scenario.read import from_plain
 
 TPRS = {0.01: "membership_tpr_at_1_percent_fpr", 0.001: "membership_tpr_at_0_1_percent_fpr"}
+_SUBJECT = "members ~ held-out"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,8 @@ class AttackedModel:
         Over training and then held-out examples.
     training_accuracy : float
     why_not : str
+    not_at_hand : bool
+        Whether that is because its scores were left out.
     """
 
     record: JobRecord
@@ -47,6 +51,7 @@ class AttackedModel:
     members: npt.NDArray[np.bool_]
     training_accuracy: float = float("nan")
     why_not: str = ""
+    not_at_hand: bool = False
 
 
 def attacked_models(evidence: Evidence) -> list[AttackedModel]:
@@ -58,7 +63,12 @@ def attacked_models(evidence: Evidence) -> list[AttackedModel]:
         return []
     found = []
     for record, job in evidence.trained():
-        why_not = _why_not(evidence, record, job)
+        missing = not job.scores or not evidence.run.file(job.scores).is_file()
+        why_not = "the model's answers on its training examples are under private/, which is not at hand"
+        if record.status != "ok":
+            why_not = f"training ended {record.status}: {record.reason}"
+        elif not missing:
+            why_not = ""
         outcomes: list[Outcome] = []
         members, accuracy = np.zeros(0, bool), float("nan")
         if not why_not:
@@ -76,7 +86,12 @@ def attacked_models(evidence: Evidence) -> list[AttackedModel]:
                 why_not = str(error)
         found.append(
             AttackedModel(
-                record=record, outcomes=outcomes, members=members, training_accuracy=accuracy, why_not=why_not
+                record=record,
+                outcomes=outcomes,
+                members=members,
+                training_accuracy=accuracy,
+                why_not=why_not,
+                not_at_hand=missing and record.status == "ok",
             )
         )
     return found
@@ -131,9 +146,9 @@ def membership_rows(evidence: Evidence, models: list[AttackedModel]) -> list[Row
         if model.outcomes:
             rows += _model_rows(evidence, model, confidence=wanted.confidence)
         else:
-            note = f"absent: {model.why_not}"
-            for measure, subject in (("training_accuracy", "training"), ("membership_auc", "members ~ held-out")):
-                rows.append(evidence.row(measure, None, record=model.record, subject=subject, n=0, note=note))
+            about = absent(model.why_not, not_at_hand=model.not_at_hand)
+            for measure, subject in (("training_accuracy", "training"), ("membership_auc", _SUBJECT)):
+                rows.append(evidence.row(measure, None, record=model.record, subject=subject, n=0, about=about))
     groups: dict[tuple[str, str], list[AttackedModel]] = {}
     for model in models:
         if model.outcomes:
@@ -148,21 +163,26 @@ def _model_rows(evidence: Evidence, model: AttackedModel, *, confidence: float) 
     accuracy, trained = model.training_accuracy, int(model.members.sum())
     rows = [evidence.row("training_accuracy", accuracy, record=model.record, subject="training", n=trained)]
     for outcome in model.outcomes:
-        references = f"{outcome.references} reference models; " if outcome.references else ""
-        about = f"{references}{outcome.note + '; ' if outcome.note else ''}"
+        facts: Facts = {"references": outcome.references} if outcome.references else {}
+        if outcome.note:
+            facts["made_do"] = outcome.note
         figures = [("membership_auc", outcome.auc), ("membership_advantage", outcome.advantage)]
         figures += [(TPRS[fpr], estimate) for fpr, estimate in outcome.tprs.items()]
-        rows += [_row(evidence, name, estimate, outcome, model, about) for name, estimate in figures]
+        rows += [_row(evidence, name, estimate, outcome, model, facts) for name, estimate in figures]
+        bound = verdict.bounds[outcome.attack]
         rows.append(
             evidence.row(
                 "membership_auc_at_least",
-                verdict.bounds[outcome.attack],
+                bound,
                 record=model.record,
-                subject="members ~ held-out",
+                subject=_SUBJECT,
                 method=outcome.attack,
                 n=outcome.auc.n,
-                note=f"{about}one-sided, {verdict.each:.3%} confidence, so that all {len(model.outcomes)} attacks "
-                f"together have {verdict.confidence:.0%}",
+                about=_of_pair(
+                    verdict="above guessing" if bound > 0.5 else "not above guessing",
+                    confidence=verdict.each,
+                    facts={**facts, "attacks": len(model.outcomes), "together": verdict.confidence},
+                ),
             )
         )
     return rows + _class_rows(evidence, model, verdict.strongest)
@@ -180,24 +200,51 @@ def _class_rows(evidence: Evidence, model: AttackedModel, strongest: str) -> lis
             method=strongest,
             n=estimate.n,
             interval=_interval(estimate),
-            note=f"{estimate.confidence:.0%}: {estimate.note}",
+            about=_about(estimate, {"class_name": names[label]}),
         )
         for label, estimate in outcome.class_aucs.items()
     ]
 
 
 def _row(
-    evidence: Evidence, name: str, estimate: AttackEstimate, outcome: Outcome, model: AttackedModel, about: str
+    evidence: Evidence, name: str, estimate: AttackEstimate, outcome: Outcome, model: AttackedModel, facts: Facts
 ) -> Row:
     return evidence.row(
         name,
         estimate.value,
         record=model.record,
-        subject="members ~ held-out",
+        subject=_SUBJECT,
         method=outcome.attack,
         n=estimate.n,
         interval=_interval(estimate),
-        note=f"{about}{estimate.confidence:.0%}: {estimate.note}" if estimate.value is not None else estimate.note,
+        about=_about(estimate, facts),
+    )
+
+
+def _about(estimate: AttackEstimate, facts: Facts) -> About:
+    """Give how an estimate was made as columns; `facts` are told with it."""
+    if estimate.value is None:
+        return _of_pair(verdict="absent", facts={**facts, "reason": estimate.note})
+    if estimate.low is None:
+        return _of_pair(facts={**facts, "no_interval": estimate.note})
+    return _of_pair(confidence=estimate.confidence, interval=estimate.interval, facts={**facts, "how": estimate.note})
+
+
+def _of_pair(
+    *,
+    verdict: Verdict = "",
+    confidence: float | None = None,
+    interval: IntervalKind = "",
+    facts: Facts,
+) -> About:
+    return About(
+        verdict=verdict,
+        pair="members and held-out",
+        first="members",
+        second="held-out",
+        confidence=confidence,
+        interval=interval,
+        facts=facts,
     )
 
 
@@ -219,32 +266,22 @@ def _pooled_rows(evidence: Evidence, group: list[AttackedModel]) -> list[Row]:
                 name,
                 estimate.value,
                 record=None,
-                subject=f"{record.regime}: members ~ held-out",
+                subject=f"{record.regime}: {_SUBJECT}",
                 method=outcome.attack,
                 n=estimate.n,
                 interval=_interval(estimate),
-                note=f"{len(group)} models; {estimate.note}",
+                about=_about(estimate, {"models": len(group)}),
             )
             rows.append(_of_regime(row, record))
     return rows
 
 
 def _of_regime(row: Row, record: JobRecord) -> Row:
-    import msgspec
-
     return msgspec.structs.replace(row, backend=record.backend, regime=record.regime)
 
 
 def _interval(estimate: AttackEstimate) -> tuple[float, float] | None:
     return (estimate.low, estimate.high) if estimate.low is not None and estimate.high is not None else None
-
-
-def _why_not(evidence: Evidence, record: JobRecord, job: TrainJob) -> str:
-    if record.status != "ok":
-        return f"training ended {record.status}: {record.reason}"
-    if not job.scores or not evidence.run.file(job.scores).is_file():
-        return "the model's answers on its training examples are under private/, which is not at hand"
-    return ""
 
 
 def _references(evidence: Evidence, regime: str) -> References | None:

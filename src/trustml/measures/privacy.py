@@ -8,15 +8,16 @@ from collections.abc import Sequence
 import msgspec
 
 from trustml.errors import RecordError
-from trustml.measures.assumptions import NO_ROWS
+from trustml.measures.assumptions import NO_ROWS, OF_THIS_DATA
 from trustml.measures.evidence import Evidence
-from trustml.measures.measure import Row
+from trustml.measures.notes import absent
 from trustml.measures.privacy_statements import statements_of
-from trustml.measures.wording import models_of
+from trustml.measures.row import About, Facts, Row, Verdict
+from trustml.measures.wording import sampling_text
 from trustml.plan.job import TrainJob
 from trustml.privacy.accounting import epsilon_of_releases
 from trustml.privacy.ledger import Charge, read_ledger
-from trustml.privacy.statement import PrivacyStatement, statement_line
+from trustml.privacy.statement import Comparison, PrivacyStatement
 from trustml.record.files import sha256
 from trustml.record.schema import JobRecord
 from trustml.scenario.regimes import PrivateRegime
@@ -66,19 +67,18 @@ def privacy_rows(evidence: Evidence, statements: list[PrivacyStatement]) -> list
         charges = _charges(evidence, record)
         if isinstance(charges, str):
             unreadable.append(charges)
-            note = f"absent: {charges}"
-            rows.append(evidence.row("epsilon", None, record=record, subject="ledger", n=0, note=note))
+            rows.append(evidence.row("epsilon", None, record=record, subject="ledger", n=0, about=absent(charges)))
         elif not charges:
-            note = f"absent: training ended {record.status}: {record.reason}"
-            rows.append(evidence.row("epsilon", None, record=record, subject="ledger", n=0, note=note))
+            about = absent(f"training ended {record.status}: {record.reason}")
+            rows.append(evidence.row("epsilon", None, record=record, subject="ledger", n=0, about=about))
         else:
             ledgers.append(charges)
             charged.append(record.id)
             rows += _model_rows(evidence, record, stated[record.id])
     if unreadable:
-        note = f"absent: {unreadable[0]}"
+        about = absent(unreadable[0])
         rows.append(
-            evidence.row("epsilon_all_releases", None, record=None, subject="all ledgers", n=len(ledgers), note=note)
+            evidence.row("epsilon_all_releases", None, record=None, subject="all ledgers", n=len(ledgers), about=about)
         )
         return rows
     groups: dict[str, list[tuple[list[Charge], PrivacyStatement]]] = {}
@@ -90,31 +90,68 @@ def privacy_rows(evidence: Evidence, statements: list[PrivacyStatement]) -> list
 
 
 def _model_rows(evidence: Evidence, record: JobRecord, statement: PrivacyStatement) -> list[Row]:
-    note = statement_line(statement)
+    about = _of_statement(statement)
+    facts = dict(about.facts)
+    if statement.attempts > 1:
+        facts["attempts"] = statement.attempts
     if record.status != "ok":
-        note += f"; charged although training ended {record.status}"
-    if any(one.name == NO_ROWS and one.status != "met" for one in statement.assumptions):
-        note += "; WARNING: no epsilon holds for the released explanations, whose baselines are training rows"
-    if any(one.name == "the ledger is of this data" and one.status != "met" for one in statement.assumptions):
-        note += "; WARNING: the ledger names other data than the manifest"
-    if record.result:
-        note += "".join(f"; {remark}" for remark in record.result.notes)
+        facts["training_status"] = record.status
+    unmet = {one.name for one in statement.assumptions if one.status != "met"}
+    if NO_ROWS in unmet:
+        facts["rows_shown"] = True
+    if OF_THIS_DATA in unmet:
+        facts["other_data"] = True
+    if record.result and record.result.notes:
+        facts["remarks"] = "; ".join(record.result.notes)
     value = math.inf if statement.epsilon is None else statement.epsilon
-    rows = [evidence.row("epsilon", value, record=record, subject="ledger", n=statement.steps, note=note)]
+    about = msgspec.structs.replace(about, facts=facts)
+    rows = [evidence.row("epsilon", value, record=record, subject="ledger", n=statement.steps, about=about)]
     for other in statement.comparisons:
-        about = "; ".join(
-            part
-            for part in (f"delta={statement.delta:g}", f"relation: {other.relation}", other.accountant, other.note)
-            if part
-        )
-        if other.value is None:
-            about = f"absent: {other.note or 'no finite value'}"
-        elif other.bound == "at least":
-            about = f"a lower bound (>=); {about}"
+        about = _of_comparison(statement, other)
         rows.append(
-            evidence.row(other.name, other.value, record=record, subject="ledger", n=statement.steps, note=about)
+            evidence.row(other.name, other.value, record=record, subject="ledger", n=statement.steps, about=about)
         )
     return rows
+
+
+def _of_statement(statement: PrivacyStatement) -> About:
+    facts: Facts = {"secret_sampling": statement.secret_sampling}
+    if not statement.secret_sampling:
+        facts["largest_participation"] = statement.largest_participation
+    if statement.accounted_by:
+        facts["accounted_by"] = statement.accounted_by
+    return About(
+        delta=statement.delta,
+        privacy_unit=statement.unit_of_privacy,
+        relation=statement.neighboring_relation,
+        sampling=statement.drawn,
+        accountant=statement.accountant,
+        facts=facts,
+    )
+
+
+def _of_comparison(statement: PrivacyStatement, other: Comparison) -> About:
+    facts: Facts = {"bound": other.bound, "secret_sampling": other.secret_sampling}
+    if not other.secret_sampling:
+        facts["largest_participation"] = statement.largest_participation
+    verdict: Verdict = ""
+    if other.value is None:
+        verdict = "absent"
+        facts["reason"] = other.note or "no finite value"
+        facts |= {"not_at_hand": True} if other.not_at_hand else {}
+    elif other.agrees is not None:
+        verdict = "fits" if other.agrees else "does not fit"
+    elif other.note:
+        facts["of"] = other.note
+    return About(
+        verdict=verdict,
+        delta=statement.delta,
+        privacy_unit=statement.unit_of_privacy,
+        relation=other.relation,
+        sampling=other.drawn,
+        accountant=other.accountant,
+        facts=facts,
+    )
 
 
 def _all_releases(
@@ -122,27 +159,30 @@ def _all_releases(
 ) -> Row:
     delta = max(statement.delta for _, statement in group)
     epsilon = epsilon_of_releases([charges for charges, _ in group], delta=delta)
-    models = models_of(len(group), kind="private ")
-    samplings = " / ".join(dict.fromkeys(statement.sampling for _, statement in group))
-    unit = group[0][1].unit_of_privacy
-    note = (
-        f"{models}; delta={delta:g}; unit: {unit}; relation: {epsilon.relation}; sampling: {samplings}; "
-        f"accountant: {epsilon.accountant}"
-    )
+    first = group[0][0][0]
+    drawn = {charge.sampling for charges, _ in group for charge in charges}
+    facts: Facts = {
+        "private_models": len(group),
+        "samplings": " / ".join(dict.fromkeys(sampling_text(charges) for charges, _ in group)),
+        "secret_sampling": all(charge.secret_sampling for charges, _ in group for charge in charges),
+        "accounted_by": epsilon.by,
+    }
     if others:
-        note += (
-            f"; not in this number: {models_of(others, kind='private ')} of the run for another unit, or for users of "
-            "another partition, whose publication too has no joint epsilon here"
-        )
+        facts["others"] = others
     plain = sum(
         record.status == "ok" and not isinstance(job.regime, PrivateRegime) for record, job in evidence.trained()
     )
     if plain:
-        note += (
-            f"; private models alone: this run also trained {models_of(plain)} without privacy on the same "
-            "data, and publishing " + ("it" if plain == 1 else "any of them") + " has no finite epsilon"
-        )
-    return evidence.row("epsilon_all_releases", epsilon.value, record=None, subject=subject, n=len(group), note=note)
+        facts["models_without_privacy"] = plain
+    about = About(
+        delta=delta,
+        privacy_unit=first.unit,
+        relation=epsilon.relation,
+        sampling=first.sampling if len(drawn) == 1 else "several",
+        accountant=epsilon.accountant,
+        facts=facts,
+    )
+    return evidence.row("epsilon_all_releases", epsilon.value, record=None, subject=subject, n=len(group), about=about)
 
 
 def _private(evidence: Evidence) -> list[tuple[JobRecord, TrainJob]]:

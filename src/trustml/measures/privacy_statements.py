@@ -31,7 +31,7 @@ from trustml.privacy.accounting import (
     epsilon_unamplified,
 )
 from trustml.privacy.crosscheck import SecondOpinion, prv_epsilons
-from trustml.privacy.ledger import UNAMPLIFIED, ZERO_OUT, Charge
+from trustml.privacy.ledger import UNAMPLIFIED, ZERO_OUT, Charge, Drawn
 from trustml.privacy.shuffle_bound import shuffle_lower_bound
 from trustml.privacy.statement import Comparison, PrivacyCurve, PrivacyStatement, at_most
 from trustml.privacy.tuning import epsilon_with_tuning
@@ -94,6 +94,7 @@ def _statement(
     epsilon = epsilon_of(charges, delta=regime.delta)
     first = charges[0]
     joint = first.precision**-0.5
+    secret = all(charge.secret_sampling for charge in charges)
     correlated = first.noise != "independent"
     releases = releases_of(evidence, job, regime, charges)
     return PrivacyStatement(
@@ -122,6 +123,10 @@ def _statement(
         assumptions=assumptions_of(evidence, job, regime, charges),
         not_covered=not_covered(releases),
         releases=releases,
+        drawn=first.sampling,
+        secret_sampling=secret,
+        largest_participation=0 if secret else max(charge.largest_participation for charge in charges),
+        accounted_by=epsilon.by,
         curve=None if correlated else _curve(charges, regime, most=drawn_participation(evidence, charges)),
     )
 
@@ -130,14 +135,16 @@ def _comparisons(
     evidence: Evidence, charges: list[Charge], regime: PrivateRegime, epsilon: Epsilon, prv: SecondOpinion
 ) -> list[Comparison]:
     delta = regime.delta
+    drawn, secret = charges[0].sampling, all(charge.secret_sampling for charge in charges)
     found: list[Comparison] = []
     if charges[0].noise != "independent":
         steps = "rounds" if charges[0].unit == "user" else "steps"
         note = f"correlated noise: one Gaussian mechanism over all {steps}, with nothing to amplify"
-        return [_comparison("epsilon_rdp", epsilon_rdp([charges], delta=delta), note)]
+        return [_comparison("epsilon_rdp", epsilon_rdp([charges], delta=delta), note, drawn=drawn, secret=secret)]
     if not _is_poisson(charges):
         note = "if every batch had been a secret Poisson batch, which they were not"
-        found.append(_comparison("epsilon_if_poisson", epsilon_if_poisson([charges], delta=delta), note))
+        supposed = epsilon_if_poisson([charges], delta=delta)
+        found.append(_comparison("epsilon_if_poisson", supposed, note, drawn="poisson", secret=True))
     lower = lower_bound_if_shuffled(charges, delta=delta)
     found.append(
         Comparison(
@@ -147,20 +154,21 @@ def _comparisons(
             relation=ZERO_OUT,
             accountant="Chua et al. 2024, largest coordinate" if lower is not None else "",
             note="had the batches been shuffled epochs" if lower is not None else "the noise changed on the way",
+            drawn="shuffle",
         )
     )
     most = drawn_participation(evidence, charges)
     if most is None:
-        gone = Comparison(name="epsilon_unamplified", value=None, note="the batches are not at hand any more")
-        found.append(gone)
+        gone = "the batches are not at hand any more"
+        found.append(Comparison(name="epsilon_unamplified", value=None, note=gone, drawn=drawn, not_at_hand=True))
     else:
         note = f"over the {most} batches that one example was in at the most"
-        found.append(
-            _comparison("epsilon_unamplified", epsilon_unamplified([charges], participation=most, delta=delta), note)
-        )
-    found.append(_comparison("epsilon_rdp", epsilon_rdp([charges], delta=delta), "the same charges by Renyi DP"))
-    found.append(_second_opinion(prv, epsilon))
-    return found
+        known = epsilon_unamplified([charges], participation=most, delta=delta)
+        found.append(_comparison("epsilon_unamplified", known, note, drawn=drawn, secret=secret))
+    by_rdp = epsilon_rdp([charges], delta=delta)
+    found.append(_comparison("epsilon_rdp", by_rdp, "the same charges by Renyi DP", drawn=drawn, secret=secret))
+    second = _second_opinion(prv, epsilon)
+    return [*found, msgspec.structs.replace(second, drawn=drawn, secret_sampling=secret)]
 
 
 def _second_opinion(prv: SecondOpinion, epsilon: Epsilon) -> Comparison:
@@ -178,9 +186,16 @@ def _second_opinion(prv: SecondOpinion, epsilon: Epsilon) -> Comparison:
     )
 
 
-def _comparison(name: str, epsilon: Epsilon, note: str) -> Comparison:
-    value = epsilon.value if math.isfinite(epsilon.value) else None
-    return Comparison(name=name, value=value, relation=epsilon.relation, accountant=epsilon.accountant, note=note)
+def _comparison(name: str, epsilon: Epsilon, note: str, *, drawn: Drawn, secret: bool) -> Comparison:
+    return Comparison(
+        name=name,
+        value=epsilon.value if math.isfinite(epsilon.value) else None,
+        relation=epsilon.relation,
+        accountant=epsilon.accountant,
+        note=note,
+        drawn=drawn,
+        secret_sampling=secret,
+    )
 
 
 def _curve(charges: list[Charge], regime: PrivateRegime, *, most: int | None) -> PrivacyCurve:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -15,7 +16,10 @@ from trustml.attribution.complexity import entropy, gini
 from trustml.attribution.removal import area
 from trustml.measures.evidence import Evidence, Explanation
 from trustml.measures.means import mean_with_interval
-from trustml.measures.measure import MEASURES, Row
+from trustml.measures.measure import MEASURES
+from trustml.measures.notes import absent
+from trustml.measures.row import About, Row
+from trustml.record.array_names import arrays_below
 
 Floats = npt.NDArray[np.floating]
 
@@ -100,15 +104,15 @@ def quality_rows(evidence: Evidence) -> list[Row]:
 
 def per_example(explanation: Explanation, variant: str) -> dict[str, Floats]:
     """Value of each measure for each example."""
-    probes = explanation.probes
-    fractions = probes.get(f"{variant}.fractions", np.zeros(0)).astype(float)
+    probes = arrays_below(explanation.probes, variant)
+    fractions = probes.get("fractions", np.zeros(0)).astype(float)
     found = {
-        measure: quality.each(probes[f"{variant}.{quality.quantity}"].astype(float), fractions)
+        measure: quality.each(probes[quality.quantity].astype(float), fractions)
         for measure, quality in QUALITIES.items()
-        if f"{variant}.{quality.quantity}" in probes
+        if quality.quantity in probes
     }
-    if f"{variant}.road_morf" in probes:
-        morf, lerf = (probes[f"{variant}.road_{order}"].astype(float) for order in ("morf", "lerf"))
+    if "road_morf" in probes:
+        morf, lerf = (probes[f"road_{order}"].astype(float) for order in ("morf", "lerf"))
         found["road"] = (lerf - morf).mean(axis=1)
     attributions = explanation.attributions[variant]
     found["attribution_gini"] = gini(attributions)
@@ -126,11 +130,15 @@ def _row(
 ) -> list[Row]:
     mean = mean_with_interval(values)
     note = QUALITIES[measure].note if measure in QUALITIES else ""
-    verdict = _against_random(measure, values, control) if not explanation.is_control else "the random control"
+    about = About(verdict="random control") if explanation.is_control else _against_random(measure, values, control)
     if mean is not None and mean.low > SURVIVES.get(measure, np.inf):
-        verdict = f"fails the sanity check: similarity above {SURVIVES[measure]} with random weights"
+        about = About(verdict="fails the sanity check", facts={"limit": SURVIVES[measure]})
     if mean is None:
-        verdict = "absent: not defined for any example"
+        about = absent("not defined for any example")
+    facts = {**about.facts, "variant": variant} | ({"read_as": note} if note else {})
+    about = msgspec.structs.replace(about, facts=facts)
+    if mean is not None:
+        about = msgspec.structs.replace(about, interval="bootstrap over examples", confidence=0.95)
     return [
         evidence.row(
             measure,
@@ -140,21 +148,24 @@ def _row(
             method=explanation.title,
             n=mean.n if mean else 0,
             interval=(mean.low, mean.high) if mean else None,
-            note="; ".join(part for part in (verdict, note, "bootstrap 95 % over examples" if mean else "") if part),
+            about=about,
         )
     ]
 
 
-def _against_random(measure: str, values: Floats, control: Floats | None) -> str:
+def _against_random(measure: str, values: Floats, control: Floats | None) -> About:
     """Say whether the method does better than random numbers on the same examples."""
     better = MEASURES[measure].better
     if control is None or better == "neither" or len(control) != len(values):
-        return ""
+        return About()
     gain = mean_with_interval((values - control) * (1 if better == "higher" else -1))
     if gain is None:
-        return ""
-    if gain.low > 0:
-        return f"better than random by {gain.value:.3g} [{gain.low:.3g}, {gain.high:.3g}]"
+        return About()
     if gain.high < 0:
-        return f"worse than random by {-gain.value:.3g} [{-gain.high:.3g}, {-gain.low:.3g}]"
-    return f"no better than random ({gain.value:+.3g} [{gain.low:.3g}, {gain.high:.3g}]): says nothing"
+        return About(
+            verdict="worse than random", facts={"loss": -gain.value, "loss_low": -gain.high, "loss_high": -gain.low}
+        )
+    return About(
+        verdict="better than random" if gain.low > 0 else "no better than random",
+        facts={"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high},
+    )

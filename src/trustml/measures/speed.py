@@ -6,7 +6,8 @@ import numpy as np
 
 from trustml.measures.evidence import Evidence
 from trustml.measures.federated import examples_per_round
-from trustml.measures.measure import Row
+from trustml.measures.notes import absent
+from trustml.measures.row import About, Facts, IntervalKind, Row
 from trustml.plan.job import TrainJob, timings_file
 from trustml.record.schema import JobRecord
 from trustml.scenario.federated import FederatedSpec
@@ -25,8 +26,10 @@ def speed_rows(evidence: Evidence) -> list[Row]:
             continue
         record = explanation.record
         once = explanation.seconds == explanation.first_seconds
-        first = f"first call{warm_start(record) or ', compiling included'}: no second was made"
-        note = first if once else "second call"
+        call = "second call"
+        if once:
+            warm = warm_start(record)
+            call = f"first call{'' if warm else ', compiling included'}: no second was made"
         rows.append(
             evidence.row(
                 "explain_time",
@@ -35,7 +38,7 @@ def speed_rows(evidence: Evidence) -> list[Row]:
                 subject=explanation.library,
                 method=explanation.title,
                 n=len(explanation.logits),
-                note=_circumstances(record, note),
+                about=_circumstances(record, {"call": call, **(warm_start(record) if once else {})}),
             )
         )
     return rows
@@ -45,25 +48,28 @@ def _step_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row
     what = "round" if isinstance(job.regime, FederatedSpec) else "step"
     names = ("step_time_first", "step_time_median", "examples_per_second")
     if job.mechanism is not None and not evidence.run.file(timings_file(job)).is_file():
-        note = "absent: times of private steps are under private/, which is not at hand"
-        return [evidence.row(name, None, record=record, subject=what, n=0, note=note) for name in names]
+        about = absent("times of private steps are under private/, which is not at hand", not_at_hand=True)
+        return [evidence.row(name, None, record=record, subject=what, n=0, about=about) for name in names]
     timings = evidence.run.arrays(timings_file(job))
     seconds, examples = timings["seconds"].astype(float), timings["examples"].astype(float)
     if not len(seconds):
-        note = f"absent: no {what} was left after an interruption, and those before it are not timed"
-        return [evidence.row(name, None, record=record, subject=what, n=0, note=note) for name in names]
-    counted = "first step left out"
+        about = absent(f"no {what} was left after an interruption, and those before it are not timed")
+        return [evidence.row(name, None, record=record, subject=what, n=0, about=about) for name in names]
+    counted: Facts = {"counted": "first step left out"}
     if job.mechanism is not None:  # what was really drawn stays secret
         expected = float(job.mechanism.expected_batch_size)
         examples = np.full(len(seconds), examples_per_round(evidence, job) if what == "round" else expected)
-        counted = "expected batch sizes; first step left out; times follow secret batches, not covered by epsilon"
+        counted = {
+            "counted": "expected batch sizes; first step left out",
+            "not_covered": "times follow secret batches, not covered by epsilon",
+        }
     first = evidence.row(
         "step_time_first",
         seconds[0],
         record=record,
         subject=what,
         n=1,
-        note=_circumstances(record, f"tracing and compiling included{warm_start(record)}"),
+        about=_circumstances(record, {"call": "tracing and compiling included", **warm_start(record)}),
     )
     steady = seconds[1:]
     if not len(steady):
@@ -78,7 +84,7 @@ def _step_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row
             subject=what,
             n=len(steady),
             interval=(quartiles[0], quartiles[2]),
-            note=_circumstances(record, f"quartiles; {counted}"),
+            about=_circumstances(record, counted, interval="quartiles"),
         ),
         evidence.row(
             "examples_per_second",
@@ -86,7 +92,7 @@ def _step_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row
             record=record,
             subject=what,
             n=int(examples[1:].sum()),
-            note=_circumstances(record, counted),
+            about=_circumstances(record, counted),
         ),
     ]
 
@@ -98,21 +104,22 @@ def _memory_row(evidence: Evidence, record: JobRecord) -> Row:
         record=record,
         subject="worker",
         n=1,
-        note=_circumstances(record, "worker and its children, sampled every 0.1 s; shared pages count twice"),
+        about=_circumstances(
+            record, {"counted": "worker and its children, sampled every 0.1 s; shared pages count twice"}
+        ),
     )
 
 
-def warm_start(record: JobRecord) -> str:
-    """Say that a job found programs compiled before, so that its first call tells nothing of compiling; or nothing."""
+def warm_start(record: JobRecord) -> Facts:
+    """Count the programs a job found compiled before, so that its first call tells nothing of compiling; or nothing."""
     details = record.result.details if record.result else {}
     before = int(details.get("compiled_before", 0))
     if not before:
-        return ""
-    anew = int(details.get("compiled_anew", 0))
-    return f", save what was compiled before: {before} programs were at hand and {anew} compiled anew"
+        return {}
+    return {"compiled_before": before, "compiled_anew": int(details.get("compiled_anew", 0))}
 
 
-def _circumstances(record: JobRecord, note: str) -> str:
-    device = record.result.device if record.result else "unknown device"
-    shared = "; other jobs ran beside it" if record.concurrent else ""
-    return f"{note}; {device}{shared}"
+def _circumstances(record: JobRecord, facts: Facts, *, interval: IntervalKind = "") -> About:
+    device = (record.result.device if record.result else "") or "unknown device"
+    shared: Facts = {"beside": True} if record.concurrent else {}
+    return About(interval=interval, facts={**facts, "device": device, **shared})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trustml.plan.job import TrainJob
-from trustml.privacy.ledger import Charge
+from trustml.privacy.ledger import Charge, Drawn, PrivacyUnit
 from trustml.privacy.tails import NoiseSource
 from trustml.scenario.clipping import Adaptive, PerLayer
 from trustml.scenario.federated import DPFedAvg
@@ -42,19 +42,28 @@ def mechanism_text(first: Charge) -> str:
 
 def sampling_text(charges: Sequence[Charge]) -> str:
     """How batches or cohorts are drawn, and whether that amplifies."""
-    first = charges[0]
-    if first.sampling == "shuffle":
+    return sampling_words(
+        charges[0].sampling,
+        unit=charges[0].unit,
+        secret=all(charge.secret_sampling for charge in charges),
+        most=max(charge.largest_participation for charge in charges),
+    )
+
+
+def sampling_words(sampling: Drawn, *, unit: PrivacyUnit, secret: bool, most: int) -> str:
+    """Put a way of drawing into words; `most` is the largest participation, where the draws are not secret."""
+    if sampling == "shuffle":
         return "shuffled epochs, no amplification claimed"
-    if first.sampling == "all":
-        return "all clients in every round, so no amplification"
-    if first.sampling == "in turn":
-        what = "clients" if first.unit == "user" else "batches in one order,"
+    if sampling == "all":
+        what = "all clients in every round" if unit == "user" else "all examples in every batch"
+        return f"{what}, so no amplification"
+    if sampling == "in turn":
+        what = "clients" if unit == "user" else "batches in one order,"
         return f"{what} in turn, no amplification claimed"
-    if all(charge.secret_sampling for charge in charges):
-        what = "Poisson, secret" if first.sampling == "poisson" else "fixed size without replacement, secret"
-        return f"{what} (cohorts of clients)" if first.unit == "user" else what
-    most = max(charge.largest_participation for charge in charges)
-    return f"{first.sampling}, not secret, so no amplification (largest participation {most})"
+    if secret:
+        what = "Poisson, secret" if sampling == "poisson" else "fixed size without replacement, secret"
+        return f"{what} (cohorts of clients)" if unit == "user" else what
+    return f"{sampling}, not secret, so no amplification (largest participation {most})"
 
 
 def clipping_text(regime: PrivateRegime) -> str:

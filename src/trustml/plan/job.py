@@ -231,7 +231,12 @@ def train_id(backend: str, regime: str, seed: int) -> str:
 
 def explain_id(backend: str, subject: str) -> str:
     """Identifier of an explain job, such as ``explain.jax.of.torch.Plain.s0``."""
-    return f"explain.{backend}.of.{subject.removeprefix('train.')}"
+    return f"explain.{backend}.of.{short_model(subject)}"
+
+
+def short_model(model: str) -> str:
+    """Name of a model for readers: its train job without the kind of job."""
+    return model.removeprefix("train.")
 
 
 def timings_file(job: TrainJob) -> str:

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trustml.privacy.bounds import CLOSED_FORM, GRID, PARTICIPATION, RENYI, epsilon_bounds, epsilon_upper
+from trustml.privacy.bounds import CLOSED_FORM, GRID, PARTICIPATION, RENYI, BoundKind, epsilon_bounds, epsilon_upper
 from trustml.privacy.events import NoiseEvent, by_plan, mechanisms_of, without_amplification
-from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, Charge
+from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, Charge, NeighboringRelation
 from trustml.privacy.renyi import renyi_epsilon
 from trustml.privacy.tails import epsilon_with_tails, total_variation
 
@@ -30,15 +30,18 @@ class Epsilon:
     ----------
     value : float
         Upper bound in nats; infinite where the accountant finds none.
-    relation : str
+    relation : {"add or remove one", "zero out one", "replace one"}
         Neighbouring relation.
     accountant : str
         Which bound it is, the least of those that are proved; with a version.
+    by : BoundKind
+        The same without one.
     """
 
     value: float
-    relation: str
+    relation: NeighboringRelation
     accountant: str
+    by: BoundKind
 
 
 def epsilon_of(charges: Sequence[Charge], *, delta: float) -> Epsilon:
@@ -100,7 +103,7 @@ def _epsilon_of_mechanisms(mechanisms: Sequence[NoiseEvent], delta: float) -> Ep
     plain = _without_fixed(mechanisms)
     relation = ADD_OR_REMOVE if kinds <= {"poisson"} else ZERO_OUT
     value, by = epsilon_upper(plain, delta=delta)
-    return Epsilon(value=value, relation=relation, accountant=_named(by))
+    return Epsilon(value=value, relation=relation, accountant=_named(by), by=by)
 
 
 def epsilon_at_least(charges: Sequence[Charge], *, delta: float) -> float | None:
@@ -143,8 +146,10 @@ def epsilon_without_replacement(mechanisms: Sequence[NoiseEvent], *, delta: floa
         accountant.compose(event, m.count)
     amplified = float(accountant.get_epsilon(delta))
     unamplified = gaussian_epsilon(math.fsum(4 * m.count / m.noise_multiplier**2 for m in mechanisms), delta=delta)
-    name = f"RDP, dp-accounting {_version('dp-accounting')}" if amplified < unamplified else CLOSED_FORM
-    return Epsilon(value=min(amplified, unamplified), relation=REPLACE, accountant=name)
+    if amplified < unamplified:
+        name = f"RDP, dp-accounting {_version('dp-accounting')}"
+        return Epsilon(value=amplified, relation=REPLACE, accountant=name, by=RENYI)
+    return Epsilon(value=unamplified, relation=REPLACE, accountant=CLOSED_FORM, by=CLOSED_FORM)
 
 
 def epsilon_if_poisson(releases: Sequence[Sequence[Charge]], *, delta: float) -> Epsilon:
@@ -156,7 +161,7 @@ def epsilon_if_poisson(releases: Sequence[Sequence[Charge]], *, delta: float) ->
         for charges in releases
     ]
     value, by = epsilon_upper(mechanisms_of(assumed), delta=delta)
-    return Epsilon(value=value, relation=ADD_OR_REMOVE, accountant=_named(by))
+    return Epsilon(value=value, relation=ADD_OR_REMOVE, accountant=_named(by), by=by)
 
 
 def epsilon_unamplified(releases: Sequence[Sequence[Charge]], *, participation: int, delta: float) -> Epsilon:
@@ -172,7 +177,7 @@ def epsilon_unamplified(releases: Sequence[Sequence[Charge]], *, participation: 
     charges = [charge for plan in by_plan(releases) for charge in plan]
     found = without_amplification(_in_a_row(charges), participation=participation)
     value = gaussian_epsilon(math.fsum(m.count / m.noise_multiplier**2 for m in found), delta=delta)
-    return Epsilon(value=value, relation=ZERO_OUT, accountant=CLOSED_FORM)
+    return Epsilon(value=value, relation=ZERO_OUT, accountant=CLOSED_FORM, by=CLOSED_FORM)
 
 
 def epsilon_rdp(releases: Sequence[Sequence[Charge]], *, delta: float) -> Epsilon:
@@ -185,7 +190,7 @@ def _renyi_of_mechanisms(mechanisms: Sequence[NoiseEvent], delta: float) -> Epsi
         return epsilon_without_replacement(mechanisms, delta=delta)
     relation = ADD_OR_REMOVE if all(m.kind == "poisson" for m in mechanisms) else ZERO_OUT
     value = renyi_epsilon(_without_fixed(mechanisms), delta=delta)
-    return Epsilon(value=value, relation=relation, accountant=_named(RENYI))
+    return Epsilon(value=value, relation=relation, accountant=_named(RENYI), by=RENYI)
 
 
 def rdp_event(charges: Sequence[Charge]) -> Any:
@@ -207,7 +212,7 @@ def gaussian_epsilon(precision: float, *, delta: float) -> float:
     return float(dp_accounting.get_epsilon_gaussian(precision**-0.5, delta)) if precision > 0 else 0.0
 
 
-def _named(by: str) -> str:
+def _named(by: BoundKind) -> str:
     return f"{by}, trustml {_version('trustml')}" if by in (GRID, RENYI, PARTICIPATION) else by
 
 

@@ -13,6 +13,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from trustml.privacy.events import NoiseEvent
 from trustml.privacy.loss_grid import Grid, Steps, plan
@@ -23,11 +24,18 @@ from trustml.privacy.renyi import renyi_epsilon
 
 SMALLEST_DELTA = 1e-12
 """Below it no grid counts as an upper bound: Renyi DP and closed forms alone."""
-CLOSED_FORM = "closed form of the Gaussian mechanism"
-PARTICIPATION = "closed form over the number of batches an example is in"
-GRID = "PLD on a grid, every truncation and rounding charged"
-RENYI = "RDP"
-NOTHING = "nothing was released"
+BoundKind: TypeAlias = Literal[
+    "closed form of the Gaussian mechanism",
+    "closed form over the number of batches an example is in",
+    "PLD on a grid, every truncation and rounding charged",
+    "RDP",
+    "nothing was released",
+]
+CLOSED_FORM: BoundKind = "closed form of the Gaussian mechanism"
+PARTICIPATION: BoundKind = "closed form over the number of batches an example is in"
+GRID: BoundKind = "PLD on a grid, every truncation and rounding charged"
+RENYI: BoundKind = "RDP"
+NOTHING: BoundKind = "nothing was released"
 
 _MOST_MECHANISMS = 64
 _ROOT = 4e-12  # how exactly the closed form's equation is solved
@@ -74,20 +82,20 @@ def epsilon_bounds(mechanisms: Sequence[NoiseEvent], *, delta: float, replace: b
     return Bounds(low=min(low, high), high=max(low, high), by=by)
 
 
-def epsilon_upper(mechanisms: Sequence[NoiseEvent], *, delta: float) -> tuple[float, str]:
+def epsilon_upper(mechanisms: Sequence[NoiseEvent], *, delta: float) -> tuple[float, BoundKind]:
     """Upper bound under adding or removing one, and which bound it is."""
     return _upper(_merged(mechanisms), delta, False)
 
 
 @functools.lru_cache(maxsize=512)
-def _upper(mechanisms: tuple[NoiseEvent, ...], delta: float, replace: bool) -> tuple[float, str]:
+def _upper(mechanisms: tuple[NoiseEvent, ...], delta: float, replace: bool) -> tuple[float, BoundKind]:
     if not mechanisms:
         return 0.0, NOTHING
     plain = _gaussian(_precision(mechanisms, replace), delta) * (1 + _ROOT) + _ROOT
     if all(m.kind == "gaussian" for m in mechanisms):
         return plain, CLOSED_FORM
     # without amplification: which batches hold the example is told, and that each does (joint convexity)
-    found = [(plain, CLOSED_FORM)]
+    found: list[tuple[float, BoundKind]] = [(plain, CLOSED_FORM)]
     half = 2 if replace else 1
     if len(mechanisms) == 1:
         (m,) = mechanisms

@@ -25,9 +25,10 @@ PrivacyUnit: TypeAlias = Literal["example", "user"]
 UNAMPLIFIED: tuple[Drawn, ...] = ("shuffle", "all", "in turn")
 """Ways of drawing that need no secret and give no amplification."""
 
-ADD_OR_REMOVE = "add or remove one"
-ZERO_OUT = "zero out one"
-REPLACE = "replace one"
+NeighboringRelation: TypeAlias = Literal["add or remove one", "zero out one", "replace one"]
+ADD_OR_REMOVE: NeighboringRelation = "add or remove one"
+ZERO_OUT: NeighboringRelation = "zero out one"
+REPLACE: NeighboringRelation = "replace one"
 _LONGEST_LINE = 1 << 16
 
 
@@ -68,7 +69,7 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Fingerprint of the data.
     unit : str
         Unit of privacy.
-    relation : str
+    relation : {"add or remove one", "zero out one", "replace one"}
         Neighbouring relation under which the charge is accounted.
     noise : {"independent", "tree aggregation", "banded matrix factorisation", "buffered linear Toeplitz"}
         How the noise of the steps hangs together.
@@ -97,7 +98,7 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     plan: str
     data: str
     unit: PrivacyUnit = "example"
-    relation: str = ADD_OR_REMOVE
+    relation: NeighboringRelation = ADD_OR_REMOVE
     noise: NoiseKind = "independent"
     users: str = ""
     noise_source: NoiseSource = ""
@@ -115,7 +116,7 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return self.noise_multiplier**-2 + (quantile**-2 if quantile else 0.0)
 
 
-def relation_of(sampling: Drawn, *, secret: bool) -> str:
+def relation_of(sampling: Drawn, *, secret: bool) -> NeighboringRelation:
     """Neighbouring relation of a way of sampling.
 
     Where the batches are a partition or are published, taking an example away would move the others, so it

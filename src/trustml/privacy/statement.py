@@ -7,6 +7,9 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from trustml.privacy.bounds import BoundKind
+from trustml.privacy.ledger import Drawn, NeighboringRelation, PrivacyUnit
+
 AssumptionStatus: TypeAlias = Literal["met", "not met", "not checked"]
 
 
@@ -75,21 +78,29 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     value : float, optional
         None where there is none; `note` says why.
     bound : {"at most", "at least"}
-    relation : str
-        Neighbouring relation.
+    relation : NeighboringRelation or ""
     accountant : str
     note : str
     agrees : bool, optional
         Of another accountant: whether its number fits what is proved from below and from above.
+    drawn : Drawn or ""
+        How batches were drawn, or are supposed to be for this number; empty in statements of earlier versions.
+    secret_sampling : bool
+        Whether the batches are secret, or supposed to be.
+    not_at_hand : bool
+        Whether there is no value because what it needs was left out of this copy of the run.
     """
 
     name: str
     value: float | None
     bound: Literal["at most", "at least"] = "at most"
-    relation: str = ""
+    relation: Literal[""] | NeighboringRelation = ""
     accountant: str = ""
     note: str = ""
     agrees: bool | None = None
+    drawn: Literal[""] | Drawn = ""
+    secret_sampling: bool = False
+    not_at_hand: bool = False
 
 
 class PrivacyCurve(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,10 +151,20 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True):
     epsilon_at_least : float, optional
         No smaller epsilon holds for what was charged; None where nothing is proved from below.
     delta : float
-    unit_of_privacy, neighboring_relation : str
+    unit_of_privacy : {"example", "user"}
+    neighboring_relation : {"add or remove one", "zero out one", "replace one"}
     accountant : str
-        With version.
+        In words, with version.
     mechanism, clipping, sampling : str
+        In words.
+    drawn : Drawn or ""
+        How batches or cohorts were drawn, as the ledger says; empty in statements of earlier versions.
+    secret_sampling : bool
+        Whether all of them were secret.
+    largest_participation : int
+        Most batches that an example is in, where they are not.
+    accounted_by : BoundKind or ""
+        Which bound epsilon is; empty in statements of earlier versions.
     noise_multiplier, clipping_norm, sample_rate : float
     expected_batch_size, steps, attempts : int
     data_size : int
@@ -167,8 +188,8 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     epsilon: float | None
     delta: float
-    unit_of_privacy: str
-    neighboring_relation: str
+    unit_of_privacy: PrivacyUnit
+    neighboring_relation: NeighboringRelation
     accountant: str
     mechanism: str
     clipping: str
@@ -193,6 +214,10 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True):
     ledger: str = ""
     understated: Understated | None = None
     epsilon_at_least: float | None = None
+    drawn: Literal[""] | Drawn = ""
+    secret_sampling: bool = False
+    largest_participation: int = 0
+    accounted_by: Literal[""] | BoundKind = ""
 
 
 def at_most(epsilon: float, digits: int) -> str:

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from trustml.catalogue.available import CONTROL_LIBRARY
 from trustml.errors import RecordError, UsageError
-from trustml.plan.job import VARIANTS, explain_id
+from trustml.plan.job import VARIANTS, ExplainJob, explain_id
+from trustml.record.array_names import array_name
 from trustml.record.schema import JobRecord, Manifest, MethodRecord
 from trustml.record.store import RunDirectory, job_record
 from trustml.scenario.methods import same_method
@@ -38,14 +39,25 @@ def methods_done(record: JobRecord) -> tuple[MethodRecord, ...]:
     return tuple(method for method in record.result.methods if method.ok)
 
 
-def explained_model(record: JobRecord) -> str:
-    """Train job of the model that an explain job explained."""
-    return f"train.{record.id.split('.of.', 1)[1]}"
+def explained_model(run: RunDirectory, record: JobRecord) -> str:
+    """Train job of the model that an explain job explained; its record says so since format 3."""
+    if record.subject:
+        return record.subject
+    job = run.job(record.id)
+    assert isinstance(job, ExplainJob)
+    return job.subject
+
+
+def model_of(run: RunDirectory, record: JobRecord) -> str:
+    """Train job of the model that a job trained or explained; empty for any other kind of job."""
+    if record.kind == "train":
+        return record.id
+    return explained_model(run, record) if record.kind == "explain" else ""
 
 
 def variants_of(run: RunDirectory, record: JobRecord, title: str) -> dict[str, npt.NDArray[np.float32]]:
     """Attributions by one method, by variant."""
-    wanted = {variant: f"{title}.{variant}" for variant in VARIANTS}
+    wanted = {variant: array_name(title, variant) for variant in VARIANTS}
     arrays = run.mapped(f"jobs/{record.id}/attributions.npz", names=wanted.values())
     return {v: arrays[name].astype(np.float32, copy=False) for v, name in wanted.items() if name in arrays}
 

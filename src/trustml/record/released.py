@@ -126,7 +126,8 @@ RELEASED: tuple[Known, ...] = (
     *_named(
         "sizes and names",
         _MANIFEST,
-        "warnings.# data.train_examples data.test_examples data.input_shape.# data.class_names.# data.feature_names.# "
+        "warnings.# cohort_warnings.# "
+        "data.train_examples data.test_examples data.input_shape.# data.class_names.# data.feature_names.# "
         "data.feature_groups.# data.notes.# data.preparation.learned_columns.#",
     ),
     *_of(_MANIFEST, "data.preparation.scaling data.preparation.categories data.preparation.classes", "declared"),
@@ -138,7 +139,8 @@ RELEASED: tuple[Known, ...] = (
     ),
     *_of(
         _MANIFEST,
-        "jobs.#.id jobs.#.backend jobs.#.kind jobs.#.regime jobs.#.seed jobs.#.attempt jobs.#.concurrent",
+        "jobs.#.id jobs.#.backend jobs.#.kind jobs.#.regime jobs.#.seed jobs.#.attempt jobs.#.concurrent "
+        "jobs.#.subject",
         "declared",
     ),
     *_of(_MANIFEST, "artifacts.* jobs.#.artifacts jobs.#.artifacts.*", "other files"),
@@ -152,7 +154,9 @@ RELEASED: tuple[Known, ...] = (
     *_of(
         "measures.parquet",
         "column:run column:job column:backend column:regime column:seed column:subject column:method column:measure "
-        "column:value column:low column:high column:unit column:n column:note",
+        "column:value column:low column:high column:unit column:n column:note column:kind column:model column:verdict "
+        "column:pair column:first column:second column:delta column:privacy_unit column:relation column:sampling "
+        "column:accountant column:p_value column:confidence column:interval column:facts",
         "other files",  # what a value is, its measure says
     ),
     *_of("measures.parquet", "measure:accuracy measure:logit_relative_difference measure:held_out_loss", "model"),
@@ -194,7 +198,9 @@ RELEASED: tuple[Known, ...] = (
         "#.comparisons.#.bound #.comparisons.#.relation #.comparisons.#.accountant #.assumptions.#.name "
         "#.assumptions.#.status #.assumptions.#.why #.not_covered.# #.releases.#.name #.releases.#.coverage "
         "#.releases.#.why #.curve #.curve.steps.# #.curve.poisson.# #.curve.shuffle_lower.# #.epsilon_at_least "
-        "#.ledger #.understated #.understated.* #.comparisons.#.agrees",
+        "#.ledger #.understated #.understated.* #.comparisons.#.agrees "
+        "#.drawn #.secret_sampling #.largest_participation #.accounted_by #.comparisons.#.drawn "
+        "#.comparisons.#.secret_sampling #.comparisons.#.not_at_hand",
         "other files",
     ),
     *_of("audit.json", "*", "other files"),

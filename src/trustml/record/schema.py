@@ -13,7 +13,10 @@ from trustml.data.preparation import Preparation
 from trustml.plan.support import Skip
 from trustml.scenario.spec import BackendName
 
-FORMAT = 2
+FORMAT = 3
+"""3: rows of the table of measures have their facts as columns. 2: the note held them."""
+OLDEST_FORMAT = 2
+TYPED_ROWS = 3
 
 JobStatus: TypeAlias = Literal[
     "pending", "running", "ok", "error", "timeout", "out-of-memory", "signal", "blocked", "interrupted"
@@ -111,6 +114,8 @@ class JobRecord(RecordStruct, frozen=True, kw_only=True):
     Parameters
     ----------
     id, backend, kind : str
+    subject : str
+        Of an explain job, the train job of its model; empty for others, and in records of before format 3.
     regime, seed : str, int
         Of the model trained or explained.
     digest : str
@@ -148,6 +153,7 @@ class JobRecord(RecordStruct, frozen=True, kw_only=True):
     result: WorkerResult | None = None
     artifacts: dict[str, str] = {}
     concurrent: bool = False
+    subject: str = ""
 
 
 def failed_methods(record: JobRecord) -> tuple[MethodRecord, ...]:
@@ -225,6 +231,8 @@ class Manifest(RecordStruct, frozen=True, kw_only=True):
     jobs : tuple of JobRecord
     skips : tuple of Skip
     warnings : tuple of str
+    cohort_warnings : tuple of str
+        Those of them that are about clients and cohorts; empty in records of before format 3.
     hardware, versions, source : dict
         Machine; packages of the main environment; revision of trustml.
     artifacts : dict
@@ -243,6 +251,7 @@ class Manifest(RecordStruct, frozen=True, kw_only=True):
     jobs: tuple[JobRecord, ...]
     skips: tuple[Skip, ...] = ()
     warnings: tuple[str, ...] = ()
+    cohort_warnings: tuple[str, ...] = ()
     hardware: dict[str, str] = {}
     versions: dict[str, str] = {}
     source: dict[str, str] = {}

@@ -33,7 +33,7 @@ from trustml.errors import RecordError, RunNotFoundError, UsageError
 from trustml.plan.job import Job, decode_job
 from trustml.record.files import UNREADABLE, inside, plain_bytes, read_arrays, write_atomic
 from trustml.record.mapped import map_arrays
-from trustml.record.schema import FORMAT, JobRecord, Manifest, RunStatus
+from trustml.record.schema import FORMAT, OLDEST_FORMAT, JobRecord, Manifest, RunStatus
 from trustml.record.summaries import ManifestHead
 
 _Kind = TypeVar("_Kind", Manifest, ManifestHead)
@@ -121,7 +121,7 @@ class RunDirectory:
             raise RunNotFoundError(f"{self.path}: no run there; `trustml list` shows the runs") from None
         except UNREADABLE as error:
             raise RecordError(f"{path}: cannot be read ({error})") from None
-        if manifest.format < FORMAT:
+        if manifest.format < OLDEST_FORMAT:
             raise RecordError(f"{path}: format {manifest.format} is older than this trustml reads; run it again")
         if manifest.format > FORMAT:
             raise RecordError(f"{path}: format {manifest.format} is newer than this trustml knows ({FORMAT}); upgrade")

@@ -15,6 +15,13 @@ REGIME_COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#000000", "#8C6D31", "#7F7F7
 """Of regimes and attacks: none is a framework's, so that neither is taken for the other."""
 
 
+_UNITS = {
+    "example": "with a guarantee for examples",
+    "user": "with a guarantee for users",
+    "": "with a guarantee whose unit was not recorded",
+}
+
+
 def backend_colour() -> alt.Color:
     """Give the colour of each backend, the same in every chart."""
     return alt.Color("backend:N", title="framework", scale=alt.Scale(domain=list(BACKENDS), range=list(_COLOURS)))
@@ -48,15 +55,15 @@ def privacy_accuracy(table: pd.DataFrame) -> alt.HConcatChart:
     """Accuracy against epsilon; models without a guarantee stand in a panel of their own, never at a number."""
     accuracy = present(table, "accuracy")
     epsilon = present(table, "epsilon")
-    epsilon = epsilon.assign(users=epsilon.note.str.contains("unit: user", regex=False), epsilon=epsilon.value)
-    epsilon = epsilon[["backend", "regime", "seed", "epsilon", "users"]]
+    epsilon = epsilon.assign(protects=epsilon.privacy_unit, epsilon=epsilon.value)
+    epsilon = epsilon[["backend", "regime", "seed", "epsilon", "protects"]]
     joined = accuracy.merge(epsilon, on=["backend", "regime", "seed"], how="left")
     joined["label"] = joined.regime.where(joined.epsilon.isna(), joined.epsilon.map(lambda value: at_most(value, 2)))
     scale = alt.Scale(domain=_accuracy_domain(joined))
     panels = []
     # Epsilons for examples and for users are no numbers of one kind, so they share no axis.
-    for users, title in ((False, "with a guarantee for examples"), (True, "with a guarantee for users")):
-        rows = joined[joined.epsilon.notna() & (joined.users == users)]
+    for unit, title in _UNITS.items():
+        rows = joined[joined.epsilon.notna() & (joined.protects == unit)]
         order = list(dict.fromkeys(rows.sort_values("epsilon").label))
         panels.append((rows, title, alt.X("label:N", title="epsilon (smaller is more private)", sort=order)))
     plain = joined[joined.epsilon.isna()]

@@ -6,11 +6,13 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 from rich.console import Console
 
+from trustml.compare.table import fact_of
 from trustml.measures.measure import MEASURES
 from trustml.privacy.statement import at_most
-from trustml.record.schema import Manifest, failed_methods
+from trustml.record.schema import TYPED_ROWS, Manifest, failed_methods
 from trustml.report.attacks.tables import print_attacks
 from trustml.report.documents import titled_table
 from trustml.report.explanations.tables import print_explanations
@@ -18,19 +20,23 @@ from trustml.report.federated.tables import print_federated
 
 if TYPE_CHECKING:
     import pandas as pd
+NOT_TYPED = (
+    "this run was recorded before its table had columns for units of privacy, verdicts and pairs; they are empty here: "
+    "delete measures.parquet and resume the run to have them"
+)
+_UNITS = {"example": "", "user": " (user)", "": " (unit not recorded)"}
 
 
 def plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows of the tidy table as plain data; what is absent or not finite is None."""
+    """Rows of the tidy table as plain data; what is absent or not finite is None, and facts are by name."""
     import math
 
-    return [
-        {
-            str(key): (None if isinstance(value, float) and not math.isfinite(value) else value)
-            for key, value in row.items()
-        }
-        for row in table.to_dict("records")
-    ]
+    def plain(name: str, value: Any) -> Any:
+        if name == "facts" and isinstance(value, str):
+            return msgspec.json.decode(value)
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return [{str(name): plain(str(name), value) for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def overview_frame(manifest: Manifest, table: pd.DataFrame) -> pd.DataFrame:
@@ -57,10 +63,12 @@ def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]
         for skip in manifest.skips:
             if skip.method:
                 out.print(f"left out: {skip.method} in {skip.backend}: {skip.reason}", soft_wrap=True, markup=False)
+        if manifest.format < TYPED_ROWS:
+            out.print(NOT_TYPED, soft_wrap=True, markup=False)
         absent = table[(table.measure == "accuracy") & table.value.isna()]
+        absent = absent.assign(reason=fact_of(absent, "reason", default="the reason is in the table's note"))
         for cell in absent.drop_duplicates(["regime", "backend"]).itertuples():
-            reason = str(cell.note).removeprefix("absent: ")
-            out.print(f"not run: {cell.regime} in {cell.backend}: {reason}", soft_wrap=True, markup=False)
+            out.print(f"not run: {cell.regime} in {cell.backend}: {cell.reason}", soft_wrap=True, markup=False)
         out.print()
         _print_privacy(out, table)
         print_federated(out, manifest, table)
@@ -179,12 +187,7 @@ def _epsilon(rows: pd.DataFrame) -> str:
     if rows.empty:
         return "none"
     text = MEASURES["epsilon"].text(rows.value.median())
-    return f"{text}{' (user)' if protects_users(rows.note.iloc[0]) else ''}"
-
-
-def protects_users(note: str) -> bool:
-    """Whether the note of an epsilon says that its unit of privacy is a user."""
-    return "unit: user" in note
+    return f"{text}{_UNITS[rows.privacy_unit.iloc[0]]}"
 
 
 def _print_privacy(out: Console, table: pd.DataFrame) -> None:
@@ -196,7 +199,7 @@ def _print_privacy(out: Console, table: pd.DataFrame) -> None:
         out.print(text, soft_wrap=True, markup=False)
     if len(every):
         out.print("epsilon 'none': trained without privacy, so no finite epsilon holds")
-        if every.note.map(protects_users).any():
+        if (every.privacy_unit == "user").any():
             out.print(
                 "epsilon '(user)': holds for all examples of a client together; never to be ranked with the others"
             )

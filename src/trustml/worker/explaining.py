@@ -16,6 +16,7 @@ from trustml.data.streams import Stream, public_generator
 from trustml.models.shapes import weight_shapes
 from trustml.models.weights import read_weights
 from trustml.plan.job import ExplainJob
+from trustml.record.array_names import array_name
 from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
 from trustml.record.mapped import write_arrays
 from trustml.record.schema import MethodRecord
@@ -92,12 +93,13 @@ def explain(job: ExplainJob, backend: Backend, *, at: JobContext) -> tuple[Metho
             reason = f"{broken[0]} attributions are not finite"
             records.append(_record(job, method, ok=False, reason=reason, seconds=seconds, first=first))
             continue
-        arrays |= {f"{method.title}.{variant}": array for variant, array in found.items()}
+        title = method.title
+        arrays |= {array_name(title, variant): array for variant, array in found.items()}
         if hasattr(method, "baseline"):
-            arrays[f"{method.title}.baseline_logits"] = predict(network, request.baseline)
-        arrays |= {f"{method.title}.total_{variant}": _totals(request, array) for variant, array in found.items()}
-        arrays |= {f"{method.title}.{name}": array for name, array in done.counts.items()}
-        requests[method.title] = done.request
+            arrays[array_name(title, "baseline_logits")] = predict(network, request.baseline)
+        arrays |= {array_name(title, f"total_{v}"): _totals(request, array) for v, array in found.items()}
+        arrays |= {array_name(title, name): array for name, array in done.counts.items()}
+        requests[title] = done.request
         records.append(_record(job, method, ok=True, seconds=seconds, first=first))
     if job.methods and not requests:
         raise RuntimeError(f"every method failed, the first with {records[0].reason}")
@@ -121,9 +123,9 @@ def _request(model: Model, inputs: Floats, targets: Ints, method: Method, prepar
         inputs=inputs,
         targets=targets,
         method=method,
-        baseline=prepared.get(f"{title}.baseline", np.zeros_like(inputs)).astype(np.float32),
-        background=prepared.get(f"{title}.background", np.zeros((0, *shape))).astype(np.float32),
-        features=prepared.get(f"{title}.features", prepared["features"]).astype(np.int64),
+        baseline=prepared.get(array_name(title, "baseline"), np.zeros_like(inputs)).astype(np.float32),
+        background=prepared.get(array_name(title, "background"), np.zeros((0, *shape))).astype(np.float32),
+        features=prepared.get(array_name(title, "features"), prepared["features"]).astype(np.int64),
         layer=attributed_layer(method, model.architecture),
         seed=int(public_generator(0, Stream.EXPLANATIONS).integers(2**31)),
     )

@@ -24,6 +24,7 @@ from trustml.data.dataset import Floats, Ints
 from trustml.data.streams import Stream, public_generator
 from trustml.models.weights import Weights, initial_weights
 from trustml.plan.job import VARIANTS, ExplainJob
+from trustml.record.array_names import array_name, arrays_below
 from trustml.scenario.methods import GradCam, Method, RandomControl
 from trustml.worker.job_context import JobContext
 from trustml.worker.predicting import predict
@@ -93,9 +94,8 @@ def probe(
         if not judged(request.method):
             continue
         at.progress.stage(f"judging: {title}")
-        for name, attributions in arrays.items():
-            variant = name.removeprefix(f"{title}.")
-            if not name.startswith(f"{title}.") or variant not in VARIANTS:
+        for variant, attributions in arrays_below(arrays, title).items():
+            if variant not in VARIANTS:
                 continue
             by_input = by_pixel(request.method, attributions, inputs.shape)
             tried: Arrays = {}
@@ -105,7 +105,7 @@ def probe(
                 tried |= shared.robustness(request)
             if variant == "native" and probes.randomisation:
                 tried |= shared.randomisation(request)
-            found |= {f"{name}.{quantity}": array.astype(np.float32) for quantity, array in tried.items()}
+            found |= {array_name(title, variant, name): a.astype(np.float32) for name, a in tried.items()}
     return found
 
 

@@ -273,10 +273,15 @@ def audit_of(*findings: Finding, models: int = 0) -> AuditRecord:
     return AuditRecord(id="a", title="t", created="c", models=named, findings=findings)
 
 
-def test_findings_that_name_their_model_in_their_id_are_put_together_too():
+def test_findings_that_name_their_model_in_their_id_are_put_together_by_their_rule():
     found = [
         Finding(
-            id=f"membership.m{turn}", check="membership", severity="risk", title=f"m{turn}: AUC", subject=f"m{turn}"
+            id=f"membership.m{turn}",
+            rule="membership",
+            check="membership",
+            severity="risk",
+            title=f"m{turn}: AUC",
+            subject=f"m{turn}",
         )
         for turn in range(8)
     ]
@@ -292,9 +297,9 @@ def test_many_figures_of_a_finding_are_listed_by_attack():
     for attack, auc in (("rmia", 0.7), ("lira", 0.6), ("loss", 0.55)):
         both = {"measure": "membership_auc", "value": auc, "low": auc - 0.125, "high": auc + 0.125}
         figures += [
-            Measurement(**both, confidence=0.95, n=80, note=f"{attack}: DeLong"),
+            Measurement(**both, confidence=0.95, n=80, note="DeLong", label=attack),
             Measurement(
-                measure="membership_auc_at_least", value=auc - 0.25, confidence=0.99, note=f"{attack}: one side"
+                measure="membership_auc_at_least", value=auc - 0.25, confidence=0.99, note="one side", label=attack
             ),
         ]
     finding = Finding(id="membership.m0", check="membership", severity="risk", title="x", measured=tuple(figures))

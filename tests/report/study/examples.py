@@ -48,7 +48,7 @@ def study_table(shift: float = 0.0, *, p: float = 0.001) -> pd.DataFrame:
         for turn, name in enumerate(CHANGES[:-1]):
             for method, more in list(METHODS.items())[1:]:
                 middle = value * (turn - 1) + more + shift
-                found = {"regime": regime, "subject": f"Plain ~ {regime}", "method": method}
+                found = {"regime": regime, "subject": f"Plain ~ {regime}", "first": "Plain", "method": method}
                 found["measure"] = f"change_of_{name}"
                 cells.append({**found, "value": middle, "low": middle - half, "high": middle + half})
     return rows(*cells)

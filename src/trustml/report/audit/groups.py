@@ -108,9 +108,8 @@ class FindingGroup:
         """What the figures of a long group have in common, each once; after `MOST_NOTES` how many are left."""
         texts: dict[str, None] = {}
         for _, finding in self.findings:
-            for one, label in zip(finding.measured, _labels(finding), strict=True):
-                note = one.note.removeprefix(f"{label}: ") if label else one.note
-                facts = (interval_parts(one)[1], f"n = {one.n:,}" if one.n else "", note)
+            for one in finding.measured:
+                facts = (interval_parts(one)[1], f"n = {one.n:,}" if one.n else "", one.note)
                 shared = "; ".join(part for part in facts if part)
                 if shared:
                     texts.setdefault(f"{measure_words(one.measure)}: {shared}")
@@ -120,8 +119,8 @@ class FindingGroup:
 
 
 def check_name(finding: Finding) -> str:
-    """Identifier of a finding, without the model's where it ends in that."""
-    return finding.id.removesuffix(finding.subject).rstrip(".") or finding.check if finding.subject else finding.id
+    """What a finding looked at, the same for every model."""
+    return finding.rule or finding.id
 
 
 def figure_lines(finding: Finding) -> tuple[str, ...]:
@@ -138,9 +137,9 @@ def figure_lines(finding: Finding) -> tuple[str, ...]:
 
 
 def _labels(finding: Finding) -> tuple[str, ...]:
-    """What tells figures of the same measure apart: how their notes begin; empty for a measure that stands alone."""
+    """What tells figures of the same measure apart; empty for a measure that stands alone."""
     times = Counter(one.measure for one in finding.measured)
-    return tuple(one.note.partition(": ")[0] if times[one.measure] > 1 else "" for one in finding.measured)
+    return tuple(one.label if times[one.measure] > 1 else "" for one in finding.measured)
 
 
 def finding_groups(record: AuditRecord) -> dict[Severity, tuple[FindingGroup, ...]]:

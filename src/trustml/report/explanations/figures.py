@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from trustml.report.explanations.tables import rows_of_model
 from trustml.report.figures import backend_colour, backend_shape
 
 _LOG = alt.Scale(type="log")
@@ -22,10 +23,8 @@ def agreement_matrix(table: pd.DataFrame, *, job: str, method: str) -> alt.Layer
         (table.measure == "attribution_agreement_spearman")
         & (table.job == job)
         & (table.method == method)
-        & table.note.str.contains("same weights", regex=False)
+        & (table.pair == "same weights")
     ].dropna(subset="value")
-    pairs = rows.subject.str.split(" ~ ", n=1, expand=True)
-    rows = rows.assign(first=pairs[0], second=pairs[1])
     mirrored = rows.rename(columns={"first": "second", "second": "first"})
     both = pd.concat([rows, mirrored])[["first", "second", "value", "low", "high", "n"]]
     order = list(dict.fromkeys([*rows["first"], *rows["second"]]))
@@ -46,10 +45,8 @@ def agreement_matrix(table: pd.DataFrame, *, job: str, method: str) -> alt.Layer
 
 def completeness_points(table: pd.DataFrame, *, job: str) -> alt.LayerChart:
     """Completeness error of every explanation of one model; 0 is exact."""
-    explained = job.removeprefix("train.")
-    rows = table[
-        (table.measure == "attribution_completeness_error") & table.job.str.endswith(f".of.{explained}")
-    ].dropna(subset="value")
+    rows = rows_of_model(table, job)
+    rows = rows[rows.measure == "attribution_completeness_error"].dropna(subset="value")
     rows = rows.assign(explanation=rows.method + ", " + rows.subject)
     base = alt.Chart(rows).encode(y=alt.Y("explanation:N", title=None, sort="-x", axis=alt.Axis(labelLimit=320)))
     bars = base.mark_point(filled=True, size=90).encode(

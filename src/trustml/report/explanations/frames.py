@@ -13,7 +13,8 @@ from rich.table import Table
 from trustml.attribution.similarity import spearman
 from trustml.catalogue.available import CONTROL_LIBRARY
 from trustml.errors import UsageError
-from trustml.plan.job import explain_id
+from trustml.plan.job import explain_id, short_model
+from trustml.record.array_names import arrays_below
 from trustml.record.explained import explained_model, methods_done, read_probes, variants_of
 from trustml.record.schema import JobRecord, MethodRecord
 from trustml.record.store import HELDOUT, RunDirectory, job_record
@@ -53,6 +54,7 @@ class Panel:
         Train job.
     library : str
         With the variant, such as ``tf-explain (completed)``.
+    variant : {"native", "completed", "common"}
     values : float array of the shape of the input, or of a layer
     in_logits : bool
         Whether it can share a scale with the others.
@@ -60,6 +62,7 @@ class Panel:
 
     model: str
     library: str
+    variant: str
     values: Floats
     in_logits: bool
 
@@ -145,11 +148,11 @@ def explained_example(run: RunDirectory, wanted: PanelRequest) -> ExplainedExamp
         for done in methods_done(record)
         if done.method == title
         and wanted.backend in (None, record.backend)
-        and wanted.model in (None, explained_model(record))
+        and wanted.model in (None, explained_model(run, record))
         for panel in _panels(run, record, done, wanted.example)
     ]
     if not panels:
-        models = sorted({explained_model(r) for r in manifest.jobs if r.kind == "explain"})
+        models = sorted({explained_model(run, r) for r in manifest.jobs if r.kind == "explain"})
         raise UsageError(
             f"{manifest.run}: {title} explained no such model there; models are {', '.join(models)}, "
             f"backends {', '.join(manifest.scenario['backends'])}"
@@ -202,23 +205,25 @@ def removal_curves_of(run: RunDirectory, model: str) -> dict[str, pd.DataFrame] 
     """
     import pandas as pd
 
-    backend = model.split(".")[1]
-    identifier = explain_id(backend, model)
-    record = next((r for r in run.manifest().jobs if r.id == identifier), None)
+    manifest = run.manifest()
+    backend = job_record(manifest, model).backend
+    record = next((r for r in manifest.jobs if r.id == explain_id(backend, model)), None)
     if record is None or not methods_done(record):
         return None
     arrays = read_probes(run, model, backend=backend)
     points: dict[str, list[dict[str, object]]] = {"deletion": [], "insertion": []}
     for done in methods_done(record):
-        variant = "completed" if f"{done.method}.completed.deletion" in arrays else "native"
+        own = arrays_below(arrays, done.method, "completed")
+        if "deletion" not in own:
+            own = arrays_below(arrays, done.method, "native")
         for kind, found in points.items():
-            if f"{done.method}.{variant}.{kind}" not in arrays:
+            if kind not in own:
                 continue
-            curve = arrays[f"{done.method}.{variant}.{kind}"].mean(axis=0)
+            curve = own[kind].mean(axis=0)
             control = done.library == CONTROL_LIBRARY
             found += [
                 {"method": done.method, "share": float(x), "probability": float(y), "control": control}
-                for x, y in zip(arrays[f"{done.method}.{variant}.fractions"], curve, strict=True)
+                for x, y in zip(own["fractions"], curve, strict=True)
             ]
     return {kind: pd.DataFrame(found) for kind, found in points.items()} if points["deletion"] else None
 
@@ -237,7 +242,7 @@ def features_table(found: ExplainedExample) -> Table:
             f"{found.feature_names[i] if named else list(map(int, np.unravel_index(i, values.shape)))} {flat[i]:+.3g}"
             for i in top
         ]
-        table.add_row(panel.model.removeprefix("train."), panel.library, ", ".join(cells))
+        table.add_row(short_model(panel.model), panel.library, ", ".join(cells))
     return table
 
 
@@ -264,8 +269,9 @@ def _panels(run: RunDirectory, record: JobRecord, done: MethodRecord, example: i
     }
     return [
         Panel(
-            model=explained_model(record),
+            model=explained_model(run, record),
             library=names[variant],
+            variant=variant,
             values=array[example],
             in_logits=variant != "native" or "completed" not in found,
         )

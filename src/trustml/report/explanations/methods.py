@@ -22,6 +22,8 @@ from trustml.scenario.methods import Method
 from trustml.scenario.read import from_plain
 from trustml.scenario.spec import BACKEND_NAMES, BackendName
 
+_REFERENCE = "trustml-jax"
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -77,10 +79,10 @@ def _cell(run: RunDirectory, table: pd.DataFrame, backend: BackendName, method: 
     if backend == "jax":
         return f"{found.library}"
     rows = table[(table.measure == "attribution_max_abs_difference") & (table.method == method.title)]
-    rows = rows[rows.subject.str.contains("trustml-jax", regex=False)]
     parts = []
     for name in (found.library, f"{found.library} (completed)"):
-        values = rows[rows.subject.str.split(" ~ ").apply(lambda pair, name=name: name in pair)].value.dropna()
+        sides = rows[["first", "second"]]
+        values = rows[(sides == _REFERENCE).any(axis=1) & (sides == name).any(axis=1)].value.dropna()
         if len(values):
             mark = "~" if ENTRIES[type(method)].sampled else ""
             parts.append(f"{name} ({mark}{values.median():.1g})")

@@ -10,6 +10,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 from trustml.errors import UsageError
+from trustml.plan.job import short_model
 from trustml.report.explanations.frames import ExplainedExample, Floats, Panel
 
 _INCHES = 2.1
@@ -43,7 +44,7 @@ def save_picture(found: ExplainedExample, path: Path) -> None:
     for row, model in enumerate(models):
         if image:
             axes[row, 0].imshow(found.input.mean(axis=-1), cmap="gray")
-            axes[row, 0].set_ylabel(model.removeprefix("train."), fontsize=7)
+            axes[row, 0].set_ylabel(short_model(model), fontsize=7)
         for column, library in enumerate(libraries):
             axis = axes[row, column + image]
             panel = next((p for p in found.panels if p.model == model and p.library == library), None)
@@ -54,7 +55,7 @@ def save_picture(found: ExplainedExample, path: Path) -> None:
             if row == 0:
                 axis.set_title(library, fontsize=8)
         if not image:
-            axes[row, 0].set_ylabel(model.removeprefix("train."), fontsize=7)
+            axes[row, 0].set_ylabel(short_model(model), fontsize=7)
     for axis in axes.ravel():
         if image:
             axis.set_xticks([])

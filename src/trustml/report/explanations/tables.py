@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from rich.console import Console
 
 from trustml.catalogue.available import CONTROL_LIBRARY
+from trustml.compare.table import fact_of, rows_of
 from trustml.measures.measure import MEASURES, shown_in
+from trustml.measures.notes import note_of
+from trustml.measures.row import PairKind, Verdict
 from trustml.record.schema import Manifest
 from trustml.report.documents import titled_table
 
@@ -16,13 +20,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _BEYOND = "explanation_effect_beyond_accuracy"
-_BETWEEN_MODELS = "two regimes|trained apart|noise floor"
+BETWEEN_MODELS: tuple[PairKind, ...] = ("two regimes", "trained apart", "two seeds")
+MARKS: dict[Verdict, str] = {"no better than random": " =", "worse than random": " !"}
 
 
 def print_explanations(out: Console, manifest: Manifest, table: pd.DataFrame) -> None:
     """Print all tables that the run has rows for."""
-    jobs = [job for job in dict.fromkeys(table[table.measure == "explain_time"].job)]
-    models = list(dict.fromkeys(job.split(".of.")[1] for job in jobs))
+    models = [model for model in dict.fromkeys(table[table.measure == "explain_time"].model) if model]
     if not models:
         return
     _print_worth(out, table, model=models[0])
@@ -36,12 +40,13 @@ def print_explanations(out: Console, manifest: Manifest, table: pd.DataFrame) ->
 def _print_worth(out: Console, table: pd.DataFrame, *, model: str) -> None:
     """What explanations of one model are worth; '=' marks what is no better than random."""
     listed = shown_in("explanations")
-    rows = table[table.job.str.endswith(f".of.{model}") & table.measure.isin(list(listed))].dropna(subset="value")
+    rows = rows_of_model(table, model)
+    rows = rows[rows.measure.isin(list(listed))].dropna(subset="value")
     measures = {name: one for name, one in listed.items() if (rows.measure == name).any()}
     if rows.empty:
         return
     found = titled_table(
-        f"what explanations are worth (train.{model})",
+        f"what explanations are worth ({model})",
         "method",
         "library",
         *(f">{one.head}" for one in measures.values()),
@@ -54,18 +59,23 @@ def _print_worth(out: Console, table: pd.DataFrame, *, model: str) -> None:
     out.print(f"better is: {arrows}; '=' no better than the random control, '!' worse", soft_wrap=True)
 
 
+def rows_of_model(table: pd.DataFrame, model: str) -> pd.DataFrame:
+    """What was measured of explanations of one model, a train job, whoever explained it."""
+    return table[(table.kind == "explain") & (table.model == model)]
+
+
 def _worth(rows: pd.DataFrame) -> str:
     if rows.empty:
         return "-"
     row = rows.iloc[0]
-    mark = " =" if "no better than random" in row.note else " !" if "worse than random" in row.note else ""
-    return f"{MEASURES[row.measure].text(row.value)}{mark}"
+    return f"{MEASURES[row.measure].text(row.value)}{MARKS.get(row.verdict, '')}"
 
 
 def _print_libraries(out: Console, table: pd.DataFrame) -> None:
     """Same weights, other library: the first model that several libraries explained."""
-    pairs = table[table.note.str.startswith("same weights") & (table.method != "")]
-    pairs = pairs[~pairs.subject.str.contains("common", regex=False)]
+    pairs = table[(table.pair == "same weights") & (table.method != "")]
+    variants = [fact_of(pairs, f"{side}_variant", default="") for side in ("first", "second")]
+    pairs = pairs[(variants[0] != "common") & (variants[1] != "common")]
     if pairs.empty:
         return
     job = pairs.job.iloc[0]
@@ -82,11 +92,11 @@ def _print_libraries(out: Console, table: pd.DataFrame) -> None:
     out.print(found)
     logits = table[(table.measure == "logit_relative_difference") & (table.job == job)]
     for row in logits.itertuples():
-        value = MEASURES[row.measure].text(row.value)
-        out.print(f"logits of the same weights, {row.subject}: {value} relative difference")
-    for note in dict.fromkeys(chosen[chosen.subject.str.contains("tf-explain")].note):
-        text = note.removeprefix("same weights; ").removesuffix("; bootstrap 95 % over examples")
-        if text.startswith(("tf-explain", "what is left")) and "bootstrap" in note:
+        out.print(
+            f"logits of the same weights, {row.subject}: {MEASURES[row.measure].text(row.value)} relative difference"
+        )
+    for text in dict.fromkeys(fact_of(chosen, "caveat", default="")):
+        if text:
             out.print(f"note: {text}", soft_wrap=True, markup=False)
 
 
@@ -116,13 +126,12 @@ def _print_effects(out: Console, table: pd.DataFrame) -> None:
             (table.method == row["method"]) & (table.regime == row["regime"]) & (table.backend == row["backend"])
         ]
         floor = same[same.measure == "explanation_floor"].value.iloc[0]
-        note = str(row["note"])
         found.add_row(
             str(row["method"]),
             f"{row['regime']} ({row['backend']})",
             f"{floor:.3f}",
             _with_interval(row),
-            note.split("p = ")[1].split(";")[0] if "p = " in note else "-",
+            f"{row['p_value']:.3g}" if row["p_value"] == row["p_value"] else "-",
             *[_with_interval(one) for one in same[same.measure == _BEYOND].to_dict("records")] or ["-"],
         )
     out.print(found)
@@ -134,17 +143,21 @@ def _with_interval(row: dict[Hashable, Any]) -> str:
 
 def _print_models(out: Console, table: pd.DataFrame) -> None:
     """Other regime, other framework, other seed, pair by pair."""
-    rows = table[(table.measure == "attribution_agreement_spearman") & table.note.str.contains(_BETWEEN_MODELS)].dropna(
+    rows = table[(table.measure == "attribution_agreement_spearman") & table.pair.isin(BETWEEN_MODELS)].dropna(
         subset="value"
     )
     if rows.empty:
         return
     found = titled_table("explanations of different models", "method", "pair", ">rank agreement", "what it shows")
     rows = rows.assign(
-        pair=rows.subject.str.replace(r"seed \d+ ~ seed \d+", "two seeds", regex=True),
-        regimes=rows.regime.where(rows.subject.str.contains("seed|common"), ""),
+        sides=(rows["first"] + " ~ " + rows.second).where(rows.pair != "two seeds", "two seeds"),
+        explained=fact_of(rows, "explained_by", default=""),
+        regimes=rows.regime.where(rows.pair != "two regimes", ""),
     )
-    for (method, pair, regime), group in rows.groupby(["method", "pair", "regimes"], sort=False):
-        note = group.note.iloc[0].removesuffix("; bootstrap 95 % over examples")
-        found.add_row(str(method), f"{pair} {regime}".strip(), f"{group.value.mean():.3f}", note)
+    groups = rows.groupby(["method", "sides", "explained", "regimes", "pair"], sort=False)
+    for (method, sides, library, regime, _), group in groups:
+        pair = f"{sides} ({library}) {regime}".strip()
+        about = rows_of(group[:1])[0].about
+        shows = note_of(msgspec.structs.replace(about, interval=""))
+        found.add_row(str(method), pair, f"{group.value.mean():.3f}", shows)
     out.print(found)

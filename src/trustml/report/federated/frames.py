@@ -15,7 +15,7 @@ from trustml.measures.entry import Measure
 from trustml.measures.evidence import Evidence
 from trustml.measures.federated import federated_jobs, history_of, rounds_of
 from trustml.measures.measure import shown_in
-from trustml.plan.job import TrainJob
+from trustml.plan.job import TrainJob, short_model
 from trustml.privacy.accounting import epsilon_of
 from trustml.privacy.ledger import Charge, read_ledger
 from trustml.privacy.statement import PrivacyStatement, at_most
@@ -114,7 +114,7 @@ def epsilon_by_round(evidence: Evidence, statements: Sequence[PrivacyStatement])
             continue
         points = _points(evidence, one)
         key = (regimes[one.model], one.delta, one.curve is None, points)
-        lines.setdefault(key, []).append(one.model.removeprefix("train."))
+        lines.setdefault(key, []).append(short_model(one.model))
     rows = [
         {
             "models": ", ".join(models),

@@ -30,7 +30,7 @@ def measure_bars(table: pd.DataFrame, name: str) -> alt.FacetChart:
         found = found.rename(columns={"median": "value", "min": "low", "max": "high", "size": "n"})
         rows = found.assign(what="all regimes", cell=found.subject)
     else:
-        rounds = rows.subject.where(rows.subject.str.startswith("round"), "")
+        rounds = rows.subject.where(rows.subject == "round", "")
         rows = rows.assign(what=rows.regime + np.where(rounds == "", "", ", a " + rounds))
     factor = measure.number.factor
     return _bars(rows.assign(**{end: rows[end] * factor for end in ("value", "low", "high")}), title=title)

@@ -121,7 +121,7 @@ def _steadiness(rows: pd.DataFrame) -> dict[str, Any]:
 def _faithfulness(part: StudyPart) -> Iterator[dict[str, Any]]:
     measures = shown_in("study")
     rows = part.table[part.table.measure.isin([f"change_of_{name}" for name in measures])].dropna(subset="value")
-    for (regime, subject), group in rows.groupby(["regime", "subject"], sort=False):
+    for (regime, against), group in rows.groupby(["regime", "first"], sort=False):
         cells = []
         for name, measure in measures.items():
             own = group[group.measure == f"change_of_{name}"]
@@ -129,7 +129,7 @@ def _faithfulness(part: StudyPart) -> Iterator[dict[str, Any]]:
             lower = measure.better == "lower"
             better, worse = (signs["below"], signs["above"]) if lower else (signs["above"], signs["below"])
             cells.append({"value": own.value.mean(), "better": better, "worse": worse, "methods": len(own)})
-        yield {"part": part.name, "regime": regime, "against": str(subject).split(" ~ ")[0], "cells": cells}
+        yield {"part": part.name, "regime": regime, "against": against, "cells": cells}
 
 
 def _signs(rows: pd.DataFrame) -> dict[str, int]:

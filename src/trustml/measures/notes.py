@@ -1,0 +1,199 @@
+"""The note of a row, made from its columns: the one place where facts of measures become words.
+
+It is here and not in ``report``, as the note is a column of the table, which is written, shown and verified without any
+report. Nothing reads it back; what a reader needs is a column or a fact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import msgspec
+import numpy as np
+
+from trustml.measures.row import About, IntervalKind, PairKind, Row, Verdict
+from trustml.measures.wording import models_of, sampling_words
+
+_Words: TypeAlias = str | Callable[[dict[str, Any]], str]
+
+_VERDICTS: dict[Verdict, str] = {
+    "absent": "absent: {reason}",
+    "better than random": "better than random by {gain:.3g} [{gain_low:.3g}, {gain_high:.3g}]",
+    "no better than random": "no better than random ({gain:+.3g} [{gain_low:.3g}, {gain_high:.3g}]): says nothing",
+    "worse than random": "worse than random by {loss:.3g} [{loss_low:.3g}, {loss_high:.3g}]",
+    "random control": "the random control",
+    "fails the sanity check": "fails the sanity check: similarity above {limit:g} with random weights",
+    "does not fit": "WARNING: outside of what is proved of epsilon from below and from above: one of the two is wrong",
+    "fits": "fits what is proved of epsilon from below and from above",
+}
+_PAIRS: dict[PairKind, str] = {
+    "same weights": "same weights",
+    "two regimes": "two regimes",
+    "trained apart": "trained apart, same start",
+    "two seeds": "noise floor: same regime, other seed",
+}
+_INTERVALS: dict[IntervalKind, str] = {
+    "wilson": "Wilson {percent} %",
+    "bootstrap over examples": "bootstrap {percent} % over examples",
+    "jackknife over seeds": "jackknife {percent} % over seeds",
+    "quartiles": "quartiles",
+    "5th to 95th percentile": "interval: 5th and 95th percentile over examples",
+    "simulated audits": "median and {percent} % range of {repetitions} simulated audits at the claim",
+}
+
+
+def _seeds(known: dict[str, Any]) -> str:
+    return f"{known['seeds']} seed{'s' if known['seeds'] > 1 else ''}"
+
+
+def _plain(known: dict[str, Any]) -> str:
+    count = known["models_without_privacy"]
+    return (
+        f"private models alone: this run also trained {models_of(count)} without privacy on the same data, and "
+        f"publishing {'it' if count == 1 else 'any of them'} has no finite epsilon"
+    )
+
+
+FIRST: dict[str, _Words] = {
+    "models": lambda known: models_of(known["models"]),
+    "private_models": lambda known: models_of(known["private_models"], kind="private "),
+    "seeds_for_a_claim": lambda known: f"descriptive: {_seeds(known)}, a claim needs {known['seeds_for_a_claim']}",
+    "least_p": lambda known: f"{_seeds(known)} allow none below {known['least_p']:.3g}",
+    "references": "{references} reference models",
+    "made_do": "{made_do}",
+    "audit_confidence": "{audit_confidence:.0%} confidence",
+}
+"""Facts that are told before the columns, with their words."""
+
+REST: dict[str, _Words] = {
+    "noise_multiplier": "one private step with noise multiplier {noise_multiplier:g} on a batch that all are in",
+    "audit": "{audit}",
+    "thresholds": "{thresholds}",
+    "attempts": "{attempts} attempts composed",
+    "training_status": "charged although training ended {training_status}",
+    "rows_shown": "WARNING: no epsilon holds for the released explanations, whose baselines are training rows",
+    "other_data": "WARNING: the ledger names other data than the manifest",
+    "of": "{of}",
+    "others": lambda known: (
+        f"not in this number: {models_of(known['others'], kind='private ')} of the run for another unit, or for users "
+        "of another partition, whose publication too has no joint epsilon here"
+    ),
+    "models_without_privacy": _plain,
+    "gaussian_scores": "Gaussian scores are assumed: an estimate, never a bound, and no ground for a violation",
+    "test": "{test}",
+    "minuend": "{minuend} minus {subtrahend}, seed by seed",
+    "perturbation_methods": "{perturbation_methods} perturbation and {gradient_methods} gradient methods",
+    "steps": "{steps} steps",
+    "wanted_error": "to a completeness error of {wanted_error:g}",
+    "points": "{points}",
+    "missed": "{missed} of {examples} examples are not there",
+    "read_as": "{read_as}",
+    "inputs": "{inputs}",
+    "caveat": "{caveat}",
+    "call": "{call}",
+    "compiled_before": "save what was compiled before: {compiled_before} programs were at hand and {compiled_anew} "
+    "compiled anew",
+    "counted": "{counted}",
+    "clients_tested": "{clients_tested} of {clients} clients have held-out examples, {examples_each} each in the "
+    "median",
+    "target": "target accuracy {target:g}, looked at every {evaluate_every} round(s)",
+    "norm_first": "median over rounds; {norm_first:.4g} at first, {norm_last:.4g} at last",
+    "clients_a_round": "{clients_a_round:g} clients a round expected; {coding}; payload alone, no protocol, no "
+    "encryption",
+    "against": "against {against}, batches of {batch_size}",
+    "not_covered": "{not_covered}",
+    "device": "{device}",
+    "beside": "other jobs ran beside it",
+    "remarks": "{remarks}",
+    "how": "{confidence:.0%}: {how}",
+    "no_interval": "{no_interval}",
+    "attacks": "one-sided, {confidence:.3%} confidence, so that all {attacks} attacks together have {together:.0%}",
+}
+"""Facts that are told after them."""
+
+SILENT = frozenset(
+    {
+        *(
+            "understated",
+            "reason",
+            "not_at_hand",
+            "gain",
+            "gain_low",
+            "gain_high",
+            "loss",
+            "loss_low",
+            "loss_high",
+            "limit",
+        ),
+        *("seeds", "secret_sampling", "largest_participation", "samplings", "bound", "subtrahend", "gradient_methods"),
+        *("examples", "compiled_anew", "clients", "examples_each", "evaluate_every", "norm_last", "coding"),
+        *("batch_size", "repetitions", "together", "first_variant", "second_variant", "variant", "canaries", "fault"),
+        *("class_name", "accounted_by", "explained_by"),
+    }
+)
+"""Facts without words of their own: others tell them, or the row's other columns do."""
+
+
+def described(row: Row, about: About) -> Row:
+    """Give a row its typed columns and the note that is made from them."""
+    facts = {name: one.item() if isinstance(one, np.generic) else one for name, one in about.facts.items()}
+    about = msgspec.structs.replace(about, facts=facts)
+    columns = {name: getattr(about, name) for name in About.__struct_fields__}
+    return msgspec.structs.replace(row, **columns, note=note_of(about))
+
+
+def absent(reason: str, *, not_at_hand: bool = False) -> About:
+    """Say why there is no value; `not_at_hand` where a file was left out that others have."""
+    return About(verdict="absent", facts={"reason": reason} | ({"not_at_hand": True} if not_at_hand else {}))
+
+
+def note_of(about: About) -> str:
+    """Put what is known of a value into one line."""
+    unknown = about.facts.keys() - FIRST.keys() - REST.keys() - SILENT
+    assert not unknown, f"facts without words: {', '.join(sorted(unknown))}"
+    known = {name: getattr(about, name) for name in About.__struct_fields__} | about.facts
+    if about.confidence is not None:
+        known["percent"] = f"{100 * about.confidence:g}"
+    parts = [
+        str(about.facts.get("understated", "")),
+        _VERDICTS.get(about.verdict, "").format_map(known),
+        f"permutation p = {about.p_value:.3g}" if about.p_value is not None else "",
+        *_told(FIRST, known),
+        _PAIRS.get(about.pair, ""),
+        _bound_words(about),
+        *_privacy_words(about),
+        *_told(REST, known),
+        _INTERVALS.get(about.interval, "").format_map(known),
+    ]
+    return "; ".join(part for part in parts if part)
+
+
+def _told(words: dict[str, _Words], known: dict[str, Any]) -> list[str]:
+    found = [one for name, one in words.items() if name in known]
+    return [one.format_map(known) if isinstance(one, str) else one(known) for one in found]
+
+
+def _bound_words(about: About) -> str:
+    if about.facts.get("bound") != "at least":
+        return ""
+    return "a lower bound (>=)" + (f" at {about.confidence:.0%} confidence" if about.confidence is not None else "")
+
+
+def _privacy_words(about: About) -> list[str]:
+    facts = about.facts
+    sampling = str(facts.get("samplings", ""))
+    if not sampling and about.sampling and about.sampling != "several":
+        sampling = sampling_words(
+            about.sampling,
+            unit=about.privacy_unit or "example",
+            secret=bool(facts.get("secret_sampling", False)),
+            most=int(facts.get("largest_participation", 0)),
+        )
+    return [
+        f"delta={about.delta:g}" if about.delta is not None else "",
+        f"unit: {about.privacy_unit}" if about.privacy_unit else "",
+        f"relation: {about.relation}" if about.relation else "",
+        f"sampling: {sampling}" if sampling else "",
+        f"accountant: {about.accountant}" if about.accountant else "",
+    ]
