@@ -1,4 +1,4 @@
-"""What all tests share: where real data is, and a tiny scenario that runs in seconds."""
+"""What all tests share: where real data is, a tiny scenario that runs in seconds, and a stored run."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ import pytest
 from filelock import FileLock
 
 import trustml
-from trustml.models.layers import Architecture, Flatten
-from trustml.models.zoo import mlp, small_cnn
+from tests.records import measured_anew
+from trustml.models.zoo import small_cnn
 from trustml.plan.switches import reuse_compiled
-from trustml.scenario.attacks import Attacks, Canaries, Game, MembershipInference
 from trustml.scenario.federated import FedAvg
 from trustml.scenario.optimizers import SGD
 from trustml.scenario.partition import IID
@@ -27,10 +26,12 @@ from trustml.scenario.spec import Execution, Explanations, Scenario
 LONGEST = (
     "launch/test_run.py",
     "conformance/test_backends.py",
-    "measures/test_membership.py",
+    "conformance/test_sensitivity.py",
+    "record/test_released.py",
+    "launch/test_left_behind.py",
     "launch/test_explanations.py",
-    "cli/test_privacy_commands.py",
     "launch/test_private_options.py",
+    "cli/test_cli.py",
     "worker/test_kill.py",
     "conformance/test_games.py",
     "package/test_wheel.py",
@@ -86,7 +87,7 @@ def tiny() -> Scenario:
     )
 
 
-def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> trustml.Run:
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> trustml.Run:
     """The only run in a folder that all processes of the tests share; the first that asks makes it."""
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
@@ -97,30 +98,12 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callabl
     return trustml.load(path)
 
 
+def measured_once(tmp_path_factory: pytest.TempPathFactory, name: str, *, second_opinion: bool = False) -> trustml.Run:
+    """A stored run as the present code measures it, once for all processes of the tests. Only to be read."""
+    return made_once(tmp_path_factory, name, lambda folder: measured_anew(name, folder, second_opinion=second_opinion))
+
+
 @pytest.fixture(scope="session")
 def attacked_run(tmp_path_factory) -> trustml.Run:
-    """A small run under every kind of attack, in JAX; one of its games has a mistake planted. Only to be read."""
-    scenario = Scenario(
-        name="attacked",
-        data=Digits(test_fraction=0.5),
-        model=Architecture(layers=(Flatten(), *mlp([32], classes=10).layers)),
-        training=(
-            Plain(name="Overfitted", epochs=60, batch_size=32, optimizer=SGD(learning_rate=0.1, momentum=0.9)),
-            DPSGD(epsilon=3.0, epochs=4, batch_size=64),
-        ),
-        explanations=Explanations(methods=()),
-        attacks=Attacks(
-            membership=MembershipInference(shadow_models=16),
-            canaries=(Canaries(kind="dirac gradient", count=200),),
-            games=(Game(trials=400), Game(trials=400, fault="no clipping")),
-        ),
-        backends=("jax",),
-        seeds=(0, 1),
-        execution=Execution(threads=1),
-    )
-
-    def make(folder: Path) -> None:
-        run = trustml.run(scenario, out=folder)
-        assert run.status == "success", [(r.id, r.reason) for r in run.manifest.jobs if r.status != "ok"]
-
-    return made_once(tmp_path_factory, "attacked", make)
+    """A stored run under every kind of attack; one of its games has a mistake planted. Only to be read."""
+    return measured_once(tmp_path_factory, "attacked")

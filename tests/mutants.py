@@ -89,6 +89,27 @@ MUTANTS = (
         ("less charged than is used", "worker/private.py", "strategy.participation > ", "strategy.participation < -"),
     ),
     *_mutants(
+        "backends/test_fourth.py",
+        (
+            "a worker is not shown the package of its backend",
+            "frameworks/table.py",
+            'return "" if folder.is_relative_to(Path(sys.prefix).resolve()) else str(folder)',
+            'return ""',
+        ),
+        (
+            "another package takes the name of a backend of ours",
+            "frameworks/table.py",
+            "if point.name in _OURS:",
+            "if point.name in ():",
+        ),
+        (
+            "cells of a backend from elsewhere are not asked for",
+            "catalogue/available.py",
+            "cell = entry_of(backend).methods.get(type(method).__name__, nobody)",
+            "cell = nobody",
+        ),
+    ),
+    *_mutants(
         "privacy/test_events.py",
         ("most noise first", _EVENTS, "sorted(shared_steps(charges))", "sorted(shared_steps(charges), reverse=True)"),
         ("participation off by one", _EVENTS, "used = min(left, count)", "used = min(left - 1, count)"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import trustml
+from trustml.frameworks.shipped import SHIPPED
 from trustml.launch.environments import find_environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,6 +20,7 @@ BENCH = ROOT / "benchmarks" / "trustml_bench"
 
 _BASE = [
     "errors",
+    "frameworks",
     "ranges",
     "processes",
     "models",
@@ -153,53 +156,78 @@ def test_modules_and_functions_stay_small():
     assert not long, long
 
 
+ALIKE = 14
+"""Files that all backends have, at the least: what one has, and both others have under another name, is no twin."""
+
+
 def test_backends_are_twins():
-    everywhere = {
-        *("__init__", "network", "training", "optimizers", "dp", "clipping", "device", "model_adapter", "noise"),
-        *("federated", "server_optimizers"),
-        *("attribution", "gradient_methods", "layer_methods", "perturbation_methods"),
+    """What a backend shares with another it calls by the same name; a file of one alone is named by another of it."""
+    files = {backend: {path.stem: path for path in folder_of(backend).glob("*.py")} for backend in FRAMEWORKS}
+    everywhere = set.intersection(*(set(found) for found in files.values()))
+    assert len(everywhere) >= ALIKE
+    required = {
+        entry.split(".")[-1] for backend in FRAMEWORKS for entry in contract_modules(files[backend]["__init__"])
     }
-    extra = {
-        "torch": {
-            "modes",
-            "library_default",
-            "prv",
-            "captum_calls",
-            "deep_lift_rules",
-            "relevance_rules",
-            "entropy",
-            "postprocessors",
-            "book_keeping",
-            "layer_gradients",
-            "given_rows",
-            "straight_paths",
-        },
-        "jax": {
-            "client_schedule",
-            "windows",
-            "rules",
-            "coalitions",
-            "shadows",
-            "shadow_training",
-            "shadow_federated",
-            "blocks",
-            "loss_gradient",
-            "pieces",
-            "scores",
-            "sharding",
-            "straight_paths",
-        },
-        "tensorflow": {
-            "aggregators",
-            "modes",
-            "library_default",
-            "class_batches",
-            "book_keeping",
-            "layer_rules",
-            "noisy_queries",
-            "own_targets",
-        },
-    }
-    for backend in FRAMEWORKS:
-        files = {path.stem for path in (SOURCE / "backends" / backend).glob("*.py")}
-        assert files == everywhere | extra[backend]
+    optional = {"library_default", "shadows"}  # regimes that a backend may lack
+    assert required - optional <= everywhere
+    for backend, found in files.items():
+        named = {module for path in found.values() for module in imported(path)}
+        named |= {call.partition(":")[0] for call in cells_of(backend)}
+        named |= {module for path in SOURCE.glob("*/*.py") for module in named_in(path)}
+        unused = {stem for stem in set(found) - everywhere if f"trustml.backends.{backend}.{stem}" not in named}
+        assert not unused, f"backends/{backend}: nothing names {sorted(unused)}"
+
+
+def folder_of(backend: str) -> Path:
+    return SOURCE / "backends" / backend
+
+
+def contract_modules(path: Path) -> set[str]:
+    """Modules of its own that a backend's package imports to keep the contract."""
+    own = ".".join(path.parent.relative_to(SOURCE.parent).parts)
+    return {name for name in imported(path) if name.startswith(f"{own}.") and name.count(".") == own.count(".") + 1}
+
+
+def cells_of(backend: str) -> set[str]:
+    """Functions that the table of methods names for a backend."""
+    text = (SOURCE / "catalogue" / "methods.py").read_text(encoding="utf-8")
+    text += (SOURCE / "catalogue" / "libraries.py").read_text(encoding="utf-8")
+    return {f"trustml.backends.{backend}.{call}" for call in re.findall(r'"([a-z_]+:[a-z_]+)"', text)}
+
+
+def named_in(path: Path) -> set[str]:
+    """Modules that a file names in a string, because it starts them in another process."""
+    return set(re.findall(r'"(trustml\.backends\.[a-z_.]+)"', path.read_text(encoding="utf-8")))
+
+
+NAMES = {entry.name for entry in SHIPPED}
+NO_BACKEND = {
+    "models/layers.py": "a law of starting weights is called torch, after whose it is",
+    "models/weights.py": "the same law",
+    "privacy/tails.py": "generators of noise are called after their libraries; ledgers hold these names",
+    "measures/wording.py": "the same generators, in words",
+    "report/audit/model_card.py": "names of libraries on a hub of models, by words of an audited model's kind",
+}
+"""Files that hold a word which is a backend's name too, and what it means there."""
+TABLES = ("frameworks/shipped.py", "catalogue/methods.py")  # an entry a backend; a column a backend
+
+
+def literals(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and node.value in NAMES}
+
+
+def test_names_of_backends_stand_in_the_table_alone():
+    """A backend from elsewhere is forgotten wherever the code asks for one of ours by name."""
+    found: dict[str, set[str]] = {}
+    for path in MODULES:
+        parts = path.relative_to(SOURCE).parts
+        own = {parts[1]} if parts[0] == "backends" else set()
+        names = literals(path) - own
+        if names:
+            found["/".join(parts)] = names
+    for path in (ROOT / "apps").rglob("*.py"):
+        if names := literals(path):
+            found[str(path.relative_to(ROOT))] = names
+    assert set(found) == {*TABLES, *NO_BACKEND}
+    assert all(found[table] == NAMES for table in TABLES)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from trustml.auditing.checks_explanations import check_explanations
+from trustml.auditing.checks_explanations import _sane, check_explanations
 from trustml.auditing.explained import prepare
 
 GENERATOR = np.random.default_rng(0)
@@ -124,3 +124,41 @@ def test_an_unsteady_model_is_told_from_a_steady_one():
 def test_integers_have_no_path_between_them():
     with pytest.raises(TypeError, match="no path runs"):
         found(Tanh(*weights()), inputs=np.zeros((40, 10), np.int64))
+
+
+@pytest.mark.parametrize(
+    ("scale", "completeness", "stability"),
+    [(60, "pass", "pass"), (100, "note", "pass"), (200, "note", "note"), (400, "note", "risk")],
+)
+def test_the_steeper_a_model_the_more_steps_it_needs_and_the_more_its_explanations_move(scale, completeness, stability):
+    first, second = weights()
+    findings = found(Tanh(scale * first, second))
+    assert (findings["completeness"].severity, findings["stability"].severity) == (completeness, stability)
+    steps = 50 if completeness == "pass" else 300
+    assert findings["completeness"].title.endswith(f"at {steps} steps")
+
+
+def test_a_constant_model_has_nothing_to_explain():
+    first, second = weights()
+    findings = found(Tanh(first, 0 * second))
+    assert {one.severity for one in findings.values()} == {"not checked"}
+    assert "do not differ from the baseline" in findings["completeness"].title
+    assert "no ranks" in findings["sanity"].title and "are zero" in findings["stability"].title
+
+
+@pytest.mark.parametrize(("factor", "severity"), [(1.0, "pass"), (1.009, "pass"), (1.011, "risk"), (0.989, "risk")])
+def test_another_library_agrees_to_one_per_cent_or_not(factor, severity):
+    class Explained(Tanh):
+        def library_attributions(self, inputs, columns, *, baseline, n_steps):
+            places = (np.arange(2000) + 0.5) / 2000
+            path = sum(self.input_gradients(baseline + place * (inputs - baseline), columns) for place in places)
+            return {"another library": factor * (inputs - baseline) * path / 2000}
+
+    finding = found(Explained(*weights()))["agreement"]
+    assert finding.severity == severity
+    assert finding.measured[0].value == pytest.approx(abs(factor - 1), abs=1e-4)
+
+
+@pytest.mark.parametrize(("low", "high", "severity"), [(0.51, 0.6, "risk"), (0.4, 0.6, "note"), (0.4, 0.49, "pass")])
+def test_gradients_that_may_or_may_not_depend_on_the_weights_are_a_note(low, high, severity):
+    assert _sane(low, high, (low + high) / 2)[0] == severity

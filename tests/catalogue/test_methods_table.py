@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from trustml.catalogue.available import availability
-from trustml.catalogue.entries import ENTRIES
-from trustml.catalogue.implementation import Implementation
+from trustml.catalogue.methods import METHODS as ROWS
+from trustml.frameworks.implementation import Implementation
 from trustml.scenario.methods import RandomControl
 from trustml.scenario.read import read_scenario
 from trustml.scenario.ready import find_scenario
@@ -19,7 +19,7 @@ METHODS = read_scenario(find_scenario("all_methods")).explanations.methods
 
 
 def test_the_ready_scenario_tries_every_method_of_the_catalogue():
-    assert {type(method) for method in METHODS} == set(ENTRIES) - {RandomControl}
+    assert {type(method) for method in METHODS} == set(ROWS) - {RandomControl}
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.title)
@@ -37,5 +37,5 @@ def test_a_row_says_what_the_catalogue_says(method):
 
 def test_every_backend_has_a_method_of_each_kind():
     for backend in BACKEND_NAMES:
-        needs = {ENTRIES[type(m)].needs for m in METHODS if isinstance(availability(backend, m), Implementation)}
+        needs = {ROWS[type(m)].needs for m in METHODS if isinstance(availability(backend, m), Implementation)}
         assert needs == {"gradients", "layers", "forward"}

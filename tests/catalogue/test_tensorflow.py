@@ -5,15 +5,16 @@ from __future__ import annotations
 import pytest
 
 from trustml.catalogue.available import availability
-from trustml.catalogue.implementation import Implementation, NotAvailable
-from trustml.catalogue.tensorflow import IMPLEMENTATIONS
+from trustml.catalogue.methods import METHODS
+from trustml.frameworks.implementation import Implementation, NotAvailable
 from trustml.scenario import methods as m
 from trustml.scenario.baselines import Mean
 
 
 def test_every_method_is_in_the_catalogue():
     kinds = {kind for kind in vars(m).values() if isinstance(kind, type) and issubclass(kind, m.MethodSpec)}
-    assert kinds - {m.MethodSpec, m.RandomControl} == IMPLEMENTATIONS.keys()
+    assert kinds - {m.MethodSpec} == METHODS.keys()
+    assert all("tensorflow" in row.by for kind, row in METHODS.items() if kind is not m.RandomControl)
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,26 @@
-"""The command line as people and scripts use it: real subprocesses, exit codes, streams."""
+"""The command line as people and scripts use it: exit codes, streams, real processes.
+
+What only asks, or is refused, is called in the process of the tests: a process of its own takes seconds to start, and
+one test holds that both say the same.
+"""
 
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+import trustml as api
+from trustml.cli.main import _main
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,6 +35,17 @@ def trustml(*arguments, cwd=None, **environment) -> subprocess.CompletedProcess:
         env={**os.environ, **environment},
         stdin=subprocess.DEVNULL,
     )
+
+
+def called(*arguments, cwd=None, **environment) -> subprocess.CompletedProcess:
+    """The same without a process of its own."""
+    out, errors = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(errors):
+        patch.chdir(cwd or ROOT)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        code = _main([*map(str, arguments)])
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), errors.getvalue())
 
 
 def toml(path: Path, *, data: str = 'kind = "Digits"', model: str = "", training: str = "") -> Path:
@@ -90,7 +110,7 @@ def test_every_command_has_help_without_numpy(command):
     ],
 )
 def test_bad_fields_give_one_clear_line(tmp_path, setting, words):
-    done = trustml("run", ROOT / "scenarios" / "digits.py", "--set", setting, cwd=tmp_path)
+    done = called("run", ROOT / "scenarios" / "digits.py", "--set", setting, cwd=tmp_path)
     assert_one_clear_line(done, *words, folder=tmp_path)
 
 
@@ -131,7 +151,7 @@ def _no_file(folder: Path) -> str:
 )
 def test_bad_files_give_one_clear_line(tmp_path, make, words):
     path = toml(tmp_path / "s.toml", data=make(tmp_path))
-    assert_one_clear_line(trustml("run", path, cwd=tmp_path), *words, folder=tmp_path)
+    assert_one_clear_line(called("run", path, cwd=tmp_path), *words, folder=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -149,10 +169,20 @@ def test_bad_files_give_one_clear_line(tmp_path, make, words):
     ],
 )
 def test_usage_errors_exit_2_without_a_traceback(tmp_path, arguments, word):
-    done = trustml(*arguments, cwd=tmp_path)
+    done = called(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert word in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [("frobnicate",), ("run", ROOT / "scenarios" / "digits.py", "--set", "training.1.epsilon=-1")]
+)
+def test_a_process_says_what_a_call_says(tmp_path, arguments):
+    process, call = (way(*arguments, cwd=tmp_path, NO_COLOR="1", COLUMNS="80") for way in (trustml, called))
+    assert process.returncode == call.returncode == 2
+    assert (process.stdout, process.stderr) == (call.stdout, call.stderr)
+    assert "Traceback" not in process.stderr
 
 
 @pytest.fixture(scope="module")
@@ -215,11 +245,29 @@ def test_output_goes_to_a_file(finished):
     assert json.loads((folder / "out.json").read_text())["status"] == "success"
 
 
-def test_compare_takes_several_runs(finished):
+def test_a_shortfall_of_delta_is_a_warning_and_not_met(finished):
+    folder, done = finished
+    run = api.load(folder / json.loads(done.stdout.splitlines()[-1])["path"])
+    assert any("delta" in warning for warning in run.manifest.warnings)
+    (statement,) = run.privacy()
+    assert next(one for one in statement.assumptions if one.name == "delta is below 1/n").status == "not met"
+
+
+@pytest.fixture(scope="module")
+def overridden(finished) -> Path:
+    """A second run in the same folder, with other settings, as people see it."""
     folder, _ = finished
-    second = trustml("run", "small.toml", cwd=folder)
-    assert second.returncode == 0, second.stderr
-    assert "status: success" in second.stderr
+    done = trustml(
+        "run", "small.toml", "--seeds", 2, "--device", "cpu", "--set", "training.1.noise_multiplier=3",
+        "--set", "explanations.methods=[]", cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "status: success" in done.stderr
+    return max((folder / "runs").iterdir(), key=lambda run: (run / "manifest.json").stat().st_mtime_ns)
+
+
+def test_compare_takes_several_runs(finished, overridden):
+    folder, _ = finished
     listed = json.loads(trustml("list", "--json", cwd=folder).stdout)
     names = [run["run"] for run in listed["runs"]]
     assert len(names) == 2 and set(listed["scenarios"]) >= {"breast_cancer", "digits"}
@@ -227,15 +275,8 @@ def test_compare_takes_several_runs(finished):
     assert all(name in done.stdout for name in names)
 
 
-def test_every_option_overrides_a_field(finished):
-    folder, _ = finished
-    done = trustml(
-        "run", "small.toml", "--seeds", 2, "--device", "cpu", "--set", "training.1.noise_multiplier=3",
-        "--set", "explanations.methods=[]", "--json", cwd=folder,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    path = Path(json.loads(done.stdout.splitlines()[-1])["path"])
-    manifest = json.loads((folder / path / "manifest.json").read_text())
+def test_every_option_overrides_a_field(overridden):
+    manifest = json.loads((overridden / "manifest.json").read_text())
     scenario = manifest["scenario"]
     assert scenario["seeds"] == [0, 1]
     assert scenario["execution"]["device"] == "cpu"

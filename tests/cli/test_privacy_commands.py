@@ -7,24 +7,19 @@ import json
 import os
 import shutil
 
-import msgspec
 import pytest
 
-import trustml as api
-from tests.cli.test_cli import assert_one_clear_line, trustml
-from trustml.scenario.spec import Explanations
+from tests.cli.test_cli import assert_one_clear_line, called, trustml
+from tests.conftest import measured_once
 
 
 @pytest.fixture(scope="module")
-def private_run(tiny, tmp_path_factory):
-    scenario = msgspec.structs.replace(
-        tiny, training=tiny.training[:2], backends=("jax",), explanations=Explanations(methods=())
-    )
-    return api.run(scenario, out=tmp_path_factory.mktemp("private")).path
+def private_run(tmp_path_factory):
+    return measured_once(tmp_path_factory, "private", second_opinion=True).path
 
 
 def test_the_statement_as_text_and_as_json(private_run):
-    done = trustml("show", private_run, "--privacy")
+    done = called("show", private_run, "--privacy")
     assert done.returncode == 0, done.stderr
     for words in (
         "epsilon at most", "unit of privacy", "neighbouring relation", "sample rate", "accountant", "trust setting",
@@ -32,7 +27,7 @@ def test_the_statement_as_text_and_as_json(private_run):
         "[not checked]", "not covered by epsilon", "all releases together",
     ):  # fmt: skip
         assert words in done.stdout, words
-    content = json.loads(trustml("show", private_run, "--privacy", "--json").stdout)
+    content = json.loads(called("show", private_run, "--privacy", "--json").stdout)
     (statement,) = content["privacy"]
     assert {"epsilon", "delta", "assumptions", "comparisons", "curve", "neighboring_relation"} <= set(statement)
     assert content["epsilon_all_releases"][0]["value"] == pytest.approx(statement["epsilon"])
@@ -47,22 +42,22 @@ def test_what_is_to_be_said_of_the_data_is_printed_wherever_epsilon_is(private_r
     manifest["data"]["notes"] = [note]
     (copy / "manifest.json").write_text(json.dumps(manifest))
     for words in (("show", copy), ("show", copy, "--privacy"), ("compare", copy)):
-        assert note in trustml(*words).stdout, words
-        assert note in trustml(*words, "--json").stdout, words
+        assert note in called(*words).stdout, words
+        assert note in called(*words, "--json").stdout, words
 
 
 def test_the_statement_lists_what_is_released(private_run):
-    (statement,) = json.loads(trustml("show", private_run, "--privacy", "--json").stdout)["privacy"]
+    (statement,) = json.loads(called("show", private_run, "--privacy", "--json").stdout)["privacy"]
     coverage = {one["name"]: one["coverage"] for one in statement["releases"]}
     assert coverage["final weights"] == "epsilon" and coverage["held-out labels"] == "disclosed"
     assert coverage["times and memory"] == coverage["progress events"] == coverage["other models"] == "not covered"
     assert "explained inputs" not in coverage and "attributions" not in coverage
-    text = trustml("show", private_run, "--privacy").stdout
+    text = called("show", private_run, "--privacy").stdout
     assert all(f"] {one['name']}: {one['why']}" in text for one in statement["releases"])
 
 
 def test_the_table_has_every_epsilon(private_run):
-    rows = json.loads(trustml("show", private_run, "--json").stdout)["measures"]
+    rows = json.loads(called("show", private_run, "--json").stdout)["measures"]
     found = {row["measure"]: row for row in rows if row["measure"].startswith("epsilon")}
     assert set(found) == {
         "epsilon", "epsilon_shuffle_lower", "epsilon_unamplified", "epsilon_all_releases", "epsilon_rdp", "epsilon_prv",
@@ -74,9 +69,9 @@ def test_the_table_has_every_epsilon(private_run):
 
 
 def test_the_ledger_is_shown_and_verified(private_run):
-    shown = trustml("ledger", private_run)
+    shown = called("ledger", private_run)
     assert shown.returncode == 0 and "steps charged" in shown.stdout and "poisson, secret" in shown.stdout
-    verified = trustml("ledger", private_run, "--verify", "--json")
+    verified = called("ledger", private_run, "--verify", "--json")
     assert verified.returncode == 0, verified.stdout
     checks = json.loads(verified.stdout)["checks"]
     assert len(checks) == 5 and all(check["passed"] for check in checks)
@@ -97,7 +92,7 @@ def test_a_ledger_that_was_tampered_with_fails(private_run, tmp_path, before, af
     text = ledger.read_text()
     assert before in text
     ledger.write_text(text.replace(before, after))
-    done = trustml("ledger", copy, "--verify", "--json")
+    done = called("ledger", copy, "--verify", "--json")
     if words == "damaged":
         assert done.returncode == 2 and "damaged" in done.stderr
         return
@@ -113,7 +108,7 @@ def test_a_ledger_with_a_charge_removed_fails(private_run, tmp_path):
     ledger = copy / "jobs/train.jax.DPSGD.s0/ledger.jsonl"
     *lines, _ = ledger.read_text().splitlines(keepends=True)
     ledger.write_text("".join(lines))
-    done = trustml("ledger", copy, "--verify", "--json")
+    done = called("ledger", copy, "--verify", "--json")
     failed = [check["message"] for check in json.loads(done.stdout)["checks"] if not check["passed"]]
     assert done.returncode == 1 and any("steps charged for" in message for message in failed)
 
@@ -152,22 +147,11 @@ def test_every_backend_passes_the_conformance_suite():
     ],
 )
 def test_a_bad_private_scenario_is_one_clear_line(tmp_path, override, words):
-    done = trustml("run", "digits", "--out", tmp_path / "runs", "--set", override, "--backend", "jax")
+    done = called("run", "digits", "--out", tmp_path / "runs", "--set", override, "--backend", "jax")
     assert_one_clear_line(done, *words, folder=tmp_path)
 
 
 def test_a_negative_noise_is_one_clear_line(tmp_path):
     sets = ("--set", "training.1.epsilon=none", "--set", "training.1.noise_multiplier=-0.5")
-    done = trustml("run", "digits", "--out", tmp_path / "runs", *sets, "--backend", "jax")
+    done = called("run", "digits", "--out", tmp_path / "runs", *sets, "--backend", "jax")
     assert_one_clear_line(done, "training.1.noise_multiplier", "-0.5", folder=tmp_path)
-
-
-def test_delta_above_one_over_n_is_a_warning_and_not_met(tiny, tmp_path):
-    regime = msgspec.structs.replace(tiny.training[1], delta=0.01)
-    scenario = msgspec.structs.replace(
-        tiny, training=(regime,), backends=("jax",), explanations=Explanations(methods=())
-    )
-    run = api.run(scenario, out=tmp_path)
-    assert any("delta" in warning for warning in run.manifest.warnings)
-    (statement,) = run.privacy()
-    assert next(one for one in statement.assumptions if one.name == "delta is below 1/n").status == "not met"

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 import trustml
+from tests.conftest import measured_once
 from trustml.auditing.run_audit import audit_run
 from trustml.cli.main import _main
 from trustml.compare import behind, rows
@@ -29,14 +30,8 @@ FIRST, SECOND = "train.jax.DPSGD.s0", "train.jax.DPSGD.s1"
 
 
 @pytest.fixture(scope="module")
-def finished(tiny, tmp_path_factory) -> Path:
-    explanations = msgspec.structs.replace(tiny.explanations, methods=())
-    scenario = msgspec.structs.replace(
-        tiny, backends=("jax",), training=tiny.training[1:2], seeds=(0, 1), explanations=explanations
-    )
-    run = trustml.run(scenario, out=tmp_path_factory.mktemp("runs"))
-    assert run.status == "success"
-    return run.path
+def finished(tmp_path_factory) -> trustml.Run:
+    return measured_once(tmp_path_factory, "twice")
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +42,7 @@ def without_a_second_opinion(monkeypatch):
 
 @pytest.fixture
 def run(finished, tmp_path) -> RunDirectory:
-    return RunDirectory(Path(shutil.copytree(finished, tmp_path / finished.name)))
+    return RunDirectory(Path(shutil.copytree(finished.path, tmp_path / finished.id)))
 
 
 def ledger(run: RunDirectory, job: str = FIRST) -> Path:
@@ -142,7 +137,7 @@ def test_a_record_of_an_earlier_version_is_checked_by_its_steps(run):
     assert read_statements(run)[0].epsilon == now
 
 
-def test_a_record_is_not_written_beside_a_ledger_that_grows(run, monkeypatch):
+def test_a_record_is_not_written_beside_a_ledger_that_grows(run):
     real = rows.measure_run
 
     def measure_and_be_charged(directory):
@@ -150,9 +145,9 @@ def test_a_record_is_not_written_beside_a_ledger_that_grows(run, monkeypatch):
         charge_again(directory)
         return found
 
-    monkeypatch.setattr(rows, "measure_run", measure_and_be_charged)
-    with pytest.raises(PrivacyError, match="was charged while it was measured"):
-        write_measures(run)
-    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows, "measure_run", measure_and_be_charged)
+        with pytest.raises(PrivacyError, match="was charged while it was measured"):
+            write_measures(run)
     write_measures(run)
     assert read_statements(run)[0].understated is None

@@ -1,4 +1,7 @@
-"""Search one way to clip of one backend, in that backend's environment: ``BACKEND MODE SECONDS SEED [FAULT]``."""
+"""Search ways to clip of one backend, in its environment: ``BACKEND MODE[,MODE] SECONDS SEED [FAULT]``.
+
+One line for each way is printed.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from tests.conformance.known_moves import KNOWN
 from trustml.backends.contract import Model, PrivateTrainer
 from trustml.backends.settings import EngineChoice, PrivateSettings
 from trustml.backends.table import load_backend
-from trustml.conformance.sensitivity import ClippedSum, search_sensitivity
+from trustml.conformance.sensitivity import ClippedSum, Move, search_sensitivity
 from trustml.conformance.trials import Network, draw_networks
 from trustml.data.dataset import Floats, Ints
 from trustml.models.layers import Conv2D
@@ -68,32 +71,49 @@ def force_tensorflow(mode: str) -> None:
     dp.choose_mode = lambda *_: EngineChoice(name=mode, seconds={}, refused={})
 
 
-if __name__ == "__main__":
-    backend, mode, seconds, seed = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
+class FoundError(Exception):
+    """Ends the search for a fault that is there: its first move too far."""
+
+    def __init__(self, move: Move) -> None:
+        self.move = move
+
+
+def search(backend: str, mode: str, *, seconds: float, seed: int, broken: bool) -> dict[str, object]:
+    """What the search of one way came to; where it is broken, it ends with the first move too far."""
     if backend == "tensorflow":
         force_tensorflow(mode)
+
+    def tell(move: Move) -> None:
+        print(f"{mode}: {move.moved:.7f} of {move.allowed:.7f}", file=sys.stderr, flush=True)
+        if broken and not move.passes:
+            raise FoundError(move)
+
+    try:
+        found = search_sensitivity(
+            make_sum(backend, mode),
+            seconds=seconds,
+            seed=seed,
+            known=KNOWN if mode != "ew" else (),
+            networks=suitable_networks(seed, dense=mode == "ew", single=broken),
+            tell=tell,
+        )
+        worst, trials = found.worst, found.trials
+    except FoundError as error:
+        worst, trials = error.move, 0
+    return {
+        "moved": worst.moved,
+        "allowed": worst.allowed,
+        "trials": trials,
+        "network": repr(worst.network),
+        "trial": asdict(worst.trial),
+    }
+
+
+if __name__ == "__main__":
+    backend, modes, seconds, seed = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
     for fault in sys.argv[5:]:
         from tests.conformance.unguarded import FAULTS
 
         FAULTS[fault]()
-    found = search_sensitivity(
-        make_sum(backend, mode),
-        seconds=seconds,
-        seed=seed,
-        known=KNOWN if mode != "ew" else (),
-        networks=suitable_networks(seed, dense=mode == "ew", single=len(sys.argv) > 5),
-        tell=lambda move: print(f"{move.moved:.7f} of {move.allowed:.7f}", file=sys.stderr, flush=True),
-    )
-    worst = found.worst
-    print(
-        json.dumps(
-            {
-                "moved": worst.moved,
-                "allowed": worst.allowed,
-                "networks": found.networks,
-                "trials": found.trials,
-                "network": repr(worst.network),
-                "trial": asdict(worst.trial),
-            }
-        )
-    )
+    for mode in modes.split(","):
+        print(json.dumps(search(backend, mode, seconds=seconds, seed=seed, broken=len(sys.argv) > 5)), flush=True)

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from tests.conformance.cheats import CHEATS, COORDINATES, SHRUNK, SIZE, data, factory, honest, reseeded, times
-from trustml.conformance import Finding, StepSettings, check_step
+from trustml.conformance import CheckResult, StepSettings, check_step
 from trustml.conformance.noise_statistics import CONFIDENCE, MARGIN, PRECISION, ratio_of, surprises, surprising
 
 LONG = os.environ.get("TRUSTML_TESTS") == "all"
 pytestmark = pytest.mark.timeout(900)
 
 
-def of_check(findings: list[Finding], check: str) -> Finding:
+def of_check(findings: list[CheckResult], check: str) -> CheckResult:
     return next(finding for finding in findings if finding.check.startswith(check))
 
 
@@ -117,7 +117,7 @@ def test_correlated_coordinates_have_a_wider_interval():
 
 def test_findings_are_fields():
     for finding in check_step(factory(times(0.9)), *data(200)):
-        assert msgspec.json.decode(msgspec.json.encode(finding), type=Finding) == finding
+        assert msgspec.json.decode(msgspec.json.encode(finding), type=CheckResult) == finding
 
 
 @pytest.mark.parametrize("multiplier", [0.3, 1.0, 12.0])

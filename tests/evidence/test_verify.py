@@ -16,7 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-import trustml
+from tests.records import measured_anew
 from trustml.auditing.result import decode_audit, encode_audit
 from trustml.auditing.run_audit import audit_run
 from trustml.cli.main import _main
@@ -38,7 +38,6 @@ from trustml.privacy.crosscheck import SecondOpinion
 from trustml.privacy.ledger import charge
 from trustml.record.files import encode_arrays, sha256
 from trustml.record.store import AUDIT, HELDOUT, MANIFEST, RunDirectory
-from trustml.scenario.attacks import Attacks, MembershipInference
 from trustml.scenario.regimes import DPSGD
 from trustml.scenario.sources import Digits
 from trustml.scenario.spec import Explanations, Scenario
@@ -62,18 +61,8 @@ def _opacus_is_not_asked():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A private model, attacked without shadow models, audited."""
-    scenario = Scenario(
-        name="evidence",
-        data=Digits(test_fraction=0.8),
-        model=Architecture(layers=(Flatten(), Dense(units=10))),
-        backends=("torch",),
-        training=(DPSGD(noise_multiplier=2.0, steps=5, batch_size=64),),
-        explanations=Explanations(examples=4, methods=()),
-        attacks=Attacks(membership=MembershipInference(shadow_models=0)),
-    )
-    done = trustml.run(scenario, out=tmp_path_factory.mktemp("runs"))
-    assert done.status == "success", [record.reason for record in done.manifest.jobs]
+    """A private model, attacked without shadow models, measured and audited by the present code."""
+    done = measured_anew("evidence", tmp_path_factory.mktemp("runs"))
     (done.path / AUDIT).write_bytes(encode_audit(audit_run(done.directory)))
     return done.directory
 

@@ -16,6 +16,7 @@ from trustml.plan.expand import Inputs, expand
 from trustml.plan.job import ExplainJob
 
 PYTHON = Path(sys.executable)
+JAX = ("jax", "jaxlib")
 
 
 @pytest.fixture
@@ -25,14 +26,14 @@ def root(tmp_path) -> Path:
 
 
 def test_it_is_private_and_named_after_versions_and_the_processor(root):
-    folder = open_folder(PYTHON, root=root)
+    folder = open_folder(PYTHON, JAX, root=root)
     assert folder.name == f"jax-{version('jax')}-jaxlib-{version('jaxlib')}-{processor()}"
     assert {place.stat().st_mode & 0o777 for place in (root, folder)} == {0o700}
-    assert open_folder(PYTHON, root=root) == folder
+    assert open_folder(PYTHON, JAX, root=root) == folder
 
 
 def test_an_unknown_environment_has_a_folder_of_its_own(root, tmp_path):
-    assert open_folder(tmp_path / "bin" / "python", root=root) != open_folder(PYTHON, root=root)
+    assert open_folder(tmp_path / "bin" / "python", JAX, root=root) != open_folder(PYTHON, JAX, root=root)
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o701])
@@ -40,26 +41,26 @@ def test_a_folder_that_is_open_to_others_is_refused(root, mode):
     root.mkdir()
     root.chmod(mode)
     with pytest.raises(UsageError, match="chmod 700"):
-        open_folder(PYTHON, root=root)
+        open_folder(PYTHON, JAX, root=root)
 
 
 def test_links_are_refused(root, tmp_path):
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     root.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(UsageError, match="no folder of yours"):
-        open_folder(PYTHON, root=root)
+        open_folder(PYTHON, JAX, root=root)
 
 
 def test_a_folder_whose_parent_others_can_write_is_refused(root):
     root.parent.chmod(0o777)
     with pytest.raises(UsageError, match="others can replace"):
-        open_folder(PYTHON, root=root)
+        open_folder(PYTHON, JAX, root=root)
     root.parent.chmod(0o1777)  # sticky, like /tmp: only owners delete
-    open_folder(PYTHON, root=root)
+    open_folder(PYTHON, JAX, root=root)
 
 
 def test_the_oldest_programs_go_first(root):
-    folder = open_folder(PYTHON, root=root)
+    folder = open_folder(PYTHON, JAX, root=root)
     for number in range(5):
         path = folder / f"{number}-cache"
         path.write_bytes(bytes(100))
@@ -95,7 +96,7 @@ def test_first_calls_that_are_figures_are_cold_unless_the_user_wants_otherwise(
         files=Inputs(data="d", examples="h", baselines="b", data_fingerprint="f"),
         mechanisms={},
     )
-    where = {None: None, "of the run": root.parent / "run", "of the user": open_folder(PYTHON, root=root)}
+    where = {None: None, "of the run": root.parent / "run", "of the user": open_folder(PYTHON, JAX, root=root)}
     for job in (*expanded.train, *expanded.explain):
         cases = [(job, trains)]
         if isinstance(job, ExplainJob):

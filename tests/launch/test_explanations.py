@@ -8,11 +8,15 @@ import sys
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 import trustml
+from tests.conftest import measured_once
+from tests.records import unasked_second_opinion
+from tests.records.make import STUDY
 from trustml.compare.floor import MEAN
 from trustml.errors import UsageError
-from trustml.models.zoo import mlp, small_cnn
+from trustml.models.zoo import small_cnn
 from trustml.plan.job import explain_id
 
 pytestmark = [pytest.mark.torch, pytest.mark.jax]
@@ -47,27 +51,7 @@ def images(tmp_path_factory) -> trustml.Run:
 
 @pytest.fixture(scope="module")
 def seeds(tmp_path_factory) -> trustml.Run:
-    scenario = trustml.Scenario(
-        name="seeds",
-        data=trustml.BreastCancer(),
-        model=mlp([8], classes=2),
-        training=(
-            trustml.Plain(epochs=10, batch_size=32, optimizer=trustml.SGD(learning_rate=0.05, momentum=0.9)),
-            trustml.DPSGD(noise_multiplier=4.0, epochs=5, batch_size=64, optimizer=trustml.SGD(learning_rate=0.3)),
-            trustml.Plain(name="Stopped", epochs=10, batch_size=32, stop_at="DPSGD"),
-            trustml.Plain(name="Random", epochs=3, batch_size=32, random_labels=True),
-        ),
-        backends=("jax",),
-        seeds=(0, 1, 2),
-        explanations=trustml.Explanations(
-            examples=16,
-            scope="own",
-            methods=(trustml.IntegratedGradients(n_steps=8), trustml.FeatureAblation()),
-            timing=False,
-        ),
-        execution=trustml.Execution(parallel_jobs=2, threads=1),
-    )
-    return trustml.run(scenario, out=tmp_path_factory.mktemp("seeds"))
+    return measured_once(tmp_path_factory, "study")
 
 
 def test_methods_that_do_not_fit_are_named_and_the_others_go_on(images):
@@ -123,10 +107,14 @@ def test_a_regime_is_set_against_the_floor_and_against_its_accuracy(seeds):
     assert {"Plain ~ DPSGD", "Stopped ~ DPSGD"} <= set(table[table.measure == "change_of_infidelity"].subject)
 
 
-def test_the_control_stops_at_the_accuracy_of_the_private_model(seeds):
-    table = seeds.measures()
+def test_the_control_stops_at_the_accuracy_of_the_private_model(tmp_path):
+    untold = trustml.Explanations(methods=())
+    with unasked_second_opinion():
+        run = trustml.run(replace(STUDY, explanations=untold, seeds=(0,)), out=tmp_path)
+    table = run.measures()
     accuracy = table[table.measure == "accuracy"].set_index(["regime", "seed"]).value
-    for record in seeds.manifest.jobs:
+    assert set(accuracy.index.get_level_values("regime")) == {"Plain", "DPSGD", "Stopped", "Random"}
+    for record in run.manifest.jobs:
         if record.kind == "train" and record.regime == "Stopped":
             (note,) = record.result.notes
             if note.startswith("stopped"):
@@ -175,7 +163,7 @@ def test_a_wrong_question_gets_one_clear_line(images, arguments, words):
 def test_a_study_answers_from_finished_runs(seeds, tmp_path):
     done = cli("study", "--from", seeds.id, "--out", str(seeds.path.parent), "--figure", str(tmp_path / "f.png"))
     assert done.returncode == 0, done.stderr
-    for words in ("beyond what another seed does", "lower accuracy", "steadier", "less faithful", "| seeds | DPSGD |"):
+    for words in ("beyond what another seed does", "lower accuracy", "steadier", "less faithful", "| study | DPSGD |"):
         assert words in done.stdout
     assert (tmp_path / "f.png").stat().st_size > 10_000
     assert cli("study").returncode == 2

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 import trustml
+from tests.records import unasked_second_opinion
 from trustml.errors import RecordError, UsageError
 from trustml.launch.prepare import prepare_run
 from trustml.launch.schedule import JobScheduler
@@ -28,6 +29,12 @@ from trustml.scenario.read import to_plain
 
 pytestmark = [pytest.mark.jax, pytest.mark.timeout(600)]
 JOB = "train.jax.DPSGD.s0"
+
+
+@pytest.fixture(autouse=True)
+def _opacus_is_not_asked():
+    with unasked_second_opinion():
+        yield
 
 
 def lives(pid: int) -> bool:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import trustml
+from tests.records.make import DENSE
 from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, read_ledger
 from trustml.scenario.clipping import Adaptive, PerLayer
 from trustml.scenario.federated import BandedMatrix, BufferedToeplitz, TreeAggregation
@@ -50,7 +51,7 @@ def options(tiny, tmp_path_factory):
 @pytest.fixture(scope="module")
 def samplings(tiny, tmp_path_factory):
     """Every way to draw batches: the core draws them, so one backend shows it for all."""
-    scenario = msgspec.structs.replace(scenario_of(tiny, SAMPLINGS), backends=("jax",))
+    scenario = msgspec.structs.replace(scenario_of(tiny, SAMPLINGS), backends=("jax",), model=DENSE)
     return trustml.run(scenario, out=tmp_path_factory.mktemp("samplings"))
 
 

@@ -6,19 +6,19 @@ import os
 import shutil
 from pathlib import Path
 
-import msgspec
 import pytest
+from msgspec.structs import replace
 
 import trustml
 from tests.auditing.disguises import PLAIN
+from tests.records import copy_of, unasked_second_opinion
 from trustml.cli.main import _main
+from trustml.compare.rows import write_measures
 from trustml.measures import privacy_statements
 from trustml.privacy.crosscheck import SecondOpinion
-from trustml.scenario.methods import Saliency
-from trustml.scenario.spec import Explanations
 
 pytestmark = [pytest.mark.jax, pytest.mark.timeout(600)]
-MODEL = "train.jax.DPSGD.s0"
+MODEL, EXPLAINED = "train.jax.DPSGD.s0", "explain.jax.of.jax.DPSGD.s0"
 READERS = (
     ("show",), ("show", "--json"), ("show", "--privacy"), ("compare",), ("ledger", "--verify"), ("audit",), ("list",),
     ("explain", "--model", MODEL), ("verify",), ("bundle", "--out", "packed.zip"),
@@ -40,16 +40,17 @@ FEW = (
 
 
 @pytest.fixture(scope="module")
-def finished(tiny, tmp_path_factory) -> Path:
-    scenario = msgspec.structs.replace(
-        tiny,
-        backends=("jax",),
-        training=tiny.training[1:2],
-        explanations=Explanations(examples=3, methods=(Saliency(),)),
-    )
-    run = trustml.run(scenario, out=tmp_path_factory.mktemp("runs"))
-    assert run.status == "success"
-    return run.path
+def finished(tmp_path_factory) -> trustml.Run:
+    """One private model, explained: every command computes its epsilon anew."""
+    run = copy_of("twice", tmp_path_factory.mktemp("runs"))
+    kept = tuple(job for job in run.manifest.jobs if job.seed == 0)
+    scenario = {**run.manifest.scenario, "seeds": [0]}
+    run.directory.write_manifest(replace(run.manifest, jobs=kept, scenario=scenario))
+    for folder in run.path.glob("jobs/*.s1"):
+        shutil.rmtree(folder)
+    with unasked_second_opinion():
+        write_measures(run.directory)
+    return run
 
 
 @pytest.fixture
@@ -58,13 +59,12 @@ def strange(finished, tmp_path, monkeypatch) -> Path:
         privacy_statements, "prv_epsilons", lambda models: [SecondOpinion(why="not asked in this test") for _ in models]
     )
     monkeypatch.chdir(tmp_path)
-    return Path(shutil.copytree(finished, tmp_path / "runs" / "strange"))
+    return Path(shutil.copytree(finished.path, tmp_path / "runs" / "strange"))
 
 
 def place_of(run: Path, name: str) -> Path:
     if name.startswith("explained/"):
-        (job,) = (one for one in (run / "jobs").iterdir() if one.name.startswith("explain."))
-        return job / name.removeprefix("explained/")
+        return run / "jobs" / EXPLAINED / name.removeprefix("explained/")
     return run / name
 
 

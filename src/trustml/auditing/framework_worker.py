@@ -56,7 +56,8 @@ class FrameworkWorker:
     ) -> None:
         if what.endswith(".keras"):
             read_keras_file(Path(what))  # refused here at once, and again by the worker that loads it
-        python = find_environment(backend).require()
+        environment = find_environment(backend)
+        python = environment.require()
         self.kind = f"{backend} model {what.rsplit('/', 1)[-1]}, in its own environment"
         self._timeout, self._count, self._seed = timeout, 0, -1
         self._folder = tempfile.TemporaryDirectory(prefix="trustml-audit-")
@@ -71,7 +72,7 @@ class FrameworkWorker:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=clean_environment() | switch_variables(Execution()),
+                env=clean_environment() | switch_variables(Execution()) | environment.variables,
                 start_new_session=True,
             )
         try:

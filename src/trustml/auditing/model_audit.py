@@ -25,9 +25,8 @@ from trustml.auditing.references import COUNT, Asked, train_references
 from trustml.auditing.request import CHECKS, Request, check_request
 from trustml.auditing.result import AuditedModel, AuditRecord, Finding, RocCounts
 from trustml.data.dataset import Ints
+from trustml.frameworks.table import backend_names, entry_of
 from trustml.record.provenance import MAIN_PACKAGES, hardware, package_versions, source_revision
-
-_PACKAGES = (*MAIN_PACKAGES, "torch", "captum", "jax", "tensorflow", "keras")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,7 +260,7 @@ def _record(audit: _Audit) -> AuditRecord:
             "outputs": request.outputs,
             "reference models": str(audit.asked.count),
         },
-        versions=package_versions(_PACKAGES),
+        versions=package_versions(_packages()),
         hardware=hardware(),
         source=source_revision(),
         data=described,
@@ -273,3 +272,8 @@ def _fingerprint(examples: Given) -> str:
     digest.update(np.ascontiguousarray(examples.inputs).tobytes())
     digest.update(repr(examples.labels.tolist()).encode())
     return digest.hexdigest()
+
+
+def _packages() -> tuple[str, ...]:
+    """Distributions whose versions the record of an audit names, where they are there."""
+    return (*MAIN_PACKAGES, *(package for name in backend_names() for package in entry_of(name).live_packages))

@@ -18,6 +18,8 @@ from trustml.auditing.endpoints import Endpoint, ask_endpoint
 from trustml.auditing.framework_worker import FrameworkWorker
 from trustml.backends.contract import LiveModel
 from trustml.errors import DataError, UsageError
+from trustml.frameworks.entry import BackendEntry
+from trustml.frameworks.table import backend_names, entry_of
 
 Array: TypeAlias = npt.NDArray[Any]
 Tell: TypeAlias = Callable[[str, int, int], None]
@@ -97,12 +99,11 @@ def target_of(model: Any) -> Target:
         return Target(kind=model.kind, ask=model.outputs, live=model)
     if isinstance(model, tuple) and len(model) == 2 and callable(model[0]):
         model = JaxModel(*model)
-    if isinstance(model, JaxModel):
-        return _live("jax", model, kind="JAX function")
-    if _descends(model, "torch", "Module"):
-        return _live("torch", model, kind=f"torch.nn.Module ({type(model).__name__})")
-    if any(_descends(model, package, "Model") for package in ("keras", "tf_keras", "tensorflow")):
-        return _live("tensorflow", model, kind=f"Keras model ({type(model).__name__})")
+    for name in backend_names():
+        entry = entry_of(name)
+        for known in entry.live:
+            if any(_descends(model, package, known.base) for package in known.packages):
+                return _live(entry, model, kind=known.kind.format(type(model).__name__))
     if callable(getattr(model, "predict_proba", None)):
         return _estimator(model)
     if callable(model):
@@ -151,11 +152,11 @@ def _descends(model: Any, package: str, name: str) -> bool:
     return any(kind.__module__.split(".")[0] == package and kind.__name__ == name for kind in type(model).__mro__)
 
 
-def _live(backend: str, model: Any, *, kind: str) -> Target:
+def _live(entry: BackendEntry, model: Any, *, kind: str) -> Target:
     try:
-        module = importlib.import_module(f"trustml.backends.{backend}.model_adapter")
+        module = importlib.import_module(f"{entry.module}.model_adapter")
     except ImportError as error:
-        raise UsageError(f"model: a {kind} needs {error.name or backend}, which cannot be imported here") from None
+        raise UsageError(f"model: a {kind} needs {error.name or entry.name}, which cannot be imported here") from None
     live: LiveModel = module.live_model(model)
     return Target(kind=kind, ask=live.outputs, live=live)
 

@@ -1,17 +1,12 @@
-"""The backends by name. Importing this imports no framework; :func:`load_backend` imports one."""
+"""A backend by its name. Importing this imports no framework; :func:`load_backend` imports one."""
 
 from __future__ import annotations
 
 import importlib
 
 from trustml.backends.contract import Backend
+from trustml.frameworks.table import entry_of
 from trustml.scenario.spec import BackendName
-
-_MODULES: dict[BackendName, str] = {
-    "torch": "trustml.backends.torch",
-    "jax": "trustml.backends.jax",
-    "tensorflow": "trustml.backends.tensorflow",
-}
 
 
 def load_backend(name: BackendName) -> Backend:
@@ -21,6 +16,8 @@ def load_backend(name: BackendName) -> Backend:
     ------
     ImportError
         If its libraries are not in this environment.
+    UsageError
+        If there is no such backend.
     """
-    backend: Backend = importlib.import_module(_MODULES[name]).BACKEND
+    backend: Backend = importlib.import_module(entry_of(name).module).BACKEND
     return backend

@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
-from trustml.catalogue import jax, tensorflow, torch
-from trustml.catalogue.entries import ENTRIES
-from trustml.catalogue.implementation import Availability, Implementation, NotAvailable
-from trustml.models.layers import GELU, Architecture, Conv2D, GroupNorm, LayerNorm
+from trustml.catalogue.methods import METHODS
+from trustml.frameworks.implementation import Availability, Implementation, NotAvailable
+from trustml.frameworks.table import entry_of
+from trustml.models.layers import Architecture, Conv2D
 from trustml.models.shapes import layer_shapes
 from trustml.scenario import methods as m
 from trustml.scenario.baselines import Blur
 from trustml.scenario.spec import BackendName
 
 CONTROL_LIBRARY = "control"
-_CONTROL = Implementation(library=CONTROL_LIBRARY, function="standard normal numbers, drawn by the core")
-_BY_BACKEND: dict[BackendName, dict[type[m.MethodSpec], Availability]] = {
-    "torch": torch.IMPLEMENTATIONS,
-    "jax": jax.IMPLEMENTATIONS,
-    "tensorflow": tensorflow.IMPLEMENTATIONS,
-}
+_CONTROL = Implementation(
+    library=CONTROL_LIBRARY, call="", library_function="standard normal numbers, drawn by the core"
+)
 
 
 def availability(backend: BackendName, method: m.Method) -> Availability:
     """Tell which library of `backend` implements the method, with these settings; or why none does."""
     if isinstance(method, m.RandomControl):
         return _CONTROL
-    found = _BY_BACKEND[backend].get(type(method), NotAvailable(reason=f"is not implemented for {backend}"))
-    if isinstance(found, Implementation) and backend == "tensorflow":
-        reason = tensorflow.unavailable_for(method)
-        return NotAvailable(reason=reason) if reason else tensorflow.implementation_for(method, found)
+    cell = METHODS[type(method)].by.get(backend)
+    if cell is None:
+        nobody = NotAvailable(reason=f"is not implemented for {backend}")
+        cell = entry_of(backend).methods.get(type(method).__name__, nobody)
+    return cell if isinstance(cell, Implementation | NotAvailable) else cell(method)
+
+
+def implementation(backend: BackendName, method: m.Method) -> Implementation:
+    """Give who does the method, where somebody does.
+
+    Raises
+    ------
+    NotImplementedError
+        With the reason, where nobody does, and for the random control, which the core draws.
+    """
+    found = availability(backend, method)
+    if isinstance(found, NotAvailable):
+        raise NotImplementedError(found.reason)
+    if not found.call:
+        raise NotImplementedError("the random control is drawn by the core")
     return found
 
 
@@ -49,23 +62,22 @@ def attributed_layer(method: m.Method, architecture: Architecture) -> int:
 def why_unfit(method: m.Method, architecture: Architecture, input_shape: tuple[int, ...]) -> str:
     """Say why the method cannot explain a model of that architecture; empty if it can."""
     image = len(input_shape) == 3
-    layer = attributed_layer(method, architecture)
+    entry, layer = METHODS[type(method)], attributed_layer(method, architecture)
     shapes = layer_shapes(architecture, input_shape)
-    match method:
-        case m.GradCam() | m.GuidedGradCam():
-            if layer == -1:
-                return "needs a convolution, and the model has none"
-        case m.Occlusion():
-            if not image:
-                return f"slides a window over images, but inputs have shape {input_shape}; use FeatureAblation"
-            if any(side < 1 or side > whole for side, whole in zip(method.window, input_shape, strict=False)):
-                return f"window {method.window} does not fit into images of shape {input_shape}"
+    if entry.at_convolution and layer == -1:
+        return "needs a convolution, and the model has none"
+    if entry.images and not image:
+        return f"slides a window over images, but inputs have shape {input_shape}; use FeatureAblation"
+    window = getattr(method, "window", ())
+    if any(side < 1 or side > whole for side, whole in zip(window, input_shape, strict=False)):
+        return f"window {window} does not fit into images of shape {input_shape}"
     if hasattr(method, "layer") and not 0 <= layer < len(architecture.layers):
         return f"layer {layer} is none of the model's {len(architecture.layers)} layers; use 0 to {len(shapes) - 2}"
-    if isinstance(method, m.GradCam | m.GuidedGradCam) and len(shapes[layer + 1]) != 3:
+    if entry.at_convolution and len(shapes[layer + 1]) != 3:
         return f"layer {layer} gives shape {shapes[layer + 1]}, which has no rows and columns; name a convolution"
-    if isinstance(method, m.NeuronIntegratedGradients) and not _inside(method.neuron, shapes[layer + 1]):
-        return f"neuron {method.neuron} is no index into the output {shapes[layer + 1]} of layer {layer}"
+    neuron: tuple[int, ...] | None = getattr(method, "neuron", None)
+    if neuron is not None and not _inside(neuron, shapes[layer + 1]):
+        return f"neuron {neuron} is no index into the output {shapes[layer + 1]} of layer {layer}"
     if isinstance(getattr(method, "baseline", None), Blur) and not image:
         return f"Blur is for images, but inputs have shape {input_shape}; use Mean or a number"
     patch = getattr(method, "patch", 1)
@@ -77,8 +89,13 @@ def why_unfit(method: m.Method, architecture: Architecture, input_shape: tuple[i
 
 
 def returns_layer(method: m.Method) -> bool:
-    """Whether attributions have the shape of a layer's output."""
-    return ENTRIES[type(method)].returns == "layer"
+    """Whether attributions have the shape of a layer's output, or of its rows and columns."""
+    return METHODS[type(method)].returns != "input"
+
+
+def returns_map(method: m.Method) -> bool:
+    """Whether attributions have the rows and columns of a layer's output, and can be enlarged to those of the input."""
+    return METHODS[type(method)].returns == "map"
 
 
 def is_signed(method: m.Method) -> bool:
@@ -87,24 +104,18 @@ def is_signed(method: m.Method) -> bool:
         return method.statistic == "mean" and is_signed(method.of)
     if isinstance(method, m.Saliency):
         return not method.absolute
-    return ENTRIES[type(method)].signed
+    return METHODS[type(method)].signed
 
 
 def is_contribution(method: m.Method) -> bool:
     """Whether attributions hold the factor (input - baseline), rather than being slopes."""
-    return ENTRIES[type(method.of if isinstance(method, m.SmoothGrad) else method)].contribution
+    return METHODS[type(method.of if isinstance(method, m.SmoothGrad) else method)].contribution
 
 
 def _unknown_layer(method: m.Method, architecture: Architecture) -> str:
     inner = method.of if isinstance(method, m.SmoothGrad) else method
-    kinds = {
-        m.LRP: (GELU, GroupNorm, LayerNorm),
-        m.DeepLift: (GroupNorm, LayerNorm),
-        m.DeepLiftShap: (GroupNorm, LayerNorm),
-        m.LayerDeepLift: (GroupNorm, LayerNorm),
-    }.get(type(inner), ())
     for index, layer in enumerate(architecture.layers):
-        if isinstance(layer, kinds):
+        if isinstance(layer, METHODS[type(inner)].no_rule_for):
             return f"has no rule for {type(layer).__name__} (model.layers.{index})"
     return ""
 

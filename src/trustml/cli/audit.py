@@ -169,20 +169,31 @@ def _model(context: click.Context, target: str, *, root: Path, stack: ExitStack)
     from trustml.auditing.model_files import refuse_model_file
     from trustml.errors import UsageError
 
-    what = target.removeprefix("tensorflow=")
-    if what != target or target.endswith(".keras"):
+    backend, what = _elsewhere(target)
+    if backend:
         from trustml.auditing.framework_worker import FrameworkWorker
 
         if not what.endswith(".keras") and not _MODULE.fullmatch(what):
             refuse_model_file(Path(what))
             raise UsageError(f"{what}: is neither module:attribute nor a .keras file; name one of them")
-        return stack.enter_context(FrameworkWorker("tensorflow", what))
+        return stack.enter_context(FrameworkWorker(backend, what))
     if _MODULE.fullmatch(target):
         return _loaded(target)
     from trustml import api
 
     refuse_model_file(Path(target))
     return api.load(target, root=root)
+
+
+def _elsewhere(target: str) -> tuple[str, str]:
+    """Give the backend in whose own environment TARGET must be loaded, if any, and the target without its name."""
+    from trustml.frameworks.shipped import SHIPPED
+
+    for entry in SHIPPED:
+        what = target.removeprefix(f"{entry.name}=")
+        if entry.lock and (what != target or target.endswith(entry.live_files)):
+            return entry.name, what
+    return "", target
 
 
 def _loaded(target: str) -> Any:

@@ -8,7 +8,8 @@ import click
 
 from trustml.cli.main import FAILED, OK
 from trustml.cli.output import console, data_stream, file_option, json_option, json_text, messages
-from trustml.scenario.spec import BACKEND_NAMES, BackendName
+from trustml.frameworks.table import backend_names
+from trustml.scenario.spec import BackendName
 
 
 @click.command("conformance", short_help="Prove that private training is the mechanism it is said to be.")
@@ -16,7 +17,7 @@ from trustml.scenario.spec import BACKEND_NAMES, BackendName
     "--backend",
     "backends",
     multiple=True,
-    type=click.Choice(BACKEND_NAMES),
+    type=click.Choice(backend_names()),
     help="Check only this one; may be given several times. By default all are checked, and compared.",
 )
 @json_option
@@ -30,7 +31,7 @@ def command(backends: tuple[BackendName, ...], as_json: bool, file: Path | None,
     from trustml.launch.conformance import check_backends
     from trustml.report.privacy.tables import print_findings
 
-    names = backends or BACKEND_NAMES
+    names = backends or backend_names()
     messages().print(f"checking {', '.join(names)}; about a minute each")
     findings = check_backends(tuple(dict.fromkeys(names)))
     failed = [finding for finding in findings if not finding.passed]

@@ -20,13 +20,13 @@ def command(as_json: bool, file: Path | None) -> int:
 
     Exit code 4 if something is missing; the rest works all the same.
     """
+    from trustml.frameworks.table import backend_names
     from trustml.launch.accelerators import unused_gpu
     from trustml.launch.environments import find_environment, probe
     from trustml.record.provenance import MAIN_PACKAGES, hardware, package_versions
-    from trustml.scenario.spec import BACKEND_NAMES
 
     environments: list[dict[str, Any]] = []
-    for backend in BACKEND_NAMES:
+    for backend in backend_names():
         environment = find_environment(backend)
         answer = probe(environment)
         environments.append(

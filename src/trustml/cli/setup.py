@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from trustml.frameworks.shipped import SHIPPED
+
 
 @click.command("setup", short_help="Make the environment of a backend.")
-@click.argument("backend", type=click.Choice(["tensorflow"]))
+@click.argument("backend", type=click.Choice([entry.name for entry in SHIPPED if entry.lock]))
 @click.option("--path", type=click.Path(file_okay=False, path_type=Path), help="Put it there instead.")
 def command(backend: str, path: Path | None) -> None:
     """Make BACKEND's environment from the lock that comes with trustml; does nothing if it is there.
@@ -21,4 +23,4 @@ def command(backend: str, path: Path | None) -> None:
     made = create_tensorflow(folder.absolute(), tell=lambda line: click.echo(line, err=True))
     click.echo(f"{backend}: {'made' if made else 'already there'}: {folder}")
     if path is not None and path.absolute() != tensorflow_folder():
-        click.echo(f"use it with: export TRUSTML_ENV_TENSORFLOW={path.absolute()}", err=True)
+        click.echo(f"use it with: export TRUSTML_ENV_{backend.upper()}={path.absolute()}", err=True)

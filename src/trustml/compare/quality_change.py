@@ -7,7 +7,7 @@ from collections import defaultdict
 import numpy as np
 
 from trustml.attribution.similarity import rank_directions
-from trustml.catalogue.entries import ENTRIES
+from trustml.catalogue.methods import METHODS
 from trustml.compare.contrast import (
     LEAST_SEEDS,
     Agreements,
@@ -123,7 +123,7 @@ def _steadiness_rows(
             found = agreements_of(by_regime[reference], others, rank_directions) if regime != reference else None
             if found is not None:
                 method = next(iter(others.values())).method
-                kind = "perturbation" if ENTRIES[type(method)].needs == "forward" else "gradient"
+                kind = "perturbation" if METHODS[type(method)].needs == "forward" else "gradient"
                 kinds[regime][kind].append(found)
     rows = []
     for regime, groups in kinds.items():

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from trustml.compare.table import recorded_measures
 from trustml.errors import RecordError
 from trustml.evidence.checks import NOT_COMPUTABLE, Check, same_number
+from trustml.frameworks.table import is_known
 from trustml.measures.evidence import Evidence
 from trustml.measures.privacy import releases
 from trustml.plan.job import CanaryJob, Job, Mechanism, TrainJob
@@ -237,6 +238,8 @@ def _gaps(charges: Sequence[Charge], expected: Mechanism | None) -> list[str]:
 
 def _mechanism_problems(charges: Sequence[Charge], job: TrainJob, mechanism: Mechanism, data: str) -> list[str]:
     """Tell where the ledger charges for another mechanism, or other data, than job.json and the manifest say."""
+    if not is_known(job.backend):
+        return [f"backend {job.backend!r} is not there to say what draws its noise; install the package that adds it"]
     problems: list[str] = []
     plans: dict[int, str] = {}
     for number, charge in enumerate(charges, start=1):

@@ -10,10 +10,12 @@ import hashlib
 import os
 import platform
 import stat
+from collections.abc import Sequence
 from importlib.metadata import Distribution
 from pathlib import Path
 
 from trustml.errors import UsageError
+from trustml.frameworks.table import entry_of
 from trustml.plan.job import ExplainJob, Job, TrainJob
 
 LARGEST = 2 * 2**30
@@ -38,12 +40,13 @@ def reused_by(job: Job, *, python: Path, of_run: Path) -> Path | None:
     UsageError
         If the user's folder cannot be trusted.
     """
-    if job.backend != "jax":
+    distributions = entry_of(job.backend).compiled
+    if not distributions:
         return None
     timed = isinstance(job, TrainJob) or (isinstance(job, ExplainJob) and job.timing)
     match job.execution.compilation_cache:
         case "user":
-            return open_folder(python, root=user_folder())
+            return open_folder(python, distributions, root=user_folder())
         case "run":
             return None if timed else of_run
         case "off":
@@ -57,8 +60,8 @@ def user_folder() -> Path:
     return Path(os.environ.get("TRUSTML_COMPILED") or Path(platformdirs.user_cache_dir("trustml")) / "compiled")
 
 
-def open_folder(python: Path, *, root: Path) -> Path:
-    """Make the folder for one interpreter's JAX on this processor, checked, with room in it.
+def open_folder(python: Path, distributions: Sequence[str], *, root: Path) -> Path:
+    """Make the folder for what one interpreter's libraries compile on this processor, checked, with room in it.
 
     Raises
     ------
@@ -66,7 +69,7 @@ def open_folder(python: Path, *, root: Path) -> Path:
         If somebody else could put a program there.
     """
     root.parent.mkdir(parents=True, exist_ok=True)
-    folder = root / f"{_jax_versions(python)}-{processor()}"
+    folder = root / f"{_versions(python, distributions)}-{processor()}"
     for own in (root, folder):
         _make_own(own)
     for above in root.resolve().parents:
@@ -116,10 +119,10 @@ def processor() -> str:
     return f"{platform.machine()}-{hashlib.sha256(chr(10).join(told).encode()).hexdigest()[:12]}"
 
 
-def _jax_versions(python: Path) -> str:
+def _versions(python: Path, distributions: Sequence[str]) -> str:
     places = [str(place) for place in python.parent.parent.glob("lib/python*/site-packages")]
     found: dict[str, str] = {}
-    for name in ("jax", "jaxlib"):
+    for name in distributions:
         for one in Distribution.discover(name=name, path=places):
             found.setdefault(name, one.version)
-    return "-".join(f"{name}-{found.get(name, 'unknown')}" for name in ("jax", "jaxlib"))
+    return "-".join(f"{name}-{found.get(name, 'unknown')}" for name in distributions)

@@ -38,10 +38,11 @@ def check_backends(names: Sequence[BackendName]) -> list[CheckResult]:
     """
     findings: list[CheckResult] = []
     sums: dict[BackendName, dict[str, npt.NDArray[Any]]] = {}
-    pythons = {name: find_environment(name).require() for name in names}
+    environments = {name: find_environment(name) for name in names}
+    pythons = {name: environment.require() for name, environment in environments.items()}
     for name in names:
         with tempfile.TemporaryDirectory(prefix="trustml-conformance-") as folder:
-            problem = _run(name, pythons[name], Path(folder))
+            problem = _run(name, pythons[name], Path(folder), variables=environments[name].variables)
             if problem:
                 findings.append(CheckResult(check="the suite runs", passed=False, diagnosis=problem, subject=name))
                 continue
@@ -71,7 +72,7 @@ def _agreement(sums: dict[BackendName, dict[str, npt.NDArray[Any]]]) -> list[Che
     return findings
 
 
-def _run(name: BackendName, python: Path, folder: Path) -> str:
+def _run(name: BackendName, python: Path, folder: Path, *, variables: dict[str, str]) -> str:
     """Run the suite in a process group of its own; give what went wrong, or nothing."""
     log = folder / "log.txt"
     command = module_command(python, "trustml.worker.conformance", name, str(folder))
@@ -79,7 +80,7 @@ def _run(name: BackendName, python: Path, folder: Path) -> str:
         process = subprocess.Popen(
             command.arguments,
             pass_fds=command.inherited,
-            env=clean_environment() | switch_variables(Execution()),
+            env=clean_environment() | switch_variables(Execution()) | variables,
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,

@@ -11,21 +11,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from trustml.errors import EnvironmentMissingError, UsageError
+from trustml.frameworks.entry import BackendEntry
+from trustml.frameworks.table import entry_of, search_path
 from trustml.scenario.spec import BackendName
 
 LOCKS = Path(__file__).resolve().parents[1] / "environments"
 STAMP = "trustml-lock.sha256"
-
-_PACKAGES: dict[BackendName, tuple[str, ...]] = {
-    "torch": ("torch", "opacus", "captum"),
-    "jax": ("jax", "jaxlib"),
-    "tensorflow": ("tensorflow", "tensorflow_federated", "tf_explain"),
-}
 
 _PROBE = """
 import importlib.metadata as m, sys
@@ -33,21 +29,6 @@ for name in sys.argv[1:]:
     try: print("version", name, m.version(name), sep="\\t")
     except m.PackageNotFoundError: pass
 """
-_DEVICES: dict[BackendName, str] = {
-    "torch": """
-import torch
-print("device", "cpu", sep="\\t")
-for i in range(torch.cuda.device_count()): print("device", torch.cuda.get_device_name(i), sep="\\t")
-""",
-    "jax": """
-import jax
-for d in jax.devices(): print("device", "cpu" if d.platform == "cpu" else d.device_kind, sep="\\t")
-""",
-    "tensorflow": """
-import tensorflow as tf
-for d in tf.config.list_physical_devices(): print("device", d.device_type.lower(), sep="\\t")
-""",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +42,15 @@ class Environment:
         The interpreter; None where the environment cannot be used.
     problem, fix : str
         Why not, and the command that fixes it; empty when all is well.
+    variables : dict
+        What a process needs in its environment to see the backend, where a package from elsewhere adds it.
     """
 
     backend: BackendName
     python: Path | None
     problem: str = ""
     fix: str = ""
+    variables: dict[str, str] = field(default_factory=dict)
 
     def require(self) -> Path:
         """Give the interpreter.
@@ -83,31 +67,32 @@ class Environment:
 def find_environment(backend: BackendName) -> Environment:
     """Find the environment a backend would run in, without starting anything.
 
-    ``TRUSTML_ENV_TORCH``, ``TRUSTML_ENV_JAX`` and ``TRUSTML_ENV_TENSORFLOW`` point to another one.
+    ``TRUSTML_ENV_TORCH``, ``TRUSTML_ENV_JAX``, ``TRUSTML_ENV_TENSORFLOW`` and so on point to another one.
     """
+    entry = entry_of(backend)
     variable = f"TRUSTML_ENV_{backend.upper()}"
     named = os.environ.get(variable)
     if named:
         python = _python_of(Path(named))
-        if not python.exists():
-            return Environment(
-                backend=backend,
-                python=None,
-                problem=f"the {backend} environment is missing: {variable}={named} holds no {python.name}",
-                fix=_fix(backend),
-            )
-        return Environment(backend=backend, python=python)
-    if backend == "tensorflow":
-        return _find_tensorflow()
-    missing = [name for name in _PACKAGES[backend] if importlib.util.find_spec(name) is None]
-    if missing:
-        return Environment(
-            backend=backend,
-            python=None,
-            problem=f"the {backend} environment is missing: {', '.join(missing)} not installed beside trustml",
-            fix=_fix(backend),
-        )
-    return Environment(backend=backend, python=Path(sys.executable))
+        if python.exists():
+            return _found(entry, python)
+        return _missing(entry, f"the {backend} environment is missing: {variable}={named} holds no {python.name}")
+    if entry.lock:
+        return _find_locked(entry)
+    absent = [name for name in entry.packages if importlib.util.find_spec(name) is None]
+    if absent:
+        listed = ", ".join(absent)
+        return _missing(entry, f"the {backend} environment is missing: {listed} not installed beside trustml")
+    return _found(entry, Path(sys.executable))
+
+
+def _found(entry: BackendEntry, python: Path) -> Environment:
+    folder = search_path(entry.name)
+    return Environment(backend=entry.name, python=python, variables={"PYTHONPATH": folder} if folder else {})
+
+
+def _missing(entry: BackendEntry, problem: str) -> Environment:
+    return Environment(backend=entry.name, python=None, problem=problem, fix=entry.fix)
 
 
 def tensorflow_folder() -> Path:
@@ -215,10 +200,11 @@ def probe(environment: Environment) -> Probe:
     """Start the environment's interpreter and ask for versions and devices; takes seconds."""
     if environment.python is None:
         return Probe(versions={}, devices=(), problem=environment.problem)
-    names = [name.replace("_", "-") for name in _PACKAGES[environment.backend]]
+    entry = entry_of(environment.backend)
+    names = [name.replace("_", "-") for name in entry.packages]
     try:
         done = subprocess.run(
-            [str(environment.python), "-P", "-c", _PROBE + _DEVICES[environment.backend], *names],
+            [str(environment.python), "-P", "-c", _PROBE + entry.devices, *names],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -236,30 +222,18 @@ def probe(environment: Environment) -> Probe:
     )
 
 
-def _find_tensorflow() -> Environment:
+def _find_locked(entry: BackendEntry) -> Environment:
     folder = tensorflow_folder()
     if _python_of(folder).exists():
         stamp = _stamp(folder)
         if stamp == lock_hash():
-            return Environment(backend="tensorflow", python=_python_of(folder))
+            return _found(entry, _python_of(folder))
         state = "was made from another lock" if stamp else "is incomplete"
-        return Environment(
-            backend="tensorflow",
-            python=None,
-            problem=f"the tensorflow environment in {folder} {state}",
-            fix=_fix("tensorflow"),
-        )
+        return _missing(entry, f"the {entry.name} environment in {folder} {state}")
     obstacle = tensorflow_obstacle()
-    return Environment(
-        backend="tensorflow",
-        python=None,
-        problem=obstacle or f"the tensorflow environment is missing: no {folder}",
-        fix="" if obstacle else _fix("tensorflow"),
-    )
-
-
-def _fix(backend: BackendName) -> str:
-    return "trustml setup tensorflow" if backend == "tensorflow" else f"pip install 'trustml[{backend}]'"
+    if obstacle:
+        return Environment(backend=entry.name, python=None, problem=obstacle)
+    return _missing(entry, f"the {entry.name} environment is missing: no {folder}")
 
 
 def _stamp(folder: Path) -> str:

@@ -112,14 +112,15 @@ class JobScheduler:
         job, record = self._jobs[name], self._records[name]
         folder = self._run.job_folder(name)
         try:
-            python = find_environment(job.backend).require()
+            environment = find_environment(job.backend)
+            python = environment.require()
             compiled = reused_by(job, python=python, of_run=self._compiled)
         except (EnvironmentMissingError, UsageError) as error:
             self._update(replace(self._records[name], status="error", reason=str(error), attempt=record.attempt + 1))
             self._tell({"event": "job-end", "job": name, "status": "error", "reason": str(error)})
             return
         limits = JobLimits(timeout=job.execution.timeout, memory=int(job.execution.memory_limit * 2**30))
-        variables = switch_variables(job.execution)
+        variables = switch_variables(job.execution) | environment.variables
         if compiled is not None:
             variables |= reuse_compiled(compiled)
         events = self._run.file(events_file(name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from trustml.catalogue.entries import ENTRIES
+from trustml.catalogue.methods import METHODS
 from trustml.measures.evidence import Evidence, Explanation
 from trustml.measures.row import About, Facts, Row
 from trustml.scenario.methods import IntegratedGradients
@@ -26,7 +26,7 @@ def completeness_rows(evidence: Evidence) -> list[Row]:
     """Rows for each variant of each explanation that is complete by its definition: its error, and its passes."""
     rows: list[Row] = []
     for explanation in evidence.explanations:
-        if not ENTRIES[type(explanation.method)].complete or explanation.baseline_logits is None:
+        if not METHODS[type(explanation.method)].complete or explanation.baseline_logits is None:
             continue
         rows += [_row(evidence, explanation, variant) for variant in explanation.attributions]
         rows += [_passes_row(evidence, explanation, variant) for variant in explanation.passes]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from trustml.frameworks.table import entry_of, is_known
 from trustml.plan.job import TrainJob
 from trustml.privacy.ledger import Charge, Drawn, PrivacyUnit
 from trustml.privacy.tails import NoiseSource
@@ -98,8 +99,9 @@ def noise_source_text(job: TrainJob, regime: PrivateRegime, source: NoiseSource)
         return (
             f"default generator of {job.backend}, shared with everything else that is random; not a cryptographic one"
         )
-    if not source and isinstance(regime, DPFedAvg) and job.backend == "tensorflow":
-        return "TensorFlow's generator, seeded with 32 bits where noise is independent; not a cryptographic one"
+    noise = entry_of(job.backend).noise if is_known(job.backend) else None
+    if not source and isinstance(regime, DPFedAvg) and noise is not None and noise.former_users:
+        return f"{noise.former_users}; not a cryptographic one"
     name = _GENERATORS.get(source, f"pseudo-random generator of {job.backend}")
     return f"{name}, seeded from operating-system entropy; not a cryptographic one"
 

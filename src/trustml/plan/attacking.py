@@ -6,6 +6,9 @@ from typing import TypeAlias
 
 from msgspec.structs import replace
 
+from trustml.frameworks.entry import Missing, Supported
+from trustml.frameworks.shipped import SHIPPED
+from trustml.frameworks.table import entry_of
 from trustml.plan.attack_files import attack_file, canary_id, game_id, members_file, shadow_id
 from trustml.plan.job import CanaryJob, GameJob, ShadowJob, TrainJob
 from trustml.plan.support import Skip
@@ -26,7 +29,7 @@ from trustml.scenario.spec import BackendName, Scenario
 
 AttackJob: TypeAlias = ShadowJob | CanaryJob | GameJob
 
-SHADOW_BACKEND: BackendName = "jax"
+SHADOW_BACKEND: BackendName = next(entry.name for entry in SHIPPED if isinstance(entry.regimes.shadows, Supported))
 """Trains all shadow models in one program; they attack the models of every backend, which are the same function."""
 
 
@@ -59,8 +62,9 @@ def why_no_canaries(regime: Regime, canaries: Canaries, backend: BackendName) ->
     if canaries.kind == "random update":
         if not isinstance(regime, DPFedAvg) or not isinstance(regime.mechanism, IndependentNoise):
             return "random update canaries are clients of DPFedAvg with independent noise"
-        if backend == "tensorflow":
-            return "TFF computes every client's update itself and takes none from outside"
+        support = entry_of(backend).regimes.update_canaries
+        if isinstance(support, Missing):
+            return support.reason
         drawn_whole = isinstance(regime.cohort, FixedCohort)
     else:
         if not isinstance(regime, DPSGD) or regime.engine != "core":

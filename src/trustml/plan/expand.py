@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from trustml.catalogue.available import availability, why_unfit
-from trustml.catalogue.implementation import NotAvailable
+from trustml.frameworks.entry import Missing
+from trustml.frameworks.implementation import NotAvailable
 from trustml.plan.attack_files import scores_file
 from trustml.plan.attacking import AttackJob, attack_jobs
 from trustml.plan.job import ExplainJob, Job, Mechanism, TrainJob, clients_file, explain_id, train_id
-from trustml.plan.support import Missing, Skip, training_support
+from trustml.plan.support import Skip, training_support
 from trustml.scenario.federated import FederatedSpec
 from trustml.scenario.methods import Method, RandomControl
 from trustml.scenario.regimes import Plain, Regime

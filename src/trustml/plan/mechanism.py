@@ -10,6 +10,7 @@ import msgspec
 
 from trustml.data.batches import BatchPlan, participation
 from trustml.errors import ScenarioError
+from trustml.frameworks.table import entry_of
 from trustml.models.weights import Weights
 from trustml.plan.job import Mechanism
 from trustml.privacy.calibration import (
@@ -148,7 +149,9 @@ def stock_mechanism(regime: DPSGD, backend: BackendName, *, field: str, examples
     """
     batches = math.ceil(examples / regime.batch_size)
     epochs = 20 if regime.epochs is None else regime.epochs
-    real: Sampling = "poisson" if backend == "torch" else "shuffle"
+    noise_of = entry_of(backend).noise
+    assert noise_of is not None  # an engine is not supported without
+    real: Sampling = noise_of.engine_sampling
     steps = epochs * batches
     noise = regime.noise_multiplier
     if noise is None:

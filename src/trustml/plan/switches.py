@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from trustml.frameworks.table import entry_of
 from trustml.scenario.spec import BackendName, Execution
 
 _ALLOCATOR = {
@@ -81,7 +82,7 @@ def switches_in_force() -> dict[str, str]:
 def compiled_programs(backend: BackendName) -> int:
     """Count the compiled programs that this process would find where it is told to look; only JAX keeps any."""
     on = os.environ.get("JAX_ENABLE_COMPILATION_CACHE", "").lower() not in ("false", "0")
-    folder = os.environ.get(_COMPILED) if backend == "jax" and on else None
+    folder = os.environ.get(_COMPILED) if entry_of(backend).compiled and on else None
     return sum(1 for _ in Path(folder).glob("*-cache")) if folder else 0
 
 

@@ -29,6 +29,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from trustml.errors import UsageError
+from trustml.frameworks.shipped import SHIPPED
+from trustml.frameworks.table import entry_of
+
 NoiseSource: TypeAlias = Literal["", "jax", "torch", "numpy", "tff", "torch.normal", "tf.random.normal"]
 """What drew the noise; empty in ledgers that do not tell."""
 
@@ -61,23 +65,28 @@ TAILS: dict[NoiseSource, Tail] = {
     "torch.normal": Tail(largest=5.76, mass=2.0**-24, charged=False),
     "tf.random.normal": Tail(largest=5.67, mass=1.4e-8, charged=False),
 }
-FORMER: dict[str, float] = {"jax": 5.22, "torch": 5.76, "tensorflow": 5.67}
+FORMER: dict[str, float] = {entry.name: entry.noise.former for entry in SHIPPED if entry.noise}
 """Where noise ended, at the worst, in the days of ledgers that do not tell, by backend."""
 SHARE = 2.0**-20
 """Of delta, what is kept for the tails wherever they take no more."""
 
 
 def noise_source(backend: str, *, users: bool, stock: bool) -> NoiseSource:
-    """Name what draws the noise of a backend."""
-    match backend:
-        case "jax":
-            return "jax"
-        case "torch":
-            return "torch.normal" if stock else "torch"
-        case "tensorflow":
-            return "tf.random.normal" if stock else "tff" if users else "numpy"
-        case _:
-            return "numpy"
+    """Name what draws the noise of a backend.
+
+    Raises
+    ------
+    UsageError
+        If its entry names nothing whose tails are known.
+    """
+    noise = entry_of(backend).noise
+    name = ""
+    if noise is not None:
+        name = (noise.engine or noise.examples) if stock else noise.users if users else noise.examples
+    found = next((source for source in TAILS if source == name), None)
+    if found is None:
+        raise UsageError(f"backend {backend!r} names {name!r} for its noise; name one of {', '.join(TAILS)}")
+    return found
 
 
 def total_variation(drawn: Iterable[tuple[NoiseSource, int]]) -> float:

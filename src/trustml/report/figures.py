@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import altair as alt
 import pandas as pd
 
+from trustml.frameworks.entry import Style
+from trustml.frameworks.table import backend_names, entry_of
 from trustml.privacy.statement import at_most
 
-BACKENDS = ("torch", "jax", "tensorflow")
-# Okabe and Ito's palette: told apart by colour-blind readers; shapes repeat what colour says.
-_COLOURS = ("#D55E00", "#0072B2", "#009E73")
-_SHAPES = ("circle", "square", "triangle-up")
 REGIME_COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#000000", "#8C6D31", "#7F7F7F", "#9467BD", "#1B7837")
 """Of regimes and attacks: none is a framework's, so that neither is taken for the other."""
 
@@ -22,9 +23,15 @@ _UNITS = {
 }
 
 
+def backend_scale(look: Callable[[Style], Any]) -> alt.Scale:
+    """Give each backend a look of its own, the same in every chart."""
+    styles = {name: entry_of(name).style for name in backend_names()}
+    return alt.Scale(domain=list(styles), range=[look(style) for style in styles.values()])
+
+
 def backend_colour() -> alt.Color:
     """Give the colour of each backend, the same in every chart."""
-    return alt.Color("backend:N", title="framework", scale=alt.Scale(domain=list(BACKENDS), range=list(_COLOURS)))
+    return alt.Color("backend:N", title="framework", scale=backend_scale(lambda style: style.colour))
 
 
 def accuracy_points(table: pd.DataFrame) -> alt.LayerChart:
@@ -85,7 +92,7 @@ def present(table: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 def backend_shape() -> alt.Shape:
     """One shape a framework, the same on every page."""
-    return alt.Shape("backend:N", title="framework", scale=alt.Scale(domain=list(BACKENDS), range=list(_SHAPES)))
+    return alt.Shape("backend:N", title="framework", scale=backend_scale(lambda style: style.shape))
 
 
 def _accuracy_domain(rows: pd.DataFrame) -> list[float]:

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 
 from trustml.errors import ScenarioError
+from trustml.frameworks.table import backend_names, entry_of, is_known
 from trustml.models.layers import Conv2D, Dropout
 from trustml.models.shapes import Shape, layer_shapes
 from trustml.scenario.check_attacks import check_attacks, check_canaries
@@ -25,6 +26,7 @@ def check_scenario(scenario: Scenario) -> None:
         For the first impossible value.
     """
     check_types(scenario)
+    check_backends(scenario)
     for name in ("backends", "seeds"):
         value = getattr(scenario, name)
         if len(set(value)) < len(value):
@@ -105,6 +107,22 @@ def check_against_data(
     return warnings
 
 
+def check_backends(scenario: Scenario) -> None:
+    """Check that every backend is there.
+
+    Raises
+    ------
+    ScenarioError
+    """
+    for index, name in enumerate(scenario.backends):
+        if not is_known(name):
+            raise ScenarioError(
+                f"backends.{index}",
+                f"{name!r} is not one of the choices",
+                fix=f"choose one of {', '.join(backend_names())}",
+            )
+
+
 def _check_stops(scenario: Scenario) -> None:
     """Check that every regime that stops at the accuracy of another names one that can be had."""
     regimes = {regime.title: regime for regime in scenario.training}
@@ -124,7 +142,7 @@ def _check_stops(scenario: Scenario) -> None:
 def _check_mode(scenario: Scenario) -> None:
     """Refuse a mode of Opacus that cannot do what a regime asks for."""
     mode = scenario.execution.grad_sample_mode
-    if mode == "auto" or "torch" not in scenario.backends:
+    if mode == "auto" or not any(entry_of(name).grad_sample_modes for name in scenario.backends):
         return
     for regime in scenario.training:
         if not isinstance(regime, DPSGD):

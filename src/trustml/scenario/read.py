@@ -12,6 +12,7 @@ import msgspec
 
 from trustml.errors import ScenarioError, UsageError
 from trustml.scenario.baselines import Background, PublicExample
+from trustml.scenario.check import check_backends
 from trustml.scenario.problems import PlainData, explain_problem, nearest
 from trustml.scenario.sources import Csv, Idx, Npz, Parquet
 from trustml.scenario.spec import Scenario
@@ -41,7 +42,9 @@ def read_scenario(path: Path, *, overrides: Sequence[str] = ()) -> Scenario:
         data = to_plain(from_plain(data))  # with all defaults, so that every field can be named
     for override in overrides:
         set_field(data, override)
-    return resolve_paths(from_plain(data), folder=path.parent)
+    scenario = from_plain(data)
+    check_backends(scenario)
+    return resolve_paths(scenario, folder=path.parent)
 
 
 def from_plain(data: PlainData) -> Scenario:

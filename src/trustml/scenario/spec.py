@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
+from trustml.frameworks.table import SHIPPED_NAMES
 from trustml.models.layers import Architecture
 from trustml.ranges import AT_LEAST_ONE, Count, CountOrNone, NotNegative, Positive
 from trustml.scenario.attacks import Attacks
@@ -15,9 +16,11 @@ from trustml.scenario.methods import IntegratedGradients, Method, background_of,
 from trustml.scenario.regimes import Regime
 from trustml.scenario.sources import DataSource
 
-BackendName: TypeAlias = Literal["torch", "jax", "tensorflow"]
+BackendName: TypeAlias = Annotated[str, msgspec.Meta(examples=list(SHIPPED_NAMES))]
+"""A name of :mod:`trustml.frameworks.table`; a JSON schema offers those that come with trustml."""
 GradSampleMode: TypeAlias = Literal["auto", "hooks", "functorch", "ew", "ghost", "book_keeping"]
-BACKEND_NAMES: tuple[BackendName, ...] = ("torch", "jax", "tensorflow")
+BACKEND_NAMES: tuple[BackendName, ...] = SHIPPED_NAMES
+"""Those that come with trustml, and are asked where a scenario names none."""
 
 
 class Probes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -162,7 +165,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     explanations : Explanations
     attacks : Attacks
     backends : tuple of str
-        Some of ``torch``, ``jax``, ``tensorflow``; the first is the reference.
+        Some of ``torch``, ``jax``, ``tensorflow``, or one that a package adds; the first is the reference.
     seeds : tuple of int
         Every regime is trained once per seed; initial weights and public batches follow from it.
     execution : Execution

@@ -21,10 +21,11 @@ from trustml.backends.settings import FederatedSettings, PrivateSettings
 from trustml.conformance.subject import flat
 from trustml.data.batches import BatchPlan
 from trustml.data.dataset import Examples
+from trustml.frameworks.entry import Supported
 from trustml.models.shapes import weight_shapes
 from trustml.models.weights import Weights, read_weights
 from trustml.plan.job import CanaryJob, TrainJob, checkpoint_file
-from trustml.plan.support import Supported, training_support
+from trustml.plan.support import training_support
 from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
 from trustml.worker.canary_insertion import CanaryFederation, CanaryTrainer, strength_of
 from trustml.worker.federated import HISTORY

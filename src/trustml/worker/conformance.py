@@ -27,6 +27,8 @@ from trustml.conformance.training import ExecutedStep, TrainingRecord, check_tra
 from trustml.data.batches import poisson_batches
 from trustml.data.dataset import Examples, Floats, Ints
 from trustml.data.streams import Stream, public_generator, secret_generator
+from trustml.frameworks.entry import Supported
+from trustml.frameworks.table import backend_names, entry_of, is_known
 from trustml.models.layers import Architecture, Conv2D, Dense, Flatten, GroupNorm, MaxPool, ReLU
 from trustml.models.weights import Weights, initial_weights
 from trustml.models.zoo import mlp
@@ -37,10 +39,10 @@ from trustml.privacy.noise_strategy import noise_strategy
 from trustml.record.files import encode_arrays, write_atomic
 from trustml.scenario.optimizers import SGD
 from trustml.scenario.regimes import DPSGD
-from trustml.scenario.spec import BACKEND_NAMES, BackendName, Execution, GradSampleMode
+from trustml.scenario.spec import BackendName, Execution, GradSampleMode
 from trustml.worker.clock import Clock
 from trustml.worker.events import Progress
-from trustml.worker.federated_conformance import MECHANISMS, check_federations
+from trustml.worker.federated_conformance import MECHANISMS, check_federations, supported_noise
 from trustml.worker.job_context import JobContext
 from trustml.worker.private import PrivateTraining, accumulate_finite, entropy_words
 from trustml.worker.trace import TracingTrainer
@@ -109,11 +111,11 @@ def check_backend(name: BackendName, backend: Backend) -> tuple[list[CheckResult
         trainer = _trainer(backend, model, StepSettings(), per_layer=per_layer)
         trainer.accumulate(inputs[:, None], labels, clipping_norm=1.0)
         sums[f"clipped sum, {variant}"] = trainer.clipped_sum()
-    for kind in MECHANISMS:
-        if kind != "independent":
-            findings += [replace(found, subject=f"{name}, {kind}") for found in check_steps(backend, kind)]
+    for kind in supported_noise(name):
+        findings += [replace(found, subject=f"{name}, {kind}") for found in check_steps(backend, kind)]
     sums["weights after 20 steps without noise"] = _twenty_steps(backend)
-    findings += check_federations(name, backend)
+    if isinstance(entry_of(name).regimes.federated, Supported):
+        findings += check_federations(name, backend)
     for batches in AWKWARD_SIZES:
         subject = f"{name}, {batches} batches an epoch"
         findings += [replace(found, subject=subject) for found in check_training(_train(name, backend, batches))]
@@ -250,11 +252,10 @@ def _watched(
 
 def main(arguments: list[str]) -> int:
     """Check one backend, in its own environment."""
-    if len(arguments) != 2 or arguments[0] not in BACKEND_NAMES or not Path(arguments[1]).is_dir():
-        print(f"usage: python -m trustml.worker.conformance {'|'.join(BACKEND_NAMES)} FOLDER", file=sys.stderr)
+    if len(arguments) != 2 or not is_known(arguments[0]) or not Path(arguments[1]).is_dir():
+        print(f"usage: python -m trustml.worker.conformance {'|'.join(backend_names())} FOLDER", file=sys.stderr)
         return 2
-    name = next(known for known in BACKEND_NAMES if known == arguments[0])
-    folder = Path(arguments[1])
+    name, folder = arguments[0], Path(arguments[1])
     backend = load_backend(name)
     backend.open_device("cpu", 0)
     findings, sums = check_backend(name, backend)

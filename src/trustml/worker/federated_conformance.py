@@ -6,6 +6,7 @@ import dataclasses
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import NoneType
 
 import numpy as np
 from msgspec.structs import replace
@@ -22,6 +23,8 @@ from trustml.data.clients import FederatedPlan, federated_plan
 from trustml.data.dataset import Examples
 from trustml.data.partition import owners_fingerprint
 from trustml.data.streams import Stream, public_generator, secret_generator
+from trustml.frameworks.entry import Missing
+from trustml.frameworks.table import entry_of
 from trustml.models.layers import Architecture, Dense
 from trustml.models.weights import Weights, initial_weights
 from trustml.models.zoo import mlp
@@ -52,12 +55,6 @@ MECHANISMS: dict[NoiseKind, NoiseMechanism] = {
     "banded matrix factorisation": BandedMatrix(),
     "buffered linear Toeplitz": BufferedToeplitz(),
 }
-CORRELATED: dict[BackendName, NoiseKind] = {
-    "torch": "banded matrix factorisation",
-    "jax": "tree aggregation",
-    "tensorflow": "tree aggregation",
-}
-"""What a library has itself; the others are made of the core's tables."""
 SERVER_RATE = 2.0**-30
 """So small that weights that start at zero are as good as there after many rounds; float32 is exact about them."""
 ORACLE = 1e-4
@@ -120,18 +117,30 @@ def factory(
     return make
 
 
+def correlated_noise(name: BackendName) -> NoiseKind | None:
+    """Name the correlated noise that a backend's library has itself; None where it has none."""
+    regimes = entry_of(name).regimes
+    own = {struct for struct, support in regimes.mechanisms.items() if support == regimes.federated}
+    return next((kind for kind, one in MECHANISMS.items() if type(one).__name__ in own), None)
+
+
+def supported_noise(name: BackendName) -> list[NoiseKind]:
+    """Name the correlated noise of a backend, its library's or of the core's tables."""
+    known = entry_of(name).regimes.mechanisms
+    return [
+        kind for kind, one in MECHANISMS.items() if not isinstance(known.get(type(one).__name__), Missing | NoneType)
+    ]
+
+
 def check_federations(name: BackendName, backend: Backend) -> list[CheckResult]:
     """Put one backend's federations through the whole suite."""
     make = factory(backend.federated, softmax_regression(), server_learning_rate=SERVER_RATE)
     variants = {
         "federated": RoundSettings(),
         "federated, adaptive clipping": RoundSettings(clip_learning_rate=0.2, count_noise=2.0),
-        **{
-            f"federated, {kind}": RoundSettings(noise=kind, separation=4)
-            for kind in MECHANISMS
-            if kind != "independent"
-        },
     }
+    for kind in supported_noise(name):
+        variants[f"federated, {kind}"] = RoundSettings(noise=kind, separation=4)
     findings: list[CheckResult] = []
     for variant, settings in variants.items():
         found = check_federated(
@@ -139,10 +148,11 @@ def check_federations(name: BackendName, backend: Backend) -> list[CheckResult]:
         )
         findings += [replace(finding, subject=f"{name}, {variant}") for finding in found]
     findings.append(replace(against_oracle(backend), subject=f"{name}, federated"))
-    for variant, record in {
-        "federated training, Poisson cohorts": train_watched(name, backend, correlated=False),
-        "federated training, clients in turn": train_watched(name, backend, correlated=True),
-    }.items():
+    records = {"federated training, Poisson cohorts": train_watched(name, backend)}
+    correlated = correlated_noise(name)
+    if correlated:
+        records["federated training, clients in turn"] = train_watched(name, backend, correlated=correlated)
+    for variant, record in records.items():
         findings += [replace(found, subject=f"{name}, {variant}") for found in check_participation(record)]
     return findings
 
@@ -169,7 +179,7 @@ def against_oracle(backend: Backend) -> CheckResult:
     return bounded("rounds of a deeper model equal the oracle's", worst, ORACLE, diagnosis="another update or sum")
 
 
-def train_watched(name: BackendName, backend: Backend, *, correlated: bool) -> FederatedRecord:
+def train_watched(name: BackendName, backend: Backend, *, correlated: NoiseKind | None = None) -> FederatedRecord:
     """Train a few rounds through the worker's own loop, watched."""
     clients = example_clients(20)
     inputs = np.concatenate([batch for client in clients for batch, _ in client])
@@ -184,7 +194,7 @@ def train_watched(name: BackendName, backend: Backend, *, correlated: bool) -> F
         evaluate_every=16,
         cohort=InTurn(clients=5) if correlated else PoissonCohort(clients=5),
         clipping=Flat() if correlated else Adaptive(count_noise=2.0),
-        mechanism=MECHANISMS[CORRELATED[name]] if correlated else IndependentNoise(),
+        mechanism=MECHANISMS[correlated or "independent"],
     )
     plan = federated_plan(
         [np.flatnonzero(owners == client) for client in range(20)],

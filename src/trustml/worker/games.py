@@ -18,10 +18,11 @@ from trustml.conformance.games import play, worst_pair
 from trustml.conformance.subject import Step, StepSettings
 from trustml.data.dataset import Floats, Ints
 from trustml.data.streams import Stream, public_generator
+from trustml.frameworks.entry import Supported
 from trustml.models.layers import Architecture, Dense
 from trustml.models.weights import Weights, initial_weights
 from trustml.plan.job import GameJob
-from trustml.plan.support import Supported, training_support
+from trustml.plan.support import training_support
 from trustml.record.files import encode_arrays, inside, write_atomic
 from trustml.scenario.attacks import Fault
 from trustml.scenario.optimizers import SGD

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.backends.contract import LiveModel
+from trustml.frameworks.table import entry_of
 from trustml.record.files import encode_arrays, read_arrays, write_atomic
 from trustml.worker.__main__ import one_line
 
@@ -52,7 +53,7 @@ def main(arguments: list[str]) -> int:
 
 def load(backend: str, what: str, start: Path) -> LiveModel:
     """Load a model and wrap it; a function without parameters makes one."""
-    module = importlib.import_module(f"trustml.backends.{backend}.model_adapter")
+    module = importlib.import_module(f"{entry_of(backend).module}.model_adapter")
     if what.endswith(".keras"):
         model = module.load_keras(start / what)
     else:

@@ -9,6 +9,7 @@ import numpy as np
 
 from trustml.backends.contract import Backend, Model
 from trustml.backends.table import load_backend
+from trustml.frameworks.entry import Missing, Supported
 from trustml.models.shapes import weight_shapes
 from trustml.models.weights import encode_weights, read_weights
 from trustml.plan.job import (
@@ -21,7 +22,7 @@ from trustml.plan.job import (
     timings_file,
 )
 from trustml.plan.private_files import events_file
-from trustml.plan.support import Missing, Supported, training_support
+from trustml.plan.support import training_support
 from trustml.plan.switches import compiled_programs, switches_in_force
 from trustml.record.files import encode_arrays, inside, write_atomic
 from trustml.record.provenance import package_versions

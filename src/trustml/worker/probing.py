@@ -19,13 +19,13 @@ from trustml.attribution.sharing import share_out
 from trustml.attribution.similarity import spearman, spearman_of_magnitudes
 from trustml.attribution.upsample import upsample
 from trustml.backends.contract import Backend, ExplainRequest, Network
-from trustml.catalogue.available import is_contribution, is_signed, returns_layer
+from trustml.catalogue.available import is_contribution, is_signed, returns_layer, returns_map
 from trustml.data.dataset import Floats, Ints
 from trustml.data.streams import Stream, public_generator
 from trustml.models.weights import Weights, initial_weights
 from trustml.plan.job import VARIANTS, ExplainJob
 from trustml.record.array_names import array_name, arrays_below
-from trustml.scenario.methods import GradCam, Method, RandomControl
+from trustml.scenario.methods import Method, RandomControl
 from trustml.worker.job_context import JobContext
 from trustml.worker.predicting import predict
 
@@ -111,12 +111,12 @@ def probe(
 
 def judged(method: Method) -> bool:
     """Whether attributions can be laid over the input."""
-    return isinstance(method, GradCam) or not returns_layer(method)
+    return returns_map(method) or not returns_layer(method)
 
 
 def by_pixel(method: Method, attributions: Floats, shape: tuple[int, ...]) -> Floats:
     """Attributions in the shape of the inputs."""
-    if not isinstance(method, GradCam):
+    if not returns_map(method):
         return attributions
     height, width, channels = shape[1:]
     return upsample(attributions, shape=(height, width, channels))

@@ -15,6 +15,9 @@ from trustml.backends.contract import Backend
 from trustml.backends.shadows import ShadowSettings
 from trustml.data.dataset import Floats
 from trustml.errors import RecordError
+from trustml.frameworks.entry import Missing
+from trustml.frameworks.table import entry_of
+from trustml.plan.attacking import SHADOW_BACKEND
 from trustml.plan.job import ShadowJob
 from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
 from trustml.record.mapped import map_arrays
@@ -52,8 +55,9 @@ def train_shadows(job: ShadowJob, backend: Backend, *, at: JobContext) -> str:
     -----
     Reza Shokri et al., IEEE S&P 2017 (arXiv 1610.05820); Nicholas Carlini et al., IEEE S&P 2022 (arXiv 2112.03570).
     """
-    if backend.shadows is None:
-        raise NotImplementedError(f"{job.id}: {job.backend} does not train shadow models; jax does")
+    support = entry_of(job.backend).regimes.shadows
+    if backend.shadows is None or isinstance(support, Missing):
+        raise NotImplementedError(f"{job.id}: {job.backend} does not train shadow models; {SHADOW_BACKEND} does")
     with at.clock.stage("draw"):
         arrays = map_arrays(inside(at.root, job.data))
         inputs = np.concatenate([arrays["train_inputs"], arrays["test_inputs"]]).astype(np.float32, copy=False)
@@ -83,7 +87,7 @@ def train_shadows(job: ShadowJob, backend: Backend, *, at: JobContext) -> str:
             f"{len(broken)} of {len(models)} shadow models diverged, the first is {broken[0]}; lower the learning rate"
         )
     write_atomic(inside(at.root, job.output), encode_arrays({"logits": logits}), private=True)
-    return "trustml on JAX"
+    return support.library
 
 
 def learning_rates(job: ShadowJob, *, steps: int) -> Floats:

@@ -14,8 +14,8 @@ from tests.backends.tensorflow.captum_side import FLOAT32, Explained, explain_in
 from tests.backends.tensorflow.explained_cases import CONVOLUTION, DETERMINISTIC, SAMPLED
 from trustml.backends.torch.network import from_input
 from trustml.catalogue.available import availability
-from trustml.catalogue.implementation import Implementation
-from trustml.catalogue.tensorflow import IMPLEMENTATIONS, unavailable_for
+from trustml.catalogue.methods import METHODS
+from trustml.frameworks.implementation import Implementation, NotAvailable
 from trustml.scenario import methods as m
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch, pytest.mark.timeout(300)]
@@ -195,7 +195,7 @@ def test_every_difference_has_its_number(found, cnn, mlp):
 
 def test_the_path_needs_two_steps(told):
     assert not told["one_step_is_finite"]
-    assert "n_steps" in unavailable_for(m.IntegratedGradients(n_steps=1))
+    assert "n_steps" in availability("tensorflow", m.IntegratedGradients(n_steps=1)).reason
 
 
 def test_one_class_for_a_whole_batch(told):
@@ -252,7 +252,8 @@ def test_xpliques_cosine_kernel_prefers_what_is_unlike(told):
 
 
 def test_what_the_catalogue_claims_was_explained(found):
-    claimed = {kind for kind, entry in IMPLEMENTATIONS.items() if isinstance(entry, Implementation)}
+    cells = {kind: row.by.get("tensorflow", NotAvailable(reason="")) for kind, row in METHODS.items()}
+    claimed = {kind for kind, cell in cells.items() if not isinstance(cell, NotAvailable)}
     explained = {type(method) for _, method in itertools.chain(DETERMINISTIC.values(), SAMPLED.values())}
     assert claimed == explained
     for title, (_, method) in itertools.chain(DETERMINISTIC.items(), SAMPLED.items()):

@@ -15,24 +15,23 @@ from trustml.backends.torch import attribution, captum_calls, gradient_methods, 
 from trustml.backends.torch.attribution import explain
 from trustml.backends.torch.network import build_module, from_input, to_input, to_labels
 from trustml.catalogue.available import returns_layer
-from trustml.catalogue.entries import ENTRIES
-from trustml.catalogue.torch import IMPLEMENTATIONS
+from trustml.catalogue.methods import METHODS as ROWS
 from trustml.models.layers import GELU, Architecture, AvgPool, Conv2D, Dense, Dropout, Flatten, MaxPool, ReLU, Tanh
 from trustml.models.shapes import layer_shapes
 from trustml.scenario import methods as m
 
 pytestmark = pytest.mark.torch
 by_title = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.title)
-SAMPLED = [method for method in METHODS if ENTRIES[type(method)].sampled]
+SAMPLED = [method for method in METHODS if ROWS[type(method)].sampled]
 CONVOLUTION = Conv2D(filters=4, kernel=(3, 3), padding=((0, 1), (1, 1)))
 HALVES = {"size": (2, 2), "stride": (2, 2)}
-EXACT = [method for method in METHODS if not ENTRIES[type(method)].sampled]
+EXACT = [method for method in METHODS if not ROWS[type(method)].sampled]
 
 
 def test_the_catalogue_claims_what_is_tried_here():
     tried = {type(method) for method in METHODS}
-    assert tried == set(ENTRIES) - {m.RandomControl}
-    assert tried == set(IMPLEMENTATIONS)
+    assert tried == set(ROWS) - {m.RandomControl}
+    assert tried == {kind for kind, row in ROWS.items() if "torch" in row.by}
 
 
 @by_title
@@ -161,7 +160,7 @@ _GELU = model_of(Architecture(layers=(Flatten(), Dense(units=4), GELU(), Dense(u
         (request(m.LRP(), _GELU), "LRP has no rule for GELU"),
         (request(m.KernelShap(), features=np.zeros(IMAGE)), "2 features or more"),
         (dataclasses.replace(request(m.DeepLiftShap()), background=np.zeros((1, *IMAGE), np.float32)), "use DeepLift"),
-        (request(m.RandomControl(), model_of(LINEAR)), "RandomControl is not done by Captum"),
+        (request(m.RandomControl(), model_of(LINEAR)), "the random control is drawn by the core"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(asked, reason):

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from trustml.backends.jax.network import Params
+from trustml.backends.contract import ExplainRequest
+from trustml.backends.jax.network import Params, to_params
 from trustml.backends.jax.pieces import in_pieces, on_every_core, rows_at_once, sums_on_every_core
 from trustml.backends.jax.rules import (
     at_target,
@@ -25,45 +26,33 @@ from trustml.backends.jax.rules import (
     walk,
 )
 from trustml.backends.jax.straight_paths import Path, mean_gradient, path_points, target_gradient
-from trustml.data.dataset import Floats, Ints
+from trustml.data.dataset import Floats
 from trustml.models.layers import Architecture
 from trustml.scenario import methods as m
 
 _GRADIENT = m.Saliency(absolute=False)
 
 
-def gradient_method(
-    architecture: Architecture,
-    method: m.GradientMethod,
-    params: Params,
-    inputs: Floats,
-    targets: Ints,
-    baseline: Floats,
-) -> Floats:
+def gradient_method(request: ExplainRequest, method: m.GradientMethod) -> Floats:
     """Attributions by one gradient method; shape (n, *x)."""
     alone = isinstance(method, m.Saliency | m.InputXGradient)
+    architecture, params = request.model.architecture, to_params(request.model.weights)
     program = functools.partial(_program, architecture, _GRADIENT if alone else _kind(method), params, _path(method))
-    found = on_every_core(program, inputs, targets, baseline)
+    found = on_every_core(program, request.inputs, request.targets, request.baseline)
     match method:
         case m.Saliency(absolute=True):
             return np.abs(found)
         case m.InputXGradient():
-            return inputs * found
+            return request.inputs * found
         case _:
             return found
 
 
-def smooth_grad(
-    architecture: Architecture,
-    method: m.SmoothGrad,
-    params: Params,
-    inputs: Array,
-    targets: Array,
-    baseline: Array,
-    key: Array,
-) -> Floats:
+def smooth_grad(request: ExplainRequest, method: m.SmoothGrad) -> Floats:
     """Average another method over noisy inputs: its mean, mean of squares, or variance."""
-    keys, given = jax.random.split(key, method.n_samples), (inputs, targets, baseline, _path(method.of))
+    architecture, params = request.model.architecture, to_params(request.model.weights)
+    keys = jax.random.split(jax.random.key(request.seed), method.n_samples)
+    given = (request.inputs, request.targets, request.baseline, _path(method.of))
     some = functools.partial(_noisy_sums, architecture, _kind(method.of), params, given, method.stdev, keys)
     total, squares = sums_on_every_core(some, method.n_samples)
     mean, mean_of_squares = total / method.n_samples, squares / method.n_samples
@@ -76,27 +65,20 @@ def smooth_grad(
             return np.asarray(mean_of_squares - mean**2)
 
 
-def gradient_shap(
-    architecture: Architecture,
-    method: m.GradientShap,
-    params: Params,
-    inputs: Array,
-    targets: Array,
-    background: Array,
-    key: Array,
-) -> Floats:
+def gradient_shap(request: ExplainRequest, method: m.GradientShap) -> Floats:
     """Expected gradients: (input - baseline) times the gradient at a random point between, averaged."""
-    keys, given = jax.random.split(key, method.n_samples), (inputs, targets, background)
+    architecture, params = request.model.architecture, to_params(request.model.weights)
+    keys = jax.random.split(jax.random.key(request.seed), method.n_samples)
+    given = (request.inputs, request.targets, request.background)
     some = functools.partial(_expected_sums, architecture, params, given, method.stdev, keys)
     return np.asarray(sums_on_every_core(some, method.n_samples) / method.n_samples)
 
 
-def deep_lift_shap(
-    architecture: Architecture, params: Params, inputs: Floats, targets: Ints, background: Array
-) -> Floats:
+def deep_lift_shap(request: ExplainRequest, method: m.DeepLiftShap) -> Floats:
     """DeepLIFT averaged over the baselines of a background."""
-    some = functools.partial(_deep_lift_means, architecture, params, background)
-    return on_every_core(some, inputs, targets)
+    architecture, params = request.model.architecture, to_params(request.model.weights)
+    some = functools.partial(_deep_lift_means, architecture, params, request.background)
+    return on_every_core(some, request.inputs, request.targets)
 
 
 def guided_backprop(architecture: Architecture, params: Params, inputs: Array, targets: Array) -> Array:

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import msgspec
 from jax import Array, lax
 
+from trustml.backends.contract import ExplainRequest
 from trustml.backends.jax.gradient_methods import guided_backprop
-from trustml.backends.jax.network import Params
+from trustml.backends.jax.network import Params, to_params
 from trustml.backends.jax.pieces import in_pieces, on_every_core, rows_at_once
 from trustml.backends.jax.rules import at_target, back, rescale_rule, walk
 from trustml.backends.jax.straight_paths import (
@@ -22,7 +23,7 @@ from trustml.backends.jax.straight_paths import (
     path_points,
     target_gradient,
 )
-from trustml.data.dataset import Floats, Ints
+from trustml.data.dataset import Floats
 from trustml.models.layers import Architecture
 from trustml.models.straight import straight_until
 from trustml.scenario import methods as m
@@ -41,18 +42,12 @@ LayerMethod: TypeAlias = (
 )
 
 
-def layer_method(
-    architecture: Architecture,
-    method: LayerMethod,
-    layer: int,
-    params: Params,
-    inputs: Floats,
-    targets: Ints,
-    baseline: Floats,
-) -> Floats:
+def layer_method(request: ExplainRequest, method: LayerMethod) -> Floats:
     """Attributions to the output of a layer; for GuidedGradCam and NeuronIntegratedGradients, to the input."""
     nameless = msgspec.structs.replace(method, name=None)  # under another name, nothing is compiled anew
-    return on_every_core(functools.partial(_program, architecture, nameless, layer, params), inputs, targets, baseline)
+    params = to_params(request.model.weights)
+    program = functools.partial(_program, request.model.architecture, nameless, request.layer, params)
+    return on_every_core(program, request.inputs, request.targets, request.baseline)
 
 
 @functools.partial(jax.jit, static_argnames=("architecture", "method", "layer"))

@@ -22,7 +22,7 @@ _ENTRIES = 2**24
 """Entries of the tables that are made at once, where there is a choice."""
 
 
-def feature_ablation(request: ExplainRequest) -> Floats:
+def feature_ablation(request: ExplainRequest, method: m.FeatureAblation) -> Floats:
     """Fall of the target logit without one feature at a time."""
     count = _count(request)
     without = ~np.eye(count + 1, count, dtype=bool)  # the last one leaves nothing out
@@ -54,7 +54,7 @@ def window_masks(shape: tuple[int, ...], *, window: tuple[int, int], stride: tup
     return masks
 
 
-def feature_permutation(request: ExplainRequest) -> Floats:
+def feature_permutation(request: ExplainRequest, method: m.FeaturePermutation) -> Floats:
     """Fall of the target logit when one feature at a time is shuffled among the examples."""
     generator = np.random.default_rng(request.seed)
     n = len(request.inputs)

@@ -1,7 +1,7 @@
 """Attributions by tf-explain 0.3.1, and by Xplique 1.5.2 for what it lacks: raw arrays, never pictures.
 
 ``native`` is what the library returns. ``completed`` follows the definition, where that can be had from the
-library's own functions; how the two relate says :mod:`trustml.catalogue.tensorflow`.
+library's own functions; how the two relate says :mod:`trustml.catalogue.methods`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 from trustml.backends.contract import Attributions, ExplainRequest, Model
-from trustml.backends.tensorflow import gradient_methods, layer_methods, perturbation_methods
 from trustml.backends.tensorflow.network import build_keras, load_weights
+from trustml.catalogue.available import implementation
+from trustml.catalogue.methods import METHODS
+from trustml.frameworks.implementation import Implementation, resolve
 from trustml.models.layers import Architecture
 from trustml.scenario import methods as m
 
@@ -26,44 +28,15 @@ def explain(request: ExplainRequest) -> Attributions:
     Raises
     ------
     NotImplementedError
-        If neither library has the method.
+        If neither library has the method with these settings.
     """
+    found = implementation("tensorflow", request.method)
+    function = resolve(found)
     model = _keras_model(request.model.architecture, request.model.input_shape)
     load_weights(model, request.model.weights)
-    with _seeded(request.seed, in_tensorflow=_draws_in_graph(request.method)):
-        return _dispatch(model, request)
-
-
-def _dispatch(model: tf.keras.Model, request: ExplainRequest) -> Attributions:
-    match request.method:
-        case m.Saliency() as method:
-            return gradient_methods.saliency(model, request, method)
-        case m.InputXGradient():
-            return gradient_methods.input_x_gradient(model, request)
-        case m.IntegratedGradients() as method:
-            return gradient_methods.integrated_gradients(model, request, method)
-        case m.SmoothGrad(statistic="mean") as method:
-            return gradient_methods.smooth_grad(model, request, method)
-        case m.SmoothGrad() as method:
-            return gradient_methods.noise_statistic(model, request, method)
-        case m.GuidedBackprop():
-            return gradient_methods.guided_backprop(model, request)
-        case m.Deconvolution():
-            return gradient_methods.deconvolution(model, request)
-        case m.FeatureAblation():
-            return perturbation_methods.feature_ablation(model, request)
-        case m.Occlusion() as method:
-            return perturbation_methods.occlusion(model, request, method)
-        case m.KernelShap() as method:
-            return perturbation_methods.kernel_shap(model, request, method)
-        case m.Lime() as method:
-            return perturbation_methods.lime(model, request, method)
-        case m.GradCam() as method:
-            return layer_methods.grad_cam(model, request, method)
-        case m.LayerActivation():
-            return layer_methods.activation(model, request)
-        case method:
-            raise NotImplementedError(f"neither tf-explain nor Xplique has {type(method).__name__}")
+    with _seeded(request.seed, in_tensorflow=_draws_in_graph(found, request.method)):
+        attributions: Attributions = function(model, request, request.method)
+        return attributions
 
 
 @lru_cache(maxsize=4)
@@ -72,8 +45,8 @@ def _keras_model(architecture: Architecture, input_shape: tuple[int, ...]) -> tf
     return build_keras(Model(architecture=architecture, input_shape=input_shape, weights={}))
 
 
-def _draws_in_graph(method: m.Method) -> bool:
-    return isinstance(method, m.Lime | m.KernelShap | m.SmoothGrad) and getattr(method, "statistic", "") != "mean"
+def _draws_in_graph(found: Implementation, method: m.Method) -> bool:
+    return found.library == "xplique" and METHODS[type(method)].sampled
 
 
 @contextmanager

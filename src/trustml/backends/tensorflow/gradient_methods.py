@@ -30,7 +30,7 @@ def saliency(model: tf.keras.Model, request: ExplainRequest, method: m.Saliency)
     return {"native": native, "completed": np.abs(native)} if method.absolute else {"native": native}
 
 
-def input_x_gradient(model: tf.keras.Model, request: ExplainRequest) -> Attributions:
+def input_x_gradient(model: tf.keras.Model, request: ExplainRequest, method: m.InputXGradient) -> Attributions:
     """tf-explain's gradients times inputs."""
     return {"native": _explained(_gradients(model, GradientsInputs), request)}
 
@@ -79,14 +79,14 @@ def noise_statistic(model: tf.keras.Model, request: ExplainRequest, method: m.Sm
     return {"native": native, "completed": native * np.float32((method.n_samples - 1) / method.n_samples)}
 
 
-def guided_backprop(model: tf.keras.Model, request: ExplainRequest) -> Attributions:
+def guided_backprop(model: tf.keras.Model, request: ExplainRequest, method: m.GuidedBackprop) -> Attributions:
     """Xplique's guided backpropagation."""
     from xplique.attributions import GuidedBackprop
 
     return {"native": _overridden(GuidedBackprop, model, request)}
 
 
-def deconvolution(model: tf.keras.Model, request: ExplainRequest) -> Attributions:
+def deconvolution(model: tf.keras.Model, request: ExplainRequest, method: m.Deconvolution) -> Attributions:
     """Xplique's DeconvNet."""
     from xplique.attributions import DeconvNet
 

@@ -34,7 +34,7 @@ def grad_cam(model: tf.keras.Model, request: ExplainRequest, method: m.GradCam) 
     return {"native": maps(guided=True), "completed": np.maximum(plain, 0) if method.relu else plain}
 
 
-def activation(model: tf.keras.Model, request: ExplainRequest) -> Attributions:
+def activation(model: tf.keras.Model, request: ExplainRequest, method: m.LayerActivation) -> Attributions:
     """Output of a layer by tf-explain's sub-model; shape (n, *layer)."""
     layer_model = _up_to(model, f"layer{request.layer}")
     return {"native": layer_model.predict(request.inputs, batch_size=ROWS_AT_ONCE, verbose=0)}

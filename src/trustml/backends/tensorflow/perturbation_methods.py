@@ -61,7 +61,7 @@ def occlusion(model: tf.keras.Model, request: ExplainRequest, method: m.Occlusio
     }
 
 
-def feature_ablation(model: tf.keras.Model, request: ExplainRequest) -> Attributions:
+def feature_ablation(model: tf.keras.Model, request: ExplainRequest, method: m.FeatureAblation) -> Attributions:
     """Xplique's occlusion of one feature at a time."""
     from xplique.attributions import Occlusion
 

@@ -65,7 +65,7 @@ def smooth_grad(module: nn.Sequential, request: ExplainRequest, method: m.Smooth
     return _variants(module, request, method.of, run)
 
 
-def deep_lift_shap(module: nn.Sequential, request: ExplainRequest) -> Attributions:
+def deep_lift_shap(module: nn.Sequential, request: ExplainRequest, method: m.DeepLiftShap) -> Attributions:
     """Captum's DeepLiftShap: every example against every baseline."""
     if len(request.background) < 2:
         raise NotImplementedError(

@@ -37,7 +37,7 @@ def grad_cam(module: nn.Sequential, request: ExplainRequest, method: m.GradCam) 
     return {"native": piecewise(request, attribute)}
 
 
-def guided_grad_cam(module: nn.Sequential, request: ExplainRequest) -> Attributions:
+def guided_grad_cam(module: nn.Sequential, request: ExplainRequest, method: m.GuidedGradCam) -> Attributions:
     """Captum's GuidedGradCam, shape (n, *x); completed by interpolation, where its default repeats values."""
     library = captum.attr.GuidedGradCam(module, _with_places(module, request))
 

@@ -18,7 +18,7 @@ from trustml.backends.torch.network import from_input, to_input, to_labels
 from trustml.scenario import methods as m
 
 
-def feature_ablation(module: nn.Sequential, request: ExplainRequest) -> Attributions:
+def feature_ablation(module: nn.Sequential, request: ExplainRequest, method: m.FeatureAblation) -> Attributions:
     """Captum's FeatureAblation."""
 
     def attribute(piece: Piece) -> Tensor:
@@ -52,7 +52,7 @@ def occlusion(module: nn.Sequential, request: ExplainRequest, method: m.Occlusio
     return {"native": piecewise(request, attribute)}
 
 
-def feature_permutation(module: nn.Sequential, request: ExplainRequest) -> Attributions:
+def feature_permutation(module: nn.Sequential, request: ExplainRequest, method: m.FeaturePermutation) -> Attributions:
     """Captum's FeaturePermutation, among all examples of the request."""
     if len(request.inputs) < 2:
         raise NotImplementedError("FeaturePermutation shuffles features among examples, and there is only one")

@@ -12,20 +12,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trustml.catalogue.available import availability, why_unfit
-from trustml.catalogue.entries import ENTRIES
-from trustml.catalogue.implementation import Implementation
+from trustml.catalogue.methods import METHODS
 from trustml.compare.table import read_measures
 from trustml.errors import RecordError
+from trustml.frameworks.implementation import Implementation
 from trustml.record.store import RunDirectory, find_run
 from trustml.report.documents import markdown_head, markdown_row
 from trustml.scenario.methods import Method
 from trustml.scenario.read import from_plain
 from trustml.scenario.spec import BACKEND_NAMES, BackendName
 
-_REFERENCE = "trustml-jax"
-
 if TYPE_CHECKING:
     import pandas as pd
+
+_DEFINITION = "trustml-jax"
+"""Library whose attributions are the definition; the others are compared with them."""
 
 
 def methods_markdown(run: RunDirectory) -> str:
@@ -39,7 +40,7 @@ def methods_markdown(run: RunDirectory) -> str:
     scenario = from_plain(run.manifest().scenario)
     methods = scenario.explanations.methods
     missing = (
-        set(ENTRIES) - {type(method) for method in methods} - {t for t in ENTRIES if t.__name__ == "RandomControl"}
+        set(METHODS) - {type(method) for method in methods} - {t for t in METHODS if t.__name__ == "RandomControl"}
     )
     if missing:
         names = ", ".join(sorted(kind.__name__ for kind in missing))
@@ -53,7 +54,7 @@ def methods_markdown(run: RunDirectory) -> str:
         markdown_head(["method", "paper", *BACKEND_NAMES]),
     ]
     for method in methods:
-        entry = ENTRIES[type(method)]
+        entry = METHODS[type(method)]
         name = f"`{method.title}`" + ("" if method.name is None else f" ({entry.title})")
         fits = why_unfit(method, scenario.model, shape) == ""
         cells = [_cell(run, table, backend, method, fits=fits) for backend in BACKEND_NAMES]
@@ -76,15 +77,15 @@ def _cell(run: RunDirectory, table: pd.DataFrame, backend: BackendName, method: 
     ]
     if not fits or not done or not all(done):
         raise RecordError(f"{run.path.name}: {method.title} by {found.function} is claimed and did not run")
-    if backend == "jax":
-        return f"{found.library}"
+    if found.library == _DEFINITION:
+        return found.library
     rows = table[(table.measure == "attribution_max_abs_difference") & (table.method == method.title)]
     parts = []
     for name in (found.library, f"{found.library} (completed)"):
         sides = rows[["first", "second"]]
-        values = rows[(sides == _REFERENCE).any(axis=1) & (sides == name).any(axis=1)].value.dropna()
+        values = rows[(sides == _DEFINITION).any(axis=1) & (sides == name).any(axis=1)].value.dropna()
         if len(values):
-            mark = "~" if ENTRIES[type(method)].sampled else ""
+            mark = "~" if METHODS[type(method)].sampled else ""
             parts.append(f"{name} ({mark}{values.median():.1g})")
     return "; ".join(parts) or found.library
 

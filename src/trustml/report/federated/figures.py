@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
+from trustml.frameworks.table import backend_names
 from trustml.measures.measure import MEASURES, of_family
 from trustml.privacy.statement import at_most
-from trustml.report.figures import BACKENDS, REGIME_COLOURS, backend_colour
+from trustml.report.figures import REGIME_COLOURS, backend_colour, backend_scale
 
-_DASHES = ([1, 0], [7, 4], [2, 3])
 _BYTES = "datum.value == 0 ? '0' : format(datum.value, '.3~s') + 'B'"
 _PANEL = {"width": 245, "height": 190}
 _COLUMNS = 3
@@ -231,7 +231,8 @@ def _over_seeds(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     grouped = rows.groupby(["regime", "backend", "round"], sort=False)
     means = grouped[columns].mean().assign(seeds=grouped.seed.nunique()).reset_index()
     # Later lines are drawn above earlier ones: dashes must not lie below the line that they agree with.
-    return means.sort_values("backend", key=lambda names: names.map(BACKENDS.index), kind="stable")
+    order = {name: place for place, name in enumerate(backend_names())}
+    return means.sort_values("backend", key=lambda names: names.map(order), kind="stable")
 
 
 def _round_axis(rows: pd.DataFrame, *, title: str = "round") -> alt.X:
@@ -240,7 +241,7 @@ def _round_axis(rows: pd.DataFrame, *, title: str = "round") -> alt.X:
 
 
 def _backend_dash(rows: pd.DataFrame) -> alt.StrokeDash:
-    scale = alt.Scale(domain=list(BACKENDS), range=[list(dash) for dash in _DASHES])
+    scale = backend_scale(lambda style: list(style.dash))
     return alt.StrokeDash("backend:N", title="framework", scale=scale, legend=_line_legend(rows.backend))
 
 

@@ -1,0 +1,89 @@
+"""Stored runs are read as they were when they were made: every row of the table, and what commands print."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.records import NAMES, RUNS, copy_of, stored
+from tests.records.golden import (
+    COMMANDS,
+    HERE,
+    KEYS,
+    NUMBERS,
+    SECOND_OPINION,
+    computed_table,
+    printed,
+    read_table,
+    stored_table,
+)
+from tests.records.golden import NAMES as READ
+from trustml.record.files import sha256
+from trustml.record.store import RunDirectory
+
+RELATIVE = 1e-9  # float64 sums of at most a few thousand terms, in whatever order numpy's build takes them
+PLACES = re.compile(rb"/(?:home|root|tmp|work|var|opt|Users|builds?)/[A-Za-z0-9_.-]+")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stored")
+    return {name: copy_of(name, folder) for name in NAMES}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_the_table_of_a_stored_run_is_read_as_it_was_written(runs, name):
+    check_same_rows(read_table(runs[name]), stored_table(name))
+
+
+@pytest.mark.parametrize("name", READ)
+def test_the_table_computed_from_a_stored_run_is_the_one_of_then(runs, name):
+    expected = stored_table(name)
+    assert (expected.measure == SECOND_OPINION).any()
+    check_same_rows(computed_table(runs[name]), expected[expected.measure != SECOND_OPINION])
+
+
+def check_same_rows(found: pd.DataFrame, expected: pd.DataFrame) -> None:
+    found, expected = found.set_index(KEYS), expected.set_index(KEYS)
+    assert found.index.is_unique
+    assert sorted(set(expected.index) - set(found.index)) == [], "rows that are not computed any more"
+    assert sorted(set(found.index) - set(expected.index)) == [], "rows that were not there"
+    found = found.loc[expected.index]
+    other = [key for key in expected.index if (found.unit[key], found.n[key]) != (expected.unit[key], expected.n[key])]
+    assert not other
+    for column in NUMBERS:
+        one, then = found[column].to_numpy(), expected[column].to_numpy()
+        close = np.isclose(one, then, rtol=RELATIVE, atol=0, equal_nan=True)
+        assert close.all(), [(expected.index[n], column, one[n], then[n]) for n in np.flatnonzero(~close)[:10]]
+
+
+@pytest.mark.parametrize("name", READ)
+def test_what_commands_print_of_a_stored_run_is_what_they_printed_then(runs, name):
+    differ = []
+    for command in COMMANDS:
+        expected = (HERE / f"{name}.{command}.txt").read_text(encoding="utf-8").splitlines()
+        found = printed(runs[name], command).splitlines()
+        differ += [(command, line) for line in expected if line not in found]
+        differ += [(command, line) for line in found if line not in expected]
+    assert differ == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stored_run_is_whole_small_and_names_no_machine(name):
+    files = [path for path in stored(name).rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 2_000_000
+    assert not [(path.name, found) for path in files if (found := PLACES.search(path.read_bytes()))]
+    manifest = RunDirectory(stored(name)).manifest()
+    assert manifest.status == "success" and manifest.hardware["processor"] == "a processor"
+    for job in manifest.jobs:
+        for file, expected in job.artifacts.items():
+            assert sha256(stored(name) / "jobs" / job.id / file) == expected
+    for file, expected in manifest.artifacts.items():
+        assert sha256(stored(name) / file) == expected
+
+
+def test_every_stored_run_has_a_name():
+    assert sorted(path.name.split("-")[0] for path in RUNS.iterdir()) == sorted(NAMES)
