@@ -59,7 +59,35 @@ _NOTES = "measures/notes.py"
 _QUALITY, _TABLES = "measures/quality.py", "report/tables.py"
 _AUDIT, _STUDY = "report/audit/words.py", "report/study/tables.py"
 
+_STRATEGY = "privacy/noise_strategy.py"
+
 MUTANTS = (
+    *_mutants(
+        "privacy/test_noise_strategy.py",
+        ("covered nodes stay", _STRATEGY, "weights[0, 1 : 1 + level] = -1.0", "weights[0, 1 : 1 + level] = 0.0"),
+        ("columns not scaled", _STRATEGY, "np.stack([scale * row, row])", "np.stack([row, row])"),
+        ("columns of the end too short", _STRATEGY, "[: self.steps - step]", "[: max(1, self.steps - step - 1)]"),
+        ("buffers not scaled", _STRATEGY, "row[None] / _blt_scale(self)", "row[None]"),
+        (
+            "buffers that do not decay",
+            _STRATEGY,
+            "kept[:, 1:] += np.diag(decays)",
+            "kept[:, 1:] += np.eye(self.buffers)",
+        ),
+        ("noise without end", _STRATEGY, "if not 0 <= step < steps:", "if not 0 <= step:"),
+        ("a wider band than the separation", _STRATEGY, "1 <= self.bands <= self.separation", "1 <= self.bands"),
+    ),
+    *_mutants(
+        "worker/test_private.py",
+        (
+            "correlated noise of all steps again",
+            "worker/private.py",
+            "steps=mechanism.steps, sep",
+            "steps=mechanism.total_steps, sep",
+        ),
+        ("batches out of turn", "worker/private.py", "and not comes_in_turn(", "and False and comes_in_turn("),
+        ("less charged than is used", "worker/private.py", "strategy.participation > ", "strategy.participation < -"),
+    ),
     *_mutants(
         "backends/test_fourth.py",
         (

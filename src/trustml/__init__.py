@@ -59,6 +59,7 @@ from trustml.scenario.clipping import (
 )
 from trustml.scenario.federated import (
     BandedMatrix as BandedMatrix,
+    BufferedToeplitz as BufferedToeplitz,
     DPFedAvg as DPFedAvg,
     FedAdagrad as FedAdagrad,
     FedAdam as FedAdam,

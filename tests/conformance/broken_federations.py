@@ -11,7 +11,8 @@ from trustml.backends.numpy.federated import NumpyFederation, norm_of
 from trustml.backends.settings import FederatedSettings, UserPrivacy
 from trustml.conformance.correlated_noise import tree_covariance
 from trustml.conformance.rounds import RoundSettings
-from trustml.scenario.federated import IndependentNoise
+from trustml.privacy.noise_strategy import noise_matrix, noise_strategy
+from trustml.scenario.federated import BufferedToeplitz, IndependentNoise
 from trustml.worker.federated_conformance import SERVER_RATE, factory, softmax_regression, two_layers
 
 
@@ -268,11 +269,24 @@ def independent(count):
 
 TREE = RoundSettings(noise="tree aggregation", separation=4)
 BANDED = RoundSettings(noise="banded matrix factorisation", separation=4)
+BUFFERED = RoundSettings(noise="buffered linear Toeplitz", separation=4)
+
+
+def buffered(count):
+    return noise_matrix(noise_strategy(BufferedToeplitz(), steps=count, separation=4))
+
+
+def buffered_for_one_visit(count):
+    """As if nobody came twice."""
+    return noise_matrix(noise_strategy(BufferedToeplitz(), steps=count, separation=count))
+
+
 RIGHT_CORRELATED = {
     "plain tree": (plain_tree, TREE),
     "efficient tree": (efficient_tree, TREE),
     "banded matrix": (banded(4), BANDED),
     "narrower band": (banded(3), BANDED),
+    "buffered Toeplitz": (buffered, BUFFERED),
 }
 BROKEN_CORRELATED = {
     "independent noise for a tree": (independent, TREE, "running sums are no noisier"),
@@ -351,5 +365,13 @@ BROKEN |= {
 }
 BROKEN_CORRELATED |= {
     "0.97 of a tree": (lambda count: 0.97 * efficient_tree(count), TREE, "noise has its stated size, at the norm"),
+    "0.97 of buffers": (
+        lambda count: 0.97 * buffered(count),
+        BUFFERED,
+        "noise has its stated size, whatever the round",
+    ),
+    "buffers for one visit": (buffered_for_one_visit, BUFFERED, "all rounds of a client tell no more"),
+    "1.1 of buffers": (lambda count: 1.1 * buffered(count), BUFFERED, "noise is no larger than its charge needs"),
+    "independent noise for buffers": (independent, BUFFERED, "later noise takes back some of the earlier"),
     "0.97 of a band": (lambda count: 0.97 * banded(4)(count), BANDED, "noise has its stated size, whatever the round"),
 }

@@ -166,14 +166,18 @@ VARIANTS = {
     "adaptive": ADAPTIVE,
     "tree": RoundSettings(noise="tree aggregation", separation=4),
     "banded": RoundSettings(noise="banded matrix factorisation", separation=4),
+    "blt": RoundSettings(noise="buffered linear Toeplitz", separation=4),
 }
 
 
 @pytest.mark.parametrize(
     ("name", "variant"),
     [
-        *(pytest.param("torch", variant, marks=pytest.mark.torch) for variant in ("gaussian", "adaptive", "banded")),
-        *(pytest.param("jax", variant) for variant in ("gaussian", "tree")),
+        *(
+            pytest.param("torch", variant, marks=pytest.mark.torch)
+            for variant in ("gaussian", "adaptive", "tree", "banded")
+        ),
+        *(pytest.param("jax", variant) for variant in ("gaussian", "tree", "banded", "blt")),
     ],
 )
 def test_a_backend_passes_in_this_process(name, variant):

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from trustml.data.augment import augmented
-from trustml.data.batches import fixed_batches, make_plan, participation, poisson_batches, shuffled_batches
+from trustml.data.batches import (
+    batches_in_turn,
+    comes_in_turn,
+    fixed_batches,
+    make_plan,
+    participation,
+    poisson_batches,
+    shuffled_batches,
+)
 from trustml.data.splits import split_indices
 from trustml.data.streams import Stream, public_generator, secret_generator
 from trustml.scenario.regimes import DPSGD
@@ -39,6 +47,22 @@ def test_shuffled_batches_use_every_example_once_an_epoch(examples, epochs, batc
         batches = [plan[epoch * per_epoch + step] for step in range(per_epoch)]
         assert sorted(np.concatenate(batches)) == list(range(examples))
     assert plan.largest <= batch_size
+
+
+@given(st.integers(1, 60), st.integers(1, 200), st.integers(1, 30))
+def test_batches_in_turn_come_again_after_as_many_steps(examples, steps, batch_size):
+    plan = batches_in_turn(examples, steps=steps, batch_size=batch_size, generator=np.random.default_rng(0))
+    separation = -(-examples // batch_size)
+    assert len(plan) == steps and plan.largest <= batch_size
+    assert comes_in_turn(plan, separation=separation)
+    if steps > separation > 1:
+        assert not comes_in_turn(plan, separation=separation - 1)
+        assert not comes_in_turn(plan, separation=separation + 1)
+        assert participation(plan, examples).max() == -(-steps // separation)
+    shuffled = shuffled_batches(
+        np.arange(examples), epochs=3, batch_size=batch_size, generator=np.random.default_rng(0)
+    )
+    assert separation < 5 or not comes_in_turn(shuffled, separation=separation)
 
 
 def test_poisson_batches_include_each_example_on_its_own():

@@ -10,6 +10,7 @@ import trustml
 from tests.records.make import DENSE
 from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, read_ledger
 from trustml.scenario.clipping import Adaptive, PerLayer
+from trustml.scenario.federated import BandedMatrix, BufferedToeplitz, TreeAggregation
 from trustml.scenario.optimizers import SGD, Adam, Schedule
 from trustml.scenario.regimes import DPSGD, Augmentation
 from trustml.scenario.spec import Explanations, Tuning
@@ -26,6 +27,7 @@ REGIMES = (
         name="layered", epsilon=8.0, clipping=PerLayer(), optimizer=Adam(learning_rate=0.01), batch_size=64, steps=12,
         schedule=Schedule(decay="cosine", warmup=2), augmentation=Augmentation(multiplicity=3, flip=True),
     ),
+    DPSGD(name="correlated", epsilon=8.0, sampling="in turn", mechanism=BandedMatrix(), **COMMON),
     DPSGD(name="stock", epsilon=8.0, engine="stock", **COMMON),
     DPSGD(name="stock-optimizer", noise_multiplier=1.0, engine="stock_optimizer", epochs=1, batch_size=128),
 )  # fmt: skip
@@ -35,6 +37,9 @@ SAMPLINGS = (
     DPSGD(name="fixed", epsilon=8.0, sampling="fixed", **COMMON),
     DPSGD(name="published", epsilon=8.0, sampling_seed=3, **COMMON),
     DPSGD(name="secret", epsilon=8.0, **COMMON),
+    DPSGD(name="in-turn", epsilon=8.0, sampling="in turn", **COMMON),
+    DPSGD(name="blt", epsilon=8.0, sampling="in turn", mechanism=BufferedToeplitz(), **COMMON),
+    DPSGD(name="tree", epsilon=8.0, sampling="in turn", mechanism=TreeAggregation(), **COMMON),
 )  # fmt: skip
 
 
@@ -71,18 +76,36 @@ def test_everything_trains_or_is_refused_by_name(options):
     assert set(refused) == {("jax", "stock"), ("jax", "stock-optimizer"), ("torch", "stock-optimizer")}
     assert "no stock engine" in refused["jax", "stock"]
     accuracy = options.measures().query("measure == 'accuracy'").dropna(subset="value")
-    assert len(accuracy) == 2 * 3 + 2 + 1
+    assert len(accuracy) == 3 * 3 + 2 + 1
 
 
 @pytest.mark.parametrize(
     ("regime", "relation"),
-    [("secret", ADD_OR_REMOVE), ("shuffle", ZERO_OUT), ("fixed", REPLACE), ("published", ZERO_OUT)],
+    [
+        ("secret", ADD_OR_REMOVE),
+        ("shuffle", ZERO_OUT),
+        ("fixed", REPLACE),
+        ("published", ZERO_OUT),
+        ("in-turn", ZERO_OUT),
+        ("blt", ZERO_OUT),
+        ("tree", ZERO_OUT),
+    ],
 )
 def test_targets_are_met_under_the_relation_of_the_sampling(samplings, regime, relation):
     assert samplings.status == "success"
     statement = next(s for s in samplings.privacy() if s.model == f"train.jax.{regime}.s0")
     assert statement.neighboring_relation == relation
     assert 7.5 < statement.epsilon <= 8.0 + 1e-9
+
+
+def test_correlated_noise_is_one_charge_and_said_so(samplings):
+    kinds = {"blt": "buffered linear Toeplitz matrix", "tree": "tree aggregation"}
+    for name, words in kinds.items():
+        (charge,) = charges(samplings, "jax", name)
+        statement = next(s for s in samplings.privacy() if s.model == f"train.jax.{name}.s0")
+        assert charge.steps == statement.steps == sum(one.steps for one in charges(samplings, "jax", "in-turn"))
+        assert words in statement.mechanism and "per-example gradients" in statement.mechanism
+        assert statement.epsilon_at_least is None and statement.sampling.endswith("no amplification claimed")
 
 
 @pytest.mark.long

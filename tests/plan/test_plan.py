@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from tests.privacy.test_accounting import block, epsilon_of
-from trustml.data.batches import make_plan
+from trustml.data.batches import batches_in_turn, make_plan
 from trustml.errors import ScenarioError
 from trustml.plan.expand import Inputs, expand
 from trustml.plan.job import decode_job, digest, encode_job, explain_id, job_needs, train_id
 from trustml.plan.mechanism import make_charge, next_attempt, plan_mechanism, stock_mechanism
+from trustml.privacy.noise_strategy import noise_strategy
 from trustml.scenario.clipping import Adaptive
+from trustml.scenario.federated import BandedMatrix, BufferedToeplitz, TreeAggregation
 from trustml.scenario.read import from_plain, to_plain
 from trustml.scenario.regimes import DPSGD
 from trustml.scenario.spec import Explanations
@@ -126,6 +128,28 @@ def test_another_attempt_gets_what_is_left_of_the_budget():
     assert epsilon_of([*spent, over], delta=1e-5) > 3.0
 
 
+@pytest.mark.parametrize("mechanism", [TreeAggregation(), BandedMatrix(), BufferedToeplitz()])
+def test_correlated_noise_meets_its_target_as_one_charge_and_fits_whole_or_not_at_all(mechanism):
+    regime = DPSGD(epsilon=3.0, epochs=4, batch_size=50, sampling="in turn", mechanism=mechanism)
+    plan = batches_in_turn(1000, steps=80, batch_size=50, generator=np.random.default_rng(1))
+    made = plan_mechanism(regime, field="f", examples=1000, plan=plan)
+    assert (made.steps, made.separation, made.steps_per_charge) == (80, 20, 80)
+    charge = make_charge(made, first=0, end=80, plan="p", data="d", block=made.largest_participation)
+    assert charge.relation == "zero out one"
+    assert 0.99 * 3.0 < epsilon_of([charge], delta=1e-5) <= 3.0
+    in_turn = DPSGD(epsilon=3.0, epochs=4, batch_size=50, sampling="in turn")
+    alone = plan_mechanism(in_turn, field="f", examples=1000, plan=plan)
+    assert (alone.largest_participation, alone.noise, alone.steps_per_charge) == (4, "independent", 20)
+    if not isinstance(mechanism, TreeAggregation):
+        assert made.noise_multiplier == alone.noise_multiplier, "scaled so that both cost the same"
+    rest = batches_in_turn(1000, steps=70, batch_size=50, generator=np.random.default_rng(2))
+    left = next_attempt(made, [charge], regime, plan=rest, start_step=10, allow_overrun=False)
+    assert (left.attempt, left.start_step, left.steps) == (2, 10, 0), "nothing is left once it is charged"
+    over = next_attempt(made, [charge], regime, plan=rest, start_step=10, allow_overrun=True)
+    needed = noise_strategy(mechanism, steps=70, separation=20).participation
+    assert (over.steps, over.largest_participation) == (70, needed)
+
+
 def test_adaptive_clipping_shares_its_noise_between_gradient_and_count():
     regime = DPSGD(noise_multiplier=1.0, clipping=Adaptive(count_noise=2.0), batch_size=50)
     mechanism = plan_mechanism(regime, field="f", examples=1000, plan=plan_of(400, 9))
@@ -141,12 +165,12 @@ def test_adaptive_clipping_shares_its_noise_between_gradient_and_count():
         )
 
 
-@pytest.mark.parametrize("sampling", ["poisson", "shuffle", "fixed"])
+@pytest.mark.parametrize("sampling", ["poisson", "shuffle", "fixed", "in turn"])
 def test_a_target_is_met_with_every_sampling(sampling):
     regime = DPSGD(epsilon=4.0, epochs=3, batch_size=100, sampling=sampling)
-    plan = plan_of(30, 3) if sampling != "shuffle" else make_plan([np.arange(n, n + 1) for n in range(10)] * 3)
+    told = 3 if sampling in ("shuffle", "in turn") else None
+    plan = plan_of(30, 3) if told is None else make_plan([np.arange(n, n + 1) for n in range(10)] * 3)
     mechanism = plan_mechanism(regime, field="f", examples=1000, plan=plan)
-    told = 3 if sampling == "shuffle" else None
     entry = make_charge(mechanism, first=0, end=30, plan="p", data="d", block=told)
     assert 3.95 < epsilon_of([entry], delta=regime.delta) <= 4.0 * (1 + 1e-9)
 

@@ -12,8 +12,8 @@ import pytest
 from trustml.data.clients import FederatedPlan, federated_plan
 from trustml.errors import ScenarioError
 from trustml.plan.job import Mechanism
-from trustml.plan.mechanism import make_charge
-from trustml.plan.user_mechanism import block_participation, next_user_attempt, noise_kind, plan_user_mechanism
+from trustml.plan.mechanism import make_charge, noise_kind
+from trustml.plan.user_mechanism import block_participation, next_user_attempt, plan_user_mechanism
 from trustml.privacy.accounting import epsilon_of
 from trustml.privacy.calibration import affordable_steps
 from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, Charge
@@ -110,7 +110,7 @@ def test_noise_in_turn_is_that_of_the_visits():
     tree = planned(CASES["tree"])
     assert tree.largest_participation == tree_squared_sensitivity(rounds=30, separation=7)
     assert planned(CASES["banded"]).largest_participation == math.ceil(30 / 7)
-    assert [noise_kind(CASES[name]) for name in ("all", "tree", "banded")] == [
+    assert [noise_kind(CASES[name].mechanism) for name in ("all", "tree", "banded")] == [
         "independent", "tree aggregation", "banded matrix factorisation",
     ]  # fmt: skip
     assert tree.steps_per_charge == planned(CASES["banded"]).steps_per_charge == 30, "one release, one charge"

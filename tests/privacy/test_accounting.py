@@ -317,3 +317,13 @@ def test_known_batches_charged_in_blocks_prove_nothing_from_below():
     assert accounting.epsilon_at_least(known, delta=DELTA) is None
     secret = [block(end_step=50), block(first_step=50, end_step=100)]
     assert 0 < accounting.epsilon_at_least(secret, delta=DELTA) <= epsilon_of(secret, delta=DELTA)
+
+
+def test_batches_in_turn_in_several_attempts_prove_nothing_from_below():
+    turns = {"sampling": "in turn", "participation": 5, "largest_participation": 5, "end_step": 50}
+    once, again = block(**turns), block(**turns, attempt=2, plan="another order")
+    assert accounting.epsilon_at_least([once], delta=DELTA) > 0
+    assert accounting.epsilon_at_least([once, again], delta=DELTA) is None
+    correlated = block(**turns, noise="buffered linear Toeplitz")
+    assert accounting.epsilon_at_least([correlated], delta=DELTA) is None
+    assert epsilon_of([correlated], delta=DELTA) == pytest.approx(epsilon_of([once], delta=DELTA), rel=1e-9)

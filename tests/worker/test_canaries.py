@@ -166,6 +166,7 @@ def work(run, name):
         ("dirac gradient", 300, 20.0, {}),
         ("dirac gradient", 200, 0.05, {"clipping": PerLayer()}),
         ("random gradient", 60, 0.05, {"sampling": "shuffle"}),
+        ("random gradient", 60, 0.05, {"sampling": "in turn"}),
     ],
 )
 def test_without_noise_gradients_show_and_with_much_they_do_not(tmp_path, kind, count, noise, settings):

@@ -16,6 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 import trustml
@@ -27,8 +28,12 @@ from trustml.plan.job import checkpoint_file, decode_job
 from trustml.plan.switches import switch_variables
 from trustml.privacy.accounting import epsilon_of
 from trustml.privacy.ledger import read_ledger
+from trustml.privacy.noise_strategy import NoiseStream, noise_strategy
+from trustml.privacy.rounding import summation_rounding
 from trustml.record.checkpoint import checkpoint_step
+from trustml.record.files import read_arrays
 from trustml.record.store import RunDirectory
+from trustml.scenario.federated import BandedMatrix, BufferedToeplitz, TreeAggregation
 from trustml.scenario.spec import BACKEND_NAMES, Explanations
 
 HERE = Path(__file__).resolve().parent
@@ -156,6 +161,73 @@ def test_a_resumed_training_ends_with_all_its_steps(tiny, tmp_path):
     assert any("batch parity" in note for note in notes)
     if statement.steps < 250 + spent - 90:
         assert any("stopped after" in note for note in notes)
+
+
+CORRELATED = {"tree": TreeAggregation(), "banded": BandedMatrix(), "blt": BufferedToeplitz()}
+
+
+@pytest.mark.parametrize(
+    ("backend", "name"),
+    [
+        ("torch", "banded"),
+        *(pytest.param("jax", name, marks=pytest.mark.long) for name in CORRELATED),
+        pytest.param("tensorflow", "blt", marks=pytest.mark.long),
+    ],
+)
+def test_a_resume_under_correlated_noise_begins_another_mechanism_that_is_composed(tiny, tmp_path, backend, name):
+    regime = msgspec.structs.replace(
+        tiny.training[1], noise_multiplier=1000.0 if name == "tree" else 60.0, epochs=None, steps=5000, batch_size=16,
+        sampling="in turn", mechanism=CORRELATED[name],
+    )  # fmt: skip
+    execution = msgspec.structs.replace(tiny.execution, checkpoint_seconds=0.05, threads=1)
+    scenario = msgspec.structs.replace(
+        tiny,
+        data=msgspec.structs.replace(tiny.data, test_fraction=0.9),
+        training=(regime,),
+        backends=(backend,),
+        execution=execution,
+        explanations=Explanations(methods=()),
+    )
+    run = prepare_run(scenario, root=tmp_path)
+    trainer = Trainer(run, backend)
+    strategies, epsilons = [], []
+    for life in range(2):
+        job = decode_job((trainer.folder / "job.json").read_bytes())
+        mechanism = job.mechanism
+        strategies.append(noise_strategy(regime.mechanism, steps=mechanism.steps, separation=mechanism.separation))
+        assert kill_within(trainer, trainer.start(), steps=2 * 40, seconds=0.05)
+        charges = trainer.charges()
+        assert len(charges) == life + 1, "the whole mechanism is one charge, ahead of its first step"
+        assert charges[-1].steps == mechanism.steps == 5000 - mechanism.start_step
+        assert charges[-1].participation == strategies[-1].participation
+        assert all(charges[-1].noise == charge.noise != "independent" for charge in charges)
+        epsilons.append(epsilon_of(charges, delta=1e-5).value)
+        _mark_killed(run)
+        prepare_resume(run, allow_overrun=True)
+    assert kept_steps(run, trainer) > 0, "weights are gone on with, vectors are not"
+    record = TrainingRecord(steps=trainer.executed(), charges=trainer.charges())
+    assert [finding for finding in check_training(record) if not finding.passed] == []
+    assert epsilons == sorted(epsilons) and len(set(epsilons)) == 2, "each life is composed with those before"
+    for attempt, strategy in enumerate(strategies, start=1):
+        noise = np.array([step.noise for step in record.steps if step.attempt == attempt])
+        factor = np.linalg.inv(noise_matrix_of_first(strategy, len(noise)))
+        white = factor @ noise / (1 + summation_rounding(16))
+        assert abs((white**2).mean() - 1) < 6 * (2 / white.size) ** 0.5, "C times the noise of an attempt is white"
+        shares = white[1:] * white[:-1]
+        assert abs(shares.mean()) < 6 / shares.size**0.5, "it goes on with no vector of the attempt before"
+    arrays = read_arrays(run.file(checkpoint_file(job)))
+    assert {key.split("/")[0] for key in arrays} <= {"step", "clipping_norm", "weights", "state", "average"}
+
+
+def noise_matrix_of_first(strategy, steps: int) -> np.ndarray:
+    """First rows and columns of the noise matrix."""
+    stream = NoiseStream(strategy, steps, dtype=np.float64)
+    return np.stack([stream.take(row) for row in np.eye(steps)])
+
+
+def kept_steps(run: RunDirectory, trainer: Trainer) -> int:
+    job = decode_job((trainer.folder / "job.json").read_bytes())
+    return checkpoint_step(run.file(checkpoint_file(job)))
 
 
 def _mark_killed(run: RunDirectory) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -11,10 +12,13 @@ from trustml.backends.contract import Clipped
 from trustml.backends.settings import EngineChoice
 from trustml.data.batches import make_plan
 from trustml.data.dataset import Examples
+from trustml.errors import PrivacyError
 from trustml.models.layers import Architecture, Dense, Flatten
 from trustml.plan.job import Mechanism, TrainJob
 from trustml.privacy.ledger import read_ledger
+from trustml.privacy.noise_strategy import noise_strategy
 from trustml.scenario.clipping import Adaptive
+from trustml.scenario.federated import BandedMatrix
 from trustml.scenario.regimes import DPSGD
 from trustml.scenario.spec import Execution
 from trustml.worker.clock import Clock
@@ -23,6 +27,8 @@ from trustml.worker.job_context import JobContext
 from trustml.worker.private import PrivateTraining
 
 ROWS, STEPS = 200, 5
+EVERYTHING = make_plan([np.arange(ROWS)] * STEPS)
+IN_TURN = make_plan([np.arange(start, ROWS, 2) for start in (0, 1, 0, 1, 0)])
 WEIGHTS = {"1.kernel": np.zeros((2, 2), np.float32), "1.bias": np.zeros(2, np.float32)}
 
 
@@ -49,9 +55,8 @@ class Counting:
         return {}
 
 
-def train(folder, regime, *, share=1.0, count_noise=0.0):
-    """Train on batches of everything, and give the trainer and the charges."""
-    plan = make_plan([np.arange(ROWS)] * STEPS)
+def train(folder, regime, *, share=1.0, count_noise=0.0, plan=EVERYTHING, **changes):
+    """Train on batches of everything, or as planned, and give the trainer and the charges."""
     mechanism = Mechanism(
         noise_multiplier=1.5,
         count_noise=count_noise,
@@ -65,6 +70,7 @@ def train(folder, regime, *, share=1.0, count_noise=0.0):
         total_steps=STEPS,
         steps=STEPS,
     )
+    mechanism = msgspec.structs.replace(mechanism, **changes)
     job = TrainJob(
         id="train", backend="jax", model=Architecture(layers=(Flatten(), Dense(units=2))), input_shape=(2,),
         execution=Execution(checkpoint_seconds=3600), regime=regime, seed=0, initial_weights="", data="", plan="",
@@ -105,6 +111,35 @@ def test_flat_clipping_stays_and_every_step_has_the_noise_that_is_charged(tmp_pa
     assert set(trainer.norms) == {2.0} and trainer.noises == [1.5] * STEPS
     assert {charge.noise_multiplier for charge in charges} == {1.5}
     assert sum(charge.steps for charge in charges) == STEPS
+
+
+BANDED = DPSGD(noise_multiplier=1.5, steps=STEPS, sampling="in turn", mechanism=BandedMatrix())
+CORRELATED = {
+    "sampling": "in turn", "noise": "banded matrix factorisation", "separation": 2, "largest_participation": 3,
+    "steps_per_charge": STEPS,
+}  # fmt: skip
+
+
+def test_correlated_noise_is_charged_whole_and_made_for_the_steps_of_its_attempt(tmp_path):
+    trainer, (charge,) = train(tmp_path, BANDED, plan=IN_TURN, **CORRELATED)
+    assert (charge.steps, charge.participation, charge.noise) == (STEPS, 3, CORRELATED["noise"])
+    assert trainer.settings.noise == noise_strategy(BandedMatrix(), steps=STEPS, separation=2)
+    rest, (charge,) = train(tmp_path / "again", BANDED, plan=IN_TURN, attempt=2, **{**CORRELATED, "steps": 2})
+    assert (rest.settings.noise.steps, charge.steps, len(rest.noises)) == (2, 2, 2)
+    independent, _ = train(tmp_path / "independent", DPSGD(noise_multiplier=1.5, steps=STEPS))
+    assert independent.settings.noise is None
+
+
+@pytest.mark.parametrize("broken", [EVERYTHING, make_plan([np.arange(start, ROWS, 2) for start in (0, 1, 1, 0, 0)])])
+def test_batches_out_of_turn_get_no_correlated_noise(tmp_path, broken):
+    with pytest.raises(PrivacyError, match="do not come in turn"):
+        train(tmp_path, BANDED, plan=broken, **CORRELATED)
+    assert read_ledger(tmp_path / "jobs" / "train" / "ledger.jsonl") == []
+
+
+def test_a_strategy_that_needs_more_than_is_charged_is_refused(tmp_path):
+    with pytest.raises(PrivacyError, match="needs a participation of 3, and 2 is charged"):
+        train(tmp_path, BANDED, plan=IN_TURN, **{**CORRELATED, "largest_participation": 2})
 
 
 def test_no_two_trainings_have_the_same_noise(tmp_path):

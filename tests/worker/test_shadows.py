@@ -92,7 +92,7 @@ def test_random_labels_are_permuted_among_the_members_of_each_model():
         assert sorted(taught[members]) == sorted(LABELS[members]) and (taught != LABELS).any()
 
 
-@pytest.mark.parametrize("sampling", ["poisson", "fixed", "shuffle"])
+@pytest.mark.parametrize("sampling", ["poisson", "fixed", "shuffle", "in turn"])
 def test_private_batches_follow_the_regimes_sampling_and_leave_out_what_is_not_finite(sampling):
     steps = 400
     broken = INPUTS.copy()

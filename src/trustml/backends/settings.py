@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trustml.privacy.noise_strategy import NoiseStrategy, noise_strategy
 from trustml.privacy.rounding import drawn_noise
-from trustml.scenario.federated import FederatedRegime, NoiseMechanism
+from trustml.scenario.federated import FederatedRegime, IndependentNoise, NoiseMechanism
 from trustml.scenario.optimizers import Optimizer
 from trustml.scenario.spec import GradSampleMode
 
@@ -80,6 +81,9 @@ class PrivateSettings:
         Copies of each example, whose gradients are averaged before clipping.
     noise_seed : tuple of int
         Four 32-bit words of operating-system entropy; a test may fix them.
+    noise : NoiseStrategy, optional
+        Of what vectors the noise of each step is made, and for how many steps there is any; left out, of a fresh one.
+        What it keeps lives as long as the trainer, and nowhere else.
     micro_batch_size : int
         Largest piece that comes at once; 0 leaves it open.
     grad_sample_mode : str
@@ -92,6 +96,7 @@ class PrivateSettings:
     expected_batch_size: int
     multiplicity: int = 1
     noise_seed: tuple[int, int, int, int]
+    noise: NoiseStrategy | None = None
     micro_batch_size: int = 0
     grad_sample_mode: GradSampleMode = "auto"
 
@@ -147,7 +152,7 @@ class UserPrivacy:
 
     Attributes
     ----------
-    mechanism : IndependentNoise, TreeAggregation or BandedMatrix
+    mechanism : IndependentNoise, TreeAggregation, BandedMatrix or BufferedToeplitz
     noise_multiplier : float
         Standard deviation of the noise on the sum of clipped updates, over the clipping norm; 0 for tests.
     clipping_norm : float
@@ -175,6 +180,18 @@ class UserPrivacy:
     def drawn_noise_multiplier(self) -> float:
         """What noise is drawn with, for a sum that is rounded as it is added up."""
         return drawn_noise(self.noise_multiplier, terms=self.expected_clients)
+
+    def strategy(self, *, rounds: int) -> NoiseStrategy:
+        """Of what vectors the noise of so many rounds is made, where a library has no such mechanism of its own.
+
+        Raises
+        ------
+        NotImplementedError
+            If the clipping norm is to move, which correlated noise was not made for.
+        """
+        if self.clip_learning_rate and not isinstance(self.mechanism, IndependentNoise):
+            raise NotImplementedError("correlated noise has a fixed clipping norm; use Flat()")
+        return noise_strategy(self.mechanism, steps=rounds, separation=self.separation)
 
 
 @dataclass(frozen=True, kw_only=True)

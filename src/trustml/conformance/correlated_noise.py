@@ -9,12 +9,53 @@ import numpy as np
 
 from trustml.conformance.findings import CheckResult, bounded
 from trustml.conformance.noise_statistics import allowed, chi_square_errors, ratio_of, sized
-from trustml.conformance.rounds import Matrix, NoisyRounds, RoundSettings
+from trustml.conformance.rounds import Matrix
 from trustml.conformance.subject import Vector
+from trustml.privacy.ledger import NoiseKind
+from trustml.privacy.noise_strategy import noise_matrix, noise_strategy
 from trustml.privacy.tree import tree_squared_sensitivity
+from trustml.scenario.federated import BufferedToeplitz
 
 
-def check_tree(seen: NoisyRounds) -> tuple[list[CheckResult], Matrix]:
+def check_correlated(
+    noise: Matrix, kind: NoiseKind, *, separation: int, every_node: bool = True, why: str = ""
+) -> tuple[list[CheckResult], Matrix]:
+    """Check noise of one training that hangs together over its steps or rounds.
+
+    Parameters
+    ----------
+    noise : float64 array of shape (rounds, weights)
+        Over its stated standard deviation.
+    kind : NoiseKind
+        As it is charged; not "independent".
+    separation : int
+        Rounds from one in which somebody takes part to the next.
+    every_node : bool
+        Of a tree, what is charged; see :func:`trustml.privacy.tree.tree_squared_sensitivity`.
+    why : str
+        Why there is no more noise to look at, if there is too little.
+
+    Returns
+    -------
+    findings : list of CheckResult
+    white : float64 array of shape (rounds, weights)
+        Noise that is white from round to round if it has the covariance that was found.
+    """
+    rounds, charged = len(noise), None
+    if kind == "tree aggregation":
+        found, white = check_tree(noise)
+        charged = tree_squared_sensitivity(rounds=rounds, separation=separation, every_node=every_node)
+    else:
+        white = np.asarray(np.linalg.solve(np.linalg.cholesky(noise @ noise.T / noise.shape[1]), noise), np.float64)
+        if kind == "banded matrix factorisation":
+            found = check_banded(noise, separation=separation, why=why)
+        else:
+            charged = -(-rounds // separation)
+            found = check_buffered(noise, separation=separation, why=why)
+    return [*found, check_sensitivity(noise, separation=separation, charged=charged)], white
+
+
+def check_tree(noise: Matrix) -> tuple[list[CheckResult], Matrix]:
     """Check that running sums carry the noise of a binary tree, as it is or efficiently combined.
 
     Both are known: the plain running sum of n rounds rests on one node for each 1 in the binary form of n; Honaker's
@@ -27,14 +68,14 @@ def check_tree(seen: NoisyRounds) -> tuple[list[CheckResult], Matrix]:
     whitened : float64 array of shape (rounds, weights)
         Noise that is white if the running sums have the nearer of the two covariances.
     """
-    sums = np.cumsum(seen.noise, axis=0)
+    sums = np.cumsum(noise, axis=0)
     rounds, columns = sums.shape
     plain, efficient = (tree_covariance(rounds, efficient=known) for known in (False, True))
     squares = (sums**2).sum(axis=1)
     above = max(chi_square_errors(s / v, columns) for s, v in zip(squares, np.diag(plain), strict=True))
     below = max(-chi_square_errors(s / v, columns) for s, v in zip(squares, np.diag(efficient), strict=True))
     whitened = [np.linalg.solve(np.linalg.cholesky(known), sums) for known in (plain, efficient)]
-    nearest = min(whitened, key=lambda noise: float(np.abs(noise @ noise.T / columns - np.eye(rounds)).max()))
+    nearest = min(whitened, key=lambda white: float(np.abs(white @ white.T / columns - np.eye(rounds)).max()))
     diagnosis = "running sums are noisier than a tree's: noise is independent, or added for each client"
     findings = [
         bounded("running sums are no noisier than a tree's", above, allowed(rounds), diagnosis=diagnosis),
@@ -81,22 +122,21 @@ def tree_covariance(rounds: int, *, efficient: bool) -> Matrix:
     return factor @ factor.T
 
 
-def check_banded(seen: NoisyRounds, settings: RoundSettings, *, why: str) -> list[CheckResult]:
+def check_banded(noise: Matrix, *, separation: int, why: str) -> list[CheckResult]:
     """Check noise ``inverse(C) @ Z``, Z white, by the inverse of its covariance between rounds, ``C.T @ C``.
 
     That holds the products of the columns of C: 1 for each with itself, 0 for two that one client meets.
     """
-    rounds, columns = seen.noise.shape
-    gram = _precision(seen.noise)
+    rounds, columns = noise.shape
+    gram = _precision(noise)
     degrees = columns - rounds + 1
     squares = [columns / gram[one, one] for one in range(rounds)]
     lengths = [chi_square_errors(value, degrees) for value in squares]
     met = [
         abs(float(gram[one, two])) / math.sqrt(gram[one, one] * gram[two, two]) * math.sqrt(columns - rounds)
         for one, two in itertools.combinations(range(rounds), 2)
-        if two - one >= settings.separation
+        if two - one >= separation
     ]
-    total = float((seen.noise.sum(axis=0) ** 2).sum()) / rounds
     length = ratio_of(float(np.mean(squares)) / degrees, rounds * degrees)
     return [
         sized(
@@ -123,28 +163,58 @@ def check_banded(seen: NoisyRounds, settings: RoundSettings, *, why: str) -> lis
             allowed(max(1, len(met))),
             diagnosis="columns overlap that a client meets: the band is wider than its rounds of absence",
         ),
-        bounded(
-            "later noise takes back some of the earlier",
-            chi_square_errors(total, columns),
-            -allowed(),
-            diagnosis="the noise of the rounds is independent, so no banded matrix",
-        ),
+        _takes_back(noise),
     ]
 
 
-def check_sensitivity(noise: Matrix, settings: RoundSettings) -> CheckResult:
+def check_buffered(noise: Matrix, *, separation: int, why: str) -> list[CheckResult]:
+    """Check noise ``inverse(C) @ Z`` whose C is scaled so that the worst pattern of visits tells what is charged.
+
+    Its size is that of what is white by the core's tables for as many buffers as there are by default.
+    """
+    columns, rounds = noise.shape[1], len(noise)
+    gram = _precision(noise)
+    most = max(float(gram[first::separation, first::separation].sum()) for first in range(min(separation, rounds)))
+    errors = (
+        chi_square_errors(columns * -(-rounds // separation) / most, columns - rounds + 1) if most > 0 else math.inf
+    )
+    spare = "too much noise: added for each client, or more than is charged for"
+    tables = noise_matrix(noise_strategy(BufferedToeplitz(), steps=rounds, separation=separation))
+    length = ratio_of(float((np.linalg.solve(tables, noise) ** 2).mean()), noise.size)
+    return [
+        sized(
+            "noise has its stated size, whatever the round",
+            length,
+            diagnosis=f"noise of {length.value:.3g} of what is stated, or of other buffers",
+            why=why,
+        ),
+        bounded("noise is no larger than its charge needs", errors, allowed(), diagnosis=spare),
+        _takes_back(noise),
+    ]
+
+
+def _takes_back(noise: Matrix) -> CheckResult:
+    rounds, columns = noise.shape
+    return bounded(
+        "later noise takes back some of the earlier",
+        chi_square_errors(float((noise.sum(axis=0) ** 2).sum()) / rounds, columns),
+        -allowed(),
+        diagnosis="the noise of the rounds is independent, so of no such matrix",
+    )
+
+
+def check_sensitivity(noise: Matrix, *, separation: int, charged: float | None) -> CheckResult:
     """Check that all rounds of one client together tell no more than is charged for.
 
     With covariance S between rounds, a client that adds vectors of norm 1 in the rounds of a pattern ``a`` of signs
-    moves what is released by ``a @ inverse(S) @ a`` squared, in units of the noise.
+    moves what is released by ``a @ inverse(S) @ a`` squared, in units of the noise. Where nothing else is charged for
+    all patterns, it is the number of visits.
     """
     rounds, columns = noise.shape
-    tree = settings.noise == "tree aggregation"
-    of_tree = tree_squared_sensitivity(rounds=rounds, separation=settings.separation) if tree else 0
     gram = _precision(noise)
     worst, patterns = -math.inf, 0
-    for first in range(min(settings.separation, rounds)):
-        places = list(range(first, rounds, settings.separation))
+    for first in range(min(separation, rounds)):
+        places = list(range(first, rounds, separation))
         # With many visits only the patterns of one sign and of changing sign.
         signs = itertools.product((1.0, -1.0), repeat=len(places) - 1) if len(places) <= 5 else _few(len(places) - 1)
         for pattern in signs:
@@ -152,8 +222,8 @@ def check_sensitivity(noise: Matrix, settings: RoundSettings) -> CheckResult:
             towards[places] = (1.0, *pattern)
             told = float(towards @ gram @ towards)
             patterns += 1
-            charged = of_tree if tree else len(places)
-            worst = max(worst, -chi_square_errors(columns * charged / told, columns - rounds + 1))
+            paid = len(places) if charged is None else charged
+            worst = max(worst, -chi_square_errors(columns * paid / told, columns - rounds + 1))
     return bounded(
         "all rounds of a client tell no more than is charged",
         worst,

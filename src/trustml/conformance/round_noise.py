@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from trustml.conformance.correlated_noise import check_banded, check_sensitivity, check_tree
+from trustml.conformance.correlated_noise import check_correlated, check_sensitivity
 from trustml.conformance.findings import CheckResult, bounded
 from trustml.conformance.noise_statistics import (
     PRECISION,
@@ -67,16 +67,13 @@ def check_noise(subject: FederatedSubject) -> list[CheckResult]:
     why = f"the time limit of {subject.time_limit:g} s came after {seen.runs} of {runs} trainings"
     findings = [*_moments(seen), _fresh(seen, other)]
     if settings.noise == "independent":
+        found = [check_sensitivity(seen.noise, separation=settings.separation, charged=None)]
         white = seen.noise
-        findings += _white(seen, white, declared, why)
-    elif settings.noise == "tree aggregation":
-        found, white = check_tree(seen)
-        findings += [*found, *_white(seen, white, declared, why)]
     else:
-        findings += check_banded(seen, settings, why=why)
-        root = np.linalg.cholesky(seen.noise @ seen.noise.T / seen.noise.shape[1])
-        white = np.asarray(np.linalg.solve(root, seen.noise), np.float64)
-    findings += [_every_weight(seen, white), check_sensitivity(seen.noise, settings)]
+        found, white = check_correlated(seen.noise, settings.noise, separation=settings.separation, why=why)
+    if settings.noise in ("independent", "tree aggregation"):
+        findings += _white(seen, white, declared, why)
+    findings += [*found, _every_weight(seen, white)]
     findings.append(_unusual_clients(subject, replace(settings, seed=settings.seed + 2 * runs), seen))
     return findings + (_paid_quantile(seen, other, settings) if settings.adaptive else [])
 
@@ -114,7 +111,8 @@ def _unusual_clients(subject: FederatedSubject, settings: RoundSettings, ordinar
     """Compare the noise of a first round with unusual clients with that of ordinary ones."""
     runs = -(-math.ceil(2.1 * numbers_needed(FIRST)) // ordinary.weights)
     # A mechanism that correlates rounds may begin with more noise than that of one round.
-    usual = float((ordinary.noise[0] ** 2).mean()) if settings.noise == "banded matrix factorisation" else 1.0
+    as_usual = settings.noise in ("independent", "tree aggregation")
+    usual = 1.0 if as_usual else float((ordinary.noise[0] ** 2).mean())
     few = subject.clients[:3]
     large = [scaled(subject.clients[3], factor) for factor in OUTLIERS]
     # All in one round, as making a training may compile.

@@ -36,7 +36,7 @@ class RoundSettings:
 
     Attributes
     ----------
-    noise : {"independent", "tree aggregation", "banded matrix factorisation"}
+    noise : {"independent", "tree aggregation", "banded matrix factorisation", "buffered linear Toeplitz"}
         How the noise of the rounds hangs together.
     clipping_norm : float
         Of the first round. An ordinary client's update should be about as long.

@@ -11,7 +11,7 @@ import numpy as np
 
 from trustml.conformance.findings import CheckResult, bounded
 from trustml.data.dataset import Ints
-from trustml.privacy.ledger import Charge
+from trustml.privacy.ledger import UNAMPLIFIED, Charge
 
 DEVIATIONS = 6.0
 NOISE_SHOWN = 16
@@ -124,7 +124,7 @@ def _new_batches(record: TrainingRecord) -> CheckResult:
 
 
 def _secret(record: TrainingRecord) -> CheckResult:
-    claimed = any(charge.secret_sampling and charge.sampling != "shuffle" for charge in record.charges)
+    claimed = any(charge.secret_sampling and charge.sampling not in UNAMPLIFIED for charge in record.charges)
     broken = claimed and record.published_seed is not None
     return CheckResult(
         check="amplification is claimed for secret batches only",

@@ -72,6 +72,21 @@ def fixed_batches(examples: int, *, steps: int, batch_size: int, generator: np.r
     return make_plan([np.sort(generator.choice(examples, batch_size, replace=False)) for _ in range(steps)])
 
 
+def batches_in_turn(examples: int, *, steps: int, batch_size: int, generator: np.random.Generator) -> BatchPlan:
+    """One random order, cut once into batches that come again and again: an example is in every so-manieth of them."""
+    order = generator.permutation(examples)
+    blocks = [np.sort(order[start : start + batch_size]) for start in range(0, examples, batch_size)]
+    return make_plan([blocks[step % len(blocks)] for step in range(steps)])
+
+
+def comes_in_turn(plan: BatchPlan, *, separation: int) -> bool:
+    """Whether every batch is the one of `separation` steps before, and those in between share no example with it."""
+    steps = len(plan)
+    again = all(np.array_equal(plan[step], plan[step - separation]) for step in range(separation, steps))
+    once = plan.indices[: plan.offsets[min(separation, steps)]]
+    return again and len(np.unique(once)) == len(once)
+
+
 def first_batches(plan: BatchPlan, steps: int) -> BatchPlan:
     """Give the first `steps` batches of a plan as a plan."""
     return BatchPlan(indices=plan.indices[: plan.offsets[steps]], offsets=plan.offsets[: steps + 1])

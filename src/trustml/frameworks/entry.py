@@ -51,7 +51,7 @@ class Regimes(msgspec.Struct, frozen=True, kw_only=True):
     engines : mapping of str to Support
         Engines of ``DPSGD`` that leave everything to the library, by name.
     mechanisms : mapping of str to Support
-        Correlated noise of ``DPFedAvg``, by the name of its struct.
+        Correlated noise of ``DPFedAvg``, by the name of its struct; ``DPSGD`` has those that are there.
     aggregations : bool
         Whether ``FedAvg`` has other ways to aggregate than the mean.
     update_canaries : Support

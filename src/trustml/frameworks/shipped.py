@@ -43,11 +43,9 @@ for i in range(torch.cuda.device_count()): print("device", torch.cuda.get_device
             federated=Supported(library="pfl"),
             engines={"stock": Supported(library="Opacus make_private"), "stock_optimizer": _TF_OPTIMIZER},
             mechanisms={
-                "TreeAggregation": Missing(
-                    reason="pfl has no tree aggregation; its DP-FTRL is the banded matrix factorisation, another "
-                    "mechanism"
-                ),
+                "TreeAggregation": Supported(library="pfl, noise of trustml"),
                 "BandedMatrix": Supported(library="pfl"),
+                "BufferedToeplitz": Supported(library="pfl, noise of trustml"),
             },
             update_canaries=Supported(library="pfl"),
         ),
@@ -81,9 +79,8 @@ for d in jax.devices(): print("device", "cpu" if d.platform == "cpu" else d.devi
             },
             mechanisms={
                 "TreeAggregation": Supported(library="trustml on JAX"),
-                "BandedMatrix": Missing(
-                    reason="not written in JAX; its DP-FTRL is tree aggregation, another mechanism"
-                ),
+                "BandedMatrix": Supported(library="trustml on JAX"),
+                "BufferedToeplitz": Supported(library="trustml on JAX"),
             },
             update_canaries=Supported(library="trustml on JAX"),
             shadows=Supported(library="trustml on JAX"),
@@ -118,9 +115,8 @@ for d in tf.config.list_physical_devices(): print("device", d.device_type.lower(
             },
             mechanisms={
                 "TreeAggregation": Supported(library="TensorFlow Federated"),
-                "BandedMatrix": Missing(
-                    reason="TFF has no banded matrix factorisation; its DP-FTRL is tree aggregation, another mechanism"
-                ),
+                "BandedMatrix": Supported(library="TensorFlow Federated, noise of trustml"),
+                "BufferedToeplitz": Supported(library="TensorFlow Federated, noise of trustml"),
             },
             aggregations=True,
             update_canaries=Missing(reason="TFF computes every client's update itself and takes none from outside"),

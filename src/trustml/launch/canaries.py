@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.attacks.canaries import draw_joins, example_canaries
-from trustml.data.batches import BatchPlan, make_plan, poisson_batches, shuffled_batches
+from trustml.data.batches import BatchPlan, batches_in_turn, make_plan, poisson_batches, shuffled_batches
 from trustml.data.dataset import Dataset, Examples, Ints
 from trustml.data.streams import secret_generator
 from trustml.launch.federation import draw_rounds
@@ -120,6 +120,9 @@ def _own_plan(
     if mechanism.sampling == "poisson":
         plan = poisson_batches(count, steps=steps, sample_rate=mechanism.sample_rate, generator=generator)
         batches = list(plan)
+    elif mechanism.sampling == "in turn":
+        size = mechanism.expected_batch_size
+        batches = list(batches_in_turn(count, steps=steps, batch_size=size, generator=generator))
     else:
         plan = shuffled_batches(
             np.arange(count),

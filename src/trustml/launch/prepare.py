@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trustml.data.batches import BatchPlan, first_batches, fixed_batches, make_plan, poisson_batches, shuffled_batches
+from trustml.data.batches import (
+    BatchPlan,
+    batches_in_turn,
+    first_batches,
+    fixed_batches,
+    make_plan,
+    poisson_batches,
+    shuffled_batches,
+)
 from trustml.data.clients import read_federated_plan
 from trustml.data.dataset import Dataset, fingerprint
 from trustml.data.datasets import load_dataset
@@ -211,6 +219,8 @@ def _private_plan(regime: DPSGD, examples: int, *, generator: np.random.Generato
                 generator=generator,
             )
             return first_batches(whole, steps)
+        case "in turn":
+            return batches_in_turn(examples, steps=steps, batch_size=regime.batch_size, generator=generator)
 
 
 def write_plan(run: RunDirectory, name: str, plan: dict[str, npt.NDArray[Any]]) -> None:

@@ -138,7 +138,8 @@ def _comparisons(
     drawn, secret = charges[0].sampling, all(charge.secret_sampling for charge in charges)
     found: list[Comparison] = []
     if charges[0].noise != "independent":
-        note = "correlated noise: one Gaussian mechanism over all rounds, with nothing to amplify"
+        steps = "rounds" if charges[0].unit == "user" else "steps"
+        note = f"correlated noise: one Gaussian mechanism over all {steps}, with nothing to amplify"
         return [_comparison("epsilon_rdp", epsilon_rdp([charges], delta=delta), note, drawn=drawn, secret=secret)]
     if not _is_poisson(charges):
         note = "if every batch had been a secret Poisson batch, which they were not"

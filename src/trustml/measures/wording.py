@@ -19,17 +19,21 @@ _GENERATORS: dict[NoiseSource, str] = {
     "tff": "TensorFlow's stateless Philox with a seed of 128 bits",
 }
 _CORRELATED = {
-    "tree aggregation": "DP-FTRL by tree aggregation: Gaussian noise on every node of a binary tree over the rounds, "
-    "whose leaves are sums of clipped client updates",
+    "tree aggregation": "DP-FTRL by tree aggregation: Gaussian noise on every node of a binary tree over the {steps}, "
+    "whose leaves are sums of clipped {parts}",
     "banded matrix factorisation": "DP-FTRL by banded matrix factorisation: Gaussian noise on the sums of clipped "
-    "client updates, correlated over the rounds between two visits of a client",
+    "{parts}, correlated over the {steps} between two visits of {one}",
+    "buffered linear Toeplitz": "DP-FTRL by a buffered linear Toeplitz matrix: Gaussian noise on the sums of clipped "
+    "{parts}, correlated over all {steps}",
 }
 
 
 def mechanism_text(first: Charge) -> str:
     """What noise is added to."""
     if first.noise != "independent":
-        return _CORRELATED[first.noise]
+        users = first.unit == "user"
+        steps, parts = ("rounds", "client updates") if users else ("steps", "per-example gradients")
+        return _CORRELATED[first.noise].format(steps=steps, parts=parts, one="a client" if users else "an example")
     if first.unit == "user":
         count = " and on the count of unclipped clients" if first.quantile_noise_multiplier else ""
         return f"Gaussian noise on the sum of clipped client updates, at every round{count}"
@@ -55,7 +59,8 @@ def sampling_words(sampling: Drawn, *, unit: PrivacyUnit, secret: bool, most: in
         what = "all clients in every round" if unit == "user" else "all examples in every batch"
         return f"{what}, so no amplification"
     if sampling == "in turn":
-        return "clients in turn, no amplification claimed"
+        what = "clients" if unit == "user" else "batches in one order,"
+        return f"{what} in turn, no amplification claimed"
     if secret:
         what = "Poisson, secret" if sampling == "poisson" else "fixed size without replacement, secret"
         return f"{what} (cohorts of clients)" if unit == "user" else what

@@ -49,11 +49,11 @@ def why_no_shadows(regime: Regime) -> str:
             return ""
         case DPFedAvg(mechanism=IndependentNoise()):
             return ""
-        case DPSGD(engine="core", augmentation=None, ema_decay=None):
+        case DPSGD(engine="core", augmentation=None, ema_decay=None, mechanism=IndependentNoise()):
             return ""
     return (
         "shadow models follow Plain without stop_at, DPSGD of the core's engine without augmentation and EMA, "
-        "federated regimes that average by the mean, and DPFedAvg with independent noise"
+        "federated regimes that average by the mean, and DPSGD and DPFedAvg with independent noise"
     )
 
 
@@ -69,6 +69,8 @@ def why_no_canaries(regime: Regime, canaries: Canaries, backend: BackendName) ->
     else:
         if not isinstance(regime, DPSGD) or regime.engine != "core":
             return f"{canaries.kind} canaries are planted into DPSGD of the core's engine"
+        if not isinstance(regime.mechanism, IndependentNoise):
+            return f"{canaries.kind} canaries are weighed step by step, which needs independent noise"
         drawn_whole = regime.sampling == "fixed"
     if drawn_whole:
         return "batches of fixed size have no room for canaries that come or do not: theirs is replace-one privacy"

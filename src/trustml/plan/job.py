@@ -47,7 +47,7 @@ class Mechanism(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Steps that one line of the ledger pays for in advance.
     unit : {"example", "user"}
         For users a step is a round, an example a client, and a batch a cohort.
-    noise : {"independent", "tree aggregation", "banded matrix factorisation"}
+    noise : {"independent", "tree aggregation", "banded matrix factorisation", "buffered linear Toeplitz"}
         How the noise of the steps hangs together.
     separation : int
         Steps from one batch of an example to its next, at the least.

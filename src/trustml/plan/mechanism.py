@@ -19,9 +19,17 @@ from trustml.privacy.calibration import (
     calibrated_noise_fixed,
     calibrated_noise_unamplified,
 )
-from trustml.privacy.ledger import UNAMPLIFIED, Charge, relation_of
+from trustml.privacy.ledger import UNAMPLIFIED, Charge, NoiseKind, relation_of
+from trustml.privacy.noise_strategy import noise_strategy
 from trustml.privacy.tails import NoiseSource, noise_source, spared
 from trustml.scenario.clipping import Adaptive
+from trustml.scenario.federated import (
+    BandedMatrix,
+    BufferedToeplitz,
+    IndependentNoise,
+    NoiseMechanism,
+    TreeAggregation,
+)
 from trustml.scenario.regimes import DPSGD, Sampling
 from trustml.scenario.spec import BackendName
 
@@ -51,7 +59,7 @@ UNKNOWN = NoiseDraw(source="", coordinates=0)
 def drawn_for(mechanism: Mechanism, *, backend: str, stock: bool = False, weights: Weights) -> NoiseDraw:
     """Say what a backend draws for a mechanism, and how much."""
     numbers = sum(array.size for array in weights.values()) + bool(mechanism.count_noise)
-    if mechanism.noise == "tree aggregation":  # TFF draws for every level anew
+    if mechanism.noise == "tree aggregation" and mechanism.unit == "user":  # TFF draws for every level anew
         numbers *= 1 + mechanism.total_steps.bit_length()
     return NoiseDraw(source=noise_source(backend, users=mechanism.unit == "user", stock=stock), coordinates=numbers)
 
@@ -76,6 +84,8 @@ def plan_mechanism(regime: DPSGD, *, field: str, examples: int, plan: BatchPlan)
     """
     steps = regime.total_steps(examples)
     secret = regime.sampling_seed is None
+    an_epoch = math.ceil(examples / regime.batch_size)
+    separation = an_epoch if regime.sampling == "in turn" else 1
     largest = _told_participation(regime, plan, examples)
     noise = regime.noise_multiplier
     if noise is None:
@@ -86,7 +96,6 @@ def plan_mechanism(regime: DPSGD, *, field: str, examples: int, plan: BatchPlan)
     count_noise = 0.0
     if isinstance(regime.clipping, Adaptive):
         noise, count_noise = split_noise(noise, regime.clipping, batch_size=regime.batch_size, field=field)
-    an_epoch = math.ceil(examples / regime.batch_size)
     return Mechanism(
         noise_multiplier=noise,
         count_noise=count_noise,
@@ -99,10 +108,32 @@ def plan_mechanism(regime: DPSGD, *, field: str, examples: int, plan: BatchPlan)
         largest_participation=largest,
         total_steps=steps,
         steps=steps,
-        # A tenth of an epoch at a time, so that a kill wastes little, and a thousand charges at most; a shuffled
-        # epoch is one charge.
-        steps_per_charge=an_epoch if regime.sampling == "shuffle" else max(1, an_epoch // 10, math.ceil(steps / 1000)),
+        steps_per_charge=_steps_per_charge(regime, steps=steps, an_epoch=an_epoch),
+        noise=noise_kind(regime.mechanism),
+        separation=separation,
     )
+
+
+def noise_kind(mechanism: NoiseMechanism) -> NoiseKind:
+    """Name the way the noise of steps, or of rounds, hangs together."""
+    match mechanism:
+        case IndependentNoise():
+            return "independent"
+        case TreeAggregation():
+            return "tree aggregation"
+        case BandedMatrix():
+            return "banded matrix factorisation"
+        case BufferedToeplitz():
+            return "buffered linear Toeplitz"
+
+
+def _steps_per_charge(regime: DPSGD, *, steps: int, an_epoch: int) -> int:
+    """Give a tenth of an epoch, so that a kill wastes little, and a thousand charges at most."""
+    if not isinstance(regime.mechanism, IndependentNoise):
+        return steps  # one release
+    if regime.sampling in ("shuffle", "in turn"):
+        return an_epoch
+    return max(1, an_epoch // 10, math.ceil(steps / 1000))
 
 
 def stock_mechanism(regime: DPSGD, backend: BackendName, *, field: str, examples: int) -> Mechanism:
@@ -269,14 +300,18 @@ def drawn_by(charges: Sequence[Charge]) -> NoiseDraw:
 
 
 def _told_participation(regime: DPSGD, plan: BatchPlan, examples: int) -> int:
-    secret = regime.sampling_seed is None and regime.sampling != "shuffle"
+    """Most batches of any one example; with correlated noise, the squared sensitivity of all that is released."""
+    if not isinstance(regime.mechanism, IndependentNoise):
+        an_epoch = math.ceil(examples / regime.batch_size)
+        return noise_strategy(regime.mechanism, steps=len(plan), separation=an_epoch).participation
+    secret = regime.sampling_seed is None and regime.sampling not in UNAMPLIFIED
     return len(plan) if secret else int(participation(plan, examples).max(initial=0))
 
 
 def _calibrated(regime: DPSGD, *, examples: int, steps: int, largest: int) -> float:
     assert regime.epsilon is not None
     delta = spared(regime.delta)
-    if regime.sampling_seed is not None or regime.sampling == "shuffle":
+    if regime.sampling_seed is not None or regime.sampling in UNAMPLIFIED:
         return calibrated_noise_unamplified(epsilon=regime.epsilon, delta=delta, participation=max(1, largest))
     if regime.sampling == "fixed":
         return calibrated_noise_fixed(

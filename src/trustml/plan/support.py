@@ -6,7 +6,7 @@ import msgspec
 
 from trustml.frameworks.entry import BackendEntry, Missing, Support
 from trustml.frameworks.table import entry_of
-from trustml.scenario.federated import DPFedAvg, FedAvg, FederatedSpec, IndependentNoise
+from trustml.scenario.federated import DPFedAvg, FedAvg, FederatedSpec, IndependentNoise, NoiseMechanism
 from trustml.scenario.regimes import DPSGD, Regime
 from trustml.scenario.spec import BackendName
 
@@ -36,6 +36,9 @@ def training_support(backend: BackendName, regime: Regime) -> Support:
     """Tell who trains by that regime on that backend."""
     entry = entry_of(backend)
     if isinstance(regime, DPSGD):
+        if not isinstance(regime.mechanism, IndependentNoise):
+            correlated = _correlated_support(entry, regime.mechanism)
+            return correlated if isinstance(correlated, Missing) else entry.regimes.private
         nothing = Missing(reason=f"{entry.title} has no engine {regime.engine!r}")
         return entry.regimes.private if regime.engine == "core" else entry.regimes.engines.get(regime.engine, nothing)
     if isinstance(regime, FederatedSpec):
@@ -52,6 +55,10 @@ def _federated_support(entry: BackendEntry, regime: FederatedSpec) -> Support:
             reason = f"aggregation {aggregation!r} is {_AGGREGATION[aggregation]}; {general.library} has none"
             return Missing(reason=reason)
         case DPFedAvg(mechanism=mechanism) if not isinstance(mechanism, IndependentNoise):
-            name = type(mechanism).__name__
-            return entry.regimes.mechanisms.get(name, Missing(reason=f"{entry.title} has no {name}"))
+            return _correlated_support(entry, mechanism)
     return general
+
+
+def _correlated_support(entry: BackendEntry, mechanism: NoiseMechanism) -> Support:
+    name = type(mechanism).__name__
+    return entry.regimes.mechanisms.get(name, Missing(reason=f"{entry.title} has no {name}"))

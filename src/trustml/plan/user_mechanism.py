@@ -9,18 +9,18 @@ import msgspec
 from trustml.data.clients import FederatedPlan, rounds_visited
 from trustml.errors import ScenarioError
 from trustml.plan.job import Mechanism
-from trustml.plan.mechanism import drawn_by, make_charge, split_noise, tells_participation
+from trustml.plan.mechanism import drawn_by, make_charge, noise_kind, split_noise, tells_participation
 from trustml.privacy.calibration import (
     affordable_steps,
     calibrated_noise,
     calibrated_noise_fixed,
     calibrated_noise_unamplified,
 )
-from trustml.privacy.ledger import Charge, Drawn, NoiseKind
+from trustml.privacy.ledger import Charge, Drawn
 from trustml.privacy.tails import spared
 from trustml.privacy.tree import tree_squared_sensitivity
 from trustml.scenario.clipping import Adaptive
-from trustml.scenario.federated import BandedMatrix, DPFedAvg, IndependentNoise, TreeAggregation
+from trustml.scenario.federated import DPFedAvg, TreeAggregation
 from trustml.scenario.partition import Cohort, Everyone, FixedCohort, InTurn, PoissonCohort
 
 
@@ -66,7 +66,7 @@ def plan_user_mechanism(
     count_noise = 0.0
     if isinstance(regime.clipping, Adaptive):
         noise, count_noise = split_noise(noise, regime.clipping, batch_size=cohort, field=field)
-    kind = noise_kind(regime)
+    kind = noise_kind(regime.mechanism)
     return Mechanism(
         noise_multiplier=noise,
         count_noise=count_noise,
@@ -112,17 +112,6 @@ def next_user_attempt(
 def cohort_size(cohort: Cohort, clients: int) -> int:
     """Clients that are asked in a round, or expected to be."""
     return clients if isinstance(cohort, Everyone) else cohort.clients
-
-
-def noise_kind(regime: DPFedAvg) -> NoiseKind:
-    """Name the way the noise of the rounds hangs together."""
-    match regime.mechanism:
-        case IndependentNoise():
-            return "independent"
-        case TreeAggregation():
-            return "tree aggregation"
-        case BandedMatrix():
-            return "banded matrix factorisation"
 
 
 def block_participation(mechanism: Mechanism, plan: FederatedPlan, *, first: int, end: int) -> int | None:

@@ -16,9 +16,11 @@ from trustml.errors import PrivacyError, RecordError
 from trustml.privacy.tails import NoiseSource
 from trustml.scenario.regimes import Sampling
 
-Drawn: TypeAlias = Sampling | Literal["all", "in turn"]
+Drawn: TypeAlias = Sampling | Literal["all"]
 """How a step's examples, or a round's clients, are drawn: all of them, or blocks of a public order in turn."""
-NoiseKind: TypeAlias = Literal["independent", "tree aggregation", "banded matrix factorisation"]
+NoiseKind: TypeAlias = Literal[
+    "independent", "tree aggregation", "banded matrix factorisation", "buffered linear Toeplitz"
+]
 PrivacyUnit: TypeAlias = Literal["example", "user"]
 UNAMPLIFIED: tuple[Drawn, ...] = ("shuffle", "all", "in turn")
 """Ways of drawing that need no secret and give no amplification."""
@@ -69,7 +71,7 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Unit of privacy.
     relation : {"add or remove one", "zero out one", "replace one"}
         Neighbouring relation under which the charge is accounted.
-    noise : {"independent", "tree aggregation", "banded matrix factorisation"}
+    noise : {"independent", "tree aggregation", "banded matrix factorisation", "buffered linear Toeplitz"}
         How the noise of the steps hangs together.
     users : str
         Where the unit is a user, fingerprint of who holds what: guarantees for users of different partitions

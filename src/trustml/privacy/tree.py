@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 
-def tree_squared_sensitivity(*, rounds: int, separation: int) -> int:
+def tree_squared_sensitivity(*, rounds: int, separation: int, every_node: bool = True) -> int:
     """Squared L2 norm of what one client adds to all nodes of the tree, in units of the clipping norm.
 
     Leaf ``t`` of the tree is the sum of round ``t``; a node is the sum of the leaves below it, and noise is drawn
@@ -18,6 +18,9 @@ def tree_squared_sensitivity(*, rounds: int, separation: int) -> int:
     rounds : int
     separation : int
         Rounds from one visit of a client to its next, exactly.
+    every_node : bool
+        Whether noisy sums of all nodes are released, or only of those on which a running sum rests, every other one of
+        a level: the rest are covered by a higher node as soon as they are complete.
 
     Returns
     -------
@@ -28,7 +31,11 @@ def tree_squared_sensitivity(*, rounds: int, separation: int) -> int:
         total, level = 0, 0
         while 1 << level <= rounds:
             nodes = Counter(visit >> level for visit in range(first, rounds, separation))
-            total += sum(count**2 for node, count in nodes.items() if (node + 1) << level <= rounds)
+            total += sum(
+                count**2
+                for node, count in nodes.items()
+                if (node + 1) << level <= rounds and (every_node or node % 2 == 0)
+            )
             level += 1
         worst = max(worst, total)
     return worst

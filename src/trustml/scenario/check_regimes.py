@@ -81,8 +81,22 @@ def _check_private(regime: DPSGD, field: str) -> None:
     if regime.epochs is not None and regime.steps is not None:
         raise ScenarioError(f"{field}.steps", "is given, and epochs too", fix="give one of the two")
     _check_guarantee(regime, field)
+    if not isinstance(regime.mechanism, IndependentNoise):
+        _check_correlated(regime, field)
     if regime.engine != "core":
         _check_stock(regime, field)
+
+
+def _check_correlated(regime: DPSGD, field: str) -> None:
+    """Refuse what the sensitivity of correlated noise does not speak of."""
+    if regime.sampling != "in turn":
+        raise ScenarioError(
+            f"{field}.sampling",
+            f"{regime.sampling!r} leaves open when an example comes again, on which correlated noise rests",
+            fix='use sampling="in turn"',
+        )
+    if isinstance(regime.clipping, Adaptive):
+        raise ScenarioError(f"{field}.clipping", "does not adapt under correlated noise", fix="use Flat()")
 
 
 def _check_guarantee(regime: DPSGD | DPFedAvg, field: str) -> None:
@@ -97,6 +111,7 @@ def _check_stock(regime: DPSGD, field: str) -> None:
     """Stock engines do what their library's documentation shows, no more."""
     lacking = {
         "clipping": not isinstance(regime.clipping, Flat),
+        "mechanism": not isinstance(regime.mechanism, IndependentNoise),
         "augmentation": regime.augmentation is not None,
         "ema_decay": regime.ema_decay is not None,
         "schedule": regime.schedule != Schedule(),

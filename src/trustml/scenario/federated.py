@@ -161,19 +161,44 @@ class IndependentNoise(MechanismSpec, frozen=True, kw_only=True, tag="independen
 class TreeAggregation(MechanismSpec, frozen=True, kw_only=True, tag="tree"):
     """DP-FTRL by tree aggregation (Kairouz et al., ICML 2021, arXiv 2103.00039): noise on the nodes of a tree.
 
-    Needs no sampling at all; clients come in turn. TFF has it. It is *not* the mechanism of `BandedMatrix`.
+    Needs no sampling at all; clients or batches come in turn. TFF has it for clients. It is *not* the mechanism of
+    `BandedMatrix`.
     """
 
 
 class BandedMatrix(MechanismSpec, frozen=True, kw_only=True, tag="banded"):
     """DP-FTRL by banded matrix factorisation (Choquette-Choo et al., NeurIPS 2023, arXiv 2306.08153).
 
-    Clients come in turn, and noise is correlated over as many rounds as lie between two visits of a client. pfl
-    has it. It is *not* the mechanism of `TreeAggregation`.
+    Clients or batches come in turn, and noise is correlated over no more rounds than lie between two visits of one.
+    pfl optimises a matrix for clients; all else has the banded square root (Kalinin and Lampert, NeurIPS 2024). It is
+    *not* the mechanism of `TreeAggregation`.
+
+    Parameters
+    ----------
+    bands : int, optional
+        Rounds over which noise is correlated; one less vectors of the model's size are kept. Neither more than lie
+        between two visits nor, left out, more than 16; pfl's own matrix takes as many as it can, and is asked only
+        where this is left out.
     """
 
+    bands: Count | None = None
 
-NoiseMechanism: TypeAlias = IndependentNoise | TreeAggregation | BandedMatrix
+
+class BufferedToeplitz(MechanismSpec, frozen=True, kw_only=True, tag="blt"):
+    """DP-FTRL by buffered linear Toeplitz matrices, BLT (McMahan, Xu and Zhang, 2024, arXiv 2408.08868).
+
+    Clients or batches come in turn, and noise is correlated over all rounds by a few buffers that decay.
+
+    Parameters
+    ----------
+    buffers : int
+        Vectors of the model's size that are kept.
+    """
+
+    buffers: Count = 4
+
+
+NoiseMechanism: TypeAlias = IndependentNoise | TreeAggregation | BandedMatrix | BufferedToeplitz
 
 
 class DPFedAvg(FederatedSpec, frozen=True, kw_only=True, tag="DPFedAvg"):
@@ -192,7 +217,7 @@ class DPFedAvg(FederatedSpec, frozen=True, kw_only=True, tag="DPFedAvg"):
     clipping_norm : float
         Largest L2 norm of one client's update; with adaptive clipping, that of the first round.
     clipping : Flat or Adaptive
-    mechanism : IndependentNoise, TreeAggregation or BandedMatrix
+    mechanism : IndependentNoise, TreeAggregation, BandedMatrix or BufferedToeplitz
     local_epochs, batch_size : int
     client_optimizer : SGD
     server_momentum : float

@@ -9,11 +9,11 @@ import msgspec
 
 from trustml.ranges import Count, CountOrNone, Delta, Inside, Positive
 from trustml.scenario.clipping import Clipping, Flat
-from trustml.scenario.federated import DPFedAvg, FederatedRegime
+from trustml.scenario.federated import DPFedAvg, FederatedRegime, IndependentNoise, NoiseMechanism
 from trustml.scenario.optimizers import SGD, Optimizer, Schedule
 from trustml.scenario.regime import RegimeSpec
 
-Sampling: TypeAlias = Literal["poisson", "shuffle", "fixed"]
+Sampling: TypeAlias = Literal["poisson", "shuffle", "fixed", "in turn"]
 Engine: TypeAlias = Literal["core", "stock", "stock_optimizer"]
 
 
@@ -79,10 +79,13 @@ class DPSGD(RegimeSpec, frozen=True, kw_only=True, tag="DPSGD"):
     batch_size : int
         *Expected* size of a batch; ``sample_rate = batch_size / n``. The noisy sum is divided by it, however
         many examples were drawn.
-    sampling : {"poisson", "shuffle", "fixed"}
+    sampling : {"poisson", "shuffle", "fixed", "in turn"}
         ``"poisson"``: every example joins every batch on its own with probability ``sample_rate``.
         ``"shuffle"``: a fresh order each epoch, cut into batches; no amplification is claimed for it.
         ``"fixed"``: every batch is a fresh uniform subset of `batch_size` examples.
+        ``"in turn"``: one random order, cut into batches that come in the same order every epoch.
+    mechanism : IndependentNoise, TreeAggregation, BandedMatrix or BufferedToeplitz
+        How the noise of the steps hangs together. All but the first need ``sampling="in turn"``.
     sampling_seed : int, optional
         Leave it out: batches then come from operating-system entropy and stay secret. A fixed seed makes a
         run repeatable and loses the amplification by sampling; the statement says so.
@@ -107,6 +110,7 @@ class DPSGD(RegimeSpec, frozen=True, kw_only=True, tag="DPSGD"):
     steps: Count | None = None
     batch_size: Count = 64
     sampling: Sampling = "poisson"
+    mechanism: NoiseMechanism = IndependentNoise()
     sampling_seed: CountOrNone | None = None
     optimizer: Optimizer = SGD()
     schedule: Schedule = Schedule()
@@ -119,7 +123,7 @@ class DPSGD(RegimeSpec, frozen=True, kw_only=True, tag="DPSGD"):
         if self.steps is not None:
             return self.steps
         epochs = 20 if self.epochs is None else self.epochs
-        if self.sampling == "shuffle":
+        if self.sampling in ("shuffle", "in turn"):
             return epochs * math.ceil(examples / self.batch_size)
         return math.ceil(epochs * examples / self.batch_size)
 

@@ -19,9 +19,10 @@ from msgspec.structs import replace
 from trustml.backends.contract import Backend, Model, PrivateTrainer
 from trustml.backends.settings import PrivateSettings
 from trustml.backends.table import load_backend
+from trustml.conformance.correlated_noise import check_correlated
 from trustml.conformance.findings import CheckResult
 from trustml.conformance.step import check_step
-from trustml.conformance.subject import Step, StepSettings
+from trustml.conformance.subject import Step, StepSettings, flat
 from trustml.conformance.training import ExecutedStep, TrainingRecord, check_training
 from trustml.data.batches import poisson_batches
 from trustml.data.dataset import Examples, Floats, Ints
@@ -33,22 +34,25 @@ from trustml.models.weights import Weights, initial_weights
 from trustml.models.zoo import mlp
 from trustml.plan.job import TrainJob
 from trustml.plan.mechanism import plan_mechanism
-from trustml.privacy.ledger import read_ledger
+from trustml.privacy.ledger import NoiseKind, read_ledger
+from trustml.privacy.noise_strategy import noise_strategy
 from trustml.record.files import encode_arrays, write_atomic
 from trustml.scenario.optimizers import SGD
 from trustml.scenario.regimes import DPSGD
 from trustml.scenario.spec import BackendName, Execution, GradSampleMode
 from trustml.worker.clock import Clock
 from trustml.worker.events import Progress
-from trustml.worker.federated_conformance import check_federations
+from trustml.worker.federated_conformance import MECHANISMS, check_federations, supported_noise
 from trustml.worker.job_context import JobContext
-from trustml.worker.private import PrivateTraining, accumulate_finite
+from trustml.worker.private import PrivateTraining, accumulate_finite, entropy_words
 from trustml.worker.trace import TracingTrainer
 
 AWKWARD_SIZES = (99, 210, 234)
 """Numbers of batches for which Opacus's own sampler loses a step to rounding."""
 _EXAMPLES = 48
 _BATCH = 16
+_STEPS, _SEPARATION, _NOISE = 20, 5, 50.0
+"""Of a training with correlated noise; so much that gradients of float32 tell the noise well."""
 
 MODELS: dict[str, tuple[Architecture, tuple[int, ...]]] = {
     "cnn": (
@@ -107,6 +111,8 @@ def check_backend(name: BackendName, backend: Backend) -> tuple[list[CheckResult
         trainer = _trainer(backend, model, StepSettings(), per_layer=per_layer)
         trainer.accumulate(inputs[:, None], labels, clipping_norm=1.0)
         sums[f"clipped sum, {variant}"] = trainer.clipped_sum()
+    for kind in supported_noise(name):
+        findings += [replace(found, subject=f"{name}, {kind}") for found in check_steps(backend, kind)]
     sums["weights after 20 steps without noise"] = _twenty_steps(backend)
     if isinstance(entry_of(name).regimes.federated, Supported):
         findings += check_federations(name, backend)
@@ -160,6 +166,30 @@ def _trainer(
         grad_sample_mode=mode,
     )
     return backend.private(example_model(model), private, 0)
+
+
+def check_steps(backend: Backend, kind: NoiseKind) -> list[CheckResult]:
+    """Check correlated noise of the steps of one training, with examples in some of them."""
+    strategy = noise_strategy(MECHANISMS[kind], steps=_STEPS, separation=_SEPARATION)
+    private = PrivateSettings(
+        optimizer=SGD(),
+        expected_batch_size=_BATCH,
+        noise_seed=entropy_words(),
+        noise=strategy,
+        grad_sample_mode="book_keeping",
+    )
+    trainer = backend.private(example_model("mlp"), private, 0)
+    inputs, labels = example_data("mlp")
+    rows = []
+    for step in range(_STEPS):
+        if step % _SEPARATION == 0:
+            trainer.accumulate(inputs[:3, None], labels[:3], clipping_norm=1.0)
+        quiet = flat(trainer.clipped_sum())
+        trainer.update(clipping_norm=1.0, noise_multiplier=_NOISE, learning_rate=0.0)
+        rows.append((flat(trainer.gradient()) * _BATCH - quiet) / _NOISE)
+    noise = np.stack(rows)
+    found, _ = check_correlated(noise, kind, separation=_SEPARATION, every_node=False)
+    return found
 
 
 def _twenty_steps(backend: Backend) -> Weights:

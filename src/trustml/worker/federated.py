@@ -21,6 +21,7 @@ from trustml.plan.job import TrainJob, rounds_file
 from trustml.plan.mechanism import drawn_for, make_charge
 from trustml.plan.user_mechanism import block_participation
 from trustml.privacy.ledger import charge, read_ledger
+from trustml.privacy.noise_strategy import noise_strategy
 from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
 from trustml.scenario.clipping import Adaptive
 from trustml.scenario.federated import DPFedAvg, FederatedSpec
@@ -106,6 +107,12 @@ class FederatedDriver:
         mechanism, regime = self._mechanism, self._regime
         if mechanism is None or not isinstance(regime, DPFedAvg):
             return None
+        needed = noise_strategy(regime.mechanism, steps=mechanism.total_steps, separation=mechanism.separation)
+        if mechanism.noise != "independent" and needed.participation > mechanism.largest_participation:
+            raise PrivacyError(
+                f"{self._job.id}: its noise needs a participation of {needed.participation}, "
+                f"and {mechanism.largest_participation} is charged; start a new run"
+            )
         adaptive = regime.clipping if isinstance(regime.clipping, Adaptive) else None
         return UserPrivacy(
             mechanism=regime.mechanism,

@@ -6,6 +6,7 @@ import dataclasses
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import NoneType
 
 import numpy as np
 from msgspec.structs import replace
@@ -22,6 +23,7 @@ from trustml.data.clients import FederatedPlan, federated_plan
 from trustml.data.dataset import Examples
 from trustml.data.partition import owners_fingerprint
 from trustml.data.streams import Stream, public_generator, secret_generator
+from trustml.frameworks.entry import Missing
 from trustml.frameworks.table import entry_of
 from trustml.models.layers import Architecture, Dense
 from trustml.models.weights import Weights, initial_weights
@@ -31,7 +33,14 @@ from trustml.plan.user_mechanism import plan_user_mechanism
 from trustml.privacy.ledger import NoiseKind, read_ledger
 from trustml.record.files import encode_arrays, write_atomic
 from trustml.scenario.clipping import Adaptive, Flat
-from trustml.scenario.federated import BandedMatrix, DPFedAvg, IndependentNoise, NoiseMechanism, TreeAggregation
+from trustml.scenario.federated import (
+    BandedMatrix,
+    BufferedToeplitz,
+    DPFedAvg,
+    IndependentNoise,
+    NoiseMechanism,
+    TreeAggregation,
+)
 from trustml.scenario.optimizers import SGD
 from trustml.scenario.partition import InTurn, PoissonCohort
 from trustml.scenario.spec import BackendName, Execution
@@ -44,6 +53,7 @@ MECHANISMS: dict[NoiseKind, NoiseMechanism] = {
     "independent": IndependentNoise(),
     "tree aggregation": TreeAggregation(),
     "banded matrix factorisation": BandedMatrix(),
+    "buffered linear Toeplitz": BufferedToeplitz(),
 }
 SERVER_RATE = 2.0**-30
 """So small that weights that start at zero are as good as there after many rounds; float32 is exact about them."""
@@ -114,6 +124,14 @@ def correlated_noise(name: BackendName) -> NoiseKind | None:
     return next((kind for kind, one in MECHANISMS.items() if type(one).__name__ in own), None)
 
 
+def supported_noise(name: BackendName) -> list[NoiseKind]:
+    """Name the correlated noise of a backend, its library's or of the core's tables."""
+    known = entry_of(name).regimes.mechanisms
+    return [
+        kind for kind, one in MECHANISMS.items() if not isinstance(known.get(type(one).__name__), Missing | NoneType)
+    ]
+
+
 def check_federations(name: BackendName, backend: Backend) -> list[CheckResult]:
     """Put one backend's federations through the whole suite."""
     make = factory(backend.federated, softmax_regression(), server_learning_rate=SERVER_RATE)
@@ -121,9 +139,8 @@ def check_federations(name: BackendName, backend: Backend) -> list[CheckResult]:
         "federated": RoundSettings(),
         "federated, adaptive clipping": RoundSettings(clip_learning_rate=0.2, count_noise=2.0),
     }
-    correlated = correlated_noise(name)
-    if correlated:
-        variants[f"federated, {correlated}"] = RoundSettings(noise=correlated, separation=4)
+    for kind in supported_noise(name):
+        variants[f"federated, {kind}"] = RoundSettings(noise=kind, separation=4)
     findings: list[CheckResult] = []
     for variant, settings in variants.items():
         found = check_federated(
@@ -132,6 +149,7 @@ def check_federations(name: BackendName, backend: Backend) -> list[CheckResult]:
         findings += [replace(finding, subject=f"{name}, {variant}") for finding in found]
     findings.append(replace(against_oracle(backend), subject=f"{name}, federated"))
     records = {"federated training, Poisson cohorts": train_watched(name, backend)}
+    correlated = correlated_noise(name)
     if correlated:
         records["federated training, clients in turn"] = train_watched(name, backend, correlated=correlated)
     for variant, record in records.items():

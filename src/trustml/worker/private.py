@@ -14,7 +14,7 @@ import numpy.typing as npt
 from trustml.backends.contract import Backend, Model, PrivateTrainer
 from trustml.backends.settings import PrivateSettings, usual_batch_size
 from trustml.data.augment import augmented
-from trustml.data.batches import BatchPlan, participation
+from trustml.data.batches import BatchPlan, comes_in_turn, participation
 from trustml.data.dataset import Examples, Floats, Ints
 from trustml.data.streams import secret_generator
 from trustml.errors import PrivacyError
@@ -22,6 +22,7 @@ from trustml.models.weights import Weights
 from trustml.plan.job import TrainJob, checkpoint_file, counts_file
 from trustml.plan.mechanism import drawn_for, make_charge, tells_participation
 from trustml.privacy.ledger import charge, read_ledger
+from trustml.privacy.noise_strategy import NoiseStrategy, noise_strategy
 from trustml.record.checkpoint import Checkpoint, Checkpoints, read_checkpoint
 from trustml.record.files import encode_arrays, inside, write_atomic
 from trustml.scenario.clipping import Adaptive, PerLayer
@@ -70,6 +71,7 @@ class PrivateTraining:
             expected_batch_size=expected,
             multiplicity=multiplicity,
             noise_seed=entropy_words(),
+            noise=self._strategy(),
             micro_batch_size=self._piece if self._piece < usual else 0,
             grad_sample_mode=job.execution.grad_sample_mode,
         )
@@ -87,6 +89,8 @@ class PrivateTraining:
             inside(at.root, checkpoint_file(self._job)), seconds=self._job.execution.checkpoint_seconds
         )
         steps = min(mechanism.steps, len(plan))
+        if mechanism.noise != "independent" and not comes_in_turn(plan, separation=mechanism.separation):
+            raise PrivacyError(f"{self._job.id}: its batches do not come in turn, as its noise needs; start a new run")
         broken = np.zeros(steps, np.int64)
         for number in range(steps):
             if number % mechanism.steps_per_charge == 0:
@@ -105,6 +109,19 @@ class PrivateTraining:
         weights = self._average if self._average else self._trainer.weights()
         return Trained(weights=weights, choice=self._trainer.choice, notes=self._notes(len(plan), steps))
 
+    def _strategy(self) -> NoiseStrategy | None:
+        """Give the noise of all steps of this attempt: a resume never goes on with the vectors of another one."""
+        mechanism = self._mechanism
+        if mechanism.noise == "independent" or not mechanism.steps:
+            return None
+        strategy = noise_strategy(self._regime.mechanism, steps=mechanism.steps, separation=mechanism.separation)
+        if strategy.participation > mechanism.largest_participation:
+            raise PrivacyError(
+                f"{self._job.id}: its noise needs a participation of {strategy.participation}, "
+                f"and {mechanism.largest_participation} is charged; start a new run"
+            )
+        return strategy
+
     def _restore(self, model: Model) -> None:
         if not self._mechanism.start_step:
             return
@@ -121,6 +138,8 @@ class PrivateTraining:
     def _charge(self, plan: BatchPlan, first: int, end: int) -> None:
         told = tells_participation(self._mechanism)
         most = int(participation(plan, len(self._examples), first=first, end=end).max()) if told else None
+        if self._mechanism.noise != "independent":
+            most = self._mechanism.largest_participation
         charge(
             self._ledger,
             make_charge(

@@ -12,7 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.backends.shadows import Rows, ShadowModels, Visits
-from trustml.data.batches import BatchPlan, first_batches, fixed_batches, poisson_batches, shuffled_batches
+from trustml.data.batches import (
+    BatchPlan,
+    batches_in_turn,
+    first_batches,
+    fixed_batches,
+    poisson_batches,
+    shuffled_batches,
+)
 from trustml.data.clients import FederatedPlan, federated_plan
 from trustml.data.dataset import Floats, Ints
 from trustml.data.streams import Stream
@@ -155,6 +162,8 @@ def _batches(
             epochs = -(-steps * size // examples) + 1
             whole = shuffled_batches(np.arange(examples), epochs=epochs, batch_size=size, generator=generator)
             plan = first_batches(whole, steps)
+        case "in turn":
+            plan = batches_in_turn(examples, steps=steps, batch_size=size, generator=generator)
     return BatchPlan(indices=members[plan.indices], offsets=plan.offsets)
 
 

@@ -14,10 +14,19 @@ from trustml.backends.jax import federated
 from trustml.backends.jax.client_schedule import pack, train_lanes
 from trustml.backends.jax.federated import ON_EVERY_CORE, JaxFederation
 from trustml.backends.jax.network import to_params, to_weights
+from trustml.backends.jax.noise import noise_key, standard_noise
 from trustml.backends.settings import FederatedSettings, UserPrivacy
 from trustml.models.weights import initial_weights
 from trustml.models.zoo import mlp
-from trustml.scenario.federated import FedAvg, IndependentNoise
+from trustml.privacy.noise_strategy import noise_matrix
+from trustml.scenario.federated import (
+    BandedMatrix,
+    BufferedToeplitz,
+    DPFedAvg,
+    FedAvg,
+    IndependentNoise,
+    TreeAggregation,
+)
 from trustml.scenario.optimizers import SGD
 
 pytestmark = [pytest.mark.jax]
@@ -83,6 +92,26 @@ def federation(rounds: int, privacy: UserPrivacy | None = None) -> JaxFederation
     return JaxFederation(
         MODEL, settings=FederatedSettings(regime=regime, batch_size=5, privacy=privacy, noise_seed=NOISE)
     )
+
+
+@pytest.mark.parametrize("chosen", [TreeAggregation(), BandedMatrix(), BandedMatrix(bands=1), BufferedToeplitz()])
+def test_correlated_noise_is_the_strategys_of_vectors_of_threefry(chosen):
+    rounds = 9
+    privacy = UserPrivacy(mechanism=chosen, noise_multiplier=2.0, clipping_norm=0.5, expected_clients=4, separation=4)
+    settings = FederatedSettings(
+        regime=DPFedAvg(mechanism=chosen, rounds=rounds), batch_size=5, privacy=privacy, noise_seed=NOISE
+    )
+    one, rows = JaxFederation(MODEL, settings=settings), []
+    for _ in range(rounds):
+        before = flat(one.weights())
+        one.round([])
+        rows.append(flat(one.weights()) - before)
+    key = noise_key(NOISE)
+    drawn = [standard_noise(jax.random.fold_in(key, 2 * number), like=to_params(WEIGHTS)) for number in range(rounds)]
+    fresh = np.stack([flat(to_weights(part)) for part in drawn])
+    deviation = 0.5 * privacy.drawn_noise_multiplier / 4
+    expected = noise_matrix(privacy.strategy(rounds=rounds)) @ fresh
+    np.testing.assert_allclose(np.stack(rows) / deviation, expected, atol=3e-5)
 
 
 def test_the_fastest_way_is_chosen_where_it_pays(monkeypatch):

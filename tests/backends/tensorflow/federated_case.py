@@ -54,6 +54,12 @@ def private(**numbers: float) -> UserPrivacy:
 
 ADAPTIVE = private(quantile=0.3, clip_learning_rate=0.5)
 TREE = private(mechanism=f.TreeAggregation(), noise_multiplier=2.0)
+ROUNDS = 5
+CORRELATED = {
+    "banded": private(mechanism=f.BandedMatrix(), noise_multiplier=2.0, separation=3),
+    "one_band": private(mechanism=f.BandedMatrix(bands=1), noise_multiplier=2.0, separation=3),
+    "blt": private(mechanism=f.BufferedToeplitz(), noise_multiplier=2.0, separation=3),
+}
 DP = f.DPFedAvg(**LOCAL)
 CASES = {
     "examples": (f.FedAvg(**LOCAL, server_learning_rate=0.7, server_momentum=0.4), None, [CLIENTS, SPOILT, [], [[]]]),
@@ -72,6 +78,7 @@ CASES = {
     "noisy_adaptive_again": (DP, private(noise_multiplier=2.0, count_noise=1.5, clip_learning_rate=1e-3), [[]]),
     "tree": (DP, TREE, [[]] * 4),
     "tree_again": (DP, TREE, [[]]),
+    **{name: (f.DPFedAvg(**LOCAL, rounds=ROUNDS), privacy, [[]] * ROUNDS) for name, privacy in CORRELATED.items()},
 }
 
 
@@ -87,6 +94,18 @@ def build_prox_of_tff(functional: Any, settings: FederatedSettings, specs: objec
         settings.regime.proximal,
         client_optimizer_fn=tff.learning.optimizers.build_sgdm(OPTIMIZER.learning_rate, OPTIMIZER.momentum),
     )
+
+
+def drawn_by_philox(order: list[str], *, rounds: int) -> dict[str, np.ndarray]:
+    """The fresh vectors of so many rounds, each drawn by a seed one further than that of the round before."""
+    import tensorflow as tf
+
+    from trustml.backends.tensorflow.noise import stateless_normals
+
+    shapes = [tf.TensorShape(draw_model().weights[name].shape) for name in order]
+    seed = np.array(SEED, np.uint32).view(np.int64)
+    rows = [stateless_normals(shapes, tf.constant(seed + [0, number])) for number in range(rounds)]
+    return {f"drawn/{name}": np.stack([row[at].numpy() for row in rows]) for at, name in enumerate(order)}
 
 
 def run(folder: Path) -> None:
@@ -106,6 +125,7 @@ def run(folder: Path) -> None:
             told[name].append((outcome.update_norm, outcome.left_out, federation.clipping_norm()))
             trained.append(federation.weights())
         arrays |= {f"{name}/{key}": np.stack([weights[key] for weights in trained]) for key in trained[0]}
+    arrays |= drawn_by_philox(federation._order, rounds=ROUNDS)
     np.savez(folder / "found.npz", **arrays)
     (folder / "told.json").write_text(json.dumps(told))
 

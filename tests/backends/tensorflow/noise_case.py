@@ -17,6 +17,23 @@ def tail_words(bits: int) -> np.ndarray:
     return np.random.default_rng(bits).integers(2 ** (64 - bits), size=200_000, dtype=np.uint64)
 
 
+def noise_of_private_steps() -> dict[str, np.ndarray]:
+    """Noise of a few private steps for each strategy, and of one step too many the error."""
+    from tests.backends.correlated_case import STEPS, STRATEGIES, noise_of_steps
+    from trustml.backends.table import load_backend
+    from trustml.errors import PrivacyError
+
+    backend, found = load_backend("tensorflow"), {}
+    for name, strategy in {**STRATEGIES, "independent": None}.items():
+        rows = noise_of_steps(backend, strategy)
+        found[name] = np.concatenate([part.reshape(STEPS, -1) for part in rows.values()], axis=1)
+    try:
+        noise_of_steps(backend, STRATEGIES["blt"], STEPS + 1)
+    except PrivacyError as error:
+        found["beyond"] = np.array(str(error))
+    return found
+
+
 def run(folder: Path) -> None:
     import tensorflow as tf
 
@@ -31,6 +48,7 @@ def run(folder: Path) -> None:
         folder / "noise.npz",
         philox=np.stack([draw(tf.constant([5, step], tf.int64)).numpy().ravel() for step in range(DRAWS)]),
         ahead=np.stack([ahead.take() for _ in range(DRAWS)]),
+        **{f"steps_{name}": noise for name, noise in noise_of_private_steps().items()},
         outermost=transform(np.array([0, 1], np.uint64), 0),
         leading=transform(LEADING, 1 << 63),
         mirrored=transform(LEADING | np.uint64(1), 1 << 63),

@@ -14,6 +14,7 @@ import pytest
 from tests.backends.tensorflow import federated_case as case
 from trustml.backends.contract import Client
 from trustml.launch.environments import find_environment
+from trustml.privacy.noise_strategy import noise_matrix
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(300)]
 HERE = Path(__file__).resolve().parent
@@ -44,7 +45,8 @@ def found(tmp_path_factory) -> tuple[dict[str, Flat], dict[str, list]]:
                 pass
     assert code == 0, (folder / "log.txt").read_text()[-2000:]
     with np.load(folder / "found.npz") as arrays:
-        weights = {name: flatten({key: arrays[f"{name}/{key}"] for key in MODEL.weights}) for name in case.CASES}
+        names = [*case.CASES, "drawn"]
+        weights = {name: flatten({key: arrays[f"{name}/{key}"] for key in MODEL.weights}) for name in names}
     return weights, json.loads((folder / "told.json").read_text())
 
 
@@ -98,7 +100,7 @@ def close(ours: Flat, expected: Flat) -> bool:
 
 
 def test_weights_go_in_and_come_out(found):
-    assert all(np.array_equal(weights[0], flatten(MODEL.weights)) for weights in found[0].values())
+    assert all(np.array_equal(found[0][name][0], flatten(MODEL.weights)) for name in case.CASES)
 
 
 def test_average_by_examples_with_server_momentum(found):
@@ -219,6 +221,15 @@ def test_noise_without_clients(found, name):
     norms = [outcome[2] for outcome in found[1][name]]
     assert len(set(norms)) == (1 if name == "noisy" else len(norms))
     assert np.array_equal(found[0][f"{name}_again"], found[0][name][:2])  # all of it comes from the seed
+
+
+@pytest.mark.parametrize("name", case.CORRELATED)
+def test_noise_that_tff_has_not_is_the_strategys_of_its_own_vectors(found, name):
+    privacy = case.CORRELATED[name]
+    deviation = privacy.drawn_noise_multiplier * privacy.clipping_norm / case.EXPECTED
+    noise = -np.diff(found[0][name], axis=0) / deviation  # TFF's server takes updates with their sign turned
+    expected = noise_matrix(privacy.strategy(rounds=case.ROUNDS)) @ found[0]["drawn"]
+    np.testing.assert_allclose(noise, expected, atol=2e-5)
 
 
 def test_tree_noise_is_seeded_and_hangs_together(found):

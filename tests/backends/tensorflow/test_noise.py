@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy import special
 
+from tests.backends import correlated_case as correlated
 from tests.backends.normal_law import check_draws, check_tail
 from tests.backends.tensorflow import noise_case as case
 from trustml.launch.environments import find_environment
@@ -25,7 +26,7 @@ def found(tmp_path_factory) -> Mapping[str, np.ndarray]:
     folder = tmp_path_factory.mktemp("noise")
     done = subprocess.run(
         [find_environment("tensorflow").require(), HERE / "noise_case.py", folder],
-        env={**os.environ, "PYTHONPATH": str(HERE.parents[2] / "src")},
+        env={**os.environ, "PYTHONPATH": f"{HERE.parents[2] / 'src'}:{HERE.parents[2]}"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -54,6 +55,16 @@ def test_both_tails_are_reached_where_those_of_tensorflow_end_at_six(found):
 def test_the_law_of_the_tail(found, bits):
     sizes = -np.log(2) - special.log_ndtr(-found[f"tail_{bits}"].astype(np.float64))
     check_tail(lambda words: sizes, bits=bits)
+
+
+@pytest.mark.parametrize("name", [*correlated.STRATEGIES, "independent"])
+def test_the_noise_of_private_steps_is_the_strategys(found, name):
+    rows = found[f"steps_{name}"]
+    generator = np.random.Generator(np.random.SFC64(np.random.SeedSequence(list(correlated.SEED))))
+    drawn = generator.standard_normal(rows.shape)
+    expected = drawn if name == "independent" else correlated.combined(correlated.STRATEGIES[name], drawn)
+    np.testing.assert_allclose(rows, expected, atol=2e-5)
+    assert "not among the 13" in str(found["steps_beyond"])
 
 
 def test_examples_get_numbers_of_float64(found):

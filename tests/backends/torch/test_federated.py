@@ -12,12 +12,16 @@ from pfl.privacy.ftrl_mechanism import BandedMatrixFactorizationMechanism
 
 from trustml.backends.contract import Model
 from trustml.backends.settings import FederatedSettings, UserPrivacy
+from trustml.backends.torch.entropy import noise_generator
 from trustml.backends.torch.federated import PflFederation
+from trustml.backends.torch.noise import standard_normal
 from trustml.backends.torch.postprocessors import mechanism
 from trustml.models.weights import initial_weights
 from trustml.models.zoo import mlp
+from trustml.privacy.noise_strategy import noise_matrix
 from trustml.scenario.federated import (
     BandedMatrix,
+    BufferedToeplitz,
     DPFedAvg,
     FedAdagrad,
     FedAdam,
@@ -284,6 +288,21 @@ def test_banded_noise(separation, tmp_path, monkeypatch):
     assert abs(np.mean(white[1:] * white[:-1])) < 5 / np.sqrt(white[1:].size)
 
 
+@pytest.mark.parametrize("chosen", [TreeAggregation(), BandedMatrix(bands=3), BufferedToeplitz(buffers=2)])
+def test_noise_that_pfl_has_not_is_the_strategys_of_its_own_vectors(chosen):
+    rounds, privacy = 11, {"mechanism": chosen, "noise_multiplier": 2.0, "separation": 4}
+    one = federation(DPFedAvg(mechanism=chosen, rounds=rounds), **privacy)
+    changes = [unflat(change) for change in steps(one, [], rounds)]
+    # as PyTorch lays them out: a kernel's outputs first
+    found = np.stack([np.concatenate([part.T.ravel() for part in change.values()]) for change in changes])
+    generator = noise_generator((1, 2, 3, 4), torch.device("cpu"))
+    size, cpu = found.shape[1], torch.device("cpu")
+    drawn = np.stack([standard_normal(size, generator=generator, device=cpu).numpy() for _ in range(rounds)])
+    user = UserPrivacy(expected_clients=4, clipping_norm=0.5, **privacy)
+    expected = noise_matrix(user.strategy(rounds=rounds)) @ drawn * 0.5 * user.drawn_noise_multiplier / 4
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_pfl_takes_the_wrong_factor(tmp_path, monkeypatch):
     """Known defect of pfl 0.6.0; when this fails it was fixed, and `BandedMechanism` can go."""
     monkeypatch.chdir(tmp_path)
@@ -297,7 +316,7 @@ def test_pfl_takes_the_wrong_factor(tmp_path, monkeypatch):
     [
         {"mechanism": BandedMatrix(), "separation": 1},
         {"mechanism": BandedMatrix(), "separation": 4, "clip_learning_rate": 0.2},
-        {"mechanism": TreeAggregation()},
+        {"mechanism": TreeAggregation(), "clip_learning_rate": 0.2},
     ],
 )
 def test_what_pfl_has_not_is_refused(privacy):

@@ -16,7 +16,7 @@ from trustml.backends.contract import Model
 from trustml.backends.jax.blocks import Block, Part, choose_cut, deal, sum_blocks
 from trustml.backends.jax.clipping import clip_rows
 from trustml.backends.jax.network import Params, to_params, to_weights
-from trustml.backends.jax.noise import add_noise, noise_words, threefry_key
+from trustml.backends.jax.noise import CorrelatedNoise, add_noise, noise_words, threefry_key
 from trustml.backends.jax.optimizers import make_optimizer, read_state, restore_state
 from trustml.backends.jax.pieces import calls_on_every_core
 from trustml.backends.jax.sharding import device_mesh, replicated, sharded_clipped_gradients
@@ -34,6 +34,8 @@ class _Released(NamedTuple):
     words: npt.NDArray[np.uint32]
     step: np.int32
     deviation: np.float32
+    noise: Params | None = None
+    """Over the deviation; None where it is drawn from the words, for this step alone."""
 
 
 class DPTrainer:
@@ -53,6 +55,7 @@ class DPTrainer:
         self._dropout_words = np.asarray(jax.random.key_data(jax.random.key(dropout_seed)))
         self._pieces = self._steps = 0
         self._architecture, self._settings = model.architecture, settings
+        self._correlated = settings.noise and CorrelatedNoise(settings.noise, like=self._params)
         self._sums: list[Params] = []
         self._clip = jax.jit(self._clipped_part)
         self._plant = jax.jit(partial(clip_rows, per_layer=settings.per_layer))
@@ -90,13 +93,13 @@ class DPTrainer:
 
     def update(self, *, clipping_norm: float, noise_multiplier: float, learning_rate: float) -> None:
         """Add noise, divide, and take the step."""
+        deviation = self._settings.deviation(noise_multiplier=noise_multiplier, clipping_norm=clipping_norm)
         released = _Released(
             sums=self._sum(),
             words=self._noise_words,
             step=np.int32(self._steps),
-            deviation=np.float32(
-                self._settings.deviation(noise_multiplier=noise_multiplier, clipping_norm=clipping_norm)
-            ),
+            deviation=np.float32(deviation),
+            noise=self._correlated.take(self._noise_words, self._steps) if self._correlated and deviation else None,
         )
         self._steps += 1  # no other sum gets this noise
         self._params, self._state = jax.block_until_ready(
@@ -151,8 +154,11 @@ class DPTrainer:
         return sums, finite, unclipped
 
     def _noisy_mean(self, released: _Released) -> Params:
-        key = jax.random.fold_in(threefry_key(released.words), released.step)
-        noisy = add_noise(released.sums, key, deviation=released.deviation)
+        if released.noise is None:
+            key = jax.random.fold_in(threefry_key(released.words), released.step)
+            noisy = add_noise(released.sums, key, deviation=released.deviation)
+        else:
+            noisy = jax.tree.map(lambda total, part: total + released.deviation * part, released.sums, released.noise)
         return jax.tree.map(lambda total: total / self._settings.expected_batch_size, noisy)
 
     def _noisy_step(self, params: Params, state: Any, released: _Released, learning_rate: Array) -> tuple[Params, Any]:

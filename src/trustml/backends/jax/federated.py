@@ -17,12 +17,12 @@ from trustml.backends.contract import Client, Model
 from trustml.backends.jax.client_schedule import Lanes, Sums, pack, train_lanes
 from trustml.backends.jax.dp import add_clipped, filled_rows
 from trustml.backends.jax.network import Params, to_params, to_weights
-from trustml.backends.jax.noise import add_noise, noise_key, standard_number
+from trustml.backends.jax.noise import CorrelatedNoise, add_noise, noise_key, noise_words, standard_number
 from trustml.backends.jax.pieces import calls_on_every_core, cores
-from trustml.backends.jax.server_optimizers import State, make_server, tree_noise
+from trustml.backends.jax.server_optimizers import State, make_server
 from trustml.backends.settings import EngineChoice, FederatedSettings, RoundOutcome, UserPrivacy, usual_batch_size
 from trustml.models.weights import Weights
-from trustml.scenario.federated import DPFedAvg, FedProx, FedSGD, TreeAggregation
+from trustml.scenario.federated import DPFedAvg, FedProx, FedSGD, IndependentNoise
 from trustml.scenario.optimizers import SGD
 
 _WORTH_A_CHOICE = 20
@@ -59,8 +59,11 @@ class JaxFederation:
         init, self._step = make_server(regime)
         self._state = init(self._params)
         self._key = noise_key(settings.noise_seed)
-        self._nodes: dict[int, Params] = {}
         self._clip = self._privacy.clipping_norm if self._privacy else 0.0
+        self._words = noise_words(settings.noise_seed)
+        self._correlated: CorrelatedNoise | None = None
+        if self._privacy is not None and not isinstance(self._privacy.mechanism, IndependentNoise):
+            self._correlated = CorrelatedNoise(self._privacy.strategy(rounds=regime.rounds), like=self._params)
         self._rounds, self._lanes, self._room = 0, 0, (1, 1)
         self._side_by_side = self._apart = False
         self._choice: EngineChoice | None = None
@@ -216,10 +219,9 @@ class JaxFederation:
         """Noise of the next round, and with it what was planted."""
         deviation = privacy.drawn_noise_multiplier * self._clip
         planted, self._planted = self._planted, self._zeros
-        if isinstance(privacy.mechanism, TreeAggregation):
-            key = jax.random.fold_in(self._key, 2 * self._rounds)
-            noise = tree_noise(self._nodes, self._rounds, self._zeros, key, deviation)
-            return jax.tree.map(jnp.add, noise, planted)
+        if self._correlated is not None:
+            noise = self._correlated.take(self._words, 2 * self._rounds)
+            return jax.tree.map(lambda one, other: deviation * one + other, noise, planted)
         return self._draw(planted, self._key, np.uint32(2 * self._rounds), np.float32(deviation))
 
     def _adapt(self, privacy: UserPrivacy, unclipped: int, clients: int) -> None:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from jax import Array, lax
 
 from trustml.backends.jax.network import Params
+from trustml.privacy.noise_strategy import NoiseStrategy
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)
@@ -149,3 +150,49 @@ def _threefry(key: Array, other: Array, first: Array, second: Array) -> tuple[Ar
             second = (second << np.uint32(rotation) | second >> np.uint32(32 - rotation)) ^ first
         first, second = first + keys[(turn + 1) % 3], second + keys[(turn + 2) % 3] + np.uint32(turn + 1)
     return first, second
+
+
+class CorrelatedNoise:
+    """Noise that is made of the vectors of several steps, as a strategy says, and what it keeps of them.
+
+    Parameters
+    ----------
+    strategy : NoiseStrategy
+    like : dict of str to array
+        For the shapes.
+    """
+
+    def __init__(self, strategy: NoiseStrategy, *, like: Params) -> None:
+        self._strategy, self._step = strategy, 0
+        self._kept = {name: jnp.zeros((strategy.kept, *part.shape), np.float32) for name, part in like.items()}
+        self._make = jax.jit(_combined, donate_argnums=(0,))
+
+    def take(self, words: npt.NDArray[np.uint32] | Array, draw: int) -> Params:
+        """Make the noise of the next step, over the standard deviation.
+
+        Parameters
+        ----------
+        words : uint32 array of shape (2,)
+            Of the key.
+        draw : int
+            Folded into the key; no other vector of the key may have the same.
+        """
+        table = self._strategy.table(self._step)
+        self._step += 1
+        weights, slots = table.weights.astype(np.float32), np.array(table.slots, np.int32)
+        noise, self._kept = self._make(self._kept, words, np.uint32(draw), weights, slots)
+        return noise
+
+
+def _combined(kept: Params, words: Array, draw: Array, weights: Array, slots: Array) -> tuple[Params, Params]:
+    like = {name: jax.ShapeDtypeStruct(part.shape[1:], np.float32) for name, part in kept.items()}
+    fresh = lax.optimization_barrier(standard_noise(jax.random.fold_in(threefry_key(words), draw), like=like))
+
+    def made(one: Array, before: Array) -> Array:
+        # in full precision: else accelerators would round the vectors to fewer bits before they add them up
+        rest = jnp.tensordot(weights[:, 1:], before, 1, precision=lax.Precision.HIGHEST)
+        return rest + weights[:, 0].reshape(-1, *[1] * one.ndim) * one
+
+    rows = {name: made(fresh[name], before) for name, before in kept.items()}
+    noise = {name: row[0] for name, row in rows.items()}
+    return noise, {name: before.at[slots].set(rows[name][1:]) for name, before in kept.items()}

@@ -1,4 +1,4 @@
-"""What the server does with the average update, and the noise it adds: pure functions of weights and state."""
+"""What the server does with the average update: pure functions of weights and state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from jax import Array
 
 from trustml.backends.jax.network import Params
-from trustml.backends.jax.noise import add_noise
 from trustml.scenario.federated import DPFedAvg, FedAdagrad, FedAdam, FedAvg, FederatedRegime, FedSGD, FedYogi
 
 State: TypeAlias = dict[str, Any]
@@ -75,34 +74,6 @@ def _adagrad(regime: FedAdagrad) -> tuple[Callable[[Params], State], Step]:
         return new, {"square": square}
 
     return init, step
-
-
-def tree_noise(nodes: dict[int, Params], number: int, like: Params, key: Array, deviation: float) -> Params:
-    """Noise of round `number` by tree aggregation: what the noise of the running sum grows by.
-
-    The running sum of ``n`` rounds carries the noise of the nodes in the binary form of ``n``. So the new node
-    adds its noise, and the nodes that it covers take theirs back.
-
-    Parameters
-    ----------
-    nodes : dict of int to params
-        Noise of the nodes that the sum so far rests on, by level; changed in place.
-    number : int
-        From 0.
-    like : params
-        For the shapes.
-    key : JAX key
-        Fresh.
-    deviation : float
-        Of each node.
-    """
-    fresh = add_noise(_full(like, 0.0), key, deviation=deviation)
-    level = ((number + 1) & -(number + 1)).bit_length() - 1
-    grown = fresh
-    for covered in [other for other in nodes if other < level]:
-        grown = jax.tree.map(jnp.subtract, grown, nodes.pop(covered))
-    nodes[level] = fresh
-    return grown
 
 
 def _full(params: Params, value: float) -> Params:

@@ -13,6 +13,7 @@ from trustml.backends.settings import EngineChoice, FederatedSettings, RoundOutc
 from trustml.data.dataset import Ints
 from trustml.models.layers import Architecture, Dense, Flatten, ReLU
 from trustml.models.weights import Weights
+from trustml.privacy.noise_strategy import NoiseStream
 from trustml.scenario.federated import DPFedAvg, FedAvg, FedProx, FedSGD, IndependentNoise, LocalSpec
 from trustml.scenario.optimizers import SGD
 
@@ -28,12 +29,12 @@ class NumpyFederation:
     model : Model
         Of dense layers, ReLU and flattening.
     settings : FederatedSettings
-        FedAvg, FedSGD, FedProx, or DPFedAvg with independent noise.
+        FedAvg, FedSGD, FedProx, or DPFedAvg.
 
     Raises
     ------
     NotImplementedError
-        For any other layer, regime or mechanism.
+        For any other layer or regime.
     """
 
     def __init__(self, model: Model, settings: FederatedSettings) -> None:
@@ -42,8 +43,6 @@ class NumpyFederation:
             raise NotImplementedError(f"{type(regime).__name__} is not in the oracle")
         if isinstance(regime, FedAvg) and regime.aggregation != "mean":
             raise NotImplementedError(f"aggregation {regime.aggregation!r} is not in the oracle")
-        if settings.privacy and not isinstance(settings.privacy.mechanism, IndependentNoise):
-            raise NotImplementedError("correlated noise is not in the oracle")
         if any(not isinstance(layer, Dense | ReLU | Flatten) for layer in model.architecture.layers):
             raise NotImplementedError("the oracle trains dense networks alone")
         self._architecture, self._regime, self.privacy = model.architecture, regime, settings.privacy
@@ -51,6 +50,11 @@ class NumpyFederation:
         self._velocity = self.zeros()
         self._clip = settings.privacy.clipping_norm if settings.privacy else 0.0
         self._planted: list[Parts] = []
+        self._streams: dict[str, NoiseStream] = {}
+        if settings.privacy is not None and not isinstance(settings.privacy.mechanism, IndependentNoise):
+            strategy = settings.privacy.strategy(rounds=regime.rounds)
+            for name, part in self._weights.items():
+                self._streams[name] = NoiseStream(strategy, part.size, dtype=np.float64)
         self.generator = np.random.default_rng(settings.noise_seed)
 
     @property
@@ -132,7 +136,11 @@ class NumpyFederation:
 
     def noise(self, deviation: float) -> Parts:
         """Draw noise for every weight."""
-        return {name: deviation * self.generator.normal(size=part.shape) for name, part in self._weights.items()}
+        drawn = {name: self.generator.normal(size=part.shape) for name, part in self._weights.items()}
+        for name, stream in self._streams.items():
+            made = np.asarray(stream.take(drawn[name].ravel()), np.float64)
+            drawn[name] = made.reshape(drawn[name].shape)
+        return {name: deviation * part for name, part in drawn.items()}
 
     def adapt(self, unclipped: int, clients: int, privacy: UserPrivacy) -> None:
         """Move the clipping norm towards the quantile (Andrew et al. 2021)."""

@@ -10,8 +10,14 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from trustml.backends.settings import UserPrivacy
-from trustml.backends.tensorflow.noisy_queries import sum_query, tree_query
-from trustml.scenario.federated import Aggregation, BandedMatrix, IndependentNoise, TreeAggregation
+from trustml.backends.tensorflow.noisy_queries import correlated_query, sum_query, tree_query
+from trustml.scenario.federated import (
+    Aggregation,
+    BandedMatrix,
+    BufferedToeplitz,
+    IndependentNoise,
+    TreeAggregation,
+)
 
 LARGEST_UPDATE = 1e15
 """An update with a larger element than this counts as zero: the norm of no other overflows in float32."""
@@ -47,7 +53,7 @@ def plain_aggregator(aggregation: Aggregation) -> tff.aggregators.WeightedAggreg
 
 
 def private_aggregator(
-    privacy: UserPrivacy, specs: tuple[tf.TensorSpec, ...], *, noise_seed: tuple[int, int, int, int]
+    privacy: UserPrivacy, specs: tuple[tf.TensorSpec, ...], *, noise_seed: tuple[int, int, int, int], rounds: int
 ) -> tff.aggregators.UnweightedAggregationFactory:
     """Build the clipped, noisy sum over the expected number of clients.
 
@@ -61,26 +67,28 @@ def private_aggregator(
         Of an update.
     noise_seed : tuple of int
         Four 32-bit words.
+    rounds : int
+        Of the whole training.
 
     Returns
     -------
     tff.aggregators.UnweightedAggregationFactory
     """
     # A finite update can have an infinite norm, of which TF Privacy's clipping makes NaN, for the whole sum.
-    factory = _private_factory(privacy, specs, noise_seed=noise_seed)
+    factory = _private_factory(privacy, specs, noise_seed=noise_seed, rounds=rounds)
     return tff.aggregators.zeroing_factory(LARGEST_UPDATE, factory, norm_order=math.inf)
 
 
 def _private_factory(
-    privacy: UserPrivacy, specs: tuple[tf.TensorSpec, ...], *, noise_seed: tuple[int, int, int, int]
+    privacy: UserPrivacy, specs: tuple[tf.TensorSpec, ...], *, noise_seed: tuple[int, int, int, int], rounds: int
 ) -> tff.aggregators.UnweightedAggregationFactory:
     match privacy.mechanism:
         case IndependentNoise():
             query = sum_query(privacy, seed=noise_seed)
         case TreeAggregation():
             query = tree_query(privacy, specs, seed=noise_seed)
-        case BandedMatrix():
-            raise NotImplementedError("TFF has no banded matrix mechanism")
+        case BandedMatrix() | BufferedToeplitz():
+            query = correlated_query(privacy, privacy.strategy(rounds=rounds), specs, seed=noise_seed)
     return tff.aggregators.DifferentiallyPrivateFactory(query)
 
 

@@ -30,7 +30,8 @@ class TFPrivacyTrainer:
         self._variables = self._clipper.variables
         self._optimizer = OptimizerSteps(settings.optimizer, self._variables)
         self._sums = {name: tf.Variable(tf.zeros_like(v)) for name, v in self._variables.items()}
-        self._noise = NoiseAhead(settings.noise_seed, sum(array.size for array in model.weights.values()))
+        size = sum(array.size for array in model.weights.values())
+        self._noise = NoiseAhead(settings.noise_seed, size, settings.noise)
         self._gradient: dict[str, tf.Tensor] = {}
         self._rows = settings.block_rows(most=self._clipper.most_examples, multiple=_ROWS_OF_A_KERNEL)
         self._clip = self._compiled_clip(model, settings)

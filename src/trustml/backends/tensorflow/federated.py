@@ -136,7 +136,9 @@ def _build_process(
             functional,
             client,
             server,
-            model_aggregator=private_aggregator(settings.privacy, specs, noise_seed=settings.noise_seed),
+            model_aggregator=private_aggregator(
+                settings.privacy, specs, noise_seed=settings.noise_seed, rounds=regime.rounds
+            ),
             loop_implementation=_LOOP,
         )
     weighting = tff.learning.ClientWeighting

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from trustml.data.dataset import Floats
+from trustml.privacy.noise_strategy import NoiseStrategy, NoiseStream
 
 _AT_ONCE = 1 << 14
 
@@ -25,10 +26,13 @@ class NoiseAhead:
         Four 32-bit words of entropy.
     size : int
         Numbers of a vector.
+    strategy : NoiseStrategy, optional
+        Of what vectors each one is made that is given; left out, it is a fresh one.
     """
 
-    def __init__(self, seed: tuple[int, int, int, int], size: int) -> None:
+    def __init__(self, seed: tuple[int, int, int, int], size: int, strategy: NoiseStrategy | None = None) -> None:
         self._size = size
+        self._made_of = strategy and NoiseStream(strategy, size)
         self._generator = np.random.Generator(np.random.SFC64(np.random.SeedSequence(list(seed))))
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._next: Future[Floats] = self._thread.submit(self._draw)
@@ -43,7 +47,7 @@ class NoiseAhead:
         drawn = np.empty(self._size, np.float32)
         for start in range(0, self._size, _AT_ONCE):  # so that no float64 leaves the cache
             drawn[start : start + _AT_ONCE] = self._generator.standard_normal(min(_AT_ONCE, self._size - start))
-        return drawn
+        return self._made_of.take(drawn) if self._made_of else drawn
 
 
 def stateless_normals(shapes: Sequence[tf.TensorShape], seed: tf.Tensor) -> list[tf.Tensor]:

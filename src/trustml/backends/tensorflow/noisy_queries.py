@@ -18,6 +18,7 @@ from tensorflow_privacy.privacy.dp_query.tree_aggregation import GaussianNoiseGe
 
 from trustml.backends.settings import UserPrivacy
 from trustml.backends.tensorflow.noise import stateless_normals
+from trustml.privacy.noise_strategy import NoiseStrategy
 
 Seed = tuple[int, int, int, int]
 
@@ -56,6 +57,16 @@ def tree_query(privacy: UserPrivacy, specs: tuple[tf.TensorSpec, ...], *, seed: 
         noise_generator=_TreeNoise(norm * float(privacy.drawn_noise_multiplier), specs, seed=_signed(seed)),
         use_efficient=True,
     )
+    return tfp.NormalizedQuery(query, denominator=float(privacy.expected_clients))
+
+
+def correlated_query(
+    privacy: UserPrivacy, strategy: NoiseStrategy, specs: tuple[tf.TensorSpec, ...], *, seed: Seed
+) -> tfp.SumAggregationDPQuery:
+    """Do the same with the noise of a strategy, where TF Privacy has no query of that kind."""
+    norm = float(privacy.clipping_norm)
+    stddev = norm * float(privacy.drawn_noise_multiplier)
+    query = _Correlated(tfp.GaussianSumQuery(norm, stddev), strategy, specs, seed)
     return tfp.NormalizedQuery(query, denominator=float(privacy.expected_clients))
 
 
@@ -115,6 +126,63 @@ class _Seeded(tfp.SumAggregationDPQuery):
 
     def derive_metrics(self, global_state: SeededState) -> Any:
         return self._inner.derive_metrics(global_state.inner)
+
+
+CorrelatedState = namedtuple("CorrelatedState", ["inner", "seed", "step", "kept"])
+
+
+class _Correlated(tfp.SumAggregationDPQuery):
+    """TF Privacy's sum of clipped records; its state has what is kept of vectors drawn before.
+
+    The tables of all rounds are constants of the graph. A round beyond them has none, and fails.
+    """
+
+    def __init__(
+        self, inner: tfp.GaussianSumQuery, strategy: NoiseStrategy, specs: tuple[tf.TensorSpec, ...], seed: Seed
+    ) -> None:
+        tables = [strategy.table(step) for step in range(strategy.steps)]
+        self._inner, self._kept, self._seed = inner, strategy.kept, _signed(seed)
+        self._shapes = [spec.shape for spec in tf.nest.flatten(specs)]
+        self._weights = np.stack([table.weights for table in tables]).astype(np.float32)
+        self._slots = np.array([table.slots for table in tables], np.int32)
+
+    def initial_global_state(self) -> CorrelatedState:
+        return CorrelatedState(
+            inner=self._inner.initial_global_state(),
+            seed=tf.constant(self._seed, tf.int64),
+            step=tf.constant(0, tf.int32),
+            kept=tuple(tf.zeros([self._kept, *shape]) for shape in self._shapes),
+        )
+
+    def derive_sample_params(self, global_state: CorrelatedState) -> Any:
+        return self._inner.derive_sample_params(global_state.inner)
+
+    def initial_sample_state(self, template: Any) -> Any:
+        return self._inner.initial_sample_state(template)
+
+    def preprocess_record(self, params: Any, record: Any) -> Any:
+        return self._inner.preprocess_record(params, record)
+
+    def get_noised_result(self, sample_state: Any, global_state: CorrelatedState) -> tuple[Any, CorrelatedState, Any]:
+        inner, flat = global_state.inner, tf.nest.flatten(sample_state)
+        fresh = stateless_normals([part.shape for part in flat], global_state.seed)
+        weights = tf.gather(tf.constant(self._weights), global_state.step)
+        slots = tf.gather(tf.constant(self._slots), global_state.step)
+        noisy, kept = [], []
+        for part, one, before in zip(flat, fresh, global_state.kept, strict=True):
+            made = tf.reshape(weights[:, 0], [-1, *[1] * one.shape.rank]) * one
+            if self._kept:
+                made += tf.tensordot(weights[:, 1:], before, 1)
+            noisy.append(part + inner.stddev * made[0])
+            kept.append(tf.tensor_scatter_nd_update(before, slots[:, None], made[1:]) if self._kept else before)
+        state = CorrelatedState(
+            inner=inner,
+            seed=global_state.seed + tf.constant([0, 1], tf.int64),
+            step=global_state.step + 1,
+            kept=tuple(kept),
+        )
+        event = dp_accounting.NonPrivateDpEvent()  # the ledger charges for all rounds together
+        return tf.nest.pack_sequence_as(sample_state, noisy), state, event
 
 
 class _TreeNoise(GaussianNoiseGenerator):

@@ -24,7 +24,7 @@ from trustml.backends.torch.network import (
     to_input,
     to_labels,
 )
-from trustml.backends.torch.noise import add_noise
+from trustml.backends.torch.noise import CorrelatedNoise, add_noise
 from trustml.backends.torch.optimizers import read_state, restore_state, set_learning_rate
 from trustml.data.dataset import Floats, Ints
 from trustml.models.weights import Weights
@@ -39,6 +39,12 @@ class OpacusTrainer:
         torch.manual_seed(dropout_seed)
         self._generator = noise_generator(settings.noise_seed, current_device())
         self._clipper: Clipper = make_clipper(self._choice.name, model, settings)
+        self._correlated = settings.noise and CorrelatedNoise(
+            settings.noise,
+            size=sum(parameter.numel() for parameter in self._parameters.values()),
+            generator=self._generator,
+            device=current_device(),
+        )
         self._rows = settings.block_rows(most=self._clipper.most_examples)
         self._sums: list[torch.Tensor] | None = None
 
@@ -75,7 +81,11 @@ class OpacusTrainer:
         """Add noise, let Opacus divide, and take the step."""
         optimizer = self._clipper.optimizer
         deviation = self._settings.deviation(noise_multiplier=noise_multiplier, clipping_norm=clipping_norm)
-        noisy = add_noise(self._sum(), deviation=deviation, generator=self._generator)
+        noisy = (
+            self._correlated.add(self._sum(), deviation=deviation)
+            if self._correlated
+            else add_noise(self._sum(), deviation=deviation, generator=self._generator)
+        )
         for parameter, total in zip(self._parameters.values(), noisy, strict=True):
             parameter.grad = total.view_as(parameter)
             parameter.grad_sample = total.new_zeros((0, *total.shape))  # one batch, for Opacus's divisor

@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor
 
+from trustml.privacy.noise_strategy import NoiseStrategy
+
 _PARTS = 2.0**-63
 _AT_ONCE = 1 << 16
 """Numbers of a piece on a processor: what is in between stays in its cache, and needs no new pages."""
@@ -67,3 +69,37 @@ def add_noise(sums: list[Tensor], *, deviation: float, generator: torch.Generato
     drawn = standard_normal(sum(total.numel() for total in sums), generator=generator, device=sums[0].device)
     parts = drawn.mul_(deviation).split([total.numel() for total in sums])
     return [total + part.view_as(total).to(total.dtype) for total, part in zip(sums, parts, strict=True)]
+
+
+class CorrelatedNoise:
+    """Noise that is made of the vectors of several steps, as a strategy says, and what it keeps of them.
+
+    Parameters
+    ----------
+    strategy : NoiseStrategy
+    size : int
+        Numbers of a vector.
+    generator : Generator, optional
+        As in :func:`standard_normal`.
+    device : device
+    """
+
+    def __init__(
+        self, strategy: NoiseStrategy, *, size: int, generator: torch.Generator | None, device: torch.device
+    ) -> None:
+        self._strategy, self._generator, self._step = strategy, generator, 0
+        self._kept = torch.zeros((strategy.kept, size), device=device)
+
+    def add(self, sums: list[Tensor], *, deviation: float) -> list[Tensor]:
+        """Add the noise of the next step; as without correlation, none is drawn where the deviation is zero."""
+        if not deviation:
+            return [total.clone() for total in sums]
+        table = self._strategy.table(self._step)
+        self._step += 1
+        device = self._kept.device
+        drawn = standard_normal(self._kept.shape[1], generator=self._generator, device=device)
+        weights = torch.tensor(table.weights, dtype=torch.float32, device=device)
+        made = torch.addmm(torch.outer(weights[:, 0], drawn), weights[:, 1:], self._kept)
+        self._kept[list(table.slots)] = made[1:]
+        parts = made[0].mul(deviation).split([total.numel() for total in sums])
+        return [total + part.view_as(total).to(total.dtype) for total, part in zip(sums, parts, strict=True)]

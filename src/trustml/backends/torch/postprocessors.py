@@ -29,7 +29,7 @@ from torch import Tensor
 
 from trustml.backends.settings import FederatedSettings, RoundOutcome, UserPrivacy
 from trustml.backends.torch.device import current_device
-from trustml.backends.torch.noise import add_noise, standard_normal
+from trustml.backends.torch.noise import CorrelatedNoise, add_noise, standard_normal
 from trustml.scenario.federated import BandedMatrix, DPFedAvg, FedSGD, IndependentNoise
 
 NOBODY = "nobody"
@@ -148,6 +148,32 @@ class TailedGaussian(GaussianMechanism):
         return statistics.apply(partial(add_noise, deviation=deviation, generator=None)), Metrics()
 
 
+class CorrelatedGaussian(GaussianMechanism):
+    """pfl's Gaussian mechanism with the noise of a strategy, where pfl has no mechanism of that kind."""
+
+    def __init__(self, privacy: UserPrivacy, rounds: int) -> None:
+        super().__init__(privacy.clipping_norm, privacy.drawn_noise_multiplier)
+        self._strategy = privacy.strategy(rounds=rounds)
+        self._noise: CorrelatedNoise | None = None
+
+    def add_noise(
+        self,
+        statistics: MappedVectorStatistics,
+        cohort_size: int,
+        name_formatting_fn: Callable[[str], object] | None = None,
+        seed: int | None = None,
+    ) -> tuple[MappedVectorStatistics, Metrics]:
+        """Add the noise of the next round to every value."""
+        deviation = float(self.relative_noise_stddev * get_param_value(self._clipping_bound))
+        return statistics.apply(partial(self._add, deviation=deviation)), Metrics()
+
+    def _add(self, sums: list[Tensor], *, deviation: float) -> list[Tensor]:
+        if self._noise is None:
+            size = sum(total.numel() for total in sums)
+            self._noise = CorrelatedNoise(self._strategy, size=size, generator=None, device=sums[0].device)
+        return self._noise.add(sums, deviation=deviation)
+
+
 class BandedMechanism(BandedMatrixFactorizationMechanism):
     """pfl's banded matrix, fixed.
 
@@ -188,7 +214,7 @@ def weighting(settings: FederatedSettings, gate: Gate) -> list[Postprocessor]:
 
 
 def mechanism(privacy: UserPrivacy, rounds: int) -> CentrallyAppliedPrivacyMechanism:
-    """Make pfl's mechanism for the sum of clipped updates.
+    """Make pfl's mechanism for the sum of clipped updates; in it our noise, where pfl has none of that kind.
 
     Parameters
     ----------
@@ -199,15 +225,16 @@ def mechanism(privacy: UserPrivacy, rounds: int) -> CentrallyAppliedPrivacyMecha
     Raises
     ------
     NotImplementedError
-        If pfl has no such mechanism.
+        If the clipping norm is to move under correlated noise, or pfl cannot make the matrix.
     """
     adaptive = privacy.clip_learning_rate > 0
-    if isinstance(privacy.mechanism, BandedMatrix):
+    if not isinstance(privacy.mechanism, IndependentNoise):
         if adaptive:
             raise NotImplementedError("pfl has adaptive clipping for independent noise only")
-        return CentrallyAppliedPrivacyMechanism(_banded(privacy, rounds))
-    if not isinstance(privacy.mechanism, IndependentNoise):
-        raise NotImplementedError("pfl has no tree aggregation; use mechanism 'banded' or the tensorflow backend")
+        pfl_has_it = privacy.mechanism == BandedMatrix()
+        return CentrallyAppliedPrivacyMechanism(
+            _banded(privacy, rounds) if pfl_has_it else CorrelatedGaussian(privacy, rounds)
+        )
     if adaptive:
         return _adaptive(privacy)
     return CentrallyAppliedPrivacyMechanism(TailedGaussian(privacy.clipping_norm, privacy.drawn_noise_multiplier))
