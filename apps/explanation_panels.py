@@ -8,16 +8,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from trustml.measures.measure import MEASURES
+from trustml.measures.measure import MEASURES, shown_in
 from trustml.record.store import HELDOUT, RunDirectory
 from trustml.report import explanation_figures as figures
 from trustml.report.explanations import ExplainedExample, Panel, removal_curves_of
-
-_QUALITIES = (
-    "explain_passes", "deletion_auc", "insertion_auc", "comprehensiveness", "sufficiency", "infidelity", "road",
-    "max_sensitivity", "local_lipschitz", "mprt_similarity", "smooth_mprt_similarity", "efficient_mprt",
-    "attribution_gini",
-)  # fmt: skip
 
 
 def pick_example(place: Any, run: RunDirectory) -> int:
@@ -56,13 +50,14 @@ def curves_of(run: RunDirectory, model: str) -> dict[str, pd.DataFrame] | None:
 def quality_frame(table: pd.DataFrame, model: str) -> pd.DataFrame:
     """One row a method and library, one column a measure; what is no better than random says so."""
     of = model.removeprefix("train.")
-    rows = table[table.job.str.endswith(f".of.{of}") & table.measure.isin(_QUALITIES)]
+    rows = table[table.job.str.endswith(f".of.{of}") & table.measure.isin(list(shown_in("explanations page")))]
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for row in rows.itertuples():
-        text = "-" if pd.isna(row.value) else f"{row.value:.3g}"
+        measure = MEASURES[row.measure]
+        text = "-" if pd.isna(row.value) else measure.text(row.value)
         if "no better than random" in row.note or "worse than random" in row.note:
             text += " ≈ random" if "no better" in row.note else " < random"
-        cells.setdefault((row.method, row.subject), {})[MEASURES[row.measure].title] = text
+        cells.setdefault((row.method, row.subject), {})[measure.head] = text
     return pd.DataFrame(
         [{"method": method, "library": library, **values} for (method, library), values in cells.items()]
     )

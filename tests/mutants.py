@@ -54,7 +54,7 @@ _EVENTS, _STATEMENT = "privacy/events.py", "privacy/statement.py"
 _PRIVATE, _ASSUMPTIONS = "worker/private.py", "measures/assumptions.py"
 _RUN, _WORDING, _FIGURES = "auditing/run_audit.py", "auditing/run_wording.py", "auditing/checks_accounting.py"
 _RESULT = "auditing/result.py"
-_QUALITY, _TABLES = "measures/quality.py", "report/tables.py"
+_QUALITY, _TABLES, _ENTRY = "measures/quality.py", "report/tables.py", "measures/entry.py"
 
 MUTANTS = (
     *_mutants(
@@ -152,16 +152,32 @@ MUTANTS = (
         ),
     ),
     *_mutants(
+        "measures/test_table.py",
+        ("upper bounds rounded down", _ENTRY, "return at_most(value, 2) if", "return at_least(value, 2) if"),
+        ("lower bounds rounded up", _ENTRY, "else at_least(value, 2)", "else at_most(value, 2)"),
+        (
+            "an estimate is a proved bound",
+            "measures/measure.py",
+            'kind="estimate",\n        words="epsilon by the PRV',
+            'words="epsilon by the PRV',
+        ),
+    ),
+    *_mutants(
         "report/test_tables.py",
         ("epsilon for users is not marked", _TABLES, "' (user)' if", "'' if"),
-        ("the smallest epsilon over seeds", _TABLES, "rows.value.median(), 2", "rows.value.min(), 2"),
+        (
+            "the smallest epsilon over seeds",
+            _TABLES,
+            'MEASURES["epsilon"].text(rows.value.median())',
+            'MEASURES["epsilon"].text(rows.value.min())',
+        ),
         (
             "steps in seconds",
-            _TABLES,
-            '"step_time_median", "{:.2f}", scale=1e3',
-            '"step_time_median", "{:.2f}", scale=1.0',
+            _ENTRY,
+            '"milliseconds": NumberForm(pattern="{:.2f}", factor=1e3',
+            '"milliseconds": NumberForm(pattern="{:.2f}", factor=1.0',
         ),
-        ("quartiles in seconds", _TABLES, "steps.low.median() * 1e3", "steps.low.median()"),
+        ("quartiles in seconds", _TABLES, "measure.text(rows.low.median())", "rows.low.median()"),
         (
             "violations exchanged",
             "report/attack_frames.py",
@@ -171,7 +187,7 @@ MUTANTS = (
     ),
     *_mutants(
         "report/test_federated_frames.py",
-        ("rounds in seconds", "report/federated_frames.py", '"{:,.1f}", scale=1e3', '"{:,.1f}", scale=1.0'),
+        ("rounds in seconds", _ENTRY, "value * self.factor", "value"),
         (
             "the smallest epsilon for users",
             "report/federated_frames.py",

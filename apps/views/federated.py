@@ -9,7 +9,7 @@ from chosen_run import current, measures, show_rows
 from trustml.errors import RecordError
 from trustml.measures.evidence import Evidence
 from trustml.measures.federated import clients_of, federated_jobs
-from trustml.measures.federated_table import FEDERATED_MEASURES
+from trustml.measures.measure import MEASURES, of_family, shown_in
 from trustml.privacy.statement import PrivacyStatement, at_most, statement_line
 from trustml.report import federated_figures as figures
 from trustml.report.federated_frames import (
@@ -168,9 +168,10 @@ def main() -> None:
 
     st.dataframe(summary_frame(evidence, table, statements), hide_index=True, width="stretch")
     st.caption(
-        "Means over seeds; the epsilon, of privacy for users, is the largest. 10th % and worst: of clients. Bytes up: "
-        "in a round, all its clients together. To central: time of a round over that of plain training on as many "
-        "examples, where the run has one. User epsilon 'none': trained without privacy, no finite epsilon holds."
+        "Means over seeds; the epsilon, of privacy for users, is the largest. 10th percentile and worst: of clients. A "
+        "step is a round; MB up: in a round, all its clients together. Round/central: time of a round over that of "
+        "plain training on as many examples, where the run has one. User epsilon 'none': trained without privacy, no "
+        "finite epsilon holds."
         + (f" Accuracies of clients of {', '.join(private)}: no epsilon covers them." if private else "")
     )
     chosen = st.multiselect("Regimes", order, default=order) if len(order) > 1 else order
@@ -181,14 +182,15 @@ def main() -> None:
     show_partition(evidence, chosen)
     st.subheader("Bytes")
     rows = of(table, chosen)
-    if rows[rows.measure.isin(["bytes_down", "bytes_up"])].value.notna().any():
+    if len(figures.sent(rows)):
         st.altair_chart(figures.bytes_by_regime(rows), width="content")
         st.caption("Payload alone, for the clients expected in a round: no protocol, no encryption.")
     if any(record.regime in chosen for record, job in jobs if job.mechanism is not None):
         wanted = {record.id for record in manifest.jobs if record.regime in chosen}
         show_privacy(evidence, [one for one in statements if one.model in wanted], order)
     show_rounds(frames, chosen, order, private)
-    show_rows(rows[rows.measure.isin([*FEDERATED_MEASURES, "accuracy", "epsilon"]) & rows.regime.isin(chosen)])
+    listed = of_family("federated") | shown_in("federated page") | {"epsilon": MEASURES["epsilon"]}
+    show_rows(rows[rows.measure.isin(list(listed)) & rows.regime.isin(chosen)])
 
 
 main()

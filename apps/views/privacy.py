@@ -7,6 +7,7 @@ import streamlit as st
 from chosen_run import current, measures, show_rows
 
 from trustml.errors import RecordError
+from trustml.measures.measure import of_family
 from trustml.privacy.statement import PrivacyStatement, at_most, statement_text
 from trustml.report import figures, privacy_figures
 
@@ -72,7 +73,7 @@ st.caption(
     "Bars are 95 % intervals of each model's accuracy. Models trained without privacy have no finite epsilon, so they "
     "stand apart and not at a large number."
 )
-show_rows(table[table.measure.isin(["accuracy", "epsilon"])])
+show_rows(table[table.measure.isin(list(of_family("accuracy") | of_family("privacy")))])
 
 if statements:
     st.subheader("What is promised")

@@ -6,6 +6,7 @@ import streamlit as st
 from chosen_run import current, measures, runs_folder, show_rows
 
 from trustml.launch.benchmarks import bench_module
+from trustml.measures.measure import shown_in
 from trustml.report import figures
 
 st.title("Speed")
@@ -18,24 +19,17 @@ st.caption(
     f"{manifest.hardware.get('cores')} cores. "
     + ("Other jobs ran beside some of these: do not read small differences." if beside else "One job at a time.")
 )
-charts = {
-    "step_time_median": ("Steady step", figures.step_times),
-    "step_time_first": ("First step: tracing and compiling", figures.first_steps),
-    "examples_per_second": ("Throughput", figures.throughput),
-    "peak_memory": ("Memory", figures.memory),
-    "explain_time": ("Explaining", figures.explanation_times),
-    "explain_passes": ("Integrated gradients at the error asked for", figures.explanation_passes),
-}
-for measure, (title, chart) in charts.items():
-    rows = table[table.measure == measure].dropna(subset="value")
+for name, measure in shown_in("speed page").items():
+    rows = table[table.measure == name].dropna(subset="value")
     if rows.empty:
         continue
-    st.subheader(title)
-    if measure == "step_time_median":
+    st.subheader(measure.title.capitalize())
+    st.caption(measure.meaning)
+    if measure.spread == "quartiles":
         st.caption(
             "Median, and quartiles as a black line. Each regime has its own axis: a federated step is a whole round."
         )
-    st.altair_chart(chart(table), width="content")
+    st.altair_chart(figures.measure_bars(table, name), width="content")
     show_rows(rows)
 panels = bench_module("panels")  # no part of an installation
 if panels is not None:

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from trustml.errors import RecordError
-from trustml.measures.described import Measure
+from trustml.measures.entry import Measure
 from trustml.measures.measure import Row
 from trustml.record.files import UNREADABLE, write_atomic
 from trustml_bench.engine import Role

@@ -9,12 +9,11 @@ from captum.metrics import infidelity as captum_infidelity
 from captum.metrics import infidelity_perturb_func_decorator, sensitivity_max
 
 from tests.attribution import torch_models as tm
+from tests.attribution.linear import gaussian_steps, random_squares
 from trustml.attribution.infidelity import (
-    gaussian_steps,
     infidelity,
     logit_changes,
     products,
-    random_squares,
     removal_steps,
     scaled_infidelity,
 )

@@ -11,9 +11,10 @@ import quantus
 from quantus.functions.perturb_func import noisy_linear_imputation
 
 from tests.attribution import torch_models as tm
+from tests.attribution.linear import every_value
 from trustml.attribution.completeness import completeness
 from trustml.attribution.infidelity import infidelity, logit_changes, products, removal_steps
-from trustml.attribution.removal import deletion, every_value
+from trustml.attribution.removal import deletion
 from trustml.attribution.road import impute, road
 from trustml.attribution.sensitivity import distances, local_lipschitz, max_sensitivity, neighbours
 

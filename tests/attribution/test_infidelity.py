@@ -7,20 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.attribution.linear import random_inputs, random_linear
+from tests.attribution.linear import every_value, gaussian_steps, random_inputs, random_linear, random_squares
 from trustml.attribution.infidelity import (
     best_scale,
-    gaussian_steps,
     infidelity,
     logit_changes,
     products,
     random_features,
-    random_squares,
     removal_steps,
     scaled_infidelity,
     unexplained_share,
 )
-from trustml.attribution.removal import every_value
 
 SHAPE = (6, 5, 2)
 FLOAT32 = 1e-8

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.attribution.linear import Linear, random_inputs, random_linear
+from tests.attribution.linear import Linear, every_value, random_inputs, random_linear
 from trustml.attribution.removal import (
     Erased,
     area,
@@ -15,7 +15,6 @@ from trustml.attribution.removal import (
     counts_of,
     deletion,
     erase,
-    every_value,
     feature_means,
     feature_ranks,
     insertion,

@@ -58,5 +58,6 @@ def test_where_nothing_is_better_nothing_is_said():
 
 
 def test_a_value_without_a_control_has_no_mark():
-    assert _worth(rows({"value": 0.123, "note": "bootstrap 95 % over examples"})) == "0.12"
-    assert _worth(pd.DataFrame()) == "-" and _worth(rows({"value": 123.4, "note": ""})) == "123"
+    score = {"measure": "max_sensitivity"}
+    assert _worth(rows({**score, "value": 0.123, "note": "bootstrap 95 % over examples"})) == "0.12"
+    assert _worth(pd.DataFrame()) == "-" and _worth(rows({**score, "value": 123.4, "note": ""})) == "123"

@@ -41,7 +41,7 @@ def summary(monkeypatch, *epsilons) -> dict:
 
 def test_rounds_are_in_milliseconds_and_means_are_over_seeds(monkeypatch):
     row = summary(monkeypatch)
-    assert (row["round, ms"], row["accuracy"], row["to central"], row["worst"]) == ("3.0", "0.750", "1.50", "-")
+    assert (row["step ms"], row["accuracy"], row["round/central"], row["worst"]) == ("3.00", "0.750", "1.5", "-")
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_models_without_a_guarantee_have_no_place_on_the_axis_of_epsilon():
 
 def test_step_times_are_shown_in_milliseconds_with_quartiles():
     table = rows({"measure": "step_time_median", "subject": "step", "value": 0.002, "low": 0.001, "high": 0.004})
-    (row,) = data_of(figures.step_times(table))
+    (row,) = data_of(figures.measure_bars(table, "step_time_median"))
     assert (row["value"], row["low"], row["high"], row["end"]) == (2.0, 1.0, 4.0, 4.0)
 
 

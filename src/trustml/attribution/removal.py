@@ -61,11 +61,6 @@ class Erased:
     only: Doubles
 
 
-def every_value(shape: Sequence[int]) -> Ints:
-    """Make each value of an input of that shape a feature of its own."""
-    return np.arange(int(np.prod(shape)), dtype=np.int64).reshape(tuple(shape))
-
-
 def feature_means(attributions: Floats, *, features: Ints) -> Doubles:
     """Mean attribution of every feature.
 
@@ -121,7 +116,7 @@ def deletion(
     inputs, attributions, baseline : float32 arrays of shape (n, *x)
     targets : int64 array of shape (n,)
     features : int64 array of shape (*x)
-        See :func:`feature_means`; :func:`every_value` for single values.
+        See :func:`feature_means`.
     fractions : sequence of float
         Shares of the features, rounded up to whole features.
 

@@ -26,6 +26,7 @@ Order = Literal["most_relevant_first", "least_relevant_first"]
 
 _DIRECT, _DIAGONAL = 1 / 6, 1 / 12
 _EXAMPLES_AT_ONCE = 64
+_VALUES_AT_ONCE = 2**24  # elimination holds a matrix (w, w) for each row of pixels: 90 MiB an image at 224 x 224
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,8 +112,10 @@ def impute(inputs: Floats, *, removed: Bools, noise: Floats) -> Floats:
     float32 array of shape (n, h, w, c)
     """
     parts = []
-    for start in range(0, len(inputs), _EXAMPLES_AT_ONCE):
-        rows = slice(start, start + _EXAMPLES_AT_ONCE)
+    height, width = inputs.shape[1:3]
+    at_once = min(_EXAMPLES_AT_ONCE, max(1, _VALUES_AT_ONCE // (height * width * width)))
+    for start in range(0, len(inputs), at_once):
+        rows = slice(start, start + at_once)
         smooth = _solve(inputs[rows].astype(np.float64), removed[rows])
         parts.append(np.where(removed[rows, ..., None], smooth + noise[rows], inputs[rows]))
     return np.concatenate(parts).astype(np.float32)

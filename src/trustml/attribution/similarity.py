@@ -33,14 +33,12 @@ class Similarity:
     function : callable
     low, high : float
         Range; `high` is full agreement.
-    paper : str
     images_only : bool
     """
 
     function: Callable[[Floats, Floats], Doubles]
     low: float
     high: float = 1.0
-    paper: str
     images_only: bool = False
 
 
@@ -163,17 +161,16 @@ def ssim(first: Floats, second: Floats) -> Doubles:
     return np.asarray((above / below).mean(axis=(1, 2)), np.float64)
 
 
-_KRISHNA = "Krishna et al., arXiv 2202.01602"
 SIMILARITIES: dict[str, Similarity] = {
-    "spearman": Similarity(function=spearman, low=-1, paper=_KRISHNA),
-    "kendall": Similarity(function=kendall, low=-1, paper="Kendall, Biometrika 1945"),
-    "pairwise_rank": Similarity(function=pairwise_rank_agreement, low=0, paper=_KRISHNA),
-    "feature": Similarity(function=feature_agreement, low=0, paper=_KRISHNA),
-    "rank": Similarity(function=rank_agreement, low=0, paper=_KRISHNA),
-    "sign": Similarity(function=sign_agreement, low=0, paper=_KRISHNA),
-    "signed_rank": Similarity(function=signed_rank_agreement, low=0, paper=_KRISHNA),
-    "cosine": Similarity(function=cosine, low=-1, paper="-"),
-    "ssim": Similarity(function=ssim, low=-1, paper="Wang et al., IEEE TIP 2004", images_only=True),
+    "spearman": Similarity(function=spearman, low=-1),
+    "kendall": Similarity(function=kendall, low=-1),
+    "pairwise_rank": Similarity(function=pairwise_rank_agreement, low=0),
+    "feature": Similarity(function=feature_agreement, low=0),
+    "rank": Similarity(function=rank_agreement, low=0),
+    "sign": Similarity(function=sign_agreement, low=0),
+    "signed_rank": Similarity(function=signed_rank_agreement, low=0),
+    "cosine": Similarity(function=cosine, low=-1),
+    "ssim": Similarity(function=ssim, low=-1, images_only=True),
 }
 
 

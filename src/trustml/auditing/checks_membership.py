@@ -14,9 +14,9 @@ from trustml.attribution.asking import Doubles
 from trustml.auditing.result import Finding, Measurement, RocCounts
 from trustml.data.dataset import Ints
 from trustml.errors import DataError
+from trustml.measures.membership import TPRS
 
 FEWEST = 10
-_TPR_NAMES = {0.01: "membership_tpr_at_1_percent_fpr", 0.001: "membership_tpr_at_0_1_percent_fpr"}
 _NO_BOUND = (
     "Who is in the training set was not decided by coin flips for this audit, so no lower bound of epsilon follows."
 )
@@ -139,7 +139,7 @@ def _finding(outcome: Outcome, verdict: Verdict, *, alike: bool, subject: str) -
                 note=f"each end one-sided at {verdict.each:.6g}, Bonferroni over {len(verdict.bounds)} attacks; "
                 f"{both.note}",
             ),
-            *(_measured(_TPR_NAMES[fpr], tpr) for fpr, tpr in outcome.tprs.items() if fpr in _TPR_NAMES),
+            *(_measured(TPRS[fpr], tpr) for fpr, tpr in outcome.tprs.items() if fpr in TPRS),
             _measured("membership_advantage", outcome.advantage),
         ),
         how=f"{attack.paper}. {outcome.roc.members} training and {outcome.roc.non_members} hold-out examples; "

@@ -12,12 +12,12 @@ from trustml.auditing.run_wording import accounting_finding, bound_finding, memb
 from trustml.compare.table import read_measures, read_statements
 from trustml.errors import RecordError
 from trustml.measures.assumptions import NOTHING_ELSE
-from trustml.measures.measure import Row
+from trustml.measures.measure import Row, of_family, shown_in
 from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, Charge, Drawn, read_ledger
 from trustml.privacy.statement import PrivacyStatement, understated_line
 from trustml.record.curves import RocCounts, read_curves
 from trustml.record.schema import JobRecord, Manifest
-from trustml.record.store import PRIVACY, RunDirectory
+from trustml.record.store import MEASURES, PRIVACY, RunDirectory
 from trustml.scenario.read import from_plain
 from trustml.scenario.regimes import PrivateRegime
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _CURVES_OF_A_MODEL = 4
+_FIGURES = 10
 _CLAIMED: dict[Drawn, ClaimedSampling] = {
     "poisson": "poisson",
     "shuffle": "shuffle",
@@ -64,6 +65,7 @@ def audit_run(run: RunDirectory) -> AuditRecord:
         *_failed(manifest),
         *_explanations(rows),
     ]
+    findings += _listed(rows, findings)
     return AuditRecord(
         id=f"audit-{manifest.run}",
         title=f"Audit of the run {manifest.run}",
@@ -166,12 +168,9 @@ def _model(record: JobRecord, claim: Claim | None, rows: list[Row], manifest: Ma
 def _bounds(rows: list[Row]) -> Iterable[Finding]:
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        if row.measure in ("audited_epsilon", "epsilon_estimate", "claimed_epsilon", *_BESIDE):
+        if row.measure in of_family("audited"):
             groups.setdefault((row.job, row.subject), []).append(row)
     return [bound_finding(group) for group in groups.values()]
-
-
-_BESIDE = ("ceiling_all_correct", "attainable_at_claim")
 
 
 def _membership(rows: list[Row], trained: list[JobRecord], manifest: Manifest) -> Iterable[Finding]:
@@ -247,6 +246,28 @@ def _failed(manifest: Manifest) -> Iterable[Finding]:
             )
 
 
+def _listed(rows: list[Row], findings: Sequence[Finding]) -> Iterable[Finding]:
+    """Give the figures that the table of measures wants in an audit and no check has judged, without a verdict."""
+    judged = {one.measure for finding in findings for one in finding.measured} | of_family("audited").keys()
+    for name, measure in shown_in("audit").items():
+        found = [row for row in rows if row.measure == name and row.value is not None]
+        if name in judged or not found:
+            continue
+        sign = 1 if measure.better == "higher" else -1
+        worst = sorted(found, key=lambda row: sign * (row.value or 0.0))[:_FIGURES]
+        more = f"; shown are {_FIGURES}, the worst first" if len(found) > _FIGURES else ""
+        yield Finding(
+            id=f"measures.{name}",
+            check="measures",
+            severity="note",
+            title=f"{measure.title}: {len(found)} figure{'s' if len(found) > 1 else ''}{more}.",
+            measured=tuple(_figure(row) for row in worst),
+            how=measure.meaning,
+            artifacts=(MEASURES,),
+            would_change="nothing: it is there to be read, and no claim rests on it",
+        )
+
+
 def _explanations(rows: list[Row]) -> Iterable[Finding]:
     errors = [row for row in rows if row.measure == "attribution_completeness_error" and row.value is not None]
     if not errors:
@@ -259,17 +280,7 @@ def _explanations(rows: list[Row]) -> Iterable[Finding]:
                 would_change="a scenario with explanation methods",
             )
         ]
-    measured = tuple(
-        Measurement(
-            measure=row.measure,
-            value=row.value,
-            low=row.low,
-            high=row.high,
-            n=row.n,
-            note=f"{row.job} {row.subject} {row.method}: {row.note}",
-        )
-        for row in sorted(errors, key=lambda row: -(row.value or 0.0))[:10]
-    )
+    measured = tuple(_figure(row) for row in sorted(errors, key=lambda row: -(row.value or 0.0))[:_FIGURES])
     return [
         Finding(
             id="explanations.completeness",
@@ -281,3 +292,14 @@ def _explanations(rows: list[Row]) -> Iterable[Finding]:
             would_change="more integration steps; or a library whose output follows the definition",
         )
     ]
+
+
+def _figure(row: Row) -> Measurement:
+    return Measurement(
+        measure=row.measure,
+        value=row.value,
+        low=row.low,
+        high=row.high,
+        n=row.n,
+        note=f"{' '.join(part for part in (row.job, row.subject, row.method) if part)}: {row.note}",
+    )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from trustml.auditing.claim import Claim, claim_words
 from trustml.auditing.result import Finding, Measurement, Severity, verdict_of
 from trustml.measures.assumptions import EXACT_NOISE, NOTHING_ELSE
-from trustml.measures.measure import Row
+from trustml.measures.measure import Row, shown_in
 from trustml.privacy.statement import PrivacyStatement, at_least, at_most
 from trustml.record.schema import JobRecord
 from trustml.record.store import CURVES
@@ -38,7 +38,7 @@ def bound_finding(group: Sequence[Row]) -> Finding:
     claimed, audited = by.get("claimed_epsilon"), by.get("audited_epsilon")
     estimate = by.get("epsilon_estimate")
     beside = tuple(
-        measured(by[name]) for name in ("claimed_epsilon", "ceiling_all_correct", "attainable_at_claim") if name in by
+        measured(row) for name, row in by.items() if name in shown_in("audit") and row not in (audited, estimate)
     )
     where = f"{first.subject}, {first.backend}"
     severity: Severity = "note"

@@ -16,7 +16,7 @@ import msgspec
 
 from trustml.errors import RecordError
 from trustml.measures.evidence import Evidence
-from trustml.measures.measure import Row
+from trustml.measures.measure import MEASURES, Row
 from trustml.measures.privacy import ledger_digests, privacy_rows, privacy_statements
 from trustml.privacy.ledger import read_ledger
 from trustml.privacy.statement import PrivacyStatement, Understated, understated_line
@@ -106,7 +106,7 @@ def _with_row(table: pd.DataFrame, row: Row) -> pd.DataFrame:
     same = (table.job == row.job) & (table.subject == row.subject) & (table.measure == row.measure)
     said = float(table[same].value.iloc[0]) if same.any() else math.nan
     # Without a readable ledger there is no finite epsilon; for what it is compared with there is just none.
-    total = row.measure in ("epsilon", "epsilon_all_releases")
+    total = MEASURES[row.measure].guarantee
     value = (math.inf if row.value is None else row.value) if total else row.value
     if total:
         assert value is not None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import pkgutil
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -10,21 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.compare.behind import changed_ledgers
-from trustml.compare.floor import floor_rows
-from trustml.compare.quality_change import worth_rows
 from trustml.errors import PrivacyError, RecordError
-from trustml.measures.accuracy import accuracy_rows
-from trustml.measures.audited import audited_rows
-from trustml.measures.between_libraries import library_rows
-from trustml.measures.between_models import model_rows
-from trustml.measures.completeness import completeness_rows
 from trustml.measures.evidence import Evidence
-from trustml.measures.federated import federated_rows
-from trustml.measures.measure import Row
-from trustml.measures.membership import attacked_models, curves_of, exposed_examples, membership_rows
-from trustml.measures.privacy import privacy_rows, privacy_statements
-from trustml.measures.quality import quality_rows
-from trustml.measures.speed import speed_rows
+from trustml.measures.measure import Row, made_by, row_paths
+from trustml.measures.membership import attacked_models, curves_of, exposed_examples
+from trustml.measures.privacy import privacy_statements
 from trustml.privacy.ledger import read_ledger
 from trustml.privacy.statement import PrivacyStatement
 from trustml.record.curves import RocCounts, write_curves
@@ -34,18 +26,6 @@ from trustml.record.store import CURVES, EXPOSED, MEASURES, PRIVACY, RunDirector
 if TYPE_CHECKING:
     import pandas as pd
 
-FAMILIES = (
-    accuracy_rows,
-    completeness_rows,
-    quality_rows,
-    library_rows,
-    model_rows,
-    floor_rows,
-    worth_rows,
-    speed_rows,
-    federated_rows,
-    audited_rows,
-)
 COLUMNS = Row.__struct_fields__
 
 
@@ -69,17 +49,26 @@ class MeasuredRun(NamedTuple):
     exposed: dict[str, npt.NDArray[np.int64]]
 
 
+def row_functions() -> dict[str, Callable[[Evidence], list[Row]]]:
+    """Functions that give the rows of all measures, each once: by ``module:name``, in the order of the table."""
+    return {path: pkgutil.resolve_name(path) for path in row_paths()}
+
+
 def measure_run(run: RunDirectory) -> MeasuredRun:
     """Apply every measure to what the run left behind."""
     evidence = Evidence(run)
-    statements = privacy_statements(evidence)
-    attacked = attacked_models(evidence)
-    rows = [
-        *privacy_rows(evidence, statements),
-        *(row for family in FAMILIES for row in family(evidence)),
-        *membership_rows(evidence, attacked),
-    ]
-    return MeasuredRun(rows=rows, statements=statements, curves=curves_of(attacked), exposed=exposed_examples(attacked))
+    rows: list[Row] = []
+    for path, give in row_functions().items():
+        found = give(evidence)
+        assert not (strange := {row.measure for row in found} - made_by(path)), f"{path} does not make {strange}"
+        rows += found
+    attacked = evidence.once(attacked_models)
+    return MeasuredRun(
+        rows=rows,
+        statements=evidence.once(privacy_statements),
+        curves=curves_of(attacked),
+        exposed=exposed_examples(attacked),
+    )
 
 
 def write_measures(run: RunDirectory) -> pd.DataFrame:

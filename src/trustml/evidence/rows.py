@@ -12,30 +12,22 @@ import msgspec
 import numpy.typing as npt
 
 from trustml.attacks.estimates import AttackEstimate
-from trustml.compare.rows import COLUMNS, FAMILIES
+from trustml.compare.rows import COLUMNS, row_functions
 from trustml.compare.table import recorded_measures, recorded_statements
 from trustml.errors import RecordError, TrustmlError
 from trustml.evidence.checks import NOT_COMPUTABLE, Check, same_number, text_of
 from trustml.evidence.curves import Figures
+from trustml.measures.entry import Family
 from trustml.measures.evidence import Evidence
 from trustml.measures.measure import MEASURES, Row
-from trustml.measures.membership import attacked_models, membership_rows
-from trustml.measures.privacy import privacy_rows, privacy_statements
+from trustml.measures.privacy import privacy_statements
 from trustml.privacy.statement import PrivacyStatement
 from trustml.record.store import RunDirectory
 
-PRIVACY_MEASURES = frozenset(
-    {
-        *("epsilon", "epsilon_if_poisson", "epsilon_shuffle_lower", "epsilon_unamplified", "epsilon_rdp"),
-        *("epsilon_prv", "epsilon_all_releases"),
-    }
-)
 _KEY = ("job", "backend", "regime", "seed", "subject", "method", "measure")
 _NOT_AT_HAND = "not at hand"
 _OF_SECRET_BATCHES = {"epsilon_unamplified", "curve.unamplified"}
-_BOUNDS = frozenset(
-    {"audited_epsilon", "epsilon_estimate", "claimed_epsilon", "ceiling_all_correct", "attainable_at_claim"}
-)
+_MAY_BE_MISSING: frozenset[Family] = frozenset({"privacy", "membership", "audited", "accuracy"})
 _OF_PRIVATE_FILES = {"membership", "audited"}
 """Families of measures that need scores of single examples."""
 
@@ -110,16 +102,12 @@ def recompute(evidence: Evidence) -> Recomputed:
 
     def private() -> list[Row]:
         nonlocal statements
-        statements = privacy_statements(evidence)
-        return privacy_rows(evidence, statements)
-
-    def membership() -> list[Row]:
-        return membership_rows(evidence, attacked_models(evidence))
+        statements = evidence.once(privacy_statements)
+        return []
 
     attempt("privacy", private)
-    for family in FAMILIES:
-        attempt(family.__name__.removesuffix("_rows"), functools.partial(family, evidence))
-    attempt("membership", membership)
+    for path, give in row_functions().items():
+        attempt(path.partition(":")[0].rpartition(".")[2], functools.partial(give, evidence))
     return Recomputed(rows=rows, statements=statements, missing=missing, failed=failed)
 
 
@@ -266,13 +254,8 @@ def _compare_figure(stated: Row, figure: AttackEstimate) -> Check:
 
 def _family(measure: str) -> str:
     """Family of a measure, for those whose rows may all be missing; empty for others."""
-    if measure in PRIVACY_MEASURES:
-        return "privacy"
-    if measure.startswith("membership_"):
-        return "membership"
-    if measure in _BOUNDS:
-        return "audited"
-    return "accuracy" if measure == "accuracy" else ""
+    family = MEASURES[measure].family if measure in MEASURES else None
+    return family if family is not None and family in _MAY_BE_MISSING else ""
 
 
 def _check(row: Row, outcome: Any, message: str) -> Check:

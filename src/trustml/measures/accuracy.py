@@ -55,15 +55,9 @@ def accuracy_rows(evidence: Evidence) -> list[Row]:
     return rows
 
 
-def wilson_interval(successes: int, trials: int, *, z: float = _Z95) -> tuple[float, float]:
-    """Score interval of a proportion (Wilson, JASA 1927).
-
-    Parameters
-    ----------
-    successes, trials : int
-    z : float
-        Quantile of the normal distribution; the default gives 95 %.
-    """
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """Score interval of a proportion, 95 % (Wilson, JASA 1927)."""
+    z = _Z95
     share = successes / trials
     centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z / (1 + z * z / trials) * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,8 @@ from trustml.record.store import HELDOUT, RunDirectory
 from trustml.scenario.baselines import Rows
 from trustml.scenario.methods import Method, RandomControl
 from trustml.scenario.spec import rows_of_explanations
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +94,14 @@ class Evidence:
     def __init__(self, run: RunDirectory) -> None:
         self.run = run
         self.manifest: Manifest = run.manifest()
+        self._made: dict[Callable[[Evidence], Any], Any] = {}
+
+    def once(self, make: Callable[[Evidence], Made]) -> Made:
+        """Give what a function makes of this evidence; it is called the first time alone."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        found: Made = self._made[make]
+        return found
 
     @functools.cached_property
     def heldout(self) -> dict[str, npt.NDArray[Any]]:

@@ -116,6 +116,11 @@ def exposed_examples(models: Iterable[AttackedModel]) -> dict[str, npt.NDArray[n
     }
 
 
+def attacked_rows(evidence: Evidence) -> list[Row]:
+    """Rows of :func:`membership_rows` for the models of the run."""
+    return membership_rows(evidence, evidence.once(attacked_models))
+
+
 def membership_rows(evidence: Evidence, models: list[AttackedModel]) -> list[Row]:
     """AUC, its corrected lower bound, TPR at low FPR and advantage; then TPR over all models of a regime."""
     wanted = wanted_attacks(evidence)

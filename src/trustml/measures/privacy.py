@@ -49,6 +49,11 @@ def privacy_statements(evidence: Evidence) -> list[PrivacyStatement]:
     return [msgspec.structs.replace(one, ledger=digests.get(one.model, "")) for one in found]
 
 
+def private_rows(evidence: Evidence) -> list[Row]:
+    """Rows of :func:`privacy_rows` for the statements of the run."""
+    return privacy_rows(evidence, evidence.once(privacy_statements))
+
+
 def privacy_rows(evidence: Evidence, statements: list[PrivacyStatement]) -> list[Row]:
     """`epsilon` of each private model with what it is compared with; `epsilon_all_releases` of the run."""
     stated = {statement.model: statement for statement in statements}

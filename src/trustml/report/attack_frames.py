@@ -6,13 +6,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from trustml.measures.measure import MEASURES, of_family, shown_in
 from trustml.record.curves import RocCounts
 
 TINY = 1e-4
 """Where a logarithmic axis begins: rates of zero are drawn there."""
-
-
-_AUDITED = ("audited_epsilon", "epsilon_estimate", "claimed_epsilon", "ceiling_all_correct", "attainable_at_claim")
 
 
 def membership_frame(table: pd.DataFrame) -> pd.DataFrame:
@@ -88,24 +86,20 @@ def audited_frame(table: pd.DataFrame) -> pd.DataFrame:
         Columns ``audit``, ``backend``, ``regime``, ``audited``, ``estimate``, ``claim``, ``ceiling``, ``attainable``,
         ``attainable_low``, ``attainable_high``, ``violation`` and ``note``.
     """
-    rows = table[table.measure.isin(_AUDITED)]
+    rows = table[table.measure.isin(list(of_family("audited")))]
     found = []
     for (job, subject), group in rows.groupby(["job", "subject"], sort=False):
         first = group.iloc[0]
-        values = _of_measures(group, "value")
+        values, lows, highs = (_of_measures(group, column) for column in ("value", "low", "high"))
         found.append(
             {
                 "audit": f"{subject} ({first.backend})" + (f", {first.regime}" if first.regime != "-" else ""),
                 "job": job,
                 "backend": first.backend,
                 "regime": first.regime,
-                "audited": values["audited_epsilon"],
-                "estimate": values["epsilon_estimate"],
-                "claim": values["claimed_epsilon"],
-                "ceiling": values["ceiling_all_correct"],
-                "attainable": values["attainable_at_claim"],
-                "attainable_low": _of_measures(group, "low")["attainable_at_claim"],
-                "attainable_high": _of_measures(group, "high")["attainable_at_claim"],
+                **{MEASURES[name].head: value for name, value in values.items()},
+                "attainable_low": lows["attainable_at_claim"],
+                "attainable_high": highs["attainable_at_claim"],
                 "violation": values["audited_epsilon"] > values["claimed_epsilon"],
                 "note": first.note,
             }
@@ -116,4 +110,4 @@ def audited_frame(table: pd.DataFrame) -> pd.DataFrame:
 def _of_measures(group: pd.DataFrame, column: str) -> dict[str, float]:
     """One column by measure; NaN where a measure is not there."""
     there = dict(zip(group.measure, group[column].astype(float), strict=True))
-    return {kind: float(there.get(kind, float("nan"))) for kind in _AUDITED}
+    return {name: float(there.get(name, float("nan"))) for name in shown_in("attacks")}

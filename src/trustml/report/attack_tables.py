@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from trustml.measures.measure import shown_in
 from trustml.report.attack_frames import audited_frame, membership_frame, strongest_frame
 from trustml.report.explanation_tables import titled_table
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_IN_OWN_WORDS = frozenset({"audited", "estimate", "claim", "ceiling", "attainable"})
 
 
 def print_attacks(out: Console, table: pd.DataFrame) -> None:
@@ -50,9 +53,11 @@ def _print_membership(out: Console, table: pd.DataFrame) -> None:
 
 
 def _print_audits(out: Console, audits: pd.DataFrame) -> None:
+    more = [one.head for one in shown_in("attacks").values() if one.head not in _IN_OWN_WORDS]
     shown = titled_table(
         "epsilon: promised, and shown by audits",
-        "audit", ">at least", ">estimate", ">claim", ">ideal attacker, 90 %", ">all guesses right", "verdict",
+        "audit", ">at least", ">estimate", ">claim", ">ideal attacker, 90 %", ">all guesses right",
+        *(f">{head}" for head in more), "verdict",
     )  # fmt: skip
     for row in audits.to_dict("records"):
         verdict = "VIOLATION" if row["violation"] else ("not refuted" if row["audited"] >= 0 else "-")
@@ -64,6 +69,7 @@ def _print_audits(out: Console, audits: pd.DataFrame) -> None:
             _number(row["claim"]),
             reach,
             _number(row["ceiling"]),
+            *(_number(row[head]) for head in more),
             verdict,
         )
     out.print(shown)

@@ -241,7 +241,8 @@ def _epsilon_row(axes: Any, place: int, finding: Finding, audited: Measurement, 
     value = known(audited.value, None)
     axes.barh(place, value, height=0.62, color=SIGNS[finding.severity][1], alpha=0.8)
     words = [digits(value, decimals=3)]
-    attainable, ceiling = (measured_named(finding, name) for name in ("attainable_at_claim", "ceiling_all_correct"))
+    attainable = measured_named(finding, "attainable_at_claim")
+    ceiling = measured_named(finding, "ceiling_all_correct")
     if attainable is not None:
         middle = known(attainable.value, None)
         low, high = known(attainable.low, middle), known(attainable.high, middle)

@@ -6,11 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 
 from trustml.auditing.result import SEVERITIES, AuditRecord, Finding, Measurement, Severity
-from trustml.report.audit_words import interval_parts, measure_words, measured_named, value_text
+from trustml.report.audit_words import interval_parts, measure_label, measure_words, measured_named, value_text
 
 MOST_COLUMNS = 4
 MOST_NOTES = 8
-_BRIEF = {"membership_auc": "AUC", "membership_auc_at_least": "AUC", "membership_advantage": "advantage"}
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def figure_lines(finding: Finding) -> tuple[str, ...]:
     lines: dict[str, list[str]] = {}
     for one, label in zip(finding.measured, _labels(finding), strict=True):
         numbers = interval_parts(one)[0]
-        brief = _BRIEF.get(one.measure, measure_words(one.measure)) if label else measure_words(one.measure)
+        brief = (measure_label if label else measure_words)(one.measure)
         text = f"{brief} {value_text(one)}{f' ({numbers})' if numbers else ''}"
         lines.setdefault(label or text, []).append(text)
     return tuple(
@@ -160,7 +159,8 @@ def numbered(record: AuditRecord) -> tuple[tuple[int, Finding], ...]:
 
 def attainable_share(finding: Finding) -> str:
     """How much of what an ideal attacker would have shown an audit did show; empty where that is not known."""
-    audited, attainable = (measured_named(finding, name) for name in ("audited_epsilon", "attainable_at_claim"))
+    audited = measured_named(finding, "audited_epsilon")
+    attainable = measured_named(finding, "attainable_at_claim")
     if audited is None or attainable is None or audited.value is None or not attainable.value:
         return ""
     return f"{100 * audited.value / attainable.value:.0f} %"

@@ -7,12 +7,13 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from trustml.auditing.claim import Claim
 from trustml.auditing.result import SEVERITIES, AuditRecord, Finding, Measurement, Severity
+from trustml.measures.measure import MEASURES
 
 OPERATOR = "operator input required"
 
@@ -35,31 +36,6 @@ MEANINGS: dict[Severity, str] = {
 
 SYMBOLS: dict[Severity, str] = {"violation": "✖", "risk": "▲", "note": "●", "pass": "✔", "not checked": "○"}
 """A shape for each severity, so that colour is never the only sign."""
-
-MEASURES: dict[str, str] = {
-    "membership_auc": "AUC (guessing: 0.5)",
-    "membership_auc_at_least": "AUC, a lower bound over all attacks together",
-    "membership_tpr_at_1_percent_fpr": "TPR at 1 % FPR (guessing: 0.01)",
-    "membership_tpr_at_0_1_percent_fpr": "TPR at 0.1 % FPR (guessing: 0.001)",
-    "membership_advantage": "advantage, the largest TPR minus FPR (guessing: 0)",
-    "audited_epsilon": "audited epsilon, a lower bound",
-    "epsilon_estimate": "estimate of epsilon, no bound",
-    "ceiling_all_correct": "ceiling, if every guess had been right",
-    "attainable_at_claim": "attainable, by an ideal attacker if the claim is exact",
-    "epsilon": "epsilon, a proved upper bound",
-    "claimed_epsilon": "epsilon as claimed",
-    "epsilon_if_poisson": "epsilon if batches were secret Poisson ones, an upper bound",
-    "epsilon_shuffle_lower": "epsilon if batches are shuffled epochs, a lower bound",
-    "epsilon_unamplified": "epsilon without amplification by sampling, an upper bound",
-    "epsilon_prv": "epsilon by the PRV accountant",
-    "epsilon_rdp": "epsilon by Rényi accounting",
-    "epsilon_all_releases": "epsilon of all released models together, an upper bound",
-}
-
-LOWER_BOUNDS = frozenset({"audited_epsilon", "membership_auc_at_least", "epsilon_shuffle_lower"})
-UPPER_BOUNDS = frozenset(
-    {"epsilon", "claimed_epsilon", "epsilon_if_poisson", "epsilon_unamplified", "epsilon_all_releases"}
-)
 
 
 def printable(record: AuditRecord) -> AuditRecord:
@@ -137,7 +113,7 @@ def percent(share: float) -> str:
 def value_text(measured: Measurement) -> str:
     """Write the value, or the one bound there is, with its sign; ``absent`` where there is neither."""
     value, name = measured.value, measured.measure
-    lower, upper = name in LOWER_BOUNDS, name in UPPER_BOUNDS
+    lower, upper = is_bound(name, "lower bound"), is_bound(name, "upper bound")
     if value is None and (measured.low is None) != (measured.high is None):
         lower, upper = measured.low is not None, measured.high is not None
         value = measured.low if lower else measured.high
@@ -158,7 +134,7 @@ def interval_parts(measured: Measurement) -> tuple[str, str]:
     if low is not None and high is not None:
         kind = "range" if measured.measure == "attainable_at_claim" else "interval"
         return f"{low} to {high}", f"{level} {kind}".strip()
-    is_its_own_bound = measured.measure in LOWER_BOUNDS and measured.low == measured.value
+    is_its_own_bound = is_bound(measured.measure, "lower bound") and measured.low == measured.value
     if (low is None and high is None) or is_its_own_bound or measured.value is None:
         return "", f"confidence {level}" if level else ""
     return (f"at least {low}" if low is not None else f"at most {high}"), f"{level} bound" if level else ""
@@ -171,8 +147,18 @@ def interval_text(measured: Measurement) -> str:
 
 
 def measure_words(measure: str) -> str:
-    """Say what a measure is; its own name in words if it is none of those known here."""
-    return MEASURES.get(measure, measure.replace("_", " "))
+    """Say what a measure is; its own name in words if it is none of the table."""
+    return MEASURES[measure].named if measure in MEASURES else measure.replace("_", " ")
+
+
+def measure_label(measure: str) -> str:
+    """Name a measure as briefly as it can be, for lines of several figures."""
+    return (MEASURES[measure].label if measure in MEASURES else "") or measure_words(measure)
+
+
+def is_bound(measure: str, kind: Literal["lower bound", "upper bound"]) -> bool:
+    """Whether all values of a measure are such bounds."""
+    return measure in MEASURES and MEASURES[measure].kind == kind
 
 
 def measured_named(finding: Finding, *names: str) -> Measurement | None:
@@ -186,7 +172,8 @@ def reading(finding: Finding) -> str:
     audited = measured_named(finding, "audited_epsilon")
     if audited is None or audited.value is None:
         return ""
-    ceiling, attainable = (measured_named(finding, name) for name in ("ceiling_all_correct", "attainable_at_claim"))
+    ceiling = measured_named(finding, "ceiling_all_correct")
+    attainable = measured_named(finding, "attainable_at_claim")
     parts = []
     if ceiling is not None and ceiling.value is not None:
         parts.append(f"With this many trials no audit could have shown more than {digits(ceiling.value)}.")

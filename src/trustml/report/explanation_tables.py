@@ -9,22 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from trustml.catalogue.available import CONTROL_LIBRARY
-from trustml.measures.measure import MEASURES
+from trustml.measures.measure import MEASURES, shown_in
 from trustml.record.schema import Manifest
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_WORTH = (
-    "attribution_completeness_error",
-    "explain_passes",
-    "deletion_auc",
-    "insertion_auc",
-    "infidelity",
-    "road",
-    "max_sensitivity",
-    "mprt_similarity",
-)
 _BEYOND = "explanation_effect_beyond_accuracy"
 _BETWEEN_MODELS = "two regimes|trained apart|noise floor"
 
@@ -45,21 +35,22 @@ def print_explanations(out: Console, manifest: Manifest, table: pd.DataFrame) ->
 
 def _print_worth(out: Console, table: pd.DataFrame, *, model: str) -> None:
     """What explanations of one model are worth; '=' marks what is no better than random."""
-    rows = table[table.job.str.endswith(f".of.{model}") & table.measure.isin(_WORTH)].dropna(subset="value")
-    measures = [measure for measure in _WORTH if (rows.measure == measure).any()]
+    listed = shown_in("explanations")
+    rows = table[table.job.str.endswith(f".of.{model}") & table.measure.isin(list(listed))].dropna(subset="value")
+    measures = {name: one for name, one in listed.items() if (rows.measure == name).any()}
     if rows.empty:
         return
     found = titled_table(
         f"what explanations are worth (train.{model})",
         "method",
         "library",
-        *(f">{MEASURES[measure].title}" for measure in measures),
+        *(f">{one.head}" for one in measures.values()),
     )
     for (method, library), group in rows.groupby(["method", "subject"], sort=False):
         cells = [_worth(group[group.measure == measure]) for measure in measures]
         found.add_row(str(method), "-" if library == CONTROL_LIBRARY else str(library), *cells)
     out.print(found)
-    arrows = ", ".join(f"{MEASURES[m].title} {MEASURES[m].better}" for m in measures if MEASURES[m].better != "neither")
+    arrows = ", ".join(f"{one.head} {one.better}" for one in measures.values() if one.better != "neither")
     out.print(f"better is: {arrows}; '=' no better than the random control, '!' worse", soft_wrap=True)
 
 
@@ -68,7 +59,7 @@ def _worth(rows: pd.DataFrame) -> str:
         return "-"
     row = rows.iloc[0]
     mark = " =" if "no better than random" in row.note else " !" if "worse than random" in row.note else ""
-    return f"{row.value:.0f}{mark}" if abs(row.value) >= 100 else f"{row.value:.2g}{mark}"
+    return f"{MEASURES[row.measure].text(row.value)}{mark}"
 
 
 def _print_libraries(out: Console, table: pd.DataFrame) -> None:
@@ -83,24 +74,20 @@ def _print_libraries(out: Console, table: pd.DataFrame) -> None:
         f"the same weights explained by several libraries ({job})",
         "method",
         "pair",
-        ">rank agreement",
-        ">top-10 % overlap",
-        ">largest difference",
+        *(f">{one.head}" for one in shown_in("agreement").values()),
     )
     for (method, subject), group in chosen.groupby(["method", "subject"], sort=False):
-        cells = [_value(group, measure) for measure in _AGREEMENT]
+        cells = [_value(group, measure) for measure in shown_in("agreement")]
         found.add_row(str(method), str(subject), *cells)
     out.print(found)
     logits = table[(table.measure == "logit_relative_difference") & (table.job == job)]
     for row in logits.itertuples():
-        out.print(f"logits of the same weights, {row.subject}: {row.value:.1e} relative difference")
+        value = MEASURES[row.measure].text(row.value)
+        out.print(f"logits of the same weights, {row.subject}: {value} relative difference")
     for note in dict.fromkeys(chosen[chosen.subject.str.contains("tf-explain")].note):
         text = note.removeprefix("same weights; ").removesuffix("; bootstrap 95 % over examples")
         if text.startswith(("tf-explain", "what is left")) and "bootstrap" in note:
             out.print(f"note: {text}", soft_wrap=True, markup=False)
-
-
-_AGREEMENT = ("attribution_agreement_spearman", "attribution_agreement_feature", "attribution_max_abs_difference")
 
 
 def _value(rows: pd.DataFrame, measure: str) -> str:
@@ -108,8 +95,8 @@ def _value(rows: pd.DataFrame, measure: str) -> str:
     if rows.empty:
         return "-"
     row = rows.iloc[0]
-    text = f"{row.value:.1e}" if measure.endswith("difference") else f"{row.value:.3f}"
-    return text if row.isna()["low"] else f"{text} [{row.low:.3f}, {row.high:.3f}]"
+    write = MEASURES[measure].text
+    return write(row.value) if row.isna()["low"] else f"{write(row.value)} [{write(row.low)}, {write(row.high)}]"
 
 
 def _print_effects(out: Console, table: pd.DataFrame) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
+from trustml.measures.measure import MEASURES, of_family
 from trustml.privacy.statement import at_most
 from trustml.report.figures import BACKENDS, backend_colour
 
@@ -77,6 +78,12 @@ def client_spread(spread: pd.DataFrame, *, order: Sequence[str]) -> alt.FacetCha
     return _panels(alt.layer(band, line, data=rows), order=order)
 
 
+def sent(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of bytes that clients and server send each other."""
+    measures = [name for name, one in of_family("federated").items() if one.unit == "bytes"]
+    return table[table.measure.isin(measures)].dropna(subset="value")
+
+
 def bytes_by_regime(table: pd.DataFrame) -> alt.FacetChart:
     """Bytes sent down and up in a round, by regime and framework.
 
@@ -85,9 +92,9 @@ def bytes_by_regime(table: pd.DataFrame) -> alt.FacetChart:
     table : DataFrame
         Tidy rows.
     """
-    rows = table[table.measure.isin(["bytes_down", "bytes_up"])].dropna(subset="value")
+    rows = sent(table)
     rows = rows.groupby(["regime", "backend", "measure"], sort=False).value.mean().reset_index()
-    rows["way"] = rows.measure.map({"bytes_down": "down, to the clients", "bytes_up": "up, to the server"})
+    rows["way"] = rows.measure.map(lambda name: MEASURES[name].named)
     rows["size"] = rows.value.map(human_bytes)
     base = alt.Chart().encode(
         y=alt.Y("backend:N", title=None), yOffset=alt.YOffset("way:N"), tooltip=["regime", "backend", "way", "size"]

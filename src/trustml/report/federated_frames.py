@@ -11,14 +11,15 @@ import msgspec
 import pandas as pd
 
 from trustml.errors import RecordError
+from trustml.measures.entry import Measure
 from trustml.measures.evidence import Evidence
 from trustml.measures.federated import federated_jobs, history_of, rounds_of
+from trustml.measures.measure import shown_in
 from trustml.plan.job import TrainJob
 from trustml.privacy.accounting import epsilon_of
 from trustml.privacy.ledger import Charge, read_ledger
 from trustml.privacy.statement import PrivacyStatement, at_most
 from trustml.record.schema import JobRecord
-from trustml.report.federated_figures import human_bytes
 from trustml.scenario.federated import FederatedSpec
 
 _POINTS = 8
@@ -144,6 +145,7 @@ def summary_frame(evidence: Evidence, table: pd.DataFrame, statements: Sequence[
     for record, job in federated_jobs(evidence):
         cells.setdefault((record.regime, record.backend), []).append((record, job))
     stated = {one.model: one for one in statements}
+    measures = shown_in("federated page")
     found = []
     for (regime, backend), jobs in cells.items():
         rows = table[table.job.isin([record.id for record, _ in jobs])]
@@ -151,14 +153,7 @@ def summary_frame(evidence: Evidence, table: pd.DataFrame, statements: Sequence[
             {
                 "regime": regime,
                 "framework": backend,
-                "accuracy": _mean(rows, "accuracy", "{:.3f}"),
-                "client mean": _mean(rows, "client_accuracy_mean", "{:.3f}"),
-                "10th %": _mean(rows, "client_accuracy_tenth", "{:.3f}"),
-                "worst": _mean(rows, "client_accuracy_worst", "{:.3f}"),
-                "rounds to target": _to_target(rows),
-                "round, ms": _mean(rows, "step_time_median", "{:,.1f}", scale=1e3),
-                "to central": _mean(rows, "round_ratio", "{:.2f}"),
-                "bytes up": _bytes(rows),
+                **{one.head: _cell(rows[rows.measure == name].value, one) for name, one in measures.items()},
                 "user epsilon": _epsilon(jobs, stated),
             }
         )
@@ -210,22 +205,15 @@ def _prefixes(charges: tuple[Charge, ...], *, delta: float, below: int) -> tuple
     return tuple(found)
 
 
-def _values(rows: pd.DataFrame, measure: str) -> pd.Series[float]:
-    return rows[rows.measure == measure].value.dropna()
+def _cell(every: pd.Series[float], measure: Measure) -> str:
+    """One measure over the seeds."""
+    if measure.unit == "rounds":
+        return _to_target(every)
+    values = every.dropna()
+    return measure.text(float(values.mean())) if len(values) else "-"
 
 
-def _mean(rows: pd.DataFrame, measure: str, form: str, *, scale: float = 1.0) -> str:
-    values = _values(rows, measure)
-    return form.format(values.mean() * scale) if len(values) else "-"
-
-
-def _bytes(rows: pd.DataFrame) -> str:
-    values = _values(rows, "bytes_up")
-    return human_bytes(float(values.mean())) if len(values) else "-"
-
-
-def _to_target(rows: pd.DataFrame) -> str:
-    every = rows[rows.measure == "rounds_to_target"].value
+def _to_target(every: pd.Series[float]) -> str:
     reached = every.dropna()
     if every.empty:
         return "-"

@@ -7,21 +7,12 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from trustml.measures.measure import MEASURES, of_family, shown_in
 from trustml.record.schema import Manifest
 from trustml.report.explanation_tables import titled_table
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_COLUMNS = {
-    ">clients, mean": ("client_accuracy_mean", "{:.3f}"),
-    ">10th percentile": ("client_accuracy_tenth", "{:.3f}"),
-    ">worst": ("client_accuracy_worst", "{:.3f}"),
-    ">rounds to target": ("rounds_to_target", "{:.0f}"),
-    ">drift": ("client_update_norm", "{:.3g}"),
-    ">MB up": ("bytes_up", "{:.2f}"),
-    ">round/central": ("round_ratio", "{:.1f}"),
-}
 
 
 def print_federated(out: Console, manifest: Manifest, table: pd.DataFrame) -> None:
@@ -29,12 +20,14 @@ def print_federated(out: Console, manifest: Manifest, table: pd.DataFrame) -> No
     regimes = [partition.regime for partition in manifest.partitions]
     if not regimes:
         return
-    shown = titled_table("federated training, by client and by round", "regime", "framework", *_COLUMNS)
+    measures = shown_in("federated")
+    heads = [f">{one.head}" for one in measures.values()]
+    shown = titled_table("federated training, by client and by round", "regime", "framework", *heads)
     for regime in dict.fromkeys(regimes):
         for backend in manifest.scenario["backends"]:
             cell = table[(table.regime == regime) & (table.backend == backend)]
-            if (cell.measure == "client_accuracy_mean").any():
-                shown.add_row(regime, backend, *(_cell(cell, *column) for column in _COLUMNS.values()))
+            if cell.measure.isin(list(of_family("federated"))).any():
+                shown.add_row(regime, backend, *(_cell(cell, name) for name in measures))
     out.print(shown)
     for partition in manifest.partitions:
         left_out = f", {partition.left_out} examples left out" if partition.left_out else ""
@@ -42,9 +35,9 @@ def print_federated(out: Console, manifest: Manifest, table: pd.DataFrame) -> No
         out.print(f"{text}; partition sha256 {partition.fingerprint[:16]}", soft_wrap=True, markup=False)
 
 
-def _cell(cell: pd.DataFrame, measure: str, form: str) -> str:
+def _cell(cell: pd.DataFrame, measure: str) -> str:
     values = cell[cell.measure == measure].value.dropna()
     if values.empty:
-        return "never" if measure == "rounds_to_target" else "-"
-    value = float(values.median()) / (1e6 if measure == "bytes_up" else 1.0)
-    return form.format(value) if math.isfinite(value) else "-"
+        return "never" if MEASURES[measure].unit == "rounds" else "-"
+    value = float(values.median())
+    return MEASURES[measure].text(value) if math.isfinite(value) else "-"

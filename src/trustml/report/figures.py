@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import altair as alt
 import numpy as np
 import pandas as pd
 
+from trustml.measures.measure import MEASURES
 from trustml.privacy.statement import at_most
-
-if TYPE_CHECKING:
-    pass
 
 BACKENDS = ("torch", "jax", "tensorflow")
 # Okabe and Ito's palette: told apart by colour-blind readers; shapes repeat what colour says.
@@ -73,41 +69,30 @@ def privacy_accuracy(table: pd.DataFrame) -> alt.HConcatChart:
     return alt.hconcat(*charts).configure_legend(orient="top")  # at the side it would be cut off
 
 
-def step_times(table: pd.DataFrame) -> alt.FacetChart:
-    """Median step time with quartiles; each regime has an axis of its own, for a federated step is a round."""
-    return _bars(_by_regime(table, "step_time_median", factor=1e3), title="time of one step after the first, ms")
+def measure_bars(table: pd.DataFrame, name: str) -> alt.FacetChart:
+    """One measure as bars with their spread.
 
+    Each regime has a panel and an axis of its own: a federated step is a whole round. What is measured of a library's
+    explanations stands in one panel: median, smallest and largest over the models.
 
-def first_steps(table: pd.DataFrame) -> alt.FacetChart:
-    """Time of the first step, with tracing and compiling."""
-    return _bars(_by_regime(table, "step_time_first", factor=1.0), title="time of the first step, s")
-
-
-def memory(table: pd.DataFrame) -> alt.FacetChart:
-    """Peak memory of each training."""
-    return _bars(_by_regime(table, "peak_memory", factor=2**-20), title="peak memory of the worker, MiB")
-
-
-def throughput(table: pd.DataFrame) -> alt.FacetChart:
-    """Examples a second after the first step."""
-    return _bars(_by_regime(table, "examples_per_second", factor=1.0), title="examples per second")
-
-
-def explanation_times(table: pd.DataFrame) -> alt.FacetChart:
-    """Time of one call that explains all chosen examples: median, smallest and largest over the models."""
-    rows = _present(table, "explain_time")
-    found = rows.groupby(["backend", "subject"]).value.agg(["median", "min", "max", "size"]).reset_index()
-    found = found.rename(columns={"median": "value", "min": "low", "max": "high", "size": "n"})
-    found[["value", "low", "high"]] *= 1e3
-    return _bars(found.assign(what="all regimes", cell=found.subject), title="time to explain all examples, ms")
-
-
-def explanation_passes(table: pd.DataFrame) -> alt.FacetChart:
-    """Forward and backward passes an example took to the completeness error that was asked for."""
-    rows = _present(table, "explain_passes")
-    found = rows.groupby(["backend", "subject"]).value.agg(["median", "min", "max", "size"]).reset_index()
-    found = found.rename(columns={"median": "value", "min": "low", "max": "high", "size": "n"})
-    return _bars(found.assign(what="all regimes", cell=found.subject), title="passes an example, at equal error")
+    Parameters
+    ----------
+    table : DataFrame
+        Tidy rows.
+    name : str
+        Of the measure.
+    """
+    measure, rows = MEASURES[name], _present(table, name)
+    title = ", ".join(part for part in (measure.named, measure.number.unit) if part)
+    if (rows.method != "").all():
+        found = rows.groupby(["backend", "subject"]).value.agg(["median", "min", "max", "size"]).reset_index()
+        found = found.rename(columns={"median": "value", "min": "low", "max": "high", "size": "n"})
+        rows = found.assign(what="all regimes", cell=found.subject)
+    else:
+        rounds = rows.subject.where(rows.subject.str.startswith("round"), "")
+        rows = rows.assign(what=rows.regime + np.where(rounds == "", "", ", a " + rounds))
+    factor = measure.number.factor
+    return _bars(rows.assign(**{end: rows[end] * factor for end in ("value", "low", "high")}), title=title)
 
 
 def _present(table: pd.DataFrame, measure: str) -> pd.DataFrame:
@@ -135,13 +120,6 @@ def _accuracy_panel(rows: pd.DataFrame, *, x: alt.X, scale: alt.Scale, title: st
         tooltip=["backend", "regime", "seed", alt.Tooltip("value:Q", format=".3f"), "note"],
     )
     return alt.layer(base.mark_rule(strokeWidth=2).encode(y=low, y2="high:Q", color=backend_colour()), points)
-
-
-def _by_regime(table: pd.DataFrame, measure: str, *, factor: float) -> pd.DataFrame:
-    rows = _present(table, measure)
-    rows = rows.assign(**{name: rows[name] * factor for name in ("value", "low", "high")})
-    rounds = rows.subject.where(rows.subject.str.startswith("round"), "")
-    return rows.assign(what=rows.regime + np.where(rounds == "", "", ", a " + rounds))
 
 
 def _bars(rows: pd.DataFrame, *, title: str) -> alt.FacetChart:

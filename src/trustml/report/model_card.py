@@ -13,6 +13,7 @@ from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
 
 from trustml.auditing.result import SEVERITIES, AuditedModel, AuditRecord, Finding, Measurement
+from trustml.measures.measure import shown_in
 from trustml.report.audit_groups import FindingGroup, finding_groups
 from trustml.report.audit_texts import LIMITS
 from trustml.report.audit_words import (
@@ -30,7 +31,6 @@ from trustml.report.audit_words import (
 from trustml.report.documents import write_document
 
 _LIBRARIES = {"torch": "pytorch", "keras": "keras", "scikit-learn": "sklearn", "sklearn": "sklearn", "jax": "jax"}
-_INDEXED = ("membership_auc", "audited_epsilon", "membership_tpr_at_1_percent_fpr", "membership_tpr_at_0_1_percent_fpr")
 _SPECIAL = frozenset("\\`*_[]|~#$")
 
 
@@ -130,7 +130,7 @@ def _metrics(record: AuditRecord, model: AuditedModel) -> list[tuple[str, str, f
     found: list[tuple[str, str, float]] = []
     if model.holdout_accuracy is not None and math.isfinite(model.holdout_accuracy):
         found.append(("accuracy", "accuracy on held-out examples", float(model.holdout_accuracy)))
-    for measure in _INDEXED:
+    for measure in shown_in("model card"):
         rows = [
             (one.value, finding.id)
             for finding in record.findings

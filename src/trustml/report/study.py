@@ -10,13 +10,13 @@ import numpy as np
 
 from trustml.compare.contrast import holm
 from trustml.compare.floor import MEAN
+from trustml.measures.measure import shown_in
 from trustml.record.schema import Manifest
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LEVEL = 0.05
-_CHANGES = ("infidelity", "deletion_auc", "insertion_auc", "comprehensiveness", "road")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,30 +167,30 @@ def _steadiness(parts: Sequence[StudyPart]) -> list[str]:
 
 
 def _faithfulness(parts: Sequence[StudyPart]) -> list[str]:
+    measures = shown_in("study")
     lines = [
         "## Does it make explanations less faithful?",
         "",
         "Change of each measure between models of the same seed, in the mean over methods; in brackets in how many of "
         "the methods the 95 % interval says better / worse. Against plain, and plain stopped at the same accuracy.",
         "",
-        f"| data | regime | against | {' | '.join(_CHANGES)} |",
-        "|---|---|---|" + "---|" * len(_CHANGES),
+        f"| data | regime | against | {' | '.join(measures)} |",
+        "|---|---|---|" + "---|" * len(measures),
     ]
     for part in parts:
-        changes = part.table[part.table.measure.isin([f"change_of_{name}" for name in _CHANGES])].dropna(subset="value")
+        changes = part.table[part.table.measure.isin([f"change_of_{name}" for name in measures])].dropna(subset="value")
         for (regime, subject), group in changes.groupby(["regime", "subject"], sort=False):
-            cells = [_change(group[group.measure == f"change_of_{name}"], name) for name in _CHANGES]
+            cells = [_change(group[group.measure == f"change_of_{name}"], one.better) for name, one in measures.items()]
             lines.append(f"| {part.name} | {regime} | {str(subject).split(' ~ ')[0]} | {' | '.join(cells)} |")
     return lines
 
 
-def _change(rows: pd.DataFrame, name: str) -> str:
+def _change(rows: pd.DataFrame, better: str) -> str:
     if rows.empty:
         return "-"
-    lower_is_better = name in ("infidelity", "deletion_auc")
     up, down = int((rows.low > 0).sum()), int((rows.high < 0).sum())
-    better, worse = (down, up) if lower_is_better else (up, down)
-    return f"{rows.value.mean():+.3f} ({better} / {worse} of {len(rows)})"
+    gains, losses = (down, up) if better == "lower" else (up, down)
+    return f"{rows.value.mean():+.3f} ({gains} / {losses} of {len(rows)})"
 
 
 def _interval(row: dict[Any, Any]) -> str:

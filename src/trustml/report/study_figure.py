@@ -10,12 +10,8 @@ from matplotlib import pyplot
 
 from trustml.compare.floor import MEAN
 from trustml.errors import UsageError
+from trustml.measures.measure import shown_in
 from trustml.report.study import StudyPart, adjusted
-
-_PANELS = (
-    ("explanation_effect", "beyond another seed"),
-    ("explanation_effect_beyond_accuracy", "beyond lower accuracy"),
-)
 
 
 def save_study_figure(parts: Sequence[StudyPart], path: Path) -> None:
@@ -29,11 +25,17 @@ def save_study_figure(parts: Sequence[StudyPart], path: Path) -> None:
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise UsageError(f"--figure: {path} ends in no known format; use .png, .svg or .pdf")
     matplotlib.use("Agg")
+    measures = shown_in("study figure")
     figure, axes = pyplot.subplots(
-        len(parts), 2, figsize=(11, 0.5 + 1.9 * len(parts)), squeeze=False, sharex="col", layout="constrained"
+        len(parts),
+        len(measures),
+        figsize=(5.5 * len(measures), 0.5 + 1.9 * len(parts)),
+        squeeze=False,
+        sharex="col",
+        layout="constrained",
     )
-    for column, (measure, title) in enumerate(_PANELS):
-        rows = adjusted(parts, measure)
+    for column, (name, measure) in enumerate(measures.items()):
+        rows = adjusted(parts, name)
         rows = rows[rows.method == MEAN]
         for row, part in enumerate(parts):
             axis = axes[row, column]
@@ -50,7 +52,7 @@ def save_study_figure(parts: Sequence[StudyPart], path: Path) -> None:
             axis.axvline(0, color="black", linestyle="--", linewidth=1)
             axis.set_yticks(places, group.regime)
             axis.invert_yaxis()
-            axis.set_title(f"{part.name}: {title}", fontsize=9)
+            axis.set_title(f"{part.name}: {measure.head}", fontsize=9)
     for axis in axes[-1]:
         axis.set_xlabel("change of rank agreement with plain models (mean of methods), 95 % over seeds", fontsize=8)
     try:

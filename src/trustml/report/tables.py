@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 
+from trustml.measures.measure import MEASURES
 from trustml.privacy.statement import at_most
 from trustml.record.schema import Manifest, failed_methods
 from trustml.report.attack_tables import print_attacks
@@ -35,15 +36,15 @@ def overview_frame(manifest: Manifest, table: pd.DataFrame) -> pd.DataFrame:
     """What each regime costs in each framework, as text cells ready to be shown."""
     import pandas as pd
 
-    return pd.DataFrame(_overview_rows(manifest, table), columns=[name.removeprefix(">") for name in _OVERVIEW])
+    return pd.DataFrame(_overview_rows(manifest, table), columns=[name.removeprefix(">") for name in _heads()])
 
 
 def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]) -> None:
     """Print accuracy, privacy, speed and explanations of one run, or of several side by side."""
     several = len(runs) > 1
-    kept = [name not in _WIDE_ONLY or out.width >= _WIDE for name in _OVERVIEW]
+    kept = [True, True, *(not column.wide_only or out.width >= _WIDE for column in _columns())]
     overview = titled_table(
-        "by regime and framework", *(["run"] if several else []), *itertools.compress(_OVERVIEW, kept)
+        "by regime and framework", *(["run"] if several else []), *itertools.compress(_heads(), kept)
     )
     for manifest, table in runs:
         for row in _overview_rows(manifest, table):
@@ -105,20 +106,37 @@ def print_problems(out: Console, manifest: Manifest) -> None:
         out.print(f"blocked: {len(blocked)} jobs that need one of these", soft_wrap=True)
 
 
-_OVERVIEW = (
-    "regime",
-    "framework",
-    ">accuracy",
-    "interval",
-    ">epsilon",
-    ">step ms",
-    "quartiles",
-    ">first s",
-    ">examples/s",
-    ">peak MiB",
-)
-_WIDE_ONLY = ("quartiles", ">first s", ">examples/s")  # left out on narrow terminals; in the table of measures
 _WIDE = 110
+"""Columns that a narrower terminal leaves out are in the table of measures all the same."""
+
+
+class _Column(NamedTuple):
+    """One column of the overview: values of a measure, or how far they spread."""
+
+    head: str
+    measure: str
+    spread: bool
+    wide_only: bool
+
+
+def _heads() -> list[str]:
+    return ["regime", "framework", *(column.head for column in _columns())]
+
+
+def _columns() -> list[_Column]:
+    """Columns of the overview after regime and framework, as the table of measures has them."""
+    found = []
+    for name, one in MEASURES.items():
+        wide = "wide overview" in one.shown
+        if wide or "overview" in one.shown:
+            found.append(_Column(f">{one.head}", name, spread=False, wide_only=wide))
+            if one.spread:
+                found.append(_Column(one.spread, name, spread=True, wide_only=one.spread == "quartiles"))
+    return sorted(found, key=lambda column: column.measure != _FIRST)
+
+
+_FIRST = "accuracy"
+"""It leads, and a cell without it was not run."""
 
 
 def _overview_rows(manifest: Manifest, table: pd.DataFrame) -> list[list[str]]:
@@ -134,38 +152,33 @@ def _overview_rows(manifest: Manifest, table: pd.DataFrame) -> list[list[str]]:
 
 
 def _overview_cells(cell: pd.DataFrame) -> list[str]:
-    accuracy = cell[cell.measure == "accuracy"]
-    if accuracy.value.isna().all():
-        return ["not run", *[""] * 7]
-    seeds = accuracy.dropna(subset="value")
-    if len(seeds) == 1:
-        interval = f"{seeds.low.iloc[0]:.3f}-{seeds.high.iloc[0]:.3f}"
-    else:
-        interval = f"{seeds.value.min():.3f}-{seeds.value.max():.3f} ({len(seeds)} seeds)"
-    steps = cell[cell.measure == "step_time_median"]
-    return [
-        f"{seeds.value.mean():.3f}",
-        interval,
-        _epsilon(cell),
-        _median(cell, "step_time_median", "{:.2f}", scale=1e3),
-        f"{steps.low.median() * 1e3:.2f}-{steps.high.median() * 1e3:.2f}" if len(steps) else "",
-        _median(cell, "step_time_first", "{:.2f}"),
-        _median(cell, "examples_per_second", "{:,.0f}"),
-        _median(cell, "peak_memory", "{:.0f}", scale=2**-20),
-    ]
+    columns = _columns()
+    if cell[cell.measure == _FIRST].value.isna().all():
+        return ["not run", *[""] * (len(columns) - 1)]
+    return [_overview_cell(cell, column) for column in columns]
 
 
-def _median(cell: pd.DataFrame, measure: str, form: str, *, scale: float = 1.0) -> str:
-    values = cell[cell.measure == measure].value.dropna()
-    return form.format(values.median() * scale) if len(values) else ""
+def _overview_cell(cell: pd.DataFrame, column: _Column) -> str:
+    measure, rows = MEASURES[column.measure], cell[cell.measure == column.measure].dropna(subset="value")
+    if column.measure == "epsilon":
+        return _epsilon(rows)
+    if rows.empty:
+        return ""
+    if column.spread and measure.spread == "quartiles":
+        return f"{measure.text(rows.low.median())}-{measure.text(rows.high.median())}"
+    if column.spread and len(rows) == 1:
+        return f"{measure.text(rows.low.iloc[0])}-{measure.text(rows.high.iloc[0])}"
+    if column.spread:
+        return f"{measure.text(rows.value.min())}-{measure.text(rows.value.max())} ({len(rows)} seeds)"
+    return measure.text(rows.value.mean() if measure.spread == "interval" else rows.value.median())
 
 
-def _epsilon(cell: pd.DataFrame) -> str:
+def _epsilon(rows: pd.DataFrame) -> str:
     """Epsilon of one model; a guarantee for users says so, as it is no other number of the same kind."""
-    rows = cell[(cell.measure == "epsilon") & cell.value.notna()]
     if rows.empty:
         return "none"
-    return f"{at_most(rows.value.median(), 2)}{' (user)' if protects_users(rows.note.iloc[0]) else ''}"
+    text = MEASURES["epsilon"].text(rows.value.median())
+    return f"{text}{' (user)' if protects_users(rows.note.iloc[0]) else ''}"
 
 
 def protects_users(note: str) -> bool:
