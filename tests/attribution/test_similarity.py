@@ -36,6 +36,8 @@ def test_pairs_of_features_are_counted_as_one_by_one(both):
     features = first.shape[1]
     pairs = features * (features - 1)
     expected = ((one == other).sum((1, 2)) - features) / pairs if pairs else np.full(2, np.nan)
+    ranked = (one.any((1, 2))) & (other.any((1, 2)))
+    expected = np.where(ranked, expected, np.nan)
     np.testing.assert_allclose(s.pairwise_rank_agreement(first, second), expected, rtol=0, atol=1e-12)
 
 
@@ -167,3 +169,42 @@ def test_random_attributions_agree_no_more_than_chance():
     first, second = np.random.default_rng(0).normal(size=(2, 400, 100))
     assert abs(s.spearman(first, second).mean()) < 4 / np.sqrt(400 * 100)
     assert abs(s.feature_agreement(first, second).mean() - 0.1) < 0.02
+
+
+AGREEMENTS = (s.feature_agreement, s.rank_agreement, s.sign_agreement, s.signed_rank_agreement)
+
+
+def spot(place: int, value: float = 1.0) -> np.ndarray:
+    found = np.zeros((1, 8, 8))
+    found[0, place // 8, place % 8] = value
+    return found
+
+
+@pytest.mark.parametrize("agreement", AGREEMENTS)
+def test_maps_of_one_pixel_agree_where_it_is_the_same(agreement):
+    assert agreement(spot(3), spot(40))[0] == 0
+    assert agreement(spot(3), spot(3, 2.0))[0] == 1
+
+
+@pytest.mark.parametrize("agreement", [*AGREEMENTS, s.pairwise_rank_agreement, s.spearman, s.kendall])
+def test_zero_and_constant_maps_rank_nothing(agreement):
+    for flat in (np.zeros((1, 8, 8)), np.full((1, 8, 8), 0.3)):
+        assert np.isnan(agreement(flat, flat)).all() and np.isnan(agreement(flat, spot(3))).all()
+
+
+def test_features_that_tie_for_the_last_place_share_it():
+    first = np.array([[3.0, 2.0, 2.0, 1.0, 0, 0, 0, 0, 0, 0]])
+    swapped = np.array([[3.0, 2.0, 2.0, 1.0, 0, 0, 0, 0, 0, 0]])[:, [0, 2, 1, *range(3, 10)]]
+    assert s.feature_agreement(first, swapped, share=0.2)[0] == pytest.approx(1)
+    other = np.array([[3.0, 2.0, 1.0, 0.5, 0, 0, 0, 0, 0, 0]])
+    got = s.feature_agreement(first, other, share=0.2)[0]
+    assert got == pytest.approx(1.5 / np.sqrt(1.5 * 2)) and got < 1
+
+
+@given(arrays(np.float64, (2, 20), elements=st.floats(-1, 1)), st.permutations(range(20)))
+@settings(deadline=None)
+def test_agreements_do_not_depend_on_the_numbers_of_features(both, order):
+    first, second = both[:1], both[1:]
+    for agreement in AGREEMENTS:
+        given_order, other_order = agreement(first, second), agreement(first[:, order], second[:, order])
+        np.testing.assert_allclose(given_order, other_order, atol=1e-12)

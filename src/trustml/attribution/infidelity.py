@@ -113,9 +113,14 @@ def infidelity(foretold: Doubles, changes: Doubles) -> Doubles:
 
 
 def best_scale(foretold: Doubles, changes: Doubles) -> Doubles:
-    """Factor on an example's attributions that makes its infidelity least, (n,); 0 where nothing is foretold."""
+    """Factor, 0 or more, on an example's attributions that makes its infidelity least, (n,).
+
+    A negative one would turn an explanation that foretells the opposite into one that foretells all (Captum's
+    ``normalize=True`` allows it); here it foretells nothing.
+    """
     squares = (foretold**2).sum(axis=1)
-    return np.divide((foretold * changes).sum(axis=1), squares, out=np.zeros_like(squares), where=squares > 0)
+    alike = np.maximum((foretold * changes).sum(axis=1), 0.0)
+    return np.divide(alike, squares, out=np.zeros_like(squares), where=squares > 0)
 
 
 def scaled_infidelity(foretold: Doubles, changes: Doubles) -> Doubles:

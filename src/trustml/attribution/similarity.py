@@ -3,8 +3,9 @@
 Every function takes two float arrays of shape (n, *x) and gives a float64 array of shape (n,), NaN where it is not
 defined (an attribution that is constant ranks nothing). Values of one feature can be joined first by
 :func:`grouped`. The agreements at k are those of Krishna et al. (arXiv 2202.01602): A and B are the k features
-largest in magnitude, k a share of all features and at least 1; among equal magnitudes the feature with the lower
-number counts as larger, so that k features are always k features.
+largest in magnitude, k a share of all features and at least 1. Features that tie for the last places share them
+evenly, and zeros are never among them: agreement is the cosine between the two sets of shares, which is the share of
+common features where nothing ties.
 """
 
 from __future__ import annotations
@@ -78,9 +79,13 @@ def rank_directions(attributions: Floats) -> Doubles:
 
 
 def top_directions(attributions: Floats, *, share: float = TOP_SHARE) -> Doubles:
-    """``1 / sqrt(k)`` for the top k features and 0 for others, (n, features): the product is feature agreement."""
-    top, _, count = _tops(attributions, attributions, share)
-    return _among(top, attributions) / np.sqrt(count)
+    """Weights of the top k features and 0 for others, of length one, (n, features): the product is feature agreement.
+
+    NaN for an attribution that ranks nothing.
+    """
+    weights = _top_weights(attributions, share)
+    norms = np.linalg.norm(weights, axis=1, keepdims=True)
+    return np.divide(weights, norms, out=np.full_like(weights, np.nan), where=norms > 0)
 
 
 def spearman_of_magnitudes(first: Floats, second: Floats) -> Doubles:
@@ -103,34 +108,29 @@ def pairwise_rank_agreement(first: Floats, second: Floats) -> Doubles:
     values = []
     for one, other in zip(np.abs(_flat(first)), np.abs(_flat(second)), strict=True):
         pairs = _pairs(one, other)
-        values.append((pairs.concordant + pairs.tied_both) / pairs.all if pairs is not None and pairs.all else np.nan)
+        ranked = pairs is not None and max(pairs.tied_one, pairs.tied_other) < pairs.all
+        values.append((pairs.concordant + pairs.tied_both) / pairs.all if pairs is not None and ranked else np.nan)
     return np.array(values, np.float64)
 
 
 def feature_agreement(first: Floats, second: Floats, *, share: float = TOP_SHARE) -> Doubles:
     """Share of the top features that both have."""
-    one, other, count = _tops(first, second, share)
-    return np.asarray((_among(one, first) & _among(other, second)).sum(axis=1) / count, np.float64)
+    return _agreement(first, second, share)
 
 
 def rank_agreement(first: Floats, second: Floats, *, share: float = TOP_SHARE) -> Doubles:
-    """Share of the top places that hold the same feature."""
-    one, other, count = _tops(first, second, share)
-    return np.asarray((one == other).sum(axis=1) / count, np.float64)
+    """Share of the top places that hold the same feature; features that tie have their mean place."""
+    return _agreement(first, second, share, _same_place(first, second))
 
 
 def sign_agreement(first: Floats, second: Floats, *, share: float = TOP_SHARE) -> Doubles:
     """Share of the top features that both have, with the same sign."""
-    one, other, count = _tops(first, second, share)
-    both = _among(one, first) & _among(other, second) & _same_sign(first, second)
-    return np.asarray(both.sum(axis=1) / count, np.float64)
+    return _agreement(first, second, share, _same_sign(first, second))
 
 
 def signed_rank_agreement(first: Floats, second: Floats, *, share: float = TOP_SHARE) -> Doubles:
     """Share of the top places that hold the same feature with the same sign."""
-    one, other, count = _tops(first, second, share)
-    signs = np.take_along_axis(_same_sign(first, second), one, axis=1)
-    return np.asarray(((one == other) & signs).sum(axis=1) / count, np.float64)
+    return _agreement(first, second, share, _same_place(first, second) & _same_sign(first, second))
 
 
 def cosine(first: Floats, second: Floats) -> Doubles:
@@ -242,17 +242,29 @@ def _inversions(ranks: Ints) -> int:
     return found
 
 
-def _tops(first: Floats, second: Floats, share: float) -> tuple[Ints, Ints, int]:
-    one, other = np.abs(_flat(first)), np.abs(_flat(second))
-    count = max(1, round(share * one.shape[1]))
-    tops = [np.argsort(-array, axis=1, kind="stable")[:, :count] for array in (one, other)]
-    return tops[0], tops[1], count
+def _agreement(first: Floats, second: Floats, share: float, counted: npt.NDArray[np.bool_] | None = None) -> Doubles:
+    products = top_directions(first, share=share) * top_directions(second, share=share)
+    return np.asarray((products if counted is None else np.where(counted, products, 0.0 * products)).sum(axis=1))
 
 
-def _among(top: Ints, like: Floats) -> npt.NDArray[np.bool_]:
-    found = np.zeros((len(like), like[0].size), np.bool_)
-    np.put_along_axis(found, top, True, axis=1)
-    return found
+def _top_weights(attributions: Floats, share: float) -> Doubles:
+    """1 for each of the k largest magnitudes; features that tie for the last places share them evenly.
+
+    What is zero is no top feature, however few others there are, and equal magnitudes everywhere rank nothing.
+    """
+    values = np.abs(_flat(attributions))
+    count = max(1, round(share * values.shape[1]))
+    least = np.partition(values, -count, axis=1)[:, -count][:, None]
+    above, tied = values > least, values == least
+    places = count - above.sum(axis=1, keepdims=True)
+    weights = np.where(tied, places / np.maximum(1, tied.sum(axis=1, keepdims=True)), above.astype(np.float64))
+    ranks_nothing = ~(values.min(axis=1, keepdims=True) < values.max(axis=1, keepdims=True))
+    return np.where((values == 0) | ranks_nothing, 0.0, weights)
+
+
+def _same_place(first: Floats, second: Floats) -> npt.NDArray[np.bool_]:
+    one, other = (_mean_ranks(np.abs(_flat(array))) for array in (first, second))
+    return one == other
 
 
 def _same_sign(first: Floats, second: Floats) -> npt.NDArray[np.bool_]:

@@ -98,8 +98,8 @@ EXPLANATION_MEASURES: dict[str, Measure] = {
         better="lower",
         title="infidelity",
         meaning="Mean squared error of the changes of the logit that attributions foretell for random removals, at "
-        "their best scale, over the mean square of the changes: 0 exact, 1 nothing foretold (Yeh et al., arXiv "
-        "1901.09392).",
+        "their best scale above 0, over the mean square of the changes: 0 exact, 1 nothing foretold, or the opposite "
+        "(Yeh et al., arXiv 1901.09392, whose scale may be negative).",
         shown=("explanations", "explanations page", "study"),
     ),
     "road": _quality(
