@@ -74,6 +74,48 @@ ATTACK = {
         ),
     ],
 }
+REGIME = {
+    "scenario/federated.py": [
+        (
+            "class MechanismSpec(",
+            'class FedSign(LocalSpec, frozen=True, kw_only=True, tag="FedSign"):\n'
+            '    """The server moves by the sign of the average gradient."""\n\n\n',
+        ),
+        (" | DPFedAvg\n", " | FedSign"),
+    ],
+    "__init__.py": [("    FedYogi as FedYogi,", "    FedSign as FedSign,\n")],
+    "backends/torch/server_optimizers.py": [
+        (
+            "        case FedProx():",
+            "        case FedSign():\n            return ServerSign(parameters, {'lr': rate})\n",
+        ),
+        ("FedProx, FedYogi\n", "FedSign, "),
+        (
+            "class ServerAdam(",
+            "class ServerSign(torch.optim.Optimizer):\n"
+            "    @torch.no_grad()\n    def step(self, closure=None):\n"
+            "        for group in self.param_groups:\n            for one in group['params']:\n"
+            "                one -= group['lr'] * one.grad.sign()\n\n\n",
+        ),
+    ],
+    "backends/jax/server_optimizers.py": [
+        (
+            "        case FedAdagrad():",
+            "        case FedSign():\n"
+            "            rate = regime.server_learning_rate\n"
+            "            return lambda params: {}, lambda params, state, gradient: (\n"
+            "                jax.tree.map(lambda w, g: w - rate * jnp.sign(g), params, gradient), state)\n",
+        ),
+        ("FedSGD, FedYogi\n", "FedSign, "),
+    ],
+    "backends/tensorflow/server_optimizers.py": [
+        (
+            "        case FedProx():",
+            "        case FedSign():\n            return tff.learning.optimizers.build_sgdm(rate)  # to be written\n",
+        ),
+        ("FedSGD, FedYogi\n", "FedSign, "),
+    ],
+}
 SCENARIO = """
 name = "recipe"
 backends = ["torch", "jax"]
@@ -132,6 +174,20 @@ def test_a_method_of_explanation(copy):
     shown = trustml(copy, "show", "latest")
     assert re.search(r"SquaredGradient +captum ", shown) and re.search(r"SquaredGradient +trustml-jax ", shown)
     assert re.search(r"SquaredGradient +captum ~ trustml-jax +1\.000", shown)
+
+
+@pytest.mark.torch
+@pytest.mark.jax
+def test_a_federated_regime(copy):
+    assert follow(copy, REGIME) == stated("regime") <= 6
+    training = '{kind = "FedSign", partition = {kind = "iid", clients = 4}, rounds = 3, server_learning_rate = 0.01}'
+    (copy / "s.toml").write_text(
+        SCENARIO.replace("TRAINING", training).replace("EXPLANATIONS", "examples = 8, methods = []")
+    )
+    trustml(copy, "run", "s.toml")
+    shown = trustml(copy, "show", "latest")
+    one, other = re.findall(r"FedSign +(?:torch|jax) +(0\.\d+) +0\.\d+-", shown)
+    assert float(one) == pytest.approx(float(other), abs=0.02) and float(one) > 0.2
 
 
 def test_an_attack(copy):

@@ -13,16 +13,7 @@ from trustml.plan.attack_files import attack_file, canary_id, game_id, members_f
 from trustml.plan.job import CanaryJob, GameJob, ShadowJob, TrainJob
 from trustml.plan.support import Skip
 from trustml.scenario.attacks import Canaries
-from trustml.scenario.federated import (
-    DPFedAvg,
-    FedAdagrad,
-    FedAdam,
-    FedAvg,
-    FedProx,
-    FedSGD,
-    FedYogi,
-    IndependentNoise,
-)
+from trustml.scenario.federated import DPFedAvg, FedAvg, FederatedSpec, IndependentNoise
 from trustml.scenario.partition import FixedCohort
 from trustml.scenario.regimes import DPSGD, Plain, Regime
 from trustml.scenario.spec import BackendName, Scenario
@@ -43,11 +34,11 @@ def attack_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> tuple[tuple[
 def why_no_shadows(regime: Regime) -> str:
     """Tell why a regime has no shadow models; empty where it has."""
     match regime:
-        case (
-            Plain(stop_at="") | FedAvg(aggregation="mean") | FedProx() | FedAdam() | FedYogi() | FedAdagrad() | FedSGD()
-        ):
+        case Plain(stop_at="") | FedAvg(aggregation="mean") | DPFedAvg(mechanism=IndependentNoise()):
             return ""
-        case DPFedAvg(mechanism=IndependentNoise()):
+        case FedAvg() | DPFedAvg():
+            pass
+        case FederatedSpec():
             return ""
         case DPSGD(engine="core", augmentation=None, ema_decay=None, mechanism=IndependentNoise()):
             return ""

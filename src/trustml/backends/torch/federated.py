@@ -39,9 +39,9 @@ from trustml.backends.torch.network import (
     to_labels,
 )
 from trustml.backends.torch.postprocessors import NOBODY, DeclaredWeight, Gate, mechanism, weighting
-from trustml.backends.torch.server_optimizers import ServerAdagrad, ServerAdam, ServerYogi
+from trustml.backends.torch.server_optimizers import server_optimizer
 from trustml.models.weights import Weights
-from trustml.scenario.federated import FedAdagrad, FedAdam, FederatedRegime, FedProx, FedSGD, FedYogi
+from trustml.scenario.federated import FedProx, FedSGD
 from trustml.scenario.optimizers import SGD
 
 
@@ -63,7 +63,7 @@ class PflFederation:
         self._model = _ClientModel(
             self._classifier,
             partial(torch.optim.SGD, momentum=client.momentum),
-            _server_optimizer(regime, list(self._classifier.parameters())),
+            server_optimizer(regime, list(self._classifier.parameters())),
         )
         self._local = NNTrainHyperParams(
             local_batch_size=None, local_num_epochs=1, local_learning_rate=client.learning_rate
@@ -259,28 +259,6 @@ class _Cohort(FederatedDatasetBase):
 
     def get_cohort(self, cohort_size: int) -> Iterator[tuple[_User, int]]:
         return ((user, 0) for user in self.users)  # the seed is for local privacy
-
-
-def _server_optimizer(regime: FederatedRegime, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    rate = regime.server_learning_rate
-    match regime:
-        case FedAdam(beta1=beta1, beta2=beta2, stabilizer=stabilizer):
-            return ServerAdam(parameters, learning_rate=rate, beta1=beta1, beta2=beta2, stabilizer=stabilizer)
-        case FedYogi(beta1=beta1, beta2=beta2, stabilizer=stabilizer, initial_accumulator=first):
-            return ServerYogi(
-                parameters,
-                learning_rate=rate,
-                beta1=beta1,
-                beta2=beta2,
-                stabilizer=stabilizer,
-                initial_accumulator=first,
-            )
-        case FedAdagrad(stabilizer=stabilizer, initial_accumulator=first):
-            return ServerAdagrad(parameters, learning_rate=rate, stabilizer=stabilizer, initial_accumulator=first)
-        case FedProx():
-            return torch.optim.SGD(parameters, rate)
-        case _:
-            return torch.optim.SGD(parameters, rate, momentum=regime.server_momentum)
 
 
 def _random_state(seed: tuple[int, int, int, int]) -> Tensor:

@@ -11,6 +11,31 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from trustml.scenario.federated import FedAdagrad, FedAdam, FederatedRegime, FedProx, FedYogi
+
+
+def server_optimizer(regime: FederatedRegime, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """Build the server's optimizer, whose gradient is the average update with the opposite sign."""
+    rate = regime.server_learning_rate
+    match regime:
+        case FedAdam(beta1=beta1, beta2=beta2, stabilizer=stabilizer):
+            return ServerAdam(parameters, learning_rate=rate, beta1=beta1, beta2=beta2, stabilizer=stabilizer)
+        case FedYogi(beta1=beta1, beta2=beta2, stabilizer=stabilizer, initial_accumulator=first):
+            return ServerYogi(
+                parameters,
+                learning_rate=rate,
+                beta1=beta1,
+                beta2=beta2,
+                stabilizer=stabilizer,
+                initial_accumulator=first,
+            )
+        case FedAdagrad(stabilizer=stabilizer, initial_accumulator=first):
+            return ServerAdagrad(parameters, learning_rate=rate, stabilizer=stabilizer, initial_accumulator=first)
+        case FedProx():
+            return torch.optim.SGD(parameters, rate)
+        case _:
+            return torch.optim.SGD(parameters, rate, momentum=regime.server_momentum)
+
 
 class ServerAdam(torch.optim.Optimizer):
     """Adam whose stabilizer is added to the *uncorrected* root; see :class:`trustml.scenario.federated.FedAdam`.
