@@ -257,6 +257,66 @@ def test_test_files_have_the_checks_of_their_siblings(tmp_path, bad):
         refused(source, "missing or infinite")
 
 
+@pytest.mark.parametrize(
+    ("values", "fields", "words"),
+    [
+        (["0,125", "0,250"] * (ROWS // 2), {"decimal": "."}, "do not follow data.decimal='.'"),
+        (["0.125", "0.250"] * (ROWS // 2), {"decimal": ","}, "do not follow data.decimal=','"),
+        (["1.5", "2.25", "3.5", "1.234"] * (ROWS // 4), {"decimal": ","}, "numbers with points such as '1.5'"),
+        (["1.100", "2.250"] * (ROWS // 2), {"decimal": ","}, None),  # as said: 1100 and 2250
+        (["\u22125", "5", "\u22124", "3"] * (ROWS // 4), {}, "numbers in a form of their own such as '\u22125'"),
+        (["(5)", "4"] * (ROWS // 2), {}, "form of their own such as '(5)'"),
+        (["1 234", "2 345"] * (ROWS // 2), {}, "form of their own such as '1 234'"),
+        (["1'234", "12"] * (ROWS // 2), {}, "form of their own"),
+        (["\u20ac 5", "\u20ac 6"] * (ROWS // 2), {}, "form of their own"),
+        (["5kg", "6kg"] * (ROWS // 2), {}, "form of their own"),
+        (["2024/01/02", "2024/02/03"] * (ROWS // 2), {}, "dates or times"),
+        (["Jan 2024", "Feb 2024"] * (ROWS // 2), {}, "dates or times"),
+    ],
+)
+def test_numbers_in_another_form_are_neither_changed_nor_made_categories(tmp_path, values, fields, words):
+    source = csv(tmp_path, table("a;y", [f'"{value}"' for value in values], CLASSES, separator=";"), **fields)
+    if words is None:
+        assert sorted(set(column(load_dataset(source)))) == [1100, 2250]
+    else:
+        refused(source, "column 'a'", words)
+
+
+def test_codes_with_a_leading_zero_are_no_numbers(tmp_path):
+    dataset = load_dataset(csv(tmp_path, table("zip,y", ["01234", "1234"] * (ROWS // 2), CLASSES)))
+    assert dataset.input_shape == (2,)
+    labelled = load_dataset(csv(tmp_path, table("a,y", NUMBERS, ["01", "1", "10", "2"] * (ROWS // 4))))
+    assert labelled.class_names == ("01", "1", "10", "2")
+    numbers = load_dataset(csv(tmp_path, table("a,y", NUMBERS, ["1", "10", "2.0", "3"] * (ROWS // 4))))
+    assert numbers.class_names == ("1", "2", "3", "10")
+
+
+@pytest.mark.parametrize(
+    ("values", "declared"),
+    [
+        (["1", "2", "3", ""], ("1", "2", "3")),
+        (["01", "02", "01", "02"], ("01", "02")),
+        (["TRUE", "FALSE", "TRUE", "FALSE"], ("TRUE", "FALSE")),
+        (["1.0", "2.50", "1.0", "2.50"], ("1.0", "2.50")),
+    ],
+)
+def test_declared_categories_are_compared_as_they_are_written(tmp_path, values, declared):
+    text = table("a,k,y", values * (ROWS // 4), ["7", "", "7", "8"] * (ROWS // 4), CLASSES)
+    source = csv(tmp_path, text, categories={"a": declared}, missing="category", keys=("k",), drop=("k",))
+    dataset = load_dataset(source)
+    assert dataset.feature_groups == (0,) * (len(declared) + 1)
+    assert set(dataset.train_keys["k"]) == {"7", "8", "(missing)"}
+
+
+def test_what_editors_leave_in_a_file(tmp_path):
+    assert load_dataset(csv(tmp_path, "sep=;\n" + PLAIN.replace(",", ";"))).feature_names == ("a",)
+    assert load_dataset(csv(tmp_path, PLAIN + "  \n\n")).feature_names == ("a",)
+    trailing = "\n".join(f"{line}," for line in PLAIN.splitlines())
+    dataset = load_dataset(csv(tmp_path, trailing))
+    assert dataset.feature_names == ("a",) and "holds nothing: it was left out" in dataset.warnings[0]
+    refused(csv(tmp_path, "# made by hand\n" + PLAIN), "begins with a comment")
+
+
 names = st.lists(
     st.text("abcäß ,;'\"\t|", min_size=1, max_size=6).filter(str.strip), min_size=2, max_size=5, unique_by=str.strip
 )

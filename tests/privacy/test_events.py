@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.privacy.test_tails import made
 from trustml.errors import PrivacyError
 from trustml.privacy.accounting import epsilon_of, gaussian_epsilon
-from trustml.privacy.events import by_plan, participation_of, shared_steps, without_amplification
+from trustml.privacy.events import by_plan, mechanisms_of, participation_of, shared_steps, without_amplification
 
 
 def blocks(*noises: float, steps: int = 1, **changes) -> list:
@@ -60,3 +60,23 @@ def test_participation_is_that_of_the_blocks_and_never_more_than_that_of_the_pla
 def test_a_plan_has_one_way_of_sampling():
     with pytest.raises(PrivacyError, match="several samplings"):
         by_plan([blocks(1.0, sampling="poisson"), blocks(1.0, sampling="shuffle")])
+
+
+KINDS = ("independent", "tree aggregation", "banded matrix factorisation", "buffered linear Toeplitz")
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(KINDS), st.integers(1, 3), st.sampled_from([1.0, 2.0, 5.0])), min_size=1, max_size=4
+    )
+)
+@settings(deadline=None, max_examples=40)
+def test_trainings_on_one_plan_compose_whatever_their_noise(trainings):
+    """Each correlated one is a Gaussian with its own squared sensitivity; precisions of Gaussians add up."""
+    releases = []
+    for kind, participation, noise in trainings:
+        most = 3 if kind == "independent" else participation
+        common = {"sampling": "in turn", "secret_sampling": False, "noise": kind, "largest_participation": most}
+        releases.append([made(first_step=0, end_step=9, noise_multiplier=noise, participation=most, **common)])
+    total = math.fsum(charges[0].participation / charges[0].noise_multiplier ** 2 for charges in releases)
+    assert precision_of(mechanisms_of(releases)) == pytest.approx(total, rel=1e-12)

@@ -14,7 +14,7 @@ from trustml.data.cautions import precision_warnings, range_warnings
 from trustml.data.dataset import Dataset, Examples, Floats, Ints
 from trustml.data.encoding import encode_table, key_columns
 from trustml.data.files import read_idx, read_npz
-from trustml.data.labels import encode_labels
+from trustml.data.labels import as_numbers, encode_labels
 from trustml.data.preparation import Categories, Preparation, Scaled
 from trustml.data.splits import split_indices
 from trustml.data.tables import read_table
@@ -169,6 +169,8 @@ def _from_table(source: Csv | Parquet) -> Dataset:
         )
     encoded = encode_table(both, source)
     labels = both[source.label].to_numpy()
+    if isinstance(source, Csv):
+        labels = as_numbers(labels)
     if source.test_path is None:
         rows = _split_rows(labels, source, where=source.path)
     else:

@@ -144,13 +144,20 @@ def _as_text(column: pd.Series) -> npt.NDArray[np.object_]:
 
 _TEXT_LIKE = {str, bytes, bool, int, float, Decimal, np.bool_, np.int64, np.float64}
 _PLAIN = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
-_GROUPED = {
-    ".": re.compile(r"[+-]?(\d{1,3}(,\d{3})+|\d+)(\.\d*)?([eE][+-]?\d+)?"),
-    ",": re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d*)?([eE][+-]?\d+)?"),
+_GROUPED = {  # a group never begins with zero: 0.125 is an eighth, whatever the mark
+    ".": re.compile(r"[+-]?([1-9]\d{0,2}(,\d{3})+|\d+)(\.\d*)?([eE][+-]?\d+)?"),
+    ",": re.compile(r"[+-]?([1-9]\d{0,2}(\.\d{3})+|\d+)(,\d*)?([eE][+-]?\d+)?"),
 }
 _WITH_COMMA = re.compile(r"[+-]?\d[\d.]*(,\d+)+(\.\d*)?")
 _PERCENT = re.compile(r"[+-]?\d+([.,]\d+)?\s*%")
-_DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([ T].*)?|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}( .*)?|\d{1,2}:\d{2}(:\d{2})?")
+_DATE = re.compile(
+    r"\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T].*)?|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}( .*)?|"
+    r"\d{1,2}:\d{2}(:\d{2})?|[A-Za-z]{3} \d{4}"
+)
+_DECORATED = re.compile(  # a sign of another alphabet, brackets, a currency, a unit, groups by spaces or apostrophes
+    r"[\u2212\u2013-]?[(\u20ac$\u00a3\u00a5]?\s*\d[\d\s\u00a0\u202f'\u2019.,]*[)\u20ac$\u00a3\u00a5]?\s*[A-Za-z\u00b0\u00b5]{0,3}\.?"
+)
+_CODE = re.compile(r"0\d+")
 _MARKS = {"-", "--", ".", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "missing", "unknown", "inf", "-inf"}
 """What people write in a column of numbers where there is none."""
 _NEARLY_ALL = 0.9
@@ -169,6 +176,8 @@ def _numbers_in(text: npt.NDArray[np.object_], source: Csv | Parquet, *, codes: 
     rows = [row for row, value in enumerate(text) if value is not None]
     good = [row for row in rows if form.fullmatch(text[row])]
     odd = [row for row in rows if not form.fullmatch(text[row])]
+    if any(_CODE.fullmatch(text[row]) for row in rows) and len(good) == len(rows):
+        return None  # 01 and 1 are two codes, and one number
     if odd:
         _refuse_other_forms(text, rows, odd, decimal=decimal)
     if codes or not rows:
@@ -191,20 +200,22 @@ def _numbers_in(text: npt.NDArray[np.object_], source: Csv | Parquet, *, codes: 
 
 
 def _refuse_other_forms(text: npt.NDArray[np.object_], rows: list[int], odd: list[int], *, decimal: str | None) -> None:
+    """Refuse a column that is nearly all numbers or dates, of which some are written in a form that is not read."""
+    other = "," if decimal == "." else "."
+    marks = 'set data.decimal to "." if they group thousands, or to "," if not'
+    if decimal:
+        marks = f"they do not follow data.decimal={decimal!r} (groups have three digits); is it {other!r}?"
     forms = (
         (_PERCENT, "percentages", "write plain numbers"),
-        (_WITH_COMMA, "numbers with commas", 'set data.decimal to "." if they group thousands, or to "," if not'),
         (_DATE, "dates or times", "give numbers, such as days since a date, or drop it"),
+        (_WITH_COMMA, "numbers with commas", marks),
+        (_PLAIN, "numbers with points", marks),
+        (_DECORATED, "numbers in a form of their own", "write them as 1234.5, or declare its categories"),
     )
     for form, what, fix in forms:
-        if decimal and form is _WITH_COMMA:
-            continue  # said already, and these do not follow it
         matching = [row for row in odd if form.fullmatch(text[row])]
-        if (
-            matching
-            and len(matching) >= _NEARLY_ALL * len(odd)
-            and len(rows) - len(odd) + len(matching) >= (_NEARLY_ALL * len(rows))
-        ):
+        numbers = len(rows) - len(odd) + len(matching)
+        if matching and 2 * len(matching) > len(odd) and numbers >= _NEARLY_ALL * len(rows):
             raise _FaultError(f"holds {what} such as {text[matching[0]]!r} at row {matching[0]}; {fix}")
 
 

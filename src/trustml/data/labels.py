@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from trustml.errors import DataError
 
 _MOST_CLASSES = 10_000
 _MANY = 20
+_NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d*)?")
 
 
 def encode_labels(labels: npt.NDArray[Any], where: str) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
@@ -52,6 +54,12 @@ def encode_labels(labels: npt.NDArray[Any], where: str) -> tuple[npt.NDArray[np.
         )
     names = tuple(str(int(value)) if labels.dtype.kind == "f" else str(value) for value in values)
     return encoded.astype(np.int64), names
+
+
+def as_numbers(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Labels of a file that does not tell text from numbers: numbers where all are, none with a leading zero."""
+    text = [str(label).strip() for label in labels]
+    return np.array(text, np.float64) if all(map(_NUMBER.fullmatch, text)) else labels
 
 
 def _text(labels: npt.NDArray[Any], where: str) -> npt.NDArray[np.str_]:

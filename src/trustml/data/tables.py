@@ -82,16 +82,24 @@ def _read_csv(path: Path, source: Csv) -> tuple[pd.DataFrame, list[str]]:
             raise ValueError(f"holds more than {LARGEST_FILE >> 30} GiB")
         text = _decoded(path, content)
         del content
-        separator = source.separator or _separator(text)
-        header = _header(path, text, separator, source)
+        text, separator = _separated(text, source)
+        header, coded = _header(path, text, separator, source)
         table = pd.read_csv(
             io.StringIO(text), sep=separator, header=0, names=list(range(len(header))), index_col=False,
-            dtype=str if source.decimal else None,  # else pandas takes 1.234 for a number before anybody asks
+            dtype=_text_columns(header, coded, source),
             na_values=list(ABSENT), keep_default_na=False, skipinitialspace=True, low_memory=False,
         )  # fmt: skip
     except (*DAMAGED, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as CSV ({first_line(error)}); fix or replace it") from error
     return _without_row_numbers(path, table.set_axis(pd.Index(header, dtype=object), axis=1))
+
+
+def _text_columns(header: list[str], coded: set[int], source: Csv) -> type[str] | dict[int, type[str]]:
+    """Columns that pandas must not take for numbers: it makes 1 of 01, 1.0 of 1 beside a gap, and 1.234 of 1.234,5."""
+    if source.decimal:
+        return str
+    named = {source.label, *source.categories, *source.keys}
+    return {number: str for number, name in enumerate(header) if name in named or number in coded}
 
 
 def _decoded(path: Path, content: bytes) -> str:
@@ -111,6 +119,14 @@ def _decoded(path: Path, content: bytes) -> str:
         return content.decode("cp1252")
 
 
+def _separated(text: str, source: Csv) -> tuple[str, str]:
+    """Text of the table, and its separator: what Excel writes into the first line, or what the header has most of."""
+    first, _, rest = text.partition("\n")
+    if first.strip().lower().startswith("sep=") and len(first.strip()) == len("sep=;"):
+        return rest, source.separator or first.strip()[-1]
+    return text, source.separator or _separator(text)
+
+
 def _separator(text: str) -> str:
     """Choose the separator of the header, outside of quotes; a comma where there is none."""
     line = next((line for line in text.splitlines() if line.strip()), "")
@@ -118,23 +134,27 @@ def _separator(text: str) -> str:
     return max(SEPARATORS, key=unquoted.count)
 
 
-def _header(path: Path, text: str, separator: str, source: Csv) -> list[str]:
-    """Column names, once it is known that every row has as many fields.
+def _header(path: Path, text: str, separator: str, source: Csv) -> tuple[list[str], set[int]]:
+    """Column names, once it is known that every row has as many fields, and which columns hold codes such as 01.
 
     pandas takes a row that is one longer for one with an index, and shifts all columns.
     """
+    coded: set[int] = set()
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
     header: list[str] = []
     odd: list[tuple[int, int]] = []
     for row in rows:
-        if not row:
+        if not row or (len(row) == 1 and len(header) > 1 and not row[0].strip()):
             continue
         if not header:
             header = [name.strip() for name in row]
         elif len(row) != len(header):
             odd.append((rows.line_num, len(row)))
+        coded.update(number for number, cell in enumerate(row) if cell[:1] == "0" and len(cell) > 1 and cell.isdigit())
     if not header:
         raise DataError(f"{path}: is empty; give a header and rows")
+    if odd and header[0].startswith("#"):
+        raise DataError(f"{path}: begins with a comment ({header[0][:20]!r}); remove what stands before the header")
     if odd:
         told = ", ".join(f"line {line} has {count}" for line, count in odd[:_MOST_TOLD])
         more = f" and {len(odd) - _MOST_TOLD} more rows" if len(odd) > _MOST_TOLD else ""
@@ -147,7 +167,7 @@ def _header(path: Path, text: str, separator: str, source: Csv) -> list[str]:
             f"{path}: has no header: its first row holds numbers such as {numbers[0]!r}; add a row of column names"
         )
     _refuse_twins(path, header)
-    return header
+    return header, coded
 
 
 def _refuse_twins(path: Path, names: Sequence[str]) -> None:
@@ -171,6 +191,8 @@ def _without_row_numbers(path: Path, table: pd.DataFrame) -> tuple[pd.DataFrame,
             warnings.append(f"column {number + 1} has no name and counts the rows: it was left out")
         elif name:
             kept.append(number)
+        elif values.isna().all():
+            warnings.append(f"column {number + 1} has no name and holds nothing: it was left out")
         else:
             raise DataError(f"{path}: column {number + 1} has no name; name it, and drop it if it is no feature")
     return table.iloc[:, kept], warnings

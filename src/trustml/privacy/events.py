@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from trustml.errors import PrivacyError
-from trustml.privacy.ledger import UNAMPLIFIED, Charge
+from trustml.privacy.ledger import UNAMPLIFIED, Charge, Drawn, NoiseKind
 
 MechanismKind: TypeAlias = Literal["poisson", "gaussian", "without replacement"]
 
@@ -77,18 +77,22 @@ def mechanisms_of(releases: Sequence[Sequence[Charge]]) -> list[NoiseEvent]:
 
 
 def by_plan(releases: Sequence[Sequence[Charge]]) -> list[list[Charge]]:
-    """Charges that share a batch plan, together."""
-    plans: dict[str, list[Charge]] = defaultdict(list)
-    for charges in releases:
-        for charge in charges:
-            plans[charge.plan].append(charge)
-    for plan, charges in plans.items():
-        rates = {
-            (charge.sample_rate, charge.sampling, charge.secret_sampling, charge.largest_participation, charge.noise)
-            for charge in charges
-        }
-        if len(rates) > 1:
-            raise PrivacyError(f"the ledger gives batch plan {plan[:12]} several samplings: {sorted(rates)}")
+    """Charges that share a batch plan, together; those of each mechanism of noise by themselves.
+
+    A training under correlated noise is a Gaussian mechanism of its own, whoever else trains on its batches.
+    """
+    plans: dict[tuple[str, NoiseKind], list[Charge]] = defaultdict(list)
+    samplings: dict[str, set[tuple[float, Drawn, bool]]] = defaultdict(set)
+    for charge in itertools.chain.from_iterable(releases):
+        plans[charge.plan, charge.noise].append(charge)
+        samplings[charge.plan].add((charge.sample_rate, charge.sampling, charge.secret_sampling))
+    for plan, found in samplings.items():
+        if len(found) > 1:
+            raise PrivacyError(f"the ledger gives batch plan {plan[:12]} several samplings: {sorted(found)}")
+    for (plan, noise), charges in plans.items():
+        most = {charge.largest_participation for charge in charges}
+        if noise == "independent" and len(most) > 1:  # of correlated noise it is each training's squared sensitivity
+            raise PrivacyError(f"the ledger gives batch plan {plan[:12]} several participations: {sorted(most)}")
     return list(plans.values())
 
 

@@ -198,7 +198,9 @@ def _print_privacy(out: Console, table: pd.DataFrame) -> None:
         text = f"epsilon of all releases together: {at_most(row['value'], 2)}; {row['note']}"
         out.print(text, soft_wrap=True, markup=False)
     if len(every):
-        out.print("epsilon 'none': trained without privacy, so no finite epsilon holds")
+        trained = table[(table.measure == "accuracy") & table.value.notna()]
+        if not set(trained.regime) <= set(every.regime):
+            out.print("epsilon 'none': trained without privacy, so no finite epsilon holds")
         if (every.privacy_unit == "user").any():
             out.print(
                 "epsilon '(user)': holds for all examples of a client together; never to be ranked with the others"
