@@ -26,6 +26,7 @@ def test_clean_data_passes():
     assert {name: finding.severity for name, finding in findings.items()} == {
         "data.overlap": "pass",
         "data.shift": "pass",
+        "data.labels": "pass",
     }
     assert checked.alike and len(checked.holdout) == 150
 
@@ -40,6 +41,39 @@ def test_overlap_is_counted_and_taken_out_of_the_holdout():
     assert findings["data.overlap"].title.startswith("25 of 125 hold-out examples are in the training set")
     assert findings["data.overlap"].measured[0].value == 0.2
     np.testing.assert_array_equal(checked.holdout.inputs, holdout.inputs)
+
+
+def test_a_holdout_that_is_the_training_set_is_an_error():
+    train = examples(150, seed=0)
+    with pytest.raises(DataError, match="all of its 150 examples are in train; give examples that"):
+        found(train, train)
+    with pytest.raises(DataError, match="all of its 50 examples"):
+        found(train, Given(inputs=train.inputs[:50], labels=train.labels[:50]))
+
+
+def labelled(count, *, seed):
+    one = examples(count, seed=seed)
+    return Given(inputs=one.inputs, labels=(one.inputs[:, 0] > 0).astype(np.int64))
+
+
+def test_permuted_labels_are_found_without_the_model():
+    train, holdout = labelled(300, seed=0), labelled(300, seed=1)
+    assert found(train, holdout)[1]["data.labels"].severity == "pass"
+    permuted = Given(inputs=holdout.inputs, labels=np.random.default_rng(2).permutation(holdout.labels))
+    checked, findings = found(train, permuted)
+    assert findings["data.shift"].severity == "pass"  # inputs alone show nothing
+    assert findings["data.labels"].severity == "note" and "hold-out go less well" in findings["data.labels"].title
+    assert not checked.alike
+    checked, findings = found(permuted, train)
+    assert "training set go less well" in findings["data.labels"].title and not checked.alike
+
+
+def test_labels_of_one_source_are_seldom_said_to_differ():
+    told = sum(
+        found(labelled(120, seed=2 * seed), labelled(120, seed=2 * seed + 1))[1]["data.labels"].severity == "note"
+        for seed in range(12)
+    )
+    assert told <= 1
 
 
 def test_minus_zero_is_zero():
