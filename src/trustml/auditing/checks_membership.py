@@ -118,8 +118,11 @@ def without_references(count: int, *, why: str = "") -> Finding:
 
 def exposed_words(tops: Tops) -> str:
     """Say whom an attack exposes, as a clause after its name."""
-    among = f"with {tops.false_positives} non-members among them" if tops.false_positives else "before any non-member"
-    return f"puts {tops.members} of {tops.of_members} members first, {among} (p = {tops.p_value:.1g})"
+    others = "any non-member"
+    if tops.false_positives:
+        others = f"all but {tops.false_positives} of {tops.of_non_members} non-members"
+    surer = f"puts {tops.members} of {tops.of_members} members before {others}"
+    return f"{surer}, more than chance allows (p = {tops.p_value:.1g})"
 
 
 def _labels_alone(verdict: Verdict, *, subject: str) -> list[Finding]:

@@ -91,7 +91,7 @@ def membership_finding(record: JobRecord, rows: Sequence[Row], verdict: Verdict 
         Its membership rows, whose lower bounds say whether members are told apart.
     verdict : Verdict, optional
         Of its published curves, each question by itself at the confidence of those rows: whether a few members are
-        exposed, or members lie below the others.
+        exposed where the area says nothing, or members lie below the others.
     """
     aucs = {row.method: row for row in rows if row.measure == "membership_auc" and row.value is not None}
     least = {row.method: row for row in rows if row.measure == "membership_auc_at_least" and row.value is not None}
@@ -106,7 +106,7 @@ def membership_finding(record: JobRecord, rows: Sequence[Row], verdict: Verdict 
         )
     order = sorted(aucs, key=lambda name: -(least[name].value or 0.0) if name in least else 0.0)
     flagged = [name for name in order if name in least and (least[name].value or 0.0) > 0.5]
-    exposing = [name for name in order if verdict is not None and name in verdict.exposing]
+    exposing = [name for name in order if not flagged and verdict is not None and name in verdict.exposing]
     below = [name for name in order if verdict is not None and name in verdict.reversed]
     strongest = order[0]
     value, low = aucs[strongest].value, least[strongest].value if strongest in least else None
