@@ -20,6 +20,7 @@ FEW = 100
 """Fewer members or non-members than this say little."""
 _LARGE_OVERLAP = 0.01
 _BLIND_ROWS, _BLIND_FEATURES = 1000, 256
+_NEAR, _NEAR_ROWS = 0.01, 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,37 +141,69 @@ def _without_overlap(train: Given, holdout: Given, findings: list[Finding]) -> G
                 title="No hold-out example is in the training set",
                 measured=measured,
                 how=how,
-                would_change="copies that differ by more than rounding are not found",
+                would_change="copies that differ are not found here; see data.near-duplicates",
             )
         )
-        _look_at_near_duplicates(train, holdout, findings)
-    return holdout.take(np.logical_not(seen).reshape(-1)) if count else holdout
+    left = holdout.take(np.logical_not(seen).reshape(-1)) if count else holdout
+    _look_at_near_duplicates(train, left, findings)
+    return left
 
 
 def _look_at_near_duplicates(train: Given, holdout: Given, findings: list[Finding]) -> None:
-    if train.inputs.dtype.kind != "f":
+    if train.inputs.dtype.kind != "f" or len(train) < 2:
         return
-    both = (train.inputs, holdout.inputs)
-    low, high = min(float(values.min()) for values in both), max(float(values.max()) for values in both)
-    if high <= low:
-        return
-    rounded = [np.round((values - low) * (1000 / (high - low))).astype(np.int32) for values in both]
-    known = set(_digests(rounded[0], like=rounded[0]))
-    count = sum(digest in known for digest in _digests(rounded[1], like=rounded[0]))
+    looked, count = min(len(holdout), _NEAR_ROWS), near_duplicates(train.inputs, holdout.inputs)
     if count:
         findings.append(
             Finding(
                 id="data.near-duplicates",
                 check="data",
                 severity="note",
-                title=f"{count} of {len(holdout)} hold-out examples are training examples but for rounding",
-                measured=(
-                    Measurement(measure="holdout_near_train", value=count / len(holdout), unit="share", n=len(holdout)),
-                ),
-                how="Values were rounded to a thousandth of the range of all values, and hashed.",
+                title=f"{count} of {looked} hold-out examples looked at are training examples but for small changes",
+                measured=(Measurement(measure="holdout_near_train", value=count / looked, unit="share", n=looked),),
+                how=f"Up to {_BLIND_FEATURES} columns were divided by their standard deviations; counted are examples whose nearest training "
+                f"example is closer than {_NEAR:.0%} of the median distance that training examples have to theirs.",
                 would_change="a hold-out of other examples: copies look like members and hide what an attack finds",
             )
         )
+
+
+def near_duplicates(train: Array, holdout: Array) -> int:
+    """Count hold-out examples, of the first 500, that lie much nearer to a training example than those to each other.
+
+    Parameters
+    ----------
+    train, holdout : float arrays of shape (n, *x) and (m, *x)
+    """
+    generator = np.random.default_rng(0)
+    columns = generator.permutation(int(np.prod(train.shape[1:])))[:_BLIND_FEATURES]  # of images, enough of the pixels
+    flat, others = (values.reshape(len(values), -1)[:, columns] for values in (train, holdout[:_NEAR_ROWS]))
+    spread = flat.std(axis=0, dtype=np.float64)
+    used = spread > 0
+    if not used.any():
+        return 0
+    known = flat[:, used] / spread[used]
+    asked = others[:, used] / spread[used]
+    own = generator.permutation(len(known))[:_NEAR_ROWS]
+    between = _nearest(known[own], known, leave_out=own)
+    between = between[between > 0]  # copies within the training set say nothing of its scale
+    if not len(between):
+        return 0
+    return int((_nearest(asked, known) < _NEAR * np.median(between)).sum())
+
+
+def _nearest(
+    points: npt.NDArray[np.float64], known: npt.NDArray[np.float64], *, leave_out: npt.NDArray[np.int64] | None = None
+) -> npt.NDArray[np.float64]:
+    """Distance of every point to the nearest known one; but for itself, where places are given."""
+    lengths, found = (known**2).sum(axis=1), np.empty(len(points))
+    for start in range(0, len(points), 50):
+        part = points[start : start + 50]
+        squares = lengths - 2 * part @ known.T  # but for the point's own length, which changes no order
+        if leave_out is not None:
+            squares[np.arange(len(part)), leave_out[start : start + 50]] = np.inf
+        found[start : start + 50] = np.sqrt(((part - known[squares.argmin(axis=1)]) ** 2).sum(axis=1))
+    return found
 
 
 def _digests(inputs: Array, *, like: Array) -> list[bytes]:

@@ -168,7 +168,7 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
         or its claim could not be checked.
         """
         found = {finding.severity for finding in self.findings}
-        gravest = next((severity for severity in SEVERITIES if severity in found), "not checked")
+        gravest: Severity = next((severity for severity in SEVERITIES if severity in found), "not checked")
         return "not checked" if gravest in ("note", "pass") and self._silent else gravest
 
     @property

@@ -116,16 +116,8 @@ def membership_finding(record: JobRecord, rows: Sequence[Row], verdict: Verdict 
             f"{len(flagged)} of {len(order)} attacks tell members from non-members; {strongest} has AUC {value:.3f}, "
             f"at least {low:.3f}"
         )
-    if exposing and verdict is not None:
-        surest = min(exposing, key=lambda name: verdict.tops[name].p_value)
-        said.append(f"{surest} {exposed_words(verdict.tops[surest])}: a few members are exposed")
-    if below and verdict is not None:
-        lowest = min(below, key=lambda name: verdict.uppers[name])
-        why = "members differ the other way round" if flagged else "the sets differ, perhaps exchanged"
-        said.append(
-            f"{len(below)} of {len(order)} attacks put members below non-members; {lowest} has AUC "
-            f"{aucs[lowest].value:.3f}, at most {verdict.uppers[lowest]:.3f}: {why}"
-        )
+    if verdict is not None:
+        said += _beside_the_area(verdict, exposing, below, told=bool(flagged), of=len(order))
     title = (
         f"{record.id}: {'; '.join(said)}."
         if said
@@ -160,6 +152,22 @@ def membership_finding(record: JobRecord, rows: Sequence[Row], verdict: Verdict 
             "is not excluded"
         ),
     )
+
+
+def _beside_the_area(verdict: Verdict, exposing: list[str], below: list[str], *, told: bool, of: int) -> list[str]:
+    """Say what curves show beside an area above one half."""
+    said = []
+    if exposing:
+        surest = min(exposing, key=lambda name: verdict.tops[name].p_value)
+        said.append(f"{surest} {exposed_words(verdict.tops[surest])}: a few members are exposed")
+    if below:
+        lowest = min(below, key=lambda name: verdict.uppers[name])
+        why = "members differ the other way round" if told else "the sets differ, perhaps exchanged"
+        said.append(
+            f"{len(below)} of {of} attacks put members below non-members; the AUC of {lowest} is at most "
+            f"{verdict.uppers[lowest]:.3f}: {why}"
+        )
+    return said
 
 
 def pooled_finding(regime: str, backend: str, rows: Sequence[Row]) -> Finding:
