@@ -161,8 +161,9 @@ def _look_at_near_duplicates(train: Given, holdout: Given, findings: list[Findin
                 severity="note",
                 title=f"{count} of {looked} hold-out examples looked at are training examples but for small changes",
                 measured=(Measurement(measure="holdout_near_train", value=count / looked, unit="share", n=looked),),
-                how=f"Up to {_BLIND_FEATURES} columns were divided by their standard deviations; counted are examples whose nearest training "
-                f"example is closer than {_NEAR:.0%} of the median distance that training examples have to theirs.",
+                how=f"Up to {_BLIND_FEATURES} columns were divided by their standard deviations; counted are examples "
+                f"whose nearest training example is closer than {_NEAR:.0%} of the median "
+                "distance that training examples have to theirs.",
                 would_change="a hold-out of other examples: copies look like members and hide what an attack finds",
             )
         )

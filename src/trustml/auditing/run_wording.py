@@ -16,6 +16,12 @@ from trustml.privacy.statement import PrivacyStatement, at_least, at_most
 from trustml.record.schema import JobRecord
 from trustml.record.store import CURVES
 
+_HOW_MEMBERSHIP = (
+    "every training and every held-out example scored by each attack; a risk where the one-sided lower bound of an AUC "
+    "is above 0.5, its upper bound below 0.5, or the examples an attack is surest of hold more members than chance "
+    "allows; each of the three corrected for the number of attacks by itself"
+)
+
 
 def measured(row: Row) -> Measurement:
     """Give a row of the table as a figure of a finding."""
@@ -139,9 +145,7 @@ def membership_finding(record: JobRecord, rows: Sequence[Row], verdict: Verdict 
         title=title,
         subject=record.id,
         measured=tuple(figures),
-        how="every training and every held-out example scored by each attack; a risk where the one-sided lower bound "
-        "of an AUC is above 0.5, its upper bound below 0.5, or the examples an attack is surest of hold more members "
-        "than chance allows; each of the three corrected for the number of attacks by itself",
+        how=_HOW_MEMBERSHIP,
         artifacts=(CURVES,),
         would_change=(
             "a model that fits its training data less, or privacy with a small epsilon"
