@@ -11,7 +11,8 @@ import pytest
 
 import trustml
 from tests.auditing.serving import hang, serving
-from trustml.auditing.result import decode_audit
+from trustml.auditing.result import decode_audit, fails_on
+from trustml.errors import DataError
 from trustml.launch.environments import find_environment
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -190,7 +191,7 @@ def test_a_model_that_answers_garbage_is_one_line(model, words):
     audit = trustml.audit(model, train=TRAIN, holdout=HOLDOUT)
     (silent,) = (finding for finding in audit.findings if finding.id == "data.predictions")
     assert silent.severity == "not checked" and words in silent.title
-    assert not audit.passed and audit.worst == "pass"  # of the data
+    assert not audit.passed and audit.worst == "not checked"  # only the data passed
 
 
 def test_overlap_and_single_classes_are_found_and_the_audit_goes_on():
@@ -199,6 +200,46 @@ def test_overlap_and_single_classes_are_found_and_the_audit_goes_on():
     found = severities(audit)
     assert found["data.overlap"] == found["data.single-class.train"] == "risk"
     assert audit.record.models[0].non_members == 200
+
+
+def test_exchanged_sets_do_not_pass():
+    audit = trustml.audit(remembers, train=HOLDOUT, holdout=TRAIN, checks=["membership"])
+    assert not audit.passed and fails_on(audit.record, "risk")
+    (loss,) = (finding for finding in audit.findings if finding.id == "membership.loss")
+    assert "the sets differ, perhaps exchanged" in loss.title
+
+
+def test_a_holdout_that_is_the_training_set_is_one_line():
+    with pytest.raises(DataError, match="holdout: all of its 200 examples are in train"):
+        trustml.audit(remembers, train=TRAIN, holdout=TRAIN, checks=["membership"])
+
+
+def test_a_claim_is_held_against_what_attacks_show():
+    claim = trustml.Claim(epsilon=0.5, delta=1e-5, noise_multiplier=20.0, steps=1, sampling="full batch")
+    audit = trustml.audit(remembers, train=TRAIN, holdout=HOLDOUT, claim=claim, checks=["membership", "accounting"])
+    found = severities(audit)
+    assert found["accounting.recomputed"] == "pass" and found["accounting.attacked"] == "risk"
+    unknown = trustml.Claim(
+        epsilon=50.0, delta=1e-5, noise_multiplier=1.0, steps=1, sample_rate=0.1, sampling="poisson"
+    )
+    audit = trustml.audit(None, claim=unknown, checks=["accounting"])
+    assert severities(audit)["accounting.recomputed"] == "pass"
+    assert severities(audit)["accounting.epsilon"] == "note"
+    assert not audit.passed and audit.worst == "not checked"  # nobody says how the loader draws
+
+
+def test_a_forest_is_ranked_by_the_probabilities_that_it_gives():
+    from sklearn.ensemble import RandomForestClassifier
+
+    forest = RandomForestClassifier(5, min_samples_leaf=3, random_state=0).fit(*TRAIN)
+    audit = trustml.audit(forest, train=TRAIN, holdout=HOLDOUT, checks=["membership"])
+    own = [
+        forest.predict_proba(inputs)[np.arange(len(labels)), np.searchsorted(forest.classes_, labels)]
+        for inputs, labels in (TRAIN, HOLDOUT)
+    ]
+    above = (own[0][:, None] > own[1]).mean() + (own[0][:, None] == own[1]).mean() / 2
+    (loss,) = (finding for finding in audit.findings if finding.id == "membership.loss")
+    assert loss.measured[0].value == pytest.approx(above, abs=1e-12)
 
 
 def test_a_failing_retrain_leaves_the_other_attacks():

@@ -7,11 +7,21 @@ import math
 
 import dp_accounting
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trustml.auditing.checks_accounting import _shown, check_accounting, check_claim
+from trustml.attacks.membership import verdict_of_curves
+from trustml.attacks.roc import auc_of_counts, roc_of_scores
+from trustml.auditing.checks_accounting import (
+    _shown,
+    attacked_claim,
+    auc_allowed,
+    check_accounting,
+    check_claim,
+    check_claim_terms,
+)
 from trustml.auditing.claim import Claim
 from trustml.auditing.claimed_epsilon import Figures, epsilon_bounds
 from trustml.errors import UsageError
@@ -196,3 +206,56 @@ def test_the_title_of_a_claim_that_holds_rounds_its_bound_up():
     title = found(sampling="full batch", epsilon=2 * high)["accounting.recomputed"].title
     written = float(title.split("at most ")[1].split(",")[0])
     assert high <= written < high + 1e-4
+
+
+def test_what_epsilon_allows_of_an_auc():
+    odds = math.exp(0.5)
+    assert auc_allowed(0.5, 0.0, non_members=10**6) == pytest.approx(odds / (1 + odds), abs=1e-5)  # 0.6225
+    delta = 0.01
+    assert auc_allowed(0.5, delta, non_members=10**6) == pytest.approx(1 - (1 - delta) ** 2 / (1 + odds), abs=1e-5)
+    assert auc_allowed(0.0, 0.0, non_members=50) == pytest.approx(0.5)
+    assert auc_allowed(1000.0, 1e-5, non_members=50) == pytest.approx(1.0)
+    # one non-member: which of two stands first; the mechanism that meets it gives the order, and knows one at a time
+    assert auc_allowed(0.5, 0.0, non_members=1) == pytest.approx(1 - 0.5 / odds)
+
+
+@pytest.mark.parametrize(("epsilon", "count"), [(0.5, 4000), (2.0, 300)])
+def test_randomised_response_attains_what_epsilon_allows(epsilon, count):
+    generator, areas = np.random.default_rng(0), []
+    members, honest = np.arange(2 * count) < count, math.exp(epsilon) / (1 + math.exp(epsilon))
+    for _ in range(200):
+        scores = members ^ (generator.random(2 * count) > honest)
+        roc = roc_of_scores(scores.astype(float), members)
+        areas.append(auc_of_counts(roc.false_positives, roc.true_positives))
+    most, error = auc_allowed(epsilon, 0.0, non_members=count), np.std(areas) / math.sqrt(200)
+    assert np.mean(areas) <= most + 4 * error
+    assert np.mean(areas) >= most - 4 * error - 2 / count
+
+
+def attacked(shift, **changes):
+    generator = np.random.default_rng(1)
+    members = np.arange(800) < 400
+    roc = roc_of_scores(generator.normal(size=800) + shift * members, members)
+    area = auc_of_counts(roc.false_positives, roc.true_positives)
+    verdict = verdict_of_curves({"loss": roc}, error=0.01)
+    return attacked_claim(replaced(**changes), verdict, auc=area, subject="model")
+
+
+def test_a_claim_that_an_attack_contradicts_has_the_comparison_beside_it():
+    finding = attacked(1.5, epsilon=0.5)
+    assert finding.severity == "risk" and "allows an AUC of at most 0.62" in finding.title
+    assert "drawn at random" in finding.how and "does not refute the claim" in finding.how
+    assert finding.measured[0].value < finding.measured[1].low
+    assert attacked(1.5, epsilon=8.0).severity == attacked(0.0, epsilon=0.5).severity == "note"
+    assert attacked(1.5, epsilon=0.5, unit="user") is None
+
+
+def test_terms_that_promise_little_are_noted():
+    def noted(members=1000, **changes):
+        return {one.id: one for one in check_claim_terms(replaced(**changes), members=members)}
+
+    assert noted() == {}
+    assert noted(delta=1e-3)["accounting.delta"].severity == "note" and noted(delta=0.99e-3) == {}
+    assert noted(delta=1e-3, members=0) == {}
+    assert "next to nothing" in noted(epsilon=1000.0)["accounting.epsilon"].title and noted(epsilon=10.0) == {}
+    assert "users" in noted(unit="user")["accounting.unit"].title

@@ -26,6 +26,7 @@ def test_clean_data_passes():
     assert {name: finding.severity for name, finding in findings.items()} == {
         "data.overlap": "pass",
         "data.shift": "pass",
+        "data.labels": "pass",
     }
     assert checked.alike and len(checked.holdout) == 150
 
@@ -42,19 +43,67 @@ def test_overlap_is_counted_and_taken_out_of_the_holdout():
     np.testing.assert_array_equal(checked.holdout.inputs, holdout.inputs)
 
 
+def test_a_holdout_that_is_the_training_set_is_an_error():
+    train = examples(150, seed=0)
+    with pytest.raises(DataError, match="all of its 150 examples are in train; give examples that"):
+        found(train, train)
+    with pytest.raises(DataError, match="all of its 50 examples"):
+        found(train, Given(inputs=train.inputs[:50], labels=train.labels[:50]))
+
+
+def labelled(count, *, seed):
+    one = examples(count, seed=seed)
+    return Given(inputs=one.inputs, labels=(one.inputs[:, 0] > 0).astype(np.int64))
+
+
+def test_permuted_labels_are_found_without_the_model():
+    train, holdout = labelled(300, seed=0), labelled(300, seed=1)
+    assert found(train, holdout)[1]["data.labels"].severity == "pass"
+    permuted = Given(inputs=holdout.inputs, labels=np.random.default_rng(2).permutation(holdout.labels))
+    checked, findings = found(train, permuted)
+    assert findings["data.shift"].severity == "pass"  # inputs alone show nothing
+    assert findings["data.labels"].severity == "note" and "hold-out go less well" in findings["data.labels"].title
+    assert not checked.alike
+    checked, findings = found(permuted, train)
+    assert "training set go less well" in findings["data.labels"].title and not checked.alike
+
+
+def test_labels_of_one_source_are_seldom_said_to_differ():
+    told = sum(
+        found(labelled(120, seed=2 * seed), labelled(120, seed=2 * seed + 1))[1]["data.labels"].severity == "note"
+        for seed in range(12)
+    )
+    assert told <= 1
+
+
 def test_minus_zero_is_zero():
     train, holdout = examples(120, seed=0), examples(120, seed=1)
     train.inputs[0], holdout.inputs[0] = 0.0, -0.0
     assert found(train, holdout)[1]["data.overlap"].title.startswith("1 of 120")
 
 
-def test_near_duplicates_are_noted_and_stay():
+@pytest.mark.parametrize("noise", [1e-7, 1e-6, 1e-4])
+def test_near_duplicates_are_noted_and_stay(noise):
     train, holdout = examples(150, seed=0), examples(100, seed=1)
-    holdout.inputs[:5] = train.inputs[:5] + 1e-7
+    holdout.inputs[:5] = train.inputs[:5] + noise * np.random.default_rng(2).normal(size=(5, 6))
     checked, findings = found(train, holdout)
-    # rounding may part a few of them
-    assert 1 <= findings["data.near-duplicates"].measured[0].value * 100 <= 5
+    assert findings["data.near-duplicates"].measured[0].value * 100 == 5
     assert len(checked.holdout) == 100
+
+
+def test_an_exact_copy_does_not_silence_the_search_for_near_ones():
+    train, holdout = examples(150, seed=0), examples(100, seed=1)
+    holdout.inputs[0], holdout.inputs[1:4] = train.inputs[0], train.inputs[1:4] + 1e-6
+    findings = found(train, holdout)[1]
+    assert findings["data.overlap"].title.startswith("1 of 100")
+    assert findings["data.near-duplicates"].title.startswith("3 of 99")
+
+
+def test_one_column_of_large_numbers_makes_no_near_duplicates():
+    train, holdout = examples(150, seed=0), examples(100, seed=1)
+    for one in (train, holdout):
+        one.inputs[:, 0] = np.where(np.arange(len(one)) % 50 == 0, 99_999.0, 0.0)
+    assert "data.near-duplicates" not in found(train, holdout)[1]
 
 
 def test_single_class_labels_are_a_risk():

@@ -52,6 +52,15 @@ class Stubborn(Tanh):
 
     @contextmanager
     def randomised(self, seed):
+        with super().randomised(seed) as other:
+            yield Stubborn(other.first, other.second)
+
+
+class Frozen(Tanh):
+    """Weights that nobody can reach, as in a closure."""
+
+    @contextmanager
+    def randomised(self, seed):
         yield self
 
 
@@ -95,6 +104,11 @@ def test_gradients_of_another_function_do_not_add_up():
     finding = found(Wrong(*weights()))["completeness"]
     assert finding.severity == "risk"
     assert finding.measured[0].value == pytest.approx(0.5, abs=0.01)
+
+
+def test_where_there_is_nothing_to_shuffle_sanity_is_not_checked():
+    finding = found(Frozen(*weights()))["sanity"]
+    assert finding.severity == "not checked" and "nothing to shuffle" in finding.title
 
 
 def test_gradients_that_ignore_the_weights_fail_the_sanity_check():

@@ -35,6 +35,7 @@ def test_a_model_that_is_surer_of_its_training_examples_is_a_risk():
         "membership_tpr_at_1_percent_fpr",
         "membership_tpr_at_0_1_percent_fpr",
         "membership_advantage",
+        "members_exposed",
     }
     assert others[0].value is None and "not estimable" in others[0].note  # 150 non-members are too few
     assert not any(one.measure.startswith("audited_epsilon") for one in loss.measured)
@@ -45,6 +46,40 @@ def test_models_that_remember_nothing_are_seldom_flagged():
     flagged = sum(any(one.severity == "risk" for one in checked(0, seed=seed).findings) for seed in range(1, 31))
     assert flagged <= 2
     assert "it could be as high as" in checked(0, seed=1).findings[0].title
+
+
+def test_exchanged_sets_are_a_risk():
+    train, holdout = answers(150, surer=0, seed=0), answers(150, surer=1.5, seed=1)
+    found = check_membership(*train, *holdout, references=None, confidence=0.99, alike=True, subject="model")
+    loss = next(one for one in found.findings if one.id == "membership.loss")
+    assert loss.severity == "risk" and loss.measured[0].high < 0.5
+    assert "the sets differ, perhaps exchanged" in loss.title and f"at most {loss.measured[0].high:.3f}" in loss.title
+    assert "finds no membership" not in loss.title
+
+
+def test_eighty_of_four_thousand_members_that_are_exposed_are_a_risk():
+    (train, labels), holdout = answers(4000, surer=0, seed=0), answers(4000, surer=0, seed=1)
+    train[np.arange(80), labels[:80]] += 12
+    found = check_membership(train, labels, *holdout, references=None, confidence=0.99, alike=True, subject="model")
+    loss = next(one for one in found.findings if one.id == "membership.loss")
+    assert loss.measured[0].low < 0.5 < loss.measured[0].high
+    assert loss.severity == "risk" and "a few members are exposed" in loss.title
+    exposed = next(one for one in loss.measured if one.measure == "members_exposed")
+    assert exposed.value >= 80 and exposed.n == 4000 and "exact" in exposed.note
+
+
+def test_what_only_attacks_on_labels_find_is_noted():
+    logits, labels = answers(400, surer=1.5, seed=0)
+    others, true = answers(400, surer=1.5, seed=1)
+    permuted = np.random.default_rng(2).permutation(true)
+    found = check_membership(
+        logits, labels, others, permuted, references=None, confidence=0.99, alike=False, subject="model"
+    )
+    by = {one.id: one for one in found.findings}
+    assert by["membership.loss"].severity == "risk" and by["membership.entropy"].severity == "pass"
+    assert "data.labels" in by["membership.loss"].how
+    assert by["membership.labels"].severity == "note" and "labels" in by["membership.labels"].title
+    assert "membership.labels" not in {one.id for one in checked(1.5).findings}
 
 
 def test_reference_models_bring_their_attacks():

@@ -116,6 +116,41 @@ def test_classes_that_an_estimator_has_not_seen_are_given_zero():
     assert found.tolist() == [[0.0, 0.4, 0.6]]
 
 
+class WithModes:
+    """Normalises by the batch while it is trained, and by its running mean afterwards, as NNX modules do."""
+
+    def __init__(self):
+        self.training, self.mean = True, 0.0
+
+    def train(self):
+        self.training = True
+
+    def eval(self):
+        self.training = False
+
+    def __call__(self, inputs):
+        if self.training:
+            self.mean += 0.1 * float(inputs.mean())
+            return inputs - inputs.mean()
+        return inputs - self.mean
+
+
+def test_a_network_in_training_mode_is_asked_in_evaluation_mode_and_left_as_found():
+    model, inputs = WithModes(), np.arange(6.0).reshape(3, 2) + 5
+    found = target_of(model).ask(inputs)
+    np.testing.assert_array_equal(found, inputs)  # by the running mean of 0, not by that of the batch
+    assert (model.training, model.mean) == (True, 0.0)
+
+
+def test_a_network_whose_mode_cannot_be_changed_is_refused():
+    class Stuck(WithModes):
+        def eval(self):
+            raise RuntimeError("no")
+
+    with pytest.raises(UsageError, match="Stuck could not be copied into evaluation mode"):
+        target_of(Stuck())
+
+
 def test_what_is_no_model_is_refused():
     with pytest.raises(UsageError, match="int is no model that can be asked"):
         target_of(3)

@@ -13,6 +13,7 @@ from trustml.auditing.claim import Claim
 from trustml.auditing.result import (
     AuditedModel,
     AuditRecord,
+    Finding,
     audit_schema,
     audit_schema_json,
     decode_audit,
@@ -20,6 +21,33 @@ from trustml.auditing.result import (
 )
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "docs" / "audit.schema.json"
+
+
+def of(*findings):
+    return AuditRecord(id="a", title="", created="", models=(), findings=findings)
+
+
+def one(id, severity, claim=""):
+    return Finding(id=id, check=id.split(".")[0], severity=severity, title="t", claim=claim)
+
+
+@pytest.mark.parametrize("silent", [
+    one("data.predictions", "not checked"),
+    one("sampling.loader", "not checked", "epsilon 2"),
+    one("accounting.recomputed", "not checked", "epsilon 2"),
+])  # fmt: skip
+def test_what_was_not_looked_at_is_neither_passed_nor_a_pass(silent):
+    assert (of(one("data.overlap", "pass"), silent).worst, of(one("data.overlap", "note"), silent).passed) == (
+        "not checked",
+        False,
+    )
+    assert of(one("data.overlap", "risk"), silent).worst == "risk"
+
+
+def test_what_was_not_asked_for_takes_nothing_away():
+    found = of(one("data.overlap", "pass"), one("accounting.recomputed", "not checked"))
+    assert (found.worst, found.passed) == ("pass", True)
+    assert not of().passed
 
 
 def test_the_published_schema_is_current():

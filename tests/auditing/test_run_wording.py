@@ -5,9 +5,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import msgspec
+import numpy as np
 import pytest
 
 from tests.privacy.test_tails import made
+from trustml.attacks.membership import verdict_of_curves
+from trustml.attacks.roc import roc_of_scores
 from trustml.auditing.claim import Claim
 from trustml.auditing.run_audit import _released_beside, claim_of
 from trustml.auditing.run_wording import accounting_finding, bound_finding, membership_finding
@@ -132,6 +135,25 @@ def test_an_attack_is_a_risk_from_just_above_guessing(least, severity, count):
     found = membership_finding(SimpleNamespace(id="train.jax.Plain.s0"), rows)
     assert found.severity == severity
     assert f"{count} of 2 attacks" in found.title and "lira" in found.title and "0.600" in found.title
+
+
+def curve_verdict(*, shift=0.0, exposed=0):
+    generator = np.random.default_rng(0)
+    members = np.arange(4000) < 2000
+    scores = generator.normal(size=4000) + shift * members
+    scores[:exposed] += 12
+    return verdict_of_curves({"lira": roc_of_scores(scores, members)}, error=0.01)
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"shift": -1.0}, "1 of 1 attacks put members below non-members; the AUC of lira is at most 0.2"),
+    ({"exposed": 40}, "a few members are exposed"),
+])  # fmt: skip
+def test_members_below_the_others_and_a_few_that_are_exposed_are_risks(changes, words):
+    rows = [row("membership_auc", 0.25, method="lira"), row("membership_auc_at_least", 0.2, method="lira")]
+    found = membership_finding(SimpleNamespace(id="train.jax.Plain.s0"), rows, curve_verdict(**changes))
+    assert found.severity == "risk" and words in found.title and "none of" not in found.title
+    assert membership_finding(SimpleNamespace(id="m"), rows, curve_verdict()).severity == "pass"
 
 
 def test_the_relation_and_the_unit_of_a_claim_are_those_of_the_statement():

@@ -81,6 +81,16 @@ def test_a_function_without_parameters_makes_the_model(folder):
     assert "membership.loss" in done.stdout and done.stdout.rstrip().endswith("passed; worst finding: note")
 
 
+def test_exchanged_sets_fail_and_a_holdout_that_is_the_training_set_is_one_line(folder):
+    swapped = ("--train", "holdout.npz", "--holdout", "train.npz", "--checks", "membership")
+    done = audit(folder, "mine:sure", *swapped, "--fail-on", "risk")
+    assert done.returncode == 1 and "perhaps" in done.stdout, done.stdout + done.stderr
+    same = ("--train", "train.npz", "--holdout", "train.npz", "--checks", "membership")
+    done = audit(folder, "mine:sure", *same)
+    assert done.returncode == 2 and "holdout: all of its 150 examples are in train" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_claim_alone(capsys):
     arguments = ("claim", *CLAIM, "--sampling", "poisson", "--fail-on", "violation")
     assert _main(["audit", *map(str, arguments)]) == 1

@@ -81,6 +81,8 @@ class Attack:
         Whether it uses all there are.
     online : bool
         Whether it cannot do without models trained on the attacked examples and others not.
+    labels : bool
+        Whether it looks at labels.
     score : callable
         From what is seen to scores of shape (n,) and a note.
     """
@@ -91,6 +93,7 @@ class Attack:
     references: int = 0
     all_references: bool = False
     online: bool = False
+    labels: bool = True
     score: Callable[[Seen], tuple[Floats, str]] = field(repr=False)
 
 
@@ -136,10 +139,15 @@ CATALOGUE: tuple[Attack, ...] = (
         name="confidence",
         title="Largest probability, without the label",
         paper=_SALEM,
+        labels=False,
         score=lambda seen: (confidence_scores(seen.signals), ""),
     ),
     Attack(
-        name="entropy", title="Entropy threshold", paper=_SALEM, score=lambda seen: (entropy_scores(seen.signals), "")
+        name="entropy",
+        title="Entropy threshold",
+        paper=_SALEM,
+        labels=False,
+        score=lambda seen: (entropy_scores(seen.signals), ""),
     ),
     Attack(
         name="modified-entropy",

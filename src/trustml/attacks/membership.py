@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,17 +16,21 @@ from trustml.attacks.roc import (
     Roc,
     auc_estimate,
     auc_lower_bound,
+    auc_upper_bound,
     checked_scores,
     compress,
     roc_of_scores,
     tpr_at_fpr,
 )
 from trustml.attacks.signals import Bools, Floats, checked_outputs, signals_from_logits
+from trustml.attacks.tops import Tops, surest
 from trustml.errors import UsageError
 
 FPRS = (0.001, 0.01)
 FEWEST_OF_A_CLASS = 20
 MOST_EXPOSED = 10
+QUESTIONS = 3
+"""Asked of every attack: are members told apart, are a few of them exposed, are members below the others?"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,18 +79,23 @@ class Verdict:
     Attributes
     ----------
     flagged : bool
-        Some attack's lower bound is above one half.
+        Some attack tells members apart, exposes a few of them, or puts them below the others.
     lower : float
-        The largest of the lower bounds. That any of them is above its true AUC has at most the probability
-        1 - `confidence`.
+        The largest of the lower bounds.
     confidence : float
-        Of all bounds together.
+        Of all answers together: where members and others are alike, any is wrong with at most about the probability
+        1 - `confidence`.
     each : float
-        Of each by itself: 1 - (1 - `confidence`) / attacks (Bonferroni).
+        Of each by itself: 1 - (1 - `confidence`) / (3 attacks) (Bonferroni over three questions an attack).
     strongest : str
         The attack whose bound `lower` is.
-    bounds : dict
-        From attack to its lower bound of the AUC, at confidence `each`.
+    bounds, uppers : dict
+        From attack to its lower and its upper bound of the AUC, each one-sided at confidence `each`.
+    tops : dict
+        From attack to the examples it is surest of.
+    told, exposing, reversed : tuple of str
+        Attacks whose lower bound is above one half; whose surest examples hold more members than chance allows at
+        confidence `each`; whose upper bound is below one half.
     """
 
     flagged: bool
@@ -95,6 +104,11 @@ class Verdict:
     each: float
     strongest: str
     bounds: dict[str, float]
+    uppers: dict[str, float]
+    tops: dict[str, Tops]
+    told: tuple[str, ...]
+    exposing: tuple[str, ...]
+    reversed: tuple[str, ...]
 
 
 def attack_membership(
@@ -106,6 +120,7 @@ def attack_membership(
     attacks: Sequence[str] | None = None,
     fprs: Sequence[float] = FPRS,
     confidence: float = 0.95,
+    normalised: bool = False,
 ) -> list[Outcome]:
     """Run the attacks on one model.
 
@@ -126,6 +141,8 @@ def attack_membership(
         Where to report the TPR.
     confidence : float
         Of the intervals of the outcomes, two-sided, each by itself.
+    normalised : bool
+        Whether logits, of references too, are logarithms of probabilities; equal probabilities are then exact ties.
 
     Returns
     -------
@@ -140,7 +157,7 @@ def attack_membership(
     """
     values, truth = checked_outputs(target_logits, labels, field="target_logits")
     _, inside = checked_scores(np.zeros(len(truth)), members)
-    seen = _look(values, truth, references)
+    seen = _look(values, truth, references, normalised=normalised)
     available = 0 if references is None else len(references.members)
     chosen = _choose(attacks, available=available, both=_both_sides(references))
     outcomes = []
@@ -152,7 +169,7 @@ def attack_membership(
 
 
 def verdict_of(outcomes: Sequence[Outcome], *, confidence: float = 0.99) -> Verdict:
-    """Correct the lower bounds of the AUC for the number of attacks tried on one model, and say if any exceeds 1/2.
+    """Ask three questions of every attack on one model, corrected for their number.
 
     Parameters
     ----------
@@ -160,7 +177,8 @@ def verdict_of(outcomes: Sequence[Outcome], *, confidence: float = 0.99) -> Verd
         Of all attacks that were tried on the model, none left out.
     confidence : float
         A model whose outputs tell nothing of membership is flagged with at most about the probability
-        1 - `confidence`; "about", because the bounds are asymptotic.
+        1 - `confidence`; "about", because the bounds of the AUC are asymptotic (the test on the surest examples is
+        exact). The error is split evenly over attacks and questions.
 
     Returns
     -------
@@ -168,28 +186,53 @@ def verdict_of(outcomes: Sequence[Outcome], *, confidence: float = 0.99) -> Verd
 
     Notes
     -----
-    What is tested is that members and non-members are told apart. Held-out examples that differ from the training set
-    for another reason (a later date, another source) are told apart as well, without any membership being leaked.
+    What is tested is that members and non-members differ. Held-out examples that differ from the training set for
+    another reason (a later date, another source) differ as well, without any membership being leaked. Members *below*
+    the others are a difference too: the sets may be exchanged, or the held-out examples easier, which hides a leak.
     """
-    if not outcomes:
-        raise UsageError("outcomes: there are none; run at least one attack")
-    each = 1.0 - (1.0 - check_confidence(confidence)) / len(outcomes)
-    bounds = {outcome.attack: auc_lower_bound(outcome.roc, confidence=each) for outcome in outcomes}
-    if len(bounds) < len(outcomes):
+    rocs = {outcome.attack: outcome.roc for outcome in outcomes}
+    if len(rocs) < len(outcomes):
         raise UsageError("outcomes: an attack is there twice; give those of one model")
+    return verdict_of_curves(rocs, error=(1.0 - check_confidence(confidence)) / QUESTIONS)
+
+
+def verdict_of_curves(rocs: Mapping[str, Roc], *, error: float) -> Verdict:
+    """Give the verdict that published curves of one model come to.
+
+    Parameters
+    ----------
+    rocs : mapping
+        From each attack that was tried to its curve.
+    error : float
+        Probability of a wrong answer to one of the three questions, by any attack.
+    """
+    if not rocs:
+        raise UsageError("outcomes: there are none; run at least one attack")
+    each = 1.0 - error / len(rocs)
+    bounds = {name: auc_lower_bound(roc, confidence=each) for name, roc in rocs.items()}
+    uppers = {name: auc_upper_bound(roc, confidence=each) for name, roc in rocs.items()}
+    tops = {name: surest(roc) for name, roc in rocs.items()}
     strongest = max(bounds, key=lambda name: bounds[name])
+    told = tuple(name for name in rocs if bounds[name] > 0.5)
+    exposing = tuple(name for name in rocs if tops[name].p_value <= error / len(rocs))
+    reversed_ = tuple(name for name in rocs if uppers[name] < 0.5)
     return Verdict(
-        flagged=bounds[strongest] > 0.5,
+        flagged=bool(told or exposing or reversed_),
         lower=bounds[strongest],
-        confidence=confidence,
+        confidence=max(0.0, 1.0 - QUESTIONS * error),
         each=each,
         strongest=strongest,
         bounds=bounds,
+        uppers=uppers,
+        tops=tops,
+        told=told,
+        exposing=exposing,
+        reversed=reversed_,
     )
 
 
-def _look(values: Floats, truth: npt.NDArray[np.int64], references: References | None) -> Seen:
-    signals = signals_from_logits(values, truth)
+def _look(values: Floats, truth: npt.NDArray[np.int64], references: References | None, *, normalised: bool) -> Seen:
+    signals = signals_from_logits(values, truth, normalised=normalised)
     if references is None:
         return Seen(logits=values, labels=truth, signals=signals)
     logits, inside = np.asarray(references.logits), np.asarray(references.members)
@@ -201,7 +244,10 @@ def _look(values: Floats, truth: npt.NDArray[np.int64], references: References |
     if inside.dtype != np.bool_:
         raise UsageError(f"references.members: type {inside.dtype}; give bools")
     # model by model: in float64 all of them at once may not fit into memory
-    parts = [signals_from_logits(checked_outputs(one, truth, field="references.logits")[0], truth) for one in logits]
+    parts = [
+        signals_from_logits(checked_outputs(one, truth, field="references.logits")[0], truth, normalised=normalised)
+        for one in logits
+    ]
     stacked = {name: np.stack([getattr(part, name) for part in parts]) for name in type(signals).__dataclass_fields__}
     return Seen(
         logits=values,

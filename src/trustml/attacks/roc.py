@@ -169,6 +169,20 @@ def auc_lower_bound(roc: Roc, *, confidence: float) -> float:
     )
 
 
+def auc_upper_bound(roc: Roc, *, confidence: float) -> float:
+    """One-sided upper bound of the area; 1 where there are fewer than two members or non-members."""
+    variance = delong_variance(roc)
+    if np.isnan(variance):
+        return 1.0
+    return auc_high(
+        auc_of_counts(roc.false_positives, roc.true_positives),
+        variance,
+        positives=roc.members,
+        negatives=roc.non_members,
+        alpha=1.0 - check_confidence(confidence),
+    )
+
+
 def tpr_at_fpr(roc: Roc, fpr: float, *, confidence: float = 0.95) -> AttackEstimate:
     """Share of members found by the loosest threshold whose empirical FPR is at most `fpr`.
 

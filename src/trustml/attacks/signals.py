@@ -56,7 +56,7 @@ class Signals:
     correct: Bools
 
 
-def signals_from_logits(logits: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Signals:
+def signals_from_logits(logits: npt.NDArray[Any], labels: npt.NDArray[Any], *, normalised: bool = False) -> Signals:
     """Compute all signals.
 
     Parameters
@@ -65,6 +65,10 @@ def signals_from_logits(logits: npt.NDArray[Any], labels: npt.NDArray[Any]) -> S
         Shape (..., n, c), any float type, before the softmax; leading axes may count models.
     labels : numpy.ndarray
         Shape (n,), integers from 0 to c - 1.
+    normalised : bool
+        Whether they are logarithms of probabilities (`logits_from_probabilities`). Signals of the label are then
+        functions of its probability alone: the few values of a small forest stay ties, which the rounding of sums over
+        the other classes would break in an order that means nothing.
 
     Returns
     -------
@@ -77,9 +81,13 @@ def signals_from_logits(logits: npt.NDArray[Any], labels: npt.NDArray[Any]) -> S
         Where a logit is not finite, there is but one class, shapes do not fit, or a label is out of range.
     """
     values, truth = checked_outputs(logits, labels)
-    total = _log_sum_exp(values)
-    log_p = values - total[..., None]
-    log_rest = _log_one_minus(values, total)
+    if normalised:
+        log_p = values
+        log_rest = np.log(np.maximum(-np.expm1(np.minimum(values, 0.0)), CLAMP))
+    else:
+        total = _log_sum_exp(values)
+        log_p = values - total[..., None]
+        log_rest = _log_one_minus(values, total)
     picked = np.broadcast_to(truth[:, None], (*values.shape[:-1], 1))
     scaled = np.take_along_axis(log_p - log_rest, picked, -1)[..., 0]
     first = np.argmax(values, axis=-1)
@@ -87,29 +95,37 @@ def signals_from_logits(logits: npt.NDArray[Any], labels: npt.NDArray[Any]) -> S
     # softplus of the log-odds keeps all digits of a loss near 0, where log p_y itself would lose them
     loss = np.logaddexp(0.0, -scaled)
     terms = p * log_rest
-    own = np.take_along_axis(terms, picked, -1)[..., 0]
+    if normalised:
+        entropies, others = -_same_sum(p * log_p), terms.copy()
+        np.put_along_axis(others, picked, 0.0, -1)
+        of_others = _same_sum(others)
+    else:
+        entropies = -np.sum(p * log_p, axis=-1)
+        of_others = terms.sum(axis=-1) - np.take_along_axis(terms, picked, -1)[..., 0]
     wrong = np.exp(np.take_along_axis(log_rest, picked, -1)[..., 0])
     return Signals(
         loss=loss,
         confidence=np.exp(-loss),
         scaled_confidence=scaled,
         top_confidence=np.take_along_axis(log_p - log_rest, first[..., None], -1)[..., 0],
-        entropy=-np.sum(p * log_p, axis=-1),
-        modified_entropy=wrong * loss - (terms.sum(axis=-1) - own),
+        entropy=entropies,
+        modified_entropy=wrong * loss - of_others,
         correct=first == truth,
     )
 
 
-def logits_from_probabilities(probabilities: npt.NDArray[Any], *, clamp: float = CLAMP) -> Floats:
+def logits_from_probabilities(probabilities: npt.NDArray[Any], *, clamp: float = CLAMP, rescale: bool = True) -> Floats:
     """Logits whose softmax are the probabilities given.
 
     Parameters
     ----------
     probabilities : numpy.ndarray
-        Shape (..., c): not negative, rows that add up to 1 within 0.001; they are scaled to do so exactly.
+        Shape (..., c): not negative, rows that add up to 1 within 0.001.
     clamp : float
         Smaller probabilities are raised to this one before the logarithm. An example that is given 1 for its label
         and 0 for the c - 1 others so has log-odds of about -log((c - 1) clamp): 27.6 in two classes at 1e-12.
+    rescale : bool
+        Scale rows to add up to 1 exactly. Without it equal probabilities stay equal, whatever the others of a row are.
 
     Returns
     -------
@@ -138,7 +154,7 @@ def logits_from_probabilities(probabilities: npt.NDArray[Any], *, clamp: float =
         raise UsageError(
             f"probabilities: a row adds up to 1 only within {worst:.4g}; give probabilities, or logits as logits"
         )
-    return np.log(np.maximum(values / sums, clamp))
+    return np.log(np.maximum(values / sums if rescale else values, clamp))
 
 
 def checked_outputs(
@@ -183,6 +199,12 @@ def checked_outputs(
 
 def _count_bad(values: Floats) -> int:
     return int(np.size(values) - np.isfinite(values).sum())
+
+
+def _same_sum(terms: Floats) -> Floats:
+    """Sum over classes, the same to the last bit in whichever order the terms come."""
+    total: Floats = np.sort(terms, axis=-1).sum(axis=-1)
+    return total
 
 
 def _log_sum_exp(values: Floats) -> Floats:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
+from trustml.attacks.membership import Verdict as Attacked
 from trustml.auditing.claim import Claim, ClaimedSampling, claim_words
 from trustml.auditing.claimed_epsilon import ClaimedBound, Figures, epsilon_bounds, three_bounds
 from trustml.auditing.findings import not_checked
@@ -11,6 +14,8 @@ from trustml.auditing.result import Finding, Measurement, Severity, Verdict, ver
 from trustml.errors import UsageError
 from trustml.privacy.statement import at_least, at_most
 
+LARGEST_EPSILON = 10.0
+"""Above it an epsilon is noted to promise little."""
 _FIELDS = ("noise_multiplier", "sample_rate", "steps")
 _CERTAIN = "arithmetic: certain, given the figures stated"
 _WAYS: dict[ClaimedSampling, str] = {
@@ -90,6 +95,132 @@ def check_accounting(claim: Claim) -> list[Finding]:
     if claim.sampling != "full batch":
         findings.append(_loader(claim, figures, words))
     return findings
+
+
+def auc_allowed(epsilon: float, delta: float, *, non_members: int) -> float:
+    """Largest AUC that (epsilon, delta) allows an attack on average, where sets and training are drawn anew.
+
+    Parameters
+    ----------
+    epsilon, delta : float
+    non_members : int
+        The fewer there are, the more is allowed: `non_members` without end gives 1 - (1 - delta)^2 / (1 + e^epsilon).
+
+    Returns
+    -------
+    float
+
+    Notes
+    -----
+    Let members and m non-members be drawn at random from one source. That a member stands above all but k
+    non-members is an event of the model's output. Were that member left out, it would be one of m + 1 non-members, all
+    alike, and the event have the chance a = (k + 1) / (m + 1). With it, the chance is at most 1 - f(a), where
+    f(a) = max(0, 1 - delta - e^epsilon a, e^-epsilon (1 - delta - a)) is what (epsilon, delta) allows any test
+    (Kairouz, Oh & Viswanath, ICML 2015, arXiv 1311.0776; Dong, Roth & Su, arXiv 1905.02383). The AUC is its mean over k
+    below m. Where one example is replaced by another, the same holds with m - 1.
+    """
+    odds = math.exp(min(epsilon, 700.0))
+    chance = np.arange(1, non_members + 1) / (non_members + 1)
+    rest = np.maximum(1 - delta - odds * chance, (1 - delta - chance) / odds)
+    return float(np.mean(1 - np.maximum(0.0, rest)))
+
+
+def attacked_claim(claim: Claim, attacked: Attacked, *, auc: float, subject: str) -> Finding | None:
+    """Put what an attack shows beside what the claim allows; None where the claim is not of single examples.
+
+    Parameters
+    ----------
+    claim : Claim
+    attacked : trustml.attacks.membership.Verdict
+    auc : float
+        Of its strongest attack.
+    subject : str
+        Name of the model.
+    """
+    if claim.unit != "example":
+        return None
+    attack, low = attacked.strongest, attacked.lower
+    non_members = attacked.tops[attack].of_non_members
+    most = auc_allowed(claim.epsilon, claim.delta, non_members=max(1, non_members - (claim.relation == "replace-one")))
+    beyond = low > most
+    shown = f"{attack} shows {auc:.3f}, at least {low:.3f}"
+    return Finding(
+        id="accounting.attacked",
+        check="accounting",
+        severity="risk" if beyond else "note",
+        title=f"The claim and an attack contradict each other: epsilon {claim.epsilon:g} allows an AUC of at most "
+        f"{_shown(most, up=True)} on sets drawn at random, and {shown}"
+        if beyond
+        else f"No attack goes beyond what the claim allows: epsilon {claim.epsilon:g} allows an AUC of at most "
+        f"{_shown(most, up=True)} on sets drawn at random, and {shown}",
+        subject=subject,
+        claim=claim_words(claim),
+        measured=(
+            Measurement(measure="auc_allowed", value=most, n=non_members, note="at most, on average over trainings"),
+            Measurement(measure="membership_auc", value=auc, low=low, label=attack),
+        ),
+        how="The bound is on the average over trainings, and assumes that training and hold-out examples were drawn at "
+        "random from one source and that nothing else of the training depends on them. One model on sets that were "
+        "not drawn for this audit does not refute the claim; sets that differ, or are exchanged, break the assumption.",
+        would_change="sets drawn at random, several trainings, or an audit with canaries, which would decide"
+        if beyond
+        else "a stronger attack: no attack that fails proves privacy",
+    )
+
+
+def check_claim_terms(claim: Claim, *, members: int = 0) -> list[Finding]:
+    """Note what a claim is worth by its own terms, whatever was done.
+
+    Parameters
+    ----------
+    claim : Claim
+    members : int
+        Training examples; 0 where that is not known.
+    """
+    words, notes = claim_words(claim), []
+    if members and claim.unit == "example" and claim.delta >= 1 / members:
+        notes.append(
+            (
+                "delta",
+                f"Delta {claim.delta:g} is not below 1/n: n is {members:,} here",
+                "With delta of 1/n a mechanism may publish one example as it is, whatever epsilon is.",
+                f"a delta well below {1 / members:.1g}",
+            )
+        )
+    if claim.epsilon > LARGEST_EPSILON:
+        notes.append(
+            (
+                "epsilon",
+                f"Epsilon {claim.epsilon:g} promises next to nothing: an attacker may be right with a probability of "
+                f"{1 / (1 + math.exp(-min(claim.epsilon, 700.0))):.6f}",
+                f"Above {LARGEST_EPSILON:g} a guarantee is called weak or none (Ponomareva et al., JAIR 2023, arXiv "
+                "2303.00654); the probability is of telling whether one example was there, both being as likely.",
+                "more noise, fewer steps or smaller batches",
+            )
+        )
+    if claim.unit == "user":
+        notes.append(
+            (
+                "unit",
+                "The claim is for users: its figures count only if they are those of users",
+                "Sample rate and steps must be of users drawn, and each user's whole contribution clipped and noised. "
+                "Figures of batches of examples give an epsilon for examples, which is smaller. Which they are is not "
+                "stated, and was not checked; attacks on single examples say nothing of users.",
+                "figures of users, or unit='example'",
+            )
+        )
+    return [
+        Finding(
+            id=f"accounting.{name}",
+            check="accounting",
+            severity="note",
+            title=title,
+            claim=words,
+            how=how,
+            would_change=would_change,
+        )
+        for name, title, how, would_change in notes
+    ]
 
 
 def _recomputed(claim: Claim, figures: Figures, words: str) -> Finding:

@@ -20,6 +20,7 @@ FEW = 100
 """Fewer members or non-members than this say little."""
 _LARGE_OVERLAP = 0.01
 _BLIND_ROWS, _BLIND_FEATURES = 1000, 256
+_NEAR, _NEAR_ROWS = 0.01, 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,8 @@ def check_data(train: Given, holdout: Given, *, confidence: float, seed: int) ->
     Raises
     ------
     DataError
-        If the two sets have examples of different shapes, or nothing usable is left.
+        If the two sets have examples of different shapes, or nothing usable is left: every hold-out example may be
+        in the training set.
     """
     if train.inputs.shape[1:] != holdout.inputs.shape[1:]:
         raise DataError(
@@ -75,8 +77,13 @@ def check_data(train: Given, holdout: Given, *, confidence: float, seed: int) ->
                 would_change=f"{FEW} examples or more on either side",
             )
         )
-    alike, found = _blind(train, holdout, confidence=confidence, seed=seed)
-    findings.append(found)
+    # two ways to tell the sets apart: half of the error for each
+    each = (1 + confidence) / 2
+    alike = True
+    for check in (_blind, _blind_labels):
+        same, found = check(train, holdout, confidence=each, seed=seed)
+        findings.append(found)
+        alike = alike and same
     return CheckedData(train=train, holdout=holdout, findings=tuple(findings), alike=alike)
 
 
@@ -109,6 +116,10 @@ def _without_overlap(train: Given, holdout: Given, findings: list[Finding]) -> G
     share = count / total
     how = "The bytes of every example were hashed; labels take no part in it."
     measured = (Measurement(measure="holdout_in_train", value=share, unit="share", n=total),)
+    if count == total:
+        raise DataError(
+            f"holdout: all of its {total} examples are in train; give examples that the model was not trained on"
+        )
     if count:
         findings.append(
             Finding(
@@ -130,37 +141,70 @@ def _without_overlap(train: Given, holdout: Given, findings: list[Finding]) -> G
                 title="No hold-out example is in the training set",
                 measured=measured,
                 how=how,
-                would_change="copies that differ by more than rounding are not found",
+                would_change="copies that differ are not found here; see data.near-duplicates",
             )
         )
-        _look_at_near_duplicates(train, holdout, findings)
-    return holdout.take(np.logical_not(seen).reshape(-1)) if count else holdout
+    left = holdout.take(np.logical_not(seen).reshape(-1)) if count else holdout
+    _look_at_near_duplicates(train, left, findings)
+    return left
 
 
 def _look_at_near_duplicates(train: Given, holdout: Given, findings: list[Finding]) -> None:
-    if train.inputs.dtype.kind != "f":
+    if train.inputs.dtype.kind != "f" or len(train) < 2:
         return
-    both = (train.inputs, holdout.inputs)
-    low, high = min(float(values.min()) for values in both), max(float(values.max()) for values in both)
-    if high <= low:
-        return
-    rounded = [np.round((values - low) * (1000 / (high - low))).astype(np.int32) for values in both]
-    known = set(_digests(rounded[0], like=rounded[0]))
-    count = sum(digest in known for digest in _digests(rounded[1], like=rounded[0]))
+    looked, count = min(len(holdout), _NEAR_ROWS), near_duplicates(train.inputs, holdout.inputs)
     if count:
         findings.append(
             Finding(
                 id="data.near-duplicates",
                 check="data",
                 severity="note",
-                title=f"{count} of {len(holdout)} hold-out examples are training examples but for rounding",
-                measured=(
-                    Measurement(measure="holdout_near_train", value=count / len(holdout), unit="share", n=len(holdout)),
-                ),
-                how="Values were rounded to a thousandth of the range of all values, and hashed.",
+                title=f"{count} of {looked} hold-out examples looked at are training examples but for small changes",
+                measured=(Measurement(measure="holdout_near_train", value=count / looked, unit="share", n=looked),),
+                how=f"Up to {_BLIND_FEATURES} columns were divided by their standard deviations; counted are examples "
+                f"whose nearest training example is closer than {_NEAR:.0%} of the median "
+                "distance that training examples have to theirs.",
                 would_change="a hold-out of other examples: copies look like members and hide what an attack finds",
             )
         )
+
+
+def near_duplicates(train: Array, holdout: Array) -> int:
+    """Count hold-out examples, of the first 500, that lie much nearer to a training example than those to each other.
+
+    Parameters
+    ----------
+    train, holdout : float arrays of shape (n, *x) and (m, *x)
+    """
+    generator = np.random.default_rng(0)
+    columns = generator.permutation(int(np.prod(train.shape[1:])))[:_BLIND_FEATURES]  # of images, enough of the pixels
+    flat, others = (values.reshape(len(values), -1)[:, columns] for values in (train, holdout[:_NEAR_ROWS]))
+    spread = flat.std(axis=0, dtype=np.float64)
+    used = spread > 0
+    if not used.any():
+        return 0
+    known = flat[:, used] / spread[used]
+    asked = others[:, used] / spread[used]
+    own = generator.permutation(len(known))[:_NEAR_ROWS]
+    between = _nearest(known[own], known, leave_out=own)
+    between = between[between > 0]  # copies within the training set say nothing of its scale
+    if not len(between):
+        return 0
+    return int((_nearest(asked, known) < _NEAR * np.median(between)).sum())
+
+
+def _nearest(
+    points: npt.NDArray[np.float64], known: npt.NDArray[np.float64], *, leave_out: npt.NDArray[np.int64] | None = None
+) -> npt.NDArray[np.float64]:
+    """Distance of every point to the nearest known one; but for itself, where places are given."""
+    lengths, found = (known**2).sum(axis=1), np.empty(len(points))
+    for start in range(0, len(points), 50):
+        part = points[start : start + 50]
+        squares = lengths - 2 * part @ known.T  # but for the point's own length, which changes no order
+        if leave_out is not None:
+            squares[np.arange(len(part)), leave_out[start : start + 50]] = np.inf
+        found[start : start + 50] = np.sqrt(((part - known[squares.argmin(axis=1)]) ** 2).sum(axis=1))
+    return found
 
 
 def _digests(inputs: Array, *, like: Array) -> list[bytes]:
@@ -187,12 +231,11 @@ def _look_at_classes(name: str, examples: Given, findings: list[Finding]) -> Non
 def _blind(train: Given, holdout: Given, *, confidence: float, seed: int) -> tuple[bool, Finding]:
     """Try to tell training from hold-out by a classifier that never sees the model."""
     try:
-        found = blind_auc(train.inputs, holdout.inputs, confidence=confidence, seed=seed)
+        estimate, low = blind_auc(train.inputs, holdout.inputs, confidence=confidence, seed=seed)
     except ImportError as error:
         return True, not_checked("data", "shift", why=f"{error.name} is not installed")
     except (ValueError, DataError) as error:
         return True, not_checked("data", "shift", why=reason(error))
-    estimate, low = found
     told = low > 0.5
     return not told, Finding(
         id="data.shift",
@@ -201,20 +244,49 @@ def _blind(train: Given, holdout: Given, *, confidence: float, seed: int) -> tup
         title="Training and hold-out can be told apart without the model"
         if told
         else "Training and hold-out could not be told apart without the model",
-        measured=(
-            Measurement(
-                measure="blind_auc",
-                value=estimate.value,
-                low=estimate.low,
-                high=estimate.high,
-                confidence=estimate.confidence,
-                n=estimate.n,
-                note=estimate.note,
-            ),
-        ),
+        measured=(_figure("blind_auc", estimate),),
         how="Extremely randomised trees that see inputs alone learn from half of up to 1,000 examples of each set "
         f"and guess which set the others are from; a one-sided lower bound at {confidence:g} decides.",
         would_change="both sets drawn at random from one source" if told else "a stronger classifier, or more examples",
+    )
+
+
+def _blind_labels(train: Given, holdout: Given, *, confidence: float, seed: int) -> tuple[bool, Finding]:
+    """Try to tell training from hold-out by how well labels go with inputs, for a classifier that is not the model."""
+    try:
+        estimate = blind_label_auc(train, holdout, confidence=confidence, seed=seed)
+    except ImportError as error:
+        return True, not_checked("data", "labels", why=f"{error.name} is not installed")
+    except (ValueError, TypeError, DataError) as error:
+        return True, not_checked("data", "labels", why=reason(error))
+    assert estimate.low is not None and estimate.high is not None
+    told = estimate.low > 0.5 or estimate.high < 0.5
+    worse = "hold-out" if estimate.low > 0.5 else "training set"
+    return not told, Finding(
+        id="data.labels",
+        check="data",
+        severity="note" if told else "pass",
+        title=f"Labels of the {worse} go less well with their inputs than those of the other set, without the model"
+        if told
+        else "Labels go as well with their inputs in training as in hold-out, without the model",
+        measured=(_figure("blind_label_auc", estimate),),
+        how="Extremely randomised trees learn labels from half of up to 1,000 examples of both sets; the probability "
+        f"they give to the labels of the others is compared between the sets, two-sided at {confidence:g}.",
+        would_change="a look at the labels: are they in the order of their inputs, and made the same way in both sets?"
+        if told
+        else "a stronger classifier, or more examples",
+    )
+
+
+def _figure(measure: str, estimate: AttackEstimate) -> Measurement:
+    return Measurement(
+        measure=measure,
+        value=estimate.value,
+        low=estimate.low,
+        high=estimate.high,
+        confidence=estimate.confidence,
+        n=estimate.n,
+        note=estimate.note,
     )
 
 
@@ -239,13 +311,8 @@ def blind_auc(train: Array, holdout: Array, *, confidence: float, seed: int) -> 
     from sklearn.ensemble import ExtraTreesClassifier
 
     generator = np.random.default_rng(seed)
-    parts = [_sample(values, generator) for values in (train, holdout)]
-    if min(map(len, parts)) < 20:
-        raise DataError("fewer than 20 examples on one side")
-    features = np.concatenate(parts).astype(np.float32)
+    features, members, learned = _halves((train, holdout), [_rows(len(one), generator) for one in (train, holdout)])
     features = features[:, generator.permutation(features.shape[1])[:_BLIND_FEATURES]]
-    members = np.repeat([True, False], [len(part) for part in parts])
-    learned = np.concatenate([np.arange(len(part)) % 2 == 0 for part in parts])  # their order is random
     trees = ExtraTreesClassifier(n_estimators=50, min_samples_leaf=3, random_state=seed, n_jobs=1)
     trees.fit(features[learned], members[learned])
     scores = trees.predict_proba(features[~learned])[:, 1]
@@ -253,6 +320,53 @@ def blind_auc(train: Array, holdout: Array, *, confidence: float, seed: int) -> 
     return auc_estimate(roc, confidence=2 * confidence - 1), auc_lower_bound(roc, confidence=confidence)
 
 
-def _sample(values: Array, generator: np.random.Generator) -> Array:
-    chosen = generator.permutation(len(values))[:_BLIND_ROWS]
-    return values[chosen].reshape(len(chosen), -1)
+def blind_label_auc(train: Given, holdout: Given, *, confidence: float, seed: int) -> AttackEstimate:
+    """AUC of the probability that trees taught on half of both sets give to the labels of the other half.
+
+    Examples that were not learned from are exchangeable where both sets are of one source, whatever was learned: then
+    it is one half. Labels of the hold-out that are permuted, or made in another way, are less probable.
+
+    Parameters
+    ----------
+    train, holdout : Given
+    confidence : float
+        Of the two-sided interval.
+    seed : int
+
+    Raises
+    ------
+    DataError
+        If there are fewer than 20 examples on either side, or labels of one class alone.
+    """
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    generator = np.random.default_rng(seed)
+    chosen = [_rows(len(one), generator) for one in (train, holdout)]
+    features, members, learned = _halves((train.inputs, holdout.inputs), chosen)
+    features = features[:, generator.permutation(features.shape[1])[:_BLIND_FEATURES]]
+    labels = np.concatenate([one.labels[rows] for one, rows in zip((train, holdout), chosen, strict=True)])
+    classes, places = np.unique(labels, return_inverse=True)
+    if len(np.unique(places[learned])) < 2:
+        raise DataError("labels of one class alone")
+    trees = ExtraTreesClassifier(n_estimators=50, min_samples_leaf=3, random_state=seed, n_jobs=1)
+    trees.fit(features[learned], places[learned])
+    given = np.zeros((int((~learned).sum()), len(classes)))
+    given[:, trees.classes_] = trees.predict_proba(features[~learned])
+    scores = given[np.arange(len(given)), places[~learned]]
+    return auc_estimate(roc_of_scores(scores, members[~learned]), confidence=confidence)
+
+
+def _halves(
+    sets: tuple[Array, Array], chosen: list[npt.NDArray[np.int64]]
+) -> tuple[Array, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Features, which are of the first set, and which are learned from: every other one, as their order is random."""
+    if min(map(len, chosen)) < 20:
+        raise DataError("fewer than 20 examples on one side")
+    parts = [values[rows].reshape(len(rows), -1) for values, rows in zip(sets, chosen, strict=True)]
+    members = np.repeat([True, False], [len(part) for part in parts])
+    learned = np.concatenate([np.arange(len(part)) % 2 == 0 for part in parts])
+    return np.concatenate(parts).astype(np.float32), members, learned
+
+
+def _rows(count: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
+    return generator.permutation(count)[:_BLIND_ROWS]

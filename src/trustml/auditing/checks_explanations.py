@@ -89,15 +89,24 @@ def _completeness(explained: Explained) -> Finding:
 
 def _sanity(explained: Explained) -> Finding:
     original = explained.gradients(explained.inputs, explained.labels)
+    answers, changed = explained.live.outputs(explained.inputs), False
     draws = []
     for draw in range(DRAWS):
         with explained.live.randomised(explained.seed + draw) as other:
+            changed = changed or not np.array_equal(other.outputs(explained.inputs), answers)
             found = explained.gradients(explained.inputs, explained.labels, other)
         alike = spearman_of_magnitudes(original, found)
         if np.isfinite(alike).any():
             draws.append(float(np.nanmean(alike)))
     if len(draws) < 2:
         return not_checked("explanations", "sanity", why="gradients are constant over features and have no ranks")
+    if not changed:
+        return not_checked(
+            "explanations",
+            "sanity",
+            why="shuffling weights changed no output: there was nothing to shuffle",
+            would_change="the trained arrays where they can be reached, such as the params of trustml.JaxModel",
+        )
     from scipy.stats import t
 
     mean, error = float(np.mean(draws)), float(np.std(draws, ddof=1) / np.sqrt(len(draws)))

@@ -10,8 +10,9 @@ from trustml.attacks.catalogue import ATTACKS, References
 from trustml.attacks.estimates import AttackEstimate
 from trustml.attacks.membership import Outcome, Verdict, attack_membership, verdict_of
 from trustml.attacks.roc import auc_estimate
+from trustml.attacks.tops import Tops
 from trustml.attribution.asking import Doubles
-from trustml.auditing.result import Finding, Measurement, RocCounts
+from trustml.auditing.result import Finding, Measurement, RocCounts, Severity
 from trustml.data.dataset import Ints
 from trustml.errors import DataError
 from trustml.measures.membership import TPRS
@@ -29,12 +30,14 @@ class AttackedClaim:
     Attributes
     ----------
     findings : tuple of Finding
-        One an attack.
+        One an attack; one more where only attacks that look at labels find something.
     curves : tuple of RocCounts
+    verdict : Verdict
     """
 
     findings: tuple[Finding, ...]
     curves: tuple[RocCounts, ...]
+    verdict: Verdict
 
 
 def check_membership(
@@ -47,6 +50,7 @@ def check_membership(
     confidence: float,
     alike: bool,
     subject: str,
+    probabilities: bool = False,
 ) -> AttackedClaim:
     """Try every attack that these references allow.
 
@@ -57,11 +61,13 @@ def check_membership(
     references : References, optional
         For the training examples, then the hold-out.
     confidence : float
-        Of all lower bounds together (Bonferroni).
+        Of all that is decided together (Bonferroni).
     alike : bool
         Whether the two sets could not be told apart without the model.
     subject : str
         Name of the model.
+    probabilities : bool
+        Whether logits are logarithms of probabilities that the model gave.
 
     Raises
     ------
@@ -77,10 +83,13 @@ def check_membership(
         np.concatenate([train_labels, holdout_labels]),
         np.repeat([True, False], [len(train_labels), len(holdout_labels)]),
         references,
+        normalised=probabilities,
     )
     verdict = verdict_of(outcomes, confidence=confidence)
+    findings = [_finding(outcome, verdict, alike=alike, subject=subject) for outcome in outcomes]
     return AttackedClaim(
-        findings=tuple(_finding(outcome, verdict, alike=alike, subject=subject) for outcome in outcomes),
+        findings=(*findings, *_labels_alone(verdict, subject=subject)),
+        verdict=verdict,
         curves=tuple(
             RocCounts(
                 subject=subject,
@@ -107,51 +116,112 @@ def without_references(count: int, *, why: str = "") -> Finding:
     )
 
 
-def _finding(outcome: Outcome, verdict: Verdict, *, alike: bool, subject: str) -> Finding:
-    attack = ATTACKS[outcome.attack]
-    both = auc_estimate(outcome.roc, confidence=2 * verdict.each - 1)
-    low, high = verdict.bounds[outcome.attack], both.high if both.high is not None else 1.0
-    found = low > 0.5
-    title = (
-        f"{attack.title} tells members from others: AUC {both.value:.3f}, at least {low:.3f}"
-        if found
-        else f"{attack.title} finds no membership: AUC {both.value:.3f}; it could be as high as {high:.3f}"
+def exposed_words(tops: Tops) -> str:
+    """Say whom an attack exposes, as a clause after its name."""
+    others = "any non-member"
+    if tops.false_positives:
+        others = f"all but {tops.false_positives} of {tops.of_non_members} non-members"
+    surer = f"puts {tops.members} of {tops.of_members} members before {others}"
+    return f"{surer}, more than chance allows (p = {tops.p_value:.1g})"
+
+
+def _labels_alone(verdict: Verdict, *, subject: str) -> list[Finding]:
+    """Note that what is found hangs on the labels."""
+    blind = [name for name in verdict.bounds if not ATTACKS[name].labels]
+    seeing = [name for name in verdict.told if ATTACKS[name].labels]
+    if not blind or not seeing or set(blind) & {*verdict.told, *verdict.exposing, *verdict.reversed}:
+        return []
+    return [
+        Finding(
+            id="membership.labels",
+            check="membership",
+            severity="note",
+            title=f"Only attacks that look at labels find something: {len(seeing)} of them, and none of the "
+            f"{len(blind)} that look at outputs alone",
+            subject=subject,
+            how="A model that remembers is surer of its training examples, whatever their labels are. One that is as "
+            "sure of both sets and right more often on one may have remembered labels; or those of the hold-out are "
+            "wrong, in another order, or made in another way.",
+            would_change="a look at the labels of the hold-out: are they in the order of its inputs?",
+        )
+    ]
+
+
+def _conclusion(outcome: Outcome, verdict: Verdict) -> tuple[Severity, str, str]:
+    """Severity, title and what would change it."""
+    name, title = outcome.attack, ATTACKS[outcome.attack].title
+    low, high = verdict.bounds[name], verdict.uppers[name]
+    value, tops = outcome.auc.value, verdict.tops[name]
+    less = "less overfitting or private training; a hold-out from the same source, if it is not"
+    also = f"; it {exposed_words(tops)}" if name in verdict.exposing else ""
+    if name in verdict.told:
+        return "risk", f"{title} tells members from others: AUC {value:.3f}, at least {low:.3f}{also}", less
+    if name in verdict.reversed:
+        why = "members differ the other way round" if verdict.told else "the sets differ, perhaps exchanged"
+        return (
+            "risk",
+            f"{title} puts members below others: AUC {value:.3f}, at most {high:.3f}: {why}{also}",
+            "train and holdout given the right way round; a hold-out from the same source, no easier than the "
+            "training examples",
+        )
+    if name in verdict.exposing:
+        return "risk", f"{title} {exposed_words(tops)}, though AUC is {value:.3f}: a few members are exposed", less
+    return (
+        "pass",
+        f"{title} finds no membership: AUC {value:.3f}; it could be as high as {high:.3f}",
+        "more examples, reference models, or a stronger attack: no attack that fails proves privacy",
     )
+
+
+def _finding(outcome: Outcome, verdict: Verdict, *, alike: bool, subject: str) -> Finding:
+    attack, tops = ATTACKS[outcome.attack], verdict.tops[outcome.attack]
+    both = auc_estimate(outcome.roc, confidence=2 * verdict.each - 1)
+    severity, title, would_change = _conclusion(outcome, verdict)
     caution = (
         ""
         if alike
-        else " The two sets differ even without the model (finding data.shift): an attack may have found that."
+        else " The two sets differ even without the model (finding data.shift or data.labels): an attack may have "
+        "found that."
     )
     return Finding(
         id=f"membership.{outcome.attack}",
         check="membership",
-        severity="risk" if found else "pass",
+        severity=severity,
         title=title,
         subject=subject,
         measured=(
             Measurement(
                 measure="membership_auc",
                 value=both.value,
-                low=low,
-                high=high,
+                low=verdict.bounds[outcome.attack],
+                high=verdict.uppers[outcome.attack],
                 confidence=2 * verdict.each - 1,
                 n=both.n,
-                note=f"each end one-sided at {verdict.each:.6g}, Bonferroni over {len(verdict.bounds)} attacks; "
-                f"{both.note}",
+                note=f"each end one-sided at {verdict.each:.6g}, Bonferroni over {len(verdict.bounds)} attacks, each "
+                f"with a test of its surest examples beside both ends; {both.note}",
             ),
             *(_measured(TPRS[fpr], tpr) for fpr, tpr in outcome.tprs.items() if fpr in TPRS),
             _measured("membership_advantage", outcome.advantage),
+            exposed_figure(tops),
         ),
         how=f"{attack.paper}. {outcome.roc.members} training and {outcome.roc.non_members} hold-out examples; "
         + (f"{outcome.references} reference models. " if outcome.references else "no reference model. ")
         + (f"{outcome.note}. " if outcome.note else "")
         + _NO_BOUND
         + caution,
-        would_change=(
-            "less overfitting or private training; a hold-out from the same source, if it is not"
-            if found
-            else "more examples, reference models, or a stronger attack: no attack that fails proves privacy"
-        ),
+        would_change=would_change,
+    )
+
+
+def exposed_figure(tops: Tops, *, label: str = "") -> Measurement:
+    """Give the members that an attack is surest of as a figure of a finding: a number, nobody's name."""
+    return Measurement(
+        measure="members_exposed",
+        value=tops.members,
+        n=tops.of_members,
+        note=f"members above all but {tops.false_positives} of {tops.of_non_members} non-members; "
+        f"p = {tops.p_value:.3g}, exact (hypergeometric), over all thresholds tried (Carlini et al., arXiv 2112.03570)",
+        label=label,
     )
 
 

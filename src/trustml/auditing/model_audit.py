@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from trustml.attacks.membership import Verdict
+from trustml.attacks.roc import auc_of_counts
 from trustml.attribution.asking import Doubles
-from trustml.auditing.checks_accounting import check_accounting
+from trustml.auditing.checks_accounting import attacked_claim, check_accounting, check_claim_terms
 from trustml.auditing.checks_data import CheckedData, check_data
 from trustml.auditing.checks_explanations import check_explanations
 from trustml.auditing.checks_membership import check_membership, without_references
@@ -54,6 +56,7 @@ class _Audit:
     problem: str = "no train and holdout were given"
     findings: list[Finding] = field(default_factory=list)
     curves: tuple[RocCounts, ...] = ()
+    membership: Verdict | None = None
 
 
 def audit_model(model: Any, request: Request, *, tell: Tell) -> AuditRecord:
@@ -176,9 +179,10 @@ def _membership(audit: _Audit) -> None:
         confidence=request.confidence,
         alike=data.alike,
         subject=request.name,
+        probabilities=answers.meaning.scale == "probabilities",
     )
     audit.findings += found.findings
-    audit.curves = found.curves
+    audit.curves, audit.membership = found.curves, found.verdict
     if missing is not None:
         audit.findings.append(missing)
 
@@ -189,7 +193,19 @@ def _accounting(audit: _Audit) -> None:
             not_checked("accounting", "recomputed", why="no claim was made", would_change="claim=trustml.Claim(...)")
         )
         return
-    audit.findings += check_accounting(audit.request.claim)
+    claim, verdict = audit.request.claim, audit.membership
+    audit.findings += check_accounting(claim)
+    audit.findings += check_claim_terms(claim, members=len(audit.data.train) if audit.data else 0)
+    if verdict is None:
+        return
+    (curve,) = [one for one in audit.curves if one.attack == verdict.strongest]
+    beside = attacked_claim(
+        claim,
+        verdict,
+        auc=auc_of_counts(curve.false_positives, curve.true_positives),
+        subject=audit.request.name,
+    )
+    audit.findings += [beside] if beside is not None else []
 
 
 def _explanations(audit: _Audit) -> None:

@@ -6,6 +6,7 @@ not imported already.
 
 from __future__ import annotations
 
+import copy
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -107,6 +108,7 @@ def target_of(model: Any) -> Target:
     if callable(getattr(model, "predict_proba", None)):
         return _estimator(model)
     if callable(model):
+        model = _evaluating(model)
         return Target(
             kind="callable",
             ask=lambda inputs: np.asarray(model(inputs)),
@@ -159,6 +161,24 @@ def _live(entry: BackendEntry, model: Any, *, kind: str) -> Target:
         raise UsageError(f"model: a {kind} needs {error.name or entry.name}, which cannot be imported here") from None
     live: LiveModel = module.live_model(model)
     return Target(kind=kind, ask=live.outputs, live=live)
+
+
+def _evaluating(model: Any) -> Any:
+    """Give a copy in evaluation mode of a network that has modes, such as Flax's NNX modules; any other as it is.
+
+    In training mode it would answer with statistics of the batch, and asking it would move its running means.
+    """
+    if not (callable(getattr(model, "eval", None)) and callable(getattr(model, "train", None))):
+        return model
+    try:
+        found = copy.deepcopy(model)
+        found.eval()
+    except Exception as error:  # whatever a stranger's model raises
+        raise UsageError(
+            f"model: a {type(model).__name__} could not be copied into evaluation mode ({type(error).__name__}); "
+            "put it there, and give `lambda inputs: model(inputs)`"
+        ) from None
+    return found
 
 
 def _estimator(model: Any) -> Target:

@@ -80,13 +80,13 @@ def meaning_of(raw: Array, wanted: Outputs) -> Meaning:
 
 
 def to_logits(raw: Array, meaning: Meaning) -> Doubles:
-    """Logits (n, c), or logarithms of probabilities, which are logits too."""
+    """Logits (n, c), or logarithms of probabilities as they were given, which are logits too."""
     values = raw.reshape(len(raw), -1).astype(np.float64)
     if meaning.scale == "logits":
         return np.concatenate([np.zeros_like(values), values], axis=1) if meaning.single else values
     if meaning.single:
         values = np.concatenate([1 - values, values], axis=1)
-    return logits_from_probabilities(values.clip(0.0))
+    return logits_from_probabilities(values.clip(0.0), rescale=False)
 
 
 def accuracy(logits: Doubles, labels: Ints) -> float:

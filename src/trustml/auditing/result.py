@@ -162,15 +162,28 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def worst(self) -> Severity:
-        """The gravest severity there is; ``not checked`` if there is no finding."""
+        """The gravest severity there is.
+
+        ``not checked`` if there is no finding; and if there is nothing graver than a note, but the model did not answer
+        or its claim could not be checked.
+        """
         found = {finding.severity for finding in self.findings}
-        return next((severity for severity in SEVERITIES if severity in found), "not checked")
+        gravest: Severity = next((severity for severity in SEVERITIES if severity in found), "not checked")
+        return "not checked" if gravest in ("note", "pass") and self._silent else gravest
 
     @property
     def passed(self) -> bool:
-        """Whether there is neither a violation nor a risk, something was checked at all, and the model answered."""
-        silent = any(one.id == "data.predictions" and one.severity == "not checked" for one in self.findings)
-        return self.worst in ("note", "pass") and not silent
+        """Whether there is neither a violation nor a risk, and the model answered and its claim could be checked."""
+        return self.worst in ("note", "pass")
+
+    @property
+    def _silent(self) -> bool:
+        """Whether what the audit is about was not looked at: the model's answers, or what a claim rests on."""
+        return any(
+            one.severity == "not checked"
+            and (one.id == "data.predictions" or (one.check in ("accounting", "sampling") and one.claim))
+            for one in self.findings
+        )
 
 
 def fails_on(record: AuditRecord, severity: Severity) -> bool:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
+
+from trustml.attacks.membership import Verdict, verdict_of_curves
+from trustml.attacks.roc import Roc
+from trustml.auditing.checks_accounting import attacked_claim
 from trustml.auditing.claim import Claim, ClaimedSampling, Relation
 from trustml.auditing.result import AuditedModel, AuditRecord, Finding, Measurement
 from trustml.auditing.run_wording import accounting_finding, bound_finding, membership_finding, pooled_finding
 from trustml.compare.table import read_measures, read_statements, rows_of
-from trustml.errors import RecordError
+from trustml.errors import RecordError, UsageError
 from trustml.measures.assumptions import NOTHING_ELSE
 from trustml.measures.measure import of_family, shown_in
 from trustml.measures.row import Row
@@ -16,7 +21,7 @@ from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, Charge, Dra
 from trustml.privacy.statement import PrivacyStatement, understated_line
 from trustml.record.curves import RocCounts, read_curves
 from trustml.record.schema import JobRecord, Manifest
-from trustml.record.store import MEASURES, PRIVACY, RunDirectory
+from trustml.record.store import CURVES, MEASURES, PRIVACY, RunDirectory
 from trustml.scenario.read import from_plain
 from trustml.scenario.regimes import PrivateRegime
 
@@ -57,10 +62,12 @@ def audit_run(run: RunDirectory) -> AuditRecord:
     statements = {statement.model: statement for statement in read_statements(run)}
     claims = {model: claim_of(one, _target(model, manifest), _charges(run, model)) for model, one in statements.items()}
     trained = [record for record in manifest.jobs if record.kind == "train"]
+    verdicts = _curve_verdicts(run, manifest)
     findings = [
         *_bounds(rows),
-        *_membership(rows, trained, manifest),
+        *_membership(rows, trained, verdicts),
         *_accounting(statements.values(), claims),
+        *_contradicted(rows, claims, verdicts),
         *_behind(statements.values()),
         *_released_beside(statements.values()),
         *_failed(manifest),
@@ -159,7 +166,22 @@ def _bounds(rows: list[Row]) -> Iterable[Finding]:
     return [bound_finding(group) for group in groups.values()]
 
 
-def _membership(rows: list[Row], trained: list[JobRecord], manifest: Manifest) -> Iterable[Finding]:
+def _curve_verdicts(run: RunDirectory, manifest: Manifest) -> dict[str, Verdict]:
+    """Judge every attacked model by its published curves, at the confidence that its rows were made with."""
+    wanted = from_plain(manifest.scenario).attacks.membership
+    rocs: dict[str, dict[str, Roc]] = {}
+    for curve in read_curves(run) if wanted is not None else ():
+        try:
+            roc = Roc(false_positives=curve.false_positives, true_positives=curve.true_positives)
+        except UsageError as error:
+            raise RecordError(f"{CURVES}: {curve.attack} on {curve.subject} is no curve ({error})") from None
+        rocs.setdefault(curve.subject, {})[curve.attack] = roc
+    if wanted is None:
+        return {}
+    return {subject: verdict_of_curves(own, error=1.0 - wanted.confidence) for subject, own in rocs.items()}
+
+
+def _membership(rows: list[Row], trained: list[JobRecord], verdicts: Mapping[str, Verdict]) -> Iterable[Finding]:
     attacked = [row for row in rows if row.measure.startswith("membership_")]
     if not attacked:
         yield Finding(
@@ -173,7 +195,7 @@ def _membership(rows: list[Row], trained: list[JobRecord], manifest: Manifest) -
     for record in trained:
         own = [row for row in attacked if row.job == record.id]
         if own:
-            yield membership_finding(record, own)
+            yield membership_finding(record, own, verdicts.get(record.id))
     for regime in dict.fromkeys(row.regime for row in attacked if row.seed < 0):
         for backend in dict.fromkeys(row.backend for row in attacked if row.seed < 0 and row.regime == regime):
             own = [r for r in attacked if r.seed < 0 and r.regime == regime and r.backend == backend]
@@ -182,6 +204,21 @@ def _membership(rows: list[Row], trained: list[JobRecord], manifest: Manifest) -
 
 def _accounting(statements: Iterable[PrivacyStatement], claims: Mapping[str, Claim | None]) -> Iterable[Finding]:
     return [accounting_finding(s, claims[s.model], artifact=f"jobs/{s.model}/ledger.jsonl") for s in statements]
+
+
+def _contradicted(
+    rows: list[Row], claims: Mapping[str, Claim | None], verdicts: Mapping[str, Verdict]
+) -> Iterable[Finding]:
+    """Name the models whose claim and attacks do not go together; what stays within a claim says nothing for it."""
+    areas = {(row.job, row.method): row.value for row in rows if row.measure == "membership_auc"}
+    for model, claim in claims.items():
+        verdict = verdicts.get(model)
+        area = None if verdict is None else areas.get((model, verdict.strongest))
+        if claim is None or verdict is None or area is None:
+            continue
+        found = attacked_claim(claim, verdict, auc=area, subject=model)
+        if found is not None and found.severity == "risk":
+            yield msgspec.structs.replace(found, id=f"{found.id}.{model}", rule=found.id)
 
 
 def _behind(statements: Iterable[PrivacyStatement]) -> Iterable[Finding]:

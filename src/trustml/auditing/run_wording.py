@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from trustml.attacks.membership import Verdict
+from trustml.auditing.checks_membership import exposed_figure, exposed_words
 from trustml.auditing.claim import Claim, claim_words
 from trustml.auditing.result import Finding, Measurement, Severity, verdict_of
 from trustml.measures.assumptions import EXACT_NOISE, NOTHING_ELSE
@@ -13,6 +15,12 @@ from trustml.measures.row import Row
 from trustml.privacy.statement import PrivacyStatement, at_least, at_most
 from trustml.record.schema import JobRecord
 from trustml.record.store import CURVES
+
+_HOW_MEMBERSHIP = (
+    "every training and every held-out example scored by each attack; a risk where the one-sided lower bound of an AUC "
+    "is above 0.5, its upper bound below 0.5, or the examples an attack is surest of hold more members than chance "
+    "allows; each of the three corrected for the number of attacks by itself"
+)
 
 
 def measured(row: Row) -> Measurement:
@@ -79,8 +87,18 @@ def bound_finding(group: Sequence[Row]) -> Finding:
     )
 
 
-def membership_finding(record: JobRecord, rows: Sequence[Row]) -> Finding:
-    """Judge one model by all attacks that were tried on it."""
+def membership_finding(record: JobRecord, rows: Sequence[Row], verdict: Verdict | None = None) -> Finding:
+    """Judge one model by all attacks that were tried on it.
+
+    Parameters
+    ----------
+    record : JobRecord
+    rows : sequence of Row
+        Its membership rows, whose lower bounds say whether members are told apart.
+    verdict : Verdict, optional
+        Of its published curves, each question by itself at the confidence of those rows: whether a few members are
+        exposed where the area says nothing, or members lie below the others.
+    """
     aucs = {row.method: row for row in rows if row.measure == "membership_auc" and row.value is not None}
     least = {row.method: row for row in rows if row.measure == "membership_auc_at_least" and row.value is not None}
     if not aucs:
@@ -94,12 +112,21 @@ def membership_finding(record: JobRecord, rows: Sequence[Row]) -> Finding:
         )
     order = sorted(aucs, key=lambda name: -(least[name].value or 0.0) if name in least else 0.0)
     flagged = [name for name in order if name in least and (least[name].value or 0.0) > 0.5]
+    exposing = [name for name in order if not flagged and verdict is not None and name in verdict.exposing]
+    below = [name for name in order if verdict is not None and name in verdict.reversed]
     strongest = order[0]
     value, low = aucs[strongest].value, least[strongest].value if strongest in least else None
+    said = []
+    if flagged:
+        said.append(
+            f"{len(flagged)} of {len(order)} attacks tell members from non-members; {strongest} has AUC {value:.3f}, "
+            f"at least {low:.3f}"
+        )
+    if verdict is not None:
+        said += _beside_the_area(verdict, exposing, below, told=bool(flagged), of=len(order))
     title = (
-        f"{record.id}: {len(flagged)} of {len(order)} attacks tell members from non-members; {strongest} has AUC "
-        f"{value:.3f}, at least {low:.3f}."
-        if flagged
+        f"{record.id}: {'; '.join(said)}."
+        if said
         else f"{record.id}: none of {len(order)} attacks is shown to beat guessing; the strongest, {strongest}, has "
         f"AUC {value:.3f}."
     )
@@ -108,24 +135,43 @@ def membership_finding(record: JobRecord, rows: Sequence[Row]) -> Finding:
         figures.append(measured(aucs[name]))
         if name in least:
             figures.append(measured(least[name]))
+        if name in exposing and verdict is not None:
+            figures.append(exposed_figure(verdict.tops[name], label=name))
     return Finding(
         id=f"membership.{record.id}",
         rule="membership",
         check="membership",
-        severity="risk" if flagged else "pass",
+        severity="risk" if said else "pass",
         title=title,
         subject=record.id,
         measured=tuple(figures),
-        how="every training and every held-out example scored by each attack; a risk where the one-sided lower bound "
-        "of an AUC, corrected for the number of attacks, is above 0.5",
+        how=_HOW_MEMBERSHIP,
         artifacts=(CURVES,),
         would_change=(
             "a model that fits its training data less, or privacy with a small epsilon"
-            if flagged
+            if flagged or exposing
+            else "a held-out set from the same source, no easier than the training examples"
+            if below
             else "more examples, more shadow models or a stronger attack; an AUC up to the upper end of its interval "
             "is not excluded"
         ),
     )
+
+
+def _beside_the_area(verdict: Verdict, exposing: list[str], below: list[str], *, told: bool, of: int) -> list[str]:
+    """Say what curves show beside an area above one half."""
+    said = []
+    if exposing:
+        surest = min(exposing, key=lambda name: verdict.tops[name].p_value)
+        said.append(f"{surest} {exposed_words(verdict.tops[surest])}: a few members are exposed")
+    if below:
+        lowest = min(below, key=lambda name: verdict.uppers[name])
+        why = "members differ the other way round" if told else "the sets differ, perhaps exchanged"
+        said.append(
+            f"{len(below)} of {of} attacks put members below non-members; the AUC of {lowest} is at most "
+            f"{verdict.uppers[lowest]:.3f}: {why}"
+        )
+    return said
 
 
 def pooled_finding(regime: str, backend: str, rows: Sequence[Row]) -> Finding:

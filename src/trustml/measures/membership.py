@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from trustml.attacks.catalogue import References
 from trustml.attacks.estimates import AttackEstimate
-from trustml.attacks.membership import Outcome, attack_membership, verdict_of
+from trustml.attacks.membership import Outcome, attack_membership, verdict_of_curves
+from trustml.attacks.membership import Verdict as Membership
 from trustml.attacks.pooled import pool_targets
 from trustml.errors import UsageError
 from trustml.measures.evidence import Evidence
@@ -159,7 +160,8 @@ def membership_rows(evidence: Evidence, models: list[AttackedModel]) -> list[Row
 
 
 def _model_rows(evidence: Evidence, model: AttackedModel, *, confidence: float) -> list[Row]:
-    verdict = verdict_of(model.outcomes, confidence=confidence)
+    # `confidence` is that of the lower bounds, which rows hold; audits ask two further questions of the curves
+    verdict = verdict_of_curves({one.attack: one.roc for one in model.outcomes}, error=1.0 - confidence)
     accuracy, trained = model.training_accuracy, int(model.members.sum())
     rows = [evidence.row("training_accuracy", accuracy, record=model.record, subject="training", n=trained)]
     for outcome in model.outcomes:
@@ -181,11 +183,27 @@ def _model_rows(evidence: Evidence, model: AttackedModel, *, confidence: float) 
                 about=_of_pair(
                     verdict="above guessing" if bound > 0.5 else "not above guessing",
                     confidence=verdict.each,
-                    facts={**facts, "attacks": len(model.outcomes), "together": verdict.confidence},
+                    facts={
+                        **facts,
+                        "attacks": len(model.outcomes),
+                        "together": confidence,
+                        **_beside(verdict, outcome),
+                    },
                 ),
             )
         )
     return rows + _class_rows(evidence, model, verdict.strongest)
+
+
+def _beside(verdict: Membership, outcome: Outcome) -> Facts:
+    """Tell what the lower bound of an AUC does not show, where there is something."""
+    found: Facts = {}
+    if outcome.attack in verdict.exposing:
+        tops = verdict.tops[outcome.attack]
+        found |= {"exposed": tops.members, "exposed_among": tops.false_positives, "exposed_p": tops.p_value}
+    if outcome.attack in verdict.reversed:
+        found["at_most"] = verdict.uppers[outcome.attack]
+    return found
 
 
 def _class_rows(evidence: Evidence, model: AttackedModel, strongest: str) -> list[Row]:

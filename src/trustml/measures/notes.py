@@ -108,6 +108,8 @@ REST: dict[str, _Words] = {
     "remarks": "{remarks}",
     "how": "{confidence:.0%}: {how}",
     "no_interval": "{no_interval}",
+    "exposed": "WARNING: {exposed} members stand before all but {exposed_among} non-members, p = {exposed_p:.1g}",
+    "at_most": "WARNING: at most {at_most:.3f}: members and non-members differ, perhaps exchanged",
     "attacks": "one-sided, {confidence:.3%} confidence, so that all {attacks} attacks together have {together:.0%}",
 }
 """Facts that are told after them."""
@@ -129,7 +131,7 @@ SILENT = frozenset(
         *("seeds", "secret_sampling", "largest_participation", "samplings", "bound", "subtrahend", "gradient_methods"),
         *("examples", "compiled_anew", "clients", "examples_each", "evaluate_every", "norm_last", "coding"),
         *("batch_size", "repetitions", "together", "first_variant", "second_variant", "variant", "canaries", "fault"),
-        *("class_name", "accounted_by", "explained_by"),
+        *("class_name", "accounted_by", "explained_by", "exposed_among", "exposed_p"),
     }
 )
 """Facts without words of their own: others tell them, or the row's other columns do."""
