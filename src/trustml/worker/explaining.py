@@ -116,6 +116,11 @@ def random_control(inputs: Floats, seed: int) -> Floats:
     return np.random.default_rng(seed).standard_normal(inputs.shape, dtype=np.float32)
 
 
+def seed_of(method: Method) -> int:
+    """Seed of what a method draws: another for every title, the same in every backend and run."""
+    return int(public_generator(zlib.crc32(method.title.encode()), Stream.EXPLANATIONS).integers(2**31))
+
+
 def _request(model: Model, inputs: Floats, targets: Ints, method: Method, prepared: Arrays) -> ExplainRequest:
     title = method.title
     shape = inputs.shape[1:]
@@ -128,7 +133,7 @@ def _request(model: Model, inputs: Floats, targets: Ints, method: Method, prepar
         background=prepared.get(array_name(title, "background"), np.zeros((0, *shape))).astype(np.float32),
         features=prepared.get(array_name(title, "features"), prepared["features"]).astype(np.int64),
         layer=attributed_layer(method, model.architecture),
-        seed=int(public_generator(zlib.crc32(title.encode()), Stream.EXPLANATIONS).integers(2**31)),
+        seed=seed_of(method),
     )
 
 
