@@ -67,7 +67,7 @@ def feature_ablation(model: tf.keras.Model, request: ExplainRequest, method: m.F
 
     network = _OfCoalition(model, request)
     explainer = Occlusion(network, batch_size=ROWS_AT_ONCE, patch_size=1, patch_stride=1, occlusion_value=0.0)
-    return {"native": _row_by_row(explainer, network, request)}
+    return {"native": _row_by_row(explainer, network, request, seed=None)}
 
 
 def kernel_shap(model: tf.keras.Model, request: ExplainRequest, method: m.KernelShap) -> Attributions:
@@ -243,7 +243,7 @@ def _samples(request: ExplainRequest, method: m.KernelShap | m.Lime) -> int:
 
 
 def _row_by_row(
-    explainer: Any, network: _FromBaseline | _OfCoalition, request: ExplainRequest, *, seed: int | None = None
+    explainer: Any, network: _FromBaseline | _OfCoalition, request: ExplainRequest, *, seed: int | None
 ) -> Floats:
     """Explain one example after the other, each with the same random numbers where there is a seed."""
     found = np.zeros_like(request.inputs)
