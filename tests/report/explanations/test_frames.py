@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from trustml.backends.jax.attribution import explain as explain_in_jax
 from trustml.backends.torch.attribution import explain as explain_in_torch
 from trustml.catalogue.available import combine_of
 from trustml.models.layers import Architecture, Dense
+from trustml.report.explanations import frames
 from trustml.report.explanations.frames import Classes, ExplainedExample, Panel, features_table
 from trustml.report.explanations.picture import save_picture
 from trustml.scenario import methods as m
@@ -88,6 +90,25 @@ def test_a_pixel_is_drawn_once_whatever_its_channels():
     whole, parts = shown(values, m.KernelShap()), shown(values, m.IntegratedGradients())
     np.testing.assert_array_equal(whole.drawn(whole.panels[0]), np.full((4, 4), 2.0))
     np.testing.assert_array_equal(parts.drawn(parts.panels[0]), np.full((4, 4), 6.0))
+
+
+def test_methods_agree_over_features_not_columns(monkeypatch):
+    """Both rank the features alike; one gives every column of a category its whole, the other the column that is 1."""
+    single = np.array([[0.1, 0, 0, 3, 0, 0, 0, 0, 0, -1, 0, 0.5]], np.float32)
+    whole = np.array([[0.1, *[3] * 8, -1, 0.5, 0.5]], np.float32)
+    arrays = {"IntegratedGradients": single, "KernelShap": whole}
+    job = SimpleNamespace(methods=(m.IntegratedGradients(), m.KernelShap()))
+    monkeypatch.setattr(frames, "ExplainJob", SimpleNamespace)
+    run = SimpleNamespace(
+        manifest=lambda: SimpleNamespace(data=SimpleNamespace(feature_groups=GROUPS)),
+        mapped=lambda name: {"inputs": np.zeros((1, 12))},
+        job=lambda name: job,
+    )
+    monkeypatch.setattr(frames, "job_record", lambda manifest, name: SimpleNamespace(id=name))
+    monkeypatch.setattr(frames, "methods_done", lambda record: [SimpleNamespace(method=name) for name in arrays])
+    monkeypatch.setattr(frames, "variants_of", lambda run, record, title: {"native": arrays[title]})
+    found = frames.method_agreement(run, model="train.jax.Plain.s0", backend="jax")
+    np.testing.assert_allclose(found.value, 1.0)
 
 
 def test_the_explained_class_is_named_beside_the_true_and_the_predicted_one(tmp_path, monkeypatch):

@@ -231,7 +231,7 @@ def explained_example(run: RunDirectory, wanted: PanelRequest) -> ExplainedExamp
 
 
 def method_agreement(run: RunDirectory, *, model: str, backend: str) -> pd.DataFrame:
-    """Rank agreement of every two methods on one model, the random control among them.
+    """Rank agreement of every two methods on one model, over features; the random control is among them.
 
     Returns
     -------
@@ -240,14 +240,16 @@ def method_agreement(run: RunDirectory, *, model: str, backend: str) -> pd.DataF
     """
     import pandas as pd
 
-    record = job_record(run.manifest(), explain_id(backend, model))
+    manifest = run.manifest()
+    record, groups = job_record(manifest, explain_id(backend, model)), np.array(manifest.data.feature_groups, np.int64)
     shape = run.mapped(HELDOUT)["inputs"].shape
-    arrays: dict[str, Floats] = {}
+    arrays: dict[str, npt.NDArray[np.floating[Any]]] = {}
     for done in methods_done(record):
         found = variants_of(run, record, done.method)
         array = found.get("completed", found["native"])
         if array.shape == shape:
-            arrays[done.method] = array
+            combine = _combine(run, record, done.method)
+            arrays[done.method] = feature_values(array, features=groups, combine=combine) if len(groups) else array
     cells = []
     for one, other in itertools.combinations_with_replacement(arrays, 2):
         values = spearman(arrays[one], arrays[other])
