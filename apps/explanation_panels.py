@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from trustml.measures.measure import MEASURES, shown_in
+from trustml.plan.job import short_model
 from trustml.record.store import HELDOUT, RunDirectory
 from trustml.report.explanations import figures
 from trustml.report.explanations.frames import ExplainedExample, Panel, removal_curves_of
@@ -23,10 +24,10 @@ def pick_example(place: Any, run: RunDirectory) -> int:
 
 def draw(found: ExplainedExample, panels: list[tuple[str, Panel]], *, own_scales: bool = False) -> None:
     """Draw panels in rows; those in logits share one scale, unless each is to have its own."""
-    drawn = [(title, panel, _drawn(found, panel)) for title, panel in panels]
+    drawn = [(title, panel, found.drawn(panel)) for title, panel in panels]
     shared = max((float(np.abs(values).max()) for _, panel, values in drawn if panel.in_logits), default=0.0) or 1.0
     image = found.input.ndim == 3
-    charts = [figures.picture(found.input.mean(axis=-1), title=f"input: {found.target}")] if image else []
+    charts = [figures.picture(found.input.mean(axis=-1), title=f"input: true class {found.target}")] if image else []
     for title, panel, values in drawn:
         own = own_scales or not panel.in_logits
         limit = float(np.abs(values).max() or 1.0) if own else shared
@@ -36,11 +37,8 @@ def draw(found: ExplainedExample, panels: list[tuple[str, Panel]], *, own_scales
             names = found.feature_names if len(found.feature_names) == len(values) else ()
             charts.append(figures.feature_bars(values, title=title, limit=limit, names=names))
     st.altair_chart(figures.side_by_side(charts, columns=5 if image else 3), width="content")
-
-
-def _drawn(found: ExplainedExample, panel: Panel) -> np.ndarray:
-    values = found.by_feature(panel.values)
-    return values.sum(axis=-1) if values.ndim == 3 else values
+    explained = dict.fromkeys(f"{short_model(panel.model)} explained: {panel.classes.words}" for _, panel in panels)
+    st.text("\n".join([f"true class: {found.target}", *explained]))
 
 
 def curves_of(run: RunDirectory, model: str) -> dict[str, pd.DataFrame] | None:

@@ -402,6 +402,21 @@ MUTANTS = (
         ),
     ),
     *_mutants(
+        "attribution/test_sharing.py",
+        (
+            "contributions are averaged",
+            "attribution/sharing.py",
+            'return sums if combine == "sum" else sums / sizes',
+            "return sums / sizes",
+        ),
+        (
+            "wholes are summed",
+            "catalogue/available.py",
+            'if entry.contribution and entry.needs != "forward" else',
+            "if entry.contribution else",
+        ),
+    ),
+    *_mutants(
         "attribution/test_similarity.py",
         (
             "ties count as discordant",

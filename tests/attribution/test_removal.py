@@ -15,11 +15,12 @@ from trustml.attribution.removal import (
     counts_of,
     deletion,
     erase,
-    feature_means,
     feature_ranks,
     insertion,
     sufficiency,
 )
+from trustml.catalogue.available import combine_of
+from trustml.scenario.methods import FeatureAblation, IntegratedGradients
 
 FLOAT32 = 2e-5
 """Logits of order 10 are sums of float32 products, whose order differs between batches."""
@@ -73,11 +74,11 @@ def test_comprehensiveness_and_sufficiency_by_hand():
     assert sufficiency(tiny) == -0.125
 
 
-def test_a_group_is_ranked_by_its_mean_and_moves_as_a_whole():
+def test_a_group_of_slopes_is_ranked_by_its_mean_and_moves_as_a_whole():
     features = np.array([0, 1, 1, 2])
     attributions = np.array([[1.0, 4.0, -1.0, 2.0]], np.float32)  # means 1, 1.5, 2
-    np.testing.assert_array_equal(feature_means(attributions, features=features), [[1.0, 1.5, 2.0]])
-    np.testing.assert_array_equal(feature_ranks(attributions, features=features), [[2, 1, 1, 0]])
+    np.testing.assert_array_equal(feature_ranks(attributions, features=features, combine="mean"), [[2, 1, 1, 0]])
+    np.testing.assert_array_equal(feature_ranks(attributions, features=features), [[2, 0, 0, 1]])  # sums 1, 3, 2
     model, inputs = by_hand()
     out = deletion(
         model.predict,
@@ -86,9 +87,43 @@ def test_a_group_is_ranked_by_its_mean_and_moves_as_a_whole():
         attributions=attributions,
         baseline=np.zeros_like(inputs),
         features=features,
+        combine="mean",
     )
     np.testing.assert_allclose(out.fractions, [0, 1 / 3, 2 / 3, 1])
     np.testing.assert_array_equal(out.logits, [[6, 7, 4, 0]])
+
+
+def category_of_eight() -> tuple[Linear, dict[str, np.ndarray]]:
+    """A linear model, of which a category of eight columns is worth 3 and two numbers 1 and 0.5, exactly."""
+    model = Linear(weights=np.array([[3.0] * 8 + [1, 0.5], [0] * 10], np.float32), biases=np.zeros(2, np.float32))
+    inputs = np.array([[0, 0, 1, 0, 0, 0, 0, 0, 1, 1]], np.float32)
+    baseline, targets = np.zeros_like(inputs), np.array([0])
+    given = {"inputs": inputs, "targets": targets, "baseline": baseline, "features": np.array([0] * 8 + [1, 2])}
+    return model, {**given, "attributions": model.contributions(inputs, targets, baseline=baseline)}
+
+
+def test_contributions_of_the_columns_of_a_category_add_up():
+    model, given = category_of_eight()
+    combine = combine_of(IntegratedGradients())
+    out = deletion(model.predict, combine=combine, **given)
+    np.testing.assert_allclose(out.logits, [[4.5, 1.5, 0.5, 0]])
+    assert area(out.fractions, out.probabilities)[0] == pytest.approx(0.7282, abs=5e-5)  # 0.889 in order of means
+    back = insertion(model.predict, combine=combine, **given)
+    np.testing.assert_allclose(back.logits, [[0, 3, 4, 4.5]])
+    erased = erase(model.predict, combine=combine, **given)
+    _, without, only = 1 / (1 + np.exp(-np.array([4.5, 1.5, 3.0])))
+    np.testing.assert_allclose([erased.without[0, 0], erased.only[0, 0]], [without, only])
+
+
+def test_ablation_of_the_same_model_ranks_its_category_by_its_value():
+    model, given = category_of_eight()
+    combine = combine_of(FeatureAblation())
+    given["attributions"] = np.array([[3.0] * 8 + [1, 0.5]], np.float32)
+    out = deletion(model.predict, combine=combine, **given)
+    np.testing.assert_allclose(out.logits, [[4.5, 1.5, 0.5, 0]])
+    given["attributions"][:, :8] = 0.9  # less than the first number, though eight of them are more
+    out = deletion(model.predict, combine=combine, **given)
+    np.testing.assert_allclose(out.logits, [[4.5, 3.5, 0.5, 0]])
 
 
 def test_equal_attributions_keep_the_order_of_their_numbers():

@@ -9,7 +9,25 @@ from hypothesis import strategies as st
 from tests.attribution.linear import random_inputs, random_linear
 from trustml.attribution.completeness import completeness
 from trustml.attribution.infidelity import infidelity, logit_changes, products, random_features, removal_steps
-from trustml.attribution.sharing import share_out
+from trustml.attribution.sharing import feature_values, share_out
+from trustml.catalogue.available import combine_of
+from trustml.scenario import methods as m
+
+
+def test_values_of_features_by_hand():
+    array, features = np.array([[1.0, 2.0, -3.0, 4.0]]), np.array([0, 1, 1, 2])
+    assert feature_values(array, features=features, combine="sum").tolist() == [[1.0, -1.0, 4.0]]
+    assert feature_values(array, features=features, combine="mean").tolist() == [[1.0, -0.5, 4.0]]
+
+
+def test_contributions_of_single_values_add_up_and_nothing_else_does():
+    summed = (m.InputXGradient(), m.IntegratedGradients(), m.DeepLift(), m.DeepLiftShap(), m.LRP(), m.GradientShap())
+    whole = (m.FeatureAblation(), m.Occlusion(), m.FeaturePermutation(), m.ShapleyValueSampling(), m.KernelShap())
+    slopes = (m.Lime(), m.Saliency(), m.Saliency(absolute=False), m.GuidedBackprop(), m.GradCam(), m.SmoothGrad())
+    assert {combine_of(method) for method in summed} == {"sum"}
+    assert {combine_of(method) for method in (*whole, *slopes)} == {"mean"}
+    assert combine_of(m.SmoothGrad(of=m.IntegratedGradients())) == "sum"
+    assert combine_of(m.SmoothGrad(of=m.IntegratedGradients(), statistic="variance")) == "mean"
 
 
 def test_by_hand():

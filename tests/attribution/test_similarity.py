@@ -160,11 +160,6 @@ def test_directions_give_the_same_numbers_by_products():
     np.testing.assert_allclose(products, s.feature_agreement(first, second), atol=1e-12)
 
 
-def test_grouped_columns_count_once():
-    array = np.array([[1.0, 2.0, -3.0, 4.0]])
-    assert s.grouped(array, np.array([0, 1, 1, 2])).tolist() == [[1.0, -1.0, 4.0]]
-
-
 def test_random_attributions_agree_no_more_than_chance():
     first, second = np.random.default_rng(0).normal(size=(2, 400, 100))
     assert abs(s.spearman(first, second).mean()) < 4 / np.sqrt(400 * 100)

@@ -8,7 +8,7 @@ import pytest
 
 import trustml
 from trustml.launch.prepare import prepare_run
-from trustml.models.zoo import mlp
+from trustml.models.zoo import mlp, small_cnn
 from trustml.scenario.spec import Explanations, Scenario
 
 SCENARIO = Scenario(
@@ -31,6 +31,28 @@ def test_without_explanations_no_held_out_input_is_published(tmp_path):
 def test_the_record_holds_how_the_data_were_prepared(tmp_path):
     preparation = prepare_run(SCENARIO, root=tmp_path).manifest().data.preparation
     assert (preparation.scaling, preparation.categories, preparation.classes) == ("public constants", "none", "public")
+
+
+def test_surrogates_draw_by_the_number_of_features_and_the_record_says_how_many(tmp_path):
+    methods = (
+        trustml.KernelShap(),
+        trustml.KernelShap(name="patches", patch=4),
+        trustml.Lime(),
+        trustml.Lime(name="few", n_samples=50),
+        trustml.KernelShap(name="few_patches", patch=4, n_samples=50),
+    )
+    scenario = msgspec.structs.replace(
+        SCENARIO, data=trustml.Digits(), model=small_cnn(), explanations=Explanations(methods=methods, examples=2)
+    )
+    run = prepare_run(scenario, root=tmp_path)
+    wanted = {"KernelShap": 256, "patches": 200, "Lime": 256, "few": 50, "few_patches": 50}
+    recorded = run.manifest().scenario["explanations"]["methods"]
+    assert {one["name"] or one["kind"]: one["n_samples"] for one in recorded} == wanted
+    (job,) = [run.job(record.id) for record in run.manifest().jobs if record.kind == "explain"]
+    assert {one.title: one.n_samples for one in job.methods if hasattr(one, "n_samples")} == wanted
+    (warning,) = [text for text in run.manifest().warnings if "n_samples" in text]
+    for words in ("explanations.methods.3.n_samples", "50 coalitions", "64 features", "256 or more"):
+        assert words in warning
 
 
 @pytest.mark.parametrize(("rows", "source"), [("training", "train_inputs"), ("held-out", "test_inputs")])

@@ -141,6 +141,13 @@ def test_the_command_line_shows_and_draws_one_example(images, seeds, tmp_path):
     shown = cli("explain", seeds.id, "--runs", str(seeds.path.parent), "--method", "FeatureAblation", "--json")
     content = json.loads(shown.stdout)
     assert len(content["explanations"]) == 12 and "mean radius" in content["feature_names"]
+    assert {one["explained_class"] for one in content["explanations"]} == {content["target"]}  # the true one
+    shown = cli("explain", images.id, "--runs", root, "--method", "saliency", "--json")
+    classes = [str(digit) for digit in range(10)]
+    arrays = images.directory.arrays("jobs/explain.torch.of.torch.Plain.s0/attributions.npz")
+    for one in json.loads(shown.stdout)["explanations"]:
+        assert one["explained_class"] == one["predicted_class"] == classes[arrays["targets"][0]]
+        assert 0.1 < one["explained_probability"] == one["predicted_probability"] <= 1
 
 
 @pytest.mark.parametrize(

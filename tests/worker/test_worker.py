@@ -9,9 +9,11 @@ import time
 import numpy as np
 import pytest
 
+from trustml.scenario import methods as m
 from trustml.worker.clock import Clock
 from trustml.worker.common_lane import integrated_gradients
 from trustml.worker.events import Progress
+from trustml.worker.explaining import seed_of
 from trustml.worker.private import entropy_words
 
 
@@ -26,6 +28,12 @@ class Cubic:
 
     def input_gradients(self, inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
         return (3 * inputs**2 * self.factors.T[targets]).astype(np.float32)
+
+
+def test_methods_draw_from_seeds_of_their_own():
+    methods = (m.KernelShap(), m.Lime(), m.SmoothGrad(), m.Lime(name="again"))
+    assert len({seed_of(method) for method in methods}) == 4
+    assert seed_of(m.Lime(n_samples=7)) == seed_of(m.Lime())  # the title decides
 
 
 @pytest.mark.parametrize("n_steps", [2, 5, 50])

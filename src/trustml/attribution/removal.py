@@ -1,7 +1,8 @@
 """Faithfulness by taking features away, or putting them back, in the order of their attribution.
 
-A *feature* is one value of the input, or a group of values that `features` numbers alike; it is ranked by the mean
-of its signed attributions, and comes or goes as a whole. Equal attributions keep the order of their numbers
+A *feature* is one value of the input, or a group of values that `features` numbers alike; it is ranked by its signed
+attribution (:func:`trustml.attribution.sharing.feature_values`), and comes or goes as a whole.
+Equal attributions keep the order of their numbers
 (for images: row by row from the top left), so that the order never depends on the sorting.
 
 Curves and probabilities are recorded as they are; :func:`area`, :func:`comprehensiveness` and
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trustml.attribution.asking import Bools, Doubles, Predict, Scores, score_variants
+from trustml.attribution.sharing import Combine, feature_values
 from trustml.data.dataset import Floats, Ints
 
 FRACTIONS = tuple(step / 20 for step in range(21))
@@ -61,29 +63,10 @@ class Erased:
     only: Doubles
 
 
-def feature_means(attributions: Floats, *, features: Ints) -> Doubles:
-    """Mean attribution of every feature.
-
-    Parameters
-    ----------
-    attributions : float array of shape (n, *x)
-    features : int64 array of shape (*x)
-        Feature that each value belongs to, numbered from 0 without gaps.
-
-    Returns
-    -------
-    float64 array of shape (n, features)
-    """
-    order = np.argsort(features, axis=None, kind="stable")
-    sizes = np.bincount(features.ravel())
-    flat = attributions.reshape(len(attributions), -1).astype(np.float64)
-    return np.add.reduceat(flat[:, order], np.cumsum(sizes) - sizes, axis=1) / sizes
-
-
-def feature_ranks(attributions: Floats, *, features: Ints) -> Ints:
+def feature_ranks(attributions: Floats, *, features: Ints, combine: Combine = "sum") -> Ints:
     """Place of every value's feature in the order of falling signed attribution, 0 for the highest; (n, *x)."""
-    means = feature_means(attributions, features=features)
-    order = np.argsort(-means, axis=1, kind="stable")
+    values = feature_values(attributions, features=features, combine=combine)
+    order = np.argsort(-values, axis=1, kind="stable")
     ranks = np.empty_like(order)
     np.put_along_axis(ranks, order, np.arange(order.shape[1])[None, :], axis=1)
     return ranks[:, features]
@@ -106,6 +89,7 @@ def deletion(
     attributions: Floats,
     baseline: Floats,
     features: Ints,
+    combine: Combine = "sum",
     fractions: Sequence[float] = FRACTIONS,
 ) -> Removed:
     """Replace features by the baseline, the highest attribution first (Petsiuk et al., RISE, arXiv 1806.07421).
@@ -116,7 +100,9 @@ def deletion(
     inputs, attributions, baseline : float32 arrays of shape (n, *x)
     targets : int64 array of shape (n,)
     features : int64 array of shape (*x)
-        See :func:`feature_means`.
+        Feature that each value belongs to, numbered from 0 without gaps.
+    combine : {"sum", "mean"}
+        What a feature of several values is worth; see :func:`trustml.attribution.sharing.feature_values`.
     fractions : sequence of float
         Shares of the features, rounded up to whole features.
 
@@ -125,7 +111,7 @@ def deletion(
     Removed
         A faithful explanation lets the curve fall early: the lower its area, the better.
     """
-    ranks = feature_ranks(attributions, features=features)
+    ranks = feature_ranks(attributions, features=features, combine=combine)
     return _curve(predict, targets, ranks, (inputs, baseline), fractions)
 
 
@@ -137,6 +123,7 @@ def insertion(
     attributions: Floats,
     baseline: Floats,
     features: Ints,
+    combine: Combine = "sum",
     fractions: Sequence[float] = FRACTIONS,
 ) -> Removed:
     """Put features into the baseline, the highest attribution first (Petsiuk et al., RISE, arXiv 1806.07421).
@@ -144,7 +131,7 @@ def insertion(
     Parameters as in :func:`deletion`. A faithful explanation lets the curve rise early: the higher its area,
     the better.
     """
-    ranks = feature_ranks(attributions, features=features)
+    ranks = feature_ranks(attributions, features=features, combine=combine)
     return _curve(predict, targets, ranks, (baseline, inputs), fractions)
 
 
@@ -166,6 +153,7 @@ def erase(
     attributions: Floats,
     baseline: Floats,
     features: Ints,
+    combine: Combine = "sum",
     bins: Sequence[float] = ERASER_BINS,
 ) -> Erased:
     """Target probability without, and with nothing but, the highest-ranked features (ERASER, arXiv 1911.03429).
@@ -176,7 +164,7 @@ def erase(
     -------
     Erased
     """
-    ranks = feature_ranks(attributions, features=features)
+    ranks = feature_ranks(attributions, features=features, combine=combine)
     counts = counts_of(bins, features=int(features.max()) + 1)
     without = _scores(predict, targets, ranks, (inputs, baseline), np.append(0, counts)).probabilities
     only = _scores(predict, targets, ranks, (baseline, inputs), counts).probabilities

@@ -1,8 +1,9 @@
 """How alike two attributions of the same example are: one number an example, in numpy alone.
 
 Every function takes two float arrays of shape (n, *x) and gives a float64 array of shape (n,), NaN where it is not
-defined (an attribution that is constant ranks nothing). Values of one feature can be joined first by
-:func:`grouped`. The agreements at k are those of Krishna et al. (arXiv 2202.01602): A and B are the k features
+defined (an attribution that is constant ranks nothing). Values of one feature are joined first
+(:func:`trustml.attribution.sharing.feature_values`).
+The agreements at k are those of Krishna et al. (arXiv 2202.01602): A and B are the k features
 largest in magnitude, k a share of all features and at least 1. Features that tie for the last places share them
 evenly, and zeros are never among them: agreement is the cosine between the two sets of shares, which is the share of
 common features where nothing ties.
@@ -41,25 +42,6 @@ class Similarity:
     low: float
     high: float = 1.0
     images_only: bool = False
-
-
-def grouped(attributions: Floats, features: Ints) -> Doubles:
-    """Sum the signed attributions of the values of each feature.
-
-    Parameters
-    ----------
-    attributions : float array of shape (n, *x)
-    features : int64 array of shape (*x)
-        Feature that each value belongs to, numbered from 0 without gaps.
-
-    Returns
-    -------
-    float64 array of shape (n, features)
-    """
-    flat = attributions.reshape(len(attributions), -1).astype(np.float64)
-    order = np.argsort(features, axis=None, kind="stable")
-    sizes = np.bincount(features.ravel())
-    return np.add.reduceat(flat[:, order], np.cumsum(sizes) - sizes, axis=1)
 
 
 def spearman(first: Floats, second: Floats) -> Doubles:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trustml.attribution.sharing import Combine
 from trustml.catalogue.methods import METHODS
 from trustml.frameworks.implementation import Availability, Implementation, NotAvailable
 from trustml.frameworks.table import entry_of
@@ -110,6 +111,18 @@ def is_signed(method: m.Method) -> bool:
 def is_contribution(method: m.Method) -> bool:
     """Whether attributions hold the factor (input - baseline), rather than being slopes."""
     return METHODS[type(method.of if isinstance(method, m.SmoothGrad) else method)].contribution
+
+
+def combine_of(method: m.Method) -> Combine:
+    """How the attributions of the values of one feature make that of the feature.
+
+    Contributions add up. Methods that ask for outputs alone switch a feature (or a window) as a whole and give each of
+    its values the whole; slopes, squares and magnitudes add up to nothing.
+    """
+    if isinstance(method, m.SmoothGrad):
+        return combine_of(method.of) if method.statistic == "mean" else "mean"
+    entry = METHODS[type(method)]
+    return "sum" if entry.contribution and entry.needs != "forward" else "mean"
 
 
 def _unknown_layer(method: m.Method, architecture: Architecture) -> str:

@@ -32,8 +32,9 @@ def command(
 ) -> None:
     """Show how the models of RUN explain one example, in every library, with one colour scale.
 
-    Prints the features that count most. With --json: {"run", "method", "example", "target", "explanations"}, the
-    attributions in full.
+    Prints the features that count most, and which class is explained. With --json: {"run", "method", "example",
+    "target", "true_class", "explanations"}; target is the true class, and every explanation names the class that it
+    explains and the predicted one, with probabilities, and has the attributions in full.
     """
     from trustml.record.store import find_run
     from trustml.report.explanations.frames import PanelRequest, explained_example, features_table

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from trustml.catalogue.available import why_unfit
 from trustml.data.baselines import background_for, baseline_for, features_of
 from trustml.data.dataset import Dataset, Floats
 from trustml.record.array_names import array_name
-from trustml.scenario.methods import background_of, baseline_of
+from trustml.scenario.methods import KernelShap, Lime, background_of, baseline_of, samples_of
 from trustml.scenario.spec import Scenario, rows_of_explanations
 
 
@@ -43,6 +44,40 @@ def explanation_inputs(scenario: Scenario, dataset: Dataset, *, inputs: Floats) 
         if hasattr(method, "patch"):
             arrays[array_name(method.title, "features")] = features_of(shape, patch=method.patch, groups=groups)
     return arrays
+
+
+def with_samples(scenario: Scenario, dataset: Dataset) -> Scenario:
+    """Write down the number of coalitions of every surrogate that leaves it to the number of features."""
+    methods = tuple(
+        replace(method, n_samples=samples_of(method, features=count))
+        if isinstance(method, KernelShap | Lime) and (count := _count(scenario, dataset, method))
+        else method
+        for method in scenario.explanations.methods
+    )
+    return replace(scenario, explanations=replace(scenario.explanations, methods=methods))
+
+
+def sample_warnings(scenario: Scenario, dataset: Dataset) -> list[str]:
+    """Warn of surrogates with fewer coalitions than features: they add up, and still rank by chance."""
+    found = []
+    for index, method in enumerate(scenario.explanations.methods):
+        if not isinstance(method, KernelShap | Lime) or method.n_samples is None:
+            continue
+        count = _count(scenario, dataset, method)
+        if method.n_samples < count:
+            found.append(
+                f"explanations.methods.{index}.n_samples: {method.n_samples} coalitions leave the attributions of "
+                f"{count} features open, whatever their sum; leave it out, or use "
+                f"{samples_of(replace(method, n_samples=None), features=count)} or more"
+            )
+    return found
+
+
+def _count(scenario: Scenario, dataset: Dataset, method: KernelShap | Lime) -> int:
+    """Number of features that a surrogate switches; 0 where it does not fit the model."""
+    if why_unfit(method, scenario.model, dataset.input_shape):
+        return 0
+    return int(features_of(dataset.input_shape, patch=method.patch, groups=dataset.feature_groups).max()) + 1
 
 
 def explanation_notes(scenario: Scenario) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from trustml.data.partition import Clients
 from trustml.data.preparation import preparation_notes
 from trustml.data.streams import Stream, public_generator, secret_generator
 from trustml.launch.attacks import write_attack_inputs
-from trustml.launch.baselines import explanation_inputs, explanation_notes
+from trustml.launch.baselines import explanation_inputs, explanation_notes, sample_warnings, with_samples
 from trustml.launch.federation import draw_partition, draw_rounds, partition_arrays, salt
 from trustml.launch.shared_data import write_data
 from trustml.models.weights import encode_weights, initial_weights
@@ -67,7 +67,9 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
     """
     check_scenario(scenario)
     dataset = load_dataset(scenario.data)
-    warnings = check_against_data(
+    scenario = with_samples(scenario, dataset)
+    warnings = sample_warnings(scenario, dataset)
+    warnings += check_against_data(
         scenario,
         input_shape=dataset.input_shape,
         classes=dataset.classes,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from trustml.attribution.removal import feature_means
+from trustml.attribution.sharing import feature_values
 from trustml.backends.contract import Attributions, Backend, ExplainRequest, Model, Network
 from trustml.catalogue.available import attributed_layer, library_of
 from trustml.data.dataset import Floats, Ints
@@ -115,6 +116,11 @@ def random_control(inputs: Floats, seed: int) -> Floats:
     return np.random.default_rng(seed).standard_normal(inputs.shape, dtype=np.float32)
 
 
+def seed_of(method: Method) -> int:
+    """Seed of what a method draws: another for every title, the same in every backend and run."""
+    return int(public_generator(zlib.crc32(method.title.encode()), Stream.EXPLANATIONS).integers(2**31))
+
+
 def _request(model: Model, inputs: Floats, targets: Ints, method: Method, prepared: Arrays) -> ExplainRequest:
     title = method.title
     shape = inputs.shape[1:]
@@ -127,7 +133,7 @@ def _request(model: Model, inputs: Floats, targets: Ints, method: Method, prepar
         background=prepared.get(array_name(title, "background"), np.zeros((0, *shape))).astype(np.float32),
         features=prepared.get(array_name(title, "features"), prepared["features"]).astype(np.int64),
         layer=attributed_layer(method, model.architecture),
-        seed=int(public_generator(0, Stream.EXPLANATIONS).integers(2**31)),
+        seed=seed_of(method),
     )
 
 
@@ -166,7 +172,8 @@ def _attributions(
 def _totals(request: ExplainRequest, attributions: Floats) -> Floats:
     """Sum of each example's attributions, each feature counted once; shape (n,)."""
     if hasattr(request.method, "patch"):  # every value of a feature has the attribution of the whole
-        return feature_means(attributions, features=request.features).sum(axis=1).astype(np.float32)
+        whole = feature_values(attributions, features=request.features, combine="mean")
+        return whole.sum(axis=1).astype(np.float32)
     return attributions.reshape(len(attributions), -1).sum(axis=1, dtype=np.float64).astype(np.float32)
 
 

@@ -19,7 +19,7 @@ from trustml.attribution.sharing import share_out
 from trustml.attribution.similarity import spearman, spearman_of_magnitudes
 from trustml.attribution.upsample import upsample
 from trustml.backends.contract import Backend, ExplainRequest, Network
-from trustml.catalogue.available import is_contribution, is_signed, returns_layer, returns_map
+from trustml.catalogue.available import combine_of, is_contribution, is_signed, returns_layer, returns_map
 from trustml.data.dataset import Floats, Ints
 from trustml.data.streams import Stream, public_generator
 from trustml.models.weights import Weights, initial_weights
@@ -162,30 +162,17 @@ class _Shared:
     def faithfulness(self, request: ExplainRequest, attributions: Floats) -> Arrays:
         """Curves, probabilities and infidelity from predictions alone."""
         t = self._trial
-        deleted = removal.deletion(
-            t.predict,
-            inputs=t.inputs,
-            targets=t.targets,
-            attributions=attributions,
-            baseline=t.baseline,
-            features=t.features,
-        )
-        inserted = removal.insertion(
-            t.predict,
-            inputs=t.inputs,
-            targets=t.targets,
-            attributions=attributions,
-            baseline=t.baseline,
-            features=t.features,
-        )
-        erased = removal.erase(
-            t.predict,
-            inputs=t.inputs,
-            targets=t.targets,
-            attributions=attributions,
-            baseline=t.baseline,
-            features=t.features,
-        )
+        ranked: dict[str, Any] = {
+            "inputs": t.inputs,
+            "targets": t.targets,
+            "attributions": attributions,
+            "baseline": t.baseline,
+            "features": t.features,
+            "combine": combine_of(request.method),
+        }
+        deleted = removal.deletion(t.predict, **ranked)
+        inserted = removal.insertion(t.predict, **ranked)
+        erased = removal.erase(t.predict, **ranked)
         tried: Arrays = {
             "fractions": deleted.fractions,
             "deletion": deleted.probabilities,

@@ -354,7 +354,10 @@ def test_smooth_grad_statistics_belong_together():
     ids=lambda value: value if isinstance(value, str) else value.title,
 )
 def test_sampling_methods_agree_with_captum_within_their_errors(method, captums):
-    """Means of 6 seeds of ours against 6 of Captum's: within 5 joint standard errors everywhere (about 400 values)."""
+    """Means of 20 seeds of ours against 20 of Captum's: within 5 joint standard errors everywhere (about 400 values).
+
+    Each value by its own error: the examples share what is drawn, so that their errors are not independent.
+    """
     import torch
     from captum import attr
 
@@ -364,9 +367,9 @@ def test_sampling_methods_agree_with_captum_within_their_errors(method, captums)
     background = (inputs[::-1] * 0.5).copy()
     asked = request(model, inputs, method, background=background)
     module, target = build_module(model).eval(), to_labels(asked.targets)
-    ours = np.stack([native(request(model, inputs, method, background=background, seed=seed)) for seed in range(6)])
+    ours = np.stack([native(request(model, inputs, method, background=background, seed=seed)) for seed in range(20)])
     theirs = []
-    for seed in range(6):
+    for seed in range(20):
         torch.manual_seed(seed)
         np.random.seed(seed)  # Captum's GradientShap draws its baselines from numpy's global generator
         if captums == "NoiseTunnel":
@@ -382,10 +385,10 @@ def test_sampling_methods_agree_with_captum_within_their_errors(method, captums)
                 to_input(inputs), baselines=to_input(asked.baseline), target=target, n_samples=method.n_samples
             )
         theirs.append(from_input(found.float()))
-    both = np.stack([ours, np.stack(theirs)])
-    spread = np.sqrt(both.var(axis=1, ddof=1).mean(axis=(0, 1)).mean() * 2 / 6)  # pooled: 6 seeds say little alone
-    worst = np.abs(both[0].mean(axis=0) - both[1].mean(axis=0)).max()
-    assert worst < 8 * spread  # pooled over values of unlike spread, hence more than 5
+    both = np.stack([ours, np.stack(theirs)]).astype(np.float64)
+    errors = np.sqrt(both.var(axis=1, ddof=1).sum(axis=0) / 20)
+    apart = np.abs(both[0].mean(axis=0) - both[1].mean(axis=0))
+    assert (apart <= 5 * errors + 1e-6 * np.abs(both).max()).all()
     assert np.corrcoef(both[0].mean(axis=0).ravel(), both[1].mean(axis=0).ravel())[0, 1] > 0.99
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import explained_cases as cases
@@ -34,6 +35,16 @@ def explain_all(arrays: dict[str, np.ndarray], *, repetitions: int) -> dict[str,
         runs = [explain(cases.request_of(case, method, arrays, seed=seed)) for seed in (*seeds, seeds[0])]
         for variant in runs[0]:
             found[f"{title}.{variant}"] = np.stack([run[variant] for run in runs])
+    return found
+
+
+def explain_last_alone(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The last example of every sampling case, with no other beside it."""
+    found = {}
+    for title, (case, method) in cases.SAMPLED.items():
+        whole = cases.request_of(case, method, arrays, seed=cases.SEEDS[0])
+        last = {name: getattr(whole, name)[-1:] for name in ("inputs", "targets", "baseline")}
+        found |= {f"alone.{title}.{variant}": array for variant, array in explain(replace(whole, **last)).items()}
     return found
 
 
@@ -76,10 +87,10 @@ def image_by_image(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     softmax = tf.keras.Model(model.inputs, tf.keras.layers.Activation("softmax")(model.output))
     inputs, targets = arrays["cnn.inputs"], arrays["cnn.targets"]
     samples = cases.SAMPLED["smooth_grad"][1].n_samples
-    np.random.seed(0)
-    noisy = SmoothGrad.generate_noisy_images(inputs, samples, m.SmoothGrad().stdev).reshape(-1, samples, 9, 9, 2)
     found: dict[str, list[np.ndarray]] = {"integrated_gradients": [], "smooth_grad": [], "occlusion_clipped": []}
-    for image, copies, target in zip(inputs, noisy, map(int, targets), strict=True):
+    for image, target in zip(inputs, map(int, targets), strict=True):
+        np.random.seed(0)  # every image has the same noise
+        copies = SmoothGrad.generate_noisy_images(image[None], samples, m.SmoothGrad().stdev)
         path = IntegratedGradients.generate_interpolations(image[None], 50)
         found["integrated_gradients"] += [
             *IntegratedGradients.get_integrated_gradients(path, model, tf.constant(target), 50).numpy()
@@ -164,7 +175,7 @@ if __name__ == "__main__":
     given = cases.read_arrays(folder / "given.npz")
     users, told = as_users_call_it(given)
     in_chunks, told["traces"] = chunks()
-    users |= {**image_by_image(given), **in_chunks}
+    users |= {**image_by_image(given), **in_chunks, **explain_last_alone(given)}
     told |= {"seeds": seeds_in_graphs(), "cosine": cosine_weights(), "not_square": not_square(given)}
     np.savez(folder / "found.npz", **explain_all(given, repetitions=int(sys.argv[2])), **kept_model(given), **users)
     (folder / "told.json").write_text(json.dumps(told))

@@ -97,6 +97,14 @@ def test_kept_models_take_new_weights(given, found):
     assert relative(found["halved.guided"], from_input(guided)) < FLOAT32
 
 
+@pytest.mark.parametrize("name", SAMPLED)
+def test_an_example_has_the_same_numbers_alone(name, found):
+    variants = [key.removeprefix("alone.") for key in found if key.startswith(f"alone.{name}.")]
+    assert variants
+    for variant in variants:
+        assert relative(found[f"alone.{variant}"][0], found[variant][0, -1]) < 10 * FLOAT32, variant
+
+
 # Methods that draw random numbers: means over seeds, within their own error.
 
 

@@ -15,17 +15,17 @@ _LASSO_SWEEPS = 2000
 _LASSO_TOLERANCE = 1e-9
 
 
-def shapley_coalitions(generator: np.random.Generator, *, examples: int, samples: int, features: int) -> Bools:
-    """Draw proper coalitions by the Shapley kernel; all of them, each once, where there are no more than `samples`.
+def shapley_coalitions(generator: np.random.Generator, *, samples: int, features: int) -> Bools:
+    """Draw proper coalitions by the Shapley kernel.
 
     A size is drawn with probability proportional to 1 / (size * (features - size)), then a set of that size, all
-    alike (Lundberg and Lee, arXiv 1705.07874, as Captum draws them). Shape (examples, samples, features).
+    alike (Lundberg and Lee, arXiv 1705.07874, as Captum draws them). Shape (samples, features).
     """
     sizes = np.arange(1, features)
     shares = 1 / (sizes * (features - sizes))
-    drawn = generator.choice(sizes, (examples, samples), p=shares / shares.sum())
-    ranks = generator.random((examples, samples, features)).argsort(axis=2).argsort(axis=2)
-    return np.asarray(ranks < drawn[:, :, None])
+    drawn = generator.choice(sizes, samples, p=shares / shares.sum())
+    ranks = generator.random((samples, features)).argsort(axis=1).argsort(axis=1)
+    return np.asarray(ranks < drawn[:, None])
 
 
 def every_coalition(features: int) -> tuple[Bools, Doubles]:

@@ -1,7 +1,7 @@
 """Methods from gradients and from rules inside the network. All compiled; weights and inputs are arguments.
 
 What draws numbers shares its samples out over the cores, so that it draws what one call would; everything else
-shares out its examples.
+shares out its examples. All examples share what is drawn: the numbers of one do not depend on the others.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def _noisy_sums(
     inputs, targets, baseline, path = given
 
     def add(number: Array, sums: tuple[Array, Array]) -> tuple[Array, Array]:
-        noise = stdev * jax.random.normal(keys[number], inputs.shape)
+        noise = stdev * jax.random.normal(keys[number], inputs.shape[1:])
         found = _attributions(architecture, method, params, path, inputs + noise, targets, baseline)
         return sums[0] + found, sums[1] + found**2
 
@@ -148,13 +148,13 @@ def _expected_sums(
     end: int,
 ) -> Array:
     inputs, targets, background = given
-    shape = (len(inputs), *(1,) * (inputs.ndim - 1))
 
     def add(number: Array, total: Array) -> Array:
         for_noise, for_baseline, for_point = jax.random.split(keys[number], 3)
-        noisy = inputs + stdev * jax.random.normal(for_noise, inputs.shape)
-        baseline = background[jax.random.randint(for_baseline, (len(inputs),), 0, len(background))]
-        point = jax.random.uniform(for_point, shape)
+        noisy = inputs + stdev * jax.random.normal(for_noise, inputs.shape[1:])
+        chosen = background[jax.random.randint(for_baseline, (), 0, len(background))]
+        baseline = jnp.broadcast_to(chosen, inputs.shape)
+        point = jax.random.uniform(for_point)
         between = baseline + point * (noisy - baseline)
         gradient = _attributions(architecture, _GRADIENT, params, None, between, targets, baseline)
         return total + gradient * (noisy - baseline)

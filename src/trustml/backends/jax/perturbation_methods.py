@@ -1,4 +1,8 @@
-"""Methods from predictions alone: features are switched between their value and the baseline's."""
+"""Methods from predictions alone: features are switched between their value and the baseline's.
+
+What is drawn (coalitions, orders) is drawn once and shared by the examples, so that the numbers of one do not depend
+on which others are explained; only what permutes features among the examples depends on them by definition.
+"""
 
 from __future__ import annotations
 
@@ -83,22 +87,21 @@ def shapley_value_sampling(request: ExplainRequest, method: m.ShapleyValueSampli
 
 def kernel_shap(request: ExplainRequest, method: m.KernelShap) -> Floats:
     """Shapley values by weighted least squares, which add up exactly to the change of the logit."""
-    count, n = _count(request), len(request.inputs)
+    count = _count(request)
     ends = coalition_scores(request, np.array([[[False] * count, [True] * count]]))
     changes = ends[:, 1] - ends[:, 0]
     if count == 1:
         return _spread(request, changes[:, None])
-    if count < 20 and 2**count - 2 <= method.n_samples:
-        every, weights = every_coalition(count)
-        sets = every[None]
+    samples = m.samples_of(method, features=count)
+    if count < 20 and 2**count - 2 <= samples:
+        sets, weights = every_coalition(count)
     else:
-        generator = np.random.default_rng(request.seed)
-        sets = shapley_coalitions(generator, examples=n, samples=method.n_samples, features=count)
-        weights = np.ones(method.n_samples)
-    rises = coalition_scores(request, sets) - ends[:, :1]
+        sets = shapley_coalitions(np.random.default_rng(request.seed), samples=samples, features=count)
+        weights = np.ones(samples)
+    rises = coalition_scores(request, sets[None]) - ends[:, :1]
     found = [
-        constrained_least_squares(own, rise, weights, change=float(change))
-        for own, rise, change in zip(np.broadcast_to(sets, (n, *sets.shape[1:])), rises, changes, strict=True)
+        constrained_least_squares(sets, rise, weights, change=float(change))
+        for rise, change in zip(rises, changes, strict=True)
     ]
     return _spread(request, np.stack(found))
 
@@ -107,17 +110,19 @@ def lime(request: ExplainRequest, method: m.Lime) -> Floats:
     """Lasso on random coalitions, weighted by an exponential kernel on the cosine distance to the input."""
     count, n = _count(request), len(request.inputs)
     generator = np.random.default_rng(request.seed)
-    sets = generator.random((n, method.n_samples, count)) < 0.5
-    values = coalition_scores(request, sets)
+    samples = m.samples_of(method, features=count)
+    sets = generator.random((samples, count)) < 0.5
+    values = coalition_scores(request, sets[None])
+    there = sets[:, request.features.ravel()]
     weights = np.empty_like(values)
     for example, row in enumerate(weights):
-        there = sets[example][:, request.features.ravel()]
         own, reference = (array[example].ravel().astype(np.float64) for array in (request.inputs, request.baseline))
         distances = _cosine_distances(own, np.where(there, own, reference))
         row[:] = np.exp(-(distances**2) / (2 * method.kernel_width**2))
-    together = max(1, _ENTRIES // (count * max(count, method.n_samples)))
+    shared = np.broadcast_to(sets, (n, *sets.shape))
+    together = max(1, _ENTRIES // (count * max(count, samples)))
     parts = [slice(start, start + together) for start in range(0, n, together)]
-    found = [weighted_lasso(sets[part], values[part], weights[part], alpha=method.alpha) for part in parts]
+    found = [weighted_lasso(shared[part], values[part], weights[part], alpha=method.alpha) for part in parts]
     return _spread(request, np.concatenate(found))
 
 

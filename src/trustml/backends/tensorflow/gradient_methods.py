@@ -57,12 +57,19 @@ def smooth_grad(model: tf.keras.Model, request: ExplainRequest, method: m.Smooth
     found = []
     for start in range(0, count, block):
         rows = slice(start, start + block)
-        noisy = SmoothGrad.generate_noisy_images(request.inputs[rows], samples, method.stdev)
+        noisy = np.concatenate([_noisy(one, request.seed, method) for one in request.inputs[rows]])
         missing = -len(targets[rows]) % at_once  # tf-explain needs to know how many rows there are
         noisy = np.concatenate([noisy, np.zeros((missing * samples, *noisy.shape[1:]), noisy.dtype)])
         found.append(program(noisy, np.pad(targets[rows], (0, missing))).numpy()[: len(targets[rows])])
     both = np.concatenate(found)
     return {"native": both[:, 0], "completed": both[:, 1]}
+
+
+def _noisy(example: Floats, seed: int, method: m.SmoothGrad) -> Floats:
+    """Noisy copies of one example, from numpy's global generator; every example has the same noise."""
+    np.random.seed(seed % 2**32)
+    noisy: Floats = SmoothGrad.generate_noisy_images(example[None], method.n_samples, method.stdev)
+    return noisy
 
 
 def noise_statistic(model: tf.keras.Model, request: ExplainRequest, method: m.SmoothGrad) -> Attributions:
@@ -73,7 +80,10 @@ def noise_statistic(model: tf.keras.Model, request: ExplainRequest, method: m.Sm
     explainer = kind(
         model, batch_size=ROWS_AT_ONCE, reducer=None, nb_samples=method.n_samples, noise=float(method.stdev)
     )
-    native = explainer.explain(request.inputs, one_hot(model, request)).numpy()
+    native = np.zeros_like(request.inputs)
+    for index, target in enumerate(one_hot(model, request)):  # the numbers of one do not depend on the others
+        tf.random.set_seed(request.seed)
+        native[index] = explainer.explain(request.inputs[index : index + 1], target[None]).numpy()[0]
     if method.statistic == "mean_of_squares":
         return {"native": native}
     return {"native": native, "completed": native * np.float32((method.n_samples - 1) / method.n_samples)}

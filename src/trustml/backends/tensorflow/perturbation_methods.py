@@ -67,7 +67,7 @@ def feature_ablation(model: tf.keras.Model, request: ExplainRequest, method: m.F
 
     network = _OfCoalition(model, request)
     explainer = Occlusion(network, batch_size=ROWS_AT_ONCE, patch_size=1, patch_stride=1, occlusion_value=0.0)
-    return {"native": _row_by_row(explainer, network, request)}
+    return {"native": _row_by_row(explainer, network, request, seed=None)}
 
 
 def kernel_shap(model: tf.keras.Model, request: ExplainRequest, method: m.KernelShap) -> Attributions:
@@ -83,10 +83,10 @@ def kernel_shap(model: tf.keras.Model, request: ExplainRequest, method: m.Kernel
         network,
         batch_size=ROWS_AT_ONCE,
         map_to_interpret_space=network.features_of,
-        nb_samples=method.n_samples,
+        nb_samples=_samples(request, method),
         ref_value=np.zeros(1, np.float32),
     )
-    native = _row_by_row(explainer, network, request)
+    native = _row_by_row(explainer, network, request, seed=request.seed)
     first_values = np.unique(request.features, return_index=True)[1]
     sums = native.reshape(len(native), -1)[:, first_values].sum(axis=1)
     change = _target_logits(model, request, request.inputs) - _target_logits(model, request, request.baseline)
@@ -116,15 +116,14 @@ def lime(model: tf.keras.Model, request: ExplainRequest, method: m.Lime) -> Attr
         "batch_size": ROWS_AT_ONCE,
         "map_to_interpret_space": network.features_of,
         "ref_value": np.zeros(1, np.float32),
-        "nb_samples": method.n_samples,
+        "nb_samples": _samples(request, method),
     }
     native = Lime(network, **common)
     completed = Lime(network, interpretable_model=Lasso(alpha=method.alpha), similarity_kernel=cosine_kernel, **common)
-    found = {}
-    for name, explainer in (("native", native), ("completed", completed)):
-        tf.random.set_seed(request.seed)
-        found[name] = _row_by_row(explainer, network, request)
-    return found
+    return {
+        name: _row_by_row(explainer, network, request, seed=request.seed)
+        for name, explainer in (("native", native), ("completed", completed))
+    }
 
 
 class _Recorder:
@@ -239,10 +238,19 @@ class _OfCoalition(tf.Module):
         return self._model(self._baseline + there * (self._example - self._baseline), training=False)
 
 
-def _row_by_row(explainer: Any, network: _FromBaseline | _OfCoalition, request: ExplainRequest) -> Floats:
+def _samples(request: ExplainRequest, method: m.KernelShap | m.Lime) -> int:
+    return m.samples_of(method, features=int(request.features.max()) + 1)
+
+
+def _row_by_row(
+    explainer: Any, network: _FromBaseline | _OfCoalition, request: ExplainRequest, *, seed: int | None
+) -> Floats:
+    """Explain one example after the other, each with the same random numbers where there is a seed."""
     found = np.zeros_like(request.inputs)
     targets = one_hot(network._model, request)
     for index, target in enumerate(targets):
+        if seed is not None:
+            tf.random.set_seed(seed)
         start = network.start(request.inputs[index], request.baseline[index])
         found[index] = network.in_values(explainer.explain(start[None], target[None]).numpy()[0])
     return found

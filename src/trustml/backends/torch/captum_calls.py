@@ -44,6 +44,9 @@ class Piece:
 def piecewise(request: ExplainRequest, attribute: Callable[[Piece], Tensor], *, rows_per_example: int = 1) -> Floats:
     """Call `attribute` on as many examples at a time as fit into the rows at once, and join what it gives.
 
+    Each call begins with the seed of the request: what draws for every example must take one at a time
+    (:func:`one_by_one`), so that its numbers do not depend on the others.
+
     Returns
     -------
     float32 array of shape (n, *), channels last
@@ -52,6 +55,7 @@ def piecewise(request: ExplainRequest, attribute: Callable[[Piece], Tensor], *, 
     found = []
     for start in range(0, len(request.inputs), examples):
         part = slice(start, start + examples)
+        _seed(request.seed)
         piece = Piece(
             inputs=to_input(request.inputs[part]),
             baseline=to_input(request.baseline[part]),
@@ -59,6 +63,11 @@ def piecewise(request: ExplainRequest, attribute: Callable[[Piece], Tensor], *, 
         )
         found.append(from_input(attribute(piece).float()))
     return np.concatenate(found)
+
+
+def one_by_one(request: ExplainRequest, attribute: Callable[[Piece], Tensor]) -> Floats:
+    """Call `attribute` on one example at a time, each with the same random numbers."""
+    return piecewise(request, attribute, rows_per_example=ROWS_AT_ONCE)
 
 
 def fast_layout(rows: Tensor) -> Tensor:
@@ -92,12 +101,16 @@ def seeded(seed: int) -> Iterator[None]:
     device = current_device()
     before = np.random.get_state()
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)
+        _seed(seed)
         try:
             yield
         finally:
             np.random.set_state(before)
+
+
+def _seed(seed: int) -> None:
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
 
 
 @contextmanager

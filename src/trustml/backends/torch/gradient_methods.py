@@ -10,7 +10,7 @@ import captum.attr
 from torch import Tensor, nn
 
 from trustml.backends.contract import Attributions, ExplainRequest
-from trustml.backends.torch.captum_calls import ROWS_AT_ONCE, Piece, piecewise, summed_gradients
+from trustml.backends.torch.captum_calls import ROWS_AT_ONCE, Piece, one_by_one, piecewise, summed_gradients
 from trustml.backends.torch.deep_lift_rules import deep_lift_variants
 from trustml.backends.torch.network import to_input
 from trustml.backends.torch.relevance_rules import set_epsilon_rules
@@ -45,7 +45,7 @@ def gradient_method(module: nn.Sequential, request: ExplainRequest, method: m.Gr
 
 
 def smooth_grad(module: nn.Sequential, request: ExplainRequest, method: m.SmoothGrad) -> Attributions:
-    """Captum's NoiseTunnel over another method, all samples of an example at once."""
+    """Captum's NoiseTunnel over another method, all samples of one example at once."""
 
     def attribute(module: nn.Sequential, piece: Piece) -> Tensor:
         # All samples in one call: LRP takes the rules off its modules after each, and would go on with its own.
@@ -60,7 +60,7 @@ def smooth_grad(module: nn.Sequential, request: ExplainRequest, method: m.Smooth
         )
 
     def run(module: nn.Sequential) -> Floats:
-        return piecewise(request, lambda piece: attribute(module, piece), rows_per_example=method.n_samples)
+        return one_by_one(request, lambda piece: attribute(module, piece))
 
     return _variants(module, request, method.of, run)
 
@@ -97,7 +97,7 @@ def gradient_shap(module: nn.Sequential, request: ExplainRequest, method: m.Grad
             target=piece.targets,
         )
 
-    return {"native": piecewise(request, attribute, rows_per_example=method.n_samples)}
+    return {"native": one_by_one(request, attribute)}
 
 
 def _variants(

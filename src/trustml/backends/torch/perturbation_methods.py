@@ -12,7 +12,7 @@ from captum.attr._core.lime import get_exp_kernel_similarity_function
 from torch import Tensor, nn
 
 from trustml.backends.contract import Attributions, ExplainRequest
-from trustml.backends.torch.captum_calls import ROWS_AT_ONCE, Piece, fast_layout, piecewise
+from trustml.backends.torch.captum_calls import ROWS_AT_ONCE, Piece, fast_layout, one_by_one, piecewise
 from trustml.backends.torch.device import current_device
 from trustml.backends.torch.network import from_input, to_input, to_labels
 from trustml.scenario import methods as m
@@ -88,7 +88,9 @@ def kernel_shap(module: nn.Sequential, request: ExplainRequest, method: m.Kernel
     """Captum's KernelShap, one linear model an example."""
     if _count(request) < 2:
         raise NotImplementedError("Captum's KernelShap needs 2 features or more")
-    return _surrogates(captum.attr.KernelShap(_forward(module)), request, method.n_samples)
+    return _surrogates(
+        captum.attr.KernelShap(_forward(module)), request, m.samples_of(method, features=_count(request))
+    )
 
 
 def lime(module: nn.Sequential, request: ExplainRequest, method: m.Lime) -> Attributions:
@@ -98,7 +100,7 @@ def lime(module: nn.Sequential, request: ExplainRequest, method: m.Lime) -> Attr
         interpretable_model=SkLearnLasso(alpha=method.alpha),
         similarity_func=get_exp_kernel_similarity_function("cosine", kernel_width=method.kernel_width),
     )
-    return _surrogates(library, request, method.n_samples)
+    return _surrogates(library, request, m.samples_of(method, features=_count(request)))
 
 
 def _surrogates(library: Any, request: ExplainRequest, n_samples: int) -> Attributions:
@@ -114,8 +116,8 @@ def _surrogates(library: Any, request: ExplainRequest, n_samples: int) -> Attrib
             perturbations_per_eval=_at_once(n_samples, 1),
         )
 
-    # One example a call: Captum would do the same, with a warning that it does.
-    return {"native": piecewise(request, attribute, rows_per_example=ROWS_AT_ONCE)}
+    # Captum would go one by one too, with a warning that it does, and with other coalitions for each.
+    return {"native": one_by_one(request, attribute)}
 
 
 def _forward(module: nn.Sequential) -> Callable[[Tensor], Tensor]:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from rich.table import Table
+from rich.text import Text
 
+from trustml.attribution.sharing import Combine, feature_values
 from trustml.attribution.similarity import spearman
-from trustml.catalogue.available import CONTROL_LIBRARY
+from trustml.catalogue.available import CONTROL_LIBRARY, combine_of
 from trustml.errors import UsageError
-from trustml.plan.job import explain_id, short_model
+from trustml.plan.job import ExplainJob, explain_id, short_model
 from trustml.record.array_names import arrays_below
 from trustml.record.explained import explained_model, methods_done, read_probes, variants_of
 from trustml.record.schema import JobRecord, MethodRecord
@@ -45,6 +47,31 @@ class PanelRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Classes:
+    """Which class is explained, and what the model that is explained says.
+
+    Attributes
+    ----------
+    explained, predicted : str
+    explained_probability, predicted_probability, true_probability : float
+    """
+
+    explained: str
+    explained_probability: float
+    predicted: str
+    predicted_probability: float
+    true_probability: float
+
+    @property
+    def words(self) -> str:
+        """For tables and titles."""
+        of_explained = f"{self.explained} (p {self.explained_probability:.2f})"
+        if self.explained == self.predicted:
+            return f"{of_explained}, predicted"
+        return f"{of_explained}; predicted {self.predicted} (p {self.predicted_probability:.2f})"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Panel:
     """One explanation.
 
@@ -58,6 +85,9 @@ class Panel:
     values : float array of the shape of the input, or of a layer
     in_logits : bool
         Whether it can share a scale with the others.
+    combine : {"sum", "mean"}
+        How the attributions of the columns of a feature, or of the channels of a pixel, make one.
+    classes : Classes
     """
 
     model: str
@@ -65,6 +95,8 @@ class Panel:
     variant: str
     values: Floats
     in_logits: bool
+    combine: Combine
+    classes: Classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +108,7 @@ class ExplainedExample:
     run, method : str
     example : int
     target : str
-        Name of its true class.
+        Name of its true class; what is explained says every panel.
     input : float array of shape (*x)
     feature_names : tuple of str
         Of a table; empty for images.
@@ -94,11 +126,26 @@ class ExplainedExample:
     feature_groups: tuple[int, ...]
     panels: tuple[Panel, ...]
 
-    def by_feature(self, values: Floats) -> Floats:
-        """Sum the columns of each feature of a table; an image stays what it is."""
+    @property
+    def heading(self) -> str:
+        """Method, example, and every class that is explained beside the true one."""
+        explained = " or ".join(dict.fromkeys(panel.classes.explained for panel in self.panels))
+        return f"{self.method}, example {self.example}: explains {explained}; true class {self.target}"
+
+    def by_feature(self, panel: Panel) -> Floats:
+        """Attribution of each feature of a table; an image stays what it is."""
+        values = panel.values
         if not self.feature_groups or values.shape != self.input.shape:
             return values
-        return np.bincount(self.feature_groups, values.ravel(), len(self.feature_names)).astype(np.float32)
+        found = feature_values(values[None], features=np.array(self.feature_groups), combine=panel.combine)
+        return found[0].astype(np.float32)
+
+    def drawn(self, panel: Panel) -> Floats:
+        """What is drawn of an explanation: a bar a feature of a table, or a colour a pixel."""
+        values = self.by_feature(panel)
+        if values.ndim != 3:
+            return values
+        return values.sum(axis=-1) if panel.combine == "sum" else values.mean(axis=-1)
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -107,9 +154,19 @@ class ExplainedExample:
             "method": self.method,
             "example": self.example,
             "target": self.target,
+            "true_class": self.target,
             "feature_names": list(self.feature_names),
             "explanations": [
-                {"model": p.model, "library": p.library, "attributions": self.by_feature(p.values).tolist()}
+                {
+                    "model": p.model,
+                    "library": p.library,
+                    "explained_class": p.classes.explained,
+                    "explained_probability": p.classes.explained_probability,
+                    "predicted_class": p.classes.predicted,
+                    "predicted_probability": p.classes.predicted_probability,
+                    "true_probability": p.classes.true_probability,
+                    "attributions": self.by_feature(p).tolist(),
+                }
                 for p in self.panels
             ],
         }
@@ -142,16 +199,16 @@ def explained_example(run: RunDirectory, wanted: PanelRequest) -> ExplainedExamp
         raise UsageError(
             f"--example: {wanted.example} is none of the {len(inputs)} explained; use 0 to {len(inputs) - 1}"
         )
-    panels = [
-        panel
+    true = int(heldout["targets"][wanted.example])
+    explained_by = [
+        (record, done)
         for record in manifest.jobs
         for done in methods_done(record)
         if done.method == title
         and wanted.backend in (None, record.backend)
         and wanted.model in (None, explained_model(run, record))
-        for panel in _panels(run, record, done, wanted.example)
     ]
-    if not panels:
+    if not explained_by:
         models = sorted({explained_model(run, r) for r in manifest.jobs if r.kind == "explain"})
         raise UsageError(
             f"{manifest.run}: {title} explained no such model there; models are {', '.join(models)}, "
@@ -161,16 +218,20 @@ def explained_example(run: RunDirectory, wanted: PanelRequest) -> ExplainedExamp
         run=manifest.run,
         method=title,
         example=wanted.example,
-        target=manifest.data.class_names[int(heldout["targets"][wanted.example])],
+        target=manifest.data.class_names[true],
         input=inputs[wanted.example].astype(np.float32),
         feature_names=manifest.data.feature_names,
         feature_groups=manifest.data.feature_groups,
-        panels=tuple(panels),
+        panels=tuple(
+            panel
+            for record, done in explained_by
+            for panel in _panels(run, record, done, wanted.example, classes=_classes(run, record, wanted.example, true))
+        ),
     )
 
 
 def method_agreement(run: RunDirectory, *, model: str, backend: str) -> pd.DataFrame:
-    """Rank agreement of every two methods on one model, the random control among them.
+    """Rank agreement of every two methods on one model, over features; the random control is among them.
 
     Returns
     -------
@@ -179,14 +240,16 @@ def method_agreement(run: RunDirectory, *, model: str, backend: str) -> pd.DataF
     """
     import pandas as pd
 
-    record = job_record(run.manifest(), explain_id(backend, model))
+    manifest = run.manifest()
+    record, groups = job_record(manifest, explain_id(backend, model)), np.array(manifest.data.feature_groups, np.int64)
     shape = run.mapped(HELDOUT)["inputs"].shape
-    arrays: dict[str, Floats] = {}
+    arrays: dict[str, npt.NDArray[np.floating[Any]]] = {}
     for done in methods_done(record):
         found = variants_of(run, record, done.method)
         array = found.get("completed", found["native"])
         if array.shape == shape:
-            arrays[done.method] = array
+            combine = _combine(run, record, done.method)
+            arrays[done.method] = feature_values(array, features=groups, combine=combine) if len(groups) else array
     cells = []
     for one, other in itertools.combinations_with_replacement(arrays, 2):
         values = spearman(arrays[one], arrays[other])
@@ -230,11 +293,11 @@ def removal_curves_of(run: RunDirectory, model: str) -> dict[str, pd.DataFrame] 
 
 def features_table(found: ExplainedExample) -> Table:
     """Tabulate the features that count most in every explanation."""
-    table = Table(title=f"{found.method}, example {found.example}: {found.target}", title_justify="left")
-    for column in ("model", "library", "largest attributions"):
+    table = Table(title=Text(found.heading), title_justify="left")
+    for column in ("model", "library", "explained class", "largest attributions"):
         table.add_column(column, overflow="fold")
     for panel in found.panels:
-        values = found.by_feature(panel.values)
+        values = found.by_feature(panel)
         flat = values.ravel()
         top = np.argsort(-np.abs(flat), kind="stable")[:_SHOWN]
         named = bool(found.feature_names) and values.ndim == 1 and len(values) == len(found.feature_names)
@@ -242,7 +305,7 @@ def features_table(found: ExplainedExample) -> Table:
             f"{found.feature_names[i] if named else list(map(int, np.unravel_index(i, values.shape)))} {flat[i]:+.3g}"
             for i in top
         ]
-        table.add_row(short_model(panel.model), panel.library, ", ".join(cells))
+        table.add_row(short_model(panel.model), panel.library, Text(panel.classes.words), ", ".join(cells))
     return table
 
 
@@ -260,7 +323,30 @@ def _title(run: RunDirectory, wanted: str | None) -> str:
     raise UsageError(f"--method: {run.path.name} has no {wanted!r}; choose among {', '.join(titles)}")
 
 
-def _panels(run: RunDirectory, record: JobRecord, done: MethodRecord, example: int) -> list[Panel]:
+def _combine(run: RunDirectory, record: JobRecord, title: str) -> Combine:
+    job = run.job(record.id)
+    assert isinstance(job, ExplainJob)
+    return next(combine_of(method) for method in job.methods if method.title == title)
+
+
+def _classes(run: RunDirectory, record: JobRecord, example: int, true: int) -> Classes:
+    names = run.manifest().data.class_names
+    arrays = run.mapped(f"jobs/{record.id}/attributions.npz", names=("logits", "targets"))
+    logits = arrays["logits"][example].astype(np.float64)
+    explained, predicted = int(arrays["targets"][example]), int(logits.argmax())
+    shares = np.exp(logits - logits.max())
+    shares /= shares.sum()
+    return Classes(
+        explained=names[explained],
+        explained_probability=float(shares[explained]),
+        predicted=names[predicted],
+        predicted_probability=float(shares[predicted]),
+        true_probability=float(shares[true]),
+    )
+
+
+def _panels(run: RunDirectory, record: JobRecord, done: MethodRecord, example: int, *, classes: Classes) -> list[Panel]:
+    combine = _combine(run, record, done.method)
     found = variants_of(run, record, done.method)
     names = {
         "native": done.library,
@@ -274,6 +360,8 @@ def _panels(run: RunDirectory, record: JobRecord, done: MethodRecord, example: i
             variant=variant,
             values=array[example],
             in_logits=variant != "native" or "completed" not in found,
+            combine=combine,
+            classes=classes,
         )
         for variant, array in found.items()
     ]

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from trustml.errors import UsageError
 from trustml.plan.job import short_model
-from trustml.report.explanations.frames import ExplainedExample, Floats, Panel
+from trustml.report.explanations.frames import ExplainedExample, Panel
 
 _INCHES = 2.1
 _FORMATS = (".png", ".svg", ".pdf")
@@ -44,7 +44,6 @@ def save_picture(found: ExplainedExample, path: Path) -> None:
     for row, model in enumerate(models):
         if image:
             axes[row, 0].imshow(found.input.mean(axis=-1), cmap="gray")
-            axes[row, 0].set_ylabel(short_model(model), fontsize=7)
         for column, library in enumerate(libraries):
             axis = axes[row, column + image]
             panel = next((p for p in found.panels if p.model == model and p.library == library), None)
@@ -54,15 +53,15 @@ def save_picture(found: ExplainedExample, path: Path) -> None:
             _draw(axis, found, panel, limit if panel.in_logits else _limit(found, [panel]))
             if row == 0:
                 axis.set_title(library, fontsize=8)
-        if not image:
-            axes[row, 0].set_ylabel(short_model(model), fontsize=7)
+        classes = next(panel.classes for panel in found.panels if panel.model == model)
+        axes[row, 0].set_ylabel(f"{short_model(model)}\n{classes.words}", fontsize=6)
     for axis in axes.ravel():
         if image:
             axis.set_xticks([])
             axis.set_yticks([])
     own = "" if all(panel.in_logits for panel in found.panels) else "; raw output of a library on a scale of its own"
     figure.suptitle(
-        f"{found.method}, example {found.example} ({found.target}); blue for, red against; scale +-{limit:.3g}{own}",
+        f"{found.heading}\nblue for the explained class, red against; scale +-{limit:.3g}{own}",
         fontsize=8,
     )
     try:
@@ -74,10 +73,9 @@ def save_picture(found: ExplainedExample, path: Path) -> None:
 
 
 def _draw(axis: Axes, found: ExplainedExample, panel: Panel, limit: float) -> None:
-    values = found.by_feature(panel.values)
-    if values.ndim >= 2:
-        flat = values.sum(axis=-1) if values.ndim == 3 else values
-        axis.imshow(flat, cmap="RdBu", vmin=-limit, vmax=limit)
+    values = found.drawn(panel)
+    if values.ndim == 2:
+        axis.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit)
         return
     names = found.feature_names if len(found.feature_names) == len(values) else [str(i) for i in range(len(values))]
     axis.barh(range(len(values)), values, color=np.where(values > 0, "#2166ac", "#b2182b"))
@@ -89,9 +87,4 @@ def _draw(axis: Axes, found: ExplainedExample, panel: Panel, limit: float) -> No
 
 def _limit(found: ExplainedExample, panels: list[Panel]) -> float:
     """Largest magnitude drawn."""
-
-    def drawn(values: Floats) -> float:
-        values = found.by_feature(values)
-        return float(np.abs(values.sum(axis=-1) if values.ndim == 3 else values).max())
-
-    return max((drawn(panel.values) for panel in panels), default=0.0) or 1.0
+    return max((float(np.abs(found.drawn(panel)).max()) for panel in panels), default=0.0) or 1.0
