@@ -131,9 +131,7 @@ def _recorded(run: RunDirectory) -> tuple[pd.DataFrame, bool]:
         raise RecordError(f"{path}: cannot be read ({error}); delete it and resume the run") from error
     if "method" not in table.columns:  # written before there were several
         table["method"] = ""
-    typed = not set(FIRST_COLUMNS) <= set(table.columns) or bool(
-        set(COLUMNS[len(FIRST_COLUMNS) :]) & set(table.columns)
-    )
+    typed = set(COLUMNS) & set(table.columns) != set(FIRST_COLUMNS)
     if not typed:
         for name in COLUMNS[len(FIRST_COLUMNS) :]:  # written before rows had them
             table[name] = _EMPTY[column_kind(name)]
