@@ -202,8 +202,8 @@ MUTANTS = (
         (
             "an old confidence as rounded",
             _FORMAT_2,
-            "return of.confidence if of is not None and",
-            "return of.confidence if",
+            'of is not None and f"{of.confidence:.0%}" == f"{percent}%"',
+            "of is not None",
         ),
         ("an old p-value of another row", _FORMAT_2, 'parts[0] == f"permutation p = {p_value:.3g}"', "True"),
         ("an old epsilon without its unit", _FORMAT_2, "About(privacy_unit=unit, **", "About(**"),

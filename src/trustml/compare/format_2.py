@@ -162,8 +162,8 @@ def _form(pattern: str, text: str) -> dict[str, str] | None:
     return None if found is None else {name: part for name, part in found.groupdict().items() if part is not None}
 
 
-def _absent(reason: str, **columns: Any) -> About:
-    return About(verdict="absent", facts={"reason": reason}, **columns)
+def _absent(reason: str) -> About:
+    return About(verdict="absent", facts={"reason": reason})
 
 
 def _whole_reason(row: Row) -> About:
@@ -240,7 +240,7 @@ def _of_membership(row: Row) -> About:
         return _whole_reason(row)
     if row.value is None:
         found = _form(rf"(?:{_COUNT} models; )?(?P<reason>.+)", row.note)
-        return About() if found is None else _absent(found["reason"], **columns)
+        return About() if found is None else msgspec.structs.replace(_absent(found["reason"]), **columns)
     if row.measure == "membership_auc_at_least":
         found = _form(_BOUNDED, row.note)
         if found is None:
