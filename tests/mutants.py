@@ -55,7 +55,7 @@ _PRIVATE, _ASSUMPTIONS = "worker/private.py", "measures/assumptions.py"
 _RUN, _WORDING, _FIGURES = "auditing/run_audit.py", "auditing/run_wording.py", "auditing/checks_accounting.py"
 _RESULT = "auditing/result.py"
 _QUALITY, _TABLES, _ENTRY = "measures/quality.py", "report/tables.py", "measures/entry.py"
-_NOTES = "measures/notes.py"
+_NOTES, _FORMAT_2 = "measures/notes.py", "compare/format_2.py"
 _QUALITY, _TABLES = "measures/quality.py", "report/tables.py"
 _AUDIT, _STUDY = "report/audit/words.py", "report/study/tables.py"
 
@@ -211,6 +211,40 @@ MUTANTS = (
             'jobs[job].kind if job in jobs else ""',
             '"train"',
         ),
+    ),
+    *_mutants(
+        "compare/test_format_2.py",
+        (
+            "an old violation is not refuted",
+            _FORMAT_2,
+            '"violated" if row.value > claim',
+            '"violated" if row.value < claim',
+        ),
+        (
+            "an old verdict on random numbers",
+            _FORMAT_2,
+            '"worse than random": rf"worse',
+            '"worse than random": rf"better',
+        ),
+        ("an old pair of what may be two", _FORMAT_2, "or len(others) != 1", "or not others"),
+        (
+            "an old confidence as rounded",
+            _FORMAT_2,
+            'of is not None and f"{of.confidence:.0%}" == f"{percent}%"',
+            "of is not None",
+        ),
+        ("an old p-value of another row", _FORMAT_2, 'parts[0] == f"permutation p = {p_value:.3g}"', "True"),
+        ("an old epsilon without its unit", _FORMAT_2, "About(privacy_unit=unit, **", "About(**"),
+        ("an old delta as rounded", _FORMAT_2, "same[0] if len(same) == 1 else", "same[0] if len(same) > 9 else"),
+        ("an old reason is cut", _FORMAT_2, 'r"absent: (?P<reason>.+)"', 'r"absent: (?P<reason>[^;]+).*"'),
+        ("any form within a note", _FORMAT_2, "re.fullmatch(pattern, text", "re.search(pattern, text"),
+        (
+            "notes of new tables are read",
+            "compare/table.py",
+            "    if not typed:\n        table = with",
+            "    if True:\n        table = with",
+        ),
+        ("what was not read is not said", _TABLES, "return not (epsilons | pairs).any()", "return True"),
     ),
     *_mutants(
         "measures/test_quality.py",

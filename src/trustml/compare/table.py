@@ -67,18 +67,23 @@ def fact_of(table: pd.DataFrame, name: str, *, default: Fact) -> pd.Series:
 def read_measures(run: RunDirectory) -> pd.DataFrame:
     """Read the table of a run; where its ledgers hold more by now, the epsilons that follow from them.
 
+    In a table of before format 3 the columns of facts are filled from its notes.
+
     Raises
     ------
     RecordError
         If the run has none yet, or it cannot be read.
     """
     from trustml.compare.behind import current_table
+    from trustml.compare.format_2 import with_columns_of_notes
 
-    table = recorded_measures(run)
+    table, typed = _recorded(run)
     try:
         statements = recorded_statements(run)
     except RecordError:
         statements = []
+    if not typed:
+        table = with_columns_of_notes(run, table, statements=statements)
     return current_table(run, table, statements)
 
 
@@ -98,11 +103,18 @@ def read_statements(run: RunDirectory) -> list[PrivacyStatement]:
 def recorded_measures(run: RunDirectory) -> pd.DataFrame:
     """Read the table of a run as it was written, to be compared with something: never to be shown.
 
+    The columns of facts are empty in one of before format 3.
+
     Raises
     ------
     RecordError
         If the run has none yet, or it cannot be read.
     """
+    return _recorded(run)[0]
+
+
+def _recorded(run: RunDirectory) -> tuple[pd.DataFrame, bool]:
+    """Read the table as it was written, and whether it was with columns of facts."""
     import pandas as pd
     import pyarrow as pa
 
@@ -119,15 +131,16 @@ def recorded_measures(run: RunDirectory) -> pd.DataFrame:
         raise RecordError(f"{path}: cannot be read ({error}); delete it and resume the run") from error
     if "method" not in table.columns:  # written before there were several
         table["method"] = ""
-    if set(FIRST_COLUMNS) <= set(table.columns) and not set(COLUMNS) & set(table.columns) - set(FIRST_COLUMNS):
-        for name in COLUMNS[len(FIRST_COLUMNS) :]:  # written before rows had them: nothing is guessed from notes
+    typed = set(COLUMNS) & set(table.columns) != set(FIRST_COLUMNS)
+    if not typed:
+        for name in COLUMNS[len(FIRST_COLUMNS) :]:  # written before rows had them
             table[name] = _EMPTY[column_kind(name)]
         jobs = {record.id: record for record in run.manifest().jobs}
         table["kind"] = [jobs[job].kind if job in jobs else "" for job in table.job]
         table["model"] = [model_of(run, jobs[job]) if job in jobs else "" for job in table.job]
     if problem := _why_not_measures(table):
         raise RecordError(f"{path}: is no table of measures ({problem}); delete it and resume the run")
-    return table
+    return table, typed
 
 
 def _why_not_measures(table: pd.DataFrame) -> str:

@@ -132,7 +132,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     Notes
     -----
-    The other columns are those of :class:`About`. All from `kind` on are empty in records of before format 3.
+    The other columns are those of :class:`About`. All from `kind` on are not in files of
+    before format 3; what their notes say of them is filled in when they are read.
     """
 
     run: str

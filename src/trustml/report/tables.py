@@ -10,7 +10,7 @@ import msgspec
 from rich.console import Console
 
 from trustml.compare.table import fact_of
-from trustml.measures.measure import MEASURES
+from trustml.measures.measure import MEASURES, shown_in
 from trustml.privacy.statement import at_most
 from trustml.record.schema import TYPED_ROWS, Manifest, failed_methods
 from trustml.report.attacks.tables import print_attacks
@@ -20,9 +20,9 @@ from trustml.report.federated.tables import print_federated
 
 if TYPE_CHECKING:
     import pandas as pd
-NOT_TYPED = (
-    "this run was recorded before its table had columns for units of privacy, verdicts and pairs; they are empty here: "
-    "delete measures.parquet and resume the run to have them"
+_NOT_READ = (
+    "this run was recorded before its table had columns for units of privacy and pairs, and not all of its notes could "
+    "be read: some are empty here; delete measures.parquet and resume the run to have them"
 )
 _UNITS = {"example": "", "user": " (user)", "": " (unit not recorded)"}
 
@@ -63,8 +63,8 @@ def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]
         for skip in manifest.skips:
             if skip.method:
                 out.print(f"left out: {skip.method} in {skip.backend}: {skip.reason}", soft_wrap=True, markup=False)
-        if manifest.format < TYPED_ROWS:
-            out.print(NOT_TYPED, soft_wrap=True, markup=False)
+        if manifest.format < TYPED_ROWS and not _is_read(table):
+            out.print(_NOT_READ, soft_wrap=True, markup=False)
         absent = table[(table.measure == "accuracy") & table.value.isna()]
         absent = absent.assign(reason=fact_of(absent, "reason", default="the reason is in the table's note"))
         for cell in absent.drop_duplicates(["regime", "backend"]).itertuples():
@@ -165,6 +165,13 @@ def _overview_cells(cell: pd.DataFrame) -> list[str]:
     if cell[cell.measure == _FIRST].value.isna().all():
         return ["not run", *[""] * (len(columns) - 1)]
     return [_overview_cell(cell, column) for column in columns]
+
+
+def _is_read(table: pd.DataFrame) -> bool:
+    """Whether the notes of an old table said what each epsilon protects, and what all pairs are to each other."""
+    epsilons = (table.measure == "epsilon") & table.value.notna() & (table.privacy_unit == "")
+    pairs = table.measure.isin(list(shown_in("agreement"))) & table.value.notna() & (table.pair == "")
+    return not (epsilons | pairs).any()
 
 
 def _overview_cell(cell: pd.DataFrame, column: _Column) -> str:
