@@ -11,7 +11,7 @@ import pytest
 
 from trustml.worker.clock import Clock
 from trustml.worker.common_lane import integrated_gradients
-from trustml.worker.events import Progress
+from trustml.worker.job_context import Progress
 from trustml.worker.private import entropy_words
 
 

@@ -75,7 +75,11 @@ class Trainer(Protocol):
         ...
 
     def state(self) -> Weights:
-        """Give what the optimizer remembers, each array shaped like its weight; names of :data:`OPTIMIZER_STATE`."""
+        """Give what the optimizer remembers, each array shaped like its weight.
+
+        Names begin with ``momentum``, or for Adam with ``mean`` or ``variance``, as in ``momentum/0.kernel``; Adam's
+        ``count`` is a single number.
+        """
         ...
 
     def restore(self, weights: Weights, state: Weights) -> None:
@@ -188,10 +192,6 @@ class Federation(Protocol):
     def clipping_norm(self) -> float:
         """Clipping norm of the next round; 0 without privacy."""
         ...
-
-
-OPTIMIZER_STATE = {"SGD": ("momentum",), "Adam": ("mean", "variance", "count")}
-"""Prefixes of the names in an optimizer's state: ``momentum/0.kernel``. ``count`` is a single number."""
 
 
 @dataclass(frozen=True, kw_only=True)

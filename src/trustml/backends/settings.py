@@ -125,7 +125,7 @@ class PrivateSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class StockSettings:
-    """What a user of the stock engine would write.
+    """What a user of the library's own training loop would write.
 
     Attributes
     ----------
@@ -135,7 +135,7 @@ class StockSettings:
     clipping_norm, noise_multiplier : float
     batch_size : int
     seed : int
-        From operating-system entropy: stock engines draw batches and noise from one global generator.
+        From operating-system entropy: the libraries' own loops draw batches and noise from one global generator.
     """
 
     optimizer: Optimizer
