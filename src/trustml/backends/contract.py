@@ -88,9 +88,9 @@ class Trainer(Protocol):
 
 
 class PrivateTrainer(Protocol):
-    """DP-SGD, in two halves, so that a batch may come in several pieces and noise is added once.
+    """DP-SGD, in two halves, so that a batch may come in several microbatches and noise is added once.
 
-    The core calls :meth:`accumulate` for each piece and then :meth:`update`. A step without any example is an
+    The core calls :meth:`accumulate` for each microbatch and then :meth:`update`. A step without any example is an
     update alone.
     """
 
@@ -102,7 +102,7 @@ class PrivateTrainer(Protocol):
     def accumulate(self, inputs: Floats, labels: Ints, *, clipping_norm: float) -> Clipped:
         """Clip the gradient of each example and add it to the sum; inputs are (b, k, *x) with k copies of each.
 
-        If anything in the piece is not finite, nothing is added.
+        If anything in the microbatch is not finite, nothing is added.
         """
         ...
 

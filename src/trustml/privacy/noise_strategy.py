@@ -148,6 +148,7 @@ class BandedToeplitz:
         latest = (step - np.arange(1, self.bands)) % self.kept if self.kept else np.zeros(0, np.int64)
         row = np.zeros(1 + self.kept)
         row[0], row[1 + latest] = 1.0, -coefficients[1:]
+        # the last columns are cut off by the last step: the norm is of what is left of them
         scale = float(np.linalg.norm(coefficients[: self.steps - step])) * (1 + _ROUNDING)
         weights = np.stack([scale * row, row]) if self.kept else scale * row[None]
         return StepTable(weights=weights, slots=(step % self.kept,) if self.kept else ())
@@ -262,6 +263,7 @@ def toeplitz_buffers(buffers: int, steps: int) -> tuple[Doubles, Doubles]:
     width = (largest - _LEAST) / max(1, buffers - 1)
     decays = 1 / (1 + np.exp(-places))
     weights = width / math.pi * decays**1.5 * (1 - decays) ** 0.5
+    # their sum is the second coefficient: at most the first, so that coefficients fall
     return decays, weights * min(1.0, 1 / float(weights.sum()))
 
 
@@ -274,6 +276,7 @@ def _blt_scale(strategy: BufferedLinearToeplitz) -> float:
     for place in range(1, strategy.steps):
         coefficients[place] = present.sum()
         present *= decays
+    # what an example adds that begins with the first step and comes back in turn
     column = np.zeros(strategy.steps)
     for first in range(0, strategy.steps, strategy.separation):
         column[first:] += coefficients[: strategy.steps - first]
@@ -282,6 +285,7 @@ def _blt_scale(strategy: BufferedLinearToeplitz) -> float:
 
 def _level(step: int) -> int:
     """Height of the highest node of the tree that ends at a step, counted from 0."""
+    # the lowest bit that is set
     return ((step + 1) & -(step + 1)).bit_length() - 1
 
 

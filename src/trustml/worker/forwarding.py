@@ -98,7 +98,7 @@ class TracingTrainer(ForwardingTrainer):
         self._batch, self._size = hashlib.sha256(), 0
 
     def accumulate(self, inputs: Floats, labels: Ints, *, clipping_norm: float) -> Clipped:
-        """Watch a piece of a batch."""
+        """Watch a microbatch."""
         self._batch.update(np.ascontiguousarray(inputs).tobytes())
         self._size += len(labels)
         return self._trainer.accumulate(inputs, labels, clipping_norm=clipping_norm)

@@ -1,6 +1,6 @@
 """The private training loop, written once for every backend.
 
-A step: charge if the ledger has not paid for it; clip the batch in pieces and sum; add noise once; step. Whatever
+A step: charge if the ledger has not paid for it; clip the batch in microbatches and sum; add noise once; step. Whatever
 is not finite is left out before anything is added.
 """
 

@@ -92,6 +92,7 @@ class _Outer(NamedTuple):
     outputs: Array  # (n, out)
 
     def square_norms(self) -> Array:
+        # The norm of an outer product is the product of the norms.
         # Squares may underflow where their product does not: what can be lost is added.
         tiny = float(jnp.finfo(jnp.float32).tiny)
         a, g = (jnp.square(rows).sum(axis=1) + rows.shape[1] * tiny for rows in self)
@@ -157,4 +158,5 @@ def _layer_gradients(
 
 
 def _scale(clipping_norm: Array | float, norm: Array) -> Array:
+    # a gradient of zero is scaled by 1, not by 0 / 0
     return jnp.minimum(1.0, clipping_norm / jnp.maximum(norm, 1e-12))

@@ -53,7 +53,7 @@ class OpacusTrainer:
         return self._choice
 
     def accumulate(self, inputs: Floats, labels: Ints, *, clipping_norm: float) -> Clipped:
-        """Clip one piece of a batch, block by block, and add it to the sum."""
+        """Clip one microbatch, block by block, and add it to the sum."""
         if not len(labels):
             return Clipped(finite=True, unclipped=0)
         found = [

@@ -16,7 +16,7 @@ from trustml.privacy.noise_strategy import NoiseStrategy
 
 _PARTS = 2.0**-63
 _AT_ONCE = 1 << 16
-"""Numbers of a piece on a processor: what is in between stays in its cache, and needs no new pages."""
+"""Numbers of a tile on a processor: what is in between stays in its cache, and needs no new pages."""
 
 
 def standard_normal(size: int, *, generator: torch.Generator | None, device: torch.device) -> Tensor:
@@ -55,6 +55,7 @@ def normal_of_words(radius: Tensor, angle: Tensor, *, beyond: Tensor) -> Tensor:
         a draw: two radii of it are out there with probability 2**-126 a pair.
     """
     within = beyond.double().add(0.5).mul(_PARTS)
+    # a radius of 0 is alone below `within`, and takes its place
     length = radius.double().clamp_(min=within).mul_(_PARTS).log_().float().mul_(-2).sqrt_()
     turn = angle.float().mul_(2 * math.pi * 2.0**-32)
     drawn = length.new_empty((2, len(length)))
