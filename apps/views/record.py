@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 from chosen_run import current
 
-from trustml.plan.private_files import logs_folder
+from trustml.plan.attack_files import logs_folder
 from trustml.record.schema import JobRecord
 from trustml.record.store import ALL_EVENTS, EVENTS
 

@@ -19,7 +19,6 @@ _SECRET = re.compile(
 )
 _ROOMS = ("backends", "worker", "privacy", "data", "plan", "launch")
 NONE_IS_NO_SEED = {
-    ("backends/jax/loss_gradient.py", "key"): "of dropout: without one there is no dropout",
     ("backends/jax/training.py", "key"): "of dropout: without one there is no dropout",
     ("backends/jax/network.py", "key"): "of dropout: without one there is no dropout",
     ("backends/jax/clipping.py", "key"): "of dropout: without one there is no dropout",

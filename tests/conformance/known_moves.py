@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trustml.conformance.trials import Network, Rows, Trial
+from tests.conformance.trials import Network, Rows, Trial
 from trustml.models.layers import Architecture, Conv2D, Dense, Flatten, GroupNorm, LayerNorm, ReLU
 
 ORDINARY = Rows(pattern="normal", offset=0.0, spread=1.0)

@@ -13,11 +13,11 @@ from dataclasses import asdict
 import numpy as np
 
 from tests.conformance.known_moves import KNOWN
+from tests.conformance.sensitivity import ClippedSum, Move, search_sensitivity
+from tests.conformance.trials import Network, draw_networks
 from trustml.backends.contract import Model, PrivateTrainer
 from trustml.backends.settings import EngineChoice, PrivateSettings
 from trustml.backends.table import load_backend
-from trustml.conformance.sensitivity import ClippedSum, Move, search_sensitivity
-from trustml.conformance.trials import Network, draw_networks
 from trustml.data.dataset import Floats, Ints
 from trustml.models.layers import Conv2D
 from trustml.models.weights import Weights, initial_weights

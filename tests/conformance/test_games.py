@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 
 from tests.conformance.broken import BROKEN_STEPS, data, factory
+from tests.conformance.special_pairs import NOT_DETECTABLE, TRIALS, special_pairs
 from trustml.conformance import StepSettings
 from trustml.conformance.games import (
-    NOT_DETECTABLE,
-    TRIALS,
     candidate_pairs,
     judge,
     play,
-    special_pairs,
     worst_pair,
 )
 from trustml.errors import UsageError

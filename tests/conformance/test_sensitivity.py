@@ -19,9 +19,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.conformance.sensitivity import search_sensitivity, try_one
+from tests.conformance.trials import Network, Rows, Trial, draw_networks, draw_trial, mutated
 from tests.conformance.unguarded import FAULTS
-from trustml.conformance.sensitivity import search_sensitivity, try_one
-from trustml.conformance.trials import Network, Rows, Trial, draw_networks, draw_trial, mutated
 from trustml.launch.environments import find_environment
 from trustml.models.layers import Architecture, Dense
 from trustml.models.shapes import layer_shapes

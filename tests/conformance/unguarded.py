@@ -51,16 +51,16 @@ def torch_blocks_of_any_size() -> None:
 
 def jax_blocks_of_any_size() -> None:
     """A large block for most of a batch, and small ones for the rest."""
-    from trustml.backends.jax import blocks, dp
+    from trustml.backends.jax import dp, tiling
 
     def mixed(*_, expected, **__):
-        return MixedCut(small=4, large=max(4, expected), parts=1)
+        return MixedCut(small=4, large=max(4, expected), shares=1)
 
-    class MixedCut(blocks.Cut):
+    class MixedCut(tiling.Tiling):
         def _replace(self, **changes):
             return super()._replace(**{**changes, "uniform": False})
 
-    dp.choose_cut = mixed
+    dp.choose_tiling = mixed
 
 
 def torch_norms() -> None:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from trustml.data.augment import augmented
 from trustml.data.batches import (
+    augmented,
     batches_in_turn,
     comes_in_turn,
     fixed_batches,
@@ -17,7 +17,7 @@ from trustml.data.batches import (
     poisson_batches,
     shuffled_batches,
 )
-from trustml.data.splits import split_indices
+from trustml.data.dataset import split_indices
 from trustml.data.streams import Stream, public_generator, secret_generator
 from trustml.scenario.regimes import DPSGD
 

@@ -7,16 +7,15 @@ import re
 import pytest
 from packaging.requirements import Requirement
 
-from trustml.launch import accelerators
-from trustml.launch.accelerators import unused_gpu
-from trustml.launch.environments import find_environment
+from trustml.launch import environments
+from trustml.launch.environments import find_environment, unused_gpu
 
 PYTHON = "/somewhere/bin/python"
 
 
 @pytest.mark.parametrize("backend", ["torch", "jax", "tensorflow"])
 def test_a_gpu_that_is_not_used_is_noted_with_a_command(monkeypatch, backend):
-    monkeypatch.setattr(accelerators, "driver_loaded", lambda: True)
+    monkeypatch.setattr(environments, "driver_loaded", lambda: True)
     note = unused_gpu(backend, ("cpu",), python=PYTHON)
     assert "sees no GPU" in note
     assert f"run `{PYTHON} -m pip install " in note
@@ -25,7 +24,7 @@ def test_a_gpu_that_is_not_used_is_noted_with_a_command(monkeypatch, backend):
 
 
 def test_nothing_is_said_where_there_is_no_driver(monkeypatch):
-    monkeypatch.setattr(accelerators, "driver_loaded", lambda: False)
+    monkeypatch.setattr(environments, "driver_loaded", lambda: False)
     assert unused_gpu("tensorflow", ("cpu",), python=PYTHON) == ""
 
 
@@ -37,7 +36,7 @@ def test_the_libraries_named_for_tensorflow_are_those_it_asks_for(monkeypatch):
     )
     wanted = [Requirement(line) for line in re.findall(r"^Requires-Dist: (.*and-cuda.*)$", metadata.read_text(), re.M)]
     pins = {f"{requirement.name}{requirement.specifier}" for requirement in wanted}
-    monkeypatch.setattr(accelerators, "driver_loaded", lambda: True)
+    monkeypatch.setattr(environments, "driver_loaded", lambda: True)
     named = set(re.findall(r"\S+==[\d.]+", unused_gpu("tensorflow", ("cpu",), python=PYTHON)))
     assert named
     assert pins - named == {"nvidia-nccl-cu11==2.16.5", "tensorrt==8.5.3.1"}

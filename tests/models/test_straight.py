@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from trustml.models.layers import Architecture, AvgPool, Conv2D, Dense, Dropout, Flatten, GroupNorm, MaxPool, ReLU
-from trustml.models.straight import straight_until
+from trustml.models.layers import (
+    Architecture,
+    AvgPool,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GroupNorm,
+    MaxPool,
+    ReLU,
+    straight_until,
+)
 from trustml.models.zoo import mnist_cnn
 
 CONVOLUTION = Conv2D(filters=3, kernel=(3, 3))

@@ -17,7 +17,7 @@ from trustml.plan.user_mechanism import block_participation, next_user_attempt, 
 from trustml.privacy.accounting import epsilon_of
 from trustml.privacy.calibration import affordable_steps
 from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, Charge
-from trustml.privacy.tree import tree_squared_sensitivity
+from trustml.privacy.noise_strategy import tree_squared_sensitivity
 from trustml.scenario.clipping import Adaptive
 from trustml.scenario.federated import BandedMatrix, DPFedAvg, TreeAggregation
 from trustml.scenario.partition import Everyone, FixedCohort, InTurn, PoissonCohort

@@ -13,7 +13,7 @@ from opacus.accountants import PRVAccountant, RDPAccountant
 
 from trustml.errors import PrivacyError, RecordError, ScenarioError
 from trustml.privacy import accounting
-from trustml.privacy.accounting import epsilon_if_poisson, epsilon_rdp, epsilon_unamplified
+from trustml.privacy.accounting import epsilon_if_poisson, epsilon_rdp, epsilon_unamplified, epsilon_with_tuning
 from trustml.privacy.bounds import epsilon_bounds
 from trustml.privacy.calibration import (
     affordable_steps,
@@ -25,7 +25,6 @@ from trustml.privacy.crosscheck import can_be_right, prv_epsilons
 from trustml.privacy.events import mechanisms_of
 from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, Charge, charge, read_ledger
 from trustml.privacy.shuffle_bound import shuffle_lower_bound
-from trustml.privacy.tuning import epsilon_with_tuning
 
 DELTA = 1e-5
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trustml.privacy.tree import tree_squared_sensitivity
+from trustml.privacy.noise_strategy import tree_squared_sensitivity
 
 
 def complete_nodes(rounds: int) -> np.ndarray:

@@ -11,12 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.auditing.disguises import keras_file, keras_layer, keras_model
-from trustml.data.files import read_csv, read_idx, read_npz, read_parquet
+from trustml.data.files import read_idx, read_npz
+from trustml.data.tables import read_table
 from trustml.errors import DataError, RecordError
 from trustml.models.keras_files import why_not_keras
 from trustml.models.weights import encode_weights, read_weights
 from trustml.record.files import encode_arrays, read_arrays
 from trustml.record.mapped import map_arrays, write_arrays
+from trustml.scenario.sources import Csv, Parquet
 
 ARRAYS = {"inputs": np.arange(12, dtype=np.float32).reshape(4, 3), "labels": np.arange(4)}
 IDX = b"\0\0\x08\x02" + b"\0\0\0\x03\0\0\0\x04" + bytes(12)
@@ -48,8 +50,11 @@ READERS = {
     "npz of a run": (read_arrays, lambda folder: encode_arrays(ARRAYS)),
     "mapped npz": (map_arrays, mapped),
     "idx": (read_idx, lambda folder: IDX),
-    "csv": (read_csv, lambda folder: b"a,b,label\n1,2,x\n3,4,y\n"),
-    "parquet": (read_parquet, lambda folder: parquet()),
+    "csv": (
+        lambda path: read_table(path, Csv(path=str(path), label="label")),
+        lambda folder: b"a,b,label\n1,2,x\n3,4,y\n",
+    ),
+    "parquet": (lambda path: read_table(path, Parquet(path=str(path), label="label")), lambda folder: parquet()),
     "weights": (read_weights, lambda folder: encode_weights({"0.kernel": ARRAYS["inputs"]})),
     "keras": (keras, lambda folder: keras_file(keras_model(keras_layer("keras.layers", "Dense", {"units": 2})))),
 }

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from trustml.errors import UsageError
+from trustml.scenario.read import read_study
 from trustml.scenario.ready import find_scenario
 from trustml.scenario.regimes import DPSGD, Plain
-from trustml.scenario.studies import read_study
 
 
 @pytest.mark.parametrize("full", [False, True])

@@ -26,8 +26,7 @@ from trustml.scenario.spec import Explanations, Scenario
 from trustml.worker.canaries import train_with_canaries
 from trustml.worker.canary_insertion import CanaryTrainer, strength_of, unflat
 from trustml.worker.clock import Clock
-from trustml.worker.events import Progress
-from trustml.worker.job_context import JobContext
+from trustml.worker.job_context import JobContext, Progress
 
 LIKE = {"0.kernel": np.zeros((2, 8), np.float32), "0.bias": np.zeros(4, np.float32)}
 

@@ -15,9 +15,8 @@ from trustml.record.files import read_arrays
 from trustml.scenario.attacks import Game
 from trustml.scenario.spec import Execution
 from trustml.worker.clock import Clock
-from trustml.worker.events import Progress
 from trustml.worker.games import play_game
-from trustml.worker.job_context import JobContext
+from trustml.worker.job_context import JobContext, Progress
 
 EXPECTED = {"": False, "no clipping": True, "noise divided by the batch": True, "halved sensitivity": False}
 LIBRARIES = {"torch": "Opacus", "jax": "trustml on JAX"}

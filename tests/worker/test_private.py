@@ -22,8 +22,7 @@ from trustml.scenario.federated import BandedMatrix
 from trustml.scenario.regimes import DPSGD
 from trustml.scenario.spec import Execution
 from trustml.worker.clock import Clock
-from trustml.worker.events import Progress
-from trustml.worker.job_context import JobContext
+from trustml.worker.job_context import JobContext, Progress
 from trustml.worker.private import PrivateTraining
 
 ROWS, STEPS = 200, 5

@@ -20,8 +20,7 @@ from trustml.scenario.partition import PoissonCohort
 from trustml.scenario.regimes import DPSGD, Plain
 from trustml.scenario.spec import Execution
 from trustml.worker.clock import Clock
-from trustml.worker.events import Progress
-from trustml.worker.job_context import JobContext
+from trustml.worker.job_context import JobContext, Progress
 from trustml.worker.shadow_plans import draw_models, padded
 from trustml.worker.shadows import learning_rates, train_shadows
 

@@ -12,8 +12,8 @@ import pytest
 from trustml.scenario import methods as m
 from trustml.worker.clock import Clock
 from trustml.worker.common_lane import integrated_gradients
-from trustml.worker.events import Progress
 from trustml.worker.explaining import seed_of
+from trustml.worker.job_context import Progress
 from trustml.worker.private import entropy_words
 
 

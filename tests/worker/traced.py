@@ -17,7 +17,7 @@ from trustml.backends.settings import PrivateSettings
 from trustml.plan.job import decode_job
 from trustml.worker import __main__ as worker
 from trustml.worker import pipeline
-from trustml.worker.trace import TracingTrainer
+from trustml.worker.forwarding import TracingTrainer
 
 
 def main(folder: str, trace: str) -> int:

@@ -75,7 +75,11 @@ class Trainer(Protocol):
         ...
 
     def state(self) -> Weights:
-        """Give what the optimizer remembers, each array shaped like its weight; names of :data:`OPTIMIZER_STATE`."""
+        """Give what the optimizer remembers, each array shaped like its weight.
+
+        Names begin with ``momentum``, or for Adam with ``mean`` or ``variance``, as in ``momentum/0.kernel``; Adam's
+        ``count`` is a single number.
+        """
         ...
 
     def restore(self, weights: Weights, state: Weights) -> None:
@@ -84,9 +88,9 @@ class Trainer(Protocol):
 
 
 class PrivateTrainer(Protocol):
-    """DP-SGD, in two halves, so that a batch may come in several pieces and noise is added once.
+    """DP-SGD, in two halves, so that a batch may come in several microbatches and noise is added once.
 
-    The core calls :meth:`accumulate` for each piece and then :meth:`update`. A step without any example is an
+    The core calls :meth:`accumulate` for each microbatch and then :meth:`update`. A step without any example is an
     update alone.
     """
 
@@ -98,7 +102,7 @@ class PrivateTrainer(Protocol):
     def accumulate(self, inputs: Floats, labels: Ints, *, clipping_norm: float) -> Clipped:
         """Clip the gradient of each example and add it to the sum; inputs are (b, k, *x) with k copies of each.
 
-        If anything in the piece is not finite, nothing is added.
+        If anything in the microbatch is not finite, nothing is added.
         """
         ...
 
@@ -188,10 +192,6 @@ class Federation(Protocol):
     def clipping_norm(self) -> float:
         """Clipping norm of the next round; 0 without privacy."""
         ...
-
-
-OPTIMIZER_STATE = {"SGD": ("momentum",), "Adam": ("mean", "variance", "count")}
-"""Prefixes of the names in an optimizer's state: ``momentum/0.kernel``. ``count`` is a single number."""
 
 
 @dataclass(frozen=True, kw_only=True)

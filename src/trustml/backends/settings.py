@@ -18,7 +18,7 @@ from trustml.scenario.spec import GradSampleMode
 
 @dataclass(frozen=True, kw_only=True)
 class Clipped:
-    """What became of one piece of a batch.
+    """What became of one microbatch.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ class PrivateSettings:
         Of what vectors the noise of each step is made, and for how many steps there is any; left out, of a fresh one.
         What it keeps lives as long as the trainer, and nowhere else.
     micro_batch_size : int
-        Largest piece that comes at once; 0 leaves it open.
+        Largest microbatch that comes at once; 0 leaves it open.
     grad_sample_mode : str
         For Opacus.
     """
@@ -125,7 +125,7 @@ class PrivateSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class StockSettings:
-    """What a user of the stock engine would write.
+    """What a user of the library's own training loop would write.
 
     Attributes
     ----------
@@ -135,7 +135,7 @@ class StockSettings:
     clipping_norm, noise_multiplier : float
     batch_size : int
     seed : int
-        From operating-system entropy: stock engines draw batches and noise from one global generator.
+        From operating-system entropy: the libraries' own loops draw batches and noise from one global generator.
     """
 
     optimizer: Optimizer

@@ -21,8 +21,7 @@ def command(as_json: bool, file: Path | None) -> int:
     Exit code 4 if something is missing; the rest works all the same.
     """
     from trustml.frameworks.table import backend_names
-    from trustml.launch.accelerators import unused_gpu
-    from trustml.launch.environments import find_environment, probe
+    from trustml.launch.environments import find_environment, probe, unused_gpu
     from trustml.record.provenance import MAIN_PACKAGES, hardware, package_versions
 
     environments: list[dict[str, Any]] = []

@@ -64,8 +64,8 @@ def command(
 def _run_all(study: str, root: Path, *, full: bool) -> list[Run]:
     from trustml import api
     from trustml.cli.progress import show_progress
+    from trustml.scenario.read import read_study
     from trustml.scenario.ready import find_scenario
-    from trustml.scenario.studies import read_study
 
     scenarios = read_study(find_scenario(study), full=full)
     runs = []

@@ -12,8 +12,7 @@ from trustml.conformance.noise_statistics import allowed, chi_square_errors, rat
 from trustml.conformance.rounds import Matrix
 from trustml.conformance.subject import Vector
 from trustml.privacy.ledger import NoiseKind
-from trustml.privacy.noise_strategy import noise_matrix, noise_strategy
-from trustml.privacy.tree import tree_squared_sensitivity
+from trustml.privacy.noise_strategy import noise_matrix, noise_strategy, tree_squared_sensitivity
 from trustml.scenario.federated import BufferedToeplitz
 
 
@@ -31,7 +30,7 @@ def check_correlated(
     separation : int
         Rounds from one in which somebody takes part to the next.
     every_node : bool
-        Of a tree, what is charged; see :func:`trustml.privacy.tree.tree_squared_sensitivity`.
+        Of a tree, what is charged; see :func:`trustml.privacy.noise_strategy.tree_squared_sensitivity`.
     why : str
         Why there is no more noise to look at, if there is too little.
 

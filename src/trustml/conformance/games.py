@@ -21,16 +21,6 @@ from trustml.errors import UsageError
 
 Reference: TypeAlias = Literal["nothing", "the next step", "another run"]
 
-TRIALS = 20_000
-"""In each world. At a noise multiplier of 2, delta 1e-5 and 99 % confidence a step with half its noise (true epsilon
-4.38, claim 1.99) is then caught 97 times in 100; other noise multipliers from 1 to 4 need more."""
-NOT_DETECTABLE = {
-    "clipping to twice the norm": "clipping to 1.4 times the norm has epsilon 2.91 where 1.99 is claimed, less than "
-    "twice; a game shows about 1.4 in 20,000 trials, and would need some 500,000",
-    "mean/sum loss mix-up": "the worst pair found moves the sum by 1.7 clipping norms: epsilon 3.68 where 1.99 is "
-    "claimed, less than twice; a game shows about 1.8 in 20,000 trials, and would need some 100,000",
-}
-"""Mistakes that no game of :data:`TRIALS` steps shows, and why; ``check_step`` finds them without noise."""
 _NO_NUMBER = 1e300
 """Score of a step that gives something not finite, which tells as much as a huge number."""
 _TELL_EVERY = 50
@@ -115,7 +105,7 @@ def candidate_pairs(inputs: Floats, labels: Ints) -> Iterator[Pair]:
     UsageError
         If there is one class alone.
     """
-    one, label, other = _one_example(inputs, labels)
+    one, label, other = one_example(inputs, labels)
     for scales in _BATCHES:
         batch = one * np.array(scales, np.float32).reshape(-1, *(1,) * (one.ndim - 1))
         for canary_scale in _CANARIES:
@@ -127,35 +117,6 @@ def candidate_pairs(inputs: Floats, labels: Ints) -> Iterator[Pair]:
                     canary=one * np.float32(canary_scale),
                     canary_label=canary_label,
                 )
-
-
-def special_pairs(inputs: Floats, labels: Ints) -> dict[str, Pair]:
-    """Pairs for mistakes that no distance between un-noised sums tells of.
-
-    Parameters and errors are those of :func:`candidate_pairs`.
-
-    Returns
-    -------
-    dict of str to Pair
-        ``alone``: an outlier, or an empty batch. ``beside one``: an outlier beside one example, for divisions by the
-        batch at hand. ``micro-batch``: the same in micro-batches of one. ``not a number``: a canary that is not
-        finite. ``one feature``: an outlier of one feature, for noise that is Gaussian in sums of many coordinates
-        only. ``next step`` and ``another run``: noise that comes again.
-    """
-    one, label, other = _one_example(inputs, labels)
-    largest = np.abs(one) == np.abs(one).max()
-    alone = Pair(name="alone", inputs=one[:0], labels=label[:0], canary=one * np.float32(OUTLIER), canary_label=other)
-    beside = replace(alone, name="beside one", inputs=one, labels=label)
-    pairs = (
-        alone,
-        beside,
-        replace(beside, name="micro-batch", micro_batch_size=1),
-        replace(beside, name="not a number", canary=np.full_like(one, np.nan)),
-        replace(alone, name="one feature", canary=alone.canary * largest),
-        replace(alone, name="next step", reference="the next step"),
-        replace(alone, name="another run", reference="another run"),
-    )
-    return {pair.name: pair for pair in pairs}
 
 
 def worst_pair(make_step: StepFactory, inputs: Floats, labels: Ints, settings: StepSettings) -> Pair:
@@ -251,7 +212,7 @@ def judge(
     return GameResult(claim=gaussian_epsilon(noise_multiplier**-2, delta=delta), bound=bound)
 
 
-def _one_example(inputs: Floats, labels: Ints) -> tuple[Floats, Ints, Ints]:
+def one_example(inputs: Floats, labels: Ints) -> tuple[Floats, Ints, Ints]:
     """Give the first example, its label, and another label."""
     classes = np.unique(labels)
     if len(classes) < 2:

@@ -14,7 +14,7 @@ from trustml.conformance.noise_statistics import ERROR, allowed, chi_square_erro
 from trustml.conformance.rounds import RoundSettings
 from trustml.data.clients import FederatedPlan, rounds_visited
 from trustml.privacy.ledger import UNAMPLIFIED, Charge, relation_of
-from trustml.privacy.tree import tree_squared_sensitivity
+from trustml.privacy.noise_strategy import tree_squared_sensitivity
 
 _SAME = 1e-9
 

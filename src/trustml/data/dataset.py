@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.data.preparation import Preparation
+from trustml.data.streams import Stream, public_generator
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -99,3 +100,29 @@ def fingerprint_of(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
         digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)  # in place: it may be large
     digest.update("\0".join(map(str, arrays["class_names"])).encode())
     return digest.hexdigest()
+
+
+def split_indices(labels: Ints, *, test_fraction: float, seed: int) -> tuple[Ints, Ints]:
+    """Hold out the same share of every class.
+
+    Parameters
+    ----------
+    labels : int64 array of shape (n,)
+    test_fraction : float
+        In (0, 1); at least one example of every class with two or more is held out, and one is kept.
+    seed : int
+
+    Returns
+    -------
+    train, test : int64 arrays
+        Both in random order, together a permutation of 0..n-1.
+    """
+    generator = public_generator(seed, Stream.SPLIT)
+    train: list[Ints] = []
+    test: list[Ints] = []
+    for label in np.unique(labels):
+        members = generator.permutation(np.flatnonzero(labels == label))
+        held = int(np.clip(round(len(members) * test_fraction), 1, len(members) - 1)) if len(members) > 1 else 0
+        test.append(members[:held])
+        train.append(members[held:])
+    return generator.permutation(np.concatenate(train)), generator.permutation(np.concatenate(test))

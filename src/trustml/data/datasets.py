@@ -11,12 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.data.cautions import precision_warnings, range_warnings
-from trustml.data.dataset import Dataset, Examples, Floats, Ints
+from trustml.data.dataset import Dataset, Examples, Floats, Ints, split_indices
 from trustml.data.encoding import encode_table, key_columns
 from trustml.data.files import read_idx, read_npz
 from trustml.data.labels import as_numbers, encode_labels
 from trustml.data.preparation import Categories, Preparation, Scaled
-from trustml.data.splits import split_indices
 from trustml.data.tables import read_table
 from trustml.errors import DataError
 from trustml.scenario.sources import BreastCancer, Csv, DataSource, Digits, Idx, Npz, Parquet

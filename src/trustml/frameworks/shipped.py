@@ -74,7 +74,9 @@ for d in jax.devices(): print("device", "cpu" if d.platform == "cpu" else d.devi
             private=Supported(library="trustml on JAX"),
             federated=Supported(library="trustml on JAX"),
             engines={
-                "stock": Missing(reason="JAX has no stock engine here: trustml's own is its only one"),
+                "stock": Missing(
+                    reason="JAX has no library with a training loop of its own here: trustml's is the only one"
+                ),
                 "stock_optimizer": _TF_OPTIMIZER,
             },
             mechanisms={

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from trustml.data.dataset import Dataset
+import numpy as np
+import numpy.typing as npt
+
+from trustml.data.dataset import Dataset, Examples
+from trustml.data.streams import Stream, public_generator
 from trustml.launch.canaries import draw_canaries
-from trustml.launch.shadows import draw_members
+from trustml.launch.federation import draw_partition
 from trustml.plan.attacking import AttackJob
 from trustml.plan.job import CanaryJob, ShadowJob
 from trustml.record.files import encode_arrays, write_atomic
 from trustml.record.store import RunDirectory
+from trustml.scenario.federated import FederatedSpec
 from trustml.scenario.spec import Scenario
 
 
@@ -31,3 +37,47 @@ def write_attack_inputs(run: RunDirectory, scenario: Scenario, dataset: Dataset,
             case CanaryJob():
                 for name, arrays in draw_canaries(job, dataset, run=run).items():
                     write_atomic(run.file(name), encode_arrays(arrays), private=True)
+
+
+def draw_members(job: ShadowJob, dataset: Dataset, *, models: int, field: str) -> dict[str, npt.NDArray[Any]]:
+    """Draw the examples of every shadow model: as many as the attacked model was trained on.
+
+    Parameters
+    ----------
+    job : ShadowJob
+    dataset : Dataset
+    models : int
+    field : str
+        Name of the regime in errors.
+
+    Returns
+    -------
+    dict
+        ``members``: bool of shape (models, examples), over training and then held-out examples. For federated regimes
+        also ``owners``: int64 of that shape, the client that holds each example, -1 for none.
+    """
+    trained, everything = len(dataset.train), len(dataset.train) + len(dataset.test)
+    generator = public_generator(job.seed, Stream.SHADOWS)
+    members = np.zeros((models, everything), bool)
+    for row in members:
+        row[generator.permutation(everything)[:trained]] = True
+    if not isinstance(job.regime, FederatedSpec):
+        return {"members": members}
+    inputs = np.concatenate([dataset.train.inputs, dataset.test.inputs])
+    labels = np.concatenate([dataset.train.labels, dataset.test.labels])
+    keys = {
+        name: np.concatenate([values, dataset.test_keys[name]])
+        for name, values in dataset.train_keys.items()
+        if name in dataset.test_keys
+    }
+    owners = np.full(members.shape, -1, np.int64)
+    for number, row in enumerate(members):
+        part = Dataset(
+            train=Examples(inputs=inputs[row], labels=labels[row]),
+            test=dataset.test,
+            class_names=dataset.class_names,
+            train_keys={name: values[row] for name, values in keys.items()},
+            test_keys=dataset.test_keys,
+        )
+        owners[number, row] = draw_partition(job.regime, part, seed=job.seed + number, field=field).owners
+    return {"members": members, "owners": owners}

@@ -10,7 +10,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -260,3 +260,31 @@ def _call(command: list[str], *, lock: int) -> None:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise EnvironmentMissingError(f"`{' '.join(command[:4])} ...` failed: {last}")
+
+
+_DRIVER = Path("/proc/driver/nvidia/version")
+
+
+def driver_loaded() -> bool:
+    """Tell whether this machine runs NVIDIA's driver."""
+    return _DRIVER.exists()
+
+
+def unused_gpu(backend: BackendName, devices: Sequence[str], *, python: str) -> str:
+    """Say why a backend computes on the processor of a machine with a GPU, and what to do; empty where it need not be.
+
+    Parameters
+    ----------
+    backend : str
+    devices : sequence of str
+        What the framework sees, as :func:`trustml.launch.environments.probe` gives it.
+    python : str
+        Interpreter of the backend's environment.
+    """
+    if not driver_loaded() or not devices or any(device != "cpu" for device in devices):
+        return ""
+    known = entry_of(backend).unused_gpu
+    if not known:
+        return ""
+    problem, fix = known
+    return f"{problem}; run `{python} -m {fix}`"

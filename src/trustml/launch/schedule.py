@@ -17,8 +17,8 @@ from trustml.launch.compiled import reused_by
 from trustml.launch.environments import find_environment
 from trustml.launch.prepare import now
 from trustml.launch.process import Ended, JobLimits, Worker
+from trustml.plan.attack_files import events_file, logs_folder
 from trustml.plan.job import Job, TrainJob, checkpoint_file, job_needs, promises_privacy
-from trustml.plan.private_files import events_file, logs_folder
 from trustml.plan.switches import reuse_compiled, switch_variables
 from trustml.record.files import UNREADABLE, sha256
 from trustml.record.schema import JobRecord, Manifest, RunStatus, failed_methods

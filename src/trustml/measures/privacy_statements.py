@@ -29,12 +29,12 @@ from trustml.privacy.accounting import (
     epsilon_of,
     epsilon_rdp,
     epsilon_unamplified,
+    epsilon_with_tuning,
 )
 from trustml.privacy.crosscheck import SecondOpinion, prv_epsilons
 from trustml.privacy.ledger import UNAMPLIFIED, ZERO_OUT, Charge, Drawn
 from trustml.privacy.shuffle_bound import shuffle_lower_bound
 from trustml.privacy.statement import Comparison, PrivacyCurve, PrivacyStatement, at_most
-from trustml.privacy.tuning import epsilon_with_tuning
 from trustml.record.files import read_arrays
 from trustml.scenario.regimes import PrivateRegime
 

@@ -124,3 +124,14 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     layers: tuple[Layer, ...]
     initialisation: Literal["torch", "glorot_uniform"] = "torch"
+
+
+_AFFINE = (Dense, Conv2D, AvgPool, Flatten, Dropout)  # dropout does nothing to a trained network
+
+
+def straight_until(architecture: Architecture, first: int = 0) -> int:
+    """Give the first layer, from `first` on, that bends a straight way; the number of layers if none does."""
+    for index in range(first, len(architecture.layers)):
+        if not isinstance(architecture.layers[index], _AFFINE):
+            return index
+    return len(architecture.layers)

@@ -137,7 +137,7 @@ def _steps_per_charge(regime: DPSGD, *, steps: int, an_epoch: int) -> int:
 
 
 def stock_mechanism(regime: DPSGD, backend: BackendName, *, field: str, examples: int) -> Mechanism:
-    """Give the numbers of a stock engine, as its library really samples.
+    """Give the numbers of the library's own training loop, as that really samples.
 
     Opacus's loader draws Poisson batches at the rate 1 / (number of batches of an epoch); its generator is
     PyTorch's default one. Keras shuffles, and nothing is amplified.
@@ -279,7 +279,7 @@ def next_attempt(
         fresh = msgspec.structs.replace(
             mechanism, attempt=attempt, start_step=start_step, steps=len(plan), largest_participation=largest
         )
-    else:  # a stock engine draws its own batches, and begins anew
+    else:  # the library's own training loop draws its batches, and begins anew
         fresh = msgspec.structs.replace(mechanism, attempt=attempt, steps=mechanism.total_steps)
     if not spent or regime.epsilon is None or allow_overrun:
         return fresh

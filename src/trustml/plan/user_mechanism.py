@@ -17,8 +17,8 @@ from trustml.privacy.calibration import (
     calibrated_noise_unamplified,
 )
 from trustml.privacy.ledger import Charge, Drawn
+from trustml.privacy.noise_strategy import tree_squared_sensitivity
 from trustml.privacy.tails import spared
-from trustml.privacy.tree import tree_squared_sensitivity
 from trustml.scenario.clipping import Adaptive
 from trustml.scenario.federated import DPFedAvg, TreeAggregation
 from trustml.scenario.partition import Cohort, Everyone, FixedCohort, InTurn, PoissonCohort

@@ -107,11 +107,13 @@ def plan(steps: Sequence[Steps], *, delta: float) -> Grid | None:
         curves.append((losses, weights))
         moments += one.count * np.array([_log_sum(weights + tilt * losses) for tilt in tilts])
     positive = slice(_TILTS + 1, None)
+    # Chernoff: delta is at most exp(moment - tilt * epsilon), so that each tilt gives an epsilon, and the least is near
     epsilon = float(((moments[positive] - math.log(delta)) / tilts[positive]).min())
     # the least tilt that brings what the transform rounds near delta: with more, seldom large losses take over
     enough = moments[positive] - tilts[positive] * epsilon <= math.log(delta) + _NEAR
     best = min(_TILTS + 1 + int(enough.argmax()), len(tilts) - 2)
     tilt = float(tilts[best])
+    # Chernoff again, on the tilted sum: beyond these ends lies at most exp(-_LEFT_OUT) of it
     rise = (moments[best + 1 :] - moments[best] + _LEFT_OUT) / (tilts[best + 1 :] - tilt)
     fall = (moments[best] - moments[:best] - _LEFT_OUT) / (tilt - tilts[:best])
     top, bottom = float(rise.min()), float(fall.max())
@@ -123,6 +125,7 @@ def plan(steps: Sequence[Steps], *, delta: float) -> Grid | None:
     step = math.sqrt(spread / count)
     top, bottom = top + MARGIN * math.sqrt(spread), bottom - MARGIN * math.sqrt(spread)
     interval = min(step / _FINENESS, (top - bottom) / _FEWEST_POINTS)
+    # coarser where the window, or the masses of one step, would take more points than are allowed
     interval = max(interval, (top - bottom) / (MOST_POINTS - 8), widest / MOST_POINTS)
     if interval > _COARSEST * step:
         return None
@@ -156,6 +159,7 @@ def dominating(pair: Pair, grid: Grid, lowest: float) -> Losses:
     second = masses(pair.second, edges, noise=pair.noise)
     inside, outside = first.values[1:-1], second.values
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        # the share of the upper end is the one with which a cell keeps its mass in the second world too
         share = (1 - np.exp(losses[:-1]) * outside / inside) / -math.expm1(-h)
     # where the second world's mass is below what doubles hold, all goes up
     share = np.where((inside > SMALLEST) & (outside > SMALLEST), np.clip(share, 0.0, 1.0), 1.0)

@@ -50,11 +50,13 @@ def epsilon_above(steps: Sequence[Steps], grid: Grid, *, delta: float) -> float:
         return math.inf
     total = _compose(steps, parts, grid)
     lost = -math.expm1(sum(one.count * math.log1p(-part.infinite) for one, part in zip(steps, parts, strict=True)))
+    # Chernoff on the very masses that are composed: what lies above the window counts as told apart
     beyond = sum(one.count * part.log_moment(grid.above, grid.interval) for one, part in zip(steps, parts, strict=True))
     lost += math.exp(min(0.0, beyond - grid.above * grid.sums[-1] + relative))
     sums, interval = grid.sums, grid.interval
     scale = _scale(total, grid)
     mass = np.maximum(total.masses, 0.0) * scale
+    # delta at a sum: over all that are greater, mass * (1 - exp(sum - greater one)), which is above - discounted
     above = np.cumsum(mass[::-1])[::-1]
     discounted = _discounted(mass, interval)
     rounding = total.error * scale * _norm(grid)
@@ -66,6 +68,7 @@ def epsilon_above(steps: Sequence[Steps], grid: Grid, *, delta: float) -> float:
     place = int(reached[0])
     if place == 0:
         return max(0.0, float(sums[0])) + 2 * relative
+    # from one point to the next delta is above - exp(epsilon - sum) * discounted, which is solved for epsilon
     left = float(above[place] + rounding[place - 1]) - allowed
     found = float(sums[place])
     if discounted[place] > 0:
@@ -91,6 +94,7 @@ def epsilon_below(steps: Sequence[Steps], grid: Grid, *, delta: float) -> float:
     scale = _scale(second, grid)
     false = _discounted(np.maximum(second.masses, 0.0) * scale, interval) + second.error * norm * scale
     with np.errstate(divide="ignore", invalid="ignore"):
+        # a test that comes out with chance told + delta in one world and false in the other proves log(told / false)
         found = np.where((told > 0) & (false > 0), sums + np.log(told) - np.log(false), -np.inf)
     return max(0.0, float(found.max()) - 2 * relative)
 
@@ -110,6 +114,7 @@ def _compose(steps: Sequence[Steps], parts: Sequence[Losses], grid: Grid) -> Sum
         shrink += one.count * TRANSFORM * math.log2(points) * float(np.linalg.norm(folded))
         slip += 16 * one.count * ROUNDING
         spectrum = fft.rfft(folded)
+        # the count-th power; masses sum to 1, so that only rounding makes a size larger
         size, angle = np.abs(spectrum), np.angle(spectrum)
         with np.errstate(divide="ignore"):
             size = np.exp(one.count * np.log(np.minimum(size, 1.0)))

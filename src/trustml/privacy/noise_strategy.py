@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -27,7 +28,6 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.errors import PrivacyError
-from trustml.privacy.tree import tree_squared_sensitivity
 from trustml.scenario.federated import (
     BandedMatrix,
     BufferedToeplitz,
@@ -148,6 +148,7 @@ class BandedToeplitz:
         latest = (step - np.arange(1, self.bands)) % self.kept if self.kept else np.zeros(0, np.int64)
         row = np.zeros(1 + self.kept)
         row[0], row[1 + latest] = 1.0, -coefficients[1:]
+        # the last columns are cut off by the last step: the norm is of what is left of them
         scale = float(np.linalg.norm(coefficients[: self.steps - step])) * (1 + _ROUNDING)
         weights = np.stack([scale * row, row]) if self.kept else scale * row[None]
         return StepTable(weights=weights, slots=(step % self.kept,) if self.kept else ())
@@ -248,17 +249,6 @@ def noise_matrix(strategy: NoiseStrategy) -> Doubles:
     return np.stack([stream.take(row) for row in np.eye(strategy.steps)])
 
 
-def squared_sensitivity(matrix: Doubles, *, separation: int) -> float:
-    """Bound the squared sensitivity of any C for examples that take part every `separation` steps.
-
-    With columns whose products are not negative it is exact; else products count by their size (Choquette-Choo et al.,
-    ICML 2023, arXiv 2211.06530, theorem 2).
-    """
-    products = np.abs(matrix.T @ matrix)
-    steps = len(matrix)
-    return max(float(products[first::separation, first::separation].sum()) for first in range(min(separation, steps)))
-
-
 def square_root_coefficients(count: int) -> Doubles:
     """First Toeplitz coefficients of the square root of the prefix sum, ``binom(2k, k) / 4**k``."""
     places = np.arange(1, count)
@@ -273,6 +263,7 @@ def toeplitz_buffers(buffers: int, steps: int) -> tuple[Doubles, Doubles]:
     width = (largest - _LEAST) / max(1, buffers - 1)
     decays = 1 / (1 + np.exp(-places))
     weights = width / math.pi * decays**1.5 * (1 - decays) ** 0.5
+    # their sum is the second coefficient: at most the first, so that coefficients fall
     return decays, weights * min(1.0, 1 / float(weights.sum()))
 
 
@@ -285,6 +276,7 @@ def _blt_scale(strategy: BufferedLinearToeplitz) -> float:
     for place in range(1, strategy.steps):
         coefficients[place] = present.sum()
         present *= decays
+    # what an example adds that begins with the first step and comes back in turn
     column = np.zeros(strategy.steps)
     for first in range(0, strategy.steps, strategy.separation):
         column[first:] += coefficients[: strategy.steps - first]
@@ -293,9 +285,47 @@ def _blt_scale(strategy: BufferedLinearToeplitz) -> float:
 
 def _level(step: int) -> int:
     """Height of the highest node of the tree that ends at a step, counted from 0."""
+    # the lowest bit that is set
     return ((step + 1) & -(step + 1)).bit_length() - 1
 
 
 def _check(step: int, steps: int) -> None:
     if not 0 <= step < steps:
         raise PrivacyError(f"step {step} is not among the {steps} that are charged for; begin another mechanism")
+
+
+def tree_squared_sensitivity(*, rounds: int, separation: int, every_node: bool = True) -> int:
+    """Squared L2 norm of what one client adds to all nodes of the tree, in units of the clipping norm.
+
+    Leaf ``t`` of the tree is the sum of round ``t``; a node is the sum of the leaves below it, and noise is drawn
+    for every node that is complete within `rounds`. A client that comes every `separation` rounds adds to node
+    sums as often as it has leaves below them, so its squared norm is the sum of those counts squared, at its
+    worst over the round of its first visit. All else that DP-FTRL releases follows from the noisy nodes
+    (Kairouz et al., ICML 2021, arXiv 2103.00039).
+
+    Parameters
+    ----------
+    rounds : int
+    separation : int
+        Rounds from one visit of a client to its next, exactly.
+    every_node : bool
+        Whether noisy sums of all nodes are released, or only of those on which a running sum rests, every other one of
+        a level: the rest are covered by a higher node as soon as they are complete.
+
+    Returns
+    -------
+    int
+    """
+    worst = 0
+    for first in range(min(separation, rounds)):
+        total, level = 0, 0
+        while 1 << level <= rounds:
+            nodes = Counter(visit >> level for visit in range(first, rounds, separation))
+            total += sum(
+                count**2
+                for node, count in nodes.items()
+                if (node + 1) << level <= rounds and (every_node or node % 2 == 0)
+            )
+            level += 1
+        worst = max(worst, total)
+    return worst

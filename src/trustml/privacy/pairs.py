@@ -90,6 +90,7 @@ class Pair:
         plain = (2 * x - 1) / (2 * self.noise**2)
         if self.rate == 1:
             return plain
+        # log(1 - rate + rate * exp(plain)), in the form that keeps its digits where plain is small, or large
         small = np.log1p(self.rate * np.expm1(np.minimum(plain, 1.0)))
         others = (1 - self.rate) / self.rate * np.exp(-np.maximum(plain, 1.0))
         return np.where(plain < 1, small, plain + math.log(self.rate) + np.log1p(others))

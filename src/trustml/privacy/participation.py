@@ -31,9 +31,11 @@ def epsilon_by_participation(*, noise: float, rate: float, steps: int, delta: fl
     below, above = binom.cdf(edges, steps, rate), binom.sf(edges, steps, rate)
     # each block counts as its largest; next to 1 the digits of a small chance are in what is left above
     chances = np.where(below[:-1] < 0.5, np.diff(below), above[:-1] - above[1:])
+    # k Gaussian steps on one example are one step with sqrt(k) times the shift
     shift = np.sqrt(edges[1:]) / noise
 
     def delta_at(epsilon: float) -> float:
+        # delta of the Gaussian mechanism (Balle and Wang, ICML 2018)
         first = np.exp(log_ndtr(shift / 2 - epsilon / shift))
         second = np.exp(epsilon + log_ndtr(-shift / 2 - epsilon / shift))
         return float(chances @ np.maximum(first - second + 1e-12 * first, 0.0)) * (1 + _SLIP) + rest * (1 + _SLIP)
@@ -60,6 +62,7 @@ def epsilon_of_counts(*, noise: float, rate: float, steps: int, delta: float) ->
     for threshold in _THRESHOLDS:
         log_false = float(log_ndtr(-threshold / noise))
         false, true = math.exp(log_false), math.exp(float(log_ndtr((1 - threshold) / noise)))
+        # a number exceeds the threshold by chance, or moved by the example where it is in the batch
         hit = (1 - rate) * false + rate * true
         most = int(binom.isf(min(1.0, 1.01 * delta), steps, hit))
         counts = np.unique(np.geomspace(1, max(1, most), 200).astype(np.int64)).astype(np.float64)

@@ -53,6 +53,7 @@ def renyi_epsilon(mechanisms: Sequence[NoiseEvent], *, delta: float) -> float:
     finite = np.isfinite(divergence)
     if not finite.any():
         return math.inf
+    # Bretagnolle and Huber: delta at epsilon 0 is at most sqrt(1 - exp(-divergence))
     if (-np.expm1(-divergence[finite])).min() <= delta**2:
         return 0.0
     order, divergence = order[finite], divergence[finite]

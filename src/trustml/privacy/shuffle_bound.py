@@ -98,6 +98,7 @@ def _log_masses(borders: Floats, *, shift: float, noise: float, batches: int) ->
     """Log-probability that the largest coordinate lies in each slice, one coordinate being shifted."""
     from scipy.stats import norm
 
+    # the largest coordinate is below a border where all of them are
     log_below = norm.logcdf((borders - shift) / noise) + (batches - 1) * norm.logcdf(borders / noise)
     log_below = np.concatenate([[-np.inf], log_below, [0.0]])
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -48,8 +48,8 @@ class Tail:
     mass : float
         Total variation to a true normal number, for each number drawn.
     charged : bool
-        Whether it is counted in delta. A stock engine's is not: it would leave no finite epsilon, so that its statement
-        says instead that the noise is bounded.
+        Whether it is counted in delta. That of a library's own training loop is not: it would leave no finite epsilon,
+        so that its statement says instead that the noise is bounded.
     """
 
     largest: float

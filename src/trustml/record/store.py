@@ -33,8 +33,7 @@ from trustml.errors import RecordError, RunNotFoundError, UsageError
 from trustml.plan.job import Job, decode_job
 from trustml.record.files import UNREADABLE, inside, plain_bytes, read_arrays, write_atomic
 from trustml.record.mapped import map_arrays
-from trustml.record.schema import FORMAT, OLDEST_FORMAT, JobRecord, Manifest, RunStatus
-from trustml.record.summaries import ManifestHead
+from trustml.record.schema import FORMAT, OLDEST_FORMAT, JobRecord, Manifest, ManifestHead, RunStatus
 
 _Kind = TypeVar("_Kind", Manifest, ManifestHead)
 

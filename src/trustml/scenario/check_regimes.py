@@ -108,7 +108,7 @@ def _check_guarantee(regime: DPSGD | DPFedAvg, field: str) -> None:
 
 
 def _check_stock(regime: DPSGD, field: str) -> None:
-    """Stock engines do what their library's documentation shows, no more."""
+    """A library's own training loop does what its documentation shows, no more."""
     lacking = {
         "clipping": not isinstance(regime.clipping, Flat),
         "mechanism": not isinstance(regime.mechanism, IndependentNoise),

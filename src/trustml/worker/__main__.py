@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 
 from trustml.errors import TrustmlError
+from trustml.plan.attack_files import logs_folder
 from trustml.plan.job import Job, decode_job, promises_privacy
-from trustml.plan.private_files import logs_folder
 from trustml.record.files import write_atomic
 from trustml.record.schema import WorkerResult
 

@@ -41,11 +41,10 @@ from trustml.scenario.optimizers import SGD
 from trustml.scenario.regimes import DPSGD
 from trustml.scenario.spec import BackendName, Execution, GradSampleMode
 from trustml.worker.clock import Clock
-from trustml.worker.events import Progress
 from trustml.worker.federated_conformance import MECHANISMS, check_federations, supported_noise
-from trustml.worker.job_context import JobContext
+from trustml.worker.forwarding import TracingTrainer
+from trustml.worker.job_context import JobContext, Progress
 from trustml.worker.private import PrivateTraining, accumulate_finite, entropy_words
-from trustml.worker.trace import TracingTrainer
 
 AWKWARD_SIZES = (99, 210, 234)
 """Numbers of batches for which Opacus's own sampler loses a step to rounding."""

@@ -45,9 +45,8 @@ from trustml.scenario.optimizers import SGD
 from trustml.scenario.partition import InTurn, PoissonCohort
 from trustml.scenario.spec import BackendName, Execution
 from trustml.worker.clock import Clock
-from trustml.worker.events import Progress
 from trustml.worker.federated import FederatedDriver
-from trustml.worker.job_context import JobContext
+from trustml.worker.job_context import JobContext, Progress
 
 MECHANISMS: dict[NoiseKind, NoiseMechanism] = {
     "independent": IndependentNoise(),

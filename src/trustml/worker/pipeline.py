@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from trustml.backends.contract import Backend, Model
+from trustml.backends.contract import Backend, Device, Model
 from trustml.backends.table import load_backend
+from trustml.errors import PrivacyError
 from trustml.frameworks.entry import Missing, Supported
 from trustml.models.shapes import weight_shapes
 from trustml.models.weights import encode_weights, read_weights
+from trustml.plan.attack_files import events_file
 from trustml.plan.job import (
     CanaryJob,
     ExplainJob,
@@ -21,20 +23,17 @@ from trustml.plan.job import (
     TrainJob,
     timings_file,
 )
-from trustml.plan.private_files import events_file
 from trustml.plan.support import training_support
-from trustml.plan.switches import compiled_programs, switches_in_force
+from trustml.plan.switches import compiled_programs, reducing_variables, switches_in_force
 from trustml.record.files import encode_arrays, inside, write_atomic
 from trustml.record.provenance import package_versions
 from trustml.record.schema import EngineRecord, MethodRecord, WorkerResult
 from trustml.scenario.methods import RandomControl
 from trustml.worker.canaries import CANARY_NOTES, train_with_canaries
 from trustml.worker.clock import Clock
-from trustml.worker.events import Progress
 from trustml.worker.explaining import explain
 from trustml.worker.games import play_game
-from trustml.worker.job_context import JobContext, Trained
-from trustml.worker.precision import require_full_precision
+from trustml.worker.job_context import JobContext, Progress, Trained
 from trustml.worker.predicting import predict
 from trustml.worker.prepared import read_prepared
 from trustml.worker.shadows import train_shadows
@@ -135,3 +134,35 @@ def _largest_resident() -> int:
     except OSError:
         pass
     return 0
+
+
+def require_full_precision(job: Job, device: Device) -> None:
+    """Refuse a private job under reduced precision; all other jobs may have it.
+
+    Clipping bounds what one example can change only as exactly as its norm is computed, and epsilon is computed for
+    that bound. Under ``torch.autocast`` with bfloat16, Opacus's clipped gradients were up to 0.7 % longer than the
+    clipping norm (``tests/backends/torch/test_device.py``); in float32 they are not longer by 1e-6.
+
+    Raises
+    ------
+    PrivacyError
+        Naming each switch, its value and how to turn it off.
+    """
+    if not _is_private(job):
+        return
+    found = (*reducing_variables(), *device.reduced_precision())
+    if found:
+        raise PrivacyError(
+            f"{job.id}: private training needs norms in full float32, or clipped gradients may be longer than the "
+            f"clipping norm that epsilon assumes; {' · '.join(found)}"
+        )
+
+
+def _is_private(job: Job) -> bool:
+    match job:
+        case TrainJob():
+            return job.mechanism is not None
+        case CanaryJob() | GameJob():
+            return True
+        case _:
+            return False

@@ -1,6 +1,6 @@
 """The private training loop, written once for every backend.
 
-A step: charge if the ledger has not paid for it; clip the batch in pieces and sum; add noise once; step. Whatever
+A step: charge if the ledger has not paid for it; clip the batch in microbatches and sum; add noise once; step. Whatever
 is not finite is left out before anything is added.
 """
 
@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from trustml.backends.contract import Backend, Model, PrivateTrainer
 from trustml.backends.settings import PrivateSettings, usual_batch_size
-from trustml.data.augment import augmented
-from trustml.data.batches import BatchPlan, comes_in_turn, participation
+from trustml.data.batches import BatchPlan, augmented, comes_in_turn, participation
 from trustml.data.dataset import Examples, Floats, Ints
 from trustml.data.streams import secret_generator
 from trustml.errors import PrivacyError

@@ -1,21 +1,26 @@
-"""From a job to the training loop of its regime."""
+"""From a job to the training loop of its regime; the library's own loop, which draws its batches itself, among them."""
 
 from __future__ import annotations
 
 import hashlib
+import secrets
+import time
 
 import numpy as np
 
 from trustml.backends.contract import Backend, Model
+from trustml.backends.settings import EngineChoice, StockSettings
 from trustml.data.batches import BatchPlan
 from trustml.data.clients import read_federated_plan
 from trustml.data.dataset import Examples
+from trustml.errors import PrivacyError
 from trustml.plan.job import TrainJob
+from trustml.plan.mechanism import drawn_for, make_charge
+from trustml.privacy.ledger import charge
 from trustml.record.files import inside, read_arrays
 from trustml.scenario.regimes import DPSGD, Plain
 from trustml.worker.federated import FederatedDriver
 from trustml.worker.job_context import JobContext, Trained
-from trustml.worker.library_default import train_stock
 from trustml.worker.plain import train_plain
 from trustml.worker.private import PrivateTraining
 
@@ -23,7 +28,7 @@ from trustml.worker.private import PrivateTraining
 def train(job: TrainJob, backend: Backend, model: Model, examples: Examples, *, at: JobContext) -> Trained:
     """Train by the job's regime."""
     if isinstance(job.regime, DPSGD) and job.regime.engine != "core":
-        return train_stock(job, backend, model, examples, at=at)
+        return train_by_library(job, backend, model, examples, at=at)
     path = inside(at.root, job.plan)
     arrays = read_arrays(path)
     plan = BatchPlan(indices=arrays["indices"].astype(np.int64), offsets=arrays["offsets"].astype(np.int64))
@@ -39,3 +44,40 @@ def train(job: TrainJob, backend: Backend, model: Model, examples: Examples, *, 
             commitment = hashlib.sha256(path.read_bytes()).hexdigest()
             federated = FederatedDriver(job, backend, model, examples, commitment=commitment, at=at)
             return federated.run(read_federated_plan(arrays))
+
+
+def train_by_library(job: TrainJob, backend: Backend, model: Model, examples: Examples, *, at: JobContext) -> Trained:
+    """Train all epochs, each charged before it begins; there are no checkpoints, as libraries' own loops have none."""
+    mechanism, regime = job.mechanism, job.regime
+    if mechanism is None or not isinstance(regime, DPSGD) or backend.stock is None:
+        raise PrivacyError(f"{job.id}: the backend has no training loop of its library's own")
+    settings = StockSettings(
+        optimizer=regime.optimizer,
+        keras_optimizer=regime.engine == "stock_optimizer",
+        clipping_norm=mechanism.clipping_norm,
+        noise_multiplier=mechanism.noise_multiplier,
+        batch_size=regime.batch_size,
+        seed=secrets.randbits(63),
+    )
+    trainer = backend.stock(model, settings, examples)
+    plan = f"{job.id}, drawn by the library, {secrets.token_hex(8)}"
+    epoch = mechanism.steps_per_charge
+    drawn = drawn_for(mechanism, backend=job.backend, stock=True, weights=model.weights)
+    most = 1 if mechanism.sampling == "shuffle" else None
+    for first in range(0, mechanism.steps, epoch):
+        end = min(first + epoch, mechanism.steps)
+        entry = make_charge(
+            mechanism, first=first, end=end, plan=plan, data=job.data_fingerprint, block=most, drawn=drawn
+        )
+        charge(at.folder / "ledger.jsonl", entry)
+        start = time.perf_counter()
+        sizes = trainer.epoch()
+        if len(sizes) > end - first:
+            raise PrivacyError(f"{job.id}: the library took {len(sizes)} steps where {end - first} were charged")
+        at.clock.epoch(time.perf_counter() - start, sizes)
+        at.progress.step(end, mechanism.steps)
+    return Trained(
+        weights=trainer.weights(),
+        choice=EngineChoice(name=regime.engine, seconds={}, refused={}),
+        notes=("the library's own training loop: it drew batches and noise, so nothing is shared with other backends",),
+    )

@@ -10,8 +10,7 @@ from tests.backends.correlated_case import SEED, STEPS, STRATEGIES, combined, no
 from tests.backends.correlated_case import model as small_model
 from trustml.backends.table import load_backend
 from trustml.backends.torch.dp import OpacusTrainer
-from trustml.backends.torch.entropy import noise_generator
-from trustml.backends.torch.noise import standard_normal
+from trustml.backends.torch.noise import noise_generator, standard_normal
 from trustml.errors import PrivacyError
 
 pytestmark = pytest.mark.torch

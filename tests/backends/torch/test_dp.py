@@ -8,7 +8,7 @@ import torch
 from opacus.utils.tensor_utils import unfold2d
 from torch.nn import functional
 
-from trustml.backends.torch.entropy import noise_generator
+from trustml.backends.torch.noise import noise_generator
 
 pytestmark = pytest.mark.torch
 

@@ -12,9 +12,8 @@ from pfl.privacy.ftrl_mechanism import BandedMatrixFactorizationMechanism
 
 from trustml.backends.contract import Model
 from trustml.backends.settings import FederatedSettings, UserPrivacy
-from trustml.backends.torch.entropy import noise_generator
 from trustml.backends.torch.federated import PflFederation
-from trustml.backends.torch.noise import standard_normal
+from trustml.backends.torch.noise import noise_generator, standard_normal
 from trustml.backends.torch.postprocessors import mechanism
 from trustml.models.weights import initial_weights
 from trustml.models.zoo import mlp

@@ -14,8 +14,7 @@ from tests.backends.normal_law import check_draws, check_tail
 from trustml.backends.contract import Model
 from trustml.backends.settings import PrivateSettings
 from trustml.backends.torch.dp import OpacusTrainer
-from trustml.backends.torch.entropy import noise_generator
-from trustml.backends.torch.noise import add_noise, normal_of_words, standard_normal
+from trustml.backends.torch.noise import add_noise, noise_generator, normal_of_words, standard_normal
 from trustml.models.weights import initial_weights
 from trustml.models.zoo import mlp
 from trustml.privacy.rounding import summation_rounding

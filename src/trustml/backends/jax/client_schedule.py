@@ -18,9 +18,8 @@ import numpy.typing as npt
 from jax import Array, lax
 
 from trustml.backends.contract import Client
-from trustml.backends.jax.loss_gradient import loss_gradient
 from trustml.backends.jax.network import Params
-from trustml.backends.jax.training import sgd_update
+from trustml.backends.jax.training import loss_gradient, sgd_update
 from trustml.data.dataset import Floats, Ints
 from trustml.models.layers import Architecture
 from trustml.scenario.optimizers import SGD

@@ -14,7 +14,7 @@ the gradients and their uses keeps them the same numbers.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,31 +22,29 @@ import optax
 from jax import Array, lax
 
 from trustml.backends.jax.network import Params, example_products, has_weights, prepared, unweighted, weighted
+from trustml.backends.jax.tiling import Tile
 from trustml.models.layers import Architecture, GroupNorm, LayerNorm
 from trustml.models.shapes import layer_shapes
-
-Piece: TypeAlias = tuple[Array, Array, Array]
-"""Inputs (n, k, *x), labels (n,), mask (n,): 1 for an example, 0 for filling."""
 
 
 def clipped_gradients(
     architecture: Architecture,
     params: Params,
-    piece: Piece,
+    tile: Tile,
     *,
     clipping_norm: Array,
     per_layer: bool,
     key: Array,
     first: Array | int = 0,
 ) -> tuple[Params, Array]:
-    """Sum over the examples of a piece of their gradients, each scaled down to `clipping_norm`.
+    """Sum over the examples of a tile of their gradients, each scaled down to `clipping_norm`.
 
     Parameters
     ----------
     architecture : Architecture
     params : dict of str to array
-    piece : (inputs, labels, mask)
-        The k copies of an example make one mean loss. Masked rows contribute zero.
+    tile : (inputs, labels, mask)
+        Inputs are (n, k, *x). The k copies of an example make one mean loss. Masked rows contribute zero.
     clipping_norm : float
         Largest L2 norm over all parameters together.
     per_layer : bool
@@ -62,7 +60,7 @@ def clipped_gradients(
     unclipped : int
         Number of examples whose whole gradient was no longer than `clipping_norm`.
     """
-    inputs, labels, mask = piece
+    inputs, labels, mask = tile
     gradients = lax.optimization_barrier(_layer_gradients(architecture, params, inputs, labels, key, first))
     squares = {name: gradient.square_norms() for name, gradient in gradients.items()}
     norms = jnp.sqrt(sum(squares.values()))
@@ -94,6 +92,7 @@ class _Outer(NamedTuple):
     outputs: Array  # (n, out)
 
     def square_norms(self) -> Array:
+        # The norm of an outer product is the product of the norms.
         # Squares may underflow where their product does not: what can be lost is added.
         tiny = float(jnp.finfo(jnp.float32).tiny)
         a, g = (jnp.square(rows).sum(axis=1) + rows.shape[1] * tiny for rows in self)
@@ -159,4 +158,5 @@ def _layer_gradients(
 
 
 def _scale(clipping_norm: Array | float, norm: Array) -> Array:
+    # a gradient of zero is scaled by 1, not by 0 / 0
     return jnp.minimum(1.0, clipping_norm / jnp.maximum(norm, 1e-12))

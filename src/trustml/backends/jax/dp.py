@@ -1,4 +1,4 @@
-"""DP-SGD in JAX, in blocks of masked rows so that batches of another size compile nothing anew."""
+"""DP-SGD in JAX, in tiles of masked rows so that batches of another size compile nothing anew."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ import numpy.typing as npt
 from jax import Array, lax
 
 from trustml.backends.contract import Model
-from trustml.backends.jax.blocks import Block, Part, choose_cut, deal, sum_blocks
 from trustml.backends.jax.clipping import clip_rows
 from trustml.backends.jax.network import Params, to_params, to_weights
 from trustml.backends.jax.noise import CorrelatedNoise, add_noise, noise_words, threefry_key
 from trustml.backends.jax.optimizers import make_optimizer, read_state, restore_state
-from trustml.backends.jax.pieces import calls_on_every_core
 from trustml.backends.jax.sharding import device_mesh, replicated, sharded_clipped_gradients
+from trustml.backends.jax.tiling import Share, Tile, calls_on_every_core, choose_tiling, deal, sum_tiles
 from trustml.backends.settings import Clipped, EngineChoice, PrivateSettings, filled_up
 from trustml.data.dataset import Floats, Ints
 from trustml.models.weights import Weights
 
-_BLOCK = 32  # gradients from elsewhere are filled up to a multiple of this, so that few sizes are ever compiled
+_ROWS = 32  # gradients from elsewhere are filled up to a multiple of this, so that few sizes are ever compiled
 
 
 class _Released(NamedTuple):
@@ -48,16 +47,16 @@ class DPTrainer:
         self._state = self._optimizer.init(self._params)
         expected = settings.expected_batch_size
         self._capacity = settings.micro_batch_size or expected + 3 * math.isqrt(expected)
-        self._cut = choose_cut(
+        self._tiling = choose_tiling(
             model.architecture, model.input_shape, copies=settings.multiplicity, expected=settings.block_rows()
         )._replace(uniform=True)
         self._noise_words = noise_words(settings.noise_seed)
         self._dropout_words = np.asarray(jax.random.key_data(jax.random.key(dropout_seed)))
-        self._pieces = self._steps = 0
+        self._microbatches = self._steps = 0
         self._architecture, self._settings = model.architecture, settings
         self._correlated = settings.noise and CorrelatedNoise(settings.noise, like=self._params)
         self._sums: list[Params] = []
-        self._clip = jax.jit(self._clipped_part)
+        self._clip = jax.jit(self._clipped_share)
         self._plant = jax.jit(partial(clip_rows, per_layer=settings.per_layer))
         self._total = jax.jit(lambda sums: jax.tree.map(lambda *parts: sum(parts), *sums))
         self._update = jax.jit(self._noisy_step, donate_argnums=(0, 1))
@@ -70,13 +69,13 @@ class DPTrainer:
         return EngineChoice(name="book-keeping", seconds={}, refused={})
 
     def accumulate(self, inputs: Floats, labels: Ints, *, clipping_norm: float) -> Clipped:
-        """Clip one piece of a batch and add it to the sum."""
+        """Clip one microbatch and add it to the sum."""
         self._capacity = max(self._capacity, len(labels))
-        norm, piece = np.float32(clipping_norm), np.int32(self._pieces)
-        self._pieces += 1
+        norm, microbatch = np.float32(clipping_norm), np.int32(self._microbatches)
+        self._microbatches += 1
         found = calls_on_every_core(
-            lambda part: self._clip(self._params, part, norm, self._dropout_words, piece),
-            deal(inputs, labels, self._cut, capacity=self._capacity),
+            lambda share: self._clip(self._params, share, norm, self._dropout_words, microbatch),
+            deal(inputs, labels, self._tiling, capacity=self._capacity),
         )
         if not all(bool(finite) for _, finite, _ in found):
             return Clipped(finite=False, unclipped=0)
@@ -125,31 +124,31 @@ class DPTrainer:
         self._params, self._state = to_params(weights), restore_state(self._state, state)
 
     def _add(self, found: list[Params]) -> None:
-        """Keep the sum in one piece once a batch has come in several."""
+        """Keep one sum once a batch has come in several microbatches."""
         self._sums = [self._total([*self._sums, *found])] if self._sums or len(found) > 1 else found
 
     def _sum(self) -> Params:
         return self._sums[0] if self._sums else jax.tree.map(jnp.zeros_like, self._params)
 
-    def _clipped_part(
-        self, params: Params, part: Part, clipping_norm: Array, words: Array, piece: Array
+    def _clipped_share(
+        self, params: Params, share: Share, clipping_norm: Array, words: Array, microbatch: Array
     ) -> tuple[Params, Array, Array]:
         """Sum of clipped gradients, whether it is finite, and how many were not clipped."""
-        key = jax.random.fold_in(threefry_key(words), piece)
+        key = jax.random.fold_in(threefry_key(words), microbatch)
 
-        def clipped(block: Block, start: Array) -> tuple[Params, Array]:
+        def clipped(tile: Tile, start: Array) -> tuple[Params, Array]:
             return sharded_clipped_gradients(
                 self._mesh,
                 self._architecture,
                 params,
-                block,
+                tile,
                 clipping_norm=clipping_norm,
                 per_layer=self._settings.per_layer,
                 key=key,
-                first=part.first + start,
+                first=share.first + start,
             )
 
-        sums, unclipped = sum_blocks(self._cut, clipped, part)
+        sums, unclipped = sum_tiles(self._tiling, clipped, share)
         finite = jnp.all(jnp.stack([jnp.isfinite(part.sum()) for part in jax.tree.leaves(sums)]))
         return sums, finite, unclipped
 
@@ -174,6 +173,6 @@ def add_clipped(sums: Params, rows: Params, clipping_norm: Array, *, per_layer: 
 
 
 def filled_rows(weights: Weights) -> Weights:
-    """Fill the leading axis up with zeros to a whole block, so that few sizes are ever compiled."""
+    """Fill the leading axis up with zeros to a whole tile, so that few sizes are ever compiled."""
     rows = len(next(iter(weights.values())))
-    return {name: filled_up(part, -(-rows // _BLOCK) * _BLOCK) for name, part in weights.items()}
+    return {name: filled_up(part, -(-rows // _ROWS) * _ROWS) for name, part in weights.items()}

@@ -18,8 +18,8 @@ from trustml.backends.jax.client_schedule import Lanes, Sums, pack, train_lanes
 from trustml.backends.jax.dp import add_clipped, filled_rows
 from trustml.backends.jax.network import Params, to_params, to_weights
 from trustml.backends.jax.noise import CorrelatedNoise, add_noise, noise_key, noise_words, standard_number
-from trustml.backends.jax.pieces import calls_on_every_core, cores
 from trustml.backends.jax.server_optimizers import State, make_server
+from trustml.backends.jax.tiling import calls_on_every_core, cores
 from trustml.backends.settings import EngineChoice, FederatedSettings, RoundOutcome, UserPrivacy, usual_batch_size
 from trustml.models.weights import Weights
 from trustml.scenario.federated import DPFedAvg, FedProx, FedSGD, IndependentNoise

@@ -15,7 +15,6 @@ from jax import Array, lax
 
 from trustml.backends.contract import ExplainRequest
 from trustml.backends.jax.network import Params, to_params
-from trustml.backends.jax.pieces import in_pieces, on_every_core, rows_at_once, sums_on_every_core
 from trustml.backends.jax.rules import (
     at_target,
     back,
@@ -26,6 +25,7 @@ from trustml.backends.jax.rules import (
     walk,
 )
 from trustml.backends.jax.straight_paths import Path, mean_gradient, path_points, target_gradient
+from trustml.backends.jax.tiling import in_tiles, on_every_core, rows_at_once, sums_on_every_core
 from trustml.data.dataset import Floats
 from trustml.models.layers import Architecture
 from trustml.scenario import methods as m
@@ -168,7 +168,7 @@ def _deep_lift_means(
 ) -> Array:
     references = walk(architecture, params, background)  # once for all examples
 
-    def piece(inputs: Array, targets: Array) -> Array:
+    def tile(inputs: Array, targets: Array) -> Array:
         values = walk(architecture, params, inputs)
 
         def add(total: Array, reference: list[Array]) -> tuple[Array, None]:
@@ -178,7 +178,7 @@ def _deep_lift_means(
         total, _ = lax.scan(add, jnp.zeros_like(inputs), references)
         return total / len(background)
 
-    return in_pieces(piece, (inputs, targets), size=rows_at_once(architecture, inputs.shape[1:]))
+    return in_tiles(tile, (inputs, targets), size=rows_at_once(architecture, inputs.shape[1:]))
 
 
 def _attributions(
@@ -191,11 +191,11 @@ def _attributions(
     baseline: Array,
 ) -> Array:
     size = rows_at_once(architecture, inputs.shape[1:])
-    some = functools.partial(_of_piece, architecture, method, params, path)
-    return in_pieces(some, (inputs, targets, baseline), size=size)
+    some = functools.partial(_of_tile, architecture, method, params, path)
+    return in_tiles(some, (inputs, targets, baseline), size=size)
 
 
-def _of_piece(
+def _of_tile(
     architecture: Architecture,
     method: m.GradientMethod,
     params: Params,

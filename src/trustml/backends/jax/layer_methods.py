@@ -14,7 +14,6 @@ from jax import Array, lax
 from trustml.backends.contract import ExplainRequest
 from trustml.backends.jax.gradient_methods import guided_backprop
 from trustml.backends.jax.network import Params, to_params
-from trustml.backends.jax.pieces import in_pieces, on_every_core, rows_at_once
 from trustml.backends.jax.rules import at_target, back, rescale_rule, walk
 from trustml.backends.jax.straight_paths import (
     gauss_legendre,
@@ -23,9 +22,9 @@ from trustml.backends.jax.straight_paths import (
     path_points,
     target_gradient,
 )
+from trustml.backends.jax.tiling import in_tiles, on_every_core, rows_at_once
 from trustml.data.dataset import Floats
-from trustml.models.layers import Architecture
-from trustml.models.straight import straight_until
+from trustml.models.layers import Architecture, straight_until
 from trustml.scenario import methods as m
 
 Map: TypeAlias = Callable[[Array], Array]
@@ -61,11 +60,11 @@ def _program(
     baseline: Array,
 ) -> Array:
     size = rows_at_once(architecture, inputs.shape[1:])
-    some = functools.partial(_of_piece, architecture, method, layer, params, size)
-    return in_pieces(some, (inputs, targets, baseline), size=size)
+    some = functools.partial(_of_tile, architecture, method, layer, params, size)
+    return in_tiles(some, (inputs, targets, baseline), size=size)
 
 
-def _of_piece(
+def _of_tile(
     architecture: Architecture,
     method: LayerMethod,
     layer: int,

@@ -117,6 +117,7 @@ def normal_of_words(high: Array, low: Array, beyond: Array) -> Array:
     lower = lax.bitcast_convert_type(low >> np.uint32(1), np.int32)
     within = jnp.where((upper | lower) == 0, beyond, np.float32(0.5))
     p = upper.astype(np.float32) * np.float32(2**-31) + (lower.astype(np.float32) + within) * np.float32(2**-62)
+    # 1 - x * x for x = 1 - p, without cancellation where p is tiny
     w = -jnp.log(p * (2 - p))
     root = jnp.sqrt(w)
     central = w < _BORDER
@@ -125,6 +126,7 @@ def normal_of_words(high: Array, low: Array, beyond: Array) -> Array:
     for middle, outer in zip(_CENTRE[1:], _TAIL[1:], strict=True):
         ratio = ratio * place + jnp.where(central, np.float32(middle), np.float32(outer))
     size = ratio * jnp.where(central, 1 - p, root)
+    # the last bit of `low` flips the sign bit: nothing is rounded
     sign = low << np.uint32(31)
     return lax.bitcast_convert_type(lax.bitcast_convert_type(size, np.uint32) ^ sign, np.float32)
 
@@ -147,7 +149,9 @@ def _threefry(key: Array, other: Array, first: Array, second: Array) -> tuple[Ar
     for turn in range(5):
         for rotation in _ROTATIONS[turn % 2]:
             first = first + second
+            # rotated to the left
             second = (second << np.uint32(rotation) | second >> np.uint32(32 - rotation)) ^ first
+        # a key, and the number of the injection, after every four rounds
         first, second = first + keys[(turn + 1) % 3], second + keys[(turn + 2) % 3] + np.uint32(turn + 1)
     return first, second
 

@@ -75,15 +75,6 @@ def at_target(logits: Array, targets: Array) -> Array:
     return jax.nn.one_hot(targets, logits.shape[1], dtype=logits.dtype)
 
 
-def gradient_rule(architecture: Architecture, params: Params, values: list[Array]) -> Rule:
-    """The chain rule."""
-
-    def rule(index: int, layer: Layer, signal: Array) -> Array:
-        return _vjp(architecture, params, index, values[index], signal)
-
-    return rule
-
-
 def guided_rule(architecture: Architecture, params: Params, values: list[Array]) -> Rule:
     """The chain rule, but a ReLU passes positive gradients only (Springenberg et al., arXiv 1412.6806)."""
 

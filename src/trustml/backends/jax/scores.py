@@ -1,4 +1,4 @@
-"""Target logits of many variants of each example: variants are made, scored and forgotten piece by piece."""
+"""Target logits of many variants of each example: variants are made, scored and forgotten tile by tile."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jax import Array
 from trustml.backends.contract import ExplainRequest
 from trustml.backends.jax.coalitions import Bools, Doubles
 from trustml.backends.jax.network import Params, apply, to_params
-from trustml.backends.jax.pieces import in_pieces, on_every_core, rows_at_once
+from trustml.backends.jax.tiling import in_tiles, on_every_core, rows_at_once
 from trustml.data.dataset import Ints
 from trustml.models.layers import Architecture
 
@@ -100,9 +100,9 @@ def _target_logits(
 ) -> Array:
     """Score variants by number: those of the first example, then those of the second, and so on."""
 
-    def piece(numbers: Array) -> Array:
+    def tile(numbers: Array) -> Array:
         example = numbers // variants
         logits = apply(architecture, params, variant(example, numbers % variants))
         return jnp.take_along_axis(logits, targets[example][:, None], axis=1)[:, 0]
 
-    return in_pieces(piece, (numbers,), size=rows_at_once(architecture, shape))
+    return in_tiles(tile, (numbers,), size=rows_at_once(architecture, shape))

@@ -13,12 +13,11 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from trustml.backends.jax.client_schedule import Sums, added
-from trustml.backends.jax.loss_gradient import loss_gradient
 from trustml.backends.jax.network import Params
 from trustml.backends.jax.noise import add_noise
 from trustml.backends.jax.server_optimizers import State, make_server
 from trustml.backends.jax.shadow_training import Chosen, Start, adapted, taken
-from trustml.backends.jax.training import sgd_update
+from trustml.backends.jax.training import loss_gradient, sgd_update
 from trustml.backends.shadows import ShadowSettings
 from trustml.privacy.rounding import drawn_noise
 from trustml.scenario.clipping import Adaptive

@@ -11,10 +11,10 @@ import numpy as np
 from jax import Array, lax
 
 from trustml.backends.jax.clipping import clipped_gradients
-from trustml.backends.jax.loss_gradient import loss_gradient
 from trustml.backends.jax.network import Params
 from trustml.backends.jax.noise import add_noise, standard_number
 from trustml.backends.jax.optimizers import make_optimizer
+from trustml.backends.jax.training import loss_gradient
 from trustml.backends.shadows import ShadowSettings
 from trustml.models.weights import Weights
 from trustml.plan.job import Mechanism

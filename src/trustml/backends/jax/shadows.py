@@ -22,17 +22,13 @@ from trustml.backends.jax.network import apply
 from trustml.backends.jax.noise import noise_words, threefry_key
 from trustml.backends.jax.shadow_federated import Rounds, train_federated
 from trustml.backends.jax.shadow_training import Chosen, Start, empty_memory, train_plain, train_private, working_set
+from trustml.backends.jax.tiling import models_at_once
 from trustml.backends.shadows import ShadowModels, ShadowSettings
 from trustml.data.dataset import Floats
 from trustml.models.shapes import layer_shapes
 from trustml.scenario.federated import DPFedAvg, FedAvg, FederatedSpec, IndependentNoise
 from trustml.scenario.regimes import DPSGD, Plain
 
-_CACHE = 2**20
-"""Bytes that the models of one call on a processor go through in a step. Of more than that XLA deals every operation
-out to threads of its own, which was a third slower than one thread, and cores have other calls to do anyway."""
-_DEVICE = 2**32
-"""The same on an accelerator."""
 _AT_ONCE = 512
 """Examples of the pool whose logits are computed at once, unless all of them are few values in the widest layer."""
 _FEW = 2**24
@@ -62,7 +58,6 @@ class JaxShadows:
         self._settings = settings
         on_processor = jax.default_backend() == "cpu"
         self._cores = (settings.threads or len(os.sched_getaffinity(0))) if on_processor else 1
-        self._room = _CACHE if on_processor else _DEVICE
         self._asked, self.at_once = at_once, at_once
         self._compiled: Any = None
         self._shared: tuple[Any, ...] = ()
@@ -108,8 +103,8 @@ class JaxShadows:
                 params = train_federated(settings, start, rounds, inputs, timing)
         if self._few():
             return apply(settings.architecture, params, inputs)
-        pieces = inputs.reshape(-1, _AT_ONCE, *inputs.shape[1:])
-        logits = lax.map(lambda piece: apply(settings.architecture, params, piece), pieces)
+        tiles = inputs.reshape(-1, _AT_ONCE, *inputs.shape[1:])
+        logits = lax.map(lambda tile: apply(settings.architecture, params, tile), tiles)
         return logits.reshape(len(inputs), -1)
 
     def _part(self, models: ShadowModels, start: int) -> dict[str, Any]:
@@ -157,13 +152,7 @@ class JaxShadows:
             layers=layer_shapes(settings.architecture, settings.inputs.shape[1:]),
             batch=models.rows.shape[-1],
         )
-        fit = min(len(models), max(1, self._room // each))
-
-        def turns(size: int) -> int:
-            """Models that the busiest core goes through, if calls hold so many."""
-            return math.ceil(math.ceil(len(models) / size) / self._cores) * size
-
-        return min(range(max(1, fit // 2), fit + 1), key=lambda size: (turns(size), -size))
+        return models_at_once(len(models), working_set=each, cores=self._cores)
 
 
 def refuse(settings: ShadowSettings) -> None:

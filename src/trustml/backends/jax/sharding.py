@@ -13,8 +13,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from trustml.backends.jax.clipping import Piece, clipped_gradients
+from trustml.backends.jax.clipping import clipped_gradients
 from trustml.backends.jax.network import Params
+from trustml.backends.jax.tiling import Tile
 from trustml.models.layers import Architecture
 
 _ROWS = "rows"
@@ -44,7 +45,7 @@ def sharded_clipped_gradients(
     mesh: Mesh | None,
     architecture: Architecture,
     params: Params,
-    piece: Piece,
+    tile: Tile,
     *,
     clipping_norm: Array,
     per_layer: bool,
@@ -57,30 +58,30 @@ def sharded_clipped_gradients(
     ----------
     mesh : Mesh, optional
         As :func:`device_mesh` makes it; None computes on one device.
-    architecture, params, piece, clipping_norm, per_layer, key, first
+    architecture, params, tile, clipping_norm, per_layer, key, first
         See :func:`trustml.backends.jax.clipping.clipped_gradients`. Rows that no device would have a partner for are
         filled up with masked ones.
 
     Returns
     -------
     sums : dict of str to array
-        Over all rows of the piece, without noise; the same on every device.
+        Over all rows of the tile, without noise; the same on every device.
     unclipped : int
     """
     if mesh is None:
         return clipped_gradients(
-            architecture, params, piece, clipping_norm=clipping_norm, per_layer=per_layer, key=key, first=first
+            architecture, params, tile, clipping_norm=clipping_norm, per_layer=per_layer, key=key, first=first
         )
 
-    def on_each(params: Params, piece: Piece, clipping_norm: Array, key: Array, first: Array) -> tuple[Params, Array]:
+    def on_each(params: Params, tile: Tile, clipping_norm: Array, key: Array, first: Array) -> tuple[Params, Array]:
         own = clipped_gradients(
             architecture,
             params,
-            piece,
+            tile,
             clipping_norm=clipping_norm,
             per_layer=per_layer,
             key=key,
-            first=first + lax.axis_index(_ROWS) * len(piece[1]),
+            first=first + lax.axis_index(_ROWS) * len(tile[1]),
         )
         return lax.psum(own, _ROWS)
 
@@ -93,7 +94,7 @@ def sharded_clipped_gradients(
         in_specs=(everywhere, dealt, everywhere, everywhere, everywhere),
         out_specs=everywhere,
         check_vma=False,
-    )(params, _filled(piece, mesh.size), clipping_norm, key, jnp.asarray(first))
+    )(params, _filled(tile, mesh.size), clipping_norm, key, jnp.asarray(first))
 
 
 def replicated(mesh: Mesh | None, tree: Params) -> Params:
@@ -101,8 +102,8 @@ def replicated(mesh: Mesh | None, tree: Params) -> Params:
     return tree if mesh is None else jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-def _filled(piece: Piece, devices: int) -> Piece:
-    inputs, labels, mask = (jnp.asarray(part) for part in piece)
+def _filled(tile: Tile, devices: int) -> Tile:
+    inputs, labels, mask = (jnp.asarray(part) for part in tile)
     missing = -len(labels) % devices
     if not missing:
         return inputs, labels, mask

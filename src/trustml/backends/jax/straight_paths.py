@@ -18,8 +18,7 @@ from jax import Array, lax
 from trustml.backends.jax.network import Params
 from trustml.backends.jax.rules import logits_from, walk
 from trustml.data.dataset import Floats
-from trustml.models.layers import Architecture
-from trustml.models.straight import straight_until
+from trustml.models.layers import Architecture, straight_until
 
 Gradient: TypeAlias = Callable[[Array, Array], Array]
 """Values of rows and their targets, to gradients of the rows."""

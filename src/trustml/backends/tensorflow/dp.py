@@ -43,7 +43,7 @@ class TFPrivacyTrainer:
         return self._choice
 
     def accumulate(self, inputs: Floats, labels: Ints, *, clipping_norm: float) -> Clipped:
-        """Clip one piece of a batch, block by block, and add it to the sum."""
+        """Clip one microbatch, block by block, and add it to the sum."""
         norm, found = np.float32(clipping_norm), []
         for start in range(0, len(labels), self._rows):
             block = inputs[start : start + self._rows], labels[start : start + self._rows]

@@ -20,7 +20,7 @@ from trustml.backends.tensorflow.class_batches import ROWS_AT_ONCE
 from trustml.backends.tensorflow.network import split_model
 from trustml.backends.tensorflow.own_targets import TargetColumn, TargetFirst, chunked_program, examples_at_once
 from trustml.data.dataset import Floats
-from trustml.models.straight import straight_until
+from trustml.models.layers import straight_until
 from trustml.scenario import methods as m
 
 

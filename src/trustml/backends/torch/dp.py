@@ -14,7 +14,6 @@ from trustml.backends.contract import Model
 from trustml.backends.settings import Clipped, EngineChoice, PrivateSettings, filled_up
 from trustml.backends.torch.clipping import Clipper, make_clipper
 from trustml.backends.torch.device import current_device
-from trustml.backends.torch.entropy import noise_generator
 from trustml.backends.torch.modes import choose_mode
 from trustml.backends.torch.network import (
     from_torch_tensors,
@@ -24,7 +23,7 @@ from trustml.backends.torch.network import (
     to_input,
     to_labels,
 )
-from trustml.backends.torch.noise import CorrelatedNoise, add_noise
+from trustml.backends.torch.noise import CorrelatedNoise, add_noise, noise_generator
 from trustml.backends.torch.optimizers import read_state, restore_state, set_learning_rate
 from trustml.data.dataset import Floats, Ints
 from trustml.models.weights import Weights
@@ -54,7 +53,7 @@ class OpacusTrainer:
         return self._choice
 
     def accumulate(self, inputs: Floats, labels: Ints, *, clipping_norm: float) -> Clipped:
-        """Clip one piece of a batch, block by block, and add it to the sum."""
+        """Clip one microbatch, block by block, and add it to the sum."""
         if not len(labels):
             return Clipped(finite=True, unclipped=0)
         found = [

@@ -29,7 +29,6 @@ from torch import Tensor, nn
 from trustml.backends.contract import Client, Model
 from trustml.backends.settings import EngineChoice, FederatedSettings, RoundOutcome
 from trustml.backends.torch.device import current_device
-from trustml.backends.torch.entropy import noise_generator
 from trustml.backends.torch.network import (
     build_module,
     parameter_names,
@@ -38,6 +37,7 @@ from trustml.backends.torch.network import (
     to_input,
     to_labels,
 )
+from trustml.backends.torch.noise import noise_generator
 from trustml.backends.torch.postprocessors import NOBODY, DeclaredWeight, Gate, mechanism, weighting
 from trustml.backends.torch.server_optimizers import server_optimizer
 from trustml.models.weights import Weights

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from trustml.privacy.noise_strategy import NoiseStrategy
 
 _PARTS = 2.0**-63
 _AT_ONCE = 1 << 16
-"""Numbers of a piece on a processor: what is in between stays in its cache, and needs no new pages."""
+"""Numbers of a tile on a processor: what is in between stays in its cache, and needs no new pages."""
 
 
 def standard_normal(size: int, *, generator: torch.Generator | None, device: torch.device) -> Tensor:
@@ -54,6 +55,7 @@ def normal_of_words(radius: Tensor, angle: Tensor, *, beyond: Tensor) -> Tensor:
         a draw: two radii of it are out there with probability 2**-126 a pair.
     """
     within = beyond.double().add(0.5).mul(_PARTS)
+    # a radius of 0 is alone below `within`, and takes its place
     length = radius.double().clamp_(min=within).mul_(_PARTS).log_().float().mul_(-2).sqrt_()
     turn = angle.float().mul_(2 * math.pi * 2.0**-32)
     drawn = length.new_empty((2, len(length)))
@@ -103,3 +105,24 @@ class CorrelatedNoise:
         self._kept[list(table.slots)] = made[1:]
         parts = made[0].mul(deviation).split([total.numel() for total in sums])
         return [total + part.view_as(total).to(total.dtype) for total, part in zip(sums, parts, strict=True)]
+
+
+_MT_WORDS = 624
+_MT_OFFSET = 24  # bytes of torch's CPU generator state before the Mersenne Twister's words
+
+
+def noise_generator(seed: tuple[int, int, int, int], device: torch.device) -> torch.Generator:
+    """Make a generator that really holds the entropy of `seed`.
+
+    ``manual_seed`` keeps only 32 bits on the CPU, few enough to try them all, so there the whole state of
+    the Mersenne Twister is filled instead. On CUDA the generator takes 64 bits.
+    """
+    generator = torch.Generator(device=device)
+    words = np.random.SeedSequence(list(seed)).generate_state(_MT_WORDS)
+    if device.type != "cpu":
+        return generator.manual_seed(int(words[0]) << 32 | int(words[1]))
+    generator.manual_seed(0)
+    state = generator.get_state().numpy().copy()
+    state[_MT_OFFSET : _MT_OFFSET + 8 * _MT_WORDS].view(np.uint64)[:] = words
+    generator.set_state(torch.from_numpy(state))
+    return generator

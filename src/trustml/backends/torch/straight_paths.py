@@ -13,8 +13,7 @@ from captum.log import log_usage
 from torch import Tensor, nn
 
 from trustml.backends.torch.captum_calls import fast_layout, summed_gradients
-from trustml.models.layers import Architecture
-from trustml.models.straight import straight_until
+from trustml.models.layers import Architecture, straight_until
 
 
 class StraightIntegratedGradients(captum.attr.IntegratedGradients):

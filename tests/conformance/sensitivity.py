@@ -16,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from trustml.conformance.trials import (
+from tests.conformance.trials import (
     CLASSES,
     Network,
     Trial,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.backends.jax.explained import model_of, request
-from trustml.backends.jax import gradient_methods, pieces
+from trustml.backends.jax import gradient_methods, tiling
 from trustml.backends.jax.attribution import explain
 from trustml.backends.jax.network import JaxNetwork
 from trustml.backends.jax.straight_paths import gauss_legendre
@@ -29,7 +29,7 @@ IMAGES = np.random.default_rng(0).normal(size=(5, 6, 6, 2)).astype(np.float32)
 
 @pytest.mark.parametrize("count", [1, 3, 4, 9])
 @pytest.mark.parametrize("size", [1, 4, 16])
-def test_pieces_give_what_all_rows_give(count, size):
+def test_tiles_give_what_all_rows_give(count, size):
     rows, more = np.arange(count * 2.0).reshape(count, 2), np.arange(count)
     held = []
 
@@ -37,7 +37,7 @@ def test_pieces_give_what_all_rows_give(count, size):
         held.append(len(rows))
         return rows.sum(axis=1) * more
 
-    found = jax.jit(lambda *arrays: pieces.in_pieces(one, arrays, size=size))(rows, more)
+    found = jax.jit(lambda *arrays: tiling.in_tiles(one, arrays, size=size))(rows, more)
     np.testing.assert_array_equal(found, rows.sum(axis=1) * more)
     assert max(held) <= size
 
@@ -45,7 +45,7 @@ def test_pieces_give_what_all_rows_give(count, size):
 @pytest.mark.parametrize("cores", [1, 2, 3])
 @pytest.mark.parametrize("count", [1, 2, 5, 6])
 def test_every_core_gets_a_share_and_nothing_is_lost(monkeypatch, cores, count):
-    monkeypatch.setattr(pieces, "cores", lambda: cores)
+    monkeypatch.setattr(tiling, "cores", lambda: cores)
     shares = []
 
     def call(rows):
@@ -53,7 +53,7 @@ def test_every_core_gets_a_share_and_nothing_is_lost(monkeypatch, cores, count):
         return jnp.asarray(rows) ** 2
 
     rows = np.arange(1.0, count + 1)
-    np.testing.assert_array_equal(pieces.on_every_core(call, rows), rows**2)
+    np.testing.assert_array_equal(tiling.on_every_core(call, rows), rows**2)
     assert len(set(shares)) == 1 and len(shares) <= cores
 
     borders = []
@@ -62,14 +62,14 @@ def test_every_core_gets_a_share_and_nothing_is_lost(monkeypatch, cores, count):
         borders.append((begin, end))
         return jnp.asarray(rows[begin:end].sum())
 
-    assert pieces.sums_on_every_core(some, count) == rows.sum()
+    assert tiling.sums_on_every_core(some, count) == rows.sum()
     numbers = [number for begin, end in sorted(borders) for number in range(begin, end)]
     assert numbers == list(range(count)) and len(borders) <= cores
 
 
-def test_large_activations_make_small_pieces():
-    large = pieces.rows_at_once(mnist_cnn(), (28, 28, 1))
-    small = pieces.rows_at_once(mlp([32], classes=10), (64,))
+def test_large_activations_make_small_tiles():
+    large = tiling.rows_at_once(mnist_cnn(), (28, 28, 1))
+    small = tiling.rows_at_once(mlp([32], classes=10), (64,))
     assert 8 <= large < small <= 512
     assert large.bit_count() == small.bit_count() == 1
 
@@ -79,7 +79,7 @@ def test_large_activations_make_small_pieces():
 @pytest.mark.parametrize("bent", BENT)
 def test_integrated_gradients_are_the_mean_of_gradients_wherever_the_network_bends(monkeypatch, bent, rows, cores):
     """Against gradients at every point by the network itself, which knows nothing of straight ways."""
-    monkeypatch.setattr(pieces, "cores", lambda: cores)
+    monkeypatch.setattr(tiling, "cores", lambda: cores)
     monkeypatch.setattr(gradient_methods, "rows_at_once", lambda architecture, shape: rows)
     gradient_methods._program.clear_cache()
     model = model_of(Architecture(layers=BENT[bent]), IMAGES.shape[1:])

@@ -1,4 +1,4 @@
-"""Networks, batches and examples for :mod:`trustml.conformance.sensitivity`, over all orders of magnitude."""
+"""Networks, batches and examples for :mod:`tests.conformance.sensitivity`, over all orders of magnitude."""
 
 from __future__ import annotations
 
