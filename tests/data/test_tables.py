@@ -78,9 +78,8 @@ def test_decimal_commas_and_groups_are_read_as_said_and_refused_unsaid(tmp_path)
     refused(csv(tmp_path, english), "numbers with commas")
     assert column(load_dataset(csv(tmp_path, english, decimal=".")))[0] == 1204.5
     # 1,5 is no group of three: it is not read as 15
-    refused(
-        csv(tmp_path, table("a,y", ['"1,5"'] * 20 + ["2"] * 20, CLASSES), decimal=".", categorical="refuse"), "text"
-    )
+    fifteen = csv(tmp_path, table("a,y", ['"1,5"'] * 20 + ["2"] * 20, CLASSES), decimal=".")
+    refused(fifteen, "'1,5' at row 0; they do not follow data.decimal='.'")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
