@@ -382,7 +382,11 @@ def test_sampling_methods_agree_with_captum_within_their_errors(method, captums)
             )
         else:
             found = attr.ShapleyValueSampling(module).attribute(
-                to_input(inputs), baselines=to_input(asked.baseline), target=target, n_samples=method.n_samples
+                to_input(inputs),
+                baselines=to_input(asked.baseline),
+                target=target,
+                n_samples=method.n_samples,
+                perturbations_per_eval=64,
             )
         theirs.append(from_input(found.float()))
     both = np.stack([ours, np.stack(theirs)]).astype(np.float64)
