@@ -110,6 +110,8 @@ def test_a_toml_file_of_the_same_data_is_the_same_scenario(tmp_path):
         ("execution.device=gpu", "execution.device", "cuda"),
         ("training.9.epochs=1", "training.9", "0 to 2"),
         ("name.x=1", "name.x", "above it"),
+        ("training.1.optimizer=Adam", "training.1.optimizer", 'write {kind = "Adam"}; choose one of SGD, Adam'),
+        ("training.1.mechanism=banded", "training.1.mechanism", 'write {kind = "banded"}'),
     ],
 )
 def test_a_bad_field_is_named_with_its_fix(override, field, words):

@@ -109,7 +109,7 @@ def _run(
     print_problems(err, manifest)
     err.print(f"status: {manifest.status}   run: {manifest.run}   in: {run.path}", soft_wrap=True)
     if manifest.status != "success":
-        err.print(f"go on with: trustml run --resume {manifest.run} --out {root}", soft_wrap=True)
+        err.print(f"go on with: trustml run --resume {manifest.run} --runs {root}", soft_wrap=True)
     return _EXIT.get(manifest.status, PARTIAL)
 
 

@@ -272,6 +272,8 @@ def find_run(name: str | Path, *, root: Path) -> RunDirectory:
     begun = [run for run in known if run.path.name.startswith(str(name))] if name else []
     if len(begun) == 1:
         return begun[0]
+    if isinstance(name, str) and ("/" in name or Path(name).suffix):
+        raise RunNotFoundError(f"{name}: no such file or folder; check the path")
     if begun:
         raise RunNotFoundError(f"{name}: begins {len(begun)} runs, such as {begun[0].path.name}; write more of it")
     raise RunNotFoundError(f"{name}: no run of that name in {root}; `trustml list` shows the runs")

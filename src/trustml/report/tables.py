@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 _NOT_READ = (
     "this run was recorded before its table had columns for units of privacy and pairs, and not all of its notes could "
-    "be read: some are empty here; delete measures.parquet and resume the run to have them"
+    "be read: some are empty here. Where private/ is at hand, take measures.parquet away (keep it) and resume the run"
 )
 _UNITS = {"example": "", "user": " (user)", "": " (unit not recorded)"}
 

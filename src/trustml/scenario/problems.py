@@ -70,6 +70,10 @@ def explain_problem(error: msgspec.ValidationError, data: Any, kind: Any, *, roo
         return ScenarioError(field, "is empty", fix=_written_fix(types) or "name at least one")
     if message.startswith("Expected `array`") and not isinstance(value, list | tuple):
         return ScenarioError(field, f"{value!r} is no list", fix=f"write [{value!r}]")
+    tags = [str(one.tag) for one in types if isinstance(one, inspect.StructType) and one.tag is not None]
+    if isinstance(value, str) and tags:
+        fix = f'write {{kind = "{value if value in tags else tags[0]}"}}; {_choices(types)}'
+        return ScenarioError(field, f"{value!r} is text, and its settings go into a table", fix=fix)
     if " >" in message or " <" in message:
         name = next((key for key in reversed(keys) if not key.isdigit()), root)
         bounds = next(one for one in types if isinstance(one, inspect.IntType | inspect.FloatType))
@@ -157,4 +161,4 @@ def _written_fix(types: list[inspect.Type]) -> str:
 def _choices(types: list[inspect.Type]) -> str:
     found = [str(value) for one in types if isinstance(one, inspect.LiteralType) for value in one.values]
     found += [str(one.tag) for one in types if isinstance(one, inspect.StructType) and one.tag is not None]
-    return f"choose one of {', '.join(found)}" if found else "choose another value"
+    return f"choose one of {', '.join(dict.fromkeys(found))}" if found else "choose another value"
