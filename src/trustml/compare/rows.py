@@ -13,10 +13,12 @@ import numpy.typing as npt
 
 from trustml.compare.behind import changed_ledgers
 from trustml.compare.table import table_of
-from trustml.errors import PrivacyError, RecordError
+from trustml.errors import DataError, PrivacyError, RecordError, UsageError, printable
 from trustml.measures.evidence import Evidence
+from trustml.measures.measure import MEASURES as MEASURES_TABLE
 from trustml.measures.measure import made_by, row_paths
 from trustml.measures.membership import attacked_models, curves_of, exposed_examples
+from trustml.measures.notes import absent
 from trustml.measures.privacy import privacy_statements
 from trustml.measures.row import Row
 from trustml.privacy.ledger import read_ledger
@@ -60,7 +62,7 @@ def measure_run(run: RunDirectory) -> MeasuredRun:
     evidence = Evidence(run)
     rows: list[Row] = []
     for path, give in row_functions().items():
-        found = give(evidence)
+        found = _rows_or_why_not(evidence, path, give)
         assert not (strange := {row.measure for row in found} - made_by(path)), f"{path} does not make {strange}"
         rows += found
     attacked = evidence.once(attacked_models)
@@ -70,6 +72,22 @@ def measure_run(run: RunDirectory) -> MeasuredRun:
         curves=curves_of(attacked),
         exposed=exposed_examples(attacked),
     )
+
+
+def _rows_or_why_not(evidence: Evidence, path: str, give: Callable[[Evidence], list[Row]]) -> list[Row]:
+    """Rows of one function; where it fails, the reason in the place of each of its measures.
+
+    One measure that cannot be computed never costs the table. Not so epsilons: what a ledger says is told whole, or it
+    is an error.
+    """
+    try:
+        return give(evidence)
+    except (DataError, RecordError, UsageError, ValueError, ArithmeticError, LookupError, MemoryError) as error:
+        measures = sorted(made_by(path))
+        if any(MEASURES_TABLE[name].family == "privacy" for name in measures):
+            raise
+        about = absent(f"cannot be computed ({type(error).__name__}: {printable(str(error))})")
+        return [evidence.row(name, None, record=None, subject="-", n=0, about=about) for name in measures]
 
 
 def write_measures(run: RunDirectory) -> pd.DataFrame:
