@@ -11,7 +11,7 @@ from rich.console import Console
 from tests.report.test_figures import rows
 from trustml.report.attacks.frames import audited_frame
 from trustml.report.attacks.tables import _print_audits
-from trustml.report.tables import _print_privacy, overview_frame, plain_rows
+from trustml.report.tables import _print_majority, _print_privacy, overview_frame, plain_rows
 
 MANIFEST = SimpleNamespace(scenario={"training": [{"kind": "DPSGD", "name": ""}], "backends": ["jax"]})
 
@@ -80,3 +80,16 @@ def test_an_audit_is_a_violation_from_just_above_the_claim(shown, violation, wor
     frame = audited_frame(rows(*cells))
     assert frame.violation.tolist() == [violation]
     assert printed(_print_audits, frame).splitlines()[2].rstrip().endswith(word)
+
+
+def test_a_model_that_answers_one_class_is_named_beside_the_largest_class():
+    found = {"measure": "accuracy", "subject": "held-out", "value": 0.649}
+    table = rows(
+        {**found, "regime": "Plain", "facts": '{"majority": 0.649, "classes_answered": 1}'},
+        {**found, "regime": "DPSGD", "facts": '{"majority": 0.649, "classes_answered": 2}'},
+    )
+    stream = io.StringIO()
+    _print_majority(Console(file=stream, width=200), table)
+    first, second = stream.getvalue().splitlines()
+    assert first == "accuracy: always answering the largest class comes to 0.649"
+    assert second.startswith("WARNING: Plain (") and "DPSGD" not in second

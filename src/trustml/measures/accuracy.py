@@ -24,7 +24,9 @@ def accuracy_rows(evidence: Evidence) -> list[Row]:
             continue
         labels = evidence.heldout["test_labels"]
         logits = evidence.run.arrays(f"jobs/{record.id}/predictions.npz")["test_logits"]
-        right = int((np.argmax(logits, axis=1) == labels).sum())
+        answers = np.argmax(logits, axis=1)
+        right = int((answers == labels).sum())
+        majority = float(np.bincount(labels).max() / len(labels))
         rows.append(
             evidence.row(
                 "accuracy",
@@ -33,7 +35,11 @@ def accuracy_rows(evidence: Evidence) -> list[Row]:
                 subject="held-out",
                 n=len(labels),
                 interval=wilson_interval(right, len(labels)),
-                about=About(interval="wilson", confidence=0.95),
+                about=About(
+                    interval="wilson",
+                    confidence=0.95,
+                    facts={"majority": majority, "classes_answered": len(np.unique(answers))},
+                ),
             )
         )
     for skip in evidence.manifest.skips:

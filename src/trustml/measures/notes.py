@@ -117,6 +117,8 @@ REST: dict[str, _Words] = {
 SILENT = frozenset(
     {
         *(
+            "majority",
+            "classes_answered",
             "understated",
             "reason",
             "not_at_hand",

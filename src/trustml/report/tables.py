@@ -70,6 +70,7 @@ def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]
         for cell in absent.drop_duplicates(["regime", "backend"]).itertuples():
             out.print(f"not run: {cell.regime} in {cell.backend}: {cell.reason}", soft_wrap=True, markup=False)
         out.print()
+        _print_majority(out, table)
         _print_privacy(out, table)
         print_federated(out, manifest, table)
         print_attacks(out, table)
@@ -195,6 +196,21 @@ def _epsilon(rows: pd.DataFrame) -> str:
         return "none"
     text = MEASURES["epsilon"].text(rows.value.median())
     return f"{text}{_UNITS[rows.privacy_unit.iloc[0]]}"
+
+
+def _print_majority(out: Console, table: pd.DataFrame) -> None:
+    """Say what always answering the largest class comes to, and which models do no more."""
+    rows = table[(table.measure == "accuracy") & table.value.notna()]
+    majority = [share for share in fact_of(rows, "majority", default=0.0) if share]
+    if not majority:
+        return  # recorded before this was
+    out.print(f"accuracy: always answering the largest class comes to {majority[0]:.3f}", soft_wrap=True)
+    dead = rows[(fact_of(rows, "classes_answered", default=2) == 1).to_numpy()]
+    for regime, group in dead.groupby("regime", sort=False):
+        models = ", ".join(dict.fromkeys(group.backend))
+        out.print(
+            f"WARNING: {regime} ({models}) answers one class for every example: it has learned nothing", style="red"
+        )
 
 
 def _print_privacy(out: Console, table: pd.DataFrame) -> None:
