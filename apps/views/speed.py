@@ -19,7 +19,8 @@ st.caption(
     f"{manifest.hardware.get('cores')} cores. "
     + ("Other jobs ran beside some of these: do not read small differences." if beside else "One job at a time.")
 )
-for name, measure in shown_in("speed page").items():
+# What a step takes comes first; what explanations take belongs to another family of measures.
+for name, measure in sorted(shown_in("speed page").items(), key=lambda one: one[1].family != "speed"):
     rows = table[table.measure == name].dropna(subset="value")
     if rows.empty:
         continue

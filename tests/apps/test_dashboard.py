@@ -152,5 +152,5 @@ def test_the_speed_page_shows_the_run_alone_where_there_is_no_benchmark(entry, p
     app = opened(entry, partial_run.path.parent, monkeypatch)
     app.switch_page("views/speed.py").run()
     assert not app.exception, [error.value for error in app.exception]
-    assert app.subheader[0].value == "Steady step"
+    assert app.subheader[0].value == "Step time"
     assert [one.value for one in app.header] == (["Beside other libraries, on this machine"] if there else [])
