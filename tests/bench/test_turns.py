@@ -78,7 +78,15 @@ def test_the_end_takes_children_along(started):
     assert not psutil.pid_exists(process.pid)
 
 
-def test_ctrl_c_while_an_engine_starts_leaves_none_behind(monkeypatch):
+@pytest.fixture
+def interruptible():
+    """Ctrl-C interrupts, also where whoever started the tests put them into the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_while_an_engine_starts_leaves_none_behind(monkeypatch, interruptible):
     begun: list[EngineProcess] = []
 
     class Interrupted(EngineProcess):
@@ -99,7 +107,7 @@ def test_ctrl_c_while_an_engine_starts_leaves_none_behind(monkeypatch):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_ctrl_c_while_engines_are_ended_ends_all(monkeypatch):
+def test_ctrl_c_while_engines_are_ended_ends_all(monkeypatch, interruptible):
     real, begun = EngineProcess.end, list[EngineProcess]()
 
     def interrupted(process: EngineProcess) -> None:

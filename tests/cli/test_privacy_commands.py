@@ -134,7 +134,8 @@ def test_every_backend_passes_the_conformance_suite():
     [
         ("training.1.epsilon=1e-9", ("training.1.epsilon", "cannot be reached")),
         ("training.1.clipping_norm=0", ("training.1.clipping_norm", "above 0")),
-        ("training.1.noise_multiplier=-1", ("training.1", "both are given")),
+        ("training.1.noise_multiplier=1", ("training.1", "both are given")),
+        ("training.1.noise_multiplier=-1", ("training.1.noise_multiplier", "above 0")),
         ("training.1.steps=10", ("training.1.steps", "give one of the two")),
         ("training.1.clipping.kind=median", ("training.1.clipping", "median")),
         ("training.1.ema_decay=1.0", ("training.1.ema_decay", "0 < ema_decay < 1")),

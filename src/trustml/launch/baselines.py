@@ -11,7 +11,7 @@ from trustml.catalogue.available import why_unfit
 from trustml.data.baselines import background_for, baseline_for, features_of
 from trustml.data.dataset import Dataset, Floats
 from trustml.record.array_names import array_name
-from trustml.scenario.methods import KernelShap, Lime, background_of, baseline_of, samples_of
+from trustml.scenario.methods import CoalitionMethod, background_of, baseline_of, samples_of
 from trustml.scenario.spec import Scenario, rows_of_explanations
 
 
@@ -50,7 +50,7 @@ def with_samples(scenario: Scenario, dataset: Dataset) -> Scenario:
     """Write down the number of coalitions of every surrogate that leaves it to the number of features."""
     methods = tuple(
         replace(method, n_samples=samples_of(method, features=count))
-        if isinstance(method, KernelShap | Lime) and (count := _count(scenario, dataset, method))
+        if isinstance(method, CoalitionMethod) and (count := _count(scenario, dataset, method))
         else method
         for method in scenario.explanations.methods
     )
@@ -61,7 +61,7 @@ def sample_warnings(scenario: Scenario, dataset: Dataset) -> list[str]:
     """Warn of surrogates with fewer coalitions than features: they add up, and still rank by chance."""
     found = []
     for index, method in enumerate(scenario.explanations.methods):
-        if not isinstance(method, KernelShap | Lime) or method.n_samples is None:
+        if not isinstance(method, CoalitionMethod) or method.n_samples is None:
             continue
         count = _count(scenario, dataset, method)
         if method.n_samples < count:
@@ -73,7 +73,7 @@ def sample_warnings(scenario: Scenario, dataset: Dataset) -> list[str]:
     return found
 
 
-def _count(scenario: Scenario, dataset: Dataset, method: KernelShap | Lime) -> int:
+def _count(scenario: Scenario, dataset: Dataset, method: CoalitionMethod) -> int:
     """Number of features that a surrogate switches; 0 where it does not fit the model."""
     if why_unfit(method, scenario.model, dataset.input_shape):
         return 0

@@ -299,13 +299,17 @@ Method: TypeAlias = (
 )
 
 
-def samples_of(method: KernelShap | Lime, *, features: int) -> int:
+def samples_of(method: CoalitionMethod, *, features: int) -> int:
     """Coalitions that a surrogate is fitted to: those asked for, or 4 a feature and at least 200.
 
     A fit to fewer than there are features leaves most of them open; to four times as many, it doubles the sampling
     variance by a third at most (least squares: n / (n - features)).
     """
     return max(200, 4 * features) if method.n_samples is None else method.n_samples
+
+
+CoalitionMethod: TypeAlias = KernelShap | Lime
+"""Methods that fit a model of random coalitions of features, which takes more coalitions than there are features."""
 
 
 def baseline_of(method: Method) -> Baseline | None:
