@@ -19,7 +19,7 @@ def test_what_is_no_bundle_is_told_in_one_line(tmp_path, capsys):
     for target, message in (
         (tmp_path / "b.zip", "not an evidence bundle"),
         (tmp_path / "folder", "no run there"),
-        (tmp_path / "nothing", "no run of that name"),
+        (tmp_path / "nothing", "no such file or folder"),
     ):
         code, text = answer(capsys, "verify", target, "--runs", tmp_path)
         assert code == 2 and message in text and text.count("\n") == 1
