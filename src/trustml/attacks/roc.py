@@ -223,7 +223,12 @@ def enough_for(fpr: float, non_members: int) -> bool:
 
 def true_positives_at(roc: Roc, fpr: float) -> int:
     """Members found by the loosest threshold whose empirical FPR is at most `fpr`, however few non-members."""
-    place = int(np.searchsorted(np.array(roc.false_positives), allowed(fpr, roc.non_members), side="right"))
+    return members_above(roc, allowed(fpr, roc.non_members))
+
+
+def members_above(roc: Roc, limit: int) -> int:
+    """Members at or above the loosest threshold with so many false positives at the most."""
+    place = int(np.searchsorted(np.array(roc.false_positives), limit, side="right"))
     return roc.true_positives[place - 1] if place else 0
 
 

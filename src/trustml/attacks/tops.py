@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trustml.attacks.roc import Roc, allowed
+from trustml.attacks.roc import Roc, allowed, members_above
 
 FPRS = (0.0, 0.001, 0.01)
 
@@ -51,7 +51,7 @@ def surest(roc: Roc) -> Tops:
     limits = sorted({allowed(fpr, roc.non_members) for fpr in FPRS})
     found = []
     for limit in limits:
-        members = _members_above(roc, limit)
+        members = members_above(roc, limit)
         chance = float(hypergeom.cdf(limit, every, roc.non_members, members + limit)) if members else 1.0
         found.append(
             Tops(
@@ -63,9 +63,3 @@ def surest(roc: Roc) -> Tops:
             )
         )
     return min(found, key=lambda tops: tops.p_value)
-
-
-def _members_above(roc: Roc, limit: int) -> int:
-    """Members at or above the loosest threshold with so many false positives at the most."""
-    kept = [true for false, true in zip(roc.false_positives, roc.true_positives, strict=True) if false <= limit]
-    return kept[-1] if kept else 0
