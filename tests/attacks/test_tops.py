@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -54,3 +55,11 @@ def test_eighty_of_four_thousand_are_found_where_the_area_says_nothing():
 def test_non_members_on_top_are_nothing():
     found = surest(roc_of_scores(np.arange(100.0), np.repeat([True, False], 50)))
     assert found.members == 0 and found.p_value == 1
+
+
+def test_the_chance_is_exact_where_a_non_member_is_allowed_too():
+    scores = np.concatenate([[103.0, 102.0, 101.0], [104.0], np.arange(99.0)])  # one non-member above all three members
+    found = surest(roc_of_scores(scores, np.repeat([True, False], [3, 100])))
+    assert (found.members, found.false_positives) == (3, 1)
+    # of the places of 3 members among 103, those with all three among the first four; times the two thresholds
+    assert found.p_value == pytest.approx(2 * math.comb(4, 3) / math.comb(103, 3), rel=1e-9)

@@ -60,6 +60,8 @@ def test_participation_is_that_of_the_blocks_and_never_more_than_that_of_the_pla
 def test_a_plan_has_one_way_of_sampling():
     with pytest.raises(PrivacyError, match="several samplings"):
         by_plan([blocks(1.0, sampling="poisson"), blocks(1.0, sampling="shuffle")])
+    with pytest.raises(PrivacyError, match="several samplings"):
+        by_plan([blocks(1.0, secret_sampling=True), blocks(1.0, secret_sampling=False)])
 
 
 KINDS = ("independent", "tree aggregation", "banded matrix factorisation", "buffered linear Toeplitz")
