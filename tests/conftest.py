@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +10,10 @@ import pytest
 from filelock import FileLock
 
 import trustml
+from tests import WHOLE
+from tests.compiled import CompiledPrograms
 from tests.records import measured_anew
 from trustml.models.zoo import small_cnn
-from trustml.plan.switches import reuse_compiled
 from trustml.scenario.federated import FedAvg
 from trustml.scenario.optimizers import SGD
 from trustml.scenario.partition import IID
@@ -39,19 +37,27 @@ LONGEST = (
     "test_audits.py",
 )
 """Files that take a minute or more. Side by side they go first, or one process ends long after the other."""
+PROGRAMS = pytest.StashKey[CompiledPrograms]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let every JAX process that one process of the tests starts reuse what the others compiled."""
-    if "PYTEST_XDIST_WORKER" in os.environ and os.environ.get("TRUSTML_TESTS") != "all":
-        folder = tempfile.mkdtemp(prefix="trustml-compiled-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        os.environ.update(reuse_compiled(Path(folder)))
+    """Let every JAX process that the tests start reuse what the others compiled."""
+    if "PYTEST_XDIST_WORKER" in os.environ and not WHOLE:
+        programs = CompiledPrograms(config.rootpath / ".pytest_cache" / "compiled")
+        config.stash[PROGRAMS] = programs
+        config.add_cleanup(programs.close)
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """After the last test of a file, share what was compiled for it."""
+    programs = item.config.stash.get(PROGRAMS, None)
+    if programs is not None and (nextitem is None or nextitem.path != item.path):
+        programs.exchange()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the long tests unless all are wanted; take the longest files first where processes share the tests."""
-    if os.environ.get("TRUSTML_TESTS") != "all":
+    if not WHOLE:
         long = [item for item in items if item.get_closest_marker("long")]
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if item not in long]
