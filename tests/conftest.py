@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 from filelock import FileLock
 
@@ -25,7 +27,9 @@ LONGEST = (
     "launch/test_run.py",
     "conformance/test_backends.py",
     "conformance/test_sensitivity.py",
+    "backends/tensorflow/test_attribution.py",
     "record/test_released.py",
+    "backends/tensorflow/test_federated.py",
     "launch/test_left_behind.py",
     "launch/test_explanations.py",
     "launch/test_private_options.py",
@@ -35,8 +39,14 @@ LONGEST = (
     "package/test_wheel.py",
     "apps/test_dashboard.py",
     "test_audits.py",
+    "backends/test_fourth.py",
+    "launch/test_federated_jobs.py",
+    "recipes/test_recipes.py",
 )
 """Files that take a minute or more. Side by side they go first, or one process ends long after the other."""
+hypothesis.settings.register_profile("short", max_examples=50, deadline=None)  # others may use the cores, too
+hypothesis.settings.register_profile("whole", deadline=None)
+hypothesis.settings.load_profile("whole" if WHOLE else "short")
 PROGRAMS = pytest.StashKey[CompiledPrograms]()
 
 
@@ -93,20 +103,35 @@ def tiny() -> Scenario:
     )
 
 
-def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> trustml.Run:
-    """The only run in a folder that all processes of the tests share; the first that asks makes it."""
+def filled_once(tmp_path_factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], object]) -> Path:
+    """A folder that all processes of the tests share; the first that asks fills it."""
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
     with FileLock(f"{shared}.lock"):
         if not shared.exists():
-            make(shared / "runs")
+            shared.mkdir()
+            try:
+                fill(shared)
+            except BaseException:
+                shutil.rmtree(shared)
+                raise
+    return shared
+
+
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> trustml.Run:
+    """The only run in such a folder."""
+    shared = filled_once(tmp_path_factory, name, lambda folder: make(folder / "runs"))
     (path,) = (shared / "runs").iterdir()
     return trustml.load(path)
 
 
 def measured_once(tmp_path_factory: pytest.TempPathFactory, name: str, *, second_opinion: bool = False) -> trustml.Run:
     """A stored run as the present code measures it, once for all processes of the tests. Only to be read."""
-    return made_once(tmp_path_factory, name, lambda folder: measured_anew(name, folder, second_opinion=second_opinion))
+    return made_once(
+        tmp_path_factory,
+        f"{name}-asked" if second_opinion else name,
+        lambda folder: measured_anew(name, folder, second_opinion=second_opinion),
+    )
 
 
 @pytest.fixture(scope="session")
