@@ -209,7 +209,7 @@ def test_run_prints_events_as_json_lines(finished):
 
 def test_show_gives_jobs_and_tidy_rows_as_json(finished):
     folder, _ = finished
-    done = trustml("show", "latest", "--json", cwd=folder)
+    done = called("show", "latest", "--json", cwd=folder)
     content = json.loads(done.stdout)
     assert set(content) == {"run", "status", "jobs", "data", "measures", "privacy"}
     assert {job["status"] for job in content["jobs"]} == {"ok"}
@@ -224,7 +224,7 @@ def test_show_gives_jobs_and_tidy_rows_as_json(finished):
 def test_show_and_compare_print_what_was_measured(finished):
     folder, _ = finished
     for command in ("show", "compare"):
-        done = trustml(command, "latest", cwd=folder)
+        done = called(command, "latest", cwd=folder)
         assert done.returncode == 0, done.stderr
         for word in (
             "DPSGD",
@@ -240,7 +240,7 @@ def test_show_and_compare_print_what_was_measured(finished):
 
 def test_output_goes_to_a_file(finished):
     folder, _ = finished
-    done = trustml("show", "latest", "--json", "-o", "out.json", cwd=folder)
+    done = called("show", "latest", "--json", "-o", "out.json", cwd=folder)
     assert done.stdout == ""
     assert json.loads((folder / "out.json").read_text())["status"] == "success"
 
@@ -268,10 +268,10 @@ def overridden(finished) -> Path:
 
 def test_compare_takes_several_runs(finished, overridden):
     folder, _ = finished
-    listed = json.loads(trustml("list", "--json", cwd=folder).stdout)
+    listed = json.loads(called("list", "--json", cwd=folder).stdout)
     names = [run["run"] for run in listed["runs"]]
     assert len(names) == 2 and set(listed["scenarios"]) >= {"breast_cancer", "digits"}
-    done = trustml("compare", *names, cwd=folder)
+    done = called("compare", *names, cwd=folder)
     assert all(name in done.stdout for name in names)
 
 
