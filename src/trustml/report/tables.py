@@ -153,7 +153,7 @@ def _overview_rows(manifest: Manifest, table: pd.DataFrame) -> list[list[str]]:
     rows = []
     regimes = list(dict.fromkeys(table[table.measure == "accuracy"].regime))
     order = [regime.get("name") or regime["kind"] for regime in manifest.scenario["training"]]
-    for regime in sorted(regimes, key=order.index):
+    for regime in sorted(regimes, key=[*order, *regimes].index):
         for backend in manifest.scenario["backends"]:
             cell = table[(table.regime == regime) & (table.backend == backend)]
             if not cell.empty:
