@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from trustml.data.npy import DAMAGED, LARGEST_FILE, in_words, largest_now
 from trustml.errors import DataError
+from trustml.scenario.ready import data_hint
 from trustml.scenario.sources import Csv, Parquet
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def require_file(path: Path) -> None:
     if path.is_dir():
         raise DataError(f"{path}: is a folder; name a file in it")
     if not path.is_file():
-        raise DataError(f"{path}: no such file; check the path in the scenario")
+        raise DataError(f"{path}: no such file; {data_hint(path) or 'check the path in the scenario'}")
 
 
 def opened(path: Path) -> IO[bytes]:

@@ -22,7 +22,8 @@ JobStatus: TypeAlias = Literal[
     "pending", "running", "ok", "error", "timeout", "out-of-memory", "signal", "blocked", "interrupted"
 ]
 JobKind: TypeAlias = Literal["train", "explain", "shadow", "canary", "game"]
-RunStatus: TypeAlias = Literal["running", "success", "partial", "interrupted"]
+RunStatus: TypeAlias = Literal["running", "success", "partial", "failed", "interrupted"]
+"""``partial`` where some jobs are done and others are not, ``failed`` where none is."""
 
 
 class RecordStruct(msgspec.Struct, frozen=True, kw_only=True):
