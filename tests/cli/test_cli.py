@@ -101,7 +101,10 @@ def test_every_command_has_help_without_numpy(command):
         ("training.1.epsilon=abc", ("training.1.epsilon", "'abc'")),
         ("training.2.partition.clients=100000", ("training.2.partition.clients", "100000", "or fewer")),
         ("model.layers.0.kind=Conv3", ("model.layers.0.kind", "'Conv3'", "Conv2D")),
-        ("execution.grad_sample_mode=x", ("execution.grad_sample_mode", "choose one of auto, book_keeping, ew, functorch, hooks")),
+        (
+            "execution.grad_sample_mode=x",
+            ("grad_sample_mode", "one of auto, book_keeping, ew, functorch, hooks"),
+        ),
         ("model.layers.8.units=7", ("model.layers.8", "10 classes", "Dense(units=10)")),
         ("training.1.delta=2", ("training.1.delta", "2", "1/n")),
         ("execution.device=gpu", ("execution.device", "'gpu'", "cuda")),
