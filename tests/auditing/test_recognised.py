@@ -193,7 +193,9 @@ def test_columns_of_a_table_go_to_the_model_by_name():
     expected = model.predict_proba(FRAME)
     turned = given((FRAME[["n", "age", "old"]], LABELS), field="train")
     assert turned.columns == ("n", "age", "old")
-    audit = trustml.audit(model, train=(FRAME[["n", "age", "old"]], LABELS), holdout=(FRAME.assign(n=FRAME.n + 100), LABELS))
+    audit = trustml.audit(
+        model, train=(FRAME[["n", "age", "old"]], LABELS), holdout=(FRAME.assign(n=FRAME.n + 100), LABELS)
+    )
     (found,) = [model.train_accuracy for model in audit.record.models]
     assert found == pytest.approx(float((expected.argmax(1) == LABELS).mean()))
     assert target_of(model).columns == ("age", "old", "n")
