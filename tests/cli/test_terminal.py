@@ -57,7 +57,7 @@ def test_prose_is_broken_between_words_on_a_terminal_and_commands_are_not(monkey
     lines = stream.getvalue().splitlines()
     assert max(map(len, lines)) <= 60 and " ".join(line.strip() for line in lines) == prose.strip()
     stream = _Terminal()
-    console(stream).line(command)
+    console(stream).verbatim(command)
     assert stream.getvalue().splitlines() == [command]
     stream = io.StringIO()
     console(stream).print(prose.strip(), soft_wrap=True)

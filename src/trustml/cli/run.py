@@ -120,9 +120,9 @@ def _run(
         print_comparison(console(stream), [(manifest, run.measures())])
     err = console(sys.stderr)
     print_problems(err, manifest)
-    err.line(f"status: {manifest.status}   run: {manifest.run}   in: {run.path}")
+    err.verbatim(f"status: {manifest.status}   run: {manifest.run}   in: {run.path}")
     if manifest.status != "success":
-        err.line(f"go on with: trustml run --resume {manifest.run} --runs {root}")
+        err.verbatim(f"go on with: trustml run --resume {manifest.run} --runs {root}")
     return _EXIT.get(manifest.status, PARTIAL)
 
 

@@ -43,7 +43,7 @@ class PlainConsole(Console):
             soft_wrap=soft_wrap and not self.is_terminal, new_line_start=new_line_start,
         )  # fmt: skip
 
-    def line(self, text: str) -> None:
+    def verbatim(self, text: str) -> None:
         """Print what is to be copied, such as a command: in one line, however long."""
         super().print(text, soft_wrap=True)
 
