@@ -490,7 +490,7 @@ def test_the_commands(run, key, tmp_path, capsys):
     private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     out = tmp_path / "run.zip"
-    assert _main(["bundle", str(run.path), "--out", str(out), "--key", str(private)]) == 0
+    assert _main(["bundle", str(run.path), "-o", str(out), "--key", str(private)]) == 0
     assert "signed" in capsys.readouterr().out
     assert _main(["verify", str(out), "--key", str(public)]) == 0
     text = capsys.readouterr().out

@@ -161,7 +161,7 @@ def test_a_wrong_question_gets_one_clear_line(images, arguments, words):
 
 
 def test_a_study_answers_from_finished_runs(seeds, tmp_path):
-    done = called("study", "--from", seeds.id, "--out", str(seeds.path.parent), "--figure", str(tmp_path / "f.png"))
+    done = called("study", "--from", seeds.id, "--runs", str(seeds.path.parent), "--figure", str(tmp_path / "f.png"))
     assert done.returncode == 0, done.stderr
     for words in ("beyond what another seed does", "lower accuracy", "steadier", "less faithful", "| study | DPSGD |"):
         assert words in done.stdout

@@ -55,7 +55,7 @@ def killed_at(folder: Path, scenario, *, seconds: float) -> tuple[Path, int]:
     path = folder / "scenario.py"
     plain = to_plain(scenario)
     path.write_text(f"from trustml.scenario.read import from_plain\nscenario = from_plain({plain!r})\n")
-    command = [sys.executable, "-m", "trustml.cli", "run", str(path), "--out", str(folder / "runs"), "--json"]
+    command = [sys.executable, "-m", "trustml.cli", "run", str(path), "--runs", str(folder / "runs"), "--json"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     with subprocess.Popen(command, start_new_session=True, **pipes) as process:
         for line in process.stdout:

@@ -302,7 +302,7 @@ _PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True,
 
 
 def _run_command(scenario: Path, folder: Path) -> list[str]:
-    return [sys.executable, "-m", "trustml.cli", "run", str(scenario), "--out", str(folder / "runs"), "--json"]
+    return [sys.executable, "-m", "trustml.cli", "run", str(scenario), "--runs", str(folder / "runs"), "--json"]
 
 
 def _group(pid: int) -> int:

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trustml.data.dataset import Examples
-from trustml.errors import RecordError
-from trustml.models.layers import Architecture, Conv2D, Dense, Flatten, GroupNorm, MaxPool
-from trustml.models.shapes import layer_output, weight_shapes
+from trustml.errors import RecordError, ScenarioError
+from trustml.models.layers import Architecture, Conv2D, Dense, Flatten, GroupNorm, LayerNorm, MaxPool
+from trustml.models.shapes import layer_output, refuse_erasing_norms, weight_shapes
 from trustml.models.weights import encode_weights, initial_weights, read_weights
 from trustml.models.zoo import mlp, small_cnn
 
@@ -86,3 +86,23 @@ def test_pools_keep_channels():
 
 def test_examples_are_counted():
     assert len(Examples(inputs=np.zeros((3, 2), np.float32), labels=np.zeros(3, np.int64))) == 3
+
+
+@pytest.mark.parametrize(
+    ("layers", "shape", "field"),
+    [
+        ((Dense(units=4), GroupNorm(groups=4)), (3,), "model.layers.1.groups: 4 groups of (4,) hold one value each"),
+        ((GroupNorm(groups=2), Flatten()), (1, 1, 2), "model.layers.0.groups: 2 groups of (1, 1, 2)"),
+        ((Dense(units=1), LayerNorm()), (3,), "model.layers.1: LayerNorm over the last axis of (1,)"),
+        ((LayerNorm(), Flatten()), (4, 4, 1), "model.layers.0: LayerNorm over the last axis of (4, 4, 1)"),
+    ],
+)
+def test_normalising_one_value_by_itself_erases_it_and_is_refused(layers, shape, field):
+    with pytest.raises(ScenarioError) as caught:
+        refuse_erasing_norms(Architecture(layers=layers), shape)
+    assert field in str(caught.value)
+
+
+def test_norms_over_several_values_are_let_through():
+    refuse_erasing_norms(Architecture(layers=(GroupNorm(groups=2), LayerNorm(), Flatten(), LayerNorm())), (1, 2, 2))
+    refuse_erasing_norms(Architecture(layers=(Dense(units=4), GroupNorm(groups=2))), (3,))

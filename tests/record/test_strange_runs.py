@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.jax, pytest.mark.timeout(600)]
 MODEL, EXPLAINED = "train.jax.DPSGD.s0", "explain.jax.of.jax.DPSGD.s0"
 READERS = (
     ("show",), ("show", "--json"), ("show", "--privacy"), ("compare",), ("ledger", "--verify"), ("audit",), ("list",),
-    ("explain", "--model", MODEL), ("verify",), ("bundle", "--out", "packed.zip"),
+    ("explain", "--model", MODEL), ("verify",), ("bundle", "-o", "packed.zip"),
 )  # fmt: skip
 WRITERS = (("run", "--resume"),)
 FILES = (

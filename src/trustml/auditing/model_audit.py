@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from trustml.auditing.checks_data import CheckedData, check_data
 from trustml.auditing.checks_explanations import check_explanations
 from trustml.auditing.checks_membership import check_membership, without_references
 from trustml.auditing.checks_performance import check_performance
-from trustml.auditing.examples import Given, columns_of
+from trustml.auditing.examples import Given, columns_of, in_order
 from trustml.auditing.explained import prepare
 from trustml.auditing.findings import not_checked, reason
 from trustml.auditing.models import Target, Tell, ask_all, target_of
@@ -27,6 +27,7 @@ from trustml.auditing.references import COUNT, Asked, train_references
 from trustml.auditing.request import CHECKS, Request, check_request
 from trustml.auditing.result import AuditedModel, AuditRecord, Finding, RocCounts
 from trustml.data.dataset import Ints
+from trustml.errors import DataError
 from trustml.frameworks.table import backend_names, entry_of
 from trustml.record.provenance import MAIN_PACKAGES, hardware, package_versions, source_revision
 
@@ -80,7 +81,9 @@ def audit_model(model: Any, request: Request, *, tell: Tell) -> AuditRecord:
     """
     audit = _Audit(model=model, request=request, asked=check_request(model, request), tell=tell)
     if model is not None:
-        audit.target = target_of(model)
+        parts = request.train.parts if request.train is not None else ()
+        audit.target = target_of(model, parts=parts)
+        request = audit.request = _in_order(request, audit.target)
     if request.train is not None and request.holdout is not None:
         tell("data", 0, 1)
         audit.data = check_data(request.train, request.holdout, confidence=request.confidence, seed=request.seed)
@@ -102,6 +105,19 @@ def audit_model(model: Any, request: Request, *, tell: Tell) -> AuditRecord:
                 audit.findings.append(not_checked(name, "failed", why=reason(error)))
             tell(name, 1, 1)
     return _record(audit)
+
+
+def _in_order(request: Request, target: Target) -> Request:
+    """Put the columns of tables in the order of the model, or the hold-out's in that of the training examples."""
+    train, holdout = request.train, request.holdout
+    if train is None or holdout is None:
+        return request
+    if train.parts != holdout.parts:
+        raise DataError(f"holdout: its parts are {holdout.parts}, those of train {train.parts}; give the same")
+    if bool(train.columns) != bool(holdout.columns):
+        raise DataError("train, holdout: one is a table with names and the other is not; give both with names")
+    train = in_order(train, target.columns, field="train")
+    return replace(request, train=train, holdout=in_order(holdout, train.columns, field="holdout"))
 
 
 def _ask(audit: _Audit) -> None:
@@ -154,7 +170,8 @@ def _membership(audit: _Audit) -> None:
     if audit.asked.retrain is None:
         missing = without_references(COUNT)
     else:
-        everything = Given(
+        everything = replace(
+            data.train,
             inputs=np.concatenate([data.train.inputs, data.holdout.inputs]),
             labels=np.concatenate([data.train.labels, data.holdout.labels]),
         )

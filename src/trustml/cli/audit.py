@@ -223,9 +223,14 @@ def _examples(path: Path | None) -> tuple[Any, Any] | None:
     if not path.is_file():
         raise DataError(f"{path}: no such file; write it by numpy.savez(path, inputs=..., labels=...)")
     arrays = read_arrays(path)
-    if not {"inputs", "labels"} <= set(arrays):
+    labels = arrays.pop("labels", None)
+    if labels is not None and "input_ids" in arrays and "inputs" not in arrays:
+        return arrays, labels  # with its attention mask, and whatever else a tokenizer gave
+    if labels is None or "inputs" not in arrays:
         raise DataError(f"{path}: holds {', '.join(sorted(arrays)) or 'nothing'}; it needs `inputs` and `labels`")
-    return arrays["inputs"], arrays["labels"]
+    if masks := [name for name in arrays if name.endswith("mask")]:
+        raise DataError(f"{path}: holds {masks[0]} beside inputs; call the inputs input_ids, and both are given")
+    return arrays["inputs"], labels
 
 
 def _print(audit: Audit, stream: IO[str]) -> None:

@@ -6,17 +6,20 @@ from pathlib import Path
 
 import click
 
-from trustml.cli.output import console, data_stream, file_option, json_option, json_text, messages, root_option
+from trustml.cli.output import console, data_stream, json_option, json_text, messages, renamed, root_option
 
 
 @click.command("bundle", short_help="Pack a run as evidence, signed if you like.")
 @click.argument("run")
 @root_option
 @click.option(
-    "--out",
+    "-o",
+    "--output",
+    "archive",
     type=click.Path(dir_okay=False, path_type=Path),
     help="The archive (a ZIP).  [default: RUN.trustml.zip]",
 )
+@click.option("--out", "old_archive", hidden=True, type=click.Path(dir_okay=False, path_type=Path), help="Now -o.")
 @click.option(
     "--key",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -24,9 +27,14 @@ from trustml.cli.output import console, data_stream, file_option, json_option, j
 )
 @click.option("--with-data", is_flag=True, help="Also pack held-out labels and explained inputs (heldout.npz).")
 @json_option
-@file_option
 def command(
-    run: str, root: Path, out: Path | None, key: Path | None, with_data: bool, as_json: bool, file: Path | None
+    run: str,
+    root: Path,
+    archive: Path | None,
+    old_archive: Path | None,
+    key: Path | None,
+    with_data: bool,
+    as_json: bool,
 ) -> None:
     """Pack the public files of RUN: manifest, table, ledgers, weights, predictions, attributions, curves and audit.
 
@@ -40,9 +48,10 @@ def command(
 
     signer = read_private_key(key) if key is not None else None
     directory = find_run(run, root=root)
-    target = out if out is not None else Path(f"{directory.path.name}.trustml.zip")
+    wanted = renamed(old_archive, archive, was="--out", now="-o")
+    target = wanted if wanted is not None else Path(f"{directory.path.name}.trustml.zip")
     index = pack(directory, target, with_data=with_data, key=signer)
-    with data_stream(file) as stream:
+    with data_stream(None) as stream:
         if as_json:
             stream.write(json_text({"path": str(target), "signed": signer is not None, "index": index}) + "\n")
             return

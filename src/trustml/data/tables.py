@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from trustml.data.npy import DAMAGED, LARGEST_FILE
+from trustml.data.npy import DAMAGED, LARGEST_FILE, in_words, largest_now
 from trustml.errors import DataError
+from trustml.scenario.ready import data_hint
 from trustml.scenario.sources import Csv, Parquet
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ SEPARATORS = ",;\t|"
 ABSENT = ("", "?")
 """What stands for a missing value in any column of a CSV file."""
 _MOST_TOLD = 3
+_PIECE = 1 << 20
 _PACKED = {
     b"PK\x03\x04": "a zip archive",
     b"\xfd7zXZ": "an xz archive",
@@ -57,7 +59,7 @@ def require_file(path: Path) -> None:
     if path.is_dir():
         raise DataError(f"{path}: is a folder; name a file in it")
     if not path.is_file():
-        raise DataError(f"{path}: no such file; check the path in the scenario")
+        raise DataError(f"{path}: no such file; {data_hint(path) or 'check the path in the scenario'}")
 
 
 def opened(path: Path) -> IO[bytes]:
@@ -77,9 +79,7 @@ def _read_csv(path: Path, source: Csv) -> tuple[pd.DataFrame, list[str]]:
 
     try:
         with opened(path) as stream:
-            content = stream.read(LARGEST_FILE + 1)
-        if len(content) > LARGEST_FILE:
-            raise ValueError(f"holds more than {LARGEST_FILE >> 30} GiB")
+            content = _content(stream)
         text = _decoded(path, content)
         del content
         text, separator = _separated(text, source)
@@ -92,6 +92,17 @@ def _read_csv(path: Path, source: Csv) -> tuple[pd.DataFrame, list[str]]:
     except (*DAMAGED, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as CSV ({first_line(error)}); fix or replace it") from error
     return _without_row_numbers(path, table.set_axis(pd.Index(header, dtype=object), axis=1))
+
+
+def _content(stream: IO[bytes]) -> bytes:
+    """Read to the end, piece by piece: what unpacks to more than it may is given up before it is held."""
+    parts, most, size = [], largest_now(), 0
+    while part := stream.read(_PIECE):
+        size += len(part)
+        if size > most:
+            raise ValueError(f"holds more than {in_words(most)}, a quarter of the memory that is free")
+        parts.append(part)
+    return b"".join(parts)
 
 
 def _text_columns(header: list[str], coded: set[int], source: Csv) -> type[str] | dict[int, type[str]]:
@@ -204,10 +215,11 @@ def _read_parquet(path: Path) -> tuple[pd.DataFrame, list[str]]:
 
     try:
         with path.open("rb") as stream:
-            if problem := why_not_a_table(stream):
+            if problem := why_not_a_table(stream, most_bytes=largest_now()):
                 raise ValueError(problem)
             stream.seek(0)
             table = pd.read_parquet(stream)
+        require_text(table)
     except (pa.ArrowException, *DAMAGED) as error:
         raise DataError(f"{path}: cannot be read as Parquet ({first_line(error)}); fix or replace it") from error
     warnings = []
@@ -218,6 +230,21 @@ def _read_parquet(path: Path) -> tuple[pd.DataFrame, list[str]]:
     _refuse_twins(path, [str(name) for name in table.columns])
     found, more = _without_row_numbers(path, table.set_axis(pd.Index(map(str, table.columns), dtype=object), axis=1))
     return found, warnings + more
+
+
+def require_text(table: pd.DataFrame) -> None:
+    """Refuse text that is no UTF-8: Parquet's readers take any bytes for text until they are looked at.
+
+    Raises
+    ------
+    pyarrow.ArrowException
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    for number, kind in enumerate(table.dtypes):
+        if isinstance(kind, pd.StringDtype | pd.CategoricalDtype):
+            pa.array(table.iloc[:, number]).validate(full=True)
 
 
 def why_not_a_table(stream: IO[bytes], *, most_rows: int = LARGEST_FILE, most_bytes: int = LARGEST_FILE) -> str:

@@ -6,6 +6,7 @@ import msgspec
 
 from trustml.auditing.result import AuditedModel, AuditRecord, Finding, decode_audit, encode_audit
 from trustml.evidence.checks import NOT_COMPUTABLE, Check, Outcome, same_number, says_no_more, text_of
+from trustml.record.files import UNREADABLE, plain_bytes
 from trustml.record.store import AUDIT, AUDIT_REPORT, RunDirectory
 
 
@@ -17,9 +18,9 @@ def audit_checks(run: RunDirectory, *, same_words: bool) -> list[Check]:
     if not path.is_file():
         return []
     try:
-        content = path.read_bytes()
+        content = plain_bytes(path)
         stated = decode_audit(content)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except UNREADABLE as error:
         return [_check("audit", "differs", f"{AUDIT} cannot be read ({error})")]
     name = run.manifest().run
     if stated.run != name:

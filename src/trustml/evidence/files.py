@@ -15,7 +15,7 @@ from trustml.evidence.bundle import INDEX, SIGNATURE, BundleIndex, promised_file
 from trustml.evidence.checks import Check, Outcome, says_no_more
 from trustml.evidence.signing import SignatureCheck
 from trustml.plan.job import ExplainJob, Job, TrainJob, decode_job
-from trustml.record.files import plain_bytes, sha256
+from trustml.record.files import UNREADABLE, plain_bytes, sha256
 from trustml.record.schema import JobRecord, Manifest, WorkerResult
 from trustml.record.store import MANIFEST, RunDirectory
 
@@ -100,7 +100,7 @@ def job_checks(run: RunDirectory, manifest: Manifest) -> tuple[list[Check], dict
         try:
             content = plain_bytes(folder / "job.json")
             job = decode_job(content)
-        except (OSError, msgspec.MsgspecError, RecursionError) as error:
+        except UNREADABLE as error:
             checks.append(_of_job(record, "differs", f"job.json cannot be read ({error})"))
             continue
         jobs[record.id] = job
@@ -174,7 +174,7 @@ def _result_problems(record: JobRecord, folder: Path, *, told: object) -> list[s
         result = msgspec.json.decode(content, type=WorkerResult)
     except FileNotFoundError:
         return ["result.json is gone"]
-    except (OSError, msgspec.MsgspecError, RecursionError) as error:
+    except UNREADABLE as error:
         return [f"result.json cannot be read ({error})"]
     if result != record.result or not says_no_more(msgspec.json.decode(content), told):
         return ["result.json is not the result in the manifest"]

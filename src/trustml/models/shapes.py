@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TypeAlias
 
 from trustml.errors import ScenarioError
@@ -91,6 +92,25 @@ def layer_shapes(architecture: Architecture, input_shape: Shape) -> list[Shape]:
     for index, layer in enumerate(architecture.layers):
         shapes.append(layer_output(layer, shapes[-1], field=f"model.layers.{index}"))
     return shapes
+
+
+def refuse_erasing_norms(architecture: Architecture, input_shape: Shape) -> None:
+    """Refuse layers that normalise one value by itself: whatever it was, nothing but 0 is left of it.
+
+    Raises
+    ------
+    ScenarioError
+    """
+    for index, (layer, shape) in enumerate(
+        zip(architecture.layers, layer_shapes(architecture, input_shape), strict=False)
+    ):
+        field = f"model.layers.{index}"
+        if isinstance(layer, GroupNorm) and math.prod(shape) == layer.groups:
+            problem = f"{layer.groups} groups of {shape} hold one value each, of which normalising leaves 0"
+            raise ScenarioError(f"{field}.groups", problem, fix="use fewer groups, or leave the layer out")
+        if isinstance(layer, LayerNorm) and shape[-1] == 1:
+            problem = f"LayerNorm over the last axis of {shape} normalises one value, of which it leaves 0"
+            raise ScenarioError(field, problem, fix="leave the layer out, or put it where there are more values")
 
 
 def weight_shapes(architecture: Architecture, input_shape: Shape) -> dict[str, Shape]:

@@ -75,6 +75,7 @@ def _results(files: str, before: str) -> list[Known]:
             files,
             f"{before}versions.* {before}device {before}switches.* {before}library {before}engine "
             f"{before}engine.refused {before}engine.refused.* {before}details.compiled_before "
+            f"{before}details.load_before {before}details.cores "
             f"{before}methods.#.seconds {before}methods.#.first_seconds",
             "machine",
         ),
@@ -82,6 +83,7 @@ def _results(files: str, before: str) -> list[Known]:
             "times and memory",
             files,
             f"{before}seconds.* {before}details.largest_resident_bytes {before}details.compiled_anew "
+            f"{before}details.resident_before_work_bytes {before}details.cpu_seconds {before}details.others_share "
             f"{before}engine.name {before}engine.seconds {before}engine.seconds.*",
         ),
         *_of(files, f"{before}methods.# {before}methods.#.method {before}methods.#.library", "declared"),
@@ -174,7 +176,7 @@ RELEASED: tuple[Known, ...] = (
         "times and memory",
         "measures.parquet",
         "measure:step_time_median measure:step_time_first measure:examples_per_second measure:peak_memory "
-        "measure:round_ratio",
+        "measure:work_memory measure:round_ratio",
     ),
     *_named("measures of the clients", "measures.parquet", "measure:client_*"),
     *_named(
@@ -212,7 +214,7 @@ RELEASED: tuple[Known, ...] = (
     *_of("jobs/train.*/weights.safetensors", "*", "model"),
     *_of("jobs/train.*/predictions.npz", "test_logits", "model"),
     *_of("jobs/train.*/history.npz", "rounds accuracy loss", "model"),
-    *_of("jobs/train.*/timings.npz", "seconds examples", "machine", plain_only=True),
+    *_of("jobs/train.*/timings.npz", "seconds cpu_seconds examples", "machine", plain_only=True),
     *_of(
         "jobs/train.*/rounds.npz",
         "participants asked update_norm clipping_norm left_out client_mean client_tenth client_worst client_best",

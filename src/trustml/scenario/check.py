@@ -8,7 +8,7 @@ from collections import Counter
 from trustml.errors import ScenarioError
 from trustml.frameworks.table import backend_names, entry_of, is_known
 from trustml.models.layers import Conv2D, Dropout
-from trustml.models.shapes import Shape, layer_shapes
+from trustml.models.shapes import Shape, layer_shapes, refuse_erasing_norms
 from trustml.scenario.check_attacks import check_attacks, check_canaries
 from trustml.scenario.check_explanations import check_explanations, check_target
 from trustml.scenario.check_regimes import check_regime
@@ -72,6 +72,7 @@ def check_against_data(
     """
     warnings: list[str] = []
     final = layer_shapes(scenario.model, input_shape)[-1]
+    refuse_erasing_norms(scenario.model, input_shape)
     if final != (classes,):
         raise ScenarioError(
             f"model.layers.{len(scenario.model.layers) - 1}",

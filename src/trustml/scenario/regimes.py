@@ -87,8 +87,9 @@ class DPSGD(RegimeSpec, frozen=True, kw_only=True, tag="DPSGD"):
     mechanism : IndependentNoise, TreeAggregation, BandedMatrix or BufferedToeplitz
         How the noise of the steps hangs together. All but the first need ``sampling="in turn"``.
     sampling_seed : int, optional
-        Leave it out: batches then come from operating-system entropy and stay secret. A fixed seed makes a
-        run repeatable and loses the amplification by sampling; the statement says so.
+        Leave it out: batches then come from operating-system entropy and stay secret. A seed
+        publishes them, which loses the amplification by sampling, as the statement says. It does not make a run
+        repeatable: noise is drawn anew.
     optimizer : SGD or Adam
     schedule : Schedule
     ema_decay : float, optional

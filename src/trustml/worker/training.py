@@ -70,11 +70,11 @@ def train_by_library(job: TrainJob, backend: Backend, model: Model, examples: Ex
             mechanism, first=first, end=end, plan=plan, data=job.data_fingerprint, block=most, drawn=drawn
         )
         charge(at.folder / "ledger.jsonl", entry)
-        start = time.perf_counter()
+        start, used = time.perf_counter(), time.process_time()
         sizes = trainer.epoch()
         if len(sizes) > end - first:
             raise PrivacyError(f"{job.id}: the library took {len(sizes)} steps where {end - first} were charged")
-        at.clock.epoch(time.perf_counter() - start, sizes)
+        at.clock.epoch(time.perf_counter() - start, sizes, processor=time.process_time() - used)
         at.progress.step(end, mechanism.steps)
     return Trained(
         weights=trainer.weights(),

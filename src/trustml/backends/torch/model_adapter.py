@@ -93,6 +93,29 @@ class TorchLiveModel:
         return torch.from_numpy(np.array(columns, np.int64))[:, None].to(device)
 
 
+class ByParts(nn.Module):
+    """A module that is given the parts of its input by their names, as one of their stack (n, parts, length).
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    parts : tuple of str
+    """
+
+    def __init__(self, module: nn.Module, parts: tuple[str, ...]) -> None:
+        super().__init__()
+        self.module, self._parts = module, parts
+
+    def forward(self, inputs: Tensor) -> Any:
+        """Return what the module returns."""
+        return self.module(**{name: inputs[:, number] for number, name in enumerate(self._parts)})
+
+
+def by_parts(model: Any, parts: tuple[str, ...]) -> Any:
+    """Give a module of named parts as one of a single array."""
+    return ByParts(model, parts)
+
+
 def live_model(model: Any) -> LiveModel:
     """Wrap a ``torch.nn.Module``."""
     return TorchLiveModel(model)
@@ -101,7 +124,10 @@ def live_model(model: Any) -> LiveModel:
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
     modes = [(part, part.training) for part in module.modules()]
-    module.eval()
+    try:
+        module.eval()
+    except NotImplementedError:  # of torch.export: fixed in the mode that it was exported in
+        pass
     try:
         yield
     finally:
