@@ -74,7 +74,7 @@ def study_of(
     federated: FedAvg,
     seeds: int,
     patch: int = 1,
-    examples: int = 64,
+    examples: int = 32,
 ) -> Scenario:
     """One data set of the study."""
     of = f"DPSGD-eps{EPSILONS[0]:g}"
@@ -166,14 +166,14 @@ def mnist_study(seeds: int, *, first: int | None) -> Scenario:
         "mnist",
         mnist(first),
         mnist_cnn(),
-        plain=Plain(epochs=6, batch_size=64, optimizer=SGD(learning_rate=0.05, momentum=0.9)),
+        plain=Plain(epochs=8, batch_size=64, optimizer=SGD(learning_rate=0.05, momentum=0.9)),
         private=DPSGD(epochs=15, batch_size=150, optimizer=SGD(learning_rate=0.25, momentum=0.5)),
         federated=FedAvg(
             partition=IID(clients=20), rounds=20, local_epochs=1, batch_size=16, client_optimizer=SGD(learning_rate=0.1)
         ),
         seeds=seeds,
         patch=4,
-        examples=32,
+        examples=16,
     )
 
 

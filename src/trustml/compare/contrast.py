@@ -136,7 +136,7 @@ def difference(first: Agreements, second: Agreements) -> Estimate:
 
 
 def trend(cross: Doubles, doses: Doubles) -> Estimate:
-    """Slope of the agreement with plain models over a dose, by least squares over regimes that differ in the dose alone.
+    """Slope of the agreement with plain models over a dose, by least squares over regimes that differ in it alone.
 
     The p-value comes from permuting the doses among the models of each seed: were the dose nothing to them, they could
     change places. That holds whatever the models of one seed have in common.
