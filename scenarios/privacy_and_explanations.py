@@ -167,7 +167,7 @@ def mnist_study(seeds: int, *, first: int | None) -> Scenario:
         mnist(first),
         mnist_cnn(),
         plain=Plain(epochs=8, batch_size=64, optimizer=SGD(learning_rate=0.05, momentum=0.9)),
-        private=DPSGD(epochs=15, batch_size=150, optimizer=SGD(learning_rate=0.25, momentum=0.5)),
+        private=DPSGD(epochs=12, batch_size=120, optimizer=SGD(learning_rate=0.25, momentum=0.5)),
         federated=FedAvg(
             partition=IID(clients=20), rounds=20, local_epochs=1, batch_size=16, client_optimizer=SGD(learning_rate=0.1)
         ),
@@ -206,6 +206,6 @@ def adult_study(seeds: int) -> Scenario:
     )
 
 
-scenario = digits_study(8)
-study = (scenario, breast_cancer_study(8), mnist_study(5, first=3_000), adult_study(6))
+scenario = digits_study(5)
+study = (scenario, breast_cancer_study(8), mnist_study(5, first=2_000), adult_study(5))
 full = (digits_study(10), breast_cancer_study(10), mnist_study(10, first=None), adult_study(10))

@@ -1,4 +1,4 @@
-"""What the steps of an ablation must come to, whatever the framework: computed by its plain step and its private one."""
+"""What the steps of an ablation must come to in every framework: computed by plain steps and by hand."""
 
 from __future__ import annotations
 
