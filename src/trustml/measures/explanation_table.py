@@ -254,12 +254,14 @@ EXPLANATION_MEASURES: dict[str, Measure] = {
         meaning="Effect of a regime minus that of one whose steps lack one part of private training alone, clipping or "
         "noise; jackknife 95 % over seeds.",
         heading="clipping or noise alone",
+        shown=("study figure",),
     ),
     "explanation_trend": _effect(
         title="trend over epsilon",
         meaning="Rise of the rank agreement with plain models of other seeds for each doubling of epsilon, by least "
         "squares over regimes that differ in epsilon alone; jackknife 95 % over seeds.",
         heading="a doubling of epsilon",
+        shown=("study figure",),
     ),
     "accuracy_trend": _effect(
         better="higher",
