@@ -166,7 +166,7 @@ def mnist_study(seeds: int, *, first: int | None) -> Scenario:
         mnist(first),
         Architecture(layers=(Flatten(), *mlp([32], classes=10).layers)),
         plain=Plain(epochs=8, batch_size=64, optimizer=SGD(learning_rate=0.05, momentum=0.9)),
-        private=DPSGD(epochs=15, batch_size=120, optimizer=SGD(learning_rate=0.1, momentum=0.5)),
+        private=DPSGD(epochs=15, batch_size=120, optimizer=SGD(learning_rate=0.3, momentum=0.5)),
         federated=FedAvg(
             partition=IID(clients=20), rounds=20, local_epochs=1, batch_size=16, client_optimizer=SGD(learning_rate=0.1)
         ),
