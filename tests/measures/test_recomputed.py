@@ -13,6 +13,7 @@ from scipy.special import log_softmax
 from sklearn import metrics
 
 from tests.conftest import measured_once
+from trustml.measures.means import mean_with_interval
 
 METHOD = "IntegratedGradients"
 SEEDS = range(3)
@@ -87,11 +88,28 @@ def test_the_effect_of_a_regime_and_its_parts_pair_by_pair(study):
         assert row.value.item() == pytest.approx(value, abs=1e-6), measure  # attributions are float32
 
 
+def test_steadiness_is_the_effect_on_one_kind_of_method_minus_that_on_the_other(study):
+    effects = rows_of(study, "explanation_effect", regime="DPSGD").set_index("method").value
+    row = rows_of(study, "explanation_steadiness", regime="DPSGD")
+    assert row.value.item() == pytest.approx(effects["FeatureAblation"] - effects[METHOD], abs=1e-12)
+
+
+def test_the_interval_of_a_mean_is_scipys_bootstrap_and_covers():
+    generator = np.random.default_rng(0)
+    values = generator.exponential(size=40)
+    found = mean_with_interval(values)
+    other = stats.bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", rng=1).confidence_interval
+    assert found.value == values.mean()
+    np.testing.assert_allclose([found.low, found.high], other, atol=0.03)  # 0.16 is one standard error of the mean
+    held = [one.low <= 1 <= one.high for one in map(mean_with_interval, generator.exponential(size=(300, 60)))]
+    assert 0.88 < np.mean(held) < 0.98
+
+
 @pytest.mark.parametrize("name", ["infidelity", "deletion_auc", "insertion_auc", "comprehensiveness", "sufficiency"])
 def test_a_change_of_faithfulness_is_a_paired_t_interval(study, name):
     values = [
-        [rows_of(study, name, job=f"explain.jax.of.jax.{regime}.s{seed}", method=METHOD).value.iloc[0] for seed in SEEDS]
-        for regime in ("DPSGD", "Plain")
+        [rows_of(study, name, job=f"explain.jax.of.jax.{one}.s{seed}", method=METHOD).value.iloc[0] for seed in SEEDS]
+        for one in ("DPSGD", "Plain")
     ]
     row = rows_of(study, f"change_of_{name}", regime="DPSGD", first="Plain", method=METHOD)
     low, high = stats.ttest_rel(*values).confidence_interval(0.95)
