@@ -116,6 +116,7 @@ from trustml.scenario.partition import (
 )
 from trustml.scenario.regimes import (
     DPSGD as DPSGD,
+    Ablation as Ablation,
     Augmentation as Augmentation,
     Plain as Plain,
 )

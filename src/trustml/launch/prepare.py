@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -144,11 +145,22 @@ def _draw_plans(
     examples = len(dataset.train)
     return {
         (regime.title, seed): draw_plan(
-            regime, seed=seed, examples=examples, clients=partitions.get((regime.title, seed))
+            _drawn_as(regime, scenario), seed=seed, examples=examples, clients=partitions.get((regime.title, seed))
         )
         for regime in scenario.training
         for seed in scenario.seeds
     }
+
+
+def _drawn_as(regime: Regime, scenario: Scenario) -> Regime:
+    """Give the regime by whose rule batches are drawn: for an ablation the private one, but from a public stream.
+
+    Its models are not private: steps without noise would tell who was in batches that the private model shared.
+    """
+    if not isinstance(regime, Plain) or regime.ablation is None:
+        return regime
+    private = next(one for one in scenario.training if isinstance(one, DPSGD) and one.title == regime.ablation.of)
+    return msgspec.structs.replace(private, sampling_seed=private.sampling_seed or 0)
 
 
 def _partition_records(partitions: dict[tuple[str, int], Clients]) -> tuple[PartitionRecord, ...]:

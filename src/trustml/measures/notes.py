@@ -82,6 +82,8 @@ REST: dict[str, _Words] = {
     "models_without_privacy": _plain,
     "gaussian_scores": "Gaussian scores are assumed: an estimate, never a bound, and no ground for a violation",
     "test": "{test}",
+    "part": "they differ in {part} alone",
+    "epsilons": "over epsilon {epsilons}",
     "minuend": "{minuend} minus {subtrahend}, seed by seed",
     "perturbation_methods": "{perturbation_methods} perturbation and {gradient_methods} gradient methods",
     "steps": "{steps} steps",

@@ -100,8 +100,9 @@ def _trainings(before: str) -> list[Known]:
     )
     names = "id kind backend model.* input_shape.# execution.* regime.* seed initial_weights data plan clients scores"
     return [
-        *_of(files, " ".join(f"{before}{name}" for name in f"{names} mechanism".split()), "declared"),
+        *_of(files, " ".join(f"{before}{name}" for name in f"{names} mechanism ablated".split()), "declared"),
         *_of(files, " ".join(f"{before}mechanism.{name}" for name in mechanism.split()), "declared"),
+        *_of(files, f"{before}ablated.regime.* {before}ablated.noise_multiplier", "declared"),
         *_named("sizes and names", files, f"{before}mechanism.examples {before}mechanism.sample_rate"),
         *_named("partition of the clients", files, f"{before}mechanism.users"),
         *_named("fingerprint of the data", files, f"{before}data_fingerprint"),

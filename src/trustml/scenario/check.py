@@ -11,7 +11,7 @@ from trustml.models.layers import Conv2D, Dropout
 from trustml.models.shapes import Shape, layer_shapes, refuse_erasing_norms
 from trustml.scenario.check_attacks import check_attacks, check_canaries
 from trustml.scenario.check_explanations import check_explanations, check_target
-from trustml.scenario.check_regimes import check_regime
+from trustml.scenario.check_regimes import check_ablations, check_regime
 from trustml.scenario.problems import check_types
 from trustml.scenario.regimes import DPSGD, Plain
 from trustml.scenario.spec import Scenario
@@ -55,6 +55,7 @@ def check_scenario(scenario: Scenario) -> None:
                 fix="use letters, digits, - and _",
             )
     _check_stops(scenario)
+    check_ablations(scenario)
     check_explanations(scenario)
     check_attacks(scenario.attacks)
     _check_mode(scenario)
