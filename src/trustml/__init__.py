@@ -124,6 +124,7 @@ from trustml.scenario.sources import (
     Csv as Csv,
     Digits as Digits,
     Idx as Idx,
+    Json as Json,
     Npz as Npz,
     Parquet as Parquet,
 )

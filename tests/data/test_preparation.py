@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import typing
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import pytest
 
 from trustml.data.datasets import load_dataset
 from trustml.data.preparation import Preparation, preparation_notes
-from trustml.scenario.sources import BreastCancer, Csv, DataSource, Digits, Idx, Npz, Parquet
+from trustml.scenario.sources import BreastCancer, Csv, DataSource, Digits, Idx, Json, Npz, Parquet
 
 
 def idx_files(folder, **fields) -> Idx:
@@ -27,7 +28,12 @@ def table(folder, kind: type, *, text: bool = False, **fields):
     frame = pd.DataFrame({"a": np.arange(8.0), "y": [0, 1] * 4})
     if text:
         frame["colour"] = ["red", "blue"] * 4
-    frame.to_csv(folder / "t", index=False) if kind is Csv else frame.to_parquet(folder / "t")
+    write = {
+        Csv: partial(frame.to_csv, index=False),
+        Parquet: frame.to_parquet,
+        Json: partial(frame.to_json, orient="records"),
+    }
+    write[kind](folder / "t")
     return kind(path=str(folder / "t"), label="y", test_fraction=0.5, **fields)
 
 
@@ -51,6 +57,8 @@ CASES = {
         lambda f: table(f, Csv, text=True, categories={"colour": ("red", "blue")}),
         ("none", "declared", "of the data"),
     ),
+    "csv of hashed text": (lambda f: table(f, Csv, text=True, hashing={"colour": 4}), ("none", "none", "of the data")),
+    "json of text": (lambda f: table(f, Json, text=True), ("none", "of the data", "of the data")),
     "parquet standardised": (
         lambda f: table(f, Parquet, scaling="standard"),
         ("training statistics", "none", "of the data"),

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trustml.data.cautions import precision_warnings, range_warnings
-from trustml.data.dataset import Dataset, Examples, Floats, Ints, split_indices
-from trustml.data.encoding import encode_table, key_columns
+from trustml.data.cautions import precision_warnings, range_warnings, reading_warnings
+from trustml.data.dataset import Dataset, Examples, Floats, Ints
+from trustml.data.encoding import encode_table, key_columns, split_column
 from trustml.data.files import read_idx, read_npz
 from trustml.data.labels import as_numbers, encode_labels
 from trustml.data.preparation import Categories, Preparation, Scaled
-from trustml.data.tables import read_table
+from trustml.data.splits import refuse_leakage, require_split, split_rows
+from trustml.data.tables import read_tables
 from trustml.errors import DataError
-from trustml.scenario.sources import BreastCancer, Csv, DataSource, Digits, Idx, Npz, Parquet
+from trustml.scenario.sources import BreastCancer, Csv, DataSource, Digits, Idx, Json, Npz, Parquet, Source, Table
 
 # The columns' smallest and largest values as printed in the public description of the data set.
 _BREAST_CANCER_LOW = (
@@ -36,9 +37,9 @@ _BREAST_CANCER_HIGH = (
 _PUBLIC = Preparation(scaling="public constants", categories="none", classes="public")
 
 
-def _of_file(scaling: Scaled, categories: Categories = "none", learned: tuple[str, ...] = ()) -> Preparation:
+def _of_file(scaling: Scaled) -> Preparation:
     """Preparation of a file of the user's, whose classes are those that its labels hold."""
-    return Preparation(scaling=scaling, categories=categories, classes="of the data", learned_columns=learned)
+    return Preparation(scaling=scaling, categories="none", classes="of the data")
 
 
 def load_dataset(source: DataSource) -> Dataset:
@@ -49,6 +50,7 @@ def load_dataset(source: DataSource) -> Dataset:
     DataError
         If a file is missing or broken, or holds anything but finite numbers and at least two classes.
     """
+    require_split(source)
     match source:
         case Digits():
             from sklearn.datasets import load_digits
@@ -68,14 +70,15 @@ def load_dataset(source: DataSource) -> Dataset:
             return replace(found, feature_names=columns, feature_groups=tuple(range(len(columns))), preparation=_PUBLIC)
         case Idx():
             return _load_idx(source)
-        case Csv() | Parquet():
+        case Csv() | Parquet() | Json():
             return _from_table(source)
         case Npz():
             return _load_npz(source)
 
 
 def _load_npz(source: Npz) -> Dataset:
-    inputs, labels = read_npz(Path(source.path), names=(source.inputs, source.labels))
+    named = () if source.split_by is None else (source.split_by,)
+    inputs, labels, *by = read_npz(Path(source.path), names=(source.inputs, source.labels, *named))
     if inputs.ndim == 4 and inputs.shape[1] in _CHANNELS and inputs.shape[3] not in _CHANNELS:
         raise DataError(
             f"{source.path}: inputs have shape {inputs.shape}, which is channels first; transpose them to (n, height, "
@@ -86,7 +89,7 @@ def _load_npz(source: Npz) -> Dataset:
     if inputs.ndim > 2 and inputs.dtype == np.uint8:
         inputs, scaled = inputs.astype(np.float32) / 255.0, "public constants"
         warnings = ("inputs are images of bytes: they were scaled to [0, 1] by 1/255",)
-    found = _split(_as_images(inputs), labels, source, where=source.path, standard=source.scaling == "standard")
+    found = _split(_as_images(inputs), labels, source, where=source.path, standard=source.scaling == "standard", by=by)
     found = replace(found, warnings=(*warnings, *found.warnings))
     if source.scaling == "standard":
         scaled = "training statistics"
@@ -150,18 +153,9 @@ def _as_images(inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return inputs[..., None] if inputs.ndim == 3 else inputs
 
 
-def _from_table(source: Csv | Parquet) -> Dataset:
-    import pandas as pd
-
-    train, warnings = read_table(Path(source.path), source)
-    both = train
-    if source.test_path is not None:
-        test, more = read_table(Path(source.test_path), source)
-        warnings += more
-        if set(test.columns) != set(train.columns):
-            odd = sorted(map(str, set(test.columns) ^ set(train.columns)))
-            raise DataError(f"{source.test_path}: column {odd[0]!r} is not in both files; give both the same columns")
-        both = pd.concat([train, test[train.columns]], ignore_index=True)  # one encoding for both
+def _from_table(declared: Table) -> Dataset:
+    read = read_tables(declared)
+    both, source = read.table, read.source
     if source.label not in both.columns:
         raise DataError(
             f"{source.path}: data.label names no column {source.label!r}; choose among {', '.join(map(str, both))}"
@@ -170,24 +164,35 @@ def _from_table(source: Csv | Parquet) -> Dataset:
     labels = both[source.label].to_numpy()
     if isinstance(source, Csv):
         labels = as_numbers(labels)
+    by = split_column(both, source)
     if source.test_path is None:
-        rows = _split_rows(labels, source, where=source.path)
+        rows = _split_rows(labels, source, where=source.path, by=by)
     else:
-        rows = np.arange(len(train)), np.arange(len(train), len(both))
+        rows = np.arange(read.train_rows), np.arange(read.train_rows, len(both))
+        if by is not None:
+            refuse_leakage(by, source, *rows, where=source.path)
     standard = source.scaling == "standard"
     dataset = _assemble(
         encoded.values, labels, rows, where=source.path, standard=standard,
         columns=[encoded.names[group] for group in encoded.groups],
     )  # fmt: skip
     scaling: Scaled = "training statistics" if standard else "declared constants" if source.ranges else "none"
-    learned: Categories = "of the data" if encoded.learned else "declared" if source.categories else "none"
+    learned: Categories = (
+        "of the data" if encoded.learned or encoded.left_out else "declared" if source.categories else "none"
+    )
     keys = key_columns(both, source)
     return replace(
         dataset,
         feature_names=encoded.names,
         feature_groups=encoded.groups,
-        preparation=_of_file(scaling, learned, encoded.learned),
-        warnings=(*warnings, *dataset.warnings),
+        preparation=Preparation(
+            scaling=scaling,
+            categories=learned,
+            classes="of the data",
+            learned_columns=encoded.learned,
+            left_out_columns=tuple(encoded.left_out),
+        ),
+        warnings=(*read.warnings, *dataset.warnings, *reading_warnings(read.forms, encoded)),
         train_keys={name: values[rows[0]] for name, values in keys.items()},
         test_keys={name: values[rows[1]] for name, values in keys.items()},
     )
@@ -201,20 +206,33 @@ def _split(
     where: str,
     class_names: tuple[str, ...] | None = None,
     standard: bool = False,
+    by: Sequence[npt.NDArray[Any]] = (),
 ) -> Dataset:
     if inputs.dtype.kind not in "biuf" or inputs.ndim not in (2, 4):
         raise DataError(f"{where}: inputs are {inputs.dtype} of shape {inputs.shape}; give (n, features) or images")
     if labels.ndim != 1 or len(labels) != len(inputs) or len(labels) < 2:
         raise DataError(f"{where}: {labels.shape} labels do not go with {inputs.shape} inputs; give one per example")
     _require_finite(inputs, where)
-    rows = _split_rows(labels, source, where=where)
+    rows = _split_rows(labels, source, where=where, by=_one_each(by[0], len(labels), source, where) if by else None)
     found = _assemble(inputs, labels, rows, where=where, standard=standard)
     return replace(found, class_names=class_names) if class_names else found
 
 
-def _split_rows(labels: npt.NDArray[Any], source: DataSource, *, where: str) -> tuple[Ints, Ints]:
+def _split_rows(
+    labels: npt.NDArray[Any], source: Source, *, where: str, by: npt.NDArray[Any] | None = None
+) -> tuple[Ints, Ints]:
     encoded, _ = encode_labels(labels, where)
-    return split_indices(encoded, test_fraction=source.test_fraction, seed=source.split_seed)
+    return split_rows(encoded, source, where=where, by=by)
+
+
+def _one_each(by: npt.NDArray[Any], count: int, source: DataSource, where: str) -> npt.NDArray[Any]:
+    """Give the array to split by, as numbers where it holds times."""
+    kinds = "biuf" if source.split == "by time" else "biufSU"
+    if by.shape != (count,) or by.dtype.kind not in kinds:
+        raise DataError(
+            f"{where}: array {source.split_by!r} is {by.dtype} of shape {by.shape}; give one for each example"
+        )
+    return by.astype(np.float64) if source.split == "by time" else by
 
 
 def _require_finite(inputs: npt.NDArray[Any], where: str) -> None:

@@ -9,6 +9,8 @@ import msgspec
 from trustml.ranges import CountOrNone, Inside, Positive
 
 Scaling: TypeAlias = Literal["none", "standard"]
+Buckets: TypeAlias = Annotated[int, msgspec.Meta(ge=2, le=1024)]
+Splitting: TypeAlias = Literal["stratified", "random", "by group", "by time"]
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -20,10 +22,17 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Share of the examples held out, in (0, 1). Ignored by a source that brings its own test set.
     split_seed : int
         Seed of the split, which is public.
+    split : {"stratified", "random", "by group", "by time"}
+        Hold out the same share of every class; so many examples; whole groups; or the latest examples.
+    split_by : str, optional
+        Column of a table, or array of an ``.npz`` file, that names an example's group or gives its time. It stays a
+        feature unless it is dropped.
     """
 
     test_fraction: Inside = 0.2
     split_seed: CountOrNone = 0
+    split: Splitting = "stratified"
+    split_by: str | None = None
 
 
 class Digits(Source, frozen=True, kw_only=True, tag="Digits"):
@@ -82,10 +91,21 @@ class Table(Source, frozen=True, kw_only=True):
         What becomes of columns of text.
     categories : dict of str to tuple of str
         Known categories of a column of text. Those of other columns are taken from the data; no epsilon covers
-        that, and the record says so.
-    missing : {"refuse", "category"}
-        With ``"category"`` a missing text is a category of its own, and a missing number is 0, after the scaling, and
-        marked in a column of its own. In a CSV file an empty field and ``?`` are missing.
+        that, and the record says so. A column of more than 100 different texts is left out with a warning, unless its
+        categories are declared or it is hashed.
+    hashing : dict of str to int
+        Columns of text, and into how many buckets each is hashed; every bucket is a column.
+    dates : {"day first", "month first"}, optional
+        Which of two numbers is the day, as in ``2/3/2024``; without it one above 12 must show. Dates become years
+        since the beginning of 2000 (of 365.2425 days), times the part of a day, and durations days.
+    missing : {"mark", "category", "refuse"}
+        A missing number is 0, after the scaling, and marked in a column of its own; a missing text is a category of
+        its own. With ``"category"`` declared categories have one for missing texts whether or not there is one; with
+        ``"mark"`` they must have all. In a CSV file an empty field and ``?`` are missing, and among numbers marks such
+        as ``NA`` and ``-``.
+    marked : tuple of str
+        Columns of numbers that have a mark of missing ones whether or not there is one, so that it is not taken from
+        the data.
     keys : tuple of str
         Columns whose values may name the clients of a federated regime, whether they are features or dropped.
     """
@@ -98,30 +118,49 @@ class Table(Source, frozen=True, kw_only=True):
     ranges: dict[str, tuple[float, float]] = {}
     categorical: Literal["one-hot", "refuse"] = "one-hot"
     categories: dict[str, tuple[str, ...]] = {}
-    missing: Literal["refuse", "category"] = "refuse"
+    hashing: dict[str, Buckets] = {}
+    dates: Literal["day first", "month first"] | None = None
+    missing: Literal["mark", "category", "refuse"] = "mark"
+    marked: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
 
 
 class Csv(Table, frozen=True, kw_only=True, tag="Csv"):
-    """Separated columns with a header, ``.gz`` or plain; further fields as in :class:`Table`.
-
-    Text is UTF-8, UTF-16 with a byte order mark, or else Windows-1252.
+    """Separated columns, ``.gz`` or plain; further fields as in :class:`Table`. What is found out is told.
 
     Parameters
     ----------
     separator : str, optional
-        One character; without it that of ``, ; | tab`` which the header has most of.
+        One character, of which a blank stands for any run of blanks and tabs. Without it that of ``, ; | tab`` which
+        the header has most of, or another one that fits all rows where that does not.
     decimal : {".", ","}, optional
-        The decimal mark. Where it is given, the other one may group thousands; without it numbers have a point, and a
-        column of numbers that are written with commas is refused.
+        The decimal mark, where the other one may group thousands. Without it numbers have a point, or are written as
+        they can only be read one way, such as ``1.234,5``; else columns of numbers with commas are refused.
+    encoding : str, optional
+        Such as ``"latin-1"``. Without it UTF-8, UTF-16 or UTF-32 with a byte order mark, or else Windows-1252.
+    header : bool, optional
+        Whether the first row holds names; columns of a file without are ``column1``, ``column2``, ... . Without it a
+        file has no header where its first row holds numbers and the label is named that way.
+    row_names : bool
+        Whether the first field of each row names the row and is left out; the header may have it or not (R).
     """
 
     separator: Annotated[str, msgspec.Meta(min_length=1, max_length=1)] | None = None
     decimal: Literal[".", ","] | None = None
+    encoding: str | None = None
+    header: bool | None = None
+    row_names: bool = False
 
 
 class Parquet(Table, frozen=True, kw_only=True, tag="Parquet"):
     """Columns of a Parquet file; fields as in :class:`Table`."""
+
+
+class Json(Table, frozen=True, kw_only=True, tag="Json"):
+    """Objects of a JSON file, ``.gz`` or plain: one array of them, or one a line; fields as in :class:`Table`.
+
+    A name that an object does not have is missing there, and so is ``null``.
+    """
 
 
 class Npz(Source, frozen=True, kw_only=True, tag="Npz"):
@@ -142,4 +181,4 @@ class Npz(Source, frozen=True, kw_only=True, tag="Npz"):
     scaling: Scaling = "none"
 
 
-DataSource: TypeAlias = Digits | BreastCancer | Idx | Csv | Parquet | Npz
+DataSource: TypeAlias = Digits | BreastCancer | Idx | Csv | Parquet | Json | Npz
