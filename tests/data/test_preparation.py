@@ -9,10 +9,11 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from trustml.data.datasets import load_dataset
 from trustml.data.preparation import Preparation, preparation_notes
-from trustml.scenario.sources import BreastCancer, Csv, DataSource, Digits, Idx, Json, Npz, Parquet
+from trustml.scenario.sources import BreastCancer, Csv, DataSource, Digits, Idx, Images, Json, Npz, Parquet, Text
 
 
 def idx_files(folder, **fields) -> Idx:
@@ -42,7 +43,22 @@ def npz(folder, **fields) -> Npz:
     return Npz(path=str(folder / "a.npz"), test_fraction=0.5, **fields)
 
 
+def images(folder) -> Images:
+    for number in range(8):
+        place = folder / "pictures" / f"class {number % 2}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((3, 3), 30 * number, np.uint8)).save(place / f"{number}.png")
+    return Images(path=str(folder / "pictures"), test_fraction=0.5)
+
+
+def texts(folder) -> Text:
+    (folder / "t.csv").write_text("text,label\n" + "one,a\ntwo,b\n" * 4)
+    return Text(path=str(folder / "t.csv"), length=4, test_fraction=0.5)
+
+
 CASES = {
+    "images": (images, ("public constants", "none", "of the data")),
+    "texts": (texts, ("none", "none", "of the data")),
     "digits": (lambda f: Digits(), ("public constants", "none", "public")),
     "breast cancer": (lambda f: BreastCancer(), ("public constants", "none", "public")),
     "idx": (lambda f: idx_files(f), ("public constants", "none", "of the data")),

@@ -242,8 +242,21 @@ def test_a_finite_number_beyond_float32_is_not_called_infinite(tmp_path):
 
 def test_channels_first_and_bytes(tmp_path):
     labels = np.arange(8) % 2
-    np.savez(tmp_path / "f.npz", inputs=np.zeros((8, 3, 32, 32)), labels=labels)
-    refused(Npz(path=str(tmp_path / "f.npz")), "channels first", "transpose")
+    inputs = np.random.default_rng(0).normal(size=(8, 3, 6, 5)).astype(np.float32)
+    np.savez(tmp_path / "f.npz", inputs=inputs, labels=labels)
+    found = load_dataset(Npz(path=str(tmp_path / "f.npz")))
+    assert found.input_shape == (6, 5, 3) and "channels come first" in found.warnings[0]
+    assert all(any((image == one).all() for one in inputs.transpose(0, 2, 3, 1)) for image in found.train.inputs)
+    assert load_dataset(Npz(path=str(tmp_path / "f.npz"), channels="last")).input_shape == (3, 6, 5)
+    (tmp_path / "i").write_bytes(
+        b"\0\0\x0d\4" + np.array(inputs.shape, ">u4").tobytes() + inputs.astype(">f4").tobytes()
+    )
+    (tmp_path / "l").write_bytes(b"\0\0\x08\1\0\0\0\x08" + labels.astype(np.uint8).tobytes())
+    pair = {"images": str(tmp_path / "i"), "labels": str(tmp_path / "l")}
+    assert "set data.channels to first" in load_dataset(Idx(**pair)).warnings[0]
+    first = load_dataset(Idx(**pair, channels="first"))
+    assert first.input_shape == (6, 5, 3) and first.warnings == ()
+    np.testing.assert_array_equal(first.train.inputs, found.train.inputs)
     np.savez(tmp_path / "u.npz", inputs=np.full((8, 5, 5), 255, np.uint8), labels=labels)
     dataset = load_dataset(Npz(path=str(tmp_path / "u.npz")))
     assert (dataset.train.inputs == 1).all() and "1/255" in dataset.warnings[0]

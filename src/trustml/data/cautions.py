@@ -46,12 +46,10 @@ def range_warnings(values: Floats, columns: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def reading_warnings(forms: Sequence[Form | None], encoded: Encoded) -> tuple[str, ...]:
-    """Tell in a line what was found out of the files and their columns, and in another what became of the data."""
-    found = list(dict.fromkeys(part for form in forms if form is not None for part in _parts(form)))
-    if encoded.dates:
-        found.append(f"dates in {_listed(list(map(repr, encoded.dates)))} (years since 2000, or parts of a day)")
-    warnings = [f"found in the file: {'; '.join(found)}"] if found else []
+def reading_warnings(forms: Sequence[Form], encoded: Encoded) -> tuple[str, ...]:
+    """Tell in a line what was found out of the files and their columns, and in others what became of the data."""
+    dates = f"dates in {_listed(list(map(repr, encoded.dates)))} (years since 2000, or parts of a day)"
+    warnings = list(form_warnings(forms, *([dates] if encoded.dates else [])))
     if encoded.missing:
         told = _listed([f"{name!r} ({count})" for name, count in encoded.missing.items()])
         warnings.append(f"missing values in {told}: numbers became 0 and a mark, texts a category; see data.missing")
@@ -69,6 +67,12 @@ def reading_warnings(forms: Sequence[Form | None], encoded: Encoded) -> tuple[st
     return tuple(warnings)
 
 
+def form_warnings(forms: Sequence[Form], *others: str) -> tuple[str, ...]:
+    """Tell in a line how files are written where that is not the plain way, and what else was found."""
+    found = [*dict.fromkeys(part for form in forms for part in _parts(form)), *others]
+    return (f"found in the file: {'; '.join(found)}",) if found else ()
+
+
 def _parts(form: Form) -> list[str]:
     plain = Form()
     names = {"\t": "tabs", BLANK: "blanks"}
@@ -76,7 +80,7 @@ def _parts(form: Form) -> list[str]:
         f"text is {form.encoding}": form.encoding != plain.encoding,
         f"columns are separated by {names.get(form.separator, repr(form.separator))}": form.separator
         != plain.separator,
-        f"quotes are {form.quote}": form.quote != plain.quote,
+        f"quotes are {form.quote or 'text'}": form.quote != plain.quote,
         f"the decimal mark is {form.decimal!r}": form.decimal != plain.decimal,
         "there is no header": form.header != plain.header,
     }

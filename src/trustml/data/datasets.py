@@ -14,12 +14,27 @@ from trustml.data.cautions import precision_warnings, range_warnings, reading_wa
 from trustml.data.dataset import Dataset, Examples, Floats, Ints
 from trustml.data.encoding import encode_table, key_columns, split_column
 from trustml.data.files import read_idx, read_npz
+from trustml.data.image_folders import load_images
 from trustml.data.labels import as_numbers, encode_labels
 from trustml.data.preparation import Categories, Preparation, Scaled
 from trustml.data.splits import refuse_leakage, require_split, split_rows
 from trustml.data.tables import read_tables
+from trustml.data.texts import load_texts
 from trustml.errors import DataError
-from trustml.scenario.sources import BreastCancer, Csv, DataSource, Digits, Idx, Json, Npz, Parquet, Source, Table
+from trustml.scenario.sources import (
+    BreastCancer,
+    Csv,
+    DataSource,
+    Digits,
+    Idx,
+    Images,
+    Json,
+    Npz,
+    Parquet,
+    Source,
+    Table,
+    Text,
+)
 
 # The columns' smallest and largest values as printed in the public description of the data set.
 _BREAST_CANCER_LOW = (
@@ -74,21 +89,23 @@ def load_dataset(source: DataSource) -> Dataset:
             return _from_table(source)
         case Npz():
             return _load_npz(source)
+        case Images():
+            return load_images(source)
+        case Text():
+            return load_texts(source)
 
 
 def _load_npz(source: Npz) -> Dataset:
     named = () if source.split_by is None else (source.split_by,)
     inputs, labels, *by = read_npz(Path(source.path), names=(source.inputs, source.labels, *named))
-    if inputs.ndim == 4 and inputs.shape[1] in _CHANNELS and inputs.shape[3] not in _CHANNELS:
-        raise DataError(
-            f"{source.path}: inputs have shape {inputs.shape}, which is channels first; transpose them to (n, height, "
-            "width, channels)"
-        )
     warnings: tuple[str, ...] = ()
+    if source.channels == "first" or (source.channels is None and _seems_channels_first(inputs)):
+        inputs = _channels_last(inputs, source.path)
+        warnings = ("found in the file: channels come first, and were moved behind width; see data.channels",)
     scaled: Scaled = "none"
     if inputs.ndim > 2 and inputs.dtype == np.uint8:
         inputs, scaled = inputs.astype(np.float32) / 255.0, "public constants"
-        warnings = ("inputs are images of bytes: they were scaled to [0, 1] by 1/255",)
+        warnings += ("inputs are images of bytes: they were scaled to [0, 1] by 1/255",)
     found = _split(_as_images(inputs), labels, source, where=source.path, standard=source.scaling == "standard", by=by)
     found = replace(found, warnings=(*warnings, *found.warnings))
     if source.scaling == "standard":
@@ -97,6 +114,16 @@ def _load_npz(source: Npz) -> Dataset:
 
 
 _CHANNELS = (1, 2, 3, 4)
+
+
+def _seems_channels_first(inputs: npt.NDArray[Any]) -> bool:
+    return inputs.ndim == 4 and inputs.shape[1] in _CHANNELS and inputs.shape[3] not in _CHANNELS
+
+
+def _channels_last(inputs: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
+    if inputs.ndim != 4:
+        raise DataError(f"{where}: data.channels is first, but inputs have shape {inputs.shape}; remove it")
+    return np.moveaxis(inputs, 1, 3)
 
 
 def _numbered(dataset: Dataset) -> Dataset:
@@ -109,6 +136,9 @@ def _numbered(dataset: Dataset) -> Dataset:
 
 def _load_idx(source: Idx) -> Dataset:
     dataset = replace(_read_idx(source), preparation=_of_file("public constants"))  # 1/255, of the format
+    if _seems_channels_first(dataset.test.inputs):
+        told = f"images have shape {dataset.input_shape}: if channels come first, set data.channels to first"
+        dataset = replace(dataset, warnings=(*dataset.warnings, told))
     if (source.mean, source.deviation) == (0.0, 1.0):
         return dataset
     train, test = (
@@ -119,7 +149,7 @@ def _load_idx(source: Idx) -> Dataset:
 
 
 def _read_idx(source: Idx) -> Dataset:
-    inputs, labels = _idx_pair(source.images, source.labels)
+    inputs, labels = _idx_pair(source.images, source.labels, source)
     if source.first is not None:
         if not 1 <= source.first <= len(inputs):
             raise DataError(f"{source.images}: data.first: {source.first} is not 1 to {len(inputs)} images; fix it")
@@ -128,7 +158,7 @@ def _read_idx(source: Idx) -> Dataset:
         raise DataError("data.test_images: give test_images and test_labels together, or neither")
     if source.test_images is None or source.test_labels is None:
         return _split(inputs, labels, source, where=source.images)
-    test_inputs, test_labels = _idx_pair(source.test_images, source.test_labels)
+    test_inputs, test_labels = _idx_pair(source.test_images, source.test_labels, source)
     if test_inputs.shape[1:] != inputs.shape[1:]:
         raise DataError(f"{source.test_images}: images {test_inputs.shape[1:]} differ from {inputs.shape[1:]}")
     return _assemble(
@@ -139,11 +169,13 @@ def _read_idx(source: Idx) -> Dataset:
     )
 
 
-def _idx_pair(images: str, labels: str) -> tuple[Floats, npt.NDArray[Any]]:
+def _idx_pair(images: str, labels: str, source: Idx) -> tuple[Floats, npt.NDArray[Any]]:
     pixels, classes = read_idx(Path(images)), read_idx(Path(labels))
     if pixels.ndim not in (3, 4) or classes.ndim != 1 or len(pixels) != len(classes):
         raise DataError(f"{images}: {pixels.shape} images do not go with labels {classes.shape} of {labels}")
     scale = 255.0 if pixels.dtype == np.uint8 else 1.0
+    if source.channels == "first":
+        pixels = _channels_last(pixels, images)
     _require_finite(pixels, images)
     return (_as_images(pixels) / scale).astype(np.float32), classes
 

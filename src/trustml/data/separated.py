@@ -39,6 +39,7 @@ class Form:
     Attributes
     ----------
     encoding, separator, quote : str
+        The quote is empty where quotes are text.
     header : bool
         Whether the first row holds names; else columns are ``column1``, ``column2``, ....
     decimal : {"", ".", ","}
@@ -77,6 +78,7 @@ class _Rows:
 
     first: list[str] = field(default_factory=list)
     extra: int = 0
+    joined: bool = False
     odd: list[tuple[int, int]] = field(default_factory=list)
     coded: set[int] = field(default_factory=set)
 
@@ -134,36 +136,45 @@ def lay_out(path: Path, text: str, encoding: str, source: Csv) -> Layout:
         text, stated = rest, stated or first.strip()[-1]
     usual = stated or _most_frequent(text)
     broken: csv.Error | None = None
-    tried: list[Layout | _Rows] = []
+    usually: Layout | _Rows = _Rows()
+    quote = '"' if source.quote is None else source.quote
     for separator in [usual] if stated else [usual, *(mark for mark in SEPARATORS + BLANK if mark != usual)]:
         try:
-            tried.append(_layout(text, Form(encoding=encoding, separator=separator), source))
+            found = _layout(text, Form(encoding=encoding, separator=separator, quote=quote), source)
         except csv.Error as error:
-            broken = broken or error
+            broken = error if separator == usual else broken
             continue
-        found = tried[-1]
+        usually = found if separator == usual else usually
         if isinstance(found, Layout) and source.label in found.names and (separator == usual or len(found.names) > 1):
             return found
     if broken is not None:
         raise broken
-    found = tried[0]
-    if not isinstance(found, Layout):
-        raise DataError(f"{path}: {_why_not(found, usual, source)}")
-    if source.header is None and (numbers := [name for name in found.names if _is_number(name)]):
+    if not isinstance(usually, Layout):
+        raise DataError(f"{path}: {_why_not(usually, usual, source)}")
+    if source.header is None and (numbers := [name for name in usually.names if _is_number(name)]):
         raise DataError(
             f"{path}: has no header: its first row holds numbers such as {numbers[0]!r}; add a row of column names, or "
             "set data.header to false, which names the columns column1, column2, ..."
         )
-    return found
+    return usually
 
 
 def _layout(text: str, form: Form, source: Csv) -> Layout | _Rows:
     """Separate in one way; what was found where rows differ."""
     if form.separator == BLANK:
         text = _tabbed(text)
-    rows = _rows(text, delimiter(form), form.quote, named=source.row_names)
+    try:
+        rows = _rows(text, form, named=source.row_names)
+    except csv.Error:
+        rows = None
+    if source.quote is None and form.quote and form.separator == "\t" and (rows is None or rows.joined):
+        other = _layout(text, replace(form, quote=""), source)  # quotes of no meaning, such as in messages
+        if isinstance(other, Layout):
+            return other
+    if rows is None:
+        rows = _rows(text, form, named=source.row_names)
     names = [name.strip() for name in rows.first]
-    if form.quote == '"' and source.label not in names and _all_in(names, "'"):
+    if source.quote is None and form.quote == '"' and source.label not in names and _all_in(names, "'"):
         return _layout(text, replace(form, quote="'"), source)
     if rows.odd or not rows.first:
         return rows
@@ -180,17 +191,21 @@ def _is_headerless(names: list[str], label: str) -> bool:
     return label not in names and _NUMBERED.fullmatch(label) is not None and any(map(_is_number, names))
 
 
-def _rows(text: str, mark: str, quote: str, *, named: bool) -> _Rows:
+def _rows(text: str, form: Form, *, named: bool) -> _Rows:
     """Count the fields of every row, because pandas takes a longer one for one with an index, and shifts all columns.
 
     Where rows are `named`, all may have one more than the header.
     """
     found = _Rows()
     reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=mark, quotechar=quote, skipinitialspace=True, strict=True
-    )
+        io.StringIO(text, newline=""), delimiter=delimiter(form), quotechar=form.quote or None, skipinitialspace=True,
+        strict=True, quoting=csv.QUOTE_MINIMAL if form.quote else csv.QUOTE_NONE,
+    )  # fmt: skip
     count = 0
+    lines = 0
     for row in reader:
+        found.joined |= reader.line_num > lines + 1
+        lines = reader.line_num
         if not row or (len(row) == 1 and len(found.first) > 1 and not row[0].strip()):
             continue
         if not found.first:

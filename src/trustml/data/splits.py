@@ -10,7 +10,7 @@ import numpy.typing as npt
 from trustml.data.dataset import Ints, split_indices
 from trustml.data.streams import Stream, public_generator
 from trustml.errors import DataError
-from trustml.scenario.sources import Npz, Source, Table
+from trustml.scenario.sources import Images, Npz, Source, Table, Text
 
 _BY = ("by group", "by time")
 
@@ -22,7 +22,8 @@ def require_split(source: Source) -> None:
     ------
     DataError
     """
-    if source.split in _BY and not isinstance(source, Table | Npz):
+    named = isinstance(source, Table | Npz | Text) or (isinstance(source, Images) and source.table is not None)
+    if source.split in _BY and not named:
         raise DataError(f"data.split: {source.split!r} needs a table or named arrays; use stratified or random")
     if source.split in _BY and source.split_by is None:
         raise DataError(f"data.split: {source.split!r} names nothing to split by; set data.split_by")

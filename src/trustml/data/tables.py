@@ -68,8 +68,8 @@ class Read:
     form: Form | None = None
 
 
-def read_tables(source: Table) -> Tables:
-    """Read the training file and, where there is one, the test file.
+def read_tables(source: Table, *, verbatim: str | None = None) -> Tables:
+    """Read the training file and, where there is one, the test file; in a `verbatim` column nothing is missing.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def read_tables(source: Table) -> Tables:
     import pandas as pd
 
     paths = [Path(path) for path in (source.path, source.test_path) if path is not None]
-    reads = [read_table(path, source) for path in paths]
+    reads = [read_table(path, source, verbatim=verbatim) for path in paths]
     forms = tuple(read.form for read in reads if read.form is not None)
     marks = {form.decimal for form in forms} - {""}
     if marks and isinstance(source, Csv):
@@ -88,7 +88,7 @@ def read_tables(source: Table) -> Tables:
                 f"{source.test_path}: its numbers are written otherwise than those of {source.path}; write one"
             )
         source = msgspec.structs.replace(source, decimal=marks.pop())
-        reads = [read_table(path, source) for path in paths]
+        reads = [read_table(path, source, verbatim=verbatim) for path in paths]
     table, *others = (read.table for read in reads)
     for test in others:
         if set(test.columns) != set(table.columns):
@@ -103,7 +103,7 @@ def read_tables(source: Table) -> Tables:
     )
 
 
-def read_table(path: Path, source: Table) -> Read:
+def read_table(path: Path, source: Table, *, verbatim: str | None = None) -> Read:
     """Read a table with unique column names, and say what was done to it.
 
     Raises
@@ -114,7 +114,7 @@ def read_table(path: Path, source: Table) -> Read:
     require_file(path)
     match source:
         case Csv():
-            return _read_csv(path, source)
+            return _read_csv(path, source, verbatim)
         case Json():
             return _read_json(path)
         case _:
@@ -141,14 +141,14 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _read_csv(path: Path, source: Csv) -> Read:
+def _read_csv(path: Path, source: Csv, verbatim: str | None) -> Read:
     try:
         content = _content(path)
         text, encoding = decoded(path, content, source.encoding)
         del content
         layout = lay_out(path, text, encoding, source)
         _refuse_twins(path, layout.names)
-        table = _parsed(layout, source)
+        table = _parsed(layout, source, verbatim)
         form = layout.form
     except (*DAMAGED, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as CSV ({first_line(error)}); fix or replace it") from error
@@ -175,14 +175,17 @@ def _read_json(path: Path) -> Read:
     return _named_columns(path, table)
 
 
-def _parsed(layout: Layout, source: Csv) -> pd.DataFrame:
+def _parsed(layout: Layout, source: Csv, verbatim: str | None) -> pd.DataFrame:
     import pandas as pd
 
+    absent: Any = {number: list(ABSENT) for number, name in enumerate(layout.names) if name != verbatim}
+
     return pd.read_csv(
-        io.StringIO(layout.text), sep=delimiter(layout.form), quotechar=layout.form.quote,
+        io.StringIO(layout.text), sep=delimiter(layout.form), quotechar=layout.form.quote or '"',
+        quoting=csv.QUOTE_MINIMAL if layout.form.quote else csv.QUOTE_NONE,
         header=0 if layout.form.header else None, names=list(range(len(layout.names))), index_col=False,
         dtype=_text_columns(layout, source),
-        na_values=list(ABSENT), keep_default_na=False, skipinitialspace=True, low_memory=False,
+        na_values=absent, keep_default_na=False, skipinitialspace=True, low_memory=False,
     )  # fmt: skip
 
 

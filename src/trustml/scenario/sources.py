@@ -6,10 +6,12 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
-from trustml.ranges import CountOrNone, Inside, Positive
+from trustml.ranges import Count, CountOrNone, Inside, Positive, Sides
 
 Scaling: TypeAlias = Literal["none", "standard"]
 Buckets: TypeAlias = Annotated[int, msgspec.Meta(ge=2, le=1024)]
+Separator: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=1)]
+Quote: TypeAlias = Literal['"', "'", ""]
 Splitting: TypeAlias = Literal["stratified", "random", "by group", "by time"]
 
 
@@ -60,6 +62,8 @@ class Idx(Source, frozen=True, kw_only=True, tag="Idx"):
         Known constants: inputs become ``(x - mean) / deviation`` after the scaling to [0, 1].
     first : int, optional
         Use only the first so many training images.
+    channels : {"last", "first"}
+        Where the channels of images with four axes are.
     """
 
     images: str
@@ -69,6 +73,7 @@ class Idx(Source, frozen=True, kw_only=True, tag="Idx"):
     mean: float = 0.0
     deviation: Positive = 1.0
     first: int | None = None
+    channels: Literal["last", "first"] = "last"
 
 
 class Table(Source, frozen=True, kw_only=True):
@@ -133,6 +138,9 @@ class Csv(Table, frozen=True, kw_only=True, tag="Csv"):
     separator : str, optional
         One character, of which a blank stands for any run of blanks and tabs. Without it that of ``, ; | tab`` which
         the header has most of, or another one that fits all rows where that does not.
+    quote : {'"', "'", ""}, optional
+        What stands around values that hold a separator; empty where quotes are text. Without it ``"``, but ``'`` where
+        that is around all names, and none in a tab-separated file that only so has rows of one length, one a line.
     decimal : {".", ","}, optional
         The decimal mark, where the other one may group thousands. Without it numbers have a point, or are written as
         they can only be read one way, such as ``1.234,5``; else columns of numbers with commas are refused.
@@ -145,7 +153,8 @@ class Csv(Table, frozen=True, kw_only=True, tag="Csv"):
         Whether the first field of each row names the row and is left out; the header may have it or not (R).
     """
 
-    separator: Annotated[str, msgspec.Meta(min_length=1, max_length=1)] | None = None
+    separator: Separator | None = None
+    quote: Quote | None = None
     decimal: Literal[".", ","] | None = None
     encoding: str | None = None
     header: bool | None = None
@@ -173,12 +182,83 @@ class Npz(Source, frozen=True, kw_only=True, tag="Npz"):
         Names of the arrays: inputs are (n, features) or (n, height, width[, channels]), labels (n,).
     scaling : {"none", "standard"}
         As in :class:`Table`.
+    channels : {"last", "first"}, optional
+        Where the channels of images with four axes are; without it first where only the second axis has one to four.
     """
 
     path: str
     inputs: str = "inputs"
     labels: str = "labels"
     scaling: Scaling = "none"
+    channels: Literal["last", "first"] | None = None
 
 
-DataSource: TypeAlias = Digits | BreastCancer | Idx | Csv | Parquet | Json | Npz
+class Images(Source, frozen=True, kw_only=True, tag="Images"):
+    """PNG and JPEG files in one folder a class, or named by a table; scaled to [0, 1] by 1/255.
+
+    Images are turned as their cameras say, and what is transparent is laid on white.
+
+    Parameters
+    ----------
+    path : str
+        The folder: of class folders, or that the table's names are relative to.
+    table : str, optional
+        CSV file that names the images and their classes; further columns serve `split_by` alone.
+    file, label : str
+        Columns of the table.
+    test_path : str, optional
+        Folder of the held-out images, by class as `path`; without it `test_fraction` is held out.
+    size : (int, int), optional
+        Height and width; without it all images must have one size.
+    fit : {"resize", "crop"}
+        Stretch an image to `size`; or keep its proportions, and cut off what is too much on both sides.
+    colour : {"rgb", "grey"}
+        Three channels or one.
+    """
+
+    path: str
+    table: str | None = None
+    file: str = "file"
+    label: str = "label"
+    test_path: str | None = None
+    size: Sides | None = None
+    fit: Literal["resize", "crop"] = "resize"
+    colour: Literal["rgb", "grey"] = "rgb"
+
+
+class Text(Source, frozen=True, kw_only=True, tag="Text"):
+    """A column of text as token ids, padded with 0 to one length; ids are inputs of an embedding.
+
+    Bytes of UTF-8 are the tokens unless a tokenizer is given: id 0 is padding, 1 is unknown, and 2 to 257 are the
+    bytes 0 to 255, whatever the data hold.
+
+    Parameters
+    ----------
+    path : str
+        CSV or tab-separated file; one whose name has ``.json`` or ``.jsonl`` in it holds objects as in :class:`Json`.
+    text, label : str
+        Columns of the text and of its class; further columns serve `split_by` alone.
+    length : int
+        Tokens of each example. What is longer is cut off at its end.
+    test_path : str, optional
+        File of the held-out texts; without it `test_fraction` is held out.
+    tokenizer : str, optional
+        A ``tokenizer.json`` of Hugging Face's, or the local folder that holds one, read by the package ``tokenizers``.
+        Its special tokens are added as it says. Where its id 0 is not its padding all ids are one higher.
+    separator, quote, encoding, header
+        As in :class:`Csv`.
+    """
+
+    path: str
+    text: str = "text"
+    label: str = "label"
+    length: Count
+    test_path: str | None = None
+    tokenizer: str | None = None
+    separator: Separator | None = None
+    quote: Quote | None = None
+    encoding: str | None = None
+    header: bool | None = None
+
+
+DataSource: TypeAlias = Digits | BreastCancer | Idx | Csv | Parquet | Json | Npz | Images | Text
