@@ -125,8 +125,11 @@ from trustml.scenario.sources import (
     Csv as Csv,
     Digits as Digits,
     Idx as Idx,
+    Images as Images,
+    Json as Json,
     Npz as Npz,
     Parquet as Parquet,
+    Text as Text,
 )
 from trustml.scenario.spec import (
     Execution as Execution,

@@ -131,7 +131,8 @@ RELEASED: tuple[Known, ...] = (
         _MANIFEST,
         "warnings.# cohort_warnings.# "
         "data.train_examples data.test_examples data.input_shape.# data.class_names.# data.feature_names.# "
-        "data.feature_groups.# data.notes.# data.preparation.learned_columns.#",
+        "data.feature_groups.# data.notes.# data.preparation.learned_columns.# "
+        "data.preparation.left_out_columns.#",
     ),
     *_of(_MANIFEST, "data.preparation.scaling data.preparation.categories data.preparation.classes", "declared"),
     *_of(_MANIFEST, "partitions.# partitions.#.regime partitions.#.seed", "declared"),

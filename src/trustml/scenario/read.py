@@ -14,7 +14,7 @@ from trustml.errors import ScenarioError, UsageError
 from trustml.scenario.baselines import Background, PublicExample
 from trustml.scenario.check import check_backends
 from trustml.scenario.problems import PlainData, explain_problem, nearest
-from trustml.scenario.sources import Csv, Idx, Npz, Parquet
+from trustml.scenario.sources import Csv, Idx, Images, Json, Npz, Parquet, Text
 from trustml.scenario.spec import Scenario
 
 _Holder = TypeVar("_Holder", bound=msgspec.Struct)
@@ -128,8 +128,12 @@ def resolve_paths(scenario: Scenario, *, folder: Path) -> Scenario:
     scenario = _resolve_rows(scenario, folder)
     source = scenario.data
     match source:
-        case Csv() | Parquet():
+        case Csv() | Parquet() | Json():
             fields: tuple[str, ...] = ("path", "test_path")
+        case Text():
+            fields = ("path", "test_path", "tokenizer")
+        case Images():
+            fields = ("path", "test_path", "table")
         case Npz():
             fields = ("path",)
         case Idx():
