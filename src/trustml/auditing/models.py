@@ -63,6 +63,8 @@ class Target:
     classes : array of shape (c,), optional
         Label that each column stands for, where the model says so.
     batch_size : int
+    source, file_digest : str
+        Name of the file it was loaded from and the file's SHA-256, or the address it is served at.
     """
 
     kind: str
@@ -71,6 +73,8 @@ class Target:
     without_gradients: str = ""
     classes: Array | None = None
     batch_size: int = BATCH
+    source: str = ""
+    file_digest: str = ""
 
 
 def target_of(model: Any) -> Target:
@@ -95,9 +99,10 @@ def target_of(model: Any) -> Target:
             ask=lambda inputs: ask_endpoint(model, inputs),
             without_gradients="an endpoint gives no input gradients",
             batch_size=model.batch_size,
+            source=model.shown,
         )
     if isinstance(model, FrameworkWorker):
-        return Target(kind=model.kind, ask=model.outputs, live=model)
+        return Target(kind=model.kind, ask=model.outputs, live=model, source=model.file, file_digest=model.file_digest)
     if isinstance(model, tuple) and len(model) == 2 and callable(model[0]):
         model = JaxModel(*model)
     for name in backend_names():

@@ -56,6 +56,10 @@ class LiveModel(Protocol):
         """Give the model with the values of every trained array shuffled, for as long as the context lasts."""
         ...
 
+    def digest(self) -> str:
+        """Identify the model by its arrays: :func:`trustml.record.files.arrays_digest`."""
+        ...
+
     def library_attributions(
         self, inputs: Floats, columns: Ints, *, baseline: Floats, n_steps: int
     ) -> dict[str, Floats]:

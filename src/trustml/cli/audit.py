@@ -135,7 +135,7 @@ def _audited(context: click.Context, target: str, asked: _Asked, *, root: Path, 
             outputs=asked.outputs,
             confidence=asked.confidence,
             seed=asked.seed,
-            name=target,
+            name=getattr(model, "shown", target),  # an address may hold a secret
             listener=tell,
         )
         if isinstance(model, api.Run):
@@ -166,23 +166,38 @@ def _model(context: click.Context, target: str, *, root: Path, stack: ExitStack)
     """Model that TARGET names, or a run."""
     if target.startswith(("http://", "https://")):
         return endpoint_of(context, target)
+    from trustml import api
     from trustml.auditing.model_files import refuse_model_file
     from trustml.errors import UsageError
 
     backend, what = _elsewhere(target)
-    if backend:
-        from trustml.auditing.framework_worker import FrameworkWorker
-
-        if not what.endswith(".keras") and not _MODULE.fullmatch(what):
+    if backend or _MODULE.fullmatch(target):
+        if backend and not what.endswith(".keras") and not _MODULE.fullmatch(what):
             refuse_model_file(Path(what))
             raise UsageError(f"{what}: is neither module:attribute nor a .keras file; name one of them")
+        return loaded_by_name(target, stack=stack)
+    refuse_model_file(Path(target))
+    return api.load(target, root=root)
+
+
+def loaded_by_name(target: str, *, stack: ExitStack) -> Any:
+    """Load ``module:attribute``, here or in a backend's own environment, or a ``.keras`` file.
+
+    Raises
+    ------
+    UsageError
+        If it is none of them, or cannot be loaded.
+    """
+    from trustml.errors import UsageError
+
+    backend, what = _elsewhere(target)
+    if backend and (what.endswith(".keras") or _MODULE.fullmatch(what)):
+        from trustml.auditing.framework_worker import FrameworkWorker
+
         return stack.enter_context(FrameworkWorker(backend, what))
     if _MODULE.fullmatch(target):
         return _loaded(target)
-    from trustml import api
-
-    refuse_model_file(Path(target))
-    return api.load(target, root=root)
+    raise UsageError(f"{target}: names no module:attribute and no .keras file; audit the model itself")
 
 
 def _elsewhere(target: str) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from trustml.backends.contract import LiveModel
 from trustml.data.dataset import Floats, Ints
+from trustml.record.files import arrays_digest
 
 
 class TorchLiveModel:
@@ -57,6 +58,15 @@ class TorchLiveModel:
                 order = torch.from_numpy(generator.permutation(parameter.numel())).to(parameter.device)
                 parameter.copy_(parameter.reshape(-1)[order].reshape(parameter.shape))
         yield TorchLiveModel(module)
+
+    def digest(self) -> str:
+        """Identify the module by its parameters and buffers."""
+        state = ((name, value) for name, value in self._module.state_dict().items() if isinstance(value, Tensor))
+        # numpy has no bfloat16; every one of its values is a float32.
+        return arrays_digest(
+            (name, (value.float() if value.dtype == torch.bfloat16 else value).detach().cpu().numpy())
+            for name, value in state
+        )
 
     def library_attributions(
         self, inputs: Floats, columns: Ints, *, baseline: Floats, n_steps: int
