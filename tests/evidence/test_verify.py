@@ -495,7 +495,8 @@ def test_the_commands(run, key, tmp_path, capsys):
     assert "signed" in capsys.readouterr().out
     assert _main(["verify", str(out), "--key", str(public)]) == 0
     text = capsys.readouterr().out
-    assert "nothing differs" in text and "signature: signed by key" in text and "not recomputed: " in text
+    assert "nothing differs" not in text and "signature: signed by key" in text and "not recomputed: " in text
+    assert "no difference found" in text.splitlines()[-1] and text.endswith("; signature good\n")
     content = bytearray(out.read_bytes())
     content[content.index(b"PAR1") + 100] ^= 1
     out.write_bytes(content)

@@ -135,7 +135,7 @@ class FrameworkWorker:
             self._seed = -1
 
     def library_attributions(
-        self, inputs: Floats, columns: Ints, *, baseline: Floats, n_steps: int
+        self, inputs: Floats, columns: Ints, *, baseline: Floats, n_steps: int, rows: int = 256
     ) -> dict[str, Floats]:
         """None across the border of processes."""
         return {}

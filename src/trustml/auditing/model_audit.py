@@ -20,7 +20,7 @@ from trustml.auditing.checks_membership import check_membership, without_referen
 from trustml.auditing.checks_performance import check_performance
 from trustml.auditing.claim import Claim
 from trustml.auditing.examples import Given, columns_of
-from trustml.auditing.explained import prepare
+from trustml.auditing.explained import Budget, prepare
 from trustml.auditing.findings import not_checked, reason
 from trustml.auditing.identity import identity_of
 from trustml.auditing.models import Target, Tell, ask_all, target_of
@@ -56,10 +56,16 @@ class _Audit:
     data: CheckedData | None = None
     answers: Answers | None = None
     identity: ModelIdentity | None = None
+    budget: Budget | None = None
     problem: str = "no train and holdout were given"
     findings: list[Finding] = field(default_factory=list)
     curves: tuple[RocCounts, ...] = ()
     membership: Verdict | None = None
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether the user wanted no more, so that what is there is kept and nothing else is begun."""
+        return self.budget is not None and self.budget.interrupted
 
 
 def audit_model(model: Any, request: Request, *, tell: Tell) -> AuditRecord:
@@ -98,7 +104,9 @@ def audit_model(model: Any, request: Request, *, tell: Tell) -> AuditRecord:
         "performance": _performance,
     }
     for name in CHECKS:
-        if name in request.checks:
+        if name in request.checks and audit.is_interrupted:
+            audit.findings.append(not_checked(name, "interrupted", why="interrupted before"))
+        elif name in request.checks:
             tell(name, 0, 1)
             try:
                 steps[name](audit)
@@ -247,6 +255,7 @@ def _explanations(audit: _Audit) -> None:
             )
         )
         return
+    audit.budget = Budget(memory=request.explain_memory, seconds=request.explain_seconds, tell=audit.tell)
     use_holdout = len(data.holdout) > 0
     explained = prepare(
         target.live,
@@ -256,6 +265,7 @@ def _explanations(audit: _Audit) -> None:
         single=answers.meaning.single,
         confidence=request.confidence,
         seed=request.seed,
+        budget=audit.budget,
     )
     audit.findings += check_explanations(explained)
 
@@ -300,6 +310,7 @@ def _record(audit: _Audit) -> AuditRecord:
             "seed": str(request.seed),
             "outputs": request.outputs,
             "reference models": str(audit.asked.count),
+            **({"interrupted": "while explaining; what was finished is kept"} if audit.is_interrupted else {}),
         },
         versions=package_versions(_packages()),
         hardware=hardware(),

@@ -61,9 +61,12 @@ class LiveModel(Protocol):
         ...
 
     def library_attributions(
-        self, inputs: Floats, columns: Ints, *, baseline: Floats, n_steps: int
+        self, inputs: Floats, columns: Ints, *, baseline: Floats, n_steps: int, rows: int = 256
     ) -> dict[str, Floats]:
-        """Integrated gradients by Gauss-Legendre quadrature as libraries of the framework compute them, by name."""
+        """Integrated gradients by Gauss-Legendre quadrature as libraries of the framework compute them, by name.
+
+        About `rows` points of the path may go through the model at once.
+        """
         ...
 
 

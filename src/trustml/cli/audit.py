@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 import click
 
 from trustml.cli.audit_options import claim_of, claim_options, endpoint_of, endpoint_options
-from trustml.cli.main import FAILED, OK, USAGE
+from trustml.cli.main import FAILED, INTERRUPTED, OK, USAGE
 from trustml.cli.output import console, data_stream, file_option, json_option, root_option
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class _Asked:
     outputs: Literal["auto", "probabilities", "logits"]
     confidence: float
     seed: int
+    explain_memory: int
+    explain_seconds: float
 
 
 @click.command("audit", short_help="Audit a model, an endpoint or a run: what it leaks, and what of its claims holds.")
@@ -52,6 +54,14 @@ class _Asked:
 @click.option("--outputs", type=click.Choice(["auto", "probabilities", "logits"]), default="auto", show_default=True)
 @click.option("--confidence", type=float, default=0.99, show_default=True, help="Of bounds and intervals.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything that is drawn.")
+@click.option(
+    "--explain-memory",
+    type=click.IntRange(1),
+    default=1024,
+    show_default=True,
+    help="MiB for explaining, about.",
+)
+@click.option("--explain-seconds", type=float, default=600.0, show_default=True, help="Time for explanations.")
 @click.option("--report", type=_path, help="Write the report, one HTML file.")
 @click.option("--model-card", type=_path, help="Write a model card in Markdown.")
 @click.option("--fail-on", type=click.Choice(["violation", "risk", "note"]), help="Exit 1 for such findings or graver.")
@@ -69,6 +79,8 @@ def command(
     outputs: Literal["auto", "probabilities", "logits"],
     confidence: float,
     seed: int,
+    explain_memory: int,
+    explain_seconds: float,
     report: Path | None,
     model_card: Path | None,
     fail_on: Severity | None,
@@ -93,6 +105,8 @@ def command(
         outputs=outputs,
         confidence=confidence,
         seed=seed,
+        explain_memory=explain_memory << 20,
+        explain_seconds=explain_seconds,
     )
     with _progress(sys.stderr) as tell:
         audit = _audited(context, target, asked, root=root, tell=tell)
@@ -109,6 +123,8 @@ def command(
         if finding.id == "data.predictions" and finding.severity == "not checked":
             click.echo(f"Error: {finding.reason}", err=True)
             return USAGE
+    if "interrupted" in audit.record.settings:
+        return INTERRUPTED
     return FAILED if fail_on is not None and audit.fails_on(fail_on) else OK
 
 
@@ -136,6 +152,8 @@ def _audited(context: click.Context, target: str, asked: _Asked, *, root: Path, 
             confidence=asked.confidence,
             seed=asked.seed,
             name=getattr(model, "shown", target),  # an address may hold a secret
+            explain_memory=asked.explain_memory,
+            explain_seconds=asked.explain_seconds,
             listener=tell,
         )
         if isinstance(model, api.Run):

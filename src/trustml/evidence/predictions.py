@@ -51,7 +51,21 @@ def prediction_checks(evidence: Evidence, jobs: dict[str, Job]) -> list[Check]:
                 checks.append(_check(record.id, "not recomputed", f"weights: {error}"))
             except NOT_COMPUTABLE as error:
                 checks.append(_check(record.id, "differs", f"weights: {type(error).__name__}: {error}"))
-    return [*checks, *_explained_checks(evidence)]
+    return [*checks, *_exchanged(evidence, jobs), *_explained_checks(evidence)]
+
+
+def _exchanged(evidence: Evidence, jobs: dict[str, Job]) -> list[Check]:
+    """Name private models whose weights are those of a model that was trained without privacy."""
+    digests: dict[bool, dict[str, str]] = {True: {}, False: {}}
+    for record in evidence.manifest.jobs:
+        job, digest = jobs.get(record.id), record.artifacts.get("weights.safetensors")
+        if isinstance(job, TrainJob) and digest is not None:
+            digests[job.mechanism is not None][digest] = record.id
+    return [
+        _check(model, "differs", f"has the weights of {digests[False][digest]}, which was trained without privacy")
+        for digest, model in digests[True].items()
+        if digest in digests[False]
+    ]
 
 
 def _start_checks(evidence: Evidence) -> list[Check]:
@@ -94,7 +108,7 @@ def _model_check(
     weights = read_weights(evidence.run.job_folder(record.id) / "weights.safetensors", expected=shapes)
     stated = evidence.run.arrays(f"jobs/{record.id}/predictions.npz")["test_logits"]
     if inputs is None or not len(inputs):
-        why = missing or "the run explains no input, so that none is in it"
+        why = missing or "the run explains nothing, and held-out inputs are not at hand"
         return _check(record.id, "not recomputed", f"predictions from weights: {why}")
     rows = _rows(job, len(inputs))
     if not rows:

@@ -60,7 +60,7 @@ class JaxLiveModel:
         return arrays_digest((jax.tree_util.keystr(path), np.asarray(leaf)) for path, leaf in leaves)
 
     def library_attributions(
-        self, inputs: Floats, columns: Ints, *, baseline: Floats, n_steps: int
+        self, inputs: Floats, columns: Ints, *, baseline: Floats, n_steps: int, rows: int = 256
     ) -> dict[str, Floats]:
         """No library of attributions for JAX is called."""
         return {}

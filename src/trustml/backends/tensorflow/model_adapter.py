@@ -71,7 +71,7 @@ class KerasLiveModel:
         return arrays_digest((f"{number:06d}", np.array(v)) for number, v in enumerate(self._model.weights))
 
     def library_attributions(
-        self, inputs: Floats, columns: Ints, *, baseline: Floats, n_steps: int
+        self, inputs: Floats, columns: Ints, *, baseline: Floats, n_steps: int, rows: int = 256
     ) -> dict[str, Floats]:
         """None: the libraries that trustml knows for TensorFlow use other rules of quadrature."""
         return {}

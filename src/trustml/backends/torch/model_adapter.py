@@ -69,7 +69,7 @@ class TorchLiveModel:
         )
 
     def library_attributions(
-        self, inputs: Floats, columns: Ints, *, baseline: Floats, n_steps: int
+        self, inputs: Floats, columns: Ints, *, baseline: Floats, n_steps: int, rows: int = 256
     ) -> dict[str, Floats]:
         """Captum's integrated gradients, if Captum is installed."""
         if importlib.util.find_spec("captum") is None:
@@ -84,7 +84,7 @@ class TorchLiveModel:
                 target=self._to_columns(columns)[:, 0],
                 n_steps=n_steps,
                 method="gausslegendre",
-                internal_batch_size=max(len(inputs), 256),
+                internal_batch_size=max(len(inputs), min(rows, 256)),
             )
         return {"Captum": found.detach().float().cpu().numpy()}
 
