@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import msgspec
 
 from trustml.data.npy import DAMAGED, ObjectsError, read_header, read_npz_members
 from trustml.data.tables import why_not_a_table
-from trustml.errors import RecordError
+from trustml.errors import RecordError, TrustmlError
 from trustml.evidence.bundle import (
     INDEX,
     LEFT_OUT_DATA,
@@ -27,6 +28,9 @@ from trustml.plan.job import ExplainJob, Job, TrainJob, decode_job
 from trustml.record.files import plain_bytes, sha256
 from trustml.record.schema import JobRecord, Manifest, WorkerResult
 from trustml.record.store import HELDOUT, MANIFEST, RunDirectory
+from trustml.scenario.methods import RandomControl
+from trustml.scenario.read import from_plain
+from trustml.scenario.spec import Scenario
 
 _MOST_UNPACKED = 4 * 2**30
 _MOST_ROWS = 2_000_000
@@ -118,6 +122,8 @@ def manifest_checks(run: RunDirectory, manifest: Manifest, left_out: dict[str, s
         checks = [_check(MANIFEST, "differs", "is not as trustml writes it: something was edited by hand")]
     else:
         checks = [_check(MANIFEST, "ok", f"as trustml writes it; {len(manifest.jobs)} jobs")]
+    if problem := _name_problem(manifest):
+        checks.append(_check(MANIFEST, "differs", problem))
     try:
         promised = promised_files(manifest)
     except RecordError as error:
@@ -200,20 +206,45 @@ def _job_problems(record: JobRecord, job: Job, manifest: Manifest) -> list[str]:
         wanted = {"weights.safetensors", "predictions.npz"} | ({"ledger.jsonl"} if job.mechanism is not None else set())
         if record.status == "ok" and (gone := sorted(wanted - record.artifacts.keys())):
             problems.append(f"the manifest says it is done, and names no {', '.join(gone)}")
-    if isinstance(job, ExplainJob) and record.status == "ok" and "attributions.npz" not in record.artifacts:
-        problems.append("the manifest says it is done, and names no attributions.npz")
+    if isinstance(job, ExplainJob):
+        if record.status == "ok" and "attributions.npz" not in record.artifacts:
+            problems.append("the manifest says it is done, and names no attributions.npz")
+        if not _in_scenario(job, manifest):
+            problems.append("its methods or probes are not those of the scenario in the manifest")
     return problems
 
 
-def _in_scenario(job: TrainJob, manifest: Manifest) -> bool:
-    from trustml.errors import TrustmlError
-    from trustml.scenario.read import from_plain
-
-    try:
-        scenario = from_plain(msgspec.json.decode(msgspec.json.encode(manifest.scenario)))
-    except (TrustmlError, msgspec.MsgspecError, TypeError):
+def _in_scenario(job: TrainJob | ExplainJob, manifest: Manifest) -> bool:
+    scenario = _scenario_of(manifest)
+    if scenario is None or job.model != scenario.model:
         return False
-    return job.regime in scenario.training and job.model == scenario.model
+    if isinstance(job, TrainJob):
+        return job.regime in scenario.training and job.seed in scenario.seeds
+    wanted = scenario.explanations
+    methods = [method for method in job.methods if not isinstance(method, RandomControl)]
+    asked = (wanted.target, wanted.probes, wanted.timing)
+    return (job.target, job.probes, job.timing) == asked and all(method in wanted.methods for method in methods)
+
+
+def _scenario_of(manifest: Manifest) -> Scenario | None:
+    """Read the scenario of a manifest; None where it is none."""
+    try:
+        return from_plain(msgspec.json.decode(msgspec.json.encode(manifest.scenario)))
+    except (TrustmlError, msgspec.MsgspecError, TypeError):
+        return None
+
+
+def _name_problem(manifest: Manifest) -> str:
+    """Tell where the run's identifier is not of its scenario, or its times are none; empty where all is well."""
+    scenario = _scenario_of(manifest)
+    if scenario is None or not manifest.run.startswith(f"{scenario.name}-"):
+        return "its scenario is not the one that its identifier names"
+    try:
+        for stamp in (manifest.created, manifest.ended or manifest.created):
+            datetime.datetime.fromisoformat(stamp)
+    except ValueError:
+        return "says it was made or ended at what is no time"
+    return ""
 
 
 def _result_problems(record: JobRecord, folder: Path, *, told: object) -> list[str]:

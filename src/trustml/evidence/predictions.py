@@ -147,13 +147,18 @@ def _explained_checks(evidence: Evidence) -> list[Check]:
     So attributions that were exchanged between models show, without any data.
     """
     checks = []
+    try:
+        asked = from_plain(evidence.manifest.scenario).explanations.examples
+    except NOT_COMPUTABLE:
+        return []  # told with the starting weights
+    count = min(asked, evidence.manifest.data.test_examples)
     for record, job in evidence.explain_jobs:
         if record.status != "ok":
             continue
         try:
             seen = evidence.run.arrays(f"jobs/{record.id}/attributions.npz")["logits"]
             stated = evidence.run.arrays(f"jobs/{job.subject}/predictions.npz")["test_logits"][: len(seen)]
-            gap = _gap(seen, stated) if seen.shape == stated.shape else math.inf
+            gap = _gap(seen, stated) if seen.shape == stated.shape and len(seen) == count else math.inf
         except NOT_COMPUTABLE as error:
             checks.append(_check(record.id, "differs", f"cannot be compared ({type(error).__name__}: {error})"))
             continue
