@@ -112,6 +112,8 @@ def audit(
     confidence: float = 0.99,
     seed: int = 0,
     name: str = "",
+    explain_memory: int = 1 << 30,
+    explain_seconds: float = 600.0,
     listener: Callable[[str, int, int], None] | None = None,
 ) -> Audit:
     """Find out what a model leaks, whether its privacy claim adds up, and whether its explanations can be relied on.
@@ -139,6 +141,11 @@ def audit(
         Of the lower bounds that make a risk, all attacks taken together, and of intervals.
     seed : int
     name : str
+    explain_memory : int
+        Bytes that the model may need at once, about, while it is explained: larger inputs go through it in fewer rows.
+    explain_seconds : float
+        Time for explanations. When it is spent, or Ctrl-C is pressed, what is finished is kept, and findings say of how
+        many examples.
     listener : callable, optional
         Told of progress: what, how much is done, of how much.
 
@@ -168,6 +175,8 @@ def audit(
         confidence=confidence,
         seed=seed,
         name=name or _name_of(model),
+        explain_memory=explain_memory,
+        explain_seconds=explain_seconds,
     )
     return Audit(audit_model(model, request, tell=listener or _silent))
 

@@ -78,6 +78,8 @@ class Target:
     columns : tuple of str
         Names of the columns of a table that the model was fitted on, where it says so.
     batch_size : int
+    source, file_digest : str
+        Name of the file it was loaded from and the file's SHA-256, or the address it is served at.
     """
 
     kind: str
@@ -87,6 +89,8 @@ class Target:
     classes: Array | None = None
     columns: tuple[str, ...] = ()
     batch_size: int = BATCH
+    source: str = ""
+    file_digest: str = ""
 
 
 def target_of(model: Any, *, parts: tuple[str, ...] = ()) -> Target:
@@ -129,9 +133,10 @@ def target_of(model: Any, *, parts: tuple[str, ...] = ()) -> Target:
             ask=lambda inputs: ask_endpoint(model, inputs),
             without_gradients="an endpoint gives no input gradients",
             batch_size=model.batch_size,
+            source=model.shown,
         )
     if isinstance(model, FrameworkWorker):
-        return Target(kind=model.kind, ask=model.outputs, live=model)
+        return Target(kind=model.kind, ask=model.outputs, live=model, source=model.file, file_digest=model.file_digest)
     on = keras_3_backend(model)
     if on == "jax":
         model = JaxModel(*keras_on_jax(model))

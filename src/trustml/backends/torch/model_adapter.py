@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from trustml.backends.contract import LiveModel
 from trustml.data.dataset import Floats, Ints
+from trustml.record.files import arrays_digest
 
 
 class TorchLiveModel:
@@ -58,8 +59,17 @@ class TorchLiveModel:
                 parameter.copy_(parameter.reshape(-1)[order].reshape(parameter.shape))
         yield TorchLiveModel(module)
 
+    def digest(self) -> str:
+        """Identify the module by its parameters and buffers."""
+        state = ((name, value) for name, value in self._module.state_dict().items() if isinstance(value, Tensor))
+        # numpy has no bfloat16; every one of its values is a float32.
+        return arrays_digest(
+            (name, (value.float() if value.dtype == torch.bfloat16 else value).detach().cpu().numpy())
+            for name, value in state
+        )
+
     def library_attributions(
-        self, inputs: Floats, columns: Ints, *, baseline: Floats, n_steps: int
+        self, inputs: Floats, columns: Ints, *, baseline: Floats, n_steps: int, rows: int = 256
     ) -> dict[str, Floats]:
         """Captum's integrated gradients, if Captum is installed."""
         if importlib.util.find_spec("captum") is None:
@@ -74,7 +84,7 @@ class TorchLiveModel:
                 target=self._to_columns(columns)[:, 0],
                 n_steps=n_steps,
                 method="gausslegendre",
-                internal_batch_size=max(len(inputs), 256),
+                internal_batch_size=max(len(inputs), min(rows, 256)),
             )
         return {"Captum": found.detach().float().cpu().numpy()}
 
