@@ -1,11 +1,11 @@
 """DeepLIFT's rescale rule, where Captum's DeepLIFT departs from it.
 
-Captum 0.9.0 has no rule for GELU and SiLU, which then pass their plain gradients. It takes contributions of a MaxPool back by
-``max_unpool2d``, which keeps one where overlapping windows share their largest value. Where all differences of a
-MaxPool's input vanish, it gives every example the gradient of the first (issue 1276). And a module directly
-before another with a rule reads its gradient before that rule has changed it, so that rule is lost: between a
-ReLU and a MaxPool, in either order, the later one passes plain gradients (issue 1104). For the same reason a value
-that a module with a rule takes, and another module too, as at a residual connection, loses what the other sends back.
+Captum 0.9.0 has no rule for GELU and SiLU, which then pass their plain gradients. It takes contributions of a MaxPool
+back by ``max_unpool2d``, which keeps one where overlapping windows share their largest value. Where all differences of
+a MaxPool's input vanish, it gives every example the gradient of the first (issue 1276). And a module directly before
+another with a rule reads its gradient before that rule has changed it, so that rule is lost: between a ReLU and a
+MaxPool, in either order, the later one passes plain gradients (issue 1104). For a like reason a value that a module
+with a rule takes, and another module too, as at a residual connection, loses what the other sends back.
 """
 
 from __future__ import annotations

@@ -8,7 +8,14 @@ from captum.attr._core.lrp import SUPPORTED_NON_LINEAR_LAYERS
 from captum.attr._utils.lrp_rules import EpsilonRule, PropagationRule
 from torch import nn
 
-from trustml.backends.torch.network import ChannelConcatenation, ChannelsLastFlatten, GlobalMean, GraphModule, Sum
+from trustml.backends.torch.network import (
+    ChannelConcatenation,
+    ChannelsLastFlatten,
+    GlobalMean,
+    GraphModule,
+    Sum,
+    Thinning,
+)
 
 
 class _PassThrough(PropagationRule):
@@ -36,7 +43,7 @@ def set_epsilon_rules(module: nn.Module, epsilon: float) -> None:
         match layer:
             case nn.Linear() | nn.Conv2d() | nn.AvgPool2d() | GlobalMean() | Sum():
                 layer.rule = EpsilonRule(epsilon)
-            case ChannelsLastFlatten() | nn.ConstantPad2d() | ChannelConcatenation():
+            case ChannelsLastFlatten() | nn.ConstantPad2d() | Thinning() | ChannelConcatenation():
                 layer.rule = _PassThrough()
             case nn.Sequential() | GraphModule() | nn.MaxPool2d():
                 pass
