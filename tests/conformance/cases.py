@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.conformance.graphs import draw_graph
 from trustml.backends.contract import Backend, ExplainRequest, Model, PrivateTrainer, Trainer
 from trustml.backends.settings import FederatedSettings, PrivateSettings, UserPrivacy
 from trustml.backends.table import load_backend
@@ -19,18 +20,28 @@ from trustml.data.clients import FederatedPlan, federated_plan
 from trustml.data.streams import Stream, public_generator
 from trustml.models.layers import (
     GELU,
+    Add,
     Architecture,
     AvgPool,
+    Concatenate,
     Conv2D,
     Dense,
     Flatten,
+    GlobalAvgPool,
     GroupNorm,
     Layer,
     LayerNorm,
+    LeakyReLU,
     MaxPool,
+    Multiply,
+    Node,
     ReLU,
+    Sigmoid,
+    SiLU,
+    Softplus,
     Tanh,
 )
+from trustml.models.residual import residual_network
 from trustml.models.weights import initial_weights
 from trustml.models.zoo import mlp, small_cnn
 from trustml.scenario.federated import (
@@ -50,6 +61,7 @@ from trustml.scenario.partition import Everyone, FixedCohort
 from trustml.scenario.regimes import Plain
 
 WHOLE = os.environ.get("TRUSTML_TESTS") == "all"
+RANDOM_GRAPHS = (0, 1, 2)
 
 
 def _image(*layers: Layer) -> Architecture:
@@ -83,19 +95,51 @@ ARCHITECTURES: dict[str, Architecture] = {
         Conv2D(filters=3, kernel=(2, 1), padding=((1, 0), (0, 0)), bias=False),
         LayerNorm(),
     ),
+    "activations": Architecture(
+        layers=(
+            Conv2D(filters=4),
+            LeakyReLU(slope=0.3),
+            Conv2D(filters=6),
+            SiLU(),
+            Softplus(),
+            Flatten(),
+            Dense(units=8),
+            Sigmoid(),
+            Dense(units=10),
+        )
+    ),
+    "graph": Architecture(
+        layers=(
+            Conv2D(filters=4),
+            Node(name="a.left", layer=Conv2D(filters=6, kernel=(2, 2))),
+            Node(name="a.right", layer=Conv2D(filters=2, kernel=(2, 2), bias=False), inputs=("0",)),
+            Node(name="a", layer=Concatenate(), inputs=("a.left", "a.right")),
+            Node(name="gate", layer=Sigmoid(), inputs=("a",)),
+            Node(name="gated", layer=Multiply(), inputs=("gate", "a")),
+            Node(name="twice", layer=Add(), inputs=("gated", "a", "gated")),
+            GlobalAvgPool(),
+            Dense(units=10),
+        )
+    ),
+    "residual": residual_network(filters=(4, 8), blocks=1, groups=2, classes=10),
+    **{f"random{seed}": draw_graph(np.random.default_rng(seed), (8, 8, 1)) for seed in RANDOM_GRAPHS},
     "small_cnn": small_cnn(),
     "mlp": mlp([32, 16], classes=10),
 }
 VECTORS = frozenset({"dense", "dense_no_bias", "vector_group_norm", "vector_layer_norm", "mlp"})
-TRAINED = ("small_cnn", "mlp", "group_norm")
-# In short one network has every kind of layer, as compiling each is what takes the time.
-CLIPPED: tuple[str, ...] = ("mlp", "mixed")
+TRAINED = ("small_cnn", "mlp", "group_norm", "residual")
+# In short one network has every kind of layer and one is a graph, as compiling each is what takes the time.
+CLIPPED: tuple[str, ...] = ("mlp", "mixed", "residual")
 OTHER_WAYS: tuple[str, ...] = ("mlp", "mixed")
 PLANTED: tuple[str, ...] = ("mlp",)
 RESUMED = "mlp"
 if WHOLE:
-    CLIPPED = ("small_cnn", "conv_asymmetric", "conv_column", "group_norm", "layer_norm", "max_pool_overlap", *CLIPPED)
-    OTHER_WAYS = PLANTED = ("mlp", "conv_asymmetric", "group_norm")
+    CLIPPED = (
+        "small_cnn", "conv_asymmetric", "conv_column", "group_norm", "layer_norm", "max_pool_overlap", "graph",
+        "random1", *CLIPPED,
+    )  # fmt: skip
+    OTHER_WAYS = ("mlp", "conv_asymmetric", "group_norm", "residual")
+    PLANTED = ("mlp", "conv_asymmetric", "group_norm")
     RESUMED = "small_cnn"
 CLIPPING_NORM = 2.0
 

@@ -26,7 +26,7 @@ def test_convolution_shapes_equal_counting_the_windows(height, width, rows, colu
         return
     views = np.lib.stride_tricks.sliding_window_view(padded, (rows, columns))[::stride, ::stride]
     layer = Conv2D(filters=5, kernel=(rows, columns), stride=(stride, stride), padding=(top, left))
-    assert layer_output(layer, (height, width, 2), field="l") == (*views.shape[:2], 5)
+    assert layer_output(layer, [(height, width, 2)], field="l") == (*views.shape[:2], 5)
 
 
 def test_the_weights_of_a_network_by_name():
@@ -81,7 +81,7 @@ def test_weights_travel_and_are_checked(tmp_path):
 
 
 def test_pools_keep_channels():
-    assert layer_output(MaxPool(size=(2, 2), stride=(2, 2)), (7, 8, 3), field="l") == (3, 4, 3)
+    assert layer_output(MaxPool(size=(2, 2), stride=(2, 2)), [(7, 8, 3)], field="l") == (3, 4, 3)
 
 
 def test_examples_are_counted():

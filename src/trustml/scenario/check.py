@@ -7,6 +7,7 @@ from collections import Counter
 
 from trustml.errors import ScenarioError
 from trustml.frameworks.table import backend_names, entry_of, is_known
+from trustml.models.graph import check_graph
 from trustml.models.layers import Conv2D, Dropout
 from trustml.models.shapes import Shape, layer_shapes, refuse_erasing_norms
 from trustml.scenario.check_attacks import check_attacks, check_canaries
@@ -31,8 +32,9 @@ def check_scenario(scenario: Scenario) -> None:
         value = getattr(scenario, name)
         if len(set(value)) < len(value):
             raise ScenarioError(name, f"{list(value)} repeats a value", fix="name each once")
-    for index, layer in enumerate(scenario.model.layers):
-        if isinstance(layer, Dropout) and len(scenario.backends) > 1:
+    check_graph(scenario.model)
+    for index, node in enumerate(scenario.model.nodes):
+        if isinstance(node.layer, Dropout) and len(scenario.backends) > 1:
             raise ScenarioError(
                 f"model.layers.{index}",
                 "Dropout draws different masks in each framework, so the backends would train different models",
@@ -152,7 +154,7 @@ def _check_mode(scenario: Scenario) -> None:
         problem = ""
         if mode == "ghost":
             problem = "sums other gradients than it measures: one example moved a sum by 1.9 clipping norms"
-        elif mode == "ew" and any(isinstance(layer, Conv2D) for layer in scenario.model.layers):
+        elif mode == "ew" and any(isinstance(node.layer, Conv2D) for node in scenario.model.nodes):
             problem = "fails on convolutions at some batch sizes"
         if problem:
             raise ScenarioError("execution.grad_sample_mode", f"{mode!r} {problem}", fix="use auto or book_keeping")
