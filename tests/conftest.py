@@ -43,7 +43,7 @@ LONGEST = (
     "launch/test_federated_jobs.py",
     "recipes/test_recipes.py",
 )
-"""Files that take a minute or more. Side by side they go first, or one process ends long after the other."""
+"""Files that take half a minute or more. Side by side they go first, or one process ends long after the other."""
 hypothesis.settings.register_profile("short", max_examples=50, deadline=None)  # others may use the cores, too
 hypothesis.settings.register_profile("whole", deadline=None)
 hypothesis.settings.load_profile("whole" if WHOLE else "short")

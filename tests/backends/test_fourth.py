@@ -13,7 +13,6 @@ import pytest
 
 import trustml
 from tests.backends.torch.explaining import request
-from tests.records import unasked_second_opinion
 from trustml.auditing.models import target_of
 from trustml.auditing.run_audit import audit_run
 from trustml.backends.contract import Model
@@ -67,8 +66,7 @@ def installed():
 
 @pytest.fixture(scope="module")
 def run(installed, tmp_path_factory) -> trustml.Run:
-    with unasked_second_opinion():
-        return trustml.run(SCENARIO, out=tmp_path_factory.mktemp("runs"))
+    return trustml.run(SCENARIO, out=tmp_path_factory.mktemp("runs"))
 
 
 def command(*arguments: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 import trustml
 from tests.cli.test_cli import called
+from tests.cli.test_cli import trustml as trustml_process
 from tests.conftest import measured_once
 from tests.records import unasked_second_opinion
 from tests.records.make import STUDY
@@ -161,12 +162,14 @@ def test_a_wrong_question_gets_one_clear_line(images, arguments, words):
 
 
 def test_a_study_answers_from_finished_runs(seeds, tmp_path):
-    done = called("study", "--from", seeds.id, "--runs", str(seeds.path.parent), "--figure", str(tmp_path / "f.png"))
+    done = trustml_process(
+        "study", "--from", seeds.id, "--runs", str(seeds.path.parent), "--figure", str(tmp_path / "f.png")
+    )
     assert done.returncode == 0, done.stderr
     for words in ("beyond what another seed does", "lower accuracy", "steadier", "less faithful", "| study | DPSGD |"):
         assert words in done.stdout
     assert (tmp_path / "f.png").stat().st_size > 10_000
-    assert called("study").returncode == 2
+    assert trustml_process("study").returncode == 2
 
 
 def test_what_two_sides_are_to_each_other_and_whose_model_it_is_are_columns(images, seeds):
