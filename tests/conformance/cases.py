@@ -23,6 +23,7 @@ from trustml.models.layers import (
     Architecture,
     AvgPool,
     Concatenate,
+    Conv1D,
     Conv2D,
     Dense,
     Flatten,
@@ -35,6 +36,7 @@ from trustml.models.layers import (
     Multiply,
     Node,
     ReLU,
+    RMSNorm,
     Sigmoid,
     SiLU,
     Softplus,
@@ -112,6 +114,24 @@ ARCHITECTURES: dict[str, Architecture] = {
             Dense(units=10),
         )
     ),
+    "conv_groups": _image(Conv2D(filters=6, groups=2, stride=(2, 1)), Conv2D(filters=6, kernel=(2, 2), groups=6)),
+    "conv_dilated": _image(Conv2D(filters=3, dilation=(2, 1), padding=((1, 0), (0, 0)), bias=False)),
+    "conv_standardised": _image(
+        Conv2D(filters=5, standardised=True),
+        Conv2D(filters=5, groups=5, kernel=(2, 2), standardised=True, padding=((1, 1), (1, 1))),
+    ),
+    "rms_norm": _image(RMSNorm()),
+    "sequence": Architecture(
+        layers=(
+            Conv1D(filters=6, dilation=2, padding=(4, 0)),
+            GroupNorm(groups=2),
+            Conv1D(filters=4, kernel=2, stride=2, bias=False),
+            RMSNorm(),
+            LayerNorm(),
+            GlobalAvgPool(),
+            Dense(units=10),
+        )
+    ),
     "residual": residual_network(filters=(4, 8), blocks=1, groups=2, classes=10),
     **{f"random{seed}": draw_graph(np.random.default_rng(seed), (8, 8, 1)) for seed in RANDOM_GRAPHS},
     "small_cnn": small_cnn(),
@@ -121,6 +141,11 @@ VECTORS = frozenset({"dense", "dense_no_bias", "vector_group_norm", "vector_laye
 TRAINED = ("small_cnn", "mlp", "group_norm", "residual")
 CLIPPED = (
     "random1",
+    "conv_groups",
+    "conv_dilated",
+    "conv_standardised",
+    "rms_norm",
+    "sequence",
     "small_cnn",
     "mlp",
     "conv_asymmetric",
@@ -138,7 +163,7 @@ CLIPPING_NORM = 2.0
 def make_model(name: str) -> Model:
     """One architecture with its starting weights, those of norms moved off their trivial values."""
     architecture = ARCHITECTURES[name]
-    shape = (64,) if name in VECTORS else (8, 8, 1)
+    shape = (64,) if name in VECTORS else (8, 8) if name == "sequence" else (8, 8, 1)
     generator = public_generator(7, Stream.WEIGHTS)
     weights = initial_weights(architecture, shape, generator=generator)
     for part, array in weights.items():
@@ -148,7 +173,9 @@ def make_model(name: str) -> Model:
 
 
 def make_inputs(images: np.ndarray, name: str) -> np.ndarray:
-    """Real digits, as images or as vectors."""
+    """Real digits, as images, as vectors, or as sequences of rows."""
+    if name == "sequence":
+        return images[..., 0]
     return images.reshape(len(images), 64) if name in VECTORS else images
 
 
