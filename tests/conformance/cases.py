@@ -24,6 +24,7 @@ from trustml.models.layers import (
     Architecture,
     AvgPool,
     Concatenate,
+    Conv1D,
     Conv2D,
     Dense,
     Flatten,
@@ -36,6 +37,7 @@ from trustml.models.layers import (
     Multiply,
     Node,
     ReLU,
+    RMSNorm,
     Sigmoid,
     SiLU,
     Softplus,
@@ -121,6 +123,29 @@ ARCHITECTURES: dict[str, Architecture] = {
             Dense(units=10),
         )
     ),
+    "conv_groups": _image(Conv2D(filters=6, groups=2, stride=(2, 1)), Conv2D(filters=6, kernel=(2, 2), groups=6)),
+    "conv_dilated": _image(Conv2D(filters=3, dilation=(2, 1), padding=((1, 0), (0, 0)), bias=False)),
+    "conv_standardised": _image(
+        Conv2D(filters=5, standardised=True),
+        Conv2D(filters=5, groups=5, kernel=(2, 2), standardised=True, padding=((1, 1), (1, 1))),
+    ),
+    "rms_norm": _image(RMSNorm()),
+    "mixed_conv": _image(
+        Conv2D(filters=6, groups=2, stride=(2, 1), standardised=True),
+        RMSNorm(),
+        Conv2D(filters=3, kernel=(2, 2), dilation=(2, 1), padding=((1, 0), (0, 0)), bias=False),
+    ),
+    "sequence": Architecture(
+        layers=(
+            Conv1D(filters=6, dilation=2, padding=(4, 0)),
+            GroupNorm(groups=2),
+            Conv1D(filters=4, kernel=2, stride=2, bias=False),
+            RMSNorm(),
+            LayerNorm(),
+            GlobalAvgPool(),
+            Dense(units=10),
+        )
+    ),
     "residual": residual_network(filters=(4, 8), blocks=1, groups=2, classes=10),
     **{f"random{seed}": draw_graph(np.random.default_rng(seed), (8, 8, 1)) for seed in RANDOM_GRAPHS},
     "small_cnn": small_cnn(),
@@ -129,14 +154,14 @@ ARCHITECTURES: dict[str, Architecture] = {
 VECTORS = frozenset({"dense", "dense_no_bias", "vector_group_norm", "vector_layer_norm", "mlp"})
 TRAINED = ("small_cnn", "mlp", "group_norm", "residual")
 # In short one network has every kind of layer and one is a graph, as compiling each is what takes the time.
-CLIPPED: tuple[str, ...] = ("mlp", "mixed", "residual")
+CLIPPED: tuple[str, ...] = ("mlp", "mixed", "mixed_conv", "sequence", "residual")
 OTHER_WAYS: tuple[str, ...] = ("mlp", "mixed")
 PLANTED: tuple[str, ...] = ("mlp",)
 RESUMED = "mlp"
 if WHOLE:
     CLIPPED = (
         "small_cnn", "conv_asymmetric", "conv_column", "group_norm", "layer_norm", "max_pool_overlap", "graph",
-        "random1", *CLIPPED,
+        "conv_groups", "conv_dilated", "conv_standardised", "rms_norm", "random1", *CLIPPED,
     )  # fmt: skip
     OTHER_WAYS = ("mlp", "conv_asymmetric", "group_norm", "residual")
     PLANTED = ("mlp", "conv_asymmetric", "group_norm")
@@ -147,7 +172,7 @@ CLIPPING_NORM = 2.0
 def make_model(name: str) -> Model:
     """One architecture with its starting weights, those of norms moved off their trivial values."""
     architecture = ARCHITECTURES[name]
-    shape = (64,) if name in VECTORS else (8, 8, 1)
+    shape = (64,) if name in VECTORS else (8, 8) if name == "sequence" else (8, 8, 1)
     generator = public_generator(7, Stream.WEIGHTS)
     weights = initial_weights(architecture, shape, generator=generator)
     for part, array in weights.items():
@@ -157,7 +182,9 @@ def make_model(name: str) -> Model:
 
 
 def make_inputs(images: np.ndarray, name: str) -> np.ndarray:
-    """Real digits, as images or as vectors."""
+    """Real digits, as images, as vectors, or as sequences of rows."""
+    if name == "sequence":
+        return images[..., 0]
     return images.reshape(len(images), 64) if name in VECTORS else images
 
 

@@ -15,6 +15,7 @@ from trustml.models.layers import (
     AvgPool,
     BatchNorm,
     Concatenate,
+    Conv1D,
     Conv2D,
     Dense,
     Dropout,
@@ -28,6 +29,7 @@ from trustml.models.layers import (
     Multiply,
     Padding,
     ReLU,
+    RMSNorm,
     Sigmoid,
     SiLU,
     Softplus,
@@ -92,11 +94,48 @@ def _dense_weights(layer: Dense, shape: Shape) -> dict[str, Shape]:
 
 def _conv2d(layer: Conv2D, shapes: Sequence[Shape], field: str) -> Shape:
     _positive(layer.filters, f"{field}.filters")
-    return (*_window_output(layer.kernel, layer.stride, layer.padding, shapes[0], field), layer.filters)
+    _positive(min(layer.kernel), f"{field}.kernel")
+    size = covered(layer)
+    rows, columns = _window_output(size, layer.stride, layer.padding, shapes[0], field)
+    for what, count in (("channels", shapes[0][-1]), ("filters", layer.filters)):
+        if count % layer.groups:
+            raise ScenarioError(
+                f"{field}.groups", f"{layer.groups} does not divide {count} {what}", fix=f"choose a divisor of {count}"
+            )
+    if layer.standardised and math.prod(layer.kernel) * shapes[0][-1] == layer.groups:
+        raise ScenarioError(
+            f"{field}.standardised",
+            "leaves nothing of a filter of one value",
+            fix="set it to false, or a larger kernel",
+        )
+    return rows, columns, layer.filters
 
 
 def _conv2d_weights(layer: Conv2D, shape: Shape) -> dict[str, Shape]:
-    return _kernel_and_bias((*layer.kernel, shape[-1], layer.filters), bias=layer.bias)
+    return _kernel_and_bias((*layer.kernel, shape[-1] // layer.groups, layer.filters), bias=layer.bias)
+
+
+def covered(layer: Conv2D) -> tuple[int, int]:
+    """Rows and columns that a window reaches over, those left out by dilation included."""
+    rows, columns = ((size - 1) * step + 1 for size, step in zip(layer.kernel, layer.dilation, strict=True))
+    return rows, columns
+
+
+def _conv1d(layer: Conv1D, shapes: Sequence[Shape], field: str) -> Shape:
+    if len(shapes[0]) != 2:
+        raise ScenarioError(
+            field, f"Conv1D takes sequences (steps, channels) but gets shape {shapes[0]}", fix="use Conv2D or Dense"
+        )
+    _positive(min(layer.filters, layer.kernel, layer.stride, layer.dilation), field)
+    window = (layer.kernel - 1) * layer.dilation + 1
+    steps = windows(shapes[0][0], window, stride=layer.stride, padding=layer.padding)
+    if steps < 1:
+        raise ScenarioError(field, f"window {window} is longer than its input {shapes[0]}", fix="use a smaller window")
+    return steps, layer.filters
+
+
+def _conv1d_weights(layer: Conv1D, shape: Shape) -> dict[str, Shape]:
+    return _kernel_and_bias((layer.kernel, shape[-1], layer.filters), bias=layer.bias)
 
 
 def _pool(layer: MaxPool | AvgPool, shapes: Sequence[Shape], field: str) -> Shape:
@@ -157,6 +196,10 @@ def _norm_weights(layer: GroupNorm | LayerNorm, shape: Shape) -> dict[str, Shape
     return {"scale": shape[-1:], "bias": shape[-1:]}
 
 
+def _scale(layer: RMSNorm, shape: Shape) -> dict[str, Shape]:
+    return {"scale": shape[-1:]}
+
+
 def _dropout(layer: Dropout, shapes: Sequence[Shape], field: str) -> Shape:
     if not 0 <= layer.rate < 1:
         raise ScenarioError(f"{field}.rate", f"{layer.rate} is no probability below 1", fix="0 <= rate < 1")
@@ -174,6 +217,7 @@ def _batch_norm(layer: BatchNorm, shapes: Sequence[Shape], field: str) -> Shape:
 LAYER_TYPES: Mapping[type[LayerSpec], LayerType] = {
     Dense: LayerType(output=_dense, weights=_dense_weights, affine=True),
     Conv2D: LayerType(output=_conv2d, weights=_conv2d_weights, affine=True),
+    Conv1D: LayerType(output=_conv1d, weights=_conv1d_weights, affine=True),
     MaxPool: LayerType(output=_pool),
     AvgPool: LayerType(output=_pool, affine=True),
     GlobalAvgPool: LayerType(output=_global_pool, affine=True),
@@ -184,6 +228,7 @@ LAYER_TYPES: Mapping[type[LayerSpec], LayerType] = {
     Concatenate: LayerType(output=_concatenate, inputs=_SEVERAL, affine=True),
     GroupNorm: LayerType(output=_group_norm, weights=_norm_weights),
     LayerNorm: LayerType(output=_same, weights=_norm_weights),
+    RMSNorm: LayerType(output=_same, weights=_scale),
     Dropout: LayerType(output=_dropout, affine=True),  # does nothing to a trained network
     BatchNorm: LayerType(output=_batch_norm),
 }

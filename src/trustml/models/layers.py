@@ -11,12 +11,14 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from trustml.ranges import BelowOne, Count, NotNegative, Positive, Sides
+from trustml.ranges import BelowOne, Count, CountOrNone, NotNegative, Positive, Sides
 
 Padding: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 """((top, bottom), (left, right)), in rows and columns."""
 
 NO_PADDING: Padding = ((0, 0), (0, 0))
+NO_DILATION: Sides = (1, 1)
+STANDARDISATION_EPSILON = 1e-4
 
 
 class LayerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -30,13 +32,60 @@ class Dense(LayerSpec, frozen=True, kw_only=True, tag="Dense"):
     bias: bool = True
 
 
-class Conv2D(LayerSpec, frozen=True, kw_only=True, tag="Conv2D"):
-    """Cross-correlation; kernel is (height, width, in, filters). Padding is with zeros."""
+class Conv2D(LayerSpec, frozen=True, kw_only=True, tag="Conv2D", omit_defaults=True):
+    """Cross-correlation; kernel is (height, width, in / groups, filters). Padding is with zeros.
+
+    Parameters
+    ----------
+    filters : int
+    kernel, stride : (int, int)
+    padding : ((int, int), (int, int))
+    bias : bool
+    groups : int
+        Parts of the channels, each with its own share of the filters, which see nothing else: a divisor of both. As
+        many as there are channels make a depthwise convolution.
+    dilation : (int, int)
+        Rows and columns from one value of a window to the next.
+    standardised : bool
+        Use ``(w - mean) / sqrt(sum((w - mean)**2) + 1e-4)`` for the kernel of each filter (weight standardisation, Qiao
+        et al., arXiv 1903.10520, scaled by the fan-in as in Brock et al., arXiv 2101.08692).
+    """
 
     filters: Count
-    kernel: Sides = (3, 3)
-    stride: Sides = (1, 1)
-    padding: Padding = NO_PADDING
+    # Factories, as these have always been written out; what came later is written where it is not the default.
+    kernel: Sides = msgspec.field(default_factory=lambda: (3, 3))
+    stride: Sides = msgspec.field(default_factory=lambda: (1, 1))
+    padding: Padding = msgspec.field(default_factory=lambda: NO_PADDING)
+    bias: bool = msgspec.field(default_factory=lambda: True)
+    groups: Count = 1
+    dilation: Sides = NO_DILATION
+    standardised: bool = False
+
+    def __post_init__(self) -> None:
+        """Make equal layers the same text: a default is left out where it is the same object."""
+        if self.dilation == NO_DILATION:
+            msgspec.structs.force_setattr(self, "dilation", NO_DILATION)
+
+
+class Conv1D(LayerSpec, frozen=True, kw_only=True, tag="Conv1D"):
+    """Cross-correlation along a sequence (steps, channels); kernel is (steps, in, filters).
+
+    Parameters
+    ----------
+    filters : int
+    kernel, stride : int
+    padding : (int, int)
+        Steps of zeros before and after; ``((kernel - 1) * dilation, 0)`` makes it causal.
+    dilation : int
+        Steps from one value of a window to the next.
+    bias : bool
+    """
+
+    filters: Count
+    kernel: Count = 3
+    stride: Count = 1
+    padding: tuple[CountOrNone, CountOrNone] = (0, 0)
+    dilation: Count = 1
     bias: bool = True
 
 
@@ -119,6 +168,12 @@ class LayerNorm(LayerSpec, frozen=True, kw_only=True, tag="LayerNorm"):
     epsilon: Positive = 1e-5
 
 
+class RMSNorm(LayerSpec, frozen=True, kw_only=True, tag="RMSNorm"):
+    """Divide by the root mean square over the last axis, and scale (Zhang and Sennrich, arXiv 1910.07467)."""
+
+    epsilon: Positive = 1e-5
+
+
 class Dropout(LayerSpec, frozen=True, kw_only=True, tag="Dropout"):
     """Zero each value with probability ``rate`` while training.
 
@@ -142,6 +197,7 @@ class BatchNorm(LayerSpec, frozen=True, kw_only=True, tag="BatchNorm"):
 Layer: TypeAlias = (
     Dense
     | Conv2D
+    | Conv1D
     | MaxPool
     | AvgPool
     | GlobalAvgPool
@@ -158,6 +214,7 @@ Layer: TypeAlias = (
     | Concatenate
     | GroupNorm
     | LayerNorm
+    | RMSNorm
     | Dropout
     | BatchNorm
 )

@@ -67,7 +67,7 @@ def weight_shapes(architecture: Architecture, input_shape: Shape) -> dict[str, S
     """Canonical name and shape of every weight, in order.
 
     Names are ``<node>.<kernel|bias|scale>``, where a node that has no name is known by its place. Dense kernels are
-    (in, out), convolution kernels (height, width, in, out).
+    (in, out), convolution kernels (height, width, in, out) or (steps, in, out).
     """
     shapes = value_shapes(architecture, input_shape)
     return {

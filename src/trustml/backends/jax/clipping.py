@@ -23,7 +23,16 @@ from jax import Array, lax
 
 from trustml.backends.jax.network import Params, example_products, has_weights, prepared, unweighted, weighted
 from trustml.backends.jax.tiling import Tile
-from trustml.models.layers import INPUT, Architecture, GroupNorm, LayerNorm
+from trustml.models.layers import (
+    INPUT,
+    STANDARDISATION_EPSILON,
+    Architecture,
+    Conv2D,
+    GroupNorm,
+    Layer,
+    LayerNorm,
+    RMSNorm,
+)
 from trustml.models.shapes import value_shapes
 
 
@@ -142,15 +151,40 @@ def _layer_gradients(
     for node in weighted_nodes:
         name = node.name
         a, g = (array.reshape(examples, -1, array.shape[-1]) for array in (seen[name], outputs[name]))
-        if isinstance(node.layer, GroupNorm | LayerNorm):
+        if isinstance(node.layer, GroupNorm | LayerNorm | RMSNorm):
             found[f"{name}.scale"] = _Written((a * g).sum(axis=1))
-        elif a.shape[1] == 1:
-            found[f"{name}.kernel"] = _Outer(a[:, 0], g[:, 0])
         else:
-            found[f"{name}.kernel"] = _Written(example_products(a, g))
+            found[f"{name}.kernel"] = _kernel_gradients(node.layer, params[f"{name}.kernel"], a, g)
         if f"{name}.bias" in params:
             found[f"{name}.bias"] = _Written(g.sum(axis=1))
     return found
+
+
+def _kernel_gradients(layer: Layer, kernel: Array, a: Array, g: Array) -> _Outer | _Written:
+    """Gradients by a kernel from what it multiplies, (n, positions, in), and what comes back, (n, positions, out)."""
+    groups = layer.groups if isinstance(layer, Conv2D) else 1
+    standard = isinstance(layer, Conv2D) and layer.standardised
+    if a.shape[1] == 1 and groups == 1 and not standard:
+        return _Outer(a[:, 0], g[:, 0])
+    if groups == 1:
+        each = example_products(a, g)
+    else:  # the positions of `a` are positions times groups
+        examples, positions, filters = g.shape
+        each = jnp.einsum(
+            "npgo,npgi->ngoi",
+            g.reshape(examples, positions, groups, -1),
+            a.reshape(examples, positions, groups, -1),
+        ).reshape(examples, filters, -1)
+    return _Written(_through_standardisation(each, kernel.reshape(-1, kernel.shape[-1]).T) if standard else each)
+
+
+def _through_standardisation(each: Array, rows: Array) -> Array:
+    """Gradients (n, out, in) by standardised filters, to those by the filters (out, in) themselves."""
+    spread = rows - rows.mean(axis=1, keepdims=True)
+    scale = lax.rsqrt(jnp.square(spread).sum(axis=1, keepdims=True) + STANDARDISATION_EPSILON)
+    along = (each * spread).sum(axis=2, keepdims=True)
+    inner = each * scale - spread * scale**3 * along
+    return inner - inner.mean(axis=2, keepdims=True)
 
 
 def _scale(clipping_norm: Array | float, norm: Array) -> Array:

@@ -18,10 +18,12 @@ from trustml.models.layer_types import LAYER_TYPES
 from trustml.models.layers import (
     GELU,
     INPUT,
+    STANDARDISATION_EPSILON,
     Add,
     Architecture,
     AvgPool,
     Concatenate,
+    Conv1D,
     Conv2D,
     Dropout,
     Flatten,
@@ -34,6 +36,7 @@ from trustml.models.layers import (
     Multiply,
     Node,
     ReLU,
+    RMSNorm,
     Sigmoid,
     SiLU,
     Softplus,
@@ -123,15 +126,26 @@ def has_weights(layer: Layer) -> bool:
 
 
 def prepared(layer: Layer, values: Array) -> Array:
-    """What the weights of a layer multiply: inputs, patches (n, rows, columns, in) or normalised values."""
+    """What the weights of a layer multiply: inputs, patches (n, ..., in) or (n, ..., groups, in), normalised values."""
     match layer:
         case Conv2D():
-            return patches(values, layer.kernel, stride=layer.stride, padding=layer.padding)
+            found = patches(values, layer.kernel, stride=layer.stride, padding=layer.padding, dilation=layer.dilation)
+            return found if layer.groups == 1 else _by_group(found, layer.groups, values.shape[-1])
+        case Conv1D():
+            return patches(
+                values[:, :, None],
+                (layer.kernel, 1),
+                stride=(layer.stride, 1),
+                padding=(layer.padding, (0, 0)),
+                dilation=(layer.dilation, 1),
+            )[:, :, 0]
         case GroupNorm():
             grouped = values.reshape(len(values), -1, layer.groups, values.shape[-1] // layer.groups)
             return _normalised(grouped, axes=(1, 3), epsilon=layer.epsilon).reshape(values.shape)
         case LayerNorm():
             return _normalised(values, axes=(-1,), epsilon=layer.epsilon)
+        case RMSNorm():
+            return values * lax.rsqrt(jnp.square(values).mean(axis=-1, keepdims=True) + layer.epsilon)
         case _:
             return values
 
@@ -140,10 +154,36 @@ def weighted(layer: Layer, values: Array, params: Params, name: str) -> Array:
     """Multiply what was prepared by the weights of the node of that name."""
     if isinstance(layer, GroupNorm | LayerNorm):
         return values * params[f"{name}.scale"] + params[f"{name}.bias"]
+    if isinstance(layer, RMSNorm):
+        return values * params[f"{name}.scale"]
     kernel = params[f"{name}.kernel"]
     matrix = kernel.reshape(-1, kernel.shape[-1])
-    values = values @ matrix if values.ndim == 2 else _product(values, matrix)
+    if isinstance(layer, Conv2D) and layer.standardised:
+        matrix = standardised(matrix)
+    if isinstance(layer, Conv2D) and layer.groups > 1:
+        values = _group_product(values, matrix)
+    else:
+        values = values @ matrix if values.ndim == 2 else _product(values, matrix)
     return values + params[f"{name}.bias"] if f"{name}.bias" in params else values
+
+
+def standardised(matrix: Array) -> Array:
+    """Filters (in, out), each with mean zero and length one."""
+    spread = matrix - matrix.mean(axis=0)
+    return spread * lax.rsqrt(jnp.square(spread).sum(axis=0) + STANDARDISATION_EPSILON)
+
+
+def _by_group(values: Array, groups: int, channels: int) -> Array:
+    """Patches (n, rows, columns, places * channels) to (n, rows, columns, groups, places * channels / groups)."""
+    apart = values.reshape(*values.shape[:3], -1, groups, channels // groups)
+    return apart.swapaxes(3, 4).reshape(*values.shape[:3], groups, -1)
+
+
+def _group_product(values: Array, matrix: Array) -> Array:
+    """Patches (n, rows, columns, groups, in) times a matrix (in, out), whose columns are of one group after another."""
+    groups = values.shape[-2]
+    found = jnp.einsum("...gi,igo->...go", values, matrix.reshape(len(matrix), groups, -1))
+    return found.reshape(*values.shape[:-2], -1)
 
 
 @jax.custom_vjp

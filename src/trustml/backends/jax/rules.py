@@ -24,6 +24,7 @@ from trustml.models.layers import (
     Architecture,
     AvgPool,
     Concatenate,
+    Conv1D,
     Conv2D,
     Dense,
     Dropout,
@@ -48,7 +49,7 @@ Rule: TypeAlias = Callable[[Node, Array], tuple[Array, ...]]
 """A node and the signal at its output: the signal at each of its inputs."""
 
 _ELEMENTWISE = (ReLU, LeakyReLU, GELU, SiLU, Softplus, Tanh, Sigmoid)
-_SUMS = (Dense, Conv2D, AvgPool, GlobalAvgPool, Add)
+_SUMS = (Dense, Conv2D, Conv1D, AvgPool, GlobalAvgPool, Add)
 """Whose outputs are sums over inputs, and at most an offset."""
 _MOVES = (Dropout, Flatten, Concatenate)
 """Whose outputs are inputs, elsewhere."""

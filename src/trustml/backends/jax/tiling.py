@@ -28,7 +28,7 @@ from jax import Array, lax
 
 from trustml.backends.settings import filled_up
 from trustml.data.dataset import Floats, Ints
-from trustml.models.layers import Architecture, Conv2D, Dense
+from trustml.models.layers import Architecture, Conv1D, Conv2D, Dense
 from trustml.models.shapes import value_shapes
 
 AnyRows: TypeAlias = npt.NDArray[Any]
@@ -70,8 +70,8 @@ def rows_at_once(architecture: Architecture, shape: tuple[int, ...]) -> int:
     shapes = value_shapes(architecture, shape)
     values = sum(math.prod(found) for found in shapes.values())
     for node in architecture.nodes:
-        if isinstance(node.layer, Conv2D):  # its windows are gathered
-            values += math.prod(shapes[node.name][:2]) * math.prod(node.layer.kernel) * shapes[node.inputs[0]][-1]
+        if isinstance(node.layer, Conv2D | Conv1D):  # its windows are gathered
+            values += math.prod(shapes[node.name][:-1]) * _window(node.layer) * shapes[node.inputs[0]][-1]
     on_processor = jax.default_backend() == "cpu"
     fit = (_FORWARD_CACHE if on_processor else _FORWARD_DEVICE) // (4 * values)
     rows = 1 << max(0, fit.bit_length() - 1)
@@ -319,10 +319,16 @@ def _example_floats(architecture: Architecture, input_shape: tuple[int, ...]) ->
     total = 0
     for node in architecture.nodes:
         layer, before, outputs = node.layer, shapes[node.inputs[0]], math.prod(shapes[node.name])
-        if isinstance(layer, Conv2D):
-            window = math.prod(layer.kernel) * before[-1]
-            total += outputs // layer.filters * window + window * layer.filters
+        if isinstance(layer, Conv2D | Conv1D):
+            window = _window(layer) * before[-1]
+            groups = layer.groups if isinstance(layer, Conv2D) else 1
+            total += outputs // layer.filters * window + window // groups * layer.filters
         elif isinstance(layer, Dense):
             total += math.prod(before)
         total += outputs
     return total
+
+
+def _window(layer: Conv2D | Conv1D) -> int:
+    """Places of a window."""
+    return layer.kernel if isinstance(layer, Conv1D) else math.prod(layer.kernel)

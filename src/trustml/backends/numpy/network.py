@@ -9,13 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.backends.contract import Model
+from trustml.models.layer_types import covered
 from trustml.models.layers import (
     GELU,
     INPUT,
+    STANDARDISATION_EPSILON,
     Add,
     AvgPool,
     BatchNorm,
     Concatenate,
+    Conv1D,
     Conv2D,
     Dense,
     Dropout,
@@ -28,6 +31,7 @@ from trustml.models.layers import (
     MaxPool,
     Multiply,
     ReLU,
+    RMSNorm,
     Sigmoid,
     SiLU,
     Softplus,
@@ -81,7 +85,12 @@ def _layer(layer: Layer, inputs: list[Doubles], weights: dict[str, Doubles]) -> 
         case Dense():
             return values @ weights["kernel"] + weights.get("bias", 0.0)
         case Conv2D():
-            out = _windows(values, layer.kernel, layer, 0.0, lambda w: np.tensordot(w, weights["kernel"], axes=3))
+            return _convolution(layer, values, weights["kernel"]) + weights.get("bias", 0.0)
+        case Conv1D():
+            padded = np.pad(values, (layer.padding, (0, 0)))
+            starts = range(0, len(padded) - (layer.kernel - 1) * layer.dilation, layer.stride)
+            places = np.arange(layer.kernel) * layer.dilation
+            out = np.array([np.tensordot(padded[start + places], weights["kernel"], axes=2) for start in starts])
             return out + weights.get("bias", 0.0)
         case MaxPool():
             return _windows(values, layer.size, layer, -np.inf, lambda window: window.max(axis=(0, 1)))
@@ -114,10 +123,29 @@ def _layer(layer: Layer, inputs: list[Doubles], weights: dict[str, Doubles]) -> 
         case LayerNorm():
             normal = np.apply_along_axis(_normal, -1, values, layer.epsilon)
             return normal * weights["scale"] + weights["bias"]
+        case RMSNorm():
+            size = np.sqrt(np.mean(values**2, axis=-1, keepdims=True) + layer.epsilon)
+            return values / size * weights["scale"]
         case Dropout():
             return values
         case BatchNorm():
             raise NotImplementedError("BatchNorm mixes the examples of a batch")
+
+
+def _convolution(layer: Conv2D, values: Doubles, kernel: Doubles) -> Doubles:
+    """Each filter sees the channels of its own group."""
+    if layer.standardised:
+        spread = kernel - kernel.mean(axis=(0, 1, 2))
+        kernel = spread / np.sqrt((spread**2).sum(axis=(0, 1, 2)) + STANDARDISATION_EPSILON)
+    down, across = layer.dilation
+    parts = []
+    for own, filters in zip(
+        np.split(values, layer.groups, axis=-1), np.split(kernel, layer.groups, axis=-1), strict=True
+    ):
+        parts.append(
+            _windows(own, covered(layer), layer, 0.0, lambda w, f=filters: np.tensordot(w[::down, ::across], f, axes=3))
+        )
+    return np.concatenate(parts, axis=-1)
 
 
 def _windows(values: Doubles, size: tuple[int, int], layer: Any, filling: float, reduce: Any) -> Doubles:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
 from trustml.backends.contract import Model
+from trustml.backends.tensorflow.own_layers import GlobalMean, Pad, RMSNormalization, WindowConvolution
 from trustml.data.dataset import Floats, Ints
 from trustml.models.graph import value_name
 from trustml.models.layers import (
     GELU,
     INPUT,
+    NO_DILATION,
     Add,
     Architecture,
     AvgPool,
     BatchNorm,
     Concatenate,
+    Conv1D,
     Conv2D,
     Dense,
     Dropout,
@@ -33,6 +36,7 @@ from trustml.models.layers import (
     Node,
     Padding,
     ReLU,
+    RMSNorm,
     Sigmoid,
     SiLU,
     Softplus,
@@ -44,36 +48,6 @@ Rows: TypeAlias = Callable[..., tf.Tensor]
 """From rows of values to rows of values."""
 _ACTIVATIONS = {ReLU: "relu", GELU: "gelu", SiLU: "swish", Softplus: "softplus", Tanh: "tanh", Sigmoid: "sigmoid"}
 _KERAS_NAMES = {"kernel": "kernel", "bias": "bias", "scale": "gamma"}
-
-
-@tf.keras.utils.register_keras_serializable("trustml")
-class Pad(tf.keras.layers.Layer):
-    """Pad rows and columns by explicit counts with one value."""
-
-    def __init__(self, padding: Padding, value: float, name: str | None = None) -> None:
-        super().__init__(name=name)
-        self.padding, self.value = padding, value
-
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Pad one batch of images."""
-        # Not tf.pad's own constant_values: under tf.vectorized_map TensorFlow 2.14 forgets them and pads with 0.
-        widths = [[0, 0], *map(list, self.padding), [0, 0]]
-        padded = tf.pad(inputs, widths)
-        inside = np.pad(np.ones((1, *inputs.shape[1:3], 1), bool), widths)
-        return padded if self.value == 0 else tf.where(inside, padded, self.value)
-
-    def get_config(self) -> dict[str, Any]:
-        """Settings that rebuild the layer."""
-        return {"padding": self.padding, "value": self.value, "name": self.name}
-
-
-@tf.keras.utils.register_keras_serializable("trustml")
-class GlobalMean(tf.keras.layers.Layer):
-    """Mean of each channel over all places."""
-
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Shape (n, c)."""
-        return tf.reduce_mean(inputs, axis=list(range(1, len(inputs.shape) - 1)))
 
 
 def build_keras(
@@ -185,10 +159,18 @@ def _layers(layer: Layer, name: str) -> list[tf.keras.layers.Layer]:
         case Dense():
             return [keras.Dense(layer.units, use_bias=layer.bias, name=name)]
         case Conv2D():
-            convolution = keras.Conv2D(
-                layer.filters, layer.kernel, strides=layer.stride, use_bias=layer.bias, name=name
+            return [*_padding(layer.padding, 0.0, name), _convolution(layer, name)]
+        case Conv1D():
+            convolution = WindowConvolution(
+                layer.filters,
+                kernel=(layer.kernel,),
+                strides=(layer.stride,),
+                dilation=(layer.dilation,),
+                use_bias=layer.bias,
+                name=name,
             )
-            return [*_padding(layer.padding, 0.0, name), convolution]
+            padding = keras.ZeroPadding1D(layer.padding, name=_padding_name(name))
+            return [padding, convolution] if any(layer.padding) else [convolution]
         case MaxPool():
             pool = keras.MaxPooling2D(layer.size, strides=layer.stride, name=name)
             return [*_padding(layer.padding, -np.inf, name), pool]
@@ -213,10 +195,27 @@ def _layers(layer: Layer, name: str) -> list[tf.keras.layers.Layer]:
             return [keras.GroupNormalization(layer.groups, epsilon=layer.epsilon, name=name)]
         case LayerNorm():
             return [keras.LayerNormalization(epsilon=layer.epsilon, name=name)]
+        case RMSNorm():
+            return [RMSNormalization(layer.epsilon, name=name)]
         case Dropout():
             return [keras.Dropout(layer.rate, name=name)]
         case BatchNorm():
             raise NotImplementedError("BatchNorm mixes the examples of a batch")
+
+
+def _convolution(layer: Conv2D, name: str) -> tf.keras.layers.Layer:
+    if layer.groups == 1 and layer.dilation == NO_DILATION and not layer.standardised:
+        return tf.keras.layers.Conv2D(layer.filters, layer.kernel, strides=layer.stride, use_bias=layer.bias, name=name)
+    return WindowConvolution(
+        layer.filters,
+        kernel=layer.kernel,
+        strides=layer.stride,
+        dilation=layer.dilation,
+        groups=layer.groups,
+        use_bias=layer.bias,
+        standardised=layer.standardised,
+        name=name,
+    )
 
 
 def _padding(padding: Padding, value: float, name: str) -> list[tf.keras.layers.Layer]:

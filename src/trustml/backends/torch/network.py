@@ -1,4 +1,4 @@
-"""An :class:`Architecture` as a PyTorch module. Inside, images are channels-first."""
+"""An :class:`Architecture` as a PyTorch module. Inside, images are channels-first; sequences (steps, channels) stay."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from trustml.models.graph import is_chain
 from trustml.models.layers import (
     GELU,
     INPUT,
+    STANDARDISATION_EPSILON,
     Add,
     AvgPool,
     BatchNorm,
     Concatenate,
+    Conv1D,
     Conv2D,
     Dense,
     Dropout,
@@ -36,6 +38,7 @@ from trustml.models.layers import (
     Node,
     Padding,
     ReLU,
+    RMSNorm,
     Sigmoid,
     SiLU,
     Softplus,
@@ -43,6 +46,10 @@ from trustml.models.layers import (
 )
 from trustml.models.shapes import value_shapes
 from trustml.models.weights import Weights
+
+_CHANNELS_LAST = (0, 2, 3, 1), (0, 3, 1, 2)
+_STEPS_LAST = (0, 2, 1), (0, 2, 1)
+"""Axes of images and of sequences on the way into a :class:`Rearranged` layer, and out of it."""
 
 
 class ChannelsLastFlatten(nn.Module):
@@ -53,15 +60,33 @@ class ChannelsLastFlatten(nn.Module):
         return (inputs.permute(0, 2, 3, 1) if inputs.ndim == 4 else inputs).flatten(1)
 
 
-class _ChannelNorm(nn.Module):
-    """LayerNorm over the channels of an image."""
+class Rearranged(nn.Module):
+    """A layer that has its channels elsewhere than what is around it.
 
-    def __init__(self, channels: int, epsilon: float) -> None:
+    Parameters
+    ----------
+    inner : Module
+    order, back : tuple of int
+        Axes of what goes in as the layer takes them, and of what comes out as it was.
+    """
+
+    def __init__(self, inner: nn.Module, order: tuple[int, ...], back: tuple[int, ...]) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(channels, eps=epsilon)
+        self.inner, self._order, self._back = inner, order, back
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.norm(inputs.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        """Axes as they come."""
+        return self.inner(inputs.permute(self._order)).permute(self._back)
+
+
+class StandardisedConv2d(nn.Conv2d):
+    """A convolution whose filters have mean zero and length one."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """As the parent's."""
+        spread = self.weight - self.weight.mean(dim=(1, 2, 3), keepdim=True)
+        length = (spread.square().sum(dim=(1, 2, 3), keepdim=True) + STANDARDISATION_EPSILON).sqrt()
+        return self._conv_forward(inputs, spread / length, self.bias)
 
 
 class Sum(nn.Module):
@@ -212,7 +237,7 @@ def rows_to_torch(weights: Weights) -> dict[str, Tensor]:
     found = {}
     for name, rows in weights.items():
         if name.endswith(".kernel"):
-            rows = rows.transpose(0, 4, 3, 1, 2) if rows.ndim == 5 else rows.transpose(0, 2, 1)
+            rows = np.moveaxis(rows, (-1, -2), (1, 2))
         found[name] = torch.from_numpy(np.array(rows, np.float32, order="C")).to(current_device())
     return found
 
@@ -274,23 +299,21 @@ class TorchNetwork:
 def _parameter(module: nn.Module, name: str) -> nn.Parameter:
     node, _, part = name.rpartition(".")
     layer = module.get_submodule(child_name(node))
-    while isinstance(layer, nn.Sequential):  # padding, then the layer
-        layer = layer[-1]
-    if isinstance(layer, _ChannelNorm):
-        layer = layer.norm
+    while isinstance(layer, nn.Sequential | Rearranged):  # padding, then the layer
+        layer = layer.inner if isinstance(layer, Rearranged) else layer[-1]
     return cast(nn.Parameter, layer.bias if part == "bias" else layer.weight)
 
 
 def _to_torch(array: Floats, name: str) -> Floats:
     if name.endswith(".kernel"):
-        array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
+        array = np.moveaxis(array, (-1, -2), (0, 1))
     return np.ascontiguousarray(array)
 
 
 def _from_torch(tensor: Tensor, name: str) -> Floats:
     array = tensor.cpu().numpy()
     if name.endswith(".kernel"):
-        array = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
+        array = np.moveaxis(array, (0, 1), (-1, -2))
     return np.array(array, np.float32, order="C")
 
 
@@ -305,17 +328,28 @@ def _convolution(layer: Conv2D, channels: int) -> nn.Module:
     (top, bottom), (left, right) = layer.padding
     alike = top == bottom and left == right  # then the convolution pads by itself, without a copy
     thinned = layer.kernel == (1, 1) and layer.stride != (1, 1)
-    convolution = nn.Conv2d(
+    convolution = (StandardisedConv2d if layer.standardised else nn.Conv2d)(
         channels,
         layer.filters,
         layer.kernel,
         stride=1 if thinned else layer.stride,
         padding=(top, left) if alike and not thinned else 0,
+        dilation=layer.dilation,
+        groups=layer.groups,
         bias=layer.bias,
     )
     if thinned:
         return _padded(nn.Sequential(Thinning(layer.stride), convolution), layer.padding, value=0.0)
     return convolution if alike else _padded(convolution, layer.padding, value=0.0)
+
+
+def _sequence_convolution(layer: Conv1D, channels: int) -> nn.Module:
+    convolution: nn.Module = nn.Conv1d(
+        channels, layer.filters, layer.kernel, stride=layer.stride, dilation=layer.dilation, bias=layer.bias
+    )
+    if any(layer.padding):
+        convolution = nn.Sequential(nn.ConstantPad1d(layer.padding, 0.0), convolution)
+    return Rearranged(convolution, *_STEPS_LAST)
 
 
 def _layer(layer: Layer, shape: tuple[int, ...]) -> nn.Module:
@@ -325,6 +359,8 @@ def _layer(layer: Layer, shape: tuple[int, ...]) -> nn.Module:
             return nn.Linear(channels, layer.units, bias=layer.bias)
         case Conv2D():
             return _convolution(layer, channels)
+        case Conv1D():
+            return _sequence_convolution(layer, channels)
         case MaxPool():
             return _padded(nn.MaxPool2d(layer.size, layer.stride), layer.padding, value=-torch.inf)
         case AvgPool():
@@ -354,11 +390,12 @@ def _layer(layer: Layer, shape: tuple[int, ...]) -> nn.Module:
         case Flatten():
             return ChannelsLastFlatten()
         case GroupNorm():
-            return nn.GroupNorm(layer.groups, channels, eps=layer.epsilon)
-        case LayerNorm():
-            return (
-                _ChannelNorm(channels, layer.epsilon) if len(shape) == 3 else nn.LayerNorm(channels, eps=layer.epsilon)
-            )
+            norm = nn.GroupNorm(layer.groups, channels, eps=layer.epsilon)
+            return Rearranged(norm, *_STEPS_LAST) if len(shape) == 2 else norm
+        case LayerNorm() | RMSNorm():
+            kind = nn.LayerNorm if isinstance(layer, LayerNorm) else nn.RMSNorm
+            normal = kind(channels, eps=layer.epsilon)
+            return Rearranged(normal, *_CHANNELS_LAST) if len(shape) == 3 else normal
         case Dropout():
             return nn.Dropout(layer.rate)
         case BatchNorm():

@@ -13,6 +13,7 @@ from trustml.backends.torch.network import (
     ChannelsLastFlatten,
     GlobalMean,
     GraphModule,
+    Rearranged,
     Sum,
     Thinning,
 )
@@ -41,11 +42,11 @@ def set_epsilon_rules(module: nn.Module, epsilon: float) -> None:
     """
     for layer in module.modules():
         match layer:
-            case nn.Linear() | nn.Conv2d() | nn.AvgPool2d() | GlobalMean() | Sum():
+            case nn.Linear() | nn.Conv2d() | nn.Conv1d() | nn.AvgPool2d() | GlobalMean() | Sum():
                 layer.rule = EpsilonRule(epsilon)
-            case ChannelsLastFlatten() | nn.ConstantPad2d() | Thinning() | ChannelConcatenation():
+            case ChannelsLastFlatten() | nn.ConstantPad1d() | nn.ConstantPad2d() | Thinning() | ChannelConcatenation():
                 layer.rule = _PassThrough()
-            case nn.Sequential() | GraphModule() | nn.MaxPool2d():
+            case nn.Sequential() | GraphModule() | Rearranged() | nn.MaxPool2d():
                 pass
             case _ if type(layer) not in SUPPORTED_NON_LINEAR_LAYERS:
                 raise NotImplementedError(f"LRP has no rule for {type(layer).__name__}")
