@@ -38,7 +38,6 @@ def double(package: str, name: str, *bases: type, **members) -> type:
         (double("haiku._src.transform", "Transformed", tuple), "transformed.apply(params, None, x)"),
         (double("haiku._src.transform", "TransformedWithState", tuple), "apply(params, state, None, x)[0]"),
         (double("flax.linen.module", "Module", __call__=lambda self, x: x), "module.apply, variables"),
-        (double("equinox._module", "Module", __call__=lambda self, x: x), "jax.vmap(module)(x)"),
         (double("torch.export.exported_program", "ExportedProgram", __call__=lambda self, x: x), "program.module()"),
         (double("xgboost.core", "Booster"), "xgboost.DMatrix(x)"),
     ],
@@ -49,6 +48,11 @@ def test_what_is_not_yet_a_model_is_told_its_line(kind, line):
         with pytest.raises(UsageError) as caught:
             target_of(given_as)
         assert line in str(caught.value) and len(str(caught.value).splitlines()) == 1
+
+
+def test_a_flax_module_that_is_bound_to_its_parameters_is_asked():
+    bound = double("flax.linen.module", "Module", __call__=lambda self, x: x * 3, scope=object())()
+    np.testing.assert_array_equal(target_of(bound).ask(np.ones(2)), 3)
 
 
 def test_a_booster_of_lightgbm_gives_its_probabilities():
@@ -80,6 +84,8 @@ def test_a_keras_3_model_on_jax_is_asked_by_its_stateless_call_with_gradients(mo
     np.testing.assert_allclose(target.ask(np.float32([[4.0]])), [[2.0, 1.0]])
     gradient = target.live.input_gradients(np.float32([[4.0]]), np.array([0]))
     np.testing.assert_allclose(gradient, [[2.0]])
+    with pytest.raises(UsageError, match="which a Functional is not given"):
+        target_of(kind(), parts=("input_ids", "attention_mask"))
     keras.config.backend = lambda: "openvino"
     plain = kind()
     type(plain).__call__ = lambda self, inputs, training: inputs + 1

@@ -117,31 +117,15 @@ def target_of(model: Any, *, parts: tuple[str, ...] = ()) -> Target:
         raise UsageError(f"model: {model}: no such file or folder; load the model, and give that")
     for one in (model, *(model if isinstance(model, tuple) else ())):
         refuse_unfinished(one)
-    if isinstance(model, tuple) and len(model) == 2 and callable(model[0]):
-        model = JaxModel(*model)
-    if parts and isinstance(model, JaxModel):
-        by_name = model.function
-        model = JaxModel(lambda params, inputs: by_name(params, in_parts(inputs, parts)), model.params)
-    elif parts and inspect.isroutine(model):
-        asked = model
-        return _callable(lambda inputs: asked(in_parts(inputs, parts)))
-    if parts and isinstance(model, Endpoint | FrameworkWorker):
+    if isinstance(model, Endpoint | FrameworkWorker):
+        return _elsewhere(model, parts)
+    if parts and inspect.isroutine(model):
+        return _callable(lambda inputs: model(in_parts(inputs, parts)))
+    if (on := keras_3_backend(model)) and parts:
         raise _not_by_parts(model, parts)
-    if isinstance(model, Endpoint):
-        return Target(
-            kind=f"HTTP endpoint ({model.protocol})",
-            ask=lambda inputs: ask_endpoint(model, inputs),
-            without_gradients="an endpoint gives no input gradients",
-            batch_size=model.batch_size,
-            source=model.shown,
-        )
-    if isinstance(model, FrameworkWorker):
-        return Target(kind=model.kind, ask=model.outputs, live=model, source=model.file, file_digest=model.file_digest)
-    on = keras_3_backend(model)
-    if on == "jax":
-        model = JaxModel(*keras_on_jax(model))
-    elif on not in ("", "torch", "tensorflow"):
+    if on and on not in backend_names():
         return _callable(lambda inputs: model(inputs, training=False), kind=f"Keras model on {on}")
+    model = _as_function(model, parts, keras_on=on)
     for name in backend_names():
         entry = entry_of(name)
         for known in entry.live:
@@ -197,6 +181,33 @@ def _callable(model: Callable[[Array], Any], *, kind: str = "callable", without:
         ask=lambda inputs: np.asarray(model(inputs)),
         without_gradients=without or "a plain callable gives no input gradients",
     )
+
+
+def _elsewhere(model: Endpoint | FrameworkWorker, parts: tuple[str, ...]) -> Target:
+    """Ask a model in another process."""
+    if parts:
+        raise _not_by_parts(model, parts)
+    if isinstance(model, FrameworkWorker):
+        return Target(kind=model.kind, ask=model.outputs, live=model, source=model.file, file_digest=model.file_digest)
+    return Target(
+        kind=f"HTTP endpoint ({model.protocol})",
+        ask=lambda inputs: ask_endpoint(model, inputs),
+        without_gradients="an endpoint gives no input gradients",
+        batch_size=model.batch_size,
+        source=model.shown,
+    )
+
+
+def _as_function(model: Any, parts: tuple[str, ...], *, keras_on: str) -> Any:
+    """Give what is a function of parameters and inputs as one; anything else as it is."""
+    if keras_on and any(known.base == JaxModel.__name__ for known in entry_of(keras_on).live):
+        return JaxModel(*keras_on_jax(model))
+    if isinstance(model, tuple) and len(model) == 2 and callable(model[0]):
+        model = JaxModel(*model)
+    if not parts or not isinstance(model, JaxModel):
+        return model
+    by_name = model.function
+    return JaxModel(lambda params, inputs: by_name(params, in_parts(inputs, parts)), model.params)
 
 
 def _not_by_parts(model: Any, parts: tuple[str, ...]) -> UsageError:

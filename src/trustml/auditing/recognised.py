@@ -21,8 +21,6 @@ _NEEDS = (
      "trustml.JaxModel(lambda params, x: transformed.apply(params, state, None, x)[0], params)"),
     ("flax.linen", "Module", "a Flax module, whose parameters lie elsewhere",
      "trustml.JaxModel(module.apply, variables)"),
-    ("equinox", "Module", "an Equinox module, which takes one example",
-     "trustml.JaxModel(lambda module, x: jax.vmap(module)(x), equinox.nn.inference_mode(module))"),
     ("torch.export", "ExportedProgram", "a program of torch.export, which is not called itself", "program.module()"),
     ("xgboost", "Booster", "a booster of XGBoost, which takes matrices of its own",
      "lambda x: booster.predict(xgboost.DMatrix(x))"),
@@ -51,6 +49,8 @@ def refuse_unfinished(model: Any) -> None:
     ------
     UsageError
     """
+    if getattr(model, "scope", None) is not None:
+        return  # a Flax module that is bound to its parameters
     for package, name, what, line in _NEEDS:
         if descends(model, package, name):
             raise UsageError(f"model: is {what}; audit `{line}`")
