@@ -121,13 +121,11 @@ def audit(
     Parameters
     ----------
     model : object
-        A ``torch.nn.Module``, a Keras model, ``trustml.JaxModel(function, params)``, a fitted estimator with
-        ``predict_proba``, a callable from arrays to logits or probabilities, a ``trustml.Endpoint``, or a
-        ``trustml.Run``, which takes no other argument; None looks at a claim alone.
+        A torch module, a Keras model, ``trustml.JaxModel(function, params)``, an estimator with ``predict_proba``, a
+        callable, a ``trustml.Endpoint``, or a ``trustml.Run`` and no other argument; None looks at a claim alone.
     train, holdout : pair of arrays
-        Inputs (n, ...) in the model's own layout, and labels (n,): what it was trained on, and examples of the same
-        source that it was not. Inputs may be a DataFrame of numbers, whose columns go to the model by name, or the
-        mapping that a tokenizer gives (``input_ids``, ``attention_mask``), all of which the model is given.
+        Inputs (n, ...) and labels (n,): what it was trained on, and examples of the same source that it was not.
+        Inputs may be a DataFrame of numbers, or the mapping that a tokenizer gives, all of which the model is given.
     claim : Claim, optional
     checks : sequence of str, optional
         Of ``membership``, ``accounting``, ``explanations`` and ``performance``: by default all.
@@ -139,24 +137,16 @@ def audit(
         What the model returns. One column speaks for class 1 of two.
     confidence : float
         Of the lower bounds that make a risk, all attacks taken together, and of intervals.
-    seed : int
-    name : str
-    explain_memory : int
-        Bytes that the model may need at once, about, while it is explained: larger inputs go through it in fewer rows.
-    explain_seconds : float
-        Time for explanations. When it is spent, or Ctrl-C is pressed, what is finished is kept, and findings say of how
-        many examples.
+    seed, name : int and str
+    explain_memory, explain_seconds : int and float
+        Bytes that explaining may need at once, about, and its time; then, or at Ctrl-C, what is finished is kept.
     listener : callable, optional
         Told of progress: what, how much is done, of how much.
-
-    Returns
-    -------
-    Audit
 
     Raises
     ------
     UsageError
-        If the arguments cannot work; nothing has been computed then. A model that fails to answer is a finding.
+        If the arguments cannot work, before anything is computed. A model that fails to answer is a finding.
     """
     if (run := _audit_of_run(model)) is not None:
         return run

@@ -156,7 +156,7 @@ def _explained_checks(evidence: Evidence) -> list[Check]:
         if record.status != "ok":
             continue
         try:
-            seen = evidence.run.arrays(f"jobs/{record.id}/attributions.npz")["logits"]
+            seen = evidence.run.mapped(f"jobs/{record.id}/attributions.npz", names=("logits",))["logits"]
             stated = evidence.run.arrays(f"jobs/{job.subject}/predictions.npz")["test_logits"][: len(seen)]
             gap = _gap(seen, stated) if seen.shape == stated.shape and len(seen) == count else math.inf
         except NOT_COMPUTABLE as error:
