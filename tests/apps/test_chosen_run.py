@@ -145,7 +145,7 @@ def test_a_strangers_words_are_words(entry, tmp_path, monkeypatch):
         record["scenario"] |= {"name": WILD, "description": WILD}
         record["warnings"], record["data"]["notes"], record["hardware"]["processor"] = [WILD], [WILD], WILD
         record["jobs"][0] |= {"reason": WILD, "status": "error"}
-        record["skips"] = [{"backend": "torch", "cell": WILD, "reason": WILD}]
+        record["skips"] = [{"backend": "torch", "method": WILD, "reason": WILD}]
 
     changed(copy_of("evidence", tmp_path), wild)
     app = opened(entry, tmp_path, monkeypatch)

@@ -37,7 +37,7 @@ def assert_whole(app: AppTest) -> None:
 
 def shown_cells(frame) -> list[list[str]]:
     """Texts of a table that is sorted by numbers."""
-    display = pa.ipc.open_stream(frame.proto.styler.display_values).read_pandas()
+    display = pa.ipc.open_stream(frame.proto.arrow_data.styler.display_values).read_pandas()
     return display.astype(str).to_numpy().tolist()
 
 
