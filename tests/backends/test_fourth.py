@@ -86,7 +86,7 @@ def test_it_is_there_beside_ours(installed):
     assert environment.variables == {"PYTHONPATH": str(FOLDER)}
     found = probe(environment)
     assert (found.versions, found.devices, found.problem) == ({"numpy": np.__version__}, ("cpu",), "")
-    scale = backend_colour().to_dict()["scale"]
+    scale = backend_colour(backend_names()).to_dict()["scale"]
     assert dict(zip(scale["domain"], scale["range"], strict=True))["numpy"] == "#CC79A7"
 
 

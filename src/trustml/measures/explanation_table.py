@@ -65,7 +65,7 @@ EXPLANATION_MEASURES: dict[str, Measure] = {
         meaning="Forward and backward passes that integrated gradients took for an example: mean; interval: 5th and "
         "95th percentile over examples. To be read beside the completeness error.",
         kind="exact",
-        words="passes an example, at equal error",
+        words="passes an example",
         shown=("explanations", "explanations page", "speed page"),
     ),
     "deletion_auc": _quality(
