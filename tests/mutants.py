@@ -154,7 +154,12 @@ MUTANTS = (
             '"training statistics": ("not met"',
             '"training statistics": ("met"',
         ),
-        ("categories of the data are no matter", _ASSUMPTIONS, '"of the data": ("not met"', '"of the data": ("met"'),
+        (
+            "categories of the data are no matter",
+            _ASSUMPTIONS,
+            '"of the data": (\n        "not met"',
+            '"of the data": (\n        "met"',
+        ),
         (
             "the best point decides",
             _ASSUMPTIONS,
@@ -283,8 +288,8 @@ MUTANTS = (
         (
             "the smallest epsilon over seeds",
             _TABLES,
-            'MEASURES["epsilon"].text(rows.value.median())',
-            'MEASURES["epsilon"].text(rows.value.min())',
+            "float(rows.value.median()), rows.privacy_unit",
+            "float(rows.value.min()), rows.privacy_unit",
         ),
         (
             "steps in seconds",
@@ -292,7 +297,7 @@ MUTANTS = (
             '"milliseconds": NumberForm(pattern="{:.2f}", factor=1e3',
             '"milliseconds": NumberForm(pattern="{:.2f}", factor=1.0',
         ),
-        ("quartiles in seconds", _TABLES, "measure.text(rows.low.median())", "rows.low.median()"),
+        ("quartiles in seconds", _TABLES, "{measure.text(low)}-", "{low}-"),
         (
             "violations exchanged",
             "report/attacks/frames.py",

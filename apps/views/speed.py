@@ -26,7 +26,7 @@ st.caption(
 )
 # What a step takes comes first; what explanations take belongs to another family of measures.
 for text in load_words(table):
-    st.warning(text[:1].upper() + text[1:])
+    st.warning(plain_text(text[:1].upper() + text[1:]))
 for name, measure in sorted(shown_in("speed page").items(), key=lambda one: one[1].family != "speed"):
     rows = table[table.measure == name].dropna(subset="value")
     if rows.empty:

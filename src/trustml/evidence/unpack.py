@@ -22,8 +22,10 @@ _END = struct.Struct("<4sHHHHIIH")
 _HEADER = struct.Struct("<4sHHHHHIIIHH")
 _CENTRAL = 46
 _UTF8 = 0x800
-_FIXED = ("date_time", "create_system", "create_version", "extract_version", "reserved", "external_attr", "volume")
-_FIXED += ("internal_attr",)
+_FIXED = (
+    "date_time", "create_system", "create_version", "extract_version", "reserved", "external_attr", "volume",
+    "internal_attr",
+)  # fmt: skip
 _FIRST_DAY = 1 << 5 | 1  # of 1980, as an archive writes it
 _CHUNK = 1 << 20
 
