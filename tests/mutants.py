@@ -326,6 +326,37 @@ MUTANTS = (
         ("sides of 0 exchanged", _STUDY, '"below": int((rows.high < 0)', '"below": int((rows.low > 0)'),
         ("the smallest epsilon of a study", _STUDY, "epsilon.max(skipna=False)", "epsilon.min(skipna=False)"),
         ("lower is better for all", _STUDY, 'lower = measure.better == "lower"', "lower = True"),
+        ("intervals that hold together are as wide as one", _STUDY, "LEVEL / 2 / max(1, len(rows))", "LEVEL / 2"),
+    ),
+    *_mutants(
+        "compare/test_contrast.py compare/test_parts.py",
+        ("a trend over epsilons in no order", "compare/contrast.py", "means[orders]", "means[orders[:1]]"),
+        ("a part that is left out is named", "compare/parts.py", '"noise" if keeps == "clipping"', '"noise" if keeps'),
+        ("epsilons of other steps are one dose", "compare/parts.py", "like.differs_in_noise_alone(one)", "True"),
+    ),
+    *_mutants(
+        "launch/test_ablations.py",
+        (
+            "an ablation takes the secret batches",
+            "launch/prepare.py",
+            "sampling_seed=private.sampling_seed or 0",
+            "sampling_seed=private.sampling_seed",
+        ),
+        (
+            "an ablation without noise gets it",
+            "plan/expand.py",
+            'regime.ablation.keeps == "noise"',
+            'regime.ablation.keeps != "clipping"',
+        ),
+    ),
+    *_mutants(
+        "backends/jax/test_ablated.py",
+        (
+            "an ablation clips all the same",
+            "worker/ablated.py",
+            'keeps == "clipping" else NEVER_BINDS',
+            "keeps else 1.0",
+        ),
     ),
     *_mutants(
         "report/test_figures.py",

@@ -8,6 +8,7 @@ from chosen_run import current, measures, runs_folder, show_rows
 from trustml.launch.benchmarks import bench_module
 from trustml.measures.measure import shown_in
 from trustml.report.speed import figures
+from trustml.report.speed.tables import load_words
 
 st.title("Speed")
 table = measures()
@@ -20,6 +21,8 @@ st.caption(
     + ("Other jobs ran beside some of these: do not read small differences." if beside else "One job at a time.")
 )
 # What a step takes comes first; what explanations take belongs to another family of measures.
+for text in load_words(table):
+    st.warning(text[:1].upper() + text[1:])
 for name, measure in sorted(shown_in("speed page").items(), key=lambda one: one[1].family != "speed"):
     rows = table[table.measure == name].dropna(subset="value")
     if rows.empty:

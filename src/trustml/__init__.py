@@ -25,17 +25,26 @@ from trustml.errors import (
 )
 from trustml.models.layers import (
     GELU as GELU,
+    Add as Add,
     Architecture as Architecture,
     AvgPool as AvgPool,
     BatchNorm as BatchNorm,
+    Concatenate as Concatenate,
     Conv2D as Conv2D,
     Dense as Dense,
     Dropout as Dropout,
     Flatten as Flatten,
+    GlobalAvgPool as GlobalAvgPool,
     GroupNorm as GroupNorm,
     LayerNorm as LayerNorm,
+    LeakyReLU as LeakyReLU,
     MaxPool as MaxPool,
+    Multiply as Multiply,
+    Node as Node,
     ReLU as ReLU,
+    Sigmoid as Sigmoid,
+    SiLU as SiLU,
+    Softplus as Softplus,
     Tanh as Tanh,
 )
 from trustml.scenario.attacks import (
@@ -116,6 +125,7 @@ from trustml.scenario.partition import (
 )
 from trustml.scenario.regimes import (
     DPSGD as DPSGD,
+    Ablation as Ablation,
     Augmentation as Augmentation,
     Plain as Plain,
 )

@@ -112,6 +112,8 @@ def audit(
     confidence: float = 0.99,
     seed: int = 0,
     name: str = "",
+    explain_memory: int = 1 << 30,
+    explain_seconds: float = 600.0,
     listener: Callable[[str, int, int], None] | None = None,
 ) -> Audit:
     """Find out what a model leaks, whether its privacy claim adds up, and whether its explanations can be relied on.
@@ -124,7 +126,8 @@ def audit(
         ``trustml.Run``, which takes no other argument; None looks at a claim alone.
     train, holdout : pair of arrays
         Inputs (n, ...) in the model's own layout, and labels (n,): what it was trained on, and examples of the same
-        source that it was not.
+        source that it was not. Inputs may be a DataFrame of numbers, whose columns go to the model by name, or the
+        mapping that a tokenizer gives (``input_ids``, ``attention_mask``), all of which the model is given.
     claim : Claim, optional
     checks : sequence of str, optional
         Of ``membership``, ``accounting``, ``explanations`` and ``performance``: by default all.
@@ -138,6 +141,11 @@ def audit(
         Of the lower bounds that make a risk, all attacks taken together, and of intervals.
     seed : int
     name : str
+    explain_memory : int
+        Bytes that the model may need at once, about, while it is explained: larger inputs go through it in fewer rows.
+    explain_seconds : float
+        Time for explanations. When it is spent, or Ctrl-C is pressed, what is finished is kept, and findings say of how
+        many examples.
     listener : callable, optional
         Told of progress: what, how much is done, of how much.
 
@@ -167,6 +175,8 @@ def audit(
         confidence=confidence,
         seed=seed,
         name=name or _name_of(model),
+        explain_memory=explain_memory,
+        explain_seconds=explain_seconds,
     )
     return Audit(audit_model(model, request, tell=listener or _silent))
 

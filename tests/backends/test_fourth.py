@@ -13,6 +13,7 @@ import pytest
 
 import trustml
 from tests.backends.torch.explaining import request
+from tests.records import unasked_second_opinion
 from trustml.auditing.models import target_of
 from trustml.auditing.run_audit import audit_run
 from trustml.backends.contract import Model
@@ -66,7 +67,8 @@ def installed():
 
 @pytest.fixture(scope="module")
 def run(installed, tmp_path_factory) -> trustml.Run:
-    return trustml.run(SCENARIO, out=tmp_path_factory.mktemp("runs"))
+    with unasked_second_opinion():
+        return trustml.run(SCENARIO, out=tmp_path_factory.mktemp("runs"))
 
 
 def command(*arguments: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -180,7 +182,7 @@ def test_a_name_that_is_not_there_is_one_line(tmp_path):
     file = tmp_path / "one.toml"
     file.write_text('name = "one"\nbackends = ["numpy"]\n[data]\nkind = "Digits"\n[[model.layers]]\nkind = "Flatten"\n')
     file.write_text(file.read_text() + '[[training]]\nkind = "Plain"\n')
-    done = command("run", str(file), "--out", str(tmp_path))
+    done = command("run", str(file), "--runs", str(tmp_path))
     assert done.returncode == 2
     assert "backends.0: 'numpy' is not one of the choices; choose one of torch, jax, tensorflow" in done.stderr
     assert "Traceback" not in done.stderr

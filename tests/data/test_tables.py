@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import gzip
 import lzma
 import tarfile
+import types
 import zipfile
 
 import numpy as np
@@ -14,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trustml.data import files, npy, tables
 from trustml.data.datasets import load_dataset
 from trustml.errors import DataError
 from trustml.scenario.sources import Csv, Idx, Npz, Parquet
@@ -107,6 +110,46 @@ def test_no_text_and_archives_are_named(tmp_path):
     refused(csv(tmp_path, b"\x28\xb5\x2f\xfd rest"), "zstd")
     refused(Csv(path=str(tmp_path), label="y"), "is a folder")
     refused(csv(tmp_path, ""), "is empty")
+
+
+def test_a_file_that_unpacks_to_more_than_memory_holds_is_given_up_on_the_way(tmp_path, monkeypatch):
+    limit = 100_000
+    monkeypatch.setattr(tables, "largest_now", lambda: limit)
+    monkeypatch.setattr(npy, "largest_now", lambda: limit)
+    monkeypatch.setattr(files, "largest_now", lambda: limit)
+    bomb = gzip.compress(PLAIN.encode() + b"0.5,yes\n" * limit)
+    assert len(bomb) < limit / 10
+    refused(csv(tmp_path, bomb), "holds more than", "of the memory that is free")
+    np.savez_compressed(tmp_path / "b.npz", inputs=np.zeros((limit, 2), np.float32), labels=np.zeros(limit))
+    refused(Npz(path=str(tmp_path / "b.npz")), "unpacks to more than", "of the memory that is free")
+    pd.DataFrame({"a": np.zeros(limit), "y": "no"}).to_parquet(tmp_path / "b.parquet")
+    refused(Parquet(path=str(tmp_path / "b.parquet"), label="y"), "are more than")
+    images = b"\0\0\x08\x03" + (100).to_bytes(4) + (64).to_bytes(4) + (64).to_bytes(4) + bytes(100 * 64 * 64)
+    (tmp_path / "b.idx").write_bytes(gzip.compress(images))
+    refused(Idx(images=str(tmp_path / "b.idx"), labels=str(tmp_path / "b.idx")), "more than the file can hold")
+
+
+def test_the_limit_follows_the_memory_that_is_free(monkeypatch):
+    free = types.SimpleNamespace(available=4 * 2**30)
+    monkeypatch.setattr(npy.psutil, "virtual_memory", lambda: free)
+    assert npy.largest_now() == 2**30
+    free.available = 2**20
+    assert npy.largest_now() == 2**28, "small files are read whatever else is going on"
+    free.available = 2**50
+    assert npy.largest_now() == npy.LARGEST_FILE
+
+
+@pytest.mark.parametrize("column", ["b", "y"])
+def test_text_of_parquet_that_is_no_utf_8_is_refused(tmp_path, column):
+    frame = pd.DataFrame({"a": NUMBERS, "b": ["ab", "cd"] * (ROWS // 2), "y": ["ab", "cd"] * (ROWS // 2)})
+    path = tmp_path / "t"
+    frame[["a", column] if column == "y" else ["a", "b", "y"]].to_parquet(path, compression=None)
+    path.write_bytes(path.read_bytes().replace(b"ab", b"a\xff"))
+    refused(Parquet(path=str(path), label="y"), "cannot be read as Parquet", "UTF8")
+
+
+def test_a_table_without_rows_is_told_so(tmp_path):
+    refused(csv(tmp_path, "a,y\n"), "holds no examples")
 
 
 def test_twin_columns_are_refused_and_row_numbers_left_out_with_a_word(tmp_path):

@@ -56,7 +56,7 @@ def attributed_layer(method: m.Method, architecture: Architecture) -> int:
     layer: int | None = getattr(method, "layer", -1)
     if layer is not None:
         return layer
-    convolutions = [i for i, layer in enumerate(architecture.layers) if isinstance(layer, Conv2D)]
+    convolutions = [i for i, node in enumerate(architecture.nodes) if isinstance(node.layer, Conv2D)]
     return convolutions[-1] if convolutions else -1
 
 
@@ -127,9 +127,9 @@ def combine_of(method: m.Method) -> Combine:
 
 def _unknown_layer(method: m.Method, architecture: Architecture) -> str:
     inner = method.of if isinstance(method, m.SmoothGrad) else method
-    for index, layer in enumerate(architecture.layers):
-        if isinstance(layer, METHODS[type(inner)].no_rule_for):
-            return f"has no rule for {type(layer).__name__} (model.layers.{index})"
+    for index, node in enumerate(architecture.nodes):
+        if isinstance(node.layer, METHODS[type(inner)].no_rule_for):
+            return f"has no rule for {type(node.layer).__name__} (model.layers.{index})"
     return ""
 
 

@@ -44,6 +44,8 @@ def encode_labels(labels: npt.NDArray[Any], where: str) -> tuple[npt.NDArray[np.
     values, encoded, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if labels.dtype.kind == "f" and not np.array_equal(values, np.round(values.astype(float))):
         raise DataError(f"{where}: label {values[0]} is no class; trustml classifies, it does not regress")
+    if not len(values):
+        raise DataError(f"{where}: holds no examples; name a table with rows")
     if len(values) < 2:
         raise DataError(f"{where}: all labels are {values[0]!r}; give at least two classes")
     alone = int((counts == 1).sum())

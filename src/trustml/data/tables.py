@@ -14,10 +14,11 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import msgspec
 
 from trustml.data.json_records import records_of
-from trustml.data.npy import DAMAGED, LARGEST_FILE
+from trustml.data.npy import DAMAGED, LARGEST_FILE, in_words, largest_now
 from trustml.data.separated import Form, Layout, decoded, delimiter, lay_out
 from trustml.data.spelling import decimal_mark
 from trustml.errors import DataError
+from trustml.scenario.ready import data_hint
 from trustml.scenario.sources import Csv, Json, Table
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 ABSENT = ("", "?")
 """What stands for a missing value in any column of a CSV file."""
+_PIECE = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +128,7 @@ def require_file(path: Path) -> None:
     if path.is_dir():
         raise DataError(f"{path}: is a folder; name a file in it")
     if not path.is_file():
-        raise DataError(f"{path}: no such file; check the path in the scenario")
+        raise DataError(f"{path}: no such file; {data_hint(path) or 'check the path in the scenario'}")
 
 
 def opened(path: Path) -> IO[bytes]:
@@ -160,11 +162,15 @@ def _read_csv(path: Path, source: Csv, verbatim: str | None) -> Read:
 
 
 def _content(path: Path) -> bytes:
+    """Read to the end, piece by piece: what unpacks to more than it may is given up before it is held."""
+    parts, most, size = [], largest_now(), 0
     with opened(path) as stream:
-        content = stream.read(LARGEST_FILE + 1)
-    if len(content) > LARGEST_FILE:
-        raise ValueError(f"holds more than {LARGEST_FILE >> 30} GiB")
-    return content
+        while part := stream.read(_PIECE):
+            size += len(part)
+            if size > most:
+                raise ValueError(f"holds more than {in_words(most)}, a quarter of the memory that is free")
+            parts.append(part)
+    return b"".join(parts)
 
 
 def _read_json(path: Path) -> Read:
@@ -233,10 +239,11 @@ def _read_parquet(path: Path) -> Read:
 
     try:
         with path.open("rb") as stream:
-            if problem := why_not_a_table(stream):
+            if problem := why_not_a_table(stream, most_bytes=largest_now()):
                 raise ValueError(problem)
             stream.seek(0)
             table = pd.read_parquet(stream)
+        require_text(table)
     except (pa.ArrowException, *DAMAGED) as error:
         raise DataError(f"{path}: cannot be read as Parquet ({first_line(error)}); fix or replace it") from error
     warnings = []
@@ -258,6 +265,21 @@ def pd_index(names: Iterable[str]) -> pd.Index:
     import pandas as pd
 
     return pd.Index(list(names), dtype=object)
+
+
+def require_text(table: pd.DataFrame) -> None:
+    """Refuse text that is no UTF-8: Parquet's readers take any bytes for text until they are looked at.
+
+    Raises
+    ------
+    pyarrow.ArrowException
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    for number, kind in enumerate(table.dtypes):
+        if isinstance(kind, pd.StringDtype | pd.CategoricalDtype):
+            pa.array(table.iloc[:, number]).validate(full=True)
 
 
 def why_not_a_table(stream: IO[bytes], *, most_rows: int = LARGEST_FILE, most_bytes: int = LARGEST_FILE) -> str:

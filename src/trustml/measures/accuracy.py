@@ -6,10 +6,12 @@ import math
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from trustml.measures.evidence import Evidence
 from trustml.measures.notes import absent
 from trustml.measures.row import About, Row
+from trustml.record.schema import JobRecord
 
 _Z95 = 1.959963984540054
 
@@ -22,9 +24,7 @@ def accuracy_rows(evidence: Evidence) -> list[Row]:
             about = absent(f"training ended {record.status}: {record.reason}")
             rows.append(evidence.row("accuracy", None, record=record, subject="held-out", n=0, about=about))
             continue
-        labels = evidence.heldout["test_labels"]
-        logits = evidence.run.arrays(f"jobs/{record.id}/predictions.npz")["test_logits"]
-        answers = np.argmax(logits, axis=1)
+        labels, answers = evidence.heldout["test_labels"], held_out_answers(evidence, record)
         right = int((answers == labels).sum())
         majority = float(np.bincount(labels).max() / len(labels))
         rows.append(
@@ -48,6 +48,12 @@ def accuracy_rows(evidence: Evidence) -> list[Row]:
         row = evidence.row("accuracy", None, record=None, subject="held-out", n=0, about=absent(skip.reason))
         rows.append(msgspec.structs.replace(row, backend=skip.backend, regime=skip.regime))
     return rows
+
+
+def held_out_answers(evidence: Evidence, record: JobRecord) -> npt.NDArray[np.int64]:
+    """Class of the largest logit for each held-out example."""
+    logits = evidence.run.arrays(f"jobs/{record.id}/predictions.npz")["test_logits"]
+    return np.argmax(logits, axis=1).astype(np.int64)
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:

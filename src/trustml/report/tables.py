@@ -17,6 +17,7 @@ from trustml.report.attacks.tables import print_attacks
 from trustml.report.documents import titled_table
 from trustml.report.explanations.tables import print_explanations
 from trustml.report.federated.tables import print_federated
+from trustml.report.speed.tables import print_load
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,6 +72,7 @@ def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]
             out.print(f"not run: {cell.regime} in {cell.backend}: {cell.reason}", soft_wrap=True, markup=False)
         out.print()
         _print_majority(out, table)
+        print_load(out, table)
         _print_privacy(out, table)
         print_federated(out, manifest, table)
         print_attacks(out, table)
@@ -153,7 +155,7 @@ def _overview_rows(manifest: Manifest, table: pd.DataFrame) -> list[list[str]]:
     rows = []
     regimes = list(dict.fromkeys(table[table.measure == "accuracy"].regime))
     order = [regime.get("name") or regime["kind"] for regime in manifest.scenario["training"]]
-    for regime in sorted(regimes, key=order.index):
+    for regime in sorted(regimes, key=[*order, *regimes].index):
         for backend in manifest.scenario["backends"]:
             cell = table[(table.regime == regime) & (table.backend == backend)]
             if not cell.empty:

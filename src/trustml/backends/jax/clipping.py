@@ -23,8 +23,8 @@ from jax import Array, lax
 
 from trustml.backends.jax.network import Params, example_products, has_weights, prepared, unweighted, weighted
 from trustml.backends.jax.tiling import Tile
-from trustml.models.layers import Architecture, GroupNorm, LayerNorm
-from trustml.models.shapes import layer_shapes
+from trustml.models.layers import INPUT, Architecture, GroupNorm, LayerNorm
+from trustml.models.shapes import value_shapes
 
 
 def clipped_gradients(
@@ -119,34 +119,30 @@ def _layer_gradients(
 ) -> dict[str, _Outer | _Written]:
     examples, copies = inputs.shape[:2]
     rows = inputs.reshape(examples * copies, *inputs.shape[2:])
-    shapes = layer_shapes(architecture, inputs.shape[2:])
-    taps = {
-        str(index): jnp.zeros((len(rows), *shapes[index + 1]))
-        for index, layer in enumerate(architecture.layers)
-        if has_weights(layer)
-    }
+    shapes = value_shapes(architecture, inputs.shape[2:])
+    weighted_nodes = [node for node in architecture.nodes if has_weights(node.layer)]
+    taps = {node.name: jnp.zeros((len(rows), *shapes[node.name])) for node in weighted_nodes}
 
     def loss(taps: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-        """Sum of the losses; the taps are added to each weighted layer's output, to read its gradient."""
-        values, seen = rows, {}
-        for index, layer in enumerate(architecture.layers):
-            name = str(index)
-            if has_weights(layer):
-                seen[name] = prepared(layer, values)
-                values = weighted(layer, seen[name], params, name) + taps[name]
+        """Sum of the losses; taps are added to each weighted node's output, to read its gradient by all its uses."""
+        values, seen = {INPUT: rows}, {}
+        for index, node in enumerate(architecture.nodes):
+            given = [values[name] for name in node.inputs]
+            if has_weights(node.layer):
+                seen[node.name] = prepared(node.layer, given[0])
+                values[node.name] = weighted(node.layer, seen[node.name], params, node.name) + taps[node.name]
             else:
-                values = unweighted(layer, values, jax.random.fold_in(key, index), first * copies)
-        losses = optax.softmax_cross_entropy_with_integer_labels(values, jnp.repeat(labels, copies))
+                values[node.name] = unweighted(node.layer, given, jax.random.fold_in(key, index), first * copies)
+        logits = values[architecture.nodes[-1].name]
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.repeat(labels, copies))
         return losses.sum() / copies, seen
 
     outputs, seen = jax.grad(loss, has_aux=True)(taps)
     found: dict[str, _Outer | _Written] = {}
-    for index, layer in enumerate(architecture.layers):
-        name = str(index)
-        if not has_weights(layer):
-            continue
+    for node in weighted_nodes:
+        name = node.name
         a, g = (array.reshape(examples, -1, array.shape[-1]) for array in (seen[name], outputs[name]))
-        if isinstance(layer, GroupNorm | LayerNorm):
+        if isinstance(node.layer, GroupNorm | LayerNorm):
             found[f"{name}.scale"] = _Written((a * g).sum(axis=1))
         elif a.shape[1] == 1:
             found[f"{name}.kernel"] = _Outer(a[:, 0], g[:, 0])

@@ -11,19 +11,29 @@ import numpy.typing as npt
 from trustml.backends.contract import Model
 from trustml.models.layers import (
     GELU,
+    INPUT,
+    Add,
     AvgPool,
     BatchNorm,
+    Concatenate,
     Conv2D,
     Dense,
     Dropout,
     Flatten,
+    GlobalAvgPool,
     GroupNorm,
     Layer,
     LayerNorm,
+    LeakyReLU,
     MaxPool,
+    Multiply,
     ReLU,
+    Sigmoid,
+    SiLU,
+    Softplus,
     Tanh,
 )
+from trustml.models.shapes import node_of
 
 Doubles = npt.NDArray[np.float64]
 
@@ -47,19 +57,27 @@ def input_gradient(model: Model, example: npt.NDArray[Any], target: int, *, step
     return gradient
 
 
-def _one(model: Model, values: Doubles) -> Doubles:
-    for index, layer in enumerate(model.architecture.layers):
+def _one(model: Model, example: Doubles) -> Doubles:
+    values, result = {INPUT: example}, example
+    for node in model.architecture.nodes:
         weights = {
-            name.split(".")[1]: array.astype(np.float64)
+            name.rpartition(".")[2]: array.astype(np.float64)
             for name, array in model.weights.items()
-            if name.split(".")[0] == str(index)
+            if node_of(name) == node.name
         }
-        values = _layer(layer, values, weights)
-    return values
+        result = values[node.name] = _layer(node.layer, [values[name] for name in node.inputs], weights)
+    return result
 
 
-def _layer(layer: Layer, values: Doubles, weights: dict[str, Doubles]) -> Doubles:
+def _layer(layer: Layer, inputs: list[Doubles], weights: dict[str, Doubles]) -> Doubles:
+    values = inputs[0]
     match layer:
+        case Add():
+            return np.sum(inputs, axis=0)
+        case Multiply():
+            return np.prod(inputs, axis=0)
+        case Concatenate():
+            return np.concatenate(inputs, axis=-1)
         case Dense():
             return values @ weights["kernel"] + weights.get("bias", 0.0)
         case Conv2D():
@@ -73,8 +91,18 @@ def _layer(layer: Layer, values: Doubles, weights: dict[str, Doubles]) -> Double
             return np.maximum(values, 0.0)
         case GELU():
             return np.array([v * 0.5 * (1 + erf(v / 2**0.5)) for v in values.ravel()]).reshape(values.shape)
+        case LeakyReLU():
+            return np.where(values > 0, values, layer.slope * values)
+        case SiLU():
+            return values / (1 + np.exp(-values))
+        case Softplus():
+            return np.logaddexp(0, values)
+        case Sigmoid():
+            return 1 / (1 + np.exp(-values))
         case Tanh():
             return np.tanh(values)
+        case GlobalAvgPool():
+            return values.mean(axis=tuple(range(values.ndim - 1)))
         case Flatten():
             return values.ravel()
         case GroupNorm():

@@ -14,17 +14,26 @@ import tensorflow as tf
 from tensorflow_privacy.privacy.fast_gradient_clipping import clip_grads
 
 from trustml.backends.tensorflow.layer_rules import Backward, PerExample, rule_for
+from trustml.backends.tensorflow.network import walk_nodes
+from trustml.models.layers import INPUT, Architecture
 
 
 def per_example_gradients(
-    model: tf.keras.Model, variables: list[tf.Variable], inputs: tf.Tensor, labels: tf.Tensor, *, copies: int
+    model: tf.keras.Model,
+    architecture: Architecture,
+    variables: list[tf.Variable],
+    inputs: tf.Tensor,
+    labels: tf.Tensor,
+    *,
+    copies: int,
 ) -> list[PerExample]:
     """Gradients of the cross-entropy of each example, averaged over its copies, in the order of `variables`.
 
     Parameters
     ----------
     model : tf.keras.Model
-        A chain of layers that gives logits; every layer with weights has a rule.
+        As it is built from `architecture`; every layer with weights has a rule.
+    architecture : Architecture
     variables : list of tf.Variable
     inputs : tf.Tensor
         Shape (b * copies, *x), the copies of an example one after another.
@@ -40,18 +49,20 @@ def per_example_gradients(
     outputs: list[tf.Tensor] = []
     ways_back: list[tuple[Any, Backward]] = []
     with tf.GradientTape(watch_accessed_variables=False) as tape:
-        values = inputs
-        for layer in model.layers:
+
+        def call(layer: Any, given: Any) -> tf.Tensor:
             if not layer.trainable_weights:
-                values = _pass(layer, values)
-                continue
+                return _pass(layer, given)
             rule = rule_for(layer)
             if rule is None:
                 raise NotImplementedError(f"no rule for {type(layer).__name__}")
-            values, backward = rule(layer, values)
+            values, backward = rule(layer, given)
             tape.watch(values)
             outputs.append(values)
             ways_back.append((layer, backward))
+            return values
+
+        values = walk_nodes(model, architecture.nodes, {INPUT: inputs}, call)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.repeat(labels, copies), logits=values)
         total = tf.reduce_sum(losses) / copies
     found: dict[object, PerExample] = {}
@@ -78,10 +89,8 @@ def clipped_sum(
     return sums, tf.reduce_sum(tf.cast((norms <= clipping_norm) & (mask > 0), tf.int32))
 
 
-def _pass(layer: Any, values: tf.Tensor) -> tf.Tensor:
+def _pass(layer: Any, values: Any) -> tf.Tensor:
     """Call a layer without weights as in training, if that makes a difference to it."""
-    if isinstance(layer, tf.keras.layers.InputLayer):
-        return values
     if "training" in inspect.signature(layer.call).parameters:
         return layer(values, training=True)
     return layer(values)

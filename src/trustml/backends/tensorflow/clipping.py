@@ -51,6 +51,7 @@ class Clipper:
     """
 
     def __init__(self, mode: str, model: Model, settings: PrivateSettings) -> None:
+        self._architecture = model.architecture
         self.model = build_keras(model, _ClippingModel if mode == "dp_model" else tf.keras.Model)
         self.variables = {name: variable(self.model, name) for name in model.weights}
         self.clip: Clip = (self._by_model if mode == "dp_model" else self._by_book_keeping)(settings)
@@ -103,13 +104,14 @@ class Clipper:
         return clip
 
     def _by_book_keeping(self, settings: PrivateSettings) -> Clip:
-        keras_model, variables, copies = self.model, list(self.variables.values()), settings.multiplicity
+        keras_model, architecture = self.model, self._architecture
+        variables, copies = list(self.variables.values()), settings.multiplicity
 
         def clip(
             inputs: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor, clipping_norm: tf.Tensor
         ) -> tuple[list[tf.Tensor], tf.Tensor]:
             flat = tf.reshape(inputs, (-1, *inputs.shape[2:]))
-            gradients = per_example_gradients(keras_model, variables, flat, labels, copies=copies)
+            gradients = per_example_gradients(keras_model, architecture, variables, flat, labels, copies=copies)
             return clipped_sum(gradients, mask, clipping_norm, per_layer=settings.per_layer)
 
         return clip

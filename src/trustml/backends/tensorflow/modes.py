@@ -19,6 +19,7 @@ from trustml.backends.contract import Model
 from trustml.backends.settings import EngineChoice, PrivateSettings
 from trustml.backends.tensorflow.clipping import Clipper, possible_modes
 from trustml.models.layers import Architecture, Dropout
+from trustml.models.shapes import layer_shapes
 from trustml.models.weights import initial_weights
 
 _REPEATS = 5
@@ -64,8 +65,8 @@ def _measure(
 def _synthetic_model(architecture: Architecture, input_shape: tuple[int, ...]) -> Model:
     """Random weights, and no dropout: each way would draw masks of its own."""
     layers = tuple(
-        msgspec.structs.replace(layer, rate=0.0) if isinstance(layer, Dropout) else layer
-        for layer in architecture.layers
+        msgspec.structs.replace(node, layer=Dropout(rate=0.0)) if isinstance(node.layer, Dropout) else node
+        for node in architecture.nodes
     )
     weights = initial_weights(architecture, input_shape, generator=np.random.default_rng(0))
     return Model(
@@ -78,7 +79,7 @@ def _synthetic(model: Model, settings: PrivateSettings) -> tuple[tf.Tensor, tf.T
     generator = np.random.default_rng(0)
     size = min(settings.micro_batch_size or settings.expected_batch_size, _LARGEST_BATCH)
     inputs = generator.normal(size=(size, settings.multiplicity, *model.input_shape))
-    classes = next(reversed(model.weights.values())).shape[-1]
+    classes = layer_shapes(model.architecture, model.input_shape)[-1][0]
     return tf.constant(inputs, tf.float32), tf.constant(generator.integers(classes, size=size)), tf.ones(size)
 
 

@@ -184,7 +184,7 @@ class _Threads:
 class _Classifier(nn.Module):
     """What pfl wants of a module: its loss on a batch."""
 
-    def __init__(self, module: nn.Sequential) -> None:
+    def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
 

@@ -15,6 +15,7 @@ from trustml.backends.settings import EngineChoice, PrivateSettings
 from trustml.backends.torch.clipping import Clipper, make_clipper, possible_modes
 from trustml.backends.torch.device import current_device
 from trustml.errors import UsageError
+from trustml.models.shapes import layer_shapes
 
 _REPEATS = 5
 _LARGEST_BATCH = 256
@@ -74,7 +75,7 @@ def _synthetic(model: Model, settings: PrivateSettings) -> tuple[torch.Tensor, t
     shape = model.input_shape
     channels_first = (shape[2], *shape[:2]) if len(shape) == 3 else shape
     rows = size * settings.multiplicity
-    classes = next(reversed(model.weights.values())).shape[-1]
+    classes = layer_shapes(model.architecture, shape)[-1][0]
     inputs = torch.randn((rows, *channels_first), generator=generator)
     labels = torch.randint(classes, (size,), generator=generator).repeat_interleave(settings.multiplicity)
     return inputs.to(current_device()), labels.to(current_device())

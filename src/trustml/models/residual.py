@@ -1,0 +1,117 @@
+"""Residual networks with GroupNorm, as published but for the norm, which mixes no examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trustml.models.layers import (
+    INPUT,
+    Add,
+    Architecture,
+    Conv2D,
+    Dense,
+    GlobalAvgPool,
+    GroupNorm,
+    MaxPool,
+    Node,
+    ReLU,
+)
+
+
+def residual_network(*, filters: Sequence[int], blocks: int, groups: int, classes: int) -> Architecture:
+    """ResNet for small images, of any size: stages of blocks of two convolutions.
+
+    Parameters
+    ----------
+    filters : sequence of int
+        Of each stage; all stages but the first halve rows and columns.
+    blocks : int
+        In each stage.
+    groups : int
+        Of each GroupNorm; a divisor of all `filters`.
+    classes : int
+    """
+    stem = _conv_norm_relu("stem", INPUT, filters[0], groups=groups)
+    return _post_activation(stem, filters=filters, blocks=blocks, groups=groups, classes=classes)
+
+
+def resnet20(*, classes: int = 10, groups: int = 8) -> Architecture:
+    """ResNet-20 for small images (He et al., CVPR 2016, section 4.2): 0.27 million weights.
+
+    Where a stage begins, the shortcut is a convolution of kernel (1, 1) with a norm, their option B; for CIFAR-10 they
+    pad with zeros, option A, and have 2,752 weights fewer.
+
+    Parameters
+    ----------
+    classes : int
+    groups : int
+        Of each GroupNorm; a divisor of 16.
+    """
+    return residual_network(filters=(16, 32, 64), blocks=3, groups=groups, classes=classes)
+
+
+def resnet18(*, classes: int = 1000, groups: int = 32, small_images: bool = False) -> Architecture:
+    """ResNet-18 (He et al., CVPR 2016, table 1): 11.7 million weights for 1,000 classes.
+
+    Parameters
+    ----------
+    classes : int
+    groups : int
+        Of each GroupNorm; a divisor of 64. Wu and He (ECCV 2018) have 32.
+    small_images : bool
+        Begin with a convolution of kernel (3, 3) alone, as is usual for images of 32x32, instead of one of (7, 7) with
+        stride and a MaxPool.
+    """
+    if small_images:
+        stem = _conv_norm_relu("stem", INPUT, 64, groups=groups)
+    else:
+        stem = _conv_norm_relu("stem", INPUT, 64, groups=groups, size=7, stride=2)
+        pool = MaxPool(size=(3, 3), stride=(2, 2), padding=((1, 1), (1, 1)))
+        stem += [Node(name="stem.pool", layer=pool)]
+    return _post_activation(stem, filters=(64, 128, 256, 512), blocks=2, groups=groups, classes=classes)
+
+
+def _post_activation(
+    stem: list[Node], *, filters: Sequence[int], blocks: int, groups: int, classes: int
+) -> Architecture:
+    nodes, before = stem, filters[0]
+    for stage, width in enumerate(filters):
+        for block in range(blocks):
+            stride = 2 if stage and not block else 1
+            nodes = [*nodes, *_basic_block(f"stage{stage + 1}.{block}", nodes[-1].name, before, width, groups, stride)]
+            before = width
+    return Architecture(layers=(*nodes, *_head(classes)), initialisation="kaiming")
+
+
+def _basic_block(name: str, source: str, before: int, filters: int, groups: int, stride: int) -> list[Node]:
+    """Two convolutions and a shortcut, then a ReLU."""
+    nodes = [
+        *_conv_norm_relu(f"{name}.1", source, filters, groups=groups, stride=stride),
+        *_conv_norm_relu(f"{name}.2", f"{name}.1.relu", filters, groups=groups)[:-1],
+    ]
+    shortcut = source
+    if stride > 1 or before != filters:
+        nodes += _conv_norm_relu(f"{name}.shortcut", source, filters, groups=groups, size=1, stride=stride)[:-1]
+        shortcut = f"{name}.shortcut.norm"
+    return [
+        *nodes,
+        Node(name=f"{name}.add", layer=Add(), inputs=(f"{name}.2.norm", shortcut)),
+        Node(name=f"{name}.relu", layer=ReLU()),
+    ]
+
+
+def _conv_norm_relu(name: str, source: str, filters: int, *, groups: int, size: int = 3, stride: int = 1) -> list[Node]:
+    return [
+        Node(name=f"{name}.conv", layer=_convolution(filters, size=size, stride=stride), inputs=(source,)),
+        Node(name=f"{name}.norm", layer=GroupNorm(groups=groups)),
+        Node(name=f"{name}.relu", layer=ReLU()),
+    ]
+
+
+def _convolution(filters: int, *, size: int = 3, stride: int = 1) -> Conv2D:
+    side = (size // 2, size // 2)
+    return Conv2D(filters=filters, kernel=(size, size), stride=(stride, stride), padding=(side, side), bias=False)
+
+
+def _head(classes: int) -> list[Node]:
+    return [Node(name="pool", layer=GlobalAvgPool()), Node(name="logits", layer=Dense(units=classes))]
