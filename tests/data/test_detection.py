@@ -110,6 +110,14 @@ def test_dates_become_years_since_2000(tmp_path, values, fields, days):
     assert "dates in 'a'" in dataset.warnings[0]
 
 
+def test_a_column_of_dates_and_other_forms_stays_text(tmp_path):
+    values = ["10:30"] * 22 + [".25", "1.25"] * 8 + ["NA"] * 2  # .25 is no number with a decimal comma
+    dataset = load_dataset(csv(tmp_path, table("a;y", values, CLASSES, separator=";"), decimal=","))
+    assert dataset.input_shape == (4,)
+    rows = "\n".join(f"'d'{number} {name}" for number, name in enumerate(CLASSES))
+    assert load_dataset(csv(tmp_path, f"a y\n{rows}\n", separator=" ")).input_shape == (ROWS,)
+
+
 def test_times_of_the_day_and_missing_dates(tmp_path):
     dataset = load_dataset(csv(tmp_path, table("a,y", ["6:00", "18:00:00"] * (ROWS // 2), CLASSES)))
     assert set(column(dataset)) == {0.25, 0.75}

@@ -65,7 +65,7 @@ def moments_in(text: Texts, source: Table, *, wide: bool = False) -> Numbers | N
     there = [row for row, value in enumerate(text) if value is not None]
     rows = [row for row in there if text[row].lower() not in MARKS]
     like = [row for row in rows if _is_like(text[row], wide=wide)]
-    plain = sum(is_number(text[row]) for row in rows)
+    plain = sum(is_number(text[row], source) for row in rows)
     counted = len(rows if wide else there)
     if not like or 2 * len(like) <= counted - plain or plain + len(like) < NEARLY_ALL * counted:
         return None

@@ -29,7 +29,7 @@ _PACKED = {
 _MARKS = ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"),
           (codecs.BOM_UTF16_BE, "utf-16"))  # fmt: skip
 _NUMBERED = re.compile(r"column[1-9]\d{0,5}")
-_WORD = re.compile(r"""("(?:[^"]|"")*"|'[^']*'|\S+)""")
+_WORD = re.compile(r"""(?:"(?:[^"]|"")*"|'[^']*')(?=\s|$)|\S+""")
 
 
 @dataclass(frozen=True, kw_only=True)

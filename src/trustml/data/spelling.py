@@ -74,7 +74,7 @@ def numbers_in(text: npt.NDArray[np.object_], source: Table, *, codes: bool) -> 
         If it holds numbers that cannot be read as such.
     """
     decimal = source.decimal if isinstance(source, Csv) else None
-    form = _GROUPED[decimal] if decimal else _PLAIN
+    form = _form_of(source)
     rows = [row for row, value in enumerate(text) if value is not None]
     good = [row for row in rows if form.fullmatch(text[row])]
     odd = [row for row in rows if not form.fullmatch(text[row])]
@@ -120,9 +120,14 @@ def _refuse_other_forms(text: npt.NDArray[np.object_], rows: list[int], odd: lis
             raise FaultError(f"holds {what} such as {text[matching[0]]!r} at row {matching[0]}; {fix}")
 
 
-def is_number(text: str) -> bool:
-    """Say whether it is a number with a point, or without any mark."""
-    return _PLAIN.fullmatch(text) is not None
+def is_number(text: str, source: Table) -> bool:
+    """Say whether it is a number in the form that is declared, else one with a point."""
+    return _form_of(source).fullmatch(text) is not None
+
+
+def _form_of(source: Table) -> re.Pattern[str]:
+    decimal = source.decimal if isinstance(source, Csv) else None
+    return _GROUPED[decimal] if decimal else _PLAIN
 
 
 def decimal_mark(table: pd.DataFrame, source: Csv, *, separator: str) -> str:
