@@ -283,8 +283,8 @@ MUTANTS = (
         (
             "the smallest epsilon over seeds",
             _TABLES,
-            'MEASURES["epsilon"].text(rows.value.median())',
-            'MEASURES["epsilon"].text(rows.value.min())',
+            "value, unit = float(rows.value.median())",
+            "value, unit = float(rows.value.min())",
         ),
         (
             "steps in seconds",
@@ -292,7 +292,7 @@ MUTANTS = (
             '"milliseconds": NumberForm(pattern="{:.2f}", factor=1e3',
             '"milliseconds": NumberForm(pattern="{:.2f}", factor=1.0',
         ),
-        ("quartiles in seconds", _TABLES, "measure.text(rows.low.median())", "rows.low.median()"),
+        ("quartiles in seconds", _TABLES, 'f"{measure.text(low)}-', 'f"{low}-'),
         (
             "violations exchanged",
             "report/attacks/frames.py",
