@@ -288,8 +288,8 @@ MUTANTS = (
         (
             "the smallest epsilon over seeds",
             _TABLES,
-            "float(rows.value.median()), rows.privacy_unit",
-            "float(rows.value.min()), rows.privacy_unit",
+            "value, unit = float(rows.value.median())",
+            "value, unit = float(rows.value.min())",
         ),
         (
             "steps in seconds",
@@ -297,7 +297,7 @@ MUTANTS = (
             '"milliseconds": NumberForm(pattern="{:.2f}", factor=1e3',
             '"milliseconds": NumberForm(pattern="{:.2f}", factor=1.0',
         ),
-        ("quartiles in seconds", _TABLES, "{measure.text(low)}-", "{low}-"),
+        ("quartiles in seconds", _TABLES, 'f"{measure.text(low)}-', 'f"{low}-'),
         (
             "violations exchanged",
             "report/attacks/frames.py",

@@ -203,7 +203,9 @@ def _epsilon(rows: pd.DataFrame, *, several_units: bool) -> Cell:
     if rows.empty:
         return Cell("none", math.inf)
     value, unit = float(rows.value.median()), rows.privacy_unit.iloc[0]
-    return Cell(f"{MEASURES['epsilon'].text(value)}{_UNITS[unit]}", math.nan if several_units and unit else value)
+    text = MEASURES["epsilon"].text(value)
+    ranked = not (several_units and unit == "user")
+    return Cell(f"{text}{_UNITS[unit]}", value if ranked else math.nan)
 
 
 def _print_majority(out: Console, table: pd.DataFrame) -> None:
