@@ -28,7 +28,7 @@ from trustml.models.layers import (
     Node,
     ReLU,
 )
-from trustml.models.residual import residual_network, resnet18, resnet20
+from trustml.models.residual import residual_network, resnet18, resnet20, wrn16_4
 from trustml.models.shapes import layer_shapes, value_shapes, weight_shapes
 from trustml.models.weights import initial_weights
 from trustml.models.zoo import mlp, mnist_cnn, small_cnn
@@ -153,6 +153,7 @@ def count(architecture: Architecture, shape: tuple[int, ...]) -> int:
 def test_published_networks_have_the_weights_they_are_published_with():
     assert count(resnet18(), (224, 224, 3)) == 11_689_512  # torchvision's, whose BatchNorms have as many as GroupNorms
     assert count(resnet20(), (32, 32, 3)) == 269_722 + 2_752  # option A's, and the projections of option B
+    assert 2.7e6 < count(wrn16_4(), (32, 32, 3)) < 2.8e6
     small = residual_network(filters=(4, 8), blocks=1, groups=2, classes=10)
     assert layer_shapes(small, (8, 8, 1))[-1] == (10,)
     assert layer_shapes(resnet18(classes=3, small_images=True), (32, 32, 3))[-3] == (4, 4, 512)
