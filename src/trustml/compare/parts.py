@@ -125,10 +125,10 @@ def dose_series(regimes: Mapping[str, Regime]) -> list[dict[str, float]]:
     for _, titles in groups:
         for belongs in (_is_itself, _is_noise_of, _stops_at):
             doses: dict[str, float] = {}
-            for title, one in regimes.items():
+            for title, regime in regimes.items():
                 for other in titles:
                     epsilon = private[other].epsilon
-                    if epsilon is not None and belongs(title, one, other):
+                    if epsilon is not None and belongs(title, regime, other):
                         doses[title] = epsilon
             if len(set(doses.values())) == len(doses) >= LEAST_DOSES:
                 series.append(dict(sorted(doses.items(), key=lambda item: item[1])))
