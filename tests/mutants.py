@@ -337,7 +337,12 @@ MUTANTS = (
         "compare/test_contrast.py compare/test_parts.py",
         ("a trend over epsilons in no order", "compare/contrast.py", "means[orders]", "means[orders[:1]]"),
         ("a part that is left out is named", "compare/parts.py", '"noise" if keeps == "clipping"', '"noise" if keeps'),
-        ("epsilons of other steps are one dose", "compare/parts.py", "like.differs_in_noise_alone(one)", "True"),
+        (
+            "epsilons of other steps are one dose",
+            "compare/parts.py",
+            "same and first.differs_in_noise_alone(second)",
+            "same",
+        ),
     ),
     *_mutants(
         "launch/test_ablations.py",

@@ -64,6 +64,13 @@ def test_a_private_regime_of_other_steps_is_no_pair_and_no_dose(change):
     assert not [series for series in dose_series(named) if "Other" in series]
 
 
+@pytest.mark.parametrize("change", [{"delta": 1e-6}, {"sampling_seed": 1}])
+def test_a_target_that_is_another_in_more_than_epsilon_is_no_dose(change):
+    named = regimes(Other=msgspec.structs.replace(LIKE, name="Other", epsilon=2.0, **change))
+    assert not [series for series in dose_series(named) if "Other" in series]
+    assert ("Clipped", "Other", "noise") in set(pairs_of_parts(named)), "its steps are the same"
+
+
 def test_series_are_the_private_regimes_and_their_controls_by_epsilon():
     found = dose_series(regimes())
     assert found == [{f"{letter}{e:g}": e for e in sorted(EPSILONS)} for letter in "PNS"]

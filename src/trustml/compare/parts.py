@@ -116,7 +116,7 @@ def dose_series(regimes: Mapping[str, Regime]) -> list[dict[str, float]]:
     private = {title: one for title, one in regimes.items() if isinstance(one, DPSGD) and one.epsilon is not None}
     groups: list[tuple[DPSGD, list[str]]] = []
     for title, one in private.items():
-        own = next((titles for like, titles in groups if like.differs_in_noise_alone(one)), None)
+        own = next((titles for like, titles in groups if _differ_in_epsilon_alone(like, one)), None)
         if own is None:
             groups.append((one, [title]))
         else:
@@ -133,6 +133,12 @@ def dose_series(regimes: Mapping[str, Regime]) -> list[dict[str, float]]:
             if len(set(doses.values())) == len(doses) >= LEAST_DOSES:
                 series.append(dict(sorted(doses.items(), key=lambda item: item[1])))
     return series
+
+
+def _differ_in_epsilon_alone(first: DPSGD, second: DPSGD) -> bool:
+    """Whether two regimes take the same steps, and what their noise must reach differs in epsilon alone."""
+    same = first.delta == second.delta and first.sampling_seed == second.sampling_seed
+    return same and first.differs_in_noise_alone(second)
 
 
 def _is_itself(title: str, regime: Regime, private: str) -> bool:
