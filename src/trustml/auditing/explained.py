@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -134,7 +135,7 @@ class Explained:
             mine = replace(self, inputs=self.inputs[rows], labels=self.labels[rows], baseline=self.baseline[rows])
             return compute(mine)
 
-        found, why = self.until_spent(what, (lambda rows=rows: part(rows) for rows in numbers), of=len(numbers))
+        found, why = self.until_spent(what, (functools.partial(part, rows) for rows in numbers), of=len(numbers))
         return found, Finished(done=min(of, len(found) * size), of=of, why=why)
 
     def until_spent(
