@@ -21,6 +21,7 @@ from trustml.auditing.result import decode_audit, encode_audit
 from trustml.auditing.run_audit import audit_run
 from trustml.evidence.bundle import INDEX, SIGNATURE, entry_of, pack, pack_audit
 from trustml.evidence.files import index_checks, listed_checks
+from trustml.evidence.stranger_audits import stranger_checks
 from trustml.evidence.unpack import NoBundleError, unpack, wrong_checksums
 from trustml.evidence.verify import _read_index, verify
 from trustml.record.files import sha256
@@ -146,9 +147,10 @@ def other(value):
     return "x"
 
 
-def test_a_field_of_an_audit_that_may_be_changed_is_one_that_only_its_maker_knows(audited, tmp_path):
+@pytest.mark.long
+def test_a_field_of_an_audit_that_may_be_changed_is_one_that_only_its_maker_knows(audited):
     """With every hash mended and the report rendered again: what stays is for the signature to tell."""
-    path, content, free, seen = tmp_path / "b.zip", audited[AUDIT], set(), set()
+    content, free, seen = audited[AUDIT], set(), set()
     for place, value in leaves(msgspec.json.decode(content)):
         kind = tuple(key for key in place if isinstance(key, str))
         if kind in seen and not LONG:
@@ -158,11 +160,11 @@ def test_a_field_of_an_audit_that_may_be_changed_is_one_that_only_its_maker_know
         put(plain, place, other(value))
         try:
             record = decode_audit(msgspec.json.encode(plain))
-            page = audit_html(record).encode()
-        except (msgspec.ValidationError, LookupError, ValueError, AssertionError):
+        except msgspec.ValidationError:
             continue
-        path.write_bytes(forged({AUDIT: encode_audit(record), AUDIT_REPORT: page}, record))
-        if verify(path).passed:
+        if place[0] == "findings" and record.findings[place[1]].severity == "not checked":
+            continue
+        if all(check.passed for check in stranger_checks(record, same_words=True, load=None)):
             finding = record.findings[place[1]] if place[0] == "findings" else None
             told = place[2] if finding else ""
             free.add(place[0] if finding is None else f"{finding.check} {told}")

@@ -100,7 +100,7 @@ def _by_id(record: AuditRecord) -> dict[str, Finding]:
 
 def finding_difference(stated: Finding, anew: Finding, *, same_words: bool) -> str:
     """Tell how two findings of one name differ; empty where they do not."""
-    words = ("title", "claim", "how", "artifacts", "would_change") if same_words else ()
+    words = ("title", "claim", "how", "artifacts", "would_change", "rule", "reason") if same_words else ()
     verdict = ("verdict",) if stated.verdict is not None else ()  # audits of earlier versions give none
     for field in ("severity", "check", "subject", *verdict, *words):
         before, now = getattr(stated, field), getattr(anew, field)
@@ -113,7 +113,7 @@ def finding_difference(stated: Finding, anew: Finding, *, same_words: bool) -> s
             before, now = getattr(first, name), getattr(second, name)
             if not same_number(now, before):
                 return f"{first.measure}: {name} is {text_of(before)}, from the record {text_of(now)}"
-        for name in ("measure", "n", "unit", *(("note",) if same_words else ())):
+        for name in ("measure", "n", "unit", *(("note", "label") if same_words else ())):
             if getattr(first, name) != getattr(second, name):
                 return f"{first.measure}: {name} is not what the record gives"
     return ""

@@ -341,7 +341,8 @@ def _write(out: Path, index: BundleIndex, content: Mapping[str, Path | bytes], k
 
 def _archive(stream: io.BufferedWriter, content: Mapping[str, Path | bytes]) -> None:
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-        for name, part in sorted(content.items()):
+        for name in sorted(content):
+            part = content[name]
             archive.writestr(entry_of(name), part if isinstance(part, bytes) else plain_bytes(part))
 
 

@@ -38,10 +38,12 @@ _LARGEST_VALUES, _LARGEST_NUMBER = 1 << 24, 1 << 16
 def prediction_checks(evidence: Evidence, jobs: dict[str, Job]) -> list[Check]:
     """Compute logits of every trained model from its weights, and hold them against what is recorded of it."""
     checks = _start_checks(evidence)
+    inputs: npt.NDArray[Any] | None = None
+    missing = ""
     try:
-        inputs, missing = _inputs(evidence), ""
+        inputs = _inputs(evidence)
     except NOT_COMPUTABLE as error:
-        inputs, missing = None, str(error)
+        missing = str(error)
     for record in evidence.manifest.jobs:
         job = jobs.get(record.id)
         if record.kind == "train" and record.status == "ok" and isinstance(job, TrainJob):
