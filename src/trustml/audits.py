@@ -123,9 +123,8 @@ def audit(
         ``predict_proba``, a callable from arrays to logits or probabilities, a ``trustml.Endpoint``, or a
         ``trustml.Run``, which takes no other argument; None looks at a claim alone.
     train, holdout : pair of arrays
-        Inputs (n, ...) in the model's own layout, and labels (n,): what it was trained on, and examples of the same
-        source that it was not. Inputs may be a DataFrame of numbers, whose columns go to the model by name, or the
-        mapping that a tokenizer gives (``input_ids``, ``attention_mask``), all of which the model is given.
+        Inputs (n, ...) in the model's layout, a DataFrame of numbers or what a tokenizer gives, and labels (n,): what
+        it was trained on, and examples of the same source that it was not.
     claim : Claim, optional
     checks : sequence of str, optional
         Of ``membership``, ``accounting``, ``explanations`` and ``performance``: by default all.
