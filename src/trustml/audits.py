@@ -124,8 +124,8 @@ def audit(
         A torch module, a Keras model, ``trustml.JaxModel(function, params)``, an estimator with ``predict_proba``, a
         callable, a ``trustml.Endpoint``, or a ``trustml.Run`` and no other argument; None looks at a claim alone.
     train, holdout : pair of arrays
-        Inputs (n, ...) and labels (n,): what it was trained on, and examples of the same source that it was not.
-        Inputs may be a DataFrame of numbers, or the mapping that a tokenizer gives, all of which the model is given.
+        Inputs (n, ...) in the model's layout, a DataFrame of numbers or what a tokenizer gives, and labels (n,): what
+        it was trained on, and examples of the same source that it was not.
     claim : Claim, optional
     checks : sequence of str, optional
         Of ``membership``, ``accounting``, ``explanations`` and ``performance``: by default all.

@@ -22,7 +22,7 @@ def as_table(inputs: Array, columns: Sequence[str]) -> Any:
     """Inputs as a DataFrame."""
     import pandas as pd
 
-    return pd.DataFrame(inputs, columns=pd.Index(list(columns), dtype=object))
+    return pd.DataFrame(inputs, columns=list(columns))
 
 
 def table_of_numbers(frame: Any, *, field: str) -> tuple[Array, tuple[str, ...]]:
