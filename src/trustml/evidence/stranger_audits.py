@@ -56,7 +56,7 @@ def stranger_checks(record: AuditRecord, *, same_words: bool, load: Load | None)
 
 
 def _rest_check(finding: Finding) -> Check:
-    if finding.check in _OF_MODELS and finding.id.startswith(f"{finding.check}."):
+    if finding.check in _OF_MODELS:
         return _check(f"finding {finding.id}", "not recomputed", _FROM_MODEL)
     return _check(f"finding {finding.id}", "differs", "is of no check that an audit of a model makes")
 
