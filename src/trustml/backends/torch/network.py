@@ -176,8 +176,8 @@ class GraphModule(nn.Module):
 
 
 def child_name(node: str) -> str:
-    """Name of a node's module, in which PyTorch allows no dot and we no slash."""
-    return node.replace(".", "/")
+    """Name of a node's module: without dots, which PyTorch allows none of, and never that of an attribute, like half."""
+    return node if node.isdigit() else f"/{node.replace('.', '/')}"
 
 
 def node_module(module: nn.Module, index: int) -> nn.Module:
