@@ -157,8 +157,8 @@ MUTANTS = (
         (
             "categories of the data are no matter",
             _ASSUMPTIONS,
-            '"of the data": (\n        "not met"',
-            '"of the data": (\n        "met"',
+            '"of the data": ("not met"',
+            '"of the data": ("met"',
         ),
         (
             "the best point decides",

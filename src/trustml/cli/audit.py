@@ -151,7 +151,7 @@ def _audited(context: click.Context, target: str, asked: _Asked, *, root: Path, 
             outputs=asked.outputs,
             confidence=asked.confidence,
             seed=asked.seed,
-            name=model.shown if target.startswith(("http://", "https://")) else target,  # an address may hold a secret
+            name=model.shown if isinstance(model, audits.Endpoint) else target,  # an address may hold a secret
             explain_memory=asked.explain_memory,
             explain_seconds=asked.explain_seconds,
             listener=tell,
