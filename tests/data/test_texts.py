@@ -50,8 +50,9 @@ def test_what_is_too_long_is_cut_off_and_counted(tmp_path):
     assert dataset.input_shape == (2,)
 
 
-def test_quotes_in_messages_that_come_one_a_line_are_text(tmp_path):
-    rows = [("ham", '"open'), ("spam", "plain"), ("ham", 'close" it'), ("spam", 'a "b" c')] * 6
+@pytest.mark.parametrize("end", ['close" it', 'close"'])  # the latter is two lines to who heeds the quotes
+def test_quotes_in_messages_that_come_one_a_line_are_text(tmp_path, end):
+    rows = [("ham", '"open'), ("spam", "plain"), ("ham", end), ("spam", 'a "b" c')] * 6
     dataset = load_dataset(source(tmp_path, rows, length=12))
     assert decoded(dataset) == sorted(text for _, text in rows)
     assert "quotes are text" in dataset.warnings[0]

@@ -176,9 +176,10 @@ class _Column:
 
     def counts_rows(self) -> bool:
         """Say whether it goes 0, 1, 2, ... or 1, 2, 3, ...."""
-        first = self.values[0, 0]
         rows = len(self.values)
-        return first in (0, 1) and rows > 2 and np.array_equal(self.values, np.arange(rows)[:, None] + first)
+        if rows < 3 or self.values[0, 0] not in (0, 1):
+            return False
+        return np.array_equal(self.values, np.arange(rows)[:, None] + self.values[0, 0])
 
 
 @dataclass(frozen=True, kw_only=True)
