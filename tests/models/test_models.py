@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from trustml.data.dataset import Examples
 from trustml.errors import RecordError, ScenarioError
-from trustml.models.layers import Architecture, Conv2D, Dense, Flatten, GroupNorm, LayerNorm, MaxPool
+from trustml.models.layers import Architecture, Conv1D, Conv2D, Dense, Flatten, GroupNorm, LayerNorm, MaxPool
 from trustml.models.shapes import layer_output, refuse_erasing_norms, weight_shapes
 from trustml.models.weights import encode_weights, initial_weights, read_weights
 from trustml.models.zoo import mlp, small_cnn
@@ -106,3 +107,39 @@ def test_normalising_one_value_by_itself_erases_it_and_is_refused(layers, shape,
 def test_norms_over_several_values_are_let_through():
     refuse_erasing_norms(Architecture(layers=(GroupNorm(groups=2), LayerNorm(), Flatten(), LayerNorm())), (1, 2, 2))
     refuse_erasing_norms(Architecture(layers=(Dense(units=4), GroupNorm(groups=2))), (3,))
+
+
+def test_what_convolutions_have_new_is_written_where_it_is_not_the_default():
+    plain = b'{"kind":"Conv2D","filters":3,"kernel":[3,3],"stride":[1,1],"padding":[[0,0],[0,0]],"bias":true}'
+    assert msgspec.json.encode(Conv2D(filters=3)) == plain
+    assert msgspec.json.encode(Conv2D(filters=3, groups=1, dilation=(1, 1), standardised=False)) == plain
+    read = msgspec.json.decode(b'{"kind":"Conv2D","filters":3,"dilation":[1,1],"groups":1}', type=Conv2D)
+    assert read == Conv2D(filters=3) and msgspec.json.encode(read) == plain
+    other = Conv2D(filters=4, groups=2, dilation=(2, 1), standardised=True)
+    assert msgspec.json.decode(msgspec.json.encode(other), type=Conv2D) == other
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "message"),
+    [
+        (Conv2D(filters=4, groups=3), (5, 5, 4), "l.groups: 3 does not divide 4 channels; choose a divisor of 4"),
+        (Conv2D(filters=3, groups=2), (5, 5, 4), "l.groups: 2 does not divide 3 filters; choose a divisor of 3"),
+        (Conv2D(filters=3, dilation=(3, 1)), (6, 6, 1), "l: window (7, 3) is larger than its input (6, 6, 1)"),
+        (Conv2D(filters=3, kernel=(1, 1), standardised=True), (5, 5, 1), "l.standardised: leaves nothing of a filter"),
+        (Conv1D(filters=3), (5, 5, 1), "l: Conv1D takes sequences (steps, channels) but gets shape (5, 5, 1)"),
+        (Conv1D(filters=3, dilation=3), (6, 2), "l: window 7 is longer than its input (6, 2)"),
+    ],
+)
+def test_convolutions_that_cannot_be_are_refused_by_field(layer, shape, message):
+    with pytest.raises(ScenarioError) as error:
+        layer_output(layer, [shape], field="l")
+    assert str(error.value).startswith(message)
+
+
+def test_filters_of_a_group_see_its_channels_alone():
+    depthwise = Architecture(layers=(Conv2D(filters=8, groups=4, dilation=(2, 1)), Flatten(), Dense(units=2)))
+    shapes = weight_shapes(depthwise, (6, 6, 4))
+    assert shapes["0.kernel"] == (3, 3, 1, 8) and shapes["2.kernel"] == (2 * 4 * 8, 2)
+    causal = Architecture(layers=(Conv1D(filters=5, kernel=3, dilation=2, padding=(4, 0), bias=False),))
+    assert weight_shapes(causal, (7, 2)) == {"0.kernel": (3, 2, 5)}
+    assert layer_output(causal.layers[0], [(7, 2)], field="l") == (7, 5)

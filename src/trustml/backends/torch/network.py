@@ -176,7 +176,7 @@ class GraphModule(nn.Module):
 
 
 def child_name(node: str) -> str:
-    """Name of a node's module: without dots, which PyTorch allows none of, and never that of an attribute, like half."""
+    """Name of a node's module: without dots, which PyTorch does not allow, and never that of an attribute (half)."""
     return node if node.isdigit() else f"/{node.replace('.', '/')}"
 
 
