@@ -27,7 +27,7 @@ def draw(found: ExplainedExample, panels: list[tuple[str, Panel]], *, own_scales
     drawn = [(title, panel, found.drawn(panel)) for title, panel in panels]
     shared = max((float(np.abs(values).max()) for _, panel, values in drawn if panel.in_logits), default=0.0) or 1.0
     image = found.input.ndim == 3
-    charts = [figures.picture(found.input.mean(axis=-1), title=f"input: true class {found.target}")] if image else []
+    charts = [figures.picture(found.input.mean(axis=-1), title=f"input: {found.truth} {found.target}")] if image else []
     for title, panel, values in drawn:
         own = own_scales or not panel.in_logits
         limit = float(np.abs(values).max() or 1.0) if own else shared
@@ -38,7 +38,7 @@ def draw(found: ExplainedExample, panels: list[tuple[str, Panel]], *, own_scales
             charts.append(figures.feature_bars(values, title=title, limit=limit, names=names))
     st.altair_chart(figures.side_by_side(charts, columns=5 if image else 3), width="content")
     explained = dict.fromkeys(f"{short_model(panel.model)} explained: {panel.classes.words}" for _, panel in panels)
-    st.text("\n".join([f"true class: {found.target}", *explained]))
+    st.text("\n".join([f"{found.truth}: {found.target}", *explained]))
 
 
 def curves_of(run: RunDirectory, model: str) -> dict[str, pd.DataFrame] | None:

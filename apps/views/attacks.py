@@ -7,7 +7,9 @@ from pathlib import Path
 import streamlit as st
 from chosen_run import current, measures
 
+from trustml.models.answers import label_words
 from trustml.record.curves import read_curves
+from trustml.record.schema import task_of
 from trustml.record.store import EXPOSED, PRIVATE_DATA, RunDirectory
 from trustml.report.attacks import figures
 from trustml.report.attacks.frames import audited_frame, membership_frame, roc_frame, strongest_frame
@@ -34,7 +36,7 @@ def show_exposed(model: str, attack: str) -> None:
     images = data["train_inputs"][places].astype(float)
     low, high = smallest_and_largest(str(run.path), run.manifest.data.fingerprint)
     images = (images - low) / max(high - low, 1e-12)
-    names = [run.manifest.data.class_names[int(label)] for label in data["train_labels"][places]]
+    names = label_words(task_of(run.manifest), data["train_labels"][places], run.manifest.data.class_names)
     st.subheader("Most exposed")
     st.image([image.squeeze() for image in images], caption=names, width=72)
     st.caption(f"The training examples that {attack} is surest of, with their labels. Private: no epsilon covers them.")

@@ -7,7 +7,7 @@ import streamlit as st
 from chosen_run import current, measures, show_rows
 
 from trustml.errors import RecordError
-from trustml.measures.measure import of_family
+from trustml.measures.measure import MEASURES, leading, of_family
 from trustml.plan.job import short_model
 from trustml.privacy.statement import PrivacyStatement, at_least, at_most, statement_text
 from trustml.report import figures
@@ -70,10 +70,11 @@ else:
         "batches were really shared; it is what an auditor of the whole run must sign."
     )
 
-st.subheader("Accuracy against epsilon")
+score = MEASURES[leading(set(table.measure))].title
+st.subheader(f"{score[:1].upper() + score[1:]} against epsilon")
 st.altair_chart(figures.privacy_accuracy(table))
 st.caption(
-    "Bars are 95 % intervals of each model's accuracy. Models trained without privacy have no finite epsilon, so they "
+    f"Bars are 95 % intervals of each model's {score}. Models trained without privacy have no finite epsilon, so they "
     "stand apart and not at a large number."
 )
 show_rows(table[table.measure.isin(list(of_family("accuracy") | of_family("privacy")))])

@@ -58,9 +58,10 @@ def encode_table(table: pd.DataFrame, source: Csv | Parquet) -> Encoded:
             if name not in table.columns:
                 known = ", ".join(map(str, table))
                 raise DataError(f"{source.path}: data.{field} names no column {name!r}; choose among {known}")
-    features = table.drop(columns=[source.label, *source.drop])
+    features = table.drop(columns=[*source.label_columns, *source.drop])
     if not len(features.columns):
-        raise DataError(f"{source.path}: no column is left beside the label {source.label!r}; a model needs features")
+        label = " and ".join(map(repr, source.label_columns))
+        raise DataError(f"{source.path}: no column is left beside the label {label}; a model needs features")
     parts: list[_Column] = []
     faults: list[str] = []
     for name in map(str, features):

@@ -98,7 +98,7 @@ def _text_columns(header: list[str], coded: set[int], source: Csv) -> type[str] 
     """Columns that pandas must not take for numbers: it makes 1 of 01, 1.0 of 1 beside a gap, and 1.234 of 1.234,5."""
     if source.decimal:
         return str
-    named = {source.label, *source.categories, *source.keys}
+    named = {*source.label_columns, *source.categories, *source.keys}
     return {number: str for number, name in enumerate(header) if name in named or number in coded}
 
 
@@ -162,7 +162,7 @@ def _header(path: Path, text: str, separator: str, source: Csv) -> tuple[list[st
             f"{path}: the header has {len(header)} fields, but {told}{more}; quote values that hold {separator!r}, or "
             "fix those rows"
         )
-    if source.label not in header and (numbers := [name for name in header if _is_number(name)]):
+    if source.label_columns[0] not in header and (numbers := [name for name in header if _is_number(name)]):
         raise DataError(
             f"{path}: has no header: its first row holds numbers such as {numbers[0]!r}; add a row of column names"
         )

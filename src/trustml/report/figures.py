@@ -10,6 +10,7 @@ import pandas as pd
 
 from trustml.frameworks.entry import Style
 from trustml.frameworks.table import backend_names, entry_of
+from trustml.measures.measure import MEASURES, leading
 from trustml.privacy.statement import at_most
 
 REGIME_COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#000000", "#8C6D31", "#7F7F7F", "#9467BD", "#1B7837")
@@ -35,21 +36,22 @@ def backend_colour() -> alt.Color:
 
 
 def accuracy_points(table: pd.DataFrame) -> alt.LayerChart:
-    """Accuracy by regime and backend, with its interval; absent cells are left out.
+    """Accuracy, or R2, by regime and backend, with its interval; absent cells are left out.
 
     Parameters
     ----------
     table : DataFrame
         Tidy rows.
     """
-    rows = present(table, "accuracy")
+    score = leading(set(table.measure))
+    rows = present(table, score)
     scale = alt.Scale(domain=_accuracy_domain(rows))
     base = alt.Chart(rows).encode(
         y=alt.Y("regime:N", title=None),
         yOffset=alt.YOffset("cell:N"),
         tooltip=["backend", "regime", "seed", alt.Tooltip("value:Q", format=".3f"), "note"],
     )
-    title = "accuracy on held-out examples, 95 % interval"
+    title = f"{MEASURES[score].title} on held-out examples, 95 % interval"
     points = base.mark_point(filled=True, size=90).encode(
         x=alt.X("value:Q", title=title, scale=scale), color=backend_colour(), shape=backend_shape()
     )
@@ -59,8 +61,9 @@ def accuracy_points(table: pd.DataFrame) -> alt.LayerChart:
 
 
 def privacy_accuracy(table: pd.DataFrame) -> alt.HConcatChart:
-    """Accuracy against epsilon; models without a guarantee stand in a panel of their own, never at a number."""
-    accuracy = present(table, "accuracy")
+    """Accuracy, or R2, against epsilon; models without a guarantee stand in a panel of their own, never at a number."""
+    score = leading(set(table.measure))
+    accuracy = present(table, score)
     epsilon = present(table, "epsilon")
     epsilon = epsilon.assign(protects=epsilon.privacy_unit, epsilon=epsilon.value)
     epsilon = epsilon[["backend", "regime", "seed", "epsilon", "protects"]]
@@ -76,7 +79,9 @@ def privacy_accuracy(table: pd.DataFrame) -> alt.HConcatChart:
     plain = joined[joined.epsilon.isna()]
     panels.append((plain, "without: no finite epsilon", alt.X("label:N", title="regime")))
     charts = [
-        _accuracy_panel(rows, x=x.axis(labelAngle=0), scale=scale, title=title).properties(width=340, height=300)
+        _accuracy_panel(rows, x=x.axis(labelAngle=0), scale=scale, title=title, score=score).properties(
+            width=340, height=300
+        )
         for rows, title, x in panels
         if len(rows)
     ]
@@ -96,14 +101,16 @@ def backend_shape() -> alt.Shape:
 
 
 def _accuracy_domain(rows: pd.DataFrame) -> list[float]:
-    return [max(0.0, float(rows.low.min()) - 0.01), min(1.0, float(rows.high.max()) + 0.01)]
+    low = float(rows.low.min()) - 0.01  # below 0 where a regression is worse than the mean
+    return [low if low < -0.01 else max(0.0, low), min(1.0, float(rows.high.max()) + 0.01)]
 
 
-def _accuracy_panel(rows: pd.DataFrame, *, x: alt.X, scale: alt.Scale, title: str) -> alt.LayerChart:
+def _accuracy_panel(rows: pd.DataFrame, *, x: alt.X, scale: alt.Scale, title: str, score: str) -> alt.LayerChart:
     base = alt.Chart(rows, title=title).encode(x=x, xOffset=alt.XOffset("cell:N"))
-    low = alt.Y("low:Q", title="accuracy, 95 % interval", scale=scale)
+    of_axis = f"{MEASURES[score].title}, 95 % interval"
+    low = alt.Y("low:Q", title=of_axis, scale=scale)
     points = base.mark_point(filled=True, size=110).encode(
-        y=alt.Y("value:Q", title="accuracy, 95 % interval", scale=scale),
+        y=alt.Y("value:Q", title=of_axis, scale=scale),
         color=backend_colour(),
         shape=backend_shape(),
         tooltip=["backend", "regime", "seed", alt.Tooltip("value:Q", format=".3f"), "note"],

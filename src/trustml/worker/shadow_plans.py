@@ -21,7 +21,7 @@ from trustml.data.batches import (
     shuffled_batches,
 )
 from trustml.data.clients import FederatedPlan, federated_plan
-from trustml.data.dataset import Floats, Ints
+from trustml.data.dataset import Floats, Ints, LabelArray
 from trustml.data.streams import Stream
 from trustml.errors import RecordError
 from trustml.models.weights import initial_weights
@@ -33,7 +33,7 @@ _WEIGHTS, _BATCHES, _LABELS, _DROPOUT, _NOISE = range(5)
 
 
 def draw_models(
-    job: ShadowJob, inputs: Floats, labels: Ints, *, members: npt.NDArray[np.bool_], owners: Ints | None
+    job: ShadowJob, inputs: Floats, labels: LabelArray, *, members: npt.NDArray[np.bool_], owners: Ints | None
 ) -> ShadowModels:
     """Draw all that shadow models have of their own.
 
@@ -42,7 +42,7 @@ def draw_models(
     job : ShadowJob
     inputs : float32 array of shape (p, *x)
         The pool. Examples that are not finite are left out of private batches, as they are in the core.
-    labels : int64 array of shape (p,)
+    labels : int64 array of shape (p,), or float32 of shape (p, c)
     members : bool array of shape (m, p)
         Examples of each model; as many in every row.
     owners : int64 array of shape (m, p), optional

@@ -18,13 +18,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array, lax
 
+from trustml.backends.jax.losses import example_losses
 from trustml.backends.jax.network import Params, example_products, has_weights, prepared, unweighted, weighted
 from trustml.backends.jax.tiling import Tile
 from trustml.models.layers import Architecture, GroupNorm, LayerNorm
 from trustml.models.shapes import layer_shapes
+from trustml.models.tasks import DEFAULT_TASK, Task
 
 
 def clipped_gradients(
@@ -36,6 +37,7 @@ def clipped_gradients(
     per_layer: bool,
     key: Array,
     first: Array | int = 0,
+    task: Task = DEFAULT_TASK,
 ) -> tuple[Params, Array]:
     """Sum over the examples of a tile of their gradients, each scaled down to `clipping_norm`.
 
@@ -53,6 +55,7 @@ def clipped_gradients(
         For dropout.
     first : int
         Number of the first example in its batch, for dropout.
+    task : Task
 
     Returns
     -------
@@ -60,8 +63,8 @@ def clipped_gradients(
     unclipped : int
         Number of examples whose whole gradient was no longer than `clipping_norm`.
     """
-    inputs, labels, mask = tile
-    gradients = lax.optimization_barrier(_layer_gradients(architecture, params, inputs, labels, key, first))
+    mask = tile[2]
+    gradients = lax.optimization_barrier(_layer_gradients(architecture, params, tile, key, first, task))
     squares = {name: gradient.square_norms() for name, gradient in gradients.items()}
     norms = jnp.sqrt(sum(squares.values()))
     unclipped = jnp.sum((norms <= clipping_norm) & (mask > 0))
@@ -115,8 +118,9 @@ class _Written(NamedTuple):
 
 
 def _layer_gradients(
-    architecture: Architecture, params: Params, inputs: Array, labels: Array, key: Array, first: Array | int
+    architecture: Architecture, params: Params, tile: Tile, key: Array, first: Array | int, task: Task
 ) -> dict[str, _Outer | _Written]:
+    inputs, labels, _ = tile
     examples, copies = inputs.shape[:2]
     rows = inputs.reshape(examples * copies, *inputs.shape[2:])
     shapes = layer_shapes(architecture, inputs.shape[2:])
@@ -136,7 +140,7 @@ def _layer_gradients(
                 values = weighted(layer, seen[name], params, name) + taps[name]
             else:
                 values = unweighted(layer, values, jax.random.fold_in(key, index), first * copies)
-        losses = optax.softmax_cross_entropy_with_integer_labels(values, jnp.repeat(labels, copies))
+        losses = example_losses(task, values, jnp.repeat(labels, copies, axis=0))
         return losses.sum() / copies, seen
 
     outputs, seen = jax.grad(loss, has_aux=True)(taps)

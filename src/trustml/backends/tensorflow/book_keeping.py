@@ -14,12 +14,20 @@ import tensorflow as tf
 from tensorflow_privacy.privacy.fast_gradient_clipping import clip_grads
 
 from trustml.backends.tensorflow.layer_rules import Backward, PerExample, rule_for
+from trustml.backends.tensorflow.losses import example_losses
+from trustml.models.tasks import DEFAULT_TASK, Task
 
 
 def per_example_gradients(
-    model: tf.keras.Model, variables: list[tf.Variable], inputs: tf.Tensor, labels: tf.Tensor, *, copies: int
+    model: tf.keras.Model,
+    variables: list[tf.Variable],
+    inputs: tf.Tensor,
+    labels: tf.Tensor,
+    *,
+    copies: int,
+    task: Task = DEFAULT_TASK,
 ) -> list[PerExample]:
-    """Gradients of the cross-entropy of each example, averaged over its copies, in the order of `variables`.
+    """Gradients of the loss of each example, averaged over its copies, in the order of `variables`.
 
     Parameters
     ----------
@@ -29,8 +37,9 @@ def per_example_gradients(
     inputs : tf.Tensor
         Shape (b * copies, *x), the copies of an example one after another.
     labels : tf.Tensor
-        Shape (b,).
+        Shape (b,), or (b, c).
     copies : int
+    task : Task
 
     Raises
     ------
@@ -52,7 +61,7 @@ def per_example_gradients(
             tape.watch(values)
             outputs.append(values)
             ways_back.append((layer, backward))
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.repeat(labels, copies), logits=values)
+        losses = example_losses(task, values, tf.repeat(labels, copies, axis=0))
         total = tf.reduce_sum(losses) / copies
     found: dict[object, PerExample] = {}
     for (layer, backward), gradient in zip(ways_back, tape.gradient(total, outputs), strict=True):
