@@ -190,7 +190,7 @@ def _from_table(source: Csv | Parquet, task: Task) -> Dataset:
     encoded = encode_table(both, source)
     labels = _table_labels(both, source, task)
     if source.test_path is None:
-        rows = _split_rows(labels, source, task, where=source.path)
+        rows = _split_rows(labels, source, task, where=source.path, names=columns)
     else:
         rows = np.arange(len(train)), np.arange(len(train), len(both))
     standard = source.scaling == "standard"
@@ -247,8 +247,10 @@ def _split(
     return _assemble(inputs, labels, rows, task, where=where, standard=standard)
 
 
-def _split_rows(labels: npt.NDArray[Any], source: DataSource, task: Task, *, where: str) -> tuple[Ints, Ints]:
-    kinds = encode(task, labels, where).kinds
+def _split_rows(
+    labels: npt.NDArray[Any], source: DataSource, task: Task, *, where: str, names: tuple[str, ...] = ()
+) -> tuple[Ints, Ints]:
+    kinds = encode(task, labels, where, names=names).kinds
     return split_indices(kinds, test_fraction=source.test_fraction, seed=source.split_seed)
 
 

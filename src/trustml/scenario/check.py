@@ -79,7 +79,7 @@ def check_against_data(
     outputs = output_count(scenario.task, classes)
     final = layer_shapes(scenario.model, input_shape)[-1]
     if final != (outputs,):
-        many = "the data has" if outputs == classes else "the task is"
+        many = "the data has" if isinstance(scenario.task, Classes | Labels) else "the task is"
         raise ScenarioError(
             f"model.layers.{len(scenario.model.layers) - 1}",
             f"gives shape {final} but {many} {in_words(scenario.task, classes)}",

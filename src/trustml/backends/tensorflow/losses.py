@@ -8,6 +8,7 @@ from trustml.backends.contract import Model
 from trustml.models.tasks import DEFAULT_TASK, Binary, Classes, Labels, Regression, Task
 
 
+@tf.autograph.experimental.do_not_convert
 def example_losses(task: Task, outputs: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Loss of each example, (n,), of outputs (n, c)."""
     match task:
@@ -51,6 +52,7 @@ class _TaskLoss(tf.keras.losses.Loss):
         super().__init__(reduction=reduction)
         self._task = task
 
+    @tf.autograph.experimental.do_not_convert
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         # Keras may give classes an axis of their own
         labels = tf.reshape(y_true, (-1,)) if isinstance(self._task, Classes) else y_true

@@ -1,0 +1,85 @@
+"""Every loss of one backend, in its environment: ``BACKEND OUTPUT.npz``; a test holds it against the oracle."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from tests.models.task_cases import EXAMPLES, TASKS_TRIED, draw_labels, outputs_of
+from trustml.backends.contract import Backend, Model
+from trustml.backends.settings import EngineChoice, FederatedSettings, PrivateSettings
+from trustml.backends.table import load_backend
+from trustml.models.tasks import Task
+from trustml.models.weights import Weights, initial_weights
+from trustml.models.zoo import mlp
+from trustml.scenario.federated import FedAvg
+from trustml.scenario.optimizers import SGD
+from trustml.scenario.partition import IID
+from trustml.scenario.regimes import Plain
+
+FEATURES, RATE, NORM = 4, 0.1, 0.3
+INPUTS = np.random.default_rng(0).normal(size=(EXAMPLES, FEATURES)).astype(np.float32)
+MODES = {"torch": ("hooks", "functorch", "ew", "book_keeping"), "tensorflow": ("dp_model", "book_keeping")}
+
+
+IN_ROUNDS = (TASKS_TRIED[3], TASKS_TRIED[5], TASKS_TRIED[8])
+"""One of each kind, all with what can be left out: a federation has its loss from where plain training has it."""
+
+
+def model_of(task: Task) -> Model:
+    architecture = mlp([5], classes=outputs_of(task))
+    weights = initial_weights(architecture, (FEATURES,), generator=np.random.default_rng(3))
+    return Model(architecture=architecture, input_shape=(FEATURES,), weights=weights, task=task)
+
+
+def private_settings(mode: str) -> PrivateSettings:
+    return PrivateSettings(
+        optimizer=SGD(learning_rate=RATE),
+        expected_batch_size=EXAMPLES,
+        noise_seed=(1, 2, 3, 4),
+        grad_sample_mode=mode,  # type: ignore[arg-type]
+    )
+
+
+def after_a_step(backend: Backend, task: Task) -> Weights:
+    trainer = backend.plain(model_of(task), Plain(batch_size=EXAMPLES, optimizer=SGD(learning_rate=RATE)), 0)
+    trainer.step(INPUTS, draw_labels(task), learning_rate=RATE)
+    return trainer.weights()
+
+
+def clipped(backend: Backend, task: Task, mode: str) -> Weights:
+    if mode in MODES["tensorflow"] and "tensorflow" in sys.modules:
+        from trustml.backends.tensorflow import dp
+
+        dp.choose_mode = lambda *_: EngineChoice(name=mode, seconds={}, refused={})
+    trainer = backend.private(model_of(task), private_settings(mode if mode in MODES["torch"] else "auto"), 0)
+    trainer.accumulate(INPUTS[:, None], draw_labels(task), clipping_norm=NORM)
+    return trainer.clipped_sum()
+
+
+def after_a_round(backend: Backend, task: Task) -> Weights:
+    regime = FedAvg(
+        rounds=1, local_epochs=1, batch_size=4, partition=IID(clients=2), client_optimizer=SGD(learning_rate=RATE)
+    )
+    settings = FederatedSettings(regime=regime, noise_seed=(1, 2, 3, 4), batch_size=4)
+    federation = backend.federated(model_of(task), settings)
+    labels = draw_labels(task)
+    federation.round([[(INPUTS[:4], labels[:4])], [(INPUTS[4:], labels[4:])], []])
+    return federation.weights()
+
+
+def everything(name: str) -> dict[str, np.ndarray]:
+    backend, found = load_backend(name), {}
+    for number, task in enumerate(TASKS_TRIED):
+        for way in MODES.get(name, ("auto",)):
+            found |= {f"{number}/clipped by {way}/{k}": part for k, part in clipped(backend, task, way).items()}
+        found |= {f"{number}/plain/{k}": part for k, part in after_a_step(backend, task).items()}
+        if task in IN_ROUNDS:
+            found |= {f"{number}/federated/{k}": part for k, part in after_a_round(backend, task).items()}
+    return found
+
+
+if __name__ == "__main__":
+    np.savez(Path(sys.argv[2]), **everything(sys.argv[1]))

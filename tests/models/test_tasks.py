@@ -1,0 +1,169 @@
+"""Tasks: losses against scikit-learn and finite differences, answers, and records that stay what they were."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from tests.models.task_cases import TASKS_TRIED, draw_labels, draw_outputs
+from trustml.models.answers import answers, explained_outputs, in_unit, label_words, probabilities, score
+from trustml.models.losses import example_losses, output_slopes
+from trustml.models.tasks import TASKS, Binary, Classes, Labels, Regression, Task
+from trustml.models.zoo import mlp
+from trustml.plan.job import CanaryJob, ExplainJob, Job, ShadowJob, TrainJob, decode_job, digest, encode_job
+from trustml.scenario.attacks import Canaries
+from trustml.scenario.methods import IntegratedGradients
+from trustml.scenario.read import from_plain, to_plain
+from trustml.scenario.regimes import DPSGD, Plain
+from trustml.scenario.sources import Csv
+from trustml.scenario.spec import Execution, Probes, Scenario
+
+SHARED = {"backend": "jax", "model": mlp([4], classes=3), "input_shape": (2,), "execution": Execution()}
+
+
+def jobs() -> tuple[Job, ...]:
+    train = TrainJob(
+        id="train.jax.Plain.s0",
+        regime=Plain(),
+        seed=0,
+        initial_weights="w",
+        data="d",
+        plan="p",
+        data_fingerprint="f",
+        **SHARED,
+    )
+    explain = ExplainJob(
+        id="e",
+        subject=train.id,
+        weights="w",
+        examples="x",
+        baselines="b",
+        methods=(IntegratedGradients(),),
+        target="true",
+        probes=Probes(),
+        **SHARED,
+    )
+    shadow = ShadowJob(id="s", regime=Plain(), seed=1, data="d", members="m", output="o", **SHARED)
+    canary = CanaryJob(id="c", training=train, canaries=Canaries(), chosen="c", output="o", **SHARED)
+    return train, explain, shadow, canary
+
+
+BEFORE_THERE_WERE_TASKS = (
+    "1a3f8a60ca4baa501165a6cca36e74e1e508eaab7e71be14a30290654676a29d",
+    "03c998f38eec66b1b62e0f3e958564ebd3828278213599e76285229f5bde87cf",
+    "1c2a1567743bf87e71c49981fe5db2ead7397d14833a1b4d011bdc535e8346e8",
+    "e665e587e583bef57202bfd9e554a97f62a6e1eaa699ded035969496297efebc",
+)
+SCENARIO_BEFORE = "c4b0cfced8cdd9a806605c5025d3431b9e7d997ca267d9e0d53ad5663ebec5ce"
+
+
+def test_jobs_and_scenarios_of_the_default_task_are_byte_for_byte_what_they_were():
+    for job, wanted in zip(jobs(), BEFORE_THERE_WERE_TASKS, strict=True):
+        assert digest(job) == wanted, job.id
+        assert decode_job(encode_job(job)) == job
+    train = encode_job(jobs()[0])
+    assert hashlib.sha256(train).hexdigest() == "e7091827d3dab190d0ab00150dd634efca8076d681dd091aedf4c40ffb403de1"
+    scenario = Scenario(
+        name="old",
+        data=Csv(path="t.csv", label="y"),
+        model=mlp([4], classes=3),
+        training=(Plain(), DPSGD(epsilon=3.0)),
+    )
+    plain = to_plain(scenario)
+    assert hashlib.sha256(msgspec.json.encode(plain)).hexdigest() == SCENARIO_BEFORE
+    assert from_plain(plain) == scenario
+
+
+@pytest.mark.parametrize("task", TASKS_TRIED[1:], ids=repr)
+def test_another_task_is_in_records_and_digests(task):
+    job = msgspec.structs.replace(jobs()[3], task=task)
+    own = msgspec.structs.replace(job, training=msgspec.structs.replace(job.training, task=task))
+    assert len({digest(jobs()[3]), digest(job), digest(own)}) == 3
+    assert decode_job(encode_job(own)) == own
+
+
+@pytest.mark.parametrize("task", TASKS_TRIED, ids=repr)
+def test_slopes_are_the_differences_of_losses(task):
+    outputs = draw_outputs(task)
+    labels = draw_labels(task)
+    found, step = output_slopes(outputs, labels, task=task), 1e-5
+    for column in range(outputs.shape[1]):
+        ends = []
+        for sign in (1, -1):
+            moved = outputs.astype(np.float64)
+            moved[:, column] += sign * step
+            ends.append(example_losses(moved, labels, task=task))
+        np.testing.assert_allclose((ends[0] - ends[1]) / (2 * step), found[:, column], rtol=1e-5, atol=1e-8)
+
+
+def test_mean_losses_are_those_of_scikit_learn():
+    for task in (Classes(), Binary(), Labels()):
+        outputs, labels = draw_outputs(task), draw_labels(task)
+        shares = probabilities(task, outputs)
+        if isinstance(task, Classes):
+            wanted = metrics.log_loss(labels, shares, labels=range(outputs.shape[1]))
+        else:
+            wanted = np.mean([metrics.log_loss(y, p, labels=[0, 1]) for y, p in zip(labels.T, shares.T, strict=True)])
+        assert example_losses(outputs, labels, task=task).mean() == pytest.approx(wanted)
+    outputs, labels = draw_outputs(Regression()), draw_labels(Regression())
+    for loss, wanted in (("squared", metrics.mean_squared_error), ("absolute", metrics.mean_absolute_error)):
+        task = Regression(loss=loss)
+        assert example_losses(outputs, labels, task=task).mean() == pytest.approx(wanted(labels, outputs))
+
+
+def test_huber_is_squared_near_and_absolute_far():
+    task = Regression(loss="huber", huber_delta=0.5)
+    found = example_losses(np.array([[0.1], [-3.0]]), np.zeros((2, 1)), task=task)
+    np.testing.assert_allclose(found, [0.005, 0.5 * (3 - 0.25)])
+
+
+def test_weights_multiply_the_loss_of_their_class():
+    for task in (Classes(class_weights=(0.5, 2.0, 3.0)), Binary(class_weights=(0.5, 2.0))):
+        outputs, labels = draw_outputs(task), draw_labels(task)
+        plain = example_losses(outputs, labels, task=type(task)())
+        weights = np.array(task.class_weights)[labels.reshape(-1).astype(int)]
+        np.testing.assert_allclose(example_losses(outputs, labels, task=task), weights * plain)
+    labels = draw_labels(Labels())
+    outputs = draw_outputs(Labels())
+    alone = example_losses(outputs[:, :1], labels[:, :1], task=Labels())
+    almost = Labels(class_weights=(3.0, 1e-12, 1e-12))
+    np.testing.assert_allclose(example_losses(outputs, labels, task=almost), alone, rtol=1e-9)
+
+
+def test_losses_do_not_overflow_and_are_not_cut_off():
+    far = np.array([[800.0], [-800.0]])
+    np.testing.assert_allclose(example_losses(far, np.array([[0.0], [1.0]]), task=Binary()), [800, 800])
+    assert np.isfinite(output_slopes(far, np.array([[0.0], [1.0]]), task=Binary())).all()
+
+
+def test_predictions_are_in_the_unit_of_the_data_again():
+    task = Regression(target_range=(100.0, 300.0))
+    np.testing.assert_allclose(in_unit(task, np.array([-1.0, 0.0, 1.0, 2.0])), [100, 200, 300, 400])
+    assert label_words(task, np.array([[0.5]], np.float32), ("price",)) == ["250"]
+
+
+def test_r2_is_that_of_scikit_learn_and_accuracy_counts_labels():
+    outputs, labels = draw_outputs(Regression()), draw_labels(Regression())
+    assert score(Regression(), outputs, labels) == pytest.approx(metrics.r2_score(labels, outputs))
+    outputs, labels = np.array([[1.0, -1.0], [1.0, 1.0]]), np.array([[1.0, 0.0], [0.0, 1.0]])
+    assert score(Labels(), outputs, labels) == 0.75
+    assert score(Binary(), outputs[:, :1], labels[:, :1]) == 0.5
+    np.testing.assert_array_equal(answers(Binary(), np.array([[0.1], [-0.1]])), [[1], [0]])
+
+
+def test_what_is_explained_is_an_output_that_there_is():
+    outputs = np.array([[3.0, 1.0, 2.0], [0.0, 5.0, 1.0]])
+    holds = np.array([[0.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
+    assert explained_outputs(Labels(), outputs, holds, target="true").tolist() == [2, 1]
+    assert explained_outputs(Labels(), outputs, holds, target="predicted").tolist() == [0, 1]
+    assert explained_outputs(Classes(), outputs, np.array([2, 0]), target="true").tolist() == [2, 0]
+    assert explained_outputs(Regression(), outputs[:, :1], holds[:, :1], target="true").tolist() == [0, 0]
+    assert explained_outputs(Binary(), outputs[:, :1], holds[:, :1], target="predicted").tolist() == [0, 0]
+
+
+def test_the_table_has_a_row_for_every_task():
+    assert set(TASKS) == set(Task.__args__)
