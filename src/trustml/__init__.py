@@ -38,6 +38,12 @@ from trustml.models.layers import (
     ReLU as ReLU,
     Tanh as Tanh,
 )
+from trustml.models.tasks import (
+    Binary as Binary,
+    Classes as Classes,
+    Labels as Labels,
+    Regression as Regression,
+)
 from trustml.scenario.attacks import (
     Attacks as Attacks,
     Canaries as Canaries,

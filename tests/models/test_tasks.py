@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -10,11 +11,14 @@ import pytest
 from sklearn import metrics
 
 from tests.models.task_cases import TASKS_TRIED, draw_labels, draw_outputs
+from trustml.attacks.catalogue import ATTACKS
+from trustml.measures.measure import MEASURES
 from trustml.models.answers import answers, explained_outputs, in_unit, label_words, probabilities, score
 from trustml.models.losses import example_losses, output_slopes
 from trustml.models.tasks import TASKS, Binary, Classes, Labels, Regression, Task
 from trustml.models.zoo import mlp
 from trustml.plan.job import CanaryJob, ExplainJob, Job, ShadowJob, TrainJob, decode_job, digest, encode_job
+from trustml.report.tasks_page import tasks_markdown
 from trustml.scenario.attacks import Canaries
 from trustml.scenario.methods import IntegratedGradients
 from trustml.scenario.read import from_plain, to_plain
@@ -22,6 +26,7 @@ from trustml.scenario.regimes import DPSGD, Plain
 from trustml.scenario.sources import Csv
 from trustml.scenario.spec import Execution, Probes, Scenario
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "tasks.md"
 SHARED = {"backend": "jax", "model": mlp([4], classes=3), "input_shape": (2,), "execution": Execution()}
 
 
@@ -167,3 +172,13 @@ def test_what_is_explained_is_an_output_that_there_is():
 
 def test_the_table_has_a_row_for_every_task():
     assert set(TASKS) == set(Task.__args__)
+
+
+def test_the_page_of_tasks_is_current():
+    assert PAGE.read_text(encoding="utf-8") == tasks_markdown(), "python -m trustml.report.tasks_page"
+
+
+def test_attacks_and_measures_that_the_table_names_are_there():
+    for facts in TASKS.values():
+        assert facts.not_attacked_by.keys() <= ATTACKS.keys()
+        assert facts.score in MEASURES
