@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from trustml.catalogue.available import availability, why_unfit
 from trustml.frameworks.entry import Missing
 from trustml.frameworks.implementation import NotAvailable
+from trustml.models.tasks import Classes
 from trustml.plan.attack_files import scores_file
 from trustml.plan.attacking import AttackJob, attack_jobs
 from trustml.plan.job import ExplainJob, Job, Mechanism, TrainJob, clients_file, explain_id, train_id
@@ -185,7 +186,11 @@ def _fitting(
     skips: list[Skip] = []
     for method in scenario.explanations.methods:
         found = availability(backend, method)
-        reason = found.reason if isinstance(found, NotAvailable) else why_unfit(method, scenario.model, input_shape)
+        if isinstance(found, NotAvailable):
+            reason = found.reason
+        else:
+            of_classes = "" if isinstance(scenario.task, Classes) else found.of_classes
+            reason = of_classes or why_unfit(method, scenario.model, input_shape)
         if reason:
             skips.append(Skip(backend=backend, method=method.title, reason=reason))
         else:
