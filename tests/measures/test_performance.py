@@ -197,9 +197,9 @@ def test_several_labels_have_an_accuracy_of_labels_and_an_f1_each():
     assert row.interval == "bootstrap over examples"
     assert row.facts["majority"] == pytest.approx(np.maximum(labels.mean(0), 1 - labels.mean(0)).mean())
     rows = performance_rows(given)
-    assert [one.subject for one in rows if one.measure == "f1"] == ["label rain", "label wind"]
+    assert [one.subject for one in rows if one.measure == "f1"] == ["rain", "wind"]
     text = shown(given)
-    assert "2 labels" in text and "F1" in text and "label wind" in text and "ECE" in text
+    assert "2 labels" in text and "F1" in text and "wind" in text and "ECE" in text
     nobody = Given(Labels(), np.full_like(outputs, -1), np.zeros_like(labels), ("rain", "wind"))
     assert [one.value for one in performance_rows(nobody) if one.measure == "f1"] == [None, None]
 

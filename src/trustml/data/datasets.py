@@ -225,7 +225,7 @@ def _table_labels(table: pd.DataFrame, source: Csv | Parquet, task: Task) -> npt
 def _with_points(labels: npt.NDArray[Any], *, decimal: str) -> npt.NDArray[Any]:
     """Numbers as text with the file's decimal mark, the other of the two grouping thousands, as Python writes them."""
     other = "," if decimal == "." else "."
-    given = [str(label).replace(other, "").replace(",", ".") if isinstance(label, str) else label for label in labels]
+    given = [one.replace(other, "").replace(",", ".") if isinstance(one, str) else one for one in labels]
     return np.array(given, dtype=object)
 
 

@@ -67,6 +67,7 @@ def _accuracy_row(evidence: Evidence, record: JobRecord) -> Row:
     different = len(np.unique(said, axis=0)) if isinstance(task, Labels) else len(np.unique(said))
     facts: Facts = {"majority": _majority(evidence, labels), "classes_answered": different}
     if isinstance(task, Labels):  # the labels of an example hang together
+        facts["labels"] = labels.shape[1]
         value, *interval = estimates({"": lambda weights: weights @ share / len(share)}, examples=len(share))[""]
         about = About(interval="bootstrap over examples", confidence=0.95, facts=facts)
     else:
@@ -104,9 +105,8 @@ def _classification_rows(evidence: Evidence, record: JobRecord) -> list[Row]:
             one = about if math.isfinite(value) else absent("no held-out example has the label, and none is given it")
             given = (low, high) if math.isfinite(value) else None
             figure = value if math.isfinite(value) else None
-            subject = f"label {name}"
             rows.append(
-                evidence.row("f1", figure, record=record, subject=subject, n=len(labels), interval=given, about=one)
+                evidence.row("f1", figure, record=record, subject=name, n=len(labels), interval=given, about=one)
             )
     return rows
 

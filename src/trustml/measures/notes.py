@@ -121,6 +121,7 @@ SILENT = frozenset(
         *(
             "majority",
             "classes_answered",
+            "labels",
             "one_value",
             "not_applicable",
             "understated",

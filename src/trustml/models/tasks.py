@@ -109,7 +109,7 @@ class TaskFacts:
         What the network gives.
     loss : str
         Of one example.
-    score : {"accuracy", "r2"}
+    score : str
         Measure that leads tables, and that a regime may stop at.
     score_words : str
     label_words, truth : str
@@ -132,7 +132,7 @@ class TaskFacts:
     labels: str
     outputs: str
     loss: str
-    score: Literal["accuracy", "r2"]
+    score: str
     score_words: str = "accuracy"
     label_words: str = "classes"
     truth: str = "true class"

@@ -76,7 +76,7 @@ def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]
         for cell in absent.drop_duplicates(["regime", "backend"]).itertuples():
             out.print(f"not run: {cell.regime} in {cell.backend}: {cell.reason}", soft_wrap=True, markup=False)
         out.print()
-        _print_constant(out, table)
+        (_print_majority if leading(set(table.measure)) == "accuracy" else _print_constants)(out, table)
         _print_performance(out, manifest, table)
         _print_privacy(out, table)
         print_federated(out, manifest, table)
@@ -225,23 +225,28 @@ def _print_performance(out: Console, manifest: Manifest, table: pd.DataFrame) ->
     out.print()
 
 
-def _print_constant(out: Console, table: pd.DataFrame) -> None:
-    """Say what always answering the same comes to, and which models do no more."""
-    first = leading(set(table.measure))
-    rows = table[(table.measure == first) & table.value.notna()]
-    if first == "r2":
-        for name, fact, what in (("rmse", "of_mean", "mean"), ("mae", "of_median", "median")):
-            of_constant = fact_of(table[(table.measure == name) & table.value.notna()], fact, default=0.0)
-            for value in list(of_constant)[:1]:
-                text = f"{MEASURES[name].title}: always answering the {what} of the held-out targets comes to"
-                out.print(f"{text} {MEASURES[name].text(value)}", soft_wrap=True)
-        _print_dead(out, rows[fact_of(rows, "one_value", default=False).to_numpy(bool)], "answers one value")
-        return
+def _print_constants(out: Console, table: pd.DataFrame) -> None:
+    """Say what always answering the same number comes to, and which models do no more."""
+    rows = table[(table.measure == leading(set(table.measure))) & table.value.notna()]
+    for name, fact, what in (("rmse", "of_mean", "mean"), ("mae", "of_median", "median")):
+        of_constant = fact_of(table[(table.measure == name) & table.value.notna()], fact, default=0.0)
+        for value in list(of_constant)[:1]:
+            text = f"{MEASURES[name].title}: always answering the {what} of the held-out targets comes to"
+            out.print(f"{text} {MEASURES[name].text(value)}", soft_wrap=True)
+    _print_dead(out, rows[fact_of(rows, "one_value", default=False).to_numpy(bool)], "answers one value")
+
+
+def _print_majority(out: Console, table: pd.DataFrame) -> None:
+    """Say what always answering the largest class, or side of each label, comes to, and which models do no more."""
+    rows = table[(table.measure == "accuracy") & table.value.notna()]
     majority = [share for share in fact_of(rows, "majority", default=0.0) if share]
     if not majority:
         return  # recorded before this was
-    out.print(f"accuracy: always answering the largest class comes to {majority[0]:.3f}", soft_wrap=True)
-    _print_dead(out, rows[(fact_of(rows, "classes_answered", default=2) == 1).to_numpy()], "answers one class")
+    several = max(fact_of(rows, "labels", default=0)) > 0
+    what = "what holds for most, label by label," if several else "the largest class"
+    out.print(f"accuracy: always answering {what} comes to {majority[0]:.3f}", soft_wrap=True)
+    dead = rows[(fact_of(rows, "classes_answered", default=2) == 1).to_numpy()]
+    _print_dead(out, dead, "answers the same labels" if several else "answers one class")
 
 
 def _print_dead(out: Console, dead: pd.DataFrame, what: str) -> None:
