@@ -165,8 +165,8 @@ def attack_membership(
         target_logits, labels, references = _as_two_classes(target_logits, labels, references)
         task = DEFAULT_TASK
     if isinstance(task, Classes):
-        values, truth = checked_outputs(target_logits, labels, field="target_logits")
-        classes = truth
+        values, classes = checked_outputs(target_logits, labels, field="target_logits")
+        truth: npt.NDArray[Any] = classes
     else:
         values, truth = checked_numbers(target_logits, labels, field="target_logits")
         classes = np.zeros(0, np.int64)

@@ -46,8 +46,7 @@ def task_signals(
             values, truth = checked_outputs(outputs, labels, field=field)
             return signals_from_logits(values, truth, normalised=normalised)
         case Binary():
-            values, truth = checked_numbers(outputs, labels, field=field)
-            return signals_from_logits(*two_classes(values, truth))
+            return signals_from_logits(*two_classes(*checked_numbers(outputs, labels, field=field)))
         case Labels():
             return _of_labels(*checked_numbers(outputs, labels, field=field))
         case Regression():

@@ -48,4 +48,6 @@ def _examples(inputs: np.ndarray, labels: np.ndarray) -> Examples:
 
 def labels_of(stored: np.ndarray) -> LabelArray:
     """Labels in the type that trainers take: numbers of classes, or what other tasks have."""
-    return stored.astype(np.float32 if stored.dtype.kind == "f" else np.int64, copy=False)
+    if stored.dtype.kind == "f":
+        return stored.astype(np.float32, copy=False)
+    return stored.astype(np.int64, copy=False)

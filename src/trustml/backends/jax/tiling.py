@@ -315,7 +315,9 @@ def _filled(inputs: Floats, labels: LabelArray, room: int) -> Rows:
 
 def device_labels(labels: LabelArray) -> npt.NDArray[np.int32] | Floats:
     """Labels in the type in which they go to the device: whole numbers take 32 bits."""
-    return labels.astype(np.float32 if labels.dtype.kind == "f" else np.int32, copy=False)
+    if labels.dtype.kind == "f":
+        return labels.astype(np.float32, copy=False)
+    return labels.astype(np.int32, copy=False)
 
 
 def _example_floats(architecture: Architecture, input_shape: tuple[int, ...]) -> int:
