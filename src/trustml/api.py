@@ -125,7 +125,7 @@ class Run:
         return read_weights(self._directory.file(f"jobs/{finished(self.manifest, model).id}/weights.safetensors"))
 
     def heldout(self) -> dict[str, npt.NDArray[np.generic]]:
-        """Explained inputs (``inputs``), their classes (``targets``) and all held-out ``test_labels``."""
+        """Explained inputs (``inputs``), their labels (``targets``) and all held-out ``test_labels``."""
         from trustml.record.store import HELDOUT
 
         return self._directory.arrays(HELDOUT)

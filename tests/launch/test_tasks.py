@@ -78,7 +78,7 @@ def test_a_regression_end_to_end(tmp_path):
     run = run_of(tmp_path, "number", training=(PLAIN,))
     table = run.measures().set_index("measure")
     outputs = np.load(run.path / "jobs/train.jax.Plain.s0/predictions.npz")["test_logits"]
-    labels = run.examples()["test_labels"]
+    labels = run.heldout()["test_labels"]
     true, said = (100 + 100 * part[:, 0].astype(float) for part in (labels, outputs))
     assert table.value["r2"] == pytest.approx(metrics.r2_score(true, said)) and table.value["r2"] > 0.5
     assert table.value["rmse"] == pytest.approx(metrics.root_mean_squared_error(true, said), rel=1e-6)

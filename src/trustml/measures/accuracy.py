@@ -10,7 +10,7 @@ import numpy as np
 from trustml.measures.classification import classification_statistics, f1_statistics
 from trustml.measures.evidence import Evidence
 from trustml.measures.notes import absent
-from trustml.measures.resampling import estimates
+from trustml.measures.resampling import estimates, mean_of
 from trustml.measures.row import About, Facts, Row
 from trustml.models.answers import answers, in_unit, right
 from trustml.models.losses import AnyArray
@@ -68,14 +68,14 @@ def _accuracy_row(evidence: Evidence, record: JobRecord) -> Row:
     facts: Facts = {"majority": _majority(evidence, labels), "classes_answered": different}
     if isinstance(task, Labels):  # the labels of an example hang together
         facts["labels"] = labels.shape[1]
-        value, *interval = estimates({"": lambda weights: weights @ share / len(share)}, examples=len(share))[""]
+        value, low, high = estimates({"": mean_of(share)}, examples=len(share))[""]
         about = About(interval="bootstrap over examples", confidence=0.95, facts=facts)
     else:
         count = int(share.sum())
-        value, interval = count / len(share), list(wilson_interval(count, len(share)))
+        value, (low, high) = count / len(share), wilson_interval(count, len(share))
         about = About(interval="wilson", confidence=0.95, facts=facts)
     return evidence.row(
-        "accuracy", value, record=record, subject=_SUBJECT, n=len(labels), interval=tuple(interval), about=about
+        "accuracy", value, record=record, subject=_SUBJECT, n=len(labels), interval=(low, high), about=about
     )
 
 

@@ -220,7 +220,7 @@ def _print_performance(out: Console, manifest: Manifest, table: pd.DataFrame) ->
         texts = [
             "" if value.empty else one.text(value.mean()) for value, one in zip(values, shown.values(), strict=True)
         ]
-        found.add_row(regime, backend, *([subject] if several else []), *texts)
+        found.add_row(str(regime), str(backend), *([str(subject)] if several else []), *texts)
     out.print(found)
     out.print()
 

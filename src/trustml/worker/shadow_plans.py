@@ -7,6 +7,7 @@ none: they simulate an attacker, on data that the auditor holds; nothing of them
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -72,7 +73,7 @@ def draw_models(
     if isinstance(regime, DPSGD):
         usable = np.asarray(np.isfinite(inputs.reshape(len(inputs), -1)).all(axis=1))
         rows = np.where(usable[rows] & (rows >= 0), rows, -1).astype(np.int32)
-    taught = np.repeat(labels[None], count, axis=0)
+    taught = cast(LabelArray, np.repeat(labels[None], count, axis=0))
     if isinstance(regime, Plain) and regime.random_labels:
         for model, row in enumerate(members):
             taught[model, row] = _stream(job, _LABELS, model).permutation(labels[row])

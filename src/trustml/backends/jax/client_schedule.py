@@ -191,7 +191,9 @@ def _filled(
 ) -> tuple[Floats, npt.NDArray[np.int32] | Floats, Floats]:
     """Put batches into their slots, filled up with zeros and masked; whole batches all at once."""
     inputs, mask = np.zeros((count, *shape), np.float32), np.zeros((count, shape[0]), np.float32)
-    labels = np.zeros((count, shape[0], *label_shape), np.float32 if label_shape else np.int32)
+    labels: npt.NDArray[np.int32] | Floats = np.zeros((count, shape[0]), np.int32)
+    if label_shape:
+        labels = np.zeros((count, shape[0], *label_shape), np.float32)
     whole = [k for k, (_, classes) in enumerate(batches) if len(classes) == shape[0]]
     if whole:
         where = [slots[k] for k in whole]

@@ -25,7 +25,7 @@ from trustml.backends.torch.network import (
 )
 from trustml.backends.torch.noise import CorrelatedNoise, add_noise, noise_generator
 from trustml.backends.torch.optimizers import read_state, restore_state, set_learning_rate
-from trustml.data.dataset import Floats, Ints
+from trustml.data.dataset import Floats, LabelArray
 from trustml.models.weights import Weights
 
 
@@ -52,7 +52,7 @@ class OpacusTrainer:
         """Opacus's ``grad_sample_mode`` in use."""
         return self._choice
 
-    def accumulate(self, inputs: Floats, labels: Ints, *, clipping_norm: float) -> Clipped:
+    def accumulate(self, inputs: Floats, labels: LabelArray, *, clipping_norm: float) -> Clipped:
         """Clip one microbatch, block by block, and add it to the sum."""
         if not len(labels):
             return Clipped(finite=True, unclipped=0)
@@ -114,7 +114,7 @@ class OpacusTrainer:
         load_weights(self._clipper.module, weights)
         restore_state(self._clipper.optimizer.original_optimizer, self._parameters, state)
 
-    def _clip_block(self, inputs: Floats, labels: Ints, clipping_norm: float) -> tuple[list[torch.Tensor], int]:
+    def _clip_block(self, inputs: Floats, labels: LabelArray, clipping_norm: float) -> tuple[list[torch.Tensor], int]:
         examples, copies = inputs.shape[:2]
         inputs, labels = filled_up(inputs, self._rows), filled_up(labels, self._rows)
         return self._clipper.clip(
