@@ -14,7 +14,8 @@ from trustml.models.tasks import Binary, Classes, Labels, Regression
 from trustml.models.zoo import mlp
 from trustml.scenario.attacks import Attacks, Canaries
 from trustml.scenario.check import check_against_data, check_scenario
-from trustml.scenario.read import from_plain, set_field, to_plain
+from trustml.scenario.read import from_plain, read_scenario, set_field, to_plain
+from trustml.scenario.ready import find_scenario
 from trustml.scenario.regimes import DPSGD, Plain
 from trustml.scenario.sources import BreastCancer, Csv, Npz
 from trustml.scenario.spec import Scenario
@@ -185,3 +186,11 @@ def test_weighting_by_the_data_is_refused_by_name(override, told):
 def test_a_task_survives_a_file(tmp_path):
     for task in (Regression(loss="huber", target_range=(0.0, 5.0)), Labels(class_weights=(1.0, 2.0)), Binary()):
         assert from_plain(to_plain(scenario(task=task))).task == task
+
+
+def test_the_ready_regression_reads_the_real_file(real_data):
+    ready = read_scenario(find_scenario("housing"))
+    check_scenario(ready)
+    found = load_dataset(ready.data, ready.task)
+    assert (len(found.train), len(found.test), found.class_names) == (16_512, 4_128, ("median_house_value",))
+    assert found.train.labels.max() == 1.0 and found.train.labels.min() > -1.0 and not found.warnings
