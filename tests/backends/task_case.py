@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from trustml.scenario.regimes import Plain
 
 FEATURES, RATE, NORM = 4, 0.1, 0.3
 INPUTS = np.random.default_rng(0).normal(size=(EXAMPLES, FEATURES)).astype(np.float32)
+COPIES = INPUTS[::-1] / 2
 MODES = {"torch": ("hooks", "functorch", "ew", "book_keeping"), "tensorflow": ("dp_model", "book_keeping")}
 
 
@@ -39,7 +41,7 @@ def private_settings(mode: str) -> PrivateSettings:
         optimizer=SGD(learning_rate=RATE),
         expected_batch_size=EXAMPLES,
         noise_seed=(1, 2, 3, 4),
-        grad_sample_mode=mode,  # type: ignore[arg-type]
+        grad_sample_mode=mode if mode in MODES["torch"] else "auto",
     )
 
 
@@ -50,13 +52,27 @@ def after_a_step(backend: Backend, task: Task) -> Weights:
 
 
 def clipped(backend: Backend, task: Task, mode: str) -> Weights:
+    force(mode)
+    trainer = backend.private(model_of(task), private_settings(mode), 0)
+    trainer.accumulate(INPUTS[:, None], draw_labels(task), clipping_norm=NORM)
+    return trainer.clipped_sum()
+
+
+def clipped_copies(backend: Backend, task: Task, mode: str) -> Weights:
+    """Two copies of each example, whose gradients are averaged before clipping."""
+    force(mode)
+    settings = dataclasses.replace(private_settings(mode), multiplicity=2)
+    trainer = backend.private(model_of(task), settings, 0)
+    trainer.accumulate(np.stack([INPUTS, COPIES], axis=1), draw_labels(task), clipping_norm=NORM)
+    return trainer.clipped_sum()
+
+
+def force(mode: str) -> None:
+    """Let TensorFlow clip in one of its ways."""
     if mode in MODES["tensorflow"] and "tensorflow" in sys.modules:
         from trustml.backends.tensorflow import dp
 
         dp.choose_mode = lambda *_: EngineChoice(name=mode, seconds={}, refused={})
-    trainer = backend.private(model_of(task), private_settings(mode if mode in MODES["torch"] else "auto"), 0)
-    trainer.accumulate(INPUTS[:, None], draw_labels(task), clipping_norm=NORM)
-    return trainer.clipped_sum()
 
 
 def after_a_round(backend: Backend, task: Task) -> Weights:
@@ -77,6 +93,8 @@ def everything(name: str) -> dict[str, np.ndarray]:
             found |= {f"{number}/clipped by {way}/{k}": part for k, part in clipped(backend, task, way).items()}
         found |= {f"{number}/plain/{k}": part for k, part in after_a_step(backend, task).items()}
         if task in IN_ROUNDS:
+            way = "book_keeping" if name != "jax" else "auto"
+            found |= {f"{number}/copies/{k}": part for k, part in clipped_copies(backend, task, way).items()}
             found |= {f"{number}/federated/{k}": part for k, part in after_a_round(backend, task).items()}
     return found
 

@@ -145,6 +145,11 @@ def test_losses_do_not_overflow_and_are_not_cut_off():
     assert np.isfinite(output_slopes(far, np.array([[0.0], [1.0]]), task=Binary())).all()
 
 
+def test_labels_that_would_be_broadcast_are_refused():
+    with pytest.raises(ValueError, match="beside outputs of shape"):
+        example_losses(np.zeros((3, 1)), np.zeros(3), task=Regression())
+
+
 def test_predictions_are_in_the_unit_of_the_data_again():
     task = Regression(target_range=(100.0, 300.0))
     np.testing.assert_allclose(in_unit(task, np.array([-1.0, 0.0, 1.0, 2.0])), [100, 200, 300, 400])

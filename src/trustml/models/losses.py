@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from trustml.models.tasks import DEFAULT_TASK, Binary, Classes, Labels, Regression, Task
+from trustml.models.tasks import DEFAULT_TASK, Binary, Classes, Labels, Regression, Task, require_same_shape
 
 Doubles: TypeAlias = npt.NDArray[np.float64]
 AnyArray: TypeAlias = npt.NDArray[Any]
@@ -23,6 +23,8 @@ def example_losses(outputs: AnyArray, labels: AnyArray, *, task: Task = DEFAULT_
     task : Task
     """
     wide = outputs.astype(np.float64)
+    if not isinstance(task, Classes):
+        require_same_shape(outputs.shape, labels.shape)
     match task:
         case Classes():
             top = wide.max(axis=1, keepdims=True)

@@ -232,6 +232,17 @@ def label_shape(task: Task, outputs: int) -> tuple[int, ...]:
     return () if isinstance(task, Classes) else (outputs,)
 
 
+def require_same_shape(outputs: tuple[int, ...], labels: tuple[int, ...]) -> None:
+    """Refuse outputs and labels that arrays would broadcast to a loss of nobody's.
+
+    Raises
+    ------
+    ValueError
+    """
+    if outputs != labels:
+        raise ValueError(f"labels of shape {labels} beside outputs of shape {outputs}; give both (n, c)")
+
+
 def in_words(task: Task, names: int) -> str:
     """Say what is asked, for tables: ``10 classes``."""
     match task:

@@ -7,11 +7,13 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from trustml.models.tasks import Binary, Classes, Labels, Regression, Task
+from trustml.models.tasks import Binary, Classes, Labels, Regression, Task, require_same_shape
 
 
 def example_losses(task: Task, outputs: Array, labels: Array) -> Array:
     """Loss of each example, (n,), of outputs (n, c)."""
+    if not isinstance(task, Classes):
+        require_same_shape(outputs.shape, labels.shape)
     match task:
         case Classes():
             found = optax.softmax_cross_entropy_with_integer_labels(outputs, labels)
@@ -31,6 +33,8 @@ def example_losses(task: Task, outputs: Array, labels: Array) -> Array:
 
 def output_slopes(task: Task, outputs: Array, labels: Array) -> Array:
     """Derivative of each example's loss by its outputs, (n, c), by formula: that of the softmax spares a scatter."""
+    if not isinstance(task, Classes):
+        require_same_shape(outputs.shape, labels.shape)
     match task:
         case Classes():
             wrong = jax.nn.softmax(outputs) - jax.nn.one_hot(labels, outputs.shape[1])

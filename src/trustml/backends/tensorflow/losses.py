@@ -11,6 +11,8 @@ from trustml.models.tasks import DEFAULT_TASK, Binary, Classes, Labels, Regressi
 @tf.autograph.experimental.do_not_convert
 def example_losses(task: Task, outputs: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Loss of each example, (n,), of outputs (n, c)."""
+    if not isinstance(task, Classes):
+        labels.shape.assert_is_compatible_with(outputs.shape)  # else they would broadcast
     match task:
         case Classes():
             found = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=outputs)

@@ -7,6 +7,8 @@ at 5.77 standard deviations (:mod:`trustml.backends.torch.noise`).
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 
@@ -119,7 +121,7 @@ class OpacusTrainer:
         inputs, labels = filled_up(inputs, self._rows), filled_up(labels, self._rows)
         return self._clipper.clip(
             to_input(inputs.reshape(-1, *inputs.shape[2:])),
-            to_labels(np.repeat(labels, copies) if copies > 1 else labels),
+            to_labels(cast(LabelArray, np.repeat(labels, copies, axis=0)) if copies > 1 else labels),
             examples=examples,
             clipping_norm=clipping_norm,
         )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trustml.models.tasks import DEFAULT_TASK, Binary, Classes, Labels, Regression, Task
+from trustml.models.tasks import DEFAULT_TASK, Binary, Classes, Labels, Regression, Task, require_same_shape
 
 
 def batch_loss(task: Task, outputs: Tensor, labels: Tensor, *, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
@@ -21,6 +21,8 @@ def batch_loss(task: Task, outputs: Tensor, labels: Tensor, *, reduction: Litera
 
 def example_losses(task: Task, outputs: Tensor, labels: Tensor) -> Tensor:
     """Loss of each example, (n,)."""
+    if not isinstance(task, Classes):
+        require_same_shape(tuple(outputs.shape), tuple(labels.shape))
     match task:
         case Classes():
             found = functional.cross_entropy(outputs, labels, reduction="none")
