@@ -306,7 +306,7 @@ def removal_curves_of(run: RunDirectory, model: str) -> dict[str, pd.DataFrame] 
 def features_table(found: ExplainedExample) -> Table:
     """Tabulate the features that count most in every explanation."""
     table = Table(title=Text(found.heading), title_justify="left")
-    for column in ("model", "library", "explained class", "largest attributions"):
+    for column in ("model", "library", "explained", "largest attributions"):
         table.add_column(column, overflow="fold")
     for panel in found.panels:
         values = found.by_feature(panel)
