@@ -11,6 +11,7 @@ from sklearn import metrics
 
 import trustml
 from tests.records import unasked_second_opinion
+from trustml.attacks.task_signals import unfit_attacks
 from trustml.cli.main import _main
 from trustml.models.zoo import mlp
 from trustml.scenario.sources import Npz
@@ -105,15 +106,9 @@ def test_everything_of_a_task(tmp_path, kind):
     attacks = set(table[(table.measure == "membership_auc") & table.value.notna()].method)
     assert {"loss", "lira-online"} <= attacks
     refused = table[(table.measure == "membership_auc") & table.value.isna()]
-    assert set(refused.method) == ({*trustml_attacks()} - attacks if kind != "one logit" else set())
+    assert set(refused.method) == unfit_attacks(TASKS[kind]).keys()
     assert refused.note.str.startswith("absent: not applicable").all()
     assert (table.measure == "audited_epsilon").any()
     assert len(printed("show", str(run.path))) and len(printed("audit", str(run.path)))
     clients = table[table.measure == "client_accuracy_mean"]
     assert clients.value.isna().all() == (kind == "number")
-
-
-def trustml_attacks() -> list[str]:
-    from trustml.attacks.catalogue import ATTACKS as every
-
-    return list(every)
