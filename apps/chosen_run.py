@@ -1,16 +1,26 @@
-"""The run that the reader chose: its identifier is in the URL, its files are only ever read."""
+"""The run that the reader chose: its folder's name is in the URL, its files are only ever read."""
 
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import pandas as pd
 import streamlit as st
 
 import trustml
-from trustml.record.store import MANIFEST, newest_first
-from trustml.report.tables import plain_rows
+from trustml.compare.rows import measure_run
+from trustml.compare.table import table_of
+from trustml.measures.evidence import Evidence
+from trustml.measures.privacy import ledger_digests
+from trustml.privacy.statement import PrivacyStatement
+from trustml.record.schema import JobRecord
+from trustml.record.store import MEASURES, RunDirectory, newest_first
+from trustml.report.documents import plain_text
+
+_CHOSEN, _ADDRESSED = "run", "run in the address"
+_LOOK_AGAIN = "3s"
 
 
 def runs_folder() -> Path:
@@ -19,44 +29,96 @@ def runs_folder() -> Path:
 
 
 def choose_run() -> None:
-    """Show the chooser in the sidebar; stop with a clear message where there is nothing to choose."""
-    names = _newest_first()
+    """Show the chooser in the sidebar; stop with a clear message where there is nothing to choose.
+
+    The choice is the widget's, and survives a change of page, which empties the address. The address is written after
+    it, and followed where something else has changed it.
+    """
+    names = [run.path.name for run in newest_first(runs_folder())]  # no run is opened
     if not names:
-        st.info(f"There are no runs in {runs_folder()}. Make one with `trustml run digits`, then reload this page.")
+        st.info(plain_text(f"There are no runs in {runs_folder()}. Make one as below, then reload this page."))
+        st.code("trustml run digits", language=None)
         st.stop()
-    asked = st.query_params.get("run")
-    if asked is not None and asked not in names:
-        st.error(f"There is no run {asked!r} in {runs_folder()}. Choose one at the left.")
-    index = names.index(asked) if asked in names else 0
-    chosen = st.sidebar.selectbox("Run", names, index=index, key=f"run-{asked}")
-    if asked is not None and asked not in names and chosen == names[0]:
+    asked, state = st.query_params.get("run"), st.session_state
+    if asked in names and asked != state.get(_ADDRESSED):
+        state[_CHOSEN] = asked
+    if state.get(_CHOSEN) not in names:
+        state[_CHOSEN] = names[0] if asked is None else None
+    chosen = st.sidebar.selectbox("Run", names, key=_CHOSEN, placeholder="Choose a run")
+    if chosen is None:
+        st.error(plain_text(f"There is no run {asked!r} in {runs_folder()}. Choose one at the left."))
         st.stop()
-    st.query_params["run"] = chosen
+    st.query_params["run"] = state[_ADDRESSED] = chosen
 
 
 def current() -> trustml.Run:
     """Give the chosen run."""
-    asked = st.query_params.get("run")
-    here = asked is not None and asked == Path(asked).name and (runs_folder() / asked / MANIFEST).is_file()
-    return trustml.load(runs_folder() / (asked if here else _newest_first()[0]))
+    return trustml.Run(RunDirectory(runs_folder() / st.session_state[_CHOSEN]))
+
+
+def how_to_go_on() -> None:
+    """Show the command that does what is missing of the chosen run."""
+    run = shlex.quote(current().path.name)
+    st.code(f"trustml run --resume {run} --runs {shlex.quote(str(runs_folder()))}", language=None, wrap_lines=True)
 
 
 def measures() -> pd.DataFrame:
-    """Give the chosen run's tidy table; stop with a message while there is none."""
-    try:
-        return current().measures()
-    except trustml.RecordError as error:
-        st.info(f"Nothing is measured yet. {error}")
+    """Give the chosen run's tidy table; before the run has one, that of the jobs which are done so far."""
+    run = current()
+    if not _is_so_far(run):
+        return run.measures()
+    manifest = run.manifest
+    done = sum(record.status == "ok" for record in manifest.jobs)
+    st.info(
+        plain_text(
+            f"So far: measured from {done} of {len(manifest.jobs)} jobs. "
+            + ("More appears here as jobs end." if run.status == "running" else "The run ended before it was measured.")
+            + " Epsilons are of what was charged until now."
+        )
+    )
+    if not done:
         st.stop()
+    return _so_far(str(run.path), _seen(run))[0]
 
 
-def show_rows(table: pd.DataFrame, *, label: str = "The rows behind this") -> None:
-    """Show tidy rows in an expander: the chart as numbers."""
-    with st.expander(label):
-        columns = ["backend", "regime", "seed", "subject", "measure", "value", "low", "high", "unit", "n", "note"]
-        st.dataframe(pd.DataFrame(plain_rows(table), columns=columns), hide_index=True, width="stretch")
+def statements() -> list[PrivacyStatement]:
+    """Give the chosen run's privacy statements; of a run that goes on, what was charged so far."""
+    run = current()
+    return _so_far(str(run.path), _seen(run))[1] if _is_so_far(run) else run.privacy()
 
 
-def _newest_first() -> list[str]:
-    """Identifiers of the runs; they end in date, time and four random letters. No run is opened."""
-    return [run.path.name for run in newest_first(runs_folder())]
+def follow() -> None:
+    """While the chosen run is running, show in the sidebar how far it is, and the page anew as jobs end."""
+    if current().status == "running":
+        with st.sidebar:
+            _follow(_state(current().manifest.jobs))
+
+
+@st.fragment(run_every=_LOOK_AGAIN)
+def _follow(shown: str) -> None:
+    run = current()
+    manifest = run.manifest
+    ended = sum(record.status not in ("pending", "running") for record in manifest.jobs)
+    st.progress(ended / max(1, len(manifest.jobs)), text=plain_text(f"{ended} of {len(manifest.jobs)} jobs ended"))
+    if _state(manifest.jobs) != shown or run.status != "running":
+        st.rerun()
+
+
+def _is_so_far(run: trustml.Run) -> bool:
+    return run.status == "running" or not (run.path / MEASURES).is_file()
+
+
+def _state(jobs: tuple[JobRecord, ...]) -> str:
+    return " ".join(f"{record.id}:{record.status}:{record.attempt}" for record in jobs)
+
+
+def _seen(run: trustml.Run) -> str:
+    """All that decides what is measured so far: how jobs ended, and what was charged."""
+    return f"{_state(run.manifest.jobs)} {sorted(ledger_digests(Evidence(run.directory)).items())}"
+
+
+@st.cache_data(max_entries=4, show_spinner="Measuring what is there so far")
+def _so_far(path: str, seen: str) -> tuple[pd.DataFrame, list[PrivacyStatement]]:
+    """Measure what is done, in memory: the run's own process alone writes into its directory."""
+    found = measure_run(RunDirectory(Path(path)), second_opinion=False)
+    return table_of(found.rows), found.statements

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
 import streamlit as st
 
+from trustml.errors import TrustmlError
+from trustml.report.documents import plain_text
+
 HERE = Path(__file__).resolve().parent
 if str(HERE) not in sys.path:
     sys.path.insert(0, str(HERE))  # the pages import what lies beside this file
 
-from chosen_run import choose_run  # noqa: E402
+from chosen_run import choose_run, follow  # noqa: E402
 
 st.set_page_config(page_title="trustml", layout="wide")
 page = st.navigation(
@@ -26,4 +30,11 @@ page = st.navigation(
     ]
 )
 choose_run()
-page.run()
+try:
+    follow()
+    page.run()
+except TrustmlError as error:
+    st.error(plain_text(f"This run cannot be shown. {error}"))
+except Exception as error:  # a record of anybody's may hold anything
+    logging.getLogger("trustml").exception("the page %s", page.title)
+    st.error(plain_text(f"This run cannot be shown: its record holds what is not expected ({error!r})."))

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import streamlit as st
+from page_parts import pictures
 
 from trustml.measures.measure import MEASURES, shown_in
 from trustml.plan.job import short_model
 from trustml.record.store import HELDOUT, RunDirectory
+from trustml.report.documents import Cell
 from trustml.report.explanations import figures
 from trustml.report.explanations.frames import ExplainedExample, Panel, removal_curves_of
 from trustml.report.explanations.tables import rows_of_model
@@ -22,7 +24,7 @@ def pick_example(place: Any, run: RunDirectory) -> int:
     return int(place.number_input("Example", 0, count - 1, 0, help="Number among the explained examples"))
 
 
-def draw(found: ExplainedExample, panels: list[tuple[str, Panel]], *, own_scales: bool = False) -> None:
+def draw_panels(found: ExplainedExample, panels: list[tuple[str, Panel]], *, own_scales: bool = False) -> None:
     """Draw panels in rows; those in logits share one scale, unless each is to have its own."""
     drawn = [(title, panel, found.drawn(panel)) for title, panel in panels]
     shared = max((float(np.abs(values).max()) for _, panel, values in drawn if panel.in_logits), default=0.0) or 1.0
@@ -36,7 +38,7 @@ def draw(found: ExplainedExample, panels: list[tuple[str, Panel]], *, own_scales
         else:
             names = found.feature_names if len(found.feature_names) == len(values) else ()
             charts.append(figures.feature_bars(values, title=title, limit=limit, names=names))
-    st.altair_chart(figures.side_by_side(charts, columns=5 if image else 3), width="content")
+    pictures(charts)
     explained = dict.fromkeys(f"{short_model(panel.model)} explained: {panel.classes.words}" for _, panel in panels)
     st.text("\n".join([f"{found.truth}: {found.target}", *explained]))
 
@@ -46,16 +48,20 @@ def curves_of(run: RunDirectory, model: str) -> dict[str, pd.DataFrame] | None:
     return removal_curves_of(run, model)
 
 
-def quality_frame(table: pd.DataFrame, model: str) -> pd.DataFrame:
+def quality_cells(table: pd.DataFrame, model: str) -> pd.DataFrame:
     """One row a method and library, one column a measure; what is no better than random says so."""
     rows = rows_of_model(table, model)
     rows = rows[rows.measure.isin(list(shown_in("explanations page")))]
-    cells: dict[tuple[str, str], dict[str, str]] = {}
+    cells: dict[tuple[str, str], dict[str, Cell]] = {}
     for row in rows.itertuples():
         measure = MEASURES[row.measure]
         text = "-" if pd.isna(row.value) else measure.text(row.value)
         text += {"no better than random": " ≈ random", "worse than random": " < random"}.get(row.verdict, "")
-        cells.setdefault((row.method, row.subject), {})[measure.head] = text
+        cells.setdefault((row.method, row.subject), {})[measure.head] = Cell(text, row.value)
+    heads = list(dict.fromkeys(head for values in cells.values() for head in values))
     return pd.DataFrame(
-        [{"method": method, "library": library, **values} for (method, library), values in cells.items()]
+        [
+            {"method": method, "library": library, **{head: values.get(head, Cell("-")) for head in heads}}
+            for (method, library), values in cells.items()
+        ]
     )

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 from filelock import FileLock
 
 import trustml
+from tests import WHOLE
+from tests.compiled import CompiledPrograms
 from tests.records import measured_anew
 from trustml.models.zoo import small_cnn
-from trustml.plan.switches import reuse_compiled
 from trustml.scenario.federated import FedAvg
 from trustml.scenario.optimizers import SGD
 from trustml.scenario.partition import IID
@@ -27,7 +27,9 @@ LONGEST = (
     "launch/test_run.py",
     "conformance/test_backends.py",
     "conformance/test_sensitivity.py",
+    "backends/tensorflow/test_attribution.py",
     "record/test_released.py",
+    "backends/tensorflow/test_federated.py",
     "launch/test_left_behind.py",
     "launch/test_explanations.py",
     "launch/test_private_options.py",
@@ -37,21 +39,35 @@ LONGEST = (
     "package/test_wheel.py",
     "apps/test_dashboard.py",
     "test_audits.py",
+    "backends/test_fourth.py",
+    "launch/test_federated_jobs.py",
+    "recipes/test_recipes.py",
 )
-"""Files that take a minute or more. Side by side they go first, or one process ends long after the other."""
+"""Files that take half a minute or more. Side by side they go first, or one process ends long after the other."""
+hypothesis.settings.register_profile("short", max_examples=50, deadline=None)  # others may use the cores, too
+hypothesis.settings.register_profile("whole", deadline=None)
+hypothesis.settings.load_profile("whole" if WHOLE else "short")
+PROGRAMS = pytest.StashKey[CompiledPrograms]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let every JAX process that one process of the tests starts reuse what the others compiled."""
-    if "PYTEST_XDIST_WORKER" in os.environ and os.environ.get("TRUSTML_TESTS") != "all":
-        folder = tempfile.mkdtemp(prefix="trustml-compiled-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        os.environ.update(reuse_compiled(Path(folder)))
+    """Let every JAX process that the tests start reuse what the others compiled."""
+    if "PYTEST_XDIST_WORKER" in os.environ and not WHOLE:
+        programs = CompiledPrograms(config.rootpath / ".pytest_cache" / "compiled")
+        config.stash[PROGRAMS] = programs
+        config.add_cleanup(programs.close)
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """After the last test of a file, share what was compiled for it."""
+    programs = item.config.stash.get(PROGRAMS, None)
+    if programs is not None and (nextitem is None or nextitem.path != item.path):
+        programs.exchange()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the long tests unless all are wanted; take the longest files first where processes share the tests."""
-    if os.environ.get("TRUSTML_TESTS") != "all":
+    if not WHOLE:
         long = [item for item in items if item.get_closest_marker("long")]
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if item not in long]
@@ -87,20 +103,35 @@ def tiny() -> Scenario:
     )
 
 
-def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> trustml.Run:
-    """The only run in a folder that all processes of the tests share; the first that asks makes it."""
+def filled_once(tmp_path_factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], object]) -> Path:
+    """A folder that all processes of the tests share; the first that asks fills it."""
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
     with FileLock(f"{shared}.lock"):
         if not shared.exists():
-            make(shared / "runs")
+            shared.mkdir()
+            try:
+                fill(shared)
+            except BaseException:
+                shutil.rmtree(shared)
+                raise
+    return shared
+
+
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> trustml.Run:
+    """The only run in such a folder."""
+    shared = filled_once(tmp_path_factory, name, lambda folder: make(folder / "runs"))
     (path,) = (shared / "runs").iterdir()
     return trustml.load(path)
 
 
 def measured_once(tmp_path_factory: pytest.TempPathFactory, name: str, *, second_opinion: bool = False) -> trustml.Run:
     """A stored run as the present code measures it, once for all processes of the tests. Only to be read."""
-    return made_once(tmp_path_factory, name, lambda folder: measured_anew(name, folder, second_opinion=second_opinion))
+    return made_once(
+        tmp_path_factory,
+        f"{name}-asked" if second_opinion else name,
+        lambda folder: measured_anew(name, folder, second_opinion=second_opinion),
+    )
 
 
 @pytest.fixture(scope="session")

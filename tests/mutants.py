@@ -184,7 +184,12 @@ MUTANTS = (
             '"training statistics": ("not met"',
             '"training statistics": ("met"',
         ),
-        ("categories of the data are no matter", _ASSUMPTIONS, '"of the data": ("not met"', '"of the data": ("met"'),
+        (
+            "categories of the data are no matter",
+            _ASSUMPTIONS,
+            '"of the data": (\n        "not met"',
+            '"of the data": (\n        "met"',
+        ),
         (
             "the best point decides",
             _ASSUMPTIONS,
@@ -313,8 +318,8 @@ MUTANTS = (
         (
             "the smallest epsilon over seeds",
             _TABLES,
-            'MEASURES["epsilon"].text(rows.value.median())',
-            'MEASURES["epsilon"].text(rows.value.min())',
+            "value, unit = float(rows.value.median())",
+            "value, unit = float(rows.value.min())",
         ),
         (
             "steps in seconds",
@@ -322,7 +327,7 @@ MUTANTS = (
             '"milliseconds": NumberForm(pattern="{:.2f}", factor=1e3',
             '"milliseconds": NumberForm(pattern="{:.2f}", factor=1.0',
         ),
-        ("quartiles in seconds", _TABLES, "measure.text(rows.low.median())", "rows.low.median()"),
+        ("quartiles in seconds", _TABLES, 'f"{measure.text(low)}-', 'f"{low}-'),
         (
             "violations exchanged",
             "report/attacks/frames.py",
@@ -356,6 +361,42 @@ MUTANTS = (
         ("sides of 0 exchanged", _STUDY, '"below": int((rows.high < 0)', '"below": int((rows.low > 0)'),
         ("the smallest epsilon of a study", _STUDY, "epsilon.max(skipna=False)", "epsilon.min(skipna=False)"),
         ("lower is better for all", _STUDY, 'lower = measure.better == "lower"', "lower = True"),
+        ("intervals that hold together are as wide as one", _STUDY, "LEVEL / 2 / max(1, len(rows))", "LEVEL / 2"),
+    ),
+    *_mutants(
+        "compare/test_contrast.py compare/test_parts.py",
+        ("a trend over epsilons in no order", "compare/contrast.py", "means[orders]", "means[orders[:1]]"),
+        ("a part that is left out is named", "compare/parts.py", '"noise" if keeps == "clipping"', '"noise" if keeps'),
+        (
+            "epsilons of other steps are one dose",
+            "compare/parts.py",
+            "same and first.differs_in_noise_alone(second)",
+            "same",
+        ),
+    ),
+    *_mutants(
+        "launch/test_ablations.py",
+        (
+            "an ablation takes the secret batches",
+            "launch/prepare.py",
+            "sampling_seed=private.sampling_seed or 0",
+            "sampling_seed=private.sampling_seed",
+        ),
+        (
+            "an ablation without noise gets it",
+            "plan/expand.py",
+            'regime.ablation.keeps == "noise"',
+            'regime.ablation.keeps != "clipping"',
+        ),
+    ),
+    *_mutants(
+        "backends/jax/test_ablated.py",
+        (
+            "an ablation clips all the same",
+            "worker/ablated.py",
+            'keeps == "clipping" else NEVER_BINDS',
+            "keeps else 1.0",
+        ),
     ),
     *_mutants(
         "report/test_figures.py",

@@ -6,13 +6,17 @@ from pathlib import Path
 
 import streamlit as st
 from chosen_run import current, measures
+from page_parts import draw, show_rows, sortable
 
+from trustml.measures.measure import of_family
 from trustml.models.answers import label_words
 from trustml.record.curves import read_curves
 from trustml.record.schema import task_of
 from trustml.record.store import EXPOSED, PRIVATE_DATA, RunDirectory
 from trustml.report.attacks import figures
-from trustml.report.attacks.frames import audited_frame, membership_frame, roc_frame, strongest_frame
+from trustml.report.attacks.frames import audited_frame, membership_frame, roc_frame
+from trustml.report.attacks.tables import audit_cells, membership_cells
+from trustml.report.documents import plain_text
 
 DRAWN = ("lira-online-fixed", "lira-offline-fixed", "rmia-all", "rmia-1", "loss", "label-only")
 
@@ -38,8 +42,12 @@ def show_exposed(model: str, attack: str) -> None:
     images = (images - low) / max(high - low, 1e-12)
     names = label_words(task_of(run.manifest), data["train_labels"][places], run.manifest.data.class_names)
     st.subheader("Most exposed")
-    st.image([image.squeeze() for image in images], caption=names, width=72)
-    st.caption(f"The training examples that {attack} is surest of, with their labels. Private: no epsilon covers them.")
+    st.image([image.squeeze() for image in images], caption=[plain_text(name) for name in names], width=72)
+    st.caption(
+        plain_text(
+            f"The training examples that {attack} is surest of, with their labels. Private: no epsilon covers them."
+        )
+    )
 
 
 run, table = current(), measures()
@@ -55,27 +63,33 @@ if models.empty and audits.empty:
 
 if not audits.empty:
     st.subheader("Epsilon: promised, and shown")
-    st.altair_chart(figures.audited_epsilons(audits))
+    draw(figures.audited_epsilons(audits))
     st.caption(
-        "A point is a lower bound that the audit has shown (a diamond: an estimate, no bound). The black tick is the "
-        "claim; a red triangle beyond it is a violation. The grey bar is what an ideal attacker would have shown of a "
-        "mechanism of exactly the claimed epsilon with as many canaries or trials (90 % range), the grey tick what "
-        "right guesses alone would have shown: a small figure far left of both tells of the audit, not of the model."
+        "'At least', a point, is a lower bound that the audit has shown; beyond the claim it is a violation, and a "
+        "triangle. An ideal attacker shows no more than the bar of a mechanism of exactly the claimed epsilon, with as "
+        "many canaries or trials; right guesses alone show no more than the thin tick. A small figure far left of both "
+        "tells of the audit, not of the model."
     )
-    st.dataframe(audits.drop(columns=["job"]), hide_index=True)
+    sortable(audit_cells(audits))
+    show_rows(table[table.measure.isin(list(of_family("audited")))])
 
 if not models.empty:
     st.subheader("Membership inference")
-    st.altair_chart(figures.auc_by_regime(models), width="content")
-    st.caption("Each point is one model under one attack; 0.5 is guessing. Intervals and notes are in the table below.")
-    st.dataframe(strongest_frame(table), hide_index=True)
+    draw(figures.auc_by_regime(models))
+    st.caption("Each point is one model under one attack; 0.5, dashed, is guessing.")
+    sortable(membership_cells(table))
+    st.caption(
+        "At risk: models of which a lower bound of the AUC, corrected for all attacks on the model, is above 0.5. The "
+        "true positive rate is pooled over the models of a regime."
+    )
+    show_rows(table[table.measure.isin(list(of_family("membership")))])
     curves = read_curves(run.directory)
     left, right = st.columns([1, 2])
     subject = left.selectbox("Model", sorted(set(models.model)))
     attacks = list(dict.fromkeys(curve.attack for curve in curves if curve.subject == subject))
     chosen = right.multiselect("Attacks", attacks, default=[name for name in DRAWN if name in attacks])
     points = roc_frame([curve for curve in curves if curve.attack in chosen], subject=subject)
-    st.altair_chart(figures.roc_log_log(points), width="content")
+    draw(figures.roc_log_log(points))
     st.caption(
         "Logarithmic axes: what counts is how many members are found while hardly any non-member is accused. The "
         "curves follow the order of scores of this run's own examples: no epsilon covers them."

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import streamlit as st
-from chosen_run import current, measures, show_rows
-from explanation_panels import curves_of, draw, pick_example, quality_frame
+from chosen_run import current, measures
+from explanation_panels import curves_of, draw_panels, pick_example, quality_cells
+from page_parts import draw, notes, show_rows, sortable
 
 from trustml.compare.table import fact_of
 from trustml.errors import UsageError
 from trustml.plan.job import explain_id
+from trustml.report.documents import plain_text
 from trustml.report.explanations import figures
 from trustml.report.explanations.frames import PanelRequest, explained_example, method_agreement, methods_of
 from trustml.report.explanations.tables import BETWEEN_MODELS, rows_of_model
@@ -34,7 +36,7 @@ same_weights, all_methods, regimes, worth = st.tabs(
 
 with same_weights:
     found = explained_example(run, PanelRequest(method=method, example=example, model=model, backend=None))
-    draw(found, [(panel.library, panel) for panel in found.panels])
+    draw_panels(found, [(panel.library, panel) for panel in found.panels])
     st.caption(
         "Blue speaks for the explained class, red against it. Panels share one scale, in logits; what a "
         "library returns in another unit has a scale of its own; '(completed)' is what it becomes by the definition."
@@ -42,19 +44,20 @@ with same_weights:
     pairs = table[(table.job == model) & (table.method == method)]
     if len(pairs):
         st.subheader("How far the libraries agree")
-        st.altair_chart(figures.agreement_matrix(table, job=model, method=method), width="stretch")
+        draw(figures.agreement_matrix(table, job=model, method=method))
         st.caption("Spearman rank correlation over the features of an example, mean over examples.")
         for caveat in dict.fromkeys(fact_of(pairs, "caveat", default="")):
             if caveat:
-                st.info(f"Same weights; {caveat}")
+                st.info(plain_text(f"Same weights; {caveat}"))
     complete = rows_of_model(table, model)
     complete = complete[complete.measure == "attribution_completeness_error"]
     if complete.value.notna().any():
-        st.altair_chart(figures.completeness_points(table, job=model), width="stretch")
+        draw(figures.completeness_points(table, job=model))
         st.caption("How far attributions are from adding up to the change of the logit. 0 would be exact.")
     logits = table[(table.measure == "logit_relative_difference") & (table.job == model)]
-    for row in logits.itertuples():
-        st.caption(f"Logits of these weights, {row.subject}: relative difference {row.value:.1e}.")
+    notes(
+        [f"Logits of these weights, {row.subject}: relative difference {row.value:.1e}." for row in logits.itertuples()]
+    )
     show_rows(pairs)
 
 with all_methods:
@@ -69,12 +72,12 @@ with all_methods:
             continue  # this library does not have the method; the record page says why
         best = next((p for p in one.panels if p.variant == "completed"), one.panels[0])
         shown.append((name, best))
-    draw(found, shown, own_scales=True)
+    draw_panels(found, shown, own_scales=True)
     st.caption("Each method has a scale of its own here: their units differ. Colours are centred on zero.")
     agreement = method_agreement(run, model=model, backend=backend)
     if len(agreement) > 1:
         st.subheader("How far the methods agree")
-        st.altair_chart(figures.method_matrix(agreement), width="stretch")
+        draw(figures.method_matrix(agreement))
         st.caption("Spearman rank correlation of signed attributions, mean over examples; the control is random.")
 
 with regimes:
@@ -93,11 +96,11 @@ with regimes:
             ).panels
             if panel.variant != "common" and panel.in_logits
         ][:24]
-        draw(found, panels)
+        draw_panels(found, panels)
         effects = table[(table.measure == "explanation_effect") & (table.method == method)].dropna(subset="value")
         if len(effects):
             st.subheader("Against the noise floor")
-            st.altair_chart(figures.effects_forest(table, method=method), width="stretch")
+            draw(figures.effects_forest(table, method=method))
             st.caption(
                 "Agreement of a regime's models with plain ones, minus that of plain models with each other: 0 is what "
                 "another seed alone does, below 0 the regime changes explanations. Seeds are resampled; 95 %."
@@ -122,10 +125,9 @@ with worth:
         st.info("Nothing was tried with the explanations of this run (explanations.probes).")
     else:
         for kind, better in (("deletion", "lower"), ("insertion", "higher")):
-            chart = figures.removal_curves(curves[kind], title=f"{kind}: {better} is better")
-            st.altair_chart(chart, width="stretch")
+            draw(figures.removal_curves(curves[kind], title=f"{kind}: {better} is better"))
         st.caption("Dashed: random attributions. A method that does no better explains nothing here.")
-        st.dataframe(quality_frame(table, model), hide_index=True, width="stretch")
+        sortable(quality_cells(table, model))
         st.caption(
             "'≈ random': no better than the random control, so it says nothing here. Intervals are in the rows below."
         )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
-from chosen_run import current, measures, show_rows
+from chosen_run import current, measures
+from chosen_run import statements as stated_of_run
+from page_parts import beside, draw, show_rows, sortable
 
 from trustml.errors import RecordError
 from trustml.measures.evidence import Evidence
@@ -12,6 +14,7 @@ from trustml.measures.federated import clients_of, federated_jobs
 from trustml.measures.measure import MEASURES, of_family, shown_in
 from trustml.plan.job import short_model
 from trustml.privacy.statement import PrivacyStatement, at_most, statement_line
+from trustml.report.documents import plain_text
 from trustml.report.federated import figures
 from trustml.report.federated.frames import (
     FederatedFrames,
@@ -28,9 +31,7 @@ NOT_COVERED = "no epsilon covers it"
 def show_accuracy(frames: FederatedFrames, regimes: list[str], order: list[str], private: list[str]) -> None:
     """Draw accuracy by round, and how far apart clients are."""
     st.subheader("Accuracy by round")
-    st.altair_chart(
-        figures.accuracy_by_round(of(frames.history, regimes), targets=of(frames.targets, regimes), order=order)
-    )
+    draw(figures.accuracy_by_round(of(frames.history, regimes), targets=of(frames.targets, regimes), order=order))
     st.caption(
         "Mean over seeds, on all held-out examples; frameworks that agree lie on one another. The dashed "
         "rule is the target accuracy of the scenario."
@@ -39,13 +40,13 @@ def show_accuracy(frames: FederatedFrames, regimes: list[str], order: list[str],
     if spread.empty:
         st.info("How far clients are apart is not at hand for these regimes.")
         return
-    st.altair_chart(figures.client_spread(spread, order=order), width="content")
+    beside(figures.client_spread(spread, order=order), columns=3)
     shown = [name for name in private if name in set(spread.regime)]
     st.caption(
         "Clients by themselves, each on the held-out examples that stand for it: the line is their mean, the band goes "
         "from the 10th percentile to the best client; means over seeds. Where a client has few of them, a wide band "
-        "says more of luck than of clients."
-        + (f" For {', '.join(shown)} this follows who holds what: {NOT_COVERED}." if shown else "")
+        "says more of luck than of clients. "
+        + plain_text(f"For {', '.join(shown)} this follows who holds what: {NOT_COVERED}." if shown else "")
     )
 
 
@@ -63,7 +64,9 @@ def show_partition(evidence: Evidence, regimes: list[str]) -> None:
         return
     counts = clients["label_counts"].astype(int)
     names = [str(name) for name in clients.get("label_names", evidence.manifest.data.class_names)]
-    st.altair_chart(partition_bars(counts, names=[str(name) for name in clients["names"]], labels=names))
+    every, *ends = partition_bars(counts, names=[str(name) for name in clients["names"]], labels=names)
+    draw(every)
+    beside(ends, columns=2)
     sizes = sorted(counts.sum(axis=1))
     about = (
         f"{len(sizes):,} clients; smallest {sizes[0]:,}, median {pd.Series(sizes).median():,g}, largest {sizes[-1]:,} "
@@ -71,16 +74,18 @@ def show_partition(evidence: Evidence, regimes: list[str]) -> None:
     about += "examples"
     for part in evidence.manifest.partitions:
         if (part.regime, part.seed) == (regime, seed):
-            about += f"; {part.left_out:,} examples left out; fingerprint `{part.fingerprint[:12]}`"
-    st.caption(f"{about}. Every framework trains on this same partition.")
+            about += f"; {part.left_out:,} examples left out; fingerprint {part.fingerprint[:12]}"
+    st.caption(plain_text(f"{about}. Every framework trains on this same partition."))
     if len(sizes) > MOST_BARS:
         st.caption(
-            f"With more than {MOST_BARS} clients, only the {ENDS} largest and the {ENDS} smallest have a bar each; the "
-            "histogram above them counts all."
+            plain_text(
+                f"With more than {MOST_BARS} clients, only the {ENDS} largest and the {ENDS} smallest have a bar each; "
+                "the histogram above them counts all."
+            )
         )
     if job.mechanism is not None:
         st.caption(
-            f"This picture shows private data: {NOT_COVERED}. It is drawn from private/, for whoever may see it."
+            "This picture shows private data: no epsilon covers it. It is drawn from private/, for whoever may see it."
         )
 
 
@@ -91,7 +96,7 @@ def show_privacy(evidence: Evidence, statements: list[PrivacyStatement], order: 
     if curves.empty:
         st.info("No finite epsilon holds for users.")
     else:
-        st.altair_chart(figures.user_epsilon(curves, order=order))
+        draw(figures.user_epsilon(curves, order=order))
         st.caption(
             "The unit of privacy is a user: one client with all its examples. Each line ends at the claim; models with "
             "the same epsilons share a line. A mark without a line is noise correlated over rounds: its epsilon holds "
@@ -100,9 +105,9 @@ def show_privacy(evidence: Evidence, statements: list[PrivacyStatement], order: 
     lines: dict[str, list[str]] = {}
     for one in statements:
         value = "no finite epsilon" if one.epsilon is None else f"epsilon at most {at_most(one.epsilon, 3)}"
-        lines.setdefault(f"{value}; {statement_line(one)}", []).append(f"`{short_model(one.model)}`")
+        lines.setdefault(f"{value}; {statement_line(one)}", []).append(short_model(one.model))
     for line, models in lines.items():
-        st.caption(f"{', '.join(models)}: {line}")
+        st.caption(plain_text(f"{', '.join(models)}: {line}"))
 
 
 def show_rounds(frames: FederatedFrames, regimes: list[str], order: list[str], private: list[str]) -> None:
@@ -113,23 +118,27 @@ def show_rounds(frames: FederatedFrames, regimes: list[str], order: list[str], p
         return
     st.subheader("Participants and drift")
     if len(rounds):
-        st.altair_chart(figures.participants_by_round(rounds, order=order), width="content")
+        beside(figures.participants_by_round(rounds, order=order), columns=3)
         st.caption(
             "Clients asked, and clients that answered, in each round: one line where all did. "
             "Mean over seeds, alike in all frameworks."
         )
     if rounds.update_norm.notna().any():
         title = "L2 norm of a client's update"
-        st.altair_chart(figures.norm_by_round(rounds, "update_norm", title=title, order=order))
+        draw(figures.norm_by_round(rounds, "update_norm", title=title, order=order))
         silent = sorted(set(rounds.regime) - set(rounds.dropna(subset="update_norm").regime))
         st.caption(
-            "How far clients drift from the global model in a round: mean over its clients, then over seeds."
-            + (f" The library does not tell it for {', '.join(silent)}." if silent else "")
+            "How far clients drift from the global model in a round: mean over its clients, then over seeds. "
+            + plain_text(f"The library does not tell it for {', '.join(silent)}." if silent else "")
         )
     if hidden:
-        st.caption(f"Not shown for {', '.join(hidden)}: who took part, and how far their updates went, stays private.")
+        st.caption(
+            plain_text(
+                f"Not shown for {', '.join(hidden)}: who took part, and how far their updates went, stays private."
+            )
+        )
     if len(clips):
-        st.altair_chart(figures.norm_by_round(clips, "clipping_norm", title="clipping norm", order=order))
+        draw(figures.norm_by_round(clips, "clipping_norm", title="clipping norm", order=order))
         st.caption("Adaptive clipping: each step follows a noisy count of clients, which the epsilon pays for.")
 
 
@@ -147,32 +156,37 @@ def main() -> None:
         st.info("This run has no federated regime: nothing here was trained by clients.")
         st.stop()
     for warning in manifest.cohort_warnings:
-        st.warning(warning)
+        st.warning(plain_text(warning))
     table = measures()
     evidence = Evidence(run.directory)
     try:
         jobs, frames = federated_jobs(evidence), federated_frames(evidence)
     except RecordError as error:
-        st.warning(f"The rounds cannot be read. {error}")
+        st.warning(plain_text(f"The rounds cannot be read. {error}"))
         st.stop()
     if not jobs:
-        st.info("No federated training of this run ended well. The Record page says why.")
+        running = manifest.status == "running"
+        st.info(
+            "No federated training has ended yet."
+            if running
+            else "No federated training of this run ended well. The Record page says why."
+        )
         st.stop()
     try:
-        statements = user_statements(evidence, run.privacy())
+        statements = user_statements(evidence, stated_of_run())
     except RecordError as error:
         statements = []
-        st.warning(f"There are no privacy statements. {error}")
+        st.warning(plain_text(f"There are no privacy statements. {error}"))
     order = list(dict.fromkeys(record.regime for record, _ in jobs))
     private = list(dict.fromkeys(record.regime for record, job in jobs if job.mechanism is not None))
 
-    st.dataframe(summary_frame(evidence, table, statements), hide_index=True, width="stretch")
+    sortable(summary_frame(evidence, table, statements))
     st.caption(
         "Means over seeds; the epsilon, of privacy for users, is the largest. 10th percentile and worst: of clients. A "
         "step is a round; MB up: in a round, all its clients together. Round/central: time of a round over that of "
         "plain training on as many examples, where the run has one. User epsilon 'none': trained without privacy, no "
-        "finite epsilon holds."
-        + (f" Accuracies of clients of {', '.join(private)}: no epsilon covers them." if private else "")
+        "finite epsilon holds. "
+        + plain_text(f"Accuracies of clients of {', '.join(private)}: no epsilon covers them." if private else "")
     )
     chosen = st.multiselect("Regimes", order, default=order) if len(order) > 1 else order
     if not chosen:
@@ -183,7 +197,7 @@ def main() -> None:
     st.subheader("Bytes")
     rows = of(table, chosen)
     if len(figures.sent(rows)):
-        st.altair_chart(figures.bytes_by_regime(rows), width="content")
+        draw(figures.bytes_by_regime(rows))
         st.caption("Payload alone, for the clients expected in a round: no protocol, no encryption.")
     if any(record.regime in chosen for record, job in jobs if job.mechanism is not None):
         wanted = {record.id for record in manifest.jobs if record.regime in chosen}

@@ -2,67 +2,92 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import streamlit as st
-from chosen_run import current, measures, show_rows
+from chosen_run import current, how_to_go_on, measures
+from page_parts import draw, notes, show_rows, sortable, text_table
 
+from trustml.compare.table import fact_of
 from trustml.measures.measure import MEASURES, leading, of_family
 from trustml.models.tasks import in_words
 from trustml.privacy.statement import at_most
 from trustml.record.schema import task_of
 from trustml.report import figures
+from trustml.report.documents import plain_text
 from trustml.report.tables import overview_frame
 
 run = current()
 manifest = run.manifest
-st.title(manifest.scenario.get("name", "run"))
-st.caption(manifest.scenario.get("description", ""))
+st.title(plain_text(manifest.scenario.get("name", "run")))
+if description := manifest.scenario.get("description", ""):
+    st.caption(plain_text(description))
 
 failed = [record for record in manifest.jobs if record.status not in ("ok", "pending", "running")]
-if run.status == "success":
-    st.success(f"All {len(manifest.jobs)} jobs ended well.")
-elif run.status == "running":
-    done = sum(record.status == "ok" for record in manifest.jobs)
-    st.info(f"Running: {done} of {len(manifest.jobs)} jobs are done. The Record page follows it.")
+done = sum(record.status == "ok" for record in manifest.jobs)
+if manifest.status == "success" and not failed:
+    st.success(plain_text(f"All {len(manifest.jobs)} jobs ended well."))
+elif manifest.status == "running":
+    st.info(plain_text(f"Running: {done} of {len(manifest.jobs)} jobs are done. This page follows it."))
 else:
-    st.warning(f"{run.status.capitalize()}: {len(failed)} of {len(manifest.jobs)} jobs did not end well.")
-    st.markdown(f"Go on with `trustml run --resume {manifest.run}`.")
-    for reason in dict.fromkeys(record.reason for record in failed if record.status != "blocked"):
-        st.markdown(f"- {reason}")
+    missing = f"{len(manifest.jobs) - done} of {len(manifest.jobs)} jobs are not done"
+    st.warning(plain_text(f"{manifest.status.capitalize()}: {missing}. The Record page has them all. Go on with"))
+    how_to_go_on()
+reasons: dict[str, list[str]] = {}
+for record in failed:
+    if record.status not in ("blocked", "interrupted"):
+        reasons.setdefault(record.reason, []).append(record.id)
+for reason, jobs in reasons.items():
+    more = f" and {len(jobs) - 1} more" if len(jobs) > 1 else ""
+    st.error(plain_text(f"{jobs[0]}{more}: {reason}"))
+
+data = manifest.data
+with st.container(horizontal=True, gap="medium"):
+    for label, number in (
+        ("training examples", data.train_examples),
+        ("held-out examples", data.test_examples),
+        ("seeds", len(manifest.scenario["seeds"])),
+        ("frameworks", len(manifest.scenario["backends"])),
+    ):
+        st.metric(plain_text(label), plain_text(f"{number:,}"), width="content")
+    st.metric("task", plain_text(in_words(task_of(manifest), len(data.class_names))), width="content")
 
 table = measures()
-data, score = manifest.data, MEASURES[leading(set(table.measure))].title
-score = score[:1].upper() + score[1:]
-columns = st.columns(5)
-columns[0].metric("training examples", f"{data.train_examples:,}")
-columns[1].metric("held-out examples", f"{data.test_examples:,}")
-columns[2].metric("task", in_words(task_of(manifest), len(data.class_names)))
-columns[3].metric("seeds", len(manifest.scenario["seeds"]))
-columns[4].metric("frameworks", len(manifest.scenario["backends"]))
-
+first = leading(set(table.measure))
+score = MEASURES[first].title[:1].upper() + MEASURES[first].title[1:]
 st.subheader("What each regime costs in each framework")
-st.dataframe(overview_frame(manifest, table), hide_index=True, width="stretch")
+sortable(overview_frame(manifest, table))
 st.caption(
     f"{score}: 95 % interval, or smallest and largest over seeds. Step time: median and quartiles after the first "
     "step; a federated step is a whole round. Epsilon 'none': trained without privacy, no finite epsilon holds; "
     "'(user)': for all examples of a client together, never to be ranked with an epsilon for examples."
 )
-for note in dict.fromkeys(table[table.measure == "epsilon"].dropna(subset="value").note):
-    st.caption(f"Epsilon: {note}.")
+accuracies = table[(table.measure == "accuracy") & table.value.notna()]
+majority = [share for share in fact_of(accuracies, "majority", default=0.0) if share]
+if majority:
+    st.caption(plain_text(f"Always answering the largest class comes to an accuracy of {majority[0]:.3f}."))
+dead = accuracies[(fact_of(accuracies, "classes_answered", default=2) == 1).to_numpy()]
+for regime, group in dead.groupby("regime", sort=False):
+    models = ", ".join(dict.fromkeys(group.backend))
+    st.error(plain_text(f"{regime} ({models}) answers one class for every example: it has learned nothing."))
+lines = [f"Epsilon: {note}." for note in table[table.measure == "epsilon"].dropna(subset="value").note]
 for row in table[table.measure == "epsilon_all_releases"].itertuples():
-    st.caption(f"Epsilon of all releases together: {at_most(row.value, 2)} ({row.note}).")
+    lines.append(f"Epsilon of all releases together: {at_most(row.value, 2)} ({row.note}).")
+notes(lines)
 
 st.subheader(score)
-st.altair_chart(figures.accuracy_points(table), width="stretch")
+if (table[table.measure == first].value.notna()).any():
+    draw(figures.accuracy_points(table))
+else:
+    st.info(f"No model has {'one' if manifest.status != 'running' else 'one yet'}.")
 show_rows(table[table.measure.isin(list(of_family("accuracy")))])
 
 if manifest.skips:
     st.subheader("Not run")
-    st.dataframe(
-        pd.DataFrame([{"framework": s.backend, "regime or method": s.cell, "why": s.reason} for s in manifest.skips]),
-        hide_index=True,
-    )
-for warning in (*manifest.warnings, *data.notes):
-    st.warning(warning)
+    text_table([{"framework": s.backend, "regime or method": s.cell, "why": s.reason} for s in manifest.skips])
+for warning in dict.fromkeys((*manifest.warnings, *data.notes)):
+    st.warning(plain_text(warning))
 machine = manifest.hardware
-st.caption(f"{machine.get('processor')}, {machine.get('cores')} cores, {machine.get('memory_gib')} GiB; {manifest.run}")
+st.caption(
+    plain_text(
+        f"{machine.get('processor')}, {machine.get('cores')} cores, {machine.get('memory_gib')} GiB; {run.path.name}"
+    )
+)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import streamlit as st
-from chosen_run import current, measures, show_rows
+from chosen_run import measures, statements
+from page_parts import beside, draw, notes, show_rows, text_table
 
 from trustml.errors import RecordError
 from trustml.measures.measure import MEASURES, leading, of_family
 from trustml.plan.job import short_model
 from trustml.privacy.statement import PrivacyStatement, at_least, at_most, statement_text
 from trustml.report import figures
+from trustml.report.documents import plain_text
 from trustml.report.privacy import figures as privacy_figures
 
 SIGNS = {"met": "✓ met", "not met": "✗ not met", "not checked": "? not checked"}
@@ -30,40 +31,41 @@ def promise(statement: PrivacyStatement) -> dict[str, str]:
     }
 
 
-def comparison(statement: PrivacyStatement) -> pd.DataFrame:
+def comparison(statement: PrivacyStatement) -> list[dict[str, object]]:
     """Give the other epsilons of one model, each with what it rests on."""
-    rows = []
+    rows: list[dict[str, object]] = []
     for other in statement.comparisons:
         sign, rounded = ("≥", at_least) if other.bound == "at least" else ("≤", at_most)
         value = "-" if other.value is None else f"{sign} {rounded(other.value, 3)}"
         rows.append({"": other.name, "value": value, "relation": other.relation, "what it is": other.note})
-    return pd.DataFrame(rows)
+    return rows
 
 
 st.title("Privacy")
 table = measures()
 try:
-    statements = current().privacy()
+    stated = statements()
 except RecordError as error:
-    statements = []
-    st.warning(f"There are no privacy statements. {error}")
+    stated = []
+    st.warning(plain_text(f"There are no privacy statements. {error}"))
 everything = table[table.measure == "epsilon_all_releases"].dropna(subset="value")
 
-if not statements:
+if not stated:
     st.info("No model of this run was trained with privacy: no finite epsilon holds for any of them.")
 else:
-    for unit in dict.fromkeys(statement.unit_of_privacy for statement in statements):
-        of_unit = [statement.epsilon for statement in statements if statement.unit_of_privacy == unit]
+    for unit in dict.fromkeys(statement.unit_of_privacy for statement in stated):
+        of_unit = [statement.epsilon for statement in stated if statement.unit_of_privacy == unit]
         finite = [epsilon for epsilon in of_unit if epsilon is not None]
         columns = st.columns(2)
         columns[0].metric(
-            f"epsilon of one private model, the largest; unit: {unit}",
-            at_most(max(finite), 2) if len(finite) == len(of_unit) else "none",
+            plain_text(f"epsilon of one private model, the largest; unit: {unit}"),
+            plain_text(at_most(max(finite), 2)) if len(finite) == len(of_unit) else "none",
         )
         together = everything[everything.privacy_unit == unit]
         if len(together):
             columns[1].metric(
-                f"epsilon of all private models together; unit: {unit}", at_most(together.value.iloc[0], 2)
+                plain_text(f"epsilon of all private models together; unit: {unit}"),
+                plain_text(at_most(together.value.iloc[0], 2)),
             )
     st.markdown(
         "Publishing several private models costs more than one. The second figure composes all of them as their "
@@ -72,40 +74,49 @@ else:
 
 score = MEASURES[leading(set(table.measure))].title
 st.subheader(f"{score[:1].upper() + score[1:]} against epsilon")
-st.altair_chart(figures.privacy_accuracy(table))
+panels = figures.privacy_accuracy(table)
+beside(panels, columns=max(1, min(3, len(panels))))
+if not panels:
+    st.info(f"No model has a figure of {score}.")
 st.caption(
     f"Bars are 95 % intervals of each model's {score}. Models trained without privacy have no finite epsilon, so they "
     "stand apart and not at a large number."
 )
 show_rows(table[table.measure.isin(list(of_family("accuracy") | of_family("privacy")))])
 
-if statements:
+if stated:
     st.subheader("What is promised")
-    st.table(pd.DataFrame([promise(statement) for statement in statements]))
-    for row in everything.to_dict("records"):
-        st.caption(f"All private models together: epsilon at most {at_most(row['value'], 3)}; {row['note']}")
+    text_table([promise(statement) for statement in stated])
+    notes(
+        [
+            f"All private models together: epsilon at most {at_most(row['value'], 3)}; {row['note']}"
+            for row in everything.to_dict("records")
+        ]
+    )
 
     st.subheader("One model in detail")
-    names = [short_model(statement.model) for statement in statements]
+    names = [short_model(statement.model) for statement in stated]
     name = st.selectbox("Model", names)
-    chosen = statements[names.index(name)]
+    chosen = stated[names.index(name)]
     if chosen.curve is None:
         st.info("Its noise is correlated over the rounds: the guarantee is for the whole training, and has no steps.")
     else:
-        st.altair_chart(privacy_figures.epsilon_by_steps(chosen))
+        draw(privacy_figures.epsilon_by_steps(chosen))
         st.caption(
             "The cross is the claim. The other lines are what would hold under another way of drawing batches: the "
             "dotted one is a lower bound, so shuffling costs at least that; the dashed one ends at what holds even if "
             "the batches become known, and takes participation in proportion to the steps before that."
         )
-    st.table(comparison(chosen))
+    text_table(comparison(chosen))
     st.markdown("**What the claim rests on**")
-    st.table(
-        pd.DataFrame([{"": SIGNS[one.status], "assumption": one.name, "why": one.why} for one in chosen.assumptions])
-    )
+    text_table([{"": SIGNS[one.status], "assumption": one.name, "why": one.why} for one in chosen.assumptions])
     st.markdown("**Released, and what covers it**")
-    st.table(pd.DataFrame([{"": one.coverage, "released": one.name, "why": one.why} for one in chosen.releases]))
-    st.markdown("**Not covered by epsilon**\n" + "\n".join(f"- {one}" for one in chosen.not_covered))
+    text_table([{"": one.coverage, "released": one.name, "why": one.why} for one in chosen.releases])
+    told = {f"{one.name}: {one.why}" for one in chosen.releases}
+    st.markdown("**Not covered by epsilon either**" if told else "**Not covered by epsilon**")
+    for line in chosen.not_covered:
+        if line not in told:
+            st.markdown("- " + plain_text(line))
     text = statement_text(chosen)
     with st.expander("The statement as text"):
         st.code(text, language=None)

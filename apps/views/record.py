@@ -5,11 +5,13 @@ from __future__ import annotations
 import msgspec
 import pandas as pd
 import streamlit as st
-from chosen_run import current
+from chosen_run import current, how_to_go_on
+from page_parts import text_table
 
 from trustml.plan.attack_files import logs_folder
 from trustml.record.schema import JobRecord
 from trustml.record.store import ALL_EVENTS, EVENTS
+from trustml.report.documents import plain_text
 
 st.title("Record")
 
@@ -20,7 +22,9 @@ def progress() -> None:
     run = current()
     manifest = run.manifest
     done = sum(record.status not in ("pending", "running") for record in manifest.jobs)
-    st.progress(done / max(1, len(manifest.jobs)), text=f"{run.status}: {done} of {len(manifest.jobs)} jobs ended")
+    st.progress(
+        done / max(1, len(manifest.jobs)), text=plain_text(f"{run.status}: {done} of {len(manifest.jobs)} jobs ended")
+    )
     if run.status != "running":
         return
     try:
@@ -35,7 +39,7 @@ def progress() -> None:
             steps[event["job"]] = f"step {event['step']} of {event['steps']}"
     for record in manifest.jobs:
         if record.status == "running":
-            st.markdown(f"`{record.id}` {steps.get(record.id, 'starting')}")
+            st.caption(plain_text(f"{record.id}: {steps.get(record.id, 'starting')}"))
 
 
 def printed(record: JobRecord) -> str:
@@ -54,11 +58,15 @@ failed = [record for record in manifest.jobs if record.status not in ("ok", "pen
 if failed:
     st.subheader("What failed, and why")
     for record in failed:
-        with st.expander(f"{record.id}: {record.status}: {record.reason}", expanded=record.status != "blocked"):
+        with st.expander(
+            plain_text(f"{record.id}: {record.status}: {record.reason}"), expanded=record.status != "blocked"
+        ):
             code = "no exit code" if record.exit_code is None else f"exit code {record.exit_code}"
-            st.markdown(f"{code}, attempt {record.attempt}, {record.seconds:.1f} s")
+            st.caption(plain_text(f"{code}, attempt {record.attempt}, {record.seconds:.1f} s"))
             st.code(printed(record), language=None)
-    st.markdown(f"Go on with `trustml run --resume {manifest.run}`.")
+if failed and manifest.status != "running":
+    st.caption("What is missing is done by this command.")
+    how_to_go_on()
 
 st.subheader("Jobs")
 st.dataframe(
@@ -81,10 +89,7 @@ st.dataframe(
 )
 if manifest.skips:
     st.subheader("Cells that no library fills")
-    st.dataframe(
-        pd.DataFrame([{"framework": s.backend, "regime or method": s.cell, "why": s.reason} for s in manifest.skips]),
-        hide_index=True,
-    )
+    text_table([{"framework": s.backend, "regime or method": s.cell, "why": s.reason} for s in manifest.skips])
 left, right = st.columns(2)
 left.subheader("Data")
 left.json(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trustml.cli.main import FAILED, INTERRUPTED, OK
-from trustml.cli.output import console, data_stream, file_option, json_option, json_text, root_option
+from trustml.cli.output import console, data_stream, file_option, json_option, json_text, renamed, root_option
 
 if TYPE_CHECKING:
     from trustml_bench.results import Result
@@ -32,7 +32,10 @@ KINDS = ("plain_step", "private_step", "integrated_gradients", "smooth_grad", "o
     help="Setting of malloc. By default all is run tuned, and untuned what a bar compares so.",
 )
 @root_option
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Result; else RUNS/benchmarks/<UTC>.json.")
+@click.option(
+    "--result", "place", type=click.Path(dir_okay=False, path_type=Path), help="By default RUNS/benchmarks/<UTC>.json."
+)
+@click.option("--out", "old_place", hidden=True, type=click.Path(dir_okay=False, path_type=Path), help="Now --result.")
 @click.option(
     "--from", "earlier", type=click.Path(dir_okay=False, path_type=Path), help="Show this result; run nothing."
 )
@@ -62,7 +65,8 @@ def command(
     repeats: int,
     allocator: str | None,
     root: Path,
-    out: Path | None,
+    place: Path | None,
+    old_place: Path | None,
     earlier: Path | None,
     against: Path | None,
     allowance: float,
@@ -81,7 +85,8 @@ def command(
 
     wanted = Selection(full=full, kinds=kinds, networks=networks, engines=engines, allocator=allocator or "")
     before = read_result(against) if against else None
-    if earlier is not None and (full or kinds or networks or engines or allocator or out or only_list):
+    place = renamed(old_place, place, was="--out", now="--result")
+    if earlier is not None and (full or kinds or networks or engines or allocator or place or only_list):
         raise click.UsageError("--from shows a result as it is; leave out what chooses what to run")
     if only_list:
         return _list(wanted, file)
@@ -89,7 +94,7 @@ def command(
     if earlier is not None:
         result = read_result(earlier)
     else:
-        path = out or root / "benchmarks" / f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}.json"
+        path = place or root / "benchmarks" / f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}.json"
         result, interrupted = _run(wanted, path, repeats)
     if page is not None:
         from trustml.report.documents import write_document

@@ -7,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from trustml.errors import RecordError
+from trustml.report.documents import plain_text
 from trustml.report.tables import plain_rows
 from trustml_bench import figures, tables
 from trustml_bench.judge import judge_all
@@ -17,8 +18,11 @@ RECORDED = Path(__file__).resolve().parents[1] / "results" / "bench.json"
 
 
 def show_benchmark(runs: Path) -> None:
-    """Show the newest result in the folder of the runs, else the one of the checkout, else how to make one."""
-    st.header("Beside other libraries, on this machine")
+    """Show the newest result in the folder of the runs, else the one of the checkout, else how to make one.
+
+    Whichever it is, it is no part of the run on the page: it says whose machine it is of.
+    """
+    st.header("Beside other libraries")
     path, own = newest_result(runs), True
     if path is None:
         path, own = RECORDED, False
@@ -28,29 +32,33 @@ def show_benchmark(runs: Path) -> None:
     try:
         result = read_result(path)
     except RecordError as error:
-        st.warning(str(error))
+        st.warning(plain_text(error))
         return
-    if not own:
-        st.info("Measured elsewhere, by those who wrote trustml. For this machine's figures run `trustml bench`.")
+    if own:
+        st.info("Measured by `trustml bench` into this folder of runs; not a part of the run above.")
+    else:
+        st.info(
+            "Measured by those who wrote trustml, on another machine; not a part of the run above. For this machine's "
+            "figures run `trustml bench`."
+        )
     _show(result)
 
 
 def _show(result: Result) -> None:
     judged = judge_all(result)
-    st.caption(f"Measured {result.created} · {tables.machine_text(result)}")
-    st.caption(f"Bars: {tables.summary(judged)}. Processes side by side, in turns; 90 % intervals.")
+    st.caption(plain_text(f"Measured {result.created} on: {tables.machine_text(result)}"))
+    st.caption(plain_text(f"Bars: {tables.summary(judged)}. Processes side by side, in turns; 90 % intervals."))
     if not result.complete:
         st.warning("Not complete: it was interrupted, or is still running.")
     bars, tuned, default, rows = st.tabs(["Bars", "Times, tuned allocator", "Times, default allocator", "Rows"])
     with bars:
-        chart = figures.ratio_dots(judged)
-        if chart is not None:
-            st.altair_chart(chart, width="content")
+        for chart in figures.ratio_dots(judged):
+            st.altair_chart(chart, width="stretch")
         st.dataframe(tables.bars_frame(judged), hide_index=True, width="stretch")
     for place, allocator in ((tuned, "tuned"), (default, "default")):
         times = figures.time_dots(result, allocator)
-        if times is None:
-            place.info(f"Nothing was measured with the {allocator} allocator.")
-        else:
-            place.altair_chart(times, width="content")
+        if not times:
+            place.info(plain_text(f"Nothing was measured with the {allocator} allocator."))
+        for chart in times:
+            place.altair_chart(chart, width="stretch")
     rows.dataframe(plain_rows(tables.bench_frame(result)), hide_index=True, width="stretch")

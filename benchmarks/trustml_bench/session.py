@@ -121,4 +121,4 @@ def _write(path: Path, result: Result) -> None:
     try:
         write_result(path, result)
     except OSError as error:
-        raise UsageError(f"{path}: cannot be written ({error.strerror}); name another file with --out") from None
+        raise UsageError(f"{path}: cannot be written ({error.strerror}); name another file with --result") from None

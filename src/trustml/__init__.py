@@ -25,17 +25,28 @@ from trustml.errors import (
 )
 from trustml.models.layers import (
     GELU as GELU,
+    Add as Add,
     Architecture as Architecture,
     AvgPool as AvgPool,
     BatchNorm as BatchNorm,
+    Concatenate as Concatenate,
+    Conv1D as Conv1D,
     Conv2D as Conv2D,
     Dense as Dense,
     Dropout as Dropout,
     Flatten as Flatten,
+    GlobalAvgPool as GlobalAvgPool,
     GroupNorm as GroupNorm,
     LayerNorm as LayerNorm,
+    LeakyReLU as LeakyReLU,
     MaxPool as MaxPool,
+    Multiply as Multiply,
+    Node as Node,
     ReLU as ReLU,
+    RMSNorm as RMSNorm,
+    Sigmoid as Sigmoid,
+    SiLU as SiLU,
+    Softplus as Softplus,
     Tanh as Tanh,
 )
 from trustml.models.tasks import (
@@ -122,6 +133,7 @@ from trustml.scenario.partition import (
 )
 from trustml.scenario.regimes import (
     DPSGD as DPSGD,
+    Ablation as Ablation,
     Augmentation as Augmentation,
     Plain as Plain,
 )
@@ -130,8 +142,11 @@ from trustml.scenario.sources import (
     Csv as Csv,
     Digits as Digits,
     Idx as Idx,
+    Images as Images,
+    Json as Json,
     Npz as Npz,
     Parquet as Parquet,
+    Text as Text,
 )
 from trustml.scenario.spec import (
     Execution as Execution,

@@ -70,7 +70,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """``running``, ``success``, ``partial`` or ``interrupted``; the last also where the runner is gone."""
+        """As :class:`trustml.record.schema.Manifest` says; ``interrupted`` also where the runner is gone."""
         return self._directory.shown_status(self._directory.head().status)
 
     def measures(self) -> pd.DataFrame:
@@ -180,6 +180,7 @@ def resume(
     name: str | Path,
     *,
     root: str | Path = DEFAULT_ROOT,
+    overrides: Sequence[str] = (),
     allow_overrun: bool = False,
     listener: Callable[[dict[str, Any]], None] | None = None,
 ) -> Run:
@@ -190,6 +191,9 @@ def resume(
     name : path or str
         As for :func:`load`.
     root : path
+    overrides : sequence of str
+        Other limits for what is missing: ``execution.timeout=7200``, ``execution.memory_limit`` or
+        ``execution.parallel_jobs``.
     allow_overrun : bool
         Train a private model again although its budget is spent, and report the larger epsilon.
     listener : callable, optional
@@ -198,7 +202,7 @@ def resume(
 
     directory = find_run(name, root=Path(root))
     with directory.lock() as lock:
-        prepare_resume(directory, allow_overrun=allow_overrun)
+        prepare_resume(directory, overrides=overrides, allow_overrun=allow_overrun)
         return _execute(directory, listener, lock=lock)
 
 

@@ -112,6 +112,8 @@ def audit(
     confidence: float = 0.99,
     seed: int = 0,
     name: str = "",
+    explain_memory: int = 1 << 30,
+    explain_seconds: float = 600.0,
     listener: Callable[[str, int, int], None] | None = None,
 ) -> Audit:
     """Find out what a model leaks, whether its privacy claim adds up, and whether its explanations can be relied on.
@@ -119,12 +121,11 @@ def audit(
     Parameters
     ----------
     model : object
-        A ``torch.nn.Module``, a Keras model, ``trustml.JaxModel(function, params)``, a fitted estimator with
-        ``predict_proba``, a callable from arrays to logits or probabilities, a ``trustml.Endpoint``, or a
-        ``trustml.Run``, which takes no other argument; None looks at a claim alone.
+        A torch module, a Keras model, ``trustml.JaxModel(function, params)``, an estimator with ``predict_proba``, a
+        callable, a ``trustml.Endpoint``, or a ``trustml.Run`` and no other argument; None looks at a claim alone.
     train, holdout : pair of arrays
-        Inputs (n, ...) in the model's own layout, and labels (n,): what it was trained on, and examples of the same
-        source that it was not.
+        Inputs (n, ...) in the model's layout, a DataFrame of numbers or what a tokenizer gives, and labels (n,): what
+        it was trained on, and examples of the same source that it was not.
     claim : Claim, optional
     checks : sequence of str, optional
         Of ``membership``, ``accounting``, ``explanations`` and ``performance``: by default all.
@@ -136,19 +137,16 @@ def audit(
         What the model returns. One column speaks for class 1 of two.
     confidence : float
         Of the lower bounds that make a risk, all attacks taken together, and of intervals.
-    seed : int
-    name : str
+    seed, name : int and str
+    explain_memory, explain_seconds : int and float
+        Bytes that explaining may need at once, about, and its time; then, or at Ctrl-C, what is finished is kept.
     listener : callable, optional
         Told of progress: what, how much is done, of how much.
-
-    Returns
-    -------
-    Audit
 
     Raises
     ------
     UsageError
-        If the arguments cannot work; nothing has been computed then. A model that fails to answer is a finding.
+        If the arguments cannot work, before anything is computed. A model that fails to answer is a finding.
     """
     if (run := _audit_of_run(model)) is not None:
         return run
@@ -167,6 +165,8 @@ def audit(
         confidence=confidence,
         seed=seed,
         name=name or _name_of(model),
+        explain_memory=explain_memory,
+        explain_seconds=explain_seconds,
     )
     return Audit(audit_model(model, request, tell=listener or _silent))
 

@@ -26,7 +26,8 @@ FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --window-size=1400,1600"
 ).split()
-CHARTS = {"": 1, "privacy": 2, "attacks": 0, "federated": 6, "explanations": 8, "speed": 9, "record": 0}
+CHARTS = {"": 1, "privacy": 3, "attacks": 0, "federated": 6, "explanations": 8, "speed": 14, "record": 0}
+"""At least: every panel of explanations is a chart of its own."""
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +103,7 @@ def test_a_page_draws_its_charts_and_shows_no_error(browser, address, partial_ru
         time.sleep(0.5)
     wait_for(browser, '[data-testid="stVegaLiteChart"] canvas, [data-testid="stVegaLiteChart"] svg', CHARTS[page])
     time.sleep(1)
-    assert len(browser.find_elements("css selector", '[data-testid="stVegaLiteChart"]')) == CHARTS[page]
+    assert len(browser.find_elements("css selector", '[data-testid="stVegaLiteChart"]')) >= CHARTS[page]
     assert not browser.find_elements("css selector", '[data-testid="stException"]')
     assert partial_run.id in browser.current_url
 

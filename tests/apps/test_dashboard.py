@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 
+import pyarrow as pa
 import pytest
 from streamlit.testing.v1 import AppTest
+
+from trustml.privacy.statement import at_most
 
 pytestmark = [
     pytest.mark.timeout(600),
@@ -26,6 +30,17 @@ def opened(entry, folder, monkeypatch, *, run: str | None = None) -> AppTest:
     return app.run()
 
 
+def assert_whole(app: AppTest) -> None:
+    assert not app.exception, [error.value for error in app.exception]
+    assert not [error.value for error in app.error if "cannot be shown" in error.value]
+
+
+def shown_cells(frame) -> list[list[str]]:
+    """Texts of a table that is sorted by numbers."""
+    display = pa.ipc.open_stream(frame.proto.arrow_data.styler.display_values).read_pandas()
+    return display.astype(str).to_numpy().tolist()
+
+
 def text_of(app: AppTest) -> str:
     parts = [*app.markdown, *app.caption, *app.info, *app.warning, *app.error, *app.success, *app.code]
     return "\n".join(str(part.value) for part in parts)
@@ -36,8 +51,7 @@ def test_every_page_shows_the_run(entry, partial_run, monkeypatch, page):
     app = opened(entry, partial_run.path.parent, monkeypatch)
     if page != "overview":
         app.switch_page(f"views/{page}.py").run()
-    assert not app.exception, [error.value for error in app.exception]
-    assert not app.error
+    assert_whole(app)
     assert app.query_params["run"] in (partial_run.id, [partial_run.id])
     assert app.title[0].value
 
@@ -49,9 +63,13 @@ def test_the_overview_says_what_failed_and_how_to_mend_it(entry, partial_run, mo
     assert "delta=1e-05; unit: example; relation: add or remove one" in text
     table = app.dataframe[0].value
     cells = table.set_index(["regime", "framework"])
-    assert cells.epsilon["DPSGD", "torch"] == cells.epsilon["DPSGD", "jax"] != "none"
-    assert cells.epsilon["Plain", "torch"] == "none"
-    assert cells.accuracy["Plain", "tensorflow"] == "not run"
+    assert 0 < cells.epsilon["DPSGD", "torch"] == cells.epsilon["DPSGD", "jax"] < math.inf
+    assert cells.epsilon["Plain", "torch"] == math.inf
+    texts = {(row[0], row[1]): row for row in shown_cells(app.dataframe[0])}
+    place = list(table.columns).index("epsilon")
+    assert texts["Plain", "torch"][place] == "none"
+    assert texts["Plain", "tensorflow"][2] == "not run"
+    assert texts["DPSGD", "torch"][place] == at_most(cells.epsilon["DPSGD", "torch"], 2)
 
 
 def test_the_privacy_page_keeps_epsilons_apart_from_no_guarantee(entry, partial_run, monkeypatch):
@@ -124,7 +142,8 @@ def test_a_run_without_measures_is_a_message(entry, partial_run, tmp_path, monke
     (tmp_path / partial_run.id / "measures.parquet").unlink()
     app = opened(entry, tmp_path, monkeypatch)
     assert not app.exception
-    assert any("Nothing is measured yet" in info.value for info in app.info)
+    assert any("So far: measured from" in info.value and "ended before" in info.value for info in app.info)
+    assert len(app.dataframe[0].value) == 9
 
 
 @pytest.mark.jax
@@ -132,9 +151,11 @@ def test_the_attacks_page_shows_a_violation_and_the_models_at_risk(entry, attack
     app = opened(entry, attacked_run.path.parent, monkeypatch)
     app.switch_page("views/attacks.py").run()
     assert not app.exception, [error.value for error in app.exception]
-    audits, models = (frame.value for frame in app.dataframe)
-    assert audits.violation.tolist().count(True) == 1
+    audits, models = (frame.value for frame in app.dataframe if "measure" not in frame.value.columns)
+    assert audits.verdict.tolist().count("VIOLATION") == 1
     assert set(models.regime) == {"Overfitted", "DPSGD"}
+    assert [name for name in (*audits.columns, *models.columns) if "_" in name] == []
+    assert "None" not in {cell for frame in app.dataframe[:1] for row in shown_cells(frame) for cell in row}
     assert app.multiselect[0].value == [
         "lira-online-fixed",
         "lira-offline-fixed",
@@ -153,4 +174,10 @@ def test_the_speed_page_shows_the_run_alone_where_there_is_no_benchmark(entry, p
     app.switch_page("views/speed.py").run()
     assert not app.exception, [error.value for error in app.exception]
     assert app.subheader[0].value == "Step time"
-    assert [one.value for one in app.header] == (["Beside other libraries, on this machine"] if there else [])
+    assert not app.header
+    assert len(app.toggle) == there
+    if there:
+        app.toggle[0].set_value(True).run()
+        assert_whole(app)
+        assert [one.value for one in app.header] == ["Beside other libraries"]
+        assert any("on another machine; not a part of the run above" in one.value for one in app.info)

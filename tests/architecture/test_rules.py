@@ -35,10 +35,10 @@ _BASE += ["plan", "record"]
 MAY_IMPORT = {room: set(_BASE[:number]) for number, room in enumerate(_BASE)} | {
     "measures": set(_BASE),
     "compare": {*_BASE, "measures"},
-    "evidence": {*_BASE, "measures", "compare", "auditing"},
+    "evidence": {*_BASE, "measures", "compare", "auditing", "backends", "report"},
     "conformance": set(_BASE),
     "auditing": {*_BASE, "measures", "compare", "conformance", "backends", "launch"},
-    "report": {*_BASE, "measures", "compare", "conformance", "auditing", "evidence"},
+    "report": {*_BASE, "measures", "compare", "conformance", "auditing"},
     "launch": {*_BASE, "conformance"},
     "backends": set(_BASE),
     "worker": {*_BASE, "backends", "conformance"},

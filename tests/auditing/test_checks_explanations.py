@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trustml.auditing.checks_explanations import _sane, check_explanations
-from trustml.auditing.explained import prepare
+from trustml.auditing.explained import Budget, prepare
 
 GENERATOR = np.random.default_rng(0)
 INPUTS = GENERATOR.normal(size=(40, 10)).astype(np.float32)
@@ -33,7 +33,7 @@ class Tanh:
         order = np.random.default_rng(seed).permutation
         yield Tanh(*(order(values.ravel()).reshape(values.shape) for values in (self.first, self.second)))
 
-    def library_attributions(self, inputs, columns, *, baseline, n_steps):
+    def library_attributions(self, inputs, columns, *, baseline, n_steps, rows):
         return {}
 
 
@@ -163,7 +163,7 @@ def test_a_constant_model_has_nothing_to_explain():
 @pytest.mark.parametrize(("factor", "severity"), [(1.0, "pass"), (1.009, "pass"), (1.011, "risk"), (0.989, "risk")])
 def test_another_library_agrees_to_one_per_cent_or_not(factor, severity):
     class Explained(Tanh):
-        def library_attributions(self, inputs, columns, *, baseline, n_steps):
+        def library_attributions(self, inputs, columns, *, baseline, n_steps, rows):
             places = (np.arange(2000) + 0.5) / 2000
             path = sum(self.input_gradients(baseline + place * (inputs - baseline), columns) for place in places)
             return {"another library": factor * (inputs - baseline) * path / 2000}
@@ -176,3 +176,96 @@ def test_another_library_agrees_to_one_per_cent_or_not(factor, severity):
 @pytest.mark.parametrize(("low", "high", "severity"), [(0.51, 0.6, "risk"), (0.4, 0.6, "note"), (0.4, 0.49, "pass")])
 def test_gradients_that_may_or_may_not_depend_on_the_weights_are_a_note(low, high, severity):
     assert _sane(low, high, (low + high) / 2)[0] == severity
+
+
+class Slow(Tanh):
+    """Takes a second of a clock for each row that it is asked about; remembers the largest call."""
+
+    def __init__(self, first, second, clock):
+        super().__init__(first, second)
+        self.clock, self.largest, self.rows = clock, 0, 0
+
+    def input_gradients(self, inputs, columns):
+        self.clock[0] += len(inputs)
+        self.largest, self.rows = max(self.largest, len(inputs)), self.rows + len(inputs)
+        return super().input_gradients(inputs, columns)
+
+
+def within(monkeypatch, *, seconds=1e9, memory=1 << 30, model=Slow):
+    """Findings of a slow model within a budget, the model, and what was told of progress."""
+    clock, told = [0.0], []
+    monkeypatch.setattr("trustml.auditing.explained.time.monotonic", lambda: clock[0])
+    slow = model(*weights(), clock)
+    budget = Budget(memory=memory, seconds=seconds, tell=lambda *what: told.append(what))
+    explained = prepare(slow, INPUTS, LABELS, train=INPUTS, single=False, confidence=0.95, seed=0, budget=budget)
+    return {one.id.split(".")[1]: one for one in check_explanations(explained)}, slow, told
+
+
+def test_a_budget_of_memory_makes_calls_small_and_changes_no_conclusion(monkeypatch):
+    whole, model, _ = within(monkeypatch)
+    assert model.largest == 1024
+    row = INPUTS[0].nbytes
+    for rows in (1, 7, 60):
+        small, model, told = within(monkeypatch, memory=rows * 40 * row)
+        assert model.largest <= rows
+        assert {name: (one.severity, one.title) for name, one in small.items()} == {
+            name: (one.severity, one.title) for name, one in whole.items()
+        }
+        for name in ("completeness", "sanity", "stability"):
+            assert small[name].measured[0].value == pytest.approx(whole[name].measured[0].value, rel=1e-3, abs=1e-6)
+    assert ("explanations, stability", 32, 32) in told or told[-1][1] == told[-1][2]
+
+
+def test_the_largest_images_are_explained_one_at_a_time():
+    row = 224 * 224 * 3 * 4
+    assert Budget().rows(row) == 44 and Budget(memory=1).rows(row) == 1 and Budget().rows(28 * 28 * 4) == 1024
+
+
+def test_when_time_is_spent_what_is_finished_is_kept_and_the_rest_is_told(monkeypatch):
+    everything, _, _ = within(monkeypatch)
+    # Completeness takes 50 rows an example, sanity 32 a draw, stability 180 an example.
+    findings, model, _ = within(monkeypatch, seconds=2400.0, memory=20 * 40 * INPUTS[0].nbytes)
+    assert model.rows < 3200
+    assert "(explained 12 of 32 within the time given)" in findings["completeness"].title
+    assert findings["completeness"].measured[0].n == 12 and findings["completeness"].severity == "pass"
+    assert "within the time given" not in findings["sanity"].title
+    assert findings["sanity"].measured == everything["sanity"].measured
+    words = findings["stability"].title
+    done = int(words.split("(explained ")[1].split(" of 32 within the time given)")[0])
+    assert findings["stability"].measured[0].n == done and 2 <= done < 12
+
+
+def test_what_there_was_no_time_for_is_not_checked(monkeypatch):
+    findings, model, _ = within(monkeypatch, seconds=1e-9, memory=20 * 40 * INPUTS[0].nbytes)
+    assert {one.severity for one in findings.values()} == {"not checked"} and model.rows == 50
+    assert findings["completeness"].title == "Not checked: explained 1 of 32 within the time given"
+    assert findings["sanity"].title == "Not checked: shuffled 0 of 10 within the time given"
+    assert all(one.would_change.startswith("more time") for one in findings.values())
+
+
+class Stopped(Slow):
+    """Raises after so many rows."""
+
+    error: type[BaseException] = KeyboardInterrupt
+
+    def input_gradients(self, inputs, columns):
+        if self.rows + len(inputs) > 500:
+            raise self.error("enough")
+        return super().input_gradients(inputs, columns)
+
+
+class Failing(Stopped):
+    error = TimeoutError
+
+
+def test_ctrl_c_keeps_what_is_finished_and_begins_nothing_else(monkeypatch):
+    findings, _, _ = within(monkeypatch, memory=20 * 40 * INPUTS[0].nbytes, model=Stopped)
+    assert "(explained 10 of 32 before it was interrupted)" in findings["completeness"].title
+    assert findings["completeness"].measured[0].n == 10
+    assert {findings[name].severity for name in ("sanity", "stability", "agreement")} == {"not checked"}
+
+
+def test_a_model_that_fails_after_a_while_is_judged_by_what_it_answered(monkeypatch):
+    findings, _, _ = within(monkeypatch, memory=20 * 40 * INPUTS[0].nbytes, model=Failing)
+    assert "(explained 10 of 32 before it failed (TimeoutError: enough))" in findings["completeness"].title
+    assert findings["sanity"].title == "Not checked: TimeoutError: enough"

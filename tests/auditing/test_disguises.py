@@ -160,6 +160,6 @@ def test_bundles_keys_and_scenarios_in_disguise_are_refused(place, capsys, conte
     for arguments in (("verify", "bad.zip"), ("verify", "bad"), ("verify", "bad.zip", "--key", "bad.pem")):
         assert "bad" in refused(capsys, *arguments)
     for name in ("bad.toml", "bad"):
-        line = refused(capsys, "run", name, "--out", "runs")
+        line = refused(capsys, "run", name, "--runs", "runs")
         assert "bad" in line or content == "nothing", line  # an empty scenario is one that lacks a name
     assert not (place.parent / "sentinel").exists() and everything_in(place.parent) == before

@@ -10,7 +10,8 @@ import pytest
 
 from tests.auditing.serving import drip, hang, send, serving
 from trustml.auditing.endpoints import Endpoint, EndpointError, ask_endpoint
-from trustml.errors import UsageError
+from trustml.auditing.outputs import meaning_of
+from trustml.errors import DataError, UsageError
 
 INPUTS = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
 
@@ -86,6 +87,35 @@ def test_one_of_several_outputs_can_be_named():
     with serving(predict, answer=lambda handler, _: send(handler, {"predictions": rows})) as url:
         found = ask_endpoint(Endpoint(url, protocol="tf-serving", model="m", output_name="b"), INPUTS)
     assert found.tolist() == [[0.0, 1.0]] * 3
+
+
+def as_mlserver(handler, body):
+    """As MLServer 1.6 serves a scikit-learn classifier: classes, unless an output of probabilities is asked for."""
+    (tensor,) = body["inputs"]
+    found = predict(np.array(tensor["data"]).reshape(tensor["shape"]))
+    outputs = []
+    for name in [one["name"] for one in body.get("outputs", [])] or ["predict"]:
+        if name == "predict":
+            outputs.append({"name": name, "shape": [3, 1], "datatype": "INT64", "data": found.argmax(axis=1).tolist()})
+        elif name == "predict_proba":
+            data = found.ravel().tolist()
+            outputs.append({"name": name, "shape": [3, 2], "datatype": "FP64", "data": data})
+        else:
+            send(handler, {"error": f"SKLearnModel only supports predict and predict_proba, not {name}"}, code=500)
+            return
+    send(handler, {"model_name": "m", "outputs": outputs})
+
+
+def test_the_output_that_is_named_is_asked_for():
+    with serving(predict, answer=as_mlserver) as url:
+        labels = ask_endpoint(Endpoint(url, model="m"), INPUTS)
+        found = ask_endpoint(Endpoint(url, model="m", output_name="predict_proba"), INPUTS)
+        with pytest.raises(EndpointError, match="only supports predict"):
+            ask_endpoint(Endpoint(url, model="m", output_name="logits"), INPUTS)
+    np.testing.assert_allclose(found, predict(INPUTS), rtol=1e-12)
+    with pytest.raises(DataError, match="output_name='predict_proba'"):
+        meaning_of(labels, "auto")
+    assert meaning_of(found, "auto").scale == "probabilities"
 
 
 @pytest.mark.parametrize("answer", [hang, drip])

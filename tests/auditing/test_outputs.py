@@ -62,6 +62,52 @@ def test_what_can_be_neither_is_one_line(raw, wanted, words):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("wanted", ["auto", "logits"])
+@pytest.mark.parametrize(
+    "labels", [np.array([0, 1, 1, 0]), np.array([[3.0], [9.0], [0.0]]), np.array([0.0, 1.0]), np.array([1, 2, 3])]
+)
+def test_classes_are_neither_probabilities_nor_logits_and_no_setting_makes_them_so(labels, wanted):
+    with pytest.raises(DataError, match="one whole number an example") as raised:
+        meaning_of(labels, wanted)
+    said = str(raised.value)
+    assert "these are classes" in said and "predict_proba" in said
+    assert "outputs='logits'" not in said and "outputs='probabilities'" not in said and "\n" not in said
+    if labels.max() > 1:
+        with pytest.raises(DataError, match="these are classes"):
+            meaning_of(labels, "probabilities")
+
+
+def test_a_column_of_zeros_and_ones_is_probabilities_where_that_is_stated():
+    assert meaning_of(np.array([0.0, 1.0, 1.0]), "probabilities").single
+
+
+@pytest.mark.parametrize("decimals", [1, 2, 3, 4])
+@pytest.mark.parametrize("classes", [2, 3, 10, 100])
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+def test_rounded_probabilities_are_read_within_their_rounding(decimals, classes, kind):
+    logits = np.random.default_rng(decimals).normal(0, 2, (500, classes))
+    rounded = softmax(logits).round(decimals).astype(kind)
+    worst = np.abs(rounded.sum(axis=1, dtype=float) - 1).max()
+    meaning = meaning_of(rounded, "auto")
+    assert meaning.scale == "probabilities" and worst <= meaning.sum_tolerance + 1e-6
+    assert ("within their rounding" in meaning.note) == (meaning.sum_tolerance > 1e-3)
+    assert np.isfinite(to_logits(rounded, meaning)).all()
+
+
+def test_what_rounding_does_not_explain_is_refused():
+    rounded = np.tile([0.25, 0.25, 0.52], (5, 1))  # 1.02, and three roundings to two decimals reach 0.015
+    with pytest.raises(DataError, match=r"add up to 1\.02"):
+        meaning_of(rounded, "auto")
+    assert meaning_of(np.tile([0.25, 0.25, 0.51], (5, 1)), "auto").scale == "probabilities"
+
+
+def test_independent_probabilities_of_several_labels_are_not_called_logits():
+    sigmoids = np.random.default_rng(0).uniform(0, 1, (20, 5))
+    with pytest.raises(DataError, match="several labels") as raised:
+        meaning_of(sigmoids, "auto")
+    assert "logits" not in str(raised.value)
+
+
 def test_logits_without_a_negative_one_can_be_stated():
     assert meaning_of(np.array([[2.0, 3.0]]), "logits").scale == "logits"
 

@@ -86,7 +86,7 @@ def test_it_is_there_beside_ours(installed):
     assert environment.variables == {"PYTHONPATH": str(FOLDER)}
     found = probe(environment)
     assert (found.versions, found.devices, found.problem) == ({"numpy": np.__version__}, ("cpu",), "")
-    scale = backend_colour().to_dict()["scale"]
+    scale = backend_colour(backend_names()).to_dict()["scale"]
     assert dict(zip(scale["domain"], scale["range"], strict=True))["numpy"] == "#CC79A7"
 
 
@@ -180,7 +180,7 @@ def test_a_name_that_is_not_there_is_one_line(tmp_path):
     file = tmp_path / "one.toml"
     file.write_text('name = "one"\nbackends = ["numpy"]\n[data]\nkind = "Digits"\n[[model.layers]]\nkind = "Flatten"\n')
     file.write_text(file.read_text() + '[[training]]\nkind = "Plain"\n')
-    done = command("run", str(file), "--out", str(tmp_path))
+    done = command("run", str(file), "--runs", str(tmp_path))
     assert done.returncode == 2
     assert "backends.0: 'numpy' is not one of the choices; choose one of torch, jax, tensorflow" in done.stderr
     assert "Traceback" not in done.stderr

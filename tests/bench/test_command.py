@@ -87,7 +87,7 @@ def test_it_measures_writes_and_shows(tmp_path):
 def test_ctrl_c_keeps_what_was_measured_and_ends_all(tmp_path):
     groups = "tuple((fakes.WORKLOAD.__class__(kind='plain_step', network='small_mlp', size=n),) for n in range(1, 50))"
     process = subprocess.Popen(
-        [*command("quick", groups=groups), "--out", "r.json", "--repeats", "3"],
+        [*command("quick", groups=groups), "--result", "r.json", "--repeats", "3"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -122,7 +122,7 @@ def test_ctrl_c_keeps_what_was_measured_and_ends_all(tmp_path):
         (("--against", "nothing.json"), "nothing.json"),
         (("--from", "good.json", "--against", "other.json"), "'something else'"),
         (("--from", "good.json", "--full"), "--from"),
-        (("--out", "good.json/x.json"), "good.json/x.json"),
+        (("--result", "good.json/x.json"), "good.json/x.json"),
     ],
 )
 def test_usage_errors_are_a_message(tmp_path, arguments, words):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import pytest
 
+from tests.records import copy_of
 from trustml.cli.main import _main
 
 
@@ -40,3 +43,16 @@ def test_keys_are_looked_at_before_anything_is_done(tmp_path, capsys):
 def test_help_tells_how_to_make_keys(command, capsys):
     code, text = answer(capsys, command, "--help")
     assert code == 0 and "openssl" in text and "--key" in text
+
+
+def test_the_archive_is_what_o_names_and_old_names_are_taken_with_a_word(tmp_path, capsys):
+    run = copy_of("twice", tmp_path)
+    for option, told in (("-o", ""), ("--out", "warning: --out is called -o now")):
+        code, text = answer(capsys, "bundle", run.path, option, tmp_path / "b.zip", "--json")
+        assert code == 0 and zipfile.is_zipfile(tmp_path / "b.zip") and told in text
+        assert ("warning" in text) == bool(told)
+        (tmp_path / "b.zip").unlink()
+    code, text = answer(capsys, "run", "nothing", "--out", tmp_path)
+    assert code == 2 and "warning: --out is called --runs now" in text
+    code, text = answer(capsys, "run", "--help")
+    assert "--runs" in text and "--out " not in text

@@ -43,7 +43,7 @@ def called(*arguments, cwd=None, **environment) -> subprocess.CompletedProcess:
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(errors):
         patch.chdir(cwd or ROOT)
         for name, value in environment.items():
-            patch.setenv(name, value)
+            patch.delenv(name, raising=False) if value is None else patch.setenv(name, value)
         code = _main([*map(str, arguments)])
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), errors.getvalue())
 
@@ -101,6 +101,10 @@ def test_every_command_has_help_without_numpy(command):
         ("training.1.epsilon=abc", ("training.1.epsilon", "'abc'")),
         ("training.2.partition.clients=100000", ("training.2.partition.clients", "100000", "or fewer")),
         ("model.layers.0.kind=Conv3", ("model.layers.0.kind", "'Conv3'", "Conv2D")),
+        (
+            "execution.grad_sample_mode=x",
+            ("grad_sample_mode", "one of auto, book_keeping, ew, functorch, hooks"),
+        ),
         ("model.layers.8.units=7", ("model.layers.8", "10 classes", "Dense(units=10)")),
         ("training.1.delta=2", ("training.1.delta", "2", "1/n")),
         ("execution.device=gpu", ("execution.device", "'gpu'", "cuda")),
@@ -112,6 +116,30 @@ def test_every_command_has_help_without_numpy(command):
 def test_bad_fields_give_one_clear_line(tmp_path, setting, words):
     done = called("run", ROOT / "scenarios" / "digits.py", "--set", setting, cwd=tmp_path)
     assert_one_clear_line(done, *words, folder=tmp_path)
+
+
+def test_what_is_always_refused_is_never_offered(tmp_path):
+    done = called("run", "digits", "--set", "model.layers.0.kind=Batch", cwd=tmp_path)
+    assert_one_clear_line(done, "LayerNorm, Dropout", folder=tmp_path)
+    assert "BatchNorm" not in done.stderr
+    done = called("run", "digits", "--set", 'model.layers.0={kind = "BatchNorm"}', cwd=tmp_path)
+    assert_one_clear_line(done, "use GroupNorm", folder=tmp_path)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("t.csv", "Csv"), ("t.parquet", "Parquet"), ("t.npz", "Npz")])
+def test_a_table_in_place_of_a_scenario_is_told_how_to_name_it(tmp_path, name, kind):
+    (tmp_path / name).write_bytes(b"a,b\n1,2\n")
+    done = called("run", name, cwd=tmp_path)
+    assert_one_clear_line(done, "not a scenario", f'kind = "{kind}", path = "{name}"', folder=tmp_path)
+    (tmp_path / "folder").mkdir()
+    assert_one_clear_line(called("run", "folder", cwd=tmp_path), "is a folder", folder=tmp_path)
+
+
+def test_data_of_a_ready_scenario_that_is_not_there_names_the_variable(tmp_path):
+    done = called("run", "adult", cwd=tmp_path, TRUSTML_DATA=None)
+    assert_one_clear_line(done, "set TRUSTML_DATA to the absolute path", "holds adult/", folder=tmp_path)
+    done = called("run", "adult", cwd=tmp_path, TRUSTML_DATA=str(tmp_path))
+    assert_one_clear_line(done, f"TRUSTML_DATA names {tmp_path}, which must hold adult/", folder=tmp_path)
 
 
 def _truncated_idx(folder: Path) -> str:
@@ -160,6 +188,7 @@ def test_bad_files_give_one_clear_line(tmp_path, make, words):
         (("run",), "name a scenario"),
         (("run", "nothing"), "ready are adult, all_methods, audit_digits, audit_mnist, breast_"),
         (("run", "digits", "--resume", "x"), "--resume"),
+        (("run", "table.csv.gz"), "no such file"),
         (("run", "--resume", "nothing"), "nothing"),
         (("show", "nothing"), "trustml list"),
         (("compare", "nothing"), "trustml list"),
@@ -209,7 +238,7 @@ def test_run_prints_events_as_json_lines(finished):
 
 def test_show_gives_jobs_and_tidy_rows_as_json(finished):
     folder, _ = finished
-    done = trustml("show", "latest", "--json", cwd=folder)
+    done = called("show", "latest", "--json", cwd=folder)
     content = json.loads(done.stdout)
     assert set(content) == {"run", "status", "jobs", "data", "measures", "privacy"}
     assert {job["status"] for job in content["jobs"]} == {"ok"}
@@ -224,7 +253,7 @@ def test_show_gives_jobs_and_tidy_rows_as_json(finished):
 def test_show_and_compare_print_what_was_measured(finished):
     folder, _ = finished
     for command in ("show", "compare"):
-        done = trustml(command, "latest", cwd=folder)
+        done = called(command, "latest", cwd=folder)
         assert done.returncode == 0, done.stderr
         for word in (
             "DPSGD",
@@ -240,7 +269,7 @@ def test_show_and_compare_print_what_was_measured(finished):
 
 def test_output_goes_to_a_file(finished):
     folder, _ = finished
-    done = trustml("show", "latest", "--json", "-o", "out.json", cwd=folder)
+    done = called("show", "latest", "--json", "-o", "out.json", cwd=folder)
     assert done.stdout == ""
     assert json.loads((folder / "out.json").read_text())["status"] == "success"
 
@@ -268,10 +297,10 @@ def overridden(finished) -> Path:
 
 def test_compare_takes_several_runs(finished, overridden):
     folder, _ = finished
-    listed = json.loads(trustml("list", "--json", cwd=folder).stdout)
+    listed = json.loads(called("list", "--json", cwd=folder).stdout)
     names = [run["run"] for run in listed["runs"]]
     assert len(names) == 2 and set(listed["scenarios"]) >= {"breast_cancer", "digits"}
-    done = trustml("compare", *names, cwd=folder)
+    done = called("compare", *names, cwd=folder)
     assert all(name in done.stdout for name in names)
 
 

@@ -148,11 +148,11 @@ def test_every_backend_passes_the_conformance_suite():
     ],
 )
 def test_a_bad_private_scenario_is_one_clear_line(tmp_path, override, words):
-    done = called("run", "digits", "--out", tmp_path / "runs", "--set", override, "--backend", "jax")
+    done = called("run", "digits", "--runs", tmp_path / "runs", "--set", override, "--backend", "jax")
     assert_one_clear_line(done, *words, folder=tmp_path)
 
 
 def test_a_negative_noise_is_one_clear_line(tmp_path):
     sets = ("--set", "training.1.epsilon=none", "--set", "training.1.noise_multiplier=-0.5")
-    done = called("run", "digits", "--out", tmp_path / "runs", *sets, "--backend", "jax")
+    done = called("run", "digits", "--runs", tmp_path / "runs", *sets, "--backend", "jax")
     assert_one_clear_line(done, "training.1.noise_multiplier", "-0.5", folder=tmp_path)

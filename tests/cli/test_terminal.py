@@ -44,6 +44,26 @@ def test_any_text_can_be_shown(text):
     assert not any((ord(one) < 32 and one != "\n") or 127 <= ord(one) < 160 for one in out)
 
 
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_prose_is_broken_between_words_on_a_terminal_and_commands_are_not(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    prose, command = "a note of many words " * 15, "trustml run --resume " + "x" * 80
+    stream = _Terminal()
+    console(stream).print(prose.strip(), soft_wrap=True)
+    lines = stream.getvalue().splitlines()
+    assert max(map(len, lines)) <= 60 and " ".join(line.strip() for line in lines) == prose.strip()
+    stream = _Terminal()
+    console(stream).verbatim(command)
+    assert stream.getvalue().splitlines() == [command]
+    stream = io.StringIO()
+    console(stream).print(prose.strip(), soft_wrap=True)
+    assert stream.getvalue() == prose.strip() + "\n", "whole where a program reads it"
+
+
 def test_a_damaged_or_evil_run_does_not_hide_the_others(tmp_path):
     for name, content in {
         "deep-20260101-000000-aaaa": "[" * 200_000,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trustml.compare.contrast import Agreements, contrast, difference, effects_of_swaps, holm, paired
+from trustml.compare.contrast import Agreements, contrast, difference, effects_of_swaps, holm, paired, trend
 
 
 def simulated(seeds: int, *, shift: float, generator: np.random.Generator, features: int = 60) -> Agreements:
@@ -72,7 +74,7 @@ def test_a_planted_shift_is_found_and_none_is_not():
     assert rejected < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)  # three standard errors of the simulation
 
 
-@pytest.mark.parametrize("seeds", [5, 10])
+@pytest.mark.parametrize("seeds", [5, 7, pytest.param(10, marks=pytest.mark.long)])  # 2**20 swaps of 10 seeds
 def test_intervals_cover_the_truth_about_as_often_as_they_say(seeds):
     """300 simulations: nominal 95 %, three standard errors are 3.8 points; below 91 % would be too narrow."""
     generator = np.random.default_rng(4)
@@ -135,3 +137,42 @@ def test_too_few_seeds_are_refused():
 
 def test_holm_adjusts_and_keeps_what_is_absent():
     np.testing.assert_allclose(holm(np.array([0.01, 0.04, np.nan, 0.03])), [0.03, 0.06, np.nan, 0.06])
+
+
+def test_a_trend_by_hand_and_against_every_permutation():
+    generator = np.random.default_rng(3)
+    doses, cross = np.array([0.0, 1.0, 3.0]), generator.normal(size=(3, 4, 4))
+    found = trend(cross, doses)
+    off = ~np.eye(4, dtype=bool)
+    means = np.array([part[off].mean() for part in cross])
+    assert found.value == pytest.approx(np.polyfit(doses, means, 1)[0])
+    columns = np.array([[part[off[:, j], j].mean() for j in range(4)] for part in cross])  # a model each
+    slopes = [
+        np.polyfit(doses, np.mean([columns[list(order), j] for j, order in enumerate(orders)], axis=0), 1)[0]
+        for orders in itertools.product(itertools.permutations(range(3)), repeat=4)
+    ]
+    assert found.p_value == pytest.approx(np.mean(np.abs(slopes) >= abs(found.value) - 1e-12))
+    assert found.least_p == 1 / 6**4
+
+
+def test_a_trend_of_one_number_a_model_is_the_paired_slope():
+    generator = np.random.default_rng(4)
+    numbers, doses = generator.normal(size=(3, 7)), np.log2([1.0, 3.0, 8.0])
+    found = trend(np.stack([np.tile(row, (7, 1)) for row in numbers]), doses)
+    each = np.polyfit(doses, numbers, 1)[0]
+    other = paired(each, np.zeros(7))  # seed by seed: Student's t
+    np.testing.assert_allclose([found.value, found.low, found.high], [other.value, other.low, other.high], atol=1e-12)
+    assert found.least_p == 1 / 4096
+
+
+@pytest.mark.parametrize("seeds", [5, 8])
+def test_trends_where_there_is_none_are_rarely_found(seeds):
+    generator = np.random.default_rng(seeds)
+    found = []
+    for _ in range(300):
+        models = generator.normal(size=(seeds, 1, 20)) + generator.normal(size=(seeds, 3, 20))  # a seed has its own
+        plain = generator.normal(size=(seeds, 20))
+        found.append(trend(np.einsum("if,jdf->dij", plain, models) / 20, np.array([0.0, 1.6, 3.0])))
+    missed = np.mean([one.low > 0 or one.high < 0 for one in found])
+    assert np.mean([one.p_value <= 0.05 for one in found]) < 0.09  # 0.05 and three standard errors
+    assert missed < 0.09, missed

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from tests.conftest import measured_once
 from tests.records import NAMES, copy_of, measured_anew
 from trustml.compare.table import recorded_measures, rows_of
 from trustml.measures.notes import note_of
@@ -47,10 +48,10 @@ def keyed(table: pd.DataFrame) -> dict[tuple[str | int, ...], Row]:
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory) -> dict[str, list[tuple[Row, Row]]]:
     """Of each stored run, every row as it is read now and as it is computed now."""
-    old, new = tmp_path_factory.mktemp("old"), tmp_path_factory.mktemp("new")
+    old = tmp_path_factory.mktemp("old")
     found = {}
     for name in NAMES:
-        read, computed = keyed(copy_of(name, old).measures()), keyed(measured_anew(name, new).measures())
+        read, computed = keyed(copy_of(name, old).measures()), keyed(measured_once(tmp_path_factory, name).measures())
         assert read.keys() == computed.keys()
         found[name] = [(read[key], computed[key]) for key in read]
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.conformance.trials import Network, Rows, Trial
 from trustml.models.layers import Architecture, Conv2D, Dense, Flatten, GroupNorm, LayerNorm, ReLU
+from trustml.models.residual import residual_network
 
 ORDINARY = Rows(pattern="normal", offset=0.0, spread=1.0)
 
@@ -42,6 +43,10 @@ KNOWN = [
         Conv2D(filters=12, kernel=(2, 2)), GroupNorm(groups=4), ReLU(),
         Flatten(), Dense(units=30), LayerNorm(),
      ), (9, 7, 3), 24), NEIGHBOURS),
+    (Network(
+        architecture=residual_network(filters=(4, 8), blocks=1, groups=2, classes=10), input_shape=(6, 5, 2), block=16
+     ), [trial(7, ORDINARY, ORDINARY, clipping_norm=0.1), *OUTLIERS[:2]]),
     (network((), (200_000,), 2), [trial(0, ORDINARY, LARGE_AMONG_MANY, clipping_norm=0.01)]),
 ]  # fmt: skip
-"""Each with its trials: one example far out, a large last layer, and others whose gradients are mostly rounding."""
+"""Each with its trials: one example far out, a large last layer, others whose gradients are mostly rounding, and
+values that two layers take."""

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests import WHOLE
 from tests.conformance.sensitivity import search_sensitivity, try_one
 from tests.conformance.trials import Network, Rows, Trial, draw_networks, draw_trial, mutated
 from tests.conformance.unguarded import FAULTS
@@ -34,7 +35,7 @@ WAYS = {
     "torch": ("hooks", "functorch", "ew", "book_keeping"),
     "tensorflow": ("dp_model", "book_keeping"),
 }
-SECONDS = float(os.environ.get("TRUSTML_SENSITIVITY_SECONDS", "4"))
+SECONDS = float(os.environ.get("TRUSTML_SENSITIVITY_SECONDS", "4" if WHOLE else "2"))
 MARKS = {backend: getattr(pytest.mark, backend) for backend in WAYS}
 EVERY_WAY = [
     pytest.param(backend, mode, id=f"{backend}-{mode}", marks=MARKS[backend])
@@ -46,7 +47,7 @@ EVERY_WAY = [
 def search(folder: Path, backend: str, modes: tuple[str, ...], *faults: str, seconds: float = SECONDS) -> list[dict]:
     """Search each of these ways in one process, in the backend's environment, compiled as its workers compile."""
     log = folder / "log.txt"
-    threads = 0 if os.environ.get("TRUSTML_TESTS") == "all" else 1  # else tests share the cores
+    threads = 0 if WHOLE else 1  # else tests share the cores
     environment = {
         **os.environ,
         **switch_variables(Execution(threads=threads)),

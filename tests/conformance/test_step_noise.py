@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import replace
 
@@ -10,11 +9,11 @@ import msgspec
 import numpy as np
 import pytest
 
+from tests import WHOLE
 from tests.conformance.cheats import CHEATS, COORDINATES, SHRUNK, SIZE, data, factory, honest, reseeded, times
 from trustml.conformance import CheckResult, StepSettings, check_step
 from trustml.conformance.noise_statistics import CONFIDENCE, MARGIN, PRECISION, ratio_of, surprises, surprising
 
-LONG = os.environ.get("TRUSTML_TESTS") == "all"
 pytestmark = pytest.mark.timeout(900)
 
 
@@ -42,7 +41,7 @@ def test_a_cheat_is_caught_and_named_in_a_small_model(name, coordinates):
     assert_caught(name, coordinates)
 
 
-@pytest.mark.parametrize("coordinates", COORDINATES if LONG else COORDINATES[:-1])
+@pytest.mark.parametrize("coordinates", COORDINATES if WHOLE else COORDINATES[:-1])
 @pytest.mark.parametrize("shrunk", SHRUNK)
 def test_too_little_noise_is_caught_whatever_the_size_of_the_model(shrunk, coordinates):
     found = of_check(check_step(factory(times(shrunk)), *data(coordinates)), SIZE)

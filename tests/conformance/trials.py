@@ -24,6 +24,7 @@ from trustml.models.layers import (
     ReLU,
     Tanh,
 )
+from trustml.models.residual import residual_network
 from trustml.models.shapes import layer_shapes
 from trustml.models.tasks import DEFAULT_TASK, Binary, Classes, Labels, Regression, Task
 from trustml.models.weights import Weights, initial_weights
@@ -115,6 +116,8 @@ def draw_networks(generator: np.random.Generator) -> Iterator[Network]:
         layers = _draw_dense(generator) if vector else _draw_convolutions(generator, shape)
         block = int(2 ** generator.integers(0, 7))
         architecture = Architecture(layers=(*layers, Dense(units=CLASSES)))
+        if not vector and generator.random() < 0.3:
+            architecture = _draw_residual(generator)
         yield Network(
             architecture=architecture,
             input_shape=shape,
@@ -253,6 +256,12 @@ def _draw_convolutions(generator: np.random.Generator, shape: tuple[int, ...]) -
             pool = MaxPool if generator.random() < 0.5 else AvgPool
             layers.append(pool(size=(2, 2), stride=(1, 1) if generator.random() < 0.3 else (2, 2)))
     return [*layers, Flatten()]
+
+
+def _draw_residual(generator: np.random.Generator) -> Architecture:
+    """One block or two: values that several nodes take, on ways of different lengths."""
+    filters = generator.choice([2, 4, 16], size=generator.integers(1, 3)).tolist()
+    return residual_network(filters=filters, blocks=1, groups=int(generator.choice([1, 2])), classes=CLASSES)
 
 
 def _draw_norm(generator: np.random.Generator, channels: int) -> list[Layer]:

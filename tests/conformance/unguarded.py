@@ -105,7 +105,7 @@ def tensorflow_two_passes() -> None:
 
         def clip(inputs, labels, mask, clipping_norm):
             flat = tf.reshape(inputs, (-1, *inputs.shape[2:]))
-            parts = per_example_gradients(self.model, variables, flat, labels, copies=1)
+            parts = per_example_gradients(self.model, self._architecture, variables, flat, labels, copies=1)
             norms = tf.sqrt(tf.add_n([part.squared_norms for part in parts]))
             weights = mask * clip_grads.compute_clip_weights(clipping_norm, norms)
             with tf.GradientTape() as tape:
@@ -117,9 +117,56 @@ def tensorflow_two_passes() -> None:
     Clipper._by_book_keeping = two_passes
 
 
+def jax_one_use_counted() -> None:
+    """The norm leaves out all but the first of the layers that take the same value."""
+    import jax.numpy as jnp
+
+    from trustml.backends.jax import clipping
+
+    whole = clipping._layer_gradients
+
+    class Uncounted(clipping._Written):
+        def square_norms(self):
+            return jnp.zeros(len(self.each))
+
+    def gradients(architecture, *rest):
+        found, taken = whole(architecture, *rest), set()
+        for node in architecture.nodes:
+            kernel = found.get(f"{node.name}.kernel")
+            if node.inputs in taken and isinstance(kernel, clipping._Written):
+                found[f"{node.name}.kernel"] = Uncounted(kernel.each)
+            taken |= {node.inputs} if kernel is not None else set()
+        return found
+
+    clipping._layer_gradients = gradients
+
+
+def torch_one_use_counted() -> None:
+    """The same in PyTorch."""
+    from trustml.backends.torch import book_keeping
+
+    whole, clipped, taken = book_keeping.layer_gradients, book_keeping.BookKeepingClipper._clipped, set()
+
+    def gradients(layer, inputs, outputs, *, copies):
+        found = whole(layer, inputs, outputs, copies=copies)
+        if inputs.data_ptr() in taken:
+            norms = found.square_norms
+            found.square_norms = lambda: [0 * square for square in norms()]
+        taken.add(inputs.data_ptr())
+        return found
+
+    def forgetting(self, *rest):
+        taken.clear()
+        return clipped(self, *rest)
+
+    book_keeping.layer_gradients, book_keeping.BookKeepingClipper._clipped = gradients, forgetting
+
+
 FAULTS: dict[str, Callable[[], None]] = {
     "jax: no barrier, and Gram matrices": jax_gram_matrices,
     "jax: blocks of any size": jax_blocks_of_any_size,
+    "jax: one use of a value counted": jax_one_use_counted,
+    "torch: one use of a value counted": torch_one_use_counted,
     "torch: blocks of any size": torch_blocks_of_any_size,
     "torch: norms by torch": torch_norms,
     "tensorflow: Gram matrices": tensorflow_gram_matrices,

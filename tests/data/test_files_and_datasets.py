@@ -88,12 +88,12 @@ def test_a_broken_npz(tmp_path):
         read_npz(tmp_path / "e.npz", names=("inputs",))
 
 
-def write_table(folder: Path, kind: type, table: pd.DataFrame):
+def write_table(folder: Path, kind: type, table: pd.DataFrame, **fields):
     if kind is Csv:
         table.to_csv(folder / "t", index=False)
     else:
         table.to_parquet(folder / "t")
-    return kind(path=str(folder / "t"), label="y", test_fraction=0.5, scaling="standard")
+    return kind(path=str(folder / "t"), label="y", test_fraction=0.5, scaling="standard", **fields)
 
 
 GOOD = pd.DataFrame({"a": [1.0, 2, 3, 4], "b": [5, 6, 7, 9], "y": ["no", "yes", "no", "yes"]})
@@ -125,7 +125,7 @@ def test_a_table_loads_and_says_that_its_scaling_is_not_private(tmp_path, kind):
 )
 def test_a_bad_table(tmp_path, kind, table, words):
     with pytest.raises(DataError, match=words):
-        load_dataset(write_table(tmp_path, kind, table))
+        load_dataset(write_table(tmp_path, kind, table, missing="refuse"))
 
 
 def test_a_table_without_header_or_that_is_no_table(tmp_path):
@@ -179,4 +179,4 @@ def test_real_mnist(real_data):
 
 def test_real_adult_has_missing_categories_and_says_so(real_data):
     with pytest.raises(DataError, match="column 'workclass' holds 1836 missing values"):
-        load_dataset(Csv(path=str(real_data / "adult" / "adult-train.csv.gz"), label="income"))
+        load_dataset(Csv(path=str(real_data / "adult" / "adult-train.csv.gz"), label="income", missing="refuse"))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import struct
 import typing
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from trustml.data.datasets import load_dataset
 from trustml.data.preparation import Preparation, preparation_notes
-from trustml.scenario.sources import BreastCancer, Csv, DataSource, Digits, Idx, Npz, Parquet
+from trustml.scenario.sources import BreastCancer, Csv, DataSource, Digits, Idx, Images, Json, Npz, Parquet, Text
 
 
 def idx_files(folder, **fields) -> Idx:
@@ -27,7 +29,12 @@ def table(folder, kind: type, *, text: bool = False, **fields):
     frame = pd.DataFrame({"a": np.arange(8.0), "y": [0, 1] * 4})
     if text:
         frame["colour"] = ["red", "blue"] * 4
-    frame.to_csv(folder / "t", index=False) if kind is Csv else frame.to_parquet(folder / "t")
+    write = {
+        Csv: partial(frame.to_csv, index=False),
+        Parquet: frame.to_parquet,
+        Json: partial(frame.to_json, orient="records"),
+    }
+    write[kind](folder / "t")
     return kind(path=str(folder / "t"), label="y", test_fraction=0.5, **fields)
 
 
@@ -36,7 +43,22 @@ def npz(folder, **fields) -> Npz:
     return Npz(path=str(folder / "a.npz"), test_fraction=0.5, **fields)
 
 
+def images(folder) -> Images:
+    for number in range(8):
+        place = folder / "pictures" / f"class {number % 2}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((3, 3), 30 * number, np.uint8)).save(place / f"{number}.png")
+    return Images(path=str(folder / "pictures"), test_fraction=0.5)
+
+
+def texts(folder) -> Text:
+    (folder / "t.csv").write_text("text,label\n" + "one,a\ntwo,b\n" * 4)
+    return Text(path=str(folder / "t.csv"), length=4, test_fraction=0.5)
+
+
 CASES = {
+    "images": (images, ("public constants", "none", "of the data")),
+    "texts": (texts, ("none", "none", "of the data")),
     "digits": (lambda f: Digits(), ("public constants", "none", "public")),
     "breast cancer": (lambda f: BreastCancer(), ("public constants", "none", "public")),
     "idx": (lambda f: idx_files(f), ("public constants", "none", "of the data")),
@@ -51,6 +73,8 @@ CASES = {
         lambda f: table(f, Csv, text=True, categories={"colour": ("red", "blue")}),
         ("none", "declared", "of the data"),
     ),
+    "csv of hashed text": (lambda f: table(f, Csv, text=True, hashing={"colour": 4}), ("none", "none", "of the data")),
+    "json of text": (lambda f: table(f, Json, text=True), ("none", "of the data", "of the data")),
     "parquet standardised": (
         lambda f: table(f, Parquet, scaling="standard"),
         ("training statistics", "none", "of the data"),

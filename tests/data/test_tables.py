@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import gzip
 import lzma
 import tarfile
+import types
 import zipfile
 
 import numpy as np
@@ -14,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trustml.data import files, npy, tables
 from trustml.data.datasets import load_dataset
 from trustml.errors import DataError
 from trustml.scenario.sources import Csv, Idx, Npz, Parquet
@@ -70,12 +73,17 @@ def test_other_separators_are_found(tmp_path, separator):
 def test_decimal_commas_and_groups_are_read_as_said_and_refused_unsaid(tmp_path):
     commas = [str(number).replace(".", ",") for number in NUMBERS]
     text = table("a;y", commas, CLASSES, separator=";")
-    refused(csv(tmp_path, text), "column 'a' holds numbers with commas such as '0,0'", "data.decimal")
+    found = load_dataset(csv(tmp_path, text))  # 0,0 and 0,1 can be read one way
+    np.testing.assert_allclose(column(found), np.sort(NUMBERS), rtol=1e-6)
+    assert found.warnings == ("found in the file: columns are separated by ';'; the decimal mark is ','",)
+    thousands = table("a;y", [f"{1 + i},234" for i in range(ROWS)], CLASSES, separator=";")
+    refused(csv(tmp_path, thousands), "column 'a' holds numbers with commas such as '1,234'", "data.decimal")
     np.testing.assert_allclose(column(load_dataset(csv(tmp_path, text, decimal=","))), np.sort(NUMBERS), rtol=1e-6)
     grouped = table("a;y", [f"1.2{i % 10}4,5" for i in range(ROWS)], CLASSES, separator=";")
     assert column(load_dataset(csv(tmp_path, grouped, decimal=",")))[0] == 1204.5
     english = table("a,y", [f'"1,2{i % 10}4.5"' for i in range(ROWS)], CLASSES)
-    refused(csv(tmp_path, english), "numbers with commas")
+    assert "the decimal mark is '.'" in load_dataset(csv(tmp_path, english)).warnings[-1]
+    refused(csv(tmp_path, table("a,y", [f'"{number}"' for number in commas], CLASSES)), "numbers with commas")
     assert column(load_dataset(csv(tmp_path, english, decimal=".")))[0] == 1204.5
     # 1,5 is no group of three: it is not read as 15
     fifteen = csv(tmp_path, table("a,y", ['"1,5"'] * 20 + ["2"] * 20, CLASSES), decimal=".")
@@ -102,6 +110,46 @@ def test_no_text_and_archives_are_named(tmp_path):
     refused(csv(tmp_path, b"\x28\xb5\x2f\xfd rest"), "zstd")
     refused(Csv(path=str(tmp_path), label="y"), "is a folder")
     refused(csv(tmp_path, ""), "is empty")
+
+
+def test_a_file_that_unpacks_to_more_than_memory_holds_is_given_up_on_the_way(tmp_path, monkeypatch):
+    limit = 100_000
+    monkeypatch.setattr(tables, "largest_now", lambda: limit)
+    monkeypatch.setattr(npy, "largest_now", lambda: limit)
+    monkeypatch.setattr(files, "largest_now", lambda: limit)
+    bomb = gzip.compress(PLAIN.encode() + b"0.5,yes\n" * limit)
+    assert len(bomb) < limit / 10
+    refused(csv(tmp_path, bomb), "holds more than", "of the memory that is free")
+    np.savez_compressed(tmp_path / "b.npz", inputs=np.zeros((limit, 2), np.float32), labels=np.zeros(limit))
+    refused(Npz(path=str(tmp_path / "b.npz")), "unpacks to more than", "of the memory that is free")
+    pd.DataFrame({"a": np.zeros(limit), "y": "no"}).to_parquet(tmp_path / "b.parquet")
+    refused(Parquet(path=str(tmp_path / "b.parquet"), label="y"), "are more than")
+    images = b"\0\0\x08\x03" + (100).to_bytes(4) + (64).to_bytes(4) + (64).to_bytes(4) + bytes(100 * 64 * 64)
+    (tmp_path / "b.idx").write_bytes(gzip.compress(images))
+    refused(Idx(images=str(tmp_path / "b.idx"), labels=str(tmp_path / "b.idx")), "more than the file can hold")
+
+
+def test_the_limit_follows_the_memory_that_is_free(monkeypatch):
+    free = types.SimpleNamespace(available=4 * 2**30)
+    monkeypatch.setattr(npy.psutil, "virtual_memory", lambda: free)
+    assert npy.largest_now() == 2**30
+    free.available = 2**20
+    assert npy.largest_now() == 2**28, "small files are read whatever else is going on"
+    free.available = 2**50
+    assert npy.largest_now() == npy.LARGEST_FILE
+
+
+@pytest.mark.parametrize("column", ["b", "y"])
+def test_text_of_parquet_that_is_no_utf_8_is_refused(tmp_path, column):
+    frame = pd.DataFrame({"a": NUMBERS, "b": ["ab", "cd"] * (ROWS // 2), "y": ["ab", "cd"] * (ROWS // 2)})
+    path = tmp_path / "t"
+    frame[["a", column] if column == "y" else ["a", "b", "y"]].to_parquet(path, compression=None)
+    path.write_bytes(path.read_bytes().replace(b"ab", b"a\xff"))
+    refused(Parquet(path=str(path), label="y"), "cannot be read as Parquet", "UTF8")
+
+
+def test_a_table_without_rows_is_told_so(tmp_path):
+    refused(csv(tmp_path, "a,y\n"), "holds no examples")
 
 
 def test_twin_columns_are_refused_and_row_numbers_left_out_with_a_word(tmp_path):
@@ -139,15 +187,20 @@ def test_spaces_do_not_make_classes_and_names_like_na_do(tmp_path):
     ("values", "words"),
     [
         (["12%", "13%"] * (ROWS // 2), "percentages such as '12%' at row 0"),
-        (["2024-01-02", "2024-01-03 10:00"] * (ROWS // 2), "dates or times such as '2024-01-02'"),
-        (["-", *NUMBERS[1:]], "numbers but for 1 of 40 values, such as '-' at row 0"),
+        (["2024-01-02", "2024-02-30"] * (ROWS // 2), "'2024-02-30' at row 1, which is no date"),
         (["oops", *NUMBERS[1:]], "numbers but for 1 of 40 values, such as 'oops' at row 0"),
-        (["nan", *NUMBERS[1:]], "'nan' at row 0"),
         (["inf", *NUMBERS[1:]], "infinite"),
     ],
 )
 def test_numbers_that_are_none_are_refused_by_name(tmp_path, values, words):
     refused(csv(tmp_path, table("a,y", values, CLASSES)), "column 'a'", words)
+
+
+@pytest.mark.parametrize("mark", ["-", "nan", "NA"])
+def test_a_mark_among_numbers_is_a_missing_one_or_refused(tmp_path, mark):
+    text = table("a,y", [mark, *NUMBERS[1:]], CLASSES)
+    refused(csv(tmp_path, text, missing="refuse"), f"numbers but for 1 of 40 values, such as {mark!r} at row 0")
+    assert "missing values in 'a' (1)" in load_dataset(csv(tmp_path, text)).warnings[-1]
 
 
 def test_columns_that_are_half_text_are_text(tmp_path):
@@ -158,8 +211,9 @@ def test_columns_that_are_half_text_are_text(tmp_path):
 @pytest.mark.parametrize("scaling", ["none", "standard"])
 def test_a_missing_number_is_zero_after_scaling_and_marked(tmp_path, scaling):
     holes = ["", "?", *(10 + number for number in NUMBERS[2:])]
-    refused(csv(tmp_path, table("a,y", holes, CLASSES)), "2 missing numbers", "data.missing to category")
-    source = csv(tmp_path, table("a,y", holes, CLASSES), missing="category", scaling=scaling)
+    text = table("a,y", holes, CLASSES)
+    refused(csv(tmp_path, text, missing="refuse"), "2 missing numbers", "data.missing to category")
+    source = csv(tmp_path, text, scaling=scaling)
     dataset = load_dataset(source)
     assert dataset.feature_groups == (0, 0) and dataset.preparation.learned_columns == ("a",)
     rows = np.concatenate([dataset.train.inputs, dataset.test.inputs])
@@ -176,8 +230,12 @@ def test_parquet_of_other_kinds(tmp_path):
         pd.DataFrame({"a": values, "y": CLASSES}).to_parquet(tmp_path / "t")
         return Parquet(path=str(tmp_path / "t"), label="y")
 
-    refused(source(pd.date_range("2024-01-01", periods=ROWS)), "column 'a' holds times")
-    refused(source([datetime.date(2024, 1, 1)] * ROWS), "column 'a' holds times")
+    days = pd.date_range("2000-01-01", periods=ROWS)
+    for values in (days, days.tz_localize("Europe/Berlin"), [datetime.date(2000, 1, 1 + i % 31) for i in range(ROWS)]):
+        found = column(load_dataset(source(values)))
+        assert found[-1] == pytest.approx((30 if isinstance(values, list) else 39) / 365.2425, abs=2e-4)
+    assert column(load_dataset(source([datetime.time(6 * (i % 4)) for i in range(ROWS)])))[-1] == 0.75
+    assert column(load_dataset(source(pd.to_timedelta([i % 4 for i in range(ROWS)], unit="D"))))[-1] == 3
     refused(source([[1, 2]] * ROWS), "column 'a' holds a ndarray a row")
     refused(source([{"k": 1}] * ROWS), "column 'a' holds a dict a row")
     decimals = load_dataset(source([decimal.Decimal(f"{number}") for number in NUMBERS]))
@@ -186,12 +244,13 @@ def test_parquet_of_other_kinds(tmp_path):
     assert codes.input_shape == (2,)
     whole = load_dataset(source(pd.array(range(ROWS), dtype="Int64")))
     assert whole.input_shape == (1,)
-    refused(source(pd.array([None, *range(1, ROWS)], dtype="Int64")), "1 missing numbers")
+    gap = source(pd.array([None, *range(1, ROWS)], dtype="Int64"))
+    assert load_dataset(gap).feature_groups == (0, 0)
 
 
 def test_all_faults_of_a_table_come_at_once(tmp_path):
     text = table("a,b,c,y", ["12%"] * ROWS, ["", *NUMBERS[1:]], NUMBERS, CLASSES)
-    refused(csv(tmp_path, text), "2 faults", "(1) column 'a'", "(2) column 'b'")
+    refused(csv(tmp_path, text, missing="refuse"), "2 faults", "(1) column 'a'", "(2) column 'b'")
 
 
 def test_years_as_names_are_a_header_and_a_missing_header_is_not(tmp_path):
@@ -226,8 +285,21 @@ def test_a_finite_number_beyond_float32_is_not_called_infinite(tmp_path):
 
 def test_channels_first_and_bytes(tmp_path):
     labels = np.arange(8) % 2
-    np.savez(tmp_path / "f.npz", inputs=np.zeros((8, 3, 32, 32)), labels=labels)
-    refused(Npz(path=str(tmp_path / "f.npz")), "channels first", "transpose")
+    inputs = np.random.default_rng(0).normal(size=(8, 3, 6, 5)).astype(np.float32)
+    np.savez(tmp_path / "f.npz", inputs=inputs, labels=labels)
+    found = load_dataset(Npz(path=str(tmp_path / "f.npz")))
+    assert found.input_shape == (6, 5, 3) and "channels come first" in found.warnings[0]
+    assert all(any((image == one).all() for one in inputs.transpose(0, 2, 3, 1)) for image in found.train.inputs)
+    assert load_dataset(Npz(path=str(tmp_path / "f.npz"), channels="last")).input_shape == (3, 6, 5)
+    (tmp_path / "i").write_bytes(
+        b"\0\0\x0d\4" + np.array(inputs.shape, ">u4").tobytes() + inputs.astype(">f4").tobytes()
+    )
+    (tmp_path / "l").write_bytes(b"\0\0\x08\1\0\0\0\x08" + labels.astype(np.uint8).tobytes())
+    pair = {"images": str(tmp_path / "i"), "labels": str(tmp_path / "l")}
+    assert "set data.channels to first" in load_dataset(Idx(**pair)).warnings[0]
+    first = load_dataset(Idx(**pair, channels="first"))
+    assert first.input_shape == (6, 5, 3) and first.warnings == ()
+    np.testing.assert_array_equal(first.train.inputs, found.train.inputs)
     np.savez(tmp_path / "u.npz", inputs=np.full((8, 5, 5), 255, np.uint8), labels=labels)
     dataset = load_dataset(Npz(path=str(tmp_path / "u.npz")))
     assert (dataset.train.inputs == 1).all() and "1/255" in dataset.warnings[0]
@@ -239,7 +311,7 @@ def test_test_files_have_the_checks_of_their_siblings(tmp_path, bad):
     train = csv(tmp_path, PLAIN)
     (tmp_path / "test.csv").write_text(table("a,y", [bad, *NUMBERS[1:]], CLASSES))
     with pytest.raises(DataError, match="column 'a'"):
-        load_dataset(Csv(path=train.path, label="y", test_path=str(tmp_path / "test.csv")))
+        load_dataset(Csv(path=train.path, label="y", test_path=str(tmp_path / "test.csv"), missing="refuse"))
 
     def idx(array: np.ndarray, code: int) -> bytes:
         sides = b"".join(int(side).to_bytes(4, "big") for side in array.shape)
@@ -269,8 +341,11 @@ def test_test_files_have_the_checks_of_their_siblings(tmp_path, bad):
         (["1'234", "12"] * (ROWS // 2), {}, "form of their own"),
         (["\u20ac 5", "\u20ac 6"] * (ROWS // 2), {}, "form of their own"),
         (["5kg", "6kg"] * (ROWS // 2), {}, "form of their own"),
-        (["2024/01/02", "2024/02/03"] * (ROWS // 2), {}, "dates or times"),
-        (["Jan 2024", "Feb 2024"] * (ROWS // 2), {}, "dates or times"),
+        (["1/2/2024", "2/3/2024"] * (ROWS // 2), {}, "may be two days; set data.dates"),
+        (["13/2/2024", "2/13/2024"] * (ROWS // 2), {}, "no order fits all"),
+        (["1/2/99", "2/3/99"] * (ROWS // 2), {}, "a form that is not read"),
+        (["2024-01-02", "10:30"] * (ROWS // 2), {}, "dates and times of the day"),
+        (["2024-01-02"] * 39 + ["soon"], {}, "'soon' at row 39"),
     ],
 )
 def test_numbers_in_another_form_are_neither_changed_nor_made_categories(tmp_path, values, fields, words):

@@ -18,11 +18,10 @@ from trustml.evidence.bundle import (
     BundledFile,
     BundleIndex,
     BundleLimits,
-    clashes,
     entry_of,
     root_digest,
-    why_not_a_name,
 )
+from trustml.evidence.names import clashes, why_not_a_name
 from trustml.evidence.unpack import NoBundleError, unpack
 
 LIST = b"{}\n"

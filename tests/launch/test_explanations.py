@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
 
 import trustml
+from tests.cli.test_cli import called
+from tests.cli.test_cli import trustml as trustml_process
 from tests.conftest import measured_once
 from tests.records import unasked_second_opinion
 from tests.records.make import STUDY
@@ -125,24 +125,18 @@ def test_the_control_stops_at_the_accuracy_of_the_private_model(tmp_path):
             assert accuracy["Random", record.seed] < accuracy["Plain", record.seed]
 
 
-def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "trustml.cli", *arguments], capture_output=True, text=True, check=False
-    )
-
-
 def test_the_command_line_shows_and_draws_one_example(images, seeds, tmp_path):
     root = str(images.path.parent)
-    done = cli("explain", images.id, "--runs", root, "--method", "integrated_gradients", "--example", "3",
+    done = called("explain", images.id, "--runs", root, "--method", "integrated_gradients", "--example", "3",
                "--save", str(tmp_path / "out.png"))  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "captum" in done.stdout and "trustml-jax" in done.stdout
     assert (tmp_path / "out.png").read_bytes()[:4] == b"\x89PNG"
-    shown = cli("explain", seeds.id, "--runs", str(seeds.path.parent), "--method", "FeatureAblation", "--json")
+    shown = called("explain", seeds.id, "--runs", str(seeds.path.parent), "--method", "FeatureAblation", "--json")
     content = json.loads(shown.stdout)
     assert len(content["explanations"]) == 12 and "mean radius" in content["feature_names"]
     assert {one["explained_class"] for one in content["explanations"]} == {content["target"]}  # the true one
-    shown = cli("explain", images.id, "--runs", root, "--method", "saliency", "--json")
+    shown = called("explain", images.id, "--runs", root, "--method", "saliency", "--json")
     classes = [str(digit) for digit in range(10)]
     arrays = images.directory.arrays("jobs/explain.torch.of.torch.Plain.s0/attributions.npz")
     for one in json.loads(shown.stdout)["explanations"]:
@@ -161,19 +155,21 @@ def test_the_command_line_shows_and_draws_one_example(images, seeds, tmp_path):
     ],
 )
 def test_a_wrong_question_gets_one_clear_line(images, arguments, words):
-    done = cli("explain", images.id, "--runs", str(images.path.parent), *arguments)
+    done = called("explain", images.id, "--runs", str(images.path.parent), *arguments)
     assert done.returncode == 2
     assert words in done.stderr and "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_a_study_answers_from_finished_runs(seeds, tmp_path):
-    done = cli("study", "--from", seeds.id, "--out", str(seeds.path.parent), "--figure", str(tmp_path / "f.png"))
+    done = trustml_process(
+        "study", "--from", seeds.id, "--runs", str(seeds.path.parent), "--figure", str(tmp_path / "f.png")
+    )
     assert done.returncode == 0, done.stderr
     for words in ("beyond what another seed does", "lower accuracy", "steadier", "less faithful", "| study | DPSGD |"):
         assert words in done.stdout
     assert (tmp_path / "f.png").stat().st_size > 10_000
-    assert cli("study").returncode == 2
+    assert trustml_process("study").returncode == 2
 
 
 def test_what_two_sides_are_to_each_other_and_whose_model_it_is_are_columns(images, seeds):

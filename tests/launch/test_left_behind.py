@@ -55,7 +55,7 @@ def killed_at(folder: Path, scenario, *, seconds: float) -> tuple[Path, int]:
     path = folder / "scenario.py"
     plain = to_plain(scenario)
     path.write_text(f"from trustml.scenario.read import from_plain\nscenario = from_plain({plain!r})\n")
-    command = [sys.executable, "-m", "trustml.cli", "run", str(path), "--out", str(folder / "runs"), "--json"]
+    command = [sys.executable, "-m", "trustml.cli", "run", str(path), "--runs", str(folder / "runs"), "--json"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     with subprocess.Popen(command, start_new_session=True, **pipes) as process:
         for line in process.stdout:
@@ -82,7 +82,9 @@ def check_nothing_is_left_and_resume(tiny, folder: Path, *, seconds: float) -> N
     assert recorded == epsilon_of(charges, delta=1e-5).value == run.privacy()[0].epsilon
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.15, 0.4, 2.5])
+@pytest.mark.parametrize(
+    "seconds", [pytest.param(0.0, marks=pytest.mark.long), 0.15, pytest.param(0.4, marks=pytest.mark.long), 2.5]
+)
 def test_a_run_that_is_killed_leaves_no_worker(tiny, tmp_path, seconds):
     check_nothing_is_left_and_resume(tiny, tmp_path, seconds=seconds)
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trustml.data.dataset import Examples
-from trustml.errors import RecordError
-from trustml.models.layers import Architecture, Conv2D, Dense, Flatten, GroupNorm, MaxPool
-from trustml.models.shapes import layer_output, weight_shapes
+from trustml.errors import RecordError, ScenarioError
+from trustml.models.layers import Architecture, Conv2D, Dense, Flatten, GroupNorm, LayerNorm, MaxPool
+from trustml.models.shapes import layer_output, refuse_erasing_norms, weight_shapes
 from trustml.models.weights import encode_weights, initial_weights, read_weights
 from trustml.models.zoo import mlp, small_cnn
 
@@ -26,7 +26,7 @@ def test_convolution_shapes_equal_counting_the_windows(height, width, rows, colu
         return
     views = np.lib.stride_tricks.sliding_window_view(padded, (rows, columns))[::stride, ::stride]
     layer = Conv2D(filters=5, kernel=(rows, columns), stride=(stride, stride), padding=(top, left))
-    assert layer_output(layer, (height, width, 2), field="l") == (*views.shape[:2], 5)
+    assert layer_output(layer, [(height, width, 2)], field="l") == (*views.shape[:2], 5)
 
 
 def test_the_weights_of_a_network_by_name():
@@ -81,8 +81,28 @@ def test_weights_travel_and_are_checked(tmp_path):
 
 
 def test_pools_keep_channels():
-    assert layer_output(MaxPool(size=(2, 2), stride=(2, 2)), (7, 8, 3), field="l") == (3, 4, 3)
+    assert layer_output(MaxPool(size=(2, 2), stride=(2, 2)), [(7, 8, 3)], field="l") == (3, 4, 3)
 
 
 def test_examples_are_counted():
     assert len(Examples(inputs=np.zeros((3, 2), np.float32), labels=np.zeros(3, np.int64))) == 3
+
+
+@pytest.mark.parametrize(
+    ("layers", "shape", "field"),
+    [
+        ((Dense(units=4), GroupNorm(groups=4)), (3,), "model.layers.1.groups: 4 groups of (4,) hold one value each"),
+        ((GroupNorm(groups=2), Flatten()), (1, 1, 2), "model.layers.0.groups: 2 groups of (1, 1, 2)"),
+        ((Dense(units=1), LayerNorm()), (3,), "model.layers.1: LayerNorm over the last axis of (1,)"),
+        ((LayerNorm(), Flatten()), (4, 4, 1), "model.layers.0: LayerNorm over the last axis of (4, 4, 1)"),
+    ],
+)
+def test_normalising_one_value_by_itself_erases_it_and_is_refused(layers, shape, field):
+    with pytest.raises(ScenarioError) as caught:
+        refuse_erasing_norms(Architecture(layers=layers), shape)
+    assert field in str(caught.value)
+
+
+def test_norms_over_several_values_are_let_through():
+    refuse_erasing_norms(Architecture(layers=(GroupNorm(groups=2), LayerNorm(), Flatten(), LayerNorm())), (1, 2, 2))
+    refuse_erasing_norms(Architecture(layers=(Dense(units=4), GroupNorm(groups=2))), (3,))

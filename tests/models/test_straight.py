@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trustml.models.graph import straight_until
 from trustml.models.layers import (
     Architecture,
     AvgPool,
@@ -12,7 +13,6 @@ from trustml.models.layers import (
     GroupNorm,
     MaxPool,
     ReLU,
-    straight_until,
 )
 from trustml.models.zoo import mnist_cnn
 

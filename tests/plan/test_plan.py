@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
 from tests.privacy.test_accounting import block, epsilon_of
 from trustml.data.batches import batches_in_turn, make_plan
 from trustml.errors import ScenarioError
+from trustml.plan.attacking import why_no_shadows
 from trustml.plan.expand import Inputs, expand
-from trustml.plan.job import decode_job, digest, encode_job, explain_id, job_needs, train_id
+from trustml.plan.job import AblatedSteps, Mechanism, decode_job, digest, encode_job, explain_id, job_needs, train_id
 from trustml.plan.mechanism import make_charge, next_attempt, plan_mechanism, stock_mechanism
+from trustml.plan.support import training_support
 from trustml.privacy.noise_strategy import noise_strategy
 from trustml.scenario.clipping import Adaptive
 from trustml.scenario.federated import BandedMatrix, BufferedToeplitz, TreeAggregation
 from trustml.scenario.read import from_plain, to_plain
-from trustml.scenario.regimes import DPSGD
+from trustml.scenario.regimes import DPSGD, Ablation, Plain
 from trustml.scenario.spec import Explanations
 
 
@@ -45,8 +48,6 @@ def test_every_cell_is_a_job_or_a_reason(tiny):
 
 @pytest.mark.parametrize(("scope", "count"), [("own", 9), ("reference", 11), ("all", 27)])
 def test_the_scope_of_explanations(tiny, scope, count):
-    import msgspec
-
     explanations = msgspec.to_builtins(Explanations(scope=scope))
     expansion = expanded(tiny, explanations=explanations)
     assert len(expansion.explain) == count
@@ -76,8 +77,6 @@ def test_methods_that_do_not_fit_are_left_out_by_name_and_others_go_on(tiny):
 
 
 def test_a_control_waits_for_the_model_whose_accuracy_it_stops_at(tiny):
-    from trustml.scenario.regimes import Plain
-
     regimes = [*robust(tiny), {"kind": "Plain", "name": "Stopped", "stop_at": "FedAvg"}]
     expansion = expanded(tiny, training=regimes)
     needs = {job.id: job_needs(job) for job in expansion.train if isinstance(job.regime, Plain)}
@@ -86,6 +85,26 @@ def test_a_control_waits_for_the_model_whose_accuracy_it_stops_at(tiny):
     missing = [skip for skip in expansion.skips if skip.regime == "Stopped"]
     assert {skip.backend for skip in missing} == {"torch", "jax"}
     assert all("FedAvg" in skip.reason for skip in missing)
+
+
+def test_an_ablation_takes_the_steps_of_its_regime_and_is_attacked_without_shadows(tiny):
+    ablated = Plain(name="Noisy", ablation=Ablation(of="DPSGD", keeps="noise"))
+    scenario = msgspec.structs.replace(tiny, training=(Plain(), tiny.training[1], ablated))
+    steps = Mechanism(
+        noise_multiplier=1.7, clipping_norm=1.0, sample_rate=0.1, expected_batch_size=64, examples=640,
+        sampling="poisson", secret_sampling=True, largest_participation=20, total_steps=20, steps=20,
+    )  # fmt: skip
+    expansion = expand(
+        scenario,
+        input_shape=(8, 8, 1),
+        files=Inputs(data="private/data.npz", examples="h.npz", baselines="b.npz", data_fingerprint="f"),
+        mechanisms={("DPSGD", 0, backend): steps for backend in scenario.backends},
+    )
+    jobs = [job for job in expansion.train if job.regime == ablated]
+    assert [job.ablated for job in jobs] == [AblatedSteps(regime=tiny.training[1], noise_multiplier=1.7)] * 3
+    assert all(decode_job(encode_job(job)) == job and job.mechanism is None for job in jobs)
+    assert all(training_support(b, ablated) == training_support(b, tiny.training[1]) for b in scenario.backends)
+    assert "ablation" in why_no_shadows(ablated) and not why_no_shadows(Plain())
 
 
 def test_jobs_travel_and_keep_their_digest(tiny):

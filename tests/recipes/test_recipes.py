@@ -130,9 +130,7 @@ execution = {threads = 1}
 @pytest.fixture
 def copy(tmp_path):
     """The package in a folder of its own, in which recipes are followed."""
-    shutil.copytree(
-        ROOT / "src" / "trustml", tmp_path / "src" / "trustml", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    shutil.copytree(ROOT / "src" / "trustml", tmp_path / "src" / "trustml")  # with what is compiled of it
     return tmp_path
 
 

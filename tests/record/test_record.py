@@ -13,10 +13,12 @@ from trustml.record.files import encode_arrays, inside, read_arrays, write_atomi
 from trustml.record.schema import FORMAT, DataRecord, Manifest
 from trustml.record.store import RunDirectory, create_run, find_run, list_runs
 
+ASKED = {"name": "s", "training": [{"kind": "Plain"}], "backends": ["jax"], "seeds": [0]}
+
 
 def manifest(name: str, **changes) -> Manifest:
     data = DataRecord(fingerprint="f", train_examples=1, test_examples=1, input_shape=(1,), class_names=("a", "b"))
-    usual = {"run": name, "status": "success", "created": "2026-01-01T00:00:00+00:00", "scenario": {}, "data": data}
+    usual = {"run": name, "status": "success", "created": "2026-01-01T00:00:00+00:00", "scenario": ASKED, "data": data}
     return Manifest(**{**usual, "jobs": (), **changes})
 
 
@@ -93,6 +95,35 @@ def test_a_manifest_that_cannot_be_trusted(tmp_path):
     (tmp_path / "manifest.json").write_text('{"run": 3}')
     with pytest.raises(RecordError, match="cannot be read"):
         run.manifest()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("training", 3, "Expected `array`, got `int` - at `$.training`"),
+        ("training", [{"kind": -1}], "$.training[0].kind"),
+        ("backends", None, "$.backends"),
+        ("explanations", [], "$.explanations"),
+    ],
+)
+def test_a_scenario_in_a_manifest_is_looked_at_before_it_is_shown(tmp_path, field, value, words):
+    run = create_run(tmp_path, name="s")
+    run.write_manifest(manifest(run.path.name, scenario={**ASKED, field: value}))
+    with pytest.raises(RecordError) as caught:
+        run.manifest()
+    assert words in str(caught.value)
+    without = {name: given for name, given in ASKED.items() if name != "training"}
+    run.write_manifest(manifest(run.path.name, scenario=without))
+    with pytest.raises(RecordError, match="required field `training`"):
+        run.manifest()
+
+
+def test_what_is_no_utf_8_is_damage(tmp_path):
+    run = create_run(tmp_path, name="s")
+    run.write_private_warnings(["x"])
+    path = run.path / "private" / "warnings.json"
+    path.write_bytes(path.read_bytes().replace(b"x", b"\xff"))
+    assert run.private_warnings() == ()
 
 
 def test_a_newer_field_is_passed_over(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 import trustml
+from tests import WHOLE
 from tests.auditing.disguises import PLAIN
 from tests.records import copy_of, unasked_second_opinion
 from trustml.cli.main import _main
@@ -21,7 +22,7 @@ pytestmark = [pytest.mark.jax, pytest.mark.timeout(600)]
 MODEL, EXPLAINED = "train.jax.DPSGD.s0", "explain.jax.of.jax.DPSGD.s0"
 READERS = (
     ("show",), ("show", "--json"), ("show", "--privacy"), ("compare",), ("ledger", "--verify"), ("audit",), ("list",),
-    ("explain", "--model", MODEL), ("verify",), ("bundle", "--out", "packed.zip"),
+    ("explain", "--model", MODEL), ("verify",), ("bundle", "-o", "packed.zip"),
 )  # fmt: skip
 WRITERS = (("run", "--resume"),)
 FILES = (
@@ -80,7 +81,7 @@ def called(capsys, command: tuple[str, ...], run: Path) -> None:
 
 @pytest.mark.parametrize("name", SOME_FILES)
 def test_any_file_may_be_anything(strange, capsys, name):
-    contents = PLAIN if os.environ.get("TRUSTML_TESTS") == "all" else FEW
+    contents = PLAIN if WHOLE else FEW
     path, sentinel = place_of(strange, name), strange.parents[1] / "sentinel"
     for content in contents:
         path.unlink(missing_ok=True)

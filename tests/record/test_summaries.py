@@ -15,7 +15,7 @@ MANIFEST = Manifest(
     run="r",
     status="running",
     created="2026-01-02T03:04:05+00:00",
-    scenario={"name": "s", "training": [{"kind": "Plain"}]},
+    scenario={"name": "s", "training": [{"kind": "Plain"}], "backends": ["jax"], "seeds": [0]},
     data=DataRecord(fingerprint="f", train_examples=1, test_examples=1, input_shape=(1,), class_names=("a",)),
     jobs=tuple(
         JobRecord(id=f"{n}", backend="jax", kind="train", regime="Plain", seed=n, digest="", status=status)

@@ -28,8 +28,8 @@ def sides(first: str, second: str) -> dict[str, str]:
     return {"subject": f"{first} ~ {second}", "first": first, "second": second}
 
 
-def data_of(chart) -> list[dict]:
-    return [row for rows in chart.to_dict()["datasets"].values() for row in rows]
+def data_of(*charts) -> list[dict]:
+    return [row for chart in charts for rows in chart.to_dict()["datasets"].values() for row in rows]
 
 
 def test_absent_values_are_left_out():
@@ -44,13 +44,13 @@ def test_models_without_a_guarantee_have_no_place_on_the_axis_of_epsilon():
         {"regime": "DPSGD"},
         {"regime": "DPSGD", "measure": "epsilon", "value": 8.0, "low": None, "high": None},
     )
-    drawn = data_of(figures.privacy_accuracy(table))
+    drawn = data_of(*figures.privacy_accuracy(table))
     assert {(row["regime"], row["label"]) for row in drawn} == {("DPSGD", "8.00"), ("Plain", "Plain")}
 
 
 def test_step_times_are_shown_in_milliseconds_with_quartiles():
     table = rows({"measure": "step_time_median", "subject": "step", "value": 0.002, "low": 0.001, "high": 0.004})
-    (row,) = data_of(speed_figures.measure_bars(table, "step_time_median"))
+    (row,) = data_of(*speed_figures.measure_bars(table, "step_time_median"))
     assert (row["value"], row["low"], row["high"], row["end"]) == (2.0, 1.0, 4.0, 4.0)
 
 
@@ -76,12 +76,10 @@ def test_guarantees_for_users_and_for_examples_share_no_axis():
     cells += [{**epsilon, "regime": "DPSGD", "privacy_unit": "example"}]
     cells += [{**epsilon, "regime": "DPFedAvg", "privacy_unit": "user"}]
     cells += [{"regime": "old"}, {**epsilon, "regime": "old"}]
-    chart = figures.privacy_accuracy(rows(*cells)).to_dict()
     panels = {}
-    for panel in chart["hconcat"]:
-        title = panel["title"] if "title" in panel else panel["layer"][0]["title"]
-        data = panel.get("data") or panel["layer"][0]["data"]
-        panels[title] = [(row["regime"], row["label"]) for row in chart["datasets"][data["name"]]]
+    for panel in figures.privacy_accuracy(rows(*cells)):
+        title = panel.to_dict().get("title") or panel.to_dict()["layer"][0]["title"]
+        panels[title] = [(row["regime"], row["label"]) for row in data_of(panel)]
     assert panels == {
         "with a guarantee for examples": [("DPSGD", "3.01")],
         "with a guarantee for users": [("DPFedAvg", "3.01")],

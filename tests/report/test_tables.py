@@ -25,7 +25,7 @@ def model(measure, *values, **cell):
 
 
 def overview(*cells) -> dict:
-    (row,) = overview_frame(MANIFEST, rows(*model("accuracy", 0.9, 0.8, 0.7), *cells)).to_dict("records")
+    (row,) = overview_frame(MANIFEST, rows(*model("accuracy", 0.9, 0.8, 0.7), *cells)).map(str).to_dict("records")
     return row
 
 

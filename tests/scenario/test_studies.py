@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from trustml.compare.parts import dose_series, pairs_of_parts
 from trustml.errors import UsageError
 from trustml.scenario.read import read_study
 from trustml.scenario.ready import find_scenario
@@ -18,6 +19,11 @@ def test_the_ready_study_holds_the_control_for_every_private_regime(full):
         private = {regime.title for regime in scenario.training if isinstance(regime, DPSGD)}
         stops = {regime.stop_at for regime in scenario.training if isinstance(regime, Plain) and regime.stop_at}
         assert private == stops and len(private) == 3
+        kept = [r.ablation.keeps for r in scenario.training if isinstance(r, Plain) and r.ablation]
+        assert sorted(kept) == ["clipping", "noise", "noise", "noise", "schedule"]
+        regimes = {regime.title: regime for regime in scenario.training}
+        assert len(set(pairs_of_parts(regimes))) == 1 + 3 * 3
+        assert len(dose_series(regimes)) == 3, "the private regimes differ in epsilon alone, and so do their controls"
         assert len(scenario.seeds) >= 5
 
 

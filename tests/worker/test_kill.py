@@ -1,6 +1,6 @@
 """Private trainings killed at random moments, again and again: nothing is lost from the count, nothing is replayed.
 
-``TRUSTML_KILLS=200`` makes it the long test (``make test-kills``); by default 5 kills of torch, and with
+``TRUSTML_KILLS=200`` makes it the long test (``make test-kills``); by default 3 kills of torch, and with
 ``TRUSTML_TESTS=all`` 15 over the three backends.
 """
 
@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 import trustml
+from tests import WHOLE
 from trustml.conformance import ExecutedStep, TrainingRecord, check_training
 from trustml.launch.environments import find_environment
 from trustml.launch.prepare import prepare_run
@@ -38,7 +39,7 @@ from trustml.scenario.spec import BACKEND_NAMES, Explanations
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-KILLS = int(os.environ.get("TRUSTML_KILLS", "15"))
+KILLS = int(os.environ.get("TRUSTML_KILLS", "15" if WHOLE else "9"))
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60 + 30 * KILLS)]
 

@@ -44,4 +44,4 @@ def federated_round(workload: Workload) -> Work:
         state[0], _ = algorithm.apply(state[0], clients)
         jax.block_until_ready(state[0].params)
 
-    return Work(unit=unit, outcome=lambda: to_weights(state[0].params))
+    return Work(unit=unit, outcome=lambda: to_weights(state[0].params, list(model.weights)))

@@ -74,7 +74,7 @@ def stepping(step: Callable[[Params], Params], params: Params) -> Work:
     def unit() -> None:
         held[0] = jax.block_until_ready(step(held[0]))
 
-    return Work(unit=unit, outcome=lambda: to_weights(held[0]))
+    return Work(unit=unit, outcome=lambda: to_weights(held[0], list(params)))
 
 
 def _plain_step(workload: Workload, form: Form) -> Work:

@@ -61,9 +61,10 @@ def _private_step(workload: Workload, form: Form, microbatch: int | None) -> Wor
 
     program = jax.jit(step, donate_argnums=(0, 1))
     params = start(workload)
+    names = list(params)  # JAX sorts them
     held = [(params, optimizer.init(params))]
 
     def unit() -> None:
         held[0] = jax.block_until_ready(program(*held[0], inputs, labels))
 
-    return Work(unit=unit, outcome=lambda: to_weights(held[0][0]))
+    return Work(unit=unit, outcome=lambda: to_weights(held[0][0], names))

@@ -45,8 +45,8 @@ def build(model: Model) -> nn.Sequential:
         If a layer is not one of the benchmark's networks.
     """
     shapes = layer_shapes(model.architecture, model.input_shape)
-    layers = model.architecture.layers
-    module = nn.Sequential(*(_layer(layer, shape) for layer, shape in zip(layers, shapes, strict=False)))
+    nodes = model.architecture.nodes
+    module = nn.Sequential(*(_layer(node.layer, shape) for node, shape in zip(nodes, shapes, strict=False)))
     orders = _orders(model)
     with torch.no_grad():
         for name, array in model.weights.items():

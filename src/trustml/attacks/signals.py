@@ -114,18 +114,26 @@ def signals_from_logits(logits: npt.NDArray[Any], labels: npt.NDArray[Any], *, n
     )
 
 
-def logits_from_probabilities(probabilities: npt.NDArray[Any], *, clamp: float = CLAMP, rescale: bool = True) -> Floats:
+def logits_from_probabilities(
+    probabilities: npt.NDArray[Any],
+    *,
+    clamp: float = CLAMP,
+    rescale: bool = True,
+    sum_tolerance: float = SUM_TOLERANCE,
+) -> Floats:
     """Logits whose softmax are the probabilities given.
 
     Parameters
     ----------
     probabilities : numpy.ndarray
-        Shape (..., c): not negative, rows that add up to 1 within 0.001.
+        Shape (..., c): not negative, rows that add up to 1 within `sum_tolerance`.
     clamp : float
         Smaller probabilities are raised to this one before the logarithm. An example that is given 1 for its label
         and 0 for the c - 1 others so has log-odds of about -log((c - 1) clamp): 27.6 in two classes at 1e-12.
     rescale : bool
         Scale rows to add up to 1 exactly. Without it equal probabilities stay equal, whatever the others of a row are.
+    sum_tolerance : float
+        Wider where probabilities are rounded to few digits.
 
     Returns
     -------
@@ -150,7 +158,7 @@ def logits_from_probabilities(probabilities: npt.NDArray[Any], *, clamp: float =
     if values.size and values.min() < 0.0:
         raise UsageError(f"probabilities: {values.min():.4g} is negative; give probabilities, or logits as logits")
     sums = values.sum(axis=-1, keepdims=True)
-    if values.size and (worst := float(np.abs(sums - 1.0).max())) > SUM_TOLERANCE:
+    if values.size and (worst := float(np.abs(sums - 1.0).max())) > sum_tolerance:
         raise UsageError(
             f"probabilities: a row adds up to 1 only within {worst:.4g}; give probabilities, or logits as logits"
         )

@@ -15,6 +15,7 @@ import numpy as np
 
 from trustml.attribution.asking import Doubles
 from trustml.data.dataset import Floats
+from trustml.models.shapes import node_of
 from trustml.models.weights import Weights
 
 ExplainWith: TypeAlias = Callable[[Weights, Floats], Floats]
@@ -33,12 +34,12 @@ class Stage:
 
     Attributes
     ----------
-    layer : int
-        The layer randomised last, as counted in the architecture.
+    layer : str
+        The node randomised last, by its name.
     weights : dict of str to float32 array
     """
 
-    layer: int
+    layer: str
     weights: Weights
 
 
@@ -55,9 +56,9 @@ class Entropies:
     randomised: Doubles
 
 
-def layers_from_the_top(weights: Weights) -> list[int]:
-    """Layers that have weights, from the output to the input."""
-    return sorted({int(name.split(".")[0]) for name in weights}, reverse=True)
+def layers_from_the_top(weights: Weights) -> list[str]:
+    """Nodes that have weights, from the output to the input; `weights` are in canonical order."""
+    return list(dict.fromkeys(node_of(name) for name in reversed(weights)))
 
 
 def randomised_stages(weights: Weights, *, fresh: Weights, order: Literal["cascading", "independent"]) -> list[Stage]:
@@ -79,10 +80,10 @@ def randomised_stages(weights: Weights, *, fresh: Weights, order: Literal["casca
         The last one of the cascade is `fresh` as a whole.
     """
     stages = []
-    gone: set[int] = set()
+    gone: set[str] = set()
     for layer in layers_from_the_top(weights):
         gone = gone | {layer} if order == "cascading" else {layer}
-        mixed = {name: fresh[name] if int(name.split(".")[0]) in gone else weights[name] for name in weights}
+        mixed = {name: fresh[name] if node_of(name) in gone else weights[name] for name in weights}
         stages.append(Stage(layer=layer, weights=mixed))
     return stages
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable
 
 import numpy as np
 
 from trustml.attribution.asking import Doubles
-from trustml.attribution.completeness import completeness
+from trustml.attribution.completeness import Gap, completeness
 from trustml.attribution.sensitivity import distances, max_sensitivity, neighbours
 from trustml.attribution.similarity import spearman_of_magnitudes
-from trustml.auditing.explained import Explained
+from trustml.auditing.explained import FEWEST, Explained, Finished
 from trustml.auditing.findings import not_checked, reason
 from trustml.auditing.result import Finding, Measurement, Severity
 from trustml.data.dataset import Ints
@@ -25,6 +27,8 @@ SANE = 0.5
 def check_explanations(explained: Explained) -> list[Finding]:
     """Put integrated gradients and gradients of a model to the tests; one that fails to run does not stop the others.
 
+    Where time runs out, or the user wants no more, what is finished is concluded from, and says of how much.
+
     Returns
     -------
     list of Finding
@@ -37,35 +41,43 @@ def check_explanations(explained: Explained) -> list[Finding]:
         "agreement": _agreement,
     }
     findings = []
-    for name, check in checks.items():
+    for number, (name, check) in enumerate(checks.items()):
+        explained.budget.begin(len(checks) - number)
         try:
             findings.append(check(explained))
+        except KeyboardInterrupt:
+            explained.budget.interrupted = True
+            findings.append(not_checked("explanations", name, why="interrupted before anything of it was finished"))
         except Exception as error:  # whatever a stranger's model raises
             findings.append(not_checked("explanations", name, why=reason(error)))
     return findings
 
 
 def _completeness(explained: Explained) -> Finding:
-    for steps in (STEPS, MORE_STEPS):
-        gap = completeness(
-            explained.integrated(explained.inputs, steps=steps),
-            logits=explained.scores(explained.inputs).astype(np.float32),
-            baseline_logits=explained.scores(explained.baseline).astype(np.float32),
-        )
-        if gap.changes.sum() == 0:
-            return not_checked("explanations", "completeness", why="the outputs do not differ from the baseline's")
-        share = float(gap.errors.sum() / gap.changes.sum())
-        if share <= LARGEST_GAP:
-            break
-    good = share <= LARGEST_GAP
+    gap, finished = _gaps(explained, STEPS)
+    if finished.done < FEWEST:
+        return _unfinished("completeness", finished)
+    if gap.changes.sum() == 0:
+        return not_checked("explanations", "completeness", why="the outputs do not differ from the baseline's")
+    steps, share = STEPS, float(gap.errors.sum() / gap.changes.sum())
+    if share > LARGEST_GAP:
+        more, then = _gaps(explained, MORE_STEPS)
+        if then.done >= FEWEST and more.changes.sum() > 0:
+            gap, finished, steps = more, then, MORE_STEPS
+            share = float(gap.errors.sum() / gap.changes.sum())
+    good, tried = share <= LARGEST_GAP, steps == MORE_STEPS
     low, high = _ratio_interval(gap.errors, gap.changes, explained)
     return Finding(
         id="explanations.completeness",
         check="explanations",
-        severity=("pass" if steps == STEPS else "note") if good else "risk",
-        title=f"Integrated gradients add up to the change they explain but for {share:.2%}, at {steps} steps"
-        if good
-        else f"Integrated gradients miss {share:.1%} of the change they should explain, even at {steps} steps",
+        severity=("note" if tried else "pass") if good else ("risk" if tried else "note"),
+        title=(
+            f"Integrated gradients add up to the change they explain but for {share:.2%}, at {steps} steps"
+            if good
+            else f"Integrated gradients miss {share:.1%} of the change they should explain, "
+            + (f"even at {steps} steps" if tried else f"at {steps} steps; there was no time for {MORE_STEPS}")
+        )
+        + _beside(finished),
         measured=(
             Measurement(
                 measure="completeness_gap",
@@ -87,17 +99,40 @@ def _completeness(explained: Explained) -> Finding:
     )
 
 
+def _gaps(explained: Explained, steps: int) -> tuple[Gap, Finished]:
+    """How far integrated gradients are from adding up, of as many examples as there is time for."""
+
+    def part(mine: Explained) -> Gap:
+        return completeness(
+            mine.integrated(mine.inputs, steps=steps),
+            logits=mine.scores(mine.inputs).astype(np.float32),
+            baseline_logits=mine.scores(mine.baseline).astype(np.float32),
+        )
+
+    found, finished = explained.in_parts(f"explanations, completeness at {steps} steps", part)
+    errors, changes = ([getattr(one, name) for one in found] for name in ("errors", "changes"))
+    return Gap(errors=np.concatenate([np.zeros(0), *errors]), changes=np.concatenate([np.zeros(0), *changes])), finished
+
+
 def _sanity(explained: Explained) -> Finding:
+    if explained.budget.is_spent():
+        return _unfinished("sanity", Finished(done=0, of=DRAWS, why="within the time given"), verb="shuffled")
     original = explained.gradients(explained.inputs, explained.labels)
-    answers, changed = explained.live.outputs(explained.inputs), False
-    draws = []
-    for draw in range(DRAWS):
+    answers = explained.outputs(explained.inputs)
+
+    def shuffle(draw: int) -> tuple[bool, float]:
         with explained.live.randomised(explained.seed + draw) as other:
-            changed = changed or not np.array_equal(other.outputs(explained.inputs), answers)
-            found = explained.gradients(explained.inputs, explained.labels, other)
-        alike = spearman_of_magnitudes(original, found)
-        if np.isfinite(alike).any():
-            draws.append(float(np.nanmean(alike)))
+            changed = not np.array_equal(explained.outputs(explained.inputs, other), answers)
+            alike = spearman_of_magnitudes(original, explained.gradients(explained.inputs, explained.labels, other))
+        return changed, float(np.nanmean(alike)) if np.isfinite(alike).any() else math.nan
+
+    found, why = explained.until_spent(
+        "explanations, sanity", (functools.partial(shuffle, draw) for draw in range(DRAWS)), of=DRAWS
+    )
+    finished = Finished(done=len(found), of=DRAWS, why=why)
+    if finished.done < FEWEST:
+        return _unfinished("sanity", finished, verb="shuffled")
+    changed, draws = any(one for one, _ in found), [value for _, value in found if math.isfinite(value)]
     if len(draws) < 2:
         return not_checked("explanations", "sanity", why="gradients are constant over features and have no ranks")
     if not changed:
@@ -117,7 +152,7 @@ def _sanity(explained: Explained) -> Finding:
         id="explanations.sanity",
         check="explanations",
         severity=severity,
-        title=title,
+        title=title + _beside(finished, verb="shuffled"),
         measured=(
             Measurement(
                 measure="similarity_to_randomised",
@@ -129,8 +164,8 @@ def _sanity(explained: Explained) -> Finding:
                 note="mean rank correlation; Student's t over draws of weights",
             ),
         ),
-        how=f"Rank correlation of gradient magnitudes with those of {DRAWS} models whose weights were shuffled within "
-        "each array (Adebayo et al., arXiv 1810.03292).",
+        how=f"Rank correlation of gradient magnitudes with those of {len(draws)} models whose weights were shuffled "
+        "within each array (Adebayo et al., arXiv 1810.03292).",
         would_change=f"a correlation on the other side of {SANE:g}; weights drawn as at the start of training",
     )
 
@@ -152,9 +187,18 @@ def _stability(explained: Explained) -> Finding:
         samples=NEIGHBOURS,
         generator=np.random.default_rng(explained.seed),
     )
-    moved = max_sensitivity(
-        distances(lambda inputs: explained.integrated(inputs, steps=20), inputs=explained.inputs, around=around)
-    )
+    places = iter(around)  # a part takes its own
+
+    def part(mine: Explained) -> Doubles:
+        near = np.stack([next(places) for _ in range(len(mine.inputs))])
+        return max_sensitivity(
+            distances(lambda inputs: mine.integrated(inputs, steps=20), inputs=mine.inputs, around=near)
+        )
+
+    found, finished = explained.in_parts("explanations, stability", part)
+    if finished.done < FEWEST:
+        return _unfinished("stability", finished)
+    moved = np.concatenate(found)
     moved = moved[np.isfinite(moved)]
     if len(moved) < 2:
         return not_checked("explanations", "stability", why="the explanations are zero")
@@ -164,7 +208,8 @@ def _stability(explained: Explained) -> Finding:
         id="explanations.stability",
         check="explanations",
         severity="risk" if low > 1 else ("pass" if high <= 1 else "note"),
-        title=f"Under changes of {RADIUS:.0%} of the range of inputs, explanations move by {median:.0%} of their size",
+        title=f"Under changes of {RADIUS:.0%} of the range of inputs, explanations move by {median:.0%} of their size"
+        + _beside(finished),
         measured=(
             Measurement(
                 measure="max_sensitivity",
@@ -183,23 +228,45 @@ def _stability(explained: Explained) -> Finding:
 
 
 def _agreement(explained: Explained) -> Finding:
-    columns = np.zeros_like(explained.labels) if explained.single else explained.labels
-    found = explained.live.library_attributions(explained.inputs, columns, baseline=explained.baseline, n_steps=STEPS)
-    if not found:
+    def part(mine: Explained) -> tuple[str, float, float]:
+        columns = np.zeros_like(mine.labels) if mine.single else mine.labels
+        found = mine.live.library_attributions(
+            mine.inputs, columns, baseline=mine.baseline, n_steps=STEPS, rows=mine.rows
+        )
+        if not found:
+            return "", 0.0, 0.0
+        signs = np.where(mine.labels == 1, 1.0, -1.0) if mine.single else np.ones(len(columns))
+        own = mine.integrated(mine.inputs, steps=STEPS)
+        name, other = next(iter(found.items()))
+        signed = other * signs.reshape(-1, *[1] * (own.ndim - 1))
+        return name, float(np.abs(own - signed).max()), float(np.abs(own).max())
+
+    found, finished = explained.in_parts("explanations, agreement", part)
+    if finished.done < FEWEST:
+        return _unfinished("agreement", finished)
+    name = found[0][0]
+    if not name:
         return not_checked("explanations", "agreement", why="no second library was found that explains this model")
-    signs = np.where(explained.labels == 1, 1.0, -1.0) if explained.single else np.ones(len(columns))
-    own = explained.integrated(explained.inputs, steps=STEPS)
-    name, other = next(iter(found.items()))
-    signed = other * signs.reshape(-1, *[1] * (own.ndim - 1))
-    gap = float(np.abs(own - signed).max() / max(float(np.abs(own).max()), 1e-12))
+    gap = max(one[1] for one in found) / max(1e-12, *(one[2] for one in found))
     return Finding(
         id="explanations.agreement",
         check="explanations",
         severity="pass" if gap <= 0.01 else "risk",
-        title=f"Integrated gradients of {name} and of trustml differ by at most {gap:.2g} of the largest attribution",
-        measured=(Measurement(measure="attribution_gap", value=gap, unit="share", n=len(own)),),
+        title=f"Integrated gradients of {name} and of trustml differ by at most {gap:.2g} of the largest attribution"
+        + _beside(finished),
+        measured=(Measurement(measure="attribution_gap", value=gap, unit="share", n=finished.done),),
         how=f"The same examples, baseline and {STEPS} Gauss-Legendre points in both.",
         would_change="a difference above 1%",
+    )
+
+
+def _beside(finished: Finished, *, verb: str = "explained") -> str:
+    return f" ({words})" if (words := finished.words(verb)) else ""
+
+
+def _unfinished(name: str, finished: Finished, *, verb: str = "explained") -> Finding:
+    return not_checked(
+        "explanations", name, why=finished.words(verb), would_change="more time: explain_seconds, --explain-seconds"
     )
 
 

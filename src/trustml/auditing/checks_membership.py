@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from trustml.attacks.catalogue import ATTACKS, References
 from trustml.attacks.estimates import AttackEstimate
-from trustml.attacks.membership import Outcome, Verdict, attack_membership, verdict_of
-from trustml.attacks.roc import auc_estimate
+from trustml.attacks.membership import (
+    FPRS,
+    QUESTIONS,
+    Outcome,
+    Verdict,
+    attack_membership,
+    verdict_of,
+    verdict_of_curves,
+)
+from trustml.attacks.roc import Roc, auc_estimate, tpr_at_fpr
 from trustml.attacks.tops import Tops
 from trustml.attribution.asking import Doubles
 from trustml.auditing.result import Finding, Measurement, RocCounts, Severity
@@ -21,6 +30,8 @@ FEWEST = 10
 _NO_BOUND = (
     "Who is in the training set was not decided by coin flips for this audit, so no lower bound of epsilon follows."
 )
+
+_UNSEEN = AttackEstimate(value=None, low=None, high=None, confidence=0.0, n=0, note="needs scores of single examples")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +111,40 @@ def check_membership(
             for outcome in outcomes
         ),
     )
+
+
+def findings_of_curves(
+    curves: Sequence[RocCounts], *, confidence: float, subject: str
+) -> tuple[list[Finding], Verdict]:
+    """Conclude again from the curves of one model; what needs its answers themselves is left out of the findings.
+
+    Raises
+    ------
+    UsageError
+        If a curve is none.
+    """
+    rocs = {one.attack: Roc(false_positives=one.false_positives, true_positives=one.true_positives) for one in curves}
+    verdict = verdict_of_curves(rocs, error=(1 - confidence) / QUESTIONS)
+    findings = [
+        _finding(
+            Outcome(
+                attack=attack,
+                references=0,
+                scores=np.zeros(0),
+                roc=roc,
+                auc=auc_estimate(roc),
+                tprs={fpr: tpr_at_fpr(roc, fpr) for fpr in FPRS},
+                advantage=_UNSEEN,
+                class_aucs={},
+                exposed=(),
+            ),
+            verdict,
+            alike=True,
+            subject=subject,
+        )
+        for attack, roc in rocs.items()
+    ]
+    return [*findings, *_labels_alone(verdict, subject=subject)], verdict
 
 
 def without_references(count: int, *, why: str = "") -> Finding:

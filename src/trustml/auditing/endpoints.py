@@ -47,7 +47,7 @@ class Endpoint:
         Name of the model on the server.
     input_name, output_name : str
         Names of tensors. KServe needs that of the input, and either protocol that of the output where there are
-        several.
+        several. KServe's is sent: MLServer's runtime for scikit-learn answers classes unless it is `predict_proba`.
     datatype : str
         KServe's name of the type that inputs are sent as; empty for that of the array.
     batch_size : int
@@ -180,7 +180,9 @@ def _request(endpoint: Endpoint, inputs: npt.NDArray[Any]) -> bytes:
         "datatype": datatype,
         "data": inputs.ravel().tolist(),
     }
-    return msgspec.json.encode({"inputs": [tensor]})
+    # Some servers, such as MLServer, answer classes unless an output of probabilities is asked for by name.
+    named = {"outputs": [{"name": endpoint.output_name}]} if endpoint.output_name else {}
+    return msgspec.json.encode({"inputs": [tensor], **named})
 
 
 def _post(endpoint: Endpoint, content: bytes) -> bytes:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from trustml.auditing.models import Array
+from trustml.auditing.named import as_table, in_parts, packed, table_of_numbers
 from trustml.data.dataset import Ints
 from trustml.errors import DataError
 
@@ -23,10 +24,17 @@ class Given:
     inputs : array of shape (n, *x)
     labels : array of shape (n,)
         In the owner's own words: numbers or names of classes.
+    columns : tuple of str
+        Names of the columns of a table; empty where they have none.
+    parts : tuple of str
+        Where an input has several parts, such as token numbers and an attention mask, their names: inputs are then
+        (n, parts, length).
     """
 
     inputs: Array
     labels: Array
+    columns: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Count the examples."""
@@ -34,11 +42,35 @@ class Given:
 
     def take(self, kept: npt.NDArray[np.bool_]) -> Given:
         """Give some of them."""
-        return Given(inputs=self.inputs[kept], labels=self.labels[kept])
+        return replace(self, inputs=self.inputs[kept], labels=self.labels[kept])
+
+    def of_owner(self) -> Any:
+        """Give the inputs in the form that their owner has them in."""
+        if self.parts:
+            return in_parts(self.inputs, self.parts)
+        return as_table(self.inputs, self.columns) if self.columns else self.inputs
+
+
+def in_order(examples: Given, columns: tuple[str, ...], *, field: str) -> Given:
+    """Put the columns of a table in the order that a model, or the other table, has them in.
+
+    Raises
+    ------
+    DataError
+        If they are not the same columns.
+    """
+    if not columns or not examples.columns or examples.columns == columns:
+        return examples
+    odd = sorted(set(columns) ^ set(examples.columns))
+    if odd or len(set(columns)) < len(examples.columns):
+        what = repr(odd[0]) if odd else "one twice"
+        raise DataError(f"{field}: its columns are not those expected, which differ by {what}; give the same columns")
+    order = [examples.columns.index(name) for name in columns]
+    return replace(examples, inputs=examples.inputs[:, order], columns=columns)
 
 
 def given(pair: Any, *, field: str) -> Given:
-    """Read ``(inputs, labels)``.
+    """Read ``(inputs, labels)``; inputs may be a table of numbers, or a mapping of parts such as a tokenizer gives.
 
     Raises
     ------
@@ -47,8 +79,16 @@ def given(pair: Any, *, field: str) -> Given:
     """
     if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
         raise DataError(f"{field}: must be a pair (inputs, labels), not {type(pair).__name__}")
+    columns: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
     try:
-        inputs, labels = np.asarray(pair[0]), np.asarray(pair[1])
+        if isinstance(pair[0], Mapping):
+            inputs, parts = packed(pair[0], field=field)
+        elif type(pair[0]).__name__ == "DataFrame":
+            inputs, columns = table_of_numbers(pair[0], field=field)
+        else:
+            inputs = np.asarray(pair[0])
+        labels = np.asarray(pair[1])
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"{field}: is no pair of arrays ({str(error).splitlines()[0]})") from None
     if inputs.dtype == object or inputs.ndim < 2:
@@ -65,7 +105,7 @@ def given(pair: Any, *, field: str) -> Given:
         raise DataError(f"{field}: {len(inputs)} inputs and {len(labels)} labels; they must be as many")
     if len(inputs) == 0:
         raise DataError(f"{field}: holds no example")
-    return Given(inputs=inputs, labels=labels)
+    return Given(inputs=inputs, labels=labels, columns=columns, parts=parts)
 
 
 def columns_of(labels: Array, *, classes: Array | None, count: int) -> Ints:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -54,8 +55,10 @@ class FrameworkWorker:
     def __init__(
         self, backend: BackendName, what: str, *, timeout: float = 300.0, start_timeout: float = 180.0
     ) -> None:
+        self.file, self.file_digest = "", ""
         if what.endswith(".keras"):
-            read_keras_file(Path(what))  # refused here at once, and again by the worker that loads it
+            content = read_keras_file(Path(what))  # refused here at once, and again by the worker that loads it
+            self.file, self.file_digest = Path(what).name, hashlib.sha256(content).hexdigest()
         environment = find_environment(backend)
         python = environment.require()
         self.kind = f"{backend} model {what.rsplit('/', 1)[-1]}, in its own environment"
@@ -112,11 +115,15 @@ class FrameworkWorker:
 
     def outputs(self, inputs: npt.NDArray[Any]) -> Floats:
         """See :class:`trustml.backends.contract.LiveModel`."""
-        return self._ask({"inputs": inputs})
+        return np.asarray(self._ask({"inputs": inputs}), np.float32)
 
     def input_gradients(self, inputs: Floats, columns: Ints) -> Floats:
         """See :class:`trustml.backends.contract.LiveModel`."""
-        return self._ask({"inputs": inputs, "columns": columns})
+        return np.asarray(self._ask({"inputs": inputs, "columns": columns}), np.float32)
+
+    def digest(self) -> str:
+        """See :class:`trustml.backends.contract.LiveModel`."""
+        return self._ask({"digest": np.array(True)}).tobytes().hex()
 
     @contextmanager
     def randomised(self, seed: int) -> Iterator[LiveModel]:
@@ -128,12 +135,12 @@ class FrameworkWorker:
             self._seed = -1
 
     def library_attributions(
-        self, inputs: Floats, columns: Ints, *, baseline: Floats, n_steps: int
+        self, inputs: Floats, columns: Ints, *, baseline: Floats, n_steps: int, rows: int = 256
     ) -> dict[str, Floats]:
         """None across the border of processes."""
         return {}
 
-    def _ask(self, arrays: dict[str, npt.NDArray[Any]]) -> Floats:
+    def _ask(self, arrays: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
         self._count += 1
         content = {**arrays, "seed": np.array(self._seed)}
         part = self._path / "request.part"
@@ -142,7 +149,7 @@ class FrameworkWorker:
         found = self._await(f"answer-{self._count}.npz", self._timeout)
         if "problem" in found:
             raise TrustmlError(f"model: {found['problem']}")
-        return np.asarray(found["outputs"], np.float32)
+        return found["outputs"]
 
     def _await(self, name: str, timeout: float) -> dict[str, npt.NDArray[Any]]:
         end, path, problem = time.monotonic() + timeout, self._path / name, self._path / "problem.txt"

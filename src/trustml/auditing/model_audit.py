@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,15 +18,18 @@ from trustml.auditing.checks_data import CheckedData, check_data
 from trustml.auditing.checks_explanations import check_explanations
 from trustml.auditing.checks_membership import check_membership, without_references
 from trustml.auditing.checks_performance import check_performance
-from trustml.auditing.examples import Given, columns_of
-from trustml.auditing.explained import prepare
+from trustml.auditing.claim import Claim
+from trustml.auditing.examples import Given, columns_of, in_order
+from trustml.auditing.explained import Budget, prepare
 from trustml.auditing.findings import not_checked, reason
+from trustml.auditing.identity import identity_of
 from trustml.auditing.models import Target, Tell, ask_all, target_of
 from trustml.auditing.outputs import Meaning, accuracy, meaning_of, to_logits
 from trustml.auditing.references import COUNT, Asked, train_references
 from trustml.auditing.request import CHECKS, Request, check_request
-from trustml.auditing.result import AuditedModel, AuditRecord, Finding, RocCounts
+from trustml.auditing.result import AuditedModel, AuditRecord, Finding, ModelIdentity, RocCounts
 from trustml.data.dataset import Ints
+from trustml.errors import DataError
 from trustml.frameworks.table import backend_names, entry_of
 from trustml.record.provenance import MAIN_PACKAGES, hardware, package_versions, source_revision
 
@@ -53,10 +56,17 @@ class _Audit:
     target: Target | None = None
     data: CheckedData | None = None
     answers: Answers | None = None
+    identity: ModelIdentity | None = None
+    budget: Budget | None = None
     problem: str = "no train and holdout were given"
     findings: list[Finding] = field(default_factory=list)
     curves: tuple[RocCounts, ...] = ()
     membership: Verdict | None = None
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether the user wanted no more, so that what is there is kept and nothing else is begun."""
+        return self.budget is not None and self.budget.interrupted
 
 
 def audit_model(model: Any, request: Request, *, tell: Tell) -> AuditRecord:
@@ -80,13 +90,16 @@ def audit_model(model: Any, request: Request, *, tell: Tell) -> AuditRecord:
     """
     audit = _Audit(model=model, request=request, asked=check_request(model, request), tell=tell)
     if model is not None:
-        audit.target = target_of(model)
+        parts = request.train.parts if request.train is not None else ()
+        audit.target = target_of(model, parts=parts)
+        request = audit.request = _in_order(request, audit.target)
     if request.train is not None and request.holdout is not None:
         tell("data", 0, 1)
         audit.data = check_data(request.train, request.holdout, confidence=request.confidence, seed=request.seed)
         audit.findings += audit.data.findings
         tell("data", 1, 1)
         _ask(audit)
+    _identify(audit)
     steps: dict[str, Callable[[_Audit], None]] = {
         "membership": _membership,
         "accounting": _accounting,
@@ -94,7 +107,9 @@ def audit_model(model: Any, request: Request, *, tell: Tell) -> AuditRecord:
         "performance": _performance,
     }
     for name in CHECKS:
-        if name in request.checks:
+        if name in request.checks and audit.is_interrupted:
+            audit.findings.append(not_checked(name, "interrupted", why="interrupted before"))
+        elif name in request.checks:
             tell(name, 0, 1)
             try:
                 steps[name](audit)
@@ -102,6 +117,19 @@ def audit_model(model: Any, request: Request, *, tell: Tell) -> AuditRecord:
                 audit.findings.append(not_checked(name, "failed", why=reason(error)))
             tell(name, 1, 1)
     return _record(audit)
+
+
+def _in_order(request: Request, target: Target) -> Request:
+    """Put the columns of tables in the order of the model, or the hold-out's in that of the training examples."""
+    train, holdout = request.train, request.holdout
+    if train is None or holdout is None:
+        return request
+    if train.parts != holdout.parts:
+        raise DataError(f"holdout: its parts are {holdout.parts}, those of train {train.parts}; give the same")
+    if bool(train.columns) != bool(holdout.columns):
+        raise DataError("train, holdout: one is a table with names and the other is not; give both with names")
+    train = in_order(train, target.columns, field="train")
+    return replace(request, train=train, holdout=in_order(holdout, train.columns, field="holdout"))
 
 
 def _ask(audit: _Audit) -> None:
@@ -145,6 +173,19 @@ def _ask(audit: _Audit) -> None:
     )
 
 
+def _identify(audit: _Audit) -> None:
+    """Say by a hash which model this is; a failure is a finding."""
+    target, given = audit.target, audit.request.train
+    if target is None or (given is not None and audit.answers is None):
+        return  # a model that does not answer is a finding already
+    shape = given.inputs.shape[1:] if given is not None else ()
+    dtype = given.inputs.dtype.str if given is not None else ""
+    try:
+        audit.identity = identity_of(target, shape=shape, dtype=dtype)
+    except Exception as error:  # whatever a stranger's model raises
+        audit.findings.append(not_checked("data", "identity", why=reason(error)))
+
+
 def _membership(audit: _Audit) -> None:
     answers, data, request = audit.answers, audit.data, audit.request
     if answers is None or data is None:
@@ -154,7 +195,8 @@ def _membership(audit: _Audit) -> None:
     if audit.asked.retrain is None:
         missing = without_references(COUNT)
     else:
-        everything = Given(
+        everything = replace(
+            data.train,
             inputs=np.concatenate([data.train.inputs, data.holdout.inputs]),
             labels=np.concatenate([data.train.labels, data.holdout.labels]),
         )
@@ -193,19 +235,26 @@ def _accounting(audit: _Audit) -> None:
             not_checked("accounting", "recomputed", why="no claim was made", would_change="claim=trustml.Claim(...)")
         )
         return
-    claim, verdict = audit.request.claim, audit.membership
-    audit.findings += check_accounting(claim)
-    audit.findings += check_claim_terms(claim, members=len(audit.data.train) if audit.data else 0)
-    if verdict is None:
-        return
-    (curve,) = [one for one in audit.curves if one.attack == verdict.strongest]
-    beside = attacked_claim(
-        claim,
-        verdict,
-        auc=auc_of_counts(curve.false_positives, curve.true_positives),
+    audit.findings += accounting_findings(
+        audit.request.claim,
+        members=len(audit.data.train) if audit.data else 0,
+        verdict=audit.membership,
+        curves=audit.curves,
         subject=audit.request.name,
     )
-    audit.findings += [beside] if beside is not None else []
+
+
+def accounting_findings(
+    claim: Claim, *, members: int, verdict: Verdict | None, curves: Sequence[RocCounts], subject: str
+) -> list[Finding]:
+    """Judge a claim by its own figures, and by what attacks showed where there were any."""
+    findings = [*check_accounting(claim), *check_claim_terms(claim, members=members)]
+    if verdict is None:
+        return findings
+    (curve,) = [one for one in curves if one.attack == verdict.strongest]
+    auc = auc_of_counts(curve.false_positives, curve.true_positives)
+    beside = attacked_claim(claim, verdict, auc=auc, subject=subject)
+    return [*findings, beside] if beside is not None else findings
 
 
 def _explanations(audit: _Audit) -> None:
@@ -223,6 +272,7 @@ def _explanations(audit: _Audit) -> None:
             )
         )
         return
+    audit.budget = Budget(memory=request.explain_memory, seconds=request.explain_seconds, tell=audit.tell)
     use_holdout = len(data.holdout) > 0
     explained = prepare(
         target.live,
@@ -232,6 +282,7 @@ def _explanations(audit: _Audit) -> None:
         single=answers.meaning.single,
         confidence=request.confidence,
         seed=request.seed,
+        budget=audit.budget,
     )
     audit.findings += check_explanations(explained)
 
@@ -256,6 +307,7 @@ def _record(audit: _Audit) -> AuditRecord:
         if answers and len(answers.holdout)
         else None,
         claim=request.claim,
+        identity=audit.identity,
     )
     described: dict[str, str] = {}
     for name, examples in (("train", request.train), ("holdout", request.holdout)):
@@ -263,7 +315,7 @@ def _record(audit: _Audit) -> AuditRecord:
             described[f"{name} sha256"] = _fingerprint(examples)
             described[f"{name} shape"] = str(examples.inputs.shape)
     return AuditRecord(
-        id=f"audit-{hashlib.sha256(repr((created, request.name, described)).encode()).hexdigest()[:12]}",
+        id=audit_id(created, request.name, described),
         title=f"Audit of {request.name}",
         created=created,
         models=(model,),
@@ -275,12 +327,18 @@ def _record(audit: _Audit) -> AuditRecord:
             "seed": str(request.seed),
             "outputs": request.outputs,
             "reference models": str(audit.asked.count),
+            **({"interrupted": "while explaining; what was finished is kept"} if audit.is_interrupted else {}),
         },
         versions=package_versions(_packages()),
         hardware=hardware(),
         source=source_revision(),
         data=described,
     )
+
+
+def audit_id(created: str, name: str, described: dict[str, str]) -> str:
+    """Name an audit by when it was made, of which model and on which data."""
+    return f"audit-{hashlib.sha256(repr((created, name, described)).encode()).hexdigest()[:12]}"
 
 
 def _fingerprint(examples: Given) -> str:

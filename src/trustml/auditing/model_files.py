@@ -6,17 +6,21 @@ import stat
 import zipfile
 from pathlib import Path
 
+import msgspec
+
 from trustml.errors import UsageError
 from trustml.models.keras_files import CONFIG, METADATA, kind_of
+from trustml.record.files import UNREADABLE, plain_bytes
 from trustml.record.store import BUNDLE_INDEX
 
 _TRUSTED = "load it in a module of your own, where you trust it, and name module:attribute"
+_EXPORTED = "write a module with `import torch` and `model = torch.export.load(file).module()`, and name module:model"
 _IN_ZIP = (
     ("constants.pkl", "a TorchScript program (loading it runs its code)", _TRUSTED),
     ("code/__torch__.py", "a TorchScript program (loading it runs its code)", _TRUSTED),
     ("data.pkl", "a PyTorch file (a Python pickle: loading it can run code)", _TRUSTED),
-    ("models/model.json", "a program of torch.export", _TRUSTED),
-    ("serialized_exported_program.json", "a program of torch.export", _TRUSTED),
+    ("models/model.json", "a program of torch.export", _EXPORTED),
+    ("serialized_exported_program.json", "a program of torch.export", _EXPORTED),
     ("schema.json", "a skops file", _TRUSTED),
     (BUNDLE_INDEX, "an evidence bundle", "check it with `trustml verify`"),
     (CONFIG, "a Keras model under another name", "rename it to end in .keras"),
@@ -47,11 +51,29 @@ def refuse_model_file(path: Path) -> None:
         kind, fix = _kind_of_file(path)
     elif stat.S_ISDIR(mode) and any((path / name).exists() for name in ("saved_model.pb", "saved_model.pbtxt")):
         kind, fix = "a SavedModel of TensorFlow (its graphs can read and write files, and call Python)", _TRUSTED
+    elif stat.S_ISDIR(mode) and (name := _hugging_face(path)):
+        kind = f"a model of Hugging Face ({name})"
+        fix = (
+            "write a module with `import transformers` and `model = transformers.AutoModelForSequenceClassification."
+            "from_pretrained(folder)`, and name module:model"
+        )
     elif stat.S_ISDIR(mode):
         return
     else:
         kind, fix = "neither a file nor a folder", "name a model"
     raise UsageError(f"{path}: is {kind}, which an audit does not load; {fix}")
+
+
+def _hugging_face(folder: Path) -> str:
+    """Name the architecture of a folder of Hugging Face's, printable and short; empty for any other folder."""
+    try:
+        config = msgspec.json.decode(plain_bytes(folder / "config.json"))
+    except UNREADABLE:
+        return ""
+    if not isinstance(config, dict) or not ("architectures" in config or "model_type" in config):
+        return ""
+    named = config.get("architectures") or [config.get("model_type")]
+    return str(named[0] if isinstance(named, list) and named else named)[:80]
 
 
 def _kind_of_file(path: Path) -> tuple[str, str]:

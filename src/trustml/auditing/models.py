@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import copy
 import importlib
+import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,6 +19,17 @@ import numpy.typing as npt
 
 from trustml.auditing.endpoints import Endpoint, ask_endpoint
 from trustml.auditing.framework_worker import FrameworkWorker
+from trustml.auditing.model_files import refuse_model_file
+from trustml.auditing.named import as_table, in_parts
+from trustml.auditing.recognised import (
+    NNX_GRADIENTS,
+    booster_outputs,
+    descends,
+    is_nnx,
+    keras_3_backend,
+    keras_on_jax,
+    refuse_unfinished,
+)
 from trustml.backends.contract import LiveModel
 from trustml.errors import DataError, UsageError
 from trustml.frameworks.entry import BackendEntry
@@ -62,7 +75,11 @@ class Target:
         Why there are none.
     classes : array of shape (c,), optional
         Label that each column stands for, where the model says so.
+    columns : tuple of str
+        Names of the columns of a table that the model was fitted on, where it says so.
     batch_size : int
+    source, file_digest : str
+        Name of the file it was loaded from and the file's SHA-256, or the address it is served at.
     """
 
     kind: str
@@ -70,15 +87,21 @@ class Target:
     live: LiveModel | None = None
     without_gradients: str = ""
     classes: Array | None = None
+    columns: tuple[str, ...] = ()
     batch_size: int = BATCH
+    source: str = ""
+    file_digest: str = ""
 
 
-def target_of(model: Any) -> Target:
+def target_of(model: Any, *, parts: tuple[str, ...] = ()) -> Target:
     """Recognise a model.
 
     Parameters
     ----------
     model : torch.nn.Module, Keras model, JaxModel or (function, params), estimator, callable or Endpoint
+    parts : tuple of str
+        Names of the parts of an input, which then is (n, parts, length): a torch module gets them by name, a callable
+        and a function of JAX as a mapping.
 
     Returns
     -------
@@ -89,31 +112,33 @@ def target_of(model: Any) -> Target:
     UsageError
         If it is none of them, or its framework is not installed here.
     """
-    if isinstance(model, Endpoint):
-        return Target(
-            kind=f"HTTP endpoint ({model.protocol})",
-            ask=lambda inputs: ask_endpoint(model, inputs),
-            without_gradients="an endpoint gives no input gradients",
-            batch_size=model.batch_size,
-        )
-    if isinstance(model, FrameworkWorker):
-        return Target(kind=model.kind, ask=model.outputs, live=model)
-    if isinstance(model, tuple) and len(model) == 2 and callable(model[0]):
-        model = JaxModel(*model)
+    if isinstance(model, str | Path):
+        refuse_model_file(Path(model))
+        raise UsageError(f"model: {model}: no such file or folder; load the model, and give that")
+    for one in (model, *(model if isinstance(model, tuple) else ())):
+        refuse_unfinished(one)
+    if isinstance(model, Endpoint | FrameworkWorker):
+        return _elsewhere(model, parts)
+    if parts and inspect.isroutine(model):
+        return _callable(lambda inputs: model(in_parts(inputs, parts)))
+    if (on := keras_3_backend(model)) and parts:
+        raise _not_by_parts(model, parts)
+    if on and on not in backend_names():
+        return _callable(lambda inputs: model(inputs, training=False), kind=f"Keras model on {on}")
+    model = _as_function(model, parts, keras_on=on)
     for name in backend_names():
         entry = entry_of(name)
         for known in entry.live:
-            if any(_descends(model, package, known.base) for package in known.packages):
-                return _live(entry, model, kind=known.kind.format(type(model).__name__))
+            if any(descends(model, package, known.base) for package in known.packages):
+                return _live(entry, model, kind=known.kind.format(type(model).__name__), parts=parts)
+    if parts:
+        raise _not_by_parts(model, parts)
     if callable(getattr(model, "predict_proba", None)):
         return _estimator(model)
+    if descends(model, "lightgbm", "Booster"):
+        return _table_model("LightGBM Booster", lambda inputs: booster_outputs(model, inputs))
     if callable(model):
-        model = _evaluating(model)
-        return Target(
-            kind="callable",
-            ask=lambda inputs: np.asarray(model(inputs)),
-            without_gradients="a plain callable gives no input gradients",
-        )
+        return _callable(_evaluating(model), without=NNX_GRADIENTS if is_nnx(model) else "")
     raise UsageError(
         f"model: {type(model).__name__} is no model that can be asked; give a torch module, a Keras model, "
         "trustml.JaxModel(function, params), an estimator with predict_proba, a callable, trustml.Endpoint or a run"
@@ -150,15 +175,58 @@ def aligned(outputs: Array, *, classes: Array | None, to: Array | None) -> Array
     return found
 
 
-def _descends(model: Any, package: str, name: str) -> bool:
-    return any(kind.__module__.split(".")[0] == package and kind.__name__ == name for kind in type(model).__mro__)
+def _callable(model: Callable[[Array], Any], *, kind: str = "callable", without: str = "") -> Target:
+    return Target(
+        kind=kind,
+        ask=lambda inputs: np.asarray(model(inputs)),
+        without_gradients=without or "a plain callable gives no input gradients",
+    )
 
 
-def _live(entry: BackendEntry, model: Any, *, kind: str) -> Target:
+def _elsewhere(model: Endpoint | FrameworkWorker, parts: tuple[str, ...]) -> Target:
+    """Ask a model in another process."""
+    if parts:
+        raise _not_by_parts(model, parts)
+    if isinstance(model, FrameworkWorker):
+        return Target(kind=model.kind, ask=model.outputs, live=model, source=model.file, file_digest=model.file_digest)
+    return Target(
+        kind=f"HTTP endpoint ({model.protocol})",
+        ask=lambda inputs: ask_endpoint(model, inputs),
+        without_gradients="an endpoint gives no input gradients",
+        batch_size=model.batch_size,
+        source=model.shown,
+    )
+
+
+def _as_function(model: Any, parts: tuple[str, ...], *, keras_on: str) -> Any:
+    """Give what is a function of parameters and inputs as one; anything else as it is."""
+    if keras_on and any(known.base == JaxModel.__name__ for known in entry_of(keras_on).live):
+        return JaxModel(*keras_on_jax(model))
+    if isinstance(model, tuple) and len(model) == 2 and callable(model[0]):
+        model = JaxModel(*model)
+    if not parts or not isinstance(model, JaxModel):
+        return model
+    by_name = model.function
+    return JaxModel(lambda params, inputs: by_name(params, in_parts(inputs, parts)), model.params)
+
+
+def _not_by_parts(model: Any, parts: tuple[str, ...]) -> UsageError:
+    """Say that a model is not given parts by their names: none of them is left out instead."""
+    return UsageError(
+        f"model: inputs have the parts {', '.join(parts)}, which a {type(model).__name__} is not given; give a "
+        "function of the mapping of them, such as `lambda parts: model.predict(parts)`"
+    )
+
+
+def _live(entry: BackendEntry, model: Any, *, kind: str, parts: tuple[str, ...]) -> Target:
     try:
         module = importlib.import_module(f"{entry.module}.model_adapter")
     except ImportError as error:
         raise UsageError(f"model: a {kind} needs {error.name or entry.name}, which cannot be imported here") from None
+    if parts and not isinstance(model, JaxModel):
+        if not hasattr(module, "by_parts"):
+            raise _not_by_parts(model, parts)
+        model = module.by_parts(model, parts)
     live: LiveModel = module.live_model(model)
     return Target(kind=kind, ask=live.outputs, live=live)
 
@@ -182,17 +250,19 @@ def _evaluating(model: Any) -> Any:
 
 
 def _estimator(model: Any) -> Target:
+    columns = tuple(map(str, getattr(model, "feature_names_in_", ())))
+
     def ask(inputs: Array) -> Array:
         # Forests and neighbours take a table; images are laid flat as their owner must have done to fit them.
         flat = inputs.reshape(len(inputs), -1) if inputs.ndim != 2 and hasattr(model, "n_features_in_") else inputs
-        return np.asarray(model.predict_proba(flat))
+        named = len(columns) > 0 and flat.ndim == 2 and flat.shape[1] == len(columns)
+        return np.asarray(model.predict_proba(as_table(flat, columns) if named else flat))
 
     classes = getattr(model, "classes_", None)
     package = type(model).__module__.split(".")[0].replace("sklearn", "scikit-learn")
-    return Target(
-        kind=f"{package} {type(model).__name__}",
-        ask=ask,
-        without_gradients="an estimator gives no input gradients",
-        classes=None if classes is None else np.asarray(classes),
-        batch_size=4096,
-    )
+    found = _table_model(f"{package} {type(model).__name__}", ask)
+    return replace(found, classes=None if classes is None else np.asarray(classes), columns=columns)
+
+
+def _table_model(kind: str, ask: Callable[[Array], Array]) -> Target:
+    return Target(kind=kind, ask=ask, without_gradients="an estimator gives no input gradients", batch_size=4096)

@@ -27,11 +27,22 @@ class Meaning:
         One column that speaks for class 1 of two.
     note : str
         How that was found out.
+    sum_tolerance : float
+        By how much rows of probabilities may miss 1.
     """
 
     scale: Literal["probabilities", "logits"]
     single: bool
     note: str
+    sum_tolerance: float = SUM_TOLERANCE
+
+
+_MOST_DECIMALS = 6
+_ONE_CLASS = "give probabilities of all classes of one label an example: these may be of several labels at once"
+_LABELS = (
+    "these are classes, and neither probabilities nor logits; ask for probabilities, such as predict_proba "
+    "(of an endpoint: output_name='predict_proba')"
+)
 
 
 def meaning_of(raw: Array, wanted: Outputs) -> Meaning:
@@ -41,7 +52,8 @@ def meaning_of(raw: Array, wanted: Outputs) -> Meaning:
     ----------
     raw : array of shape (n,), (n, 1) or (n, c)
     wanted : {"auto", "probabilities", "logits"}
-        Under ``auto`` rows that add up to 1 are probabilities, and what has negative values are logits.
+        Under ``auto`` rows that add up to 1, within what the digits they are rounded to allow, are probabilities, and
+        what has negative values are logits. One column of whole numbers is taken for classes.
 
     Raises
     ------
@@ -59,10 +71,12 @@ def meaning_of(raw: Array, wanted: Outputs) -> Meaning:
     single = values.shape[1] == 1
     sums = values.sum(axis=1)
     between = bool(values.min() >= -1e-6 and values.max() <= 1 + 1e-6)
-    if single:
-        chances = between
-    else:
-        chances = between and bool(np.abs(sums - 1).max() <= SUM_TOLERANCE)
+    if single and np.array_equal(values, values.round()) and not (wanted == "probabilities" and between):
+        least, most = f"{values.min():.4g}", f"{values.max():.4g}"
+        raise DataError(f"model: answers with one whole number an example, from {least} to {most}: {_LABELS}")
+    decimals = None if single else _decimals(values)
+    tolerance = SUM_TOLERANCE if decimals is None else max(SUM_TOLERANCE, values.shape[1] * 0.5 * 10.0**-decimals)
+    chances = between and (single or bool(np.abs(sums - 1).max() <= tolerance + 1e-9))
     if wanted == "logits" or (wanted == "auto" and values.min() < -1e-6):
         note = "as stated" if wanted == "logits" else "read as logits: some are negative"
         return Meaning(scale="logits", single=single, note=note)
@@ -72,11 +86,23 @@ def meaning_of(raw: Array, wanted: Outputs) -> Meaning:
             if single or values.min() < -1e-6
             else f"rows of probabilities add up to {sums.min():.4g} to {sums.max():.4g}, not to 1"
         )
-        raise DataError(f"model: its {problem}; fix the model, or say outputs='logits' if that is what they are")
+        fix = "say outputs='logits' if they come from before a softmax" if values.max() > 1 + 1e-6 else _ONE_CLASS
+        raise DataError(f"model: its {problem}; fix the model, or {fix}")
     note = "as stated" if wanted == "probabilities" else "read as probabilities: every row adds up to 1"
+    if tolerance > SUM_TOLERANCE:
+        note += f", within their rounding to {decimals} decimal{'' if decimals == 1 else 's'}, which hides from attacks"
     if single and wanted == "auto":
         note = "read as the probability of class 1: one column between 0 and 1"
-    return Meaning(scale="probabilities", single=single, note=note)
+    return Meaning(scale="probabilities", single=single, note=note, sum_tolerance=tolerance)
+
+
+def _decimals(values: Doubles) -> int | None:
+    """To how many decimals all values are rounded; None where they are not, or hold nothing but zeros and ones."""
+    if np.array_equal(values, values.round()):
+        return None
+    # A float32 of a rounded number is not that number as a double.
+    found = (n for n in range(1, _MOST_DECIMALS + 1) if np.abs(values - values.round(n)).max() <= 1e-7)
+    return next(found, None)
 
 
 def to_logits(raw: Array, meaning: Meaning) -> Doubles:
@@ -86,7 +112,7 @@ def to_logits(raw: Array, meaning: Meaning) -> Doubles:
         return np.concatenate([np.zeros_like(values), values], axis=1) if meaning.single else values
     if meaning.single:
         values = np.concatenate([1 - values, values], axis=1)
-    return logits_from_probabilities(values.clip(0.0), rescale=False)
+    return logits_from_probabilities(values.clip(0.0), rescale=False, sum_tolerance=meaning.sum_tolerance + 1e-9)
 
 
 def accuracy(logits: Doubles, labels: Ints) -> float:

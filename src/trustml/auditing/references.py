@@ -14,8 +14,8 @@ from trustml.auditing.models import Array, Tell, aligned, ask_all, target_of
 from trustml.auditing.outputs import Meaning, to_logits
 from trustml.errors import DataError, UsageError
 
-Retrain: TypeAlias = Callable[[Array, Array, int], Any]
-"""Inputs, labels and a seed to a model like the audited one."""
+Retrain: TypeAlias = Callable[[Any, Array, int], Any]
+"""Inputs in the form that they were given in, labels and a seed to a model like the audited one."""
 COUNT = 16
 
 
@@ -91,7 +91,7 @@ def train_references(
     for number in range(asked.count):
         members[number, generator.permutation(total)[: total // 2]] = True
         half = everything.take(members[number])
-        target = target_of(asked.retrain(half.inputs, half.labels, seed + number))
+        target = target_of(asked.retrain(half.of_owner(), half.labels, seed + number), parts=half.parts)
         raw = ask_all(target, everything.inputs, tell=lambda what, done, of: None, what="")
         found = to_logits(aligned(raw, classes=target.classes, to=classes), meaning)
         if found.shape[1] != columns:
@@ -107,7 +107,7 @@ def _cloning(model: Any) -> Retrain | None:
         return None
     from sklearn.base import clone
 
-    def retrain(inputs: Array, labels: Array, seed: int) -> Any:
+    def retrain(inputs: Any, labels: Array, seed: int) -> Any:
         fresh = clone(model)
         seeds = {name: seed for name in fresh.get_params() if name.split("__")[-1] == "random_state"}
         flat = inputs.reshape(len(inputs), -1) if inputs.ndim != 2 and hasattr(model, "n_features_in_") else inputs

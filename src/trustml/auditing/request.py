@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from trustml.auditing.checks_accounting import check_claim
 from trustml.auditing.claim import Claim
 from trustml.auditing.examples import Given
+from trustml.auditing.explained import MEMORY, SECONDS
 from trustml.auditing.outputs import Outputs
 from trustml.auditing.references import Asked, Retrain, asked_references
 from trustml.errors import UsageError
@@ -33,6 +34,9 @@ class Request:
     confidence : float
     seed : int
     name : str
+    explain_memory : int
+        Bytes.
+    explain_seconds : float
     """
 
     train: Given | None
@@ -45,6 +49,8 @@ class Request:
     confidence: float
     seed: int
     name: str
+    explain_memory: int = MEMORY
+    explain_seconds: float = SECONDS
 
 
 def check_request(model: Any, request: Request) -> Asked:
@@ -62,6 +68,10 @@ def check_request(model: Any, request: Request) -> Asked:
         raise UsageError(f"outputs: {request.outputs!r} is not known; choose from {', '.join(get_args(Outputs))}")
     if not 0.5 < request.confidence < 1:
         raise UsageError(f"confidence: {request.confidence} is not between 0.5 and 1; write 0.99 for 99 percent")
+    if request.explain_memory <= 0:
+        raise UsageError(f"explain_memory: {request.explain_memory} bytes are none; leave it out for {MEMORY}")
+    if not request.explain_seconds > 0:
+        raise UsageError(f"explain_seconds: {request.explain_seconds:g} is no time; leave it out for {SECONDS:g}")
     if (request.train is None) != (request.holdout is None):
         raise UsageError("train, holdout: one of them is missing; give both, or neither for accounting alone")
     if request.train is None and any(name != "accounting" for name in request.checks):

@@ -103,6 +103,31 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class ModelIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    """What tells whether a model is the one that was audited.
+
+    Parameters
+    ----------
+    kind : {"weights", "file", "answers"}
+        What the hash is of: all arrays of the model with their names, types and shapes; a file's bytes; or what the
+        model answers to a fixed probe, rounded to three decimals, where no arrays can be reached.
+    sha256 : str
+    source : str
+        Name of the file, or address of the endpoint.
+    shape : tuple of int
+        Of the probe, examples first: numpy's ``default_rng(0).random(shape)``, or ``.integers(0, 2, shape)`` for
+        inputs that are whole numbers. Empty where nothing was asked.
+    dtype : str
+        Type that the probe was sent as.
+    """
+
+    kind: Literal["weights", "file", "answers"]
+    sha256: str
+    source: str = ""
+    shape: tuple[int, ...] = ()
+    dtype: str = ""
+
+
 class AuditedModel(msgspec.Struct, frozen=True, kw_only=True):
     """A model that was audited.
 
@@ -115,6 +140,8 @@ class AuditedModel(msgspec.Struct, frozen=True, kw_only=True):
         Training and hold-out examples it was audited on.
     train_accuracy, holdout_accuracy : float, optional
     claim : Claim, optional
+    identity : ModelIdentity, optional
+        None where the model could not be identified, and in audits of earlier versions.
     """
 
     name: str
@@ -124,6 +151,7 @@ class AuditedModel(msgspec.Struct, frozen=True, kw_only=True):
     train_accuracy: float | None = None
     holdout_accuracy: float | None = None
     claim: Claim | None = None
+    identity: ModelIdentity | None = None
 
 
 class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):

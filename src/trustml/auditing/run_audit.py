@@ -10,7 +10,7 @@ from trustml.attacks.membership import Verdict, verdict_of_curves
 from trustml.attacks.roc import Roc
 from trustml.auditing.checks_accounting import attacked_claim
 from trustml.auditing.claim import Claim, ClaimedSampling, Relation
-from trustml.auditing.result import AuditedModel, AuditRecord, Finding, Measurement
+from trustml.auditing.result import AuditedModel, AuditRecord, Finding, Measurement, ModelIdentity
 from trustml.auditing.run_wording import accounting_finding, bound_finding, membership_finding, pooled_finding
 from trustml.compare.table import read_measures, read_statements, rows_of
 from trustml.errors import RecordError, UsageError
@@ -25,6 +25,7 @@ from trustml.record.store import CURVES, MEASURES, PRIVACY, RunDirectory
 from trustml.scenario.read import from_plain
 from trustml.scenario.regimes import PrivateRegime
 
+_WEIGHTS = "weights.safetensors"
 _CURVES_OF_A_MODEL = 4
 _FIGURES = 10
 _CLAIMED: dict[Drawn, ClaimedSampling] = {
@@ -147,6 +148,7 @@ def _target(record_id: str, manifest: Manifest) -> float | None:
 
 def _model(record: JobRecord, claim: Claim | None, rows: list[Row], manifest: Manifest) -> AuditedModel:
     own = {row.measure: row.value for row in rows if row.job == record.id}
+    weights = record.artifacts.get(_WEIGHTS)
     return AuditedModel(
         name=record.id,
         kind=f"run {manifest.run}",
@@ -155,6 +157,7 @@ def _model(record: JobRecord, claim: Claim | None, rows: list[Row], manifest: Ma
         train_accuracy=own.get("training_accuracy"),
         holdout_accuracy=own.get("accuracy"),
         claim=claim,
+        identity=ModelIdentity(kind="file", sha256=weights, source=f"jobs/{record.id}/{_WEIGHTS}") if weights else None,
     )
 
 

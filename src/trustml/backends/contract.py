@@ -58,10 +58,17 @@ class LiveModel(Protocol):
         """Give the model with the values of every trained array shuffled, for as long as the context lasts."""
         ...
 
+    def digest(self) -> str:
+        """Identify the model by its arrays: :func:`trustml.record.files.arrays_digest`."""
+        ...
+
     def library_attributions(
-        self, inputs: Floats, columns: Ints, *, baseline: Floats, n_steps: int
+        self, inputs: Floats, columns: Ints, *, baseline: Floats, n_steps: int, rows: int = 256
     ) -> dict[str, Floats]:
-        """Integrated gradients by Gauss-Legendre quadrature as libraries of the framework compute them, by name."""
+        """Integrated gradients by Gauss-Legendre quadrature as libraries of the framework compute them, by name.
+
+        About `rows` points of the path may go through the model at once.
+        """
         ...
 
 

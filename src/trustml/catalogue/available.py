@@ -56,7 +56,7 @@ def attributed_layer(method: m.Method, architecture: Architecture) -> int:
     layer: int | None = getattr(method, "layer", -1)
     if layer is not None:
         return layer
-    convolutions = [i for i, layer in enumerate(architecture.layers) if isinstance(layer, Conv2D)]
+    convolutions = [i for i, node in enumerate(architecture.nodes) if isinstance(node.layer, Conv2D)]
     return convolutions[-1] if convolutions else -1
 
 
@@ -72,13 +72,14 @@ def why_unfit(method: m.Method, architecture: Architecture, input_shape: tuple[i
     window = getattr(method, "window", ())
     if any(side < 1 or side > whole for side, whole in zip(window, input_shape, strict=False)):
         return f"window {window} does not fit into images of shape {input_shape}"
-    if hasattr(method, "layer") and not 0 <= layer < len(architecture.layers):
-        return f"layer {layer} is none of the model's {len(architecture.layers)} layers; use 0 to {len(shapes) - 2}"
+    if hasattr(method, "layer") and not 0 <= layer < len(architecture.nodes):
+        return f"layer {layer} is none of the model's {len(architecture.nodes)} layers; use 0 to {len(shapes) - 2}"
     if entry.at_convolution and len(shapes[layer + 1]) != 3:
-        return f"layer {layer} gives shape {shapes[layer + 1]}, which has no rows and columns; name a convolution"
+        named = _label(architecture, layer)
+        return f"layer {named} gives shape {shapes[layer + 1]}, which has no rows and columns; name a convolution"
     neuron: tuple[int, ...] | None = getattr(method, "neuron", None)
     if neuron is not None and not _inside(neuron, shapes[layer + 1]):
-        return f"neuron {neuron} is no index into the output {shapes[layer + 1]} of layer {layer}"
+        return f"neuron {neuron} is no index into the output {shapes[layer + 1]} of layer {_label(architecture, layer)}"
     if isinstance(getattr(method, "baseline", None), Blur) and not image:
         return f"Blur is for images, but inputs have shape {input_shape}; use Mean or a number"
     patch = getattr(method, "patch", 1)
@@ -127,10 +128,16 @@ def combine_of(method: m.Method) -> Combine:
 
 def _unknown_layer(method: m.Method, architecture: Architecture) -> str:
     inner = method.of if isinstance(method, m.SmoothGrad) else method
-    for index, layer in enumerate(architecture.layers):
-        if isinstance(layer, METHODS[type(inner)].no_rule_for):
-            return f"has no rule for {type(layer).__name__} (model.layers.{index})"
+    for index, node in enumerate(architecture.nodes):
+        if isinstance(node.layer, METHODS[type(inner)].no_rule_for):
+            return f"has no rule for {type(node.layer).__name__} (model.layers.{index})"
     return ""
+
+
+def _label(architecture: Architecture, layer: int) -> str:
+    """Number of a layer, and its name if it has one of its own."""
+    name = architecture.nodes[layer].name
+    return str(layer) if name == str(layer) else f"{layer} ({name})"
 
 
 def _inside(index: tuple[int, ...], shape: tuple[int, ...]) -> bool:

@@ -21,15 +21,20 @@ from trustml.catalogue.libraries import (
     xplique,
 )
 from trustml.frameworks.implementation import NotAvailable
-from trustml.models.layers import GELU, GroupNorm, LayerNorm
+from trustml.models.layers import GELU, GroupNorm, LayerNorm, LeakyReLU, Multiply, RMSNorm, Sigmoid, SiLU, Softplus
 from trustml.scenario import methods as m
 
 _NEITHER = NotAvailable(reason="neither tf-explain nor Xplique has it")
-_NORMS = (GroupNorm, LayerNorm)
+_NO_SHARES = (GroupNorm, LayerNorm, RMSNorm, Multiply)
 _DEEP_LIFT = (
-    "GELU passes its plain gradient; where windows of a MaxPool overlap, contributions are lost; and of a ReLU and a "
-    "MaxPool side by side, the later one passes plain gradients. Completed, where the model has any of these, is "
-    "Captum's with rules for both and a copy between layers"
+    "GELU and SiLU pass their plain gradients; where windows of a MaxPool overlap, contributions are lost; of a ReLU "
+    "and a MaxPool side by side, the later one passes plain gradients; and where a layer with a rule shares its input "
+    "with another layer, what comes back from the other is lost. Completed, where the model has any of these, is "
+    "Captum's with rules for all and a copy between layers"
+)
+_SHARED_RELU = (
+    "where a ReLU shares its input with another layer, what comes back from the other is lost; completed, where the "
+    "model has that, gives each a copy"
 )
 
 
@@ -77,7 +82,7 @@ METHODS: dict[type[m.MethodSpec], MethodEntry] = {
         paper="Springenberg et al., arXiv 1412.6806",
         needs="layers",
         by={
-            "torch": captum("gradient_methods:gradient_method", "GuidedBackprop"),
+            "torch": captum("gradient_methods:gradient_method", "GuidedBackprop", _SHARED_RELU),
             "jax": ours("gradient_methods:gradient_method"),
             "tensorflow": xplique("gradient_methods:guided_backprop", "GuidedBackprop(reducer=None)", AVERAGES),
         },
@@ -87,7 +92,7 @@ METHODS: dict[type[m.MethodSpec], MethodEntry] = {
         paper="Zeiler and Fergus, arXiv 1311.2901",
         needs="layers",
         by={
-            "torch": captum("gradient_methods:gradient_method", "Deconvolution"),
+            "torch": captum("gradient_methods:gradient_method", "Deconvolution", _SHARED_RELU),
             "jax": ours("gradient_methods:gradient_method"),
             "tensorflow": xplique("gradient_methods:deconvolution", "DeconvNet(reducer=None)", AVERAGES),
         },
@@ -98,7 +103,7 @@ METHODS: dict[type[m.MethodSpec], MethodEntry] = {
         needs="layers",
         contribution=True,
         complete=True,
-        no_rule_for=_NORMS,
+        no_rule_for=_NO_SHARES,
         by={
             "torch": captum("gradient_methods:gradient_method", "DeepLift", _DEEP_LIFT),
             "jax": ours("gradient_methods:gradient_method"),
@@ -111,7 +116,7 @@ METHODS: dict[type[m.MethodSpec], MethodEntry] = {
         needs="layers",
         contribution=True,
         complete=True,
-        no_rule_for=_NORMS,
+        no_rule_for=_NO_SHARES,
         by={
             "torch": captum("gradient_methods:deep_lift_shap", "DeepLiftShap", _DEEP_LIFT),
             "jax": ours("gradient_methods:deep_lift_shap"),
@@ -123,7 +128,7 @@ METHODS: dict[type[m.MethodSpec], MethodEntry] = {
         paper="Bach et al., PLOS ONE 2015",
         needs="layers",
         contribution=True,
-        no_rule_for=(GELU, *_NORMS),
+        no_rule_for=(GELU, SiLU, Softplus, Sigmoid, LeakyReLU, *_NO_SHARES),
         by={
             "torch": captum("gradient_methods:gradient_method", "LRP"),
             "jax": ours("gradient_methods:gradient_method"),
@@ -345,7 +350,7 @@ METHODS: dict[type[m.MethodSpec], MethodEntry] = {
         needs="layers",
         returns="layer",
         complete=True,
-        no_rule_for=_NORMS,
+        no_rule_for=_NO_SHARES,
         by={
             "torch": captum("layer_methods:layer_method", "LayerDeepLift", _DEEP_LIFT),
             "jax": ours("layer_methods:layer_method"),

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 import click
 
 from trustml.cli.audit_options import claim_of, claim_options, endpoint_of, endpoint_options
-from trustml.cli.main import FAILED, OK, USAGE
+from trustml.cli.main import FAILED, INTERRUPTED, OK, USAGE
 from trustml.cli.output import console, data_stream, file_option, json_option, root_option
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class _Asked:
     outputs: Literal["auto", "probabilities", "logits"]
     confidence: float
     seed: int
+    explain_memory: int
+    explain_seconds: float
 
 
 @click.command("audit", short_help="Audit a model, an endpoint or a run: what it leaks, and what of its claims holds.")
@@ -52,6 +54,14 @@ class _Asked:
 @click.option("--outputs", type=click.Choice(["auto", "probabilities", "logits"]), default="auto", show_default=True)
 @click.option("--confidence", type=float, default=0.99, show_default=True, help="Of bounds and intervals.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything that is drawn.")
+@click.option(
+    "--explain-memory",
+    type=click.IntRange(1),
+    default=1024,
+    show_default=True,
+    help="MiB for explaining, about.",
+)
+@click.option("--explain-seconds", type=float, default=600.0, show_default=True, help="Time for explanations.")
 @click.option("--report", type=_path, help="Write the report, one HTML file.")
 @click.option("--model-card", type=_path, help="Write a model card in Markdown.")
 @click.option("--fail-on", type=click.Choice(["violation", "risk", "note"]), help="Exit 1 for such findings or graver.")
@@ -69,6 +79,8 @@ def command(
     outputs: Literal["auto", "probabilities", "logits"],
     confidence: float,
     seed: int,
+    explain_memory: int,
+    explain_seconds: float,
     report: Path | None,
     model_card: Path | None,
     fail_on: Severity | None,
@@ -93,6 +105,8 @@ def command(
         outputs=outputs,
         confidence=confidence,
         seed=seed,
+        explain_memory=explain_memory << 20,
+        explain_seconds=explain_seconds,
     )
     with _progress(sys.stderr) as tell:
         audit = _audited(context, target, asked, root=root, tell=tell)
@@ -109,6 +123,8 @@ def command(
         if finding.id == "data.predictions" and finding.severity == "not checked":
             click.echo(f"Error: {finding.reason}", err=True)
             return USAGE
+    if "interrupted" in audit.record.settings:
+        return INTERRUPTED
     return FAILED if fail_on is not None and audit.fails_on(fail_on) else OK
 
 
@@ -135,7 +151,9 @@ def _audited(context: click.Context, target: str, asked: _Asked, *, root: Path, 
             outputs=asked.outputs,
             confidence=asked.confidence,
             seed=asked.seed,
-            name=target,
+            name=model.shown if target.startswith(("http://", "https://")) else target,  # an address may hold a secret
+            explain_memory=asked.explain_memory,
+            explain_seconds=asked.explain_seconds,
             listener=tell,
         )
         if isinstance(model, api.Run):
@@ -166,23 +184,38 @@ def _model(context: click.Context, target: str, *, root: Path, stack: ExitStack)
     """Model that TARGET names, or a run."""
     if target.startswith(("http://", "https://")):
         return endpoint_of(context, target)
+    from trustml import api
     from trustml.auditing.model_files import refuse_model_file
     from trustml.errors import UsageError
 
     backend, what = _elsewhere(target)
-    if backend:
-        from trustml.auditing.framework_worker import FrameworkWorker
-
-        if not what.endswith(".keras") and not _MODULE.fullmatch(what):
+    if backend or _MODULE.fullmatch(target):
+        if backend and not what.endswith(".keras") and not _MODULE.fullmatch(what):
             refuse_model_file(Path(what))
             raise UsageError(f"{what}: is neither module:attribute nor a .keras file; name one of them")
+        return loaded_by_name(target, stack=stack)
+    refuse_model_file(Path(target))
+    return api.load(target, root=root)
+
+
+def loaded_by_name(target: str, *, stack: ExitStack) -> Any:
+    """Load ``module:attribute``, here or in a backend's own environment, or a ``.keras`` file.
+
+    Raises
+    ------
+    UsageError
+        If it is none of them, or cannot be loaded.
+    """
+    from trustml.errors import UsageError
+
+    backend, what = _elsewhere(target)
+    if backend and (what.endswith(".keras") or _MODULE.fullmatch(what)):
+        from trustml.auditing.framework_worker import FrameworkWorker
+
         return stack.enter_context(FrameworkWorker(backend, what))
     if _MODULE.fullmatch(target):
         return _loaded(target)
-    from trustml import api
-
-    refuse_model_file(Path(target))
-    return api.load(target, root=root)
+    raise UsageError(f"{target}: names no module:attribute and no .keras file; audit the model itself")
 
 
 def _elsewhere(target: str) -> tuple[str, str]:
@@ -223,9 +256,14 @@ def _examples(path: Path | None) -> tuple[Any, Any] | None:
     if not path.is_file():
         raise DataError(f"{path}: no such file; write it by numpy.savez(path, inputs=..., labels=...)")
     arrays = read_arrays(path)
-    if not {"inputs", "labels"} <= set(arrays):
+    labels = arrays.pop("labels", None)
+    if labels is not None and "input_ids" in arrays and "inputs" not in arrays:
+        return arrays, labels  # with its attention mask, and whatever else a tokenizer gave
+    if labels is None or "inputs" not in arrays:
         raise DataError(f"{path}: holds {', '.join(sorted(arrays)) or 'nothing'}; it needs `inputs` and `labels`")
-    return arrays["inputs"], arrays["labels"]
+    if masks := [name for name in arrays if name.endswith("mask")]:
+        raise DataError(f"{path}: holds {masks[0]} beside inputs; call the inputs input_ids, and both are given")
+    return arrays["inputs"], labels
 
 
 def _print(audit: Audit, stream: IO[str]) -> None:

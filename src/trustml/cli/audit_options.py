@@ -52,7 +52,7 @@ _ENDPOINT = (
     ),
     ("--endpoint-model", "model", str, "Name of the model on the server; else TARGET is the full address."),
     ("--input-name", "input_name", str, "Of KServe's input tensor; by default `input`."),
-    ("--output-name", "output_name", str, "Of the output, where an endpoint has several."),
+    ("--output-name", "output_name", str, "Of the output that is asked for, such as predict_proba."),
     ("--batch-size", "batch_size", int, "Examples a request to an endpoint; by default 64."),
     ("--timeout", "timeout", float, "Seconds a request to an endpoint; by default 30."),
     ("--retries", "retries", int, "Further tries of a request that fails for the time being; by default 0."),

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from trustml.cli.output import root_option
+
+_PATIENCE = 5.0  # seconds
 
 
 @click.command("dashboard", short_help="Open the dashboard on 127.0.0.1.")
@@ -18,7 +22,7 @@ from trustml.cli.output import root_option
 @click.option("--port", type=click.IntRange(1, 65535), default=8501, show_default=True)
 @click.option("--open/--no-open", "open_browser", default=False, help="Open a browser window.")
 def command(root: Path, port: int, open_browser: bool) -> int:
-    """Serve the dashboard for the runs in a folder, on this machine alone, until Ctrl-C."""
+    """Serve the dashboard for the runs in a folder, on this machine alone, until Ctrl-C or SIGTERM."""
     from trustml.errors import EnvironmentMissingError
     from trustml.processes import module_command
     from trustml.scenario.ready import shipped
@@ -28,16 +32,38 @@ def command(root: Path, port: int, open_browser: bool) -> int:
     options = ["--server.address", "127.0.0.1", "--server.port", str(port)]
     options += ["--server.headless", "false" if open_browser else "true"]
     options += ["--browser.gatherUsageStats", "false", "--client.toolbarMode", "minimal"]
+    options += ["--client.showErrorDetails", "none"]  # of what no page expects, the terminal has it all
     app = str(shipped("apps") / "dashboard.py")
     serve = module_command(Path(sys.executable), "streamlit", "run", app, *options)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    # A session of its own: a signal to our group comes to us alone, and the server ends with us, however we end.
     process = subprocess.Popen(
         serve.arguments,
         pass_fds=serve.inherited,
         env={**os.environ, "TRUSTML_RUNS": str(root.resolve())},
+        start_new_session=True,
     )
     click.echo(f"dashboard: http://127.0.0.1:{port}   runs: {root.resolve()}   (Ctrl-C ends it)", err=True)
     try:
         return process.wait()
     except KeyboardInterrupt:
-        process.wait()
         return 0
+    finally:
+        _end(process)
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the server and what it started, at once where it does not end by itself."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(_PATIENCE)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -77,6 +77,6 @@ def _print(content: dict[str, Any], out: Any) -> None:
         if not part["ok"]:
             out.print(f"{part['backend']}: {part['problem']}", soft_wrap=True)
             if part["fix"]:
-                out.print(f"  fix it with: {part['fix']}", soft_wrap=True)
+                out.verbatim(f"  fix it with: {part['fix']}")
         if part["note"]:
             out.print(f"{part['backend']}: {part['note']}", soft_wrap=True, markup=False)

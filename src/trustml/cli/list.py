@@ -17,6 +17,7 @@ from trustml.cli.output import console, data_stream, file_option, json_option, j
 def command(root: Path, as_json: bool, file: Path | None) -> None:
     """List the runs in a folder, and the scenarios that come with trustml."""
     from trustml.errors import RecordError
+    from trustml.record.removal import unplanned_runs
     from trustml.record.store import list_runs
     from trustml.scenario.ready import ready_scenarios
 
@@ -37,6 +38,11 @@ def command(root: Path, as_json: bool, file: Path | None) -> None:
                 "jobs": len(head.jobs),
             }
         )
+    for directory in unplanned_runs(root):
+        name = directory.path.name
+        planning = {"status": "planning", "problem": "its data, weights and batches are being written"}
+        broken_off = {"status": "unplanned", "problem": f"interrupted while planning; `trustml rm {name}` removes it"}
+        runs.append({"run": name, **(planning if directory.is_executed() else broken_off)})
     with data_stream(file) as stream:
         if as_json:
             stream.write(json_text({"runs": runs, "scenarios": ready_scenarios()}) + "\n")

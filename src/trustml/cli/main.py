@@ -19,6 +19,7 @@ OK, FAILED, USAGE, INTERNAL, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 4, 130
 _COMMANDS = {
     "run": "Run a scenario, or go on with a run.",
     "list": "List the runs and the ready scenarios.",
+    "rm": "Remove runs, or what is left of one that was never planned to its end.",
     "show": "Show how a run went and what it measured.",
     "compare": "Show regimes and frameworks, or several runs, side by side.",
     "explain": "Show how the models of a run explain one example.",

@@ -14,7 +14,7 @@ import click
 from trustml.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from trustml.cli.terminal import PlainConsole
 
 
 root_option = click.option(
@@ -33,6 +33,19 @@ file_option = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write to this file instead.",
 )
+
+
+old_root_option = click.option(
+    "--out", "old_root", hidden=True, type=click.Path(file_okay=False, path_type=Path), help="Now --runs."
+)
+
+
+def renamed(old: Path | None, new: Path | None, *, was: str, now: str) -> Path | None:
+    """Take what an option's old name says, with a word of its new one; else what the new name says."""
+    if old is None:
+        return new
+    click.echo(f"warning: {was} is called {now} now, and this name will go", err=True)
+    return old
 
 
 @contextmanager
@@ -56,14 +69,14 @@ def data_stream(file: Path | None) -> Iterator[IO[str]]:
         raise UsageError(f"{file}: cannot be written ({error.strerror}); name another file") from None
 
 
-def console(stream: IO[str]) -> Console:
+def console(stream: IO[str]) -> PlainConsole:
     """Give a rich console on a stream; without colours where it is no terminal."""
     from trustml.cli.terminal import PlainConsole
 
     return PlainConsole(stream)
 
 
-def messages() -> Console:
+def messages() -> PlainConsole:
     """Give the console for messages, on stderr."""
     return console(sys.stderr)
 

@@ -11,23 +11,31 @@ from typing import Any
 import click
 
 from trustml.cli.main import INTERRUPTED, OK, PARTIAL
-from trustml.cli.output import console, data_stream, file_option, json_option, json_text
+from trustml.cli.output import (
+    console,
+    data_stream,
+    file_option,
+    json_option,
+    json_text,
+    old_root_option,
+    renamed,
+    root_option,
+)
 
 _EXIT = {"success": OK, "partial": PARTIAL, "interrupted": INTERRUPTED}
 
 
 @click.command("run", short_help="Run a scenario, or go on with a run.")
 @click.argument("scenario", required=False)
+@root_option
+@old_root_option
 @click.option(
-    "--runs",
-    "--out",
-    "root",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="Folder in which the run directory is made.",
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Override a field: training.1.epsilon=3; with --resume a limit, execution.timeout=7200.",
 )
-@click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Override a field: training.1.epsilon=3")
 @click.option("--backend", "backends", multiple=True, metavar="NAME", help="Only this backend; may be repeated.")
 @click.option("--seeds", type=click.IntRange(1, 10_000), help="Train every model with this many seeds.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to compute.")
@@ -38,6 +46,7 @@ _EXIT = {"success": OK, "partial": PARTIAL, "interrupted": INTERRUPTED}
 def command(
     scenario: str | None,
     root: Path,
+    old_root: Path | None,
     settings: tuple[str, ...],
     backends: tuple[str, ...],
     seeds: int | None,
@@ -50,9 +59,11 @@ def command(
     """Run SCENARIO: a .py or .toml file, or the name of a ready scenario such as `digits`.
 
     Prints the comparison, or with --json every event as a line of JSON, the last one
-    {"event": "done", "run": ..., "path": ..., "status": ...}. Exit code 4 means that some jobs failed; the
-    others' results are whole, and `trustml run --resume RUN` does what is missing.
+    {"event": "done", "run": ..., "path": ..., "status": ...}. Exit code 4 means that some jobs failed, or all; the
+    others' results are whole, and `trustml run --resume RUN` does what is missing, with --set execution.timeout=...,
+    execution.memory_limit=... or execution.parallel_jobs=... under other limits.
     """
+    root = renamed(old_root, root, was="--out", now="--runs") or root
     overrides = list(settings)
     if backends:
         overrides.append(f"backends=[{', '.join(repr(name) for name in backends)}]")
@@ -62,8 +73,10 @@ def command(
         overrides.append(f"execution.device='{device}'")
     if resume is None and scenario is None:
         raise click.UsageError("name a scenario, such as `trustml run digits`, or a run to go on with (--resume)")
-    if resume is not None and (scenario is not None or overrides):
-        raise click.UsageError("--resume goes on with the scenario as it was recorded; leave SCENARIO and --set out")
+    if resume is not None and (scenario is not None or backends or seeds or device):
+        raise click.UsageError(
+            "--resume goes on with the scenario as it was recorded; leave SCENARIO, --backend, --seeds and --device out"
+        )
     if allow_overrun and resume is None:
         raise click.UsageError("--allow-overrun goes with --resume")
     # Also where SIGINT was ignored when we were started, as a shell does for what it puts into the background.
@@ -99,7 +112,7 @@ def _run(
                     raise KeyboardInterrupt from None
 
         if resume is not None:
-            run = api.resume(resume, root=root, allow_overrun=allow_overrun, listener=listener)
+            run = api.resume(resume, root=root, overrides=overrides, allow_overrun=allow_overrun, listener=listener)
         else:
             run = api.run(str(scenario), out=root, overrides=overrides, listener=listener)
     manifest = run.manifest
@@ -107,9 +120,9 @@ def _run(
         print_comparison(console(stream), [(manifest, run.measures())])
     err = console(sys.stderr)
     print_problems(err, manifest)
-    err.print(f"status: {manifest.status}   run: {manifest.run}   in: {run.path}", soft_wrap=True)
+    err.verbatim(f"status: {manifest.status}   run: {manifest.run}   in: {run.path}")
     if manifest.status != "success":
-        err.print(f"go on with: trustml run --resume {manifest.run} --runs {root}", soft_wrap=True)
+        err.verbatim(f"go on with: trustml run --resume {manifest.run} --runs {root}")
     return _EXIT.get(manifest.status, PARTIAL)
 
 

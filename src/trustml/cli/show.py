@@ -70,6 +70,7 @@ def _show_privacy(loaded: Run, *, as_json: bool, file: Path | None) -> None:
     table = loaded.measures()
     together = table[table.measure == "epsilon_all_releases"].to_dict("records")
     with data_stream(file) as stream:
+        out = console(stream)
         if as_json:
             from trustml.report.tables import plain_rows
 
@@ -84,10 +85,12 @@ def _show_privacy(loaded: Run, *, as_json: bool, file: Path | None) -> None:
             stream.write(json_text(content) + "\n")
             return
         if not statements:
-            stream.write("no model of this run was trained with privacy: no finite epsilon holds for any of them\n")
+            out.print(
+                "no model of this run was trained with privacy: no finite epsilon holds for any of them", soft_wrap=True
+            )
         for statement in statements:
-            stream.write(statement_text(statement) + "\n\n")
+            out.print(statement_text(statement) + "\n", soft_wrap=True)
         for row in together:
-            stream.write(f"epsilon of all releases together: {at_most(row['value'], 4)}; {row['note']}\n")
+            out.print(f"epsilon of all releases together: {at_most(row['value'], 4)}; {row['note']}", soft_wrap=True)
         for note in loaded.manifest.data.notes:
-            stream.write(f"data: {note}\n")
+            out.print(f"data: {note}", soft_wrap=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trustml.cli.main import OK, PARTIAL
-from trustml.cli.output import console, data_stream, file_option
+from trustml.cli.output import console, data_stream, file_option, old_root_option, renamed, root_option
 
 if TYPE_CHECKING:
     from trustml.api import Run
@@ -17,15 +17,8 @@ if TYPE_CHECKING:
 
 @click.command("study", short_help="Run the scenarios of a study and answer its questions.")
 @click.argument("study", required=False)
-@click.option(
-    "--runs",
-    "--out",
-    "root",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="Folder in which the runs are made, or looked for.",
-)
+@root_option
+@old_root_option
 @click.option("--full", is_flag=True, help="Take the module's `full` instead of its `study`.")
 @click.option("--from", "earlier", multiple=True, metavar="RUN", help="Answer from this finished run; may be repeated.")
 @click.option(
@@ -33,7 +26,13 @@ if TYPE_CHECKING:
 )
 @file_option
 def command(
-    study: str | None, root: Path, full: bool, earlier: tuple[str, ...], figure: Path | None, file: Path | None
+    study: str | None,
+    root: Path,
+    old_root: Path | None,
+    full: bool,
+    earlier: tuple[str, ...],
+    figure: Path | None,
+    file: Path | None,
 ) -> int:
     """Run every scenario of STUDY (a module with `study = (Scenario(...), ...)`) and answer what privacy does.
 
@@ -44,6 +43,7 @@ def command(
     from trustml.report.study.figures import save_study_figure
     from trustml.report.study.tables import StudyPart, study_markdown
 
+    root = renamed(old_root, root, was="--out", now="--runs") or root
     if bool(study) == bool(earlier):
         raise click.UsageError("name a study, or finished runs with --from")
     if earlier:

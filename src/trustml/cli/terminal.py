@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import IO
+from typing import IO, Any
 
 from rich.console import Console, HighlighterType, JustifyMethod, OverflowMethod
 from rich.style import StyleType
@@ -17,6 +17,35 @@ class PlainConsole(Console):
     def __init__(self, stream: IO[str]) -> None:
         width = None if stream.isatty() else 160  # wide enough not to cut
         super().__init__(file=stream, width=width, highlight=False, soft_wrap=False, markup=False, emoji=False)
+
+    def print(
+        self,
+        *objects: Any,
+        sep: str = " ",
+        end: str = "\n",
+        style: StyleType | None = None,
+        justify: JustifyMethod | None = None,
+        overflow: OverflowMethod | None = None,
+        no_wrap: bool | None = None,
+        emoji: bool | None = None,
+        markup: bool | None = None,
+        highlight: bool | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        crop: bool = True,
+        soft_wrap: bool | None = None,
+        new_line_start: bool = False,
+    ) -> None:
+        """Print; a line with `soft_wrap` is broken between words on a terminal, and whole in a file or pipe."""
+        super().print(
+            *objects, sep=sep, end=end, style=style, justify=justify, overflow=overflow, no_wrap=no_wrap, emoji=emoji,
+            markup=markup, highlight=highlight, width=width, height=height, crop=crop,
+            soft_wrap=soft_wrap and not self.is_terminal, new_line_start=new_line_start,
+        )  # fmt: skip
+
+    def verbatim(self, text: str) -> None:
+        """Print what is to be copied, such as a command: in one line, however long."""
+        super().print(text, soft_wrap=True)
 
     def render_str(
         self,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,26 +19,52 @@ if TYPE_CHECKING:
     from trustml.evidence.checks import Check
     from trustml.evidence.verify import Verification
 
+_UNCONFIRMED = {
+    "unsigned": "there is no signature; have it bundled with --key",
+    "not checked": "the signature was not checked; give --key with the signer's public key",
+    "bad": "the signature is not good",
+    "wrong key": "it is signed by another key",
+}
+_SIGNATURES = {
+    "unsigned": "UNSIGNED",
+    "not checked": "signature NOT CHECKED",
+    "bad": "signature BAD",
+    "wrong key": "signed by ANOTHER KEY",
+    "good": "signature good",
+}
 
-@click.command("verify", short_help="Check a bundle or a run: every hash, every number.")
-@click.argument("target", metavar="BUNDLE_OR_RUN")
+
+@click.command("verify", short_help="Check a bundle, a run or an audit: every hash, every number.")
+@click.argument("target", metavar="BUNDLE_RUN_OR_AUDIT")
 @root_option
 @click.option(
     "--key",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Public key of the signer: `openssl pkey -in key.pem -pubout -out public.pem`.",
 )
+@click.option("--require-signature", is_flag=True, help="Exit 1 unless --key confirms a signature.")
+@click.option("--trust-code", is_flag=True, help="Run the code of the module:attribute that an audit is of.")
 @json_option
 @file_option
 @click.option("--all", "everything", is_flag=True, help="Print every check, not only what differs.")
-def command(target: str, root: Path, key: Path | None, as_json: bool, file: Path | None, everything: bool) -> int:
-    """Compute every hash of BUNDLE_OR_RUN anew, and every number that its files give, and name what differs.
+def command(
+    target: str,
+    root: Path,
+    key: Path | None,
+    require_signature: bool,
+    trust_code: bool,
+    as_json: bool,
+    file: Path | None,
+    everything: bool,
+) -> int:
+    """Compute every hash of a bundle, a run or an audit anew, and every number that its files give; name what differs.
 
-    A bundle is unpacked into a temporary folder; nothing in it is executed or unpickled. Exit code 0 if nothing
-    differs, 1 if something does, 2 if it is no bundle or must not be unpacked.
+    A bundle is unpacked into a temporary folder; nothing in it is executed or unpickled. What could not be computed
+    again is said to be so. Exit code 0 if no difference was found, 1 if one was, 2 if it is no bundle or must not be
+    unpacked.
 
     Hashes and figures show that a record agrees with itself. That nobody made all of it up in agreement, only the
-    signature says: give --key.
+    signature says: give --key, and --require-signature where a bundle without one must fail.
     """
     from trustml.evidence.signing import read_public_key
     from trustml.evidence.verify import verify
@@ -47,13 +74,25 @@ def command(target: str, root: Path, key: Path | None, as_json: bool, file: Path
     path = Path(target)
     if not path.exists():
         path = find_run(target, root=root).path
-    found = verify(path, key=public)
+    found = verify(path, key=public, load=_trusted if trust_code else None)
+    unconfirmed = require_signature and found.signature != "good"
     with data_stream(file) as stream:
         if as_json:
-            stream.write(json_text({"passed": found.passed, **_plain(found)}) + "\n")
+            stream.write(json_text({"passed": found.passed and not unconfirmed, **_plain(found)}) + "\n")
         else:
             _print(console(stream), found, everything=everything)
-    return OK if found.passed else FAILED
+    if unconfirmed:
+        click.echo(f"Error: {target}: --require-signature: {_UNCONFIRMED[found.signature]}", err=True)
+    return OK if found.passed and not unconfirmed else FAILED
+
+
+@contextmanager
+def _trusted(name: str) -> Iterator[Any]:
+    """Give the model of a module that an audit names; what is served, or a path, is not followed."""
+    from trustml.cli.audit import loaded_by_name
+
+    with ExitStack() as stack:
+        yield loaded_by_name(name, stack=stack)
 
 
 def _plain(found: Verification) -> dict[str, object]:
@@ -76,20 +115,25 @@ def _print(out: Console, found: Verification, *, everything: bool) -> None:
     out.print(table)
     if everything:
         _print_lines(out, "ok", [check for check in found.checks if check.outcome == "ok"])
-    rest = [check for check in found.checks if check.outcome == "not recomputed" and check.area != "signature"]
     if everything:
-        _print_lines(out, "not recomputed", rest)
+        _print_lines(out, "not recomputed", found.left)
     else:
-        for message, count in Counter(check.message for check in rest).items():
+        for message, count in Counter(check.message for check in found.left).items():
             out.print(f"not recomputed: {count} x {message}", soft_wrap=True, markup=False)
     _print_lines(out, "DIFFERS", found.differences)
     if found.kind == "bundle":
         lines = [check for check in found.checks if check.area == "signature" and check.outcome != "differs"]
         for check in lines:
             out.print(f"signature: {check.message}", soft_wrap=True, markup=False)
-    count = len(found.differences)
-    verdict = "nothing differs" if found.passed else f"{count} difference{'' if count == 1 else 's'}"
-    out.print(f"{found.run}: {verdict}", soft_wrap=True, markup=False)
+    out.print(f"{found.run}: {_verdict(found)}; {_SIGNATURES[found.signature]}", soft_wrap=True, markup=False)
+
+
+def _verdict(found: Verification) -> str:
+    """Say whether anything differs; that nothing does only where all was compared."""
+    count, left = len(found.differences), len(found.left)
+    if count:
+        return f"{count} difference{'' if count == 1 else 's'}"
+    return f"no difference found, and {left} of {len(found.checks)} not recomputed" if left else "nothing differs"
 
 
 def _print_lines(out: Console, sign: str, checks: Sequence[Check]) -> None:

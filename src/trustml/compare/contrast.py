@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +36,10 @@ class Estimate:
     ----------
     value, low, high : float
     p_value : float
-        Two-sided; NaN where no test belongs to it. With S seeds it is never below 1 / 2**S.
+        Two-sided; NaN where no test belongs to it.
     seeds : int
+    least_p : float, optional
+        Smallest that its test can give; left out, 1 / 2**S with S seeds.
     """
 
     value: float
@@ -45,6 +47,7 @@ class Estimate:
     high: float
     p_value: float
     seeds: int
+    least_p: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +133,39 @@ def difference(first: Agreements, second: Agreements) -> Estimate:
     gap = first.cross - second.cross  # the column is the other regime's seed
     swapped = np.array([_between_seeds(gap * sign[None, :], everyone) for sign in flips])
     return jackknife(statistic, seeds, p_value=p_value_of(swapped))
+
+
+def trend(cross: Doubles, doses: Doubles) -> Estimate:
+    """Slope of the agreement with plain models over a dose, by least squares over regimes that differ in it alone.
+
+    The p-value comes from permuting the doses among the models of each seed: were the dose nothing to them, they could
+    change places. That holds whatever the models of one seed have in common.
+
+    Parameters
+    ----------
+    cross : float64 array of shape (D, S, S)
+        Plain model i with model j of each dose. For one number a model, that number in all of column j.
+    doses : float64 array of shape (D,)
+        Not all the same.
+    """
+    seeds = cross.shape[1]
+    centred = doses - doses.mean()
+    weights = centred / (centred**2).sum()
+
+    def statistic(kept: Ints) -> float:
+        return float(sum(w * _between_seeds(part, kept) for w, part in zip(weights, cross, strict=True)))
+
+    others = cross.sum(axis=1) - np.diagonal(cross, axis1=1, axis2=2)  # (D, S), without pairs of a seed
+    means = others / (seeds - 1)
+    orders = np.array(list(itertools.permutations(range(len(doses)))))
+    slopes = np.einsum("d,pds->ps", weights, means[orders]) / seeds  # of each seed, in each order of its doses
+    if len(orders) ** seeds <= RANDOM_SWAPS:
+        chosen = np.array(list(itertools.product(range(len(orders)), repeat=seeds)))
+    else:
+        random = np.random.default_rng(0).integers(len(orders), size=(RANDOM_SWAPS, seeds))
+        chosen = np.concatenate([np.zeros((1, seeds), np.int64), random])
+    swapped = slopes[chosen, np.arange(seeds)].sum(axis=1)
+    return replace(jackknife(statistic, seeds, p_value=p_value_of(swapped)), least_p=1 / len(swapped))
 
 
 def paired(first: Doubles, second: Doubles) -> Estimate:

@@ -37,7 +37,7 @@ def estimate_rows(cell: Cell, measure: str, estimate: Estimate, *, facts: Facts 
     tested = not math.isnan(estimate.p_value)
     sides = About(pair="two regimes over seeds", first=cell.first, second=cell.second)
     told: Facts = {**(facts or {}), "seeds": estimate.seeds}
-    least = 2.0**-estimate.seeds
+    least = 2.0**-estimate.seeds if estimate.least_p is None else estimate.least_p
     if tested and least > 0.01:
         told["least_p"] = least
     about = msgspec.structs.replace(

@@ -11,6 +11,7 @@ import numpy as np
 from trustml.attribution.similarity import Doubles, Floats, rank_directions, top_directions
 from trustml.compare.contrast import LEAST_SEEDS, Agreements, Estimate, contrast, difference
 from trustml.compare.estimate_rows import Cell, estimate_rows
+from trustml.compare.parts import accuracy_trends, part_estimates
 from trustml.measures.evidence import Evidence, Explanation
 from trustml.measures.row import Row
 from trustml.plan.job import TrainJob
@@ -46,6 +47,16 @@ def floor_rows(evidence: Evidence) -> list[Row]:
     for (backend, kind), by_title in found.items():
         means = {title: _mean(agreements) for title, agreements in by_title.items()}
         rows += _rows(evidence, means, reference=str(reference), backend=backend, method=MEAN, kind=kind)
+        for one in () if kind else accuracy_trends(evidence, backend=backend):
+            cell = Cell(
+                run=evidence.manifest.run,
+                backend=backend,
+                regime=one.second,
+                method="",
+                first=one.first,
+                second=one.second,
+            )
+            rows += estimate_rows(cell, one.measure, one.estimate, facts=one.facts)
     return rows
 
 
@@ -62,7 +73,7 @@ def own_explanations(evidence: Evidence) -> dict[tuple[str, str], dict[str, BySe
 def reference_regime(regimes: Sequence[Regime]) -> str | None:
     """Title of the first plain regime that trains to its own end on true labels."""
     for regime in regimes:
-        if isinstance(regime, Plain) and not regime.stop_at and not regime.random_labels:
+        if isinstance(regime, Plain) and not regime.is_control:
             return regime.title
     return None
 
@@ -91,6 +102,11 @@ def _rows(
     evidence: Evidence, agreements: dict[str, Agreements], *, reference: str, backend: str, method: str, kind: str
 ) -> list[Row]:
     """Rows of all regimes by one method."""
+
+    def cell_of(first: str, second: str) -> Cell:
+        run = evidence.manifest.run
+        return Cell(run=run, backend=backend, regime=second, method=method, first=first, second=second)
+
     rows: list[Row] = []
     for title, agreed in agreements.items():
         found = contrast(agreed)
@@ -104,15 +120,10 @@ def _rows(
             for control in controls_of(evidence, title) & agreements.keys():
                 if len(agreements[control].cross) == len(agreed.cross):
                     parts["explanation_effect_beyond_accuracy"] = difference(agreed, agreements[control])
-        cell = Cell(
-            run=evidence.manifest.run,
-            backend=backend,
-            regime=title,
-            method=method,
-            first=reference,
-            second=title,
-        )
+        cell = cell_of(reference, title)
         rows += [row for measure, estimate in parts.items() for row in estimate_rows(cell, measure, estimate)]
+    for one in () if kind else part_estimates(evidence, agreements):
+        rows += estimate_rows(cell_of(one.first, one.second), one.measure, one.estimate, facts=one.facts)
     return rows
 
 

@@ -57,9 +57,16 @@ def row_functions() -> dict[str, Callable[[Evidence], list[Row]]]:
     return {path: pkgutil.resolve_name(path) for path in row_paths()}
 
 
-def measure_run(run: RunDirectory) -> MeasuredRun:
-    """Apply every measure to what the run left behind."""
-    evidence = Evidence(run)
+def measure_run(run: RunDirectory, *, second_opinion: bool = True) -> MeasuredRun:
+    """Apply every measure to what the run left behind, or has so far.
+
+    Parameters
+    ----------
+    run : RunDirectory
+    second_opinion : bool
+        As for :class:`~trustml.measures.evidence.Evidence`.
+    """
+    evidence = Evidence(run, second_opinion=second_opinion)
     rows: list[Row] = []
     for path, give in row_functions().items():
         found = _rows_or_why_not(evidence, path, give)

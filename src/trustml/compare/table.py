@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from trustml.data.npy import DAMAGED
-from trustml.data.tables import why_not_a_table
+from trustml.data.tables import require_text, why_not_a_table
 from trustml.errors import RecordError
 from trustml.measures.row import COLUMNS, FIRST_COLUMNS, Fact, Row, column_kind
 from trustml.privacy.statement import PrivacyStatement
@@ -125,6 +125,7 @@ def _recorded(run: RunDirectory) -> tuple[pd.DataFrame, bool]:
             raise ValueError(problem)
         content.seek(0)
         table = pd.read_parquet(content)
+        require_text(table)
     except FileNotFoundError:
         raise RecordError(f"{path}: not there yet; the run is unfinished, go on with `trustml run --resume`") from None
     except (pa.ArrowException, *DAMAGED) as error:
@@ -154,7 +155,17 @@ def _why_not_measures(table: pd.DataFrame) -> str:
             return f"its column {name} holds {table[name].dtype}"
         if not numbers and not table[name].map(lambda one: isinstance(one, str)).all():
             return f"its column {name} holds what is no text"
+        if column_kind(name) == "facts" and not table[name].map(_holds_facts).all():
+            return f"its column {name} holds what are no facts"
     return ""
+
+
+def _holds_facts(text: str) -> bool:
+    try:
+        msgspec.json.decode(text, type=dict[str, Fact])
+    except UNREADABLE:
+        return False
+    return True
 
 
 def recorded_statements(run: RunDirectory) -> list[PrivacyStatement]:

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.data.dataset import Floats
+from trustml.data.encoding import Encoded
+from trustml.data.separated import BLANK, Form
 
 _LARGE = 50.0
 _TOLD = 3
@@ -42,6 +44,47 @@ def range_warnings(values: Floats, columns: Sequence[str]) -> tuple[str, ...]:
         f"columns {_listed(found)} are far above 1, and networks seldom learn from such inputs: give their known "
         "lowest and highest values in data.ranges, or set data.scaling to standard",
     )
+
+
+def reading_warnings(forms: Sequence[Form], encoded: Encoded) -> tuple[str, ...]:
+    """Tell in a line what was found out of the files and their columns, and in others what became of the data."""
+    dates = f"dates in {_listed(list(map(repr, encoded.dates)))} (years since 2000, or parts of a day)"
+    warnings = list(form_warnings(forms, *([dates] if encoded.dates else [])))
+    if encoded.missing:
+        told = _listed([f"{name!r} ({count})" for name, count in encoded.missing.items()])
+        warnings.append(f"missing values in {told}: numbers became 0 and a mark, texts a category; see data.missing")
+    if encoded.left_out:
+        told = _listed([f"{name!r} ({count})" for name, count in encoded.left_out.items()])
+        warnings.append(
+            f"columns of many different texts were left out: {told}; hash them by data.hashing, declare their "
+            "categories, or name them in data.drop"
+        )
+    if encoded.counting:
+        told = _listed(list(map(repr, encoded.counting)))
+        warnings.append(
+            f"columns that count the rows are features: {told}; name them in data.drop if they should not be"
+        )
+    return tuple(warnings)
+
+
+def form_warnings(forms: Sequence[Form], *others: str) -> tuple[str, ...]:
+    """Tell in a line how files are written where that is not the plain way, and what else was found."""
+    found = [*dict.fromkeys(part for form in forms for part in _parts(form)), *others]
+    return (f"found in the file: {'; '.join(found)}",) if found else ()
+
+
+def _parts(form: Form) -> list[str]:
+    plain = Form()
+    names = {"\t": "tabs", BLANK: "blanks"}
+    told = {
+        f"text is {form.encoding}": form.encoding != plain.encoding,
+        f"columns are separated by {names.get(form.separator, repr(form.separator))}": form.separator
+        != plain.separator,
+        f"quotes are {form.quote or 'text'}": form.quote != plain.quote,
+        f"the decimal mark is {form.decimal!r}": form.decimal != plain.decimal,
+        "there is no header": form.header != plain.header,
+    }
+    return [part for part, is_so in told.items() if is_so]
 
 
 def _listed(found: list[str]) -> str:

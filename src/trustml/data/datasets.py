@@ -11,16 +11,32 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from trustml.data.cautions import precision_warnings, range_warnings
-from trustml.data.dataset import Dataset, Examples, Floats, Ints, split_indices
-from trustml.data.encoding import encode_table, key_columns
+from trustml.data.cautions import precision_warnings, range_warnings, reading_warnings
+from trustml.data.dataset import Dataset, Examples, Floats, Ints
+from trustml.data.encoding import encode_table, key_columns, split_column
 from trustml.data.files import read_idx, read_npz
+from trustml.data.image_folders import load_images
 from trustml.data.labels import as_numbers, encode
 from trustml.data.preparation import Categories, Classes, Preparation, Scaled
-from trustml.data.tables import read_table
+from trustml.data.splits import refuse_leakage, require_split, split_rows
+from trustml.data.tables import read_tables
+from trustml.data.texts import load_texts
 from trustml.errors import DataError
 from trustml.models.tasks import DEFAULT_TASK, Labels, Regression, Task
-from trustml.scenario.sources import BreastCancer, Csv, DataSource, Digits, Idx, Npz, Parquet
+from trustml.scenario.sources import (
+    BreastCancer,
+    Csv,
+    DataSource,
+    Digits,
+    Idx,
+    Images,
+    Json,
+    Npz,
+    Parquet,
+    Source,
+    Table,
+    Text,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,9 +57,9 @@ _BREAST_CANCER_HIGH = (
 _PUBLIC = Preparation(scaling="public constants", categories="none", classes="public")
 
 
-def _of_file(scaling: Scaled, categories: Categories = "none", learned: tuple[str, ...] = ()) -> Preparation:
+def _of_file(scaling: Scaled) -> Preparation:
     """Preparation of a file of the user's, whose classes are those that its labels hold."""
-    return Preparation(scaling=scaling, categories=categories, classes="of the data", learned_columns=learned)
+    return Preparation(scaling=scaling, categories="none", classes="of the data")
 
 
 def load_dataset(source: DataSource, task: Task = DEFAULT_TASK) -> Dataset:
@@ -54,6 +70,7 @@ def load_dataset(source: DataSource, task: Task = DEFAULT_TASK) -> Dataset:
     DataError
         If a file is missing or broken, or holds anything but finite numbers and labels of the task.
     """
+    require_split(source)
     found = _load(source, task)
     if isinstance(task, Regression):
         classes: Classes = "targets as they are" if task.target_range is None else "targets by a given range"
@@ -86,25 +103,29 @@ def _load(source: DataSource, task: Task) -> Dataset:
             return replace(found, feature_names=columns, feature_groups=tuple(range(len(columns))), preparation=_PUBLIC)
         case Idx():
             return _load_idx(source, task)
-        case Csv() | Parquet():
+        case Csv() | Parquet() | Json():
             return _from_table(source, task)
         case Npz():
             return _load_npz(source, task)
+        case Images():
+            return load_images(source, task)
+        case Text():
+            return load_texts(source, task)
 
 
 def _load_npz(source: Npz, task: Task) -> Dataset:
-    inputs, labels = read_npz(Path(source.path), names=(source.inputs, source.labels))
-    if inputs.ndim == 4 and inputs.shape[1] in _CHANNELS and inputs.shape[3] not in _CHANNELS:
-        raise DataError(
-            f"{source.path}: inputs have shape {inputs.shape}, which is channels first; transpose them to (n, height, "
-            "width, channels)"
-        )
+    named = () if source.split_by is None else (source.split_by,)
+    inputs, labels, *by = read_npz(Path(source.path), names=(source.inputs, source.labels, *named))
     warnings: tuple[str, ...] = ()
+    if source.channels == "first" or (source.channels is None and _seems_channels_first(inputs)):
+        inputs = _channels_last(inputs, source.path)
+        warnings = ("found in the file: channels come first, and were moved behind width; see data.channels",)
     scaled: Scaled = "none"
     if inputs.ndim > 2 and inputs.dtype == np.uint8:
         inputs, scaled = inputs.astype(np.float32) / 255.0, "public constants"
-        warnings = ("inputs are images of bytes: they were scaled to [0, 1] by 1/255",)
-    found = _split(_as_images(inputs), labels, source, task, where=source.path, standard=source.scaling == "standard")
+        warnings += ("inputs are images of bytes: they were scaled to [0, 1] by 1/255",)
+    standard = source.scaling == "standard"
+    found = _split(_as_images(inputs), labels, source, task, where=source.path, standard=standard, by=by)
     found = replace(found, warnings=(*warnings, *found.warnings))
     if source.scaling == "standard":
         scaled = "training statistics"
@@ -112,6 +133,16 @@ def _load_npz(source: Npz, task: Task) -> Dataset:
 
 
 _CHANNELS = (1, 2, 3, 4)
+
+
+def _seems_channels_first(inputs: npt.NDArray[Any]) -> bool:
+    return inputs.ndim == 4 and inputs.shape[1] in _CHANNELS and inputs.shape[3] not in _CHANNELS
+
+
+def _channels_last(inputs: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
+    if inputs.ndim != 4:
+        raise DataError(f"{where}: data.channels is first, but inputs have shape {inputs.shape}; remove it")
+    return np.moveaxis(inputs, 1, 3)
 
 
 def _numbered(dataset: Dataset) -> Dataset:
@@ -124,6 +155,9 @@ def _numbered(dataset: Dataset) -> Dataset:
 
 def _load_idx(source: Idx, task: Task) -> Dataset:
     dataset = replace(_read_idx(source, task), preparation=_of_file("public constants"))  # 1/255, of the format
+    if _seems_channels_first(dataset.test.inputs):
+        told = f"images have shape {dataset.input_shape}: if channels come first, set data.channels to first"
+        dataset = replace(dataset, warnings=(*dataset.warnings, told))
     if (source.mean, source.deviation) == (0.0, 1.0):
         return dataset
     train, test = (
@@ -134,7 +168,7 @@ def _load_idx(source: Idx, task: Task) -> Dataset:
 
 
 def _read_idx(source: Idx, task: Task) -> Dataset:
-    inputs, labels = _idx_pair(source.images, source.labels)
+    inputs, labels = _idx_pair(source.images, source.labels, source)
     if source.first is not None:
         if not 1 <= source.first <= len(inputs):
             raise DataError(f"{source.images}: data.first: {source.first} is not 1 to {len(inputs)} images; fix it")
@@ -143,7 +177,7 @@ def _read_idx(source: Idx, task: Task) -> Dataset:
         raise DataError("data.test_images: give test_images and test_labels together, or neither")
     if source.test_images is None or source.test_labels is None:
         return _split(inputs, labels, source, task, where=source.images)
-    test_inputs, test_labels = _idx_pair(source.test_images, source.test_labels)
+    test_inputs, test_labels = _idx_pair(source.test_images, source.test_labels, source)
     if test_inputs.shape[1:] != inputs.shape[1:]:
         raise DataError(f"{source.test_images}: images {test_inputs.shape[1:]} differ from {inputs.shape[1:]}")
     return _assemble(
@@ -155,11 +189,13 @@ def _read_idx(source: Idx, task: Task) -> Dataset:
     )
 
 
-def _idx_pair(images: str, labels: str) -> tuple[Floats, npt.NDArray[Any]]:
+def _idx_pair(images: str, labels: str, source: Idx) -> tuple[Floats, npt.NDArray[Any]]:
     pixels, classes = read_idx(Path(images)), read_idx(Path(labels))
     if pixels.ndim not in (3, 4) or classes.ndim != 1 or len(pixels) != len(classes):
         raise DataError(f"{images}: {pixels.shape} images do not go with labels {classes.shape} of {labels}")
     scale = 255.0 if pixels.dtype == np.uint8 else 1.0
+    if source.channels == "first":
+        pixels = _channels_last(pixels, images)
     _require_finite(pixels, images)
     return (_as_images(pixels) / scale).astype(np.float32), classes
 
@@ -169,18 +205,9 @@ def _as_images(inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return inputs[..., None] if inputs.ndim == 3 else inputs
 
 
-def _from_table(source: Csv | Parquet, task: Task) -> Dataset:
-    import pandas as pd
-
-    train, warnings = read_table(Path(source.path), source)
-    both = train
-    if source.test_path is not None:
-        test, more = read_table(Path(source.test_path), source)
-        warnings += more
-        if set(test.columns) != set(train.columns):
-            odd = sorted(map(str, set(test.columns) ^ set(train.columns)))
-            raise DataError(f"{source.test_path}: column {odd[0]!r} is not in both files; give both the same columns")
-        both = pd.concat([train, test[train.columns]], ignore_index=True)  # one encoding for both
+def _from_table(declared: Table, task: Task) -> Dataset:
+    read = read_tables(declared)
+    both, source = read.table, read.source
     columns = source.label_columns
     for name in columns:
         if name not in both.columns:
@@ -189,30 +216,41 @@ def _from_table(source: Csv | Parquet, task: Task) -> Dataset:
             )
     encoded = encode_table(both, source)
     labels = _table_labels(both, source, task)
+    by = split_column(both, source)
     if source.test_path is None:
-        rows = _split_rows(labels, source, task, where=source.path, names=columns)
+        rows = _split_rows(labels, source, task, where=source.path, by=by, names=columns)
     else:
-        rows = np.arange(len(train)), np.arange(len(train), len(both))
+        rows = np.arange(read.train_rows), np.arange(read.train_rows, len(both))
+        if by is not None:
+            refuse_leakage(by, source, *rows, where=source.path)
     standard = source.scaling == "standard"
     dataset = _assemble(
         encoded.values, labels, rows, task, where=source.path, standard=standard,
         columns=[encoded.names[group] for group in encoded.groups], label_names=columns,
     )  # fmt: skip
     scaling: Scaled = "training statistics" if standard else "declared constants" if source.ranges else "none"
-    learned: Categories = "of the data" if encoded.learned else "declared" if source.categories else "none"
+    learned: Categories = (
+        "of the data" if encoded.learned or encoded.left_out else "declared" if source.categories else "none"
+    )
     keys = key_columns(both, source)
     return replace(
         dataset,
         feature_names=encoded.names,
         feature_groups=encoded.groups,
-        preparation=_of_file(scaling, learned, encoded.learned),
-        warnings=(*warnings, *dataset.warnings),
+        preparation=Preparation(
+            scaling=scaling,
+            categories=learned,
+            classes="of the data",
+            learned_columns=encoded.learned,
+            left_out_columns=tuple(encoded.left_out),
+        ),
+        warnings=(*read.warnings, *dataset.warnings, *reading_warnings(read.forms, encoded)),
         train_keys={name: values[rows[0]] for name, values in keys.items()},
         test_keys={name: values[rows[1]] for name, values in keys.items()},
     )
 
 
-def _table_labels(table: pd.DataFrame, source: Csv | Parquet, task: Task) -> npt.NDArray[Any]:
+def _table_labels(table: pd.DataFrame, source: Table, task: Task) -> npt.NDArray[Any]:
     """Labels of a table: (n,), or (n, k) where several columns are named."""
     found = [table[name].to_numpy() for name in source.label_columns]
     if isinstance(source, Csv) and isinstance(task, Regression) and source.decimal:
@@ -237,21 +275,39 @@ def _split(
     *,
     where: str,
     standard: bool = False,
+    by: Sequence[npt.NDArray[Any]] = (),
 ) -> Dataset:
     if inputs.dtype.kind not in "biuf" or inputs.ndim not in (2, 4):
         raise DataError(f"{where}: inputs are {inputs.dtype} of shape {inputs.shape}; give (n, features) or images")
     if labels.ndim not in (1, 2) or len(labels) != len(inputs) or len(labels) < 2:
         raise DataError(f"{where}: {labels.shape} labels do not go with {inputs.shape} inputs; give one per example")
     _require_finite(inputs, where)
-    rows = _split_rows(labels, source, task, where=where)
+    each = _one_each(by[0], len(labels), source, where) if by else None
+    rows = _split_rows(labels, source, task, where=where, by=each)
     return _assemble(inputs, labels, rows, task, where=where, standard=standard)
 
 
 def _split_rows(
-    labels: npt.NDArray[Any], source: DataSource, task: Task, *, where: str, names: tuple[str, ...] = ()
+    labels: npt.NDArray[Any],
+    source: Source,
+    task: Task,
+    *,
+    where: str,
+    by: npt.NDArray[Any] | None = None,
+    names: tuple[str, ...] = (),
 ) -> tuple[Ints, Ints]:
     kinds = encode(task, labels, where, names=names).kinds
-    return split_indices(kinds, test_fraction=source.test_fraction, seed=source.split_seed)
+    return split_rows(kinds, source, where=where, by=by)
+
+
+def _one_each(by: npt.NDArray[Any], count: int, source: DataSource, where: str) -> npt.NDArray[Any]:
+    """Give the array to split by, as numbers where it holds times."""
+    kinds = "biuf" if source.split == "by time" else "biufSU"
+    if by.shape != (count,) or by.dtype.kind not in kinds:
+        raise DataError(
+            f"{where}: array {source.split_by!r} is {by.dtype} of shape {by.shape}; give one for each example"
+        )
+    return by.astype(np.float64) if source.split == "by time" else by
 
 
 def _require_finite(inputs: npt.NDArray[Any], where: str) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from datetime import date, time
-from decimal import Decimal
-from typing import TYPE_CHECKING
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from trustml.data.dates import moments_in, moments_of
+from trustml.data.spelling import FaultError, Texts, as_text, numbers_in
 from trustml.errors import DataError
-from trustml.scenario.sources import Csv, Parquet
+from trustml.scenario.sources import Csv, Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,16 +36,28 @@ class Encoded:
     groups : tuple of int
         Feature of each column.
     learned : tuple of str
-        Columns of text whose categories were taken from the data.
+        Columns of which other rows would make others: categories taken from the data, and marks of missing numbers.
+    left_out : dict of str to int
+        Columns of text that are no features, and how many different values each holds.
+    missing : dict of str to int
+        Missing values of the columns that have some.
+    dates : tuple of str
+        Columns of dates or times of the day.
+    counting : tuple of str
+        Columns that number the rows.
     """
 
     values: npt.NDArray[np.float64]
     names: tuple[str, ...]
     groups: tuple[int, ...]
     learned: tuple[str, ...]
+    left_out: dict[str, int]
+    missing: dict[str, int]
+    dates: tuple[str, ...]
+    counting: tuple[str, ...]
 
 
-def encode_table(table: pd.DataFrame, source: Csv | Parquet) -> Encoded:
+def encode_table(table: pd.DataFrame, source: Table) -> Encoded:
     """Encode all columns but the label.
 
     Raises
@@ -52,8 +66,13 @@ def encode_table(table: pd.DataFrame, source: Csv | Parquet) -> Encoded:
         If a declared column is not there, a value is missing or none of the declared ones, or a column is neither
         numbers nor text; all such columns at once.
     """
-    declared = {"drop": source.drop, "ranges": source.ranges, "categories": source.categories, "keys": source.keys}
-    for field, names in declared.items():
+    declared: dict[str, Iterable[str]] = {
+        "drop": source.drop,
+        "ranges": source.ranges,
+        "categories": source.categories,
+        "keys": source.keys,
+    }
+    for field, names in (declared | {"hashing": source.hashing, "marked": source.marked}).items():
         for name in names:
             if name not in table.columns:
                 known = ", ".join(map(str, table))
@@ -62,19 +81,36 @@ def encode_table(table: pd.DataFrame, source: Csv | Parquet) -> Encoded:
     if not len(features.columns):
         label = " and ".join(map(repr, source.label_columns))
         raise DataError(f"{source.path}: no column is left beside the label {label}; a model needs features")
-    parts: list[_Column] = []
+    found: dict[str, _Column | _LeftOut] = {}
     faults: list[str] = []
     for name in map(str, features):
         try:
-            parts.append(_encode_column(features[name], name, source))
-        except _FaultError as fault:
+            found[name] = _encode_column(features[name], name, source)
+        except FaultError as fault:
             faults.append(f"column {name!r} {fault}")
     refuse_all(source.path, faults)
+    return _joined(found, source)
+
+
+def _joined(found: Mapping[str, _Column | _LeftOut], source: Table) -> Encoded:
+    parts = {name: part for name, part in found.items() if isinstance(part, _Column)}
+    left_out = {name: part.values for name, part in found.items() if isinstance(part, _LeftOut)}
+    if not parts:
+        name, count = next(iter(left_out.items()))
+        label = " and ".join(map(repr, source.label_columns))
+        raise DataError(
+            f"{source.path}: no column is left beside the label {label}: {name!r} holds {count} different "
+            f"texts, more than {MOST_CATEGORIES}; declare its categories, or hash it by data.hashing.{name}"
+        )
     return Encoded(
-        values=np.concatenate([part.values for part in parts], axis=1),
-        names=tuple(map(str, features)),
-        groups=tuple(number for number, part in enumerate(parts) for _ in range(part.values.shape[1])),
-        learned=tuple(name for name, part in zip(map(str, features), parts, strict=True) if part.learned),
+        values=np.concatenate([part.values for part in parts.values()], axis=1),
+        names=tuple(parts),
+        groups=tuple(number for number, part in enumerate(parts.values()) for _ in range(part.values.shape[1])),
+        learned=tuple(name for name, part in parts.items() if part.learned),
+        left_out=left_out,
+        missing={name: part.missing for name, part in parts.items() if part.missing},
+        dates=tuple(name for name, part in parts.items() if part.dates),
+        counting=tuple(name for name, part in parts.items() if part.counts_rows()),
     )
 
 
@@ -92,183 +128,161 @@ def refuse_all(where: str, faults: list[str]) -> None:
         raise DataError(f"{where}: {len(faults)} faults: {listed}")
 
 
-def key_columns(table: pd.DataFrame, source: Csv | Parquet) -> dict[str, npt.NDArray[np.str_]]:
+def key_columns(table: pd.DataFrame, source: Table) -> dict[str, npt.NDArray[np.str_]]:
     """Give the columns that may name clients as text, one value a row; a missing value is a name of its own."""
-    found = {}
-    for name in source.keys:
-        column = table[name]
-        absent = column.isna().to_numpy()
-        found[name] = column.astype(object).where(~absent, MISSING).astype(str).str.strip().to_numpy(dtype=np.str_)
-    return found
+    return {name: column_of_keys(table[name]) for name in source.keys}
 
 
-class _FaultError(Exception):
-    """What is wrong with one column, and what to do."""
+def split_column(table: pd.DataFrame, source: Table) -> npt.NDArray[Any] | None:
+    """Give the column to split by: groups as text, times as numbers; None where none is named.
+
+    Raises
+    ------
+    DataError
+        If it is not there, or holds no times.
+    """
+    name = source.split_by
+    if name is None:
+        return None
+    if name not in table.columns:
+        raise DataError(
+            f"{source.path}: data.split_by names no column {name!r}; choose among {', '.join(map(str, table))}"
+        )
+    if source.split != "by time":
+        return column_of_keys(table[name])
+    plain = msgspec.structs.replace(source, ranges={}, categories={}, hashing={}, missing="mark")
+    try:
+        found = _encode_column(table[name], name, plain)
+    except FaultError as fault:
+        raise DataError(f"{source.path}: column {name!r} {fault}") from None
+    if isinstance(found, _LeftOut) or found.values.shape[1] > 1 + bool(found.missing):
+        raise DataError(
+            f"{source.path}: column {name!r} holds text, no times; name a column of numbers or dates in data.split_by"
+        )
+    return np.where(found.values[:, -1] > 0, np.nan, found.values[:, 0]) if found.missing else found.values[:, 0]
+
+
+def column_of_keys(column: pd.Series) -> npt.NDArray[np.str_]:
+    """Give a column as text, one value a row; a missing value is a name of its own."""
+    absent = column.isna().to_numpy()
+    found = column.astype(object).where(~absent, MISSING).astype(str).str.strip()
+    return found.to_numpy(dtype=np.str_)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Column:
     values: npt.NDArray[np.float64]
-    learned: bool = False  # whether other rows would make other columns
+    learned: bool = False
+    missing: int = 0
+    dates: bool = False
+
+    def counts_rows(self) -> bool:
+        """Say whether it goes 0, 1, 2, ... or 1, 2, 3, ...."""
+        first = self.values[0, 0]
+        rows = len(self.values)
+        return first in (0, 1) and rows > 2 and np.array_equal(self.values, np.arange(rows)[:, None] + first)
 
 
-def _encode_column(column: pd.Series, name: str, source: Csv | Parquet) -> _Column:
-    if column.dtype.kind in "Mm":
-        raise _FaultError(f"holds times such as {column.iloc[0]}; give numbers, such as days since a date, or drop it")
+@dataclass(frozen=True, kw_only=True)
+class _LeftOut:
+    values: int
+
+
+def _encode_column(column: pd.Series, name: str, source: Table) -> _Column | _LeftOut:
+    if name in source.hashing:
+        return _hashed(as_text(column), name, source)
     if name in source.categories:
-        return _one_hot(_as_text(column), name, source)
+        return _one_hot(as_text(column), name, source)
     if column.dtype.kind in "biuf":
         return _numbers(column.to_numpy(np.float64, na_value=np.nan), name, source)
-    text = _as_text(column)
-    codes = isinstance(source, Parquet) and any(isinstance(value, str) for value in column)  # its file says it is text
-    numbers = _numbers_in(text, source, codes=codes)
-    return _one_hot(text, name, source) if numbers is None else _numbers(numbers, name, source)
+    moments = moments_of(column)
+    if moments is not None:
+        return replace(_numbers(moments, name, source), dates=True)
+    text = as_text(column)
+    moments = moments_in(text, source, wide=source.dates is not None)
+    if moments is not None:
+        return replace(_numbers(moments, name, source), dates=True)
+    codes = not isinstance(source, Csv) and any(isinstance(value, str) for value in column)  # its file says it is text
+    numbers = numbers_in(text, source, codes=codes)
+    return _text(text, name, source) if numbers is None else _numbers(numbers, name, source)
 
 
-def _as_text(column: pd.Series) -> npt.NDArray[np.object_]:
-    """Values as text without spaces around it; None where one is missing."""
-    values: npt.NDArray[np.object_] = column.astype(object).where(~column.isna().to_numpy(), None).to_numpy(object)
-    kinds = {type(value) for value in values} - {type(None)}
-    strange = kinds - _TEXT_LIKE
-    if strange:
-        row = next(row for row, value in enumerate(values) if type(value) in strange)
-        what = "times" if isinstance(values[row], date | time) else f"a {type(values[row]).__name__} a row"
-        raise _FaultError(
-            f"holds {what}, such as {str(values[row])[:40]} at row {row}; give numbers or text, or drop it"
-        )
-    try:
-        found = [None if v is None else (v.decode() if isinstance(v, bytes) else str(v)).strip() for v in values]
-    except UnicodeDecodeError:
-        raise _FaultError("holds bytes that are no UTF-8; give text, or drop it") from None
-    return np.array([value or None for value in found], dtype=object)
+def _text(text: Texts, name: str, source: Table) -> _Column | _LeftOut:
+    """Encode text of few values as categories, the dates of many as numbers, and leave out what else has many."""
+    different = len({value for value in text if value is not None})
+    if different + (None in text) <= MOST_CATEGORIES or source.categorical == "refuse":
+        return _one_hot(text, name, source)
+    moments = moments_in(text, source, wide=True)
+    if moments is not None:
+        return replace(_numbers(moments, name, source), dates=True)
+    return _LeftOut(values=different)
 
 
-_TEXT_LIKE = {str, bytes, bool, int, float, Decimal, np.bool_, np.int64, np.float64}
-_PLAIN = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
-_GROUPED = {  # a group never begins with zero: 0.125 is an eighth, whatever the mark
-    ".": re.compile(r"[+-]?([1-9]\d{0,2}(,\d{3})+|\d+)(\.\d*)?([eE][+-]?\d+)?"),
-    ",": re.compile(r"[+-]?([1-9]\d{0,2}(\.\d{3})+|\d+)(,\d*)?([eE][+-]?\d+)?"),
-}
-_WITH_COMMA = re.compile(r"[+-]?\d[\d.]*(,\d+)+(\.\d*)?")
-_PERCENT = re.compile(r"[+-]?\d+([.,]\d+)?\s*%")
-_DATE = re.compile(
-    r"\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T].*)?|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}( .*)?|"
-    r"\d{1,2}:\d{2}(:\d{2})?|[A-Za-z]{3} \d{4}"
-)
-_DECORATED = re.compile(  # a sign of another alphabet, brackets, a currency, a unit, groups by spaces or apostrophes
-    r"[\u2212\u2013-]?[(\u20ac$\u00a3\u00a5]?\s*\d[\d\s\u00a0\u202f'\u2019.,]*[)\u20ac$\u00a3\u00a5]?\s*[A-Za-z\u00b0\u00b5]{0,3}\.?"
-)
-_CODE = re.compile(r"0\d+")
-_MARKS = {"-", "--", ".", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "missing", "unknown", "inf", "-inf"}
-"""What people write in a column of numbers where there is none."""
-_NEARLY_ALL = 0.9
-
-
-def _numbers_in(text: npt.NDArray[np.object_], source: Csv | Parquet, *, codes: bool) -> npt.NDArray[np.float64] | None:
-    """Numbers that a column of text holds; None where it holds text.
-
-    Raises
-    ------
-    _FaultError
-        If it holds numbers that cannot be read as such, or dates.
-    """
-    decimal = source.decimal if isinstance(source, Csv) else None
-    form = _GROUPED[decimal] if decimal else _PLAIN
-    rows = [row for row, value in enumerate(text) if value is not None]
-    good = [row for row in rows if form.fullmatch(text[row])]
-    odd = [row for row in rows if not form.fullmatch(text[row])]
-    if any(_CODE.fullmatch(text[row]) for row in rows) and len(good) == len(rows):
-        return None  # 01 and 1 are two codes, and one number
-    if odd:
-        _refuse_other_forms(text, rows, odd, decimal=decimal)
-    if codes or not rows:
-        return None
-    if odd:
-        marks = [row for row in odd if text[row].lower() in _MARKS]
-        if not good or (len(marks) < len(odd) and len(good) < _NEARLY_ALL * len(rows)):
-            return None
-        if len(marks) < len(odd) or source.missing == "refuse":
-            raise _FaultError(
-                f"holds numbers but for {len(odd)} of {len(rows)} values, such as {text[odd[0]]!r} at row {odd[0]}; "
-                "fix or empty them, or declare its categories"
-            )
-    other = {".": ",", ",": "."}.get(decimal or "", "")
-    found = np.full(len(text), np.nan)
-    for row in good:
-        value = text[row].replace(other, "") if other else text[row]
-        found[row] = float(value.replace(",", "."))
-    return found
-
-
-def _refuse_other_forms(text: npt.NDArray[np.object_], rows: list[int], odd: list[int], *, decimal: str | None) -> None:
-    """Refuse a column that is nearly all numbers or dates, of which some are written in a form that is not read."""
-    other = "," if decimal == "." else "."
-    marks = 'set data.decimal to "." if they group thousands, or to "," if not'
-    if decimal:
-        marks = f"they do not follow data.decimal={decimal!r} (groups have three digits); is it {other!r}?"
-    forms = (
-        (_PERCENT, "percentages", "write plain numbers"),
-        (_DATE, "dates or times", "give numbers, such as days since a date, or drop it"),
-        (_WITH_COMMA, "numbers with commas", marks),
-        (_PLAIN, "numbers with points", marks),
-        (_DECORATED, "numbers in a form of their own", "write them as 1234.5, or declare its categories"),
-    )
-    for form, what, fix in forms:
-        matching = [row for row in odd if form.fullmatch(text[row])]
-        numbers = len(rows) - len(odd) + len(matching)
-        if matching and 2 * len(matching) > len(odd) and numbers >= _NEARLY_ALL * len(rows):
-            raise _FaultError(f"holds {what} such as {text[matching[0]]!r} at row {matching[0]}; {fix}")
-
-
-def _numbers(values: npt.NDArray[np.float64], name: str, source: Csv | Parquet) -> _Column:
+def _numbers(values: npt.NDArray[np.float64], name: str, source: Table) -> _Column:
     infinite, absent = np.flatnonzero(np.isinf(values)), np.isnan(values)
     if len(infinite):
-        raise _FaultError(
-            f"holds {len(infinite)} infinite numbers, the first at row {infinite[0]}; fill or remove them"
-        )
+        raise FaultError(f"holds {len(infinite)} infinite numbers, the first at row {infinite[0]}; fill or remove them")
     if absent.any() and source.missing == "refuse":
-        raise _FaultError(
+        raise FaultError(
             f"holds {absent.sum()} missing numbers, the first at row {np.flatnonzero(absent)[0]}; fill or remove them, "
             "or set data.missing to category"
         )
     if name in source.ranges:
         low, high = source.ranges[name]
         if not low < high:
-            raise _FaultError(f"is given data.ranges.{name}: {low} is not below {high}; give lowest and highest")
+            raise FaultError(f"is given data.ranges.{name}: {low} is not below {high}; give lowest and highest")
         values = 2 * (values - low) / (high - low) - 1
-    if not absent.any():
+    declared = name in source.marked
+    if not absent.any() and not declared:
         return _Column(values=values[:, None])
-    return _Column(values=np.stack([values, absent.astype(np.float64)], axis=1), learned=True)
+    marked = np.stack([values, absent.astype(np.float64)], axis=1)
+    return _Column(values=marked, learned=not declared, missing=int(absent.sum()))
 
 
-def _one_hot(text: npt.NDArray[np.object_], name: str, source: Csv | Parquet) -> _Column:
+def _one_hot(text: Texts, name: str, source: Table) -> _Column:
     absent = np.array([value is None for value in text], dtype=bool)
     if source.categorical == "refuse":
-        raise _FaultError(
+        raise FaultError(
             f"holds text such as {text[0]!r}; encode it as numbers, drop it, or set data.categorical to one-hot"
         )
-    if absent.any() and source.missing == "refuse":
-        raise _FaultError(
+    categories = source.categories.get(name)
+    learned = categories is None
+    if absent.any() and (
+        source.missing == "refuse" or (source.missing == "mark" and MISSING not in (categories or [MISSING]))
+    ):
+        raise FaultError(
             f"holds {absent.sum()} missing values, the first at row {np.flatnonzero(absent)[0]}; fill them, or set "
             "data.missing to category"
         )
     text = np.where(absent, MISSING, text)
-    categories = source.categories.get(name)
-    learned = categories is None
     if categories is None:
         categories = tuple(str(value) for value in np.unique(text.astype(str)))
-        if len(categories) > MOST_CATEGORIES:
-            raise _FaultError(
-                f"holds {len(categories)} different texts, more than {MOST_CATEGORIES}; drop it, or declare its "
-                "categories"
-            )
     elif source.missing == "category" and MISSING not in categories:
         categories = (*categories, MISSING)  # whether or not one is missing: columns must not depend on the rows
     unknown = np.flatnonzero(~np.isin(text.astype(str), categories))
     if len(unknown):
-        raise _FaultError(
+        raise FaultError(
             f"holds {text[unknown[0]]!r} at row {unknown[0]}, none of its declared categories; add it to "
             f"data.categories.{name}"
         )
     values = (text[:, None] == np.array(categories, dtype=object)[None, :]).astype(np.float64)
-    return _Column(values=values, learned=learned)
+    return _Column(values=values, learned=learned, missing=int(absent.sum()))
+
+
+def _hashed(text: Texts, name: str, source: Table) -> _Column:
+    """Give each of so many buckets a column: a text's is that of its hash, whatever other rows hold."""
+    buckets = source.hashing[name]
+    if name in source.categories:
+        raise FaultError("is in data.hashing and in data.categories; take it out of one of them")
+    absent = sum(value is None for value in text)
+    if absent and source.missing == "refuse":
+        raise FaultError(f"holds {absent} missing values; fill them, or set data.missing to mark")
+    bucket = {value: _bucket(MISSING if value is None else value, buckets) for value in set(text)}
+    values = np.zeros((len(text), buckets))
+    values[np.arange(len(text)), [bucket[value] for value in text]] = 1.0
+    return _Column(values=values, missing=absent)
+
+
+def _bucket(text: str, buckets: int) -> int:
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") % buckets

@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from trustml.data.npy import DAMAGED, LARGEST_FILE, MOST_DEFLATED, ObjectsError, read_member, read_npz_members
+from trustml.data.npy import DAMAGED, MOST_DEFLATED, ObjectsError, largest_now, read_member, read_npz_members
 from trustml.data.tables import first_line, opened, require_file
 from trustml.errors import DataError
 
@@ -31,7 +31,7 @@ def read_idx(path: Path) -> npt.NDArray[Any]:
         with opened(path) as stream:
             dtype, shape = _idx_header(path, stream)
             expected = math.prod(shape) * dtype.itemsize
-            if expected > min(LARGEST_FILE, MOST_DEFLATED * path.stat().st_size):
+            if expected > min(largest_now(), MOST_DEFLATED * path.stat().st_size):
                 raise DataError(f"{path}: the header {shape} promises {expected} bytes, more than the file can hold")
             content = stream.read(expected + 1)
     except (OSError, EOFError, zlib.error) as error:

@@ -60,6 +60,8 @@ def encode(task: Task, labels: npt.NDArray[Any], where: str, *, names: tuple[str
     DataError
         If a label is missing, or is none that the task can have.
     """
+    if not len(labels):
+        raise DataError(f"{where}: holds no examples; name a table with rows")
     several = labels.ndim == 2 and labels.shape[1] > 1
     if several and not isinstance(task, Labels):
         raise DataError(f"{where}: {labels.shape[1]} labels an example; name one, or set task to Labels()")

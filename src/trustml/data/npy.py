@@ -12,9 +12,11 @@ from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 
 LARGEST_FILE = 8 * 2**30
 """Bytes after decompression beyond which a file is refused (a small file can hide a very large one)."""
+_ALWAYS = 2**28
 MOST_DEFLATED = 1032
 """Times that deflate can shrink anything."""
 DAMAGED = (
@@ -24,6 +26,19 @@ DAMAGED = (
 """What readers of archives and arrays raise on damaged files."""
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+def largest_now() -> int:
+    """Bytes after decompression beyond which a file that is read whole is refused here: a quarter of the free memory.
+
+    What is read is held three times and more while it is made a table or numbers.
+    """
+    return min(LARGEST_FILE, max(_ALWAYS, psutil.virtual_memory().available // 4))
+
+
+def in_words(size: int) -> str:
+    """Size in GiB, to be read."""
+    return f"{size / 2**30:.2g} GiB"
 
 
 class ObjectsError(ValueError):
@@ -40,8 +55,8 @@ def read_npz_members(path: Path) -> Iterator[tuple[str, zipfile.ZipFile, zipfile
     require_plain(path)
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-        if sum(member.file_size for member in members) > LARGEST_FILE:
-            raise ValueError(f"unpacks to more than {LARGEST_FILE >> 30} GiB")
+        if sum(member.file_size for member in members) > (most := largest_now()):
+            raise ValueError(f"unpacks to more than {in_words(most)}, a quarter of the memory that is free")
         if len({member.filename for member in members}) < len(members):
             raise ValueError("holds an array twice")
         for member in members:

@@ -21,25 +21,33 @@ class Preparation(msgspec.Struct, frozen=True, kw_only=True):
         or of a public description of the data; constants that the scenario gives, whose origin nobody checked; the
         training examples.
     categories : {"none", "declared", "of the data", "unknown"}
-        Where the columns of a table come from that text became. With `of the data` one row can add a column.
+        Where the columns of a table come from that text became. With `of the data` one row can add or remove a column.
     classes : {"public", "of the data", "targets as they are", "targets by a given range", "unknown"}
         Where the names and the number of classes come from, or what was done to the targets of a regression.
     learned_columns : tuple of str
-        Columns of text whose categories were taken from the data.
+        Columns of which the data decided what they became: categories of text, and marks of missing numbers.
+    left_out_columns : tuple of str
+        Columns that are no features because they hold many different texts.
     """
 
     scaling: Scaled = "unknown"
     categories: Categories = "unknown"
     classes: Classes = "unknown"
     learned_columns: tuple[str, ...] = ()
+    left_out_columns: tuple[str, ...] = ()
 
 
 def preparation_notes(preparation: Preparation) -> tuple[str, ...]:
     """Say what a reader of an epsilon must know about the preparation; nothing where all of it was public."""
     notes = []
-    if preparation.categories == "of the data":
+    if preparation.learned_columns:
         names = ", ".join(preparation.learned_columns)
-        notes.append(f"the categories of {names} are taken from the data; no epsilon covers that")
+        notes.append(
+            f"the categories and marks of missing values of {names} are taken from the data; no epsilon covers that"
+        )
+    if preparation.left_out_columns:
+        names = ", ".join(preparation.left_out_columns)
+        notes.append(f"columns {names} were left out because the data hold many texts there; no epsilon covers that")
     if preparation.scaling == "training statistics":
         notes.append(
             "inputs are standardised with the mean and deviation of the training data; these statistics are not "

@@ -21,6 +21,7 @@ class Stream(enum.IntEnum):
     PROBES = 8
     COHORTS = 9
     SHADOWS = 10
+    ABLATION_NOISE = 11
 
 
 def public_generator(seed: int, stream: Stream) -> np.random.Generator:

@@ -6,40 +6,107 @@ import csv
 import gzip
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from trustml.data.npy import DAMAGED, LARGEST_FILE
+import msgspec
+
+from trustml.data.json_records import records_of
+from trustml.data.npy import DAMAGED, LARGEST_FILE, in_words, largest_now
+from trustml.data.separated import Form, Layout, decoded, delimiter, lay_out
+from trustml.data.spelling import decimal_mark
 from trustml.errors import DataError
-from trustml.scenario.sources import Csv, Parquet
+from trustml.scenario.ready import data_hint
+from trustml.scenario.sources import Csv, Json, Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SEPARATORS = ",;\t|"
 ABSENT = ("", "?")
 """What stands for a missing value in any column of a CSV file."""
-_MOST_TOLD = 3
-_PACKED = {
-    b"PK\x03\x04": "a zip archive",
-    b"\xfd7zXZ": "an xz archive",
-    b"\x28\xb5\x2f\xfd": "a zstd archive",
-    b"BZh": "a bzip2 archive",
-    b"7z\xbc\xaf": "a 7z archive",
-    b"PAR1": "a Parquet file",
-    b"\x93NUMPY": "a NumPy array",
-    b"\xd0\xcf\x11\xe0": "an Excel sheet",
-}
+_PIECE = 1 << 20
 
 
-def read_table(path: Path, source: Csv | Parquet) -> tuple[pd.DataFrame, list[str]]:
-    """Read a table with unique column names, and say what was done to it.
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """The rows of a training file and of the test file of its own as one table, so that both are encoded alike.
 
-    Returns
-    -------
+    Attributes
+    ----------
     table : DataFrame
-    warnings : list of str
+    train_rows : int
+        Rows of the training file, which come first.
+    source : Table
+        With what was found out of how numbers are written.
+    forms : tuple of Form
+        How the columns are written, where they are text.
+    warnings : tuple of str
+    """
+
+    table: pd.DataFrame
+    train_rows: int
+    source: Table
+    forms: tuple[Form, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """A table with unique column names.
+
+    Attributes
+    ----------
+    table : DataFrame
+    warnings : tuple of str
+        What was done to it.
+    form : Form, optional
+        How its columns are written, where it is text.
+    """
+
+    table: pd.DataFrame
+    warnings: tuple[str, ...] = ()
+    form: Form | None = None
+
+
+def read_tables(source: Table, *, verbatim: str | None = None) -> Tables:
+    """Read the training file and, where there is one, the test file; in a `verbatim` column nothing is missing.
+
+    Raises
+    ------
+    DataError
+        As of :func:`read_table`, or if their columns differ.
+    """
+    import pandas as pd
+
+    paths = [Path(path) for path in (source.path, source.test_path) if path is not None]
+    reads = [read_table(path, source, verbatim=verbatim) for path in paths]
+    forms = tuple(read.form for read in reads if read.form is not None)
+    marks = {form.decimal for form in forms} - {""}
+    if marks and isinstance(source, Csv):
+        if len(marks) > 1:
+            raise DataError(
+                f"{source.test_path}: its numbers are written otherwise than those of {source.path}; write one"
+            )
+        source = msgspec.structs.replace(source, decimal=marks.pop())
+        reads = [read_table(path, source, verbatim=verbatim) for path in paths]
+    table, *others = (read.table for read in reads)
+    for test in others:
+        if set(test.columns) != set(table.columns):
+            odd = sorted(map(str, set(test.columns) ^ set(table.columns)))
+            raise DataError(f"{source.test_path}: column {odd[0]!r} is not in both files; give both the same columns")
+    return Tables(
+        table=pd.concat([table, *(test[table.columns] for test in others)], ignore_index=True) if others else table,
+        train_rows=len(table),
+        source=source,
+        forms=forms,
+        warnings=tuple(warning for read in reads for warning in read.warnings),
+    )
+
+
+def read_table(path: Path, source: Table, *, verbatim: str | None = None) -> Read:
+    """Read a table with unique column names, and say what was done to it.
 
     Raises
     ------
@@ -47,9 +114,13 @@ def read_table(path: Path, source: Csv | Parquet) -> tuple[pd.DataFrame, list[st
         If the file is missing, damaged or no such table, or a row has other fields than the header.
     """
     require_file(path)
-    if isinstance(source, Csv):
-        return _read_csv(path, source)
-    return _read_parquet(path)
+    match source:
+        case Csv():
+            return _read_csv(path, source, verbatim)
+        case Json():
+            return _read_json(path)
+        case _:
+            return _read_parquet(path)
 
 
 def require_file(path: Path) -> None:
@@ -57,7 +128,7 @@ def require_file(path: Path) -> None:
     if path.is_dir():
         raise DataError(f"{path}: is a folder; name a file in it")
     if not path.is_file():
-        raise DataError(f"{path}: no such file; check the path in the scenario")
+        raise DataError(f"{path}: no such file; {data_hint(path) or 'check the path in the scenario'}")
 
 
 def opened(path: Path) -> IO[bytes]:
@@ -72,102 +143,66 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _read_csv(path: Path, source: Csv) -> tuple[pd.DataFrame, list[str]]:
-    import pandas as pd
-
+def _read_csv(path: Path, source: Csv, verbatim: str | None) -> Read:
     try:
-        with opened(path) as stream:
-            content = stream.read(LARGEST_FILE + 1)
-        if len(content) > LARGEST_FILE:
-            raise ValueError(f"holds more than {LARGEST_FILE >> 30} GiB")
-        text = _decoded(path, content)
+        content = _content(path)
+        text, encoding = decoded(path, content, source.encoding)
         del content
-        text, separator = _separated(text, source)
-        header, coded = _header(path, text, separator, source)
-        table = pd.read_csv(
-            io.StringIO(text), sep=separator, header=0, names=list(range(len(header))), index_col=False,
-            dtype=_text_columns(header, coded, source),
-            na_values=list(ABSENT), keep_default_na=False, skipinitialspace=True, low_memory=False,
-        )  # fmt: skip
+        layout = lay_out(path, text, encoding, source)
+        _refuse_twins(path, layout.names)
+        table = _parsed(layout, source, verbatim)
+        form = layout.form
     except (*DAMAGED, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as CSV ({first_line(error)}); fix or replace it") from error
-    return _without_row_numbers(path, table.set_axis(pd.Index(header, dtype=object), axis=1))
+    table = table.set_axis(pd_index(layout.names), axis=1)
+    if source.decimal is None:
+        form = replace(form, decimal=decimal_mark(table, source, separator=form.separator))
+    found = Read(table=table.iloc[:, 1:]) if source.row_names else _without_row_numbers(path, table)
+    return replace(found, form=form)
 
 
-def _text_columns(header: list[str], coded: set[int], source: Csv) -> type[str] | dict[int, type[str]]:
+def _content(path: Path) -> bytes:
+    """Read to the end, piece by piece: what unpacks to more than it may is given up before it is held."""
+    parts, most, size = [], largest_now(), 0
+    with opened(path) as stream:
+        while part := stream.read(_PIECE):
+            size += len(part)
+            if size > most:
+                raise ValueError(f"holds more than {in_words(most)}, a quarter of the memory that is free")
+            parts.append(part)
+    return b"".join(parts)
+
+
+def _read_json(path: Path) -> Read:
+    try:
+        table = records_of(_content(path))
+    except (*DAMAGED, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read as JSON ({first_line(error)}); fix or replace it") from error
+    return _named_columns(path, table)
+
+
+def _parsed(layout: Layout, source: Csv, verbatim: str | None) -> pd.DataFrame:
+    import pandas as pd
+
+    absent: Any = {number: list(ABSENT) for number, name in enumerate(layout.names) if name != verbatim}
+
+    return pd.read_csv(
+        io.StringIO(layout.text), sep=delimiter(layout.form), quotechar=layout.form.quote or '"',
+        quoting=csv.QUOTE_MINIMAL if layout.form.quote else csv.QUOTE_NONE,
+        header=0 if layout.form.header else None, names=list(range(len(layout.names))), index_col=False,
+        dtype=_text_columns(layout, source),
+        na_values=absent, keep_default_na=False, skipinitialspace=True, low_memory=False,
+    )  # fmt: skip
+
+
+def _text_columns(layout: Layout, source: Csv) -> type[str] | dict[int, type[str]]:
     """Columns that pandas must not take for numbers: it makes 1 of 01, 1.0 of 1 beside a gap, and 1.234 of 1.234,5."""
     if source.decimal:
         return str
     named = {*source.label_columns, *source.categories, *source.keys}
-    return {number: str for number, name in enumerate(header) if name in named or number in coded}
-
-
-def _decoded(path: Path, content: bytes) -> str:
-    """Text of a file: UTF-8, UTF-16 with its mark, else Windows-1252, which holds Latin-1's letters."""
-    kind = next((kind for begin, kind in _PACKED.items() if content.startswith(begin)), "")
-    if content[257:262] == b"ustar":
-        kind = "a tar archive"
-    if kind:
-        raise DataError(f"{path}: is {kind}; unpack it, and name the table (a .gz is read as it is)")
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return content.decode("utf-16")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        if b"\0" in content:
-            raise ValueError("holds zero bytes: it is no text") from None
-        return content.decode("cp1252")
-
-
-def _separated(text: str, source: Csv) -> tuple[str, str]:
-    """Text of the table, and its separator: what Excel writes into the first line, or what the header has most of."""
-    first, _, rest = text.partition("\n")
-    if first.strip().lower().startswith("sep=") and len(first.strip()) == len("sep=;"):
-        return rest, source.separator or first.strip()[-1]
-    return text, source.separator or _separator(text)
-
-
-def _separator(text: str) -> str:
-    """Choose the separator of the header, outside of quotes; a comma where there is none."""
-    line = next((line for line in text.splitlines() if line.strip()), "")
-    unquoted = "".join(part for index, part in enumerate(line.split('"')) if index % 2 == 0)
-    return max(SEPARATORS, key=unquoted.count)
-
-
-def _header(path: Path, text: str, separator: str, source: Csv) -> tuple[list[str], set[int]]:
-    """Column names, once it is known that every row has as many fields, and which columns hold codes such as 01.
-
-    pandas takes a row that is one longer for one with an index, and shifts all columns.
-    """
-    coded: set[int] = set()
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
-    header: list[str] = []
-    odd: list[tuple[int, int]] = []
-    for row in rows:
-        if not row or (len(row) == 1 and len(header) > 1 and not row[0].strip()):
-            continue
-        if not header:
-            header = [name.strip() for name in row]
-        elif len(row) != len(header):
-            odd.append((rows.line_num, len(row)))
-        coded.update(number for number, cell in enumerate(row) if cell[:1] == "0" and len(cell) > 1 and cell.isdigit())
-    if not header:
-        raise DataError(f"{path}: is empty; give a header and rows")
-    if odd and header[0].startswith("#"):
-        raise DataError(f"{path}: begins with a comment ({header[0][:20]!r}); remove what stands before the header")
-    if odd:
-        told = ", ".join(f"line {line} has {count}" for line, count in odd[:_MOST_TOLD])
-        more = f" and {len(odd) - _MOST_TOLD} more rows" if len(odd) > _MOST_TOLD else ""
-        raise DataError(
-            f"{path}: the header has {len(header)} fields, but {told}{more}; quote values that hold {separator!r}, or "
-            "fix those rows"
-        )
-    if source.label_columns[0] not in header and (numbers := [name for name in header if _is_number(name)]):
-        raise DataError(
-            f"{path}: has no header: its first row holds numbers such as {numbers[0]!r}; add a row of column names"
-        )
-    _refuse_twins(path, header)
-    return header, coded
+    if source.split_by is not None:
+        named.add(source.split_by)
+    return {number: str for number, name in enumerate(layout.names) if name in named or number in layout.coded}
 
 
 def _refuse_twins(path: Path, names: Sequence[str]) -> None:
@@ -176,7 +211,7 @@ def _refuse_twins(path: Path, names: Sequence[str]) -> None:
         raise DataError(f"{path}: column {twins[0]!r} comes {names.count(twins[0])} times; rename or remove the others")
 
 
-def _without_row_numbers(path: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def _without_row_numbers(path: Path, table: pd.DataFrame) -> Read:
     """Leave out a nameless column that counts the rows, which pandas writes; refuse any other without a name."""
     import numpy as np
 
@@ -195,19 +230,20 @@ def _without_row_numbers(path: Path, table: pd.DataFrame) -> tuple[pd.DataFrame,
             warnings.append(f"column {number + 1} has no name and holds nothing: it was left out")
         else:
             raise DataError(f"{path}: column {number + 1} has no name; name it, and drop it if it is no feature")
-    return table.iloc[:, kept], warnings
+    return Read(table=table.iloc[:, kept], warnings=tuple(warnings))
 
 
-def _read_parquet(path: Path) -> tuple[pd.DataFrame, list[str]]:
+def _read_parquet(path: Path) -> Read:
     import pandas as pd
     import pyarrow as pa
 
     try:
         with path.open("rb") as stream:
-            if problem := why_not_a_table(stream):
+            if problem := why_not_a_table(stream, most_bytes=largest_now()):
                 raise ValueError(problem)
             stream.seek(0)
             table = pd.read_parquet(stream)
+        require_text(table)
     except (pa.ArrowException, *DAMAGED) as error:
         raise DataError(f"{path}: cannot be read as Parquet ({first_line(error)}); fix or replace it") from error
     warnings = []
@@ -215,9 +251,35 @@ def _read_parquet(path: Path) -> tuple[pd.DataFrame, list[str]]:
         table = table.reset_index()  # an index with a name is a column like any other
     elif not isinstance(table.index, pd.RangeIndex):
         warnings.append("the nameless index of the table was left out")
+    found = _named_columns(path, table)
+    return replace(found, warnings=(*warnings, *found.warnings))
+
+
+def _named_columns(path: Path, table: pd.DataFrame) -> Read:
     _refuse_twins(path, [str(name) for name in table.columns])
-    found, more = _without_row_numbers(path, table.set_axis(pd.Index(map(str, table.columns), dtype=object), axis=1))
-    return found, warnings + more
+    return _without_row_numbers(path, table.set_axis(pd_index(map(str, table.columns)), axis=1))
+
+
+def pd_index(names: Iterable[str]) -> pd.Index:
+    """Column names of a table."""
+    import pandas as pd
+
+    return pd.Index(list(names), dtype=object)
+
+
+def require_text(table: pd.DataFrame) -> None:
+    """Refuse text that is no UTF-8: Parquet's readers take any bytes for text until they are looked at.
+
+    Raises
+    ------
+    pyarrow.ArrowException
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    for number, kind in enumerate(table.dtypes):
+        if isinstance(kind, pd.StringDtype | pd.CategoricalDtype):
+            pa.array(table.iloc[:, number]).validate(full=True)
 
 
 def why_not_a_table(stream: IO[bytes], *, most_rows: int = LARGEST_FILE, most_bytes: int = LARGEST_FILE) -> str:
@@ -233,11 +295,3 @@ def why_not_a_table(stream: IO[bytes], *, most_rows: int = LARGEST_FILE, most_by
     if not 0 <= facts.num_rows <= most_rows or size > most_bytes:
         return f"{facts.num_rows} rows of {size} bytes are more than {most_rows} rows or {most_bytes} bytes"
     return ""
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

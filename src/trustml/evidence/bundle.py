@@ -1,9 +1,10 @@
-"""The evidence bundle: the public files of a run in one archive whose bytes depend on nothing but those files.
+"""The evidence bundle: the public files of a run, or a stranger's audit, in one archive that they alone determine.
 
 A bundle is a ZIP archive of stored (not compressed) entries, sorted by name, dated 1980, with nothing between
 them. Stored, because the bytes of compressed entries differ between builds of zlib, and because an archive that
 cannot grow when it is unpacked is no bomb. What the files are is an allow-list: the manifest's and the jobs'
-artifacts, job.json and result.json, and the audit. Nothing below ``private/`` can be among them.
+artifacts, job.json and result.json, and the audit. Nothing below ``private/`` can be among them. Of somebody's model
+it is the audit and its report, which is rendered when it is packed.
 
 ``bundle.json`` lists every file with its size and SHA-256. Its `root` is the SHA-256 of what ``sha256sum`` prints
 for the same files in the order of their names.
@@ -13,16 +14,18 @@ from __future__ import annotations
 
 import hashlib
 import io
-import unicodedata
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from trustml.auditing.result import AuditRecord, decode_audit, encode_audit
 from trustml.compare.table import read_statements
 from trustml.errors import RecordError, UsageError
+from trustml.evidence.checks import says_no_more
+from trustml.evidence.names import why_not_a_name
 from trustml.privacy.statement import understated_line
 from trustml.record.files import plain_bytes, sha256
 from trustml.record.schema import Manifest
@@ -46,13 +49,8 @@ INDEX = BUNDLE_INDEX
 SIGNATURE = "bundle.dsse.json"
 MODEL_CARD = "model_card.md"
 
-_DATA = "data: held-out labels and the explained inputs; `trustml bundle --with-data` packs them"
+LEFT_OUT_DATA = "data: held-out labels and the explained inputs; `trustml bundle --with-data` packs them"
 _PUBLISHED = (CURVES, AUDIT, AUDIT_REPORT, MODEL_CARD)
-
-LONGEST_NAME = 500
-_LONGEST_PART = 200
-_NOT_ALLOWED = set('\\:*?"<>|')
-_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 
 
 class BundleLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +107,7 @@ class BundleIndex(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     format : int
     run : str
+        Identifier of the run, or of the audit.
     created : str
         When the run ended: the time of packing is not told, so that a run gives one bundle.
     version : str
@@ -183,14 +182,67 @@ def pack(
         left_out=left_out,
         root=root_digest({file.name: file.sha256 for file in files}),
     )
-    extra = {INDEX: msgspec.json.format(msgspec.json.encode(index), indent=2) + b"\n"}
-    if key is not None:
-        from trustml.evidence.signing import sign, statement_of
-
-        digests = {file.name: file.sha256 for file in files} | {INDEX: hashlib.sha256(extra[INDEX]).hexdigest()}
-        extra[SIGNATURE] = sign(statement_of(digests, name=manifest.run), key)
-    _write(run, out, index, extra)
+    _write(out, index, {name: run.path / name for name in names}, key)
     return index
+
+
+def pack_audit(path: Path, out: Path, *, key: Ed25519PrivateKey | None = None) -> BundleIndex:
+    """Pack the audit of somebody's model with its report, and sign the list of both if there is a key.
+
+    Parameters
+    ----------
+    path : Path
+        What ``trustml audit ... --json -o audit.json`` wrote.
+    out : Path
+        The archive.
+    key : Ed25519PrivateKey, optional
+
+    Raises
+    ------
+    UsageError
+        If the file is no such audit, or `out` cannot be written.
+    """
+    from trustml.report.audit.html import audit_html
+
+    record = read_audit(path)
+    if record.run:
+        raise UsageError(f"{path}: is the audit of the run {record.run}; bundle the run, whose record it follows from")
+    content = {AUDIT: encode_audit(record), AUDIT_REPORT: audit_html(record).encode()}
+    files = tuple(
+        BundledFile(name=name, size=len(part), sha256=hashlib.sha256(part).hexdigest())
+        for name, part in sorted(content.items())
+    )
+    index = BundleIndex(
+        run=record.id,
+        created=record.created,
+        version=tool_version(),
+        files=files,
+        root=root_digest({file.name: file.sha256 for file in files}),
+    )
+    _write(out, index, content, key)
+    return index
+
+
+def read_audit(path: Path) -> AuditRecord:
+    """Read the audit that a file holds.
+
+    Raises
+    ------
+    UsageError
+        If it holds anything else, or more.
+    """
+    make = "write one with `trustml audit TARGET --json -o audit.json`"
+    try:
+        content = plain_bytes(path)
+        record = decode_audit(content)
+        whole = says_no_more(msgspec.json.decode(content), msgspec.json.decode(encode_audit(record)))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror or error}); {make}") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{path}: is no audit ({error}); {make}") from None
+    if not whole:
+        raise UsageError(f"{path}: holds what no audit has; {make}")
+    return record
 
 
 def promised_files(manifest: Manifest) -> dict[str, str]:
@@ -208,49 +260,6 @@ def promised_files(manifest: Manifest) -> dict[str, str]:
         if reason := why_not_a_name(name):
             raise RecordError(f"{manifest.run}: the manifest names {name!r}, which {reason}")
     return found
-
-
-def why_not_a_name(name: str) -> str:
-    """Tell why a bundle may not hold a file of this name; empty where it may.
-
-    Refused: what leaves the folder (``..``, absolute, drive letters), what only some systems can write
-    (backslashes, control characters, device names, trailing dots, very long names), and ``private/``.
-    """
-    parts = name.split("/")
-    if not name or name.startswith("/"):
-        return "is absolute" if name else "is empty"
-    if len(name.encode(errors="surrogatepass")) > LONGEST_NAME or any(len(part) > _LONGEST_PART for part in parts):
-        return "is too long"
-    if any(character in _NOT_ALLOWED or not character.isprintable() for character in name):
-        return "has a character that file names may not have"
-    if ".." in parts:
-        return "leaves the folder by '..'"
-    if "" in parts or "." in parts:
-        return "has an empty part"
-    if any(part.endswith((".", " ")) or part.startswith(" ") for part in parts):
-        return "has a part that begins or ends with a space, or ends with a dot"
-    if any(part.split(".")[0].casefold() in _DEVICES for part in parts):
-        return "is the name of a device"
-    if parts[0].casefold() == "private":
-        return "is private: no bundle may hold it"
-    return ""
-
-
-def clashes(names: Iterable[str]) -> str:
-    """Tell which names are one and the same file on some system, or a file and a folder at once; empty if none."""
-    seen: dict[str, str] = {}
-    for name in names:
-        key = unicodedata.normalize("NFC", name).casefold()
-        if key in seen:
-            return f"{seen[key]!r} and {name!r} are one file" if seen[key] != name else f"{name!r} is there twice"
-        seen[key] = name
-    for key, name in seen.items():
-        place = key.rfind("/")
-        while place > 0:
-            if key[:place] in seen:
-                return f"{seen[key[:place]]!r} is a file and the folder of {name!r}"
-            place = key.rfind("/", 0, place)
-    return ""
 
 
 def root_digest(digests: Mapping[str, str]) -> str:
@@ -274,16 +283,21 @@ def _choose(
 ) -> tuple[list[str], tuple[LeftOut, ...]]:
     """Names to pack, sorted; and what is left out."""
     left_out: tuple[LeftOut, ...] = ()
-    names = {MANIFEST, MEASURES, PRIVACY, *promised}
+    names, optional = names_of(manifest, promised)
     if not with_data and HELDOUT in promised:
         names.discard(HELDOUT)
-        left_out = (LeftOut(name=HELDOUT, sha256=promised[HELDOUT], reason=_DATA),)
-    optional = {name for name in _PUBLISHED if (run.path / name).exists()}
+        left_out = (LeftOut(name=HELDOUT, sha256=promised[HELDOUT], reason=LEFT_OUT_DATA),)
+    return sorted(names | {name for name in optional if (run.path / name).exists()}), left_out
+
+
+def names_of(manifest: Manifest, promised: Iterable[str]) -> tuple[set[str], set[str]]:
+    """Files that a bundle of a run must hold, and those that it may hold besides."""
+    names = {MANIFEST, MEASURES, PRIVACY, *promised}
     for record in manifest.jobs:
         names.add(f"jobs/{record.id}/job.json")
         if record.result is not None:
-            optional.add(f"jobs/{record.id}/result.json")
-    return sorted(names | optional), left_out
+            names.add(f"jobs/{record.id}/result.json")
+    return names, set(_PUBLISHED) - names
 
 
 def _describe(run: RunDirectory, name: str, promised: str | None, limits: BundleLimits) -> BundledFile:
@@ -304,26 +318,32 @@ def _describe(run: RunDirectory, name: str, promised: str | None, limits: Bundle
     return BundledFile(name=name, size=size, sha256=digest)
 
 
-def _write(run: RunDirectory, out: Path, index: BundleIndex, extra: Mapping[str, bytes]) -> None:
-    """Write the archive beside `out`, then rename it."""
+def _write(out: Path, index: BundleIndex, content: Mapping[str, Path | bytes], key: Ed25519PrivateKey | None) -> None:
+    """Write the archive beside `out`, signed if there is a key, then rename it."""
     import tempfile
 
+    extra = {INDEX: msgspec.json.format(msgspec.json.encode(index), indent=2) + b"\n"}
+    if key is not None:
+        from trustml.evidence.signing import sign, statement_of
+
+        digests = {file.name: file.sha256 for file in index.files} | {INDEX: hashlib.sha256(extra[INDEX]).hexdigest()}
+        extra[SIGNATURE] = sign(statement_of(digests, name=index.run), key)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".trustml-bundle-") as folder:
             temporary = Path(folder) / out.name
             with temporary.open("xb") as stream:
-                _archive(stream, run, [file.name for file in index.files], extra)
+                _archive(stream, {**content, **extra})
             temporary.replace(out)
     except OSError as error:
         raise UsageError(f"{out}: cannot be written ({error.strerror}); name another file") from None
 
 
-def _archive(stream: io.BufferedWriter, run: RunDirectory, names: Sequence[str], extra: Mapping[str, bytes]) -> None:
+def _archive(stream: io.BufferedWriter, content: Mapping[str, Path | bytes]) -> None:
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted([*names, *extra]):
-            content = extra[name] if name in extra else plain_bytes(run.path / name)
-            archive.writestr(entry_of(name), content)
+        for name in sorted(content):
+            part = content[name]
+            archive.writestr(entry_of(name), part if isinstance(part, bytes) else plain_bytes(part))
 
 
 def entry_of(name: str) -> zipfile.ZipInfo:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
 from trustml.errors import TrustmlError
 
 Outcome: TypeAlias = Literal["ok", "differs", "not recomputed"]
-Area: TypeAlias = Literal["signature", "files", "jobs", "ledgers", "measures", "statements", "audit"]
-AREAS: tuple[Area, ...] = ("signature", "files", "jobs", "ledgers", "measures", "statements", "audit")
+Area: TypeAlias = Literal["signature", "files", "jobs", "ledgers", "predictions", "measures", "statements", "audit"]
+AREAS: tuple[Area, ...] = get_args(Area)
 
 RELATIVE_TOLERANCE = 1e-6
 """Two machines add in another order. What is written down has more digits than this; an edit that is smaller says
@@ -29,7 +30,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
     Parameters
     ----------
-    area : {"signature", "files", "jobs", "ledgers", "measures", "statements", "audit"}
+    area : {"signature", "files", "jobs", "ledgers", "predictions", "measures", "statements", "audit"}
     subject : str
         File, job, or measure with its model; empty for the whole run.
     outcome : {"ok", "differs", "not recomputed"}
@@ -73,3 +74,19 @@ def says_no_more(told: object, known: object) -> bool:
     if isinstance(told, list) and isinstance(known, list):
         return len(told) == len(known) and all(map(says_no_more, told, known))
     return told == known
+
+
+def as_written(content: bytes) -> bool:
+    """Whether JSON is laid out as trustml does it, with no key twice, so that changing a byte changes what it says."""
+    try:
+        json.loads(content, object_pairs_hook=_each_once)
+    except (ValueError, RecursionError):
+        return False
+    return msgspec.json.format(msgspec.json.format(content, indent=-1), indent=2) + b"\n" == content
+
+
+def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is there twice, and readers differ in which one they take")
+    return found

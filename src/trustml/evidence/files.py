@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
-import json
 from pathlib import Path
 
 import msgspec
 
 from trustml.data.npy import DAMAGED, ObjectsError, read_header, read_npz_members
 from trustml.data.tables import why_not_a_table
-from trustml.errors import RecordError
-from trustml.evidence.bundle import INDEX, SIGNATURE, BundleIndex, promised_files, root_digest, why_not_a_name
-from trustml.evidence.checks import Check, Outcome, says_no_more
+from trustml.errors import RecordError, TrustmlError
+from trustml.evidence.bundle import (
+    INDEX,
+    LEFT_OUT_DATA,
+    SIGNATURE,
+    BundleIndex,
+    LeftOut,
+    names_of,
+    promised_files,
+    root_digest,
+)
+from trustml.evidence.checks import Check, Outcome, as_written, says_no_more
+from trustml.evidence.names import why_not_a_name
 from trustml.evidence.signing import SignatureCheck
 from trustml.plan.job import ExplainJob, Job, TrainJob, decode_job
-from trustml.record.files import plain_bytes, sha256
+from trustml.record.files import UNREADABLE, plain_bytes, sha256
 from trustml.record.schema import JobRecord, Manifest, WorkerResult
-from trustml.record.store import MANIFEST, RunDirectory
+from trustml.record.store import HELDOUT, MANIFEST, RunDirectory
+from trustml.scenario.methods import RandomControl
+from trustml.scenario.read import from_plain
+from trustml.scenario.spec import Scenario
 
 _MOST_UNPACKED = 4 * 2**30
 _MOST_ROWS = 2_000_000
@@ -25,7 +38,7 @@ _MOST_ROWS = 2_000_000
 
 def index_checks(run: RunDirectory, index: BundleIndex, names: list[str]) -> list[Check]:
     """Compare the files of an unpacked bundle with its list."""
-    checks: list[Check] = []
+    checks: list[Check] = _layout_checks(plain_bytes(run.path / INDEX), index, names)
     listed = {file.name: file for file in index.files}
     for name in sorted(set(names) - listed.keys() - {INDEX, SIGNATURE}):
         checks.append(_check(name, "differs", f"is in the bundle, and not in {INDEX}"))
@@ -41,6 +54,48 @@ def index_checks(run: RunDirectory, index: BundleIndex, names: list[str]) -> lis
         checks.append(_check(INDEX, "differs", "names a file twice"))
     if root_digest({file.name: file.sha256 for file in index.files}) != index.root:
         checks.append(_check(INDEX, "differs", "its root is not the digest of its list"))
+    return checks
+
+
+def _layout_checks(content: bytes, index: BundleIndex, names: list[str]) -> list[Check]:
+    """Hold list and archive against the form in which a bundle has them."""
+    problems = []
+    if not as_written(content) or not says_no_more(
+        msgspec.json.decode(content), msgspec.json.decode(msgspec.json.encode(index))
+    ):
+        problems.append("is not as trustml writes it: something was edited by hand")
+    listed = [file.name for file in index.files]
+    if listed != sorted(listed):
+        problems.append("does not name its files in their order")
+    if names != sorted(names):
+        problems.append("the archive does not hold its files in their order")
+    if index.left_out not in ((), (LeftOut(name=HELDOUT, sha256=_left_digest(index), reason=LEFT_OUT_DATA),)):
+        problems.append(f"says that other files were left out than {HELDOUT}")
+    if {HELDOUT} & {one.name for one in index.left_out} & set(names):
+        problems.append(f"says that {HELDOUT} was left out, and it was not")
+    return [_check(INDEX, "differs", problem) for problem in problems]
+
+
+def _left_digest(index: BundleIndex) -> str:
+    return index.left_out[0].sha256 if index.left_out else ""
+
+
+def listed_checks(manifest: Manifest, names: list[str], index: BundleIndex) -> list[Check]:
+    """Hold the files of a bundle against what `trustml bundle` packs of such a run: none more and none less."""
+    try:
+        promised = promised_files(manifest)
+    except RecordError:
+        return []  # told with the manifest
+    needed, optional = names_of(manifest, promised)
+    present = set(names) - {INDEX, SIGNATURE}
+    strange, gone = sorted(present - needed - optional), sorted(needed - present - promised.keys())
+    checks = [_check(name, "differs", "is none of the files that a bundle of this run holds") for name in strange]
+    checks += [_check(name, "differs", "belongs into the bundle, and is not there") for name in gone]
+    checks += [
+        _check(one.name, "differs", f"was left out by another SHA-256 in {INDEX} than in the manifest")
+        for one in index.left_out
+        if promised.get(one.name) != one.sha256
+    ]
     return checks
 
 
@@ -63,10 +118,12 @@ def signed_checks(run: RunDirectory, index: BundleIndex, names: list[str], signa
 
 def manifest_checks(run: RunDirectory, manifest: Manifest, left_out: dict[str, str]) -> list[Check]:
     """Compare every artifact with its hash in the manifest."""
-    if not _as_written(plain_bytes(run.path / MANIFEST)):
+    if not as_written(plain_bytes(run.path / MANIFEST)):
         checks = [_check(MANIFEST, "differs", "is not as trustml writes it: something was edited by hand")]
     else:
         checks = [_check(MANIFEST, "ok", f"as trustml writes it; {len(manifest.jobs)} jobs")]
+    if problem := _name_problem(manifest):
+        checks.append(_check(MANIFEST, "differs", problem))
     try:
         promised = promised_files(manifest)
     except RecordError as error:
@@ -100,7 +157,7 @@ def job_checks(run: RunDirectory, manifest: Manifest) -> tuple[list[Check], dict
         try:
             content = plain_bytes(folder / "job.json")
             job = decode_job(content)
-        except (OSError, msgspec.MsgspecError, RecursionError) as error:
+        except UNREADABLE as error:
             checks.append(_of_job(record, "differs", f"job.json cannot be read ({error})"))
             continue
         jobs[record.id] = job
@@ -108,7 +165,7 @@ def job_checks(run: RunDirectory, manifest: Manifest) -> tuple[list[Check], dict
         # Over the bytes and not the job: a later trustml has more fields, and would encode it otherwise.
         if hashlib.sha256(msgspec.json.format(content, indent=-1)).hexdigest() != record.digest:
             problems.append("job.json asks for something else than the manifest's digest says")
-        if not _as_written(content):
+        if not as_written(content):
             problems.append("job.json is not as trustml writes it")
         problems += _result_problems(record, folder, told=told.get(record.id))
         if problems:
@@ -149,20 +206,45 @@ def _job_problems(record: JobRecord, job: Job, manifest: Manifest) -> list[str]:
         wanted = {"weights.safetensors", "predictions.npz"} | ({"ledger.jsonl"} if job.mechanism is not None else set())
         if record.status == "ok" and (gone := sorted(wanted - record.artifacts.keys())):
             problems.append(f"the manifest says it is done, and names no {', '.join(gone)}")
-    if isinstance(job, ExplainJob) and record.status == "ok" and "attributions.npz" not in record.artifacts:
-        problems.append("the manifest says it is done, and names no attributions.npz")
+    if isinstance(job, ExplainJob):
+        if record.status == "ok" and "attributions.npz" not in record.artifacts:
+            problems.append("the manifest says it is done, and names no attributions.npz")
+        if not _in_scenario(job, manifest):
+            problems.append("its methods or probes are not those of the scenario in the manifest")
     return problems
 
 
-def _in_scenario(job: TrainJob, manifest: Manifest) -> bool:
-    from trustml.errors import TrustmlError
-    from trustml.scenario.read import from_plain
-
-    try:
-        scenario = from_plain(msgspec.json.decode(msgspec.json.encode(manifest.scenario)))
-    except (TrustmlError, msgspec.MsgspecError, TypeError):
+def _in_scenario(job: TrainJob | ExplainJob, manifest: Manifest) -> bool:
+    scenario = _scenario_of(manifest)
+    if scenario is None or job.model != scenario.model:
         return False
-    return job.regime in scenario.training and job.model == scenario.model
+    if isinstance(job, TrainJob):
+        return job.regime in scenario.training and job.seed in scenario.seeds
+    wanted = scenario.explanations
+    methods = [method for method in job.methods if not isinstance(method, RandomControl)]
+    asked = (wanted.target, wanted.probes, wanted.timing)
+    return (job.target, job.probes, job.timing) == asked and all(method in wanted.methods for method in methods)
+
+
+def _scenario_of(manifest: Manifest) -> Scenario | None:
+    """Read the scenario of a manifest; None where it is none."""
+    try:
+        return from_plain(msgspec.json.decode(msgspec.json.encode(manifest.scenario)))
+    except (TrustmlError, msgspec.MsgspecError, TypeError):
+        return None
+
+
+def _name_problem(manifest: Manifest) -> str:
+    """Tell where the run's identifier is not of its scenario, or its times are none; empty where all is well."""
+    scenario = _scenario_of(manifest)
+    if scenario is None or not manifest.run.startswith(f"{scenario.name}-"):
+        return "its scenario is not the one that its identifier names"
+    try:
+        for stamp in (manifest.created, manifest.ended or manifest.created):
+            datetime.datetime.fromisoformat(stamp)
+    except ValueError:
+        return "says it was made or ended at what is no time"
+    return ""
 
 
 def _result_problems(record: JobRecord, folder: Path, *, told: object) -> list[str]:
@@ -174,11 +256,11 @@ def _result_problems(record: JobRecord, folder: Path, *, told: object) -> list[s
         result = msgspec.json.decode(content, type=WorkerResult)
     except FileNotFoundError:
         return ["result.json is gone"]
-    except (OSError, msgspec.MsgspecError, RecursionError) as error:
+    except UNREADABLE as error:
         return [f"result.json cannot be read ({error})"]
     if result != record.result or not says_no_more(msgspec.json.decode(content), told):
         return ["result.json is not the result in the manifest"]
-    return [] if _as_written(content) else ["result.json is not as trustml writes it"]
+    return [] if as_written(content) else ["result.json is not as trustml writes it"]
 
 
 def _why_not_arrays(path: Path) -> str:
@@ -204,22 +286,6 @@ def _why_not_a_table(path: Path) -> str:
             return why_not_a_table(stream, most_rows=_MOST_ROWS, most_bytes=_MOST_UNPACKED)
     except (pa.ArrowException, *DAMAGED) as error:
         return f"not a readable Parquet file ({error})"
-
-
-def _as_written(content: bytes) -> bool:
-    """Whether JSON is laid out as trustml does it, with no key twice, so that changing a byte changes what it says."""
-    try:
-        json.loads(content, object_pairs_hook=_each_once)
-    except (ValueError, RecursionError):
-        return False
-    return msgspec.json.format(msgspec.json.format(content, indent=-1), indent=2) + b"\n" == content
-
-
-def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key is there twice, and readers differ in which one they take")
-    return found
 
 
 def _of_job(record: JobRecord, outcome: Outcome, message: str) -> Check:

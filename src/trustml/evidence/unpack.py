@@ -10,16 +10,23 @@ import os
 import stat
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
 from trustml.errors import UsageError
-from trustml.evidence.bundle import INDEX, LIMITS, LONGEST_NAME, BundleLimits, clashes, why_not_a_name
+from trustml.evidence.bundle import INDEX, LIMITS, BundleLimits, entry_of
+from trustml.evidence.names import LONGEST_NAME, clashes, why_not_a_name
 
 _END = struct.Struct("<4sHHHHIIH")
 _HEADER = struct.Struct("<4sHHHHHIIIHH")
 _CENTRAL = 46
 _UTF8 = 0x800
+_FIXED = (
+    "date_time", "create_system", "create_version", "extract_version", "reserved", "external_attr", "volume",
+    "internal_attr",
+)  # fmt: skip
+_FIRST_DAY = 1 << 5 | 1  # of 1980, as an archive writes it
 _CHUNK = 1 << 20
 
 
@@ -62,6 +69,20 @@ def unpack(path: Path, folder: Path, *, limits: BundleLimits = LIMITS) -> list[s
     except (ValueError, UnicodeError) as error:
         raise NoBundleError(f"{path}: is a damaged archive ({error})") from None
     return [entry.filename for entry in entries]
+
+
+def wrong_checksums(path: Path, folder: Path) -> list[str]:
+    """Name the unpacked files whose CRC in the archive is not that of their content."""
+    with zipfile.ZipFile(path) as archive:
+        return [one.filename for one in archive.infolist() if _crc(folder / one.filename) != one.CRC]
+
+
+def _crc(path: Path) -> int:
+    found = 0
+    with path.open("rb") as stream:
+        while piece := stream.read(_CHUNK):
+            found = zlib.crc32(piece, found)
+    return found
 
 
 def _tail(stream: BinaryIO, size: int) -> bytes:
@@ -122,18 +143,21 @@ def _why_not(entry: zipfile.ZipInfo, limits: BundleLimits) -> str:
         return "is compressed, which no file of a bundle is"
     if entry.extra or entry.comment:
         return "carries something beside its content"
+    plain = entry_of(entry.filename)
+    if any(getattr(entry, field) != getattr(plain, field) for field in _FIXED):
+        return "is described otherwise than in a bundle"
     if entry.file_size > limits.file_bytes:
         return f"has {entry.file_size} bytes, more than {limits.file_bytes}"
     return ""
 
 
 def _write(stream: BinaryIO, entry: zipfile.ZipInfo, folder: Path) -> None:
-    """Copy one file. Its CRC is not looked at: the SHA-256 in the list tells more, and names the file."""
-    name = entry.filename.encode()
+    """Copy one file. Whether its CRC is right is told with its SHA-256, which names the file."""
+    name, size = entry.filename.encode(), entry.file_size
     stream.seek(entry.header_offset)
-    mark, _, flags, method, _, _, _, packed, size, name_length, extra = _HEADER.unpack(stream.read(_HEADER.size))
-    stated = (mark, flags, method, packed, size, name_length, extra, stream.read(len(name)))
-    if stated != (b"PK\x03\x04", entry.flag_bits, 0, entry.file_size, entry.file_size, len(name), 0, name):
+    stated = (*_HEADER.unpack(stream.read(_HEADER.size)), stream.read(len(name)))
+    version, flags, crc = entry.extract_version, entry.flag_bits, entry.CRC
+    if stated != (b"PK\x03\x04", version, flags, 0, 0, _FIRST_DAY, crc, size, size, len(name), 0, name):
         raise NoBundleError(f"{entry.filename}: is described in two ways by the archive")
     target = folder / entry.filename
     target.parent.mkdir(parents=True, exist_ok=True)

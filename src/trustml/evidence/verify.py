@@ -2,8 +2,8 @@
 
 Hashes say that nothing was changed since somebody wrote them down; who changed a file can fix them too. So every
 figure is computed anew from the files below it: epsilon from the ledgers, measures from predictions and attributions,
-the area under a curve from its counts. What neither can tell (files changed all the way down, in agreement) is told by
-the signature alone.
+the area under a curve from its counts, predictions from the weights where their inputs are at hand, the report from the
+audit. What none can tell (files changed all the way down, in agreement) is told by the signature alone.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from trustml.auditing.result import AuditRecord
 from trustml.errors import RecordError, TrustmlError, UsageError
-from trustml.evidence.audits import audit_checks
+from trustml.evidence.audits import audit_checks, page_checks, read_stated
 from trustml.evidence.bundle import (
     BUNDLE_FORMAT,
     INDEX,
@@ -24,25 +25,30 @@ from trustml.evidence.bundle import (
     BundleIndex,
     BundleLimits,
     promised_files,
+    read_audit,
     tool_version,
 )
-from trustml.evidence.checks import NOT_COMPUTABLE, Check
+from trustml.evidence.checks import NOT_COMPUTABLE, Check, as_written
 from trustml.evidence.curves import curve_checks, curve_figures
 from trustml.evidence.files import (
     index_checks,
     job_checks,
+    listed_checks,
     manifest_checks,
     signed_checks,
     unsafe_files,
 )
 from trustml.evidence.ledgers import ledger_checks
+from trustml.evidence.predictions import prediction_checks
 from trustml.evidence.rows import PartialRun, read_table, recompute, row_checks, statement_checks
 from trustml.evidence.signing import SignatureCheck, check_signature
-from trustml.evidence.unpack import NoBundleError, unpack
+from trustml.evidence.stranger_audits import Load, stranger_checks
+from trustml.evidence.unpack import NoBundleError, unpack, wrong_checksums
 from trustml.measures.evidence import Evidence
+from trustml.record.files import plain_bytes
 from trustml.record.provenance import source_revision
 from trustml.record.schema import Manifest
-from trustml.record.store import RunDirectory
+from trustml.record.store import AUDIT, AUDIT_REPORT, MANIFEST, RunDirectory
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -54,13 +60,15 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     Parameters
     ----------
     run : str
-    kind : {"bundle", "run"}
+        Its identifier, or that of the audit.
+    kind : {"bundle", "run", "audit"}
+        ``audit`` for the file of an audit alone.
     signature : {"good", "bad", "wrong key", "not checked", "unsigned"}
     checks : tuple of Check
     """
 
     run: str
-    kind: Literal["bundle", "run"]
+    kind: Literal["bundle", "run", "audit"]
     signature: Literal["good", "bad", "wrong key", "not checked", "unsigned"]
     checks: tuple[Check, ...]
 
@@ -70,22 +78,35 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
         return all(check.passed for check in self.checks)
 
     @property
+    def left(self) -> tuple[Check, ...]:
+        """What could not be compared with anything; the signature has a line of its own."""
+        return tuple(one for one in self.checks if one.outcome == "not recomputed" and one.area != "signature")
+
+    @property
     def differences(self) -> tuple[Check, ...]:
         """What differs."""
         return tuple(check for check in self.checks if not check.passed)
 
 
-def verify(path: Path, *, key: Ed25519PublicKey | None = None, limits: BundleLimits = LIMITS) -> Verification:
-    """Verify a bundle, or a run directory, without trusting anything in it.
+def verify(
+    path: Path,
+    *,
+    key: Ed25519PublicKey | None = None,
+    limits: BundleLimits = LIMITS,
+    load: Load | None = None,
+) -> Verification:
+    """Verify a bundle, a run directory, or the file of an audit, without trusting anything in it.
 
     Parameters
     ----------
     path : Path
-        A file is taken for a bundle, a folder for a run.
+        A folder is taken for a run, a file that begins as JSON for an audit, any other for a bundle.
     key : Ed25519PublicKey, optional
         Public key of the signer. With it a bundle must be signed.
     limits : BundleLimits
         On what is unpacked.
+    load : callable, optional
+        Gives the model that the audit of somebody's model names; only where its code may be run.
 
     Returns
     -------
@@ -96,7 +117,7 @@ def verify(path: Path, *, key: Ed25519PublicKey | None = None, limits: BundleLim
     NoBundleError
         If the file is no bundle, or one that must not be unpacked.
     UsageError
-        If a key was given for a run directory, which has no signature; if there is nothing at `path`.
+        If a key was given for what has no signature; if there is nothing at `path`.
     RecordError
         If the run has no manifest that can be read.
     """
@@ -106,9 +127,40 @@ def verify(path: Path, *, key: Ed25519PublicKey | None = None, limits: BundleLim
         return _verify_run(RunDirectory(path.resolve()))
     if not path.is_file():
         raise UsageError(f"{path}: no bundle and no run there; name a bundle, or a run of `trustml list`")
+    if _begins_as_json(path):
+        if key is not None:
+            raise UsageError(f"{path}: an audit alone has no signature; bundle it with --key, and verify the bundle")
+        return _verify_audit(path, load)
     with tempfile.TemporaryDirectory(prefix="trustml-bundle-") as folder:
         names = unpack(path, Path(folder), limits=limits)
-        return _verify_bundle(path, Path(folder).resolve(), names, key)
+        wrong = wrong_checksums(path, Path(folder))
+        return _verify_bundle(path, Path(folder).resolve(), names, key, load=load, wrong=wrong)
+
+
+def _begins_as_json(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(64).lstrip().startswith(b"{")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); name a bundle, a run or an audit") from None
+
+
+def _verify_audit(path: Path, load: Load | None) -> Verification:
+    record = read_audit(path)
+    if record.run:
+        raise UsageError(f"{path}: is the audit of the run {record.run}; verify the run, whose record it follows from")
+    checks = stranger_checks(record, same_words=_made_here(record), load=load)
+    if not as_written(plain_bytes(path)):
+        checks.insert(
+            0, Check(area="audit", subject=path.name, outcome="differs", message="is not as trustml writes it")
+        )
+    return Verification(run=record.id, kind="audit", signature="unsigned", checks=tuple(checks))
+
+
+def _made_here(record: AuditRecord) -> bool:
+    """Whether this very trustml made an audit."""
+    own = source_revision().get("commit", "")
+    return record.versions.get("trustml") == tool_version() and record.source.get("commit", "") == own
 
 
 def _verify_run(run: RunDirectory) -> Verification:
@@ -118,23 +170,20 @@ def _verify_run(run: RunDirectory) -> Verification:
     )
 
 
-def _verify_bundle(path: Path, folder: Path, names: list[str], key: Ed25519PublicKey | None) -> Verification:
+def _verify_bundle(
+    path: Path, folder: Path, names: list[str], key: Ed25519PublicKey | None, *, load: Load | None, wrong: list[str]
+) -> Verification:
     index = _read_index(path, folder / INDEX)
     run = RunDirectory(folder)
     signature = check_signature((folder / SIGNATURE).read_bytes(), key) if SIGNATURE in names else None
     checks = _signature_checks(run, index, names, signature, asked=key is not None)
     checks += index_checks(run, index, names)
-    try:
-        manifest = run.manifest()
-    except TrustmlError as error:
-        message = str(error).replace(f"{folder}/", "")
-        checks.append(Check(area="files", subject="manifest.json", outcome="differs", message=message))
+    message = "its CRC in the archive is not that of its content"
+    checks += [Check(area="files", subject=name, outcome="differs", message=message) for name in wrong]
+    if AUDIT in names and MANIFEST not in names:
+        checks += _stranger_bundle_checks(folder, index, names, load)
     else:
-        if (manifest.run, manifest.ended or manifest.created) != (index.run, index.created):
-            message = f"is of {index.run} of {index.created}; the manifest of {manifest.run} of {manifest.ended}"
-            checks.append(Check(area="files", subject=INDEX, outcome="differs", message=message))
-        left_out = {one.name: one.reason for one in index.left_out if one.name not in names}
-        checks += _content_checks(run, left_out, version=index.version)
+        checks += _run_bundle_checks(run, index, names)
     return Verification(
         run=index.run,
         kind="bundle",
@@ -143,6 +192,37 @@ def _verify_bundle(path: Path, folder: Path, names: list[str], key: Ed25519Publi
             msgspec.structs.replace(check, message=check.message.replace(f"{folder}/", "")) for check in checks
         ),
     )
+
+
+def _run_bundle_checks(run: RunDirectory, index: BundleIndex, names: list[str]) -> list[Check]:
+    try:
+        manifest = run.manifest()
+    except TrustmlError as error:
+        return [Check(area="files", subject=MANIFEST, outcome="differs", message=str(error))]
+    checks = listed_checks(manifest, names, index)
+    if (manifest.run, manifest.ended or manifest.created) != (index.run, index.created):
+        message = f"is of {index.run} of {index.created}; the manifest of {manifest.run} of {manifest.ended}"
+        checks.append(Check(area="files", subject=INDEX, outcome="differs", message=message))
+    left_out = {one.name: one.reason for one in index.left_out if one.name not in names}
+    return checks + _content_checks(run, left_out, version=index.version)
+
+
+def _stranger_bundle_checks(folder: Path, index: BundleIndex, names: list[str], load: Load | None) -> list[Check]:
+    """All that holds for the bundle of an audit of somebody's model."""
+    record, checks = read_stated(folder)
+    for name in sorted({AUDIT, AUDIT_REPORT} ^ set(names) - {INDEX, SIGNATURE}):
+        message = "is none of the files of an audit's bundle" if name in names else "belongs into the bundle"
+        checks.append(Check(area="files", subject=name, outcome="differs", message=message))
+    if index.left_out:
+        checks.append(Check(area="files", subject=INDEX, outcome="differs", message="nothing of an audit is left out"))
+    if record is None:
+        return checks
+    if (record.id, record.created) != (index.run, index.created):
+        message = f"is of {index.run} of {index.created}; the audit is {record.id} of {record.created}"
+        checks.append(Check(area="files", subject=INDEX, outcome="differs", message=message))
+    same_words = _made_here(record)
+    checks += stranger_checks(record, same_words=same_words, load=load)
+    return checks + page_checks(folder, record, same_words=same_words and index.version == tool_version())
 
 
 def _read_index(path: Path, file: Path) -> BundleIndex:
@@ -198,6 +278,7 @@ def _content_checks(run: RunDirectory, left_out: dict[str, str], *, version: str
         return [*checks, *unsafe, skipped]
     evidence = Evidence(PartialRun(run, left_out=tuple(left_out)))
     checks += ledger_checks(evidence, jobs)
+    checks += prediction_checks(evidence, jobs)
     anew = recompute(evidence)
     figures, problems = curve_figures(evidence)
     checks += row_checks(evidence, anew, figures, same_words=same_words)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -47,8 +48,9 @@ from trustml.plan.user_mechanism import plan_user_mechanism
 from trustml.record.files import encode_arrays, sha256, write_atomic
 from trustml.record.mapped import write_arrays
 from trustml.record.provenance import MAIN_PACKAGES, hardware, package_versions, source_revision
+from trustml.record.removal import planned_run
 from trustml.record.schema import DataRecord, JobKind, JobRecord, Manifest, PartitionRecord
-from trustml.record.store import BASELINES, HELDOUT, PRIVATE_DATA, RunDirectory, create_run
+from trustml.record.store import BASELINES, HELDOUT, PRIVATE_DATA, RunDirectory
 from trustml.scenario.check import check_against_data, check_scenario
 from trustml.scenario.check_regimes import check_cohorts
 from trustml.scenario.federated import DPFedAvg, FederatedSpec
@@ -86,45 +88,45 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
         files=Inputs(data=PRIVATE_DATA, examples=HELDOUT, baselines=BASELINES, data_fingerprint=content),
         mechanisms=_mechanisms(scenario, plans, len(dataset.train), partitions),
     )
-    run = create_run(root, name=scenario.name)
-    write_data(run, dataset, fingerprint=content)
-    artifacts = _write_inputs(run, scenario, dataset, plans)
-    for (title, seed), clients in partitions.items():
-        arrays = partition_arrays(clients, dataset)
-        write_atomic(run.file(clients_file(title, seed)), encode_arrays(arrays), private=True)
-    write_attack_inputs(run, scenario, dataset, expansion.attack)
-    run.write_private_warnings(dataset.warnings)
-    for job in expansion.jobs:
-        write_job(run, job)
-    run.write_manifest(  # last: a run that has one is whole, and can be resumed
-        Manifest(
-            run=run.path.name,
-            status="running",
-            created=now(),
-            scenario=to_plain(scenario),
-            overrides=tuple(overrides),
-            data=DataRecord(
-                fingerprint=content,
-                train_examples=len(dataset.train),
-                test_examples=len(dataset.test),
-                input_shape=dataset.input_shape,
-                class_names=dataset.class_names,
-                feature_names=dataset.feature_names,
-                feature_groups=dataset.feature_groups,
-                preparation=dataset.preparation,
-                notes=(*preparation_notes(dataset.preparation), *explanation_notes(scenario)),
-            ),
-            partitions=_partition_records(partitions),
-            jobs=tuple(_record(job, expansion) for job in expansion.jobs),
-            skips=expansion.skips,
-            warnings=(*warnings, *cohorts),
-            cohort_warnings=tuple(cohorts),
-            hardware=hardware(),
-            versions=package_versions(MAIN_PACKAGES),
-            source=source_revision(),
-            artifacts=artifacts,
+    with planned_run(root, name=scenario.name) as run:
+        write_data(run, dataset, fingerprint=content)
+        artifacts = _write_inputs(run, scenario, dataset, plans)
+        for (title, seed), clients in partitions.items():
+            arrays = partition_arrays(clients, dataset)
+            write_atomic(run.file(clients_file(title, seed)), encode_arrays(arrays), private=True)
+        write_attack_inputs(run, scenario, dataset, expansion.attack)
+        run.write_private_warnings(dataset.warnings)
+        for job in expansion.jobs:
+            write_job(run, job)
+        run.write_manifest(  # last: a run that has one is whole, and can be resumed
+            Manifest(
+                run=run.path.name,
+                status="running",
+                created=now(),
+                scenario=to_plain(scenario),
+                overrides=tuple(overrides),
+                data=DataRecord(
+                    fingerprint=content,
+                    train_examples=len(dataset.train),
+                    test_examples=len(dataset.test),
+                    input_shape=dataset.input_shape,
+                    class_names=dataset.class_names,
+                    feature_names=dataset.feature_names,
+                    feature_groups=dataset.feature_groups,
+                    preparation=dataset.preparation,
+                    notes=(*preparation_notes(dataset.preparation), *explanation_notes(scenario)),
+                ),
+                partitions=_partition_records(partitions),
+                jobs=tuple(_record(job, expansion) for job in expansion.jobs),
+                skips=expansion.skips,
+                warnings=(*warnings, *cohorts),
+                cohort_warnings=tuple(cohorts),
+                hardware=hardware(),
+                versions=package_versions(MAIN_PACKAGES),
+                source=source_revision(),
+                artifacts=artifacts,
+            )
         )
-    )
     return run
 
 
@@ -143,11 +145,22 @@ def _draw_plans(
     examples = len(dataset.train)
     return {
         (regime.title, seed): draw_plan(
-            regime, seed=seed, examples=examples, clients=partitions.get((regime.title, seed))
+            _drawn_as(regime, scenario), seed=seed, examples=examples, clients=partitions.get((regime.title, seed))
         )
         for regime in scenario.training
         for seed in scenario.seeds
     }
+
+
+def _drawn_as(regime: Regime, scenario: Scenario) -> Regime:
+    """Give the regime by whose rule batches are drawn: for an ablation the private one, but from a public stream.
+
+    Its models are not private: steps without noise would tell who was in batches that the private model shared.
+    """
+    if not isinstance(regime, Plain) or regime.ablation is None:
+        return regime
+    private = next(one for one in scenario.training if isinstance(one, DPSGD) and one.title == regime.ablation.of)
+    return msgspec.structs.replace(private, sampling_seed=private.sampling_seed or 0)
 
 
 def _partition_records(partitions: dict[tuple[str, int], Clients]) -> tuple[PartitionRecord, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from trustml.data.batches import BatchPlan
 from trustml.data.clients import read_federated_plan
 from trustml.data.partition import owners_fingerprint
-from trustml.errors import PrivacyError, RecordError, UsageError
+from trustml.errors import PrivacyError, RecordError, ScenarioError, UsageError
 from trustml.launch.canaries import redraw_canaries
 from trustml.launch.federation import draw_rounds, salt
 from trustml.launch.prepare import draw_plan, write_job, write_plan
@@ -26,16 +27,29 @@ from trustml.record.files import sha256
 from trustml.record.schema import JobRecord, Manifest
 from trustml.record.store import PRIVATE_DATA, RunDirectory
 from trustml.scenario.federated import DPFedAvg
+from trustml.scenario.problems import explain_problem
+from trustml.scenario.read import set_field
 from trustml.scenario.regimes import DPSGD
+from trustml.scenario.spec import Execution
+
+_LIMITS = ("timeout", "memory_limit", "parallel_jobs")
+"""Fields of ``execution`` that change no result, whatever device and library compute it."""
 
 
-def prepare_resume(run: RunDirectory, *, allow_overrun: bool) -> Manifest:
+def prepare_resume(run: RunDirectory, *, allow_overrun: bool, overrides: Sequence[str] = ()) -> Manifest:
     """Check what is there, and give every unfinished private job new batches and what budget is left.
+
+    Parameters
+    ----------
+    run : RunDirectory
+    allow_overrun : bool
+    overrides : sequence of str
+        ``execution.timeout=7200`` and other limits for the jobs that are not done.
 
     Raises
     ------
     UsageError
-        If the run's private data is gone.
+        If the run's private data is gone, or an override is no limit.
     PrivacyError
         If a private job has no budget left and `allow_overrun` is off.
     RecordError
@@ -43,6 +57,7 @@ def prepare_resume(run: RunDirectory, *, allow_overrun: bool) -> Manifest:
     """
     _refuse_links(run)
     manifest = run.manifest()
+    execution = _changed_limits(manifest, overrides)
     if not run.file(PRIVATE_DATA).is_file():
         raise UsageError(f"{run.path}: {PRIVATE_DATA} is gone, so unfinished jobs cannot run; start a new run")
     records = []
@@ -51,13 +66,51 @@ def prepare_resume(run: RunDirectory, *, allow_overrun: bool) -> Manifest:
             _check_artifacts(run, record)
         else:
             asked = _renew(run, record, manifest, allow_overrun=allow_overrun)
+            if overrides:
+                asked = _under_limits(run, record, execution)
             record = msgspec.structs.replace(
                 record, digest=asked, status="pending", reason="", stderr_tail=(), result=None
             )
         records.append(record)
+    if overrides:
+        scenario = {**manifest.scenario, "execution": msgspec.to_builtins(execution)}
+        told = (*manifest.overrides, *overrides)
+        manifest = msgspec.structs.replace(manifest, scenario=scenario, overrides=told)
     manifest = msgspec.structs.replace(manifest, jobs=tuple(records), status="running", ended="")
     run.write_manifest(manifest)
     return manifest
+
+
+def _changed_limits(manifest: Manifest, overrides: Sequence[str]) -> Execution:
+    """Execution of the record with other limits.
+
+    Raises
+    ------
+    ScenarioError
+    """
+    data = {"execution": msgspec.to_builtins(Execution()) | manifest.scenario.get("execution", {})}
+    for override in overrides:
+        field = override.partition("=")[0].strip()
+        if field not in [f"execution.{name}" for name in _LIMITS]:
+            raise ScenarioError(
+                field,
+                "cannot change when a run goes on, as its jobs would no longer be of one scenario",
+                fix=f"change execution.{', execution.'.join(_LIMITS)} alone, or start a new run",
+            )
+        set_field(data, override)
+    try:
+        return msgspec.convert(data["execution"], Execution)
+    except msgspec.ValidationError as error:
+        raise explain_problem(error, data["execution"], Execution, root="execution") from None
+
+
+def _under_limits(run: RunDirectory, record: JobRecord, execution: Execution) -> str:
+    """Write a job anew under other limits; give the digest of what it now asks for."""
+    job = run.job(record.id)
+    limits = {name: getattr(execution, name) for name in _LIMITS}
+    job = msgspec.structs.replace(job, execution=msgspec.structs.replace(job.execution, **limits))
+    write_job(run, job)
+    return digest(job)
 
 
 def _refuse_links(run: RunDirectory) -> None:

@@ -90,7 +90,8 @@ class JobScheduler:
         finally:
             self._stop_all("stopped by the user")  # a second Ctrl-C, or an error while the first was recorded
         done = all(record.status == "ok" and not failed_methods(record) for record in self._records.values())
-        return self._finish("success" if done else "partial")
+        any_done = any(record.status == "ok" for record in self._records.values())
+        return self._finish("success" if done else "partial" if any_done else "failed")
 
     def _start_ready(self, waiting: list[str]) -> list[str]:
         left = []

@@ -12,7 +12,7 @@ from trustml.measures.evidence import Evidence
 from trustml.measures.notes import absent
 from trustml.measures.resampling import estimates, mean_of
 from trustml.measures.row import About, Facts, Row
-from trustml.models.answers import answers, in_unit, right
+from trustml.models.answers import answers, in_unit, right, score
 from trustml.models.losses import AnyArray
 from trustml.models.tasks import Classes, Labels, Regression, facts_of
 from trustml.record.schema import JobRecord
@@ -57,6 +57,11 @@ def outputs_of(evidence: Evidence, record: JobRecord) -> tuple[AnyArray, AnyArra
     """Outputs and labels of the held-out examples."""
     found = evidence.run.arrays(f"jobs/{record.id}/predictions.npz")["test_logits"]
     return found, evidence.heldout["test_labels"]
+
+
+def held_out_score(evidence: Evidence, record: JobRecord) -> float:
+    """Accuracy on held-out examples, or R2 of a regression."""
+    return score(evidence.task, *outputs_of(evidence, record))
 
 
 def _accuracy_row(evidence: Evidence, record: JobRecord) -> Row:

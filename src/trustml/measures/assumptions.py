@@ -189,7 +189,7 @@ _SCALING: dict[Scaled, tuple[AssumptionStatus, str]] = {
 _CATEGORIES: dict[Categories, tuple[AssumptionStatus, str]] = {
     "none": ("met", ""),
     "declared": ("met", "categories are declared"),
-    "of the data": ("not met", "categories are taken from the data: one row can add a column to the first layer"),
+    "of the data": ("not met", "categories or marks are of the data: one row can add a column to the first layer"),
     "unknown": ("not checked", "the record does not say where categories come from"),
 }
 _CLASSES: dict[Classes, tuple[AssumptionStatus, str]] = {

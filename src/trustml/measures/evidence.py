@@ -94,10 +94,17 @@ class Explanation:
 
 
 class Evidence:
-    """Reads a run's files as measures ask for them."""
+    """Reads a run's files as measures ask for them.
 
-    def __init__(self, run: RunDirectory) -> None:
-        self.run = run
+    Parameters
+    ----------
+    run : RunDirectory
+    second_opinion : bool
+        Whether another library's accountant is asked for epsilons too, which takes seconds in a process of its own.
+    """
+
+    def __init__(self, run: RunDirectory, *, second_opinion: bool = True) -> None:
+        self.run, self.second_opinion = run, second_opinion
         self.manifest: Manifest = run.manifest()
         self._made: dict[Callable[[Evidence], Any], Any] = {}
 

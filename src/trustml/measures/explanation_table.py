@@ -65,7 +65,7 @@ EXPLANATION_MEASURES: dict[str, Measure] = {
         meaning="Forward and backward passes that integrated gradients took for an example: mean; interval: 5th and "
         "95th percentile over examples. To be read beside the completeness error.",
         kind="exact",
-        words="passes an example, at equal error",
+        words="passes an example",
         shown=("explanations", "explanations page", "speed page"),
     ),
     "deletion_auc": _quality(
@@ -249,6 +249,26 @@ EXPLANATION_MEASURES: dict[str, Measure] = {
         heading="beyond lower accuracy",
         shown=("study figure",),
     ),
+    "explanation_effect_of_part": _effect(
+        title="effect of a part",
+        meaning="Effect of a regime minus that of one whose steps lack one part of private training alone, clipping or "
+        "noise; jackknife 95 % over seeds.",
+        heading="clipping or noise alone",
+        shown=("study figure",),
+    ),
+    "explanation_trend": _effect(
+        title="trend over epsilon",
+        meaning="Rise of the rank agreement with plain models of other seeds for each doubling of epsilon, by least "
+        "squares over regimes that differ in epsilon alone; jackknife 95 % over seeds.",
+        heading="a doubling of epsilon",
+        shown=("study figure",),
+    ),
+    "accuracy_trend": _effect(
+        better="higher",
+        title="trend of accuracy over epsilon",
+        meaning="Rise of the held-out accuracy for each doubling of epsilon, by least squares over regimes that differ "
+        "in epsilon alone; jackknife 95 % over seeds.",
+    ),
     "explanation_steadiness": _change(
         unit="1",
         title="perturbation minus gradient",
@@ -264,6 +284,9 @@ TESTED = (
     "explanation_effect",
     "explanation_effect_top",
     "explanation_effect_beyond_accuracy",
+    "explanation_effect_of_part",
+    "explanation_trend",
+    "accuracy_trend",
     "explanation_steadiness",
 )
 """Measures with a permutation test of their own, given as ``<measure>_p``; so have all changes."""

@@ -211,7 +211,10 @@ def _cost_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row
     plain = [
         (other, of)
         for other, of in evidence.trained()
-        if other.status == "ok" and isinstance(of.regime, Plain) and other.backend == record.backend
+        if other.status == "ok"
+        and isinstance(of.regime, Plain)
+        and not of.regime.ablation
+        and other.backend == record.backend
     ]
     if not len(seconds) or not plain:
         about = absent("no plain training of this backend in the run" if len(seconds) else "one round alone")

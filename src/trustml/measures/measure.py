@@ -134,6 +134,15 @@ MEASURES: dict[str, Measure] = {
         heading="peak MiB",
         shown=("overview", "speed page"),
     ),
+    "work_memory": _speed(
+        unit="bytes",
+        title="memory of the work",
+        meaning="Most memory that the worker's process held, less what it held once its framework was loaded and "
+        "before it read the data: interpreter and framework, which every job pays, are not in it.",
+        words="memory of the work, without interpreter and framework",
+        heading="work MiB",
+        shown=("speed page",),
+    ),
     "explain_time": _speed(
         title="explanation time",
         meaning="Wall time of the library's second call on all explained examples (the first compiles).",

@@ -82,6 +82,8 @@ REST: dict[str, _Words] = {
     "models_without_privacy": _plain,
     "gaussian_scores": "Gaussian scores are assumed: an estimate, never a bound, and no ground for a violation",
     "test": "{test}",
+    "part": "they differ in {part} alone",
+    "epsilons": "over epsilon {epsilons}",
     "minuend": "{minuend} minus {subtrahend}, seed by seed",
     "perturbation_methods": "{perturbation_methods} perturbation and {gradient_methods} gradient methods",
     "steps": "{steps} steps",
@@ -107,6 +109,9 @@ REST: dict[str, _Words] = {
     "not_covered": "{not_covered}",
     "device": "{device}",
     "beside": "other jobs ran beside it",
+    "cpu_time": "{cpu_time:.3g} s of processors in the median",
+    "others_share": "others used {others_share:.0%} of the {cores} cores meanwhile, load {load_before:.1f} before",
+    "quartiles_apart": "WARNING: quartiles span {quartiles_apart:.1f} times: the machine was busy, or the steps differ",
     "remarks": "{remarks}",
     "how": "{confidence:.0%}: {how}",
     "no_interval": "{no_interval}",
@@ -138,7 +143,7 @@ SILENT = frozenset(
         *("seeds", "secret_sampling", "largest_participation", "samplings", "bound", "subtrahend", "gradient_methods"),
         *("examples", "compiled_anew", "clients", "examples_each", "evaluate_every", "norm_last", "coding"),
         *("batch_size", "repetitions", "together", "first_variant", "second_variant", "variant", "canaries", "fault"),
-        *("class_name", "accounted_by", "explained_by", "exposed_among", "exposed_p"),
+        *("class_name", "load_before", "cores", "accounted_by", "explained_by", "exposed_among", "exposed_p"),
     }
 )
 """Facts without words of their own: others tell them, or the row's other columns do."""

@@ -39,6 +39,7 @@ from trustml.record.files import read_arrays
 from trustml.scenario.regimes import PrivateRegime
 
 _CURVE_POINTS = 9
+_NOT_ASKED = SecondOpinion(why="Opacus's accountant is asked when the run ends")
 _OTHER_SAMPLING = SecondOpinion(why="Opacus's accountant knows secret Poisson batches only")
 
 
@@ -46,7 +47,7 @@ def statements_of(evidence: Evidence, ledgers: Sequence[tuple[TrainJob, list[Cha
     """Give the statement of each private model that was charged for."""
     jobs = [(job, job.regime, charges) for job, charges in ledgers if isinstance(job.regime, PrivateRegime)]
     poisson = [(charges, regime.delta) for _, regime, charges in jobs if _is_poisson(charges)]
-    answers = iter(prv_epsilons(poisson))
+    answers = iter(prv_epsilons(poisson) if evidence.second_opinion else [_NOT_ASKED] * len(poisson))
     found = []
     for job, regime, charges in jobs:
         second = next(answers) if _is_poisson(charges) else _OTHER_SAMPLING

@@ -12,6 +12,9 @@ from trustml.plan.job import TrainJob, timings_file
 from trustml.record.schema import JobRecord
 from trustml.scenario.federated import FederatedSpec
 
+MOST_APART = 2.0
+"""Third quartile over first beyond which a median of times is marked."""
+
 
 def speed_rows(evidence: Evidence) -> list[Row]:
     """Rows of every finished job."""
@@ -20,7 +23,7 @@ def speed_rows(evidence: Evidence) -> list[Row]:
         if record.status != "ok":
             continue
         rows += _step_rows(evidence, record, job)
-        rows.append(_memory_row(evidence, record))
+        rows += _memory_rows(evidence, record)
     for explanation in evidence.explanations:
         if explanation.is_control:
             continue
@@ -75,6 +78,11 @@ def _step_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row
     if not len(steady):
         return [first]
     quartiles = np.quantile(steady, [0.25, 0.5, 0.75])
+    timed = dict(counted)
+    if "cpu_seconds" in timings:
+        timed["cpu_time"] = float(np.median(timings["cpu_seconds"][1:].astype(float)))
+    if quartiles[2] > MOST_APART * quartiles[0] > 0:
+        timed["quartiles_apart"] = float(quartiles[2] / quartiles[0])
     return [
         first,
         evidence.row(
@@ -84,7 +92,7 @@ def _step_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row
             subject=what,
             n=len(steady),
             interval=(quartiles[0], quartiles[2]),
-            about=_circumstances(record, counted, interval="quartiles"),
+            about=_circumstances(record, timed, interval="quartiles"),
         ),
         evidence.row(
             "examples_per_second",
@@ -97,17 +105,20 @@ def _step_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row
     ]
 
 
-def _memory_row(evidence: Evidence, record: JobRecord) -> Row:
-    return evidence.row(
-        "peak_memory",
-        record.peak_memory,
-        record=record,
-        subject="worker",
-        n=1,
-        about=_circumstances(
-            record, {"counted": "worker and its children, sampled every 0.1 s; shared pages count twice"}
-        ),
-    )
+def _memory_rows(evidence: Evidence, record: JobRecord) -> list[Row]:
+    """Peak with interpreter and framework, and what the work added to them; the latter not in older records."""
+    device = _device(record)
+    whole = About(facts={"counted": "worker and its children, sampled every 0.1 s; shared pages count twice", **device})
+    rows = [evidence.row("peak_memory", record.peak_memory, record=record, subject="worker", n=1, about=whole)]
+    details = record.result.details if record.result else {}
+    most, before = (details.get(name, 0.0) for name in ("largest_resident_bytes", "resident_before_work_bytes"))
+    if most and before:
+        counted = f"the worker's process alone; {before / 2**20:.0f} MiB were held before the work"
+        about = About(facts={"counted": counted, **device})
+        rows.append(
+            evidence.row("work_memory", max(0.0, most - before), record=record, subject="worker", n=1, about=about)
+        )
+    return rows
 
 
 def warm_start(record: JobRecord) -> Facts:
@@ -119,7 +130,22 @@ def warm_start(record: JobRecord) -> Facts:
     return {"compiled_before": before, "compiled_anew": int(details.get("compiled_anew", 0))}
 
 
+def machine_load(record: JobRecord) -> Facts:
+    """Say how busy the machine was beside a job; nothing in records of before that was looked at."""
+    details = record.result.details if record.result else {}
+    if "others_share" not in details:
+        return {}
+    return {
+        "others_share": details["others_share"],
+        "load_before": details.get("load_before", 0.0),
+        "cores": int(details.get("cores", 0)),
+    }
+
+
 def _circumstances(record: JobRecord, facts: Facts, *, interval: IntervalKind = "") -> About:
-    device = (record.result.device if record.result else "") or "unknown device"
+    return About(interval=interval, facts={**facts, **_device(record), **machine_load(record)})
+
+
+def _device(record: JobRecord) -> Facts:
     shared: Facts = {"beside": True} if record.concurrent else {}
-    return About(interval=interval, facts={**facts, "device": device, **shared})
+    return {"device": (record.result.device if record.result else "") or "unknown device", **shared}

@@ -113,7 +113,10 @@ def why_not_keras(content: bytes) -> str:
         return f"is a damaged .keras file ({type(error).__name__}: {first})"
     version = metadata.get("keras_version", "") if isinstance(metadata, dict) else ""
     if isinstance(version, str) and version[:1].isdigit() and not version.startswith("2."):
-        return f"was written by Keras {version[:20]}, and the tensorflow environment has Keras 2"
+        return (
+            f"was written by Keras {version[:20]}, and the tensorflow environment has Keras 2: where Keras 3 is, write "
+            "a module with `import keras` and `model = keras.saving.load_model(file)`"
+        )
     if not isinstance(config, dict) or "class_name" not in config:
         return f"its {CONFIG} describes no model"
     # What it was compiled with is not loaded: it may name a loss of its owner's.

@@ -1,4 +1,4 @@
-"""Layers as plain data, from which every backend builds the same function.
+"""Layers and graphs of them as plain data, from which every backend builds the same function.
 
 Arrays are channels-last: images are ``(height, width, channels)``. Padding is always an explicit count of
 rows and columns, because the frameworks disagree on what "same" means as soon as a stride is involved.
@@ -6,16 +6,19 @@ rows and columns, because the frameworks disagree on what "same" means as soon a
 
 from __future__ import annotations
 
+import functools
 from typing import Literal, TypeAlias
 
 import msgspec
 
-from trustml.ranges import BelowOne, Count, Positive, Sides
+from trustml.ranges import BelowOne, Count, CountOrNone, NotNegative, Positive, Sides
 
 Padding: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 """((top, bottom), (left, right)), in rows and columns."""
 
 NO_PADDING: Padding = ((0, 0), (0, 0))
+NO_DILATION: Sides = (1, 1)
+STANDARDISATION_EPSILON = 1e-4
 
 
 class LayerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -29,13 +32,60 @@ class Dense(LayerSpec, frozen=True, kw_only=True, tag="Dense"):
     bias: bool = True
 
 
-class Conv2D(LayerSpec, frozen=True, kw_only=True, tag="Conv2D"):
-    """Cross-correlation; kernel is (height, width, in, filters). Padding is with zeros."""
+class Conv2D(LayerSpec, frozen=True, kw_only=True, tag="Conv2D", omit_defaults=True):
+    """Cross-correlation; kernel is (height, width, in / groups, filters). Padding is with zeros.
+
+    Parameters
+    ----------
+    filters : int
+    kernel, stride : (int, int)
+    padding : ((int, int), (int, int))
+    bias : bool
+    groups : int
+        Parts of the channels, each with its own share of the filters, which see nothing else: a divisor of both. As
+        many as there are channels make a depthwise convolution.
+    dilation : (int, int)
+        Rows and columns from one value of a window to the next.
+    standardised : bool
+        Use ``(w - mean) / sqrt(sum((w - mean)**2) + 1e-4)`` for the kernel of each filter (weight standardisation, Qiao
+        et al., arXiv 1903.10520, scaled by the fan-in as in Brock et al., arXiv 2101.08692).
+    """
 
     filters: Count
-    kernel: Sides = (3, 3)
-    stride: Sides = (1, 1)
-    padding: Padding = NO_PADDING
+    # Factories, as these have always been written out; what came later is written where it is not the default.
+    kernel: Sides = msgspec.field(default_factory=lambda: (3, 3))
+    stride: Sides = msgspec.field(default_factory=lambda: (1, 1))
+    padding: Padding = msgspec.field(default_factory=lambda: NO_PADDING)
+    bias: bool = msgspec.field(default_factory=lambda: True)
+    groups: Count = 1
+    dilation: Sides = NO_DILATION
+    standardised: bool = False
+
+    def __post_init__(self) -> None:
+        """Make equal layers the same text: a default is left out where it is the same object."""
+        if self.dilation == NO_DILATION:
+            msgspec.structs.force_setattr(self, "dilation", NO_DILATION)
+
+
+class Conv1D(LayerSpec, frozen=True, kw_only=True, tag="Conv1D"):
+    """Cross-correlation along a sequence (steps, channels); kernel is (steps, in, filters).
+
+    Parameters
+    ----------
+    filters : int
+    kernel, stride : int
+    padding : (int, int)
+        Steps of zeros before and after; ``((kernel - 1) * dilation, 0)`` makes it causal.
+    dilation : int
+        Steps from one value of a window to the next.
+    bias : bool
+    """
+
+    filters: Count
+    kernel: Count = 3
+    stride: Count = 1
+    padding: tuple[CountOrNone, CountOrNone] = (0, 0)
+    dilation: Count = 1
     bias: bool = True
 
 
@@ -67,6 +117,40 @@ class Tanh(LayerSpec, frozen=True, kw_only=True, tag="Tanh"):
     """Hyperbolic tangent."""
 
 
+class SiLU(LayerSpec, frozen=True, kw_only=True, tag="SiLU"):
+    """``x * sigmoid(x)``."""
+
+
+class Sigmoid(LayerSpec, frozen=True, kw_only=True, tag="Sigmoid"):
+    """``1 / (1 + exp(-x))``."""
+
+
+class LeakyReLU(LayerSpec, frozen=True, kw_only=True, tag="LeakyReLU"):
+    """``x`` where it is positive, else ``slope * x``."""
+
+    slope: NotNegative = 0.01
+
+
+class Softplus(LayerSpec, frozen=True, kw_only=True, tag="Softplus"):
+    """``log(1 + exp(x))``."""
+
+
+class GlobalAvgPool(LayerSpec, frozen=True, kw_only=True, tag="GlobalAvgPool"):
+    """Mean of each channel over all places: images and sequences become vectors."""
+
+
+class Add(LayerSpec, frozen=True, kw_only=True, tag="Add"):
+    """Sum of two or more inputs of one shape."""
+
+
+class Multiply(LayerSpec, frozen=True, kw_only=True, tag="Multiply"):
+    """Product, element by element, of two or more inputs of one shape."""
+
+
+class Concatenate(LayerSpec, frozen=True, kw_only=True, tag="Concatenate"):
+    """Two or more inputs side by side along the last axis, the channels or features."""
+
+
 class Flatten(LayerSpec, frozen=True, kw_only=True, tag="Flatten"):
     """One vector per example, in the order height, width, channels."""
 
@@ -80,6 +164,12 @@ class GroupNorm(LayerSpec, frozen=True, kw_only=True, tag="GroupNorm"):
 
 class LayerNorm(LayerSpec, frozen=True, kw_only=True, tag="LayerNorm"):
     """Normalise over the last axis (the channels or features), within one example and one position."""
+
+    epsilon: Positive = 1e-5
+
+
+class RMSNorm(LayerSpec, frozen=True, kw_only=True, tag="RMSNorm"):
+    """Divide by the root mean square over the last axis, and scale (Zhang and Sennrich, arXiv 1910.07467)."""
 
     epsilon: Positive = 1e-5
 
@@ -105,33 +195,82 @@ class BatchNorm(LayerSpec, frozen=True, kw_only=True, tag="BatchNorm"):
 
 
 Layer: TypeAlias = (
-    Dense | Conv2D | MaxPool | AvgPool | ReLU | GELU | Tanh | Flatten | GroupNorm | LayerNorm | Dropout | BatchNorm
+    Dense
+    | Conv2D
+    | Conv1D
+    | MaxPool
+    | AvgPool
+    | GlobalAvgPool
+    | ReLU
+    | LeakyReLU
+    | GELU
+    | SiLU
+    | Softplus
+    | Tanh
+    | Sigmoid
+    | Flatten
+    | Add
+    | Multiply
+    | Concatenate
+    | GroupNorm
+    | LayerNorm
+    | RMSNorm
+    | Dropout
+    | BatchNorm
 )
 
+INPUT = "input"
+"""Name of what goes into a network."""
 
-class Architecture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A feed-forward network as data.
+
+class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="Node"):
+    """A layer with a name, which says whose outputs it takes.
 
     Parameters
     ----------
-    layers : tuple of Layer
-        From input to output. The last one must give one logit per class.
-    initialisation : {"torch", "glorot_uniform"}
-        Law of the starting weights, which the core draws and every backend gets. ``"torch"`` is PyTorch's
-        default, uniform within 1/sqrt(fan_in) for kernels and biases; ``"glorot_uniform"`` is Keras's
-        default, with zero biases (Glorot and Bengio, AISTATS 2010).
+    name : str
+        Letters, digits, ``_``, ``-`` and dots between them, such as ``stage2.0.conv1``. Weights are named by it.
+    layer : Layer
+    inputs : tuple of str
+        Names of earlier nodes, or ``"input"``; the node before by default.
     """
 
-    layers: tuple[Layer, ...]
-    initialisation: Literal["torch", "glorot_uniform"] = "torch"
+    name: str
+    layer: Layer
+    inputs: tuple[str, ...] = ()
 
 
-_AFFINE = (Dense, Conv2D, AvgPool, Flatten, Dropout)  # dropout does nothing to a trained network
+class Architecture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A feed-forward network as data: a chain of layers, or a graph of named nodes.
+
+    A bare layer is the node named by its place in the list, and takes the output of the one before it. As nodes take
+    the outputs of earlier ones, the list is in an order in which they can be computed.
+
+    Parameters
+    ----------
+    layers : tuple of Layer or Node
+        From input to output. The last one must give one logit per class.
+    initialisation : {"torch", "glorot_uniform", "kaiming"}
+        Law of the starting weights, which the core draws and every backend gets. ``"torch"`` is PyTorch's
+        default, uniform within 1/sqrt(fan_in) for kernels and biases; ``"glorot_uniform"`` is Keras's
+        default, with zero biases (Glorot and Bengio, AISTATS 2010); ``"kaiming"`` is normal with deviation
+        sqrt(2/fan_in), with zero biases (He et al., ICCV 2015).
+    """
+
+    layers: tuple[Layer | Node, ...]
+    initialisation: Literal["torch", "glorot_uniform", "kaiming"] = "torch"
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """All layers as nodes, each with the names of its inputs."""
+        return _nodes(self.layers)
 
 
-def straight_until(architecture: Architecture, first: int = 0) -> int:
-    """Give the first layer, from `first` on, that bends a straight way; the number of layers if none does."""
-    for index in range(first, len(architecture.layers)):
-        if not isinstance(architecture.layers[index], _AFFINE):
-            return index
-    return len(architecture.layers)
+@functools.lru_cache(maxsize=256)
+def _nodes(layers: tuple[Layer | Node, ...]) -> tuple[Node, ...]:
+    nodes: list[Node] = []
+    for index, layer in enumerate(layers):
+        node = layer if isinstance(layer, Node) else Node(name=str(index), layer=layer)
+        before = nodes[-1].name if nodes else INPUT
+        nodes.append(node if node.inputs else msgspec.structs.replace(node, inputs=(before,)))
+    return tuple(nodes)

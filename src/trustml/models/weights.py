@@ -40,12 +40,16 @@ def initial_weights(architecture: Architecture, input_shape: Shape, *, generator
     shapes = weight_shapes(architecture, input_shape)
     weights: Weights = {}
     for name, shape in shapes.items():
-        index, part = name.split(".")
-        kernel = shapes.get(f"{index}.kernel")
+        node, _, part = name.rpartition(".")
+        kernel = shapes.get(f"{node}.kernel")
         if kernel is None:
             weights[name] = np.full(shape, 1.0 if part == "scale" else 0.0, np.float32)
             continue
         fan_in = math.prod(kernel[:-1])
+        if architecture.initialisation == "kaiming":
+            deviation = math.sqrt(2.0 / fan_in) if part == "kernel" else 0.0
+            weights[name] = generator.normal(0.0, deviation, shape).astype(np.float32)
+            continue
         if architecture.initialisation == "torch":
             bound = 1.0 / math.sqrt(fan_in)
         else:

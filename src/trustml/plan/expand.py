@@ -11,11 +11,11 @@ from trustml.frameworks.implementation import NotAvailable
 from trustml.models.tasks import Classes
 from trustml.plan.attack_files import scores_file
 from trustml.plan.attacking import AttackJob, attack_jobs
-from trustml.plan.job import ExplainJob, Job, Mechanism, TrainJob, clients_file, explain_id, train_id
+from trustml.plan.job import AblatedSteps, ExplainJob, Job, Mechanism, TrainJob, clients_file, explain_id, train_id
 from trustml.plan.support import Skip, training_support
 from trustml.scenario.federated import FederatedSpec
 from trustml.scenario.methods import Method, RandomControl
-from trustml.scenario.regimes import Plain, Regime
+from trustml.scenario.regimes import DPSGD, Plain, Regime
 from trustml.scenario.spec import BackendName, Scenario
 
 
@@ -114,11 +114,30 @@ def expand(
                         mechanism=mechanisms.get((regime.title, seed, backend)),
                         clients=clients_file(regime.title, seed) if isinstance(regime, FederatedSpec) else "",
                         scores=scores_file(name) if scored else "",
+                        ablated=_ablated(scenario, regime, seed=seed, backend=backend, mechanisms=mechanisms),
                     )
                 )
     explain, unfit = _explain_jobs(scenario, train, input_shape=input_shape, files=files)
     attack, unattacked = attack_jobs(scenario, tuple(train))
     return Expansion(train=tuple(train), explain=explain, attack=attack, skips=(*skips, *unfit, *unattacked))
+
+
+def _ablated(
+    scenario: Scenario,
+    regime: Regime,
+    *,
+    seed: int,
+    backend: BackendName,
+    mechanisms: Mapping[tuple[str, int, BackendName], Mechanism],
+) -> AblatedSteps | None:
+    if not isinstance(regime, Plain) or regime.ablation is None:
+        return None
+    title = regime.ablation.of
+    private = next(one for one in scenario.training if isinstance(one, DPSGD) and one.title == title)
+    noisy = regime.ablation.keeps == "noise"
+    return AblatedSteps(
+        regime=private, noise_multiplier=mechanisms[title, seed, backend].noise_multiplier if noisy else 0.0
+    )
 
 
 def _explain_jobs(
@@ -155,7 +174,7 @@ def _explain_jobs(
 
 def is_reference(scenario: Scenario, job: TrainJob) -> bool:
     """Whether a job trains the reference: the first backend's first plain model, of every seed."""
-    plain = [regime.title for regime in scenario.training if isinstance(regime, Plain)]
+    plain = [regime.title for regime in scenario.training if isinstance(regime, Plain) and not regime.is_control]
     wanted = plain[0] if plain else scenario.training[0].title
     return job.backend == scenario.backends[0] and job.regime.title == wanted
 

@@ -16,7 +16,7 @@ from trustml.models.tasks import DEFAULT_TASK, Task, without_default_task
 from trustml.privacy.ledger import Drawn, NoiseKind, PrivacyUnit
 from trustml.scenario.attacks import Canaries, Game
 from trustml.scenario.methods import Method
-from trustml.scenario.regimes import Plain, Regime
+from trustml.scenario.regimes import DPSGD, Plain, Regime
 from trustml.scenario.spec import BackendName, Execution, Probes
 
 
@@ -76,6 +76,20 @@ class Mechanism(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     users: str = ""
 
 
+class AblatedSteps(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The steps that an ablation takes, with numbers of the private training it leaves something out of.
+
+    Parameters
+    ----------
+    regime : DPSGD
+    noise_multiplier : float
+        Over the regime's clipping norm; 0 where no noise is added.
+    """
+
+    regime: DPSGD
+    noise_multiplier: float = 0.0
+
+
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
     """What all jobs share.
 
@@ -116,6 +130,8 @@ class TrainJob(JobSpec, frozen=True, kw_only=True, tag="train"):
         File of who holds what; empty unless the regime is federated.
     scores : str
         Private file for the logits of the training examples, which attacks look at; empty if there are none.
+    ablated : AblatedSteps, optional
+        Only for ablations, which are not private and have no mechanism.
     """
 
     regime: Regime
@@ -127,6 +143,7 @@ class TrainJob(JobSpec, frozen=True, kw_only=True, tag="train"):
     mechanism: Mechanism | None = None
     clients: str = ""
     scores: str = ""
+    ablated: AblatedSteps | None = None
 
 
 class ExplainJob(JobSpec, frozen=True, kw_only=True, tag="explain"):

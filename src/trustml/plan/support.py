@@ -7,7 +7,7 @@ import msgspec
 from trustml.frameworks.entry import BackendEntry, Missing, Support
 from trustml.frameworks.table import entry_of
 from trustml.scenario.federated import DPFedAvg, FedAvg, FederatedSpec, IndependentNoise, NoiseMechanism
-from trustml.scenario.regimes import DPSGD, Regime
+from trustml.scenario.regimes import DPSGD, Plain, Regime
 from trustml.scenario.spec import BackendName
 
 
@@ -43,6 +43,8 @@ def training_support(backend: BackendName, regime: Regime) -> Support:
         return entry.regimes.private if regime.engine == "core" else entry.regimes.engines.get(regime.engine, nothing)
     if isinstance(regime, FederatedSpec):
         return _federated_support(entry, regime)
+    if isinstance(regime, Plain) and regime.ablation is not None:
+        return entry.regimes.private
     return entry.regimes.plain
 
 

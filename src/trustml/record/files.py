@@ -8,7 +8,7 @@ import os
 import stat
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -67,6 +67,17 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
         return {name: read_member(archive, member) for name, archive, member in read_npz_members(path)}
     except DAMAGED as error:
         raise RecordError(f"{path}: not a readable .npz file ({error})") from error
+
+
+def arrays_digest(arrays: Iterable[tuple[str, npt.NDArray[Any]]]) -> str:
+    """SHA-256 of named arrays: of a line for each, in the order of names, with its name, type, shape and SHA-256."""
+    lines = []
+    for name, array in arrays:
+        values = np.asarray(array, order="C")
+        kind = values.dtype.name  # the same on machines of either byte order, unlike the bytes, which are made so
+        content = values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
+        lines.append(msgspec.json.encode([name, kind, values.shape, hashlib.sha256(content).hexdigest()]))
+    return hashlib.sha256(b"".join(line + b"\n" for line in sorted(lines))).hexdigest()
 
 
 UNREADABLE = (OSError, ValueError, RecursionError, msgspec.MsgspecError)

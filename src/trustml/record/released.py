@@ -75,6 +75,7 @@ def _results(files: str, before: str) -> list[Known]:
             files,
             f"{before}versions.* {before}device {before}switches.* {before}library {before}engine "
             f"{before}engine.refused {before}engine.refused.* {before}details.compiled_before "
+            f"{before}details.load_before {before}details.cores "
             f"{before}methods.#.seconds {before}methods.#.first_seconds",
             "machine",
         ),
@@ -82,6 +83,7 @@ def _results(files: str, before: str) -> list[Known]:
             "times and memory",
             files,
             f"{before}seconds.* {before}details.largest_resident_bytes {before}details.compiled_anew "
+            f"{before}details.resident_before_work_bytes {before}details.cpu_seconds {before}details.others_share "
             f"{before}engine.name {before}engine.seconds {before}engine.seconds.*",
         ),
         *_of(files, f"{before}methods.# {before}methods.#.method {before}methods.#.library", "declared"),
@@ -98,8 +100,10 @@ def _trainings(before: str) -> list[Known]:
     )
     names = "id kind backend model.* task.* input_shape.# execution.* regime.* seed initial_weights data plan"
     return [
-        *_of(files, " ".join(f"{before}{name}" for name in f"{names} clients scores mechanism".split()), "declared"),
+        *_of(files, " ".join(f"{before}{name}" for name in names.split()), "declared"),
+        *_of(files, f"{before}clients {before}scores {before}mechanism {before}ablated", "declared"),
         *_of(files, " ".join(f"{before}mechanism.{name}" for name in mechanism.split()), "declared"),
+        *_of(files, f"{before}ablated.regime.* {before}ablated.noise_multiplier", "declared"),
         *_named("sizes and names", files, f"{before}mechanism.examples {before}mechanism.sample_rate"),
         *_named("partition of the clients", files, f"{before}mechanism.users"),
         *_named("fingerprint of the data", files, f"{before}data_fingerprint"),
@@ -128,7 +132,8 @@ RELEASED: tuple[Known, ...] = (
         _MANIFEST,
         "warnings.# cohort_warnings.# "
         "data.train_examples data.test_examples data.input_shape.# data.class_names.# data.feature_names.# "
-        "data.feature_groups.# data.notes.# data.preparation.learned_columns.#",
+        "data.feature_groups.# data.notes.# data.preparation.learned_columns.# "
+        "data.preparation.left_out_columns.#",
     ),
     *_of(_MANIFEST, "data.preparation.scaling data.preparation.categories data.preparation.classes", "declared"),
     *_of(_MANIFEST, "partitions.# partitions.#.regime partitions.#.seed", "declared"),
@@ -176,7 +181,7 @@ RELEASED: tuple[Known, ...] = (
         "times and memory",
         "measures.parquet",
         "measure:step_time_median measure:step_time_first measure:examples_per_second measure:peak_memory "
-        "measure:round_ratio",
+        "measure:work_memory measure:round_ratio",
     ),
     *_named("measures of the clients", "measures.parquet", "measure:client_*"),
     *_named(
@@ -214,7 +219,7 @@ RELEASED: tuple[Known, ...] = (
     *_of("jobs/train.*/weights.safetensors", "*", "model"),
     *_of("jobs/train.*/predictions.npz", "test_logits", "model"),
     *_of("jobs/train.*/history.npz", "rounds accuracy r2 loss", "model"),
-    *_of("jobs/train.*/timings.npz", "seconds examples", "machine", plain_only=True),
+    *_of("jobs/train.*/timings.npz", "seconds cpu_seconds examples", "machine", plain_only=True),
     *_of(
         "jobs/train.*/rounds.npz",
         "participants asked update_norm clipping_norm left_out client_mean client_tenth client_worst client_best",

@@ -24,7 +24,8 @@ JobStatus: TypeAlias = Literal[
     "pending", "running", "ok", "error", "timeout", "out-of-memory", "signal", "blocked", "interrupted"
 ]
 JobKind: TypeAlias = Literal["train", "explain", "shadow", "canary", "game"]
-RunStatus: TypeAlias = Literal["running", "success", "partial", "interrupted"]
+RunStatus: TypeAlias = Literal["running", "success", "partial", "failed", "interrupted"]
+"""``partial`` where some jobs are done and others are not, ``failed`` where none is."""
 
 
 class RecordStruct(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,6 +228,37 @@ class PartitionRecord(RecordStruct, frozen=True, kw_only=True):
     clients: int
     fingerprint: str
     left_out: int = 0
+
+
+class RecordedRegime(RecordStruct, frozen=True, kw_only=True):
+    """What readers look up of a regime in a record.
+
+    Parameters
+    ----------
+    kind, name : str
+    """
+
+    kind: str
+    name: str = ""
+
+
+class RecordedScenario(RecordStruct, frozen=True, kw_only=True):
+    """What readers look up in the scenario of a record, whose other fields may be an older trustml's.
+
+    Parameters
+    ----------
+    name : str
+    training : tuple of RecordedRegime
+    backends, seeds : tuple
+    explanations, attacks : dict
+    """
+
+    name: str
+    training: tuple[RecordedRegime, ...]
+    backends: tuple[str, ...]
+    seeds: tuple[int, ...]
+    explanations: dict[str, Any] = {}
+    attacks: dict[str, Any] = {}
 
 
 class Manifest(RecordStruct, frozen=True, kw_only=True):

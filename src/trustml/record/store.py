@@ -33,7 +33,7 @@ from trustml.errors import RecordError, RunNotFoundError, UsageError
 from trustml.plan.job import Job, decode_job
 from trustml.record.files import UNREADABLE, inside, plain_bytes, read_arrays, write_atomic
 from trustml.record.mapped import map_arrays
-from trustml.record.schema import FORMAT, OLDEST_FORMAT, JobRecord, Manifest, ManifestHead, RunStatus
+from trustml.record.schema import FORMAT, OLDEST_FORMAT, JobRecord, Manifest, ManifestHead, RecordedScenario, RunStatus
 
 _Kind = TypeVar("_Kind", Manifest, ManifestHead)
 
@@ -116,6 +116,8 @@ class RunDirectory:
         path = self.path / MANIFEST
         try:
             manifest = msgspec.json.decode(plain_bytes(path), type=kind)
+            if isinstance(manifest, Manifest):
+                msgspec.convert(manifest.scenario, RecordedScenario)
         except FileNotFoundError:
             raise RunNotFoundError(f"{self.path}: no run there; `trustml list` shows the runs") from None
         except UNREADABLE as error:
@@ -171,7 +173,7 @@ class RunDirectory:
         """Warnings that follow from the data; none where ``private/`` is not at hand."""
         try:
             return msgspec.json.decode(plain_bytes(self.file(_PRIVATE_WARNINGS)), type=tuple[str, ...])
-        except (OSError, msgspec.DecodeError):
+        except UNREADABLE:
             return ()
 
     def append_event(self, event: dict[str, Any]) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trustml.errors import UsageError
+from trustml.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -14,6 +17,29 @@ if TYPE_CHECKING:
 
 _MARKUP = frozenset("\\`*_[]|~#$")
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+_JOINER = "\N{WORD JOINER}"
+_SIGNS = re.compile(
+    r"^(?=[-+>#=]|\d+[.)](?:\s|$))|(?<=:)(?=\S)|(?<=www)(?=\.)|(?=@)|(?<=[-<>~])(?=[-<>=])", re.IGNORECASE
+)
+"""Where pages make lists, links, emoji, icons, colours and arrows of bare characters, whether escaped or not."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table as people read it.
+
+    Attributes
+    ----------
+    text : str
+    rank : float
+        What it is sorted by where its column is; NaN where it is not to be ranked with the others.
+    """
+
+    text: str
+    rank: float = math.nan
+
+    def __str__(self) -> str:
+        return self.text
 
 
 def templates(subject: str) -> Environment:
@@ -52,6 +78,16 @@ def _share(value: float | None) -> str:
 def markdown_text(text: str) -> str:
     """Escape a text so that Markdown shows it as it is, in a line or in the cell of a table."""
     return "".join(_ENTITIES.get(one) or (f"\\{one}" if one in _MARKUP else one) for one in text)
+
+
+def plain_text(text: object) -> str:
+    """Escape any text, of a stranger's record too, so that a page of the dashboard shows it as it is, in one line.
+
+    Such a page makes links of bare addresses and pictures of words between colons even where they are escaped: an
+    invisible joiner parts them.
+    """
+    line = printable(" ".join(str(text).split()))
+    return markdown_text(_SIGNS.sub(_JOINER, line))
 
 
 def markdown_row(cells: Iterable[object]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import altair as alt
@@ -13,9 +13,14 @@ from trustml.frameworks.table import backend_names, entry_of
 from trustml.measures.measure import MEASURES, leading
 from trustml.privacy.statement import at_most
 
-REGIME_COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#000000", "#8C6D31", "#7F7F7F", "#9467BD", "#1B7837")
+REGIME_COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#66A61E", "#8C6D31", "#7F7F7F", "#9467BD", "#1B7837")
 """Of regimes and attacks: none is a framework's, so that neither is taken for the other."""
-
+INK = "#7A7A7A"
+"""Of rules, intervals and labels: to be read on white as well as on a dark page."""
+CLAIM = "#C026B0"
+"""Of what is claimed, on every page."""
+_ROW = 72
+"""Letters that fit beside each other over a chart on a small screen."""
 
 _UNITS = {
     "example": "with a guarantee for examples",
@@ -24,15 +29,40 @@ _UNITS = {
 }
 
 
-def backend_scale(look: Callable[[Style], Any]) -> alt.Scale:
-    """Give each backend a look of its own, the same in every chart."""
-    styles = {name: entry_of(name).style for name in backend_names()}
-    return alt.Scale(domain=list(styles), range=[look(style) for style in styles.values()])
+def backend_scale(there: Iterable[str], look: Callable[[Style], Any]) -> alt.Scale:
+    """Give each backend that is there its look, the same in every chart; what has no entry looks like ink."""
+    present = set(there)
+    known = [name for name in backend_names() if name in present]
+    looks = {name: look(entry_of(name).style) for name in known}
+    looks |= {name: look(Style(colour=INK, shape="cross", dash=(1, 0))) for name in sorted(present - set(known))}
+    return alt.Scale(domain=list(looks), range=list(looks.values()))
 
 
-def backend_colour() -> alt.Color:
-    """Give the colour of each backend, the same in every chart."""
-    return alt.Color("backend:N", title="framework", scale=backend_scale(lambda style: style.colour))
+def backend_colour(there: Iterable[str]) -> alt.Color:
+    """Give the colour of each backend that is there, the same in every chart."""
+    scale = backend_scale(there, lambda style: style.colour)
+    return alt.Color("backend:N", title="framework", scale=scale, legend=top_legend(scale.domain))
+
+
+def backend_shape(there: Iterable[str]) -> alt.Shape:
+    """Give the shape of each backend that is there, the same in every chart."""
+    scale = backend_scale(there, lambda style: style.shape)
+    return alt.Shape("backend:N", title="framework", scale=scale, legend=top_legend(scale.domain))
+
+
+def top_legend(names: Iterable[str], *, lines: bool = False) -> alt.Legend:
+    """Legend of some names over the chart, in as many columns as fit on a small screen: at the side it is cut off."""
+    shown = list(dict.fromkeys(map(str, names)))
+    columns = max(1, _ROW // (max(map(len, shown), default=1) + 6))
+    legend = alt.Legend(values=shown, orient="top", columns=columns, labelLimit=480, symbolLimit=100)
+    if lines:
+        legend.symbolType, legend.symbolSize, legend.symbolStrokeWidth, legend.symbolOpacity = "stroke", 300, 2, 1
+    return legend
+
+
+def names_axis(*, limit: int = 180, angle: int = 0) -> alt.Axis:
+    """Axis of names, none of which is left out: beside the wrong bar a name is worse than none."""
+    return alt.Axis(labelLimit=limit, labelAngle=angle, labelOverlap=False)
 
 
 def accuracy_points(table: pd.DataFrame) -> alt.LayerChart:
@@ -47,20 +77,22 @@ def accuracy_points(table: pd.DataFrame) -> alt.LayerChart:
     rows = present(table, score)
     scale = alt.Scale(domain=_accuracy_domain(rows))
     base = alt.Chart(rows).encode(
-        y=alt.Y("regime:N", title=None),
+        y=alt.Y("regime:N", title=None, sort=list(dict.fromkeys(rows.regime)), axis=names_axis()),
         yOffset=alt.YOffset("cell:N"),
         tooltip=["backend", "regime", "seed", alt.Tooltip("value:Q", format=".3f"), "note"],
     )
     title = f"{MEASURES[score].title} on held-out examples, 95 % interval"
     points = base.mark_point(filled=True, size=90).encode(
-        x=alt.X("value:Q", title=title, scale=scale), color=backend_colour(), shape=backend_shape()
+        x=alt.X("value:Q", title=title, scale=scale),
+        color=backend_colour(rows.backend),
+        shape=backend_shape(rows.backend),
     )
     low = alt.X("low:Q", title=title, scale=scale)
-    intervals = base.mark_rule(strokeWidth=2).encode(x=low, x2="high:Q", color=backend_colour())
+    intervals = base.mark_rule(strokeWidth=2).encode(x=low, x2="high:Q", color=backend_colour(rows.backend))
     return alt.layer(intervals, points).properties(height=alt.Step(18))
 
 
-def privacy_accuracy(table: pd.DataFrame) -> alt.HConcatChart:
+def privacy_accuracy(table: pd.DataFrame) -> list[alt.LayerChart]:
     """Accuracy, or R2, against epsilon; models without a guarantee stand in a panel of their own, never at a number."""
     score = leading(set(table.measure))
     accuracy = present(table, score)
@@ -78,14 +110,11 @@ def privacy_accuracy(table: pd.DataFrame) -> alt.HConcatChart:
         panels.append((rows, title, alt.X("label:N", title="epsilon (smaller is more private)", sort=order)))
     plain = joined[joined.epsilon.isna()]
     panels.append((plain, "without: no finite epsilon", alt.X("label:N", title="regime")))
-    charts = [
-        _accuracy_panel(rows, x=x.axis(labelAngle=0), scale=scale, title=title, score=score).properties(
-            width=340, height=300
-        )
+    return [
+        _accuracy_panel(rows, x=x.axis(names_axis()), scale=scale, title=title, score=score).properties(height=360)
         for rows, title, x in panels
         if len(rows)
     ]
-    return alt.hconcat(*charts).configure_legend(orient="top")  # at the side it would be cut off
 
 
 def present(table: pd.DataFrame, measure: str) -> pd.DataFrame:
@@ -93,11 +122,6 @@ def present(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     rows = table[table.measure == measure].dropna(subset="value")
     many = rows.seed.nunique() > 1
     return rows.assign(cell=rows.backend + (" seed " + rows.seed.astype(str) if many else ""))
-
-
-def backend_shape() -> alt.Shape:
-    """One shape a framework, the same on every page."""
-    return alt.Shape("backend:N", title="framework", scale=backend_scale(lambda style: style.shape))
 
 
 def _accuracy_domain(rows: pd.DataFrame) -> list[float]:
@@ -111,8 +135,9 @@ def _accuracy_panel(rows: pd.DataFrame, *, x: alt.X, scale: alt.Scale, title: st
     low = alt.Y("low:Q", title=of_axis, scale=scale)
     points = base.mark_point(filled=True, size=110).encode(
         y=alt.Y("value:Q", title=of_axis, scale=scale),
-        color=backend_colour(),
-        shape=backend_shape(),
+        color=backend_colour(rows.backend),
+        shape=backend_shape(rows.backend),
         tooltip=["backend", "regime", "seed", alt.Tooltip("value:Q", format=".3f"), "note"],
     )
-    return alt.layer(base.mark_rule(strokeWidth=2).encode(y=low, y2="high:Q", color=backend_colour()), points)
+    intervals = base.mark_rule(strokeWidth=2).encode(y=low, y2="high:Q", color=backend_colour(rows.backend))
+    return alt.layer(intervals, points)

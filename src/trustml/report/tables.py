@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,9 +16,10 @@ from trustml.models.tasks import in_words
 from trustml.privacy.statement import at_most
 from trustml.record.schema import TYPED_ROWS, Manifest, failed_methods, task_of
 from trustml.report.attacks.tables import print_attacks
-from trustml.report.documents import titled_table
+from trustml.report.documents import Cell, titled_table
 from trustml.report.explanations.tables import print_explanations
 from trustml.report.federated.tables import print_federated
+from trustml.report.speed.tables import print_load
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +32,6 @@ _UNITS = {"example": "", "user": " (user)", "": " (unit not recorded)"}
 
 def plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows of the tidy table as plain data; what is absent or not finite is None, and facts are by name."""
-    import math
 
     def plain(name: str, value: Any) -> Any:
         if name == "facts" and isinstance(value, str):
@@ -41,7 +42,7 @@ def plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def overview_frame(manifest: Manifest, table: pd.DataFrame) -> pd.DataFrame:
-    """What each regime costs in each framework, as text cells ready to be shown."""
+    """What each regime costs in each framework, in cells ready to be shown and to be sorted."""
     import pandas as pd
 
     return pd.DataFrame(_overview_rows(manifest, table), columns=[name.removeprefix(">") for name in _heads(table)])
@@ -61,7 +62,7 @@ def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]
         overview = titled_table("by regime and framework", *(["run"] if several else []), *heads)
         for manifest, table in group:
             for row in _overview_rows(manifest, table):
-                overview.add_row(*([manifest.run] if several else []), *itertools.compress(row, kept))
+                overview.add_row(*([manifest.run] if several else []), *map(str, itertools.compress(row, kept)))
         out.print(overview)
     for manifest, table in runs:
         if several:
@@ -78,6 +79,7 @@ def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]
         out.print()
         (_print_majority if leading(set(table.measure)) == "accuracy" else _print_constants)(out, table)
         _print_performance(out, manifest, table)
+        print_load(out, table)
         _print_privacy(out, table)
         print_federated(out, manifest, table)
         print_attacks(out, table)
@@ -155,23 +157,27 @@ def _columns(table: pd.DataFrame) -> list[_Column]:
     return sorted(found, key=lambda column: column.measure != first)
 
 
-def _overview_rows(manifest: Manifest, table: pd.DataFrame) -> list[list[str]]:
+def _overview_rows(manifest: Manifest, table: pd.DataFrame) -> list[list[str | Cell]]:
     """A regime in a framework, one row each; one without the leading measure was not run."""
-    rows, columns = [], _columns(table)
+    rows: list[list[str | Cell]] = []
+    columns = _columns(table)
     regimes = list(dict.fromkeys(table[table.measure == columns[0].measure].regime))
     order = [regime.get("name") or regime["kind"] for regime in manifest.scenario["training"]]
-    for regime in sorted(regimes, key=order.index):
+    for regime in sorted(regimes, key=[*order, *regimes].index):
         for backend in manifest.scenario["backends"]:
             cell = table[(table.regime == regime) & (table.backend == backend)]
             if not cell.empty:
-                rows.append([regime, backend, *_overview_cells(cell, columns)])
+                rows.append([regime, backend, *_overview_cells(manifest, table, cell, columns)])
     return rows
 
 
-def _overview_cells(cell: pd.DataFrame, columns: list[_Column]) -> list[str]:
+def _overview_cells(manifest: Manifest, table: pd.DataFrame, cell: pd.DataFrame, columns: list[_Column]) -> list[Cell]:
     if cell[cell.measure == columns[0].measure].value.isna().all():
-        return ["not run", *[""] * (len(columns) - 1)]
-    return [_overview_cell(cell, column) for column in columns]
+        waited_for = {record.id for record in manifest.jobs if record.status in ("pending", "running")}
+        word = "not yet" if manifest.status == "running" and set(cell.job) & waited_for else "not run"
+        return [Cell(word), *[Cell("")] * (len(columns) - 1)]
+    several = table[(table.measure == "epsilon") & table.value.notna()].privacy_unit.nunique() > 1
+    return [_overview_cell(cell, column, several_units=several) for column in columns]
 
 
 def _is_read(table: pd.DataFrame) -> bool:
@@ -181,27 +187,32 @@ def _is_read(table: pd.DataFrame) -> bool:
     return not (epsilons | pairs).any()
 
 
-def _overview_cell(cell: pd.DataFrame, column: _Column) -> str:
+def _overview_cell(cell: pd.DataFrame, column: _Column, *, several_units: bool) -> Cell:
     measure, rows = MEASURES[column.measure], cell[cell.measure == column.measure].dropna(subset="value")
     if column.measure == "epsilon":
-        return _epsilon(rows)
+        return _epsilon(rows, several_units=several_units)
     if rows.empty:
-        return ""
-    if column.spread and measure.spread == "quartiles":
-        return f"{measure.text(rows.low.median())}-{measure.text(rows.high.median())}"
-    if column.spread and len(rows) == 1:
-        return f"{measure.text(rows.low.iloc[0])}-{measure.text(rows.high.iloc[0])}"
-    if column.spread:
-        return f"{measure.text(rows.value.min())}-{measure.text(rows.value.max())} ({len(rows)} seeds)"
-    return measure.text(rows.value.mean() if measure.spread == "interval" else rows.value.median())
+        return Cell("")
+    if not column.spread:
+        value = float(rows.value.mean() if measure.spread == "interval" else rows.value.median())
+        return Cell(measure.text(value), value)
+    if measure.spread == "quartiles":
+        low, high, seeds = rows.low.median(), rows.high.median(), ""
+    elif len(rows) == 1:
+        low, high, seeds = rows.low.iloc[0], rows.high.iloc[0], ""
+    else:
+        low, high, seeds = rows.value.min(), rows.value.max(), f" ({len(rows)} seeds)"
+    return Cell(f"{measure.text(low)}-{measure.text(high)}{seeds}", float(low))
 
 
-def _epsilon(rows: pd.DataFrame) -> str:
+def _epsilon(rows: pd.DataFrame, *, several_units: bool) -> Cell:
     """Epsilon of one model; a guarantee for users says so, as it is no other number of the same kind."""
     if rows.empty:
-        return "none"
-    text = MEASURES["epsilon"].text(rows.value.median())
-    return f"{text}{_UNITS[rows.privacy_unit.iloc[0]]}"
+        return Cell("none", math.inf)
+    value, unit = float(rows.value.median()), rows.privacy_unit.iloc[0]
+    text = MEASURES["epsilon"].text(value)
+    ranked = not (several_units and unit == "user")
+    return Cell(f"{text}{_UNITS[unit]}", value if ranked else math.nan)
 
 
 def _print_performance(out: Console, manifest: Manifest, table: pd.DataFrame) -> None:
@@ -215,7 +226,7 @@ def _print_performance(out: Console, manifest: Manifest, table: pd.DataFrame) ->
     order = [regime.get("name") or regime["kind"] for regime in manifest.scenario["training"]]
     rows = table[table.measure.isin(list(shown))]
     cells = rows.groupby(["regime", "backend", "subject"], sort=False)
-    for (regime, backend, subject), cell in sorted(cells, key=lambda one: order.index(one[0][0])):
+    for (regime, backend, subject), cell in sorted(cells, key=lambda one: [*order, one[0][0]].index(one[0][0])):
         values = (cell[cell.measure == name].value.dropna() for name in shown)
         texts = [
             "" if value.empty else one.text(value.mean()) for value, one in zip(values, shown.values(), strict=True)

@@ -7,15 +7,16 @@ from collections import Counter
 
 from trustml.errors import ScenarioError
 from trustml.frameworks.table import backend_names, entry_of, is_known
+from trustml.models.graph import check_graph
 from trustml.models.layers import Conv2D, Dropout
-from trustml.models.shapes import Shape, layer_shapes
+from trustml.models.shapes import Shape, layer_shapes, refuse_erasing_norms
 from trustml.models.tasks import Classes, Labels, Regression, in_words, output_count
 from trustml.scenario.check_attacks import check_attacks, check_canaries
 from trustml.scenario.check_explanations import check_explanations, check_target
-from trustml.scenario.check_regimes import check_regime
+from trustml.scenario.check_regimes import check_ablations, check_regime
 from trustml.scenario.problems import check_types
 from trustml.scenario.regimes import DPSGD, Plain
-from trustml.scenario.sources import Csv, Parquet
+from trustml.scenario.sources import Table
 from trustml.scenario.spec import Scenario
 
 
@@ -34,8 +35,9 @@ def check_scenario(scenario: Scenario) -> None:
         value = getattr(scenario, name)
         if len(set(value)) < len(value):
             raise ScenarioError(name, f"{list(value)} repeats a value", fix="name each once")
-    for index, layer in enumerate(scenario.model.layers):
-        if isinstance(layer, Dropout) and len(scenario.backends) > 1:
+    check_graph(scenario.model)
+    for index, node in enumerate(scenario.model.nodes):
+        if isinstance(node.layer, Dropout) and len(scenario.backends) > 1:
             raise ScenarioError(
                 f"model.layers.{index}",
                 "Dropout draws different masks in each framework, so the backends would train different models",
@@ -58,6 +60,7 @@ def check_scenario(scenario: Scenario) -> None:
                 fix="use letters, digits, - and _",
             )
     _check_stops(scenario)
+    check_ablations(scenario)
     check_explanations(scenario)
     check_attacks(scenario.attacks)
     _check_mode(scenario)
@@ -78,6 +81,7 @@ def check_against_data(
     warnings: list[str] = []
     outputs = output_count(scenario.task, classes)
     final = layer_shapes(scenario.model, input_shape)[-1]
+    refuse_erasing_norms(scenario.model, input_shape)
     if final != (outputs,):
         many = "the data has" if isinstance(scenario.task, Classes | Labels) else "the task is"
         raise ScenarioError(
@@ -147,7 +151,7 @@ def _check_task(scenario: Scenario) -> None:
         if not -math.inf < low < high < math.inf:
             problem = f"{low} is not below {high}, or not finite"
             raise ScenarioError("task.target_range", problem, fix="give the lowest and the highest target")
-    if isinstance(source, Csv | Parquet):
+    if isinstance(source, Table):
         columns = source.label_columns
         if not columns or len(set(columns)) < len(columns):
             raise ScenarioError("data.label", f"{list(columns)} is empty or repeats a column", fix="name each once")
@@ -191,7 +195,7 @@ def _check_mode(scenario: Scenario) -> None:
         problem = ""
         if mode == "ghost":
             problem = "sums other gradients than it measures: one example moved a sum by 1.9 clipping norms"
-        elif mode == "ew" and any(isinstance(layer, Conv2D) for layer in scenario.model.layers):
+        elif mode == "ew" and any(isinstance(node.layer, Conv2D) for node in scenario.model.nodes):
             problem = "fails on convolutions at some batch sizes"
         if problem:
             raise ScenarioError("execution.grad_sample_mode", f"{mode!r} {problem}", fix="use auto or book_keeping")

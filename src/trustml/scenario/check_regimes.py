@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import msgspec
+
 from trustml.errors import ScenarioError
 from trustml.scenario.clipping import Adaptive, Flat
 from trustml.scenario.federated import BandedMatrix, DPFedAvg, FederatedRegime, IndependentNoise
 from trustml.scenario.optimizers import Schedule
 from trustml.scenario.partition import Everyone
 from trustml.scenario.partition import InTurn as InTurnCohort
-from trustml.scenario.regimes import DPSGD, Regime
+from trustml.scenario.regimes import DPSGD, Plain, Regime
 from trustml.scenario.spec import Scenario
 
 FEWEST_FOR_PRIVACY = (1000, 100)
@@ -75,6 +77,55 @@ def check_cohorts(scenario: Scenario, clients: Mapping[str, int]) -> list[str]:
                 f"leaking a whole client; use {usual:.0e} or less"
             )
     return warnings
+
+
+def check_ablations(scenario: Scenario) -> None:
+    """Check that every ablation names a private regime whose parts can be told apart, and sets nothing of its own.
+
+    Raises
+    ------
+    ScenarioError
+    """
+    regimes = {regime.title: regime for regime in scenario.training}
+    for index, regime in enumerate(scenario.training):
+        if not isinstance(regime, Plain) or regime.ablation is None:
+            continue
+        field, of = f"training.{index}", regime.ablation.of
+        _check_ablated(regimes.get(of), of, f"{field}.ablation.of", [t for t, r in regimes.items() if _has_parts(r)])
+        own = msgspec.structs.replace(regime, name="", ablation=None)
+        for name in Plain.__struct_fields__:
+            if getattr(own, name) != getattr(Plain(), name):
+                raise ScenarioError(
+                    f"{field}.{name}", f"is given, and ablation too, which takes the steps of {of}", fix="leave it out"
+                )
+
+
+def _check_ablated(regime: Regime | None, title: str, field: str, choices: list[str]) -> None:
+    if regime is not None and _has_parts(regime):
+        return
+    problem = f"{title!r} names no DPSGD"
+    if isinstance(regime, DPSGD):
+        problem = f"{title!r} has more parts than a schedule, a fixed clipping norm and fresh noise for each step"
+    raise ScenarioError(
+        field,
+        problem,
+        fix=f"choose {', '.join(choices)}"
+        if choices
+        else "name a DPSGD of the core's engine with a fixed clipping norm, independent noise, no augmentation and "
+        "no ema_decay",
+    )
+
+
+def _has_parts(regime: Regime) -> bool:
+    """Whether a regime is private by a schedule, a fixed clipping norm and independent noise, and nothing else."""
+    return (
+        isinstance(regime, DPSGD)
+        and regime.engine == "core"
+        and isinstance(regime.mechanism, IndependentNoise)
+        and not isinstance(regime.clipping, Adaptive)
+        and regime.augmentation is None
+        and regime.ema_decay is None
+    )
 
 
 def _check_private(regime: DPSGD, field: str) -> None:

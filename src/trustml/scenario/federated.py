@@ -222,7 +222,8 @@ class DPFedAvg(FederatedSpec, frozen=True, kw_only=True, tag="DPFedAvg"):
     client_optimizer : SGD
     server_momentum : float
     sampling_seed : int, optional
-        Leave it out: cohorts are then drawn from operating-system entropy and stay secret.
+        Leave it out: cohorts are then drawn from operating-system entropy and stay secret. A seed publishes them,
+        which loses the amplification by sampling, and does not make a run repeatable: noise is drawn anew.
     """
 
     epsilon: Positive | None = None

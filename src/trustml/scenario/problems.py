@@ -15,6 +15,9 @@ from trustml.errors import ScenarioError
 
 PlainData: TypeAlias = dict[str, Any]
 
+ALWAYS_REFUSED = ("BatchNorm", "ghost")
+"""Choices that are known only to be refused by name, with what to take instead: none is ever offered."""
+
 
 def nearest(key: str, choices: list[str]) -> str:
     """Suggest the nearest choice, or list all of them."""
@@ -70,7 +73,7 @@ def explain_problem(error: msgspec.ValidationError, data: Any, kind: Any, *, roo
         return ScenarioError(field, "is empty", fix=_written_fix(types) or "name at least one")
     if message.startswith("Expected `array`") and not isinstance(value, list | tuple):
         return ScenarioError(field, f"{value!r} is no list", fix=_written_fix(types) or f"write [{value!r}]")
-    tags = [str(one.tag) for one in types if isinstance(one, inspect.StructType) and one.tag is not None]
+    tags = _tags(types)
     if isinstance(value, str) and tags:
         fix = f'write {{kind = "{value if value in tags else tags[0]}"}}; {_choices(types)}'
         return ScenarioError(field, f"{value!r} is text, and its settings go into a table", fix=fix)
@@ -160,5 +163,9 @@ def _written_fix(types: list[inspect.Type]) -> str:
 
 def _choices(types: list[inspect.Type]) -> str:
     found = [str(value) for one in types if isinstance(one, inspect.LiteralType) for value in one.values]
-    found += [str(one.tag) for one in types if isinstance(one, inspect.StructType) and one.tag is not None]
-    return f"choose one of {', '.join(dict.fromkeys(found))}" if found else "choose another value"
+    found = [name for name in dict.fromkeys(found + _tags(types)) if name not in ALWAYS_REFUSED]
+    return f"choose one of {', '.join(found)}" if found else "choose another value"
+
+
+def _tags(types: list[inspect.Type]) -> list[str]:
+    return [str(one.tag) for one in types if isinstance(one, inspect.StructType) and one.tag is not None]

@@ -15,7 +15,7 @@ from trustml.models.tasks import without_default_task
 from trustml.scenario.baselines import Background, PublicExample
 from trustml.scenario.check import check_backends
 from trustml.scenario.problems import PlainData, explain_problem, nearest
-from trustml.scenario.sources import Csv, Idx, Npz, Parquet
+from trustml.scenario.sources import Csv, Idx, Images, Json, Npz, Parquet, Text
 from trustml.scenario.spec import Scenario
 
 _Holder = TypeVar("_Holder", bound=msgspec.Struct)
@@ -38,7 +38,7 @@ def read_scenario(path: Path, *, overrides: Sequence[str] = ()) -> Scenario:
     elif path.suffix == ".toml":
         data = _read_toml(path)
     else:
-        raise UsageError(f"{path}: a scenario is a .py or a .toml file; rename it or name another")
+        raise UsageError(f"{path}: {_why_no_scenario(path)}")
     if overrides:
         data = every_field(from_plain(data))  # with all defaults, so that every field can be named
     for override in overrides:
@@ -46,6 +46,27 @@ def read_scenario(path: Path, *, overrides: Sequence[str] = ()) -> Scenario:
     scenario = from_plain(data)
     check_backends(scenario)
     return resolve_paths(scenario, folder=path.parent)
+
+
+def _why_no_scenario(path: Path) -> str:
+    """Say what was named instead of a scenario, and what to do with it."""
+    if path.is_dir():
+        return "is a folder; name a .py or .toml file in it, or to see a run `trustml show` it"
+    for kind, endings in _DATA_ENDINGS.items():
+        if path.name.lower().endswith(endings):
+            return (
+                f"is a table or arrays, not a scenario; write a .toml file that names it under [data] (kind = "
+                f'"{kind}", path = "{path.name}"), a [model] and [[training]], and run that'
+            )
+    return "is no scenario, which is a .py or a .toml file; name one, or a ready one such as digits"
+
+
+_DATA_ENDINGS = {
+    "Csv": (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".data"),
+    "Parquet": (".parquet", ".pq"),
+    "Npz": (".npz", ".npy"),
+    "Idx": ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz"),
+}
 
 
 def from_plain(data: PlainData) -> Scenario:
@@ -117,8 +138,12 @@ def resolve_paths(scenario: Scenario, *, folder: Path) -> Scenario:
     scenario = _resolve_rows(scenario, folder)
     source = scenario.data
     match source:
-        case Csv() | Parquet():
+        case Csv() | Parquet() | Json():
             fields: tuple[str, ...] = ("path", "test_path")
+        case Text():
+            fields = ("path", "test_path", "tokenizer")
+        case Images():
+            fields = ("path", "test_path", "table")
         case Npz():
             fields = ("path",)
         case Idx():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from trustml.errors import UsageError
@@ -19,6 +20,16 @@ def ready_scenarios() -> list[str]:
     return sorted(path.stem for path in shipped("scenarios").glob("*.py"))
 
 
+def data_hint(path: Path) -> str:
+    """Say how a ready scenario finds the file at `path`, which is not there; empty for another scenario's."""
+    named = os.environ.get("TRUSTML_DATA", "")
+    if named and path.is_relative_to(Path(named).resolve()):
+        return f"TRUSTML_DATA names {named}, which must hold {path.parent.name}/{path.name}"
+    if path.is_relative_to(shipped("scenarios")):
+        return f"set TRUSTML_DATA to the absolute path of the folder that holds {path.parent.name}/{path.name}"
+    return ""
+
+
 def find_scenario(name: str) -> Path:
     """Path of a scenario: the file itself, or a ready one by its name.
 
@@ -32,4 +43,6 @@ def find_scenario(name: str) -> Path:
     ready = ready_scenarios()
     if name in ready:
         return shipped("scenarios") / f"{name}.py"
+    if path.suffix or "/" in name:
+        raise UsageError(f"{name}: no such file; check the path")
     raise UsageError(f"{name}: neither a file nor a ready scenario; ready are {', '.join(ready)}")

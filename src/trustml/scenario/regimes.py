@@ -25,6 +25,29 @@ Sampling: TypeAlias = Annotated[
 Engine: TypeAlias = Literal["core", "stock", "stock_optimizer"]
 
 
+Kept: TypeAlias = Literal["schedule", "clipping", "noise"]
+
+
+class Ablation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The steps of a private regime, of whose clipping and noise at most one is left: the other tells what it does.
+
+    Nothing that comes of it is private. Batches are drawn by the same rule but from a public stream: those of the
+    private model stay secret.
+
+    Parameters
+    ----------
+    of : str
+        Title of a regime `DPSGD`, whose batches, divisor, optimizer and number of steps are taken.
+    keeps : {"schedule", "clipping", "noise"}
+        ``"schedule"``: neither clipping nor noise. ``"clipping"``: each example's gradient is clipped, and no noise
+        is added. ``"noise"``: as much noise as the private model gets, in absolute size, on gradients that are not
+        clipped.
+    """
+
+    of: str
+    keeps: Kept = "schedule"
+
+
 class Plain(RegimeSpec, frozen=True, kw_only=True, tag="Plain"):
     """Mini-batch training without privacy: every example once an epoch, in a public shuffled order.
 
@@ -38,6 +61,8 @@ class Plain(RegimeSpec, frozen=True, kw_only=True, tag="Plain"):
         same backend and seed. The control that tells privacy from low accuracy.
     random_labels : bool
         Train on permuted labels: the data randomisation test (Adebayo et al., NeurIPS 2018, arXiv 1810.03292).
+    ablation : Ablation, optional
+        Take the steps of a private regime without its noise, its clipping, or both. All other fields are left out.
     """
 
     epochs: Count = 20
@@ -46,6 +71,12 @@ class Plain(RegimeSpec, frozen=True, kw_only=True, tag="Plain"):
     schedule: Schedule = Schedule()
     stop_at: str = ""
     random_labels: bool = False
+    ablation: Ablation | None = None
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is trained otherwise than a plain model would be, to be compared with one."""
+        return bool(self.stop_at or self.random_labels or self.ablation)
 
 
 class Augmentation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -95,8 +126,9 @@ class DPSGD(RegimeSpec, frozen=True, kw_only=True, tag="DPSGD"):
     mechanism : IndependentNoise, TreeAggregation, BandedMatrix or BufferedToeplitz
         How the noise of the steps hangs together. All but the first need ``sampling="in turn"``.
     sampling_seed : int, optional
-        Leave it out: batches then come from operating-system entropy and stay secret. A fixed seed makes a
-        run repeatable and loses the amplification by sampling; the statement says so.
+        Leave it out: batches then come from operating-system entropy and stay secret. A seed
+        publishes them, which loses the amplification by sampling, as the statement says. It does not make a run
+        repeatable: noise is drawn anew.
     optimizer : SGD or Adam
     schedule : Schedule
     ema_decay : float, optional
@@ -134,6 +166,11 @@ class DPSGD(RegimeSpec, frozen=True, kw_only=True, tag="DPSGD"):
         if self.sampling in ("shuffle", "in turn"):
             return epochs * math.ceil(examples / self.batch_size)
         return math.ceil(epochs * examples / self.batch_size)
+
+    def differs_in_noise_alone(self, other: DPSGD) -> bool:
+        """Whether another regime takes the same steps with more noise, or less."""
+        guarantee = dict.fromkeys(("epsilon", "noise_multiplier", "sampling_seed"), None) | {"name": "", "delta": 1e-5}
+        return msgspec.structs.replace(self, **guarantee) == msgspec.structs.replace(other, **guarantee)
 
 
 PrivateRegime: TypeAlias = DPSGD | DPFedAvg

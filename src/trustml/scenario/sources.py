@@ -6,9 +6,13 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
-from trustml.ranges import CountOrNone, Inside, Positive
+from trustml.ranges import Count, CountOrNone, Inside, Positive, Sides
 
 Scaling: TypeAlias = Literal["none", "standard"]
+Buckets: TypeAlias = Annotated[int, msgspec.Meta(ge=2, le=1024)]
+Separator: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=1)]
+Quote: TypeAlias = Literal['"', "'", ""]
+Splitting: TypeAlias = Literal["stratified", "random", "by group", "by time"]
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -20,10 +24,17 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Share of the examples held out, in (0, 1). Ignored by a source that brings its own test set.
     split_seed : int
         Seed of the split, which is public.
+    split : {"stratified", "random", "by group", "by time"}
+        Hold out the same share of every class; so many examples; whole groups; or the latest examples.
+    split_by : str, optional
+        Column of a table, or array of an ``.npz`` file, that names an example's group or gives its time. It stays a
+        feature unless it is dropped.
     """
 
     test_fraction: Inside = 0.2
     split_seed: CountOrNone = 0
+    split: Splitting = "stratified"
+    split_by: str | None = None
 
 
 class Digits(Source, frozen=True, kw_only=True, tag="Digits"):
@@ -51,6 +62,8 @@ class Idx(Source, frozen=True, kw_only=True, tag="Idx"):
         Known constants: inputs become ``(x - mean) / deviation`` after the scaling to [0, 1].
     first : int, optional
         Use only the first so many training images.
+    channels : {"last", "first"}
+        Where the channels of images with four axes are.
     """
 
     images: str
@@ -60,6 +73,7 @@ class Idx(Source, frozen=True, kw_only=True, tag="Idx"):
     mean: float = 0.0
     deviation: Positive = 1.0
     first: int | None = None
+    channels: Literal["last", "first"] = "last"
 
 
 class Table(Source, frozen=True, kw_only=True):
@@ -84,10 +98,21 @@ class Table(Source, frozen=True, kw_only=True):
         What becomes of columns of text.
     categories : dict of str to tuple of str
         Known categories of a column of text. Those of other columns are taken from the data; no epsilon covers
-        that, and the record says so.
-    missing : {"refuse", "category"}
-        With ``"category"`` a missing text is a category of its own, and a missing number is 0, after the scaling, and
-        marked in a column of its own. In a CSV file an empty field and ``?`` are missing.
+        that, and the record says so. A column of more than 100 different texts is left out with a warning, unless its
+        categories are declared or it is hashed.
+    hashing : dict of str to int
+        Columns of text, and into how many buckets each is hashed; every bucket is a column.
+    dates : {"day first", "month first"}, optional
+        Which of two numbers is the day, as in ``2/3/2024``; without it one above 12 must show. Dates become years
+        since the beginning of 2000 (of 365.2425 days), times the part of a day, and durations days.
+    missing : {"mark", "category", "refuse"}
+        A missing number is 0, after the scaling, and marked in a column of its own; a missing text is a category of
+        its own. With ``"category"`` declared categories have one for missing texts whether or not there is one; with
+        ``"mark"`` they must have all. In a CSV file an empty field and ``?`` are missing, and among numbers marks such
+        as ``NA`` and ``-``.
+    marked : tuple of str
+        Columns of numbers that have a mark of missing ones whether or not there is one, so that it is not taken from
+        the data.
     keys : tuple of str
         Columns whose values may name the clients of a federated regime, whether they are features or dropped.
     """
@@ -100,7 +125,10 @@ class Table(Source, frozen=True, kw_only=True):
     ranges: dict[str, tuple[float, float]] = {}
     categorical: Literal["one-hot", "refuse"] = "one-hot"
     categories: dict[str, tuple[str, ...]] = {}
-    missing: Literal["refuse", "category"] = "refuse"
+    hashing: dict[str, Buckets] = {}
+    dates: Literal["day first", "month first"] | None = None
+    missing: Literal["mark", "category", "refuse"] = "mark"
+    marked: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
 
     @property
@@ -110,25 +138,45 @@ class Table(Source, frozen=True, kw_only=True):
 
 
 class Csv(Table, frozen=True, kw_only=True, tag="Csv"):
-    """Separated columns with a header, ``.gz`` or plain; further fields as in :class:`Table`.
-
-    Text is UTF-8, UTF-16 with a byte order mark, or else Windows-1252.
+    """Separated columns, ``.gz`` or plain; further fields as in :class:`Table`. What is found out is told.
 
     Parameters
     ----------
     separator : str, optional
-        One character; without it that of ``, ; | tab`` which the header has most of.
+        One character, of which a blank stands for any run of blanks and tabs. Without it that of ``, ; | tab`` which
+        the header has most of, or another one that fits all rows where that does not.
+    quote : {'"', "'", ""}, optional
+        What stands around values that hold a separator; empty where quotes are text. Without it ``"``, but ``'`` where
+        that is around all names, and none in a tab-separated file that only so has rows of one length, one a line.
     decimal : {".", ","}, optional
-        The decimal mark. Where it is given, the other one may group thousands; without it numbers have a point, and a
-        column of numbers that are written with commas is refused.
+        The decimal mark, where the other one may group thousands. Without it numbers have a point, or are written as
+        they can only be read one way, such as ``1.234,5``; else columns of numbers with commas are refused.
+    encoding : str, optional
+        Such as ``"latin-1"``. Without it UTF-8, UTF-16 or UTF-32 with a byte order mark, or else Windows-1252.
+    header : bool, optional
+        Whether the first row holds names; columns of a file without are ``column1``, ``column2``, ... . Without it a
+        file has no header where its first row holds numbers and the label is named that way.
+    row_names : bool
+        Whether the first field of each row names the row and is left out; the header may have it or not (R).
     """
 
-    separator: Annotated[str, msgspec.Meta(min_length=1, max_length=1)] | None = None
+    separator: Separator | None = None
+    quote: Quote | None = None
     decimal: Literal[".", ","] | None = None
+    encoding: str | None = None
+    header: bool | None = None
+    row_names: bool = False
 
 
 class Parquet(Table, frozen=True, kw_only=True, tag="Parquet"):
     """Columns of a Parquet file; fields as in :class:`Table`."""
+
+
+class Json(Table, frozen=True, kw_only=True, tag="Json"):
+    """Objects of a JSON file, ``.gz`` or plain: one array of them, or one a line; fields as in :class:`Table`.
+
+    A name that an object does not have is missing there, and so is ``null``.
+    """
 
 
 class Npz(Source, frozen=True, kw_only=True, tag="Npz"):
@@ -142,12 +190,83 @@ class Npz(Source, frozen=True, kw_only=True, tag="Npz"):
         task of several labels.
     scaling : {"none", "standard"}
         As in :class:`Table`.
+    channels : {"last", "first"}, optional
+        Where the channels of images with four axes are; without it first where only the second axis has one to four.
     """
 
     path: str
     inputs: str = "inputs"
     labels: str = "labels"
     scaling: Scaling = "none"
+    channels: Literal["last", "first"] | None = None
 
 
-DataSource: TypeAlias = Digits | BreastCancer | Idx | Csv | Parquet | Npz
+class Images(Source, frozen=True, kw_only=True, tag="Images"):
+    """PNG and JPEG files in one folder a class, or named by a table; scaled to [0, 1] by 1/255.
+
+    Images are turned as their cameras say, and what is transparent is laid on white.
+
+    Parameters
+    ----------
+    path : str
+        The folder: of class folders, or that the table's names are relative to.
+    table : str, optional
+        CSV file that names the images and their classes; further columns serve `split_by` alone.
+    file, label : str
+        Columns of the table.
+    test_path : str, optional
+        Folder of the held-out images, by class as `path`; without it `test_fraction` is held out.
+    size : (int, int), optional
+        Height and width; without it all images must have one size.
+    fit : {"resize", "crop"}
+        Stretch an image to `size`; or keep its proportions, and cut off what is too much on both sides.
+    colour : {"rgb", "grey"}
+        Three channels or one.
+    """
+
+    path: str
+    table: str | None = None
+    file: str = "file"
+    label: str = "label"
+    test_path: str | None = None
+    size: Sides | None = None
+    fit: Literal["resize", "crop"] = "resize"
+    colour: Literal["rgb", "grey"] = "rgb"
+
+
+class Text(Source, frozen=True, kw_only=True, tag="Text"):
+    """A column of text as token ids, padded with 0 to one length; ids are inputs of an embedding.
+
+    Bytes of UTF-8 are the tokens unless a tokenizer is given: id 0 is padding, 1 is unknown, and 2 to 257 are the
+    bytes 0 to 255, whatever the data hold.
+
+    Parameters
+    ----------
+    path : str
+        CSV or tab-separated file; one whose name has ``.json`` or ``.jsonl`` in it holds objects as in :class:`Json`.
+    text, label : str
+        Columns of the text and of its class; further columns serve `split_by` alone.
+    length : int
+        Tokens of each example. What is longer is cut off at its end.
+    test_path : str, optional
+        File of the held-out texts; without it `test_fraction` is held out.
+    tokenizer : str, optional
+        A ``tokenizer.json`` of Hugging Face's, or the local folder that holds one, read by the package ``tokenizers``.
+        Its special tokens are added as it says. Where its id 0 is not its padding all ids are one higher.
+    separator, quote, encoding, header
+        As in :class:`Csv`.
+    """
+
+    path: str
+    text: str = "text"
+    label: str = "label"
+    length: Count
+    test_path: str | None = None
+    tokenizer: str | None = None
+    separator: Separator | None = None
+    quote: Quote | None = None
+    encoding: str | None = None
+    header: bool | None = None
+
+
+DataSource: TypeAlias = Digits | BreastCancer | Idx | Csv | Parquet | Json | Npz | Images | Text

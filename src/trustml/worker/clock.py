@@ -1,4 +1,7 @@
-"""Times of single steps, the device synchronised, the first apart: it holds tracing and compiling."""
+"""Times of single steps, the device synchronised, the first apart: it holds tracing and compiling.
+
+Beside wall time stands the processor time of all threads of this process: what a busy machine stretches is the former.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,7 @@ class Clock:
     def __init__(self, synchronize: Callable[[], None]) -> None:
         self._synchronize = synchronize
         self._steps: list[float] = []
+        self._processor: list[float] = []
         self._examples: list[int] = []
         self.stages: dict[str, float] = {}
 
@@ -37,15 +41,17 @@ class Clock:
     def step(self, *, examples: int) -> Iterator[None]:
         """Time one step over that many examples."""
         self._synchronize()
-        start = time.perf_counter()
+        start, used = time.perf_counter(), time.process_time()
         yield
         self._synchronize()
         self._steps.append(time.perf_counter() - start)
+        self._processor.append(time.process_time() - used)
         self._examples.append(examples)
 
-    def epoch(self, seconds: float, sizes: list[int]) -> None:
-        """Note an epoch that a library ran on its own: its steps get equal shares of the time."""
+    def epoch(self, seconds: float, sizes: list[int], *, processor: float) -> None:
+        """Note an epoch that a library ran on its own: its steps get equal shares of wall and processor time."""
         self._steps += [seconds / max(1, len(sizes))] * len(sizes)
+        self._processor += [processor / max(1, len(sizes))] * len(sizes)
         self._examples += sizes
 
     @contextmanager
@@ -68,5 +74,9 @@ class Clock:
         timed.seconds = time.perf_counter() - start
 
     def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
-        """Seconds and examples of every step, in order."""
-        return {"seconds": np.array(self._steps), "examples": np.array(self._examples, np.int64)}
+        """Seconds, seconds of processors and examples of every step, in order."""
+        return {
+            "seconds": np.array(self._steps),
+            "cpu_seconds": np.array(self._processor),
+            "examples": np.array(self._examples, np.int64),
+        }

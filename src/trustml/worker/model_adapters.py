@@ -2,9 +2,9 @@
 
 WHAT is ``module:attribute``, found from CWD, or a ``.keras`` file. When the model is loaded ``ready.npz`` is written.
 ``request-1.npz``, ``request-2.npz`` and so on are then answered one after the other by ``answer-1.npz`` and so on:
-``inputs`` alone by the outputs, ``inputs`` and ``columns`` by input gradients, and ``seed``, where it is not negative,
-by a model of shuffled weights. Where an answer cannot be had it holds a ``problem`` instead, in one line; where the
-model cannot be loaded, that is in ``problem.txt``.
+``inputs`` alone by the outputs, ``inputs`` and ``columns`` by input gradients, ``digest`` by the SHA-256 of the model's
+arrays, and ``seed``, where it is not negative, by a model of shuffled weights. Where an answer cannot be had it holds a
+``problem`` instead, in one line; where the model cannot be loaded, that is in ``problem.txt``.
 """
 
 from __future__ import annotations
@@ -74,8 +74,10 @@ def _answered(live: LiveModel, request: dict[str, npt.NDArray[Any]]) -> dict[str
         return {"problem": np.array(one_line(error))}
 
 
-def answer(live: LiveModel, request: dict[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+def answer(live: LiveModel, request: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
     """Answer one request."""
+    if "digest" in request:
+        return np.frombuffer(bytes.fromhex(live.digest()), np.uint8)
     seed = int(request["seed"])
     if seed >= 0:
         with live.randomised(seed) as randomised:

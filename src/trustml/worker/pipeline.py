@@ -34,6 +34,7 @@ from trustml.worker.clock import Clock
 from trustml.worker.explaining import explain
 from trustml.worker.games import play_game
 from trustml.worker.job_context import JobContext, Progress, Trained
+from trustml.worker.machine_load import MachineLoad, resident_bytes
 from trustml.worker.predicting import predict
 from trustml.worker.prepared import read_prepared
 from trustml.worker.shadows import train_shadows
@@ -56,6 +57,7 @@ def run_job(job: Job, folder: Path) -> WorkerResult:
         backend = load_backend(job.backend)
         device = backend.open_device(job.execution.device, job.execution.threads)
     require_full_precision(job, device)
+    before, load = resident_bytes("VmRSS"), MachineLoad()
     clock = Clock(device.synchronize)
     at = JobContext(root=root, folder=folder, clock=clock, progress=progress)
     trained: Trained | None = None
@@ -82,7 +84,9 @@ def run_job(job: Job, folder: Path) -> WorkerResult:
         library=library,
         seconds={**started.stages, **clock.stages},
         details={
-            "largest_resident_bytes": float(_largest_resident()),
+            "largest_resident_bytes": float(resident_bytes("VmHWM")),
+            "resident_before_work_bytes": float(before),
+            **load.details(),
             "compiled_before": float(compiled),
             "compiled_anew": float(max(0, compiled_programs(job.backend) - compiled)),
         },
@@ -120,20 +124,6 @@ def _train(job: TrainJob, backend: Backend, *, at: JobContext) -> tuple[str, Tra
             write_atomic(inside(at.root, job.scores), encode_arrays(scores), private=True)
     write_atomic(at.folder / "predictions.npz", encode_arrays({"test_logits": logits}))
     return (support.library if isinstance(support, Supported) else ""), trained
-
-
-def _largest_resident() -> int:
-    """High-water mark of this process in bytes; 0 where the system does not tell.
-
-    Not ``ru_maxrss``: Linux carries that over from the parent through fork and exec.
-    """
-    try:
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return 0
 
 
 def require_full_precision(job: Job, device: Device) -> None:

@@ -26,6 +26,7 @@ from trustml.record.checkpoint import Checkpoint, Checkpoints, read_checkpoint
 from trustml.record.files import encode_arrays, inside, write_atomic
 from trustml.scenario.clipping import Adaptive, PerLayer
 from trustml.scenario.regimes import DPSGD
+from trustml.scenario.spec import Execution
 from trustml.worker.job_context import JobContext, Trained
 
 _ROWS_AT_ONCE = 1024
@@ -61,8 +62,7 @@ class PrivateTraining:
         clipping = job.regime.clipping
         augmentation = job.regime.augmentation
         expected, multiplicity = self._mechanism.expected_batch_size, augmentation.multiplicity if augmentation else 1
-        usual, most = usual_batch_size(expected), max(1, _ROWS_AT_ONCE // multiplicity)
-        self._piece = job.execution.micro_batch_size or (usual if usual < 2 * most else most)
+        self._piece, usual = microbatch(job.execution, expected=expected, multiplicity=multiplicity)
         settings = PrivateSettings(
             optimizer=job.regime.optimizer,
             per_layer=isinstance(clipping, PerLayer),
@@ -214,6 +214,12 @@ class PrivateTraining:
         if self._mechanism.attempt > 1:
             notes.append("went on after an interruption, on new batches: batch parity with other backends is lost")
         return tuple(notes)
+
+
+def microbatch(execution: Execution, *, expected: int, multiplicity: int = 1) -> tuple[int, int]:
+    """Examples of a batch that are clipped at once, and the size that hardly any batch passes."""
+    usual, most = usual_batch_size(expected), max(1, _ROWS_AT_ONCE // multiplicity)
+    return execution.micro_batch_size or (usual if usual < 2 * most else most), usual
 
 
 def finite_rows(inputs: Floats) -> npt.NDArray[np.bool_]:

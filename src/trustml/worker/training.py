@@ -13,12 +13,13 @@ from trustml.backends.settings import EngineChoice, StockSettings
 from trustml.data.batches import BatchPlan
 from trustml.data.clients import read_federated_plan
 from trustml.data.dataset import Examples
-from trustml.errors import PrivacyError
+from trustml.errors import PrivacyError, RecordError
 from trustml.plan.job import TrainJob
 from trustml.plan.mechanism import drawn_for, make_charge
 from trustml.privacy.ledger import charge
 from trustml.record.files import inside, read_arrays
-from trustml.scenario.regimes import DPSGD, Plain
+from trustml.scenario.regimes import DPSGD, Ablation, Plain
+from trustml.worker.ablated import train_ablated
 from trustml.worker.federated import FederatedDriver
 from trustml.worker.job_context import JobContext, Trained
 from trustml.worker.plain import train_plain
@@ -33,6 +34,10 @@ def train(job: TrainJob, backend: Backend, model: Model, examples: Examples, *, 
     arrays = read_arrays(path)
     plan = BatchPlan(indices=arrays["indices"].astype(np.int64), offsets=arrays["offsets"].astype(np.int64))
     match job.regime:
+        case Plain(ablation=Ablation() as ablation):
+            if job.ablated is None:
+                raise RecordError(f"{job.id}: names no steps to take; start a new run")
+            return train_ablated(job, ablation, job.ablated, backend, model, examples, plan=plan, at=at)
         case Plain():
             return train_plain(job, job.regime, backend, model, examples, plan=plan, at=at)
         case DPSGD():
@@ -70,11 +75,11 @@ def train_by_library(job: TrainJob, backend: Backend, model: Model, examples: Ex
             mechanism, first=first, end=end, plan=plan, data=job.data_fingerprint, block=most, drawn=drawn
         )
         charge(at.folder / "ledger.jsonl", entry)
-        start = time.perf_counter()
+        start, used = time.perf_counter(), time.process_time()
         sizes = trainer.epoch()
         if len(sizes) > end - first:
             raise PrivacyError(f"{job.id}: the library took {len(sizes)} steps where {end - first} were charged")
-        at.clock.epoch(time.perf_counter() - start, sizes)
+        at.clock.epoch(time.perf_counter() - start, sizes, processor=time.process_time() - used)
         at.progress.step(end, mechanism.steps)
     return Trained(
         weights=trainer.weights(),

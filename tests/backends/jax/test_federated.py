@@ -71,7 +71,9 @@ def test_lanes_change_nothing_but_the_order_of_sums(momentum, proximal, clip):
         sums = jax.jit(train)(to_params(WEIGHTS), packed)
         assert int(sums.clients) == 6 and int(sums.left_out) == 0
         assert float(sums.weight) == sum(weights)
-        found.append(np.append(flat(to_weights(sums.updates)), [float(sums.norm), float(sums.unclipped)]))
+        found.append(
+            np.append(flat(to_weights(sums.updates, list(WEIGHTS))), [float(sums.norm), float(sums.unclipped)])
+        )
     for other in found[1:]:
         np.testing.assert_allclose(other, found[0], rtol=1e-4, atol=1e-5)
 
@@ -108,7 +110,7 @@ def test_correlated_noise_is_the_strategys_of_vectors_of_threefry(chosen):
         rows.append(flat(one.weights()) - before)
     key = noise_key(NOISE)
     drawn = [standard_noise(jax.random.fold_in(key, 2 * number), like=to_params(WEIGHTS)) for number in range(rounds)]
-    fresh = np.stack([flat(to_weights(part)) for part in drawn])
+    fresh = np.stack([flat(to_weights(part, list(WEIGHTS))) for part in drawn])
     deviation = 0.5 * privacy.drawn_noise_multiplier / 4
     expected = noise_matrix(privacy.strategy(rounds=rounds)) @ fresh
     np.testing.assert_allclose(np.stack(rows) / deviation, expected, atol=3e-5)

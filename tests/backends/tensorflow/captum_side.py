@@ -47,10 +47,8 @@ def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
 
 
-def explain_in_tensorflow(
-    given: dict[str, np.ndarray], folder: Path, *, repetitions: int
-) -> tuple[dict[str, np.ndarray], dict]:
-    """Run ``explaining.py`` in its environment; give its arrays and what else it saw."""
+def explain_in_tensorflow(given: dict[str, np.ndarray], folder: Path, *, repetitions: int) -> None:
+    """Run ``explaining.py`` in its environment; it leaves arrays and what else it saw."""
     np.savez(folder / "given.npz", **given)
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen(
@@ -69,4 +67,8 @@ def explain_in_tensorflow(
             except ProcessLookupError:
                 pass
     assert code == 0, (folder / "log.txt").read_text()[-2000:]
+
+
+def explained_in(folder: Path) -> tuple[dict[str, np.ndarray], dict]:
+    """Arrays that it left in a folder, and what else it saw."""
     return read_arrays(folder / "found.npz"), json.loads((folder / "told.json").read_text())

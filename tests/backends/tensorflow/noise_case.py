@@ -34,6 +34,14 @@ def noise_of_private_steps() -> dict[str, np.ndarray]:
     return found
 
 
+def steps_of_ablations(folder: Path) -> dict[str, np.ndarray]:
+    """What ablations of private training come to."""
+    from tests.backends.ablated_case import findings
+    from trustml.backends.table import load_backend
+
+    return {f"ablated_{name}": np.array(value) for name, value in findings(load_backend("tensorflow"), folder).items()}
+
+
 def run(folder: Path) -> None:
     import tensorflow as tf
 
@@ -49,6 +57,7 @@ def run(folder: Path) -> None:
         philox=np.stack([draw(tf.constant([5, step], tf.int64)).numpy().ravel() for step in range(DRAWS)]),
         ahead=np.stack([ahead.take() for _ in range(DRAWS)]),
         **{f"steps_{name}": noise for name, noise in noise_of_private_steps().items()},
+        **steps_of_ablations(folder),
         outermost=transform(np.array([0, 1], np.uint64), 0),
         leading=transform(LEADING, 1 << 63),
         mirrored=transform(LEADING | np.uint64(1), 1 << 63),

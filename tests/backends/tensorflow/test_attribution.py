@@ -11,7 +11,7 @@ import torch
 from captum import attr
 from captum.attr._core.lime import SkLearnLasso, get_exp_kernel_similarity_function
 
-from tests.backends.tensorflow.captum_side import FLOAT32, Explained, explain_in_tensorflow, relative
+from tests.backends.tensorflow.captum_side import FLOAT32, Explained, relative
 from tests.backends.tensorflow.explained_cases import CASES, CONVOLUTION, SAMPLED, SEEDS, features_of
 from trustml.backends.torch.network import from_input
 
@@ -19,8 +19,8 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.torch, pytest.mark.timeout(300
 
 
 @pytest.fixture(scope="module")
-def found(given, tmp_path_factory) -> dict[str, np.ndarray]:
-    return explain_in_tensorflow(given, tmp_path_factory.mktemp("explained"), repetitions=len(SEEDS))[0]
+def found(explained) -> dict[str, np.ndarray]:
+    return explained[0]
 
 
 # What follows the definition: against Captum.

@@ -10,7 +10,7 @@ import pytest
 import torch
 from captum import attr
 
-from tests.backends.tensorflow.captum_side import FLOAT32, Explained, explain_in_tensorflow, relative
+from tests.backends.tensorflow.captum_side import FLOAT32, Explained, relative
 from tests.backends.tensorflow.explained_cases import CONVOLUTION, DETERMINISTIC, SAMPLED
 from trustml.backends.torch.network import from_input
 from trustml.catalogue.available import availability
@@ -22,18 +22,13 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.torch, pytest.mark.timeout(300
 
 
 @pytest.fixture(scope="module")
-def run(given, tmp_path_factory) -> tuple[dict[str, np.ndarray], dict]:
-    return explain_in_tensorflow(given, tmp_path_factory.mktemp("explained"), repetitions=1)
+def found(explained) -> dict[str, np.ndarray]:
+    return explained[0]
 
 
 @pytest.fixture(scope="module")
-def found(run) -> dict[str, np.ndarray]:
-    return run[0]
-
-
-@pytest.fixture(scope="module")
-def told(run) -> dict:
-    return run[1]
+def told(explained) -> dict:
+    return explained[1]
 
 
 def change(case: Explained, baseline: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy import special
 
+from tests.backends import ablated_case
 from tests.backends import correlated_case as correlated
 from tests.backends.normal_law import check_draws, check_tail
 from tests.backends.tensorflow import noise_case as case
@@ -65,6 +66,10 @@ def test_the_noise_of_private_steps_is_the_strategys(found, name):
     expected = drawn if name == "independent" else correlated.combined(correlated.STRATEGIES[name], drawn)
     np.testing.assert_allclose(rows, expected, atol=2e-5)
     assert "not among the 13" in str(found["steps_beyond"])
+
+
+def test_an_ablation_takes_the_private_steps_without_what_it_leaves_out(found):
+    ablated_case.check({name.removeprefix("ablated_"): float(v) for name, v in found.items() if "ablated" in name})
 
 
 def test_examples_get_numbers_of_float64(found):

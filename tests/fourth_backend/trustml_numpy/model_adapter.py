@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from trustml.record.files import arrays_digest
+
 
 class Dense:
     """One layer of a stranger's, with weights (n, c)."""
@@ -29,7 +31,10 @@ class LiveDense:
         kernel = self._model.kernel
         yield LiveDense(Dense(np.random.default_rng(seed).permutation(kernel.ravel()).reshape(kernel.shape)))
 
-    def library_attributions(self, inputs, columns, *, baseline, n_steps):
+    def digest(self):
+        return arrays_digest([("kernel", self._model.kernel)])
+
+    def library_attributions(self, inputs, columns, *, baseline, n_steps, rows=256):
         return {"trustml-numpy": (inputs - baseline) * self.input_gradients(inputs, columns)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -126,3 +127,19 @@ def test_the_explained_class_is_named_beside_the_true_and_the_predicted_one(tmp_
     monkeypatch.setattr(pyplot.Figure, "suptitle", lambda figure, text, **settings: titles.append(text))
     save_picture(found, tmp_path / "one.png")
     assert titles[0].startswith(found.heading) and "for the explained class" in titles[0]
+
+
+@pytest.mark.parametrize("shape", [(12,), (4, 4, 1)], ids=["table", "image"])
+def test_a_row_is_named_though_its_first_library_explained_nothing(tmp_path, monkeypatch, shape):
+    one = shown(np.ones(shape, np.float32), m.DeepLift())
+    (panel,) = one.panels
+    other = dataclasses.replace(panel, model="train.jax.Plain.s1", library="another")
+    drawn = {}
+    monkeypatch.setattr(
+        pyplot.Figure,
+        "savefig",
+        lambda figure, *_, **settings: drawn.update({axis.get_ylabel(): axis.axison for axis in figure.axes}),
+    )
+    save_picture(dataclasses.replace(one, panels=(panel, other)), tmp_path / "two.png")
+    (name,) = [label for label in drawn if label.startswith("jax.Plain.s1")]
+    assert drawn[name], "the name of a row goes with its axis"

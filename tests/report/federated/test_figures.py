@@ -14,8 +14,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # altair'
 ORDER = ["FedAvg", "FedAdam"]
 
 
-def data_of(chart) -> list[dict]:
-    return [row for rows in chart.to_dict()["datasets"].values() for row in rows]
+def data_of(*charts) -> list[dict]:
+    return [row for chart in charts for rows in chart.to_dict()["datasets"].values() for row in rows]
 
 
 def by_round(**columns: list[float]) -> pd.DataFrame:
@@ -50,15 +50,15 @@ def test_different_targets_are_told_apart():
 
 
 def test_the_band_of_clients_goes_from_the_tenth_percentile_to_the_best():
-    chart = figures.client_spread(by_round(mean=[0.5], tenth=[0.1], best=[0.9]), order=ORDER).to_dict()
-    band, line = chart["spec"]["layer"]
+    (chart,) = figures.client_spread(by_round(mean=[0.5], tenth=[0.1], best=[0.9]), order=ORDER)
+    band, line = chart.to_dict()["layer"]
     assert (band["encoding"]["y"]["field"], band["encoding"]["y2"]["field"]) == ("tenth", "best")
     assert line["encoding"]["y"]["field"] == "mean"
 
 
 def test_few_clients_have_a_bar_each_from_the_largest_on():
     counts = np.array([[1, 0], [3, 4], [0, 2]])
-    rows = data_of(partition_bars(counts, names=["a", "b", "c"], labels=["no", "yes"]))
+    rows = data_of(*partition_bars(counts, names=["a", "b", "c"], labels=["no", "yes"]))
     assert [(row["place"], row["client"], row["label"], row["examples"]) for row in rows] == [
         (1, "b", "no", 3), (1, "b", "yes", 4), (2, "c", "yes", 2), (3, "a", "no", 1)
     ]  # fmt: skip
@@ -66,16 +66,16 @@ def test_few_clients_have_a_bar_each_from_the_largest_on():
 
 def test_many_clients_are_a_histogram_of_all_and_both_ends():
     counts = np.column_stack([np.arange(1, 101), np.ones(100, int)])
-    chart = partition_bars(counts, names=[str(number) for number in range(100)], labels=["no", "yes"])
-    rows = data_of(chart)
+    charts = partition_bars(counts, names=[str(number) for number in range(100)], labels=["no", "yes"])
+    rows = data_of(*charts)
     assert sum(row["clients"] for row in rows if "clients" in row) == 100
     places = {row["place"] for row in rows if "place" in row}
     assert places == {*range(1, 31), *range(71, 101)}
-    assert [part["title"] for part in chart.to_dict()["vconcat"][1]["hconcat"]] == ["the 30 largest", "the 30 smallest"]
+    assert [chart.title for chart in charts] == ["all clients", "the 30 largest", "the 30 smallest"]
 
 
 def test_clients_of_one_size_are_one_bin():
-    rows = data_of(partition_bars(np.full((70, 1), 9), names=["x"] * 70, labels=["only"]))
+    rows = data_of(*partition_bars(np.full((70, 1), 9), names=["x"] * 70, labels=["only"]))
     assert [(row["sizes"], row["clients"]) for row in rows if "sizes" in row] == [("9", 70)]
 
 
@@ -104,7 +104,7 @@ def test_an_epsilon_of_the_whole_training_is_a_mark_and_no_line():
 
 
 def test_participants_are_drawn_once_for_all_frameworks():
-    chart = figures.participants_by_round(by_round(asked=[10, 10], participants=[8, 9]), order=ORDER)
+    (chart,) = figures.participants_by_round(by_round(asked=[10, 10], participants=[8, 9]), order=ORDER)
     assert [(row["round"], row["clients"], row["count"]) for row in data_of(chart)] == [
         (1, "asked", 10), (2, "asked", 10), (1, "answered", 8), (2, "answered", 9)
     ]  # fmt: skip

@@ -35,7 +35,7 @@ def summary(monkeypatch, *epsilons) -> dict:
         msgspec.structs.replace(statement(low=None, high=epsilon), model=model)
         for model, epsilon in zip(MODELS, epsilons, strict=False)
     ]
-    (row,) = federated_frames.summary_frame(SimpleNamespace(), table, stated).to_dict("records")
+    (row,) = federated_frames.summary_frame(SimpleNamespace(), table, stated).map(str).to_dict("records")
     return row
 
 

@@ -23,8 +23,17 @@ from jax import Array, lax
 from trustml.backends.jax.losses import example_losses
 from trustml.backends.jax.network import Params, example_products, has_weights, prepared, unweighted, weighted
 from trustml.backends.jax.tiling import Tile
-from trustml.models.layers import Architecture, GroupNorm, LayerNorm
-from trustml.models.shapes import layer_shapes
+from trustml.models.layers import (
+    INPUT,
+    STANDARDISATION_EPSILON,
+    Architecture,
+    Conv2D,
+    GroupNorm,
+    Layer,
+    LayerNorm,
+    RMSNorm,
+)
+from trustml.models.shapes import value_shapes
 from trustml.models.tasks import DEFAULT_TASK, Task
 
 
@@ -123,42 +132,63 @@ def _layer_gradients(
     inputs, labels, _ = tile
     examples, copies = inputs.shape[:2]
     rows = inputs.reshape(examples * copies, *inputs.shape[2:])
-    shapes = layer_shapes(architecture, inputs.shape[2:])
-    taps = {
-        str(index): jnp.zeros((len(rows), *shapes[index + 1]))
-        for index, layer in enumerate(architecture.layers)
-        if has_weights(layer)
-    }
+    shapes = value_shapes(architecture, inputs.shape[2:])
+    weighted_nodes = [node for node in architecture.nodes if has_weights(node.layer)]
+    taps = {node.name: jnp.zeros((len(rows), *shapes[node.name])) for node in weighted_nodes}
 
     def loss(taps: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-        """Sum of the losses; the taps are added to each weighted layer's output, to read its gradient."""
-        values, seen = rows, {}
-        for index, layer in enumerate(architecture.layers):
-            name = str(index)
-            if has_weights(layer):
-                seen[name] = prepared(layer, values)
-                values = weighted(layer, seen[name], params, name) + taps[name]
+        """Sum of the losses; taps are added to each weighted node's output, to read its gradient by all its uses."""
+        values, seen = {INPUT: rows}, {}
+        for index, node in enumerate(architecture.nodes):
+            given = [values[name] for name in node.inputs]
+            if has_weights(node.layer):
+                seen[node.name] = prepared(node.layer, given[0])
+                values[node.name] = weighted(node.layer, seen[node.name], params, node.name) + taps[node.name]
             else:
-                values = unweighted(layer, values, jax.random.fold_in(key, index), first * copies)
-        losses = example_losses(task, values, jnp.repeat(labels, copies, axis=0))
+                values[node.name] = unweighted(node.layer, given, jax.random.fold_in(key, index), first * copies)
+        outputs = values[architecture.nodes[-1].name]
+        losses = example_losses(task, outputs, jnp.repeat(labels, copies, axis=0))
         return losses.sum() / copies, seen
 
     outputs, seen = jax.grad(loss, has_aux=True)(taps)
     found: dict[str, _Outer | _Written] = {}
-    for index, layer in enumerate(architecture.layers):
-        name = str(index)
-        if not has_weights(layer):
-            continue
+    for node in weighted_nodes:
+        name = node.name
         a, g = (array.reshape(examples, -1, array.shape[-1]) for array in (seen[name], outputs[name]))
-        if isinstance(layer, GroupNorm | LayerNorm):
+        if isinstance(node.layer, GroupNorm | LayerNorm | RMSNorm):
             found[f"{name}.scale"] = _Written((a * g).sum(axis=1))
-        elif a.shape[1] == 1:
-            found[f"{name}.kernel"] = _Outer(a[:, 0], g[:, 0])
         else:
-            found[f"{name}.kernel"] = _Written(example_products(a, g))
+            found[f"{name}.kernel"] = _kernel_gradients(node.layer, params[f"{name}.kernel"], a, g)
         if f"{name}.bias" in params:
             found[f"{name}.bias"] = _Written(g.sum(axis=1))
     return found
+
+
+def _kernel_gradients(layer: Layer, kernel: Array, a: Array, g: Array) -> _Outer | _Written:
+    """Gradients by a kernel from what it multiplies, (n, positions, in), and what comes back, (n, positions, out)."""
+    groups = layer.groups if isinstance(layer, Conv2D) else 1
+    standard = isinstance(layer, Conv2D) and layer.standardised
+    if a.shape[1] == 1 and groups == 1 and not standard:
+        return _Outer(a[:, 0], g[:, 0])
+    if groups == 1:
+        each = example_products(a, g)
+    else:  # the positions of `a` are positions times groups
+        examples, positions, filters = g.shape
+        each = jnp.einsum(
+            "npgo,npgi->ngoi",
+            g.reshape(examples, positions, groups, -1),
+            a.reshape(examples, positions, groups, -1),
+        ).reshape(examples, filters, -1)
+    return _Written(_through_standardisation(each, kernel.reshape(-1, kernel.shape[-1]).T) if standard else each)
+
+
+def _through_standardisation(each: Array, rows: Array) -> Array:
+    """Gradients (n, out, in) by standardised filters, to those by the filters (out, in) themselves."""
+    spread = rows - rows.mean(axis=1, keepdims=True)
+    scale = lax.rsqrt(jnp.square(spread).sum(axis=1, keepdims=True) + STANDARDISATION_EPSILON)
+    along = (each * spread).sum(axis=2, keepdims=True)
+    inner = each * scale - spread * scale**3 * along
+    return inner - inner.mean(axis=2, keepdims=True)
 
 
 def _scale(clipping_norm: Array | float, norm: Array) -> Array:

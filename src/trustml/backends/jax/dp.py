@@ -43,6 +43,7 @@ class DPTrainer:
     def __init__(self, model: Model, *, settings: PrivateSettings, dropout_seed: int) -> None:
         self._mesh = device_mesh()
         self._params = replicated(self._mesh, to_params(model.weights))
+        self._names = list(model.weights)
         self._optimizer = make_optimizer(settings.optimizer)
         self._state = self._optimizer.init(self._params)
         expected = settings.expected_batch_size
@@ -88,7 +89,7 @@ class DPTrainer:
 
     def clipped_sum(self) -> Weights:
         """Sum so far, without noise."""
-        return to_weights(self._sum())
+        return to_weights(self._sum(), self._names)
 
     def update(self, *, clipping_norm: float, noise_multiplier: float, learning_rate: float) -> None:
         """Add noise, divide, and take the step."""
@@ -109,15 +110,15 @@ class DPTrainer:
     def gradient(self) -> Weights:
         """Noisy mean gradient of the last update."""
         assert self._released is not None
-        return to_weights(self._noisy(self._released))
+        return to_weights(self._noisy(self._released), self._names)
 
     def weights(self) -> Weights:
         """Present weights, canonical."""
-        return to_weights(self._params)
+        return to_weights(self._params, self._names)
 
     def state(self) -> Weights:
         """What the optimizer remembers."""
-        return read_state(self._state)
+        return read_state(self._state, self._names)
 
     def restore(self, weights: Weights, state: Weights) -> None:
         """Go back to weights and state; the noise goes on from its own, new seed."""

@@ -53,6 +53,7 @@ class JaxFederation:
         self._model, self._regime, self._privacy = model, regime, settings.privacy
         self._shape = (settings.batch_size, *model.input_shape)
         self._params = to_params(model.weights)
+        self._names = list(model.weights)
         self._uniform = isinstance(regime, DPFedAvg) or (
             not isinstance(regime, FedSGD) and regime.weighting == "uniform"
         )
@@ -106,7 +107,7 @@ class JaxFederation:
 
     def weights(self) -> Weights:
         """Present global weights, canonical."""
-        return to_weights(self._params)
+        return to_weights(self._params, self._names)
 
     def clipping_norm(self) -> float:
         """Clipping norm of the next round."""

@@ -14,12 +14,13 @@ import numpy as np
 from jax import Array, lax
 
 from trustml.backends.contract import ExplainRequest
-from trustml.backends.jax.network import Params, to_params
+from trustml.backends.jax.network import Params, Values, to_params
 from trustml.backends.jax.rules import (
     at_target,
     back,
     deconvolution_rule,
     guided_rule,
+    logits_of,
     relevance_rule,
     rescale_rule,
     walk,
@@ -27,7 +28,7 @@ from trustml.backends.jax.rules import (
 from trustml.backends.jax.straight_paths import Path, mean_gradient, path_points, target_gradient
 from trustml.backends.jax.tiling import in_tiles, on_every_core, rows_at_once, sums_on_every_core
 from trustml.data.dataset import Floats
-from trustml.models.layers import Architecture
+from trustml.models.layers import INPUT, Architecture
 from trustml.scenario import methods as m
 
 _GRADIENT = m.Saliency(absolute=False)
@@ -84,7 +85,7 @@ def deep_lift_shap(request: ExplainRequest, method: m.DeepLiftShap) -> Floats:
 def guided_backprop(architecture: Architecture, params: Params, inputs: Array, targets: Array) -> Array:
     """See :class:`trustml.scenario.methods.GuidedBackprop`."""
     values = walk(architecture, params, inputs)
-    return back(architecture, guided_rule(architecture, params, values), at_target(values[-1], targets))
+    return back(architecture, guided_rule(params, values), at_target(logits_of(architecture, values), targets))
 
 
 def _kind(method: m.GradientMethod) -> m.GradientMethod:
@@ -171,8 +172,8 @@ def _deep_lift_means(
     def tile(inputs: Array, targets: Array) -> Array:
         values = walk(architecture, params, inputs)
 
-        def add(total: Array, reference: list[Array]) -> tuple[Array, None]:
-            repeated = [jnp.broadcast_to(one, value.shape) for one, value in zip(reference, values, strict=True)]
+        def add(total: Array, reference: Values) -> tuple[Array, None]:
+            repeated = {name: jnp.broadcast_to(reference[name], value.shape) for name, value in values.items()}
             return total + _deep_lift(architecture, params, values, repeated, targets), None
 
         total, _ = lax.scan(add, jnp.zeros_like(inputs), references)
@@ -206,10 +207,10 @@ def _of_tile(
 ) -> Array:
     match method:
         case m.Saliency():
-            gradient = target_gradient(architecture, params, 0, inputs, targets)
+            gradient = target_gradient(architecture, params, 0, inputs, targets, {})
             return jnp.abs(gradient) if method.absolute else gradient
         case m.InputXGradient():
-            return inputs * target_gradient(architecture, params, 0, inputs, targets)
+            return inputs * target_gradient(architecture, params, 0, inputs, targets, {})
         case m.IntegratedGradients():
             assert path is not None
             rows = rows_at_once(architecture, inputs.shape[1:])
@@ -219,18 +220,20 @@ def _of_tile(
             return guided_backprop(architecture, params, inputs, targets)
         case m.Deconvolution():
             values = walk(architecture, params, inputs)
-            return back(architecture, deconvolution_rule(architecture, params, values), at_target(values[-1], targets))
+            logits = logits_of(architecture, values)
+            return back(architecture, deconvolution_rule(params, values), at_target(logits, targets))
         case m.DeepLift():
             values, references = walk(architecture, params, inputs), walk(architecture, params, baseline)
             return _deep_lift(architecture, params, values, references, targets)
         case m.LRP():
             values = walk(architecture, params, inputs)
-            rule = relevance_rule(architecture, params, values, epsilon=method.epsilon)
-            return back(architecture, rule, at_target(values[-1], targets) * values[-1])
+            logits = logits_of(architecture, values)
+            rule = relevance_rule(params, values, epsilon=method.epsilon)
+            return back(architecture, rule, at_target(logits, targets) * logits)
 
 
-def _deep_lift(
-    architecture: Architecture, params: Params, values: list[Array], references: list[Array], targets: Array
-) -> Array:
-    rule = rescale_rule(architecture, params, values, references)
-    return back(architecture, rule, at_target(values[-1], targets)) * (values[0] - references[0])
+def _deep_lift(architecture: Architecture, params: Params, values: Values, references: Values, targets: Array) -> Array:
+    multipliers = back(
+        architecture, rescale_rule(params, values, references), at_target(logits_of(architecture, values), targets)
+    )
+    return multipliers * (values[INPUT] - references[INPUT])

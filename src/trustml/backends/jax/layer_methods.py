@@ -13,8 +13,8 @@ from jax import Array, lax
 
 from trustml.backends.contract import ExplainRequest
 from trustml.backends.jax.gradient_methods import guided_backprop
-from trustml.backends.jax.network import Params, to_params
-from trustml.backends.jax.rules import at_target, back, rescale_rule, walk
+from trustml.backends.jax.network import Params, Values, to_params
+from trustml.backends.jax.rules import at_target, back, logits_of, rescale_rule, values_beside, walk, walk_over
 from trustml.backends.jax.straight_paths import (
     gauss_legendre,
     integrate,
@@ -24,7 +24,8 @@ from trustml.backends.jax.straight_paths import (
 )
 from trustml.backends.jax.tiling import in_tiles, on_every_core, rows_at_once
 from trustml.data.dataset import Floats
-from trustml.models.layers import Architecture, straight_until
+from trustml.models.graph import ancestors, held_beside, straight_until, value_name
+from trustml.models.layers import INPUT, Architecture
 from trustml.scenario import methods as m
 
 Map: TypeAlias = Callable[[Array], Array]
@@ -74,34 +75,35 @@ def _of_tile(
     targets: Array,
     baseline: Array,
 ) -> Array:
-    def output(inputs: Array) -> Array:
-        return walk(architecture, params, inputs, stop=layer + 1)[-1]
+    name = value_name(architecture, layer)
+    values = walk(architecture, params, inputs)
+    reached, beside = values[name], values_beside(architecture, layer, values)
 
     def gradient(values: Array) -> Array:
-        return target_gradient(architecture, params, layer + 1, values, targets)
+        return target_gradient(architecture, params, layer + 1, values, targets, beside)
 
     match method:
         case m.LayerActivation():
-            return output(inputs)
+            return reached
         case m.LayerGradientXActivation():
-            values = output(inputs)
-            return values * gradient(values)
+            return reached * gradient(reached)
         case m.GradCam():
-            return _grad_cam(output(inputs), gradient, relu=method.relu)
+            return _grad_cam(reached, gradient, relu=method.relu)
         case m.GuidedGradCam():
-            weights = _enlarged(_grad_cam(output(inputs), gradient, relu=True), inputs.shape[1:3])
+            weights = _enlarged(_grad_cam(reached, gradient, relu=True), inputs.shape[1:3])
             return weights[..., None] * guided_backprop(architecture, params, inputs, targets)
         case m.LayerIntegratedGradients():
-            begin, end = output(baseline), output(inputs)
+            begin = walk(architecture, params, baseline)[name]
+            path = path_points(method.n_steps)
             mean = mean_gradient(
-                architecture, params, begin, end, targets, path=path_points(method.n_steps), rows=rows, first=layer + 1
+                architecture, params, begin, reached, targets, path=path, rows=rows, first=layer + 1, beside=beside
             )
-            return mean * (end - begin)
+            return mean * (reached - begin)
         case m.LayerDeepLift():
-            values, references = walk(architecture, params, inputs), walk(architecture, params, baseline)
-            rule = rescale_rule(architecture, params, values, references)
-            multipliers = back(architecture, rule, at_target(values[-1], targets), layer=layer)
-            return multipliers * (values[layer + 1] - references[layer + 1])
+            references = walk(architecture, params, baseline)
+            rule = rescale_rule(params, values, references)
+            multipliers = back(architecture, rule, at_target(logits_of(architecture, values), targets), layer=layer)
+            return multipliers * (reached - references[name])
         case m.InternalInfluence() | m.LayerConductance() | m.NeuronIntegratedGradients():
             return _along_input(architecture, method, layer, params, rows, inputs, targets, baseline)
 
@@ -118,32 +120,41 @@ def _along_input(
 ) -> Array:
     """Follow a layer's output while the input goes from its baseline; see :mod:`.straight_paths`."""
     bend = min(straight_until(architecture), layer + 1)
+    middle, name = value_name(architecture, bend - 1), value_name(architecture, layer)
+    kept = (name, *held_beside(architecture, name))
+    inner = [node for node in architecture.nodes[bend:] if node.name in ancestors(architecture, kept)]
 
     def front(inputs: Array) -> Array:
-        return walk(architecture, params, inputs, stop=bend)[-1]
+        return walk_over(architecture.nodes[:bend], params, {INPUT: inputs})[middle]
 
-    def output(values: Array) -> Array:
-        return walk(architecture, params, values, start=bend, stop=layer + 1)[-1]
+    def output(values: Array) -> Values:
+        found = walk_over(inner, params, {middle: values})
+        return {one: found[one] for one in kept}
 
-    def gradient(values: Array, targets: Array) -> Array:
-        return target_gradient(architecture, params, layer + 1, values, targets)
+    def gradient(values: Values, targets: Array) -> Array:
+        beside = values_beside(architecture, layer, values)
+        return target_gradient(architecture, params, layer + 1, values[name], targets, beside)
 
     begin, (end, pull) = front(baseline), jax.vjp(front, inputs)
     match method:
         case m.InternalInfluence():
 
-            def influence(values: Array, targets: Array) -> Array:
+            def influence(values: Array, targets: Array, _: Values) -> Array:
                 return gradient(output(values), targets)
 
-            return integrate(influence, begin, end, targets, path=path_points(method.n_steps), rows=rows)
+            return integrate(influence, begin, end, targets, {}, path=path_points(method.n_steps), rows=rows)
         case m.LayerConductance():
-            return _conductance(output, lambda values: gradient(values, targets), begin, end, method.n_steps)
+
+            def slope(values: Values) -> Array:
+                return gradient(values, targets)
+
+            return _conductance(output, slope, name, begin, end, method.n_steps)
         case m.NeuronIntegratedGradients():
 
-            def of_neuron(values: Array, targets: Array) -> Array:
-                return jax.grad(lambda x: output(x)[(slice(None), *method.neuron)].sum())(values)
+            def of_neuron(values: Array, targets: Array, _: Values) -> Array:
+                return jax.grad(lambda x: output(x)[name][(slice(None), *method.neuron)].sum())(values)
 
-            mean = integrate(of_neuron, begin, end, targets, path=path_points(method.n_steps), rows=rows)
+            mean = integrate(of_neuron, begin, end, targets, {}, path=path_points(method.n_steps), rows=rows)
             return pull(mean)[0] * (inputs - baseline)
 
 
@@ -158,15 +169,22 @@ def _enlarged(maps: Array, shape: tuple[int, ...]) -> Array:
     return jax.image.resize(maps, (len(maps), *shape), "bilinear", antialias=False)
 
 
-def _conductance(output: Map, gradient: Map, begin: Array, end: Array, n_steps: int) -> Array:
+def _conductance(
+    output: Callable[[Array], Values],
+    gradient: Callable[[Values], Array],
+    name: str,
+    begin: Array,
+    end: Array,
+    n_steps: int,
+) -> Array:
     """Sum of gradient times change of the layer between neighbouring points of the path, as Captum places them."""
     points, _ = gauss_legendre(n_steps + 1)
     first = output(begin + points[0] * (end - begin))
 
-    def add(state: tuple[Array, Array], point: Array) -> tuple[tuple[Array, Array], None]:
+    def add(state: tuple[Array, Values], point: Array) -> tuple[tuple[Array, Values], None]:
         total, before = state
         after = output(begin + point * (end - begin))
-        return (total + gradient(before) * (after - before), after), None
+        return (total + gradient(before) * (after[name] - before[name]), after), None
 
-    (total, _), _ = lax.scan(add, (jnp.zeros_like(first), first), jnp.asarray(points[1:]))
+    (total, _), _ = lax.scan(add, (jnp.zeros_like(first[name]), first), jnp.asarray(points[1:]))
     return total

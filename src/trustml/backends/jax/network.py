@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import jax
@@ -13,24 +14,39 @@ from jax import Array, lax
 from trustml.backends.contract import Model
 from trustml.backends.jax.windows import avg_pool, max_pool, patches
 from trustml.data.dataset import Floats, Ints
+from trustml.models.layer_types import LAYER_TYPES
 from trustml.models.layers import (
     GELU,
+    INPUT,
+    STANDARDISATION_EPSILON,
+    Add,
     Architecture,
     AvgPool,
+    Concatenate,
+    Conv1D,
     Conv2D,
-    Dense,
     Dropout,
     Flatten,
+    GlobalAvgPool,
     GroupNorm,
     Layer,
     LayerNorm,
+    LeakyReLU,
     MaxPool,
+    Multiply,
+    Node,
     ReLU,
+    RMSNorm,
+    Sigmoid,
+    SiLU,
+    Softplus,
     Tanh,
 )
 from trustml.models.weights import Weights
 
 Params: TypeAlias = dict[str, Array]
+Values: TypeAlias = dict[str, Array]
+"""The input and outputs of nodes, by name."""
 
 
 def apply(
@@ -49,14 +65,21 @@ def apply(
     first : int
         Number of the first row in its batch: masks follow the number of a row, however a batch is cut.
     """
-    values = inputs
-    for index, layer in enumerate(architecture.layers):
-        layer_key = None if key is None else jax.random.fold_in(key, index)
-        if has_weights(layer):
-            values = weighted(layer, prepared(layer, values), params, str(index))
-        else:
-            values = unweighted(layer, values, layer_key, first)
-    return values
+    values = {INPUT: inputs}
+    for index, node in enumerate(architecture.nodes):
+        node_key = None if key is None else jax.random.fold_in(key, index)
+        values[node.name] = node_output(node, params, values, node_key, first)
+    return values[architecture.nodes[-1].name]
+
+
+def node_output(
+    node: Node, params: Params, values: Mapping[str, Array], key: Array | None = None, first: Array | int = 0
+) -> Array:
+    """Output of one node, from the values that it takes."""
+    inputs = [values[name] for name in node.inputs]
+    if has_weights(node.layer):
+        return weighted(node.layer, prepared(node.layer, inputs[0]), params, node.name)
+    return unweighted(node.layer, inputs, key, first)
 
 
 def to_params(weights: Weights) -> Params:
@@ -64,9 +87,8 @@ def to_params(weights: Weights) -> Params:
     return {name: jnp.asarray(array) for name, array in weights.items()}
 
 
-def to_weights(params: Params) -> Weights:
-    """Arrays on the device to canonical weights, in canonical order (JAX sorts names)."""
-    names = sorted(params, key=lambda name: (int(name.split(".")[0]), name.endswith(".bias")))
+def to_weights(params: Params, names: Sequence[str]) -> Weights:
+    """Arrays on the device to canonical weights, in the order of `names` (JAX sorts them)."""
     return {name: np.array(params[name], np.float32) for name in names}
 
 
@@ -100,31 +122,68 @@ def _gradients(architecture: Architecture, params: Params, inputs: Array, target
 
 def has_weights(layer: Layer) -> bool:
     """Whether the layer multiplies by weights: then it is :func:`weighted` of :func:`prepared`."""
-    return isinstance(layer, Dense | Conv2D | GroupNorm | LayerNorm)
+    return LAYER_TYPES[type(layer)].has_weights
 
 
 def prepared(layer: Layer, values: Array) -> Array:
-    """What the weights of a layer multiply: inputs, patches (n, rows, columns, in) or normalised values."""
+    """What the weights of a layer multiply: inputs, patches (n, ..., in) or (n, ..., groups, in), normalised values."""
     match layer:
         case Conv2D():
-            return patches(values, layer.kernel, stride=layer.stride, padding=layer.padding)
+            found = patches(values, layer.kernel, stride=layer.stride, padding=layer.padding, dilation=layer.dilation)
+            return found if layer.groups == 1 else _by_group(found, layer.groups, values.shape[-1])
+        case Conv1D():
+            return patches(
+                values[:, :, None],
+                (layer.kernel, 1),
+                stride=(layer.stride, 1),
+                padding=(layer.padding, (0, 0)),
+                dilation=(layer.dilation, 1),
+            )[:, :, 0]
         case GroupNorm():
             grouped = values.reshape(len(values), -1, layer.groups, values.shape[-1] // layer.groups)
             return _normalised(grouped, axes=(1, 3), epsilon=layer.epsilon).reshape(values.shape)
         case LayerNorm():
             return _normalised(values, axes=(-1,), epsilon=layer.epsilon)
+        case RMSNorm():
+            return values * lax.rsqrt(jnp.square(values).mean(axis=-1, keepdims=True) + layer.epsilon)
         case _:
             return values
 
 
-def weighted(layer: Layer, values: Array, params: Params, index: str) -> Array:
-    """Multiply what was prepared by the weights of the layer."""
+def weighted(layer: Layer, values: Array, params: Params, name: str) -> Array:
+    """Multiply what was prepared by the weights of the node of that name."""
     if isinstance(layer, GroupNorm | LayerNorm):
-        return values * params[f"{index}.scale"] + params[f"{index}.bias"]
-    kernel = params[f"{index}.kernel"]
+        return values * params[f"{name}.scale"] + params[f"{name}.bias"]
+    if isinstance(layer, RMSNorm):
+        return values * params[f"{name}.scale"]
+    kernel = params[f"{name}.kernel"]
     matrix = kernel.reshape(-1, kernel.shape[-1])
-    values = values @ matrix if values.ndim == 2 else _product(values, matrix)
-    return values + params[f"{index}.bias"] if f"{index}.bias" in params else values
+    if isinstance(layer, Conv2D) and layer.standardised:
+        matrix = standardised(matrix)
+    if isinstance(layer, Conv2D) and layer.groups > 1:
+        values = _group_product(values, matrix)
+    else:
+        values = values @ matrix if values.ndim == 2 else _product(values, matrix)
+    return values + params[f"{name}.bias"] if f"{name}.bias" in params else values
+
+
+def standardised(matrix: Array) -> Array:
+    """Filters (in, out), each with mean zero and length one."""
+    spread = matrix - matrix.mean(axis=0)
+    return spread * lax.rsqrt(jnp.square(spread).sum(axis=0) + STANDARDISATION_EPSILON)
+
+
+def _by_group(values: Array, groups: int, channels: int) -> Array:
+    """Patches (n, rows, columns, places * channels) to (n, rows, columns, groups, places * channels / groups)."""
+    apart = values.reshape(*values.shape[:3], -1, groups, channels // groups)
+    return apart.swapaxes(3, 4).reshape(*values.shape[:3], groups, -1)
+
+
+def _group_product(values: Array, matrix: Array) -> Array:
+    """Patches (n, rows, columns, groups, in) times a matrix (in, out), whose columns are of one group after another."""
+    groups = values.shape[-2]
+    found = jnp.einsum("...gi,igo->...go", values, matrix.reshape(len(matrix), groups, -1))
+    return found.reshape(*values.shape[:-2], -1)
 
 
 @jax.custom_vjp
@@ -159,19 +218,36 @@ def example_products(values: Array, gradient: Array) -> Array:
     return jnp.einsum("npo,npi->noi", g, a)
 
 
-def unweighted(layer: Layer, values: Array, key: Array | None, first: Array | int = 0) -> Array:
+def unweighted(layer: Layer, inputs: Sequence[Array], key: Array | None, first: Array | int = 0) -> Array:
     """Apply a layer that has no weights; `key` draws a dropout mask for each row by its number."""
+    values = inputs[0]
     match layer:
+        case Add():
+            return functools.reduce(jnp.add, inputs)
+        case Multiply():
+            return functools.reduce(jnp.multiply, inputs)
+        case Concatenate():
+            return jnp.concatenate(inputs, axis=-1)
         case MaxPool():
             return max_pool(values, size=layer.size, stride=layer.stride, padding=layer.padding)
         case AvgPool():
             return avg_pool(values, size=layer.size, stride=layer.stride, padding=layer.padding)
+        case GlobalAvgPool():
+            return values.mean(axis=tuple(range(1, values.ndim - 1)))
         case ReLU():
             return jax.nn.relu(values)
+        case LeakyReLU():
+            return jax.nn.leaky_relu(values, layer.slope)
         case GELU():
             return jax.nn.gelu(values, approximate=False)
+        case SiLU():
+            return jax.nn.silu(values)
+        case Softplus():
+            return jax.nn.softplus(values)
         case Tanh():
             return jnp.tanh(values)
+        case Sigmoid():
+            return jax.nn.sigmoid(values)
         case Flatten():
             return values.reshape(len(values), -1)
         case Dropout():

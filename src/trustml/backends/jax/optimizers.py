@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -20,12 +21,12 @@ def make_optimizer(optimizer: Optimizer) -> optax.GradientTransformation:
     return optax.scale_by_adam(b1=optimizer.beta1, b2=optimizer.beta2, eps=optimizer.stabilizer)
 
 
-def read_state(state: Any) -> Weights:
-    """Copy what the optimizer remembers."""
+def read_state(state: Any, names: Sequence[str]) -> Weights:
+    """Copy what the optimizer remembers of the weights of these names."""
     if isinstance(state, optax.TraceState):
-        return _prefixed("momentum", state.trace)
+        return _prefixed("momentum", state.trace, names)
     count = {"count": np.array(state.count, np.float32)}
-    return {**_prefixed("mean", state.mu), **_prefixed("variance", state.nu), **count}
+    return {**_prefixed("mean", state.mu, names), **_prefixed("variance", state.nu, names), **count}
 
 
 def restore_state(fresh: Any, state: Weights) -> Any:
@@ -39,8 +40,8 @@ def restore_state(fresh: Any, state: Weights) -> Any:
     )
 
 
-def _prefixed(slot: str, params: Any) -> Weights:
-    return {f"{slot}/{name}": array for name, array in to_weights(params).items()}
+def _prefixed(slot: str, params: Any, names: Sequence[str]) -> Weights:
+    return {f"{slot}/{name}": array for name, array in to_weights(params, names).items()}
 
 
 def _part(slot: str, state: Weights) -> Params:

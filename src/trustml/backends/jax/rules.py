@@ -1,29 +1,42 @@
-"""A walk through the layers, forwards with all values kept and backwards by a rule of one's own.
+"""A walk through the nodes, forwards with all values kept and backwards by a rule of one's own.
 
 Backwards, a *signal* is carried from the logits towards the input: gradients, multipliers (DeepLIFT) or relevance
-(LRP). Every layer works on one example at a time, so a batch is walked through at once.
+(LRP). What a value is used for more than once sends it a signal each time, and they add up. Every layer works on one
+example at a time, so a batch is walked through at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
+import msgspec
 from jax import Array
 
-from trustml.backends.jax.network import Params, apply, has_weights, prepared, unweighted, weighted
+from trustml.backends.jax.network import Params, Values, node_output
+from trustml.models.graph import downstream, held_beside, value_name
 from trustml.models.layers import (
     GELU,
+    INPUT,
+    Add,
     Architecture,
+    AvgPool,
+    Concatenate,
+    Conv1D,
+    Conv2D,
+    Dense,
     Dropout,
     Flatten,
-    GroupNorm,
-    Layer,
-    LayerNorm,
+    GlobalAvgPool,
+    LeakyReLU,
     MaxPool,
+    Node,
     ReLU,
+    Sigmoid,
+    SiLU,
+    Softplus,
     Tanh,
 )
 
@@ -32,42 +45,56 @@ _TINY = 1e-10
 
 _POOL_EPSILON = 1e-9
 
-Rule: TypeAlias = Callable[[int, Layer, Array], Array]
-"""Index of a layer, the layer, and the signal at its output: the signal at its input."""
+Rule: TypeAlias = Callable[[Node, Array], tuple[Array, ...]]
+"""A node and the signal at its output: the signal at each of its inputs."""
+
+_ELEMENTWISE = (ReLU, LeakyReLU, GELU, SiLU, Softplus, Tanh, Sigmoid)
+_SUMS = (Dense, Conv2D, Conv1D, AvgPool, GlobalAvgPool, Add)
+"""Whose outputs are sums over inputs, and at most an offset."""
+_MOVES = (Dropout, Flatten, Concatenate)
+"""Whose outputs are inputs, elsewhere."""
 
 
-def layer_output(architecture: Architecture, params: Params, index: int, values: Array) -> Array:
-    """Output of one layer."""
-    layer = architecture.layers[index]
-    if has_weights(layer):
-        return weighted(layer, prepared(layer, values), params, str(index))
-    return unweighted(layer, values, None)
+def walk(architecture: Architecture, params: Params, inputs: Array) -> Values:
+    """Compute all nodes."""
+    return walk_over(architecture.nodes, params, {INPUT: inputs})
 
 
-def walk(architecture: Architecture, params: Params, inputs: Array, *, start: int = 0, stop: int = -1) -> list[Array]:
-    """Inputs of layers `start` to `stop` - 1, and the output of the last one; all layers by default."""
-    values = [inputs]
-    for index in range(start, len(architecture.layers) if stop < 0 else stop):
-        values.append(layer_output(architecture, params, index, values[-1]))
+def walk_over(nodes: Iterable[Node], params: Params, known: Mapping[str, Array]) -> Values:
+    """Compute these nodes from values that are known; gives both."""
+    values = dict(known)
+    for node in nodes:
+        values[node.name] = node_output(node, params, values)
     return values
 
 
-def logits_from(architecture: Architecture, params: Params, layer: int, values: Array) -> Array:
-    """Logits when the output of a layer is `values`; the input has number -1."""
-    first = layer + 1
-    if first == 0:
-        return apply(architecture, params, values)
-    behind = Architecture(layers=architecture.layers[first:], initialisation=architecture.initialisation)
-    names = {name: name.split(".") for name in params}
-    renumbered = {f"{int(k) - first}.{part}": params[name] for name, (k, part) in names.items() if int(k) >= first}
-    return apply(behind, renumbered, values)
+def logits_of(architecture: Architecture, values: Values) -> Array:
+    """Output of the last node."""
+    return values[architecture.nodes[-1].name]
+
+
+def values_beside(architecture: Architecture, layer: int, values: Values) -> Values:
+    """Values that logits follow from, beside the output of a node: none in a chain."""
+    return {name: values[name] for name in held_beside(architecture, value_name(architecture, layer))}
+
+
+def logits_from(architecture: Architecture, params: Params, layer: int, values: Array, beside: Values) -> Array:
+    """Logits when the output of a node is `values`, and what does not depend on it as in `beside`.
+
+    The input has number -1.
+    """
+    name = value_name(architecture, layer)
+    return logits_of(architecture, walk_over(downstream(architecture, name), params, {name: values, **beside}))
 
 
 def back(architecture: Architecture, rule: Rule, signal: Array, *, layer: int = -1) -> Array:
-    """Carry a signal from the logits to the output of a layer; to the input by default."""
-    for index in range(len(architecture.layers) - 1, layer, -1):
-        signal = rule(index, architecture.layers[index], signal)
-    return signal
+    """Carry a signal from the logits to the output of a node; to the input by default."""
+    signals = {architecture.nodes[-1].name: signal}
+    name = value_name(architecture, layer)
+    for node in reversed(downstream(architecture, name)):
+        for source, given in zip(node.inputs, rule(node, signals[node.name]), strict=True):
+            signals[source] = signals[source] + given if source in signals else given
+    return signals[name]
 
 
 def at_target(logits: Array, targets: Array) -> Array:
@@ -75,79 +102,91 @@ def at_target(logits: Array, targets: Array) -> Array:
     return jax.nn.one_hot(targets, logits.shape[1], dtype=logits.dtype)
 
 
-def guided_rule(architecture: Architecture, params: Params, values: list[Array]) -> Rule:
+def guided_rule(params: Params, values: Values) -> Rule:
     """The chain rule, but a ReLU passes positive gradients only (Springenberg et al., arXiv 1412.6806)."""
 
-    def rule(index: int, layer: Layer, signal: Array) -> Array:
-        return _vjp(architecture, params, index, values[index], jax.nn.relu(signal) if _is_relu(layer) else signal)
+    def rule(node: Node, signal: Array) -> tuple[Array, ...]:
+        return _vjp(node, params, values, jax.nn.relu(signal) if isinstance(node.layer, ReLU) else signal)
 
     return rule
 
 
-def deconvolution_rule(architecture: Architecture, params: Params, values: list[Array]) -> Rule:
+def deconvolution_rule(params: Params, values: Values) -> Rule:
     """The chain rule, but a ReLU rectifies the gradient and forgets its input (Zeiler and Fergus, 1311.2901)."""
 
-    def rule(index: int, layer: Layer, signal: Array) -> Array:
-        if _is_relu(layer):
-            return jax.nn.relu(signal)
-        return _vjp(architecture, params, index, values[index], signal)
+    def rule(node: Node, signal: Array) -> tuple[Array, ...]:
+        if isinstance(node.layer, ReLU):
+            return (jax.nn.relu(signal),)
+        return _vjp(node, params, values, signal)
 
     return rule
 
 
-def rescale_rule(architecture: Architecture, params: Params, values: list[Array], references: list[Array]) -> Rule:
+def rescale_rule(params: Params, values: Values, references: Values) -> Rule:
     """DeepLIFT's rescale rule (Shrikumar et al., arXiv 1704.02685), with max-pooling as in SHAP and Captum.
 
     An elementwise layer multiplies by the ratio of its output's difference to its input's. A max-pool gives the part of
     the difference above the reference's maximum to the input's own maximum, and the part below it to the
-    reference's; where windows overlap, an input gets the sum over its windows.
+    reference's; where windows overlap, an input gets the sum over its windows. What sums its inputs passes multipliers
+    to each of them.
     """
 
-    def rule(index: int, layer: Layer, signal: Array) -> Array:
-        value, reference = values[index], references[index]
-        if isinstance(layer, GroupNorm | LayerNorm):
+    def rule(node: Node, signal: Array) -> tuple[Array, ...]:
+        layer = node.layer
+        if not isinstance(layer, (*_ELEMENTWISE, *_SUMS, *_MOVES, MaxPool)):
             raise NotImplementedError(f"DeepLIFT has no rule for {type(layer).__name__}")
-        gradient = _vjp(architecture, params, index, value, signal)
-        if not isinstance(layer, ReLU | GELU | Tanh | MaxPool):
-            return gradient
-        change = value - reference
-        after, before = values[index + 1], references[index + 1]
+        gradients = _vjp(node, params, values, signal)
+        if not isinstance(layer, (*_ELEMENTWISE, MaxPool)):
+            return gradients
+        (source,) = node.inputs
+        change = values[source] - references[source]
+        after, before = values[node.name], references[node.name]
         if isinstance(layer, MaxPool):
             highest = jnp.maximum(after, before)
-            given = _vjp(architecture, params, index, value, signal * (highest - before))
-            given += _vjp(architecture, params, index, reference, signal * (after - highest))
+            (given,) = _vjp(node, params, values, signal * (highest - before))
+            (other,) = _vjp(node, params, references, signal * (after - highest))
+            given += other
         else:
             given = signal * (after - before)
         there = jnp.abs(change) >= _TINY
-        return jnp.where(there, given / jnp.where(there, change, 1.0), gradient)
+        return (jnp.where(there, given / jnp.where(there, change, 1.0), gradients[0]),)
 
     return rule
 
 
-def relevance_rule(architecture: Architecture, params: Params, values: list[Array], *, epsilon: float) -> Rule:
-    """LRP's epsilon rule (Bach et al., PLOS ONE 2015); activations pass relevance on as it is."""
+def relevance_rule(params: Params, values: Values, *, epsilon: float) -> Rule:
+    """LRP's epsilon rule (Bach et al., PLOS ONE 2015); activations pass relevance on as it is.
 
-    def rule(index: int, layer: Layer, signal: Array) -> Array:
-        if isinstance(layer, GELU | GroupNorm | LayerNorm):
+    A sum of nodes gives each its share, as a dense layer gives its inputs.
+    """
+
+    def rule(node: Node, signal: Array) -> tuple[Array, ...]:
+        layer = node.layer
+        if isinstance(layer, ReLU | Tanh):
+            return (signal,)
+        if isinstance(layer, _MOVES):
+            return _vjp(node, params, values, signal)
+        if not isinstance(layer, (*_SUMS, MaxPool)):
             raise NotImplementedError(f"LRP has no rule for {type(layer).__name__}")
-        if isinstance(layer, ReLU | Tanh | Dropout):
-            return signal
-        if isinstance(layer, Flatten):
-            return signal.reshape(values[index].shape)
-        output = values[index + 1]
+        output = values[node.name]
         # A max-pool sums nothing, so a large epsilon would only lose relevance there; Captum's own one stays.
         size = _POOL_EPSILON if isinstance(layer, MaxPool) else epsilon
         share = signal / (output + size * jnp.where(output < 0, -1.0, 1.0))
-        return values[index] * _vjp(architecture, params, index, values[index], share)
+        shares = _vjp(node, params, values, share)
+        return tuple(values[name] * part for name, part in zip(node.inputs, shares, strict=True))
 
     return rule
 
 
-def _vjp(architecture: Architecture, params: Params, index: int, values: Array, signal: Array) -> Array:
-    _, pull = jax.vjp(lambda inputs: layer_output(architecture, params, index, inputs), values)
-    (found,) = pull(signal)
+def _vjp(node: Node, params: Params, values: Values, signal: Array) -> tuple[Array, ...]:
+    """Carry a gradient from the output of a node to each of its inputs."""
+
+    def output(*inputs: Array) -> Array:
+        # under names of their own: a node may take one value twice
+        places = tuple(map(str, range(len(inputs))))
+        renamed = msgspec.structs.replace(node, inputs=places)
+        return node_output(renamed, params, dict(zip(places, inputs, strict=True)))
+
+    _, pull = jax.vjp(output, *(values[name] for name in node.inputs))
+    found: tuple[Array, ...] = pull(signal)
     return found
-
-
-def _is_relu(layer: Layer) -> bool:
-    return isinstance(layer, ReLU)

@@ -162,6 +162,8 @@ def refuse(settings: ShadowSettings) -> None:
     match regime:
         case Plain(stop_at=other) if other:
             reason = f"stop_at={other!r}: who stops when another model is overtaken has no schedule of its own"
+        case Plain(ablation=ablation) if ablation is not None:
+            reason = f"ablation of {ablation.of!r}: only whole regimes are followed"
         case DPSGD(engine=engine) if engine != "core":
             reason = f"engine={engine!r}: a library's own loop trains one model"
         case DPSGD(augmentation=augmentation) if augmentation is not None:

@@ -15,13 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from trustml.backends.jax.network import Params
-from trustml.backends.jax.rules import logits_from, walk
+from trustml.backends.jax.network import Params, Values
+from trustml.backends.jax.rules import logits_from, walk_over
 from trustml.data.dataset import Floats
-from trustml.models.layers import Architecture, straight_until
+from trustml.models.graph import straight_until, value_name
+from trustml.models.layers import Architecture
 
-Gradient: TypeAlias = Callable[[Array, Array], Array]
-"""Values of rows and their targets, to gradients of the rows."""
+Gradient: TypeAlias = Callable[[Array, Array, Values], Array]
+"""Values of rows, their targets and what else lies beside them, to gradients of the rows."""
 
 _ROOM = 64
 """Points that a path has room for at least."""
@@ -43,11 +44,16 @@ class Path(NamedTuple):
     used: np.int32
 
 
-def target_gradient(architecture: Architecture, params: Params, first: int, values: Array, targets: Array) -> Array:
-    """Gradient of each row's target logit with respect to the input of layer `first`."""
+def target_gradient(
+    architecture: Architecture, params: Params, first: int, values: Array, targets: Array, beside: Values
+) -> Array:
+    """Gradient of each row's target logit with respect to what goes into node `first` of a chain.
+
+    `beside` are the values of :func:`trustml.backends.jax.rules.values_beside`, which stay.
+    """
 
     def chosen(values: Array) -> Array:
-        logits = logits_from(architecture, params, first - 1, values)
+        logits = logits_from(architecture, params, first - 1, values, beside)
         return jnp.take_along_axis(logits, targets[:, None], axis=1).sum()
 
     return jax.grad(chosen)(values)
@@ -70,8 +76,9 @@ def mean_gradient(
     path: Path,
     rows: int,
     first: int = 0,
+    beside: Values | None = None,
 ) -> Array:
-    """Mean gradient of the target logit on the straight way from `begin` to `end`, both inputs of layer `first`.
+    """Mean gradient of the target logit on the straight way from `begin` to `end`, both outputs of node `first` - 1.
 
     Parameters
     ----------
@@ -83,6 +90,8 @@ def mean_gradient(
     rows : int
         That go through the network at once.
     first : int
+    beside : dict, optional
+        What logits follow from beside that output; it stays as it is.
 
     Returns
     -------
@@ -91,27 +100,32 @@ def mean_gradient(
     bend = straight_until(architecture, first)
 
     def front(values: Array) -> Array:
-        return walk(architecture, params, values, start=first, stop=bend)[-1]
+        known = {value_name(architecture, first - 1): values}
+        return walk_over(architecture.nodes[first:bend], params, known)[value_name(architecture, bend - 1)]
 
-    def behind(values: Array, targets: Array) -> Array:
-        return target_gradient(architecture, params, bend, values, targets)
+    def behind(values: Array, targets: Array, beside: Values) -> Array:
+        return target_gradient(architecture, params, bend, values, targets, beside)
 
     goal, pull = jax.vjp(front, end)
-    (found,) = pull(integrate(behind, front(begin), goal, targets, path=path, rows=rows))
+    (found,) = pull(integrate(behind, front(begin), goal, targets, beside or {}, path=path, rows=rows))
     return found
 
 
-def integrate(gradient: Gradient, begin: Array, end: Array, targets: Array, *, path: Path, rows: int) -> Array:
+def integrate(
+    gradient: Gradient, begin: Array, end: Array, targets: Array, beside: Values, *, path: Path, rows: int
+) -> Array:
     """Mean of a gradient on the straight way between rows of values."""
     most = len(path.points)
     together = max(1, min(most, rows // max(1, len(begin))))
     points, shares = (jnp.pad(part, (0, -most % together)).reshape(-1, together) for part in path[:2])
     several, change = jnp.tile(targets, together), end - begin
-    shape = jax.eval_shape(gradient, end, targets)
+    several_beside = {name: jnp.tile(one, (together, *[1] * (one.ndim - 1))) for name, one in beside.items()}
+    shape = jax.eval_shape(gradient, end, targets, beside)
 
     def add(group: Array, total: Array) -> Array:
         at = points[group].reshape(-1, *[1] * begin.ndim)
-        gradients = gradient((begin + at * change).reshape(-1, *begin.shape[1:]), several)
+        places = (begin + at * change).reshape(-1, *begin.shape[1:])
+        gradients = gradient(places, several, several_beside)
         share = shares[group].reshape(-1, *[1] * len(shape.shape))
         return total + (share * gradients.reshape(together, *shape.shape)).sum(axis=0)
 

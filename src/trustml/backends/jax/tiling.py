@@ -28,8 +28,8 @@ from jax import Array, lax
 
 from trustml.backends.settings import filled_up
 from trustml.data.dataset import Floats, LabelArray
-from trustml.models.layers import Architecture, Conv2D, Dense
-from trustml.models.shapes import layer_shapes
+from trustml.models.layers import Architecture, Conv1D, Conv2D, Dense
+from trustml.models.shapes import value_shapes
 
 AnyRows: TypeAlias = npt.NDArray[Any]
 Given = TypeVar("Given")
@@ -67,11 +67,11 @@ def rows_at_once(architecture: Architecture, shape: tuple[int, ...]) -> int:
     shape : tuple of int
         Of one input.
     """
-    shapes = layer_shapes(architecture, shape)
-    values = sum(math.prod(found) for found in shapes)
-    for layer, before, after in zip(architecture.layers, shapes, shapes[1:], strict=False):
-        if isinstance(layer, Conv2D):  # its windows are gathered
-            values += math.prod(after[:2]) * math.prod(layer.kernel) * before[-1]
+    shapes = value_shapes(architecture, shape)
+    values = sum(math.prod(found) for found in shapes.values())
+    for node in architecture.nodes:
+        if isinstance(node.layer, Conv2D | Conv1D):  # its windows are gathered
+            values += math.prod(shapes[node.name][:-1]) * _window(node.layer) * shapes[node.inputs[0]][-1]
     on_processor = jax.default_backend() == "cpu"
     fit = (_FORWARD_CACHE if on_processor else _FORWARD_DEVICE) // (4 * values)
     rows = 1 << max(0, fit.bit_length() - 1)
@@ -322,14 +322,20 @@ def device_labels(labels: LabelArray) -> npt.NDArray[np.int32] | Floats:
 
 def _example_floats(architecture: Architecture, input_shape: tuple[int, ...]) -> int:
     """Values that one example puts into weighted layers and gets out of them, and its small gradients."""
-    shapes = layer_shapes(architecture, input_shape)
+    shapes = value_shapes(architecture, input_shape)
     total = 0
-    for index, layer in enumerate(architecture.layers):
-        outputs = int(np.prod(shapes[index + 1]))
-        if isinstance(layer, Conv2D):
-            window = layer.kernel[0] * layer.kernel[1] * shapes[index][-1]
-            total += outputs // layer.filters * window + window * layer.filters
+    for node in architecture.nodes:
+        layer, before, outputs = node.layer, shapes[node.inputs[0]], math.prod(shapes[node.name])
+        if isinstance(layer, Conv2D | Conv1D):
+            window = _window(layer) * before[-1]
+            groups = layer.groups if isinstance(layer, Conv2D) else 1
+            total += outputs // layer.filters * window + window // groups * layer.filters
         elif isinstance(layer, Dense):
-            total += int(np.prod(shapes[index]))
+            total += math.prod(before)
         total += outputs
     return total
+
+
+def _window(layer: Conv2D | Conv1D) -> int:
+    """Places of a window."""
+    return layer.kernel if isinstance(layer, Conv1D) else math.prod(layer.kernel)

@@ -51,6 +51,7 @@ class PlainTrainer:
         self._capacity = regime.batch_size
         self._architecture, self._task = model.architecture, model.task
         self._params = to_params(model.weights)
+        self._names = list(model.weights)
         self._optimizer = make_optimizer(regime.optimizer)
         self._state = self._optimizer.init(self._params)
         self._tiling = choose_tiling(model.architecture, model.input_shape, copies=1, expected=regime.batch_size)
@@ -73,11 +74,11 @@ class PlainTrainer:
 
     def weights(self) -> Weights:
         """Present weights, canonical."""
-        return to_weights(self._params)
+        return to_weights(self._params, self._names)
 
     def state(self) -> Weights:
         """What the optimizer remembers."""
-        return read_state(self._state)
+        return read_state(self._state, self._names)
 
     def restore(self, weights: Weights, state: Weights) -> None:
         """Go back to weights and state."""

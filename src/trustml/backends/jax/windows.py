@@ -12,20 +12,26 @@ import functools
 import jax.numpy as jnp
 from jax import Array, lax
 
-from trustml.models.layers import Padding
+from trustml.models.layers import NO_DILATION, Padding
 from trustml.models.shapes import windows
+from trustml.ranges import Sides
 
 _ROWS, _COLUMNS = 1, 2
 
 
-def patches(images: Array, size: tuple[int, int], *, stride: tuple[int, int], padding: Padding) -> Array:
+def patches(
+    images: Array, size: tuple[int, int], *, stride: tuple[int, int], padding: Padding, dilation: Sides = NO_DILATION
+) -> Array:
     """Give every window of images (n, h, w, c) as one row: shape (n, rows, columns, height * width * c).
 
     Times a kernel reshaped to (height * width * c, filters), this is the cross-correlation.
     """
     values = jnp.pad(images, ((0, 0), *padding, (0, 0)))
-    wide = jnp.concatenate(_slices(*_merged(values, size[1], stride[1]), _COLUMNS), axis=-1)
-    return jnp.concatenate(_slices(wide, size[0], stride[0], _ROWS), axis=-1)
+    if dilation == NO_DILATION:
+        columns = _slices(*_merged(values, size[1], stride[1]), _COLUMNS)
+    else:
+        columns = _slices(values, size[1], stride[1], _COLUMNS, dilation[1])
+    return jnp.concatenate(_slices(jnp.concatenate(columns, axis=-1), size[0], stride[0], _ROWS, dilation[0]), axis=-1)
 
 
 def max_pool(images: Array, *, size: tuple[int, int], stride: tuple[int, int], padding: Padding) -> Array:
@@ -57,9 +63,10 @@ def _merged(values: Array, size: int, stride: int) -> tuple[Array, int, int]:
     return values[:, :, :used].reshape(examples, rows, used // stride, stride * channels), size // stride, 1
 
 
-def _slices(values: Array, size: int, stride: int, axis: int) -> list[Array]:
+def _slices(values: Array, size: int, stride: int, axis: int, dilation: int = 1) -> list[Array]:
     """One slice for each place inside the window, along one axis."""
-    count = windows(values.shape[axis], size, stride=stride, padding=(0, 0))
+    count = windows(values.shape[axis], (size - 1) * dilation + 1, stride=stride, padding=(0, 0))
     return [
-        lax.slice_in_dim(values, start, start + (count - 1) * stride + 1, stride, axis=axis) for start in range(size)
+        lax.slice_in_dim(values, start, start + (count - 1) * stride + 1, stride, axis=axis)
+        for start in range(0, size * dilation, dilation)
     ]

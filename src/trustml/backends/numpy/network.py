@@ -9,21 +9,35 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.backends.contract import Model
+from trustml.models.layer_types import covered
 from trustml.models.layers import (
     GELU,
+    INPUT,
+    STANDARDISATION_EPSILON,
+    Add,
     AvgPool,
     BatchNorm,
+    Concatenate,
+    Conv1D,
     Conv2D,
     Dense,
     Dropout,
     Flatten,
+    GlobalAvgPool,
     GroupNorm,
     Layer,
     LayerNorm,
+    LeakyReLU,
     MaxPool,
+    Multiply,
     ReLU,
+    RMSNorm,
+    Sigmoid,
+    SiLU,
+    Softplus,
     Tanh,
 )
+from trustml.models.shapes import node_of
 
 Doubles = npt.NDArray[np.float64]
 
@@ -47,23 +61,36 @@ def input_gradient(model: Model, example: npt.NDArray[Any], target: int, *, step
     return gradient
 
 
-def _one(model: Model, values: Doubles) -> Doubles:
-    for index, layer in enumerate(model.architecture.layers):
+def _one(model: Model, example: Doubles) -> Doubles:
+    values, result = {INPUT: example}, example
+    for node in model.architecture.nodes:
         weights = {
-            name.split(".")[1]: array.astype(np.float64)
+            name.rpartition(".")[2]: array.astype(np.float64)
             for name, array in model.weights.items()
-            if name.split(".")[0] == str(index)
+            if node_of(name) == node.name
         }
-        values = _layer(layer, values, weights)
-    return values
+        result = values[node.name] = _layer(node.layer, [values[name] for name in node.inputs], weights)
+    return result
 
 
-def _layer(layer: Layer, values: Doubles, weights: dict[str, Doubles]) -> Doubles:
+def _layer(layer: Layer, inputs: list[Doubles], weights: dict[str, Doubles]) -> Doubles:
+    values = inputs[0]
     match layer:
+        case Add():
+            return np.sum(inputs, axis=0)
+        case Multiply():
+            return np.prod(inputs, axis=0)
+        case Concatenate():
+            return np.concatenate(inputs, axis=-1)
         case Dense():
             return values @ weights["kernel"] + weights.get("bias", 0.0)
         case Conv2D():
-            out = _windows(values, layer.kernel, layer, 0.0, lambda w: np.tensordot(w, weights["kernel"], axes=3))
+            return _convolution(layer, values, weights["kernel"]) + weights.get("bias", 0.0)
+        case Conv1D():
+            padded = np.pad(values, (layer.padding, (0, 0)))
+            starts = range(0, len(padded) - (layer.kernel - 1) * layer.dilation, layer.stride)
+            places = np.arange(layer.kernel) * layer.dilation
+            out = np.array([np.tensordot(padded[start + places], weights["kernel"], axes=2) for start in starts])
             return out + weights.get("bias", 0.0)
         case MaxPool():
             return _windows(values, layer.size, layer, -np.inf, lambda window: window.max(axis=(0, 1)))
@@ -73,8 +100,18 @@ def _layer(layer: Layer, values: Doubles, weights: dict[str, Doubles]) -> Double
             return np.maximum(values, 0.0)
         case GELU():
             return np.array([v * 0.5 * (1 + erf(v / 2**0.5)) for v in values.ravel()]).reshape(values.shape)
+        case LeakyReLU():
+            return np.where(values > 0, values, layer.slope * values)
+        case SiLU():
+            return values / (1 + np.exp(-values))
+        case Softplus():
+            return np.logaddexp(0, values)
+        case Sigmoid():
+            return 1 / (1 + np.exp(-values))
         case Tanh():
             return np.tanh(values)
+        case GlobalAvgPool():
+            return values.mean(axis=tuple(range(values.ndim - 1)))
         case Flatten():
             return values.ravel()
         case GroupNorm():
@@ -86,10 +123,29 @@ def _layer(layer: Layer, values: Doubles, weights: dict[str, Doubles]) -> Double
         case LayerNorm():
             normal = np.apply_along_axis(_normal, -1, values, layer.epsilon)
             return normal * weights["scale"] + weights["bias"]
+        case RMSNorm():
+            size = np.sqrt(np.mean(values**2, axis=-1, keepdims=True) + layer.epsilon)
+            return values / size * weights["scale"]
         case Dropout():
             return values
         case BatchNorm():
             raise NotImplementedError("BatchNorm mixes the examples of a batch")
+
+
+def _convolution(layer: Conv2D, values: Doubles, kernel: Doubles) -> Doubles:
+    """Each filter sees the channels of its own group."""
+    if layer.standardised:
+        spread = kernel - kernel.mean(axis=(0, 1, 2))
+        kernel = spread / np.sqrt((spread**2).sum(axis=(0, 1, 2)) + STANDARDISATION_EPSILON)
+    down, across = layer.dilation
+    parts = []
+    for own, filters in zip(
+        np.split(values, layer.groups, axis=-1), np.split(kernel, layer.groups, axis=-1), strict=True
+    ):
+        parts.append(
+            _windows(own, covered(layer), layer, 0.0, lambda w, f=filters: np.tensordot(w[::down, ::across], f, axes=3))
+        )
+    return np.concatenate(parts, axis=-1)
 
 
 def _windows(values: Doubles, size: tuple[int, int], layer: Any, filling: float, reduce: Any) -> Doubles:

@@ -15,11 +15,14 @@ from tensorflow_privacy.privacy.fast_gradient_clipping import clip_grads
 
 from trustml.backends.tensorflow.layer_rules import Backward, PerExample, rule_for
 from trustml.backends.tensorflow.losses import example_losses
+from trustml.backends.tensorflow.network import walk_nodes
+from trustml.models.layers import INPUT, Architecture
 from trustml.models.tasks import DEFAULT_TASK, Task
 
 
 def per_example_gradients(
     model: tf.keras.Model,
+    architecture: Architecture,
     variables: list[tf.Variable],
     inputs: tf.Tensor,
     labels: tf.Tensor,
@@ -32,7 +35,8 @@ def per_example_gradients(
     Parameters
     ----------
     model : tf.keras.Model
-        A chain of layers that gives logits; every layer with weights has a rule.
+        As it is built from `architecture`; every layer with weights has a rule.
+    architecture : Architecture
     variables : list of tf.Variable
     inputs : tf.Tensor
         Shape (b * copies, *x), the copies of an example one after another.
@@ -49,18 +53,20 @@ def per_example_gradients(
     outputs: list[tf.Tensor] = []
     ways_back: list[tuple[Any, Backward]] = []
     with tf.GradientTape(watch_accessed_variables=False) as tape:
-        values = inputs
-        for layer in model.layers:
+
+        def call(layer: Any, given: Any) -> tf.Tensor:
             if not layer.trainable_weights:
-                values = _pass(layer, values)
-                continue
+                return _pass(layer, given)
             rule = rule_for(layer)
             if rule is None:
                 raise NotImplementedError(f"no rule for {type(layer).__name__}")
-            values, backward = rule(layer, values)
+            values, backward = rule(layer, given)
             tape.watch(values)
             outputs.append(values)
             ways_back.append((layer, backward))
+            return values
+
+        values = walk_nodes(model, architecture.nodes, {INPUT: inputs}, call)
         losses = example_losses(task, values, tf.repeat(labels, copies, axis=0))
         total = tf.reduce_sum(losses) / copies
     found: dict[object, PerExample] = {}
@@ -87,10 +93,8 @@ def clipped_sum(
     return sums, tf.reduce_sum(tf.cast((norms <= clipping_norm) & (mask > 0), tf.int32))
 
 
-def _pass(layer: Any, values: tf.Tensor) -> tf.Tensor:
+def _pass(layer: Any, values: Any) -> tf.Tensor:
     """Call a layer without weights as in training, if that makes a difference to it."""
-    if isinstance(layer, tf.keras.layers.InputLayer):
-        return values
     if "training" in inspect.signature(layer.call).parameters:
         return layer(values, training=True)
     return layer(values)

@@ -53,6 +53,7 @@ class Clipper:
     """
 
     def __init__(self, mode: str, model: Model, settings: PrivateSettings) -> None:
+        self._architecture = model.architecture
         self.model = build_keras(model, _ClippingModel if mode == "dp_model" else tf.keras.Model)
         self._task = model.task
         self.variables = {name: variable(self.model, name) for name in model.weights}
@@ -106,14 +107,16 @@ class Clipper:
         return clip
 
     def _by_book_keeping(self, settings: PrivateSettings) -> Clip:
-        keras_model, variables, copies = self.model, list(self.variables.values()), settings.multiplicity
-        task = self._task
+        keras_model, architecture, task = self.model, self._architecture, self._task
+        variables, copies = list(self.variables.values()), settings.multiplicity
 
         def clip(
             inputs: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor, clipping_norm: tf.Tensor
         ) -> tuple[list[tf.Tensor], tf.Tensor]:
             flat = tf.reshape(inputs, (-1, *inputs.shape[2:]))
-            gradients = per_example_gradients(keras_model, variables, flat, labels, copies=copies, task=task)
+            gradients = per_example_gradients(
+                keras_model, architecture, variables, flat, labels, copies=copies, task=task
+            )
             return clipped_sum(gradients, mask, clipping_norm, per_layer=settings.per_layer)
 
         return clip

@@ -20,7 +20,8 @@ from trustml.backends.tensorflow.class_batches import ROWS_AT_ONCE
 from trustml.backends.tensorflow.network import split_model
 from trustml.backends.tensorflow.own_targets import TargetColumn, TargetFirst, chunked_program, examples_at_once
 from trustml.data.dataset import Floats
-from trustml.models.layers import straight_until
+from trustml.models.graph import straight_until
+from trustml.models.layers import Architecture
 from trustml.scenario import methods as m
 
 
@@ -37,9 +38,7 @@ def input_x_gradient(model: tf.keras.Model, request: ExplainRequest, method: m.I
 
 def integrated_gradients(model: tf.keras.Model, request: ExplainRequest, method: m.IntegratedGradients) -> Attributions:
     """tf-explain's mean gradient on the path from zeros; completed by the factor (input - 0)."""
-    layers = len(request.model.architecture.layers)
-    bend = straight_until(request.model.architecture) % layers  # tf-explain needs a network behind the bend
-    native = _explained(_mean_gradients(model, method.n_steps, bend), request)
+    native = _explained(_mean_gradients(model, request.model.architecture, method.n_steps), request)
     return {"native": native, "completed": native * request.inputs}
 
 
@@ -133,14 +132,17 @@ def _gradients(model: tf.keras.Model, kind: type[VanillaGradients]) -> tf.types.
 
 
 @lru_cache(maxsize=8)
-def _mean_gradients(model: tf.keras.Model, n_steps: int, bend: int) -> tf.types.experimental.GenericFunction:
+def _mean_gradients(
+    model: tf.keras.Model, architecture: Architecture, n_steps: int
+) -> tf.types.experimental.GenericFunction:
     """tf-explain's integrated gradients; the points of the path are those of ``generate_interpolations``.
 
-    Layers before `bend` are affine and keep the path straight: what they make of its two ends is enough, and they carry
-    the mean gradient back once.
+    Layers before the bend are affine and keep the path straight: what they make of its two ends is enough, and they
+    carry the mean gradient back once.
     """
     shape = model.input_shape[1:]
-    front, behind = split_model(model, bend)
+    bend = straight_until(architecture) % len(architecture.nodes)  # tf-explain needs a network behind the bend
+    front, behind = split_model(model, architecture, bend)
 
     def of_chunk(inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:

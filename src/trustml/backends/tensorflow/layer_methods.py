@@ -11,7 +11,9 @@ from tf_explain.core.grad_cam import GradCAM
 
 from trustml.backends.contract import Attributions, ExplainRequest
 from trustml.backends.tensorflow.class_batches import ROWS_AT_ONCE, class_by_class
+from trustml.backends.tensorflow.network import layer_name
 from trustml.data.dataset import Floats
+from trustml.models.graph import value_name
 from trustml.scenario import methods as m
 
 
@@ -23,9 +25,7 @@ def grad_cam(model: tf.keras.Model, request: ExplainRequest, method: m.GradCam) 
 
     def maps(guided: bool) -> Floats:
         def of_class(inputs: Floats, target: int) -> tf.Tensor:
-            outputs, gradients = GradCAM.get_gradients_and_filters(
-                model, inputs, f"layer{request.layer}", target, guided
-            )
+            outputs, gradients = GradCAM.get_gradients_and_filters(model, inputs, _layer_name(request), target, guided)
             return tf.stack(GradCAM.generate_ponderated_output(outputs, gradients))
 
         return class_by_class(request, of_class)
@@ -36,8 +36,12 @@ def grad_cam(model: tf.keras.Model, request: ExplainRequest, method: m.GradCam) 
 
 def activation(model: tf.keras.Model, request: ExplainRequest, method: m.LayerActivation) -> Attributions:
     """Output of a layer by tf-explain's sub-model; shape (n, *layer)."""
-    layer_model = _up_to(model, f"layer{request.layer}")
+    layer_model = _up_to(model, _layer_name(request))
     return {"native": layer_model.predict(request.inputs, batch_size=ROWS_AT_ONCE, verbose=0)}
+
+
+def _layer_name(request: ExplainRequest) -> str:
+    return layer_name(value_name(request.model.architecture, request.layer))
 
 
 @lru_cache(maxsize=8)

@@ -13,6 +13,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 import tensorflow as tf
 
+from trustml.backends.tensorflow.own_layers import RMSNormalization, WindowConvolution
+from trustml.models.layers import STANDARDISATION_EPSILON
+
 _TINY = 2.0**-126
 """Smallest normal number of float32."""
 
@@ -86,11 +89,52 @@ def _normalisation(layer: Any, inputs: tf.Tensor) -> tuple[tf.Tensor, Backward]:
     return normalised * layer.gamma + layer.beta, backward
 
 
+def _window_convolution(layer: Any, inputs: tf.Tensor) -> tuple[tf.Tensor, Backward]:
+    """Windows that may be of groups, times filters that may be standardised: written out, and through that, too."""
+    windows = layer.windows(inputs)
+    groups, size, filters = layer.groups, windows.shape[-1], layer.filters
+    positions = windows.shape[1:-2].num_elements()
+
+    def backward(gradient: tf.Tensor, copies: int) -> list[PerExample]:
+        a = tf.reshape(windows, (-1, copies * positions, groups, size))
+        g = tf.reshape(gradient, (-1, copies * positions, groups, filters // groups))
+        each = tf.reshape(tf.einsum("npgi,npgo->nigo", a, g), (-1, size, filters))
+        if layer.standardised:
+            each = _through_standardisation(each, tf.reshape(layer.kernel, (size, filters)))
+        found = [_written_out(each, layer.kernel.shape)]
+        if layer.use_bias:
+            found.append(_written_out(_sum_of_positions(gradient, copies), layer.bias.shape))
+        return found
+
+    return layer(inputs), backward
+
+
+def _through_standardisation(each: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
+    """Gradients (n, in, out) by standardised filters, to those by the filters (in, out) themselves."""
+    spread = matrix - tf.reduce_mean(matrix, axis=0)
+    scale = tf.math.rsqrt(tf.reduce_sum(tf.square(spread), axis=0) + STANDARDISATION_EPSILON)
+    along = tf.reduce_sum(each * spread, axis=1, keepdims=True)
+    inner = each * scale - spread * scale**3 * along
+    return inner - tf.reduce_mean(inner, axis=1, keepdims=True)
+
+
+def _root_mean_square(layer: Any, inputs: tf.Tensor) -> tuple[tf.Tensor, Backward]:
+    """One factor a channel."""
+    normalised = layer.normalised(inputs)
+
+    def backward(gradient: tf.Tensor, copies: int) -> list[PerExample]:
+        return [_written_out(_sum_of_positions(gradient * normalised, copies), layer.gamma.shape)]
+
+    return normalised * layer.gamma, backward
+
+
 _RULES: dict[type, Rule] = {
     tf.keras.layers.Dense: _dense,
     tf.keras.layers.Conv2D: _convolution,
     tf.keras.layers.GroupNormalization: _normalisation,
     tf.keras.layers.LayerNormalization: _normalisation,
+    RMSNormalization: _root_mean_square,
+    WindowConvolution: _window_convolution,
 }
 
 

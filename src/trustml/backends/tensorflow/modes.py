@@ -70,8 +70,8 @@ def _measure(
 def _synthetic_model(architecture: Architecture, input_shape: tuple[int, ...], task: Task) -> Model:
     """Random weights, and no dropout: each way would draw masks of its own."""
     layers = tuple(
-        msgspec.structs.replace(layer, rate=0.0) if isinstance(layer, Dropout) else layer
-        for layer in architecture.layers
+        msgspec.structs.replace(node, layer=Dropout(rate=0.0)) if isinstance(node.layer, Dropout) else node
+        for node in architecture.nodes
     )
     weights = initial_weights(architecture, input_shape, generator=np.random.default_rng(0))
     return Model(

@@ -2,70 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
 from trustml.backends.contract import Model
+from trustml.backends.tensorflow.own_layers import GlobalMean, Pad, RMSNormalization, WindowConvolution
 from trustml.data.dataset import Floats, Ints
+from trustml.models.graph import value_name
 from trustml.models.layers import (
     GELU,
+    INPUT,
+    NO_DILATION,
+    Add,
+    Architecture,
     AvgPool,
     BatchNorm,
+    Concatenate,
+    Conv1D,
     Conv2D,
     Dense,
     Dropout,
     Flatten,
+    GlobalAvgPool,
     GroupNorm,
     Layer,
     LayerNorm,
+    LeakyReLU,
     MaxPool,
+    Multiply,
+    Node,
     Padding,
     ReLU,
+    RMSNorm,
+    Sigmoid,
+    SiLU,
+    Softplus,
     Tanh,
 )
 from trustml.models.weights import Weights
 
 Rows: TypeAlias = Callable[..., tf.Tensor]
 """From rows of values to rows of values."""
+_ACTIVATIONS = {ReLU: "relu", GELU: "gelu", SiLU: "swish", Softplus: "softplus", Tanh: "tanh", Sigmoid: "sigmoid"}
 _KERAS_NAMES = {"kernel": "kernel", "bias": "bias", "scale": "gamma"}
-
-
-@tf.keras.utils.register_keras_serializable("trustml")
-class Pad(tf.keras.layers.Layer):
-    """Pad rows and columns by explicit counts with one value."""
-
-    def __init__(self, padding: Padding, value: float, name: str | None = None) -> None:
-        super().__init__(name=name)
-        self.padding, self.value = padding, value
-
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Pad one batch of images."""
-        # Not tf.pad's own constant_values: under tf.vectorized_map TensorFlow 2.14 forgets them and pads with 0.
-        widths = [[0, 0], *map(list, self.padding), [0, 0]]
-        padded = tf.pad(inputs, widths)
-        inside = np.pad(np.ones((1, *inputs.shape[1:3], 1), bool), widths)
-        return padded if self.value == 0 else tf.where(inside, padded, self.value)
-
-    def get_config(self) -> dict[str, Any]:
-        """Settings that rebuild the layer."""
-        return {"padding": self.padding, "value": self.value, "name": self.name}
 
 
 def build_keras(
     model: Model, kind: Callable[[tf.Tensor, tf.Tensor], tf.keras.Model] = tf.keras.Model
 ) -> tf.keras.Model:
-    """Build the functional model of a `kind`, its layers named by index, and load the weights."""
+    """Build the functional model of a `kind`, its layers named by node, and load the weights."""
     inputs = tf.keras.Input(model.input_shape)
-    values = inputs
-    for index, layer in enumerate(model.architecture.layers):
-        for keras_layer in _layers(layer, f"layer{index}"):
-            values = keras_layer(values)
-    built = kind(inputs, values)
+    values, outputs = {INPUT: inputs}, inputs
+    for node in model.architecture.nodes:
+        given = [values[name] for name in node.inputs]
+        outputs = given if len(given) > 1 else given[0]
+        for keras_layer in _layers(node.layer, layer_name(node.name)):
+            outputs = keras_layer(outputs)
+        values[node.name] = outputs
+    built = kind(inputs, outputs)
     load_weights(built, model.weights)
     return built
+
+
+def layer_name(node: str) -> str:
+    """Name of the Keras layer that a node becomes; other layers' names begin with something else."""
+    return f"layer{node}"
+
+
+def walk_nodes(
+    model: tf.keras.Model, nodes: Iterable[Node], values: dict[str, tf.Tensor], call: Callable[..., tf.Tensor]
+) -> tf.Tensor:
+    """Compute nodes of a built model from values that are known, into them; gives the last one.
+
+    Parameters
+    ----------
+    model : tf.keras.Model
+    nodes : iterable of Node
+    values : dict of str to tf.Tensor
+        By name of the node.
+    call : callable
+        From a Keras layer and what it takes to what it gives.
+    """
+    result = None
+    for node in nodes:
+        given = [values[name] for name in node.inputs]
+        result = given if len(given) > 1 else given[0]
+        padding = _padding_name(layer_name(node.name))
+        for name in ([padding] if _has_padding(node.layer) else []) + [layer_name(node.name)]:
+            result = call(model.get_layer(name), result)
+        values[node.name] = result
+    return result
 
 
 def load_weights(model: tf.keras.Model, weights: Weights) -> None:
@@ -76,8 +105,8 @@ def load_weights(model: tf.keras.Model, weights: Weights) -> None:
 
 def variable(model: tf.keras.Model, name: str) -> tf.Variable:
     """Variable that holds the weight of canonical name `name`."""
-    index, part = name.split(".")
-    layer = model.get_layer(f"layer{index}")
+    node, _, part = name.rpartition(".")
+    layer = model.get_layer(layer_name(node))
     if part == "bias" and hasattr(layer, "beta"):
         return layer.beta
     return getattr(layer, _KERAS_NAMES[part])
@@ -88,21 +117,20 @@ def read_weights(model: tf.keras.Model, names: list[str]) -> Weights:
     return {name: variable(model, name).numpy().copy() for name in names}
 
 
-def split_model(model: tf.keras.Model, index: int) -> tuple[Rows, Rows]:
-    """Give the layers of a built model before canonical layer `index`, and those from there on, as functions."""
-    layers = model.layers[1:]  # without the input
-    names = [layer.name for layer in layers]
-    middle = names.index(f"layer{index - 1}") + 1 if index else 0  # padding comes before the layer with the name
+def split_model(model: tf.keras.Model, architecture: Architecture, bend: int) -> tuple[Rows, Rows]:
+    """Give the nodes before number `bend`, a chain that nothing else takes from, and the others, as functions."""
 
-    def walk(chosen: list[tf.keras.layers.Layer]) -> Rows:
+    def part(nodes: Sequence[Node], entry: str) -> Rows:
         def walked(rows: tf.Tensor, training: bool = False) -> tf.Tensor:
-            for layer in chosen:
-                rows = layer(rows, training=training) if isinstance(layer, tf.keras.layers.Dropout) else layer(rows)
-            return rows
+            def call(layer: tf.keras.layers.Layer, given: tf.Tensor) -> tf.Tensor:
+                return layer(given, training=training) if isinstance(layer, tf.keras.layers.Dropout) else layer(given)
+
+            return walk_nodes(model, nodes, {entry: rows}, call) if nodes else rows
 
         return walked
 
-    return walk(layers[:middle]), walk(layers[middle:])
+    nodes = architecture.nodes
+    return part(nodes[:bend], INPUT), part(nodes[bend:], value_name(architecture, bend - 1))
 
 
 class KerasNetwork:
@@ -131,33 +159,72 @@ def _layers(layer: Layer, name: str) -> list[tf.keras.layers.Layer]:
         case Dense():
             return [keras.Dense(layer.units, use_bias=layer.bias, name=name)]
         case Conv2D():
-            convolution = keras.Conv2D(
-                layer.filters, layer.kernel, strides=layer.stride, use_bias=layer.bias, name=name
+            return [*_padding(layer.padding, 0.0, name), _convolution(layer, name)]
+        case Conv1D():
+            convolution = WindowConvolution(
+                layer.filters,
+                kernel=(layer.kernel,),
+                strides=(layer.stride,),
+                dilation=(layer.dilation,),
+                use_bias=layer.bias,
+                name=name,
             )
-            return [*_padding(layer.padding, 0.0, name), convolution]
+            padding = keras.ZeroPadding1D(layer.padding, name=_padding_name(name))
+            return [padding, convolution] if any(layer.padding) else [convolution]
         case MaxPool():
             pool = keras.MaxPooling2D(layer.size, strides=layer.stride, name=name)
             return [*_padding(layer.padding, -np.inf, name), pool]
         case AvgPool():
             pool = keras.AveragePooling2D(layer.size, strides=layer.stride, name=name)
             return [*_padding(layer.padding, 0.0, name), pool]
-        case ReLU():
-            return [keras.Activation("relu", name=name)]
-        case GELU():
-            return [keras.Activation("gelu", name=name)]
-        case Tanh():
-            return [keras.Activation("tanh", name=name)]
+        case GlobalAvgPool():
+            return [GlobalMean(name=name)]
+        case LeakyReLU():
+            return [keras.LeakyReLU(layer.slope, name=name)]
+        case ReLU() | GELU() | SiLU() | Softplus() | Tanh() | Sigmoid():
+            return [keras.Activation(_ACTIVATIONS[type(layer)], name=name)]
+        case Add():
+            return [keras.Add(name=name)]
+        case Multiply():
+            return [keras.Multiply(name=name)]
+        case Concatenate():
+            return [keras.Concatenate(name=name)]
         case Flatten():
             return [keras.Flatten(name=name)]
         case GroupNorm():
             return [keras.GroupNormalization(layer.groups, epsilon=layer.epsilon, name=name)]
         case LayerNorm():
             return [keras.LayerNormalization(epsilon=layer.epsilon, name=name)]
+        case RMSNorm():
+            return [RMSNormalization(layer.epsilon, name=name)]
         case Dropout():
             return [keras.Dropout(layer.rate, name=name)]
         case BatchNorm():
             raise NotImplementedError("BatchNorm mixes the examples of a batch")
 
 
+def _convolution(layer: Conv2D, name: str) -> tf.keras.layers.Layer:
+    if layer.groups == 1 and layer.dilation == NO_DILATION and not layer.standardised:
+        return tf.keras.layers.Conv2D(layer.filters, layer.kernel, strides=layer.stride, use_bias=layer.bias, name=name)
+    return WindowConvolution(
+        layer.filters,
+        kernel=layer.kernel,
+        strides=layer.stride,
+        dilation=layer.dilation,
+        groups=layer.groups,
+        use_bias=layer.bias,
+        standardised=layer.standardised,
+        name=name,
+    )
+
+
 def _padding(padding: Padding, value: float, name: str) -> list[tf.keras.layers.Layer]:
-    return [Pad(padding, value, name=f"{name}_padding")] if np.any(padding) else []
+    return [Pad(padding, value, name=_padding_name(name))] if np.any(padding) else []
+
+
+def _padding_name(layer: str) -> str:
+    return f"padding_{layer}"
+
+
+def _has_padding(layer: Layer) -> bool:
+    return bool(np.any(getattr(layer, "padding", 0)))

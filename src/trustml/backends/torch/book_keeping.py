@@ -45,7 +45,7 @@ class BookKeepingClipper:
             layer.register_forward_hook(self._keep)
         copies = settings.multiplicity
         written = sum(written_numbers(cast(Covered, layer), copies=copies) for layer in layers)
-        matrices = any(isinstance(layer, nn.Conv2d) for layer in layers) or copies > 1
+        matrices = any(isinstance(layer, nn.Conv1d | nn.Conv2d) for layer in layers) or copies > 1
         self.most_examples = max(1, min(_MOST_ROWS // copies, _MOST_WRITTEN // written)) if matrices else None
         self.optimizer = DPOptimizer(
             make_optimizer(settings.optimizer, self.parameters),
@@ -109,7 +109,6 @@ def weighted_layers(module: nn.Module) -> list[nn.Module]:
     """
     layers = [layer for layer in module.modules() if any(True for _ in layer.parameters(recurse=False))]
     for layer in layers:
-        plain = not isinstance(layer, nn.Conv2d) or (layer.groups == 1 and set(layer.dilation) == {1})
-        if not isinstance(layer, get_args(Covered)) or not plain:
+        if not isinstance(layer, get_args(Covered)):
             raise UsageError(f"execution.grad_sample_mode: 'book_keeping' does not cover {layer}; use auto or hooks")
     return layers

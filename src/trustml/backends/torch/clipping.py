@@ -34,7 +34,7 @@ class Clipper(Protocol):
 
     Attributes
     ----------
-    module : Sequential
+    module : Module
     parameters : dict of str to Parameter
         By canonical name.
     optimizer : DPOptimizer
@@ -43,7 +43,7 @@ class Clipper(Protocol):
         Examples that fit into memory at once, where that is known.
     """
 
-    module: nn.Sequential
+    module: nn.Module
     parameters: dict[str, nn.Parameter]
     optimizer: DPOptimizer
     most_examples: int | None
@@ -71,7 +71,7 @@ def make_clipper(mode: str, model: Model, settings: PrivateSettings) -> Clipper:
 def possible_modes(model: Model, settings: PrivateSettings) -> tuple[list[str], dict[str, str]]:
     """Modes that can do what is asked, and why the others cannot."""
     refused = {"ghost": "sums other gradients than it measures: one example moved a sum by 1.9 clipping norms"}
-    if any(isinstance(layer, Conv2D) for layer in model.architecture.layers):
+    if any(isinstance(node.layer, Conv2D) for node in model.architecture.nodes):
         # PyTorch 2.13: conv_group_weight_grad_sample takes a view of gradients that may be channels-last.
         refused["ew"] = "fails on convolutions at some batch sizes"
     return [mode for mode in (*SAMPLED, "book_keeping") if mode not in refused], refused

@@ -1,17 +1,18 @@
 """DeepLIFT's rescale rule, where Captum's DeepLIFT departs from it.
 
-Captum 0.9.0 has no rule for GELU, which then passes its plain gradient. It takes contributions of a MaxPool back by
-``max_unpool2d``, which keeps one where overlapping windows share their largest value. Where all differences of a
-MaxPool's input vanish, it gives every example the gradient of the first (issue 1276). And a module directly
-before another with a rule reads its gradient before that rule has changed it, so that rule is lost: between a
-ReLU and a MaxPool, in either order, the later one passes plain gradients (issue 1104).
+Captum 0.9.0 has no rule for GELU and SiLU, which then pass their plain gradients. It takes contributions of a MaxPool
+back by ``max_unpool2d``, which keeps one where overlapping windows share their largest value. Where all differences of
+a MaxPool's input vanish, it gives every example the gradient of the first (issue 1276). And a module directly before
+another with a rule reads its gradient before that rule has changed it, so that rule is lost: between a ReLU and a
+MaxPool, in either order, the later one passes plain gradients (issue 1104). For a like reason a value that a module
+with a rule takes, and another module too, as at a residual connection, loses what the other sends back.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 
 import torch
 from captum.attr._core import deep_lift
@@ -20,27 +21,56 @@ from torch.nn import functional
 
 from trustml.backends.contract import Attributions, ExplainRequest
 from trustml.backends.torch.captum_calls import seeded
+from trustml.backends.torch.network import GraphModule
 from trustml.data.dataset import Floats
-from trustml.models.layers import GELU, Architecture, Dropout, MaxPool, ReLU, Tanh
+from trustml.models.layers import (
+    GELU,
+    Architecture,
+    Dropout,
+    LayerSpec,
+    LeakyReLU,
+    MaxPool,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softplus,
+    Tanh,
+)
+
+_NONLINEAR = (ReLU, LeakyReLU, Softplus, Tanh, Sigmoid)
+"""Elementwise layers that Captum has a rule for."""
 
 
-def deep_lift_variants(
-    module: nn.Sequential, request: ExplainRequest, run: Callable[[nn.Sequential], Floats]
-) -> Attributions:
+def deep_lift_variants(module: nn.Module, request: ExplainRequest, run: Callable[[nn.Module], Floats]) -> Attributions:
     """Give what `run` gives with Captum's DeepLIFT as it is and, if that departs from the definition, fixed."""
     found = {"native": run(module)}
     if departs(request.model.architecture):
         with _mended_rules(), seeded(request.seed):
-            found["completed"] = run(_apart(module))
+            found["completed"] = run(apart(module))
     return found
 
 
 def departs(architecture: Architecture) -> bool:
     """Whether Captum's DeepLIFT may depart from the rescale rule for these layers."""
-    return any(isinstance(layer, GELU | MaxPool) for layer in architecture.layers) or any(
-        isinstance(layer, ReLU | Tanh) and isinstance(following, ReLU | Tanh)
-        for layer, following in pairwise(layer for layer in architecture.layers if not isinstance(layer, Dropout))
-    )
+    nodes = architecture.nodes
+    if any(isinstance(node.layer, GELU | SiLU | MaxPool) for node in nodes) or shares_input(architecture, _NONLINEAR):
+        return True
+    layers = {node.name: node for node in nodes}
+    for node in nodes:
+        if not isinstance(node.layer, _NONLINEAR):
+            continue
+        before = layers.get(node.inputs[0])
+        while before is not None and isinstance(before.layer, Dropout):
+            before = layers.get(before.inputs[0])
+        if before is not None and isinstance(before.layer, _NONLINEAR):
+            return True
+    return False
+
+
+def shares_input(architecture: Architecture, kinds: tuple[type[LayerSpec], ...]) -> bool:
+    """Whether a layer of these kinds takes a value that another node takes, too."""
+    uses = Counter(name for node in architecture.nodes for name in node.inputs)
+    return any(isinstance(node.layer, kinds) and uses[node.inputs[0]] > 1 for node in architecture.nodes)
 
 
 class _Copy(nn.Module):
@@ -50,9 +80,11 @@ class _Copy(nn.Module):
         return inputs.clone()
 
 
-def _apart(module: nn.Sequential) -> nn.Sequential:
+def apart(module: nn.Module) -> nn.Module:
     """Give the same layers with a copy between each two."""
-    return nn.Sequential(*(part for layer in module for part in (layer, _Copy()))).eval()
+    if isinstance(module, GraphModule):
+        return GraphModule(module.nodes, list(module.children()), apart=True).eval()
+    return nn.Sequential(*(part for layer in module.children() for part in (layer, _Copy()))).eval()
 
 
 @contextmanager
@@ -60,7 +92,7 @@ def _mended_rules() -> Iterator[None]:
     """Let Captum treat GELU by the rescale rule, and MaxPool by a sum over windows."""
     rules = deep_lift.SUPPORTED_NON_LINEAR
     before = dict(rules)
-    rules[nn.GELU] = deep_lift.nonlinear
+    rules[nn.GELU] = rules[nn.SiLU] = deep_lift.nonlinear
     rules[nn.MaxPool2d] = _max_pool
     try:
         yield

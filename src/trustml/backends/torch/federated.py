@@ -186,7 +186,7 @@ class _Threads:
 class _Trained(nn.Module):
     """What pfl wants of a module: its loss on a batch."""
 
-    def __init__(self, module: nn.Sequential, task: Task) -> None:
+    def __init__(self, module: nn.Module, task: Task) -> None:
         super().__init__()
         self.module, self._task = module, task
 

@@ -10,13 +10,20 @@ import captum.attr
 from torch import Tensor, nn
 
 from trustml.backends.contract import Attributions, ExplainRequest
-from trustml.backends.torch.captum_calls import ROWS_AT_ONCE, Piece, one_by_one, piecewise, summed_gradients
-from trustml.backends.torch.deep_lift_rules import deep_lift_variants
-from trustml.backends.torch.network import to_input
+from trustml.backends.torch.captum_calls import (
+    ROWS_AT_ONCE,
+    Piece,
+    one_by_one,
+    piecewise,
+    seeded,
+    summed_gradients,
+)
+from trustml.backends.torch.deep_lift_rules import apart, deep_lift_variants, shares_input
+from trustml.backends.torch.network import GraphModule, to_input
 from trustml.backends.torch.relevance_rules import set_epsilon_rules
 from trustml.backends.torch.straight_paths import StraightIntegratedGradients
 from trustml.data.dataset import Floats
-from trustml.models.layers import Architecture
+from trustml.models.layers import Architecture, ReLU
 from trustml.scenario import methods as m
 
 _NOISE_TYPES = {"mean": "smoothgrad", "mean_of_squares": "smoothgrad_sq", "variance": "vargrad"}
@@ -33,10 +40,10 @@ class _Call:
         return self.attribution.attribute(piece.inputs, target=piece.targets, **self.settings)
 
 
-def gradient_method(module: nn.Sequential, request: ExplainRequest, method: m.GradientMethod) -> Attributions:
+def gradient_method(module: nn.Module, request: ExplainRequest, method: m.GradientMethod) -> Attributions:
     """Any method that NoiseTunnel can average."""
 
-    def run(module: nn.Sequential) -> Floats:
+    def run(module: nn.Module) -> Floats:
         return piecewise(
             request, lambda piece: _call(module, request.model.architecture, method, piece).attribute(piece)
         )
@@ -44,10 +51,10 @@ def gradient_method(module: nn.Sequential, request: ExplainRequest, method: m.Gr
     return _variants(module, request, method, run)
 
 
-def smooth_grad(module: nn.Sequential, request: ExplainRequest, method: m.SmoothGrad) -> Attributions:
+def smooth_grad(module: nn.Module, request: ExplainRequest, method: m.SmoothGrad) -> Attributions:
     """Captum's NoiseTunnel over another method, all samples of one example at once."""
 
-    def attribute(module: nn.Sequential, piece: Piece) -> Tensor:
+    def attribute(module: nn.Module, piece: Piece) -> Tensor:
         # All samples in one call: LRP takes the rules off its modules after each, and would go on with its own.
         inner = _call(module, request.model.architecture, method.of, piece)
         return captum.attr.NoiseTunnel(inner.attribution).attribute(
@@ -59,13 +66,13 @@ def smooth_grad(module: nn.Sequential, request: ExplainRequest, method: m.Smooth
             **inner.settings,
         )
 
-    def run(module: nn.Sequential) -> Floats:
+    def run(module: nn.Module) -> Floats:
         return one_by_one(request, lambda piece: attribute(module, piece))
 
     return _variants(module, request, method.of, run)
 
 
-def deep_lift_shap(module: nn.Sequential, request: ExplainRequest, method: m.DeepLiftShap) -> Attributions:
+def deep_lift_shap(module: nn.Module, request: ExplainRequest, method: m.DeepLiftShap) -> Attributions:
     """Captum's DeepLiftShap: every example against every baseline."""
     if len(request.background) < 2:
         raise NotImplementedError(
@@ -73,7 +80,7 @@ def deep_lift_shap(module: nn.Sequential, request: ExplainRequest, method: m.Dee
         )
     background = to_input(request.background)
 
-    def run(module: nn.Sequential) -> Floats:
+    def run(module: nn.Module) -> Floats:
         library = captum.attr.DeepLiftShap(module)
         return piecewise(
             request,
@@ -84,7 +91,7 @@ def deep_lift_shap(module: nn.Sequential, request: ExplainRequest, method: m.Dee
     return deep_lift_variants(module, request, run)
 
 
-def gradient_shap(module: nn.Sequential, request: ExplainRequest, method: m.GradientShap) -> Attributions:
+def gradient_shap(module: nn.Module, request: ExplainRequest, method: m.GradientShap) -> Attributions:
     """Captum's GradientShap, which draws baselines, points of the path and noise."""
     background = to_input(request.background)
 
@@ -101,12 +108,20 @@ def gradient_shap(module: nn.Sequential, request: ExplainRequest, method: m.Grad
 
 
 def _variants(
-    module: nn.Sequential, request: ExplainRequest, method: m.GradientMethod, run: Callable[[nn.Sequential], Floats]
+    module: nn.Module, request: ExplainRequest, method: m.GradientMethod, run: Callable[[nn.Module], Floats]
 ) -> Attributions:
-    return deep_lift_variants(module, request, run) if isinstance(method, m.DeepLift) else {"native": run(module)}
+    if isinstance(method, m.DeepLift):
+        return deep_lift_variants(module, request, run)
+    if isinstance(method, m.LRP) and isinstance(module, GraphModule):
+        return {"native": run(apart(module))}  # with our rule for sums, which needs each of them to have its inputs
+    found = {"native": run(module)}
+    if isinstance(method, m.GuidedBackprop | m.Deconvolution) and shares_input(request.model.architecture, (ReLU,)):
+        with seeded(request.seed):
+            found["completed"] = run(apart(module))
+    return found
 
 
-def _call(module: nn.Sequential, architecture: Architecture, method: m.GradientMethod, piece: Piece) -> _Call:
+def _call(module: nn.Module, architecture: Architecture, method: m.GradientMethod, piece: Piece) -> _Call:
     match method:
         case m.Saliency():
             return _Call(attribution=_summed(captum.attr.Saliency(module)), settings={"abs": method.absolute})

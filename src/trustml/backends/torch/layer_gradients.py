@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trustml.backends.torch.given_rows import outer_square_norms, square_norms
+from trustml.backends.torch.network import StandardisedConv2d
+from trustml.models.layers import STANDARDISATION_EPSILON
 
-Covered: TypeAlias = nn.Linear | nn.Conv2d | nn.GroupNorm | nn.LayerNorm
+Covered: TypeAlias = nn.Linear | nn.Conv2d | nn.Conv1d | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm
 """Layers whose per-example gradients are known here."""
 
 _IMAGES_AT_ONCE = 32
@@ -45,7 +47,7 @@ def layer_gradients(layer: Covered, inputs: Tensor, outputs: Tensor, *, copies: 
 
     Parameters
     ----------
-    layer : Linear, Conv2d, GroupNorm or LayerNorm
+    layer : Covered
     inputs : Tensor of shape (n * copies, *)
         What went in; the copies of an example are side by side.
     outputs : Tensor of shape (n * copies, *)
@@ -55,7 +57,9 @@ def layer_gradients(layer: Covered, inputs: Tensor, outputs: Tensor, *, copies: 
     """
     if isinstance(layer, nn.Linear):
         return _Dense(layer, inputs, outputs) if copies == 1 else _several_rows(layer, inputs, outputs, copies)
-    if isinstance(layer, nn.Conv2d):
+    if isinstance(layer, nn.Conv1d):  # an image of one column
+        inputs, outputs = inputs[..., None], outputs[..., None]
+    if isinstance(layer, nn.Conv1d | nn.Conv2d):
         return _Convolution(layer, inputs, outputs, copies)
     return _normalisation(layer, inputs, outputs, copies)
 
@@ -94,22 +98,44 @@ class _Written:
 
 
 class _Convolution(_Written):
-    """A convolution without groups or dilation, on (rows, channels, height, width); its gradients are channels-last."""
+    """A convolution on (rows, channels, height, width), padded alike on both sides; its gradients are channels-last."""
 
-    def __init__(self, layer: nn.Conv2d, inputs: Tensor, outputs: Tensor, copies: int) -> None:
+    def __init__(self, layer: nn.Conv1d | nn.Conv2d, inputs: Tensor, outputs: Tensor, copies: int) -> None:
         self._shape = layer.weight.shape
         flat = outputs.flatten(2)
         found = inputs.new_empty(len(inputs), flat.shape[1], layer.weight[0].numel())
         for start in range(0, len(inputs), _IMAGES_AT_ONCE):
             part = slice(start, start + _IMAGES_AT_ONCE)
-            torch.bmm(flat[part], _patches(layer, inputs[part]), out=found[part])
-        each = [_joined(found, copies)]
+            patches = _patches(layer, inputs[part])
+            if layer.groups == 1:
+                torch.bmm(flat[part], patches, out=found[part])
+            else:
+                found[part] = _by_group(flat[part], patches, layer.groups, inputs.shape[1])
+        whole = _joined(found, copies)
+        each = [_through_standardisation(layer, whole) if isinstance(layer, StandardisedConv2d) else whole]
         super().__init__([*each, _joined(flat.sum(dim=2), copies)] if layer.bias is not None else each)
 
     def weighted_sums(self, scales: list[Tensor]) -> list[Tensor]:
         weight, *bias = super().weighted_sums(scales)
         filters, channels, *size = self._shape
-        return [weight.view(filters, *size, channels).movedim(3, 1).contiguous(), *bias]
+        return [weight.view(filters, *size, channels).movedim(-1, 1).contiguous(), *bias]
+
+
+def _by_group(outputs: Tensor, patches: Tensor, groups: int, channels: int) -> Tensor:
+    """Gradients (n, out, in) of filters that see the channels of their own group alone."""
+    rows, positions, _ = patches.shape
+    apart = patches.reshape(rows, positions, -1, groups, channels // groups).movedim(3, 1).flatten(3)
+    return torch.matmul(outputs.unflatten(1, (groups, -1)), apart).flatten(1, 2)
+
+
+def _through_standardisation(layer: nn.Conv2d, each: Tensor) -> Tensor:
+    """Gradients (n, out, in) by standardised filters, to those by the filters themselves."""
+    rows = layer.weight.movedim(1, -1).flatten(1)
+    spread = rows - rows.mean(dim=1, keepdim=True)
+    scale = (spread.square().sum(dim=1, keepdim=True) + STANDARDISATION_EPSILON).rsqrt()
+    along = (each * spread).sum(dim=2, keepdim=True)
+    inner = each * scale - spread * scale**3 * along
+    return inner - inner.mean(dim=2, keepdim=True)
 
 
 def _several_rows(layer: nn.Linear, inputs: Tensor, outputs: Tensor, copies: int) -> _Written:
@@ -119,24 +145,32 @@ def _several_rows(layer: nn.Linear, inputs: Tensor, outputs: Tensor, copies: int
     return _Written([*each, g.sum(dim=1)] if layer.bias is not None else each)
 
 
-def _normalisation(layer: nn.GroupNorm | nn.LayerNorm, inputs: Tensor, outputs: Tensor, copies: int) -> _Written:
-    """Gradients of GroupNorm, or of LayerNorm over the last axis: they are as small as the parameters."""
+def _normalisation(
+    layer: nn.GroupNorm | nn.LayerNorm | nn.RMSNorm, inputs: Tensor, outputs: Tensor, copies: int
+) -> _Written:
+    """Gradients of GroupNorm, or of LayerNorm or RMSNorm over the last axis: they are as small as the parameters."""
+    axis = -1
     if isinstance(layer, nn.GroupNorm):
         normal, axis = functional.group_norm(inputs, layer.num_groups, eps=layer.eps), 1
+    elif isinstance(layer, nn.LayerNorm):
+        normal = functional.layer_norm(inputs, layer.normalized_shape, eps=layer.eps)
     else:
-        normal, axis = functional.layer_norm(inputs, layer.normalized_shape, eps=layer.eps), -1
-    parts = [part.movedim(axis, 1) for part in (normal * outputs, outputs)]
+        normal = functional.rms_norm(inputs, layer.normalized_shape, eps=layer.eps)
+    both = [normal * outputs] if isinstance(layer, nn.RMSNorm) else [normal * outputs, outputs]
+    parts = [part.movedim(axis, 1) for part in both]
     return _Written([_joined(part.flatten(2).sum(dim=2) if part.ndim > 2 else part, copies) for part in parts])
 
 
-def _patches(layer: nn.Conv2d, images: Tensor) -> Tensor:
+def _patches(layer: nn.Conv1d | nn.Conv2d, images: Tensor) -> Tensor:
     """What each output of a convolution sees, shape (rows, positions, values); ``nn.Unfold`` is slower on the CPU.
 
-    The values are in the order height, width, channels, as they are in memory.
+    The values are in the order height, width, channels, as they are in memory. A layer for sequences sees one column.
     """
-    (height, width), (down, across), (above, beside) = layer.kernel_size, layer.stride, layer.padding
+    sides = zip(layer.kernel_size, layer.stride, layer.padding, layer.dilation, strict=True)
+    (height, down, above, deep), (width, across, beside, wide) = [*sides, (1, 1, 0, 1)][:2]
     images = functional.pad(images, (beside, beside, above, above)).contiguous(memory_format=torch.channels_last)
-    windows = images.unfold(2, height, down).unfold(3, width, across).permute(0, 2, 3, 4, 5, 1)
+    windows = images.unfold(2, (height - 1) * deep + 1, down).unfold(3, (width - 1) * wide + 1, across)
+    windows = windows[..., ::deep, ::wide].permute(0, 2, 3, 4, 5, 1)
     return windows.flatten(3).flatten(1, 2)
 
 

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from trustml.backends.contract import Attributions, ExplainRequest
 from trustml.backends.torch.captum_calls import ROWS_AT_ONCE, Piece, piecewise
-from trustml.backends.torch.deep_lift_rules import deep_lift_variants
+from trustml.backends.torch.deep_lift_rules import apart, deep_lift_variants, shares_input
+from trustml.backends.torch.network import node_module
 from trustml.data.dataset import Floats
+from trustml.models.layers import ReLU
 from trustml.models.shapes import layer_shapes
 from trustml.scenario import methods as m
 
@@ -25,7 +27,7 @@ LayerMethod: TypeAlias = (
 )
 
 
-def grad_cam(module: nn.Sequential, request: ExplainRequest, method: m.GradCam) -> Attributions:
+def grad_cam(module: nn.Module, request: ExplainRequest, method: m.GradCam) -> Attributions:
     """Captum's LayerGradCam; shape (n, rows, columns) of the layer."""
     layer = _with_places(module, request)
 
@@ -37,31 +39,33 @@ def grad_cam(module: nn.Sequential, request: ExplainRequest, method: m.GradCam) 
     return {"native": piecewise(request, attribute)}
 
 
-def guided_grad_cam(module: nn.Sequential, request: ExplainRequest, method: m.GuidedGradCam) -> Attributions:
+def guided_grad_cam(module: nn.Module, request: ExplainRequest, method: m.GuidedGradCam) -> Attributions:
     """Captum's GuidedGradCam, shape (n, *x); completed by interpolation, where its default repeats values."""
-    library = captum.attr.GuidedGradCam(module, _with_places(module, request))
+    layer = _with_places(module, request)
 
-    def enlarged(mode: str) -> Floats:
+    def enlarged(module: nn.Module, mode: str) -> Floats:
+        library = captum.attr.GuidedGradCam(module, layer)
         return piecewise(
             request,
             lambda piece: library.attribute(piece.inputs, target=piece.targets, interpolate_mode=mode),
         )
 
-    return {"native": enlarged("nearest"), "completed": enlarged("bilinear")}
+    whole = apart(module) if shares_input(request.model.architecture, (ReLU,)) else module
+    return {"native": enlarged(module, "nearest"), "completed": enlarged(whole, "bilinear")}
 
 
-def layer_method(module: nn.Sequential, request: ExplainRequest, method: LayerMethod) -> Attributions:
+def layer_method(module: nn.Module, request: ExplainRequest, method: LayerMethod) -> Attributions:
     """Attributions to the output of a layer, or for one output of a layer to the input."""
-    layer = module[request.layer]
+    layer = node_module(module, request.layer)
 
-    def run(module: nn.Sequential) -> Floats:
+    def run(module: nn.Module) -> Floats:
         # Conductance takes differences of neighbours on the path, so two points an example must fit.
         return piecewise(request, lambda piece: _attribute(module, layer, method, piece), rows_per_example=2)
 
     return deep_lift_variants(module, request, run) if isinstance(method, m.LayerDeepLift) else {"native": run(module)}
 
 
-def _attribute(module: nn.Sequential, layer: nn.Module, method: LayerMethod, piece: Piece) -> Tensor:
+def _attribute(module: nn.Module, layer: nn.Module, method: LayerMethod, piece: Piece) -> Tensor:
     inputs, targets, baseline = piece.inputs, piece.targets, piece.baseline
     match method:
         case m.LayerActivation():
@@ -85,11 +89,11 @@ def _attribute(module: nn.Sequential, layer: nn.Module, method: LayerMethod, pie
             )
 
 
-def _with_places(module: nn.Sequential, request: ExplainRequest) -> nn.Module:
+def _with_places(module: nn.Module, request: ExplainRequest) -> nn.Module:
     shape = layer_shapes(request.model.architecture, request.model.input_shape)[request.layer + 1]
     if len(shape) != 3:
         raise NotImplementedError(f"layer {request.layer} gives shape {shape}, which has no rows and columns")
-    return module[request.layer]
+    return node_module(module, request.layer)
 
 
 def _channels_first(neuron: tuple[int, ...]) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from trustml.backends.contract import LiveModel
 from trustml.data.dataset import Floats, Ints
+from trustml.record.files import arrays_digest
 
 
 class TorchLiveModel:
@@ -58,8 +59,17 @@ class TorchLiveModel:
                 parameter.copy_(parameter.reshape(-1)[order].reshape(parameter.shape))
         yield TorchLiveModel(module)
 
+    def digest(self) -> str:
+        """Identify the module by its parameters and buffers."""
+        state = ((name, value) for name, value in self._module.state_dict().items() if isinstance(value, Tensor))
+        # numpy has no bfloat16; every one of its values is a float32.
+        return arrays_digest(
+            (name, (value.float() if value.dtype == torch.bfloat16 else value).detach().cpu().numpy())
+            for name, value in state
+        )
+
     def library_attributions(
-        self, inputs: Floats, columns: Ints, *, baseline: Floats, n_steps: int
+        self, inputs: Floats, columns: Ints, *, baseline: Floats, n_steps: int, rows: int = 256
     ) -> dict[str, Floats]:
         """Captum's integrated gradients, if Captum is installed."""
         if importlib.util.find_spec("captum") is None:
@@ -74,7 +84,7 @@ class TorchLiveModel:
                 target=self._to_columns(columns)[:, 0],
                 n_steps=n_steps,
                 method="gausslegendre",
-                internal_batch_size=max(len(inputs), 256),
+                internal_batch_size=max(len(inputs), min(rows, 256)),
             )
         return {"Captum": found.detach().float().cpu().numpy()}
 
@@ -93,6 +103,29 @@ class TorchLiveModel:
         return torch.from_numpy(np.array(columns, np.int64))[:, None].to(device)
 
 
+class ByParts(nn.Module):
+    """A module that is given the parts of its input by their names, as one of their stack (n, parts, length).
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    parts : tuple of str
+    """
+
+    def __init__(self, module: nn.Module, parts: tuple[str, ...]) -> None:
+        super().__init__()
+        self.module, self._parts = module, parts
+
+    def forward(self, inputs: Tensor) -> Any:
+        """Return what the module returns."""
+        return self.module(**{name: inputs[:, number] for number, name in enumerate(self._parts)})
+
+
+def by_parts(model: Any, parts: tuple[str, ...]) -> Any:
+    """Give a module of named parts as one of a single array."""
+    return ByParts(model, parts)
+
+
 def live_model(model: Any) -> LiveModel:
     """Wrap a ``torch.nn.Module``."""
     return TorchLiveModel(model)
@@ -101,7 +134,10 @@ def live_model(model: Any) -> LiveModel:
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
     modes = [(part, part.training) for part in module.modules()]
-    module.eval()
+    try:
+        module.eval()
+    except NotImplementedError:  # of torch.export: fixed in the mode that it was exported in
+        pass
     try:
         yield
     finally:

@@ -1,7 +1,10 @@
-"""An :class:`Architecture` as a PyTorch module. Inside, images are channels-first."""
+"""An :class:`Architecture` as a PyTorch module. Inside, images are channels-first; sequences (steps, channels) stay."""
 
 from __future__ import annotations
 
+import functools
+from collections import OrderedDict
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -11,24 +14,42 @@ from torch import Tensor, nn
 from trustml.backends.contract import Model
 from trustml.backends.torch.device import current_device
 from trustml.data.dataset import Floats, Ints, LabelArray
+from trustml.models.graph import is_chain
 from trustml.models.layers import (
     GELU,
+    INPUT,
+    STANDARDISATION_EPSILON,
+    Add,
     AvgPool,
     BatchNorm,
+    Concatenate,
+    Conv1D,
     Conv2D,
     Dense,
     Dropout,
     Flatten,
+    GlobalAvgPool,
     GroupNorm,
     Layer,
     LayerNorm,
+    LeakyReLU,
     MaxPool,
+    Multiply,
+    Node,
     Padding,
     ReLU,
+    RMSNorm,
+    Sigmoid,
+    SiLU,
+    Softplus,
     Tanh,
 )
-from trustml.models.shapes import layer_shapes
+from trustml.models.shapes import value_shapes
 from trustml.models.weights import Weights
+
+_CHANNELS_LAST = (0, 2, 3, 1), (0, 3, 1, 2)
+_STEPS_LAST = (0, 2, 1), (0, 2, 1)
+"""Axes of images and of sequences on the way into a :class:`Rearranged` layer, and out of it."""
 
 
 class ChannelsLastFlatten(nn.Module):
@@ -39,35 +60,164 @@ class ChannelsLastFlatten(nn.Module):
         return (inputs.permute(0, 2, 3, 1) if inputs.ndim == 4 else inputs).flatten(1)
 
 
-class _ChannelNorm(nn.Module):
-    """LayerNorm over the channels of an image."""
+class Rearranged(nn.Module):
+    """A layer that has its channels elsewhere than what is around it.
 
-    def __init__(self, channels: int, epsilon: float) -> None:
+    Parameters
+    ----------
+    inner : Module
+    order, back : tuple of int
+        Axes of what goes in as the layer takes them, and of what comes out as it was.
+    """
+
+    def __init__(self, inner: nn.Module, order: tuple[int, ...], back: tuple[int, ...]) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(channels, eps=epsilon)
+        self.inner, self._order, self._back = inner, order, back
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.norm(inputs.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        """Axes as they come."""
+        return self.inner(inputs.permute(self._order)).permute(self._back)
 
 
-def build_module(model: Model) -> nn.Sequential:
-    """Build the module, one child a layer, and load the weights; on the chosen device."""
-    shapes = layer_shapes(model.architecture, model.input_shape)
-    module = nn.Sequential(
-        *(_layer(layer, shape) for layer, shape in zip(model.architecture.layers, shapes, strict=False))
-    )
+class StandardisedConv2d(nn.Conv2d):
+    """A convolution whose filters have mean zero and length one."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """As the parent's."""
+        spread = self.weight - self.weight.mean(dim=(1, 2, 3), keepdim=True)
+        length = (spread.square().sum(dim=(1, 2, 3), keepdim=True) + STANDARDISATION_EPSILON).sqrt()
+        return self._conv_forward(inputs, spread / length, self.bias)
+
+
+class Sum(nn.Module):
+    """Add inputs of one shape."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Shape of one of them."""
+        return functools.reduce(torch.add, inputs)
+
+
+class Product(nn.Module):
+    """Multiply inputs of one shape, element by element."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Shape of one of them."""
+        return functools.reduce(torch.mul, inputs)
+
+
+class ChannelConcatenation(nn.Module):
+    """Put inputs side by side along their channels or features."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Images are channels-first, all else has its features last."""
+        return torch.cat(inputs, dim=1 if inputs[0].ndim == 4 else -1)
+
+
+class GlobalMean(nn.Module):
+    """Mean of each channel over all places."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Shape (n, c)."""
+        return inputs.mean(dim=(2, 3)) if inputs.ndim == 4 else inputs.mean(dim=1)
+
+
+class Thinning(nn.Module):
+    """Keep every so manieth row and column: what a convolution of kernel (1, 1) with a stride looks at.
+
+    Its gradients by oneDNN 3.12, in PyTorch 2.13.0 on CPUs, write beyond their memory where images are channels-last
+    and have few channels.
+    """
+
+    def __init__(self, stride: tuple[int, int]) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Images (n, c, h, w) to smaller ones."""
+        return inputs[:, :, :: self.stride[0], :: self.stride[1]]
+
+
+class GraphModule(nn.Module):
+    """Nodes that take each other's outputs, one child each.
+
+    Parameters
+    ----------
+    nodes : sequence of Node
+    layers : sequence of Module
+        Of each node.
+    entry : str
+        Name of what is given to it.
+    apart : bool
+        Whether each of several nodes that take one value gets a copy of its own: hooks of Captum on what a module takes
+        see the gradient of all its uses.
+    """
+
+    def __init__(
+        self, nodes: Sequence[Node], layers: Sequence[nn.Module], *, entry: str = INPUT, apart: bool = False
+    ) -> None:
+        super().__init__()
+        self._apart = apart
+        self.nodes, self.entry = tuple(nodes), entry
+        for node, layer in zip(nodes, layers, strict=True):
+            self.add_module(child_name(node.name), layer)
+        last = {name: index for index, node in enumerate(nodes) for name in node.inputs}
+        done = [tuple(name for name, use in last.items() if use == index) for index in range(len(nodes))]
+        self._steps = [(node.name, node.inputs, over) for node, over in zip(nodes, done, strict=True)]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Output of the last node; a value is let go of after its last use."""
+        values, result = {self.entry: inputs}, inputs
+        for layer, (name, sources, done) in zip(self.children(), self._steps, strict=True):
+            given = [values[source].clone() if self._apart else values[source] for source in sources]
+            result = values[name] = layer(*given)
+            for value in done:
+                del values[value]
+        return result
+
+
+def child_name(node: str) -> str:
+    """Name of a node's module, in which PyTorch allows no dot and we no slash."""
+    return node.replace(".", "/")
+
+
+def node_module(module: nn.Module, index: int) -> nn.Module:
+    """Module of the node with this number."""
+    return list(module.children())[index]
+
+
+def split_module(module: nn.Module, bend: int) -> tuple[nn.Module, nn.Module]:
+    """Give the nodes before number `bend`, which are a chain that nothing else takes from, and those from there on."""
+    if isinstance(module, nn.Sequential):
+        return module[:bend], module[bend:]
+    assert isinstance(module, GraphModule)
+    layers = list(module.children())
+    entry = module.nodes[bend - 1].name if bend else module.entry
+    return nn.Sequential(*layers[:bend]), GraphModule(module.nodes[bend:], layers[bend:], entry=entry)
+
+
+def build_module(model: Model) -> nn.Module:
+    """Build the module, one child a node, and load the weights; on the chosen device. A chain is a Sequential."""
+    shapes = value_shapes(model.architecture, model.input_shape)
+    nodes = model.architecture.nodes
+    layers = [_layer(node.layer, shapes[node.inputs[0]]) for node in nodes]
+    module: nn.Module
+    if is_chain(model.architecture):
+        names = [child_name(node.name) for node in nodes]
+        module = nn.Sequential(OrderedDict(zip(names, layers, strict=True)))
+    else:
+        module = GraphModule(nodes, layers)
     load_weights(module, model.weights)
     return module.to(current_device())
 
 
-def load_weights(module: nn.Sequential, weights: Weights) -> None:
+def load_weights(module: nn.Module, weights: Weights) -> None:
     """Copy canonical weights into the module."""
     with torch.no_grad():
         for name, array in weights.items():
             _parameter(module, name).copy_(torch.from_numpy(_to_torch(array, name)))
 
 
-def read_weights(module: nn.Sequential, names: list[str]) -> Weights:
+def read_weights(module: nn.Module, names: list[str]) -> Weights:
     """Copy the module's weights out, canonical."""
     return {name: _from_torch(_parameter(module, name).detach(), name) for name in names}
 
@@ -87,12 +237,12 @@ def rows_to_torch(weights: Weights) -> dict[str, Tensor]:
     found = {}
     for name, rows in weights.items():
         if name.endswith(".kernel"):
-            rows = rows.transpose(0, 4, 3, 1, 2) if rows.ndim == 5 else rows.transpose(0, 2, 1)
+            rows = np.moveaxis(rows, (-1, -2), (1, 2))
         found[name] = torch.from_numpy(np.array(rows, np.float32, order="C")).to(current_device())
     return found
 
 
-def parameter_names(module: nn.Sequential, names: list[str]) -> dict[str, nn.Parameter]:
+def parameter_names(module: nn.Module, names: list[str]) -> dict[str, nn.Parameter]:
     """Parameters by canonical name."""
     return {name: _parameter(module, name) for name in names}
 
@@ -146,26 +296,24 @@ class TorchNetwork:
         return from_input(gradient)
 
 
-def _parameter(module: nn.Sequential, name: str) -> nn.Parameter:
-    index, part = name.split(".")
-    layer = module[int(index)]
-    while isinstance(layer, nn.Sequential):  # padding, then the layer
-        layer = layer[-1]
-    if isinstance(layer, _ChannelNorm):
-        layer = layer.norm
+def _parameter(module: nn.Module, name: str) -> nn.Parameter:
+    node, _, part = name.rpartition(".")
+    layer = module.get_submodule(child_name(node))
+    while isinstance(layer, nn.Sequential | Rearranged):  # padding, then the layer
+        layer = layer.inner if isinstance(layer, Rearranged) else layer[-1]
     return cast(nn.Parameter, layer.bias if part == "bias" else layer.weight)
 
 
 def _to_torch(array: Floats, name: str) -> Floats:
     if name.endswith(".kernel"):
-        array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
+        array = np.moveaxis(array, (-1, -2), (0, 1))
     return np.ascontiguousarray(array)
 
 
 def _from_torch(tensor: Tensor, name: str) -> Floats:
     array = tensor.cpu().numpy()
     if name.endswith(".kernel"):
-        array = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
+        array = np.moveaxis(array, (0, 1), (-1, -2))
     return np.array(array, np.float32, order="C")
 
 
@@ -176,41 +324,78 @@ def _padded(layer: nn.Module, padding: Padding, *, value: float) -> nn.Module:
     return nn.Sequential(nn.ConstantPad2d((left, right, top, bottom), value), layer)
 
 
+def _convolution(layer: Conv2D, channels: int) -> nn.Module:
+    (top, bottom), (left, right) = layer.padding
+    alike = top == bottom and left == right  # then the convolution pads by itself, without a copy
+    thinned = layer.kernel == (1, 1) and layer.stride != (1, 1)
+    convolution = (StandardisedConv2d if layer.standardised else nn.Conv2d)(
+        channels,
+        layer.filters,
+        layer.kernel,
+        stride=1 if thinned else layer.stride,
+        padding=(top, left) if alike and not thinned else 0,
+        dilation=layer.dilation,
+        groups=layer.groups,
+        bias=layer.bias,
+    )
+    if thinned:
+        return _padded(nn.Sequential(Thinning(layer.stride), convolution), layer.padding, value=0.0)
+    return convolution if alike else _padded(convolution, layer.padding, value=0.0)
+
+
+def _sequence_convolution(layer: Conv1D, channels: int) -> nn.Module:
+    convolution: nn.Module = nn.Conv1d(
+        channels, layer.filters, layer.kernel, stride=layer.stride, dilation=layer.dilation, bias=layer.bias
+    )
+    if any(layer.padding):
+        convolution = nn.Sequential(nn.ConstantPad1d(layer.padding, 0.0), convolution)
+    return Rearranged(convolution, *_STEPS_LAST)
+
+
 def _layer(layer: Layer, shape: tuple[int, ...]) -> nn.Module:
     channels = shape[-1]
     match layer:
         case Dense():
             return nn.Linear(channels, layer.units, bias=layer.bias)
         case Conv2D():
-            (top, bottom), (left, right) = layer.padding
-            alike = top == bottom and left == right  # then the convolution pads by itself, without a copy
-            convolution = nn.Conv2d(
-                channels,
-                layer.filters,
-                layer.kernel,
-                stride=layer.stride,
-                padding=(top, left) if alike else 0,
-                bias=layer.bias,
-            )
-            return convolution if alike else _padded(convolution, layer.padding, value=0.0)
+            return _convolution(layer, channels)
+        case Conv1D():
+            return _sequence_convolution(layer, channels)
         case MaxPool():
             return _padded(nn.MaxPool2d(layer.size, layer.stride), layer.padding, value=-torch.inf)
         case AvgPool():
             return _padded(nn.AvgPool2d(layer.size, layer.stride), layer.padding, value=0.0)
+        case GlobalAvgPool():
+            return GlobalMean()
         case ReLU():
             return nn.ReLU()
+        case LeakyReLU():
+            return nn.LeakyReLU(layer.slope)
         case GELU():
             return nn.GELU(approximate="none")
+        case SiLU():
+            return nn.SiLU()
+        case Softplus():
+            return nn.Softplus(threshold=30.0)  # where float32 no longer tells it from the identity; PyTorch's is 20
         case Tanh():
             return nn.Tanh()
+        case Sigmoid():
+            return nn.Sigmoid()
+        case Add():
+            return Sum()
+        case Multiply():
+            return Product()
+        case Concatenate():
+            return ChannelConcatenation()
         case Flatten():
             return ChannelsLastFlatten()
         case GroupNorm():
-            return nn.GroupNorm(layer.groups, channels, eps=layer.epsilon)
-        case LayerNorm():
-            return (
-                _ChannelNorm(channels, layer.epsilon) if len(shape) == 3 else nn.LayerNorm(channels, eps=layer.epsilon)
-            )
+            norm = nn.GroupNorm(layer.groups, channels, eps=layer.epsilon)
+            return Rearranged(norm, *_STEPS_LAST) if len(shape) == 2 else norm
+        case LayerNorm() | RMSNorm():
+            kind = nn.LayerNorm if isinstance(layer, LayerNorm) else nn.RMSNorm
+            normal = kind(channels, eps=layer.epsilon)
+            return Rearranged(normal, *_CHANNELS_LAST) if len(shape) == 3 else normal
         case Dropout():
             return nn.Dropout(layer.rate)
         case BatchNorm():

@@ -18,7 +18,7 @@ from trustml.backends.torch.network import from_input, to_input, to_labels
 from trustml.scenario import methods as m
 
 
-def feature_ablation(module: nn.Sequential, request: ExplainRequest, method: m.FeatureAblation) -> Attributions:
+def feature_ablation(module: nn.Module, request: ExplainRequest, method: m.FeatureAblation) -> Attributions:
     """Captum's FeatureAblation."""
 
     def attribute(piece: Piece) -> Tensor:
@@ -33,7 +33,7 @@ def feature_ablation(module: nn.Sequential, request: ExplainRequest, method: m.F
     return {"native": piecewise(request, attribute)}
 
 
-def occlusion(module: nn.Sequential, request: ExplainRequest, method: m.Occlusion) -> Attributions:
+def occlusion(module: nn.Module, request: ExplainRequest, method: m.Occlusion) -> Attributions:
     """Captum's Occlusion, all channels of a window together; each pixel has the mean over the windows it is in."""
     if any(step > side for step, side in zip(method.stride, method.window, strict=True)):
         raise NotImplementedError(f"Captum's Occlusion needs a stride within the window, not {method.stride}")
@@ -52,7 +52,7 @@ def occlusion(module: nn.Sequential, request: ExplainRequest, method: m.Occlusio
     return {"native": piecewise(request, attribute)}
 
 
-def feature_permutation(module: nn.Sequential, request: ExplainRequest, method: m.FeaturePermutation) -> Attributions:
+def feature_permutation(module: nn.Module, request: ExplainRequest, method: m.FeaturePermutation) -> Attributions:
     """Captum's FeaturePermutation, among all examples of the request."""
     if len(request.inputs) < 2:
         raise NotImplementedError("FeaturePermutation shuffles features among examples, and there is only one")
@@ -66,9 +66,7 @@ def feature_permutation(module: nn.Sequential, request: ExplainRequest, method: 
     return {"native": from_input(found.float())}
 
 
-def shapley_value_sampling(
-    module: nn.Sequential, request: ExplainRequest, method: m.ShapleyValueSampling
-) -> Attributions:
+def shapley_value_sampling(module: nn.Module, request: ExplainRequest, method: m.ShapleyValueSampling) -> Attributions:
     """Captum's ShapleyValueSampling; the examples share their random orders."""
 
     def attribute(piece: Piece) -> Tensor:
@@ -84,7 +82,7 @@ def shapley_value_sampling(
     return {"native": piecewise(request, attribute)}
 
 
-def kernel_shap(module: nn.Sequential, request: ExplainRequest, method: m.KernelShap) -> Attributions:
+def kernel_shap(module: nn.Module, request: ExplainRequest, method: m.KernelShap) -> Attributions:
     """Captum's KernelShap, one linear model an example."""
     if _count(request) < 2:
         raise NotImplementedError("Captum's KernelShap needs 2 features or more")
@@ -93,7 +91,7 @@ def kernel_shap(module: nn.Sequential, request: ExplainRequest, method: m.Kernel
     )
 
 
-def lime(module: nn.Sequential, request: ExplainRequest, method: m.Lime) -> Attributions:
+def lime(module: nn.Module, request: ExplainRequest, method: m.Lime) -> Attributions:
     """Captum's Lime, one lasso an example."""
     library = captum.attr.Lime(
         _forward(module),
@@ -120,7 +118,7 @@ def _surrogates(library: Any, request: ExplainRequest, n_samples: int) -> Attrib
     return {"native": one_by_one(request, attribute)}
 
 
-def _forward(module: nn.Sequential) -> Callable[[Tensor], Tensor]:
+def _forward(module: nn.Module) -> Callable[[Tensor], Tensor]:
     return lambda rows: module(fast_layout(rows))
 
 

@@ -8,7 +8,15 @@ from captum.attr._core.lrp import SUPPORTED_NON_LINEAR_LAYERS
 from captum.attr._utils.lrp_rules import EpsilonRule, PropagationRule
 from torch import nn
 
-from trustml.backends.torch.network import ChannelsLastFlatten
+from trustml.backends.torch.network import (
+    ChannelConcatenation,
+    ChannelsLastFlatten,
+    GlobalMean,
+    GraphModule,
+    Rearranged,
+    Sum,
+    Thinning,
+)
 
 
 class _PassThrough(PropagationRule):
@@ -21,7 +29,7 @@ class _PassThrough(PropagationRule):
         """There are no weights."""
 
 
-def set_epsilon_rules(module: nn.Sequential, epsilon: float) -> None:
+def set_epsilon_rules(module: nn.Module, epsilon: float) -> None:
     """Set the epsilon rule on every linear module; Captum takes the rules away again after each call.
 
     A MaxPool keeps Captum's default, which gives all relevance to the largest value: a larger epsilon would take
@@ -34,11 +42,11 @@ def set_epsilon_rules(module: nn.Sequential, epsilon: float) -> None:
     """
     for layer in module.modules():
         match layer:
-            case nn.Linear() | nn.Conv2d() | nn.AvgPool2d():
+            case nn.Linear() | nn.Conv2d() | nn.Conv1d() | nn.AvgPool2d() | GlobalMean() | Sum():
                 layer.rule = EpsilonRule(epsilon)
-            case ChannelsLastFlatten() | nn.ConstantPad2d():
+            case ChannelsLastFlatten() | nn.ConstantPad1d() | nn.ConstantPad2d() | Thinning() | ChannelConcatenation():
                 layer.rule = _PassThrough()
-            case nn.Sequential() | nn.MaxPool2d():
+            case nn.Sequential() | GraphModule() | Rearranged() | nn.MaxPool2d():
                 pass
             case _ if type(layer) not in SUPPORTED_NON_LINEAR_LAYERS:
                 raise NotImplementedError(f"LRP has no rule for {type(layer).__name__}")

@@ -13,24 +13,25 @@ from captum.log import log_usage
 from torch import Tensor, nn
 
 from trustml.backends.torch.captum_calls import fast_layout, summed_gradients
-from trustml.models.layers import Architecture, straight_until
+from trustml.backends.torch.network import split_module
+from trustml.models.graph import straight_until
+from trustml.models.layers import Architecture
 
 
 class StraightIntegratedGradients(captum.attr.IntegratedGradients):
-    """Captum's integrated gradients of a chain of layers.
+    """Captum's integrated gradients of a network whose first layers may be straight.
 
     Parameters
     ----------
-    module : nn.Sequential
-        One child a layer.
+    module : nn.Module
+        One child a node.
     architecture : Architecture
     """
 
-    def __init__(self, module: nn.Sequential, architecture: Architecture) -> None:
+    def __init__(self, module: nn.Module, architecture: Architecture) -> None:
         super().__init__(module)
-        bend = straight_until(architecture)
-        self._front = module[:bend]
-        self._behind = captum.attr.IntegratedGradients(module[bend:], multiply_by_inputs=False)
+        self._front, behind = split_module(module, straight_until(architecture))
+        self._behind = captum.attr.IntegratedGradients(behind, multiply_by_inputs=False)
         self._behind.gradient_func = summed_gradients
 
     @log_usage()  # NoiseTunnel takes the decoration off

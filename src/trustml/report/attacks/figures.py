@@ -6,9 +6,17 @@ import altair as alt
 import pandas as pd
 
 from trustml.report.attacks.frames import TINY
-from trustml.report.figures import REGIME_COLOURS
+from trustml.report.figures import CLAIM, INK, REGIME_COLOURS, names_axis, top_legend
 
-_VIOLATION, _HOLDS = "#B2182B", "#2166AC"
+_MARKS = {
+    "claim": CLAIM,
+    "shown": "#2E7FC2",
+    "violation": "#D6303F",
+    "estimate": "#E69F00",
+    "ideal attacker, 90 %": "#A6A6A6",
+    "all guesses right": INK,
+}
+"""What is drawn of an audit, in the order of the legend."""
 
 
 def roc_log_log(points: pd.DataFrame, *, height: int = 420) -> alt.LayerChart:
@@ -27,7 +35,7 @@ def roc_log_log(points: pd.DataFrame, *, height: int = 420) -> alt.LayerChart:
         .encode(
             x=alt.X("false_positive_rate:Q", title="false positive rate", scale=axis),
             y=alt.Y("true_positive_rate:Q", title="true positive rate", scale=axis),
-            color=alt.Color("attack:N", scale=alt.Scale(range=list(REGIME_COLOURS)), sort=None),
+            color=_named_colour("attack", points.attack),
             tooltip=[
                 "attack",
                 alt.Tooltip("false_positive_rate:Q", format=".4f"),
@@ -36,11 +44,11 @@ def roc_log_log(points: pd.DataFrame, *, height: int = 420) -> alt.LayerChart:
         )
     )
     guess = pd.DataFrame({"x": [TINY, 1.0], "y": [TINY, 1.0]})
-    diagonal = alt.Chart(guess).mark_line(strokeDash=[4, 4], color="grey").encode(x="x:Q", y="y:Q")
-    return alt.layer(diagonal, lines).properties(height=height, width=height)
+    diagonal = alt.Chart(guess).mark_line(strokeDash=[4, 4], color=INK).encode(x="x:Q", y="y:Q")
+    return alt.layer(diagonal, lines).properties(height=height)
 
 
-def auc_by_regime(frame: pd.DataFrame) -> alt.FacetChart:
+def auc_by_regime(frame: pd.DataFrame) -> alt.LayerChart:
     """AUC of each model by each attack; a point is a model, the rule at 0.5 is guessing.
 
     Parameters
@@ -48,15 +56,20 @@ def auc_by_regime(frame: pd.DataFrame) -> alt.FacetChart:
     frame : DataFrame
         Of :func:`trustml.report.attacks.frames.membership_frame`.
     """
-    base = alt.Chart(frame)
-    points = base.mark_point(filled=True, size=40, opacity=0.6).encode(
-        x=alt.X("auc:Q", title="AUC", scale=alt.Scale(zero=False)),
-        y=alt.Y("attack:N", sort=None, title=None),
-        color=alt.Color("regime:N", scale=alt.Scale(range=list(REGIME_COLOURS)), sort=None),
-        tooltip=["model", "attack", alt.Tooltip("auc:Q", format=".3f"), "low", "high", "note"],
+    regimes = list(dict.fromkeys(frame.regime))
+    points = (
+        alt.Chart(frame)
+        .mark_point(filled=True, size=50, opacity=0.8)
+        .encode(
+            x=alt.X("auc:Q", title="AUC", scale=alt.Scale(zero=False)),
+            y=alt.Y("attack:N", sort=list(dict.fromkeys(frame.attack)), title=None, axis=names_axis()),
+            yOffset=alt.YOffset("regime:N", sort=regimes),
+            color=_named_colour("regime", frame.regime),
+            tooltip=["model", "attack", alt.Tooltip("auc:Q", format=".3f"), "low", "high", "note"],
+        )
     )
-    half = base.mark_rule(strokeDash=[4, 4], color="grey").encode(x=alt.datum(0.5))
-    return alt.layer(half, points, data=frame).properties(width=320).facet(alt.Facet("regime:N", title=None, sort=None))
+    half = alt.Chart(pd.DataFrame({"x": [0.5]})).mark_rule(strokeDash=[4, 4], color=INK).encode(x="x:Q")
+    return alt.layer(half, points).properties(height=alt.Step(22 if len(regimes) == 1 else 9 * len(regimes)))
 
 
 def audited_epsilons(frame: pd.DataFrame) -> alt.LayerChart:
@@ -67,27 +80,39 @@ def audited_epsilons(frame: pd.DataFrame) -> alt.LayerChart:
     frame : DataFrame
         Of :func:`trustml.report.attacks.frames.audited_frame`.
     """
-    shown = frame.assign(verdict=["violation" if bad else "claim holds so far" for bad in frame.violation])
-    base = alt.Chart(shown).encode(y=alt.Y("audit:N", sort=None, title=None, axis=alt.Axis(labelLimit=320)))
-    tooltip = ["audit", "audited", "estimate", "claim", "ceiling", "attainable", "note"]
-    reach = base.mark_bar(size=14, color="#D9D9D9").encode(
-        x=alt.X("attainable_low:Q", title="epsilon"), x2="attainable_high:Q", tooltip=tooltip
+    names = list(_MARKS)
+    claim, within, beyond, guess, reach, right = names
+    shown = frame.assign(verdict=[beyond if bad else within for bad in frame.violation])
+    drawn = [name for name in names if name not in (within, beyond) or (shown.verdict == name).any()]
+    scale = alt.Scale(domain=drawn, range=[_MARKS[name] for name in drawn])
+    base = alt.Chart(shown).encode(
+        y=alt.Y("audit:N", sort=list(shown.audit), title=None, axis=names_axis(limit=260)),
+        tooltip=["audit", "audited", "estimate", "claim", "ceiling", "attainable", "note"],
     )
-    audited = base.mark_point(filled=True, size=110).encode(
+    shapes = alt.Scale(domain=[within, beyond], range=["circle", "triangle-up"])
+
+    def marked(mark: alt.Chart, column: str, name: str) -> alt.Chart:
+        return mark.encode(
+            x=alt.X(f"{column}:Q", title="epsilon"),
+            color=alt.ColorDatum(name, title=None),
+        )
+
+    bars = base.mark_bar(size=14, opacity=0.7)
+    points = base.mark_point(filled=True, size=110, opacity=1).encode(
         x="audited:Q",
-        color=alt.Color(
-            "verdict:N",
-            title=None,
-            scale=alt.Scale(domain=["violation", "claim holds so far"], range=[_VIOLATION, _HOLDS]),
-        ),
-        shape=alt.Shape(
-            "verdict:N",
-            title=None,
-            scale=alt.Scale(domain=["violation", "claim holds so far"], range=["triangle-up", "circle"]),
-        ),
-        tooltip=tooltip,
+        color=alt.Color("verdict:N", title=None, scale=scale, legend=top_legend(drawn)),
+        shape=alt.Shape("verdict:N", scale=shapes, legend=None),
     )
-    estimate = base.mark_point(shape="diamond", size=90, color="black").encode(x="estimate:Q", tooltip=tooltip)
-    claim = base.mark_tick(thickness=3, size=22, color="black").encode(x="claim:Q", tooltip=tooltip)
-    ceiling = base.mark_tick(thickness=2, size=22, color="#B0B0B0").encode(x="ceiling:Q", tooltip=tooltip)
-    return alt.layer(reach, ceiling, claim, audited, estimate).properties(height=alt.Step(34))
+    return alt.layer(
+        marked(bars, "attainable_low", reach).encode(x2="attainable_high:Q"),
+        marked(base.mark_tick(thickness=2, size=22), "ceiling", right),
+        marked(base.mark_tick(thickness=4, size=22), "claim", claim),
+        points,
+        marked(base.mark_point(shape="diamond", size=90, strokeWidth=2), "estimate", guess),
+    ).properties(height=alt.Step(34))
+
+
+def _named_colour(column: str, values: pd.Series[str]) -> alt.Color:
+    names = list(dict.fromkeys(values))
+    colours = [REGIME_COLOURS[place % len(REGIME_COLOURS)] for place in range(len(names))]
+    return alt.Color(f"{column}:N", scale=alt.Scale(domain=names, range=colours), legend=top_legend(names))

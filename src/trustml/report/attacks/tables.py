@@ -10,11 +10,12 @@ from rich.console import Console
 from trustml.measures.measure import shown_in
 from trustml.privacy.statement import at_least, at_most
 from trustml.report.attacks.frames import audited_frame, membership_frame, strongest_frame
-from trustml.report.documents import titled_table
+from trustml.report.documents import Cell, titled_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_AUCS = {"AUC, median": "auc_median", "least": "auc_least", "most": "auc_most"}
 _IN_OWN_WORDS = frozenset({"audited", "estimate", "claim", "ceiling", "attainable"})
 
 
@@ -28,25 +29,58 @@ def print_attacks(out: Console, table: pd.DataFrame) -> None:
         _print_audits(out, audits)
 
 
-def _print_membership(out: Console, table: pd.DataFrame) -> None:
+def membership_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """What attacks on membership came to by regime and attack, in cells ready to be shown and to be sorted."""
+    import pandas as pd
+
     risky = table[(table.measure == "membership_auc_at_least") & (table.value > 0.5)]
     flagged = risky.groupby(["regime", "method"]).job.nunique()
-    shown = titled_table(
-        "membership inference: AUC over the models, and how many are shown to be at risk",
-        "regime", "attack", ">models", ">at risk", ">AUC, median", ">least", ">most", ">TPR at 1 % FPR", "interval",
-    )  # fmt: skip
+    found = []
     for row in strongest_frame(table).to_dict("records"):
-        rate = float(row["tpr_at_1_percent_fpr"])
-        shown.add_row(
-            row["regime"],
-            row["attack"],
-            str(row["models"]),
-            str(flagged.get((row["regime"], row["attack"]), 0)),
-            *(f"{row[name]:.3f}" for name in ("auc_median", "auc_least", "auc_most")),
-            f"{rate:.2%}" if rate == rate else "-",
-            f"{row['tpr_low']:.2%}-{row['tpr_high']:.2%}" if rate == rate else "not estimable",
+        rate, at_risk = float(row["tpr_at_1_percent_fpr"]), int(flagged.get((row["regime"], row["attack"]), 0))
+        known = rate == rate
+        interval = f"{row['tpr_low']:.2%}-{row['tpr_high']:.2%}"
+        found.append(
+            {
+                "regime": row["regime"],
+                "attack": row["attack"],
+                "models": Cell(str(row["models"]), float(row["models"])),
+                "at risk": Cell(str(at_risk), float(at_risk)),
+                **{head: Cell(f"{row[name]:.3f}", row[name]) for head, name in _AUCS.items()},
+                "TPR at 1 % FPR": Cell(f"{rate:.2%}", rate) if known else Cell("-"),
+                "interval": Cell(interval, row["tpr_low"]) if known else Cell("not estimable"),
+            }
         )
-    out.print(shown)
+    return pd.DataFrame(found)
+
+
+def audit_cells(audits: pd.DataFrame) -> pd.DataFrame:
+    """What audits have shown beside what was promised, in cells ready to be shown and to be sorted."""
+    import pandas as pd
+
+    more = [one.head for one in shown_in("attacks").values() if one.head not in _IN_OWN_WORDS]
+    found = []
+    for row in audits.to_dict("records"):
+        verdict = "VIOLATION" if row["violation"] else ("not refuted" if row["audited"] >= 0 else "-")
+        low = row["attainable_low"]
+        found.append(
+            {
+                "audit": row["audit"],
+                "at least": _number(row["audited"], at_least),
+                "estimate": _number(row["estimate"]),
+                "claim": _number(row["claim"], at_most),
+                "ideal attacker, 90 %": Cell(f"{_number(low)}-{_number(row['attainable_high'])}", low),
+                "all guesses right": _number(row["ceiling"], at_most),
+                **{head: _number(row[head]) for head in more},
+                "verdict": verdict,
+            }
+        )
+    return pd.DataFrame(found)
+
+
+def _print_membership(out: Console, table: pd.DataFrame) -> None:
+    title = "membership inference: AUC over the models, and how many are shown to be at risk"
+    _print_cells(out, membership_cells(table), title=title)
     out.print(
         "at risk: a lower bound of the AUC, corrected for all attacks on the model, is above 0.5; 0.5 is guessing",
         soft_wrap=True,
@@ -55,26 +89,7 @@ def _print_membership(out: Console, table: pd.DataFrame) -> None:
 
 
 def _print_audits(out: Console, audits: pd.DataFrame) -> None:
-    more = [one.head for one in shown_in("attacks").values() if one.head not in _IN_OWN_WORDS]
-    shown = titled_table(
-        "epsilon: promised, and shown by audits",
-        "audit", ">at least", ">estimate", ">claim", ">ideal attacker, 90 %", ">all guesses right",
-        *(f">{head}" for head in more), "verdict",
-    )  # fmt: skip
-    for row in audits.to_dict("records"):
-        verdict = "VIOLATION" if row["violation"] else ("not refuted" if row["audited"] >= 0 else "-")
-        reach = f"{_number(row['attainable_low'])}-{_number(row['attainable_high'])}"
-        shown.add_row(
-            row["audit"],
-            _number(row["audited"], at_least),
-            _number(row["estimate"]),
-            _number(row["claim"], at_most),
-            reach,
-            _number(row["ceiling"], at_most),
-            *(_number(row[head]) for head in more),
-            verdict,
-        )
-    out.print(shown)
+    _print_cells(out, audit_cells(audits), title="epsilon: promised, and shown by audits")
     out.print(
         "'at least' is a lower bound at the confidence in the table of measures; an estimate bounds nothing; an ideal "
         "attacker shows no more than the range, even of a mechanism with exactly the claimed epsilon",
@@ -83,5 +98,14 @@ def _print_audits(out: Console, audits: pd.DataFrame) -> None:
     )
 
 
-def _number(value: float, rounded: Callable[[float, int], str] = "{:.{}f}".format) -> str:
-    return rounded(value, 2) if value == value else "-"
+def _print_cells(out: Console, cells: pd.DataFrame, *, title: str) -> None:
+    """Print cells; what is sorted by a number stands at the right, but an interval."""
+    right = {name for name in cells.columns if cells[name].map(lambda one: isinstance(one, Cell)).all()}
+    shown = titled_table(title, *(f">{name}" if name in right - {"interval"} else str(name) for name in cells.columns))
+    for row in cells.to_dict("records"):
+        shown.add_row(*map(str, row.values()))
+    out.print(shown)
+
+
+def _number(value: float, rounded: Callable[[float, int], str] = "{:.{}f}".format) -> Cell:
+    return Cell(rounded(value, 2), value) if value == value else Cell("-")

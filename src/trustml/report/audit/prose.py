@@ -29,6 +29,7 @@ def environment() -> Environment:
     found = templates("audit")
     found.filters |= {
         "symbol": words.SYMBOLS.__getitem__,
+        "identity": words.identity_words,
         "measure": words.measure_words,
         "value": words.value_text,
         "interval": words.interval_text,

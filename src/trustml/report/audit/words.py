@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from trustml.auditing.claim import Claim
-from trustml.auditing.result import SEVERITIES, AuditRecord, Finding, Measurement, Severity
+from trustml.auditing.result import SEVERITIES, AuditRecord, Finding, Measurement, ModelIdentity, Severity
 from trustml.measures.measure import MEASURES
 
 SYMBOLS: dict[Severity, str] = {"violation": "✖", "risk": "▲", "note": "●", "pass": "✔", "not checked": "○"}
@@ -138,6 +138,17 @@ def interval_text(measured: Measurement) -> str:
     """Write the interval in one line; empty without one."""
     numbers, kind = interval_parts(measured)
     return ": ".join(part for part in (kind, numbers) if part)
+
+
+def identity_words(identity: ModelIdentity | None) -> str:
+    """Say what the hash of a model is of."""
+    if identity is None:
+        return "not identified"
+    source = f" ({identity.source})" if identity.source else ""
+    if identity.kind == "answers":
+        count, shape = identity.shape[0], " x ".join(map(str, identity.shape[1:]))
+        return f"SHA-256 of its answers{source} to the {count} fixed inputs of {shape}, {identity.dtype}"
+    return f"SHA-256 of its {'file' if identity.kind == 'file' else 'weights'}{source}"
 
 
 def measure_words(measure: str) -> str:

@@ -11,10 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from trustml.report.explanations.tables import rows_of_model
-from trustml.report.figures import backend_colour, backend_shape
+from trustml.report.figures import INK, backend_colour, backend_shape, names_axis, top_legend
 
 _LOG = alt.Scale(type="log")
-_MANY = alt.Legend(columns=2, symbolLimit=60)
 
 
 def agreement_matrix(table: pd.DataFrame, *, job: str, method: str) -> alt.LayerChart:
@@ -29,8 +28,8 @@ def agreement_matrix(table: pd.DataFrame, *, job: str, method: str) -> alt.Layer
     both = pd.concat([rows, mirrored])[["first", "second", "value", "low", "high", "n"]]
     order = list(dict.fromkeys([*rows["first"], *rows["second"]]))
     base = alt.Chart(both).encode(
-        x=alt.X("first:N", title=None, sort=order, axis=alt.Axis(labelAngle=-30, labelLimit=220, labelOverlap=False)),
-        y=alt.Y("second:N", title=None, sort=order, axis=alt.Axis(labelLimit=220, labelOverlap=False)),
+        x=alt.X("first:N", title=None, sort=order, axis=names_axis(angle=-30)),
+        y=alt.Y("second:N", title=None, sort=order, axis=names_axis()),
     )
     cells = base.mark_rect().encode(
         color=alt.Color("value:Q", title="rank agreement", scale=alt.Scale(scheme="blues", domain=[0, 1])),
@@ -48,11 +47,11 @@ def completeness_points(table: pd.DataFrame, *, job: str) -> alt.LayerChart:
     rows = rows_of_model(table, job)
     rows = rows[rows.measure == "attribution_completeness_error"].dropna(subset="value")
     rows = rows.assign(explanation=rows.method + ", " + rows.subject)
-    base = alt.Chart(rows).encode(y=alt.Y("explanation:N", title=None, sort="-x", axis=alt.Axis(labelLimit=320)))
+    base = alt.Chart(rows).encode(y=alt.Y("explanation:N", title=None, sort="-x", axis=names_axis(limit=260)))
     bars = base.mark_point(filled=True, size=90).encode(
-        x=alt.X("value:Q", title="completeness error, share of the change of the logit (log scale)", scale=_LOG),
-        color=backend_colour(),
-        shape=backend_shape(),
+        x=alt.X("value:Q", title="completeness error (log scale)", scale=_LOG),
+        color=backend_colour(rows.backend),
+        shape=backend_shape(rows.backend),
         tooltip=["explanation", alt.Tooltip("value:Q", format=".2e"), "note"],
     )
     return alt.layer(bars).properties(height=alt.Step(26))
@@ -98,40 +97,35 @@ def feature_bars(values: npt.NDArray[Any], *, title: str, limit: float, names: S
         .mark_bar()
         .encode(
             x=alt.X("value:Q", title="attribution", scale=alt.Scale(domain=[-limit, limit])),
-            y=alt.Y("feature:N", title=None, sort=None, axis=alt.Axis(labelLimit=150)),
+            y=alt.Y("feature:N", title=None, sort=None, axis=names_axis(limit=150)),
             color=alt.condition("datum.value > 0", alt.value("#2166ac"), alt.value("#b2182b")),
             tooltip=["feature", "value"],
         )
-        .properties(width=190, height=alt.Step(11))
+        .properties(width=190, height=alt.Step(14), autosize="pad")
     )
 
 
 def effects_forest(table: pd.DataFrame, *, method: str) -> alt.LayerChart:
     """Effect of every regime on explanations by one method, with 95 % intervals; 0 is the seed noise floor."""
     rows = table[(table.measure == "explanation_effect") & (table.method == method)].dropna(subset="value")
-    base = alt.Chart(rows).encode(y=alt.Y("subject:N", title=None, sort=None, axis=alt.Axis(labelLimit=320)))
-    zero = alt.Chart(pd.DataFrame({"value": [0.0]})).mark_rule(strokeDash=[4, 4]).encode(x="value:Q")
-    spread = base.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q", color=backend_colour())
+    base = alt.Chart(rows).encode(y=alt.Y("subject:N", title=None, sort=None, axis=names_axis(limit=260)))
+    zero = alt.Chart(pd.DataFrame({"value": [0.0]})).mark_rule(strokeDash=[4, 4], color=INK).encode(x="value:Q")
+    spread = base.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q", color=backend_colour(rows.backend))
     points = base.mark_point(filled=True, size=90).encode(
         x=alt.X("value:Q", title="change of agreement beyond the seed floor"),
-        color=backend_colour(),
-        shape=backend_shape(),
+        color=backend_colour(rows.backend),
+        shape=backend_shape(rows.backend),
         tooltip=["subject", alt.Tooltip("value:Q", format=".3f"), "low", "high", "note"],
     )
     return alt.layer(zero, spread, points).properties(height=alt.Step(24))
-
-
-def side_by_side(charts: Sequence[alt.Chart], *, columns: int = 5) -> alt.ConcatChart:
-    """Put charts in rows of `columns`, each with its own scales."""
-    return alt.concat(*charts, columns=columns).resolve_scale(color="independent")
 
 
 def method_matrix(agreement: pd.DataFrame) -> alt.LayerChart:
     """Rank agreement of every pair of methods on one model; columns ``first``, ``second``, ``value``."""
     order = list(dict.fromkeys([*agreement["first"], *agreement["second"]]))
     base = alt.Chart(agreement).encode(
-        x=alt.X("first:N", title=None, sort=order, axis=alt.Axis(labelAngle=-40, labelLimit=160, labelOverlap=False)),
-        y=alt.Y("second:N", title=None, sort=order, axis=alt.Axis(labelLimit=160, labelOverlap=False)),
+        x=alt.X("first:N", title=None, sort=order, axis=names_axis(angle=-40, limit=160)),
+        y=alt.Y("second:N", title=None, sort=order, axis=names_axis(limit=160)),
     )
     cells = base.mark_rect().encode(
         color=alt.Color("value:Q", title="rank agreement", scale=alt.Scale(scheme="redblue", domain=[-1, 1])),
@@ -163,10 +157,17 @@ def removal_curves(curves: pd.DataFrame, *, title: str) -> alt.LayerChart:
     lines = (
         base.transform_filter("!datum.control")
         .mark_line()
-        .encode(color=alt.Color("method:N", title=None, scale=alt.Scale(scheme="category20"), legend=_MANY))
+        .encode(
+            color=alt.Color(
+                "method:N",
+                title=None,
+                scale=alt.Scale(scheme="category20"),
+                legend=top_legend(curves.method[~curves.control]),
+            )
+        )
     )
-    control = base.transform_filter("datum.control").mark_line(strokeDash=[5, 4], color="black", strokeWidth=2)
-    return alt.layer(lines, control).properties(height=300)
+    control = base.transform_filter("datum.control").mark_line(strokeDash=[5, 4], color=INK, strokeWidth=2)
+    return alt.layer(lines, control).properties(height=420)
 
 
 def _pixels(values: npt.NDArray[Any], *, title: str, size: int, colour: alt.Color) -> alt.Chart:
@@ -182,5 +183,5 @@ def _pixels(values: npt.NDArray[Any], *, title: str, size: int, colour: alt.Colo
             color=colour,
             tooltip=["row", "column", alt.Tooltip("value:Q", format=".4g")],
         )
-        .properties(width=size, height=size)
+        .properties(width=size, height=size, autosize="pad")
     )

@@ -10,16 +10,14 @@ import pandas as pd
 from trustml.frameworks.table import backend_names
 from trustml.measures.measure import MEASURES, of_family
 from trustml.privacy.statement import at_most
-from trustml.report.figures import REGIME_COLOURS, backend_colour, backend_scale
+from trustml.report.figures import INK, REGIME_COLOURS, backend_colour, backend_scale, names_axis, top_legend
 
 _BYTES = "datum.value == 0 ? '0' : format(datum.value, '.3~s') + 'B'"
-_PANEL = {"width": 245, "height": 190}
-_COLUMNS = 3
 _SPREAD = ("tenth", "mean", "best")
 
 
 def accuracy_by_round(
-    history: pd.DataFrame, *, targets: pd.DataFrame, order: Sequence[str], height: int = 380
+    history: pd.DataFrame, *, targets: pd.DataFrame, order: Sequence[str], height: int = 420
 ) -> alt.LayerChart:
     """Held-out accuracy, or R2, by round, mean over seeds; one line for each regime and framework.
 
@@ -42,7 +40,7 @@ def accuracy_by_round(
             x=_round_axis(rows),
             y=alt.Y(f"{score}:Q", title=f"{MEASURES[score].title} on held-out examples", scale=alt.Scale(zero=False)),
             color=regime_colour(rows.regime, order),
-            strokeDash=_backend_dash(rows),
+            strokeDash=_backend_dash(rows, beside=True),
             tooltip=["regime", "backend", "round", alt.Tooltip(f"{score}:Q", format=".3f"), "seeds"],
         )
     )
@@ -52,15 +50,15 @@ def accuracy_by_round(
     several = len(same) > 1
     same["label"] = same.target.map("target {:g}".format) + (": " + same.regime if several else "")
     base = alt.Chart(same).encode(y="target:Q")
-    rules = base.mark_rule(color="black", strokeDash=[4, 4], opacity=0.7)
-    texts = base.mark_text(align="left", baseline="bottom", dx=4, dy=-2, color="black").encode(
+    rules = base.mark_rule(color=INK, strokeDash=[4, 4])
+    texts = base.mark_text(align="left", baseline="bottom", dx=4, dy=-2, color=INK).encode(
         x=alt.value(0), text="label:N"
     )
     return alt.layer(lines, rules, texts).properties(height=height)
 
 
-def client_spread(spread: pd.DataFrame, *, order: Sequence[str]) -> alt.FacetChart:
-    """Accuracy of clients by round: mean as a line, from the 10th percentile to the best client as a band.
+def client_spread(spread: pd.DataFrame, *, order: Sequence[str]) -> list[alt.LayerChart]:
+    """Accuracy of clients by round, a chart for each regime: mean as a line, 10th percentile to best client as a band.
 
     Parameters
     ----------
@@ -70,13 +68,20 @@ def client_spread(spread: pd.DataFrame, *, order: Sequence[str]) -> alt.FacetCha
         All regimes of the run.
     """
     rows = _over_seeds(spread, ["mean", "tenth", "best"])
-    base = alt.Chart().encode(x=_round_axis(rows), color=backend_colour().legend(_line_legend(rows.backend)))
+    return [_spread(part, title=name) for name, part in _by_regime(rows, order)]
+
+
+def _spread(rows: pd.DataFrame, *, title: str) -> alt.LayerChart:
+    legend = top_legend(backend_scale(rows.backend, lambda style: style.colour).domain, lines=True)
+    base = alt.Chart(rows, title=title).encode(x=_round_axis(rows), color=backend_colour(rows.backend).legend(legend))
     tooltip = ["regime", "backend", "round", *(alt.Tooltip(f"{name}:Q", format=".3f") for name in _SPREAD), "seeds"]
     band = base.mark_area(opacity=0.18).encode(
         y=alt.Y("tenth:Q", title="accuracy of a client", scale=alt.Scale(domain=[0, 1])), y2="best:Q"
     )
-    line = base.mark_line(strokeWidth=2).encode(y="mean:Q", strokeDash=_backend_dash(rows), tooltip=tooltip)
-    return _panels(alt.layer(band, line, data=rows), order=order)
+    line = base.mark_line(strokeWidth=2).encode(
+        y="mean:Q", strokeDash=_backend_dash(rows, beside=False), tooltip=tooltip
+    )
+    return alt.layer(band, line).properties(height=300)
 
 
 def sent(table: pd.DataFrame) -> pd.DataFrame:
@@ -85,7 +90,7 @@ def sent(table: pd.DataFrame) -> pd.DataFrame:
     return table[table.measure.isin(measures)].dropna(subset="value")
 
 
-def bytes_by_regime(table: pd.DataFrame) -> alt.FacetChart:
+def bytes_by_regime(table: pd.DataFrame) -> alt.LayerChart:
     """Bytes sent down and up in a round, by regime and framework.
 
     Parameters
@@ -97,23 +102,30 @@ def bytes_by_regime(table: pd.DataFrame) -> alt.FacetChart:
     rows = rows.groupby(["regime", "backend", "measure"], sort=False).value.mean().reset_index()
     rows["way"] = rows.measure.map(lambda name: MEASURES[name].named)
     rows["size"] = rows.value.map(human_bytes)
-    base = alt.Chart().encode(
-        y=alt.Y("backend:N", title=None), yOffset=alt.YOffset("way:N"), tooltip=["regime", "backend", "way", "size"]
+    rows["cell"] = rows.regime + ", " + rows.backend
+    ways = list(dict.fromkeys(rows.way))
+    base = alt.Chart(rows).encode(
+        y=alt.Y("cell:N", title=None, sort=list(dict.fromkeys(rows.cell)), axis=names_axis()),
+        yOffset=alt.YOffset("way:N", sort=ways),
+        tooltip=["regime", "backend", "way", "size"],
     )
+    room = alt.Scale(domain=[0, float(rows.value.max()) * 1.15 or 1.0], nice=False)
     bars = base.mark_bar(opacity=0.9).encode(
-        x=alt.X("value:Q", title="bytes in a round, all its clients together", axis=alt.Axis(labelExpr=_BYTES)),
+        x=alt.X(
+            "value:Q",
+            title="bytes in a round, all its clients together",
+            scale=room,
+            axis=alt.Axis(labelExpr=_BYTES, tickCount=5),
+        ),
         color=alt.Color(
-            "way:N", title=None, scale=alt.Scale(range=["#5B7DB1", "#C9A227"]), legend=alt.Legend(orient="top")
+            "way:N",
+            title=None,
+            scale=alt.Scale(domain=ways, range=["#5B7DB1", "#C9A227"][: len(ways)]),
+            legend=top_legend(ways),
         ),
     )
-    texts = base.mark_text(align="left", dx=4).encode(x="value:Q", text="size:N")
-    header = alt.Header(labelAngle=0, labelAlign="left", labelLimit=200)
-    return (
-        alt.layer(bars, texts, data=rows)
-        .properties(width=620, height=alt.Step(16))
-        .facet(row=alt.Row("regime:N", title=None, header=header, sort=list(dict.fromkeys(rows.regime))), spacing=8)
-        .resolve_scale(y="independent")
-    )
+    texts = base.mark_text(align="left", dx=4, color=INK).encode(x="value:Q", text="size:N")
+    return alt.layer(bars, texts).properties(height=alt.Step(16))
 
 
 def user_epsilon(curves: pd.DataFrame, *, order: Sequence[str], height: int = 360) -> alt.LayerChart:
@@ -148,8 +160,8 @@ def user_epsilon(curves: pd.DataFrame, *, order: Sequence[str], height: int = 36
     return alt.layer(lines, dashes, texts).properties(height=height)
 
 
-def participants_by_round(rounds: pd.DataFrame, *, order: Sequence[str]) -> alt.FacetChart:
-    """Clients asked and clients that answered, mean over seeds.
+def participants_by_round(rounds: pd.DataFrame, *, order: Sequence[str]) -> list[alt.Chart]:
+    """Clients asked and clients that answered, mean over seeds; a chart for each regime.
 
     Parameters
     ----------
@@ -162,28 +174,25 @@ def participants_by_round(rounds: pd.DataFrame, *, order: Sequence[str]) -> alt.
     rows = rounds.groupby(["regime", "round"], sort=False)[["asked", "participants"]].mean().reset_index()
     rows = rows.rename(columns={"participants": "answered"})
     rows = rows.melt(["regime", "round"], ["asked", "answered"], var_name="clients", value_name="count")
-    lines = (
-        alt.Chart(rows)
+    return [_participants(part, title=name) for name, part in _by_regime(rows, order)]
+
+
+def _participants(rows: pd.DataFrame, *, title: str) -> alt.Chart:
+    legend = top_legend(rows.clients, lines=True)
+    colours = alt.Scale(domain=["asked", "answered"], range=["#A6A6A6", "#2E7FC2"])
+    dashes = alt.Scale(domain=["asked", "answered"], range=[[1, 0], [4, 4]])
+    return (
+        alt.Chart(rows, title=title)
         .mark_line(strokeWidth=2)
         .encode(
             x=_round_axis(rows),
             y=alt.Y("count:Q", title="clients", scale=alt.Scale(zero=True)),
-            color=alt.Color(
-                "clients:N",
-                title=None,
-                scale=alt.Scale(domain=["asked", "answered"], range=["#999999", "#000000"]),
-                legend=_line_legend(rows.clients),
-            ),
-            strokeDash=alt.StrokeDash(
-                "clients:N",
-                title=None,
-                scale=alt.Scale(domain=["asked", "answered"], range=[[1, 0], [4, 4]]),
-                legend=_line_legend(rows.clients),
-            ),
+            color=alt.Color("clients:N", title=None, scale=colours, legend=legend),
+            strokeDash=alt.StrokeDash("clients:N", title=None, scale=dashes, legend=legend),
             tooltip=["regime", "round", "clients", alt.Tooltip("count:Q", format=".4~g")],
         )
+        .properties(height=280)
     )
-    return _panels(lines, order=order)
 
 
 def norm_by_round(rounds: pd.DataFrame, column: str, *, title: str, order: Sequence[str]) -> alt.Chart:
@@ -207,10 +216,10 @@ def norm_by_round(rounds: pd.DataFrame, column: str, *, title: str, order: Seque
             x=_round_axis(rows),
             y=alt.Y(f"{column}:Q", title=title, scale=alt.Scale(zero=True)),
             color=regime_colour(rows.regime, order),
-            strokeDash=_backend_dash(rows),
+            strokeDash=_backend_dash(rows, beside=True),
             tooltip=["regime", "backend", "round", alt.Tooltip(f"{column}:Q", format=".4g"), "seeds"],
         )
-        .properties(height=300)
+        .properties(height=360)
     )
 
 
@@ -218,7 +227,7 @@ def regime_colour(regimes: pd.Series[str], order: Sequence[str]) -> alt.Color:
     """One colour a regime, the same in every chart of the page; the legend has those of the chart alone."""
     colours = [REGIME_COLOURS[index % len(REGIME_COLOURS)] for index in range(len(order))]
     scale = alt.Scale(domain=list(order), range=colours)
-    return alt.Color("regime:N", title="regime", scale=scale, legend=_line_legend(regimes))
+    return alt.Color("regime:N", title="regime", scale=scale, legend=top_legend(regimes, lines=True))
 
 
 def human_bytes(value: float) -> str:
@@ -243,18 +252,15 @@ def _round_axis(rows: pd.DataFrame, *, title: str = "round") -> alt.X:
     return alt.X("round:Q", title=title, axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(domain=[0, last]))
 
 
-def _backend_dash(rows: pd.DataFrame) -> alt.StrokeDash:
-    scale = backend_scale(lambda style: list(style.dash))
-    return alt.StrokeDash("backend:N", title="framework", scale=scale, legend=_line_legend(rows.backend))
+def _backend_dash(rows: pd.DataFrame, *, beside: bool) -> alt.StrokeDash:
+    """Dashes of the backends; `beside` the legend of the regimes, theirs stands below the chart."""
+    scale = backend_scale(rows.backend, lambda style: list(style.dash))
+    legend = top_legend(scale.domain, lines=True)
+    if beside:
+        legend.orient = "bottom"  # two in one line would not fit on a small screen
+    return alt.StrokeDash("backend:N", title="framework", scale=scale, legend=legend)
 
 
-def _line_legend(values: pd.Series[str]) -> alt.Legend:
-    """Legend with strokes for symbols, of what is in the chart alone."""
-    return alt.Legend(
-        values=list(dict.fromkeys(values)), symbolType="stroke", symbolSize=300, symbolStrokeWidth=2, symbolOpacity=1
-    )
-
-
-def _panels(chart: alt.Chart | alt.LayerChart, *, order: Sequence[str]) -> alt.FacetChart:
-    facet = alt.Facet("regime:N", title=None, sort=list(order), header=alt.Header(labelFontWeight="bold"))
-    return chart.properties(**_PANEL).facet(facet, columns=_COLUMNS)
+def _by_regime(rows: pd.DataFrame, order: Sequence[str]) -> list[tuple[str, pd.DataFrame]]:
+    """Rows of each regime, in the order of the run."""
+    return [(name, part) for name in order if len(part := rows[rows.regime == name])]

@@ -22,6 +22,7 @@ from trustml.privacy.accounting import epsilon_of
 from trustml.privacy.ledger import Charge, read_ledger
 from trustml.privacy.statement import PrivacyStatement, at_most
 from trustml.record.schema import JobRecord
+from trustml.report.documents import Cell
 from trustml.scenario.federated import FederatedSpec
 
 _POINTS = 8
@@ -135,7 +136,7 @@ def epsilon_by_round(evidence: Evidence, statements: Sequence[PrivacyStatement])
 
 
 def summary_frame(evidence: Evidence, table: pd.DataFrame, statements: Sequence[PrivacyStatement]) -> pd.DataFrame:
-    """One line for each federated regime and framework, as text; means over seeds, but the largest epsilon.
+    """One line for each federated regime and framework, in cells; means over seeds, but the largest epsilon.
 
     Parameters
     ----------
@@ -216,28 +217,30 @@ def _prefixes(charges: tuple[Charge, ...], *, delta: float, below: int) -> tuple
     return tuple(found)
 
 
-def _cell(every: pd.Series[float], measure: Measure) -> str:
+def _cell(every: pd.Series[float], measure: Measure) -> Cell:
     """One measure over the seeds."""
     if measure.unit == "rounds":
         return _to_target(every)
     values = every.dropna()
-    return measure.text(float(values.mean())) if len(values) else "-"
+    return Cell(measure.text(float(values.mean())), float(values.mean())) if len(values) else Cell("-")
 
 
-def _to_target(every: pd.Series[float]) -> str:
+def _to_target(every: pd.Series[float]) -> Cell:
     reached = every.dropna()
     if every.empty:
-        return "-"
+        return Cell("-")
     if reached.empty:
-        return "never"
+        return Cell("never", math.inf)
     # A mean over the seeds that got there alone would flatter.
     missed = f" ({len(every) - len(reached)} of {len(every)} seeds never)" if len(reached) < len(every) else ""
-    return f"{reached.mean():.3g}{missed}"
+    return Cell(f"{reached.mean():.3g}{missed}", math.inf if missed else float(reached.mean()))
 
 
-def _epsilon(jobs: Sequence[tuple[JobRecord, TrainJob]], stated: dict[str, PrivacyStatement]) -> str:
+def _epsilon(jobs: Sequence[tuple[JobRecord, TrainJob]], stated: dict[str, PrivacyStatement]) -> Cell:
     if all(job.mechanism is None for _, job in jobs):
-        return "none"
+        return Cell("none", math.inf)
     found = [stated[record.id].epsilon if record.id in stated else None for record, _ in jobs]
     finite = [epsilon for epsilon in found if epsilon is not None]
-    return at_most(max(finite), 2) if len(finite) == len(found) else "not stated"
+    if len(finite) < len(found):
+        return Cell("not stated", math.inf)
+    return Cell(at_most(max(finite), 2), max(finite))

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from trustml.report.figures import top_legend
+
 MOST_BARS = 60
 """Clients up to which each has a bar of its own."""
 ENDS = 30
@@ -16,12 +18,11 @@ ENDS = 30
 _BINS = 30
 
 
-def partition_bars(
-    counts: npt.NDArray[np.int64], *, names: Sequence[str], labels: Sequence[str]
-) -> alt.Chart | alt.VConcatChart:
+def partition_bars(counts: npt.NDArray[np.int64], *, names: Sequence[str], labels: Sequence[str]) -> list[alt.Chart]:
     """Who holds what: a bar for each client, largest first, stacked by label.
 
-    Of more than `MOST_BARS` clients, the 30 largest and the 30 smallest have bars, below a histogram of all sizes.
+    Of more than `MOST_BARS` clients, the 30 largest and the 30 smallest have bars, each in a chart of their own after a
+    histogram of all sizes.
 
     Parameters
     ----------
@@ -36,7 +37,7 @@ def partition_bars(
     colour = _label_colour(labels)
     if len(ranked) <= MOST_BARS:
         rows = _stacked(counts, ranked, first=1, names=names, labels=labels)
-        return _stack(rows, colour=colour, title="").properties(width="container", height=300)
+        return [_stack(rows, colour=colour, title="").properties(height=300)]
     top = float(sizes.max()) or 1.0
     ends = [
         (f"the {ENDS} largest", ranked[:ENDS], 1),
@@ -46,18 +47,13 @@ def partition_bars(
         _stack(_stacked(counts, part, first=first, names=names, labels=labels), colour=colour, title=title, top=top)
         for title, part, first in ends
     ]
-    pair = alt.hconcat(*(chart.properties(width=335, height=240) for chart in bars))
-    return alt.vconcat(_size_histogram(sizes).properties(width=730, height=130), pair)
+    return [_size_histogram(sizes).properties(height=130), *(chart.properties(height=240) for chart in bars)]
 
 
 def _label_colour(labels: Sequence[str]) -> alt.Color:
     scheme = "tableau10" if len(labels) <= 10 else "tableau20" if len(labels) <= 20 else "turbo"
-    columns = 1 + (len(labels) - 1) // 16
     return alt.Color(
-        "label:N",
-        title="label",
-        scale=alt.Scale(domain=list(labels), scheme=scheme),
-        legend=alt.Legend(columns=columns, symbolLimit=len(labels)),
+        "label:N", title="label", scale=alt.Scale(domain=list(labels), scheme=scheme), legend=top_legend(labels)
     )
 
 

@@ -6,11 +6,12 @@ import altair as alt
 import pandas as pd
 
 from trustml.privacy.statement import PrivacyStatement, at_most
+from trustml.report.figures import CLAIM, top_legend
 
 POISSON = "secret Poisson batches: at most"
 SHUFFLED = "shuffled epochs: at least"
 UNAMPLIFIED = "nothing amplified: at most"
-_COLOURS = ("#0072B2", "#D55E00", "#666666")
+_COLOURS = ("#2E7FC2", "#D55E00", "#808080")
 
 
 def epsilon_by_steps(statement: PrivacyStatement) -> alt.LayerChart:
@@ -37,7 +38,7 @@ def epsilon_by_steps(statement: PrivacyStatement) -> alt.LayerChart:
         "assumption:N",
         title="if the batches are",
         scale=alt.Scale(domain=list(lines), range=list(_COLOURS)),
-        legend=alt.Legend(orient="top", labelLimit=400),
+        legend=top_legend(lines),
     )
     base = alt.Chart(rows).encode(
         x=alt.X("steps:Q", title="steps charged"),
@@ -50,11 +51,13 @@ def epsilon_by_steps(statement: PrivacyStatement) -> alt.LayerChart:
     )
     drawn = base.mark_line(point=True, strokeWidth=2).encode(strokeDash=dashes)
     if statement.epsilon is None:
-        return alt.layer(drawn).properties(height=420)
+        return alt.layer(drawn).properties(height=440)
     claim = pd.DataFrame(
         [{"steps": statement.steps, "epsilon": statement.epsilon, "label": at_most(statement.epsilon, 2)}]
     )
-    cross = alt.Chart(claim).mark_point(shape="cross", size=140, filled=True, color="black")
-    text = alt.Chart(claim).mark_text(dx=-8, dy=-12, align="right", fontWeight="bold").encode(text="label:N")
+    cross = alt.Chart(claim).mark_point(shape="cross", size=180, filled=True, color=CLAIM, opacity=1)
+    text = (
+        alt.Chart(claim).mark_text(dx=-8, dy=-12, align="right", fontWeight="bold", color=CLAIM).encode(text="label:N")
+    )
     marks = [part.encode(x="steps:Q", y="epsilon:Q") for part in (cross, text)]
-    return alt.layer(drawn, *marks).properties(height=420)
+    return alt.layer(drawn, *marks).properties(height=440)

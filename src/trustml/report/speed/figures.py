@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import altair as alt
-import numpy as np
 import pandas as pd
 
+from trustml.compare.table import fact_of
 from trustml.measures.measure import MEASURES
-from trustml.report.figures import backend_colour, present
+from trustml.report.figures import INK, backend_colour, names_axis, present
 
 
-def measure_bars(table: pd.DataFrame, name: str) -> alt.FacetChart:
-    """One measure as bars with their spread.
+def measure_bars(table: pd.DataFrame, name: str) -> list[alt.LayerChart]:
+    """One measure as bars with their spread, a chart for each regime.
 
-    Each regime has a panel and an axis of its own: a federated step is a whole round. What is measured of a library's
-    explanations stands in one panel: median, smallest and largest over the models.
+    Each regime has a chart and an axis of its own: a federated step is a whole round. What is measured of a library's
+    explanations stands in one chart: median, smallest and largest over the models.
 
     Parameters
     ----------
@@ -24,32 +24,39 @@ def measure_bars(table: pd.DataFrame, name: str) -> alt.FacetChart:
         Of the measure.
     """
     measure, rows = MEASURES[name], present(table, name)
-    title = ", ".join(part for part in (measure.named, measure.number.unit) if part)
+    title = ", ".join(part for part in (measure.named, measure.number.unit, _error(rows)) if part)
     if (rows.method != "").all():
         found = rows.groupby(["backend", "subject"]).value.agg(["median", "min", "max", "size"]).reset_index()
         found = found.rename(columns={"median": "value", "min": "low", "max": "high", "size": "n"})
         rows = found.assign(what="all regimes", cell=found.subject)
     else:
-        rounds = rows.subject.where(rows.subject == "round", "")
-        rows = rows.assign(what=rows.regime + np.where(rounds == "", "", ", a " + rounds))
+        rows = rows.assign(what=rows.regime.where(rows.subject != "round", rows.regime + ", a round"))
     factor = measure.number.factor
-    return _bars(rows.assign(**{end: rows[end] * factor for end in ("value", "low", "high")}), title=title)
+    rows = rows.assign(**{end: rows[end] * factor for end in ("value", "low", "high")})
+    return [_bars(part, heading=str(what), title=title) for what, part in rows.groupby("what", sort=False)]
 
 
-def _bars(rows: pd.DataFrame, *, title: str) -> alt.FacetChart:
-    """Bars from zero with their spread, one panel and one axis for each value of ``what``."""
+def _error(rows: pd.DataFrame) -> str:
+    """Words for the error that was asked for, where one was."""
+    asked = set(fact_of(rows, "wanted_error", default=0.0))
+    return (
+        "" if 0.0 in asked else f"at the completeness error asked for ({', '.join(map('{:g}'.format, sorted(asked)))})"
+    )
+
+
+def _bars(rows: pd.DataFrame, *, heading: str, title: str) -> alt.LayerChart:
+    """Bars from zero with their spread."""
     rows = rows.assign(end=rows[["value", "high"]].max(axis=1))
-    base = alt.Chart().encode(y=alt.Y("cell:N", title=None, axis=alt.Axis(labelLimit=160)))
+    axis = names_axis()
+    axis.minExtent = 120
+    base = alt.Chart(rows, title=heading).encode(y=alt.Y("cell:N", title=None, sort=None, axis=axis))
+    # Room for the label after the longest bar.
+    scale = alt.Scale(domain=[0, float(rows.end.max()) * 1.12 or 1.0], nice=False)
     bars = base.mark_bar(opacity=0.85).encode(
-        x=alt.X("value:Q", title=title, scale=alt.Scale(zero=True)),
-        color=backend_colour().legend(None),
+        x=alt.X("value:Q", title=title, scale=scale, axis=alt.Axis(tickCount=6)),
+        color=backend_colour(rows.backend).legend(None),
         tooltip=["backend", alt.Tooltip("value:Q", format=".4g"), "low", "high", "n"],
     )
-    spread = base.mark_rule(strokeWidth=2, color="black").encode(x="low:Q", x2="high:Q")
-    labels = base.mark_text(align="left", dx=6).encode(x="end:Q", text=alt.Text("value:Q", format=",.4~r"))
-    return (
-        alt.layer(bars, spread, labels, data=rows)
-        .properties(width=540, height=alt.Step(24))
-        .facet(row=alt.Row("what:N", title=None, header=alt.Header(labelAngle=0, labelAlign="left")))
-        .resolve_scale(x="independent", y="independent")
-    )
+    spread = base.mark_rule(strokeWidth=2, color=INK).encode(x="low:Q", x2="high:Q")
+    labels = base.mark_text(align="left", dx=6, color=INK).encode(x="end:Q", text=alt.Text("value:Q", format=",.4~r"))
+    return alt.layer(bars, spread, labels).properties(height=alt.Step(24))

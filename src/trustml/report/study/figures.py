@@ -1,4 +1,4 @@
-"""A study as a picture: the effect of every regime on explanations, with and without its accuracy."""
+"""A study as a picture: what every regime, part of private training and doubling of epsilon does to explanations."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def save_study_figure(parts: Sequence[StudyPart], path: Path) -> None:
     figure, axes = pyplot.subplots(
         len(parts),
         len(measures),
-        figsize=(5.5 * len(measures), 0.5 + 1.9 * len(parts)),
+        figsize=(5.5 * len(measures), 0.5 + 2.4 * len(parts)),
         squeeze=False,
         sharex="col",
         layout="constrained",
@@ -50,7 +50,8 @@ def save_study_figure(parts: Sequence[StudyPart], path: Path) -> None:
                 color="#0072B2",
             )
             axis.axvline(0, color="black", linestyle="--", linewidth=1)
-            axis.set_yticks(places, group.regime)
+            pairs = group["first"] + " to " + group.regime
+            axis.set_yticks(places, group.regime if group["first"].nunique() < 2 else pairs)
             axis.invert_yaxis()
             axis.set_title(f"{part.name}: {measure.head}", fontsize=9)
     for axis in axes[-1]:

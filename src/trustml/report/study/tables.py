@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import stats
 
 from trustml.compare.contrast import holm
 from trustml.compare.floor import MEAN
+from trustml.compare.table import fact_of
 from trustml.measures.measure import shown_in
 from trustml.privacy.statement import at_most
 from trustml.record.schema import Manifest
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LEVEL = 0.05
-_KINDS = ("Private", "Stopped-early", "Federated")
+_ABLATED = {"schedule": "Same-schedule", "clipping": "Clipped, noiseless", "noise": "Noisy, unclipped"}
+_KINDS = ("Private", *_ABLATED.values(), "Stopped-early", "Federated")
 _PRIVATE = ("DPSGD", "DPFedAvg")
 
 
@@ -47,6 +50,8 @@ class StudyPart:
         regimes = {one.get("name") or one["kind"]: one for one in self.manifest.scenario["training"]}
         found = regimes.get(title, {"kind": "Plain"})
         if found["kind"] == "Plain":
+            if ablation := found.get("ablation"):
+                return _ABLATED[ablation.get("keeps", "schedule")]
             return "Stopped-early" if found.get("stop_at") else ""
         return "Private" if found["kind"] in _PRIVATE else "Federated"
 
@@ -58,6 +63,8 @@ def study_markdown(parts: Sequence[StudyPart]) -> str:
     facts = {
         "trained": [row for part in parts for row in _trained(part)],
         "effect": _question(adjusted(parts, "explanation_effect")),
+        "parts": _parts(parts),
+        "trends": _trends(parts),
         "beyond": _question(adjusted(parts, "explanation_effect_beyond_accuracy")),
         "steadiness": _steadiness(adjusted(parts, "explanation_steadiness")),
         "changes": list(shown_in("study")),
@@ -100,18 +107,99 @@ def _trained(part: StudyPart) -> Iterator[dict[str, Any]]:
 
 def _question(rows: pd.DataFrame) -> dict[str, Any]:
     """Cells of one effect on the mean of methods, each with what single methods say; and how many are significant."""
-    together = rows[rows.method == MEAN].assign(p_holm=lambda found: holm(found.p.to_numpy(np.float64)))
+    together = _jointly(rows[rows.method == MEAN])
     cells: list[dict[Any, Any]] = []
     for row in together.to_dict("records"):
-        group = rows[(rows.part == row["part"]) & (rows.regime == row["regime"]) & (rows.method != MEAN)]
+        same = (rows.part == row["part"]) & (rows.subject == row["subject"])
+        group = rows[same & (rows.method != MEAN)]
         methods = {"least": group.value.min(), "most": group.value.max(), "methods": len(group), **_signs(group)}
         cells.append(row | methods)
     verdicts = [
-        {"kind": kind, "cells": len(group), "significant": _significant(group), **_signs(group)}
+        {
+            "kind": kind,
+            "cells": len(group),
+            "significant": _significant(group),
+            **_signs(group),
+            "below_together": int((group.high_together < 0).sum()),
+            "above_together": int((group.low_together > 0).sum()),
+        }
         for kind in _KINDS
         if len(group := together[together.kind == kind])
     ]
     return {"verdicts": verdicts, "rows": cells}
+
+
+def _jointly(rows: pd.DataFrame) -> pd.DataFrame:
+    """Adjust for the number of rows: p-values by Holm, intervals by Bonferroni, so that all hold together at 95 %.
+
+    Permutation tests cannot fall below a floor that few seeds set; the intervals, of Student's t, have none.
+    """
+    degrees = rows.n.to_numpy(np.float64) - 1
+    wider = stats.t.ppf(1 - LEVEL / 2 / max(1, len(rows)), degrees) / stats.t.ppf(1 - LEVEL / 2, degrees)
+    reach = (rows.high - rows.low) / 2 * wider
+    return rows.assign(
+        p_holm=holm(rows.p.to_numpy(np.float64)), low_together=rows.value - reach, high_together=rows.value + reach
+    )
+
+
+def _parts(parts: Sequence[StudyPart]) -> dict[str, Any] | None:
+    """What clipping and noise do, each without the other and beside it; and both ways from plain to private.
+
+    Each of the four questions is a family of tests of its own.
+    """
+    rows = adjusted(parts, "explanation_effect_of_part")
+    if rows.empty:
+        return None
+    rows = rows.assign(
+        alone=fact_of(rows, "part", default=""), from_kind=[_kind(parts, one) for one in rows.itertuples()]
+    )
+    questions = [
+        {"part": part, "beside": beside, **_question(group)}
+        for part, beside, kind in (
+            ("clipping", "without noise", _ABLATED["schedule"]),
+            ("noise", "without clipping", _ABLATED["schedule"]),
+            ("noise", "on clipped gradients", _ABLATED["clipping"]),
+            ("clipping", "with the noise", _ABLATED["noise"]),
+        )
+        if len(group := rows[(rows.alone == part) & (rows.from_kind == kind)])
+    ]
+    return {"questions": questions, "ways": _ways(adjusted(parts, "explanation_effect"), rows)}
+
+
+def _kind(parts: Sequence[StudyPart], row: Any) -> str:
+    return next(part for part in parts if part.name == row.part).kind(row.first)
+
+
+def _ways(effects: pd.DataFrame, rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """The effect of each private regime as a sum along both ways from plain training to it."""
+    effects, rows = effects[effects.method == MEAN], rows[rows.method == MEAN]
+    found = []
+    for whole in effects[effects.kind == "Private"].to_dict("records"):
+        own = rows[(rows.part == whole["part"]) & (rows.regime == whole["regime"])]
+        shared = rows[rows.part == whole["part"]]
+        schedule = effects[(effects.part == whole["part"]) & (effects.kind == _ABLATED["schedule"])]
+        ways = {}
+        for kind in ("clipping", "noise"):
+            last = own[own.from_kind == _ABLATED[kind]]
+            first = shared[(shared.from_kind == _ABLATED["schedule"]) & shared.regime.isin(last["first"])]
+            if len(last) and len(first):
+                ways[kind] = (first.to_dict("records")[0], last.to_dict("records")[0])
+        if len(ways) == len(_ABLATED) - 1 and len(schedule):
+            found.append({"whole": whole, "schedule": schedule.to_dict("records")[0], **ways})
+    return found
+
+
+def _trends(parts: Sequence[StudyPart]) -> dict[str, Any] | None:
+    """Trends over epsilon, of explanations and beside it of accuracy."""
+    rows = adjusted(parts, "explanation_trend")
+    if rows.empty:
+        return None
+    found = _question(rows.assign(epsilons=fact_of(rows, "epsilons", default="")))
+    accuracy = adjusted(parts, "accuracy_trend")
+    for row in found["rows"]:
+        own = accuracy[(accuracy.part == row["part"]) & (accuracy.subject == row["subject"])].to_dict("records")
+        row["accuracy"] = own[0] if own else None
+    return found
 
 
 def _steadiness(rows: pd.DataFrame) -> dict[str, Any]:

@@ -1,0 +1,76 @@
+"""Parts of every page: charts that fit the window, tables that sort by number, tables of text, rows behind a chart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from trustml.report.documents import Cell, plain_text
+from trustml.report.tables import plain_rows
+
+
+def draw(chart: Any, *, place: Any = st) -> None:
+    """Draw a chart as wide as its place."""
+    place.altair_chart(chart, width="stretch")
+
+
+def beside(charts: Sequence[Any], *, columns: int) -> None:
+    """Draw charts beside each other where there is room, else one below another."""
+    for first in range(0, len(charts), columns):
+        for place, chart in zip(st.columns(columns), charts[first : first + columns], strict=False):
+            draw(chart, place=place)
+
+
+def pictures(charts: Sequence[Any]) -> None:
+    """Draw charts of a fixed size beside each other, as many in a line as there is room for."""
+    with st.container(horizontal=True):
+        for chart in charts:
+            st.altair_chart(chart, width="content")
+
+
+def sortable(cells: pd.DataFrame) -> None:
+    """Show a table of cells as their texts; its columns are sorted by their ranks."""
+    ranked = {name for name in cells.columns if cells[name].map(lambda one: isinstance(one, Cell)).all()}
+    # Never NaN: what is missing is shown as "None", whatever its text.
+    numbers = pd.DataFrame(
+        {
+            name: cells[name].map(lambda one: -math.inf if math.isnan(one.rank) else one.rank)
+            if name in ranked
+            else cells[name]
+            for name in cells.columns
+        }
+    )
+    styled = numbers.style
+    for name in ranked:
+        for row, cell in cells[name].items():
+            styled = styled.format(lambda _, text=cell.text: text, subset=([row], [name]))
+    st.dataframe(styled, hide_index=True, width="stretch")
+
+
+def text_table(rows: Sequence[dict[str, object]]) -> None:
+    """Show texts in full, whatever is in them; what is the same in every row stands below, once."""
+    same = {name for name in rows[0] if len({row[name] for row in rows}) == 1} if len(rows) > 1 else set()
+    st.table(pd.DataFrame([{name: plain_text(row[name]) for name in row if name not in same} for row in rows]))
+    if same:
+        st.caption(
+            plain_text(
+                "In every row: " + "; ".join(f"{name or 'kind'}: {rows[0][name]}" for name in rows[0] if name in same)
+            )
+        )
+
+
+def notes(lines: Sequence[str]) -> None:
+    """Show each of some notes once."""
+    for line in dict.fromkeys(lines):
+        st.caption(plain_text(line))
+
+
+def show_rows(table: pd.DataFrame, *, label: str = "The rows behind this") -> None:
+    """Show tidy rows in an expander: the chart as numbers."""
+    with st.expander(plain_text(label)):
+        columns = ["backend", "regime", "seed", "subject", "measure", "value", "low", "high", "unit", "n", "note"]
+        st.dataframe(pd.DataFrame(plain_rows(table), columns=columns), hide_index=True, width="stretch")

@@ -1,0 +1,51 @@
+"""Inputs whose columns or parts have names, as one array and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.errors import DataError
+
+Array: TypeAlias = npt.NDArray[Any]
+
+
+def in_parts(inputs: Array, parts: tuple[str, ...]) -> dict[str, Array]:
+    """Parts of inputs by their names."""
+    return {name: inputs[:, number] for number, name in enumerate(parts)}
+
+
+def as_table(inputs: Array, columns: Sequence[str]) -> Any:
+    """Inputs as a DataFrame."""
+    import pandas as pd
+
+    return pd.DataFrame(inputs, columns=list(columns))
+
+
+def table_of_numbers(frame: Any, *, field: str) -> tuple[Array, tuple[str, ...]]:
+    """Read a DataFrame of numbers, of pandas or Polars, and the names of its columns."""
+    names = tuple(map(str, frame.columns))
+    columns = [np.asarray(frame[name]) for name in frame.columns]
+    for name, values in zip(names, columns, strict=True):
+        if values.ndim != 1 or values.dtype.kind not in "biuf":
+            raise DataError(
+                f"{field}: column {name!r} of the table holds {values.dtype}, and an audit needs numbers; give the "
+                "inputs encoded, and the model that takes them so (of a pipeline its last step)"
+            )
+    return np.column_stack(columns) if columns else np.empty((len(frame), 0)), names
+
+
+def packed(parts: Mapping[str, Any], *, field: str) -> tuple[Array, tuple[str, ...]]:
+    """Read the parts of inputs, such as what a tokenizer gives, as one array; none is left out."""
+    arrays = {str(name): np.asarray(part) for name, part in parts.items()}
+    shapes = {values.shape for values in arrays.values()}
+    if len(shapes) != 1 or any(values.ndim != 2 or values.dtype.kind not in "biu" for values in arrays.values()):
+        told = ", ".join(f"{name} {values.shape} {values.dtype}" for name, values in arrays.items())
+        raise DataError(
+            f"{field}: parts of an input are {told or 'none'}; whole numbers (n, length) of one shape are needed, such "
+            "as a tokenizer gives with padding=True and return_tensors"
+        )
+    return np.stack([values.astype(np.int64) for values in arrays.values()], axis=1), tuple(arrays)

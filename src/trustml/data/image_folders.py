@@ -1,0 +1,147 @@
+"""Data sets of images that lie in one folder a class, or that a table names."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.data.dataset import Dataset, Examples
+from trustml.data.encoding import column_of_keys, split_column
+from trustml.data.images import image_warnings, read_images
+from trustml.data.labels import as_numbers, encode
+from trustml.data.preparation import Preparation
+from trustml.data.splits import split_rows
+from trustml.data.streams import Stream, public_generator
+from trustml.data.tables import read_table
+from trustml.errors import DataError
+from trustml.models.tasks import DEFAULT_TASK, Task
+from trustml.scenario.sources import Csv, Images
+
+_MOST_TOLD = 3
+_IGNORED = {"thumbs.db", "desktop.ini"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """A file and its class."""
+
+    path: Path
+    label: str
+
+
+def class_folders(folder: Path) -> list[Named]:
+    """List the files of each class folder by name; what editors and systems leave there does not count.
+
+    Raises
+    ------
+    DataError
+        If there are not two classes, one is empty, or something lies where no image can be.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: is no folder; name one that holds a folder of images for each class")
+    classes = _visible(folder)
+    if astray := [path.name for path in classes if not path.is_dir()]:
+        raise DataError(f"{folder}: {_listed(astray)} lies beside the class folders; move it, or name a table")
+    found: list[Named] = []
+    for place in classes:
+        files = _visible(place)
+        if not files:
+            raise DataError(f"{place}: holds no image; remove the folder, or fill it")
+        if astray := [path.name for path in files if not path.is_file()]:
+            raise DataError(f"{place}: {_listed(astray)} is no file; class folders hold images alone")
+        found.extend(Named(path=path, label=place.name) for path in files)
+    if len(classes) < 2:
+        raise DataError(f"{folder}: holds {len(classes)} class folders; give at least two")
+    return found
+
+
+def listed_files(folder: Path, names: Iterable[str], labels: Iterable[str], *, table: str) -> list[Named]:
+    """Find the files that a table names, none of which may lie outside of the folder.
+
+    Raises
+    ------
+    DataError
+        If one is missing, named twice, or elsewhere.
+    """
+    home = folder.resolve()
+    found = []
+    for row, (name, label) in enumerate(zip(names, labels, strict=True)):
+        path = home / name
+        if not name or Path(name).is_absolute() or "\0" in name or not path.resolve().is_relative_to(home):
+            raise DataError(f"{table}: {name!r} at row {row} is no file inside of {folder}; name it relative to that")
+        if not path.is_file():
+            raise DataError(f"{table}: {name!r} at row {row} is no file of {folder}; fix that row")
+        found.append(Named(path=path, label=label))
+    if twins := [name for name, count in Counter(path.path.resolve() for path in found).items() if count > 1]:
+        raise DataError(f"{table}: names {twins[0].relative_to(home)} twice: it could be on both sides; remove one row")
+    return found
+
+
+def load_images(source: Images, task: Task = DEFAULT_TASK) -> Dataset:
+    """Read the images of a folder, in the order of the split, so that no part of them is copied.
+
+    Raises
+    ------
+    DataError
+    """
+    files, by = _image_files(source)
+    encoded = encode(task, as_numbers(np.array([one.label for one in files])), source.path)
+    if source.test_path is None:
+        rows = split_rows(encoded.kinds, source, where=source.path, by=by)
+    else:
+        held = class_folders(Path(source.test_path))
+        if unknown := {one.label for one in held} - {one.label for one in files}:
+            raise DataError(
+                f"{source.test_path}: class {min(unknown)!r} is not among those of {source.path}; add it there"
+            )
+        files = [*files, *held]
+        encoded = encode(task, as_numbers(np.array([one.label for one in files])), source.path)
+        generator = public_generator(source.split_seed, Stream.SPLIT)  # explained are the first: not all of one class
+        train = len(files) - len(held)
+        rows = generator.permutation(train), train + generator.permutation(len(held))
+    order = np.concatenate(rows)
+    inputs, counts = read_images([files[row].path for row in order], source)
+    cut = len(rows[0])
+    return Dataset(
+        train=Examples(inputs=inputs[:cut], labels=encoded.values[rows[0]]),
+        test=Examples(inputs=inputs[cut:], labels=encoded.values[rows[1]]),
+        class_names=encoded.names,
+        task=task,
+        preparation=Preparation(scaling="public constants", categories="none", classes="of the data"),
+        warnings=(*image_warnings(counts, source, images=len(files)), *encoded.warnings),
+    )
+
+
+def _image_files(source: Images) -> tuple[list[Named], npt.NDArray[Any] | None]:
+    """List the images of the folder or of the table, and what they are split by."""
+    if source.table is None:
+        return class_folders(Path(source.path)), None
+    if source.test_path is not None:
+        raise DataError("data.test_path: is for class folders, and a table is given; use one of them")
+    listing = Csv(
+        path=source.table, label=source.label, keys=(source.file,), split=source.split, split_by=source.split_by
+    )
+    table = read_table(Path(source.table), listing).table
+    for name in (source.file, source.label):
+        if name not in table.columns:
+            raise DataError(f"{source.table}: has no column {name!r}; choose among {', '.join(map(str, table))}")
+    if (absent := table[[source.file, source.label]].isna().any(axis=1)).any():
+        raise DataError(f"{source.table}: row {int(absent.to_numpy().argmax())} names no file or no class; remove it")
+    names, labels = (column_of_keys(table[name]) for name in (source.file, source.label))
+    return listed_files(Path(source.path), names, labels, table=source.table), split_column(table, listing)
+
+
+def _visible(folder: Path) -> list[Path]:
+    """List what is in a folder, in the order of its names, but for hidden files."""
+    return sorted(path for path in folder.iterdir() if path.name[0] != "." and path.name.lower() not in _IGNORED)
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_TOLD} more" if len(names) > _MOST_TOLD else ""
+    return ", ".join(map(repr, names[:_MOST_TOLD])) + more

@@ -1,0 +1,157 @@
+"""Numbers as people spell them: read rightly, or refused by the form they have."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, time
+from decimal import Decimal
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.scenario.sources import Csv, Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Texts: TypeAlias = npt.NDArray[np.object_]
+"""Text, and None where a value is missing."""
+
+
+class FaultError(Exception):
+    """What is wrong with one column, and what to do."""
+
+
+def as_text(column: pd.Series) -> npt.NDArray[np.object_]:
+    """Values as text without spaces around it; None where one is missing.
+
+    Raises
+    ------
+    FaultError
+        If it holds anything else.
+    """
+    values: npt.NDArray[np.object_] = column.astype(object).where(~column.isna().to_numpy(), None).to_numpy(object)
+    kinds = {type(value) for value in values} - {type(None)}
+    strange = kinds - _TEXT_LIKE
+    if strange:
+        row = next(row for row, value in enumerate(values) if type(value) in strange)
+        what = "times" if isinstance(values[row], date | time) else f"a {type(values[row]).__name__} a row"
+        raise FaultError(
+            f"holds {what}, such as {str(values[row])[:40]} at row {row}; give numbers or text, or drop it"
+        )
+    try:
+        found = [None if v is None else (v.decode() if isinstance(v, bytes) else str(v)).strip() for v in values]
+    except UnicodeDecodeError:
+        raise FaultError("holds bytes that are no UTF-8; give text, or drop it") from None
+    return np.array([value or None for value in found], dtype=object)
+
+
+_TEXT_LIKE = {str, bytes, bool, int, float, Decimal, np.bool_, np.int64, np.float64}
+_PLAIN = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+_GROUPED = {  # a group never begins with zero: 0.125 is an eighth, whatever the mark
+    ".": re.compile(r"[+-]?([1-9]\d{0,2}(,\d{3})+|\d+)(\.\d*)?([eE][+-]?\d+)?"),
+    ",": re.compile(r"[+-]?([1-9]\d{0,2}(\.\d{3})+|\d+)(,\d*)?([eE][+-]?\d+)?"),
+}
+_WITH_COMMA = re.compile(r"[+-]?\d[\d.]*(,\d+)+(\.\d*)?")
+_PERCENT = re.compile(r"[+-]?\d+([.,]\d+)?\s*%")
+_DECORATED = re.compile(  # a sign of another alphabet, brackets, a currency, a unit, groups by spaces or apostrophes
+    r"[\u2212\u2013-]?[(\u20ac$\u00a3\u00a5]?\s*(\d[\d\s\u00a0\u202f'\u2019.,]*)?\d[)\u20ac$\u00a3\u00a5]?\s*[A-Za-z\u00b0\u00b5]{0,3}\.?"
+)
+_CODE = re.compile(r"0\d+")
+INFINITE = {"inf", "-inf"}
+MARKS = {"-", "--", ".", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "missing", "unknown", *INFINITE}
+"""What people write in a column of numbers where there is none."""
+NEARLY_ALL = 0.9
+
+
+def numbers_in(text: npt.NDArray[np.object_], source: Table, *, codes: bool) -> npt.NDArray[np.float64] | None:
+    """Numbers that a column of text holds; None where it holds text.
+
+    Raises
+    ------
+    FaultError
+        If it holds numbers that cannot be read as such.
+    """
+    decimal = source.decimal if isinstance(source, Csv) else None
+    form = _form_of(source)
+    rows = [row for row, value in enumerate(text) if value is not None]
+    good = [row for row in rows if form.fullmatch(text[row])]
+    odd = [row for row in rows if not form.fullmatch(text[row])]
+    if any(_CODE.fullmatch(text[row]) for row in rows) and len(good) == len(rows):
+        return None  # 01 and 1 are two codes, and one number
+    if odd:
+        _refuse_other_forms(text, rows, odd, decimal=decimal)
+    if codes or not rows:
+        return None
+    if odd:
+        marks = [row for row in odd if text[row].lower() in MARKS - (INFINITE if source.missing == "mark" else set())]
+        if not good or (len(marks) < len(odd) and len(good) < NEARLY_ALL * len(rows)):
+            return None
+        if len(marks) < len(odd) or source.missing == "refuse":
+            raise FaultError(
+                f"holds numbers but for {len(odd)} of {len(rows)} values, such as {text[odd[0]]!r} at row {odd[0]}; "
+                "fix or empty them, or declare its categories"
+            )
+    other = {".": ",", ",": "."}.get(decimal or "", "")
+    found = np.full(len(text), np.nan)
+    for row in good:
+        value = text[row].replace(other, "") if other else text[row]
+        found[row] = float(value.replace(",", "."))
+    return found
+
+
+def _refuse_other_forms(text: npt.NDArray[np.object_], rows: list[int], odd: list[int], *, decimal: str | None) -> None:
+    """Refuse a column that is nearly all numbers or dates, of which some are written in a form that is not read."""
+    other = "," if decimal == "." else "."
+    marks = 'set data.decimal to "." if they group thousands, or to "," if not'
+    if decimal:
+        marks = f"they do not follow data.decimal={decimal!r} (groups have three digits); is it {other!r}?"
+    forms = (
+        (_PERCENT, "percentages", "write plain numbers"),
+        (_WITH_COMMA, "numbers with commas", marks),
+        (_PLAIN, "numbers with points", marks),
+        (_DECORATED, "numbers in a form of their own", "write them as 1234.5, or declare its categories"),
+    )
+    for form, what, fix in forms:
+        matching = [row for row in odd if form.fullmatch(text[row])]
+        numbers = len(rows) - len(odd) + len(matching)
+        if matching and 2 * len(matching) > len(odd) and numbers >= NEARLY_ALL * len(rows):
+            raise FaultError(f"holds {what} such as {text[matching[0]]!r} at row {matching[0]}; {fix}")
+
+
+def is_number(text: str, source: Table) -> bool:
+    """Say whether it is a number in the form that is declared, else one with a point."""
+    return _form_of(source).fullmatch(text) is not None
+
+
+def _form_of(source: Table) -> re.Pattern[str]:
+    decimal = source.decimal if isinstance(source, Csv) else None
+    return _GROUPED[decimal] if decimal else _PLAIN
+
+
+def decimal_mark(table: pd.DataFrame, source: Csv, *, separator: str) -> str:
+    """Give the decimal mark of a table whose numbers have commas; empty where they have none, or it cannot be told.
+
+    ``1.234,5`` and ``1,23`` have a decimal comma, ``1,234.5`` and ``1,234,567`` a point; ``1,234`` may be either. A
+    decimal comma is believed only where commas do not separate the columns too.
+    """
+    named = {*source.label_columns, *source.categories, *source.keys, *source.drop}
+    found = set()
+    for name in table.columns:
+        if name in named or table[name].dtype.kind in "biuf":
+            continue
+        text = [value.strip() for value in table[name].dropna().astype(str)]
+        forms = [bool(_WITH_COMMA.fullmatch(value)) for value in text]
+        numbers = sum(forms) + sum(_PLAIN.fullmatch(value) is not None for value in text)
+        if not any(forms) or numbers < NEARLY_ALL * len(text):
+            continue
+        possible = {mark for mark, form in _GROUPED.items() if _all_of(form, text)}
+        if len(possible) == 1:
+            found |= possible
+    return found.pop() if len(found) == 1 and found != {separator} else ""
+
+
+def _all_of(form: re.Pattern[str], text: list[str]) -> bool:
+    """Say whether all that is no mark of a missing value has the form."""
+    return all(form.fullmatch(value) or value.lower() in MARKS for value in text)

@@ -1,0 +1,156 @@
+"""Texts to token ids of one length, by bytes or by a tokenizer of the user's; nothing is learned from the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from trustml.data.cautions import form_warnings
+from trustml.data.dataset import Dataset, Examples, Floats
+from trustml.data.encoding import split_column
+from trustml.data.labels import as_numbers, encode
+from trustml.data.preparation import Preparation
+from trustml.data.spelling import FaultError, as_text
+from trustml.data.splits import refuse_leakage, split_rows
+from trustml.data.tables import first_line, read_tables
+from trustml.errors import DataError
+from trustml.models.tasks import DEFAULT_TASK, Task
+from trustml.scenario.sources import Csv, Json, Text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PADDING, UNKNOWN = 0, 1
+BYTES = 258
+"""Tokens of the byte-level tokenizer."""
+_MOST_TOKENS = 2**24  # what float32 counts without a gap
+
+Tokenize: TypeAlias = Callable[[Sequence[str]], list[list[int]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tokenizer:
+    tokenize: Tokenize
+    tokens: int
+    shifted: bool = False  # so that 0 is padding
+
+
+def load_texts(source: Text, task: Task = DEFAULT_TASK) -> Dataset:
+    """Read texts and their labels, and tokenize.
+
+    Raises
+    ------
+    DataError
+        If a column or the tokenizer is missing, or a value is no text.
+    """
+    listing = _table_of(source)
+    read = read_tables(listing, verbatim=source.text)
+    table, where = read.table, source.path
+    for field, name in (("text", source.text), ("label", source.label)):
+        if name not in table.columns:
+            known = ", ".join(map(str, table))
+            raise DataError(f"{where}: data.{field} names no column {name!r}; choose among {known}")
+    labels = table[source.label].to_numpy()
+    encoded = encode(task, as_numbers(labels) if isinstance(listing, Csv) else labels, where, names=(source.label,))
+    by = split_column(table, listing)
+    if source.test_path is None:
+        rows = split_rows(encoded.kinds, source, where=where, by=by)
+    else:
+        rows = np.arange(read.train_rows), np.arange(read.train_rows, len(table))
+        if by is not None:
+            refuse_leakage(by, source, *rows, where=where)
+    inputs, told = _token_ids(table[source.text], source)
+    train, test = (Examples(inputs=inputs[part], labels=encoded.values[part]) for part in rows)
+    return Dataset(
+        train=train,
+        test=test,
+        class_names=encoded.names,
+        task=task,
+        preparation=Preparation(scaling="none", categories="none", classes="of the data"),
+        warnings=(*read.warnings, *form_warnings(read.forms), *told, *encoded.warnings),
+        feature_names=tuple(f"token {number}" for number in range(source.length)),
+        feature_groups=tuple(range(source.length)),
+    )
+
+
+def _table_of(source: Text) -> Csv | Json:
+    """Say how the file is read: text as it stands, whatever it looks like."""
+    if {".json", ".jsonl"} & {suffix.lower() for suffix in Path(source.path).suffixes}:
+        return Json(
+            path=source.path,
+            label=source.label,
+            test_path=source.test_path,
+            split=source.split,
+            split_by=source.split_by,
+        )
+    return Csv(
+        path=source.path, label=source.label, test_path=source.test_path, split=source.split, split_by=source.split_by,
+        separator=source.separator, quote=source.quote, encoding=source.encoding, header=source.header,
+        keys=(source.text,), decimal=".",
+    )  # fmt: skip
+
+
+def _token_ids(column: pd.Series, source: Text) -> tuple[Floats, tuple[str, ...]]:
+    """Tokenize and pad; tell of the texts that are cut off or missing."""
+    try:
+        text = [value or "" for value in as_text(column)]
+    except FaultError as fault:
+        raise DataError(f"{source.path}: column {source.text!r} {fault}") from None
+    tokenizer = _bytes_tokenizer() if source.tokenizer is None else _of_file(Path(source.tokenizer))
+    ids = np.full((len(text), source.length), PADDING, np.float32)
+    cut = 0
+    for row, tokens in enumerate(tokenizer.tokenize(text)):
+        kept = tokens[: source.length]
+        ids[row, : len(kept)] = kept
+        cut += len(tokens) > source.length
+    told = [f"texts are {tokenizer.tokens} kinds of tokens, of which 0 is padding: an embedding needs as many rows"]
+    if tokenizer.shifted:
+        told.append("ids are one higher than the tokenizer's, whose 0 is not its padding")
+    if cut:
+        told.append(f"{cut} of {len(text)} texts are longer than {source.length} tokens: the ends were cut off")
+    if empty := sum(not value for value in text):
+        told.append(f"{empty} texts are empty or missing: they are padding alone")
+    return ids, tuple(told)
+
+
+def _bytes_tokenizer() -> _Tokenizer:
+    return _Tokenizer(tokenize=lambda texts: [[2 + byte for byte in text.encode()] for text in texts], tokens=BYTES)
+
+
+def _of_file(path: Path) -> _Tokenizer:
+    """Read a tokenizer from its file, never from a network.
+
+    Raises
+    ------
+    DataError
+    """
+    file = path / "tokenizer.json" if path.is_dir() else path
+    if not file.is_file():
+        raise DataError(f"{file}: no such file; data.tokenizer names a tokenizer.json, or a folder that holds one")
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        raise DataError(
+            "data.tokenizer: the package tokenizers is not installed; install trustml[text], or leave "
+            "data.tokenizer out for bytes"
+        ) from None
+    try:
+        found = Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises nothing narrower
+        raise DataError(f"{file}: is no tokenizer ({first_line(error)}); save one with its save method") from error
+    found.no_padding()
+    found.no_truncation()
+    tokens = found.get_vocab_size()
+    shifted = not any(found.token_to_id(name) == PADDING for name in ("[PAD]", "<pad>", "<|pad|>"))
+    tokens += shifted
+    if tokens > _MOST_TOKENS:
+        raise DataError(f"{file}: has {tokens} tokens, more than {_MOST_TOKENS}; use a smaller one")
+
+    def tokenize(texts: Sequence[str]) -> list[list[int]]:
+        return [[token + shifted for token in one.ids] for one in found.encode_batch(list(texts))]
+
+    return _Tokenizer(tokenize=tokenize, tokens=tokens, shifted=shifted)

@@ -1,0 +1,186 @@
+"""Whether the weights of a run give its predictions: a model whose weights were exchanged answers otherwise.
+
+The network is computed by the slow oracle of the conformance suite, from the architecture that the job states as data:
+nothing of the record is imported or run, and no framework is needed. Only inputs that are at hand can be put in:
+those that were explained (``heldout.npz``), or else the held-out ones under ``private/``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from trustml.backends.contract import Model
+from trustml.backends.numpy.network import logits as oracle_logits
+from trustml.data.streams import Stream, public_generator
+from trustml.evidence.checks import NOT_COMPUTABLE, Check, Outcome
+from trustml.measures.evidence import Evidence
+from trustml.models.shapes import layer_shapes, weight_shapes
+from trustml.models.weights import initial_weights, read_weights
+from trustml.plan.expand import weights_file
+from trustml.plan.job import Job, TrainJob
+from trustml.record.mapped import map_arrays
+from trustml.record.schema import JobRecord
+from trustml.record.store import PRIVATE_DATA
+from trustml.scenario.read import from_plain
+
+SAME_LOGITS = 1e-3
+"""Of the largest logit: float32 in another order of adding, on any device. Other weights give other digits at once."""
+_SMALLEST_SCALE = 0.1
+_ROWS, _POSITIONS = 256, 20_000
+_LARGEST_VALUES, _LARGEST_NUMBER = 1 << 24, 1 << 16
+
+
+def prediction_checks(evidence: Evidence, jobs: dict[str, Job]) -> list[Check]:
+    """Compute logits of every trained model from its weights, and hold them against what is recorded of it."""
+    checks = _start_checks(evidence)
+    inputs: npt.NDArray[Any] | None = None
+    missing = ""
+    try:
+        inputs = _inputs(evidence)
+    except NOT_COMPUTABLE as error:
+        missing = str(error)
+    for record in evidence.manifest.jobs:
+        job = jobs.get(record.id)
+        if record.kind == "train" and record.status == "ok" and isinstance(job, TrainJob):
+            try:
+                checks.append(_model_check(evidence, record, job, inputs, missing))
+            except NotImplementedError as error:
+                checks.append(_check(record.id, "not recomputed", f"weights: {error}"))
+            except NOT_COMPUTABLE as error:
+                checks.append(_check(record.id, "differs", f"weights: {type(error).__name__}: {error}"))
+    return [*checks, *_exchanged(evidence, jobs), *_explained_checks(evidence)]
+
+
+def _exchanged(evidence: Evidence, jobs: dict[str, Job]) -> list[Check]:
+    """Name private models whose weights are those of a model that was trained without privacy."""
+    digests: dict[bool, dict[str, str]] = {True: {}, False: {}}
+    for record in evidence.manifest.jobs:
+        job, digest = jobs.get(record.id), record.artifacts.get("weights.safetensors")
+        if isinstance(job, TrainJob) and digest is not None:
+            digests[job.mechanism is not None][digest] = record.id
+    return [
+        _check(model, "differs", f"has the weights of {digests[False][digest]}, which was trained without privacy")
+        for digest, model in digests[True].items()
+        if digest in digests[False]
+    ]
+
+
+def _start_checks(evidence: Evidence) -> list[Check]:
+    """Draw the starting weights again: they follow from public seeds."""
+    checks = []
+    try:
+        scenario, shape = from_plain(evidence.manifest.scenario), tuple(evidence.manifest.data.input_shape)
+    except NOT_COMPUTABLE as error:
+        return [_check("starting weights", "differs", f"cannot be drawn again ({type(error).__name__}: {error})")]
+    for seed in scenario.seeds:
+        name = weights_file(seed)
+        if name not in evidence.manifest.artifacts:
+            continue
+        try:
+            shapes = weight_shapes(scenario.model, shape)
+            stated = read_weights(evidence.run.file(name), expected=shapes)
+            drawn = initial_weights(scenario.model, shape, generator=public_generator(seed, Stream.WEIGHTS))
+            same = all(np.array_equal(stated[part], drawn[part]) for part in shapes)
+        except NOT_COMPUTABLE as error:
+            checks.append(_check(name, "differs", f"cannot be drawn again ({type(error).__name__}: {error})"))
+            continue
+        message = "as drawn again from the seed" if same else "are not those that the seed gives"
+        checks.append(_check(name, "ok" if same else "differs", message))
+    return checks
+
+
+def _inputs(evidence: Evidence) -> npt.NDArray[Any]:
+    """Held-out inputs from the first on; raises an error that says why where there are none."""
+    explained: npt.NDArray[Any] = evidence.heldout["inputs"]
+    private = evidence.run.file(PRIVATE_DATA)
+    if len(explained) or not private.is_file():
+        return explained
+    return map_arrays(private, names=("test_inputs",))["test_inputs"][:_ROWS]
+
+
+def _model_check(
+    evidence: Evidence, record: JobRecord, job: TrainJob, inputs: npt.NDArray[Any] | None, missing: str
+) -> Check:
+    shapes = weight_shapes(job.model, job.input_shape)
+    weights = read_weights(evidence.run.job_folder(record.id) / "weights.safetensors", expected=shapes)
+    stated = evidence.run.arrays(f"jobs/{record.id}/predictions.npz")["test_logits"]
+    if inputs is None or not len(inputs):
+        why = missing or "the run explains nothing, and held-out inputs are not at hand"
+        return _check(record.id, "not recomputed", f"predictions from weights: {why}")
+    rows = _rows(job, len(inputs))
+    if not rows:
+        raise NotImplementedError("the network is too large to be computed again here")
+    model = Model(architecture=job.model, input_shape=job.input_shape, weights=weights)
+    found = oracle_logits(model, np.asarray(inputs[:rows], np.float32))
+    if stated.ndim != 2 or len(stated) < rows or stated.shape[1:] != found.shape[1:]:
+        return _check(record.id, "differs", f"predictions of shape {stated.shape} are not what its weights give")
+    gap = _gap(found, stated[:rows])
+    if gap > SAME_LOGITS:
+        return _check(record.id, "differs", f"its weights do not give its predictions: logits differ by {gap:.2g}")
+    return _check(record.id, "ok", f"its weights give the predictions of {rows} inputs")
+
+
+def _rows(job: TrainJob, count: int) -> int:
+    """How many inputs the oracle can be given in seconds; 0 where not even one, whatever a record states."""
+    numbers = [number for number in _numbers(msgspec.to_builtins(job.model)) if number > _LARGEST_NUMBER]
+    shapes = layer_shapes(job.model, job.input_shape)
+    if numbers or sum(math.prod(shape) for shape in [job.input_shape, *shapes]) > _LARGEST_VALUES:
+        return 0
+    positions = sum(math.prod(shape[:-1]) for shape in shapes if len(shape) > 1)
+    return min(count, _ROWS, max(2, _POSITIONS // max(1, positions)))
+
+
+def _numbers(plain: Any) -> list[float]:
+    if isinstance(plain, dict):
+        return [number for value in plain.values() for number in _numbers(value)]
+    if isinstance(plain, list | tuple):
+        return [number for value in plain for number in _numbers(value)]
+    return [plain] if isinstance(plain, int | float) else []
+
+
+def _explained_checks(evidence: Evidence) -> list[Check]:
+    """Hold what explain jobs saw of a model against its predictions: the explained inputs are the first held-out ones.
+
+    So attributions that were exchanged between models show, without any data.
+    """
+    checks = []
+    try:
+        asked = from_plain(evidence.manifest.scenario).explanations.examples
+    except NOT_COMPUTABLE:
+        return []  # told with the starting weights
+    count = min(asked, evidence.manifest.data.test_examples)
+    for record, job in evidence.explain_jobs:
+        if record.status != "ok":
+            continue
+        try:
+            seen = evidence.run.mapped(f"jobs/{record.id}/attributions.npz", names=("logits",))["logits"]
+            stated = evidence.run.arrays(f"jobs/{job.subject}/predictions.npz")["test_logits"][: len(seen)]
+            gap = _gap(seen, stated) if seen.shape == stated.shape and len(seen) == count else math.inf
+        except NOT_COMPUTABLE as error:
+            checks.append(_check(record.id, "differs", f"cannot be compared ({type(error).__name__}: {error})"))
+            continue
+        if gap > SAME_LOGITS:
+            checks.append(_check(record.id, "differs", f"explains other predictions than those of {job.subject}"))
+        else:
+            checks.append(_check(record.id, "ok", f"explains the predictions of {job.subject}"))
+    return checks
+
+
+def _gap(found: npt.NDArray[Any], stated: npt.NDArray[Any]) -> float:
+    """Largest difference over the largest logit that is not tiny; infinite where only one of two is finite."""
+    first, second = found.astype(np.float64), stated.astype(np.float64)
+    if not np.array_equal(np.isfinite(first), np.isfinite(second)):
+        return math.inf
+    finite = np.isfinite(first)
+    if not finite.any():
+        return 0.0
+    return float(np.abs(first - second)[finite].max() / max(_SMALLEST_SCALE, float(np.abs(second[finite]).max())))
+
+
+def _check(subject: str, outcome: Outcome, message: str) -> Check:
+    return Check(area="predictions", subject=subject, outcome=outcome, message=message)

@@ -1,0 +1,81 @@
+"""Times with what they are worth: the load beside them, processor time, how far they vary; memory of the work alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from tests.records import copy_of
+from trustml.compare.table import table_of
+from trustml.measures.evidence import Evidence
+from trustml.measures.speed import speed_rows
+from trustml.record.files import encode_arrays
+from trustml.report.speed.tables import load_words
+
+MODEL = "train.jax.DPSGD.s0"
+MIB = 2.0**20
+
+
+@pytest.fixture
+def run(tmp_path):
+    return copy_of("twice", tmp_path)
+
+
+def measured(run, *, details=None, seconds=None, cpu=None):
+    """Rows of one model by name, once its record and its timings were replaced."""
+    jobs = []
+    for job in run.manifest.jobs:
+        if job.id == MODEL and details is not None:
+            job = replace(job, result=replace(job.result, details={**job.result.details, **details}))
+        jobs.append(job)
+    run.directory.write_manifest(replace(run.manifest, jobs=tuple(jobs)))
+    if seconds is not None:
+        arrays = {"seconds": np.array(seconds), "examples": np.ones(len(seconds), np.int64)}
+        if cpu is not None:
+            arrays["cpu_seconds"] = np.array(cpu)
+        (run.path / "private" / "timings" / f"{MODEL}.npz").write_bytes(encode_arrays(arrays))
+    rows = speed_rows(Evidence(run.directory))
+    return rows, {row.measure: row for row in rows if row.job == MODEL}
+
+
+def test_records_of_before_say_nothing_of_load_or_of_the_work_alone(run):
+    rows, found = measured(run, seconds=[9, 1, 1.5, 1])
+    assert "work_memory" not in found and found["peak_memory"].value > 0
+    facts = found["step_time_median"].facts
+    assert not {"others_share", "cpu_time", "quartiles_apart"} & set(facts)
+    assert load_words(table_of(rows)) == []
+
+
+def test_load_processor_time_and_spread_are_facts_and_words(run):
+    details = {"others_share": 0.43, "load_before": 6.25, "cores": 2.0}
+    rows, found = measured(run, details=details, seconds=[9, 1, 1, 1, 5, 5, 5], cpu=[9, 0.5, 0.5, 0.5, 0.7, 0.7, 0.7])
+    row = found["step_time_median"]
+    assert row.facts["others_share"] == 0.43 and row.facts["load_before"] == 6.25 and row.facts["cores"] == 2
+    assert row.facts["cpu_time"] == pytest.approx(0.6)
+    assert row.facts["quartiles_apart"] == pytest.approx(5.0)
+    for words in ("others used 43% of the 2 cores", "load 6.2", "0.6 s of processors", "quartiles span 5.0 times"):
+        assert words in row.note, row.note
+    assert "others used 43%" in found["examples_per_second"].note
+    busy, apart = load_words(table_of(rows))
+    assert "others used up to 43% of its 2 cores beside 1 of 2 trainings" in busy
+    assert apart.endswith("DPSGD in jax")
+
+
+def test_steady_times_on_an_idle_machine_need_no_word(run):
+    details = {"others_share": 0.03, "load_before": 1.0, "cores": 2.0}
+    rows, found = measured(run, details=details, seconds=[9, 1, 1.2, 1.4], cpu=[9, 1, 1, 1])
+    assert "quartiles_apart" not in found["step_time_median"].facts
+    assert not [text for text in load_words(table_of(rows)) if "busy" in text]
+
+
+def test_memory_of_the_work_is_told_beside_the_whole(run):
+    details = {"largest_resident_bytes": 900 * MIB, "resident_before_work_bytes": 300 * MIB}
+    _, found = measured(run, details=details)
+    assert found["work_memory"].value == 600 * MIB and found["work_memory"].unit == "bytes"
+    assert "300 MiB were held before the work" in found["work_memory"].note
+    assert found["peak_memory"].value == copy_peak(run), "the whole stays what it was"
+
+
+def copy_peak(run) -> int:
+    return next(job.peak_memory for job in run.manifest.jobs if job.id == MODEL)
