@@ -29,7 +29,7 @@ def draw_panels(found: ExplainedExample, panels: list[tuple[str, Panel]], *, own
     drawn = [(title, panel, found.drawn(panel)) for title, panel in panels]
     shared = max((float(np.abs(values).max()) for _, panel, values in drawn if panel.in_logits), default=0.0) or 1.0
     image = found.input.ndim == 3
-    charts = [figures.picture(found.input.mean(axis=-1), title=f"input: true class {found.target}")] if image else []
+    charts = [figures.picture(found.input.mean(axis=-1), title=f"input: {found.truth} {found.target}")] if image else []
     for title, panel, values in drawn:
         own = own_scales or not panel.in_logits
         limit = float(np.abs(values).max() or 1.0) if own else shared
@@ -40,7 +40,7 @@ def draw_panels(found: ExplainedExample, panels: list[tuple[str, Panel]], *, own
             charts.append(figures.feature_bars(values, title=title, limit=limit, names=names))
     pictures(charts)
     explained = dict.fromkeys(f"{short_model(panel.model)} explained: {panel.classes.words}" for _, panel in panels)
-    st.text("\n".join([f"true class: {found.target}", *explained]))
+    st.text("\n".join([f"{found.truth}: {found.target}", *explained]))
 
 
 def curves_of(run: RunDirectory, model: str) -> dict[str, pd.DataFrame] | None:

@@ -132,6 +132,36 @@ MUTANTS = (
         ("sensitivity of the count doubled", "plan/mechanism.py", "COUNT_SENSITIVITY = 0.5", "COUNT_SENSITIVITY = 1.0"),
     ),
     *_mutants(
+        "models/test_tasks.py",
+        (
+            "errors in scaled units",
+            "models/answers.py",
+            "return low + (wide + 1) / 2 * (high - low)",
+            "return wide",
+        ),
+        ("jobs of the default task have other digests", "models/tasks.py", 'del kept["task"]', "pass"),
+        (
+            "the weight of the other class",
+            "models/losses.py",
+            "np.array(task.class_weights)[classes]",
+            "np.array(task.class_weights)[::-1][classes]",
+        ),
+    ),
+    *_mutants(
+        "backends/test_tasks.py",
+        (
+            "labels of copies are cut up",
+            "backends/torch/dp.py",
+            "np.repeat(labels, copies, axis=0)",
+            "np.repeat(labels, copies)",
+        ),
+    ),
+    *_mutants(
+        "measures/test_performance.py",
+        ("ties count whole", "measures/resampling.py", "axis=1) - misses / 2", "axis=1)"),
+        ("the root is forgotten", "measures/accuracy.py", "np.sqrt(weights @ squares", "(weights @ squares"),
+    ),
+    *_mutants(
         "backends/jax/test_clipping.py",
         (
             "each layer may have the whole norm",

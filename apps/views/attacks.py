@@ -9,7 +9,9 @@ from chosen_run import current, measures
 from page_parts import draw, show_rows, sortable
 
 from trustml.measures.measure import of_family
+from trustml.models.answers import label_words
 from trustml.record.curves import read_curves
+from trustml.record.schema import task_of
 from trustml.record.store import EXPOSED, PRIVATE_DATA, RunDirectory
 from trustml.report.attacks import figures
 from trustml.report.attacks.frames import audited_frame, membership_frame, roc_frame
@@ -38,7 +40,7 @@ def show_exposed(model: str, attack: str) -> None:
     images = data["train_inputs"][places].astype(float)
     low, high = smallest_and_largest(str(run.path), run.manifest.data.fingerprint)
     images = (images - low) / max(high - low, 1e-12)
-    names = [run.manifest.data.class_names[int(label)] for label in data["train_labels"][places]]
+    names = label_words(task_of(run.manifest), data["train_labels"][places], run.manifest.data.class_names)
     st.subheader("Most exposed")
     st.image([image.squeeze() for image in images], caption=[plain_text(name) for name in names], width=72)
     st.caption(

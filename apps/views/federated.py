@@ -63,7 +63,7 @@ def show_partition(evidence: Evidence, regimes: list[str]) -> None:
         st.info("Who holds what is under private/, which is not at hand here.")
         return
     counts = clients["label_counts"].astype(int)
-    names = evidence.manifest.data.class_names
+    names = [str(name) for name in clients.get("label_names", evidence.manifest.data.class_names)]
     every, *ends = partition_bars(counts, names=[str(name) for name in clients["names"]], labels=names)
     draw(every)
     beside(ends, columns=2)

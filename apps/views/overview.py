@@ -7,7 +7,10 @@ from chosen_run import current, how_to_go_on, measures
 from page_parts import draw, notes, show_rows, sortable, text_table
 
 from trustml.compare.table import fact_of
+from trustml.measures.measure import MEASURES, leading, of_family
+from trustml.models.tasks import in_words
 from trustml.privacy.statement import at_most
+from trustml.record.schema import task_of
 from trustml.report import figures
 from trustml.report.documents import plain_text
 from trustml.report.tables import overview_frame
@@ -41,18 +44,20 @@ with st.container(horizontal=True, gap="medium"):
     for label, number in (
         ("training examples", data.train_examples),
         ("held-out examples", data.test_examples),
-        ("classes", len(data.class_names)),
         ("seeds", len(manifest.scenario["seeds"])),
         ("frameworks", len(manifest.scenario["backends"])),
     ):
         st.metric(plain_text(label), plain_text(f"{number:,}"), width="content")
+    st.metric("task", plain_text(in_words(task_of(manifest), len(data.class_names))), width="content")
 
 table = measures()
+first = leading(set(table.measure))
+score = MEASURES[first].title[:1].upper() + MEASURES[first].title[1:]
 st.subheader("What each regime costs in each framework")
 sortable(overview_frame(manifest, table))
 st.caption(
-    "Accuracy: Wilson 95 % interval, or smallest and largest over seeds. Step time: median and quartiles after the "
-    "first step; a federated step is a whole round. Epsilon 'none': trained without privacy, no finite epsilon holds; "
+    f"{score}: 95 % interval, or smallest and largest over seeds. Step time: median and quartiles after the first "
+    "step; a federated step is a whole round. Epsilon 'none': trained without privacy, no finite epsilon holds; "
     "'(user)': for all examples of a client together, never to be ranked with an epsilon for examples."
 )
 accuracies = table[(table.measure == "accuracy") & table.value.notna()]
@@ -68,12 +73,12 @@ for row in table[table.measure == "epsilon_all_releases"].itertuples():
     lines.append(f"Epsilon of all releases together: {at_most(row.value, 2)} ({row.note}).")
 notes(lines)
 
-st.subheader("Accuracy")
-if len(accuracies):
+st.subheader(score)
+if (table[table.measure == first].value.notna()).any():
     draw(figures.accuracy_points(table))
 else:
-    st.info("No model has an accuracy yet." if manifest.status == "running" else "No model has an accuracy.")
-show_rows(table[table.measure == "accuracy"])
+    st.info(f"No model has {'one' if manifest.status != 'running' else 'one yet'}.")
+show_rows(table[table.measure.isin(list(of_family("accuracy")))])
 
 if manifest.skips:
     st.subheader("Not run")

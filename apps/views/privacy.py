@@ -7,7 +7,7 @@ from chosen_run import measures, statements
 from page_parts import beside, draw, notes, show_rows, text_table
 
 from trustml.errors import RecordError
-from trustml.measures.measure import of_family
+from trustml.measures.measure import MEASURES, leading, of_family
 from trustml.plan.job import short_model
 from trustml.privacy.statement import PrivacyStatement, at_least, at_most, statement_text
 from trustml.report import figures
@@ -72,13 +72,14 @@ else:
         "batches were really shared; it is what an auditor of the whole run must sign."
     )
 
-st.subheader("Accuracy against epsilon")
+score = MEASURES[leading(set(table.measure))].title
+st.subheader(f"{score[:1].upper() + score[1:]} against epsilon")
 panels = figures.privacy_accuracy(table)
 beside(panels, columns=max(1, min(3, len(panels))))
 if not panels:
-    st.info("No model has an accuracy.")
+    st.info(f"No model has a figure of {score}.")
 st.caption(
-    "Bars are 95 % intervals of each model's accuracy. Models trained without privacy have no finite epsilon, so they "
+    f"Bars are 95 % intervals of each model's {score}. Models trained without privacy have no finite epsilon, so they "
     "stand apart and not at a large number."
 )
 show_rows(table[table.measure.isin(list(of_family("accuracy") | of_family("privacy")))])

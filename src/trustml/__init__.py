@@ -49,6 +49,12 @@ from trustml.models.layers import (
     Softplus as Softplus,
     Tanh as Tanh,
 )
+from trustml.models.tasks import (
+    Binary as Binary,
+    Classes as Classes,
+    Labels as Labels,
+    Regression as Regression,
+)
 from trustml.scenario.attacks import (
     Attacks as Attacks,
     Canaries as Canaries,

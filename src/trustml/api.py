@@ -125,7 +125,7 @@ class Run:
         return read_weights(self._directory.file(f"jobs/{finished(self.manifest, model).id}/weights.safetensors"))
 
     def heldout(self) -> dict[str, npt.NDArray[np.generic]]:
-        """Explained inputs (``inputs``), their classes (``targets``) and all held-out ``test_labels``."""
+        """Explained inputs (``inputs``), their labels (``targets``) and all held-out ``test_labels``."""
         from trustml.record.store import HELDOUT
 
         return self._directory.arrays(HELDOUT)
@@ -161,11 +161,11 @@ def run(
         If the scenario cannot work; nothing has run then.
     """
     from trustml.launch.prepare import prepare_run
-    from trustml.scenario.read import from_plain, read_scenario, set_field, to_plain
+    from trustml.scenario.read import every_field, from_plain, read_scenario, set_field
     from trustml.scenario.ready import find_scenario
 
     if isinstance(scenario, Scenario):
-        data = to_plain(scenario)
+        data = every_field(scenario)
         for override in overrides:
             set_field(data, override)
         wanted = from_plain(data)

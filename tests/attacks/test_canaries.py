@@ -11,12 +11,12 @@ from trustml.attacks import canaries
 from trustml.attacks.canaries import (
     DiracDirections,
     SignDirections,
-    cross_entropies,
     draw_joins,
     example_canaries,
     step_evidence,
 )
 from trustml.data.dataset import Examples
+from trustml.models.losses import example_losses
 
 SEED = (1, 2, 3, 4)
 
@@ -104,4 +104,4 @@ def test_examples_as_canaries():
 
 def test_cross_entropy():
     logits = np.array([[0.0, 0.0], [1000.0, 0.0], [1000.0, 0.0]], np.float32)
-    np.testing.assert_allclose(cross_entropies(logits, np.array([0, 0, 1])), [np.log(2), 0, 1000])
+    np.testing.assert_allclose(example_losses(logits, np.array([0, 0, 1])), [np.log(2), 0, 1000])

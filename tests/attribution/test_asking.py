@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tests.attribution.linear import random_inputs, random_linear
-from trustml.attribution.asking import ROWS_AT_ONCE, predict_all, score_variants, softmax
+from trustml.attribution.asking import ROWS_AT_ONCE, predict_all, score_variants
+from trustml.models.losses import softmax
 
 
 def test_probabilities_by_hand():

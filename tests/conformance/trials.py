@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
-from trustml.data.dataset import Floats
+from trustml.data.dataset import Floats, Ints, LabelArray
 from trustml.models.layers import (
     GELU,
     Architecture,
@@ -26,6 +26,7 @@ from trustml.models.layers import (
 )
 from trustml.models.residual import residual_network
 from trustml.models.shapes import layer_shapes
+from trustml.models.tasks import DEFAULT_TASK, Binary, Classes, Labels, Regression, Task
 from trustml.models.weights import Weights, initial_weights
 
 CLASSES = 10
@@ -47,6 +48,7 @@ class Network:
         Whether each array is clipped by itself.
     copies : int
         Rows that make one example, whose gradients are averaged before clipping.
+    task : Task
     """
 
     architecture: Architecture
@@ -54,6 +56,7 @@ class Network:
     block: int
     per_layer: bool = False
     copies: int = 1
+    task: Task = DEFAULT_TASK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +125,28 @@ def draw_networks(generator: np.random.Generator) -> Iterator[Network]:
             per_layer=bool(generator.random() < 0.2),
             copies=int(generator.choice([1, 1, 1, 3])),
         )
+
+
+def of_task(network: Network, task: Task) -> Network:
+    """Ask a network for something else than classes."""
+    if isinstance(task, Classes):
+        return network
+    *layers, _ = network.architecture.layers
+    last = Dense(units=CLASSES if isinstance(task, Labels) else 1)
+    return replace(network, architecture=Architecture(layers=(*layers, last)), task=task)
+
+
+def labels_of(task: Task, classes: Ints) -> LabelArray:
+    """Labels of a task, by numbers of classes; those of a regression are far away, where its loss is steep."""
+    match task:
+        case Classes():
+            return classes
+        case Binary():
+            return (classes[:, None] % 2).astype(np.float32)
+        case Labels():
+            return (classes[:, None] >> np.arange(CLASSES) & 1).astype(np.float32)
+        case Regression():
+            return ((classes[:, None] - CLASSES / 2) * 1e4).astype(np.float32)
 
 
 def draw_trial(generator: np.random.Generator) -> Trial:

@@ -120,7 +120,7 @@ def test_a_table_loads_and_says_that_its_scaling_is_not_private(tmp_path, kind):
         (GOOD.assign(a=[1.0, None, 3, 4]), "column 'a' holds 1 missing numbers, the first at row 1"),
         (GOOD.assign(a=[1.0, float("inf"), 3, 4]), "1 infinite numbers, the first at row 1"),
         (GOOD.assign(y="no"), "at least two classes"),
-        (GOOD.assign(y=[0.5, 1.5, 0.5, 1.5]), "does not regress"),
+        (GOOD.assign(y=[0.5, 1.5, 0.5, 1.5]), "set task to Regression"),
     ],
 )
 def test_a_bad_table(tmp_path, kind, table, words):

@@ -260,7 +260,7 @@ def test_years_as_names_are_a_header_and_a_missing_header_is_not(tmp_path):
 
 def test_a_label_alone_or_a_number_to_predict_is_refused(tmp_path):
     refused(csv(tmp_path, table("y", CLASSES)), "no column is left beside the label")
-    refused(csv(tmp_path, table("a,y", NUMBERS, range(ROWS))), "40 different labels", "does not regress")
+    refused(csv(tmp_path, table("a,y", NUMBERS, range(ROWS))), "40 different labels", "set task to Regression")
 
 
 def test_scaling_comes_before_the_cast(tmp_path):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from trustml.backends.contract import Model
-from trustml.data.dataset import Floats, Ints
+from trustml.data.dataset import Floats, Ints, LabelArray
 from trustml.models.layers import Conv2D, Dense, Flatten, Layer, MaxPool, ReLU
 from trustml.models.shapes import layer_shapes
 from trustml.models.weights import Weights
@@ -81,7 +81,7 @@ def batch(workload: Workload) -> tuple[Tensor, Tensor]:
     return tensors(inputs, labels)
 
 
-def tensors(inputs: Floats, labels: Ints) -> tuple[Tensor, Tensor]:
+def tensors(inputs: Floats, labels: LabelArray) -> tuple[Tensor, Tensor]:
     """Turn a batch in numpy to tensors, images channels-first.
 
     Copied even where a single channel lets numpy call the view contiguous: PyTorch would take its strides for

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from trustml.data.batches import BatchPlan, make_plan
 from trustml.data.dataset import Examples, Floats, Ints
+from trustml.models.tasks import DEFAULT_TASK, Classes, Regression, Task
 from trustml.scenario.attacks import CanaryKind
 
 Doubles = npt.NDArray[np.float64]
@@ -174,26 +175,38 @@ def draw_joins(
 
 
 def example_canaries(
-    kind: CanaryKind, count: int, *, train: Examples, heldout: Examples, classes: int, generator: np.random.Generator
+    kind: CanaryKind,
+    count: int,
+    *,
+    train: Examples,
+    heldout: Examples,
+    classes: int,
+    generator: np.random.Generator,
+    task: Task = DEFAULT_TASK,
 ) -> Examples:
     """Draw examples as canaries.
 
     Parameters
     ----------
     kind : {"natural", "mislabelled", "blank", "out-of-distribution"}
-        Held-out examples; the same with a random wrong class; zeros with one value lit and a random class, no two
-        alike; or uniform noise over the range of the training inputs with a random class.
+        Held-out examples; the same with a wrong label; zeros with one value lit and a random label, no two alike; or
+        uniform noise over the range of the training inputs with a random label. A wrong label is another class, all
+        labels turned over, or that end of the declared range of a regression's target which is further away; a random
+        one, any class, a coin for each label, or one of the two ends.
     count : int
         At most :func:`trustml.scenario.check_canaries.most_canaries`.
     train, heldout : Examples
     classes : int
     generator : Generator
+    task : Task
 
     Returns
     -------
     canaries : Examples
         Of length `count`.
     """
+    if not isinstance(task, Classes):
+        return _of_other_task(kind, count, train=train, heldout=heldout, generator=generator, task=task)
     shape = train.inputs.shape[1:]
     low, high = float(train.inputs.min()), float(train.inputs.max())
     if kind in ("natural", "mislabelled"):
@@ -212,10 +225,28 @@ def example_canaries(
     return Examples(inputs=inputs, labels=generator.integers(classes, size=count))
 
 
-def cross_entropies(logits: Floats, labels: Ints) -> Doubles:
-    """Loss of each example; shape (n,)."""
-    wide = logits.astype(np.float64)
-    top = wide.max(axis=1, keepdims=True)
-    sums = top[:, 0] + np.log(np.exp(wide - top).sum(axis=1))
-    found: Doubles = sums - wide[np.arange(len(labels)), labels]
-    return found
+def _of_other_task(
+    kind: CanaryKind, count: int, *, train: Examples, heldout: Examples, generator: np.random.Generator, task: Task
+) -> Examples:
+    """Canaries whose labels are 0 and 1, or numbers of which -1 and 1 are the ends of the declared range."""
+    lowest = -1.0 if isinstance(task, Regression) else 0.0
+    if kind in ("natural", "mislabelled"):
+        rows = generator.choice(len(heldout), count, replace=False)
+        labels = heldout.labels[rows]
+        if kind == "mislabelled":
+            labels = np.where(labels > (lowest + 1) / 2, lowest, 1.0).astype(np.float32)
+        return Examples(inputs=heldout.inputs[rows], labels=labels)
+    shape, outputs = train.inputs.shape[1:], train.labels.shape[1]
+    low, high = float(train.inputs.min()), float(train.inputs.max())
+    if kind == "blank":
+        size = int(np.prod(shape))
+        lit, first = np.divmod(generator.choice(size * 2, count, replace=False), 2)
+        flat = np.zeros((count, size), np.float32)
+        flat[np.arange(count), lit] = high
+        inputs = flat.reshape(count, *shape)
+        coins = generator.integers(2, size=(count, outputs))
+        coins[:, 0] = first
+    else:
+        inputs = generator.uniform(low, high, (count, *shape)).astype(np.float32)
+        coins = generator.integers(2, size=(count, outputs))
+    return Examples(inputs=inputs, labels=np.where(coins, 1.0, lowest).astype(np.float32))

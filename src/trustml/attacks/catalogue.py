@@ -45,7 +45,7 @@ class Seen:
     Attributes
     ----------
     logits, labels : numpy.ndarray
-        The target's answers, (n, c), and the true labels, (n,).
+        The target's answers, (n, c), and the true labels, (n,) for classes and (n, c) else.
     signals : Signals
         The target's, arrays of shape (n,).
     references : References, optional
@@ -54,7 +54,7 @@ class Seen:
     """
 
     logits: Floats
-    labels: npt.NDArray[np.int64]
+    labels: npt.NDArray[Any]
     signals: Signals
     references: References | None = None
     reference_signals: Signals | None = None
@@ -159,7 +159,7 @@ CATALOGUE: tuple[Attack, ...] = (
         name="label-only",
         title="Gap attack: is the predicted class right?",
         paper=_YEOM,
-        score=lambda seen: (gap_scores(np.argmax(seen.logits, axis=1), seen.labels), ""),
+        score=lambda seen: (gap_scores(seen.signals), ""),
     ),
     Attack(
         name="lira-online",

@@ -22,9 +22,11 @@ from trustml.attacks.roc import (
     roc_of_scores,
     tpr_at_fpr,
 )
-from trustml.attacks.signals import Bools, Floats, checked_outputs, signals_from_logits
+from trustml.attacks.signals import Bools, Floats, checked_outputs
+from trustml.attacks.task_signals import checked_numbers, task_signals, two_classes, unfit_attacks
 from trustml.attacks.tops import Tops, surest
 from trustml.errors import UsageError
+from trustml.models.tasks import DEFAULT_TASK, Binary, Classes, Task
 
 FPRS = (0.001, 0.01)
 FEWEST_OF_A_CLASS = 20
@@ -121,6 +123,7 @@ def attack_membership(
     fprs: Sequence[float] = FPRS,
     confidence: float = 0.95,
     normalised: bool = False,
+    task: Task = DEFAULT_TASK,
 ) -> list[Outcome]:
     """Run the attacks on one model.
 
@@ -129,7 +132,7 @@ def attack_membership(
     target_logits : numpy.ndarray
         Shape (n, c), of members and non-members; for probabilities see `logits_from_probabilities`.
     labels : numpy.ndarray
-        Shape (n,), integers.
+        Shape (n,), integers; (n, c) where the task has no classes.
     members : numpy.ndarray
         Bool of shape (n,): the truth that the attacks are judged by. No attack sees it.
     references : References, optional
@@ -143,6 +146,8 @@ def attack_membership(
         Of the intervals of the outcomes, two-sided, each by itself.
     normalised : bool
         Whether logits, of references too, are logarithms of probabilities; equal probabilities are then exact ties.
+    task : Task
+        Attacks that it has no signals for are left out (`TaskFacts.not_attacked_by`).
 
     Returns
     -------
@@ -155,16 +160,25 @@ def attack_membership(
         For values that are not finite, shapes that do not fit, an unknown attack or one without its references, or
         where all examples are members, or none.
     """
-    values, truth = checked_outputs(target_logits, labels, field="target_logits")
+    if isinstance(task, Binary):
+        checked_numbers(target_logits, labels, field="target_logits")
+        target_logits, labels, references = _as_two_classes(target_logits, labels, references)
+        task = DEFAULT_TASK
+    if isinstance(task, Classes):
+        values, classes = checked_outputs(target_logits, labels, field="target_logits")
+        truth: npt.NDArray[Any] = classes
+    else:
+        values, truth = checked_numbers(target_logits, labels, field="target_logits")
+        classes = np.zeros(0, np.int64)
     _, inside = checked_scores(np.zeros(len(truth)), members)
-    seen = _look(values, truth, references, normalised=normalised)
+    seen = _look(values, truth, references, normalised=normalised, task=task)
     available = 0 if references is None else len(references.members)
-    chosen = _choose(attacks, available=available, both=_both_sides(references))
+    chosen = _choose(attacks, available=available, both=_both_sides(references), unfit=unfit_attacks(task))
     outcomes = []
     for attack in chosen:
         scores, note = attack.score(seen)
         used = available if attack.all_references else attack.references
-        outcomes.append(_judge(attack.name, used, scores, note, truth, inside, fprs, confidence))
+        outcomes.append(_judge(attack.name, used, scores, note, classes, inside, fprs, confidence))
     return outcomes
 
 
@@ -231,8 +245,21 @@ def verdict_of_curves(rocs: Mapping[str, Roc], *, error: float) -> Verdict:
     )
 
 
-def _look(values: Floats, truth: npt.NDArray[np.int64], references: References | None, *, normalised: bool) -> Seen:
-    signals = signals_from_logits(values, truth, normalised=normalised)
+def _as_two_classes(
+    outputs: npt.NDArray[Any], labels: npt.NDArray[Any], references: References | None
+) -> tuple[Floats, npt.NDArray[np.int64], References | None]:
+    """What a model of one output says, as of two classes."""
+    values, truth = two_classes(outputs, labels)
+    if references is not None:
+        logits, _ = two_classes(references.logits, labels)
+        references = References(logits=logits, members=references.members)
+    return values, truth, references
+
+
+def _look(
+    values: Floats, truth: npt.NDArray[Any], references: References | None, *, normalised: bool, task: Task
+) -> Seen:
+    signals = task_signals(values, truth, task=task, field="target_logits", normalised=normalised)
     if references is None:
         return Seen(logits=values, labels=truth, signals=signals)
     logits, inside = np.asarray(references.logits), np.asarray(references.members)
@@ -244,10 +271,7 @@ def _look(values: Floats, truth: npt.NDArray[np.int64], references: References |
     if inside.dtype != np.bool_:
         raise UsageError(f"references.members: type {inside.dtype}; give bools")
     # model by model: in float64 all of them at once may not fit into memory
-    parts = [
-        signals_from_logits(checked_outputs(one, truth, field="references.logits")[0], truth, normalised=normalised)
-        for one in logits
-    ]
+    parts = [task_signals(one, truth, task=task, field="references.logits", normalised=normalised) for one in logits]
     stacked = {name: np.stack([getattr(part, name) for part in parts]) for name in type(signals).__dataclass_fields__}
     return Seen(
         logits=values,
@@ -266,8 +290,12 @@ def _both_sides(references: References | None) -> bool:
     return bool((inside.any(axis=0) & ~inside.all(axis=0)).any())
 
 
-def _choose(names: Sequence[str] | None, *, available: int, both: bool) -> list[Attack]:
-    possible = [attack for attack in CATALOGUE if attack.references <= available and (both or not attack.online)]
+def _choose(names: Sequence[str] | None, *, available: int, both: bool, unfit: Mapping[str, str]) -> list[Attack]:
+    possible = [
+        attack
+        for attack in CATALOGUE
+        if attack.references <= available and (both or not attack.online) and attack.name not in unfit
+    ]
     if names is None:
         return possible
     if unknown := sorted(set(names) - set(ATTACKS)):
@@ -275,6 +303,8 @@ def _choose(names: Sequence[str] | None, *, available: int, both: bool) -> list[
     if not names or len(set(names)) < len(names):
         raise UsageError(f"attacks: {list(names)} is empty or names one twice; name each once")
     for name in names:
+        if name in unfit:
+            raise UsageError(f"attacks: {name} {unfit[name]}; leave it out")
         if ATTACKS[name] not in possible:
             raise UsageError(
                 f"attacks: {name} needs {ATTACKS[name].references} reference models"

@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.data.dataset import Floats, Ints
+from trustml.models.answers import probabilities as chances
+from trustml.models.tasks import DEFAULT_TASK, Task
 
 Doubles: TypeAlias = npt.NDArray[np.float64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
@@ -37,14 +39,22 @@ class Scores:
     ----------
     logits : float64 array of shape (n, p)
     probabilities : float64 array of shape (n, p)
-        Softmax of all logits, at the target.
+        At the target, by the task of the model: softmax of all logits, or sigmoid of its own; of a regression the
+        output itself.
     """
 
     logits: Doubles
     probabilities: Doubles
 
 
-def score_variants(predict: Predict, *, targets: Ints, variants: int, make: Callable[[slice], Floats]) -> Scores:
+def score_variants(
+    predict: Predict,
+    *,
+    targets: Ints,
+    variants: int,
+    make: Callable[[slice], Floats],
+    task: Task = DEFAULT_TASK,
+) -> Scores:
     """Logit and probability of the target for several variants of each example.
 
     Parameters
@@ -56,6 +66,7 @@ def score_variants(predict: Predict, *, targets: Ints, variants: int, make: Call
     make : callable
         Gives the variants of a slice of examples, as an array of shape (examples, p, *x); called for few
         examples at a time, so that all variants of all examples need never be in memory together.
+    task : Task
 
     Returns
     -------
@@ -70,7 +81,7 @@ def score_variants(predict: Predict, *, targets: Ints, variants: int, make: Call
         wanted = np.repeat(targets[rows], variants)[:, None]
         shape = (len(made), variants)
         logits[rows] = np.take_along_axis(found, wanted, axis=1).reshape(shape)
-        probabilities[rows] = np.take_along_axis(softmax(found), wanted, axis=1).reshape(shape)
+        probabilities[rows] = np.take_along_axis(chances(task, found), wanted, axis=1).reshape(shape)
     return Scores(logits=logits, probabilities=probabilities)
 
 
@@ -78,9 +89,3 @@ def predict_all(predict: Predict, inputs: Floats) -> Doubles:
     """Logits (rows, c) of any number of rows, asked in pieces."""
     parts = [predict(inputs[start : start + ROWS_AT_ONCE]) for start in range(0, len(inputs), ROWS_AT_ONCE)]
     return np.concatenate(parts).astype(np.float64)
-
-
-def softmax(logits: Doubles) -> Doubles:
-    """Probabilities (rows, c) of logits (rows, c)."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)

@@ -19,6 +19,7 @@ import numpy as np
 from trustml.attribution.asking import Bools, Doubles, Predict, Scores, score_variants
 from trustml.attribution.sharing import Combine, feature_values
 from trustml.data.dataset import Floats, Ints
+from trustml.models.tasks import DEFAULT_TASK, Task
 
 FRACTIONS = tuple(step / 20 for step in range(21))
 """Of the features, for curves."""
@@ -91,6 +92,7 @@ def deletion(
     features: Ints,
     combine: Combine = "sum",
     fractions: Sequence[float] = FRACTIONS,
+    task: Task = DEFAULT_TASK,
 ) -> Removed:
     """Replace features by the baseline, the highest attribution first (Petsiuk et al., RISE, arXiv 1806.07421).
 
@@ -105,6 +107,8 @@ def deletion(
         What a feature of several values is worth; see :func:`trustml.attribution.sharing.feature_values`.
     fractions : sequence of float
         Shares of the features, rounded up to whole features.
+    task : Task
+        Says what the probability of a target is.
 
     Returns
     -------
@@ -112,7 +116,7 @@ def deletion(
         A faithful explanation lets the curve fall early: the lower its area, the better.
     """
     ranks = feature_ranks(attributions, features=features, combine=combine)
-    return _curve(predict, targets, ranks, (inputs, baseline), fractions)
+    return _curve(predict, targets, ranks, (inputs, baseline), fractions, task)
 
 
 def insertion(
@@ -125,6 +129,7 @@ def insertion(
     features: Ints,
     combine: Combine = "sum",
     fractions: Sequence[float] = FRACTIONS,
+    task: Task = DEFAULT_TASK,
 ) -> Removed:
     """Put features into the baseline, the highest attribution first (Petsiuk et al., RISE, arXiv 1806.07421).
 
@@ -132,7 +137,7 @@ def insertion(
     the better.
     """
     ranks = feature_ranks(attributions, features=features, combine=combine)
-    return _curve(predict, targets, ranks, (baseline, inputs), fractions)
+    return _curve(predict, targets, ranks, (baseline, inputs), fractions, task)
 
 
 def area(fractions: Doubles, values: Doubles) -> Doubles:
@@ -155,6 +160,7 @@ def erase(
     features: Ints,
     combine: Combine = "sum",
     bins: Sequence[float] = ERASER_BINS,
+    task: Task = DEFAULT_TASK,
 ) -> Erased:
     """Target probability without, and with nothing but, the highest-ranked features (ERASER, arXiv 1911.03429).
 
@@ -166,8 +172,8 @@ def erase(
     """
     ranks = feature_ranks(attributions, features=features, combine=combine)
     counts = counts_of(bins, features=int(features.max()) + 1)
-    without = _scores(predict, targets, ranks, (inputs, baseline), np.append(0, counts)).probabilities
-    only = _scores(predict, targets, ranks, (baseline, inputs), counts).probabilities
+    without = _scores(predict, targets, ranks, (inputs, baseline), np.append(0, counts), task).probabilities
+    only = _scores(predict, targets, ranks, (baseline, inputs), counts, task).probabilities
     return Erased(whole=without[:, 0], without=without[:, 1:], only=only)
 
 
@@ -189,16 +195,23 @@ def sufficiency(erased: Erased) -> Doubles:
 
 
 def _curve(
-    predict: Predict, targets: Ints, ranks: Ints, ends: tuple[Floats, Floats], fractions: Sequence[float]
+    predict: Predict,
+    targets: Ints,
+    ranks: Ints,
+    ends: tuple[Floats, Floats],
+    fractions: Sequence[float],
+    task: Task,
 ) -> Removed:
     features = int(ranks[0].max()) + 1
     # Few features and many fractions give the same count again and again.
     counts = np.unique(counts_of(fractions, features=features))
-    scores = _scores(predict, targets, ranks, ends, counts)
+    scores = _scores(predict, targets, ranks, ends, counts, task)
     return Removed(fractions=counts / features, logits=scores.logits, probabilities=scores.probabilities)
 
 
-def _scores(predict: Predict, targets: Ints, ranks: Ints, ends: tuple[Floats, Floats], counts: Ints) -> Scores:
+def _scores(
+    predict: Predict, targets: Ints, ranks: Ints, ends: tuple[Floats, Floats], counts: Ints, task: Task
+) -> Scores:
     """Scores of the first end of the way with `counts` features taken from the second."""
     before, after = ends
     limits = counts.reshape(1, -1, *(1 for _ in before.shape[1:]))
@@ -207,4 +220,4 @@ def _scores(predict: Predict, targets: Ints, ranks: Ints, ends: tuple[Floats, Fl
         moved: Bools = ranks[rows, None] < limits
         return np.where(moved, after[rows, None], before[rows, None])
 
-    return score_variants(predict, targets=targets, variants=len(counts), make=make)
+    return score_variants(predict, targets=targets, variants=len(counts), make=make, task=task)

@@ -22,8 +22,10 @@ from trustml.backends.settings import (
     StockSettings,
 )
 from trustml.backends.shadows import ShadowSettings, ShadowTrainer
-from trustml.data.dataset import Examples, Floats, Ints
+from trustml.data.dataset import Examples, Floats, Ints, LabelArray
 from trustml.models.layers import Architecture
+from trustml.models.shapes import layer_shapes
+from trustml.models.tasks import DEFAULT_TASK, Task, label_shape
 from trustml.models.weights import Weights
 from trustml.scenario.methods import Method
 from trustml.scenario.regimes import Plain
@@ -73,7 +75,7 @@ class LiveModel(Protocol):
 class Trainer(Protocol):
     """A model in training, one step at a time."""
 
-    def step(self, inputs: Floats, labels: Ints, *, learning_rate: float) -> None:
+    def step(self, inputs: Floats, labels: LabelArray, *, learning_rate: float) -> None:
         """Take one step on the mean loss of one batch of any size but zero."""
         ...
 
@@ -106,7 +108,7 @@ class PrivateTrainer(Protocol):
         """Which of the library's ways to clip is used, and what the others took."""
         ...
 
-    def accumulate(self, inputs: Floats, labels: Ints, *, clipping_norm: float) -> Clipped:
+    def accumulate(self, inputs: Floats, labels: LabelArray, *, clipping_norm: float) -> Clipped:
         """Clip the gradient of each example and add it to the sum; inputs are (b, k, *x) with k copies of each.
 
         If anything in the microbatch is not finite, nothing is added.
@@ -161,7 +163,7 @@ class StockTrainer(Protocol):
         ...
 
 
-Client: TypeAlias = Sequence[tuple[Floats, Ints]]
+Client: TypeAlias = Sequence[tuple[Floats, LabelArray]]
 """The batches of one client in one round, all its local epochs, in their order."""
 
 
@@ -203,11 +205,22 @@ class Federation(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """An architecture with its input shape and weights."""
+    """An architecture with its input shape and weights, and what it is asked: a trainer's loss is that of the task."""
 
     architecture: Architecture
     input_shape: tuple[int, ...]
     weights: Weights
+    task: Task = DEFAULT_TASK
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs."""
+        return int(layer_shapes(self.architecture, self.input_shape)[-1][-1])
+
+    @property
+    def label_shape(self) -> tuple[int, ...]:
+        """Shape of one example's label."""
+        return label_shape(self.task, self.outputs)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,9 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from trustml.data.dataset import Floats, Ints
+from trustml.data.dataset import Floats, Ints, LabelArray
 from trustml.models.layers import Architecture
+from trustml.models.tasks import DEFAULT_TASK, Task
 from trustml.models.weights import Weights
 from trustml.plan.job import Mechanism
 from trustml.scenario.regimes import Regime
@@ -37,6 +38,7 @@ class ShadowSettings:
         Learning rate of each step; not read for federated regimes.
     threads : int
         Of the processor; 0 means all.
+    task : Task
     """
 
     architecture: Architecture
@@ -45,6 +47,7 @@ class ShadowSettings:
     mechanism: Mechanism | None = None
     rates: Floats
     threads: int = 0
+    task: Task = DEFAULT_TASK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +76,8 @@ class ShadowModels:
     ----------
     weights : dict of str to float32 array
         Canonical, behind the axis of models.
-    labels : int64 array of shape (m, p)
-        Classes as that model is taught them.
+    labels : int64 array of shape (m, p), or float32 of shape (m, p, c)
+        As that model is taught them.
     rows : int32 array of shape (m, steps, b), or (m, rounds, slots, b) for federated regimes
         Positions in the pool of each batch; -1 fills up.
     visits : Visits, optional
@@ -84,7 +87,7 @@ class ShadowModels:
     """
 
     weights: Weights
-    labels: Ints
+    labels: LabelArray
     rows: Rows
     visits: Visits | None = None
     dropout_seeds: Ints

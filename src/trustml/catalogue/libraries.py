@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from trustml.frameworks.implementation import Availability, Implementation, NotAvailable
 from trustml.scenario import methods as m
 
@@ -59,13 +61,15 @@ def tf_smooth_grad(method: m.SmoothGrad) -> Availability:
             return NotAvailable(reason=f"Xplique needs n_samples of 2 or more for a variance, not {method.n_samples}")
         differs = "divides by one less than the samples; completed divides by the samples"
         return xplique("gradient_methods:noise_statistic", "VarGrad(reducer=None)", differs)
-    return tf_explain(
+    found = tf_explain(
         "gradient_methods:smooth_grad",
         "SmoothGrad.get_averaged_gradients",
         "gradient of the cross-entropy instead of the logit, so of the opposite sign and mixed with the other "
         "classes; it needs probabilities, so the model gets a softmax. Completed is the mean gradient of the "
         "logit, as its integrated gradients take it, over the same noisy copies",
     )
+    why = "tf-explain takes the gradient of a cross-entropy over classes that exclude each other, and the task has none"
+    return msgspec.structs.replace(found, of_classes=why)
 
 
 def tf_occlusion(method: m.Occlusion) -> Availability:

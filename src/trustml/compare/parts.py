@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trustml.compare.contrast import LEAST_SEEDS, Agreements, Doubles, Estimate, difference, trend
-from trustml.measures.accuracy import held_out_answers
+from trustml.measures.accuracy import held_out_score
 from trustml.measures.evidence import Evidence
 from trustml.measures.row import Facts
 from trustml.plan.job import TrainJob
@@ -76,12 +76,10 @@ def part_estimates(evidence: Evidence, agreements: Mapping[str, Agreements]) -> 
 def accuracy_trends(evidence: Evidence, *, backend: str) -> list[Found]:
     """The same trends of the held-out accuracy: whether a larger epsilon makes better models in the first place."""
     regimes = {job.regime.title: job.regime for _, job in evidence.trained() if isinstance(job, TrainJob)}
-    labels = evidence.heldout["test_labels"]
     by_seed: dict[str, dict[int, float]] = {title: {} for title in regimes}
     for record, _ in evidence.trained():
         if record.status == "ok" and record.backend == backend:
-            right = held_out_answers(evidence, record) == labels
-            by_seed[record.regime][record.seed] = float(right.mean())
+            by_seed[record.regime][record.seed] = held_out_score(evidence, record)
     found = []
     for series in dose_series(regimes):
         seeds = sorted(set.intersection(*(set(by_seed[title]) for title in series)))

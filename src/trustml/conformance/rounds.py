@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.conformance.subject import Vector, flat
-from trustml.data.dataset import Floats, Ints
+from trustml.data.dataset import Floats, Ints, LabelArray
 from trustml.privacy.ledger import NoiseKind
 
-Client: TypeAlias = Sequence[tuple[Floats, Ints]]
+Client: TypeAlias = Sequence[tuple[Floats, LabelArray]]
 """The batches of one client in one round; none is a client without examples."""
 Matrix: TypeAlias = npt.NDArray[np.float64]
 

@@ -12,23 +12,26 @@ import numpy.typing as npt
 
 from trustml.data.preparation import Preparation
 from trustml.data.streams import Stream, public_generator
+from trustml.models.tasks import DEFAULT_TASK, Task
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Ints: TypeAlias = npt.NDArray[np.int64]
+LabelArray: TypeAlias = Ints | Floats
+"""int64 (n,) for classes; float32 (n, outputs) for all other tasks (:mod:`trustml.models.tasks`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """Inputs and their classes.
+    """Inputs and their labels.
 
     Attributes
     ----------
     inputs : float32 array of shape (n, *shape)
-    labels : int64 array of shape (n,), in [0, classes)
+    labels : int64 array of shape (n,), in [0, classes), or float32 of shape (n, outputs)
     """
 
     inputs: Floats
-    labels: Ints
+    labels: LabelArray
 
     def __len__(self) -> int:
         """Count the examples."""
@@ -43,6 +46,8 @@ class Dataset:
     ----------
     train, test : Examples
     class_names : tuple of str
+        Of the classes; where the task has none, of the labels or of the target.
+    task : Task
     preparation : Preparation
     warnings : tuple of str
         What whoever runs the scenario should know of the numbers. They follow from the data, so they are private.
@@ -57,6 +62,7 @@ class Dataset:
     train: Examples
     test: Examples
     class_names: tuple[str, ...]
+    task: Task = DEFAULT_TASK
     preparation: Preparation = field(default_factory=Preparation)
     warnings: tuple[str, ...] = ()
     feature_names: tuple[str, ...] = ()
@@ -71,7 +77,7 @@ class Dataset:
 
     @property
     def classes(self) -> int:
-        """Number of classes."""
+        """Number of classes, labels or targets."""
         return len(self.class_names)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -15,12 +16,13 @@ from trustml.data.dataset import Dataset, Examples, Floats, Ints
 from trustml.data.encoding import encode_table, key_columns, split_column
 from trustml.data.files import read_idx, read_npz
 from trustml.data.image_folders import load_images
-from trustml.data.labels import as_numbers, encode_labels
-from trustml.data.preparation import Categories, Preparation, Scaled
+from trustml.data.labels import as_numbers, encode
+from trustml.data.preparation import Categories, Classes, Preparation, Scaled
 from trustml.data.splits import refuse_leakage, require_split, split_rows
 from trustml.data.tables import read_tables
 from trustml.data.texts import load_texts
 from trustml.errors import DataError
+from trustml.models.tasks import DEFAULT_TASK, Labels, Regression, Task
 from trustml.scenario.sources import (
     BreastCancer,
     Csv,
@@ -35,6 +37,9 @@ from trustml.scenario.sources import (
     Table,
     Text,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # The columns' smallest and largest values as printed in the public description of the data set.
 _BREAST_CANCER_LOW = (
@@ -57,21 +62,32 @@ def _of_file(scaling: Scaled) -> Preparation:
     return Preparation(scaling=scaling, categories="none", classes="of the data")
 
 
-def load_dataset(source: DataSource) -> Dataset:
-    """Load, check, split and scale the data that `source` declares.
+def load_dataset(source: DataSource, task: Task = DEFAULT_TASK) -> Dataset:
+    """Load, check, split and scale the data that `source` declares, with labels as the task wants them.
 
     Raises
     ------
     DataError
-        If a file is missing or broken, or holds anything but finite numbers and at least two classes.
+        If a file is missing or broken, or holds anything but finite numbers and labels of the task.
     """
     require_split(source)
+    found = _load(source, task)
+    if isinstance(task, Regression):
+        classes: Classes = "targets as they are" if task.target_range is None else "targets by a given range"
+    elif isinstance(task, Labels):
+        classes = "public"  # there are as many as the scenario names
+    else:
+        return found
+    return replace(found, preparation=msgspec.structs.replace(found.preparation, classes=classes))
+
+
+def _load(source: DataSource, task: Task) -> Dataset:
     match source:
         case Digits():
             from sklearn.datasets import load_digits
 
             digits = load_digits()
-            found = _split(digits.images[..., None] / 16.0, digits.target, source, where="digits")
+            found = _split(digits.images[..., None] / 16.0, digits.target, source, task, where="digits")
             return replace(found, preparation=_PUBLIC)
         case BreastCancer():
             from sklearn.datasets import load_breast_cancer
@@ -80,22 +96,24 @@ def load_dataset(source: DataSource) -> Dataset:
             low, high = np.array(_BREAST_CANCER_LOW), np.array(_BREAST_CANCER_HIGH)
             scaled = 2 * (cancer.data - low) / (high - low) - 1
             names = tuple(str(name) for name in cancer.target_names)
-            found = _split(scaled, cancer.target, source, where="breast_cancer", class_names=names)
+            found = _split(scaled, cancer.target, source, task, where="breast_cancer")
+            if found.classes == 2:
+                found = replace(found, class_names=names)
             columns = tuple(map(str, cancer.feature_names))
             return replace(found, feature_names=columns, feature_groups=tuple(range(len(columns))), preparation=_PUBLIC)
         case Idx():
-            return _load_idx(source)
+            return _load_idx(source, task)
         case Csv() | Parquet() | Json():
-            return _from_table(source)
+            return _from_table(source, task)
         case Npz():
-            return _load_npz(source)
+            return _load_npz(source, task)
         case Images():
-            return load_images(source)
+            return load_images(source, task)
         case Text():
-            return load_texts(source)
+            return load_texts(source, task)
 
 
-def _load_npz(source: Npz) -> Dataset:
+def _load_npz(source: Npz, task: Task) -> Dataset:
     named = () if source.split_by is None else (source.split_by,)
     inputs, labels, *by = read_npz(Path(source.path), names=(source.inputs, source.labels, *named))
     warnings: tuple[str, ...] = ()
@@ -106,7 +124,8 @@ def _load_npz(source: Npz) -> Dataset:
     if inputs.ndim > 2 and inputs.dtype == np.uint8:
         inputs, scaled = inputs.astype(np.float32) / 255.0, "public constants"
         warnings += ("inputs are images of bytes: they were scaled to [0, 1] by 1/255",)
-    found = _split(_as_images(inputs), labels, source, where=source.path, standard=source.scaling == "standard", by=by)
+    standard = source.scaling == "standard"
+    found = _split(_as_images(inputs), labels, source, task, where=source.path, standard=standard, by=by)
     found = replace(found, warnings=(*warnings, *found.warnings))
     if source.scaling == "standard":
         scaled = "training statistics"
@@ -134,8 +153,8 @@ def _numbered(dataset: Dataset) -> Dataset:
     return replace(dataset, feature_names=tuple(f"feature {i}" for i in columns), feature_groups=tuple(columns))
 
 
-def _load_idx(source: Idx) -> Dataset:
-    dataset = replace(_read_idx(source), preparation=_of_file("public constants"))  # 1/255, of the format
+def _load_idx(source: Idx, task: Task) -> Dataset:
+    dataset = replace(_read_idx(source, task), preparation=_of_file("public constants"))  # 1/255, of the format
     if _seems_channels_first(dataset.test.inputs):
         told = f"images have shape {dataset.input_shape}: if channels come first, set data.channels to first"
         dataset = replace(dataset, warnings=(*dataset.warnings, told))
@@ -148,7 +167,7 @@ def _load_idx(source: Idx) -> Dataset:
     return replace(dataset, train=train, test=test, preparation=_of_file("declared constants"))
 
 
-def _read_idx(source: Idx) -> Dataset:
+def _read_idx(source: Idx, task: Task) -> Dataset:
     inputs, labels = _idx_pair(source.images, source.labels, source)
     if source.first is not None:
         if not 1 <= source.first <= len(inputs):
@@ -157,7 +176,7 @@ def _read_idx(source: Idx) -> Dataset:
     if (source.test_images is None) != (source.test_labels is None):
         raise DataError("data.test_images: give test_images and test_labels together, or neither")
     if source.test_images is None or source.test_labels is None:
-        return _split(inputs, labels, source, where=source.images)
+        return _split(inputs, labels, source, task, where=source.images)
     test_inputs, test_labels = _idx_pair(source.test_images, source.test_labels, source)
     if test_inputs.shape[1:] != inputs.shape[1:]:
         raise DataError(f"{source.test_images}: images {test_inputs.shape[1:]} differ from {inputs.shape[1:]}")
@@ -165,6 +184,7 @@ def _read_idx(source: Idx) -> Dataset:
         np.concatenate([inputs, test_inputs]),
         np.concatenate([labels, test_labels]),
         (np.arange(len(inputs)), np.arange(len(inputs), len(inputs) + len(test_inputs))),
+        task,
         where=source.images,
     )
 
@@ -185,28 +205,28 @@ def _as_images(inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return inputs[..., None] if inputs.ndim == 3 else inputs
 
 
-def _from_table(declared: Table) -> Dataset:
+def _from_table(declared: Table, task: Task) -> Dataset:
     read = read_tables(declared)
     both, source = read.table, read.source
-    if source.label not in both.columns:
-        raise DataError(
-            f"{source.path}: data.label names no column {source.label!r}; choose among {', '.join(map(str, both))}"
-        )
+    columns = source.label_columns
+    for name in columns:
+        if name not in both.columns:
+            raise DataError(
+                f"{source.path}: data.label names no column {name!r}; choose among {', '.join(map(str, both))}"
+            )
     encoded = encode_table(both, source)
-    labels = both[source.label].to_numpy()
-    if isinstance(source, Csv):
-        labels = as_numbers(labels)
+    labels = _table_labels(both, source, task)
     by = split_column(both, source)
     if source.test_path is None:
-        rows = _split_rows(labels, source, where=source.path, by=by)
+        rows = _split_rows(labels, source, task, where=source.path, by=by, names=columns)
     else:
         rows = np.arange(read.train_rows), np.arange(read.train_rows, len(both))
         if by is not None:
             refuse_leakage(by, source, *rows, where=source.path)
     standard = source.scaling == "standard"
     dataset = _assemble(
-        encoded.values, labels, rows, where=source.path, standard=standard,
-        columns=[encoded.names[group] for group in encoded.groups],
+        encoded.values, labels, rows, task, where=source.path, standard=standard,
+        columns=[encoded.names[group] for group in encoded.groups], label_names=columns,
     )  # fmt: skip
     scaling: Scaled = "training statistics" if standard else "declared constants" if source.ranges else "none"
     learned: Categories = (
@@ -230,31 +250,54 @@ def _from_table(declared: Table) -> Dataset:
     )
 
 
+def _table_labels(table: pd.DataFrame, source: Table, task: Task) -> npt.NDArray[Any]:
+    """Labels of a table: (n,), or (n, k) where several columns are named."""
+    found = [table[name].to_numpy() for name in source.label_columns]
+    if isinstance(source, Csv) and isinstance(task, Regression) and source.decimal:
+        found = [_with_points(column, decimal=source.decimal) for column in found]
+    elif isinstance(source, Csv):
+        found = [as_numbers(column) for column in found]
+    return found[0] if len(found) == 1 else np.column_stack(found)
+
+
+def _with_points(labels: npt.NDArray[Any], *, decimal: str) -> npt.NDArray[Any]:
+    """Numbers as text with the file's decimal mark, the other of the two grouping thousands, as Python writes them."""
+    other = "," if decimal == "." else "."
+    given = [one.replace(other, "").replace(",", ".") if isinstance(one, str) else one for one in labels]
+    return np.array(given, dtype=object)
+
+
 def _split(
     inputs: npt.NDArray[Any],
     labels: npt.NDArray[Any],
     source: DataSource,
+    task: Task,
     *,
     where: str,
-    class_names: tuple[str, ...] | None = None,
     standard: bool = False,
     by: Sequence[npt.NDArray[Any]] = (),
 ) -> Dataset:
     if inputs.dtype.kind not in "biuf" or inputs.ndim not in (2, 4):
         raise DataError(f"{where}: inputs are {inputs.dtype} of shape {inputs.shape}; give (n, features) or images")
-    if labels.ndim != 1 or len(labels) != len(inputs) or len(labels) < 2:
+    if labels.ndim not in (1, 2) or len(labels) != len(inputs) or len(labels) < 2:
         raise DataError(f"{where}: {labels.shape} labels do not go with {inputs.shape} inputs; give one per example")
     _require_finite(inputs, where)
-    rows = _split_rows(labels, source, where=where, by=_one_each(by[0], len(labels), source, where) if by else None)
-    found = _assemble(inputs, labels, rows, where=where, standard=standard)
-    return replace(found, class_names=class_names) if class_names else found
+    each = _one_each(by[0], len(labels), source, where) if by else None
+    rows = _split_rows(labels, source, task, where=where, by=each)
+    return _assemble(inputs, labels, rows, task, where=where, standard=standard)
 
 
 def _split_rows(
-    labels: npt.NDArray[Any], source: Source, *, where: str, by: npt.NDArray[Any] | None = None
+    labels: npt.NDArray[Any],
+    source: Source,
+    task: Task,
+    *,
+    where: str,
+    by: npt.NDArray[Any] | None = None,
+    names: tuple[str, ...] = (),
 ) -> tuple[Ints, Ints]:
-    encoded, _ = encode_labels(labels, where)
-    return split_rows(encoded, source, where=where, by=by)
+    kinds = encode(task, labels, where, names=names).kinds
+    return split_rows(kinds, source, where=where, by=by)
 
 
 def _one_each(by: npt.NDArray[Any], count: int, source: DataSource, where: str) -> npt.NDArray[Any]:
@@ -282,16 +325,18 @@ def _assemble(
     inputs: npt.NDArray[Any],
     labels: npt.NDArray[Any],
     rows: tuple[Ints, Ints],
+    task: Task,
     *,
     where: str,
     standard: bool = False,
     columns: Sequence[str] = (),
+    label_names: tuple[str, ...] = (),
 ) -> Dataset:
     """Scale in the precision that the data came in, cast to float32, and cut.
 
     What is not a number is a missing number of a table, and becomes 0 after the scaling.
     """
-    encoded, names = encode_labels(labels, where)
+    encoded = encode(task, labels, where, names=label_names)
     train, test = rows
     if standard:
         inputs = _standardised(inputs.astype(np.float64), train)
@@ -301,10 +346,11 @@ def _assemble(
         warnings += range_warnings(values, columns)
     values = np.nan_to_num(values, copy=False, nan=0.0)
     return Dataset(
-        train=Examples(inputs=values[train], labels=encoded[train]),
-        test=Examples(inputs=values[test], labels=encoded[test]),
-        class_names=names,
-        warnings=warnings,
+        train=Examples(inputs=values[train], labels=encoded.values[train]),
+        test=Examples(inputs=values[test], labels=encoded.values[test]),
+        class_names=encoded.names,
+        task=task,
+        warnings=(*warnings, *encoded.warnings),
     )
 
 

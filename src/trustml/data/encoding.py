@@ -77,9 +77,10 @@ def encode_table(table: pd.DataFrame, source: Table) -> Encoded:
             if name not in table.columns:
                 known = ", ".join(map(str, table))
                 raise DataError(f"{source.path}: data.{field} names no column {name!r}; choose among {known}")
-    features = table.drop(columns=[source.label, *source.drop])
+    features = table.drop(columns=[*source.label_columns, *source.drop])
     if not len(features.columns):
-        raise DataError(f"{source.path}: no column is left beside the label {source.label!r}; a model needs features")
+        label = " and ".join(map(repr, source.label_columns))
+        raise DataError(f"{source.path}: no column is left beside the label {label}; a model needs features")
     found: dict[str, _Column | _LeftOut] = {}
     faults: list[str] = []
     for name in map(str, features):
@@ -96,8 +97,9 @@ def _joined(found: Mapping[str, _Column | _LeftOut], source: Table) -> Encoded:
     left_out = {name: part.values for name, part in found.items() if isinstance(part, _LeftOut)}
     if not parts:
         name, count = next(iter(left_out.items()))
+        label = " and ".join(map(repr, source.label_columns))
         raise DataError(
-            f"{source.path}: no column is left beside the label {source.label!r}: {name!r} holds {count} different "
+            f"{source.path}: no column is left beside the label {label}: {name!r} holds {count} different "
             f"texts, more than {MOST_CATEGORIES}; declare its categories, or hash it by data.hashing.{name}"
         )
     return Encoded(

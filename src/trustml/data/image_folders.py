@@ -14,12 +14,13 @@ import numpy.typing as npt
 from trustml.data.dataset import Dataset, Examples
 from trustml.data.encoding import column_of_keys, split_column
 from trustml.data.images import image_warnings, read_images
-from trustml.data.labels import as_numbers, encode_labels
+from trustml.data.labels import as_numbers, encode
 from trustml.data.preparation import Preparation
 from trustml.data.splits import split_rows
 from trustml.data.streams import Stream, public_generator
 from trustml.data.tables import read_table
 from trustml.errors import DataError
+from trustml.models.tasks import DEFAULT_TASK, Task
 from trustml.scenario.sources import Csv, Images
 
 _MOST_TOLD = 3
@@ -82,7 +83,7 @@ def listed_files(folder: Path, names: Iterable[str], labels: Iterable[str], *, t
     return found
 
 
-def load_images(source: Images) -> Dataset:
+def load_images(source: Images, task: Task = DEFAULT_TASK) -> Dataset:
     """Read the images of a folder, in the order of the split, so that no part of them is copied.
 
     Raises
@@ -90,9 +91,9 @@ def load_images(source: Images) -> Dataset:
     DataError
     """
     files, by = _image_files(source)
-    labels, names = encode_labels(as_numbers(np.array([one.label for one in files])), source.path)
+    encoded = encode(task, as_numbers(np.array([one.label for one in files])), source.path)
     if source.test_path is None:
-        rows = split_rows(labels, source, where=source.path, by=by)
+        rows = split_rows(encoded.kinds, source, where=source.path, by=by)
     else:
         held = class_folders(Path(source.test_path))
         if unknown := {one.label for one in held} - {one.label for one in files}:
@@ -100,7 +101,7 @@ def load_images(source: Images) -> Dataset:
                 f"{source.test_path}: class {min(unknown)!r} is not among those of {source.path}; add it there"
             )
         files = [*files, *held]
-        labels, names = encode_labels(as_numbers(np.array([one.label for one in files])), source.path)
+        encoded = encode(task, as_numbers(np.array([one.label for one in files])), source.path)
         generator = public_generator(source.split_seed, Stream.SPLIT)  # explained are the first: not all of one class
         train = len(files) - len(held)
         rows = generator.permutation(train), train + generator.permutation(len(held))
@@ -108,11 +109,12 @@ def load_images(source: Images) -> Dataset:
     inputs, counts = read_images([files[row].path for row in order], source)
     cut = len(rows[0])
     return Dataset(
-        train=Examples(inputs=inputs[:cut], labels=labels[rows[0]]),
-        test=Examples(inputs=inputs[cut:], labels=labels[rows[1]]),
-        class_names=names,
+        train=Examples(inputs=inputs[:cut], labels=encoded.values[rows[0]]),
+        test=Examples(inputs=inputs[cut:], labels=encoded.values[rows[1]]),
+        class_names=encoded.names,
+        task=task,
         preparation=Preparation(scaling="public constants", categories="none", classes="of the data"),
-        warnings=image_warnings(counts, source, images=len(files)),
+        warnings=(*image_warnings(counts, source, images=len(files)), *encoded.warnings),
     )
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 Scaled: TypeAlias = Literal["none", "public constants", "declared constants", "training statistics", "unknown"]
 Categories: TypeAlias = Literal["none", "declared", "of the data", "unknown"]
-Classes: TypeAlias = Literal["public", "of the data", "unknown"]
+Classes: TypeAlias = Literal["public", "of the data", "targets as they are", "targets by a given range", "unknown"]
 
 
 class Preparation(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,8 +22,8 @@ class Preparation(msgspec.Struct, frozen=True, kw_only=True):
         training examples.
     categories : {"none", "declared", "of the data", "unknown"}
         Where the columns of a table come from that text became. With `of the data` one row can add or remove a column.
-    classes : {"public", "of the data", "unknown"}
-        Where the names and the number of classes come from.
+    classes : {"public", "of the data", "targets as they are", "targets by a given range", "unknown"}
+        Where the names and the number of classes come from, or what was done to the targets of a regression.
     learned_columns : tuple of str
         Columns of which the data decided what they became: categories of text, and marks of missing numbers.
     left_out_columns : tuple of str
@@ -57,6 +57,11 @@ def preparation_notes(preparation: Preparation) -> tuple[str, ...]:
         notes.append(
             "inputs are shifted and scaled by constants given by the user; were they statistics of the training data, "
             "no epsilon would cover them"
+        )
+    if preparation.classes == "targets by a given range":
+        notes.append(
+            "targets are mapped to [-1, 1] by a range given by the user; were it taken from the training data, no "
+            "epsilon would cover it"
         )
     if "unknown" in (preparation.scaling, preparation.categories):
         notes.append("the record does not say how the inputs were prepared")

@@ -145,7 +145,8 @@ def lay_out(path: Path, text: str, encoding: str, source: Csv) -> Layout:
             broken = error if separator == usual else broken
             continue
         usually = found if separator == usual else usually
-        if isinstance(found, Layout) and source.label in found.names and (separator == usual or len(found.names) > 1):
+        labelled = isinstance(found, Layout) and set(source.label_columns) <= set(found.names)
+        if isinstance(found, Layout) and labelled and (separator == usual or len(found.names) > 1):
             return found
     if broken is not None:
         raise broken
@@ -174,12 +175,12 @@ def _layout(text: str, form: Form, source: Csv) -> Layout | _Rows:
     if rows is None:
         rows = _rows(text, form, named=source.row_names)
     names = [name.strip() for name in rows.first]
-    if source.quote is None and form.quote == '"' and source.label not in names and _all_in(names, "'"):
+    if source.quote is None and form.quote == '"' and source.label_columns[0] not in names and _all_in(names, "'"):
         return _layout(text, replace(form, quote="'"), source)
     if rows.odd or not rows.first:
         return rows
     width = len(names) + rows.extra
-    if source.header is False or (source.header is None and _is_headerless(names, source.label)):
+    if source.header is False or (source.header is None and _is_headerless(names, source.label_columns[0])):
         form, names = replace(form, header=False), [f"column{number + 1}" for number in range(width)]
     elif source.row_names:
         names = ["", *names[1 - rows.extra :]]

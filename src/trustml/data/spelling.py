@@ -136,7 +136,7 @@ def decimal_mark(table: pd.DataFrame, source: Csv, *, separator: str) -> str:
     ``1.234,5`` and ``1,23`` have a decimal comma, ``1,234.5`` and ``1,234,567`` a point; ``1,234`` may be either. A
     decimal comma is believed only where commas do not separate the columns too.
     """
-    named = {source.label, *source.categories, *source.keys, *source.drop}
+    named = {*source.label_columns, *source.categories, *source.keys, *source.drop}
     found = set()
     for name in table.columns:
         if name in named or table[name].dtype.kind in "biuf":

@@ -199,7 +199,7 @@ def _text_columns(layout: Layout, source: Csv) -> type[str] | dict[int, type[str
     """Columns that pandas must not take for numbers: it makes 1 of 01, 1.0 of 1 beside a gap, and 1.234 of 1.234,5."""
     if source.decimal:
         return str
-    named = {source.label, *source.categories, *source.keys}
+    named = {*source.label_columns, *source.categories, *source.keys}
     if source.split_by is not None:
         named.add(source.split_by)
     return {number: str for number, name in enumerate(layout.names) if name in named or number in layout.coded}

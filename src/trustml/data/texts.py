@@ -12,12 +12,13 @@ import numpy as np
 from trustml.data.cautions import form_warnings
 from trustml.data.dataset import Dataset, Examples, Floats
 from trustml.data.encoding import split_column
-from trustml.data.labels import as_numbers, encode_labels
+from trustml.data.labels import as_numbers, encode
 from trustml.data.preparation import Preparation
 from trustml.data.spelling import FaultError, as_text
 from trustml.data.splits import refuse_leakage, split_rows
 from trustml.data.tables import first_line, read_tables
 from trustml.errors import DataError
+from trustml.models.tasks import DEFAULT_TASK, Task
 from trustml.scenario.sources import Csv, Json, Text
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ class _Tokenizer:
     shifted: bool = False  # so that 0 is padding
 
 
-def load_texts(source: Text) -> Dataset:
-    """Read texts and classes, and tokenize.
+def load_texts(source: Text, task: Task = DEFAULT_TASK) -> Dataset:
+    """Read texts and their labels, and tokenize.
 
     Raises
     ------
@@ -54,22 +55,23 @@ def load_texts(source: Text) -> Dataset:
             known = ", ".join(map(str, table))
             raise DataError(f"{where}: data.{field} names no column {name!r}; choose among {known}")
     labels = table[source.label].to_numpy()
-    encoded, names = encode_labels(as_numbers(labels) if isinstance(listing, Csv) else labels, where)
+    encoded = encode(task, as_numbers(labels) if isinstance(listing, Csv) else labels, where, names=(source.label,))
     by = split_column(table, listing)
     if source.test_path is None:
-        rows = split_rows(encoded, source, where=where, by=by)
+        rows = split_rows(encoded.kinds, source, where=where, by=by)
     else:
         rows = np.arange(read.train_rows), np.arange(read.train_rows, len(table))
         if by is not None:
             refuse_leakage(by, source, *rows, where=where)
     inputs, told = _token_ids(table[source.text], source)
-    train, test = (Examples(inputs=inputs[part], labels=encoded[part]) for part in rows)
+    train, test = (Examples(inputs=inputs[part], labels=encoded.values[part]) for part in rows)
     return Dataset(
         train=train,
         test=test,
-        class_names=names,
+        class_names=encoded.names,
+        task=task,
         preparation=Preparation(scaling="none", categories="none", classes="of the data"),
-        warnings=(*read.warnings, *form_warnings(read.forms), *told),
+        warnings=(*read.warnings, *form_warnings(read.forms), *told, *encoded.warnings),
         feature_names=tuple(f"token {number}" for number in range(source.length)),
         feature_groups=tuple(range(source.length)),
     )

@@ -24,12 +24,15 @@ class Implementation(msgspec.Struct, frozen=True, kw_only=True):
     differs : str
         How the raw output differs from the definition; empty where it is the definition. Where it differs,
         the backend also gives the variant ``completed`` if the definition can be had from it.
+    of_classes : str
+        Why it explains nothing but one class of many; empty where it explains any output.
     """
 
     library: str
     call: str
     library_function: str = ""
     differs: str = ""
+    of_classes: str = ""
 
     @property
     def function(self) -> str:

@@ -76,6 +76,7 @@ def draw_members(job: ShadowJob, dataset: Dataset, *, models: int, field: str) -
             train=Examples(inputs=inputs[row], labels=labels[row]),
             test=dataset.test,
             class_names=dataset.class_names,
+            task=dataset.task,
             train_keys={name: values[row] for name, values in keys.items()},
             test_keys=dataset.test_keys,
         )

@@ -67,7 +67,13 @@ def draw_canaries(job: CanaryJob, dataset: Dataset, *, run: RunDirectory) -> dic
             plan = _own_plan(job, dataset, run, generator=generator, canaries=nobody)
         case kind:
             examples = example_canaries(
-                kind, count, train=dataset.train, heldout=dataset.test, classes=dataset.classes, generator=generator
+                kind,
+                count,
+                train=dataset.train,
+                heldout=dataset.test,
+                task=dataset.task,
+                classes=dataset.classes,
+                generator=generator,
             )
             chosen |= {"inputs": examples.inputs, "labels": examples.labels}
             plan, joins = _own_plan(job, dataset, run, generator=generator, canaries=joins), nobody
@@ -92,7 +98,10 @@ def redraw_canaries(job: CanaryJob, *, run: RunDirectory, attempt: int) -> tuple
     fresh = msgspec.structs.replace(job, training=msgspec.structs.replace(job.training, mechanism=mechanism))
     arrays = run.arrays(PRIVATE_DATA)
     dataset = Dataset(
-        train=_examples(arrays, "train"), test=_examples(arrays, "test"), class_names=tuple(arrays["class_names"])
+        train=_examples(arrays, "train"),
+        test=_examples(arrays, "test"),
+        class_names=tuple(arrays["class_names"]),
+        task=job.task,
     )
     return fresh, draw_canaries(fresh, dataset, run=run)
 

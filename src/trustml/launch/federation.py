@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from trustml.data.clients import FederatedPlan, federated_plan
 from trustml.data.dataset import Dataset, Ints
+from trustml.data.labels import KindsOfExamples, kinds_of
 from trustml.data.partition import Clients, Keyed, draw_clients, label_counts
 from trustml.data.streams import Stream, public_generator, secret_generator
 from trustml.scenario.federated import DPFedAvg, FederatedRegime, FedSGD
@@ -23,10 +24,11 @@ def draw_partition(regime: FederatedRegime, dataset: Dataset, *, seed: int, fiel
     ScenarioError
         If the partition cannot be had from this data.
     """
+    kinds = _kinds(dataset)
     return draw_clients(
         regime.partition,
-        train=Keyed(labels=dataset.train.labels, keys=dataset.train_keys),
-        test=Keyed(labels=dataset.test.labels, keys=dataset.test_keys),
+        train=Keyed(labels=kinds.train, keys=dataset.train_keys),
+        test=Keyed(labels=kinds.test, keys=dataset.test_keys),
         generator=public_generator(seed, Stream.CLIENTS),
         field=f"{field}.partition",
     )
@@ -34,12 +36,20 @@ def draw_partition(regime: FederatedRegime, dataset: Dataset, *, seed: int, fiel
 
 def partition_arrays(clients: Clients, dataset: Dataset) -> dict[str, npt.NDArray[Any]]:
     """Give a partition as arrays, for a file, with the labels that each client holds."""
-    return {
+    kinds = _kinds(dataset)
+    found: dict[str, npt.NDArray[Any]] = {
         "owners": clients.owners,
         "held_out": clients.held_out,
         "names": np.array(clients.names, dtype=np.str_),
-        "label_counts": label_counts(clients, dataset.train.labels, classes=dataset.classes),
+        "label_counts": label_counts(clients, kinds.train, classes=len(kinds.names)),
     }
+    if kinds.names != dataset.class_names:
+        found["label_names"] = np.array(kinds.names, dtype=np.str_)
+    return found
+
+
+def _kinds(dataset: Dataset) -> KindsOfExamples:
+    return kinds_of(dataset.task, dataset.train.labels, dataset.test.labels, names=dataset.class_names)
 
 
 def draw_rounds(regime: FederatedRegime, owners: Ints, *, clients: int, seed: int, attempt: int = 1) -> FederatedPlan:

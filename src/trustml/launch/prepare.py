@@ -68,7 +68,7 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
         Before anything is created.
     """
     check_scenario(scenario)
-    dataset = load_dataset(scenario.data)
+    dataset = load_dataset(scenario.data, scenario.task)
     scenario = with_samples(scenario, dataset)
     warnings = sample_warnings(scenario, dataset)
     warnings += check_against_data(

@@ -1,4 +1,4 @@
-"""Accuracy on held-out examples, with an interval."""
+"""How good models are on held-out examples, by their task, with intervals."""
 
 from __future__ import annotations
 
@@ -6,54 +6,153 @@ import math
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
+from trustml.measures.classification import classification_statistics, f1_statistics
 from trustml.measures.evidence import Evidence
 from trustml.measures.notes import absent
-from trustml.measures.row import About, Row
+from trustml.measures.resampling import estimates, mean_of
+from trustml.measures.row import About, Facts, Row
+from trustml.models.answers import answers, in_unit, right, score
+from trustml.models.losses import AnyArray
+from trustml.models.tasks import Classes, Labels, Regression, facts_of
 from trustml.record.schema import JobRecord
 
 _Z95 = 1.959963984540054
+_SUBJECT = "held-out"
+_ONE_VALUE = 1e-3
+"""Share of the targets' spread below which predictions are one value."""
 
 
 def accuracy_rows(evidence: Evidence) -> list[Row]:
-    """One row a trained model; an absent value, with the reason, for a model that is not there."""
+    """The measure that leads, one row a trained model; an absent value, with the reason, for one that is not there."""
+    measure = facts_of(evidence.task).score
     rows = []
     for record, _ in evidence.trained():
         if record.status != "ok":
             about = absent(f"training ended {record.status}: {record.reason}")
-            rows.append(evidence.row("accuracy", None, record=record, subject="held-out", n=0, about=about))
-            continue
-        labels, answers = evidence.heldout["test_labels"], held_out_answers(evidence, record)
-        right = int((answers == labels).sum())
-        majority = float(np.bincount(labels).max() / len(labels))
-        rows.append(
-            evidence.row(
-                "accuracy",
-                right / len(labels),
-                record=record,
-                subject="held-out",
-                n=len(labels),
-                interval=wilson_interval(right, len(labels)),
-                about=About(
-                    interval="wilson",
-                    confidence=0.95,
-                    facts={"majority": majority, "classes_answered": len(np.unique(answers))},
-                ),
-            )
-        )
+            rows.append(evidence.row(measure, None, record=record, subject=_SUBJECT, n=0, about=about))
+        elif measure == "accuracy":
+            rows.append(_accuracy_row(evidence, record))
+        else:
+            rows.append(_regression_rows(evidence, record)[0])
     for skip in evidence.manifest.skips:
         if not skip.regime:
             continue
-        row = evidence.row("accuracy", None, record=None, subject="held-out", n=0, about=absent(skip.reason))
+        row = evidence.row(measure, None, record=None, subject=_SUBJECT, n=0, about=absent(skip.reason))
         rows.append(msgspec.structs.replace(row, backend=skip.backend, regime=skip.regime))
     return rows
 
 
-def held_out_answers(evidence: Evidence, record: JobRecord) -> npt.NDArray[np.int64]:
-    """Class of the largest logit for each held-out example."""
-    logits = evidence.run.arrays(f"jobs/{record.id}/predictions.npz")["test_logits"]
-    return np.argmax(logits, axis=1).astype(np.int64)
+def performance_rows(evidence: Evidence) -> list[Row]:
+    """All other measures of the task, of every model that was trained."""
+    rows: list[Row] = []
+    for record, _ in evidence.trained():
+        if record.status == "ok":
+            regression = isinstance(evidence.task, Regression)
+            rows += _regression_rows(evidence, record)[1:] if regression else _classification_rows(evidence, record)
+    return rows
+
+
+def outputs_of(evidence: Evidence, record: JobRecord) -> tuple[AnyArray, AnyArray]:
+    """Outputs and labels of the held-out examples."""
+    found = evidence.run.arrays(f"jobs/{record.id}/predictions.npz")["test_logits"]
+    return found, evidence.heldout["test_labels"]
+
+
+def held_out_score(evidence: Evidence, record: JobRecord) -> float:
+    """Accuracy on held-out examples, or R2 of a regression."""
+    return score(evidence.task, *outputs_of(evidence, record))
+
+
+def _accuracy_row(evidence: Evidence, record: JobRecord) -> Row:
+    outputs, labels = outputs_of(evidence, record)
+    task = evidence.task
+    said = answers(task, outputs)
+    share = right(task, outputs, labels)
+    different = len(np.unique(said, axis=0)) if isinstance(task, Labels) else len(np.unique(said))
+    facts: Facts = {"majority": _majority(evidence, labels), "classes_answered": different}
+    if isinstance(task, Labels):  # the labels of an example hang together
+        facts["labels"] = labels.shape[1]
+        value, low, high = estimates({"": mean_of(share)}, examples=len(share))[""]
+        about = About(interval="bootstrap over examples", confidence=0.95, facts=facts)
+    else:
+        count = int(share.sum())
+        value, (low, high) = count / len(share), wilson_interval(count, len(share))
+        about = About(interval="wilson", confidence=0.95, facts=facts)
+    return evidence.row(
+        "accuracy", value, record=record, subject=_SUBJECT, n=len(labels), interval=(low, high), about=about
+    )
+
+
+def _majority(evidence: Evidence, labels: AnyArray) -> float:
+    """Accuracy of always answering what most examples are, of each label where there are several."""
+    if isinstance(evidence.task, Classes):
+        return float(np.bincount(labels).max() / len(labels))
+    holds = labels.mean(axis=0)
+    return float(np.maximum(holds, 1 - holds).mean())
+
+
+def _classification_rows(evidence: Evidence, record: JobRecord) -> list[Row]:
+    outputs, labels = outputs_of(evidence, record)
+    statistics, missing = classification_statistics(evidence.task, outputs, labels)
+    about = About(interval="bootstrap over examples", confidence=0.95)
+    rows = []
+    for name, (value, low, high) in estimates(statistics, examples=len(labels)).items():
+        rows.append(
+            evidence.row(name, value, record=record, subject=_SUBJECT, n=len(labels), interval=(low, high), about=about)
+        )
+    for name, reason in missing.items():
+        rows.append(evidence.row(name, None, record=record, subject=_SUBJECT, n=0, about=absent(reason)))
+    if isinstance(evidence.task, Labels):
+        names = evidence.manifest.data.class_names
+        of_labels = estimates(f1_statistics(evidence.task, outputs, labels, names), examples=len(labels))
+        for name, (value, low, high) in of_labels.items():
+            one = about if math.isfinite(value) else absent("no held-out example has the label, and none is given it")
+            given = (low, high) if math.isfinite(value) else None
+            figure = value if math.isfinite(value) else None
+            rows.append(
+                evidence.row("f1", figure, record=record, subject=name, n=len(labels), interval=given, about=one)
+            )
+    return rows
+
+
+def _regression_rows(evidence: Evidence, record: JobRecord) -> list[Row]:
+    """R2, RMSE and MAE, with what the best constant comes to beside them."""
+    outputs, labels = outputs_of(evidence, record)
+    true, predicted = (in_unit(evidence.task, part)[:, 0] for part in (labels, outputs))
+    squares, sizes = (predicted - true) ** 2, np.abs(predicted - true)
+
+    def r_squared(weights: AnyArray) -> AnyArray:
+        count = weights.sum(axis=1)
+        mean = weights @ true / count
+        spread = weights @ true**2 - count * mean**2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(spread > 0, 1 - weights @ squares / spread, np.nan)
+
+    found = estimates(
+        {
+            "r2": r_squared,
+            "rmse": lambda weights: np.sqrt(weights @ squares / weights.sum(axis=1)),
+            "mae": lambda weights: weights @ sizes / weights.sum(axis=1),
+        },
+        examples=len(true),
+    )
+    of_constant: dict[str, Facts] = {
+        "r2": {"one_value": bool(predicted.std() < _ONE_VALUE * true.std())},
+        "rmse": {"of_mean": float(true.std())},
+        "mae": {"of_median": float(np.abs(true - np.median(true)).mean())},
+    }
+    rows = []
+    for name, (value, low, high) in found.items():
+        about = About(interval="bootstrap over examples", confidence=0.95, facts=of_constant[name])
+        if not math.isfinite(value):
+            reason = "all held-out targets are the same"
+            rows.append(evidence.row(name, None, record=record, subject=_SUBJECT, n=len(true), about=absent(reason)))
+            continue
+        rows.append(
+            evidence.row(name, value, record=record, subject=_SUBJECT, n=len(true), interval=(low, high), about=about)
+        )
+    return rows
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:

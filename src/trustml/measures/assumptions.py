@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from trustml.data.preparation import Categories, Classes, Preparation, Scaled
 from trustml.measures.evidence import Evidence
 from trustml.measures.wording import models_of
+from trustml.models.tasks import DEFAULT_TASK, Regression, Task
 from trustml.plan.job import TrainJob
 from trustml.privacy.ledger import UNAMPLIFIED, Charge
 from trustml.privacy.statement import Assumption, AssumptionStatus
@@ -55,7 +56,7 @@ def assumptions_of(
             else "a stock engine runs on its own",
         ),
         _data(evidence, charges),
-        preprocessing_assumption(evidence.manifest.data.preparation),
+        preprocessing_assumption(evidence.manifest.data.preparation, evidence.task),
         _rows_of_explanations(evidence),
         _other_models(evidence),
         Assumption(
@@ -164,12 +165,13 @@ def _data(evidence: Evidence, charges: Sequence[Charge]) -> Assumption:
     )
 
 
-def preprocessing_assumption(preparation: Preparation) -> Assumption:
-    """Say whether the preparation used the private data; the worst of its points decides."""
+def preprocessing_assumption(preparation: Preparation, task: Task = DEFAULT_TASK) -> Assumption:
+    """Say whether the preparation, or the loss, used the private data; the worst of its points decides."""
     points = (
         _SCALING[preparation.scaling],
         _CATEGORIES[preparation.categories],
         _CLASSES[preparation.classes],
+        _WEIGHTS[not isinstance(task, Regression) and bool(task.class_weights)],
     )
     order: tuple[AssumptionStatus, ...] = ("not met", "not checked", "met")
     status = next(one for one in order if any(found == one for found, _ in points))
@@ -193,7 +195,13 @@ _CATEGORIES: dict[Categories, tuple[AssumptionStatus, str]] = {
 _CLASSES: dict[Classes, tuple[AssumptionStatus, str]] = {
     "public": ("met", ""),
     "of the data": ("not checked", "the classes are those that the labels hold: one that a single row has would show"),
+    "targets as they are": ("met", ""),
+    "targets by a given range": ("not checked", "targets are mapped by a range given by the user"),
     "unknown": ("not checked", "the record does not say where the classes come from"),
+}
+_WEIGHTS: dict[bool, tuple[AssumptionStatus, str]] = {
+    False: ("met", ""),
+    True: ("not checked", "class weights are constants given by the user: were they counts of labels, they would tell"),
 }
 
 

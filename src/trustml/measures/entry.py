@@ -17,6 +17,7 @@ Family: TypeAlias = Literal[
 Place: TypeAlias = Literal[
     "overview",
     "wide overview",
+    "performance",
     "explanations",
     "explanations page",
     "agreement",
@@ -35,6 +36,7 @@ Place: TypeAlias = Literal[
 PLACES: dict[Place, str] = {
     "overview": "a column of the overview by regime and framework: `trustml show`, `compare`, dashboard",
     "wide overview": "the same, on terminals that are wide enough",
+    "performance": "a column of how good models are beside the overview: `trustml show`",
     "explanations": "a column of what explanations are worth: `trustml show`",
     "explanations page": "the same on the dashboard's Explanations page",
     "agreement": "a column of how far libraries agree on the same weights: `trustml show`",
@@ -84,6 +86,7 @@ FORMS: dict[str, NumberForm] = {
     "norm": NumberForm(pattern="{:.3g}"),
     "score": NumberForm(pattern="{:.2g}"),
     "difference": NumberForm(pattern="{:.1e}"),
+    "amount": NumberForm(pattern="{:.4g}"),
     "nats": NumberForm(pattern="{:.2f}"),
 }
 _OF_UNIT = {
@@ -94,8 +97,10 @@ _OF_UNIT = {
     "bytes": "mebibytes",
     "rounds": "count",
     "of largest": "difference",
+    "of target": "amount",
 }
 _LARGE_SCORE = 100
+_LARGE_AMOUNT = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +132,8 @@ class Measure:
     shown : tuple of Place
     guarantee : bool
         Whether it is what holds for something released, so that without a finite value nothing does.
+    later : bool
+        Whether tables of format 3 from before there was such a measure have no row of it.
     """
 
     unit: str
@@ -143,6 +150,7 @@ class Measure:
     form: str = ""
     shown: tuple[Place, ...] = ()
     guarantee: bool = False
+    later: bool = False
 
     @property
     def head(self) -> str:
@@ -165,4 +173,6 @@ class Measure:
             return at_most(value, 2) if self.kind == "upper bound" else at_least(value, 2)
         if self.form == "score" and abs(value) >= _LARGE_SCORE:
             return FORMS["count"].text(value)
+        if self.unit == "of target" and abs(value) >= _LARGE_AMOUNT:
+            return FORMS["rate"].text(value)
         return self.number.text(value)

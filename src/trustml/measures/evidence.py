@@ -14,11 +14,12 @@ import numpy.typing as npt
 from trustml.measures.measure import MEASURES
 from trustml.measures.notes import described
 from trustml.measures.row import About, Row
+from trustml.models.tasks import Task
 from trustml.plan.job import VARIANTS, ExplainJob, Job, TrainJob
 from trustml.record.array_names import array_name, arrays_below
 from trustml.record.explained import model_of
 from trustml.record.files import sha256
-from trustml.record.schema import JobRecord, Manifest
+from trustml.record.schema import JobRecord, Manifest, task_of
 from trustml.record.store import HELDOUT, RunDirectory
 from trustml.scenario.baselines import Rows
 from trustml.scenario.methods import Method, RandomControl
@@ -118,6 +119,11 @@ class Evidence:
     def heldout(self) -> dict[str, npt.NDArray[Any]]:
         """Held-out labels, explained inputs and their classes."""
         return self.run.arrays(HELDOUT)
+
+    @functools.cached_property
+    def task(self) -> Task:
+        """What the models are asked."""
+        return task_of(self.manifest)
 
     def trained(self) -> list[tuple[JobRecord, TrainJob]]:
         """All train jobs, finished or not."""

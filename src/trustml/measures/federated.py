@@ -10,32 +10,37 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.measures.evidence import Evidence
-from trustml.measures.notes import absent
+from trustml.measures.notes import absent, not_applicable
 from trustml.measures.row import About, Facts, Row
+from trustml.models.answers import right
 from trustml.models.shapes import weight_shapes
+from trustml.models.tasks import Regression, facts_of
 from trustml.plan.job import TrainJob, rounds_file, timings_file
 from trustml.record.schema import JobRecord
 from trustml.scenario.federated import DPFedAvg, FedAvg, FederatedSpec, FedSGD
 from trustml.scenario.partition import Everyone
 from trustml.scenario.regimes import Plain
 
+_NO_ACCURACY = "a regression has no accuracy"
 _COMPRESSED_ABOVE = 20_000
 """TFF's compression aggregator quantises tensors of more values than this, to one byte each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """Held-out accuracy by round.
+    """How good the model was by round.
 
     Attributes
     ----------
     rounds : int array of shape (k,)
         Numbers of the rounds after which the model was looked at, from 1.
-    accuracy, loss : float arrays of shape (k,)
+    score : float array of shape (k,)
+        Held-out accuracy; R2 of a regression.
+    loss : float array of shape (k,)
     """
 
     rounds: npt.NDArray[np.int64]
-    accuracy: npt.NDArray[np.float64]
+    score: npt.NDArray[np.float64]
     loss: npt.NDArray[np.float64]
 
 
@@ -49,9 +54,9 @@ def federated_jobs(evidence: Evidence) -> list[tuple[JobRecord, TrainJob]]:
 
 
 def history_of(evidence: Evidence, record: JobRecord) -> History:
-    """Read the accuracy by round of a finished federated training."""
+    """Read the accuracy, or R2, by round of a finished federated training."""
     arrays = evidence.run.arrays(f"jobs/{record.id}/history.npz")
-    return History(rounds=arrays["rounds"], accuracy=arrays["accuracy"], loss=arrays["loss"])
+    return History(rounds=arrays["rounds"], score=arrays[facts_of(evidence.task).score], loss=arrays["loss"])
 
 
 def rounds_of(evidence: Evidence, job: TrainJob) -> dict[str, npt.NDArray[Any]] | None:
@@ -103,12 +108,16 @@ def _client_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[R
     if clients is None:
         about = absent("who holds what is under private/, which is not at hand", not_at_hand=True)
         return [evidence.row(name, None, record=record, subject="clients", n=0, about=about) for name in names]
+    if isinstance(evidence.task, Regression):
+        about = not_applicable(f"{_NO_ACCURACY}; its R2 is that of all clients' examples together")
+        return [evidence.row(name, None, record=record, subject="clients", n=0, about=about) for name in names]
     labels = evidence.heldout["test_labels"]
-    right = evidence.run.arrays(f"jobs/{record.id}/predictions.npz")["test_logits"].argmax(axis=1) == labels
+    outputs = evidence.run.arrays(f"jobs/{record.id}/predictions.npz")["test_logits"]
+    hit = right(evidence.task, outputs, labels)
     owners, count = clients["held_out"].astype(np.int64), len(clients["names"])
     held = owners >= 0
     tested = np.bincount(owners[held], minlength=count)
-    hits = np.bincount(owners[held], weights=right[held].astype(float), minlength=count)
+    hits = np.bincount(owners[held], weights=hit[held], minlength=count)
     each = (hits / np.maximum(tested, 1))[tested > 0]
     typical = int(np.median(tested[tested > 0])) if len(each) else 0
     facts: Facts = {"clients_tested": len(each), "clients": count, "examples_each": typical}
@@ -126,24 +135,7 @@ def _client_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[R
 
 def _round_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row]:
     assert isinstance(job.regime, FederatedSpec)
-    history = history_of(evidence, record)
-    target = job.regime.target_accuracy
-    reached = np.flatnonzero(history.accuracy >= target)
-    about = About(facts={"target": target, "evaluate_every": job.regime.evaluate_every})
-    if not len(reached):
-        reason = f"never reached in {history.rounds[-1]} rounds, best {history.accuracy.max():.4f}"
-        about = About(verdict="absent", facts={**about.facts, "reason": reason})
-    rows = [
-        evidence.row(
-            "rounds_to_target",
-            float(history.rounds[reached[0]]) if len(reached) else None,
-            record=record,
-            subject="held-out",
-            n=len(history.rounds),
-            about=about,
-        ),
-        evidence.row("held_out_loss", history.loss[-1], record=record, subject="held-out", n=len(history.rounds)),
-    ]
+    rows = _history_rows(evidence, record, job.regime)
     rounds = rounds_of(evidence, job)
     if job.mechanism is not None:
         about = absent("norms of clients' updates stay private")
@@ -158,6 +150,32 @@ def _round_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Ro
             evidence.row("client_update_norm", value, record=record, subject="clients", n=len(norms), about=about)
         )
     return rows
+
+
+def _history_rows(evidence: Evidence, record: JobRecord, regime: FederatedSpec) -> list[Row]:
+    """Rounds to the target, and the last loss; a regression has neither an accuracy nor a loss in nats."""
+    history = history_of(evidence, record)
+    looked = len(history.rounds)
+    if isinstance(evidence.task, Regression):
+        reasons = {
+            "rounds_to_target": _NO_ACCURACY,
+            "held_out_loss": "the loss of a regression is not in nats; see RMSE and MAE",
+        }
+        return [
+            evidence.row(name, None, record=record, subject="held-out", n=looked, about=not_applicable(reason))
+            for name, reason in reasons.items()
+        ]
+    target = regime.target_accuracy
+    reached = np.flatnonzero(history.score >= target)
+    about = About(facts={"target": target, "evaluate_every": regime.evaluate_every})
+    if not len(reached):
+        reason = f"never reached in {history.rounds[-1]} rounds, best {history.score.max():.4f}"
+        about = About(verdict="absent", facts={**about.facts, "reason": reason})
+    first = float(history.rounds[reached[0]]) if len(reached) else None
+    return [
+        evidence.row("rounds_to_target", first, record=record, subject="held-out", n=looked, about=about),
+        evidence.row("held_out_loss", history.loss[-1], record=record, subject="held-out", n=looked),
+    ]
 
 
 def _byte_rows(evidence: Evidence, record: JobRecord, job: TrainJob) -> list[Row]:

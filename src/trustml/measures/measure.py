@@ -1,14 +1,16 @@
 """The table of measures, asked by every reader.
 
-A new measure is an entry here, or in `explanation_table`, and a function that gives its rows.
+A new measure is an entry here, or in `explanation_table` or `performance_table`, and a function that gives its rows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 
 from trustml.measures.entry import Family, Measure, Place
 from trustml.measures.explanation_table import EXPLANATION_MEASURES
+from trustml.measures.performance_table import PERFORMANCE_MEASURES
 
 _private = partial(
     Measure,
@@ -17,13 +19,6 @@ _private = partial(
     unit="nats",
     better="lower",
     kind="upper bound",
-)
-_accuracy = partial(
-    Measure,
-    family="accuracy",
-    rows=("trustml.measures.accuracy:accuracy_rows",),
-    unit="1",
-    better="higher",
 )
 _speed = partial(
     Measure,
@@ -104,12 +99,7 @@ MEASURES: dict[str, Measure] = {
         words="epsilon of all released models together, an upper bound",
         guarantee=True,
     ),
-    "accuracy": _accuracy(
-        title="accuracy",
-        meaning="Share of held-out examples whose largest logit is the true class; Wilson 95 % interval.",
-        spread="interval",
-        shown=("overview", "federated page"),
-    ),
+    **PERFORMANCE_MEASURES,
     **EXPLANATION_MEASURES,
     "step_time_median": _speed(
         title="step time",
@@ -331,6 +321,12 @@ MEASURES: dict[str, Measure] = {
 def shown_in(place: Place) -> dict[str, Measure]:
     """Give the measures that a reader lists in one place, in their order."""
     return {name: one for name, one in MEASURES.items() if place in one.shown}
+
+
+def leading(measures: Collection[str]) -> str:
+    """Give the measure that a table of these leads with: accuracy, or what stands for it."""
+    found = [name for name, one in MEASURES.items() if one.rows == MEASURES["accuracy"].rows and name in measures]
+    return found[0] if found else "accuracy"
 
 
 def row_paths() -> tuple[str, ...]:

@@ -14,10 +14,13 @@ from trustml.attacks.estimates import AttackEstimate
 from trustml.attacks.membership import Outcome, attack_membership, verdict_of_curves
 from trustml.attacks.membership import Verdict as Membership
 from trustml.attacks.pooled import pool_targets
+from trustml.attacks.task_signals import unfit_attacks
 from trustml.errors import UsageError
 from trustml.measures.evidence import Evidence
-from trustml.measures.notes import absent
+from trustml.measures.notes import absent, not_applicable
 from trustml.measures.row import About, Facts, IntervalKind, Row, Verdict
+from trustml.models.answers import score
+from trustml.models.tasks import Regression
 from trustml.plan.attack_files import attack_file, members_file, shadow_id
 from trustml.plan.attacking import SHADOW_BACKEND
 from trustml.record.curves import RocCounts
@@ -42,6 +45,7 @@ class AttackedModel:
     members : bool array of shape (n,)
         Over training and then held-out examples.
     training_accuracy : float
+        NaN for a regression.
     why_not : str
     not_at_hand : bool
         Whether that is because its scores were left out.
@@ -76,12 +80,17 @@ def attacked_models(evidence: Evidence) -> list[AttackedModel]:
             private = evidence.run.mapped(PRIVATE_DATA, names=("train_labels", "test_labels"))
             train = evidence.run.arrays(job.scores)["train_logits"]
             test = evidence.run.arrays(f"jobs/{record.id}/predictions.npz")["test_logits"]
-            labels = np.concatenate([private["train_labels"], private["test_labels"]]).astype(np.int64)
+            labels = np.concatenate([private["train_labels"], private["test_labels"]])
             members = np.arange(len(labels)) < len(train)
-            accuracy = float((train.argmax(axis=1) == labels[members]).mean())
+            if not isinstance(evidence.task, Regression):
+                accuracy = score(evidence.task, train, labels[members])
             try:
                 outcomes = attack_membership(
-                    np.concatenate([train, test]), labels, members, _references(evidence, record.regime)
+                    np.concatenate([train, test]),
+                    labels,
+                    members,
+                    _references(evidence, record.regime),
+                    task=evidence.task,
                 )
             except UsageError as error:
                 why_not = str(error)
@@ -163,7 +172,22 @@ def _model_rows(evidence: Evidence, model: AttackedModel, *, confidence: float) 
     # `confidence` is that of the lower bounds, which rows hold; audits ask two further questions of the curves
     verdict = verdict_of_curves({one.attack: one.roc for one in model.outcomes}, error=1.0 - confidence)
     accuracy, trained = model.training_accuracy, int(model.members.sum())
-    rows = [evidence.row("training_accuracy", accuracy, record=model.record, subject="training", n=trained)]
+    known = not np.isnan(accuracy)
+    about = About() if known else not_applicable("a regression has no accuracy")
+    value, of = (accuracy, trained) if known else (None, 0)
+    rows = [evidence.row("training_accuracy", value, record=model.record, subject="training", n=of, about=about)]
+    rows += [
+        evidence.row(
+            "membership_auc",
+            None,
+            record=model.record,
+            subject=_SUBJECT,
+            method=name,
+            n=0,
+            about=not_applicable(reason),
+        )
+        for name, reason in unfit_attacks(evidence.task).items()
+    ]
     for outcome in model.outcomes:
         facts: Facts = {"references": outcome.references} if outcome.references else {}
         if outcome.note:

@@ -104,6 +104,8 @@ REST: dict[str, _Words] = {
     "clients_a_round": "{clients_a_round:g} clients a round expected; {coding}; payload alone, no protocol, no "
     "encryption",
     "against": "against {against}, batches of {batch_size}",
+    "of_mean": "{of_mean:.4g} by always answering the mean",
+    "of_median": "{of_median:.4g} by always answering the median",
     "not_covered": "{not_covered}",
     "device": "{device}",
     "beside": "other jobs ran beside it",
@@ -124,6 +126,9 @@ SILENT = frozenset(
         *(
             "majority",
             "classes_answered",
+            "labels",
+            "one_value",
+            "not_applicable",
             "understated",
             "reason",
             "not_at_hand",
@@ -155,6 +160,11 @@ def described(row: Row, about: About) -> Row:
 def absent(reason: str, *, not_at_hand: bool = False) -> About:
     """Say why there is no value; `not_at_hand` where a file was left out that others have."""
     return About(verdict="absent", facts={"reason": reason} | ({"not_at_hand": True} if not_at_hand else {}))
+
+
+def not_applicable(reason: str) -> About:
+    """Say why a measure means nothing here."""
+    return About(verdict="absent", facts={"reason": f"not applicable: {reason}", "not_applicable": True})
 
 
 def note_of(about: About) -> str:

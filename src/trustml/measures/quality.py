@@ -19,6 +19,7 @@ from trustml.measures.means import mean_with_interval
 from trustml.measures.measure import MEASURES
 from trustml.measures.notes import absent
 from trustml.measures.row import About, Row
+from trustml.models.tasks import Regression, facts_of
 from trustml.record.array_names import arrays_below
 
 Floats = npt.NDArray[np.floating]
@@ -35,11 +36,14 @@ class Quality:
     each : callable
         That array, and the shares of features that curves go over, to one number an example.
     note : str
+    of_probability : bool
+        Whether its values are what stands for the probability of the target in the task at hand.
     """
 
     quantity: str
     each: Callable[[Floats, Floats], Floats]
     note: str = ""
+    of_probability: bool = False
 
 
 def _area(curve: Floats, fractions: Floats) -> Floats:
@@ -58,11 +62,12 @@ def _mean_of_stages(stages: Floats, _: Floats) -> Floats:
     return stages.mean(axis=0)
 
 
+_TARGET = "probability of the target"
 _TOP = "AOPC over the top 1, 5, 10, 20 and 50 %"
 
 QUALITIES: dict[str, Quality] = {
-    "deletion_auc": Quality(quantity="deletion", each=_area, note="probability of the target"),
-    "insertion_auc": Quality(quantity="insertion", each=_area, note="probability of the target"),
+    "deletion_auc": Quality(quantity="deletion", each=_area, note=_TARGET, of_probability=True),
+    "insertion_auc": Quality(quantity="insertion", each=_area, note=_TARGET, of_probability=True),
     "sufficiency": Quality(quantity="sufficiency", each=_as_it_is, note=_TOP),
     "comprehensiveness": Quality(quantity="comprehensiveness", each=_as_it_is, note=_TOP),
     "infidelity": Quality(
@@ -129,7 +134,10 @@ def _row(
     control: Floats | None,
 ) -> list[Row]:
     mean = mean_with_interval(values)
-    note = QUALITIES[measure].note if measure in QUALITIES else ""
+    quality = QUALITIES.get(measure)
+    note = quality.note if quality else ""
+    if quality and quality.of_probability and isinstance(evidence.task, Regression):
+        note = facts_of(evidence.task).probability
     about = About(verdict="random control") if explanation.is_control else _against_random(measure, values, control)
     if mean is not None and mean.low > SURVIVES.get(measure, np.inf):
         about = About(verdict="fails the sanity check", facts={"limit": SURVIVES[measure]})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trustml.measures.evidence import Evidence
+from trustml.models.tasks import facts_of
 from trustml.plan.job import TrainJob
 from trustml.privacy.ledger import UNAMPLIFIED, Charge
 from trustml.privacy.statement import Coverage, Release
@@ -38,6 +39,7 @@ def not_covered(releases: Sequence[Release]) -> tuple[str, ...]:
 
 def _of_the_model(evidence: Evidence, regime: PrivateRegime) -> list[Release]:
     data = evidence.manifest.data
+    labels = facts_of(evidence.task).label_words
     found = [
         Release(name="final weights", coverage="epsilon", why="what the charged mechanism gives"),
         Release(
@@ -47,9 +49,9 @@ def _of_the_model(evidence: Evidence, regime: PrivateRegime) -> list[Release]:
         ),
     ]
     if isinstance(regime, DPFedAvg):
-        why = "held-out accuracy and loss of the noisy global model"
+        why = f"held-out {facts_of(evidence.task).score_words} and loss of the noisy global model"
         found.append(Release(name="accuracy by round", coverage="epsilon", why=why))
-    why = f"the classes of all {data.test_examples} held-out examples, as they are"
+    why = f"the {labels} of all {data.test_examples} held-out examples, as they are"
     found.append(Release(name="held-out labels", coverage="disclosed", why=why))
     return found
 
@@ -62,7 +64,7 @@ def _of_explanations(evidence: Evidence, job: TrainJob) -> list[Release]:
     count = asked.get("examples", 0)
     training, heldout = ([t for t in evidence.shown_rows[rows] if t != "probes"] for rows in ("training", "held-out"))
     tried: dict[Rows, bool] = {rows: bool(titles) for rows, titles in evidence.shown_rows.items()}
-    why = f"{count} held-out inputs and their classes, as they are"
+    why = f"{count} held-out inputs and their {facts_of(evidence.task).label_words}, as they are"
     found = [Release(name="explained inputs", coverage="disclosed", why=why)]
     titles = dict.fromkeys(m.title for one in jobs if one.subject == job.id for m in one.methods)
     about = f"of {', '.join(titles)}" if titles else "of other models alone"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from trustml.catalogue.available import availability, why_unfit
 from trustml.frameworks.entry import Missing
 from trustml.frameworks.implementation import NotAvailable
+from trustml.models.tasks import Classes
 from trustml.plan.attack_files import scores_file
 from trustml.plan.attacking import AttackJob, attack_jobs
 from trustml.plan.job import AblatedSteps, ExplainJob, Job, Mechanism, TrainJob, clients_file, explain_id, train_id
@@ -103,6 +104,7 @@ def expand(
                         model=scenario.model,
                         input_shape=input_shape,
                         execution=scenario.execution,
+                        task=scenario.task,
                         regime=regime,
                         seed=seed,
                         initial_weights=weights_file(seed),
@@ -153,6 +155,7 @@ def _explain_jobs(
             model=scenario.model,
             input_shape=input_shape,
             execution=scenario.execution,
+            task=scenario.task,
             subject=subject.id,
             weights=f"jobs/{subject.id}/weights.safetensors",
             examples=files.examples,
@@ -202,7 +205,11 @@ def _fitting(
     skips: list[Skip] = []
     for method in scenario.explanations.methods:
         found = availability(backend, method)
-        reason = found.reason if isinstance(found, NotAvailable) else why_unfit(method, scenario.model, input_shape)
+        if isinstance(found, NotAvailable):
+            reason = found.reason
+        else:
+            of_classes = "" if isinstance(scenario.task, Classes) else found.of_classes
+            reason = of_classes or why_unfit(method, scenario.model, input_shape)
         if reason:
             skips.append(Skip(backend=backend, method=method.title, reason=reason))
         else:

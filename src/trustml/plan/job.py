@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from trustml.models.layers import Architecture
+from trustml.models.tasks import DEFAULT_TASK, Task, without_default_task
 from trustml.privacy.ledger import Drawn, NoiseKind, PrivacyUnit
 from trustml.scenario.attacks import Canaries, Game
 from trustml.scenario.methods import Method
@@ -101,6 +102,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     model : Architecture
     input_shape : tuple of int
     execution : Execution
+    task : Task
+        Of the model.
     """
 
     id: str
@@ -108,6 +111,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     model: Architecture
     input_shape: tuple[int, ...]
     execution: Execution
+    task: Task = DEFAULT_TASK
 
 
 class TrainJob(JobSpec, frozen=True, kw_only=True, tag="train"):
@@ -303,12 +307,16 @@ def job_needs(job: Job) -> tuple[str, ...]:
 
 def digest(job: Job) -> str:
     """SHA-256 of what the job asks for."""
-    return hashlib.sha256(msgspec.json.encode(job)).hexdigest()
+    return hashlib.sha256(_encoded(job)).hexdigest()
+
+
+def _encoded(job: Job) -> bytes:
+    return msgspec.json.encode(without_default_task(msgspec.json.decode(msgspec.json.encode(job))))
 
 
 def encode_job(job: Job) -> bytes:
     """Readable JSON of a job."""
-    return msgspec.json.format(msgspec.json.encode(job), indent=2) + b"\n"
+    return msgspec.json.format(_encoded(job), indent=2) + b"\n"
 
 
 def decode_job(content: bytes) -> Job:

@@ -98,9 +98,10 @@ def _trainings(before: str) -> list[Known]:
         "noise_multiplier count_noise clipping_norm expected_batch_size sampling secret_sampling "
         "largest_participation total_steps start_step steps attempt steps_per_charge unit noise separation"
     )
-    names = "id kind backend model.* input_shape.# execution.* regime.* seed initial_weights data plan clients scores"
+    names = "id kind backend model.* task.* input_shape.# execution.* regime.* seed initial_weights data plan"
     return [
-        *_of(files, " ".join(f"{before}{name}" for name in f"{names} mechanism ablated".split()), "declared"),
+        *_of(files, " ".join(f"{before}{name}" for name in names.split()), "declared"),
+        *_of(files, f"{before}clients {before}scores {before}mechanism {before}ablated", "declared"),
         *_of(files, " ".join(f"{before}mechanism.{name}" for name in mechanism.split()), "declared"),
         *_of(files, f"{before}ablated.regime.* {before}ablated.noise_multiplier", "declared"),
         *_named("sizes and names", files, f"{before}mechanism.examples {before}mechanism.sample_rate"),
@@ -164,6 +165,8 @@ RELEASED: tuple[Known, ...] = (
         "other files",  # what a value is, its measure says
     ),
     *_of("measures.parquet", "measure:accuracy measure:logit_relative_difference measure:held_out_loss", "model"),
+    *_of("measures.parquet", "measure:r2 measure:rmse measure:mae measure:balanced_accuracy measure:roc_auc", "model"),
+    *_of("measures.parquet", "measure:pr_auc measure:log_loss measure:calibration_error measure:f1", "model"),
     *_of("measures.parquet", "measure:rounds_to_target measure:attribution_* measure:deletion_auc", "model"),
     *_of("measures.parquet", "measure:insertion_auc measure:comprehensiveness measure:sufficiency", "model"),
     *_of("measures.parquet", "measure:infidelity measure:road measure:max_sensitivity measure:local_*", "model"),
@@ -215,7 +218,7 @@ RELEASED: tuple[Known, ...] = (
     *_of("weights/initial.*.safetensors", "*", "public random numbers"),
     *_of("jobs/train.*/weights.safetensors", "*", "model"),
     *_of("jobs/train.*/predictions.npz", "test_logits", "model"),
-    *_of("jobs/train.*/history.npz", "rounds accuracy loss", "model"),
+    *_of("jobs/train.*/history.npz", "rounds accuracy r2 loss", "model"),
     *_of("jobs/train.*/timings.npz", "seconds cpu_seconds examples", "machine", plain_only=True),
     *_of(
         "jobs/train.*/rounds.npz",

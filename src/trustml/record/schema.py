@@ -10,6 +10,8 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from trustml.data.preparation import Preparation
+from trustml.errors import RecordError
+from trustml.models.tasks import DEFAULT_TASK, Task
 from trustml.plan.support import Skip
 from trustml.scenario.spec import BackendName
 
@@ -171,6 +173,7 @@ class DataRecord(RecordStruct, frozen=True, kw_only=True):
     train_examples, test_examples : int
     input_shape : tuple of int
     class_names : tuple of str
+        Of the classes; where the task has none, of the labels or of the target.
     notes : tuple of str
         Sentences for readers, made from `preparation` and from the scenario; nothing is decided by them.
     feature_names : tuple of str
@@ -190,6 +193,21 @@ class DataRecord(RecordStruct, frozen=True, kw_only=True):
     feature_names: tuple[str, ...] = ()
     feature_groups: tuple[int, ...] = ()
     preparation: Preparation = Preparation()
+
+
+def task_of(manifest: Manifest) -> Task:
+    """Task of a run, by its scenario; the one there was before scenarios named any where it names none.
+
+    Raises
+    ------
+    RecordError
+        If it names what is no task.
+    """
+    named = manifest.scenario.get("task")
+    try:
+        return DEFAULT_TASK if named is None else msgspec.convert(named, Task)
+    except msgspec.ValidationError as error:
+        raise RecordError(f"{manifest.run}: its scenario's task cannot be read ({error}); it is damaged") from None
 
 
 class PartitionRecord(RecordStruct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ import pandas as pd
 
 from trustml.frameworks.entry import Style
 from trustml.frameworks.table import backend_names, entry_of
+from trustml.measures.measure import MEASURES, leading
 from trustml.privacy.statement import at_most
 
 REGIME_COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#66A61E", "#8C6D31", "#7F7F7F", "#9467BD", "#1B7837")
@@ -65,21 +66,22 @@ def names_axis(*, limit: int = 180, angle: int = 0) -> alt.Axis:
 
 
 def accuracy_points(table: pd.DataFrame) -> alt.LayerChart:
-    """Accuracy by regime and backend, with its interval; absent cells are left out.
+    """Accuracy, or R2, by regime and backend, with its interval; absent cells are left out.
 
     Parameters
     ----------
     table : DataFrame
         Tidy rows.
     """
-    rows = present(table, "accuracy")
+    score = leading(set(table.measure))
+    rows = present(table, score)
     scale = alt.Scale(domain=_accuracy_domain(rows))
     base = alt.Chart(rows).encode(
         y=alt.Y("regime:N", title=None, sort=list(dict.fromkeys(rows.regime)), axis=names_axis()),
         yOffset=alt.YOffset("cell:N"),
         tooltip=["backend", "regime", "seed", alt.Tooltip("value:Q", format=".3f"), "note"],
     )
-    title = "accuracy on held-out examples, 95 % interval"
+    title = f"{MEASURES[score].title} on held-out examples, 95 % interval"
     points = base.mark_point(filled=True, size=90).encode(
         x=alt.X("value:Q", title=title, scale=scale),
         color=backend_colour(rows.backend),
@@ -91,8 +93,9 @@ def accuracy_points(table: pd.DataFrame) -> alt.LayerChart:
 
 
 def privacy_accuracy(table: pd.DataFrame) -> list[alt.LayerChart]:
-    """Accuracy against epsilon; models without a guarantee stand in a panel of their own, never at a number."""
-    accuracy = present(table, "accuracy")
+    """Accuracy, or R2, against epsilon; models without a guarantee stand in a panel of their own, never at a number."""
+    score = leading(set(table.measure))
+    accuracy = present(table, score)
     epsilon = present(table, "epsilon")
     epsilon = epsilon.assign(protects=epsilon.privacy_unit, epsilon=epsilon.value)
     epsilon = epsilon[["backend", "regime", "seed", "epsilon", "protects"]]
@@ -108,7 +111,7 @@ def privacy_accuracy(table: pd.DataFrame) -> list[alt.LayerChart]:
     plain = joined[joined.epsilon.isna()]
     panels.append((plain, "without: no finite epsilon", alt.X("label:N", title="regime")))
     return [
-        _accuracy_panel(rows, x=x.axis(names_axis()), scale=scale, title=title).properties(height=360)
+        _accuracy_panel(rows, x=x.axis(names_axis()), scale=scale, title=title, score=score).properties(height=360)
         for rows, title, x in panels
         if len(rows)
     ]
@@ -122,14 +125,16 @@ def present(table: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 
 def _accuracy_domain(rows: pd.DataFrame) -> list[float]:
-    return [max(0.0, float(rows.low.min()) - 0.01), min(1.0, float(rows.high.max()) + 0.01)]
+    low = float(rows.low.min()) - 0.01  # below 0 where a regression is worse than the mean
+    return [low if low < -0.01 else max(0.0, low), min(1.0, float(rows.high.max()) + 0.01)]
 
 
-def _accuracy_panel(rows: pd.DataFrame, *, x: alt.X, scale: alt.Scale, title: str) -> alt.LayerChart:
+def _accuracy_panel(rows: pd.DataFrame, *, x: alt.X, scale: alt.Scale, title: str, score: str) -> alt.LayerChart:
     base = alt.Chart(rows, title=title).encode(x=x, xOffset=alt.XOffset("cell:N"))
-    low = alt.Y("low:Q", title="accuracy, 95 % interval", scale=scale)
+    of_axis = f"{MEASURES[score].title}, 95 % interval"
+    low = alt.Y("low:Q", title=of_axis, scale=scale)
     points = base.mark_point(filled=True, size=110).encode(
-        y=alt.Y("value:Q", title="accuracy, 95 % interval", scale=scale),
+        y=alt.Y("value:Q", title=of_axis, scale=scale),
         color=backend_colour(rows.backend),
         shape=backend_shape(rows.backend),
         tooltip=["backend", "regime", "seed", alt.Tooltip("value:Q", format=".3f"), "note"],

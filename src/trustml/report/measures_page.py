@@ -12,7 +12,7 @@ from trustml.measures.measure import of_family
 
 _HEAD = """# Measures
 
-Made by `python -m trustml.report.measures_page` from `measures/measure.py` and `measures/explanation_table.py`; a test
+Made by `python -m trustml.report.measures_page` from `measures/measure.py` and the two tables beside it; a test
 says that it is current.
 
 Every value is a row of the tidy table (`run.measures()`, `measures.parquet`), by the name of its measure. *Kind* says

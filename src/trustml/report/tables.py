@@ -11,9 +11,10 @@ import msgspec
 from rich.console import Console
 
 from trustml.compare.table import fact_of
-from trustml.measures.measure import MEASURES, shown_in
+from trustml.measures.measure import MEASURES, leading, shown_in
+from trustml.models.tasks import in_words
 from trustml.privacy.statement import at_most
-from trustml.record.schema import TYPED_ROWS, Manifest, failed_methods
+from trustml.record.schema import TYPED_ROWS, Manifest, failed_methods, task_of
 from trustml.report.attacks.tables import print_attacks
 from trustml.report.documents import Cell, titled_table
 from trustml.report.explanations.tables import print_explanations
@@ -44,20 +45,25 @@ def overview_frame(manifest: Manifest, table: pd.DataFrame) -> pd.DataFrame:
     """What each regime costs in each framework, in cells ready to be shown and to be sorted."""
     import pandas as pd
 
-    return pd.DataFrame(_overview_rows(manifest, table), columns=[name.removeprefix(">") for name in _heads()])
+    return pd.DataFrame(_overview_rows(manifest, table), columns=[name.removeprefix(">") for name in _heads(table)])
 
 
 def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]) -> None:
     """Print accuracy, privacy, speed and explanations of one run, or of several side by side."""
     several = len(runs) > 1
-    kept = [True, True, *(not column.wide_only or out.width >= _WIDE for column in _columns())]
-    overview = titled_table(
-        "by regime and framework", *(["run"] if several else []), *itertools.compress(_heads(), kept)
-    )
+    # Runs that lead with other measures have other columns.
+    groups: dict[str, list[tuple[Manifest, pd.DataFrame]]] = {}
     for manifest, table in runs:
-        for row in _overview_rows(manifest, table):
-            overview.add_row(*([manifest.run] if several else []), *map(str, itertools.compress(row, kept)))
-    out.print(overview)
+        groups.setdefault(leading(set(table.measure)), []).append((manifest, table))
+    for group in groups.values():
+        columns = _columns(group[0][1])
+        kept = [True, True, *(not column.wide_only or out.width >= _WIDE for column in columns)]
+        heads = itertools.compress(_heads(group[0][1]), kept)
+        overview = titled_table("by regime and framework", *(["run"] if several else []), *heads)
+        for manifest, table in group:
+            for row in _overview_rows(manifest, table):
+                overview.add_row(*([manifest.run] if several else []), *map(str, itertools.compress(row, kept)))
+        out.print(overview)
     for manifest, table in runs:
         if several:
             out.print(f"\n{manifest.run}", style="bold")
@@ -66,12 +72,13 @@ def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]
                 out.print(f"left out: {skip.method} in {skip.backend}: {skip.reason}", soft_wrap=True, markup=False)
         if manifest.format < TYPED_ROWS and not _is_read(table):
             out.print(_NOT_READ, soft_wrap=True, markup=False)
-        absent = table[(table.measure == "accuracy") & table.value.isna()]
+        absent = table[(table.measure == leading(set(table.measure))) & table.value.isna()]
         absent = absent.assign(reason=fact_of(absent, "reason", default="the reason is in the table's note"))
         for cell in absent.drop_duplicates(["regime", "backend"]).itertuples():
             out.print(f"not run: {cell.regime} in {cell.backend}: {cell.reason}", soft_wrap=True, markup=False)
         out.print()
-        _print_majority(out, table)
+        (_print_majority if leading(set(table.measure)) == "accuracy" else _print_constants)(out, table)
+        _print_performance(out, manifest, table)
         print_load(out, table)
         _print_privacy(out, table)
         print_federated(out, manifest, table)
@@ -89,7 +96,7 @@ def print_jobs(out: Console, manifest: Manifest) -> None:
     data = manifest.data
     out.print(
         f"data: {data.train_examples} training and {data.test_examples} held-out examples of shape "
-        f"{data.input_shape}, {len(data.class_names)} classes, sha256 {data.fingerprint[:16]}"
+        f"{data.input_shape}, {in_words(task_of(manifest), len(data.class_names))}, sha256 {data.fingerprint[:16]}"
     )
     table = titled_table("jobs", "job", "status", ">seconds", ">peak MiB", "library", "reason")
     for record in manifest.jobs:
@@ -131,41 +138,41 @@ class _Column(NamedTuple):
     wide_only: bool
 
 
-def _heads() -> list[str]:
-    return ["regime", "framework", *(column.head for column in _columns())]
+def _heads(table: pd.DataFrame) -> list[str]:
+    return ["regime", "framework", *(column.head for column in _columns(table))]
 
 
-def _columns() -> list[_Column]:
-    """Columns of the overview after regime and framework, as the table of measures has them."""
+def _columns(table: pd.DataFrame) -> list[_Column]:
+    """Columns of the overview after regime and framework: those of the table of measures, one measure leading."""
+    first = leading(set(table.measure))
     found = []
     for name, one in MEASURES.items():
+        if one.rows == MEASURES[first].rows and name != first:
+            continue
         wide = "wide overview" in one.shown
         if wide or "overview" in one.shown:
             found.append(_Column(f">{one.head}", name, spread=False, wide_only=wide))
             if one.spread:
                 found.append(_Column(one.spread, name, spread=True, wide_only=one.spread == "quartiles"))
-    return sorted(found, key=lambda column: column.measure != _FIRST)
-
-
-_FIRST = "accuracy"
-"""It leads, and a cell without it was not run."""
+    return sorted(found, key=lambda column: column.measure != first)
 
 
 def _overview_rows(manifest: Manifest, table: pd.DataFrame) -> list[list[str | Cell]]:
+    """A regime in a framework, one row each; one without the leading measure was not run."""
     rows: list[list[str | Cell]] = []
-    regimes = list(dict.fromkeys(table[table.measure == "accuracy"].regime))
+    columns = _columns(table)
+    regimes = list(dict.fromkeys(table[table.measure == columns[0].measure].regime))
     order = [regime.get("name") or regime["kind"] for regime in manifest.scenario["training"]]
     for regime in sorted(regimes, key=[*order, *regimes].index):
         for backend in manifest.scenario["backends"]:
             cell = table[(table.regime == regime) & (table.backend == backend)]
             if not cell.empty:
-                rows.append([regime, backend, *_overview_cells(manifest, table, cell)])
+                rows.append([regime, backend, *_overview_cells(manifest, table, cell, columns)])
     return rows
 
 
-def _overview_cells(manifest: Manifest, table: pd.DataFrame, cell: pd.DataFrame) -> list[Cell]:
-    columns = _columns()
-    if cell[cell.measure == _FIRST].value.isna().all():
+def _overview_cells(manifest: Manifest, table: pd.DataFrame, cell: pd.DataFrame, columns: list[_Column]) -> list[Cell]:
+    if cell[cell.measure == columns[0].measure].value.isna().all():
         waited_for = {record.id for record in manifest.jobs if record.status in ("pending", "running")}
         word = "not yet" if manifest.status == "running" and set(cell.job) & waited_for else "not run"
         return [Cell(word), *[Cell("")] * (len(columns) - 1)]
@@ -208,19 +215,55 @@ def _epsilon(rows: pd.DataFrame, *, several_units: bool) -> Cell:
     return Cell(f"{text}{_UNITS[unit]}", value if ranked else math.nan)
 
 
+def _print_performance(out: Console, manifest: Manifest, table: pd.DataFrame) -> None:
+    """Print how good models are by all that is measured of their task; mean over seeds, nothing in old tables."""
+    shown = {name: one for name, one in shown_in("performance").items() if name in set(table.measure)}
+    if not shown:
+        return
+    several = table[table.measure.isin(list(shown))].subject.nunique() > 1
+    heads = [f">{one.head}" for one in shown.values()]
+    found = titled_table("on held-out examples", "regime", "framework", *(["of"] if several else []), *heads)
+    order = [regime.get("name") or regime["kind"] for regime in manifest.scenario["training"]]
+    rows = table[table.measure.isin(list(shown))]
+    cells = rows.groupby(["regime", "backend", "subject"], sort=False)
+    for (regime, backend, subject), cell in sorted(cells, key=lambda one: [*order, one[0][0]].index(one[0][0])):
+        values = (cell[cell.measure == name].value.dropna() for name in shown)
+        texts = [
+            "" if value.empty else one.text(value.mean()) for value, one in zip(values, shown.values(), strict=True)
+        ]
+        found.add_row(str(regime), str(backend), *([str(subject)] if several else []), *texts)
+    out.print(found)
+    out.print()
+
+
+def _print_constants(out: Console, table: pd.DataFrame) -> None:
+    """Say what always answering the same number comes to, and which models do no more."""
+    rows = table[(table.measure == leading(set(table.measure))) & table.value.notna()]
+    for name, fact, what in (("rmse", "of_mean", "mean"), ("mae", "of_median", "median")):
+        of_constant = fact_of(table[(table.measure == name) & table.value.notna()], fact, default=0.0)
+        for value in list(of_constant)[:1]:
+            text = f"{MEASURES[name].title}: always answering the {what} of the held-out targets comes to"
+            out.print(f"{text} {MEASURES[name].text(value)}", soft_wrap=True)
+    _print_dead(out, rows[fact_of(rows, "one_value", default=False).to_numpy(bool)], "answers one value")
+
+
 def _print_majority(out: Console, table: pd.DataFrame) -> None:
-    """Say what always answering the largest class comes to, and which models do no more."""
+    """Say what always answering the largest class, or side of each label, comes to, and which models do no more."""
     rows = table[(table.measure == "accuracy") & table.value.notna()]
     majority = [share for share in fact_of(rows, "majority", default=0.0) if share]
     if not majority:
         return  # recorded before this was
-    out.print(f"accuracy: always answering the largest class comes to {majority[0]:.3f}", soft_wrap=True)
+    several = max(fact_of(rows, "labels", default=0)) > 0
+    what = "what holds for most, label by label," if several else "the largest class"
+    out.print(f"accuracy: always answering {what} comes to {majority[0]:.3f}", soft_wrap=True)
     dead = rows[(fact_of(rows, "classes_answered", default=2) == 1).to_numpy()]
+    _print_dead(out, dead, "answers the same labels" if several else "answers one class")
+
+
+def _print_dead(out: Console, dead: pd.DataFrame, what: str) -> None:
     for regime, group in dead.groupby("regime", sort=False):
         models = ", ".join(dict.fromkeys(group.backend))
-        out.print(
-            f"WARNING: {regime} ({models}) answers one class for every example: it has learned nothing", style="red"
-        )
+        out.print(f"WARNING: {regime} ({models}) {what} for every example: it has learned nothing", style="red")
 
 
 def _print_privacy(out: Console, table: pd.DataFrame) -> None:
@@ -231,7 +274,7 @@ def _print_privacy(out: Console, table: pd.DataFrame) -> None:
         text = f"epsilon of all releases together: {at_most(row['value'], 2)}; {row['note']}"
         out.print(text, soft_wrap=True, markup=False)
     if len(every):
-        trained = table[(table.measure == "accuracy") & table.value.notna()]
+        trained = table[(table.measure == leading(set(table.measure))) & table.value.notna()]
         if not set(trained.regime) <= set(every.regime):
             out.print("epsilon 'none': trained without privacy, so no finite epsilon holds")
         if (every.privacy_unit == "user").any():

@@ -10,11 +10,13 @@ from trustml.frameworks.table import backend_names, entry_of, is_known
 from trustml.models.graph import check_graph
 from trustml.models.layers import Conv2D, Dropout
 from trustml.models.shapes import Shape, layer_shapes, refuse_erasing_norms
+from trustml.models.tasks import Classes, Labels, Regression, in_words, output_count
 from trustml.scenario.check_attacks import check_attacks, check_canaries
 from trustml.scenario.check_explanations import check_explanations, check_target
 from trustml.scenario.check_regimes import check_ablations, check_regime
 from trustml.scenario.problems import check_types
 from trustml.scenario.regimes import DPSGD, Plain
+from trustml.scenario.sources import Table
 from trustml.scenario.spec import Scenario
 
 
@@ -28,6 +30,7 @@ def check_scenario(scenario: Scenario) -> None:
     """
     check_types(scenario)
     check_backends(scenario)
+    _check_task(scenario)
     for name in ("backends", "seeds"):
         value = getattr(scenario, name)
         if len(set(value)) < len(value):
@@ -68,19 +71,30 @@ def check_against_data(
 ) -> list[str]:
     """Check everything that needs the data's sizes; return warnings.
 
+    `classes` counts the names of the data's classes, labels or targets.
+
     Raises
     ------
     ScenarioError
         For the first impossible value.
     """
     warnings: list[str] = []
+    outputs = output_count(scenario.task, classes)
     final = layer_shapes(scenario.model, input_shape)[-1]
     refuse_erasing_norms(scenario.model, input_shape)
-    if final != (classes,):
+    if final != (outputs,):
+        many = "the data has" if isinstance(scenario.task, Classes | Labels) else "the task is"
         raise ScenarioError(
             f"model.layers.{len(scenario.model.layers) - 1}",
-            f"gives shape {final} but the data has {classes} classes",
-            fix=f"end with Dense(units={classes})",
+            f"gives shape {final} but {many} {in_words(scenario.task, classes)}",
+            fix=f"end with Dense(units={outputs})",
+        )
+    weights = () if isinstance(scenario.task, Regression) else scenario.task.class_weights
+    if weights and len(weights) != classes:
+        raise ScenarioError(
+            "task.class_weights",
+            f"{len(weights)} weights do not go with {in_words(scenario.task, classes)}",
+            fix=f"give {classes}",
         )
     if scenario.explanations.examples > test_examples:
         raise ScenarioError(
@@ -88,8 +102,10 @@ def check_against_data(
             f"{scenario.explanations.examples} is more than the {test_examples} held-out examples",
             fix=f"use {test_examples} or fewer",
         )
-    check_target(scenario.explanations.target, classes=classes)
-    check_canaries(scenario, input_shape=input_shape, classes=classes, heldout=test_examples)
+    what = "classes" if isinstance(scenario.task, Classes) else "outputs"
+    check_target(scenario.explanations.target, classes=outputs, what=what)
+    kinds = classes if isinstance(scenario.task, Classes) else 2  # of labels that a canary may have
+    check_canaries(scenario, input_shape=input_shape, classes=kinds, heldout=test_examples)
     for index, regime in enumerate(scenario.training):
         field = f"training.{index}"
         if isinstance(regime, Plain | DPSGD) and regime.batch_size > train_examples:
@@ -125,6 +141,31 @@ def check_backends(scenario: Scenario) -> None:
                 f"{name!r} is not one of the choices",
                 fix=f"choose one of {', '.join(backend_names())}",
             )
+
+
+def _check_task(scenario: Scenario) -> None:
+    """Check that the task has the labels it needs."""
+    task, source = scenario.task, scenario.data
+    if isinstance(task, Regression) and task.target_range is not None:
+        low, high = task.target_range
+        if not -math.inf < low < high < math.inf:
+            problem = f"{low} is not below {high}, or not finite"
+            raise ScenarioError("task.target_range", problem, fix="give the lowest and the highest target")
+    if isinstance(source, Table):
+        columns = source.label_columns
+        if not columns or len(set(columns)) < len(columns):
+            raise ScenarioError("data.label", f"{list(columns)} is empty or repeats a column", fix="name each once")
+        if (len(columns) > 1) != isinstance(task, Labels):
+            fix = "set task to Labels(), or name one column" if len(columns) > 1 else "name the column of each label"
+            raise ScenarioError("data.label", f"names {len(columns)} for task {type(task).__name__}", fix=fix)
+    if isinstance(task, Regression) and task.target_range is None:
+        for index, canaries in enumerate(scenario.attacks.canaries):
+            if canaries.kind in ("mislabelled", "blank", "out-of-distribution"):
+                raise ScenarioError(
+                    f"attacks.canaries.{index}.kind",
+                    f"{canaries.kind!r} takes its targets from the ends of the declared range, and there is none",
+                    fix="set task.target_range, or choose natural or a gradient",
+                )
 
 
 def _check_stops(scenario: Scenario) -> None:

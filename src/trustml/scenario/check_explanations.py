@@ -46,8 +46,8 @@ def check_explanations(scenario: Scenario) -> None:
     _check_rows(scenario)
 
 
-def check_target(target: str | int, *, classes: int) -> None:
-    """Check a target class against the data.
+def check_target(target: str | int, *, classes: int, what: str = "classes") -> None:
+    """Check a target class, or output, against how many there are.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def check_target(target: str | int, *, classes: int) -> None:
     """
     if isinstance(target, int) and not 0 <= target < classes:
         raise ScenarioError(
-            "explanations.target", f"{target} is none of the {classes} classes", fix=f"use 0 to {classes - 1}"
+            "explanations.target", f"{target} is none of the {classes} {what}", fix=f"use 0 to {classes - 1}"
         )
 
 

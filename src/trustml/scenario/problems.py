@@ -66,13 +66,13 @@ def explain_problem(error: msgspec.ValidationError, data: Any, kind: Any, *, roo
         return ScenarioError(f"{field}.{message.split('`')[1]}".lstrip("."), "is missing", fix="add it")
     if message.startswith(("Invalid value", "Invalid enum value")):
         name = message.split("'")[1] if "'" in message else value
-        return ScenarioError(field, f"{name!r} is not one of the choices", fix=_choices(types))
+        return ScenarioError(field, f"{name!r} is not one of the choices", fix=_written_fix(types) or _choices(types))
     if "matching regex" in message:
         return ScenarioError(field, f"{value!r} is no plain name", fix="use letters, digits, - and _, 64 at most")
     if message.startswith("Expected `array` of length"):
         return ScenarioError(field, "is empty", fix=_written_fix(types) or "name at least one")
     if message.startswith("Expected `array`") and not isinstance(value, list | tuple):
-        return ScenarioError(field, f"{value!r} is no list", fix=f"write [{value!r}]")
+        return ScenarioError(field, f"{value!r} is no list", fix=_written_fix(types) or f"write [{value!r}]")
     tags = _tags(types)
     if isinstance(value, str) and tags:
         fix = f'write {{kind = "{value if value in tags else tags[0]}"}}; {_choices(types)}'

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from trustml.errors import ScenarioError, UsageError
+from trustml.models.tasks import without_default_task
 from trustml.scenario.baselines import Background, PublicExample
 from trustml.scenario.check import check_backends
 from trustml.scenario.problems import PlainData, explain_problem, nearest
@@ -39,7 +40,7 @@ def read_scenario(path: Path, *, overrides: Sequence[str] = ()) -> Scenario:
     else:
         raise UsageError(f"{path}: {_why_no_scenario(path)}")
     if overrides:
-        data = to_plain(from_plain(data))  # with all defaults, so that every field can be named
+        data = every_field(from_plain(data))  # with all defaults, so that every field can be named
     for override in overrides:
         set_field(data, override)
     scenario = from_plain(data)
@@ -92,8 +93,17 @@ def _default_optimizers(data: PlainData) -> None:
 
 
 def to_plain(scenario: Scenario) -> PlainData:
-    """Return nested dicts and lists that :func:`from_plain` turns into the same scenario."""
-    return msgspec.json.decode(msgspec.json.encode(scenario))
+    """Return nested dicts and lists that :func:`from_plain` turns into the same scenario.
+
+    A task is named where it is not the one that scenarios had before they named any: their records stay what they were.
+    """
+    return without_default_task(every_field(scenario))
+
+
+def every_field(scenario: Scenario) -> PlainData:
+    """Nested dicts and lists with every field, so that an override can name any."""
+    found: PlainData = msgspec.json.decode(msgspec.json.encode(scenario))
+    return found
 
 
 def set_field(data: PlainData, override: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
@@ -13,7 +13,15 @@ from trustml.scenario.federated import DPFedAvg, FederatedRegime, IndependentNoi
 from trustml.scenario.optimizers import SGD, Optimizer, Schedule
 from trustml.scenario.regime import RegimeSpec
 
-Sampling: TypeAlias = Literal["poisson", "shuffle", "fixed", "in turn"]
+Sampling: TypeAlias = Annotated[
+    Literal["poisson", "shuffle", "fixed", "in turn"],
+    msgspec.Meta(
+        extra={
+            "fix": "choose one of poisson, shuffle, fixed, in turn; none is weighted, as examples that are drawn more "
+            "often would lose more privacy: use task.class_weights"
+        }
+    ),
+]
 Engine: TypeAlias = Literal["core", "stock", "stock_optimizer"]
 
 

@@ -81,8 +81,10 @@ class Table(Source, frozen=True, kw_only=True):
 
     Parameters
     ----------
-    path, label : str
-        The file, and the column that holds the class.
+    path : str
+        The file.
+    label : str or tuple of str
+        The column that holds the class, or the number that a regression learns; for a task of several labels, theirs.
     test_path : str, optional
         File of the held-out rows; without it `test_fraction` is held out.
     drop : tuple of str
@@ -116,7 +118,7 @@ class Table(Source, frozen=True, kw_only=True):
     """
 
     path: str
-    label: str
+    label: str | tuple[str, ...]
     test_path: str | None = None
     drop: tuple[str, ...] = ()
     scaling: Scaling = "none"
@@ -128,6 +130,11 @@ class Table(Source, frozen=True, kw_only=True):
     missing: Literal["mark", "category", "refuse"] = "mark"
     marked: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """Columns that hold labels."""
+        return (self.label,) if isinstance(self.label, str) else self.label
 
 
 class Csv(Table, frozen=True, kw_only=True, tag="Csv"):
@@ -179,7 +186,8 @@ class Npz(Source, frozen=True, kw_only=True, tag="Npz"):
     ----------
     path : str
     inputs, labels : str
-        Names of the arrays: inputs are (n, features) or (n, height, width[, channels]), labels (n,).
+        Names of the arrays: inputs are (n, features) or (n, height, width[, channels]), labels (n,), or (n, k) for a
+        task of several labels.
     scaling : {"none", "standard"}
         As in :class:`Table`.
     channels : {"last", "first"}, optional

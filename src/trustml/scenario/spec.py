@@ -9,6 +9,7 @@ import msgspec
 
 from trustml.frameworks.table import SHIPPED_NAMES
 from trustml.models.layers import Architecture
+from trustml.models.tasks import DEFAULT_TASK, Task
 from trustml.ranges import AT_LEAST_ONE, Count, CountOrNone, NotNegative, Positive
 from trustml.scenario.attacks import Attacks
 from trustml.scenario.baselines import Baseline, Disclosed, Rows, rows_shown
@@ -68,7 +69,9 @@ class Explanations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         ``"own"``: every model by the library of its own backend. ``"reference"``: that, and the reference
         model by every library. ``"all"``: every model by every library.
     target : {"true", "predicted"} or int
-        Class whose logit is explained: the true one, the one the explained model predicts, or a given one.
+        Class whose logit is explained: the true one, the one the explained model predicts, or a given one. With
+        several labels a given one, or the one that the model finds likeliest, of those that hold (``"true"``) or of
+        all. A model of one output has that one.
     probes : Probes
     timing : bool
         Whether every method is called a second time, to tell its time without compiling. Without it explain jobs
@@ -161,6 +164,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Letters, digits, ``-`` and ``_``; run identifiers begin with it.
     data : DataSource
     model : Architecture
+    task : Task
+        What the model is asked: its loss, its outputs, and what is measured of it.
     training : tuple of Regime
     explanations : Explanations
     attacks : Attacks
@@ -177,6 +182,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
     data: DataSource
     model: Architecture
+    task: Task = DEFAULT_TASK
     training: Annotated[tuple[Regime, ...], AT_LEAST_ONE]
     explanations: Explanations = Explanations()
     attacks: Attacks = Attacks()

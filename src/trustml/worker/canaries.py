@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 from msgspec.structs import replace
 
-from trustml.attacks.canaries import DiracDirections, Directions, Doubles, SignDirections, cross_entropies
+from trustml.attacks.canaries import DiracDirections, Directions, Doubles, SignDirections
 from trustml.backends.contract import Backend, Federation, Model, PrivateTrainer
 from trustml.backends.settings import FederatedSettings, PrivateSettings
 from trustml.conformance.subject import flat
 from trustml.data.batches import BatchPlan
 from trustml.data.dataset import Examples
 from trustml.frameworks.entry import Supported
+from trustml.models.losses import example_losses
 from trustml.models.shapes import weight_shapes
 from trustml.models.weights import Weights, read_weights
 from trustml.plan.job import CanaryJob, TrainJob, checkpoint_file
@@ -31,7 +32,7 @@ from trustml.worker.canary_insertion import CanaryFederation, CanaryTrainer, str
 from trustml.worker.federated import HISTORY
 from trustml.worker.job_context import JobContext
 from trustml.worker.predicting import predict
-from trustml.worker.prepared import read_prepared
+from trustml.worker.prepared import labels_of, read_prepared
 from trustml.worker.training import train
 
 CANARY_NOTES = (
@@ -75,7 +76,7 @@ def train_with_canaries(job: CanaryJob, backend: Backend, *, at: JobContext) -> 
     initial = read_weights(
         inside(at.root, training.initial_weights), expected=weight_shapes(job.model, job.input_shape)
     )
-    model = Model(architecture=job.model, input_shape=job.input_shape, weights=initial)
+    model = Model(architecture=job.model, input_shape=job.input_shape, weights=initial, task=job.task)
     joins = BatchPlan(indices=plan["joins"].astype(np.int64), offsets=plan["join_offsets"].astype(np.int64))
     at.progress.stage("training")
     match job.canaries.kind:
@@ -155,11 +156,11 @@ def _examples(
     *,
     at: JobContext,
 ) -> Doubles:
-    inputs, labels = chosen["inputs"].astype(np.float32), chosen["labels"].astype(np.int64)
+    inputs, labels = chosen["inputs"].astype(np.float32), labels_of(chosen["labels"])
     both = Examples(inputs=np.concatenate([examples.inputs, inputs]), labels=np.concatenate([examples.labels, labels]))
     trained = train(job, backend, model, both, at=at)
     before, after = (
-        cross_entropies(predict(backend.network(state), inputs), labels)
+        example_losses(predict(backend.network(state), inputs), labels, task=job.task)
         for state in (model, dataclasses.replace(model, weights=trained.weights))
     )
     return before - after

@@ -14,6 +14,7 @@ from trustml.backends.contract import Attributions, Backend, ExplainRequest, Mod
 from trustml.catalogue.available import attributed_layer, library_of
 from trustml.data.dataset import Floats, Ints
 from trustml.data.streams import Stream, public_generator
+from trustml.models.answers import explained_outputs
 from trustml.models.shapes import weight_shapes
 from trustml.models.weights import read_weights
 from trustml.plan.job import ExplainJob
@@ -67,12 +68,12 @@ def explain(job: ExplainJob, backend: Backend, *, at: JobContext) -> tuple[Metho
         If every method failed.
     """
     weights = read_weights(inside(at.root, job.weights), expected=weight_shapes(job.model, job.input_shape))
-    model = Model(architecture=job.model, input_shape=job.input_shape, weights=weights)
+    model = Model(architecture=job.model, input_shape=job.input_shape, weights=weights, task=job.task)
     network = backend.network(model)
     examples = read_arrays(inside(at.root, job.examples))
     inputs = examples["inputs"].astype(np.float32)
     logits = predict(network, inputs)
-    targets = _targets(job, logits, examples["targets"].astype(np.int64))
+    targets = explained_outputs(job.task, logits, examples["targets"], target=job.target)
     prepared = read_arrays(inside(at.root, job.baselines))
     arrays: Arrays = {"logits": logits, "targets": targets}
     requests: dict[str, ExplainRequest] = {}
@@ -175,16 +176,6 @@ def _totals(request: ExplainRequest, attributions: Floats) -> Floats:
         whole = feature_values(attributions, features=request.features, combine="mean")
         return whole.sum(axis=1).astype(np.float32)
     return attributions.reshape(len(attributions), -1).sum(axis=1, dtype=np.float64).astype(np.float32)
-
-
-def _targets(job: ExplainJob, logits: Floats, true: Ints) -> Ints:
-    match job.target:
-        case "true":
-            return true
-        case "predicted":
-            return logits.argmax(axis=1).astype(np.int64)
-        case given:
-            return np.full(len(true), given, np.int64)
 
 
 def _record(

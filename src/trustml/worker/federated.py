@@ -17,6 +17,9 @@ from trustml.data.clients import FederatedPlan
 from trustml.data.dataset import Examples
 from trustml.data.partition import owners_fingerprint
 from trustml.errors import PrivacyError
+from trustml.models.answers import right, score
+from trustml.models.losses import example_losses
+from trustml.models.tasks import Regression, facts_of
 from trustml.plan.job import TrainJob, rounds_file
 from trustml.plan.mechanism import drawn_for, make_charge
 from trustml.plan.user_mechanism import block_participation
@@ -141,7 +144,7 @@ class FederatedDriver:
         charge(self._ledger, entry)
 
     def _write(self, plan: FederatedPlan, outcomes: list[RoundOutcome], clips: list[float], look: _Look) -> None:
-        history = {"rounds": look.rounds, "accuracy": look.accuracy, "loss": look.loss}
+        history = {"rounds": look.rounds, facts_of(self._job.task).score: look.score, "loss": look.loss}
         write_atomic(self._at.folder / HISTORY, encode_arrays({k: np.array(v) for k, v in history.items()}))
         norms = [np.nan if outcome.update_norm is None else outcome.update_norm for outcome in outcomes]
         rounds: dict[str, npt.NDArray[np.generic]] = {
@@ -174,7 +177,7 @@ class FederatedDriver:
 
 
 class _Look:
-    """Held-out accuracy of the global model, over all examples and for each client."""
+    """Held-out accuracy of the global model, over all examples and for each client; R2 of all for a regression."""
 
     def __init__(self, job: TrainJob, backend: Backend, model: Model, *, at: JobContext) -> None:
         held_out = held_out_examples(inside(at.root, job.data))
@@ -184,7 +187,7 @@ class _Look:
         self._count = len(clients["names"])
         self._backend, self._model = backend, model
         self.rounds: list[int] = []
-        self.accuracy: list[float] = []
+        self.score: list[float] = []
         self.loss: list[float] = []
         self.client_mean: list[float] = []
         self.client_tenth: list[float] = []
@@ -192,17 +195,16 @@ class _Look:
         self.client_best: list[float] = []
 
     def at_round(self, number: int, federation: Federation) -> None:
-        """Note what the present model gets right."""
+        """Note how good the present model is."""
         network = self._backend.network(replace(self._model, weights=federation.weights()))
-        logits = predict(network, self._inputs).astype(np.float64)
-        right = logits.argmax(axis=1) == self._labels
-        top = logits.max(axis=1, keepdims=True)
-        log_sums = top[:, 0] + np.log(np.exp(logits - top).sum(axis=1))
+        outputs, task = predict(network, self._inputs), self._model.task
         self.rounds.append(number)
-        self.accuracy.append(float(right.mean()))
-        self.loss.append(float((log_sums - logits[np.arange(len(right)), self._labels]).mean()))
-        each = client_accuracies(right, self._owners, clients=self._count)
-        each = each[np.isfinite(each)]
+        self.score.append(score(task, outputs, self._labels))
+        self.loss.append(float(example_losses(outputs, self._labels, task=task).mean()))
+        each = np.zeros(0)
+        if not isinstance(task, Regression):
+            each = client_accuracies(right(task, outputs, self._labels), self._owners, clients=self._count)
+            each = each[np.isfinite(each)]
         self.client_mean.append(float(each.mean()) if len(each) else np.nan)
         self.client_tenth.append(float(np.quantile(each, 0.1)) if len(each) else np.nan)
         self.client_worst.append(float(each.min()) if len(each) else np.nan)
@@ -210,11 +212,11 @@ class _Look:
 
 
 def client_accuracies(
-    right: npt.NDArray[np.bool_], owners: npt.NDArray[np.int64], *, clients: int
+    right: npt.NDArray[np.float64], owners: npt.NDArray[np.int64], *, clients: int
 ) -> npt.NDArray[np.float64]:
     """Held-out accuracy of each client; NaN for one without held-out examples; shape (clients,)."""
     held = owners >= 0
     count = np.bincount(owners[held], minlength=clients)
-    hits = np.bincount(owners[held], weights=right[held].astype(np.float64), minlength=clients)
+    hits = np.bincount(owners[held], weights=right[held], minlength=clients)
     with np.errstate(invalid="ignore"):
         return np.where(count > 0, hits / np.maximum(count, 1), np.nan)

@@ -11,7 +11,7 @@ from trustml.backends.contract import PrivateTrainer
 from trustml.backends.settings import Clipped, EngineChoice
 from trustml.conformance.subject import flat
 from trustml.conformance.training import NOISE_SHOWN, ExecutedStep
-from trustml.data.dataset import Floats, Ints
+from trustml.data.dataset import Floats, LabelArray
 from trustml.models.weights import Weights
 
 
@@ -32,7 +32,7 @@ class ForwardingTrainer:
         """That of the trainer."""
         return self._trainer.choice
 
-    def accumulate(self, inputs: Floats, labels: Ints, *, clipping_norm: float) -> Clipped:
+    def accumulate(self, inputs: Floats, labels: LabelArray, *, clipping_norm: float) -> Clipped:
         """Leave it to the trainer."""
         return self._trainer.accumulate(inputs, labels, clipping_norm=clipping_norm)
 
@@ -97,7 +97,7 @@ class TracingTrainer(ForwardingTrainer):
         self._expected, self._tell, self._begin = expected_batch_size, tell, begin
         self._batch, self._size = hashlib.sha256(), 0
 
-    def accumulate(self, inputs: Floats, labels: Ints, *, clipping_norm: float) -> Clipped:
+    def accumulate(self, inputs: Floats, labels: LabelArray, *, clipping_norm: float) -> Clipped:
         """Watch a microbatch."""
         self._batch.update(np.ascontiguousarray(inputs).tobytes())
         self._size += len(labels)

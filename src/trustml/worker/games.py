@@ -16,7 +16,7 @@ from trustml.backends.contract import Backend, Model, PrivateTrainer
 from trustml.backends.settings import Clipped, PrivateSettings
 from trustml.conformance.games import play, worst_pair
 from trustml.conformance.subject import Step, StepSettings
-from trustml.data.dataset import Floats, Ints
+from trustml.data.dataset import Floats, Ints, LabelArray
 from trustml.data.streams import Stream, public_generator
 from trustml.frameworks.entry import Supported
 from trustml.models.layers import Architecture, Dense
@@ -138,7 +138,7 @@ class FaultyTrainer(ForwardingTrainer):
         self._clips = fault != "no clipping"
         self._noise = {"noise divided by the batch": 1 / expected_batch_size, "halved sensitivity": 0.5}.get(fault, 1.0)
 
-    def accumulate(self, inputs: Floats, labels: Ints, *, clipping_norm: float) -> Clipped:
+    def accumulate(self, inputs: Floats, labels: LabelArray, *, clipping_norm: float) -> Clipped:
         """Clip, or do not."""
         return self._trainer.accumulate(inputs, labels, clipping_norm=clipping_norm if self._clips else _NEVER)
 

@@ -104,7 +104,7 @@ def _train(job: TrainJob, backend: Backend, *, at: JobContext) -> tuple[str, Tra
     initial = read_weights(inside(at.root, job.initial_weights), expected=shapes)
     with at.clock.stage("data"):
         examples, held_out = read_prepared(inside(at.root, job.data), fingerprint=job.data_fingerprint)
-    model = Model(architecture=job.model, input_shape=job.input_shape, weights=initial)
+    model = Model(architecture=job.model, input_shape=job.input_shape, weights=initial, task=job.task)
     at.progress.stage("training")
     trained = train(job, backend, model, examples, at=at)
     weights = trained.weights

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from trustml.backends.contract import Backend, Model, Trainer
 from trustml.data.batches import BatchPlan
 from trustml.data.dataset import Examples
 from trustml.data.streams import Stream, public_generator
+from trustml.models.answers import score
+from trustml.models.tasks import facts_of
 from trustml.plan.job import TrainJob, checkpoint_file, train_id
 from trustml.record.checkpoint import Checkpoint, Checkpoints, read_checkpoint
 from trustml.record.files import inside, read_arrays
@@ -49,28 +52,30 @@ def train_plain(
             trainer.step(examples.inputs[batch], examples.labels[batch], learning_rate=rate)
         at.progress.step(number + 1, len(plan))
         if goal is not None and number % look_every == 0 and goal.reached(trainer):
-            note = f"stopped after step {number + 1} of {len(plan)}, at held-out accuracy {goal.accuracy:.4f}: "
+            note = f"stopped after step {number + 1} of {len(plan)}, at held-out {goal.measure} {goal.score:.4f}: "
             return Trained(weights=trainer.weights(), notes=(f"{note}{regime.stop_at} has {goal.wanted:.4f}",))
         if checkpoints.due:
             checkpoints.write(Checkpoint(step=number + 1, weights=trainer.weights(), state=trainer.state()))
-    missed = f"never reached {goal.wanted:.4f}, the held-out accuracy of {regime.stop_at}" if goal is not None else ""
-    return Trained(weights=trainer.weights(), notes=(missed,) if missed else ())
+    if goal is None:
+        return Trained(weights=trainer.weights())
+    missed = f"never reached {goal.wanted:.4f}, the held-out {goal.measure} of {regime.stop_at}"
+    return Trained(weights=trainer.weights(), notes=(missed,))
 
 
 class _Goal:
-    """The held-out accuracy of another regime's model, to be reached."""
+    """The held-out accuracy, or R2, of another regime's model, to be reached."""
 
     def __init__(self, job: TrainJob, regime: Plain, backend: Backend, model: Model, *, at: JobContext) -> None:
         self._held_out = held_out_examples(inside(at.root, job.data))
         other = train_id(job.backend, regime.stop_at, job.seed)
         logits = read_arrays(inside(at.root, f"jobs/{other}/predictions.npz"))["test_logits"]
         self._backend, self._model = backend, model
-        self.wanted = float((logits.argmax(axis=1) == self._held_out.labels).mean())
-        self.accuracy = 0.0
+        self.measure = facts_of(job.task).score_words
+        self.wanted = score(job.task, logits, self._held_out.labels)
+        self.score = -math.inf
 
     def reached(self, trainer: Trainer) -> bool:
-        """Whether the model in training is as accurate by now."""
+        """Whether the model in training is as good by now."""
         network = self._backend.network(replace(self._model, weights=trainer.weights()))
-        predicted = predict(network, self._held_out.inputs).argmax(axis=1)
-        self.accuracy = float((predicted == self._held_out.labels).mean())
-        return self.accuracy >= self.wanted
+        self.score = score(self._model.task, predict(network, self._held_out.inputs), self._held_out.labels)
+        return self.score >= self.wanted

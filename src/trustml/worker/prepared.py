@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trustml.data.dataset import Examples, fingerprint_of
+from trustml.data.dataset import Examples, LabelArray, fingerprint_of
 from trustml.errors import RecordError
 from trustml.record.mapped import map_arrays
 
@@ -43,4 +43,11 @@ def _held_out(arrays: dict[str, np.ndarray]) -> Examples:
 
 
 def _examples(inputs: np.ndarray, labels: np.ndarray) -> Examples:
-    return Examples(inputs=inputs.astype(np.float32, copy=False), labels=labels.astype(np.int64, copy=False))
+    return Examples(inputs=inputs.astype(np.float32, copy=False), labels=labels_of(labels))
+
+
+def labels_of(stored: np.ndarray) -> LabelArray:
+    """Labels in the type that trainers take: numbers of classes, or what other tasks have."""
+    if stored.dtype.kind == "f":
+        return stored.astype(np.float32, copy=False)
+    return stored.astype(np.int64, copy=False)

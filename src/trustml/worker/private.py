@@ -14,7 +14,7 @@ import numpy.typing as npt
 from trustml.backends.contract import Backend, Model, PrivateTrainer
 from trustml.backends.settings import PrivateSettings, usual_batch_size
 from trustml.data.batches import BatchPlan, augmented, comes_in_turn, participation
-from trustml.data.dataset import Examples, Floats, Ints
+from trustml.data.dataset import Examples, Floats, Ints, LabelArray
 from trustml.data.streams import secret_generator
 from trustml.errors import PrivacyError
 from trustml.models.weights import Weights
@@ -232,7 +232,7 @@ def finite_rows(inputs: Floats) -> npt.NDArray[np.bool_]:
 
 
 def accumulate_finite(
-    trainer: PrivateTrainer, inputs: Floats, labels: Ints, *, clipping_norm: float
+    trainer: PrivateTrainer, inputs: Floats, labels: LabelArray, *, clipping_norm: float
 ) -> tuple[int, int]:
     """Add the clipped gradients of all examples but those that are not finite, which are searched by halves.
 

@@ -22,6 +22,7 @@ from trustml.backends.contract import Backend, ExplainRequest, Network
 from trustml.catalogue.available import combine_of, is_contribution, is_signed, returns_layer, returns_map
 from trustml.data.dataset import Floats, Ints
 from trustml.data.streams import Stream, public_generator
+from trustml.models.tasks import Classes
 from trustml.models.weights import Weights, initial_weights
 from trustml.plan.job import VARIANTS, ExplainJob
 from trustml.record.array_names import array_name, arrays_below
@@ -142,7 +143,9 @@ class _Shared:
             self._changes = infidelity.logit_changes(
                 trial.predict, inputs=inputs, targets=trial.targets, steps=self._steps
             )
-            self._noise = road.imputation_noise(inputs, generator=self._generator) if inputs.ndim == 4 else None
+            # ROAD asks whether the answer is still the class: of one output, or of labels, there is no such question.
+            asked = inputs.ndim == 4 and isinstance(job.task, Classes)
+            self._noise = road.imputation_noise(inputs, generator=self._generator) if asked else None
         if job.probes.robustness:
             self._around = sensitivity.neighbours(
                 inputs[:few],
@@ -169,6 +172,7 @@ class _Shared:
             "baseline": t.baseline,
             "features": t.features,
             "combine": combine_of(request.method),
+            "task": request.model.task,
         }
         deleted = removal.deletion(t.predict, **ranked)
         inserted = removal.insertion(t.predict, **ranked)

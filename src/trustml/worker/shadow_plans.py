@@ -7,6 +7,7 @@ none: they simulate an attacker, on data that the auditor holds; nothing of them
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ from trustml.data.batches import (
     shuffled_batches,
 )
 from trustml.data.clients import FederatedPlan, federated_plan
-from trustml.data.dataset import Floats, Ints
+from trustml.data.dataset import Floats, Ints, LabelArray
 from trustml.data.streams import Stream
 from trustml.errors import RecordError
 from trustml.models.weights import initial_weights
@@ -33,7 +34,7 @@ _WEIGHTS, _BATCHES, _LABELS, _DROPOUT, _NOISE = range(5)
 
 
 def draw_models(
-    job: ShadowJob, inputs: Floats, labels: Ints, *, members: npt.NDArray[np.bool_], owners: Ints | None
+    job: ShadowJob, inputs: Floats, labels: LabelArray, *, members: npt.NDArray[np.bool_], owners: Ints | None
 ) -> ShadowModels:
     """Draw all that shadow models have of their own.
 
@@ -42,7 +43,7 @@ def draw_models(
     job : ShadowJob
     inputs : float32 array of shape (p, *x)
         The pool. Examples that are not finite are left out of private batches, as they are in the core.
-    labels : int64 array of shape (p,)
+    labels : int64 array of shape (p,), or float32 of shape (p, c)
     members : bool array of shape (m, p)
         Examples of each model; as many in every row.
     owners : int64 array of shape (m, p), optional
@@ -72,7 +73,7 @@ def draw_models(
     if isinstance(regime, DPSGD):
         usable = np.asarray(np.isfinite(inputs.reshape(len(inputs), -1)).all(axis=1))
         rows = np.where(usable[rows] & (rows >= 0), rows, -1).astype(np.int32)
-    taught = np.repeat(labels[None], count, axis=0)
+    taught = cast(LabelArray, np.repeat(labels[None], count, axis=0))
     if isinstance(regime, Plain) and regime.random_labels:
         for model, row in enumerate(members):
             taught[model, row] = _stream(job, _LABELS, model).permutation(labels[row])

@@ -23,6 +23,7 @@ from trustml.record.files import encode_arrays, inside, read_arrays, write_atomi
 from trustml.record.mapped import map_arrays
 from trustml.scenario.regimes import DPSGD, Plain
 from trustml.worker.job_context import JobContext
+from trustml.worker.prepared import labels_of
 from trustml.worker.shadow_plans import draw_models
 
 
@@ -61,7 +62,7 @@ def train_shadows(job: ShadowJob, backend: Backend, *, at: JobContext) -> str:
     with at.clock.stage("draw"):
         arrays = map_arrays(inside(at.root, job.data))
         inputs = np.concatenate([arrays["train_inputs"], arrays["test_inputs"]]).astype(np.float32, copy=False)
-        labels = np.concatenate([arrays["train_labels"], arrays["test_labels"]]).astype(np.int64, copy=False)
+        labels = labels_of(np.concatenate([arrays["train_labels"], arrays["test_labels"]]))
         chosen = read_arrays(inside(at.root, job.members))
         members = _members(chosen, job, examples=len(inputs))
         owners = chosen["owners"].astype(np.int64) if "owners" in chosen else None
@@ -73,6 +74,7 @@ def train_shadows(job: ShadowJob, backend: Backend, *, at: JobContext) -> str:
         mechanism=job.mechanism,
         rates=learning_rates(job, steps=models.rows.shape[1]),
         threads=job.execution.threads,
+        task=job.task,
     )
     at.progress.stage("compiling")
     with at.clock.stage("compile"):

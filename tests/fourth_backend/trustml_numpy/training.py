@@ -17,7 +17,7 @@ class PlainTrainer:
     def __init__(self, model, optimizer):
         if not isinstance(optimizer, SGD):
             raise NotImplementedError(f"trustml-numpy has no {type(optimizer).__name__}; use SGD")
-        self.architecture, self._momentum = model.architecture, optimizer.momentum
+        self.architecture, self._task, self._momentum = model.architecture, model.task, optimizer.momentum
         self.values = {name: array.astype(np.float64) for name, array in model.weights.items()}
         self._velocity = self.zeros()
 
@@ -25,7 +25,7 @@ class PlainTrainer:
         return {name: np.zeros_like(array) for name, array in self.values.items()}
 
     def gradient_of(self, inputs, labels):
-        return mean_gradient(self.architecture, self.values, inputs.astype(np.float64), labels)
+        return mean_gradient(self.architecture, self.values, inputs.astype(np.float64), labels, task=self._task)
 
     def step(self, inputs, labels, *, learning_rate):
         self.move(self.gradient_of(inputs, labels), learning_rate)

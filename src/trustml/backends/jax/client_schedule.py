@@ -20,8 +20,9 @@ from jax import Array, lax
 from trustml.backends.contract import Client
 from trustml.backends.jax.network import Params
 from trustml.backends.jax.training import loss_gradient, sgd_update
-from trustml.data.dataset import Floats, Ints
+from trustml.data.dataset import Floats, LabelArray
 from trustml.models.layers import Architecture
+from trustml.models.tasks import DEFAULT_TASK, Task
 from trustml.scenario.optimizers import SGD
 
 
@@ -77,6 +78,7 @@ def pack(
     lanes: int,
     shape: tuple[int, ...],
     least: tuple[int, int] = (1, 1),
+    label_shape: tuple[int, ...] = (),
 ) -> Lanes:
     """Deal clients out over lanes, longest first, each to the lane that has the least so far.
 
@@ -90,6 +92,8 @@ def pack(
     least : (int, int)
         Fewest steps and clients to make room for in a lane. Every new number of either compiles the program anew, so
         what needs more room is rounded up by a quarter at the most. What is not used costs nothing.
+    label_shape : tuple of int
+        Of one example's label: whole numbers where it is empty.
     """
     dealt = _deal([len(client) for client in clients], lanes)
     steps = max(least[0], _rounded(max(sum(len(clients[k]) for k in lane) for lane in dealt)))
@@ -97,7 +101,7 @@ def pack(
     borders = np.zeros((lanes, places + 1), np.int32)
     of_client = np.zeros((lanes, places), np.float32)
     slots: list[int] = []
-    batches: list[tuple[Floats, Ints]] = []
+    batches: list[tuple[Floats, LabelArray]] = []
     for lane, members in enumerate(dealt):
         step = 0
         for place, client in enumerate(members):
@@ -106,10 +110,17 @@ def pack(
             slots += range(lane * steps + step, lane * steps + step + len(clients[client]))
             step += len(clients[client])
             borders[lane, place + 1] = step
-    inputs, labels, mask = _filled(batches, slots, count=lanes * steps, shape=shape)
+    inputs, labels, mask = _filled(batches, slots, count=lanes * steps, shape=shape, label_shape=label_shape)
     held = np.array([len(members) for members in dealt], np.int32)
-    shape = (lanes, steps, *shape)
-    return Lanes(inputs.reshape(shape), labels.reshape(shape[:3]), mask.reshape(shape[:3]), borders, of_client, held)
+    rows = (lanes, steps, shape[0])
+    return Lanes(
+        inputs.reshape(*rows, *shape[1:]),
+        labels.reshape(*rows, *label_shape),
+        mask.reshape(rows),
+        borders,
+        of_client,
+        held,
+    )
 
 
 def train_lanes(
@@ -120,6 +131,7 @@ def train_lanes(
     optimizer: SGD,
     proximal: float,
     clipping_norm: Array | None,
+    task: Task = DEFAULT_TASK,
 ) -> Sums:
     """Train all clients from `start` and sum what their updates come to."""
 
@@ -127,7 +139,7 @@ def train_lanes(
         def step(number: Array, state: tuple[Params, Params]) -> tuple[Params, Params]:
             params, velocity = state
             batch = lane.inputs[number], lane.labels[number], lane.mask[number] > 0
-            gradient = loss_gradient(architecture, params, *batch)
+            gradient = loss_gradient(architecture, params, *batch, task=task)
             if proximal:
                 gradient = jax.tree.map(lambda g, w, w0: g + proximal * (w - w0), gradient, params, start)
             if optimizer.momentum:
@@ -170,16 +182,23 @@ def added(sums: Sums, update: Params, weight: Array, clipping_norm: Array | None
 
 
 def _filled(
-    batches: Sequence[tuple[Floats, Ints]], slots: Sequence[int], *, count: int, shape: tuple[int, ...]
-) -> tuple[Floats, npt.NDArray[np.int32], Floats]:
+    batches: Sequence[tuple[Floats, LabelArray]],
+    slots: Sequence[int],
+    *,
+    count: int,
+    shape: tuple[int, ...],
+    label_shape: tuple[int, ...],
+) -> tuple[Floats, npt.NDArray[np.int32] | Floats, Floats]:
     """Put batches into their slots, filled up with zeros and masked; whole batches all at once."""
     inputs, mask = np.zeros((count, *shape), np.float32), np.zeros((count, shape[0]), np.float32)
-    labels = np.zeros((count, shape[0]), np.int32)
+    labels: npt.NDArray[np.int32] | Floats = np.zeros((count, shape[0]), np.int32)
+    if label_shape:
+        labels = np.zeros((count, shape[0], *label_shape), np.float32)
     whole = [k for k, (_, classes) in enumerate(batches) if len(classes) == shape[0]]
     if whole:
         where = [slots[k] for k in whole]
         inputs[where] = np.concatenate([batches[k][0] for k in whole]).reshape(len(whole), *shape)
-        labels[where] = np.concatenate([batches[k][1] for k in whole]).reshape(len(whole), shape[0])
+        labels[where] = np.concatenate([batches[k][1] for k in whole]).reshape(len(whole), shape[0], *label_shape)
         mask[where] = 1.0
     for slot, (batch, classes) in zip(slots, batches, strict=True):
         size = len(classes)

@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array, lax
 
+from trustml.backends.jax.losses import example_losses
 from trustml.backends.jax.network import Params, example_products, has_weights, prepared, unweighted, weighted
 from trustml.backends.jax.tiling import Tile
 from trustml.models.layers import (
@@ -34,6 +34,7 @@ from trustml.models.layers import (
     RMSNorm,
 )
 from trustml.models.shapes import value_shapes
+from trustml.models.tasks import DEFAULT_TASK, Task
 
 
 def clipped_gradients(
@@ -45,6 +46,7 @@ def clipped_gradients(
     per_layer: bool,
     key: Array,
     first: Array | int = 0,
+    task: Task = DEFAULT_TASK,
 ) -> tuple[Params, Array]:
     """Sum over the examples of a tile of their gradients, each scaled down to `clipping_norm`.
 
@@ -62,6 +64,7 @@ def clipped_gradients(
         For dropout.
     first : int
         Number of the first example in its batch, for dropout.
+    task : Task
 
     Returns
     -------
@@ -69,8 +72,8 @@ def clipped_gradients(
     unclipped : int
         Number of examples whose whole gradient was no longer than `clipping_norm`.
     """
-    inputs, labels, mask = tile
-    gradients = lax.optimization_barrier(_layer_gradients(architecture, params, inputs, labels, key, first))
+    mask = tile[2]
+    gradients = lax.optimization_barrier(_layer_gradients(architecture, params, tile, key, first, task))
     squares = {name: gradient.square_norms() for name, gradient in gradients.items()}
     norms = jnp.sqrt(sum(squares.values()))
     unclipped = jnp.sum((norms <= clipping_norm) & (mask > 0))
@@ -124,8 +127,9 @@ class _Written(NamedTuple):
 
 
 def _layer_gradients(
-    architecture: Architecture, params: Params, inputs: Array, labels: Array, key: Array, first: Array | int
+    architecture: Architecture, params: Params, tile: Tile, key: Array, first: Array | int, task: Task
 ) -> dict[str, _Outer | _Written]:
+    inputs, labels, _ = tile
     examples, copies = inputs.shape[:2]
     rows = inputs.reshape(examples * copies, *inputs.shape[2:])
     shapes = value_shapes(architecture, inputs.shape[2:])
@@ -142,8 +146,8 @@ def _layer_gradients(
                 values[node.name] = weighted(node.layer, seen[node.name], params, node.name) + taps[node.name]
             else:
                 values[node.name] = unweighted(node.layer, given, jax.random.fold_in(key, index), first * copies)
-        logits = values[architecture.nodes[-1].name]
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.repeat(labels, copies))
+        outputs = values[architecture.nodes[-1].name]
+        losses = example_losses(task, outputs, jnp.repeat(labels, copies, axis=0))
         return losses.sum() / copies, seen
 
     outputs, seen = jax.grad(loss, has_aux=True)(taps)

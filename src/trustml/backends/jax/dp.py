@@ -20,7 +20,7 @@ from trustml.backends.jax.optimizers import make_optimizer, read_state, restore_
 from trustml.backends.jax.sharding import device_mesh, replicated, sharded_clipped_gradients
 from trustml.backends.jax.tiling import Share, Tile, calls_on_every_core, choose_tiling, deal, sum_tiles
 from trustml.backends.settings import Clipped, EngineChoice, PrivateSettings, filled_up
-from trustml.data.dataset import Floats, Ints
+from trustml.data.dataset import Floats, LabelArray
 from trustml.models.weights import Weights
 
 _ROWS = 32  # gradients from elsewhere are filled up to a multiple of this, so that few sizes are ever compiled
@@ -54,7 +54,7 @@ class DPTrainer:
         self._noise_words = noise_words(settings.noise_seed)
         self._dropout_words = np.asarray(jax.random.key_data(jax.random.key(dropout_seed)))
         self._microbatches = self._steps = 0
-        self._architecture, self._settings = model.architecture, settings
+        self._architecture, self._task, self._settings = model.architecture, model.task, settings
         self._correlated = settings.noise and CorrelatedNoise(settings.noise, like=self._params)
         self._sums: list[Params] = []
         self._clip = jax.jit(self._clipped_share)
@@ -69,7 +69,7 @@ class DPTrainer:
         """There is one way."""
         return EngineChoice(name="book-keeping", seconds={}, refused={})
 
-    def accumulate(self, inputs: Floats, labels: Ints, *, clipping_norm: float) -> Clipped:
+    def accumulate(self, inputs: Floats, labels: LabelArray, *, clipping_norm: float) -> Clipped:
         """Clip one microbatch and add it to the sum."""
         self._capacity = max(self._capacity, len(labels))
         norm, microbatch = np.float32(clipping_norm), np.int32(self._microbatches)
@@ -147,6 +147,7 @@ class DPTrainer:
                 per_layer=self._settings.per_layer,
                 key=key,
                 first=share.first + start,
+                task=self._task,
             )
 
         sums, unclipped = sum_tiles(self._tiling, clipped, share)

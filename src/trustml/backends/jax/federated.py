@@ -129,6 +129,7 @@ class JaxFederation:
             optimizer=SGD(learning_rate=1.0) if isinstance(regime, FedSGD) else regime.client_optimizer,
             proximal=regime.proximal if isinstance(regime, FedProx) else 0.0,
             clipping_norm=clipping_norm,
+            task=self._model.task,
         )
 
     def _end_round(
@@ -152,7 +153,14 @@ class JaxFederation:
         self, clients: Sequence[Client], noise: Params | None, *, lanes: int, apart: bool
     ) -> tuple[Params, State, Told]:
         weights = [1.0 if self._uniform else float(sum(len(labels) for _, labels in client)) for client in clients]
-        packed = pack(clients, weights=weights, lanes=lanes, shape=self._shape, least=self._room)
+        packed = pack(
+            clients,
+            weights=weights,
+            lanes=lanes,
+            shape=self._shape,
+            least=self._room,
+            label_shape=self._model.label_shape,
+        )
         if self._lanes:
             self._room = packed.mask.shape[1], packed.weights.shape[1]
         if self._privacy is not None:

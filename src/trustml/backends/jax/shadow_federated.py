@@ -116,7 +116,8 @@ def _local(
         local, velocity, sums = state
         batch = Chosen(own.chosen.rows[number], own.chosen.labels[number])
         examples = taken(inputs, batch.rows)
-        gradient = loss_gradient(settings.architecture, local, examples, batch.labels, batch.labels >= 0)
+        there = batch.there(inputs)
+        gradient = loss_gradient(settings.architecture, local, examples, batch.labels, there, task=settings.task)
         if proximal:
             gradient = jax.tree.map(lambda g, w, w0: g + proximal * (w - w0), gradient, local, params)
         if optimizer.momentum:

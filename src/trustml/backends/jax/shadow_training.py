@@ -47,12 +47,16 @@ class Chosen(NamedTuple):
     ----------
     rows : int array of shape (..., b)
         Filling has the pool's last row, which is zeros, so that nothing broken is ever masked.
-    labels : int array of shape (..., b)
-        -1 for filling.
+    labels : array of shape (..., b), or (..., b, c)
+        Any for filling.
     """
 
     rows: Array
     labels: Array
+
+    def there(self, inputs: Array) -> Array:
+        """Which rows are no filling, (..., b), of a pool with its filling."""
+        return self.rows != len(inputs) - 1
 
 
 def train_plain(settings: ShadowSettings, start: Start, chosen: Chosen, inputs: Array, rates: Array) -> Params:
@@ -63,7 +67,10 @@ def train_plain(settings: ShadowSettings, start: Start, chosen: Chosen, inputs: 
     def step(state: tuple[Params, Any], now: tuple[Array, Array, Chosen]) -> tuple[tuple[Params, Any], None]:
         (params, memory), (number, rate, batch) = state, now
         key = jax.random.fold_in(start.dropout, number)
-        gradient = loss_gradient(architecture, params, taken(inputs, batch.rows), batch.labels, batch.labels >= 0, key)
+        examples = taken(inputs, batch.rows)
+        gradient = loss_gradient(
+            architecture, params, examples, batch.labels, batch.there(inputs), key, task=settings.task
+        )
         direction, memory = optimizer.update(gradient, memory)
         return (jax.tree.map(lambda w, d: w - rate * d, params, direction), memory), None
 
@@ -86,14 +93,15 @@ def train_private(settings: ShadowSettings, start: Start, chosen: Chosen, inputs
         state: tuple[Params, Any, Array], now: tuple[Array, Array, Chosen]
     ) -> tuple[tuple[Params, Any, Array], None]:
         (params, memory, clip), (number, rate, batch) = state, now
-        mask = (batch.labels >= 0).astype(jnp.float32)
+        mask = batch.there(inputs).astype(jnp.float32)
         sums, unclipped = clipped_gradients(
             settings.architecture,
             params,
-            (taken(inputs, batch.rows)[:, None], jnp.maximum(batch.labels, 0), mask),
+            (taken(inputs, batch.rows)[:, None], batch.labels, mask),
             clipping_norm=clip,
             per_layer=isinstance(regime.clipping, PerLayer),
             key=jax.random.fold_in(start.dropout, number),
+            task=settings.task,
         )
         key = jax.random.fold_in(start.noise, number)
         if mechanism.noise_multiplier:

@@ -22,7 +22,7 @@ from trustml.backends.jax.network import apply
 from trustml.backends.jax.noise import noise_words, threefry_key
 from trustml.backends.jax.shadow_federated import Rounds, train_federated
 from trustml.backends.jax.shadow_training import Chosen, Start, empty_memory, train_plain, train_private, working_set
-from trustml.backends.jax.tiling import models_at_once
+from trustml.backends.jax.tiling import device_labels, models_at_once
 from trustml.backends.shadows import ShadowModels, ShadowSettings
 from trustml.data.dataset import Floats
 from trustml.models.shapes import layer_shapes
@@ -112,13 +112,13 @@ class JaxShadows:
         chosen = np.minimum(np.arange(start, start + self.at_once), len(models) - 1)
         seeds, rows = models.dropout_seeds[chosen], models.rows[chosen]
         model = chosen.reshape(-1, *[1] * (rows.ndim - 1))
-        labels = np.where(rows >= 0, models.labels[model, np.maximum(rows, 0)], -1)
+        labels = device_labels(models.labels[model, np.maximum(rows, 0)])
         weights = {name: array[chosen] for name, array in models.weights.items()}
         found: dict[str, Any] = {
             "weights": weights,
             "memory": empty_memory(self._settings, weights),
             "rows": np.where(rows >= 0, rows, len(self._shared[0]) - 1).astype(np.int32),
-            "labels": labels.astype(np.int32),
+            "labels": labels,
             "dropout": np.stack([np.zeros_like(seeds), seeds], axis=1).astype(np.uint32),
             "noise": np.stack([noise_words(tuple(words)) for words in models.noise_seeds[chosen].tolist()]),
         }

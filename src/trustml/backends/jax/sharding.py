@@ -17,6 +17,7 @@ from trustml.backends.jax.clipping import clipped_gradients
 from trustml.backends.jax.network import Params
 from trustml.backends.jax.tiling import Tile
 from trustml.models.layers import Architecture
+from trustml.models.tasks import DEFAULT_TASK, Task
 
 _ROWS = "rows"
 
@@ -51,6 +52,7 @@ def sharded_clipped_gradients(
     per_layer: bool,
     key: Array,
     first: Array | int = 0,
+    task: Task = DEFAULT_TASK,
 ) -> tuple[Params, Array]:
     """Sum of clipped gradients over the devices of a mesh; for use in a compiled function.
 
@@ -58,7 +60,7 @@ def sharded_clipped_gradients(
     ----------
     mesh : Mesh, optional
         As :func:`device_mesh` makes it; None computes on one device.
-    architecture, params, tile, clipping_norm, per_layer, key, first
+    architecture, params, tile, clipping_norm, per_layer, key, first, task
         See :func:`trustml.backends.jax.clipping.clipped_gradients`. Rows that no device would have a partner for are
         filled up with masked ones.
 
@@ -70,7 +72,14 @@ def sharded_clipped_gradients(
     """
     if mesh is None:
         return clipped_gradients(
-            architecture, params, tile, clipping_norm=clipping_norm, per_layer=per_layer, key=key, first=first
+            architecture,
+            params,
+            tile,
+            clipping_norm=clipping_norm,
+            per_layer=per_layer,
+            key=key,
+            first=first,
+            task=task,
         )
 
     def on_each(params: Params, tile: Tile, clipping_norm: Array, key: Array, first: Array) -> tuple[Params, Array]:
@@ -82,6 +91,7 @@ def sharded_clipped_gradients(
             per_layer=per_layer,
             key=key,
             first=first + lax.axis_index(_ROWS) * len(tile[1]),
+            task=task,
         )
         return lax.psum(own, _ROWS)
 

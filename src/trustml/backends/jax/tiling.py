@@ -27,7 +27,7 @@ import numpy.typing as npt
 from jax import Array, lax
 
 from trustml.backends.settings import filled_up
-from trustml.data.dataset import Floats, Ints
+from trustml.data.dataset import Floats, LabelArray
 from trustml.models.layers import Architecture, Conv1D, Conv2D, Dense
 from trustml.models.shapes import value_shapes
 
@@ -35,8 +35,8 @@ AnyRows: TypeAlias = npt.NDArray[Any]
 Given = TypeVar("Given")
 Result = TypeVar("Result")
 Tile: TypeAlias = tuple[Array, Array, Array]
-"""Inputs (m, *x), labels (m,) and mask (m,): 1 for an example, 0 for filling."""
-Rows: TypeAlias = tuple[Floats, npt.NDArray[np.int32]]
+"""Inputs (m, *x), labels (m,) or (m, c), and mask (m,): 1 for an example, 0 for filling."""
+Rows: TypeAlias = tuple[Floats, npt.NDArray[np.int32] | Floats]
 Summed = TypeVar("Summed")
 
 # Bytes that one call on a processor may go through. The three are of unlike things, and each was measured for its own.
@@ -230,7 +230,7 @@ def choose_tiling(architecture: Architecture, input_shape: tuple[int, ...], *, c
     return Tiling(small=small, large=0, shares=max(1, min(cores(), -(-expected // small))))
 
 
-def deal(inputs: Floats, labels: Ints, tiling: Tiling, *, capacity: int) -> list[Share]:
+def deal(inputs: Floats, labels: LabelArray, tiling: Tiling, *, capacity: int) -> list[Share]:
     """Deal a batch of at most `capacity` rows out to shares of the same shapes.
 
     What would leave half of the large tile empty goes into small ones: there are two programs at most.
@@ -292,7 +292,7 @@ def sum_tiles(tiling: Tiling, function: Callable[[Tile, Array], Summed], share: 
     return lax.fori_loop(0, tiles, add, total)
 
 
-def _whole_tile(inputs: Floats, labels: Ints, rows: int, start: int) -> Share:
+def _whole_tile(inputs: Floats, labels: LabelArray, rows: int, start: int) -> Share:
     """One large tile, filled up."""
     own, classes = inputs[start : start + rows], labels[start : start + rows]
     return Share(
@@ -308,9 +308,16 @@ def _whole_tiles(rows: int, tiling: Tiling, shares: int) -> int:
     return -(-rows // (shares * tiling.small)) * tiling.small
 
 
-def _filled(inputs: Floats, labels: Ints, room: int) -> Rows:
+def _filled(inputs: Floats, labels: LabelArray, room: int) -> Rows:
     whole = np.ascontiguousarray(inputs, np.float32)
-    return filled_up(whole, room), filled_up(labels.astype(np.int32), room)
+    return filled_up(whole, room), filled_up(device_labels(labels), room)
+
+
+def device_labels(labels: LabelArray) -> npt.NDArray[np.int32] | Floats:
+    """Labels in the type in which they go to the device: whole numbers take 32 bits."""
+    if labels.dtype.kind == "f":
+        return labels.astype(np.float32, copy=False)
+    return labels.astype(np.int32, copy=False)
 
 
 def _example_floats(architecture: Architecture, input_shape: tuple[int, ...]) -> int:

@@ -7,27 +7,34 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import Array
 
 from trustml.backends.contract import Model
+from trustml.backends.jax.losses import example_losses, output_slopes
 from trustml.backends.jax.network import Params, apply, to_params, to_weights
 from trustml.backends.jax.noise import threefry_key
 from trustml.backends.jax.optimizers import make_optimizer, read_state, restore_state
 from trustml.backends.jax.tiling import Share, Tile, calls_on_every_core, choose_tiling, deal, sum_tiles
-from trustml.data.dataset import Floats, Ints
+from trustml.data.dataset import Floats, LabelArray
 from trustml.models.layers import Architecture
+from trustml.models.tasks import DEFAULT_TASK, Task
 from trustml.models.weights import Weights
 from trustml.scenario.optimizers import SGD
 from trustml.scenario.regimes import Plain
 
 
 def loss_sum(
-    architecture: Architecture, params: Params, tile: Tile, key: Array | None = None, first: Array | int = 0
+    architecture: Architecture,
+    params: Params,
+    tile: Tile,
+    key: Array | None = None,
+    first: Array | int = 0,
+    *,
+    task: Task = DEFAULT_TASK,
 ) -> Array:
-    """Cross-entropy summed over the examples that the mask keeps; `first` is the place of the first in its batch."""
+    """Losses summed over the examples that the mask keeps; `first` is the place of the first in its batch."""
     inputs, labels, mask = tile
-    losses = optax.softmax_cross_entropy_with_integer_labels(apply(architecture, params, inputs, key, first), labels)
+    losses = example_losses(task, apply(architecture, params, inputs, key, first), labels)
     return (losses * mask).sum()
 
 
@@ -42,7 +49,7 @@ class PlainTrainer:
 
     def __init__(self, model: Model, *, regime: Plain, dropout_seed: int) -> None:
         self._capacity = regime.batch_size
-        self._architecture = model.architecture
+        self._architecture, self._task = model.architecture, model.task
         self._params = to_params(model.weights)
         self._names = list(model.weights)
         self._optimizer = make_optimizer(regime.optimizer)
@@ -53,8 +60,8 @@ class PlainTrainer:
         self._gradient = jax.jit(self._share_gradient)
         self._update = jax.jit(self._stepped, donate_argnums=(0, 1))
 
-    def step(self, inputs: Floats, labels: Ints, *, learning_rate: float) -> None:
-        """Take one step on the mean cross-entropy of the batch."""
+    def step(self, inputs: Floats, labels: LabelArray, *, learning_rate: float) -> None:
+        """Take one step on the mean loss of the batch."""
         self._capacity = max(self._capacity, len(labels))
         found = calls_on_every_core(
             lambda share: self._gradient(self._params, share, self._words, np.int32(self._steps)),
@@ -82,9 +89,10 @@ class PlainTrainer:
         key = jax.random.fold_in(threefry_key(words), step)
 
         def gradient(tile: Tile, start: Array) -> Params:
-            return jax.grad(lambda weights: loss_sum(self._architecture, weights, tile, key, share.first + start))(
-                params
-            )
+            def loss(weights: Params) -> Array:
+                return loss_sum(self._architecture, weights, tile, key, share.first + start, task=self._task)
+
+            return jax.grad(loss)(params)
 
         return sum_tiles(self._tiling, gradient, share)
 
@@ -97,9 +105,16 @@ class PlainTrainer:
 
 
 def loss_gradient(
-    architecture: Architecture, params: Params, inputs: Array, labels: Array, there: Array, key: Array | None = None
+    architecture: Architecture,
+    params: Params,
+    inputs: Array,
+    labels: Array,
+    there: Array,
+    key: Array | None = None,
+    *,
+    task: Task = DEFAULT_TASK,
 ) -> Params:
-    """Gradient of the mean cross-entropy over the examples that are there.
+    """Gradient of the mean loss over the examples that are there.
 
     The loss itself is never needed, and its derivative by the formula spares a scatter, which on a processor is a loop
     over the examples, in each step. That pays for the few examples of a client or a shadow model. At 256 and more XLA
@@ -110,15 +125,16 @@ def loss_gradient(
     architecture : Architecture
     params : Params
     inputs : array of shape (b, *x)
-    labels : int array of shape (b,)
+    labels : array of shape (b,), or (b, c)
         Of what is not there, any.
     there : array of shape (b,)
         0 or False for filling.
     key : JAX key, optional
         Draws dropout masks.
+    task : Task
     """
     logits, pull = jax.vjp(lambda weights: apply(architecture, weights, inputs, key), params)
-    wrong = jax.nn.softmax(logits) - jax.nn.one_hot(labels, logits.shape[1])
+    wrong = output_slopes(task, logits, labels)
     each = jnp.where(there, 1 / jnp.maximum(there.sum(), 1), 0.0)
     (gradient,) = pull(wrong * each[:, None])
     return gradient

@@ -10,8 +10,10 @@ import numpy.typing as npt
 
 from trustml.backends.contract import Client, Model
 from trustml.backends.settings import EngineChoice, FederatedSettings, RoundOutcome, UserPrivacy
-from trustml.data.dataset import Ints
+from trustml.data.dataset import LabelArray
 from trustml.models.layers import Architecture, Dense, Flatten, ReLU
+from trustml.models.losses import output_slopes
+from trustml.models.tasks import DEFAULT_TASK, Task
 from trustml.models.weights import Weights
 from trustml.privacy.noise_strategy import NoiseStream
 from trustml.scenario.federated import DPFedAvg, FedAvg, FedProx, FedSGD, IndependentNoise, LocalSpec
@@ -46,6 +48,7 @@ class NumpyFederation:
         if any(not isinstance(layer, Dense | ReLU | Flatten) for layer in model.architecture.layers):
             raise NotImplementedError("the oracle trains dense networks alone")
         self._architecture, self._regime, self.privacy = model.architecture, regime, settings.privacy
+        self._task = model.task
         self._weights: Parts = {name: array.astype(np.float64) for name, array in model.weights.items()}
         self._velocity = self.zeros()
         self._clip = settings.privacy.clipping_norm if settings.privacy else 0.0
@@ -107,7 +110,9 @@ class NumpyFederation:
         present, velocity = dict(self._weights), self.zeros()
         with np.errstate(all="ignore"):
             for inputs, labels in client:
-                gradient = mean_gradient(self._architecture, present, inputs.astype(np.float64), labels)
+                gradient = mean_gradient(
+                    self._architecture, present, inputs.astype(np.float64), labels, task=self._task
+                )
                 for name, slope in gradient.items():
                     if isinstance(regime, FedProx):
                         slope = slope + regime.proximal * (present[name] - self._weights[name])
@@ -172,8 +177,15 @@ def norm_of(update: Parts) -> float:
         return math.sqrt(sum(float((part**2).sum()) for part in update.values()))
 
 
-def mean_gradient(architecture: Architecture, weights: Parts, inputs: Doubles, labels: Ints) -> Parts:
-    """Gradient of the mean cross-entropy of a batch, layer by layer backwards."""
+def mean_gradient(
+    architecture: Architecture,
+    weights: Parts,
+    inputs: Doubles,
+    labels: LabelArray,
+    *,
+    task: Task = DEFAULT_TASK,
+) -> Parts:
+    """Gradient of the mean loss of a batch, layer by layer backwards."""
     entered = []
     values = inputs
     for number, layer in enumerate(architecture.layers):
@@ -185,9 +197,7 @@ def mean_gradient(architecture: Architecture, weights: Parts, inputs: Doubles, l
                 values = np.maximum(values, 0.0)
             case _:
                 values = values.reshape(len(values), -1)
-    shares = np.exp(values - values.max(axis=1, keepdims=True))
-    shares = shares / shares.sum(axis=1, keepdims=True)
-    back = (shares - np.eye(values.shape[1])[labels]) / len(labels)
+    back = output_slopes(values, labels, task=task) / len(labels)
     gradient: Parts = {}
     for number, layer in reversed(list(enumerate(architecture.layers))):
         match layer:

@@ -14,8 +14,10 @@ import tensorflow as tf
 from tensorflow_privacy.privacy.fast_gradient_clipping import clip_grads
 
 from trustml.backends.tensorflow.layer_rules import Backward, PerExample, rule_for
+from trustml.backends.tensorflow.losses import example_losses
 from trustml.backends.tensorflow.network import walk_nodes
 from trustml.models.layers import INPUT, Architecture
+from trustml.models.tasks import DEFAULT_TASK, Task
 
 
 def per_example_gradients(
@@ -26,8 +28,9 @@ def per_example_gradients(
     labels: tf.Tensor,
     *,
     copies: int,
+    task: Task = DEFAULT_TASK,
 ) -> list[PerExample]:
-    """Gradients of the cross-entropy of each example, averaged over its copies, in the order of `variables`.
+    """Gradients of the loss of each example, averaged over its copies, in the order of `variables`.
 
     Parameters
     ----------
@@ -38,8 +41,9 @@ def per_example_gradients(
     inputs : tf.Tensor
         Shape (b * copies, *x), the copies of an example one after another.
     labels : tf.Tensor
-        Shape (b,).
+        Shape (b,), or (b, c).
     copies : int
+    task : Task
 
     Raises
     ------
@@ -63,7 +67,7 @@ def per_example_gradients(
             return values
 
         values = walk_nodes(model, architecture.nodes, {INPUT: inputs}, call)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.repeat(labels, copies), logits=values)
+        losses = example_losses(task, values, tf.repeat(labels, copies, axis=0))
         total = tf.reduce_sum(losses) / copies
     found: dict[object, PerExample] = {}
     for (layer, backward), gradient in zip(ways_back, tape.gradient(total, outputs), strict=True):

@@ -24,13 +24,15 @@ from trustml.backends.contract import Model
 from trustml.backends.settings import PrivateSettings
 from trustml.backends.tensorflow.book_keeping import clipped_sum, per_example_gradients
 from trustml.backends.tensorflow.layer_rules import rule_for, written_numbers
+from trustml.backends.tensorflow.losses import example_losses
 from trustml.backends.tensorflow.network import build_keras, variable
 
 _MOST_WRITTEN = 2**27
 """Numbers of gradients that book-keeping writes out at once, 512 MiB of them."""
 MODES = ("dp_model", "book_keeping")
 Clip: TypeAlias = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tuple[list[tf.Tensor], tf.Tensor]]
-"""Inputs (b, k, *x), labels (b,), mask (b,), clipping norm to the sum of clipped gradients and the number not clipped.
+"""Inputs (b, k, *x), labels (b,) or (b, c), mask (b,), clipping norm to the sum of clipped gradients and the number not
+clipped.
 
 The mask is 1 for an example and 0 for what fills up.
 """
@@ -53,6 +55,7 @@ class Clipper:
     def __init__(self, mode: str, model: Model, settings: PrivateSettings) -> None:
         self._architecture = model.architecture
         self.model = build_keras(model, _ClippingModel if mode == "dp_model" else tf.keras.Model)
+        self._task = model.task
         self.variables = {name: variable(self.model, name) for name in model.weights}
         self.clip: Clip = (self._by_model if mode == "dp_model" else self._by_book_keeping)(settings)
         written = sum(written_numbers(layer, copies=settings.multiplicity) for layer in self.model.layers)
@@ -71,12 +74,12 @@ class Clipper:
         return [tf.tensordot(weight, part, axes=1) for weight, part in zip(weights, rows, strict=True)]
 
     def _by_model(self, settings: PrivateSettings) -> Clip:
-        keras_model, variables = self.model, list(self.variables.values())
+        keras_model, variables, task = self.model, list(self.variables.values()), self._task
 
         def of_one(copies: tf.Tensor, label: tf.Tensor, clipping_norm: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
-            labels = tf.fill([tf.shape(copies)[0]], label)
+            labels = tf.repeat(label[None], tf.shape(copies)[0], axis=0)
             with tf.GradientTape() as tape:
-                loss = tf.reduce_mean(_losses(labels, keras_model(copies, training=True)))
+                loss = tf.reduce_mean(example_losses(task, keras_model(copies, training=True), labels))
             gradients = tape.gradient(loss, variables)
             unclipped = tf.cast(tf.linalg.global_norm(gradients) <= clipping_norm, tf.int32)
             if settings.per_layer:
@@ -104,14 +107,16 @@ class Clipper:
         return clip
 
     def _by_book_keeping(self, settings: PrivateSettings) -> Clip:
-        keras_model, architecture = self.model, self._architecture
+        keras_model, architecture, task = self.model, self._architecture, self._task
         variables, copies = list(self.variables.values()), settings.multiplicity
 
         def clip(
             inputs: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor, clipping_norm: tf.Tensor
         ) -> tuple[list[tf.Tensor], tf.Tensor]:
             flat = tf.reshape(inputs, (-1, *inputs.shape[2:]))
-            gradients = per_example_gradients(keras_model, architecture, variables, flat, labels, copies=copies)
+            gradients = per_example_gradients(
+                keras_model, architecture, variables, flat, labels, copies=copies, task=task
+            )
             return clipped_sum(gradients, mask, clipping_norm, per_layer=settings.per_layer)
 
         return clip
@@ -135,7 +140,3 @@ class _ClippingModel(DPModel):
         """Clip one example's gradients together."""
         self._l2_norm_clip = clipping_norm
         return self._process_per_example_grads(gradients)
-
-
-def _losses(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)

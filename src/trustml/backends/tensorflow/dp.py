@@ -8,11 +8,12 @@ import tensorflow as tf
 from trustml.backends.contract import Model
 from trustml.backends.settings import Clipped, EngineChoice, PrivateSettings, filled_up
 from trustml.backends.tensorflow.clipping import Clipper
+from trustml.backends.tensorflow.losses import label_spec
 from trustml.backends.tensorflow.modes import choose_mode
 from trustml.backends.tensorflow.network import load_weights, read_weights
 from trustml.backends.tensorflow.noise import NoiseAhead
 from trustml.backends.tensorflow.optimizers import OptimizerSteps
-from trustml.data.dataset import Floats, Ints
+from trustml.data.dataset import Floats, LabelArray
 from trustml.models.weights import Weights
 
 _ROWS_OF_A_KERNEL = 24
@@ -42,7 +43,7 @@ class TFPrivacyTrainer:
         """Way to clip that is in use."""
         return self._choice
 
-    def accumulate(self, inputs: Floats, labels: Ints, *, clipping_norm: float) -> Clipped:
+    def accumulate(self, inputs: Floats, labels: LabelArray, *, clipping_norm: float) -> Clipped:
         """Clip one microbatch, block by block, and add it to the sum."""
         norm, found = np.float32(clipping_norm), []
         for start in range(0, len(labels), self._rows):
@@ -100,7 +101,7 @@ class TFPrivacyTrainer:
         @tf.function(
             input_signature=(
                 tf.TensorSpec((self._rows, settings.multiplicity, *model.input_shape), tf.float32),
-                tf.TensorSpec((self._rows,), tf.int64),
+                label_spec(model, self._rows),
                 tf.TensorSpec((self._rows,), tf.float32),
                 tf.TensorSpec((), tf.float32),
             ),

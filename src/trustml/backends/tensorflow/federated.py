@@ -11,9 +11,10 @@ import tensorflow_federated as tff
 from trustml.backends.contract import Client, Model
 from trustml.backends.settings import EngineChoice, FederatedSettings, RoundOutcome
 from trustml.backends.tensorflow.aggregators import plain_aggregator, present_clipping_norm, private_aggregator
+from trustml.backends.tensorflow.losses import keras_loss, label_spec
 from trustml.backends.tensorflow.network import build_keras, variable
 from trustml.backends.tensorflow.server_optimizers import ProximalOptimizer, server_optimizer, sgd
-from trustml.data.dataset import Floats, Ints
+from trustml.data.dataset import Floats, LabelArray
 from trustml.models.weights import Weights
 from trustml.scenario.federated import DPFedAvg, FedAvg, FedProx, FedSGD, LocalSpec
 
@@ -43,13 +44,14 @@ class TFFFederation:
             _canonical(keras_model, model.weights, variable_) for variable_ in keras_model.trainable_variables
         ]
         self._input_shape, self._batch_size = model.input_shape, settings.batch_size
+        self._labels = label_spec(model, None)
         self._privacy = settings.privacy
         functional = tff.learning.models.functional_model_from_keras(
             keras_model,
-            loss_fn=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            loss_fn=keras_loss(model.task),
             input_spec=(
                 tf.TensorSpec((None, *model.input_shape), tf.float32),
-                tf.TensorSpec((None,), tf.int64),
+                label_spec(model, None),
             ),
         )
         start = tuple(model.weights[name] for name in self._order)
@@ -101,10 +103,11 @@ class TFFFederation:
         TFF sends a data set to its worker as a graph, so it must be made of tensors, not of a generator.
         """
         if not client:
-            nothing = np.zeros((0, *self._input_shape), np.float32), np.zeros(0, np.int64)
-            return tf.data.Dataset.from_tensor_slices(nothing).batch(self._batch_size)
+            inputs = np.zeros((0, *self._input_shape), np.float32)
+            labels = np.zeros((0, *self._labels.shape[1:]), self._labels.dtype.as_numpy_dtype)
+            return tf.data.Dataset.from_tensor_slices((inputs, labels)).batch(self._batch_size)
         joined: tf.data.Dataset | None = None
-        piece: list[tuple[Floats, Ints]] = []
+        piece: list[tuple[Floats, LabelArray]] = []
         for number, batch in enumerate(client):
             piece.append(batch)
             if len(batch[1]) == self._batch_size and number + 1 < len(client):

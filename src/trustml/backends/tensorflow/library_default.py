@@ -11,6 +11,7 @@ from tensorflow_privacy.privacy.optimizers.dp_optimizer_keras import DPKerasAdam
 
 from trustml.backends.contract import Model
 from trustml.backends.settings import StockSettings
+from trustml.backends.tensorflow.losses import keras_loss
 from trustml.backends.tensorflow.network import build_keras, read_weights
 from trustml.data.dataset import Examples
 from trustml.models.weights import Weights
@@ -22,7 +23,7 @@ def stock_trainer(model: Model, *, settings: StockSettings, examples: Examples) 
     tf.keras.utils.set_random_seed(settings.seed % 2**32)
     if settings.keras_optimizer:
         keras_model = build_keras(model)
-        loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=tf.keras.losses.Reduction.NONE)
+        loss = keras_loss(model.task, tf.keras.losses.Reduction.NONE)
         keras_model.compile(optimizer=_private_optimizer(settings), loss=loss)
     else:
         keras_model = build_keras(
@@ -34,7 +35,7 @@ def stock_trainer(model: Model, *, settings: StockSettings, examples: Examples) 
                 outputs=outputs,
             ),
         )
-        loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        loss = keras_loss(model.task)
         keras_model.compile(optimizer=_optimizer(settings.optimizer), loss=loss)
     return FitTrainer(keras_model, list(model.weights), examples, batch_size=settings.batch_size)
 

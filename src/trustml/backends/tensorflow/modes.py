@@ -18,8 +18,9 @@ import tensorflow as tf
 from trustml.backends.contract import Model
 from trustml.backends.settings import EngineChoice, PrivateSettings
 from trustml.backends.tensorflow.clipping import Clipper, possible_modes
+from trustml.backends.tensorflow.losses import label_type
 from trustml.models.layers import Architecture, Dropout
-from trustml.models.shapes import layer_shapes
+from trustml.models.tasks import Classes, Task
 from trustml.models.weights import initial_weights
 
 _REPEATS = 5
@@ -34,17 +35,21 @@ def choose_mode(model: Model, settings: PrivateSettings) -> EngineChoice:
     if len(modes) == 1:
         return EngineChoice(name=modes[0], seconds={}, refused=refused)
     seconds, differing = _measure(
-        tuple(modes), model.architecture, model.input_shape, replace(settings, noise_seed=(0, 0, 0, 0))
+        tuple(modes), model.architecture, model.input_shape, model.task, replace(settings, noise_seed=(0, 0, 0, 0))
     )
     return EngineChoice(name=min(seconds, key=lambda mode: seconds[mode]), seconds=seconds, refused=refused | differing)
 
 
 @lru_cache(maxsize=32)
 def _measure(
-    modes: tuple[str, ...], architecture: Architecture, input_shape: tuple[int, ...], settings: PrivateSettings
+    modes: tuple[str, ...],
+    architecture: Architecture,
+    input_shape: tuple[int, ...],
+    task: Task,
+    settings: PrivateSettings,
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Median seconds of the modes that agree with the first, and by how much the others differ."""
-    model = _synthetic_model(architecture, input_shape)
+    model = _synthetic_model(architecture, input_shape, task)
     rows = _synthetic(model, settings)
     expected: list[np.ndarray] | None = None
     seconds: dict[str, float] = {}
@@ -62,7 +67,7 @@ def _measure(
     return seconds, refused
 
 
-def _synthetic_model(architecture: Architecture, input_shape: tuple[int, ...]) -> Model:
+def _synthetic_model(architecture: Architecture, input_shape: tuple[int, ...], task: Task) -> Model:
     """Random weights, and no dropout: each way would draw masks of its own."""
     layers = tuple(
         msgspec.structs.replace(node, layer=Dropout(rate=0.0)) if isinstance(node.layer, Dropout) else node
@@ -70,7 +75,10 @@ def _synthetic_model(architecture: Architecture, input_shape: tuple[int, ...]) -
     )
     weights = initial_weights(architecture, input_shape, generator=np.random.default_rng(0))
     return Model(
-        architecture=msgspec.structs.replace(architecture, layers=layers), input_shape=input_shape, weights=weights
+        architecture=msgspec.structs.replace(architecture, layers=layers),
+        input_shape=input_shape,
+        weights=weights,
+        task=task,
     )
 
 
@@ -79,8 +87,9 @@ def _synthetic(model: Model, settings: PrivateSettings) -> tuple[tf.Tensor, tf.T
     generator = np.random.default_rng(0)
     size = min(settings.micro_batch_size or settings.expected_batch_size, _LARGEST_BATCH)
     inputs = generator.normal(size=(size, settings.multiplicity, *model.input_shape))
-    classes = layer_shapes(model.architecture, model.input_shape)[-1][0]
-    return tf.constant(inputs, tf.float32), tf.constant(generator.integers(classes, size=size)), tf.ones(size)
+    most = model.outputs if isinstance(model.task, Classes) else 2
+    labels = tf.cast(generator.integers(most, size=(size, *model.label_shape)), label_type(model.task))
+    return tf.constant(inputs, tf.float32), labels, tf.ones(size)
 
 
 def _difference(sums: list[np.ndarray], expected: list[np.ndarray]) -> float:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import tensorflow as tf
 
 from trustml.backends.contract import Model
+from trustml.backends.tensorflow.losses import keras_loss, label_spec
 from trustml.backends.tensorflow.network import build_keras, load_weights, read_weights, variable
 from trustml.backends.tensorflow.optimizers import OptimizerSteps
-from trustml.data.dataset import Floats, Ints
+from trustml.data.dataset import Floats, LabelArray
 from trustml.models.weights import Weights
 from trustml.scenario.optimizers import Optimizer
 
@@ -21,12 +22,12 @@ class PlainTrainer:
         variables = {name: variable(keras_model, name) for name in model.weights}
         self._variables = variables
         self._optimizer = steps = OptimizerSteps(optimizer, variables)
-        loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        loss = keras_loss(model.task)
 
         @tf.function(
             input_signature=(
                 tf.TensorSpec((None, *model.input_shape), tf.float32),
-                tf.TensorSpec((None,), tf.int64),
+                label_spec(model, None),
                 tf.TensorSpec((), tf.float32),
             )
         )
@@ -38,8 +39,8 @@ class PlainTrainer:
 
         self._step = step
 
-    def step(self, inputs: Floats, labels: Ints, *, learning_rate: float) -> None:
-        """Take one step on the mean cross-entropy of the batch, and wait for it."""
+    def step(self, inputs: Floats, labels: LabelArray, *, learning_rate: float) -> None:
+        """Take one step on the mean loss of the batch, and wait for it."""
         self._step(tf.constant(inputs), tf.constant(labels), tf.constant(learning_rate, tf.float32)).numpy()
 
     def weights(self) -> Weights:

@@ -12,12 +12,12 @@ from typing import cast, get_args
 import torch
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
-from torch.nn import functional
 
 from trustml.backends.contract import Model
 from trustml.backends.settings import PrivateSettings
 from trustml.backends.torch.given_rows import clip_rows, clipping_scales
 from trustml.backends.torch.layer_gradients import Covered, layer_gradients, written_numbers
+from trustml.backends.torch.losses import batch_loss
 from trustml.backends.torch.network import build_module, parameter_names
 from trustml.backends.torch.optimizers import make_optimizer
 from trustml.errors import UsageError
@@ -38,7 +38,7 @@ class BookKeepingClipper:
     def __init__(self, model: Model, settings: PrivateSettings) -> None:
         self.module = build_module(model).train()
         self.parameters = parameter_names(self.module, list(model.weights))
-        self._settings = settings
+        self._settings, self._task = settings, model.task
         self._seen: list[tuple[Covered, Tensor, Tensor]] = []
         layers = weighted_layers(self.module)
         for layer in layers:
@@ -56,7 +56,7 @@ class BookKeepingClipper:
 
     def clip(self, inputs: Tensor, labels: Tensor, *, examples: int, clipping_norm: float) -> tuple[list[Tensor], int]:
         """Sum of clipped gradients, by one backward pass."""
-        loss = functional.cross_entropy(self.module(inputs), labels, reduction="sum") / self._settings.multiplicity
+        loss = batch_loss(self._task, self.module(inputs), labels, reduction="sum") / self._settings.multiplicity
         seen, self._seen = self._seen, []
         # Asked for these alone, autograd makes no gradient of a parameter, nor of the first layer's input.
         outputs = torch.autograd.grad(loss, [output for _, _, output in seen])

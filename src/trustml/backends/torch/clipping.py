@@ -16,12 +16,12 @@ import torch
 from opacus.grad_sample import GradSampleModule, GradSampleModuleExpandedWeights
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
-from torch.nn import functional
 
 from trustml.backends.contract import Model
 from trustml.backends.settings import PrivateSettings
 from trustml.backends.torch.book_keeping import BookKeepingClipper
 from trustml.backends.torch.given_rows import clip_rows, square_norms
+from trustml.backends.torch.losses import batch_loss
 from trustml.backends.torch.network import build_module, parameter_names
 from trustml.backends.torch.optimizers import make_optimizer
 from trustml.models.layers import Conv2D
@@ -51,8 +51,8 @@ class Clipper(Protocol):
     def clip(self, inputs: Tensor, labels: Tensor, *, examples: int, clipping_norm: float) -> tuple[list[Tensor], int]:
         """Sum of clipped gradients in the order of `parameters`, and how many were not clipped.
 
-        Inputs are (b * k, *x), the k copies of an example side by side; labels are (b * k,). The first `examples` of
-        the b count, the others fill up.
+        Inputs are (b * k, *x), the k copies of an example side by side; labels are (b * k,) or (b * k, c). The first
+        `examples` of the b count, the others fill up.
         """
         ...
 
@@ -86,7 +86,7 @@ class SampledClipper:
         self.module = build_module(model).train()
         keep_channels_first(self.module)
         self.parameters = parameter_names(self.module, list(model.weights))
-        self._settings = settings
+        self._settings, self._task = settings, model.task
         # Gradients of the *sum* of the losses: the only division is by the declared batch size, at the end.
         if mode == "ew":
             self._sampled: nn.Module = GradSampleModuleExpandedWeights(self.module, loss_reduction="sum")
@@ -103,7 +103,7 @@ class SampledClipper:
 
     def clip(self, inputs: Tensor, labels: Tensor, *, examples: int, clipping_norm: float) -> tuple[list[Tensor], int]:
         """Sum of Opacus's per-example gradients, clipped."""
-        functional.cross_entropy(self._sampled(inputs), labels, reduction="sum").backward()
+        batch_loss(self._task, self._sampled(inputs), labels, reduction="sum").backward()
         rows = [self._joined(parameter.grad_sample)[:examples] for parameter in self.parameters.values()]
         for parameter in self.parameters.values():
             parameter.grad_sample = parameter.grad = None

@@ -7,6 +7,8 @@ at 5.77 standard deviations (:mod:`trustml.backends.torch.noise`).
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 
@@ -25,7 +27,7 @@ from trustml.backends.torch.network import (
 )
 from trustml.backends.torch.noise import CorrelatedNoise, add_noise, noise_generator
 from trustml.backends.torch.optimizers import read_state, restore_state, set_learning_rate
-from trustml.data.dataset import Floats, Ints
+from trustml.data.dataset import Floats, LabelArray
 from trustml.models.weights import Weights
 
 
@@ -52,7 +54,7 @@ class OpacusTrainer:
         """Opacus's ``grad_sample_mode`` in use."""
         return self._choice
 
-    def accumulate(self, inputs: Floats, labels: Ints, *, clipping_norm: float) -> Clipped:
+    def accumulate(self, inputs: Floats, labels: LabelArray, *, clipping_norm: float) -> Clipped:
         """Clip one microbatch, block by block, and add it to the sum."""
         if not len(labels):
             return Clipped(finite=True, unclipped=0)
@@ -114,12 +116,12 @@ class OpacusTrainer:
         load_weights(self._clipper.module, weights)
         restore_state(self._clipper.optimizer.original_optimizer, self._parameters, state)
 
-    def _clip_block(self, inputs: Floats, labels: Ints, clipping_norm: float) -> tuple[list[torch.Tensor], int]:
+    def _clip_block(self, inputs: Floats, labels: LabelArray, clipping_norm: float) -> tuple[list[torch.Tensor], int]:
         examples, copies = inputs.shape[:2]
         inputs, labels = filled_up(inputs, self._rows), filled_up(labels, self._rows)
         return self._clipper.clip(
             to_input(inputs.reshape(-1, *inputs.shape[2:])),
-            to_labels(np.repeat(labels, copies) if copies > 1 else labels),
+            to_labels(cast(LabelArray, np.repeat(labels, copies, axis=0)) if copies > 1 else labels),
             examples=examples,
             clipping_norm=clipping_norm,
         )

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from trustml.backends.contract import Client, Model
 from trustml.backends.settings import EngineChoice, FederatedSettings, RoundOutcome
 from trustml.backends.torch.device import current_device
+from trustml.backends.torch.losses import batch_loss
 from trustml.backends.torch.network import (
     build_module,
     parameter_names,
@@ -40,6 +41,7 @@ from trustml.backends.torch.network import (
 from trustml.backends.torch.noise import noise_generator
 from trustml.backends.torch.postprocessors import NOBODY, DeclaredWeight, Gate, mechanism, weighting
 from trustml.backends.torch.server_optimizers import server_optimizer
+from trustml.models.tasks import Task
 from trustml.models.weights import Weights
 from trustml.scenario.federated import FedProx, FedSGD
 from trustml.scenario.optimizers import SGD
@@ -58,12 +60,12 @@ class PflFederation:
         os.environ["PFL_PYTORCH_DEVICE"] = str(current_device())  # pfl would take the GPU even when we must not
         regime, self._privacy = settings.regime, settings.privacy
         self._names = list(model.weights)
-        self._classifier = _Classifier(build_module(model)).train()
+        self._trained = _Trained(build_module(model), model.task).train()
         client = SGD(learning_rate=1.0) if isinstance(regime, FedSGD) else regime.client_optimizer
         self._model = _ClientModel(
-            self._classifier,
+            self._trained,
             partial(torch.optim.SGD, momentum=client.momentum),
-            server_optimizer(regime, list(self._classifier.parameters())),
+            server_optimizer(regime, list(self._trained.parameters())),
         )
         self._local = NNTrainHyperParams(
             local_batch_size=None, local_num_epochs=1, local_learning_rate=client.learning_rate
@@ -101,7 +103,7 @@ class PflFederation:
         names = {id(parameter): name for name, parameter in self._model.variable_map.items()}
         keys = {
             names[id(parameter)]: canonical
-            for canonical, parameter in parameter_names(self._classifier.module, self._names).items()
+            for canonical, parameter in parameter_names(self._trained.module, self._names).items()
         }
         for number in range(len(next(iter(rows.values())))):
             self._planted.append(_Planted({key: rows[canonical][number] for key, canonical in keys.items()}))
@@ -120,7 +122,7 @@ class PflFederation:
 
     def weights(self) -> Weights:
         """Present global weights, canonical."""
-        return read_weights(self._classifier.module, self._names)
+        return read_weights(self._trained.module, self._names)
 
     def clipping_norm(self) -> float:
         """Clipping norm of the next round."""
@@ -181,15 +183,15 @@ class _Threads:
             self.best = min(self._seconds, key=self._seconds.__getitem__)
 
 
-class _Classifier(nn.Module):
+class _Trained(nn.Module):
     """What pfl wants of a module: its loss on a batch."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, task: Task) -> None:
         super().__init__()
-        self.module = module
+        self.module, self._task = module, task
 
     def loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(self.module(inputs), labels)
+        return batch_loss(self._task, self.module(inputs), labels)
 
     def metrics(self, inputs: Tensor, labels: Tensor) -> dict[str, float]:
         return {}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 from opacus import PrivacyEngine
-from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from trustml.backends.contract import Model
 from trustml.backends.settings import StockSettings
 from trustml.backends.torch.clipping import keep_channels_first
+from trustml.backends.torch.losses import batch_loss
 from trustml.backends.torch.network import build_module, parameter_names, read_weights, to_input, to_labels
 from trustml.backends.torch.optimizers import make_optimizer
 from trustml.data.dataset import Examples
@@ -23,7 +23,7 @@ class MakePrivateTrainer:
         torch.manual_seed(settings.seed)
         module = build_module(model).train()
         keep_channels_first(module)
-        self._plain = module
+        self._plain, self._task = module, model.task
         self._names = list(model.weights)
         optimizer = make_optimizer(settings.optimizer, parameter_names(module, self._names))
         loader = DataLoader(
@@ -42,7 +42,7 @@ class MakePrivateTrainer:
         sizes = []
         for inputs, labels in self._loader:
             self._optimizer.zero_grad()
-            functional.cross_entropy(self._module(inputs), labels).backward()
+            batch_loss(self._task, self._module(inputs), labels).backward()
             self._optimizer.step()
             sizes.append(len(labels))
         return sizes

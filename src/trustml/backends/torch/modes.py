@@ -14,8 +14,8 @@ from trustml.backends.contract import Model
 from trustml.backends.settings import EngineChoice, PrivateSettings
 from trustml.backends.torch.clipping import Clipper, make_clipper, possible_modes
 from trustml.backends.torch.device import current_device
+from trustml.backends.torch.losses import synthetic_labels
 from trustml.errors import UsageError
-from trustml.models.shapes import layer_shapes
 
 _REPEATS = 5
 _LARGEST_BATCH = 256
@@ -75,9 +75,9 @@ def _synthetic(model: Model, settings: PrivateSettings) -> tuple[torch.Tensor, t
     shape = model.input_shape
     channels_first = (shape[2], *shape[:2]) if len(shape) == 3 else shape
     rows = size * settings.multiplicity
-    classes = layer_shapes(model.architecture, shape)[-1][0]
     inputs = torch.randn((rows, *channels_first), generator=generator)
-    labels = torch.randint(classes, (size,), generator=generator).repeat_interleave(settings.multiplicity)
+    labels = synthetic_labels(model.task, size, model.outputs, generator=generator)
+    labels = labels.repeat_interleave(settings.multiplicity, dim=0)
     return inputs.to(current_device()), labels.to(current_device())
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from trustml.backends.contract import Model
 from trustml.backends.torch.device import current_device
-from trustml.data.dataset import Floats, Ints
+from trustml.data.dataset import Floats, Ints, LabelArray
 from trustml.models.graph import is_chain
 from trustml.models.layers import (
     GELU,
@@ -266,8 +266,8 @@ def channels_last(images: Tensor) -> Tensor:
     return images.permute(0, 2, 3, 1).reshape(-1).view(examples, height, width, channels).permute(0, 3, 1, 2)
 
 
-def to_labels(labels: Ints) -> Tensor:
-    """Numpy classes to a tensor on the device."""
+def to_labels(labels: LabelArray) -> Tensor:
+    """Numpy labels to a tensor on the device."""
     return torch.from_numpy(np.ascontiguousarray(labels)).to(current_device())
 
 

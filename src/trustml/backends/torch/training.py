@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch.nn import functional
 
 from trustml.backends.contract import Model
+from trustml.backends.torch.losses import batch_loss
 from trustml.backends.torch.network import (
     build_module,
     load_weights,
@@ -15,7 +15,7 @@ from trustml.backends.torch.network import (
     to_labels,
 )
 from trustml.backends.torch.optimizers import make_optimizer, read_state, restore_state, set_learning_rate
-from trustml.data.dataset import Floats, Ints
+from trustml.data.dataset import Floats, LabelArray
 from trustml.models.weights import Weights
 from trustml.scenario.optimizers import Optimizer
 
@@ -25,15 +25,15 @@ class PlainTrainer:
 
     def __init__(self, model: Model, *, optimizer: Optimizer, dropout_seed: int) -> None:
         torch.manual_seed(dropout_seed)
-        self._module = build_module(model).train()
+        self._module, self._task = build_module(model).train(), model.task
         self._parameters = parameter_names(self._module, list(model.weights))
         self._optimizer = make_optimizer(optimizer, self._parameters)
 
-    def step(self, inputs: Floats, labels: Ints, *, learning_rate: float) -> None:
-        """Take one step on the mean cross-entropy of the batch."""
+    def step(self, inputs: Floats, labels: LabelArray, *, learning_rate: float) -> None:
+        """Take one step on the mean loss of the batch."""
         set_learning_rate(self._optimizer, learning_rate)
         self._optimizer.zero_grad(set_to_none=True)
-        functional.cross_entropy(self._module(to_input(inputs)), to_labels(labels)).backward()
+        batch_loss(self._task, self._module(to_input(inputs)), to_labels(labels)).backward()
         self._optimizer.step()
 
     def weights(self) -> Weights:

@@ -146,9 +146,12 @@ def removal_curves(curves: pd.DataFrame, *, title: str) -> alt.LayerChart:
     curves : DataFrame
         Columns ``method``, ``share``, ``probability``, ``control``.
     """
+    probable = bool(curves.probability.between(0, 1).all())  # else it is the output of a regression
+    what = "probability of the target" if probable else "output"
+    scale = alt.Scale(domain=[0, 1]) if probable else alt.Scale(zero=False)
     base = alt.Chart(curves, title=title).encode(
         x=alt.X("share:Q", title="share of features", axis=alt.Axis(format="%")),
-        y=alt.Y("probability:Q", title="probability of the target, mean", scale=alt.Scale(domain=[0, 1])),
+        y=alt.Y("probability:Q", title=f"{what}, mean", scale=scale),
         tooltip=["method", alt.Tooltip("share:Q", format=".0%"), alt.Tooltip("probability:Q", format=".3f")],
     )
     lines = (

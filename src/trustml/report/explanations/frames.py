@@ -15,10 +15,13 @@ from trustml.attribution.sharing import Combine, feature_values
 from trustml.attribution.similarity import spearman
 from trustml.catalogue.available import CONTROL_LIBRARY, combine_of
 from trustml.errors import UsageError
+from trustml.models.answers import answers, in_unit, label_words, probabilities
+from trustml.models.tasks import Binary, Regression, Task, facts_of
+from trustml.models.tasks import Classes as TaskClasses
 from trustml.plan.job import ExplainJob, explain_id, short_model
 from trustml.record.array_names import arrays_below
 from trustml.record.explained import explained_model, methods_done, read_probes, variants_of
-from trustml.record.schema import JobRecord, MethodRecord
+from trustml.record.schema import JobRecord, MethodRecord, task_of
 from trustml.record.store import HELDOUT, RunDirectory, job_record
 from trustml.scenario.methods import same_method
 
@@ -48,23 +51,30 @@ class PanelRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Classes:
-    """Which class is explained, and what the model that is explained says.
+    """Which class, label or number is explained, and what the model that is explained says.
 
     Attributes
     ----------
     explained, predicted : str
-    explained_probability, predicted_probability, true_probability : float
+    explained_probability, predicted_probability, true_probability : float, optional
+        Of several labels, the predicted and the true ones together. None for a regression.
+    unit : float
+        What an attribution of 1 is worth in the unit of a regression's target.
     """
 
     explained: str
-    explained_probability: float
+    explained_probability: float | None
     predicted: str
-    predicted_probability: float
-    true_probability: float
+    predicted_probability: float | None
+    true_probability: float | None
+    unit: float = 1.0
 
     @property
     def words(self) -> str:
         """For tables and titles."""
+        if self.explained_probability is None or self.predicted_probability is None:
+            scale = f" (an attribution of 1 is {self.unit:g})" if self.unit != 1 else ""
+            return f"{self.explained}{scale}; predicted {self.predicted}"
         of_explained = f"{self.explained} (p {self.explained_probability:.2f})"
         if self.explained == self.predicted:
             return f"{of_explained}, predicted"
@@ -107,8 +117,8 @@ class ExplainedExample:
     ----------
     run, method : str
     example : int
-    target : str
-        Name of its true class; what is explained says every panel.
+    target, truth : str
+        Its true class, labels or number, and what that is called; what is explained says every panel.
     input : float array of shape (*x)
     feature_names : tuple of str
         Of a table; empty for images.
@@ -125,12 +135,13 @@ class ExplainedExample:
     feature_names: tuple[str, ...]
     feature_groups: tuple[int, ...]
     panels: tuple[Panel, ...]
+    truth: str = "true class"
 
     @property
     def heading(self) -> str:
         """Method, example, and every class that is explained beside the true one."""
         explained = " or ".join(dict.fromkeys(panel.classes.explained for panel in self.panels))
-        return f"{self.method}, example {self.example}: explains {explained}; true class {self.target}"
+        return f"{self.method}, example {self.example}: explains {explained}; {self.truth} {self.target}"
 
     def by_feature(self, panel: Panel) -> Floats:
         """Attribution of each feature of a table; an image stays what it is."""
@@ -199,7 +210,7 @@ def explained_example(run: RunDirectory, wanted: PanelRequest) -> ExplainedExamp
         raise UsageError(
             f"--example: {wanted.example} is none of the {len(inputs)} explained; use 0 to {len(inputs) - 1}"
         )
-    true = int(heldout["targets"][wanted.example])
+    true = heldout["targets"][wanted.example : wanted.example + 1]
     explained_by = [
         (record, done)
         for record in manifest.jobs
@@ -218,7 +229,8 @@ def explained_example(run: RunDirectory, wanted: PanelRequest) -> ExplainedExamp
         run=manifest.run,
         method=title,
         example=wanted.example,
-        target=manifest.data.class_names[true],
+        target=label_words(task_of(manifest), true, manifest.data.class_names)[0],
+        truth=facts_of(task_of(manifest)).truth,
         input=inputs[wanted.example].astype(np.float32),
         feature_names=manifest.data.feature_names,
         feature_groups=manifest.data.feature_groups,
@@ -294,7 +306,7 @@ def removal_curves_of(run: RunDirectory, model: str) -> dict[str, pd.DataFrame] 
 def features_table(found: ExplainedExample) -> Table:
     """Tabulate the features that count most in every explanation."""
     table = Table(title=Text(found.heading), title_justify="left")
-    for column in ("model", "library", "explained class", "largest attributions"):
+    for column in ("model", "library", "explained", "largest attributions"):
         table.add_column(column, overflow="fold")
     for panel in found.panels:
         values = found.by_feature(panel)
@@ -329,20 +341,41 @@ def _combine(run: RunDirectory, record: JobRecord, title: str) -> Combine:
     return next(combine_of(method) for method in job.methods if method.title == title)
 
 
-def _classes(run: RunDirectory, record: JobRecord, example: int, true: int) -> Classes:
-    names = run.manifest().data.class_names
+def _classes(run: RunDirectory, record: JobRecord, example: int, true: npt.NDArray[Any]) -> Classes:
+    """Say what is explained; `true` is the label behind an axis of one example."""
+    manifest = run.manifest()
+    task, names = task_of(manifest), manifest.data.class_names
     arrays = run.mapped(f"jobs/{record.id}/attributions.npz", names=("logits", "targets"))
-    logits = arrays["logits"][example].astype(np.float64)
-    explained, predicted = int(arrays["targets"][example]), int(logits.argmax())
-    shares = np.exp(logits - logits.max())
-    shares /= shares.sum()
+    outputs, explained = arrays["logits"][example : example + 1], int(arrays["targets"][example])
+    said = answers(task, outputs)
+    predicted = label_words(task, said, names)[0]
+    if isinstance(task, Regression):
+        zero, one = in_unit(task, np.array([0.0, 1.0]))
+        return Classes(
+            explained=names[explained],
+            explained_probability=None,
+            predicted=predicted,
+            predicted_probability=None,
+            true_probability=None,
+            unit=float(one - zero),
+        )
+    shares = probabilities(task, outputs)[0]
+    if isinstance(task, Binary):
+        explained = 1  # the output speaks for the second class
     return Classes(
         explained=names[explained],
-        explained_probability=float(shares[explained]),
-        predicted=names[predicted],
-        predicted_probability=float(shares[predicted]),
-        true_probability=float(shares[true]),
+        explained_probability=float(shares[-1] if isinstance(task, Binary) else shares[explained]),
+        predicted=predicted,
+        predicted_probability=_together(task, shares, said[0]),
+        true_probability=_together(task, shares, true[0]),
     )
+
+
+def _together(task: Task, shares: npt.NDArray[np.float64], label: Any) -> float:
+    """Probability of a class, or of several labels together."""
+    if isinstance(task, TaskClasses):
+        return float(shares[int(label)])
+    return float(np.where(label > 0, shares, 1 - shares).prod())
 
 
 def _panels(run: RunDirectory, record: JobRecord, done: MethodRecord, example: int, *, classes: Classes) -> list[Panel]:

@@ -19,30 +19,33 @@ _SPREAD = ("tenth", "mean", "best")
 def accuracy_by_round(
     history: pd.DataFrame, *, targets: pd.DataFrame, order: Sequence[str], height: int = 420
 ) -> alt.LayerChart:
-    """Held-out accuracy by round, mean over seeds; one line for each regime and framework.
+    """Held-out accuracy, or R2, by round, mean over seeds; one line for each regime and framework.
 
     Parameters
     ----------
     history : DataFrame
-        Columns ``regime``, ``backend``, ``seed``, ``round`` and ``accuracy``.
+        Columns ``regime``, ``backend``, ``seed``, ``round`` and ``accuracy``, or ``r2``.
     targets : DataFrame
         Columns ``regime`` and ``target``; equal targets share a line.
     order : sequence of str
         All regimes of the run, so that a regime keeps its colour when others are left out.
     height : int
     """
-    rows = _over_seeds(history, ["accuracy"])
+    score = next(name for name in history.columns if name in of_family("accuracy"))
+    rows = _over_seeds(history, [score])
     lines = (
         alt.Chart(rows)
         .mark_line(strokeWidth=2)
         .encode(
             x=_round_axis(rows),
-            y=alt.Y("accuracy:Q", title="accuracy on held-out examples", scale=alt.Scale(zero=False)),
+            y=alt.Y(f"{score}:Q", title=f"{MEASURES[score].title} on held-out examples", scale=alt.Scale(zero=False)),
             color=regime_colour(rows.regime, order),
             strokeDash=_backend_dash(rows, beside=True),
-            tooltip=["regime", "backend", "round", alt.Tooltip("accuracy:Q", format=".3f"), "seeds"],
+            tooltip=["regime", "backend", "round", alt.Tooltip(f"{score}:Q", format=".3f"), "seeds"],
         )
     )
+    if targets.empty:
+        return alt.layer(lines).properties(height=height)
     same = targets.groupby("target", sort=True).regime.agg(lambda names: ", ".join(dict.fromkeys(names))).reset_index()
     several = len(same) > 1
     same["label"] = same.target.map("target {:g}".format) + (": " + same.regime if several else "")

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 import msgspec
 import pandas as pd
 
+from trustml.compare.table import fact_of
 from trustml.errors import RecordError
 from trustml.measures.entry import Measure
 from trustml.measures.evidence import Evidence
 from trustml.measures.federated import federated_jobs, history_of, rounds_of
-from trustml.measures.measure import shown_in
+from trustml.measures.measure import of_family, shown_in
+from trustml.models.tasks import facts_of
 from trustml.plan.job import TrainJob, short_model
 from trustml.privacy.accounting import epsilon_of
 from trustml.privacy.ledger import Charge, read_ledger
@@ -34,9 +36,9 @@ class FederatedFrames:
     Attributes
     ----------
     history : DataFrame
-        Held-out ``accuracy`` by ``round``.
+        Held-out ``accuracy`` by ``round``, or ``r2``: the score of the task.
     targets : DataFrame
-        Target accuracy of each regime.
+        Target accuracy of each regime; none for a regression.
     spread : DataFrame
         ``mean``, ``tenth`` and ``best`` accuracy of clients by ``round``, as far as it is at hand.
     rounds : DataFrame
@@ -63,11 +65,13 @@ def federated_frames(evidence: Evidence) -> FederatedFrames:
     """
     found: dict[str, list[pd.DataFrame]] = {"history": [], "spread": [], "rounds": [], "clips": []}
     targets = []
+    score = facts_of(evidence.task).score
     for record, job in federated_jobs(evidence):
         assert isinstance(job.regime, FederatedSpec)
-        targets.append({"regime": record.regime, "target": job.regime.target_accuracy})
+        if score == "accuracy":
+            targets.append({"regime": record.regime, "target": job.regime.target_accuracy})
         history = history_of(evidence, record)
-        found["history"].append(_frame(record, {"round": history.rounds, "accuracy": history.accuracy}))
+        found["history"].append(_frame(record, {"round": history.rounds, score: history.score}))
         arrays = rounds_of(evidence, job)
         if arrays is None:
             continue
@@ -82,7 +86,7 @@ def federated_frames(evidence: Evidence) -> FederatedFrames:
             found["clips"].append(_frame(record, {**every, "clipping_norm": arrays["clipping_norm"]}))
     return FederatedFrames(
         targets=pd.DataFrame(targets, columns=["regime", "target"]).drop_duplicates(),
-        history=_joined(found["history"], ["accuracy"]),
+        history=_joined(found["history"], [score]),
         spread=_joined(found["spread"], ["mean", "tenth", "best"]),
         rounds=_joined(found["rounds"], ["asked", "participants", "update_norm"]),
         clips=_joined(found["clips"], ["clipping_norm"]),
@@ -146,7 +150,7 @@ def summary_frame(evidence: Evidence, table: pd.DataFrame, statements: Sequence[
     for record, job in federated_jobs(evidence):
         cells.setdefault((record.regime, record.backend), []).append((record, job))
     stated = {one.model: one for one in statements}
-    measures = shown_in("federated page")
+    measures = applicable(shown_in("federated page"), table)
     found = []
     for (regime, backend), jobs in cells.items():
         rows = table[table.job.isin([record.id for record, _ in jobs])]
@@ -159,6 +163,13 @@ def summary_frame(evidence: Evidence, table: pd.DataFrame, statements: Sequence[
             }
         )
     return pd.DataFrame(found)
+
+
+def applicable(measures: dict[str, Measure], table: pd.DataFrame) -> dict[str, Measure]:
+    """Leave out measures that mean nothing for the task of the run, and those that lead tables of other tasks."""
+    unfit = set(table[fact_of(table, "not_applicable", default=False).to_numpy(bool)].measure)
+    others = of_family("accuracy").keys() - set(table.measure)
+    return {name: one for name, one in measures.items() if name not in unfit | others}
 
 
 def _frame(record: JobRecord, columns: dict[str, object]) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from rich.console import Console
 from trustml.measures.measure import MEASURES, of_family, shown_in
 from trustml.record.schema import Manifest
 from trustml.report.documents import titled_table
+from trustml.report.federated.frames import applicable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +21,7 @@ def print_federated(out: Console, manifest: Manifest, table: pd.DataFrame) -> No
     regimes = [partition.regime for partition in manifest.partitions]
     if not regimes:
         return
-    measures = shown_in("federated")
+    measures = applicable(shown_in("federated"), table)
     heads = [f">{one.head}" for one in measures.values()]
     shown = titled_table("federated training, by client and by round", "regime", "framework", *heads)
     for regime in dict.fromkeys(regimes):

@@ -1,0 +1,52 @@
+"""The loss of examples by their task."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from trustml.models.tasks import DEFAULT_TASK, Binary, Classes, Labels, Regression, Task, require_same_shape
+
+
+def batch_loss(task: Task, outputs: Tensor, labels: Tensor, *, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
+    """Mean, or sum, over the examples of their losses; outputs are (n, c)."""
+    if task == DEFAULT_TASK:
+        return functional.cross_entropy(outputs, labels, reduction=reduction)
+    losses = example_losses(task, outputs, labels)
+    return losses.mean() if reduction == "mean" else losses.sum()
+
+
+def example_losses(task: Task, outputs: Tensor, labels: Tensor) -> Tensor:
+    """Loss of each example, (n,)."""
+    if not isinstance(task, Classes):
+        require_same_shape(tuple(outputs.shape), tuple(labels.shape))
+    match task:
+        case Classes():
+            found = functional.cross_entropy(outputs, labels, reduction="none")
+            return found * _of_classes(task, labels) if task.class_weights else found
+        case Binary():
+            found = functional.binary_cross_entropy_with_logits(outputs, labels, reduction="none")[:, 0]
+            return found * _of_classes(task, labels[:, 0]) if task.class_weights else found
+        case Labels():
+            each = functional.binary_cross_entropy_with_logits(outputs, labels, reduction="none")
+            return (each * outputs.new_tensor(task.class_weights or (1.0,))).mean(dim=1)
+        case Regression(loss="squared"):
+            return functional.mse_loss(outputs, labels, reduction="none").mean(dim=1)
+        case Regression(loss="absolute"):
+            return functional.l1_loss(outputs, labels, reduction="none").mean(dim=1)
+        case Regression():
+            return functional.huber_loss(outputs, labels, reduction="none", delta=task.huber_delta).mean(dim=1)
+
+
+def synthetic_labels(task: Task, count: int, outputs: int, *, generator: torch.Generator) -> Tensor:
+    """Labels of no data, to time with."""
+    if isinstance(task, Classes):
+        return torch.randint(outputs, (count,), generator=generator)
+    return torch.randint(2, (count, outputs), generator=generator).to(torch.float32)
+
+
+def _of_classes(task: Classes | Binary, classes: Tensor) -> Tensor:
+    return torch.tensor(task.class_weights, device=classes.device)[classes.long()]

@@ -1,0 +1,88 @@
+"""The measures of how good models are on held-out examples, a part of :data:`trustml.measures.measure.MEASURES`."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from trustml.measures.entry import Measure
+
+_accuracy = partial(
+    Measure,
+    family="accuracy",
+    rows=("trustml.measures.accuracy:accuracy_rows",),
+    unit="1",
+    better="higher",
+)
+_performance = partial(
+    Measure,
+    family="accuracy",
+    rows=("trustml.measures.accuracy:performance_rows",),
+    unit="1",
+    better="higher",
+    shown=("performance",),
+    later=True,
+)
+
+PERFORMANCE_MEASURES: dict[str, Measure] = {
+    "accuracy": _accuracy(
+        title="accuracy",
+        meaning="Share of held-out examples whose largest logit is the true class; Wilson 95 % interval. Of several "
+        "labels, the share that is right; bootstrap over examples.",
+        spread="interval",
+        shown=("overview", "federated page"),
+    ),
+    "r2": _accuracy(
+        title="R²",
+        meaning="Share of the variance of the held-out targets that predictions explain: 1 less their squared error "
+        "over that of the best constant. Bootstrap over examples, as all intervals below.",
+        spread="interval",
+        shown=("overview", "federated page"),
+        later=True,
+    ),
+    "rmse": _performance(
+        unit="of target",
+        better="lower",
+        title="RMSE",
+        meaning="Root of the mean squared error on held-out examples, in the unit of the target; beside it that of "
+        "always answering their mean.",
+    ),
+    "mae": _performance(
+        unit="of target",
+        better="lower",
+        title="MAE",
+        meaning="Mean absolute error on held-out examples, in the unit of the target; beside it that of always "
+        "answering their median.",
+    ),
+    "balanced_accuracy": _performance(
+        title="balanced accuracy",
+        meaning="Mean over the classes of the share of each that is right; over both sides of each of several labels.",
+    ),
+    "roc_auc": _performance(
+        title="ROC-AUC",
+        meaning="Area under the ROC curve of the second of two classes; of each of more classes against the rest, or "
+        "of each label, averaged.",
+    ),
+    "pr_auc": _performance(
+        title="PR-AUC",
+        meaning="Area under the precision-recall curve (average precision), of the same curves.",
+    ),
+    "log_loss": _performance(
+        unit="nats",
+        better="lower",
+        title="log loss",
+        meaning="Mean cross-entropy on held-out examples, without class weights; of several labels the mean over them.",
+        form="proportion",
+    ),
+    "calibration_error": _performance(
+        better="lower",
+        title="calibration error",
+        meaning="Expected calibration error: how far the confidence in answers is from the share that is right, over "
+        "15 bins of confidence (Guo et al., ICML 2017). Resampling adds to it, so its interval lies high.",
+        heading="ECE",
+    ),
+    "f1": _performance(
+        title="F1",
+        meaning="Harmonic mean of precision and recall of one of several labels.",
+    ),
+}
+"""By name. Those that lead tables are made by one function, one of them for every task."""

@@ -1,0 +1,105 @@
+"""What outputs say of an example, by its task: probabilities, answers, what is right, and numbers in their own unit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.models.losses import AnyArray, Doubles, sigmoid, softmax
+from trustml.models.tasks import Binary, Classes, Labels, Regression, Task
+
+Ints: TypeAlias = npt.NDArray[np.int64]
+Explained: TypeAlias = Literal["true", "predicted"] | int
+
+
+def probabilities(task: Task, outputs: AnyArray) -> Doubles:
+    """Probability that each output stands for; a regression's outputs, in scaled units, as they are. Shape (n, c)."""
+    wide = outputs.astype(np.float64)
+    match task:
+        case Classes():
+            return softmax(wide)
+        case Regression():
+            return wide
+        case _:
+            return sigmoid(wide)
+
+
+def class_probabilities(outputs: AnyArray) -> Doubles:
+    """Probabilities of both classes, (n, 2), by the one output of a binary task."""
+    second = sigmoid(outputs.astype(np.float64))
+    first = sigmoid(-outputs.astype(np.float64))
+    return np.concatenate([first, second], axis=1)
+
+
+def answers(task: Task, outputs: AnyArray) -> AnyArray:
+    """What the model says: in the form of the labels, a regression in scaled units."""
+    match task:
+        case Classes():
+            return outputs.argmax(axis=1)
+        case Regression():
+            return outputs
+        case _:
+            return (outputs > 0).astype(np.float32)
+
+
+def right(task: Task, outputs: AnyArray, labels: AnyArray) -> Doubles:
+    """Share of an example's labels that are right, (n,): 0 or 1 but for several labels. Not for regression."""
+    same = answers(task, outputs) == labels
+    return same.reshape(len(labels), -1).mean(axis=1)
+
+
+def in_unit(task: Task, values: AnyArray) -> Doubles:
+    """Scaled targets or predictions of a regression in the unit of the data."""
+    wide = values.astype(np.float64)
+    if not isinstance(task, Regression) or task.target_range is None:
+        return wide
+    low, high = task.target_range
+    return low + (wide + 1) / 2 * (high - low)
+
+
+def r_squared(predicted: Doubles, true: Doubles) -> float:
+    """Share of the variance that is explained; NaN where all targets are the same."""
+    spread = float(((true - true.mean()) ** 2).sum())
+    return 1 - float(((predicted - true) ** 2).sum()) / spread if spread else float("nan")
+
+
+def score(task: Task, outputs: AnyArray, labels: AnyArray) -> float:
+    """The measure that the task leads with: accuracy, or R2."""
+    if isinstance(task, Regression):
+        return r_squared(outputs.astype(np.float64).ravel(), labels.astype(np.float64).ravel())
+    return float(right(task, outputs, labels).mean())
+
+
+def explained_outputs(task: Task, outputs: AnyArray, labels: AnyArray, *, target: Explained) -> Ints:
+    """Output of each example that is explained, (n,).
+
+    With several labels ``"true"`` is that label, of those that hold, which the model finds likeliest; of all labels
+    where none holds.
+    """
+    if isinstance(target, int):
+        return np.full(len(outputs), target, np.int64)
+    match task:
+        case Classes():
+            return labels.astype(np.int64) if target == "true" else outputs.argmax(axis=1).astype(np.int64)
+        case Labels():
+            holds = (labels > 0.5) if target == "true" else np.ones(outputs.shape, bool)
+            holds = np.where(holds.any(axis=1, keepdims=True), holds, True)
+            return np.where(holds, outputs, -np.inf).argmax(axis=1).astype(np.int64)
+        case _:
+            return np.zeros(len(outputs), np.int64)
+
+
+def label_words(task: Task, labels: AnyArray, names: Sequence[str]) -> list[str]:
+    """Labels for readers: names of classes, of the labels that hold, or numbers in the unit of the data."""
+    match task:
+        case Classes():
+            return [names[int(label)] for label in labels]
+        case Binary():
+            return [names[int(label)] for label in labels[:, 0]]
+        case Labels():
+            return [" + ".join(n for n, holds in zip(names, row, strict=True) if holds > 0) or "none" for row in labels]
+        case Regression():
+            return [f"{value:.6g}" for value in in_unit(task, labels)[:, 0]]

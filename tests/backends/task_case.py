@@ -1,0 +1,103 @@
+"""Every loss of one backend, in its environment: ``BACKEND OUTPUT.npz``; a test holds it against the oracle."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from tests.models.task_cases import EXAMPLES, TASKS_TRIED, draw_labels, outputs_of
+from trustml.backends.contract import Backend, Model
+from trustml.backends.settings import EngineChoice, FederatedSettings, PrivateSettings
+from trustml.backends.table import load_backend
+from trustml.models.tasks import Task
+from trustml.models.weights import Weights, initial_weights
+from trustml.models.zoo import mlp
+from trustml.scenario.federated import FedAvg
+from trustml.scenario.optimizers import SGD
+from trustml.scenario.partition import IID
+from trustml.scenario.regimes import Plain
+
+FEATURES, RATE, NORM = 4, 0.1, 0.3
+INPUTS = np.random.default_rng(0).normal(size=(EXAMPLES, FEATURES)).astype(np.float32)
+COPIES = INPUTS[::-1] / 2
+MODES = {"torch": ("hooks", "functorch", "ew", "book_keeping"), "tensorflow": ("dp_model", "book_keeping")}
+
+
+IN_ROUNDS = (TASKS_TRIED[3], TASKS_TRIED[5], TASKS_TRIED[8])
+"""One of each kind, all with what can be left out: a federation has its loss from where plain training has it."""
+
+
+def model_of(task: Task) -> Model:
+    architecture = mlp([5], classes=outputs_of(task))
+    weights = initial_weights(architecture, (FEATURES,), generator=np.random.default_rng(3))
+    return Model(architecture=architecture, input_shape=(FEATURES,), weights=weights, task=task)
+
+
+def private_settings(mode: str) -> PrivateSettings:
+    return PrivateSettings(
+        optimizer=SGD(learning_rate=RATE),
+        expected_batch_size=EXAMPLES,
+        noise_seed=(1, 2, 3, 4),
+        grad_sample_mode=mode if mode in MODES["torch"] else "auto",
+    )
+
+
+def after_a_step(backend: Backend, task: Task) -> Weights:
+    trainer = backend.plain(model_of(task), Plain(batch_size=EXAMPLES, optimizer=SGD(learning_rate=RATE)), 0)
+    trainer.step(INPUTS, draw_labels(task), learning_rate=RATE)
+    return trainer.weights()
+
+
+def clipped(backend: Backend, task: Task, mode: str) -> Weights:
+    force(mode)
+    trainer = backend.private(model_of(task), private_settings(mode), 0)
+    trainer.accumulate(INPUTS[:, None], draw_labels(task), clipping_norm=NORM)
+    return trainer.clipped_sum()
+
+
+def clipped_copies(backend: Backend, task: Task, mode: str) -> Weights:
+    """Two copies of each example, whose gradients are averaged before clipping."""
+    force(mode)
+    settings = dataclasses.replace(private_settings(mode), multiplicity=2)
+    trainer = backend.private(model_of(task), settings, 0)
+    trainer.accumulate(np.stack([INPUTS, COPIES], axis=1), draw_labels(task), clipping_norm=NORM)
+    return trainer.clipped_sum()
+
+
+def force(mode: str) -> None:
+    """Let TensorFlow clip in one of its ways."""
+    if mode in MODES["tensorflow"] and "tensorflow" in sys.modules:
+        from trustml.backends.tensorflow import dp
+
+        dp.choose_mode = lambda *_: EngineChoice(name=mode, seconds={}, refused={})
+
+
+def after_a_round(backend: Backend, task: Task) -> Weights:
+    regime = FedAvg(
+        rounds=1, local_epochs=1, batch_size=4, partition=IID(clients=2), client_optimizer=SGD(learning_rate=RATE)
+    )
+    settings = FederatedSettings(regime=regime, noise_seed=(1, 2, 3, 4), batch_size=4)
+    federation = backend.federated(model_of(task), settings)
+    labels = draw_labels(task)
+    federation.round([[(INPUTS[:4], labels[:4])], [(INPUTS[4:], labels[4:])], []])
+    return federation.weights()
+
+
+def everything(name: str) -> dict[str, np.ndarray]:
+    backend, found = load_backend(name), {}
+    for number, task in enumerate(TASKS_TRIED):
+        for way in MODES.get(name, ("auto",)):
+            found |= {f"{number}/clipped by {way}/{k}": part for k, part in clipped(backend, task, way).items()}
+        found |= {f"{number}/plain/{k}": part for k, part in after_a_step(backend, task).items()}
+        if task in IN_ROUNDS:
+            way = "book_keeping" if name != "jax" else "auto"
+            found |= {f"{number}/copies/{k}": part for k, part in clipped_copies(backend, task, way).items()}
+            found |= {f"{number}/federated/{k}": part for k, part in after_a_round(backend, task).items()}
+    return found
+
+
+if __name__ == "__main__":
+    np.savez(Path(sys.argv[2]), **everything(sys.argv[1]))
