@@ -17,6 +17,7 @@ import trustml
 from tests.conftest import made_once
 from tests.record.walking import parts_of, public_files
 from tests.records import unasked_second_opinion
+from trustml.measures.measure import MEASURES
 from trustml.models.layers import Architecture, Dense, Flatten
 from trustml.models.zoo import mlp
 from trustml.plan.job import decode_job, promises_privacy
@@ -282,6 +283,10 @@ def test_the_statement_says_whose_rows_explanations_show(released, tmp_path, cha
         charges = read_ledger(copy / "jobs" / job.id / "ledger.jsonl")
         coverage = {one.name: one.coverage for one in releases_of(evidence, job, job.regime, charges)}
         assert (coverage["attributions"], coverage["probes of explanations"]) == (attributions, probes)
+
+
+def test_of_every_measure_it_is_known_why_it_is_released():
+    assert not [name for name in MEASURES if why_released("measures.parquet", f"measure:{name}") is None]
 
 
 def test_the_page_is_the_table():

@@ -172,6 +172,7 @@ RELEASED: tuple[Known, ...] = (
     *_of("measures.parquet", "measure:infidelity measure:road measure:max_sensitivity measure:local_*", "model"),
     *_of("measures.parquet", "measure:mprt_* measure:smooth_mprt_similarity measure:efficient_mprt", "model"),
     *_of("measures.parquet", "measure:explain_passes", "model"),
+    *_of("measures.parquet", "measure:explanation_* measure:change_of_* measure:accuracy_trend*", "model"),
     *_of("measures.parquet", "measure:explain_time", "machine"),
     *_of("measures.parquet", "measure:bytes_down measure:bytes_up", "declared"),
     *_named("largest participation", "measures.parquet", "measure:epsilon_unamplified"),

@@ -55,7 +55,7 @@ def save_study_figure(parts: Sequence[StudyPart], path: Path) -> None:
             axis.invert_yaxis()
             axis.set_title(f"{part.name}: {measure.head}", fontsize=9)
     for axis in axes[-1]:
-        axis.set_xlabel("change of rank agreement with plain models (mean of methods), 95 % over seeds", fontsize=8)
+        axis.set_xlabel("change of rank agreement with plain models, 95 % over seeds", fontsize=8)
     try:
         figure.savefig(path, dpi=150)
     except OSError as error:
