@@ -157,7 +157,7 @@ def test_no_gradient_of_a_parameter_is_made(monkeypatch):
     assert all(parameter.grad is None for parameter in trainer._parameters.values())
 
 
-@pytest.mark.parametrize("layer", [nn.Conv2d(2, 2, 1, groups=2), nn.Embedding(3, 2), nn.Conv2d(1, 1, 2, dilation=2)])
+@pytest.mark.parametrize("layer", [nn.ConvTranspose2d(2, 2, 1), nn.Embedding(3, 2), nn.Conv3d(1, 1, 2)])
 def test_a_layer_that_is_not_covered_is_named(layer):
     with pytest.raises(UsageError, match=rf"does not cover {type(layer).__name__}.*use auto or hooks"):
         weighted_layers(nn.Sequential(nn.Linear(2, 2), layer))

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from trustml.backends.contract import Attributions, ExplainRequest
 from trustml.backends.torch.captum_calls import seeded
-from trustml.backends.torch.network import GraphModule
+from trustml.backends.torch.own_layers import GraphModule
 from trustml.data.dataset import Floats
 from trustml.models.layers import (
     GELU,

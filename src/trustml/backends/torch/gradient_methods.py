@@ -19,7 +19,8 @@ from trustml.backends.torch.captum_calls import (
     summed_gradients,
 )
 from trustml.backends.torch.deep_lift_rules import apart, deep_lift_variants, shares_input
-from trustml.backends.torch.network import GraphModule, to_input
+from trustml.backends.torch.network import to_input
+from trustml.backends.torch.own_layers import GraphModule
 from trustml.backends.torch.relevance_rules import set_epsilon_rules
 from trustml.backends.torch.straight_paths import StraightIntegratedGradients
 from trustml.data.dataset import Floats

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trustml.backends.torch.given_rows import outer_square_norms, square_norms
-from trustml.backends.torch.network import StandardisedConv2d
+from trustml.backends.torch.own_layers import StandardisedConv2d
 from trustml.models.layers import STANDARDISATION_EPSILON
 
 Covered: TypeAlias = nn.Linear | nn.Conv2d | nn.Conv1d | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm

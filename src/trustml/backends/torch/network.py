@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 from collections import OrderedDict
-from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -13,12 +11,22 @@ from torch import Tensor, nn
 
 from trustml.backends.contract import Model
 from trustml.backends.torch.device import current_device
+from trustml.backends.torch.own_layers import (
+    ChannelConcatenation,
+    ChannelsLastFlatten,
+    GlobalMean,
+    GraphModule,
+    Product,
+    Rearranged,
+    StandardisedConv2d,
+    Sum,
+    Thinning,
+    child_name,
+)
 from trustml.data.dataset import Floats, Ints, LabelArray
 from trustml.models.graph import is_chain
 from trustml.models.layers import (
     GELU,
-    INPUT,
-    STANDARDISATION_EPSILON,
     Add,
     AvgPool,
     BatchNorm,
@@ -35,7 +43,6 @@ from trustml.models.layers import (
     LeakyReLU,
     MaxPool,
     Multiply,
-    Node,
     Padding,
     ReLU,
     RMSNorm,
@@ -50,134 +57,6 @@ from trustml.models.weights import Weights
 _CHANNELS_LAST = (0, 2, 3, 1), (0, 3, 1, 2)
 _STEPS_LAST = (0, 2, 1), (0, 2, 1)
 """Axes of images and of sequences on the way into a :class:`Rearranged` layer, and out of it."""
-
-
-class ChannelsLastFlatten(nn.Module):
-    """Flatten in the order height, width, channels."""
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Shape (n, h * w * c)."""
-        return (inputs.permute(0, 2, 3, 1) if inputs.ndim == 4 else inputs).flatten(1)
-
-
-class Rearranged(nn.Module):
-    """A layer that has its channels elsewhere than what is around it.
-
-    Parameters
-    ----------
-    inner : Module
-    order, back : tuple of int
-        Axes of what goes in as the layer takes them, and of what comes out as it was.
-    """
-
-    def __init__(self, inner: nn.Module, order: tuple[int, ...], back: tuple[int, ...]) -> None:
-        super().__init__()
-        self.inner, self._order, self._back = inner, order, back
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Axes as they come."""
-        return self.inner(inputs.permute(self._order)).permute(self._back)
-
-
-class StandardisedConv2d(nn.Conv2d):
-    """A convolution whose filters have mean zero and length one."""
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """As the parent's."""
-        spread = self.weight - self.weight.mean(dim=(1, 2, 3), keepdim=True)
-        length = (spread.square().sum(dim=(1, 2, 3), keepdim=True) + STANDARDISATION_EPSILON).sqrt()
-        return self._conv_forward(inputs, spread / length, self.bias)
-
-
-class Sum(nn.Module):
-    """Add inputs of one shape."""
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Shape of one of them."""
-        return functools.reduce(torch.add, inputs)
-
-
-class Product(nn.Module):
-    """Multiply inputs of one shape, element by element."""
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Shape of one of them."""
-        return functools.reduce(torch.mul, inputs)
-
-
-class ChannelConcatenation(nn.Module):
-    """Put inputs side by side along their channels or features."""
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Images are channels-first, all else has its features last."""
-        return torch.cat(inputs, dim=1 if inputs[0].ndim == 4 else -1)
-
-
-class GlobalMean(nn.Module):
-    """Mean of each channel over all places."""
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Shape (n, c)."""
-        return inputs.mean(dim=(2, 3)) if inputs.ndim == 4 else inputs.mean(dim=1)
-
-
-class Thinning(nn.Module):
-    """Keep every so manieth row and column: what a convolution of kernel (1, 1) with a stride looks at.
-
-    Its gradients by oneDNN 3.12, in PyTorch 2.13.0 on CPUs, write beyond their memory where images are channels-last
-    and have few channels.
-    """
-
-    def __init__(self, stride: tuple[int, int]) -> None:
-        super().__init__()
-        self.stride = stride
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Images (n, c, h, w) to smaller ones."""
-        return inputs[:, :, :: self.stride[0], :: self.stride[1]]
-
-
-class GraphModule(nn.Module):
-    """Nodes that take each other's outputs, one child each.
-
-    Parameters
-    ----------
-    nodes : sequence of Node
-    layers : sequence of Module
-        Of each node.
-    entry : str
-        Name of what is given to it.
-    apart : bool
-        Whether each of several nodes that take one value gets a copy of its own: hooks of Captum on what a module takes
-        see the gradient of all its uses.
-    """
-
-    def __init__(
-        self, nodes: Sequence[Node], layers: Sequence[nn.Module], *, entry: str = INPUT, apart: bool = False
-    ) -> None:
-        super().__init__()
-        self._apart = apart
-        self.nodes, self.entry = tuple(nodes), entry
-        for node, layer in zip(nodes, layers, strict=True):
-            self.add_module(child_name(node.name), layer)
-        last = {name: index for index, node in enumerate(nodes) for name in node.inputs}
-        done = [tuple(name for name, use in last.items() if use == index) for index in range(len(nodes))]
-        self._steps = [(node.name, node.inputs, over) for node, over in zip(nodes, done, strict=True)]
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Output of the last node; a value is let go of after its last use."""
-        values, result = {self.entry: inputs}, inputs
-        for layer, (name, sources, done) in zip(self.children(), self._steps, strict=True):
-            given = [values[source].clone() if self._apart else values[source] for source in sources]
-            result = values[name] = layer(*given)
-            for value in done:
-                del values[value]
-        return result
-
-
-def child_name(node: str) -> str:
-    """Name of a node's module: without dots, which PyTorch does not allow, and never that of an attribute (half)."""
-    return node if node.isdigit() else f"/{node.replace('.', '/')}"
 
 
 def node_module(module: nn.Module, index: int) -> nn.Module:

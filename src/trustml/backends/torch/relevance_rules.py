@@ -8,7 +8,7 @@ from captum.attr._core.lrp import SUPPORTED_NON_LINEAR_LAYERS
 from captum.attr._utils.lrp_rules import EpsilonRule, PropagationRule
 from torch import nn
 
-from trustml.backends.torch.network import (
+from trustml.backends.torch.own_layers import (
     ChannelConcatenation,
     ChannelsLastFlatten,
     GlobalMean,
