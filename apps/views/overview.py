@@ -56,9 +56,11 @@ score = MEASURES[first].title[:1].upper() + MEASURES[first].title[1:]
 st.subheader("What each regime costs in each framework")
 sortable(overview_frame(manifest, table))
 st.caption(
-    f"{score}: 95 % interval, or smallest and largest over seeds. Step time: median and quartiles after the first "
-    "step; a federated step is a whole round. Epsilon 'none': trained without privacy, no finite epsilon holds; "
-    "'(user)': for all examples of a client together, never to be ranked with an epsilon for examples."
+    plain_text(
+        f"{score}: 95 % interval, or smallest and largest over seeds. Step time: median and quartiles after the first "
+        "step; a federated step is a whole round. Epsilon 'none': trained without privacy, no finite epsilon holds; "
+        "'(user)': for all examples of a client together, never to be ranked with an epsilon for examples."
+    )
 )
 accuracies = table[(table.measure == "accuracy") & table.value.notna()]
 majority = [share for share in fact_of(accuracies, "majority", default=0.0) if share]
@@ -73,11 +75,11 @@ for row in table[table.measure == "epsilon_all_releases"].itertuples():
     lines.append(f"Epsilon of all releases together: {at_most(row.value, 2)} ({row.note}).")
 notes(lines)
 
-st.subheader(score)
+st.subheader(plain_text(score))
 if (table[table.measure == first].value.notna()).any():
     draw(figures.accuracy_points(table))
 else:
-    st.info(f"No model has {'one' if manifest.status != 'running' else 'one yet'}.")
+    st.info("No model has one yet." if manifest.status == "running" else "No model has one.")
 show_rows(table[table.measure.isin(list(of_family("accuracy")))])
 
 if manifest.skips:

@@ -73,14 +73,16 @@ else:
     )
 
 score = MEASURES[leading(set(table.measure))].title
-st.subheader(f"{score[:1].upper() + score[1:]} against epsilon")
+st.subheader(plain_text(f"{score[:1].upper() + score[1:]} against epsilon"))
 panels = figures.privacy_accuracy(table)
 beside(panels, columns=max(1, min(3, len(panels))))
 if not panels:
-    st.info(f"No model has a figure of {score}.")
+    st.info(plain_text(f"No model has a figure of {score}."))
 st.caption(
-    f"Bars are 95 % intervals of each model's {score}. Models trained without privacy have no finite epsilon, so they "
-    "stand apart and not at a large number."
+    plain_text(
+        f"Bars are 95 % intervals of each model's {score}. Models trained without privacy have no finite epsilon, so "
+        "they stand apart and not at a large number."
+    )
 )
 show_rows(table[table.measure.isin(list(of_family("accuracy") | of_family("privacy")))])
 
