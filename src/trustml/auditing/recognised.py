@@ -24,7 +24,7 @@ _NEEDS = (
     ("torch.export", "ExportedProgram", "a program of torch.export, which is not called itself", "program.module()"),
     ("xgboost", "Booster", "a booster of XGBoost, which takes matrices of its own",
      "lambda x: booster.predict(xgboost.DMatrix(x))"),
-    ("tensorflow.python", "AutoTrackable", "a SavedModel of TensorFlow",
+    ("tensorflow.python.saved_model", "_UserObject", "a SavedModel of TensorFlow",
      "lambda x: loaded.signatures['serving_default'](tf.constant(x))[output].numpy()"),
 )  # fmt: skip
 """Package, class, what it is, and what to audit instead."""
