@@ -120,7 +120,7 @@ def test_bad_fields_give_one_clear_line(tmp_path, setting, words):
 
 def test_what_is_always_refused_is_never_offered(tmp_path):
     done = called("run", "digits", "--set", "model.layers.0.kind=Batch", cwd=tmp_path)
-    assert_one_clear_line(done, "LayerNorm, Dropout", folder=tmp_path)
+    assert_one_clear_line(done, "RMSNorm, Dropout, Node", folder=tmp_path)
     assert "BatchNorm" not in done.stderr
     done = called("run", "digits", "--set", 'model.layers.0={kind = "BatchNorm"}', cwd=tmp_path)
     assert_one_clear_line(done, "use GroupNorm", folder=tmp_path)

@@ -28,8 +28,9 @@ BACKENDS = ("torch", "jax", "tensorflow")
 PAIRS = list(itertools.combinations(BACKENDS, 2))
 
 LOGITS = 1e-5  # times max(1, largest |logit|): float32 sums of a few hundred terms, in another order
-TRAINED_WEIGHTS = 1e-4  # 20 steps of such sums; issue A's bound
+TRAINED_WEIGHTS = 1e-4  # 20 steps of such sums
 WAYS = [("clipped", case) for case in CLIPPED] + [(way, case) for way in ("per_layer", "copies") for case in OTHER_WAYS]
+STRAIGHT_ENOUGH = [case for case in TRAINED if case != "residual"]  # norms bend its path: 20 points say little
 CLIPPED_SUM = 1e-5  # relative; Opacus adds 1e-6 to every norm, which is 2e-6 at norm 0.5
 
 
@@ -96,7 +97,7 @@ def test_integrated_gradients_equal_each_other(answers, case):
     assert np.abs(a - b).max() < 1e-4 * np.abs(a).max()
 
 
-@pytest.mark.parametrize("case", TRAINED)
+@pytest.mark.parametrize("case", STRAIGHT_ENOUGH)
 def test_tf_explain_lacks_the_factor_and_is_completed_by_it(answers, digits, case):
     inputs = make_inputs(digits[0], case)[:20]
     native, completed = (answers["tensorflow"][f"{variant}/{case}"] for variant in ("native", "completed"))

@@ -98,18 +98,21 @@ def tensorflow_two_passes() -> None:
     from tensorflow_privacy.privacy.fast_gradient_clipping import clip_grads
 
     from trustml.backends.tensorflow.book_keeping import per_example_gradients
-    from trustml.backends.tensorflow.clipping import Clipper, _losses
+    from trustml.backends.tensorflow.clipping import Clipper
+    from trustml.backends.tensorflow.losses import example_losses
 
     def two_passes(self, settings):
-        variables = list(self.variables.values())
+        variables, task = list(self.variables.values()), self._task
 
         def clip(inputs, labels, mask, clipping_norm):
             flat = tf.reshape(inputs, (-1, *inputs.shape[2:]))
-            parts = per_example_gradients(self.model, self._architecture, variables, flat, labels, copies=1)
+            parts = per_example_gradients(
+                self.model, self._architecture, variables, flat, labels, copies=1, task=task
+            )
             norms = tf.sqrt(tf.add_n([part.squared_norms for part in parts]))
             weights = mask * clip_grads.compute_clip_weights(clipping_norm, norms)
             with tf.GradientTape() as tape:
-                total = tf.reduce_sum(weights * _losses(labels, self.model(flat, training=True)))
+                total = tf.reduce_sum(weights * example_losses(task, self.model(flat, training=True), labels))
             return tape.gradient(total, variables), tf.constant(0)
 
         return clip
