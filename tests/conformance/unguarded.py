@@ -106,9 +106,7 @@ def tensorflow_two_passes() -> None:
 
         def clip(inputs, labels, mask, clipping_norm):
             flat = tf.reshape(inputs, (-1, *inputs.shape[2:]))
-            parts = per_example_gradients(
-                self.model, self._architecture, variables, flat, labels, copies=1, task=task
-            )
+            parts = per_example_gradients(self.model, self._architecture, variables, flat, labels, copies=1, task=task)
             norms = tf.sqrt(tf.add_n([part.squared_norms for part in parts]))
             weights = mask * clip_grads.compute_clip_weights(clipping_norm, norms)
             with tf.GradientTape() as tape:

@@ -58,16 +58,30 @@ def jobs() -> tuple[Job, ...]:
 
 
 EXPLAIN_BEFORE = "03c998f38eec66b1b62e0f3e958564ebd3828278213599e76285229f5bde87cf"
-"""Of the revision before there were tasks."""
+TRAIN_BEFORE = {
+    Plain(): "5bd4e62168cf58f2ee7db7ed1dbb63a1185caded0bc9d75efce503b95635d32e",
+    DPSGD(epsilon=1.0): "defbc37515923359568c5a31404f6827eac93aeddfefd2fad1695f977a3b5936",
+}
+"""Of the revision before there were tasks and ablations."""
 
 
 def without_tasks(data):
-    """Plain data of a struct as it was before any had a task."""
-    return {name: without_tasks(v) if isinstance(v, dict) else v for name, v in data.items() if name != "task"}
+    """Plain data of a struct as it was before any had a task or an ablation."""
+    later = ("task", "ablation", "ablated")
+    if isinstance(data, list | tuple):
+        return [without_tasks(value) for value in data]
+    if not isinstance(data, dict):
+        return data
+    return {name: without_tasks(value) for name, value in data.items() if name not in later}
 
 
 def test_jobs_and_scenarios_of_the_default_task_are_byte_for_byte_what_they_were():
     assert digest(jobs()[1]) == EXPLAIN_BEFORE
+    for regime, digested in TRAIN_BEFORE.items():
+        train = TrainJob(
+            id="train", regime=regime, seed=0, initial_weights="w", data="d", plan="p", data_fingerprint="f", **SHARED
+        )
+        assert digest(train) == digested
     for job in jobs():
         before = msgspec.json.encode(without_tasks(msgspec.to_builtins(job)))
         assert digest(job) == hashlib.sha256(before).hexdigest(), job.id

@@ -136,10 +136,10 @@ def _renew(run: RunDirectory, record: JobRecord, manifest: Manifest, *, allow_ov
     if isinstance(job, CanaryJob):
         return digest(_redraw(run, job))
     if not isinstance(job, TrainJob) or not isinstance(job.regime, DPSGD | DPFedAvg) or job.mechanism is None:
-        return digest(job)
+        return record.digest
     spent = read_ledger(folder / "ledger.jsonl")
     if not spent:
-        return digest(job)
+        return record.digest
     examples = manifest.data.train_examples
     attempt = 1 + max(entry.attempt for entry in spent)
     if isinstance(job.regime, DPFedAvg):

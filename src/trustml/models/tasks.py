@@ -85,15 +85,24 @@ Task: TypeAlias = Classes | Binary | Labels | Regression
 DEFAULT_TASK = Classes()
 
 
-def without_default_task(data: dict[str, Any]) -> dict[str, Any]:
-    """Leave out of plain data the tasks that are the default, as it was before there were others.
+_LATER: dict[str, Any] = {"task": msgspec.to_builtins(DEFAULT_TASK), "ablation": None, "ablated": None}
+"""Fields that jobs and scenarios got after runs had been recorded, and the values that change nothing."""
+
+
+def without_later_defaults(data: Any) -> Any:
+    """Leave out of plain data the later fields that have their defaults, as it was before there were any.
 
     Digests of jobs and records of scenarios then are what they were.
     """
-    kept = {name: without_default_task(value) if isinstance(value, dict) else value for name, value in data.items()}
-    if "task" in kept and kept["task"] == msgspec.json.decode(msgspec.json.encode(DEFAULT_TASK)):
-        del kept["task"]
-    return kept
+    if isinstance(data, list | tuple):
+        return [without_later_defaults(value) for value in data]
+    if not isinstance(data, dict):
+        return data
+    return {
+        name: without_later_defaults(value)
+        for name, value in data.items()
+        if name not in _LATER or msgspec.json.encode(value) != msgspec.json.encode(_LATER[name])
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

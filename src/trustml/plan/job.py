@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from trustml.models.layers import Architecture
-from trustml.models.tasks import DEFAULT_TASK, Task, without_default_task
+from trustml.models.tasks import DEFAULT_TASK, Task, without_later_defaults
 from trustml.privacy.ledger import Drawn, NoiseKind, PrivacyUnit
 from trustml.scenario.attacks import Canaries, Game
 from trustml.scenario.methods import Method
@@ -311,7 +311,7 @@ def digest(job: Job) -> str:
 
 
 def _encoded(job: Job) -> bytes:
-    return msgspec.json.encode(without_default_task(msgspec.json.decode(msgspec.json.encode(job))))
+    return msgspec.json.encode(without_later_defaults(msgspec.json.decode(msgspec.json.encode(job))))
 
 
 def encode_job(job: Job) -> bytes:

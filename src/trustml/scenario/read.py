@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from trustml.errors import ScenarioError, UsageError
-from trustml.models.tasks import without_default_task
+from trustml.models.tasks import without_later_defaults
 from trustml.scenario.baselines import Background, PublicExample
 from trustml.scenario.check import check_backends
 from trustml.scenario.problems import PlainData, explain_problem, nearest
@@ -97,7 +97,7 @@ def to_plain(scenario: Scenario) -> PlainData:
 
     A task is named where it is not the one that scenarios had before they named any: their records stay what they were.
     """
-    return without_default_task(every_field(scenario))
+    return without_later_defaults(every_field(scenario))
 
 
 def every_field(scenario: Scenario) -> PlainData:
