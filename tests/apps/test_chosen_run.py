@@ -93,7 +93,7 @@ def test_a_record_that_holds_the_unexpected_is_one_line(entry, tmp_path, monkeyp
     changed(copy_of("evidence", tmp_path), lambda record: record["scenario"].pop("seeds"))
     app = opened(entry, tmp_path, monkeypatch)
     assert not app.exception
-    assert "its record holds what is not expected (KeyError" in app.error[0].value
+    assert "cannot be read (Object missing required field" in app.error[0].value
 
 
 def test_results_appear_while_a_run_is_running(entry, tmp_path, monkeypatch):

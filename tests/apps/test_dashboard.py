@@ -134,7 +134,8 @@ def test_an_unknown_run_is_a_message(entry, partial_run, monkeypatch):
 def test_no_runs_is_a_message(entry, tmp_path, monkeypatch):
     app = opened(entry, tmp_path, monkeypatch)
     assert not app.exception
-    assert "trustml run digits" in app.info[0].value
+    assert "There are no runs" in app.info[0].value
+    assert "trustml run digits" in " ".join(one.value for one in app.code)
 
 
 def test_a_run_without_measures_is_a_message(entry, partial_run, tmp_path, monkeypatch):

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from trustml.errors import ScenarioError
-from trustml.scenario.check import check_scenario
+from trustml.models.layers import Architecture, Conv1D, Conv2D, Dense, Flatten, RMSNorm
+from trustml.scenario.check import check_against_data, check_scenario
 from trustml.scenario.clipping import Adaptive
 from trustml.scenario.federated import BandedMatrix
 from trustml.scenario.optimizers import SGD
@@ -59,3 +60,28 @@ def test_what_follows_from_the_private_regime_is_not_given_again(tiny, name, val
 def test_a_part_that_is_none_is_named_with_the_choices(tiny):
     with pytest.raises(ScenarioError, match="schedule"):
         check(tiny, Plain(name="Ablated", ablation=Ablation(of="Private", keeps="everything")))
+
+
+def test_an_ablation_without_a_name_is_called_by_what_it_keeps():
+    assert Plain(ablation=Ablation(of="DPSGD", keeps="clipping")).title == "DPSGD-clipping"
+    assert Plain(name="own", ablation=Ablation(of="DPSGD")).title == "own" and Plain().title == "Plain"
+
+
+def test_the_batch_size_of_an_ablation_is_the_private_regimes(tiny):
+    regimes = (DPSGD(epsilon=3.0, batch_size=8), Plain(ablation=Ablation(of="DPSGD")))
+    scenario = msgspec.structs.replace(tiny, training=regimes)
+    check_against_data(scenario, input_shape=(8, 8, 1), classes=10, train_examples=20, test_examples=200)
+
+
+@pytest.mark.parametrize("layer", [Conv2D(filters=2), Conv1D(filters=2), RMSNorm()])
+def test_expanded_weights_are_refused_for_layers_that_they_fail_on(tiny, layer):
+    scenario = msgspec.structs.replace(
+        tiny,
+        backends=("torch",),
+        model=Architecture(layers=(layer, Flatten(), Dense(units=10))),
+        training=(DPSGD(epsilon=3.0),),
+        execution=msgspec.structs.replace(tiny.execution, grad_sample_mode="ew"),
+    )
+    with pytest.raises(ScenarioError, match="book_keeping") as caught:
+        check_scenario(scenario)
+    assert caught.value.field == "execution.grad_sample_mode"

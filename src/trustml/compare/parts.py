@@ -69,7 +69,8 @@ def part_estimates(evidence: Evidence, agreements: Mapping[str, Agreements]) -> 
     for series in dose_series(regimes):
         # Regimes without explanations, or not of the same seeds, are no series.
         if series.keys() <= agreements.keys() and len({len(agreements[title].cross) for title in series}) == 1:
-            found.append(_trend("explanation_trend", series, [agreements[title].cross for title in series]))
+            cross = [agreements[title].cross for title in series]
+            found.append(_trend("explanation_trend", series, cross, regimes=regimes))
     return found
 
 
@@ -85,7 +86,8 @@ def accuracy_trends(evidence: Evidence, *, backend: str) -> list[Found]:
         seeds = sorted(set.intersection(*(set(by_seed[title]) for title in series)))
         if len(seeds) >= LEAST_SEEDS:
             shares = [np.array([by_seed[title][seed] for seed in seeds]) for title in series]
-            found.append(_trend("accuracy_trend", series, [np.tile(share, (len(seeds), 1)) for share in shares]))
+            cross = [np.tile(share, (len(seeds), 1)) for share in shares]
+            found.append(_trend("accuracy_trend", series, cross, regimes=regimes))
     return found
 
 
@@ -152,13 +154,16 @@ def _stops_at(title: str, regime: Regime, private: str) -> bool:
     return isinstance(regime, Plain) and regime.stop_at == private
 
 
-def _trend(measure: str, series: Mapping[str, float], cross: list[Doubles]) -> Found:
+def _trend(measure: str, series: Mapping[str, float], cross: list[Doubles], *, regimes: Mapping[str, Regime]) -> Found:
     """Slope over doublings of epsilon."""
     titles, doses = list(series), np.log2(list(series.values()))
+    facts: Facts = {"epsilons": ", ".join(f"{epsilon:g}" for epsilon in series.values())}
+    if not isinstance(regimes[titles[0]], DPSGD):
+        facts["controls"] = True
     return Found(
         measure=measure,
         first=titles[0],
         second=titles[-1],
         estimate=trend(np.stack(cross), doses),
-        facts={"epsilons": ", ".join(f"{epsilon:g}" for epsilon in series.values())},
+        facts=facts,
     )

@@ -83,7 +83,9 @@ REST: dict[str, _Words] = {
     "gaussian_scores": "Gaussian scores are assumed: an estimate, never a bound, and no ground for a violation",
     "test": "{test}",
     "part": "they differ in {part} alone",
-    "epsilons": "over epsilon {epsilons}",
+    "epsilons": lambda known: (
+        f"over epsilon {known['epsilons']}{' of the private regimes they belong to' if 'controls' in known else ''}"
+    ),
     "minuend": "{minuend} minus {subtrahend}, seed by seed",
     "perturbation_methods": "{perturbation_methods} perturbation and {gradient_methods} gradient methods",
     "steps": "{steps} steps",
@@ -143,7 +145,16 @@ SILENT = frozenset(
         *("seeds", "secret_sampling", "largest_participation", "samplings", "bound", "subtrahend", "gradient_methods"),
         *("examples", "compiled_anew", "clients", "examples_each", "evaluate_every", "norm_last", "coding"),
         *("batch_size", "repetitions", "together", "first_variant", "second_variant", "variant", "canaries", "fault"),
-        *("class_name", "load_before", "cores", "accounted_by", "explained_by", "exposed_among", "exposed_p"),
+        *(
+            "class_name",
+            "load_before",
+            "cores",
+            "accounted_by",
+            "explained_by",
+            "exposed_among",
+            "exposed_p",
+            "controls",
+        ),
     }
 )
 """Facts without words of their own: others tell them, or the row's other columns do."""

@@ -214,6 +214,10 @@ def _batch_norm(layer: BatchNorm, shapes: Sequence[Shape], field: str) -> Shape:
     )
 
 
+WITHOUT_EXPANDED_WEIGHTS = (Conv1D, Conv2D, RMSNorm)
+"""Layers that PyTorch 2.13's expanded weights fail on: the gradients of convolutions are viewed as if they were
+channels-first whatever their layout, which shows at some batch sizes, and RMSNorm has no rule."""
+
 LAYER_TYPES: Mapping[type[LayerSpec], LayerType] = {
     Dense: LayerType(output=_dense, weights=_dense_weights, affine=True),
     Conv2D: LayerType(output=_conv2d, weights=_conv2d_weights, affine=True),

@@ -8,7 +8,8 @@ from collections import Counter
 from trustml.errors import ScenarioError
 from trustml.frameworks.table import backend_names, entry_of, is_known
 from trustml.models.graph import check_graph
-from trustml.models.layers import Conv2D, Dropout
+from trustml.models.layer_types import WITHOUT_EXPANDED_WEIGHTS
+from trustml.models.layers import Dropout
 from trustml.models.shapes import Shape, layer_shapes, refuse_erasing_norms
 from trustml.models.tasks import Classes, Labels, Regression, in_words, output_count
 from trustml.scenario.check_attacks import check_attacks, check_canaries
@@ -108,7 +109,8 @@ def check_against_data(
     check_canaries(scenario, input_shape=input_shape, classes=kinds, heldout=test_examples)
     for index, regime in enumerate(scenario.training):
         field = f"training.{index}"
-        if isinstance(regime, Plain | DPSGD) and regime.batch_size > train_examples:
+        ablation = isinstance(regime, Plain) and regime.ablation is not None  # takes the private regime's batches
+        if isinstance(regime, Plain | DPSGD) and not ablation and regime.batch_size > train_examples:
             raise ScenarioError(
                 f"{field}.batch_size",
                 f"{regime.batch_size} is more than the {train_examples} training examples",
@@ -195,7 +197,7 @@ def _check_mode(scenario: Scenario) -> None:
         problem = ""
         if mode == "ghost":
             problem = "sums other gradients than it measures: one example moved a sum by 1.9 clipping norms"
-        elif mode == "ew" and any(isinstance(node.layer, Conv2D) for node in scenario.model.nodes):
-            problem = "fails on convolutions at some batch sizes"
+        elif mode == "ew" and any(isinstance(node.layer, WITHOUT_EXPANDED_WEIGHTS) for node in scenario.model.nodes):
+            problem = "fails on convolutions at some batch sizes, and on RMSNorm"
         if problem:
             raise ScenarioError("execution.grad_sample_mode", f"{mode!r} {problem}", fix="use auto or book_keeping")

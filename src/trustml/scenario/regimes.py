@@ -32,7 +32,7 @@ class Ablation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The steps of a private regime, of whose clipping and noise at most one is left: the other tells what it does.
 
     Nothing that comes of it is private. Batches are drawn by the same rule but from a public stream: those of the
-    private model stay secret.
+    private model stay secret, unless it has a `sampling_seed`, whose batches are public and are taken.
 
     Parameters
     ----------
@@ -72,6 +72,13 @@ class Plain(RegimeSpec, frozen=True, kw_only=True, tag="Plain"):
     stop_at: str = ""
     random_labels: bool = False
     ablation: Ablation | None = None
+
+    @property
+    def title(self) -> str:
+        """The name, or the kind where there is none; of an ablation what it keeps of which regime."""
+        if self.ablation is None or self.name:
+            return super().title
+        return f"{self.ablation.of}-{self.ablation.keeps}"
 
     @property
     def is_control(self) -> bool:

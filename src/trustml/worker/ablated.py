@@ -61,5 +61,6 @@ def train_ablated(
             )
         at.progress.step(number + 1, len(plan))
     without = {"schedule": "clipping and noise", "clipping": "noise", "noise": "clipping"}[ablation.keeps]
-    note = f"not private: the steps of {ablation.of} without {without}, on other batches"
+    batches = "other batches" if regime.sampling_seed is None else "the same public batches"
+    note = f"not private: the steps of {ablation.of} without {without}, on {batches}"
     return Trained(weights=trainer.weights(), choice=trainer.choice, notes=(note,))

@@ -24,7 +24,7 @@ from trustml.backends.torch.given_rows import clip_rows, square_norms
 from trustml.backends.torch.losses import batch_loss
 from trustml.backends.torch.network import build_module, parameter_names
 from trustml.backends.torch.optimizers import make_optimizer
-from trustml.models.layers import Conv2D
+from trustml.models.layer_types import WITHOUT_EXPANDED_WEIGHTS
 
 SAMPLED = ("hooks", "functorch", "ew")
 
@@ -71,9 +71,8 @@ def make_clipper(mode: str, model: Model, settings: PrivateSettings) -> Clipper:
 def possible_modes(model: Model, settings: PrivateSettings) -> tuple[list[str], dict[str, str]]:
     """Modes that can do what is asked, and why the others cannot."""
     refused = {"ghost": "sums other gradients than it measures: one example moved a sum by 1.9 clipping norms"}
-    if any(isinstance(node.layer, Conv2D) for node in model.architecture.nodes):
-        # PyTorch 2.13: conv_group_weight_grad_sample takes a view of gradients that may be channels-last.
-        refused["ew"] = "fails on convolutions at some batch sizes"
+    if any(isinstance(node.layer, WITHOUT_EXPANDED_WEIGHTS) for node in model.architecture.nodes):
+        refused["ew"] = "fails on convolutions at some batch sizes, and on RMSNorm"
     return [mode for mode in (*SAMPLED, "book_keeping") if mode not in refused], refused
 
 
