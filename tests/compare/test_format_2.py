@@ -16,6 +16,7 @@ from rich.console import Console
 from tests.conftest import measured_once
 from tests.records import NAMES, copy_of, measured_anew
 from trustml.compare.table import recorded_measures, rows_of
+from trustml.measures.measure import MEASURES as TABLE
 from trustml.measures.notes import note_of
 from trustml.measures.row import COLUMNS, FIRST_COLUMNS, About, Row
 from trustml.record.store import MEASURES, PRIVACY
@@ -52,6 +53,7 @@ def tables(tmp_path_factory) -> dict[str, list[tuple[Row, Row]]]:
     found = {}
     for name in NAMES:
         read, computed = keyed(copy_of(name, old).measures()), keyed(measured_once(tmp_path_factory, name).measures())
+        computed = {key: row for key, row in computed.items() if not TABLE[row.measure].later}  # than those runs
         assert read.keys() == computed.keys()
         found[name] = [(read[key], computed[key]) for key in read]
     return found
