@@ -35,6 +35,8 @@ from trustml.scenario.regimes import DPSGD
             "constants given by the user",
         ),
         (Preparation(scaling="none", categories="none", classes="of the data"), "not checked", "the labels hold"),
+        (Preparation(scaling="none", categories="marks not declared", classes="public"), "not checked", "data.marked"),
+        (Preparation(scaling="given tokenizer", categories="none", classes="public"), "not checked", "tokenizer"),
         (Preparation(), "not checked", "does not say"),
     ],
 )
