@@ -252,6 +252,8 @@ def test_the_order_of_dates_and_the_mark_of_what_is_missing_are_told(tmp_path):
     text = table("a,b,y", ["1/1/2000", "13/1/2000"] * (ROWS // 2), ["none", "1", "2", "1"] * (ROWS // 4), CLASSES)
     said = " ".join(load_dataset(csv(tmp_path, text)).warnings)
     assert "dates in 'a', day first" in said and "'b' (10, such as 'none')" in said
+    scores = table("a,y", ["2:10", "3:15"] * (ROWS // 2), CLASSES)
+    assert "dates in 'a', times of the day" in load_dataset(csv(tmp_path, scores)).warnings[0]
     mixed = table("a,y", ["01.02.2000", "2/13/2000"] * (ROWS // 2), CLASSES)
     refused(csv(tmp_path, mixed), "two forms, such as '01.02.2000' and '2/13/2000'")
 

@@ -340,7 +340,9 @@ def _assemble(
 
 def _require_known(inputs: npt.NDArray[Any], columns: Sequence[str], where: str) -> None:
     """Refuse to standardise by rows that have not one number."""
-    empty = np.flatnonzero(np.isnan(inputs.astype(np.float64)).all(axis=0)) if columns else ()
+    if not columns:  # arrays have no gaps
+        return
+    empty = np.flatnonzero(np.isnan(inputs.astype(np.float64)).all(axis=0))
     if len(empty):
         raise DataError(
             f"{where}: column {columns[empty[0]]!r} has no value in any training row to be standardised by; name it in "

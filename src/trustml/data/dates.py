@@ -55,12 +55,12 @@ class Moments:
     Attributes
     ----------
     values : float64 array
-    order : {"day first", "month first", ""}
-        How dates such as 1/2/2024 were read; empty where there are none.
+    order : str
+        How dates such as 1/2/2024 were read, or that all are times of the day; empty where neither needs a word.
     """
 
     values: Numbers
-    order: Order | Literal[""]
+    order: str
 
 
 def moments_in(text: Texts, source: Table, *, wide: bool = False) -> Moments | None:
@@ -146,7 +146,7 @@ def _as_numbers(text: Texts, rows: list[int], source: Table) -> Moments:
         found[row] = known[value]
     if len(kinds) > 1:
         raise FaultError(f"holds dates and times of the day, such as {text[rows[0]]!r}; give one kind, or drop it")
-    return Moments(values=found, order=order or "")
+    return Moments(values=found, order=order or ("times of the day" if kinds == {False} else ""))
 
 
 def _order(text: Texts, rows: list[int], source: Table) -> Order:

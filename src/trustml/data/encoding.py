@@ -53,7 +53,7 @@ class Encoded:
     spelled : dict of str to str
         What stands for a missing value in columns of numbers or dates, where it is text.
     orders : dict of str to str
-        What comes first in the dates of columns where it could be the day or the month.
+        How dates of columns were read where it needs a word: which number is the day, or that they are times.
     """
 
     values: npt.NDArray[np.float64]

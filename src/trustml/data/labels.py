@@ -272,15 +272,15 @@ def _read_targets(column: pd.Series, read: Tables, source: Csv) -> npt.NDArray[n
         text = as_text(column)
     except FaultError as fault:
         raise DataError(f"{source.path}: label {column.name!r} {fault}") from None
-    source = with_mark(source, mark)
+    form = with_mark(source, mark)
     found = np.full(len(text), np.nan)
     for row, value in enumerate(text):
-        if value is not None and not is_number(value, source):
+        if value is not None and not is_number(value, form):
             raise DataError(
                 f"{source.path}: target {value!r} at row {row} is no number with the decimal mark {mark or '.'!r}; fix "
                 "or remove that row, or set data.decimal"
             )
-        found[row] = np.nan if value is None else number(value, source)
+        found[row] = np.nan if value is None else number(value, form)
     return found
 
 

@@ -9,9 +9,13 @@ import itertools
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trustml.errors import DataError
 from trustml.scenario.sources import Csv
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 SEPARATORS = ",;\t|"
 BLANK = " "
@@ -256,7 +260,7 @@ def _rows(text: str, form: Form, *, named: bool) -> _Rows:
     return found
 
 
-def _reader(text: str, form: Form) -> csv.Reader:
+def _reader(text: str, form: Form) -> Reader:
     csv.field_size_limit(_LONGEST_FIELD)  # of the process; texts may be long
     return csv.reader(
         io.StringIO(text, newline=""), delimiter=delimiter(form), quotechar=form.quote or None, skipinitialspace=True,
