@@ -13,7 +13,7 @@ from tests.data.real_tables import REAL, source_of, write_frames
 from tests.data.test_tables import CLASSES, NUMBERS, PLAIN, ROWS, column, csv, refused, table
 from trustml.data.datasets import load_dataset
 from trustml.data.preparation import preparation_notes
-from trustml.scenario.sources import Csv, Json
+from trustml.scenario.sources import Csv, Json, Text
 
 YEAR = 365.2425
 
@@ -209,3 +209,57 @@ def test_real_files_load_with_only_the_label_named(tmp_path):
     for name in REAL:
         dataset = load_dataset(source_of(Path(os.environ["TRUSTML_REAL_TABLES"]), tmp_path, name))
         assert dataset.classes >= 2 and dataset.feature_names, name
+
+
+@pytest.mark.parametrize("fields", [{"decimal": ","}, {"categories": {"x": ("u", "v")}}])
+def test_a_nameless_column_that_counts_rows_may_be_text(tmp_path, fields):
+    text = table(";x;y", range(ROWS), ["u", "v"] * (ROWS // 2), CLASSES, separator=";")
+    assert load_dataset(csv(tmp_path, text, **fields)).feature_names == ("x",)
+    (tmp_path / "t.csv").write_text(table(",text,label", range(ROWS), ["good", "bad"] * (ROWS // 2), CLASSES))
+    assert len(load_dataset(Text(path=str(tmp_path / "t.csv"), length=4)).train) == 32
+    letters = table(";x;y", ["k", "l"] * (ROWS // 2), NUMBERS, CLASSES, separator=";")
+    refused(csv(tmp_path, letters, decimal="."), "column 1 has no name")
+
+
+def test_a_first_row_that_may_be_names_or_data_is_refused(tmp_path):
+    rows = table("5.0,3.000,0", NUMBERS, NUMBERS, [0, 1] * (ROWS // 2))
+    refused(csv(tmp_path, rows, label="0"), "has no header", "set it to true")
+    assert load_dataset(csv(tmp_path, rows, label="0", header=True)).feature_names == ("5.0", "3.000")
+    named = table("2019,2020,label", NUMBERS, NUMBERS, CLASSES)
+    refused(csv(tmp_path, named, label="column3"), "first row holds 'label'", "data.header")
+    years = table("2019,size,no", NUMBERS, NUMBERS, CLASSES)
+    refused(csv(tmp_path, years, label="column3"), "first row holds 'size'")
+    found = load_dataset(csv(tmp_path, named, label="column3", header=False))
+    assert found.class_names == ("label", "no", "yes")
+
+
+def test_one_bad_byte_makes_no_other_encoding_of_a_file(tmp_path):
+    content = table("größe,y", NUMBERS, CLASSES).encode()
+    refused(csv(tmp_path, content + b"0.5,\xff\n"), f"the byte 0xff at {len(content) + 4}", "data.encoding")
+    assert load_dataset(csv(tmp_path, table("größe,y", NUMBERS, CLASSES).encode("cp1252"))).feature_names == ("größe",)
+
+
+def test_lines_of_json_end_where_lines_end_and_fields_may_be_long(tmp_path):
+    rows = [{"a": row, "b": "x\u2028\u0085" * (row % 2) + "z", "y": CLASSES[row]} for row in range(ROWS)]
+    (tmp_path / "t.jsonl").write_text("\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
+    assert load_dataset(Json(path=str(tmp_path / "t.jsonl"), label="y")).input_shape == (3,)
+    long = table("text,label", ["b" * 200_000, "c"] * 4, ["no", "yes"] * 4)
+    (tmp_path / "t.csv").write_text(long)
+    assert len(load_dataset(Text(path=str(tmp_path / "t.csv"), length=4, test_fraction=0.5)).train) == 4
+
+
+def test_the_order_of_dates_and_the_mark_of_what_is_missing_are_told(tmp_path):
+    text = table("a,b,y", ["1/1/2000", "13/1/2000"] * (ROWS // 2), ["none", "1", "2", "1"] * (ROWS // 4), CLASSES)
+    said = " ".join(load_dataset(csv(tmp_path, text)).warnings)
+    assert "dates in 'a', day first" in said and "'b' (10, such as 'none')" in said
+    scores = table("a,y", ["2:10", "3:15"] * (ROWS // 2), CLASSES)
+    assert "dates in 'a', times of the day" in load_dataset(csv(tmp_path, scores)).warnings[0]
+    mixed = table("a,y", ["01.02.2000", "2/13/2000"] * (ROWS // 2), CLASSES)
+    refused(csv(tmp_path, mixed), "two forms, such as '01.02.2000' and '2/13/2000'")
+
+
+def test_a_column_without_a_number_to_standardise_by_is_refused(tmp_path):
+    (tmp_path / "test.csv").write_text(PLAIN.replace("a,y", "a,b,y").replace(",no", ",1,no").replace(",yes", ",2,yes"))
+    train = csv(tmp_path, PLAIN.replace("a,y", "a,b,y").replace(",no", ",,no").replace(",yes", ",,yes"))
+    source = Csv(path=train.path, label="y", test_path=str(tmp_path / "test.csv"), scaling="standard")
+    refused(source, "column 'b' has no value in any training row", "data.drop")

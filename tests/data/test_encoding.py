@@ -48,9 +48,13 @@ def test_text_becomes_one_column_a_category_and_one_feature(tmp_path):
 
 def test_what_is_declared_is_not_learned(tmp_path):
     declared = {"colour": ("red", "blue", "green", "black"), "size": ("s", "l")}
-    dataset = load_dataset(source(tmp_path, categories=declared, ranges={"age": (0.0, 100.0)}))
+    given = {"categories": declared, "ranges": {"age": (0.0, 100.0)}}
+    marked = load_dataset(source(tmp_path, **given, marked=("age",)))
+    assert marked.preparation.categories == "declared"
+    assert load_dataset(source(tmp_path, TABLE.dropna(), **given, missing="refuse")).preparation == marked.preparation
+    dataset = load_dataset(source(tmp_path, **given))
     assert dataset.preparation == Preparation(
-        scaling="declared constants", categories="declared", classes="of the data"
+        scaling="declared constants", categories="marks not declared", classes="of the data"
     )
     assert dataset.feature_groups == (
         0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -64,7 +65,9 @@ def test_classes_are_folders_and_values_are_those_of_the_files(folder):
 
 
 def test_a_test_folder_is_held_out_in_random_order(folder):
-    dataset = load_dataset(Images(path=str(folder), test_path=str(folder)))
+    refused(Images(path=str(folder), test_path=f"{folder}/../{folder.name}"), "is the training data itself")
+    copied = shutil.copytree(folder, folder.parent / "copied")
+    dataset = load_dataset(Images(path=str(folder), test_path=str(copied)))
     assert (len(dataset.train), len(dataset.test)) == (10, 10)
     assert len(set(dataset.test.labels[:5])) == 2  # not one class after the other
     (folder.parent / "other" / "bird").mkdir(parents=True)
@@ -232,3 +235,14 @@ def test_cifar_of_class_folders(real_data):
     assert (len(dataset.train), len(dataset.test)) == (10_000, 2_000) and dataset.input_shape == (32, 32, 3)
     assert dataset.class_names[0] == "airplane" and set(np.bincount(dataset.test.labels)) == {200}
     assert dataset.warnings == () and 0.4 < dataset.train.inputs.mean() < 0.55
+
+
+def test_class_folders_lead_nowhere_else(folder):
+    away = folder.parent / "away"
+    away.mkdir()
+    shutil.move(folder / "dog" / "1.png", away / "1.png")
+    (folder / "dog" / "1.png").symlink_to(away / "1.png")
+    refused(Images(path=str(folder)), "'1.png' is a link that leads out of")
+    (folder / "dog" / "1.png").unlink()
+    (folder / "bird").symlink_to(away)
+    refused(Images(path=str(folder)), "'bird'")

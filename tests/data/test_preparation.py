@@ -66,18 +66,26 @@ CASES = {
         lambda f: idx_files(f, mean=0.1307, deviation=0.3081),
         ("declared constants", "none", "of the data"),
     ),
-    "csv": (lambda f: table(f, Csv), ("none", "none", "of the data")),
-    "csv of ranges": (lambda f: table(f, Csv, ranges={"a": (0.0, 9.0)}), ("declared constants", "none", "of the data")),
+    "csv": (lambda f: table(f, Csv), ("none", "marks not declared", "of the data")),
+    "csv without gaps": (lambda f: table(f, Csv, missing="refuse"), ("none", "none", "of the data")),
+    "csv of declared marks": (lambda f: table(f, Csv, marked=("a",)), ("none", "none", "of the data")),
+    "csv of ranges": (
+        lambda f: table(f, Csv, ranges={"a": (0.0, 9.0)}),
+        ("declared constants", "marks not declared", "of the data"),
+    ),
     "csv of text": (lambda f: table(f, Csv, text=True), ("none", "of the data", "of the data")),
     "csv of declared text": (
         lambda f: table(f, Csv, text=True, categories={"colour": ("red", "blue")}),
-        ("none", "declared", "of the data"),
+        ("none", "marks not declared", "of the data"),
     ),
-    "csv of hashed text": (lambda f: table(f, Csv, text=True, hashing={"colour": 4}), ("none", "none", "of the data")),
+    "csv of hashed text": (
+        lambda f: table(f, Csv, text=True, hashing={"colour": 4}, missing="refuse"),
+        ("none", "none", "of the data"),
+    ),
     "json of text": (lambda f: table(f, Json, text=True), ("none", "of the data", "of the data")),
     "parquet standardised": (
         lambda f: table(f, Parquet, scaling="standard"),
-        ("training statistics", "none", "of the data"),
+        ("training statistics", "marks not declared", "of the data"),
     ),
     "parquet of text, standardised": (
         lambda f: table(f, Parquet, text=True, scaling="standard", ranges={"a": (0.0, 9.0)}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from tests.data.test_tables import csv, refused, table
 from trustml.data.dataset import split_indices
 from trustml.data.datasets import load_dataset
 from trustml.data.splits import split_rows
+from trustml.models.tasks import Labels, Regression
 from trustml.scenario.sources import Csv, Digits, Npz
 
 ROWS = 60
@@ -114,3 +116,32 @@ def test_a_side_that_would_be_empty_or_of_one_class_is_refused(tmp_path):
     refused(csv(tmp_path, text.replace(",1,", ",0,"), split="by time", split_by="g"), "leaves one side empty")
     one = table("a,y", range(ROWS), LABELS)
     refused(csv(tmp_path, one, split="random", test_fraction=0.001), "leaves one side empty")
+
+
+@pytest.mark.parametrize(
+    "fields", [{"split": "random"}, *({"split": f"by {by}", "split_by": "g"} for by in ("group", "time"))]
+)
+def test_targets_and_labels_have_no_classes_that_a_split_could_leave_out(tmp_path, fields):
+    text = table("a,g,t,u,y", range(ROWS), [row // 6 for row in range(ROWS)], LABELS, LABELS[::-1], range(ROWS))
+    found = load_dataset(csv(tmp_path, text, **fields), Regression())
+    assert len(found.train) + len(found.test) == ROWS and len(found.test) > 5
+    found = load_dataset(csv(tmp_path, text, **{**fields, "label": ("t", "u")}), Labels())
+    assert len(found.test) > 5
+
+
+def test_groups_of_one_number_are_one_group_however_it_is_written(tmp_path):
+    groups = [row % 5 for row in range(ROWS)]
+    (tmp_path / "test.csv").write_text(table("a,g,y", range(ROWS), [float(group) for group in groups], LABELS))
+    source = csv(tmp_path, table("a,g,y", range(ROWS), groups, LABELS), split="by group", split_by="g")
+    for path in (tmp_path / "test.csv", tmp_path / "t.csv"):
+        words = "5 groups of 'g'" if path.name == "test.csv" else "is the training data itself"
+        refused(msgspec.structs.replace(source, test_path=str(path)), words)
+    one = load_dataset(csv(tmp_path, table("a,g,y", range(ROWS), ["0", "0.0", "1", "2"] * 15, LABELS), keys=("g",)))
+    assert set(one.train_keys["g"]) == {"0", "1", "2"}
+    codes = load_dataset(csv(tmp_path, table("a,g,y", range(ROWS), ["0", "0.0", "01", "1"] * 15, LABELS), keys=("g",)))
+    assert set(codes.train_keys["g"]) == {"0", "0.0", "01", "1"}
+
+
+def test_a_column_of_marked_times_is_one_of_times(tmp_path):
+    text = table("a,t,y", range(ROWS), range(ROWS), LABELS)
+    assert len(load_dataset(csv(tmp_path, text, split="by time", split_by="t", marked=("t",))).test) == 12

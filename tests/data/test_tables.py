@@ -75,14 +75,14 @@ def test_decimal_commas_and_groups_are_read_as_said_and_refused_unsaid(tmp_path)
     text = table("a;y", commas, CLASSES, separator=";")
     found = load_dataset(csv(tmp_path, text))  # 0,0 and 0,1 can be read one way
     np.testing.assert_allclose(column(found), np.sort(NUMBERS), rtol=1e-6)
-    assert found.warnings == ("found in the file: columns are separated by ';'; the decimal mark is ','",)
+    assert found.warnings == ("found in the file: columns are separated by ';'; the decimal mark is ',' in 'a'",)
     thousands = table("a;y", [f"{1 + i},234" for i in range(ROWS)], CLASSES, separator=";")
     refused(csv(tmp_path, thousands), "column 'a' holds numbers with commas such as '1,234'", "data.decimal")
     np.testing.assert_allclose(column(load_dataset(csv(tmp_path, text, decimal=","))), np.sort(NUMBERS), rtol=1e-6)
     grouped = table("a;y", [f"1.2{i % 10}4,5" for i in range(ROWS)], CLASSES, separator=";")
     assert column(load_dataset(csv(tmp_path, grouped, decimal=",")))[0] == 1204.5
     english = table("a,y", [f'"1,2{i % 10}4.5"' for i in range(ROWS)], CLASSES)
-    assert "the decimal mark is '.'" in load_dataset(csv(tmp_path, english)).warnings[-1]
+    assert "the decimal mark is '.' in 'a'" in load_dataset(csv(tmp_path, english)).warnings[-1]
     refused(csv(tmp_path, table("a,y", [f'"{number}"' for number in commas], CLASSES)), "numbers with commas")
     assert column(load_dataset(csv(tmp_path, english, decimal=".")))[0] == 1204.5
     # 1,5 is no group of three: it is not read as 15
@@ -200,7 +200,7 @@ def test_numbers_that_are_none_are_refused_by_name(tmp_path, values, words):
 def test_a_mark_among_numbers_is_a_missing_one_or_refused(tmp_path, mark):
     text = table("a,y", [mark, *NUMBERS[1:]], CLASSES)
     refused(csv(tmp_path, text, missing="refuse"), f"numbers but for 1 of 40 values, such as {mark!r} at row 0")
-    assert "missing values in 'a' (1)" in load_dataset(csv(tmp_path, text)).warnings[-1]
+    assert f"missing values in 'a' (1, such as {mark!r})" in load_dataset(csv(tmp_path, text)).warnings[-1]
 
 
 def test_columns_that_are_half_text_are_text(tmp_path):

@@ -201,3 +201,15 @@ def test_the_ready_regression_reads_the_real_file(real_data):
 def test_no_rows_are_no_labels(task):
     with pytest.raises(DataError, match="holds no examples"):
         encode(task, np.array([], dtype=object), "x")
+
+
+def test_targets_that_float32_cannot_tell_apart_are_told(tmp_path):
+    source = csv(tmp_path, table(price=[1.7e9 + price for price in PRICES]), "price")
+    assert any("float32 cannot tell all targets apart" in one for one in load_dataset(source, Regression()).warnings)
+    scaled = load_dataset(source, Regression(target_range=(1.7e9, 1.7e9 + 300)))
+    assert not any("float32" in one for one in scaled.warnings)
+
+
+def test_numbers_of_classes_that_float64_cannot_tell_apart_stay_text(tmp_path):
+    found = load_dataset(csv(tmp_path, table(price=["9007199254740992", "9007199254740993"] * 10), "price"))
+    assert found.class_names == ("9007199254740992", "9007199254740993")

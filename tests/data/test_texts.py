@@ -13,6 +13,8 @@ import pytest
 from tests.data.test_tables import refused
 from trustml.data.dataset import fingerprint
 from trustml.data.datasets import load_dataset
+from trustml.data.preparation import preparation_notes
+from trustml.measures.assumptions import preprocessing_assumption
 from trustml.scenario.sources import Text
 
 MESSAGES = ["hi", "grüß dich", 'say "hi"', "", "?", "1,5"] * 4
@@ -128,6 +130,9 @@ def test_a_tokenizer_of_the_users_keeps_its_ids_where_0_is_padding(tmp_path, mon
     monkeypatch.setitem(sys.modules, "tokenizers", module)
     (tmp_path / "tokenizer.json").write_text(json.dumps({"words": words}))
     dataset = load_dataset(source(tmp_path, [("a", "hi you"), ("b", "hi")] * 4, length=3, tokenizer=str(tmp_path)))
+    assert dataset.preparation.scaling == "given tokenizer"
+    assert "tokenizer is of the user" in preprocessing_assumption(dataset.preparation).why
+    assert "no epsilon would cover it" in preparation_notes(dataset.preparation)[0]
     rows = {tuple(row) for row in dataset.train.inputs}
     assert rows == {(2, 1, 0), (2, 0, 0)}  # unknown is 1 in both: read so, or moved up
     assert "3 kinds of tokens" in dataset.warnings[1]

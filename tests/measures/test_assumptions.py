@@ -27,7 +27,7 @@ from trustml.scenario.regimes import DPSGD
     [
         (Preparation(scaling="public constants", categories="none", classes="public"), "met", "public constants"),
         (Preparation(scaling="none", categories="declared", classes="public"), "met", "as they are"),
-        (Preparation(scaling="none", categories="of the data", classes="public"), "not met", "taken from the data"),
+        (Preparation(scaling="none", categories="of the data", classes="public"), "not met", "can add a column"),
         (Preparation(scaling="training statistics", categories="none", classes="public"), "not met", "mean and dev"),
         (
             Preparation(scaling="declared constants", categories="none", classes="public"),
@@ -35,6 +35,8 @@ from trustml.scenario.regimes import DPSGD
             "constants given by the user",
         ),
         (Preparation(scaling="none", categories="none", classes="of the data"), "not checked", "the labels hold"),
+        (Preparation(scaling="none", categories="marks not declared", classes="public"), "not checked", "data.marked"),
+        (Preparation(scaling="given tokenizer", categories="none", classes="public"), "not checked", "tokenizer"),
         (Preparation(), "not checked", "does not say"),
     ],
 )

@@ -207,3 +207,13 @@ def test_several_labels_have_an_accuracy_of_labels_and_an_f1_each():
 def test_tables_are_led_by_what_their_task_leads_with():
     assert leading({"accuracy", "epsilon"}) == "accuracy" and leading({"r2", "rmse"}) == "r2"
     assert {name for name, one in MEASURES.items() if one.later} >= {"r2", "rmse", "f1", "roc_auc"}
+
+
+def test_r2_of_targets_far_from_zero_is_not_lost_in_rounding():
+    start = 1.7e9
+    task, outputs = Regression(target_range=(start, start + 10)), draw(1).astype(np.float32)
+    labels = (outputs + 0.3 * np.random.default_rng(2).normal(size=outputs.shape)).astype(np.float32)
+    (row,) = accuracy_rows(Given(task, outputs, labels, ("second",)))
+    (near,) = accuracy_rows(Given(Regression(), outputs, labels, ("second",)))
+    assert (row.value, row.low, row.high) == pytest.approx((near.value, near.low, near.high), abs=1e-6)
+    assert row.value == pytest.approx(metrics.r2_score(labels, outputs), abs=1e-6)

@@ -5,7 +5,7 @@ These follow from the data: they are shown to whoever runs the scenario, and lie
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,12 +46,18 @@ def range_warnings(values: Floats, columns: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def reading_warnings(forms: Sequence[Form], encoded: Encoded) -> tuple[str, ...]:
+def reading_warnings(forms: Sequence[Form], encoded: Encoded, marks: Mapping[str, str]) -> tuple[str, ...]:
     """Tell in a line what was found out of the files and their columns, and in others what became of the data."""
-    dates = f"dates in {_listed(list(map(repr, encoded.dates)))} (years since 2000, or parts of a day)"
-    warnings = list(form_warnings(forms, *([dates] if encoded.dates else [])))
+    decimals = [
+        f"the decimal mark is {mark!r} in {_listed([repr(name) for name, one in marks.items() if one == mark])}"
+        for mark in sorted(set(marks.values()))
+    ]
+    columns = [f"{name!r}{', ' + order if (order := encoded.orders.get(name)) else ''}" for name in encoded.dates]
+    dates = f"dates in {_listed(columns)} (years since 2000, or parts of a day)"
+    warnings = list(form_warnings(forms, *decimals, *([dates] if encoded.dates else [])))
     if encoded.missing:
-        told = _listed([f"{name!r} ({count})" for name, count in encoded.missing.items()])
+        spelled = {name: f", such as {mark!r}" for name, mark in encoded.spelled.items()}
+        told = _listed([f"{name!r} ({count}{spelled.get(name, '')})" for name, count in encoded.missing.items()])
         warnings.append(f"missing values in {told}: numbers became 0 and a mark, texts a category; see data.missing")
     if encoded.left_out:
         told = _listed([f"{name!r} ({count})" for name, count in encoded.left_out.items()])
@@ -81,7 +87,6 @@ def _parts(form: Form) -> list[str]:
         f"columns are separated by {names.get(form.separator, repr(form.separator))}": form.separator
         != plain.separator,
         f"quotes are {form.quote or 'text'}": form.quote != plain.quote,
-        f"the decimal mark is {form.decimal!r}": form.decimal != plain.decimal,
         "there is no header": form.header != plain.header,
     }
     return [part for part, is_so in told.items() if is_so]

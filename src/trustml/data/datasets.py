@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -16,7 +16,7 @@ from trustml.data.dataset import Dataset, Examples, Floats, Ints
 from trustml.data.encoding import encode_table, key_columns, split_column
 from trustml.data.files import read_idx, read_npz
 from trustml.data.image_folders import load_images
-from trustml.data.labels import as_numbers, encode
+from trustml.data.labels import encode, labels_of_table
 from trustml.data.preparation import Categories, Classes, Preparation, Scaled
 from trustml.data.splits import refuse_leakage, require_split, split_rows
 from trustml.data.tables import read_tables
@@ -37,9 +37,6 @@ from trustml.scenario.sources import (
     Table,
     Text,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # The columns' smallest and largest values as printed in the public description of the data set.
 _BREAST_CANCER_LOW = (
@@ -177,6 +174,8 @@ def _read_idx(source: Idx, task: Task) -> Dataset:
         raise DataError("data.test_images: give test_images and test_labels together, or neither")
     if source.test_images is None or source.test_labels is None:
         return _split(inputs, labels, source, task, where=source.images)
+    if Path(source.test_images).resolve() == Path(source.images).resolve():
+        raise DataError(f"data.test_images: {source.test_images} are the training images; name others, or leave it out")
     test_inputs, test_labels = _idx_pair(source.test_images, source.test_labels, source)
     if test_inputs.shape[1:] != inputs.shape[1:]:
         raise DataError(f"{source.test_images}: images {test_inputs.shape[1:]} differ from {inputs.shape[1:]}")
@@ -214,9 +213,9 @@ def _from_table(declared: Table, task: Task) -> Dataset:
             raise DataError(
                 f"{source.path}: data.label names no column {name!r}; choose among {', '.join(map(str, both))}"
             )
-    encoded = encode_table(both, source)
-    labels = _table_labels(both, source, task)
-    by = split_column(both, source)
+    encoded = encode_table(both, source, marks=read.marks)
+    labels = labels_of_table(read, task)
+    by = split_column(both, source, marks=read.marks)
     if source.test_path is None:
         rows = _split_rows(labels, source, task, where=source.path, by=by, names=columns)
     else:
@@ -230,8 +229,9 @@ def _from_table(declared: Table, task: Task) -> Dataset:
     )  # fmt: skip
     scaling: Scaled = "training statistics" if standard else "declared constants" if source.ranges else "none"
     learned: Categories = (
-        "of the data" if encoded.learned or encoded.left_out else "declared" if source.categories else "none"
-    )
+        "of the data" if encoded.learned or encoded.left_out else "marks not declared" if encoded.open
+        else "declared" if source.categories else "none"
+    )  # fmt: skip
     keys = key_columns(both, source)
     return replace(
         dataset,
@@ -244,27 +244,10 @@ def _from_table(declared: Table, task: Task) -> Dataset:
             learned_columns=encoded.learned,
             left_out_columns=tuple(encoded.left_out),
         ),
-        warnings=(*read.warnings, *dataset.warnings, *reading_warnings(read.forms, encoded)),
+        warnings=(*read.warnings, *dataset.warnings, *reading_warnings(read.forms, encoded, read.marks)),
         train_keys={name: values[rows[0]] for name, values in keys.items()},
         test_keys={name: values[rows[1]] for name, values in keys.items()},
     )
-
-
-def _table_labels(table: pd.DataFrame, source: Table, task: Task) -> npt.NDArray[Any]:
-    """Labels of a table: (n,), or (n, k) where several columns are named."""
-    found = [table[name].to_numpy() for name in source.label_columns]
-    if isinstance(source, Csv) and isinstance(task, Regression) and source.decimal:
-        found = [_with_points(column, decimal=source.decimal) for column in found]
-    elif isinstance(source, Csv):
-        found = [as_numbers(column) for column in found]
-    return found[0] if len(found) == 1 else np.column_stack(found)
-
-
-def _with_points(labels: npt.NDArray[Any], *, decimal: str) -> npt.NDArray[Any]:
-    """Numbers as text with the file's decimal mark, the other of the two grouping thousands, as Python writes them."""
-    other = "," if decimal == "." else "."
-    given = [one.replace(other, "").replace(",", ".") if isinstance(one, str) else one for one in labels]
-    return np.array(given, dtype=object)
 
 
 def _split(
@@ -339,6 +322,7 @@ def _assemble(
     encoded = encode(task, labels, where, names=label_names)
     train, test = rows
     if standard:
+        _require_known(inputs[train], columns, where)
         inputs = _standardised(inputs.astype(np.float64), train)
     values = _cast(inputs, where)
     warnings = precision_warnings(inputs, values, columns)
@@ -352,6 +336,18 @@ def _assemble(
         task=task,
         warnings=(*warnings, *encoded.warnings),
     )
+
+
+def _require_known(inputs: npt.NDArray[Any], columns: Sequence[str], where: str) -> None:
+    """Refuse to standardise by rows that have not one number."""
+    if not columns:  # arrays have no gaps
+        return
+    empty = np.flatnonzero(np.isnan(inputs.astype(np.float64)).all(axis=0))
+    if len(empty):
+        raise DataError(
+            f"{where}: column {columns[empty[0]]!r} has no value in any training row to be standardised by; name it in "
+            "data.drop, or set data.scaling to none"
+        )
 
 
 def _standardised(inputs: npt.NDArray[np.float64], train: Ints) -> npt.NDArray[np.float64]:

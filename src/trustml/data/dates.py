@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -47,14 +48,29 @@ _LIKE = re.compile(  # what is taken for a date or a time
 )
 
 
-def moments_in(text: Texts, source: Table, *, wide: bool = False) -> Numbers | None:
-    """Give the moments that a column of text holds as numbers, NaN where one is missing; None where it holds none.
+@dataclass(frozen=True, kw_only=True)
+class Moments:
+    """Moments as numbers, NaN where one is missing.
+
+    Attributes
+    ----------
+    values : float64 array
+    order : str
+        How dates such as 1/2/2024 were read, or that all are times of the day; empty where neither needs a word.
+    """
+
+    values: Numbers
+    order: str
+
+
+def moments_in(text: Texts, source: Table, *, wide: bool = False) -> Moments | None:
+    """Give the moments that a column of text holds; None where it holds none.
 
     Parameters
     ----------
     text : object array of str or None
     source : Table
-    spelled : bool
+    wide : bool
         Whether the names of months make a date too, as in ``17 Aug 1984``.
 
     Raises
@@ -104,7 +120,7 @@ def _is_like(text: str, *, wide: bool) -> bool:
     return bool(_LIKE.fullmatch(text)) or (wide and any(form.fullmatch(text) for form in _NAMED))
 
 
-def _as_numbers(text: Texts, rows: list[int], source: Table) -> Numbers:
+def _as_numbers(text: Texts, rows: list[int], source: Table) -> Moments:
     found = np.full(len(text), np.nan)
     order: Order | None = None
     known: dict[str, float] = {}
@@ -119,7 +135,7 @@ def _as_numbers(text: Texts, rows: list[int], source: Table) -> Numbers:
                 )
             parts = match.groupdict()
             if "a" in parts and order is None:
-                order = _order(text, rows, source, dotted=match[2] == ".")
+                order = _order(text, rows, source)
             kinds.add("year" in parts)
             try:
                 known[value] = _moment(parts, order)
@@ -130,16 +146,22 @@ def _as_numbers(text: Texts, rows: list[int], source: Table) -> Numbers:
         found[row] = known[value]
     if len(kinds) > 1:
         raise FaultError(f"holds dates and times of the day, such as {text[rows[0]]!r}; give one kind, or drop it")
-    return found
+    return Moments(values=found, order=order or ("times of the day" if kinds == {False} else ""))
 
 
-def _order(text: Texts, rows: list[int], source: Table, *, dotted: bool) -> Order:
+def _order(text: Texts, rows: list[int], source: Table) -> Order:
     """Say which of two numbers is the day: as told, where there are points the first, else as one above 12 shows."""
     if source.dates is not None:
         return source.dates
-    if dotted:
-        return "day first"
     matches = [match for row in rows if (match := _YEAR_LAST.fullmatch(text[row]))]
+    dotted = [match[2] == "." for match in matches]
+    if all(dotted):
+        return "day first"
+    if any(dotted):
+        told = " and ".join(repr(matches[dotted.index(one)][0]) for one in (True, False))
+        raise FaultError(
+            f'holds dates in two forms, such as {told}; write one, or set data.dates to "day first" or "month first"'
+        )
     day_first = any(int(match["a"]) > 12 for match in matches)
     month_first = any(int(match["b"]) > 12 for match in matches)
     if day_first == month_first:

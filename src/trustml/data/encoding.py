@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from trustml.data.dates import moments_in, moments_of
+from trustml.data.dates import Moments, moments_in, moments_of
 from trustml.data.spelling import FaultError, Texts, as_text, numbers_in
 from trustml.errors import DataError
 from trustml.scenario.sources import Csv, Table
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 MISSING = "(missing)"
 MOST_CATEGORIES = 100
+_NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d*)?")
+_NO_MARKS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,12 @@ class Encoded:
         Columns of dates or times of the day.
     counting : tuple of str
         Columns that number the rows.
+    open : tuple of str
+        Columns of numbers to which a row without one would add a mark.
+    spelled : dict of str to str
+        What stands for a missing value in columns of numbers or dates, where it is text.
+    orders : dict of str to str
+        How dates of columns were read where it needs a word: which number is the day, or that they are times.
     """
 
     values: npt.NDArray[np.float64]
@@ -55,10 +64,13 @@ class Encoded:
     missing: dict[str, int]
     dates: tuple[str, ...]
     counting: tuple[str, ...]
+    open: tuple[str, ...] = ()
+    spelled: dict[str, str] = field(default_factory=dict)
+    orders: dict[str, str] = field(default_factory=dict)
 
 
-def encode_table(table: pd.DataFrame, source: Table) -> Encoded:
-    """Encode all columns but the label.
+def encode_table(table: pd.DataFrame, source: Table, *, marks: Mapping[str, str] = _NO_MARKS) -> Encoded:
+    """Encode all columns but the label, with the decimal mark of each that has one.
 
     Raises
     ------
@@ -72,11 +84,11 @@ def encode_table(table: pd.DataFrame, source: Table) -> Encoded:
         "categories": source.categories,
         "keys": source.keys,
     }
-    for field, names in (declared | {"hashing": source.hashing, "marked": source.marked}).items():
+    for option, names in (declared | {"hashing": source.hashing, "marked": source.marked}).items():
         for name in names:
             if name not in table.columns:
                 known = ", ".join(map(str, table))
-                raise DataError(f"{source.path}: data.{field} names no column {name!r}; choose among {known}")
+                raise DataError(f"{source.path}: data.{option} names no column {name!r}; choose among {known}")
     features = table.drop(columns=[*source.label_columns, *source.drop])
     if not len(features.columns):
         label = " and ".join(map(repr, source.label_columns))
@@ -85,7 +97,7 @@ def encode_table(table: pd.DataFrame, source: Table) -> Encoded:
     faults: list[str] = []
     for name in map(str, features):
         try:
-            found[name] = _encode_column(features[name], name, source)
+            found[name] = _encode_column(features[name], name, with_mark(source, marks.get(name)))
         except FaultError as fault:
             faults.append(f"column {name!r} {fault}")
     refuse_all(source.path, faults)
@@ -111,6 +123,9 @@ def _joined(found: Mapping[str, _Column | _LeftOut], source: Table) -> Encoded:
         missing={name: part.missing for name, part in parts.items() if part.missing},
         dates=tuple(name for name, part in parts.items() if part.dates),
         counting=tuple(name for name, part in parts.items() if part.counts_rows()),
+        open=tuple(name for name, part in parts.items() if part.open),
+        spelled={name: part.spelled for name, part in parts.items() if part.spelled},
+        orders={name: part.order for name, part in parts.items() if part.order},
     )
 
 
@@ -130,10 +145,17 @@ def refuse_all(where: str, faults: list[str]) -> None:
 
 def key_columns(table: pd.DataFrame, source: Table) -> dict[str, npt.NDArray[np.str_]]:
     """Give the columns that may name clients as text, one value a row; a missing value is a name of its own."""
-    return {name: column_of_keys(table[name]) for name in source.keys}
+    return {name: _as_groups(column_of_keys(table[name])) for name in source.keys}
 
 
-def split_column(table: pd.DataFrame, source: Table) -> npt.NDArray[Any] | None:
+def with_mark(source: Table, mark: str | None) -> Table:
+    """Give the source as it is for a column that shows a decimal mark."""
+    return msgspec.structs.replace(source, decimal=mark) if mark and isinstance(source, Csv) else source
+
+
+def split_column(
+    table: pd.DataFrame, source: Table, *, marks: Mapping[str, str] = _NO_MARKS
+) -> npt.NDArray[Any] | None:
     """Give the column to split by: groups as text, times as numbers; None where none is named.
 
     Raises
@@ -149,8 +171,10 @@ def split_column(table: pd.DataFrame, source: Table) -> npt.NDArray[Any] | None:
             f"{source.path}: data.split_by names no column {name!r}; choose among {', '.join(map(str, table))}"
         )
     if source.split != "by time":
-        return column_of_keys(table[name])
-    plain = msgspec.structs.replace(source, ranges={}, categories={}, hashing={}, missing="mark")
+        return _as_groups(column_of_keys(table[name]))
+    plain = msgspec.structs.replace(
+        with_mark(source, marks.get(name)), marked=(), ranges={}, categories={}, hashing={}, missing="mark"
+    )
     try:
         found = _encode_column(table[name], name, plain)
     except FaultError as fault:
@@ -169,12 +193,26 @@ def column_of_keys(column: pd.Series) -> npt.NDArray[np.str_]:
     return found.to_numpy(dtype=np.str_)
 
 
+def _as_groups(names: npt.NDArray[np.str_]) -> npt.NDArray[np.str_]:
+    """Give numbers that are written in several ways, such as 1 and 1.0, one name."""
+    known = names[names != MISSING]
+    if not all(map(_NUMBER.fullmatch, known)):
+        return names
+    plain = {name: (name.rstrip("0").rstrip(".") if "." in name else name).lstrip("+") for name in set(known)}
+    if len(set(plain.values())) == len(plain):
+        return names
+    return np.array([plain.get(name, name) for name in names], dtype=np.str_)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Column:
     values: npt.NDArray[np.float64]
     learned: bool = False
     missing: int = 0
     dates: bool = False
+    open: bool = False
+    spelled: str = ""
+    order: str = ""
 
     def counts_rows(self) -> bool:
         """Say whether it goes 0, 1, 2, ... or 1, 2, 3, ...."""
@@ -200,12 +238,24 @@ def _encode_column(column: pd.Series, name: str, source: Table) -> _Column | _Le
     if moments is not None:
         return replace(_numbers(moments, name, source), dates=True)
     text = as_text(column)
-    moments = moments_in(text, source, wide=source.dates is not None)
-    if moments is not None:
-        return replace(_numbers(moments, name, source), dates=True)
+    found = moments_in(text, source, wide=source.dates is not None)
+    if found is not None:
+        return _dates(found, text, name, source)
     codes = not isinstance(source, Csv) and any(isinstance(value, str) for value in column)  # its file says it is text
     numbers = numbers_in(text, source, codes=codes)
-    return _text(text, name, source) if numbers is None else _numbers(numbers, name, source)
+    if numbers is None:
+        return _text(text, name, source)
+    return replace(_numbers(numbers, name, source), spelled=_spelled(numbers, text))
+
+
+def _dates(found: Moments, text: Texts, name: str, source: Table) -> _Column:
+    column = _numbers(found.values, name, source)
+    return replace(column, dates=True, order=found.order, spelled=_spelled(found.values, text))
+
+
+def _spelled(numbers: npt.NDArray[np.float64], text: Texts) -> str:
+    """Give the first text that was taken for a missing value."""
+    return next((str(text[row]) for row in np.flatnonzero(np.isnan(numbers)) if text[row] is not None), "")
 
 
 def _text(text: Texts, name: str, source: Table) -> _Column | _LeftOut:
@@ -213,9 +263,9 @@ def _text(text: Texts, name: str, source: Table) -> _Column | _LeftOut:
     different = len({value for value in text if value is not None})
     if different + (None in text) <= MOST_CATEGORIES or source.categorical == "refuse":
         return _one_hot(text, name, source)
-    moments = moments_in(text, source, wide=True)
-    if moments is not None:
-        return replace(_numbers(moments, name, source), dates=True)
+    found = moments_in(text, source, wide=True)
+    if found is not None:
+        return _dates(found, text, name, source)
     return _LeftOut(values=different)
 
 
@@ -235,7 +285,7 @@ def _numbers(values: npt.NDArray[np.float64], name: str, source: Table) -> _Colu
         values = 2 * (values - low) / (high - low) - 1
     declared = name in source.marked
     if not absent.any() and not declared:
-        return _Column(values=values[:, None])
+        return _Column(values=values[:, None], open=source.missing != "refuse")
     marked = np.stack([values, absent.astype(np.float64)], axis=1)
     return _Column(values=marked, learned=not declared, missing=int(absent.sum()))
 

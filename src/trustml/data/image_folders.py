@@ -18,7 +18,7 @@ from trustml.data.labels import as_numbers, encode
 from trustml.data.preparation import Preparation
 from trustml.data.splits import split_rows
 from trustml.data.streams import Stream, public_generator
-from trustml.data.tables import read_table
+from trustml.data.tables import read_table, refuse_same_path
 from trustml.errors import DataError
 from trustml.models.tasks import DEFAULT_TASK, Task
 from trustml.scenario.sources import Csv, Images
@@ -51,6 +51,8 @@ def class_folders(folder: Path) -> list[Named]:
     found: list[Named] = []
     for place in classes:
         files = _visible(place)
+        if astray := [path.name for path in (place, *files) if not path.resolve().is_relative_to(folder.resolve())]:
+            raise DataError(f"{place}: {_listed(astray)} is a link that leads out of {folder}; put the files there")
         if not files:
             raise DataError(f"{place}: holds no image; remove the folder, or fill it")
         if astray := [path.name for path in files if not path.is_file()]:
@@ -90,6 +92,7 @@ def load_images(source: Images, task: Task = DEFAULT_TASK) -> Dataset:
     ------
     DataError
     """
+    refuse_same_path(source)
     files, by = _image_files(source)
     encoded = encode(task, as_numbers(np.array([one.label for one in files])), source.path)
     if source.test_path is None:

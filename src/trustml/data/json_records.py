@@ -26,7 +26,7 @@ def records_of(content: bytes) -> pd.DataFrame:
     if text.startswith("["):
         records = _parsed(text)
     else:
-        lines = (line for line in text.splitlines() if line.strip())
+        lines = (line for line in text.split("\n") if line.strip())  # strings may hold other ends of lines
         records = [_parsed(line, where=f" in line {number}") for number, line in enumerate(lines, 1)]
     odd = next((number for number, record in enumerate(records) if not isinstance(record, dict)), None)
     if not records or odd is not None:

@@ -5,15 +5,22 @@ from __future__ import annotations
 import itertools
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from trustml.data.dataset import Ints, LabelArray
+from trustml.data.encoding import with_mark
+from trustml.data.spelling import FaultError, as_text, is_number, is_plain, number
+from trustml.data.tables import Tables, mark_of
 from trustml.errors import DataError
 from trustml.models.answers import in_unit
 from trustml.models.tasks import Binary, Classes, Labels, Regression, Task
+from trustml.scenario.sources import Csv
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _MOST_CLASSES = 10_000
 _MANY = 20
@@ -21,6 +28,7 @@ _NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d*)?")
 _HOLDS = {"1": 1.0, "1.0": 1.0, "true": 1.0, "yes": 1.0, "0": 0.0, "0.0": 0.0, "false": 0.0, "no": 0.0}
 _LARGE = 50.0
 _TENTHS = 10
+_EXACT = 2.0**53  # from here on float64 makes one number of two
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +188,8 @@ def _targets(task: Regression, labels: npt.NDArray[Any], where: str, names: tupl
     wide = np.empty(len(labels), np.float64)
     for row, label in enumerate(labels):
         try:
+            if isinstance(label, str) and not is_plain(label):  # float() takes 1_005 for 1005
+                raise ValueError
             wide[row] = float(label)
         except (TypeError, ValueError):
             raise DataError(f"{where}: target {label!r} at row {row} is no number; fix or remove that row") from None
@@ -202,9 +212,16 @@ def _targets(task: Regression, labels: npt.NDArray[Any], where: str, names: tupl
             f"targets reach {np.abs(wide).max():.4g}, and networks seldom learn such numbers: give their known lowest "
             "and highest value in task.target_range",
         )
-    values = wide.astype(np.float32)[:, None]
+    with np.errstate(over="ignore"):
+        values = wide.astype(np.float32)[:, None]
     if not np.isfinite(values).all():
         raise DataError(f"{where}: some targets are beyond float32; give task.target_range")
+    before, after = len(np.unique(wide)), len(np.unique(values))
+    if after < before:
+        warnings += (
+            f"float32 cannot tell all targets apart ({before} values become {after}); give their known lowest and "
+            "highest value in task.target_range, or subtract an offset",
+        )
     kinds = np.zeros(len(values), np.int64)
     return EncodedLabels(values=values, names=names or ("target",), kinds=kinds, warnings=warnings)
 
@@ -218,9 +235,53 @@ def _combinations(train: LabelArray, test: LabelArray, names: tuple[str, ...]) -
 
 
 def as_numbers(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Labels of a file that does not tell text from numbers: numbers where all are, none with a leading zero."""
+    """Labels of a file that does not tell text from numbers: numbers where all are exact, none with a leading zero."""
     text = [str(label).strip() for label in labels]
-    return np.array(text, np.float64) if all(map(_NUMBER.fullmatch, text)) else labels
+    if not all(map(_NUMBER.fullmatch, text)):
+        return labels
+    numbers = np.array(text, np.float64)
+    return numbers if np.abs(numbers).max(initial=0.0) < _EXACT else labels
+
+
+def labels_of_table(read: Tables, task: Task) -> npt.NDArray[Any]:
+    """Labels of a table: (n,), or (n, k) where several columns are named.
+
+    Raises
+    ------
+    DataError
+        If a target of a regression is no number, or may be two.
+    """
+    columns = [read.table[name] for name in read.source.label_columns]
+    if isinstance(read.source, Csv) and isinstance(task, Regression):
+        found = [_read_targets(column, read, read.source) for column in columns]
+    elif isinstance(read.source, Csv):
+        found = [as_numbers(column.to_numpy()) for column in columns]
+    else:
+        found = [column.to_numpy() for column in columns]
+    return found[0] if len(found) == 1 else np.column_stack(found)
+
+
+def _read_targets(column: pd.Series, read: Tables, source: Csv) -> npt.NDArray[np.float64]:
+    """Numbers of a column of text with the decimal mark that is declared, or that it shows by itself."""
+    cut = read.train_rows
+    try:
+        mark = source.decimal or mark_of(
+            [part for part in (column.iloc[:cut], column.iloc[cut:]) if len(part)], read.forms,
+            comma_elsewhere="," in read.marks.values(),
+        )  # fmt: skip
+        text = as_text(column)
+    except FaultError as fault:
+        raise DataError(f"{source.path}: label {column.name!r} {fault}") from None
+    form = with_mark(source, mark)
+    found = np.full(len(text), np.nan)
+    for row, value in enumerate(text):
+        if value is not None and not is_number(value, form):
+            raise DataError(
+                f"{source.path}: target {value!r} at row {row} is no number with the decimal mark {mark or '.'!r}; fix "
+                "or remove that row, or set data.decimal"
+            )
+        found[row] = np.nan if value is None else number(value, form)
+    return found
 
 
 def _text(labels: npt.NDArray[Any], where: str) -> npt.NDArray[np.str_]:

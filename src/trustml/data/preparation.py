@@ -6,8 +6,10 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-Scaled: TypeAlias = Literal["none", "public constants", "declared constants", "training statistics", "unknown"]
-Categories: TypeAlias = Literal["none", "declared", "of the data", "unknown"]
+Scaled: TypeAlias = Literal[
+    "none", "public constants", "declared constants", "training statistics", "given tokenizer", "unknown"
+]
+Categories: TypeAlias = Literal["none", "declared", "marks not declared", "of the data", "unknown"]
 Classes: TypeAlias = Literal["public", "of the data", "targets as they are", "targets by a given range", "unknown"]
 
 
@@ -16,12 +18,13 @@ class Preparation(msgspec.Struct, frozen=True, kw_only=True):
 
     Parameters
     ----------
-    scaling : {"none", "public constants", "declared constants", "training statistics", "unknown"}
+    scaling : {"none", "public constants", "declared constants", "training statistics", "given tokenizer", "unknown"}
         Where the numbers come from that inputs were shifted and scaled by: nothing was done; constants of the format
         or of a public description of the data; constants that the scenario gives, whose origin nobody checked; the
-        training examples.
-    categories : {"none", "declared", "of the data", "unknown"}
-        Where the columns of a table come from that text became. With `of the data` one row can add or remove a column.
+        training examples; or tokens are those of a tokenizer that the user gives.
+    categories : {"none", "declared", "marks not declared", "of the data", "unknown"}
+        Where the columns of a table come from that text became. With `of the data` one row can add or remove a column;
+        with `marks not declared` a row that lacks a number could add one.
     classes : {"public", "of the data", "targets as they are", "targets by a given range", "unknown"}
         Where the names and the number of classes come from, or what was done to the targets of a regression.
     learned_columns : tuple of str
@@ -57,6 +60,11 @@ def preparation_notes(preparation: Preparation) -> tuple[str, ...]:
         notes.append(
             "inputs are shifted and scaled by constants given by the user; were they statistics of the training data, "
             "no epsilon would cover them"
+        )
+    if preparation.scaling == "given tokenizer":
+        notes.append(
+            "texts are cut into tokens by a tokenizer given by the user; were it trained on the training data, no "
+            "epsilon would cover it"
         )
     if preparation.classes == "targets by a given range":
         notes.append(

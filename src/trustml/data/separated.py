@@ -5,17 +5,25 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import itertools
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trustml.errors import DataError
 from trustml.scenario.sources import Csv
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 SEPARATORS = ",;\t|"
 BLANK = " "
 """Separator that stands for any run of blanks and tabs."""
 _MOST_TOLD = 3
+_MOST_COMPARED = 10_000
+_LONGEST_FIELD = 2**31 - 1
+_MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _PACKED = {
     b"PK\x03\x04": "a zip archive",
     b"\xfd7zXZ": "an xz archive",
@@ -28,6 +36,7 @@ _PACKED = {
 }
 _MARKS = ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"),
           (codecs.BOM_UTF16_BE, "utf-16"))  # fmt: skip
+_ENDS = re.compile(r"\r\n|\n|\r")
 _NUMBERED = re.compile(r"column[1-9]\d{0,5}")
 _WORD = re.compile(r"""(?:"(?:[^"]|"")*"|'[^']*')(?=\s|$)|\S+""")
 
@@ -42,15 +51,12 @@ class Form:
         The quote is empty where quotes are text.
     header : bool
         Whether the first row holds names; else columns are ``column1``, ``column2``, ....
-    decimal : {"", ".", ","}
-        Mark of the numbers where the other one may group thousands; empty where numbers have a point and no groups.
     """
 
     encoding: str = "utf-8"
     separator: str = ","
     quote: str = '"'
     header: bool = True
-    decimal: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +116,14 @@ def decoded(path: Path, content: bytes, encoding: str | None) -> tuple[str, str]
             return content.decode(name), name
     try:
         return content.decode("utf-8-sig"), "utf-8"
-    except UnicodeDecodeError:
+    except UnicodeDecodeError as error:
         if b"\0" in content:
             raise ValueError("holds zero bytes: it is no text; if it is, name its data.encoding") from None
+        if _MULTIBYTE.search(content):
+            raise DataError(
+                f"{path}: is UTF-8 but for the byte {content[error.start]:#04x} at {error.start}; fix it, or name the "
+                "encoding of the whole file in data.encoding"
+            ) from None
         return content.decode("cp1252"), "cp1252"
 
 
@@ -147,17 +158,47 @@ def lay_out(path: Path, text: str, encoding: str, source: Csv) -> Layout:
         usually = found if separator == usual else usually
         labelled = isinstance(found, Layout) and set(source.label_columns) <= set(found.names)
         if isinstance(found, Layout) and labelled and (separator == usual or len(found.names) > 1):
+            _refuse_doubtful_header(path, found, source)
             return found
     if broken is not None:
         raise broken
     if not isinstance(usually, Layout):
         raise DataError(f"{path}: {_why_not(usually, usual, source)}")
     if source.header is None and (numbers := [name for name in usually.names if _is_number(name)]):
-        raise DataError(
-            f"{path}: has no header: its first row holds numbers such as {numbers[0]!r}; add a row of column names, or "
-            "set data.header to false, which names the columns column1, column2, ..."
-        )
+        raise DataError(_no_header(path, numbers[0]))
     return usually
+
+
+def _no_header(path: Path, number: str) -> str:
+    return (
+        f"{path}: has no header: its first row holds numbers such as {number!r}; add a row of column names, or "
+        "set data.header to false, which names the columns column1, column2, ..."
+    )
+
+
+def _refuse_doubtful_header(path: Path, layout: Layout, source: Csv) -> None:
+    """Refuse a header that is all numbers, and a first row of data that looks like names."""
+    if source.header is not None:
+        return
+    if layout.form.header and layout.names and all(map(_is_number, layout.names)):
+        raise DataError(f"{_no_header(path, layout.names[0])}; if these are names, set it to true")
+    if not layout.form.header and (odd := _unlike_its_column(layout)):
+        raise DataError(
+            f"{path}: its first row holds {odd!r}, which is like nothing else in that column; set data.header to true "
+            "if it is a name, or to false if not"
+        )
+
+
+def _unlike_its_column(layout: Layout) -> str:
+    """Give the first cell of the first row that no other of its column is like: text among numbers or few classes."""
+    rows = itertools.islice((row for row in _reader(layout.text, layout.form) if any(row)), _MOST_COMPARED)
+    for cell, *others in zip(*rows, strict=False):
+        known = [other for other in others if other]
+        if not cell or _is_number(cell) or cell in known or len(known) < 2:
+            continue
+        if all(map(_is_number, known)) or 2 * len(set(known)) <= len(known):
+            return str(cell)
+    return ""
 
 
 def _layout(text: str, form: Form, source: Csv) -> Layout | _Rows:
@@ -198,10 +239,7 @@ def _rows(text: str, form: Form, *, named: bool) -> _Rows:
     Where rows are `named`, all may have one more than the header.
     """
     found = _Rows()
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter(form), quotechar=form.quote or None, skipinitialspace=True,
-        strict=True, quoting=csv.QUOTE_MINIMAL if form.quote else csv.QUOTE_NONE,
-    )  # fmt: skip
+    reader = _reader(text, form)
     count = 0
     lines = 0
     for row in reader:
@@ -220,6 +258,14 @@ def _rows(text: str, form: Form, *, named: bool) -> _Rows:
         codes = (number for number, cell in enumerate(row) if cell[:1] == "0" and len(cell) > 1 and cell.isdigit())
         found.coded.update(codes)
     return found
+
+
+def _reader(text: str, form: Form) -> Reader:
+    csv.field_size_limit(_LONGEST_FIELD)  # of the process; texts may be long
+    return csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter(form), quotechar=form.quote or None, skipinitialspace=True,
+        strict=True, quoting=csv.QUOTE_MINIMAL if form.quote else csv.QUOTE_NONE,
+    )  # fmt: skip
 
 
 def _why_not(rows: _Rows, separator: str, source: Csv) -> str:
@@ -242,12 +288,12 @@ def delimiter(form: Form) -> str:
 
 def _tabbed(text: str) -> str:
     """Put one tab between the words of each line, whatever blanks were there."""
-    return "\n".join("\t".join(_WORD.findall(line)) for line in text.splitlines())
+    return "\n".join("\t".join(_WORD.findall(line)) for line in _ENDS.split(text))
 
 
 def _most_frequent(text: str) -> str:
     """Choose the separator of the header, outside of quotes; a comma where there is none."""
-    line = next((line for line in text.splitlines() if line.strip()), "")
+    line = next((line for line in _ENDS.split(text) if line.strip()), "")
     unquoted = "".join(part for index, part in enumerate(line.split('"')) if index % 2 == 0)
     return max(SEPARATORS, key=unquoted.count)
 

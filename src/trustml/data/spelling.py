@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from datetime import date, time
 from decimal import Decimal
 from typing import TYPE_CHECKING, TypeAlias
@@ -93,11 +94,9 @@ def numbers_in(text: npt.NDArray[np.object_], source: Table, *, codes: bool) -> 
                 f"holds numbers but for {len(odd)} of {len(rows)} values, such as {text[odd[0]]!r} at row {odd[0]}; "
                 "fix or empty them, or declare its categories"
             )
-    other = {".": ",", ",": "."}.get(decimal or "", "")
     found = np.full(len(text), np.nan)
     for row in good:
-        value = text[row].replace(other, "") if other else text[row]
-        found[row] = float(value.replace(",", "."))
+        found[row] = number(text[row], source)
     return found
 
 
@@ -125,33 +124,73 @@ def is_number(text: str, source: Table) -> bool:
     return _form_of(source).fullmatch(text) is not None
 
 
+def is_plain(text: str) -> bool:
+    """Say whether it is a number with a point and no groups."""
+    return _PLAIN.fullmatch(text.strip()) is not None
+
+
+def number(text: str, source: Table) -> float:
+    """Read a number, of which :func:`is_number` must hold."""
+    decimal = source.decimal if isinstance(source, Csv) else None
+    other = {".": ",", ",": "."}.get(decimal or "", "")
+    return float((text.replace(other, "") if other else text).replace(",", "."))
+
+
 def _form_of(source: Table) -> re.Pattern[str]:
     decimal = source.decimal if isinstance(source, Csv) else None
     return _GROUPED[decimal] if decimal else _PLAIN
 
 
-def decimal_mark(table: pd.DataFrame, source: Csv, *, separator: str) -> str:
-    """Give the decimal mark of a table whose numbers have commas; empty where they have none, or it cannot be told.
+def decimal_mark(parts: Sequence[Sequence[str]], separators: Iterable[str], *, comma_elsewhere: bool = False) -> str:
+    """Give the decimal mark that a column shows by itself; empty where it shows none, or its numbers have none.
 
     ``1.234,5`` and ``1,23`` have a decimal comma, ``1,234.5`` and ``1,234,567`` a point; ``1,234`` may be either. A
     decimal comma is believed only where commas do not separate the columns too.
+
+    Parameters
+    ----------
+    parts : sequence of sequences of str
+        What is there of the column in each of the files.
+    separators : iterable of str
+        Of the columns of the files.
+    comma_elsewhere : bool
+        Whether other columns have a decimal comma, so that points may group thousands here.
+
+    Raises
+    ------
+    FaultError
+        If a part of it may be read either way, or files show different marks.
     """
-    named = {*source.label_columns, *source.categories, *source.keys, *source.drop}
-    found = set()
-    for name in table.columns:
-        if name in named or table[name].dtype.kind in "biuf":
-            continue
-        text = [value.strip() for value in table[name].dropna().astype(str)]
-        forms = [bool(_WITH_COMMA.fullmatch(value)) for value in text]
-        numbers = sum(forms) + sum(_PLAIN.fullmatch(value) is not None for value in text)
-        if not any(forms) or numbers < NEARLY_ALL * len(text):
-            continue
-        possible = {mark for mark, form in _GROUPED.items() if _all_of(form, text)}
-        if len(possible) == 1:
-            found |= possible
-    return found.pop() if len(found) == 1 and found != {separator} else ""
+    own = [_mark_of(part, separators) for part in parts]
+    shown = set(own) - {""}
+    if len(shown) > 1:
+        raise FaultError("is written otherwise in the two files, with a decimal comma and with a point; write one")
+    doubted = [part for part, mark in zip(parts, own, strict=True) if not mark]
+    if shown or comma_elsewhere:
+        for part in doubted:
+            either = next((value for value in part if _is_either(value) and (shown != {"."} or "," in value)), None)
+            if either is not None and _all_of(_GROUPED["."], part) and _all_of(_GROUPED[","], part):
+                raise FaultError(
+                    f"holds numbers such as {either!r}, which may be read in two ways, and only another column or file "
+                    'shows a decimal mark; set data.decimal to "." or to ","'
+                )
+    return next(iter(shown), "")
 
 
-def _all_of(form: re.Pattern[str], text: list[str]) -> bool:
+def _is_either(value: str) -> bool:
+    """Say whether it is one number with a decimal point and another one with a decimal comma."""
+    return not value.lstrip("+-").isdigit() and all(form.fullmatch(value) for form in _GROUPED.values())
+
+
+def _mark_of(text: Sequence[str], separators: Iterable[str]) -> str:
+    forms = [bool(_WITH_COMMA.fullmatch(value)) for value in text]
+    numbers = sum(forms) + sum(_PLAIN.fullmatch(value) is not None for value in text)
+    if not any(forms) or numbers < NEARLY_ALL * len(text):
+        return ""
+    possible = [mark for mark, form in _GROUPED.items() if _all_of(form, text)]
+    return possible[0] if len(possible) == 1 and possible[0] not in separators else ""
+
+
+def _all_of(form: re.Pattern[str], text: Sequence[str]) -> bool:
     """Say whether all that is no mark of a missing value has the form."""
     return all(form.fullmatch(value) or value.lower() in MARKS for value in text)

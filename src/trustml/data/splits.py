@@ -53,7 +53,7 @@ def split_rows(labels: Ints, source: Source, *, where: str, by: npt.NDArray[Any]
     Raises
     ------
     DataError
-        If either side would be empty, the training side would hold one class, or a time is missing.
+        If either side would be empty, the training side would hold one class of several, or a time is missing.
     """
     generator = public_generator(source.split_seed, Stream.SPLIT)
     match source.split:
@@ -70,7 +70,7 @@ def split_rows(labels: Ints, source: Source, *, where: str, by: npt.NDArray[Any]
     train, test = np.flatnonzero(~held), np.flatnonzero(held)
     if not len(train) or not len(test):
         raise DataError(f"{where}: data.split {source.split!r} leaves one side empty; change data.test_fraction")
-    if len(np.unique(labels[train])) < 2:
+    if len(np.unique(labels[train])) < 2 <= len(np.unique(labels)):
         raise DataError(f"{where}: data.split {source.split!r} leaves one class to train on; split another way")
     return generator.permutation(train), generator.permutation(test)
 

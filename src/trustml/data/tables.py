@@ -5,21 +5,21 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
-import msgspec
-
+from trustml.data.encoding import refuse_all
 from trustml.data.json_records import records_of
 from trustml.data.npy import DAMAGED, LARGEST_FILE, in_words, largest_now
 from trustml.data.separated import Form, Layout, decoded, delimiter, lay_out
-from trustml.data.spelling import decimal_mark
+from trustml.data.spelling import FaultError, decimal_mark
 from trustml.errors import DataError
 from trustml.scenario.ready import data_hint
-from trustml.scenario.sources import Csv, Json, Table
+from trustml.scenario.sources import Csv, Images, Json, Table, Text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 ABSENT = ("", "?")
 """What stands for a missing value in any column of a CSV file."""
 _PIECE = 1 << 20
+_NONE: frozenset[str] = frozenset()
+_WHOLE = re.compile(r"\s*(0|[1-9]\d{0,17})\s*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +41,10 @@ class Tables:
     train_rows : int
         Rows of the training file, which come first.
     source : Table
-        With what was found out of how numbers are written.
     forms : tuple of Form
         How the columns are written, where they are text.
+    marks : dict of str to str
+        Decimal marks of the columns that show one.
     warnings : tuple of str
     """
 
@@ -49,6 +52,7 @@ class Tables:
     train_rows: int
     source: Table
     forms: tuple[Form, ...] = ()
+    marks: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
 
@@ -63,11 +67,14 @@ class Read:
         What was done to it.
     form : Form, optional
         How its columns are written, where it is text.
+    coded : frozenset of str
+        Columns that hold codes such as 01.
     """
 
     table: pd.DataFrame
     warnings: tuple[str, ...] = ()
     form: Form | None = None
+    coded: frozenset[str] = frozenset()
 
 
 def read_tables(source: Table, *, verbatim: str | None = None) -> Tables:
@@ -80,33 +87,84 @@ def read_tables(source: Table, *, verbatim: str | None = None) -> Tables:
     """
     import pandas as pd
 
+    refuse_same_path(source)
     paths = [Path(path) for path in (source.path, source.test_path) if path is not None]
     reads = [read_table(path, source, verbatim=verbatim) for path in paths]
-    forms = tuple(read.form for read in reads if read.form is not None)
-    marks = {form.decimal for form in forms} - {""}
-    if marks and isinstance(source, Csv):
-        if len(marks) > 1:
-            raise DataError(
-                f"{source.test_path}: its numbers are written otherwise than those of {source.path}; write one"
-            )
-        source = msgspec.structs.replace(source, decimal=marks.pop())
-        reads = [read_table(path, source, verbatim=verbatim) for path in paths]
+    _require_same_columns(reads, source)
+    marks: dict[str, str] = {}
+    if isinstance(source, Csv):
+        if odd := _text_somewhere(reads):
+            reads = [read_table(path, source, verbatim=verbatim, text=odd) for path in paths]
+        if source.decimal is None and "," in (marks := decimal_marks(reads, source)).values():
+            every = frozenset(map(str, reads[0].table))
+            reads = [read_table(path, source, verbatim=verbatim, text=every) for path in paths]
+            marks = decimal_marks(reads, source, comma_elsewhere=True)
+    elif odd := _text_somewhere(reads) - set(source.drop):
+        raise DataError(f"{source.test_path}: column {min(odd)!r} is text in one file and no text in the other")
+    table, *others = (read.table for read in reads)
+    return Tables(
+        table=pd.concat([table, *(test[table.columns] for test in others)], ignore_index=True) if others else table,
+        train_rows=len(table),
+        source=source,
+        forms=tuple(read.form for read in reads if read.form is not None),
+        marks=marks,
+        warnings=tuple(warning for read in reads for warning in read.warnings),
+    )
+
+
+def _require_same_columns(reads: Sequence[Read], source: Table) -> None:
     table, *others = (read.table for read in reads)
     for test in others:
         if set(test.columns) != set(table.columns):
             odd = sorted(map(str, set(test.columns) ^ set(table.columns)))
             raise DataError(f"{source.test_path}: column {odd[0]!r} is not in both files; give both the same columns")
-    return Tables(
-        table=pd.concat([table, *(test[table.columns] for test in others)], ignore_index=True) if others else table,
-        train_rows=len(table),
-        source=source,
-        forms=forms,
-        warnings=tuple(warning for read in reads for warning in read.warnings),
-    )
 
 
-def read_table(path: Path, source: Table, *, verbatim: str | None = None) -> Read:
-    """Read a table with unique column names, and say what was done to it.
+def _text_somewhere(reads: Sequence[Read]) -> frozenset[str]:
+    """Columns that are text in one of several files and numbers in another: 1.10 would be 1.1 in one of them."""
+    found = set()
+    for name in map(str, reads[0].table) if len(reads) > 1 else ():
+        columns = [read.table[name] for read in reads]
+        known = {column.dtype.kind in "biuf" for column in columns if not column.isna().all()}
+        texts = [any(isinstance(value, str) for value in column) for column in columns if column.dtype.kind == "O"]
+        if (len(known) > 1 and any(texts)) or any(name in read.coded for read in reads):
+            found.add(name)
+    return frozenset(found)
+
+
+def decimal_marks(reads: Sequence[Read], source: Csv, *, comma_elsewhere: bool = False) -> dict[str, str]:
+    """Give the decimal mark of each feature that shows one.
+
+    Raises
+    ------
+    DataError
+        If one may be read in two ways; all such columns at once.
+    """
+    named = {*source.label_columns, *source.categories, *source.keys, *source.drop, *source.hashing}
+    marks, faults = {}, []
+    for name in map(str, reads[0].table):
+        columns = [read.table[name] for read in reads]
+        if name in named or all(column.dtype.kind in "biuf" for column in columns):
+            continue
+        try:
+            mark = mark_of(columns, [read.form for read in reads], comma_elsewhere=comma_elsewhere)
+        except FaultError as fault:
+            faults.append(f"column {name!r} {fault}")
+            continue
+        if mark:
+            marks[name] = mark
+    refuse_all(source.path, faults)
+    return marks
+
+
+def mark_of(columns: Sequence[pd.Series], forms: Sequence[Form | None], *, comma_elsewhere: bool = False) -> str:
+    """Give the decimal mark of a column in one or two files."""
+    parts = [[value.strip() for value in column.dropna().astype(str)] for column in columns]
+    return decimal_mark(parts, {form.separator for form in forms if form}, comma_elsewhere=comma_elsewhere)
+
+
+def read_table(path: Path, source: Table, *, verbatim: str | None = None, text: frozenset[str] = _NONE) -> Read:
+    """Read a table with unique column names, `text` ones as they are written, and say what was done to it.
 
     Raises
     ------
@@ -116,11 +174,25 @@ def read_table(path: Path, source: Table, *, verbatim: str | None = None) -> Rea
     require_file(path)
     match source:
         case Csv():
-            return _read_csv(path, source, verbatim)
+            return _read_csv(path, source, verbatim, text)
         case Json():
             return _read_json(path)
         case _:
             return _read_parquet(path)
+
+
+def refuse_same_path(source: Table | Images | Text) -> None:
+    """Refuse a test set that is the training set.
+
+    Raises
+    ------
+    DataError
+    """
+    if source.test_path is not None and Path(source.test_path).resolve() == Path(source.path).resolve():
+        raise DataError(
+            f"data.test_path: {source.test_path} is the training data itself; name other data, or leave it out, and "
+            "some are held out"
+        )
 
 
 def require_file(path: Path) -> None:
@@ -143,22 +215,19 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _read_csv(path: Path, source: Csv, verbatim: str | None) -> Read:
+def _read_csv(path: Path, source: Csv, verbatim: str | None, as_text: frozenset[str]) -> Read:
     try:
         content = _content(path)
         text, encoding = decoded(path, content, source.encoding)
         del content
         layout = lay_out(path, text, encoding, source)
         _refuse_twins(path, layout.names)
-        table = _parsed(layout, source, verbatim)
-        form = layout.form
+        table = _parsed(layout, source, verbatim, as_text)
     except (*DAMAGED, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as CSV ({first_line(error)}); fix or replace it") from error
     table = table.set_axis(pd_index(layout.names), axis=1)
-    if source.decimal is None:
-        form = replace(form, decimal=decimal_mark(table, source, separator=form.separator))
     found = Read(table=table.iloc[:, 1:]) if source.row_names else _without_row_numbers(path, table)
-    return replace(found, form=form)
+    return replace(found, form=layout.form, coded=frozenset(layout.names[number] for number in layout.coded))
 
 
 def _content(path: Path) -> bytes:
@@ -181,7 +250,7 @@ def _read_json(path: Path) -> Read:
     return _named_columns(path, table)
 
 
-def _parsed(layout: Layout, source: Csv, verbatim: str | None) -> pd.DataFrame:
+def _parsed(layout: Layout, source: Csv, verbatim: str | None, as_text: frozenset[str]) -> pd.DataFrame:
     import pandas as pd
 
     absent: Any = {number: list(ABSENT) for number, name in enumerate(layout.names) if name != verbatim}
@@ -190,16 +259,16 @@ def _parsed(layout: Layout, source: Csv, verbatim: str | None) -> pd.DataFrame:
         io.StringIO(layout.text), sep=delimiter(layout.form), quotechar=layout.form.quote or '"',
         quoting=csv.QUOTE_MINIMAL if layout.form.quote else csv.QUOTE_NONE,
         header=0 if layout.form.header else None, names=list(range(len(layout.names))), index_col=False,
-        dtype=_text_columns(layout, source),
+        dtype=_text_columns(layout, source, as_text),
         na_values=absent, keep_default_na=False, skipinitialspace=True, low_memory=False,
     )  # fmt: skip
 
 
-def _text_columns(layout: Layout, source: Csv) -> type[str] | dict[int, type[str]]:
+def _text_columns(layout: Layout, source: Csv, as_text: frozenset[str]) -> type[str] | dict[int, type[str]]:
     """Columns that pandas must not take for numbers: it makes 1 of 01, 1.0 of 1 beside a gap, and 1.234 of 1.234,5."""
     if source.decimal:
         return str
-    named = {*source.label_columns, *source.categories, *source.keys}
+    named = {*source.label_columns, *source.categories, *source.keys, *as_text}
     if source.split_by is not None:
         named.add(source.split_by)
     return {number: str for number, name in enumerate(layout.names) if name in named or number in layout.coded}
@@ -213,16 +282,13 @@ def _refuse_twins(path: Path, names: Sequence[str]) -> None:
 
 def _without_row_numbers(path: Path, table: pd.DataFrame) -> Read:
     """Leave out a nameless column that counts the rows, which pandas writes; refuse any other without a name."""
-    import numpy as np
-
     warnings, kept = [], []
     for number, name in enumerate(map(str, table.columns)):
         if name and not name.startswith("Unnamed: "):
             kept.append(number)
             continue
         values = table.iloc[:, number]
-        numbers = values.dtype.kind in "iu" and len(values) > 0
-        if numbers and np.array_equal(values.to_numpy() - values.iloc[0], np.arange(len(values))):
+        if _counts_rows(values):
             warnings.append(f"column {number + 1} has no name and counts the rows: it was left out")
         elif name:
             kept.append(number)
@@ -231,6 +297,17 @@ def _without_row_numbers(path: Path, table: pd.DataFrame) -> Read:
         else:
             raise DataError(f"{path}: column {number + 1} has no name; name it, and drop it if it is no feature")
     return Read(table=table.iloc[:, kept], warnings=tuple(warnings))
+
+
+def _counts_rows(values: pd.Series) -> bool:
+    """Say whether a column, which may have been read as text, goes up by one from row to row."""
+    import numpy as np
+
+    if values.dtype.kind not in "iu":
+        if not len(values) or not all(isinstance(value, str) and _WHOLE.fullmatch(value) for value in values):
+            return False
+        values = values.astype(object).map(int)
+    return len(values) > 0 and np.array_equal(values.to_numpy() - values.iloc[0], np.arange(len(values)))
 
 
 def _read_parquet(path: Path) -> Read:

@@ -70,7 +70,9 @@ def load_texts(source: Text, task: Task = DEFAULT_TASK) -> Dataset:
         test=test,
         class_names=encoded.names,
         task=task,
-        preparation=Preparation(scaling="none", categories="none", classes="of the data"),
+        preparation=Preparation(
+            scaling="none" if source.tokenizer is None else "given tokenizer", categories="none", classes="of the data"
+        ),
         warnings=(*read.warnings, *form_warnings(read.forms), *told, *encoded.warnings),
         feature_names=tuple(f"token {number}" for number in range(source.length)),
         feature_groups=tuple(range(source.length)),

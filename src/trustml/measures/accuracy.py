@@ -121,11 +121,12 @@ def _regression_rows(evidence: Evidence, record: JobRecord) -> list[Row]:
     outputs, labels = outputs_of(evidence, record)
     true, predicted = (in_unit(evidence.task, part)[:, 0] for part in (labels, outputs))
     squares, sizes = (predicted - true) ** 2, np.abs(predicted - true)
+    centred = true - true.mean()  # else the sums of squares cancel, as those of times in seconds
 
     def r_squared(weights: AnyArray) -> AnyArray:
         count = weights.sum(axis=1)
-        mean = weights @ true / count
-        spread = weights @ true**2 - count * mean**2
+        mean = weights @ centred / count
+        spread = weights @ centred**2 - count * mean**2
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(spread > 0, 1 - weights @ squares / spread, np.nan)
 

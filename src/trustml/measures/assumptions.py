@@ -184,11 +184,16 @@ _SCALING: dict[Scaled, tuple[AssumptionStatus, str]] = {
     "public constants": ("met", "inputs are scaled by public constants"),
     "declared constants": ("not checked", "constants given by the user: where they come from is not in the record"),
     "training statistics": ("not met", "inputs are standardised with the mean and deviation of the training data"),
+    "given tokenizer": (
+        "not checked",
+        "the tokenizer is of the user: what it learned from is not in the record",
+    ),
     "unknown": ("not checked", "the record does not say how inputs were scaled"),
 }
 _CATEGORIES: dict[Categories, tuple[AssumptionStatus, str]] = {
     "none": ("met", ""),
     "declared": ("met", "categories are declared"),
+    "marks not declared": ("not checked", "a row that lacks a number would add a mark: data.marked declares them"),
     "of the data": ("not met", "categories or marks are of the data: one row can add a column to the first layer"),
     "unknown": ("not checked", "the record does not say where categories come from"),
 }
