@@ -43,6 +43,10 @@ class PlainConsole(Console):
             soft_wrap=soft_wrap and not self.is_terminal, new_line_start=new_line_start,
         )  # fmt: skip
 
+    def line(self, text: str) -> None:
+        """Print one line, even of a text that holds line feeds: it is somebody's, and might feign another line."""
+        self.print(printable(text), soft_wrap=True)
+
     def verbatim(self, text: str) -> None:
         """Print what is to be copied, such as a command: in one line, however long."""
         super().print(text, soft_wrap=True)

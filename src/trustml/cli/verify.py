@@ -14,8 +14,7 @@ from trustml.cli.main import FAILED, OK
 from trustml.cli.output import console, data_stream, file_option, json_option, json_text, root_option
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from trustml.cli.terminal import PlainConsole
     from trustml.evidence.checks import Check
     from trustml.evidence.verify import Verification
 
@@ -43,7 +42,11 @@ _SIGNATURES = {
     help="Public key of the signer: `openssl pkey -in key.pem -pubout -out public.pem`.",
 )
 @click.option("--require-signature", is_flag=True, help="Exit 1 unless --key confirms a signature.")
-@click.option("--trust-code", is_flag=True, help="Run the code of the module:attribute that an audit is of.")
+@click.option(
+    "--trust-code",
+    is_flag=True,
+    help="If nothing differs, run the code of the module:attribute that an audit is of.",
+)
 @json_option
 @file_option
 @click.option("--all", "everything", is_flag=True, help="Print every check, not only what differs.")
@@ -74,7 +77,9 @@ def command(
     path = Path(target)
     if not path.exists():
         path = find_run(target, root=root).path
-    found = verify(path, key=public, load=_trusted if trust_code else None)
+    # Without the key no signature can be good, and the code of a record that must have one is not run.
+    trusted = trust_code and not (require_signature and public is None)
+    found = verify(path, key=public, load=_trusted if trusted else None)
     unconfirmed = require_signature and found.signature != "good"
     with data_stream(file) as stream:
         if as_json:
@@ -90,7 +95,10 @@ def command(
 def _trusted(name: str) -> Iterator[Any]:
     """Give the model of a module that an audit names; what is served, or a path, is not followed."""
     from trustml.cli.audit import loaded_by_name
+    from trustml.errors import UsageError
 
+    if name.endswith(".keras"):
+        raise UsageError(f"{name}: is a path of the record, which is not followed; load that model by module:attribute")
     with ExitStack() as stack:
         yield loaded_by_name(name, stack=stack)
 
@@ -99,7 +107,7 @@ def _plain(found: Verification) -> dict[str, object]:
     return {"run": found.run, "kind": found.kind, "signature": found.signature, "checks": found.checks}
 
 
-def _print(out: Console, found: Verification, *, everything: bool) -> None:
+def _print(out: PlainConsole, found: Verification, *, everything: bool) -> None:
     from rich.table import Table
 
     from trustml.evidence.checks import AREAS
@@ -119,13 +127,13 @@ def _print(out: Console, found: Verification, *, everything: bool) -> None:
         _print_lines(out, "not recomputed", found.left)
     else:
         for message, count in Counter(check.message for check in found.left).items():
-            out.print(f"not recomputed: {count} x {message}", soft_wrap=True, markup=False)
+            out.line(f"not recomputed: {count} x {message}")
     _print_lines(out, "DIFFERS", found.differences)
     if found.kind == "bundle":
         lines = [check for check in found.checks if check.area == "signature" and check.outcome != "differs"]
         for check in lines:
-            out.print(f"signature: {check.message}", soft_wrap=True, markup=False)
-    out.print(f"{found.run}: {_verdict(found)}; {_SIGNATURES[found.signature]}", soft_wrap=True, markup=False)
+            out.line(f"signature: {check.message}")
+    out.line(f"{found.run}: {_verdict(found)}; {_SIGNATURES[found.signature]}")
 
 
 def _verdict(found: Verification) -> str:
@@ -136,6 +144,6 @@ def _verdict(found: Verification) -> str:
     return f"no difference found, and {left} of {len(found.checks)} not recomputed" if left else "nothing differs"
 
 
-def _print_lines(out: Console, sign: str, checks: Sequence[Check]) -> None:
+def _print_lines(out: PlainConsole, sign: str, checks: Sequence[Check]) -> None:
     for check in checks:
-        out.print(f"{sign}: {check.subject}: {check.message}", soft_wrap=True, markup=False)
+        out.line(f"{sign}: {check.subject}: {check.message}")
