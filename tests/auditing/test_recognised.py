@@ -204,6 +204,17 @@ def test_examples_in_a_file_keep_their_mask(tmp_path, capsys, monkeypatch):
     assert "probabilities" in capsys.readouterr().out
 
 
+def test_what_a_model_says_gives_no_order_to_the_terminal(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shouting.py").write_text("def model(inputs):\n    raise ValueError('\\x1b[2Jgone')\n")
+    for name in ("t", "h"):
+        np.savez(tmp_path / f"{name}.npz", labels=LABELS, inputs=GENERATOR.random((40, 3)))
+    asked = ["audit", "shouting:model", "--train", "t.npz", "--holdout", "h.npz", "--checks", "performance"]
+    assert _main(asked) == 2
+    said = capsys.readouterr()
+    assert "\x1b" not in said.out + said.err and r"\x1b[2Jgone" in said.err
+
+
 FRAME = pd.DataFrame({"age": np.linspace(0, 1, 40), "old": [i % 2 == 0 for i in range(40)], "n": np.arange(40)})
 
 

@@ -14,7 +14,8 @@ from trustml.cli.main import FAILED, OK
 from trustml.cli.output import console, data_stream, file_option, json_option, json_text, root_option
 
 if TYPE_CHECKING:
-    from trustml.cli.terminal import PlainConsole
+    from rich.console import Console
+
     from trustml.evidence.checks import Check
     from trustml.evidence.verify import Verification
 
@@ -107,7 +108,7 @@ def _plain(found: Verification) -> dict[str, object]:
     return {"run": found.run, "kind": found.kind, "signature": found.signature, "checks": found.checks}
 
 
-def _print(out: PlainConsole, found: Verification, *, everything: bool) -> None:
+def _print(out: Console, found: Verification, *, everything: bool) -> None:
     from rich.table import Table
 
     from trustml.evidence.checks import AREAS
@@ -127,13 +128,13 @@ def _print(out: PlainConsole, found: Verification, *, everything: bool) -> None:
         _print_lines(out, "not recomputed", found.left)
     else:
         for message, count in Counter(check.message for check in found.left).items():
-            out.line(f"not recomputed: {count} x {message}")
+            out.print(f"not recomputed: {count} x {message}", soft_wrap=True, markup=False)
     _print_lines(out, "DIFFERS", found.differences)
     if found.kind == "bundle":
         lines = [check for check in found.checks if check.area == "signature" and check.outcome != "differs"]
         for check in lines:
-            out.line(f"signature: {check.message}")
-    out.line(f"{found.run}: {_verdict(found)}; {_SIGNATURES[found.signature]}")
+            out.print(f"signature: {check.message}", soft_wrap=True, markup=False)
+    out.print(f"{found.run}: {_verdict(found)}; {_SIGNATURES[found.signature]}", soft_wrap=True, markup=False)
 
 
 def _verdict(found: Verification) -> str:
@@ -144,6 +145,6 @@ def _verdict(found: Verification) -> str:
     return f"no difference found, and {left} of {len(found.checks)} not recomputed" if left else "nothing differs"
 
 
-def _print_lines(out: PlainConsole, sign: str, checks: Sequence[Check]) -> None:
+def _print_lines(out: Console, sign: str, checks: Sequence[Check]) -> None:
     for check in checks:
-        out.line(f"{sign}: {check.subject}: {check.message}")
+        out.print(f"{sign}: {check.subject}: {check.message}", soft_wrap=True, markup=False)
