@@ -111,7 +111,7 @@ def _heldout_checks(evidence: Evidence, inputs: npt.NDArray[Any] | None) -> list
     except NOT_COMPUTABLE:
         return []  # told where they are needed
     count = min(len(explained), 0 if inputs is None else len(inputs))
-    if inputs is None or np.array_equal(explained[:count], inputs[:count]):
+    if inputs is None or np.array_equal(explained[:count], inputs[:count], equal_nan=True):
         return []
     return [_check(HELDOUT, "differs", f"its inputs are not the first held-out ones of {PRIVATE_DATA}")]
 
