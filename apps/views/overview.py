@@ -6,14 +6,13 @@ import streamlit as st
 from chosen_run import current, how_to_go_on, measures
 from page_parts import draw, notes, show_rows, sortable, text_table
 
-from trustml.compare.table import fact_of
 from trustml.measures.measure import MEASURES, leading, of_family
 from trustml.models.tasks import in_words
 from trustml.privacy.statement import at_most
 from trustml.record.schema import task_of
 from trustml.report import figures
 from trustml.report.documents import plain_text
-from trustml.report.tables import overview_frame
+from trustml.report.tables import constant_lines, overview_frame
 
 run = current()
 manifest = run.manifest
@@ -62,14 +61,11 @@ st.caption(
         "'(user)': for all examples of a client together, never to be ranked with an epsilon for examples."
     )
 )
-accuracies = table[(table.measure == "accuracy") & table.value.notna()]
-majority = [share for share in fact_of(accuracies, "majority", default=0.0) if share]
-if majority:
-    st.caption(plain_text(f"Always answering the largest class comes to an accuracy of {majority[0]:.3f}."))
-dead = accuracies[(fact_of(accuracies, "classes_answered", default=2) == 1).to_numpy()]
-for regime, group in dead.groupby("regime", sort=False):
-    models = ", ".join(dict.fromkeys(group.backend))
-    st.error(plain_text(f"{regime} ({models}) answers one class for every example: it has learned nothing."))
+same_answers, told = constant_lines(table)
+for line in same_answers:
+    st.caption(plain_text(f"{line[:1].upper()}{line[1:]}."))
+for line in told:
+    st.error(plain_text(f"{line}."))
 lines = [f"Epsilon: {note}." for note in table[table.measure == "epsilon"].dropna(subset="value").note]
 for row in table[table.measure == "epsilon_all_releases"].itertuples():
     lines.append(f"Epsilon of all releases together: {at_most(row.value, 2)} ({row.note}).")

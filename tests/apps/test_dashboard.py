@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -136,6 +137,17 @@ def test_no_runs_is_a_message(entry, tmp_path, monkeypatch):
     assert not app.exception
     assert "There are no runs" in app.info[0].value
     assert "trustml run digits" in " ".join(one.value for one in app.code)
+
+
+def test_the_overview_says_what_the_terminal_says_of_constant_answers(entry, partial_run, tmp_path, monkeypatch):
+    path = shutil.copytree(partial_run.path, tmp_path / partial_run.id) / "measures.parquet"
+    table = pd.read_parquet(path)
+    several = '{"majority": 0.7, "classes_answered": 1, "labels": 2}'
+    table.loc[table.measure == "accuracy", "facts"] = several
+    table.to_parquet(path)
+    text = text_of(opened(entry, tmp_path, monkeypatch))
+    assert "always answering what holds for most, label by label" in text and "largest class" not in text
+    assert "answers the same labels for every example" in text
 
 
 def test_a_run_without_measures_is_a_message(entry, partial_run, tmp_path, monkeypatch):

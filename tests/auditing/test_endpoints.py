@@ -188,3 +188,35 @@ def test_nothing_secret_is_shown():
     assert endpoint.shown == "http://host/m"
     assert "secret" not in repr(endpoint)
     assert "secret" in endpoint.address
+
+
+@pytest.mark.parametrize("value", ["Bearer SECRET123\n", "Bearer\x1b SECRET123", "SECRET123\x85", "SECRET123 \u2028"])
+def test_a_header_that_cannot_be_sent_is_refused_without_being_quoted(value):
+    with pytest.raises(UsageError, match=r"endpoint\.headers") as raised:
+        Endpoint("http://host/m", headers={"Authorization": value})
+    assert "SECRET123" not in str(raised.value)
+
+
+BASIC = "dXNlcjpTRUNSRVQxMjM="  # user:SECRET123
+
+
+@pytest.mark.parametrize(
+    ("code", "content"),
+    [
+        (403, {"error": "invalid credentials: Bearer SECRET123"}),
+        (403, b"token SECRET123 has expired"),
+        (403, b"x" * 195 + b"SECRET123"),
+        (403, f"{BASIC} is of user:SECRET123".encode()),
+        (403, b"not allowed: /m?key=SECRET456"),
+        (200, b"SECRET123 is no token"),
+        (200, {"error": "wrong: SECRET123"}),
+        (200, {"predictions": [{"SECRET123": [1], "b": [2]}] * 3}),
+    ],
+)
+def test_what_a_server_says_of_credentials_is_not_repeated(code, content):
+    headers = {"Authorization": "Bearer SECRET123", "Proxy-Authorization": f"Basic {BASIC}"}
+    with serving(predict, answer=lambda handler, _: send(handler, content, code=code)) as url:
+        with pytest.raises(EndpointError) as raised:
+            ask_endpoint(Endpoint(f"{url}/m?key=SECRET456", protocol="tf-serving", headers=headers), INPUTS)
+    assert "SECRE" not in str(raised.value) and BASIC not in str(raised.value)
+    assert "***" in str(raised.value)

@@ -88,7 +88,10 @@ def test_rounded_probabilities_are_read_within_their_rounding(decimals, classes,
     logits = np.random.default_rng(decimals).normal(0, 2, (500, classes))
     rounded = softmax(logits).round(decimals).astype(kind)
     worst = np.abs(rounded.sum(axis=1, dtype=float) - 1).max()
-    meaning = meaning_of(rounded, "auto")
+    if worst > 0.05:
+        with pytest.raises(DataError, match="say outputs='probabilities'"):
+            meaning_of(rounded, "auto")
+    meaning = meaning_of(rounded, "auto" if worst <= 0.05 else "probabilities")
     assert meaning.scale == "probabilities" and worst <= meaning.sum_tolerance + 1e-6
     assert ("within their rounding" in meaning.note) == (meaning.sum_tolerance > 1e-3)
     assert np.isfinite(to_logits(rounded, meaning)).all()
@@ -99,6 +102,13 @@ def test_what_rounding_does_not_explain_is_refused():
     with pytest.raises(DataError, match=r"add up to 1\.02"):
         meaning_of(rounded, "auto")
     assert meaning_of(np.tile([0.25, 0.25, 0.51], (5, 1)), "auto").scale == "probabilities"
+
+
+def test_rows_far_from_1_are_not_taken_for_rounded_probabilities():
+    halves = np.tile(np.repeat([0.1, 0.0], 5), (8, 1))  # ten roundings to one decimal reach 0.5
+    with pytest.raises(DataError, match=r"add up to 0\.5 to 0\.5; .*say outputs='probabilities'"):
+        meaning_of(halves, "auto")
+    assert meaning_of(halves, "probabilities").scale == "probabilities"
 
 
 def test_independent_probabilities_of_several_labels_are_not_called_logits():

@@ -17,6 +17,7 @@ import pytest
 import trustml
 from trustml.auditing import recognised
 from trustml.auditing.examples import given
+from trustml.auditing.identity import identity_of
 from trustml.auditing.models import JaxModel, target_of
 from trustml.cli.main import _main
 from trustml.errors import DataError, UsageError
@@ -114,6 +115,12 @@ def test_a_module_of_torch_export_is_asked_though_it_has_no_modes():
         target_of(program)
 
 
+def test_a_mask_of_bool_is_refused_as_it_would_become_whole_numbers():
+    parts = {**TOKENS, "attention_mask": TOKENS["attention_mask"].astype(bool)}
+    with pytest.raises(DataError, match=r"part 'attention_mask' holds bool, .*give it as 0 and 1"):
+        given((parts, LABELS), field="train")
+
+
 def masked_mean(input_ids, attention_mask):
     return (input_ids * attention_mask).sum(1) / attention_mask.sum(1).clip(1)
 
@@ -163,7 +170,9 @@ def test_a_torch_module_and_a_jax_function_get_every_part_by_its_name():
     examples, module = given((TOKENS, LABELS), field="train"), Reader()
     table = module.table.weight.detach().numpy()
     expected = (table[TOKENS["input_ids"]] * TOKENS["attention_mask"][..., None]).sum(1)
-    found = target_of(module, parts=examples.parts).ask(examples.inputs)
+    target = target_of(module, parts=examples.parts)
+    found = target.ask(examples.inputs)
+    assert identity_of(target, parts=examples.parts).sha256 == identity_of(target_of(module)).sha256
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
     def function(params, parts):
@@ -182,11 +191,28 @@ def test_examples_in_a_file_keep_their_mask(tmp_path, capsys, monkeypatch):
     np.savez(tmp_path / "t.npz", labels=LABELS, **TOKENS)
     np.savez(tmp_path / "h.npz", labels=LABELS, **{name: part[:, ::-1] for name, part in TOKENS.items()})
     np.savez(tmp_path / "odd.npz", labels=LABELS, inputs=TOKENS["input_ids"], attention_mask=TOKENS["attention_mask"])
+    mapped = {"inputs": TOKENS["input_ids"], "attention_masks": TOKENS["attention_mask"]}
+    np.savez(tmp_path / "masks.npz", labels=LABELS, **mapped)
+    np.savez(tmp_path / "types.npz", labels=LABELS, inputs=TOKENS["input_ids"], token_type_ids=TOKENS["input_ids"])
     asked = ["audit", "reader:model", "--train", "t.npz", "--holdout"]
     assert _main([*asked, "odd.npz"]) == 2
     assert "call the inputs input_ids" in capsys.readouterr().err
+    for name, array in (("masks", "attention_masks"), ("types", "token_type_ids")):
+        assert _main([*asked, f"{name}.npz"]) == 2
+        assert f"holds {array} beside inputs" in capsys.readouterr().err
     assert _main([*asked, "h.npz", "--checks", "performance"]) == 0
     assert "probabilities" in capsys.readouterr().out
+
+
+def test_what_a_model_says_gives_no_order_to_the_terminal(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shouting.py").write_text("def model(inputs):\n    raise ValueError('\\x1b[2Jgone')\n")
+    for name in ("t", "h"):
+        np.savez(tmp_path / f"{name}.npz", labels=LABELS, inputs=GENERATOR.random((40, 3)))
+    asked = ["audit", "shouting:model", "--train", "t.npz", "--holdout", "h.npz", "--checks", "performance"]
+    assert _main(asked) == 2
+    said = capsys.readouterr()
+    assert "\x1b" not in said.out + said.err and r"\x1b[2Jgone" in said.err
 
 
 FRAME = pd.DataFrame({"age": np.linspace(0, 1, 40), "old": [i % 2 == 0 for i in range(40)], "n": np.arange(40)})

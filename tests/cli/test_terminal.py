@@ -44,6 +44,13 @@ def test_any_text_can_be_shown(text):
     assert not any((ord(one) < 32 and one != "\n") or 127 <= ord(one) < 160 for one in out)
 
 
+@given(st.text())
+def test_a_line_stays_one_line(text):
+    stream = io.StringIO()
+    console(stream).print(f"note: {text}", soft_wrap=True)
+    assert stream.getvalue().count("\n") == 1
+
+
 class _Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

@@ -61,6 +61,32 @@ def test_a_private_model_that_was_replaced_by_the_plain_one_is_told(run):
         assert any("do not give its predictions" in one for one in messages) == (name == WEIGHTS)
 
 
+def test_predictions_behind_the_explained_inputs_are_recomputed_or_said_not_to_be(tmp_path):
+    run = copy_of("twice", tmp_path).directory
+    count, (model, *_) = (
+        len(run.arrays("heldout.npz")["inputs"]),
+        [j.id for j in run.manifest().jobs if j.kind == "train"],
+    )
+    predictions = run.job_folder(model) / "predictions.npz"
+    arrays = read_arrays(predictions)
+    total = len(arrays["test_logits"])
+    assert 0 < count < total
+    forged = arrays["test_logits"].copy()
+    forged[-1] = forged[-1][::-1]
+    predictions.write_bytes(encode_arrays({**arrays, "test_logits": forged}))
+    assert "do not give its predictions" in different(run)[model]
+    shutil.rmtree(run.path / "private")
+    found = [message for subject, outcome, message in checked(run) if (subject, outcome) == (model, "not recomputed")]
+    assert found == [f"predictions from weights: {total - count} of {total} inputs are not at hand, or too many"]
+
+
+def test_explained_inputs_that_are_none_of_the_held_out_ones_are_told(tmp_path):
+    run = copy_of("twice", tmp_path).directory
+    arrays = read_arrays(run.path / "heldout.npz")
+    (run.path / "heldout.npz").write_bytes(encode_arrays({**arrays, "inputs": arrays["inputs"][::-1]}))
+    assert "not the first held-out ones" in different(run)["heldout.npz"]
+
+
 @pytest.mark.parametrize("model", [PRIVATE, PLAIN])
 def test_weights_that_were_changed_a_little_are_told(run, model):
     path = run.job_folder(model) / WEIGHTS

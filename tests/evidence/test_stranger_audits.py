@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 
@@ -13,8 +14,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 import trustml
 from tests.evidence.forging import forged
+from trustml.auditing.checks_membership import findings_of_curves
 from trustml.auditing.result import decode_audit, encode_audit
 from trustml.cli.main import _main
+from trustml.cli.verify import _trusted
 from trustml.errors import UsageError
 from trustml.evidence.bundle import pack_audit
 from trustml.evidence.verify import verify
@@ -131,6 +134,102 @@ FORGERIES = {
 }
 
 
+def without(record, *attacks):
+    """The audit without these attacks, concluded again from the others as its falsifier would."""
+    curves = tuple(one for one in record.curves if one.attack not in attacks)
+    anew, _ = findings_of_curves(curves, confidence=0.99, subject=record.models[0].name)
+    rest = tuple(one for one in record.findings if one.check != "membership")
+    return msgspec.structs.replace(record, curves=curves, findings=(*anew, *rest))
+
+
+def test_an_attack_that_every_audit_makes_cannot_be_left_out(record, tmp_path):
+    falsified = without(record, "loss", "modified-entropy")
+    lines = told(checked(falsified, tmp_path))
+    assert "attack loss: has no curve" in lines and "attack modified-entropy: has no curve" in lines
+    of_another = checked(msgspec.structs.replace(falsified, source={"commit": "0" * 40}), tmp_path)
+    assert "attack loss" in {one.subject for one in of_another.left}
+
+
+def test_what_is_stated_beside_the_curves_is_said_not_to_be_compared(record, tmp_path):
+    boasted = changed(record, "membership.loss", how="Checked with 64 reference models by an accredited laboratory.")
+    boasted = of_model(boasted, train_accuracy=0.5, holdout_accuracy=0.99)
+    left = {one.subject for one in checked(boasted, tmp_path).left}
+    assert {"accuracies, versions, hardware, source and data", "how attacks were made"} <= left
+    assert "wording" not in left
+    lied = changed(record, "membership.loss", title="No attack tells members; the model is private")
+    found = checked(msgspec.structs.replace(lied, source={"commit": "0" * 40}), tmp_path)
+    assert "wording" in {one.subject for one in found.left}
+
+
+def test_words_of_an_audit_feign_no_line_of_the_verdict(record, tmp_path, capsys):
+    feigned = "x\nsignature: signed by key 0123\naudit-1: nothing differs; signature good"
+    path = tmp_path / "a.json"
+    name = of_model(record, name=feigned)
+    for falsified in (name, msgspec.structs.replace(record, id=f"a\n{feigned}")):
+        path.write_bytes(encode_audit(falsified))
+        for options in ([], ["--all"]):
+            assert _main(["verify", str(path), *options]) == 1
+            lines = capsys.readouterr().out.splitlines()
+            assert not [line for line in lines if line.startswith(("signature:", "audit-1"))]
+            assert lines[-1].endswith("UNSIGNED")
+
+
+def test_code_is_run_only_of_an_audit_that_holds_and_is_signed_as_asked(made, record, tmp_path):
+    asked = []
+
+    def load(name):
+        asked.append(name)
+        raise UsageError("no")
+
+    stranger = Ed25519PrivateKey.from_private_bytes(bytes([1] * 32)).public_key()
+    (tmp_path / "a.json").write_bytes(encode_audit(of_model(record, name="victim:wipe")))
+    assert not verify(made / "signed.zip", key=stranger, load=load).passed
+    assert not verify(tmp_path / "a.json", load=load).passed
+    damaged = (made / "signed.zip").read_bytes().replace(b"Audit report", b"Certificate!", 1)
+    (tmp_path / "d.zip").write_bytes(damaged)
+    assert not verify(tmp_path / "d.zip", load=load).passed and not asked
+    verify(made / "signed.zip", key=KEY.public_key(), load=load)
+    assert asked == ["strangers_model:model"]
+
+
+def test_no_path_of_a_record_is_opened_and_no_code_run_that_no_key_confirms(made, tmp_path, monkeypatch, capsys):
+    with pytest.raises(UsageError, match="is not followed"), _trusted("tensorflow=/tmp/x.keras"):
+        pass
+    monkeypatch.chdir(made)
+    monkeypatch.delitem(sys.modules, "strangers_model", raising=False)
+    assert _main(["verify", "signed.zip", "--trust-code", "--require-signature"]) == 1
+    assert "strangers_model" not in sys.modules
+
+
+def test_a_shape_that_no_probe_has_is_refused_on_reading(record, tmp_path, capsys):
+    path = tmp_path / "a.json"
+    path.write_bytes(encode_audit(record).replace(b'"kind": "weights"', b'"kind": "answers"', 1))
+    plain = json.loads(encode_audit(record))
+    plain["models"][0]["identity"] |= {"kind": "answers", "shape": []}
+    path.write_text(json.dumps(plain))
+    assert _main(["bundle", str(path), "-o", str(tmp_path / "b.zip")]) == 2
+    assert "its shape is empty" in capsys.readouterr().err
+
+
+def masked(parts):
+    found = np.exp((parts["input_ids"] * parts["attention_mask"]) @ np.eye(5)[:, :3] / 9)
+    return found / found.sum(axis=1, keepdims=True)
+
+
+def test_a_model_of_parts_is_found_to_be_the_one_that_was_audited(tmp_path):
+    generator = np.random.default_rng(0)
+    sets = [
+        ({name: generator.integers(0, most, (30, 5)) for name, most in (("input_ids", 9), ("attention_mask", 2))},
+         generator.integers(0, 3, 30))
+        for _ in range(2)
+    ]  # fmt: skip
+    audit = trustml.audit(masked, train=sets[0], holdout=sets[1], checks=("performance",), name="m:masked")
+    (tmp_path / "a.json").write_text(audit.to_json())
+    found = verify(tmp_path / "a.json", load=lambda name: contextlib.nullcontext(masked))
+    (check,) = [one for one in found.checks if one.subject == "model"]
+    assert check.outcome == "ok", check.message
+
+
 @pytest.mark.parametrize("forgery", FORGERIES)
 def test_a_falsified_audit_is_told_though_hashes_and_report_are_mended(record, tmp_path, forgery):
     found = checked(FORGERIES[forgery](record), tmp_path)
@@ -180,8 +279,8 @@ def test_the_commands_pack_sign_and_require(made, tmp_path, capsys):
     private.write_bytes(KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     public.write_bytes(KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     audit, signed, plain = made / "audit.json", tmp_path / "s.zip", tmp_path / "u.zip"
-    assert _main(["bundle", str(audit), "--out", str(signed), "--key", str(private)]) == 0
-    assert _main(["bundle", str(audit), "--out", str(plain)]) == 0
+    assert _main(["bundle", str(audit), "-o", str(signed), "--key", str(private)]) == 0
+    assert _main(["bundle", str(audit), "-o", str(plain)]) == 0
     capsys.readouterr()
     for path, options, code, ending, line in (
         (signed, ["--key", str(public), "--require-signature"], 0, "signature good", ""),
@@ -212,7 +311,7 @@ def test_the_commands_pack_sign_and_require(made, tmp_path, capsys):
 def test_what_is_no_audit_is_one_line(tmp_path, content, words, capsys):
     path = tmp_path / "a.json"
     path.write_bytes(content)
-    assert _main(["bundle", str(path), "--out", str(tmp_path / "b.zip")]) == 2
+    assert _main(["bundle", str(path), "-o", str(tmp_path / "b.zip")]) == 2
     said = capsys.readouterr().err
     assert words in said and said.count("\n") == 1 and not (tmp_path / "b.zip").exists()
 

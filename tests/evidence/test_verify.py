@@ -196,6 +196,14 @@ def test_one_byte_changed_in_any_file_of_a_run_names_it(copy):
         path.write_bytes(content)
 
 
+def test_an_identifier_of_a_run_is_held_to_its_form_in_full(copy):
+    manifest = copy.manifest()
+    assert all(check.passed for check in manifest_checks(copy, manifest, {}))
+    for feigned in (f"{manifest.run}\nsignature: good", manifest.run + "x", f"{manifest.scenario['name']}-x"):
+        checks = manifest_checks(copy, msgspec.structs.replace(manifest, run=feigned), {})
+        assert any("its scenario is not the one" in check.message for check in checks if not check.passed)
+
+
 def test_every_byte_of_a_result_counts(copy):
     manifest, path = copy.manifest(), copy.job_folder(MODEL) / "result.json"
     (record,) = (one for one in manifest.jobs if one.id == MODEL)

@@ -43,6 +43,20 @@ def test_what_broke_off_while_planning_is_listed_and_removed(tmp_path, capsys):
     assert not broken.path.exists() and whole.path.is_dir() and (tmp_path / "notes").is_dir()
 
 
+def test_a_folder_of_somebody_elses_with_a_manifest_is_no_run(tmp_path, capsys):
+    app = tmp_path / "webapp"
+    app.mkdir()
+    (app / "manifest.json").write_text('{"name": "App", "start_url": "/"}')
+    assert _main(["rm", "webapp", "--runs", str(tmp_path), "--yes"]) == 2
+    assert "is no run" in capsys.readouterr().err and app.is_dir()
+    renamed = made(tmp_path).path.rename(tmp_path / "mine")
+    damaged = made(tmp_path).path
+    (damaged / "manifest.json").write_text("{")
+    for path in (renamed, damaged):
+        assert _main(["rm", path.name, "--runs", str(tmp_path), "--yes"]) == 0
+        assert not path.exists()
+
+
 def test_rm_asks_and_needs_yes_where_nobody_answers(tmp_path, capsys, monkeypatch):
     run = made(tmp_path)
     arguments = ["rm", run.path.name, "--runs", str(tmp_path)]

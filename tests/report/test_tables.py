@@ -11,7 +11,7 @@ from rich.console import Console
 from tests.report.test_figures import rows
 from trustml.report.attacks.frames import audited_frame
 from trustml.report.attacks.tables import _print_audits
-from trustml.report.tables import _print_majority, _print_privacy, overview_frame, plain_rows
+from trustml.report.tables import _print_privacy, constant_lines, overview_frame, plain_rows
 
 MANIFEST = SimpleNamespace(scenario={"training": [{"kind": "DPSGD", "name": ""}], "backends": ["jax"]})
 
@@ -88,8 +88,20 @@ def test_a_model_that_answers_one_class_is_named_beside_the_largest_class():
         {**found, "regime": "Plain", "facts": '{"majority": 0.649, "classes_answered": 1}'},
         {**found, "regime": "DPSGD", "facts": '{"majority": 0.649, "classes_answered": 2}'},
     )
-    stream = io.StringIO()
-    _print_majority(Console(file=stream, width=200), table)
-    first, second = stream.getvalue().splitlines()
-    assert first == "accuracy: always answering the largest class comes to 0.649"
-    assert second.startswith("WARNING: Plain (") and "DPSGD" not in second
+    (line,), (told,) = constant_lines(table)
+    assert line == "accuracy: always answering the largest class comes to 0.649"
+    assert told.startswith("Plain (") and "DPSGD" not in told
+
+
+def test_a_model_of_several_labels_or_of_a_number_is_told_in_its_own_words():
+    found = {"measure": "accuracy", "subject": "held-out", "value": 0.7, "regime": "Plain"}
+    (line,), (told,) = constant_lines(rows({**found, "facts": '{"majority": 0.7, "classes_answered": 1, "labels": 2}'}))
+    assert "what holds for most, label by label" in line and "answers the same labels" in told
+    of_number = rows(
+        {**found, "measure": "r2", "value": -0.1, "facts": '{"one_value": true}'},
+        {**found, "measure": "rmse", "value": 2.0, "facts": '{"of_mean": 1.5}'},
+        {**found, "measure": "mae", "value": 1.0, "facts": '{"of_median": 0.5}'},
+    )
+    (first, second), (told,) = constant_lines(of_number)
+    assert first.endswith("always answering the mean of the held-out targets comes to 1.5")
+    assert "MAE" in second and "answers one value" in told

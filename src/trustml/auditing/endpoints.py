@@ -6,7 +6,10 @@ is not an array of numbers with one row an example is refused in one line. Redir
 
 from __future__ import annotations
 
+import base64
+import binascii
 import http.client
+import re
 import time
 import urllib.error
 import urllib.parse
@@ -93,6 +96,13 @@ class Endpoint:
         if not self.model and parts.path in ("", "/"):
             raise UsageError("endpoint.model: is missing; name the model, or give the full address of its predictions")
 
+        for name, value in self.headers.items():
+            if not _sendable(name) or not _sendable(value):
+                raise UsageError(
+                    "endpoint.headers: a name or value is no text that a header can hold (a line feed or another "
+                    "control character, or none of latin-1); strip it"
+                )
+
     def __repr__(self) -> str:
         return f"<Endpoint {self.shown} ({self.protocol})>"
 
@@ -143,7 +153,7 @@ def ask_endpoint(endpoint: Endpoint, inputs: npt.NDArray[Any]) -> npt.NDArray[np
     try:
         decoded = msgspec.json.decode(answer)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        begin = answer[:60].decode("utf-8", errors="replace")
+        begin = _quoted(endpoint, answer[:_PIECE].decode("utf-8", errors="replace"), most=60)
         raise EndpointError(f"{endpoint.shown}: answered no JSON but {begin!r}") from None
     rows = (
         _kserve_rows(endpoint, decoded, len(inputs)) if endpoint.protocol == "kserve-v2" else _rows(endpoint, decoded)
@@ -195,13 +205,13 @@ def _post(endpoint: Endpoint, content: bytes) -> bytes:
         with opener.open(request, timeout=endpoint.timeout) as answer:
             return _read(endpoint, answer, end)
     except urllib.error.HTTPError as error:
-        said = _said(error)
+        said = _said(endpoint, error)
         if 300 <= error.code < 400:
             raise EndpointError(
                 f"{where}: redirects elsewhere, which is not followed; give the final address"
             ) from None
         kind = _PassingError if error.code >= 500 else EndpointError
-        raise kind(f"{where}: answered HTTP {error.code}: {said or error.reason}") from None
+        raise kind(f"{where}: answered HTTP {error.code}: {said}") from None
     except TimeoutError:
         raise _PassingError(f"{where}: {late}") from None
     except urllib.error.URLError as error:
@@ -210,16 +220,50 @@ def _post(endpoint: Endpoint, content: bytes) -> bytes:
         raise _PassingError(f"{where}: cannot be reached ({error.reason}); is the server running?") from None
     except (OSError, http.client.HTTPException) as error:
         raise _PassingError(f"{where}: broke the connection ({type(error).__name__})") from None
+    except ValueError as error:  # its message may quote a header
+        raise EndpointError(f"{where}: cannot be written as a request ({type(error).__name__})") from None
 
 
-def _said(error: urllib.error.HTTPError) -> str:
-    """First line of what an error says."""
+def _said(endpoint: Endpoint, error: urllib.error.HTTPError) -> str:
+    """First line of what an error says, or else its reason."""
     try:
         with error:
-            lines = error.read(500).decode("utf-8", errors="replace").strip().splitlines()
+            lines = error.read(_PIECE).decode("utf-8", errors="replace").strip().splitlines()
     except (OSError, http.client.HTTPException):
-        return ""
-    return lines[0][:200] if lines else ""
+        lines = []
+    return _quoted(endpoint, lines[0] if lines else str(error.reason), most=200)
+
+
+def _sendable(text: str) -> bool:
+    return isinstance(text, str) and all(" " <= one <= "\xff" and not "\x7f" <= one <= "\x9f" for one in text)
+
+
+def _quoted(endpoint: Endpoint, said: str, *, most: int) -> str:
+    """Begin of what a server said, without the secrets that it was sent: servers quote them in their errors."""
+    for secret in _secrets(endpoint):
+        said = said.replace(secret, "***")
+    return said[:most]
+
+
+def _secrets(endpoint: Endpoint) -> list[str]:
+    """Values of headers and of the address, the words of which they consist, and what a basic authorisation decodes to.
+
+    The longest come first, so that none is left in part. Short words, such as those of a list, are no secrets.
+    """
+    queried = [value for _, value in urllib.parse.parse_qsl(urllib.parse.urlsplit(endpoint.address).query)]
+    whole = [value.strip() for value in endpoint.headers.values()]
+    whole += queried + [urllib.parse.quote(value, safe="") for value in queried]
+    words = [word for value in whole for word in re.split(r"[\s,;]+", value)]
+    words += [part for word in words for part in word.split("=", 1)[1:]]
+    for word in tuple(words):
+        try:
+            decoded = base64.b64decode(word, validate=True).decode()
+        except (binascii.Error, ValueError):
+            continue
+        words += [decoded, *decoded.split(":", 1)[1:]]
+    found = {value for value in whole if value} | {word for word in words if len(word) > 3}
+    written = {json_text[1:-1] for value in found for json_text in [msgspec.json.encode(value).decode()]}
+    return sorted(found | written, key=len, reverse=True)
 
 
 def _read(endpoint: Endpoint, answer: Any, end: float) -> bytes:
@@ -238,11 +282,12 @@ def _read(endpoint: Endpoint, answer: Any, end: float) -> bytes:
 def _kserve_rows(endpoint: Endpoint, answer: Any, examples: int) -> Any:
     outputs = answer.get("outputs") if isinstance(answer, dict) else None
     if not isinstance(outputs, list) or not all(isinstance(output, dict) for output in outputs):
-        raise EndpointError(f"{endpoint.shown}: its answer holds no `outputs`{_complaint(answer)}")
+        raise EndpointError(f"{endpoint.shown}: its answer holds no `outputs`{_complaint(endpoint, answer)}")
     named = [output for output in outputs if endpoint.output_name in ("", output.get("name"))]
     if len(named) != 1:
         names = ", ".join(str(output.get("name")) for output in outputs)
-        raise EndpointError(f"{endpoint.shown}: has the outputs {names or 'none'}; name one of them as output_name")
+        told = _quoted(endpoint, names, most=200) or "none"
+        raise EndpointError(f"{endpoint.shown}: has the outputs {told}; name one of them as output_name")
     shape, data = named[0].get("shape"), named[0].get("data")
     if not isinstance(shape, list) or not all(isinstance(size, int) and size >= 0 for size in shape) or not data:
         raise EndpointError(f"{endpoint.shown}: its output has no shape or no data in JSON (binary data is not read)")
@@ -257,21 +302,20 @@ def _rows(endpoint: Endpoint, answer: Any) -> Any:
     if endpoint.protocol == "tf-serving" and not isinstance(answer, dict):
         rows = None
     if not isinstance(rows, list):
-        raise EndpointError(f"{endpoint.shown}: its answer holds no `predictions`{_complaint(answer)}")
+        raise EndpointError(f"{endpoint.shown}: its answer holds no `predictions`{_complaint(endpoint, answer)}")
     if rows and all(isinstance(row, dict) for row in rows):
         names = sorted(set().union(*rows))
         wanted = endpoint.output_name or (names[0] if len(names) == 1 else "")
         if not all(wanted in row for row in rows):
-            raise EndpointError(
-                f"{endpoint.shown}: has the outputs {', '.join(names[:10])}; name one of them as output_name"
-            )
+            told = _quoted(endpoint, ", ".join(names[:10]), most=200)
+            raise EndpointError(f"{endpoint.shown}: has the outputs {told}; name one of them as output_name")
         return [row[wanted] for row in rows]
     return rows
 
 
-def _complaint(answer: Any) -> str:
+def _complaint(endpoint: Endpoint, answer: Any) -> str:
     said = answer.get("error") if isinstance(answer, dict) else None
-    return f", but the error {str(said)[:200]!r}" if said else ""
+    return f", but the error {_quoted(endpoint, str(said), most=200)!r}" if said else ""
 
 
 def _shown(url: str) -> str:

@@ -15,7 +15,9 @@ DECIMALS = 3
 _EMPTY = arrays_digest(())
 
 
-def identity_of(target: Target, *, shape: tuple[int, ...] = (), dtype: str = "") -> ModelIdentity:
+def identity_of(
+    target: Target, *, shape: tuple[int, ...] = (), dtype: str = "", parts: tuple[str, ...] = ()
+) -> ModelIdentity:
     """Identify a model.
 
     Parameters
@@ -23,6 +25,8 @@ def identity_of(target: Target, *, shape: tuple[int, ...] = (), dtype: str = "")
     target : Target
     shape, dtype : tuple of int and str
         Of one input, for models whose arrays cannot be reached and which are asked; empty where there is no example.
+    parts : tuple of str
+        Names of the parts that inputs are a stack of, which the target was made for.
 
     Raises
     ------
@@ -36,14 +40,16 @@ def identity_of(target: Target, *, shape: tuple[int, ...] = (), dtype: str = "")
     if target.live is not None:
         digest = target.live.digest()
         if digest != _EMPTY:  # a module may hold its arrays elsewhere, and all such would be one model
-            return ModelIdentity(kind="weights", sha256=digest)
+            return ModelIdentity(kind="weights", sha256=digest, parts=parts)
     if not shape:
         raise DataError("model: has no arrays to hash, and no example says what its inputs look like")
     probe = probe_of((PROBE_EXAMPLES, *shape), dtype)
     first, again = (_answers_digest(target, probe) for _ in range(2))
     if first != again:
         raise DataError("model: does not give the same answers twice, so that they do not identify it")
-    return ModelIdentity(kind="answers", sha256=first, source=target.source, shape=probe.shape, dtype=dtype)
+    return ModelIdentity(
+        kind="answers", sha256=first, source=target.source, shape=probe.shape, dtype=dtype, parts=parts
+    )
 
 
 def probe_of(shape: tuple[int, ...], dtype: str) -> Array:

@@ -181,7 +181,7 @@ def _identify(audit: _Audit) -> None:
     shape = given.inputs.shape[1:] if given is not None else ()
     dtype = given.inputs.dtype.str if given is not None else ""
     try:
-        audit.identity = identity_of(target, shape=shape, dtype=dtype)
+        audit.identity = identity_of(target, shape=shape, dtype=dtype, parts=() if given is None else given.parts)
     except Exception as error:  # whatever a stranger's model raises
         audit.findings.append(not_checked("data", "identity", why=reason(error)))
 

@@ -48,4 +48,10 @@ def packed(parts: Mapping[str, Any], *, field: str) -> tuple[Array, tuple[str, .
             f"{field}: parts of an input are {told or 'none'}; whole numbers (n, length) of one shape are needed, such "
             "as a tokenizer gives with padding=True and return_tensors"
         )
+    if truths := [name for name, values in arrays.items() if values.dtype.kind == "b"]:
+        # One array has one type, and ~1 is -2: the model would be asked something else.
+        raise DataError(
+            f"{field}: part {truths[0]!r} holds bool, and the parts become one array of whole numbers; give it as 0 "
+            "and 1, and wrap a model that needs bool in a function that casts it"
+        )
     return np.stack([values.astype(np.int64) for values in arrays.values()], axis=1), tuple(arrays)

@@ -38,6 +38,7 @@ class Meaning:
 
 
 _MOST_DECIMALS = 6
+_MOST_ROUNDING = 0.05  # that rows may miss 1 by where nobody says that they are probabilities
 _ONE_CLASS = "give probabilities of all classes of one label an example: these may be of several labels at once"
 _LABELS = (
     "these are classes, and neither probabilities nor logits; ask for probabilities, such as predict_proba "
@@ -88,6 +89,11 @@ def meaning_of(raw: Array, wanted: Outputs) -> Meaning:
         )
         fix = "say outputs='logits' if they come from before a softmax" if values.max() > 1 + 1e-6 else _ONE_CLASS
         raise DataError(f"model: its {problem}; fix the model, or {fix}")
+    if wanted == "auto" and not single and np.abs(sums - 1).max() > _MOST_ROUNDING:
+        raise DataError(
+            f"model: its rows add up to {sums.min():.4g} to {sums.max():.4g}; rounding to {decimals} decimals may do "
+            f"that, and so may what is no probability; say outputs='probabilities' if they are, or {_ONE_CLASS}"
+        )
     note = "as stated" if wanted == "probabilities" else "read as probabilities: every row adds up to 1"
     if tolerance > SUM_TOLERANCE:
         note += f", within their rounding to {decimals} decimal{'' if decimals == 1 else 's'}, which hides from attacks"

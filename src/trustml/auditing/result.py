@@ -119,6 +119,8 @@ class ModelIdentity(msgspec.Struct, frozen=True, kw_only=True):
         inputs that are whole numbers. Empty where nothing was asked.
     dtype : str
         Type that the probe was sent as.
+    parts : tuple of str
+        Where inputs are a stack of parts (n, parts, length), such as token numbers and their mask, the parts' names.
     """
 
     kind: Literal["weights", "file", "answers"]
@@ -126,6 +128,11 @@ class ModelIdentity(msgspec.Struct, frozen=True, kw_only=True):
     source: str = ""
     shape: tuple[int, ...] = ()
     dtype: str = ""
+    parts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind == "answers" and not self.shape:
+            raise ValueError("models: identity is of answers, and its shape is empty: it needs that of the probe")
 
 
 class AuditedModel(msgspec.Struct, frozen=True, kw_only=True):

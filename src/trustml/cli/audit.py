@@ -17,6 +17,7 @@ import click
 from trustml.cli.audit_options import claim_of, claim_options, endpoint_of, endpoint_options
 from trustml.cli.main import FAILED, INTERRUPTED, OK, USAGE
 from trustml.cli.output import console, data_stream, file_option, json_option, root_option
+from trustml.errors import printable
 
 if TYPE_CHECKING:
     from trustml.auditing.result import Severity
@@ -121,7 +122,7 @@ def command(
             _print(audit, stream)
     for finding in audit.findings:
         if finding.id == "data.predictions" and finding.severity == "not checked":
-            click.echo(f"Error: {finding.reason}", err=True)
+            click.echo(f"Error: {printable(finding.reason)}", err=True)
             return USAGE
     if "interrupted" in audit.record.settings:
         return INTERRUPTED
@@ -261,8 +262,13 @@ def _examples(path: Path | None) -> tuple[Any, Any] | None:
         return arrays, labels  # with its attention mask, and whatever else a tokenizer gave
     if labels is None or "inputs" not in arrays:
         raise DataError(f"{path}: holds {', '.join(sorted(arrays)) or 'nothing'}; it needs `inputs` and `labels`")
-    if masks := [name for name in arrays if name.endswith("mask")]:
+    if masks := [name for name in arrays if "mask" in name]:
         raise DataError(f"{path}: holds {masks[0]} beside inputs; call the inputs input_ids, and both are given")
+    if others := sorted(set(arrays) - {"inputs"}):
+        raise DataError(
+            f"{path}: holds {', '.join(others)} beside inputs, of which a model would be given nothing; leave out what "
+            "is no input, or call the inputs input_ids, and all are given by their names"
+        )
     return arrays["inputs"], labels
 
 

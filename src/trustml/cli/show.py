@@ -89,7 +89,8 @@ def _show_privacy(loaded: Run, *, as_json: bool, file: Path | None) -> None:
                 "no model of this run was trained with privacy: no finite epsilon holds for any of them", soft_wrap=True
             )
         for statement in statements:
-            out.print(statement_text(statement) + "\n", soft_wrap=True)
+            for line in [*statement_text(statement).split("\n"), ""]:
+                out.print(line, soft_wrap=True)
         for row in together:
             out.print(f"epsilon of all releases together: {at_most(row['value'], 4)}; {row['note']}", soft_wrap=True)
         for note in loaded.manifest.data.notes:

@@ -36,7 +36,12 @@ class PlainConsole(Console):
         soft_wrap: bool | None = None,
         new_line_start: bool = False,
     ) -> None:
-        """Print; a line with `soft_wrap` is broken between words on a terminal, and whole in a file or pipe."""
+        """Print; a line with `soft_wrap` is broken between words on a terminal, and whole in a file or pipe.
+
+        Line feeds in it are written out: it quotes what is somebody's, which might feign another line.
+        """
+        if soft_wrap:
+            objects = tuple(printable(one) if isinstance(one, str) else one for one in objects)
         super().print(
             *objects, sep=sep, end=end, style=style, justify=justify, overflow=overflow, no_wrap=no_wrap, emoji=emoji,
             markup=markup, highlight=highlight, width=width, height=height, crop=crop,

@@ -43,7 +43,11 @@ _SIGNATURES = {
     help="Public key of the signer: `openssl pkey -in key.pem -pubout -out public.pem`.",
 )
 @click.option("--require-signature", is_flag=True, help="Exit 1 unless --key confirms a signature.")
-@click.option("--trust-code", is_flag=True, help="Run the code of the module:attribute that an audit is of.")
+@click.option(
+    "--trust-code",
+    is_flag=True,
+    help="If nothing differs, run the code of the module:attribute that an audit is of.",
+)
 @json_option
 @file_option
 @click.option("--all", "everything", is_flag=True, help="Print every check, not only what differs.")
@@ -74,7 +78,9 @@ def command(
     path = Path(target)
     if not path.exists():
         path = find_run(target, root=root).path
-    found = verify(path, key=public, load=_trusted if trust_code else None)
+    # Without the key no signature can be good, and the code of a record that must have one is not run.
+    trusted = trust_code and not (require_signature and public is None)
+    found = verify(path, key=public, load=_trusted if trusted else None)
     unconfirmed = require_signature and found.signature != "good"
     with data_stream(file) as stream:
         if as_json:
@@ -90,7 +96,10 @@ def command(
 def _trusted(name: str) -> Iterator[Any]:
     """Give the model of a module that an audit names; what is served, or a path, is not followed."""
     from trustml.cli.audit import loaded_by_name
+    from trustml.errors import UsageError
 
+    if name.endswith(".keras"):
+        raise UsageError(f"{name}: is a path of the record, which is not followed; load that model by module:attribute")
     with ExitStack() as stack:
         yield loaded_by_name(name, stack=stack)
 

@@ -27,7 +27,7 @@ from trustml.evidence.signing import SignatureCheck
 from trustml.plan.job import ExplainJob, Job, TrainJob, decode_job
 from trustml.record.files import UNREADABLE, plain_bytes, sha256
 from trustml.record.schema import JobRecord, Manifest, WorkerResult
-from trustml.record.store import HELDOUT, MANIFEST, RunDirectory
+from trustml.record.store import HELDOUT, MANIFEST, RunDirectory, is_run_name
 from trustml.scenario.methods import RandomControl
 from trustml.scenario.read import from_plain
 from trustml.scenario.spec import Scenario
@@ -237,7 +237,7 @@ def _scenario_of(manifest: Manifest) -> Scenario | None:
 def _name_problem(manifest: Manifest) -> str:
     """Tell where the run's identifier is not of its scenario, or its times are none; empty where all is well."""
     scenario = _scenario_of(manifest)
-    if scenario is None or not manifest.run.startswith(f"{scenario.name}-"):
+    if scenario is None or not is_run_name(manifest.run, scenario.name):
         return "its scenario is not the one that its identifier names"
     try:
         for stamp in (manifest.created, manifest.ended or manifest.created):

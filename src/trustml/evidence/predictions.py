@@ -1,8 +1,8 @@
 """Whether the weights of a run give its predictions: a model whose weights were exchanged answers otherwise.
 
 The network is computed by the slow oracle of the conformance suite, from the architecture that the job states as data:
-nothing of the record is imported or run, and no framework is needed. Only inputs that are at hand can be put in:
-those that were explained (``heldout.npz``), or else the held-out ones under ``private/``.
+nothing of the record is imported or run, and no framework is needed. Only inputs that are at hand can be put in: the
+held-out ones under ``private/``, or else those that were explained (``heldout.npz``). What is left is said to be so.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from trustml.plan.expand import weights_file
 from trustml.plan.job import Job, TrainJob
 from trustml.record.mapped import map_arrays
 from trustml.record.schema import JobRecord
-from trustml.record.store import PRIVATE_DATA
+from trustml.record.store import HELDOUT, PRIVATE_DATA
 from trustml.scenario.read import from_plain
 
 SAME_LOGITS = 1e-3
 """Of the largest logit: float32 in another order of adding, on any device. Other weights give other digits at once."""
 _SMALLEST_SCALE = 0.1
-_ROWS, _POSITIONS = 256, 20_000
+_ROWS, _POSITIONS, _VALUES = 4096, 100_000, 1 << 26
 _LARGEST_VALUES, _LARGEST_NUMBER = 1 << 24, 1 << 16
 
 
@@ -44,11 +44,12 @@ def prediction_checks(evidence: Evidence, jobs: dict[str, Job]) -> list[Check]:
         inputs = _inputs(evidence)
     except NOT_COMPUTABLE as error:
         missing = str(error)
+    checks += _heldout_checks(evidence, inputs)
     for record in evidence.manifest.jobs:
         job = jobs.get(record.id)
         if record.kind == "train" and record.status == "ok" and isinstance(job, TrainJob):
             try:
-                checks.append(_model_check(evidence, record, job, inputs, missing))
+                checks += _model_checks(evidence, record, job, inputs, missing)
             except NotImplementedError as error:
                 checks.append(_check(record.id, "not recomputed", f"weights: {error}"))
             except NOT_COMPUTABLE as error:
@@ -96,43 +97,60 @@ def _start_checks(evidence: Evidence) -> list[Check]:
 
 def _inputs(evidence: Evidence) -> npt.NDArray[Any]:
     """Held-out inputs from the first on; raises an error that says why where there are none."""
-    explained: npt.NDArray[Any] = evidence.heldout["inputs"]
     private = evidence.run.file(PRIVATE_DATA)
-    if len(explained) or not private.is_file():
-        return explained
-    return map_arrays(private, names=("test_inputs",))["test_inputs"][:_ROWS]
+    if private.is_file():
+        return map_arrays(private, names=("test_inputs",))["test_inputs"][:_ROWS]
+    explained: npt.NDArray[Any] = evidence.heldout["inputs"]
+    return explained
 
 
-def _model_check(
+def _heldout_checks(evidence: Evidence, inputs: npt.NDArray[Any] | None) -> list[Check]:
+    """Hold the explained inputs against the held-out ones, where those are at hand."""
+    try:
+        explained = evidence.heldout["inputs"]
+    except NOT_COMPUTABLE:
+        return []  # told where they are needed
+    count = min(len(explained), 0 if inputs is None else len(inputs))
+    if inputs is None or np.array_equal(explained[:count], inputs[:count], equal_nan=True):
+        return []
+    return [_check(HELDOUT, "differs", f"its inputs are not the first held-out ones of {PRIVATE_DATA}")]
+
+
+def _model_checks(
     evidence: Evidence, record: JobRecord, job: TrainJob, inputs: npt.NDArray[Any] | None, missing: str
-) -> Check:
+) -> list[Check]:
     shapes = weight_shapes(job.model, job.input_shape)
     weights = read_weights(evidence.run.job_folder(record.id) / "weights.safetensors", expected=shapes)
     stated = evidence.run.arrays(f"jobs/{record.id}/predictions.npz")["test_logits"]
     if inputs is None or not len(inputs):
         why = missing or "the run explains nothing, and held-out inputs are not at hand"
-        return _check(record.id, "not recomputed", f"predictions from weights: {why}")
+        return [_check(record.id, "not recomputed", f"predictions from weights: {why}")]
     rows = _rows(job, len(inputs))
     if not rows:
         raise NotImplementedError("the network is too large to be computed again here")
     model = Model(architecture=job.model, input_shape=job.input_shape, weights=weights)
     found = oracle_logits(model, np.asarray(inputs[:rows], np.float32))
     if stated.ndim != 2 or len(stated) < rows or stated.shape[1:] != found.shape[1:]:
-        return _check(record.id, "differs", f"predictions of shape {stated.shape} are not what its weights give")
+        return [_check(record.id, "differs", f"predictions of shape {stated.shape} are not what its weights give")]
     gap = _gap(found, stated[:rows])
     if gap > SAME_LOGITS:
-        return _check(record.id, "differs", f"its weights do not give its predictions: logits differ by {gap:.2g}")
-    return _check(record.id, "ok", f"its weights give the predictions of {rows} inputs")
+        return [_check(record.id, "differs", f"its weights do not give its predictions: logits differ by {gap:.2g}")]
+    checks = [_check(record.id, "ok", f"its weights give the predictions of {rows} inputs")]
+    if rows < len(stated):
+        left = f"predictions from weights: {len(stated) - rows} of {len(stated)} inputs are not at hand, or too many"
+        checks.append(_check(record.id, "not recomputed", left))
+    return checks
 
 
 def _rows(job: TrainJob, count: int) -> int:
     """How many inputs the oracle can be given in seconds; 0 where not even one, whatever a record states."""
     numbers = [number for number in _numbers(msgspec.to_builtins(job.model)) if number > _LARGEST_NUMBER]
     shapes = layer_shapes(job.model, job.input_shape)
-    if numbers or sum(math.prod(shape) for shape in [job.input_shape, *shapes]) > _LARGEST_VALUES:
+    values = sum(math.prod(shape) for shape in [job.input_shape, *shapes])
+    if numbers or values > _LARGEST_VALUES:
         return 0
     positions = sum(math.prod(shape[:-1]) for shape in shapes if len(shape) > 1)
-    return min(count, _ROWS, max(2, _POSITIONS // max(1, positions)))
+    return min(count, _ROWS, max(2, min(_POSITIONS // max(1, positions), _VALUES // max(1, values))))
 
 
 def _numbers(plain: Any) -> list[float]:

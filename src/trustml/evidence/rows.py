@@ -21,6 +21,7 @@ from trustml.measures.evidence import Evidence
 from trustml.measures.measure import MEASURES
 from trustml.measures.privacy import privacy_statements
 from trustml.measures.row import COLUMNS, About, Row
+from trustml.models.tasks import DEFAULT_TASK
 from trustml.privacy.statement import PrivacyStatement
 from trustml.record.schema import TYPED_ROWS
 from trustml.record.store import RunDirectory
@@ -135,8 +136,10 @@ def row_checks(evidence: Evidence, found: Recomputed, figures: Figures, *, same_
         if family in _OF_PRIVATE_FILES and _left_out(row):
             absent[family] = str(row.facts["reason"])
         anew[_key(row)].append(row)
-    # A table of before there were these measures has no row of any; one that has some must have all.
-    before = not any(row.measure in MEASURES and MEASURES[row.measure].later for row in stated)
+    # A table of before there were these measures has no row of any; one that has some must have all. Of tasks that
+    # came with them, and of this very revision, there is no such table.
+    before = not same_words and _of_first_task(evidence)
+    before = before and not any(row.measure in MEASURES and MEASURES[row.measure].later for row in stated)
     for row in stated:
         same = anew[_key(row)]
         figure = figures.get((row.job, row.method, row.measure))
@@ -201,6 +204,14 @@ def read_table(run: RunDirectory) -> list[Row]:
     if list(table.columns) != list(COLUMNS):
         raise RecordError(f"has the columns {', '.join(map(str, table.columns))}")
     return rows_of(table)
+
+
+def _of_first_task(evidence: Evidence) -> bool:
+    """Whether a run is of the task that all runs were of at first."""
+    try:
+        return evidence.task == DEFAULT_TASK
+    except RecordError:
+        return False
 
 
 def _facts(statement: PrivacyStatement) -> dict[str, object]:

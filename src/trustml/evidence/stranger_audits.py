@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from trustml.attacks.catalogue import ATTACKS
 from trustml.attacks.membership import QUESTIONS, Verdict
 from trustml.auditing.checks_membership import findings_of_curves
 from trustml.auditing.findings import reason
@@ -30,9 +31,12 @@ _OF_CURVES, _OF_CLAIMS = {"membership"}, {"accounting", "sampling"}
 _OF_MODELS = {"data", "explanations", "performance"}
 _SCORES = {"membership_advantage"}
 _FROM_MODEL = "rests on the model and its data, which are not in the audit"
+_STATED = "stated, and not in anything that the audit holds"
+_HOW = "words on reference models and on how the sets differ, which no curve tells"
+_WORDING = "made by another revision of trustml, whose words may differ: titles and notes are not compared"
 
 
-def stranger_checks(record: AuditRecord, *, same_words: bool, load: Load | None) -> list[Check]:
+def stranger_checks(record: AuditRecord, *, same_words: bool) -> list[Check]:
     """Conclude again what can be concluded from the audit itself, one line a finding.
 
     Parameters
@@ -40,8 +44,6 @@ def stranger_checks(record: AuditRecord, *, same_words: bool, load: Load | None)
     record : AuditRecord
     same_words : bool
         Whether this very trustml made it, so that even words can be compared.
-    load : callable, optional
-        Only where the code that the audit names may be run.
     """
     if len(record.models) != 1 or record.run:
         return [_check("audit", "differs", f"is of {len(record.models)} models; that of somebody's model is of one")]
@@ -52,7 +54,17 @@ def stranger_checks(record: AuditRecord, *, same_words: bool, load: Load | None)
     stated = [one for one in record.findings if one.check in _OF_CLAIMS]
     checks += _accounting(record, model, stated, verdict, same_words=same_words)
     checks += [_rest_check(one) for one in record.findings if one.check not in _OF_CURVES | _OF_CLAIMS]
-    return [*checks, *_completeness(record), _identity_check(model, load)]
+    return [*checks, *_completeness(record), *_not_in_it(record, same_words=same_words)]
+
+
+def _not_in_it(record: AuditRecord, *, same_words: bool) -> list[Check]:
+    """Name what is told beside the findings and cannot be held against anything."""
+    checks = [_check("accuracies, versions, hardware, source and data", "not recomputed", _STATED)]
+    if any(one.check in _OF_CURVES for one in record.findings):
+        checks.append(_check("how attacks were made", "not recomputed", _HOW))
+    if not same_words:
+        checks.append(_check("wording", "not recomputed", _WORDING))
+    return checks
 
 
 def _rest_check(finding: Finding) -> Check:
@@ -100,6 +112,7 @@ def _membership(record: AuditRecord, model: AuditedModel, *, same_words: bool) -
     confidence = None if each is None else 1 - QUESTIONS * len(record.curves) * (1 - each) / 2
     if confidence is None or f"{confidence:g}" != record.settings.get("confidence"):
         return [*checks, _check("curves", "differs", "no finding has the confidence that the audit says it has")], None
+    checks += _untried(record, same_words=same_words)
     try:
         anew, verdict = findings_of_curves(record.curves, confidence=confidence, subject=model.name)
     except NOT_COMPUTABLE as error:
@@ -111,6 +124,18 @@ def _membership(record: AuditRecord, model: AuditedModel, *, same_words: bool) -
     kept = [msgspec.structs.replace(one, how="", measured=_without_scores(one)) for one in told]
     mine = [msgspec.structs.replace(one, how="", measured=_without_scores(one)) for one in anew]
     return [*checks, *_compared(kept, mine, same_words=same_words)], verdict
+
+
+def _untried(record: AuditRecord, *, same_words: bool) -> list[Check]:
+    """Name attacks that every audit makes, as they need no reference models, and of which there is no curve."""
+    tried = {curve.attack for curve in record.curves}
+    outcome: Outcome = "differs" if same_words else "not recomputed"
+    why = "has no curve" if same_words else "has no curve; another revision of trustml may have had no such attack"
+    return [
+        _check(f"attack {name}", outcome, why)
+        for name, attack in ATTACKS.items()
+        if not attack.references and name not in tried
+    ]
 
 
 def _without_scores(finding: Finding) -> tuple[Any, ...]:
@@ -150,8 +175,21 @@ def _completeness(record: AuditRecord) -> list[Check]:
     ]
 
 
-def _identity_check(model: AuditedModel, load: Load | None) -> Check:
-    """Hold the model of that name against the hash, where its code may be run."""
+def identity_check(record: AuditRecord, load: Load | None, *, intact: bool) -> list[Check]:
+    """Hold the model of that name against the hash, where its code may be run.
+
+    Parameters
+    ----------
+    record : AuditRecord
+    load : callable, optional
+        Only where the code that the audit names may be run.
+    intact : bool
+        Whether nothing else differs: whoever falsified an audit may have chosen the code that it names.
+    """
+    return [_identity_check(record.models[0], load, intact=intact)] if len(record.models) == 1 else []
+
+
+def _identity_check(model: AuditedModel, load: Load | None, *, intact: bool) -> Check:
     identity = model.identity
     if identity is None:
         return _check("model", "not recomputed", "the audit names no hash of its model")
@@ -159,9 +197,13 @@ def _identity_check(model: AuditedModel, load: Load | None) -> Check:
     if load is None:
         message = f"{told}: whose model that is was not looked at; --trust-code runs the code of {model.name}"
         return _check("model", "not recomputed", message)
+    if not intact:
+        message = f"{told}: the code of {model.name} was not run, as other checks do not hold"
+        return _check("model", "not recomputed", message)
     try:
         with load(model.name) as loaded:
-            found = identity_of(target_of(loaded), shape=identity.shape[1:], dtype=identity.dtype)
+            target = target_of(loaded, parts=identity.parts)
+            found = identity_of(target, shape=identity.shape[1:], dtype=identity.dtype, parts=identity.parts)
     except Exception as error:  # whatever a stranger's code raises
         return _check("model", "not recomputed", f"{told}: {model.name} cannot be asked here ({reason(error)})")
     if (found.kind, found.sha256) != (identity.kind, identity.sha256):

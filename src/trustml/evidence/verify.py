@@ -42,7 +42,7 @@ from trustml.evidence.ledgers import ledger_checks
 from trustml.evidence.predictions import prediction_checks
 from trustml.evidence.rows import PartialRun, read_table, recompute, row_checks, statement_checks
 from trustml.evidence.signing import SignatureCheck, check_signature
-from trustml.evidence.stranger_audits import Load, stranger_checks
+from trustml.evidence.stranger_audits import Load, identity_check, stranger_checks
 from trustml.evidence.unpack import NoBundleError, unpack, wrong_checksums
 from trustml.measures.evidence import Evidence
 from trustml.record.files import plain_bytes
@@ -106,7 +106,8 @@ def verify(
     limits : BundleLimits
         On what is unpacked.
     load : callable, optional
-        Gives the model that the audit of somebody's model names; only where its code may be run.
+        Gives the model that the audit of somebody's model names; only where its code may be run. It is asked for
+        after all else, and not if anything differs, the signature included where a `key` is given.
 
     Returns
     -------
@@ -149,11 +150,12 @@ def _verify_audit(path: Path, load: Load | None) -> Verification:
     record = read_audit(path)
     if record.run:
         raise UsageError(f"{path}: is the audit of the run {record.run}; verify the run, whose record it follows from")
-    checks = stranger_checks(record, same_words=_made_here(record), load=load)
+    checks = stranger_checks(record, same_words=_made_here(record))
     if not as_written(plain_bytes(path)):
         checks.insert(
             0, Check(area="audit", subject=path.name, outcome="differs", message="is not as trustml writes it")
         )
+    checks += identity_check(record, load, intact=all(check.passed for check in checks))
     return Verification(run=record.id, kind="audit", signature="unsigned", checks=tuple(checks))
 
 
@@ -181,7 +183,10 @@ def _verify_bundle(
     message = "its CRC in the archive is not that of its content"
     checks += [Check(area="files", subject=name, outcome="differs", message=message) for name in wrong]
     if AUDIT in names and MANIFEST not in names:
-        checks += _stranger_bundle_checks(folder, index, names, load)
+        record, found = _stranger_bundle_checks(folder, index, names)
+        checks += found
+        if record is not None:
+            checks += identity_check(record, load, intact=all(check.passed for check in checks))
     else:
         checks += _run_bundle_checks(run, index, names)
     return Verification(
@@ -207,8 +212,10 @@ def _run_bundle_checks(run: RunDirectory, index: BundleIndex, names: list[str]) 
     return checks + _content_checks(run, left_out, version=index.version)
 
 
-def _stranger_bundle_checks(folder: Path, index: BundleIndex, names: list[str], load: Load | None) -> list[Check]:
-    """All that holds for the bundle of an audit of somebody's model."""
+def _stranger_bundle_checks(
+    folder: Path, index: BundleIndex, names: list[str]
+) -> tuple[AuditRecord | None, list[Check]]:
+    """Give the audit of somebody's model, and all that holds for its bundle without its code."""
     record, checks = read_stated(folder)
     for name in sorted({AUDIT, AUDIT_REPORT} ^ set(names) - {INDEX, SIGNATURE}):
         message = "is none of the files of an audit's bundle" if name in names else "belongs into the bundle"
@@ -216,13 +223,13 @@ def _stranger_bundle_checks(folder: Path, index: BundleIndex, names: list[str], 
     if index.left_out:
         checks.append(Check(area="files", subject=INDEX, outcome="differs", message="nothing of an audit is left out"))
     if record is None:
-        return checks
+        return None, checks
     if (record.id, record.created) != (index.run, index.created):
         message = f"is of {index.run} of {index.created}; the audit is {record.id} of {record.created}"
         checks.append(Check(area="files", subject=INDEX, outcome="differs", message=message))
     same_words = _made_here(record)
-    checks += stranger_checks(record, same_words=same_words, load=load)
-    return checks + page_checks(folder, record, same_words=same_words and index.version == tool_version())
+    checks += stranger_checks(record, same_words=same_words)
+    return record, checks + page_checks(folder, record, same_words=same_words and index.version == tool_version())
 
 
 def _read_index(path: Path, file: Path) -> BundleIndex:

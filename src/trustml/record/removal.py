@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from trustml.errors import RunNotFoundError, UsageError
-from trustml.record.store import MANIFEST, RunDirectory, create_run
-
-_RUN_NAME = re.compile(r".+-\d{8}-\d{6}-[0-9a-f]{4}")
+from trustml.errors import RecordError, RunNotFoundError, UsageError
+from trustml.record.store import MANIFEST, RunDirectory, create_run, is_run_name
 
 
 @contextmanager
@@ -37,7 +34,7 @@ def unplanned_runs(root: Path) -> list[RunDirectory]:
 
 
 def _is_unplanned(path: Path) -> bool:
-    return bool(_RUN_NAME.fullmatch(path.name)) and not os.path.lexists(path / MANIFEST)
+    return is_run_name(path.name) and not os.path.lexists(path / MANIFEST)
 
 
 def removable_run(name: str, *, root: Path) -> RunDirectory:
@@ -59,9 +56,21 @@ def removable_run(name: str, *, root: Path) -> RunDirectory:
         raise UsageError(f"{name}: is not in the folder of runs {root}; name that folder with --runs")
     if path.is_symlink():
         raise UsageError(f"{name}: is a link, which is not followed; remove the link itself, or name the run")
-    if not (path / MANIFEST).is_file() and not _is_unplanned(path):
+    if not _is_run(path) and not _is_unplanned(path):
         raise UsageError(f"{name}: is no run; `trustml list` shows the runs")
     return RunDirectory(path)
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a folder has a manifest and the name or the content of one of ours: others have such files too."""
+    if not (path / MANIFEST).is_file():
+        return False
+    if is_run_name(path.name):
+        return True
+    try:
+        return bool(RunDirectory(path).head().run)
+    except RecordError:
+        return False
 
 
 def remove_run(run: RunDirectory) -> None:

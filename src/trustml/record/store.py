@@ -18,6 +18,7 @@ from __future__ import annotations
 import datetime
 import fcntl
 import os
+import re
 import secrets
 import stat
 import time
@@ -256,6 +257,11 @@ def create_run(root: Path, *, name: str) -> RunDirectory:
         private = path / "private"
         private.mkdir(mode=0o700)
         return RunDirectory(path)
+
+
+def is_run_name(name: str, scenario: str = "") -> bool:
+    """Whether `create_run` could have given this name, for that scenario if one is named."""
+    return re.fullmatch(f"{re.escape(scenario) or '.+'}-[0-9]{{8}}-[0-9]{{6}}-[0-9a-f]{{4}}", name) is not None
 
 
 def find_run(name: str | Path, *, root: Path) -> RunDirectory:

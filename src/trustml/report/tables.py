@@ -77,7 +77,11 @@ def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]
         for cell in absent.drop_duplicates(["regime", "backend"]).itertuples():
             out.print(f"not run: {cell.regime} in {cell.backend}: {cell.reason}", soft_wrap=True, markup=False)
         out.print()
-        (_print_majority if leading(set(table.measure)) == "accuracy" else _print_constants)(out, table)
+        lines, told = constant_lines(table)
+        for line in lines:
+            out.print(line, soft_wrap=True)
+        for line in told:
+            out.print(f"WARNING: {line}", style="red")
         _print_performance(out, manifest, table)
         print_load(out, table)
         _print_privacy(out, table)
@@ -236,34 +240,44 @@ def _print_performance(out: Console, manifest: Manifest, table: pd.DataFrame) ->
     out.print()
 
 
-def _print_constants(out: Console, table: pd.DataFrame) -> None:
-    """Say what always answering the same number comes to, and which models do no more."""
-    rows = table[(table.measure == leading(set(table.measure))) & table.value.notna()]
+def constant_lines(table: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Say what always answering the same comes to, and which models do no more.
+
+    Returns
+    -------
+    lines, warnings : lists of str
+    """
+    leads = leading(set(table.measure))
+    rows = table[(table.measure == leads) & table.value.notna()]
+    return _majority_lines(rows) if leads == "accuracy" else _constant_lines(table, rows)
+
+
+def _constant_lines(table: pd.DataFrame, rows: pd.DataFrame) -> tuple[list[str], list[str]]:
+    lines = []
     for name, fact, what in (("rmse", "of_mean", "mean"), ("mae", "of_median", "median")):
         of_constant = fact_of(table[(table.measure == name) & table.value.notna()], fact, default=0.0)
         for value in list(of_constant)[:1]:
             text = f"{MEASURES[name].title}: always answering the {what} of the held-out targets comes to"
-            out.print(f"{text} {MEASURES[name].text(value)}", soft_wrap=True)
-    _print_dead(out, rows[fact_of(rows, "one_value", default=False).to_numpy(bool)], "answers one value")
+            lines.append(f"{text} {MEASURES[name].text(value)}")
+    return lines, _dead_lines(rows[fact_of(rows, "one_value", default=False).to_numpy(bool)], "answers one value")
 
 
-def _print_majority(out: Console, table: pd.DataFrame) -> None:
-    """Say what always answering the largest class, or side of each label, comes to, and which models do no more."""
-    rows = table[(table.measure == "accuracy") & table.value.notna()]
+def _majority_lines(rows: pd.DataFrame) -> tuple[list[str], list[str]]:
     majority = [share for share in fact_of(rows, "majority", default=0.0) if share]
     if not majority:
-        return  # recorded before this was
+        return [], []  # recorded before this was
     several = max(fact_of(rows, "labels", default=0)) > 0
     what = "what holds for most, label by label," if several else "the largest class"
-    out.print(f"accuracy: always answering {what} comes to {majority[0]:.3f}", soft_wrap=True)
     dead = rows[(fact_of(rows, "classes_answered", default=2) == 1).to_numpy()]
-    _print_dead(out, dead, "answers the same labels" if several else "answers one class")
+    told = _dead_lines(dead, "answers the same labels" if several else "answers one class")
+    return [f"accuracy: always answering {what} comes to {majority[0]:.3f}"], told
 
 
-def _print_dead(out: Console, dead: pd.DataFrame, what: str) -> None:
-    for regime, group in dead.groupby("regime", sort=False):
-        models = ", ".join(dict.fromkeys(group.backend))
-        out.print(f"WARNING: {regime} ({models}) {what} for every example: it has learned nothing", style="red")
+def _dead_lines(dead: pd.DataFrame, what: str) -> list[str]:
+    return [
+        f"{regime} ({', '.join(dict.fromkeys(group.backend))}) {what} for every example: it has learned nothing"
+        for regime, group in dead.groupby("regime", sort=False)
+    ]
 
 
 def _print_privacy(out: Console, table: pd.DataFrame) -> None:

@@ -61,7 +61,8 @@ class TorchLiveModel:
 
     def digest(self) -> str:
         """Identify the module by its parameters and buffers."""
-        state = ((name, value) for name, value in self._module.state_dict().items() if isinstance(value, Tensor))
+        module = self._module.module if isinstance(self._module, ByParts) else self._module
+        state = ((name, value) for name, value in module.state_dict().items() if isinstance(value, Tensor))
         # numpy has no bfloat16; every one of its values is a float32.
         return arrays_digest(
             (name, (value.float() if value.dtype == torch.bfloat16 else value).detach().cpu().numpy())
