@@ -113,3 +113,13 @@ def test_no_kind_of_source_is_forgotten(tmp_path):
 def test_what_a_record_does_not_say_is_unknown():
     assert Preparation() == Preparation(scaling="unknown", categories="unknown", classes="unknown")
     assert "does not say" in preparation_notes(Preparation())[0]
+
+
+@pytest.mark.parametrize(("declared", "learned"), [(None, True), ("day first", False)])
+def test_an_order_of_dates_that_one_row_shows_is_learned_from_it(tmp_path, declared, learned):
+    rows = [f"0{1 + number % 9}/02/2020,{number % 2}" for number in range(9)]
+    (tmp_path / "t.csv").write_text("\n".join(["when,y", *rows, "13/01/2020,1"]) + "\n")
+    source = Csv(path=str(tmp_path / "t.csv"), label="y", dates=declared, test_fraction=0.5)
+    preparation = load_dataset(source).preparation
+    assert (preparation.learned_columns == ("when",)) is learned
+    assert (preparation.categories == "of the data") is learned

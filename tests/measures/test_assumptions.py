@@ -27,7 +27,7 @@ from trustml.scenario.regimes import DPSGD
     [
         (Preparation(scaling="public constants", categories="none", classes="public"), "met", "public constants"),
         (Preparation(scaling="none", categories="declared", classes="public"), "met", "as they are"),
-        (Preparation(scaling="none", categories="of the data", classes="public"), "not met", "can add a column"),
+        (Preparation(scaling="none", categories="of the data", classes="public"), "not met", "can change columns"),
         (Preparation(scaling="training statistics", categories="none", classes="public"), "not met", "mean and dev"),
         (
             Preparation(scaling="declared constants", categories="none", classes="public"),

@@ -18,7 +18,7 @@ def test_jobs_have_their_seconds_and_mebibytes():
         train_examples=718, test_examples=719, input_shape=(8, 8, 1), class_names=("a",) * 10, fingerprint="e" * 64
     )
     jobs = [job(0), job(1, "signal", "killed", peak_memory=None)]
-    manifest = SimpleNamespace(run="r", status="partial", created="c", ended="", data=data, jobs=jobs)
+    manifest = SimpleNamespace(run="r", status="partial", created="c", ended="", data=data, jobs=jobs, scenario={})
     text = printed(print_jobs, manifest)
     assert "r: partial; created c, ended -" in text
     assert "718 training and 719 held-out examples of shape (8, 8, 1), 10 classes, sha256 " + "e" * 16 in text

@@ -57,10 +57,13 @@ class Moments:
     values : float64 array
     order : str
         How dates such as 1/2/2024 were read, or that all are times of the day; empty where neither needs a word.
+    shown : bool
+        Whether rows alone showed the order, so that others might show another one.
     """
 
     values: Numbers
     order: str
+    shown: bool = False
 
 
 def moments_in(text: Texts, source: Table, *, wide: bool = False) -> Moments | None:
@@ -123,6 +126,7 @@ def _is_like(text: str, *, wide: bool) -> bool:
 def _as_numbers(text: Texts, rows: list[int], source: Table) -> Moments:
     found = np.full(len(text), np.nan)
     order: Order | None = None
+    shown = False
     known: dict[str, float] = {}
     kinds: set[bool] = set()
     for row in rows:
@@ -135,7 +139,7 @@ def _as_numbers(text: Texts, rows: list[int], source: Table) -> Moments:
                 )
             parts = match.groupdict()
             if "a" in parts and order is None:
-                order = _order(text, rows, source)
+                order, shown = _order(text, rows, source)
             kinds.add("year" in parts)
             try:
                 known[value] = _moment(parts, order)
@@ -146,17 +150,20 @@ def _as_numbers(text: Texts, rows: list[int], source: Table) -> Moments:
         found[row] = known[value]
     if len(kinds) > 1:
         raise FaultError(f"holds dates and times of the day, such as {text[rows[0]]!r}; give one kind, or drop it")
-    return Moments(values=found, order=order or ("times of the day" if kinds == {False} else ""))
+    return Moments(values=found, order=order or ("times of the day" if kinds == {False} else ""), shown=shown)
 
 
-def _order(text: Texts, rows: list[int], source: Table) -> Order:
-    """Say which of two numbers is the day: as told, where there are points the first, else as one above 12 shows."""
+def _order(text: Texts, rows: list[int], source: Table) -> tuple[Order, bool]:
+    """Say which of two numbers is the day: as told, where there are points the first, else as one above 12 shows.
+
+    Then only rows showed it.
+    """
     if source.dates is not None:
-        return source.dates
+        return source.dates, False
     matches = [match for row in rows if (match := _YEAR_LAST.fullmatch(text[row]))]
     dotted = [match[2] == "." for match in matches]
     if all(dotted):
-        return "day first"
+        return "day first", False
     if any(dotted):
         told = " and ".join(repr(matches[dotted.index(one)][0]) for one in (True, False))
         raise FaultError(
@@ -169,7 +176,7 @@ def _order(text: Texts, rows: list[int], source: Table) -> Order:
         raise FaultError(
             f'holds dates such as {text[rows[0]]!r}, {both}; set data.dates to "day first" or "month first"'
         )
-    return "day first" if day_first else "month first"
+    return "day first" if day_first else "month first", True
 
 
 def _moment(parts: dict[str, str | None], order: Order | None) -> float:

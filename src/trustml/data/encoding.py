@@ -39,7 +39,8 @@ class Encoded:
     groups : tuple of int
         Feature of each column.
     learned : tuple of str
-        Columns of which other rows would make others: categories taken from the data, and marks of missing numbers.
+        Columns of which other rows would make others: categories taken from the data, marks of missing numbers, and
+        dates whose order, or that they are dates, rows showed.
     left_out : dict of str to int
         Columns of text that are no features, and how many different values each holds.
     missing : dict of str to int
@@ -248,9 +249,16 @@ def _encode_column(column: pd.Series, name: str, source: Table) -> _Column | _Le
     return replace(_numbers(numbers, name, source), spelled=_spelled(numbers, text))
 
 
-def _dates(found: Moments, text: Texts, name: str, source: Table) -> _Column:
+def _dates(found: Moments, text: Texts, name: str, source: Table, *, by_count: bool = False) -> _Column:
+    """Encode dates; where rows showed their order, or were so many that they are no categories, others might not."""
     column = _numbers(found.values, name, source)
-    return replace(column, dates=True, order=found.order, spelled=_spelled(found.values, text))
+    return replace(
+        column,
+        dates=True,
+        learned=column.learned or found.shown or by_count,
+        order=found.order,
+        spelled=_spelled(found.values, text),
+    )
 
 
 def _spelled(numbers: npt.NDArray[np.float64], text: Texts) -> str:
@@ -265,7 +273,7 @@ def _text(text: Texts, name: str, source: Table) -> _Column | _LeftOut:
         return _one_hot(text, name, source)
     found = moments_in(text, source, wide=True)
     if found is not None:
-        return _dates(found, text, name, source)
+        return _dates(found, text, name, source, by_count=source.dates is None)
     return _LeftOut(values=different)
 
 

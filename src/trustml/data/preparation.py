@@ -46,7 +46,8 @@ def preparation_notes(preparation: Preparation) -> tuple[str, ...]:
     if preparation.learned_columns:
         names = ", ".join(preparation.learned_columns)
         notes.append(
-            f"the categories and marks of missing values of {names} are taken from the data; no epsilon covers that"
+            f"the categories, marks of missing values or orders of dates of {names} are taken from the data; "
+            "no epsilon covers that"
         )
     if preparation.left_out_columns:
         names = ", ".join(preparation.left_out_columns)

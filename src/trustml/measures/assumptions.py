@@ -194,7 +194,7 @@ _CATEGORIES: dict[Categories, tuple[AssumptionStatus, str]] = {
     "none": ("met", ""),
     "declared": ("met", "categories are declared"),
     "marks not declared": ("not checked", "a row that lacks a number would add a mark: data.marked declares them"),
-    "of the data": ("not met", "categories or marks are of the data: one row can add a column to the first layer"),
+    "of the data": ("not met", "categories, marks or orders of dates are of the data: one row can change columns"),
     "unknown": ("not checked", "the record does not say where categories come from"),
 }
 _CLASSES: dict[Classes, tuple[AssumptionStatus, str]] = {
