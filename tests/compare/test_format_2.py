@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from tests import WHOLE
 from tests.conftest import measured_once
 from tests.records import NAMES, copy_of, measured_anew
 from trustml.compare.table import recorded_measures, rows_of
@@ -241,7 +242,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00
 NOTES = st.lists(KNOWN | TEXT | st.text(string.digits + ".e+-[](), %", max_size=30), max_size=4).map("".join)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40 if WHOLE else 12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(note=NOTES, gone=st.booleans())
 @example(note="", gone=True)
 @example(note="absent: ", gone=True)
