@@ -84,7 +84,11 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    # calibration of batches of fixed size takes half a minute
+    [pytest.param(name, marks=pytest.mark.long if name == "fixed" else ()) for name in CASES],
+)
 def test_a_target_is_met_closely_from_below(name):
     regime = CASES[name]
     mechanism = planned(regime)
