@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -78,27 +79,38 @@ def page_checks(folder: Path, stated: AuditRecord, *, same_words: bool) -> list[
 
 
 def _finding_checks(stated: AuditRecord, anew: AuditRecord, *, same_words: bool) -> list[Check]:
-    checks = []
-    before, now = _by_id(stated), _by_id(anew)
-    for name in [*before, *(name for name in now if name not in before)]:
-        if name not in now:
-            checks.append(_check(f"finding {name}", "differs", "nothing in the record leads to it"))
-        elif name not in before:
-            checks.append(_check(f"finding {name}", "differs", "follows from the record, and is not in the audit"))
-        elif different := finding_difference(before[name], now[name], same_words=same_words):
-            checks.append(_check(f"finding {name}", "differs", different))
-        else:
-            checks.append(_check(f"finding {name}", "ok", f"{now[name].severity}, as the record gives it"))
-    if len(before) != len(stated.findings):
+    checks = compare_findings(
+        stated.findings,
+        anew.findings,
+        same_words=same_words,
+        groundless="nothing in the record leads to it",
+        unstated="follows from the record, and is not in the audit",
+        same="as the record gives it",
+    )
+    if len({finding.id for finding in stated.findings}) != len(stated.findings):
         checks.append(_check("audit", "differs", "has two findings of one name"))
     return checks
 
 
-def _by_id(record: AuditRecord) -> dict[str, Finding]:
-    return {finding.id: finding for finding in record.findings}
+def compare_findings(
+    stated: Sequence[Finding], anew: Sequence[Finding], *, same_words: bool, groundless: str, unstated: str, same: str
+) -> list[Check]:
+    """Hold findings against those that are concluded anew; the last three are what to say of each outcome."""
+    checks = []
+    before, now = ({finding.id: finding for finding in findings} for findings in (stated, anew))
+    for name in dict.fromkeys([*before, *now]):
+        if name not in now:
+            checks.append(_check(f"finding {name}", "differs", groundless))
+        elif name not in before:
+            checks.append(_check(f"finding {name}", "differs", unstated))
+        elif different := _finding_difference(before[name], now[name], same_words=same_words):
+            checks.append(_check(f"finding {name}", "differs", different))
+        else:
+            checks.append(_check(f"finding {name}", "ok", f"{now[name].severity}, {same}"))
+    return checks
 
 
-def finding_difference(stated: Finding, anew: Finding, *, same_words: bool) -> str:
+def _finding_difference(stated: Finding, anew: Finding, *, same_words: bool) -> str:
     """Tell how two findings of one name differ; empty where they do not."""
     words = ("title", "claim", "how", "artifacts", "would_change", "rule", "reason") if same_words else ()
     verdict = ("verdict",) if stated.verdict is not None else ()  # audits of earlier versions give none

@@ -20,7 +20,7 @@ from trustml.auditing.identity import identity_of
 from trustml.auditing.model_audit import accounting_findings, audit_id
 from trustml.auditing.models import target_of
 from trustml.auditing.result import AuditedModel, AuditRecord, Finding
-from trustml.evidence.audits import finding_difference
+from trustml.evidence.audits import compare_findings
 from trustml.evidence.checks import NOT_COMPUTABLE, Check, Outcome
 from trustml.record.store import AUDIT
 
@@ -32,6 +32,7 @@ _OF_MODELS = {"data", "explanations", "performance"}
 _SCORES = {"membership_advantage"}
 _FROM_MODEL = "rests on the model and its data, which are not in the audit"
 _STATED = "stated, and not in anything that the audit holds"
+_GROUNDLESS = "nothing in the audit leads to it"
 _HOW = "words on reference models and on how the sets differ, which no curve tells"
 _WORDING = "made by another revision of trustml, whose words may differ: titles and notes are not compared"
 
@@ -143,22 +144,18 @@ def _without_scores(finding: Finding) -> tuple[Any, ...]:
 
 
 def _compared(stated: list[Finding], anew: list[Finding], *, same_words: bool) -> list[Check]:
-    checks = []
-    before, now = ({one.id: one for one in findings} for findings in (stated, anew))
-    for name in dict.fromkeys([*before, *now]):
-        if name not in now:
-            checks.append(_nothing(before[name]))
-        elif name not in before:
-            checks.append(_check(f"finding {name}", "differs", "follows from the audit, and is not in it"))
-        elif different := finding_difference(before[name], now[name], same_words=same_words):
-            checks.append(_check(f"finding {name}", "differs", different))
-        else:
-            checks.append(_check(f"finding {name}", "ok", f"{now[name].severity}, as its curves and claim give it"))
-    return checks
+    return compare_findings(
+        stated,
+        anew,
+        same_words=same_words,
+        groundless=_GROUNDLESS,
+        unstated="follows from the audit, and is not in it",
+        same="as its curves and claim give it",
+    )
 
 
 def _nothing(finding: Finding) -> Check:
-    return _check(f"finding {finding.id}", "differs", "nothing in the audit leads to it")
+    return _check(f"finding {finding.id}", "differs", _GROUNDLESS)
 
 
 def _asked(check: str, record: AuditRecord) -> bool:
