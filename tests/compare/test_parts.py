@@ -12,6 +12,8 @@ import pytest
 from tests.compare.test_contrast import simulated
 from trustml.compare.contrast import Agreements, difference
 from trustml.compare.parts import dose_series, pairs_of_parts, part_estimates
+from trustml.measures.notes import note_of
+from trustml.measures.row import About
 from trustml.plan.job import TrainJob
 from trustml.scenario.regimes import DPSGD, Ablation, Plain, Regime
 
@@ -106,6 +108,9 @@ def test_what_is_found_is_the_difference_of_effects_and_a_rise_with_epsilon():
     assert trends["P8"].first == "P1" and trends["P8"].facts == {"epsilons": "1, 3, 8"}
     assert trends["P8"].estimate.low > 0 and trends["P8"].estimate.p_value < 0.01
     assert trends["N8"].estimate.low < 0 < trends["N8"].estimate.high
+    assert trends["N8"].facts == {"epsilons": "1, 3, 8", "controls": True}
+    assert note_of(About(facts=trends["N8"].facts)) == "over epsilon 1, 3, 8 of the private regimes they belong to"
+    assert note_of(About(facts=trends["P8"].facts)) == "over epsilon 1, 3, 8"
 
 
 def test_regimes_of_other_seeds_are_not_set_side_by_side():

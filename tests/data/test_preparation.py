@@ -123,3 +123,13 @@ def test_an_order_of_dates_that_one_row_shows_is_learned_from_it(tmp_path, decla
     preparation = load_dataset(source).preparation
     assert (preparation.learned_columns == ("when",)) is learned
     assert (preparation.categories == "of the data") is learned
+
+
+@pytest.mark.parametrize(("different", "declared"), [(100, None), (101, None), (101, "day first")])
+def test_dates_that_only_their_number_keeps_from_being_categories_are_learned(tmp_path, different, declared):
+    days = pd.date_range("2020-01-01", periods=different).strftime("%d %b %Y")
+    (tmp_path / "t.csv").write_text("\n".join(["when,y", *(f"{day},{i % 2}" for i, day in enumerate(days))]) + "\n")
+    source = Csv(path=str(tmp_path / "t.csv"), label="y", dates=declared, test_fraction=0.5)
+    dataset = load_dataset(source)
+    assert (dataset.input_shape == (1,)) is (different > 100)
+    assert (dataset.preparation.learned_columns == ("when",)) is (declared is None)
