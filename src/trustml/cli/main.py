@@ -17,7 +17,8 @@ from trustml.errors import TrustmlError, printable
 OK, FAILED, USAGE, INTERNAL, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 _COMMANDS = {
-    "run": "Run a scenario, or go on with a run.",
+    "init": "Look at a data file and write a scenario that works.",
+    "run": "Run a scenario or a data file, or go on with a run.",
     "list": "List the runs and the ready scenarios.",
     "rm": "Remove runs, or what is left of one that was never planned to its end.",
     "show": "Show how a run went and what it measured.",

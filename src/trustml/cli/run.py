@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from trustml.cli.init import label_option, make_draft, write_draft
 from trustml.cli.main import INTERRUPTED, OK, PARTIAL
 from trustml.cli.output import (
     console,
@@ -22,11 +23,13 @@ from trustml.cli.output import (
     root_option,
 )
 
+_SCENARIOS = (".py", ".toml")
 _EXIT = {"success": OK, "partial": PARTIAL, "interrupted": INTERRUPTED}
 
 
-@click.command("run", short_help="Run a scenario, or go on with a run.")
+@click.command("run", short_help="Run a scenario or a data file, or go on with a run.")
 @click.argument("scenario", required=False)
+@label_option
 @root_option
 @old_root_option
 @click.option(
@@ -45,6 +48,7 @@ _EXIT = {"success": OK, "partial": PARTIAL, "interrupted": INTERRUPTED}
 @file_option
 def command(
     scenario: str | None,
+    labels: tuple[str, ...],
     root: Path,
     old_root: Path | None,
     settings: tuple[str, ...],
@@ -56,7 +60,9 @@ def command(
     as_json: bool,
     file: Path | None,
 ) -> int:
-    """Run SCENARIO: a .py or .toml file, or the name of a ready scenario such as `digits`.
+    """Run SCENARIO: a .py or .toml file, the name of a ready scenario such as `digits`, or a data file.
+
+    For data, `trustml init` is done first: its scenario is written here and run; --label names what to learn.
 
     Prints the comparison, or with --json every event as a line of JSON, the last one
     {"event": "done", "run": ..., "path": ..., "status": ...}. Exit code 4 means that some jobs failed, or all; the
@@ -77,13 +83,24 @@ def command(
         raise click.UsageError(
             "--resume goes on with the scenario as it was recorded; leave SCENARIO, --backend, --seeds and --device out"
         )
+    if labels and (scenario is None or not is_data(Path(scenario))):
+        raise click.UsageError("--label goes with a data file; a scenario names its own in data.label")
     if allow_overrun and resume is None:
         raise click.UsageError("--allow-overrun goes with --resume")
     # Also where SIGINT was ignored when we were started, as a shell does for what it puts into the background.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+    if scenario is not None and is_data(Path(scenario)):
+        where = write_draft(make_draft(scenario, labels=labels, backends=backends), None)
+        click.echo(f"wrote {where}, which is run now; all of it is yours to change", err=True)
+        scenario = str(where)
     with data_stream(file) as stream:
         return _run(scenario, root, overrides, resume, allow_overrun, as_json, stream)
+
+
+def is_data(path: Path) -> bool:
+    """Whether a path is data rather than a scenario or the name of a ready one."""
+    return path.suffix not in _SCENARIOS and path.exists() and not (path / "manifest.json").exists()
 
 
 def _run(

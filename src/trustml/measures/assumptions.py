@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from trustml.data.preparation import Categories, Classes, Preparation, Scaled
 from trustml.measures.evidence import Evidence
@@ -56,16 +57,14 @@ def assumptions_of(
             else "a stock engine runs on its own",
         ),
         _data(evidence, charges),
-        preprocessing_assumption(evidence.manifest.data.preparation, evidence.task),
+        preprocessing_assumption(
+            evidence.manifest.data.preparation,
+            evidence.task,
+            chosen=evidence.manifest.scenario.get("chosen_from_data", ()),
+        ),
         _rows_of_explanations(evidence),
         _other_models(evidence),
-        Assumption(
-            name="hyperparameters were not chosen on this data",
-            status="met" if evidence.manifest.scenario.get("tuning") else "not checked",
-            why="a declared sweep is accounted for above"
-            if evidence.manifest.scenario.get("tuning")
-            else "nothing in the record can tell",
-        ),
+        _hyperparameters(evidence.manifest.scenario),
         _one_person(regime, charges),
         noise_reach(job, charges),
         Assumption(
@@ -165,9 +164,17 @@ def _data(evidence: Evidence, charges: Sequence[Charge]) -> Assumption:
     )
 
 
-def preprocessing_assumption(preparation: Preparation, task: Task = DEFAULT_TASK) -> Assumption:
-    """Say whether the preparation, or the loss, used the private data; the worst of its points decides."""
+def preprocessing_assumption(
+    preparation: Preparation, task: Task = DEFAULT_TASK, *, chosen: Sequence[str] = ()
+) -> Assumption:
+    """Say whether the preparation, or the loss, used the private data; the worst of its points decides.
+
+    `chosen` are fields of the scenario that it says were chosen from the data.
+    """
+    read = [field for field in chosen if field.partition(".")[0] in ("data", "task")]
+    point: tuple[AssumptionStatus, str] = ("not met", f"{', '.join(read)} were read from the data")
     points = (
+        point if read else ("met", ""),
         _SCALING[preparation.scaling],
         _CATEGORIES[preparation.categories],
         _CLASSES[preparation.classes],
@@ -208,6 +215,18 @@ _WEIGHTS: dict[bool, tuple[AssumptionStatus, str]] = {
     False: ("met", ""),
     True: ("not checked", "class weights are constants given by the user: were they counts of labels, they would tell"),
 }
+
+
+def _hyperparameters(scenario: Mapping[str, Any]) -> Assumption:
+    """Say whether what the scenario sets was chosen on the data; what it says itself comes first."""
+    name = "hyperparameters were not chosen on this data"
+    chosen = scenario.get("chosen_from_data")
+    if chosen:
+        why = f"the scenario says that {', '.join(chosen)} were read from it"
+        return Assumption(name=name, status="not met", why=why)
+    if scenario.get("tuning"):
+        return Assumption(name=name, status="met", why="a declared sweep is accounted for above")
+    return Assumption(name=name, status="not checked", why="nothing in the record can tell")
 
 
 def _rows_of_explanations(evidence: Evidence) -> Assumption:

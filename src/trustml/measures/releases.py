@@ -24,6 +24,7 @@ def releases_of(
         *_of_explanations(evidence, job),
         *_of_attacks(evidence),
         *_of_other_models(evidence, regime),
+        *_of_the_scenario(evidence),
         *_of_the_run(evidence, regime, charges),
     )
 
@@ -108,6 +109,14 @@ def _of_other_models(evidence: Evidence, regime: PrivateRegime) -> list[Release]
         "same unit, and nothing here composes others"
     )
     return [Release(name="other models", coverage="not covered", why=why)]
+
+
+def _of_the_scenario(evidence: Evidence) -> list[Release]:
+    chosen = evidence.manifest.scenario.get("chosen_from_data")
+    if not chosen:
+        return []
+    why = f"{', '.join(chosen)} were read from the data; one row may have decided what they are"
+    return [Release(name="choices of the scenario", coverage="not covered", why=why)]
 
 
 def _of_the_run(evidence: Evidence, regime: PrivateRegime, charges: Sequence[Charge]) -> list[Release]:

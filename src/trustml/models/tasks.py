@@ -85,7 +85,12 @@ Task: TypeAlias = Classes | Binary | Labels | Regression
 DEFAULT_TASK = Classes()
 
 
-_LATER: dict[str, Any] = {"task": msgspec.to_builtins(DEFAULT_TASK), "ablation": None, "ablated": None}
+_LATER: dict[str, Any] = {
+    "task": msgspec.to_builtins(DEFAULT_TASK),
+    "ablation": None,
+    "ablated": None,
+    "chosen_from_data": [],
+}
 """Fields that jobs and scenarios got after runs had been recorded, and the values that change nothing."""
 
 

@@ -31,6 +31,7 @@ ReleaseName: TypeAlias = Literal[
     "times and memory",
     "fingerprint of the data",
     "sizes and names",
+    "choices of the scenario",
     "how jobs ended",
     "largest participation",
     "partition of the clients",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 
+import msgspec
+
 from trustml.errors import ScenarioError
 from trustml.frameworks.table import backend_names, entry_of, is_known
 from trustml.models.graph import check_graph
@@ -32,6 +34,7 @@ def check_scenario(scenario: Scenario) -> None:
     check_types(scenario)
     check_backends(scenario)
     _check_task(scenario)
+    _check_chosen(scenario)
     for name in ("backends", "seeds"):
         value = getattr(scenario, name)
         if len(set(value)) < len(value):
@@ -143,6 +146,22 @@ def check_backends(scenario: Scenario) -> None:
                 f"{name!r} is not one of the choices",
                 fix=f"choose one of {', '.join(backend_names())}",
             )
+
+
+def _check_chosen(scenario: Scenario) -> None:
+    """Check that what is said to be chosen from the data are fields of this scenario."""
+    whole = msgspec.to_builtins(scenario)
+    for index, path in enumerate(scenario.chosen_from_data):
+        place = whole
+        for key in path.split("."):
+            if isinstance(place, list | tuple) and key.isdigit() and int(key) < len(place):
+                place = place[int(key)]
+            elif isinstance(place, dict) and key in place:
+                place = place[key]
+            else:
+                known = ", ".join(place) if isinstance(place, dict) else "a field above it"
+                problem = f"{path!r} is no field of this scenario: there is no {key!r}"
+                raise ScenarioError(f"chosen_from_data.{index}", problem, fix=f"name one of {known}")
 
 
 def _check_task(scenario: Scenario) -> None:

@@ -116,21 +116,33 @@ def set_field(data: PlainData, override: str) -> None:
     ScenarioError
         If there is no such field.
     """
-    path, equals, text = override.partition("=")
-    if not equals or not path:
-        raise UsageError(f"--set {override!r}: write it as FIELD=VALUE, such as training.1.epsilon=3")
-    keys = path.strip().split(".")
+    path, value = read_setting(override)
+    keys = path.split(".")
     place: Any = data
     for depth, key in enumerate(keys[:-1]):
         place = _step(place, key, ".".join(keys[: depth + 1]))
     last = keys[-1]
     if isinstance(place, list):
         _step(place, last, path)
-        place[int(last)] = _value(text)
+        place[int(last)] = value
     elif isinstance(place, dict):
-        place[last] = _value(text)
+        place[last] = value
     else:
         raise ScenarioError(path, f"{'.'.join(keys[:-1])} is the value {place!r}", fix="name a field above it")
+
+
+def read_setting(override: str) -> tuple[str, Any]:
+    """Cut ``training.1.epsilon=3`` into the field and its value, read as TOML, else as text.
+
+    Raises
+    ------
+    UsageError
+        If it has no such form.
+    """
+    path, equals, text = override.partition("=")
+    if not equals or not path.strip():
+        raise UsageError(f"--set {override!r}: write it as FIELD=VALUE, such as training.1.epsilon=3")
+    return path.strip(), _value(text)
 
 
 def resolve_paths(scenario: Scenario, *, folder: Path) -> Scenario:

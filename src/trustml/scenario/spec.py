@@ -177,6 +177,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tuning : Tuning, optional
         Where hyperparameters are chosen by comparing private runs; the statement then says what that costs.
     description : str
+    chosen_from_data : tuple of str
+        Fields of this scenario whose values somebody read from the data that is to be protected, by hand or by
+        ``trustml init``: ``data.drop``, ``training``. No epsilon covers such a choice, and every statement says so.
     """
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
@@ -191,3 +194,4 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     execution: Execution = Execution()
     tuning: Tuning | None = None
     description: str = ""
+    chosen_from_data: tuple[str, ...] = ()
