@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import streamlit as st
-from chosen_run import current, how_to_go_on, measures
+from chosen_run import current, how_to_go_on, measures, statements
 from page_parts import draw, notes, show_rows, sortable, text_table
 
 from trustml.measures.measure import MEASURES, leading, of_family
@@ -12,6 +12,7 @@ from trustml.privacy.statement import at_most
 from trustml.record.schema import task_of
 from trustml.report import figures
 from trustml.report.documents import plain_text
+from trustml.report.summary import summary, worded
 from trustml.report.tables import constant_lines, overview_frame
 
 run = current()
@@ -50,6 +51,14 @@ with st.container(horizontal=True, gap="medium"):
     st.metric("task", plain_text(in_words(task_of(manifest), len(data.class_names))), width="content")
 
 table = measures()
+for question, answers in worded(summary(manifest, table, statements())):
+    if page := answers[0].page:
+        label = f"**{plain_text(question)}**"
+        st.page_link(f"views/{page}.py", label=label, query_params={"run": run.path.name})
+    else:
+        st.markdown(f"**{plain_text(question)}**")
+    for answer in answers:
+        st.markdown(plain_text(answer.sentence))
 first = leading(set(table.measure))
 score = MEASURES[first].title[:1].upper() + MEASURES[first].title[1:]
 st.subheader("What each regime costs in each framework")

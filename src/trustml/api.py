@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from trustml.privacy.statement import PrivacyStatement
+    from trustml.report.summary import Answer
 
 DEFAULT_ROOT = Path("runs")
 
@@ -84,6 +85,12 @@ class Run:
         from trustml.compare.table import read_statements
 
         return read_statements(self._directory)
+
+    def summary(self) -> tuple[Answer, ...]:
+        """What the run answers, in three to five sentences, each with the measures it is made from."""
+        from trustml.report.summary import summary
+
+        return summary(self.manifest, self.measures(), self.privacy())
 
     def attributions(
         self, model: str, *, backend: str, method: str | None = None, variant: str = "native"

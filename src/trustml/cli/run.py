@@ -114,6 +114,7 @@ def _run(
 ) -> int:
     from trustml import api
     from trustml.cli.progress import show_progress
+    from trustml.report.summary import print_summary
     from trustml.report.tables import print_comparison, print_problems
 
     with show_progress(sys.stderr) as progress:
@@ -134,7 +135,10 @@ def _run(
             run = api.run(str(scenario), out=root, overrides=overrides, listener=listener)
     manifest = run.manifest
     if not as_json:
-        print_comparison(console(stream), [(manifest, run.measures())])
+        out = console(stream)
+        print_comparison(out, [(manifest, run.measures())])
+        out.print()
+        print_summary(out, run.summary())
     err = console(sys.stderr)
     print_problems(err, manifest)
     err.verbatim(f"status: {manifest.status}   run: {manifest.run}   in: {run.path}")

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def command(run: str, root: Path, as_json: bool, file: Path | None, privacy: bool) -> None:
     """Show RUN: an identifier, its beginning, `latest`, or a path.
 
-    With --json: {"run", "status", "jobs", "data", "measures", "privacy"}, the measures as rows of the tidy table; with
-    --privacy --json: {"run", "data", "epsilon_all_releases", "privacy"}.
+    With --json: {"run", "status", "jobs", "data", "measures", "privacy", "summary"}, the measures as rows of the tidy
+    table; with --privacy --json: {"run", "data", "epsilon_all_releases", "privacy"}.
     """
     from trustml import api
     from trustml.errors import RecordError
@@ -51,14 +51,18 @@ def command(run: str, root: Path, as_json: bool, file: Path | None, privacy: boo
                 "data": {"preparation": manifest.data.preparation, "notes": manifest.data.notes},
                 "measures": rows,
                 "privacy": loaded.privacy() if table is not None else [],
+                "summary": loaded.summary() if table is not None else (),
             }
             stream.write(json_text(content) + "\n")
             return
+        from trustml.report.summary import print_summary
         from trustml.report.tables import print_comparison, print_jobs, print_problems
 
         out = console(stream)
         print_jobs(out, manifest)
         print_problems(out, manifest)
+        if table is not None:
+            print_summary(out, loaded.summary())
         if table is not None:
             print_comparison(out, [(manifest, table)])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -22,7 +22,9 @@ from trustml.scenario.sources import Csv, Json, Parquet, Table
 if TYPE_CHECKING:
     import pandas as pd
 
-ENDINGS: dict[type[Table], tuple[str, ...]] = {
+AnyTable: TypeAlias = Csv | Parquet | Json
+
+ENDINGS: dict[type[AnyTable], tuple[str, ...]] = {
     Csv: (".csv", ".tsv", ".tab", ".txt", ".data"),
     Parquet: (".parquet", ".pq"),
     Json: (".json", ".jsonl", ".ndjson"),
@@ -33,7 +35,7 @@ _FEW_EACH = 10
 _BUCKETS = 32
 
 
-def kind_of_table(path: Path) -> type[Table] | None:
+def kind_of_table(path: Path) -> type[AnyTable] | None:
     """Give the source that reads such a file, by its name; None where it is no table."""
     name = path.name.lower().removesuffix(".gz")
     return next((kind for kind, endings in ENDINGS.items() if name.endswith(endings)), None)

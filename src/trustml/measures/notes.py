@@ -35,6 +35,7 @@ _PAIRS: dict[PairKind, str] = {
 }
 _INTERVALS: dict[IntervalKind, str] = {
     "wilson": "Wilson {percent} %",
+    "newcombe": "Newcombe {percent} %, paired",
     "bootstrap over examples": "bootstrap {percent} % over examples",
     "jackknife over seeds": "jackknife {percent} % over seeds",
     "quartiles": "quartiles",

@@ -39,6 +39,14 @@ PERFORMANCE_MEASURES: dict[str, Measure] = {
         shown=("overview", "federated page"),
         later=True,
     ),
+    "score_difference": _performance(
+        rows=("trustml.measures.score_differences:difference_rows",),
+        title="score difference",
+        meaning="Accuracy, or R², of the second of two models less that of the first on the same held-out examples: "
+        "what a regime costs in one framework, or one framework against another in one regime. Paired interval "
+        "(Newcombe, method 10); bootstrap over examples of several labels and of R².",
+        shown=(),
+    ),
     "rmse": _performance(
         unit="of target",
         better="lower",

@@ -44,6 +44,7 @@ PairKind: TypeAlias = Literal[
 IntervalKind: TypeAlias = Literal[
     "",
     "wilson",
+    "newcombe",
     "bootstrap over examples",
     "jackknife over seeds",
     "jackknife over models",

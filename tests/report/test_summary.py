@@ -1,0 +1,164 @@
+"""What a run answers: every sentence against the rows it is made from, on tables made up and on stored runs."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pandas as pd
+import pytest
+from msgspec.structs import replace
+from rich.console import Console
+
+from tests.records import copy_of
+from trustml.compare.table import table_of
+from trustml.measures.row import About, Row
+from trustml.record.schema import DataRecord, JobRecord, Manifest
+from trustml.report.summary import Answer, print_summary, summary
+
+DATA = DataRecord(fingerprint="", train_examples=9, test_examples=100, input_shape=(2,), class_names=("a", "b"))
+BACKENDS = ("torch", "jax")
+
+
+def row(measure: str, value: float, backend: str = "torch", regime: str = "Plain", seed: int = 0, **about: Any) -> Row:
+    low, high = about.pop("low", None), about.pop("high", None)
+    method, subject = about.pop("method", ""), about.pop("subject", "held-out")
+    known = {name: getattr(About(**about), name) for name in About.__struct_fields__}
+    return Row(
+        run="r", job=f"train.{backend}.{regime}.s{seed}", backend=backend, regime=regime, seed=seed, subject=subject,
+        method=method, measure=measure, value=value, low=low, high=high, unit="1", n=100, kind="estimate", note="",
+        model="", **known,
+    )  # fmt: skip
+
+
+def manifest(*kinds: str, **fields: Any) -> Manifest:
+    training = [{"kind": kind} | ({"partition": {}} if kind == "FedAvg" else {}) for kind in kinds]
+    scenario = {"name": "x", "training": training, "backends": list(BACKENDS), "seeds": [0]}
+    return Manifest(
+        run="r", status="success", created="", ended="", scenario=scenario, overrides=(), data=DATA, jobs=(), **fields
+    )
+
+
+def table(*rows: Row) -> pd.DataFrame:
+    return table_of([row("accuracy", 0.9), *rows])
+
+
+def cost(backend: str, value: float, low: float, high: float, *, seed: int = 0, swapped: bool = False) -> Row:
+    first, second = ("DPSGD", "Plain") if swapped else ("Plain", "DPSGD")
+    return row(
+        "score_difference",
+        value,
+        backend,
+        first,
+        seed,
+        low=low,
+        high=high,
+        pair="two regimes",
+        first=first,
+        second=second,
+    )
+
+
+def texts(found: tuple[Answer, ...], question: str) -> list[str]:
+    return [answer.text for answer in found if answer.question == question]
+
+
+EPSILON = row("epsilon", 7.996, regime="DPSGD", delta=1e-5, privacy_unit="example")
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_the_cost_is_what_plain_has_more_whichever_comes_first(swapped):
+    sign = -1 if swapped else 1
+    low, high = sorted((-0.075 * sign, -0.018 * sign))
+    found = summary(
+        manifest("Plain", "DPSGD"), table(EPSILON, cost("torch", -0.0446 * sign, low, high, swapped=swapped)), ()
+    )
+    assert texts(found, "privacy") == [
+        "DPSGD (epsilon 8.00 per example, delta 1e-05) costs accuracy against Plain: 0.045 [0.018, 0.075] in torch "
+        "(95 % interval over held-out examples; one seed, and another may differ)"
+    ]
+
+
+def test_a_cost_that_may_be_none_says_so():
+    found = summary(manifest("Plain", "DPSGD"), table(EPSILON, cost("jax", 0.0001, -0.01, 0.0004)), ())
+    assert "0.000 [0.000, 0.010] in jax; none of it is told apart from no cost" in texts(found, "privacy")[0]
+    assert "-0.000" not in texts(found, "privacy")[0]
+
+
+def test_seeds_are_averaged_by_students_t():
+    rows = [cost("torch", -value, -1, 1, seed=seed) for seed, value in enumerate((0.1, 0.2, 0.3))]
+    text = texts(summary(manifest("Plain", "DPSGD"), table(EPSILON, *rows), ()), "privacy")[0]
+    assert "0.200 [-0.048, 0.448] in torch" in text and "95 % interval over 3 seeds" in text
+
+
+def test_without_a_plain_model_no_cost_is_told():
+    assert texts(summary(manifest("DPSGD"), table(EPSILON), ()), "privacy") == [
+        "what privacy costs cannot be told from this run: it has no plain model to compare with"
+    ]
+
+
+def test_controls_are_no_plain_model():
+    one = manifest("Plain", "DPSGD")
+    one.scenario["training"][0]["random_labels"] = True
+    assert "no plain model" in texts(summary(one, table(EPSILON), ()), "privacy")[0]
+
+
+def frameworks(*pairs: tuple[float, float]) -> str:
+    rows = [
+        row("score_difference", value, regime=f"R{number}", pair="trained apart", first="torch", second="jax",
+            low=value - 0.01, high=value + 0.01, p_value=p_value)
+        for number, (value, p_value) in enumerate(pairs)
+    ]  # fmt: skip
+    return texts(summary(manifest("Plain"), table(*rows), ()), "framework")[0]
+
+
+def test_frameworks_differ_only_where_all_pairs_together_say_so():
+    assert frameworks((0.03, 0.02), (0.02, 0.9), (0.0, 1.0)).startswith(
+        "no framework is told apart from another by accuracy, over 3 pairs: the largest difference is 0.030"
+    )
+    assert frameworks((0.03, 0.01), (0.02, 0.9)).startswith("by accuracy jax is 0.030 above torch in R0, of 2 pairs")
+    assert "torch is 0.030 above jax in R0" in frameworks((-0.03, 0.001))
+
+
+def attack(regime: str, value: float) -> Row:
+    return row("membership_auc_at_least", value, regime=regime, method="loss")
+
+
+def test_what_attackers_get():
+    assert texts(summary(manifest("Plain"), table(), ()), "leakage") == [
+        "no attack was tried, so nothing is shown of what models leak"
+    ]
+    found = summary(manifest("Plain", "DPSGD"), table(attack("Plain", 0.575), attack("DPSGD", 0.49)), ())
+    assert texts(found, "leakage") == [
+        "attacks tell members of Plain (AUC at least 0.575 by loss, torch); no attack that was tried tells members of "
+        "DPSGD"
+    ]
+    planted = row("audited_epsilon", 4.0, verdict="violated", facts={"fault": "no clipping"})
+    real = row("audited_epsilon", 4.0, regime="DPSGD", verdict="violated")
+    assert "refutes" not in texts(summary(manifest("Plain"), table(planted), ()), "leakage")[0]
+    assert (
+        "an audit refutes the claimed epsilon of DPSGD"
+        in texts(summary(manifest("Plain"), table(real), ()), "leakage")[0]
+    )
+
+
+def test_jobs_that_failed_are_counted():
+    jobs = tuple(
+        JobRecord(id=str(n), backend="jax", kind="train", regime="Plain", seed=0, digest="", status=status)
+        for n, status in enumerate(("ok", "error", "timeout"))
+    )
+    found = summary(replace(manifest("Plain"), jobs=jobs), table(), ())
+    assert texts(found, "trust") == ["2 of 3 jobs did not end well"]
+
+
+def test_a_run_without_a_model_answers_nothing():
+    assert summary(manifest("Plain"), table_of([row("accuracy", float("nan"))]), ()) == ()
+
+
+def test_a_stored_run_answers_and_prints(tmp_path):
+    run = copy_of("attacked", tmp_path)
+    out = io.StringIO()
+    print_summary(Console(file=out, width=200), run.summary())
+    text = out.getvalue()
+    assert "What does an attacker get?\n  Attacks tell members of Overfitted (AUC at least" in text
+    assert "Can the claims be trusted?\n  Epsilon follows from the ledger" in text
