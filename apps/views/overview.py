@@ -53,10 +53,9 @@ with st.container(horizontal=True, gap="medium"):
 table = measures()
 for question, answers in worded(summary(manifest, table, statements())):
     if page := answers[0].page:
-        label = f"**{plain_text(question)}**"
-        st.page_link(f"views/{page}.py", label=label, query_params={"run": run.path.name})
+        st.page_link(f"views/{page}.py", label="**" + plain_text(question) + "**", query_params={"run": run.path.name})
     else:
-        st.markdown(f"**{plain_text(question)}**")
+        st.markdown("**" + plain_text(question) + "**")
     for answer in answers:
         st.markdown(plain_text(answer.sentence))
 first = leading(set(table.measure))

@@ -157,6 +157,7 @@ from trustml.scenario.spec import (
 )
 
 if TYPE_CHECKING:
+    from trustml.drafting.draft import Draft as Draft, draft as draft
     from trustml.api import (
         Run as Run,
         load as load,
@@ -181,6 +182,8 @@ _LATE = {
     "Endpoint": "trustml.audits",
     "JaxModel": "trustml.audits",
     "audit": "trustml.audits",
+    "Draft": "trustml.drafting.draft",
+    "draft": "trustml.drafting.draft",
 }
 
 __all__ = [name for name, value in globals().items() if isinstance(value, type)] + list(_LATE)

@@ -87,7 +87,7 @@ class Run:
         return read_statements(self._directory)
 
     def summary(self) -> tuple[Answer, ...]:
-        """What the run answers, in three to five sentences, each with the measures it is made from."""
+        """What the run answers, in three to five sentences, each with the measure it is made from."""
         from trustml.report.summary import summary
 
         return summary(self.manifest, self.measures(), self.privacy())

@@ -24,8 +24,8 @@ LABELS = {
 }
 NAMED = {"caption", "text", "help", "label", "body", "placeholder"}
 """Arguments by name that are Markdown, of whatever element."""
-ELEMENTS = {*BODIES, *LABELS, "progress", "image", "table"}
-NEVER = {"write", "write_stream", "html", "latex", "link_button", "page_link", "radio", "pills", "iframe", "components"}
+ELEMENTS = {*BODIES, *LABELS, "progress", "image", "table", "page_link"}
+NEVER = {"write", "write_stream", "html", "latex", "link_button", "radio", "pills", "iframe", "components"}
 """Elements that make markup of texts in more ways than are looked for here."""
 
 

@@ -42,9 +42,10 @@ MAY_IMPORT = {room: set(_BASE[:number]) for number, room in enumerate(_BASE)} | 
     "launch": {*_BASE, "conformance"},
     "backends": set(_BASE),
     "worker": {*_BASE, "backends", "conformance"},
-    "api": {*_BASE, "measures", "compare", "launch"},
+    "api": {*_BASE, "measures", "compare", "report", "launch"},
+    "drafting": set(_BASE),
     "audits": {*_BASE, "measures", "compare", "auditing", "report", "launch", "api"},
-    "cli": {*_BASE, "measures", "compare", "auditing", "evidence", "report", "launch", "api", "audits"},
+    "cli": {*_BASE, "drafting", "measures", "compare", "auditing", "evidence", "report", "launch", "api", "audits"},
 }
 BENCH_IMPORTS = {*_BASE, "measures", "report", "launch", "backends", "worker", "cli"}
 FRAMEWORKS = {

@@ -48,7 +48,7 @@ def test_whatever_texts_and_comments_it_holds(path, drop, ranges, categories, no
         model=mlp([3], classes=2),
         training=(Plain(), DPSGD(epsilon=1.0), FedAvg(partition=Dirichlet(clients=3), client_optimizer=SGD())),
     )
-    text = expression(scenario, notes=dict.fromkeys(notes, note))
+    text = expression(scenario, comments=dict.fromkeys(notes, note))
     assert evaluated(text) == scenario
 
 

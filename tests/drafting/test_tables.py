@@ -56,6 +56,17 @@ def test_a_copy_of_the_label_is_left_out_and_a_good_feature_is_not(table, tmp_pa
     assert "pounds" in found.scenario.data.drop and "age" not in found.scenario.data.drop
 
 
+def test_the_logarithm_of_the_label_is_left_out_and_a_column_that_separates_is_told(table, tmp_path):
+    table["log"] = np.log(table["height"])
+    assert "log" in draft(written(table, tmp_path), label="height").scenario.data.drop
+    table["after"] = np.where(table["ill"] == "yes", 1.0, -1.0) * (1 + np.arange(ROWS))
+    found = draft(written(table, tmp_path), label="ill")
+    assert "after" not in found.scenario.data.drop
+    assert [line for line in found.told if "threshold" in line] == [
+        "a threshold of 'after' alone tells the classes apart: drop it if it is known only afterwards"
+    ]
+
+
 def test_many_texts_are_hashed_and_texts_of_nearly_every_row_left_out(tmp_path, table):
     random = np.random.default_rng(1)
     table = pd.concat([table] * 3, ignore_index=True).drop(columns=["patient_id", "country"])

@@ -32,7 +32,7 @@ def row(measure: str, value: float, backend: str = "torch", regime: str = "Plain
 
 
 def manifest(*kinds: str, **fields: Any) -> Manifest:
-    training = [{"kind": kind} | ({"partition": {}} if kind == "FedAvg" else {}) for kind in kinds]
+    training = [{"kind": kind} | ({"partition": {"kind": "iid"}} if kind == "FedAvg" else {}) for kind in kinds]
     scenario = {"name": "x", "training": training, "backends": list(BACKENDS), "seeds": [0]}
     return Manifest(
         run="r", status="success", created="", ended="", scenario=scenario, overrides=(), data=DATA, jobs=(), **fields
@@ -139,6 +139,19 @@ def test_what_attackers_get():
     assert (
         "an audit refutes the claimed epsilon of DPSGD"
         in texts(summary(manifest("Plain"), table(real), ()), "leakage")[0]
+    )
+
+
+def test_models_that_are_no_better_than_a_constant_are_named():
+    good = row("accuracy", 0.99, "jax", low=0.98, high=1.0, facts={"majority": 0.967})
+    poor = row("accuracy", 0.968, "jax", "DPSGD", low=0.959, high=0.975, facts={"majority": 0.967})
+    assert texts(summary(manifest("Plain", "DPSGD"), table_of([good, poor]), ()), "use") == [
+        "1 of 2 models are better than always answering the largest class (0.967); not told apart from it: DPSGD in "
+        "jax (0.968)"
+    ]
+    flat = row("r2", 0.01, low=-0.02, high=0.04)
+    assert texts(summary(manifest("Plain"), table_of([flat]), ()), "use")[0].startswith(
+        "0 of 1 models are better than always answering the mean (0.000)"
     )
 
 

@@ -40,27 +40,27 @@ class Draft:
         What was found out and decided, a line each. It follows from the data.
     notes : mapping of str to str
         Field to the comment above it.
-    model : str
-        The call that makes the model.
+    call : str
+        Of the zoo, which makes the model.
     """
 
     scenario: Scenario
     told: tuple[str, ...]
     notes: Mapping[str, str]
-    model: str
+    call: str
 
     def text(self, folder: Path) -> str:
         """Write the file, for a folder from which its paths are named."""
-        written = {"model": self.model}
+        written = {"model": self.call}
         for field in ("path", "test_path", "images", "labels", "test_images", "test_labels"):
             value = getattr(self.scenario.data, field, None)
             if isinstance(value, str) and os.path.isabs(value):
                 written[f"data.{field}"] = expression(_relative(Path(value), folder))
-        body = expression(self.scenario, notes=self.notes, written=written)
+        body = expression(self.scenario, comments=self.notes, written=written)
         names = sorted(
             names_in(msgspec.structs.replace(self.scenario, model=None)), key=lambda name: (not name.isupper(), name)
         )
-        zoo = self.model.partition("(")[0]
+        zoo = self.call.partition("(")[0]
         about = "\n".join(wrapped(_ABOUT.format(data=_name_of(self.scenario)), _WIDTH))
         imports = f"from trustml import {', '.join(names)}"
         if len(imports) > _WIDTH:
@@ -153,7 +153,7 @@ def _checked(scenario: Scenario, found: Found, loaded: Dataset, model: Model, no
         scenario=resolve_paths(scenario, folder=Path.cwd()),
         told=told,
         notes={**found.notes, **notes, "chosen_from_data": _CHOSEN},
-        model=model.call,
+        call=model.call,
     )
 
 

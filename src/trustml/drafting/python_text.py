@@ -22,7 +22,7 @@ def expression(
     value: Any,
     *,
     path: str = "",
-    notes: Mapping[str, str] | None = None,
+    comments: Mapping[str, str] | None = None,
     written: Mapping[str, str] | None = None,
     indent: str = "",
 ) -> str:
@@ -33,14 +33,14 @@ def expression(
     value : msgspec.Struct, tuple, dict, str, number or None
     path : str
         Of the value in the scenario, such as ``training.1``.
-    notes : mapping of str to str
+    comments : mapping of str to str
         Path to the comment above it.
     written : mapping of str to str
         Path to an expression that stands for what is there.
     indent : str
         Of the line that the expression begins in.
     """
-    notes, written = notes or {}, written or {}
+    comments, written = comments or {}, written or {}
     if path in written:
         return written[path]
     parts = _parts(value)
@@ -48,18 +48,18 @@ def expression(
         return _quoted(value) if isinstance(value, str) else repr(value)
     begin, end, inner = parts
     within = [(prefix, f"{path}.{key}" if path else key, part) for key, prefix, part in inner]
-    noted = any(name == each or name.startswith(f"{each}.") for _, each, _ in within for name in notes)
+    commented = any(name == each or name.startswith(f"{each}.") for _, each, _ in within for name in comments)
     texts = [
-        prefix + expression(part, path=each, notes=notes, written=written, indent=indent + _STEP)
+        prefix + expression(part, path=each, comments=comments, written=written, indent=indent + _STEP)
         for prefix, each, part in within
     ]
     comma = "," if begin == "(" and len(texts) == 1 else ""
     line = f"{begin}{', '.join(texts)}{comma}{end}"
-    if not noted and "\n" not in line and len(indent) + len(line) + 24 <= _WIDTH:
+    if not commented and "\n" not in line and len(indent) + len(line) + 24 <= _WIDTH:
         return line
     lines = [begin]
     for (_, each, _), text in zip(within, texts, strict=True):
-        lines.extend(f"{indent}{_STEP}# {one}" for one in wrapped(notes.get(each, ""), _WIDTH - len(indent) - 8))
+        lines.extend(f"{indent}{_STEP}# {one}" for one in wrapped(comments.get(each, ""), _WIDTH - len(indent) - 8))
         lines.append(f"{indent}{_STEP}{text},")
     return "\n".join([*lines, f"{indent}{end}"])
 

@@ -67,6 +67,7 @@ def find_in_table(path: Path, label: Sequence[str], test: Path | None, settings:
     drops, hashed = _no_features(read, source, task)
     told = [f"{column!r} is left out: {why}" for column, why in drops.items()]
     told += [f"{column!r} is hashed into {buckets} columns: it holds many texts" for column, buckets in hashed.items()]
+    told += _told_by_one(read, source, task, drops)
     source = msgspec.structs.replace(
         source,
         drop=(*source.drop, *drops),
@@ -151,6 +152,25 @@ def _nothing_left(drops: Mapping[str, str], source: Table) -> str:
     return f"{source.path}: no column is left to learn from ({reasons}); write the scenario by hand"
 
 
+def _told_by_one(read: Tables, source: Table, task: Task, drops: Mapping[str, str]) -> list[str]:
+    """Name columns of numbers of which one threshold tells two classes apart: they may be known only afterwards."""
+    label = source.label_columns[0]
+    kinds = read.table[label].dropna().unique()
+    if not isinstance(task, Classes) or len(kinds) != 2:
+        return []
+    found = []
+    for name in map(str, read.table):
+        column = read.table[name]
+        if name == label or name in drops or name in source.drop or column.dtype.kind not in "iuf":
+            continue
+        ends = column.groupby(read.table[label]).agg(["min", "max"]).to_numpy(float)
+        if column.nunique() > 2 and (ends[0, 1] < ends[1, 0] or ends[1, 1] < ends[0, 0]):
+            found.append(
+                f"a threshold of {name!r} alone tells the classes apart: drop it if it is known only afterwards"
+            )
+    return found
+
+
 def _why_no_feature(column: pd.Series, name: str, rows: int) -> str:
     try:
         different = column.nunique(dropna=False)
@@ -178,8 +198,8 @@ def _why_it_is_the_label(table: pd.DataFrame, name: str, source: Table, task: Ta
         known = numbers.notna() & column.notna()
         if numbers[known].nunique() < 3 or column[known].nunique() < 3:
             return ""
-        related = np.corrcoef(numbers[known].to_numpy(float), column[known].to_numpy(float))[0, 1]
-        return f"it tells {columns[0]!r} exactly" if abs(related) > 1 - 1e-9 else ""
+        ranks = np.corrcoef(numbers[known].rank().to_numpy(), column[known].rank().to_numpy())[0, 1]
+        return f"it tells {columns[0]!r} exactly" if abs(ranks) > 1 - 1e-12 else ""  # also the logarithm of it
     if column.nunique(dropna=False) != label.nunique():
         return ""
     pairs = table[[name, columns[0]]].drop_duplicates()

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-Question: TypeAlias = Literal["privacy", "federation", "framework", "speed", "leakage", "trust", "explanations"]
+Question: TypeAlias = Literal["use", "privacy", "federation", "framework", "speed", "leakage", "trust", "explanations"]
 Page: TypeAlias = Literal["", "privacy", "attacks", "federated", "explanations", "speed", "record"]
 _LEVEL = 0.05
 _MOST_REGIMES = 3
+_MOST_TOLD = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +38,14 @@ class Answer:
     text : str
     page : Page
         Of the dashboard; empty for the overview itself.
-    measures : tuple of str
-        Measures whose rows it is made from.
+    measure : str
+        Whose rows it is made from, above all.
     """
 
     question: Question
     text: str
     page: Page = ""
-    measures: tuple[str, ...] = ()
+    measure: str = ""
 
     @property
     def sentence(self) -> str:
@@ -81,6 +82,7 @@ def summary(manifest: Manifest, table: pd.DataFrame, statements: Sequence[Privac
     if table[table.measure == leading(set(table.measure))].value.notna().sum() == 0:
         return ()
     found = [
+        _use(table),
         *_costs(manifest, table),
         _frameworks(table),
         _speed(manifest, table),
@@ -91,14 +93,31 @@ def summary(manifest: Manifest, table: pd.DataFrame, statements: Sequence[Privac
     return tuple(answer for answer in found if answer is not None)
 
 
+def _use(table: pd.DataFrame) -> Answer | None:
+    """Whether models are better than always answering the same."""
+    score = leading(set(table.measure))
+    rows = table[(table.measure == score) & table.value.notna() & table.low.notna()]
+    constant = 0.0 if score == "r2" else max(fact_of(rows, "majority", default=0.0), default=0.0)
+    if rows.empty or (score != "r2" and not constant):
+        return None  # recorded before this was
+    what = "the mean" if score == "r2" else "the largest class"
+    no_more = rows[rows.low <= constant]
+    names = [f"{row.regime} in {row.backend} ({row.value:.3f})" for row in no_more.itertuples()]
+    text = f"{len(rows) - len(names)} of {len(rows)} models are better than always answering {what} ({constant:.3f})"
+    if names:
+        more = f" and {len(names) - _MOST_TOLD} more" if len(names) > _MOST_TOLD else ""
+        text += f"; not told apart from it: {', '.join(names[:_MOST_TOLD])}{more}"
+    return Answer(question="use", text=text, measure=score)
+
+
 def _costs(manifest: Manifest, table: pd.DataFrame) -> list[Answer]:
     """What each private and each federated regime costs against the plain one."""
     training = manifest.scenario["training"]
-    titles = {regime.get("name") or regime["kind"]: regime for regime in training}
+    asked = {regime.get("name") or regime["kind"]: regime for regime in training}
     plain = _plain_title(manifest)
     epsilons = table[(table.measure == "epsilon") & table.value.notna()]
-    private = [title for title in titles if (epsilons.regime == title).any()]
-    federated = [title for title in titles if title not in private and "partition" in titles[title]]
+    private = [name for name in asked if (epsilons.regime == name).any()]
+    federated = [name for name, fields in asked.items() if name not in private and fields.get("partition") is not None]
     if plain is None:
         text = "what privacy costs cannot be told from this run: it has no plain model to compare with"
         return [Answer(question="privacy", text=text)] if private else []
@@ -115,7 +134,7 @@ def _costs(manifest: Manifest, table: pd.DataFrame) -> list[Answer]:
                     f"{regime} ({_promise(epsilons[epsilons.regime == regime])})" if question == "privacy" else regime
                 )
                 text = _cost_text(what, plain, changes, table, regime)
-                found.append(Answer(question=question, text=text, page=page, measures=("score_difference", "epsilon")))
+                found.append(Answer(question=question, text=text, page=page, measure="score_difference"))
     return found
 
 
@@ -213,7 +232,7 @@ def _frameworks(table: pd.DataFrame) -> Answer | None:
         )
         more = f" and {len(apart) - _MOST_REGIMES} more" if len(apart) > _MOST_REGIMES else ""
         text = f"by {score} {listed}{more}, of {len(changes)} pairs"
-    return Answer(question="framework", text=f"{text} ({_seeds(changes[0][3].seeds)})", measures=("score_difference",))
+    return Answer(question="framework", text=f"{text} ({_seeds(changes[0][3].seeds)})", measure="score_difference")
 
 
 def _is_apart(change: _Change, p_value: float, *, pairs: int) -> bool:
@@ -236,7 +255,7 @@ def _speed(manifest: Manifest, table: pd.DataFrame) -> Answer | None:
     text = f"a step of {regimes[0]} takes {listed}, after the first"
     if load_words(table):
         text += "; the machine was busy or steps vary, so do not compare them"
-    return Answer(question="speed", text=text, page="speed", measures=("step_time_median",))
+    return Answer(question="speed", text=text, page="speed", measure="step_time_median")
 
 
 def _leakage(manifest: Manifest, table: pd.DataFrame) -> Answer | None:
@@ -265,7 +284,7 @@ def _leakage(manifest: Manifest, table: pd.DataFrame) -> Answer | None:
         question="leakage",
         text="; ".join(parts),
         page="attacks",
-        measures=("membership_auc_at_least", "audited_epsilon"),
+        measure="membership_auc_at_least",
     )
 
 
@@ -319,7 +338,7 @@ def _explanations(manifest: Manifest, table: pd.DataFrame) -> Answer | None:
         question="explanations",
         text="; ".join(parts),
         page="explanations",
-        measures=("attribution_agreement_spearman",),
+        measure="attribution_agreement_spearman",
     )
 
 
@@ -339,6 +358,7 @@ def worded(answers: Sequence[Answer]) -> list[tuple[str, list[Answer]]]:
 
 
 _WORDS: dict[Question, str] = {
+    "use": "Are the models of use?",
     "privacy": "What does privacy cost?",
     "federation": "What does federation cost?",
     "framework": "Which framework?",
