@@ -1,4 +1,4 @@
-"""The dashboard: choose a run, look at it from seven sides. It reads run directories and runs nothing."""
+"""The dashboard: look at a run from seven sides, or at several together. It reads records and runs nothing."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ page = st.navigation(
         st.Page("views/explanations.py", title="Explanations"),
         st.Page("views/speed.py", title="Speed"),
         st.Page("views/record.py", title="Record"),
+        st.Page("views/runs.py", title="All runs"),
+        st.Page("views/compare.py", title="Compare"),
     ]
 )
 choose_run()

@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-PAGES = ["overview", "privacy", "attacks", "federated", "explanations", "speed", "record"]
+PAGES = ["overview", "privacy", "attacks", "federated", "explanations", "speed", "record", "runs", "compare"]
 
 
 def opened(entry, folder, monkeypatch, *, run: str | None = None) -> AppTest:
@@ -194,3 +194,32 @@ def test_the_speed_page_shows_the_run_alone_where_there_is_no_benchmark(entry, p
         assert_whole(app)
         assert [one.value for one in app.header] == ["Beside other libraries"]
         assert any("on another machine; not a part of the run above" in one.value for one in app.info)
+
+
+def test_all_runs_are_listed_filtered_and_chosen(entry, partial_run, monkeypatch):
+    app = opened(entry, partial_run.path.parent, monkeypatch)
+    app.switch_page("views/runs.py").run()
+    assert_whole(app)
+    assert [row[0] for row in shown_cells(app.dataframe[0])] == [partial_run.id]
+    app.selectbox(key="runs status").set_value("partial").run()
+    assert app.caption[0].value.startswith("1 of 1")
+    app.number_input(key="runs epsilon").set_value(0.001).run()
+    assert app.caption[0].value.startswith("0 of 1") and not app.dataframe
+
+
+def test_runs_are_compared_after_what_they_differ_in(entry, partial_run, monkeypatch, tmp_path):
+    other = tmp_path / f"{partial_run.id[:-1]}x"
+    shutil.copytree(partial_run.path, tmp_path / partial_run.id)
+    shutil.copytree(partial_run.path, other)
+    record = json.loads((other / "manifest.json").read_text())
+    record["run"], record["scenario"]["training"][1]["batch_size"] = other.name, 77
+    (other / "manifest.json").write_text(json.dumps(record))
+    monkeypatch.setenv("TRUSTML_RUNS", str(tmp_path))
+    app = AppTest.from_file(str(entry), default_timeout=60)
+    app.query_params["runs"] = f"{partial_run.id},{other.name}"
+    app.run().switch_page("views/compare.py").run()
+    assert_whole(app)
+    assert app.table[0].value.to_numpy().tolist() == [["training.DPSGD.batch\\_size", "64", "77"]]
+    assert {row[0] for row in shown_cells(app.dataframe[0])} == {partial_run.id, other.name}
+    app.multiselect(key="compared").set_value([other.name]).run()
+    assert "Choose two runs or more" in text_of(app)

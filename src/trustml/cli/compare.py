@@ -17,18 +17,28 @@ from trustml.cli.output import console, data_stream, file_option, json_option, j
 def command(runs: tuple[str, ...], root: Path, as_json: bool, file: Path | None) -> None:
     """Compare what RUNS measured: accuracy, epsilon, time and memory by regime and framework, and explanations.
 
-    With --json: the tidy rows of all runs, and what is to be said of their data.
+    Says first in what they differ: scenario, data, versions, machine. With --json: these differences, the tidy rows of
+    all runs, and what is to be said of their data.
     """
     from trustml import api
-    from trustml.report.tables import plain_rows, print_comparison
+    from trustml.compare.run_differences import run_differences
+    from trustml.report.tables import plain_rows, print_comparison, print_differences
 
     loaded = [api.load(name, root=root) for name in runs]
     pairs = [(run.manifest, run.measures()) for run in loaded]
+    differences = run_differences([manifest for manifest, _ in pairs])
     with data_stream(file) as stream:
         if as_json:
             rows = [row for _, table in pairs for row in plain_rows(table)]
             notes = {manifest.run: manifest.data.notes for manifest, _ in pairs}
-            content = {"runs": [manifest.run for manifest, _ in pairs], "data_notes": notes, "measures": rows}
+            content = {
+                "runs": [manifest.run for manifest, _ in pairs],
+                "differences": differences,
+                "data_notes": notes,
+                "measures": rows,
+            }
             stream.write(json_text(content) + "\n")
             return
-        print_comparison(console(stream), pairs)
+        out = console(stream)
+        print_differences(out, [manifest for manifest, _ in pairs], differences)
+        print_comparison(out, pairs)

@@ -16,6 +16,7 @@ from trustml.measures.measure import MEASURES, leading
 from trustml.privacy.statement import PrivacyStatement
 from trustml.record.schema import TYPED_ROWS, Manifest
 from trustml.report.speed.tables import load_words
+from trustml.report.tables import best_constant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +101,7 @@ def _use(table: pd.DataFrame) -> Answer | None:
     constant = 0.0 if score == "r2" else max(fact_of(rows, "majority", default=0.0), default=0.0)
     if rows.empty or (score != "r2" and not constant):
         return None  # recorded before this was
-    what = "the mean" if score == "r2" else "the largest class"
+    what = "the mean" if score == "r2" else best_constant(rows)[0]
     no_more = rows[rows.low <= constant]
     names = [f"{row.regime} in {row.backend} ({row.value:.3f})" for row in no_more.itertuples()]
     text = f"{len(rows) - len(names)} of {len(rows)} models are better than always answering {what} ({constant:.3f})"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from rich.console import Console
 
+from trustml.compare.run_differences import RunDifference
 from trustml.compare.table import fact_of
 from trustml.measures.measure import MEASURES, leading, shown_in
 from trustml.models.tasks import in_words
@@ -92,6 +93,20 @@ def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]
             out.print(f"warning: {warning}", soft_wrap=True, markup=False)
         for note in manifest.data.notes:
             out.print(f"data: {note}", soft_wrap=True, markup=False)
+
+
+def print_differences(out: Console, manifests: Sequence[Manifest], differences: Sequence[RunDifference]) -> None:
+    """Print in what several runs differ, before what they measured."""
+    if len(manifests) < 2:
+        return
+    if not differences:
+        out.print("asked the same, of the same data, with the same versions on the same machine\n", soft_wrap=True)
+        return
+    table = titled_table("in what the runs differ", "part", "field", *(manifest.run for manifest in manifests))
+    for one in differences:
+        table.add_row(one.part, one.field, *one.values)
+    out.print(table)
+    out.print()
 
 
 def print_jobs(out: Console, manifest: Manifest) -> None:
@@ -266,11 +281,16 @@ def _majority_lines(rows: pd.DataFrame) -> tuple[list[str], list[str]]:
     majority = [share for share in fact_of(rows, "majority", default=0.0) if share]
     if not majority:
         return [], []  # recorded before this was
-    several = max(fact_of(rows, "labels", default=0)) > 0
-    what = "what holds for most, label by label," if several else "the largest class"
+    what, several = best_constant(rows)
     dead = rows[(fact_of(rows, "classes_answered", default=2) == 1).to_numpy()]
     told = _dead_lines(dead, "answers the same labels" if several else "answers one class")
     return [f"accuracy: always answering {what} comes to {majority[0]:.3f}"], told
+
+
+def best_constant(rows: pd.DataFrame) -> tuple[str, bool]:
+    """Say which constant answer accuracies are held against, and whether it is one of several labels."""
+    several = max(fact_of(rows, "labels", default=0), default=0) > 0
+    return "what holds for most, label by label," if several else "the largest class", several
 
 
 def _dead_lines(dead: pd.DataFrame, what: str) -> list[str]:
