@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from trustml.errors import UsageError
@@ -45,6 +45,21 @@ def check_confidence(confidence: float) -> float:
     if not 0.0 < confidence < 1.0:
         raise UsageError(f"confidence: {confidence} is not between 0 and 1; write 0.95 for 95 percent")
     return confidence
+
+
+def widened(estimate: AttackEstimate, distinct: AttackEstimate) -> AttackEstimate:
+    """Stretch an interval over that of one example of each group of copies; none where that has none."""
+    if estimate.value is None or distinct.value is None:
+        return estimate if estimate.value is None else replace(distinct, n=estimate.n)
+    if estimate.low is None or estimate.high is None or distinct.low is None or distinct.high is None:
+        lacking = estimate if estimate.low is None else distinct
+        return replace(lacking, value=estimate.value, n=estimate.n)
+    return replace(
+        estimate,
+        low=min(estimate.low, distinct.low),
+        high=max(estimate.high, distinct.high),
+        note=f"{estimate.note}; stretched over that of {distinct.n} distinct examples",
+    )
 
 
 def share_low(successes: float, trials: float, *, alpha: float) -> float:

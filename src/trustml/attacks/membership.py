@@ -25,6 +25,7 @@ from trustml.attacks.roc import (
 from trustml.attacks.signals import Bools, Floats, checked_outputs
 from trustml.attacks.task_signals import checked_numbers, task_signals, two_classes, unfit_attacks
 from trustml.attacks.tops import Tops, surest
+from trustml.data.copies import one_of_each
 from trustml.errors import UsageError
 from trustml.models.tasks import DEFAULT_TASK, Binary, Classes, Task
 
@@ -124,6 +125,7 @@ def attack_membership(
     confidence: float = 0.95,
     normalised: bool = False,
     task: Task = DEFAULT_TASK,
+    groups: npt.NDArray[Any] | None = None,
 ) -> list[Outcome]:
     """Run the attacks on one model.
 
@@ -148,6 +150,10 @@ def attack_membership(
         Whether logits, of references too, are logarithms of probabilities; equal probabilities are then exact ties.
     task : Task
         Attacks that it has no signals for are left out (`TaskFacts.not_attacked_by`).
+    groups : numpy.ndarray, optional
+        Integers of shape (n,), the same for copies of one example (`trustml.data.copies.groups_of`). They are taken
+        apart for members and others. Values stay those of all examples; no interval or test is surer than that of one
+        example of each group.
 
     Returns
     -------
@@ -171,6 +177,7 @@ def attack_membership(
         values, truth = checked_numbers(target_logits, labels, field="target_logits")
         classes = np.zeros(0, np.int64)
     _, inside = checked_scores(np.zeros(len(truth)), members)
+    numbers = _groups(groups, inside)
     seen = _look(values, truth, references, normalised=normalised, task=task)
     available = 0 if references is None else len(references.members)
     chosen = _choose(attacks, available=available, both=_both_sides(references), unfit=unfit_attacks(task))
@@ -178,7 +185,7 @@ def attack_membership(
     for attack in chosen:
         scores, note = attack.score(seen)
         used = available if attack.all_references else attack.references
-        outcomes.append(_judge(attack.name, used, scores, note, classes, inside, fprs, confidence))
+        outcomes.append(_judge(attack.name, used, scores, note, classes, inside, fprs, confidence, numbers))
     return outcomes
 
 
@@ -314,6 +321,18 @@ def _choose(names: Sequence[str] | None, *, available: int, both: bool, unfit: M
     return [attack for attack in CATALOGUE if attack.name in names]
 
 
+def _groups(groups: npt.NDArray[Any] | None, inside: Bools) -> npt.NDArray[np.int64] | None:
+    """Number groups of members and of others apart; None where nothing is there twice."""
+    if groups is None:
+        return None
+    given = np.asarray(groups)
+    if given.shape != inside.shape or given.dtype.kind not in "iu":
+        raise UsageError(f"groups: shape {given.shape} of {given.dtype}; give one integer for every example")
+    _, numbers = np.unique(np.stack([given.astype(np.int64), inside]), axis=1, return_inverse=True)
+    numbers = numbers.reshape(-1)
+    return numbers if int(numbers.max()) + 1 < len(numbers) else None
+
+
 def _judge(
     name: str,
     references: int,
@@ -323,13 +342,17 @@ def _judge(
     inside: Bools,
     fprs: Sequence[float],
     confidence: float,
+    groups: npt.NDArray[np.int64] | None,
 ) -> Outcome:
-    roc = compress(roc_of_scores(scores, inside))
+    once = np.ones(len(scores), bool) if groups is None else one_of_each(groups)
+    roc = compress(roc_of_scores(scores, inside, distinct=once))
     classes = {}
     for label in np.unique(labels).tolist():
         own = labels == label
-        if min(int((own & inside).sum()), int((own & ~inside).sum())) >= FEWEST_OF_A_CLASS:
-            classes[int(label)] = auc_estimate(roc_of_scores(scores[own], inside[own]), confidence=confidence)
+        single = once[own] if groups is None else one_of_each(groups[own])
+        if min(int(inside[own][single].sum()), int((~inside[own][single]).sum())) >= FEWEST_OF_A_CLASS:
+            area = roc_of_scores(scores[own], inside[own], distinct=single)
+            classes[int(label)] = auc_estimate(area, confidence=confidence)
     within = np.flatnonzero(inside)
     return Outcome(
         attack=name,
@@ -338,7 +361,7 @@ def _judge(
         roc=roc,
         auc=auc_estimate(roc, confidence=confidence),
         tprs={fpr: tpr_at_fpr(roc, fpr, confidence=confidence) for fpr in fprs},
-        advantage=split_advantage(scores, inside, confidence=confidence),
+        advantage=split_advantage(scores, inside, groups=groups, confidence=confidence),
         class_aucs=classes,
         exposed=tuple(within[np.argsort(-scores[within], kind="stable")[:MOST_EXPOSED]].tolist()),
         note=note,

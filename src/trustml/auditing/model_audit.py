@@ -222,6 +222,7 @@ def _membership(audit: _Audit) -> None:
         alike=data.alike,
         subject=request.name,
         probabilities=answers.meaning.scale == "probabilities",
+        groups=data.groups,
     )
     audit.findings += found.findings
     audit.curves, audit.membership = found.curves, found.verdict

@@ -117,6 +117,7 @@ REST: dict[str, _Words] = {
     "remarks": "{remarks}",
     "how": "{confidence:.0%}: {how}",
     "no_interval": "{no_interval}",
+    "distinct_members": "with copies: {distinct_members} distinct members and {distinct_others} distinct others",
     "exposed": "WARNING: {exposed} members stand before all but {exposed_among} non-members, p = {exposed_p:.1g}",
     "at_most": "WARNING: at most {at_most:.3f}: members and non-members differ, perhaps exchanged",
     "attacks": "one-sided, {confidence:.3%} confidence, so that all {attacks} attacks together have {together:.0%}",
@@ -153,6 +154,7 @@ SILENT = frozenset(
             "explained_by",
             "exposed_among",
             "exposed_p",
+            "distinct_others",
             "controls",
         ),
     }
