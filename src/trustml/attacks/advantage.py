@@ -84,7 +84,7 @@ def split_advantage(
     if groups is None:
         return found
     once = one_of_each(groups)
-    return widened(found, split_advantage(values[once], inside[once], confidence=confidence, seed=seed))
+    return widened([found, split_advantage(values[once], inside[once], confidence=confidence, seed=seed)])
 
 
 def _best_threshold(scores: Floats, members: Bools) -> float:

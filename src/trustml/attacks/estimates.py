@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -47,18 +48,25 @@ def check_confidence(confidence: float) -> float:
     return confidence
 
 
-def widened(estimate: AttackEstimate, distinct: AttackEstimate) -> AttackEstimate:
-    """Stretch an interval over that of one example of each group of copies; none where that has none."""
-    if estimate.value is None or distinct.value is None:
-        return estimate if estimate.value is None else replace(distinct, n=estimate.n)
-    if estimate.low is None or estimate.high is None or distinct.low is None or distinct.high is None:
-        lacking = estimate if estimate.low is None else distinct
-        return replace(lacking, value=estimate.value, n=estimate.n)
+def widened(estimates: Sequence[AttackEstimate]) -> AttackEstimate:
+    """Stretch the interval of the first over those of others, of distinct examples; none where one has none.
+
+    Parameters
+    ----------
+    estimates : sequence of AttackEstimate
+        The same figure of all examples, and of fewer or more of them.
+    """
+    first = estimates[0]
+    if lacking := [one for one in estimates if one.value is None]:
+        return replace(lacking[0], n=first.n)
+    if lacking := [one for one in estimates if one.low is None]:
+        return replace(lacking[0], value=first.value, n=first.n)
     return replace(
-        estimate,
-        low=min(estimate.low, distinct.low),
-        high=max(estimate.high, distinct.high),
-        note=f"{estimate.note}; stretched over that of {distinct.n} distinct examples",
+        first,
+        low=min(one.low for one in estimates if one.low is not None),
+        high=max(one.high for one in estimates if one.high is not None),
+        note=f"{first.note}; stretched over those of {' and of '.join(f'{one.n}' for one in estimates[1:])} examples, "
+        "as some are copies",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -126,6 +126,7 @@ def attack_membership(
     normalised: bool = False,
     task: Task = DEFAULT_TASK,
     groups: npt.NDArray[Any] | None = None,
+    shared: int = 0,
 ) -> list[Outcome]:
     """Run the attacks on one model.
 
@@ -154,6 +155,9 @@ def attack_membership(
         Integers of shape (n,), the same for copies of one example (`trustml.data.copies.groups_of`). They are taken
         apart for members and others. Values stay those of all examples; no interval or test is surer than that of one
         example of each group.
+    shared : int
+        The last so many examples are non-members that are members too. Values leave them out; no interval or test is
+        surer than with them.
 
     Returns
     -------
@@ -177,7 +181,8 @@ def attack_membership(
         values, truth = checked_numbers(target_logits, labels, field="target_logits")
         classes = np.zeros(0, np.int64)
     _, inside = checked_scores(np.zeros(len(truth)), members)
-    numbers = _groups(groups, inside)
+    kept = len(inside) - shared
+    numbers = _groups(None if groups is None else groups[:kept], inside[:kept])
     seen = _look(values, truth, references, normalised=normalised, task=task)
     available = 0 if references is None else len(references.members)
     chosen = _choose(attacks, available=available, both=_both_sides(references), unfit=unfit_attacks(task))
@@ -185,7 +190,8 @@ def attack_membership(
     for attack in chosen:
         scores, note = attack.score(seen)
         used = available if attack.all_references else attack.references
-        outcomes.append(_judge(attack.name, used, scores, note, classes, inside, fprs, confidence, numbers))
+        found = _judge(attack.name, used, scores[:kept], note, classes[:kept], inside[:kept], fprs, confidence, numbers)
+        outcomes.append(_with_shared(found, scores, inside, confidence=confidence) if shared else found)
     return outcomes
 
 
@@ -331,6 +337,13 @@ def _groups(groups: npt.NDArray[Any] | None, inside: Bools) -> npt.NDArray[np.in
     _, numbers = np.unique(np.stack([given.astype(np.int64), inside]), axis=1, return_inverse=True)
     numbers = numbers.reshape(-1)
     return numbers if int(numbers.max()) + 1 < len(numbers) else None
+
+
+def _with_shared(outcome: Outcome, scores: Floats, inside: Bools, *, confidence: float) -> Outcome:
+    """Make nothing surer than it is with the non-members that were left out as they are members too."""
+    roc = replace(outcome.roc, shared=compress(roc_of_scores(scores, inside)))
+    tprs = {fpr: tpr_at_fpr(roc, fpr, confidence=confidence) for fpr in outcome.tprs}
+    return replace(outcome, roc=roc, auc=auc_estimate(roc, confidence=confidence), tprs=tprs)
 
 
 def _judge(

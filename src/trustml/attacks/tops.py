@@ -47,14 +47,14 @@ def surest(roc: Roc) -> Tops:
     likely. At least t members stand above the non-member number r + 1 if and only if the first t + r examples hold r
     non-members at the most, whose number is hypergeometric: exact for any n. Examples of equal scores are counted
     only where all of them are above, which makes the test stricter. Thresholds are at no false positive and at
-    FPRs of 0.1 and 1 percent, as far as these differ (Bonferroni). Where there are copies, the same is asked of one
-    example of each group of them, and the larger chance is given.
+    FPRs of 0.1 and 1 percent, as far as these differ (Bonferroni). Where there are copies, the same is asked of the
+    curves beside this one, and the largest chance is given.
     """
     from scipy.stats import hypergeom
 
-    if roc.distinct is not None:
-        each, once = surest(dataclasses.replace(roc, distinct=None)), surest(roc.distinct)
-        return each if each.p_value > once.p_value else dataclasses.replace(once, distinct=True)
+    if len(roc.curves) > 1:
+        asked = [dataclasses.replace(surest(one), distinct=one is roc.distinct) for one in roc.curves]
+        return max(asked, key=lambda tops: tops.p_value)
 
     every = roc.members + roc.non_members
     limits = sorted({allowed(fpr, roc.non_members) for fpr in FPRS})

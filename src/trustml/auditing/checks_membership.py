@@ -63,6 +63,7 @@ def check_membership(
     subject: str,
     probabilities: bool = False,
     groups: Ints | None = None,
+    shared: tuple[Ints, Ints] | None = None,
 ) -> AttackedClaim:
     """Try every attack that these references allow.
 
@@ -82,6 +83,8 @@ def check_membership(
         Whether logits are logarithms of probabilities that the model gave.
     groups : int array of shape (n + m,), optional
         The same number for copies of one example.
+    shared : pair of int arrays of shape (k,), optional
+        Places among the training examples of hold-out examples that were left out as they are there, and their labels.
 
     Raises
     ------
@@ -92,13 +95,22 @@ def check_membership(
         raise DataError(
             f"{len(train_labels)} members and {len(holdout_labels)} non-members are too few; give {FEWEST} or more"
         )
+    places, labels = shared if shared is not None else (np.zeros(0, np.int64), np.zeros(0, np.int64))
+    if references is not None and len(places):
+        references = References(
+            logits=np.concatenate([references.logits, references.logits[:, places]], axis=1),
+            members=np.concatenate([references.members, references.members[:, places]], axis=1),
+        )
+    if groups is not None:
+        groups = np.concatenate([groups, np.full(len(places), -1)])
     outcomes = attack_membership(
-        np.concatenate([train_logits, holdout_logits]),
-        np.concatenate([train_labels, holdout_labels]),
-        np.repeat([True, False], [len(train_labels), len(holdout_labels)]),
+        np.concatenate([train_logits, holdout_logits, train_logits[places]]),
+        np.concatenate([train_labels, holdout_labels, labels]),
+        np.repeat([True, False], [len(train_labels), len(holdout_labels) + len(places)]),
         references,
         normalised=probabilities,
         groups=groups,
+        shared=len(places),
     )
     verdict = verdict_of(outcomes, confidence=confidence)
     findings = [_finding(outcome, verdict, alike=alike, subject=subject) for outcome in outcomes]
@@ -257,12 +269,15 @@ def _finding(outcome: Outcome, verdict: Verdict, *, alike: bool, subject: str) -
 
 def _counted(roc: Roc) -> str:
     """Say how many examples there are, and how many distinct ones."""
-    if roc.distinct is None:
-        return f"{roc.members} training and {roc.non_members} hold-out examples"
-    return (
-        f"{roc.members} training examples, {roc.distinct.members} of them distinct, and {roc.non_members} hold-out "
-        f"examples, {roc.distinct.non_members} of them distinct: no bound or test is surer than that of distinct ones"
-    )
+    said = f"{roc.members} training and {roc.non_members} hold-out examples"
+    if roc.distinct is not None:
+        said += (
+            f", {roc.distinct.members} and {roc.distinct.non_members} of them distinct: no bound or test is surer "
+            "than that of distinct ones"
+        )
+    if roc.shared is not None:
+        said += f"; nor than with {roc.shared.non_members - roc.non_members} that are in both sets and were left out"
+    return said
 
 
 def exposed_figure(tops: Tops, *, label: str = "") -> Measurement:

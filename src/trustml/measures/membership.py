@@ -31,6 +31,8 @@ from trustml.scenario.attacks import MembershipInference
 from trustml.scenario.read import from_plain
 
 TPRS = {0.01: "membership_tpr_at_1_percent_fpr", 0.001: "membership_tpr_at_0_1_percent_fpr"}
+DISTINCT = "distinct_members"
+"""The fact that members, or others, hold copies: bounds are those of distinct examples where these are wider."""
 _SUBJECT = "members ~ held-out"
 
 
@@ -200,11 +202,7 @@ def _model_rows(evidence: Evidence, model: AttackedModel, *, confidence: float) 
         facts: Facts = {"references": outcome.references} if outcome.references else {}
         if outcome.note:
             facts["made_do"] = outcome.note
-        if outcome.roc.distinct is not None:
-            facts |= {
-                "distinct_members": outcome.roc.distinct.members,
-                "distinct_others": outcome.roc.distinct.non_members,
-            }
+        facts |= _copies_in(outcome)
         figures = [("membership_auc", outcome.auc), ("membership_advantage", outcome.advantage)]
         figures += [(TPRS[fpr], estimate) for fpr, estimate in outcome.tprs.items()]
         rows += [_row(evidence, name, estimate, outcome, model, facts) for name, estimate in figures]
@@ -243,6 +241,11 @@ def _beside(verdict: Membership, outcome: Outcome) -> Facts:
     return found
 
 
+def _copies_in(outcome: Outcome) -> Facts:
+    once = outcome.roc.distinct
+    return {} if once is None else {DISTINCT: once.members, "distinct_others": once.non_members}
+
+
 def _class_rows(evidence: Evidence, model: AttackedModel, strongest: str) -> list[Row]:
     names = evidence.manifest.data.class_names
     outcome = next(one for one in model.outcomes if one.attack == strongest)
@@ -255,7 +258,7 @@ def _class_rows(evidence: Evidence, model: AttackedModel, strongest: str) -> lis
             method=strongest,
             n=estimate.n,
             interval=_interval(estimate),
-            about=_about(estimate, {"class_name": names[label]}),
+            about=_about(estimate, {"class_name": names[label], **_copies_in(outcome)}),
         )
         for label, estimate in outcome.class_aucs.items()
     ]
@@ -325,7 +328,7 @@ def _pooled_rows(evidence: Evidence, group: list[AttackedModel]) -> list[Row]:
                 method=outcome.attack,
                 n=estimate.n,
                 interval=_interval(estimate),
-                about=_about(estimate, {"models": len(group)}),
+                about=_about(estimate, {"models": len(group), **_copies_in(outcome)}),
             )
             rows.append(_of_regime(row, record))
     return rows

@@ -191,7 +191,12 @@ RELEASED: tuple[Known, ...] = (
         "measure:training_accuracy measure:membership_* measure:audited_epsilon "
         "measure:attainable_at_claim measure:ceiling_all_correct measure:claimed_epsilon",
     ),
-    *_named("results of attacks", "curves.json", "#.subject #.attack #.false_positives.# #.true_positives.#"),
+    *_named(
+        "results of attacks",
+        "curves.json",
+        "#.subject #.attack #.false_positives.# #.true_positives.# #.distinct_false_positives.# "
+        "#.distinct_true_positives.#",
+    ),
     *_named(
         "largest participation",
         "privacy.json",
