@@ -74,6 +74,11 @@ REST: dict[str, _Words] = {
     "training_status": "charged although training ended {training_status}",
     "rows_shown": "WARNING: no epsilon holds for the released explanations, whose baselines are training rows",
     "other_data": "WARNING: the ledger names other data than the manifest",
+    "monte_carlo_error": "+-{monte_carlo_error:.1g} by its own draws (Monte-Carlo)",
+    "between_draws": lambda known: (
+        ("not told apart from" if known["within_draws"] else "beside")
+        + f" two draws of one of them, which agree by {known['between_draws']:.3g}"
+    ),
     "of": "{of}",
     "others": lambda known: (
         f"not in this number: {models_of(known['others'], kind='private ')} of the run for another unit, or for users "
@@ -156,6 +161,7 @@ SILENT = frozenset(
             "exposed_p",
             "distinct_others",
             "controls",
+            "within_draws",
         ),
     }
 )

@@ -234,6 +234,7 @@ RELEASED: tuple[Known, ...] = (
     ),
     *_of(_EXPLAINED, "logits targets *.native *.completed *.common *.baseline_logits *.tried", "model"),
     *_of(_EXPLAINED, "*.total_native *.total_completed *.total_common", "model"),
+    *_of(_EXPLAINED, "*.again", "model"),
     *_of(_EXPLAINED, "*.passes_native *.passes_completed *.passes_common", "model"),
     *_of("jobs/explain.*/probes.npz", " ".join(f"*.{name}" for name in _TRIED.split()), "model"),
     # Jobs and their ledgers.
