@@ -100,21 +100,21 @@ def by_draws(
     each : float array of shape (n,)
         The agreement of `arrays`.
     """
-    moved, apart = [], []
-    for side, other in enumerate(again):
-        if other is not None:
-            pair = (other, arrays[1]) if side == 0 else (arrays[0], other)
-            moved.append(similarity(*pair) - each)
-            apart.append(similarity(arrays[side], other))
-    if not apart or not any(np.isfinite(one).any() for one in moved):
+    apart = [similarity(one, other) for one, other in zip(arrays, again, strict=True) if other is not None]
+    if not apart:
         return {}
-    known = [one[np.isfinite(one)] for one in moved if np.isfinite(one).any()]
-    error = sum(max(one.mean() ** 2, (one**2).mean() / len(one)) / 2 for one in known) ** 0.5
+    first, second = (one if other is None else other for one, other in zip(arrays, again, strict=True))
+    moved = similarity(first, second) - each
+    moved = moved[np.isfinite(moved)]
+    if not len(moved):
+        return {}
+    error = (max(moved.mean() ** 2, (moved**2).mean() / len(moved)) / 2) ** 0.5
     facts: Facts = {"monte_carlo_error": float(error)}
-    gaps = mean_with_interval(each - np.minimum.reduce(apart))
+    between = np.mean(apart, axis=0)
+    gaps = mean_with_interval(each - between)
     if gaps is not None:
         facts |= {
-            "between_draws": float(np.nanmean(np.minimum.reduce(apart))),
+            "between_draws": float(np.nanmean(between)),
             "within_draws": bool(gaps.high + 2 * error >= 0),
         }
     return facts

@@ -77,7 +77,7 @@ REST: dict[str, _Words] = {
     "monte_carlo_error": "+-{monte_carlo_error:.1g} by its own draws (Monte-Carlo)",
     "between_draws": lambda known: (
         ("not told apart from" if known["within_draws"] else "beside")
-        + f" two draws of one of them, which agree by {known['between_draws']:.3g}"
+        + f" two draws of the same, which agree by {known['between_draws']:.3g}"
     ),
     "of": "{of}",
     "others": lambda known: (
