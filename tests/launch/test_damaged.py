@@ -13,6 +13,7 @@ import pytest
 
 import trustml
 from tests import WHOLE
+from trustml.cli.main import _main
 from trustml.errors import PrivacyError, RecordError, TrustmlError
 from trustml.launch.intact import NEXT_JOB
 from trustml.launch.prepare import prepare_run
@@ -272,3 +273,11 @@ def test_batches_of_a_larger_rate_are_not_taken_for_those_charged():
     for sampling, wrong in (("poisson", sizes[0] + 8), ("fixed", np.array([30, 31]))):
         with pytest.raises(PrivacyError, match=r"larger than those of rate 0\.1 that it is charged for"):
             check_draws(mechanism(sampling), wrong, examples=300, name="job")
+
+
+def test_the_command_refuses_in_one_line(copy, capsys):
+    (copy.job_folder("train.jax.DPSGD.s0") / "ledger.jsonl").unlink()
+    assert _main(["run", "--resume", str(copy.path), "--allow-overrun"]) == 2
+    told = capsys.readouterr()
+    assert "charges are missing; epsilon cannot be stated, start a new run" in " ".join(told.err.split())
+    assert "Traceback" not in told.err
