@@ -550,6 +550,27 @@ MUTANTS = (
         ),
     ),
     *_mutants(
+        "attacks/test_copies.py",
+        (
+            "copies are examples of their own",
+            "attacks/roc.py",
+            "return min(auc_lower_bound(one, confidence=confidence) for one in roc.curves)",
+            "return max(auc_lower_bound(one, confidence=confidence) for one in roc.curves)",
+        ),
+        ("the surest curve decides", "attacks/tops.py", "return max(asked,", "return min(asked,"),
+    ),
+    *_mutants(
+        "launch/test_damaged.py",
+        (
+            "charges may be lost",
+            "launch/intact.py",
+            "if mechanism.attempt > last + 1:",
+            "if mechanism.attempt > last + 9:",
+        ),
+        ("progress is not looked at", "launch/intact.py", "if told.step > paid:", "if told.step > paid + 99:"),
+        ("any job will do", "launch/intact.py", "if asked != record.digest:", "if not asked:"),
+    ),
+    *_mutants(
         "privacy/test_accounting.py",
         (
             "fixed batches have the whole noise",

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from trustml.auditing.checks_data import blind_auc, check_data
+from trustml.auditing.checks_membership import check_membership
 from trustml.auditing.examples import Given
 from trustml.errors import DataError
 
@@ -148,3 +149,50 @@ def test_the_blind_classifier_is_seldom_fooled_by_chance():
         pair = np.random.default_rng(seed).normal(size=(2, 100, 4))
         told += blind_auc(*pair, confidence=0.99, seed=seed)[1] > 0.5
     assert told <= 1
+
+
+def repeated(count, *, seed, often):
+    """Examples of which few different ones exist, so that some are in both sets by chance."""
+    generator = np.random.default_rng(seed)
+    which = generator.choice(len(often), count, p=often)
+    inputs = np.random.default_rng(0).normal(size=(len(often), 3)).astype(np.float32)
+    return which, Given(inputs=inputs[which], labels=np.zeros(count, int))
+
+
+def test_a_model_is_not_flagged_for_being_surer_of_what_is_common():
+    often = 1 / np.arange(1, 1001)
+    often /= often.sum()
+    for seed in range(3):
+        (which, train), (other, holdout) = (repeated(600, seed=2 * seed + own, often=often) for own in (0, 1))
+        checked = check_data(train, holdout, confidence=0.99, seed=0)
+        other = other[~np.isin(other, which)]
+        assert len(checked.holdout) == len(other) and len(checked.shared) == 600 - len(other)
+        np.testing.assert_array_equal(
+            checked.train.inputs[checked.shared][:5],
+            holdout.inputs[np.isin([one.tobytes() for one in holdout.inputs], [one.tobytes() for one in train.inputs])][
+                :5
+            ],
+        )
+        logits = [np.stack([np.log(often[one]), np.zeros(len(one)) - 6], axis=1) for one in (which, other)]
+        labels = [np.zeros(len(one), int) for one in logits]
+        shared = (checked.shared, np.zeros(len(checked.shared), int))
+        for beside, told in ((shared, False), (None, True)):
+            verdict = check_membership(
+                logits[0], labels[0], logits[1], labels[1], references=None, confidence=0.95, alike=True,
+                subject="model", groups=checked.groups, shared=beside,
+            ).verdict  # fmt: skip
+            assert verdict.flagged == told
+
+
+def test_copies_are_counted_and_drawn_once_where_sets_are_told_apart():
+    train, holdout = examples(120, seed=0), examples(150, seed=1)
+    copied = Given(inputs=np.repeat(train.inputs, 20, axis=0), labels=np.repeat(train.labels, 20))
+    checked, findings = found(copied, holdout)
+    assert findings["data.copies.train"].title == (
+        "120 of 2400 examples of train are distinct; copies make no finding surer"
+    )
+    assert "data.copies.holdout" not in findings and checked.alike
+    assert (len(np.unique(checked.groups[:2400])), len(np.unique(checked.groups))) == (120, 270)
+    assert checked.alike == (findings["data.shift"].severity == findings["data.labels"].severity == "pass")
+    low = blind_auc(copied.inputs, holdout.inputs, confidence=0.99, seed=0)[1]
+    assert low > 0.5  # as copies are recognised

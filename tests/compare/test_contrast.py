@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trustml.compare.contrast import Agreements, contrast, difference, effects_of_swaps, holm, paired, trend
+from trustml.compare.estimate_rows import Cell, estimate_rows
 
 
 def simulated(seeds: int, *, shift: float, generator: np.random.Generator, features: int = 60) -> Agreements:
@@ -178,3 +179,17 @@ def test_trends_where_there_is_none_are_rarely_found(seeds):
     missed = np.mean([one.low > 0 or one.high < 0 for one in found])
     assert np.mean([one.p_value <= 0.05 for one in found]) < 0.09  # 0.05 and three standard errors
     assert missed < 0.09, missed
+
+
+def test_a_p_value_from_some_of_the_swaps_tells_its_monte_carlo_error():
+    gaps = np.random.default_rng(0).normal(0.3, 1, size=14)
+    found = paired(gaps, np.zeros(14))
+    signs = np.array(list(itertools.product((1.0, -1.0), repeat=14)))
+    exact = (np.abs((signs * gaps).mean(axis=1)) >= abs(gaps.mean()) - 1e-12).mean()
+    assert found.swaps == 4095 and 0 < found.p_error < 0.01
+    assert abs(found.p_value - exact) < 4 * found.p_error
+    cell = Cell(run="run", backend="jax", regime="DPSGD", method="", first="Plain", second="DPSGD")
+    p_row = estimate_rows(cell, "accuracy_trend", found)[1]
+    assert p_row.facts["monte_carlo_error"] == found.p_error and "by its own draws (Monte-Carlo)" in p_row.note
+    few = paired(gaps[:5], np.zeros(5))  # all swaps are tried
+    assert few.swaps == 0 and "monte_carlo_error" not in estimate_rows(cell, "accuracy_trend", few)[1].facts

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from trustml.evidence import rows
 from trustml.evidence.rows import Recomputed, row_checks
+from trustml.measures.membership import DISTINCT
 from trustml.measures.row import Row
 from trustml.models.tasks import DEFAULT_TASK, Regression
 
@@ -35,3 +37,22 @@ def test_a_table_of_an_earlier_revision_may_lack_what_came_later(monkeypatch):
     assert missing(monkeypatch, "roc_auc", task=DEFAULT_TASK, same_words=False) == []
     assert missing(monkeypatch, "roc_auc", task=DEFAULT_TASK, same_words=True) == ["differs"]
     assert missing(monkeypatch, "accuracy", task=DEFAULT_TASK, same_words=False) == ["differs"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "outcome"),
+    [({"low": 0.3, "high": 0.7}, "not recomputed"), ({"value": 0.6}, "differs"), ({}, "ok")],
+    ids=["a wider interval", "another value", "the same"],
+)
+def test_intervals_of_before_copies_were_counted_once_are_not_held_against_a_run(monkeypatch, changed, outcome):
+    row = Row(
+        run="r", job="train.jax.Plain.s0", backend="jax", regime="Plain", seed=0, subject="members ~ held-out",
+        measure="membership_auc", value=0.5, low=0.4, high=0.6, unit="1", n=9, note="",
+    )  # fmt: skip
+    monkeypatch.setattr(rows, "read_table", lambda run: [row])
+    evidence = SimpleNamespace(manifest=SimpleNamespace(format=3), run=None, task=DEFAULT_TASK)
+    anew = msgspec.structs.replace(row, facts={DISTINCT: 5}, **changed)
+    found = Recomputed(rows=[anew], statements=[], missing={}, failed={})
+    assert [one.outcome for one in row_checks(evidence, found, {}, same_words=False)] == [outcome]
+    now = "differs" if changed else "ok"
+    assert [one.outcome for one in row_checks(evidence, found, {}, same_words=True)] == [now]

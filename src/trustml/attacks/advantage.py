@@ -11,13 +11,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trustml.attacks.estimates import NOT_ESTIMABLE, AttackEstimate, check_confidence, share_high, share_low
+from trustml.attacks.estimates import (
+    NOT_ESTIMABLE,
+    AttackEstimate,
+    check_confidence,
+    share_high,
+    share_low,
+    widened,
+)
 from trustml.attacks.roc import checked_scores, roc_of_scores
 from trustml.attacks.signals import Bools, Floats
+from trustml.data.copies import one_of_each
 
 
 def split_advantage(
-    scores: npt.NDArray[Any], members: npt.NDArray[Any], *, confidence: float = 0.95, seed: int = 0
+    scores: npt.NDArray[Any],
+    members: npt.NDArray[Any],
+    *,
+    groups: npt.NDArray[Any] | None = None,
+    confidence: float = 0.95,
+    seed: int = 0,
 ) -> AttackEstimate:
     """TPR - FPR at a threshold chosen on other examples (membership advantage: Yeom et al., CSF 2018, 1709.01604).
 
@@ -27,6 +40,9 @@ def split_advantage(
     ----------
     scores, members : numpy.ndarray
         Shape (n,).
+    groups : numpy.ndarray, optional
+        Integers of shape (n,), the same for copies of one example, of which no member shares one with another: copies
+        stay in one half, and the interval is stretched over that of one of each.
     confidence : float
         Of an interval that takes half of the error for each of the two shares (Clopper-Pearson). The halves' chosen
         thresholds are taken as given.
@@ -46,13 +62,17 @@ def split_advantage(
     generator = np.random.default_rng(seed)
     half = np.zeros(len(values), bool)
     for group in (np.flatnonzero(inside), np.flatnonzero(~inside)):
-        half[generator.permutation(group)[: len(group) // 2]] = True
+        if groups is None:
+            half[generator.permutation(group)[: len(group) // 2]] = True
+        else:
+            numbers = generator.permutation(np.unique(groups[group]))
+            half[np.isin(groups, numbers[: len(numbers) // 2])] = True
     true = false = 0
     for fitted, tested in ((half, ~half), (~half, half)):
         called = values[tested] >= _best_threshold(values[fitted], inside[fitted])
         true += int((called & inside[tested]).sum())
         false += int((called & ~inside[tested]).sum())
-    return AttackEstimate(
+    found = AttackEstimate(
         value=true / total - false / others,
         low=share_low(true, total, alpha=alpha) - share_high(false, others, alpha=alpha),
         high=share_high(true, total, alpha=alpha) - share_low(false, others, alpha=alpha),
@@ -61,6 +81,10 @@ def split_advantage(
         interval="clopper-pearson",
         note="threshold chosen on one half of the examples, applied to the other; Clopper-Pearson of both shares",
     )
+    if groups is None:
+        return found
+    once = one_of_each(groups)
+    return widened([found, split_advantage(values[once], inside[once], confidence=confidence, seed=seed)])
 
 
 def _best_threshold(scores: Floats, members: Bools) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from trustml.errors import UsageError
@@ -45,6 +46,28 @@ def check_confidence(confidence: float) -> float:
     if not 0.0 < confidence < 1.0:
         raise UsageError(f"confidence: {confidence} is not between 0 and 1; write 0.95 for 95 percent")
     return confidence
+
+
+def widened(estimates: Sequence[AttackEstimate]) -> AttackEstimate:
+    """Stretch the interval of the first over those of others, of distinct examples; none where one has none.
+
+    Parameters
+    ----------
+    estimates : sequence of AttackEstimate
+        The same figure of all examples, and of fewer or more of them.
+    """
+    first = estimates[0]
+    if lacking := [one for one in estimates if one.value is None]:
+        return replace(lacking[0], n=first.n)
+    if lacking := [one for one in estimates if one.low is None]:
+        return replace(lacking[0], value=first.value, n=first.n)
+    return replace(
+        first,
+        low=min(one.low for one in estimates if one.low is not None),
+        high=max(one.high for one in estimates if one.high is not None),
+        note=f"{first.note}; stretched over those of {' and of '.join(f'{one.n}' for one in estimates[1:])} examples, "
+        "as some are copies",
+    )
 
 
 def share_low(successes: float, trials: float, *, alpha: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from trustml.attacks.roc import (
 from trustml.attacks.signals import Bools, Floats, checked_outputs
 from trustml.attacks.task_signals import checked_numbers, task_signals, two_classes, unfit_attacks
 from trustml.attacks.tops import Tops, surest
+from trustml.data.copies import one_of_each
 from trustml.errors import UsageError
 from trustml.models.tasks import DEFAULT_TASK, Binary, Classes, Task
 
@@ -124,6 +125,8 @@ def attack_membership(
     confidence: float = 0.95,
     normalised: bool = False,
     task: Task = DEFAULT_TASK,
+    groups: npt.NDArray[Any] | None = None,
+    shared: int = 0,
 ) -> list[Outcome]:
     """Run the attacks on one model.
 
@@ -148,6 +151,13 @@ def attack_membership(
         Whether logits, of references too, are logarithms of probabilities; equal probabilities are then exact ties.
     task : Task
         Attacks that it has no signals for are left out (`TaskFacts.not_attacked_by`).
+    groups : numpy.ndarray, optional
+        Integers of shape (n,), the same for copies of one example (`trustml.data.copies.groups_of`). They are taken
+        apart for members and others. Values stay those of all examples; no interval or test is surer than that of one
+        example of each group.
+    shared : int
+        The last so many examples are non-members that are members too. Values leave them out; no interval or test is
+        surer than with them.
 
     Returns
     -------
@@ -161,16 +171,11 @@ def attack_membership(
         where all examples are members, or none.
     """
     if isinstance(task, Binary):
-        checked_numbers(target_logits, labels, field="target_logits")
         target_logits, labels, references = _as_two_classes(target_logits, labels, references)
         task = DEFAULT_TASK
-    if isinstance(task, Classes):
-        values, classes = checked_outputs(target_logits, labels, field="target_logits")
-        truth: npt.NDArray[Any] = classes
-    else:
-        values, truth = checked_numbers(target_logits, labels, field="target_logits")
-        classes = np.zeros(0, np.int64)
+    values, truth, classes = _answers(target_logits, labels, task)
     _, inside = checked_scores(np.zeros(len(truth)), members)
+    numbers = _groups(groups, inside, kept=len(inside) - shared)
     seen = _look(values, truth, references, normalised=normalised, task=task)
     available = 0 if references is None else len(references.members)
     chosen = _choose(attacks, available=available, both=_both_sides(references), unfit=unfit_attacks(task))
@@ -178,7 +183,7 @@ def attack_membership(
     for attack in chosen:
         scores, note = attack.score(seen)
         used = available if attack.all_references else attack.references
-        outcomes.append(_judge(attack.name, used, scores, note, classes, inside, fprs, confidence))
+        outcomes.append(_judge(attack.name, used, scores, note, classes, inside, fprs, confidence, numbers))
     return outcomes
 
 
@@ -249,11 +254,23 @@ def _as_two_classes(
     outputs: npt.NDArray[Any], labels: npt.NDArray[Any], references: References | None
 ) -> tuple[Floats, npt.NDArray[np.int64], References | None]:
     """What a model of one output says, as of two classes."""
+    checked_numbers(outputs, labels, field="target_logits")
     values, truth = two_classes(outputs, labels)
     if references is not None:
         logits, _ = two_classes(references.logits, labels)
         references = References(logits=logits, members=references.members)
     return values, truth, references
+
+
+def _answers(
+    outputs: npt.NDArray[Any], labels: npt.NDArray[Any], task: Task
+) -> tuple[Floats, npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """Outputs and labels, checked, and the classes, of which a task without classes has none."""
+    if isinstance(task, Classes):
+        values, classes = checked_outputs(outputs, labels, field="target_logits")
+        return values, classes, classes
+    values, truth = checked_numbers(outputs, labels, field="target_logits")
+    return values, truth, np.zeros(0, np.int64)
 
 
 def _look(
@@ -314,6 +331,15 @@ def _choose(names: Sequence[str] | None, *, available: int, both: bool, unfit: M
     return [attack for attack in CATALOGUE if attack.name in names]
 
 
+def _groups(groups: npt.NDArray[Any] | None, inside: Bools, *, kept: int) -> npt.NDArray[np.int64]:
+    """Number groups of members and of others apart, of the examples that are not shared."""
+    given = np.arange(len(inside)) if groups is None else np.asarray(groups)
+    if given.shape != inside.shape or given.dtype.kind not in "iu":
+        raise UsageError(f"groups: shape {given.shape} of {given.dtype}; give one integer for every example")
+    pairs = np.stack([given[:kept].astype(np.int64), inside[:kept]])
+    return np.unique(pairs, axis=1, return_inverse=True)[1].reshape(-1)
+
+
 def _judge(
     name: str,
     references: int,
@@ -323,14 +349,16 @@ def _judge(
     inside: Bools,
     fprs: Sequence[float],
     confidence: float,
+    groups: npt.NDArray[np.int64],
 ) -> Outcome:
-    roc = compress(roc_of_scores(scores, inside))
-    classes = {}
-    for label in np.unique(labels).tolist():
-        own = labels == label
-        if min(int((own & inside).sum()), int((own & ~inside).sum())) >= FEWEST_OF_A_CLASS:
-            classes[int(label)] = auc_estimate(roc_of_scores(scores[own], inside[own]), confidence=confidence)
-    within = np.flatnonzero(inside)
+    """Judge an attack by the examples that have a group; those beyond are shared by members and others."""
+    kept = len(groups)
+    own_scores, own_members = scores[:kept], inside[:kept]
+    once = one_of_each(groups)
+    roc = compress(roc_of_scores(own_scores, own_members, distinct=once))
+    if kept < len(scores):
+        roc = replace(roc, shared=compress(roc_of_scores(scores, inside)))
+    within = np.flatnonzero(own_members)
     return Outcome(
         attack=name,
         references=references,
@@ -338,8 +366,29 @@ def _judge(
         roc=roc,
         auc=auc_estimate(roc, confidence=confidence),
         tprs={fpr: tpr_at_fpr(roc, fpr, confidence=confidence) for fpr in fprs},
-        advantage=split_advantage(scores, inside, confidence=confidence),
-        class_aucs=classes,
-        exposed=tuple(within[np.argsort(-scores[within], kind="stable")[:MOST_EXPOSED]].tolist()),
+        advantage=split_advantage(
+            own_scores, own_members, groups=None if once.all() else groups, confidence=confidence
+        ),
+        class_aucs=_class_aucs(own_scores, own_members, labels[:kept], groups, confidence=confidence),
+        exposed=tuple(within[np.argsort(-own_scores[within], kind="stable")[:MOST_EXPOSED]].tolist()),
         note=note,
     )
+
+
+def _class_aucs(
+    scores: Floats,
+    inside: Bools,
+    labels: npt.NDArray[np.int64],
+    groups: npt.NDArray[np.int64],
+    *,
+    confidence: float,
+) -> dict[int, AttackEstimate]:
+    found = {}
+    for label in np.unique(labels).tolist():
+        own = labels == label
+        once = one_of_each(groups[own])
+        distinct = inside[own][once]
+        if min(int(distinct.sum()), int((~distinct).sum())) >= FEWEST_OF_A_CLASS:
+            roc = roc_of_scores(scores[own], inside[own], distinct=once)
+            found[int(label)] = auc_estimate(roc, confidence=confidence)
+    return found

@@ -62,7 +62,8 @@ def pool_targets(
     members : sequence of numpy.ndarray
         Bool of the same shapes.
     examples : sequence of numpy.ndarray, optional
-        Which example each score is of, where targets share examples; of the same shapes. None: no two are the same.
+        Which example each score is of, where targets share examples or some are copies of others; of the same shapes.
+        None: no two are the same.
     fprs : sequence of float
         A TPR is reported where there are at least 10 / FPR non-members over all targets.
     confidence : float
@@ -88,19 +89,22 @@ def pool_targets(
     target = np.repeat(np.arange(len(checked)), lengths)
     every, inside = np.concatenate([one for one, _ in checked]), np.concatenate([who for _, who in checked])
     clusters = [target]
+    distinct = np.arange(len(every))
     if examples is not None:
         if [len(one) for one in examples] != lengths:
             raise UsageError("examples: not as many as scores; give one for each score")
         names, place = np.unique(np.concatenate(list(examples)), return_inverse=True)
+        distinct = np.unique(np.stack([target, place.reshape(-1)]), axis=1, return_index=True)[1]
         groups = np.random.default_rng(seed).permutation(len(names)) % min(GROUPS, len(names))
         clusters.append(groups[place])
 
     def estimate(statistic: Callable[[Floats, Bools, npt.NDArray[np.int64]], float]) -> AttackEstimate:
-        return _jackknife(statistic, every, inside, target, clusters, confidence=confidence)
+        found = int(inside[distinct].sum()) // len(checked)
+        return _jackknife(statistic, every, inside, target, clusters, found, confidence=confidence)
 
     tprs = {}
     for fpr in fprs:
-        if enough_for(fpr, int((~inside).sum())):
+        if enough_for(fpr, int((~inside[distinct]).sum())):
             tprs[fpr] = estimate(partial(_tpr, fpr=fpr))
         else:
             tprs[fpr] = AttackEstimate(value=None, confidence=confidence, n=len(every), note=NOT_ESTIMABLE)
@@ -113,6 +117,7 @@ def _jackknife(
     members: Bools,
     target: npt.NDArray[np.int64],
     clusters: list[npt.NDArray[np.int64]],
+    members_of_one: int,
     *,
     confidence: float,
 ) -> AttackEstimate:
@@ -136,7 +141,6 @@ def _jackknife(
             variance += (count - 1) / count * float(((np.array(without) - np.mean(without)) ** 2).sum())
     if variance == 0.0:  # none found, or all, whatever is left out: the spread says nothing, the counts still do
         alone = (1.0 - confidence) / 2
-        members_of_one = int(members.sum()) // targets
         return AttackEstimate(
             value=value,
             low=share_low(value * members_of_one, members_of_one, alpha=alone),

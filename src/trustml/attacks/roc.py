@@ -7,7 +7,7 @@ read off a curve here is computed from them alone, so that a reader can compute 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from trustml.attacks.estimates import (
     check_confidence,
     share_high,
     share_low,
+    widened,
 )
 from trustml.attacks.signals import Bools, Floats
 from trustml.errors import UsageError
@@ -38,10 +39,22 @@ class Roc:
     false_positives, true_positives : tuple of int
         Cumulative counts; examples with equal scores come in together. The last are all non-members and all members;
         the point (0, 0) is understood.
+    distinct : Roc, optional
+        Where there are copies, the curve of one example of each group of them.
+    shared : Roc, optional
+        Where non-members that are members too were left out, the curve with them.
+
+    Notes
+    -----
+    Everything that says how sure a figure is holds for all of these curves. Where all copies of an example were put on
+    one side, `distinct` is right. Where examples repeat because few different ones exist, and each was put on a side
+    by itself, the curve of all is: without those that are on both sides, rare ones are left among non-members alone.
     """
 
     false_positives: tuple[int, ...]
     true_positives: tuple[int, ...]
+    distinct: Roc | None = None
+    shared: Roc | None = None
 
     def __post_init__(self) -> None:
         false, true = np.array(self.false_positives), np.array(self.true_positives)
@@ -51,6 +64,11 @@ class Roc:
             )
         if false[0] < 0 or true[0] < 0 or (np.diff(false) < 0).any() or (np.diff(true) < 0).any():
             raise UsageError("roc: counts that fall; give cumulative counts, from the strictest threshold on")
+        fewer, more = self.distinct, self.shared
+        if fewer is not None and (fewer.members > self.members or fewer.non_members > self.non_members):
+            raise UsageError("roc: more distinct examples than examples; give one of each group of copies")
+        if more is not None and (more.members != self.members or more.non_members <= self.non_members):
+            raise UsageError("roc: no examples were left out of its curve; give those that are on both sides too")
 
     @property
     def members(self) -> int:
@@ -62,8 +80,16 @@ class Roc:
         """How many non-members."""
         return self.false_positives[-1]
 
+    @property
+    def curves(self) -> tuple[Roc, ...]:
+        """The curve by itself, then those that its bounds hold for too."""
+        beside = tuple(one for one in (self.distinct, self.shared) if one is not None)
+        return (replace(self, distinct=None, shared=None), *beside)
 
-def roc_of_scores(scores: npt.NDArray[Any], members: npt.NDArray[Any]) -> Roc:
+
+def roc_of_scores(
+    scores: npt.NDArray[Any], members: npt.NDArray[Any], *, distinct: npt.NDArray[Any] | None = None
+) -> Roc:
     """Count the empirical ROC curve.
 
     Parameters
@@ -72,6 +98,8 @@ def roc_of_scores(scores: npt.NDArray[Any], members: npt.NDArray[Any]) -> Roc:
         Shape (n,); the higher, the more likely a member. Infinite ones are allowed.
     members : numpy.ndarray
         Bool of shape (n,).
+    distinct : numpy.ndarray, optional
+        Bool of shape (n,): one example of each group of copies, among members and among others.
 
     Returns
     -------
@@ -84,11 +112,14 @@ def roc_of_scores(scores: npt.NDArray[Any], members: npt.NDArray[Any]) -> Roc:
         For a NaN, other shapes, or where one of the two groups is empty.
     """
     values, inside = checked_scores(scores, members)
+    fewer = None
+    if distinct is not None and not distinct.all():
+        fewer = roc_of_scores(values[distinct], inside[distinct])
     order = np.argsort(-values, kind="stable")
     last_of_tie = np.append(np.diff(values[order]) != 0.0, True)
     true = np.cumsum(inside[order])[last_of_tie]
     false = np.cumsum(~inside[order])[last_of_tie]
-    return Roc(false_positives=tuple(false.tolist()), true_positives=tuple(true.tolist()))
+    return Roc(false_positives=tuple(false.tolist()), true_positives=tuple(true.tolist()), distinct=fewer)
 
 
 def compress(roc: Roc) -> Roc:
@@ -103,7 +134,12 @@ def compress(roc: Roc) -> Roc:
     flat, steep = np.diff(true) == 0, np.diff(false) == 0
     keep[1:-1] = ~((flat[:-1] & flat[1:]) | (steep[:-1] & steep[1:]))
     keep[0] = False
-    return Roc(false_positives=tuple(false[keep].tolist()), true_positives=tuple(true[keep].tolist()))
+    return Roc(
+        false_positives=tuple(false[keep].tolist()),
+        true_positives=tuple(true[keep].tolist()),
+        distinct=None if roc.distinct is None else compress(roc.distinct),
+        shared=None if roc.shared is None else compress(roc.shared),
+    )
 
 
 def auc_of_counts(false_positives: Sequence[int], true_positives: Sequence[int]) -> float:
@@ -140,6 +176,8 @@ def delong_variance(roc: Roc) -> float:
 
 def auc_estimate(roc: Roc, *, confidence: float = 0.95) -> AttackEstimate:
     """Area under a curve with its two-sided interval; see `trustml.attacks.estimates.auc_low` for how it is made."""
+    if len(roc.curves) > 1:
+        return widened([auc_estimate(one, confidence=confidence) for one in roc.curves])
     alpha = (1.0 - check_confidence(confidence)) / 2
     value, variance = auc_of_counts(roc.false_positives, roc.true_positives), delong_variance(roc)
     if np.isnan(variance):
@@ -157,6 +195,8 @@ def auc_estimate(roc: Roc, *, confidence: float = 0.95) -> AttackEstimate:
 
 def auc_lower_bound(roc: Roc, *, confidence: float) -> float:
     """One-sided lower bound of the area; 0 where there are fewer than two members or non-members."""
+    if len(roc.curves) > 1:
+        return min(auc_lower_bound(one, confidence=confidence) for one in roc.curves)
     variance = delong_variance(roc)
     if np.isnan(variance):
         return 0.0
@@ -171,6 +211,8 @@ def auc_lower_bound(roc: Roc, *, confidence: float) -> float:
 
 def auc_upper_bound(roc: Roc, *, confidence: float) -> float:
     """One-sided upper bound of the area; 1 where there are fewer than two members or non-members."""
+    if len(roc.curves) > 1:
+        return max(auc_upper_bound(one, confidence=confidence) for one in roc.curves)
     variance = delong_variance(roc)
     if np.isnan(variance):
         return 1.0
@@ -195,9 +237,11 @@ def tpr_at_fpr(roc: Roc, fpr: float, *, confidence: float = 0.95) -> AttackEstim
     Returns
     -------
     AttackEstimate
-        Without a value where there are fewer than 10 / `fpr` non-members. The Clopper-Pearson interval is of the TPR
-        at that threshold; how well the threshold keeps its FPR on other non-members is not in it.
+        Without a value where there are fewer than 10 / `fpr` distinct non-members. The Clopper-Pearson interval is of
+        the TPR at that threshold; how well the threshold keeps its FPR on other non-members is not in it.
     """
+    if len(roc.curves) > 1:
+        return widened([tpr_at_fpr(one, fpr, confidence=confidence) for one in roc.curves])
     if not 0.0 < fpr < 1.0:
         raise UsageError(f"fpr: {fpr} is not between 0 and 1; write 0.01 for 1 percent")
     alpha = (1.0 - check_confidence(confidence)) / 2

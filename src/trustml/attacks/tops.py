@@ -6,6 +6,7 @@ are what counts (Carlini et al., S&P 2022, arXiv 2112.03570).
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from trustml.attacks.roc import Roc, allowed, members_above
@@ -25,6 +26,8 @@ class Tops:
         Non-members that are allowed among them, and of how many.
     p_value : float
         Chance of as many members where scores tell nothing, times the number of thresholds that were tried.
+    distinct : bool
+        Whether copies count once in all of these.
     """
 
     members: int
@@ -32,6 +35,7 @@ class Tops:
     false_positives: int
     of_non_members: int
     p_value: float
+    distinct: bool = False
 
 
 def surest(roc: Roc) -> Tops:
@@ -43,9 +47,14 @@ def surest(roc: Roc) -> Tops:
     likely. At least t members stand above the non-member number r + 1 if and only if the first t + r examples hold r
     non-members at the most, whose number is hypergeometric: exact for any n. Examples of equal scores are counted
     only where all of them are above, which makes the test stricter. Thresholds are at no false positive and at
-    FPRs of 0.1 and 1 percent, as far as these differ (Bonferroni).
+    FPRs of 0.1 and 1 percent, as far as these differ (Bonferroni). Where there are copies, the same is asked of the
+    curves beside this one, and the largest chance is given.
     """
     from scipy.stats import hypergeom
+
+    if len(roc.curves) > 1:
+        asked = [dataclasses.replace(surest(one), distinct=one is roc.distinct) for one in roc.curves]
+        return max(asked, key=lambda tops: tops.p_value)
 
     every = roc.members + roc.non_members
     limits = sorted({allowed(fpr, roc.non_members) for fpr in FPRS})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,13 +13,13 @@ from trustml.auditing.examples import Given
 from trustml.auditing.findings import not_checked, reason
 from trustml.auditing.models import Array
 from trustml.auditing.result import Finding, Measurement
+from trustml.data.copies import MOST_FEATURES, NEAR, Ints, digests, groups_of, near_duplicates, one_of_each
 from trustml.errors import DataError
 
 FEW = 100
 """Fewer members or non-members than this say little."""
 _LARGE_OVERLAP = 0.01
-_BLIND_ROWS, _BLIND_FEATURES = 1000, 256
-_NEAR, _NEAR_ROWS = 0.01, 500
+_BLIND_ROWS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +33,21 @@ class CheckedData:
     findings : tuple of Finding
     alike : bool
         Whether training and hold-out could not be told apart without the model.
+    groups : int array of shape (n + m,)
+        Of training examples, then the hold-out, each set by itself: the same number for copies of one example.
+    shared : int array of shape (k,)
+        Place in the training set of every hold-out example that was left out as it is there.
+    shared_labels : array of shape (k,)
+        Labels that those have in the hold-out.
     """
 
     train: Given
     holdout: Given
     findings: tuple[Finding, ...]
     alike: bool
+    groups: Ints
+    shared: Ints
+    shared_labels: Array
 
 
 def check_data(train: Given, holdout: Given, *, confidence: float, seed: int) -> CheckedData:
@@ -64,9 +72,11 @@ def check_data(train: Given, holdout: Given, *, confidence: float, seed: int) ->
         )
     findings: list[Finding] = []
     train, holdout = _finite(train, "train", findings), _finite(holdout, "holdout", findings)
-    holdout = _without_overlap(train, holdout, findings)
-    for name, examples in (("train", train), ("holdout", holdout)):
+    holdout, shared, labels = _without_overlap(train, holdout, findings)
+    copies = groups_of(train.inputs), groups_of(holdout.inputs)
+    for name, examples, groups in (("train", train, copies[0]), ("holdout", holdout, copies[1])):
         _look_at_classes(name, examples, findings)
+        _look_at_copies(name, groups, findings)
     if len(train) and len(holdout) and min(len(train), len(holdout)) < FEW:
         findings.append(
             Finding(
@@ -81,10 +91,18 @@ def check_data(train: Given, holdout: Given, *, confidence: float, seed: int) ->
     each = (1 + confidence) / 2
     alike = True
     for check in (_blind, _blind_labels):
-        same, found = check(train, holdout, confidence=each, seed=seed)
+        same, found = check(train, holdout, copies, confidence=each, seed=seed)
         findings.append(found)
         alike = alike and same
-    return CheckedData(train=train, holdout=holdout, findings=tuple(findings), alike=alike)
+    return CheckedData(
+        train=train,
+        holdout=holdout,
+        findings=tuple(findings),
+        alike=alike,
+        groups=np.concatenate([copies[0], copies[1] + len(train)]),
+        shared=shared,
+        shared_labels=labels,
+    )
 
 
 def _finite(examples: Given, name: str, findings: list[Finding]) -> Given:
@@ -108,10 +126,11 @@ def _finite(examples: Given, name: str, findings: list[Finding]) -> Given:
     return examples.take(good) if bad else examples
 
 
-def _without_overlap(train: Given, holdout: Given, findings: list[Finding]) -> Given:
-    known = set(_digests(train.inputs, like=holdout.inputs))
-    digests = _digests(holdout.inputs, like=train.inputs)
-    seen: npt.NDArray[np.bool_] = np.array([digest in known for digest in digests], np.bool_)
+def _without_overlap(train: Given, holdout: Given, findings: list[Finding]) -> tuple[Given, Ints, Array]:
+    known, first = np.unique(digests(train.inputs, like=holdout.inputs), return_index=True)
+    asked = digests(holdout.inputs, like=train.inputs)
+    places = np.searchsorted(known, asked).clip(0, len(known) - 1)
+    seen: npt.NDArray[np.bool_] = known[places] == asked
     count, total = int(seen.sum()), len(holdout)
     share = count / total
     how = "The bytes of every example were hashed; labels take no part in it."
@@ -128,7 +147,8 @@ def _without_overlap(train: Given, holdout: Given, findings: list[Finding]) -> G
                 severity="risk" if share >= _LARGE_OVERLAP else "note",
                 title=f"{count} of {total} hold-out examples are in the training set, and were left out of membership",
                 measured=measured,
-                how=how,
+                how=f"{how} Attacks are judged without them; no bound or test is surer than with them, as of examples "
+                "that repeat by chance rare ones alone would be left.",
                 would_change="a hold-out without training examples; what was measured on this one is too good",
             )
         )
@@ -146,13 +166,13 @@ def _without_overlap(train: Given, holdout: Given, findings: list[Finding]) -> G
         )
     left = holdout.take(np.logical_not(seen).reshape(-1)) if count else holdout
     _look_at_near_duplicates(train, left, findings)
-    return left
+    return left, first[places[seen]].astype(np.int64), holdout.labels[seen]
 
 
 def _look_at_near_duplicates(train: Given, holdout: Given, findings: list[Finding]) -> None:
     if train.inputs.dtype.kind != "f" or len(train) < 2:
         return
-    looked, count = min(len(holdout), _NEAR_ROWS), near_duplicates(train.inputs, holdout.inputs)
+    looked, count = min(len(holdout), 500), near_duplicates(train.inputs, holdout.inputs)
     if count:
         findings.append(
             Finding(
@@ -161,56 +181,12 @@ def _look_at_near_duplicates(train: Given, holdout: Given, findings: list[Findin
                 severity="note",
                 title=f"{count} of {looked} hold-out examples looked at are training examples but for small changes",
                 measured=(Measurement(measure="holdout_near_train", value=count / looked, unit="share", n=looked),),
-                how=f"Up to {_BLIND_FEATURES} columns were divided by their standard deviations; counted are examples "
-                f"whose nearest training example is closer than {_NEAR:.0%} of the median "
-                "distance that training examples have to theirs.",
+                how=f"Up to {MOST_FEATURES} columns were divided by their standard deviations; counted are examples "
+                f"whose nearest training example is closer than {NEAR:.0%} of the median distance that training "
+                "examples, but for copies of them, have to theirs.",
                 would_change="a hold-out of other examples: copies look like members and hide what an attack finds",
             )
         )
-
-
-def near_duplicates(train: Array, holdout: Array) -> int:
-    """Count hold-out examples, of the first 500, that lie much nearer to a training example than those to each other.
-
-    Parameters
-    ----------
-    train, holdout : float arrays of shape (n, *x) and (m, *x)
-    """
-    generator = np.random.default_rng(0)
-    columns = generator.permutation(int(np.prod(train.shape[1:])))[:_BLIND_FEATURES]  # of images, enough of the pixels
-    flat, others = (values.reshape(len(values), -1)[:, columns] for values in (train, holdout[:_NEAR_ROWS]))
-    spread = flat.std(axis=0, dtype=np.float64)
-    used = spread > 0
-    if not used.any():
-        return 0
-    known = flat[:, used] / spread[used]
-    asked = others[:, used] / spread[used]
-    own = generator.permutation(len(known))[:_NEAR_ROWS]
-    between = _nearest(known[own], known, leave_out=own)
-    between = between[between > 0]  # copies within the training set say nothing of its scale
-    if not len(between):
-        return 0
-    return int((_nearest(asked, known) < _NEAR * np.median(between)).sum())
-
-
-def _nearest(
-    points: npt.NDArray[np.float64], known: npt.NDArray[np.float64], *, leave_out: npt.NDArray[np.int64] | None = None
-) -> npt.NDArray[np.float64]:
-    """Distance of every point to the nearest known one; but for itself, where places are given."""
-    lengths, found = (known**2).sum(axis=1), np.empty(len(points))
-    for start in range(0, len(points), 50):
-        part = points[start : start + 50]
-        squares = lengths - 2 * part @ known.T  # but for the point's own length, which changes no order
-        if leave_out is not None:
-            squares[np.arange(len(part)), leave_out[start : start + 50]] = np.inf
-        found[start : start + 50] = np.sqrt(((part - known[squares.argmin(axis=1)]) ** 2).sum(axis=1))
-    return found
-
-
-def _digests(inputs: Array, *, like: Array) -> list[bytes]:
-    values = np.ascontiguousarray(inputs.astype(np.result_type(inputs.dtype, like.dtype), copy=False))
-    values = values + 0 if values.dtype.kind == "f" else values  # -0.0 becomes 0.0
-    return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in values.reshape(len(values), -1)]
 
 
 def _look_at_classes(name: str, examples: Given, findings: list[Finding]) -> None:
@@ -228,10 +204,32 @@ def _look_at_classes(name: str, examples: Given, findings: list[Finding]) -> Non
         )
 
 
-def _blind(train: Given, holdout: Given, *, confidence: float, seed: int) -> tuple[bool, Finding]:
+def _look_at_copies(name: str, groups: Ints, findings: list[Finding]) -> None:
+    """Tell of examples that are there more than once."""
+    total, distinct = len(groups), len(np.unique(groups))
+    if distinct < total:
+        findings.append(
+            Finding(
+                id=f"data.copies.{name}",
+                check="data",
+                severity="note",
+                title=f"{distinct} of {total} examples of {name} are distinct; copies make no finding surer",
+                measured=(Measurement(measure="distinct_examples", value=distinct, n=total),),
+                how="Copies are examples of the same bytes, and among decimals those that differ from the first of "
+                f"them by less than {NEAR:.0%} of what others do, after up to {MOST_FEATURES} columns were divided by "
+                "their standard deviations; labels take no part. All examples make the figures of membership, and "
+                "their intervals and tests hold for one example of each group too.",
+                would_change="nothing, where copies were wanted; each example once, where they were not",
+            )
+        )
+
+
+def _blind(
+    train: Given, holdout: Given, copies: tuple[Ints, Ints], *, confidence: float, seed: int
+) -> tuple[bool, Finding]:
     """Try to tell training from hold-out by a classifier that never sees the model."""
     try:
-        estimate, low = blind_auc(train.inputs, holdout.inputs, confidence=confidence, seed=seed)
+        estimate, low = blind_auc(train.inputs, holdout.inputs, copies, confidence=confidence, seed=seed)
     except ImportError as error:
         return True, not_checked("data", "shift", why=f"{error.name} is not installed")
     except (ValueError, DataError) as error:
@@ -251,10 +249,12 @@ def _blind(train: Given, holdout: Given, *, confidence: float, seed: int) -> tup
     )
 
 
-def _blind_labels(train: Given, holdout: Given, *, confidence: float, seed: int) -> tuple[bool, Finding]:
+def _blind_labels(
+    train: Given, holdout: Given, copies: tuple[Ints, Ints], *, confidence: float, seed: int
+) -> tuple[bool, Finding]:
     """Try to tell training from hold-out by how well labels go with inputs, for a classifier that is not the model."""
     try:
-        estimate = blind_label_auc(train, holdout, confidence=confidence, seed=seed)
+        estimate = blind_label_auc(train, holdout, copies, confidence=confidence, seed=seed)
     except ImportError as error:
         return True, not_checked("data", "labels", why=f"{error.name} is not installed")
     except (ValueError, TypeError, DataError) as error:
@@ -290,7 +290,9 @@ def _figure(measure: str, estimate: AttackEstimate) -> Measurement:
     )
 
 
-def blind_auc(train: Array, holdout: Array, *, confidence: float, seed: int) -> tuple[AttackEstimate, float]:
+def blind_auc(
+    train: Array, holdout: Array, copies: tuple[Ints, Ints] | None = None, *, confidence: float, seed: int
+) -> tuple[AttackEstimate, float]:
     """AUC of a classifier that sees inputs alone, each end of its interval one-sided, and the lower one by itself.
 
     It learns from one half of the examples and is judged on the other: cross-validation would use more of them, but
@@ -300,6 +302,9 @@ def blind_auc(train: Array, holdout: Array, *, confidence: float, seed: int) -> 
     Parameters
     ----------
     train, holdout : arrays of shape (n, *x)
+    copies : pair of int arrays of shape (n,), optional
+        The same number for copies of one example, which are in one half together. Where one set alone has them, trees
+        know that set by them, so they are taught on one of each too.
     confidence : float
     seed : int
 
@@ -311,8 +316,9 @@ def blind_auc(train: Array, holdout: Array, *, confidence: float, seed: int) -> 
     from sklearn.ensemble import ExtraTreesClassifier
 
     generator = np.random.default_rng(seed)
-    features, members, learned = _halves((train, holdout), [_rows(len(one), generator) for one in (train, holdout)])
-    features = features[:, generator.permutation(features.shape[1])[:_BLIND_FEATURES]]
+    chosen = _rows((len(train), len(holdout)), copies, generator)
+    features, members, learned = _halves((train, holdout), chosen)
+    features = features[:, generator.permutation(features.shape[1])[:MOST_FEATURES]]
     trees = ExtraTreesClassifier(n_estimators=50, min_samples_leaf=3, random_state=seed, n_jobs=1)
     trees.fit(features[learned], members[learned])
     scores = trees.predict_proba(features[~learned])[:, 1]
@@ -320,7 +326,9 @@ def blind_auc(train: Array, holdout: Array, *, confidence: float, seed: int) -> 
     return auc_estimate(roc, confidence=2 * confidence - 1), auc_lower_bound(roc, confidence=confidence)
 
 
-def blind_label_auc(train: Given, holdout: Given, *, confidence: float, seed: int) -> AttackEstimate:
+def blind_label_auc(
+    train: Given, holdout: Given, copies: tuple[Ints, Ints] | None = None, *, confidence: float, seed: int
+) -> AttackEstimate:
     """AUC of the probability that trees taught on half of both sets give to the labels of the other half.
 
     Examples that were not learned from are exchangeable where both sets are of one source, whatever was learned: then
@@ -329,6 +337,8 @@ def blind_label_auc(train: Given, holdout: Given, *, confidence: float, seed: in
     Parameters
     ----------
     train, holdout : Given
+    copies : pair of int arrays of shape (n,), optional
+        As for :func:`blind_auc`.
     confidence : float
         Of the two-sided interval.
     seed : int
@@ -341,9 +351,9 @@ def blind_label_auc(train: Given, holdout: Given, *, confidence: float, seed: in
     from sklearn.ensemble import ExtraTreesClassifier
 
     generator = np.random.default_rng(seed)
-    chosen = [_rows(len(one), generator) for one in (train, holdout)]
+    chosen = _rows((len(train), len(holdout)), copies, generator)
     features, members, learned = _halves((train.inputs, holdout.inputs), chosen)
-    features = features[:, generator.permutation(features.shape[1])[:_BLIND_FEATURES]]
+    features = features[:, generator.permutation(features.shape[1])[:MOST_FEATURES]]
     labels = np.concatenate([one.labels[rows] for one, rows in zip((train, holdout), chosen, strict=True)])
     classes, places = np.unique(labels, return_inverse=True)
     if len(np.unique(places[learned])) < 2:
@@ -368,5 +378,14 @@ def _halves(
     return np.concatenate(parts).astype(np.float32), members, learned
 
 
-def _rows(count: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
-    return generator.permutation(count)[:_BLIND_ROWS]
+def _rows(
+    counts: tuple[int, int], copies: tuple[Ints, Ints] | None, generator: np.random.Generator
+) -> list[npt.NDArray[np.int64]]:
+    """Draw the examples of each set that are looked at; of copies, one."""
+    found = []
+    for number, count in enumerate(counts):
+        rows = generator.permutation(count)
+        if copies is not None:
+            rows = rows[one_of_each(copies[number])[rows]]
+        found.append(rows[:_BLIND_ROWS])
+    return found

@@ -62,6 +62,8 @@ def check_membership(
     alike: bool,
     subject: str,
     probabilities: bool = False,
+    groups: Ints | None = None,
+    shared: tuple[Ints, Ints] | None = None,
 ) -> AttackedClaim:
     """Try every attack that these references allow.
 
@@ -79,6 +81,10 @@ def check_membership(
         Name of the model.
     probabilities : bool
         Whether logits are logarithms of probabilities that the model gave.
+    groups : int array of shape (n + m,), optional
+        The same number for copies of one example.
+    shared : pair of int arrays of shape (k,), optional
+        Places among the training examples of hold-out examples that were left out as they are there, and their labels.
 
     Raises
     ------
@@ -89,27 +95,29 @@ def check_membership(
         raise DataError(
             f"{len(train_labels)} members and {len(holdout_labels)} non-members are too few; give {FEWEST} or more"
         )
+    places, labels = shared if shared is not None else (np.zeros(0, np.int64), np.zeros(0, np.int64))
+    if references is not None and len(places):
+        references = References(
+            logits=np.concatenate([references.logits, references.logits[:, places]], axis=1),
+            members=np.concatenate([references.members, references.members[:, places]], axis=1),
+        )
+    if groups is not None:
+        groups = np.concatenate([groups, np.full(len(places), -1)])
     outcomes = attack_membership(
-        np.concatenate([train_logits, holdout_logits]),
-        np.concatenate([train_labels, holdout_labels]),
-        np.repeat([True, False], [len(train_labels), len(holdout_labels)]),
+        np.concatenate([train_logits, holdout_logits, train_logits[places]]),
+        np.concatenate([train_labels, holdout_labels, labels]),
+        np.repeat([True, False], [len(train_labels), len(holdout_labels) + len(places)]),
         references,
         normalised=probabilities,
+        groups=groups,
+        shared=len(places),
     )
     verdict = verdict_of(outcomes, confidence=confidence)
     findings = [_finding(outcome, verdict, alike=alike, subject=subject) for outcome in outcomes]
     return AttackedClaim(
         findings=(*findings, *_labels_alone(verdict, subject=subject)),
         verdict=verdict,
-        curves=tuple(
-            RocCounts(
-                subject=subject,
-                attack=outcome.attack,
-                false_positives=outcome.roc.false_positives,
-                true_positives=outcome.roc.true_positives,
-            )
-            for outcome in outcomes
-        ),
+        curves=tuple(RocCounts.of(outcome.roc, subject=subject, attack=outcome.attack) for outcome in outcomes),
     )
 
 
@@ -123,7 +131,7 @@ def findings_of_curves(
     UsageError
         If a curve is none.
     """
-    rocs = {one.attack: Roc(false_positives=one.false_positives, true_positives=one.true_positives) for one in curves}
+    rocs = {one.attack: one.roc for one in curves}
     verdict = verdict_of_curves(rocs, error=(1 - confidence) / QUESTIONS)
     findings = [
         _finding(
@@ -166,7 +174,8 @@ def exposed_words(tops: Tops) -> str:
     others = "any non-member"
     if tops.false_positives:
         others = f"all but {tops.false_positives} of {tops.of_non_members} non-members"
-    surer = f"puts {tops.members} of {tops.of_members} members before {others}"
+    distinct = " distinct" if tops.distinct else ""
+    surer = f"puts {tops.members} of {tops.of_members}{distinct} members before {others}"
     return f"{surer}, more than chance allows (p = {tops.p_value:.1g})"
 
 
@@ -249,13 +258,26 @@ def _finding(outcome: Outcome, verdict: Verdict, *, alike: bool, subject: str) -
             _measured("membership_advantage", outcome.advantage),
             exposed_figure(tops),
         ),
-        how=f"{attack.paper}. {outcome.roc.members} training and {outcome.roc.non_members} hold-out examples; "
+        how=f"{attack.paper}. {_counted(outcome.roc)}; "
         + (f"{outcome.references} reference models. " if outcome.references else "no reference model. ")
         + (f"{outcome.note}. " if outcome.note else "")
         + _NO_BOUND
         + caution,
         would_change=would_change,
     )
+
+
+def _counted(roc: Roc) -> str:
+    """Say how many examples there are, and how many distinct ones."""
+    said = f"{roc.members} training and {roc.non_members} hold-out examples"
+    if roc.distinct is not None:
+        said += (
+            f", {roc.distinct.members} and {roc.distinct.non_members} of them distinct: no bound or test is surer "
+            "than that of distinct ones"
+        )
+    if roc.shared is not None:
+        said += f"; nor than with {roc.shared.non_members - roc.non_members} that are in both sets and were left out"
+    return said
 
 
 def exposed_figure(tops: Tops, *, label: str = "") -> Measurement:

@@ -43,6 +43,7 @@ class Answers:
     holdout: Doubles
     train_labels: Ints
     holdout_labels: Ints
+    shared_labels: Ints
 
 
 @dataclass
@@ -148,8 +149,8 @@ def _ask(audit: _Audit) -> None:
         meaning = meaning_of(raw, audit.request.outputs)
         logits, split = to_logits(raw, meaning), len(data.train)
         labels = [
-            columns_of(examples.labels, classes=target.classes, count=logits.shape[1])
-            for examples in (data.train, data.holdout)
+            columns_of(given, classes=target.classes, count=logits.shape[1]) if len(given) else np.zeros(0, np.int64)
+            for given in (data.train.labels, data.holdout.labels, data.shared_labels)
         ]
     except Exception as error:  # whatever a stranger's model raises
         audit.problem = reason(error)
@@ -161,6 +162,7 @@ def _ask(audit: _Audit) -> None:
         holdout=logits[split:],
         train_labels=labels[0],
         holdout_labels=labels[1],
+        shared_labels=labels[2],
     )
     audit.findings.append(
         Finding(
@@ -222,6 +224,8 @@ def _membership(audit: _Audit) -> None:
         alike=data.alike,
         subject=request.name,
         probabilities=answers.meaning.scale == "probabilities",
+        groups=data.groups,
+        shared=(data.shared, answers.shared_labels),
     )
     audit.findings += found.findings
     audit.curves, audit.membership = found.curves, found.verdict

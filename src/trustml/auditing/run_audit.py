@@ -175,7 +175,7 @@ def _curve_verdicts(run: RunDirectory, manifest: Manifest) -> dict[str, Verdict]
     rocs: dict[str, dict[str, Roc]] = {}
     for curve in read_curves(run) if wanted is not None else ():
         try:
-            roc = Roc(false_positives=curve.false_positives, true_positives=curve.true_positives)
+            roc = curve.roc
         except UsageError as error:
             raise RecordError(f"{CURVES}: {curve.attack} on {curve.subject} is no curve ({error})") from None
         rocs.setdefault(curve.subject, {})[curve.attack] = roc

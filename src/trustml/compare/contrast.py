@@ -40,6 +40,8 @@ class Estimate:
     seeds : int
     least_p : float, optional
         Smallest that its test can give; left out, 1 / 2**S with S seeds.
+    swaps : int
+        Swaps that were drawn at random for the test; 0 where all were tried.
     """
 
     value: float
@@ -48,6 +50,12 @@ class Estimate:
     p_value: float
     seeds: int
     least_p: float | None = None
+    swaps: int = 0
+
+    @property
+    def p_error(self) -> float:
+        """Monte-Carlo error of the p-value: the standard error of a share of the swaps that were drawn."""
+        return float(np.sqrt(self.p_value * (1 - self.p_value) / self.swaps)) if self.swaps else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,13 +167,15 @@ def trend(cross: Doubles, doses: Doubles) -> Estimate:
     means = others / (seeds - 1)
     orders = np.array(list(itertools.permutations(range(len(doses)))))
     slopes = np.einsum("d,pds->ps", weights, means[orders]) / seeds  # of each seed, in each order of its doses
-    if len(orders) ** seeds <= RANDOM_SWAPS:
+    every = len(orders) ** seeds <= RANDOM_SWAPS
+    if every:
         chosen = np.array(list(itertools.product(range(len(orders)), repeat=seeds)))
     else:
         random = np.random.default_rng(0).integers(len(orders), size=(RANDOM_SWAPS, seeds))
         chosen = np.concatenate([np.zeros((1, seeds), np.int64), random])
     swapped = slopes[chosen, np.arange(seeds)].sum(axis=1)
-    return replace(jackknife(statistic, seeds, p_value=p_value_of(swapped)), least_p=1 / len(swapped))
+    found = jackknife(statistic, seeds, p_value=p_value_of(swapped))
+    return replace(found, least_p=1 / len(swapped), swaps=0 if every else RANDOM_SWAPS)
 
 
 def paired(first: Doubles, second: Doubles) -> Estimate:
@@ -189,7 +199,8 @@ def jackknife(statistic: Callable[[Ints], float], seeds: int, *, p_value: float 
     without = np.array([statistic(np.delete(everyone, seed)) for seed in everyone])
     spread = np.sqrt((seeds - 1) / seeds * ((without - without.mean()) ** 2).sum())
     reach = float(stats.t.ppf(0.975, seeds - 1) * spread)
-    return Estimate(value=value, low=value - reach, high=value + reach, p_value=p_value, seeds=seeds)
+    swaps = RANDOM_SWAPS if seeds > ENUMERATED_SEEDS else 0
+    return Estimate(value=value, low=value - reach, high=value + reach, p_value=p_value, seeds=seeds, swaps=swaps)
 
 
 def effects_of_swaps(agreements: Agreements) -> Doubles:

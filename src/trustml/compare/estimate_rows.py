@@ -49,7 +49,10 @@ def estimate_rows(cell: Cell, measure: str, estimate: Estimate, *, facts: Facts 
     )
     rows = [_row(cell, measure, estimate.value, (estimate.low, estimate.high), estimate.seeds, about)]
     if tested:
-        about = msgspec.structs.replace(sides, facts={"test": "permutation within seeds"})
+        told = {"test": "permutation within seeds"}
+        if estimate.swaps:
+            told["monte_carlo_error"] = estimate.p_error
+        about = msgspec.structs.replace(sides, facts=told)
         rows.append(_row(cell, f"{measure}_p", estimate.p_value, None, estimate.seeds, about))
     return rows
 

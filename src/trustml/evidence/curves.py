@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from trustml.attacks.estimates import AttackEstimate
-from trustml.attacks.roc import Roc, auc_estimate, auc_lower_bound, tpr_at_fpr
+from trustml.attacks.roc import auc_estimate, auc_lower_bound, tpr_at_fpr
 from trustml.errors import TrustmlError, UsageError
 from trustml.evidence.checks import Check, Outcome, text_of
 from trustml.measures.evidence import Evidence
@@ -37,7 +37,7 @@ def curve_figures(evidence: Evidence) -> tuple[dict[tuple[str, str, str], Attack
     attacks = Counter(curve.subject for curve in curves)
     for curve in curves:
         try:
-            roc = Roc(false_positives=curve.false_positives, true_positives=curve.true_positives)
+            roc = curve.roc
         except UsageError as error:
             checks.append(_check(_name(curve), "differs", f"is no curve ({error})"))
             continue

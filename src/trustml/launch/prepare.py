@@ -176,11 +176,11 @@ def _partition_records(partitions: dict[tuple[str, int], Clients]) -> tuple[Part
     )
 
 
-def write_job(run: RunDirectory, job: Job) -> None:
-    """Write ``job.json``, making the job's folder."""
+def write_job(run: RunDirectory, job: Job, *, name: str = "job.json") -> None:
+    """Write what a job asks for, making the job's folder."""
     from trustml.plan.job import encode_job
 
-    write_atomic(run.job_folder(job.id) / "job.json", encode_job(job))
+    write_atomic(run.job_folder(job.id) / name, encode_job(job))
 
 
 def draw_plan(

@@ -17,11 +17,11 @@ from trustml.data.partition import owners_fingerprint
 from trustml.errors import PrivacyError, RecordError, ScenarioError, UsageError
 from trustml.launch.canaries import redraw_canaries
 from trustml.launch.federation import draw_rounds, salt
+from trustml.launch.intact import NEXT_JOB, settle_jobs, spent_by
 from trustml.launch.prepare import draw_plan, write_job, write_plan
-from trustml.plan.job import CanaryJob, TrainJob, checkpoint_file, digest
+from trustml.plan.job import CanaryJob, Job, TrainJob, checkpoint_file, digest
 from trustml.plan.mechanism import next_attempt
 from trustml.plan.user_mechanism import next_user_attempt
-from trustml.privacy.ledger import read_ledger
 from trustml.record.checkpoint import checkpoint_step
 from trustml.record.files import sha256
 from trustml.record.schema import JobRecord, Manifest
@@ -60,16 +60,18 @@ def prepare_resume(run: RunDirectory, *, allow_overrun: bool, overrides: Sequenc
     execution = _changed_limits(manifest, overrides)
     if not run.file(PRIVATE_DATA).is_file():
         raise UsageError(f"{run.path}: {PRIVATE_DATA} is gone, so unfinished jobs cannot run; start a new run")
+    settle_jobs(run, manifest)
     records = []
     for record in manifest.jobs:
         if record.status == "ok":
             _check_artifacts(run, record)
         else:
-            asked = _renew(run, record, manifest, allow_overrun=allow_overrun)
+            job = _renew(run, run.job(record.id), allow_overrun=allow_overrun)
             if overrides:
-                asked = _under_limits(run, record, execution)
+                limits = {name: getattr(execution, name) for name in _LIMITS}
+                job = msgspec.structs.replace(job, execution=msgspec.structs.replace(job.execution, **limits))
             record = msgspec.structs.replace(
-                record, digest=asked, status="pending", reason="", stderr_tail=(), result=None
+                record, digest=_plan_job(run, record, job), status="pending", reason="", stderr_tail=(), result=None
             )
         records.append(record)
     if overrides:
@@ -78,7 +80,17 @@ def prepare_resume(run: RunDirectory, *, allow_overrun: bool, overrides: Sequenc
         manifest = msgspec.structs.replace(manifest, scenario=scenario, overrides=told)
     manifest = msgspec.structs.replace(manifest, jobs=tuple(records), status="running", ended="")
     run.write_manifest(manifest)
+    # Only now: killed before, the jobs are those of the old manifest, and after, those of the new one.
+    settle_jobs(run, manifest)
     return manifest
+
+
+def _plan_job(run: RunDirectory, record: JobRecord, job: Job) -> str:
+    """Write a job beside the one that the manifest asks for, where it is another; give its digest."""
+    if job == run.job(record.id):
+        return record.digest
+    write_job(run, job, name=NEXT_JOB)
+    return digest(job)
 
 
 def _changed_limits(manifest: Manifest, overrides: Sequence[str]) -> Execution:
@@ -104,15 +116,6 @@ def _changed_limits(manifest: Manifest, overrides: Sequence[str]) -> Execution:
         raise explain_problem(error, data["execution"], Execution, root="execution") from None
 
 
-def _under_limits(run: RunDirectory, record: JobRecord, execution: Execution) -> str:
-    """Write a job anew under other limits; give the digest of what it now asks for."""
-    job = run.job(record.id)
-    limits = {name: getattr(execution, name) for name in _LIMITS}
-    job = msgspec.structs.replace(job, execution=msgspec.structs.replace(job.execution, **limits))
-    write_job(run, job)
-    return digest(job)
-
-
 def _refuse_links(run: RunDirectory) -> None:
     """Refuse a run directory in which writing a file could write elsewhere."""
     for folder, folders, files in os.walk(run.path):
@@ -123,24 +126,26 @@ def _refuse_links(run: RunDirectory) -> None:
 
 
 def _check_artifacts(run: RunDirectory, record: JobRecord) -> None:
+    if record.result is None or (record.kind == "train" and not record.artifacts):
+        raise RecordError(f"{run.path}/manifest.json: {record.id} is done and wrote nothing; start a new run")
     for name, expected in record.artifacts.items():
         path = run.job_folder(record.id) / name
         if not path.is_file() or sha256(path) != expected:
             raise RecordError(f"{path}: is not the file that {record.id} wrote; start a new run")
 
 
-def _renew(run: RunDirectory, record: JobRecord, manifest: Manifest, *, allow_overrun: bool) -> str:
-    """Plan another attempt if the job needs another plan; give the digest of what the job now asks for."""
-    folder = run.job_folder(record.id)
-    job = run.job(record.id)
-    if isinstance(job, CanaryJob):
-        return digest(_redraw(run, job))
-    if not isinstance(job, TrainJob) or not isinstance(job.regime, DPSGD | DPFedAvg) or job.mechanism is None:
-        return record.digest
-    spent = read_ledger(folder / "ledger.jsonl")
+def _renew(run: RunDirectory, job: Job, *, allow_overrun: bool) -> Job:
+    """Plan another attempt if the job needs another plan; give the job as it is to run now."""
+    spent = spent_by(run, job)
     if not spent:
-        return record.digest
-    examples = manifest.data.train_examples
+        return job
+    if isinstance(job, CanaryJob):  # new coins and new batches
+        fresh, files = redraw_canaries(job, run=run, attempt=1 + max(entry.attempt for entry in spent))
+        for name, arrays in files.items():
+            write_plan(run, name, arrays)
+        return fresh
+    if not isinstance(job, TrainJob) or not isinstance(job.regime, DPSGD | DPFedAvg) or job.mechanism is None:
+        return job
     attempt = 1 + max(entry.attempt for entry in spent)
     if isinstance(job.regime, DPFedAvg):
         done, arrays = 0, _new_rounds(run, job, attempt)
@@ -148,7 +153,7 @@ def _renew(run: RunDirectory, record: JobRecord, manifest: Manifest, *, allow_ov
         mechanism = next_user_attempt(job.mechanism, spent, job.regime, plan=rounds, allow_overrun=allow_overrun)
     else:
         done = checkpoint_step(run.file(checkpoint_file(job)))
-        arrays = draw_plan(job.regime, seed=job.seed, examples=examples, attempt=attempt, done=done)
+        arrays = draw_plan(job.regime, seed=job.seed, examples=job.mechanism.examples, attempt=attempt, done=done)
         plan = BatchPlan(indices=arrays["indices"], offsets=arrays["offsets"])
         mechanism = next_attempt(
             job.mechanism, spent, job.regime, plan=plan, start_step=done, allow_overrun=allow_overrun
@@ -160,25 +165,13 @@ def _renew(run: RunDirectory, record: JobRecord, manifest: Manifest, *, allow_ov
         )
     name = f"private/plans/{job.id}.a{mechanism.attempt}.npz"
     write_plan(run, name, arrays)
-    job = msgspec.structs.replace(job, plan=name, mechanism=mechanism)
-    write_job(run, job)
-    return digest(job)
-
-
-def _redraw(run: RunDirectory, job: CanaryJob) -> CanaryJob:
-    """Give a canary training that broke off new coins and new batches; one that had not begun keeps its own."""
-    spent = read_ledger(run.job_folder(job.id) / "ledger.jsonl")
-    if not spent:
-        return job
-    fresh, files = redraw_canaries(job, run=run, attempt=1 + max(entry.attempt for entry in spent))
-    for name, arrays in files.items():
-        write_plan(run, name, arrays)
-    write_job(run, fresh)
-    return fresh
+    return msgspec.structs.replace(job, plan=name, mechanism=mechanism)
 
 
 def _new_rounds(run: RunDirectory, job: TrainJob, attempt: int) -> dict[str, npt.NDArray[Any]]:
     clients = run.arrays(job.clients)
+    if not {"names", "owners"} <= clients.keys():
+        raise RecordError(f"{run.file(job.clients)}: holds no clients; start a new run")
     count, owners = len(clients["names"]), clients["owners"].astype(np.int64)
     assert isinstance(job.regime, DPFedAvg) and job.mechanism is not None
     if owners_fingerprint(owners) != job.mechanism.users:

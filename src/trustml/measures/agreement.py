@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +11,7 @@ import numpy.typing as npt
 from trustml.attribution.similarity import SIMILARITIES
 from trustml.measures.evidence import Evidence
 from trustml.measures.means import mean_with_interval
-from trustml.measures.row import About, Row
+from trustml.measures.row import About, Facts, Row
 from trustml.record.schema import JobRecord
 
 Floats = npt.NDArray[np.floating]
@@ -24,6 +26,7 @@ def agreement_rows(
     method: str,
     about: About,
     with_difference: bool,
+    again: tuple[Floats | None, Floats | None] = (None, None),
 ) -> list[Row]:
     """One row for each similarity, a mean over examples with its bootstrap interval.
 
@@ -38,14 +41,18 @@ def agreement_rows(
         What the two are to each other.
     with_difference : bool
         Whether both are in one unit, so that their difference means something.
+    again : two float arrays of shape (n, *x), optional
+        The two sides by other draws, for methods that draw.
     """
     rows = []
     images = arrays[0].ndim >= 3
     for name, similarity in SIMILARITIES.items():
         if similarity.images_only and not images:
             continue
-        mean = mean_with_interval(similarity.function(*arrays))
-        interval = msgspec.structs.replace(about, interval="bootstrap over examples", confidence=0.95)
+        each = similarity.function(*arrays)
+        mean = mean_with_interval(each)
+        told = {**about.facts, **by_draws(similarity.function, arrays, again, each)} if mean else about.facts
+        interval = msgspec.structs.replace(about, interval="bootstrap over examples", confidence=0.95, facts=told)
         rows.append(
             evidence.row(
                 f"attribution_agreement_{name}",
@@ -72,6 +79,45 @@ def agreement_rows(
             )
         )
     return rows
+
+
+def by_draws(
+    similarity: Callable[[Floats, Floats], Floats],
+    arrays: tuple[Floats, Floats],
+    again: tuple[Floats | None, Floats | None],
+    each: Floats,
+) -> Facts:
+    """Tell how far an agreement rests on the draws of the methods, and whether it is less than that of two draws.
+
+    The Monte-Carlo error is of the mean, from one more draw of each side. Draws may be the same for all examples or
+    others for each: then the mean moves as a whole, or each by itself; the larger of the two is told.
+
+    Parameters
+    ----------
+    similarity : callable
+    arrays, again : two float arrays of shape (n, *x)
+        `again` holds None for a side that does not draw.
+    each : float array of shape (n,)
+        The agreement of `arrays`.
+    """
+    apart = [similarity(one, other) for one, other in zip(arrays, again, strict=True) if other is not None]
+    if not apart:
+        return {}
+    first, second = (one if other is None else other for one, other in zip(arrays, again, strict=True))
+    moved = similarity(first, second) - each
+    moved = moved[np.isfinite(moved)]
+    if not len(moved):
+        return {}
+    error = (max(moved.mean() ** 2, (moved**2).mean() / len(moved)) / 2) ** 0.5
+    facts: Facts = {"monte_carlo_error": float(error)}
+    between = np.mean(apart, axis=0)
+    gaps = mean_with_interval(each - between)
+    if gaps is not None:
+        facts |= {
+            "between_draws": float(np.nanmean(between)),
+            "within_draws": bool(gaps.high + 2 * error >= 0),
+        }
+    return facts
 
 
 def _absent(about: About, reason: str) -> About:

@@ -54,7 +54,12 @@ def _pair_rows(evidence: Evidence, first: tuple[Explanation, str], second: tuple
         method=one.title,
         about=About(pair="same weights", first=names[0], second=names[1], facts=facts),
         with_difference=True,
+        again=(_again(one, one_variant), _again(other, other_variant)) if one is not other else (None, None),
     )
+
+
+def _again(explanation: Explanation, variant: str) -> Floats | None:
+    return explanation.again if variant == "native" else None
 
 
 def _logit_rows(evidence: Evidence) -> list[Row]:

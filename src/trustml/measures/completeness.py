@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from trustml.catalogue.methods import METHODS
 from trustml.measures.evidence import Evidence, Explanation
-from trustml.measures.row import About, Facts, Row
+from trustml.measures.row import About, Facts, IntervalKind, Row
 from trustml.scenario.methods import IntegratedGradients
 
 RAW_TF_EXPLAIN = (
@@ -30,6 +30,35 @@ def completeness_rows(evidence: Evidence) -> list[Row]:
             continue
         rows += [_row(evidence, explanation, variant) for variant in explanation.attributions]
         rows += [_passes_row(evidence, explanation, variant) for variant in explanation.passes]
+    return rows
+
+
+def draws_rows(evidence: Evidence) -> list[Row]:
+    """Rows on how far the numbers of methods that draw rest on their draws, where they were asked twice."""
+    rows = []
+    for explanation in evidence.explanations:
+        if explanation.again is None:
+            continue
+        first, again = (
+            array.reshape(len(array), -1).astype(np.float64)
+            for array in (explanation.attributions["native"], explanation.again)
+        )
+        errors = np.sqrt(((first - again) ** 2).mean(axis=1) / 2)
+        scale = float(np.sqrt(((first**2 + again**2) / 2).mean(axis=1)).mean())
+        reason = "all attributions are zero"
+        interval: IntervalKind = "5th to 95th percentile"
+        rows.append(
+            evidence.row(
+                "attribution_monte_carlo_error",
+                errors.mean() / scale if scale else None,
+                record=explanation.record,
+                subject=explanation.name("native"),
+                method=explanation.title,
+                n=len(errors) if scale else 0,
+                interval=tuple(np.quantile(errors, [0.05, 0.95]) / scale) if scale else None,
+                about=About(interval=interval) if scale else About(verdict="absent", facts={"reason": reason}),
+            )
+        )
     return rows
 
 

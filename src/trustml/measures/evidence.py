@@ -54,6 +54,8 @@ class Explanation:
         Forward and backward passes of each example, by variant; for integrated gradients alone.
     tried : tuple of int
         Numbers of points that the library was asked for in search of a completeness error; empty without search.
+    again : float array of shape (n, *x), optional
+        The library's own attributions by other draws, where the method draws and was asked twice.
     """
 
     record: JobRecord
@@ -70,6 +72,7 @@ class Explanation:
     probes: dict[str, npt.NDArray[Any]]
     passes: dict[str, npt.NDArray[np.int64]] = field(default_factory=dict)
     tried: tuple[int, ...] = ()
+    again: npt.NDArray[np.float32] | None = None
 
     @property
     def title(self) -> str:
@@ -162,6 +165,7 @@ class Evidence:
                     probes=arrays_below(probes, done.method),
                     passes=_passes(arrays, done.method),
                     tried=tuple(int(n) for n in arrays.get(array_name(done.method, "tried"), ())),
+                    again=arrays.get(array_name(done.method, "again")),
                 )
                 for done in record.result.methods
                 if done.ok

@@ -68,6 +68,21 @@ EXPLANATION_MEASURES: dict[str, Measure] = {
         words="passes an example",
         shown=("explanations", "explanations page", "speed page"),
     ),
+    "attribution_monte_carlo_error": Measure(
+        family="explanations",
+        rows=("trustml.measures.completeness:draws_rows",),
+        unit="1",
+        better="lower",
+        form="score",
+        title="Monte-Carlo error",
+        meaning="Standard error of an attribution by the random numbers that its method draws, over the size of "
+        "attributions (root mean squares over features), mean over examples; from two explanations by other draws, "
+        "where a call takes less than ten seconds and timing is wanted. Interval: 5th and 95th percentile over "
+        "examples.",
+        words="Monte-Carlo error",
+        shown=("explanations",),
+        later=True,
+    ),
     "deletion_auc": _quality(
         better="lower",
         title="deletion",

@@ -15,6 +15,7 @@ from trustml.attacks.membership import Outcome, attack_membership, verdict_of_cu
 from trustml.attacks.membership import Verdict as Membership
 from trustml.attacks.pooled import pool_targets
 from trustml.attacks.task_signals import unfit_attacks
+from trustml.data.copies import groups_of
 from trustml.errors import UsageError
 from trustml.measures.evidence import Evidence
 from trustml.measures.notes import absent, not_applicable
@@ -30,6 +31,8 @@ from trustml.scenario.attacks import MembershipInference
 from trustml.scenario.read import from_plain
 
 TPRS = {0.01: "membership_tpr_at_1_percent_fpr", 0.001: "membership_tpr_at_0_1_percent_fpr"}
+DISTINCT = "distinct_members"
+"""The fact that members, or others, hold copies: bounds are those of distinct examples where these are wider."""
 _SUBJECT = "members ~ held-out"
 
 
@@ -44,6 +47,8 @@ class AttackedModel:
         Empty where it could not be attacked.
     members : bool array of shape (n,)
         Over training and then held-out examples.
+    groups : int array of shape (n,)
+        Of the same examples: the same number for copies of one.
     training_accuracy : float
         NaN for a regression.
     why_not : str
@@ -54,6 +59,7 @@ class AttackedModel:
     record: JobRecord
     outcomes: list[Outcome]
     members: npt.NDArray[np.bool_]
+    groups: npt.NDArray[np.int64]
     training_accuracy: float = float("nan")
     why_not: str = ""
     not_at_hand: bool = False
@@ -75,13 +81,13 @@ def attacked_models(evidence: Evidence) -> list[AttackedModel]:
         elif not missing:
             why_not = ""
         outcomes: list[Outcome] = []
-        members, accuracy = np.zeros(0, bool), float("nan")
+        members, groups, accuracy = np.zeros(0, bool), np.zeros(0, np.int64), float("nan")
         if not why_not:
             private = evidence.run.mapped(PRIVATE_DATA, names=("train_labels", "test_labels"))
             train = evidence.run.arrays(job.scores)["train_logits"]
             test = evidence.run.arrays(f"jobs/{record.id}/predictions.npz")["test_logits"]
             labels = np.concatenate([private["train_labels"], private["test_labels"]])
-            members = np.arange(len(labels)) < len(train)
+            members, groups = np.arange(len(labels)) < len(train), evidence.once(copies)
             if not isinstance(evidence.task, Regression):
                 accuracy = score(evidence.task, train, labels[members])
             try:
@@ -91,6 +97,7 @@ def attacked_models(evidence: Evidence) -> list[AttackedModel]:
                     members,
                     _references(evidence, record.regime),
                     task=evidence.task,
+                    groups=groups,
                 )
             except UsageError as error:
                 why_not = str(error)
@@ -99,12 +106,20 @@ def attacked_models(evidence: Evidence) -> list[AttackedModel]:
                 record=record,
                 outcomes=outcomes,
                 members=members,
+                groups=groups,
                 training_accuracy=accuracy,
                 why_not=why_not,
                 not_at_hand=missing and record.status == "ok",
             )
         )
     return found
+
+
+def copies(evidence: Evidence) -> npt.NDArray[np.int64]:
+    """Number the training and then the held-out examples, each set by itself, with the same number for copies."""
+    private = evidence.run.mapped(PRIVATE_DATA, names=("train_inputs", "test_inputs"))
+    train, test = groups_of(private["train_inputs"]), groups_of(private["test_inputs"])
+    return np.concatenate([train, test + train.max() + 1])
 
 
 def wanted_attacks(evidence: Evidence) -> MembershipInference | None:
@@ -115,12 +130,7 @@ def wanted_attacks(evidence: Evidence) -> MembershipInference | None:
 def curves_of(models: Iterable[AttackedModel]) -> list[RocCounts]:
     """Give the ROC curves that are published: counts alone."""
     return [
-        RocCounts(
-            subject=model.record.id,
-            attack=outcome.attack,
-            false_positives=outcome.roc.false_positives,
-            true_positives=outcome.roc.true_positives,
-        )
+        RocCounts.of(outcome.roc, subject=model.record.id, attack=outcome.attack)
         for model in models
         for outcome in model.outcomes
     ]
@@ -192,6 +202,7 @@ def _model_rows(evidence: Evidence, model: AttackedModel, *, confidence: float) 
         facts: Facts = {"references": outcome.references} if outcome.references else {}
         if outcome.note:
             facts["made_do"] = outcome.note
+        facts |= _copies_in(outcome)
         figures = [("membership_auc", outcome.auc), ("membership_advantage", outcome.advantage)]
         figures += [(TPRS[fpr], estimate) for fpr, estimate in outcome.tprs.items()]
         rows += [_row(evidence, name, estimate, outcome, model, facts) for name, estimate in figures]
@@ -230,6 +241,11 @@ def _beside(verdict: Membership, outcome: Outcome) -> Facts:
     return found
 
 
+def _copies_in(outcome: Outcome) -> Facts:
+    once = outcome.roc.distinct
+    return {} if once is None else {DISTINCT: once.members, "distinct_others": once.non_members}
+
+
 def _class_rows(evidence: Evidence, model: AttackedModel, strongest: str) -> list[Row]:
     names = evidence.manifest.data.class_names
     outcome = next(one for one in model.outcomes if one.attack == strongest)
@@ -242,7 +258,7 @@ def _class_rows(evidence: Evidence, model: AttackedModel, strongest: str) -> lis
             method=strongest,
             n=estimate.n,
             interval=_interval(estimate),
-            about=_about(estimate, {"class_name": names[label]}),
+            about=_about(estimate, {"class_name": names[label], **_copies_in(outcome)}),
         )
         for label, estimate in outcome.class_aucs.items()
     ]
@@ -299,7 +315,7 @@ def _pooled_rows(evidence: Evidence, group: list[AttackedModel]) -> list[Row]:
         pooled = pool_targets(
             [model.outcomes[number].scores for model in group],
             [model.members for model in group],
-            examples=[np.arange(len(model.members)) for model in group],
+            examples=[model.groups for model in group],
             fprs=tuple(TPRS),
         )
         figures = [("membership_auc", pooled.auc)] + [(TPRS[fpr], pooled.tprs[fpr]) for fpr in TPRS]
@@ -312,7 +328,7 @@ def _pooled_rows(evidence: Evidence, group: list[AttackedModel]) -> list[Row]:
                 method=outcome.attack,
                 n=estimate.n,
                 interval=_interval(estimate),
-                about=_about(estimate, {"models": len(group)}),
+                about=_about(estimate, {"models": len(group), **_copies_in(outcome)}),
             )
             rows.append(_of_regime(row, record))
     return rows

@@ -75,6 +75,11 @@ REST: dict[str, _Words] = {
     "training_status": "charged although training ended {training_status}",
     "rows_shown": "WARNING: no epsilon holds for the released explanations, whose baselines are training rows",
     "other_data": "WARNING: the ledger names other data than the manifest",
+    "monte_carlo_error": "+-{monte_carlo_error:.1g} by its own draws (Monte-Carlo)",
+    "between_draws": lambda known: (
+        ("not told apart from" if known["within_draws"] else "beside")
+        + f" two draws of the same, which agree by {known['between_draws']:.3g}"
+    ),
     "of": "{of}",
     "others": lambda known: (
         f"not in this number: {models_of(known['others'], kind='private ')} of the run for another unit, or for users "
@@ -118,6 +123,7 @@ REST: dict[str, _Words] = {
     "remarks": "{remarks}",
     "how": "{confidence:.0%}: {how}",
     "no_interval": "{no_interval}",
+    "distinct_members": "with copies: {distinct_members} distinct members and {distinct_others} distinct others",
     "exposed": "WARNING: {exposed} members stand before all but {exposed_among} non-members, p = {exposed_p:.1g}",
     "at_most": "WARNING: at most {at_most:.3f}: members and non-members differ, perhaps exchanged",
     "attacks": "one-sided, {confidence:.3%} confidence, so that all {attacks} attacks together have {together:.0%}",
@@ -154,7 +160,9 @@ SILENT = frozenset(
             "explained_by",
             "exposed_among",
             "exposed_p",
+            "distinct_others",
             "controls",
+            "within_draws",
         ),
     }
 )

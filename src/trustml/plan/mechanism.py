@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import msgspec
 
 from trustml.data.batches import BatchPlan, participation
-from trustml.errors import ScenarioError
+from trustml.data.dataset import Ints
+from trustml.errors import PrivacyError, ScenarioError
 from trustml.frameworks.table import entry_of
 from trustml.models.weights import Weights
 from trustml.plan.job import Mechanism
@@ -257,6 +258,38 @@ def make_charge(
 def tells_participation(mechanism: Mechanism) -> bool:
     """Whether the ledger may say how often examples are drawn: not where that is a secret."""
     return mechanism.sampling in UNAMPLIFIED or not mechanism.secret_sampling
+
+
+def check_draws(mechanism: Mechanism, sizes: Ints, *, examples: int, name: str) -> None:
+    """Refuse batches that hold more than what is charged for, as those of another plan would.
+
+    The sum over Poisson batches is binomial: it is further above its mean than is allowed here with probability 1e-13
+    at the most. What is not drawn at random is counted where it is charged.
+
+    Parameters
+    ----------
+    mechanism : Mechanism
+    sizes : int array of shape (steps,)
+        Examples of each batch, or clients of each cohort.
+    examples : int
+        Of whom there are so many.
+    name : str
+        Of the job, for errors.
+
+    Raises
+    ------
+    PrivacyError
+    """
+    most = float(mechanism.expected_batch_size)
+    total = float(sizes.max(initial=0))
+    if mechanism.sampling == "poisson":
+        expected = mechanism.sample_rate * examples * len(sizes)
+        most, total = expected + 8 * math.sqrt(expected) + 32, float(sizes.sum())
+    if mechanism.sampling in ("poisson", "fixed") and total > most:
+        raise PrivacyError(
+            f"{name}: its batches are larger than those of rate {mechanism.sample_rate:.4g} that it is charged for; "
+            "its plan is another one's or damaged, so start a new run"
+        )
 
 
 def next_attempt(

@@ -192,7 +192,12 @@ RELEASED: tuple[Known, ...] = (
         "measure:training_accuracy measure:membership_* measure:audited_epsilon "
         "measure:attainable_at_claim measure:ceiling_all_correct measure:claimed_epsilon",
     ),
-    *_named("results of attacks", "curves.json", "#.subject #.attack #.false_positives.# #.true_positives.#"),
+    *_named(
+        "results of attacks",
+        "curves.json",
+        "#.subject #.attack #.false_positives.# #.true_positives.# #.distinct_false_positives.# "
+        "#.distinct_true_positives.#",
+    ),
     *_named(
         "largest participation",
         "privacy.json",
@@ -230,6 +235,7 @@ RELEASED: tuple[Known, ...] = (
     ),
     *_of(_EXPLAINED, "logits targets *.native *.completed *.common *.baseline_logits *.tried", "model"),
     *_of(_EXPLAINED, "*.total_native *.total_completed *.total_common", "model"),
+    *_of(_EXPLAINED, "*.again", "model"),
     *_of(_EXPLAINED, "*.passes_native *.passes_completed *.passes_common", "model"),
     *_of("jobs/explain.*/probes.npz", " ".join(f"*.{name}" for name in _TRIED.split()), "model"),
     # Jobs and their ledgers.

@@ -299,6 +299,11 @@ Method: TypeAlias = (
 )
 
 
+def draws(method: Method) -> bool:
+    """Whether attributions rest on random numbers that the method draws, so that another seed gives others."""
+    return hasattr(method, "n_samples") or isinstance(method, FeaturePermutation)
+
+
 def samples_of(method: CoalitionMethod, *, features: int) -> int:
     """Coalitions that a surrogate is fitted to: those asked for, or 4 a feature and at least 200.
 

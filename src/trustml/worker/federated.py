@@ -21,7 +21,7 @@ from trustml.models.answers import right, score
 from trustml.models.losses import example_losses
 from trustml.models.tasks import Regression, facts_of
 from trustml.plan.job import TrainJob, rounds_file
-from trustml.plan.mechanism import drawn_for, make_charge
+from trustml.plan.mechanism import check_draws, drawn_for, make_charge
 from trustml.plan.user_mechanism import block_participation
 from trustml.privacy.ledger import charge, read_ledger
 from trustml.privacy.noise_strategy import noise_strategy
@@ -72,6 +72,8 @@ class FederatedDriver:
         """Take all rounds that the mechanism allows."""
         at, mechanism = self._at, self._mechanism
         rounds = len(plan) if mechanism is None else min(mechanism.steps, len(plan))
+        if mechanism is not None:
+            check_draws(mechanism, np.diff(plan.rounds), examples=mechanism.examples, name=self._job.id)
         with at.clock.stage("federation_setup"):
             federation = self._backend.federated(self._model, self._settings(plan))
         look = _Look(self._job, self._backend, self._model, at=at)

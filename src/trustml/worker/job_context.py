@@ -20,10 +20,16 @@ class Progress:
     """Appends progress events to a private file, at most five a second.
 
     They hold counts, never a loss or a norm, but times of single steps.
+
+    Parameters
+    ----------
+    path : Path
+    attempt : int
+        Of a private training, whose steps are charged by attempt; 0 for others.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, attempt: int = 0) -> None:
+        self._path, self._attempt = path, {"attempt": attempt} if attempt else {}
         path.parent.mkdir(parents=True, exist_ok=True)
         self._last = 0.0
 
@@ -36,7 +42,7 @@ class Progress:
         now = time.monotonic()
         if done == total or now - self._last >= _SECONDS_BETWEEN:
             self._last = now
-            self._append({"event": "step", "step": done, "steps": total})
+            self._append({"event": "step", "step": done, "steps": total, **self._attempt})
 
     def _append(self, event: dict[str, Any]) -> None:
         with self._path.open("ab") as stream:

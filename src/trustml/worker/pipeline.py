@@ -50,7 +50,9 @@ def run_job(job: Job, folder: Path) -> WorkerResult:
         With status ``ok``; every other end is an exception.
     """
     root, compiled = folder.parent.parent, compiled_programs(job.backend)
-    progress = Progress(inside(root, events_file(job.id)))
+    training = job.training if isinstance(job, CanaryJob) else job
+    mechanism = training.mechanism if isinstance(training, TrainJob) else None
+    progress = Progress(inside(root, events_file(job.id)), attempt=mechanism.attempt if mechanism else 0)
     progress.stage("importing")
     started = Clock(lambda: None)
     with started.stage("import"):

@@ -19,7 +19,7 @@ from trustml.data.streams import secret_generator
 from trustml.errors import PrivacyError
 from trustml.models.weights import Weights
 from trustml.plan.job import TrainJob, checkpoint_file, counts_file
-from trustml.plan.mechanism import drawn_for, make_charge, tells_participation
+from trustml.plan.mechanism import check_draws, drawn_for, make_charge, tells_participation
 from trustml.privacy.ledger import charge, read_ledger
 from trustml.privacy.noise_strategy import NoiseStrategy, noise_strategy
 from trustml.record.checkpoint import Checkpoint, Checkpoints, read_checkpoint
@@ -88,6 +88,7 @@ class PrivateTraining:
             inside(at.root, checkpoint_file(self._job)), seconds=self._job.execution.checkpoint_seconds
         )
         steps = min(mechanism.steps, len(plan))
+        check_draws(mechanism, np.diff(plan.offsets), examples=len(self._examples), name=self._job.id)
         if mechanism.noise != "independent" and not comes_in_turn(plan, separation=mechanism.separation):
             raise PrivacyError(f"{self._job.id}: its batches do not come in turn, as its noise needs; start a new run")
         broken = np.zeros(steps, np.int64)
