@@ -25,6 +25,8 @@ from trustml.errors import (
 )
 from trustml.models.layers import (
     GELU as GELU,
+    GRU as GRU,
+    LSTM as LSTM,
     Add as Add,
     Architecture as Architecture,
     AvgPool as AvgPool,

@@ -21,11 +21,23 @@ from trustml.catalogue.libraries import (
     xplique,
 )
 from trustml.frameworks.implementation import NotAvailable
-from trustml.models.layers import GELU, GroupNorm, LayerNorm, LeakyReLU, Multiply, RMSNorm, Sigmoid, SiLU, Softplus
+from trustml.models.layers import (
+    GELU,
+    GRU,
+    LSTM,
+    GroupNorm,
+    LayerNorm,
+    LeakyReLU,
+    Multiply,
+    RMSNorm,
+    Sigmoid,
+    SiLU,
+    Softplus,
+)
 from trustml.scenario import methods as m
 
 _NEITHER = NotAvailable(reason="neither tf-explain nor Xplique has it")
-_NO_SHARES = (GroupNorm, LayerNorm, RMSNorm, Multiply)
+_NO_SHARES = (GroupNorm, LayerNorm, RMSNorm, Multiply, GRU, LSTM)
 _DEEP_LIFT = (
     "GELU and SiLU pass their plain gradients; where windows of a MaxPool overlap, contributions are lost; of a ReLU "
     "and a MaxPool side by side, the later one passes plain gradients; and where a layer with a rule shares its input "

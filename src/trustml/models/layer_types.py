@@ -8,9 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+
 from trustml.errors import ScenarioError
 from trustml.models.layers import (
     GELU,
+    GRU,
+    LSTM,
     Add,
     AvgPool,
     BatchNorm,
@@ -35,8 +40,10 @@ from trustml.models.layers import (
     Softplus,
     Tanh,
 )
+from trustml.models.recurrence import gated_start, gated_states, gated_weights
 
 Shape: TypeAlias = tuple[int, ...]
+Floats: TypeAlias = npt.NDArray[np.float32]
 _SEVERAL = (2, sys.maxsize)
 
 
@@ -59,12 +66,16 @@ class LayerType:
         Fewest and most that it takes.
     affine : bool
         Whether a straight way through its input is one through its output.
+    start : callable, optional
+        From a layer, the shapes of its weights, the name of a law and a generator to starting weights, where those of
+        :func:`trustml.models.weights.initial_weights` are not for it.
     """
 
     output: Callable[[Any, Sequence[Shape], str], Shape]
     weights: Callable[[Any, Shape], dict[str, Shape]] = _no_weights
     inputs: tuple[int, int] = (1, 1)
     affine: bool = False
+    start: Callable[[Any, Mapping[str, Shape], str, np.random.Generator], dict[str, Floats]] | None = None
 
     @property
     def has_weights(self) -> bool:
@@ -214,14 +225,18 @@ def _batch_norm(layer: BatchNorm, shapes: Sequence[Shape], field: str) -> Shape:
     )
 
 
-WITHOUT_EXPANDED_WEIGHTS = (Conv1D, Conv2D, RMSNorm)
+WITHOUT_EXPANDED_WEIGHTS = (Conv1D, Conv2D, GRU, LSTM, RMSNorm)
 """Layers that PyTorch 2.13's expanded weights fail on: the gradients of convolutions are viewed as if they were
-channels-first whatever their layout, which shows at some batch sizes, and RMSNorm has no rule."""
+channels-first whatever their layout, which shows at some batch sizes, and recurrent layers and RMSNorm have no rule."""
+WITHOUT_FUNCTORCH = (GRU, LSTM)
+"""Layers of PyTorch 2.13 that ``vmap`` cannot vectorise."""
 
 LAYER_TYPES: Mapping[type[LayerSpec], LayerType] = {
     Dense: LayerType(output=_dense, weights=_dense_weights, affine=True),
     Conv2D: LayerType(output=_conv2d, weights=_conv2d_weights, affine=True),
     Conv1D: LayerType(output=_conv1d, weights=_conv1d_weights, affine=True),
+    GRU: LayerType(output=gated_states, weights=gated_weights, start=gated_start),
+    LSTM: LayerType(output=gated_states, weights=gated_weights, start=gated_start),
     MaxPool: LayerType(output=_pool),
     AvgPool: LayerType(output=_pool, affine=True),
     GlobalAvgPool: LayerType(output=_global_pool, affine=True),

@@ -89,6 +89,31 @@ class Conv1D(LayerSpec, frozen=True, kw_only=True, tag="Conv1D"):
     bias: bool = True
 
 
+class GRU(LayerSpec, frozen=True, kw_only=True, tag="GRU"):
+    """Gated recurrent units over a sequence (steps, channels): the state after every step, (steps, units).
+
+    With states from zero on, ``a = x @ kernel + bias`` and ``b = state @ recurrent_kernel + recurrent_bias``, each in
+    three parts: reset ``r = sigmoid(a0 + b0)``, update ``z = sigmoid(a1 + b1)``, new ``n = tanh(a2 + r * b2)``, and the
+    next state is ``(1 - z) * n + z * state`` (Cho et al., arXiv 1406.1078v1). So PyTorch has it, and Keras by
+    ``reset_after=True``, where the first two parts come the other way round. Kernels are (channels, 3 * units) and
+    (units, 3 * units).
+    """
+
+    units: Count
+
+
+class LSTM(LayerSpec, frozen=True, kw_only=True, tag="LSTM"):
+    """Long short-term memory over a sequence (steps, channels): the state after every step, (steps, units).
+
+    With states and cells from zero on, ``x @ kernel + bias + state @ recurrent_kernel + recurrent_bias`` has four
+    parts: ``i``, ``f`` by the sigmoid, ``g`` by tanh, ``o`` by the sigmoid. The next cell is ``f * cell + i * g``, and
+    the next state ``o * tanh(cell)`` (Hochreiter and Schmidhuber, 1997; Gers et al., 2000). Kernels are
+    (channels, 4 * units) and (units, 4 * units).
+    """
+
+    units: Count
+
+
 class MaxPool(LayerSpec, frozen=True, kw_only=True, tag="MaxPool"):
     """Largest value of each window. Padding is with minus infinity, so it never wins."""
 
@@ -198,6 +223,8 @@ Layer: TypeAlias = (
     Dense
     | Conv2D
     | Conv1D
+    | GRU
+    | LSTM
     | MaxPool
     | AvgPool
     | GlobalAvgPool

@@ -22,9 +22,12 @@ from jax import Array, lax
 
 from trustml.backends.jax.losses import example_losses
 from trustml.backends.jax.network import Params, example_products, has_weights, prepared, unweighted, weighted
+from trustml.backends.jax.recurrent import step_gradients
 from trustml.backends.jax.tiling import Tile
 from trustml.models.layers import (
+    GRU,
     INPUT,
+    LSTM,
     STANDARDISATION_EPSILON,
     Architecture,
     Conv2D,
@@ -154,6 +157,9 @@ def _layer_gradients(
     found: dict[str, _Outer | _Written] = {}
     for node in weighted_nodes:
         name = node.name
+        if isinstance(node.layer, GRU | LSTM):
+            found |= _recurrent_gradients(node.layer, params, name, seen[name], outputs[name], examples)
+            continue
         a, g = (array.reshape(examples, -1, array.shape[-1]) for array in (seen[name], outputs[name]))
         if isinstance(node.layer, GroupNorm | LayerNorm | RMSNorm):
             found[f"{name}.scale"] = _Written((a * g).sum(axis=1))
@@ -161,6 +167,19 @@ def _layer_gradients(
             found[f"{name}.kernel"] = _kernel_gradients(node.layer, params[f"{name}.kernel"], a, g)
         if f"{name}.bias" in params:
             found[f"{name}.bias"] = _Written(g.sum(axis=1))
+    return found
+
+
+def _recurrent_gradients(
+    layer: GRU | LSTM, params: Params, name: str, values: Array, gradient: Array, examples: int
+) -> dict[str, _Outer | _Written]:
+    """Gradients by both kernels and biases of a layer that goes step by step."""
+    found: dict[str, _Outer | _Written] = {}
+    of_inputs, of_states = step_gradients(layer, values, gradient, params, name)
+    for prefix, parts in (("", of_inputs), ("recurrent_", of_states)):
+        a, g = (part.reshape(examples, -1, part.shape[-1]) for part in parts)
+        found[f"{name}.{prefix}kernel"] = _Written(example_products(a, g))
+        found[f"{name}.{prefix}bias"] = _Written(g.sum(axis=1))
     return found
 
 

@@ -12,12 +12,15 @@ import numpy as np
 from jax import Array, lax
 
 from trustml.backends.contract import Model
+from trustml.backends.jax.recurrent import recurrence
 from trustml.backends.jax.windows import avg_pool, max_pool, patches
 from trustml.data.dataset import Floats, Ints
 from trustml.models.layer_types import LAYER_TYPES
 from trustml.models.layers import (
     GELU,
+    GRU,
     INPUT,
+    LSTM,
     STANDARDISATION_EPSILON,
     Add,
     Architecture,
@@ -156,6 +159,8 @@ def weighted(layer: Layer, values: Array, params: Params, name: str) -> Array:
         return values * params[f"{name}.scale"] + params[f"{name}.bias"]
     if isinstance(layer, RMSNorm):
         return values * params[f"{name}.scale"]
+    if isinstance(layer, GRU | LSTM):
+        return recurrence(layer, values, params, name)
     kernel = params[f"{name}.kernel"]
     matrix = kernel.reshape(-1, kernel.shape[-1])
     if isinstance(layer, Conv2D) and layer.standardised:

@@ -28,7 +28,8 @@ from jax import Array, lax
 
 from trustml.backends.settings import filled_up
 from trustml.data.dataset import Floats, LabelArray
-from trustml.models.layers import Architecture, Conv1D, Conv2D, Dense
+from trustml.models.layers import GRU, LSTM, Architecture, Conv1D, Conv2D, Dense
+from trustml.models.recurrence import GATES
 from trustml.models.shapes import value_shapes
 
 AnyRows: TypeAlias = npt.NDArray[Any]
@@ -332,6 +333,9 @@ def _example_floats(architecture: Architecture, input_shape: tuple[int, ...]) ->
             total += outputs // layer.filters * window + window // groups * layer.filters
         elif isinstance(layer, Dense):
             total += math.prod(before)
+        elif isinstance(layer, GRU | LSTM):  # both products and their gradients at each step, and both kernels'
+            wide = GATES[type(layer)] * layer.units
+            total += math.prod(before) + wide * (4 * before[0] + before[-1] + layer.units)
         total += outputs
     return total
 

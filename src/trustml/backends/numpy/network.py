@@ -12,7 +12,9 @@ from trustml.backends.contract import Model
 from trustml.models.layer_types import covered
 from trustml.models.layers import (
     GELU,
+    GRU,
     INPUT,
+    LSTM,
     STANDARDISATION_EPSILON,
     Add,
     AvgPool,
@@ -92,6 +94,8 @@ def _layer(layer: Layer, inputs: list[Doubles], weights: dict[str, Doubles]) -> 
             places = np.arange(layer.kernel) * layer.dilation
             out = np.array([np.tensordot(padded[start + places], weights["kernel"], axes=2) for start in starts])
             return out + weights.get("bias", 0.0)
+        case GRU() | LSTM():
+            return _recurrent(layer, values, **weights)
         case MaxPool():
             return _windows(values, layer.size, layer, -np.inf, lambda window: window.max(axis=(0, 1)))
         case AvgPool():
@@ -107,7 +111,7 @@ def _layer(layer: Layer, inputs: list[Doubles], weights: dict[str, Doubles]) -> 
         case Softplus():
             return np.logaddexp(0, values)
         case Sigmoid():
-            return 1 / (1 + np.exp(-values))
+            return _sigmoid(values)
         case Tanh():
             return np.tanh(values)
         case GlobalAvgPool():
@@ -146,6 +150,34 @@ def _convolution(layer: Conv2D, values: Doubles, kernel: Doubles) -> Doubles:
             _windows(own, covered(layer), layer, 0.0, lambda w, f=filters: np.tensordot(w[::down, ::across], f, axes=3))
         )
     return np.concatenate(parts, axis=-1)
+
+
+def _recurrent(
+    layer: GRU | LSTM,
+    values: Doubles,
+    kernel: Doubles,
+    recurrent_kernel: Doubles,
+    bias: Doubles,
+    recurrent_bias: Doubles,
+) -> Doubles:
+    """State after each step."""
+    state, cell, states = np.zeros(layer.units), np.zeros(layer.units), []
+    for step in values:
+        own, before = step @ kernel + bias, state @ recurrent_kernel + recurrent_bias
+        if isinstance(layer, GRU):
+            a, b = np.split(own, 3), np.split(before, 3)
+            reset, update = _sigmoid(a[0] + b[0]), _sigmoid(a[1] + b[1])
+            state = (1 - update) * np.tanh(a[2] + reset * b[2]) + update * state
+        else:
+            enter, forget, new, leave = np.split(own + before, 4)
+            cell = _sigmoid(forget) * cell + _sigmoid(enter) * np.tanh(new)
+            state = _sigmoid(leave) * np.tanh(cell)
+        states.append(state)
+    return np.array(states)
+
+
+def _sigmoid(values: Doubles) -> Doubles:
+    return 1 / (1 + np.exp(-values))
 
 
 def _windows(values: Doubles, size: tuple[int, int], layer: Any, filling: float, reduce: Any) -> Doubles:

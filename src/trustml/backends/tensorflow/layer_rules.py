@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import tensorflow as tf
 
 from trustml.backends.tensorflow.own_layers import RMSNormalization, WindowConvolution
+from trustml.backends.tensorflow.recurrent import GatedRecurrence
 from trustml.models.layers import STANDARDISATION_EPSILON
 
 _TINY = 2.0**-126
@@ -128,6 +129,21 @@ def _root_mean_square(layer: Any, inputs: tf.Tensor) -> tuple[tf.Tensor, Backwar
     return normalised * layer.gamma, backward
 
 
+def _recurrent(layer: Any, inputs: tf.Tensor) -> tuple[tf.Tensor, Backward]:
+    """Both kernels and both biases, over all steps."""
+
+    def backward(gradient: tf.Tensor, copies: int) -> list[PerExample]:
+        kernels, biases = [], []
+        for a, g in layer.step_gradients(inputs, gradient):
+            a, g = (tf.reshape(part, (-1, copies * part.shape[1], part.shape[2])) for part in (a, g))
+            kernels.append(tf.matmul(a, g, transpose_a=True))
+            biases.append(tf.reduce_sum(g, axis=1))
+        parts = zip((*kernels, *biases), layer.trainable_weights, strict=True)
+        return [_written_out(rows, weight.shape) for rows, weight in parts]
+
+    return layer(inputs), backward
+
+
 _RULES: dict[type, Rule] = {
     tf.keras.layers.Dense: _dense,
     tf.keras.layers.Conv2D: _convolution,
@@ -135,6 +151,7 @@ _RULES: dict[type, Rule] = {
     tf.keras.layers.LayerNormalization: _normalisation,
     RMSNormalization: _root_mean_square,
     WindowConvolution: _window_convolution,
+    GatedRecurrence: _recurrent,
 }
 
 

@@ -10,11 +10,14 @@ import tensorflow as tf
 
 from trustml.backends.contract import Model
 from trustml.backends.tensorflow.own_layers import GlobalMean, Pad, RMSNormalization, WindowConvolution
+from trustml.backends.tensorflow.recurrent import GatedRecurrence
 from trustml.data.dataset import Floats, Ints
 from trustml.models.graph import value_name
 from trustml.models.layers import (
     GELU,
+    GRU,
     INPUT,
+    LSTM,
     NO_DILATION,
     Add,
     Architecture,
@@ -47,7 +50,13 @@ from trustml.models.weights import Weights
 Rows: TypeAlias = Callable[..., tf.Tensor]
 """From rows of values to rows of values."""
 _ACTIVATIONS = {ReLU: "relu", GELU: "gelu", SiLU: "swish", Softplus: "softplus", Tanh: "tanh", Sigmoid: "sigmoid"}
-_KERAS_NAMES = {"kernel": "kernel", "bias": "bias", "scale": "gamma"}
+_KERAS_NAMES = {
+    "kernel": "kernel",
+    "recurrent_kernel": "recurrent_kernel",
+    "bias": "bias",
+    "recurrent_bias": "recurrent_bias",
+    "scale": "gamma",
+}
 
 
 def build_keras(
@@ -171,6 +180,8 @@ def _layers(layer: Layer, name: str) -> list[tf.keras.layers.Layer]:
             )
             padding = keras.ZeroPadding1D(layer.padding, name=_padding_name(name))
             return [padding, convolution] if any(layer.padding) else [convolution]
+        case GRU() | LSTM():
+            return [GatedRecurrence(type(layer).__name__, layer.units, name=name)]
         case MaxPool():
             pool = keras.MaxPooling2D(layer.size, strides=layer.stride, name=name)
             return [*_padding(layer.padding, -np.inf, name), pool]

@@ -18,9 +18,10 @@ from torch.nn import functional
 
 from trustml.backends.torch.given_rows import outer_square_norms, square_norms
 from trustml.backends.torch.own_layers import StandardisedConv2d
+from trustml.backends.torch.recurrent import StepsGRU, StepsLSTM, written_gradients
 from trustml.models.layers import STANDARDISATION_EPSILON
 
-Covered: TypeAlias = nn.Linear | nn.Conv2d | nn.Conv1d | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm
+Covered: TypeAlias = nn.Linear | nn.Conv2d | nn.Conv1d | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm | StepsGRU | StepsLSTM
 """Layers whose per-example gradients are known here."""
 
 _IMAGES_AT_ONCE = 32
@@ -57,6 +58,8 @@ def layer_gradients(layer: Covered, inputs: Tensor, outputs: Tensor, *, copies: 
     """
     if isinstance(layer, nn.Linear):
         return _Dense(layer, inputs, outputs) if copies == 1 else _several_rows(layer, inputs, outputs, copies)
+    if isinstance(layer, StepsGRU | StepsLSTM):
+        return _Written(written_gradients(layer, inputs, outputs, copies=copies))
     if isinstance(layer, nn.Conv1d):  # an image of one column
         inputs, outputs = inputs[..., None], outputs[..., None]
     if isinstance(layer, nn.Conv1d | nn.Conv2d):
@@ -66,6 +69,8 @@ def layer_gradients(layer: Covered, inputs: Tensor, outputs: Tensor, *, copies: 
 
 def written_numbers(layer: Covered, *, copies: int) -> int:
     """Numbers of one example's gradient that are written out: none for a dense layer on one row."""
+    if isinstance(layer, StepsGRU | StepsLSTM):
+        return sum(parameter.numel() for parameter in layer.parameters())
     return 0 if isinstance(layer, nn.Linear) and copies == 1 else layer.weight.numel()
 
 
