@@ -22,15 +22,19 @@ from trustml.models.layers import (
     GELU,
     GRU,
     LSTM,
+    AdaptiveAvgPool,
     Add,
     Architecture,
     AvgPool,
     Concatenate,
     Conv1D,
     Conv2D,
+    ConvTranspose1D,
+    ConvTranspose2D,
     Dense,
     Flatten,
     GlobalAvgPool,
+    GlobalMaxPool,
     GroupNorm,
     Layer,
     LayerNorm,
@@ -40,10 +44,12 @@ from trustml.models.layers import (
     Node,
     ReLU,
     RMSNorm,
+    Scale,
     Sigmoid,
     SiLU,
     Softplus,
     Tanh,
+    Transpose,
 )
 from trustml.models.residual import residual_network
 from trustml.models.weights import initial_weights
@@ -151,16 +157,34 @@ ARCHITECTURES: dict[str, Architecture] = {
     "recurrent": Architecture(
         layers=(GRU(units=5), LSTM(units=4), Conv1D(filters=3), GRU(units=3), Flatten(), Dense(units=10))
     ),
+    "resized": _image(
+        Scale(value=-1.5),
+        ConvTranspose2D(filters=3, kernel=(3, 2), stride=(2, 1), padding=((1, 0), (0, 2))),
+        AdaptiveAvgPool(size=(5, 3)),
+        Transpose(axes=(1, 2, 0)),
+        ConvTranspose2D(filters=4, kernel=(1, 2), stride=(2, 3), bias=False),
+    ),
+    "lengthened": Architecture(
+        layers=(
+            Conv1D(filters=6, groups=2),
+            ConvTranspose1D(filters=4, kernel=3, stride=2, padding=(2, 1)),
+            AdaptiveAvgPool(size=(7,)),
+            Transpose(axes=(1, 0)),
+            Conv1D(filters=14, kernel=2, groups=7, bias=False),
+            GlobalMaxPool(),
+            Dense(units=10),
+        )
+    ),
     "residual": residual_network(filters=(4, 8), blocks=1, groups=2, classes=10),
     **{f"random{seed}": draw_graph(np.random.default_rng(seed), (8, 8, 1)) for seed in RANDOM_GRAPHS},
     "small_cnn": small_cnn(),
     "mlp": mlp([32, 16], classes=10),
 }
 VECTORS = frozenset({"dense", "dense_no_bias", "vector_group_norm", "vector_layer_norm", "mlp"})
-SEQUENCES = frozenset({"sequence", "recurrent"})
+SEQUENCES = frozenset({"sequence", "recurrent", "lengthened"})
 TRAINED = ("small_cnn", "mlp", "group_norm", "residual")
 # In short one network has every kind of layer and one is a graph, as compiling each is what takes the time.
-CLIPPED: tuple[str, ...] = ("mlp", "mixed", "mixed_conv", "sequence", "recurrent", "residual")
+CLIPPED: tuple[str, ...] = ("mlp", "mixed", "mixed_conv", "sequence", "recurrent", "resized", "lengthened", "residual")
 OTHER_WAYS: tuple[str, ...] = ("mlp", "mixed")
 PLANTED: tuple[str, ...] = ("mlp",)
 RESUMED = "mlp"

@@ -18,9 +18,11 @@ from trustml.models.layers import (
     Architecture,
     AvgPool,
     Conv2D,
+    ConvTranspose1D,
     Dense,
     Flatten,
     GlobalAvgPool,
+    GlobalMaxPool,
     GroupNorm,
     Layer,
     LayerNorm,
@@ -135,11 +137,14 @@ def draw_networks(generator: np.random.Generator) -> Iterator[Network]:
 
 
 def _draw_sequence_network(generator: np.random.Generator) -> Network:
-    """Recurrent layers, whose gradients are sums over steps that may cancel, or explode."""
+    """Recurrent layers, whose gradients are sums over steps that may cancel, or explode; and longer or shorter ways."""
     shape = int(generator.choice([1, 2, 5, 20])), int(generator.choice([1, 3, 16]))
-    kinds = generator.choice(2, size=generator.integers(1, 3)).tolist()
-    layers = [(GRU, LSTM)[kind](units=int(generator.choice([1, 4, 20]))) for kind in kinds]
-    end = Flatten() if generator.random() < 0.5 else GlobalAvgPool()
+    layers: list[Layer] = []
+    for _ in range(generator.integers(1, 3)):
+        size = int(generator.choice([1, 4, 20]))
+        longer = ConvTranspose1D(filters=size, kernel=int(generator.integers(2, 5)), padding=(0, 1))
+        layers.append((GRU(units=size), LSTM(units=size), longer)[generator.integers(3)])
+    end = (Flatten(), GlobalAvgPool(), GlobalMaxPool())[generator.integers(3)]
     return Network(
         architecture=Architecture(layers=(*layers, end, Dense(units=CLASSES))),
         input_shape=shape,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from math import erf
 from typing import Any
 
@@ -16,28 +18,35 @@ from trustml.models.layers import (
     INPUT,
     LSTM,
     STANDARDISATION_EPSILON,
+    AdaptiveAvgPool,
     Add,
     AvgPool,
     BatchNorm,
     Concatenate,
     Conv1D,
     Conv2D,
+    ConvTranspose1D,
+    ConvTranspose2D,
     Dense,
     Dropout,
     Flatten,
     GlobalAvgPool,
+    GlobalMaxPool,
     GroupNorm,
     Layer,
     LayerNorm,
     LeakyReLU,
     MaxPool,
     Multiply,
+    Padding,
     ReLU,
     RMSNorm,
+    Scale,
     Sigmoid,
     SiLU,
     Softplus,
     Tanh,
+    Transpose,
 )
 from trustml.models.shapes import node_of
 
@@ -92,8 +101,17 @@ def _layer(layer: Layer, inputs: list[Doubles], weights: dict[str, Doubles]) -> 
             padded = np.pad(values, (layer.padding, (0, 0)))
             starts = range(0, len(padded) - (layer.kernel - 1) * layer.dilation, layer.stride)
             places = np.arange(layer.kernel) * layer.dilation
-            out = np.array([np.tensordot(padded[start + places], weights["kernel"], axes=2) for start in starts])
-            return out + weights.get("bias", 0.0)
+            parts = [
+                np.array([np.tensordot(own[start + places], kernel, axes=2) for start in starts])
+                for own, kernel in _groups(layer, padded, weights["kernel"])
+            ]
+            return np.concatenate(parts, axis=-1) + weights.get("bias", 0.0)
+        case ConvTranspose2D():
+            return _transposed(values, weights["kernel"], layer.stride, layer.padding) + weights.get("bias", 0.0)
+        case ConvTranspose1D():
+            kernel = weights["kernel"][:, None]
+            found = _transposed(values[:, None], kernel, (layer.stride, 1), (layer.padding, (0, 0)))
+            return found[:, 0] + weights.get("bias", 0.0)
         case GRU() | LSTM():
             return _recurrent(layer, values, **weights)
         case MaxPool():
@@ -116,8 +134,16 @@ def _layer(layer: Layer, inputs: list[Doubles], weights: dict[str, Doubles]) -> 
             return np.tanh(values)
         case GlobalAvgPool():
             return values.mean(axis=tuple(range(values.ndim - 1)))
+        case GlobalMaxPool():
+            return values.max(axis=tuple(range(values.ndim - 1)))
+        case AdaptiveAvgPool():
+            return _adaptive(layer, values)
         case Flatten():
             return values.ravel()
+        case Scale():
+            return values * layer.value
+        case Transpose():
+            return values.transpose(layer.axes)
         case GroupNorm():
             size = values.shape[-1] // layer.groups
             parts = [
@@ -143,13 +169,35 @@ def _convolution(layer: Conv2D, values: Doubles, kernel: Doubles) -> Doubles:
         kernel = spread / np.sqrt((spread**2).sum(axis=(0, 1, 2)) + STANDARDISATION_EPSILON)
     down, across = layer.dilation
     parts = []
-    for own, filters in zip(
-        np.split(values, layer.groups, axis=-1), np.split(kernel, layer.groups, axis=-1), strict=True
-    ):
+    for own, filters in _groups(layer, values, kernel):
         parts.append(
             _windows(own, covered(layer), layer, 0.0, lambda w, f=filters: np.tensordot(w[::down, ::across], f, axes=3))
         )
     return np.concatenate(parts, axis=-1)
+
+
+def _groups(layer: Conv2D | Conv1D, values: Doubles, kernel: Doubles) -> Iterator[tuple[Doubles, Doubles]]:
+    """Channels of each group, and the filters that see them."""
+    return zip(np.split(values, layer.groups, axis=-1), np.split(kernel, layer.groups, axis=-1), strict=True)
+
+
+def _transposed(values: Doubles, kernel: Doubles, stride: tuple[int, int], padding: Padding) -> Doubles:
+    """Each value lays its kernel (height, width, out, in) down."""
+    rows, columns = ((values.shape[axis] - 1) * stride[axis] + kernel.shape[axis] for axis in (0, 1))
+    found = np.zeros((rows, columns, kernel.shape[2]))
+    for row, column in np.ndindex(values.shape[:2]):
+        top, left = row * stride[0], column * stride[1]
+        found[top : top + kernel.shape[0], left : left + kernel.shape[1]] += kernel @ values[row, column]
+    (top, bottom), (left, right) = padding
+    return found[top : rows - bottom, left : columns - right]
+
+
+def _adaptive(layer: AdaptiveAvgPool, values: Doubles) -> Doubles:
+    for axis, size in enumerate(layer.size):
+        length = values.shape[axis]
+        bins = [range(math.floor(i * length / size), math.ceil((i + 1) * length / size)) for i in range(size)]
+        values = np.stack([values.take(list(places), axis=axis).mean(axis=axis) for places in bins], axis=axis)
+    return values
 
 
 def _recurrent(

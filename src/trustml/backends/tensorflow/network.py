@@ -11,6 +11,7 @@ import tensorflow as tf
 from trustml.backends.contract import Model
 from trustml.backends.tensorflow.own_layers import GlobalMean, Pad, RMSNormalization, WindowConvolution
 from trustml.backends.tensorflow.recurrent import GatedRecurrence
+from trustml.backends.tensorflow.resizing import AdaptiveMean, GlobalMax, Scaled, TransposedConvolution
 from trustml.data.dataset import Floats, Ints
 from trustml.models.graph import value_name
 from trustml.models.layers import (
@@ -19,6 +20,7 @@ from trustml.models.layers import (
     INPUT,
     LSTM,
     NO_DILATION,
+    AdaptiveAvgPool,
     Add,
     Architecture,
     AvgPool,
@@ -26,10 +28,13 @@ from trustml.models.layers import (
     Concatenate,
     Conv1D,
     Conv2D,
+    ConvTranspose1D,
+    ConvTranspose2D,
     Dense,
     Dropout,
     Flatten,
     GlobalAvgPool,
+    GlobalMaxPool,
     GroupNorm,
     Layer,
     LayerNorm,
@@ -40,10 +45,12 @@ from trustml.models.layers import (
     Padding,
     ReLU,
     RMSNorm,
+    Scale,
     Sigmoid,
     SiLU,
     Softplus,
     Tanh,
+    Transpose,
 )
 from trustml.models.weights import Weights
 
@@ -175,11 +182,14 @@ def _layers(layer: Layer, name: str) -> list[tf.keras.layers.Layer]:
                 kernel=(layer.kernel,),
                 strides=(layer.stride,),
                 dilation=(layer.dilation,),
+                groups=layer.groups,
                 use_bias=layer.bias,
                 name=name,
             )
             padding = keras.ZeroPadding1D(layer.padding, name=_padding_name(name))
             return [padding, convolution] if any(layer.padding) else [convolution]
+        case ConvTranspose2D() | ConvTranspose1D():
+            return [_transposed(layer, name)]
         case GRU() | LSTM():
             return [GatedRecurrence(type(layer).__name__, layer.units, name=name)]
         case MaxPool():
@@ -190,6 +200,10 @@ def _layers(layer: Layer, name: str) -> list[tf.keras.layers.Layer]:
             return [*_padding(layer.padding, 0.0, name), pool]
         case GlobalAvgPool():
             return [GlobalMean(name=name)]
+        case GlobalMaxPool():
+            return [GlobalMax(name=name)]
+        case AdaptiveAvgPool():
+            return [AdaptiveMean(layer.size, name=name)]
         case LeakyReLU():
             return [keras.LeakyReLU(layer.slope, name=name)]
         case ReLU() | GELU() | SiLU() | Softplus() | Tanh() | Sigmoid():
@@ -202,6 +216,10 @@ def _layers(layer: Layer, name: str) -> list[tf.keras.layers.Layer]:
             return [keras.Concatenate(name=name)]
         case Flatten():
             return [keras.Flatten(name=name)]
+        case Scale():
+            return [Scaled(layer.value, name=name)]
+        case Transpose():
+            return [keras.Permute([axis + 1 for axis in layer.axes], name=name)]
         case GroupNorm():
             return [keras.GroupNormalization(layer.groups, epsilon=layer.epsilon, name=name)]
         case LayerNorm():
@@ -229,6 +247,18 @@ def _convolution(layer: Conv2D, name: str) -> tf.keras.layers.Layer:
     )
 
 
+def _transposed(layer: ConvTranspose2D | ConvTranspose1D, name: str) -> tf.keras.layers.Layer:
+    image = isinstance(layer, ConvTranspose2D)
+    return TransposedConvolution(
+        layer.filters,
+        kernel=layer.kernel if image else (layer.kernel,),
+        strides=layer.stride if image else (layer.stride,),
+        padding=layer.padding if image else (layer.padding, (0, 0)),
+        use_bias=layer.bias,
+        name=name,
+    )
+
+
 def _padding(padding: Padding, value: float, name: str) -> list[tf.keras.layers.Layer]:
     return [Pad(padding, value, name=_padding_name(name))] if np.any(padding) else []
 
@@ -238,4 +268,4 @@ def _padding_name(layer: str) -> str:
 
 
 def _has_padding(layer: Layer) -> bool:
-    return bool(np.any(getattr(layer, "padding", 0)))
+    return not isinstance(layer, ConvTranspose2D | ConvTranspose1D) and bool(np.any(getattr(layer, "padding", 0)))

@@ -24,22 +24,34 @@ from trustml.backends.torch.own_layers import (
     child_name,
 )
 from trustml.backends.torch.recurrent import PARAMETERS, StepsGRU, StepsLSTM
+from trustml.backends.torch.resizing import (
+    AdaptiveMean,
+    CroppedTranspose1d,
+    CroppedTranspose2d,
+    GlobalMax,
+    Scaled,
+    Transposed,
+)
 from trustml.data.dataset import Floats, Ints, LabelArray
 from trustml.models.graph import is_chain
 from trustml.models.layers import (
     GELU,
     GRU,
     LSTM,
+    AdaptiveAvgPool,
     Add,
     AvgPool,
     BatchNorm,
     Concatenate,
     Conv1D,
     Conv2D,
+    ConvTranspose1D,
+    ConvTranspose2D,
     Dense,
     Dropout,
     Flatten,
     GlobalAvgPool,
+    GlobalMaxPool,
     GroupNorm,
     Layer,
     LayerNorm,
@@ -49,10 +61,12 @@ from trustml.models.layers import (
     Padding,
     ReLU,
     RMSNorm,
+    Scale,
     Sigmoid,
     SiLU,
     Softplus,
     Tanh,
+    Transpose,
 )
 from trustml.models.shapes import value_shapes
 from trustml.models.weights import Weights
@@ -231,11 +245,28 @@ def _convolution(layer: Conv2D, channels: int) -> nn.Module:
 
 def _sequence_convolution(layer: Conv1D, channels: int) -> nn.Module:
     convolution: nn.Module = nn.Conv1d(
-        channels, layer.filters, layer.kernel, stride=layer.stride, dilation=layer.dilation, bias=layer.bias
+        channels,
+        layer.filters,
+        layer.kernel,
+        stride=layer.stride,
+        dilation=layer.dilation,
+        groups=layer.groups,
+        bias=layer.bias,
     )
     if any(layer.padding):
         convolution = nn.Sequential(nn.ConstantPad1d(layer.padding, 0.0), convolution)
     return Rearranged(convolution, *_STEPS_LAST)
+
+
+def _transposed(layer: ConvTranspose2D | ConvTranspose1D, channels: int) -> nn.Module:
+    if isinstance(layer, ConvTranspose2D):
+        return CroppedTranspose2d(
+            channels, layer.filters, layer.kernel, stride=layer.stride, padding=layer.padding, bias=layer.bias
+        )
+    longer = CroppedTranspose1d(
+        channels, layer.filters, layer.kernel, stride=layer.stride, padding=layer.padding, bias=layer.bias
+    )
+    return Rearranged(longer, *_STEPS_LAST)
 
 
 def _layer(layer: Layer, shape: tuple[int, ...]) -> nn.Module:
@@ -247,6 +278,8 @@ def _layer(layer: Layer, shape: tuple[int, ...]) -> nn.Module:
             return _convolution(layer, channels)
         case Conv1D():
             return _sequence_convolution(layer, channels)
+        case ConvTranspose2D() | ConvTranspose1D():
+            return _transposed(layer, channels)
         case GRU():
             return StepsGRU(channels, layer.units)
         case LSTM():
@@ -257,6 +290,10 @@ def _layer(layer: Layer, shape: tuple[int, ...]) -> nn.Module:
             return _padded(nn.AvgPool2d(layer.size, layer.stride), layer.padding, value=0.0)
         case GlobalAvgPool():
             return GlobalMean()
+        case GlobalMaxPool():
+            return GlobalMax()
+        case AdaptiveAvgPool():
+            return AdaptiveMean(shape, layer.size)
         case ReLU():
             return nn.ReLU()
         case LeakyReLU():
@@ -279,6 +316,10 @@ def _layer(layer: Layer, shape: tuple[int, ...]) -> nn.Module:
             return ChannelConcatenation()
         case Flatten():
             return ChannelsLastFlatten()
+        case Scale():
+            return Scaled(layer.value)
+        case Transpose():
+            return Transposed(layer.axes)
         case GroupNorm():
             norm = nn.GroupNorm(layer.groups, channels, eps=layer.epsilon)
             return Rearranged(norm, *_STEPS_LAST) if len(shape) == 2 else norm
