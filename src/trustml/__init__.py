@@ -154,6 +154,7 @@ from trustml.scenario.sources import (
     Json as Json,
     Npz as Npz,
     Parquet as Parquet,
+    Series as Series,
     Text as Text,
 )
 from trustml.scenario.spec import (
