@@ -71,7 +71,13 @@ def test_layers_without_a_law_of_their_own_begin_as_they_did():
         (m.DeepLift(), "has no rule for GRU (model.layers.0)"),
         (m.IntegratedGradients(), ""),
         (m.FeatureAblation(), ""),
+        (m.FeatureAblation(patch=7), ""),
+        (m.KernelShap(patch=8), "patch 8 does not fit into sequences of 7 steps"),
+        (
+            m.Occlusion(),
+            "slides a window over images, but inputs have shape (7, 3); use FeatureAblation(patch=...)",
+        ),
     ],
 )
-def test_methods_without_a_rule_say_so_by_name(method, reason):
+def test_methods_that_cannot_explain_a_sequence_say_so_by_name(method, reason):
     assert why_unfit(method, NETWORK, (7, 3)) == reason

@@ -7,6 +7,7 @@ import pytest
 from tests.backends.torch.explaining import gap, missing, model_of, request
 from trustml.backends.jax.attribution import explain as by_definition
 from trustml.backends.torch.attribution import explain
+from trustml.data.baselines import features_of
 from trustml.models.layers import (
     GRU,
     LSTM,
@@ -76,6 +77,21 @@ def test_captum_goes_through_them_by_the_definition(case, method):
     architecture, shape, _ = CASES[case]
     question = request(method, model_of(architecture, shape), count=3, baseline=0.2)
     assert gap(explain(question)["native"], by_definition(question)["native"]) < 1e-4
+
+
+@pytest.mark.parametrize(
+    "method",
+    [m.FeatureAblation(patch=3), m.KernelShap(patch=3, n_samples=200), m.Lime(patch=3, n_samples=200, alpha=1e-6)],
+    ids=lambda one: one.title,
+)
+def test_windows_of_steps_are_switched_together(method):
+    features = features_of((7, 4), patch=3)
+    question = request(method, model_of(RECURRENT, (7, 4)), count=3, baseline=0.2, features=features)
+    found, right = explain(question)["native"], by_definition(question)["native"]
+    for window in range(3):
+        of_window = found[:, features == window]
+        assert (of_window == of_window[:, :1]).all()
+    assert gap(found, right) < (1e-4 if isinstance(method, m.FeatureAblation) else 0.1)  # others draw coalitions
 
 
 def test_captum_has_no_rule_for_a_maximum_over_all_places_and_is_given_one():
