@@ -248,12 +248,16 @@ def _convolution(layer: Conv2D, name: str) -> tf.keras.layers.Layer:
 
 
 def _transposed(layer: ConvTranspose2D | ConvTranspose1D, name: str) -> tf.keras.layers.Layer:
-    image = isinstance(layer, ConvTranspose2D)
+    if isinstance(layer, ConvTranspose2D):
+        kernel, stride, padding = layer.kernel, layer.stride, layer.padding
+        return TransposedConvolution(
+            layer.filters, kernel=kernel, strides=stride, padding=padding, use_bias=layer.bias, name=name
+        )
     return TransposedConvolution(
         layer.filters,
-        kernel=layer.kernel if image else (layer.kernel,),
-        strides=layer.stride if image else (layer.stride,),
-        padding=layer.padding if image else (layer.padding, (0, 0)),
+        kernel=(layer.kernel,),
+        strides=(layer.stride,),
+        padding=(layer.padding, (0, 0)),
         use_bias=layer.bias,
         name=name,
     )
