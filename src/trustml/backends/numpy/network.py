@@ -118,20 +118,8 @@ def _layer(layer: Layer, inputs: list[Doubles], weights: dict[str, Doubles]) -> 
             return _windows(values, layer.size, layer, -np.inf, lambda window: window.max(axis=(0, 1)))
         case AvgPool():
             return _windows(values, layer.size, layer, 0.0, lambda window: window.mean(axis=(0, 1)))
-        case ReLU():
-            return np.maximum(values, 0.0)
-        case GELU():
-            return np.array([v * 0.5 * (1 + erf(v / 2**0.5)) for v in values.ravel()]).reshape(values.shape)
-        case LeakyReLU():
-            return np.where(values > 0, values, layer.slope * values)
-        case SiLU():
-            return values / (1 + np.exp(-values))
-        case Softplus():
-            return np.logaddexp(0, values)
-        case Sigmoid():
-            return _sigmoid(values)
-        case Tanh():
-            return np.tanh(values)
+        case ReLU() | GELU() | LeakyReLU() | SiLU() | Softplus() | Tanh() | Sigmoid():
+            return _activation(layer, values)
         case GlobalAvgPool():
             return values.mean(axis=tuple(range(values.ndim - 1)))
         case GlobalMaxPool():
@@ -160,6 +148,26 @@ def _layer(layer: Layer, inputs: list[Doubles], weights: dict[str, Doubles]) -> 
             return values
         case BatchNorm():
             raise NotImplementedError("BatchNorm mixes the examples of a batch")
+
+
+def _activation(layer: Layer, values: Doubles) -> Doubles:
+    match layer:
+        case ReLU():
+            return np.maximum(values, 0.0)
+        case GELU():
+            return np.array([v * 0.5 * (1 + erf(v / 2**0.5)) for v in values.ravel()]).reshape(values.shape)
+        case LeakyReLU():
+            return np.where(values > 0, values, layer.slope * values)
+        case SiLU():
+            return values / (1 + np.exp(-values))
+        case Softplus():
+            return np.logaddexp(0, values)
+        case Sigmoid():
+            return _sigmoid(values)
+        case Tanh():
+            return np.tanh(values)
+        case _:
+            raise NotImplementedError(f"{type(layer).__name__} is no activation")
 
 
 def _convolution(layer: Conv2D, values: Doubles, kernel: Doubles) -> Doubles:
