@@ -25,6 +25,9 @@ from trustml.errors import (
 )
 from trustml.models.layers import (
     GELU as GELU,
+    GRU as GRU,
+    LSTM as LSTM,
+    AdaptiveAvgPool as AdaptiveAvgPool,
     Add as Add,
     Architecture as Architecture,
     AvgPool as AvgPool,
@@ -32,10 +35,13 @@ from trustml.models.layers import (
     Concatenate as Concatenate,
     Conv1D as Conv1D,
     Conv2D as Conv2D,
+    ConvTranspose1D as ConvTranspose1D,
+    ConvTranspose2D as ConvTranspose2D,
     Dense as Dense,
     Dropout as Dropout,
     Flatten as Flatten,
     GlobalAvgPool as GlobalAvgPool,
+    GlobalMaxPool as GlobalMaxPool,
     GroupNorm as GroupNorm,
     LayerNorm as LayerNorm,
     LeakyReLU as LeakyReLU,
@@ -44,10 +50,12 @@ from trustml.models.layers import (
     Node as Node,
     ReLU as ReLU,
     RMSNorm as RMSNorm,
+    Scale as Scale,
     Sigmoid as Sigmoid,
     SiLU as SiLU,
     Softplus as Softplus,
     Tanh as Tanh,
+    Transpose as Transpose,
 )
 from trustml.models.tasks import (
     Binary as Binary,
@@ -146,6 +154,7 @@ from trustml.scenario.sources import (
     Json as Json,
     Npz as Npz,
     Parquet as Parquet,
+    Series as Series,
     Text as Text,
 )
 from trustml.scenario.spec import (

@@ -20,15 +20,21 @@ from trustml.data.clients import FederatedPlan, federated_plan
 from trustml.data.streams import Stream, public_generator
 from trustml.models.layers import (
     GELU,
+    GRU,
+    LSTM,
+    AdaptiveAvgPool,
     Add,
     Architecture,
     AvgPool,
     Concatenate,
     Conv1D,
     Conv2D,
+    ConvTranspose1D,
+    ConvTranspose2D,
     Dense,
     Flatten,
     GlobalAvgPool,
+    GlobalMaxPool,
     GroupNorm,
     Layer,
     LayerNorm,
@@ -38,10 +44,12 @@ from trustml.models.layers import (
     Node,
     ReLU,
     RMSNorm,
+    Scale,
     Sigmoid,
     SiLU,
     Softplus,
     Tanh,
+    Transpose,
 )
 from trustml.models.residual import residual_network
 from trustml.models.weights import initial_weights
@@ -146,15 +154,37 @@ ARCHITECTURES: dict[str, Architecture] = {
             Dense(units=10),
         )
     ),
+    "recurrent": Architecture(
+        layers=(GRU(units=5), LSTM(units=4), Conv1D(filters=3), GRU(units=3), Flatten(), Dense(units=10))
+    ),
+    "resized": _image(
+        Scale(value=-1.5),
+        ConvTranspose2D(filters=3, kernel=(3, 2), stride=(2, 1), padding=((1, 0), (0, 2))),
+        AdaptiveAvgPool(size=(5, 3)),
+        Transpose(axes=(1, 2, 0)),
+        ConvTranspose2D(filters=4, kernel=(1, 2), stride=(2, 3), bias=False),
+    ),
+    "lengthened": Architecture(
+        layers=(
+            Conv1D(filters=6, groups=2),
+            ConvTranspose1D(filters=4, kernel=3, stride=2, padding=(2, 1)),
+            AdaptiveAvgPool(size=(7,)),
+            Transpose(axes=(1, 0)),
+            Conv1D(filters=14, kernel=2, groups=7, bias=False),
+            GlobalMaxPool(),
+            Dense(units=10),
+        )
+    ),
     "residual": residual_network(filters=(4, 8), blocks=1, groups=2, classes=10),
     **{f"random{seed}": draw_graph(np.random.default_rng(seed), (8, 8, 1)) for seed in RANDOM_GRAPHS},
     "small_cnn": small_cnn(),
     "mlp": mlp([32, 16], classes=10),
 }
 VECTORS = frozenset({"dense", "dense_no_bias", "vector_group_norm", "vector_layer_norm", "mlp"})
+SEQUENCES = frozenset({"sequence", "recurrent", "lengthened"})
 TRAINED = ("small_cnn", "mlp", "group_norm", "residual")
 # In short one network has every kind of layer and one is a graph, as compiling each is what takes the time.
-CLIPPED: tuple[str, ...] = ("mlp", "mixed", "mixed_conv", "sequence", "residual")
+CLIPPED: tuple[str, ...] = ("mlp", "mixed", "mixed_conv", "sequence", "recurrent", "resized", "lengthened", "residual")
 OTHER_WAYS: tuple[str, ...] = ("mlp", "mixed")
 PLANTED: tuple[str, ...] = ("mlp",)
 RESUMED = "mlp"
@@ -172,7 +202,7 @@ CLIPPING_NORM = 2.0
 def make_model(name: str) -> Model:
     """One architecture with its starting weights, those of norms moved off their trivial values."""
     architecture = ARCHITECTURES[name]
-    shape = (64,) if name in VECTORS else (8, 8) if name == "sequence" else (8, 8, 1)
+    shape = (64,) if name in VECTORS else (8, 8) if name in SEQUENCES else (8, 8, 1)
     generator = public_generator(7, Stream.WEIGHTS)
     weights = initial_weights(architecture, shape, generator=generator)
     for part, array in weights.items():
@@ -183,7 +213,7 @@ def make_model(name: str) -> Model:
 
 def make_inputs(images: np.ndarray, name: str) -> np.ndarray:
     """Real digits, as images, as vectors, or as sequences of rows."""
-    if name == "sequence":
+    if name in SEQUENCES:
         return images[..., 0]
     return images.reshape(len(images), 64) if name in VECTORS else images
 

@@ -20,7 +20,7 @@ from trustml.backends.contract import Model, PrivateTrainer
 from trustml.backends.settings import EngineChoice, PrivateSettings
 from trustml.backends.table import load_backend
 from trustml.data.dataset import Floats, Ints
-from trustml.models.layers import Conv2D
+from trustml.models.layer_types import WITHOUT_EXPANDED_WEIGHTS, WITHOUT_FUNCTORCH
 from trustml.models.tasks import DEFAULT_TASK, Binary, Labels, Regression, Task
 from trustml.models.weights import Weights, initial_weights
 from trustml.scenario.optimizers import SGD
@@ -64,15 +64,19 @@ def make_sum(backend: str, mode: str) -> object:
     return make
 
 
-def suitable_networks(seed: int, *, dense: bool, single: bool) -> Iterator[Network]:
-    """Networks without convolutions, which Opacus's ``ew`` is refused for, or of one row for each example.
+WITHOUT = {"ew": WITHOUT_EXPANDED_WEIGHTS, "functorch": WITHOUT_FUNCTORCH}
+"""Layers that these ways of Opacus are refused for."""
+
+
+def suitable_networks(seed: int, *, mode: str, single: bool) -> Iterator[Network]:
+    """Networks that a way can clip, or of one row for each example.
 
     They are asked for everything in turn, but where a search is for a fault: that of classes is known to show it.
     """
     turns = itertools.repeat(DEFAULT_TASK) if single else itertools.cycle(ASKED)
     for network in draw_networks(np.random.default_rng(seed)):
-        convolutions = any(isinstance(layer, Conv2D) for layer in network.architecture.layers)
-        if not (dense and convolutions) and not (single and network.copies > 1):
+        refused = any(isinstance(node.layer, WITHOUT.get(mode, ())) for node in network.architecture.nodes)
+        if not refused and not (single and network.copies > 1):
             yield of_task(network, next(turns))
 
 
@@ -105,7 +109,7 @@ def search(backend: str, mode: str, *, seconds: float, seed: int, broken: bool) 
             seconds=seconds,
             seed=seed,
             known=KNOWN if mode != "ew" else (),
-            networks=suitable_networks(seed, dense=mode == "ew", single=broken),
+            networks=suitable_networks(seed, mode=mode, single=broken),
             tell=tell,
         )
         worst, trials = found.worst, found.trials

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,11 +13,16 @@ import numpy as np
 from trustml.data.dataset import Floats, Ints, LabelArray
 from trustml.models.layers import (
     GELU,
+    GRU,
+    LSTM,
     Architecture,
     AvgPool,
     Conv2D,
+    ConvTranspose1D,
     Dense,
     Flatten,
+    GlobalAvgPool,
+    GlobalMaxPool,
     GroupNorm,
     Layer,
     LayerNorm,
@@ -107,8 +113,11 @@ class Trial:
 
 
 def draw_networks(generator: np.random.Generator) -> Iterator[Network]:
-    """Draw networks of few, extreme layers."""
-    while True:
+    """Draw networks of few, extreme layers; of sequences in between, by numbers of their own."""
+    sequences = generator.spawn(1)[0]
+    for number in itertools.count():
+        if number % 5 == 4:
+            yield _draw_sequence_network(sequences)
         vector = generator.random() < 0.3
         shape: tuple[int, ...] = (int(generator.choice([2, 10, 50, 300])),)
         if not vector:
@@ -125,6 +134,24 @@ def draw_networks(generator: np.random.Generator) -> Iterator[Network]:
             per_layer=bool(generator.random() < 0.2),
             copies=int(generator.choice([1, 1, 1, 3])),
         )
+
+
+def _draw_sequence_network(generator: np.random.Generator) -> Network:
+    """Recurrent layers, whose gradients are sums over steps that may cancel, or explode; and longer or shorter ways."""
+    shape = int(generator.choice([1, 2, 5, 20])), int(generator.choice([1, 3, 16]))
+    layers: list[Layer] = []
+    for _ in range(generator.integers(1, 3)):
+        size = int(generator.choice([1, 4, 20]))
+        longer = ConvTranspose1D(filters=size, kernel=int(generator.integers(2, 5)), padding=(0, 1))
+        layers.append((GRU(units=size), LSTM(units=size), longer)[generator.integers(3)])
+    end = (Flatten(), GlobalAvgPool(), GlobalMaxPool())[generator.integers(3)]
+    return Network(
+        architecture=Architecture(layers=(*layers, end, Dense(units=CLASSES))),
+        input_shape=shape,
+        block=int(2 ** generator.integers(0, 7)),
+        per_layer=bool(generator.random() < 0.2),
+        copies=int(generator.choice([1, 1, 1, 3])),
+    )
 
 
 def of_task(network: Network, task: Task) -> Network:

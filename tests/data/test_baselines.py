@@ -72,6 +72,11 @@ def test_patches_cover_an_image_without_gaps(height, width, channels, patch):
     assert found.max() + 1 == -(-height // patch) * -(-width // patch)
 
 
+def test_steps_of_a_sequence_are_features_and_are_joined_to_windows():
+    assert features_of((4, 2)).tolist() == [[0, 0], [1, 1], [2, 2], [3, 3]]
+    assert features_of((5, 1), patch=2)[:, 0].tolist() == [0, 0, 1, 1, 2]
+
+
 def test_columns_of_a_table_are_their_groups():
     assert features_of((4,)).tolist() == [0, 1, 2, 3]
     assert features_of((4,), groups=(0, 1, 1, 2)).tolist() == [0, 1, 1, 2]
@@ -86,6 +91,7 @@ def test_columns_of_a_table_are_their_groups():
         ),
         (lambda: background_for(Background(count=21), **ROWS), "21 is more than the 20"),
         (lambda: features_of((4, 4, 1), patch=0), "patch: 0"),
+        (lambda: features_of((4, 2), patch=5), "patch: 5 does not fit into sequences of 4 steps; use 1 to 4"),
     ],
 )
 def test_what_cannot_be_is_said(ask, words):

@@ -37,6 +37,8 @@ from trustml.scenario.regimes import DPSGD
         (Preparation(scaling="none", categories="none", classes="of the data"), "not checked", "the labels hold"),
         (Preparation(scaling="none", categories="marks not declared", classes="public"), "not checked", "data.marked"),
         (Preparation(scaling="given tokenizer", categories="none", classes="public"), "not checked", "tokenizer"),
+        (Preparation(scaling="each example", categories="none", classes="public"), "met", "its own values"),
+        (Preparation(scaling="given code", categories="none", classes="public"), "not checked", "code of the user"),
         (Preparation(), "not checked", "does not say"),
     ],
 )

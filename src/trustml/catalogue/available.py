@@ -68,7 +68,8 @@ def why_unfit(method: m.Method, architecture: Architecture, input_shape: tuple[i
     if entry.at_convolution and layer == -1:
         return "needs a convolution, and the model has none"
     if entry.images and not image:
-        return f"slides a window over images, but inputs have shape {input_shape}; use FeatureAblation"
+        joined = "FeatureAblation(patch=...)" if len(input_shape) == 2 else "FeatureAblation"
+        return f"slides a window over images, but inputs have shape {input_shape}; use {joined}"
     window = getattr(method, "window", ())
     if any(side < 1 or side > whole for side, whole in zip(window, input_shape, strict=False)):
         return f"window {window} does not fit into images of shape {input_shape}"
@@ -85,8 +86,10 @@ def why_unfit(method: m.Method, architecture: Architecture, input_shape: tuple[i
     patch = getattr(method, "patch", 1)
     if image and not 1 <= patch <= min(input_shape[:2]):
         return f"patch {patch} does not fit into images of shape {input_shape}"
-    if not image and patch != 1:
-        return f"patch {patch} joins pixels, but inputs have shape {input_shape}; leave it out"
+    if len(input_shape) == 2 and not 1 <= patch <= input_shape[0]:
+        return f"patch {patch} does not fit into sequences of {input_shape[0]} steps"
+    if len(input_shape) == 1 and patch != 1:
+        return f"patch {patch} joins pixels or steps, but inputs have shape {input_shape}; leave it out"
     return _unknown_layer(method, architecture)
 
 

@@ -21,16 +21,28 @@ from trustml.catalogue.libraries import (
     xplique,
 )
 from trustml.frameworks.implementation import NotAvailable
-from trustml.models.layers import GELU, GroupNorm, LayerNorm, LeakyReLU, Multiply, RMSNorm, Sigmoid, SiLU, Softplus
+from trustml.models.layers import (
+    GELU,
+    GRU,
+    LSTM,
+    GroupNorm,
+    LayerNorm,
+    LeakyReLU,
+    Multiply,
+    RMSNorm,
+    Sigmoid,
+    SiLU,
+    Softplus,
+)
 from trustml.scenario import methods as m
 
 _NEITHER = NotAvailable(reason="neither tf-explain nor Xplique has it")
-_NO_SHARES = (GroupNorm, LayerNorm, RMSNorm, Multiply)
+_NO_SHARES = (GroupNorm, LayerNorm, RMSNorm, Multiply, GRU, LSTM)
 _DEEP_LIFT = (
-    "GELU and SiLU pass their plain gradients; where windows of a MaxPool overlap, contributions are lost; of a ReLU "
-    "and a MaxPool side by side, the later one passes plain gradients; and where a layer with a rule shares its input "
-    "with another layer, what comes back from the other is lost. Completed, where the model has any of these, is "
-    "Captum's with rules for all and a copy between layers"
+    "GELU, SiLU and GlobalMaxPool pass their plain gradients; where windows of a MaxPool overlap, contributions are "
+    "lost; of a ReLU and a MaxPool side by side, the later one passes plain gradients; and where a layer with a rule "
+    "shares its input with another layer, what comes back from the other is lost. Completed, where the model has any "
+    "of these, is Captum's with rules for all and a copy between layers"
 )
 _SHARED_RELU = (
     "where a ReLU shares its input with another layer, what comes back from the other is lost; completed, where the "

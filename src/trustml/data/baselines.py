@@ -107,9 +107,9 @@ def features_of(shape: tuple[int, ...], *, patch: int = 1, groups: tuple[int, ..
     Parameters
     ----------
     shape : tuple of int
-        Of one input. All channels of a pixel are one feature.
+        Of one input. All channels of a pixel are one feature, and all of a step of a sequence.
     patch : int
-        Side of the square patches that pixels are joined to.
+        Side of the square patches that pixels are joined to, or length of the windows that steps are.
     groups : tuple of int
         Feature of each column of a table; empty where every column is one.
 
@@ -124,6 +124,11 @@ def features_of(shape: tuple[int, ...], *, patch: int = 1, groups: tuple[int, ..
     """
     if len(shape) == 1:
         return np.array(groups or range(shape[0]), np.int64)
+    if len(shape) == 2:
+        steps, channels = shape
+        if not 1 <= patch <= steps:
+            raise UsageError(f"patch: {patch} does not fit into sequences of {steps} steps; use 1 to {steps}")
+        return np.repeat((np.arange(steps) // patch)[:, None], channels, axis=1).astype(np.int64)
     height, width, channels = shape
     if not 1 <= patch <= min(height, width):
         raise UsageError(

@@ -15,7 +15,8 @@ from trustml.data.dataset import Floats
 from trustml.data.encoding import Encoded
 from trustml.data.separated import BLANK, Form
 
-_LARGE = 50.0
+LARGE = 50.0
+"""Above which networks seldom learn from inputs."""
 _TOLD = 3
 
 
@@ -37,7 +38,7 @@ def precision_warnings(inputs: npt.NDArray[Any], cast: Floats, columns: Sequence
 def range_warnings(values: Floats, columns: Sequence[str]) -> tuple[str, ...]:
     """Name the columns that reach far beyond 1, of which networks seldom learn."""
     largest = np.nanmax(np.abs(values), axis=0, initial=0.0)
-    found = [f"{name!r} (to {size:.3g})" for name, size in zip(columns, largest, strict=True) if size > _LARGE]
+    found = [f"{name!r} (to {size:.3g})" for name, size in zip(columns, largest, strict=True) if size > LARGE]
     if not found:
         return ()
     return (

@@ -18,6 +18,7 @@ from trustml.data.files import read_idx, read_npz
 from trustml.data.image_folders import load_images
 from trustml.data.labels import encode, labels_of_table
 from trustml.data.preparation import Categories, Classes, Preparation, Scaled
+from trustml.data.series import load_series
 from trustml.data.splits import refuse_leakage, require_split, split_rows
 from trustml.data.tables import read_tables
 from trustml.data.texts import load_texts
@@ -33,6 +34,7 @@ from trustml.scenario.sources import (
     Json,
     Npz,
     Parquet,
+    Series,
     Source,
     Table,
     Text,
@@ -108,6 +110,8 @@ def _load(source: DataSource, task: Task) -> Dataset:
             return load_images(source, task)
         case Text():
             return load_texts(source, task)
+        case Series():
+            return load_series(source, task)
 
 
 def _load_npz(source: Npz, task: Task) -> Dataset:

@@ -14,10 +14,9 @@ import numpy.typing as npt
 from trustml.data.dataset import Dataset, Examples
 from trustml.data.encoding import column_of_keys, split_column
 from trustml.data.images import image_warnings, read_images
-from trustml.data.labels import as_numbers, encode
+from trustml.data.labels import as_numbers
 from trustml.data.preparation import Preparation
-from trustml.data.splits import split_rows
-from trustml.data.streams import Stream, public_generator
+from trustml.data.splits import encode_and_split
 from trustml.data.tables import read_table, refuse_same_path
 from trustml.errors import DataError
 from trustml.models.tasks import DEFAULT_TASK, Task
@@ -94,20 +93,10 @@ def load_images(source: Images, task: Task = DEFAULT_TASK) -> Dataset:
     """
     refuse_same_path(source)
     files, by = _image_files(source)
-    encoded = encode(task, as_numbers(np.array([one.label for one in files])), source.path)
-    if source.test_path is None:
-        rows = split_rows(encoded.kinds, source, where=source.path, by=by)
-    else:
-        held = class_folders(Path(source.test_path))
-        if unknown := {one.label for one in held} - {one.label for one in files}:
-            raise DataError(
-                f"{source.test_path}: class {min(unknown)!r} is not among those of {source.path}; add it there"
-            )
-        files = [*files, *held]
-        encoded = encode(task, as_numbers(np.array([one.label for one in files])), source.path)
-        generator = public_generator(source.split_seed, Stream.SPLIT)  # explained are the first: not all of one class
-        train = len(files) - len(held)
-        rows = generator.permutation(train), train + generator.permutation(len(held))
+    held = [] if source.test_path is None else class_folders(Path(source.test_path))
+    files += held
+    labels = as_numbers(np.array([one.label for one in files]))
+    encoded, rows = encode_and_split(labels, source, task, where=source.path, held=len(held), by=by)
     order = np.concatenate(rows)
     inputs, counts = read_images([files[row].path for row in order], source)
     cut = len(rows[0])

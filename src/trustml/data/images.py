@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -11,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import psutil
 
 from trustml.data.dataset import Floats
-from trustml.data.npy import DAMAGED
+from trustml.data.npy import DAMAGED, scratch
 from trustml.data.tables import first_line
 from trustml.errors import DataError
 from trustml.scenario.sources import Images
@@ -57,19 +54,6 @@ def read_images(files: Sequence[Path], source: Images) -> tuple[Floats, Counter[
         found[number] = pixels
     assert found is not None
     return found, counts
-
-
-def scratch(shape: tuple[int, ...]) -> Floats:
-    """Make room for an array, in a file without a name where it would take more than a quarter of the free memory."""
-    size = 4 * math.prod(shape)
-    if size <= _most_in_memory():
-        return np.empty(shape, np.float32)
-    with tempfile.TemporaryFile() as file:  # whose pages stay while they are mapped
-        return np.memmap(file, np.float32, "w+", shape=shape)
-
-
-def _most_in_memory() -> int:
-    return int(psutil.virtual_memory().available // 4)
 
 
 def image_warnings(counts: Counter[str], source: Images, *, images: int) -> tuple[str, ...]:

@@ -7,7 +7,14 @@ from typing import Literal, TypeAlias
 import msgspec
 
 Scaled: TypeAlias = Literal[
-    "none", "public constants", "declared constants", "training statistics", "given tokenizer", "unknown"
+    "none",
+    "public constants",
+    "declared constants",
+    "training statistics",
+    "given tokenizer",
+    "each example",
+    "given code",
+    "unknown",
 ]
 Categories: TypeAlias = Literal["none", "declared", "marks not declared", "of the data", "unknown"]
 Classes: TypeAlias = Literal["public", "of the data", "targets as they are", "targets by a given range", "unknown"]
@@ -18,10 +25,11 @@ class Preparation(msgspec.Struct, frozen=True, kw_only=True):
 
     Parameters
     ----------
-    scaling : {"none", "public constants", "declared constants", "training statistics", "given tokenizer", "unknown"}
+    scaling : {"none", "public constants", "declared constants", "training statistics", "given tokenizer", ...}
         Where the numbers come from that inputs were shifted and scaled by: nothing was done; constants of the format
         or of a public description of the data; constants that the scenario gives, whose origin nobody checked; the
-        training examples; or tokens are those of a tokenizer that the user gives.
+        training examples; tokens are those of a tokenizer that the user gives; each example by itself (``"each
+        example"``); or code of the user made the inputs (``"given code"``).
     categories : {"none", "declared", "marks not declared", "of the data", "unknown"}
         Where the columns of a table come from that text became. With `of the data` one row can add or remove a column;
         with `marks not declared` a row that lacks a number could add one.
@@ -66,6 +74,11 @@ def preparation_notes(preparation: Preparation) -> tuple[str, ...]:
         notes.append(
             "texts are cut into tokens by a tokenizer given by the user; were it trained on the training data, no "
             "epsilon would cover it"
+        )
+    if preparation.scaling == "given code":
+        notes.append(
+            "inputs are made by code given by the user; were it to use statistics of the training data, no epsilon "
+            "would cover them"
         )
     if preparation.classes == "targets by a given range":
         notes.append(

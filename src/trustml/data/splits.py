@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.data.dataset import Ints, split_indices
+from trustml.data.labels import EncodedLabels, encode
 from trustml.data.streams import Stream, public_generator
 from trustml.errors import DataError
-from trustml.scenario.sources import Images, Npz, Source, Table, Text
+from trustml.models.tasks import Binary, Classes, Task
+from trustml.scenario.sources import Images, Npz, Series, Source, Table, Text
 
 _BY = ("by group", "by time")
 
@@ -22,7 +24,7 @@ def require_split(source: Source) -> None:
     ------
     DataError
     """
-    named = isinstance(source, Table | Npz | Text) or (isinstance(source, Images) and source.table is not None)
+    named = isinstance(source, Table | Npz | Text | Series) or (isinstance(source, Images) and source.table is not None)
     if source.split in _BY and not named:
         raise DataError(f"data.split: {source.split!r} needs a table or named arrays; use stratified or random")
     if source.split in _BY and source.split_by is None:
@@ -73,6 +75,41 @@ def split_rows(labels: Ints, source: Source, *, where: str, by: npt.NDArray[Any]
     if len(np.unique(labels[train])) < 2 <= len(np.unique(labels)):
         raise DataError(f"{where}: data.split {source.split!r} leaves one class to train on; split another way")
     return generator.permutation(train), generator.permutation(test)
+
+
+def encode_and_split(
+    labels: npt.NDArray[Any],
+    source: Source,
+    task: Task,
+    *,
+    where: str,
+    held: int = 0,
+    by: npt.NDArray[Any] | None = None,
+) -> tuple[EncodedLabels, tuple[Ints, Ints]]:
+    """Encode labels, and split as the source says, or where the last `held` examples come from a file of their own.
+
+    Files often hold one class after the other, and the first of the held-out examples are explained: both sides are
+    in random order either way.
+
+    Raises
+    ------
+    DataError
+        As of :func:`split_rows`, or if a class is held out that the training examples do not have.
+    """
+    encoded = encode(task, labels, where)
+    if not held:
+        return encoded, split_rows(encoded.kinds, source, where=where, by=by)
+    train = len(labels) - held
+    if isinstance(task, Classes | Binary):
+        unknown = np.setdiff1d(encoded.kinds[train:], encoded.kinds[:train])
+        if len(unknown):
+            name = encoded.names[unknown[0]]
+            raise DataError(f"data.test_path: class {name!r} is not among those of {where}; add it there")
+    generator = public_generator(source.split_seed, Stream.SPLIT)
+    rows = generator.permutation(train), train + generator.permutation(held)
+    if by is not None:
+        refuse_leakage(by, source, *rows, where=where)
+    return encoded, rows
 
 
 def refuse_leakage(by: npt.NDArray[Any], source: Source, train: Ints, test: Ints, *, where: str) -> None:

@@ -19,7 +19,7 @@ from trustml.data.separated import Form, Layout, decoded, delimiter, lay_out
 from trustml.data.spelling import FaultError, decimal_mark
 from trustml.errors import DataError
 from trustml.scenario.ready import data_hint
-from trustml.scenario.sources import Csv, Images, Json, Table, Text
+from trustml.scenario.sources import Csv, Images, Json, Series, Table, Text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -181,7 +181,7 @@ def read_table(path: Path, source: Table, *, verbatim: str | None = None, text: 
             return _read_parquet(path)
 
 
-def refuse_same_path(source: Table | Images | Text) -> None:
+def refuse_same_path(source: Table | Images | Text | Series) -> None:
     """Refuse a test set that is the training set.
 
     Raises
@@ -217,7 +217,7 @@ def first_line(error: BaseException) -> str:
 
 def _read_csv(path: Path, source: Csv, verbatim: str | None, as_text: frozenset[str]) -> Read:
     try:
-        content = _content(path)
+        content = content_of(path)
         text, encoding = decoded(path, content, source.encoding)
         del content
         layout = lay_out(path, text, encoding, source)
@@ -230,8 +230,13 @@ def _read_csv(path: Path, source: Csv, verbatim: str | None, as_text: frozenset[
     return replace(found, form=layout.form, coded=frozenset(layout.names[number] for number in layout.coded))
 
 
-def _content(path: Path) -> bytes:
-    """Read to the end, piece by piece: what unpacks to more than it may is given up before it is held."""
+def content_of(path: Path) -> bytes:
+    """Read to the end, gzipped or plain: what unpacks to more than it may is given up before it is held.
+
+    Raises
+    ------
+    DAMAGED
+    """
     parts, most, size = [], largest_now(), 0
     with opened(path) as stream:
         while part := stream.read(_PIECE):
@@ -244,7 +249,7 @@ def _content(path: Path) -> bytes:
 
 def _read_json(path: Path) -> Read:
     try:
-        table = records_of(_content(path))
+        table = records_of(content_of(path))
     except (*DAMAGED, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as JSON ({first_line(error)}); fix or replace it") from error
     return _named_columns(path, table)

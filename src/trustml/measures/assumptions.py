@@ -195,6 +195,8 @@ _SCALING: dict[Scaled, tuple[AssumptionStatus, str]] = {
         "not checked",
         "the tokenizer is of the user: what it learned from is not in the record",
     ),
+    "each example": ("met", "each example is scaled by its own values alone"),
+    "given code": ("not checked", "inputs are made by code of the user: what it uses is not in the record"),
     "unknown": ("not checked", "the record does not say how inputs were scaled"),
 }
 _CATEGORIES: dict[Categories, tuple[AssumptionStatus, str]] = {

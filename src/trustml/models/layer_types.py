@@ -8,19 +8,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+
 from trustml.errors import ScenarioError
 from trustml.models.layers import (
     GELU,
+    GRU,
+    LSTM,
+    AdaptiveAvgPool,
     Add,
     AvgPool,
     BatchNorm,
     Concatenate,
     Conv1D,
     Conv2D,
+    ConvTranspose1D,
+    ConvTranspose2D,
     Dense,
     Dropout,
     Flatten,
     GlobalAvgPool,
+    GlobalMaxPool,
     GroupNorm,
     LayerNorm,
     LayerSpec,
@@ -30,13 +39,18 @@ from trustml.models.layers import (
     Padding,
     ReLU,
     RMSNorm,
+    Scale,
     Sigmoid,
     SiLU,
     Softplus,
     Tanh,
+    Transpose,
 )
+from trustml.models.recurrence import gated_start, gated_states, gated_weights
+from trustml.models.resizing import adaptive_pool, constant, reordered, transposed_image, transposed_sequence
 
 Shape: TypeAlias = tuple[int, ...]
+Floats: TypeAlias = npt.NDArray[np.float32]
 _SEVERAL = (2, sys.maxsize)
 
 
@@ -59,12 +73,16 @@ class LayerType:
         Fewest and most that it takes.
     affine : bool
         Whether a straight way through its input is one through its output.
+    start : callable, optional
+        From a layer, the shapes of its weights, the name of a law and a generator to starting weights, where those of
+        :func:`trustml.models.weights.initial_weights` are not for it.
     """
 
     output: Callable[[Any, Sequence[Shape], str], Shape]
     weights: Callable[[Any, Shape], dict[str, Shape]] = _no_weights
     inputs: tuple[int, int] = (1, 1)
     affine: bool = False
+    start: Callable[[Any, Mapping[str, Shape], str, np.random.Generator], dict[str, Floats]] | None = None
 
     @property
     def has_weights(self) -> bool:
@@ -97,11 +115,7 @@ def _conv2d(layer: Conv2D, shapes: Sequence[Shape], field: str) -> Shape:
     _positive(min(layer.kernel), f"{field}.kernel")
     size = covered(layer)
     rows, columns = _window_output(size, layer.stride, layer.padding, shapes[0], field)
-    for what, count in (("channels", shapes[0][-1]), ("filters", layer.filters)):
-        if count % layer.groups:
-            raise ScenarioError(
-                f"{field}.groups", f"{layer.groups} does not divide {count} {what}", fix=f"choose a divisor of {count}"
-            )
+    _check_groups(layer, shapes[0], field)
     if layer.standardised and math.prod(layer.kernel) * shapes[0][-1] == layer.groups:
         raise ScenarioError(
             f"{field}.standardised",
@@ -109,6 +123,14 @@ def _conv2d(layer: Conv2D, shapes: Sequence[Shape], field: str) -> Shape:
             fix="set it to false, or a larger kernel",
         )
     return rows, columns, layer.filters
+
+
+def _check_groups(layer: Conv2D | Conv1D, shape: Shape, field: str) -> None:
+    for what, count in (("channels", shape[-1]), ("filters", layer.filters)):
+        if count % layer.groups:
+            raise ScenarioError(
+                f"{field}.groups", f"{layer.groups} does not divide {count} {what}", fix=f"choose a divisor of {count}"
+            )
 
 
 def _conv2d_weights(layer: Conv2D, shape: Shape) -> dict[str, Shape]:
@@ -127,6 +149,7 @@ def _conv1d(layer: Conv1D, shapes: Sequence[Shape], field: str) -> Shape:
             field, f"Conv1D takes sequences (steps, channels) but gets shape {shapes[0]}", fix="use Conv2D or Dense"
         )
     _positive(min(layer.filters, layer.kernel, layer.stride, layer.dilation), field)
+    _check_groups(layer, shapes[0], field)
     window = (layer.kernel - 1) * layer.dilation + 1
     steps = windows(shapes[0][0], window, stride=layer.stride, padding=layer.padding)
     if steps < 1:
@@ -135,7 +158,13 @@ def _conv1d(layer: Conv1D, shapes: Sequence[Shape], field: str) -> Shape:
 
 
 def _conv1d_weights(layer: Conv1D, shape: Shape) -> dict[str, Shape]:
-    return _kernel_and_bias((layer.kernel, shape[-1], layer.filters), bias=layer.bias)
+    return _kernel_and_bias((layer.kernel, shape[-1] // layer.groups, layer.filters), bias=layer.bias)
+
+
+def _transposed_weights(layer: ConvTranspose2D | ConvTranspose1D, shape: Shape) -> dict[str, Shape]:
+    places = layer.kernel if isinstance(layer, ConvTranspose2D) else (layer.kernel,)
+    kernel = {"kernel": (*places, layer.filters, shape[-1])}
+    return {**kernel, "bias": (layer.filters,)} if layer.bias else kernel
 
 
 def _pool(layer: MaxPool | AvgPool, shapes: Sequence[Shape], field: str) -> Shape:
@@ -148,10 +177,12 @@ def _pool(layer: MaxPool | AvgPool, shapes: Sequence[Shape], field: str) -> Shap
     return (*_window_output(layer.size, layer.stride, layer.padding, shapes[0], field), shapes[0][-1])
 
 
-def _global_pool(layer: GlobalAvgPool, shapes: Sequence[Shape], field: str) -> Shape:
+def _global_pool(layer: GlobalAvgPool | GlobalMaxPool, shapes: Sequence[Shape], field: str) -> Shape:
     if len(shapes[0]) < 2:
         raise ScenarioError(
-            field, f"GlobalAvgPool takes images or sequences but gets shape {shapes[0]}", fix="remove it"
+            field,
+            f"{type(layer).__name__} takes images or sequences but gets shape {shapes[0]}",
+            fix="remove it",
         )
     return shapes[0][-1:]
 
@@ -214,19 +245,29 @@ def _batch_norm(layer: BatchNorm, shapes: Sequence[Shape], field: str) -> Shape:
     )
 
 
-WITHOUT_EXPANDED_WEIGHTS = (Conv1D, Conv2D, RMSNorm)
+WITHOUT_EXPANDED_WEIGHTS = (Conv1D, Conv2D, ConvTranspose1D, ConvTranspose2D, GRU, LSTM, RMSNorm)
 """Layers that PyTorch 2.13's expanded weights fail on: the gradients of convolutions are viewed as if they were
-channels-first whatever their layout, which shows at some batch sizes, and RMSNorm has no rule."""
+channels-first whatever their layout, which shows at some batch sizes, and recurrent layers and RMSNorm have no rule."""
+WITHOUT_FUNCTORCH = (GRU, LSTM)
+"""Layers of PyTorch 2.13 that ``vmap`` cannot vectorise."""
 
 LAYER_TYPES: Mapping[type[LayerSpec], LayerType] = {
     Dense: LayerType(output=_dense, weights=_dense_weights, affine=True),
     Conv2D: LayerType(output=_conv2d, weights=_conv2d_weights, affine=True),
     Conv1D: LayerType(output=_conv1d, weights=_conv1d_weights, affine=True),
+    ConvTranspose2D: LayerType(output=transposed_image, weights=_transposed_weights, affine=True),
+    ConvTranspose1D: LayerType(output=transposed_sequence, weights=_transposed_weights, affine=True),
+    GRU: LayerType(output=gated_states, weights=gated_weights, start=gated_start),
+    LSTM: LayerType(output=gated_states, weights=gated_weights, start=gated_start),
     MaxPool: LayerType(output=_pool),
     AvgPool: LayerType(output=_pool, affine=True),
+    AdaptiveAvgPool: LayerType(output=adaptive_pool, affine=True),
     GlobalAvgPool: LayerType(output=_global_pool, affine=True),
+    GlobalMaxPool: LayerType(output=_global_pool),
     **dict.fromkeys((ReLU, LeakyReLU, GELU, SiLU, Softplus, Tanh, Sigmoid), LayerType(output=_same)),
     Flatten: LayerType(output=_flatten, affine=True),
+    Scale: LayerType(output=constant, affine=True),
+    Transpose: LayerType(output=reordered, affine=True),
     Add: LayerType(output=_elementwise, inputs=_SEVERAL, affine=True),
     Multiply: LayerType(output=_elementwise, inputs=_SEVERAL),
     Concatenate: LayerType(output=_concatenate, inputs=_SEVERAL, affine=True),

@@ -67,8 +67,8 @@ class Conv2D(LayerSpec, frozen=True, kw_only=True, tag="Conv2D", omit_defaults=T
             msgspec.structs.force_setattr(self, "dilation", NO_DILATION)
 
 
-class Conv1D(LayerSpec, frozen=True, kw_only=True, tag="Conv1D"):
-    """Cross-correlation along a sequence (steps, channels); kernel is (steps, in, filters).
+class Conv1D(LayerSpec, frozen=True, kw_only=True, tag="Conv1D", omit_defaults=True):
+    """Cross-correlation along a sequence (steps, channels); kernel is (steps, in / groups, filters).
 
     Parameters
     ----------
@@ -79,14 +79,81 @@ class Conv1D(LayerSpec, frozen=True, kw_only=True, tag="Conv1D"):
     dilation : int
         Steps from one value of a window to the next.
     bias : bool
+    groups : int
+        As those of :class:`Conv2D`.
     """
 
     filters: Count
-    kernel: Count = 3
-    stride: Count = 1
-    padding: tuple[CountOrNone, CountOrNone] = (0, 0)
-    dilation: Count = 1
+    kernel: Count = msgspec.field(default_factory=lambda: 3)
+    stride: Count = msgspec.field(default_factory=lambda: 1)
+    padding: tuple[CountOrNone, CountOrNone] = msgspec.field(default_factory=lambda: (0, 0))
+    dilation: Count = msgspec.field(default_factory=lambda: 1)
+    bias: bool = msgspec.field(default_factory=lambda: True)
+    groups: Count = 1
+
+
+class ConvTranspose2D(LayerSpec, frozen=True, kw_only=True, tag="ConvTranspose2D"):
+    """The transpose of a convolution: each value lays its kernel down; kernel is (height, width, filters, in).
+
+    Images of ``n`` rows become ones of ``(n - 1) * stride + kernel - top - bottom``.
+
+    Parameters
+    ----------
+    filters : int
+    kernel, stride : (int, int)
+    padding : ((int, int), (int, int))
+        Rows and columns that are cut off at each side, where the convolution would have padded.
+    bias : bool
+    """
+
+    filters: Count
+    kernel: Sides = (2, 2)
+    stride: Sides = (2, 2)
+    padding: Padding = NO_PADDING
     bias: bool = True
+
+
+class ConvTranspose1D(LayerSpec, frozen=True, kw_only=True, tag="ConvTranspose1D"):
+    """The transpose of a convolution along a sequence; kernel is (steps, filters, in). See :class:`ConvTranspose2D`.
+
+    Parameters
+    ----------
+    filters : int
+    kernel, stride : int
+    padding : (int, int)
+    bias : bool
+    """
+
+    filters: Count
+    kernel: Count = 2
+    stride: Count = 2
+    padding: tuple[CountOrNone, CountOrNone] = (0, 0)
+    bias: bool = True
+
+
+class GRU(LayerSpec, frozen=True, kw_only=True, tag="GRU"):
+    """Gated recurrent units over a sequence (steps, channels): the state after every step, (steps, units).
+
+    With states from zero on, ``a = x @ kernel + bias`` and ``b = state @ recurrent_kernel + recurrent_bias``, each in
+    three parts: reset ``r = sigmoid(a0 + b0)``, update ``z = sigmoid(a1 + b1)``, new ``n = tanh(a2 + r * b2)``, and the
+    next state is ``(1 - z) * n + z * state`` (Cho et al., arXiv 1406.1078v1). So PyTorch has it, and Keras by
+    ``reset_after=True``, where the first two parts come the other way round. Kernels are (channels, 3 * units) and
+    (units, 3 * units).
+    """
+
+    units: Count
+
+
+class LSTM(LayerSpec, frozen=True, kw_only=True, tag="LSTM"):
+    """Long short-term memory over a sequence (steps, channels): the state after every step, (steps, units).
+
+    With states and cells from zero on, ``x @ kernel + bias + state @ recurrent_kernel + recurrent_bias`` has four
+    parts: ``i``, ``f`` by the sigmoid, ``g`` by tanh, ``o`` by the sigmoid. The next cell is ``f * cell + i * g``, and
+    the next state ``o * tanh(cell)`` (Hochreiter and Schmidhuber, 1997; Gers et al., 2000). Kernels are
+    (channels, 4 * units) and (units, 4 * units).
+    """
+
+    units: Count
 
 
 class MaxPool(LayerSpec, frozen=True, kw_only=True, tag="MaxPool"):
@@ -137,6 +204,49 @@ class Softplus(LayerSpec, frozen=True, kw_only=True, tag="Softplus"):
 
 class GlobalAvgPool(LayerSpec, frozen=True, kw_only=True, tag="GlobalAvgPool"):
     """Mean of each channel over all places: images and sequences become vectors."""
+
+
+class GlobalMaxPool(LayerSpec, frozen=True, kw_only=True, tag="GlobalMaxPool"):
+    """Largest value of each channel over all places: images and sequences become vectors."""
+
+
+class AdaptiveAvgPool(LayerSpec, frozen=True, kw_only=True, tag="AdaptiveAvgPool"):
+    """Means of as many windows as are asked for, along each axis of places, whatever their number.
+
+    Of ``n`` places, window ``i`` of ``size`` reaches from ``floor(i * n / size)`` to ``ceil((i + 1) * n / size)``, as
+    PyTorch has it; windows overlap where ``size`` does not divide ``n``.
+
+    Parameters
+    ----------
+    size : tuple of int
+        (rows, columns) for images, (steps,) for sequences.
+    """
+
+    size: tuple[Count, ...]
+
+
+class Scale(LayerSpec, frozen=True, kw_only=True, tag="Scale"):
+    """Multiply by a public constant.
+
+    Parameters
+    ----------
+    value : float
+        Of the scenario, never of the data: it is not trained, and costs no privacy.
+    """
+
+    value: float
+
+
+class Transpose(LayerSpec, frozen=True, kw_only=True, tag="Transpose"):
+    """Axes of each example in another order.
+
+    Parameters
+    ----------
+    axes : tuple of int
+        Which axis each one of the output was; images have axes 0 (rows), 1 (columns) and 2 (channels).
+    """
+
+    axes: tuple[CountOrNone, ...]
 
 
 class Add(LayerSpec, frozen=True, kw_only=True, tag="Add"):
@@ -198,9 +308,15 @@ Layer: TypeAlias = (
     Dense
     | Conv2D
     | Conv1D
+    | ConvTranspose2D
+    | ConvTranspose1D
+    | GRU
+    | LSTM
     | MaxPool
     | AvgPool
+    | AdaptiveAvgPool
     | GlobalAvgPool
+    | GlobalMaxPool
     | ReLU
     | LeakyReLU
     | GELU
@@ -209,6 +325,8 @@ Layer: TypeAlias = (
     | Tanh
     | Sigmoid
     | Flatten
+    | Scale
+    | Transpose
     | Add
     | Multiply
     | Concatenate

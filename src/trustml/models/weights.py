@@ -16,8 +16,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from trustml.errors import RecordError
-from trustml.models.layers import Architecture
-from trustml.models.shapes import Shape, weight_shapes
+from trustml.models.layer_types import LAYER_TYPES
+from trustml.models.layers import Architecture, Node
+from trustml.models.shapes import Shape, node_of, weight_shapes
 
 Weights: TypeAlias = dict[str, npt.NDArray[np.float32]]
 
@@ -38,9 +39,14 @@ def initial_weights(architecture: Architecture, input_shape: Shape, *, generator
     dict of str to float32 array
     """
     shapes = weight_shapes(architecture, input_shape)
+    own = {node.name: node for node in architecture.nodes if LAYER_TYPES[type(node.layer)].start}
     weights: Weights = {}
     for name, shape in shapes.items():
         node, _, part = name.rpartition(".")
+        if node in own:
+            if name not in weights:
+                weights |= _own_start(own[node], shapes, architecture.initialisation, generator)
+            continue
         kernel = shapes.get(f"{node}.kernel")
         if kernel is None:
             weights[name] = np.full(shape, 1.0 if part == "scale" else 0.0, np.float32)
@@ -57,6 +63,15 @@ def initial_weights(architecture: Architecture, input_shape: Shape, *, generator
             bound = math.sqrt(6.0 / (fan_in + fan_out)) if part == "kernel" else 0.0
         weights[name] = generator.uniform(-bound, bound, shape).astype(np.float32)
     return weights
+
+
+def _own_start(node: Node, shapes: dict[str, Shape], law: str, generator: np.random.Generator) -> Weights:
+    """Starting weights of a layer that has a law of its own, in canonical order."""
+    start = LAYER_TYPES[type(node.layer)].start
+    assert start
+    of_node = {name.rpartition(".")[2]: shape for name, shape in shapes.items() if node_of(name) == node.name}
+    found = start(node.layer, of_node, law, generator)
+    return {f"{node.name}.{part}": found[part] for part in of_node}
 
 
 def encode_weights(weights: Weights) -> bytes:

@@ -1,9 +1,9 @@
 """Explanation methods as data: one frozen value a method, with the field's names for its parameters.
 
 ``layer`` counts the layers of the architecture from 0; the layer's *output* is what is attributed to. ``patch``
-joins the pixels of an image into square groups that a perturbation method switches together; columns of a table
-are grouped by the data (the one-hot columns of one category are one feature). What each method is, and who
-implements it, says :mod:`trustml.catalogue`.
+joins the pixels of an image into square groups, and the steps of a sequence into windows, that a perturbation
+method switches together; columns of a table are grouped by the data (the one-hot columns of one category are one
+feature). What each method is, and who implements it, says :mod:`trustml.catalogue`.
 """
 
 from __future__ import annotations

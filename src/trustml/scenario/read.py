@@ -15,7 +15,7 @@ from trustml.models.tasks import without_later_defaults
 from trustml.scenario.baselines import Background, PublicExample
 from trustml.scenario.check import check_backends
 from trustml.scenario.problems import PlainData, explain_problem, nearest
-from trustml.scenario.sources import Csv, Idx, Images, Json, Npz, Parquet, Text
+from trustml.scenario.sources import Csv, Idx, Images, Json, Npz, Parquet, Series, Text
 from trustml.scenario.spec import Scenario
 
 _Holder = TypeVar("_Holder", bound=msgspec.Struct)
@@ -65,6 +65,7 @@ _DATA_ENDINGS = {
     "Csv": (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".data"),
     "Parquet": (".parquet", ".pq"),
     "Npz": (".npz", ".npy"),
+    "Series": (".ts", ".ts.gz"),
     "Idx": ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz"),
 }
 
@@ -150,7 +151,7 @@ def resolve_paths(scenario: Scenario, *, folder: Path) -> Scenario:
     scenario = _resolve_rows(scenario, folder)
     source = scenario.data
     match source:
-        case Csv() | Parquet() | Json():
+        case Csv() | Parquet() | Json() | Series():
             fields: tuple[str, ...] = ("path", "test_path")
         case Text():
             fields = ("path", "test_path", "tokenizer")

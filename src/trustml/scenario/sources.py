@@ -269,4 +269,45 @@ class Text(Source, frozen=True, kw_only=True, tag="Text"):
     header: bool | None = None
 
 
-DataSource: TypeAlias = Digits | BreastCancer | Idx | Csv | Parquet | Json | Npz | Images | Text
+class Series(Source, frozen=True, kw_only=True, tag="Series"):
+    """Time series of one or several channels, inputs of shape (steps, channels).
+
+    Files are read by their names: ``.npz``; ``.parquet`` with a column of lists for each channel; ``.ts`` of the UEA
+    and UCR archives (aeon, sktime); and else rows of text that begin with the label, as the UCR archive had before
+    (tabs, commas or blanks). A missing value is ``NaN``, ``?`` or nothing; a series ends where all channels miss the
+    rest of their values.
+
+    Parameters
+    ----------
+    path : str
+    inputs : tuple of str, optional
+        Columns of a Parquet file, one a channel: without it all that hold lists. Or the array of an ``.npz`` file, of
+        shape (n, steps) or (n, steps, channels): without it ``inputs``.
+    label : str, optional
+        Column, or array; without it ``label`` of a Parquet and ``labels`` of an ``.npz`` file.
+    channels : {"last", "first"}
+        Whether arrays of ``.npz`` files are (n, steps, channels) or (n, channels, steps).
+    test_path : str, optional
+        File of the held-out series; without it `test_fraction` is held out.
+    length : int, optional
+        Steps of each series: zeros follow a shorter one, and a longer one is cut off. Without it all must be alike.
+    missing : {"refuse", "interpolate"}
+        What becomes of values that are missing inside of a series: they are refused, or lie on the line between their
+        neighbours; the first and the last known value go on to the ends.
+    scaling : {"none", "each", "standard"}
+        ``"each"`` subtracts from a channel its mean over that one series, and divides by its deviation: nothing is
+        learned from other examples. ``"standard"`` does so by each channel's mean and deviation over the training
+        series; no epsilon covers these.
+    """
+
+    path: str
+    inputs: tuple[str, ...] = ()
+    label: str | None = None
+    channels: Literal["last", "first"] = "last"
+    test_path: str | None = None
+    length: Count | None = None
+    missing: Literal["refuse", "interpolate"] = "refuse"
+    scaling: Literal["none", "each", "standard"] = "none"
+
+
+DataSource: TypeAlias = Digits | BreastCancer | Idx | Csv | Parquet | Json | Npz | Images | Text | Series

@@ -44,7 +44,7 @@ class Probes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     baseline : Baseline
         What removed features are replaced by.
     patch : int
-        Pixels of a square patch that is removed at once, for images.
+        Pixels of a square patch that is removed at once, for images; steps of a window, for sequences.
     """
 
     faithfulness: bool = True

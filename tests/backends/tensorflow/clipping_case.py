@@ -15,6 +15,7 @@ from trustml.backends.settings import EngineChoice, PrivateSettings
 from trustml.backends.tensorflow import dp, layer_rules
 from trustml.backends.tensorflow.clipping import MODES, Clipper, possible_modes
 from trustml.backends.tensorflow.network import build_keras, variable
+from trustml.backends.tensorflow.recurrent import GatedRecurrence
 from trustml.models.layers import (
     Architecture,
     AvgPool,
@@ -134,6 +135,32 @@ def under_dropout() -> dict[str, np.ndarray]:
     return {"dropout.tf_privacy": np.array(theirs), "dropout.book_keeping": np.array(ours)}
 
 
+def far_from_keras() -> dict[str, float]:
+    """Largest difference of our recurrent layers from Keras's own, with its order of parts, over the largest state."""
+    inputs, found = tf.constant(np.random.default_rng(0).normal(size=(4, 6, 3)), tf.float32), {}
+    for kind, theirs in (("GRU", tf.keras.layers.GRU), ("LSTM", tf.keras.layers.LSTM)):
+        ours = GatedRecurrence(kind, 5)
+        ours(inputs)
+        for weight in ours.weights:
+            weight.assign(np.random.default_rng(1).normal(size=weight.shape))
+        kernel, recurrent_kernel, *biases = (weight.numpy() for weight in ours.weights)
+        if kind == "GRU":
+            layer = theirs(5, return_sequences=True, reset_after=True)
+            swapped = [1, 0, 2]
+            kernel, recurrent_kernel, *biases = (
+                np.concatenate([np.split(part, 3, axis=-1)[i] for i in swapped], axis=-1)
+                for part in (kernel, recurrent_kernel, *biases)
+            )
+            bias = np.stack(biases)
+        else:
+            layer, bias = theirs(5, return_sequences=True), sum(biases)
+        layer.build(inputs.shape)
+        layer.set_weights([kernel, recurrent_kernel, bias])
+        states = layer(inputs)
+        found[kind] = float(tf.reduce_max(tf.abs(states - ours(inputs))) / tf.reduce_max(tf.abs(states)))
+    return found
+
+
 @tf.function
 def underflowing_norm() -> tf.Tensor:
     """Squared norm of an outer product whose one factor is so small that its squares are lost."""
@@ -175,6 +202,7 @@ if __name__ == "__main__":
     else:
         told = {
             "refused": possible_modes(draw_model(EVERYTHING, (8, 8, 1)))[1],
+            "far_from_keras": far_from_keras(),
             "underflowing": float(underflowing_norm()),
             **steps_of_all_sizes(),
         }

@@ -106,6 +106,12 @@ def test_the_fastest_way_is_chosen_among_all(run):
     assert run[1]["chosen"] in MODES
 
 
+def test_recurrent_layers_are_the_functions_of_keras(run):
+    """Of ``GRU(reset_after=True)`` and ``LSTM``, with the order of their parts."""
+    assert set(run[1]["far_from_keras"]) == {"GRU", "LSTM"}
+    assert max(run[1]["far_from_keras"].values()) < 1e-5
+
+
 @pytest.mark.long
 def test_every_way_passes_the_conformance_suite(tmp_path):
     assert run_case(tmp_path, "suite", timeout=1500)["failed"] == []

@@ -22,12 +22,19 @@ from jax import Array, lax
 
 from trustml.backends.jax.losses import example_losses
 from trustml.backends.jax.network import Params, example_products, has_weights, prepared, unweighted, weighted
+from trustml.backends.jax.recurrent import step_gradients
+from trustml.backends.jax.resizing import laid_down
 from trustml.backends.jax.tiling import Tile
 from trustml.models.layers import (
+    GRU,
     INPUT,
+    LSTM,
     STANDARDISATION_EPSILON,
     Architecture,
+    Conv1D,
     Conv2D,
+    ConvTranspose1D,
+    ConvTranspose2D,
     GroupNorm,
     Layer,
     LayerNorm,
@@ -154,9 +161,16 @@ def _layer_gradients(
     found: dict[str, _Outer | _Written] = {}
     for node in weighted_nodes:
         name = node.name
+        if isinstance(node.layer, GRU | LSTM):
+            found |= _recurrent_gradients(node.layer, params, name, seen[name], outputs[name], examples)
+            continue
         a, g = (array.reshape(examples, -1, array.shape[-1]) for array in (seen[name], outputs[name]))
         if isinstance(node.layer, GroupNorm | LayerNorm | RMSNorm):
             found[f"{name}.scale"] = _Written((a * g).sum(axis=1))
+        elif isinstance(node.layer, ConvTranspose2D | ConvTranspose1D):
+            back = laid_down(node.layer, outputs[name])
+            each = example_products(a, back.reshape(examples, -1, back.shape[-1]))
+            found[f"{name}.kernel"] = _Written(each.reshape(examples, -1))  # as the kernel lies: (places, out, in)
         else:
             found[f"{name}.kernel"] = _kernel_gradients(node.layer, params[f"{name}.kernel"], a, g)
         if f"{name}.bias" in params:
@@ -164,9 +178,22 @@ def _layer_gradients(
     return found
 
 
+def _recurrent_gradients(
+    layer: GRU | LSTM, params: Params, name: str, values: Array, gradient: Array, examples: int
+) -> dict[str, _Outer | _Written]:
+    """Gradients by both kernels and biases of a layer that goes step by step."""
+    found: dict[str, _Outer | _Written] = {}
+    of_inputs, of_states = step_gradients(layer, values, gradient, params, name)
+    for prefix, parts in (("", of_inputs), ("recurrent_", of_states)):
+        a, g = (part.reshape(examples, -1, part.shape[-1]) for part in parts)
+        found[f"{name}.{prefix}kernel"] = _Written(example_products(a, g))
+        found[f"{name}.{prefix}bias"] = _Written(g.sum(axis=1))
+    return found
+
+
 def _kernel_gradients(layer: Layer, kernel: Array, a: Array, g: Array) -> _Outer | _Written:
     """Gradients by a kernel from what it multiplies, (n, positions, in), and what comes back, (n, positions, out)."""
-    groups = layer.groups if isinstance(layer, Conv2D) else 1
+    groups = layer.groups if isinstance(layer, Conv2D | Conv1D) else 1
     standard = isinstance(layer, Conv2D) and layer.standardised
     if a.shape[1] == 1 and groups == 1 and not standard:
         return _Outer(a[:, 0], g[:, 0])

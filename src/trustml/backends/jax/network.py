@@ -12,22 +12,30 @@ import numpy as np
 from jax import Array, lax
 
 from trustml.backends.contract import Model
+from trustml.backends.jax.recurrent import recurrence
+from trustml.backends.jax.resizing import adaptive_pool, transposed_convolution
 from trustml.backends.jax.windows import avg_pool, max_pool, patches
 from trustml.data.dataset import Floats, Ints
 from trustml.models.layer_types import LAYER_TYPES
 from trustml.models.layers import (
     GELU,
+    GRU,
     INPUT,
+    LSTM,
     STANDARDISATION_EPSILON,
+    AdaptiveAvgPool,
     Add,
     Architecture,
     AvgPool,
     Concatenate,
     Conv1D,
     Conv2D,
+    ConvTranspose1D,
+    ConvTranspose2D,
     Dropout,
     Flatten,
     GlobalAvgPool,
+    GlobalMaxPool,
     GroupNorm,
     Layer,
     LayerNorm,
@@ -37,10 +45,12 @@ from trustml.models.layers import (
     Node,
     ReLU,
     RMSNorm,
+    Scale,
     Sigmoid,
     SiLU,
     Softplus,
     Tanh,
+    Transpose,
 )
 from trustml.models.weights import Weights
 
@@ -132,13 +142,14 @@ def prepared(layer: Layer, values: Array) -> Array:
             found = patches(values, layer.kernel, stride=layer.stride, padding=layer.padding, dilation=layer.dilation)
             return found if layer.groups == 1 else _by_group(found, layer.groups, values.shape[-1])
         case Conv1D():
-            return patches(
+            found = patches(
                 values[:, :, None],
                 (layer.kernel, 1),
                 stride=(layer.stride, 1),
                 padding=(layer.padding, (0, 0)),
                 dilation=(layer.dilation, 1),
             )[:, :, 0]
+            return found if layer.groups == 1 else _by_group(found, layer.groups, values.shape[-1])
         case GroupNorm():
             grouped = values.reshape(len(values), -1, layer.groups, values.shape[-1] // layer.groups)
             return _normalised(grouped, axes=(1, 3), epsilon=layer.epsilon).reshape(values.shape)
@@ -156,11 +167,16 @@ def weighted(layer: Layer, values: Array, params: Params, name: str) -> Array:
         return values * params[f"{name}.scale"] + params[f"{name}.bias"]
     if isinstance(layer, RMSNorm):
         return values * params[f"{name}.scale"]
+    if isinstance(layer, GRU | LSTM):
+        return recurrence(layer, values, params, name)
     kernel = params[f"{name}.kernel"]
+    if isinstance(layer, ConvTranspose2D | ConvTranspose1D):
+        values = transposed_convolution(layer, values, kernel)
+        return values + params[f"{name}.bias"] if f"{name}.bias" in params else values
     matrix = kernel.reshape(-1, kernel.shape[-1])
     if isinstance(layer, Conv2D) and layer.standardised:
         matrix = standardised(matrix)
-    if isinstance(layer, Conv2D) and layer.groups > 1:
+    if isinstance(layer, Conv2D | Conv1D) and layer.groups > 1:
         values = _group_product(values, matrix)
     else:
         values = values @ matrix if values.ndim == 2 else _product(values, matrix)
@@ -174,13 +190,13 @@ def standardised(matrix: Array) -> Array:
 
 
 def _by_group(values: Array, groups: int, channels: int) -> Array:
-    """Patches (n, rows, columns, places * channels) to (n, rows, columns, groups, places * channels / groups)."""
-    apart = values.reshape(*values.shape[:3], -1, groups, channels // groups)
-    return apart.swapaxes(3, 4).reshape(*values.shape[:3], groups, -1)
+    """Patches (n, ..., places * channels) to (n, ..., groups, places * channels / groups)."""
+    apart = values.reshape(*values.shape[:-1], -1, groups, channels // groups)
+    return apart.swapaxes(-2, -3).reshape(*values.shape[:-1], groups, -1)
 
 
 def _group_product(values: Array, matrix: Array) -> Array:
-    """Patches (n, rows, columns, groups, in) times a matrix (in, out), whose columns are of one group after another."""
+    """Patches (n, ..., groups, in) times a matrix (in, out), whose columns are of one group after another."""
     groups = values.shape[-2]
     found = jnp.einsum("...gi,igo->...go", values, matrix.reshape(len(matrix), groups, -1))
     return found.reshape(*values.shape[:-2], -1)
@@ -234,6 +250,10 @@ def unweighted(layer: Layer, inputs: Sequence[Array], key: Array | None, first: 
             return avg_pool(values, size=layer.size, stride=layer.stride, padding=layer.padding)
         case GlobalAvgPool():
             return values.mean(axis=tuple(range(1, values.ndim - 1)))
+        case GlobalMaxPool():
+            return values.max(axis=tuple(range(1, values.ndim - 1)))
+        case AdaptiveAvgPool():
+            return adaptive_pool(layer, values)
         case ReLU():
             return jax.nn.relu(values)
         case LeakyReLU():
@@ -250,6 +270,10 @@ def unweighted(layer: Layer, inputs: Sequence[Array], key: Array | None, first: 
             return jax.nn.sigmoid(values)
         case Flatten():
             return values.reshape(len(values), -1)
+        case Scale():
+            return values * layer.value
+        case Transpose():
+            return values.transpose(0, *(axis + 1 for axis in layer.axes))
         case Dropout():
             if key is None or layer.rate == 0:
                 return values

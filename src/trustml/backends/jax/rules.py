@@ -20,24 +20,30 @@ from trustml.models.graph import downstream, held_beside, value_name
 from trustml.models.layers import (
     GELU,
     INPUT,
+    AdaptiveAvgPool,
     Add,
     Architecture,
     AvgPool,
     Concatenate,
     Conv1D,
     Conv2D,
+    ConvTranspose1D,
+    ConvTranspose2D,
     Dense,
     Dropout,
     Flatten,
     GlobalAvgPool,
+    GlobalMaxPool,
     LeakyReLU,
     MaxPool,
     Node,
     ReLU,
+    Scale,
     Sigmoid,
     SiLU,
     Softplus,
     Tanh,
+    Transpose,
 )
 
 _TINY = 1e-10
@@ -49,9 +55,20 @@ Rule: TypeAlias = Callable[[Node, Array], tuple[Array, ...]]
 """A node and the signal at its output: the signal at each of its inputs."""
 
 _ELEMENTWISE = (ReLU, LeakyReLU, GELU, SiLU, Softplus, Tanh, Sigmoid)
-_SUMS = (Dense, Conv2D, Conv1D, AvgPool, GlobalAvgPool, Add)
+_SUMS = (
+    Dense,
+    Conv2D,
+    Conv1D,
+    ConvTranspose2D,
+    ConvTranspose1D,
+    AvgPool,
+    AdaptiveAvgPool,
+    GlobalAvgPool,
+    Add,
+    Scale,
+)
 """Whose outputs are sums over inputs, and at most an offset."""
-_MOVES = (Dropout, Flatten, Concatenate)
+_MOVES = (Dropout, Flatten, Transpose, Concatenate)
 """Whose outputs are inputs, elsewhere."""
 
 
@@ -133,15 +150,15 @@ def rescale_rule(params: Params, values: Values, references: Values) -> Rule:
 
     def rule(node: Node, signal: Array) -> tuple[Array, ...]:
         layer = node.layer
-        if not isinstance(layer, (*_ELEMENTWISE, *_SUMS, *_MOVES, MaxPool)):
+        if not isinstance(layer, (*_ELEMENTWISE, *_SUMS, *_MOVES, MaxPool, GlobalMaxPool)):
             raise NotImplementedError(f"DeepLIFT has no rule for {type(layer).__name__}")
         gradients = _vjp(node, params, values, signal)
-        if not isinstance(layer, (*_ELEMENTWISE, MaxPool)):
+        if not isinstance(layer, (*_ELEMENTWISE, MaxPool, GlobalMaxPool)):
             return gradients
         (source,) = node.inputs
         change = values[source] - references[source]
         after, before = values[node.name], references[node.name]
-        if isinstance(layer, MaxPool):
+        if isinstance(layer, MaxPool | GlobalMaxPool):
             highest = jnp.maximum(after, before)
             (given,) = _vjp(node, params, values, signal * (highest - before))
             (other,) = _vjp(node, params, references, signal * (after - highest))
@@ -166,11 +183,11 @@ def relevance_rule(params: Params, values: Values, *, epsilon: float) -> Rule:
             return (signal,)
         if isinstance(layer, _MOVES):
             return _vjp(node, params, values, signal)
-        if not isinstance(layer, (*_SUMS, MaxPool)):
+        if not isinstance(layer, (*_SUMS, MaxPool, GlobalMaxPool)):
             raise NotImplementedError(f"LRP has no rule for {type(layer).__name__}")
         output = values[node.name]
         # A max-pool sums nothing, so a large epsilon would only lose relevance there; Captum's own one stays.
-        size = _POOL_EPSILON if isinstance(layer, MaxPool) else epsilon
+        size = _POOL_EPSILON if isinstance(layer, MaxPool | GlobalMaxPool) else epsilon
         share = signal / (output + size * jnp.where(output < 0, -1.0, 1.0))
         shares = _vjp(node, params, values, share)
         return tuple(values[name] * part for name, part in zip(node.inputs, shares, strict=True))

@@ -28,7 +28,8 @@ from jax import Array, lax
 
 from trustml.backends.settings import filled_up
 from trustml.data.dataset import Floats, LabelArray
-from trustml.models.layers import Architecture, Conv1D, Conv2D, Dense
+from trustml.models.layers import GRU, LSTM, Architecture, Conv1D, Conv2D, ConvTranspose1D, ConvTranspose2D, Dense
+from trustml.models.recurrence import GATES
 from trustml.models.shapes import value_shapes
 
 AnyRows: TypeAlias = npt.NDArray[Any]
@@ -328,14 +329,19 @@ def _example_floats(architecture: Architecture, input_shape: tuple[int, ...]) ->
         layer, before, outputs = node.layer, shapes[node.inputs[0]], math.prod(shapes[node.name])
         if isinstance(layer, Conv2D | Conv1D):
             window = _window(layer) * before[-1]
-            groups = layer.groups if isinstance(layer, Conv2D) else 1
-            total += outputs // layer.filters * window + window // groups * layer.filters
+            total += outputs // layer.filters * window + window // layer.groups * layer.filters
+        elif isinstance(layer, ConvTranspose2D | ConvTranspose1D):  # what values lay down, and what comes back to them
+            laid = _window(layer) * layer.filters
+            total += math.prod(before) + 2 * math.prod(before[:-1]) * laid + laid * before[-1]
         elif isinstance(layer, Dense):
             total += math.prod(before)
+        elif isinstance(layer, GRU | LSTM):  # both products and their gradients at each step, and both kernels'
+            wide = GATES[type(layer)] * layer.units
+            total += math.prod(before) + wide * (4 * before[0] + before[-1] + layer.units)
         total += outputs
     return total
 
 
-def _window(layer: Conv2D | Conv1D) -> int:
+def _window(layer: Conv2D | Conv1D | ConvTranspose2D | ConvTranspose1D) -> int:
     """Places of a window."""
-    return layer.kernel if isinstance(layer, Conv1D) else math.prod(layer.kernel)
+    return layer.kernel if isinstance(layer, Conv1D | ConvTranspose1D) else math.prod(layer.kernel)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from math import erf
 from typing import Any
 
@@ -12,30 +14,39 @@ from trustml.backends.contract import Model
 from trustml.models.layer_types import covered
 from trustml.models.layers import (
     GELU,
+    GRU,
     INPUT,
+    LSTM,
     STANDARDISATION_EPSILON,
+    AdaptiveAvgPool,
     Add,
     AvgPool,
     BatchNorm,
     Concatenate,
     Conv1D,
     Conv2D,
+    ConvTranspose1D,
+    ConvTranspose2D,
     Dense,
     Dropout,
     Flatten,
     GlobalAvgPool,
+    GlobalMaxPool,
     GroupNorm,
     Layer,
     LayerNorm,
     LeakyReLU,
     MaxPool,
     Multiply,
+    Padding,
     ReLU,
     RMSNorm,
+    Scale,
     Sigmoid,
     SiLU,
     Softplus,
     Tanh,
+    Transpose,
 )
 from trustml.models.shapes import node_of
 
@@ -90,30 +101,37 @@ def _layer(layer: Layer, inputs: list[Doubles], weights: dict[str, Doubles]) -> 
             padded = np.pad(values, (layer.padding, (0, 0)))
             starts = range(0, len(padded) - (layer.kernel - 1) * layer.dilation, layer.stride)
             places = np.arange(layer.kernel) * layer.dilation
-            out = np.array([np.tensordot(padded[start + places], weights["kernel"], axes=2) for start in starts])
-            return out + weights.get("bias", 0.0)
+            parts = [
+                np.array([np.tensordot(own[start + places], kernel, axes=2) for start in starts])
+                for own, kernel in _groups(layer, padded, weights["kernel"])
+            ]
+            return np.concatenate(parts, axis=-1) + weights.get("bias", 0.0)
+        case ConvTranspose2D():
+            return _transposed(values, weights["kernel"], layer.stride, layer.padding) + weights.get("bias", 0.0)
+        case ConvTranspose1D():
+            kernel = weights["kernel"][:, None]
+            found = _transposed(values[:, None], kernel, (layer.stride, 1), (layer.padding, (0, 0)))
+            return found[:, 0] + weights.get("bias", 0.0)
+        case GRU() | LSTM():
+            return _recurrent(layer, values, **weights)
         case MaxPool():
             return _windows(values, layer.size, layer, -np.inf, lambda window: window.max(axis=(0, 1)))
         case AvgPool():
             return _windows(values, layer.size, layer, 0.0, lambda window: window.mean(axis=(0, 1)))
-        case ReLU():
-            return np.maximum(values, 0.0)
-        case GELU():
-            return np.array([v * 0.5 * (1 + erf(v / 2**0.5)) for v in values.ravel()]).reshape(values.shape)
-        case LeakyReLU():
-            return np.where(values > 0, values, layer.slope * values)
-        case SiLU():
-            return values / (1 + np.exp(-values))
-        case Softplus():
-            return np.logaddexp(0, values)
-        case Sigmoid():
-            return 1 / (1 + np.exp(-values))
-        case Tanh():
-            return np.tanh(values)
+        case ReLU() | GELU() | LeakyReLU() | SiLU() | Softplus() | Tanh() | Sigmoid():
+            return _activation(layer, values)
         case GlobalAvgPool():
             return values.mean(axis=tuple(range(values.ndim - 1)))
+        case GlobalMaxPool():
+            return values.max(axis=tuple(range(values.ndim - 1)))
+        case AdaptiveAvgPool():
+            return _adaptive(layer, values)
         case Flatten():
             return values.ravel()
+        case Scale():
+            return values * layer.value
+        case Transpose():
+            return values.transpose(layer.axes)
         case GroupNorm():
             size = values.shape[-1] // layer.groups
             parts = [
@@ -132,6 +150,26 @@ def _layer(layer: Layer, inputs: list[Doubles], weights: dict[str, Doubles]) -> 
             raise NotImplementedError("BatchNorm mixes the examples of a batch")
 
 
+def _activation(layer: Layer, values: Doubles) -> Doubles:
+    match layer:
+        case ReLU():
+            return np.maximum(values, 0.0)
+        case GELU():
+            return np.array([v * 0.5 * (1 + erf(v / 2**0.5)) for v in values.ravel()]).reshape(values.shape)
+        case LeakyReLU():
+            return np.where(values > 0, values, layer.slope * values)
+        case SiLU():
+            return values / (1 + np.exp(-values))
+        case Softplus():
+            return np.logaddexp(0, values)
+        case Sigmoid():
+            return _sigmoid(values)
+        case Tanh():
+            return np.tanh(values)
+        case _:
+            raise NotImplementedError(f"{type(layer).__name__} is no activation")
+
+
 def _convolution(layer: Conv2D, values: Doubles, kernel: Doubles) -> Doubles:
     """Each filter sees the channels of its own group."""
     if layer.standardised:
@@ -139,13 +177,63 @@ def _convolution(layer: Conv2D, values: Doubles, kernel: Doubles) -> Doubles:
         kernel = spread / np.sqrt((spread**2).sum(axis=(0, 1, 2)) + STANDARDISATION_EPSILON)
     down, across = layer.dilation
     parts = []
-    for own, filters in zip(
-        np.split(values, layer.groups, axis=-1), np.split(kernel, layer.groups, axis=-1), strict=True
-    ):
+    for own, filters in _groups(layer, values, kernel):
         parts.append(
             _windows(own, covered(layer), layer, 0.0, lambda w, f=filters: np.tensordot(w[::down, ::across], f, axes=3))
         )
     return np.concatenate(parts, axis=-1)
+
+
+def _groups(layer: Conv2D | Conv1D, values: Doubles, kernel: Doubles) -> Iterator[tuple[Doubles, Doubles]]:
+    """Channels of each group, and the filters that see them."""
+    return zip(np.split(values, layer.groups, axis=-1), np.split(kernel, layer.groups, axis=-1), strict=True)
+
+
+def _transposed(values: Doubles, kernel: Doubles, stride: tuple[int, int], padding: Padding) -> Doubles:
+    """Each value lays its kernel (height, width, out, in) down."""
+    rows, columns = ((values.shape[axis] - 1) * stride[axis] + kernel.shape[axis] for axis in (0, 1))
+    found = np.zeros((rows, columns, kernel.shape[2]))
+    for row, column in np.ndindex(values.shape[:2]):
+        top, left = row * stride[0], column * stride[1]
+        found[top : top + kernel.shape[0], left : left + kernel.shape[1]] += kernel @ values[row, column]
+    (top, bottom), (left, right) = padding
+    return found[top : rows - bottom, left : columns - right]
+
+
+def _adaptive(layer: AdaptiveAvgPool, values: Doubles) -> Doubles:
+    for axis, size in enumerate(layer.size):
+        length = values.shape[axis]
+        bins = [range(math.floor(i * length / size), math.ceil((i + 1) * length / size)) for i in range(size)]
+        values = np.stack([values.take(list(places), axis=axis).mean(axis=axis) for places in bins], axis=axis)
+    return values
+
+
+def _recurrent(
+    layer: GRU | LSTM,
+    values: Doubles,
+    kernel: Doubles,
+    recurrent_kernel: Doubles,
+    bias: Doubles,
+    recurrent_bias: Doubles,
+) -> Doubles:
+    """State after each step."""
+    state, cell, states = np.zeros(layer.units), np.zeros(layer.units), []
+    for step in values:
+        own, before = step @ kernel + bias, state @ recurrent_kernel + recurrent_bias
+        if isinstance(layer, GRU):
+            a, b = np.split(own, 3), np.split(before, 3)
+            reset, update = _sigmoid(a[0] + b[0]), _sigmoid(a[1] + b[1])
+            state = (1 - update) * np.tanh(a[2] + reset * b[2]) + update * state
+        else:
+            enter, forget, new, leave = np.split(own + before, 4)
+            cell = _sigmoid(forget) * cell + _sigmoid(enter) * np.tanh(new)
+            state = _sigmoid(leave) * np.tanh(cell)
+        states.append(state)
+    return np.array(states)
+
+
+def _sigmoid(values: Doubles) -> Doubles:
+    return 1 / (1 + np.exp(-values))
 
 
 def _windows(values: Doubles, size: tuple[int, int], layer: Any, filling: float, reduce: Any) -> Doubles:

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple, TypeAlias
 import tensorflow as tf
 
 from trustml.backends.tensorflow.own_layers import RMSNormalization, WindowConvolution
+from trustml.backends.tensorflow.recurrent import GatedRecurrence
+from trustml.backends.tensorflow.resizing import TransposedConvolution
 from trustml.models.layers import STANDARDISATION_EPSILON
 
 _TINY = 2.0**-126
@@ -128,6 +130,38 @@ def _root_mean_square(layer: Any, inputs: tf.Tensor) -> tuple[tf.Tensor, Backwar
     return normalised * layer.gamma, backward
 
 
+def _transposed(layer: Any, inputs: tf.Tensor) -> tuple[tf.Tensor, Backward]:
+    """The kernel of the convolution from what comes back to what went in."""
+
+    def backward(gradient: tf.Tensor, copies: int) -> list[PerExample]:
+        laid = layer.laid_down(gradient)
+        positions, size, channels = copies * laid.shape[1], laid.shape[2], inputs.shape[-1]
+        each = tf.matmul(
+            tf.reshape(laid, (-1, positions, size)), tf.reshape(inputs, (-1, positions, channels)), transpose_a=True
+        )
+        found = [_written_out(each, layer.kernel.shape)]
+        if layer.use_bias:
+            found.append(_written_out(_sum_of_positions(gradient, copies), layer.bias.shape))
+        return found
+
+    return layer(inputs), backward
+
+
+def _recurrent(layer: Any, inputs: tf.Tensor) -> tuple[tf.Tensor, Backward]:
+    """Both kernels and both biases, over all steps."""
+
+    def backward(gradient: tf.Tensor, copies: int) -> list[PerExample]:
+        kernels, biases = [], []
+        for a, g in layer.step_gradients(inputs, gradient):
+            a, g = (tf.reshape(part, (-1, copies * part.shape[1], part.shape[2])) for part in (a, g))
+            kernels.append(tf.matmul(a, g, transpose_a=True))
+            biases.append(tf.reduce_sum(g, axis=1))
+        parts = zip((*kernels, *biases), layer.trainable_weights, strict=True)
+        return [_written_out(rows, weight.shape) for rows, weight in parts]
+
+    return layer(inputs), backward
+
+
 _RULES: dict[type, Rule] = {
     tf.keras.layers.Dense: _dense,
     tf.keras.layers.Conv2D: _convolution,
@@ -135,6 +169,8 @@ _RULES: dict[type, Rule] = {
     tf.keras.layers.LayerNormalization: _normalisation,
     RMSNormalization: _root_mean_square,
     WindowConvolution: _window_convolution,
+    TransposedConvolution: _transposed,
+    GatedRecurrence: _recurrent,
 }
 
 

@@ -10,12 +10,17 @@ import tensorflow as tf
 
 from trustml.backends.contract import Model
 from trustml.backends.tensorflow.own_layers import GlobalMean, Pad, RMSNormalization, WindowConvolution
+from trustml.backends.tensorflow.recurrent import GatedRecurrence
+from trustml.backends.tensorflow.resizing import AdaptiveMean, GlobalMax, Scaled, TransposedConvolution
 from trustml.data.dataset import Floats, Ints
 from trustml.models.graph import value_name
 from trustml.models.layers import (
     GELU,
+    GRU,
     INPUT,
+    LSTM,
     NO_DILATION,
+    AdaptiveAvgPool,
     Add,
     Architecture,
     AvgPool,
@@ -23,10 +28,13 @@ from trustml.models.layers import (
     Concatenate,
     Conv1D,
     Conv2D,
+    ConvTranspose1D,
+    ConvTranspose2D,
     Dense,
     Dropout,
     Flatten,
     GlobalAvgPool,
+    GlobalMaxPool,
     GroupNorm,
     Layer,
     LayerNorm,
@@ -37,17 +45,25 @@ from trustml.models.layers import (
     Padding,
     ReLU,
     RMSNorm,
+    Scale,
     Sigmoid,
     SiLU,
     Softplus,
     Tanh,
+    Transpose,
 )
 from trustml.models.weights import Weights
 
 Rows: TypeAlias = Callable[..., tf.Tensor]
 """From rows of values to rows of values."""
 _ACTIVATIONS = {ReLU: "relu", GELU: "gelu", SiLU: "swish", Softplus: "softplus", Tanh: "tanh", Sigmoid: "sigmoid"}
-_KERAS_NAMES = {"kernel": "kernel", "bias": "bias", "scale": "gamma"}
+_KERAS_NAMES = {
+    "kernel": "kernel",
+    "recurrent_kernel": "recurrent_kernel",
+    "bias": "bias",
+    "recurrent_bias": "recurrent_bias",
+    "scale": "gamma",
+}
 
 
 def build_keras(
@@ -166,11 +182,16 @@ def _layers(layer: Layer, name: str) -> list[tf.keras.layers.Layer]:
                 kernel=(layer.kernel,),
                 strides=(layer.stride,),
                 dilation=(layer.dilation,),
+                groups=layer.groups,
                 use_bias=layer.bias,
                 name=name,
             )
             padding = keras.ZeroPadding1D(layer.padding, name=_padding_name(name))
             return [padding, convolution] if any(layer.padding) else [convolution]
+        case ConvTranspose2D() | ConvTranspose1D():
+            return [_transposed(layer, name)]
+        case GRU() | LSTM():
+            return [GatedRecurrence(type(layer).__name__, layer.units, name=name)]
         case MaxPool():
             pool = keras.MaxPooling2D(layer.size, strides=layer.stride, name=name)
             return [*_padding(layer.padding, -np.inf, name), pool]
@@ -179,6 +200,10 @@ def _layers(layer: Layer, name: str) -> list[tf.keras.layers.Layer]:
             return [*_padding(layer.padding, 0.0, name), pool]
         case GlobalAvgPool():
             return [GlobalMean(name=name)]
+        case GlobalMaxPool():
+            return [GlobalMax(name=name)]
+        case AdaptiveAvgPool():
+            return [AdaptiveMean(layer.size, name=name)]
         case LeakyReLU():
             return [keras.LeakyReLU(layer.slope, name=name)]
         case ReLU() | GELU() | SiLU() | Softplus() | Tanh() | Sigmoid():
@@ -191,6 +216,10 @@ def _layers(layer: Layer, name: str) -> list[tf.keras.layers.Layer]:
             return [keras.Concatenate(name=name)]
         case Flatten():
             return [keras.Flatten(name=name)]
+        case Scale():
+            return [Scaled(layer.value, name=name)]
+        case Transpose():
+            return [keras.Permute([axis + 1 for axis in layer.axes], name=name)]
         case GroupNorm():
             return [keras.GroupNormalization(layer.groups, epsilon=layer.epsilon, name=name)]
         case LayerNorm():
@@ -218,6 +247,22 @@ def _convolution(layer: Conv2D, name: str) -> tf.keras.layers.Layer:
     )
 
 
+def _transposed(layer: ConvTranspose2D | ConvTranspose1D, name: str) -> tf.keras.layers.Layer:
+    if isinstance(layer, ConvTranspose2D):
+        kernel, stride, padding = layer.kernel, layer.stride, layer.padding
+        return TransposedConvolution(
+            layer.filters, kernel=kernel, strides=stride, padding=padding, use_bias=layer.bias, name=name
+        )
+    return TransposedConvolution(
+        layer.filters,
+        kernel=(layer.kernel,),
+        strides=(layer.stride,),
+        padding=(layer.padding, (0, 0)),
+        use_bias=layer.bias,
+        name=name,
+    )
+
+
 def _padding(padding: Padding, value: float, name: str) -> list[tf.keras.layers.Layer]:
     return [Pad(padding, value, name=_padding_name(name))] if np.any(padding) else []
 
@@ -227,4 +272,4 @@ def _padding_name(layer: str) -> str:
 
 
 def _has_padding(layer: Layer) -> bool:
-    return bool(np.any(getattr(layer, "padding", 0)))
+    return not isinstance(layer, ConvTranspose2D | ConvTranspose1D) and bool(np.any(getattr(layer, "padding", 0)))

@@ -45,7 +45,8 @@ class BookKeepingClipper:
             layer.register_forward_hook(self._keep)
         copies = settings.multiplicity
         written = sum(written_numbers(cast(Covered, layer), copies=copies) for layer in layers)
-        matrices = any(isinstance(layer, nn.Conv1d | nn.Conv2d) for layer in layers) or copies > 1
+        small = nn.Linear | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm
+        matrices = not all(isinstance(layer, small) for layer in layers) or copies > 1
         self.most_examples = max(1, min(_MOST_ROWS // copies, _MOST_WRITTEN // written)) if matrices else None
         self.optimizer = DPOptimizer(
             make_optimizer(settings.optimizer, self.parameters),

@@ -18,9 +18,22 @@ from torch.nn import functional
 
 from trustml.backends.torch.given_rows import outer_square_norms, square_norms
 from trustml.backends.torch.own_layers import StandardisedConv2d
+from trustml.backends.torch.recurrent import StepsGRU, StepsLSTM, written_gradients
+from trustml.backends.torch.resizing import CroppedTranspose1d, CroppedTranspose2d
 from trustml.models.layers import STANDARDISATION_EPSILON
 
-Covered: TypeAlias = nn.Linear | nn.Conv2d | nn.Conv1d | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm
+Covered: TypeAlias = (
+    nn.Linear
+    | nn.Conv2d
+    | nn.Conv1d
+    | CroppedTranspose2d
+    | CroppedTranspose1d
+    | StepsGRU
+    | StepsLSTM
+    | nn.GroupNorm
+    | nn.LayerNorm
+    | nn.RMSNorm
+)
 """Layers whose per-example gradients are known here."""
 
 _IMAGES_AT_ONCE = 32
@@ -57,6 +70,10 @@ def layer_gradients(layer: Covered, inputs: Tensor, outputs: Tensor, *, copies: 
     """
     if isinstance(layer, nn.Linear):
         return _Dense(layer, inputs, outputs) if copies == 1 else _several_rows(layer, inputs, outputs, copies)
+    if isinstance(layer, StepsGRU | StepsLSTM):
+        return _Written(written_gradients(layer, inputs, outputs, copies=copies))
+    if isinstance(layer, CroppedTranspose1d | CroppedTranspose2d):
+        return _Transposed(layer, inputs, outputs, copies)
     if isinstance(layer, nn.Conv1d):  # an image of one column
         inputs, outputs = inputs[..., None], outputs[..., None]
     if isinstance(layer, nn.Conv1d | nn.Conv2d):
@@ -66,6 +83,8 @@ def layer_gradients(layer: Covered, inputs: Tensor, outputs: Tensor, *, copies: 
 
 def written_numbers(layer: Covered, *, copies: int) -> int:
     """Numbers of one example's gradient that are written out: none for a dense layer on one row."""
+    if isinstance(layer, StepsGRU | StepsLSTM):
+        return sum(parameter.numel() for parameter in layer.parameters())
     return 0 if isinstance(layer, nn.Linear) and copies == 1 else layer.weight.numel()
 
 
@@ -121,6 +140,28 @@ class _Convolution(_Written):
         return [weight.view(filters, *size, channels).movedim(-1, 1).contiguous(), *bias]
 
 
+class _Transposed(_Written):
+    """The transpose of a convolution, whose weight is that of the convolution from what came back to what went in."""
+
+    def __init__(
+        self, layer: CroppedTranspose1d | CroppedTranspose2d, inputs: Tensor, outputs: Tensor, copies: int
+    ) -> None:
+        self._shape = layer.weight.shape
+        biases = [_joined(outputs.flatten(2).sum(dim=2), copies)] if layer.bias is not None else []
+        if isinstance(layer, CroppedTranspose1d):  # an image of one column
+            padded = functional.pad(outputs, layer.cut)[..., None]
+        else:
+            (above, below), (left, right) = layer.cut
+            padded = functional.pad(outputs, (left, right, above, below))
+        found = torch.bmm(inputs.flatten(2), _patches(layer, padded))
+        super().__init__([_joined(found, copies), *biases])
+
+    def weighted_sums(self, scales: list[Tensor]) -> list[Tensor]:
+        weight, *bias = super().weighted_sums(scales)
+        channels, filters, *size = self._shape
+        return [weight.view(channels, *size, filters).movedim(-1, 1).contiguous(), *bias]
+
+
 def _by_group(outputs: Tensor, patches: Tensor, groups: int, channels: int) -> Tensor:
     """Gradients (n, out, in) of filters that see the channels of their own group alone."""
     rows, positions, _ = patches.shape
@@ -161,7 +202,7 @@ def _normalisation(
     return _Written([_joined(part.flatten(2).sum(dim=2) if part.ndim > 2 else part, copies) for part in parts])
 
 
-def _patches(layer: nn.Conv1d | nn.Conv2d, images: Tensor) -> Tensor:
+def _patches(layer: nn.Conv1d | nn.Conv2d | CroppedTranspose1d | CroppedTranspose2d, images: Tensor) -> Tensor:
     """What each output of a convolution sees, shape (rows, positions, values); ``nn.Unfold`` is slower on the CPU.
 
     The values are in the order height, width, channels, as they are in memory. A layer for sequences sees one column.

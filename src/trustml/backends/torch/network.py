@@ -23,20 +23,35 @@ from trustml.backends.torch.own_layers import (
     Thinning,
     child_name,
 )
+from trustml.backends.torch.recurrent import PARAMETERS, StepsGRU, StepsLSTM
+from trustml.backends.torch.resizing import (
+    AdaptiveMean,
+    CroppedTranspose1d,
+    CroppedTranspose2d,
+    GlobalMax,
+    Scaled,
+    Transposed,
+)
 from trustml.data.dataset import Floats, Ints, LabelArray
 from trustml.models.graph import is_chain
 from trustml.models.layers import (
     GELU,
+    GRU,
+    LSTM,
+    AdaptiveAvgPool,
     Add,
     AvgPool,
     BatchNorm,
     Concatenate,
     Conv1D,
     Conv2D,
+    ConvTranspose1D,
+    ConvTranspose2D,
     Dense,
     Dropout,
     Flatten,
     GlobalAvgPool,
+    GlobalMaxPool,
     GroupNorm,
     Layer,
     LayerNorm,
@@ -46,10 +61,12 @@ from trustml.models.layers import (
     Padding,
     ReLU,
     RMSNorm,
+    Scale,
     Sigmoid,
     SiLU,
     Softplus,
     Tanh,
+    Transpose,
 )
 from trustml.models.shapes import value_shapes
 from trustml.models.weights import Weights
@@ -57,6 +74,8 @@ from trustml.models.weights import Weights
 _CHANNELS_LAST = (0, 2, 3, 1), (0, 3, 1, 2)
 _STEPS_LAST = (0, 2, 1), (0, 2, 1)
 """Axes of images and of sequences on the way into a :class:`Rearranged` layer, and out of it."""
+_KERNELS = (".kernel", ".recurrent_kernel")
+"""Ends of the names of weights whose last two axes come first in PyTorch."""
 
 
 def node_module(module: nn.Module, index: int) -> nn.Module:
@@ -115,7 +134,7 @@ def rows_to_torch(weights: Weights) -> dict[str, Tensor]:
     """Turn canonical arrays behind a leading axis into tensors shaped like the parameters, behind that axis."""
     found = {}
     for name, rows in weights.items():
-        if name.endswith(".kernel"):
+        if name.endswith(_KERNELS):
             rows = np.moveaxis(rows, (-1, -2), (1, 2))
         found[name] = torch.from_numpy(np.array(rows, np.float32, order="C")).to(current_device())
     return found
@@ -180,18 +199,20 @@ def _parameter(module: nn.Module, name: str) -> nn.Parameter:
     layer = module.get_submodule(child_name(node))
     while isinstance(layer, nn.Sequential | Rearranged):  # padding, then the layer
         layer = layer.inner if isinstance(layer, Rearranged) else layer[-1]
+    if isinstance(layer, nn.RNNBase):
+        return cast(nn.Parameter, getattr(layer, PARAMETERS[part]))
     return cast(nn.Parameter, layer.bias if part == "bias" else layer.weight)
 
 
 def _to_torch(array: Floats, name: str) -> Floats:
-    if name.endswith(".kernel"):
+    if name.endswith(_KERNELS):
         array = np.moveaxis(array, (-1, -2), (0, 1))
     return np.ascontiguousarray(array)
 
 
 def _from_torch(tensor: Tensor, name: str) -> Floats:
     array = tensor.cpu().numpy()
-    if name.endswith(".kernel"):
+    if name.endswith(_KERNELS):
         array = np.moveaxis(array, (0, 1), (-1, -2))
     return np.array(array, np.float32, order="C")
 
@@ -224,11 +245,28 @@ def _convolution(layer: Conv2D, channels: int) -> nn.Module:
 
 def _sequence_convolution(layer: Conv1D, channels: int) -> nn.Module:
     convolution: nn.Module = nn.Conv1d(
-        channels, layer.filters, layer.kernel, stride=layer.stride, dilation=layer.dilation, bias=layer.bias
+        channels,
+        layer.filters,
+        layer.kernel,
+        stride=layer.stride,
+        dilation=layer.dilation,
+        groups=layer.groups,
+        bias=layer.bias,
     )
     if any(layer.padding):
         convolution = nn.Sequential(nn.ConstantPad1d(layer.padding, 0.0), convolution)
     return Rearranged(convolution, *_STEPS_LAST)
+
+
+def _transposed(layer: ConvTranspose2D | ConvTranspose1D, channels: int) -> nn.Module:
+    if isinstance(layer, ConvTranspose2D):
+        return CroppedTranspose2d(
+            channels, layer.filters, layer.kernel, stride=layer.stride, padding=layer.padding, bias=layer.bias
+        )
+    longer = CroppedTranspose1d(
+        channels, layer.filters, layer.kernel, stride=layer.stride, padding=layer.padding, bias=layer.bias
+    )
+    return Rearranged(longer, *_STEPS_LAST)
 
 
 def _layer(layer: Layer, shape: tuple[int, ...]) -> nn.Module:
@@ -240,12 +278,22 @@ def _layer(layer: Layer, shape: tuple[int, ...]) -> nn.Module:
             return _convolution(layer, channels)
         case Conv1D():
             return _sequence_convolution(layer, channels)
+        case ConvTranspose2D() | ConvTranspose1D():
+            return _transposed(layer, channels)
+        case GRU():
+            return StepsGRU(channels, layer.units)
+        case LSTM():
+            return StepsLSTM(channels, layer.units)
         case MaxPool():
             return _padded(nn.MaxPool2d(layer.size, layer.stride), layer.padding, value=-torch.inf)
         case AvgPool():
             return _padded(nn.AvgPool2d(layer.size, layer.stride), layer.padding, value=0.0)
         case GlobalAvgPool():
             return GlobalMean()
+        case GlobalMaxPool():
+            return GlobalMax()
+        case AdaptiveAvgPool():
+            return AdaptiveMean(shape, layer.size)
         case ReLU():
             return nn.ReLU()
         case LeakyReLU():
@@ -268,6 +316,10 @@ def _layer(layer: Layer, shape: tuple[int, ...]) -> nn.Module:
             return ChannelConcatenation()
         case Flatten():
             return ChannelsLastFlatten()
+        case Scale():
+            return Scaled(layer.value)
+        case Transpose():
+            return Transposed(layer.axes)
         case GroupNorm():
             norm = nn.GroupNorm(layer.groups, channels, eps=layer.epsilon)
             return Rearranged(norm, *_STEPS_LAST) if len(shape) == 2 else norm

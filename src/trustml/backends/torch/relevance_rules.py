@@ -17,6 +17,35 @@ from trustml.backends.torch.own_layers import (
     Sum,
     Thinning,
 )
+from trustml.backends.torch.resizing import (
+    AdaptiveMean,
+    CroppedTranspose1d,
+    CroppedTranspose2d,
+    GlobalMax,
+    Scaled,
+    Transposed,
+)
+
+_SUMS = (
+    nn.Linear,
+    nn.Conv2d,
+    nn.Conv1d,
+    CroppedTranspose2d,
+    CroppedTranspose1d,
+    nn.AvgPool2d,
+    AdaptiveMean,
+    GlobalMean,
+    Sum,
+    Scaled,
+)
+_MOVES = (
+    ChannelsLastFlatten,
+    nn.ConstantPad1d,
+    nn.ConstantPad2d,
+    Thinning,
+    Transposed,
+    ChannelConcatenation,
+)
 
 
 class _PassThrough(PropagationRule):
@@ -42,9 +71,11 @@ def set_epsilon_rules(module: nn.Module, epsilon: float) -> None:
     """
     for layer in module.modules():
         match layer:
-            case nn.Linear() | nn.Conv2d() | nn.Conv1d() | nn.AvgPool2d() | GlobalMean() | Sum():
+            case _ if isinstance(layer, _SUMS):
                 layer.rule = EpsilonRule(epsilon)
-            case ChannelsLastFlatten() | nn.ConstantPad1d() | nn.ConstantPad2d() | Thinning() | ChannelConcatenation():
+            case GlobalMax():
+                layer.rule = EpsilonRule()  # Captum's default, as of a MaxPool
+            case _ if isinstance(layer, _MOVES):
                 layer.rule = _PassThrough()
             case nn.Sequential() | GraphModule() | Rearranged() | nn.MaxPool2d():
                 pass

@@ -1,0 +1,35 @@
+"""GunPoint again, by gated recurrent units; the files are looked for where ``time_series.py`` looks for them."""
+
+import os
+
+from trustml import (
+    DPSGD,
+    SGD,
+    Explanations,
+    FeatureAblation,
+    IntegratedGradients,
+    Plain,
+    Probes,
+    Scenario,
+    Series,
+)
+from trustml.models.sequences import gru_classifier
+
+folder = os.path.join(os.environ.get("TRUSTML_DATA", "data"), "gunpoint")
+window = 15
+
+scenario = Scenario(
+    name="time_series_gru",
+    description="hand movements of GunPoint, gated recurrent units; plain and private",
+    data=Series(path=f"{folder}/GunPoint_TEST.txt", test_path=f"{folder}/GunPoint_TRAIN.txt"),
+    model=gru_classifier(classes=2, units=16),
+    training=(
+        Plain(epochs=30, batch_size=16, optimizer=SGD(learning_rate=0.3, momentum=0.9)),
+        DPSGD(epsilon=8.0, delta=1e-3, epochs=20, batch_size=50, optimizer=SGD(learning_rate=4.0)),
+    ),
+    explanations=Explanations(
+        methods=(IntegratedGradients(n_steps=32), FeatureAblation(patch=window)),
+        examples=8,
+        probes=Probes(patch=window),
+    ),
+)

@@ -1,0 +1,128 @@
+"""Networks for sequences (steps, channels), as published but for the norms, which mix no examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trustml.models.layers import (
+    GRU,
+    INPUT,
+    Add,
+    Architecture,
+    Concatenate,
+    Conv1D,
+    Dense,
+    Dropout,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    GroupNorm,
+    Layer,
+    Node,
+    ReLU,
+)
+
+
+def tcn(
+    *, classes: int, filters: Sequence[int] = (16, 16, 16, 16), kernel: int = 5, groups: int = 4, dropout: float = 0.0
+) -> Architecture:
+    """Temporal convolutional network: residual blocks of causal convolutions (Bai et al., arXiv 1803.01271).
+
+    A block has two convolutions that look back, at steps twice as far apart as in the block before; so the last step
+    sees ``1 + 2 * (kernel - 1) * (2**blocks - 1)`` steps. Where they normalise weights, GroupNorm normalises values,
+    over all steps; and the mean over steps goes on to the classes, instead of the last one.
+
+    Parameters
+    ----------
+    classes : int
+    filters : sequence of int
+        Of each block.
+    kernel : int
+    groups : int
+        Of each GroupNorm; a divisor of all `filters`.
+    dropout : float
+        Behind each convolution.
+    """
+    nodes: list[Node] = []
+    for block, width in enumerate(filters):
+        source = nodes[-1].name if nodes else INPUT
+        before = filters[block - 1] if block else 0  # an input has channels of its own number
+        nodes += _causal_block(f"block{block}", source, before, width, kernel, 2**block, groups, dropout)
+    return Architecture(
+        layers=(*nodes, Node(name="pool", layer=GlobalAvgPool()), Node(name="logits", layer=Dense(units=classes))),
+        initialisation="kaiming",
+    )
+
+
+def gru_classifier(*, classes: int, units: int = 32, layers: int = 1) -> Architecture:
+    """Gated recurrent units, the mean of whose states over all steps goes on to the classes.
+
+    Parameters
+    ----------
+    classes : int
+    units : int
+    layers : int
+        One above the other.
+    """
+    stack = [Node(name=f"gru{number}", layer=GRU(units=units)) for number in range(layers)]
+    return Architecture(
+        layers=(*stack, Node(name="pool", layer=GlobalAvgPool()), Node(name="logits", layer=Dense(units=classes)))
+    )
+
+
+def text_cnn(
+    *, classes: int, widths: Sequence[int] = (3, 4, 5), filters: int = 100, dropout: float = 0.0
+) -> Architecture:
+    """Convolutions of several widths side by side, and the largest value of each over all steps (Kim, EMNLP 2014).
+
+    Parameters
+    ----------
+    classes : int
+    widths : sequence of int
+        Steps that the filters see.
+    filters : int
+        Of each width.
+    dropout : float
+        Before the classes; 0.5 in the paper.
+    """
+    nodes: list[Node] = []
+    for width in widths:
+        name = f"width{width}"
+        nodes += [
+            Node(name=f"{name}.conv", layer=Conv1D(filters=filters, kernel=width), inputs=(INPUT,)),
+            Node(name=f"{name}.relu", layer=ReLU()),
+            Node(name=f"{name}.max", layer=GlobalMaxPool()),
+        ]
+    ends = tuple(f"width{width}.max" for width in widths)
+    if len(ends) > 1:
+        nodes.append(Node(name="all", layer=Concatenate(), inputs=ends))
+    nodes += [Node(name="dropout", layer=layer) for layer in _dropout(dropout)]
+    return Architecture(layers=(*nodes, Node(name="logits", layer=Dense(units=classes))))
+
+
+def _causal_block(
+    name: str, source: str, before: int, filters: int, kernel: int, dilation: int, groups: int, dropout: float
+) -> list[Node]:
+    """Two convolutions with norm and ReLU, and a shortcut: what goes in, or a projection to as many channels."""
+    padding = ((kernel - 1) * dilation, 0)
+    nodes = []
+    for number, start in ((1, source), (2, "")):
+        convolution = Conv1D(filters=filters, kernel=kernel, padding=padding, dilation=dilation)
+        nodes += [
+            Node(name=f"{name}.{number}.conv", layer=convolution, inputs=(start,) if start else ()),
+            Node(name=f"{name}.{number}.norm", layer=GroupNorm(groups=groups)),
+            Node(name=f"{name}.{number}.relu", layer=ReLU()),
+            *(Node(name=f"{name}.{number}.dropout", layer=layer) for layer in _dropout(dropout)),
+        ]
+    end, shortcut = nodes[-1].name, source
+    if before != filters:
+        shortcut = f"{name}.shortcut"
+        nodes.append(Node(name=shortcut, layer=Conv1D(filters=filters, kernel=1), inputs=(source,)))
+    return [
+        *nodes,
+        Node(name=f"{name}.add", layer=Add(), inputs=(end, shortcut)),
+        Node(name=f"{name}.relu", layer=ReLU()),
+    ]
+
+
+def _dropout(rate: float) -> list[Layer]:
+    return [Dropout(rate=rate)] if rate else []
