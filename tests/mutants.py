@@ -139,7 +139,7 @@ MUTANTS = (
             "return low + (wide + 1) / 2 * (high - low)",
             "return wide",
         ),
-        ("jobs of the default task have other digests", "models/tasks.py", "if name not in _LATER or", "if True or"),
+        ("jobs of the default task have other digests", "models/tasks.py", "if name not in later or", "if True or"),
         (
             "the weight of the other class",
             "models/losses.py",

@@ -77,6 +77,15 @@ def test_columns_of_a_table_are_their_groups():
     assert features_of((4,), groups=(0, 1, 1, 2)).tolist() == [0, 1, 1, 2]
 
 
+def test_steps_of_a_series_are_features_with_all_their_channels():
+    assert features_of((5, 2)).tolist() == [[0, 0], [1, 1], [2, 2], [3, 3], [4, 4]]
+    assert features_of((5, 2), patch=2).tolist() == [[0, 0], [0, 0], [1, 1], [1, 1], [2, 2]]
+    series = np.zeros((1, 5, 2), np.float32)
+    series[0, 2, 0] = 1
+    blurred = baseline_for(Blur(sigma=1.0), inputs=series, **ROWS)
+    assert blurred[0, 1, 0] == blurred[0, 3, 0] > 0 and not blurred[..., 1].any()  # along time, never across channels
+
+
 @pytest.mark.parametrize(
     ("ask", "words"),
     [
@@ -86,6 +95,7 @@ def test_columns_of_a_table_are_their_groups():
         ),
         (lambda: background_for(Background(count=21), **ROWS), "21 is more than the 20"),
         (lambda: features_of((4, 4, 1), patch=0), "patch: 0"),
+        (lambda: features_of((4, 3), patch=5), "patch: 5 does not fit into series of 4 steps"),
     ],
 )
 def test_what_cannot_be_is_said(ask, words):

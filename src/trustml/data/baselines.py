@@ -46,13 +46,14 @@ def baseline_for(baseline: Baseline, *, inputs: Floats, train: Floats, heldout: 
         case Mean():
             found = np.broadcast_to(train.mean(axis=0, dtype=np.float64), inputs.shape)
         case Blur():
-            if inputs.ndim != 4:
+            if inputs.ndim < 3:
                 raise UsageError(
-                    f"baseline: Blur is for images, not for inputs of shape {inputs.shape[1:]}; use a number"
+                    f"baseline: Blur is for images and series, not for inputs of shape {inputs.shape[1:]}; use a number"
                 )
             from scipy.ndimage import gaussian_filter
 
-            found = gaussian_filter(inputs, sigma=(0, baseline.sigma, baseline.sigma, 0), mode="nearest")
+            sigmas = (0, *[baseline.sigma] * (inputs.ndim - 2), 0)
+            found = gaussian_filter(inputs, sigma=sigmas, mode="nearest")
         case TrainingExample() | HeldOutExample():
             rows = train if isinstance(baseline, TrainingExample) else heldout
             chosen = int(public_generator(baseline.seed, Stream.EXPLANATIONS).integers(len(rows)))
@@ -107,9 +108,9 @@ def features_of(shape: tuple[int, ...], *, patch: int = 1, groups: tuple[int, ..
     Parameters
     ----------
     shape : tuple of int
-        Of one input. All channels of a pixel are one feature.
+        Of one input. All channels of a pixel, or of a step of a series, are one feature.
     patch : int
-        Side of the square patches that pixels are joined to.
+        Side of the square patches that pixels are joined to, or number of steps.
     groups : tuple of int
         Feature of each column of a table; empty where every column is one.
 
@@ -124,6 +125,11 @@ def features_of(shape: tuple[int, ...], *, patch: int = 1, groups: tuple[int, ..
     """
     if len(shape) == 1:
         return np.array(groups or range(shape[0]), np.int64)
+    if len(shape) == 2:
+        steps, channels = shape
+        if not 1 <= patch <= steps:
+            raise UsageError(f"patch: {patch} does not fit into series of {steps} steps; use 1 to {steps}")
+        return np.repeat(np.arange(steps)[:, None] // patch, channels, axis=1).astype(np.int64)
     height, width, channels = shape
     if not 1 <= patch <= min(height, width):
         raise UsageError(

@@ -85,8 +85,12 @@ Task: TypeAlias = Classes | Binary | Labels | Regression
 DEFAULT_TASK = Classes()
 
 
-_LATER: dict[str, Any] = {"task": msgspec.to_builtins(DEFAULT_TASK), "ablation": None, "ablated": None}
+_LATER: dict[str, Any] = {
+    "task": msgspec.to_builtins(DEFAULT_TASK), "ablation": None, "ablated": None, "border": "zeros",
+}  # fmt: skip
 """Fields that jobs and scenarios got after runs had been recorded, and the values that change nothing."""
+_LATER_OF_KIND: dict[tuple[str, str], Any] = {("Plain", "augmentation"): None}
+"""The same of one kind of struct alone, where others had the field before."""
 
 
 def without_later_defaults(data: Any) -> Any:
@@ -98,10 +102,11 @@ def without_later_defaults(data: Any) -> Any:
         return [without_later_defaults(value) for value in data]
     if not isinstance(data, dict):
         return data
+    later = _LATER | {field: value for (kind, field), value in _LATER_OF_KIND.items() if kind == data.get("kind")}
     return {
         name: without_later_defaults(value)
         for name, value in data.items()
-        if name not in _LATER or msgspec.json.encode(value) != msgspec.json.encode(_LATER[name])
+        if name not in later or msgspec.json.encode(value) != msgspec.json.encode(later[name])
     }
 
 
