@@ -138,6 +138,7 @@ from trustml.scenario.regimes import (
     Plain as Plain,
 )
 from trustml.scenario.sources import (
+    Audio as Audio,
     BreastCancer as BreastCancer,
     Csv as Csv,
     Digits as Digits,

@@ -15,7 +15,7 @@ from trustml.data.cautions import precision_warnings, range_warnings, reading_wa
 from trustml.data.dataset import Dataset, Examples, Floats, Ints
 from trustml.data.encoding import encode_table, key_columns, split_column
 from trustml.data.files import read_idx, read_npz
-from trustml.data.image_folders import load_images
+from trustml.data.labelled_files import load_labelled_files
 from trustml.data.labels import encode, labels_of_table
 from trustml.data.preparation import Categories, Classes, Preparation, Scaled
 from trustml.data.series import load_series
@@ -25,6 +25,7 @@ from trustml.data.texts import load_texts
 from trustml.errors import DataError
 from trustml.models.tasks import DEFAULT_TASK, Labels, Regression, Task
 from trustml.scenario.sources import (
+    Audio,
     BreastCancer,
     Csv,
     DataSource,
@@ -106,8 +107,8 @@ def _load(source: DataSource, task: Task) -> Dataset:
             return _from_table(source, task)
         case Npz():
             return _load_npz(source, task)
-        case Images():
-            return load_images(source, task)
+        case Images() | Audio():
+            return load_labelled_files(source, task)
         case Text():
             return load_texts(source, task)
         case Series():

@@ -12,7 +12,7 @@ from trustml.data.labels import EncodedLabels, encode
 from trustml.data.streams import Stream, public_generator
 from trustml.errors import DataError
 from trustml.models.tasks import Binary, Classes, Task
-from trustml.scenario.sources import Images, Npz, Series, Source, Table, Text
+from trustml.scenario.sources import Files, Npz, Series, Source, Table, Text
 
 _BY = ("by group", "by time")
 
@@ -24,7 +24,7 @@ def require_split(source: Source) -> None:
     ------
     DataError
     """
-    named = isinstance(source, Table | Npz | Text | Series) or (isinstance(source, Images) and source.table is not None)
+    named = isinstance(source, Table | Npz | Text | Series) or (isinstance(source, Files) and source.table is not None)
     if source.split in _BY and not named:
         raise DataError(f"data.split: {source.split!r} needs a table or named arrays; use stratified or random")
     if source.split in _BY and source.split_by is None:

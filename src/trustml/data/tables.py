@@ -19,7 +19,7 @@ from trustml.data.separated import Form, Layout, decoded, delimiter, lay_out
 from trustml.data.spelling import FaultError, decimal_mark
 from trustml.errors import DataError
 from trustml.scenario.ready import data_hint
-from trustml.scenario.sources import Csv, Images, Json, Series, Table, Text
+from trustml.scenario.sources import Csv, Files, Json, Series, Table, Text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -181,7 +181,7 @@ def read_table(path: Path, source: Table, *, verbatim: str | None = None, text: 
             return _read_parquet(path)
 
 
-def refuse_same_path(source: Table | Images | Text | Series) -> None:
+def refuse_same_path(source: Table | Files | Text | Series) -> None:
     """Refuse a test set that is the training set.
 
     Raises
