@@ -145,6 +145,7 @@ from trustml.scenario.sources import (
     Idx as Idx,
     Images as Images,
     Json as Json,
+    Module as Module,
     Npz as Npz,
     Parquet as Parquet,
     Series as Series,

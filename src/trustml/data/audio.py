@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.data.dataset import Floats
-from trustml.data.npy import DAMAGED, in_words, largest_now, scratch
+from trustml.data.gathering import scratch
+from trustml.data.npy import DAMAGED, in_words, largest_now
 from trustml.data.tables import first_line
 from trustml.errors import DataError
 from trustml.scenario.sources import Audio
@@ -55,10 +56,9 @@ def read_clips(files: Sequence[Path], source: Audio) -> tuple[Floats, tuple[str,
 
 def log_mel(wave: Wave, filters: Wave, source: Audio) -> Wave:
     """Decibels of the power in each mel band, shifted and scaled by constants; shape (frames, mels)."""
-    from scipy.signal import get_window
-
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(source.window) / source.window)
     frames = np.lib.stride_tricks.sliding_window_view(wave, source.window)[:: source.hop]
-    power = np.abs(np.fft.rfft(frames * get_window("hann", source.window))) ** 2 @ filters.T
+    power = np.abs(np.fft.rfft(frames * hann)) ** 2 @ filters.T
     decibels: Wave = 10 * np.log10(np.maximum(power, _QUIETEST))
     return (decibels + _MIDDLE) / _SPREAD
 

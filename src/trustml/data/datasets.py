@@ -17,6 +17,7 @@ from trustml.data.encoding import encode_table, key_columns, split_column
 from trustml.data.files import read_idx, read_npz
 from trustml.data.labelled_files import load_labelled_files
 from trustml.data.labels import encode, labels_of_table
+from trustml.data.modules import load_module
 from trustml.data.preparation import Categories, Classes, Preparation, Scaled
 from trustml.data.series import load_series
 from trustml.data.splits import refuse_leakage, require_split, split_rows
@@ -33,6 +34,7 @@ from trustml.scenario.sources import (
     Idx,
     Images,
     Json,
+    Module,
     Npz,
     Parquet,
     Series,
@@ -109,6 +111,8 @@ def _load(source: DataSource, task: Task) -> Dataset:
             return _load_npz(source, task)
         case Images() | Audio():
             return load_labelled_files(source, task)
+        case Module():
+            return load_module(source, task)
         case Text():
             return load_texts(source, task)
         case Series():

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import struct
-import tempfile
 import tokenize
 import zipfile
 import zlib
@@ -36,19 +34,6 @@ def largest_now() -> int:
     What is read is held three times and more while it is made a table or numbers.
     """
     return min(LARGEST_FILE, max(_ALWAYS, psutil.virtual_memory().available // 4))
-
-
-def scratch(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """Make room for an array, in a file without a name where it would take more than a quarter of the free memory."""
-    size = 4 * math.prod(shape)
-    if size <= _most_in_memory():
-        return np.empty(shape, np.float32)
-    with tempfile.TemporaryFile() as file:  # whose pages stay while they are mapped
-        return np.memmap(file, np.float32, "w+", shape=shape)
-
-
-def _most_in_memory() -> int:
-    return int(psutil.virtual_memory().available // 4)
 
 
 def in_words(size: int) -> str:

@@ -356,4 +356,32 @@ class Series(Source, frozen=True, kw_only=True, tag="Series"):
     scaling: Literal["none", "each", "standard"] = "none"
 
 
-DataSource: TypeAlias = Digits | BreastCancer | Idx | Csv | Parquet | Json | Npz | Images | Audio | Text | Series
+class Module(Source, frozen=True, kw_only=True, tag="Module"):
+    """What a function of the user's own gives. Running the scenario runs its code, in a process of its own.
+
+    Nothing else does: who reads, verifies or audits the run reads what it stored. The function returns ``(inputs,
+    labels)``, or ``(inputs, labels, by)`` with what examples are split by; or it yields one example after the other, as
+    ``(input, label)`` or ``(input, label, by)``. Inputs have one shape: (features,), (steps, channels) or (height,
+    width, channels). Bytes of images are scaled by 1/255.
+
+    Parameters
+    ----------
+    function : str
+        As in ``"my_data:load"``: a module, and a function in it.
+    folder : str
+        Where the module lies, and what it imports beside it.
+    arguments : dict of str to (str, int, float or bool)
+        Given to the function by name.
+    test_arguments : dict, optional
+        With which it returns the held-out examples; without them `test_fraction` is held out.
+    """
+
+    function: str
+    folder: str = "."
+    arguments: dict[str, str | int | float | bool] = {}
+    test_arguments: dict[str, str | int | float | bool] | None = None
+
+
+DataSource: TypeAlias = (
+    Digits | BreastCancer | Idx | Csv | Parquet | Json | Npz | Images | Audio | Text | Series | Module
+)
