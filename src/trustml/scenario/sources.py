@@ -169,7 +169,7 @@ class Csv(Table, frozen=True, kw_only=True, tag="Csv"):
 
 
 class Parquet(Table, frozen=True, kw_only=True, tag="Parquet"):
-    """Columns of a Parquet file; fields as in :class:`Table`."""
+    """Columns of a Parquet file, or of a folder by ``save_to_disk`` of Hugging Face's; fields as in :class:`Table`."""
 
 
 class Json(Table, frozen=True, kw_only=True, tag="Json"):
@@ -289,7 +289,8 @@ class Text(Source, frozen=True, kw_only=True, tag="Text"):
     Parameters
     ----------
     path : str
-        CSV or tab-separated file; one whose name has ``.json`` or ``.jsonl`` in it holds objects as in :class:`Json`.
+        CSV or tab-separated file; one whose name has ``.json`` or ``.jsonl`` in it holds objects as in :class:`Json`,
+        and one with ``.parquet``, or a folder, is read as by :class:`Parquet`.
     text, label : str
         Columns of the text and of its class; further columns serve `split_by` alone.
     length : int
