@@ -130,7 +130,7 @@ def test_bytes_of_images_are_scaled(here):
         ("odd", {"kind": "flat"}, "gave inputs of shape (20,)"),
         ("odd", {"kind": "objects"}, "gave labels of type object"),
         ("odd", {"kind": "pair"}, "gave ndarray as example 0"),
-        ("odd", {"kind": "nan"}, "example 0 holds missing or infinite numbers"),
+        ("odd", {"kind": "nan"}, "1 examples hold missing or infinite numbers, the first at row 0"),
     ],
 )
 def test_what_is_no_data_is_told_in_one_line(here, function, arguments, words):

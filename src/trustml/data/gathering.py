@@ -30,12 +30,32 @@ def _most_in_memory() -> int:
     return int(psutil.virtual_memory().available // 4)
 
 
+def require_finite(inputs: npt.NDArray[Any], where: str) -> None:
+    """Refuse missing and infinite numbers; looks at some rows at a time.
+
+    Raises
+    ------
+    DataError
+    """
+    if inputs.dtype.kind != "f":
+        return
+    step = _rows_at_once(inputs)
+    parts = (inputs[start : start + step] for start in range(0, len(inputs), step))
+    broken = np.flatnonzero(~np.concatenate([np.isfinite(part.reshape(len(part), -1)).all(axis=1) for part in parts]))
+    if len(broken):
+        raise DataError(
+            f"{where}: {len(broken)} examples hold missing or infinite numbers, the first at row {broken[0]}; "
+            "fill or remove them"
+        )
+
+
 def gathered(parts: Sequence[npt.NDArray[Any]], rows: Ints, *, divisor: float = 1.0, where: str) -> Floats:
     """Pick examples from arrays that follow each other, as float32; no more than some are in memory twice.
 
     Parameters
     ----------
     parts : sequence of array of shape (n, *x)
+        Of finite numbers.
     rows : int64 array
         Places among the examples of all parts.
     divisor : float
@@ -45,22 +65,38 @@ def gathered(parts: Sequence[npt.NDArray[Any]], rows: Ints, *, divisor: float = 
     Raises
     ------
     DataError
-        If a number is missing, infinite or beyond float32.
+        If a number is beyond float32.
     """
     found = scratch((len(rows), *parts[0].shape[1:]))
     begin = np.cumsum([0, *map(len, parts)])
-    step = max(1, _NUMBERS_AT_ONCE // max(1, math.prod(parts[0].shape[1:])))
+    step = _rows_at_once(parts[0])
     for start in range(0, len(rows), step):
         some, out = rows[start : start + step], found[start : start + step]
         for number, part in enumerate(parts):
             chosen = np.flatnonzero((begin[number] <= some) & (some < begin[number + 1]))
+            taken = part[some[chosen] - begin[number]]
             with np.errstate(over="ignore"):
-                out[chosen] = part[some[chosen] - begin[number]]
+                out[chosen] = taken
+            refuse_beyond(taken, out[chosen], some[chosen], where)
         if divisor != 1.0:
             out /= np.float32(divisor)
-        broken = np.flatnonzero(~np.isfinite(out.reshape(len(out), -1)).all(axis=1))
-        if len(broken):
-            raise DataError(
-                f"{where}: example {some[broken[0]]} holds missing or infinite numbers, or some beyond float32; fix it"
-            )
     return found
+
+
+def refuse_beyond(inputs: npt.NDArray[Any], cast: Floats, rows: Ints, where: str) -> None:
+    """Refuse finite numbers that became infinite in float32.
+
+    Raises
+    ------
+    DataError
+    """
+    beyond = np.argwhere(np.isinf(cast))
+    if len(beyond):
+        raise DataError(
+            f"{where}: {inputs[tuple(beyond[0])]:g} at row {rows[beyond[0][0]]} is beyond the numbers that networks "
+            f"compute with ({np.finfo(np.float32).max:.2g}); scale that column"
+        )
+
+
+def _rows_at_once(inputs: npt.NDArray[Any]) -> int:
+    return max(1, _NUMBERS_AT_ONCE // max(1, math.prod(inputs.shape[1:])))

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.data.dataset import Dataset, Examples
-from trustml.data.gathering import gathered
+from trustml.data.gathering import gathered, require_finite
 from trustml.data.module_worker import ANSWER, BY, INPUTS, LABELS, REQUEST, Answer, Request
 from trustml.data.preparation import Preparation
 from trustml.data.splits import encode_and_split
@@ -60,6 +60,8 @@ def load_module(source: Module, task: Task = DEFAULT_TASK) -> Dataset:
         by=np.concatenate(by) if source.split in ("by group", "by time") else None,
     )  # fmt: skip
     parts = [one.inputs for one in given]
+    for part in parts:
+        require_finite(part, where)
     images = parts[0].ndim > 2 and all(part.dtype == np.uint8 for part in parts)
     train, test = (
         Examples(
