@@ -21,6 +21,7 @@ from trustml.data.splits import encode_and_split
 from trustml.data.tables import read_table, refuse_same_path
 from trustml.errors import DataError
 from trustml.models.tasks import DEFAULT_TASK, Task
+from trustml.scenario.ready import data_hint
 from trustml.scenario.sources import Audio, Csv, Files, Images
 
 _MOST_TOLD = 3
@@ -44,7 +45,8 @@ def class_folders(folder: Path, *, of: str = "image") -> list[Named]:
         If there are not two classes, one is empty, or something lies where no such file can be.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: is no folder; name one that holds a folder of {of}s for each class")
+        hint = data_hint(folder) or f"name one that holds a folder of {of}s for each class"
+        raise DataError(f"{folder}: is no folder; {hint}")
     classes = _visible(folder)
     if astray := [path.name for path in classes if not path.is_dir()]:
         raise DataError(f"{folder}: {_listed(astray)} lies beside the class folders; move it, or name a table")
