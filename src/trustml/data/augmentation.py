@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -44,7 +45,7 @@ def augmented(
     mirrored = (drawn >> (2 * _BITS)) % 2 == 1 if augmentation.flip else np.zeros(drawn.shape, bool)
     if copies > 1:
         tops[:, 0], lefts[:, 0], mirrored[:, 0] = shift, shift, False
-    mode = "constant" if augmentation.border == "zeros" else "reflect"
+    mode: Literal["constant", "reflect"] = "constant" if augmentation.border == "zeros" else "reflect"
     padded = np.pad(images, ((0, 0), (shift, shift), (shift, shift), (0, 0)), mode=mode)
     across = np.where(mirrored[..., None], np.arange(width)[::-1], np.arange(width))
     down, across = tops[..., None] + np.arange(height), lefts[..., None] + across

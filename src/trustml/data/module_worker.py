@@ -83,7 +83,7 @@ def _one_by_one(given: Iterable[Any], folder: Path) -> tuple[tuple[int, ...], np
     by: list[Any] = []
     first: npt.NDArray[Any] | None = None
     with (folder / INPUTS).open("wb") as stream:
-        for number, example in enumerate(iter(given)):  # type: ignore[arg-type]
+        for number, example in enumerate(iter(given)):
             if not isinstance(example, tuple | list) or len(example) not in (2, 3):
                 raise _ShapeError(f"gave {type(example).__name__} as example {number}; yield (input, label)")
             values = _numbers(example[0], f"the input of example {number}")

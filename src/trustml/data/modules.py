@@ -88,7 +88,7 @@ def _ask(source: Module, arguments: dict[str, str | int | float | bool], where: 
         request = Request(function=source.function, folder=str(Path(source.folder).resolve()), arguments=arguments)
         (folder / REQUEST).write_bytes(msgspec.json.encode(request))
         command = module_command(Path(sys.executable), "trustml.data.module_worker", str(folder))
-        done = subprocess.run(command.arguments, pass_fds=command.inherited, check=False, stdout=sys.stderr.fileno())
+        done = subprocess.run(command.arguments, pass_fds=command.inherited, check=False, stdout=2)
         if not (folder / ANSWER).is_file():
             raise DataError(f"{where}: its process ended with exit code {done.returncode} and gave nothing; fix it")
         answer = msgspec.json.decode((folder / ANSWER).read_bytes(), type=Answer)

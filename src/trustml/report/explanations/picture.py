@@ -78,8 +78,10 @@ def save_picture(found: ExplainedExample, path: Path) -> None:
 def _draw(axis: Axes, found: ExplainedExample, panel: Panel, limit: float) -> None:
     values = found.drawn(panel)
     if values.ndim == 2:
-        aspect = "equal" if found.input.ndim == 3 else "auto"
-        axis.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit, aspect=aspect)
+        image = found.input.ndim == 3
+        axis.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit, aspect="equal" if image else "auto")
+        if not image:
+            axis.set_yticks(range(len(values)))  # channels of a series
         return
     names = found.feature_names if len(found.feature_names) == len(values) else [str(i) for i in range(len(values))]
     axis.barh(range(len(values)), values, color=np.where(values > 0, "#2166ac", "#b2182b"))
