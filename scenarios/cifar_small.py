@@ -19,7 +19,7 @@ scenario = Scenario(
     data=Images(path=f"{folder}/train", test_path=f"{folder}/test", size=(16, 16)),
     model=resnet20(),
     training=(
-        Plain(epochs=2, batch_size=64, optimizer=Adam(learning_rate=0.003), augmentation=shifted),
+        Plain(epochs=1, batch_size=32, optimizer=Adam(learning_rate=0.003), augmentation=shifted),
         DPSGD(
             epsilon=8.0,
             delta=1e-5,
