@@ -61,7 +61,75 @@ _AUDIT, _STUDY = "report/audit/words.py", "report/study/tables.py"
 
 _STRATEGY = "privacy/noise_strategy.py"
 
+_AUGMENTATION, _SERIES, _AUDIO, _MODULES = (
+    f"data/{name}.py" for name in ("augmentation", "series", "audio", "module_worker")
+)
+
 MUTANTS = (
+    *_mutants(
+        "data/test_augmentation.py",
+        ("copies follow from the place in the batch", _AUGMENTATION, "copies)[rows]", "copies)[: len(rows)]"),
+        ("one direction is never shifted", _AUGMENTATION, "for part in (0, 1)", "for part in (0, 0)"),
+        ("a reflected border is of zeros", _AUGMENTATION, 'else "reflect"', 'else "constant"'),
+    ),
+    *_mutants(
+        "worker/test_plain.py",
+        (
+            "copies of a plain training follow from the backend",
+            "worker/plain.py",
+            "entropy=(job.seed, ",
+            "entropy=(len(job.backend), ",
+        ),
+        (
+            "labels of copies in another order",
+            "worker/plain.py",
+            "np.repeat(labels, copies.shape[1], axis=0)",
+            "np.tile(labels, copies.shape[1])",
+        ),
+    ),
+    *_mutants(
+        "data/test_series.py",
+        ("padding is what was there", _SERIES, "found[row, len(kept) :] = 0.0", "found[row, len(kept) :] = 1.0"),
+        (
+            "standard over all steps",
+            _SERIES,
+            "[series[row][:steps] for row in train]",
+            "[series[row] for row in range(len(series))]",
+        ),
+        (
+            "a gap of a series at its end is none",
+            _SERIES,
+            "return values[: known[-1] + 1] if len(known) else values[:0]",
+            "return values",
+        ),
+    ),
+    *_mutants(
+        "data/test_audio.py",
+        ("a filter of another height", _AUDIO, "(2 / (edges[2:] - edges[:-2]))", "(1 / (edges[2:] - edges[:-2]))"),
+        ("bytes are around 127", _AUDIO, '"u1": (128.0, 128.0)', '"u1": (127.0, 128.0)'),
+    ),
+    *_mutants(
+        "data/test_modules.py",
+        ("another file's digest", _MODULES, "Path(file).read_bytes()", "Path(__file__).read_bytes()"),
+    ),
+    *_mutants(
+        "data/test_arrow_folders.py",
+        (
+            "a state may name any file",
+            "data/arrow_folders.py",
+            "Path(name).name != name or not file.resolve().is_relative_to(path.resolve()) or ",
+            "",
+        ),
+    ),
+    *_mutants(
+        "data/test_files_and_datasets.py",
+        (
+            "mapped arrays have no check sum",
+            "data/files.py",
+            "                require_check_sum(archive, member)\n",
+            "",
+        ),
+    ),
     *_mutants(
         "privacy/test_noise_strategy.py",
         ("covered nodes stay", _STRATEGY, "weights[0, 1 : 1 + level] = -1.0", "weights[0, 1 : 1 + level] = 0.0"),
@@ -139,7 +207,7 @@ MUTANTS = (
             "return low + (wide + 1) / 2 * (high - low)",
             "return wide",
         ),
-        ("jobs of the default task have other digests", "models/tasks.py", "if name not in _LATER or", "if True or"),
+        ("jobs of the default task have other digests", "models/tasks.py", "if name not in later or", "if True or"),
         (
             "the weight of the other class",
             "models/losses.py",

@@ -146,12 +146,14 @@ from trustml.scenario.regimes import (
     Plain as Plain,
 )
 from trustml.scenario.sources import (
+    Audio as Audio,
     BreastCancer as BreastCancer,
     Csv as Csv,
     Digits as Digits,
     Idx as Idx,
     Images as Images,
     Json as Json,
+    Module as Module,
     Npz as Npz,
     Parquet as Parquet,
     Series as Series,

@@ -72,14 +72,18 @@ def test_patches_cover_an_image_without_gaps(height, width, channels, patch):
     assert found.max() + 1 == -(-height // patch) * -(-width // patch)
 
 
-def test_steps_of_a_sequence_are_features_and_are_joined_to_windows():
-    assert features_of((4, 2)).tolist() == [[0, 0], [1, 1], [2, 2], [3, 3]]
-    assert features_of((5, 1), patch=2)[:, 0].tolist() == [0, 0, 1, 1, 2]
-
-
 def test_columns_of_a_table_are_their_groups():
     assert features_of((4,)).tolist() == [0, 1, 2, 3]
     assert features_of((4,), groups=(0, 1, 1, 2)).tolist() == [0, 1, 1, 2]
+
+
+def test_steps_of_a_series_are_features_with_all_their_channels():
+    assert features_of((5, 2)).tolist() == [[0, 0], [1, 1], [2, 2], [3, 3], [4, 4]]
+    assert features_of((5, 2), patch=2).tolist() == [[0, 0], [0, 0], [1, 1], [1, 1], [2, 2]]
+    series = np.zeros((1, 5, 2), np.float32)
+    series[0, 2, 0] = 1
+    blurred = baseline_for(Blur(sigma=1.0), inputs=series, **ROWS)
+    assert blurred[0, 1, 0] == blurred[0, 3, 0] > 0 and not blurred[..., 1].any()  # along time, never across channels
 
 
 @pytest.mark.parametrize(

@@ -180,3 +180,43 @@ def test_real_mnist(real_data):
 def test_real_adult_has_missing_categories_and_says_so(real_data):
     with pytest.raises(DataError, match="column 'workclass' holds 1836 missing values"):
         load_dataset(Csv(path=str(real_data / "adult" / "adult-train.csv.gz"), label="income", missing="refuse"))
+
+
+def test_arrays_that_are_not_compressed_are_mapped_and_checked(tmp_path):
+    """From an archive, from a folder of .npy files and from a compressed archive: the same data."""
+    inputs, labels = np.random.default_rng(0).random((40, 3)), np.arange(40) % 2
+    np.savez(tmp_path / "plain.npz", inputs=inputs, labels=labels)
+    np.savez_compressed(tmp_path / "small.npz", inputs=inputs, labels=labels)
+    (tmp_path / "folder").mkdir()
+    for name, array in (("inputs", inputs), ("labels", labels)):
+        np.save(tmp_path / "folder" / f"{name}.npy", array)
+    found = [load_dataset(Npz(path=str(tmp_path / name))) for name in ("plain.npz", "small.npz", "folder")]
+    assert len({fingerprint(one) for one in found}) == 1
+    assert isinstance(read_npz(tmp_path / "folder", names=("inputs",))[0], np.memmap)
+    whole = (tmp_path / "plain.npz").read_bytes()
+    place = whole.index(inputs.tobytes()[:16]) + 100
+    (tmp_path / "plain.npz").write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    with pytest.raises(DataError, match="Bad CRC"):
+        load_dataset(Npz(path=str(tmp_path / "plain.npz")))
+    with pytest.raises(DataError, match=r"holds no \.\./x\.npy; choose among inputs, labels"):
+        load_dataset(Npz(path=str(tmp_path / "folder"), inputs="../x"))
+    np.save(tmp_path / "folder" / "inputs.npy", np.array([{}] * 40))
+    with pytest.raises(DataError, match="cannot be read"):
+        load_dataset(Npz(path=str(tmp_path / "folder")))
+
+
+def test_a_plain_idx_file_is_mapped_and_gives_what_a_zipped_one_gives(tmp_path):
+    files = {"images": idx(IMAGES), "labels": idx(LABELS)}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content))
+    constants = {"mean": 0.1307, "deviation": 0.3081, "test_fraction": 0.34}
+    plain, zipped = (
+        load_dataset(Idx(images=f"{tmp_path}/images{end}", labels=f"{tmp_path}/labels{end}", **constants))
+        for end in ("", ".gz")
+    )
+    assert isinstance(read_idx(tmp_path / "images"), np.memmap)
+    assert fingerprint(plain) == fingerprint(zipped)
+    expected = (IMAGES[..., None].astype(np.float32) / np.float32(255) - np.float32(0.1307)) / np.float32(0.3081)
+    found = np.concatenate([plain.train.inputs, plain.test.inputs])
+    assert {one.tobytes() for one in found} == {one.tobytes() for one in expected}

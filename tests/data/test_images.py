@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.data.test_tables import refused
-from trustml.data import images, npy
+from trustml.data import gathering, images
 from trustml.data.dataset import fingerprint
 from trustml.data.datasets import load_dataset
 from trustml.errors import DataError
@@ -222,7 +222,7 @@ def test_what_lies_astray_is_named(folder):
 
 def test_what_is_large_lies_in_a_file(folder, monkeypatch):
     small = load_dataset(Images(path=str(folder)))
-    monkeypatch.setattr(npy, "_most_in_memory", lambda: 1000)
+    monkeypatch.setattr(gathering, "_most_in_memory", lambda: 1000)
     mapped = load_dataset(Images(path=str(folder)))
     assert isinstance(mapped.train.inputs, np.memmap) and isinstance(mapped.test.inputs, np.memmap)
     assert fingerprint(mapped) == fingerprint(small)

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from trustml.data.batches import (
-    augmented,
     batches_in_turn,
     comes_in_turn,
     fixed_batches,
@@ -97,19 +96,6 @@ def test_fixed_batches_are_fresh_subsets_of_one_size():
     counts = participation(plan, 50)
     assert low <= counts.min() and counts.max() <= high
     assert participation(plan, 50, first=10, end=25).sum() == 150
-
-
-def test_augmented_copies_begin_with_the_image_itself():
-    images = np.random.default_rng(0).random((5, 8, 8, 2)).astype(np.float32)
-    copies = augmented(images, multiplicity=6, shift=2, flip=True, generator=np.random.default_rng(1))
-    again = augmented(images, multiplicity=6, shift=2, flip=True, generator=np.random.default_rng(1))
-    assert copies.shape == (5, 6, 8, 8, 2)
-    np.testing.assert_array_equal(copies, again)
-    np.testing.assert_array_equal(copies[:, 0], images)
-    padded = np.pad(images[3], ((2, 2), (2, 2), (0, 0)))
-    shifted = [padded[t : t + 8, left : left + 8] for t in range(5) for left in range(5)]
-    options = np.array([*shifted, *(view[:, ::-1] for view in shifted)])
-    assert all((options == copy).all(axis=(1, 2, 3)).any() for copy in copies[3])
 
 
 def test_secret_streams_never_repeat_and_public_ones_always_do():

@@ -10,10 +10,25 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scipy.io import wavfile
 
 from trustml.data.datasets import load_dataset
 from trustml.data.preparation import Preparation, preparation_notes
-from trustml.scenario.sources import BreastCancer, Csv, DataSource, Digits, Idx, Images, Json, Npz, Parquet, Text
+from trustml.scenario.sources import (
+    Audio,
+    BreastCancer,
+    Csv,
+    DataSource,
+    Digits,
+    Idx,
+    Images,
+    Json,
+    Module,
+    Npz,
+    Parquet,
+    Series,
+    Text,
+)
 
 
 def idx_files(folder, **fields) -> Idx:
@@ -56,7 +71,30 @@ def texts(folder) -> Text:
     return Text(path=str(folder / "t.csv"), length=4, test_fraction=0.5)
 
 
+def series(folder, **fields) -> Series:
+    (folder / "s.txt").write_text("1,0.5,2\n2,3,4\n" * 4)
+    return Series(path=str(folder / "s.txt"), test_fraction=0.5, **fields)
+
+
+def audio(folder) -> Audio:
+    for number in range(8):
+        place = folder / "sounds" / f"class {number % 2}"
+        place.mkdir(parents=True, exist_ok=True)
+        wavfile.write(place / f"{number}.wav", 100, np.zeros(10, np.int16))
+    return Audio(path=str(folder / "sounds"), rate=100, seconds=0.1, features="wave", test_fraction=0.5)
+
+
+def module(folder) -> Module:
+    (folder / "own.py").write_text("def load():\n    return [[1.0], [2.0]] * 4, [0, 1] * 4\n")
+    return Module(function="own:load", folder=str(folder), test_fraction=0.5)
+
+
 CASES = {
+    "series": (series, ("none", "none", "of the data")),
+    "series by themselves": (lambda f: series(f, scaling="each"), ("each example", "none", "of the data")),
+    "series standardised": (lambda f: series(f, scaling="standard"), ("training statistics", "none", "of the data")),
+    "audio": (audio, ("public constants", "none", "of the data")),
+    "module": (module, ("given code", "none", "of the data")),
     "images": (images, ("public constants", "none", "of the data")),
     "texts": (texts, ("none", "none", "of the data")),
     "digits": (lambda f: Digits(), ("public constants", "none", "public")),
@@ -101,7 +139,7 @@ def test_every_kind_of_source_says_how_it_was_prepared(name, tmp_path):
     make, expected = CASES[name]
     found = load_dataset(make(tmp_path)).preparation
     assert (found.scaling, found.categories, found.classes) == expected
-    public = found.scaling in ("none", "public constants") and found.categories != "of the data"
+    public = found.scaling in ("none", "public constants", "each example") and found.categories != "of the data"
     assert (preparation_notes(found) == ()) == public
 
 

@@ -22,7 +22,7 @@ from trustml.report.tasks_page import tasks_markdown
 from trustml.scenario.attacks import Canaries
 from trustml.scenario.methods import IntegratedGradients
 from trustml.scenario.read import from_plain, to_plain
-from trustml.scenario.regimes import DPSGD, Plain
+from trustml.scenario.regimes import DPSGD, Augmentation, Plain
 from trustml.scenario.sources import Csv
 from trustml.scenario.spec import Execution, Probes, Scenario
 
@@ -61,17 +61,18 @@ EXPLAIN_BEFORE = "03c998f38eec66b1b62e0f3e958564ebd3828278213599e76285229f5bde87
 TRAIN_BEFORE = {
     Plain(): "5bd4e62168cf58f2ee7db7ed1dbb63a1185caded0bc9d75efce503b95635d32e",
     DPSGD(epsilon=1.0): "defbc37515923359568c5a31404f6827eac93aeddfefd2fad1695f977a3b5936",
+    DPSGD(epsilon=1.0, augmentation=Augmentation()): "25b69b66a8cb0fcd40f51d7f89dd22658b8afdac4668daa4d6ea899dfde0e66e",
 }
-"""Of the revision before there were tasks and ablations."""
+"""Of the revision before there were tasks and ablations, and, for the last, plain training was augmented too."""
 
 
 def without_tasks(data):
-    """Plain data of a struct as it was before any had a task or an ablation."""
-    later = ("task", "ablation", "ablated")
+    """Plain data of a struct as it was before any had a task or an ablation, and Plain no augmentation."""
     if isinstance(data, list | tuple):
         return [without_tasks(value) for value in data]
     if not isinstance(data, dict):
         return data
+    later = ("task", "ablation", "ablated", *(["augmentation"] if data.get("kind") == "Plain" else []))
     return {name: without_tasks(value) for name, value in data.items() if name not in later}
 
 

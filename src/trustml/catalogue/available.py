@@ -81,8 +81,9 @@ def why_unfit(method: m.Method, architecture: Architecture, input_shape: tuple[i
     neuron: tuple[int, ...] | None = getattr(method, "neuron", None)
     if neuron is not None and not _inside(neuron, shapes[layer + 1]):
         return f"neuron {neuron} is no index into the output {shapes[layer + 1]} of layer {_label(architecture, layer)}"
-    if isinstance(getattr(method, "baseline", None), Blur) and not image:
-        return f"Blur is for images, but inputs have shape {input_shape}; use Mean or a number"
+    spread = input_shape[:-1]  # rows and columns, or steps
+    if isinstance(getattr(method, "baseline", None), Blur) and not spread:
+        return f"Blur is for images and series, but inputs have shape {input_shape}; use Mean or a number"
     patch = getattr(method, "patch", 1)
     if image and not 1 <= patch <= min(input_shape[:2]):
         return f"patch {patch} does not fit into images of shape {input_shape}"

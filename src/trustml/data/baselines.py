@@ -46,13 +46,14 @@ def baseline_for(baseline: Baseline, *, inputs: Floats, train: Floats, heldout: 
         case Mean():
             found = np.broadcast_to(train.mean(axis=0, dtype=np.float64), inputs.shape)
         case Blur():
-            if inputs.ndim != 4:
+            if inputs.ndim < 3:
                 raise UsageError(
-                    f"baseline: Blur is for images, not for inputs of shape {inputs.shape[1:]}; use a number"
+                    f"baseline: Blur is for images and series, not for inputs of shape {inputs.shape[1:]}; use a number"
                 )
             from scipy.ndimage import gaussian_filter
 
-            found = gaussian_filter(inputs, sigma=(0, baseline.sigma, baseline.sigma, 0), mode="nearest")
+            sigmas = (0, *[baseline.sigma] * (inputs.ndim - 2), 0)
+            found = gaussian_filter(inputs, sigma=sigmas, mode="nearest")
         case TrainingExample() | HeldOutExample():
             rows = train if isinstance(baseline, TrainingExample) else heldout
             chosen = int(public_generator(baseline.seed, Stream.EXPLANATIONS).integers(len(rows)))

@@ -15,8 +15,10 @@ from trustml.data.cautions import precision_warnings, range_warnings, reading_wa
 from trustml.data.dataset import Dataset, Examples, Floats, Ints
 from trustml.data.encoding import encode_table, key_columns, split_column
 from trustml.data.files import read_idx, read_npz
-from trustml.data.image_folders import load_images
+from trustml.data.gathering import gathered, refuse_beyond, require_finite
+from trustml.data.labelled_files import load_labelled_files
 from trustml.data.labels import encode, labels_of_table
+from trustml.data.modules import load_module
 from trustml.data.preparation import Categories, Classes, Preparation, Scaled
 from trustml.data.series import load_series
 from trustml.data.splits import refuse_leakage, require_split, split_rows
@@ -25,6 +27,7 @@ from trustml.data.texts import load_texts
 from trustml.errors import DataError
 from trustml.models.tasks import DEFAULT_TASK, Labels, Regression, Task
 from trustml.scenario.sources import (
+    Audio,
     BreastCancer,
     Csv,
     DataSource,
@@ -32,6 +35,7 @@ from trustml.scenario.sources import (
     Idx,
     Images,
     Json,
+    Module,
     Npz,
     Parquet,
     Series,
@@ -106,8 +110,10 @@ def _load(source: DataSource, task: Task) -> Dataset:
             return _from_table(source, task)
         case Npz():
             return _load_npz(source, task)
-        case Images():
-            return load_images(source, task)
+        case Images() | Audio():
+            return load_labelled_files(source, task)
+        case Module():
+            return load_module(source, task)
         case Text():
             return load_texts(source, task)
         case Series():
@@ -122,11 +128,15 @@ def _load_npz(source: Npz, task: Task) -> Dataset:
         inputs = _channels_last(inputs, source.path)
         warnings = ("found in the file: channels come first, and were moved behind width; see data.channels",)
     scaled: Scaled = "none"
+    divisor, standard = 1.0, source.scaling == "standard"
     if inputs.ndim > 2 and inputs.dtype == np.uint8:
-        inputs, scaled = inputs.astype(np.float32) / 255.0, "public constants"
+        divisor, scaled = 255.0, "public constants"
         warnings += ("inputs are images of bytes: they were scaled to [0, 1] by 1/255",)
-    standard = source.scaling == "standard"
-    found = _split(_as_images(inputs), labels, source, task, where=source.path, standard=standard, by=by)
+    if standard and divisor != 1.0:
+        inputs, divisor = inputs.astype(np.float32) / 255.0, 1.0
+    found = _split(
+        _as_images(inputs), labels, source, task, where=source.path, standard=standard, divisor=divisor, by=by
+    )
     found = replace(found, warnings=(*warnings, *found.warnings))
     if source.scaling == "standard":
         scaled = "training statistics"
@@ -161,11 +171,11 @@ def _load_idx(source: Idx, task: Task) -> Dataset:
         dataset = replace(dataset, warnings=(*dataset.warnings, told))
     if (source.mean, source.deviation) == (0.0, 1.0):
         return dataset
-    train, test = (
-        Examples(inputs=((part.inputs - source.mean) / source.deviation).astype(np.float32), labels=part.labels)
-        for part in (dataset.train, dataset.test)
-    )
-    return replace(dataset, train=train, test=test, preparation=_of_file("declared constants"))
+    for part in (dataset.train, dataset.test):
+        inputs = part.inputs  # ours, in place: it may be larger than memory
+        inputs -= source.mean
+        inputs /= source.deviation
+    return replace(dataset, preparation=_of_file("declared constants"))
 
 
 def _read_idx(source: Idx, task: Task) -> Dataset:
@@ -176,31 +186,29 @@ def _read_idx(source: Idx, task: Task) -> Dataset:
         inputs, labels = inputs[: source.first], labels[: source.first]
     if (source.test_images is None) != (source.test_labels is None):
         raise DataError("data.test_images: give test_images and test_labels together, or neither")
+    divisor = 255.0 if inputs.dtype == np.uint8 else 1.0
     if source.test_images is None or source.test_labels is None:
-        return _split(inputs, labels, source, task, where=source.images)
+        return _split(inputs, labels, source, task, where=source.images, divisor=divisor)
     if Path(source.test_images).resolve() == Path(source.images).resolve():
         raise DataError(f"data.test_images: {source.test_images} are the training images; name others, or leave it out")
     test_inputs, test_labels = _idx_pair(source.test_images, source.test_labels, source)
     if test_inputs.shape[1:] != inputs.shape[1:]:
         raise DataError(f"{source.test_images}: images {test_inputs.shape[1:]} differ from {inputs.shape[1:]}")
-    return _assemble(
-        np.concatenate([inputs, test_inputs]),
-        np.concatenate([labels, test_labels]),
-        (np.arange(len(inputs)), np.arange(len(inputs), len(inputs) + len(test_inputs))),
-        task,
-        where=source.images,
-    )
+    if test_inputs.dtype != inputs.dtype:
+        raise DataError(f"{source.test_images}: {test_inputs.dtype} differs from {inputs.dtype}; write both alike")
+    rows = np.arange(len(inputs)), np.arange(len(inputs), len(inputs) + len(test_inputs))
+    both = np.concatenate([labels, test_labels])
+    return _picked([inputs, test_inputs], both, rows, task, divisor=divisor, where=source.images)
 
 
-def _idx_pair(images: str, labels: str, source: Idx) -> tuple[Floats, npt.NDArray[Any]]:
+def _idx_pair(images: str, labels: str, source: Idx) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     pixels, classes = read_idx(Path(images)), read_idx(Path(labels))
     if pixels.ndim not in (3, 4) or classes.ndim != 1 or len(pixels) != len(classes):
         raise DataError(f"{images}: {pixels.shape} images do not go with labels {classes.shape} of {labels}")
-    scale = 255.0 if pixels.dtype == np.uint8 else 1.0
     if source.channels == "first":
         pixels = _channels_last(pixels, images)
-    _require_finite(pixels, images)
-    return (_as_images(pixels) / scale).astype(np.float32), classes
+    require_finite(pixels, images)
+    return _as_images(pixels), classes
 
 
 def _as_images(inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -262,16 +270,37 @@ def _split(
     *,
     where: str,
     standard: bool = False,
+    divisor: float = 1.0,
     by: Sequence[npt.NDArray[Any]] = (),
 ) -> Dataset:
     if inputs.dtype.kind not in "biuf" or inputs.ndim not in (2, 4):
         raise DataError(f"{where}: inputs are {inputs.dtype} of shape {inputs.shape}; give (n, features) or images")
     if labels.ndim not in (1, 2) or len(labels) != len(inputs) or len(labels) < 2:
         raise DataError(f"{where}: {labels.shape} labels do not go with {inputs.shape} inputs; give one per example")
-    _require_finite(inputs, where)
+    require_finite(inputs, where)
     each = _one_each(by[0], len(labels), source, where) if by else None
     rows = _split_rows(labels, source, task, where=where, by=each)
-    return _assemble(inputs, labels, rows, task, where=where, standard=standard)
+    if standard:
+        return _assemble(inputs, labels, rows, task, where=where, standard=standard)
+    return _picked([inputs], labels, rows, task, divisor=divisor, where=where)
+
+
+def _picked(
+    parts: Sequence[npt.NDArray[Any]],
+    labels: npt.NDArray[Any],
+    rows: tuple[Ints, Ints],
+    task: Task,
+    *,
+    divisor: float,
+    where: str,
+) -> Dataset:
+    """Pick both sides from arrays without gaps, which may be larger than memory."""
+    encoded = encode(task, labels, where)
+    train, test = (
+        Examples(inputs=gathered(parts, side, divisor=divisor, where=where), labels=encoded.values[side])
+        for side in rows
+    )
+    return Dataset(train=train, test=test, class_names=encoded.names, task=task, warnings=encoded.warnings)
 
 
 def _split_rows(
@@ -295,17 +324,6 @@ def _one_each(by: npt.NDArray[Any], count: int, source: DataSource, where: str) 
             f"{where}: array {source.split_by!r} is {by.dtype} of shape {by.shape}; give one for each example"
         )
     return by.astype(np.float64) if source.split == "by time" else by
-
-
-def _require_finite(inputs: npt.NDArray[Any], where: str) -> None:
-    if inputs.dtype.kind != "f":
-        return
-    broken = np.flatnonzero(~np.isfinite(inputs.reshape(len(inputs), -1)).all(axis=1))
-    if len(broken):
-        raise DataError(
-            f"{where}: {len(broken)} examples hold missing or infinite numbers, the first at row {broken[0]}; "
-            "fill or remove them"
-        )
 
 
 def _assemble(
@@ -366,10 +384,5 @@ def _standardised(inputs: npt.NDArray[np.float64], train: Ints) -> npt.NDArray[n
 def _cast(inputs: npt.NDArray[Any], where: str) -> Floats:
     with np.errstate(over="ignore"):
         values: Floats = np.ascontiguousarray(inputs, dtype=np.float32)
-    beyond = np.argwhere(np.isinf(values))
-    if len(beyond):
-        raise DataError(
-            f"{where}: {inputs[tuple(beyond[0])]:g} at row {beyond[0][0]} is beyond the numbers that networks compute "
-            f"with ({np.finfo(np.float32).max:.2g}); scale that column"
-        )
+    refuse_beyond(inputs, values, np.arange(len(values)), where)
     return values

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import math
+import mmap
 import struct
+import zipfile
 import zlib
 from pathlib import Path
 from typing import IO, Any
@@ -11,7 +14,16 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from trustml.data.npy import DAMAGED, MOST_DEFLATED, ObjectsError, largest_now, read_member, read_npz_members
+from trustml.data.npy import (
+    DAMAGED,
+    MOST_DEFLATED,
+    ObjectsError,
+    largest_now,
+    map_member,
+    read_member,
+    read_npz_members,
+    require_check_sum,
+)
 from trustml.data.tables import first_line, opened, require_file
 from trustml.errors import DataError
 
@@ -19,7 +31,7 @@ _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0
 
 
 def read_idx(path: Path) -> npt.NDArray[Any]:
-    """Read an IDX file (the format of MNIST), gzipped or plain.
+    """Read an IDX file (the format of MNIST), gzipped or plain; a plain one is mapped.
 
     Raises
     ------
@@ -31,6 +43,8 @@ def read_idx(path: Path) -> npt.NDArray[Any]:
         with opened(path) as stream:
             dtype, shape = _idx_header(path, stream)
             expected = math.prod(shape) * dtype.itemsize
+            if not isinstance(stream, gzip.GzipFile) and 0 < expected == path.stat().st_size - stream.tell():
+                return np.memmap(path, dtype, "r", offset=stream.tell(), shape=shape)
             if expected > min(largest_now(), MOST_DEFLATED * path.stat().st_size):
                 raise DataError(f"{path}: the header {shape} promises {expected} bytes, more than the file can hold")
             content = stream.read(expected + 1)
@@ -57,20 +71,29 @@ def _idx_header(path: Path, stream: IO[bytes]) -> tuple[np.dtype[Any], tuple[int
 
 
 def read_npz(path: Path, *, names: tuple[str, ...]) -> list[npt.NDArray[Any]]:
-    """Read named arrays of an ``.npz`` file without unpickling anything.
+    """Give named arrays of an ``.npz`` file, or of a folder of ``.npy`` files, without unpickling anything.
+
+    What is not compressed is mapped, and may be larger than memory.
 
     Raises
     ------
     DataError
         If the file is broken, an array is missing, or one would need unpickling.
     """
+    if path.is_dir():
+        return [_read_npy(path, name) for name in names]
     require_file(path)
     found: dict[str, npt.NDArray[Any]] = {}
     known: list[str] = []
     try:
-        for name, archive, member in read_npz_members(path):
+        with path.open("rb") as stream:
+            mapping = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else None
+        for name, archive, member in read_npz_members(path, mapped=True):
             known.append(name)
-            if name in names:
+            if name in names and member.compress_type == zipfile.ZIP_STORED and mapping is not None:
+                require_check_sum(archive, member)
+                found[name] = map_member(mapping, member)
+            elif name in names:
                 found[name] = read_member(archive, member)
     except ObjectsError:
         raise DataError(
@@ -82,3 +105,15 @@ def read_npz(path: Path, *, names: tuple[str, ...]) -> list[npt.NDArray[Any]]:
         if name not in found:
             raise DataError(f"{path}: holds no array {name!r}; choose among {', '.join(known)}")
     return [found[name] for name in names]
+
+
+def _read_npy(folder: Path, name: str) -> npt.NDArray[Any]:
+    """Map one array of a folder."""
+    path = folder / f"{name}.npy"
+    if Path(name).name != name or not path.is_file():
+        known = ", ".join(sorted(one.stem for one in folder.glob("*.npy"))) or "none"
+        raise DataError(f"{folder}: holds no {name}.npy; choose among {known}")
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+    except DAMAGED as error:
+        raise DataError(f"{path}: cannot be read ({first_line(error)}); write numbers with numpy.save") from error

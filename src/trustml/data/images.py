@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trustml.data.dataset import Floats
-from trustml.data.npy import DAMAGED, scratch
+from trustml.data.gathering import scratch
+from trustml.data.npy import DAMAGED
 from trustml.data.tables import first_line
 from trustml.errors import DataError
 from trustml.scenario.sources import Images

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import io
+import mmap
 import struct
-import tempfile
 import tokenize
 import zipfile
 import zlib
@@ -27,6 +27,8 @@ DAMAGED = (
 )
 """What readers of archives and arrays raise on damaged files."""
 
+_LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, ..., lengths of the name and of the extra field
+_PIECE = 2**24
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -38,19 +40,6 @@ def largest_now() -> int:
     return min(LARGEST_FILE, max(_ALWAYS, psutil.virtual_memory().available // 4))
 
 
-def scratch(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """Make room for an array, in a file without a name where it would take more than a quarter of the free memory."""
-    size = 4 * math.prod(shape)
-    if size <= _most_in_memory():
-        return np.empty(shape, np.float32)
-    with tempfile.TemporaryFile() as file:  # whose pages stay while they are mapped
-        return np.memmap(file, np.float32, "w+", shape=shape)
-
-
-def _most_in_memory() -> int:
-    return int(psutil.virtual_memory().available // 4)
-
-
 def in_words(size: int) -> str:
     """Size in GiB, to be read."""
     return f"{size / 2**30:.2g} GiB"
@@ -60,8 +49,10 @@ class ObjectsError(ValueError):
     """An array of Python objects, which would have to be unpickled."""
 
 
-def read_npz_members(path: Path) -> Iterator[tuple[str, zipfile.ZipFile, zipfile.ZipInfo]]:
+def read_npz_members(path: Path, *, mapped: bool = False) -> Iterator[tuple[str, zipfile.ZipFile, zipfile.ZipInfo]]:
     """Give the arrays of an archive by name, none read yet; refuse an archive that says two things.
+
+    Where those that are not compressed will be `mapped`, they may be larger than memory.
 
     Raises
     ------
@@ -70,7 +61,8 @@ def read_npz_members(path: Path) -> Iterator[tuple[str, zipfile.ZipFile, zipfile
     require_plain(path)
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-        if sum(member.file_size for member in members) > (most := largest_now()):
+        read = [member.file_size for member in members if member.compress_type or not mapped]
+        if sum(read) > (most := largest_now()):
             raise ValueError(f"unpacks to more than {in_words(most)}, a quarter of the memory that is free")
         if len({member.filename for member in members}) < len(members):
             raise ValueError("holds an array twice")
@@ -130,3 +122,38 @@ def read_header(stream: IO[bytes], member: zipfile.ZipInfo) -> tuple[np.dtype[An
     if stream.tell() + size != member.file_size:
         raise ValueError(f"{member.filename} announces {size} bytes and does not hold them")
     return kind, shape, fortran, size
+
+
+def map_member(mapping: mmap.mmap, member: zipfile.ZipInfo) -> npt.NDArray[Any]:
+    """View the bytes of one member that is not compressed as the array its header announces.
+
+    Raises
+    ------
+    DAMAGED
+    """
+    fixed = mapping[member.header_offset : member.header_offset + _LOCAL_HEADER.size]
+    if len(fixed) < _LOCAL_HEADER.size:
+        raise ValueError(f"{member.filename} begins behind the end of the file")
+    signature, name, extra = _LOCAL_HEADER.unpack(fixed)
+    start = member.header_offset + _LOCAL_HEADER.size + name + extra
+    if signature != b"PK\3\4" or member.flag_bits & 1 or start + member.file_size > len(mapping):
+        raise ValueError(f"{member.filename} does not lie where the directory says")
+    header = io.BytesIO(mapping[start : start + min(member.file_size, 2**16)])
+    kind, shape, fortran, size = read_header(header, member)
+    if not size:
+        return np.zeros(shape, kind)
+    array = np.frombuffer(mapping, kind, count=size // kind.itemsize, offset=start + header.tell())
+    array = array.reshape(shape, order="F" if fortran else "C")
+    return array if array.flags.aligned else array.copy(order="K")
+
+
+def require_check_sum(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Read a member once, some at a time, and refuse it where it is not what was written.
+
+    Raises
+    ------
+    DAMAGED
+    """
+    with archive.open(member) as stream:
+        while stream.read(_PIECE):
+            pass

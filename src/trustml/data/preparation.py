@@ -39,6 +39,8 @@ class Preparation(msgspec.Struct, frozen=True, kw_only=True):
         Columns of which the data decided what they became: categories of text, and marks of missing numbers.
     left_out_columns : tuple of str
         Columns that are no features because they hold many different texts.
+    code : str
+        SHA-256 of the file whose code made the inputs; what that imports is not in it.
     """
 
     scaling: Scaled = "unknown"
@@ -46,6 +48,7 @@ class Preparation(msgspec.Struct, frozen=True, kw_only=True):
     classes: Classes = "unknown"
     learned_columns: tuple[str, ...] = ()
     left_out_columns: tuple[str, ...] = ()
+    code: str = ""
 
 
 def preparation_notes(preparation: Preparation) -> tuple[str, ...]:
@@ -77,8 +80,8 @@ def preparation_notes(preparation: Preparation) -> tuple[str, ...]:
         )
     if preparation.scaling == "given code":
         notes.append(
-            "inputs are made by code given by the user; were it to use statistics of the training data, no epsilon "
-            "would cover them"
+            f"inputs are made by code given by the user (SHA-256 {preparation.code[:16]}); were it to use statistics "
+            "of the training data, no epsilon would cover them"
         )
     if preparation.classes == "targets by a given range":
         notes.append(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from trustml.data.cautions import LARGE
 from trustml.data.dataset import Dataset, Examples, Floats, Ints
-from trustml.data.npy import scratch
+from trustml.data.gathering import scratch
 from trustml.data.preparation import Preparation, Scaled
 from trustml.data.series_files import RawSeries, Values, read_series
 from trustml.data.splits import encode_and_split

@@ -12,7 +12,7 @@ from trustml.data.labels import EncodedLabels, encode
 from trustml.data.streams import Stream, public_generator
 from trustml.errors import DataError
 from trustml.models.tasks import Binary, Classes, Task
-from trustml.scenario.sources import Images, Npz, Series, Source, Table, Text
+from trustml.scenario.sources import Files, Module, Npz, Series, Source, Table, Text
 
 _BY = ("by group", "by time")
 
@@ -24,9 +24,15 @@ def require_split(source: Source) -> None:
     ------
     DataError
     """
-    named = isinstance(source, Table | Npz | Text | Series) or (isinstance(source, Images) and source.table is not None)
+    named = isinstance(source, Table | Npz | Text | Series | Module) or (
+        isinstance(source, Files) and source.table is not None
+    )
     if source.split in _BY and not named:
         raise DataError(f"data.split: {source.split!r} needs a table or named arrays; use stratified or random")
+    if isinstance(source, Module):
+        if source.split_by is not None:
+            raise DataError("data.split_by: the function gives what to split by as its third value; leave it out")
+        return
     if source.split in _BY and source.split_by is None:
         raise DataError(f"data.split: {source.split!r} names nothing to split by; set data.split_by")
     if source.split not in _BY and source.split_by is not None:

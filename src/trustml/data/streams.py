@@ -22,6 +22,7 @@ class Stream(enum.IntEnum):
     COHORTS = 9
     SHADOWS = 10
     ABLATION_NOISE = 11
+    AUGMENTATION = 12
 
 
 def public_generator(seed: int, stream: Stream) -> np.random.Generator:

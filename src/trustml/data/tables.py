@@ -12,6 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
+import msgspec
+
+from trustml.data.arrow_folders import read_arrow_folder
 from trustml.data.encoding import refuse_all
 from trustml.data.json_records import records_of
 from trustml.data.npy import DAMAGED, LARGEST_FILE, in_words, largest_now
@@ -19,7 +22,7 @@ from trustml.data.separated import Form, Layout, decoded, delimiter, lay_out
 from trustml.data.spelling import FaultError, decimal_mark
 from trustml.errors import DataError
 from trustml.scenario.ready import data_hint
-from trustml.scenario.sources import Csv, Images, Json, Series, Table, Text
+from trustml.scenario.sources import Csv, Files, Json, Parquet, Series, Table, Text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -171,7 +174,8 @@ def read_table(path: Path, source: Table, *, verbatim: str | None = None, text: 
     DataError
         If the file is missing, damaged or no such table, or a row has other fields than the header.
     """
-    require_file(path)
+    if not (isinstance(source, Parquet) and path.is_dir()):
+        require_file(path)
     match source:
         case Csv():
             return _read_csv(path, source, verbatim, text)
@@ -181,7 +185,7 @@ def read_table(path: Path, source: Table, *, verbatim: str | None = None, text: 
             return _read_parquet(path)
 
 
-def refuse_same_path(source: Table | Images | Text | Series) -> None:
+def refuse_same_path(source: Table | Files | Text | Series) -> None:
     """Refuse a test set that is the training set.
 
     Raises
@@ -319,15 +323,19 @@ def _read_parquet(path: Path) -> Read:
     import pandas as pd
     import pyarrow as pa
 
+    kind = "data of datasets" if path.is_dir() else "Parquet"
     try:
-        with path.open("rb") as stream:
-            if problem := why_not_a_table(stream, most_bytes=largest_now()):
-                raise ValueError(problem)
-            stream.seek(0)
-            table = pd.read_parquet(stream)
+        if path.is_dir():
+            table = read_arrow_folder(path).to_pandas()
+        else:
+            with path.open("rb") as stream:
+                if problem := why_not_a_table(stream, most_bytes=largest_now()):
+                    raise ValueError(problem)
+                stream.seek(0)
+                table = pd.read_parquet(stream)
         require_text(table)
-    except (pa.ArrowException, *DAMAGED) as error:
-        raise DataError(f"{path}: cannot be read as Parquet ({first_line(error)}); fix or replace it") from error
+    except (pa.ArrowException, msgspec.MsgspecError, *DAMAGED) as error:
+        raise DataError(f"{path}: cannot be read as {kind} ({first_line(error)}); fix or replace it") from error
     warnings = []
     if any(name is not None for name in table.index.names):
         table = table.reset_index()  # an index with a name is a column like any other

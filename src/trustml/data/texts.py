@@ -19,7 +19,7 @@ from trustml.data.splits import refuse_leakage, split_rows
 from trustml.data.tables import first_line, read_tables
 from trustml.errors import DataError
 from trustml.models.tasks import DEFAULT_TASK, Task
-from trustml.scenario.sources import Csv, Json, Text
+from trustml.scenario.sources import Csv, Json, Parquet, Text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,10 +79,12 @@ def load_texts(source: Text, task: Task = DEFAULT_TASK) -> Dataset:
     )
 
 
-def _table_of(source: Text) -> Csv | Json:
+def _table_of(source: Text) -> Csv | Json | Parquet:
     """Say how the file is read: text as it stands, whatever it looks like."""
-    if {".json", ".jsonl"} & {suffix.lower() for suffix in Path(source.path).suffixes}:
-        return Json(
+    suffixes = {suffix.lower() for suffix in Path(source.path).suffixes}
+    columns = Path(source.path).is_dir() or suffixes & {".parquet", ".pq"}
+    if columns or suffixes & {".json", ".jsonl"}:
+        return (Parquet if columns else Json)(
             path=source.path,
             label=source.label,
             test_path=source.test_path,

@@ -90,8 +90,11 @@ _LATER: dict[str, Any] = {
     "ablation": None,
     "ablated": None,
     "chosen_from_data": [],
+    "border": "zeros",
 }
 """Fields that jobs and scenarios got after runs had been recorded, and the values that change nothing."""
+_LATER_OF_KIND: dict[tuple[str, str], Any] = {("Plain", "augmentation"): None}
+"""The same of one kind of struct alone, where others had the field before."""
 
 
 def without_later_defaults(data: Any) -> Any:
@@ -103,10 +106,11 @@ def without_later_defaults(data: Any) -> Any:
         return [without_later_defaults(value) for value in data]
     if not isinstance(data, dict):
         return data
+    later = _LATER | {field: value for (kind, field), value in _LATER_OF_KIND.items() if kind == data.get("kind")}
     return {
         name: without_later_defaults(value)
         for name, value in data.items()
-        if name not in _LATER or msgspec.json.encode(value) != msgspec.json.encode(_LATER[name])
+        if name not in later or msgspec.json.encode(value) != msgspec.json.encode(later[name])
     }
 
 

@@ -34,7 +34,9 @@ def attack_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> tuple[tuple[
 def why_no_shadows(regime: Regime) -> str:
     """Tell why a regime has no shadow models; empty where it has."""
     match regime:
-        case Plain(stop_at="", ablation=None) | FedAvg(aggregation="mean") | DPFedAvg(mechanism=IndependentNoise()):
+        case Plain(stop_at="", augmentation=None, ablation=None) | FedAvg(aggregation="mean"):
+            return ""
+        case DPFedAvg(mechanism=IndependentNoise()):
             return ""
         case FedAvg() | DPFedAvg():
             pass
@@ -43,8 +45,8 @@ def why_no_shadows(regime: Regime) -> str:
         case DPSGD(engine="core", augmentation=None, ema_decay=None, mechanism=IndependentNoise()):
             return ""
     return (
-        "shadow models follow Plain without stop_at and ablation, DPSGD of the core's engine without augmentation and "
-        "EMA, federated regimes that average by the mean, and DPSGD and DPFedAvg with independent noise"
+        "shadow models follow Plain without stop_at, augmentation and ablation, DPSGD of the core's engine without "
+        "augmentation and EMA, federated regimes that average by the mean, and both private ones with independent noise"
     )
 
 

@@ -6,7 +6,6 @@ and begin at multiples of 64 bytes, which is all that mapping needs. What is com
 
 from __future__ import annotations
 
-import io
 import mmap
 import struct
 import zipfile
@@ -17,12 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trustml.data.npy import DAMAGED, read_header, read_member, require_plain
+from trustml.data.npy import DAMAGED, map_member, read_member, require_plain
 from trustml.errors import RecordError
 from trustml.record.files import replacing
 
 _ALIGNMENT = 64
-_LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, ..., lengths of the name and of the extra field
 _PADDING = struct.Struct("<HH")  # identifier and length of an extra field
 _PADDING_ID = 0xD935  # of Android's zipalign, for the same purpose
 
@@ -63,25 +61,7 @@ def map_arrays(path: Path, *, names: Collection[str] | None = None) -> dict[str,
                     raise ValueError(f"{member.filename} is there twice")
                 seen.add(member.filename)
                 if names is None or name in names:
-                    found[name] = read_member(archive, member) if member.compress_type else _mapped(mapping, member)
+                    found[name] = read_member(archive, member) if member.compress_type else map_member(mapping, member)
             return found
     except DAMAGED as error:
         raise RecordError(f"{path}: not a readable .npz file ({error})") from error
-
-
-def _mapped(mapping: mmap.mmap, member: zipfile.ZipInfo) -> npt.NDArray[Any]:
-    """View the bytes of one member as the array its header announces."""
-    fixed = mapping[member.header_offset : member.header_offset + _LOCAL_HEADER.size]
-    if len(fixed) < _LOCAL_HEADER.size:
-        raise ValueError(f"{member.filename} begins behind the end of the file")
-    signature, name, extra = _LOCAL_HEADER.unpack(fixed)
-    start = member.header_offset + _LOCAL_HEADER.size + name + extra
-    if signature != b"PK\3\4" or member.flag_bits & 1 or start + member.file_size > len(mapping):
-        raise ValueError(f"{member.filename} does not lie where the directory says")
-    header = io.BytesIO(mapping[start : start + min(member.file_size, 2**16)])
-    kind, shape, fortran, size = read_header(header, member)
-    if not size:
-        return np.zeros(shape, kind)
-    array = np.frombuffer(mapping, kind, count=size // kind.itemsize, offset=start + header.tell())
-    array = array.reshape(shape, order="F" if fortran else "C")
-    return array if array.flags.aligned else array.copy(order="K")

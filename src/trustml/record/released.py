@@ -135,7 +135,11 @@ RELEASED: tuple[Known, ...] = (
         "data.feature_groups.# data.notes.# data.preparation.learned_columns.# "
         "data.preparation.left_out_columns.#",
     ),
-    *_of(_MANIFEST, "data.preparation.scaling data.preparation.categories data.preparation.classes", "declared"),
+    *_of(
+        _MANIFEST,
+        "data.preparation.scaling data.preparation.categories data.preparation.classes data.preparation.code",
+        "declared",
+    ),
     *_of(_MANIFEST, "partitions.# partitions.#.regime partitions.#.seed", "declared"),
     *_named(
         "partition of the clients",

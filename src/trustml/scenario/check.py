@@ -18,7 +18,7 @@ from trustml.scenario.check_attacks import check_attacks, check_canaries
 from trustml.scenario.check_explanations import check_explanations, check_target
 from trustml.scenario.check_regimes import check_ablations, check_regime
 from trustml.scenario.problems import check_types
-from trustml.scenario.regimes import DPSGD, Plain
+from trustml.scenario.regimes import DPSGD, Augmentation, Plain
 from trustml.scenario.sources import Table
 from trustml.scenario.spec import Scenario
 
@@ -119,10 +119,8 @@ def check_against_data(
                 f"{regime.batch_size} is more than the {train_examples} training examples",
                 fix=f"use {train_examples} or fewer",
             )
-        if isinstance(regime, DPSGD) and regime.augmentation is not None and len(input_shape) != 3:
-            raise ScenarioError(
-                f"{field}.augmentation", f"shifts images, but inputs have shape {input_shape}", fix="remove it"
-            )
+        if isinstance(regime, Plain | DPSGD) and regime.augmentation is not None:
+            _check_augmentation(regime.augmentation, input_shape, f"{field}.augmentation")
         if isinstance(regime, DPSGD) and regime.delta >= 1 / train_examples:
             usual = 10 ** math.floor(math.log10(1 / train_examples)) / 10
             warnings.append(
@@ -130,6 +128,19 @@ def check_against_data(
                 f"allows leaking a whole record; use {usual:.0e} or less"
             )
     return warnings
+
+
+def _check_augmentation(augmentation: Augmentation, input_shape: Shape, field: str) -> None:
+    """Refuse what has no rows and columns to be shifted, and shifts that leave nothing of an image."""
+    if len(input_shape) != 3:
+        raise ScenarioError(field, f"shifts images, but inputs have shape {input_shape}", fix="remove it")
+    most = min(input_shape[:2]) - 1
+    if augmentation.shift > most:
+        raise ScenarioError(
+            f"{field}.shift",
+            f"{augmentation.shift} moves images of {input_shape[0]} x {input_shape[1]} out of sight",
+            fix=f"use {most} or less",
+        )
 
 
 def check_backends(scenario: Scenario) -> None:

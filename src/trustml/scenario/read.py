@@ -15,7 +15,7 @@ from trustml.models.tasks import without_later_defaults
 from trustml.scenario.baselines import Background, PublicExample
 from trustml.scenario.check import check_backends
 from trustml.scenario.problems import PlainData, explain_problem, nearest
-from trustml.scenario.sources import Csv, Idx, Images, Json, Npz, Parquet, Series, Text
+from trustml.scenario.sources import Csv, Files, Idx, Json, Module, Npz, Parquet, Series, Text
 from trustml.scenario.spec import Scenario
 
 _Holder = TypeVar("_Holder", bound=msgspec.Struct)
@@ -155,10 +155,12 @@ def resolve_paths(scenario: Scenario, *, folder: Path) -> Scenario:
             fields: tuple[str, ...] = ("path", "test_path")
         case Text():
             fields = ("path", "test_path", "tokenizer")
-        case Images():
+        case Files():
             fields = ("path", "test_path", "table")
         case Npz():
             fields = ("path",)
+        case Module():
+            fields = ("folder",)
         case Idx():
             fields = ("images", "labels", "test_images", "test_labels")
         case _:

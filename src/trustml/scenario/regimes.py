@@ -48,6 +48,33 @@ class Ablation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keeps: Kept = "schedule"
 
 
+class Augmentation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Shifted and mirrored copies of images, in place of each image of a batch; held-out images stay as they are.
+
+    The copies' gradients are averaged, under privacy *before* clipping, so that privacy is that of one copy (De et al.,
+    2022, arXiv 2204.13650, section 3.2). What is drawn follows from the seed of the run, and for a private regime from
+    the same source as its batches; it is the same in all backends, and for an image whoever else is in the batch.
+
+    Parameters
+    ----------
+    multiplicity : int
+        Copies of each example in a batch. Of several the first is the example itself; a single one is shifted and
+        mirrored as is usual without privacy.
+    shift : int
+        Largest shift of an image in pixels, up, down, left and right: as padding it by so many, and a random crop.
+    flip : bool
+        Whether images are mirrored left to right half of the time.
+    border : {"zeros", "reflect"}
+        What comes in from outside: zeros of the inputs as they are trained on, whatever they mean after a scaling; or
+        the image mirrored at its edge, which is the same before and after a scaling.
+    """
+
+    multiplicity: Count = 4
+    shift: CountOrNone = 1
+    flip: bool = False
+    border: Literal["zeros", "reflect"] = "zeros"
+
+
 class Plain(RegimeSpec, frozen=True, kw_only=True, tag="Plain"):
     """Mini-batch training without privacy: every example once an epoch, in a public shuffled order.
 
@@ -61,6 +88,7 @@ class Plain(RegimeSpec, frozen=True, kw_only=True, tag="Plain"):
         same backend and seed. The control that tells privacy from low accuracy.
     random_labels : bool
         Train on permuted labels: the data randomisation test (Adebayo et al., NeurIPS 2018, arXiv 1810.03292).
+    augmentation : Augmentation, optional
     ablation : Ablation, optional
         Take the steps of a private regime without its noise, its clipping, or both. All other fields are left out.
     """
@@ -71,6 +99,7 @@ class Plain(RegimeSpec, frozen=True, kw_only=True, tag="Plain"):
     schedule: Schedule = Schedule()
     stop_at: str = ""
     random_labels: bool = False
+    augmentation: Augmentation | None = None
     ablation: Ablation | None = None
 
     @property
@@ -84,26 +113,6 @@ class Plain(RegimeSpec, frozen=True, kw_only=True, tag="Plain"):
     def is_control(self) -> bool:
         """Whether it is trained otherwise than a plain model would be, to be compared with one."""
         return bool(self.stop_at or self.random_labels or self.ablation)
-
-
-class Augmentation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Several augmented copies of each example; their gradients are averaged *before* clipping.
-
-    Privacy is that of one copy (De et al., 2022, arXiv 2204.13650, section 3.2).
-
-    Parameters
-    ----------
-    multiplicity : int
-        Copies of each example in a batch; the first is the example itself.
-    shift : int
-        Largest shift of an image in pixels, up, down, left and right; the border is filled with zeros.
-    flip : bool
-        Whether images are mirrored left to right half of the time.
-    """
-
-    multiplicity: Count = 4
-    shift: CountOrNone = 1
-    flip: bool = False
 
 
 class DPSGD(RegimeSpec, frozen=True, kw_only=True, tag="DPSGD"):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
-from trustml.ranges import Count, CountOrNone, Inside, Positive, Sides
+from trustml.ranges import Count, CountOrNone, Inside, Positive, Several, Sides
 
 Scaling: TypeAlias = Literal["none", "standard"]
 Buckets: TypeAlias = Annotated[int, msgspec.Meta(ge=2, le=1024)]
@@ -169,7 +169,7 @@ class Csv(Table, frozen=True, kw_only=True, tag="Csv"):
 
 
 class Parquet(Table, frozen=True, kw_only=True, tag="Parquet"):
-    """Columns of a Parquet file; fields as in :class:`Table`."""
+    """Columns of a Parquet file, or of a folder by ``save_to_disk`` of Hugging Face's; fields as in :class:`Table`."""
 
 
 class Json(Table, frozen=True, kw_only=True, tag="Json"):
@@ -201,21 +201,36 @@ class Npz(Source, frozen=True, kw_only=True, tag="Npz"):
     channels: Literal["last", "first"] | None = None
 
 
-class Images(Source, frozen=True, kw_only=True, tag="Images"):
-    """PNG and JPEG files in one folder a class, or named by a table; scaled to [0, 1] by 1/255.
-
-    Images are turned as their cameras say, and what is transparent is laid on white.
+class Files(Source, frozen=True, kw_only=True):
+    """What sources of one file an example share: files in one folder a class, or named by a table.
 
     Parameters
     ----------
     path : str
         The folder: of class folders, or that the table's names are relative to.
     table : str, optional
-        CSV file that names the images and their classes; further columns serve `split_by` alone.
+        CSV file that names the files and their classes; further columns serve `split_by` alone.
     file, label : str
         Columns of the table.
     test_path : str, optional
-        Folder of the held-out images, by class as `path`; without it `test_fraction` is held out.
+        Folder of the held-out files, by class as `path`; without it `test_fraction` is held out.
+    """
+
+    path: str
+    table: str | None = None
+    file: str = "file"
+    label: str = "label"
+    test_path: str | None = None
+
+
+class Images(Files, frozen=True, kw_only=True, tag="Images"):
+    """PNG and JPEG files in one folder a class, or named by a table; scaled to [0, 1] by 1/255.
+
+    Images are turned as their cameras say, and what is transparent is laid on white. Further fields as in
+    :class:`Files`.
+
+    Parameters
+    ----------
     size : (int, int), optional
         Height and width; without it all images must have one size.
     fit : {"resize", "crop"}
@@ -224,14 +239,45 @@ class Images(Source, frozen=True, kw_only=True, tag="Images"):
         Three channels or one.
     """
 
-    path: str
-    table: str | None = None
-    file: str = "file"
-    label: str = "label"
-    test_path: str | None = None
     size: Sides | None = None
     fit: Literal["resize", "crop"] = "resize"
     colour: Literal["rgb", "grey"] = "rgb"
+
+
+class Audio(Files, frozen=True, kw_only=True, tag="Audio"):
+    """WAV files in one folder a class, or named by a table: PCM of 8 to 32 bits or floats, in [-1, 1].
+
+    Several channels are mixed to their mean. Further fields as in :class:`Files`.
+
+    Parameters
+    ----------
+    rate : int
+        Samples a second.
+    seconds : float
+        Length of each clip: silence follows a shorter one, and a longer one is cut off at its end.
+    resample : bool
+        Whether files of another rate are resampled (scipy's ``resample_poly``) or refused.
+    features : {"log-mel", "wave"}
+        ``"log-mel"``: inputs of shape (frames, mels, 1), which are ``(d + 40) / 40`` of decibels ``d = 10 log10(max(p,
+        1e-10))`` of the power ``p`` in each mel band, of Hann windows that lie within the clip. ``"wave"``: inputs of
+        shape (samples, 1).
+    mels : int
+        Bands from 0 to half the rate.
+    window, hop : int
+        Samples of a window, and from one window to the next.
+    scale : {"slaney", "htk"}
+        ``"slaney"``: Slaney's mel scale, triangles of one area, as librosa has them. ``"htk"``: HTK's mel scale,
+        triangles of one height, as torchaudio has them.
+    """
+
+    rate: Count
+    seconds: Positive
+    resample: bool = False
+    features: Literal["log-mel", "wave"] = "log-mel"
+    mels: Count = 40
+    window: Several = 512
+    hop: Count = 256
+    scale: Literal["slaney", "htk"] = "slaney"
 
 
 class Text(Source, frozen=True, kw_only=True, tag="Text"):
@@ -243,7 +289,8 @@ class Text(Source, frozen=True, kw_only=True, tag="Text"):
     Parameters
     ----------
     path : str
-        CSV or tab-separated file; one whose name has ``.json`` or ``.jsonl`` in it holds objects as in :class:`Json`.
+        CSV or tab-separated file; one whose name has ``.json`` or ``.jsonl`` in it holds objects as in :class:`Json`,
+        and one with ``.parquet``, or a folder, is read as by :class:`Parquet`.
     text, label : str
         Columns of the text and of its class; further columns serve `split_by` alone.
     length : int
@@ -310,4 +357,32 @@ class Series(Source, frozen=True, kw_only=True, tag="Series"):
     scaling: Literal["none", "each", "standard"] = "none"
 
 
-DataSource: TypeAlias = Digits | BreastCancer | Idx | Csv | Parquet | Json | Npz | Images | Text | Series
+class Module(Source, frozen=True, kw_only=True, tag="Module"):
+    """What a function of the user's own gives. Running the scenario runs its code, in a process of its own.
+
+    Nothing else does: who reads, verifies or audits the run reads what it stored. The function returns ``(inputs,
+    labels)``, or ``(inputs, labels, by)`` with what examples are split by; or it yields one example after the other, as
+    ``(input, label)`` or ``(input, label, by)``. Inputs have one shape: (features,), (steps, channels) or (height,
+    width, channels). Bytes of images are scaled by 1/255.
+
+    Parameters
+    ----------
+    function : str
+        As in ``"my_data:load"``: a module, and a function in it.
+    folder : str
+        Where the module lies, and what it imports beside it.
+    arguments : dict of str to (str, int, float or bool)
+        Given to the function by name.
+    test_arguments : dict, optional
+        With which it returns the held-out examples; without them `test_fraction` is held out.
+    """
+
+    function: str
+    folder: str = "."
+    arguments: dict[str, str | int | float | bool] = {}
+    test_arguments: dict[str, str | int | float | bool] | None = None
+
+
+DataSource: TypeAlias = (
+    Digits | BreastCancer | Idx | Csv | Parquet | Json | Npz | Images | Audio | Text | Series | Module
+)

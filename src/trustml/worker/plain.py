@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from trustml.backends.contract import Backend, Model, Trainer
+from trustml.data.augmentation import augmented
 from trustml.data.batches import BatchPlan
-from trustml.data.dataset import Examples
+from trustml.data.dataset import Examples, Floats, Ints, LabelArray
 from trustml.data.streams import Stream, public_generator
 from trustml.models.answers import score
 from trustml.models.tasks import facts_of
@@ -49,7 +53,8 @@ def train_plain(
         batch = plan[number]
         rate = regime.optimizer.learning_rate * regime.schedule.factor(number, len(plan))
         with at.clock.step(examples=len(batch)):
-            trainer.step(examples.inputs[batch], examples.labels[batch], learning_rate=rate)
+            inputs, labels = _batch(examples, batch, regime, entropy=(job.seed, Stream.AUGMENTATION, number))
+            trainer.step(inputs, labels, learning_rate=rate)
         at.progress.step(number + 1, len(plan))
         if goal is not None and number % look_every == 0 and goal.reached(trainer):
             note = f"stopped after step {number + 1} of {len(plan)}, at held-out {goal.measure} {goal.score:.4f}: "
@@ -60,6 +65,15 @@ def train_plain(
         return Trained(weights=trainer.weights())
     missed = f"never reached {goal.wanted:.4f}, the held-out {goal.measure} of {regime.stop_at}"
     return Trained(weights=trainer.weights(), notes=(missed,))
+
+
+def _batch(examples: Examples, rows: Ints, regime: Plain, *, entropy: Sequence[int]) -> tuple[Floats, LabelArray]:
+    """Give the examples of a batch, or as many copies of each as the regime augments them to."""
+    inputs, labels = examples.inputs[rows], examples.labels[rows]
+    if regime.augmentation is None:
+        return inputs, labels
+    copies = augmented(inputs, rows, regime.augmentation, examples=len(examples), entropy=entropy)
+    return copies.reshape(-1, *inputs.shape[1:]), np.repeat(labels, copies.shape[1], axis=0)
 
 
 class _Goal:

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from trustml.backends.contract import Backend, Model, PrivateTrainer
 from trustml.backends.settings import PrivateSettings, usual_batch_size
-from trustml.data.batches import BatchPlan, augmented, comes_in_turn, participation
+from trustml.data.augmentation import augmented
+from trustml.data.batches import BatchPlan, comes_in_turn, participation
 from trustml.data.dataset import Examples, Floats, Ints, LabelArray
 from trustml.data.streams import secret_generator
 from trustml.errors import PrivacyError
@@ -156,7 +157,7 @@ class PrivateTraining:
     def _step(self, batch: Ints, done: int, entropy: tuple[int, ...]) -> int:
         """Take one step and count the examples that were left out."""
         rows = batch[self._usable[batch]]
-        inputs, labels = self._copies(self._examples.inputs[rows], entropy), self._examples.labels[rows]
+        inputs, labels = self._copies(rows, entropy), self._examples.labels[rows]
         unclipped, broken = 0, len(batch) - len(rows)
         for start in range(0, len(rows), self._piece):
             part = slice(start, start + self._piece)
@@ -178,17 +179,11 @@ class PrivateTraining:
             }
         return broken
 
-    def _copies(self, inputs: Floats, entropy: tuple[int, ...]) -> Floats:
-        augmentation = self._regime.augmentation
+    def _copies(self, rows: Ints, entropy: tuple[int, ...]) -> Floats:
+        inputs, augmentation = self._examples.inputs[rows], self._regime.augmentation
         if augmentation is None:
             return inputs[:, None]
-        return augmented(
-            inputs,
-            multiplicity=augmentation.multiplicity,
-            shift=augmentation.shift,
-            flip=augmentation.flip,
-            generator=np.random.default_rng(entropy),
-        )
+        return augmented(inputs, rows, augmentation, examples=len(self._examples), entropy=entropy)
 
     def _adapt(self, clipping: Adaptive, centred_count: float) -> None:
         """Move the clipping norm towards the quantile; `centred_count` sums +1/2 and -1/2 over the examples."""

@@ -313,6 +313,7 @@ def test_models_differ_and_do_not_depend_on_how_many_go_through_at_once(monkeypa
         (Plain(stop_at="DPSGD"), "stop_at='DPSGD'"),
         (DPSGD(engine="stock"), "engine='stock'"),
         (DPSGD(augmentation=Augmentation()), "augmentation"),
+        (Plain(augmentation=Augmentation()), "augmentation"),
         (DPSGD(ema_decay=0.99), "ema_decay=0.99"),
         (FedAvg(aggregation="robust"), "aggregation='robust'"),
         (DPFedAvg(mechanism=TreeAggregation()), "TreeAggregation"),

@@ -93,6 +93,12 @@ def test_a_pixel_is_drawn_once_whatever_its_channels():
     np.testing.assert_array_equal(parts.drawn(parts.panels[0]), np.full((4, 4), 6.0))
 
 
+def test_a_series_lies_on_its_side():
+    values = np.arange(6, dtype=np.float32).reshape(3, 2)
+    found = shown(values, m.IntegratedGradients())
+    np.testing.assert_array_equal(found.drawn(found.panels[0]), values.T)
+
+
 def test_methods_agree_over_features_not_columns(monkeypatch):
     """Both rank the features alike; one gives every column of a category its whole, the other the column that is 1."""
     single = np.array([[0.1, 0, 0, 3, 0, 0, 0, 0, 0, -1, 0, 0.5]], np.float32)

@@ -166,7 +166,7 @@ def refuse(settings: ShadowSettings) -> None:
             reason = f"ablation of {ablation.of!r}: only whole regimes are followed"
         case DPSGD(engine=engine) if engine != "core":
             reason = f"engine={engine!r}: a library's own loop trains one model"
-        case DPSGD(augmentation=augmentation) if augmentation is not None:
+        case Plain(augmentation=augmentation) | DPSGD(augmentation=augmentation) if augmentation is not None:
             reason = "augmentation: the core draws copies of examples one step at a time"
         case DPSGD(ema_decay=decay) if decay is not None:
             reason = f"ema_decay={decay:g}: only the last weights are kept"

@@ -152,10 +152,10 @@ class ExplainedExample:
         return found[0].astype(np.float32)
 
     def drawn(self, panel: Panel) -> Floats:
-        """What is drawn of an explanation: a bar a feature of a table, or a colour a pixel."""
+        """What is drawn of an explanation: a bar a feature of a table, or a colour a pixel or step."""
         values = self.by_feature(panel)
         if values.ndim != 3:
-            return values
+            return values.T if self.input.ndim == 2 else values  # a series lies on its side
         return values.sum(axis=-1) if panel.combine == "sum" else values.mean(axis=-1)
 
     def plain(self) -> dict[str, Any]:

@@ -31,7 +31,8 @@ def save_picture(found: ExplainedExample, path: Path) -> None:
     models = list(dict.fromkeys(panel.model for panel in found.panels))
     libraries = list(dict.fromkeys(panel.library for panel in found.panels))
     image = found.input.ndim == 3
-    wide, high = (_INCHES, _INCHES) if image else (3.4, max(2.0, 0.17 * len(found.feature_names or found.input)))
+    bars = 0 if found.input.ndim == 2 else len(found.feature_names or found.input)
+    wide, high = (_INCHES, _INCHES) if image else (3.4, max(2.0, 0.17 * bars))
     columns = len(libraries) + image
     figure, axes = pyplot.subplots(
         len(models),
@@ -77,7 +78,10 @@ def save_picture(found: ExplainedExample, path: Path) -> None:
 def _draw(axis: Axes, found: ExplainedExample, panel: Panel, limit: float) -> None:
     values = found.drawn(panel)
     if values.ndim == 2:
-        axis.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit)
+        image = found.input.ndim == 3
+        axis.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit, aspect="equal" if image else "auto")
+        if not image:
+            axis.set_yticks(range(len(values)))  # channels of a series
         return
     names = found.feature_names if len(found.feature_names) == len(values) else [str(i) for i in range(len(values))]
     axis.barh(range(len(values)), values, color=np.where(values > 0, "#2166ac", "#b2182b"))

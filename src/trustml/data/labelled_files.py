@@ -1,4 +1,4 @@
-"""Data sets of images that lie in one folder a class, or that a table names."""
+"""Data sets of one file an example: images and recordings in one folder a class, or named by a table."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trustml.data.audio import read_clips
 from trustml.data.dataset import Dataset, Examples
 from trustml.data.encoding import column_of_keys, split_column
 from trustml.data.images import image_warnings, read_images
@@ -20,7 +21,8 @@ from trustml.data.splits import encode_and_split
 from trustml.data.tables import read_table, refuse_same_path
 from trustml.errors import DataError
 from trustml.models.tasks import DEFAULT_TASK, Task
-from trustml.scenario.sources import Csv, Images
+from trustml.scenario.ready import data_hint
+from trustml.scenario.sources import Audio, Csv, Files, Images
 
 _MOST_TOLD = 3
 _IGNORED = {"thumbs.db", "desktop.ini"}
@@ -34,16 +36,17 @@ class Named:
     label: str
 
 
-def class_folders(folder: Path) -> list[Named]:
+def class_folders(folder: Path, *, of: str = "image") -> list[Named]:
     """List the files of each class folder by name; what editors and systems leave there does not count.
 
     Raises
     ------
     DataError
-        If there are not two classes, one is empty, or something lies where no image can be.
+        If there are not two classes, one is empty, or something lies where no such file can be.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: is no folder; name one that holds a folder of images for each class")
+        hint = data_hint(folder) or f"name one that holds a folder of {of}s for each class"
+        raise DataError(f"{folder}: is no folder; {hint}")
     classes = _visible(folder)
     if astray := [path.name for path in classes if not path.is_dir()]:
         raise DataError(f"{folder}: {_listed(astray)} lies beside the class folders; move it, or name a table")
@@ -53,9 +56,9 @@ def class_folders(folder: Path) -> list[Named]:
         if astray := [path.name for path in (place, *files) if not path.resolve().is_relative_to(folder.resolve())]:
             raise DataError(f"{place}: {_listed(astray)} is a link that leads out of {folder}; put the files there")
         if not files:
-            raise DataError(f"{place}: holds no image; remove the folder, or fill it")
+            raise DataError(f"{place}: holds no {of}; remove the folder, or fill it")
         if astray := [path.name for path in files if not path.is_file()]:
-            raise DataError(f"{place}: {_listed(astray)} is no file; class folders hold images alone")
+            raise DataError(f"{place}: {_listed(astray)} is no file; class folders hold {of}s alone")
         found.extend(Named(path=path, label=place.name) for path in files)
     if len(classes) < 2:
         raise DataError(f"{folder}: holds {len(classes)} class folders; give at least two")
@@ -84,21 +87,26 @@ def listed_files(folder: Path, names: Iterable[str], labels: Iterable[str], *, t
     return found
 
 
-def load_images(source: Images, task: Task = DEFAULT_TASK) -> Dataset:
-    """Read the images of a folder, in the order of the split, so that no part of them is copied.
+def load_labelled_files(source: Images | Audio, task: Task = DEFAULT_TASK) -> Dataset:
+    """Read the files of a folder, in the order of the split, so that no part of them is copied.
 
     Raises
     ------
     DataError
     """
     refuse_same_path(source)
-    files, by = _image_files(source)
-    held = [] if source.test_path is None else class_folders(Path(source.test_path))
+    files, by = _files_of(source)
+    held = [] if source.test_path is None else class_folders(Path(source.test_path), of=_kind_of(source))
     files += held
     labels = as_numbers(np.array([one.label for one in files]))
     encoded, rows = encode_and_split(labels, source, task, where=source.path, held=len(held), by=by)
     order = np.concatenate(rows)
-    inputs, counts = read_images([files[row].path for row in order], source)
+    paths = [files[row].path for row in order]
+    if isinstance(source, Audio):
+        inputs, told = read_clips(paths, source)
+    else:
+        inputs, counts = read_images(paths, source)
+        told = image_warnings(counts, source, images=len(files))
     cut = len(rows[0])
     return Dataset(
         train=Examples(inputs=inputs[:cut], labels=encoded.values[rows[0]]),
@@ -106,14 +114,18 @@ def load_images(source: Images, task: Task = DEFAULT_TASK) -> Dataset:
         class_names=encoded.names,
         task=task,
         preparation=Preparation(scaling="public constants", categories="none", classes="of the data"),
-        warnings=(*image_warnings(counts, source, images=len(files)), *encoded.warnings),
+        warnings=(*told, *encoded.warnings),
     )
 
 
-def _image_files(source: Images) -> tuple[list[Named], npt.NDArray[Any] | None]:
-    """List the images of the folder or of the table, and what they are split by."""
+def _kind_of(source: Files) -> str:
+    return "WAV file" if isinstance(source, Audio) else "image"
+
+
+def _files_of(source: Files) -> tuple[list[Named], npt.NDArray[Any] | None]:
+    """List the files of the folder or of the table, and what they are split by."""
     if source.table is None:
-        return class_folders(Path(source.path)), None
+        return class_folders(Path(source.path), of=_kind_of(source)), None
     if source.test_path is not None:
         raise DataError("data.test_path: is for class folders, and a table is given; use one of them")
     listing = Csv(
