@@ -12,7 +12,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -69,9 +68,10 @@ def assert_one_clear_line(done: subprocess.CompletedProcess, *words: str, folder
 def test_help_is_fast_and_lists_the_commands():
     best = float("inf")
     for _ in range(3):
-        start = time.perf_counter()
+        before = os.times()
         done = trustml("--help")
-        best = min(best, time.perf_counter() - start)
+        after = os.times()  # of the processor, which others may use too
+        best = min(best, sum(after[2:4]) - sum(before[2:4]))
     assert done.returncode == 0
     for command in ("run", "list", "show", "compare", "ledger", "conformance", "bench", "dashboard", "setup"):
         assert f"  {command} " in done.stdout
