@@ -5,11 +5,13 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 LOCK := src/trustml/environments/main.lock
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 PYTEST_ARGS ?=
 # XLA compiles the many small programs of the tests for longer than they run. make test-all leaves it as users have it.
 ALL := TRUSTML_TESTS=all
-# One thread a process, as two processes of tests share what may be two cores.
-QUICK := JAX_DISABLE_MOST_OPTIMIZATIONS=1 OMP_NUM_THREADS=1
+# One thread a process, as two processes of tests share what may be two cores. The hundreds of processes that the tests
+# start find our modules and theirs compiled, also where the caller's Python writes no bytecode.
+QUICK := JAX_DISABLE_MOST_OPTIMIZATIONS=1 OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 
 .PHONY: demo bench test test-all test-wheel test-mutants test-kills test-conformance test-sensitivity test-seeds check format environments dashboard clean help
 
@@ -63,11 +65,14 @@ dashboard: environments  ## serve the dashboard
 environments: .venv/.installed  ## make .venv and .venv-tensorflow
 	@$(BIN)/trustml setup tensorflow || echo "going on without tensorflow"
 
+# Both at once: making tensorflow's needs two packages of this one. Where it fails, `environments` says so.
 .venv/.installed: $(LOCK) pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "trustml needs Python 3.11 for make; set PYTHON=")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r $(LOCK)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	grep -E '^(click|msgspec)==' $(LOCK) > .venv/setup.txt
+	$(PIP) -r .venv/setup.txt
+	@PYTHONPATH=src $(BIN)/python -m trustml.cli setup tensorflow & other=$$!; \
+	$(PIP) -r $(LOCK) && $(PIP) --no-build-isolation -e .; ended=$$?; wait $$other; exit $$ended
 	touch $@
 
 clean:  ## remove both environments and caches, not the runs

@@ -67,14 +67,11 @@ def one_by_one(backend: Backend) -> Weights:
     """Weights after steps on sums of gradients that were clipped by hand, each taken from a plain step of its own."""
     model, examples = drawn()
     weights, velocity = dict(model.weights), {name: np.zeros_like(part) for name, part in model.weights.items()}
+    trainer = backend.plain(model, Plain(batch_size=1, optimizer=SGD(learning_rate=1.0)), 0)  # compiled once
     for batch in batches():
         total = {name: np.zeros(part.shape, np.float64) for name, part in weights.items()}
         for row in batch:
-            trainer = backend.plain(
-                Model(architecture=model.architecture, input_shape=(4,), weights=weights),
-                Plain(batch_size=1, optimizer=SGD(learning_rate=1.0)),
-                0,
-            )
+            trainer.restore(weights, {})
             trainer.step(examples.inputs[row : row + 1], examples.labels[row : row + 1], learning_rate=1.0)
             gradient = {name: weights[name].astype(np.float64) - part for name, part in trainer.weights().items()}
             norm = np.sqrt(sum((part**2).sum() for part in gradient.values()))

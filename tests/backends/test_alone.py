@@ -26,8 +26,16 @@ SAMPLED: tuple[m.Method, ...] = (
 """All that draw, but for FeaturePermutation: it shuffles features among the examples, which is its definition."""
 
 
-@pytest.mark.parametrize("explain", [explain_in_torch, explain_in_jax], ids=["torch", "jax"])
-@pytest.mark.parametrize("method", SAMPLED, ids=lambda method: method.title)
+@pytest.mark.parametrize(
+    ("method", "explain"),
+    [
+        # in short of two that JAX draws alike one, as it compiles each twice
+        pytest.param(method, explain, id=f"{method.title}-{name}", marks=pytest.mark.long if alike else ())
+        for method in SAMPLED
+        for name, explain in (("torch", explain_in_torch), ("jax", explain_in_jax))
+        for alike in [name == "jax" and method.title in ("SmoothGrad", "KernelShap")]
+    ],
+)
 def test_alone_and_among_eight(explain, method):
     inputs = np.random.default_rng(2).random((8, 8, 8, 1)).astype(np.float32)
     model = model_of(small_cnn(), (8, 8, 1))

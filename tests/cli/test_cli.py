@@ -12,7 +12,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -69,9 +68,10 @@ def assert_one_clear_line(done: subprocess.CompletedProcess, *words: str, folder
 def test_help_is_fast_and_lists_the_commands():
     best = float("inf")
     for _ in range(3):
-        start = time.perf_counter()
+        before = os.times()
         done = trustml("--help")
-        best = min(best, time.perf_counter() - start)
+        after = os.times()  # of the processor, which others may use too
+        best = min(best, sum(after[2:4]) - sum(before[2:4]))
     assert done.returncode == 0
     for command in ("run", "list", "show", "compare", "ledger", "conformance", "bench", "dashboard", "setup"):
         assert f"  {command} " in done.stdout
@@ -221,7 +221,8 @@ def finished(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
     toml(
         folder / "small.toml",
         training='[[training]]\nkind = "Plain"\nepochs = 1\n'
-        '[[training]]\nkind = "DPSGD"\nnoise_multiplier = 2.0\nepochs = 1\ndelta = 0.01\n',
+        '[[training]]\nkind = "DPSGD"\nnoise_multiplier = 2.0\nepochs = 1\ndelta = 0.01\n'
+        "[explanations]\nmethods = []\n",
     )
     return folder, trustml("run", "small.toml", "--json", cwd=folder, NO_COLOR="1")
 
@@ -286,8 +287,9 @@ def test_a_shortfall_of_delta_is_a_warning_and_not_met(finished):
 def overridden(finished) -> Path:
     """A second run in the same folder, with other settings, as people see it."""
     folder, _ = finished
+    toml(folder / "private.toml", training='[[training]]\nkind = "DPSGD"\nnoise_multiplier = 2.0\nepochs = 1\n')
     done = trustml(
-        "run", "small.toml", "--seeds", 2, "--device", "cpu", "--set", "training.1.noise_multiplier=3",
+        "run", "private.toml", "--seeds", 2, "--device", "cpu", "--set", "training.0.noise_multiplier=3",
         "--set", "explanations.methods=[]", cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -309,8 +311,8 @@ def test_every_option_overrides_a_field(overridden):
     scenario = manifest["scenario"]
     assert scenario["seeds"] == [0, 1]
     assert scenario["execution"]["device"] == "cpu"
-    assert scenario["training"][1]["noise_multiplier"] == 3
-    assert "training.1.noise_multiplier=3" in manifest["overrides"]
+    assert scenario["training"][0]["noise_multiplier"] == 3 and scenario["explanations"]["methods"] == []
+    assert "training.0.noise_multiplier=3" in manifest["overrides"]
 
 
 def test_an_unknown_cuda_device_is_one_line_in_the_record(finished):

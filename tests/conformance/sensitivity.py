@@ -32,6 +32,8 @@ from trustml.privacy.rounding import summation_rounding
 
 MARGIN = 1e-5
 """Beyond the clipping norm, for the rounding of the norm and of the scaled gradient themselves."""
+_LEAST = 3
+"""Trials on networks that are drawn, however little time there is."""
 _KEPT = 4
 """Trials of a network that the search goes on from."""
 
@@ -137,7 +139,7 @@ def _moves(
     for number, (network, of_it) in enumerate(known):
         clipped_sum = make(network)
         yield from ((number, try_one(network, trial, clipped_sum)) for trial in of_it)
-    end = time.monotonic() + seconds
+    end, drawn = time.monotonic() + seconds, 0
     for number, network in enumerate(networks, len(known)):
         clipped_sum = make(network)
         best: list[Move] = []
@@ -147,7 +149,8 @@ def _moves(
             move = try_one(network, trial, clipped_sum)
             best = sorted([*best, move], key=_excess, reverse=True)[:_KEPT]
             yield number, move
-            if time.monotonic() > end:
+            drawn += 1
+            if drawn >= _LEAST and time.monotonic() > end:
                 return
 
 

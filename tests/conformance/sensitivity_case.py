@@ -1,14 +1,18 @@
-"""Search ways to clip of one backend, in its environment: ``BACKEND MODE[,MODE] SECONDS SEED [FAULT]``.
+"""Search ways to clip of one backend, in its environment: ``BACKEND MODE[,MODE] SECONDS SEED [FAULT ...]``.
 
-One line for each way is printed.
+One line for each way is printed, and then one for each fault that is put into the last of them. Each search has a
+process of its own, forked where the backend is imported, which takes longer than to find a fault.
 """
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
+import os
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
 import numpy as np
@@ -16,6 +20,7 @@ import numpy as np
 from tests.conformance.known_moves import KNOWN
 from tests.conformance.sensitivity import ClippedSum, Move, search_sensitivity
 from tests.conformance.trials import Network, draw_networks, labels_of, of_task
+from tests.conformance.unguarded import FAULTS
 from trustml.backends.contract import Model, PrivateTrainer
 from trustml.backends.settings import EngineChoice, PrivateSettings
 from trustml.backends.table import load_backend
@@ -124,11 +129,32 @@ def search(backend: str, mode: str, *, seconds: float, seed: int, broken: bool) 
     }
 
 
-if __name__ == "__main__":
-    backend, modes, seconds, seed = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
-    for fault in sys.argv[5:]:
-        from tests.conformance.unguarded import FAULTS
+def search_broken(backend: str, mode: str, fault: str, *, seed: int) -> dict[str, object]:
+    """What the search of a way with one of its guards taken out came to."""
+    FAULTS[fault]()
+    return search(backend, mode, seconds=0.1, seed=seed, broken=True)
 
-        FAULTS[fault]()
-    for mode in modes.split(","):
-        print(json.dumps(search(backend, mode, seconds=seconds, seed=seed, broken=len(sys.argv) > 5)), flush=True)
+
+def print_of_child(work: Callable[[], object]) -> None:
+    """Print what comes of it in a fork, with which all that it changed is gone."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            print(json.dumps(work()), flush=True)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    if os.waitpid(child, 0)[1]:
+        sys.exit("a search failed")
+
+
+if __name__ == "__main__":
+    name, ways, length, start = sys.argv[1], sys.argv[2].split(","), float(sys.argv[3]), int(sys.argv[4])
+    importlib.import_module(f"trustml.backends.{name}.dp")
+    for way in ways:
+        print_of_child(lambda way=way: search(name, way, seconds=length, seed=start, broken=False))
+    for one in sys.argv[5:]:
+        print_of_child(lambda one=one: search_broken(name, ways[-1], one, seed=start))

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from tests import WHOLE
 from tests.conformance.broken_federations import (
     ADAPTIVE,
     BROKEN,
@@ -55,7 +56,7 @@ def check_deep(kind, settings):
 
 
 @pytest.mark.parametrize("settings", [FIXED, ADAPTIVE], ids=["fixed", "adaptive"])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(3 if WHOLE else 1))
 def test_the_oracle_passes_every_check(settings, seed):
     class Shifted(NumpyFederation):
         def __init__(self, model, made):
@@ -173,11 +174,13 @@ VARIANTS = {
 @pytest.mark.parametrize(
     ("name", "variant"),
     [
+        *(pytest.param("torch", variant, marks=pytest.mark.torch) for variant in ("adaptive", "banded")),
+        *(pytest.param("jax", variant) for variant in ("gaussian", "tree")),
         *(
-            pytest.param("torch", variant, marks=pytest.mark.torch)
-            for variant in ("gaussian", "adaptive", "tree", "banded")
+            pytest.param(name, variant, marks=pytest.mark.long)
+            for name, variants in {"torch": ("gaussian", "tree"), "jax": ("banded", "blt")}.items()
+            for variant in variants
         ),
-        *(pytest.param("jax", variant) for variant in ("gaussian", "tree", "banded", "blt")),
     ],
 )
 def test_a_backend_passes_in_this_process(name, variant):

@@ -64,7 +64,11 @@ def test_honest_noise_passes_with_a_ratio_that_is_known_to_a_third_of_a_percent(
 
 @pytest.mark.parametrize(
     ("coordinates", "runs"),
-    [(200, 60), pytest.param(13, 200, marks=pytest.mark.long), pytest.param(3000, 1000, marks=pytest.mark.long)],
+    [
+        (200, 60 if WHOLE else 25),
+        pytest.param(13, 200, marks=pytest.mark.long),
+        pytest.param(3000, 1000, marks=pytest.mark.long),
+    ],
 )
 def test_honest_runs_are_hardly_ever_flagged(coordinates, runs):
     flagged, values = 0, []

@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 import trustml
 from tests.cli.test_cli import called
-from tests.cli.test_cli import trustml as trustml_process
 from tests.conftest import measured_once
 from tests.records import unasked_second_opinion
 from tests.records.make import STUDY
@@ -34,6 +33,7 @@ def images(tmp_path_factory) -> trustml.Run:
         explanations=trustml.Explanations(
             examples=10,
             target="predicted",
+            timing=False,
             methods=(
                 trustml.IntegratedGradients(n_steps=20, baseline=trustml.Mean()),
                 trustml.Saliency(),
@@ -162,14 +162,12 @@ def test_a_wrong_question_gets_one_clear_line(images, arguments, words):
 
 
 def test_a_study_answers_from_finished_runs(seeds, tmp_path):
-    done = trustml_process(
-        "study", "--from", seeds.id, "--runs", str(seeds.path.parent), "--figure", str(tmp_path / "f.png")
-    )
+    done = called("study", "--from", seeds.id, "--runs", str(seeds.path.parent), "--figure", str(tmp_path / "f.png"))
     assert done.returncode == 0, done.stderr
     for words in ("beyond what another seed does", "lower accuracy", "steadier", "less faithful", "| study | DPSGD |"):
         assert words in done.stdout
     assert (tmp_path / "f.png").stat().st_size > 10_000
-    assert trustml_process("study").returncode == 2
+    assert called("study").returncode == 2
 
 
 def test_what_two_sides_are_to_each_other_and_whose_model_it_is_are_columns(images, seeds):

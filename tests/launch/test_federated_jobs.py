@@ -11,9 +11,10 @@ import pytest
 
 import trustml
 from trustml.scenario.federated import FedAvg
+from trustml.scenario.methods import Saliency
 from trustml.scenario.optimizers import SGD
 from trustml.scenario.partition import IID
-from trustml.scenario.spec import Explanations
+from trustml.scenario.spec import Explanations, Probes
 
 pytestmark = [pytest.mark.slow, pytest.mark.tensorflow]
 
@@ -34,7 +35,12 @@ def finished(tiny, tmp_path_factory):
         ),
     )
     scenario = msgspec.structs.replace(
-        tiny, training=regimes, backends=("tensorflow",), explanations=Explanations(methods=())
+        tiny,
+        training=regimes,
+        backends=("tensorflow",),
+        explanations=Explanations(
+            methods=(Saliency(),), examples=2, scope="own", timing=False, probes=Probes(faithfulness=False)
+        ),
     )
     try:
         run = trustml.run(scenario, out=tmp_path_factory.mktemp("tff"))
@@ -73,3 +79,13 @@ def test_a_failure_is_one_line(finished):
     record = next(r for r in run.manifest.jobs if r.regime == "diverges")
     assert run.status == "partial" and record.status == "error"
     assert "not finite" in record.reason and "\n" not in record.reason
+
+
+def test_what_it_trained_is_explained_in_its_environment(finished):
+    run, _ = finished
+    record = next(r for r in run.manifest.jobs if r.id == "explain.tensorflow.of.tensorflow.FedAvg.s0")
+    assert record.status == "ok", record.reason
+    found = run.attributions("train.tensorflow.FedAvg.s0", backend="tensorflow", variant="completed")
+    assert found.shape == (2, 8, 8, 1) and (found >= 0).all() and found.max() > 0
+    blocked = next(r for r in run.manifest.jobs if r.id == "explain.tensorflow.of.tensorflow.diverges.s0")
+    assert blocked.status == "blocked"

@@ -84,7 +84,7 @@ def test_the_wheel_carries_what_users_need(wheel):
 
 def test_it_runs_from_an_empty_folder(clean, tmp_path):
     done = call(
-        clean / "trustml", "run", "digits", "--backend", "jax", "--json", "--set", "training.1.epochs=2",
+        clean / "trustml", "run", "breast_cancer", "--backend", "jax", "--json", "--set", "training.1.epochs=2",
         "--set", "training.0.epochs=1", "--set", "training.2.rounds=2", "--set", "explanations.methods=[]",
         cwd=tmp_path,
     )  # fmt: skip

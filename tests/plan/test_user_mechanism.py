@@ -9,11 +9,13 @@ import msgspec
 import numpy as np
 import pytest
 
+from tests import WHOLE
 from trustml.data.clients import FederatedPlan, federated_plan
 from trustml.errors import ScenarioError
 from trustml.plan.job import Mechanism
 from trustml.plan.mechanism import make_charge, noise_kind
 from trustml.plan.user_mechanism import block_participation, next_user_attempt, plan_user_mechanism
+from trustml.privacy import accounting
 from trustml.privacy.accounting import epsilon_of
 from trustml.privacy.calibration import affordable_steps
 from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, Charge
@@ -29,6 +31,15 @@ COHORTS = {
     "all": Everyone(),
     "in turn": InTurn(clients=60),
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_orders():
+    """Bound batches of fixed size at a few Renyi orders: with all of them calibration takes half a minute."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not WHOLE:
+            patch.setattr(accounting, "RDP_ORDERS", tuple(range(2, 25)))
+        yield
 
 
 def private(cohort, **changes) -> DPFedAvg:
@@ -84,11 +95,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(
-    "name",
-    # calibration of batches of fixed size takes half a minute
-    [pytest.param(name, marks=pytest.mark.long if name == "fixed" else ()) for name in CASES],
-)
+@pytest.mark.parametrize("name", CASES)
 def test_a_target_is_met_closely_from_below(name):
     regime = CASES[name]
     mechanism = planned(regime)
@@ -150,7 +157,7 @@ def test_a_target_out_of_reach_names_its_field():
         planned(private(PoissonCohort(clients=40), epsilon=1e-7, delta=1e-9))
 
 
-@pytest.mark.parametrize("name", ["poisson", pytest.param("fixed", marks=pytest.mark.long), "all"])
+@pytest.mark.parametrize("name", ["poisson", "fixed", "all"])
 def test_another_attempt_spends_only_what_is_left(name):
     regime = CASES[name]
     mechanism = planned(regime)

@@ -12,6 +12,7 @@ from dp_accounting.pld import privacy_loss_distribution
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from tests import WHOLE
 from trustml.privacy.bounds import GRID, RENYI, epsilon_bounds
 from trustml.privacy.events import NoiseEvent
 from trustml.privacy.loss_grid import MOST_POINTS, Steps, plan
@@ -135,7 +136,7 @@ def test_against_the_grids_of_another_library(noise, rate, steps, exponent):
         assert theirs + slack >= found.low if pessimistic else theirs - slack <= found.high
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8 if WHOLE else 3, deadline=None)
 @given(
     st.floats(0.02, 300.0), st.floats(1e-6, 1.0), st.integers(1, 10**7), st.floats(-15.0, -0.5), st.booleans()
 )  # fmt: skip

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 
+from tests import WHOLE
 from trustml.privacy.accounting import epsilon_of, gaussian_epsilon
 from trustml.privacy.calibration import calibrated_noise_unamplified
 from trustml.privacy.ledger import Charge, charge, read_ledger
@@ -50,7 +51,7 @@ def test_the_mass_covers_what_a_normal_number_has_beyond_the_largest(source):
         assert (1 + math.exp(8)) * 1e13 * tail.mass < 1e-5 * DELTA
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=300 if WHOLE else 60)
 @given(
     precision=st.floats(1e-4, 300),
     delta=st.floats(1e-12, 1e-2),

@@ -134,6 +134,7 @@ def test_proximal_term(found):
         assert close(weights[number + 1], weights[number] + average(weights[number], clients, proximal=0.8))
 
 
+@pytest.mark.long
 def test_proximal_term_of_tff_has_the_wrong_sign(found):
     """Known defect of TFF 0.87; when this fails it was fixed, and its own FedProx can be used again."""
     weights = found[0]["prox_of_tff"]
@@ -220,7 +221,8 @@ def test_noise_without_clients(found, name):
     assert abs((noise[1:] * noise[:-1]).mean()) < 5 * expected**2 / np.sqrt(noise[1:].size)
     norms = [outcome[2] for outcome in found[1][name]]
     assert len(set(norms)) == (1 if name == "noisy" else len(norms))
-    assert np.array_equal(found[0][f"{name}_again"], found[0][name][:2])  # all of it comes from the seed
+    if case.WHOLE or name == "noisy_adaptive":  # all of it comes from the seed
+        assert np.array_equal(found[0][f"{name}_again"], found[0][name][:2])
 
 
 @pytest.mark.parametrize("name", case.CORRELATED)
@@ -235,7 +237,8 @@ def test_noise_that_tff_has_not_is_the_strategys_of_its_own_vectors(found, name)
 def test_tree_noise_is_seeded_and_hangs_together(found):
     """Variance of the sum over rounds in the efficient tree: 1, 2/3, 2/3 + 1, 4/7."""
     tree = found[0]["tree"]
-    assert np.array_equal(found[0]["tree_again"], tree[:2])
+    if case.WHOLE:
+        assert np.array_equal(found[0]["tree_again"], tree[:2])
     total = (tree[1:] - tree[0]).std(axis=1) / (2.0 * case.TREE.clipping_norm / case.EXPECTED)
     assert total**2 == pytest.approx(np.array([1, 2 / 3, 5 / 3, 4 / 7]), rel=5 * np.sqrt(2 / 43))
     assert total[2] > max(total[1], total[3])
