@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from trustml.errors import ScenarioError
+from trustml.models import token_types
 from trustml.models.layers import (
     GELU,
     Add,
@@ -35,6 +36,19 @@ from trustml.models.layers import (
     Softplus,
     Tanh,
 )
+from trustml.models.token_layers import (
+    Attention,
+    Embedding,
+    FeatureTokens,
+    LearnedPositions,
+    Mask,
+    MaskedMean,
+    Pick,
+    Prepend,
+    Reshape,
+    SinusoidalPositions,
+    Unembedding,
+)
 
 Shape: TypeAlias = tuple[int, ...]
 _SEVERAL = (2, sys.maxsize)
@@ -59,12 +73,15 @@ class LayerType:
         Fewest and most that it takes.
     affine : bool
         Whether a straight way through its input is one through its output.
+    own_start : bool
+        Whether its starting weights have laws of their own (:mod:`trustml.models.weights`).
     """
 
     output: Callable[[Any, Sequence[Shape], str], Shape]
     weights: Callable[[Any, Shape], dict[str, Shape]] = _no_weights
     inputs: tuple[int, int] = (1, 1)
     affine: bool = False
+    own_start: bool = False
 
     @property
     def has_weights(self) -> bool:
@@ -83,9 +100,9 @@ def _same(layer: Any, shapes: Sequence[Shape], field: str) -> Shape:
 
 def _dense(layer: Dense, shapes: Sequence[Shape], field: str) -> Shape:
     _positive(layer.units, f"{field}.units")
-    if len(shapes[0]) != 1:
+    if len(shapes[0]) not in (1, 2):
         raise ScenarioError(field, f"Dense takes a vector but gets shape {shapes[0]}", fix="put a Flatten before it")
-    return (layer.units,)
+    return (*shapes[0][:-1], layer.units)
 
 
 def _dense_weights(layer: Dense, shape: Shape) -> dict[str, Shape]:
@@ -214,9 +231,13 @@ def _batch_norm(layer: BatchNorm, shapes: Sequence[Shape], field: str) -> Shape:
     )
 
 
-WITHOUT_EXPANDED_WEIGHTS = (Conv1D, Conv2D, RMSNorm)
+TOKENS = (Embedding, FeatureTokens, LearnedPositions, Prepend)
+"""Layers of tokens that have weights of their own."""
+WITHOUT_EXPANDED_WEIGHTS = (Conv1D, Conv2D, RMSNorm, *TOKENS)
 """Layers that PyTorch 2.13's expanded weights fail on: the gradients of convolutions are viewed as if they were
-channels-first whatever their layout, which shows at some batch sizes, and RMSNorm has no rule."""
+channels-first whatever their layout, which shows at some batch sizes, and RMSNorm and our layers of tokens have no
+rule."""
+WHY_NO_EXPANDED_WEIGHTS = "fails on convolutions at some batch sizes, and on RMSNorm and layers of tokens"
 
 LAYER_TYPES: Mapping[type[LayerSpec], LayerType] = {
     Dense: LayerType(output=_dense, weights=_dense_weights, affine=True),
@@ -235,6 +256,21 @@ LAYER_TYPES: Mapping[type[LayerSpec], LayerType] = {
     RMSNorm: LayerType(output=_same, weights=_scale),
     Dropout: LayerType(output=_dropout, affine=True),  # does nothing to a trained network
     BatchNorm: LayerType(output=_batch_norm),
+    Embedding: LayerType(output=token_types.embedding, weights=token_types.embedding_weights, own_start=True),
+    Mask: LayerType(output=token_types.mask),
+    FeatureTokens: LayerType(
+        output=token_types.feature_tokens, weights=token_types.feature_token_weights, affine=True, own_start=True
+    ),
+    LearnedPositions: LayerType(
+        output=token_types.positions, weights=token_types.position_weights, affine=True, own_start=True
+    ),
+    SinusoidalPositions: LayerType(output=token_types.positions, affine=True),
+    Prepend: LayerType(output=token_types.prepend, weights=token_types.prepend_weights, affine=True, own_start=True),
+    Attention: LayerType(output=token_types.attention, inputs=(3, 4)),
+    MaskedMean: LayerType(output=token_types.masked_mean, inputs=(2, 2)),
+    Pick: LayerType(output=token_types.pick, affine=True),
+    Reshape: LayerType(output=token_types.reshape, affine=True),
+    Unembedding: LayerType(output=token_types.unembedding, affine=True),
 }
 
 

@@ -16,10 +16,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from trustml.errors import RecordError
-from trustml.models.layers import Architecture
+from trustml.models.layer_types import LAYER_TYPES
+from trustml.models.layers import Architecture, Initialisation
 from trustml.models.shapes import Shape, weight_shapes
 
 Weights: TypeAlias = dict[str, npt.NDArray[np.float32]]
+_TRUNCATED_DEVIATION = 0.02
 
 
 def initial_weights(architecture: Architecture, input_shape: Shape, *, generator: np.random.Generator) -> Weights:
@@ -38,12 +40,20 @@ def initial_weights(architecture: Architecture, input_shape: Shape, *, generator
     dict of str to float32 array
     """
     shapes = weight_shapes(architecture, input_shape)
+    own = {node.name for node in architecture.nodes if LAYER_TYPES[type(node.layer)].own_start}
     weights: Weights = {}
     for name, shape in shapes.items():
         node, _, part = name.rpartition(".")
+        if node in own:
+            weights[name] = _own_start(part, shape, initialisation=architecture.initialisation, generator=generator)
+            continue
         kernel = shapes.get(f"{node}.kernel")
         if kernel is None:
             weights[name] = np.full(shape, 1.0 if part == "scale" else 0.0, np.float32)
+            continue
+        if architecture.initialisation == "truncated_normal":
+            drawn = _truncated_normal(shape, generator) if part == "kernel" else np.zeros(shape)
+            weights[name] = drawn.astype(np.float32)
             continue
         fan_in = math.prod(kernel[:-1])
         if architecture.initialisation == "kaiming":
@@ -57,6 +67,32 @@ def initial_weights(architecture: Architecture, input_shape: Shape, *, generator
             bound = math.sqrt(6.0 / (fan_in + fan_out)) if part == "kernel" else 0.0
         weights[name] = generator.uniform(-bound, bound, shape).astype(np.float32)
     return weights
+
+
+def _own_start(
+    part: str, shape: Shape, *, initialisation: Initialisation, generator: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """Draw weights that no kernel goes with, by the law of their part.
+
+    As PyTorch starts an embedding, from standard normal numbers, and FT-Transformer its tokens, uniform within
+    1/sqrt(width); as Keras starts an embedding, uniform within 0.05; otherwise normal with deviation 0.02.
+    """
+    if initialisation == "glorot_uniform":
+        drawn = np.zeros(shape) if part == "bias" else generator.uniform(-0.05, 0.05, shape)
+    elif initialisation == "torch":
+        bound = 1 / math.sqrt(shape[-1])
+        drawn = generator.normal(size=shape) if part == "table" else generator.uniform(-bound, bound, shape)
+    else:
+        drawn = np.zeros(shape) if part == "bias" else _truncated_normal(shape, generator)
+    return drawn.astype(np.float32)
+
+
+def _truncated_normal(shape: Shape, generator: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Draw normal numbers of deviation 0.02, those beyond twice as much anew."""
+    drawn = generator.normal(size=shape)
+    while (beyond := np.abs(drawn) > 2).any():
+        drawn[beyond] = generator.normal(size=int(beyond.sum()))
+    return drawn * _TRUNCATED_DEVIATION
 
 
 def encode_weights(weights: Weights) -> bytes:
