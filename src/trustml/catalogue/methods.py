@@ -22,10 +22,11 @@ from trustml.catalogue.libraries import (
 )
 from trustml.frameworks.implementation import NotAvailable
 from trustml.models.layers import GELU, GroupNorm, LayerNorm, LeakyReLU, Multiply, RMSNorm, Sigmoid, SiLU, Softplus
+from trustml.models.token_layers import WITHOUT_RULES
 from trustml.scenario import methods as m
 
 _NEITHER = NotAvailable(reason="neither tf-explain nor Xplique has it")
-_NO_SHARES = (GroupNorm, LayerNorm, RMSNorm, Multiply)
+_NO_SHARES = (GroupNorm, LayerNorm, RMSNorm, Multiply, *WITHOUT_RULES)
 _DEEP_LIFT = (
     "GELU and SiLU pass their plain gradients; where windows of a MaxPool overlap, contributions are lost; of a ReLU "
     "and a MaxPool side by side, the later one passes plain gradients; and where a layer with a rule shares its input "

@@ -28,7 +28,9 @@ Shape: TypeAlias = tuple[int, ...]
 
 
 def embedding(layer: Embedding, shapes: Sequence[Shape], field: str) -> Shape:
-    """Steps, each a row of the table."""
+    """Steps, each a row of the table; or of tokens that were looked up (:mod:`trustml.models.token_space`)."""
+    if len(shapes[0]) == 2 and shapes[0][1] == layer.width + 1:
+        return shapes[0][0], layer.width
     return (*_ids(layer, shapes[0], field), layer.width)
 
 
@@ -38,8 +40,8 @@ def embedding_weights(layer: Embedding, shape: Shape) -> dict[str, Shape]:
 
 
 def mask(layer: Mask, shapes: Sequence[Shape], field: str) -> Shape:
-    """One value a step."""
-    return _ids(layer, shapes[0], field)
+    """One value a step, of ids or of tokens that were looked up."""
+    return shapes[0][:1] if len(shapes[0]) == 2 else _ids(layer, shapes[0], field)
 
 
 def feature_tokens(layer: FeatureTokens, shapes: Sequence[Shape], field: str) -> Shape:

@@ -39,6 +39,7 @@ from trustml.models.layers import (
     Softplus,
     Tanh,
 )
+from trustml.models.token_layers import Embedding, Pick, Reshape
 
 _TINY = 1e-10
 """Differences below this are none, as in Captum: the gradient takes the place of a ratio."""
@@ -51,8 +52,8 @@ Rule: TypeAlias = Callable[[Node, Array], tuple[Array, ...]]
 _ELEMENTWISE = (ReLU, LeakyReLU, GELU, SiLU, Softplus, Tanh, Sigmoid)
 _SUMS = (Dense, Conv2D, Conv1D, AvgPool, GlobalAvgPool, Add)
 """Whose outputs are sums over inputs, and at most an offset."""
-_MOVES = (Dropout, Flatten, Concatenate)
-"""Whose outputs are inputs, elsewhere."""
+_MOVES = (Dropout, Flatten, Concatenate, Embedding, Pick, Reshape)
+"""Whose outputs are inputs, elsewhere; of an Embedding, vectors of tokens that were looked up."""
 
 
 def walk(architecture: Architecture, params: Params, inputs: Array) -> Values:

@@ -30,13 +30,17 @@ from trustml.models.token_types import feature_of_columns, rotations, sinusoids
 
 
 def prepared_ids(layer: Embedding, values: Array) -> Array:
-    """Rows of the table that the tokens take."""
+    """Rows of the table that the tokens take; tokens that were looked up stay."""
+    if values.ndim == 3:
+        return values
     return jnp.clip(values, 0, layer.vocabulary - 1).astype(jnp.int32)
 
 
 def weighted_tokens(layer: Layer, values: Array, weights: dict[str, Array]) -> Array:
     """Output of a layer of tokens that has weights, from what it is given; ids are those of :func:`prepared_ids`."""
     match layer:
+        case Embedding() if values.ndim == 3:
+            return values[..., :-1] + weights["table"][0]
         case Embedding():
             return weights["table"][values]
         case FeatureTokens():
@@ -57,6 +61,8 @@ def token_layer(layer: Layer, inputs: Sequence[Array]) -> Array:
     """Output of a layer without weights."""
     values = inputs[0]
     match layer:
+        case Mask() if values.ndim == 3:  # tokens that were looked up
+            return (values[..., -1] >= 0).astype(jnp.float32)
         case Mask():
             return (values != layer.padding).astype(jnp.float32)
         case SinusoidalPositions():

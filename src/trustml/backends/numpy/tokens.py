@@ -32,6 +32,10 @@ def token_layer(layer: Layer, inputs: Sequence[Doubles], weights: dict[str, Doub
     """Output of a layer of tokens; `weights` are its own by their part, or those that it is tied to."""
     values = inputs[0]
     match layer:
+        case Embedding() if values.ndim == 2:  # looked up already
+            return values[:, :-1] + weights["table"][0]
+        case Mask() if values.ndim == 2:
+            return (values[:, -1] >= 0).astype(float)
         case Embedding():
             return np.array([weights["table"][int(min(max(one, 0), layer.vocabulary - 1))] for one in values])
         case Mask():

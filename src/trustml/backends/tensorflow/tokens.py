@@ -54,6 +54,8 @@ class Lookup(_TokenLayer):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Shape (n, steps, width)."""
+        if len(inputs.shape) == 3:  # looked up already
+            return inputs[..., :-1] + self.table[0]
         return tf.gather(self.table, self.ids(inputs))
 
 
@@ -81,6 +83,8 @@ class PaddingMask(_TokenLayer):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Shape (n, steps)."""
+        if len(inputs.shape) == 3:  # tokens that were looked up
+            return tf.cast(inputs[..., -1] >= 0, inputs.dtype)
         return tf.cast(inputs != self.layer.padding, inputs.dtype)
 
 

@@ -17,6 +17,7 @@ from trustml.backends.torch.own_layers import (
     Sum,
     Thinning,
 )
+from trustml.backends.torch.tokens import Lookup, Reshaped, Step
 
 
 class _PassThrough(PropagationRule):
@@ -45,6 +46,8 @@ def set_epsilon_rules(module: nn.Module, epsilon: float) -> None:
             case nn.Linear() | nn.Conv2d() | nn.Conv1d() | nn.AvgPool2d() | GlobalMean() | Sum():
                 layer.rule = EpsilonRule(epsilon)
             case ChannelsLastFlatten() | nn.ConstantPad1d() | nn.ConstantPad2d() | Thinning() | ChannelConcatenation():
+                layer.rule = _PassThrough()
+            case Lookup() | Step() | Reshaped():  # a Lookup of tokens that were looked up
                 layer.rule = _PassThrough()
             case nn.Sequential() | GraphModule() | Rearranged() | nn.MaxPool2d():
                 pass

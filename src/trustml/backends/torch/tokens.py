@@ -40,6 +40,8 @@ class Lookup(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Shape (n, steps, width)."""
+        if inputs.ndim == 3:  # looked up already
+            return inputs[..., :-1] + self.weight[0]
         return self.weight[self.ids(inputs)]
 
 
@@ -64,6 +66,8 @@ class PaddingMask(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Shape (n, steps)."""
+        if inputs.ndim == 3:  # tokens that were looked up
+            return (inputs[..., -1] >= 0).to(inputs.dtype)
         return (inputs != self._padding).to(inputs.dtype)
 
 
