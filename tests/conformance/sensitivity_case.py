@@ -20,12 +20,14 @@ from trustml.backends.contract import Model, PrivateTrainer
 from trustml.backends.settings import EngineChoice, PrivateSettings
 from trustml.backends.table import load_backend
 from trustml.data.dataset import Floats, Ints
-from trustml.models.layers import Conv2D
+from trustml.models.layer_types import WITHOUT_EXPANDED_WEIGHTS
 from trustml.models.tasks import DEFAULT_TASK, Binary, Labels, Regression, Task
+from trustml.models.token_layers import Unembedding
 from trustml.models.weights import Weights, initial_weights
 from trustml.scenario.optimizers import SGD
 from trustml.worker.private import accumulate_finite
 
+SAMPLED = ("hooks", "functorch", "ew")
 ASKED: tuple[Task, ...] = (Regression(), DEFAULT_TASK, Labels(), Binary(), Regression(loss="absolute"))
 
 
@@ -64,15 +66,17 @@ def make_sum(backend: str, mode: str) -> object:
     return make
 
 
-def suitable_networks(seed: int, *, dense: bool, single: bool) -> Iterator[Network]:
-    """Networks without convolutions, which Opacus's ``ew`` is refused for, or of one row for each example.
+def suitable_networks(seed: int, *, mode: str, single: bool) -> Iterator[Network]:
+    """Networks without what a mode of Opacus is refused for, or of one row for each example.
 
     They are asked for everything in turn, but where a search is for a fault: that of classes is known to show it.
     """
     turns = itertools.repeat(DEFAULT_TASK) if single else itertools.cycle(ASKED)
     for network in draw_networks(np.random.default_rng(seed)):
-        convolutions = any(isinstance(layer, Conv2D) for layer in network.architecture.layers)
-        if not (dense and convolutions) and not (single and network.copies > 1):
+        layers = [node.layer for node in network.architecture.nodes]
+        refused = mode == "ew" and any(isinstance(layer, WITHOUT_EXPANDED_WEIGHTS) for layer in layers)
+        refused |= mode in SAMPLED and any(isinstance(layer, Unembedding) for layer in layers)
+        if not refused and not (single and network.copies > 1):
             yield of_task(network, next(turns))
 
 
@@ -105,7 +109,7 @@ def search(backend: str, mode: str, *, seconds: float, seed: int, broken: bool) 
             seconds=seconds,
             seed=seed,
             known=KNOWN if mode != "ew" else (),
-            networks=suitable_networks(seed, dense=mode == "ew", single=broken),
+            networks=suitable_networks(seed, mode=mode, single=broken),
             tell=tell,
         )
         worst, trials = found.worst, found.trials
