@@ -245,6 +245,36 @@ MUTANTS = (
         ),
     ),
     *_mutants(
+        "backends/jax/test_tokens.py",
+        (
+            "a token that comes again is another",
+            "backends/jax/tokens.py",
+            'jnp.einsum("nsf,nsw->nfw", at_first, gradient)',
+            "gradient",
+        ),
+        ("a step without keys sees all", "backends/jax/tokens.py", "axis=-1) * there", "axis=-1)"),
+    ),
+    *_mutants(
+        "backends/torch/test_tokens.py",
+        (
+            "a token that comes again is its last",
+            "backends/torch/layer_gradients.py",
+            ".scatter_add_(1, first[..., None]",
+            ".scatter_(1, first[..., None]",
+        ),
+        ("a tied table has one use", "backends/torch/layer_gradients.py", " + lookup.written()]", "]"),
+    ),
+    *_mutants(
+        "models/test_token_space.py",
+        (
+            "a baseline has a padding of its own",
+            "worker/token_space.py",
+            "found[name] = vectors(array, inputs)",
+            "found[name] = vectors(array, array)",
+        ),
+        ("contributions are averaged", "worker/token_space.py", "if summed else", "if not summed else"),
+    ),
+    *_mutants(
         "measures/test_assumptions.py",
         (
             "training statistics are no matter",

@@ -63,6 +63,19 @@ from trustml.models.tasks import (
     Labels as Labels,
     Regression as Regression,
 )
+from trustml.models.token_layers import (
+    Attention as Attention,
+    Embedding as Embedding,
+    FeatureTokens as FeatureTokens,
+    LearnedPositions as LearnedPositions,
+    Mask as Mask,
+    MaskedMean as MaskedMean,
+    Pick as Pick,
+    Prepend as Prepend,
+    Reshape as Reshape,
+    SinusoidalPositions as SinusoidalPositions,
+    Unembedding as Unembedding,
+)
 from trustml.scenario.attacks import (
     Attacks as Attacks,
     Canaries as Canaries,

@@ -52,6 +52,20 @@ from trustml.models.layers import (
     Transpose,
 )
 from trustml.models.residual import residual_network
+from trustml.models.token_layers import (
+    Attention,
+    Embedding,
+    FeatureTokens,
+    LearnedPositions,
+    Mask,
+    MaskedMean,
+    Pick,
+    Prepend,
+    Reshape,
+    SinusoidalPositions,
+    Unembedding,
+)
+from trustml.models.transformers import decoder, encoder, ft_transformer, vision_transformer
 from trustml.models.weights import initial_weights
 from trustml.models.zoo import mlp, small_cnn
 from trustml.scenario.federated import (
@@ -175,16 +189,47 @@ ARCHITECTURES: dict[str, Architecture] = {
             Dense(units=10),
         )
     ),
+    "tokens": Architecture(  # every layer of tokens: attention within a text, and from it to the columns of a table
+        layers=(
+            Node(name="mask", layer=Mask(), inputs=("input",)),
+            Node(name="columns", layer=FeatureTokens(width=8, columns=(1, 7, 8, 8)), inputs=("input",)),
+            Node(name="first", layer=Prepend()),
+            Node(name="tokens", layer=Embedding(vocabulary=17, width=8), inputs=("input",)),
+            Node(name="learned", layer=LearnedPositions()),
+            Node(name="query", layer=Dense(units=4), inputs=("learned",)),
+            Node(name="key", layer=Dense(units=4), inputs=("learned",)),
+            Node(name="own", layer=Attention(heads=2, causal=True), inputs=("query", "key", "learned", "mask")),
+            Node(name="across", layer=Attention(heads=2, rotary=True), inputs=("own", "first", "first")),
+            Node(name="fixed", layer=SinusoidalPositions()),
+            Node(name="logits", layer=Unembedding(of="tokens", vocabulary=17)),
+            Node(name="mean", layer=MaskedMean(), inputs=("logits", "mask")),
+            Node(name="shape", layer=Reshape(shape=(1, 17))),
+            Node(name="last", layer=Pick(index=-1)),
+            Dense(units=10),
+        )
+    ),
     "residual": residual_network(filters=(4, 8), blocks=1, groups=2, classes=10),
     **{f"random{seed}": draw_graph(np.random.default_rng(seed), (8, 8, 1)) for seed in RANDOM_GRAPHS},
     "small_cnn": small_cnn(),
     "mlp": mlp([32, 16], classes=10),
 }
-VECTORS = frozenset({"dense", "dense_no_bias", "vector_group_norm", "vector_layer_norm", "mlp"})
+if WHOLE:
+    ARCHITECTURES |= {
+        "encoder": encoder(vocabulary=17, classes=10, width=8, heads=2),
+        "decoder": Architecture(
+            layers=(*decoder(vocabulary=17, width=8, heads=2).layers, Pick(index=-1), Dense(units=10))
+        ),
+        "vision": vision_transformer(size=8, patch=2, width=8, heads=2, blocks=1, classes=10),
+        "ft_transformer": ft_transformer(classes=10, width=8, heads=2),
+    }
+VECTORS = frozenset({"dense", "dense_no_bias", "vector_group_norm", "vector_layer_norm", "mlp", "ft_transformer"})
 SEQUENCES = frozenset({"sequence", "recurrent", "lengthened"})
+IDS = frozenset({"tokens", "encoder", "decoder"})
 TRAINED = ("small_cnn", "mlp", "group_norm", "residual")
 # In short one network has every kind of layer and one is a graph, as compiling each is what takes the time.
-CLIPPED: tuple[str, ...] = ("mlp", "mixed", "mixed_conv", "sequence", "recurrent", "resized", "lengthened", "residual")
+CLIPPED: tuple[str, ...] = (
+    *("mlp", "mixed", "mixed_conv", "sequence", "recurrent", "resized", "lengthened", "residual", "tokens"),
+)
 OTHER_WAYS: tuple[str, ...] = ("mlp", "mixed")
 PLANTED: tuple[str, ...] = ("mlp",)
 RESUMED = "mlp"
@@ -193,7 +238,8 @@ if WHOLE:
         "small_cnn", "conv_asymmetric", "conv_column", "group_norm", "layer_norm", "max_pool_overlap", "graph",
         "conv_groups", "conv_dilated", "conv_standardised", "rms_norm", "random1", *CLIPPED,
     )  # fmt: skip
-    OTHER_WAYS = ("mlp", "conv_asymmetric", "group_norm", "residual")
+    OTHER_WAYS = ("mlp", "conv_asymmetric", "group_norm", "residual", "tokens")
+    CLIPPED = (*CLIPPED, "encoder", "decoder", "vision", "ft_transformer")
     PLANTED = ("mlp", "conv_asymmetric", "group_norm")
     RESUMED = "small_cnn"
 CLIPPING_NORM = 2.0
@@ -202,7 +248,9 @@ CLIPPING_NORM = 2.0
 def make_model(name: str) -> Model:
     """One architecture with its starting weights, those of norms moved off their trivial values."""
     architecture = ARCHITECTURES[name]
-    shape = (64,) if name in VECTORS else (8, 8) if name in SEQUENCES else (8, 8, 1)
+    shape: tuple[int, ...] = (64,) if name in VECTORS else (24,) if name in IDS else (8, 8, 1)
+    if name in SEQUENCES:
+        shape = (8, 8)
     generator = public_generator(7, Stream.WEIGHTS)
     weights = initial_weights(architecture, shape, generator=generator)
     for part, array in weights.items():
@@ -212,9 +260,11 @@ def make_model(name: str) -> Model:
 
 
 def make_inputs(images: np.ndarray, name: str) -> np.ndarray:
-    """Real digits, as images, as vectors, or as sequences of rows."""
+    """Real digits, as images, as vectors, as sequences of rows, or grey values as tokens, of which 0 is padding."""
     if name in SEQUENCES:
         return images[..., 0]
+    if name in IDS:
+        return (images * 16).round().reshape(len(images), 64)[:, 16:40]
     return images.reshape(len(images), 64) if name in VECTORS else images
 
 

@@ -27,10 +27,12 @@ from trustml.backends.table import load_backend
 from trustml.data.dataset import Floats, Ints
 from trustml.models.layer_types import WITHOUT_EXPANDED_WEIGHTS, WITHOUT_FUNCTORCH
 from trustml.models.tasks import DEFAULT_TASK, Binary, Labels, Regression, Task
+from trustml.models.token_layers import Unembedding
 from trustml.models.weights import Weights, initial_weights
 from trustml.scenario.optimizers import SGD
 from trustml.worker.private import accumulate_finite
 
+SAMPLED = ("hooks", "functorch", "ew")
 ASKED: tuple[Task, ...] = (Regression(), DEFAULT_TASK, Labels(), Binary(), Regression(loss="absolute"))
 
 
@@ -81,6 +83,7 @@ def suitable_networks(seed: int, *, mode: str, single: bool) -> Iterator[Network
     turns = itertools.repeat(DEFAULT_TASK) if single else itertools.cycle(ASKED)
     for network in draw_networks(np.random.default_rng(seed)):
         refused = any(isinstance(node.layer, WITHOUT.get(mode, ())) for node in network.architecture.nodes)
+        refused |= mode in SAMPLED and any(isinstance(node.layer, Unembedding) for node in network.architecture.nodes)
         if not refused and not (single and network.copies > 1):
             yield of_task(network, next(turns))
 

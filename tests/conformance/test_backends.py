@@ -53,7 +53,7 @@ def test_logits_equal_each_other(answers, one, other, case):
 @pytest.mark.parametrize(("one", "other"), PAIRS)
 def test_input_gradients_equal_each_other(answers, one, other, case):
     a, b = answers[one][f"gradients/{case}"], answers[other][f"gradients/{case}"]
-    assert np.abs(a).max() > 0
+    assert np.any(a) == (case not in ("encoder", "decoder"))  # between token ids there is no slope
     assert np.abs(a - b).max() < 1e-5 * max(1.0, np.abs(a).max())
 
 

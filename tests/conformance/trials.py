@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
+from tests.conformance.token_networks import draw_tokens
 from trustml.data.dataset import Floats, Ints, LabelArray
 from trustml.models.layers import (
     GELU,
@@ -113,13 +114,17 @@ class Trial:
 
 
 def draw_networks(generator: np.random.Generator) -> Iterator[Network]:
-    """Draw networks of few, extreme layers; of sequences in between, by numbers of their own."""
-    sequences = generator.spawn(1)[0]
+    """Draw networks of few, extreme layers; of sequences and of tokens in between, by numbers of their own."""
+    sequences, tokens = generator.spawn(2)
     for number in itertools.count():
         if number % 5 == 4:
             yield _draw_sequence_network(sequences)
+        if number % 5 == 2:
+            architecture, shape = draw_tokens(tokens, classes=CLASSES)
+            block, copies = int(2 ** tokens.integers(0, 7)), int(tokens.choice([1, 1, 1, 3]))
+            yield Network(architecture=architecture, input_shape=shape, block=block, copies=copies)
         vector = generator.random() < 0.3
-        shape: tuple[int, ...] = (int(generator.choice([2, 10, 50, 300])),)
+        shape = (int(generator.choice([2, 10, 50, 300])),)
         if not vector:
             shape = (*generator.integers(3, 9, 2).tolist(), int(generator.choice([1, 3, 8, 16, 64])))
         layers = _draw_dense(generator) if vector else _draw_convolutions(generator, shape)
@@ -252,6 +257,9 @@ def draw_weights(network: Network, trial: Trial, generator: np.random.Generator)
         if name.endswith((".scale", ".bias")):
             weights[name] = (array + generator.normal(0, 0.3, array.shape)).astype(np.float32)
     kernels = [name for name in weights if name.endswith(".kernel")]
+    for name in weights:
+        if name.endswith((".table", ".vectors")):
+            weights[name] = weights[name] * np.float32(trial.first_layer)
     weights[kernels[0]] = weights[kernels[0]] * np.float32(trial.first_layer)
     last = weights[kernels[-1]]
     mean = last.mean(axis=-1, keepdims=True)

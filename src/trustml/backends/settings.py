@@ -9,6 +9,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trustml.models.layer_types import LAYER_TYPES
+from trustml.models.layers import (
+    GRU,
+    LSTM,
+    Architecture,
+    Dense,
+)
+from trustml.models.shapes import value_shapes
+from trustml.models.token_layers import (
+    Attention,
+    Embedding,
+    Unembedding,
+)
 from trustml.privacy.noise_strategy import NoiseStrategy, noise_strategy
 from trustml.privacy.rounding import drawn_noise
 from trustml.scenario.federated import FederatedRegime, IndependentNoise, NoiseMechanism
@@ -58,6 +71,34 @@ def filled_up(rows: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
     filled = np.zeros((count, *rows.shape[1:]), rows.dtype)
     filled[: len(rows)] = rows
     return filled
+
+
+def written_numbers(architecture: Architecture, input_shape: tuple[int, ...], *, copies: int) -> int:
+    """Numbers of one example's gradients that book-keeping writes out, and what attention keeps for them.
+
+    Those of a dense layer at one position are not, and of a table of tokens only the rows that are taken.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    input_shape : tuple of int
+    copies : int
+        Rows that make one example.
+    """
+    shapes = value_shapes(architecture, input_shape)
+    tied = {node.layer.of for node in architecture.nodes if isinstance(node.layer, Unembedding)}
+    total = 0
+    for node in architecture.nodes:
+        layer, before, after = node.layer, shapes[node.inputs[0]], shapes[node.name]
+        if isinstance(layer, Attention):  # scores, shares, and what comes back by either
+            total += 4 * copies * layer.heads * before[0] * shapes[node.inputs[1]][0]
+        elif isinstance(layer, Embedding) and node.name not in tied:
+            total += copies * math.prod(after)
+        elif isinstance(layer, GRU | LSTM):
+            total += sum(map(math.prod, LAYER_TYPES[type(layer)].weights(layer, before).values()))
+        elif LAYER_TYPES[type(layer)].has_weights and not (isinstance(layer, Dense) and copies * len(after) == 1):
+            total += math.prod(next(iter(LAYER_TYPES[type(layer)].weights(layer, before).values())))
+    return total
 
 
 def usual_batch_size(expected: int) -> int:

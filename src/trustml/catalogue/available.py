@@ -8,8 +8,9 @@ from trustml.frameworks.implementation import Availability, Implementation, NotA
 from trustml.frameworks.table import entry_of
 from trustml.models.layers import Architecture, Conv2D
 from trustml.models.shapes import layer_shapes
+from trustml.models.token_space import has_mask, table_of_tokens, why_no_vectors
 from trustml.scenario import methods as m
-from trustml.scenario.baselines import Blur
+from trustml.scenario.baselines import Blur, Mean
 from trustml.scenario.spec import BackendName
 
 CONTROL_LIBRARY = "control"
@@ -64,6 +65,8 @@ def why_unfit(method: m.Method, architecture: Architecture, input_shape: tuple[i
     """Say why the method cannot explain a model of that architecture; empty if it can."""
     image = len(input_shape) == 3
     entry, layer = METHODS[type(method)], attributed_layer(method, architecture)
+    if reason := _unfit_for_tokens(method, architecture):
+        return reason
     shapes = layer_shapes(architecture, input_shape)
     if entry.at_convolution and layer == -1:
         return "needs a convolution, and the model has none"
@@ -128,6 +131,22 @@ def combine_of(method: m.Method) -> Combine:
         return combine_of(method.of) if method.statistic == "mean" else "mean"
     entry = METHODS[type(method)]
     return "sum" if entry.contribution and entry.needs != "forward" else "mean"
+
+
+def _unfit_for_tokens(method: m.Method, architecture: Architecture) -> str:
+    """Say why the method cannot explain token ids; empty if it can, or inputs are no ids."""
+    if not table_of_tokens(architecture) or isinstance(method, m.RandomControl):
+        return ""
+    baseline, background = m.baseline_of(method), m.background_of(method)
+    if isinstance(baseline, Mean | Blur):
+        return f"{type(baseline).__name__} makes no token of several; use a number, the id of a token"
+    if background is not None and background.rows == "uniform":
+        return "Background(rows='uniform') draws no tokens; take rows of data"
+    if background is not None and has_mask(architecture):
+        return "draws texts from a background, whose padding is elsewhere; use IntegratedGradients"
+    if is_signed(method) and not is_contribution(method) and not returns_layer(method):
+        return "gives slopes of the numbers of a vector, which make none of a token; use InputXGradient"
+    return why_no_vectors(architecture)
 
 
 def _unknown_layer(method: m.Method, architecture: Architecture) -> str:

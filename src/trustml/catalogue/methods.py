@@ -34,10 +34,11 @@ from trustml.models.layers import (
     SiLU,
     Softplus,
 )
+from trustml.models.token_layers import WITHOUT_RULES
 from trustml.scenario import methods as m
 
 _NEITHER = NotAvailable(reason="neither tf-explain nor Xplique has it")
-_NO_SHARES = (GroupNorm, LayerNorm, RMSNorm, Multiply, GRU, LSTM)
+_NO_SHARES = (GroupNorm, LayerNorm, RMSNorm, Multiply, GRU, LSTM, *WITHOUT_RULES)
 _DEEP_LIFT = (
     "GELU, SiLU and GlobalMaxPool pass their plain gradients; where windows of a MaxPool overlap, contributions are "
     "lost; of a ReLU and a MaxPool side by side, the later one passes plain gradients; and where a layer with a rule "

@@ -26,6 +26,7 @@ from trustml.data.datasets import load_dataset
 from trustml.data.partition import Clients
 from trustml.data.preparation import preparation_notes
 from trustml.data.streams import Stream, public_generator, secret_generator
+from trustml.data.token_ids import check_token_ids
 from trustml.launch.attacks import write_attack_inputs
 from trustml.launch.baselines import explanation_inputs, explanation_notes, sample_warnings, with_samples
 from trustml.launch.federation import draw_partition, draw_rounds, partition_arrays, salt
@@ -78,6 +79,7 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
         train_examples=len(dataset.train),
         test_examples=len(dataset.test),
     )
+    check_token_ids(scenario.model, dataset)
     partitions = _draw_partitions(scenario, dataset)
     cohorts = check_cohorts(scenario, {title: len(clients.names) for (title, _), clients in partitions.items()})
     plans = _draw_plans(scenario, dataset, partitions)

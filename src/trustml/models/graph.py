@@ -9,7 +9,15 @@ from collections.abc import Sequence
 
 from trustml.errors import ScenarioError
 from trustml.models.layer_types import LAYER_TYPES
-from trustml.models.layers import INPUT, Architecture, Node
+from trustml.models.layers import (
+    INPUT,
+    Architecture,
+    Node,
+)
+from trustml.models.token_layers import (
+    Embedding,
+    Unembedding,
+)
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _LONGEST = 80
@@ -31,6 +39,8 @@ def check_graph(architecture: Architecture) -> None:
         _check_name(node.name, [one.name for one in nodes[:index]], index)
     for index, node in enumerate(nodes):
         _check_inputs(architecture, index, node)
+        if isinstance(node.layer, Unembedding):
+            _check_tie(architecture, index, node.layer)
     used = {name for node in nodes for name in node.inputs}
     for index, node in enumerate(nodes[:-1]):
         if node.name not in used:
@@ -135,6 +145,24 @@ def _check_inputs(architecture: Architecture, index: int, node: Node) -> None:
     if len(node.inputs) > most:
         raise ScenarioError(
             f"model.layers.{index}.inputs",
-            f"{kind} takes one input and {node.name!r} has {len(node.inputs)}",
-            fix="join them by Add or Concatenate first",
+            f"{kind} takes {'one input' if most == 1 else f'{most} inputs at most'} and {node.name!r} has "
+            f"{len(node.inputs)}",
+            fix="join them by Add or Concatenate first" if most == 1 else f"name {most} or fewer",
         )
+
+
+def _check_tie(architecture: Architecture, index: int, layer: Unembedding) -> None:
+    """Check that weights are tied to the table of one Embedding, and by one node: then both uses are clipped as one."""
+    field = layer_field(architecture, index)
+    tables = {node.name: node.layer for node in architecture.nodes[:index] if isinstance(node.layer, Embedding)}
+    if layer.of not in tables:
+        fix = f"choose one of {', '.join(tables)}" if tables else "put an Embedding before it"
+        raise ScenarioError(f"{field}.of", f"{layer.of!r} names no earlier Embedding", fix=fix)
+    table = tables[layer.of]
+    if table.vocabulary != layer.vocabulary:
+        problem = f"{layer.vocabulary} is another than the {table.vocabulary} of {layer.of!r}"
+        raise ScenarioError(f"{field}.vocabulary", problem, fix=f"use {table.vocabulary}")
+    earlier = [node.layer for node in architecture.nodes[:index]]
+    if any(isinstance(one, Unembedding) and one.of == layer.of for one in earlier):
+        problem = f"the table of {layer.of!r} is tied to another node already"
+        raise ScenarioError(f"{field}.of", problem, fix="let one node use it, or use a Dense without ties")

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.errors import ScenarioError
+from trustml.models import token_types
 from trustml.models.layers import (
     GELU,
     GRU,
@@ -48,6 +49,20 @@ from trustml.models.layers import (
 )
 from trustml.models.recurrence import gated_start, gated_states, gated_weights
 from trustml.models.resizing import adaptive_pool, constant, reordered, transposed_image, transposed_sequence
+from trustml.models.token_layers import (
+    Attention,
+    Embedding,
+    FeatureTokens,
+    LearnedPositions,
+    Mask,
+    MaskedMean,
+    Pick,
+    Prepend,
+    Reshape,
+    SinusoidalPositions,
+    Unembedding,
+)
+from trustml.models.token_types import token_start
 
 Shape: TypeAlias = tuple[int, ...]
 Floats: TypeAlias = npt.NDArray[np.float32]
@@ -101,9 +116,9 @@ def _same(layer: Any, shapes: Sequence[Shape], field: str) -> Shape:
 
 def _dense(layer: Dense, shapes: Sequence[Shape], field: str) -> Shape:
     _positive(layer.units, f"{field}.units")
-    if len(shapes[0]) != 1:
+    if len(shapes[0]) not in (1, 2):
         raise ScenarioError(field, f"Dense takes a vector but gets shape {shapes[0]}", fix="put a Flatten before it")
-    return (layer.units,)
+    return (*shapes[0][:-1], layer.units)
 
 
 def _dense_weights(layer: Dense, shape: Shape) -> dict[str, Shape]:
@@ -245,9 +260,15 @@ def _batch_norm(layer: BatchNorm, shapes: Sequence[Shape], field: str) -> Shape:
     )
 
 
-WITHOUT_EXPANDED_WEIGHTS = (Conv1D, Conv2D, ConvTranspose1D, ConvTranspose2D, GRU, LSTM, RMSNorm)
+TOKENS = (Embedding, FeatureTokens, LearnedPositions, Prepend)
+"""Layers of tokens that have weights of their own."""
+WITHOUT_EXPANDED_WEIGHTS = (Conv1D, Conv2D, ConvTranspose1D, ConvTranspose2D, GRU, LSTM, RMSNorm, *TOKENS)
 """Layers that PyTorch 2.13's expanded weights fail on: the gradients of convolutions are viewed as if they were
-channels-first whatever their layout, which shows at some batch sizes, and recurrent layers and RMSNorm have no rule."""
+channels-first whatever their layout, which shows at some batch sizes, and recurrent layers, RMSNorm and our layers of
+tokens have no rule."""
+WHY_NO_EXPANDED_WEIGHTS = (
+    "fails on convolutions at some batch sizes, and on recurrent layers, RMSNorm and layers of tokens"
+)
 WITHOUT_FUNCTORCH = (GRU, LSTM)
 """Layers of PyTorch 2.13 that ``vmap`` cannot vectorise."""
 
@@ -276,6 +297,24 @@ LAYER_TYPES: Mapping[type[LayerSpec], LayerType] = {
     RMSNorm: LayerType(output=_same, weights=_scale),
     Dropout: LayerType(output=_dropout, affine=True),  # does nothing to a trained network
     BatchNorm: LayerType(output=_batch_norm),
+    Embedding: LayerType(output=token_types.embedding, weights=token_types.embedding_weights, start=token_start),
+    Mask: LayerType(output=token_types.mask),
+    FeatureTokens: LayerType(
+        output=token_types.feature_tokens,
+        weights=token_types.feature_token_weights,
+        affine=True,
+        start=token_start,
+    ),
+    LearnedPositions: LayerType(
+        output=token_types.positions, weights=token_types.position_weights, affine=True, start=token_start
+    ),
+    SinusoidalPositions: LayerType(output=token_types.positions, affine=True),
+    Prepend: LayerType(output=token_types.prepend, weights=token_types.prepend_weights, affine=True, start=token_start),
+    Attention: LayerType(output=token_types.attention, inputs=(3, 4)),
+    MaskedMean: LayerType(output=token_types.masked_mean, inputs=(2, 2)),
+    Pick: LayerType(output=token_types.pick, affine=True),
+    Reshape: LayerType(output=token_types.reshape, affine=True),
+    Unembedding: LayerType(output=token_types.unembedding, affine=True),
 }
 
 

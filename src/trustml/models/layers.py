@@ -11,22 +11,33 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from trustml.models.layer_spec import LayerSpec as LayerSpec
+from trustml.models.token_layers import (
+    Attention,
+    Embedding,
+    FeatureTokens,
+    LearnedPositions,
+    Mask,
+    MaskedMean,
+    Pick,
+    Prepend,
+    Reshape,
+    SinusoidalPositions,
+    Unembedding,
+)
 from trustml.ranges import BelowOne, Count, CountOrNone, NotNegative, Positive, Sides
 
 Padding: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 """((top, bottom), (left, right)), in rows and columns."""
 
+Initialisation: TypeAlias = Literal["torch", "glorot_uniform", "kaiming", "truncated_normal"]
 NO_PADDING: Padding = ((0, 0), (0, 0))
 NO_DILATION: Sides = (1, 1)
 STANDARDISATION_EPSILON = 1e-4
 
 
-class LayerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
-    """What all layers share: the field ``kind`` names them in files."""
-
-
 class Dense(LayerSpec, frozen=True, kw_only=True, tag="Dense"):
-    """``y = x @ kernel + bias`` on the last axis of a flat input; kernel is (in, units)."""
+    """``y = x @ kernel + bias`` on the last axis of a vector or of a sequence; kernel is (in, units)."""
 
     units: Count
     bias: bool = True
@@ -335,6 +346,17 @@ Layer: TypeAlias = (
     | RMSNorm
     | Dropout
     | BatchNorm
+    | Embedding
+    | Mask
+    | FeatureTokens
+    | LearnedPositions
+    | SinusoidalPositions
+    | Prepend
+    | Attention
+    | MaskedMean
+    | Pick
+    | Reshape
+    | Unembedding
 )
 
 INPUT = "input"
@@ -368,15 +390,16 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     ----------
     layers : tuple of Layer or Node
         From input to output. The last one must give one logit per class.
-    initialisation : {"torch", "glorot_uniform", "kaiming"}
+    initialisation : {"torch", "glorot_uniform", "kaiming", "truncated_normal"}
         Law of the starting weights, which the core draws and every backend gets. ``"torch"`` is PyTorch's
         default, uniform within 1/sqrt(fan_in) for kernels and biases; ``"glorot_uniform"`` is Keras's
         default, with zero biases (Glorot and Bengio, AISTATS 2010); ``"kaiming"`` is normal with deviation
-        sqrt(2/fan_in), with zero biases (He et al., ICCV 2015).
+        sqrt(2/fan_in), with zero biases (He et al., ICCV 2015); ``"truncated_normal"`` is normal with deviation 0.02,
+        cut off at twice that, with zero biases (Devlin et al., arXiv 1810.04805).
     """
 
     layers: tuple[Layer | Node, ...]
-    initialisation: Literal["torch", "glorot_uniform", "kaiming"] = "torch"
+    initialisation: Initialisation = "torch"
 
     @property
     def nodes(self) -> tuple[Node, ...]:

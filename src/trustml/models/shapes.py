@@ -10,7 +10,16 @@ from trustml.models.graph import check_graph, layer_field
 from trustml.models.layer_types import LAYER_TYPES
 from trustml.models.layer_types import Shape as Shape
 from trustml.models.layer_types import windows as windows
-from trustml.models.layers import INPUT, Architecture, GroupNorm, Layer, LayerNorm
+from trustml.models.layers import (
+    INPUT,
+    Architecture,
+    GroupNorm,
+    Layer,
+    LayerNorm,
+)
+from trustml.models.token_layers import (
+    Unembedding,
+)
 
 
 def layer_output(layer: Layer, shapes: Sequence[Shape], *, field: str) -> Shape:
@@ -37,6 +46,9 @@ def value_shapes(architecture: Architecture, input_shape: Shape) -> dict[str, Sh
     for index, node in enumerate(architecture.nodes):
         inputs = [found[name] for name in node.inputs]
         found[node.name] = layer_output(node.layer, inputs, field=layer_field(architecture, index))
+        if isinstance(node.layer, Unembedding) and found[node.layer.of][-1] != inputs[0][-1]:
+            problem = f"gets {inputs[0][-1]} channels, but rows of {node.layer.of!r} have {found[node.layer.of][-1]}"
+            raise ScenarioError(layer_field(architecture, index), problem, fix="bring them to one width by a Dense")
     return found
 
 

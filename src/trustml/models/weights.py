@@ -19,6 +19,7 @@ from trustml.errors import RecordError
 from trustml.models.layer_types import LAYER_TYPES
 from trustml.models.layers import Architecture, Node
 from trustml.models.shapes import Shape, node_of, weight_shapes
+from trustml.models.token_types import truncated_normal
 
 Weights: TypeAlias = dict[str, npt.NDArray[np.float32]]
 
@@ -50,6 +51,10 @@ def initial_weights(architecture: Architecture, input_shape: Shape, *, generator
         kernel = shapes.get(f"{node}.kernel")
         if kernel is None:
             weights[name] = np.full(shape, 1.0 if part == "scale" else 0.0, np.float32)
+            continue
+        if architecture.initialisation == "truncated_normal":
+            drawn = truncated_normal(shape, generator) if part == "kernel" else np.zeros(shape)
+            weights[name] = drawn.astype(np.float32)
             continue
         fan_in = math.prod(kernel[:-1])
         if architecture.initialisation == "kaiming":

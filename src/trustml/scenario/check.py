@@ -10,7 +10,7 @@ import msgspec
 from trustml.errors import ScenarioError
 from trustml.frameworks.table import backend_names, entry_of, is_known
 from trustml.models.graph import check_graph
-from trustml.models.layer_types import WITHOUT_EXPANDED_WEIGHTS, WITHOUT_FUNCTORCH
+from trustml.models.layer_types import WHY_NO_EXPANDED_WEIGHTS, WITHOUT_EXPANDED_WEIGHTS, WITHOUT_FUNCTORCH
 from trustml.models.layers import Dropout
 from trustml.models.shapes import Shape, layer_shapes, refuse_erasing_norms
 from trustml.models.tasks import Classes, Labels, Regression, in_words, output_count
@@ -228,7 +228,7 @@ def _check_mode(scenario: Scenario) -> None:
         if mode == "ghost":
             problem = "sums other gradients than it measures: one example moved a sum by 1.9 clipping norms"
         elif mode == "ew" and any(isinstance(node.layer, WITHOUT_EXPANDED_WEIGHTS) for node in scenario.model.nodes):
-            problem = "fails on convolutions at some batch sizes, and on recurrent layers and RMSNorm"
+            problem = WHY_NO_EXPANDED_WEIGHTS
         elif mode == "functorch" and any(isinstance(node.layer, WITHOUT_FUNCTORCH) for node in scenario.model.nodes):
             problem = "cannot vectorise recurrent layers"
         if problem:

@@ -17,7 +17,7 @@ from trustml.data.streams import Stream, public_generator
 from trustml.models.answers import explained_outputs
 from trustml.models.shapes import weight_shapes
 from trustml.models.weights import read_weights
-from trustml.plan.job import ExplainJob
+from trustml.plan.job import VARIANTS, ExplainJob
 from trustml.record.array_names import array_name
 from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
 from trustml.record.mapped import write_arrays
@@ -28,6 +28,7 @@ from trustml.worker.common_lane import common_lane, logit_changes
 from trustml.worker.job_context import JobContext
 from trustml.worker.predicting import predict
 from trustml.worker.probing import probe
+from trustml.worker.token_space import by_token, in_token_space, tables_looked_up
 
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
 
@@ -70,12 +71,13 @@ def explain(job: ExplainJob, backend: Backend, *, at: JobContext) -> tuple[Metho
     """
     weights = read_weights(inside(at.root, job.weights), expected=weight_shapes(job.model, job.input_shape))
     model = Model(architecture=job.model, input_shape=job.input_shape, weights=weights, task=job.task)
-    network = backend.network(model)
     examples = read_arrays(inside(at.root, job.examples))
-    inputs = examples["inputs"].astype(np.float32)
+    model, inputs, prepared = in_token_space(
+        model, examples["inputs"].astype(np.float32), read_arrays(inside(at.root, job.baselines))
+    )
+    network = backend.network(model)
     logits = predict(network, inputs)
     targets = explained_outputs(job.task, logits, examples["targets"], target=job.target)
-    prepared = read_arrays(inside(at.root, job.baselines))
     arrays: Arrays = {"logits": logits, "targets": targets}
     requests: dict[str, ExplainRequest] = {}
     records = []
@@ -106,11 +108,24 @@ def explain(job: ExplainJob, backend: Backend, *, at: JobContext) -> tuple[Metho
         records.append(_record(job, method, ok=True, seconds=seconds, first=first))
     if job.methods and not requests:
         raise RuntimeError(f"every method failed, the first with {records[0].reason}")
-    write_arrays(at.folder / "attributions.npz", arrays)
+    write_arrays(at.folder / "attributions.npz", _published(model, arrays, requests))
     with at.clock.stage("probes"):
         probes = probe(job, backend, network, requests, arrays, prepared, at=at)
     write_atomic(at.folder / "probes.npz", encode_arrays(probes))
     return tuple(records)
+
+
+def _published(model: Model, arrays: Arrays, requests: dict[str, ExplainRequest]) -> Arrays:
+    """Arrays in the shape of the data: of tokens, not of their vectors."""
+    if not tables_looked_up(model):
+        return arrays
+    found = dict(arrays)
+    for title, request in requests.items():
+        for variant in VARIANTS:
+            name = array_name(title, variant)
+            if name in found:
+                found[name] = by_token(request.method, found[name])
+    return found
 
 
 def random_control(inputs: Floats, seed: int) -> Floats:

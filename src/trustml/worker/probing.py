@@ -7,6 +7,7 @@ same for every method and backend; only predictions and explanations come from t
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -29,6 +30,7 @@ from trustml.record.array_names import array_name, arrays_below
 from trustml.scenario.methods import Method, RandomControl
 from trustml.worker.job_context import JobContext
 from trustml.worker.predicting import predict
+from trustml.worker.token_space import tables_looked_up
 
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
 
@@ -207,27 +209,30 @@ class _Shared:
     def randomisation(self, request: ExplainRequest) -> Arrays:
         """Explanations of the same network with randomised weights."""
         few = self._trial.few
-        inputs, weights = request.inputs[:few], request.model.weights
-        own = self._explain(request, weights, inputs)
+        # Tables are left out whose tokens were looked up before: the explanation does not depend on them any more.
+        looked_up = {name: request.model.weights[name] for name in tables_looked_up(request.model)}
+        inputs, weights = request.inputs[:few], _without(request.model.weights, looked_up)
+        fresh = _without(self._fresh, looked_up)
 
         def explain(weights: Weights, inputs: Floats) -> Floats:
-            return self._explain(request, weights, inputs)
+            return self._explain(request, {name: (weights | looked_up)[name] for name in request.model.weights}, inputs)
 
+        own = explain(weights, inputs)
         tried: Arrays = {}
         for order in ("cascading", "independent"):
-            stages = randomisation.randomised_stages(weights, fresh=self._fresh, order=order)
+            stages = randomisation.randomised_stages(weights, fresh=fresh, order=order)
             tested = randomisation.randomisation_test(
                 explain, inputs=inputs, original=own, stages=stages, similarities=_SIMILARITIES
             )
             tried |= {f"mprt_{order}.{name}": array for name, array in tested.items()}
             tried["mprt_layers"] = np.array([stage.layer for stage in stages])
         smooth = randomisation.smoothed(explain, noise=self._smoothing)
-        last = randomisation.randomised_stages(weights, fresh=self._fresh, order="cascading")[-1:]
+        last = randomisation.randomised_stages(weights, fresh=fresh, order="cascading")[-1:]
         tested = randomisation.randomisation_test(
             smooth, inputs=inputs, original=smooth(weights, inputs), stages=last, similarities=_SIMILARITIES
         )
         tried |= {f"smprt.{name}": array for name, array in tested.items()}
-        entropies = randomisation.efficient_test(explain, inputs=inputs, original=own, fresh=self._fresh)
+        entropies = randomisation.efficient_test(explain, inputs=inputs, original=own, fresh=fresh)
         tried["emprt"] = randomisation.relative_rise(entropies)
         return tried
 
@@ -260,6 +265,10 @@ class _Shared:
         )
         found = self._trial.backend.explain(asked)["native"]
         return by_pixel(request.method, found, inputs.shape)
+
+
+def _without(weights: Weights, names: Iterable[str]) -> Weights:
+    return {name: array for name, array in weights.items() if name not in set(names)}
 
 
 _SIMILARITIES = {"signed": spearman, "magnitude": spearman_of_magnitudes}

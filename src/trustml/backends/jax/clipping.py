@@ -21,10 +21,20 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from trustml.backends.jax.losses import example_losses
-from trustml.backends.jax.network import Params, example_products, has_weights, prepared, unweighted, weighted
+from trustml.backends.jax.network import (
+    Params,
+    example_products,
+    has_weights,
+    node_output,
+    prepared,
+    unweighted,
+    weighted,
+)
 from trustml.backends.jax.recurrent import step_gradients
 from trustml.backends.jax.resizing import laid_down
 from trustml.backends.jax.tiling import Tile
+from trustml.backends.jax.tokens import Scattered, scattered, tied_gradients, token_gradients
+from trustml.models.layer_types import TOKENS
 from trustml.models.layers import (
     GRU,
     INPUT,
@@ -42,6 +52,10 @@ from trustml.models.layers import (
 )
 from trustml.models.shapes import value_shapes
 from trustml.models.tasks import DEFAULT_TASK, Task
+from trustml.models.token_layers import (
+    Embedding,
+    Unembedding,
+)
 
 
 def clipped_gradients(
@@ -135,12 +149,12 @@ class _Written(NamedTuple):
 
 def _layer_gradients(
     architecture: Architecture, params: Params, tile: Tile, key: Array, first: Array | int, task: Task
-) -> dict[str, _Outer | _Written]:
+) -> dict[str, _Outer | _Written | Scattered]:
     inputs, labels, _ = tile
     examples, copies = inputs.shape[:2]
     rows = inputs.reshape(examples * copies, *inputs.shape[2:])
     shapes = value_shapes(architecture, inputs.shape[2:])
-    weighted_nodes = [node for node in architecture.nodes if has_weights(node.layer)]
+    weighted_nodes = [n for n in architecture.nodes if has_weights(n.layer) or isinstance(n.layer, Unembedding)]
     taps = {node.name: jnp.zeros((len(rows), *shapes[node.name])) for node in weighted_nodes}
 
     def loss(taps: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
@@ -148,7 +162,10 @@ def _layer_gradients(
         values, seen = {INPUT: rows}, {}
         for index, node in enumerate(architecture.nodes):
             given = [values[name] for name in node.inputs]
-            if has_weights(node.layer):
+            if isinstance(node.layer, Unembedding):
+                seen[node.name] = given[0]
+                values[node.name] = node_output(node, params, values) + taps[node.name]
+            elif has_weights(node.layer):
                 seen[node.name] = prepared(node.layer, given[0])
                 values[node.name] = weighted(node.layer, seen[node.name], params, node.name) + taps[node.name]
             else:
@@ -158,11 +175,17 @@ def _layer_gradients(
         return losses.sum() / copies, seen
 
     outputs, seen = jax.grad(loss, has_aux=True)(taps)
-    found: dict[str, _Outer | _Written] = {}
+    found: dict[str, _Outer | _Written | Scattered] = {}
     for node in weighted_nodes:
         name = node.name
         if isinstance(node.layer, GRU | LSTM):
             found |= _recurrent_gradients(node.layer, params, name, seen[name], outputs[name], examples)
+            continue
+        if isinstance(node.layer, Embedding | Unembedding):
+            continue
+        if isinstance(node.layer, TOKENS):
+            parts = token_gradients(node.layer, seen[name], outputs[name], examples)
+            found |= {f"{name}.{part}": _Written(each.swapaxes(1, -1)) for part, each in parts.items()}
             continue
         a, g = (array.reshape(examples, -1, array.shape[-1]) for array in (seen[name], outputs[name]))
         if isinstance(node.layer, GroupNorm | LayerNorm | RMSNorm):
@@ -175,6 +198,25 @@ def _layer_gradients(
             found[f"{name}.kernel"] = _kernel_gradients(node.layer, params[f"{name}.kernel"], a, g)
         if f"{name}.bias" in params:
             found[f"{name}.bias"] = _Written(g.sum(axis=1))
+    return found | _table_gradients(architecture, seen, outputs, examples)
+
+
+def _table_gradients(
+    architecture: Architecture, seen: dict[str, Array], outputs: dict[str, Array], examples: int
+) -> dict[str, Scattered | _Written]:
+    """Gradients by tables that tokens are looked up in, and that outputs may be tied to."""
+    found: dict[str, Scattered | _Written] = {}
+    ties = {node.layer.of: node.name for node in architecture.nodes if isinstance(node.layer, Unembedding)}
+    for node in architecture.nodes:
+        if not isinstance(node.layer, Embedding):
+            continue
+        ids, back = seen[node.name].reshape(examples, -1), outputs[node.name]
+        lookups = scattered(ids, back.reshape(examples, -1, back.shape[-1]), node.layer.vocabulary)
+        found[f"{node.name}.table"] = lookups
+        if node.name in ties:
+            parts = (part[ties[node.name]] for part in (seen, outputs))
+            a, g = (part.reshape(examples, -1, part.shape[-1]) for part in parts)
+            found[f"{node.name}.table"] = _Written(tied_gradients(lookups, a, g))
     return found
 
 

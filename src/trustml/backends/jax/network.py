@@ -14,9 +14,10 @@ from jax import Array, lax
 from trustml.backends.contract import Model
 from trustml.backends.jax.recurrent import recurrence
 from trustml.backends.jax.resizing import adaptive_pool, transposed_convolution
+from trustml.backends.jax.tokens import prepared_ids, token_layer, weighted_tokens
 from trustml.backends.jax.windows import avg_pool, max_pool, patches
 from trustml.data.dataset import Floats, Ints
-from trustml.models.layer_types import LAYER_TYPES
+from trustml.models.layer_types import LAYER_TYPES, TOKENS
 from trustml.models.layers import (
     GELU,
     GRU,
@@ -51,6 +52,10 @@ from trustml.models.layers import (
     Softplus,
     Tanh,
     Transpose,
+)
+from trustml.models.token_layers import (
+    Embedding,
+    Unembedding,
 )
 from trustml.models.weights import Weights
 
@@ -87,6 +92,8 @@ def node_output(
 ) -> Array:
     """Output of one node, from the values that it takes."""
     inputs = [values[name] for name in node.inputs]
+    if isinstance(node.layer, Unembedding):
+        return inputs[0] @ params[f"{node.layer.of}.table"].T
     if has_weights(node.layer):
         return weighted(node.layer, prepared(node.layer, inputs[0]), params, node.name)
     return unweighted(node.layer, inputs, key, first)
@@ -157,6 +164,8 @@ def prepared(layer: Layer, values: Array) -> Array:
             return _normalised(values, axes=(-1,), epsilon=layer.epsilon)
         case RMSNorm():
             return values * lax.rsqrt(jnp.square(values).mean(axis=-1, keepdims=True) + layer.epsilon)
+        case Embedding():
+            return prepared_ids(layer, values)
         case _:
             return values
 
@@ -169,6 +178,10 @@ def weighted(layer: Layer, values: Array, params: Params, name: str) -> Array:
         return values * params[f"{name}.scale"]
     if isinstance(layer, GRU | LSTM):
         return recurrence(layer, values, params, name)
+    if isinstance(layer, TOKENS):
+        own = ("table", "vectors", "bias", "token")
+        weights = {part: params[f"{name}.{part}"] for part in own if f"{name}.{part}" in params}
+        return weighted_tokens(layer, values, weights)
     kernel = params[f"{name}.kernel"]
     if isinstance(layer, ConvTranspose2D | ConvTranspose1D):
         values = transposed_convolution(layer, values, kernel)
@@ -281,7 +294,7 @@ def unweighted(layer: Layer, inputs: Sequence[Array], key: Array | None, first: 
             kept = jax.vmap(lambda own: jax.random.bernoulli(own, 1 - layer.rate, values.shape[1:]))(keys)
             return jnp.where(kept, values / (1 - layer.rate), 0.0)
         case _:
-            raise NotImplementedError(f"{type(layer).__name__} is no layer of JAX's networks")
+            return token_layer(layer, inputs)
 
 
 def _normalised(values: Array, *, axes: tuple[int, ...], epsilon: float) -> Array:

@@ -45,6 +45,7 @@ from trustml.models.layers import (
     Tanh,
     Transpose,
 )
+from trustml.models.token_layers import Embedding, Pick, Reshape
 
 _TINY = 1e-10
 """Differences below this are none, as in Captum: the gradient takes the place of a ratio."""
@@ -68,8 +69,8 @@ _SUMS = (
     Scale,
 )
 """Whose outputs are sums over inputs, and at most an offset."""
-_MOVES = (Dropout, Flatten, Transpose, Concatenate)
-"""Whose outputs are inputs, elsewhere."""
+_MOVES = (Dropout, Flatten, Transpose, Concatenate, Embedding, Pick, Reshape)
+"""Whose outputs are inputs, elsewhere; of an Embedding, vectors of tokens that were looked up."""
 
 
 def walk(architecture: Architecture, params: Params, inputs: Array) -> Values:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -28,9 +28,23 @@ from jax import Array, lax
 
 from trustml.backends.settings import filled_up
 from trustml.data.dataset import Floats, LabelArray
-from trustml.models.layers import GRU, LSTM, Architecture, Conv1D, Conv2D, ConvTranspose1D, ConvTranspose2D, Dense
+from trustml.models.layers import (
+    GRU,
+    LSTM,
+    Architecture,
+    Conv1D,
+    Conv2D,
+    ConvTranspose1D,
+    ConvTranspose2D,
+    Dense,
+    Node,
+)
 from trustml.models.recurrence import GATES
 from trustml.models.shapes import value_shapes
+from trustml.models.token_layers import (
+    Attention,
+    Unembedding,
+)
 
 AnyRows: TypeAlias = npt.NDArray[Any]
 Given = TypeVar("Given")
@@ -73,6 +87,8 @@ def rows_at_once(architecture: Architecture, shape: tuple[int, ...]) -> int:
     for node in architecture.nodes:
         if isinstance(node.layer, Conv2D | Conv1D):  # its windows are gathered
             values += math.prod(shapes[node.name][:-1]) * _window(node.layer) * shapes[node.inputs[0]][-1]
+        elif isinstance(node.layer, Attention):
+            values += _scores(node, shapes)
     on_processor = jax.default_backend() == "cpu"
     fit = (_FORWARD_CACHE if on_processor else _FORWARD_DEVICE) // (4 * values)
     rows = 1 << max(0, fit.bit_length() - 1)
@@ -334,12 +350,22 @@ def _example_floats(architecture: Architecture, input_shape: tuple[int, ...]) ->
             laid = _window(layer) * layer.filters
             total += math.prod(before) + 2 * math.prod(before[:-1]) * laid + laid * before[-1]
         elif isinstance(layer, Dense):
-            total += math.prod(before)
+            total += math.prod(before) + (before[-1] * layer.units if len(before) > 1 else 0)
         elif isinstance(layer, GRU | LSTM):  # both products and their gradients at each step, and both kernels'
             wide = GATES[type(layer)] * layer.units
             total += math.prod(before) + wide * (4 * before[0] + before[-1] + layer.units)
+        elif isinstance(layer, Attention):
+            total += _scores(node, shapes)
+        elif isinstance(layer, Unembedding):
+            total += before[-1] * layer.vocabulary
         total += outputs
     return total
+
+
+def _scores(node: Node, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """Scores of all heads of an attention node."""
+    assert isinstance(node.layer, Attention)
+    return node.layer.heads * shapes[node.inputs[0]][0] * shapes[node.inputs[1]][0]
 
 
 def _window(layer: Conv2D | Conv1D | ConvTranspose2D | ConvTranspose1D) -> int:

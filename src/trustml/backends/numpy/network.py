@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.backends.contract import Model
+from trustml.backends.numpy.tokens import token_layer
 from trustml.models.layer_types import covered
 from trustml.models.layers import (
     GELU,
@@ -49,6 +50,9 @@ from trustml.models.layers import (
     Transpose,
 )
 from trustml.models.shapes import node_of
+from trustml.models.token_layers import (
+    Unembedding,
+)
 
 Doubles = npt.NDArray[np.float64]
 
@@ -75,10 +79,11 @@ def input_gradient(model: Model, example: npt.NDArray[Any], target: int, *, step
 def _one(model: Model, example: Doubles) -> Doubles:
     values, result = {INPUT: example}, example
     for node in model.architecture.nodes:
+        owner = node.layer.of if isinstance(node.layer, Unembedding) else node.name
         weights = {
             name.rpartition(".")[2]: array.astype(np.float64)
             for name, array in model.weights.items()
-            if node_of(name) == node.name
+            if node_of(name) == owner
         }
         result = values[node.name] = _layer(node.layer, [values[name] for name in node.inputs], weights)
     return result
@@ -148,6 +153,8 @@ def _layer(layer: Layer, inputs: list[Doubles], weights: dict[str, Doubles]) -> 
             return values
         case BatchNorm():
             raise NotImplementedError("BatchNorm mixes the examples of a batch")
+        case _:
+            return token_layer(layer, inputs, weights)
 
 
 def _activation(layer: Layer, values: Doubles) -> Doubles:

@@ -13,9 +13,10 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_privacy.privacy.fast_gradient_clipping import clip_grads
 
-from trustml.backends.tensorflow.layer_rules import Backward, PerExample, rule_for
+from trustml.backends.tensorflow.layer_rules import Backward, PerExample, rule_for, tied_rows
 from trustml.backends.tensorflow.losses import example_losses
 from trustml.backends.tensorflow.network import walk_nodes
+from trustml.backends.tensorflow.tokens import TiedProduct
 from trustml.models.layers import INPUT, Architecture
 from trustml.models.tasks import DEFAULT_TASK, Task
 
@@ -51,27 +52,33 @@ def per_example_gradients(
         If a layer with weights has no rule.
     """
     outputs: list[tf.Tensor] = []
-    ways_back: list[tuple[Any, Backward]] = []
+    ways_back: list[tuple[Any, tf.Tensor, Backward]] = []
     with tf.GradientTape(watch_accessed_variables=False) as tape:
 
         def call(layer: Any, given: Any) -> tf.Tensor:
-            if not layer.trainable_weights:
+            tied = isinstance(layer, TiedProduct)
+            if not layer.trainable_weights and not tied:
                 return _pass(layer, given)
             rule = rule_for(layer)
-            if rule is None:
+            if rule is None and not tied:
                 raise NotImplementedError(f"no rule for {type(layer).__name__}")
-            values, backward = rule(layer, given)
+            values, backward = rule(layer, given) if rule else (layer(given), _none)
             tape.watch(values)
             outputs.append(values)
-            ways_back.append((layer, backward))
+            ways_back.append((layer, given, backward))
             return values
 
         values = walk_nodes(model, architecture.nodes, {INPUT: inputs}, call)
         losses = example_losses(task, values, tf.repeat(labels, copies, axis=0))
         total = tf.reduce_sum(losses) / copies
     found: dict[object, PerExample] = {}
-    for (layer, backward), gradient in zip(ways_back, tape.gradient(total, outputs), strict=True):
-        parts = backward(gradient, copies)
+    came_back = list(zip(ways_back, tape.gradient(total, outputs), strict=True))
+    uses = {id(layer.lookup): (given, g) for (layer, given, _), g in came_back if isinstance(layer, TiedProduct)}
+    for (layer, given, backward), gradient in came_back:
+        if id(layer) in uses:
+            parts = [tied_rows(layer, given, gradient, uses[id(layer)], copies)]
+        else:
+            parts = backward(gradient, copies)
         found |= {weight.ref(): part for weight, part in zip(layer.trainable_weights, parts, strict=True)}
     return [found[weight.ref()] for weight in variables]
 
@@ -91,6 +98,11 @@ def clipped_sum(
         weights = [clip_grads.compute_clip_weights(clipping_norm, norms)] * len(gradients)
     sums = [part.weighted_sum(mask * weight) for part, weight in zip(gradients, weights, strict=True)]
     return sums, tf.reduce_sum(tf.cast((norms <= clipping_norm) & (mask > 0), tf.int32))
+
+
+def _none(gradient: tf.Tensor, copies: int) -> list[PerExample]:
+    """A product with a table of another layer has no weights of its own."""
+    return []
 
 
 def _pass(layer: Any, values: Any) -> tf.Tensor:

@@ -21,9 +21,9 @@ from tensorflow_privacy.privacy.fast_gradient_clipping import clip_grads
 from tensorflow_privacy.privacy.keras_models.dp_keras_model import DPModel
 
 from trustml.backends.contract import Model
-from trustml.backends.settings import PrivateSettings
+from trustml.backends.settings import PrivateSettings, written_numbers
 from trustml.backends.tensorflow.book_keeping import clipped_sum, per_example_gradients
-from trustml.backends.tensorflow.layer_rules import rule_for, written_numbers
+from trustml.backends.tensorflow.layer_rules import rule_for
 from trustml.backends.tensorflow.losses import example_losses
 from trustml.backends.tensorflow.network import build_keras, variable
 
@@ -58,7 +58,7 @@ class Clipper:
         self._task = model.task
         self.variables = {name: variable(self.model, name) for name in model.weights}
         self.clip: Clip = (self._by_model if mode == "dp_model" else self._by_book_keeping)(settings)
-        written = sum(written_numbers(layer, copies=settings.multiplicity) for layer in self.model.layers)
+        written = written_numbers(model.architecture, model.input_shape, copies=settings.multiplicity)
         self.most_examples = max(1, _MOST_WRITTEN // written) if mode == "book_keeping" and written else None
         self._per_layer = settings.per_layer
 

@@ -16,6 +16,7 @@ import tensorflow as tf
 from trustml.backends.tensorflow.own_layers import RMSNormalization, WindowConvolution
 from trustml.backends.tensorflow.recurrent import GatedRecurrence
 from trustml.backends.tensorflow.resizing import TransposedConvolution
+from trustml.backends.tensorflow.tokens import ColumnTokens, FirstToken, Lookup, PositionTable
 from trustml.models.layers import STANDARDISATION_EPSILON
 
 _TINY = 2.0**-126
@@ -39,6 +40,7 @@ class PerExample(NamedTuple):
 
 Backward: TypeAlias = Callable[[tf.Tensor, int], list[PerExample]]
 """From the gradient of a layer's output, (b * copies, ...), to its weights' in the order of ``trainable_weights``."""
+Use: TypeAlias = tuple[tf.Tensor, tf.Tensor]
 Rule: TypeAlias = Callable[[Any, tf.Tensor], tuple[tf.Tensor, Backward]]
 """From a Keras layer and its input to its output and the way back."""
 
@@ -48,16 +50,10 @@ def rule_for(layer: Any) -> Rule | None:
     return next((rule for kind, rule in _RULES.items() if type(layer) is kind), None)
 
 
-def written_numbers(layer: Any, *, copies: int) -> int:
-    """Numbers of one example's kernel gradient that are written out: none for a dense layer on one row."""
-    if not layer.trainable_weights or (isinstance(layer, tf.keras.layers.Dense) and copies == 1):
-        return 0
-    return int(layer.trainable_weights[0].shape.num_elements())
-
-
 def _dense(layer: Any, inputs: tf.Tensor) -> tuple[tf.Tensor, Backward]:
     def backward(gradient: tf.Tensor, copies: int) -> list[PerExample]:
-        return _linear(layer, inputs[:, None], gradient[:, None], copies)
+        a, g = (part if len(part.shape) == 3 else part[:, None] for part in (inputs, gradient))
+        return _linear(layer, a, g, copies)
 
     return layer(inputs), backward
 
@@ -147,6 +143,27 @@ def _transposed(layer: Any, inputs: tf.Tensor) -> tuple[tf.Tensor, Backward]:
     return layer(inputs), backward
 
 
+def _lookup(layer: Any, inputs: tf.Tensor) -> tuple[tf.Tensor, Backward]:
+    """A table that tokens are looked up in: the rows that each example takes, each once, with their sums."""
+    ids = layer.ids(inputs)
+
+    def backward(gradient: tf.Tensor, copies: int) -> list[PerExample]:
+        own = tf.reshape(ids, (-1, copies * ids.shape[1]))
+        places = tf.range(own.shape[1])
+        first = tf.reduce_min(tf.where(own[:, :, None] == own[:, None, :], places, own.shape[1]), axis=2)
+        at_first = tf.one_hot(first, own.shape[1])
+        rows = tf.reshape(gradient, (-1, own.shape[1], gradient.shape[2]))
+        each = tf.matmul(at_first, rows, transpose_a=True)
+
+        def weighted_sum(weights: tf.Tensor) -> tf.Tensor:
+            scaled = tf.reshape(each * weights[:, None, None], (-1, each.shape[2]))
+            return tf.math.unsorted_segment_sum(scaled, tf.reshape(own, (-1,)), layer.table.shape[0])
+
+        return [PerExample(_squared(each), weighted_sum)]
+
+    return layer(inputs), backward
+
+
 def _recurrent(layer: Any, inputs: tf.Tensor) -> tuple[tf.Tensor, Backward]:
     """Both kernels and both biases, over all steps."""
 
@@ -162,6 +179,51 @@ def _recurrent(layer: Any, inputs: tf.Tensor) -> tuple[tf.Tensor, Backward]:
     return layer(inputs), backward
 
 
+def tied_rows(layer: Any, ids: tf.Tensor, back: tf.Tensor, use: Use, copies: int) -> PerExample:
+    """Gradients of a table that is looked up in and multiplied by: the sum of both uses, written out.
+
+    Parameters
+    ----------
+    layer : Lookup
+    ids, back : tf.Tensor
+        What it takes, and the gradient of what it gives.
+    use : (tf.Tensor, tf.Tensor)
+        What is multiplied by its table, and the gradient of the products.
+    copies : int
+    """
+    looked_up = tf.one_hot(layer.ids(ids), layer.table.shape[0]), back
+    (a, b), (c, d) = (
+        [tf.reshape(one, (-1, copies * one.shape[1], one.shape[2])) for one in pair] for pair in (looked_up, use)
+    )
+    each = tf.matmul(a, b, transpose_a=True) + tf.matmul(d, c, transpose_a=True)
+    return _written_out(each, layer.table.shape)
+
+
+def _column_tokens(layer: Any, inputs: tf.Tensor) -> tuple[tf.Tensor, Backward]:
+    """A vector for each column, an offset for each feature."""
+
+    def backward(gradient: tf.Tensor, copies: int) -> list[PerExample]:
+        vectors = inputs[:, :, None] * tf.gather(gradient, layer.of, axis=1)
+        parts = ((vectors, layer.vectors), (gradient, layer.bias))
+        return [_written_out(_sum_of_copies(part, copies), weight.shape) for part, weight in parts]
+
+    return layer(inputs), backward
+
+
+def _position_table(layer: Any, inputs: tf.Tensor) -> tuple[tf.Tensor, Backward]:
+    """What is added to each step."""
+    return layer(inputs), lambda gradient, copies: [_written_out(_sum_of_copies(gradient, copies), layer.table.shape)]
+
+
+def _first_token(layer: Any, inputs: tf.Tensor) -> tuple[tf.Tensor, Backward]:
+    """What comes before the first step."""
+
+    def backward(gradient: tf.Tensor, copies: int) -> list[PerExample]:
+        return [_written_out(_sum_of_copies(gradient[:, 0], copies), layer.token.shape)]
+
+    return layer(inputs), backward
+
+
 _RULES: dict[type, Rule] = {
     tf.keras.layers.Dense: _dense,
     tf.keras.layers.Conv2D: _convolution,
@@ -171,6 +233,10 @@ _RULES: dict[type, Rule] = {
     WindowConvolution: _window_convolution,
     TransposedConvolution: _transposed,
     GatedRecurrence: _recurrent,
+    Lookup: _lookup,
+    ColumnTokens: _column_tokens,
+    PositionTable: _position_table,
+    FirstToken: _first_token,
 }
 
 
@@ -208,6 +274,10 @@ def _sum_of_positions(values: tf.Tensor, copies: int) -> tf.Tensor:
     channels = values.shape[-1]
     positions = copies * (values.shape[1:].num_elements() // channels)
     return tf.reduce_sum(tf.reshape(values, (-1, positions, channels)), axis=1)
+
+
+def _sum_of_copies(values: tf.Tensor, copies: int) -> tf.Tensor:
+    return tf.reduce_sum(tf.reshape(values, (-1, copies, *values.shape[1:])), axis=1)
 
 
 def _squared(values: tf.Tensor) -> tf.Tensor:

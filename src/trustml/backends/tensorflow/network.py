@@ -12,6 +12,7 @@ from trustml.backends.contract import Model
 from trustml.backends.tensorflow.own_layers import GlobalMean, Pad, RMSNormalization, WindowConvolution
 from trustml.backends.tensorflow.recurrent import GatedRecurrence
 from trustml.backends.tensorflow.resizing import AdaptiveMean, GlobalMax, Scaled, TransposedConvolution
+from trustml.backends.tensorflow.tokens import keras_token_layer
 from trustml.data.dataset import Floats, Ints
 from trustml.models.graph import value_name
 from trustml.models.layers import (
@@ -52,6 +53,9 @@ from trustml.models.layers import (
     Tanh,
     Transpose,
 )
+from trustml.models.token_layers import (
+    Unembedding,
+)
 from trustml.models.weights import Weights
 
 Rows: TypeAlias = Callable[..., tf.Tensor]
@@ -72,11 +76,15 @@ def build_keras(
     """Build the functional model of a `kind`, its layers named by node, and load the weights."""
     inputs = tf.keras.Input(model.input_shape)
     values, outputs = {INPUT: inputs}, inputs
+    built_layers: dict[str, tf.keras.layers.Layer] = {}
     for node in model.architecture.nodes:
         given = [values[name] for name in node.inputs]
         outputs = given if len(given) > 1 else given[0]
         for keras_layer in _layers(node.layer, layer_name(node.name)):
+            if isinstance(node.layer, Unembedding):
+                keras_layer.tie(built_layers[node.layer.of])
             outputs = keras_layer(outputs)
+        built_layers[node.name] = keras_layer
         values[node.name] = outputs
     built = kind(inputs, outputs)
     load_weights(built, model.weights)
@@ -125,7 +133,7 @@ def variable(model: tf.keras.Model, name: str) -> tf.Variable:
     layer = model.get_layer(layer_name(node))
     if part == "bias" and hasattr(layer, "beta"):
         return layer.beta
-    return getattr(layer, _KERAS_NAMES[part])
+    return getattr(layer, _KERAS_NAMES.get(part, part))
 
 
 def read_weights(model: tf.keras.Model, names: list[str]) -> Weights:
@@ -165,7 +173,8 @@ class KerasNetwork:
         with tf.GradientTape() as tape:
             tape.watch(tensor)
             chosen = tf.reduce_sum(tf.gather(self._model(tensor, training=False), targets, axis=1, batch_dims=1))
-        return np.asarray(tape.gradient(chosen, tensor))
+        # of token ids there is none: what is looked up does not change between them
+        return np.asarray(tape.gradient(chosen, tensor, unconnected_gradients=tf.UnconnectedGradients.ZERO))
 
 
 def _layers(layer: Layer, name: str) -> list[tf.keras.layers.Layer]:
@@ -230,6 +239,8 @@ def _layers(layer: Layer, name: str) -> list[tf.keras.layers.Layer]:
             return [keras.Dropout(layer.rate, name=name)]
         case BatchNorm():
             raise NotImplementedError("BatchNorm mixes the examples of a batch")
+        case _:
+            return [keras_token_layer(layer, name)]
 
 
 def _convolution(layer: Conv2D, name: str) -> tf.keras.layers.Layer:

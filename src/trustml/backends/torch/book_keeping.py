@@ -14,13 +14,15 @@ from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
 from trustml.backends.contract import Model
-from trustml.backends.settings import PrivateSettings
+from trustml.backends.settings import PrivateSettings, written_numbers
 from trustml.backends.torch.given_rows import clip_rows, clipping_scales
-from trustml.backends.torch.layer_gradients import Covered, layer_gradients, written_numbers
+from trustml.backends.torch.layer_gradients import Covered, layer_gradients, tied_gradients
 from trustml.backends.torch.losses import batch_loss
 from trustml.backends.torch.network import build_module, parameter_names
 from trustml.backends.torch.optimizers import make_optimizer
+from trustml.backends.torch.tokens import TiedProduct
 from trustml.errors import UsageError
+from trustml.models.shapes import layer_shapes
 
 _MOST_WRITTEN, _MOST_ROWS = 2**26, 512
 """Numbers of gradients that are written out at once, 256 MiB of them, and rows whose activations lie beside them."""
@@ -39,15 +41,16 @@ class BookKeepingClipper:
         self.module = build_module(model).train()
         self.parameters = parameter_names(self.module, list(model.weights))
         self._settings, self._task = settings, model.task
-        self._seen: list[tuple[Covered, Tensor, Tensor]] = []
+        self._seen: list[tuple[Covered | TiedProduct, Tensor, Tensor]] = []
         layers = weighted_layers(self.module)
-        for layer in layers:
+        for layer in [*layers, *(one for one in self.module.modules() if isinstance(one, TiedProduct))]:
             layer.register_forward_hook(self._keep)
         copies = settings.multiplicity
-        written = sum(written_numbers(cast(Covered, layer), copies=copies) for layer in layers)
+        written = written_numbers(model.architecture, model.input_shape, copies=copies)
+        sequences = any(len(shape) == 2 for shape in layer_shapes(model.architecture, model.input_shape)[1:])
         small = nn.Linear | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm
-        matrices = not all(isinstance(layer, small) for layer in layers) or copies > 1
-        self.most_examples = max(1, min(_MOST_ROWS // copies, _MOST_WRITTEN // written)) if matrices else None
+        matrices = not all(isinstance(layer, small) for layer in layers) or copies > 1 or sequences
+        self.most_examples = max(1, min(_MOST_ROWS // copies, _MOST_WRITTEN // max(1, written))) if matrices else None
         self.optimizer = DPOptimizer(
             make_optimizer(settings.optimizer, self.parameters),
             noise_multiplier=0.0,
@@ -71,16 +74,26 @@ class BookKeepingClipper:
 
     def _clipped(
         self,
-        seen: list[tuple[Covered, Tensor, Tensor]],
+        seen: list[tuple[Covered | TiedProduct, Tensor, Tensor]],
         outputs: tuple[Tensor, ...],
         examples: int,
         clipping_norm: float,
     ) -> tuple[list[Tensor], int]:
         copies = self._settings.multiplicity
-        layers = [
-            layer_gradients(layer, values, gradient, copies=copies)
+        products = {
+            id(layer.tied[0]): (values, gradient)
             for (layer, values, _), gradient in zip(seen, outputs, strict=True)
+            if isinstance(layer, TiedProduct)
+        }
+        own = [
+            (layer, values, gradient)
+            for (layer, values, _), gradient in zip(seen, outputs, strict=True)
+            if not isinstance(layer, TiedProduct)
         ]
+        layers = [layer_gradients(*one, copies=copies) for one in own]
+        for number, (layer, _, _) in enumerate(own):
+            if id(layer) in products:
+                layers[number] = tied_gradients(layers[number], *products[id(layer)], copies=copies)
         squares = [layer.square_norms() for layer in layers]
         together = [square for part in squares for square in part]
         scaled = clipping_scales(together, clipping_norm=clipping_norm, per_layer=self._settings.per_layer)
@@ -88,7 +101,7 @@ class BookKeepingClipper:
             scale[examples:] = 0.0  # what fills the block up
         scales = iter(scaled)
         found: dict[int, Tensor] = {}
-        for (layer, _, _), gradients, part in zip(seen, layers, squares, strict=True):
+        for (layer, _, _), gradients, part in zip(own, layers, squares, strict=True):
             sums = gradients.weighted_sums([next(scales) for _ in part])
             found |= {id(parameter): total for parameter, total in zip(layer.parameters(), sums, strict=True)}
         unclipped = 0

@@ -24,7 +24,10 @@ from trustml.backends.torch.given_rows import clip_rows, square_norms
 from trustml.backends.torch.losses import batch_loss
 from trustml.backends.torch.network import build_module, parameter_names
 from trustml.backends.torch.optimizers import make_optimizer
-from trustml.models.layer_types import WITHOUT_EXPANDED_WEIGHTS, WITHOUT_FUNCTORCH
+from trustml.models.layer_types import WHY_NO_EXPANDED_WEIGHTS, WITHOUT_EXPANDED_WEIGHTS, WITHOUT_FUNCTORCH
+from trustml.models.token_layers import (
+    Unembedding,
+)
 
 SAMPLED = ("hooks", "functorch", "ew")
 
@@ -72,9 +75,11 @@ def possible_modes(model: Model, settings: PrivateSettings) -> tuple[list[str], 
     """Modes that can do what is asked, and why the others cannot."""
     refused = {"ghost": "sums other gradients than it measures: one example moved a sum by 1.9 clipping norms"}
     if any(isinstance(node.layer, WITHOUT_EXPANDED_WEIGHTS) for node in model.architecture.nodes):
-        refused["ew"] = "fails on convolutions at some batch sizes, and on recurrent layers and RMSNorm"
+        refused["ew"] = WHY_NO_EXPANDED_WEIGHTS
     if any(isinstance(node.layer, WITHOUT_FUNCTORCH) for node in model.architecture.nodes):
         refused["functorch"] = "cannot vectorise recurrent layers"
+    if any(isinstance(node.layer, Unembedding) for node in model.architecture.nodes):
+        refused |= dict.fromkeys(SAMPLED, "knows no gradient of a table that outputs are tied to")
     return [mode for mode in (*SAMPLED, "book_keeping") if mode not in refused], refused
 
 

@@ -20,6 +20,7 @@ from trustml.backends.torch.given_rows import outer_square_norms, square_norms
 from trustml.backends.torch.own_layers import StandardisedConv2d
 from trustml.backends.torch.recurrent import StepsGRU, StepsLSTM, written_gradients
 from trustml.backends.torch.resizing import CroppedTranspose1d, CroppedTranspose2d
+from trustml.backends.torch.tokens import ColumnTokens, FirstToken, Lookup, PositionTable
 from trustml.models.layers import STANDARDISATION_EPSILON
 
 Covered: TypeAlias = (
@@ -33,6 +34,10 @@ Covered: TypeAlias = (
     | nn.GroupNorm
     | nn.LayerNorm
     | nn.RMSNorm
+    | Lookup
+    | ColumnTokens
+    | PositionTable
+    | FirstToken
 )
 """Layers whose per-example gradients are known here."""
 
@@ -69,23 +74,21 @@ def layer_gradients(layer: Covered, inputs: Tensor, outputs: Tensor, *, copies: 
         Rows that make one example, whose gradient is the sum of theirs.
     """
     if isinstance(layer, nn.Linear):
-        return _Dense(layer, inputs, outputs) if copies == 1 else _several_rows(layer, inputs, outputs, copies)
+        one = copies == 1 and inputs.ndim == 2
+        return _Dense(layer, inputs, outputs) if one else _several_rows(layer, inputs, outputs, copies)
     if isinstance(layer, StepsGRU | StepsLSTM):
         return _Written(written_gradients(layer, inputs, outputs, copies=copies))
     if isinstance(layer, CroppedTranspose1d | CroppedTranspose2d):
         return _Transposed(layer, inputs, outputs, copies)
+    if isinstance(layer, Lookup):
+        return _Scattered(layer, inputs, outputs, copies)
+    if isinstance(layer, ColumnTokens | PositionTable | FirstToken):
+        return _Written(_token_gradients(layer, inputs, outputs, copies))
     if isinstance(layer, nn.Conv1d):  # an image of one column
         inputs, outputs = inputs[..., None], outputs[..., None]
     if isinstance(layer, nn.Conv1d | nn.Conv2d):
         return _Convolution(layer, inputs, outputs, copies)
     return _normalisation(layer, inputs, outputs, copies)
-
-
-def written_numbers(layer: Covered, *, copies: int) -> int:
-    """Numbers of one example's gradient that are written out: none for a dense layer on one row."""
-    if isinstance(layer, StepsGRU | StepsLSTM):
-        return sum(parameter.numel() for parameter in layer.parameters())
-    return 0 if isinstance(layer, nn.Linear) and copies == 1 else layer.weight.numel()
 
 
 class _Dense:
@@ -114,6 +117,44 @@ class _Written:
 
     def weighted_sums(self, scales: list[Tensor]) -> list[Tensor]:
         return [(scale @ part.flatten(1)).view(part.shape[1:]) for scale, part in zip(scales, self._each, strict=True)]
+
+
+class _Scattered:
+    """A table that tokens are looked up in: the rows that each example takes, each once, with their sums."""
+
+    def __init__(self, layer: Lookup, inputs: Tensor, outputs: Tensor, copies: int) -> None:
+        self._like = layer.weight
+        self._ids = layer.ids(inputs).reshape(len(inputs) // copies, -1)
+        first = (self._ids[:, :, None] == self._ids[:, None, :]).byte().argmax(dim=2)  # where each token comes first
+        gradient = outputs.reshape(*self._ids.shape, -1)
+        self._each = torch.zeros_like(gradient).scatter_add_(1, first[..., None].expand_as(gradient), gradient)
+
+    def written(self) -> Tensor:
+        rows = self._each.new_zeros((len(self._each), *self._like.shape))
+        return rows.scatter_add_(1, self._ids[..., None].expand_as(self._each), self._each)
+
+    def square_norms(self) -> list[Tensor]:
+        return [square_norms(self._each.flatten(1))]
+
+    def weighted_sums(self, scales: list[Tensor]) -> list[Tensor]:
+        scaled = (self._each * scales[0][:, None, None]).flatten(0, 1)
+        return [torch.zeros_like(self._like).index_add_(0, self._ids.flatten(), scaled)]
+
+
+def tied_gradients(lookup: LayerGradients, inputs: Tensor, outputs: Tensor, *, copies: int) -> LayerGradients:
+    """Gradients of a table that tokens are looked up in and that outputs are tied to: the sum of both uses.
+
+    Parameters
+    ----------
+    lookup : LayerGradients
+        Of the first use, as :func:`layer_gradients` gives them.
+    inputs, outputs : Tensor of shape (n * copies, steps, width) and (n * copies, steps, rows)
+        What was multiplied by the table, and the gradient of the loss by the products.
+    copies : int
+    """
+    assert isinstance(lookup, _Scattered)
+    a, g = (part.reshape(len(inputs) // copies, -1, part.shape[-1]) for part in (inputs, outputs))
+    return _Written([torch.bmm(g.transpose(1, 2), a) + lookup.written()])
 
 
 class _Convolution(_Written):
@@ -180,10 +221,22 @@ def _through_standardisation(layer: nn.Conv2d, each: Tensor) -> Tensor:
 
 
 def _several_rows(layer: nn.Linear, inputs: Tensor, outputs: Tensor, copies: int) -> _Written:
-    """Gradients of a dense layer over the copies of each example."""
-    a, g = (part.unflatten(0, (-1, copies)) for part in (inputs, outputs))
+    """Gradients of a dense layer over the copies and steps of each example."""
+    a, g = (part.reshape(len(inputs) // copies, -1, part.shape[-1]) for part in (inputs, outputs))
     each = [torch.bmm(g.transpose(1, 2), a)]
     return _Written([*each, g.sum(dim=1)] if layer.bias is not None else each)
+
+
+def _token_gradients(
+    layer: ColumnTokens | PositionTable | FirstToken, inputs: Tensor, outputs: Tensor, copies: int
+) -> list[Tensor]:
+    """Gradients that are as small as the parameters, or the first step's."""
+    if isinstance(layer, PositionTable):
+        return [_joined(outputs, copies)]
+    if isinstance(layer, FirstToken):
+        return [_joined(outputs[:, 0], copies)]
+    of = [feature for feature, columns in enumerate(layer.columns_of) for _ in columns]
+    return [_joined(inputs[:, :, None] * outputs[:, of], copies), _joined(outputs, copies)]
 
 
 def _normalisation(

@@ -35,9 +35,7 @@ def choose_mode(model: Model, settings: PrivateSettings) -> EngineChoice:
     wanted = settings.grad_sample_mode
     if wanted != "auto":
         if wanted in refused:
-            raise UsageError(
-                f"execution.grad_sample_mode: {wanted!r} {refused[wanted]}; use auto, book_keeping or hooks"
-            )
+            raise UsageError(f"execution.grad_sample_mode: {wanted!r} {refused[wanted]}; use auto or {modes[-1]}")
         return EngineChoice(name=wanted, seconds={}, refused={})
     state = torch.random.get_rng_state()
     seconds, refused = _measure(model, settings, modes, refused)

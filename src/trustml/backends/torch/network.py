@@ -32,6 +32,7 @@ from trustml.backends.torch.resizing import (
     Scaled,
     Transposed,
 )
+from trustml.backends.torch.tokens import tie, token_module
 from trustml.data.dataset import Floats, Ints, LabelArray
 from trustml.models.graph import is_chain
 from trustml.models.layers import (
@@ -69,6 +70,9 @@ from trustml.models.layers import (
     Transpose,
 )
 from trustml.models.shapes import value_shapes
+from trustml.models.token_layers import (
+    Unembedding,
+)
 from trustml.models.weights import Weights
 
 _CHANNELS_LAST = (0, 2, 3, 1), (0, 3, 1, 2)
@@ -97,7 +101,10 @@ def build_module(model: Model) -> nn.Module:
     """Build the module, one child a node, and load the weights; on the chosen device. A chain is a Sequential."""
     shapes = value_shapes(model.architecture, model.input_shape)
     nodes = model.architecture.nodes
-    layers = [_layer(node.layer, shapes[node.inputs[0]]) for node in nodes]
+    layers = [_layer(node.layer, [shapes[name] for name in node.inputs]) for node in nodes]
+    for node, layer in zip(nodes, layers, strict=True):
+        if isinstance(node.layer, Unembedding):
+            tie(layer, layers[[one.name for one in nodes].index(node.layer.of)])
     module: nn.Module
     if is_chain(model.architecture):
         names = [child_name(node.name) for node in nodes]
@@ -190,7 +197,8 @@ class TorchNetwork:
         """Gradient of the target logit, shape (n, *x)."""
         tensor = to_input(inputs).requires_grad_()
         chosen = self.module(tensor).gather(1, to_labels(targets)[:, None]).sum()
-        (gradient,) = torch.autograd.grad(chosen, tensor)
+        # of token ids there is none: what is looked up does not change between them
+        (gradient,) = torch.autograd.grad(chosen, tensor, allow_unused=True, materialize_grads=True)
         return from_input(gradient)
 
 
@@ -269,8 +277,8 @@ def _transposed(layer: ConvTranspose2D | ConvTranspose1D, channels: int) -> nn.M
     return Rearranged(longer, *_STEPS_LAST)
 
 
-def _layer(layer: Layer, shape: tuple[int, ...]) -> nn.Module:
-    channels = shape[-1]
+def _layer(layer: Layer, shapes: list[tuple[int, ...]]) -> nn.Module:
+    shape, channels = shapes[0], shapes[0][-1]
     match layer:
         case Dense():
             return nn.Linear(channels, layer.units, bias=layer.bias)
@@ -331,3 +339,5 @@ def _layer(layer: Layer, shape: tuple[int, ...]) -> nn.Module:
             return nn.Dropout(layer.rate)
         case BatchNorm():
             raise NotImplementedError("BatchNorm mixes the examples of a batch")
+        case _:
+            return token_module(layer, shapes)

@@ -25,6 +25,7 @@ from trustml.backends.torch.resizing import (
     Scaled,
     Transposed,
 )
+from trustml.backends.torch.tokens import Lookup, Reshaped, Step
 
 _SUMS = (
     nn.Linear,
@@ -76,6 +77,8 @@ def set_epsilon_rules(module: nn.Module, epsilon: float) -> None:
             case GlobalMax():
                 layer.rule = EpsilonRule()  # Captum's default, as of a MaxPool
             case _ if isinstance(layer, _MOVES):
+                layer.rule = _PassThrough()
+            case Lookup() | Step() | Reshaped():  # a Lookup of tokens that were looked up
                 layer.rule = _PassThrough()
             case nn.Sequential() | GraphModule() | Rearranged() | nn.MaxPool2d():
                 pass
