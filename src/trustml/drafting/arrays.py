@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trustml.data.files import read_npz
-from trustml.data.image_folders import class_folders
+from trustml.data.labelled_files import class_folders
 from trustml.data.npy import read_header, read_npz_members
 from trustml.drafting.found import MANY, Found, outward, source_from
 from trustml.errors import DataError, UsageError
