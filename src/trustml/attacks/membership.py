@@ -152,9 +152,8 @@ def attack_membership(
     task : Task
         Attacks that it has no signals for are left out (`TaskFacts.not_attacked_by`).
     groups : numpy.ndarray, optional
-        Integers of shape (n,), the same for copies of one example (`trustml.data.copies.groups_of`). They are taken
-        apart for members and others. Values stay those of all examples; no interval or test is surer than that of one
-        example of each group.
+        Integers of shape (n,), the same for copies of one example on one side (`trustml.data.copies.groups_of`).
+        Values stay those of all examples; no interval or test is surer than that of one of each group.
     shared : int
         The last so many examples are non-members that are members too. Values leave them out; no interval or test is
         surer than with them.
