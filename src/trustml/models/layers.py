@@ -12,6 +12,42 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from trustml.models.layer_spec import LayerSpec as LayerSpec
+from trustml.models.same_shape_layers import (
+    GELU as GELU,
+)
+from trustml.models.same_shape_layers import (
+    BatchNorm as BatchNorm,
+)
+from trustml.models.same_shape_layers import (
+    Dropout as Dropout,
+)
+from trustml.models.same_shape_layers import (
+    GroupNorm as GroupNorm,
+)
+from trustml.models.same_shape_layers import (
+    LayerNorm as LayerNorm,
+)
+from trustml.models.same_shape_layers import (
+    LeakyReLU as LeakyReLU,
+)
+from trustml.models.same_shape_layers import (
+    ReLU as ReLU,
+)
+from trustml.models.same_shape_layers import (
+    RMSNorm as RMSNorm,
+)
+from trustml.models.same_shape_layers import (
+    Sigmoid as Sigmoid,
+)
+from trustml.models.same_shape_layers import (
+    SiLU as SiLU,
+)
+from trustml.models.same_shape_layers import (
+    Softplus as Softplus,
+)
+from trustml.models.same_shape_layers import (
+    Tanh as Tanh,
+)
 from trustml.models.token_layers import (
     Attention,
     Embedding,
@@ -25,7 +61,7 @@ from trustml.models.token_layers import (
     SinusoidalPositions,
     Unembedding,
 )
-from trustml.ranges import BelowOne, Count, CountOrNone, NotNegative, Positive, Sides
+from trustml.ranges import Count, CountOrNone, Sides
 
 Padding: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 """((top, bottom), (left, right)), in rows and columns."""
@@ -183,36 +219,6 @@ class AvgPool(LayerSpec, frozen=True, kw_only=True, tag="AvgPool"):
     padding: Padding = NO_PADDING
 
 
-class ReLU(LayerSpec, frozen=True, kw_only=True, tag="ReLU"):
-    """``max(x, 0)``."""
-
-
-class GELU(LayerSpec, frozen=True, kw_only=True, tag="GELU"):
-    """``x * Phi(x)`` with the exact normal distribution function, not its tanh approximation."""
-
-
-class Tanh(LayerSpec, frozen=True, kw_only=True, tag="Tanh"):
-    """Hyperbolic tangent."""
-
-
-class SiLU(LayerSpec, frozen=True, kw_only=True, tag="SiLU"):
-    """``x * sigmoid(x)``."""
-
-
-class Sigmoid(LayerSpec, frozen=True, kw_only=True, tag="Sigmoid"):
-    """``1 / (1 + exp(-x))``."""
-
-
-class LeakyReLU(LayerSpec, frozen=True, kw_only=True, tag="LeakyReLU"):
-    """``x`` where it is positive, else ``slope * x``."""
-
-    slope: NotNegative = 0.01
-
-
-class Softplus(LayerSpec, frozen=True, kw_only=True, tag="Softplus"):
-    """``log(1 + exp(x))``."""
-
-
 class GlobalAvgPool(LayerSpec, frozen=True, kw_only=True, tag="GlobalAvgPool"):
     """Mean of each channel over all places: images and sequences become vectors."""
 
@@ -274,45 +280,6 @@ class Concatenate(LayerSpec, frozen=True, kw_only=True, tag="Concatenate"):
 
 class Flatten(LayerSpec, frozen=True, kw_only=True, tag="Flatten"):
     """One vector per example, in the order height, width, channels."""
-
-
-class GroupNorm(LayerSpec, frozen=True, kw_only=True, tag="GroupNorm"):
-    """Normalise each of ``groups`` groups of channels over space, within one example."""
-
-    groups: Count
-    epsilon: Positive = 1e-5
-
-
-class LayerNorm(LayerSpec, frozen=True, kw_only=True, tag="LayerNorm"):
-    """Normalise over the last axis (the channels or features), within one example and one position."""
-
-    epsilon: Positive = 1e-5
-
-
-class RMSNorm(LayerSpec, frozen=True, kw_only=True, tag="RMSNorm"):
-    """Divide by the root mean square over the last axis, and scale (Zhang and Sennrich, arXiv 1910.07467)."""
-
-    epsilon: Positive = 1e-5
-
-
-class Dropout(LayerSpec, frozen=True, kw_only=True, tag="Dropout"):
-    """Zero each value with probability ``rate`` while training.
-
-    The frameworks draw different masks, so no two of them could train the same model: a scenario with more
-    than one backend refuses it.
-    """
-
-    rate: BelowOne
-
-
-class BatchNorm(LayerSpec, frozen=True, kw_only=True, tag="BatchNorm"):
-    """Known only to be refused by name: it mixes the examples of a batch.
-
-    No example then has a gradient of its own, so nothing can be clipped, and two frameworks' running
-    statistics differ. Use GroupNorm, as Opacus's ``ModuleValidator.fix`` does.
-    """
-
-    epsilon: Positive = 1e-5
 
 
 Layer: TypeAlias = (
