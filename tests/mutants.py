@@ -204,7 +204,7 @@ MUTANTS = (
             "found[name] = vectors(array, inputs)",
             "found[name] = vectors(array, array)",
         ),
-        ("contributions are averaged", "worker/token_space.py", "if summed else", "if not summed else"),
+        ("contributions to a token are averaged", "worker/token_space.py", "if summed else", "if not summed else"),
     ),
     *_mutants(
         "measures/test_assumptions.py",
