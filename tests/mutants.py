@@ -197,7 +197,7 @@ MUTANTS = (
         ("a tied table has one use", "backends/torch/layer_gradients.py", " + lookup.written()]", "]"),
     ),
     *_mutants(
-        "models/test_token_space.py",
+        "worker/test_token_space.py",
         (
             "a baseline has a padding of its own",
             "worker/token_space.py",
