@@ -265,14 +265,14 @@ MUTANTS = (
         ("a tied table has one use", "backends/torch/layer_gradients.py", " + lookup.written()]", "]"),
     ),
     *_mutants(
-        "models/test_token_space.py",
+        "worker/test_token_space.py",
         (
             "a baseline has a padding of its own",
             "worker/token_space.py",
             "found[name] = vectors(array, inputs)",
             "found[name] = vectors(array, array)",
         ),
-        ("contributions are averaged", "worker/token_space.py", "if summed else", "if not summed else"),
+        ("contributions to a token are averaged", "worker/token_space.py", "if summed else", "if not summed else"),
     ),
     *_mutants(
         "measures/test_assumptions.py",

@@ -108,14 +108,14 @@ def explain(job: ExplainJob, backend: Backend, *, at: JobContext) -> tuple[Metho
         records.append(_record(job, method, ok=True, seconds=seconds, first=first))
     if job.methods and not requests:
         raise RuntimeError(f"every method failed, the first with {records[0].reason}")
-    write_arrays(at.folder / "attributions.npz", _published(model, arrays, requests))
+    write_arrays(at.folder / "attributions.npz", published(model, arrays, requests))
     with at.clock.stage("probes"):
         probes = probe(job, backend, network, requests, arrays, prepared, at=at)
     write_atomic(at.folder / "probes.npz", encode_arrays(probes))
     return tuple(records)
 
 
-def _published(model: Model, arrays: Arrays, requests: dict[str, ExplainRequest]) -> Arrays:
+def published(model: Model, arrays: Arrays, requests: dict[str, ExplainRequest]) -> Arrays:
     """Arrays in the shape of the data: of tokens, not of their vectors."""
     if not tables_looked_up(model):
         return arrays
