@@ -49,10 +49,11 @@ def rule_for(layer: Any) -> Rule | None:
 
 
 def written_numbers(layer: Any, *, copies: int) -> int:
-    """Numbers of one example's kernel gradient that are written out: none for a dense layer on one row."""
+    """Numbers of one example's gradient by kernels that are written out: none for a dense layer on one row."""
     if not layer.trainable_weights or (isinstance(layer, tf.keras.layers.Dense) and copies == 1):
         return 0
-    return int(layer.trainable_weights[0].shape.num_elements())
+    written = layer.trainable_weights if isinstance(layer, GatedRecurrence) else layer.trainable_weights[:1]
+    return sum(int(weight.shape.num_elements()) for weight in written)
 
 
 def _dense(layer: Any, inputs: tf.Tensor) -> tuple[tf.Tensor, Backward]:
