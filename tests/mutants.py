@@ -275,6 +275,33 @@ MUTANTS = (
         ("contributions to a token are averaged", "worker/token_space.py", "if summed else", "if not summed else"),
     ),
     *_mutants(
+        "backends/jax/test_recurrent.py",
+        (
+            "states are multiplied after their step",
+            "backends/jax/recurrent.py",
+            "jnp.concatenate([jnp.zeros_like(found[:, :1]), found[:, :-1]], axis=1)",
+            "found",
+        ),
+    ),
+    *_mutants(
+        "backends/torch/test_recurrent.py",
+        (
+            "PyTorch's states are multiplied after their step",
+            "backends/torch/recurrent.py",
+            "functional.pad(states.detach()[:, :-1], (0, 0, 1, 0))",
+            "states.detach()",
+        ),
+    ),
+    *_mutants(
+        "models/test_resizing.py",
+        (
+            "adaptive windows leave places out",
+            "models/resizing.py",
+            "-(-(window + 1) * length // size)",
+            "(window + 1) * length // size",
+        ),
+    ),
+    *_mutants(
         "measures/test_assumptions.py",
         (
             "training statistics are no matter",

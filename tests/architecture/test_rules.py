@@ -206,6 +206,7 @@ NO_BACKEND = {
     "models/layers.py": "a law of starting weights is called torch, after whose it is",
     "models/weights.py": "the same law",
     "models/recurrence.py": "the same law",
+    "models/token_types.py": "the same law",
     "privacy/tails.py": "generators of noise are called after their libraries; ledgers hold these names",
     "measures/wording.py": "the same generators, in words",
     "report/audit/model_card.py": "names of libraries on a hub of models, by words of an audited model's kind",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -24,6 +26,14 @@ def test_states_of_all_steps_are_given_and_weights_have_an_order():
         ("0.kernel", (3, 15)), ("0.recurrent_kernel", (5, 15)), ("0.bias", (15,)), ("0.recurrent_bias", (15,)),
     ]  # fmt: skip
     assert shapes["1.kernel"] == (5, 16) and shapes["1.recurrent_kernel"] == (4, 16)
+
+
+def test_recurrent_layers_are_written_and_begin_as_ever():
+    text = b"".join(
+        array.tobytes() for array in initial_weights(NETWORK, (7, 3), generator=np.random.default_rng(0)).values()
+    )
+    assert msgspec.json.encode(NETWORK).startswith(b'{"layers":[{"kind":"GRU","units":5},{"kind":"LSTM","units":4},')
+    assert hashlib.sha256(text).hexdigest()[:16] == "2b5961067f430d69"
 
 
 @pytest.mark.parametrize("kind", [GRU, LSTM])
