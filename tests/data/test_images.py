@@ -220,6 +220,12 @@ def test_what_lies_astray_is_named(folder):
     refused(Images(path=str(folder)), "'pipe' is no file")
 
 
+def test_where_the_data_of_a_ready_scenario_are_missing_the_way_to_get_them_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRUSTML_DATA", str(tmp_path))
+    place = str(tmp_path / "cifar10_small" / "train")
+    refused(Images(path=place), f"TRUSTML_DATA names {tmp_path}, which must hold cifar10_small/train")
+
+
 def test_what_is_large_lies_in_a_file(folder, monkeypatch):
     small = load_dataset(Images(path=str(folder)))
     monkeypatch.setattr(gathering, "_most_in_memory", lambda: 1000)

@@ -13,7 +13,11 @@ from trustml.data import modules
 from trustml.data.datasets import load_dataset
 from trustml.data.module_worker import ANSWER, Answer, main
 from trustml.data.preparation import preparation_notes
+from trustml.models.zoo import mlp
+from trustml.scenario.read import from_plain, to_plain
+from trustml.scenario.regimes import Plain
 from trustml.scenario.sources import Module
+from trustml.scenario.spec import Scenario
 
 CODE = """
 import numpy as np
@@ -140,6 +144,14 @@ def test_what_is_no_data_is_told_in_one_line(here, function, arguments, words):
 def test_the_field_names_a_function_in_a_folder(here):
     refused(Module(function="own_data", folder=str(here)), "'own_data' names no function")
     refused(Module(function="own_data:arrays", folder=str(here / "none")), "is no folder")
+
+
+def test_arguments_of_any_name_travel_with_the_scenario():
+    arguments = {"border": "zeros", "task": "Classes", "kind": "Plain"}  # names that scenarios have too
+    scenario = Scenario(
+        name="s", data=Module(function="a:b", arguments=arguments), model=mlp([2], classes=2), training=(Plain(),)
+    )
+    assert from_plain(to_plain(scenario)).data.arguments == arguments
 
 
 def test_its_code_runs_in_a_process_of_its_own(tmp_path, capfd):

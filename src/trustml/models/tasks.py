@@ -104,7 +104,7 @@ def without_later_defaults(data: Any) -> Any:
     """
     if isinstance(data, list | tuple):
         return [without_later_defaults(value) for value in data]
-    if not isinstance(data, dict):
+    if not isinstance(data, dict) or data.get("kind") == "Module":  # whose arguments may have any names
         return data
     later = _LATER | {field: value for (kind, field), value in _LATER_OF_KIND.items() if kind == data.get("kind")}
     return {
