@@ -20,7 +20,6 @@ import pandas as pd
 import trustml
 from tests.records import copy_of, unasked_second_opinion
 from trustml.cli.main import _main
-from trustml.compare.rows import measure_run
 
 HERE = Path(__file__).resolve().parent
 NAMES = ("frameworks", "attacked", "federated")
@@ -41,14 +40,6 @@ COMMANDS = {
 def read_table(run: trustml.Run) -> pd.DataFrame:
     """All measures as they were recorded."""
     return run.measures()[COLUMNS]
-
-
-def computed_table(run: trustml.Run) -> pd.DataFrame:
-    """All measures computed again from the files of the run, but for the second opinion."""
-    with unasked_second_opinion():
-        rows = [row for row in measure_run(run.directory).rows if row.measure != SECOND_OPINION]
-    table = pd.DataFrame({name: [getattr(row, name) for row in rows] for name in COLUMNS})
-    return table.astype({name: "float64" for name in NUMBERS})
 
 
 def stored_table(name: str) -> pd.DataFrame:

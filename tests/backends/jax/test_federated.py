@@ -102,7 +102,14 @@ def federation(rounds: int, privacy: UserPrivacy | None = None) -> JaxFederation
     )
 
 
-@pytest.mark.parametrize("chosen", [TreeAggregation(), BandedMatrix(), BandedMatrix(bands=1), BufferedToeplitz()])
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        BandedMatrix(),
+        BufferedToeplitz(),
+        *(pytest.param(one, marks=pytest.mark.long) for one in (TreeAggregation(), BandedMatrix(bands=1))),
+    ],
+)
 def test_correlated_noise_is_the_strategys_of_vectors_of_threefry(chosen):
     rounds = 9
     privacy = UserPrivacy(mechanism=chosen, noise_multiplier=2.0, clipping_norm=0.5, expected_clients=4, separation=4)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests import WHOLE
 from tests.conformance.graphs import draw_graph
 from trustml.backends.contract import Model
 from trustml.backends.numpy.network import logits
@@ -31,7 +32,7 @@ def random_model(seed: int) -> tuple[Model, np.ndarray, np.ndarray]:
 @pytest.mark.jax
 @pytest.mark.torch
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12 if WHOLE else 5, deadline=None)
 def test_random_graphs_are_the_same_function_and_have_the_same_gradients(seed):
     import jax
 
