@@ -10,14 +10,16 @@ import numpy as np
 import numpy.typing as npt
 from msgspec.structs import replace
 
+from trustml.errors import UsageError
 from trustml.record.explained import finished, read_attributions, read_probes
 from trustml.record.schema import Manifest
 from trustml.record.store import RunDirectory, find_run
-from trustml.scenario.spec import Scenario
+from trustml.scenario.spec import BackendName, Scenario
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from trustml.deployment.trained import TrainedModel
     from trustml.privacy.statement import PrivacyStatement
     from trustml.report.summary import Answer
 
@@ -130,6 +132,35 @@ class Run:
         from trustml.models.weights import read_weights
 
         return read_weights(self._directory.file(f"jobs/{finished(self.manifest, model).id}/weights.safetensors"))
+
+    def model(self, model: str, *, backend: BackendName | None = None) -> TrainedModel:
+        """Build a trained model in this process, to be used, deployed or audited.
+
+        Parameters
+        ----------
+        model : str
+            Train job, such as ``train.torch.DPSGD.s0``.
+        backend : str, optional
+            Framework to build it in, whichever trained it; that one if left out.
+
+        Raises
+        ------
+        UsageError
+            If there is no such model.
+        EnvironmentMissingError
+            If the framework is not installed beside this interpreter.
+        """
+        from trustml.deployment.trained import trained_model
+
+        return trained_model(self._directory, model, backend=backend)
+
+    def predictions(self, model: str) -> dict[str, npt.NDArray[np.generic]]:
+        """Outputs of one model on all held-out examples (``logits``), and their ``labels``."""
+        record = finished(self.manifest, model)
+        if record.kind != "train":
+            raise UsageError(f"{model}: is no training; name one, such as train.torch.Plain.s0")
+        found = self._directory.arrays(f"jobs/{record.id}/predictions.npz")
+        return {"logits": found["test_logits"], "labels": self.heldout()["test_labels"]}
 
     def heldout(self) -> dict[str, npt.NDArray[np.generic]]:
         """Explained inputs (``inputs``), their labels (``targets``) and all held-out ``test_labels``."""

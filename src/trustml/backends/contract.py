@@ -305,6 +305,8 @@ class Backend:
         The native lane: the library's own attributions by one method. Called again and again with the same
         method, architecture and shapes, so what it compiles must be kept; the core never asks for what
         :mod:`trustml.catalogue` says is not there.
+    native : callable, optional
+        The model as users of the framework hold it, in evaluation mode.
     """
 
     open_device: Callable[[str, int], Device]
@@ -315,3 +317,4 @@ class Backend:
     federated: Callable[[Model, FederatedSettings], Federation]
     shadows: Callable[[ShadowSettings], ShadowTrainer] | None
     explain: Callable[[ExplainRequest], Attributions]
+    native: Callable[[Model], Any] | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from trustml.backends.contract import (
     Attributions,
     Backend,
@@ -60,6 +62,12 @@ def _explain(request: ExplainRequest) -> Attributions:
     return explain(request)
 
 
+def _native(model: Model) -> Any:
+    from trustml.backends.jax.network import native_model
+
+    return native_model(model)
+
+
 BACKEND = Backend(
     open_device=_open_device,
     network=_network,
@@ -69,4 +77,5 @@ BACKEND = Backend(
     federated=_federated,
     shadows=_shadows,
     explain=_explain,
+    native=_native,
 )

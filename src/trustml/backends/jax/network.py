@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import jax
@@ -107,6 +107,15 @@ def to_params(weights: Weights) -> Params:
 def to_weights(params: Params, names: Sequence[str]) -> Weights:
     """Arrays on the device to canonical weights, in the order of `names` (JAX sorts them)."""
     return {name: np.array(params[name], np.float32) for name in names}
+
+
+def native_model(model: Model) -> tuple[Callable[[Params, Array], Array], Params]:
+    """Give a pure function of parameters and inputs (n, *x), and the parameters."""
+
+    def function(params: Params, inputs: Array) -> Array:
+        return apply(model.architecture, params, jnp.asarray(inputs))
+
+    return function, to_params(model.weights)
 
 
 class JaxNetwork:

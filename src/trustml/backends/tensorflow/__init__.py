@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from trustml.backends.contract import (
     Attributions,
     Backend,
@@ -61,6 +63,12 @@ def _explain(request: ExplainRequest) -> Attributions:
     return explain(request)
 
 
+def _native(model: Model) -> Any:
+    from trustml.backends.tensorflow.network import build_keras
+
+    return build_keras(model)
+
+
 BACKEND = Backend(
     open_device=_open_device,
     network=_network,
@@ -70,4 +78,5 @@ BACKEND = Backend(
     federated=_federated,
     shadows=None,
     explain=_explain,
+    native=_native,
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from trustml.backends.contract import (
     Attributions,
     Backend,
@@ -75,6 +77,12 @@ def _explain(request: ExplainRequest) -> Attributions:
     return explain(request)
 
 
+def _native(model: Model) -> Any:
+    from trustml.backends.torch.network import build_module
+
+    return build_module(model).eval()
+
+
 BACKEND = Backend(
     open_device=_open_device,
     network=_network,
@@ -84,4 +92,5 @@ BACKEND = Backend(
     federated=_federated,
     shadows=None,
     explain=_explain,
+    native=_native,
 )

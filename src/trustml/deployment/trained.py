@@ -1,0 +1,131 @@
+"""A trained model of a run, alive: built in the framework that trained it, or in any other that can build it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trustml.backends.contract import Model, Network
+from trustml.backends.table import load_backend
+from trustml.data.dataset import Floats
+from trustml.data.preparation import Preparation
+from trustml.errors import EnvironmentMissingError, UsageError
+from trustml.frameworks.table import entry_of
+from trustml.models.answers import answers, probabilities
+from trustml.models.losses import AnyArray, Doubles
+from trustml.models.tasks import Task
+from trustml.models.weights import read_weights
+from trustml.plan.job import TrainJob
+from trustml.record.explained import finished
+from trustml.record.schema import task_of
+from trustml.record.store import RunDirectory
+from trustml.scenario.spec import BackendName
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedModel:
+    """A model with what is needed to use it.
+
+    Attributes
+    ----------
+    native : torch.nn.Module, (function, dict of array) or tf.keras.Model
+        As its framework's users hold it, in evaluation mode. Modules of PyTorch take channels first, as all of
+        PyTorch does; of JAX it is ``function(params, inputs)`` with its params.
+    backend : str
+        Framework that it was built in.
+    trained_by : str
+        Framework that trained it.
+    task : Task
+    input_shape : tuple of int
+        Of one example, channels last.
+    class_names, feature_names : tuple of str
+    preparation : Preparation
+        What was done to inputs before training, and must be done to any other.
+    """
+
+    native: Any
+    backend: BackendName
+    trained_by: BackendName
+    task: Task
+    input_shape: tuple[int, ...]
+    class_names: tuple[str, ...]
+    feature_names: tuple[str, ...]
+    preparation: Preparation
+    network: Network
+
+    def logits(self, inputs: AnyArray) -> Floats:
+        """Outputs of shape (n, c), for prepared inputs (n, *x) with channels last.
+
+        Raises
+        ------
+        UsageError
+            If inputs have another shape.
+        """
+        given = np.ascontiguousarray(inputs, dtype=np.float32)
+        if given.shape[1:] != self.input_shape or not len(given):
+            raise UsageError(f"inputs have shape {given.shape}; give (n, {', '.join(map(str, self.input_shape))})")
+        return self.network.logits(given)
+
+    def predict(self, inputs: AnyArray) -> AnyArray:
+        """What the model says, in the form of the labels: class numbers, labels that hold, or scaled numbers."""
+        return answers(self.task, self.logits(inputs))
+
+    def probabilities(self, inputs: AnyArray) -> Doubles:
+        """Probability that each output stands for; of a regression its outputs. Shape (n, c)."""
+        return probabilities(self.task, self.logits(inputs))
+
+
+def trained_model(run: RunDirectory, model: str, *, backend: BackendName | None = None) -> TrainedModel:
+    """Build one trained model of a run in this process.
+
+    Parameters
+    ----------
+    run : RunDirectory
+    model : str
+        Train job, such as ``train.torch.DPSGD.s0``.
+    backend : str, optional
+        Framework to build it in; that which trained it if left out.
+
+    Raises
+    ------
+    UsageError
+        If there is no such model, or it did not end well.
+    EnvironmentMissingError
+        If the framework is not installed beside this interpreter.
+    """
+    manifest = run.manifest()
+    record = finished(manifest, model)
+    job = run.job(record.id)
+    if not isinstance(job, TrainJob):
+        raise UsageError(f"{model}: is no training; name one, such as train.torch.Plain.s0")
+    wanted = backend or record.backend
+    built = Model(
+        architecture=job.model,
+        input_shape=job.input_shape,
+        weights=read_weights(run.file(f"jobs/{record.id}/weights.safetensors")),
+        task=task_of(manifest),
+    )
+    entry_of(wanted)
+    try:
+        found = load_backend(wanted)
+        if found.native is None:
+            raise UsageError(f"{wanted}: gives no model of its own; name another backend")
+        native, network = found.native(built), found.network(built)
+    except ImportError as error:
+        raise EnvironmentMissingError(
+            f"{wanted} is not installed beside this interpreter ({error.name or error}); name backend= of one that is, "
+            f"or call this with the interpreter that `trustml doctor` names for {wanted}"
+        ) from None
+    return TrainedModel(
+        native=native,
+        backend=wanted,
+        trained_by=record.backend,
+        task=built.task,
+        input_shape=built.input_shape,
+        class_names=manifest.data.class_names,
+        feature_names=manifest.data.feature_names,
+        preparation=manifest.data.preparation,
+        network=network,
+    )

@@ -1,0 +1,74 @@
+"""Models of a stored run, alive: the outputs that the run recorded, in each framework that is here."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import trustml
+from tests.records import copy_of
+from trustml.errors import EnvironmentMissingError, UsageError
+
+MODEL = "train.jax.DPSGD.s0"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> trustml.Run:
+    return copy_of("frameworks", tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture
+def inputs(run) -> np.ndarray:
+    return run.heldout()["inputs"].astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "backend", [pytest.param("torch", marks=pytest.mark.torch), pytest.param("jax", marks=pytest.mark.jax)]
+)
+@pytest.mark.parametrize("trained_by", ["torch", "jax", "tensorflow"])
+def test_any_model_is_built_in_any_framework_and_says_what_was_recorded(run, inputs, backend, trained_by):
+    name = f"train.{trained_by}.DPSGD.s0"
+    found = run.model(name, backend=backend)
+    recorded = run.predictions(name)
+    assert (found.backend, found.trained_by) == (backend, trained_by)
+    scale = max(1.0, np.abs(recorded["logits"]).max())
+    assert np.abs(found.logits(inputs) - recorded["logits"][: len(inputs)]).max() <= 1e-5 * scale
+    assert (found.predict(inputs) == recorded["logits"][: len(inputs)].argmax(axis=1)).all()
+    assert found.probabilities(inputs).sum(axis=1) == pytest.approx(1.0)
+    assert len(found.class_names) == recorded["logits"].shape[1]
+
+
+@pytest.mark.torch
+def test_a_torch_module_is_what_its_users_hold(run, inputs):
+    import torch
+
+    found = run.model(MODEL, backend="torch")
+    assert isinstance(found.native, torch.nn.Module) and not found.native.training
+    rows = torch.from_numpy(np.ascontiguousarray(np.moveaxis(inputs, -1, 1)))
+    with torch.no_grad():
+        assert np.allclose(found.native(rows).numpy(), found.logits(inputs), atol=1e-5)
+
+
+@pytest.mark.jax
+def test_a_jax_model_is_a_function_and_its_parameters(run, inputs):
+    import jax
+
+    function, params = run.model(MODEL).native
+    assert np.allclose(jax.jit(function)(params, inputs), run.model(MODEL).logits(inputs), atol=1e-5)
+    assert set(params) == set(run.weights(MODEL))
+
+
+@pytest.mark.jax
+def test_what_cannot_be_is_said(run, inputs):
+    with pytest.raises(UsageError, match="has no job 'train.jax.Nothing.s0'"):
+        run.model("train.jax.Nothing.s0")
+    explained = next(job.id for job in run.manifest.jobs if job.kind == "explain")
+    for ask in (run.model, run.predictions):
+        with pytest.raises(UsageError, match="is no training"):
+            ask(explained)
+    with pytest.raises(UsageError, match=r"inputs have shape \(3, 2\); give \(n, "):
+        run.model(MODEL).logits(np.zeros((3, 2)))
+    with pytest.raises(UsageError, match="backend 'keras' is not there"):
+        run.model(MODEL, backend="keras")
+    with pytest.raises(EnvironmentMissingError, match="tensorflow is not installed beside this interpreter"):
+        run.model(MODEL, backend="tensorflow")
