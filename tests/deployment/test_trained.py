@@ -60,7 +60,7 @@ def test_a_jax_model_is_a_function_and_its_parameters(run, inputs):
 
 @pytest.mark.jax
 def test_what_cannot_be_is_said(run, inputs):
-    with pytest.raises(UsageError, match="has no job 'train.jax.Nothing.s0'"):
+    with pytest.raises(UsageError, match=r"has no job 'train\.jax\.Nothing\.s0'"):
         run.model("train.jax.Nothing.s0")
     explained = next(job.id for job in run.manifest.jobs if job.kind == "explain")
     for ask in (run.model, run.predictions):
