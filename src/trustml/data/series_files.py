@@ -40,7 +40,7 @@ class RawSeries:
         What examples are split by.
     """
 
-    values: Sequence[Values]
+    values: Sequence[Values] | Values
     labels: npt.NDArray[Any]
     by: npt.NDArray[Any] | None = None
 
@@ -141,7 +141,7 @@ def _lists(path: Path, name: str, column: pa.ListArray) -> list[Values]:
         raise DataError(f"{path}: column {name!r} is {column.type}, no list of numbers; name others in data.inputs")
     if column.null_count:
         raise DataError(f"{path}: column {name!r} holds no list in {column.null_count} rows; remove them")
-    lengths = column.value_lengths().to_numpy()  # type: ignore[attr-defined]
+    lengths = column.value_lengths().to_numpy()
     numbers = column.flatten().cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return np.split(numbers, np.cumsum(lengths)[:-1])
 

@@ -73,7 +73,8 @@ def _batch(examples: Examples, rows: Ints, regime: Plain, *, entropy: Sequence[i
     if regime.augmentation is None:
         return inputs, labels
     copies = augmented(inputs, rows, regime.augmentation, examples=len(examples), entropy=entropy)
-    return copies.reshape(-1, *inputs.shape[1:]), np.repeat(labels, copies.shape[1], axis=0)
+    each = np.repeat(np.arange(len(labels)), copies.shape[1])
+    return copies.reshape(-1, *inputs.shape[1:]), labels[each]
 
 
 class _Goal:
