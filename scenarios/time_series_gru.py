@@ -5,6 +5,7 @@ import os
 from trustml import (
     DPSGD,
     SGD,
+    Adam,
     Explanations,
     FeatureAblation,
     IntegratedGradients,
@@ -22,10 +23,10 @@ scenario = Scenario(
     name="time_series_gru",
     description="hand movements of GunPoint, gated recurrent units; plain and private",
     data=Series(path=f"{folder}/GunPoint_TEST.txt", test_path=f"{folder}/GunPoint_TRAIN.txt"),
-    model=gru_classifier(classes=2, units=16),
+    model=gru_classifier(classes=2, units=16, window=8, stride=4),
     training=(
-        Plain(epochs=30, batch_size=16, optimizer=SGD(learning_rate=0.3, momentum=0.9)),
-        DPSGD(epsilon=8.0, delta=1e-3, epochs=20, batch_size=50, optimizer=SGD(learning_rate=4.0)),
+        Plain(epochs=30, batch_size=16, optimizer=Adam(learning_rate=0.01)),
+        DPSGD(epsilon=8.0, delta=1e-3, epochs=20, batch_size=50, optimizer=SGD(learning_rate=2.0)),
     ),
     explanations=Explanations(
         methods=(IntegratedGradients(n_steps=32), FeatureAblation(patch=window)),

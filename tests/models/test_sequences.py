@@ -26,6 +26,7 @@ def count(architecture: Architecture, shape: tuple[int, ...]) -> int:
         # two convolutions and norms a block, one projection in the first; 8 channels throughout
         (tcn(classes=3, filters=(8, 8), kernel=3), (3 * 2 * 8 + 8) + 3 * (3 * 8 * 8 + 8) + 4 * 16 + (16 + 8) + 27),
         (gru_classifier(classes=3, units=5, layers=2), 15 * (2 + 5) + 30 + 15 * (5 + 5) + 30 + 18),
+        (gru_classifier(classes=3, units=5, window=4, stride=2), 5 * 4 * 2 + 5 + 15 * (5 + 5) + 30 + 18),
         (text_cnn(classes=3, widths=(2, 3), filters=4, dropout=0.5), 4 * 2 * (2 + 3) + 8 + 27),
     ],
 )

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from trustml.errors import ScenarioError
-from trustml.models.layers import Architecture, Conv1D, Conv2D, Dense, Flatten, RMSNorm
+from trustml.models.layers import GRU, LSTM, Architecture, Conv1D, Conv2D, ConvTranspose2D, Dense, Flatten, RMSNorm
 from trustml.scenario.check import check_against_data, check_scenario
 from trustml.scenario.clipping import Adaptive
 from trustml.scenario.federated import BandedMatrix
@@ -73,14 +73,24 @@ def test_the_batch_size_of_an_ablation_is_the_private_regimes(tiny):
     check_against_data(scenario, input_shape=(8, 8, 1), classes=10, train_examples=20, test_examples=200)
 
 
-@pytest.mark.parametrize("layer", [Conv2D(filters=2), Conv1D(filters=2), RMSNorm()])
-def test_expanded_weights_are_refused_for_layers_that_they_fail_on(tiny, layer):
+@pytest.mark.parametrize(
+    ("mode", "layer"),
+    [
+        ("ew", Conv2D(filters=2)),
+        ("ew", Conv1D(filters=2)),
+        ("ew", ConvTranspose2D(filters=2)),
+        ("ew", LSTM(units=2)),
+        ("ew", RMSNorm()),
+        ("functorch", GRU(units=2)),
+    ],
+)
+def test_modes_are_refused_for_layers_that_they_fail_on(tiny, mode, layer):
     scenario = msgspec.structs.replace(
         tiny,
         backends=("torch",),
         model=Architecture(layers=(layer, Flatten(), Dense(units=10))),
         training=(DPSGD(epsilon=3.0),),
-        execution=msgspec.structs.replace(tiny.execution, grad_sample_mode="ew"),
+        execution=msgspec.structs.replace(tiny.execution, grad_sample_mode=mode),
     )
     with pytest.raises(ScenarioError, match="book_keeping") as caught:
         check_scenario(scenario)

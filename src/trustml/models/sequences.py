@@ -53,7 +53,7 @@ def tcn(
     )
 
 
-def gru_classifier(*, classes: int, units: int = 32, layers: int = 1) -> Architecture:
+def gru_classifier(*, classes: int, units: int = 32, layers: int = 1, window: int = 0, stride: int = 1) -> Architecture:
     """Gated recurrent units, the mean of whose states over all steps goes on to the classes.
 
     Parameters
@@ -62,11 +62,17 @@ def gru_classifier(*, classes: int, units: int = 32, layers: int = 1) -> Archite
     units : int
     layers : int
         One above the other.
+    window, stride : int
+        Steps that a convolution in front of them sees, and goes on by, with as many filters and a ReLU: it makes long
+        series short, over which gradients would fade. Without a window there is none.
     """
+    front: list[Node] = []
+    if window:
+        convolution = Conv1D(filters=units, kernel=window, stride=stride)
+        front = [Node(name="front", layer=convolution), Node(name="front.relu", layer=ReLU())]
     stack = [Node(name=f"gru{number}", layer=GRU(units=units)) for number in range(layers)]
-    return Architecture(
-        layers=(*stack, Node(name="pool", layer=GlobalAvgPool()), Node(name="logits", layer=Dense(units=classes)))
-    )
+    end = [Node(name="pool", layer=GlobalAvgPool()), Node(name="logits", layer=Dense(units=classes))]
+    return Architecture(layers=(*front, *stack, *end))
 
 
 def text_cnn(
