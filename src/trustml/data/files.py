@@ -114,6 +114,6 @@ def _read_npy(folder: Path, name: str) -> npt.NDArray[Any]:
         known = ", ".join(sorted(one.stem for one in folder.glob("*.npy"))) or "none"
         raise DataError(f"{folder}: holds no {name}.npy; choose among {known}")
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+        return np.load(path, mmap_mode="r", allow_pickle=False)
     except DAMAGED as error:
         raise DataError(f"{path}: cannot be read ({first_line(error)}); write numbers with numpy.save") from error

@@ -91,7 +91,7 @@ def _of_arrays(path: Path, source: Series) -> RawSeries:
     inputs = inputs[:, :, None] if inputs.ndim == 2 else inputs
     if source.channels == "first":
         inputs = np.moveaxis(inputs, 1, 2)
-    return RawSeries(values=inputs.astype(np.float64), labels=labels, by=by[0] if by else None)
+    return RawSeries(values=list(inputs.astype(np.float64)), labels=labels, by=by[0] if by else None)
 
 
 def _of_lists(path: Path, source: Series) -> RawSeries:
@@ -141,7 +141,7 @@ def _lists(path: Path, name: str, column: pa.ListArray) -> list[Values]:
         raise DataError(f"{path}: column {name!r} is {column.type}, no list of numbers; name others in data.inputs")
     if column.null_count:
         raise DataError(f"{path}: column {name!r} holds no list in {column.null_count} rows; remove them")
-    lengths = column.value_lengths().to_numpy()  # type: ignore[attr-defined]
+    lengths = column.value_lengths().to_numpy()
     numbers = column.flatten().cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return np.split(numbers, np.cumsum(lengths)[:-1])
 
