@@ -29,5 +29,5 @@ scenario = Scenario(
             augmentation=shifted,
         ),
     ),
-    explanations=Explanations(examples=8, methods=(IntegratedGradients(n_steps=20), GradCam())),
+    explanations=Explanations(examples=4, methods=(IntegratedGradients(n_steps=20), GradCam())),
 )

@@ -83,8 +83,8 @@ MUTANTS = (
         (
             "labels of copies in another order",
             "worker/plain.py",
-            "np.repeat(labels, copies.shape[1], axis=0)",
-            "np.tile(labels, copies.shape[1])",
+            "np.repeat(np.arange(len(rows)), copies.shape[1])",
+            "np.tile(np.arange(len(rows)), copies.shape[1])",
         ),
     ),
     *_mutants(

@@ -9,8 +9,9 @@ from PIL import Image
 from scipy.io import wavfile
 
 import trustml
+from tests.records import unasked_second_opinion
 from trustml.models.layers import Architecture, Conv1D, Conv2D, Dense, GlobalAvgPool, ReLU
-from trustml.scenario.methods import IntegratedGradients, KernelShap
+from trustml.scenario.methods import IntegratedGradients
 from trustml.scenario.optimizers import SGD
 from trustml.scenario.regimes import DPSGD, Augmentation, Plain
 from trustml.scenario.sources import Audio, Images, Series
@@ -21,7 +22,7 @@ pytestmark = [pytest.mark.timeout(600), pytest.mark.tensorflow, pytest.mark.long
 PLAIN = Plain(epochs=6, batch_size=8, optimizer=SGD(learning_rate=0.2, momentum=0.9))
 PRIVATE = DPSGD(noise_multiplier=1.0, delta=1e-3, steps=4, batch_size=16)
 RATE = 4000
-EXPLAINED = (IntegratedGradients(n_steps=10), KernelShap(n_samples=40))  # a new shape of inputs
+EXPLAINED = (IntegratedGradients(n_steps=10),)  # of inputs of two axes
 
 
 def sounds(folder) -> Audio:
@@ -87,7 +88,8 @@ def test_a_source_is_trained_on_alike_in_all_frameworks(case, tmp_path):
         training=(plain, private),
         explanations=Explanations(examples=4, methods=EXPLAINED if case == "series" else ()),
     )
-    run = trustml.run(scenario, out=tmp_path / "runs")
+    with unasked_second_opinion():
+        run = trustml.run(scenario, out=tmp_path / "runs")
     assert run.status == "success", [(job.id, job.reason) for job in run.manifest.jobs if job.status != "ok"]
     names = ("torch", "jax", "tensorflow")
     first, *others = (run.weights(f"train.{name}.Plain.s0") for name in names)

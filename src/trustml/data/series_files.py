@@ -91,7 +91,7 @@ def _of_arrays(path: Path, source: Series) -> RawSeries:
     inputs = inputs[:, :, None] if inputs.ndim == 2 else inputs
     if source.channels == "first":
         inputs = np.moveaxis(inputs, 1, 2)
-    return RawSeries(values=inputs.astype(np.float64), labels=labels, by=by[0] if by else None)
+    return RawSeries(values=list(inputs.astype(np.float64)), labels=labels, by=by[0] if by else None)
 
 
 def _of_lists(path: Path, source: Series) -> RawSeries:

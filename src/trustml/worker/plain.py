@@ -73,8 +73,7 @@ def _batch(examples: Examples, rows: Ints, regime: Plain, *, entropy: Sequence[i
     if regime.augmentation is None:
         return inputs, labels
     copies = augmented(inputs, rows, regime.augmentation, examples=len(examples), entropy=entropy)
-    each = np.repeat(np.arange(len(labels)), copies.shape[1])
-    return copies.reshape(-1, *inputs.shape[1:]), labels[each]
+    return copies.reshape(-1, *inputs.shape[1:]), labels[np.repeat(np.arange(len(rows)), copies.shape[1])]
 
 
 class _Goal:
