@@ -1,8 +1,8 @@
 """Spam among text messages: a small encoder on bytes; plain and private.
 
-One message in eight is spam. Weights of the classes are constants that are multiplied into the loss before clipping; one
-is below 1 instead of the other above it, as what is clipped anyway gains nothing by a larger loss. The file is taken from
-the folder ``sms_spam`` below ``TRUSTML_DATA``, or below ``data`` beside this file.
+One message in eight is spam. Weights of the classes are constants that are multiplied into the loss before clipping;
+one is below 1 instead of the other above it, as what is clipped anyway gains nothing by a larger loss. The file is
+taken from the folder ``sms_spam`` below ``TRUSTML_DATA``, or below ``data`` beside this file.
 """
 
 import os
