@@ -194,6 +194,8 @@ ARCHITECTURES: dict[str, Architecture] = {
             Node(name="columns", layer=FeatureTokens(width=8, columns=(1, 7, 8, 8)), inputs=("input",)),
             Node(name="first", layer=Prepend()),
             Node(name="tokens", layer=Embedding(vocabulary=17, width=8), inputs=("input",)),
+            Node(name="loose", layer=Embedding(vocabulary=17, width=8), inputs=("input",)),
+            Node(name="both", layer=Add(), inputs=("tokens", "loose")),
             Node(name="learned", layer=LearnedPositions()),
             Node(name="query", layer=Dense(units=4), inputs=("learned",)),
             Node(name="key", layer=Dense(units=4), inputs=("learned",)),

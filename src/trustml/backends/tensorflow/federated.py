@@ -15,6 +15,8 @@ from trustml.backends.tensorflow.losses import keras_loss, label_spec
 from trustml.backends.tensorflow.network import build_keras, variable
 from trustml.backends.tensorflow.server_optimizers import ProximalOptimizer, server_optimizer, sgd
 from trustml.data.dataset import Floats, LabelArray
+from trustml.errors import UsageError
+from trustml.models.token_layers import Unembedding
 from trustml.models.weights import Weights
 from trustml.scenario.federated import DPFedAvg, FedAvg, FedProx, FedSGD, LocalSpec
 
@@ -28,10 +30,17 @@ class TFFFederation:
     it adds zero to the sum.
 
     Secure aggregation runs in TFF's test runtime, which does the arithmetic of the protocol in the clear.
+
+    Raises
+    ------
+    UsageError
+        If outputs are tied to a table.
     """
 
     def __init__(self, model: Model, settings: FederatedSettings) -> None:
         regime = settings.regime
+        if any(isinstance(node.layer, Unembedding) for node in model.architecture.nodes):
+            raise UsageError("model: TFF copies models, and copies lose ties; use a Dense instead of Unembedding")
         if isinstance(regime, FedAvg) and regime.aggregation == "secure":
             # No other runtime knows the secure intrinsics; this one replaces them by ordinary sums, for all that
             # this process runs from now on.

@@ -56,7 +56,8 @@ class Lookup(_TokenLayer):
         """Shape (n, steps, width)."""
         if len(inputs.shape) == 3:  # looked up already
             return inputs[..., :-1] + self.table[0]
-        return tf.gather(self.table, self.ids(inputs))
+        # Reshaped, so that its gradient is a tensor: nothing that takes gradients here takes slices of them.
+        return tf.gather(tf.reshape(self.table, self.table.shape), self.ids(inputs))
 
 
 @tf.keras.utils.register_keras_serializable("trustml")
