@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,6 +22,9 @@ from trustml.cli.output import (
     renamed,
     root_option,
 )
+
+if TYPE_CHECKING:
+    from trustml.launch.forecast import Forecast
 
 _SCENARIOS = (".py", ".toml")
 _EXIT = {"success": OK, "partial": PARTIAL, "interrupted": INTERRUPTED}
@@ -44,6 +47,7 @@ _EXIT = {"success": OK, "partial": PARTIAL, "interrupted": INTERRUPTED}
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to compute.")
 @click.option("--resume", metavar="RUN", help="Go on with this run: do only what is missing.")
 @click.option("--allow-overrun", is_flag=True, help="With --resume: retrain past the target epsilon, and report it.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, with time and memory as earlier runs had them.")
 @json_option
 @file_option
 def command(
@@ -57,6 +61,7 @@ def command(
     device: str | None,
     resume: str | None,
     allow_overrun: bool,
+    dry_run: bool,
     as_json: bool,
     file: Path | None,
 ) -> int:
@@ -85,6 +90,8 @@ def command(
         )
     if labels and (scenario is None or not is_data(Path(scenario))):
         raise click.UsageError("--label goes with a data file; a scenario names its own in data.label")
+    if dry_run and resume is not None:
+        raise click.UsageError("--dry-run is for a run that has not begun; `trustml show` tells what is missing of one")
     if allow_overrun and resume is None:
         raise click.UsageError("--allow-overrun goes with --resume")
     # Also where SIGINT was ignored when we were started, as a shell does for what it puts into the background.
@@ -95,7 +102,47 @@ def command(
         click.echo(f"wrote {where}, which is run now; all of it is yours to change", err=True)
         scenario = str(where)
     with data_stream(file) as stream:
+        if dry_run:
+            _foretell(str(scenario), root, overrides, as_json=as_json, stream=stream)
+            return OK
         return _run(scenario, root, overrides, resume, allow_overrun, as_json, stream)
+
+
+def _foretell(scenario: str, root: Path, overrides: list[str], *, as_json: bool, stream: Any) -> None:
+    from trustml.launch.forecast import forecast
+    from trustml.scenario.read import read_scenario
+    from trustml.scenario.ready import find_scenario
+
+    found = forecast(read_scenario(find_scenario(scenario), overrides=overrides), root=root)
+    if as_json:
+        stream.write(json_text(found) + "\n")
+    else:
+        _print_forecast(console(stream), found)
+
+
+def _print_forecast(out: Any, found: Forecast) -> None:
+    from trustml.report.documents import titled_table
+
+    out.print(f"{found.train_examples:,} examples to train on, {found.test_examples:,} held out; nothing was written")
+    table = titled_table(
+        "what would be done", "job", ">steps", ">noise", ">seconds", ">peak MiB", ">as of earlier jobs"
+    )
+    for job in found.jobs:
+        table.add_row(
+            job.id,
+            "" if job.steps is None else f"{job.steps:,}",
+            "" if job.noise_multiplier is None else f"{job.noise_multiplier:.4g}",
+            "unknown" if job.seconds is None else f"{job.seconds:.0f}",
+            "unknown" if job.memory is None else f"{job.memory / 2**20:.0f}",
+            str(job.earlier or ""),
+        )
+    out.print(table)
+    unknown = f", and of {found.unknown} jobs nothing is known" if found.unknown else ""
+    out.print(f"{len(found.jobs)} jobs one after another: {found.seconds:.0f} seconds as earlier ones took{unknown}")
+    for skip in found.skips:
+        out.print(f"left out: {skip.cell} in {skip.backend}: {skip.reason}", soft_wrap=True, markup=False)
+    for warning in found.warnings:
+        out.print(f"warning: {warning}", soft_wrap=True, markup=False)
 
 
 def is_data(path: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +61,40 @@ from trustml.scenario.regimes import DPSGD, Plain, Regime
 from trustml.scenario.spec import BackendName, Scenario
 
 
-def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()) -> RunDirectory:
-    """Check everything, then create the run directory with all that workers will read.
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A run that nothing is written of yet.
+
+    Attributes
+    ----------
+    scenario : Scenario
+        With the rows that its explanations show.
+    dataset : Dataset
+    fingerprint : str
+        Of the data.
+    partitions, plans : dict
+        Who holds what, and the batches, by the regime's title and the seed.
+    expansion : Expansion
+        Jobs, and what is left out.
+    warnings, cohort_warnings : list of str
+    """
+
+    scenario: Scenario
+    dataset: Dataset
+    fingerprint: str
+    partitions: dict[tuple[str, int], Clients]
+    plans: dict[tuple[str, int], dict[str, npt.NDArray[Any]]]
+    expansion: Expansion
+    warnings: list[str]
+    cohort_warnings: list[str]
+
+
+def plan_run(scenario: Scenario) -> Planned:
+    """Check everything, load the data, and draw and calibrate what jobs will need; nothing is written.
 
     Raises
     ------
     ScenarioError, DataError
-        Before anything is created.
     """
     check_scenario(scenario)
     dataset = load_dataset(scenario.data, scenario.task)
@@ -90,6 +118,29 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
         files=Inputs(data=PRIVATE_DATA, examples=HELDOUT, baselines=BASELINES, data_fingerprint=content),
         mechanisms=_mechanisms(scenario, plans, len(dataset.train), partitions),
     )
+    return Planned(
+        scenario=scenario,
+        dataset=dataset,
+        fingerprint=content,
+        partitions=partitions,
+        plans=plans,
+        expansion=expansion,
+        warnings=list(warnings),
+        cohort_warnings=list(cohorts),
+    )
+
+
+def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()) -> RunDirectory:
+    """Check everything, then create the run directory with all that workers will read.
+
+    Raises
+    ------
+    ScenarioError, DataError
+        Before anything is created.
+    """
+    planned = plan_run(scenario)
+    scenario, dataset, content = planned.scenario, planned.dataset, planned.fingerprint
+    partitions, plans, expansion = planned.partitions, planned.plans, planned.expansion
     with planned_run(root, name=scenario.name) as run:
         write_data(run, dataset, fingerprint=content)
         artifacts = _write_inputs(run, scenario, dataset, plans)
@@ -121,8 +172,8 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
                 partitions=_partition_records(partitions),
                 jobs=tuple(_record(job, expansion) for job in expansion.jobs),
                 skips=expansion.skips,
-                warnings=(*warnings, *cohorts),
-                cohort_warnings=tuple(cohorts),
+                warnings=(*planned.warnings, *planned.cohort_warnings),
+                cohort_warnings=tuple(planned.cohort_warnings),
                 hardware=hardware(),
                 versions=package_versions(MAIN_PACKAGES),
                 source=source_revision(),

@@ -1,0 +1,85 @@
+"""What a run would do: the same jobs and noise that it does, and the times of jobs like its."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from msgspec.structs import replace
+
+from tests.records import copy_of
+from trustml import DPSGD, Plain
+from trustml.cli.main import _main
+from trustml.errors import ScenarioError
+from trustml.launch import forecast as module
+from trustml.launch.forecast import forecast
+from trustml.scenario.read import from_plain
+
+
+@pytest.fixture
+def run(tmp_path):
+    return copy_of("private", tmp_path)
+
+
+@pytest.fixture
+def scenario(run):
+    return from_plain(run.manifest.scenario)
+
+
+def by_id(found):
+    return {job.id: job for job in found.jobs}
+
+
+def test_it_names_the_jobs_steps_and_noise_of_the_run_and_writes_nothing(run, scenario, tmp_path):
+    found = by_id(forecast(scenario, root=tmp_path))
+    assert set(found) == {job.id for job in run.manifest.jobs}
+    for record in run.manifest.jobs:
+        mechanism = getattr(run.directory.job(record.id), "mechanism", None)
+        if mechanism is not None:
+            assert found[record.id].steps == mechanism.total_steps
+            assert found[record.id].noise_multiplier == pytest.approx(mechanism.noise_multiplier)
+    assert [path.name for path in tmp_path.iterdir()] == [run.id]
+
+
+def test_times_are_those_of_jobs_like_it_in_proportion_to_the_steps(run, scenario, tmp_path):
+    took = {record.id: record for record in run.manifest.jobs}
+    for name, job in by_id(forecast(scenario, root=tmp_path)).items():
+        assert (job.seconds, job.earlier) == (pytest.approx(took[name].seconds), 1)
+        assert job.memory == took[name].peak_memory
+    longer = tuple(
+        replace(one, epochs=2 * (one.epochs or 20)) if isinstance(one, Plain | DPSGD) else one
+        for one in scenario.training
+    )
+    found = by_id(forecast(replace(scenario, training=longer), root=tmp_path))
+    trained = [name for name in found if name.startswith("train")]
+    for name in trained:
+        assert found[name].seconds == pytest.approx(2 * took[name].seconds, rel=0.1)
+
+
+def test_what_never_ran_is_unknown(scenario, tmp_path):
+    found = forecast(scenario, root=tmp_path / "elsewhere")
+    assert found.unknown == len(found.jobs) and found.seconds == 0
+    other = tuple(replace(one, batch_size=17) if isinstance(one, DPSGD) else one for one in scenario.training)
+    job = next(job for job in forecast(replace(scenario, training=other), root=tmp_path).jobs if "DPSGD" in job.id)
+    assert job.seconds is None and job.earlier == 0
+
+
+def test_a_damaged_run_tells_nothing_and_stops_nothing(run, scenario, tmp_path, monkeypatch):
+    (run.path / "manifest.json").write_text("[")
+    assert forecast(scenario, root=tmp_path).unknown
+    with pytest.raises(ScenarioError):
+        forecast(replace(scenario, seeds=(0, 0)), root=tmp_path)
+    assert math.isfinite(module._in_proportion(3.0, 0, 5))
+
+
+def test_the_command_prints_it_and_runs_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("trustml.api.run", lambda *_, **__: pytest.fail("it ran"))
+    arguments = ["run", "digits", "--dry-run", "--backend", "jax", "--runs", str(tmp_path / "runs")]
+    assert _main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "1,438 examples to train on, 359 held out; nothing was written" in out
+    assert "train.jax.DPSGD.s0" in out and "of 6 jobs nothing is known" in out
+    assert not (tmp_path / "runs").exists()
+    assert _main([*arguments, "--json"]) == 0
+    assert '"noise_multiplier":2.' in capsys.readouterr().out
+    assert _main(["run", "--resume", "x", "--dry-run"]) == 2
