@@ -36,7 +36,7 @@ class ExpectedJob:
     noise_multiplier : float, optional
         Of a private training, calibrated to its target.
     seconds, memory : float, optional
-        Median wall time and peak bytes of `earlier` jobs like it, the time in proportion to the steps; None without any.
+        Median wall time and peak bytes of `earlier` jobs like it, the time in proportion to steps; None without any.
     earlier : int
     """
 
