@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
-import warnings
 
 import pytest
+
+from tests.apps.chromium import chromium, is_installed, served, wait_for, wait_until_drawn
 
 pytestmark = [
     pytest.mark.browser,
@@ -22,10 +17,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --window-size=1400,1600"
-).split()
 CHARTS = {"": 1, "privacy": 3, "attacks": 0, "federated": 6, "explanations": 8, "speed": 14, "record": 0}
 """At least: every panel of explanations is a chart of its own."""
 
@@ -33,64 +24,20 @@ CHARTS = {"": 1, "privacy": 3, "attacks": 0, "federated": 6, "explanations": 8, 
 @pytest.fixture(scope="module")
 def address(partial_run):
     """The dashboard, served for the run."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "trustml.cli", "dashboard", "--runs", str(partial_run.path.parent), "--port", str(port)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=2).close()
-                break
-            except OSError:
-                assert process.poll() is None, "the dashboard ended"
-                assert time.monotonic() < deadline, "the dashboard did not start"
-                time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    with served(partial_run.path.parent) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     """Headless Chromium with an empty profile."""
-    if shutil.which("chromium") is None or shutil.which("chromedriver") is None:
+    if not is_installed():
         message = "chromium and chromium-driver are not installed: apt-get install chromium chromium-driver"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.binary_location = shutil.which("chromium")
-    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
-    del driver
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # selenium leaves its sockets to the collector
-        gc.collect()
-
-
-def wait_for(browser, selector: str, count: int, *, seconds: float = 60) -> list:
-    deadline = time.monotonic() + seconds
-    while True:
-        found = browser.find_elements("css selector", selector)
-        if len(found) >= count:
-            return found
-        assert time.monotonic() < deadline, f"{len(found)} of {count} {selector}; page: {browser.title}"
-        time.sleep(0.3)
+    with chromium(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
 
 
 @pytest.mark.parametrize("page", CHARTS)
@@ -114,3 +61,20 @@ def test_it_listens_on_this_machine_alone(address):
     port = int(address.rsplit(":", 1)[1])
     listening = {c.laddr.ip for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.laddr.port == port}
     assert listening == {"127.0.0.1"}
+
+
+def test_an_answer_leads_to_its_proof_and_runs_to_their_comparison(browser, partial_run, tmp_path):
+    other = f"{partial_run.id[:-1]}x"
+    for name in (partial_run.id, other):
+        shutil.copytree(partial_run.path, tmp_path / name)
+    with served(tmp_path) as address:
+        browser.get(f"{address}/?run={other}")
+        wait_until_drawn(browser)
+        links = browser.find_elements("css selector", '[data-testid="stPageLink"] a')
+        next(link for link in links if "trusted" in link.text).click()
+        wait_until_drawn(browser)
+        assert "/privacy" in browser.current_url and other in browser.current_url
+        browser.get(f"{address}/compare?runs={partial_run.id},{other}")
+        wait_until_drawn(browser)
+        assert "In what they differ" in browser.page_source and "Asked the same" in browser.page_source
+        assert not browser.find_elements("css selector", '[data-testid="stException"]')

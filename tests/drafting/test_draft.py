@@ -13,7 +13,7 @@ from PIL import Image
 from trustml import Classes, Images, Regression
 from trustml.drafting.draft import draft
 from trustml.drafting.found import outward, plain_name
-from trustml.errors import ScenarioError, UsageError
+from trustml.errors import DataError, ScenarioError, UsageError
 from trustml.scenario.check import check_scenario
 from trustml.scenario.read import read_scenario
 
@@ -111,3 +111,42 @@ def test_what_is_said_to_be_chosen_must_be_a_field(tmp_path):
     check_scenario(replace(scenario, chosen_from_data=("training.1.epsilon", "data.label")))
     with pytest.raises(ScenarioError, match=r"chosen_from_data\.0: 'data\.lable' is no field of this scenario"):
         check_scenario(replace(scenario, chosen_from_data=("data.lable",)))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        't"""; raise SystemExit("run"); """.csv',
+        "back\\xslash.csv",
+        "a\\N{x}.csv",
+        "it's {braces}.csv",
+        '"""',
+        "ü\u2028.csv",
+    ],
+)
+def test_no_name_of_a_file_or_a_column_is_code(tmp_path, name):
+    path = tmp_path / (name if name.endswith(".csv") else f"{name}.csv")
+    column = name.replace(",", "").replace('"', "'") + "\x0b"
+    path.write_text(f"{column},b,label\n" + "".join(f"1,{n % 7},{n % 2}\n" for n in range(60)), encoding="utf-8")
+    found = draft(path)
+    file = tmp_path / "first.py"
+    file.write_text(found.text(tmp_path), encoding="utf-8")
+    assert read_scenario(file) == found.scenario
+    assert len(found.scenario.data.drop) == 1
+
+
+def test_damaged_arrays_and_rows_that_are_not_there(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"no zip")
+    with pytest.raises(DataError, match=r"no readable \.npz file"):
+        draft(tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", x=np.array([{}], object), y=np.zeros(1))
+    with pytest.raises(DataError, match="never unpickles"):
+        draft(tmp_path / "b.npz")
+    np.savez(tmp_path / "c.npz", x=np.zeros((40, 2)), y=np.tile([-1e308, 0.5, 1e308, 1.0], 10))
+    with pytest.raises(UsageError, match="beyond what networks compute with"):
+        draft(tmp_path / "c.npz")
+    with pytest.raises(UsageError, match="leave --label out"):
+        draft(tmp_path / "c.npz", label=("x", "y"))
+    (tmp_path / "d.csv").write_text("a,label\n")
+    with pytest.raises(DataError, match="no rows"):
+        draft(tmp_path / "d.csv")

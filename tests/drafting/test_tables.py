@@ -8,7 +8,7 @@ import pytest
 
 from trustml import Classes, Labels, Regression
 from trustml.drafting.draft import draft
-from trustml.errors import UsageError
+from trustml.errors import DataError, UsageError
 
 ROWS = 240
 
@@ -134,3 +134,32 @@ def test_other_forms_of_tables(table, tmp_path):
     ):
         write(tmp_path / name)
         assert draft(tmp_path / name, label="ill").scenario.data.drop == ("patient_id", "country")
+
+
+@pytest.mark.parametrize("value", ["5%", "1,5", "1,000", "inf"])
+def test_a_label_that_can_be_read_in_two_ways_is_named(table, tmp_path, value):
+    table["ill"] = table["age"].astype(str)
+    table.loc[3, "ill"] = value
+    with pytest.raises(DataError, match="'ill'"):
+        draft(written(table, tmp_path), label="ill")
+
+
+def test_columns_of_lists_are_refused_by_name(table, tmp_path):
+    table["parts"] = [[1, 2]] * ROWS
+    table.to_json(tmp_path / "a.jsonl", orient="records", lines=True)
+    with pytest.raises(DataError, match="'parts'"):
+        draft(tmp_path / "a.jsonl", label="ill")
+
+
+def test_two_likely_labels_are_none_and_the_one_is_told(table, tmp_path):
+    table = table.rename(columns={"ill": "class", "height": "y"})
+    with pytest.raises(UsageError, match="2 columns named as one; name it: y, class"):
+        draft(written(table, tmp_path))
+    told = draft(written(table.drop(columns="y"), tmp_path)).told
+    assert "the label is 'class': 2 texts: classes." in told
+
+
+def test_names_of_people_are_no_features_however_few_rows_there_are(tmp_path):
+    names = [f"{chr(97 + n // 26)}{chr(97 + n % 26)}x" for n in range(90)]
+    table = pd.DataFrame({"name": names, "age": np.arange(90) % 40, "label": np.arange(90) % 2})
+    assert draft(written(table, tmp_path)).scenario.data.drop == ("name",)

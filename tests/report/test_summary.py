@@ -74,26 +74,27 @@ def test_the_cost_is_what_plain_has_more_whichever_comes_first(swapped):
         manifest("Plain", "DPSGD"), table(EPSILON, cost("torch", -0.0446 * sign, low, high, swapped=swapped)), ()
     )
     assert texts(found, "privacy") == [
-        "DPSGD (epsilon 8.00 per example, delta 1e-05) costs accuracy against Plain: 0.045 [0.018, 0.075] in torch "
-        "(95 % interval over held-out examples; one seed, and another may differ)"
+        "with DPSGD (epsilon 8.00 per example, delta 1e-05) accuracy changes against Plain by -0.045 [-0.075, -0.018] "
+        "in torch (95 % interval over held-out examples; one seed, and another may differ)"
     ]
 
 
 def test_a_cost_that_may_be_none_says_so():
     found = summary(manifest("Plain", "DPSGD"), table(EPSILON, cost("jax", 0.0001, -0.01, 0.0004)), ())
-    assert "0.000 [0.000, 0.010] in jax; none of it is told apart from no cost" in texts(found, "privacy")[0]
-    assert "-0.000" not in texts(found, "privacy")[0]
+    text = texts(found, "privacy")[0]
+    assert "0.000 [-0.010, 0.000] in jax" in text and text.endswith("none of it is told apart from no change")
+    assert "-0.000" not in text and "+0.000" not in text
 
 
 def test_seeds_are_averaged_by_students_t():
     rows = [cost("torch", -value, -1, 1, seed=seed) for seed, value in enumerate((0.1, 0.2, 0.3))]
     text = texts(summary(manifest("Plain", "DPSGD"), table(EPSILON, *rows), ()), "privacy")[0]
-    assert "0.200 [-0.048, 0.448] in torch" in text and "95 % interval over 3 seeds" in text
+    assert "-0.200 [-0.448, +0.048] in torch (95 % interval over 3 seeds)" in text
 
 
 def test_without_a_plain_model_no_cost_is_told():
     assert texts(summary(manifest("DPSGD"), table(EPSILON), ()), "privacy") == [
-        "what privacy costs cannot be told from this run: it has no plain model to compare with"
+        "with DPSGD (epsilon 8.00 per example, delta 1e-05): there is no plain model in this run to compare with"
     ]
 
 
@@ -128,10 +129,11 @@ def test_what_attackers_get():
     assert texts(summary(manifest("Plain"), table(), ()), "leakage") == [
         "no attack was tried, so nothing is shown of what models leak"
     ]
-    found = summary(manifest("Plain", "DPSGD"), table(attack("Plain", 0.575), attack("DPSGD", 0.49)), ())
+    both = row("accuracy", 0.8, regime="DPSGD")
+    found = summary(manifest("Plain", "DPSGD"), table(both, attack("Plain", 0.575), attack("DPSGD", 0.49)), ())
     assert texts(found, "leakage") == [
         "attacks tell members of Plain (AUC at least 0.575 by loss, torch); no attack that was tried tells members of "
-        "DPSGD"
+        "DPSGD, which is no proof that none can"
     ]
     planted = row("audited_epsilon", 4.0, verdict="violated", facts={"fault": "no clipping"})
     real = row("audited_epsilon", 4.0, regime="DPSGD", verdict="violated")
@@ -149,10 +151,82 @@ def test_models_that_are_no_better_than_a_constant_are_named():
         "1 of 2 models are better than always answering the largest class (0.967); not told apart from it: DPSGD in "
         "jax (0.968)"
     ]
+    worse = row("accuracy", 0.3, "jax", "Random", low=0.25, high=0.35, facts={"majority": 0.967})
+    gone = row("accuracy", float("nan"), "torch", "DPSGD")
+    text = texts(summary(manifest("Plain", "DPSGD"), table_of([good, worse, gone]), ()), "use")[0]
+    assert "1 of 3 models are better" in text
+    assert "; worse than it: Random in jax (0.300); 1 have no score with an interval" in text
     flat = row("r2", 0.01, low=-0.02, high=0.04)
     assert texts(summary(manifest("Plain"), table_of([flat]), ()), "use")[0].startswith(
         "0 of 1 models are better than always answering the mean (0.000)"
     )
+
+
+def test_the_sign_is_that_of_each_row_and_a_gain_is_a_plus():
+    rows = [cost("torch", -0.1, -0.2, 0.0), cost("torch", 0.1, 0.0, 0.2, seed=1, swapped=True)]
+    rows += [cost("torch", -0.1, -0.2, 0.0, seed=2)]
+    text = texts(summary(manifest("Plain", "DPSGD"), table(EPSILON, *rows), ()), "privacy")[0]
+    assert "by -0.100 [-0.100, -0.100] in torch" in text
+    text = texts(summary(manifest("Plain", "DPSGD"), table(EPSILON, cost("jax", 0.045, 0.018, 0.075)), ()), "privacy")[
+        0
+    ]
+    assert "by +0.045 [+0.018, +0.075] in jax" in text
+
+
+def test_two_seeds_are_too_few_and_each_backend_has_its_own_number():
+    rows = [cost("torch", -0.1, -0.2, 0.0, seed=seed) for seed in (0, 1)] + [cost("jax", -0.1, -0.2, -0.05)]
+    text = texts(summary(manifest("Plain", "DPSGD"), table(EPSILON, *rows), ()), "privacy")[0]
+    assert (
+        "in torch (smallest and largest of 2 seeds), -0.100 [-0.200, -0.050] in jax (95 % interval over held-out"
+        in text
+    )
+
+
+def test_an_interval_that_is_not_there_decides_nothing():
+    nothing = cost("jax", -0.1, float("nan"), float("nan"))
+    text = texts(summary(manifest("Plain", "DPSGD"), table(EPSILON, nothing), ()), "privacy")[0]
+    assert "-0.100 (no interval) in jax" in text and "none of it is told apart" in text
+
+
+def test_federation_is_no_part_of_what_privacy_costs():
+    one = manifest("Plain", "FedAvg", "DPFedAvg")
+    one.scenario["training"][2]["partition"] = one.scenario["training"][1]["partition"]
+    epsilon = row("epsilon", 2.0, regime="DPFedAvg", delta=1e-5, privacy_unit="user")
+    sides = {"pair": "two regimes", "low": -0.3, "high": -0.1}
+    rows = [
+        row("score_difference", -0.2, "jax", first=first, second="DPFedAvg", **sides) for first in ("Plain", "FedAvg")
+    ]
+    text = texts(summary(one, table(epsilon, *rows), ()), "privacy")[0]
+    assert "with DPFedAvg (epsilon 2.00 per user, delta 1e-05) accuracy changes against FedAvg by -0.200" in text
+    del one.scenario["training"][1]
+    text = texts(summary(one, table(epsilon, rows[0]), ()), "privacy")[0]
+    assert "changes against Plain by" in text and "what federation costs is in it" in text
+
+
+def test_several_seeds_and_pairs_are_corrected_for_their_number():
+    rows = [
+        row("score_difference", value, regime=f"R{pair}", seed=seed, pair="trained apart", first="torch", second="jax")
+        for pair in range(12)
+        for seed, value in enumerate((0.010, 0.012, 0.014) if pair == 0 else (0.01, -0.01, 0.0))
+    ]
+    assert "no framework is told apart" in texts(summary(manifest("Plain"), table(*rows), ()), "framework")[0]
+    sure = [
+        row("score_difference", value, regime="R", seed=seed, pair="trained apart", first="torch", second="jax")
+        for seed, value in enumerate((0.1000, 0.1001, 0.1002, 0.1001))
+    ]
+    assert "jax is 0.100 above torch in R" in texts(summary(manifest("Plain"), table(*sure), ()), "framework")[
+        0
+    ].replace("torch is 0.100 above jax", "jax is 0.100 above torch")
+
+
+def test_what_was_tried_without_a_result_is_no_acquittal():
+    failed = row("membership_auc", float("nan"), regime="DPSGD", method="loss")
+    rows = table(row("accuracy", 0.8, regime="DPSGD"), attack("Plain", 0.49), failed)
+    text = texts(summary(manifest("Plain", "DPSGD"), rows, ()), "leakage")[0]
+    assert "not all models were attacked with a result: DPSGD" in text and "No attack was tried" not in text
+    audited = row("audited_epsilon", 0.7, regime="DPSGD", verdict="not refuted")
+    text = texts(summary(manifest("Plain", "DPSGD"), table(audited), ()), "leakage")[0]
+    assert text == "1 audits of epsilon refute no claim; they show 0.70 at the most"
 
 
 def test_jobs_that_failed_are_counted():
@@ -173,5 +247,7 @@ def test_a_stored_run_answers_and_prints(tmp_path):
     out = io.StringIO()
     print_summary(Console(file=out, width=200), run.summary())
     text = out.getvalue()
-    assert "What does an attacker get?\n  Attacks tell members of Overfitted (AUC at least" in text
+    assert (
+        "What does an attacker get?\n  The page on attacks has audits of epsilon; attacks tell members of Over" in text
+    )
     assert "Can the claims be trusted?\n  Epsilon follows from the ledger" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,16 +99,22 @@ def write_draft(found: Draft, file: Path | None, *, force: bool = False) -> Path
     from trustml.errors import UsageError
     from trustml.record.files import write_atomic
 
-    where = file or Path(f"{found.scenario.name}.py")
+    stem = found.scenario.name  # never one that a module of Python's has: scripts beside it would import it
+    where = file or Path(f"{stem}_scenario.py" if stem in sys.stdlib_module_names else f"{stem}.py")
     if where.suffix != ".py":
         raise UsageError(f"{where}: a draft is a Python file; name one that ends in .py")
     if not where.absolute().parent.is_dir():
         raise UsageError(f"{where}: there is no such folder; make it, or name another file")
     text = found.text(where.absolute().parent)
+    try:
+        compile(text, str(where), "exec")
+        content = text.encode()
+    except (SyntaxError, ValueError):  # also text that is no UTF-8
+        raise UsageError(f"{where}: names in the data cannot be written to it; rename file or columns") from None
     if where.exists() and not force and where.read_text(encoding="utf-8", errors="replace") != text:
         raise UsageError(f"{where}: is there and says something else; give --force, or name another file with -o")
     try:
-        write_atomic(where, text.encode())
+        write_atomic(where, content)
     except OSError as error:
         raise UsageError(f"{where}: cannot be written ({error.strerror}); name another file") from None
     return where

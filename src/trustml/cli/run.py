@@ -88,8 +88,13 @@ def command(
         raise click.UsageError(
             "--resume goes on with the scenario as it was recorded; leave SCENARIO, --backend, --seeds and --device out"
         )
-    if labels and (scenario is None or not is_data(Path(scenario))):
-        raise click.UsageError("--label goes with a data file; a scenario names its own in data.label")
+    if labels and (scenario is None or not is_data(scenario)):
+        gone = scenario is not None and Path(scenario).suffix not in _SCENARIOS and not Path(scenario).exists()
+        raise click.UsageError(
+            f"{scenario}: no such file; check the path"
+            if gone
+            else "--label goes with a data file; a scenario names its own in data.label"
+        )
     if dry_run and resume is not None:
         raise click.UsageError("--dry-run is for a run that has not begun; `trustml show` tells what is missing of one")
     if allow_overrun and resume is None:
@@ -97,7 +102,7 @@ def command(
     # Also where SIGINT was ignored when we were started, as a shell does for what it puts into the background.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    if scenario is not None and is_data(Path(scenario)):
+    if scenario is not None and is_data(scenario):
         where = write_draft(make_draft(scenario, labels=labels, backends=backends), None)
         click.echo(f"wrote {where}, which is run now; all of it is yours to change", err=True)
         scenario = str(where)
@@ -145,9 +150,13 @@ def _print_forecast(out: Any, found: Forecast) -> None:
         out.print(f"warning: {warning}", soft_wrap=True, markup=False)
 
 
-def is_data(path: Path) -> bool:
-    """Whether a path is data rather than a scenario or the name of a ready one."""
-    return path.suffix not in _SCENARIOS and path.exists() and not (path / "manifest.json").exists()
+def is_data(name: str) -> bool:
+    """Whether a name is that of data rather than of a scenario; a ready one comes before a folder of its name."""
+    from trustml.scenario.ready import ready_scenarios
+
+    path = Path(name)
+    there = path.suffix not in _SCENARIOS and path.exists() and not (path / "manifest.json").exists()
+    return there and name not in ready_scenarios()
 
 
 def _run(

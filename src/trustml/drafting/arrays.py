@@ -11,7 +11,8 @@ import numpy as np
 
 from trustml.data.files import read_npz
 from trustml.data.labelled_files import class_folders
-from trustml.data.npy import read_header, read_npz_members
+from trustml.data.npy import DAMAGED, ObjectsError, read_header, read_npz_members
+from trustml.data.tables import first_line
 from trustml.drafting.found import MANY, Found, outward, source_from
 from trustml.errors import DataError, UsageError
 from trustml.models.tasks import Classes, Labels, Regression, Task
@@ -35,10 +36,15 @@ def find_in_npz(path: Path, label: str | None, settings: Mapping[str, Any]) -> F
     UsageError
         If they cannot be told apart.
     """
-    shapes = {}
-    for name, archive, member in read_npz_members(path):
-        with archive.open(member) as stream:
-            shapes[name] = read_header(stream, member)[1]
+    shapes: dict[str, tuple[int, ...]] = {}
+    try:
+        for name, archive, member in read_npz_members(path):
+            with archive.open(member) as stream:
+                shapes[name] = read_header(stream, member)[1]
+    except ObjectsError:
+        raise DataError(f"{path}: holds Python objects, which trustml never unpickles; store numbers") from None
+    except DAMAGED as error:
+        raise DataError(f"{path}: is no readable .npz file ({first_line(error)}); write it with numpy.savez") from None
     known = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
     labels = label or next((name for name in _LABELS if name in shapes), None)
     if labels not in shapes:

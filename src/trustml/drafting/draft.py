@@ -14,7 +14,7 @@ from trustml.data.dataset import Dataset
 from trustml.data.datasets import load_dataset
 from trustml.drafting.arrays import find_in_folder, find_in_idx, find_in_npz, is_idx
 from trustml.drafting.found import Found, plain_name
-from trustml.drafting.python_text import expression, names_in, wrapped
+from trustml.drafting.python_text import docstring, expression, names_in
 from trustml.drafting.sizes import Model, model_for, regimes_for
 from trustml.drafting.tables import ENDINGS, find_in_table, kind_of_table
 from trustml.errors import UsageError
@@ -61,11 +61,11 @@ class Draft:
             names_in(msgspec.structs.replace(self.scenario, model=None)), key=lambda name: (not name.isupper(), name)
         )
         zoo = self.call.partition("(")[0]
-        about = "\n".join(wrapped(_ABOUT.format(data=_name_of(self.scenario)), _WIDTH))
+        about = docstring(_ABOUT.format(data=_name_of(self.scenario)), _WIDTH)
         imports = f"from trustml import {', '.join(names)}"
         if len(imports) > _WIDTH:
             imports = "from trustml import (\n" + "".join(f"    {name},\n" for name in names) + ")"
-        return f'"""{about}\n"""\n\n{imports}\nfrom trustml.models.zoo import {zoo}\n\nscenario = {body}\n'
+        return f"{about}\n\n{imports}\nfrom trustml.models.zoo import {zoo}\n\nscenario = {body}\n"
 
 
 _ABOUT = (
@@ -117,6 +117,8 @@ def draft(
         If the data cannot be read as it is; the message names the field that helps.
     """
     path = Path(data).expanduser().absolute()
+    if not _is_text(str(path)):
+        raise UsageError(f"{str(path)!r}: has a name that is no UTF-8, which no scenario can hold; rename it")
     labels = (label,) if isinstance(label, str) else tuple(label)
     given = dict(settings or {})
     if clients is not None:
@@ -167,7 +169,7 @@ def _find(path: Path, label: tuple[str, ...], test: Path | None, settings: dict[
         _refuse(path, label=label)
         return find_in_folder(path, test, settings)
     if path.suffix.lower() == ".npz":
-        _refuse(path, test=test)
+        _refuse(path, test=test, label=label[1:])
         return find_in_npz(path, label[0] if label else None, settings)
     if is_idx(path):
         _refuse(path, label=label, test=test)
@@ -178,6 +180,15 @@ def _find(path: Path, label: tuple[str, ...], test: Path | None, settings: dict[
     raise UsageError(
         f"{path}: is no data that init knows; name a table ({known}), an .npz or IDX file, or a folder of images"
     )
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name can be written to a file: those of the system may hold any bytes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refuse(path: Path, *, label: tuple[str, ...] = (), test: Path | None = None) -> None:

@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from trustml.errors import UsageError
 from trustml.models.tasks import Task
 from trustml.scenario.problems import explain_problem
 from trustml.scenario.sources import DataSource, Source
 
+_LARGEST = 1e30
 MANY = 20
 """Whole numbers of more different values are numbers to learn, not classes."""
 
@@ -51,6 +53,8 @@ def plain_name(stem: str) -> str:
 
 def outward(low: float, high: float) -> tuple[float, float]:
     """Round a range outward to one digit of its width, so that it tells less of the examples at its ends."""
+    if not math.isfinite(high - low) or max(abs(low), abs(high)) > _LARGEST:
+        raise UsageError(f"labels from {low:g} to {high:g} are beyond what networks compute with; scale them")
     if not low < high:
         return low - 1.0, high + 1.0
     step = 10.0 ** math.floor(math.log10(high - low))

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from trustml.errors import printable
+
 _WIDTH = 88
 _STEP = "    "
 _ALWAYS = {
@@ -100,7 +102,13 @@ def names_in(value: Any) -> set[str]:
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """Cut a text into lines."""
+    """Cut a text into lines; what does not print is written out, as names of anybody's may be in it."""
     import textwrap
 
-    return textwrap.wrap(text, width)
+    return textwrap.wrap(printable(text), width)
+
+
+def docstring(text: str, width: int) -> str:
+    """Write a text as the docstring of a module, whatever it quotes."""
+    lines = "\n".join(wrapped(text, width)).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"""{lines}\n"""'

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.data.encoding import encode_table, with_mark
-from trustml.data.spelling import as_text, numbers_in
+from trustml.data.spelling import FaultError, as_text, numbers_in
 from trustml.data.tables import Tables, read_tables
 from trustml.drafting.found import MANY, Found, outward, source_from
-from trustml.errors import UsageError
+from trustml.errors import DataError, UsageError
 from trustml.models.tasks import Classes, Labels, Regression, Task
 from trustml.scenario.sources import Csv, Json, Parquet, Table
 
@@ -33,6 +33,7 @@ _LABELS = ("label", "labels", "target", "class", "y", "outcome")
 _IDENTIFIER = re.compile(r"(^|_| )(id|uuid|guid|index|rownames|identifier)s?$|^id(_| )|[a-z]ID$", re.IGNORECASE)
 _FEW_EACH = 10
 _BUCKETS = 32
+_MANY_TEXTS = 20
 
 
 def kind_of_table(path: Path) -> type[AnyTable] | None:
@@ -64,8 +65,10 @@ def find_in_table(path: Path, label: Sequence[str], test: Path | None, settings:
         known = ", ".join(map(str, read.table))
         raise UsageError(f"--label {missing[0]!r}: {path} has no such column; choose among {known}")
     task, notes = _task_of(read, source)
+    what = notes.get("data.label") or notes.get("task", "")
+    told = [f"the label is {' and '.join(map(repr, source.label_columns))}: {what[:1].lower()}{what[1:]}"]
     drops, hashed = _no_features(read, source, task)
-    told = [f"{column!r} is left out: {why}" for column, why in drops.items()]
+    told += [f"{column!r} is left out: {why}" for column, why in drops.items()]
     told += [f"{column!r} is hashed into {buckets} columns: it holds many texts" for column, buckets in hashed.items()]
     told += _told_by_one(read, source, task, drops)
     source = msgspec.structs.replace(
@@ -88,18 +91,25 @@ def find_in_table(path: Path, label: Sequence[str], test: Path | None, settings:
 
 
 def _likely_label(names: Sequence[str], path: Path) -> str:
-    for name in names:
-        if name.strip().lower() in _LABELS:
-            return name
+    likely = [name for name in names if name.strip().lower() in _LABELS]
+    if len(likely) > 1:
+        raise UsageError(f"--label: {path} has {len(likely)} columns named as one; name it: {', '.join(likely)}")
+    if likely:
+        return likely[0]
     raise UsageError(f"--label: {path} has no column that is named as one; name the one to learn: {', '.join(names)}")
 
 
 def _task_of(read: Tables, source: Table) -> tuple[Task, dict[str, str]]:
     columns = source.label_columns
+    if not len(read.table):
+        raise DataError(f"{source.path}: holds no rows; name a table with some")
     if len(columns) > 1:
         return Labels(), {"task": f"Each of {', '.join(columns)} holds or does not."}
-    text = as_text(read.table[columns[0]])
-    values = _numbers(text, source, read.marks.get(columns[0]))
+    try:
+        text = as_text(read.table[columns[0]])
+        values = _numbers(text, source, read.marks.get(columns[0]))
+    except FaultError as fault:
+        raise DataError(f"{source.path}: label {columns[0]!r} {fault}") from None
     different = len({value for value in text if value is not None})
     if values is None:
         return Classes(), {"data.label": f"{different} texts: classes."}
@@ -178,9 +188,17 @@ def _why_no_feature(column: pd.Series, name: str, rows: int) -> str:
         return ""
     if different <= 1:
         return "it holds one value"
+    texts = column.dtype.kind not in "biufMm"
+    if texts and different > max(_MANY_TEXTS, rows / 2) and not _are_numbers(column):
+        return f"nearly every row has a text of its own ({different} in {rows} rows)"
     if different > 0.9 * rows and column.dtype.kind != "f" and _IDENTIFIER.search(name):
         return "it names the rows"
     return ""
+
+
+def _are_numbers(column: pd.Series) -> bool:
+    """Whether a column of texts may be numbers or dates, which the reader tells apart."""
+    return bool(column.dropna().astype(str).str.contains(r"\d").mean() > 0.9)
 
 
 def _why_it_is_the_label(table: pd.DataFrame, name: str, source: Table, task: Task) -> str:
@@ -200,7 +218,11 @@ def _why_it_is_the_label(table: pd.DataFrame, name: str, source: Table, task: Ta
             return ""
         ranks = np.corrcoef(numbers[known].rank().to_numpy(), column[known].rank().to_numpy())[0, 1]
         return f"it tells {columns[0]!r} exactly" if abs(ranks) > 1 - 1e-12 else ""  # also the logarithm of it
-    if column.nunique(dropna=False) != label.nunique():
+    try:
+        different = column.nunique(dropna=False)
+    except TypeError:  # lists and the like, which the reader refuses by name
+        return ""
+    if different != label.nunique() or different == len(table):
         return ""
     pairs = table[[name, columns[0]]].drop_duplicates()
     return f"it tells {columns[0]!r} exactly" if len(pairs) == label.nunique() else ""

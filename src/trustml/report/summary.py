@@ -1,6 +1,6 @@
-"""What a run answers, in three to five sentences: what privacy costs, which framework, what can be trusted.
+"""What a run answers, in a few sentences: what privacy costs, which framework, what can be trusted.
 
-Every number is that of a row, and every sentence names the measures behind it.
+Every number is that of a row, and every answer names the measure behind it.
 """
 
 from __future__ import annotations
@@ -8,13 +8,23 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 from trustml.compare.table import fact_of
-from trustml.measures.measure import MEASURES, leading
-from trustml.privacy.statement import PrivacyStatement
+from trustml.measures.measure import leading, of_family
+from trustml.privacy.statement import PrivacyStatement, at_most
 from trustml.record.schema import TYPED_ROWS, Manifest
+from trustml.report.score_changes import (
+    Answer,
+    Question,
+    cost_answers,
+    framework_answer,
+    is_federated,
+    is_plain,
+    kept,
+    listed,
+    regimes_asked,
+)
 from trustml.report.speed.tables import load_words
 from trustml.report.tables import best_constant
 
@@ -22,56 +32,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-Question: TypeAlias = Literal["use", "privacy", "federation", "framework", "speed", "leakage", "trust", "explanations"]
-Page: TypeAlias = Literal["", "privacy", "attacks", "federated", "explanations", "speed", "record"]
-_LEVEL = 0.05
-_MOST_REGIMES = 3
-_MOST_TOLD = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """One sentence, and where its proof is.
-
-    Attributes
-    ----------
-    question : Question
-    text : str
-    page : Page
-        Of the dashboard; empty for the overview itself.
-    measure : str
-        Whose rows it is made from, above all.
-    """
-
-    question: Question
-    text: str
-    page: Page = ""
-    measure: str = ""
-
-    @property
-    def sentence(self) -> str:
-        """The text with a capital, unless it begins with a name, and a full stop."""
-        first = self.text.partition(" ")[0]
-        return f"{self.text if not first.islower() else self.text[:1].upper() + self.text[1:]}."
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Change:
-    """A score less another, in one backend: of one seed over examples, or over seeds."""
-
-    backend: str
-    value: float
-    low: float
-    high: float
-    seeds: int
-
-    @property
-    def is_told(self) -> bool:
-        return self.low > 0 or self.high < 0
-
 
 def summary(manifest: Manifest, table: pd.DataFrame, statements: Sequence[PrivacyStatement]) -> tuple[Answer, ...]:
-    """Answer what a run can answer; what it cannot is left out, or said where people would expect it.
+    """Answer what a run can answer; what it cannot is said where people would expect it.
 
     Parameters
     ----------
@@ -84,11 +47,11 @@ def summary(manifest: Manifest, table: pd.DataFrame, statements: Sequence[Privac
         return ()
     found = [
         _use(table),
-        *_costs(manifest, table),
-        _frameworks(table),
+        *cost_answers(manifest, table),
+        framework_answer(manifest, table),
         _speed(manifest, table),
         _leakage(manifest, table),
-        _trust(manifest, statements),
+        _trust(manifest, table, statements),
         _explanations(manifest, table),
     ]
     return tuple(answer for answer in found if answer is not None)
@@ -97,150 +60,23 @@ def summary(manifest: Manifest, table: pd.DataFrame, statements: Sequence[Privac
 def _use(table: pd.DataFrame) -> Answer | None:
     """Whether models are better than always answering the same."""
     score = leading(set(table.measure))
-    rows = table[(table.measure == score) & table.value.notna() & table.low.notna()]
+    asked = table[table.measure == score]
+    rows = asked[asked.value.notna() & asked.low.notna()]
     constant = 0.0 if score == "r2" else max(fact_of(rows, "majority", default=0.0), default=0.0)
     if rows.empty or (score != "r2" and not constant):
         return None  # recorded before this was
     what = "the mean" if score == "r2" else best_constant(rows)[0]
-    no_more = rows[rows.low <= constant]
-    names = [f"{row.regime} in {row.backend} ({row.value:.3f})" for row in no_more.itertuples()]
-    text = f"{len(rows) - len(names)} of {len(rows)} models are better than always answering {what} ({constant:.3f})"
-    if names:
-        more = f" and {len(names) - _MOST_TOLD} more" if len(names) > _MOST_TOLD else ""
-        text += f"; not told apart from it: {', '.join(names[:_MOST_TOLD])}{more}"
-    return Answer(question="use", text=text, measure=score)
-
-
-def _costs(manifest: Manifest, table: pd.DataFrame) -> list[Answer]:
-    """What each private and each federated regime costs against the plain one."""
-    training = manifest.scenario["training"]
-    asked = {regime.get("name") or regime["kind"]: regime for regime in training}
-    plain = _plain_title(manifest)
-    epsilons = table[(table.measure == "epsilon") & table.value.notna()]
-    private = [name for name in asked if (epsilons.regime == name).any()]
-    federated = [name for name, fields in asked.items() if name not in private and fields.get("partition") is not None]
-    if plain is None:
-        text = "what privacy costs cannot be told from this run: it has no plain model to compare with"
-        return [Answer(question="privacy", text=text)] if private else []
-    found: list[Answer] = []
-    questions: tuple[tuple[Question, Page, list[str]], ...] = (
-        ("privacy", "privacy", private),
-        ("federation", "federated", federated),
-    )
-    for question, page, regimes in questions:
-        for regime in regimes[:_MOST_REGIMES]:
-            changes = _changes(table, plain, regime)
-            if changes:
-                what = (
-                    f"{regime} ({_promise(epsilons[epsilons.regime == regime])})" if question == "privacy" else regime
-                )
-                text = _cost_text(what, plain, changes, table, regime)
-                found.append(Answer(question=question, text=text, page=page, measure="score_difference"))
-    return found
-
-
-def _is_plain(regime: dict[str, Any]) -> bool:
-    control = regime.get("stop_at") or regime.get("random_labels") or regime.get("ablation")
-    return regime["kind"] == "Plain" and not control
-
-
-def _plain_title(manifest: Manifest) -> str | None:
-    """Title of the regime that others are compared with."""
-    training = manifest.scenario["training"]
-    return next((regime.get("name") or regime["kind"] for regime in training if _is_plain(regime)), None)
-
-
-def _promise(epsilons: pd.DataFrame) -> str:
-    value = MEASURES["epsilon"].text(float(epsilons.value.max()))
-    unit = f" per {epsilons.privacy_unit.iloc[0]}" if epsilons.privacy_unit.iloc[0] else ""
-    return f"epsilon {value}{unit}, delta {epsilons.delta.max():g}"
-
-
-def _changes(table: pd.DataFrame, plain: str, regime: str) -> list[_Change]:
-    """Score of a regime less that of the plain one, by backend."""
-    rows = table[(table.measure == "score_difference") & (table.pair == "two regimes") & table.value.notna()]
-    rows = rows[rows["first"].isin([plain, regime]) & rows["second"].isin([plain, regime])]
-    return [
-        _change(str(backend), group, sign=1 if group["second"].iloc[0] == regime else -1)
-        for backend, group in rows.groupby("backend", sort=False)
-    ]
-
-
-def _change(backend: str, rows: pd.DataFrame, *, sign: int) -> _Change:
-    if len(rows) == 1:
-        low, high = sorted((sign * rows.low.iloc[0], sign * rows.high.iloc[0]))
-        return _Change(backend=backend, value=sign * rows.value.iloc[0], low=low, high=high, seeds=1)
-    from scipy import stats
-
-    value, seeds = float(sign * rows.value.mean()), len(rows)
-    reach = float(stats.t.ppf(0.975, seeds - 1) * rows.value.std(ddof=1) / math.sqrt(seeds))
-    return _Change(backend=backend, value=value, low=value - reach, high=value + reach, seeds=seeds)
-
-
-def _cost_text(what: str, plain: str, changes: list[_Change], table: pd.DataFrame, regime: str) -> str:
-    score = MEASURES[leading(set(table.measure))].title
-    listed = ", ".join(f"{_interval(change, sign=-1)} in {change.backend}" for change in changes)
-    told = [change for change in changes if change.is_told]
-    text = f"{what} costs {score} against {plain}: {listed}"
-    if not told:
-        text += "; none of it is told apart from no cost"
-    dead = _dead(table, regime)
-    if dead:
-        text += f"; {regime} answers the same for every example in {', '.join(dead)}: it has learned nothing there"
-    return f"{text} ({_seeds(changes[0].seeds)})"
-
-
-def _dead(table: pd.DataFrame, regime: str) -> list[str]:
-    rows = table[(table.measure == leading(set(table.measure))) & (table.regime == regime) & table.value.notna()]
-    same = (fact_of(rows, "classes_answered", default=2) == 1) | (fact_of(rows, "one_value", default=False) == True)  # noqa: E712
-    return list(dict.fromkeys(rows[same.to_numpy(bool)].backend))
-
-
-def _interval(change: _Change, *, sign: int) -> str:
-    low, high = sorted((sign * change.low, sign * change.high))
-    value, low, high = (round(number, 3) + 0.0 for number in (sign * change.value, low, high))  # no minus before 0
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def _seeds(seeds: int) -> str:
-    if seeds == 1:
-        return "95 % interval over held-out examples; one seed, and another may differ"
-    return f"95 % interval over {seeds} seeds"
-
-
-def _frameworks(table: pd.DataFrame) -> Answer | None:
-    """Whether frameworks differ in how good their models are, all pairs taken together."""
-    rows = table[(table.measure == "score_difference") & (table.pair == "trained apart") & table.value.notna()]
-    if rows.empty:
-        return None
-    score = MEASURES[leading(set(table.measure))].title
-    changes = [
-        (str(regime), str(first), str(second), _change(str(first), group, sign=1), group.p_value.min())
-        for (regime, first, second), group in rows.groupby(["regime", "first", "second"], sort=False)
-    ]
-    apart = [one for one in changes if _is_apart(one[3], one[4], pairs=len(changes))]
-    if not apart:
-        regime, first, second, widest, _ = max(changes, key=lambda one: abs(one[3].value))
-        text = (
-            f"no framework is told apart from another by {score}, over {len(changes)} pairs: the largest difference is "
-            f"{abs(widest.value):.3f} ({regime}, {first} and {second})"
-        )
-    else:
-        listed = ", ".join(
-            f"{second if change.value > 0 else first} is {abs(change.value):.3f} above "
-            f"{first if change.value > 0 else second} in {regime}"
-            for regime, first, second, change, _ in apart[:_MOST_REGIMES]
-        )
-        more = f" and {len(apart) - _MOST_REGIMES} more" if len(apart) > _MOST_REGIMES else ""
-        text = f"by {score} {listed}{more}, of {len(changes)} pairs"
-    return Answer(question="framework", text=f"{text} ({_seeds(changes[0][3].seeds)})", measure="score_difference")
-
-
-def _is_apart(change: _Change, p_value: float, *, pairs: int) -> bool:
-    """Whether a pair differs when all pairs are looked at: Bonferroni where there is a test, else its interval."""
-    if change.seeds == 1 and p_value == p_value:
-        return p_value * pairs < _LEVEL
-    return change.is_told
+    better, worse = rows[rows.low > constant], rows[rows.high < constant]
+    same = rows[(rows.low <= constant) & (rows.high >= constant)]
+    parts = [f"{len(better)} of {len(asked)} models are better than always answering {what} ({constant:.3f})"]
+    for words, group in (("not told apart from it", same), ("worse than it", worse)):
+        if len(group):
+            parts.append(
+                f"{words}: {listed([f'{r.regime} in {r.backend} ({r.value:.3f})' for r in group.itertuples()])}"
+            )
+    if len(asked) > len(rows):
+        parts.append(f"{len(asked) - len(rows)} have no score with an interval")
+    return Answer(question="use", text="; ".join(parts), measure=score)
 
 
 def _speed(manifest: Manifest, table: pd.DataFrame) -> Answer | None:
@@ -248,55 +84,81 @@ def _speed(manifest: Manifest, table: pd.DataFrame) -> Answer | None:
     rows = table[(table.measure == "step_time_median") & table.value.notna()]
     if rows.empty:
         return None
-    private = table[(table.measure == "epsilon") & table.value.notna()].regime
-    regimes = [regime for regime in dict.fromkeys(rows.regime) if regime in set(private)] or list(rows.regime)
-    rows = rows[rows.regime == regimes[0]]
+    private = set(table[(table.measure == "epsilon") & table.value.notna()].regime)
+    regime = next((name for name in dict.fromkeys(rows.regime) if name in private), rows.regime.iloc[0])
+    rows = rows[rows.regime == regime]
     times = rows.groupby("backend", sort=False).value.median()
-    listed = ", ".join(f"{1e3 * value:.3g} ms in {backend}" for backend, value in times.items())
-    text = f"a step of {regimes[0]} takes {listed}, after the first"
+    each = ", ".join(f"{1e3 * value:.3g} ms in {backend}" for backend, value in times.items())
+    asked = regimes_asked(manifest)
+    unit = "round" if is_federated(asked.get(regime, {})) else "step"
+    text = f"a {unit} of {regime} takes {each}, after the first"
     if load_words(table):
-        text += "; the machine was busy or steps vary, so do not compare them"
+        text += "; the machine was busy or times vary, so do not compare them"
     return Answer(question="speed", text=text, page="speed", measure="step_time_median")
 
 
-def _leakage(manifest: Manifest, table: pd.DataFrame) -> Answer | None:
-    """What attacks on membership showed, by regime; that none was tried is said too."""
-    rows = table[(table.measure == "membership_auc_at_least") & table.value.notna()]
-    refuted = table[(table.measure == "audited_epsilon") & (table.verdict == "violated")]
-    refuted = refuted[(fact_of(refuted, "fault", default="") == "").to_numpy(bool)]
-    parts = []
-    if len(refuted) and manifest.format >= TYPED_ROWS:  # older tables do not tell planted faults apart
-        parts.append(f"an audit refutes the claimed epsilon of {', '.join(dict.fromkeys(refuted.regime))}")
-    if rows.empty and not parts:
-        text = "no attack was tried, so nothing is shown of what models leak"
-        return Answer(question="leakage", text=text, page="attacks")
-    leaks, clean = [], []
-    for regime, group in rows.groupby("regime", sort=False):
-        best = group.sort_values("value").iloc[-1]
-        if best.value > 0.5:
-            leaks.append(f"{regime} (AUC at least {best.value:.3f} by {best.method}, {best.backend})")
-        else:
-            clean.append(str(regime))
-    if leaks:
-        parts.append(f"attacks tell members of {', '.join(leaks)}")
-    if clean:
-        parts.append(f"no attack that was tried tells members of {', '.join(clean)}")
-    return Answer(
-        question="leakage",
-        text="; ".join(parts),
-        page="attacks",
-        measure="membership_auc_at_least",
+def _leakage(manifest: Manifest, table: pd.DataFrame) -> Answer:
+    """What attacks on membership and audits of epsilon showed, by regime; that none was tried is said too."""
+    parts = [*_audited(manifest, table), *_membership(table)]
+    text = "; ".join(parts) or "no attack was tried, so nothing is shown of what models leak"
+    return Answer(question="leakage", text=text, page="attacks", measure="membership_auc_at_least")
+
+
+def _audited(manifest: Manifest, table: pd.DataFrame) -> list[str]:
+    rows = table[(table.measure == "audited_epsilon") & table.value.notna()]
+    if manifest.format >= TYPED_ROWS:  # older tables do not tell planted faults apart
+        rows = kept(rows, (not fault for fault in fact_of(rows, "fault", default="")))
+    elif len(rows):
+        return ["the page on attacks has audits of epsilon"]
+    broken = [str(name) for name in dict.fromkeys(rows[rows.verdict == "violated"].regime)]
+    if broken:
+        return [f"an audit refutes the claimed epsilon of {', '.join(broken)}"]
+    return (
+        [f"{len(rows)} audits of epsilon refute no claim; they show {rows.value.max():.2f} at the most"]
+        if len(rows)
+        else []
     )
 
 
-def _trust(manifest: Manifest, statements: Sequence[PrivacyStatement]) -> Answer | None:
+def _membership(table: pd.DataFrame) -> list[str]:
+    tried = table[table.measure.isin(list(of_family("membership"))) & (table.measure != "training_accuracy")]
+    if tried.empty:
+        return []
+    rows = tried[(tried.measure == "membership_auc_at_least") & tried.value.notna()]
+    trained = table[(table.measure == leading(set(table.measure))) & table.value.notna()]
+    leaks, clean, open_ = [], [], []
+    for regime in dict.fromkeys(trained.regime):
+        group, models = rows[rows.regime == regime], trained[trained.regime == regime]
+        if set(models.job) - set(group.job):
+            open_.append(str(regime))
+        best = group.sort_values("value").iloc[-1] if len(group) else None
+        if best is not None and best.value > 0.5:
+            leaks.append(f"{regime} (AUC at least {best.value:.3f} by {best.method}, {best.backend})")
+        elif best is not None:
+            clean.append(str(regime))
+    parts = [f"attacks tell members of {listed(leaks)}"] if leaks else []
+    if clean:
+        parts.append(f"no attack that was tried tells members of {listed(clean)}, which is no proof that none can")
+    if open_:
+        parts.append(f"not all models were attacked with a result: {listed(open_)}")
+    return parts
+
+
+def _trust(manifest: Manifest, table: pd.DataFrame, statements: Sequence[PrivacyStatement]) -> Answer | None:
     """What the claims rest on, and how jobs ended."""
-    missing = sum(record.status not in ("ok", "pending", "running") for record in manifest.jobs)
+    waiting = ("pending", "running") if manifest.status == "running" else ()
+    missing = sum(record.status not in ("ok", *waiting) for record in manifest.jobs)
     parts = [f"{missing} of {len(manifest.jobs)} jobs did not end well"] if missing else []
+    behind = [one.model for one in statements if one.understated is not None]
+    if behind:
+        parts.append(f"the record of {', '.join(behind)} says less than its ledger")
+    together = table[(table.measure == "epsilon_all_releases") & table.value.notna()]
+    counts = fact_of(together, "private_models", default=0)
+    for count, row in zip(counts, together.itertuples(), strict=True):
+        if count > 1 and math.isfinite(row.value):
+            unit = f" per {row.privacy_unit}" if row.privacy_unit else ""
+            parts.append(f"{count} private models together have epsilon {at_most(row.value, 2)}{unit}")
     if statements:
-        behind = [one.model for one in statements if one.understated is not None]
-        if behind:
-            parts.append(f"the record of {', '.join(behind)} says less than its ledger")
         count = {
             status: list(dict.fromkeys(a.name for one in statements for a in one.assumptions if a.status == status))
             for status in ("not met", "not checked")
@@ -311,22 +173,29 @@ def _trust(manifest: Manifest, statements: Sequence[PrivacyStatement]) -> Answer
 
 
 def _explanations(manifest: Manifest, table: pd.DataFrame) -> Answer | None:
-    """Whether libraries agree on the same weights, and how far privacy changes what is explained."""
+    """Whether libraries agree on the same weights as they come, and how far privacy changes what is explained."""
     rows = table[(table.measure == "attribution_agreement_spearman") & table.value.notna()]
-    same = rows[rows.pair == "same weights"]
+    native = [
+        one == other == "native"
+        for one, other in zip(
+            fact_of(rows, "first_variant", default=""), fact_of(rows, "second_variant", default=""), strict=True
+        )
+    ]
+    same = kept(rows, (one and pair == "same weights" for one, pair in zip(native, rows.pair, strict=True)))
     parts = []
     if len(same):
-        worst = same.sort_values("value").iloc[0]
-        agree = int((same.value > 0.99).sum())
+        worst, agree = same.sort_values("value").iloc[0], int((same.value > 0.99).sum())
         parts.append(
-            f"on the same weights {agree} of {len(same)} comparisons of two libraries have a rank correlation above "
-            f"0.99; the least is {worst.value:.2f} ({worst['first']} and {worst['second']}, {worst.method})"
+            f"on the same weights {agree} of {len(same)} comparisons of two libraries, as they come, have a rank "
+            f"correlation above 0.99; the least is {worst.value:.2f} ({worst['first']} and {worst['second']}, "
+            f"{worst.method})"
         )
-    plain = _plain_title(manifest) or ""
+    asked = regimes_asked(manifest)
+    plain = next((name for name, fields in asked.items() if is_plain(fields)), "")
     private = set(table[(table.measure == "epsilon") & table.value.notna()].regime)
     rows = rows[rows.pair == "two regimes"]
     pairs = zip(rows["first"], rows["second"], strict=True)
-    regimes = rows[[plain in pair and bool(private & set(pair)) for pair in pairs]]
+    regimes = kept(rows, (plain in pair and private & set(pair) for pair in pairs))
     if len(regimes):
         least = regimes.sort_values("value").iloc[0]
         parts.append(
@@ -335,12 +204,8 @@ def _explanations(manifest: Manifest, table: pd.DataFrame) -> Answer | None:
         )
     if not parts:
         return None
-    return Answer(
-        question="explanations",
-        text="; ".join(parts),
-        page="explanations",
-        measure="attribution_agreement_spearman",
-    )
+    measure = "attribution_agreement_spearman"
+    return Answer(question="explanations", text="; ".join(parts), page="explanations", measure=measure)
 
 
 def print_summary(out: Console, answers: Sequence[Answer]) -> None:

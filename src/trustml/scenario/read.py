@@ -55,8 +55,8 @@ def _why_no_scenario(path: Path) -> str:
     for kind, endings in _DATA_ENDINGS.items():
         if path.name.lower().endswith(endings):
             return (
-                f"is a table or arrays, not a scenario; write a .toml file that names it under [data] (kind = "
-                f'"{kind}", path = "{path.name}"), a [model] and [[training]], and run that'
+                f"is a table or arrays, not a scenario; `trustml init {path.name}` writes one, or write a .toml file "
+                f'that names it under [data] (kind = "{kind}", path = "{path.name}"), a [model] and [[training]]'
             )
     return "is no scenario, which is a .py or a .toml file; name one, or a ready one such as digits"
 

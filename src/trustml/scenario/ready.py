@@ -37,12 +37,11 @@ def find_scenario(name: str) -> Path:
     ------
     UsageError
     """
-    path = Path(name)
+    path, ready = Path(name), ready_scenarios()
+    if name in ready:  # before a folder of that name, which would be written ./name
+        return shipped("scenarios") / f"{name}.py"
     if path.suffix in (".py", ".toml") or path.exists():
         return path
-    ready = ready_scenarios()
-    if name in ready:
-        return shipped("scenarios") / f"{name}.py"
     if path.suffix or "/" in name:
         raise UsageError(f"{name}: no such file; check the path")
     raise UsageError(f"{name}: neither a file nor a ready scenario; ready are {', '.join(ready)}")
