@@ -36,6 +36,8 @@ for name in chosen:
         loaded.append((run.manifest, run.measures()))
     except TrustmlError as error:
         st.warning(plain_text(f"{name} is left out. {error}"))
+if len(loaded) < 2:
+    st.stop()
 manifests = [manifest for manifest, _ in loaded]
 
 st.subheader("In what they differ")

@@ -27,7 +27,7 @@ def facts_of(path: str, written: float) -> dict[str, Any]:
     except (RecordError, RunNotFoundError):
         return {"run": run.path.name, "status": [_DAMAGED], **nothing}
     training = manifest.scenario.get("training", ())
-    epsilons = [regime["epsilon"] for regime in training if regime.get("epsilon") is not None]
+    epsilons = [regime["epsilon"] for regime in training if isinstance(regime.get("epsilon"), int | float)]
     return {
         "run": run.path.name,
         "status": [run.shown_status(manifest.status)],

@@ -50,8 +50,26 @@ def test_a_regime_more_is_one_difference_and_shifts_no_other():
 
 def test_models_are_told_by_their_layers():
     ((part, field, values),) = told(manifest(scenario()), manifest(scenario(model=mlp([32], classes=10))))
-    assert (part, field) == ("scenario", "model")
+    assert (part, field) == ("scenario", "model.layers")
     assert values[0].startswith("Conv2D(16) ReLU Conv2D(32)") and values[1] == "Dense(32) ReLU Dense(10)"
+
+
+def test_what_looks_the_same_when_shortened_is_told_whole():
+    wide = replace(small_cnn().layers[0], kernel=(5, 5), padding=((2, 2), (2, 2)))
+    other = replace(small_cnn(), layers=(wide, *small_cnn().layers[1:]))
+    found = told(manifest(scenario()), manifest(scenario(model=other)))
+    assert [field for _, field, _ in found] == ["model.layers.0.kernel", "model.layers.0.padding"]
+        found
+    )
+    close = [replace(PRIVATE, noise_multiplier=value, epsilon=None) for value in (0.1234567, 0.12345674)]
+    ((_, field, values),) = told(*(manifest(scenario(training=(PLAIN, one))) for one in close))
+    assert field == "training.DPSGD.noise_multiplier" and values == ("0.1234567", "0.12345674")
+
+
+def test_a_record_that_holds_no_model_is_compared_all_the_same():
+    odd = manifest(scenario())
+    for model in (None, {"layers": ["x"]}, {"layers": None}):
+        assert told(odd, replace(odd, scenario={**odd.scenario, "model": model}))
 
 
 def test_data_versions_and_machine():

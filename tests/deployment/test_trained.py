@@ -7,7 +7,7 @@ import pytest
 
 import trustml
 from tests.records import copy_of
-from trustml.errors import EnvironmentMissingError, UsageError
+from trustml.errors import EnvironmentMissingError, RecordError, UsageError
 
 MODEL = "train.jax.DPSGD.s0"
 
@@ -72,3 +72,16 @@ def test_what_cannot_be_is_said(run, inputs):
         run.model(MODEL, backend="keras")
     with pytest.raises(EnvironmentMissingError, match="tensorflow is not installed beside this interpreter"):
         run.model(MODEL, backend="tensorflow")
+
+
+@pytest.mark.jax
+def test_weights_of_another_model_are_refused_and_so_is_what_is_no_input(tmp_path):
+    run = copy_of("frameworks", tmp_path)
+    plain, private = (run.path / "jobs" / f"train.jax.{name}.s0" / "weights.safetensors" for name in ("Plain", "DPSGD"))
+    found = run.model(MODEL)
+    for odd in ([[1.0]], np.zeros((2, *found.input_shape), complex), np.full((2, *found.input_shape), np.nan)):
+        with pytest.raises(UsageError, match="inputs"):
+            found.logits(odd)
+    private.write_bytes(plain.read_bytes())
+    with pytest.raises(RecordError, match="not what the run recorded"):
+        run.model(MODEL)

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 import trustml
 from trustml.compare.rows import write_measures
 from trustml.measures import privacy_statements
+from trustml.plan.attack_files import events_file
 from trustml.privacy.crosscheck import SecondOpinion
 from trustml.record.provenance import source_revision
 
@@ -63,6 +64,7 @@ def without_tensorflow(folder: Path) -> trustml.Run:
         if job.backend == "tensorflow":
             for file in {path.name for path in run.directory.job_folder(job.id).iterdir()} - {"job.json"}:
                 (run.directory.job_folder(job.id) / file).unlink()
+            run.directory.file(events_file(job.id)).unlink(missing_ok=True)  # or its charges were missing
             job = replace(job, status="pending", result=None, artifacts={})
         jobs.append(job)
     run.directory.write_manifest(replace(run.manifest, jobs=tuple(jobs), status="interrupted"))

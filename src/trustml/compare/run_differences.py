@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+import msgspec
+
 from trustml.record.schema import Manifest
 
 Part: TypeAlias = Literal["scenario", "data", "versions", "machine"]
@@ -39,7 +41,9 @@ def run_differences(manifests: Sequence[Manifest]) -> list[RunDifference]:
     facts: dict[Part, list[Any]] = {
         "scenario": [_scenario(one) for one in manifests],
         "data": [_data(one) for one in manifests],
-        "versions": [dict(one.versions) for one in manifests],
+        "versions": [
+            {**one.versions, **{f"source {name}": text for name, text in one.source.items()}} for one in manifests
+        ],
         "machine": [dict(one.hardware) for one in manifests],
     }
     return [
@@ -53,26 +57,53 @@ _ABSENT: Any = object()
 
 
 def _differences(parts: Sequence[Any], path: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    if len({_exact(part) for part in parts}) == 1:
+        return
     named = [_by_name(part) for part in parts]
+    if path == "model.layers" and len({_layers(part) for part in parts}) > 1:
+        yield path, tuple(_layers(part) for part in parts)
+        return
     if all(isinstance(part, Mapping) for part in named):
         for key in dict.fromkeys(key for part in named for key in part):
             where = f"{path}.{key}" if path else str(key)
             yield from _differences([part.get(key, _ABSENT) for part in named], where)
         return
-    values = tuple(_text(part) for part in parts)
-    if len(set(values)) > 1:
-        yield path, values
+    if all(isinstance(part, list | tuple) for part in parts) and len({len(part) for part in parts}) == 1:
+        if any(isinstance(one, Mapping) for part in parts for one in part):
+            for number, each in enumerate(zip(*parts, strict=True)):
+                yield from _differences(each, f"{path}.{number}")
+            return
+    yield path, _told_apart(parts)
+
+
+def _exact(part: Any) -> bytes:
+    """A value as it is recorded: what is shortened for readers is never compared."""
+    return b"" if part is _ABSENT else msgspec.json.encode(part, order="deterministic")
+
+
+def _told_apart(parts: Sequence[Any]) -> tuple[str, ...]:
+    """Texts of values; whole where shortened they would be the same."""
+    short = tuple(_text(part) for part in parts)
+    return short if len(set(short)) == len({_exact(part) for part in parts}) else tuple(map(_whole, parts))
+
+
+def _whole(part: Any) -> str:
+    return ABSENT if part is _ABSENT else _exact(part).decode()
 
 
 def _scenario(manifest: Manifest) -> dict[str, Any]:
-    scenario = {name: value for name, value in manifest.scenario.items() if name not in ("name", "description")}
-    layers = scenario.get("model", {}).get("layers", ())
-    return {**scenario, "model": " ".join(map(_layer, layers))}
+    return {name: value for name, value in manifest.scenario.items() if name not in ("name", "description")}
 
 
-def _layer(layer: Mapping[str, Any]) -> str:
-    """A layer, or what a node holds, with its width: what tells architectures apart at a glance."""
-    inner = layer.get("layer", layer)
+def _layers(layers: Any) -> str:
+    """Kinds and widths of layers: what tells architectures apart at a glance."""
+    return " ".join(map(_layer, layers)) if isinstance(layers, list | tuple) else _text(layers)
+
+
+def _layer(layer: Any) -> str:
+    inner = layer.get("layer", layer) if isinstance(layer, Mapping) else None
+    if not isinstance(inner, Mapping):
+        return _text(layer)
     width = next((str(inner[name]) for name in ("units", "filters", "width", "groups") if name in inner), "")
     return f"{inner.get('kind', '?')}{f'({width})' if width else ''}"
 

@@ -11,7 +11,7 @@ from trustml.backends.contract import Model, Network
 from trustml.backends.table import load_backend
 from trustml.data.dataset import Floats
 from trustml.data.preparation import Preparation
-from trustml.errors import EnvironmentMissingError, UsageError
+from trustml.errors import EnvironmentMissingError, RecordError, UsageError
 from trustml.frameworks.table import entry_of
 from trustml.models.answers import answers, probabilities
 from trustml.models.losses import AnyArray, Doubles
@@ -19,6 +19,7 @@ from trustml.models.tasks import Task
 from trustml.models.weights import read_weights
 from trustml.plan.job import TrainJob
 from trustml.record.explained import finished
+from trustml.record.files import sha256
 from trustml.record.schema import task_of
 from trustml.record.store import RunDirectory
 from trustml.scenario.spec import BackendName
@@ -63,9 +64,13 @@ class TrainedModel:
         UsageError
             If inputs have another shape.
         """
+        if not isinstance(inputs, np.ndarray) or inputs.dtype.kind not in "biuf":
+            raise UsageError("inputs are no array of real numbers; give a numpy array of prepared inputs")
         given = np.ascontiguousarray(inputs, dtype=np.float32)
         if given.shape[1:] != self.input_shape or not len(given):
             raise UsageError(f"inputs have shape {given.shape}; give (n, {', '.join(map(str, self.input_shape))})")
+        if not np.isfinite(given).all():
+            raise UsageError("inputs hold missing or infinite numbers; prepare them as the training data were")
         return self.network.logits(given)
 
     def predict(self, inputs: AnyArray) -> AnyArray:
@@ -92,6 +97,8 @@ def trained_model(run: RunDirectory, model: str, *, backend: BackendName | None 
     ------
     UsageError
         If there is no such model, or it did not end well.
+    RecordError
+        If its weights are not those that the run recorded.
     EnvironmentMissingError
         If the framework is not installed beside this interpreter.
     """
@@ -100,11 +107,13 @@ def trained_model(run: RunDirectory, model: str, *, backend: BackendName | None 
     job = run.job(record.id)
     if not isinstance(job, TrainJob):
         raise UsageError(f"{model}: is no training; name one, such as train.torch.Plain.s0")
-    wanted = backend or record.backend
+    wanted, weights = backend or record.backend, run.file(f"jobs/{record.id}/weights.safetensors")
+    if record.artifacts.get(weights.name) != sha256(weights):
+        raise RecordError(f"{weights}: is not what the run recorded; the model is another, or damaged")
     built = Model(
         architecture=job.model,
         input_shape=job.input_shape,
-        weights=read_weights(run.file(f"jobs/{record.id}/weights.safetensors")),
+        weights=read_weights(weights),
         task=task_of(manifest),
     )
     entry_of(wanted)

@@ -51,7 +51,7 @@ def difference_rows(evidence: Evidence) -> list[Row]:
                 "score_difference",
                 found.value,
                 record=one,
-                subject=f"{second} - {first} ({one.backend if kind == 'two regimes' else one.regime})",
+                subject=f"{first} ~ {second} ({one.backend if kind == 'two regimes' else one.regime})",
                 n=len(evidence.heldout["test_labels"]),
                 interval=(found.low, found.high),
                 about=about,
