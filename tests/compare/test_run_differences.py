@@ -59,8 +59,6 @@ def test_what_looks_the_same_when_shortened_is_told_whole():
     other = replace(small_cnn(), layers=(wide, *small_cnn().layers[1:]))
     found = told(manifest(scenario()), manifest(scenario(model=other)))
     assert [field for _, field, _ in found] == ["model.layers.0.kernel", "model.layers.0.padding"]
-        found
-    )
     close = [replace(PRIVATE, noise_multiplier=value, epsilon=None) for value in (0.1234567, 0.12345674)]
     ((_, field, values),) = told(*(manifest(scenario(training=(PLAIN, one))) for one in close))
     assert field == "training.DPSGD.noise_multiplier" and values == ("0.1234567", "0.12345674")

@@ -190,7 +190,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "tokens": Architecture(  # every layer of tokens: attention within a text, and from it to the columns of a table
         layers=(
-            Node(name="mask", layer=Mask(), inputs=("input",)),
+            Node(name="mask", layer=Mask(padding=1), inputs=("input",)),
             Node(name="columns", layer=FeatureTokens(width=8, columns=(1, 7, 8, 8)), inputs=("input",)),
             Node(name="first", layer=Prepend()),
             Node(name="tokens", layer=Embedding(vocabulary=17, width=8), inputs=("input",)),

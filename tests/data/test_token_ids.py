@@ -24,8 +24,12 @@ def data(train: list[list[float]], test: list[list[float]]) -> Dataset:
 def test_ids_of_the_table_are_let_through():
     check_token_ids(ENCODER, data([[0, 5, 1]], [[5, 5, 5]]))
     check_token_ids(Architecture(layers=(Dense(units=2),)), data([[0.5, -3.0]], [[9.0, 9.0]]))
+
+
+def test_ids_are_given_and_never_computed():
     later = Architecture(layers=(Dense(units=2), Node(name="ids", layer=Embedding(vocabulary=3, width=2)), Flatten()))
-    check_token_ids(later, data([[0.5, -3.0]], [[9.0, 9.0]]))
+    with pytest.raises(ScenarioError, match=r"Embedding takes token ids, but '0' is computed; name \"input\""):
+        check_token_ids(later, data([[0.5, -3.0]], [[9.0, 9.0]]))
 
 
 @pytest.mark.parametrize(

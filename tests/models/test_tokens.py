@@ -204,3 +204,9 @@ def test_written_numbers_count_positions_tables_and_scores():
 def test_an_image_becomes_a_sequence_of_patches():
     shapes = layer_shapes(vision_transformer(size=8, patch=4, width=6, heads=2, blocks=1, classes=3), (8, 8, 2))
     assert shapes[1:4] == [(2, 2, 6), (4, 6), (5, 6)] and shapes[-1] == (3,)
+
+
+def test_an_unembedding_takes_a_vector_or_a_sequence():
+    layers = (Node(name="e", layer=Embedding(vocabulary=9, width=4), inputs=("input",)), Reshape(shape=(2, 4, 4)))
+    with pytest.raises(ScenarioError, match=r"Unembedding takes a vector or a sequence"):
+        layer_shapes(Architecture(layers=(*layers, Unembedding(of="e", vocabulary=9))), (8,))

@@ -23,9 +23,12 @@ def check_token_ids(architecture: Architecture, dataset: Dataset) -> None:
     """
     for index, node in enumerate(architecture.nodes):
         layer = node.layer
-        if INPUT not in node.inputs or not isinstance(layer, Embedding | Mask):
+        if not isinstance(layer, Embedding | Mask):
             continue
         field, shape = layer_field(architecture, index), dataset.input_shape
+        if node.inputs != (INPUT,):
+            problem = f"{type(layer).__name__} takes token ids, but {node.inputs[0]!r} is computed"
+            raise ScenarioError(field, problem, fix='name "input" as its input')
         if len(shape) != 1:
             problem = f"{type(layer).__name__} takes token ids (steps,), but inputs have shape {shape}"
             raise ScenarioError(field, problem, fix="use a source of texts, or a model for these inputs")

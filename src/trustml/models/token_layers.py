@@ -23,7 +23,7 @@ class Embedding(LayerSpec, frozen=True, kw_only=True, tag="Embedding"):
     whose data has others is refused.
     """
 
-    vocabulary: Count
+    vocabulary: Annotated[int, msgspec.Meta(ge=1, le=2**24)]
     width: Count
 
 

@@ -142,6 +142,9 @@ def reshape(layer: Reshape, shapes: Sequence[Shape], field: str) -> Shape:
 
 def unembedding(layer: Unembedding, shapes: Sequence[Shape], field: str) -> Shape:
     """A logit for each token, at each step."""
+    if len(shapes[0]) > 2:
+        problem = f"Unembedding takes a vector or a sequence (steps, channels) but gets shape {shapes[0]}"
+        raise ScenarioError(field, problem, fix="put a Flatten or a Reshape before it")
     return (*shapes[0][:-1], layer.vocabulary)
 
 

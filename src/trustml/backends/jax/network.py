@@ -273,7 +273,7 @@ def unweighted(layer: Layer, inputs: Sequence[Array], key: Array | None, first: 
         case GlobalAvgPool():
             return values.mean(axis=tuple(range(1, values.ndim - 1)))
         case GlobalMaxPool():
-            return values.max(axis=tuple(range(1, values.ndim - 1)))
+            return _largest(values)
         case AdaptiveAvgPool():
             return adaptive_pool(layer, values)
         case ReLU():
@@ -304,6 +304,17 @@ def unweighted(layer: Layer, inputs: Sequence[Array], key: Array | None, first: 
             return jnp.where(kept, values / (1 - layer.rate), 0.0)
         case _:
             return token_layer(layer, inputs)
+
+
+def _largest(values: Array) -> Array:
+    """Largest value of each channel over all places, the first of equal ones.
+
+    Not ``max``, whose gradient asks which values equal the largest: XLA computes them again with other rounding, and
+    gradients then differ between what is measured and what is clipped.
+    """
+    places = values.reshape(len(values), -1, values.shape[-1])
+    first = lax.stop_gradient(jnp.argmax(places, axis=1, keepdims=True))
+    return jnp.take_along_axis(places, first, axis=1)[:, 0]
 
 
 def _normalised(values: Array, *, axes: tuple[int, ...], epsilon: float) -> Array:

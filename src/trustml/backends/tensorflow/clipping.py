@@ -80,7 +80,8 @@ class Clipper:
             labels = tf.repeat(label[None], tf.shape(copies)[0], axis=0)
             with tf.GradientTape() as tape:
                 loss = tf.reduce_mean(example_losses(task, keras_model(copies, training=True), labels))
-            gradients = tape.gradient(loss, variables)
+            # Of a table of tokens slices come back, whose norm would count a token that comes again as several.
+            gradients = [tf.convert_to_tensor(one) for one in tape.gradient(loss, variables)]
             unclipped = tf.cast(tf.linalg.global_norm(gradients) <= clipping_norm, tf.int32)
             if settings.per_layer:
                 each = clipping_norm / math.sqrt(len(variables))

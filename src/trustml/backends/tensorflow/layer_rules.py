@@ -192,6 +192,7 @@ def tied_rows(layer: Any, ids: tf.Tensor, back: tf.Tensor, use: Use, copies: int
     copies : int
     """
     looked_up = tf.one_hot(layer.ids(ids), layer.table.shape[0]), back
+    use = tuple(one if len(one.shape) == 3 else one[:, None] for one in use)  # of one step alone
     (a, b), (c, d) = (
         [tf.reshape(one, (-1, copies * one.shape[1], one.shape[2])) for one in pair] for pair in (looked_up, use)
     )

@@ -283,4 +283,4 @@ def _padding_name(layer: str) -> str:
 
 
 def _has_padding(layer: Layer) -> bool:
-    return not isinstance(layer, ConvTranspose2D | ConvTranspose1D) and bool(np.any(getattr(layer, "padding", 0)))
+    return isinstance(layer, Conv2D | Conv1D | MaxPool | AvgPool) and bool(np.any(layer.padding))

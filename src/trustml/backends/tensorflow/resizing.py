@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import tensorflow as tf
@@ -85,11 +86,13 @@ class TransposedConvolution(tf.keras.layers.Layer):
 
 @tf.keras.utils.register_keras_serializable("trustml")
 class GlobalMax(tf.keras.layers.Layer):
-    """Largest value of each channel over all places; equal ones share the gradient."""
+    """Largest value of each channel over all places; of equal ones the first has the gradient, as in JAX."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Shape (n, c)."""
-        return tf.reduce_max(inputs, axis=list(range(1, len(inputs.shape) - 1)))
+        channels = inputs.shape[-1]
+        places = tf.transpose(tf.reshape(inputs, (-1, math.prod(inputs.shape[1:-1]), channels)), (0, 2, 1))
+        return tf.gather(places, tf.argmax(places, axis=2), axis=2, batch_dims=2)
 
 
 @tf.keras.utils.register_keras_serializable("trustml")

@@ -62,11 +62,12 @@ class CroppedTranspose1d(nn.ConvTranspose1d):
 
 
 class GlobalMax(nn.Module):
-    """Largest value of each channel over all places; equal ones share the gradient."""
+    """Largest value of each channel over all places; of equal ones the first has the gradient, as in JAX."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Shape (n, c)."""
-        return inputs.amax(dim=places(inputs))
+        first, *others = places(inputs)
+        return (inputs.flatten(first, others[-1]) if others else inputs).max(dim=first).values
 
 
 class AdaptiveMean(nn.Module):
