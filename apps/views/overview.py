@@ -15,6 +15,8 @@ from trustml.report.documents import plain_text
 from trustml.report.summary import summary, worded
 from trustml.report.tables import constant_lines, overview_frame
 
+_ARROW = ":material/arrow_forward:"
+
 run = current()
 manifest = run.manifest
 st.title(plain_text(manifest.scenario.get("name", "run")))
@@ -53,7 +55,12 @@ with st.container(horizontal=True, gap="medium"):
 table = measures()
 for question, answers in worded(summary(manifest, table, statements())):
     if page := answers[0].page:
-        st.page_link(f"views/{page}.py", label="**" + plain_text(question) + "**", query_params={"run": run.path.name})
+        st.page_link(
+            f"views/{page}.py",
+            label="**" + plain_text(question) + "**",
+            query_params={"run": run.path.name},
+            icon=_ARROW,
+        )
     else:
         st.markdown("**" + plain_text(question) + "**")
     for answer in answers:

@@ -220,3 +220,12 @@ def test_a_plain_idx_file_is_mapped_and_gives_what_a_zipped_one_gives(tmp_path):
     expected = (IMAGES[..., None].astype(np.float32) / np.float32(255) - np.float32(0.1307)) / np.float32(0.3081)
     found = np.concatenate([plain.train.inputs, plain.test.inputs])
     assert {one.tobytes() for one in found} == {one.tobytes() for one in expected}
+
+
+def test_examples_that_are_there_twice_are_told(tmp_path):
+    rows = np.arange(40).reshape(20, 2).astype(float)
+    np.savez(tmp_path / "a.npz", inputs=np.concatenate([rows, rows[:10]]), labels=np.arange(30) % 2)
+    told = [one for one in load_dataset(Npz(path=str(tmp_path / "a.npz"))).warnings if "have the inputs of" in one]
+    assert any("held-out examples have the inputs of a training example" in one for one in told)
+    np.savez(tmp_path / "b.npz", inputs=rows, labels=np.arange(20) % 2)
+    assert not load_dataset(Npz(path=str(tmp_path / "b.npz"))).warnings

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trustml.data.copies import digests
 from trustml.data.dataset import Floats
 from trustml.data.encoding import Encoded
 from trustml.data.separated import BLANK, Form
 
 LARGE = 50.0
 """Above which networks seldom learn from inputs."""
+_MOST_HASHED = 10**8
 _TOLD = 3
 
 
@@ -33,6 +35,26 @@ def precision_warnings(inputs: npt.NDArray[Any], cast: Floats, columns: Sequence
         f"float32 cannot tell values of {_listed(found)} apart; subtract an offset, or set data.scaling to standard, "
         "which scales before the cast",
     )
+
+
+def copies_warnings(train: Floats, test: Floats) -> tuple[str, ...]:
+    """Tell how many examples have the inputs of another, and how many held-out ones those of a training example."""
+    if train.size + test.size > _MOST_HASHED:
+        return ()
+    ours = digests(train, like=test)
+    distinct, known = np.unique(ours), np.isin(digests(test, like=train), ours)
+    warnings: tuple[str, ...] = ()
+    if len(distinct) < len(train):
+        warnings += (
+            f"{len(train) - len(distinct)} of {len(train)} training examples have the inputs of another: where they "
+            "are of one person, an epsilon for one example is for one of them alone",
+        )
+    if known.any():
+        warnings += (
+            f"{known.sum()} of {len(test)} held-out examples have the inputs of a training example: where they are "
+            "copies, scores on them are no test of what was learned",
+        )
+    return warnings
 
 
 def range_warnings(values: Floats, columns: Sequence[str]) -> tuple[str, ...]:

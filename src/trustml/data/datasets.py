@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from trustml.data.cautions import precision_warnings, range_warnings, reading_warnings
+from trustml.data.cautions import copies_warnings, precision_warnings, range_warnings, reading_warnings
 from trustml.data.dataset import Dataset, Examples, Floats, Ints
 from trustml.data.encoding import encode_table, key_columns, split_column
 from trustml.data.files import read_idx, read_npz
@@ -75,6 +75,7 @@ def load_dataset(source: DataSource, task: Task = DEFAULT_TASK) -> Dataset:
     """
     require_split(source)
     found = _load(source, task)
+    found = replace(found, warnings=(*found.warnings, *copies_warnings(found.train.inputs, found.test.inputs)))
     if isinstance(task, Regression):
         classes: Classes = "targets as they are" if task.target_range is None else "targets by a given range"
     elif isinstance(task, Labels):
