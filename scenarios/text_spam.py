@@ -45,4 +45,5 @@ scenario = Scenario(
     explanations=Explanations(
         methods=(Saliency(), InputXGradient(), IntegratedGradients(n_steps=32), FeatureAblation()), examples=16
     ),
+    chosen_from_data=("task.class_weights", "model", "training"),  # by trial runs on these messages
 )
