@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from trustml.deployment.trained import TrainedModel
     from trustml.privacy.statement import PrivacyStatement
-    from trustml.report.summary import Answer
+    from trustml.report.score_changes import Answer
 
 DEFAULT_ROOT = Path("runs")
 

@@ -186,12 +186,12 @@ def _changes(table: pd.DataFrame, other: str, regime: str) -> dict[str, _Change]
     rows = table[(table.measure == "score_difference") & (table.pair == "two regimes") & table.value.notna()]
     rows = rows[rows["first"].isin([other, regime]) & rows["second"].isin([other, regime])]
     return {
-        str(backend): _change([_turned(row, row.second == regime) for row in group.itertuples()])
+        str(backend): _change([_turned(row, same=str(row.second) == regime) for row in group.itertuples()])
         for backend, group in rows.groupby("backend", sort=False)
     }
 
 
-def _turned(row: Any, same: bool) -> _Change:
+def _turned(row: Any, *, same: bool) -> _Change:
     if same:
         return _Change(value=row.value, low=row.low, high=row.high, seeds=1)
     return _Change(value=-row.value, low=-row.high, high=-row.low, seeds=1)
@@ -241,11 +241,14 @@ def framework_answer(manifest: Manifest, table: pd.DataFrame) -> Answer | None:
     if rows.empty:
         return None
     score = MEASURES[leading(set(table.measure))].title
-    changes: list[tuple[str, str, str, _Change, float]] = []
-    for (regime, *sides), group in rows.assign(sides=_sides(rows)).groupby(["regime", "sides"], sort=False):
-        first, second = sides[0]
-        change = _change([_turned(row, row.second == second) for row in group.itertuples()])
-        changes.append((str(regime), first, second, change, float(group.p_value.min())))
+    pairs: dict[tuple[str, str, str], list[Any]] = {}
+    for row in rows.itertuples():
+        first, second = sorted((str(row.first), str(row.second)))
+        pairs.setdefault((str(row.regime), first, second), []).append(row)
+    changes = [
+        (*names, _change([_turned(row, same=str(row.second) == names[2]) for row in group]), _least_p(group))
+        for names, group in pairs.items()
+    ]
     apart = [one for one in changes if _is_apart(one[3], one[4], pairs=len(changes))]
     if apart:
         words = [
@@ -266,9 +269,9 @@ def framework_answer(manifest: Manifest, table: pd.DataFrame) -> Answer | None:
     return Answer(question="framework", text=text, measure="score_difference")
 
 
-def _sides(rows: pd.DataFrame) -> list[tuple[str, str]]:
-    """Both frameworks of a row, in one order whichever came first."""
-    return [(min(a, b), max(a, b)) for a, b in zip(rows["first"], rows["second"], strict=True)]
+def _least_p(rows: Sequence[Any]) -> float:
+    known = [float(row.p_value) for row in rows if row.p_value is not None and math.isfinite(row.p_value)]
+    return min(known, default=math.nan)
 
 
 def _is_apart(change: _Change, p_value: float, *, pairs: int) -> bool:

@@ -154,10 +154,10 @@ def _trust(manifest: Manifest, table: pd.DataFrame, statements: Sequence[Privacy
         parts.append(f"the record of {', '.join(behind)} says less than its ledger")
     together = table[(table.measure == "epsilon_all_releases") & table.value.notna()]
     counts = fact_of(together, "private_models", default=0)
-    for count, row in zip(counts, together.itertuples(), strict=True):
-        if count > 1 and math.isfinite(row.value):
-            unit = f" per {row.privacy_unit}" if row.privacy_unit else ""
-            parts.append(f"{count} private models together have epsilon {at_most(row.value, 2)}{unit}")
+    for count, value, unit in zip(counts, together.value, together.privacy_unit, strict=True):
+        if count > 1 and math.isfinite(value):
+            each = f" per {unit}" if unit else ""
+            parts.append(f"{count} private models together have epsilon {at_most(float(value), 2)}{each}")
     if statements:
         count = {
             status: list(dict.fromkeys(a.name for one in statements for a in one.assumptions if a.status == status))
