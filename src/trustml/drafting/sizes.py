@@ -58,24 +58,25 @@ def regimes_for(examples: int, *, clients: str | None) -> tuple[tuple[Regime, ..
     plain = next(batch for batch, most in ((32, 5_000), (64, 20_000), (128, math.inf)) if examples < most)
     plain = min(plain, max(1, examples // 4))
     batch, delta = private_batch(examples), largest_delta(examples)
+    private = DPSGD(
+        epsilon=_EPSILON,
+        delta=delta,
+        epochs=_epochs(_PRIVATE_STEPS, batch, examples, most=60),
+        batch_size=batch,
+        optimizer=SGD(learning_rate=0.1, momentum=0.9),
+    )
     regimes: list[Regime] = [
         Plain(
             epochs=_epochs(_PLAIN_STEPS, plain, examples, most=60),
             batch_size=plain,
             optimizer=SGD(learning_rate=0.02, momentum=0.9),
         ),
-        DPSGD(
-            epsilon=_EPSILON,
-            delta=delta,
-            epochs=_epochs(_PRIVATE_STEPS, batch, examples, most=60),
-            batch_size=batch,
-            optimizer=SGD(learning_rate=0.1, momentum=0.9),
-        ),
+        private,
     ]
     notes = {
         "training.1": (
-            f"Epsilon 8 is the weak end of what is usual; lower it to promise more. Delta is below 1/n; about "
-            f"{_PRIVATE_STEPS} steps of large batches, gradients clipped to 1."
+            "Epsilon 8 is the weak end of what is usual; lower it to promise more. Delta is below 1/n; "
+            f"{private.total_steps(examples)} steps of large batches, gradients clipped to 1."
         )
     }
     if clients is not None:
