@@ -73,6 +73,18 @@ def test_a_declared_sweep_and_a_ledger_of_other_data_change_what_is_met(private)
     assert assumptions_of(private)[MODEL]["the ledger is of this data"] == "not met"
 
 
+def test_what_was_chosen_from_the_data_is_not_met_and_listed_as_not_covered(private):
+    manifest = private.manifest
+    for chosen, preprocessing in ((["training", "model"], "met"), (["data.drop", "training"], "not met")):
+        scenario = {**manifest.scenario, "chosen_from_data": chosen}
+        private.directory.write_manifest(replace(manifest, scenario=scenario))
+        found = assumptions_of(private)[MODEL]
+        assert found["hyperparameters were not chosen on this data"] == "not met"
+        assert found["preprocessing uses no statistics of the private data"] == preprocessing
+        (statement,) = private.privacy()
+        assert any(one.startswith(f"choices of the scenario: {', '.join(chosen)}") for one in statement.not_covered)
+
+
 def test_what_attacks_saw_is_not_checked_where_it_is_gone(tmp_path):
     run = copy_of("attacked", tmp_path)
     shutil.rmtree(run.path / "private")
