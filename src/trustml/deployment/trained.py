@@ -12,7 +12,6 @@ from trustml.backends.table import load_backend
 from trustml.data.dataset import Floats
 from trustml.data.preparation import Preparation
 from trustml.errors import EnvironmentMissingError, RecordError, UsageError
-from trustml.frameworks.table import entry_of
 from trustml.models.answers import answers, probabilities
 from trustml.models.losses import AnyArray, Doubles
 from trustml.models.tasks import Task
@@ -116,7 +115,6 @@ def trained_model(run: RunDirectory, model: str, *, backend: BackendName | None 
         weights=read_weights(weights),
         task=task_of(manifest),
     )
-    entry_of(wanted)
     try:
         found = load_backend(wanted)
         if found.native is None:

@@ -210,6 +210,11 @@ def task_of(manifest: Manifest) -> Task:
         raise RecordError(f"{manifest.run}: its scenario's task cannot be read ({error}); it is damaged") from None
 
 
+def regimes_of(manifest: Manifest) -> dict[str, dict[str, Any]]:
+    """Regimes of a run's scenario, as they were recorded, by their titles."""
+    return {regime.get("name") or regime["kind"]: regime for regime in manifest.scenario["training"]}
+
+
 class PartitionRecord(RecordStruct, frozen=True, kw_only=True):
     """Who holds what, without the data.
 

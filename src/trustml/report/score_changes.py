@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from trustml.compare.table import fact_of
+from trustml.measures.between_models import SEEDS_FOR_A_CLAIM
 from trustml.measures.measure import MEASURES, leading
 from trustml.privacy.statement import at_most
-from trustml.record.schema import Manifest
+from trustml.record.schema import Manifest, regimes_of
+from trustml.report.tables import constant_models
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +22,6 @@ Page: TypeAlias = Literal["", "privacy", "attacks", "federated", "explanations",
 Settings: TypeAlias = Mapping[str, Any]
 MOST_TOLD = 4
 _LEVEL = 0.05
-_LEAST_SEEDS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +63,6 @@ def kept(rows: pd.DataFrame, flags: Iterable[object]) -> pd.DataFrame:
     return rows[np.array([bool(flag) for flag in flags], bool)]
 
 
-def regimes_asked(manifest: Manifest) -> dict[str, Settings]:
-    """Regimes of the scenario by their titles."""
-    return {regime.get("name") or regime["kind"]: regime for regime in manifest.scenario["training"]}
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Change:
     """A score less another, in one backend: over held-out examples, or over seeds."""
@@ -78,7 +74,7 @@ class _Change:
 
     def is_told(self, *, pairs: int = 1) -> bool:
         """Whether it is not 0 when so many are looked at: by its interval, made wider by Bonferroni's rule."""
-        if not math.isfinite(self.low) or not math.isfinite(self.high) or 1 < self.seeds < _LEAST_SEEDS:
+        if not math.isfinite(self.low) or not math.isfinite(self.high) or 1 < self.seeds < SEEDS_FOR_A_CLAIM:
             return False
         wider = _quantile(self.seeds, pairs) / _quantile(self.seeds, 1)
         low, high = (self.value + (end - self.value) * wider for end in (self.low, self.high))
@@ -93,10 +89,12 @@ class _Change:
 
 
 def _quantile(seeds: int, pairs: int) -> float:
+    level = 1 - _LEVEL / (2 * pairs)
+    if seeds == 1:
+        return NormalDist().inv_cdf(level)
     from scipy import stats
 
-    level = 1 - _LEVEL / (2 * pairs)
-    return float(stats.norm.ppf(level) if seeds == 1 else stats.t.ppf(level, seeds - 1))
+    return float(stats.t.ppf(level, seeds - 1))
 
 
 def _signed(value: float) -> str:
@@ -106,7 +104,7 @@ def _signed(value: float) -> str:
 
 def cost_answers(manifest: Manifest, table: pd.DataFrame) -> list[Answer]:
     """How far each private and each federated regime is from the one that lacks just that."""
-    asked = regimes_asked(manifest)
+    asked = regimes_of(manifest)
     epsilons = table[(table.measure == "epsilon") & (table.regime.isin(list(asked)))]
     private = [name for name in asked if (epsilons.regime == name).any()]
     federated = [name for name, fields in asked.items() if name not in private and is_federated(fields)]
@@ -119,7 +117,7 @@ def cost_answers(manifest: Manifest, table: pd.DataFrame) -> list[Answer]:
         for regime in regimes[:MOST_TOLD]:
             promise = f" ({_promise(epsilons[epsilons.regime == regime])})" if question == "privacy" else ""
             other = _reference(asked, regime, federated if question == "privacy" else [])
-            text = f"{_cost(table, asked, regime, promise, other)}"
+            text = _cost(table, asked, regime, promise, other)
             found.append(Answer(question=question, text=text, page=page, measure="score_difference"))
         if len(regimes) > MOST_TOLD:
             text = f"{len(regimes) - MOST_TOLD} more such regimes are in the table"
@@ -204,11 +202,12 @@ def _change(each: Sequence[_Change]) -> _Change:
     import numpy as np
 
     values, seeds = np.array([one.value for one in each]), len(each)
-    if seeds < _LEAST_SEEDS:
+    if seeds < SEEDS_FOR_A_CLAIM:
         return _Change(value=float(values.mean()), low=float(values.min()), high=float(values.max()), seeds=seeds)
-    reach = _quantile(seeds, 1) * float(values.std(ddof=1)) / math.sqrt(seeds)
-    mean = float(values.mean())
-    return _Change(value=mean, low=mean - reach, high=mean + reach, seeds=seeds)
+    from trustml.compare.contrast import jackknife  # scipy takes a second, and one seed needs none
+
+    found = jackknife(lambda seeds_left: float(values[seeds_left].mean()), seeds)
+    return _Change(value=found.value, low=found.low, high=found.high, seeds=seeds)
 
 
 def _by_backend(changes: Mapping[str, _Change]) -> str:
@@ -223,16 +222,14 @@ def _by_backend(changes: Mapping[str, _Change]) -> str:
 def _over(seeds: int) -> str:
     if seeds == 1:
         return "95 % interval over held-out examples; one seed, and another may differ"
-    if seeds < _LEAST_SEEDS:
+    if seeds < SEEDS_FOR_A_CLAIM:
         return f"smallest and largest of {seeds} seeds"
     return f"95 % interval over {seeds} seeds"
 
 
 def _dead(table: pd.DataFrame, regime: str) -> list[str]:
     rows = table[(table.measure == leading(set(table.measure))) & (table.regime == regime) & table.value.notna()]
-    classes, value = fact_of(rows, "classes_answered", default=2), fact_of(rows, "one_value", default=False)
-    same = [one == 1 or bool(other) for one, other in zip(classes, value, strict=True)]
-    return list(dict.fromkeys(kept(rows, same).backend))
+    return list(dict.fromkeys(constant_models(rows).backend))
 
 
 def framework_answer(manifest: Manifest, table: pd.DataFrame) -> Answer | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from trustml.compare.table import fact_of
 from trustml.measures.measure import leading, of_family
 from trustml.privacy.statement import PrivacyStatement, at_most
-from trustml.record.schema import TYPED_ROWS, Manifest
+from trustml.record.schema import TYPED_ROWS, Manifest, regimes_of
 from trustml.report.score_changes import (
     Answer,
     Question,
@@ -23,7 +23,6 @@ from trustml.report.score_changes import (
     is_plain,
     kept,
     listed,
-    regimes_asked,
 )
 from trustml.report.speed.tables import load_words
 from trustml.report.tables import best_constant
@@ -89,7 +88,7 @@ def _speed(manifest: Manifest, table: pd.DataFrame) -> Answer | None:
     rows = rows[rows.regime == regime]
     times = rows.groupby("backend", sort=False).value.median()
     each = ", ".join(f"{1e3 * value:.3g} ms in {backend}" for backend, value in times.items())
-    asked = regimes_asked(manifest)
+    asked = regimes_of(manifest)
     unit = "round" if is_federated(asked.get(regime, {})) else "step"
     text = f"a {unit} of {regime} takes {each}, after the first"
     if load_words(table):
@@ -190,7 +189,7 @@ def _explanations(manifest: Manifest, table: pd.DataFrame) -> Answer | None:
             f"correlation above 0.99; the least is {worst.value:.2f} ({worst['first']} and {worst['second']}, "
             f"{worst.method})"
         )
-    asked = regimes_asked(manifest)
+    asked = regimes_of(manifest)
     plain = next((name for name, fields in asked.items() if is_plain(fields)), "")
     private = set(table[(table.measure == "epsilon") & table.value.notna()].regime)
     rows = rows[rows.pair == "two regimes"]

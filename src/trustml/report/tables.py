@@ -15,7 +15,7 @@ from trustml.compare.table import fact_of
 from trustml.measures.measure import MEASURES, leading, shown_in
 from trustml.models.tasks import in_words
 from trustml.privacy.statement import at_most
-from trustml.record.schema import TYPED_ROWS, Manifest, failed_methods, task_of
+from trustml.record.schema import TYPED_ROWS, Manifest, failed_methods, regimes_of, task_of
 from trustml.report.attacks.tables import print_attacks
 from trustml.report.documents import Cell, titled_table
 from trustml.report.explanations.tables import print_explanations
@@ -181,7 +181,7 @@ def _overview_rows(manifest: Manifest, table: pd.DataFrame) -> list[list[str | C
     rows: list[list[str | Cell]] = []
     columns = _columns(table)
     regimes = list(dict.fromkeys(table[table.measure == columns[0].measure].regime))
-    order = [regime.get("name") or regime["kind"] for regime in manifest.scenario["training"]]
+    order = list(regimes_of(manifest))
     for regime in sorted(regimes, key=[*order, *regimes].index):
         for backend in manifest.scenario["backends"]:
             cell = table[(table.regime == regime) & (table.backend == backend)]
@@ -242,7 +242,7 @@ def _print_performance(out: Console, manifest: Manifest, table: pd.DataFrame) ->
     several = table[table.measure.isin(list(shown))].subject.nunique() > 1
     heads = [f">{one.head}" for one in shown.values()]
     found = titled_table("on held-out examples", "regime", "framework", *(["of"] if several else []), *heads)
-    order = [regime.get("name") or regime["kind"] for regime in manifest.scenario["training"]]
+    order = list(regimes_of(manifest))
     rows = table[table.measure.isin(list(shown))]
     cells = rows.groupby(["regime", "backend", "subject"], sort=False)
     for (regime, backend, subject), cell in sorted(cells, key=lambda one: [*order, one[0][0]].index(one[0][0])):
@@ -274,7 +274,7 @@ def _constant_lines(table: pd.DataFrame, rows: pd.DataFrame) -> tuple[list[str],
         for value in list(of_constant)[:1]:
             text = f"{MEASURES[name].title}: always answering the {what} of the held-out targets comes to"
             lines.append(f"{text} {MEASURES[name].text(value)}")
-    return lines, _dead_lines(rows[fact_of(rows, "one_value", default=False).to_numpy(bool)], "answers one value")
+    return lines, _dead_lines(constant_models(rows), "answers one value")
 
 
 def _majority_lines(rows: pd.DataFrame) -> tuple[list[str], list[str]]:
@@ -282,9 +282,15 @@ def _majority_lines(rows: pd.DataFrame) -> tuple[list[str], list[str]]:
     if not majority:
         return [], []  # recorded before this was
     what, several = best_constant(rows)
-    dead = rows[(fact_of(rows, "classes_answered", default=2) == 1).to_numpy()]
+    dead = constant_models(rows)
     told = _dead_lines(dead, "answers the same labels" if several else "answers one class")
     return [f"accuracy: always answering {what} comes to {majority[0]:.3f}"], told
+
+
+def constant_models(rows: pd.DataFrame) -> pd.DataFrame:
+    """Give the rows of models that answer the same for every example."""
+    one_class = (fact_of(rows, "classes_answered", default=2) == 1).to_numpy(bool)
+    return rows[one_class | fact_of(rows, "one_value", default=False).to_numpy(bool)]
 
 
 def best_constant(rows: pd.DataFrame) -> tuple[str, bool]:

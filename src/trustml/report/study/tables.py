@@ -14,7 +14,7 @@ from trustml.compare.floor import MEAN
 from trustml.compare.table import fact_of
 from trustml.measures.measure import shown_in
 from trustml.privacy.statement import at_most
-from trustml.record.schema import Manifest
+from trustml.record.schema import Manifest, regimes_of
 from trustml.report.documents import templates
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class StudyPart:
 
     def kind(self, title: str) -> str:
         """What a regime is in the study; empty for plain training."""
-        regimes = {one.get("name") or one["kind"]: one for one in self.manifest.scenario["training"]}
+        regimes = regimes_of(self.manifest)
         found = regimes.get(title, {"kind": "Plain"})
         if found["kind"] == "Plain":
             if ablation := found.get("ablation"):
