@@ -114,6 +114,7 @@ def audit(
     name: str = "",
     explain_memory: int = 1 << 30,
     explain_seconds: float = 600.0,
+    batch_size: int | None = None,
     listener: Callable[[str, int, int], None] | None = None,
 ) -> Audit:
     """Find out what a model leaks, whether its privacy claim adds up, and whether its explanations can be relied on.
@@ -140,6 +141,8 @@ def audit(
     seed, name : int and str
     explain_memory, explain_seconds : int and float
         Bytes that explaining may need at once, about, and its time; then, or at Ctrl-C, what is finished is kept.
+    batch_size : int, optional
+        Examples that the model gets at once; by default 256, trees 4,096, and an endpoint as many as it says.
     listener : callable, optional
         Told of progress: what, how much is done, of how much.
 
@@ -167,6 +170,7 @@ def audit(
         name=name or _name_of(model),
         explain_memory=explain_memory,
         explain_seconds=explain_seconds,
+        batch_size=batch_size,
     )
     return Audit(audit_model(model, request, tell=listener or _silent))
 
