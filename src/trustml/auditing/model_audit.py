@@ -191,8 +191,8 @@ def _without_mask(target: Target, data: CheckedData) -> list[Finding]:
             id="data.mask",
             check="data",
             severity="note",
-            title=f"{(inputs == padding).mean():.1%} of the tokens are the padding {padding}, and no attention mask was "
-            "given: the model reads them as text",
+            title=f"{(inputs == padding).mean():.1%} of the tokens are the padding {padding}, and no attention mask "
+            "was given: the model reads them as text",
             would_change="inputs as a mapping of input_ids and attention_mask, as a tokenizer gives them",
         )
     ]

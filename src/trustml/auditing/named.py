@@ -46,7 +46,7 @@ def table_of_numbers(frame: Any, *, field: str) -> tuple[Array, tuple[str, ...]]
 
 
 def packed(parts: Mapping[str, Any], *, field: str) -> tuple[Array, tuple[str, ...]]:
-    """Read the parts of inputs, such as what a tokenizer or an image processor gives, as one array; none is left out."""
+    """Read the parts of inputs, such as what a tokenizer gives, as one array; none is left out."""
     arrays = {str(name): np.asarray(part) for name, part in parts.items()}
     kinds = {"whole" if values.dtype.kind in "iu" else values.dtype.kind for values in arrays.values()}
     if len({values.shape for values in arrays.values()}) != 1 or not kinds <= {"whole", "b", "f"}:
@@ -66,6 +66,6 @@ def packed(parts: Mapping[str, Any], *, field: str) -> tuple[Array, tuple[str, .
 def _not_alike(arrays: Mapping[str, Array], field: str) -> DataError:
     told = ", ".join(f"{name} {values.shape} {values.dtype}" for name, values in arrays.items())
     return DataError(
-        f"{field}: parts of an input are {told or 'none'}; numbers (n, ...) of one shape are needed, all whole or none, "
-        "such as a tokenizer gives with padding=True and return_tensors"
+        f"{field}: parts of an input are {told or 'none'}; numbers (n, ...) of one shape are needed, all of them whole "
+        "or none, such as a tokenizer gives with padding=True and return_tensors"
     )

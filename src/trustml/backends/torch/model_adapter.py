@@ -51,7 +51,7 @@ class TorchLiveModel:
 
     @contextmanager
     def randomised(self, seed: int) -> Iterator[LiveModel]:
-        """Give the module with shuffled parameters, a copy if it can be copied; buffers, such as running means, stay."""
+        """Give the module, or a copy, with shuffled parameters; buffers, such as running means, stay."""
         try:
             module, kept = copy.deepcopy(self._module), None
         except Exception:  # as a class that Keras has not been told of, or an array that is no leaf
