@@ -25,12 +25,16 @@ class Attainable:
     median, low, high : float
         Median, 5th and 95th percentile of the bound over repetitions of the audit.
     repetitions : int
+    error, ends_error : float
+        Monte-Carlo errors: by how much, about, other repetitions would move the median, and the less certain end.
     """
 
     median: float
     low: float
     high: float
     repetitions: int
+    error: float
+    ends_error: float
 
 
 @functools.lru_cache(maxsize=1024)
