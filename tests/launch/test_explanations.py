@@ -189,9 +189,9 @@ def test_what_two_sides_are_to_each_other_and_whose_model_it_is_are_columns(imag
 
 def test_a_verdict_an_interval_and_a_p_value_are_columns(images, seeds):
     table = images.measures()
-    bootstrap = table[table.interval == "bootstrap over examples"]
+    bootstrap = table[table.interval == "exact bootstrap over examples"]
     assert len(bootstrap) and (bootstrap.confidence == 0.95).all() and bootstrap.low.notna().all()
-    assert bootstrap.note.str.contains("bootstrap 95 % over examples").all()
+    assert bootstrap.note.str.contains("exact bootstrap 95 % over examples").all()
     judged = table[(table.measure == "insertion_auc") & table.value.notna()]
     assert {"random control"} < set(judged.verdict) - {""}
     effects = seeds.measures().query("measure == 'explanation_effect'")
