@@ -67,6 +67,10 @@ def without_generator(params, x):
     return x @ params
 
 
+def without_generator_of_two(params, x, rng=None):
+    return x @ params
+
+
 def with_state(params, state, rng, x):
     assert rng is None
     return x @ params * state, state
@@ -77,7 +81,9 @@ def with_state_alone(params, state, x):
 
 
 @pytest.mark.jax
-@pytest.mark.parametrize("function", [with_generator, without_generator, with_state, with_state_alone])
+@pytest.mark.parametrize(
+    "function", [with_generator, without_generator, without_generator_of_two, with_state, with_state_alone]
+)
 def test_a_function_of_haiku_is_asked_with_its_state_and_without_a_generator(function):
     params, state, inputs = np.ones((4, 2), np.float32), np.float32(3), np.ones((5, 4), np.float32)
     kept = "state" in function.__name__

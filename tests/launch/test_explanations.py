@@ -89,6 +89,10 @@ def test_every_explanation_is_judged_beside_random_numbers(images):
     assert "Saliency" not in set(rows[rows.measure == "infidelity"].method)  # magnitudes foretell no change
     control = rows[(rows.method == "RandomControl") & (rows.measure == "mprt_similarity")].iloc[0]
     assert abs(control.value) < 0.3
+    for measure, known in (("mprt_similarity", True), ("efficient_mprt", True), ("smooth_mprt_similarity", False)):
+        judged = rows[(rows.measure == measure) & rows.value.notna() & (rows.method != "RandomControl")]
+        words = "by its own draws (Monte-Carlo)" if known else "one draw of random weights"
+        assert len(judged) and judged.note.str.contains(words, regex=False).all(), measure
     complete = rows[(rows.measure == "attribution_completeness_error") & (rows.method == "ShapleyValueSampling")]
     assert complete.value.iloc[0] < 1e-4
 

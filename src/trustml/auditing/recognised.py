@@ -116,9 +116,10 @@ def _given_params(function: Any, params: Any) -> Function | None:
         return found or Function(kind=kind, function=function.apply, params=params)
     if not callable(function) or not str(getattr(function, "__module__", "")).startswith("haiku."):
         return None
-    kept = list(inspect.signature(function).parameters)[1:3]
-    without_generator: tuple[None, ...] = (None,) if "rng" in kept else ()
-    if kept[:1] != ["state"]:
+    names = list(inspect.signature(function).parameters)[1:3]
+    stateful = names[:1] == ["state"]
+    without_generator: tuple[None, ...] = (None,) if names[stateful:][:1] == ["rng"] else ()
+    if not stateful:
         return Function(
             kind="Haiku transform",
             function=lambda params, inputs: function(params, *without_generator, inputs),
