@@ -24,6 +24,7 @@ from trustml.auditing.model_files import refuse_model_file
 from trustml.auditing.named import as_given, as_table, in_parts
 from trustml.auditing.recognised import (
     Booster,
+    Function,
     booster_of,
     descends,
     function_of,
@@ -219,7 +220,7 @@ def _elsewhere(model: Endpoint | FrameworkWorker, parts: tuple[str, ...]) -> Tar
 def _as_function(model: Any, parts: tuple[str, ...], *, keras_on: str) -> tuple[str, Any]:
     """Give what is a function of arrays and inputs as one, with its kind; anything else as it is."""
     if keras_on and any(known.base == JaxModel.__name__ for known in entry_of(keras_on).live):
-        found = keras_function(model)
+        found: Function | None = keras_function(model)
     elif descends(model, "flax.nnx", "Module"):
         found = function_of(_evaluating(model))
     else:
