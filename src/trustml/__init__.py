@@ -182,6 +182,7 @@ from trustml.scenario.spec import (
 
 if TYPE_CHECKING:
     from trustml.drafting.draft import Draft as Draft, draft as draft
+    from trustml.importing.model import ImportedModel as ImportedModel, import_model as import_model
     from trustml.api import (
         Run as Run,
         load as load,
@@ -208,6 +209,8 @@ _LATE = {
     "audit": "trustml.audits",
     "Draft": "trustml.drafting.draft",
     "draft": "trustml.drafting.draft",
+    "ImportedModel": "trustml.importing.model",
+    "import_model": "trustml.importing.model",
 }
 
 __all__ = [name for name, value in globals().items() if isinstance(value, type)] + list(_LATE)

@@ -40,13 +40,26 @@ MAY_IMPORT = {room: set(_BASE[:number]) for number, room in enumerate(_BASE)} | 
     "auditing": {*_BASE, "measures", "compare", "conformance", "backends", "launch"},
     "report": {*_BASE, "measures", "compare", "conformance", "auditing"},
     "launch": {*_BASE, "conformance"},
-    "backends": set(_BASE),
+    "importing": set(_BASE),
+    "backends": {*_BASE, "importing"},
     "worker": {*_BASE, "backends", "conformance"},
     "api": {*_BASE, "measures", "compare", "report", "launch", "deployment"},
     "deployment": {*_BASE, "backends"},
     "drafting": set(_BASE),
     "audits": {*_BASE, "measures", "compare", "auditing", "report", "launch", "api"},
-    "cli": {*_BASE, "drafting", "measures", "compare", "auditing", "evidence", "report", "launch", "api", "audits"},
+    "cli": {
+        *_BASE,
+        "importing",
+        "drafting",
+        "measures",
+        "compare",
+        "auditing",
+        "evidence",
+        "report",
+        "launch",
+        "api",
+        "audits",
+    },
 }
 BENCH_IMPORTS = {*_BASE, "measures", "report", "launch", "backends", "worker", "cli"}
 FRAMEWORKS = {
