@@ -173,8 +173,11 @@ def product(draft: Draft, given: Arguments) -> Carried:
     first, second = given["self"], given["mat2"] if "mat2" in given.found else given["other"]
     if isinstance(first, Scores) and isinstance(second, Value):
         return _attended(draft, first, second)
-    if isinstance(first, Value) and isinstance(second, Constant) and second.array.ndim == 2:
-        return dense(draft, first, Constant(second.array.T, second.origin), None)
+    if isinstance(first, Value) and isinstance(second, Constant) and second.array.ndim >= 2:
+        if any(size != 1 for size in second.array.shape[:-2]):
+            raise CannotCarryError("kernel", "a matrix for each of several axes")
+        kernel = second.array.reshape(second.array.shape[-2:])
+        return dense(draft, first, Constant(kernel.T, second.origin), None)
     if isinstance(first, Value) and isinstance(second, Value):
         keys = second.permuted((*range(len(second.axes) - 2), len(second.axes) - 1, len(second.axes) - 2))
         shape = (*first.shape[:-1], second.shape[-1])

@@ -1,8 +1,8 @@
 """Which axes of the original's values are which of ours.
 
 The original's arrays have an axis of examples and, for images, channels first; ours have channels last and no axis of
-examples. Both are made of the same *factors*: an axis of heads times channels has two. To reorder, split and merge axes of
-the original costs nothing until an operator needs them in another order than ours.
+examples. Both are made of the same *factors*: an axis of heads times channels has two. To reorder, split and merge axes
+of the original costs nothing until an operator needs them in another order than ours.
 """
 
 from __future__ import annotations

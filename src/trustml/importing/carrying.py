@@ -99,7 +99,7 @@ def _finished(draft: Draft, found: Value, order: tuple[int, ...], ending: str, n
     pieces = folded(draft, found.node, norms)
     nodes = tuple(Node(name=one.name, layer=one.layer, inputs=one.inputs) for one in pieces)  # type: ignore[arg-type]
     weights = {
-        f"{one.name}.{part}": np.ascontiguousarray(array, np.float32)
+        f"{one.name}.{part}": np.array(array, np.float32, order="C")
         for one in pieces
         for part, array in one.weights.items()
     }
@@ -115,8 +115,8 @@ def _finished(draft: Draft, found: Value, order: tuple[int, ...], ending: str, n
 
 
 def _carried(draft: Draft, call: Call, values: Mapping[str, Any]) -> Any:
-    weight = next((one for one in call.arguments.values() if isinstance(one, Constant) and one.origin), None)
-    draft.place = _name(weight.origin) if weight is not None else ""
+    origins = [one.origin for one in call.arguments.values() if isinstance(one, Constant) and one.origin]
+    draft.place = _name(next((one for one in origins if not one.endswith("bias")), "")) if origins else ""
     draft.place = draft.place or ".".join(part for part in (call.place, call.operator) if part)
     try:
         if call.operator not in OPERATORS:

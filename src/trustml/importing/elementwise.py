@@ -280,8 +280,9 @@ def _hard_sigmoid(draft: Draft, value: Value) -> Value:
 def _added(draft: Draft, first: Carried, second: Carried) -> Carried:
     if not isinstance(first, Value):
         first, second = second, first
-    if hasattr(first, "plus"):
-        return first.plus(second)
+    for one, other in ((first, second), (second, first)):
+        if hasattr(one, "plus"):
+            return one.plus(other)
     if not isinstance(first, Value):
         raise CannotCarryError("operator", f"a sum of {type(first).__name__} and {type(second).__name__}")
     if isinstance(second, int | float):
@@ -289,15 +290,9 @@ def _added(draft: Draft, first: Carried, second: Carried) -> Carried:
     if isinstance(second, Constant):
         return added(draft, first, second)
     if not isinstance(second, Value):
-        return _added_to_other(first, second)
+        raise CannotCarryError("operator", f"a sum with {type(second).__name__}")
     first, second = together(draft, first, second)
     return draft.sum(first, second)
-
-
-def _added_to_other(first: Carried, second: Carried) -> Carried:
-    if hasattr(second, "plus"):
-        return second.plus(first)
-    raise CannotCarryError("operator", f"a sum with {type(second).__name__}")
 
 
 def _times(draft: Draft, first: Carried, second: Carried) -> Carried:

@@ -72,6 +72,7 @@ OPERATORS: Mapping[str, Carry] = {
     "where": attention.chosen,
     "view": shapes.view,
     "reshape": shapes.view,
+    "_unsafe_view": shapes.view,
     "flatten": shapes.flatten,
     "unflatten": shapes.unflatten,
     "permute": shapes.permute,
@@ -94,7 +95,11 @@ OPERATORS: Mapping[str, Carry] = {
     "upsample_nearest1d": shapes.upsample,
     "upsample_nearest2d": shapes.upsample,
     "getitem": _item,
-    **dict.fromkeys(
-        ("clone", "contiguous", "detach", "alias", "to", "_to_copy", "lift_fresh_copy", "identity"), shapes.same
-    ),
+    "repeat": shapes.repeat,
+    "glu": shapes.glu,
+    "zeros_like": partial(shapes.filled_like, number=0.0),
+    "ones_like": partial(shapes.filled_like, number=1.0),
+    "to": shapes.cast,
+    "_to_copy": shapes.cast,
+    **dict.fromkeys(("clone", "contiguous", "detach", "alias", "identity"), shapes.same),
 }

@@ -124,8 +124,8 @@ REFUSALS: Mapping[str, Refusal] = {
         instead="use GroupNorm, or keep running statistics",
     ),
     "standstill": Refusal(
-        construct="a model whose output does not depend on its input",
-        why="gives an output that follows from no input",
+        construct="a model whose output is its input, or follows from none",
+        why="gives its input, or an output that follows from none",
         instead="return what is computed from the input",
     ),
     "token_ids": Refusal(
@@ -137,6 +137,11 @@ REFUSALS: Mapping[str, Refusal] = {
         construct="a sum, mean or largest value over some of the axes alone",
         why="gathers along axes that no pooling here gathers along",
         instead="gather over all rows and columns, or over all steps",
+    ),
+    "cast": Refusal(
+        construct="casts to whole numbers or to half precision within the model",
+        why="casts to a type that holds other numbers than float32",
+        instead="take the cast out, and give the model in float32",
     ),
     "concatenate": Refusal(
         construct="`cat` along rows or columns, and of more than a token before a sequence",
@@ -196,9 +201,3 @@ class CannotCarryError(Exception):
         """One line that names the node."""
         detail = f" ({self.detail})" if self.detail else ""
         return f"model: {place} cannot be carried: it {self.refusal.why}{detail}; {self.refusal.instead}"
-
-
-def refusals_page() -> str:
-    """Markdown table of all that is refused."""
-    rows = [f"| {one.construct} | {one.why} | {one.instead} |" for one in REFUSALS.values()]
-    return "\n".join(["| construct | it ... | instead |", "|---|---|---|", *rows]) + "\n"

@@ -12,17 +12,39 @@ import numpy as np
 
 from trustml.importing.axes import Axis, Value, flat, layout_of, matched, new_axis, size_of
 from trustml.importing.draft import Draft
-from trustml.importing.elementwise import expanded, prepended
-from trustml.importing.program import Array
+from trustml.importing.elementwise import expanded, prepended, together
+from trustml.importing.program import Array, Constant
 from trustml.importing.refusals import CannotCarryError
 from trustml.importing.table import Arguments, Carried, axis_of
-from trustml.models.layers import AdaptiveAvgPool, Concatenate, Conv1D, Conv2D, Dense
+from trustml.models.layers import INPUT, AdaptiveAvgPool, Concatenate, Conv1D, Conv2D, Dense, Sigmoid
 from trustml.models.token_layers import Pick
 
 
 def same(draft: Draft, given: Arguments) -> Carried:
-    """Nothing at all: copies, types, places in memory."""
+    """Nothing at all: copies, places in memory."""
     return given["self"]
+
+
+def cast(draft: Draft, given: Arguments) -> Carried:
+    """Nothing, where the type holds the same numbers."""
+    found, kind = given["self"], str(given["dtype"]).rpartition(".")[2]
+    exact = kind in ("None", "float32", "float64") or not isinstance(found, Value) or found.node == INPUT
+    if not exact:
+        raise CannotCarryError("cast", kind)
+    return found
+
+
+def filled_like(draft: Draft, given: Arguments, number: float) -> Constant:
+    """One number, of the shape of a value; a mask has none here."""
+    found = given["self"]
+    shape = found.shape if isinstance(found, Value) else (1, 1)
+    return Constant(np.full(shape, number, np.float32))
+
+
+def glu(draft: Draft, given: Arguments) -> Value:
+    """One half of the channels times the sigmoid of the other."""
+    first, second = chunk(draft, Arguments({"self": given["self"], "dim": given["dim"], "chunks": 2}))
+    return draft.product(*together(draft, first, draft.same(Sigmoid(), second)))
 
 
 def view(draft: Draft, given: Arguments) -> Carried:
@@ -94,6 +116,15 @@ def expand(draft: Draft, given: Arguments) -> Carried:
 def expand_as(draft: Draft, given: Arguments) -> Value:
     """Repeated to the shape of another."""
     return expanded(draft, given.value("self"), given.value("other").shape)
+
+
+def repeat(draft: Draft, given: Arguments) -> Carried:
+    """Repeated along axes of one place."""
+    value, counts = given.value("self"), list(given["repeats"])
+    value = replace(value, axes=((),) * (len(counts) - len(value.axes)) + value.axes)
+    if any(count != 1 and size != 1 for count, size in zip(counts, value.shape, strict=True)):
+        raise CannotCarryError("broadcast", f"{value.shape} repeated {counts} times")
+    return expanded(draft, value, tuple(size * n for size, n in zip(value.shape, counts, strict=True)))
 
 
 def select(draft: Draft, given: Arguments) -> Value:
@@ -237,11 +268,9 @@ def _cut(draft: Draft, value: Value, axis: int, places: list[int]) -> Value:
         return Value(node=node, held=(value.held[1],), axes=axes)
     channels = value.held[-1]
     if set(own) <= set(channels):  # such as queries, keys and values side by side
-        chosen = _channels(channels, own, places)
         remaining = tuple(factor for factor in channels if factor not in own)
-        begin = channels.index(own[0])
-        held = (*value.held[:-1], (*remaining[:begin], *kept, *remaining[begin:]))
-        return Value(node=_selected(draft, value.node, chosen), held=held, axes=axes)
+        held = (*value.held[:-1], (*remaining, *kept))
+        return Value(node=_selected(draft, value.node, _channels(channels, own, places)), held=held, axes=axes)
     if len(places) == 1 and len(own) and not set(own) & set(channels):
         found = draft.laid_out(value, (own, rest))
         node = draft.add(Pick(index=places[0]), (found.node,))
@@ -250,13 +279,11 @@ def _cut(draft: Draft, value: Value, axis: int, places: list[int]) -> Value:
 
 
 def _channels(channels: Axis, own: Axis, places: list[int]) -> Array:
-    """Numbers of the channels at some places of a part of their axis."""
-    first = channels.index(own[0])
-    if channels[first : first + len(own)] != own:
-        raise CannotCarryError("order", "channels")
-    before, size = math.prod(f.size for f in channels[:first]), size_of(own)
-    numbers = np.arange(size_of(channels)).reshape(before, size, -1)
-    return numbers[:, places].reshape(-1)
+    """Numbers of the channels at some places of a part of their axis: all of the rest, and these places of each."""
+    numbers = np.arange(size_of(channels)).reshape([factor.size for factor in channels])
+    last = range(len(channels) - len(own), len(channels))
+    moved = np.moveaxis(numbers, [channels.index(factor) for factor in own], list(last))
+    return moved.reshape(-1, size_of(own))[:, places].reshape(-1)
 
 
 def _selected(draft: Draft, node: str, chosen: Array) -> str:

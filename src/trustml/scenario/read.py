@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from trustml.errors import ScenarioError, UsageError
+from trustml.models.network_files import read_network_header
 from trustml.models.tasks import without_later_defaults
 from trustml.scenario.baselines import Background, PublicExample
 from trustml.scenario.check import check_backends
@@ -24,7 +25,8 @@ _Holder = TypeVar("_Holder", bound=msgspec.Struct)
 def read_scenario(path: Path, *, overrides: Sequence[str] = ()) -> Scenario:
     """Read a scenario file and apply ``field.path=value`` overrides.
 
-    Relative data paths are taken from the folder of the scenario file.
+    Relative data paths, and a model that is named by a file of ``trustml import``, are taken from the folder of the
+    scenario file.
 
     Raises
     ------
@@ -39,13 +41,23 @@ def read_scenario(path: Path, *, overrides: Sequence[str] = ()) -> Scenario:
         data = _read_toml(path)
     else:
         raise UsageError(f"{path}: {_why_no_scenario(path)}")
+    _read_model(data, path.parent)
     if overrides:
         data = every_field(from_plain(data))  # with all defaults, so that every field can be named
     for override in overrides:
         set_field(data, override)
+    _read_model(data, path.parent)
     scenario = from_plain(data)
     check_backends(scenario)
     return resolve_paths(scenario, folder=path.parent)
+
+
+def _read_model(data: PlainData, folder: Path) -> None:
+    """Put the architecture in place of the name of a file of ``trustml import``."""
+    named = data.get("model")
+    if isinstance(named, str):
+        found = read_network_header((folder / Path(named).expanduser()).resolve())
+        data["model"] = msgspec.to_builtins(found.architecture)
 
 
 def _why_no_scenario(path: Path) -> str:

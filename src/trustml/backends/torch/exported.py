@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import io
 import logging
 import operator
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ def source(module: nn.Module, example: Any) -> Source:
     rows = torch.cat([given] * -(-EXAMPLES // len(given)))[:EXAMPLES].clone()
     with evaluating(wrapped), torch.no_grad(), _quiet():
         try:
-            exported = torch.export.export(wrapped, (rows,)).run_decompositions({})
+            exported = _functional(torch.export.export(wrapped, (rows,)))
         except _SeveralOutputsError as error:
             raise UsageError(CannotCarryError("outputs", str(error)).line("the model")) from None
         except Exception as error:  # whatever somebody's module does
@@ -75,13 +76,22 @@ def network(architecture: Architecture, input_shape: tuple[int, ...], weights: W
     return TorchNetwork(Model(architecture=architecture, input_shape=input_shape, weights=weights)).logits
 
 
+def _functional(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """Give the program without operators that change what they take, and with sums of products written out."""
+    sums = torch.ops.aten.einsum.default
+    has_sums = any(node.target is sums for node in exported.graph.nodes)
+    table = {sums: torch.export.default_decompositions()[sums]} if has_sums else {}
+    return exported.run_decompositions(table)
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep what torch tells of a module that it cannot trace from the terminal: the error says it in one line."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        silence = redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO())
+        with warnings.catch_warnings(), silence[0], silence[1]:
             warnings.simplefilter("ignore")
             yield
     finally:
