@@ -28,9 +28,10 @@ def command(
 ) -> None:  # fmt: skip
     """Carry MODEL over to an architecture and weights that PyTorch, JAX and TensorFlow build alike.
 
-    MODEL is module:attribute, found from here: a torch.nn.Module, or a function that makes one. What is carried over
-    must have the model's logits on the examples and on random ones; what cannot be carried is refused by name. A
-    scenario names the file that is written: model = "NAME.safetensors".
+    MODEL is module:attribute, found from here: a torch.nn.Module, or a function that makes one; or a folder of Hugging
+    Face's, or a ResNet of torchvision's in a .safetensors file. What is carried over must have the model's logits on
+    the examples and on random ones; what cannot be carried is refused by name. A scenario names the file that is
+    written: model = "NAME.safetensors".
     """
     from trustml.errors import UsageError
     from trustml.models.network_files import ENDING
@@ -52,8 +53,11 @@ def _imported(model: str, *, example: Path | None, shape: str | None, groups: in
     from trustml.models.layers import GroupNorm
 
     norms = None if groups is None else GroupNorm(groups=groups)
+    if Path(model).exists() or ":" not in model:
+        inputs = None if example is None and shape is None else _inputs(example, shape)
+        return import_model(model, example=inputs, norms=norms)
+    inputs = _inputs(example, shape)
     with ExitStack() as stack:
-        inputs = _inputs(example, shape)
         return import_model(loaded_by_name(model, stack=stack), example=inputs, norms=norms)
 
 

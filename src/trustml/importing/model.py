@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from trustml.errors import EnvironmentMissingError, UsageError
 from trustml.importing.carrying import Carried, carry
+from trustml.importing.checkpoints import checkpoint_source
 from trustml.importing.draft import Note
 from trustml.importing.folding import Norms
 from trustml.importing.program import Array, Source
@@ -113,15 +114,17 @@ class ImportedModel:
         return path
 
 
-def import_model(model: Any, *, example: Any, norms: Norms = None) -> ImportedModel:
+def import_model(model: Any, *, example: Any = None, norms: Norms = None) -> ImportedModel:
     """Carry a model over to an architecture that every backend builds, and prove that it computes the same.
 
     Parameters
     ----------
-    model : torch.nn.Module
-        It is traced in evaluation mode, and left as it was.
+    model : torch.nn.Module, or path
+        A module is traced in evaluation mode, and left as it was. A path is of a folder of Hugging Face's (BERT,
+        DistilBERT, GPT-2, ViT, ResNet), or of a ResNet of torchvision's, in safetensors.
     example : array or tensor
-        Inputs (n, ...) as the model takes them. The import is held against the model on these and on random ones.
+        Inputs (n, ...) as the model takes them. The import is held against the model on these and on random ones. Of a
+        path it may be left out.
     norms : GroupNorm, or mapping of str to GroupNorm, optional
         What takes the place of BatchNorms, all or by their names, for private training; without it they are folded
         into the weights before them. What is replaced computes something else, which the report says.
@@ -131,9 +134,30 @@ def import_model(model: Any, *, example: Any, norms: Norms = None) -> ImportedMo
     UsageError
         Naming what cannot be carried and what works instead; or that outputs differ.
     """
+    if isinstance(model, str | Path):
+        return imported(file_source(Path(model), example), norms=norms)
     if not any(kind.__module__.split(".")[0] == "torch" and kind.__name__ == "Module" for kind in type(model).__mro__):
-        raise UsageError(f"model: {type(model).__name__} is no torch.nn.Module; give one")
+        raise UsageError(f"model: {type(model).__name__} is no torch.nn.Module and no path; give one")
+    if example is None:
+        raise UsageError("example: is missing; give inputs (n, ...) as the model takes them")
+
     return imported(_tracer().source(model, example), norms=norms)
+
+
+def file_source(path: Path, example: Any) -> Source:
+    """Read the program of a file or folder.
+
+    Raises
+    ------
+    UsageError
+        If it is none that is known.
+    """
+    if not path.exists():
+        raise UsageError(f"{path}: no such file or folder; name a module:attribute, a folder, or a .safetensors file")
+    given = None if example is None else np.asarray(example)
+    shape = None if given is None else given.shape[1:]
+    source = checkpoint_source(path, input_shape=shape, original=_tracer().written_by)
+    return source if given is None else replace(source, example=given)
 
 
 def imported(source: Source, *, norms: Norms = None) -> ImportedModel:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import io
 import logging
 import operator
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -96,6 +98,40 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+_CLASSES = {
+    "bert": "BertForSequenceClassification",
+    "distilbert": "DistilBertForSequenceClassification",
+    "gpt2": "GPT2LMHeadModel",
+    "vit": "ViTForImageClassification",
+    "resnet": "ResNetForImageClassification",
+}
+
+
+def written_by(path: Path, config: Mapping[str, Any]) -> Callable[[npt.NDArray[Any]], Floats] | None:
+    """Give what transformers makes of a folder, as a function of inputs; None where it is not installed.
+
+    Its code alone runs, on safetensors alone. Tokens of padding are masked.
+    """
+    if importlib.util.find_spec("transformers") is None:
+        return None
+    import transformers
+
+    kind = str(config["model_type"])
+    found = getattr(transformers, _CLASSES[kind]).from_pretrained(
+        path, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+    )
+    padding = int(config.get("pad_token_id") or 0)
+
+    def outputs(inputs: npt.NDArray[Any]) -> Floats:
+        given = _tensor_of(inputs)
+        masked = {"attention_mask": (given != padding).long()} if kind in ("bert", "distilbert") else {}
+        with evaluating(found), torch.no_grad():
+            logits: Tensor = found(given, **masked).logits
+            return logits.numpy()
+
+    return outputs
 
 
 class _SeveralOutputsError(Exception):
