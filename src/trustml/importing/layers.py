@@ -104,7 +104,7 @@ def transposed_convolution(draft: Draft, given: Arguments, places: int) -> Value
         raise CannotCarryError("transposed")
     _take(draft, weight)
     bias, rest = given.weight("bias"), given.whole("output_padding", places)
-    padding = tuple((one, one - more) for one, more in zip(given.whole("padding", places), rest, strict=True))
+    padding: Any = tuple((one, one - more) for one, more in zip(given.whole("padding", places), rest, strict=True))
     if min(min(sides) for sides in padding) < 0:
         raise CannotCarryError("transposed", f"output_padding {rest}")
     kernel, sizes, stride = (
@@ -213,15 +213,17 @@ def pool(draft: Draft, given: Arguments, places: int, *, mean: bool) -> Value:
     value = draft.places_then_channels(given.value("input"), places)
     size = given.whole("kernel_size", places)
     stride = given.whole("stride", places) or size
-    padding = given.whole("padding", places)
+    padding = [(one, one) if isinstance(one, int) else tuple(one) for one in _sides(given["padding"], places)]
     if mean and given["divisor_override"]:
         raise CannotCarryError("divisor")
     if not mean and any(one != 1 for one in given.whole("dilation", places)):
         raise CannotCarryError("pool_dilation")
-    sides = []
+    sides: list[Any] = []
     for axis, (window, step, pad) in enumerate(zip(size, stride, padding, strict=True)):
-        sides.append((pad, pad + _beyond(size_of(value.held[axis]), window, step, pad, ceil=bool(given["ceil_mode"]))))
-    counted = given["count_include_pad"] and all(one == other for one, other in sides)
+        more = _beyond(size_of(value.held[axis]), window, step, pad, ceil=bool(given["ceil_mode"]))
+        sides.append((pad[0], pad[1] + more))
+    pads: Any = tuple(sides)
+    counted = given["count_include_pad"] and pads == tuple(padding)
     if mean and any(map(any, sides)) and not counted:
         raise CannotCarryError("count_include_pad")
     kind = AvgPool if mean else MaxPool
@@ -230,7 +232,7 @@ def pool(draft: Draft, given: Arguments, places: int, *, mean: bool) -> Value:
         layer = kind(size=(size[0], 1), stride=(stride[0], 1), padding=(sides[0], (0, 0)))
         node, held = draft.changed(layer, [flat_image])
         return Value(node=node, held=held, axes=(value.axes[0], held[2], held[0]))
-    node, held = draft.changed(kind(size=size, stride=stride, padding=tuple(sides)), [value])
+    node, held = draft.changed(kind(size=size, stride=stride, padding=pads), [value])
     return _as_image(value, node, held)
 
 
@@ -343,23 +345,24 @@ def _padding(given: Arguments, sizes: tuple[int, ...], dilation: tuple[int, ...]
     if found == "same":
         whole = [(size - 1) * step for size, step in zip(sizes, dilation, strict=True)]
         return tuple((one // 2, one - one // 2) for one in whole)
-    return tuple(one if isinstance(one, tuple) else (one, one) for one in _sides(found, places))
+    return tuple((one, one) if isinstance(one, int) else tuple(one) for one in _sides(found, places))
 
 
 def _sides(found: Any, places: int) -> list[Any]:
     if isinstance(found, int):
         return [found] * places
-    return list(found) * places if len(found) == 1 else list(found)
+    return list(found or [0]) * places if len(found or [0]) == 1 else list(found)
 
 
-def _beyond(length: int, window: int, stride: int, padding: int, *, ceil: bool) -> int:
+def _beyond(length: int, window: int, stride: int, padding: tuple[int, int], *, ceil: bool) -> int:
     """Places beyond the edge that the last window reaches over, where the number of windows is rounded up."""
     if not ceil:
         return 0
-    count = -(-(length + 2 * padding - window) // stride) + 1
-    if (count - 1) * stride >= length + padding:
+    whole = length + sum(padding)
+    count = -(-(whole - window) // stride) + 1
+    if (count - 1) * stride >= length + padding[0]:
         count -= 1  # a window must begin within
-    return max(0, (count - 1) * stride + window - length - 2 * padding)
+    return max(0, (count - 1) * stride + window - whole)
 
 
 def _ordered(value: Value, factors: tuple[Any, ...]) -> tuple[Any, ...]:

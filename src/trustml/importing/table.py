@@ -50,10 +50,10 @@ class Arguments:
 
     def _known(self, name: str) -> str:
         """Operators call what they take first ``self`` or ``input``, whatever they do."""
-        other = {"self": "input", "input": "self"}.get(name)
+        other = {"self": "input", "input": "self"}.get(name, name)
         return other if name not in self.found and other in self.found else name
 
-    def whole(self, name: str, count: int) -> tuple[int, ...]:
+    def whole(self, name: str, count: int) -> Any:
         """Give one number for each axis; one number speaks of all, and an empty list of the size."""
         found = self[name]
         if isinstance(found, int):

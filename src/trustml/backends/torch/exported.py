@@ -116,7 +116,7 @@ def written_by(path: Path, config: Mapping[str, Any]) -> Callable[[npt.NDArray[A
     """
     if importlib.util.find_spec("transformers") is None:
         return None
-    import transformers
+    import transformers  # type: ignore[import-not-found]
 
     kind = str(config["model_type"])
     found = getattr(transformers, _CLASSES[kind]).from_pretrained(
@@ -214,7 +214,8 @@ def _program(exported: torch.export.ExportedProgram, shape: tuple[int, ...]) -> 
 
 def _constants(exported: torch.export.ExportedProgram) -> dict[str, tuple[Any, str]]:
     """Weights and other tensors by the names of their placeholders, each with the name that its first use has."""
-    signature, found, names = exported.graph_signature, {}, {}
+    signature, found = exported.graph_signature, {}
+    names: dict[Any, str] = {}
     lifted = {**signature.inputs_to_lifted_tensor_constants, **signature.inputs_to_lifted_custom_objs}
     for placeholder, name in {**signature.inputs_to_parameters, **signature.inputs_to_buffers, **lifted}.items():
         value = exported.state_dict.get(name, exported.constants.get(name))
