@@ -127,6 +127,8 @@ class Scores:
 def compared(draft: Draft, given: Arguments, *, equal: bool) -> Padding:
     """Token ids held against the one of padding."""
     value, other = given.value("self"), given["other"]
+    if isinstance(other, Constant) and other.array.size == 1 and other.array.dtype.kind in "iu":
+        other = int(other.array.reshape(-1)[0])
     if value.node != INPUT or len(value.held) != 1 or not isinstance(other, int):
         raise CannotCarryError("token_ids", "a comparison")
     known = [name for name, piece in draft.pieces.items() if piece.layer == Mask(padding=other)]
@@ -145,7 +147,10 @@ def turned(draft: Draft, given: Arguments) -> Carried:
 def filled(draft: Draft, given: Arguments) -> Carried:
     """Far below zero where a mask is true."""
     found, mask, number = given["self"], given["mask"], given["value"]
-    number = float(number.array) if isinstance(number, Constant) else number
+    if isinstance(number, Constant):
+        if number.array.size != 1:
+            raise CannotCarryError("attention_mask", "many numbers")
+        number = float(number.array.reshape(-1)[0])
     if isinstance(found, Constant) and not found.array.any() and isinstance(mask, Padding) and not mask.counts:
         if number < _NEVER:
             return replace(mask, counts=True, added=True)
@@ -158,8 +163,10 @@ def filled(draft: Draft, given: Arguments) -> Carried:
 
 
 def chosen(draft: Draft, given: Arguments) -> Carried:
-    """``where(mask, 0, far below)`` and ``where(mask, scores, far below)``."""
+    """``where(mask, 0, far below)`` and ``where(mask, scores, far below)``, or the other way round."""
     mask, yes, no = given["condition"], given["self"], given["other"]
+    if isinstance(no, Scores) or (isinstance(no, Constant) and not no.array.any()):
+        return filled(draft, Arguments({"self": no, "mask": mask, "value": yes}))
     turned_mask = replace(mask, counts=not mask.counts) if isinstance(mask, Padding) else None
     if turned_mask is None and isinstance(mask, Constant):
         turned_mask = Constant(~mask.array.astype(bool))  # type: ignore[assignment]

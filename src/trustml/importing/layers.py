@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trustml.importing.axes import Axes, Value, flat, new_axis, size_of
+from trustml.importing.axes import Axes, Value, flat, new_axis, size_of, sizes_of
 from trustml.importing.draft import Draft
 from trustml.importing.program import Constant
 from trustml.importing.refusals import CannotCarryError
@@ -223,6 +223,9 @@ def pool(draft: Draft, given: Arguments, places: int, *, mean: bool) -> Value:
         more = _beyond(size_of(value.held[axis]), window, step, pad, ceil=bool(given["ceil_mode"]))
         sides.append((pad[0], pad[1] + more))
     pads: Any = tuple(sides)
+    one_window = all(window >= length for window, length in zip(size, sizes_of(value.held[:-1]), strict=True))
+    if mean and one_window and given["ceil_mode"] and not any(map(any, padding)):  # it is cut off at the edge
+        return gathered(draft, value, tuple(range(2, places + 2)), keep=True, layer=GlobalAvgPool())
     counted = given["count_include_pad"] and pads == tuple(padding)
     if mean and any(map(any, sides)) and not counted:
         raise CannotCarryError("count_include_pad")
