@@ -15,6 +15,7 @@ from trustml.importing.carrying import Carried, carry
 from trustml.importing.checkpoints import checkpoint_source
 from trustml.importing.draft import Note
 from trustml.importing.folding import Norms
+from trustml.importing.keras_models import keras_source
 from trustml.importing.onnx_files import onnx_source
 from trustml.importing.program import Array, Source
 from trustml.importing.proof import Proof, prove
@@ -158,6 +159,8 @@ def file_source(path: Path, example: Any) -> Source:
     given = None if example is None else np.asarray(example)
     if path.suffix == ".onnx":
         return onnx_source(path, given)
+    if path.suffix == ".keras":
+        return keras_source(path, given)
     shape = None if given is None else given.shape[1:]
     source = checkpoint_source(path, input_shape=shape, original=_tracer().written_by)
     return source if given is None else replace(source, example=given)
