@@ -1,10 +1,18 @@
 """The page of importing, from its tables.
 
-``python -m trustml.importing.page`` prints it.
+``python -m trustml.importing.page docs/results/importing.json`` prints it.
 """
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from trustml.importing.keras_layers import LAYERS
+from trustml.importing.onnx_nodes import NODES
 from trustml.importing.operators import OPERATORS
 from trustml.importing.refusals import REFUSALS
 
@@ -40,7 +48,12 @@ header: reading it runs nothing.
   Embedding whose table gives the logits, too.
 * Dropout does nothing to a trained model and is left out. A softmax at the end is left out: what is imported gives
   logits.
-* No pickle is read, ever: the module is an object of yours, in a process of yours.
+* **Files**: `trustml.import_model("folder")` reads a folder of Hugging Face's (BERT, DistilBERT, GPT-2, ViT, ResNet)
+  and ResNets of torchvision's, both in safetensors, ONNX (with `onnx`) and `.keras` of Keras 2 and 3 (with `h5py`).
+  Weights and a description are all that is read: no code of the file runs and nothing is downloaded. The original is
+  asked where the library that wrote it is installed (transformers, Keras 3; ONNX by its reference evaluator). Where it
+  is not, the report says that the import was not held against it.
+* No pickle is read, ever: a module is an object of yours, in a process of yours.
 
 ## What is refused
 
@@ -53,15 +66,43 @@ _CARRIED = """
 Of `torch.export`, by their names there; what takes no input is computed by PyTorch as it is.
 
 """
+_PROVED = """
+## Models that were tried
+
+By `tests/importing/real_models.py`, of libraries as they are installed, small sizes, random weights and moved running
+statistics; `TRUSTML_IMPORT_PYTHON` names an interpreter that has them, and a long test tries all of them again.
+
+| model | from | nodes | weights | largest difference of the logits |
+|---|---|---|---|---|
+"""
 
 
-def importing_page() -> str:
-    """Markdown of the page."""
+def importing_page(tried: Sequence[dict[str, Any]]) -> str:
+    """Markdown of the page.
+
+    Parameters
+    ----------
+    tried : sequence of dict
+        Rows of ``docs/results/importing.json``.
+    """
     rows = [f"| {one.construct} | {one.why} | {one.instead} |" for one in REFUSALS.values()]
     table = "\n".join(["| construct | it ... | instead |", "|---|---|---|", *rows])
-    names = ", ".join(f"`{name}`" for name in sorted(OPERATORS) if not name.startswith("_") and name != "identity")
-    return f"{_HEAD}{table}\n{_CARRIED}{names}\n"
+    operators = [name for name in sorted(OPERATORS) if not name.startswith("_") and name != "identity"]
+    named = "\n\n".join(
+        f"{what}{', '.join(f'`{name}`' for name in names)}"
+        for what, names in (("", operators), ("Of ONNX: ", sorted(NODES)), ("Of Keras: ", sorted(LAYERS)))
+    )
+    proved = "\n".join(map(_row, tried))
+    return f"{_HEAD}{table}\n{_CARRIED}{named}\n{_PROVED}{proved}\n"
+
+
+def _row(one: dict[str, Any]) -> str:
+    begin = f"| {one['name']} | {one['source']} |"
+    if "refused" in one:
+        return f"{begin} | | refused: {one['refused'].removeprefix('model: ').partition(';')[0]} |"
+    difference = f"{one['largest_difference']:.1e} of {one['largest_logit']:.2g}"
+    return f"{begin} {one['nodes']} | {one['weights']:,} | {difference} |"
 
 
 if __name__ == "__main__":
-    print(importing_page(), end="")
+    print(importing_page(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))), end="")
