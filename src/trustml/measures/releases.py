@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from trustml.measures.evidence import Evidence
 from trustml.models.tasks import facts_of
@@ -112,11 +113,14 @@ def _of_other_models(evidence: Evidence, regime: PrivateRegime) -> list[Release]
 
 
 def _of_the_scenario(evidence: Evidence) -> list[Release]:
-    chosen = evidence.manifest.scenario.get("chosen_from_data")
-    if not chosen:
-        return []
-    why = f"{', '.join(chosen)} were read from the data; one row may have decided what they are"
-    return [Release(name="choices of the scenario", coverage="not covered", why=why)]
+    scenario, found = evidence.manifest.scenario, []
+    if chosen := scenario.get("chosen_from_data"):
+        why = f"{', '.join(chosen)} were read from the data; one row may have decided what they are"
+        found.append(Release(name="choices of the scenario", coverage="not covered", why=why))
+    if start := scenario.get("start"):
+        why = f"those of {Path(start).name}, from which training started; what they were made from is not accounted for"
+        found.append(Release(name="starting weights", coverage="not covered", why=why))
+    return found
 
 
 def _of_the_run(evidence: Evidence, regime: PrivateRegime, charges: Sequence[Charge]) -> list[Release]:

@@ -80,6 +80,26 @@ def read_network_header(path: Path) -> NetworkFile:
     return NetworkFile(architecture=architecture, input_shape=input_shape, kind=kind)
 
 
+def starting_weights(path: Path, architecture: Architecture, input_shape: tuple[int, ...]) -> Weights:
+    """Read the weights of a file for an architecture that need not be the file's own, but has all of its weights.
+
+    Raises
+    ------
+    UsageError
+        Naming the first weight that differs.
+    """
+    read_network_header(path)
+    expected, weights = weight_shapes(architecture, input_shape), read_weights(path)
+    for name in dict.fromkeys([*expected, *weights]):
+        ours, theirs = expected.get(name), weights[name].shape if name in weights else None
+        if ours != theirs:
+            raise UsageError(
+                f"start: {path.name} has {name} of shape {theirs}, and the model of shape {ours} (None: it has none); "
+                'use the model of that file, or start = ""'
+            )
+    return {name: weights[name] for name in expected}
+
+
 def read_network(path: Path) -> tuple[NetworkFile, Weights]:
     """Read a file, and check its weights against its architecture.
 

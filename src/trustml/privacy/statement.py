@@ -32,6 +32,7 @@ ReleaseName: TypeAlias = Literal[
     "fingerprint of the data",
     "sizes and names",
     "choices of the scenario",
+    "starting weights",
     "how jobs ended",
     "largest participation",
     "partition of the clients",

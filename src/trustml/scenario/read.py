@@ -41,23 +41,25 @@ def read_scenario(path: Path, *, overrides: Sequence[str] = ()) -> Scenario:
         data = _read_toml(path)
     else:
         raise UsageError(f"{path}: {_why_no_scenario(path)}")
-    _read_model(data, path.parent)
+    _read_model(data, path.parent, starts="start" not in data)
     if overrides:
         data = every_field(from_plain(data))  # with all defaults, so that every field can be named
     for override in overrides:
         set_field(data, override)
-    _read_model(data, path.parent)
+    _read_model(data, path.parent, starts=not any(one.strip().startswith("start") for one in overrides))
     scenario = from_plain(data)
     check_backends(scenario)
     return resolve_paths(scenario, folder=path.parent)
 
 
-def _read_model(data: PlainData, folder: Path) -> None:
-    """Put the architecture in place of the name of a file of ``trustml import``."""
+def _read_model(data: PlainData, folder: Path, *, starts: bool) -> None:
+    """Put the architecture in place of the name of a file of ``trustml import``, and start from it."""
     named = data.get("model")
     if isinstance(named, str):
         found = read_network_header((folder / Path(named).expanduser()).resolve())
         data["model"] = msgspec.to_builtins(found.architecture)
+        if starts:
+            data["start"] = named
 
 
 def _why_no_scenario(path: Path) -> str:
@@ -159,8 +161,11 @@ def read_setting(override: str) -> tuple[str, Any]:
 
 
 def resolve_paths(scenario: Scenario, *, folder: Path) -> Scenario:
-    """Make relative paths of data and of public rows absolute, from the folder of the scenario file."""
+    """Make relative paths of data, starting weights and public rows absolute, from the folder of the scenario file."""
     scenario = _resolve_rows(scenario, folder)
+    if scenario.start:
+        start = str((folder / Path(scenario.start).expanduser()).resolve())
+        scenario = msgspec.structs.replace(scenario, start=start)
     source = scenario.data
     match source:
         case Csv() | Parquet() | Json() | Series():

@@ -164,6 +164,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Letters, digits, ``-`` and ``_``; run identifiers begin with it.
     data : DataSource
     model : Architecture
+        In a file also the name of a file of ``trustml import``; `start` is that file then, unless it says otherwise.
     task : Task
         What the model is asked: its loss, its outputs, and what is measured of it.
     training : tuple of Regime
@@ -180,6 +181,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     chosen_from_data : tuple of str
         Fields of this scenario whose values somebody read from the data that is to be protected, by hand or by
         ``trustml init``: ``data.drop``, ``training``. No epsilon covers such a choice, and every statement says so.
+    start : str
+        File of ``trustml import`` whose weights every training starts from; without it they are drawn from the seed. No
+        epsilon covers what they tell of the data that they were made from, and every statement says so.
     """
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
@@ -195,3 +199,4 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tuning: Tuning | None = None
     description: str = ""
     chosen_from_data: tuple[str, ...] = ()
+    start: str = ""
