@@ -66,7 +66,9 @@ HUGGING_FACE: dict[str, tuple[str, dict[str, Any], torch.Tensor]] = {
     "MobileNetV1ForImageClassification": ("MobileNetV1Config", {**PICTURE, "depth_multiplier": 0.25}, IMAGES),
     "MobileNetV2ForImageClassification": ("MobileNetV2Config", {**PICTURE, "depth_multiplier": 0.35}, IMAGES),
     "EfficientNetForImageClassification": (
-        "EfficientNetConfig", {**PICTURE, "depth_coefficient": 0.3, "hidden_dim": 1280}, IMAGES,
+        "EfficientNetConfig",
+        {**PICTURE, "width_coefficient": 1.0, "depth_coefficient": 0.3, "hidden_dim": 1280},
+        IMAGES,
     ),
     "RobertaForSequenceClassification": ("RobertaConfig", {**BODY, **TEXT}, IDS),
     "LlamaForCausalLM": ("LlamaConfig", {**BODY, **TEXT, "use_cache": False}, IDS),
@@ -154,6 +156,7 @@ def from_onnx_of_keras(name: str) -> trustml.ImportedModel:
     model = keras_model(name)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
+        model(np.zeros((1, KERAS[name][1], KERAS[name][1], 3), np.float32))
         model.export(str(path), format="onnx", verbose=False)
         side = KERAS[name][1]
         example = np.random.default_rng(0).normal(size=(2, side, side, 3)).astype(np.float32)
@@ -180,24 +183,29 @@ def cases() -> dict[str, tuple[str, Callable[[], trustml.ImportedModel]]]:
     return found
 
 
-def main(target: Path) -> None:
-    """Import all, and write a row for each."""
-    rows = []
+def row_of(name: str, source: str, make: Callable[[], trustml.ImportedModel]) -> dict[str, Any]:
+    """Import one, and tell what came of it."""
+    row: dict[str, Any] = {"name": name, "source": source}
+    try:
+        found = make()
+    except trustml.UsageError as error:
+        return row | {"refused": str(error)}
+    proof = found.report.proof
+    assert proof is not None, name
+    row |= {"nodes": found.report.carried, "weights": sum(array.size for array in found.weights.values())}
+    return row | {"largest_difference": proof.largest_difference, "largest_logit": proof.largest_logit}
+
+
+def main(target: Path, names: list[str]) -> None:
+    """Import all, or those that are named, and write a row for each; rows of others stay."""
+    before = json.loads(target.read_text(encoding="utf-8")) if names else []
+    rows = {row["name"]: row for row in before}
     for name, (source, make) in cases().items():
-        row: dict[str, Any] = {"name": name, "source": source}
-        try:
-            found = make()
-        except trustml.UsageError as error:
-            row["refused"] = str(error)
-        else:
-            proof = found.report.proof
-            assert proof is not None, name
-            row |= {"nodes": found.report.carried, "weights": sum(array.size for array in found.weights.values())}
-            row |= {"largest_difference": proof.largest_difference, "largest_logit": proof.largest_logit}
-        rows.append(row)
-        print(json.dumps(row), file=sys.stderr, flush=True)
-    target.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        if not names or name in names:
+            rows[name] = row_of(name, source, make)
+            print(json.dumps(rows[name]), file=sys.stderr, flush=True)
+    target.write_text(json.dumps(list(rows.values()), indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

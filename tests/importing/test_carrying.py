@@ -131,6 +131,18 @@ def test_padding_goes_into_the_convolution_behind_it():
     assert isinstance(nodes[0].layer, Conv2D) and nodes[0].layer.padding == ((2, 1), (1, 0))
 
 
+@pytest.mark.parametrize("last", [True, False], ids=["channels last", "channels first"])
+def test_padding_goes_around_places_wherever_channels_are(last):
+    turn, back = ("permute", {"dims": [0, 2, 3, 1]}), ("permute", {"dims": [0, 3, 1, 2]})
+    pad = ("pad", {"pad": [0, 0, 1, 0, 2, 0] if last else [1, 0, 2, 0], "mode": "constant", "value": None})
+    made = program(turn, pad, back, ("relu", {})) if last else program(pad, ("relu", {}))
+    images = GENERATOR.normal(size=(2, 3, 4, 4))
+    expected = np.maximum(np.pad(images, ((0, 0), (0, 0), (2, 0), (1, 0))), 0)
+    assert np.allclose(computed(made, images).reshape(expected.shape), expected, atol=1e-6)
+    with pytest.raises(UsageError, match="takes axes that no layer here has so"):
+        carry(program(("pad", {"pad": [1, 0, 1, 0, 1, 0], "mode": "constant", "value": None}), ("relu", {})))
+
+
 def batch_norm(channels: int = 3) -> tuple[str, dict[str, Any]]:
     spread = Constant(GENERATOR.uniform(0.5, 2.0, channels).astype(np.float32))
     given = {"running_mean": constant(channels), "running_var": spread, "eps": 0.01, "training": False}

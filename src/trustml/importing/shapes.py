@@ -211,20 +211,22 @@ def pad(draft: Draft, given: Arguments) -> Value:
     pairs = [(sides[number], sides[number + 1]) for number in range(0, len(sides), 2)][::-1]
     places = len(value.axes) - 2
     by_axis = [(0, 0)] * (len(value.axes) - len(pairs)) + pairs
-    if places not in (1, 2) or any(map(any, by_axis[:2])):
+    channel = len(value.axes) - 1 if any(by_axis[1]) else 1
+    if places not in (1, 2) or any(by_axis[0]) or any(by_axis[channel]):
         raise CannotCarryError("axes", f"padding {sides} of {value.shape}")
-    value = draft.places_then_channels(value, places)
-    channels, kernel = draft.shape(value.node)[-1], {"kernel": np.ones((1,) * (places + 1))}
-    kernel["kernel"] = np.ones((*(1,) * (places + 1), channels), np.float32)
+    order = [0, channel, *(axis for axis in range(1, len(value.axes)) if axis != channel)]
+    value = draft.places_then_channels(value.permuted(order), places)
+    around: Any = tuple(by_axis[axis] for axis in order[2:])
+    count = draft.shape(value.node)[-1]
+    kernel = {"kernel": np.ones((*(1,) * (places + 1), count), np.float32)}
     layer: Any
     if places == 2:
-        layer = Conv2D(
-            filters=channels, kernel=(1, 1), padding=(by_axis[2], by_axis[3]), bias=False, groups=channels
-        )  # fmt: skip
+        layer = Conv2D(filters=count, kernel=(1, 1), padding=around, bias=False, groups=count)
     else:
-        layer = Conv1D(filters=channels, kernel=1, padding=by_axis[2], bias=False, groups=channels)
+        layer = Conv1D(filters=count, kernel=1, padding=around[0], bias=False, groups=count)
     node, held = draft.changed(layer, [value], kernel)
-    return Value(node=node, held=held, axes=(value.axes[0], held[-1], *held[:-1]))
+    found = Value(node=node, held=held, axes=(value.axes[0], held[-1], *held[:-1]))
+    return found.permuted([order.index(axis) for axis in range(len(order))])
 
 
 def upsample(draft: Draft, given: Arguments) -> Value:
