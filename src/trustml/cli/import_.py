@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,9 @@ import click
 
 if TYPE_CHECKING:
     from trustml.importing.model import ImportedModel
+
+
+_MODULE = re.compile(r"[\w.]+:[\w.]+")
 
 
 @click.command("import", short_help="Carry a model over, with its weights, to all frameworks.")
@@ -53,7 +57,7 @@ def _imported(model: str, *, example: Path | None, shape: str | None, groups: in
     from trustml.models.layers import GroupNorm
 
     norms = None if groups is None else GroupNorm(groups=groups)
-    if Path(model).exists() or ":" not in model:
+    if Path(model).exists() or not _MODULE.fullmatch(model):
         inputs = None if example is None and shape is None else _inputs(example, shape)
         return import_model(model, example=inputs, norms=norms)
     inputs = _inputs(example, shape)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.errors import EnvironmentMissingError, UsageError
+from trustml.frameworks.shipped import SHIPPED
 from trustml.importing.carrying import Carried, carry
 from trustml.importing.checkpoints import checkpoint_source
 from trustml.importing.draft import Note
@@ -138,7 +139,7 @@ def import_model(model: Any, *, example: Any = None, norms: Norms = None) -> Imp
     """
     if isinstance(model, str | Path):
         return imported(file_source(Path(model), example), norms=norms)
-    if not any(kind.__module__.split(".")[0] == "torch" and kind.__name__ == "Module" for kind in type(model).__mro__):
+    if not _is_traced(model):
         raise UsageError(f"model: {type(model).__name__} is no torch.nn.Module and no path; give one")
     if example is None:
         raise UsageError("example: is missing; give inputs (n, ...) as the model takes them")
@@ -186,6 +187,16 @@ def imported(source: Source, *, norms: Norms = None) -> ImportedModel:
     )
     return ImportedModel(
         architecture=found.architecture, weights=found.weights, input_shape=found.input_shape, report=report
+    )
+
+
+def _is_traced(model: Any) -> bool:
+    """Whether a model descends from what the tracer's framework makes."""
+    live = [one for entry in SHIPPED if f"{entry.module}.exported" == _TRACER for one in entry.live]
+    return any(
+        kind.__name__ == one.base and kind.__module__.split(".")[0] in one.packages
+        for one in live
+        for kind in type(model).__mro__
     )
 
 
