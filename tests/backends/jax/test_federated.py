@@ -122,7 +122,8 @@ def test_correlated_noise_is_the_strategys_of_vectors_of_threefry(chosen):
         one.round([])
         rows.append(flat(one.weights()) - before)
     key = noise_key(NOISE)
-    drawn = [standard_noise(jax.random.fold_in(key, 2 * number), like=to_params(WEIGHTS)) for number in range(rounds)]
+    draw = jax.jit(lambda number: standard_noise(jax.random.fold_in(key, 2 * number), like=WEIGHTS))
+    drawn = [draw(np.uint32(number)) for number in range(rounds)]
     fresh = np.stack([flat(to_weights(part, list(WEIGHTS))) for part in drawn])
     deviation = 0.5 * privacy.drawn_noise_multiplier / 4
     expected = noise_matrix(privacy.strategy(rounds=rounds)) @ fresh
