@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 import trustml as api
+from tests.records import copy_of
 from trustml.cli.main import _main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -291,22 +292,9 @@ def test_a_shortfall_of_delta_is_a_warning_and_not_met(finished):
     assert next(one for one in statement.assumptions if one.name == "delta is below 1/n").status == "not met"
 
 
-@pytest.fixture(scope="module")
-def overridden(finished) -> Path:
-    """A second run in the same folder, with other settings, as people see it."""
+def test_compare_takes_several_runs(finished):
     folder, _ = finished
-    toml(folder / "private.toml", training='[[training]]\nkind = "DPSGD"\nnoise_multiplier = 2.0\nepochs = 1\n')
-    done = trustml(
-        "run", "private.toml", "--seeds", 2, "--device", "cpu", "--set", "training.0.noise_multiplier=3",
-        "--set", "explanations.methods=[]", cwd=folder,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "status: success" in done.stderr
-    return max((folder / "runs").iterdir(), key=lambda run: (run / "manifest.json").stat().st_mtime_ns)
-
-
-def test_compare_takes_several_runs(finished, overridden):
-    folder, _ = finished
+    copy_of("private", folder / "runs")
     listed = json.loads(called("list", "--json", cwd=folder).stdout)
     names = [run["run"] for run in listed["runs"]]
     assert len(names) == 2 and set(listed["scenarios"]) >= {"breast_cancer", "digits"}
@@ -314,13 +302,26 @@ def test_compare_takes_several_runs(finished, overridden):
     assert all(name in done.stdout for name in names)
 
 
+@pytest.fixture(scope="module")
+def overridden(tmp_path_factory) -> dict:
+    """What the record of a run says that was begun with other settings, and left to itself no longer than that."""
+    folder = tmp_path_factory.mktemp("overridden")
+    file = toml(folder / "private.toml", training='[[training]]\nkind = "DPSGD"\nnoise_multiplier = 2.0\nepochs = 1\n')
+    options = ["--seeds", "2", "--device", "cpu", "--set", "training.0.noise_multiplier=3"]
+    command = [sys.executable, "-m", "trustml.cli", "run", file, "--json", "--set", "explanations.methods=[]", *options]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+        begun = json.loads(process.stdout.readline())
+        process.terminate()
+        process.stdout.read()
+    return json.loads((Path(begun["path"]) / "manifest.json").read_text())
+
+
 def test_every_option_overrides_a_field(overridden):
-    manifest = json.loads((overridden / "manifest.json").read_text())
-    scenario = manifest["scenario"]
+    scenario = overridden["scenario"]
     assert scenario["seeds"] == [0, 1]
     assert scenario["execution"]["device"] == "cpu"
     assert scenario["training"][0]["noise_multiplier"] == 3 and scenario["explanations"]["methods"] == []
-    assert "training.0.noise_multiplier=3" in manifest["overrides"]
+    assert "training.0.noise_multiplier=3" in overridden["overrides"]
 
 
 def test_an_unknown_cuda_device_is_one_line_in_the_record(finished):

@@ -74,7 +74,16 @@ def test_input_gradients_equal_each_other(answers, one, other, case):
     "case",
     [
         case
-        for case in ("mlp", "conv_asymmetric", "gelu", "layer_norm", "avg_pool_padded", "group_norm", "mixed", "vectors")
+        for case in (
+            "mlp",
+            "conv_asymmetric",
+            "gelu",
+            "layer_norm",
+            "avg_pool_padded",
+            "group_norm",
+            "mixed",
+            "vectors",
+        )
         if case in ARCHITECTURES
     ],
 )

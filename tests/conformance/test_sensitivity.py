@@ -49,14 +49,14 @@ def search(folder: Path, backend: str) -> dict[str, dict]:
     modes, faults = WAYS[backend], [fault for fault in FAULTS if fault.startswith(f"{backend}:")]
     log = folder / "log.txt"
     threads = 0 if WHOLE else 1  # else tests share the cores
-    environment = {
-        **os.environ,
-        **switch_variables(Execution(threads=threads)),
-        "PYTHONPATH": f"{HERE.parents[1]}/src:{HERE.parents[1]}",
-    }
-    environment.pop("JAX_DISABLE_MOST_OPTIMIZATIONS", None)
-    if not threads:
-        environment.pop("OMP_NUM_THREADS", None)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("JAX_DISABLE_MOST_OPTIMIZATIONS", "XLA_FLAGS", *([] if threads else ["OMP_NUM_THREADS"])):
+            patch.delenv(name, raising=False)
+        environment = {
+            **os.environ,
+            **switch_variables(Execution(threads=threads)),
+            "PYTHONPATH": f"{HERE.parents[1]}/src:{HERE.parents[1]}",
+        }
     with log.open("wb") as errors, (folder / "found.json").open("wb") as found:
         process = subprocess.Popen(
             [find_environment(backend).require(), "-W", "ignore", HERE / "sensitivity_case.py"]
