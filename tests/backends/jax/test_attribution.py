@@ -333,7 +333,7 @@ SAMPLED = [
 
 @pytest.mark.parametrize("method", SAMPLED, ids=lambda method: method.title)
 def test_random_numbers_follow_from_the_seed(method):
-    model, inputs = CASES["small_cnn"]
+    model, inputs = CASES["mlp"]
     background = inputs[::-1].copy()
     one, again, other = (native(request(model, inputs, method, seed=seed, background=background)) for seed in (1, 1, 2))
     assert (one == again).all()
@@ -342,7 +342,7 @@ def test_random_numbers_follow_from_the_seed(method):
 
 
 def test_smooth_grad_statistics_belong_together():
-    model, inputs = CASES["small_cnn"]
+    model, inputs = CASES["mlp"]
     mean, squares, variance = (
         native(request(model, inputs, m.SmoothGrad(n_samples=10, statistic=statistic)))
         for statistic in ("mean", "mean_of_squares", "variance")
