@@ -326,7 +326,8 @@ def test_every_option_overrides_a_field(overridden):
 
 def test_an_unknown_cuda_device_is_one_line_in_the_record(finished):
     folder, _ = finished
-    done = trustml("run", "small.toml", "--device", "cuda", "--json", cwd=folder, CUDA_VISIBLE_DEVICES="")
+    one = ("--set", 'training=[{kind = "Plain"}]')
+    done = trustml("run", "small.toml", "--device", "cuda", "--json", *one, cwd=folder, CUDA_VISIBLE_DEVICES="")
     ends = [event for line in done.stdout.splitlines() if (event := json.loads(line))["event"] == "job-end"]
     assert ends, done.stderr
     if all(event["status"] == "ok" for event in ends):
