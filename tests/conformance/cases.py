@@ -269,7 +269,7 @@ ALONE = (
     "rms_norm", "mixed_conv", "sequence", "recurrent",
 )  # fmt: skip
 """In short left out, as networks of several kinds of layer have what they have: compiling is what takes the time."""
-TRAINED: tuple[str, ...] = ("small_cnn", "residual")
+TRAINED: tuple[str, ...] = ("small_cnn",)
 CLIPPED: tuple[str, ...] = ("mixed", "sequences", "residual", "tokens")
 OTHER_WAYS: tuple[str, ...] = ("mixed",)
 PLANTED: tuple[str, ...] = ("mlp",)
@@ -544,7 +544,7 @@ def _per_layer(gradients: np.ndarray, model: Model) -> np.ndarray:
 
 
 OPTIMIZERS = {"sgd": SGD(momentum=0.5), "adam": Adam(stabilizer=1e-2)}
-RESUMED_KINDS = {"sgd": ("plain", "private") if WHOLE else ("private",), "adam": ("plain", "private")}
+RESUMED_KINDS = dict.fromkeys(OPTIMIZERS, ("plain", "private") if WHOLE else ("private",))
 RATES = {"sgd": 0.5, "adam": 0.01}
 
 
