@@ -21,6 +21,7 @@ import pytest
 import trustml as api
 from tests.records import copy_of
 from trustml.cli.main import _main
+from trustml.launch import environments
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -336,13 +337,21 @@ def test_an_unknown_cuda_device_is_one_line_in_the_record(finished):
     assert any("execution.device" in event.get("reason", "") for event in ends)
 
 
-def test_doctor_lists_what_is_missing_with_its_repair(tmp_path):
-    done = trustml("doctor", "--json", TRUSTML_ENV_TENSORFLOW=str(tmp_path / "nowhere"))
+def test_doctor_lists_what_is_missing_with_its_repair(tmp_path, monkeypatch):
+    known, probe = {}, environments.probe
+
+    def probed_once(environment):
+        if environment.backend not in known:
+            known[environment.backend] = probe(environment)
+        return known[environment.backend]
+
+    monkeypatch.setattr(environments, "probe", probed_once)
+    done = called("doctor", "--json", TRUSTML_ENV_TENSORFLOW=str(tmp_path / "nowhere"))
     assert done.returncode == 4
     parts = {part["backend"]: part for part in json.loads(done.stdout)["environments"]}
     assert parts["torch"]["ok"] and parts["torch"]["versions"]["opacus"]
     assert not parts["tensorflow"]["ok"] and parts["tensorflow"]["fix"] == "trustml setup tensorflow"
-    text = trustml("doctor", TRUSTML_ENV_TENSORFLOW=str(tmp_path / "nowhere")).stdout
+    text = called("doctor", TRUSTML_ENV_TENSORFLOW=str(tmp_path / "nowhere")).stdout
     assert "trustml setup tensorflow" in text
 
 
