@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.measures.accuracy import outputs_of, wilson_interval
+from trustml.measures.bootstrap import mean_ends
 from trustml.measures.evidence import Evidence
-from trustml.measures.resampling import Statistic, estimates, mean_of
+from trustml.measures.resampling import Statistic, estimates
 from trustml.measures.row import About, IntervalKind, PairKind, Row
 from trustml.models.answers import in_unit, right
 from trustml.models.losses import Doubles
@@ -29,6 +30,7 @@ class _Difference:
     high: float
     interval: IntervalKind
     p_value: float | None = None
+    ends_error: float = 0.0
 
 
 def difference_rows(evidence: Evidence) -> list[Row]:
@@ -44,7 +46,13 @@ def difference_rows(evidence: Evidence) -> list[Row]:
         if found is None:
             continue
         about = About(
-            pair=kind, first=first, second=second, interval=found.interval, confidence=0.95, p_value=found.p_value
+            pair=kind,
+            first=first,
+            second=second,
+            interval=found.interval,
+            confidence=0.95,
+            p_value=found.p_value,
+            facts={"ends_error": found.ends_error} if found.ends_error else {},
         )
         rows.append(
             evidence.row(
@@ -76,14 +84,21 @@ def _difference(evidence: Evidence, one: JobRecord, other: JobRecord) -> _Differ
     (first, labels), (second, _) = outputs_of(evidence, one), outputs_of(evidence, other)
     if isinstance(task, Regression):
         true, a, b = (in_unit(task, part)[:, 0] for part in (labels, first, second))
-        value, low, high = estimates({"": _explained_more(true, a, b)}, examples=len(true))[""]
-        if not math.isfinite(value):
+        more = estimates({"": _explained_more(true, a, b)}, examples=len(true))[""]
+        if not math.isfinite(more.value):
             return None
-        return _Difference(value=value, low=low, high=high, interval="bootstrap over examples")
+        return _Difference(
+            value=more.value,
+            low=more.low,
+            high=more.high,
+            interval="bootstrap over examples",
+            ends_error=more.ends_error,
+        )
     shares = right(task, first, labels), right(task, second, labels)
     if isinstance(task, Labels):
-        value, low, high = estimates({"": mean_of(shares[1] - shares[0])}, examples=len(labels))[""]
-        return _Difference(value=value, low=low, high=high, interval="bootstrap over examples")
+        gain = shares[1] - shares[0]
+        low, high = mean_ends(gain)
+        return _Difference(value=float(gain.mean()), low=low, high=high, interval="exact bootstrap over examples")
     hits = shares[0] > 0, shares[1] > 0
     low, high = paired_interval(*hits)
     value = float(hits[1].mean() - hits[0].mean())

@@ -116,7 +116,7 @@ _EXPLAINED = "jobs/explain.*/attributions.npz"
 _TRIED = (
     "fractions deletion insertion comprehensiveness sufficiency infidelity road_morf road_lerf max_sensitivity "
     "local_lipschitz mprt_cascading.signed mprt_cascading.magnitude mprt_independent.signed mprt_independent.magnitude "
-    "mprt_layers smprt.signed smprt.magnitude emprt"
+    "mprt_layers smprt.signed smprt.magnitude emprt mprt_again.signed mprt_again.magnitude emprt_again"
 )
 
 RELEASED: tuple[Known, ...] = (
