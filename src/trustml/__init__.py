@@ -110,6 +110,7 @@ from trustml.scenario.federated import (
 )
 from trustml.scenario.methods import (
     LRP as LRP,
+    AttentionRollout as AttentionRollout,
     Deconvolution as Deconvolution,
     DeepLift as DeepLift,
     DeepLiftShap as DeepLiftShap,
@@ -135,6 +136,7 @@ from trustml.scenario.methods import (
     Saliency as Saliency,
     ShapleyValueSampling as ShapleyValueSampling,
     SmoothGrad as SmoothGrad,
+    TransformerLRP as TransformerLRP,
 )
 from trustml.scenario.optimizers import (
     SGD as SGD,

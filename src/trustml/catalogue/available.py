@@ -67,6 +67,8 @@ def why_unfit(method: m.Method, architecture: Architecture, input_shape: tuple[i
     entry, layer = METHODS[type(method)], attributed_layer(method, architecture)
     if reason := _unfit_for_tokens(method, architecture):
         return reason
+    if entry.unfit is not None and (reason := entry.unfit(architecture, input_shape)):
+        return reason
     shapes = layer_shapes(architecture, input_shape)
     if entry.at_convolution and layer == -1:
         return "needs a convolution, and the model has none"
@@ -152,8 +154,9 @@ def _unfit_for_tokens(method: m.Method, architecture: Architecture) -> str:
 def _unknown_layer(method: m.Method, architecture: Architecture) -> str:
     inner = method.of if isinstance(method, m.SmoothGrad) else method
     for index, node in enumerate(architecture.nodes):
-        if isinstance(node.layer, METHODS[type(inner)].no_rule_for):
-            return f"has no rule for {type(node.layer).__name__} (model.layers.{index})"
+        why = METHODS[type(inner)].no_rule_for.get(type(node.layer))
+        if why is not None:
+            return f"has no rule for {type(node.layer).__name__} (model.layers.{index}): {why}"
     return ""
 
 

@@ -93,6 +93,25 @@ class LRP(MethodSpec, frozen=True, kw_only=True, tag="LRP"):
     epsilon: Positive = 1e-9
 
 
+class TransformerLRP(MethodSpec, frozen=True, kw_only=True, tag="TransformerLRP"):
+    """LRP through attention and norms, by conservative propagation (Ali et al., ICML 2022, arXiv 2202.07304).
+
+    Attention passes relevance through its values alone, its shares held as they are (their AH-rule); a norm is a sum
+    over what it normalises, its spread held (their LN-rule). Sums share out by the epsilon rule, activations pass
+    relevance on, and factors of a product get equal parts. What is added to all inputs alike (biases, positions, a
+    class token) keeps its share: relevance of the input and these parts sum to the target's logit.
+    """
+
+    epsilon: Positive = 1e-9
+
+
+class AttentionRollout(MethodSpec, frozen=True, kw_only=True, tag="AttentionRollout"):
+    """Shares of attention multiplied up over all layers (Abnar and Zuidema, ACL 2020, arXiv 2005.00928).
+
+    The same for every target, as attention is.
+    """
+
+
 GradientMethod: TypeAlias = (
     Saliency | InputXGradient | IntegratedGradients | GuidedBackprop | Deconvolution | DeepLift | LRP
 )
@@ -278,6 +297,8 @@ class RandomControl(MethodSpec, frozen=True, kw_only=True, tag="RandomControl"):
 Method: TypeAlias = (
     GradientMethod
     | SmoothGrad
+    | TransformerLRP
+    | AttentionRollout
     | DeepLiftShap
     | GradientShap
     | FeatureAblation

@@ -9,6 +9,8 @@ import numpy as np
 
 from trustml.backends.contract import ExplainRequest, Model
 from trustml.models.layers import Architecture, Conv2D, Dense, Flatten, MaxPool, ReLU
+from trustml.models.residual import residual_network
+from trustml.models.transformers import encoder, ft_transformer, vision_transformer
 from trustml.models.weights import initial_weights
 from trustml.scenario import methods as m
 
@@ -25,6 +27,7 @@ class Case:
     features: tuple[int, ...] = ()  # of a table; an image's follow from the patch
     examples: int = 7
     classes: int = 3
+    spread: float = 0.0  # of what is added to the weights, where they start near zero
 
 
 CASES = {
@@ -50,7 +53,13 @@ CASES = {
         features=(0, 1, 1, 2, 3, 3),
     ),
     "linear": Case(Architecture(layers=(Dense(units=3),)), (5,), features=(0, 1, 2, 3, 4)),
+    "vit": Case(vision_transformer(size=8, patch=4, width=8, heads=2, blocks=2, classes=3), (8, 8, 2), spread=0.2),
+    "text": Case(encoder(vocabulary=9, width=6, heads=2, blocks=2, classes=3), (5, 7), spread=0.2),  # looked up
+    "table": Case(ft_transformer(columns=(1, 2, 3), width=8, heads=2, classes=3), (6,), features=(0, 1, 1, 2, 2, 2)),
+    "residual": Case(residual_network(filters=(4, 6), blocks=1, groups=2, classes=3), (6, 6, 1)),
 }
+EPSILON = 1e-2
+ATTENTION = ("vit", "text", "table")
 CONVOLUTION = 2  # of the cnn
 
 DETERMINISTIC = {
@@ -72,6 +81,8 @@ DETERMINISTIC = {
     "smooth_grad_without_noise": ("cnn", m.SmoothGrad(stdev=0.0, n_samples=3)),
     "linear_lime": ("linear", m.Lime(n_samples=500, alpha=1e-6)),
     "linear_kernel_shap": ("linear", m.KernelShap(n_samples=500)),
+    **{f"{name}_lrp": (name, m.TransformerLRP(epsilon=EPSILON)) for name in (*ATTENTION, "residual")},
+    **{f"{name}_rollout": (name, m.AttentionRollout()) for name in ATTENTION},
 }
 SAMPLED = {
     "smooth_grad": ("cnn", m.SmoothGrad(n_samples=64)),
@@ -88,7 +99,9 @@ def draw_arrays() -> dict[str, np.ndarray]:
     arrays = {}
     for name, case in CASES.items():
         for key, weight in initial_weights(case.architecture, case.shape, generator=generator).items():
-            arrays[f"{name}.weights.{key}"] = 2 * weight  # logits of order 1, and every ReLU both on and off
+            added = case.spread * generator.standard_normal(weight.shape) if case.spread else 0.0
+            # logits of order 1, and every ReLU both on and off
+            arrays[f"{name}.weights.{key}"] = (2 * weight + added).astype(np.float32)
         size = (case.examples, *case.shape)
         arrays[f"{name}.inputs"] = generator.uniform(-1, 1, size).astype(np.float32)
         arrays[f"{name}.baseline"] = generator.uniform(-1, 1, size).astype(np.float32)
@@ -127,6 +140,8 @@ def request_of(name: str, method: m.Method, arrays: dict[str, np.ndarray], *, se
 def features_of(case: Case, *, patch: int) -> np.ndarray:
     if case.features:
         return np.array(case.features)
+    if len(case.shape) == 2:
+        return np.repeat(np.arange(case.shape[0])[:, None], case.shape[1], axis=1)
     rows, columns, channels = case.shape
     across = -(-columns // patch)
     groups = (np.arange(rows)[:, None] // patch) * across + np.arange(columns) // patch

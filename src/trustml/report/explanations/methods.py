@@ -56,18 +56,20 @@ def methods_markdown(run: RunDirectory) -> str:
     for method in methods:
         entry = METHODS[type(method)]
         name = f"`{method.title}`" + ("" if method.name is None else f" ({entry.title})")
-        fits = why_unfit(method, scenario.model, shape) == ""
-        cells = [_cell(run, table, backend, method, fits=fits) for backend in BACKEND_NAMES]
+        unfit = why_unfit(method, scenario.model, shape)
+        cells = [_cell(run, table, backend, method, unfit=unfit) for backend in BACKEND_NAMES]
         lines.append(markdown_row([name, entry.paper, *cells]))
     lines += ["", "How what a library returns differs from the definition:", ""]
     lines += [f"- {line}" for line in _differences(methods)]
     return "\n".join(lines) + "\n"
 
 
-def _cell(run: RunDirectory, table: pd.DataFrame, backend: BackendName, method: Method, *, fits: bool) -> str:
+def _cell(run: RunDirectory, table: pd.DataFrame, backend: BackendName, method: Method, *, unfit: str) -> str:
     found = availability(backend, method)
     if not isinstance(found, Implementation):
         return f"not available: {found.reason}"
+    if unfit and METHODS[type(method)].unfit is not None:
+        return f"{found.library} (not on this model: it {unfit})"
     done = [
         one.ok
         for record in run.manifest().jobs
@@ -75,7 +77,7 @@ def _cell(run: RunDirectory, table: pd.DataFrame, backend: BackendName, method: 
         for one in record.result.methods
         if one.method == method.title
     ]
-    if not fits or not done or not all(done):
+    if unfit or not done or not all(done):
         raise RecordError(f"{run.path.name}: {method.title} by {found.function} is claimed and did not run")
     if found.library == _DEFINITION:
         return found.library
