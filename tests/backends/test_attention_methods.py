@@ -1,4 +1,4 @@
-"""Rollout and relevance of attention: three frameworks give what the definitions give."""
+"""Rollout and relevance of attention, and Grad-CAM of patches: three frameworks give what the definitions give."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from trustml.backends.numpy.network import logits
 
 RELEVANCE = [f"{name}_lrp" for name in (*ATTENTION, "residual")]
 ROLLOUT = [f"{name}_rollout" for name in ATTENTION]
+CAMS = ["vit_cam", "residual_cam"]
 FEW = 2
 BOUND = 1e-5
 """Of the largest attribution."""
@@ -46,7 +47,7 @@ def test_relevance_is_shared_out_and_kept(title):
 
 @pytest.mark.torch
 @pytest.mark.jax
-@pytest.mark.parametrize("title", RELEVANCE + ROLLOUT)
+@pytest.mark.parametrize("title", [*RELEVANCE, *ROLLOUT, *CAMS])
 def test_jax_is_pytorch(title):
     from trustml.backends.jax.attribution import explain as by_jax
     from trustml.backends.torch.attribution import explain
@@ -60,5 +61,6 @@ def test_jax_is_pytorch(title):
 def test_tensorflow_is_pytorch(explained):  # noqa: F811
     from trustml.backends.torch.attribution import explain
 
-    for title in RELEVANCE + ROLLOUT:
-        assert_same(explained[0][f"{title}.native"], explain(asked(title))["native"])
+    for title in RELEVANCE + ROLLOUT + CAMS:
+        variant = "completed" if title in CAMS else "native"  # tf-explain's weights are guided gradients
+        assert_same(explained[0][f"{title}.{variant}"], explain(asked(title))["native"])

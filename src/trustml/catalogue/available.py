@@ -8,6 +8,7 @@ from trustml.frameworks.implementation import Availability, Implementation, NotA
 from trustml.frameworks.table import entry_of
 from trustml.models.layers import Architecture, Conv2D
 from trustml.models.shapes import layer_shapes
+from trustml.models.token_path import last_attended, patch_grid
 from trustml.models.token_space import has_mask, table_of_tokens, why_no_vectors
 from trustml.scenario import methods as m
 from trustml.scenario.baselines import Blur, Mean
@@ -52,11 +53,16 @@ def library_of(backend: BackendName, method: m.Method) -> str:
     return found.library if isinstance(found, Implementation) else "none"
 
 
-def attributed_layer(method: m.Method, architecture: Architecture) -> int:
-    """Give the layer whose output the method attributes to; -1 for methods of the input."""
+def attributed_layer(method: m.Method, architecture: Architecture, input_shape: tuple[int, ...]) -> int:
+    """Give the layer whose output the method attributes to; -1 for methods of the input.
+
+    Where the method leaves it out: what the last attention to patches looks at, else the last convolution.
+    """
     layer: int | None = getattr(method, "layer", -1)
     if layer is not None:
         return layer
+    if (attended := last_attended(architecture, input_shape)) >= 0:
+        return attended
     convolutions = [i for i, node in enumerate(architecture.nodes) if isinstance(node.layer, Conv2D)]
     return convolutions[-1] if convolutions else -1
 
@@ -64,7 +70,7 @@ def attributed_layer(method: m.Method, architecture: Architecture) -> int:
 def why_unfit(method: m.Method, architecture: Architecture, input_shape: tuple[int, ...]) -> str:
     """Say why the method cannot explain a model of that architecture; empty if it can."""
     image = len(input_shape) == 3
-    entry, layer = METHODS[type(method)], attributed_layer(method, architecture)
+    entry, layer = METHODS[type(method)], attributed_layer(method, architecture, input_shape)
     if reason := _unfit_for_tokens(method, architecture):
         return reason
     if entry.unfit is not None and (reason := entry.unfit(architecture, input_shape)):
@@ -80,7 +86,7 @@ def why_unfit(method: m.Method, architecture: Architecture, input_shape: tuple[i
         return f"window {window} does not fit into images of shape {input_shape}"
     if hasattr(method, "layer") and not 0 <= layer < len(architecture.nodes):
         return f"layer {layer} is none of the model's {len(architecture.nodes)} layers; use 0 to {len(shapes) - 2}"
-    if entry.at_convolution and len(shapes[layer + 1]) != 3:
+    if entry.at_convolution and len(shapes[layer + 1]) != 3 and not patch_grid(architecture, input_shape, layer):
         named = _label(architecture, layer)
         return f"layer {named} gives shape {shapes[layer + 1]}, which has no rows and columns; name a convolution"
     neuron: tuple[int, ...] | None = getattr(method, "neuron", None)

@@ -111,10 +111,10 @@ def patch_grid(architecture: Architecture, input_shape: Shape, layer: int) -> Pa
         path = token_path(architecture, input_shape)
     except ScenarioError:
         return None
-    first = path.in_front.get(architecture.nodes[layer].name)
-    return (
-        None if path.grid is None or first is None else PatchGrid(first=first, rows=path.grid[0], columns=path.grid[1])
-    )
+    first = path.in_front.get(architecture.nodes[layer].name) if layer >= 0 else None
+    if path.grid is None or first is None:
+        return None
+    return PatchGrid(first=first, rows=path.grid[0], columns=path.grid[1])
 
 
 def last_attended(architecture: Architecture, input_shape: Shape) -> int:

@@ -225,7 +225,10 @@ class Lime(MethodSpec, frozen=True, kw_only=True, tag="Lime"):
 class GradCam(MethodSpec, frozen=True, kw_only=True, tag="GradCam"):
     """Grad-CAM at a convolution, the last one unless `layer` says another (Selvaraju et al., arXiv 1610.02391).
 
-    `relu` keeps the positive part, as the paper does.
+    Of a network that looks at patches of images, tokens are laid out as rows and columns without the class token, by
+    default where the last attention looks at them: later ones have no gradient but at what is read out. In a residual
+    network the last convolution is one way of two; the sum behind it is named by its `layer`. `relu` keeps the positive
+    part, as the paper does.
     """
 
     layer: int | None = None

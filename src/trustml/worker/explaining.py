@@ -149,7 +149,7 @@ def _request(model: Model, inputs: Floats, targets: Ints, method: Method, prepar
         baseline=prepared.get(array_name(title, "baseline"), np.zeros_like(inputs)).astype(np.float32),
         background=prepared.get(array_name(title, "background"), np.zeros((0, *shape))).astype(np.float32),
         features=prepared.get(array_name(title, "features"), prepared["features"]).astype(np.int64),
-        layer=attributed_layer(method, model.architecture),
+        layer=attributed_layer(method, model.architecture, model.input_shape),
         seed=seed_of(method),
     )
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from trustml.backends.contract import ExplainRequest, Model
-from trustml.models.layers import Architecture, Conv2D, Dense, Flatten, MaxPool, ReLU
+from trustml.catalogue.available import attributed_layer
+from trustml.models.layers import Add, Architecture, Conv2D, Dense, Flatten, MaxPool, ReLU
 from trustml.models.residual import residual_network
 from trustml.models.transformers import encoder, ft_transformer, vision_transformer
 from trustml.models.weights import initial_weights
@@ -59,6 +60,7 @@ CASES = {
     "residual": Case(residual_network(filters=(4, 6), blocks=1, groups=2, classes=3), (6, 6, 1)),
 }
 EPSILON = 1e-2
+SUM = max(i for i, node in enumerate(CASES["residual"].architecture.nodes) if isinstance(node.layer, Add))
 ATTENTION = ("vit", "text", "table")
 CONVOLUTION = 2  # of the cnn
 
@@ -82,6 +84,8 @@ DETERMINISTIC = {
     "linear_lime": ("linear", m.Lime(n_samples=500, alpha=1e-6)),
     "linear_kernel_shap": ("linear", m.KernelShap(n_samples=500)),
     **{f"{name}_lrp": (name, m.TransformerLRP(epsilon=EPSILON)) for name in (*ATTENTION, "residual")},
+    "vit_cam": ("vit", m.GradCam()),
+    "residual_cam": ("residual", m.GradCam(layer=SUM)),
     **{f"{name}_rollout": (name, m.AttentionRollout()) for name in ATTENTION},
 }
 SAMPLED = {
@@ -132,9 +136,15 @@ def request_of(name: str, method: m.Method, arrays: dict[str, np.ndarray], *, se
         baseline=arrays[f"{name}.baseline"] if perturbs else np.zeros_like(inputs),
         background=np.zeros((0, *inputs.shape[1:]), np.float32),
         features=features_of(CASES[name], patch=getattr(method, "patch", 1)),
-        layer=CONVOLUTION if isinstance(method, m.GradCam | m.LayerActivation) else -1,
+        layer=layer_of(name, method),
         seed=seed,
     )
+
+
+def layer_of(name: str, method: m.Method) -> int:
+    if not isinstance(method, m.GradCam | m.LayerActivation):
+        return -1
+    return CONVOLUTION if name == "cnn" else attributed_layer(method, CASES[name].architecture, CASES[name].shape)
 
 
 def features_of(case: Case, *, patch: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from trustml.backends.tensorflow.class_batches import ROWS_AT_ONCE, class_by_cla
 from trustml.backends.tensorflow.network import layer_name
 from trustml.data.dataset import Floats
 from trustml.models.graph import value_name
+from trustml.models.token_path import patch_grid
 from trustml.scenario import methods as m
 
 
@@ -22,10 +23,14 @@ def grad_cam(model: tf.keras.Model, request: ExplainRequest, method: m.GradCam) 
 
     Shape (n, rows, columns) of the layer; tf-explain enlarges nothing before it draws.
     """
+    grid = patch_grid(request.model.architecture, request.model.input_shape, request.layer)
 
     def maps(guided: bool) -> Floats:
         def of_class(inputs: Floats, target: int) -> tf.Tensor:
             outputs, gradients = GradCAM.get_gradients_and_filters(model, inputs, _layer_name(request), target, guided)
+            if grid is not None and len(outputs.shape) == 3:  # tokens of patches
+                shape = (-1, grid.rows, grid.columns, outputs.shape[-1])
+                outputs, gradients = (tf.reshape(part[:, grid.first :], shape) for part in (outputs, gradients))
             return tf.stack(GradCAM.generate_ponderated_output(outputs, gradients))
 
         return class_by_class(request, of_class)

@@ -11,9 +11,11 @@ from trustml.backends.contract import Attributions, ExplainRequest
 from trustml.backends.torch.captum_calls import ROWS_AT_ONCE, Piece, piecewise
 from trustml.backends.torch.deep_lift_rules import apart, deep_lift_variants, shares_input
 from trustml.backends.torch.network import node_module
+from trustml.backends.torch.own_layers import LaidOut, child_name
 from trustml.data.dataset import Floats
 from trustml.models.layers import ReLU
 from trustml.models.shapes import layer_shapes
+from trustml.models.token_path import patch_grid
 from trustml.scenario import methods as m
 
 LayerMethod: TypeAlias = (
@@ -90,7 +92,15 @@ def _attribute(module: nn.Module, layer: nn.Module, method: LayerMethod, piece: 
 
 
 def _with_places(module: nn.Module, request: ExplainRequest) -> nn.Module:
-    shape = layer_shapes(request.model.architecture, request.model.input_shape)[request.layer + 1]
+    """Give the module of a layer whose output is an image; of patches, one that lays them out as such on the way."""
+    architecture, input_shape = request.model.architecture, request.model.input_shape
+    shape = layer_shapes(architecture, input_shape)[request.layer + 1]
+    grid = patch_grid(architecture, input_shape, request.layer)
+    if len(shape) == 2 and grid is not None:
+        name = child_name(architecture.nodes[request.layer].name)
+        laid = LaidOut(node_module(module, request.layer), grid)
+        module._modules[name] = laid
+        return laid.places
     if len(shape) != 3:
         raise NotImplementedError(f"layer {request.layer} gives shape {shape}, which has no rows and columns")
     return node_module(module, request.layer)
