@@ -108,6 +108,7 @@ from trustml.scenario.federated import (
     IndependentNoise as IndependentNoise,
     TreeAggregation as TreeAggregation,
 )
+from trustml.scenario.groups import GroupMap as GroupMap
 from trustml.scenario.methods import (
     LRP as LRP,
     AttentionRollout as AttentionRollout,

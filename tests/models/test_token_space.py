@@ -46,7 +46,11 @@ ENCODER = encoder(vocabulary=12, classes=3, width=8, heads=2, blocks=1)
         (ENCODER, m.IntegratedGradients(), ""),
         (ENCODER, m.FeatureAblation(), ""),
         (ENCODER, m.Saliency(), ""),
-        (ENCODER, m.DeepLift(), "has no rule for Attention (model.layers.7): it multiplies inputs"),
+        (
+            ENCODER,
+            m.DeepLift(),
+            "has no rule for LayerNorm (model.layers.3): it divides by what follows from all its inputs",
+        ),
         (ENCODER, m.LRP(), "has no rule for Mask (model.layers.0): Captum's LRP knows none; use TransformerLRP"),
         (ENCODER, m.TransformerLRP(), ""),
         (ENCODER, m.AttentionRollout(), ""),

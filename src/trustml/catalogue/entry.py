@@ -40,8 +40,8 @@ class MethodEntry:
     images : bool
         Whether it is for images alone.
     at_convolution : bool
-        Whether its layer must have rows and columns, be it of patches; where none is named, it is what the last attention
-        to patches looks at, else the last convolution.
+        Whether its layer must have rows and columns, be it of patches; where none is named, it is what the last
+        attention to patches looks at, else the last convolution.
     no_rule_for : mapping of type to str
         Layers for which it has no rule, and why.
     unfit : callable, optional

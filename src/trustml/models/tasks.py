@@ -91,6 +91,7 @@ _LATER: dict[str, Any] = {
     "ablated": None,
     "chosen_from_data": [],
     "border": "zeros",
+    "groups": [],
 }
 """Fields that jobs and scenarios got after runs had been recorded, and the values that change nothing."""
 _LATER_OF_KIND: dict[tuple[str, str], Any] = {("Plain", "augmentation"): None}

@@ -13,7 +13,7 @@ from trustml.errors import ScenarioError
 from trustml.scenario import methods as m
 from trustml.scenario.baselines import Background, Baseline, Disclosed, rows_shown
 from trustml.scenario.regimes import PrivateRegime
-from trustml.scenario.spec import Scenario
+from trustml.scenario.spec import Explanations, Scenario
 
 
 def check_explanations(scenario: Scenario) -> None:
@@ -42,6 +42,8 @@ def check_explanations(scenario: Scenario) -> None:
                     fix="leave it out and set n_steps",
                 )
         _check_method(method, field)
+        _check_patch(explanations, getattr(method, "patch", 1), f"{field}.patch")
+    _check_patch(explanations, explanations.probes.patch, "explanations.probes.patch")
     _number(explanations.probes.baseline, "explanations.probes.baseline")
     _check_rows(scenario)
 
@@ -69,6 +71,12 @@ def _check_method(method: m.Method, field: str) -> None:
         if (background.rows == "public") != bool(background.path):
             text = "goes with rows='public', and public rows need it"
             raise ScenarioError(f"{field}.background.path", text, fix="name an .npz file, or leave it out")
+
+
+def _check_patch(explanations: Explanations, patch: int, field: str) -> None:
+    if explanations.groups and patch != 1:
+        problem = f"{patch} joins values, and so does explanations.groups"
+        raise ScenarioError(field, problem, fix="leave one of them out")
 
 
 def _check_rows(scenario: Scenario) -> None:

@@ -13,6 +13,7 @@ from trustml.models.tasks import DEFAULT_TASK, Task
 from trustml.ranges import AT_LEAST_ONE, Count, CountOrNone, NotNegative, Positive
 from trustml.scenario.attacks import Attacks
 from trustml.scenario.baselines import Baseline, Disclosed, Rows, rows_shown
+from trustml.scenario.groups import Groups
 from trustml.scenario.methods import IntegratedGradients, Method, background_of, baseline_of
 from trustml.scenario.regimes import Regime
 from trustml.scenario.sources import DataSource
@@ -80,6 +81,10 @@ class Explanations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         In a run with a private regime, whose rows may serve as baselines and backgrounds, from which they can be read
         by whoever has the attributions: none, unless named here. ``"held-out rows"`` are then listed as disclosed;
         with ``"training rows"`` no epsilon holds for what is released, and the statement says so.
+    groups : tuple of tuples of str, or GroupMap
+        Features that are switched together by methods that replace features (ablation, permutation, Shapley values,
+        KernelSHAP, LIME) and removed together by the tests of faithfulness: every feature's name once, or a map of
+        whole numbers for images and series. Squares of pixels and windows of steps are a method's `patch`.
     """
 
     methods: tuple[Method, ...] = (IntegratedGradients(),)
@@ -89,6 +94,7 @@ class Explanations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     probes: Probes = Probes()
     timing: bool = True
     discloses: tuple[Disclosed, ...] = ()
+    groups: Groups = ()
 
 
 def rows_of_explanations(methods: Sequence[Method], probes: Probes) -> dict[Rows, tuple[str, ...]]:
