@@ -85,8 +85,10 @@ from trustml.scenario.attacks import (
 from trustml.scenario.baselines import (
     Background as Background,
     Blur as Blur,
+    Constants as Constants,
     HeldOutExample as HeldOutExample,
     Mean as Mean,
+    Median as Median,
     PublicExample as PublicExample,
     TrainingExample as TrainingExample,
 )

@@ -9,7 +9,16 @@ import trustml
 from trustml.errors import ScenarioError
 from trustml.models.zoo import mlp
 from trustml.scenario import methods as m
-from trustml.scenario.baselines import Background, Blur, HeldOutExample, Mean, PublicExample, TrainingExample
+from trustml.scenario.baselines import (
+    Background,
+    Blur,
+    Constants,
+    HeldOutExample,
+    Mean,
+    Median,
+    PublicExample,
+    TrainingExample,
+)
 from trustml.scenario.check import check_scenario
 from trustml.scenario.read import from_plain, resolve_paths, to_plain
 from trustml.scenario.spec import Explanations, Probes, Scenario
@@ -33,7 +42,7 @@ TRAINING = {
     "explanations.methods.0.baseline": [
         with_method(kind(baseline=rows))
         for kind in (m.IntegratedGradients, m.DeepLift, m.FeatureAblation, m.Occlusion, m.KernelShap, m.Lime)
-        for rows in (TrainingExample(), Mean())
+        for rows in (TrainingExample(), Mean(), Median(rows="training"))
     ],
     "explanations.methods.0.of.baseline": [with_method(m.SmoothGrad(of=m.IntegratedGradients(baseline=Mean())))],
     "explanations.methods.0.background": [with_method(m.GradientShap()), with_method(m.DeepLiftShap())],
@@ -58,7 +67,11 @@ def test_training_rows_are_refused_beside_a_private_model(field, explanations, r
 
 @pytest.mark.parametrize(
     "method",
-    [m.IntegratedGradients(baseline=HeldOutExample()), m.GradientShap(background=Background(rows="held-out"))],
+    [
+        m.IntegratedGradients(baseline=HeldOutExample()),
+        m.IntegratedGradients(baseline=Median(rows="held-out")),
+        m.GradientShap(background=Background(rows="held-out")),
+    ],
 )
 def test_held_out_rows_are_people_too(method):
     with pytest.raises(ScenarioError, match="held-out rows"):
@@ -72,6 +85,8 @@ def test_held_out_rows_are_people_too(method):
         m.IntegratedGradients(),
         m.IntegratedGradients(baseline=Blur()),
         m.IntegratedGradients(baseline=PublicExample(path="p.npz")),
+        m.IntegratedGradients(baseline=Median(path="p.npz")),
+        m.IntegratedGradients(baseline=Constants(values=(0.5,))),
         m.GradientShap(background=Background(rows="uniform")),
         m.DeepLiftShap(background=Background(rows="public", path="p.npz")),
     ],

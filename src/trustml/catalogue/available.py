@@ -11,7 +11,7 @@ from trustml.models.shapes import layer_shapes
 from trustml.models.token_path import last_attended, patch_grid
 from trustml.models.token_space import has_mask, table_of_tokens, why_no_vectors
 from trustml.scenario import methods as m
-from trustml.scenario.baselines import Blur, Mean
+from trustml.scenario.baselines import Blur, Mean, Median
 from trustml.scenario.spec import BackendName
 
 CONTROL_LIBRARY = "control"
@@ -146,8 +146,10 @@ def _unfit_for_tokens(method: m.Method, architecture: Architecture) -> str:
     if not table_of_tokens(architecture) or isinstance(method, m.RandomControl):
         return ""
     baseline, background = m.baseline_of(method), m.background_of(method)
-    if isinstance(baseline, Mean | Blur):
+    if isinstance(baseline, Mean | Median | Blur):
         return f"{type(baseline).__name__} makes no token of several; use a number, the id of a token"
+    if isinstance(method, m.SmoothGrad) and method.relative:
+        return "takes noise as a share of the range of an input, and tokens have none; set relative to false"
     if background is not None and background.rows == "uniform":
         return "Background(rows='uniform') draws no tokens; take rows of data"
     if background is not None and has_mask(architecture):

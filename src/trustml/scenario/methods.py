@@ -130,12 +130,15 @@ class SmoothGrad(MethodSpec, frozen=True, kw_only=True, tag="SmoothGrad"):
     n_samples : int
     stdev : float
         Standard deviation of the noise, in units of the input.
+    relative : bool
+        Whether `stdev` is a share of the range of each input, from its smallest to its largest value, as in the paper.
     """
 
     of: GradientMethod = Saliency(absolute=False)
     statistic: Literal["mean", "mean_of_squares", "variance"] = "mean"
     n_samples: Several = 25
     stdev: Positive = 0.15
+    relative: bool = False
 
 
 class GradientShap(MethodSpec, frozen=True, kw_only=True, tag="GradientShap"):

@@ -12,7 +12,7 @@ import msgspec
 
 from trustml.errors import ScenarioError, UsageError
 from trustml.models.tasks import without_later_defaults
-from trustml.scenario.baselines import Background, PublicExample
+from trustml.scenario.baselines import Background, Median, PublicExample
 from trustml.scenario.check import check_backends
 from trustml.scenario.groups import GroupMap
 from trustml.scenario.problems import PlainData, explain_problem, nearest
@@ -187,7 +187,7 @@ def _with_absolute(holder: _Holder, folder: Path) -> _Holder:
     found: dict[str, Any] = {}
     for name in ("baseline", "background", "of", "groups"):
         value = getattr(holder, name, None)
-        if isinstance(value, PublicExample | Background | GroupMap) and value.path:
+        if isinstance(value, PublicExample | Median | Background | GroupMap) and value.path:
             path = str((folder / Path(value.path).expanduser()).resolve())
             found[name] = msgspec.structs.replace(value, path=path)
         elif name == "of" and isinstance(value, msgspec.Struct):

@@ -66,6 +66,8 @@ class Explanations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     methods : tuple of Method
     examples : int
         Number of held-out examples, the first of the test split.
+    rows : tuple of int
+        Numbers of chosen held-out examples, from 0, instead of the first ones.
     scope : {"own", "reference", "all"}
         ``"own"``: every model by the library of its own backend. ``"reference"``: that, and the reference
         model by every library. ``"all"``: every model by every library.
@@ -95,6 +97,11 @@ class Explanations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     timing: bool = True
     discloses: tuple[Disclosed, ...] = ()
     groups: Groups = ()
+    rows: tuple[CountOrNone, ...] = ()
+
+    def chosen(self, heldout: int) -> tuple[int, ...]:
+        """Numbers of the examples that are explained, of so many held-out ones."""
+        return self.rows or tuple(range(min(self.examples, heldout)))
 
 
 def rows_of_explanations(methods: Sequence[Method], probes: Probes) -> dict[Rows, tuple[str, ...]]:

@@ -81,6 +81,7 @@ DETERMINISTIC = {
     "grad_cam_signed": ("cnn", m.GradCam(relu=False)),
     "layer_activation": ("cnn", m.LayerActivation(layer=CONVOLUTION)),
     "smooth_grad_without_noise": ("cnn", m.SmoothGrad(stdev=0.0, n_samples=3)),
+    "smooth_grad_relative": ("cnn", m.SmoothGrad(stdev=0.5, relative=True, n_samples=2)),
     "linear_lime": ("linear", m.Lime(n_samples=500, alpha=1e-6)),
     "linear_kernel_shap": ("linear", m.KernelShap(n_samples=500)),
     **{f"{name}_lrp": (name, m.TransformerLRP(epsilon=EPSILON)) for name in (*ATTENTION, "residual")},

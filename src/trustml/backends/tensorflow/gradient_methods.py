@@ -15,6 +15,7 @@ from tf_explain.core.integrated_gradients import IntegratedGradients
 from tf_explain.core.smoothgrad import SmoothGrad
 from tf_explain.core.vanilla_gradients import VanillaGradients
 
+from trustml.attribution.noise import noise_sizes
 from trustml.backends.contract import Attributions, ExplainRequest
 from trustml.backends.tensorflow.class_batches import ROWS_AT_ONCE
 from trustml.backends.tensorflow.network import split_model
@@ -67,7 +68,8 @@ def smooth_grad(model: tf.keras.Model, request: ExplainRequest, method: m.Smooth
 def _noisy(example: Floats, seed: int, method: m.SmoothGrad) -> Floats:
     """Noisy copies of one example, from numpy's global generator; every example has the same noise."""
     np.random.seed(seed % 2**32)
-    noisy: Floats = SmoothGrad.generate_noisy_images(example[None], method.n_samples, method.stdev)
+    (size,) = noise_sizes(example[None], stdev=method.stdev, relative=method.relative)
+    noisy: Floats = SmoothGrad.generate_noisy_images(example[None], method.n_samples, size)
     return noisy
 
 
@@ -76,12 +78,12 @@ def noise_statistic(model: tf.keras.Model, request: ExplainRequest, method: m.Sm
     from xplique.attributions import SquareGrad, VarGrad
 
     kind = SquareGrad if method.statistic == "mean_of_squares" else VarGrad
-    explainer = kind(
-        model, batch_size=ROWS_AT_ONCE, reducer=None, nb_samples=method.n_samples, noise=float(method.stdev)
-    )
+    explainer = kind(model, batch_size=ROWS_AT_ONCE, reducer=None, nb_samples=method.n_samples)
+    sizes = noise_sizes(request.inputs, stdev=method.stdev, relative=method.relative)
     native = np.zeros_like(request.inputs)
     for index, target in enumerate(one_hot(model, request)):  # the numbers of one do not depend on the others
         tf.random.set_seed(request.seed)
+        explainer.noise = float(sizes[index])
         native[index] = explainer.explain(request.inputs[index : index + 1], target[None]).numpy()[0]
     if method.statistic == "mean_of_squares":
         return {"native": native}

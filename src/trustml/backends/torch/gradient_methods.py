@@ -9,6 +9,7 @@ from typing import Any
 import captum.attr
 from torch import Tensor, nn
 
+from trustml.attribution.noise import noise_sizes
 from trustml.backends.contract import Attributions, ExplainRequest
 from trustml.backends.torch.captum_calls import (
     ROWS_AT_ONCE,
@@ -19,7 +20,7 @@ from trustml.backends.torch.captum_calls import (
     summed_gradients,
 )
 from trustml.backends.torch.deep_lift_rules import apart, deep_lift_variants, shares_input
-from trustml.backends.torch.network import to_input
+from trustml.backends.torch.network import from_input, to_input
 from trustml.backends.torch.own_layers import GraphModule
 from trustml.backends.torch.relevance_rules import set_epsilon_rules
 from trustml.backends.torch.straight_paths import StraightIntegratedGradients
@@ -62,7 +63,7 @@ def smooth_grad(module: nn.Module, request: ExplainRequest, method: m.SmoothGrad
             piece.inputs,
             nt_type=_NOISE_TYPES[method.statistic],
             nt_samples=method.n_samples,
-            stdevs=float(method.stdev),
+            stdevs=float(noise_sizes(from_input(piece.inputs), stdev=method.stdev, relative=method.relative)[0]),
             target=piece.targets,
             **inner.settings,
         )
