@@ -7,6 +7,7 @@ from trustml.catalogue.methods import METHODS
 from trustml.frameworks.implementation import Availability, Implementation, NotAvailable
 from trustml.frameworks.table import entry_of
 from trustml.models.layers import Architecture, Conv2D
+from trustml.models.outcome import Outcome
 from trustml.models.shapes import layer_shapes
 from trustml.models.token_path import last_attended, patch_grid
 from trustml.models.token_space import has_mask, table_of_tokens, why_no_vectors
@@ -163,6 +164,8 @@ def _unknown_layer(method: m.Method, architecture: Architecture) -> str:
     inner = method.of if isinstance(method, m.SmoothGrad) else method
     for index, node in enumerate(architecture.nodes):
         why = METHODS[type(inner)].no_rule_for.get(type(node.layer))
+        if why is not None and isinstance(node.layer, Outcome):
+            return f"has no rule for a {node.layer.quantity} (explanations.quantity): {why}"
         if why is not None:
             return f"has no rule for {type(node.layer).__name__} (model.layers.{index}): {why}"
     return ""

@@ -89,7 +89,7 @@ def tf_smooth_grad(method: m.SmoothGrad) -> Availability:
         "classes; it needs probabilities, so the model gets a softmax. Completed is the mean gradient of the "
         "logit, as its integrated gradients take it, over the same noisy copies",
     )
-    why = "tf-explain takes the gradient of a cross-entropy over classes that exclude each other, and the task has none"
+    why = "tf-explain takes the gradient of a cross-entropy of classes' logits, and something else is explained"
     return msgspec.structs.replace(found, of_classes=why)
 
 

@@ -18,6 +18,7 @@ from trustml.models.layers import (
     SiLU,
     Softplus,
 )
+from trustml.models.outcome import Outcome
 from trustml.models.token_layers import (
     Attention,
     FeatureTokens,
@@ -29,6 +30,7 @@ from trustml.models.token_layers import (
     Unembedding,
 )
 
+_NO_LOGIT = "of a probability or a loss it has none; explain the logit"
 NoRules = Mapping[type[LayerSpec], str]
 """Type of layer to why there is no rule."""
 
@@ -41,6 +43,7 @@ _NOT_ZERO = "what it gives at zero belongs to no input, so no rule keeps relevan
 NO_RESCALE: NoRules = {
     **dict.fromkeys((GroupNorm, LayerNorm, RMSNorm), f"{_NORM}; use IntegratedGradients"),
     **dict.fromkeys((Multiply, GRU, LSTM, Attention), f"{_PRODUCT}; use IntegratedGradients"),
+    Outcome: _NO_LOGIT,
 }
 """DeepLIFT's rescale rule (Shrikumar et al., 2017, section 3)."""
 
@@ -49,6 +52,7 @@ NO_EPSILON: NoRules = {
     **dict.fromkeys((GRU, LSTM), _PRODUCT),
     **dict.fromkeys((Sigmoid, Softplus), _NOT_ZERO),
     **dict.fromkeys((GELU, SiLU, LeakyReLU), _NO_LIBRARY),
+    Outcome: _NO_LOGIT,
     **dict.fromkeys(
         (FeatureTokens, LearnedPositions, Mask, MaskedMean, Prepend, SinusoidalPositions, Unembedding), _NO_LIBRARY
     ),
@@ -56,6 +60,7 @@ NO_EPSILON: NoRules = {
 """LRP's epsilon rule, as Captum has it."""
 
 NO_CONSERVATION: NoRules = {
+    Outcome: _NO_LOGIT,
     **dict.fromkeys((GRU, LSTM), "its gates multiply, and conservative propagation has no rule for a recurrence"),
     **dict.fromkeys((Sigmoid, Softplus), _NOT_ZERO),
 }

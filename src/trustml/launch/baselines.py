@@ -11,6 +11,7 @@ from trustml.catalogue.available import why_unfit
 from trustml.data.baselines import background_for, baseline_for
 from trustml.data.dataset import Dataset, Floats
 from trustml.data.own_groups import explained_features
+from trustml.models.outcome import with_outcome
 from trustml.record.array_names import array_name
 from trustml.scenario.methods import CoalitionMethod, background_of, baseline_of, samples_of
 from trustml.scenario.spec import Scenario, rows_of_explanations
@@ -32,8 +33,9 @@ def explanation_inputs(scenario: Scenario, dataset: Dataset, *, inputs: Floats) 
         "features": explained_features(dataset, patch=probes.patch, groups=groups),
         "baseline": baseline_for(probes.baseline, inputs=inputs, train=train, heldout=heldout),
     }
+    explained = with_outcome(scenario.model, scenario.task, scenario.explanations.quantity)
     for method in scenario.explanations.methods:
-        if why_unfit(method, scenario.model, shape):
+        if why_unfit(method, explained, shape):
             continue
         baseline, background = baseline_of(method), background_of(method)
         if baseline is not None:

@@ -92,6 +92,7 @@ _LATER: dict[str, Any] = {
     "chosen_from_data": [],
     "border": "zeros",
     "groups": [],
+    "quantity": "logit",
     "rows": [],
 }
 """Fields that jobs and scenarios got after runs had been recorded, and the values that change nothing."""

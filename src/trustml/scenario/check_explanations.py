@@ -10,6 +10,7 @@ import math
 from collections import Counter
 
 from trustml.errors import ScenarioError
+from trustml.models.outcome import why_no_quantity
 from trustml.scenario import methods as m
 from trustml.scenario.baselines import Background, Baseline, Constants, Disclosed, Median, rows_shown
 from trustml.scenario.regimes import PrivateRegime
@@ -24,6 +25,8 @@ def check_explanations(scenario: Scenario) -> None:
     ScenarioError
     """
     explanations = scenario.explanations
+    if why := why_no_quantity(scenario.task, explanations.quantity):
+        raise ScenarioError("explanations.quantity", f"{explanations.quantity}: {why}", fix="use logit")
     names = Counter(method.title for method in explanations.methods)
     for index, method in enumerate(explanations.methods):
         field = f"explanations.methods.{index}"

@@ -9,6 +9,7 @@ import msgspec
 
 from trustml.frameworks.table import SHIPPED_NAMES
 from trustml.models.layers import Architecture
+from trustml.models.outcome import Quantity
 from trustml.models.tasks import DEFAULT_TASK, Task
 from trustml.ranges import AT_LEAST_ONE, Count, CountOrNone, NotNegative, Positive
 from trustml.scenario.attacks import Attacks
@@ -75,6 +76,10 @@ class Explanations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         Class whose logit is explained: the true one, the one the explained model predicts, or a given one. With
         several labels a given one, or the one that the model finds likeliest, of those that hold (``"true"``) or of
         all. A model of one output has that one.
+    quantity : {"logit", "probability", "loss"}
+        What of that class or label is explained: the output as it is, the probability that it stands for, or the loss
+        of an example that has that label, without class weights. Regression has the output alone, and several labels
+        have no loss of one of them.
     probes : Probes
     timing : bool
         Whether every method is called a second time, to tell its time without compiling. Without it explain jobs
@@ -93,6 +98,7 @@ class Explanations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     examples: Count = 64
     scope: Literal["own", "reference", "all"] = "reference"
     target: Literal["true", "predicted"] | int = "true"
+    quantity: Quantity = "logit"
     probes: Probes = Probes()
     timing: bool = True
     discloses: tuple[Disclosed, ...] = ()

@@ -15,6 +15,7 @@ from trustml.catalogue.available import attributed_layer, library_of
 from trustml.data.dataset import Floats, Ints
 from trustml.data.streams import Stream, public_generator
 from trustml.models.answers import explained_outputs
+from trustml.models.outcome import explained_columns, with_outcome
 from trustml.models.shapes import weight_shapes
 from trustml.models.weights import read_weights
 from trustml.plan.job import VARIANTS, ExplainJob
@@ -75,10 +76,15 @@ def explain(job: ExplainJob, backend: Backend, *, at: JobContext) -> tuple[Metho
     model, inputs, prepared = in_token_space(
         model, examples["inputs"].astype(np.float32), read_arrays(inside(at.root, job.baselines))
     )
-    network = backend.network(model)
-    logits = predict(network, inputs)
+    plain = backend.network(model)
+    logits = predict(plain, inputs)
     targets = explained_outputs(job.task, logits, examples["targets"], target=job.target)
     arrays: Arrays = {"logits": logits, "targets": targets}
+    model, network = replace(model, architecture=with_outcome(model.architecture, job.task, job.quantity)), plain
+    if job.quantity != "logit":
+        network = backend.network(model)
+        targets = explained_columns(job.task, job.quantity, logits, examples["targets"], job.target)
+        arrays |= {"outcomes": predict(network, inputs), "columns": targets}
     requests: dict[str, ExplainRequest] = {}
     records = []
     for number, method in enumerate(job.methods):
@@ -110,7 +116,7 @@ def explain(job: ExplainJob, backend: Backend, *, at: JobContext) -> tuple[Metho
         raise RuntimeError(f"every method failed, the first with {records[0].reason}")
     write_arrays(at.folder / "attributions.npz", published(model, arrays, requests))
     with at.clock.stage("probes"):
-        probes = probe(job, backend, network, requests, arrays, prepared, at=at)
+        probes = probe(job, backend, (plain, network), requests, arrays, prepared, at=at)
     write_atomic(at.folder / "probes.npz", encode_arrays(probes))
     return tuple(records)
 

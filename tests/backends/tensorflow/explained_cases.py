@@ -9,7 +9,8 @@ import numpy as np
 
 from trustml.backends.contract import ExplainRequest, Model
 from trustml.catalogue.available import attributed_layer
-from trustml.models.layers import Add, Architecture, Conv2D, Dense, Flatten, MaxPool, ReLU
+from trustml.models.layers import Add, Architecture, Conv2D, Dense, Flatten, MaxPool, ReLU, Tanh
+from trustml.models.outcome import Outcome
 from trustml.models.residual import residual_network
 from trustml.models.transformers import encoder, ft_transformer, vision_transformer
 from trustml.models.weights import initial_weights
@@ -31,6 +32,13 @@ class Case:
     spread: float = 0.0  # of what is added to the weights, where they start near zero
 
 
+OUTCOMES = {
+    "probability": (2, Outcome(quantity="probability", exclusive=True)),
+    "loss": (2, Outcome(quantity="loss", exclusive=True)),
+    "label_probability": (2, Outcome(quantity="probability", exclusive=False)),
+    "binary_loss": (1, Outcome(quantity="loss", exclusive=False)),
+}
+"""Outputs, and what is explained of them."""
 CASES = {
     "cnn": Case(
         Architecture(
@@ -57,6 +65,10 @@ CASES = {
     "vit": Case(vision_transformer(size=8, patch=4, width=8, heads=2, blocks=2, classes=3), (8, 8, 2), spread=0.2),
     "text": Case(encoder(vocabulary=9, width=6, heads=2, blocks=2, classes=3), (5, 7), spread=0.2),  # looked up
     "table": Case(ft_transformer(columns=(1, 2, 3), width=8, heads=2, classes=3), (6,), features=(0, 1, 1, 2, 2, 2)),
+    **{
+        name: Case(Architecture(layers=(Dense(units=8), Tanh(), Dense(units=outputs), outcome)), (4,), classes=2)
+        for name, (outputs, outcome) in OUTCOMES.items()
+    },
     "residual": Case(residual_network(filters=(4, 6), blocks=1, groups=2, classes=3), (6, 6, 1)),
 }
 EPSILON = 1e-2
@@ -84,6 +96,8 @@ DETERMINISTIC = {
     "smooth_grad_relative": ("cnn", m.SmoothGrad(stdev=0.5, relative=True, n_samples=2)),
     "linear_lime": ("linear", m.Lime(n_samples=500, alpha=1e-6)),
     "linear_kernel_shap": ("linear", m.KernelShap(n_samples=500)),
+    **{f"{name}_gradient": (name, m.Saliency(absolute=False)) for name in OUTCOMES},
+    "loss_guided": ("loss", m.GuidedBackprop()),
     **{f"{name}_lrp": (name, m.TransformerLRP(epsilon=EPSILON)) for name in (*ATTENTION, "residual")},
     "vit_cam": ("vit", m.GradCam()),
     "residual_cam": ("residual", m.GradCam(layer=SUM)),
@@ -149,6 +163,8 @@ def layer_of(name: str, method: m.Method) -> int:
 
 
 def features_of(case: Case, *, patch: int) -> np.ndarray:
+    if len(case.shape) == 1 and not case.features:
+        return np.arange(case.shape[0])
     if case.features:
         return np.array(case.features)
     if len(case.shape) == 2:

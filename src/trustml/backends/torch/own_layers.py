@@ -95,6 +95,26 @@ class ChannelConcatenation(nn.Module):
         return torch.cat(inputs, dim=1 if inputs[0].ndim == 4 else -1)
 
 
+class LossOfEach(nn.Module):
+    """Cross-entropy of each label that an example could have, from logits of classes or from log-odds of the second.
+
+    Parameters
+    ----------
+    exclusive : bool
+        Whether there is a logit for each class.
+    """
+
+    def __init__(self, exclusive: bool) -> None:
+        super().__init__()
+        self._exclusive = exclusive
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Shape (n, labels)."""
+        if self._exclusive:
+            return -inputs.log_softmax(dim=1)
+        return nn.functional.softplus(torch.cat([inputs, -inputs], dim=1), threshold=30.0)
+
+
 class GlobalMean(nn.Module):
     """Mean of each channel over all places."""
 
