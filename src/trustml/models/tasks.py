@@ -93,6 +93,7 @@ _LATER: dict[str, Any] = {
     "border": "zeros",
     "groups": [],
     "quantity": "logit",
+    "explanation_rows": 0,
     "rows": [],
 }
 """Fields that jobs and scenarios got after runs had been recorded, and the values that change nothing."""

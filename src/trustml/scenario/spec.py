@@ -148,6 +148,10 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     compilation_cache : {"off", "run", "user"}
         Who reuses JAX programs that were compiled before. ``"run"``: jobs of one run whose first call is no figure
         of the record. ``"user"``: all jobs of all runs of this user; times of first calls then say so.
+    explanation_rows : int
+        Rows that explanations take through a network at once: copies of inputs, points of paths, samples. 0 means as
+        many as a GiB holds of the network's values and their gradients, 512 at most. JAX goes by its cache, with eight
+        rows at the least, or by fewer that are asked for.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -160,6 +164,7 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     checkpoint_seconds: NotNegative = 30.0
     allocator: Literal["tuned", "default"] = "tuned"
     compilation_cache: Literal["off", "run", "user"] = "run"
+    explanation_rows: CountOrNone = 0
 
 
 class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from trustml.models.transformers import encoder, ft_transformer, vision_transfor
 from trustml.models.weights import initial_weights
 from trustml.scenario import methods as m
 
+WHOLE = os.environ.get("TRUSTML_TESTS") == "all"
 SEEDS = range(10)
 """Repetitions of a sampling method, for the error of its mean."""
 
@@ -74,6 +76,9 @@ CASES = {
 EPSILON = 1e-2
 SUM = max(i for i, node in enumerate(CASES["residual"].architecture.nodes) if isinstance(node.layer, Add))
 ATTENTION = ("vit", "text", "table")
+SHORT_OUTCOMES = (*OUTCOMES,) if WHOLE else ("loss", "binary_loss")
+SHORT_RELEVANCE = (*ATTENTION, "residual") if WHOLE else ("vit", "text", "residual")
+"""Of which a program is compiled for each, in two frameworks."""
 CONVOLUTION = 2  # of the cnn
 
 DETERMINISTIC = {
@@ -96,11 +101,10 @@ DETERMINISTIC = {
     "smooth_grad_relative": ("cnn", m.SmoothGrad(stdev=0.5, relative=True, n_samples=2)),
     "linear_lime": ("linear", m.Lime(n_samples=500, alpha=1e-6)),
     "linear_kernel_shap": ("linear", m.KernelShap(n_samples=500)),
-    **{f"{name}_gradient": (name, m.Saliency(absolute=False)) for name in OUTCOMES},
-    "loss_guided": ("loss", m.GuidedBackprop()),
-    **{f"{name}_lrp": (name, m.TransformerLRP(epsilon=EPSILON)) for name in (*ATTENTION, "residual")},
+    **{f"{name}_gradient": (name, m.Saliency(absolute=False)) for name in SHORT_OUTCOMES},
+    **{f"{name}_lrp": (name, m.TransformerLRP(epsilon=EPSILON)) for name in SHORT_RELEVANCE},
     "vit_cam": ("vit", m.GradCam()),
-    "residual_cam": ("residual", m.GradCam(layer=SUM)),
+    **({"residual_cam": ("residual", m.GradCam(layer=SUM))} if WHOLE else {}),
     **{f"{name}_rollout": (name, m.AttentionRollout()) for name in ATTENTION},
 }
 SAMPLED = {

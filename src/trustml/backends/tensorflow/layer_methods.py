@@ -10,7 +10,7 @@ from tf_explain.core.activations import ExtractActivations
 from tf_explain.core.grad_cam import GradCAM
 
 from trustml.backends.contract import Attributions, ExplainRequest
-from trustml.backends.tensorflow.class_batches import ROWS_AT_ONCE, class_by_class
+from trustml.backends.tensorflow.class_batches import class_by_class, rows_at_once
 from trustml.backends.tensorflow.network import layer_name
 from trustml.data.dataset import Floats
 from trustml.models.graph import value_name
@@ -42,7 +42,7 @@ def grad_cam(model: tf.keras.Model, request: ExplainRequest, method: m.GradCam) 
 def activation(model: tf.keras.Model, request: ExplainRequest, method: m.LayerActivation) -> Attributions:
     """Output of a layer by tf-explain's sub-model; shape (n, *layer)."""
     layer_model = _up_to(model, _layer_name(request))
-    return {"native": layer_model.predict(request.inputs, batch_size=ROWS_AT_ONCE, verbose=0)}
+    return {"native": layer_model.predict(request.inputs, batch_size=rows_at_once(request), verbose=0)}
 
 
 def _layer_name(request: ExplainRequest) -> str:

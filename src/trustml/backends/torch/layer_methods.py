@@ -8,7 +8,7 @@ import captum.attr
 from torch import Tensor, nn
 
 from trustml.backends.contract import Attributions, ExplainRequest
-from trustml.backends.torch.captum_calls import ROWS_AT_ONCE, Piece, piecewise
+from trustml.backends.torch.captum_calls import Piece, piecewise
 from trustml.backends.torch.deep_lift_rules import apart, deep_lift_variants, shares_input
 from trustml.backends.torch.network import node_module
 from trustml.backends.torch.own_layers import LaidOut, child_name
@@ -62,12 +62,13 @@ def layer_method(module: nn.Module, request: ExplainRequest, method: LayerMethod
 
     def run(module: nn.Module) -> Floats:
         # Conductance takes differences of neighbours on the path, so two points an example must fit.
-        return piecewise(request, lambda piece: _attribute(module, layer, method, piece), rows_per_example=2)
+        rows = max(2, request.rows)
+        return piecewise(request, lambda piece: _attribute(module, layer, method, piece, rows), rows_per_example=2)
 
     return deep_lift_variants(module, request, run) if isinstance(method, m.LayerDeepLift) else {"native": run(module)}
 
 
-def _attribute(module: nn.Module, layer: nn.Module, method: LayerMethod, piece: Piece) -> Tensor:
+def _attribute(module: nn.Module, layer: nn.Module, method: LayerMethod, piece: Piece, rows: int) -> Tensor:
     inputs, targets, baseline = piece.inputs, piece.targets, piece.baseline
     match method:
         case m.LayerActivation():
@@ -82,13 +83,11 @@ def _attribute(module: nn.Module, layer: nn.Module, method: LayerMethod, piece: 
                 _channels_first(method.neuron),
                 baseline,
                 n_steps=method.n_steps,
-                internal_batch_size=ROWS_AT_ONCE,
+                internal_batch_size=rows,
             )
         case m.LayerIntegratedGradients() | m.LayerConductance() | m.InternalInfluence():
             library = getattr(captum.attr, type(method).__name__)(module, layer)
-            return library.attribute(
-                inputs, baseline, target=targets, n_steps=method.n_steps, internal_batch_size=ROWS_AT_ONCE
-            )
+            return library.attribute(inputs, baseline, target=targets, n_steps=method.n_steps, internal_batch_size=rows)
 
 
 def _with_places(module: nn.Module, request: ExplainRequest) -> nn.Module:
