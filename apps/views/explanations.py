@@ -39,7 +39,7 @@ with same_weights:
     found = explained_example(run, PanelRequest(method=method, example=example, model=model, backend=None))
     draw_panels(found, [(panel.library, panel) for panel in found.panels])
     st.caption(
-        "Blue speaks for the explained class, red against it. Panels share one scale, in logits; what a "
+        f"{found.colours[0].upper()}{found.colours[1:]}. Panels share one scale, of the {found.quantity}; what a "
         "library returns in another unit has a scale of its own; '(completed)' is what it becomes by the definition."
     )
     pairs = table[(table.job == model) & (table.method == method)]

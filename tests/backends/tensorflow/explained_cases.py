@@ -73,7 +73,7 @@ CASES = {
     },
     "residual": Case(residual_network(filters=(4, 6), blocks=1, groups=2, classes=3), (6, 6, 1)),
 }
-EPSILON = 1e-2
+EPSILON = 0.1
 SUM = max(i for i, node in enumerate(CASES["residual"].architecture.nodes) if isinstance(node.layer, Add))
 ATTENTION = ("vit", "text", "table")
 SHORT_OUTCOMES = (*OUTCOMES,) if WHOLE else ("loss", "binary_loss")

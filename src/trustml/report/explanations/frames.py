@@ -16,6 +16,7 @@ from trustml.attribution.similarity import spearman
 from trustml.catalogue.available import CONTROL_LIBRARY
 from trustml.errors import UsageError
 from trustml.models.answers import answers, in_unit, label_words, probabilities
+from trustml.models.outcome import Quantity
 from trustml.models.tasks import Binary, Regression, Task, facts_of
 from trustml.models.tasks import Classes as TaskClasses
 from trustml.plan.job import explain_id, short_model
@@ -115,6 +116,8 @@ class ExplainedExample:
     feature_groups : tuple of int
         Feature of every column of a table.
     panels : tuple of Panel
+    quantity : {"logit", "probability", "loss"}
+        What of the class, label or number is explained.
     """
 
     run: str
@@ -126,12 +129,23 @@ class ExplainedExample:
     feature_groups: tuple[int, ...]
     panels: tuple[Panel, ...]
     truth: str = "true class"
+    quantity: Quantity = "logit"
 
     @property
     def heading(self) -> str:
         """Method, example, and every class that is explained beside the true one."""
         explained = " or ".join(dict.fromkeys(panel.classes.explained for panel in self.panels))
-        return f"{self.method}, example {self.example}: explains {explained}; {self.truth} {self.target}"
+        what = explained if self.quantity == "logit" else f"the {self.quantity} of {explained}"
+        return f"{self.method}, example {self.example}: explains {what}; {self.truth} {self.target}"
+
+    @property
+    def colours(self) -> str:
+        """What blue and red stand for."""
+        if self.quantity == "loss":
+            return "blue for a larger loss, red for a smaller"
+        if self.panels[0].classes.explained_probability is None:
+            return "blue for a larger number, red for a smaller"
+        return "blue for the explained class, red against"
 
     def by_feature(self, panel: Panel) -> Floats:
         """Attribution of each feature of a table; an image stays what it is."""
@@ -196,6 +210,7 @@ def explained_example(run: RunDirectory, wanted: PanelRequest) -> ExplainedExamp
         example=wanted.example,
         target=label_words(task_of(manifest), true, manifest.data.class_names)[0],
         truth=facts_of(task_of(manifest)).truth,
+        quantity=manifest.scenario.get("explanations", {}).get("quantity", "logit"),
         input=inputs[wanted.example].astype(np.float32),
         feature_names=manifest.data.feature_names,
         feature_groups=manifest.data.feature_groups,
