@@ -13,7 +13,7 @@ from trustml.errors import UsageError
 from trustml.measures.measure import MEASURES, shown_in
 from trustml.plan.job import short_model
 from trustml.record.store import HELDOUT, RunDirectory
-from trustml.report.documents import Cell
+from trustml.report.documents import Cell, plain_text
 from trustml.report.explanations import figures
 from trustml.report.explanations.frames import ExplainedExample, Panel, removal_curves_of
 from trustml.report.explanations.importance import importance_frame, importances
@@ -60,9 +60,10 @@ def draw_importances(run: RunDirectory, *, method: str, model: str) -> None:
         pictures([figures.heat_map(one.means, title=one.library, limit=own.get(one.library, limit)) for one in images])
     shared = [one for one in found if one.in_logits]
     draw(figures.importance_bars(importance_frame(shared)))
+    st.caption(plain_text(f"Mean magnitude of attributions over {len(found[0].magnitudes)} examples."))
     st.caption(
-        f"Mean magnitude of attributions over {len(found[0].magnitudes)} examples; lines: bootstrap 95 % over them. "
-        "The features that count most of each; raw output of a library in another unit is left out of the bars."
+        "Lines: bootstrap 95 % over examples. The features that count most of each; raw output of a library in another "
+        "unit is left out of the bars."
     )
 
 

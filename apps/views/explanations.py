@@ -38,9 +38,10 @@ same_weights, overall, all_methods, regimes, worth = st.tabs(
 with same_weights:
     found = explained_example(run, PanelRequest(method=method, example=example, model=model, backend=None))
     draw_panels(found, [(panel.library, panel) for panel in found.panels])
+    st.caption(plain_text(f"{found.colours[0].upper()}{found.colours[1:]}. Panels share one scale, of {found.unit}."))
     st.caption(
-        f"{found.colours[0].upper()}{found.colours[1:]}. Panels share one scale, of the {found.quantity}; what a "
-        "library returns in another unit has a scale of its own; '(completed)' is what it becomes by the definition."
+        "What a library returns in another unit has a scale of its own; '(completed)' is what it becomes by the "
+        "definition."
     )
     pairs = table[(table.job == model) & (table.method == method)]
     if len(pairs):

@@ -17,11 +17,7 @@ Doubles = np.ndarray
 
 def relevance(model: Model, example: np.ndarray, target: int, *, epsilon: float) -> tuple[Doubles, float]:
     """Relevance of an example, and what stayed with biases, positions, class tokens and the stabilizer."""
-    values = {INPUT: example.astype(np.float64)}
-    nodes = model.architecture.nodes
-    for node in nodes:
-        values[node.name] = _output(model, node, [values[name] for name in node.inputs])
-    assert np.array_equal(values[nodes[-1].name], _one(model, example.astype(np.float64)))
+    values, nodes = values_of(model, example), model.architecture.nodes
     entry = relevance_at(model.architecture)
     signals = {name: np.zeros_like(value) for name, value in values.items()}
     signals[nodes[-1].name][target] = values[nodes[-1].name][target]
@@ -35,6 +31,15 @@ def relevance(model: Model, example: np.ndarray, target: int, *, epsilon: float)
         for name, part in zip(node.inputs, parts, strict=True):
             signals[name] += part
     return signals[INPUT], kept
+
+
+def values_of(model: Model, example: np.ndarray) -> dict[str, Doubles]:
+    """Output of every node, float64."""
+    values = {INPUT: example.astype(np.float64)}
+    for node in model.architecture.nodes:
+        values[node.name] = _output(model, node, [values[name] for name in node.inputs])
+    assert np.array_equal(values[node.name], _one(model, example.astype(np.float64)))
+    return values
 
 
 def _parts(model: Model, node: Node, values: dict[str, Doubles], given: Doubles, epsilon: float) -> list[Doubles]:

@@ -139,6 +139,11 @@ class ExplainedExample:
         return f"{self.method}, example {self.example}: explains {what}; {self.truth} {self.target}"
 
     @property
+    def unit(self) -> str:
+        """Whose scale panels share."""
+        return {"logit": "logits", "probability": "probabilities", "loss": "losses"}[self.quantity]
+
+    @property
     def colours(self) -> str:
         """What blue and red stand for."""
         if self.quantity == "loss":
