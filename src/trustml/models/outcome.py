@@ -12,6 +12,7 @@ import numpy.typing as npt
 from trustml.models.answers import Explained, answers, explained_outputs
 from trustml.models.layer_spec import LayerSpec
 from trustml.models.layers import Architecture
+from trustml.models.losses import AnyArray
 from trustml.models.tasks import Binary, Classes, Labels, Regression, Task
 
 Quantity: TypeAlias = Literal["logit", "probability", "loss"]
@@ -60,8 +61,8 @@ def with_outcome(architecture: Architecture, task: Task, quantity: Quantity) -> 
 def explained_columns(
     task: Task,
     quantity: Quantity,
-    outputs: npt.NDArray[np.floating],
-    labels: npt.NDArray[np.generic],
+    outputs: AnyArray,
+    labels: AnyArray,
     target: Explained,
 ) -> npt.NDArray[np.int64]:
     """Column of the outcome that is explained of each example, (n,)."""
@@ -69,5 +70,5 @@ def explained_columns(
         return explained_outputs(task, outputs, labels, target=target)
     if isinstance(target, int):
         return np.full(len(outputs), target, np.int64)
-    chosen = labels if target == "true" else answers(task, outputs)
+    chosen: AnyArray = labels if target == "true" else answers(task, outputs)
     return (chosen[:, 0] > 0.5).astype(np.int64)

@@ -41,8 +41,9 @@ from trustml.models.token_layers import (
     Unembedding,
 )
 
-_STEP_BY_STEP = (Dense, LayerNorm, RMSNorm, Dropout, Scale, LearnedPositions, SinusoidalPositions, Unembedding)
-_STEP_BY_STEP += (ReLU, LeakyReLU, GELU, SiLU, Softplus, Tanh, Sigmoid, Add, Multiply, Concatenate)
+_ACTIVATIONS = (ReLU, LeakyReLU, GELU, SiLU, Softplus, Tanh, Sigmoid)
+_TOKENWISE = (Dense, LayerNorm, RMSNorm, Dropout, Scale, LearnedPositions, SinusoidalPositions, Unembedding)
+_STEP_BY_STEP = (*_ACTIVATIONS, *_TOKENWISE, Add, Multiply, Concatenate)
 """Layers of which every step follows from that step of what they take."""
 
 
