@@ -97,6 +97,7 @@ REST: dict[str, _Words] = {
     ),
     "minuend": "{minuend} minus {subtrahend}, seed by seed",
     "perturbation_methods": "{perturbation_methods} perturbation and {gradient_methods} gradient methods",
+    "quantity": "of the {quantity}, not the logit",
     "steps": "{steps} steps",
     "wanted_error": "to a completeness error of {wanted_error:g}",
     "points": "{points}",

@@ -62,7 +62,7 @@ def _of_explanations(evidence: Evidence, job: TrainJob) -> list[Release]:
     asked = evidence.manifest.scenario.get("explanations", {})
     if not asked.get("methods"):
         return []
-    count = asked.get("examples", 0)
+    count = len(asked.get("rows") or ()) or asked.get("examples", 0)
     training, heldout = ([t for t in evidence.shown_rows[rows] if t != "probes"] for rows in ("training", "held-out"))
     tried: dict[Rows, bool] = {rows: bool(titles) for rows, titles in evidence.shown_rows.items()}
     why = f"{count} held-out inputs and their {facts_of(evidence.task).label_words}, as they are"

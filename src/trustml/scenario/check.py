@@ -15,7 +15,7 @@ from trustml.models.layers import Dropout
 from trustml.models.shapes import Shape, layer_shapes, refuse_erasing_norms
 from trustml.models.tasks import Classes, Labels, Regression, in_words, output_count
 from trustml.scenario.check_attacks import check_attacks, check_canaries
-from trustml.scenario.check_explanations import check_explanations, check_target
+from trustml.scenario.check_explanations import check_explanations, check_rows, check_target
 from trustml.scenario.check_regimes import check_ablations, check_regime
 from trustml.scenario.problems import check_types
 from trustml.scenario.regimes import DPSGD, Augmentation, Plain
@@ -100,7 +100,8 @@ def check_against_data(
             f"{len(weights)} weights do not go with {in_words(scenario.task, classes)}",
             fix=f"give {classes}",
         )
-    if scenario.explanations.examples > test_examples:
+    check_rows(scenario.explanations.rows, heldout=test_examples)
+    if scenario.explanations.examples > test_examples and not scenario.explanations.rows:
         raise ScenarioError(
             "explanations.examples",
             f"{scenario.explanations.examples} is more than the {test_examples} held-out examples",

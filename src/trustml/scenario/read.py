@@ -12,8 +12,9 @@ import msgspec
 
 from trustml.errors import ScenarioError, UsageError
 from trustml.models.tasks import without_later_defaults
-from trustml.scenario.baselines import Background, PublicExample
+from trustml.scenario.baselines import Background, Median, PublicExample
 from trustml.scenario.check import check_backends
+from trustml.scenario.groups import GroupMap
 from trustml.scenario.problems import PlainData, explain_problem, nearest
 from trustml.scenario.sources import Csv, Files, Idx, Json, Module, Npz, Parquet, Series, Text
 from trustml.scenario.spec import Scenario
@@ -177,16 +178,16 @@ def _resolve_rows(scenario: Scenario, folder: Path) -> Scenario:
     explanations = scenario.explanations
     methods = tuple(_with_absolute(method, folder) for method in explanations.methods)
     probes = _with_absolute(explanations.probes, folder)
-    found = msgspec.structs.replace(explanations, methods=methods, probes=probes)
+    found = _with_absolute(msgspec.structs.replace(explanations, methods=methods, probes=probes), folder)
     return msgspec.structs.replace(scenario, explanations=found)
 
 
 def _with_absolute(holder: _Holder, folder: Path) -> _Holder:
-    """Make the paths of public rows absolute, whichever field of a method or of the probes holds them."""
+    """Make the paths of public rows and of maps absolute, whichever field holds them."""
     found: dict[str, Any] = {}
-    for name in ("baseline", "background", "of"):
+    for name in ("baseline", "background", "of", "groups"):
         value = getattr(holder, name, None)
-        if isinstance(value, PublicExample | Background) and value.path:
+        if isinstance(value, PublicExample | Median | Background | GroupMap) and value.path:
             path = str((folder / Path(value.path).expanduser()).resolve())
             found[name] = msgspec.structs.replace(value, path=path)
         elif name == "of" and isinstance(value, msgspec.Struct):

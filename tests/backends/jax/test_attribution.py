@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -418,3 +419,16 @@ def test_images_of_any_shape_keep_their_axes():
         assert_close(native(asked), captum(asked))
     asked = request(model, inputs, m.GradCam(), layer=0)
     assert native(asked).shape == (4, 4, 6)
+
+
+def test_relative_noise_is_a_share_of_the_range_of_each_input():
+    """Of each alone it is what that size gives, and in PyTorch too."""
+    model, inputs = CASES["mlp"]
+    asked = request(model, inputs, m.SmoothGrad(stdev=0.5, relative=True, n_samples=4))
+    sizes = 0.5 * np.ptp(inputs, axis=tuple(range(1, inputs.ndim)))
+    assert sizes.std() > 0
+    for explained in (native, lambda one: explain_by_captum(one)["native"]):
+        whole = explained(asked)
+        for row in (0, 3):
+            alone = dataclasses.replace(asked, method=m.SmoothGrad(stdev=float(sizes[row]), n_samples=4))
+            np.testing.assert_allclose(explained(alone)[row], whole[row], rtol=1e-5, atol=1e-7)
