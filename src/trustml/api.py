@@ -257,11 +257,13 @@ def load(name: str | Path, *, root: str | Path = DEFAULT_ROOT) -> Run:
 def _execute(directory: RunDirectory, listener: Callable[[dict[str, Any]], None] | None, *, lock: int) -> Run:
     from trustml.compare.rows import write_measures
     from trustml.launch.schedule import JobScheduler
+    from trustml.record.running import executing
 
     tell = listener or (lambda event: None)
-    manifest = JobScheduler(directory, listener=tell, lock=lock).execute()
-    write_measures(directory)
-    done = {"event": "done", "run": manifest.run, "path": str(directory.path), "status": manifest.status}
-    directory.append_event(done)
+    with executing(directory):
+        manifest = JobScheduler(directory, listener=tell, lock=lock).execute()
+        write_measures(directory)
+        done = {"event": "done", "run": manifest.run, "path": str(directory.path), "status": manifest.status}
+        directory.append_event(done)
     tell(done)
     return Run(directory)

@@ -19,6 +19,9 @@ OK, FAILED, USAGE, INTERNAL, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 4, 130
 _COMMANDS = {
     "init": "Look at a data file and write a scenario that works.",
     "run": "Run a scenario or a data file, or go on with a run.",
+    "jobs": "List the runs that are executed now, and how far they are.",
+    "attach": "Show the progress of a run that another process executes.",
+    "cancel": "End runs that another process executes, as Ctrl-C would.",
     "list": "List the runs and the ready scenarios.",
     "rm": "Remove runs, or what is left of one that was never planned to its end.",
     "show": "Show how a run went and what it measured.",

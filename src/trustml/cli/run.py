@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -24,6 +24,7 @@ from trustml.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from trustml.api import Run
     from trustml.launch.forecast import Forecast
 
 _SCENARIOS = (".py", ".toml")
@@ -48,6 +49,7 @@ _EXIT = {"success": OK, "partial": PARTIAL, "interrupted": INTERRUPTED}
 @click.option("--resume", metavar="RUN", help="Go on with this run: do only what is missing.")
 @click.option("--allow-overrun", is_flag=True, help="With --resume: retrain past the target epsilon, and report it.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, with time and memory as earlier runs had them.")
+@click.option("--detach", is_flag=True, help="Plan it, print the run's name, and leave it to a process of its own.")
 @json_option
 @file_option
 def command(
@@ -62,6 +64,7 @@ def command(
     resume: str | None,
     allow_overrun: bool,
     dry_run: bool,
+    detach: bool,
     as_json: bool,
     file: Path | None,
 ) -> int:
@@ -99,6 +102,8 @@ def command(
         raise click.UsageError("--dry-run is for a run that has not begun; `trustml show` tells what is missing of one")
     if allow_overrun and resume is None:
         raise click.UsageError("--allow-overrun goes with --resume")
+    if detach and dry_run:
+        raise click.UsageError("--dry-run does nothing that could be detached; leave one of them out")
     # Also where SIGINT was ignored when we were started, as a shell does for what it puts into the background.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
@@ -109,6 +114,9 @@ def command(
     with data_stream(file) as stream:
         if dry_run:
             _foretell(str(scenario), root, overrides, as_json=as_json, stream=stream)
+            return OK
+        if detach:
+            _detach(scenario, root, overrides, resume, allow_overrun, as_json, stream)
             return OK
         return _run(scenario, root, overrides, resume, allow_overrun, as_json, stream)
 
@@ -170,8 +178,6 @@ def _run(
 ) -> int:
     from trustml import api
     from trustml.cli.progress import show_progress
-    from trustml.report.summary import print_summary
-    from trustml.report.tables import print_comparison, print_problems
 
     with show_progress(sys.stderr) as progress:
 
@@ -189,8 +195,16 @@ def _run(
             run = api.resume(resume, root=root, overrides=overrides, allow_overrun=allow_overrun, listener=listener)
         else:
             run = api.run(str(scenario), out=root, overrides=overrides, listener=listener)
+    return print_ended(run, root=root, stream=None if as_json else stream)
+
+
+def print_ended(run: Run, *, root: Path, stream: IO[str] | None) -> int:
+    """Print what a run measured, if there is a stream for it, and how it ended; give the exit code."""
+    from trustml.report.summary import print_summary
+    from trustml.report.tables import print_comparison, print_problems
+
     manifest = run.manifest
-    if not as_json:
+    if stream is not None:
         out = console(stream)
         print_comparison(out, [(manifest, run.measures())])
         out.print()
@@ -201,6 +215,39 @@ def _run(
     if manifest.status != "success":
         err.verbatim(f"go on with: trustml run --resume {manifest.run} --runs {root}")
     return _EXIT.get(manifest.status, PARTIAL)
+
+
+def _detach(
+    scenario: str | None,
+    root: Path,
+    overrides: list[str],
+    resume: str | None,
+    allow_overrun: bool,
+    as_json: bool,
+    stream: IO[str],
+) -> None:
+    """Plan a run here, where errors are seen, and leave it to a process of its own."""
+    from trustml.launch.detached import start_detached
+    from trustml.launch.prepare import prepare_run
+    from trustml.record.store import find_run
+    from trustml.scenario.read import read_scenario
+    from trustml.scenario.ready import find_scenario
+
+    if resume is None:
+        wanted = read_scenario(find_scenario(str(scenario)), overrides=overrides)
+        run, arguments = prepare_run(wanted, root=root, overrides=overrides), []
+    else:
+        run, arguments = find_run(resume, root=root), [word for one in overrides for word in ("--set", one)]
+    if allow_overrun:
+        arguments.append("--allow-overrun")
+    runner = start_detached(run, arguments=arguments)
+    name = run.path.name
+    if as_json:
+        pid = None if runner is None else runner.pid
+        stream.write(json_text({"event": "detached", "run": name, "path": str(run.path), "pid": pid}) + "\n")
+    else:
+        stream.write(f"{name}\n")
+    click.echo(f"watch it: trustml attach {name} --runs {root}   end it: trustml cancel {name} --runs {root}", err=True)
 
 
 def _interrupt(*_: Any) -> None:
