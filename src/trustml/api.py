@@ -184,7 +184,7 @@ def run(
     out : path
         Folder in which the run directory is made.
     overrides : sequence of str
-        ``field.path=value``.
+        ``field.path=value``; several values of a regime's field, ``training.1.epsilon=1,3,8``, make a sweep.
     listener : callable, optional
         Gets every event as it happens.
 
@@ -199,14 +199,11 @@ def run(
         If the scenario cannot work; nothing has run then.
     """
     from trustml.launch.prepare import prepare_run
-    from trustml.scenario.read import every_field, from_plain, read_scenario, set_field
+    from trustml.scenario.read import overridden, read_scenario
     from trustml.scenario.ready import find_scenario
 
     if isinstance(scenario, Scenario):
-        data = every_field(scenario)
-        for override in overrides:
-            set_field(data, override)
-        wanted = from_plain(data)
+        wanted = overridden(scenario, overrides)
     else:
         wanted = read_scenario(find_scenario(str(scenario)), overrides=overrides)
     directory = prepare_run(wanted, root=Path(out), overrides=overrides)

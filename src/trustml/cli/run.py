@@ -41,7 +41,14 @@ _EXIT = {"success": OK, "partial": PARTIAL, "interrupted": INTERRUPTED}
     "settings",
     multiple=True,
     metavar="FIELD=VALUE",
-    help="Override a field: training.1.epsilon=3; with --resume a limit, execution.timeout=7200.",
+    help="Override a field: training.1.epsilon=3, or 1,3,8 for a sweep; with --resume execution.timeout=7200, say.",
+)
+@click.option(
+    "--grid",
+    "grids",
+    multiple=True,
+    metavar="FIELD=A,B,C",
+    help="Train a regime with each of these values: training.1.epsilon=1,3,8; repeated, with each combination.",
 )
 @click.option("--backend", "backends", multiple=True, metavar="NAME", help="Only this backend; may be repeated.")
 @click.option("--seeds", type=click.IntRange(1, 10_000), help="Train every model with this many seeds.")
@@ -58,6 +65,7 @@ def command(
     root: Path,
     old_root: Path | None,
     settings: tuple[str, ...],
+    grids: tuple[str, ...],
     backends: tuple[str, ...],
     seeds: int | None,
     device: str | None,
@@ -77,8 +85,10 @@ def command(
     others' results are whole, and `trustml run --resume RUN` does what is missing, with --set execution.timeout=...,
     execution.memory_limit=... or execution.parallel_jobs=... under other limits.
     """
+    from trustml.scenario.sweep import grid_override
+
     root = renamed(old_root, root, was="--out", now="--runs") or root
-    overrides = list(settings)
+    overrides = [*settings, *map(grid_override, grids)]
     if backends:
         overrides.append(f"backends=[{', '.join(repr(name) for name in backends)}]")
     if seeds:

@@ -93,6 +93,7 @@ REST: dict[str, _Words] = {
         f"over epsilon {known['epsilons']}{' of the private regimes they belong to' if 'controls' in known else ''}"
     ),
     "minuend": "{minuend} minus {subtrahend}, seed by seed",
+    "setting": "with {setting}, the best of {candidates} on {chosen_on} other held-out examples",
     "perturbation_methods": "{perturbation_methods} perturbation and {gradient_methods} gradient methods",
     "steps": "{steps} steps",
     "wanted_error": "to a completeness error of {wanted_error:g}",
@@ -163,6 +164,8 @@ SILENT = frozenset(
             "distinct_others",
             "controls",
             "within_draws",
+            "candidates",
+            "chosen_on",
         ),
     }
 )

@@ -13,6 +13,7 @@ from trustml.data.clients import read_federated_plan, rounds_visited
 from trustml.measures.assumptions import assumptions_of
 from trustml.measures.evidence import Evidence
 from trustml.measures.releases import not_covered, releases_of
+from trustml.measures.sweeps import choice_text, choices
 from trustml.measures.wording import (
     clipping_text,
     mechanism_text,
@@ -234,6 +235,9 @@ def _is_poisson(charges: Sequence[Charge]) -> bool:
 
 def _tuning(evidence: Evidence, charges: list[Charge], regime: PrivateRegime) -> str:
     tuning = evidence.manifest.scenario.get("tuning")
+    choice = evidence.once(choices).get(regime.title)
+    if choice is not None:
+        return choice_text(choice)
     if not tuning:
         return "not part of a declared sweep; if hyperparameters were chosen on this data, that is not covered"
     value = epsilon_with_tuning(charges, runs=float(tuning["mean_runs"]), delta=regime.delta)

@@ -15,15 +15,24 @@ from trustml.measures.evidence import Evidence
 from trustml.measures.resampling import Statistic, estimates, mean_of
 from trustml.measures.row import About, IntervalKind, PairKind, Row
 from trustml.models.answers import in_unit, right
-from trustml.models.losses import Doubles
-from trustml.models.tasks import Labels, Regression
+from trustml.models.losses import AnyArray, Doubles
+from trustml.models.tasks import Labels, Regression, Task
 from trustml.record.schema import JobRecord
 
 Booleans: TypeAlias = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Difference:
+class ScoreDifference:
+    """Score of the second of two models less that of the first.
+
+    Attributes
+    ----------
+    value, low, high : float
+    interval : IntervalKind
+    p_value : float, optional
+    """
+
     value: float
     low: float
     high: float
@@ -70,24 +79,27 @@ def _pair(one: JobRecord, other: JobRecord) -> tuple[PairKind, str, str] | None:
     return None
 
 
-def _difference(evidence: Evidence, one: JobRecord, other: JobRecord) -> _Difference | None:
-    """Score of the second less that of the first; None where a regression has nothing to explain."""
-    task = evidence.task
+def _difference(evidence: Evidence, one: JobRecord, other: JobRecord) -> ScoreDifference | None:
     (first, labels), (second, _) = outputs_of(evidence, one), outputs_of(evidence, other)
+    return model_difference(evidence.task, first, second, labels)
+
+
+def model_difference(task: Task, first: AnyArray, second: AnyArray, labels: AnyArray) -> ScoreDifference | None:
+    """Score of the second outputs less that of the first; None where a regression has nothing to explain."""
     if isinstance(task, Regression):
         true, a, b = (in_unit(task, part)[:, 0] for part in (labels, first, second))
         value, low, high = estimates({"": _explained_more(true, a, b)}, examples=len(true))[""]
         if not math.isfinite(value):
             return None
-        return _Difference(value=value, low=low, high=high, interval="bootstrap over examples")
+        return ScoreDifference(value=value, low=low, high=high, interval="bootstrap over examples")
     shares = right(task, first, labels), right(task, second, labels)
     if isinstance(task, Labels):
         value, low, high = estimates({"": mean_of(shares[1] - shares[0])}, examples=len(labels))[""]
-        return _Difference(value=value, low=low, high=high, interval="bootstrap over examples")
+        return ScoreDifference(value=value, low=low, high=high, interval="bootstrap over examples")
     hits = shares[0] > 0, shares[1] > 0
     low, high = paired_interval(*hits)
     value = float(hits[1].mean() - hits[0].mean())
-    return _Difference(value=value, low=low, high=high, interval="newcombe", p_value=mcnemar(*hits))
+    return ScoreDifference(value=value, low=low, high=high, interval="newcombe", p_value=mcnemar(*hits))
 
 
 def _explained_more(true: Doubles, first: Doubles, second: Doubles) -> Statistic:

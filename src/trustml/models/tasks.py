@@ -90,6 +90,7 @@ _LATER: dict[str, Any] = {
     "ablation": None,
     "ablated": None,
     "chosen_from_data": [],
+    "sweep": [],
     "border": "zeros",
 }
 """Fields that jobs and scenarios got after runs had been recorded, and the values that change nothing."""

@@ -17,6 +17,7 @@ from trustml.scenario.check import check_backends
 from trustml.scenario.problems import PlainData, explain_problem, nearest
 from trustml.scenario.sources import Csv, Files, Idx, Json, Module, Npz, Parquet, Series, Text
 from trustml.scenario.spec import Scenario
+from trustml.scenario.sweep import expand_sweeps, several_values
 
 _Holder = TypeVar("_Holder", bound=msgspec.Struct)
 
@@ -39,13 +40,31 @@ def read_scenario(path: Path, *, overrides: Sequence[str] = ()) -> Scenario:
         data = _read_toml(path)
     else:
         raise UsageError(f"{path}: {_why_no_scenario(path)}")
-    if overrides:
-        data = every_field(from_plain(data))  # with all defaults, so that every field can be named
-    for override in overrides:
-        set_field(data, override)
-    scenario = from_plain(data)
+    scenario = overridden(from_plain(data), overrides)
     check_backends(scenario)
     return resolve_paths(scenario, folder=path.parent)
+
+
+def overridden(scenario: Scenario, overrides: Sequence[str]) -> Scenario:
+    """Set fields by ``field.path=value``, and sweep over those of regimes that are given several values.
+
+    Raises
+    ------
+    UsageError, ScenarioError
+    """
+    if not overrides:
+        return scenario
+    data = every_field(scenario)  # with all defaults, so that every field can be named
+    grids = []
+    for override in overrides:
+        grid = several_values(override)
+        if grid is None:
+            set_field(data, override)
+        else:
+            grids.append(grid)
+    if grids:  # last: a field that is set once is the same in all
+        expand_sweeps(data, grids)
+    return from_plain(data)
 
 
 def _why_no_scenario(path: Path) -> str:
