@@ -144,6 +144,7 @@ def _foretell(scenario: str, root: Path, overrides: list[str], *, as_json: bool,
 
 
 def _print_forecast(out: Any, found: Forecast) -> None:
+    from trustml.privacy.statement import at_most
     from trustml.report.documents import titled_table
 
     out.print(f"{found.train_examples:,} examples to train on, {found.test_examples:,} held out; nothing was written")
@@ -162,6 +163,19 @@ def _print_forecast(out: Any, found: Forecast) -> None:
     out.print(table)
     unknown = f", and of {found.unknown} jobs nothing is known" if found.unknown else ""
     out.print(f"{len(found.jobs)} jobs one after another: {found.seconds:.0f} seconds as earlier ones took{unknown}")
+    for of in dict.fromkeys(one.of for one in found.sweep):
+        fields: dict[str, list[str]] = {}
+        for one in found.sweep:
+            if one.of == of:
+                fields.setdefault(one.field, []).append(str(one.value))
+        each = " x ".join(f"{name} ({', '.join(dict.fromkeys(values))})" for name, values in fields.items())
+        out.print(f"a sweep of {of} over {each}", soft_wrap=True)
+    for group in found.together:
+        out.print(
+            f"{group.models} private models per {group.unit}: about epsilon {at_most(group.epsilon, 2)} at delta "
+            f"{group.delta:g} for all together, which is what choosing among them costs",
+            soft_wrap=True,
+        )
     for skip in found.skips:
         out.print(f"left out: {skip.cell} in {skip.backend}: {skip.reason}", soft_wrap=True, markup=False)
     for warning in found.warnings:
