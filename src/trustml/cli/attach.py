@@ -8,12 +8,13 @@ from pathlib import Path
 
 import click
 
+from trustml.cli.completing import complete_runs
 from trustml.cli.main import INTERRUPTED
 from trustml.cli.output import data_stream, file_option, json_option, json_text, root_option
 
 
 @click.command("attach", short_help="Show the progress of a run that another process executes.")
-@click.argument("run")
+@click.argument("run", shell_complete=complete_runs)
 @root_option
 @json_option
 @file_option

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from trustml.cli.completing import complete_runs
 from trustml.cli.output import root_option
 
 
 @click.command("cancel", short_help="End runs that another process executes, as Ctrl-C would.")
-@click.argument("runs", nargs=-1, required=True)
+@click.argument("runs", nargs=-1, required=True, shell_complete=complete_runs)
 @root_option
 def command(runs: tuple[str, ...], root: Path) -> None:
     """End RUNS as Ctrl-C would: workers are stopped, what is finished is kept and measured, the rest can be resumed.

@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from trustml.cli.completing import complete_fields, complete_runs, complete_scenarios
 from trustml.cli.init import label_option, make_draft, write_draft
 from trustml.cli.main import INTERRUPTED, OK, PARTIAL
 from trustml.cli.output import (
@@ -32,7 +33,7 @@ _EXIT = {"success": OK, "partial": PARTIAL, "interrupted": INTERRUPTED}
 
 
 @click.command("run", short_help="Run a scenario or a data file, or go on with a run.")
-@click.argument("scenario", required=False)
+@click.argument("scenario", required=False, shell_complete=complete_scenarios)
 @label_option
 @root_option
 @old_root_option
@@ -41,6 +42,7 @@ _EXIT = {"success": OK, "partial": PARTIAL, "interrupted": INTERRUPTED}
     "settings",
     multiple=True,
     metavar="FIELD=VALUE",
+    shell_complete=complete_fields,
     help="Override a field: training.1.epsilon=3, or 1,3,8 for a sweep; with --resume execution.timeout=7200, say.",
 )
 @click.option(
@@ -48,12 +50,15 @@ _EXIT = {"success": OK, "partial": PARTIAL, "interrupted": INTERRUPTED}
     "grids",
     multiple=True,
     metavar="FIELD=A,B,C",
+    shell_complete=complete_fields,
     help="Train a regime with each of these values: training.1.epsilon=1,3,8; repeated, with each combination.",
 )
 @click.option("--backend", "backends", multiple=True, metavar="NAME", help="Only this backend; may be repeated.")
 @click.option("--seeds", type=click.IntRange(1, 10_000), help="Train every model with this many seeds.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to compute.")
-@click.option("--resume", metavar="RUN", help="Go on with this run: do only what is missing.")
+@click.option(
+    "--resume", metavar="RUN", shell_complete=complete_runs, help="Go on with this run: do only what is missing."
+)
 @click.option("--allow-overrun", is_flag=True, help="With --resume: retrain past the target epsilon, and report it.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, with time and memory as earlier runs had them.")
 @click.option("--detach", is_flag=True, help="Plan it, print the run's name, and leave it to a process of its own.")

@@ -327,9 +327,14 @@ class ScenarioHead(RecordStruct, frozen=True, kw_only=True):
     Parameters
     ----------
     name : str
+    training : tuple of RecordedRegime
+    data : dict
+        The source, as plain data.
     """
 
     name: str = ""
+    training: tuple[RecordedRegime, ...] = ()
+    data: dict[str, Any] = {}
 
 
 class JobHead(RecordStruct, frozen=True, kw_only=True):

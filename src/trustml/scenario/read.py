@@ -15,6 +15,7 @@ from trustml.models.tasks import without_later_defaults
 from trustml.scenario.baselines import Background, PublicExample
 from trustml.scenario.check import check_backends
 from trustml.scenario.problems import PlainData, explain_problem, nearest
+from trustml.scenario.ready import near_file
 from trustml.scenario.sources import Csv, Files, Idx, Json, Module, Npz, Parquet, Series, Text
 from trustml.scenario.spec import Scenario
 from trustml.scenario.sweep import expand_sweeps, several_values
@@ -215,7 +216,8 @@ def _with_absolute(holder: _Holder, folder: Path) -> _Holder:
 
 def _read_module(path: Path) -> PlainData:
     if not path.is_file():
-        raise UsageError(f"{path}: no such scenario file; `trustml run --help` tells what can be named")
+        help_line = "`trustml run --help` tells what can be named"
+        raise UsageError(f"{path}: no such scenario file; {near_file(path) or help_line}")
     try:
         names = runpy.run_path(str(path))
     except UsageError:
@@ -232,7 +234,7 @@ def _read_toml(path: Path) -> PlainData:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError(f"{path}: no such scenario file; check the path") from None
+        raise UsageError(f"{path}: no such scenario file; {near_file(path) or 'check the path'}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise UsageError(f"{path}: cannot be read as TOML ({error}); fix it") from None
 
