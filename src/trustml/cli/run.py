@@ -53,6 +53,13 @@ _EXIT = {"success": OK, "partial": PARTIAL, "interrupted": INTERRUPTED}
     shell_complete=complete_fields,
     help="Train a regime with each of these values: training.1.epsilon=1,3,8; repeated, with each combination.",
 )
+@click.option(
+    "--tune",
+    "mean_runs",
+    type=click.FloatRange(min=0, min_open=True, max=1000),
+    metavar="RUNS",
+    help="With --grid: a random number of runs, RUNS in the mean; keep the best alone, and tell what choosing cost.",
+)
 @click.option("--backend", "backends", multiple=True, metavar="NAME", help="Only this backend; may be repeated.")
 @click.option("--seeds", type=click.IntRange(1, 10_000), help="Train every model with this many seeds.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to compute.")
@@ -71,6 +78,7 @@ def command(
     old_root: Path | None,
     settings: tuple[str, ...],
     grids: tuple[str, ...],
+    mean_runs: float | None,
     backends: tuple[str, ...],
     seeds: int | None,
     device: str | None,
@@ -93,7 +101,10 @@ def command(
     from trustml.scenario.sweep import grid_override
 
     root = renamed(old_root, root, was="--out", now="--runs") or root
-    overrides = [*settings, *map(grid_override, grids)]
+    grid = [grid_override(text) for text in grids]
+    overrides = [*settings, *(grid if mean_runs is None else [])]
+    if mean_runs is not None and (not grids or resume is not None or dry_run or detach):
+        raise click.UsageError("--tune goes with --grid; it cannot be resumed, detached or tried without running")
     if backends:
         overrides.append(f"backends=[{', '.join(repr(name) for name in backends)}]")
     if seeds:
@@ -133,6 +144,8 @@ def command(
         if detach:
             _detach(scenario, root, overrides, resume, allow_overrun, as_json, stream)
             return OK
+        if mean_runs is not None:
+            return _tune(str(scenario), root, overrides, grid, mean_runs, stream=None if as_json else stream)
         return _run(scenario, root, overrides, resume, allow_overrun, as_json, stream)
 
 
@@ -225,6 +238,20 @@ def _run(
         else:
             run = api.run(str(scenario), out=root, overrides=overrides, listener=listener)
     return print_ended(run, root=root, stream=None if as_json else stream)
+
+
+def _tune(
+    scenario: str, root: Path, overrides: list[str], grid: list[str], mean_runs: float, *, stream: IO[str] | None
+) -> int:
+    from trustml import api
+    from trustml.cli.progress import show_progress
+
+    with show_progress(sys.stderr) as progress:
+        best = api.tune(scenario, grid=grid, mean_runs=mean_runs, out=root, overrides=overrides, listener=progress)
+    if best is None:
+        click.echo("no run was drawn, or none has a score: nothing is released, and nothing was kept", err=True)
+        return PARTIAL
+    return print_ended(best, root=root, stream=stream)
 
 
 def print_ended(run: Run, *, root: Path, stream: IO[str] | None) -> int:

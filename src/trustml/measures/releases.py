@@ -119,6 +119,9 @@ def _of_the_scenario(evidence: Evidence) -> list[Release]:
     if chosen:
         why = f"{', '.join(chosen)} were read from the data; one row may have decided what they are"
         found.append(Release(name="choices of the scenario", coverage="not covered", why=why))
+    if (evidence.manifest.scenario.get("tuning") or {}).get("tried"):
+        why = "held-out rows decide which of several runs is the one that is released"
+        found.append(Release(name="settings chosen in a sweep", coverage="disclosed", why=why))
     if candidates(sweep_of(evidence.manifest)):
         why = "half of the held-out rows, by a public order, decides which setting of a swept regime is called its best"
         found.append(Release(name="settings chosen in a sweep", coverage="disclosed", why=why))

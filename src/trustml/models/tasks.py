@@ -91,6 +91,7 @@ _LATER: dict[str, Any] = {
     "ablated": None,
     "chosen_from_data": [],
     "sweep": [],
+    "tried": {},
     "border": "zeros",
 }
 """Fields that jobs and scenarios got after runs had been recorded, and the values that change nothing."""

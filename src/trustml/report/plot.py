@@ -33,7 +33,9 @@ def print_plot(out: Console, manifest: Manifest, table: pd.DataFrame) -> None:
     if rows.empty:
         out.print(f"no model of {manifest.run} has a score yet")
         return
-    epsilons = {(r.regime, r.backend, r.seed): r.value for r in table[table.measure == "epsilon"].itertuples()}
+    known = table[(table.measure == "epsilon") & table.value.notna()]
+    keys = zip(known.regime, known.backend, known.seed, strict=True)
+    epsilons = dict(zip(keys, (at_most(float(value), 2) for value in known.value), strict=True))
     several = rows.seed.nunique() > 1
     labels = max(len(str(name)) for name in rows.regime) + max(len(str(name)) for name in rows.backend)
     width = max(_LEAST, min(_MOST, out.width - labels - (34 if several else 26)))
@@ -44,11 +46,10 @@ def print_plot(out: Console, manifest: Manifest, table: pd.DataFrame) -> None:
     heads = ["regime", "framework", *([">seed"] if several else []), ">epsilon", f">{MEASURES[score].title}", scale]
     plot = titled_table(f"{MEASURES[score].title} on held-out examples, with its interval", *heads)
     for row in rows.itertuples():
-        epsilon = epsilons.get((row.regime, row.backend, row.seed))
-        known = "none" if epsilon is None or math.isnan(epsilon) else at_most(float(epsilon), 2)
+        epsilon = epsilons.get((row.regime, row.backend, row.seed), "none")
         line = _line(float(row.low), float(row.value), float(row.high), low=low, high=high, width=width, marks=marks)
         seed = [str(row.seed)] if several else []
-        plot.add_row(str(row.regime), str(row.backend), *seed, known, f"{row.value:.3f}", line)
+        plot.add_row(str(row.regime), str(row.backend), *seed, epsilon, f"{row.value:.3f}", line)
     out.print(plot)
 
 

@@ -18,7 +18,7 @@ from trustml.scenario.problems import PlainData, explain_problem, nearest
 from trustml.scenario.ready import near_file
 from trustml.scenario.sources import Csv, Files, Idx, Json, Module, Npz, Parquet, Series, Text
 from trustml.scenario.spec import Scenario
-from trustml.scenario.sweep import expand_sweeps, several_values
+from trustml.scenario.sweep import expand_sweeps, several_values, tuning_candidates
 
 _Holder = TypeVar("_Holder", bound=msgspec.Struct)
 
@@ -66,6 +66,22 @@ def overridden(scenario: Scenario, overrides: Sequence[str]) -> Scenario:
     if grids:  # last: a field that is set once is the same in all
         expand_sweeps(data, grids)
     return from_plain(data)
+
+
+def tuning_scenarios(scenario: Scenario, grid: Sequence[str], *, mean_runs: float) -> list[Scenario]:
+    """Give the scenarios of which a tuned run draws one again and again, from ``FIELD=a,b,c``.
+
+    Raises
+    ------
+    UsageError, ScenarioError
+    """
+    data = every_field(scenario)
+    grids = [one for text in grid if (one := several_values(text)) is not None]
+    if len(grids) < len(grid) or not grids:
+        raise UsageError("tuning needs several values to choose from, such as training.0.optimizer.learning_rate=1,2")
+    regimes, tried = tuning_candidates(data, grids)
+    tuning = {"mean_runs": mean_runs, "tried": tried}
+    return [from_plain({**data, "training": [regime], "tuning": tuning}) for regime in regimes]
 
 
 def _why_no_scenario(path: Path) -> str:

@@ -16,7 +16,7 @@ from trustml.scenario.baselines import Baseline, Disclosed, Rows, rows_shown
 from trustml.scenario.methods import IntegratedGradients, Method, background_of, baseline_of
 from trustml.scenario.regimes import Regime
 from trustml.scenario.sources import DataSource
-from trustml.scenario.sweep import Swept
+from trustml.scenario.sweep import Swept, SweptValue
 
 BackendName: TypeAlias = Annotated[str, msgspec.Meta(examples=list(SHIPPED_NAMES))]
 """A name of :mod:`trustml.frameworks.table`; a JSON schema offers those that come with trustml."""
@@ -151,9 +151,12 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ----------
     mean_runs : float
         Mean of the Poisson distribution from which the number of runs was drawn before the first one.
+    tried : dict
+        Field of the regime to the values of which each run drew one, where :func:`trustml.tune` drew them.
     """
 
     mean_runs: Positive
+    tried: dict[str, tuple[SweptValue, ...]] = {}
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

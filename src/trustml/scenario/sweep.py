@@ -156,7 +156,7 @@ def _combinations(
     if not fields:
         return [regime]
     title = regime.get("name") or regime["kind"]
-    found = []
+    found: list[PlainData] = []
     for values in itertools.product(*fields.values()):
         one = msgspec.json.decode(msgspec.json.encode(regime))
         for field, value in zip(fields, values, strict=True):
@@ -209,6 +209,46 @@ def _moved(paths: Sequence[str], made: Mapping[int, Sequence[PlainData]]) -> lis
         for number in range(len(made[int(parts[1])])):
             found.append(".".join(["training", str(before + number), *parts[2:]]))
     return found
+
+
+def tuning_candidates(
+    data: PlainData, grids: Sequence[tuple[str, tuple[SweptValue, ...]]]
+) -> tuple[list[PlainData], dict[str, tuple[SweptValue, ...]]]:
+    """Give the one regime of a scenario with each combination of values, all of which must cost the same.
+
+    Returns
+    -------
+    regimes : list of dict
+    tried : dict
+        Field to its values.
+
+    Raises
+    ------
+    ScenarioError
+        If the scenario trains more than one private model, or a field changes what a run is charged for.
+    """
+    for field in ("training", "backends", "seeds"):
+        if len(data[field]) != 1:
+            raise ScenarioError(field, f"has {len(data[field])} items, and one model is tuned", fix="leave one")
+    if data["training"][0]["kind"] != "DPSGD":
+        raise ScenarioError(
+            "training.0", "is not private, so nothing is paid for choosing", fix="use DPSGD, or a sweep"
+        )
+    tried: dict[str, tuple[SweptValue, ...]] = {}
+    for path, values in grids:
+        ((_, field),) = _named(path, data["training"])
+        if field.partition(".")[0] not in _CHARGED_ALIKE:
+            fix = f"choose among values of {', '.join(_CHARGED_ALIKE)}"
+            raise ScenarioError(
+                path, "changes what a run is charged for, and all that are tried must cost alike", fix=fix
+            )
+        _check_values(path, values)
+        tried[field] = values
+    title = data["training"][0]["name"]
+    return [one | {"name": title} for one in _combinations(data["training"][0], tried, [], path="training.0")], tried
+
+
+_CHARGED_ALIKE = ("optimizer", "schedule", "clipping_norm", "ema_decay", "augmentation")
 
 
 def check_sweep(swept: Sequence[Swept], regimes: Mapping[str, msgspec.Struct]) -> None:
