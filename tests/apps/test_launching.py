@@ -11,7 +11,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.cli.test_cli import toml
-from tests.record.test_running import executed
+from tests.record.test_running import as_running, executed
 from tests.records import copy_of
 from trustml.errors import UsageError
 from trustml.scenario.read import read_scenario
@@ -127,7 +127,7 @@ def test_the_page_plans_and_starts_by_the_command_line(place, monkeypatch):
 
 
 def test_what_runs_is_shown_whoever_started_it_and_can_be_ended(place):
-    run = copy_of("private", place.parent / "runs").directory
+    run = as_running(copy_of("private", place.parent / "runs").directory)
     with executed(run) as process:
         app = AppTest.from_file(str(APPS / "dashboard.py"), default_timeout=60).run()
         app.switch_page("views/launch.py").run()

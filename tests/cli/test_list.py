@@ -138,6 +138,7 @@ def test_a_shell_completes_runs_scenarios_and_fields(runs):
     assert set(completed(runs, "run", "--runs", str(runs), "--resume", "")) == {"latest", *found}
     assert completed(runs, "run", "dig")[0] == "digits"
     assert "jobs" in completed(runs, "jo")
+    assert "show" in completed(runs, "shw", ""), "a mistake at the prompt is no error there"
     assert completed(runs, "run", "digits", "--set", "training.1.eps") == ["training.1.epsilon="]
     assert "execution.timeout=" in completed(runs, "run", "digits", "--set", "execu")
     assert completed(runs, "run", "digits", "--grid", "training.1.epsilon=1") == []

@@ -55,7 +55,12 @@ def executed(run: RunDirectory) -> Iterator[subprocess.Popen]:
 
 @pytest.fixture
 def run(tmp_path) -> RunDirectory:
-    return copy_of("private", tmp_path / "runs").directory
+    return as_running(copy_of("private", tmp_path / "runs").directory)
+
+
+def as_running(run: RunDirectory) -> RunDirectory:
+    run.write_manifest(msgspec.structs.replace(run.manifest(), status="running"))
+    return run
 
 
 def told(run: RunDirectory) -> list[dict]:
@@ -109,6 +114,13 @@ def test_a_run_is_watched_and_ended_once_from_other_processes(run):
     assert called("jobs", "--runs", folder).stdout == f"nothing runs in {folder}\n"
     done = called("cancel", run.path.name, "--runs", folder)
     assert (done.returncode, done.stdout) == (0, "") and "is not running" in done.stderr
+
+
+def test_what_is_being_measured_is_waited_for(run):
+    run.write_manifest(msgspec.structs.replace(run.manifest(), status="partial"))
+    with executed(run), pytest.raises(UsageError, match="has not ended yet"):
+        ask_to_end(run, patience=0.3)
+    assert "done" not in [event["event"] for event in told(run)][-3:], "its measuring was broken off"
 
 
 def test_who_follows_a_run_that_is_killed_is_not_left_waiting(run):

@@ -87,6 +87,12 @@ def test_controls_are_not_swept_over_with_all_others():
         check_scenario(found)  # its private regime is several now, and the line names them
 
 
+def test_values_that_are_nearly_the_same_have_names_of_their_own():
+    found = overridden(TWO, ["training.0.optimizer.learning_rate=0.1234567,0.1234568,1.0"])
+    assert titles(found)[0] == "Plain-learning_rate-0_1234567" and titles(found)[2] == "Plain-learning_rate-1"
+    check_scenario(found)
+
+
 def test_a_long_name_is_cut_to_what_a_regime_may_be_called():
     long = Scenario(name="s", data=Digits(), model=TWO.model, training=(Plain(name="x" * 60),))
     found = overridden(long, ["training.0.optimizer.learning_rate=0.1,0.2"])

@@ -25,6 +25,7 @@ def command(runs: tuple[str, ...], root: Path) -> None:
         ended = ask_to_end(run)
         status = run.shown_status(run.head().status)
         if ended:
-            click.echo(f"{run.path.name}: {status}; go on with: trustml run --resume {run.path.name} --runs {root}")
+            more = "" if status == "success" else f"; go on with: trustml run --resume {run.path.name} --runs {root}"
+            click.echo(f"{run.path.name}: {status}{more}")
         else:
             click.echo(f"{run.path.name}: is not running ({status})", err=True)

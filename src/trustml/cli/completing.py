@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -13,7 +14,9 @@ def complete_runs(context: click.Context, _: click.Parameter, incomplete: str) -
     from trustml.record.store import newest_first
 
     root = context.params.get("root") or Path("runs")
-    names = ["latest", *(run.path.name for run in newest_first(Path(root)))]
+    names = ["latest"]
+    with suppress(OSError):
+        names += [run.path.name for run in newest_first(Path(root))]
     found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
     return found or [CompletionItem(incomplete, type="dir")]
 

@@ -57,7 +57,7 @@ class _LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
             near = did_you_mean(args[0], _COMMANDS)
             ctx.fail(f"there is no command {printable(args[0])!r}; {near or '`trustml --help` lists them'}")
         return super().resolve_command(ctx, args)

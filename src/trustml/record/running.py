@@ -128,7 +128,8 @@ def ask_to_end(run: RunDirectory, *, patience: float = 60.0) -> bool:
         raise UsageError(
             f"{run.path.name}: is executed by a thread of process {runner.pid}, which has more to do; end it there"
         )
-    if not _was_asked(run, runner):  # a second signal would break off the measuring
+    # Jobs that have ended are being measured, which a signal would break off; so would a second one.
+    if run.head().status == "running" and not _was_asked(run, runner):
         write_atomic(run.file(_ASKED), msgspec.json.encode(runner), private=True)
         with suppress(ProcessLookupError):
             os.kill(runner.pid, signal.SIGINT)

@@ -173,7 +173,7 @@ def _combinations(
 
 
 def _in_a_name(value: SweptValue) -> str:
-    text = f"{value:g}" if isinstance(value, float) else str(value)
+    text = str(value).removesuffix(".0")  # whole, as rounded ones may be the same
     return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in text.replace("+", ""))
 
 
