@@ -22,14 +22,14 @@ assert folder is not None  # else there is no such page
 
 def asked_for(field: FormField) -> Any:
     """Show one field, and give what it says."""
-    label, key = plain_text(field.path), f"field {field.path}"
+    key = f"field {field.path}"
     if field.kind == "choice":
-        return st.selectbox(label, field.choices, index=field.choices.index(str(field.value)), key=key)
+        return st.selectbox(plain_text(field.path), field.choices, index=field.choices.index(str(field.value)), key=key)
     if field.kind == "flag":
-        return st.checkbox(label, value=bool(field.value), key=key)
+        return st.checkbox(plain_text(field.path), value=bool(field.value), key=key)
     if field.kind == "whole number":
-        return st.number_input(label, value=int(field.value), step=1, key=key)
-    return st.number_input(label, value=float(field.value), format="%g", key=key)
+        return st.number_input(plain_text(field.path), value=int(field.value), step=1, key=key)
+    return st.number_input(plain_text(field.path), value=float(field.value), format="%g", key=key)
 
 
 names = scenario_files(folder)

@@ -102,15 +102,9 @@ def command(
 
     root = renamed(old_root, root, was="--out", now="--runs") or root
     grid = [grid_override(text) for text in grids]
-    overrides = [*settings, *(grid if mean_runs is None else [])]
+    overrides = [*settings, *(grid if mean_runs is None else []), *_shortcuts(backends, seeds, device)]
     if mean_runs is not None and (not grids or resume is not None or dry_run or detach):
         raise click.UsageError("--tune goes with --grid; it cannot be resumed, detached or tried without running")
-    if backends:
-        overrides.append(f"backends=[{', '.join(repr(name) for name in backends)}]")
-    if seeds:
-        overrides.append(f"seeds=[{', '.join(map(str, range(seeds)))}]")
-    if device:
-        overrides.append(f"execution.device='{device}'")
     if resume is None and scenario is None:
         raise click.UsageError("name a scenario, such as `trustml run digits`, or a run to go on with (--resume)")
     if resume is not None and (scenario is not None or backends or seeds or device):
@@ -124,12 +118,7 @@ def command(
             if gone
             else "--label goes with a data file; a scenario names its own in data.label"
         )
-    if dry_run and resume is not None:
-        raise click.UsageError("--dry-run is for a run that has not begun; `trustml show` tells what is missing of one")
-    if allow_overrun and resume is None:
-        raise click.UsageError("--allow-overrun goes with --resume")
-    if detach and dry_run:
-        raise click.UsageError("--dry-run does nothing that could be detached; leave one of them out")
+    _check_modes(resumed=resume is not None, allow_overrun=allow_overrun, dry_run=dry_run, detach=detach)
     # Also where SIGINT was ignored when we were started, as a shell does for what it puts into the background.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
@@ -147,6 +136,24 @@ def command(
         if mean_runs is not None:
             return _tune(str(scenario), root, overrides, grid, mean_runs, stream=None if as_json else stream)
         return _run(scenario, root, overrides, resume, allow_overrun, as_json, stream)
+
+
+def _shortcuts(backends: tuple[str, ...], seeds: int | None, device: str | None) -> list[str]:
+    """Settings for the options that stand for a field."""
+    found = [f"backends=[{', '.join(repr(name) for name in backends)}]"] if backends else []
+    if seeds:
+        found.append(f"seeds=[{', '.join(map(str, range(seeds)))}]")
+    return [*found, f"execution.device='{device}'"] if device else found
+
+
+def _check_modes(*, resumed: bool, allow_overrun: bool, dry_run: bool, detach: bool) -> None:
+    """Refuse ways to run that do not go together."""
+    if dry_run and resumed:
+        raise click.UsageError("--dry-run is for a run that has not begun; `trustml show` tells what is missing of one")
+    if allow_overrun and not resumed:
+        raise click.UsageError("--allow-overrun goes with --resume")
+    if detach and dry_run:
+        raise click.UsageError("--dry-run does nothing that could be detached; leave one of them out")
 
 
 def _foretell(scenario: str, root: Path, overrides: list[str], *, as_json: bool, stream: Any) -> None:

@@ -45,11 +45,11 @@ def print_plot(out: Console, manifest: Manifest, table: pd.DataFrame) -> None:
     scale = f"{low:<{width // 2}.3f}{high:>{width - width // 2}.3f}"
     heads = ["regime", "framework", *([">seed"] if several else []), ">epsilon", f">{MEASURES[score].title}", scale]
     plot = titled_table(f"{MEASURES[score].title} on held-out examples, with its interval", *heads)
-    for row in rows.itertuples():
-        epsilon = epsilons.get((row.regime, row.backend, row.seed), "none")
-        line = _line(float(row.low), float(row.value), float(row.high), low=low, high=high, width=width, marks=marks)
-        seed = [str(row.seed)] if several else []
-        plot.add_row(str(row.regime), str(row.backend), *seed, epsilon, f"{row.value:.3f}", line)
+    columns = (rows.regime, rows.backend, rows.seed, rows.low, rows.value, rows.high)
+    for regime, backend, seed, start, value, end in zip(*columns, strict=True):
+        epsilon = epsilons.get((regime, backend, seed), "none")
+        line = _line(start, value, end, low=low, high=high, width=width, marks=marks)
+        plot.add_row(regime, backend, *([str(seed)] if several else []), epsilon, f"{value:.3f}", line)
     out.print(plot)
 
 

@@ -112,10 +112,11 @@ def sweep_answers(manifest: Manifest, table: pd.DataFrame) -> list[Answer]:
         text = f"over {rows.field.iloc[0]}, {of} scores {listed(each, _MOST_SETTINGS)} in {first.backend.iloc[0]}{more}"
         cost = _cost_of_choosing(table, rows)
         found.append(Answer(question="sweep", text=f"{text}{cost}", measure=leading(set(table.measure))))
-    for row in table[(table.measure == "epsilon_with_tuning") & table.value.notna()].itertuples():
+    tuned = table[(table.measure == "epsilon_with_tuning") & table.value.notna()]
+    for regime, value, delta in zip(tuned.regime, tuned.value, tuned.delta, strict=True):
         text = (
-            f"{row.regime} is the best of a random number of runs, the others of which are not released: with that "
-            f"choice its epsilon is at most {at_most(float(row.value), 2)} at delta {row.delta:g}"
+            f"{regime} is the best of a random number of runs, the others of which are not released: with that choice "
+            f"its epsilon is at most {at_most(float(value), 2)} at delta {delta:g}"
         )
         found.append(Answer(question="sweep", text=text, page="privacy", measure="epsilon_with_tuning"))
     return found
