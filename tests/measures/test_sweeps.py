@@ -13,6 +13,7 @@ from trustml.measures.score_differences import model_difference
 from trustml.measures.sweeps import candidates, choices, tuned_rows
 from trustml.models.answers import score
 from trustml.privacy.statement import at_most
+from trustml.record.files import encode_arrays, read_arrays
 from trustml.record.schema import sweep_of
 from trustml.scenario.sweep import Swept
 
@@ -78,18 +79,24 @@ def test_the_best_is_chosen_on_rows_on_which_it_is_not_judged(tmp_path):
         ("DPSGD", "Private", "epochs", 1),
         ("DPFedAvg", "Private", "epochs", 2),
     )
-    outputs = {
-        record.regime: evidence.run.arrays(f"jobs/{record.id}/predictions.npz")["test_logits"]
-        for record, _ in evidence.trained()
-    }
     labels = evidence.heldout["test_labels"]
     order = np.random.default_rng(20_000).permutation(len(labels))
     choosing, judging = order[: len(labels) // 2], order[len(labels) // 2 :]
+    outputs = {}
+    for record, _ in evidence.trained():
+        path = evidence.run.file(f"jobs/{record.id}/predictions.npz")
+        arrays = read_arrays(path)
+        outputs[record.regime] = arrays["test_logits"]
+        if record.regime == "Plain":  # the best by the one half and the worst by the other
+            outputs["Plain"][judging[: len(judging) // 2]] *= -1
+            path.write_bytes(encode_arrays(arrays))
     best = {
         group: max(names, key=lambda name: score(evidence.task, outputs[name][choosing], labels[choosing]))
         for group, names in {"Open": ("Plain", "FedAvg"), "Private": ("DPSGD", "DPFedAvg")}.items()
     }
     assert best["Open"] == "Plain", "else there is no difference to look at"
+    judged = {name: score(evidence.task, outputs[name][judging], labels[judging]) for name in ("Plain", "FedAvg")}
+    assert judged["Plain"] < judged["FedAvg"], "else it might have been chosen where it is judged"
     rows = {(row.measure, row.regime): row for row in tuned_rows(evidence)}
     assert set(rows) == {
         ("tuned_score", best["Open"]),
