@@ -192,6 +192,7 @@ if TYPE_CHECKING:
         load as load,
         resume as resume,
         run as run,
+        tune as tune,
     )
     from trustml.audits import (
         Audit as Audit,
@@ -206,6 +207,7 @@ _LATE = {
     "load": "trustml.api",
     "resume": "trustml.api",
     "run": "trustml.api",
+    "tune": "trustml.api",
     "Audit": "trustml.audits",
     "Claim": "trustml.audits",
     "Endpoint": "trustml.audits",

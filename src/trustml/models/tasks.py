@@ -90,6 +90,8 @@ _LATER: dict[str, Any] = {
     "ablation": None,
     "ablated": None,
     "chosen_from_data": [],
+    "sweep": [],
+    "tried": {},
     "border": "zeros",
     "groups": [],
     "quantity": "logit",

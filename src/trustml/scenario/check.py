@@ -21,6 +21,7 @@ from trustml.scenario.problems import check_types
 from trustml.scenario.regimes import DPSGD, Augmentation, Plain
 from trustml.scenario.sources import Table
 from trustml.scenario.spec import Scenario
+from trustml.scenario.sweep import check_sweep
 
 
 def check_scenario(scenario: Scenario) -> None:
@@ -63,6 +64,7 @@ def check_scenario(scenario: Scenario) -> None:
                 f"{regime.title!r} is no plain name",
                 fix="use letters, digits, - and _",
             )
+    check_sweep(scenario.sweep, {regime.title: regime for regime in scenario.training})
     _check_stops(scenario)
     check_ablations(scenario)
     check_explanations(scenario)

@@ -16,8 +16,10 @@ from trustml.scenario.baselines import Background, Median, PublicExample
 from trustml.scenario.check import check_backends
 from trustml.scenario.groups import GroupMap
 from trustml.scenario.problems import PlainData, explain_problem, nearest
+from trustml.scenario.ready import near_file
 from trustml.scenario.sources import Csv, Files, Idx, Json, Module, Npz, Parquet, Series, Text
 from trustml.scenario.spec import Scenario
+from trustml.scenario.sweep import expand_sweeps, several_values, tuning_candidates
 
 _Holder = TypeVar("_Holder", bound=msgspec.Struct)
 
@@ -40,13 +42,47 @@ def read_scenario(path: Path, *, overrides: Sequence[str] = ()) -> Scenario:
         data = _read_toml(path)
     else:
         raise UsageError(f"{path}: {_why_no_scenario(path)}")
-    if overrides:
-        data = every_field(from_plain(data))  # with all defaults, so that every field can be named
-    for override in overrides:
-        set_field(data, override)
-    scenario = from_plain(data)
+    scenario = overridden(from_plain(data), overrides)
     check_backends(scenario)
     return resolve_paths(scenario, folder=path.parent)
+
+
+def overridden(scenario: Scenario, overrides: Sequence[str]) -> Scenario:
+    """Set fields by ``field.path=value``, and sweep over those of regimes that are given several values.
+
+    Raises
+    ------
+    UsageError, ScenarioError
+    """
+    if not overrides:
+        return scenario
+    data = every_field(scenario)  # with all defaults, so that every field can be named
+    grids = []
+    for override in overrides:
+        grid = several_values(override)
+        if grid is None:
+            set_field(data, override)
+        else:
+            grids.append(grid)
+    if grids:  # last: a field that is set once is the same in all
+        expand_sweeps(data, grids)
+    return from_plain(data)
+
+
+def tuning_scenarios(scenario: Scenario, grid: Sequence[str], *, mean_runs: float) -> list[Scenario]:
+    """Give the scenarios of which a tuned run draws one again and again, from ``FIELD=a,b,c``.
+
+    Raises
+    ------
+    UsageError, ScenarioError
+    """
+    data = every_field(scenario)
+    grids = [one for text in grid if (one := several_values(text)) is not None]
+    if len(grids) < len(grid) or not grids:
+        raise UsageError("tuning needs several values to choose from, such as training.0.optimizer.learning_rate=1,2")
+    regimes, tried = tuning_candidates(data, grids)
+    tuning = {"mean_runs": mean_runs, "tried": tried}
+    return [from_plain({**data, "training": [regime], "tuning": tuning}) for regime in regimes]
 
 
 def _why_no_scenario(path: Path) -> str:
@@ -197,7 +233,8 @@ def _with_absolute(holder: _Holder, folder: Path) -> _Holder:
 
 def _read_module(path: Path) -> PlainData:
     if not path.is_file():
-        raise UsageError(f"{path}: no such scenario file; `trustml run --help` tells what can be named")
+        help_line = "`trustml run --help` tells what can be named"
+        raise UsageError(f"{path}: no such scenario file; {near_file(path) or help_line}")
     try:
         names = runpy.run_path(str(path))
     except UsageError:
@@ -214,7 +251,7 @@ def _read_toml(path: Path) -> PlainData:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError(f"{path}: no such scenario file; check the path") from None
+        raise UsageError(f"{path}: no such scenario file; {near_file(path) or 'check the path'}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise UsageError(f"{path}: cannot be read as TOML ({error}); fix it") from None
 

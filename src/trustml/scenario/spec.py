@@ -18,6 +18,7 @@ from trustml.scenario.groups import Groups
 from trustml.scenario.methods import IntegratedGradients, Method, background_of, baseline_of
 from trustml.scenario.regimes import Regime
 from trustml.scenario.sources import DataSource
+from trustml.scenario.sweep import Swept, SweptValue
 
 BackendName: TypeAlias = Annotated[str, msgspec.Meta(examples=list(SHIPPED_NAMES))]
 """A name of :mod:`trustml.frameworks.table`; a JSON schema offers those that come with trustml."""
@@ -174,9 +175,12 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ----------
     mean_runs : float
         Mean of the Poisson distribution from which the number of runs was drawn before the first one.
+    tried : dict
+        Field of the regime to the values of which each run drew one, where :func:`trustml.tune` drew them.
     """
 
     mean_runs: Positive
+    tried: dict[str, tuple[SweptValue, ...]] = {}
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -204,6 +208,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     chosen_from_data : tuple of str
         Fields of this scenario whose values somebody read from the data that is to be protected, by hand or by
         ``trustml init``: ``data.drop``, ``training``. No epsilon covers such a choice, and every statement says so.
+    sweep : tuple of Swept
+        Which regimes differ in what alone, so that they are shown as a curve; overrides with several values make it.
+        Who chooses among private ones by what the run measures releases all of them, and every statement says so.
     """
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
@@ -219,3 +226,4 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tuning: Tuning | None = None
     description: str = ""
     chosen_from_data: tuple[str, ...] = ()
+    sweep: tuple[Swept, ...] = ()
