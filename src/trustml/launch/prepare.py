@@ -341,11 +341,12 @@ def _write_inputs(
     for (title, seed), plan in plans.items():
         write_plan(run, plan_file(title, seed), plan)
     # No inputs without explanations: whoever is in them would be disclosed for nothing.
-    explained = dataset.test.inputs[: scenario.explanations.examples]
-    count = len(explained) if scenario.explanations.methods else 0
+    chosen = np.array(scenario.explanations.chosen(len(dataset.test)), np.int64)
+    explained = dataset.test.inputs[chosen]
+    shown = chosen if scenario.explanations.methods else chosen[:0]
     heldout: dict[str, npt.NDArray[Any]] = {
-        "inputs": dataset.test.inputs[:count],
-        "targets": dataset.test.labels[:count],
+        "inputs": dataset.test.inputs[shown],
+        "targets": dataset.test.labels[shown],
         "test_labels": dataset.test.labels,
     }
     write_arrays(run.file(HELDOUT), heldout)

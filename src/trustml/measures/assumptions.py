@@ -8,6 +8,7 @@ from typing import Any
 
 from trustml.data.preparation import Categories, Classes, Preparation, Scaled
 from trustml.measures.evidence import Evidence
+from trustml.measures.sweeps import choices
 from trustml.measures.wording import models_of
 from trustml.models.tasks import DEFAULT_TASK, Regression, Task
 from trustml.plan.job import TrainJob
@@ -66,7 +67,7 @@ def assumptions_of(
         ),
         _rows_of_explanations(evidence),
         _other_models(evidence),
-        _hyperparameters(evidence.manifest.scenario),
+        _hyperparameters(evidence, regime),
         *_start(evidence.manifest.scenario),
         _one_person(regime, charges),
         noise_reach(job, charges),
@@ -222,12 +223,17 @@ _WEIGHTS: dict[bool, tuple[AssumptionStatus, str]] = {
 }
 
 
-def _hyperparameters(scenario: Mapping[str, Any]) -> Assumption:
+def _hyperparameters(evidence: Evidence, regime: PrivateRegime) -> Assumption:
     """Say whether what the scenario sets was chosen on the data; what it says itself comes first."""
+    scenario = evidence.manifest.scenario
     name = "hyperparameters were not chosen on this data"
     chosen = scenario.get("chosen_from_data")
     if chosen:
         why = f"the scenario says that {', '.join(chosen)} were read from it"
+        return Assumption(name=name, status="not met", why=why)
+    choice = evidence.once(choices).get(regime.title)
+    if choice is not None:
+        why = f"the run tries {choice.models} models of {choice.of} on it; what holds once one is chosen is said above"
         return Assumption(name=name, status="not met", why=why)
     if scenario.get("tuning"):
         return Assumption(name=name, status="met", why="a declared sweep is accounted for above")

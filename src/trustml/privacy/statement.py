@@ -33,6 +33,7 @@ ReleaseName: TypeAlias = Literal[
     "sizes and names",
     "choices of the scenario",
     "starting weights",
+    "settings chosen in a sweep",
     "how jobs ended",
     "largest participation",
     "partition of the clients",

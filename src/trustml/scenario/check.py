@@ -17,12 +17,13 @@ from trustml.models.network_files import starting_weights
 from trustml.models.shapes import Shape, layer_shapes, refuse_erasing_norms
 from trustml.models.tasks import Classes, Labels, Regression, in_words, output_count
 from trustml.scenario.check_attacks import check_attacks, check_canaries
-from trustml.scenario.check_explanations import check_explanations, check_target
+from trustml.scenario.check_explanations import check_explanations, check_rows, check_target
 from trustml.scenario.check_regimes import check_ablations, check_regime
 from trustml.scenario.problems import check_types
 from trustml.scenario.regimes import DPSGD, Augmentation, Plain
 from trustml.scenario.sources import Table
 from trustml.scenario.spec import Scenario
+from trustml.scenario.sweep import check_sweep
 
 
 def check_scenario(scenario: Scenario) -> None:
@@ -66,6 +67,7 @@ def check_scenario(scenario: Scenario) -> None:
                 f"{regime.title!r} is no plain name",
                 fix="use letters, digits, - and _",
             )
+    check_sweep(scenario.sweep, {regime.title: regime for regime in scenario.training})
     _check_stops(scenario)
     check_ablations(scenario)
     check_explanations(scenario)
@@ -105,7 +107,8 @@ def check_against_data(
             f"{len(weights)} weights do not go with {in_words(scenario.task, classes)}",
             fix=f"give {classes}",
         )
-    if scenario.explanations.examples > test_examples:
+    check_rows(scenario.explanations.rows, heldout=test_examples)
+    if scenario.explanations.examples > test_examples and not scenario.explanations.rows:
         raise ScenarioError(
             "explanations.examples",
             f"{scenario.explanations.examples} is more than the {test_examples} held-out examples",
