@@ -18,8 +18,9 @@ if frame.empty:
     st.code(f"trustml export {current().id} JOB --to onnx", language="bash")
     st.stop()
 st.caption(
-    "Each file was opened in a fresh process of its own runtime and asked what the audited model was asked. One that was "
-    "not rounded must differ by no more than the order of sums; a rounded one is another model, by as much as stands here."
+    "Each file was opened in a fresh process of its own runtime and asked what the audited model was asked. One that "
+    "was not rounded must differ by no more than the order of sums; a rounded one is another model, by as much as "
+    "stands here."
 )
 st.dataframe(frame, hide_index=True, width="stretch")
 for measure in shown_in("deployed").values():
