@@ -67,6 +67,18 @@ def comparable(pairs: list[tuple[Row, Row]]) -> list[tuple[Row, Row]]:
     return found
 
 
+DRAWN_AND_EXACT = ("bootstrap over examples", "exact bootstrap over examples")
+
+
+def drawn_end(fact, old, new):
+    """Whether a fact is an end that was drawn then, and is as near to the exact one as draws put it."""
+    name, _, end = fact.rpartition("_")
+    if (old.interval, new.interval) != DRAWN_AND_EXACT or end not in ("low", "high") or fact not in new.facts:
+        return False
+    width = new.facts[f"{name}_high"] - new.facts[f"{name}_low"]
+    return abs(old.facts[fact] - new.facts[fact]) <= width / 6 + 5e-4 * abs(new.facts[fact])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_what_notes_say_is_what_is_computed(tables, name):
     wrong, missing = [], []
@@ -76,7 +88,7 @@ def test_what_notes_say_is_what_is_computed(tables, name):
             if read in ("", None):
                 expected = column in READ and column not in NOT_IN_NOTES.get(old.measure, ())
                 missing += [(column, old)] if expected and computed not in ("", None) else []
-            elif read != computed:
+            elif read != computed and (column, read, computed) != ("interval", *DRAWN_AND_EXACT):
                 wrong.append((column, computed, old))
     assert not wrong and not missing
 
@@ -86,7 +98,9 @@ def test_facts_of_notes_are_those_that_are_computed(tables, name):
     wrong, missing = [], []
     for old, new in comparable(tables[name]):
         computed = new.facts | {one: float(f"{new.facts[one]:.3g}") for one in DIGITS if one in new.facts}
-        wrong += [(one, old, new) for one in old.facts if old.facts[one] != computed.get(one)]
+        wrong += [
+            (one, old, new) for one in old.facts if old.facts[one] != computed.get(one) and not drawn_end(one, old, new)
+        ]
         missing += [(one, old, new) for one in FACTS if one in computed and one not in old.facts]
     assert not wrong and not missing
 
