@@ -31,6 +31,7 @@ page = st.navigation(
         st.Page("views/federated.py", title="Federated"),
         st.Page("views/explanations.py", title="Explanations"),
         st.Page("views/speed.py", title="Speed"),
+        st.Page("views/deployment.py", title="Deployment"),
         st.Page("views/record.py", title="Record"),
         st.Page("views/runs.py", title="All runs"),
         st.Page("views/compare.py", title="Compare"),

@@ -85,8 +85,10 @@ from trustml.scenario.attacks import (
 from trustml.scenario.baselines import (
     Background as Background,
     Blur as Blur,
+    Constants as Constants,
     HeldOutExample as HeldOutExample,
     Mean as Mean,
+    Median as Median,
     PublicExample as PublicExample,
     TrainingExample as TrainingExample,
 )
@@ -108,8 +110,10 @@ from trustml.scenario.federated import (
     IndependentNoise as IndependentNoise,
     TreeAggregation as TreeAggregation,
 )
+from trustml.scenario.groups import GroupMap as GroupMap
 from trustml.scenario.methods import (
     LRP as LRP,
+    AttentionRollout as AttentionRollout,
     Deconvolution as Deconvolution,
     DeepLift as DeepLift,
     DeepLiftShap as DeepLiftShap,
@@ -135,6 +139,7 @@ from trustml.scenario.methods import (
     Saliency as Saliency,
     ShapleyValueSampling as ShapleyValueSampling,
     SmoothGrad as SmoothGrad,
+    TransformerLRP as TransformerLRP,
 )
 from trustml.scenario.optimizers import (
     SGD as SGD,
@@ -182,6 +187,7 @@ from trustml.scenario.spec import (
 
 if TYPE_CHECKING:
     from trustml.drafting.draft import Draft as Draft, draft as draft
+    from trustml.importing.model import ImportedModel as ImportedModel, import_model as import_model
     from trustml.api import (
         Run as Run,
         load as load,
@@ -210,6 +216,8 @@ _LATE = {
     "audit": "trustml.audits",
     "Draft": "trustml.drafting.draft",
     "draft": "trustml.drafting.draft",
+    "ImportedModel": "trustml.importing.model",
+    "import_model": "trustml.importing.model",
 }
 
 __all__ = [name for name, value in globals().items() if isinstance(value, type)] + list(_LATE)

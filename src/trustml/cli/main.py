@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import keyword
 import os
 import sys
 
@@ -18,6 +19,7 @@ OK, FAILED, USAGE, INTERNAL, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 _COMMANDS = {
     "init": "Look at a data file and write a scenario that works.",
+    "import": "Carry a model over from PyTorch, with its weights, to all frameworks.",
     "run": "Run a scenario or a data file, or go on with a run.",
     "jobs": "List the runs that are executed now, and how far they are.",
     "attach": "Show the progress of a run that another process executes.",
@@ -52,7 +54,8 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"trustml.cli.{cmd_name}").command
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        command: click.Command = importlib.import_module(f"trustml.cli.{name}").command
         return command
 
     def resolve_command(

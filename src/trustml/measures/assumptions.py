@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from trustml.data.preparation import Categories, Classes, Preparation, Scaled
 from trustml.measures.evidence import Evidence
@@ -22,6 +24,7 @@ EXACT_NOISE = "noise is cryptographic and exact in floating point"
 PREPROCESSING = "preprocessing uses no statistics of the private data"
 OF_THIS_DATA = "the ledger is of this data"
 NO_ROWS = "explanations show no training rows"
+OTHER_DATA = "what training starts from was made from other data"
 NOTHING_ELSE = "nothing else trained on this data is released"
 
 
@@ -65,6 +68,7 @@ def assumptions_of(
         _rows_of_explanations(evidence),
         _other_models(evidence),
         _hyperparameters(evidence, regime),
+        *_start(evidence.manifest.scenario),
         _one_person(regime, charges),
         noise_reach(job, charges),
         Assumption(
@@ -234,6 +238,17 @@ def _hyperparameters(evidence: Evidence, regime: PrivateRegime) -> Assumption:
     if scenario.get("tuning"):
         return Assumption(name=name, status="met", why="a declared sweep is accounted for above")
     return Assumption(name=name, status="not checked", why="nothing in the record can tell")
+
+
+def _start(scenario: Mapping[str, Any]) -> tuple[Assumption, ...]:
+    """Say that nobody knows what starting weights were made from; nothing where they follow from a seed."""
+    if not scenario.get("start"):
+        return ()
+    why = (
+        f"they are those of {Path(scenario['start']).name}; for rows of this data that they were made from no epsilon "
+        "holds"
+    )
+    return (Assumption(name=OTHER_DATA, status="not checked", why=why),)
 
 
 def _rows_of_explanations(evidence: Evidence) -> Assumption:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from trustml.measures.evidence import Evidence
 from trustml.measures.sweeps import candidates
@@ -64,7 +65,7 @@ def _of_explanations(evidence: Evidence, job: TrainJob) -> list[Release]:
     asked = evidence.manifest.scenario.get("explanations", {})
     if not asked.get("methods"):
         return []
-    count = asked.get("examples", 0)
+    count = len(asked.get("rows") or ()) or asked.get("examples", 0)
     training, heldout = ([t for t in evidence.shown_rows[rows] if t != "probes"] for rows in ("training", "held-out"))
     tried: dict[Rows, bool] = {rows: bool(titles) for rows, titles in evidence.shown_rows.items()}
     why = f"{count} held-out inputs and their {facts_of(evidence.task).label_words}, as they are"
@@ -125,6 +126,9 @@ def _of_the_scenario(evidence: Evidence) -> list[Release]:
     if candidates(sweep_of(evidence.manifest)):
         why = "half of the held-out rows, by a public order, decides which setting of a swept regime is called its best"
         found.append(Release(name="settings chosen in a sweep", coverage="disclosed", why=why))
+    if start := evidence.manifest.scenario.get("start"):
+        why = f"those of {Path(start).name}, from which training started; what they were made from is not accounted for"
+        found.append(Release(name="starting weights", coverage="not covered", why=why))
     return found
 
 

@@ -16,7 +16,7 @@ from trustml.errors import RecordError
 from trustml.measures.accuracy import explained, outputs_of, wilson_interval
 from trustml.measures.evidence import Evidence
 from trustml.measures.resampling import estimates, mean_of
-from trustml.measures.row import About, Facts, Row
+from trustml.measures.row import About, Facts, IntervalKind, Row
 from trustml.measures.score_differences import model_difference
 from trustml.models.answers import in_unit, right, score
 from trustml.models.losses import AnyArray
@@ -195,11 +195,8 @@ def _score_on(evidence: Evidence, record: JobRecord, rows: _Indices) -> float:
 
 def _score_row(evidence: Evidence, best: _Best, record: JobRecord, choosing: _Indices, judging: _Indices) -> Row | None:
     outputs, labels = (part[judging] for part in outputs_of(evidence, record))
-    about = About(
-        interval="wilson" if _counts(evidence) else "bootstrap over examples",
-        confidence=0.95,
-        facts=_facts(best, choosing),
-    )
+    facts = _facts(best, choosing)
+    kind: IntervalKind = "wilson"
     if _counts(evidence):
         hits = int(right(evidence.task, outputs, labels).sum())
         value, interval = hits / len(labels), wilson_interval(hits, len(labels))
@@ -209,10 +206,12 @@ def _score_row(evidence: Evidence, best: _Best, record: JobRecord, choosing: _In
             if isinstance(evidence.task, Regression)
             else mean_of(right(evidence.task, outputs, labels))
         )
-        value, *ends = estimates({"": statistic}, examples=len(labels))[""]
-        interval = (ends[0], ends[1])
+        found = estimates({"": statistic}, examples=len(labels))[""]
+        value, interval, kind = found.value, (found.low, found.high), "bootstrap over examples"
+        facts |= found.facts
     if not math.isfinite(value):  # all targets are the same
         return None
+    about = About(interval=kind, confidence=0.95, facts=facts)
     return evidence.row(
         "tuned_score", value, record=record, subject=best.group.title, n=len(labels), interval=interval, about=about
     )
@@ -241,7 +240,7 @@ def _difference_rows(evidence: Evidence, best: Sequence[_Best], choosing: _Indic
             continue
         about = About(
             pair="two regimes", first=plain.regime, second=other.regime, interval=found.interval, confidence=0.95,
-            p_value=found.p_value, facts=_facts(other, choosing),
+            p_value=found.p_value, facts=_facts(other, choosing) | found.facts,
         )  # fmt: skip
         rows.append(
             evidence.row(

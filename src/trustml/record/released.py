@@ -116,7 +116,7 @@ _EXPLAINED = "jobs/explain.*/attributions.npz"
 _TRIED = (
     "fractions deletion insertion comprehensiveness sufficiency infidelity road_morf road_lerf max_sensitivity "
     "local_lipschitz mprt_cascading.signed mprt_cascading.magnitude mprt_independent.signed mprt_independent.magnitude "
-    "mprt_layers smprt.signed smprt.magnitude emprt"
+    "mprt_layers smprt.signed smprt.magnitude emprt mprt_again.signed mprt_again.magnitude emprt_again"
 )
 
 RELEASED: tuple[Known, ...] = (
@@ -179,6 +179,8 @@ RELEASED: tuple[Known, ...] = (
     *_of("measures.parquet", "measure:explain_passes", "model"),
     *_of("measures.parquet", "measure:explanation_* measure:change_of_* measure:accuracy_trend*", "model"),
     *_of("measures.parquet", "measure:explain_time", "machine"),
+    *_of("measures.parquet", "measure:deployed_size measure:deployed_first_call measure:deployed_latency_*", "machine"),
+    *_of("measures.parquet", "measure:deployed_*", "model"),
     *_of("measures.parquet", "measure:bytes_down measure:bytes_up", "declared"),
     *_named("largest participation", "measures.parquet", "measure:epsilon_unamplified"),
     *_named("results of attacks", "measures.parquet", "measure:epsilon_estimate"),
@@ -221,6 +223,7 @@ RELEASED: tuple[Known, ...] = (
         "#.comparisons.#.secret_sampling #.comparisons.#.not_at_hand",
         "other files",
     ),
+    *_of("exports/*", "*", "model"),
     *_of("audit.json", "*", "other files"),
     *_of("audit.html", "*", "other files"),
     # Arrays.
@@ -237,7 +240,9 @@ RELEASED: tuple[Known, ...] = (
         "model",
         plain_only=True,
     ),
-    *_of(_EXPLAINED, "logits targets *.native *.completed *.common *.baseline_logits *.tried", "model"),
+    *_of(
+        _EXPLAINED, "logits targets outcomes columns *.native *.completed *.common *.baseline_logits *.tried", "model"
+    ),
     *_of(_EXPLAINED, "*.total_native *.total_completed *.total_common", "model"),
     *_of(_EXPLAINED, "*.again", "model"),
     *_of(_EXPLAINED, "*.passes_native *.passes_completed *.passes_common", "model"),
@@ -245,7 +250,9 @@ RELEASED: tuple[Known, ...] = (
     # Jobs and their ledgers.
     *_trainings(""),
     *_trainings("training."),
-    *_of("jobs/*/job.json", "subject weights examples baselines methods.#.* target probes.* timing", "declared"),
+    *_of(
+        "jobs/*/job.json", "subject weights examples baselines methods.#.* target quantity probes.* timing", "declared"
+    ),
     *_of("jobs/*/job.json", "members output chosen canaries.* game.* clipping_norm delta", "declared"),
     *_results("jobs/*/result.json", ""),
     *_of(
