@@ -27,6 +27,7 @@ _COMMANDS = {
     "ledger": "Show what a run was charged for privacy, and verify it.",
     "audit": "Audit a model, an endpoint or a run: what it leaks, and what of its claims holds.",
     "report": "Write what runs measured as HTML to be handed on.",
+    "export-mlflow": "Send what a run measured to an MLflow server.",
     "bundle": "Pack a run as evidence, signed if you like.",
     "verify": "Check a bundle or a run: every hash, every number.",
     "conformance": "Prove that private training is the mechanism it is said to be.",
@@ -48,7 +49,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"trustml.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"trustml.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 from collections.abc import Sequence
 from functools import cache
@@ -22,7 +23,8 @@ from trustml.report.site.pages import pages_of
 
 LARGEST_FILE = 16 << 20
 """Bytes of one file: beyond them browsers open it slowly, and mail refuses it."""
-_SCRIPTS = ("vega.js", "draw.js")
+_VEGA = "vega.js"
+_SCRIPTS = (_VEGA, "draw.js")
 _KEPT = (*_SCRIPTS, "vega.licenses.txt", "site.css")
 
 
@@ -97,7 +99,10 @@ def write_site(runs: Sequence[RunDirectory], folder: Path) -> Path:
 
 @cache
 def _part(name: str) -> str:
-    return resources.files("trustml.report.site").joinpath("templates", name).read_text(encoding="utf-8")
+    folder = resources.files("trustml.report.site").joinpath("templates")
+    if name == _VEGA:  # kept packed: nobody reads it, and whoever searches the source would find all of it in a line
+        return gzip.decompress(folder.joinpath(f"{name}.gz").read_bytes()).decode()
+    return folder.joinpath(name).read_text(encoding="utf-8")
 
 
 def _filled(shown: Sequence[Page], pages: Sequence[Page], *, one_file: bool) -> str:
