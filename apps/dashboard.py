@@ -21,6 +21,7 @@ st.set_page_config(page_title="trustml", layout="wide")
 page = st.navigation(
     [
         st.Page("views/overview.py", title="Overview", default=True),
+        st.Page("views/models.py", title="Models"),
         st.Page("views/privacy.py", title="Privacy"),
         st.Page("views/attacks.py", title="Attacks"),
         st.Page("views/federated.py", title="Federated"),

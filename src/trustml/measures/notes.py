@@ -114,6 +114,7 @@ REST: dict[str, _Words] = {
     "against": "against {against}, batches of {batch_size}",
     "of_mean": "{of_mean:.4g} by always answering the mean",
     "of_median": "{of_median:.4g} by always answering the median",
+    "smallest_group": "{smallest_group} examples in the smallest group",
     "not_covered": "{not_covered}",
     "device": "{device}",
     "beside": "other jobs ran beside it",
@@ -163,6 +164,8 @@ SILENT = frozenset(
             "distinct_others",
             "controls",
             "within_draws",
+            "slice",
+            "group",
         ),
     }
 )

@@ -17,8 +17,10 @@ from trustml.report.tables import constant_models
 if TYPE_CHECKING:
     import pandas as pd
 
-Question: TypeAlias = Literal["use", "privacy", "federation", "framework", "speed", "leakage", "trust", "explanations"]
-Page: TypeAlias = Literal["", "privacy", "attacks", "federated", "explanations", "speed", "record"]
+Question: TypeAlias = Literal[
+    "use", "privacy", "federation", "groups", "framework", "speed", "leakage", "trust", "explanations"
+]
+Page: TypeAlias = Literal["", "models", "privacy", "attacks", "federated", "explanations", "speed", "record"]
 Settings: TypeAlias = Mapping[str, Any]
 MOST_TOLD = 4
 _LEVEL = 0.05

@@ -15,6 +15,7 @@ from trustml.measures.measure import leading, of_family
 from trustml.privacy.statement import PrivacyStatement, at_most
 from trustml.record.schema import TYPED_ROWS, Manifest, regimes_of
 from trustml.report.score_changes import (
+    MOST_TOLD,
     Answer,
     Question,
     cost_answers,
@@ -47,6 +48,7 @@ def summary(manifest: Manifest, table: pd.DataFrame, statements: Sequence[Privac
     found = [
         _use(table),
         *cost_answers(manifest, table),
+        *_groups(table),
         framework_answer(manifest, table),
         _speed(manifest, table),
         _leakage(manifest, table),
@@ -76,6 +78,18 @@ def _use(table: pd.DataFrame) -> Answer | None:
     if len(asked) > len(rows):
         parts.append(f"{len(asked) - len(rows)} have no score with an interval")
     return Answer(question="use", text="; ".join(parts), measure=score)
+
+
+def _groups(table: pd.DataFrame) -> list[Answer]:
+    """What regimes do to the gap between groups; nothing where no groups were asked for."""
+    if not (table.measure == "slice_gap_change").any():
+        return []
+    from trustml.report.accuracy.frames import gap_lines
+
+    return [
+        Answer(question="groups", text=line, page="models", measure="slice_gap_change")
+        for line in gap_lines(table)[:MOST_TOLD]
+    ]
 
 
 def _speed(manifest: Manifest, table: pd.DataFrame) -> Answer | None:
@@ -226,6 +240,7 @@ _WORDS: dict[Question, str] = {
     "use": "Are the models of use?",
     "privacy": "What does privacy cost?",
     "federation": "What does federation cost?",
+    "groups": "Are groups served alike?",
     "framework": "Which framework?",
     "speed": "How fast?",
     "leakage": "What does an attacker get?",

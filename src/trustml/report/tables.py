@@ -84,6 +84,7 @@ def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]
         for line in told:
             out.print(f"WARNING: {line}", style="red")
         _print_performance(out, manifest, table)
+        _print_gaps(out, table)
         print_load(out, table)
         _print_privacy(out, table)
         print_federated(out, manifest, table)
@@ -263,6 +264,21 @@ def _print_performance(out: Console, manifest: Manifest, table: pd.DataFrame) ->
     for row in frame.to_dict("records"):
         found.add_row(*map(str, row.values()))
     out.print(found)
+    out.print()
+
+
+def _print_gaps(out: Console, table: pd.DataFrame) -> None:
+    """Print how far groups are apart, column by column; nothing where no slices were asked for."""
+    if not (table.measure == "slice_gap").any():
+        return
+    from trustml.report.accuracy.frames import gap_frame, slice_columns
+
+    for column in slice_columns(table):
+        frame = gap_frame(table, column)
+        found = titled_table(f"between groups of {column}", *map(str, frame.columns))
+        for row in frame.to_dict("records"):
+            found.add_row(*map(str, row.values()))
+        out.print(found)
     out.print()
 
 

@@ -54,7 +54,7 @@ def specifications(page: bytes) -> list[dict[str, Any]]:
 
 def test_there_is_a_page_for_what_the_run_has_and_each_links_to_all(files):
     pages = {name for name in files if name.endswith(".html")}
-    assert pages == {"index.html", "privacy.html", "federated.html", "speed.html", "record.html"}
+    assert pages == {"index.html", "models.html", "privacy.html", "federated.html", "speed.html", "record.html"}
     for name in pages:
         assert {f'href="{other}"'.encode() in files[name] for other in pages} == {True}
     assert {"vega.js", "draw.js", "site.css", "vega.licenses.txt"} <= set(files)

@@ -93,6 +93,8 @@ def _compared(runs: Sequence[RunShown]) -> Section:
             for one in differences
         ]
         found.tabulate(pd.DataFrame(rows))
+    for run in runs:
+        found.say(*(f"{run.manifest.run}: {line}." for line in constant_lines(run.table)[1]), tone="bad")
     groups: dict[str, list[RunShown]] = {}
     for run in runs:
         groups.setdefault(leading(set(run.table.measure)), []).append(run)

@@ -15,6 +15,16 @@ from trustml.plan.job import short_model
 from trustml.privacy.statement import PrivacyStatement, at_most
 from trustml.record.curves import read_curves
 from trustml.report import figures
+from trustml.report.accuracy import figures as accuracy_figures
+from trustml.report.accuracy.frames import (
+    class_frame,
+    confusion_frame,
+    gap_frame,
+    judged_models,
+    reliability_frame,
+    slice_columns,
+    slice_frame,
+)
 from trustml.report.attacks import figures as attack_figures
 from trustml.report.attacks.frames import audited_frame, membership_frame, roc_frame, thinned
 from trustml.report.attacks.tables import audit_cells, membership_cells
@@ -35,11 +45,56 @@ from trustml.report.privacy.frames import SIGNS, comparison, promise
 from trustml.report.site.content import RunShown, Section, filled
 from trustml.report.speed import figures as speed_figures
 from trustml.report.speed.tables import load_words
+from trustml.report.tables import constant_lines
 
 _EXAMPLE = 0
 """Which of the explained examples is drawn."""
 _METHODS = 6
 _ROC_POINTS = 200
+
+
+def model_sections(run: RunShown) -> tuple[Section, ...]:
+    """Which classes models confuse, how sure they are, and whom they serve worse."""
+    evidence = Evidence(run.directory)
+    found = [_slices(run, column) for column in slice_columns(run.table)]
+    records = judged_models(evidence)
+    for record in records[:_METHODS]:
+        section, name = Section(title=f"Model {short_model(record.id)}"), short_model(record.id)
+        section.say(*(f"{line}." for line in constant_lines(run.table[run.table.job == record.id])[1]), tone="bad")
+        rows = run.table[(run.table.job == record.id) & (run.table.measure == "calibration_error")].dropna(
+            subset="value"
+        )
+        section.say(
+            *(
+                f"Expected calibration error {row.value:.3f}, 95 % interval {row.low:.3f} to {row.high:.3f}."
+                for row in rows.itertuples()
+            )
+        )
+        section.show(accuracy_figures.reliability_curve(reliability_frame(evidence, record), title=name), "reliability")
+        confused = confusion_frame(evidence, record)
+        if confused is not None:
+            section.show(accuracy_figures.confusion_matrix(confused, title=name), f"confusion matrix of {name}")
+        classes = class_frame(evidence, record)
+        if classes is not None:
+            section.tabulate(classes, title="each class, Wilson 95 % intervals")
+        found.append(section)
+    if len(records) > _METHODS:
+        found[-1].left_out.append(f"{len(records) - _METHODS} of {len(records)} models in detail")
+    return filled(found)
+
+
+def _slices(run: RunShown, column: str) -> Section:
+    """Accuracy by group of a column, regime by regime, and the gap before and after privacy."""
+    section = Section(title=f"By group of {column}")
+    frame = slice_frame(run.table, column)
+    section.show_some(
+        lambda regime: (accuracy_figures.slice_points(frame[frame.regime == regime], title=regime), regime),
+        list(dict.fromkeys(frame.regime)),
+        f"regimes by {column}",
+    )
+    section.tabulate(gap_frame(run.table, column), title="gap between the best and the worst group")
+    section.say("Private training is known to hurt small groups more; a mean hides it.", tone="soft")
+    return section
 
 
 def privacy_sections(run: RunShown) -> tuple[Section, ...]:
@@ -270,6 +325,7 @@ def _load(run: RunShown) -> list[Any]:
 
 
 SUBJECTS: Mapping[str, tuple[str, Callable[[RunShown], tuple[Section, ...]]]] = {
+    "models": ("Models", model_sections),
     "privacy": ("Privacy", privacy_sections),
     "attacks": ("Attacks", attack_sections),
     "federated": ("Federated", federated_sections),
