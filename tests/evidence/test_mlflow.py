@@ -52,8 +52,10 @@ def test_a_model_has_its_measures_with_intervals_and_what_its_epsilon_rests_on(e
     assert plain.params["framework"] == "jax" and "optimizer.learning_rate" in plain.params
 
 
-def test_names_are_unique_and_such_as_servers_take(exported):
-    for run in (exported[0], *exported[1]):
+@pytest.mark.parametrize("name", ["federated", "attacked", "frameworks"])
+def test_names_are_unique_and_such_as_servers_take(name):
+    parent, children = exported_runs(trustml.load(stored(name)).directory, artifacts=False)
+    for run in (parent, *children):
         keys = [(metric.key, metric.step) for metric in run.metrics]
         assert len(set(keys)) == len(keys)
         every = [*(key for key, _ in keys), *run.params, *run.tags]

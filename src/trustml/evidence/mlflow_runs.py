@@ -141,10 +141,16 @@ def _child(run: RunDirectory, manifest: Manifest, record: JobRecord, rows: list[
 def _metrics(rows: list[Row]) -> Iterator[Metric]:
     """Every value with its interval; of a measure of several things, the thing is in its name."""
     times = Counter(row.measure for row in rows)
-    for row in rows:
-        key = row.measure
-        if row.method or times[row.measure] > 1:
-            key = "/".join(part for part in (row.measure, row.method, row.subject) if part)
+    named = [
+        "/".join(part for part in (row.measure, row.method, row.subject) if part)
+        if row.method or times[row.measure] > 1
+        else row.measure
+        for row in rows
+    ]
+    alike = Counter(named)
+    for row, key in zip(rows, named, strict=True):
+        if alike[key] > 1:  # two numbers of one name would be taken for one that changed
+            key = "/".join((key, row.regime, row.backend, str(row.seed), row.first, row.second, row.privacy_unit))
         for end, value in (("", row.value), (".low", row.low), (".high", row.high)):
             if value is not None and math.isfinite(value):
                 yield Metric(key=_key(f"{key}{end}"), value=value)

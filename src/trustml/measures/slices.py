@@ -11,7 +11,7 @@ from trustml.data.slices import read_slices
 from trustml.measures.accuracy import outputs_of, wilson_interval
 from trustml.measures.evidence import Evidence
 from trustml.measures.resampling import Doubles, Statistic, estimates
-from trustml.measures.row import About, Row
+from trustml.measures.row import About, Facts, Row
 from trustml.models.answers import right
 from trustml.models.tasks import Labels
 from trustml.record.schema import JobRecord, regimes_of
@@ -42,7 +42,7 @@ def slice_rows(evidence: Evidence) -> list[Row]:
 
 
 def _group_row(evidence: Evidence, record: JobRecord, column: str, name: str, hits: Doubles) -> Row:
-    facts = {"slice": column, "group": name}
+    facts: Facts = {"slice": column, "group": name}
     if isinstance(evidence.task, Labels):  # shares of labels, which hang together
         value, low, high = estimates({"": lambda w: w @ hits / w.sum(axis=1)}, examples=len(hits))[""]
         about = About(interval="bootstrap over examples", confidence=0.95, facts=facts)
@@ -87,8 +87,7 @@ def _change_rows(
         other = next((r for r in done if (r.regime, r.backend, r.seed) == (plain, record.backend, record.seed)), None)
         if other is None or other.id == record.id:
             continue
-        before, after = _gap(groups, hits[other.id]), _gap(groups, hits[record.id])
-        change: Statistic = lambda weights, a=after, b=before: a(weights) - b(weights)  # noqa: E731
+        change = _less(_gap(groups, hits[record.id]), _gap(groups, hits[other.id]))
         value, low, high = estimates({"": change}, examples=len(hits[record.id]))[""]
         about = About(
             interval="bootstrap over examples",
@@ -110,6 +109,10 @@ def _change_rows(
             )
         )
     return rows
+
+
+def _less(after: Statistic, before: Statistic) -> Statistic:
+    return lambda weights: after(weights) - before(weights)
 
 
 def _control(regime: dict[str, object]) -> bool:

@@ -139,22 +139,22 @@ def gap_frame(table: pd.DataFrame, column: str) -> pd.DataFrame:
     """How far groups are apart in every model, and what each regime changes of it, in cells."""
     found = []
     changes = table[(table.measure == "slice_gap_change") & (table.subject == column)]
-    for row in table[(table.measure == "slice_gap") & (table.subject == column)].itertuples():
-        own = changes[changes.job == row.job]
-        change = own.iloc[0] if len(own) else None
+    by_job = {row["job"]: row for row in changes.to_dict("records")}
+    for row in table[(table.measure == "slice_gap") & (table.subject == column)].to_dict("records"):
+        change = by_job.get(row["job"])
         found.append(
             {
-                "regime": row.regime,
-                "framework": row.backend,
-                "seed": row.seed,
-                "worst": row.first,
-                "best": row.second,
-                "gap": Cell(f"{row.value:.3f}", row.value),
-                "interval": Cell(f"{row.low:.3f}-{row.high:.3f}", row.low),
-                "change against plain": Cell("") if change is None else Cell(f"{change.value:+.3f}", change.value),
-                "its interval": Cell("")
-                if change is None
-                else Cell(f"{change.low:+.3f} to {change.high:+.3f}", change.low),
+                "regime": row["regime"],
+                "framework": row["backend"],
+                "seed": row["seed"],
+                "worst": row["first"],
+                "best": row["second"],
+                "gap": Cell(f"{row['value']:.3f}", row["value"]),
+                "interval": Cell(f"{row['low']:.3f}-{row['high']:.3f}", row["low"]),
+                "change against plain": Cell(f"{change['value']:+.3f}", change["value"]) if change else Cell(""),
+                "its interval": Cell(f"{change['low']:+.3f} to {change['high']:+.3f}", change["low"])
+                if change
+                else Cell(""),
             }
         )
     return pd.DataFrame(found)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 from markupsafe import Markup
+from msgspec.structs import replace
 
 from trustml.compare.table import read_measures, read_statements
 from trustml.errors import UsageError
@@ -37,9 +38,10 @@ def shown_run(run: RunDirectory) -> RunShown:
         If the run has not been measured, or cannot be read.
     """
     released = ReleasedRun(run.path)
+    manifest = released.manifest()
     return RunShown(
         directory=released,
-        manifest=released.manifest(),
+        manifest=replace(manifest, status=released.shown_status(manifest.status)),
         table=read_measures(released),
         statements=tuple(read_statements(released)),
     )
