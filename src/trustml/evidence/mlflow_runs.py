@@ -122,7 +122,7 @@ def _child(run: RunDirectory, manifest: Manifest, record: JobRecord, rows: list[
     tags = {"trustml.run": manifest.run, "trustml.job": record.id, "trustml.status": record.status}
     for row in own:
         if row.measure == "epsilon" and row.value is not None:  # an epsilon says nothing without these
-            promised = {"delta": row.delta, "unit": row.privacy_unit, "relation": row.relation}
+            promised: dict[str, object] = {"delta": row.delta, "unit": row.privacy_unit, "relation": row.relation}
             promised |= {"sampling": row.sampling, "accountant": row.accountant}
             tags |= {f"trustml.epsilon.{name}": str(value) for name, value in promised.items()}
     if record.reason:

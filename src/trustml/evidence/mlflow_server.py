@@ -178,7 +178,7 @@ def _login() -> str:
 
 def _batches(run: ExportedRun, tags: Mapping[str, str]) -> list[dict[str, list[dict[str, Any]]]]:
     """What is logged of a run, cut into requests of a size that servers take."""
-    of_kind = {
+    of_kind: dict[str, tuple[list[dict[str, Any]], int]] = {
         "params": ([{"key": key, "value": value} for key, value in run.params.items()], _MOST_PARAMS),
         "tags": ([{"key": key, "value": value} for key, value in tags.items()], _MOST_TAGS),
         "metrics": (

@@ -114,6 +114,7 @@ REST: dict[str, _Words] = {
     "against": "against {against}, batches of {batch_size}",
     "of_mean": "{of_mean:.4g} by always answering the mean",
     "of_median": "{of_median:.4g} by always answering the median",
+    "worst_before": "the worst group: {worst_before:.3f} before, {worst_after:.3f} after",
     "smallest_group": "{smallest_group} examples in the smallest group",
     "not_covered": "{not_covered}",
     "device": "{device}",
@@ -166,6 +167,7 @@ SILENT = frozenset(
             "within_draws",
             "slice",
             "group",
+            "worst_after",
         ),
     }
 )

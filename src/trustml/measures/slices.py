@@ -62,7 +62,7 @@ def _group_row(evidence: Evidence, record: JobRecord, column: str, name: str, hi
 
 def _gap_row(evidence: Evidence, record: JobRecord, column: str, groups: Groups, hits: Doubles) -> Row:
     value, low, high = estimates({"": _gap(groups, hits)}, examples=len(hits))[""]
-    shares = {name: float(hits[members].mean()) for name, members in groups.items()}
+    shares = _shares(groups, hits)
     best, worst = max(shares, key=shares.__getitem__), min(shares, key=shares.__getitem__)
     about = About(
         interval="bootstrap over examples",
@@ -95,7 +95,11 @@ def _change_rows(
             pair="two regimes",
             first=str(plain),
             second=record.regime,
-            facts={"slice": column},
+            facts={
+                "slice": column,
+                "worst_before": min(_shares(groups, hits[other.id]).values()),
+                "worst_after": min(_shares(groups, hits[record.id]).values()),
+            },
         )
         rows.append(
             evidence.row(
@@ -109,6 +113,10 @@ def _change_rows(
             )
         )
     return rows
+
+
+def _shares(groups: Groups, hits: Doubles) -> dict[str, float]:
+    return {name: float(hits[members].mean()) for name, members in groups.items()}
 
 
 def _less(after: Statistic, before: Statistic) -> Statistic:

@@ -76,6 +76,10 @@ def test_groups_and_their_gap_are_shown_with_what_privacy_does(table):
     lines = gap_lines(table)
     assert len(lines) == 3 and lines[0].startswith("with DPSGD the gap between the best and the worst group of who")
     assert "told apart" not in lines[0]
+    worst = {
+        regime: frame[(frame.regime == regime) & (frame.group != "tiny")].value.min() for regime in ("Plain", "DPSGD")
+    }
+    assert f"the worst group comes to {worst['DPSGD']:.3f} after {worst['Plain']:.3f}" in lines[0]
     assert gap_lines(table.assign(low=-1.0, high=1.0))[0].endswith("; none of it is told apart from no change")
 
 

@@ -47,7 +47,9 @@ def confusion_matrix(frame: pd.DataFrame, *, title: str) -> alt.LayerChart:
     """
     order = list(dict.fromkeys(frame.true))
     base = alt.Chart(frame, title=title).encode(
-        x=alt.X("answered:N", title="answered", sort=order, axis=names_axis(angle=-30 if len(order) > 3 else 0)),
+        x=alt.X(
+            "answered:N", title="answered", sort=order, axis=names_axis(angle=-30 if max(map(len, order)) > 3 else 0)
+        ),
         y=alt.Y("true:N", title="true class", sort=order, axis=names_axis()),
     )
     cells = base.mark_rect().encode(

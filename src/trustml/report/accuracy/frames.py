@@ -161,13 +161,20 @@ def gap_frame(table: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def gap_lines(table: pd.DataFrame) -> list[str]:
-    """Say what each regime does to the gap between groups, by column; frameworks and seeds one by one."""
+    """Say what each regime does to the gap between groups, by column; frameworks and seeds one by one.
+
+    Beside the gap stands how good the worst group is: of a model that has learned nothing, groups are close together.
+    """
     changes, lines = table[(table.measure == "slice_gap_change") & table.value.notna()], []
+    changes = changes.assign(
+        before=fact_of(changes, "worst_before", default=np.nan), after=fact_of(changes, "worst_after", default=np.nan)
+    )
     for (column, regime), rows in changes.groupby(["subject", "regime"], sort=False):
         several = rows.seed.nunique() > 1
         each = [
             f"{row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}] in {row.backend}"
             + (f" (seed {row.seed})" if several else "")
+            + f", where the worst group comes to {row.after:.3f} after {row.before:.3f}"
             for row in rows.itertuples()
         ]
         told = ((rows.low > 0) | (rows.high < 0)).any()

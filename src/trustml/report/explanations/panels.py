@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,11 +49,11 @@ def quality_cells(table: pd.DataFrame, model: str) -> pd.DataFrame:
     rows = rows_of_model(table, model)
     rows = rows[rows.measure.isin(list(shown_in("explanations page")))]
     cells: dict[tuple[str, str], dict[str, Cell]] = {}
-    for row in rows.itertuples():
-        measure = MEASURES[row.measure]
-        text = "-" if pd.isna(row.value) else measure.text(row.value)
-        text += {"no better than random": " ≈ random", "worse than random": " < random"}.get(row.verdict, "")
-        cells.setdefault((row.method, row.subject), {})[measure.head] = Cell(text, row.value)
+    for row in rows.to_dict("records"):
+        measure, value = MEASURES[row["measure"]], float(row["value"])
+        text = "-" if math.isnan(value) else measure.text(value)
+        text += {"no better than random": " ≈ random", "worse than random": " < random"}.get(row["verdict"], "")
+        cells.setdefault((row["method"], row["subject"]), {})[measure.head] = Cell(text, value)
     heads = list(dict.fromkeys(head for values in cells.values() for head in values))
     return pd.DataFrame(
         [

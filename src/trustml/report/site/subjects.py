@@ -112,8 +112,8 @@ def privacy_sections(run: RunShown) -> tuple[Section, ...]:
     together = run.table[run.table.measure == "epsilon_all_releases"].dropna(subset="value")
     promised.say(
         *(
-            f"All private models together: epsilon at most {at_most(row.value, 3)}; {row.note}"
-            for row in together.itertuples()
+            f"All private models together: epsilon at most {at_most(row['value'], 3)}; {row['note']}"
+            for row in together.to_dict("records")
         )
     )
     details = [_statement(one) for one in run.statements[:_METHODS]]
@@ -203,6 +203,11 @@ def federated_sections(run: RunShown) -> tuple[Section, ...]:
     return filled([first, *_rounds(frames, order), sent, users])
 
 
+def _labelled(label: str) -> Callable[[Any], tuple[Any, str]]:
+    """Give charts that are made already their label."""
+    return lambda chart: (chart, label)
+
+
 def _rounds(frames: FederatedFrames, order: list[str]) -> list[Section]:
     accuracy, clients, norms = (Section(title=t) for t in ("Accuracy by round", "Clients", "Drift and clipping"))
     accuracy.show(
@@ -215,7 +220,7 @@ def _rounds(frames: FederatedFrames, order: list[str]) -> list[Section]:
     ]
     for section, frame, make, label in drawn:
         if len(frame):
-            section.show_some(lambda chart, label=label: (chart, label), make(frame), f"charts of {label}")
+            section.show_some(_labelled(label), make(frame), f"charts of {label}")
     for frame, column, title in (
         (frames.rounds.dropna(subset="update_norm"), "update_norm", "L2 norm of a client's update"),
         (frames.clips, "clipping_norm", "clipping norm"),
@@ -304,7 +309,7 @@ def speed_sections(run: RunShown) -> tuple[Section, ...]:
             section = Section(title=measure.title.capitalize())
             section.say(measure.meaning)
             section.show_some(
-                lambda chart, title=measure.title: (chart, title),
+                _labelled(measure.title),
                 speed_figures.measure_bars(run.table, name),
                 "regimes",
             )
