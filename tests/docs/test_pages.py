@@ -154,6 +154,7 @@ def test_a_model_of_the_how_to_is_audited_as_it_says(tmp_path):
 
 @pytest.mark.long
 @pytest.mark.jax
+@pytest.mark.timeout(1800)
 def test_the_tutorial_works_from_its_first_line_to_its_last(tmp_path):
     scripts = Path(sys.executable).parent
     environment = os.environ | {"PATH": f"{scripts}:{os.environ['PATH']}"}

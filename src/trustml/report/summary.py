@@ -211,8 +211,9 @@ def _explanations(manifest: Manifest, table: pd.DataFrame) -> Answer | None:
     regimes = kept(rows, (plain in pair and private & set(pair) for pair in pairs))
     if len(regimes):
         least = regimes.sort_values("value").iloc[0]
+        what = "it" if parts else "the rank correlation of explanations"  # of the same weights nothing was said
         parts.append(
-            f"between plain and private models it is {least.value:.2f} at the least ({least['first']} and "
+            f"between plain and private models {what} is {least.value:.2f} at the least ({least['first']} and "
             f"{least['second']} in {least.backend}, {least.method})"
         )
     if not parts:
