@@ -28,6 +28,7 @@ _COMMANDS = {
     "audit": "Audit a model, an endpoint or a run: what it leaks, and what of its claims holds.",
     "report": "Write what runs measured as HTML to be handed on.",
     "export-mlflow": "Send what a run measured to an MLflow server.",
+    "export": "Write a trained model for deployment, and check that it still is that model.",
     "bundle": "Pack a run as evidence, signed if you like.",
     "verify": "Check a bundle or a run: every hash, every number.",
     "conformance": "Prove that private training is the mechanism it is said to be.",
