@@ -17,6 +17,8 @@ from msgspec.structs import replace
 
 from tests.apps.chromium import chromium, is_installed
 from tests.records import copy_of, stored
+from tests.report.audit.examples import example_audit
+from trustml.auditing.result import encode_audit
 from trustml.cli.main import trustml as command_line
 from trustml.errors import UsageError
 from trustml.record.store import RunDirectory
@@ -164,6 +166,24 @@ def test_the_command_says_what_it_cannot_do(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     refused = CliRunner().invoke(command_line, ["report", run])
     assert "needs altair" in str(refused.exception)
+
+
+def test_what_is_damaged_is_told_on_its_page_and_the_others_are_whole(tmp_path):
+    run = copy_of("private", tmp_path)
+    for record in run.manifest.jobs:
+        run.directory.job_folder(record.id).joinpath("predictions.npz").write_bytes(b"no archive")
+    (run.path / "audit.json").write_bytes(encode_audit(example_audit(plain=1, private=2)))
+    pages = {page.name: page for page in html.pages_of([html.shown_run(run.directory)])}
+    (damaged,) = pages["models"].sections[0][1]
+    assert damaged.title == "Cannot be shown" and "predictions.npz" in damaged.parts[0].text
+    assert str(tmp_path) not in damaged.parts[0].text
+    assert {"index", "privacy", "speed", "record", "audit"} <= set(pages)
+    verdict, findings, _ = pages["audit"].sections[0][1][0].parts
+    assert verdict.tone == "bad" and "Not passed: " in verdict.text
+    assert findings.rows[0][0] == "✖ violation"
+    (run.path / "audit.json").write_text("{")
+    (damaged,) = {page.name: page for page in html.pages_of([html.shown_run(run.directory)])}["audit"].sections[0][1]
+    assert "audit.json: cannot be read" in damaged.parts[0].text
 
 
 @pytest.mark.browser

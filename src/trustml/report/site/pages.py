@@ -7,11 +7,16 @@ from collections.abc import Callable, Sequence
 import msgspec
 import pandas as pd
 
+from trustml.auditing.result import SEVERITIES, decode_audit
 from trustml.compare.run_differences import run_differences
+from trustml.errors import RecordError, TrustmlError
 from trustml.measures.measure import MEASURES, leading
 from trustml.models.tasks import in_words
+from trustml.record.files import UNREADABLE, plain_bytes
 from trustml.record.schema import failed_methods, task_of
+from trustml.record.store import AUDIT
 from trustml.report import figures
+from trustml.report.audit.words import SYMBOLS, severity_counts
 from trustml.report.site.content import Page, RunShown, Section, filled
 from trustml.report.site.subjects import SUBJECTS
 from trustml.report.summary import summary, worded
@@ -29,7 +34,7 @@ def pages_of(runs: Sequence[RunShown]) -> tuple[Page, ...]:
         At least one.
     """
     found = [_page(name, title, make, runs) for name, (title, make) in SUBJECTS.items()]
-    found.append(_page(_RECORD, "Record", _record, runs))
+    found += [_page("audit", "Audit", _audit, runs), _page(_RECORD, "Record", _record, runs)]
     there = [page for page in found if page.sections]
     names = {page.name for page in there}
     own = [(run.manifest.run, filled(_overview(run, names))) for run in runs]
@@ -38,8 +43,40 @@ def pages_of(runs: Sequence[RunShown]) -> tuple[Page, ...]:
 
 
 def _page(name: str, title: str, make: Callable[[RunShown], tuple[Section, ...]], runs: Sequence[RunShown]) -> Page:
-    made = ((run.manifest.run, make(run)) for run in runs)
+    made = ((run.manifest.run, _made(make, run)) for run in runs)
     return Page(name=name, title=title, sections=tuple((run, parts) for run, parts in made if parts))
+
+
+def _made(make: Callable[[RunShown], tuple[Section, ...]], run: RunShown) -> tuple[Section, ...]:
+    """Make the sections of one page; what of a record is damaged, or was left out of it, takes no other page along."""
+    try:
+        return make(run)
+    except (TrustmlError, OSError) as error:
+        section = Section(title="Cannot be shown")
+        folder = str(run.directory.path)  # which is nobody's business who is given the report
+        section.say(str(error).replace(folder, run.manifest.run), tone="bad")
+        return (section,)
+
+
+def _audit(run: RunShown) -> tuple[Section, ...]:
+    """What `trustml audit` concluded of the run, where it has been asked."""
+    if not run.directory.file(AUDIT).is_file():
+        return ()
+    try:
+        record = decode_audit(plain_bytes(run.directory.file(AUDIT)))
+    except UNREADABLE as error:
+        raise RecordError(f"{AUDIT}: cannot be read ({error}); `trustml audit` makes it again") from None
+    found = Section(title=record.title)
+    counts = ", ".join(f"{count} {severity}" for severity, count in severity_counts(record).items() if count)
+    found.say(f"{'Passed' if record.passed else 'Not passed'}: {counts}", tone="good" if record.passed else "bad")
+    ordered = sorted(record.findings, key=lambda finding: SEVERITIES.index(finding.severity))
+    rows = [
+        {"": f"{SYMBOLS[one.severity]} {one.severity}", "check": one.id, "finding": one.title, "how": one.how}
+        for one in ordered
+    ]
+    found.tabulate(pd.DataFrame(rows))
+    found.say("The whole audit, with what was measured and what would change it: `trustml audit`.", tone="soft")
+    return (found,)
 
 
 def _overview(run: RunShown, pages: set[str]) -> list[Section]:
