@@ -44,7 +44,10 @@ def scenario_markdown() -> str:
         properties = {key: one for key, one in types[name].get("properties", {}).items() if key != "kind"}
         if properties:
             lines += ["| field | type | default | what it is |", "|---|---|---|---|"]
-            lines += [_line(key, one, types[name], fields.get(key, "")) for key, one in properties.items()]
+            lines += [
+                _line(key, one, types[name], fields.get(key) or _of_its_type(one, types))
+                for key, one in properties.items()
+            ]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)) + "\n"
 
 
@@ -109,6 +112,13 @@ def _documented(docstring: str | None) -> tuple[list[str], dict[str, str]]:
             fields |= {name: f"{fields.get(name, '')} {line.strip()}".strip() for name in names}
     kept = text.partition("\nNotes\n")[0].partition("\nExamples\n")[0].strip()
     return [_markdown(part) for part in kept.splitlines()], fields
+
+
+def _of_its_type(schema: dict[str, Any], types: dict[str, Any]) -> str:
+    """What the one type that a field can have says of itself, in its first line; its name need say no more."""
+    if "$ref" not in schema:
+        return ""
+    return _documented(types[schema["$ref"].rpartition("/")[2]].get("description", ""))[0][0]
 
 
 def _line(name: str, schema: dict[str, Any], owner: dict[str, Any], meaning: str) -> str:
