@@ -24,7 +24,9 @@ from trustml.errors import UsageError
 from trustml.record.store import RunDirectory
 from trustml.report.attacks.frames import TINY, thinned
 from trustml.report.site import html
-from trustml.report.site.content import MOST_CHARTS, MOST_POINTS, MOST_ROWS, ReleasedRun, Section
+from trustml.report.site.content import MOST_CHARTS, MOST_POINTS, MOST_ROWS, Page, ReleasedRun, Section
+from trustml.report.site.pages import _audit, _made
+from trustml.report.site.subjects import SUBJECTS
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # altair's own
 HOSTILE = "</script><img src=x onerror=alert(1)>&\"'"
@@ -44,9 +46,17 @@ def whole(tmp_path_factory) -> RunDirectory:
 
 
 @pytest.fixture(scope="module")
-def files(whole) -> dict[str, bytes]:
-    """The report of it."""
-    return html.site_files([whole])
+def pages(whole) -> tuple[Page, ...]:
+    """The report of it, which takes seconds to make."""
+    return html.pages_of([html.shown_run(whole)])
+
+
+@pytest.fixture(scope="module")
+def files(pages) -> dict[str, bytes]:
+    """The files of the report."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(html, "pages_of", lambda runs: pages)
+        return html.site_files([])
 
 
 def specifications(page: bytes) -> list[dict[str, Any]]:
@@ -69,10 +79,13 @@ def test_the_first_page_has_the_sentences_of_the_summary_and_links_to_their_proo
     assert "attacks.html" not in page  # the answer has a page that this report has not
 
 
-def test_nothing_depends_on_what_is_private(files, whole, tmp_path):
+def test_nothing_depends_on_what_is_private(pages, whole, tmp_path):
     released = shutil.copytree(whole.path, tmp_path / whole.path.name, ignore=shutil.ignore_patterns("private"))
     assert (whole.path / "private" / "data.npz").is_file()
-    assert html.site_files([RunDirectory(released)]) == files
+    shown = html.shown_run(RunDirectory(released))
+    made = {page.name: page for page in pages}
+    for name in ("federated", "models"):  # the pages that read more than the table and the statements
+        assert made[name].sections == ((shown.manifest.run, SUBJECTS[name][1](shown)),)
 
 
 @pytest.mark.parametrize("name", ["private/data.npz", "jobs/../private/data.npz", "jobs/out.npz"])
@@ -156,11 +169,12 @@ def test_a_folder_is_written_again_but_no_other_is_written_over(tmp_path, files,
     assert (mine / "index.html").read_text() == "mine"
 
 
-def test_the_command_says_what_it_cannot_do(tmp_path, monkeypatch):
+def test_the_command_says_what_it_cannot_do(pages, tmp_path, monkeypatch):
     run = str(stored("private"))
     asked = CliRunner().invoke(command_line, ["report", run, "--site", str(tmp_path / "s"), "-o", str(tmp_path / "f")])
     assert asked.exit_code == 2 and "not both" in asked.output
     monkeypatch.setattr(html, "LARGEST_FILE", 1000)
+    monkeypatch.setattr(html, "pages_of", lambda runs: pages)
     with pytest.raises(UsageError, match=r"one file would have \d MiB; write a folder of pages with --site DIR"):
         html.site_page([RunDirectory(Path(run))])
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -168,34 +182,31 @@ def test_the_command_says_what_it_cannot_do(tmp_path, monkeypatch):
     assert "needs altair" in str(refused.exception)
 
 
-def test_what_is_damaged_is_told_on_its_page_and_the_others_are_whole(tmp_path):
+def test_what_is_damaged_is_told_on_its_page(tmp_path):
     run = copy_of("private", tmp_path)
     for record in run.manifest.jobs:
         run.directory.job_folder(record.id).joinpath("predictions.npz").write_bytes(b"no archive")
     (run.path / "audit.json").write_bytes(encode_audit(example_audit(plain=1, private=2)))
-    pages = {page.name: page for page in html.pages_of([html.shown_run(run.directory)])}
-    (damaged,) = pages["models"].sections[0][1]
+    shown = html.shown_run(run.directory)
+    (damaged,) = _made(SUBJECTS["models"][1], shown)
     assert damaged.title == "Cannot be shown" and "predictions.npz" in damaged.parts[0].text
     assert str(tmp_path) not in damaged.parts[0].text
-    assert {"index", "privacy", "speed", "record", "audit"} <= set(pages)
-    verdict, findings, _ = pages["audit"].sections[0][1][0].parts
+    ((verdict, findings, _),) = (section.parts for section in _made(_audit, shown))
     assert verdict.tone == "bad" and "Not passed: " in verdict.text
     assert findings.rows[0][0] == "✖ violation"
     (run.path / "audit.json").write_text("{")
-    (damaged,) = {page.name: page for page in html.pages_of([html.shown_run(run.directory)])}["audit"].sections[0][1]
+    (damaged,) = _made(_audit, shown)
     assert "audit.json: cannot be read" in damaged.parts[0].text
 
 
 @pytest.mark.browser
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_every_chart_is_drawn_in_a_browser_that_reaches_nothing(files, tmp_path, monkeypatch):
+def test_every_chart_is_drawn_in_a_browser_that_reaches_nothing(pages, files, tmp_path):
     if not is_installed():
         pytest.skip("chromium and chromium-driver are not installed")
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
-    shown = html.shown_run(RunDirectory(stored("federated")))
-    pages = html.pages_of([shown])[:2]
-    (tmp_path / "one.html").write_text(html._filled(pages, pages, one_file=True), encoding="utf-8")
+    (tmp_path / "one.html").write_text(html._filled(pages[:3], pages, one_file=True), encoding="utf-8")
     with chromium(tmp_path / "profile") as browser:
         browser.execute_cdp_cmd("Network.enable", {})
         browser.execute_cdp_cmd("Network.setBlockedURLs", {"urls": ["http://*", "https://*", "ws://*"]})
