@@ -43,7 +43,7 @@ def export_onnx(wanted: FileRequest) -> None:
     batch = ({0: torch.export.Dim("batch")},)
     program = torch.onnx.export(
         module, (example,), dynamo=True, dynamic_shapes=batch, input_names=["inputs"], output_names=["logits"],
-        verbose=False,
+        verbose=False, optimize=False,
     )  # fmt: skip
     whole, quantised = wanted.path.with_suffix(".whole"), wanted.path.with_suffix(".quantised")
     program.save(whole, external_data=False)
