@@ -263,7 +263,7 @@ def run(
     out : path
         Folder in which the run directory is made.
     overrides : sequence of str
-        ``field.path=value``.
+        ``field.path=value``; several values of a regime's field, ``training.1.epsilon=1,3,8``, make a sweep.
     listener : callable, optional
         Gets every event as it happens.
     progress : bool, optional
@@ -280,14 +280,11 @@ def run(
         If the scenario cannot work; nothing has run then.
     """
     from trustml.launch.prepare import prepare_run
-    from trustml.scenario.read import every_field, from_plain, read_scenario, set_field
+    from trustml.scenario.read import overridden, read_scenario
     from trustml.scenario.ready import find_scenario
 
     if isinstance(scenario, Scenario):
-        data = every_field(scenario)
-        for override in overrides:
-            set_field(data, override)
-        wanted = from_plain(data)
+        wanted = overridden(scenario, overrides)
     else:
         wanted = read_scenario(find_scenario(str(scenario)), overrides=overrides)
     directory = prepare_run(wanted, root=Path(out), overrides=overrides)
@@ -347,6 +344,7 @@ def _execute(
 ) -> Run:
     from trustml.compare.rows import write_measures
     from trustml.launch.schedule import JobScheduler
+    from trustml.record.running import executing
     from trustml.report.progress import shown_progress
 
     with shown_progress(False if progress is None and listener is not None else progress) as show:
@@ -356,9 +354,10 @@ def _execute(
             if listener is not None:
                 listener(event)
 
-        manifest = JobScheduler(directory, listener=tell, lock=lock).execute()
-        write_measures(directory)
-        done = {"event": "done", "run": manifest.run, "path": str(directory.path), "status": manifest.status}
-        directory.append_event(done)
+        with executing(directory):
+            manifest = JobScheduler(directory, listener=tell, lock=lock).execute()
+            write_measures(directory)
+            done = {"event": "done", "run": manifest.run, "path": str(directory.path), "status": manifest.status}
+            directory.append_event(done)
         tell(done)
     return Run(directory)

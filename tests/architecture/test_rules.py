@@ -40,14 +40,17 @@ MAY_IMPORT = {room: set(_BASE[:number]) for number, room in enumerate(_BASE)} | 
     "auditing": {*_BASE, "measures", "compare", "conformance", "backends", "launch"},
     "report": {*_BASE, "measures", "compare", "conformance", "auditing"},
     "launch": {*_BASE, "conformance"},
-    "backends": set(_BASE),
+    "importing": set(_BASE),
+    "backends": {*_BASE, "importing"},
     "worker": {*_BASE, "backends", "conformance"},
     "api": {*_BASE, "measures", "compare", "report", "launch", "deployment"},
     "deployment": {*_BASE, "backends", "launch", "measures", "compare"},
     "drafting": set(_BASE),
+    "tuning": {*_BASE, "measures", "api"},
     "audits": {*_BASE, "measures", "compare", "auditing", "report", "launch", "api"},
     "cli": {
         *_BASE,
+        "importing",
         "deployment",
         "drafting",
         "measures",
@@ -58,6 +61,7 @@ MAY_IMPORT = {room: set(_BASE[:number]) for number, room in enumerate(_BASE)} | 
         "launch",
         "api",
         "audits",
+        "tuning",
     },
 }
 BENCH_IMPORTS = {*_BASE, "measures", "report", "launch", "backends", "worker", "cli"}

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -138,8 +138,9 @@ def calibration_of(text: str) -> Calibration | Path:
     UsageError
         If it is neither.
     """
-    if text in ("", "made", "explained"):
-        return text
+    known: tuple[Calibration, ...] = ("", "made", "explained")
+    if text in known:
+        return known[known.index(text)]
     if text in ("train", "training"):
         raise UsageError(
             "calibrate: training examples would be another access to private data, which no epsilon of the run covers; "
@@ -256,7 +257,10 @@ def _record_of(request: ExportRequest, folder: Path, record: JobRecord, statemen
     answers = read_arrays(folder / "answers.npz")
     text = answers["statement"].tobytes().decode(errors="replace")
     files = _content(folder, request.file)
-    how = {"file.input_gradients": "input gradients", "file.occlusion": "occlusion"}
+    how: dict[str, Literal["input gradients", "occlusion"]] = {
+        "file.input_gradients": "input gradients",
+        "file.occlusion": "occlusion",
+    }
     return ExportRecord(
         model=record.id,
         target=request.target,

@@ -3,8 +3,8 @@
 ``torch.export.load`` unpickles weights, constants and sample inputs where the file says so, evaluates sizes as Python
 expressions (a size that reads ``__import__('os').system(...)`` is run while the file is loaded), and writes names of
 nodes into Python code that it then executes. So only this is let through: tensors as plain bytes, one graph of
-operators of ``aten`` that compute, names that are names, and sizes that are symbols and whole numbers. What is loaded is
-a copy without traces of the code that it came from.
+operators of ``aten`` that compute, names that are names, and sizes that are symbols and whole numbers. What is loaded
+is a copy without traces of the code that it came from.
 """
 
 from __future__ import annotations

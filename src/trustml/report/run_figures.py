@@ -75,8 +75,9 @@ class RunFigures:
         import altair as alt
 
         from trustml.plan.job import short_model
-        from trustml.report.explanations.frames import PanelRequest, explained_example
+        from trustml.report.explanations.frames import explained_example
         from trustml.report.explanations.panels import panel_charts
+        from trustml.report.explanations.selection import PanelRequest
 
         asked = PanelRequest(method=method, example=example, model=model, backend=backend)
         found = explained_example(self._directory, asked)

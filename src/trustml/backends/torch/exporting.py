@@ -49,7 +49,7 @@ def export_onnx(wanted: FileRequest) -> None:
     program.save(whole, external_data=False)
     if wanted.quantised == "dynamic":
         quantization.quantize_dynamic(whole, quantised)
-    elif wanted.quantised == "int8":
+    elif wanted.calibration is not None:
         quantization.quantize_static(whole, quantised, _Calibration(wanted.calibration))
     made = onnx.load(quantised if wanted.quantised else whole)
     whole.unlink()

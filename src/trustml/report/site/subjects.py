@@ -29,8 +29,9 @@ from trustml.report.attacks import figures as attack_figures
 from trustml.report.attacks.frames import audited_frame, membership_frame, roc_frame, thinned
 from trustml.report.attacks.tables import audit_cells, membership_cells
 from trustml.report.explanations import figures as explanation_figures
-from trustml.report.explanations.frames import PanelRequest, explained_example, methods_of, removal_curves_of
+from trustml.report.explanations.frames import explained_example, removal_curves_of
 from trustml.report.explanations.panels import panel_charts, panel_lines, quality_cells
+from trustml.report.explanations.selection import PanelRequest, methods_of
 from trustml.report.explanations.tables import BETWEEN_MODELS
 from trustml.report.federated import figures as federated_figures
 from trustml.report.federated.frames import (
