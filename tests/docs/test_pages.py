@@ -27,6 +27,7 @@ FRAGMENTS = {
     "private_training.md": "a step of the reader's own, which is left to the reader",
     "attacks_and_audits.md": "trains a forest and attacks it; tests/test_audits.py does that",
     "data.md": "takes a data set of torchvision, which no environment has",
+    "importing.md": "a module of the reader's own; tests/importing/ does that",
     "tasks.md": "the rest of each scenario is left out",
     "python.md": "needs a run of scenarios/digits.py in three frameworks",
     "README.md": "needs such a run too",

@@ -251,6 +251,7 @@ def _tune(
     scenario: str, root: Path, overrides: list[str], grid: list[str], mean_runs: float, *, stream: IO[str] | None
 ) -> int:
     from trustml.cli.progress import show_progress
+    from trustml.tuning import tune
 
     with show_progress(sys.stderr) as progress:
         best = tune(scenario, grid=grid, mean_runs=mean_runs, out=root, overrides=overrides, listener=progress)
