@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from trustml.data.slices import read_slices
 from trustml.measures.accuracy import outputs_of, wilson_interval
+from trustml.measures.bootstrap import mean_ends
 from trustml.measures.evidence import Evidence
 from trustml.measures.resampling import Doubles, Statistic, estimates
 from trustml.measures.row import About, Facts, Row
@@ -44,8 +45,8 @@ def slice_rows(evidence: Evidence) -> list[Row]:
 def _group_row(evidence: Evidence, record: JobRecord, column: str, name: str, hits: Doubles) -> Row:
     facts: Facts = {"slice": column, "group": name}
     if isinstance(evidence.task, Labels):  # shares of labels, which hang together
-        value, low, high = estimates({"": lambda w: w @ hits / w.sum(axis=1)}, examples=len(hits))[""]
-        about = About(interval="bootstrap over examples", confidence=0.95, facts=facts)
+        value, (low, high) = float(hits.mean()), mean_ends(hits)
+        about = About(interval="exact bootstrap over examples", confidence=0.95, facts=facts)
     else:
         value, (low, high) = float(hits.mean()), wilson_interval(int(hits.sum()), len(hits))
         about = About(interval="wilson", confidence=0.95, facts=facts)
@@ -61,7 +62,7 @@ def _group_row(evidence: Evidence, record: JobRecord, column: str, name: str, hi
 
 
 def _gap_row(evidence: Evidence, record: JobRecord, column: str, groups: Groups, hits: Doubles) -> Row:
-    value, low, high = estimates({"": _gap(groups, hits)}, examples=len(hits))[""]
+    found = estimates({"": _gap(groups, hits)}, examples=len(hits))[""]
     shares = _shares(groups, hits)
     best, worst = max(shares, key=shares.__getitem__), min(shares, key=shares.__getitem__)
     about = About(
@@ -69,10 +70,20 @@ def _gap_row(evidence: Evidence, record: JobRecord, column: str, groups: Groups,
         confidence=0.95,
         first=worst,
         second=best,
-        facts={"slice": column, "smallest_group": int(min(members.sum() for members in groups.values()))},
+        facts={
+            "slice": column,
+            "smallest_group": int(min(members.sum() for members in groups.values())),
+            **found.facts,
+        },
     )
     return evidence.row(
-        "slice_gap", value, record=record, subject=column, n=len(hits), interval=(low, high), about=about
+        "slice_gap",
+        found.value,
+        record=record,
+        subject=column,
+        n=len(hits),
+        interval=(found.low, found.high),
+        about=about,
     )
 
 
@@ -88,7 +99,7 @@ def _change_rows(
         if other is None or other.id == record.id:
             continue
         change = _less(_gap(groups, hits[record.id]), _gap(groups, hits[other.id]))
-        value, low, high = estimates({"": change}, examples=len(hits[record.id]))[""]
+        found = estimates({"": change}, examples=len(hits[record.id]))[""]
         about = About(
             interval="bootstrap over examples",
             confidence=0.95,
@@ -99,16 +110,17 @@ def _change_rows(
                 "slice": column,
                 "worst_before": min(_shares(groups, hits[other.id]).values()),
                 "worst_after": min(_shares(groups, hits[record.id]).values()),
+                **found.facts,
             },
         )
         rows.append(
             evidence.row(
                 "slice_gap_change",
-                value,
+                found.value,
                 record=record,
                 subject=column,
                 n=len(hits[record.id]),
-                interval=(low, high),
+                interval=(found.low, found.high),
                 about=about,
             )
         )
