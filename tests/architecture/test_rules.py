@@ -40,7 +40,8 @@ MAY_IMPORT = {room: set(_BASE[:number]) for number, room in enumerate(_BASE)} | 
     "auditing": {*_BASE, "measures", "compare", "conformance", "backends", "launch"},
     "report": {*_BASE, "measures", "compare", "conformance", "auditing"},
     "launch": {*_BASE, "conformance"},
-    "backends": set(_BASE),
+    "importing": set(_BASE),
+    "backends": {*_BASE, "importing"},
     "worker": {*_BASE, "backends", "conformance"},
     "api": {*_BASE, "measures", "compare", "report", "launch", "deployment"},
     "deployment": {*_BASE, "backends", "launch", "measures", "compare"},
@@ -48,6 +49,7 @@ MAY_IMPORT = {room: set(_BASE[:number]) for number, room in enumerate(_BASE)} | 
     "audits": {*_BASE, "measures", "compare", "auditing", "report", "launch", "api"},
     "cli": {
         *_BASE,
+        "importing",
         "deployment",
         "drafting",
         "measures",

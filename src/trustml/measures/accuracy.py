@@ -11,10 +11,10 @@ from trustml.measures.bootstrap import mean_ends
 from trustml.measures.classification import classification_statistics, f1_statistics
 from trustml.measures.evidence import Evidence
 from trustml.measures.notes import absent
-from trustml.measures.resampling import Estimate, estimates
+from trustml.measures.resampling import Estimate, Statistic, estimates
 from trustml.measures.row import About, Facts, IntervalKind, Row
 from trustml.models.answers import answers, in_unit, right, score
-from trustml.models.losses import AnyArray
+from trustml.models.losses import AnyArray, Doubles
 from trustml.models.tasks import Classes, Labels, Regression, facts_of
 from trustml.record.schema import JobRecord
 
@@ -115,17 +115,12 @@ def _regression_rows(evidence: Evidence, record: JobRecord) -> list[Row]:
     outputs, labels = outputs_of(evidence, record)
     true, predicted = (in_unit(evidence.task, part)[:, 0] for part in (labels, outputs))
     squares, sizes = (predicted - true) ** 2, np.abs(predicted - true)
-    centred = true - true.mean()  # else the sums of squares cancel, as those of times in seconds
-
-    def r_squared(weights: AnyArray) -> AnyArray:
-        count = weights.sum(axis=1)
-        mean = weights @ centred / count
-        spread = weights @ centred**2 - count * mean**2
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(spread > 0, 1 - weights @ squares / spread, np.nan)
-
     found = estimates(
-        {"r2": r_squared, "rmse": lambda weights: np.sqrt(weights @ squares / weights.sum(axis=1))}, examples=len(true)
+        {
+            "r2": explained(true, predicted),
+            "rmse": lambda weights: np.sqrt(weights @ squares / weights.sum(axis=1)),
+        },
+        examples=len(true),
     )
     low, high = mean_ends(sizes)
     found["mae"] = Estimate(value=float(sizes.mean()), low=low, high=high, ends_error=0.0)
@@ -160,6 +155,22 @@ def _estimate_row(
     return evidence.row(
         name, found.value, record=record, subject=subject, n=n, interval=(found.low, found.high), about=about
     )
+
+
+def explained(true: Doubles, predicted: Doubles) -> Statistic:
+    """R2 of predictions."""
+    squares = (predicted - true) ** 2
+    centred = true - true.mean()  # else the sums of squares cancel, as those of times in seconds
+
+    def r_squared(weights: Doubles) -> Doubles:
+        count = weights.sum(axis=1)
+        mean = weights @ centred / count
+        spread = weights @ centred**2 - count * mean**2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found: Doubles = np.where(spread > 0, 1 - weights @ squares / spread, np.nan)
+        return found
+
+    return r_squared
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:

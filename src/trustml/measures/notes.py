@@ -96,6 +96,7 @@ REST: dict[str, _Words] = {
         f"over epsilon {known['epsilons']}{' of the private regimes they belong to' if 'controls' in known else ''}"
     ),
     "minuend": "{minuend} minus {subtrahend}, seed by seed",
+    "setting": "with {setting}, the best of {candidates} on {chosen_on} other held-out examples",
     "perturbation_methods": "{perturbation_methods} perturbation and {gradient_methods} gradient methods",
     "quantity": "of the {quantity}, not the logit",
     "steps": "{steps} steps",
@@ -173,6 +174,8 @@ SILENT = frozenset(
             "distinct_others",
             "controls",
             "within_draws",
+            "candidates",
+            "chosen_on",
             "framework",
         ),
     }

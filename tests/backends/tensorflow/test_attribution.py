@@ -12,7 +12,15 @@ from captum import attr
 from captum.attr._core.lime import SkLearnLasso, get_exp_kernel_similarity_function
 
 from tests.backends.tensorflow.captum_side import FLOAT32, Explained, relative
-from tests.backends.tensorflow.explained_cases import CASES, CONVOLUTION, DETERMINISTIC, FEW, SAMPLED, SEEDS, features_of
+from tests.backends.tensorflow.explained_cases import (
+    CASES,
+    CONVOLUTION,
+    DETERMINISTIC,
+    FEW,
+    SAMPLED,
+    SEEDS,
+    features_of,
+)
 from trustml.backends.torch.network import from_input
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch, pytest.mark.timeout(300)]

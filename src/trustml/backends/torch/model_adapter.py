@@ -33,7 +33,7 @@ class TorchLiveModel:
 
     def outputs(self, inputs: npt.NDArray[Any]) -> Floats:
         """Return what the module returns; of a tuple the first, of an object with ``logits`` those."""
-        with _evaluating(self._module), torch.no_grad():
+        with evaluating(self._module), torch.no_grad():
             found = _tensor_of(self._module(self._to_tensor(inputs)))
         return found.float().cpu().numpy()
 
@@ -42,7 +42,7 @@ class TorchLiveModel:
         tensor = self._to_tensor(inputs)
         if not tensor.is_floating_point():
             raise TypeError("its inputs are integers, which have no gradient")
-        with _evaluating(self._module), torch.enable_grad():
+        with evaluating(self._module), torch.enable_grad():
             tensor = tensor.detach().requires_grad_()
             outputs = _tensor_of(self._module(tensor))
             chosen = outputs.reshape(len(outputs), -1).gather(1, self._to_columns(columns)).sum()
@@ -88,7 +88,7 @@ class TorchLiveModel:
         import captum.attr
 
         tensor, base = self._to_tensor(inputs), self._to_tensor(baseline)
-        with _evaluating(self._module):
+        with evaluating(self._module):
             found = captum.attr.IntegratedGradients(self._flat).attribute(
                 tensor,
                 baselines=base,
@@ -155,7 +155,8 @@ def live_model(model: Any) -> LiveModel:
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module, and all its parts, into evaluation mode for a while."""
     modes = [(part, part.training) for part in module.modules()]
     try:
         module.eval()
