@@ -67,6 +67,37 @@ _AUGMENTATION, _SERIES, _AUDIO, _MODULES = (
 
 MUTANTS = (
     *_mutants(
+        "measures/test_sweeps.py",
+        (
+            "a setting is chosen on the rows on which it is judged",
+            "measures/sweeps.py",
+            "_best(evidence, group, backend, choosing)",
+            "_best(evidence, group, backend, judging)",
+        ),
+        ("the weakest promise wins", "measures/sweeps.py", "if field in GUARANTEE)", "if field in ())"),
+    ),
+    *_mutants(
+        "record/test_running.py",
+        (
+            "a process that has not the lock is ended",
+            "record/running.py",
+            "return any(os.path.samestat(os.stat(path), lock) for path in opened)",
+            "return True",
+        ),
+        ("a number that was given out again is ended", "record/running.py", "> _SAME_START", "> 1e9"),
+        (
+            "measuring is broken off",
+            "record/running.py",
+            'if run.head().status == "running" and',
+            "if",
+        ),
+    ),
+    *_mutants(
+        "launch/test_tune.py",
+        ("the worst run is kept", "api.py", "> best[0]", "< best[0]"),
+        ("an interrupted tuning keeps its best", "api.py", 'if found.status == "interrupted":', "if False:"),
+    ),
+    *_mutants(
         "data/test_augmentation.py",
         ("copies follow from the place in the batch", _AUGMENTATION, "copies)[rows]", "copies)[: len(rows)]"),
         ("one direction is never shifted", _AUGMENTATION, "for part in (0, 1)", "for part in (0, 0)"),

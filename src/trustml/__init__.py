@@ -187,11 +187,13 @@ from trustml.scenario.spec import (
 
 if TYPE_CHECKING:
     from trustml.drafting.draft import Draft as Draft, draft as draft
+    from trustml.importing.model import ImportedModel as ImportedModel, import_model as import_model
     from trustml.api import (
         Run as Run,
         load as load,
         resume as resume,
         run as run,
+        tune as tune,
     )
     from trustml.audits import (
         Audit as Audit,
@@ -206,6 +208,7 @@ _LATE = {
     "load": "trustml.api",
     "resume": "trustml.api",
     "run": "trustml.api",
+    "tune": "trustml.api",
     "Audit": "trustml.audits",
     "Claim": "trustml.audits",
     "Endpoint": "trustml.audits",
@@ -213,6 +216,8 @@ _LATE = {
     "audit": "trustml.audits",
     "Draft": "trustml.drafting.draft",
     "draft": "trustml.drafting.draft",
+    "ImportedModel": "trustml.importing.model",
+    "import_model": "trustml.importing.model",
 }
 
 __all__ = [name for name, value in globals().items() if isinstance(value, type)] + list(_LATE)

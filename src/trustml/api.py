@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from trustml.deployment.trained import TrainedModel
+    from trustml.models.exported import Quantised
     from trustml.privacy.statement import PrivacyStatement
+    from trustml.record.exports import Calibration, ExportRecord
     from trustml.report.score_changes import Answer
 
 DEFAULT_ROOT = Path("runs")
@@ -154,6 +156,36 @@ class Run:
 
         return trained_model(self._directory, model, backend=backend)
 
+    def export(
+        self, model: str, *, to: str, quantised: Quantised = "", calibration: Calibration | Path = ""
+    ) -> ExportRecord:
+        """Write a trained model for deployment, and ask the file what the model that was audited was asked.
+
+        Files lie in ``exports/`` of the run; :meth:`measures` then has the rows that say how far it agrees.
+
+        Parameters
+        ----------
+        model : str
+            Train job, of whichever framework.
+        to : str
+            ``pt2``, ``onnx``, ``stablehlo``, ``keras``, ``savedmodel`` or ``tflite``.
+        quantised : {"", "dynamic", "int8"}
+            8-bit whole numbers: nowhere, for weights, for weights and values.
+        calibration : {"", "made", "explained"} or Path
+            Whose values ``int8`` rounds by: random inputs, the examples that the run explains and so discloses, or
+            ``inputs`` of a ``.npz`` of public ones.
+
+        Raises
+        ------
+        UsageError
+            If there is no such model or target, or the target has no such form of it.
+        EnvironmentMissingError
+            If what writes or runs it is not installed.
+        """
+        from trustml.deployment.export import export_model
+
+        return export_model(self._directory, model, target=to, quantised=quantised, calibration=calibration)
+
     def predictions(self, model: str) -> dict[str, npt.NDArray[np.generic]]:
         """Outputs of one model on all held-out examples (``logits``), and their ``labels``."""
         record = finished(self.manifest, model)
@@ -184,7 +216,7 @@ def run(
     out : path
         Folder in which the run directory is made.
     overrides : sequence of str
-        ``field.path=value``.
+        ``field.path=value``; several values of a regime's field, ``training.1.epsilon=1,3,8``, make a sweep.
     listener : callable, optional
         Gets every event as it happens.
 
@@ -199,14 +231,11 @@ def run(
         If the scenario cannot work; nothing has run then.
     """
     from trustml.launch.prepare import prepare_run
-    from trustml.scenario.read import every_field, from_plain, read_scenario, set_field
+    from trustml.scenario.read import overridden, read_scenario
     from trustml.scenario.ready import find_scenario
 
     if isinstance(scenario, Scenario):
-        data = every_field(scenario)
-        for override in overrides:
-            set_field(data, override)
-        wanted = from_plain(data)
+        wanted = overridden(scenario, overrides)
     else:
         wanted = read_scenario(find_scenario(str(scenario)), overrides=overrides)
     directory = prepare_run(wanted, root=Path(out), overrides=overrides)
@@ -244,6 +273,76 @@ def resume(
         return _execute(directory, listener, lock=lock)
 
 
+def tune(
+    scenario: str | Path | Scenario,
+    *,
+    grid: Sequence[str],
+    mean_runs: float,
+    out: str | Path = DEFAULT_ROOT,
+    overrides: Sequence[str] = (),
+    listener: Callable[[dict[str, Any]], None] | None = None,
+) -> Run | None:
+    """Train a private model a random number of times, each time with values drawn from a grid, and keep the best alone.
+
+    The number of runs is Poisson distributed and told to nobody; all others are deleted. The statement of the one that
+    is left says what choosing it costs: far less than releasing all (Papernot and Steinke, ICLR 2022).
+
+    Parameters
+    ----------
+    scenario : path, name of a ready scenario, or Scenario
+        Of one private regime, one backend and one seed.
+    grid : sequence of str
+        Fields and values that do not change what a run is charged for:
+        ``training.0.optimizer.learning_rate=0.1,0.3,1``.
+    mean_runs : float
+        Mean number of runs.
+    out : path
+    overrides : sequence of str
+    listener : callable, optional
+        As for :func:`run`. What it tells of the other runs, and of how many there were, must not be released.
+
+    Returns
+    -------
+    Run or None
+        The best by its score on held-out rows; None where no run was drawn, or none has a score.
+
+    Raises
+    ------
+    UsageError
+        If the scenario cannot work; nothing has run then.
+    KeyboardInterrupt
+        If a run was interrupted: nothing is left then, as the best of some would cost more than is stated.
+    """
+    import tempfile
+
+    from trustml.data.streams import secret_generator
+    from trustml.measures.measure import leading
+    from trustml.scenario.check import check_scenario
+    from trustml.scenario.read import overridden, read_scenario, tuning_scenarios
+    from trustml.scenario.ready import find_scenario
+
+    if isinstance(scenario, Scenario):
+        wanted = overridden(scenario, overrides)
+    else:
+        wanted = read_scenario(find_scenario(str(scenario)), overrides=overrides)
+    candidates = tuning_scenarios(wanted, grid, mean_runs=mean_runs)
+    for candidate in candidates:
+        check_scenario(candidate)
+    root, generator = Path(out).resolve(), secret_generator()
+    root.mkdir(parents=True, exist_ok=True)
+    best: tuple[float, Path] | None = None
+    with tempfile.TemporaryDirectory(prefix=".trustml-tries-", dir=root) as folder:
+        for _ in range(int(generator.poisson(mean_runs))):
+            found = run(candidates[int(generator.integers(len(candidates)))], out=folder, listener=listener)
+            if found.status == "interrupted":
+                raise KeyboardInterrupt
+            table = found.measures()
+            scores = table[(table.measure == leading(set(table.measure))) & table.value.notna()].value
+            if len(scores) and (best is None or float(scores.iloc[0]) > best[0]):
+                best = float(scores.iloc[0]), found.path
+        return None if best is None else Run(RunDirectory(best[1].rename(root / best[1].name)))
+
+
 def load(name: str | Path, *, root: str | Path = DEFAULT_ROOT) -> Run:
     """Load a run by path, by identifier below `root`, by its unambiguous beginning, or as ``latest``.
 
@@ -257,11 +356,13 @@ def load(name: str | Path, *, root: str | Path = DEFAULT_ROOT) -> Run:
 def _execute(directory: RunDirectory, listener: Callable[[dict[str, Any]], None] | None, *, lock: int) -> Run:
     from trustml.compare.rows import write_measures
     from trustml.launch.schedule import JobScheduler
+    from trustml.record.running import executing
 
     tell = listener or (lambda event: None)
-    manifest = JobScheduler(directory, listener=tell, lock=lock).execute()
-    write_measures(directory)
-    done = {"event": "done", "run": manifest.run, "path": str(directory.path), "status": manifest.status}
-    directory.append_event(done)
+    with executing(directory):
+        manifest = JobScheduler(directory, listener=tell, lock=lock).execute()
+        write_measures(directory)
+        done = {"event": "done", "run": manifest.run, "path": str(directory.path), "status": manifest.status}
+        directory.append_event(done)
     tell(done)
     return Run(directory)

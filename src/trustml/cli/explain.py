@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trustml.cli.completing import complete_runs
 from trustml.cli.output import console, data_stream, file_option, json_option, json_text, root_option
 from trustml.errors import UsageError
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command("explain", short_help="Show how the models of a run explain one example.")
-@click.argument("run")
+@click.argument("run", shell_complete=complete_runs)
 @click.option("--method", help="Such as integrated_gradients; needed where the run has several.")
 @click.option("--example", type=int, default=0, show_default=True, help="Number among the explained examples.")
 @click.option("--model", help="Show this model only: a train job such as train.torch.Plain.s0.")

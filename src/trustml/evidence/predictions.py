@@ -83,6 +83,10 @@ def _start_checks(evidence: Evidence) -> list[Check]:
         name = weights_file(seed)
         if name not in evidence.manifest.artifacts:
             continue
+        if scenario.start:
+            message = "are those of a file that the scenario starts from, which is no part of the record"
+            checks.append(_check(name, "not recomputed", message))
+            continue
         try:
             shapes = weight_shapes(scenario.model, shape)
             stated = read_weights(evidence.run.file(name), expected=shapes)

@@ -32,6 +32,7 @@ from trustml.launch.attacks import write_attack_inputs
 from trustml.launch.baselines import explanation_inputs, explanation_notes, sample_warnings, with_samples
 from trustml.launch.federation import draw_partition, draw_rounds, partition_arrays, salt
 from trustml.launch.shared_data import write_data
+from trustml.models.network_files import starting_weights
 from trustml.models.weights import encode_weights, initial_weights
 from trustml.plan.expand import Expansion, Inputs, expand, plan_file, weights_file
 from trustml.plan.job import (
@@ -353,7 +354,12 @@ def _write_inputs(
     write_atomic(run.file(BASELINES), encode_arrays(baselines), private=True)
     public = [HELDOUT]
     for seed in scenario.seeds:
-        weights = initial_weights(scenario.model, dataset.input_shape, generator=public_generator(seed, Stream.WEIGHTS))
+        generator = public_generator(seed, Stream.WEIGHTS)
+        weights = (
+            starting_weights(Path(scenario.start), scenario.model, dataset.input_shape)
+            if scenario.start
+            else initial_weights(scenario.model, dataset.input_shape, generator=generator)
+        )
         write_atomic(run.file(weights_file(seed)), encode_weights(weights))
         public.append(weights_file(seed))
     return {name: sha256(run.file(name)) for name in public}

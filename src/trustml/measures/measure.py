@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from functools import partial
 
+from trustml.measures.deployed_table import DEPLOYED_MEASURES
 from trustml.measures.entry import Family, Measure, Place
 from trustml.measures.explanation_table import EXPLANATION_MEASURES
 from trustml.measures.performance_table import PERFORMANCE_MEASURES
@@ -92,6 +93,14 @@ MEASURES: dict[str, Measure] = {
         kind="estimate",
         words="epsilon by the PRV accountant",
         shown=("audit",),
+    ),
+    "epsilon_with_tuning": _private(
+        title="epsilon with tuning",
+        meaning="Upper bound for the best of a Poisson number of runs with values drawn from a grid, where it alone is "
+        "released (Papernot and Steinke, ICLR 2022). What a tuned model has, in place of `epsilon`.",
+        words="epsilon with the choice among runs, an upper bound",
+        guarantee=True,
+        later=True,
     ),
     "epsilon_all_releases": _private(
         title="epsilon, all releases",
@@ -314,6 +323,7 @@ MEASURES: dict[str, Measure] = {
         words="advantage, the largest TPR minus FPR (guessing: 0)",
         label="advantage",
     ),
+    **DEPLOYED_MEASURES,
 }
 """By name, in the order in which tables, cards and pages list them."""
 

@@ -37,6 +37,7 @@ _INTERVALS: dict[IntervalKind, str] = {
     "wilson": "Wilson {percent} %",
     "newcombe": "Newcombe {percent} %, paired",
     "bootstrap over examples": "bootstrap {percent} % over examples",
+    "exact bootstrap over examples": "exact bootstrap {percent} % over examples",
     "jackknife over seeds": "jackknife {percent} % over seeds",
     "quartiles": "quartiles",
     "5th to 95th percentile": "interval: 5th and 95th percentile over examples",
@@ -76,6 +77,8 @@ REST: dict[str, _Words] = {
     "rows_shown": "WARNING: no epsilon holds for the released explanations, whose baselines are training rows",
     "other_data": "WARNING: the ledger names other data than the manifest",
     "monte_carlo_error": "+-{monte_carlo_error:.1g} by its own draws (Monte-Carlo)",
+    "ends_error": "ends +-{ends_error:.1g} by its draws (Monte-Carlo)",
+    "one_draw": "one draw of random weights, of which its interval knows nothing",
     "between_draws": lambda known: (
         ("not told apart from" if known["within_draws"] else "beside")
         + f" two draws of the same, which agree by {known['between_draws']:.3g}"
@@ -93,6 +96,7 @@ REST: dict[str, _Words] = {
         f"over epsilon {known['epsilons']}{' of the private regimes they belong to' if 'controls' in known else ''}"
     ),
     "minuend": "{minuend} minus {subtrahend}, seed by seed",
+    "setting": "with {setting}, the best of {candidates} on {chosen_on} other held-out examples",
     "perturbation_methods": "{perturbation_methods} perturbation and {gradient_methods} gradient methods",
     "quantity": "of the {quantity}, not the logit",
     "steps": "{steps} steps",
@@ -121,6 +125,12 @@ REST: dict[str, _Words] = {
     "cpu_time": "{cpu_time:.3g} s of processors in the median",
     "others_share": "others used {others_share:.0%} of the {cores} cores meanwhile, load {load_before:.1f} before",
     "quartiles_apart": "WARNING: quartiles span {quartiles_apart:.1f} times: the machine was busy, or the steps differ",
+    "asked": "on {asked} examples",
+    "framework_seconds": lambda known: (
+        f"{1e3 * known['framework_seconds']:.3g} ms by {known['framework']} itself, in turns"
+    ),
+    "least_agreement": "{least_agreement:.3g} on the example that agrees least",
+    "largest_difference": "values differ by {largest_difference:.1e} of the largest at the most",
     "remarks": "{remarks}",
     "how": "{confidence:.0%}: {how}",
     "no_interval": "{no_interval}",
@@ -164,6 +174,9 @@ SILENT = frozenset(
             "distinct_others",
             "controls",
             "within_draws",
+            "candidates",
+            "chosen_on",
+            "framework",
         ),
     }
 )

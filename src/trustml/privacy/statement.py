@@ -32,6 +32,8 @@ ReleaseName: TypeAlias = Literal[
     "fingerprint of the data",
     "sizes and names",
     "choices of the scenario",
+    "starting weights",
+    "settings chosen in a sweep",
     "how jobs ended",
     "largest participation",
     "partition of the clients",

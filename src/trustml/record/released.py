@@ -116,7 +116,7 @@ _EXPLAINED = "jobs/explain.*/attributions.npz"
 _TRIED = (
     "fractions deletion insertion comprehensiveness sufficiency infidelity road_morf road_lerf max_sensitivity "
     "local_lipschitz mprt_cascading.signed mprt_cascading.magnitude mprt_independent.signed mprt_independent.magnitude "
-    "mprt_layers smprt.signed smprt.magnitude emprt"
+    "mprt_layers smprt.signed smprt.magnitude emprt mprt_again.signed mprt_again.magnitude emprt_again"
 )
 
 RELEASED: tuple[Known, ...] = (
@@ -170,7 +170,7 @@ RELEASED: tuple[Known, ...] = (
     ),
     *_of("measures.parquet", "measure:accuracy measure:logit_relative_difference measure:held_out_loss", "model"),
     *_of("measures.parquet", "measure:r2 measure:rmse measure:mae measure:balanced_accuracy measure:roc_auc", "model"),
-    *_of("measures.parquet", "measure:score_difference", "model"),
+    *_of("measures.parquet", "measure:score_difference measure:tuned_score measure:tuned_score_difference", "model"),
     *_of("measures.parquet", "measure:pr_auc measure:log_loss measure:calibration_error measure:f1", "model"),
     *_of("measures.parquet", "measure:rounds_to_target measure:attribution_* measure:deletion_auc", "model"),
     *_of("measures.parquet", "measure:insertion_auc measure:comprehensiveness measure:sufficiency", "model"),
@@ -179,6 +179,8 @@ RELEASED: tuple[Known, ...] = (
     *_of("measures.parquet", "measure:explain_passes", "model"),
     *_of("measures.parquet", "measure:explanation_* measure:change_of_* measure:accuracy_trend*", "model"),
     *_of("measures.parquet", "measure:explain_time", "machine"),
+    *_of("measures.parquet", "measure:deployed_size measure:deployed_first_call measure:deployed_latency_*", "machine"),
+    *_of("measures.parquet", "measure:deployed_*", "model"),
     *_of("measures.parquet", "measure:bytes_down measure:bytes_up", "declared"),
     *_named("largest participation", "measures.parquet", "measure:epsilon_unamplified"),
     *_named("results of attacks", "measures.parquet", "measure:epsilon_estimate"),
@@ -221,6 +223,7 @@ RELEASED: tuple[Known, ...] = (
         "#.comparisons.#.secret_sampling #.comparisons.#.not_at_hand",
         "other files",
     ),
+    *_of("exports/*", "*", "model"),
     *_of("audit.json", "*", "other files"),
     *_of("audit.html", "*", "other files"),
     # Arrays.

@@ -25,6 +25,7 @@ from trustml.report.score_changes import (
     listed,
 )
 from trustml.report.speed.tables import load_words
+from trustml.report.sweeps import beside_the_best, sweep_answers, tuned_answers
 from trustml.report.tables import best_constant
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ def summary(manifest: Manifest, table: pd.DataFrame, statements: Sequence[Privac
         return ()
     found = [
         _use(table),
-        *cost_answers(manifest, table),
+        *tuned_answers(manifest, table),
+        *cost_answers(manifest, table, beside=beside_the_best(manifest, table)),
+        *sweep_answers(manifest, table),
         framework_answer(manifest, table),
         _speed(manifest, table),
         _leakage(manifest, table),
@@ -226,6 +229,7 @@ _WORDS: dict[Question, str] = {
     "use": "Are the models of use?",
     "privacy": "What does privacy cost?",
     "federation": "What does federation cost?",
+    "sweep": "Which setting?",
     "framework": "Which framework?",
     "speed": "How fast?",
     "leakage": "What does an attacker get?",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from pathlib import Path
 
 import msgspec
 
@@ -12,6 +13,7 @@ from trustml.frameworks.table import backend_names, entry_of, is_known
 from trustml.models.graph import check_graph
 from trustml.models.layer_types import WHY_NO_EXPANDED_WEIGHTS, WITHOUT_EXPANDED_WEIGHTS, WITHOUT_FUNCTORCH
 from trustml.models.layers import Dropout
+from trustml.models.network_files import starting_weights
 from trustml.models.shapes import Shape, layer_shapes, refuse_erasing_norms
 from trustml.models.tasks import Classes, Labels, Regression, in_words, output_count
 from trustml.scenario.check_attacks import check_attacks, check_canaries
@@ -21,6 +23,7 @@ from trustml.scenario.problems import check_types
 from trustml.scenario.regimes import DPSGD, Augmentation, Plain
 from trustml.scenario.sources import Table
 from trustml.scenario.spec import Scenario
+from trustml.scenario.sweep import check_sweep
 
 
 def check_scenario(scenario: Scenario) -> None:
@@ -39,6 +42,7 @@ def check_scenario(scenario: Scenario) -> None:
         value = getattr(scenario, name)
         if len(set(value)) < len(value):
             raise ScenarioError(name, f"{list(value)} repeats a value", fix="name each once")
+    _check_start(scenario)
     check_graph(scenario.model)
     for index, node in enumerate(scenario.model.nodes):
         if isinstance(node.layer, Dropout) and len(scenario.backends) > 1:
@@ -63,6 +67,7 @@ def check_scenario(scenario: Scenario) -> None:
                 f"{regime.title!r} is no plain name",
                 fix="use letters, digits, - and _",
             )
+    check_sweep(scenario.sweep, {regime.title: regime for regime in scenario.training})
     _check_stops(scenario)
     check_ablations(scenario)
     check_explanations(scenario)
@@ -83,6 +88,8 @@ def check_against_data(
         For the first impossible value.
     """
     warnings: list[str] = []
+    if scenario.start:
+        starting_weights(Path(scenario.start), scenario.model, input_shape)
     outputs = output_count(scenario.task, classes)
     final = layer_shapes(scenario.model, input_shape)[-1]
     refuse_erasing_norms(scenario.model, input_shape)
@@ -158,6 +165,17 @@ def check_backends(scenario: Scenario) -> None:
                 f"{name!r} is not one of the choices",
                 fix=f"choose one of {', '.join(backend_names())}",
             )
+
+
+def _check_start(scenario: Scenario) -> None:
+    """Refuse attacks by models that would start from elsewhere: they would know the attacked ones less well."""
+    membership = scenario.attacks.membership
+    if scenario.start and membership is not None and membership.shadow_models:
+        raise ScenarioError(
+            "start",
+            f"{membership.shadow_models} shadow models start from weights of their own, not from those of the file",
+            fix="set attacks.membership.shadow_models to 0, or leave start out",
+        )
 
 
 def _check_chosen(scenario: Scenario) -> None:

@@ -18,6 +18,7 @@ from trustml.scenario.groups import Groups
 from trustml.scenario.methods import IntegratedGradients, Method, background_of, baseline_of
 from trustml.scenario.regimes import Regime
 from trustml.scenario.sources import DataSource
+from trustml.scenario.sweep import Swept, SweptValue
 
 BackendName: TypeAlias = Annotated[str, msgspec.Meta(examples=list(SHIPPED_NAMES))]
 """A name of :mod:`trustml.frameworks.table`; a JSON schema offers those that come with trustml."""
@@ -174,9 +175,12 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ----------
     mean_runs : float
         Mean of the Poisson distribution from which the number of runs was drawn before the first one.
+    tried : dict
+        Field of the regime to the values of which each run drew one, where :func:`trustml.tune` drew them.
     """
 
     mean_runs: Positive
+    tried: dict[str, tuple[SweptValue, ...]] = {}
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -188,6 +192,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Letters, digits, ``-`` and ``_``; run identifiers begin with it.
     data : DataSource
     model : Architecture
+        In a file also the name of a file of ``trustml import``; `start` is that file then, unless it says otherwise.
     task : Task
         What the model is asked: its loss, its outputs, and what is measured of it.
     training : tuple of Regime
@@ -204,6 +209,12 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     chosen_from_data : tuple of str
         Fields of this scenario whose values somebody read from the data that is to be protected, by hand or by
         ``trustml init``: ``data.drop``, ``training``. No epsilon covers such a choice, and every statement says so.
+    start : str
+        File of ``trustml import`` whose weights every training starts from; without it they are drawn from the seed. No
+        epsilon covers what they tell of the data that they were made from, and every statement says so.
+    sweep : tuple of Swept
+        Which regimes differ in what alone, so that they are shown as a curve; overrides with several values make it.
+        Who chooses among private ones by what the run measures releases all of them, and every statement says so.
     """
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
@@ -219,3 +230,5 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tuning: Tuning | None = None
     description: str = ""
     chosen_from_data: tuple[str, ...] = ()
+    start: str = ""
+    sweep: tuple[Swept, ...] = ()

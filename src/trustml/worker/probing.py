@@ -175,6 +175,7 @@ class _Shared:
                 samples=job.probes.n_perturbations,
                 generator=self._generator,
             )
+            self._again = initial_weights(job.model, job.input_shape, generator=self._generator)
 
     def faithfulness(self, request: ExplainRequest, attributions: Floats) -> Arrays:
         """Curves, probabilities and infidelity from predictions alone."""
@@ -225,7 +226,7 @@ class _Shared:
         # Tables are left out whose tokens were looked up before: the explanation does not depend on them any more.
         looked_up = {name: request.model.weights[name] for name in tables_looked_up(request.model)}
         inputs, weights = request.inputs[:few], _without(request.model.weights, looked_up)
-        fresh = _without(self._fresh, looked_up)
+        fresh, other = (_without(drawn, looked_up) for drawn in (self._fresh, self._again))
 
         def explain(weights: Weights, inputs: Floats) -> Floats:
             return self._explain(request, {name: (weights | looked_up)[name] for name in request.model.weights}, inputs)
@@ -247,6 +248,11 @@ class _Shared:
         tried |= {f"smprt.{name}": array for name, array in tested.items()}
         entropies = randomisation.efficient_test(explain, inputs=inputs, original=own, fresh=fresh)
         tried["emprt"] = randomisation.relative_rise(entropies)
+        # One draw of weights is all examples': how far another would differ, an interval over them cannot tell.
+        again = explain(other, inputs)
+        tried |= {f"mprt_again.{name}": alike(own, again) for name, alike in _SIMILARITIES.items()}
+        entropies = randomisation.efficient_test(lambda *_: again, inputs=inputs, original=own, fresh=other)
+        tried["emprt_again"] = randomisation.relative_rise(entropies)
         return tried
 
     def _infidelity(self, request: ExplainRequest, attributions: Floats) -> Doubles:

@@ -146,7 +146,7 @@ def test_a_plain_shadow_model_is_the_plain_trainers(regime, model):
 @pytest.mark.parametrize(
     ("clipping", "noise", "optimizer"),
     [
-        (Flat(), 0.0, SGD(learning_rate=0.5, momentum=0.9)),
+        pytest.param(Flat(), 0.0, SGD(learning_rate=0.5, momentum=0.9), marks=pytest.mark.long),
         (PerLayer(), 0.8, Adam(learning_rate=0.05)),
         (Adaptive(quantile=0.3, learning_rate=0.5), 0.0, SGD(learning_rate=0.5)),
     ],
@@ -243,7 +243,9 @@ FEDERATED = {
 }
 
 
-@pytest.mark.parametrize("name", FEDERATED)
+@pytest.mark.parametrize(
+    "name", [name if name != "FedProx" else pytest.param(name, marks=pytest.mark.long) for name in FEDERATED]
+)
 def test_a_federated_shadow_model_is_the_federations(name):
     regime = FEDERATED[name]
     mechanism = None

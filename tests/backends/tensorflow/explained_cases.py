@@ -20,6 +20,8 @@ from trustml.scenario import methods as m
 WHOLE = os.environ.get("TRUSTML_TESTS") == "all"
 SEEDS = range(10)
 """Repetitions of a sampling method, for the error of its mean."""
+FEW = 7 if os.environ.get("TRUSTML_TESTS") == "all" else 4
+"""Examples that sampling methods explain: Xplique takes one after the other."""
 
 
 @dataclass(frozen=True)
@@ -143,16 +145,18 @@ def model_of(name: str, arrays: dict[str, np.ndarray]) -> Model:
     return Model(architecture=CASES[name].architecture, input_shape=CASES[name].shape, weights=weights)
 
 
-def request_of(name: str, method: m.Method, arrays: dict[str, np.ndarray], *, seed: int = 0) -> ExplainRequest:
+def request_of(
+    name: str, method: m.Method, arrays: dict[str, np.ndarray], *, seed: int = 0, examples: int | None = None
+) -> ExplainRequest:
     """Build the request; methods with a baseline in their definition get one that is not zero, where they can."""
-    inputs = arrays[f"{name}.inputs"]
+    inputs = arrays[f"{name}.inputs"][:examples]
     perturbs = isinstance(method, m.FeatureAblation | m.Occlusion | m.KernelShap | m.Lime)
     return ExplainRequest(
         model=model_of(name, arrays),
         inputs=inputs,
-        targets=arrays[f"{name}.targets"],
+        targets=arrays[f"{name}.targets"][:examples],
         method=method,
-        baseline=arrays[f"{name}.baseline"] if perturbs else np.zeros_like(inputs),
+        baseline=arrays[f"{name}.baseline"][:examples] if perturbs else np.zeros_like(inputs),
         background=np.zeros((0, *inputs.shape[1:]), np.float32),
         features=features_of(CASES[name], patch=getattr(method, "patch", 1)),
         layer=layer_of(name, method),

@@ -3,7 +3,7 @@
 A step computes ``a = W x + b`` and ``a' = W' state + b'`` and goes on from those. With the gradients of the loss by all
 ``a`` and ``a'``, an example's gradient by a weight is a sum over steps, as a convolution's is one over positions.
 Autograd gives them where steps are written out. Opacus has layers of its own for recurrent networks, which do the same;
-here its hooks get this rule for PyTorch's.
+for PyTorch's, :mod:`trustml.backends.torch.clipping` gives its hooks this rule.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from opacus.grad_sample import register_grad_sampler
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -87,16 +86,10 @@ def written_gradients(layer: StepsGRU | StepsLSTM, inputs: Tensor, outputs: Tens
     return [*weights, *biases]
 
 
-@register_grad_sampler([StepsGRU, StepsLSTM])
-def _of_opacus(layer: StepsGRU | StepsLSTM, activations: list[Tensor], backprops: Tensor) -> dict[nn.Parameter, Tensor]:
-    each = written_gradients(layer, activations[0], backprops, copies=1)
-    return dict(zip(layer.parameters(), each, strict=True))
-
-
 def _states(layer: StepsGRU | StepsLSTM, entered: Tensor, taps: Tensor) -> Iterator[Tensor]:
     """States after each step; `taps` are added to what states are multiplied to, to read its gradient."""
     weight, bias = layer.weight_hh_l0.detach(), layer.bias_hh_l0.detach()
-    state = cell = entered.new_zeros((len(entered), layer.hidden_size))
+    state = cell = entered.new_zeros((entered.shape[0], layer.hidden_size))
     for own, tap in zip(entered.unbind(1), taps.unbind(1), strict=True):
         before = functional.linear(state, weight, bias) + tap
         if isinstance(layer, StepsGRU):

@@ -1,0 +1,44 @@
+"""Exported models as a table for the terminal, and why one of them must not be deployed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from trustml.report.deployed.frames import deployed_frame
+from trustml.report.documents import titled_table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from trustml.record.exports import ExportRecord
+
+MOST_APART = 1e-4
+"""Relative difference of logits that float32 sums in another order may make in a network of hundreds of layers."""
+
+
+def print_deployed(out: Console, table: pd.DataFrame) -> None:
+    """Print how far every exported file agrees with its model, and what it costs; nothing where there is none."""
+    frame = deployed_frame(table)
+    if frame.empty:
+        return
+    frame = frame.drop(columns="attributions by").assign(model=frame.model.str.removeprefix("train."))
+    heads = [name if name in ("model", "file") else f">{name}" for name in frame]
+    shown = titled_table("exported models beside the models that were audited", *heads)
+    for line in frame.itertuples(index=False):
+        shown.add_row(*map(str, line))
+    out.print(shown)
+
+
+def failure_of(exported: ExportRecord, rows: pd.DataFrame) -> str:
+    """Say why an exported file must not be deployed as the model that was audited; empty where it may.
+
+    A rounded file may differ: by how much is for whoever deploys it to judge.
+    """
+    if not exported.statement_kept:
+        return f"{exported.name}: the privacy statement in it is not the one that was put in"
+    gap = float(rows.set_index("measure").value["deployed_logit_difference"])
+    if not exported.quantised and gap > MOST_APART:
+        return f"{exported.name}: logits differ by {gap:.1e} of the largest, more than {MOST_APART:g}: another model"
+    return ""
