@@ -72,7 +72,17 @@ def without_tasks(data):
         return [without_tasks(value) for value in data]
     if not isinstance(data, dict):
         return data
-    later = {"task", "ablation", "ablated", "chosen_from_data", "start", "quantity", "explanation_rows", "groups"}
+    later = {
+        "task",
+        "ablation",
+        "ablated",
+        "chosen_from_data",
+        "start",
+        "sweep",
+        "quantity",
+        "explanation_rows",
+        "groups",
+    }
     if data.get("kind") == "Plain":
         later.add("augmentation")
     if "scope" in data:  # of explanations, not of a background
