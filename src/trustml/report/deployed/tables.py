@@ -23,7 +23,7 @@ def print_deployed(out: Console, table: pd.DataFrame) -> None:
     frame = deployed_frame(table)
     if frame.empty:
         return
-    frame = frame.drop(columns="attributions by").assign(model=frame.model.str.removeprefix("train."))
+    frame = frame.drop(columns="attributions by")
     heads = [name if name in ("model", "file") else f">{name}" for name in frame]
     shown = titled_table("exported models beside the models that were audited", *heads)
     for line in frame.itertuples(index=False):
