@@ -14,8 +14,7 @@ import numpy.typing as npt
 from trustml.measures.measure import MEASURES
 from trustml.measures.notes import described
 from trustml.measures.row import About, Row
-from trustml.models.outcome import Quantity
-from trustml.models.tasks import Task
+from trustml.models.tasks import Quantity, Task
 from trustml.plan.job import VARIANTS, ExplainJob, Job, TrainJob
 from trustml.record.array_names import array_name, arrays_below
 from trustml.record.explained import model_of
