@@ -15,7 +15,7 @@ ALL := TRUSTML_TESTS=all
 QUICK := JAX_DISABLE_MOST_OPTIMIZATIONS=1 XLA_FLAGS=--xla_cpu_use_fusion_emitters=false OMP_NUM_THREADS=1 \
 	PYTHONDONTWRITEBYTECODE=
 
-.PHONY: demo bench test test-all test-wheel test-mutants test-kills test-conformance test-sensitivity test-seeds check format environments dashboard clean help
+.PHONY: demo bench test test-all test-wheel test-mutants test-kills test-conformance test-sensitivity test-seeds check format environments dashboard docs clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -77,5 +77,13 @@ environments: .venv/.installed  ## make .venv and .venv-tensorflow
 	$(PIP) -r $(LOCK) && $(PIP) --no-build-isolation -e .; ended=$$?; wait $$other; exit $$ended
 	touch $@
 
+docs: .venv-docs/.installed  ## build the site of the documentation in site/, with every link checked
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+
+.venv-docs/.installed: pyproject.toml
+	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check 'mkdocs>=1.6,<2' 'mkdocs-material>=9.5,<10'
+	touch $@
+
 clean:  ## remove both environments and caches, not the runs
-	rm -rf .venv .venv-tensorflow .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .venv-tensorflow .venv-docs site .pytest_cache .ruff_cache .mypy_cache

@@ -26,6 +26,7 @@ starting = [st.Page("views/launch.py", title="Launch")] if scenarios_folder() el
 page = st.navigation(
     [
         st.Page("views/overview.py", title="Overview", default=True),
+        st.Page("views/models.py", title="Models"),
         st.Page("views/privacy.py", title="Privacy"),
         st.Page("views/attacks.py", title="Attacks"),
         st.Page("views/federated.py", title="Federated"),

@@ -67,6 +67,47 @@ _AUGMENTATION, _SERIES, _AUDIO, _MODULES = (
 
 MUTANTS = (
     *_mutants(
+        "importing/test_carrying.py",
+        (
+            "a norm is folded into what a shortcut takes, too",
+            "importing/folding.py",
+            "isinstance(before.layer, _WEIGHTED) and graph.only_taker(before.name) is piece",
+            "isinstance(before.layer, _WEIGHTED)",
+        ),
+        (
+            "an import is proved by logits that differ",
+            "importing/proof.py",
+            "return self.largest_difference <= self.allowed",
+            "return not self.largest_difference > self.allowed * 10",
+        ),
+        (
+            "an output whose examples come last is carried",
+            "importing/carrying.py",
+            "if found.axes[0] != (examples,):",
+            "if not found.axes:",
+        ),
+    ),
+    *_mutants(
+        "report/site/test_site.py",
+        ("a report reads private files", "report/site/content.py", "if private else path", "if False else path"),
+        (
+            "a text in the data of a chart ends the script",
+            "report/site/html.py",
+            """text.replace("<", "\\\\u003c").replace""",
+            "text.replace",
+        ),
+        ("rows that are left out are not told", "report/site/content.py", "if len(frame) > MOST_ROWS:", "if False:"),
+    ),
+    *_mutants(
+        "measures/test_slices.py report/accuracy/test_frames.py",
+        ("tiny groups decide the gap", "measures/slices.py", "members.sum() >= FEWEST", "members.sum() >= 0"),
+        ("the gap before privacy is not taken off", "measures/slices.py", " - before(weights)", ""),
+    ),
+    *_mutants(
+        "evidence/test_mlflow.py",
+        ("numbers of one name are sent as one", "evidence/mlflow_runs.py", "if alike[key] > 1:", "if False:"),
+    ),
+    *_mutants(
         "measures/test_sweeps.py",
         (
             "a setting is chosen on the rows on which it is judged",
@@ -94,8 +135,8 @@ MUTANTS = (
     ),
     *_mutants(
         "launch/test_tune.py",
-        ("the worst run is kept", "api.py", "> best[0]", "< best[0]"),
-        ("an interrupted tuning keeps its best", "api.py", 'if found.status == "interrupted":', "if False:"),
+        ("the worst run is kept", "tuning.py", "> best[0]", "< best[0]"),
+        ("an interrupted tuning keeps its best", "tuning.py", 'if found.status == "interrupted":', "if False:"),
     ),
     *_mutants(
         "data/test_augmentation.py",

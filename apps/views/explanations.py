@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 from chosen_run import current, measures
-from explanation_panels import curves_of, draw_importances, draw_panels, pick_example, quality_cells
+from explanation_panels import curves_of, draw_importances, draw_panels, pick_example
 from page_parts import draw, notes, show_rows, sortable
 
 from trustml.compare.table import fact_of
@@ -13,6 +13,7 @@ from trustml.plan.job import explain_id
 from trustml.report.documents import plain_text
 from trustml.report.explanations import figures
 from trustml.report.explanations.frames import explained_example, method_agreement
+from trustml.report.explanations.panels import quality_cells
 from trustml.report.explanations.selection import PanelRequest, methods_of
 from trustml.report.explanations.tables import BETWEEN_MODELS, rows_of_model
 

@@ -193,8 +193,8 @@ if TYPE_CHECKING:
         load as load,
         resume as resume,
         run as run,
-        tune as tune,
     )
+    from trustml.tuning import tune as tune
     from trustml.audits import (
         Audit as Audit,
         Claim as Claim,
@@ -208,7 +208,7 @@ _LATE = {
     "load": "trustml.api",
     "resume": "trustml.api",
     "run": "trustml.api",
-    "tune": "trustml.api",
+    "tune": "trustml.tuning",
     "Audit": "trustml.audits",
     "Claim": "trustml.audits",
     "Endpoint": "trustml.audits",

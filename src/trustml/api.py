@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec.structs import replace
 
-from trustml.errors import UsageError
+from trustml.errors import RecordError, TrustmlError, UsageError
 from trustml.record.explained import finished, read_attributions, read_probes
 from trustml.record.schema import Manifest
 from trustml.record.store import RunDirectory, find_run
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from trustml.models.exported import Quantised
     from trustml.privacy.statement import PrivacyStatement
     from trustml.record.exports import Calibration, ExportRecord
+    from trustml.report.run_figures import RunFigures
     from trustml.report.score_changes import Answer
 
 DEFAULT_ROOT = Path("runs")
@@ -95,6 +96,51 @@ class Run:
         from trustml.report.summary import summary
 
         return summary(self.manifest, self.measures(), self.privacy())
+
+    def overview(self) -> pd.DataFrame:
+        """What each regime costs in each framework, one row each, as the dashboard shows it: cells are texts.
+
+        Numbers are those of :meth:`measures`.
+        """
+        from trustml.report.tables import overview_frame
+
+        return overview_frame(self.manifest, self.measures()).map(str)
+
+    @property
+    def figures(self) -> RunFigures:
+        """Charts of the run, such as ``run.figures.pareto()``; they need altair.
+
+        Raises
+        ------
+        UsageError
+            If altair is not installed.
+        """
+        from trustml.report.run_figures import RunFigures
+
+        return RunFigures(self._directory)
+
+    def __repr__(self) -> str:
+        try:
+            manifest = self.manifest
+        except TrustmlError as error:
+            return f"<Run {self.path.name}: cannot be read ({error})>"
+        done = sum(record.status == "ok" for record in manifest.jobs)
+        return f"<Run {manifest.run}: {manifest.status}, {done} of {len(manifest.jobs)} jobs ended well>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: what the run answers, in short."""
+        from markupsafe import escape
+
+        from trustml.report.notebook import run_html
+
+        try:
+            try:
+                measured = (self.measures(), self.privacy())
+            except RecordError:  # not measured yet; a manifest that cannot be read is told below
+                return run_html(self.path, self.manifest, None, ())
+            return run_html(self.path, self.manifest, *measured)
+        except TrustmlError as error:
+            return str(escape(f"{self.path.name}: {error}"))
 
     def attributions(
         self, model: str, *, backend: str, method: str | None = None, variant: str = "native"
@@ -207,6 +253,7 @@ def run(
     out: str | Path = DEFAULT_ROOT,
     overrides: Sequence[str] = (),
     listener: Callable[[dict[str, Any]], None] | None = None,
+    progress: bool | None = None,
 ) -> Run:
     """Run a scenario to its end and measure it.
 
@@ -219,6 +266,8 @@ def run(
         ``field.path=value``; several values of a regime's field, ``training.1.epsilon=1,3,8``, make a sweep.
     listener : callable, optional
         Gets every event as it happens.
+    progress : bool, optional
+        Whether progress is shown; where there is no listener, it is in a notebook and on a terminal.
 
     Returns
     -------
@@ -240,7 +289,7 @@ def run(
         wanted = read_scenario(find_scenario(str(scenario)), overrides=overrides)
     directory = prepare_run(wanted, root=Path(out), overrides=overrides)
     with directory.lock() as lock:
-        return _execute(directory, listener, lock=lock)
+        return _execute(directory, listener, progress, lock=lock)
 
 
 def resume(
@@ -250,6 +299,7 @@ def resume(
     overrides: Sequence[str] = (),
     allow_overrun: bool = False,
     listener: Callable[[dict[str, Any]], None] | None = None,
+    progress: bool | None = None,
 ) -> Run:
     """Go on with a run: do only what is missing.
 
@@ -264,83 +314,15 @@ def resume(
     allow_overrun : bool
         Train a private model again although its budget is spent, and report the larger epsilon.
     listener : callable, optional
+    progress : bool, optional
+        As for :func:`run`.
     """
     from trustml.launch.resume import prepare_resume
 
     directory = find_run(name, root=Path(root))
     with directory.lock() as lock:
         prepare_resume(directory, overrides=overrides, allow_overrun=allow_overrun)
-        return _execute(directory, listener, lock=lock)
-
-
-def tune(
-    scenario: str | Path | Scenario,
-    *,
-    grid: Sequence[str],
-    mean_runs: float,
-    out: str | Path = DEFAULT_ROOT,
-    overrides: Sequence[str] = (),
-    listener: Callable[[dict[str, Any]], None] | None = None,
-) -> Run | None:
-    """Train a private model a random number of times, each time with values drawn from a grid, and keep the best alone.
-
-    The number of runs is Poisson distributed and told to nobody; all others are deleted. The statement of the one that
-    is left says what choosing it costs: far less than releasing all (Papernot and Steinke, ICLR 2022).
-
-    Parameters
-    ----------
-    scenario : path, name of a ready scenario, or Scenario
-        Of one private regime, one backend and one seed.
-    grid : sequence of str
-        Fields and values that do not change what a run is charged for:
-        ``training.0.optimizer.learning_rate=0.1,0.3,1``.
-    mean_runs : float
-        Mean number of runs.
-    out : path
-    overrides : sequence of str
-    listener : callable, optional
-        As for :func:`run`. What it tells of the other runs, and of how many there were, must not be released.
-
-    Returns
-    -------
-    Run or None
-        The best by its score on held-out rows; None where no run was drawn, or none has a score.
-
-    Raises
-    ------
-    UsageError
-        If the scenario cannot work; nothing has run then.
-    KeyboardInterrupt
-        If a run was interrupted: nothing is left then, as the best of some would cost more than is stated.
-    """
-    import tempfile
-
-    from trustml.data.streams import secret_generator
-    from trustml.measures.measure import leading
-    from trustml.scenario.check import check_scenario
-    from trustml.scenario.read import overridden, read_scenario, tuning_scenarios
-    from trustml.scenario.ready import find_scenario
-
-    if isinstance(scenario, Scenario):
-        wanted = overridden(scenario, overrides)
-    else:
-        wanted = read_scenario(find_scenario(str(scenario)), overrides=overrides)
-    candidates = tuning_scenarios(wanted, grid, mean_runs=mean_runs)
-    for candidate in candidates:
-        check_scenario(candidate)
-    root, generator = Path(out).resolve(), secret_generator()
-    root.mkdir(parents=True, exist_ok=True)
-    best: tuple[float, Path] | None = None
-    with tempfile.TemporaryDirectory(prefix=".trustml-tries-", dir=root) as folder:
-        for _ in range(int(generator.poisson(mean_runs))):
-            found = run(candidates[int(generator.integers(len(candidates)))], out=folder, listener=listener)
-            if found.status == "interrupted":
-                raise KeyboardInterrupt
-            table = found.measures()
-            scores = table[(table.measure == leading(set(table.measure))) & table.value.notna()].value
-            if len(scores) and (best is None or float(scores.iloc[0]) > best[0]):
-                best = float(scores.iloc[0]), found.path
-        return None if best is None else Run(RunDirectory(best[1].rename(root / best[1].name)))
+        return _execute(directory, listener, progress, lock=lock)
 
 
 def load(name: str | Path, *, root: str | Path = DEFAULT_ROOT) -> Run:
@@ -353,16 +335,29 @@ def load(name: str | Path, *, root: str | Path = DEFAULT_ROOT) -> Run:
     return Run(find_run(name, root=Path(root)))
 
 
-def _execute(directory: RunDirectory, listener: Callable[[dict[str, Any]], None] | None, *, lock: int) -> Run:
+def _execute(
+    directory: RunDirectory,
+    listener: Callable[[dict[str, Any]], None] | None,
+    progress: bool | None,
+    *,
+    lock: int,
+) -> Run:
     from trustml.compare.rows import write_measures
     from trustml.launch.schedule import JobScheduler
     from trustml.record.running import executing
+    from trustml.report.progress import shown_progress
 
-    tell = listener or (lambda event: None)
-    with executing(directory):
-        manifest = JobScheduler(directory, listener=tell, lock=lock).execute()
-        write_measures(directory)
-        done = {"event": "done", "run": manifest.run, "path": str(directory.path), "status": manifest.status}
-        directory.append_event(done)
-    tell(done)
+    with shown_progress(False if progress is None and listener is not None else progress) as show:
+
+        def tell(event: dict[str, Any]) -> None:
+            show(event)
+            if listener is not None:
+                listener(event)
+
+        with executing(directory):
+            manifest = JobScheduler(directory, listener=tell, lock=lock).execute()
+            write_measures(directory)
+            done = {"event": "done", "run": manifest.run, "path": str(directory.path), "status": manifest.status}
+            directory.append_event(done)
+        tell(done)
     return Run(directory)

@@ -92,6 +92,13 @@ class Audit:
         verdict = "passed" if self.passed else "not passed"
         return f"<Audit of {model}: {verdict}, worst finding: {self.worst}, {len(self.findings)} findings>"
 
+    def _repr_html_(self) -> str:
+        """For notebooks: the verdict and the gravest findings."""
+        from trustml.report.audit.words import printable
+        from trustml.report.notebook import audit_html_in_short
+
+        return audit_html_in_short(printable(self._record))
+
     def __str__(self) -> str:
         rows = [(finding.severity, finding.id, _short(finding.title)) for finding in self.findings]
         widths = [max((len(row[column]) for row in rows), default=0) for column in range(2)]

@@ -46,6 +46,7 @@ MAY_IMPORT = {room: set(_BASE[:number]) for number, room in enumerate(_BASE)} | 
     "api": {*_BASE, "measures", "compare", "report", "launch", "deployment"},
     "deployment": {*_BASE, "backends", "launch", "measures", "compare"},
     "drafting": set(_BASE),
+    "tuning": {*_BASE, "measures", "api"},
     "audits": {*_BASE, "measures", "compare", "auditing", "report", "launch", "api"},
     "cli": {
         *_BASE,
@@ -60,6 +61,7 @@ MAY_IMPORT = {room: set(_BASE[:number]) for number, room in enumerate(_BASE)} | 
         "launch",
         "api",
         "audits",
+        "tuning",
     },
 }
 BENCH_IMPORTS = {*_BASE, "measures", "report", "launch", "backends", "worker", "cli"}

@@ -53,7 +53,8 @@ class Ran:
     def __init__(self, scores: list[float], statuses: list[str] | None = None) -> None:
         self.scores, self.statuses, self.asked = scores, statuses or ["success"] * len(scores), []
 
-    def __call__(self, scenario, *, out, listener):
+    def __call__(self, scenario, *, out, listener, progress):
+        assert progress is False  # nobody may see how many there are
         number = len(self.asked)
         self.asked.append((scenario, Path(out)))
         path = Path(out) / f"tiny-{number}"

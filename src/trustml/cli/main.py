@@ -31,6 +31,8 @@ _COMMANDS = {
     "explain": "Show how the models of a run explain one example.",
     "ledger": "Show what a run was charged for privacy, and verify it.",
     "audit": "Audit a model, an endpoint or a run: what it leaks, and what of its claims holds.",
+    "report": "Write what runs measured as HTML to be handed on.",
+    "export-mlflow": "Send what a run measured to an MLflow server.",
     "export": "Write a trained model for deployment, and check that it still is that model.",
     "bundle": "Pack a run as evidence, signed if you like.",
     "verify": "Check a bundle or a run: every hash, every number.",
@@ -54,7 +56,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name.replace("-", "_")
         command: click.Command = importlib.import_module(f"trustml.cli.{name}").command
         return command
 

@@ -250,11 +250,11 @@ def _run(
 def _tune(
     scenario: str, root: Path, overrides: list[str], grid: list[str], mean_runs: float, *, stream: IO[str] | None
 ) -> int:
-    from trustml import api
     from trustml.cli.progress import show_progress
+    from trustml.tuning import tune
 
     with show_progress(sys.stderr) as progress:
-        best = api.tune(scenario, grid=grid, mean_runs=mean_runs, out=root, overrides=overrides, listener=progress)
+        best = tune(scenario, grid=grid, mean_runs=mean_runs, out=root, overrides=overrides, listener=progress)
     if best is None:
         click.echo("no run was drawn, or none has a score: nothing is released, and nothing was kept", err=True)
         return PARTIAL

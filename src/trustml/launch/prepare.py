@@ -26,6 +26,7 @@ from trustml.data.dataset import Dataset, fingerprint
 from trustml.data.datasets import load_dataset
 from trustml.data.partition import Clients
 from trustml.data.preparation import preparation_notes
+from trustml.data.slices import slice_arrays
 from trustml.data.streams import Stream, public_generator, secret_generator
 from trustml.data.token_ids import check_token_ids
 from trustml.launch.attacks import write_attack_inputs
@@ -109,6 +110,7 @@ def plan_run(scenario: Scenario) -> Planned:
         test_examples=len(dataset.test),
     )
     check_token_ids(scenario.model, dataset)
+    slice_arrays(scenario.slices, dataset.test_keys)  # refused before anything is written
     partitions = _draw_partitions(scenario, dataset)
     cohorts = check_cohorts(scenario, {title: len(clients.names) for (title, _), clients in partitions.items()})
     plans = _draw_plans(scenario, dataset, partitions)
@@ -348,6 +350,7 @@ def _write_inputs(
         "inputs": dataset.test.inputs[shown],
         "targets": dataset.test.labels[shown],
         "test_labels": dataset.test.labels,
+        **slice_arrays(scenario.slices, dataset.test_keys),
     }
     write_arrays(run.file(HELDOUT), heldout)
     baselines = explanation_inputs(scenario, dataset, inputs=explained)

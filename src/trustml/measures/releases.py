@@ -57,6 +57,9 @@ def _of_the_model(evidence: Evidence, regime: PrivateRegime) -> list[Release]:
         found.append(Release(name="accuracy by round", coverage="epsilon", why=why))
     why = f"the {labels} of all {data.test_examples} held-out examples, as they are"
     found.append(Release(name="held-out labels", coverage="disclosed", why=why))
+    if slices := evidence.manifest.scenario.get("slices"):
+        why = f"{', '.join(slices)} of all {data.test_examples} held-out examples, as they are"
+        found.append(Release(name="groups of held-out examples", coverage="disclosed", why=why))
     return found
 
 

@@ -21,6 +21,7 @@ ReleaseName: TypeAlias = Literal[
     "predictions on held-out examples",
     "accuracy by round",
     "held-out labels",
+    "groups of held-out examples",
     "explained inputs",
     "attributions",
     "probes of explanations",

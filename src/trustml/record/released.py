@@ -171,6 +171,7 @@ RELEASED: tuple[Known, ...] = (
     *_of("measures.parquet", "measure:accuracy measure:logit_relative_difference measure:held_out_loss", "model"),
     *_of("measures.parquet", "measure:r2 measure:rmse measure:mae measure:balanced_accuracy measure:roc_auc", "model"),
     *_of("measures.parquet", "measure:score_difference measure:tuned_score measure:tuned_score_difference", "model"),
+    *_of("measures.parquet", "measure:slice_*", "model"),
     *_of("measures.parquet", "measure:pr_auc measure:log_loss measure:calibration_error measure:f1", "model"),
     *_of("measures.parquet", "measure:rounds_to_target measure:attribution_* measure:deletion_auc", "model"),
     *_of("measures.parquet", "measure:insertion_auc measure:comprehensiveness measure:sufficiency", "model"),
@@ -229,6 +230,7 @@ RELEASED: tuple[Known, ...] = (
     # Arrays.
     *_named("explained inputs", "heldout.npz", "inputs targets"),
     *_named("held-out labels", "heldout.npz", "test_labels"),
+    *_named("groups of held-out examples", "heldout.npz", "slice_codes slice_names"),
     *_of("weights/initial.*.safetensors", "*", "public random numbers"),
     *_of("jobs/train.*/weights.safetensors", "*", "model"),
     *_of("jobs/train.*/predictions.npz", "test_logits", "model"),

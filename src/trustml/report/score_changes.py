@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Question: TypeAlias = Literal[
-    "use", "privacy", "sweep", "federation", "framework", "speed", "leakage", "trust", "explanations"
+    "use", "privacy", "sweep", "federation", "groups", "framework", "speed", "leakage", "trust", "explanations"
 ]
-Page: TypeAlias = Literal["", "privacy", "attacks", "federated", "explanations", "speed", "record"]
+Page: TypeAlias = Literal["", "models", "privacy", "attacks", "federated", "explanations", "speed", "record"]
 Settings: TypeAlias = Mapping[str, Any]
 MOST_TOLD = 4
 _LEVEL = 0.05

@@ -96,7 +96,9 @@ def _axis(values: Sequence[Any], title: str) -> alt.X:
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return alt.X("value:N", title=title, sort=list(dict.fromkeys(values)))
     far = min(values) > 0 and max(values) >= _LOG_FROM * min(values)
-    return alt.X("value:Q", title=title, scale=alt.Scale(type="log" if far else "linear", zero=False))
+    return alt.X(
+        "value:Q", title=title, scale=alt.Scale(type="log" if far else "linear", zero=False, nice=False, padding=20)
+    )
 
 
 def sweep_answers(manifest: Manifest, table: pd.DataFrame) -> list[Answer]:

@@ -38,7 +38,8 @@ def check_scenario(scenario: Scenario) -> None:
     check_backends(scenario)
     _check_task(scenario)
     _check_chosen(scenario)
-    for name in ("backends", "seeds"):
+    _check_slices(scenario)
+    for name in ("backends", "seeds", "slices"):
         value = getattr(scenario, name)
         if len(set(value)) < len(value):
             raise ScenarioError(name, f"{list(value)} repeats a value", fix="name each once")
@@ -192,6 +193,18 @@ def _check_chosen(scenario: Scenario) -> None:
                 known = ", ".join(place) if isinstance(place, dict) else "a field above it"
                 problem = f"{path!r} is no field of this scenario: there is no {key!r}"
                 raise ScenarioError(f"chosen_from_data.{index}", problem, fix=f"name one of {known}")
+
+
+def _check_slices(scenario: Scenario) -> None:
+    """Check that columns to tell accuracy apart by are kept, and that there is an accuracy."""
+    if scenario.slices and isinstance(scenario.task, Regression):
+        problem = "accuracy is told apart by groups, and a regression has none"
+        raise ScenarioError("slices", problem, fix="leave it out")
+    kept = getattr(scenario.data, "keys", ())
+    for place, column in enumerate(scenario.slices):
+        if column not in kept:
+            problem = f"{column!r} is not among the columns that data.keys keeps"
+            raise ScenarioError(f"slices.{place}", problem, fix=f"name it in data.keys, as keys=({column!r},)")
 
 
 def _check_task(scenario: Scenario) -> None:

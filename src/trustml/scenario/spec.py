@@ -9,8 +9,7 @@ import msgspec
 
 from trustml.frameworks.table import SHIPPED_NAMES
 from trustml.models.layers import Architecture
-from trustml.models.outcome import Quantity
-from trustml.models.tasks import DEFAULT_TASK, Task
+from trustml.models.tasks import DEFAULT_TASK, Quantity, Task
 from trustml.ranges import AT_LEAST_ONE, Count, CountOrNone, NotNegative, Positive
 from trustml.scenario.attacks import Attacks
 from trustml.scenario.baselines import Baseline, Disclosed, Rows, rows_shown
@@ -205,6 +204,10 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     execution : Execution
     tuning : Tuning, optional
         Where hyperparameters are chosen by comparing private runs; the statement then says what that costs.
+    slices : tuple of str
+        Columns of the data by whose values accuracy on held-out examples is told apart, such as ``sex``: its
+        interval in each group, and how far groups are apart before and after privacy. Each is named in ``data.keys``
+        too. Groups of held-out examples are then disclosed.
     description : str
     chosen_from_data : tuple of str
         Fields of this scenario whose values somebody read from the data that is to be protected, by hand or by
@@ -228,6 +231,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     seeds: Annotated[tuple[CountOrNone, ...], AT_LEAST_ONE] = (0,)
     execution: Execution = Execution()
     tuning: Tuning | None = None
+    slices: tuple[str, ...] = ()
     description: str = ""
     chosen_from_data: tuple[str, ...] = ()
     start: str = ""
