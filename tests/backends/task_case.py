@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from tests import WHOLE
-from tests.models.task_cases import EXAMPLES, TASKS_TRIED, draw_labels, outputs_of
+from tests.models.task_cases import EXAMPLES, STEPS, TASKS_TRIED, draw_labels, outputs_of
 from trustml.backends.contract import Backend, Model
 from trustml.backends.settings import EngineChoice, FederatedSettings, PrivateSettings
 from trustml.backends.table import load_backend
-from trustml.models.tasks import Task
+from trustml.models.layers import Architecture, Dense, ReLU, Reshape
+from trustml.models.tasks import NextToken, Task
 from trustml.models.weights import Weights, initial_weights
 from trustml.models.zoo import mlp
 from trustml.scenario.federated import FedAvg
@@ -27,12 +28,15 @@ COPIES = INPUTS[::-1] / 2
 MODES = {"torch": ("hooks", "functorch", "ew", "book_keeping"), "tensorflow": ("dp_model", "book_keeping")}
 
 
-IN_ROUNDS = (TASKS_TRIED[3], TASKS_TRIED[5], TASKS_TRIED[8])
+IN_ROUNDS = (TASKS_TRIED[3], TASKS_TRIED[5], TASKS_TRIED[8], TASKS_TRIED[9])
 """One of each kind, all with what can be left out: a federation has its loss from where plain training has it."""
 
 
 def model_of(task: Task) -> Model:
     architecture = mlp([5], classes=outputs_of(task))
+    if isinstance(task, NextToken):
+        layers = (Reshape(shape=(STEPS, FEATURES // STEPS)), Dense(units=5), ReLU(), Dense(units=outputs_of(task)))
+        architecture = Architecture(layers=layers)
     weights = initial_weights(architecture, (FEATURES,), generator=np.random.default_rng(3))
     return Model(architecture=architecture, input_shape=(FEATURES,), weights=weights, task=task)
 

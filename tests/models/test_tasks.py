@@ -114,13 +114,13 @@ def test_slopes_are_the_differences_of_losses(task):
     outputs = draw_outputs(task)
     labels = draw_labels(task)
     found, step = output_slopes(outputs, labels, task=task), 1e-5
-    for column in range(outputs.shape[1]):
+    for place in np.ndindex(outputs.shape[1:]):
         ends = []
         for sign in (1, -1):
             moved = outputs.astype(np.float64)
-            moved[:, column] += sign * step
+            moved[:, *place] += sign * step
             ends.append(example_losses(moved, labels, task=task))
-        np.testing.assert_allclose((ends[0] - ends[1]) / (2 * step), found[:, column], rtol=1e-5, atol=1e-8)
+        np.testing.assert_allclose((ends[0] - ends[1]) / (2 * step), found[:, *place], rtol=1e-5, atol=1e-8)
 
 
 def test_mean_losses_are_those_of_scikit_learn():

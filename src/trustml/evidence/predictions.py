@@ -19,7 +19,9 @@ from trustml.backends.numpy.network import logits as oracle_logits
 from trustml.data.streams import Stream, public_generator
 from trustml.evidence.checks import NOT_COMPUTABLE, Check, Outcome
 from trustml.measures.evidence import Evidence
+from trustml.models.answers import recorded
 from trustml.models.shapes import layer_shapes, weight_shapes
+from trustml.models.tasks import NextToken
 from trustml.models.weights import initial_weights, read_weights
 from trustml.plan.expand import weights_file
 from trustml.plan.job import Job, TrainJob
@@ -129,8 +131,9 @@ def _model_checks(
     if not rows:
         raise NotImplementedError("the network is too large to be computed again here")
     model = Model(architecture=job.model, input_shape=job.input_shape, weights=weights)
-    found = oracle_logits(model, np.asarray(inputs[:rows], np.float32))
-    if stated.ndim != 2 or len(stated) < rows or stated.shape[1:] != found.shape[1:]:
+    outputs = oracle_logits(model, np.asarray(inputs[:rows], np.float32))
+    found = recorded(job.task, outputs, evidence.heldout["test_labels"][:rows])
+    if len(stated) < rows or stated.shape[1:] != found.shape[1:]:
         return [_check(record.id, "differs", f"predictions of shape {stated.shape} are not what its weights give")]
     gap = _gap(found, stated[:rows])
     if gap > SAME_LOGITS:
@@ -178,6 +181,10 @@ def _explained_checks(evidence: Evidence) -> list[Check]:
         try:
             seen = evidence.run.mapped(f"jobs/{record.id}/attributions.npz", names=("logits",))["logits"]
             stated = evidence.run.arrays(f"jobs/{job.subject}/predictions.npz")["test_logits"][: len(seen)]
+            if isinstance(job.task, NextToken):  # of the one step that is explained
+                step = job.task.step
+                seen = recorded(job.task, seen, evidence.heldout["test_labels"][: len(seen), step])
+                stated = stated[:, step]
             gap = _gap(seen, stated) if seen.shape == stated.shape and len(seen) == count else math.inf
         except NOT_COMPUTABLE as error:
             checks.append(_check(record.id, "differs", f"cannot be compared ({type(error).__name__}: {error})"))

@@ -32,6 +32,7 @@ from trustml.launch.attacks import write_attack_inputs
 from trustml.launch.baselines import explanation_inputs, explanation_notes, sample_warnings, with_samples
 from trustml.launch.federation import draw_partition, draw_rounds, partition_arrays, salt
 from trustml.launch.shared_data import write_data
+from trustml.models.answers import explained_labels
 from trustml.models.weights import encode_weights, initial_weights
 from trustml.plan.expand import Expansion, Inputs, expand, plan_file, weights_file
 from trustml.plan.job import (
@@ -344,7 +345,7 @@ def _write_inputs(
     count = len(explained) if scenario.explanations.methods else 0
     heldout: dict[str, npt.NDArray[Any]] = {
         "inputs": dataset.test.inputs[:count],
-        "targets": dataset.test.labels[:count],
+        "targets": explained_labels(scenario.task, dataset.test.labels[:count]),
         "test_labels": dataset.test.labels,
     }
     write_arrays(run.file(HELDOUT), heldout)

@@ -12,9 +12,9 @@ from trustml.measures.evidence import Evidence
 from trustml.measures.notes import absent
 from trustml.measures.resampling import estimates, mean_of
 from trustml.measures.row import About, Facts, Row
-from trustml.models.answers import answers, in_unit, right, score
+from trustml.models.answers import FOLLOWING, answers, in_unit, right, right_steps, score
 from trustml.models.losses import AnyArray
-from trustml.models.tasks import Classes, Labels, Regression, facts_of
+from trustml.models.tasks import Classes, Labels, NextToken, Regression, facts_of
 from trustml.record.schema import JobRecord
 
 _Z95 = 1.959963984540054
@@ -31,6 +31,8 @@ def accuracy_rows(evidence: Evidence) -> list[Row]:
         if record.status != "ok":
             about = absent(f"training ended {record.status}: {record.reason}")
             rows.append(evidence.row(measure, None, record=record, subject=_SUBJECT, n=0, about=about))
+        elif isinstance(evidence.task, NextToken):
+            rows.append(_text_rows(evidence, record)[0])
         elif measure == "accuracy":
             rows.append(_accuracy_row(evidence, record))
         else:
@@ -48,13 +50,18 @@ def performance_rows(evidence: Evidence) -> list[Row]:
     rows: list[Row] = []
     for record, _ in evidence.trained():
         if record.status == "ok":
-            regression = isinstance(evidence.task, Regression)
-            rows += _regression_rows(evidence, record)[1:] if regression else _classification_rows(evidence, record)
+            match evidence.task:
+                case Regression():
+                    rows += _regression_rows(evidence, record)[1:]
+                case NextToken():
+                    rows.append(_text_rows(evidence, record)[1])
+                case _:
+                    rows += _classification_rows(evidence, record)
     return rows
 
 
 def outputs_of(evidence: Evidence, record: JobRecord) -> tuple[AnyArray, AnyArray]:
-    """Outputs and labels of the held-out examples."""
+    """What is recorded of the outputs, and the labels, of the held-out examples."""
     found = evidence.run.arrays(f"jobs/{record.id}/predictions.npz")["test_logits"]
     return found, evidence.heldout["test_labels"]
 
@@ -152,6 +159,33 @@ def _regression_rows(evidence: Evidence, record: JobRecord) -> list[Row]:
             continue
         rows.append(
             evidence.row(name, value, record=record, subject=_SUBJECT, n=len(true), interval=(low, high), about=about)
+        )
+    return rows
+
+
+def _text_rows(evidence: Evidence, record: JobRecord) -> list[Row]:
+    """Accuracy and perplexity over all steps that a token follows, resampled by text, beside those without context."""
+    outputs, labels = outputs_of(evidence, record)
+    steps, hits = (labels > 0).sum(axis=1).astype(np.float64), right_steps(outputs, labels).sum(axis=1)
+    losses = -np.where(labels > 0, outputs[..., FOLLOWING], 0.0).sum(axis=1, dtype=np.float64)
+    shares = np.bincount(labels[labels > 0]) / steps.sum()
+    unigram = float(np.exp(-(shares[shares > 0] * np.log(shares[shares > 0])).sum()))
+    found = estimates(
+        {
+            "accuracy": lambda weights: weights @ hits / (weights @ steps),
+            "perplexity": lambda weights: np.exp(weights @ losses / (weights @ steps)),
+        },
+        examples=len(labels),
+    )
+    beside: dict[str, Facts] = {
+        "accuracy": {"majority": float(shares.max()), "tokens": int(steps.sum())},
+        "perplexity": {"of_unigram": unigram},
+    }
+    rows = []
+    for name, (value, low, high) in found.items():
+        about = About(interval="bootstrap over examples", confidence=0.95, facts=beside[name])
+        rows.append(
+            evidence.row(name, value, record=record, subject=_SUBJECT, n=len(labels), interval=(low, high), about=about)
         )
     return rows
 

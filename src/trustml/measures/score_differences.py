@@ -14,9 +14,9 @@ from trustml.measures.accuracy import outputs_of, wilson_interval
 from trustml.measures.evidence import Evidence
 from trustml.measures.resampling import Statistic, estimates, mean_of
 from trustml.measures.row import About, IntervalKind, PairKind, Row
-from trustml.models.answers import in_unit, right
+from trustml.models.answers import in_unit, right, right_steps
 from trustml.models.losses import Doubles
-from trustml.models.tasks import Labels, Regression
+from trustml.models.tasks import Labels, NextToken, Regression
 from trustml.record.schema import JobRecord
 
 Booleans: TypeAlias = npt.NDArray[np.bool_]
@@ -79,6 +79,12 @@ def _difference(evidence: Evidence, one: JobRecord, other: JobRecord) -> _Differ
         value, low, high = estimates({"": _explained_more(true, a, b)}, examples=len(true))[""]
         if not math.isfinite(value):
             return None
+        return _Difference(value=value, low=low, high=high, interval="bootstrap over examples")
+    if isinstance(task, NextToken):
+        steps = (labels > 0).sum(axis=1).astype(np.float64)
+        more = (right_steps(second, labels) - right_steps(first, labels)).sum(axis=1)
+        found = estimates({"": lambda weights: weights @ more / (weights @ steps)}, examples=len(labels))
+        value, low, high = found[""]
         return _Difference(value=value, low=low, high=high, interval="bootstrap over examples")
     shares = right(task, first, labels), right(task, second, labels)
     if isinstance(task, Labels):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from trustml.catalogue.available import availability, why_unfit
 from trustml.frameworks.entry import Missing
 from trustml.frameworks.implementation import NotAvailable
-from trustml.models.tasks import Classes
+from trustml.models.tasks import Classes, explained_task
 from trustml.plan.attack_files import scores_file
 from trustml.plan.attacking import AttackJob, attack_jobs
 from trustml.plan.job import AblatedSteps, ExplainJob, Job, Mechanism, TrainJob, clients_file, explain_id, train_id
@@ -208,7 +208,7 @@ def _fitting(
         if isinstance(found, NotAvailable):
             reason = found.reason
         else:
-            of_classes = "" if isinstance(scenario.task, Classes) else found.of_classes
+            of_classes = "" if isinstance(explained_task(scenario.task), Classes) else found.of_classes
             reason = of_classes or why_unfit(method, scenario.model, input_shape)
         if reason:
             skips.append(Skip(backend=backend, method=method.title, reason=reason))

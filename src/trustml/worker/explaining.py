@@ -28,7 +28,7 @@ from trustml.worker.common_lane import common_lane, logit_changes
 from trustml.worker.job_context import JobContext
 from trustml.worker.predicting import predict
 from trustml.worker.probing import probe
-from trustml.worker.token_space import by_token, in_token_space, tables_looked_up
+from trustml.worker.token_space import at_the_step, by_token, in_token_space, tables_looked_up
 
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
 
@@ -73,7 +73,7 @@ def explain(job: ExplainJob, backend: Backend, *, at: JobContext) -> tuple[Metho
     model = Model(architecture=job.model, input_shape=job.input_shape, weights=weights, task=job.task)
     examples = read_arrays(inside(at.root, job.examples))
     model, inputs, prepared = in_token_space(
-        model, examples["inputs"].astype(np.float32), read_arrays(inside(at.root, job.baselines))
+        at_the_step(model), examples["inputs"].astype(np.float32), read_arrays(inside(at.root, job.baselines))
     )
     network = backend.network(model)
     logits = predict(network, inputs)

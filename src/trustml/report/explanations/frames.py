@@ -16,7 +16,7 @@ from trustml.attribution.similarity import spearman
 from trustml.catalogue.available import CONTROL_LIBRARY, combine_of
 from trustml.errors import UsageError
 from trustml.models.answers import answers, in_unit, label_words, probabilities
-from trustml.models.tasks import Binary, Regression, Task, facts_of
+from trustml.models.tasks import Binary, Regression, Task, explained_task, facts_of
 from trustml.models.tasks import Classes as TaskClasses
 from trustml.plan.job import ExplainJob, explain_id, short_model
 from trustml.record.array_names import arrays_below
@@ -344,7 +344,7 @@ def _combine(run: RunDirectory, record: JobRecord, title: str) -> Combine:
 def _classes(run: RunDirectory, record: JobRecord, example: int, true: npt.NDArray[Any]) -> Classes:
     """Say what is explained; `true` is the label behind an axis of one example."""
     manifest = run.manifest()
-    task, names = task_of(manifest), manifest.data.class_names
+    task, names = explained_task(task_of(manifest)), manifest.data.class_names
     arrays = run.mapped(f"jobs/{record.id}/attributions.npz", names=("logits", "targets"))
     outputs, explained = arrays["logits"][example : example + 1], int(arrays["targets"][example])
     said = answers(task, outputs)
