@@ -88,11 +88,14 @@ def check_against_data(
     refuse_erasing_norms(scenario.model, input_shape)
     wanted = (input_shape[0], outputs) if isinstance(scenario.task, NextToken) else (outputs,)
     if final != wanted:
+        end = f"Dense(units={outputs})"
+        if isinstance(scenario.task, NextToken):
+            end = f"an Unembedding, or a Dense, of {outputs} at each step"
         many = "the data has" if isinstance(scenario.task, Classes | Labels) else "the task is"
         raise ScenarioError(
             f"model.layers.{len(scenario.model.layers) - 1}",
             f"gives shape {final} but {many} {in_words(scenario.task, classes)}",
-            fix=f"end with Dense(units={outputs})" + (" at each step" if isinstance(scenario.task, NextToken) else ""),
+            fix=f"end with {end}",
         )
     weights = () if isinstance(scenario.task, Regression | NextToken) else scenario.task.class_weights
     if weights and len(weights) != classes:

@@ -229,7 +229,7 @@ def explained_example(run: RunDirectory, wanted: PanelRequest) -> ExplainedExamp
         run=manifest.run,
         method=title,
         example=wanted.example,
-        target=label_words(task_of(manifest), true, manifest.data.class_names)[0],
+        target=label_words(explained_task(task_of(manifest)), true, manifest.data.class_names)[0],
         truth=facts_of(task_of(manifest)).truth,
         input=inputs[wanted.example].astype(np.float32),
         feature_names=manifest.data.feature_names,
