@@ -13,7 +13,7 @@ from trustml.measures.notes import absent
 from trustml.measures.resampling import estimates, mean_of
 from trustml.measures.row import About, Facts, Row
 from trustml.models.answers import FOLLOWING, answers, in_unit, right, right_steps, score
-from trustml.models.losses import AnyArray
+from trustml.models.losses import AnyArray, Doubles
 from trustml.models.tasks import Classes, Labels, NextToken, Regression, facts_of
 from trustml.record.schema import JobRecord
 
@@ -127,24 +127,7 @@ def _regression_rows(evidence: Evidence, record: JobRecord) -> list[Row]:
     """R2, RMSE and MAE, with what the best constant comes to beside them."""
     outputs, labels = outputs_of(evidence, record)
     true, predicted = (in_unit(evidence.task, part)[:, 0] for part in (labels, outputs))
-    squares, sizes = (predicted - true) ** 2, np.abs(predicted - true)
-    centred = true - true.mean()  # else the sums of squares cancel, as those of times in seconds
-
-    def r_squared(weights: AnyArray) -> AnyArray:
-        count = weights.sum(axis=1)
-        mean = weights @ centred / count
-        spread = weights @ centred**2 - count * mean**2
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(spread > 0, 1 - weights @ squares / spread, np.nan)
-
-    found = estimates(
-        {
-            "r2": r_squared,
-            "rmse": lambda weights: np.sqrt(weights @ squares / weights.sum(axis=1)),
-            "mae": lambda weights: weights @ sizes / weights.sum(axis=1),
-        },
-        examples=len(true),
-    )
+    found = error_estimates(true, predicted)
     of_constant: dict[str, Facts] = {
         "r2": {"one_value": bool(predicted.std() < _ONE_VALUE * true.std())},
         "rmse": {"of_mean": float(true.std())},
@@ -161,6 +144,33 @@ def _regression_rows(evidence: Evidence, record: JobRecord) -> list[Row]:
             evidence.row(name, value, record=record, subject=_SUBJECT, n=len(true), interval=(low, high), about=about)
         )
     return rows
+
+
+def error_estimates(true: Doubles, predicted: Doubles) -> dict[str, tuple[float, float, float]]:
+    """R2, RMSE and MAE of predictions, each with its 95 % interval; the bootstrap over examples.
+
+    Parameters
+    ----------
+    true, predicted : float64 arrays of shape (n,)
+    """
+    squares, sizes = (predicted - true) ** 2, np.abs(predicted - true)
+    centred = true - true.mean()  # else the sums of squares cancel, as those of times in seconds
+
+    def r_squared(weights: AnyArray) -> AnyArray:
+        count = weights.sum(axis=1)
+        mean = weights @ centred / count
+        spread = weights @ centred**2 - count * mean**2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(spread > 0, 1 - weights @ squares / spread, np.nan)
+
+    return estimates(
+        {
+            "r2": r_squared,
+            "rmse": lambda weights: np.sqrt(weights @ squares / weights.sum(axis=1)),
+            "mae": lambda weights: weights @ sizes / weights.sum(axis=1),
+        },
+        examples=len(true),
+    )
 
 
 def _text_rows(evidence: Evidence, record: JobRecord) -> list[Row]:

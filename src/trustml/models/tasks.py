@@ -247,7 +247,7 @@ TASKS: dict[type[TaskSpec], TaskFacts] = {
             "learned": _NO_CLASSES,
         },
         canaries="the end of target_range that is further away",
-        audited="no",
+        audited="as a model of one number, with targets that are not whole, a regressor, or outputs='values'",
     ),
     NextToken: TaskFacts(
         title="next token",
