@@ -323,7 +323,7 @@ def test_a_regressor_is_audited_by_its_errors():
     assert {id_: one.severity for id_, one in found.items() if id_.startswith("membership")} == {
         **dict.fromkeys(("membership.loss", "membership.lira-offline", "membership.lira-offline-fixed"), "risk"),
         **dict.fromkeys(("membership.lira-online", "membership.lira-online-fixed"), "risk"),
-        "membership.unfit": "note",
+        "membership.unfit": "not checked",
     }
     assert "rmia-1" in found["membership.unfit"].how and "a squared error has no scale" in found["membership.unfit"].how
     assert found["data.labels"].severity == "pass" and "how far they are from" in found["data.labels"].how

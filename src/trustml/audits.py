@@ -121,9 +121,8 @@ def audit(
     Parameters
     ----------
     model : object
-        A torch module, a Keras model, ``trustml.JaxModel(function, params)``, an estimator with ``predict_proba`` or
-        of a regression, a callable, a ``trustml.Endpoint``, or a ``trustml.Run`` and no other argument; None looks at
-        a claim alone.
+        A torch module, a Keras model, ``trustml.JaxModel(function, params)``, an estimator of classes or a
+        number, a callable, a ``trustml.Endpoint``, or a ``trustml.Run`` and no other argument; None is a claim alone.
     train, holdout : pair of arrays
         Inputs (n, ...) in the model's layout, a DataFrame of numbers or what a tokenizer gives, and labels (n,): what
         it was trained on, and examples of the same source that it was not.
@@ -135,8 +134,7 @@ def audit(
     retrain : callable, optional
         ``retrain(inputs, labels, seed)`` trains a model like the audited one: 16 on random halves of all examples.
     outputs : {"auto", "probabilities", "logits", "values"}
-        What the model returns. One column speaks for class 1 of two, or is the value of a regression: under ``auto``
-        where labels are not whole numbers, or the model is a regressor of scikit-learn's kind.
+        What the model returns. One column is of class 1 of two, or a value: of a regressor, or labels not whole.
     confidence : float
         Of the lower bounds that make a risk, all attacks taken together, and of intervals.
     seed, name : int and str

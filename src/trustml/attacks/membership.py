@@ -133,8 +133,7 @@ def attack_membership(
     Parameters
     ----------
     target_logits : numpy.ndarray
-        Shape (n, c), of members and non-members; for probabilities see `logits_from_probabilities`. Of texts as they
-        are recorded (:func:`trustml.attacks.task_signals.task_signals`).
+        Shape (n, c), of texts (n, steps, 2), of members and others; for probabilities see `logits_from_probabilities`.
     labels : numpy.ndarray
         Shape (n,), integers; (n, steps) of texts, and (n, c) where the task has no classes.
     members : numpy.ndarray

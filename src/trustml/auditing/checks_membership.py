@@ -72,24 +72,22 @@ def check_membership(
 
     Parameters
     ----------
-    train_logits, holdout_logits : float64 arrays of shape (n, c) and (m, c)
-    train_labels, holdout_labels : int64 arrays of shape (n,) and (m,), or float64 of (n, 1) and (m, 1) of a regression
+    train_logits, train_labels, holdout_logits, holdout_labels : arrays of shape (n, c), (n,), (m, c) and (m,)
+        Labels are whole numbers; of a regression all are (n, 1) and (m, 1).
     references : References, optional
         For the training examples, then the hold-out.
     confidence : float
         Of all that is decided together (Bonferroni).
     alike : bool
         Whether the two sets could not be told apart without the model.
-    subject : str
-        Name of the model.
+    subject, task : str and Task
+        Name of the model, and what it is asked.
     probabilities : bool
         Whether logits are logarithms of probabilities that the model gave.
     groups : int array of shape (n + m,), optional
         The same number for copies of one example.
     shared : pair of int arrays of shape (k,), optional
         Places among the training examples of hold-out examples that were left out as they are there, and their labels.
-    task : Task
-        Attacks that it has no signals for are named in a finding.
 
     Raises
     ------
@@ -139,8 +137,8 @@ def _unfit(task: Task, *, subject: str) -> list[Finding]:
         Finding(
             id="membership.unfit",
             check="membership",
-            severity="note",
-            title=f"{sum(map(len, reasons.values()))} attacks are not for a {facts_of(task).title}",
+            severity="not checked",
+            title=f"Not checked: {sum(map(len, reasons.values()))} attacks, which are not for a {facts_of(task).title}",
             subject=subject,
             how=f"{told}.",
             would_change="nothing: the others rank examples by their errors, squared or absolute alike",
