@@ -14,6 +14,7 @@ import trustml
 from tests.auditing.serving import hang, serving
 from trustml.auditing.result import decode_audit, fails_on
 from trustml.errors import DataError
+from trustml.evidence.stranger_audits import stranger_checks
 from trustml.launch.environments import find_environment
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -335,6 +336,7 @@ def test_a_regressor_is_audited_by_its_errors():
     assert mae.value == pytest.approx(metrics.mean_absolute_error(true, said))
     assert found["performance.errors.train"].measured[0].value == pytest.approx(1.0)
     assert audit.record.models[0].train_accuracy is None
+    assert not [one for one in stranger_checks(audit.record, same_words=True) if one.outcome == "differs"]
 
 
 def test_a_callable_of_targets_is_a_regression_and_an_honest_one_passes():
