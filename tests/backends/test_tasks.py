@@ -55,7 +55,7 @@ def clipped_by_a_loop(task, inputs=(INPUTS,)):
         each.append({k: sum(copy[k] for copy in copies) / len(copies) for k in copies[0]})
     norms = [np.sqrt(sum((part**2).sum() for part in one.values())) for one in each]
     assert max(norms) > NORM, "nothing would be clipped"
-    scales = [min(1.0, NORM / norm) for norm in norms]
+    scales = [min(1.0, NORM / max(norm, 1e-300)) for norm in norms]  # nothing follows in one text
     return {k: sum(scale * one[k] for scale, one in zip(scales, each, strict=True)) for k in each[0]}
 
 
