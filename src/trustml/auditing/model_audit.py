@@ -293,7 +293,7 @@ def _performance(audit: _Audit) -> None:
             ("train", answers.train, answers.train_labels),
         ):
             if len(labels):
-                audit.findings.append(check_errors(said[:, 0], labels[:, 0], of=name))
+                audit.findings.append(check_errors(said[:, 0], labels[:, 0].astype(np.float64), of=name))
     audit.findings += check_performance(audit.target, audit.data.train.inputs)
 
 

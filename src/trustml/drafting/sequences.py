@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,12 +84,12 @@ def _is_prose(column: pd.Series) -> bool:
     """Whether a column holds sentences: different ones in most rows, of several words."""
     if column.dtype.kind in "biufMm":
         return False
-    known = column.dropna().astype(str)
-    words = known.str.split().str.len()
-    return bool(len(known) and known.nunique() > len(known) / 2 and words.mean() >= _LEAST_WORDS)
+    known = list(map(str, column.dropna()))
+    words = sum(len(text.split()) for text in known)
+    return len(set(known)) > len(known) / 2 and words >= _LEAST_WORDS * len(known)
 
 
-def _length(texts: Sequence[str | None], settings: Mapping[str, Any]) -> tuple[int, str]:
+def _length(texts: Iterable[str | None], settings: Mapping[str, Any]) -> tuple[int, str]:
     """Give the tokens that texts are brought to, and why."""
     if "length" in settings:
         return settings["length"], ""

@@ -113,7 +113,10 @@ def pack(
             slots += range(lane * steps + step, lane * steps + step + len(clients[client]))
             step += len(clients[client])
             borders[lane, place + 1] = step
-    of_labels = np.zeros((lanes * steps, shape[0], *label_shape), np.int32 if whole_labels else np.float32)
+    of_all = (lanes * steps, shape[0], *label_shape)
+    of_labels: npt.NDArray[np.int32] | Floats = np.zeros(of_all, np.int32)
+    if not whole_labels:
+        of_labels = np.zeros(of_all, np.float32)
     inputs, labels, mask = _filled(batches, slots, shape=shape, labels=of_labels)
     held = np.array([len(members) for members in dealt], np.int32)
     rows = (lanes, steps, shape[0])

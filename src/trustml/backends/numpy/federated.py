@@ -13,9 +13,10 @@ from trustml.backends.contract import Client, Model
 from trustml.backends.numpy.network import logits
 from trustml.backends.settings import EngineChoice, FederatedSettings, RoundOutcome, UserPrivacy
 from trustml.data.dataset import LabelArray
-from trustml.models.layers import Architecture, BatchNorm, Dense, Dropout, Flatten, ReLU, Reshape
+from trustml.models.layers import Architecture, BatchNorm, Dense, Dropout, Flatten, ReLU
 from trustml.models.losses import example_losses, output_slopes
 from trustml.models.tasks import DEFAULT_TASK, Task
+from trustml.models.token_layers import Reshape
 from trustml.models.weights import Weights
 from trustml.privacy.noise_strategy import NoiseStream
 from trustml.scenario.federated import DPFedAvg, FedAvg, FedProx, FedSGD, IndependentNoise, LocalSpec
