@@ -43,10 +43,10 @@ MAY_IMPORT = {room: set(_BASE[:number]) for number, room in enumerate(_BASE)} | 
     "backends": set(_BASE),
     "worker": {*_BASE, "backends", "conformance"},
     "api": {*_BASE, "measures", "compare", "report", "launch", "deployment"},
-    "deployment": {*_BASE, "backends"},
+    "deployment": {*_BASE, "backends", "launch", "measures", "compare"},
     "drafting": set(_BASE),
     "audits": {*_BASE, "measures", "compare", "auditing", "report", "launch", "api"},
-    "cli": {*_BASE, "drafting", "measures", "compare", "auditing", "evidence", "report", "launch", "api", "audits"},
+    "cli": {*_BASE, "deployment", "drafting", "measures", "compare", "auditing", "evidence", "report", "launch", "api", "audits"},
 }
 BENCH_IMPORTS = {*_BASE, "measures", "report", "launch", "backends", "worker", "cli"}
 FRAMEWORKS = {

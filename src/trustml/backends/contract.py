@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import numpy.typing as npt
@@ -23,6 +24,7 @@ from trustml.backends.settings import (
 )
 from trustml.backends.shadows import ShadowSettings, ShadowTrainer
 from trustml.data.dataset import Examples, Floats, Ints, LabelArray
+from trustml.models.exported import Quantised
 from trustml.models.layers import Architecture
 from trustml.models.shapes import layer_shapes
 from trustml.models.tasks import DEFAULT_TASK, Task, label_shape
@@ -40,6 +42,45 @@ class Network(Protocol):
 
     def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
         """Gradient of each example's target logit with respect to that example's input; shape (n, *x)."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRequest:
+    """A file for deployment that is wanted.
+
+    Attributes
+    ----------
+    model : Model
+    path : Path
+        Where it goes; a folder for targets that are one.
+    statement : str
+        What travels inside.
+    quantised : {"", "dynamic", "int8"}
+        Weights as 8-bit whole numbers; weights and values.
+    calibration : float32 array of shape (n, *x), optional
+        Inputs whose values say how values are rounded; for ``int8``.
+    """
+
+    model: Model
+    path: Path
+    statement: str
+    quantised: Quantised = ""
+    calibration: Floats | None = None
+
+
+class Deployed(Protocol):
+    """A model read back from a file that was made for deployment, in the target's own runtime."""
+
+    statement: str
+    """What travels inside (:mod:`trustml.models.exported`); empty where nothing does."""
+
+    def logits(self, inputs: Floats) -> Floats:
+        """Logits of shape (n, c), for inputs laid out channels-last."""
+        ...
+
+    def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
+        """See :meth:`Network.input_gradients`; NotImplementedError where the target has no gradients."""
         ...
 
 

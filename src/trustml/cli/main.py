@@ -26,6 +26,7 @@ _COMMANDS = {
     "explain": "Show how the models of a run explain one example.",
     "ledger": "Show what a run was charged for privacy, and verify it.",
     "audit": "Audit a model, an endpoint or a run: what it leaks, and what of its claims holds.",
+    "export": "Write a trained model for deployment, and check that it still is that model.",
     "bundle": "Pack a run as evidence, signed if you like.",
     "verify": "Check a bundle or a run: every hash, every number.",
     "conformance": "Prove that private training is the mechanism it is said to be.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.compare.behind import changed_ledgers
-from trustml.compare.table import table_of
+from trustml.compare.table import rows_of, table_of
 from trustml.errors import DataError, PrivacyError, RecordError, UsageError, printable
+from trustml.measures.entry import Family
 from trustml.measures.evidence import Evidence
 from trustml.measures.measure import MEASURES as MEASURES_TABLE
 from trustml.measures.measure import made_by, row_paths
@@ -126,6 +127,43 @@ def write_measures(run: RunDirectory) -> pd.DataFrame:
     artifacts = {**manifest.artifacts, **{name: sha256(run.path / name) for name in written}}
     run.write_manifest(msgspec.structs.replace(manifest, artifacts=artifacts, format=FORMAT))
     return table
+
+
+def renew_rows(run: RunDirectory, *, family: Family, files: Mapping[str, str]) -> None:
+    """Make the rows of one family anew in a table that is there, after what they follow from has changed.
+
+    A table of an earlier format is made anew as a whole.
+
+    Parameters
+    ----------
+    run : RunDirectory
+    family : Family
+    files : mapping of str to str
+        What else of the run the manifest now names, with SHA-256.
+
+    Raises
+    ------
+    RecordError
+        If the run was not measured yet.
+    """
+    from trustml.compare.table import recorded_measures
+
+    manifest = run.manifest()
+    if MEASURES not in manifest.artifacts:
+        raise RecordError(f"{manifest.run}: has no table of measures yet; `trustml run --resume` makes one")
+    if manifest.format != FORMAT:
+        write_measures(run)
+        manifest = run.manifest()
+    evidence = Evidence(run, second_opinion=False)
+    names = {name for name, measure in MEASURES_TABLE.items() if measure.family == family}
+    paths = {path for name in names for path in MEASURES_TABLE[name].rows}
+    new = [row for path, give in row_functions().items() if path in paths for row in give(evidence)]
+    kept = [row for row in rows_of(recorded_measures(run)) if row.measure not in names]
+    stream = io.BytesIO()
+    table_of([*kept, *new]).to_parquet(stream, index=False)
+    write_atomic(run.path / MEASURES, stream.getvalue())
+    artifacts = {**manifest.artifacts, **files, MEASURES: sha256(run.path / MEASURES)}
+    run.write_manifest(msgspec.structs.replace(manifest, artifacts=artifacts))
 
 
 def _is_readable(run: RunDirectory, model: str) -> bool:

@@ -11,7 +11,16 @@ Kind: TypeAlias = Literal["exact", "estimate", "upper bound", "lower bound"]
 """What the value is to the quantity it stands for."""
 
 Family: TypeAlias = Literal[
-    "privacy", "accuracy", "explanations", "agreement", "effects", "speed", "federated", "audited", "membership"
+    "privacy",
+    "accuracy",
+    "explanations",
+    "agreement",
+    "effects",
+    "speed",
+    "federated",
+    "audited",
+    "membership",
+    "deployed",
 ]
 
 Place: TypeAlias = Literal[
@@ -30,6 +39,7 @@ Place: TypeAlias = Literal[
     "model card",
     "study",
     "study figure",
+    "deployed",
 ]
 """Where a reader lists whatever the table says belongs there. The whole table is in the record all the same."""
 
@@ -49,6 +59,7 @@ PLACES: dict[Place, str] = {
     "model card": "a metric in the model card's front matter",
     "study": "a column of what a study says of faithfulness",
     "study figure": "a column of the picture of a study",
+    "deployed": "a column of the table of exported models: `trustml show`, `trustml export`, dashboard",
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from functools import partial
 
+from trustml.measures.deployed_table import DEPLOYED_MEASURES
 from trustml.measures.entry import Family, Measure, Place
 from trustml.measures.explanation_table import EXPLANATION_MEASURES
 from trustml.measures.performance_table import PERFORMANCE_MEASURES
@@ -314,6 +315,7 @@ MEASURES: dict[str, Measure] = {
         words="advantage, the largest TPR minus FPR (guessing: 0)",
         label="advantage",
     ),
+    **DEPLOYED_MEASURES,
 }
 """By name, in the order in which tables, cards and pages list them."""
 

@@ -121,6 +121,12 @@ REST: dict[str, _Words] = {
     "cpu_time": "{cpu_time:.3g} s of processors in the median",
     "others_share": "others used {others_share:.0%} of the {cores} cores meanwhile, load {load_before:.1f} before",
     "quartiles_apart": "WARNING: quartiles span {quartiles_apart:.1f} times: the machine was busy, or the steps differ",
+    "asked": "on {asked} examples",
+    "framework_seconds": lambda known: (
+        f"{1e3 * known['framework_seconds']:.3g} ms by {known['framework']} itself, in turns"
+    ),
+    "least_agreement": "{least_agreement:.3g} on the example that agrees least",
+    "largest_difference": "values differ by {largest_difference:.1e} of the largest at the most",
     "remarks": "{remarks}",
     "how": "{confidence:.0%}: {how}",
     "no_interval": "{no_interval}",
@@ -165,6 +171,7 @@ SILENT = frozenset(
             "distinct_others",
             "controls",
             "within_draws",
+            "framework",
         ),
     }
 )

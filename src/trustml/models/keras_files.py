@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from trustml.errors import UsageError
+from trustml.models.exported import STATEMENT
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 LARGEST = 8 * 2**30
@@ -153,8 +154,8 @@ def _why_not_members(members: list[zipfile.ZipInfo]) -> str:
     names = [member.orig_filename for member in members]
     if WEIGHTS.replace(".h5", ".npz") in names:
         return "keeps its weights as .npz, which Keras unpickles, and unpickling runs code"
-    if sorted(names) != sorted((CONFIG, METADATA, WEIGHTS)):
-        odd = sorted(set(names) - {CONFIG, METADATA, WEIGHTS})
+    if sorted(set(names) - {STATEMENT}) != sorted((CONFIG, METADATA, WEIGHTS)) or len(set(names)) < len(names):
+        odd = sorted(set(names) - {CONFIG, METADATA, WEIGHTS, STATEMENT})
         if odd:
             return f"holds {odd[0][:80]!r}, which is no part of a model that only computes"
         return f"must hold {CONFIG}, {METADATA} and {WEIGHTS}, each once"

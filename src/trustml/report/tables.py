@@ -17,6 +17,7 @@ from trustml.models.tasks import in_words
 from trustml.privacy.statement import at_most
 from trustml.record.schema import TYPED_ROWS, Manifest, failed_methods, regimes_of, task_of
 from trustml.report.attacks.tables import print_attacks
+from trustml.report.deployed.tables import print_deployed
 from trustml.report.documents import Cell, titled_table
 from trustml.report.explanations.tables import print_explanations
 from trustml.report.federated.tables import print_federated
@@ -89,6 +90,7 @@ def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]
         print_federated(out, manifest, table)
         print_attacks(out, table)
         print_explanations(out, manifest, table)
+        print_deployed(out, table)
         for warning in manifest.warnings:
             out.print(f"warning: {warning}", soft_wrap=True, markup=False)
         for note in manifest.data.notes:

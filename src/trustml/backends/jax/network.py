@@ -167,7 +167,7 @@ def prepared(layer: Layer, values: Array) -> Array:
             )[:, :, 0]
             return found if layer.groups == 1 else _by_group(found, layer.groups, values.shape[-1])
         case GroupNorm():
-            grouped = values.reshape(len(values), -1, layer.groups, values.shape[-1] // layer.groups)
+            grouped = values.reshape(values.shape[0], -1, layer.groups, values.shape[-1] // layer.groups)
             return _normalised(grouped, axes=(1, 3), epsilon=layer.epsilon).reshape(values.shape)
         case LayerNorm():
             return _normalised(values, axes=(-1,), epsilon=layer.epsilon)
@@ -251,7 +251,7 @@ def example_products(values: Array, gradient: Array) -> Array:
 
     In this order XLA's product is up to three times as fast on a CPU as in the other.
     """
-    examples = len(values)
+    examples = values.shape[0]
     a, g = (part.reshape(examples, -1, part.shape[-1]) for part in (values, gradient))
     return jnp.einsum("npo,npi->noi", g, a)
 
@@ -291,7 +291,7 @@ def unweighted(layer: Layer, inputs: Sequence[Array], key: Array | None, first: 
         case Sigmoid():
             return jax.nn.sigmoid(values)
         case Flatten():
-            return values.reshape(len(values), -1)
+            return values.reshape(values.shape[0], -1)
         case Scale():
             return values * layer.value
         case Transpose():
@@ -312,7 +312,7 @@ def _largest(values: Array) -> Array:
     Not ``max``, whose gradient asks which values equal the largest: XLA computes them again with other rounding, and
     gradients then differ between what is measured and what is clipped.
     """
-    places = values.reshape(len(values), -1, values.shape[-1])
+    places = values.reshape(values.shape[0], -1, values.shape[-1])
     first = lax.stop_gradient(jnp.argmax(places, axis=1, keepdims=True))
     return jnp.take_along_axis(places, first, axis=1)[:, 0]
 

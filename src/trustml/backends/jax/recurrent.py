@@ -74,7 +74,7 @@ def _states(
         state = jax.nn.sigmoid(leave) * jnp.tanh(cell)
         return (state, cell), state
 
-    zeros = jnp.zeros((len(entered), layer.units), entered.dtype)
+    zeros = jnp.zeros((entered.shape[0], layer.units), entered.dtype)
     start = (zeros,) if isinstance(layer, GRU) else (zeros, zeros)
     along = (entered,) if taps is None else (entered, taps)
     _, states = lax.scan(step, start, tuple(part.swapaxes(0, 1) for part in along))

@@ -51,7 +51,7 @@ def weighted_tokens(layer: Layer, values: Array, weights: dict[str, Array]) -> A
         case LearnedPositions():
             return values + weights["table"]
         case Prepend():
-            first = jnp.broadcast_to(weights["token"], (len(values), 1, values.shape[-1]))
+            first = jnp.broadcast_to(weights["token"], (values.shape[0], 1, values.shape[-1]))
             return jnp.concatenate([first, values], axis=1)
         case _:
             raise NotImplementedError(f"{type(layer).__name__} has no weights of its own")
@@ -75,7 +75,7 @@ def token_layer(layer: Layer, inputs: Sequence[Array]) -> Array:
         case Pick():
             return values[:, layer.index]
         case Reshape():
-            return values.reshape(len(values), *layer.shape)
+            return values.reshape(values.shape[0], *layer.shape)
         case _:
             raise NotImplementedError(f"{type(layer).__name__} is no layer of JAX's networks")
 

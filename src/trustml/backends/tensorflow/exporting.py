@@ -1,0 +1,178 @@
+"""Models of TensorFlow as files for deployment, and such files asked again."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from trustml.backends.contract import Deployed, FileRequest, Model
+from trustml.backends.tensorflow.graph_files import refuse_graph
+from trustml.backends.tensorflow.lite_files import read_metadata, refuse_lite_file, with_metadata
+from trustml.backends.tensorflow.model_adapter import load_keras
+from trustml.backends.tensorflow.network import build_keras
+from trustml.backends.tensorflow.own_layers import GlobalMean, Pad
+from trustml.backends.tensorflow.resizing import Scaled
+from trustml.data.dataset import Floats, Ints
+from trustml.errors import UsageError
+from trustml.models.exported import STATEMENT
+
+
+def export_keras(wanted: FileRequest) -> None:
+    """Write a ``.keras`` file of Keras's own layers; the statement is one more file in the archive.
+
+    Raises
+    ------
+    UsageError
+        If a layer is none of Keras's.
+    """
+    built = build_keras(wanted.model)
+    stock = tf.keras.models.clone_model(built, clone_function=_of_keras)
+    stock.set_weights(built.get_weights())
+    stock.save(wanted.path, save_format="keras")
+    with zipfile.ZipFile(wanted.path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(STATEMENT, wanted.statement)
+
+
+def export_savedmodel(wanted: FileRequest) -> None:
+    """Write a SavedModel whose ``serving_default`` takes a batch of any size; the statement is an asset."""
+    module, built = tf.Module(), build_keras(wanted.model)
+    kept = wanted.path.with_name(STATEMENT)
+    kept.write_text(wanted.statement, encoding="utf-8")
+    module.model, module.statement = built, tf.saved_model.Asset(str(kept))
+    module.__call__ = _logits(wanted.model, built)
+    tf.saved_model.save(module, str(wanted.path), signatures={"serving_default": module.__call__})
+    kept.unlink()
+
+
+def export_tflite(wanted: FileRequest) -> None:
+    """Write a TensorFlow Lite file of built-in operators; the statement is a buffer of its metadata."""
+    built = build_keras(wanted.model)
+    concrete = _logits(wanted.model, built).get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], built)
+    if wanted.quantised:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if wanted.quantised == "int8":
+        rows = wanted.calibration
+        converter.representative_dataset = lambda: ([row[None]] for row in rows)
+    wanted.path.write_bytes(with_metadata(converter.convert(), STATEMENT, wanted.statement))
+
+
+def _of_keras(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
+    """Give the layer of Keras that computes what a layer does."""
+    keras = tf.keras.layers
+    match layer:
+        case Pad(value=0.0):
+            return keras.ZeroPadding2D(layer.padding, name=layer.name)
+        case GlobalMean():
+            return _OF_RANK[len(layer.input_shape)](name=layer.name)
+        case Scaled():
+            return keras.Rescaling(layer.value, name=layer.name)
+    if not type(layer).__module__.startswith("keras."):
+        raise UsageError(
+            f"{layer.name}: {type(layer).__name__} is no layer of Keras {tf.keras.__version__}, and whoever opens a "
+            ".keras file has no other; export to savedmodel or tflite"
+        )
+    return type(layer).from_config(layer.get_config())
+
+
+_OF_RANK = {3: tf.keras.layers.GlobalAveragePooling1D, 4: tf.keras.layers.GlobalAveragePooling2D}
+
+
+def _logits(model: Model, built: tf.keras.Model) -> tf.types.experimental.GenericFunction:
+    signature = [tf.TensorSpec([None, *model.input_shape], tf.float32, name="inputs")]
+
+    def logits(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"logits": built(inputs, training=False)}
+
+    return tf.function(logits, input_signature=signature)
+
+
+class _KerasFile:
+    """See :class:`trustml.backends.contract.Deployed`."""
+
+    def __init__(self, path: Path) -> None:
+        self._call = load_keras(path)
+        with zipfile.ZipFile(path) as archive:
+            self.statement = archive.read(STATEMENT).decode() if STATEMENT in archive.namelist() else ""
+
+    def logits(self, inputs: Floats) -> Floats:
+        """Logits of shape (n, c)."""
+        return np.asarray(self._call(tf.constant(inputs), training=False))
+
+    def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
+        """Gradient of the target logit, shape (n, *x)."""
+        return _gradients(lambda tensor: self._call(tensor, training=False), inputs, targets)
+
+
+class _SavedModel:
+    """See :class:`trustml.backends.contract.Deployed`."""
+
+    def __init__(self, path: Path) -> None:
+        refuse_graph(path)
+        loaded = tf.saved_model.load(str(path))
+        self._loaded, self._call = loaded, loaded.signatures["serving_default"]
+        asset = path / "assets" / STATEMENT
+        self.statement = asset.read_text(encoding="utf-8") if asset.is_file() else ""
+
+    def logits(self, inputs: Floats) -> Floats:
+        """Logits of shape (n, c)."""
+        return np.asarray(self._outputs(tf.constant(inputs)))
+
+    def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
+        """Gradient of the target logit, shape (n, *x)."""
+        return _gradients(self._outputs, inputs, targets)
+
+    def _outputs(self, tensor: tf.Tensor) -> tf.Tensor:
+        (found,) = self._call(tensor).values()
+        return found
+
+
+class _LiteFile:
+    """See :class:`trustml.backends.contract.Deployed`: what TensorFlow Lite computes, without gradients."""
+
+    def __init__(self, path: Path) -> None:
+        content = path.read_bytes()
+        refuse_lite_file(content, path)
+        self.statement = read_metadata(content, STATEMENT)
+        self._interpreter = tf.lite.Interpreter(model_content=content, num_threads=1)
+        self._input = self._interpreter.get_input_details()[0]
+        self._output = self._interpreter.get_output_details()[0]
+        self._rows = -1
+
+    def logits(self, inputs: Floats) -> Floats:
+        """Logits of shape (n, c)."""
+        if len(inputs) != self._rows:
+            self._interpreter.resize_tensor_input(self._input["index"], inputs.shape)
+            self._interpreter.allocate_tensors()
+            self._rows = len(inputs)
+        self._interpreter.set_tensor(self._input["index"], np.ascontiguousarray(inputs, np.float32))
+        self._interpreter.invoke()
+        return np.array(self._interpreter.get_tensor(self._output["index"]), np.float32)
+
+    def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
+        """Raise: built-in operators of TensorFlow Lite have no gradients."""
+        raise NotImplementedError("TensorFlow Lite has no gradients of its built-in operators")
+
+
+def _gradients(call: Callable[[tf.Tensor], tf.Tensor], inputs: Floats, targets: Ints) -> Floats:
+    tensor = tf.constant(inputs)
+    with tf.GradientTape() as tape:
+        tape.watch(tensor)
+        chosen = tf.reduce_sum(tf.gather(call(tensor), targets, axis=1, batch_dims=1))
+    return np.asarray(tape.gradient(chosen, tensor, unconnected_gradients=tf.UnconnectedGradients.ZERO))
+
+
+EXPORTERS: dict[str, Callable[[FileRequest], None]] = {
+    "keras": export_keras,
+    "savedmodel": export_savedmodel,
+    "tflite": export_tflite,
+}
+OPENERS: dict[str, Callable[[Path], Deployed]] = {
+    "keras": _KerasFile,
+    "savedmodel": _SavedModel,
+    "tflite": _LiteFile,
+}

@@ -1,0 +1,125 @@
+"""Models of PyTorch as files for deployment, and such files asked again."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from trustml.backends.contract import Deployed, FileRequest
+from trustml.backends.torch.device import current_device
+from trustml.backends.torch.network import build_module, from_input, to_input, to_labels
+from trustml.data.dataset import Floats, Ints
+from trustml.models.exported import STATEMENT
+from trustml.models.onnx_files import refuse_onnx_file
+from trustml.models.pt2_files import read_pt2_file
+
+
+def export_pt2(wanted: FileRequest) -> None:
+    """Write a program of ``torch.export`` with a free batch size; images go in channels-first."""
+    module = build_module(wanted.model).eval()
+    example = to_input(np.zeros((2, *wanted.model.input_shape), np.float32))
+    program = torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    program._example_inputs = None  # they would be pickled into the file
+    for node in program.graph.nodes:
+        for of_this_machine in ("stack_trace", "nn_module_stack", "source_fn_stack"):
+            node.meta.pop(of_this_machine, None)
+    torch.export.save(program, wanted.path, extra_files={STATEMENT: wanted.statement})
+
+
+def export_onnx(wanted: FileRequest) -> None:
+    """Write an ONNX file with a free batch size; images go in channels-first.
+
+    ``dynamic`` and ``int8`` are those of onnxruntime.
+    """
+    import onnx
+    from onnxruntime import quantization
+
+    module = build_module(wanted.model).eval()
+    example = to_input(np.zeros((2, *wanted.model.input_shape), np.float32))
+    batch = ({0: torch.export.Dim("batch")},)
+    program = torch.onnx.export(
+        module, (example,), dynamo=True, dynamic_shapes=batch, input_names=["inputs"], output_names=["logits"],
+        verbose=False,
+    )  # fmt: skip
+    whole, quantised = wanted.path.with_suffix(".whole"), wanted.path.with_suffix(".quantised")
+    program.save(whole, external_data=False)
+    if wanted.quantised == "dynamic":
+        quantization.quantize_dynamic(whole, quantised)
+    elif wanted.quantised == "int8":
+        quantization.quantize_static(whole, quantised, _Calibration(wanted.calibration))
+    made = onnx.load(quantised if wanted.quantised else whole)
+    whole.unlink()
+    quantised.unlink(missing_ok=True)
+    for node in made.graph.node:  # where the code lies that it was made from
+        del node.metadata_props[:]
+        node.doc_string = ""
+    del made.metadata_props[:]
+    made.metadata_props.add(key=STATEMENT, value=wanted.statement)
+    onnx.save(made, wanted.path)
+
+
+class TorchProgram:
+    """See :class:`trustml.backends.contract.Deployed`: a program of ``torch.export``."""
+
+    def __init__(self, path: Path) -> None:
+        extra = {STATEMENT: ""}
+        program = torch.export.load(io.BytesIO(read_pt2_file(path)), extra_files=extra)
+        self.statement = extra[STATEMENT]
+        self._module = program.module().to(current_device())
+
+    def logits(self, inputs: Floats) -> Floats:
+        """Logits of shape (n, c)."""
+        with torch.no_grad():
+            return self._module(to_input(inputs)).cpu().numpy()
+
+    def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
+        """Gradient of the target logit, shape (n, *x)."""
+        tensor = to_input(inputs).requires_grad_()
+        chosen = self._module(tensor).gather(1, to_labels(targets)[:, None]).sum()
+        (gradient,) = torch.autograd.grad(chosen, tensor)
+        return from_input(gradient)
+
+
+class OnnxFile:
+    """See :class:`trustml.backends.contract.Deployed`: what onnxruntime computes, without gradients."""
+
+    def __init__(self, path: Path) -> None:
+        import onnxruntime
+
+        refuse_onnx_file(path)
+        self._session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+        self._input = self._session.get_inputs()[0].name
+        self.statement = self._session.get_modelmeta().custom_metadata_map.get(STATEMENT, "")
+
+    def logits(self, inputs: Floats) -> Floats:
+        """Logits of shape (n, c)."""
+        return self._session.run(None, {self._input: _channels_first(inputs)})[0]
+
+    def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
+        """Raise: onnxruntime has no gradients."""
+        raise NotImplementedError("onnxruntime computes no gradients")
+
+
+class _Calibration:
+    """Inputs as onnxruntime reads them."""
+
+    def __init__(self, inputs: Floats) -> None:
+        self._rows = iter(_channels_first(inputs))
+
+    def get_next(self) -> dict[str, Floats] | None:
+        """Give one example; None after the last."""
+        row = next(self._rows, None)
+        return None if row is None else {"inputs": row[None]}
+
+
+def _channels_first(inputs: Floats) -> Floats:
+    moved = np.moveaxis(inputs, -1, 1) if inputs.ndim == 4 else inputs
+    return np.ascontiguousarray(moved, np.float32)
+
+
+EXPORTERS: dict[str, Callable[[FileRequest], None]] = {"pt2": export_pt2, "onnx": export_onnx}
+OPENERS: dict[str, Callable[[Path], Deployed]] = {"pt2": TorchProgram, "onnx": OnnxFile}

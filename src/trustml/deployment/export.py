@@ -1,0 +1,298 @@
+"""Export of a trained model: written by its target's own exporter, asked in a fresh process, and put on record."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from trustml.compare.rows import renew_rows
+from trustml.compare.table import read_statements
+from trustml.data.dataset import Floats
+from trustml.deployment.targets import TARGETS, Target
+from trustml.errors import EnvironmentMissingError, RecordError, TrustmlError, UsageError
+from trustml.frameworks.table import entry_of
+from trustml.launch.environments import Environment, find_environment
+from trustml.launch.module_process import run_module
+from trustml.models.exported import Quantised
+from trustml.plan.job import TrainJob
+from trustml.record.explained import finished
+from trustml.record.exports import (
+    EXPORTS,
+    Calibration,
+    ExportedStatement,
+    ExportRecord,
+    ExportRequest,
+    statement_digest,
+    statement_text,
+)
+from trustml.record.files import encode_arrays, read_arrays, sha256, write_atomic
+from trustml.record.schema import JobRecord, Manifest, task_of
+from trustml.record.store import HELDOUT, PRIVATE_DATA, RunDirectory
+
+_TIMEOUT = 900.0
+_MADE = 256
+"""Random inputs by whose values is rounded."""
+
+
+def export_model(
+    run: RunDirectory,
+    model: str,
+    *,
+    target: str,
+    quantised: Quantised = "",
+    calibration: Calibration | Path = "",
+    tell: Callable[[str], None] = lambda line: None,
+) -> ExportRecord:
+    """Export one model of a run, and put beside it how far the file agrees with the model that was audited.
+
+    Parameters
+    ----------
+    run : RunDirectory
+    model : str
+        Train job, of whichever framework.
+    target : str
+        A name of :data:`trustml.deployment.targets.TARGETS`.
+    quantised : {"", "dynamic", "int8"}
+    calibration : {"", "made", "explained"} or Path
+        For ``int8``: random inputs (the default), the held-out examples that the run explains and discloses, or a
+        ``.npz`` of public ``inputs``. Never training examples: values that follow from them would be another access
+        to private data, which no epsilon of the run covers.
+    tell : callable
+        Gets a line for each stage.
+
+    Returns
+    -------
+    ExportRecord
+        Its files lie in ``exports/`` of the run; the table of measures has its rows.
+
+    Raises
+    ------
+    UsageError
+        If there is no such model or target, or the target has no such form of it.
+    EnvironmentMissingError
+        If what writes or runs it is not installed.
+    """
+    wanted = _target(target, quantised)
+    with run.lock():
+        manifest = run.manifest()
+        record = finished(manifest, model)
+        job = run.job(record.id)
+        if not isinstance(job, TrainJob):
+            raise UsageError(f"{model}: is no training; name one, such as train.torch.Plain.s0")
+        environment = _environment(wanted)
+        statement = _statement(run, manifest, record, wanted, (quantised, _kind(quantised, calibration)))
+        request = ExportRequest(
+            backend=wanted.backend,
+            target=target,
+            file=wanted.file,
+            architecture=job.model,
+            input_shape=job.input_shape,
+            task=task_of(manifest),
+            quantised=quantised,
+            statement=statement_text(statement),
+        )
+        with tempfile.TemporaryDirectory(prefix="trustml-export-") as place:
+            folder = Path(place)
+            shutil.copyfile(_weights(run, record), folder / "weights.safetensors")
+            write_atomic(folder / "request.json", msgspec.json.encode(request))
+            if quantised == "int8":
+                write_atomic(folder / "calibration.npz", encode_arrays({"inputs": _values(run, job, calibration)}))
+            tell(f"writing {wanted.title} in {wanted.backend}")
+            _run("trustml.worker.exporting", folder, environment)
+            tell(f"asking it in {wanted.runtime}")
+            write_atomic(folder / "questions.npz", encode_arrays(_questions(run)))
+            _run("trustml.worker.deployed", folder, environment)
+            exported = _record_of(request, folder, record, statement)
+            _keep(run, folder, exported)
+        renew_rows(run, family="deployed", files=_files(run))
+        return exported
+
+
+def calibration_of(text: str) -> Calibration | Path:
+    """Read whose values a file is rounded by: a word, or the name of a ``.npz`` file.
+
+    Raises
+    ------
+    UsageError
+        If it is neither.
+    """
+    if text in ("", "made", "explained"):
+        return text
+    if text in ("train", "training"):
+        raise UsageError(
+            "calibrate: training examples would be another access to private data, which no epsilon of the run covers; "
+            "choose made, explained, or a file of public inputs"
+        )
+    path = Path(text)
+    if not path.is_file():
+        raise UsageError(f"calibrate: {text!r} is no file, nor one of made and explained; name one of them")
+    return path
+
+
+def _target(name: str, quantised: Quantised) -> Target:
+    wanted = TARGETS.get(name)
+    if wanted is None:
+        raise UsageError(f"{name}: is no target; choose one of {', '.join(TARGETS)}")
+    if quantised and quantised not in wanted.quantised:
+        ways = ", ".join(wanted.quantised) or "none"
+        raise UsageError(f"{name}: cannot be rounded as {quantised}; its ways are: {ways}")
+    return wanted
+
+
+def _environment(wanted: Target) -> Environment:
+    """Where the target is written and asked; says what is missing there."""
+    environment = find_environment(wanted.backend)
+    environment.require()
+    if not entry_of(wanted.backend).lock:  # it lives beside this interpreter
+        absent = [name for name in wanted.packages if importlib.util.find_spec(name) is None]
+        if absent:
+            fix = f"pip install 'trustml[{wanted.extra}]'"
+            raise EnvironmentMissingError(f"{', '.join(absent)}: not installed beside trustml; run `{fix}`")
+    return environment
+
+
+def _weights(run: RunDirectory, record: JobRecord) -> Path:
+    path = run.file(f"jobs/{record.id}/weights.safetensors")
+    if record.artifacts.get(path.name) != sha256(path):
+        raise RecordError(f"{path}: is not what the run recorded; the model is another, or damaged")
+    return path
+
+
+def _statement(
+    run: RunDirectory, manifest: Manifest, record: JobRecord, wanted: Target, rounded: tuple[Quantised, Calibration]
+) -> ExportedStatement:
+    job = run.job(record.id)
+    assert isinstance(job, TrainJob)
+    return ExportedStatement(
+        run=manifest.run,
+        model=record.id,
+        weights=record.artifacts["weights.safetensors"],
+        task=task_of(manifest),
+        input_shape=job.input_shape,
+        layout=wanted.layout,
+        preparation=manifest.data.preparation,
+        class_names=manifest.data.class_names,
+        feature_names=manifest.data.feature_names,
+        quantised=rounded[0],
+        calibration=rounded[1],
+        privacy=next((one for one in read_statements(run) if one.model == record.id), None),
+    )
+
+
+def _kind(quantised: Quantised, calibration: Calibration | Path) -> Calibration:
+    if quantised != "int8":
+        if calibration:
+            raise UsageError("calibration: says how values are rounded, and none are; leave it out, or give int8")
+        return ""
+    return "given" if isinstance(calibration, Path) else calibration or "made"
+
+
+def _values(run: RunDirectory, job: TrainJob, calibration: Calibration | Path) -> Floats:
+    """Inputs by whose values is rounded."""
+    if isinstance(calibration, Path):
+        given = read_arrays(calibration).get("inputs")
+        if given is None or given.shape[1:] != job.input_shape or not len(given) or given.dtype.kind not in "biuf":
+            raise UsageError(f"{calibration}: holds no `inputs` of shape (n, {', '.join(map(str, job.input_shape))})")
+        return given.astype(np.float32)
+    if calibration == "explained":
+        inputs = run.arrays(HELDOUT)["inputs"].astype(np.float32)
+        if not len(inputs):
+            raise UsageError("calibration: the run explains no examples; leave it out, or name a file of public inputs")
+        return inputs
+    drawn = np.random.default_rng(0)
+    images = len(job.input_shape) == 3
+    made = drawn.uniform(size=(_MADE, *job.input_shape)) if images else drawn.normal(size=(_MADE, *job.input_shape))
+    return made.astype(np.float32)
+
+
+def _questions(run: RunDirectory) -> dict[str, npt.NDArray[Any]]:
+    """Inputs that file and model are asked: explained ones, and all held-out ones where the data are at hand."""
+    found = {}
+    inputs = run.arrays(HELDOUT)["inputs"]
+    if len(inputs):
+        found["explained"] = inputs
+    if run.file(PRIVATE_DATA).is_file():
+        found["held_out"] = np.asarray(run.mapped(PRIVATE_DATA, names=["test_inputs"])["test_inputs"])
+    if not found:
+        raise UsageError(
+            f"{run.path.name}: has neither explained examples nor its data at hand, and nothing to ask a file; export "
+            "where the run was made"
+        )
+    return found
+
+
+def _run(module: str, folder: Path, environment: Environment) -> None:
+    problem = run_module(module, str(folder), environment=environment, folder=folder, timeout=_TIMEOUT)
+    said = folder / "problem.txt"
+    if said.is_file():
+        raise UsageError(said.read_text(encoding="utf-8", errors="replace"))
+    if problem:
+        raise TrustmlError(f"export: {problem}")
+
+
+def _record_of(request: ExportRequest, folder: Path, record: JobRecord, statement: ExportedStatement) -> ExportRecord:
+    answers = read_arrays(folder / "answers.npz")
+    text = answers["statement"].tobytes().decode(errors="replace")
+    files = _content(folder, request.file)
+    how = {"file.input_gradients": "input gradients", "file.occlusion": "occlusion"}
+    return ExportRecord(
+        model=record.id,
+        target=request.target,
+        backend=request.backend,
+        quantised=statement.quantised,
+        calibration=statement.calibration,
+        file=request.file,
+        digest=_digest(folder, files),
+        size=sum(path.stat().st_size for path in files),
+        statement=statement_digest(text),
+        statement_kept=text == request.statement,
+        versions=msgspec.json.decode((folder / "versions.json").read_bytes(), type=dict[str, str]),
+        explained=len(answers.get("file.explained_logits", ())),
+        held_out=len(answers.get("file.held_out_logits", ())),
+        attributions=next((word for name, word in how.items() if name in answers), ""),
+        first_call=float(answers["first_call"]),
+    )
+
+
+def _content(folder: Path, name: str) -> list[Path]:
+    """Files of what was exported, and what lies beside it for it."""
+    found = [path for path in sorted(folder.glob(f"{name}*")) if path.is_file()]
+    return found + sorted(path for path in (folder / name).rglob("*") if path.is_file())
+
+
+def _digest(folder: Path, files: list[Path]) -> str:
+    """SHA-256 of the one file, or of what ``sha256sum`` prints for several."""
+    if len(files) == 1:
+        return sha256(files[0])
+    lines = "".join(f"{sha256(path)}  {path.relative_to(folder)}\n" for path in files)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _keep(run: RunDirectory, folder: Path, exported: ExportRecord) -> None:
+    """Move what was exported into the run, in the place of an earlier one."""
+    place = run.file(f"{EXPORTS}/{exported.name}")
+    if place.is_symlink():
+        raise RecordError(f"{place}: is a link; remove it")
+    shutil.rmtree(place, ignore_errors=True)
+    for path in _content(folder, exported.file):
+        goal = place / path.relative_to(folder)
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, goal)
+    answers = {name: array for name, array in read_arrays(folder / "answers.npz").items() if "." in name}
+    write_atomic(place / "answers.npz", encode_arrays(answers))
+    write_atomic(place / "export.json", msgspec.json.format(msgspec.json.encode(exported), indent=2) + b"\n")
+
+
+def _files(run: RunDirectory) -> dict[str, str]:
+    """Every file of every export, with its SHA-256."""
+    found = sorted(path for path in run.file(EXPORTS).rglob("*") if path.is_file())
+    return {path.relative_to(run.path).as_posix(): sha256(path) for path in found}

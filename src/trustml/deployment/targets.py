@@ -1,0 +1,107 @@
+"""Targets of deployment: what a model leaves as, and by whom it is written and run.
+
+A new target is a row here, and an exporter and an opener in the ``exporting`` module of its framework.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trustml.models.exported import Quantised
+from trustml.record.exports import Layout
+from trustml.scenario.spec import BackendName
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A target.
+
+    Attributes
+    ----------
+    title : str
+    backend : str
+        Framework whose own exporter writes it.
+    file : str
+        Name of file or folder in the record.
+    runtime : str
+        What runs it where it is checked.
+    layout : {"channels last", "channels first"}
+        How it takes images.
+    statement : str
+        Where the statement travels.
+    quantised : tuple of {"dynamic", "int8"}
+        How it can be rounded.
+    gradients : bool
+        Whether the runtime computes gradients of inputs.
+    packages : tuple of str
+        What must be importable beside the framework.
+    extra : str
+        Extra of trustml that installs them.
+    """
+
+    title: str
+    backend: BackendName
+    file: str
+    runtime: str
+    layout: Layout = "channels last"
+    statement: str
+    quantised: tuple[Quantised, ...] = ()
+    gradients: bool = True
+    packages: tuple[str, ...] = ()
+    extra: str = ""
+
+
+TARGETS: dict[str, Target] = {
+    "pt2": Target(
+        title="PyTorch program (torch.export)",
+        backend="torch",
+        file="model.pt2",
+        runtime="PyTorch",
+        layout="channels first",
+        statement="extra file of the archive",
+    ),
+    "onnx": Target(
+        title="ONNX",
+        backend="torch",
+        file="model.onnx",
+        runtime="onnxruntime",
+        layout="channels first",
+        statement="metadata_props",
+        quantised=("dynamic", "int8"),
+        gradients=False,
+        packages=("onnx", "onnxscript", "onnxruntime"),
+        extra="onnx",
+    ),
+    "stablehlo": Target(
+        title="StableHLO (jax.export)",
+        backend="jax",
+        file="model.stablehlo",
+        runtime="JAX",
+        statement="a file beside it",
+        packages=("flatbuffers",),
+        extra="jax",
+    ),
+    "keras": Target(
+        title="Keras file",
+        backend="tensorflow",
+        file="model.keras",
+        runtime="Keras",
+        statement="file of the archive",
+    ),
+    "savedmodel": Target(
+        title="SavedModel (TensorFlow Serving)",
+        backend="tensorflow",
+        file="model",
+        runtime="TensorFlow",
+        statement="asset",
+    ),
+    "tflite": Target(
+        title="TensorFlow Lite",
+        backend="tensorflow",
+        file="model.tflite",
+        runtime="TensorFlow Lite",
+        statement="buffer of metadata",
+        quantised=("dynamic", "int8"),
+        gradients=False,
+    ),
+}

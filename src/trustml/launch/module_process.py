@@ -1,0 +1,61 @@
+"""One of our modules, run once in a backend's environment and waited for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from trustml.launch.environments import Environment
+from trustml.launch.process import clean_environment
+from trustml.plan.switches import switch_variables
+from trustml.processes import module_command
+from trustml.scenario.spec import Execution
+
+_LOG = "log.txt"
+
+
+def run_module(module: str, *arguments: str, environment: Environment, folder: Path, timeout: float) -> str:
+    """Run a module in a process group of its own that ends with it; give what went wrong, or nothing.
+
+    Parameters
+    ----------
+    module : str
+    *arguments : str
+    environment : Environment
+    folder : Path
+        Where what it prints is kept, in ``log.txt``.
+    timeout : float
+        Seconds.
+
+    Raises
+    ------
+    EnvironmentMissingError
+        If the environment cannot be used.
+    """
+    command = module_command(environment.require(), module, *arguments)
+    with (folder / _LOG).open("wb") as stream:
+        process = subprocess.Popen(
+            command.arguments,
+            pass_fds=command.inherited,
+            env=clean_environment() | switch_variables(Execution()) | environment.variables,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+    try:
+        code = process.wait(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        return f"no end after {timeout:.0f} s"
+    finally:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
+    if code == 0:
+        return ""
+    lines = (folder / _LOG).read_text(errors="replace").strip().splitlines()
+    return f"ended with code {code}: {lines[-1] if lines else 'no message'}"[:300]

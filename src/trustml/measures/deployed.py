@@ -1,0 +1,137 @@
+"""How far a file that was exported still is the model that was audited."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.attribution.similarity import spearman
+from trustml.measures.accuracy import outputs_of, wilson_interval
+from trustml.measures.evidence import Evidence
+from trustml.measures.notes import absent
+from trustml.measures.row import About, Row
+from trustml.measures.score_differences import mcnemar, paired_interval
+from trustml.models.answers import answers, right
+from trustml.models.tasks import Binary, Classes, Regression
+from trustml.record.exports import EXPORTS, ExportRecord, read_exports
+from trustml.record.schema import JobRecord
+
+_BATCHES = (1, 64)
+
+
+def deployed_rows(evidence: Evidence) -> list[Row]:
+    """Rows of every exported file."""
+    rows: list[Row] = []
+    for exported in read_exports(evidence.run):
+        record = next(one for one in evidence.manifest.jobs if one.id == exported.model)
+        arrays = evidence.run.arrays(f"{EXPORTS}/{exported.name}/answers.npz")
+        rows += _agreement_rows(evidence, exported, record, arrays)
+        rows += _explanation_rows(evidence, exported, record, arrays)
+        rows += _cost_rows(evidence, exported, record, arrays)
+    return rows
+
+
+def _agreement_rows(
+    evidence: Evidence, exported: ExportRecord, record: JobRecord, arrays: dict[str, npt.NDArray[np.float32]]
+) -> list[Row]:
+    """What it says, beside what the model said when it was audited."""
+    if "file.held_out_logits" in arrays:
+        (model, labels), file = outputs_of(evidence, record), arrays["file.held_out_logits"]
+    else:
+        labels = evidence.heldout["targets"]
+        model, file = outputs_of(evidence, record)[0][: len(labels)], arrays["file.explained_logits"]
+    facts = {"asked": "held-out" if "file.held_out_logits" in arrays else "explained"}
+    rows = [
+        evidence.row(
+            "deployed_logit_difference",
+            float(np.abs(file - model).max() / max(1.0, float(np.abs(model).max()))),
+            record=record,
+            subject=exported.title,
+            n=len(file),
+            about=About(facts=facts),
+        )
+    ]
+    if isinstance(evidence.task, Regression):
+        return rows
+    differ = (answers(evidence.task, file) != answers(evidence.task, model)).reshape(len(file), -1).any(axis=1)
+    rows.append(
+        evidence.row(
+            "deployed_disagreement",
+            float(differ.mean()),
+            record=record,
+            subject=exported.title,
+            n=len(file),
+            interval=wilson_interval(int(differ.sum()), len(file)),
+            about=About(interval="wilson", confidence=0.95, facts=facts),
+        )
+    )
+    if isinstance(evidence.task, Classes | Binary):
+        hits = [right(evidence.task, logits, labels) > 0 for logits in (model, file)]
+        rows.append(
+            evidence.row(
+                "deployed_score_difference",
+                float(hits[1].mean() - hits[0].mean()),
+                record=record,
+                subject=exported.title,
+                n=len(file),
+                interval=paired_interval(*hits),
+                about=About(interval="newcombe", confidence=0.95, p_value=mcnemar(*hits), facts=facts),
+            )
+        )
+    return rows
+
+
+def _explanation_rows(
+    evidence: Evidence, exported: ExportRecord, record: JobRecord, arrays: dict[str, npt.NDArray[np.float32]]
+) -> list[Row]:
+    """Rank agreement of its explanations with those of the model."""
+    measure = "deployed_attribution_agreement"
+    if not exported.attributions:
+        about = absent("no example is explained, or inputs are token ids, between which there is nothing to change")
+        return [evidence.row(measure, None, record=record, subject=exported.title, n=0, about=about)]
+    name = exported.attributions.replace(" ", "_")
+    file, model = (arrays[f"{who}.{name}"].reshape(exported.explained, -1) for who in ("file", "model"))
+    ranks = spearman(file, model)
+    facts = {"least_agreement": float(np.nanmin(ranks)), "largest_difference": _largest(file, model)}
+    return [
+        evidence.row(
+            measure,
+            float(np.nanmean(ranks)) if np.isfinite(ranks).any() else None,
+            record=record,
+            subject=exported.title,
+            method=exported.attributions,
+            n=int(np.isfinite(ranks).sum()),
+            about=About(facts=facts),
+        )
+    ]
+
+
+def _largest(file: npt.NDArray[np.float32], model: npt.NDArray[np.float32]) -> float:
+    largest = float(np.abs(model).max())
+    return float(np.abs(file - model).max() / largest) if largest else 0.0
+
+
+def _cost_rows(
+    evidence: Evidence, exported: ExportRecord, record: JobRecord, arrays: dict[str, npt.NDArray[np.float32]]
+) -> list[Row]:
+    """Size, and time of a call in turns with the framework's own."""
+    rows = [
+        evidence.row("deployed_size", exported.size, record=record, subject=exported.title, n=1),
+        evidence.row("deployed_first_call", exported.first_call, record=record, subject=exported.title, n=1),
+    ]
+    for batch in _BATCHES:
+        seconds, own = (arrays[f"{who}.seconds_{batch}"].astype(float) for who in ("file", "model"))
+        low, middle, high = np.quantile(seconds, [0.25, 0.5, 0.75])
+        facts = {"framework": exported.backend, "framework_seconds": float(np.median(own))}
+        rows.append(
+            evidence.row(
+                f"deployed_latency_{batch}",
+                middle,
+                record=record,
+                subject=exported.title,
+                n=len(seconds),
+                interval=(low, high),
+                about=About(interval="quartiles", facts=facts),
+            )
+        )
+    return rows

@@ -1,0 +1,47 @@
+"""ONNX files of strangers: what may be in one, decided before a runtime is given it.
+
+An ONNX graph is made of operators of declared domains; onnxruntime runs those of ONNX itself and its own, and loads no
+library that a file names. Weights may lie in other files, whose place the file names: those are refused.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trustml.errors import UsageError
+
+_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+_FIX = "run it where you trust it, and audit it as module:attribute"
+
+
+def refuse_onnx_file(path: Path) -> None:
+    """Refuse a file of operators of other domains, or with numbers in other files.
+
+    Raises
+    ------
+    UsageError
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except (DecodeError, OSError, ValueError) as error:
+        raise UsageError(f"{path}: is no readable ONNX file ({error}); name another") from None
+    graphs = [model.graph]
+    while graphs:
+        graph = graphs.pop()
+        for tensor in graph.initializer:
+            if tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL:
+                raise UsageError(f"{path}: keeps {tensor.name[:80]!r} in another file; {_FIX}")
+        for node in graph.node:
+            if node.domain not in _DOMAINS:
+                raise UsageError(f"{path}: calls {node.op_type[:80]!r} of {node.domain[:80]!r}; {_FIX}")
+            for attribute in node.attribute:
+                graphs += [attribute.g] if attribute.HasField("g") else []
+                graphs += attribute.graphs
+                if any(tensor.external_data for tensor in (attribute.t, *attribute.tensors)):
+                    raise UsageError(f"{path}: keeps a constant in another file; {_FIX}")
+    for function in model.functions:
+        if any(node.domain not in _DOMAINS for node in function.node):
+            raise UsageError(f"{path}: has a function of another domain's operators; {_FIX}")

@@ -1,0 +1,1 @@
+"""Exported models, beside the models that were audited."""

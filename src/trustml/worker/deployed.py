@@ -1,0 +1,137 @@
+"""``python -m trustml.worker.deployed FOLDER``: open a file for deployment afresh, and ask it beside its model.
+
+FOLDER holds what :mod:`trustml.worker.exporting` was given and wrote, and ``questions.npz``: ``explained`` inputs,
+``held_out`` inputs, or both. ``answers.npz`` gets what the file and the model answer; where the file
+cannot be opened or does not answer, the reason is in ``problem.txt``.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from trustml.backends.contract import Deployed, Network
+from trustml.backends.table import load_backend
+from trustml.data.dataset import Floats, Ints
+from trustml.errors import TrustmlError
+from trustml.models.answers import explained_outputs
+from trustml.models.token_space import table_of_tokens
+from trustml.record.exports import ExportRequest
+from trustml.record.files import encode_arrays, read_arrays, write_atomic
+from trustml.worker.__main__ import one_line
+from trustml.worker.exporting import exporter_of, model_of
+
+_ROWS = 256
+_REPEATS = 30
+_BATCHES = (1, 64)
+_PATCHES = 7
+"""Of an image, along each side."""
+_MOST_GROUPS = 64
+
+
+def main(arguments: list[str]) -> int:
+    """Ask file and model."""
+    folder = Path(arguments[0])
+    try:
+        wanted = msgspec.json.decode((folder / "request.json").read_bytes(), type=ExportRequest)
+        questions = read_arrays(folder / "questions.npz")
+        write_atomic(folder / "answers.npz", encode_arrays(_answers(wanted, folder, questions)))
+    except Exception as error:
+        traceback.print_exc()
+        said = str(error) if isinstance(error, TrustmlError) else one_line(error)
+        write_atomic(folder / "problem.txt", said.encode())
+        return 1
+    return 0
+
+
+def _answers(
+    wanted: ExportRequest, folder: Path, questions: dict[str, npt.NDArray[np.generic]]
+) -> dict[str, npt.NDArray[np.generic]]:
+    asked = {name: questions[name].astype(np.float32) for name in ("explained", "held_out") if name in questions}
+    some = next(iter(asked.values()))
+    started = time.perf_counter()
+    opened: Deployed = exporter_of(wanted.backend).OPENERS[wanted.target](folder / wanted.file)
+    opened.logits(some[:1])
+    first_call = time.perf_counter() - started
+    network = load_backend(wanted.backend).network(model_of(wanted, folder))
+    found = {
+        "first_call": np.array(first_call),
+        "statement": np.frombuffer(opened.statement.encode(), np.uint8),
+        **_seconds(opened, network, some),
+    }
+    for name, inputs in asked.items():
+        for who, one in (("file", opened), ("model", network)):
+            found[f"{who}.{name}_logits"] = by_rows(one.logits, inputs)
+    if "explained" in asked and not table_of_tokens(wanted.architecture):
+        columns = explained_outputs(wanted.task, found["model.explained_logits"], np.zeros(0), target="predicted")
+        found |= _explanations(opened, network, asked["explained"], columns)
+    return found
+
+
+def by_rows(ask: Callable[[Floats], Floats], inputs: Floats) -> Floats:
+    """Ask for some rows at a time."""
+    return np.concatenate([ask(inputs[start : start + _ROWS]) for start in range(0, len(inputs), _ROWS)])
+
+
+def _explanations(opened: Deployed, network: Network, inputs: Floats, targets: Ints) -> dict[str, Floats]:
+    """Explain what the model says by the file and by itself, in the same way."""
+    try:
+        gradients = opened.input_gradients(inputs, targets)
+    except NotImplementedError:
+        return {
+            f"{who}.occlusion": occlusion(one.logits, inputs, targets)
+            for who, one in (("file", opened), ("model", network))
+        }
+    return {"file.input_gradients": gradients, "model.input_gradients": network.input_gradients(inputs, targets)}
+
+
+def occlusion(ask: Callable[[Floats], Floats], inputs: Floats, targets: Ints) -> Floats:
+    """How far the target's logit falls where a group of features is set to 0, (n, groups).
+
+    Zeiler and Fergus (ECCV 2014): patches of an image, 7 along each side; other features one by one, in at most 64
+    groups of neighbours.
+    """
+    places = patches(inputs.shape[1:])
+    rows = np.arange(len(inputs))
+    whole = by_rows(ask, inputs)[rows, targets]
+    fallen = [
+        whole - by_rows(ask, np.where(places == group, np.float32(0), inputs))[rows, targets]
+        for group in range(int(places.max()) + 1)
+    ]
+    return np.stack(fallen, axis=1)
+
+
+def patches(shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """Number the group of every feature."""
+    if len(shape) == 3:
+        rows, columns = (np.arange(side) * min(_PATCHES, side) // side for side in shape[:2])
+        grid = rows[:, None] * (int(columns.max()) + 1) + columns
+        return np.broadcast_to(grid[:, :, None], shape)
+    count = int(np.prod(shape))
+    return (np.arange(count) * min(_MOST_GROUPS, count) // count).reshape(shape)
+
+
+def _seconds(opened: Deployed, network: Network, inputs: Floats) -> dict[str, Floats]:
+    """Time of one call, file and model in turns; the first of each is not counted."""
+    found = {}
+    for batch in _BATCHES:
+        rows = np.resize(inputs, (batch, *inputs.shape[1:]))
+        times: dict[str, list[float]] = {"file": [], "model": []}
+        for _ in range(_REPEATS + 1):
+            for who, one in (("file", opened), ("model", network)):
+                started = time.perf_counter()
+                one.logits(rows)
+                times[who].append(time.perf_counter() - started)
+        found |= {f"{who}.seconds_{batch}": np.array(taken[1:], np.float32) for who, taken in times.items()}
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
