@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from trustml.deployment.trained import TrainedModel
+    from trustml.models.exported import Quantised
     from trustml.privacy.statement import PrivacyStatement
+    from trustml.record.exports import Calibration, ExportRecord
     from trustml.report.score_changes import Answer
 
 DEFAULT_ROOT = Path("runs")
@@ -153,6 +155,36 @@ class Run:
         from trustml.deployment.trained import trained_model
 
         return trained_model(self._directory, model, backend=backend)
+
+    def export(
+        self, model: str, *, to: str, quantised: Quantised = "", calibration: Calibration | Path = ""
+    ) -> ExportRecord:
+        """Write a trained model for deployment, and ask the file what the model that was audited was asked.
+
+        Files lie in ``exports/`` of the run; :meth:`measures` then has the rows that say how far it agrees.
+
+        Parameters
+        ----------
+        model : str
+            Train job, of whichever framework.
+        to : str
+            ``pt2``, ``onnx``, ``stablehlo``, ``keras``, ``savedmodel`` or ``tflite``.
+        quantised : {"", "dynamic", "int8"}
+            8-bit whole numbers: nowhere, for weights, for weights and values.
+        calibration : {"", "made", "explained"} or Path
+            Whose values ``int8`` rounds by: random inputs, the examples that the run explains and so discloses, or
+            ``inputs`` of a ``.npz`` of public ones.
+
+        Raises
+        ------
+        UsageError
+            If there is no such model or target, or the target has no such form of it.
+        EnvironmentMissingError
+            If what writes or runs it is not installed.
+        """
+        from trustml.deployment.export import export_model
+
+        return export_model(self._directory, model, target=to, quantised=quantised, calibration=calibration)
 
     def predictions(self, model: str) -> dict[str, npt.NDArray[np.generic]]:
         """Outputs of one model on all held-out examples (``logits``), and their ``labels``."""

@@ -46,7 +46,19 @@ MAY_IMPORT = {room: set(_BASE[:number]) for number, room in enumerate(_BASE)} | 
     "deployment": {*_BASE, "backends", "launch", "measures", "compare"},
     "drafting": set(_BASE),
     "audits": {*_BASE, "measures", "compare", "auditing", "report", "launch", "api"},
-    "cli": {*_BASE, "deployment", "drafting", "measures", "compare", "auditing", "evidence", "report", "launch", "api", "audits"},
+    "cli": {
+        *_BASE,
+        "deployment",
+        "drafting",
+        "measures",
+        "compare",
+        "auditing",
+        "evidence",
+        "report",
+        "launch",
+        "api",
+        "audits",
+    },
 }
 BENCH_IMPORTS = {*_BASE, "measures", "report", "launch", "backends", "worker", "cli"}
 FRAMEWORKS = {

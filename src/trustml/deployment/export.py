@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -67,7 +67,7 @@ def export_model(
         ``.npz`` of public ``inputs``. Never training examples: values that follow from them would be another access
         to private data, which no epsilon of the run covers.
     tell : callable
-        Gets a line for each stage.
+        Gets a line before the work.
 
     Returns
     -------
@@ -89,7 +89,8 @@ def export_model(
         if not isinstance(job, TrainJob):
             raise UsageError(f"{model}: is no training; name one, such as train.torch.Plain.s0")
         environment = _environment(wanted)
-        statement = _statement(run, manifest, record, wanted, (quantised, _kind(quantised, calibration)))
+        rounded = quantised, _kind(quantised, calibration)
+        statement = _statement(run, manifest, record, wanted, rounded)
         request = ExportRequest(
             backend=wanted.backend,
             target=target,
@@ -100,21 +101,33 @@ def export_model(
             quantised=quantised,
             statement=statement_text(statement),
         )
+        values = _values(run, job, calibration) if quantised == "int8" else None
         with tempfile.TemporaryDirectory(prefix="trustml-export-") as place:
             folder = Path(place)
             shutil.copyfile(_weights(run, record), folder / "weights.safetensors")
-            write_atomic(folder / "request.json", msgspec.json.encode(request))
-            if quantised == "int8":
-                write_atomic(folder / "calibration.npz", encode_arrays({"inputs": _values(run, job, calibration)}))
-            tell(f"writing {wanted.title} in {wanted.backend}")
-            _run("trustml.worker.exporting", folder, environment)
-            tell(f"asking it in {wanted.runtime}")
-            write_atomic(folder / "questions.npz", encode_arrays(_questions(run)))
-            _run("trustml.worker.deployed", folder, environment)
+            tell(f"writing {wanted.title} in {wanted.backend}, then asking it in {wanted.runtime}")
+            _write_and_ask(request, folder, environment, values=values, questions=_questions(run))
             exported = _record_of(request, folder, record, statement)
             _keep(run, folder, exported)
         renew_rows(run, family="deployed", files=_files(run))
         return exported
+
+
+def _write_and_ask(
+    request: ExportRequest,
+    folder: Path,
+    environment: Environment,
+    *,
+    values: Floats | None,
+    questions: dict[str, npt.NDArray[Any]],
+) -> None:
+    """Write the file in one process, and ask it in another that has never seen anything else."""
+    write_atomic(folder / "request.json", msgspec.json.encode(request))
+    if values is not None:
+        write_atomic(folder / "calibration.npz", encode_arrays({"inputs": values}))
+    _run("trustml.worker.exporting", folder, environment)
+    write_atomic(folder / "questions.npz", encode_arrays(questions))
+    _run("trustml.worker.deployed", folder, environment)
 
 
 def calibration_of(text: str) -> Calibration | Path:
@@ -125,8 +138,9 @@ def calibration_of(text: str) -> Calibration | Path:
     UsageError
         If it is neither.
     """
-    if text in ("", "made", "explained"):
-        return text
+    known: tuple[Calibration, ...] = ("", "made", "explained")
+    if text in known:
+        return known[known.index(text)]
     if text in ("train", "training"):
         raise UsageError(
             "calibrate: training examples would be another access to private data, which no epsilon of the run covers; "
@@ -243,7 +257,10 @@ def _record_of(request: ExportRequest, folder: Path, record: JobRecord, statemen
     answers = read_arrays(folder / "answers.npz")
     text = answers["statement"].tobytes().decode(errors="replace")
     files = _content(folder, request.file)
-    how = {"file.input_gradients": "input gradients", "file.occlusion": "occlusion"}
+    how: dict[str, Literal["input gradients", "occlusion"]] = {
+        "file.input_gradients": "input gradients",
+        "file.occlusion": "occlusion",
+    }
     return ExportRecord(
         model=record.id,
         target=request.target,

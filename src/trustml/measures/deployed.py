@@ -9,7 +9,7 @@ from trustml.attribution.similarity import spearman
 from trustml.measures.accuracy import outputs_of, wilson_interval
 from trustml.measures.evidence import Evidence
 from trustml.measures.notes import absent
-from trustml.measures.row import About, Row
+from trustml.measures.row import About, Facts, Row
 from trustml.measures.score_differences import mcnemar, paired_interval
 from trustml.models.answers import answers, recorded, right
 from trustml.models.tasks import Binary, Classes, NextToken, Regression
@@ -42,7 +42,7 @@ def _agreement_rows(
         model, file = outputs_of(evidence, record)[0][: len(labels)], arrays["file.explained_logits"]
     if isinstance(evidence.task, NextToken):  # of whose logits two numbers a step are in the record
         file = recorded(evidence.task, file, evidence.heldout["test_labels"][: len(file)]).astype(np.float32)
-    facts = {"asked": "held-out" if "file.held_out_logits" in arrays else "explained"}
+    facts: Facts = {"asked": "held-out" if "file.held_out_logits" in arrays else "explained"}
     rows = [
         evidence.row(
             "deployed_logit_difference",
@@ -94,7 +94,7 @@ def _explanation_rows(
     name = exported.attributions.replace(" ", "_")
     file, model = (arrays[f"{who}.{name}"].reshape(exported.explained, -1) for who in ("file", "model"))
     ranks = spearman(file, model)
-    facts = {"least_agreement": float(np.nanmin(ranks)), "largest_difference": _largest(file, model)}
+    facts: Facts = {"least_agreement": float(np.nanmin(ranks)), "largest_difference": _largest(file, model)}
     return [
         evidence.row(
             measure,
@@ -124,7 +124,7 @@ def _cost_rows(
     for batch in _BATCHES:
         seconds, own = (arrays[f"{who}.seconds_{batch}"].astype(float) for who in ("file", "model"))
         low, middle, high = np.quantile(seconds, [0.25, 0.5, 0.75])
-        facts = {"framework": exported.backend, "framework_seconds": float(np.median(own))}
+        facts: Facts = {"framework": exported.backend, "framework_seconds": float(np.median(own))}
         rows.append(
             evidence.row(
                 f"deployed_latency_{batch}",

@@ -1,8 +1,8 @@
 """``.pt2`` files of strangers: what may be in one, decided before PyTorch is given any of it.
 
-``torch.export.load`` unpickles weights, constants and sample inputs where the file says so, looks up whatever name
-below ``torch`` a node is to call (``torch.os.system`` is one), writes names of nodes into Python code that it then
-executes, and evaluates sizes as Python expressions. So only this is let through: tensors as plain bytes, one graph of
+``torch.export.load`` unpickles weights, constants and sample inputs where the file says so, evaluates sizes as Python
+expressions (a size that reads ``__import__('os').system(...)`` is run while the file is loaded), and writes names of
+nodes into Python code that it then executes. So only this is let through: tensors as plain bytes, one graph of
 operators of ``aten`` that compute, names that are names, and sizes that are symbols and whole numbers. What is loaded
 is a copy without traces of the code that it came from.
 """
@@ -29,27 +29,27 @@ _EXTRA = re.compile(r"extra/[\w.-]{1,80}")
 _TEXTS = frozenset({"archive_format", "archive_version", "byteorder", ".data/version", ".data/serialization_id"})
 _GRAPH, _SAMPLES, _EMPTY = "models/model.json", "data/sample_inputs/model.pt", "data/.keep"
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,299}")
-_OPERATOR = re.compile(r"torch\.ops\.aten\.([a-z][a-z0-9_]{0,60})\.[A-Za-z0-9_]{1,60}")
+_NAME = re.compile(r"[A-Za-z0-9_/][A-Za-z0-9_./]{0,299}")
+_OPERATOR = re.compile(r"torch\.ops\.aten\.([A-Za-z_][A-Za-z0-9_]{0,60})\.[A-Za-z0-9_]{1,60}")
 _SIZES = re.compile(r"_operator\.(add|eq|floordiv|ge|getitem|gt|le|lt|mod|mul|ne|neg|sub)|torch\.sym_(max|min)")
 _SYMBOL = r"Symbol\('[su]\d{1,6}'(?:, (?:positive|integer|nonnegative)=True)*\)"
 _NUMBER = r"[su]\d{1,6}|\d{1,12}"
 _EXPRESSION = re.compile(rf"(?:{_SYMBOL}|{_NUMBER}|Add|Mul|Integer|Max|Min|FloorDiv|Mod|[-+(), ]|\*(?!\*))*")
 _SPEC_TYPES = frozenset({"builtins.tuple", "builtins.list", "builtins.dict", None})
 _OPERATORS = frozenset(
-    """_adaptive_avg_pool2d _assert_scalar _assert_tensor_metadata _softmax _to_copy _unsafe_view abs
+    """__and__ __or__ _adaptive_avg_pool2d _assert_scalar _assert_tensor_metadata _softmax _to_copy _unsafe_view abs
     adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool2d add addmm alias all amax amin any arange argmax
-    avg_pool1d avg_pool2d batch_norm bmm cat celu chunk clamp clone constant_pad_nd contiguous conv1d conv2d
-    conv_transpose1d conv_transpose2d convolution copy cos cumsum detach detach_ div dropout einsum elu embedding eq
-    erf exp expand expm1 eye flatten flip floor floor_divide full full_like gather ge gelu glu group_norm gru gt
-    hardsigmoid hardswish hardtanh index index_select instance_norm le layer_norm leaky_relu lift_fresh_copy linear
-    log log1p log_softmax logical_and logical_not logical_or lstm lt masked_fill matmul max max_pool1d max_pool2d
-    maximum mean min minimum mish mm movedim mul native_batch_norm native_group_norm native_layer_norm ne neg
-    new_ones new_zeros numpy_T ones ones_like pad permute pow prelu reciprocal relu relu_ remainder repeat reshape
-    rms_norm rsqrt scalar_tensor scaled_dot_product_attention select selu sigmoid silu silu_ sin slice softmax
-    softplus split split_with_sizes sqrt squeeze stack sub sum sym_size t tanh tile to transpose tril triu type_as
-    unbind unflatten unfold unsqueeze upsample_bilinear2d upsample_nearest2d var var_mean view view_as where zeros
-    zeros_like""".split()
+    avg_pool1d avg_pool2d batch_norm bitwise_and bitwise_not bitwise_or bmm cat celu chunk clamp clone
+    constant_pad_nd contiguous conv1d conv2d conv_transpose1d conv_transpose2d convolution copy cos cumsum detach
+    detach_ div dropout einsum elu embedding eq erf exp expand expm1 eye flatten flip floor floor_divide full
+    full_like gather ge gelu glu group_norm gru gt hardsigmoid hardswish hardtanh index index_select instance_norm
+    le layer_norm leaky_relu lift_fresh_copy linear log log1p log_softmax logical_and logical_not logical_or lstm lt
+    masked_fill matmul max max_pool1d max_pool2d maximum mean min minimum mish mm movedim mul native_batch_norm
+    native_group_norm native_layer_norm ne neg new_ones new_zeros numpy_T ones ones_like pad permute pow prelu
+    reciprocal relu relu_ remainder repeat reshape rms_norm rsqrt scalar_tensor scaled_dot_product_attention select
+    selu sigmoid silu silu_ sin slice softmax softplus split split_with_sizes sqrt squeeze stack sub sum sym_size t
+    tanh tile to transpose tril triu type_as unbind unflatten unfold unsqueeze upsample_bilinear2d
+    upsample_nearest2d var var_mean view view_as where zeros zeros_like""".split()
 )
 
 
@@ -70,9 +70,15 @@ def read_pt2_file(path: Path) -> bytes:
             return _copied(archive)
     except _RefusedError as error:
         raise UsageError(f"{path}: {error}; {_FIX}") from None
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zlib.error) as error:
+    except _DAMAGED as error:
         first = (str(error).splitlines() or [""])[0][:100]
         raise UsageError(f"{path}: is no readable .pt2 file ({type(error).__name__}: {first}); {_FIX}") from None
+
+
+_DAMAGED = (
+    *(zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zlib.error),
+    *(KeyError, TypeError, AttributeError, IndexError, RecursionError),
+)
 
 
 class _RefusedError(Exception):
@@ -84,6 +90,8 @@ def _copied(archive: zipfile.ZipFile) -> bytes:
     if len(members) != len(archive.infolist()):
         raise _RefusedError("names a file in it twice")
     top = next(iter(members), "").partition("/")[0]
+    if f"{top}/{_GRAPH}" not in members:
+        raise _RefusedError("holds no program of torch.export")
     copied = io.BytesIO()
     with zipfile.ZipFile(copied, "w", zipfile.ZIP_STORED) as copy:
         for name, info in members.items():

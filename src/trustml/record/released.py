@@ -179,6 +179,8 @@ RELEASED: tuple[Known, ...] = (
     *_of("measures.parquet", "measure:explain_passes", "model"),
     *_of("measures.parquet", "measure:explanation_* measure:change_of_* measure:accuracy_trend*", "model"),
     *_of("measures.parquet", "measure:explain_time", "machine"),
+    *_of("measures.parquet", "measure:deployed_size measure:deployed_first_call measure:deployed_latency_*", "machine"),
+    *_of("measures.parquet", "measure:deployed_*", "model"),
     *_of("measures.parquet", "measure:bytes_down measure:bytes_up", "declared"),
     *_named("largest participation", "measures.parquet", "measure:epsilon_unamplified"),
     *_named("results of attacks", "measures.parquet", "measure:epsilon_estimate"),
@@ -221,6 +223,7 @@ RELEASED: tuple[Known, ...] = (
         "#.comparisons.#.secret_sampling #.comparisons.#.not_at_hand",
         "other files",
     ),
+    *_of("exports/*", "*", "model"),
     *_of("audit.json", "*", "other files"),
     *_of("audit.html", "*", "other files"),
     # Arrays.

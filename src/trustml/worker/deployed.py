@@ -120,7 +120,7 @@ def patches(shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
 
 def _seconds(opened: Deployed, network: Network, inputs: Floats) -> dict[str, Floats]:
     """Time of one call, file and model in turns; the first of each is not counted."""
-    found = {}
+    found: dict[str, Floats] = {}
     for batch in _BATCHES:
         rows = np.resize(inputs, (batch, *inputs.shape[1:]))
         times: dict[str, list[float]] = {"file": [], "model": []}

@@ -55,7 +55,7 @@ def export_tflite(wanted: FileRequest) -> None:
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], built)
     if wanted.quantised:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if wanted.quantised == "int8":
+    if wanted.calibration is not None:
         rows = wanted.calibration
         converter.representative_dataset = lambda: ([row[None]] for row in rows)
     wanted.path.write_bytes(with_metadata(converter.convert(), STATEMENT, wanted.statement))

@@ -43,13 +43,13 @@ def export_onnx(wanted: FileRequest) -> None:
     batch = ({0: torch.export.Dim("batch")},)
     program = torch.onnx.export(
         module, (example,), dynamo=True, dynamic_shapes=batch, input_names=["inputs"], output_names=["logits"],
-        verbose=False,
+        verbose=False, optimize=False,
     )  # fmt: skip
     whole, quantised = wanted.path.with_suffix(".whole"), wanted.path.with_suffix(".quantised")
     program.save(whole, external_data=False)
     if wanted.quantised == "dynamic":
         quantization.quantize_dynamic(whole, quantised)
-    elif wanted.quantised == "int8":
+    elif wanted.calibration is not None:
         quantization.quantize_static(whole, quantised, _Calibration(wanted.calibration))
     made = onnx.load(quantised if wanted.quantised else whole)
     whole.unlink()

@@ -96,7 +96,7 @@ def _of_opacus(layer: StepsGRU | StepsLSTM, activations: list[Tensor], backprops
 def _states(layer: StepsGRU | StepsLSTM, entered: Tensor, taps: Tensor) -> Iterator[Tensor]:
     """States after each step; `taps` are added to what states are multiplied to, to read its gradient."""
     weight, bias = layer.weight_hh_l0.detach(), layer.bias_hh_l0.detach()
-    state = cell = entered.new_zeros((len(entered), layer.hidden_size))
+    state = cell = entered.new_zeros((entered.shape[0], layer.hidden_size))
     for own, tap in zip(entered.unbind(1), taps.unbind(1), strict=True):
         before = functional.linear(state, weight, bias) + tap
         if isinstance(layer, StepsGRU):

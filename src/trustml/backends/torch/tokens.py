@@ -123,7 +123,7 @@ class FirstToken(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Shape (n, steps + 1, channels)."""
-        return torch.cat([self.weight.expand(len(inputs), 1, -1), inputs], dim=1)
+        return torch.cat([self.weight.expand(inputs.shape[0], 1, -1), inputs], dim=1)
 
 
 class Heads(nn.Module):
@@ -181,7 +181,7 @@ class Reshaped(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Shape (n, *shape); channels-first if it is an image."""
         flat = inputs.permute(0, 2, 3, 1) if inputs.ndim == 4 else inputs
-        found = flat.reshape(len(inputs), *self._shape)
+        found = flat.reshape(inputs.shape[0], *self._shape)
         return found.permute(0, 3, 1, 2) if found.ndim == 4 else found
 
 

@@ -53,8 +53,8 @@ def _cell(cell: pd.DataFrame, measure: str) -> str:
     found = cell[(cell.measure == measure) & cell.value.notna()]
     if found.empty:
         return "-"
-    (row,) = found.itertuples()
+    value, low, high = (float(found[name].iloc[0]) for name in ("value", "low", "high"))
     one = MEASURES[measure]
-    if one.spread != "interval" or not math.isfinite(row.high):
-        return one.text(row.value)
-    return f"{one.text(row.value)} [{one.text(row.low)}, {one.text(row.high)}]"
+    if one.spread != "interval" or not math.isfinite(high):
+        return one.text(value)
+    return f"{one.text(value)} [{one.text(low)}, {one.text(high)}]"

@@ -1,0 +1,66 @@
+"""Networks exported and asked again, in a backend's environment: ``exported_cases.py BACKEND OUTPUT.json NAME...``.
+
+For each network and target the largest difference of logits over the largest logit (at least 1), that of gradients
+over the largest gradient, and whether the statement came back; or why there is no such file.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from tests.conformance.cases import make_inputs, make_model
+from trustml.backends.contract import FileRequest
+from trustml.backends.table import load_backend
+from trustml.errors import UsageError
+
+ENDINGS = {"pt2": ".pt2", "onnx": ".onnx", "stablehlo": ".stablehlo", "keras": ".keras", "tflite": ".tflite"}
+STATEMENT = '{"run": "of a test"}'
+
+
+def main(backend: str, output: str, names: list[str]) -> None:
+    """Ask for every target of a backend."""
+    exporting = importlib.import_module(f"trustml.backends.{backend}.exporting")
+    found = {}
+    for name in names:
+        for target in exporting.EXPORTERS:
+            with tempfile.TemporaryDirectory() as folder:
+                found[f"{name}.{target}"] = _tried(backend, exporting, name, target, Path(folder))
+    Path(output).write_text(json.dumps(found))
+
+
+def _tried(backend, exporting, name, target, folder):
+    model = make_model(name)
+    path = folder / f"model{ENDINGS.get(target, '')}"
+    inputs = make_inputs(np.random.default_rng(3).uniform(size=(5, 8, 8, 1)).astype(np.float32), name)
+    network = load_backend(backend).network(model)
+    try:
+        exporting.EXPORTERS[target](FileRequest(model=model, path=path, statement=STATEMENT))
+        opened = exporting.OPENERS[target](path)
+        logits, own = opened.logits(inputs), network.logits(inputs)
+    except UsageError as error:
+        return {"refused": str(error)}
+    except Exception as error:
+        return {"failed": f"{type(error).__name__}: {str(error)[:400]}"}
+    columns = own.argmax(axis=1).astype(np.int64)
+    result = {"statement": opened.statement == STATEMENT, "logits": _apart(logits, own, least=1.0)}
+    try:
+        result["gradients"] = _apart(opened.input_gradients(inputs, columns), network.input_gradients(inputs, columns))
+    except NotImplementedError:
+        pass
+    except Exception as error:
+        result["gradient_failed"] = f"{type(error).__name__}: {str(error)[:200]}"
+    return result
+
+
+def _apart(one, other, *, least=1e-9):
+    return float(np.abs(one - other).max() / max(least, float(np.abs(other).max())))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], sys.argv[3:])

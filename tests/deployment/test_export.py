@@ -1,0 +1,159 @@
+"""A model leaves its run: with its statement, with rows that say how far it agrees, and not under another name."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+import trustml
+from tests.records import copy_of, measured_anew
+from trustml.compare.table import recorded_measures, rows_of
+from trustml.deployment.export import calibration_of
+from trustml.deployment.targets import TARGETS
+from trustml.errors import UsageError
+from trustml.evidence.verify import verify
+from trustml.measures.deployed import deployed_rows
+from trustml.measures.evidence import Evidence
+from trustml.models.weights import encode_weights, read_weights
+from trustml.record.exports import EXPORTS, ExportedStatement, ExportRequest, read_exports
+from trustml.record.files import encode_arrays, read_arrays
+from trustml.report.deployed.tables import MOST_APART, failure_of
+from trustml.worker import deployed, exporting
+
+MODEL = "train.torch.DPSGD.s0"
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> trustml.Run:
+    """A run with one model exported. Only to be read."""
+    run = measured_anew("frameworks", tmp_path_factory.mktemp("exports"))
+    run.export(MODEL, to="pt2")
+    return run
+
+
+@pytest.mark.torch
+def test_the_file_says_what_the_model_said(exported):
+    (record,) = read_exports(exported.directory)
+    table = exported.measures()
+    rows = table[table.measure.str.startswith("deployed_")].set_index("measure")
+    assert set(rows.model) == {MODEL} and set(rows.subject) == {"pt2"}
+    assert rows.value["deployed_logit_difference"] <= 1e-5
+    assert rows.value["deployed_disagreement"] == 0 and rows.high["deployed_disagreement"] < 0.01
+    assert rows.value["deployed_attribution_agreement"] > 0.999
+    assert rows.value["deployed_size"] == record.size > 1000
+    assert rows.n["deployed_disagreement"] == record.held_out == len(exported.predictions(MODEL)["labels"])
+    assert failure_of(record, table[table.job == MODEL]) == ""
+    answers = exported.directory.arrays(f"{EXPORTS}/{record.name}/answers.npz")
+    np.testing.assert_allclose(answers["file.held_out_logits"], exported.predictions(MODEL)["logits"], atol=1e-5)
+
+
+@pytest.mark.torch
+def test_the_statement_travels_inside(exported):
+    import torch
+
+    (record,) = read_exports(exported.directory)
+    extra = {"trustml.json": ""}
+    torch.export.load(exported.path / EXPORTS / record.name / record.file, extra_files=extra)
+    inside = msgspec.json.decode(extra["trustml.json"], type=ExportedStatement)
+    (private,) = [one for one in exported.privacy() if one.model == MODEL]
+    assert inside.privacy == private and private.epsilon is not None
+    assert inside.model == MODEL and inside.layout == "channels first"
+    assert record.statement_kept
+
+
+@pytest.mark.torch
+def test_the_rows_follow_from_what_is_stored(exported, tmp_path):
+    """So whoever verifies the run makes them again; an answer that was changed afterwards gives others."""
+    recorded = [row for row in rows_of(recorded_measures(exported.directory)) if row.measure.startswith("deployed_")]
+    assert deployed_rows(Evidence(exported.directory)) == recorded
+    copy = trustml.load(shutil.copytree(exported.path, tmp_path / "run"))
+    (record,) = read_exports(exported.directory)
+    path = copy.path / EXPORTS / record.name / "answers.npz"
+    arrays = read_arrays(path)
+    arrays["file.held_out_logits"][0, 0] += 1
+    path.write_bytes(encode_arrays(arrays))
+    assert deployed_rows(Evidence(copy.directory)) != recorded
+
+
+@pytest.mark.torch
+@pytest.mark.long
+def test_a_run_is_verified_with_its_exports(tmp_path):
+    run = measured_anew("frameworks", tmp_path, second_opinion=True)
+    run.export(MODEL, to="pt2")
+    assert verify(run.path).passed
+    (record,) = read_exports(run.directory)
+    path = run.path / EXPORTS / record.name / record.file
+    path.write_bytes(path.read_bytes() + b"x")
+    assert not verify(run.path).passed
+
+
+FAULTS = {
+    "weights of another job": lambda weights, rng: {n: rng.permuted(w) for n, w in weights.items()},
+    "channels in another order": lambda weights, rng: {
+        n: w[..., ::-1].copy() if n == "0.kernel" else w for n, w in weights.items()
+    },
+    "a bias is left out": lambda weights, rng: {
+        n: np.zeros_like(w) if n.endswith(".bias") else w for n, w in weights.items()
+    },
+    "another normalisation": lambda weights, rng: {n: w * 2 if n == "0.kernel" else w for n, w in weights.items()},
+}
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("fault", [*FAULTS, "", "a statement of yesterday"])
+def test_a_file_with_a_fault_is_told(exported, tmp_path, fault):
+    """The file is made by the product's own exporter from a model with the fault, and asked beside the true one."""
+    job = exported.directory.job(MODEL)
+    weights = read_weights(exported.path / "jobs" / MODEL / "weights.safetensors")
+    wrong = FAULTS[fault](weights, np.random.default_rng(0)) if fault in FAULTS else weights
+    request = ExportRequest(
+        backend="torch",
+        target="pt2",
+        file=TARGETS["pt2"].file,
+        architecture=job.model,
+        input_shape=job.input_shape,
+        task=trustml.Classes(),
+        statement='{"of": "yesterday"}' if "yesterday" in fault else '{"of": "today"}',
+    )
+    (tmp_path / "request.json").write_bytes(msgspec.json.encode(request))
+    (tmp_path / "weights.safetensors").write_bytes(encode_weights(wrong))
+    assert exporting.main([str(tmp_path)]) == 0
+    (tmp_path / "weights.safetensors").write_bytes(encode_weights(weights))
+    inputs = exported.heldout()["inputs"]
+    (tmp_path / "questions.npz").write_bytes(encode_arrays({"explained": inputs}))
+    assert deployed.main([str(tmp_path)]) == 0
+    answers = read_arrays(tmp_path / "answers.npz")
+    gap = np.abs(answers["file.explained_logits"] - answers["model.explained_logits"]).max()
+    largest = max(1.0, float(np.abs(answers["model.explained_logits"]).max()))
+    kept = answers["statement"].tobytes().decode() == '{"of": "today"}'
+    assert (gap / largest > MOST_APART) == (fault in FAULTS)
+    assert kept == ("yesterday" not in fault)
+
+
+def test_what_cannot_be_is_one_line(tmp_path):
+    run = copy_of("frameworks", tmp_path)
+    for wrong, said in [
+        ({"to": "coreml"}, "coreml: is no target; choose one of"),
+        ({"to": "pt2", "quantised": "int8"}, "pt2: cannot be rounded as int8"),
+        ({"to": "pt2", "calibration": "made"}, "says how values are rounded, and none are"),
+    ]:
+        with pytest.raises(UsageError, match=said):
+            run.export(MODEL, **wrong)
+    with pytest.raises(UsageError, match="is no training"):
+        run.export("explain.torch.of.torch.DPSGD.s0", to="pt2")
+    with pytest.raises(UsageError, match="no epsilon of the run covers"):
+        calibration_of("train")
+    with pytest.raises(UsageError, match="is no file"):
+        calibration_of("nothing.npz")
+    assert not (run.path / EXPORTS).exists()
+
+
+def test_every_target_is_written_and_opened_by_its_backend():
+    for name, target in TARGETS.items():
+        source = Path(trustml.__file__).parent / "backends" / target.backend / "exporting.py"
+        text = source.read_text()
+        assert text.count(f'"{name}":') == 2, f"{name}: not in EXPORTERS and OPENERS of {target.backend}"

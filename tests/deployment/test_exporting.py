@@ -1,0 +1,64 @@
+"""Every target of every backend: the file computes what the network computes, and carries its statement."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests import WHOLE
+from trustml.launch.environments import find_environment
+
+ROOT = Path(__file__).resolve().parents[2]
+LOGITS, GRADIENTS = 1e-5, 1e-5
+# Between them every layer that a target may stumble over: in the long form every network of the conformance suite.
+NAMES = {"torch": ("tokens", "residual"), "jax": ("recurrent", "tokens"), "tensorflow": ("small_cnn",)}
+EVERYTHING = (
+    "conv_asymmetric", "max_pool_overlap", "group_norm", "layer_norm", "smooth_cnn", "mixed", "activations", "graph",
+    "conv_groups", "conv_dilated", "conv_standardised", "rms_norm", "sequence", "resized", "recurrent", "tokens",
+    "residual", "random1", "small_cnn", "mlp", "encoder", "decoder", "vision", "ft_transformer",
+)  # fmt: skip
+KNOWN = {
+    "keras": "no layer of Keras",  # networks with layers that only trustml has
+    "tflite": "BROADCAST_TO",  # TensorFlow Lite cannot resize what is repeated as often as there are examples
+}
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        pytest.param("torch", marks=pytest.mark.torch),
+        pytest.param("jax", marks=pytest.mark.jax),
+        pytest.param("tensorflow", marks=pytest.mark.tensorflow),
+    ],
+)
+def test_files_compute_what_networks_compute(backend, tmp_path):
+    names = EVERYTHING if WHOLE else NAMES[backend]
+    output = tmp_path / "found.json"
+    done = subprocess.run(
+        [find_environment(backend).require(), "-m", "tests.deployment.exported_cases", backend, output, *names],
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=(tmp_path / "log.txt").open("wb"),
+        stderr=subprocess.STDOUT,
+        timeout=1800,
+    )
+    assert done.returncode == 0, (tmp_path / "log.txt").read_text()[-2000:]
+    found = json.loads(output.read_text())
+    assert found
+    exported = 0
+    for case, result in found.items():
+        why = result.get("refused") or result.get("failed") or ""
+        if why:
+            assert KNOWN.get(case.partition(".")[2], "never") in why, (case, result)
+            continue
+        exported += 1
+        assert result["statement"], case
+        assert result["logits"] <= LOGITS, (case, result)
+        assert result.get("gradients", 0.0) <= GRADIENTS, (case, result)
+        assert "gradient_failed" not in result, (case, result)
+    assert exported >= len(found) * 0.6
