@@ -7,13 +7,15 @@ BIN := .venv/bin
 LOCK := src/trustml/environments/main.lock
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 PYTEST_ARGS ?=
-# XLA compiles the many small programs of the tests for longer than they run. make test-all leaves it as users have it.
+# XLA compiles the many small programs of the tests for longer than they run: here it optimises less, and leaves its
+# slower compiler of fused loops out. make test-all leaves it as users have it.
 ALL := TRUSTML_TESTS=all
 # One thread a process, as two processes of tests share what may be two cores. The hundreds of processes that the tests
 # start find our modules and theirs compiled, also where the caller's Python writes no bytecode.
-QUICK := JAX_DISABLE_MOST_OPTIMIZATIONS=1 OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
+QUICK := JAX_DISABLE_MOST_OPTIMIZATIONS=1 XLA_FLAGS=--xla_cpu_use_fusion_emitters=false OMP_NUM_THREADS=1 \
+	PYTHONDONTWRITEBYTECODE=
 
-.PHONY: demo bench test test-all test-wheel test-mutants test-kills test-conformance test-sensitivity test-seeds check format environments dashboard clean help
+.PHONY: demo bench test test-all test-wheel test-mutants test-kills test-conformance test-sensitivity test-seeds check format environments dashboard docs clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -75,5 +77,13 @@ environments: .venv/.installed  ## make .venv and .venv-tensorflow
 	$(PIP) -r $(LOCK) && $(PIP) --no-build-isolation -e .; ended=$$?; wait $$other; exit $$ended
 	touch $@
 
+docs: .venv-docs/.installed  ## build the site of the documentation in site/, with every link checked
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+
+.venv-docs/.installed: pyproject.toml
+	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check 'mkdocs>=1.6,<2' 'mkdocs-material>=9.5,<10'
+	touch $@
+
 clean:  ## remove both environments and caches, not the runs
-	rm -rf .venv .venv-tensorflow .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .venv-tensorflow .venv-docs site .pytest_cache .ruff_cache .mypy_cache

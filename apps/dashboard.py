@@ -1,4 +1,7 @@
-"""The dashboard: look at a run from seven sides, or at several together. It reads records and runs nothing."""
+"""The dashboard: look at a run from seven sides, or at several together.
+
+It reads records and runs nothing; where the operator names a folder of scenarios, it starts these by the command line.
+"""
 
 from __future__ import annotations
 
@@ -16,24 +19,30 @@ if str(HERE) not in sys.path:
     sys.path.insert(0, str(HERE))  # the pages import what lies beside this file
 
 from chosen_run import choose_run, follow  # noqa: E402
+from launching import scenarios_folder  # noqa: E402
 
 st.set_page_config(page_title="trustml", layout="wide")
+starting = [st.Page("views/launch.py", title="Launch")] if scenarios_folder() else []
 page = st.navigation(
     [
         st.Page("views/overview.py", title="Overview", default=True),
+        st.Page("views/models.py", title="Models"),
         st.Page("views/privacy.py", title="Privacy"),
         st.Page("views/attacks.py", title="Attacks"),
         st.Page("views/federated.py", title="Federated"),
         st.Page("views/explanations.py", title="Explanations"),
         st.Page("views/speed.py", title="Speed"),
+        st.Page("views/deployment.py", title="Deployment"),
         st.Page("views/record.py", title="Record"),
         st.Page("views/runs.py", title="All runs"),
         st.Page("views/compare.py", title="Compare"),
+        *starting,
     ]
 )
-choose_run()
 try:
-    follow()
+    if page not in starting:  # which needs no run that is there
+        choose_run()
+        follow()
     page.run()
 except TrustmlError as error:
     st.error(plain_text(f"This run cannot be shown. {error}"))

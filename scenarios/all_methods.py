@@ -7,6 +7,7 @@ The second model learned permuted labels: explanations that look the same for it
 from trustml import (
     LRP,
     SGD,
+    AttentionRollout,
     Background,
     Deconvolution,
     DeepLift,
@@ -37,6 +38,7 @@ from trustml import (
     Scenario,
     ShapleyValueSampling,
     SmoothGrad,
+    TransformerLRP,
 )
 from trustml.models.zoo import small_cnn
 
@@ -70,6 +72,8 @@ scenario = Scenario(
             DeepLift(),
             DeepLiftShap(),
             LRP(),
+            TransformerLRP(),
+            AttentionRollout(),
             SmoothGrad(),
             SmoothGrad(name="SmoothGradSquared", statistic="mean_of_squares"),
             SmoothGrad(name="VarGrad", statistic="variance"),

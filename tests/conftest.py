@@ -24,26 +24,31 @@ from trustml.scenario.sources import Digits
 from trustml.scenario.spec import Execution, Explanations, Scenario
 
 LONGEST = (
-    "launch/test_run.py",
     "conformance/test_backends.py",
+    "launch/test_run.py",
+    "launch/test_explanations.py",
     "conformance/test_sensitivity.py",
     "backends/tensorflow/test_attribution.py",
     "record/test_released.py",
-    "backends/tensorflow/test_federated.py",
-    "launch/test_left_behind.py",
-    "launch/test_explanations.py",
     "launch/test_private_options.py",
+    "backends/tensorflow/test_federated.py",
     "cli/test_cli.py",
-    "worker/test_kill.py",
-    "conformance/test_games.py",
-    "package/test_wheel.py",
-    "apps/test_dashboard.py",
-    "test_audits.py",
+    "backends/test_tasks.py",
     "backends/test_fourth.py",
+    "conformance/test_federated.py",
+    "backends/jax/test_attribution.py",
+    "launch/test_left_behind.py",
     "launch/test_federated_jobs.py",
+    "test_audits.py",
+    "apps/test_browser.py",
+    "apps/test_dashboard.py",
     "recipes/test_recipes.py",
+    "package/test_wheel.py",
+    "worker/test_kill.py",
+    "backends/jax/test_shadows.py",
+    "conformance/test_games.py",
 )
-"""Files that take half a minute or more. Side by side they go first, or one process ends long after the other."""
+"""Files that take longest. Side by side they go first, or one process ends long after the other."""
 hypothesis.settings.register_profile("short", max_examples=50, deadline=None)  # others may use the cores, too
 hypothesis.settings.register_profile("whole", deadline=None)
 hypothesis.settings.load_profile("whole" if WHOLE else "short")

@@ -67,6 +67,57 @@ _AUGMENTATION, _SERIES, _AUDIO, _MODULES = (
 
 MUTANTS = (
     *_mutants(
+        "report/site/test_site.py",
+        ("a report reads private files", "report/site/content.py", "if private else path", "if False else path"),
+        (
+            "a text in the data of a chart ends the script",
+            "report/site/html.py",
+            """text.replace("<", "\\\\u003c").replace""",
+            "text.replace",
+        ),
+        ("rows that are left out are not told", "report/site/content.py", "if len(frame) > MOST_ROWS:", "if False:"),
+    ),
+    *_mutants(
+        "measures/test_slices.py report/accuracy/test_frames.py",
+        ("tiny groups decide the gap", "measures/slices.py", "members.sum() >= FEWEST", "members.sum() >= 0"),
+        ("the gap before privacy is not taken off", "measures/slices.py", " - before(weights)", ""),
+    ),
+    *_mutants(
+        "evidence/test_mlflow.py",
+        ("numbers of one name are sent as one", "evidence/mlflow_runs.py", "if alike[key] > 1:", "if False:"),
+    ),
+    *_mutants(
+        "measures/test_sweeps.py",
+        (
+            "a setting is chosen on the rows on which it is judged",
+            "measures/sweeps.py",
+            "_best(evidence, group, backend, choosing)",
+            "_best(evidence, group, backend, judging)",
+        ),
+        ("the weakest promise wins", "measures/sweeps.py", "if field in GUARANTEE)", "if field in ())"),
+    ),
+    *_mutants(
+        "record/test_running.py",
+        (
+            "a process that has not the lock is ended",
+            "record/running.py",
+            "return any(os.path.samestat(os.stat(path), lock) for path in opened)",
+            "return True",
+        ),
+        ("a number that was given out again is ended", "record/running.py", "> _SAME_START", "> 1e9"),
+        (
+            "measuring is broken off",
+            "record/running.py",
+            'if run.head().status == "running" and',
+            "if",
+        ),
+    ),
+    *_mutants(
+        "launch/test_tune.py",
+        ("the worst run is kept", "tuning.py", "> best[0]", "< best[0]"),
+        ("an interrupted tuning keeps its best", "tuning.py", 'if found.status == "interrupted":', "if False:"),
+    ),
+    *_mutants(
         "data/test_augmentation.py",
         ("copies follow from the place in the batch", _AUGMENTATION, "copies)[rows]", "copies)[: len(rows)]"),
         ("one direction is never shifted", _AUGMENTATION, "for part in (0, 1)", "for part in (0, 0)"),

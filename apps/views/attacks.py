@@ -18,8 +18,6 @@ from trustml.report.attacks.frames import audited_frame, membership_frame, roc_f
 from trustml.report.attacks.tables import audit_cells, membership_cells
 from trustml.report.documents import plain_text
 
-DRAWN = ("lira-online-fixed", "lira-offline-fixed", "rmia-all", "rmia-1", "loss", "label-only")
-
 
 @st.cache_data(max_entries=100, show_spinner=False)
 def smallest_and_largest(path: str, fingerprint: str) -> tuple[float, float]:
@@ -87,7 +85,7 @@ if not models.empty:
     left, right = st.columns([1, 2])
     subject = left.selectbox("Model", sorted(set(models.model)))
     attacks = list(dict.fromkeys(curve.attack for curve in curves if curve.subject == subject))
-    chosen = right.multiselect("Attacks", attacks, default=[name for name in DRAWN if name in attacks])
+    chosen = right.multiselect("Attacks", attacks, default=[name for name in figures.DRAWN if name in attacks])
     points = roc_frame([curve for curve in curves if curve.attack in chosen], subject=subject)
     draw(figures.roc_log_log(points))
     st.caption(

@@ -14,7 +14,7 @@ from trustml.measures.measure import leading
 from trustml.record.store import RunDirectory, newest_first
 from trustml.report import figures
 from trustml.report.documents import plain_text
-from trustml.report.tables import overview_frame
+from trustml.report.tables import constant_lines, overview_frame
 
 _KEY, _ADDRESSED = "compared", "runs in the address"
 
@@ -58,6 +58,9 @@ for part in parts:
         ]
     )
 
+for manifest, table in loaded:
+    for line in constant_lines(table)[1]:
+        st.error(plain_text(f"{manifest.run}: {line}."))
 st.subheader("What each regime costs in each framework")
 by_score: dict[str, list[int]] = {}
 for number, (_, table) in enumerate(loaded):

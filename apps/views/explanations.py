@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 from chosen_run import current, measures
-from explanation_panels import curves_of, draw_panels, pick_example, quality_cells
+from explanation_panels import curves_of, draw_importances, draw_panels, pick_example
 from page_parts import draw, notes, show_rows, sortable
 
 from trustml.compare.table import fact_of
@@ -12,7 +12,9 @@ from trustml.errors import UsageError
 from trustml.plan.job import explain_id
 from trustml.report.documents import plain_text
 from trustml.report.explanations import figures
-from trustml.report.explanations.frames import PanelRequest, explained_example, method_agreement, methods_of
+from trustml.report.explanations.frames import explained_example, method_agreement
+from trustml.report.explanations.panels import quality_cells
+from trustml.report.explanations.selection import PanelRequest, methods_of
 from trustml.report.explanations.tables import BETWEEN_MODELS, rows_of_model
 
 run = current().directory
@@ -30,16 +32,17 @@ models = list(dict.fromkeys(panel.model for panel in everything.panels))
 model = middle.selectbox("Model", models)
 example = pick_example(right, run)
 
-same_weights, all_methods, regimes, worth = st.tabs(
-    ["Same weights, every library", "Every method", "Every regime", "What they are worth"]
+same_weights, overall, all_methods, regimes, worth = st.tabs(
+    ["Same weights, every library", "Over all examples", "Every method", "Every regime", "What they are worth"]
 )
 
 with same_weights:
     found = explained_example(run, PanelRequest(method=method, example=example, model=model, backend=None))
     draw_panels(found, [(panel.library, panel) for panel in found.panels])
+    st.caption(plain_text(f"{found.colours[0].upper()}{found.colours[1:]}. Panels share one scale, of {found.unit}."))
     st.caption(
-        "Blue speaks for the explained class, red against it. Panels share one scale, in logits; what a "
-        "library returns in another unit has a scale of its own; '(completed)' is what it becomes by the definition."
+        "What a library returns in another unit has a scale of its own; '(completed)' is what it becomes by the "
+        "definition."
     )
     pairs = table[(table.job == model) & (table.method == method)]
     if len(pairs):
@@ -59,6 +62,9 @@ with same_weights:
         [f"Logits of these weights, {row.subject}: relative difference {row.value:.1e}." for row in logits.itertuples()]
     )
     show_rows(pairs)
+
+with overall:
+    draw_importances(run, method=method, model=model)
 
 with all_methods:
     done = {record.id for record in manifest.jobs if record.status == "ok"}

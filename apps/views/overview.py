@@ -13,6 +13,7 @@ from trustml.record.schema import task_of
 from trustml.report import figures
 from trustml.report.documents import plain_text
 from trustml.report.summary import summary, worded
+from trustml.report.sweeps import sweep_charts
 from trustml.report.tables import constant_lines, overview_frame
 
 _ARROW = ":material/arrow_forward:"
@@ -91,6 +92,8 @@ if (table[table.measure == first].value.notna()).any():
     draw(figures.accuracy_points(table))
 else:
     st.info("No model has one yet." if manifest.status == "running" else "No model has one.")
+for chart in sweep_charts(manifest, table):
+    draw(chart)
 show_rows(table[table.measure.isin(list(of_family("accuracy")))])
 
 if manifest.skips:

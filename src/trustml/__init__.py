@@ -86,8 +86,10 @@ from trustml.scenario.attacks import (
 from trustml.scenario.baselines import (
     Background as Background,
     Blur as Blur,
+    Constants as Constants,
     HeldOutExample as HeldOutExample,
     Mean as Mean,
+    Median as Median,
     PublicExample as PublicExample,
     TrainingExample as TrainingExample,
 )
@@ -109,8 +111,10 @@ from trustml.scenario.federated import (
     IndependentNoise as IndependentNoise,
     TreeAggregation as TreeAggregation,
 )
+from trustml.scenario.groups import GroupMap as GroupMap
 from trustml.scenario.methods import (
     LRP as LRP,
+    AttentionRollout as AttentionRollout,
     Deconvolution as Deconvolution,
     DeepLift as DeepLift,
     DeepLiftShap as DeepLiftShap,
@@ -136,6 +140,7 @@ from trustml.scenario.methods import (
     Saliency as Saliency,
     ShapleyValueSampling as ShapleyValueSampling,
     SmoothGrad as SmoothGrad,
+    TransformerLRP as TransformerLRP,
 )
 from trustml.scenario.optimizers import (
     SGD as SGD,
@@ -183,12 +188,14 @@ from trustml.scenario.spec import (
 
 if TYPE_CHECKING:
     from trustml.drafting.draft import Draft as Draft, draft as draft
+    from trustml.importing.model import ImportedModel as ImportedModel, import_model as import_model
     from trustml.api import (
         Run as Run,
         load as load,
         resume as resume,
         run as run,
     )
+    from trustml.tuning import tune as tune
     from trustml.audits import (
         Audit as Audit,
         Claim as Claim,
@@ -202,6 +209,7 @@ _LATE = {
     "load": "trustml.api",
     "resume": "trustml.api",
     "run": "trustml.api",
+    "tune": "trustml.tuning",
     "Audit": "trustml.audits",
     "Claim": "trustml.audits",
     "Endpoint": "trustml.audits",
@@ -209,6 +217,8 @@ _LATE = {
     "audit": "trustml.audits",
     "Draft": "trustml.drafting.draft",
     "draft": "trustml.drafting.draft",
+    "ImportedModel": "trustml.importing.model",
+    "import_model": "trustml.importing.model",
 }
 
 __all__ = [name for name, value in globals().items() if isinstance(value, type)] + list(_LATE)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec.structs import replace
 
-from trustml.errors import UsageError
+from trustml.errors import RecordError, TrustmlError, UsageError
 from trustml.record.explained import finished, read_attributions, read_probes
 from trustml.record.schema import Manifest
 from trustml.record.store import RunDirectory, find_run
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from trustml.models.exported import Quantised
     from trustml.privacy.statement import PrivacyStatement
     from trustml.record.exports import Calibration, ExportRecord
+    from trustml.report.run_figures import RunFigures
     from trustml.report.score_changes import Answer
 
 DEFAULT_ROOT = Path("runs")
@@ -95,6 +96,51 @@ class Run:
         from trustml.report.summary import summary
 
         return summary(self.manifest, self.measures(), self.privacy())
+
+    def overview(self) -> pd.DataFrame:
+        """What each regime costs in each framework, one row each, as the dashboard shows it: cells are texts.
+
+        Numbers are those of :meth:`measures`.
+        """
+        from trustml.report.tables import overview_frame
+
+        return overview_frame(self.manifest, self.measures()).map(str)
+
+    @property
+    def figures(self) -> RunFigures:
+        """Charts of the run, such as ``run.figures.pareto()``; they need altair.
+
+        Raises
+        ------
+        UsageError
+            If altair is not installed.
+        """
+        from trustml.report.run_figures import RunFigures
+
+        return RunFigures(self._directory)
+
+    def __repr__(self) -> str:
+        try:
+            manifest = self.manifest
+        except TrustmlError as error:
+            return f"<Run {self.path.name}: cannot be read ({error})>"
+        done = sum(record.status == "ok" for record in manifest.jobs)
+        return f"<Run {manifest.run}: {manifest.status}, {done} of {len(manifest.jobs)} jobs ended well>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: what the run answers, in short."""
+        from markupsafe import escape
+
+        from trustml.report.notebook import run_html
+
+        try:
+            try:
+                measured = (self.measures(), self.privacy())
+            except RecordError:  # not measured yet; a manifest that cannot be read is told below
+                return run_html(self.path, self.manifest, None, ())
+            return run_html(self.path, self.manifest, *measured)
+        except TrustmlError as error:
+            return str(escape(f"{self.path.name}: {error}"))
 
     def attributions(
         self, model: str, *, backend: str, method: str | None = None, variant: str = "native"
@@ -207,6 +253,7 @@ def run(
     out: str | Path = DEFAULT_ROOT,
     overrides: Sequence[str] = (),
     listener: Callable[[dict[str, Any]], None] | None = None,
+    progress: bool | None = None,
 ) -> Run:
     """Run a scenario to its end and measure it.
 
@@ -216,9 +263,11 @@ def run(
     out : path
         Folder in which the run directory is made.
     overrides : sequence of str
-        ``field.path=value``.
+        ``field.path=value``; several values of a regime's field, ``training.1.epsilon=1,3,8``, make a sweep.
     listener : callable, optional
         Gets every event as it happens.
+    progress : bool, optional
+        Whether progress is shown; where there is no listener, it is in a notebook and on a terminal.
 
     Returns
     -------
@@ -231,19 +280,16 @@ def run(
         If the scenario cannot work; nothing has run then.
     """
     from trustml.launch.prepare import prepare_run
-    from trustml.scenario.read import every_field, from_plain, read_scenario, set_field
+    from trustml.scenario.read import overridden, read_scenario
     from trustml.scenario.ready import find_scenario
 
     if isinstance(scenario, Scenario):
-        data = every_field(scenario)
-        for override in overrides:
-            set_field(data, override)
-        wanted = from_plain(data)
+        wanted = overridden(scenario, overrides)
     else:
         wanted = read_scenario(find_scenario(str(scenario)), overrides=overrides)
     directory = prepare_run(wanted, root=Path(out), overrides=overrides)
     with directory.lock() as lock:
-        return _execute(directory, listener, lock=lock)
+        return _execute(directory, listener, progress, lock=lock)
 
 
 def resume(
@@ -253,6 +299,7 @@ def resume(
     overrides: Sequence[str] = (),
     allow_overrun: bool = False,
     listener: Callable[[dict[str, Any]], None] | None = None,
+    progress: bool | None = None,
 ) -> Run:
     """Go on with a run: do only what is missing.
 
@@ -267,13 +314,15 @@ def resume(
     allow_overrun : bool
         Train a private model again although its budget is spent, and report the larger epsilon.
     listener : callable, optional
+    progress : bool, optional
+        As for :func:`run`.
     """
     from trustml.launch.resume import prepare_resume
 
     directory = find_run(name, root=Path(root))
     with directory.lock() as lock:
         prepare_resume(directory, overrides=overrides, allow_overrun=allow_overrun)
-        return _execute(directory, listener, lock=lock)
+        return _execute(directory, listener, progress, lock=lock)
 
 
 def load(name: str | Path, *, root: str | Path = DEFAULT_ROOT) -> Run:
@@ -286,14 +335,29 @@ def load(name: str | Path, *, root: str | Path = DEFAULT_ROOT) -> Run:
     return Run(find_run(name, root=Path(root)))
 
 
-def _execute(directory: RunDirectory, listener: Callable[[dict[str, Any]], None] | None, *, lock: int) -> Run:
+def _execute(
+    directory: RunDirectory,
+    listener: Callable[[dict[str, Any]], None] | None,
+    progress: bool | None,
+    *,
+    lock: int,
+) -> Run:
     from trustml.compare.rows import write_measures
     from trustml.launch.schedule import JobScheduler
+    from trustml.record.running import executing
+    from trustml.report.progress import shown_progress
 
-    tell = listener or (lambda event: None)
-    manifest = JobScheduler(directory, listener=tell, lock=lock).execute()
-    write_measures(directory)
-    done = {"event": "done", "run": manifest.run, "path": str(directory.path), "status": manifest.status}
-    directory.append_event(done)
-    tell(done)
+    with shown_progress(False if progress is None and listener is not None else progress) as show:
+
+        def tell(event: dict[str, Any]) -> None:
+            show(event)
+            if listener is not None:
+                listener(event)
+
+        with executing(directory):
+            manifest = JobScheduler(directory, listener=tell, lock=lock).execute()
+            write_measures(directory)
+            done = {"event": "done", "run": manifest.run, "path": str(directory.path), "status": manifest.status}
+            directory.append_event(done)
+        tell(done)
     return Run(directory)

@@ -92,6 +92,13 @@ class Audit:
         verdict = "passed" if self.passed else "not passed"
         return f"<Audit of {model}: {verdict}, worst finding: {self.worst}, {len(self.findings)} findings>"
 
+    def _repr_html_(self) -> str:
+        """For notebooks: the verdict and the gravest findings."""
+        from trustml.report.audit.words import printable
+        from trustml.report.notebook import audit_html_in_short
+
+        return audit_html_in_short(printable(self._record))
+
     def __str__(self) -> str:
         rows = [(finding.severity, finding.id, _short(finding.title)) for finding in self.findings]
         widths = [max((len(row[column]) for row in rows), default=0) for column in range(2)]
@@ -114,6 +121,7 @@ def audit(
     name: str = "",
     explain_memory: int = 1 << 30,
     explain_seconds: float = 600.0,
+    batch_size: int | None = None,
     listener: Callable[[str, int, int], None] | None = None,
 ) -> Audit:
     """Find out what a model leaks, whether its privacy claim adds up, and whether its explanations can be relied on.
@@ -126,13 +134,11 @@ def audit(
     train, holdout : pair of arrays
         Inputs (n, ...) in the model's layout, a DataFrame of numbers or what a tokenizer gives, and labels (n,): what
         it was trained on, and examples of the same source that it was not.
-    claim : Claim, optional
-    checks : sequence of str, optional
+    claim, checks : Claim and sequence of str, optional
         Of ``membership``, ``accounting``, ``explanations`` and ``performance``: by default all.
-    references : int, optional
-        Reference models to train, for LiRA and RMIA; enough by itself for scikit-learn.
-    retrain : callable, optional
-        ``retrain(inputs, labels, seed)`` trains a model like the audited one: 16 on random halves of all examples.
+    references, retrain : int and callable, optional
+        Reference models to train on random halves of all examples, for LiRA and RMIA, 16 by default, and
+        ``retrain(inputs, labels, seed)``, which trains a model like the audited one; scikit-learn does without.
     outputs : {"auto", "probabilities", "logits", "values"}
         What the model returns. One column is of class 1 of two, or a value: of a regressor, or labels not whole.
     confidence : float
@@ -140,8 +146,8 @@ def audit(
     seed, name : int and str
     explain_memory, explain_seconds : int and float
         Bytes that explaining may need at once, about, and its time; then, or at Ctrl-C, what is finished is kept.
-    listener : callable, optional
-        Told of progress: what, how much is done, of how much.
+    batch_size, listener : int and callable, optional
+        Examples that the model gets at once; who is told of progress: what, how much is done, of how much.
 
     Raises
     ------
@@ -167,6 +173,7 @@ def audit(
         name=name or _name_of(model),
         explain_memory=explain_memory,
         explain_seconds=explain_seconds,
+        batch_size=batch_size,
     )
     return Audit(audit_model(model, request, tell=listener or _silent))
 

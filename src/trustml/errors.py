@@ -16,10 +16,20 @@ A message is one line: the field, the value, and what to do about it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 def printable(text: str) -> str:
     """Write control characters out, such as those that would move or colour what a terminal shows."""
     return text if text.isprintable() else "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """Give ``did you mean X?`` where one of the choices is near, else nothing."""
+    import difflib
+
+    near = difflib.get_close_matches(name, list(choices), n=1)
+    return f"did you mean {printable(near[0])}?" if near else ""
 
 
 class TrustmlError(Exception):

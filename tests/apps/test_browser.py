@@ -17,8 +17,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-CHARTS = {"": 1, "privacy": 3, "attacks": 0, "federated": 6, "explanations": 8, "speed": 14, "record": 0}
+CHARTS = {"": 1, "models": 2, "privacy": 3, "attacks": 0, "federated": 6, "explanations": 8, "speed": 14, "record": 0}
 """At least: every panel of explanations is a chart of its own."""
+QUICK = ("", "privacy", "explanations")
+"""Pages that are drawn in short, too; ``test_dashboard.py`` asks all of them without a browser."""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,9 @@ def browser(tmp_path_factory):
         yield driver
 
 
-@pytest.mark.parametrize("page", CHARTS)
+@pytest.mark.parametrize(
+    "page", [page if page in QUICK else pytest.param(page, marks=pytest.mark.long) for page in CHARTS]
+)
 def test_a_page_draws_its_charts_and_shows_no_error(browser, address, partial_run, page):
     browser.get(f"{address}/{page}?run={partial_run.id}")
     wait_for(browser, "h1", 1)

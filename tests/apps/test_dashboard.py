@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-PAGES = ["overview", "privacy", "attacks", "federated", "explanations", "speed", "record", "runs", "compare"]
+PAGES = ["overview", "models", "privacy", "attacks", "federated", "explanations", "speed", "record", "runs", "compare"]
 
 
 def opened(entry, folder, monkeypatch, *, run: str | None = None) -> AppTest:

@@ -40,14 +40,17 @@ MAY_IMPORT = {room: set(_BASE[:number]) for number, room in enumerate(_BASE)} | 
     "auditing": {*_BASE, "measures", "compare", "conformance", "backends", "launch"},
     "report": {*_BASE, "measures", "compare", "conformance", "auditing"},
     "launch": {*_BASE, "conformance"},
-    "backends": set(_BASE),
+    "importing": set(_BASE),
+    "backends": {*_BASE, "importing"},
     "worker": {*_BASE, "backends", "conformance"},
     "api": {*_BASE, "measures", "compare", "report", "launch", "deployment"},
     "deployment": {*_BASE, "backends", "launch", "measures", "compare"},
     "drafting": set(_BASE),
+    "tuning": {*_BASE, "measures", "api"},
     "audits": {*_BASE, "measures", "compare", "auditing", "report", "launch", "api"},
     "cli": {
         *_BASE,
+        "importing",
         "deployment",
         "drafting",
         "measures",
@@ -58,6 +61,7 @@ MAY_IMPORT = {room: set(_BASE[:number]) for number, room in enumerate(_BASE)} | 
         "launch",
         "api",
         "audits",
+        "tuning",
     },
 }
 BENCH_IMPORTS = {*_BASE, "measures", "report", "launch", "backends", "worker", "cli"}
@@ -222,10 +226,11 @@ NO_BACKEND = {
     "models/token_types.py": "the same law",
     "privacy/tails.py": "generators of noise are called after their libraries; ledgers hold these names",
     "measures/wording.py": "the same generators, in words",
+    "conformance/subject.py": "the module by whose trees a stranger's gradients are made",
     "report/audit/model_card.py": "names of libraries on a hub of models, by words of an audited model's kind",
 }
 """Files that hold a word which is a backend's name too, and what it means there."""
-TABLES = ("frameworks/shipped.py", "catalogue/methods.py")  # an entry a backend; a column a backend
+TABLES = ("frameworks/shipped.py", "catalogue/methods.py", "deployment/targets.py")  # a backend; a column; a writer
 
 
 def literals(path: Path) -> set[str]:

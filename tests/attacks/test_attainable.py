@@ -71,3 +71,12 @@ def test_impossible_questions_are_refused(change, message):
     asked = {"epsilon": 1.0, "delta": DELTA, "m": 100, "confidence": 0.95, **change}
     with pytest.raises(UsageError, match=message):
         attainable_at_claim(asked.pop("epsilon"), asked.pop("delta"), asked.pop("m"), **asked)
+
+
+def test_other_repetitions_move_the_median_by_the_error_that_is_told():
+    found = [
+        attainable_at_claim(1.0, 1e-5, 50, confidence=0.95, method="many runs", repetitions=40, seed=seed)
+        for seed in range(40)
+    ]
+    assert np.mean([one.error for one in found]) == pytest.approx(np.std([one.median for one in found]), rel=0.4)
+    assert np.mean([one.ends_error for one in found]) > np.std([one.high for one in found]) / 3

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests import WHOLE
 from tests.attacks.overfitted import drawn
 from trustml.attacks.catalogue import ATTACKS, CATALOGUE, References
 from trustml.attacks.membership import attack_membership, verdict_of
@@ -72,15 +73,16 @@ QUICK = ("loss", "entropy", "label-only", "lira-online", "lira-offline-fixed", "
 
 def test_models_that_learned_nothing_are_seldom_flagged():
     # at 90 percent, so that flags are frequent enough to be counted: 40 of 400 are allowed, and counting errs by 6
-    flagged = 0
-    for seed in range(20):
+    flagged, seeds = 0, 20 if WHOLE else 10
+    for seed in range(seeds):
         logits, labels, members, references = drawn(models=4, examples=120, seed=seed)
         outcomes = attack_membership(logits, labels, members, references, attacks=QUICK)
         for again in range(20):
             coins = np.random.default_rng([seed, again]).random(120) < 0.5
             null = [replace(outcome, roc=roc_of_scores(outcome.scores, coins)) for outcome in outcomes]
             flagged += verdict_of(null, confidence=0.9).flagged
-    assert 4 <= flagged <= 40 + 12
+    allowed = 2 * seeds
+    assert allowed // 10 <= flagged <= allowed + 2 * np.sqrt(allowed)
 
 
 def sure_of(*, exposed=0, shift=0.0, count=2000, seed=0):

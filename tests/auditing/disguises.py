@@ -120,15 +120,13 @@ def parquet_of_objects(sentinel: Path) -> bytes:
 
 
 def parquet_of_many(sentinel: Path) -> bytes:
-    """A column of one repeated value: many gigabytes from some kilobytes."""
+    """Columns of one repeated value: many gigabytes from two megabytes."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    stream = io.BytesIO()
-    with pq.ParquetWriter(stream, pa.schema([("a", pa.int8()), ("label", pa.int8())])) as writer:
-        part = pa.table({"a": np.zeros(1 << 22, np.int8), "label": np.zeros(1 << 22, np.int8)})
-        for _ in range(160):
-            writer.write_table(part)
+    rows, stream = 1 << 22, io.BytesIO()
+    nothing = {f"a{number}": pa.nulls(rows) for number in range(320)}
+    pq.write_table(pa.table({**nothing, "label": np.zeros(rows, np.int8)}), stream, row_group_size=rows)
     return stream.getvalue()
 
 

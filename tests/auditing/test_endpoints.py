@@ -34,12 +34,12 @@ def test_a_full_address_needs_no_name():
     assert found.shape == (3, 2)
 
 
-def failure(answer, *, timeout=5.0, protocol="tf-serving", largest_answer=1 << 20, output_name=""):
+def failure(answer, *, timeout=5.0, protocol="tf-serving", largest_answer=1 << 20, output_name="", path=""):
     with serving(predict, answer=answer) as url:
         endpoint = Endpoint(
-            url,
+            url + path,
             protocol=protocol,
-            model="digits",
+            model="" if path else "digits",
             timeout=timeout,
             largest_answer=largest_answer,
             output_name=output_name,
@@ -90,7 +90,7 @@ def test_one_of_several_outputs_can_be_named():
 
 
 def as_mlserver(handler, body):
-    """As MLServer 1.6 serves a scikit-learn classifier: classes, unless an output of probabilities is asked for."""
+    """As MLServer 1.7.1 serves a scikit-learn classifier: classes, unless an output of probabilities is asked for."""
     (tensor,) = body["inputs"]
     found = predict(np.array(tensor["data"]).reshape(tensor["shape"]))
     outputs = []
@@ -101,7 +101,8 @@ def as_mlserver(handler, body):
             data = found.ravel().tolist()
             outputs.append({"name": name, "shape": [3, 2], "datatype": "FP64", "data": data})
         else:
-            send(handler, {"error": f"SKLearnModel only supports predict and predict_proba, not {name}"}, code=500)
+            known = "SKLearnModel only supports 'predict', 'predict_proba' and 'transform' as outputs"
+            send(handler, {"error": f"{known} ({name} was received)"}, code=400)
             return
     send(handler, {"model_name": "m", "outputs": outputs})
 
@@ -110,12 +111,57 @@ def test_the_output_that_is_named_is_asked_for():
     with serving(predict, answer=as_mlserver) as url:
         labels = ask_endpoint(Endpoint(url, model="m"), INPUTS)
         found = ask_endpoint(Endpoint(url, model="m", output_name="predict_proba"), INPUTS)
-        with pytest.raises(EndpointError, match="only supports predict"):
+        with pytest.raises(EndpointError, match=r"HTTP 400: .*only supports 'predict'"):
             ask_endpoint(Endpoint(url, model="m", output_name="logits"), INPUTS)
     np.testing.assert_allclose(found, predict(INPUTS), rtol=1e-12)
     with pytest.raises(DataError, match="output_name='predict_proba'"):
         meaning_of(labels, "auto")
     assert meaning_of(found, "auto").scale == "probabilities"
+
+
+def as_mlflow(handler, body):
+    """As MLflow's scoring server: a mapping of inputs in, predictions out, at one address."""
+    assert handler.path == "/invocations" and list(body) == ["inputs"]
+    send(handler, {"predictions": predict(np.array(body["inputs"])).tolist()})
+
+
+def test_mlflow_is_asked_at_its_one_address():
+    with serving(predict, answer=as_mlflow) as url:
+        found = ask_endpoint(Endpoint(f"{url}/invocations", protocol="mlflow"), INPUTS)
+    np.testing.assert_allclose(found, predict(INPUTS), rtol=1e-12)
+    with pytest.raises(UsageError, match=r"endpoint\.model: 'digits' is in no address .*HOST:PORT/invocations"):
+        Endpoint("http://host", protocol="mlflow", model="digits")
+    assert "holds no `predictions`" in failure(
+        lambda handler, _: send(handler, [1, 2, 3]), protocol="mlflow", path="/x"
+    )
+
+
+def test_json_of_other_names_is_described_by_them():
+    def answer(handler, body):
+        rows = predict(np.array(body["x"])).tolist()
+        send(handler, {"result": {"p": rows, "n": len(rows)}} if handler.path == "/deep" else rows)
+
+    with serving(predict, answer=answer) as url:
+        plain = ask_endpoint(Endpoint(f"{url}/plain", protocol="json", input_name="x"), INPUTS)
+        deep = ask_endpoint(Endpoint(f"{url}/deep", protocol="json", input_name="x", output_name="result.p"), INPUTS)
+    for found in (plain, deep):
+        np.testing.assert_allclose(found, predict(INPUTS), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("output_name", "words"),
+    [
+        ("", "where its outputs should be a list its answer holds result, id; name what leads to them as output_name"),
+        ("result", "where its outputs should be a list its answer holds p"),
+        ("result.q", "at 'q' of output_name its answer holds p"),
+        ("result.p.q", "at 'q' of output_name its answer holds a list"),
+        ("id", "where its outputs should be a list its answer holds a int"),
+    ],
+)
+def test_json_that_does_not_lead_to_outputs_is_one_line(output_name, words):
+    content = {"result": {"p": [[0.5, 0.5]] * 3}, "id": 1}
+    said = failure(lambda handler, _: send(handler, content), protocol="json", path="/x", output_name=output_name)
+    assert words in said
 
 
 @pytest.mark.parametrize("answer", [hang, drip])

@@ -138,3 +138,16 @@ def test_a_keras_file_is_known_by_its_bytes(tmp_path):
     target = Target(kind="", ask=answers, source="m.keras", file_digest=hashlib.sha256(b"x").hexdigest())
     found = identity_of(target)
     assert (found.kind, found.source, found.sha256) == ("file", "m.keras", target.file_digest)
+
+
+@pytest.mark.jax
+def test_keys_of_generators_among_the_parameters_are_part_of_what_a_model_is():
+    import jax
+
+    def model(seed):
+        params = {"w": np.ones((4, 2), np.float32), "key": jax.random.key(seed)}
+        return target_of(JaxModel(lambda p, x: x @ p["w"], params))
+
+    assert identity_of(model(0)).sha256 == identity_of(model(0)).sha256 != identity_of(model(1)).sha256
+    with model(0).live.randomised(0) as other:
+        np.testing.assert_array_equal(other.outputs(np.ones((3, 4))), 4.0)

@@ -49,6 +49,25 @@ def test_a_torch_module_is_asked_in_evaluation_mode_and_left_in_its_own():
 
 
 @pytest.mark.torch
+def test_a_torch_module_that_cannot_be_copied_has_its_weights_back_after_shuffling():
+    from torch import nn
+
+    class Alone(nn.Linear):
+        def __deepcopy__(self, memo):
+            raise TypeError("no")
+
+    module = Alone(4, 3)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    target = target_of(module)
+    first = target.ask(INPUTS)
+    with pytest.raises(KeyboardInterrupt), target.live.randomised(0) as other:
+        assert np.abs(other.outputs(INPUTS) - first).max() > 0.01
+        raise KeyboardInterrupt
+    assert all((value == before[name]).all() for name, value in module.state_dict().items())
+    np.testing.assert_array_equal(target.ask(INPUTS), first)
+
+
+@pytest.mark.torch
 def test_a_torch_modules_captum_attributions_add_up():
     from torch import nn
 

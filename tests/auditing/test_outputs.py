@@ -93,8 +93,14 @@ def test_rounded_probabilities_are_read_within_their_rounding(decimals, classes,
             meaning_of(rounded, "auto")
     meaning = meaning_of(rounded, "auto" if worst <= 0.05 else "probabilities")
     assert meaning.scale == "probabilities" and worst <= meaning.sum_tolerance + 1e-6
-    assert ("within their rounding" in meaning.note) == (meaning.sum_tolerance > 1e-3)
+    assert ("within their rounding" in meaning.note) == (worst > 1e-3)
+    assert ("hides" in meaning.note) == (worst > 1e-3)
     assert np.isfinite(to_logits(rounded, meaning)).all()
+
+
+def test_shares_of_a_few_votes_are_not_called_rounded():
+    votes = np.random.default_rng(0).multinomial(20, [0.5, 0.3, 0.2], 500) / 20
+    assert meaning_of(votes, "auto").note == "read as probabilities: every row adds up to 1, of 2 decimals at most"
 
 
 def test_what_rounding_does_not_explain_is_refused():

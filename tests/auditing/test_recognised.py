@@ -5,6 +5,7 @@ Doubles stand for libraries that are not installed here: what is recognised is t
 
 from __future__ import annotations
 
+import collections
 import io
 import json
 import types
@@ -24,6 +25,7 @@ from trustml.errors import DataError, UsageError
 from trustml.models.keras_files import why_not_keras
 
 GENERATOR = np.random.default_rng(0)
+Transform = collections.namedtuple("Transform", ["init", "apply"])
 TOKENS = {"input_ids": GENERATOR.integers(0, 9, (40, 5)), "attention_mask": GENERATOR.integers(0, 2, (40, 5))}
 LABELS = np.arange(40) % 2
 
@@ -36,31 +38,182 @@ def double(package: str, name: str, *bases: type, **members) -> type:
 @pytest.mark.parametrize(
     ("kind", "line"),
     [
-        (double("haiku._src.transform", "Transformed", tuple), "transformed.apply(params, None, x)"),
-        (double("haiku._src.transform", "TransformedWithState", tuple), "apply(params, state, None, x)[0]"),
-        (double("flax.linen.module", "Module", __call__=lambda self, x: x), "module.apply, variables"),
+        (double("haiku._src.transform", "Transformed", Transform), "JaxModel(transformed.apply, params)"),
+        (double("haiku._src.transform", "TransformedWithState", Transform), "transformed.apply, (params, state)"),
+        (double("flax.linen.module", "Module", scope=None), "module.apply, variables"),
+        (double("flax.training.train_state", "TrainState"), "state.apply_fn({'params': params}, x)"),
         (double("torch.export.exported_program", "ExportedProgram", __call__=lambda self, x: x), "program.module()"),
-        (double("xgboost.core", "Booster"), "xgboost.DMatrix(x)"),
     ],
 )
 def test_what_is_not_yet_a_model_is_told_its_line(kind, line):
-    model = kind((len, len)) if issubclass(kind, tuple) else kind()
-    for given_as in (model, (model, {"w": np.ones(3)})):
-        with pytest.raises(UsageError) as caught:
-            target_of(given_as)
-        assert line in str(caught.value) and len(str(caught.value).splitlines()) == 1
+    model = kind(len, len) if issubclass(kind, tuple) else kind()
+    with pytest.raises(UsageError) as caught:
+        target_of(model)
+    assert line in str(caught.value) and len(str(caught.value).splitlines()) == 1
 
 
-def test_a_flax_module_that_is_bound_to_its_parameters_is_asked():
-    bound = double("flax.linen.module", "Module", __call__=lambda self, x: x * 3, scope=object())()
-    np.testing.assert_array_equal(target_of(bound).ask(np.ones(2)), 3)
+def haiku_function(function):
+    """A function that says Haiku made it."""
+    function.__module__ = "haiku._src.transform"
+    return function
 
 
-def test_a_booster_of_lightgbm_gives_its_probabilities():
-    booster = double("lightgbm.basic", "Booster", predict=lambda self, inputs: 1 / (1 + np.exp(-inputs[:, 0])))()
-    target = target_of(booster)
-    assert target.kind == "LightGBM Booster"
+def with_generator(params, rng, x):
+    assert rng is None
+    return x @ params
+
+
+def without_generator(params, x):
+    return x @ params
+
+
+def without_generator_of_two(params, x, rng=None):
+    return x @ params
+
+
+def with_state(params, state, rng, x):
+    assert rng is None
+    return x @ params * state, state
+
+
+def with_state_alone(params, state, x):
+    return x @ params * state, state
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize(
+    "function", [with_generator, without_generator, without_generator_of_two, with_state, with_state_alone]
+)
+def test_a_function_of_haiku_is_asked_with_its_state_and_without_a_generator(function):
+    params, state, inputs = np.ones((4, 2), np.float32), np.float32(3), np.ones((5, 4), np.float32)
+    kept = "state" in function.__name__
+    apply = haiku_function(function)
+    made = double("haiku._src.transform", f"Transformed{'WithState' if kept else ''}", Transform)(len, apply)
+    for one in (apply, made):
+        for model in ((one, (params, state) if kept else params), JaxModel(one, (params, state) if kept else params)):
+            target = target_of(model)
+            assert target.kind == "Haiku transform"
+            np.testing.assert_allclose(target.ask(inputs), np.full((5, 2), 12.0 if kept else 4.0))
+    gradient = target.live.input_gradients(inputs, np.zeros(5, int))
+    np.testing.assert_allclose(gradient, np.full((5, 4), 3.0 if kept else 1.0))
+    if kept:
+        with pytest.raises(UsageError, match=r"with a state, .*audit `.*\(params, state\)\)`"):
+            target_of((apply, params))
+
+
+@pytest.mark.jax
+def test_a_flax_module_is_asked_with_the_parameters_that_it_is_bound_to():
+    members = {"apply": staticmethod(lambda variables, x: x * variables["w"]), "scope": None}
+    kind = double("mine", "Net", double("flax.linen.module", "Module"), **members)
+    bound = double("mine", "Net", kind, scope=object(), unbind=lambda self: (kind(), {"w": np.float32(3)}))()
+    for model in (bound, (kind(), {"w": np.float32(3)})):
+        target = target_of(model)
+        assert target.kind == "Flax module (Net)"
+        np.testing.assert_array_equal(target.ask(np.ones(2, np.float32)), 3)
+        np.testing.assert_array_equal(target.live.input_gradients(np.ones((1, 1), np.float32), np.array([0])), [[3]])
+
+
+@pytest.mark.jax
+def test_an_nnx_module_is_taken_apart_in_evaluation_mode_and_left_as_found(monkeypatch):
+    class Net(double("flax.nnx.module", "Module")):
+        def __init__(self):
+            self.scale, self.training = np.float32(2), True
+
+        def eval(self):
+            self.training = False
+
+        def train(self):
+            self.training = True
+
+    def split(model, *filters):
+        assert filters == ("generators", ...) and not model.training
+        return "graph", "keys", {"scale": model.scale}
+
+    def merge(graph, generators, state):
+        assert (graph, generators) == ("graph", "keys")
+        return lambda inputs: inputs * state["scale"]
+
+    nnx = types.SimpleNamespace(split=split, merge=merge, RngState="generators")
+    monkeypatch.setitem(recognised.sys.modules, "flax.nnx", nnx)
+    model = Net()
+    target = target_of(model)
+    assert target.kind == "Flax NNX module (Net)" and model.training
+    np.testing.assert_array_equal(target.ask(np.ones(3, np.float32)), 2)
+    np.testing.assert_array_equal(target.live.input_gradients(np.ones((1, 1), np.float32), np.array([0])), [[2]])
+    nnx.split = lambda model, *filters: 1 / 0
+    with pytest.raises(UsageError, match="could not be taken apart"):
+        target_of(model)
+
+
+@pytest.mark.jax
+def test_a_module_of_equinox_is_given_one_example_at_a_time(monkeypatch):
+    import jax
+
+    class Linear(double("equinox._module", "Module")):
+        weight = np.float32([[2.0, 1.0]])
+
+        def __call__(self, x):
+            assert x.shape == (1,)
+            return x @ self.weight
+
+    class Many(Linear):
+        __wrapped__ = Linear()
+
+        def __call__(self, x):
+            return x @ self.weight
+
+    Many.__name__ = "_VmapWrapper"
+    equinox = types.SimpleNamespace(
+        nn=types.SimpleNamespace(inference_mode=lambda model: model),
+        is_array=None,
+        partition=lambda model, _: ({"weight": model.weight}, model),
+        combine=lambda arrays, rest: rest,
+        filter_vmap=jax.vmap,
+    )
+    monkeypatch.setitem(recognised.sys.modules, "equinox", equinox)
+    compiled = double("equinox._jit", "_JitWrapper", double("equinox._module", "Module"), __wrapped__=Linear())()
+    for model in (Linear(), Many(), compiled):
+        target = target_of(model)
+        assert target.kind == "Equinox module (Linear)"
+        np.testing.assert_array_equal(target.ask(np.float32([[1.0], [3.0]])), [[2.0, 1.0], [6.0, 3.0]])
+
+
+def test_a_booster_of_lightgbm_gives_its_probabilities_of_columns_in_its_own_order():
+    def booster(*names):
+        kind = double(
+            "lightgbm.basic",
+            "Booster",
+            predict=lambda self, inputs: 1 / (1 + np.exp(-inputs[:, 0])),
+            feature_name=lambda self: list(names),
+        )
+        return kind()
+
+    target = target_of(booster("Column_0", "Column_1", "Column_2", "Column_3"))
+    assert (target.kind, target.columns) == ("LightGBM Booster", ())
     np.testing.assert_allclose(target.ask(np.zeros((3, 2, 2))), 0.5)
+    frame = pd.DataFrame({"age": np.zeros(40), "body mass": np.where(LABELS == 1, 3.0, -3.0)})
+    named = booster("body_mass", "age")  # as it spells them
+    (described,) = trustml.audit(named, train=(frame, LABELS), holdout=(frame + 0.1, LABELS)).record.models
+    assert described.train_accuracy == 1.0  # by age it would be a half
+    with pytest.raises(DataError, match="differ by 'body_mass'"):
+        trustml.audit(named, train=(frame[["age"]], LABELS), holdout=(frame[["age"]], LABELS))
+
+
+def test_a_booster_of_xgboost_is_given_a_matrix_with_its_names(monkeypatch):
+    made = []
+
+    def matrix(table, feature_names):
+        made.append(feature_names)
+        return table
+
+    monkeypatch.setitem(recognised.sys.modules, "xgboost", types.SimpleNamespace(DMatrix=matrix))
+    kind = double("xgboost.core", "Booster", predict=lambda self, inputs: inputs[:, 0], feature_names=["b", "a"])
+    target = target_of(kind())
+    assert (target.kind, target.columns) == ("XGBoost Booster", ("b", "a"))
+    np.testing.assert_array_equal(target.ask(np.ones((3, 2))), 1)
+    kind.feature_names = None
+    target_of(kind()).ask(np.ones((3, 2)))
+    assert made == [["b", "a"], None]
 
 
 @pytest.mark.jax
@@ -85,20 +238,17 @@ def test_a_keras_3_model_on_jax_is_asked_by_its_stateless_call_with_gradients(mo
     np.testing.assert_allclose(target.ask(np.float32([[4.0]])), [[2.0, 1.0]])
     gradient = target.live.input_gradients(np.float32([[4.0]]), np.array([0]))
     np.testing.assert_allclose(gradient, [[2.0]])
-    with pytest.raises(UsageError, match="which a Functional is not given"):
-        target_of(kind(), parts=("input_ids", "attention_mask"))
+    assert target.kind == "Keras model on jax (Functional)"
+    kind.stateless_call = lambda self, trained, other, inputs, training: (inputs["a"] + 2 * inputs["b"], other)
+    parts = target_of(kind(), parts=("a", "b")).ask(np.float32([[[1], [2]]]))
+    np.testing.assert_array_equal(parts, [[5]])
     keras.config.backend = lambda: "openvino"
     plain = kind()
     type(plain).__call__ = lambda self, inputs, training: inputs + 1
-    assert target_of(plain).kind == "Keras model on openvino"
+    assert target_of(plain).kind == "Keras model on openvino (Functional)"
     np.testing.assert_array_equal(target_of(plain).ask(np.zeros((2, 2))), 1)
-
-
-def test_an_nnx_module_is_asked_and_told_how_its_gradients_are_had():
-    module = double("flax.nnx.module", "Module", __call__=lambda self, inputs: inputs * 2)()
-    target = target_of(module)
-    assert "nnx.split" in target.without_gradients
-    np.testing.assert_array_equal(target.ask(np.ones(3)), 2)
+    type(plain).__call__ = lambda self, inputs, training: inputs["a"] + 2 * inputs["b"]
+    np.testing.assert_array_equal(target_of(plain, parts=("a", "b")).ask(np.array([[[1], [2]]])), [[5]])
 
 
 @pytest.mark.torch
@@ -182,6 +332,55 @@ def test_a_torch_module_and_a_jax_function_get_every_part_by_its_name():
     np.testing.assert_allclose(jax_model.ask(examples.inputs), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.torch
+def test_a_part_that_is_an_image_reaches_a_module_with_its_gradient_or_one_that_takes_a_mapping():
+    import torch
+
+    class Model(torch.nn.Module):
+        def __init__(self, by_name):
+            super().__init__()
+            self.by_name = by_name
+            self.forward = self.named if by_name else self.mapped
+
+        def named(self, pixel_values):
+            return pixel_values.flatten(1)[:, :2]
+
+        def mapped(self, batch):
+            return batch["pixel_values"].flatten(1)[:, :2]
+
+    pixels = GENERATOR.normal(size=(6, 3, 2, 2)).astype(np.float32)
+    examples = given(({"pixel_values": pixels}, LABELS[:6]), field="train")
+    assert examples.parts == ("pixel_values",) and examples.inputs.shape == (6, 1, 3, 2, 2)
+    for by_name in (True, False):
+        target = target_of(Model(by_name), parts=examples.parts)
+        np.testing.assert_array_equal(target.ask(examples.inputs), pixels.reshape(6, -1)[:, :2])
+        gradient = target.live.input_gradients(examples.inputs, np.zeros(6, int))
+        assert gradient.shape == examples.inputs.shape and gradient.sum() == 6
+
+
+@pytest.mark.torch
+def test_padding_that_a_model_reads_as_text_is_noted():
+    import torch
+
+    class Reader(torch.nn.Module):
+        config = types.SimpleNamespace(pad_token_id=0)
+
+        def forward(self, input_ids, attention_mask=None):
+            mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+            return torch.stack([(input_ids * mask).sum(1).float(), -mask.sum(1).float()], dim=1)
+
+    mask = (np.arange(9) < GENERATOR.integers(6, 9, (40, 1))).astype(int)
+    ids = GENERATOR.integers(1, 9, (40, 9)) * mask
+    share = f"{(ids == 0).mean():.1%} of the tokens are the padding 0"
+    parts = ({"input_ids": ids[half], "attention_mask": mask[half]} for half in (slice(20), slice(20, 40)))
+    more = ids + 1
+    sets = (((ids[:20], ids[20:]), [share]), (tuple(parts), []), ((more[:20], more[20:]), []))
+    for (train, holdout), expected in sets:
+        both = {"train": (train, LABELS[:20]), "holdout": (holdout, LABELS[:20])}
+        found = trustml.audit(Reader(), **both, checks=("performance",)).findings
+        assert [one.title.partition(",")[0] for one in found if one.id == "data.mask"] == expected
+
+
 def test_examples_in_a_file_keep_their_mask(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "reader.py").write_text(
@@ -239,6 +438,27 @@ def test_columns_of_a_table_go_to_the_model_by_name():
         trustml.audit(model, train=(FRAME, LABELS), holdout=(FRAME.to_numpy(float), LABELS))
 
 
+def test_a_callable_gets_the_table_that_its_owner_has_and_no_more_rows_than_it_is_asked_with(tmp_path):
+    sizes = []
+
+    def model(table):
+        sizes.append(len(table))
+        return (table["n"] % 2 == 1).astype(float) * 0.8 + 0.1
+
+    assert list(FRAME.columns) != sorted(FRAME.columns)
+    other = (FRAME.assign(n=FRAME.n + 100)[["n", "old", "age"]], LABELS)
+    audit = trustml.audit(model, train=(FRAME, LABELS), holdout=other, batch_size=16, checks=("performance",))
+    (described,) = audit.record.models
+    assert described.train_accuracy == 1.0 == described.holdout_accuracy
+    assert max(sizes) == 16 and audit.record.settings["batch size"] == "16"
+    assert described.identity.columns == tuple(FRAME.columns)
+    again = target_of(model, columns=described.identity.columns)
+    shape, dtype = described.identity.shape[1:], described.identity.dtype
+    assert identity_of(again, shape=shape, dtype=dtype, columns=again.columns).sha256 == described.identity.sha256
+    with pytest.raises(UsageError, match="batch_size: 0 examples at once are none"):
+        trustml.audit(model, train=(FRAME, LABELS), holdout=other, batch_size=0)
+
+
 def test_folders_and_files_of_libraries_are_told_their_two_lines(tmp_path, capsys):
     folder = tmp_path / "bert"
     folder.mkdir()
@@ -254,6 +474,9 @@ def test_folders_and_files_of_libraries_are_told_their_two_lines(tmp_path, capsy
     (tmp_path / "m.pt2").write_bytes(stream.getvalue())
     assert _main(["audit", str(tmp_path / "m.pt2")]) == 2
     assert "torch.export.load(file).module()" in capsys.readouterr().err
+    (tmp_path / "m.keras").write_bytes(stream.getvalue())
+    with pytest.raises(UsageError, match=r"is a Keras model, .*keras\.saving\.load_model\(file\)"):
+        target_of(tmp_path / "m.keras")
     with pytest.raises(UsageError, match="no such file or folder; load the model"):
         target_of(tmp_path / "nothing.pt")
 

@@ -10,10 +10,11 @@ import pytest
 from tests.backends.jax.explained import model_of, request
 from trustml.backends.jax.attribution import explain as explain_in_jax
 from trustml.backends.torch.attribution import explain as explain_in_torch
-from trustml.models.zoo import small_cnn
+from trustml.models.layers import Architecture, Conv2D, Dense, Flatten, ReLU
 from trustml.scenario import methods as m
 
 pytestmark = [pytest.mark.torch, pytest.mark.jax]
+NETWORK = Architecture(layers=(Conv2D(filters=4, stride=(2, 2)), ReLU(), Flatten(), Dense(units=10)))
 PATCHES = np.arange(8)[:, None] // 2 * 4 + np.arange(8)[None] // 2
 SAMPLED: tuple[m.Method, ...] = (
     m.SmoothGrad(n_samples=6),
@@ -38,7 +39,7 @@ SAMPLED: tuple[m.Method, ...] = (
 )
 def test_alone_and_among_eight(explain, method):
     inputs = np.random.default_rng(2).random((8, 8, 8, 1)).astype(np.float32)
-    model = model_of(small_cnn(), (8, 8, 1))
+    model = model_of(NETWORK, (8, 8, 1))
     together = request(model, inputs, method, features=PATCHES[..., None], background=inputs[:3] / 2)
     found = explain(together)["native"]
     for row in (0, 5):

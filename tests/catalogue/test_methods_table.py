@@ -9,6 +9,7 @@ import pytest
 from trustml.catalogue.available import availability
 from trustml.catalogue.methods import METHODS as ROWS
 from trustml.frameworks.implementation import Implementation
+from trustml.report.explanations.methods import rules_markdown
 from trustml.scenario.methods import RandomControl
 from trustml.scenario.read import read_scenario
 from trustml.scenario.ready import find_scenario
@@ -39,3 +40,7 @@ def test_every_backend_has_a_method_of_each_kind():
     for backend in BACKEND_NAMES:
         needs = {ROWS[type(m)].needs for m in METHODS if isinstance(availability(backend, m), Implementation)}
         assert needs == {"gradients", "layers", "forward"}
+
+
+def test_the_page_lists_every_layer_without_a_rule():
+    assert TABLE.read_text(encoding="utf-8").endswith("\n".join(["", *rules_markdown()]) + "\n")

@@ -19,7 +19,9 @@ import numpy as np
 import pytest
 
 import trustml as api
+from tests.records import copy_of
 from trustml.cli.main import _main
+from trustml.launch import environments
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -291,22 +293,9 @@ def test_a_shortfall_of_delta_is_a_warning_and_not_met(finished):
     assert next(one for one in statement.assumptions if one.name == "delta is below 1/n").status == "not met"
 
 
-@pytest.fixture(scope="module")
-def overridden(finished) -> Path:
-    """A second run in the same folder, with other settings, as people see it."""
+def test_compare_takes_several_runs(finished):
     folder, _ = finished
-    toml(folder / "private.toml", training='[[training]]\nkind = "DPSGD"\nnoise_multiplier = 2.0\nepochs = 1\n')
-    done = trustml(
-        "run", "private.toml", "--seeds", 2, "--device", "cpu", "--set", "training.0.noise_multiplier=3",
-        "--set", "explanations.methods=[]", cwd=folder,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "status: success" in done.stderr
-    return max((folder / "runs").iterdir(), key=lambda run: (run / "manifest.json").stat().st_mtime_ns)
-
-
-def test_compare_takes_several_runs(finished, overridden):
-    folder, _ = finished
+    copy_of("private", folder / "runs")
     listed = json.loads(called("list", "--json", cwd=folder).stdout)
     names = [run["run"] for run in listed["runs"]]
     assert len(names) == 2 and set(listed["scenarios"]) >= {"breast_cancer", "digits"}
@@ -314,18 +303,32 @@ def test_compare_takes_several_runs(finished, overridden):
     assert all(name in done.stdout for name in names)
 
 
+@pytest.fixture(scope="module")
+def overridden(tmp_path_factory) -> dict:
+    """What the record of a run says that was begun with other settings, and left to itself no longer than that."""
+    folder = tmp_path_factory.mktemp("overridden")
+    file = toml(folder / "private.toml", training='[[training]]\nkind = "DPSGD"\nnoise_multiplier = 2.0\nepochs = 1\n')
+    options = ["--seeds", "2", "--device", "cpu", "--set", "training.0.noise_multiplier=3"]
+    command = [sys.executable, "-m", "trustml.cli", "run", file, "--json", "--set", "explanations.methods=[]", *options]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+        begun = json.loads(process.stdout.readline())
+        process.terminate()
+        process.stdout.read()
+    return json.loads((Path(begun["path"]) / "manifest.json").read_text())
+
+
 def test_every_option_overrides_a_field(overridden):
-    manifest = json.loads((overridden / "manifest.json").read_text())
-    scenario = manifest["scenario"]
+    scenario = overridden["scenario"]
     assert scenario["seeds"] == [0, 1]
     assert scenario["execution"]["device"] == "cpu"
     assert scenario["training"][0]["noise_multiplier"] == 3 and scenario["explanations"]["methods"] == []
-    assert "training.0.noise_multiplier=3" in manifest["overrides"]
+    assert "training.0.noise_multiplier=3" in overridden["overrides"]
 
 
 def test_an_unknown_cuda_device_is_one_line_in_the_record(finished):
     folder, _ = finished
-    done = trustml("run", "small.toml", "--device", "cuda", "--json", cwd=folder, CUDA_VISIBLE_DEVICES="")
+    one = ("--set", 'training=[{kind = "Plain"}]')
+    done = trustml("run", "small.toml", "--device", "cuda", "--json", *one, cwd=folder, CUDA_VISIBLE_DEVICES="")
     ends = [event for line in done.stdout.splitlines() if (event := json.loads(line))["event"] == "job-end"]
     assert ends, done.stderr
     if all(event["status"] == "ok" for event in ends):
@@ -334,13 +337,21 @@ def test_an_unknown_cuda_device_is_one_line_in_the_record(finished):
     assert any("execution.device" in event.get("reason", "") for event in ends)
 
 
-def test_doctor_lists_what_is_missing_with_its_repair(tmp_path):
-    done = trustml("doctor", "--json", TRUSTML_ENV_TENSORFLOW=str(tmp_path / "nowhere"))
+def test_doctor_lists_what_is_missing_with_its_repair(tmp_path, monkeypatch):
+    known, probe = {}, environments.probe
+
+    def probed_once(environment):
+        if environment.backend not in known:
+            known[environment.backend] = probe(environment)
+        return known[environment.backend]
+
+    monkeypatch.setattr(environments, "probe", probed_once)
+    done = called("doctor", "--json", TRUSTML_ENV_TENSORFLOW=str(tmp_path / "nowhere"))
     assert done.returncode == 4
     parts = {part["backend"]: part for part in json.loads(done.stdout)["environments"]}
     assert parts["torch"]["ok"] and parts["torch"]["versions"]["opacus"]
     assert not parts["tensorflow"]["ok"] and parts["tensorflow"]["fix"] == "trustml setup tensorflow"
-    text = trustml("doctor", TRUSTML_ENV_TENSORFLOW=str(tmp_path / "nowhere")).stdout
+    text = called("doctor", TRUSTML_ENV_TENSORFLOW=str(tmp_path / "nowhere")).stdout
     assert "trustml setup tensorflow" in text
 
 

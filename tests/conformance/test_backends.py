@@ -24,6 +24,8 @@ from tests.conformance.cases import (
     make_model,
 )
 from trustml.backends.numpy.network import input_gradient, logits
+from trustml.models.layer_types import LAYER_TYPES
+from trustml.models.layers import BatchNorm, Dropout
 
 pytestmark = [pytest.mark.timeout(900)]
 
@@ -35,6 +37,14 @@ TRAINED_WEIGHTS = 1e-4  # 20 steps of such sums
 WAYS = [("clipped", case) for case in CLIPPED] + [(way, case) for way in ("per_layer", "copies") for case in OTHER_WAYS]
 STRAIGHT_ENOUGH = [case for case in TRAINED if case != "residual"]  # norms bend its path: 20 points say little
 CLIPPED_SUM = 1e-5  # relative; Opacus adds 1e-6 to every norm, which is 2e-6 at norm 0.5
+
+
+def test_every_kind_of_layer_is_asked_for_and_its_weights_are_clipped():
+    asked, clipped = (
+        {type(node.layer) for case in cases for node in ARCHITECTURES[case].nodes} for cases in (ARCHITECTURES, CLIPPED)
+    )
+    assert set(LAYER_TYPES) - asked == {BatchNorm, Dropout}, "of training alone"
+    assert {kind for kind, one in LAYER_TYPES.items() if one.has_weights} - clipped <= {BatchNorm}
 
 
 @pytest.mark.parametrize("case", ARCHITECTURES)
@@ -64,7 +74,16 @@ def test_input_gradients_equal_each_other(answers, one, other, case):
     "case",
     [
         case
-        for case in ("mlp", "conv_asymmetric", "gelu", "layer_norm", "avg_pool_padded", "group_norm", "mixed")
+        for case in (
+            "mlp",
+            "conv_asymmetric",
+            "gelu",
+            "layer_norm",
+            "avg_pool_padded",
+            "group_norm",
+            "mixed",
+            "vectors",
+        )
         if case in ARCHITECTURES
     ],
 )
@@ -95,6 +114,7 @@ def test_weights_after_federated_rounds(answers, one, other, name):
     np.testing.assert_allclose(answers[one][f"norm/{name}"], answers[other][f"norm/{name}"], rtol=1e-5)
 
 
+@pytest.mark.long
 def test_every_federated_regime_is_another_one(answers):
     ends = [answers["jax"][f"round{ROUNDS}/{name}"] for name in FEDERATED if name not in CONVOLUTIONS]
     for one, other in itertools.combinations(ends, 2):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from tests import WHOLE
 from tests.conformance.broken import BROKEN_STEPS, data, factory
 from trustml.conformance import StepSettings, check_step
+from trustml.conformance.batches import Batch
+from trustml.conformance.subject import Subject
 
 
 @pytest.mark.parametrize("seed", range(5 if WHOLE else 2))
@@ -48,6 +52,35 @@ def test_a_gradient_may_be_one_array():
         return lambda *batch: np.concatenate([part.ravel() for part in step(*batch).values()])
 
     assert all(finding.passed for finding in check_step(make, *data()))
+
+
+@pytest.mark.jax
+@pytest.mark.torch
+def test_a_gradient_may_be_a_tree_of_any_framework():
+    import jax
+    import torch
+
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass
+    class Module:  # as Equinox has them
+        kernel: jax.Array
+        unused: None
+
+    tree = {
+        "dense": {"kernel": np.full((2, 2), 1.0), "bias": [np.array(2.0), (jax.numpy.full(2, 3.0),)]},
+        "module": Module(jax.numpy.full(1, 4.0), None),
+        "torch": torch.full((2,), 5.0, requires_grad=True),
+    }
+    subject = Subject(lambda settings: lambda *batch: tree, *data(), StepSettings())
+    found = subject.quiet_gradient(Batch(*data()))
+    np.testing.assert_array_equal(found, [1, 1, 1, 1, 2, 3, 3, 4, 5, 5])
+    names = ["dense/kernel", "dense/bias/0", "dense/bias/1/0", "module/.kernel", "torch"]
+    assert [subject.part_at(place) for place in (0, 4, 5, 7, 9)] == names
+
+
+def test_parts_by_name_are_refused_by_name():
+    with pytest.raises(ValueError, match="of the parts input_ids, attention_mask no outliers can be made"):
+        check_step(factory(), {"input_ids": data()[0], "attention_mask": data()[0]}, data()[1])
 
 
 def test_too_few_examples_are_refused():

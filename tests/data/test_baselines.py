@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from trustml.data.baselines import background_for, baseline_for, features_of
 from trustml.errors import UsageError
-from trustml.scenario.baselines import Background, Blur, HeldOutExample, Mean, PublicExample, TrainingExample
+from trustml.scenario.baselines import (
+    Background,
+    Blur,
+    Constants,
+    HeldOutExample,
+    Mean,
+    Median,
+    PublicExample,
+    TrainingExample,
+)
 
 TRAIN = np.random.default_rng(0).random((20, 6, 5, 2)).astype(np.float32)
 HELDOUT = TRAIN[:6] + 2
@@ -101,3 +110,22 @@ def test_steps_of_a_series_are_features_with_all_their_channels():
 def test_what_cannot_be_is_said(ask, words):
     with pytest.raises(UsageError, match=words):
         ask()
+
+
+def test_medians_and_constants_stand_for_every_input(tmp_path):
+    path = str(tmp_path / "public.npz")
+    np.savez(path, inputs=np.stack([np.full(INPUTS.shape[1:], value, np.float32) for value in (0, 1, 5)]))
+    for baseline, expected in (
+        (Median(path=path), np.ones(INPUTS.shape[1:])),
+        (Median(rows="training"), np.median(ROWS["train"], axis=0)),
+        (Median(rows="held-out"), np.median(ROWS["heldout"], axis=0)),
+    ):
+        found = baseline_for(baseline, inputs=INPUTS, **ROWS)
+        assert found.shape == INPUTS.shape and found.dtype == np.float32
+        np.testing.assert_allclose(found, np.broadcast_to(expected, INPUTS.shape), rtol=1e-6)
+    channels = INPUTS.shape[-1]
+    values = tuple(float(one) for one in range(channels))
+    found = baseline_for(Constants(values=values), inputs=INPUTS, **ROWS)
+    np.testing.assert_array_equal(found, np.broadcast_to(np.arange(channels, dtype=np.float32), INPUTS.shape))
+    with pytest.raises(UsageError, match=f"{channels + 1} numbers do not go with inputs"):
+        baseline_for(Constants(values=(0.0,) * (channels + 1)), inputs=INPUTS, **ROWS)

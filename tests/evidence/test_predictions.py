@@ -138,3 +138,26 @@ def test_a_network_that_would_take_all_memory_is_not_computed(run, layer):
 
     found = checked(run, change=change)
     assert {outcome for subject, outcome, _ in found if subject in (PRIVATE, PLAIN)} <= {"differs", "not recomputed"}
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_chosen_rows_are_held_against_the_predictions_of_those_rows(private, tmp_path):
+    """A record of chosen rows, made of one of the first: what the others say of them no longer counts."""
+    run = copy_of("twice", tmp_path).directory
+    count, manifest = len(run.arrays("heldout.npz")["inputs"]), run.manifest()
+    rows = list(range(count, 2 * count))[::-1]
+    manifest.scenario["explanations"]["rows"] = rows
+    run.write_manifest(manifest)
+    assert "its inputs are not the chosen held-out ones" in different(run)["heldout.npz"]
+    arrays, data = read_arrays(run.path / "heldout.npz"), read_arrays(run.path / "private" / "data.npz")
+    inputs = data["test_inputs"][rows]
+    (run.path / "heldout.npz").write_bytes(encode_arrays({**arrays, "inputs": inputs}))
+    explained = [record for record in manifest.jobs if record.kind == "explain"]
+    for record in explained:
+        path = run.job_folder(record.id) / "attributions.npz"
+        own = read_arrays(run.job_folder(run.job(record.id).subject) / "predictions.npz")["test_logits"][rows]
+        path.write_bytes(encode_arrays({**read_arrays(path), "logits": own}))
+    if not private:
+        shutil.rmtree(run.path / "private")
+    assert not {"heldout.npz", *(record.id for record in explained)} & set(different(run))
+    assert {outcome for subject, outcome, _ in checked(run) if subject == explained[0].id} == {"ok"}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import trustml
+from trustml.errors import ScenarioError
 from trustml.launch.prepare import prepare_run
 from trustml.models.zoo import mlp, small_cnn
 from trustml.scenario.spec import Explanations, Scenario
@@ -65,3 +66,19 @@ def test_disclosed_rows_are_used_and_noted(rows, source, tmp_path):
     (note,) = run.manifest().data.notes
     assert "GradientShap" in note and ("disclosed" in note if rows == "held-out" else "no epsilon covers" in note)
     assert not np.isin(drawn, data["test_inputs" if rows == "training" else "train_inputs"]).all()
+
+
+def test_own_groups_are_what_methods_and_tests_switch(tmp_path):
+    names = prepare_run(SCENARIO, root=tmp_path / "names").manifest().data.feature_names
+    groups = (tuple(names[:10]), tuple(names[10:]))
+    methods = (trustml.FeatureAblation(), trustml.KernelShap())
+    scenario = msgspec.structs.replace(SCENARIO, explanations=Explanations(methods=methods, examples=2, groups=groups))
+    run = prepare_run(scenario, root=tmp_path)
+    prepared = run.arrays("private/baselines.npz")
+    for name in ("features", "FeatureAblation.features", "KernelShap.features"):
+        np.testing.assert_array_equal(prepared[name], [0] * 10 + [1] * 20)
+    (job,) = [run.job(record.id) for record in run.manifest().jobs if record.kind == "explain"]
+    assert job.methods[1].n_samples == 200  # by two features, not by thirty
+    both = Explanations(methods=(trustml.FeatureAblation(patch=2),), groups=groups)
+    with pytest.raises(ScenarioError, match="patch: 2 joins values, and so does explanations"):
+        prepare_run(msgspec.structs.replace(SCENARIO, explanations=both), root=tmp_path)

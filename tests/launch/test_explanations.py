@@ -89,6 +89,10 @@ def test_every_explanation_is_judged_beside_random_numbers(images):
     assert "Saliency" not in set(rows[rows.measure == "infidelity"].method)  # magnitudes foretell no change
     control = rows[(rows.method == "RandomControl") & (rows.measure == "mprt_similarity")].iloc[0]
     assert abs(control.value) < 0.3
+    for measure, known in (("mprt_similarity", True), ("efficient_mprt", True), ("smooth_mprt_similarity", False)):
+        judged = rows[(rows.measure == measure) & rows.value.notna() & (rows.method != "RandomControl")]
+        words = "by its own draws (Monte-Carlo)" if known else "one draw of random weights"
+        assert len(judged) and judged.note.str.contains(words, regex=False).all(), measure
     complete = rows[(rows.measure == "attribution_completeness_error") & (rows.method == "ShapleyValueSampling")]
     assert complete.value.iloc[0] < 1e-4
 
@@ -109,11 +113,12 @@ def test_a_regime_is_set_against_the_floor_and_against_its_accuracy(seeds):
 
 def test_the_control_stops_at_the_accuracy_of_the_private_model(tmp_path):
     untold = trustml.Explanations(methods=())
+    _, *controlled = STUDY.training
     with unasked_second_opinion():
-        run = trustml.run(replace(STUDY, explanations=untold, seeds=(0,)), out=tmp_path)
+        run = trustml.run(replace(STUDY, training=tuple(controlled), explanations=untold, seeds=(0,)), out=tmp_path)
     table = run.measures()
     accuracy = table[table.measure == "accuracy"].set_index(["regime", "seed"]).value
-    assert set(accuracy.index.get_level_values("regime")) == {"Plain", "DPSGD", "Stopped", "Random"}
+    assert set(accuracy.index.get_level_values("regime")) == {"DPSGD", "Stopped", "Random"}
     for record in run.manifest.jobs:
         if record.kind == "train" and record.regime == "Stopped":
             (note,) = record.result.notes
@@ -122,7 +127,7 @@ def test_the_control_stops_at_the_accuracy_of_the_private_model(tmp_path):
             else:
                 assert "never reached" in note
         if record.kind == "train" and record.regime == "Random":
-            assert accuracy["Random", record.seed] < accuracy["Plain", record.seed]
+            assert accuracy["Random", record.seed] < accuracy["DPSGD", record.seed]
 
 
 def test_the_command_line_shows_and_draws_one_example(images, seeds, tmp_path):
@@ -189,9 +194,9 @@ def test_what_two_sides_are_to_each_other_and_whose_model_it_is_are_columns(imag
 
 def test_a_verdict_an_interval_and_a_p_value_are_columns(images, seeds):
     table = images.measures()
-    bootstrap = table[table.interval == "bootstrap over examples"]
+    bootstrap = table[table.interval == "exact bootstrap over examples"]
     assert len(bootstrap) and (bootstrap.confidence == 0.95).all() and bootstrap.low.notna().all()
-    assert bootstrap.note.str.contains("bootstrap 95 % over examples").all()
+    assert bootstrap.note.str.contains("exact bootstrap 95 % over examples").all()
     judged = table[(table.measure == "insertion_auc") & table.value.notna()]
     assert {"random control"} < set(judged.verdict) - {""}
     effects = seeds.measures().query("measure == 'explanation_effect'")

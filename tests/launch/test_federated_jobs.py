@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 import trustml
+from tests import WHOLE
 from trustml.scenario.federated import FedAvg
 from trustml.scenario.methods import Saliency
 from trustml.scenario.optimizers import SGD
@@ -21,10 +22,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.tensorflow]
 
 @pytest.fixture(scope="module")
 def finished(tiny, tmp_path_factory):
-    """A run of TFF with a training that works and one that diverges, and the mark that its processes carry."""
+    """A run of TFF, in the long form beside one that diverges, and the mark that its processes carry."""
     mark = uuid.uuid4().hex
     os.environ["TRUSTML_TEST_MARK"] = mark
-    regimes = (
+    works, diverges = (
         FedAvg(partition=IID(clients=4), rounds=3, batch_size=32),
         FedAvg(
             name="diverges",
@@ -36,7 +37,7 @@ def finished(tiny, tmp_path_factory):
     )
     scenario = msgspec.structs.replace(
         tiny,
-        training=regimes,
+        training=(works, diverges) if WHOLE else (works,),
         backends=("tensorflow",),
         explanations=Explanations(
             methods=(Saliency(),), examples=2, scope="own", timing=False, probes=Probes(faithfulness=False)
@@ -74,11 +75,14 @@ def test_its_logs_are_quiet_and_its_compiling_is_told_apart(finished):
     assert record.result.seconds["federation_setup"] > 0
 
 
-def test_a_failure_is_one_line(finished):
+@pytest.mark.long
+def test_a_failure_is_one_line_and_what_would_explain_it_is_blocked(finished):
     run, _ = finished
     record = next(r for r in run.manifest.jobs if r.regime == "diverges")
     assert run.status == "partial" and record.status == "error"
     assert "not finite" in record.reason and "\n" not in record.reason
+    blocked = next(r for r in run.manifest.jobs if r.id == "explain.tensorflow.of.tensorflow.diverges.s0")
+    assert blocked.status == "blocked"
 
 
 def test_what_it_trained_is_explained_in_its_environment(finished):
@@ -87,5 +91,3 @@ def test_what_it_trained_is_explained_in_its_environment(finished):
     assert record.status == "ok", record.reason
     found = run.attributions("train.tensorflow.FedAvg.s0", backend="tensorflow", variant="completed")
     assert found.shape == (2, 8, 8, 1) and (found >= 0).all() and found.max() > 0
-    blocked = next(r for r in run.manifest.jobs if r.id == "explain.tensorflow.of.tensorflow.diverges.s0")
-    assert blocked.status == "blocked"

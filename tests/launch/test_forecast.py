@@ -10,9 +10,13 @@ from msgspec.structs import replace
 from tests.records import copy_of
 from trustml import DPSGD, Plain
 from trustml.cli.main import _main
+from trustml.data.batches import BatchPlan
 from trustml.errors import ScenarioError
 from trustml.launch import forecast as module
 from trustml.launch.forecast import forecast
+from trustml.launch.prepare import draw_plan
+from trustml.plan.mechanism import make_charge, plan_mechanism
+from trustml.privacy.accounting import epsilon_of
 from trustml.scenario.read import from_plain
 
 
@@ -54,6 +58,31 @@ def test_times_are_those_of_jobs_like_it_in_proportion_to_the_steps(run, scenari
     trained = [name for name in found if name.startswith("train")]
     for name in trained:
         assert found[name].seconds == pytest.approx(2 * took[name].seconds, rel=0.1)
+
+
+def test_it_tells_what_choosing_in_a_sweep_will_cost(scenario, tmp_path):
+    from trustml.scenario.read import overridden
+
+    (alone,) = (one for one in scenario.training if isinstance(one, DPSGD))
+    index = scenario.training.index(alone)
+    assert forecast(scenario, root=tmp_path).together == ()
+    found = forecast(overridden(scenario, [f"training.{index}.optimizer.learning_rate=0.1,0.2,0.3"]), root=tmp_path)
+    assert [one.value for one in found.sweep] == [0.1, 0.2, 0.3]
+    (together,) = found.together
+    noise = {job.noise_multiplier for job in found.jobs if job.noise_multiplier is not None}
+    steps = next(job.steps for job in found.jobs if job.noise_multiplier is not None)
+    # Independent batches of one rate: three models are three times the steps of one.
+    (job,) = (run_job for run_job in found.jobs if run_job.id.startswith("train.jax.DPSGD") and "0_1" in run_job.id)
+    assert job.steps == steps and len(noise) == 1 and (together.models, together.unit) == (3, "example")
+    longer = replace(alone, epsilon=None, noise_multiplier=noise.pop(), steps=3 * steps, epochs=None)
+    expected = epsilon_of([charge_of(longer, examples=found.train_examples)], delta=alone.delta).value
+    assert together.epsilon == pytest.approx(expected, rel=1e-6)
+
+
+def charge_of(regime, *, examples):
+    plan = BatchPlan(**{name: draw_plan(regime, seed=0, examples=examples)[name] for name in ("indices", "offsets")})
+    mechanism = plan_mechanism(regime, field="training.0", examples=examples, plan=plan)
+    return make_charge(mechanism, first=0, end=mechanism.steps, plan="one", data="")
 
 
 def test_what_never_ran_is_unknown(scenario, tmp_path):

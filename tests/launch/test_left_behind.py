@@ -83,7 +83,7 @@ def check_nothing_is_left_and_resume(tiny, folder: Path, *, seconds: float) -> N
 
 
 @pytest.mark.parametrize(
-    "seconds", [pytest.param(0.0, marks=pytest.mark.long), 0.15, pytest.param(0.4, marks=pytest.mark.long), 2.5]
+    "seconds", [*(pytest.param(seconds, marks=pytest.mark.long) for seconds in (0.0, 0.15, 0.4)), 2.5]
 )
 def test_a_run_that_is_killed_leaves_no_worker(tiny, tmp_path, seconds):
     check_nothing_is_left_and_resume(tiny, tmp_path, seconds=seconds)

@@ -301,7 +301,7 @@ def test_one_run_is_executed_by_one_process_at_a_time(tmp_path):
             trustml.resume(run.path)
 
 
-@pytest.mark.parametrize("backend", ["torch", pytest.param("jax", marks=pytest.mark.long)])
+@pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.long)])
 def test_dropout_trains_on_a_single_backend(tiny, tmp_path, backend):
     from trustml.models.layers import Architecture, Dense, Dropout, Flatten, ReLU
 

@@ -113,9 +113,9 @@ def test_weights_count_an_example_as_often():
 def test_intervals_are_the_same_each_time_and_cover_about_as_often_as_they_say():
     generator, covered = np.random.default_rng(4), 0
     for _ in range(100):
-        value, low, high = estimates({"": mean_of(generator.exponential(size=200))}, examples=200)[""]
-        assert low < value < high
-        covered += low < 1.0 < high
+        found = estimates({"": mean_of(generator.exponential(size=200))}, examples=200)[""]
+        assert found.low < found.value < found.high
+        covered += found.low < 1.0 < found.high
     assert 86 <= covered <= 100  # of 95; five standard deviations of a binomial below
     again = estimates({"": mean_of(np.arange(50.0))}, examples=50)
     assert again == estimates({"": mean_of(np.arange(50.0))}, examples=50) and RESAMPLES >= 200
@@ -165,7 +165,11 @@ def test_errors_of_a_regression_are_in_the_unit_of_the_data_beside_the_best_cons
     assert rows["mae"].value == pytest.approx(metrics.mean_absolute_error(true, said))
     assert rows["rmse"].facts["of_mean"] == pytest.approx(true.std())
     assert rows["mae"].facts["of_median"] == pytest.approx(np.abs(true - np.median(true)).mean())
-    assert all(row.low < row.value < row.high and row.interval == "bootstrap over examples" for row in rows.values())
+    assert all(row.low < row.value < row.high for row in rows.values())
+    drawn, exact = "bootstrap over examples", "exact bootstrap over examples"
+    assert {name: row.interval for name, row in rows.items()} == {"r2": drawn, "rmse": drawn, "mae": exact}
+    assert all("by its draws (Monte-Carlo)" in rows[name].note for name in ("r2", "rmse"))
+    assert "Monte-Carlo" not in rows["mae"].note
     assert "by always answering the mean" in rows["rmse"].note
     text = shown(given)
     assert "R²" in text and "accuracy" not in text and "class" not in text and "WARNING" not in text
@@ -194,7 +198,7 @@ def test_several_labels_have_an_accuracy_of_labels_and_an_f1_each():
     given = Given(Labels(), outputs, labels, ("rain", "wind"))
     (row,) = accuracy_rows(given)
     assert row.value == pytest.approx(((outputs > 0) == labels).mean())
-    assert row.interval == "bootstrap over examples"
+    assert row.interval == "exact bootstrap over examples"
     assert row.facts["majority"] == pytest.approx(np.maximum(labels.mean(0), 1 - labels.mean(0)).mean())
     rows = performance_rows(given)
     assert [one.subject for one in rows if one.measure == "f1"] == ["rain", "wind"]

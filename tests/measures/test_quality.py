@@ -9,7 +9,7 @@ import pytest
 from tests.report.test_figures import rows
 from trustml.measures.measure import MEASURES
 from trustml.measures.notes import note_of
-from trustml.measures.quality import _against_random
+from trustml.measures.quality import QUALITIES, _against_random, _by_weights
 from trustml.measures.row import About
 from trustml.report.explanations.tables import _worth
 
@@ -65,3 +65,15 @@ def test_a_value_without_a_control_has_no_mark():
     score = {"measure": "max_sensitivity"}
     assert _worth(rows({**score, "value": 0.123, "note": "bootstrap 95 % over examples"})) == "0.12"
     assert _worth(pd.DataFrame()) == "-" and _worth(rows({**score, "value": 123.4, "note": ""})) == "123"
+
+
+def test_what_another_draw_of_random_weights_would_change_is_told_or_said_not_to_be_known():
+    generator = np.random.default_rng(3)
+    values = generator.random(40)
+    moved = _by_weights(values, values + 0.2)
+    assert moved == {"monte_carlo_error": pytest.approx(0.2 / 2**0.5)}
+    assert note_of(About(facts=moved)) == "+-0.1 by its own draws (Monte-Carlo)"
+    unknown = _by_weights(values, None)
+    assert note_of(About(facts=unknown)) == "one draw of random weights, of which its interval knows nothing"
+    shared = {name for name, quality in QUALITIES.items() if quality.of_weights}
+    assert shared == {name for name in QUALITIES if "mprt" in name}

@@ -74,11 +74,14 @@ def test_layers_without_a_law_of_their_own_begin_as_they_did():
     np.testing.assert_array_equal(weights["0.kernel"], expected)
 
 
+GATES = "it multiplies inputs, and the paper has rules for sums and functions of one value"
+
+
 @pytest.mark.parametrize(
     ("method", "reason"),
     [
-        (m.LRP(), "has no rule for GRU (model.layers.0)"),
-        (m.DeepLift(), "has no rule for GRU (model.layers.0)"),
+        (m.LRP(), f"has no rule for GRU (model.layers.0): {GATES}"),
+        (m.DeepLift(), f"has no rule for GRU (model.layers.0): {GATES}; use IntegratedGradients"),
         (m.IntegratedGradients(), ""),
         (m.FeatureAblation(), ""),
         (m.FeatureAblation(patch=7), ""),

@@ -83,7 +83,7 @@ def without_tasks(data):
         return [without_tasks(value) for value in data]
     if not isinstance(data, dict):
         return data
-    later = {"task", "ablation", "ablated", "chosen_from_data"}
+    later = {"task", "ablation", "ablated", "chosen_from_data", "start"}
     if data.get("kind") == "Plain":
         later.add("augmentation")
     return {name: without_tasks(value) for name, value in data.items() if name not in later}

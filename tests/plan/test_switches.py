@@ -22,6 +22,14 @@ def test_the_allocator_is_tuned_unless_the_default_is_asked_for(monkeypatch):
     assert not set(ALLOCATOR_VARIABLES) & set(bare)  # what the caller's shell had set does not go through
 
 
+def test_flags_of_xla_stay_but_the_one_of_threads(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_max_isa=AVX2 --xla_cpu_multi_thread_eigen=true")
+    for threads, several in ((1, "false"), (2, "true")):
+        flags = switch_variables(Execution(threads=threads))["XLA_FLAGS"]
+        assert flags == f"--xla_cpu_max_isa=AVX2 --xla_cpu_multi_thread_eigen={several}"
+    assert "XLA_FLAGS" not in switch_variables(Execution())
+
+
 def test_another_allocator_is_recorded(monkeypatch):
     for name in ALLOCATOR_VARIABLES:
         monkeypatch.delenv(name, raising=False)

@@ -14,7 +14,8 @@ import pytest
 from scipy import stats
 
 import trustml
-from tests.conftest import made_once
+from tests import WHOLE
+from tests.conftest import made_once, measured_once
 from tests.record.walking import parts_of, public_files
 from tests.records import unasked_second_opinion
 from trustml.measures.measure import MEASURES
@@ -71,7 +72,9 @@ def released(tmp_path_factory) -> trustml.Run:
 
 @pytest.fixture(scope="module")
 def of_torch(tmp_path_factory) -> trustml.Run:
-    """A private run by another library, which chooses among ways to clip."""
+    """A private run by another library, which chooses among ways to clip; in short it is a stored one."""
+    if not WHOLE:
+        return measured_once(tmp_path_factory, "frameworks")
     scenario = Scenario(
         name="released_torch",
         data=trustml.Digits(test_fraction=0.8),

@@ -76,13 +76,17 @@ def test_a_declared_sweep_and_a_ledger_of_other_data_change_what_is_met(private)
 def test_what_was_chosen_from_the_data_is_not_met_and_listed_as_not_covered(private):
     manifest = private.manifest
     for chosen, preprocessing in ((["training", "model"], "met"), (["data.drop", "training"], "not met")):
-        scenario = {**manifest.scenario, "chosen_from_data": chosen}
+        start = "/home/a/net.safetensors" if preprocessing == "met" else ""
+        scenario = {**manifest.scenario, "chosen_from_data": chosen, "start": start}
         private.directory.write_manifest(replace(manifest, scenario=scenario))
         found = assumptions_of(private)[MODEL]
         assert found["hyperparameters were not chosen on this data"] == "not met"
         assert found["preprocessing uses no statistics of the private data"] == preprocessing
         (statement,) = private.privacy()
         assert any(one.startswith(f"choices of the scenario: {', '.join(chosen)}") for one in statement.not_covered)
+        told = [one for one in statement.not_covered if one.startswith("starting weights: those of net.safetensors,")]
+        assert found.get("what training starts from was made from other data") == ("not checked" if start else None)
+        assert len(told) == bool(start), "the path is nobody's business"
 
 
 def test_what_attacks_saw_is_not_checked_where_it_is_gone(tmp_path):

@@ -251,3 +251,23 @@ def test_a_stored_run_answers_and_prints(tmp_path):
         "What does an attacker get?\n  The page on attacks has audits of epsilon; attacks tell members of Over" in text
     )
     assert "Can the claims be trusted?\n  Epsilon follows from the ledger" in text
+
+
+def test_what_is_said_of_explanations_names_what_is_compared():
+    known = {"measure": "attribution_agreement_spearman", "value": 0.4, "method": "IntegratedGradients"}
+    apart = row(**known, pair="two regimes", first="Plain", second="DPSGD")
+    epsilon = row("epsilon", 1.0, regime="DPSGD", privacy_unit="example")
+    (answer,) = [
+        one for one in summary(manifest("Plain", "DPSGD"), table(apart, epsilon), []) if one.question == "explanations"
+    ]
+    assert answer.sentence.startswith("Between plain and private models the rank correlation of explanations is 0.40")
+
+
+def test_groups_are_told_with_how_good_the_worst_is():
+    facts = {"slice": "sex", "worst_before": 0.8, "worst_after": 0.5}
+    change = row("slice_gap_change", 0.2, regime="DPSGD", low=0.1, high=0.3, subject="sex", first="Plain", facts=facts)
+    (answer,) = [one for one in summary(manifest("Plain"), table(change), []) if one.question == "groups"]
+    assert answer.page == "models" and answer.sentence == (
+        "With DPSGD the gap between the best and the worst group of sex changes against Plain by +0.200 [+0.100, "
+        "+0.300] in torch, where the worst group comes to 0.500 after 0.800."
+    )

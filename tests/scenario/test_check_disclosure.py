@@ -9,8 +9,18 @@ import trustml
 from trustml.errors import ScenarioError
 from trustml.models.zoo import mlp
 from trustml.scenario import methods as m
-from trustml.scenario.baselines import Background, Blur, HeldOutExample, Mean, PublicExample, TrainingExample
+from trustml.scenario.baselines import (
+    Background,
+    Blur,
+    Constants,
+    HeldOutExample,
+    Mean,
+    Median,
+    PublicExample,
+    TrainingExample,
+)
 from trustml.scenario.check import check_scenario
+from trustml.scenario.check_explanations import check_rows
 from trustml.scenario.read import from_plain, resolve_paths, to_plain
 from trustml.scenario.spec import Explanations, Probes, Scenario
 
@@ -33,7 +43,7 @@ TRAINING = {
     "explanations.methods.0.baseline": [
         with_method(kind(baseline=rows))
         for kind in (m.IntegratedGradients, m.DeepLift, m.FeatureAblation, m.Occlusion, m.KernelShap, m.Lime)
-        for rows in (TrainingExample(), Mean())
+        for rows in (TrainingExample(), Mean(), Median(rows="training"))
     ],
     "explanations.methods.0.of.baseline": [with_method(m.SmoothGrad(of=m.IntegratedGradients(baseline=Mean())))],
     "explanations.methods.0.background": [with_method(m.GradientShap()), with_method(m.DeepLiftShap())],
@@ -58,7 +68,11 @@ def test_training_rows_are_refused_beside_a_private_model(field, explanations, r
 
 @pytest.mark.parametrize(
     "method",
-    [m.IntegratedGradients(baseline=HeldOutExample()), m.GradientShap(background=Background(rows="held-out"))],
+    [
+        m.IntegratedGradients(baseline=HeldOutExample()),
+        m.IntegratedGradients(baseline=Median(rows="held-out")),
+        m.GradientShap(background=Background(rows="held-out")),
+    ],
 )
 def test_held_out_rows_are_people_too(method):
     with pytest.raises(ScenarioError, match="held-out rows"):
@@ -72,6 +86,8 @@ def test_held_out_rows_are_people_too(method):
         m.IntegratedGradients(),
         m.IntegratedGradients(baseline=Blur()),
         m.IntegratedGradients(baseline=PublicExample(path="p.npz")),
+        m.IntegratedGradients(baseline=Median(path="p.npz")),
+        m.IntegratedGradients(baseline=Constants(values=(0.5,))),
         m.GradientShap(background=Background(rows="uniform")),
         m.DeepLiftShap(background=Background(rows="public", path="p.npz")),
     ],
@@ -104,7 +120,52 @@ def test_public_rows_are_looked_for_beside_the_scenario_and_survive_the_round_tr
         m.GradientShap(background=Background(rows="public", path="p.npz")),
         m.SmoothGrad(of=m.IntegratedGradients(baseline=PublicExample(path="p.npz"))),
     )
-    one = scenario(Explanations(methods=methods, discloses=("held-out rows",)), PLAIN)
+    groups = trustml.GroupMap(path="p.npz")
+    one = scenario(Explanations(methods=methods, discloses=("held-out rows",), groups=groups), PLAIN)
     assert from_plain(to_plain(one)) == one
-    found = resolve_paths(one, folder=tmp_path).explanations.methods
+    explanations = resolve_paths(one, folder=tmp_path).explanations
+    found = explanations.methods
     assert found[0].background.path == found[1].of.baseline.path == str(tmp_path / "p.npz")
+    assert explanations.groups.path == str(tmp_path / "p.npz")
+
+
+@pytest.mark.parametrize(
+    ("explanations", "message"),
+    [
+        (Explanations(quantity="loss"), ""),
+        (Explanations(groups=(("a",),), probes=Probes(patch=2)), "explanations.probes.patch: 2 joins values, and so"),
+        (
+            with_method(m.IntegratedGradients(baseline=Median())),
+            "explanations.methods.0.baseline.path: goes with rows=",
+        ),
+        (
+            with_method(m.IntegratedGradients(baseline=Constants(values=(0.0, float("nan"))))),
+            "explanations.methods.0.baseline: nan is not finite",
+        ),
+    ],
+)
+def test_what_of_explanations_makes_no_sense_is_one_line(explanations, message):
+    if not message:
+        check_scenario(scenario(explanations, PLAIN))
+        task = msgspec.structs.replace(scenario(explanations, PLAIN), task=trustml.Regression())
+        with pytest.raises(ScenarioError, match="loss: a regression gives a number"):
+            check_scenario(task)
+        return
+    with pytest.raises(ScenarioError) as caught:
+        check_scenario(scenario(explanations, PLAIN))
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ((3, 9), "explanations.rows.1: 9 is none of the 9 held-out"),
+        ((3, 0, 3), "explanations.rows.2: 3 is named twice"),
+    ],
+)
+def test_chosen_rows_are_there_once(rows, message):
+    with pytest.raises(ScenarioError) as caught:
+        check_rows(rows, heldout=9)
+    assert str(caught.value).startswith(message)
+    check_rows((3, 0), heldout=9)
+    assert Explanations(rows=(3, 0)).chosen(9) == (3, 0) and Explanations(examples=2).chosen(9) == (0, 1)

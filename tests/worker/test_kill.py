@@ -1,6 +1,6 @@
 """Private trainings killed at random moments, again and again: nothing is lost from the count, nothing is replayed.
 
-``TRUSTML_KILLS=200`` makes it the long test (``make test-kills``); by default 3 kills of torch, and with
+``TRUSTML_KILLS=200`` makes it the long test (``make test-kills``); by default 3 kills of JAX, and with
 ``TRUSTML_TESTS=all`` 15 over the three backends.
 """
 
@@ -102,7 +102,7 @@ def kill_within(trainer: Trainer, process: subprocess.Popen, *, steps: int, seco
 
 
 @pytest.mark.parametrize(
-    "backend", [name if name == "torch" else pytest.param(name, marks=pytest.mark.long) for name in BACKEND_NAMES]
+    "backend", [name if name == "jax" else pytest.param(name, marks=pytest.mark.long) for name in BACKEND_NAMES]
 )
 def test_random_kills_lose_no_charge_and_replay_nothing(tiny, tmp_path, backend):
     # Too long to end between two kills.
@@ -170,7 +170,7 @@ CORRELATED = {"tree": TreeAggregation(), "banded": BandedMatrix(), "blt": Buffer
 @pytest.mark.parametrize(
     ("backend", "name"),
     [
-        ("jax", "banded"),  # torch's worker is killed above
+        ("jax", "banded"),
         *(pytest.param("jax", name, marks=pytest.mark.long) for name in ("tree", "blt")),
         pytest.param("torch", "banded", marks=pytest.mark.long),
         pytest.param("tensorflow", "blt", marks=pytest.mark.long),

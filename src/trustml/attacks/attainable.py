@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 
 from trustml.attacks.bounds import check_level, many_run_bound, one_run_bound, one_run_fdp_bound
+from trustml.attacks.estimates import quantile_error
 from trustml.attacks.guesses import fdp_epsilon, gaussian_mu, one_run_epsilon
 from trustml.errors import UsageError
 
@@ -24,12 +25,16 @@ class Attainable:
     median, low, high : float
         Median, 5th and 95th percentile of the bound over repetitions of the audit.
     repetitions : int
+    error, ends_error : float
+        Monte-Carlo errors: by how much, about, other repetitions would move the median, and the less certain end.
     """
 
     median: float
     low: float
     high: float
     repetitions: int
+    error: float
+    ends_error: float
 
 
 @functools.lru_cache(maxsize=1024)
@@ -117,7 +122,15 @@ def attainable_at_claim(
             bound = judge(generator.normal(0, 1, m) + mu * coins, coins, delta=delta, confidence=confidence)
         found.append(bound.epsilon)
     low, median, high = (float(value) for value in np.quantile(found, (0.05, 0.5, 0.95)))
-    return Attainable(median=median, low=low, high=high, repetitions=repetitions)
+    errors = [quantile_error(np.array(found), share) for share in (0.05, 0.5, 0.95)]
+    return Attainable(
+        median=median,
+        low=low,
+        high=high,
+        repetitions=repetitions,
+        error=errors[1],
+        ends_error=max(errors[0], errors[2]),
+    )
 
 
 def _check(m: int, delta: float, confidence: float, method: str) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 from trustml.errors import UsageError
 
@@ -137,3 +141,12 @@ def effective_pairs(auc: float, variance: float, *, positives: int, negatives: i
         return float(min(positives, negatives))
     most = 3.0 * positives * negatives / (positives + negatives)
     return most if variance <= 0.0 else min(most, auc * (1.0 - auc) / variance)
+
+
+def quantile_error(draws: npt.NDArray[np.float64], share: float) -> float:
+    """Monte-Carlo error of a quantile of draws: half of what lies within a standard error of its rank (binomial)."""
+    if len(draws) < 2:
+        return 0.0
+    reach = math.sqrt(share * (1 - share) / len(draws))
+    low, high = np.quantile(draws, [max(0.0, share - reach), min(1.0, share + reach)])
+    return float(high - low) / 2

@@ -15,7 +15,7 @@ from trustml.attribution.similarity import spearman_of_magnitudes
 from trustml.auditing.explained import FEWEST, Explained, Finished
 from trustml.auditing.findings import not_checked, reason
 from trustml.auditing.result import Finding, Measurement, Severity
-from trustml.data.dataset import Ints
+from trustml.measures.bootstrap import median_ends, ratio_ends
 
 STEPS, MORE_STEPS = 50, 300
 LARGEST_GAP = 0.05
@@ -66,7 +66,7 @@ def _completeness(explained: Explained) -> Finding:
             gap, finished, steps = more, then, MORE_STEPS
             share = float(gap.errors.sum() / gap.changes.sum())
     good, tried = share <= LARGEST_GAP, steps == MORE_STEPS
-    low, high = _ratio_interval(gap.errors, gap.changes, explained)
+    low, high = ratio_ends(gap.errors, gap.changes, confidence=explained.confidence)
     return Finding(
         id="explanations.completeness",
         check="explanations",
@@ -87,7 +87,7 @@ def _completeness(explained: Explained) -> Finding:
                 confidence=explained.confidence,
                 unit="share",
                 n=len(gap.errors),
-                note="sum of errors over sum of changes; percentile bootstrap over examples",
+                note="sum of errors over sum of changes; exact bootstrap over examples",
             ),
         ),
         how=f"Outputs of the label, from the mean training example, {steps} Gauss-Legendre points (Sundararajan et "
@@ -202,7 +202,7 @@ def _stability(explained: Explained) -> Finding:
     moved = moved[np.isfinite(moved)]
     if len(moved) < 2:
         return not_checked("explanations", "stability", why="the explanations are zero")
-    low, high = _median_interval(moved, explained)
+    low, high = median_ends(moved, confidence=explained.confidence)
     median = float(np.median(moved))
     return Finding(
         id="explanations.stability",
@@ -218,7 +218,7 @@ def _stability(explained: Explained) -> Finding:
                 high=high,
                 confidence=explained.confidence,
                 n=len(moved),
-                note=f"median over examples, largest of {NEIGHBOURS} neighbours; percentile bootstrap",
+                note=f"median over examples, largest of {NEIGHBOURS} neighbours; exact bootstrap over examples",
             ),
         ),
         how="Largest move of integrated gradients (20 points) among neighbours, over their own norm (Yeh et al., "
@@ -268,22 +268,3 @@ def _unfinished(name: str, finished: Finished, *, verb: str = "explained") -> Fi
     return not_checked(
         "explanations", name, why=finished.words(verb), would_change="more time: explain_seconds, --explain-seconds"
     )
-
-
-def _ratio_interval(above: Doubles, below: Doubles, explained: Explained) -> tuple[float, float]:
-    rows = _resampled(len(above), explained)
-    return _ends(above[rows].sum(axis=1) / np.maximum(below[rows].sum(axis=1), 1e-300), explained)
-
-
-def _median_interval(values: Doubles, explained: Explained) -> tuple[float, float]:
-    return _ends(np.median(values[_resampled(len(values), explained)], axis=1), explained)
-
-
-def _resampled(count: int, explained: Explained) -> Ints:
-    return np.random.default_rng(explained.seed).integers(0, count, (2000, count))
-
-
-def _ends(values: Doubles, explained: Explained) -> tuple[float, float]:
-    outside = (1 - explained.confidence) / 2
-    low, high = np.quantile(values, (outside, 1 - outside))
-    return float(low), float(high)

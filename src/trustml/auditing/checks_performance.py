@@ -25,7 +25,7 @@ def check_errors(said: Doubles, true: Doubles, *, of: str) -> Finding:
         ``holdout`` or ``train``.
     """
     found, unit = error_estimates(true, said), {"r2": "1"}
-    value = found["r2"][0]
+    value = found["r2"].value
     told = f"R2 is {value:.3f}" if math.isfinite(value) else "all targets are the same, so that there is no R2"
     constant = f"always answering their mean has RMSE {true.std():.4g}, their median MAE "
     return Finding(
@@ -33,20 +33,20 @@ def check_errors(said: Doubles, true: Doubles, *, of: str) -> Finding:
         check="performance",
         severity="note",
         title=f"On the {'hold-out' if of == 'holdout' else 'training examples'} {told}, RMSE "
-        f"{found['rmse'][0]:.4g} and MAE {found['mae'][0]:.4g}",
+        f"{found['rmse'].value:.4g} and MAE {found['mae'].value:.4g}",
         measured=tuple(
             Measurement(
                 measure=name,
-                value=value,
-                low=low,
-                high=high,
+                value=one.value,
+                low=one.low,
+                high=one.high,
                 confidence=0.95,
                 unit=unit.get(name, "of target"),
                 n=len(true),
                 note="bootstrap over examples",
             )
-            for name, (value, low, high) in found.items()
-            if math.isfinite(value)
+            for name, one in found.items()
+            if math.isfinite(one.value)
         ),
         how=f"Beside it, {constant}{np.abs(true - np.median(true)).mean():.4g}.",
         would_change="other examples of the same source, within the intervals",

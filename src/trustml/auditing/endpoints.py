@@ -1,4 +1,4 @@
-"""A served model, asked over HTTP: KServe v2, TensorFlow Serving's REST, and TorchServe.
+"""A served model, asked over HTTP: KServe v2, TensorFlow Serving's REST, TorchServe, MLflow and JSON of other names.
 
 Everything an endpoint answers is untrusted: it is limited in size and time, parsed as JSON and nothing else, and what
 is not an array of numbers with one row an example is refused in one line. Redirects are never followed.
@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from trustml.errors import TrustmlError, UsageError
 
-Protocol: TypeAlias = Literal["kserve-v2", "tf-serving", "torchserve"]
+Protocol: TypeAlias = Literal["kserve-v2", "tf-serving", "torchserve", "mlflow", "json"]
 
 _DATATYPES = {"f2": "FP16", "f4": "FP32", "f8": "FP64", "i1": "INT8", "i2": "INT16", "i4": "INT32", "i8": "INT64"}
 _DATATYPES |= {"u1": "UINT8", "u2": "UINT16", "u4": "UINT32", "u8": "UINT64", "b1": "BOOL"}
@@ -43,14 +43,17 @@ class Endpoint:
     ----------
     url : str
         ``http`` or ``https``: the server, if `model` is given, or the full address of the model's predictions.
-    protocol : {"kserve-v2", "tf-serving", "torchserve"}
-        ``/v2/models/NAME/infer``, ``/v1/models/NAME:predict``, or ``/predictions/NAME``. TorchServe is sent
-        ``{"instances": [...]}``, its JSON envelope, and may answer ``{"predictions": [...]}`` or a plain list.
+    protocol : {"kserve-v2", "tf-serving", "torchserve", "mlflow", "json"}
+        ``/v2/models/NAME/infer``, ``/v1/models/NAME:predict``, ``/predictions/NAME``, or a full address such as
+        ``http://HOST:PORT/invocations`` of the last two. TorchServe is sent ``{"instances": [...]}``, its JSON
+        envelope, MLflow ``{"inputs": [...]}``, and any other server ``{INPUT_NAME: [...]}``; each may answer
+        ``{"predictions": [...]}``, any other ``{OUTPUT_NAME: [...]}``, or a plain list.
     model : str
         Name of the model on the server.
     input_name, output_name : str
-        Names of tensors. KServe needs that of the input, and either protocol that of the output where there are
+        Names of tensors. KServe needs that of the input, and every protocol that of the output where there are
         several. KServe's is sent: MLServer's runtime for scikit-learn answers classes unless it is `predict_proba`.
+        Names with points between lead into an answer of ``json``, such as ``result.probabilities``.
     datatype : str
         KServe's name of the type that inputs are sent as; empty for that of the array.
     batch_size : int
@@ -93,6 +96,11 @@ class Endpoint:
             )
         if self.batch_size < 1 or self.timeout <= 0 or self.retries < 0 or self.largest_answer < 1:
             raise UsageError("endpoint: batch_size, timeout and largest_answer must be positive, retries at least 0")
+        if self.model and self.protocol in ("mlflow", "json"):
+            raise UsageError(
+                f"endpoint.model: {self.model!r} is in no address of the protocol {self.protocol}; give the full "
+                "address of its predictions, such as http://HOST:PORT/invocations, and no model"
+            )
         if not self.model and parts.path in ("", "/"):
             raise UsageError("endpoint.model: is missing; name the model, or give the full address of its predictions")
 
@@ -155,9 +163,12 @@ def ask_endpoint(endpoint: Endpoint, inputs: npt.NDArray[Any]) -> npt.NDArray[np
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         begin = _quoted(endpoint, answer[:_PIECE].decode("utf-8", errors="replace"), most=60)
         raise EndpointError(f"{endpoint.shown}: answered no JSON but {begin!r}") from None
-    rows = (
-        _kserve_rows(endpoint, decoded, len(inputs)) if endpoint.protocol == "kserve-v2" else _rows(endpoint, decoded)
-    )
+    if endpoint.protocol == "kserve-v2":
+        rows = _kserve_rows(endpoint, decoded, len(inputs))
+    elif endpoint.protocol == "json":
+        rows = _named_rows(endpoint, decoded)
+    else:
+        rows = _rows(endpoint, decoded)
     try:
         found = np.asarray(rows, np.float64)
     except (TypeError, ValueError, OverflowError):
@@ -182,7 +193,8 @@ def _request(endpoint: Endpoint, inputs: npt.NDArray[Any]) -> bytes:
     if not np.isfinite(inputs).all():
         raise EndpointError(f"{endpoint.shown}: inputs that are not finite cannot be sent as JSON")
     if endpoint.protocol != "kserve-v2":
-        return msgspec.json.encode({"instances": inputs.tolist()})
+        name = {"mlflow": "inputs", "json": endpoint.input_name}.get(endpoint.protocol, "instances")
+        return msgspec.json.encode({name: inputs.tolist()})
     datatype = endpoint.datatype or _DATATYPES.get(inputs.dtype.str[1:], "FP32")
     tensor = {
         "name": endpoint.input_name,
@@ -299,7 +311,7 @@ def _kserve_rows(endpoint: Endpoint, answer: Any, examples: int) -> Any:
 
 def _rows(endpoint: Endpoint, answer: Any) -> Any:
     rows = answer.get("predictions") if isinstance(answer, dict) else answer
-    if endpoint.protocol == "tf-serving" and not isinstance(answer, dict):
+    if endpoint.protocol in ("tf-serving", "mlflow") and not isinstance(answer, dict):
         rows = None
     if not isinstance(rows, list):
         raise EndpointError(f"{endpoint.shown}: its answer holds no `predictions`{_complaint(endpoint, answer)}")
@@ -311,6 +323,19 @@ def _rows(endpoint: Endpoint, answer: Any) -> Any:
             raise EndpointError(f"{endpoint.shown}: has the outputs {told}; name one of them as output_name")
         return [row[wanted] for row in rows]
     return rows
+
+
+def _named_rows(endpoint: Endpoint, answer: Any) -> Any:
+    """Rows at the place that the output's name leads to; a plain list where it has none."""
+    found, left = answer, endpoint.output_name.split(".") if endpoint.output_name else []
+    while left and isinstance(found, dict) and left[0] in found:
+        found = found[left.pop(0)]
+    if not left and isinstance(found, list):
+        return found
+    there = ", ".join(map(str, list(found)[:10])) if isinstance(found, dict) else f"a {type(found).__name__}"
+    told = _quoted(endpoint, there, most=200) or "nothing"
+    looked = f"at {left[0]!r} of output_name" if left else "where its outputs should be a list"
+    raise EndpointError(f"{endpoint.shown}: {looked} its answer holds {told}; name what leads to them as output_name")
 
 
 def _complaint(endpoint: Endpoint, answer: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,9 +12,11 @@ import numpy.typing as npt
 
 from trustml.attribution.asking import Doubles
 from trustml.auditing.models import Array
-from trustml.auditing.named import as_table, in_parts, packed, table_of_numbers
+from trustml.auditing.named import as_given, packed, table_of_numbers
 from trustml.data.dataset import Ints
 from trustml.errors import DataError
+
+_SPACES = re.compile(r"\s")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +50,7 @@ class Given:
 
     def of_owner(self) -> Any:
         """Give the inputs in the form that their owner has them in."""
-        if self.parts:
-            return in_parts(self.inputs, self.parts)
-        return as_table(self.inputs, self.columns) if self.columns else self.inputs
+        return as_given(self.inputs, parts=self.parts, columns=self.columns)
 
 
 def are_targets(labels: Array) -> bool:
@@ -83,12 +84,17 @@ def in_order(examples: Given, columns: tuple[str, ...], *, field: str) -> Given:
     """
     if not columns or not examples.columns or examples.columns == columns:
         return examples
-    odd = sorted(set(columns) ^ set(examples.columns))
-    if odd or len(set(columns)) < len(examples.columns):
+    names = examples.columns
+    if set(names) != set(columns):
+        names = tuple(_SPACES.sub("_", name) for name in names)  # as LightGBM spells them
+    odd = sorted(set(columns) ^ set(names))
+    if odd or len(set(columns)) < len(names):
         what = repr(odd[0]) if odd else "one twice"
         raise DataError(f"{field}: its columns are not those expected, which differ by {what}; give the same columns")
-    order = [examples.columns.index(name) for name in columns]
-    return replace(examples, inputs=examples.inputs[:, order], columns=columns)
+    order = [names.index(name) for name in columns]
+    return replace(
+        examples, inputs=examples.inputs[:, order], columns=tuple(examples.columns[place] for place in order)
+    )
 
 
 def given(pair: Any, *, field: str) -> Given:

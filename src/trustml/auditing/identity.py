@@ -16,7 +16,12 @@ _EMPTY = arrays_digest(())
 
 
 def identity_of(
-    target: Target, *, shape: tuple[int, ...] = (), dtype: str = "", parts: tuple[str, ...] = ()
+    target: Target,
+    *,
+    shape: tuple[int, ...] = (),
+    dtype: str = "",
+    parts: tuple[str, ...] = (),
+    columns: tuple[str, ...] = (),
 ) -> ModelIdentity:
     """Identify a model.
 
@@ -27,6 +32,8 @@ def identity_of(
         Of one input, for models whose arrays cannot be reached and which are asked; empty where there is no example.
     parts : tuple of str
         Names of the parts that inputs are a stack of, which the target was made for.
+    columns : tuple of str
+        Names of the columns of the tables that the target was made for.
 
     Raises
     ------
@@ -48,7 +55,13 @@ def identity_of(
     if first != again:
         raise DataError("model: does not give the same answers twice, so that they do not identify it")
     return ModelIdentity(
-        kind="answers", sha256=first, source=target.source, shape=probe.shape, dtype=dtype, parts=parts
+        kind="answers",
+        sha256=first,
+        source=target.source,
+        shape=probe.shape,
+        dtype=dtype,
+        parts=parts,
+        columns=columns,
     )
 
 

@@ -79,8 +79,13 @@ def audit_model(model: Any, request: Request, *, tell: Tell) -> AuditRecord:
     """
     audit = _Audit(model=model, request=request, asked=check_request(model, request), tell=tell)
     if model is not None:
-        parts = request.train.parts if request.train is not None else ()
-        audit.target = target_of(model, parts=parts)
+        given = request.train
+        audit.target = target_of(
+            model,
+            parts=() if given is None else given.parts,
+            columns=() if given is None else given.columns,
+            batch_size=request.batch_size,
+        )
         request = audit.request = _with_outputs(_in_order(request, audit.target), audit.target)
     if request.train is not None and request.holdout is not None:
         tell("data", 0, 1)
@@ -163,6 +168,24 @@ def _ask(audit: _Audit) -> None:
             would_change="outputs='logits', 'probabilities' or 'values', if this reading is wrong",
         )
     )
+    audit.findings += _without_mask(target, data)
+
+
+def _without_mask(target: Target, data: CheckedData) -> list[Finding]:
+    """Note that padding is read as text: Hugging Face's models take it for such unless a mask says otherwise."""
+    padding, inputs = target.padding, np.concatenate([data.train.inputs, data.holdout.inputs])
+    if padding is None or inputs.dtype.kind not in "iu" or not (inputs == padding).any():
+        return []
+    return [
+        Finding(
+            id="data.mask",
+            check="data",
+            severity="note",
+            title=f"{(inputs == padding).mean():.1%} of the tokens are the padding {padding}, and no attention mask "
+            "was given: the model reads them as text",
+            would_change="inputs as a mapping of input_ids and attention_mask, as a tokenizer gives them",
+        )
+    ]
 
 
 def _identify(audit: _Audit) -> None:
@@ -170,10 +193,12 @@ def _identify(audit: _Audit) -> None:
     target, given = audit.target, audit.request.train
     if target is None or (given is not None and audit.answers is None):
         return  # a model that does not answer is a finding already
-    shape = given.inputs.shape[1:] if given is not None else ()
-    dtype = given.inputs.dtype.str if given is not None else ""
+    probe: dict[str, Any] = {}
+    if given is not None:
+        probe = {"shape": given.inputs.shape[1:], "dtype": given.inputs.dtype.str}
+        probe |= {"parts": given.parts, "columns": given.columns}
     try:
-        audit.identity = identity_of(target, shape=shape, dtype=dtype, parts=() if given is None else given.parts)
+        audit.identity = identity_of(target, **probe)
     except Exception as error:  # whatever a stranger's model raises
         audit.findings.append(not_checked("data", "identity", why=reason(error)))
 
@@ -201,6 +226,7 @@ def _membership(audit: _Audit) -> None:
                 columns=answers.train.shape[1],
                 seed=request.seed,
                 tell=audit.tell,
+                batch_size=request.batch_size,
             )
         except Exception as error:  # somebody else's training
             missing = without_references(audit.asked.count, why=reason(error))
@@ -331,6 +357,7 @@ def _record(audit: _Audit) -> AuditRecord:
             "seed": str(request.seed),
             "outputs": request.outputs,
             "reference models": str(audit.asked.count),
+            **({} if request.batch_size is None else {"batch size": str(request.batch_size)}),
             **({"interrupted": "while explaining; what was finished is kept"} if audit.is_interrupted else {}),
         },
         versions=package_versions(_packages()),

@@ -82,6 +82,8 @@ def _kind_of_file(path: Path) -> tuple[str, str]:
             begin = stream.read(16)
     except OSError as error:
         return f"a file that cannot be read ({error.strerror})", "name another"
+    if path.suffix == ".keras":
+        return "a Keras model", "load it where you trust it, by `keras.saving.load_model(file)`, and give the model"
     if begin.startswith(b"PK\x03\x04"):
         names = _names(path)
         for ending, kind, fix in _IN_ZIP:

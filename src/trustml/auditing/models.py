@@ -7,6 +7,7 @@ not imported already.
 from __future__ import annotations
 
 import copy
+import functools
 import importlib
 import inspect
 from collections.abc import Callable
@@ -20,15 +21,19 @@ import numpy.typing as npt
 from trustml.auditing.endpoints import Endpoint, ask_endpoint
 from trustml.auditing.framework_worker import FrameworkWorker
 from trustml.auditing.model_files import refuse_model_file
-from trustml.auditing.named import as_table, in_parts
+from trustml.auditing.named import as_given, as_table, in_parts
 from trustml.auditing.recognised import (
-    NNX_GRADIENTS,
-    booster_outputs,
+    Booster,
+    Function,
+    booster_of,
     descends,
-    is_nnx,
+    function_of,
     is_regressor,
     keras_3_backend,
-    keras_on_jax,
+    keras_function,
+    keras_kind,
+    named_columns,
+    padding_of,
     refuse_unfinished,
 )
 from trustml.backends.contract import LiveModel
@@ -81,6 +86,8 @@ class Target:
     columns : tuple of str
         Names of the columns of a table that the model was fitted on, where it says so.
     batch_size : int
+    padding : int, optional
+        Token that pads its inputs, where it takes an attention mask beside them.
     source, file_digest : str
         Name of the file it was loaded from and the file's SHA-256, or the address it is served at.
     """
@@ -93,19 +100,28 @@ class Target:
     regression: bool = False
     columns: tuple[str, ...] = ()
     batch_size: int = BATCH
+    padding: int | None = None
     source: str = ""
     file_digest: str = ""
 
 
-def target_of(model: Any, *, parts: tuple[str, ...] = ()) -> Target:
+def target_of(
+    model: Any, *, parts: tuple[str, ...] = (), columns: tuple[str, ...] = (), batch_size: int | None = None
+) -> Target:
     """Recognise a model.
 
     Parameters
     ----------
-    model : torch.nn.Module, Keras model, JaxModel or (function, params), estimator, callable or Endpoint
+    model : torch.nn.Module, Keras model, JaxModel or (function, params), estimator, booster, callable or Endpoint
+        Also what libraries of JAX make: a module of Equinox or Flax NNX, and one of Flax or a transform of Haiku
+        together with its parameters.
     parts : tuple of str
-        Names of the parts of an input, which then is (n, parts, length): a torch module gets them by name, a callable
-        and a function of JAX as a mapping.
+        Names of the parts of an input, which then is (n, parts, ...): a torch module gets them by name, a callable,
+        a Keras model and a function of JAX as a mapping.
+    columns : tuple of str
+        Names of the columns of the tables that it is asked for: a callable gets a DataFrame then.
+    batch_size : int, optional
+        Examples that it gets at once.
 
     Returns
     -------
@@ -119,30 +135,32 @@ def target_of(model: Any, *, parts: tuple[str, ...] = ()) -> Target:
     if isinstance(model, str | Path):
         refuse_model_file(Path(model))
         raise UsageError(f"model: {model}: no such file or folder; load the model, and give that")
-    for one in (model, *(model if isinstance(model, tuple) else ())):
-        refuse_unfinished(one)
+    found = _recognised(model, parts, columns)
+    return found if batch_size is None else replace(found, batch_size=batch_size)
+
+
+def _recognised(model: Any, parts: tuple[str, ...], columns: tuple[str, ...]) -> Target:
     if isinstance(model, Endpoint | FrameworkWorker):
         return _elsewhere(model, parts)
     if parts and inspect.isroutine(model):
-        return _callable(lambda inputs: model(in_parts(inputs, parts)))
-    if (on := keras_3_backend(model)) and parts:
-        raise _not_by_parts(model, parts)
-    if on and on not in backend_names():
-        return _callable(lambda inputs: model(inputs, training=False), kind=f"Keras model on {on}")
-    model = _as_function(model, parts, keras_on=on)
+        return _callable(model, parts=parts)
+    if (on := keras_3_backend(model)) and on not in backend_names():
+        asked = functools.partial(model, training=False)
+        return _callable(asked, kind=keras_kind(model), parts=parts)
+    kind, model = _as_function(model, parts, keras_on=on)
     for name in backend_names():
         entry = entry_of(name)
         for known in entry.live:
             if any(descends(model, package, known.base) for package in known.packages):
-                return _live(entry, model, kind=known.kind.format(type(model).__name__), parts=parts)
+                return _live(entry, model, kind=kind or known.kind.format(type(model).__name__), parts=parts)
     if parts:
         raise _not_by_parts(model, parts)
     if callable(getattr(model, "predict_proba", None)) or is_regressor(model):
         return _estimator(model)
-    if descends(model, "lightgbm", "Booster"):
-        return _table_model("LightGBM Booster", lambda inputs: booster_outputs(model, inputs))
+    if (booster := booster_of(model)) is not None:
+        return _booster(booster)
     if callable(model):
-        return _callable(_evaluating(model), without=NNX_GRADIENTS if is_nnx(model) else "")
+        return _callable(_evaluating(model), columns=columns)
     raise UsageError(
         f"model: {type(model).__name__} is no model that can be asked; give a torch module, a Keras model, "
         "trustml.JaxModel(function, params), an estimator with predict_proba or of a regression, a callable, "
@@ -180,12 +198,13 @@ def aligned(outputs: Array, *, classes: Array | None, to: Array | None) -> Array
     return found
 
 
-def _callable(model: Callable[[Array], Any], *, kind: str = "callable", without: str = "") -> Target:
-    return Target(
-        kind=kind,
-        ask=lambda inputs: np.asarray(model(inputs)),
-        without_gradients=without or "a plain callable gives no input gradients",
-    )
+def _callable(
+    model: Callable[[Any], Any], *, kind: str = "callable", parts: tuple[str, ...] = (), columns: tuple[str, ...] = ()
+) -> Target:
+    def ask(inputs: Array) -> Array:
+        return np.asarray(model(as_given(inputs, parts=parts, columns=columns)))
+
+    return Target(kind=kind, ask=ask, without_gradients="a plain callable gives no input gradients")
 
 
 def _elsewhere(model: Endpoint | FrameworkWorker, parts: tuple[str, ...]) -> Target:
@@ -203,16 +222,24 @@ def _elsewhere(model: Endpoint | FrameworkWorker, parts: tuple[str, ...]) -> Tar
     )
 
 
-def _as_function(model: Any, parts: tuple[str, ...], *, keras_on: str) -> Any:
-    """Give what is a function of parameters and inputs as one; anything else as it is."""
+def _as_function(model: Any, parts: tuple[str, ...], *, keras_on: str) -> tuple[str, Any]:
+    """Give what is a function of arrays and inputs as one, with its kind; anything else as it is."""
     if keras_on and any(known.base == JaxModel.__name__ for known in entry_of(keras_on).live):
-        return JaxModel(*keras_on_jax(model))
+        found: Function | None = keras_function(model)
+    elif descends(model, "flax.nnx", "Module"):
+        found = function_of(_evaluating(model))
+    else:
+        found = function_of((model.function, model.params) if isinstance(model, JaxModel) else model)
+    if found is not None:
+        model = JaxModel(found.function, found.params)
+    for one in (model, *(model if isinstance(model, tuple) else ())):
+        refuse_unfinished(one)
     if isinstance(model, tuple) and len(model) == 2 and callable(model[0]):
         model = JaxModel(*model)
-    if not parts or not isinstance(model, JaxModel):
-        return model
-    by_name = model.function
-    return JaxModel(lambda params, inputs: by_name(params, in_parts(inputs, parts)), model.params)
+    if parts and isinstance(model, JaxModel):
+        by_name = model.function
+        model = JaxModel(lambda params, inputs: by_name(params, in_parts(inputs, parts)), model.params)
+    return found.kind if found is not None else keras_kind(model) if keras_on else "", model
 
 
 def _not_by_parts(model: Any, parts: tuple[str, ...]) -> UsageError:
@@ -233,7 +260,7 @@ def _live(entry: BackendEntry, model: Any, *, kind: str, parts: tuple[str, ...])
             raise _not_by_parts(model, parts)
         model = module.by_parts(model, parts)
     live: LiveModel = module.live_model(model)
-    return Target(kind=kind, ask=live.outputs, live=live)
+    return Target(kind=kind, ask=live.outputs, live=live, padding=None if parts else padding_of(model))
 
 
 def _evaluating(model: Any) -> Any:
@@ -254,8 +281,13 @@ def _evaluating(model: Any) -> Any:
     return found
 
 
+def _booster(model: Booster) -> Target:
+    found = _table_model(model.kind, lambda inputs: model.ask(inputs.reshape(len(inputs), -1)))
+    return replace(found, columns=model.columns)
+
+
 def _estimator(model: Any) -> Target:
-    columns = tuple(map(str, getattr(model, "feature_names_in_", ())))
+    columns = named_columns(getattr(model, "feature_names_in_", ()))
 
     def ask(inputs: Array) -> Array:
         # Forests and neighbours take a table; images are laid flat as their owner must have done to fit them.

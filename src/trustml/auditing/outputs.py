@@ -42,7 +42,7 @@ _MOST_ROUNDING = 0.05  # that rows may miss 1 by where nobody says that they are
 _ONE_CLASS = "give probabilities of all classes of one label an example: these may be of several labels at once"
 _LABELS = (
     "these are classes, and neither probabilities nor logits; ask for probabilities, such as predict_proba "
-    "(of an endpoint: output_name='predict_proba')"
+    "(of KServe: output_name='predict_proba'; of MLflow: a model saved with pyfunc_predict_fn='predict_proba')"
 )
 
 
@@ -103,7 +103,11 @@ def meaning_of(raw: Array, wanted: Outputs) -> Meaning:
         )
     note = "as stated" if wanted == "probabilities" else "read as probabilities: every row adds up to 1"
     if tolerance > SUM_TOLERANCE:
-        note += f", within their rounding to {decimals} decimal{'' if decimals == 1 else 's'}, which hides from attacks"
+        places = f"{decimals} decimal{'' if decimals == 1 else 's'}"
+        rounded = np.abs(sums - 1).max() > SUM_TOLERANCE  # else they may as well be shares of a few votes
+        note += (
+            f", within their rounding to {places}, which hides from attacks" if rounded else f", of {places} at most"
+        )
     if single and wanted == "auto":
         note = "read as the probability of class 1: one column between 0 and 1"
     return Meaning(scale="probabilities", single=single, note=note, sum_tolerance=tolerance)

@@ -57,7 +57,15 @@ def asked_references(model: Any, *, references: int | None, retrain: Retrain | N
 
 
 def train_references(
-    asked: Asked, *, everything: Given, meaning: Meaning, classes: Array | None, columns: int, seed: int, tell: Tell
+    asked: Asked,
+    *,
+    everything: Given,
+    meaning: Meaning,
+    classes: Array | None,
+    columns: int,
+    seed: int,
+    tell: Tell,
+    batch_size: int | None = None,
 ) -> References:
     """Train reference models, each on a random half of all examples, and ask each for all of them.
 
@@ -74,6 +82,8 @@ def train_references(
     seed : int
         Draws the halves; models get this seed and those that follow.
     tell : callable
+    batch_size : int, optional
+        Examples that a model gets at once.
 
     Returns
     -------
@@ -92,7 +102,8 @@ def train_references(
     for number in range(asked.count):
         members[number, generator.permutation(total)[: total // 2]] = True
         half = everything.take(members[number])
-        target = target_of(asked.retrain(half.of_owner(), half.labels, seed + number), parts=half.parts)
+        made = asked.retrain(half.of_owner(), half.labels, seed + number)
+        target = target_of(made, parts=half.parts, columns=half.columns, batch_size=batch_size)
         raw = ask_all(target, everything.inputs, tell=lambda what, done, of: None, what="")
         found = to_logits(aligned(raw, classes=target.classes, to=classes), meaning)
         if found.shape[1] != columns:

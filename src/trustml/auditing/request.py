@@ -10,6 +10,7 @@ from trustml.auditing.checks_accounting import check_claim
 from trustml.auditing.claim import Claim
 from trustml.auditing.examples import Given
 from trustml.auditing.explained import MEMORY, SECONDS
+from trustml.auditing.models import BATCH
 from trustml.auditing.outputs import Outputs
 from trustml.auditing.references import Asked, Retrain, asked_references
 from trustml.errors import UsageError
@@ -37,6 +38,8 @@ class Request:
     explain_memory : int
         Bytes.
     explain_seconds : float
+    batch_size : int, optional
+        Examples that the model gets at once.
     """
 
     train: Given | None
@@ -51,6 +54,7 @@ class Request:
     name: str
     explain_memory: int = MEMORY
     explain_seconds: float = SECONDS
+    batch_size: int | None = None
 
 
 def check_request(model: Any, request: Request) -> Asked:
@@ -72,6 +76,8 @@ def check_request(model: Any, request: Request) -> Asked:
         raise UsageError(f"explain_memory: {request.explain_memory} bytes are none; leave it out for {MEMORY}")
     if not request.explain_seconds > 0:
         raise UsageError(f"explain_seconds: {request.explain_seconds:g} is no time; leave it out for {SECONDS:g}")
+    if request.batch_size is not None and request.batch_size < 1:
+        raise UsageError(f"batch_size: {request.batch_size} examples at once are none; leave it out for {BATCH}")
     if (request.train is None) != (request.holdout is None):
         raise UsageError("train, holdout: one of them is missing; give both, or neither for accounting alone")
     if request.train is None and any(name != "accounting" for name in request.checks):

@@ -120,7 +120,9 @@ class ModelIdentity(msgspec.Struct, frozen=True, kw_only=True):
     dtype : str
         Type that the probe was sent as.
     parts : tuple of str
-        Where inputs are a stack of parts (n, parts, length), such as token numbers and their mask, the parts' names.
+        Where inputs are a stack of parts (n, parts, ...), such as token numbers and their mask, the parts' names.
+    columns : tuple of str
+        Where a callable was asked for tables, the names of their columns.
     """
 
     kind: Literal["weights", "file", "answers"]
@@ -129,6 +131,7 @@ class ModelIdentity(msgspec.Struct, frozen=True, kw_only=True):
     shape: tuple[int, ...] = ()
     dtype: str = ""
     parts: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind == "answers" and not self.shape:

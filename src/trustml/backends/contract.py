@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy.typing as npt
 
+from trustml.attribution.passes import MOST_ROWS
 from trustml.backends.settings import (
     Clipped,
     EngineChoice,
@@ -285,6 +286,8 @@ class ExplainRequest:
         Layer whose output is attributed to; -1 for methods without one.
     seed : int
         All random numbers of a method follow from it.
+    rows : int
+        Rows that go through the network at once, at the most, where the method can do with fewer.
     """
 
     model: Model
@@ -296,6 +299,7 @@ class ExplainRequest:
     features: Ints
     layer: int
     seed: int
+    rows: int = MOST_ROWS
 
 
 Attributions: TypeAlias = dict[str, Floats]

@@ -7,10 +7,12 @@ from trustml.catalogue.methods import METHODS
 from trustml.frameworks.implementation import Availability, Implementation, NotAvailable
 from trustml.frameworks.table import entry_of
 from trustml.models.layers import Architecture, Conv2D
+from trustml.models.outcome import Outcome
 from trustml.models.shapes import layer_shapes
+from trustml.models.token_path import last_attended, patch_grid
 from trustml.models.token_space import has_mask, table_of_tokens, why_no_vectors
 from trustml.scenario import methods as m
-from trustml.scenario.baselines import Blur, Mean
+from trustml.scenario.baselines import Blur, Mean, Median
 from trustml.scenario.spec import BackendName
 
 CONTROL_LIBRARY = "control"
@@ -52,11 +54,16 @@ def library_of(backend: BackendName, method: m.Method) -> str:
     return found.library if isinstance(found, Implementation) else "none"
 
 
-def attributed_layer(method: m.Method, architecture: Architecture) -> int:
-    """Give the layer whose output the method attributes to; -1 for methods of the input."""
+def attributed_layer(method: m.Method, architecture: Architecture, input_shape: tuple[int, ...]) -> int:
+    """Give the layer whose output the method attributes to; -1 for methods of the input.
+
+    Where the method leaves it out: what the last attention to patches looks at, else the last convolution.
+    """
     layer: int | None = getattr(method, "layer", -1)
     if layer is not None:
         return layer
+    if (attended := last_attended(architecture, input_shape)) >= 0:
+        return attended
     convolutions = [i for i, node in enumerate(architecture.nodes) if isinstance(node.layer, Conv2D)]
     return convolutions[-1] if convolutions else -1
 
@@ -64,8 +71,10 @@ def attributed_layer(method: m.Method, architecture: Architecture) -> int:
 def why_unfit(method: m.Method, architecture: Architecture, input_shape: tuple[int, ...]) -> str:
     """Say why the method cannot explain a model of that architecture; empty if it can."""
     image = len(input_shape) == 3
-    entry, layer = METHODS[type(method)], attributed_layer(method, architecture)
+    entry, layer = METHODS[type(method)], attributed_layer(method, architecture, input_shape)
     if reason := _unfit_for_tokens(method, architecture):
+        return reason
+    if entry.unfit is not None and (reason := entry.unfit(architecture, input_shape)):
         return reason
     shapes = layer_shapes(architecture, input_shape)
     if entry.at_convolution and layer == -1:
@@ -78,7 +87,7 @@ def why_unfit(method: m.Method, architecture: Architecture, input_shape: tuple[i
         return f"window {window} does not fit into images of shape {input_shape}"
     if hasattr(method, "layer") and not 0 <= layer < len(architecture.nodes):
         return f"layer {layer} is none of the model's {len(architecture.nodes)} layers; use 0 to {len(shapes) - 2}"
-    if entry.at_convolution and len(shapes[layer + 1]) != 3:
+    if entry.at_convolution and len(shapes[layer + 1]) != 3 and not patch_grid(architecture, input_shape, layer):
         named = _label(architecture, layer)
         return f"layer {named} gives shape {shapes[layer + 1]}, which has no rows and columns; name a convolution"
     neuron: tuple[int, ...] | None = getattr(method, "neuron", None)
@@ -138,8 +147,10 @@ def _unfit_for_tokens(method: m.Method, architecture: Architecture) -> str:
     if not table_of_tokens(architecture) or isinstance(method, m.RandomControl):
         return ""
     baseline, background = m.baseline_of(method), m.background_of(method)
-    if isinstance(baseline, Mean | Blur):
+    if isinstance(baseline, Mean | Median | Blur):
         return f"{type(baseline).__name__} makes no token of several; use a number, the id of a token"
+    if isinstance(method, m.SmoothGrad) and method.relative:
+        return "takes noise as a share of the range of an input, and tokens have none; set relative to false"
     if background is not None and background.rows == "uniform":
         return "Background(rows='uniform') draws no tokens; take rows of data"
     if background is not None and has_mask(architecture):
@@ -152,8 +163,11 @@ def _unfit_for_tokens(method: m.Method, architecture: Architecture) -> str:
 def _unknown_layer(method: m.Method, architecture: Architecture) -> str:
     inner = method.of if isinstance(method, m.SmoothGrad) else method
     for index, node in enumerate(architecture.nodes):
-        if isinstance(node.layer, METHODS[type(inner)].no_rule_for):
-            return f"has no rule for {type(node.layer).__name__} (model.layers.{index})"
+        why = METHODS[type(inner)].no_rule_for.get(type(node.layer))
+        if why is not None and isinstance(node.layer, Outcome):
+            return f"has no rule for a {node.layer.quantity} (explanations.quantity): {why}"
+        if why is not None:
+            return f"has no rule for {type(node.layer).__name__} (model.layers.{index}): {why}"
     return ""
 
 

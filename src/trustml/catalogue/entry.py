@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from trustml.frameworks.implementation import Cell
-from trustml.models.layers import LayerSpec
+from trustml.models.layers import Architecture, LayerSpec
 
 Returns = Literal["input", "layer", "map"]
 Needs = Literal["gradients", "layers", "forward"]
@@ -40,9 +40,12 @@ class MethodEntry:
     images : bool
         Whether it is for images alone.
     at_convolution : bool
-        Whether its layer must have rows and columns; it is the last convolution where none is named.
-    no_rule_for : tuple of type
-        Layers for which it has no rule.
+        Whether its layer must have rows and columns, be it of patches; where none is named, it is what the last
+        attention to patches looks at, else the last convolution.
+    no_rule_for : mapping of type to str
+        Layers for which it has no rule, and why.
+    unfit : callable, optional
+        From an architecture and the shape of an input to why the method has no definition there; empty if it has.
     by : mapping of str to Cell
         For each backend, who does it.
     """
@@ -57,5 +60,6 @@ class MethodEntry:
     sampled: bool = False
     images: bool = False
     at_convolution: bool = False
-    no_rule_for: tuple[type[LayerSpec], ...] = ()
+    no_rule_for: Mapping[type[LayerSpec], str] = field(default_factory=dict)
+    unfit: Callable[[Architecture, tuple[int, ...]], str] | None = None
     by: Mapping[str, Cell]

@@ -5,10 +5,23 @@ from __future__ import annotations
 import msgspec
 
 from trustml.frameworks.implementation import Availability, Implementation, NotAvailable
+from trustml.frameworks.table import SHIPPED_NAMES
 from trustml.scenario import methods as m
 
 AVERAGES = "by default it averages over channels; called without that, it is the definition"
 """How Xplique's gradients differ."""
+DEEP_LIFT = (
+    "GELU, SiLU and GlobalMaxPool pass their plain gradients; where windows of a MaxPool overlap, contributions are "
+    "lost; of a ReLU and a MaxPool side by side, the later one passes plain gradients; and where a layer with a rule "
+    "shares its input with another layer, what comes back from the other is lost. Completed, where the model has any "
+    "of these, is Captum's with rules for all and a copy between layers"
+)
+"""How Captum's DeepLIFT differs."""
+SHARED_RELU = (
+    "where a ReLU shares its input with another layer, what comes back from the other is lost; completed, where the "
+    "model has that, gives each a copy"
+)
+"""How Captum's rules for ReLU differ."""
 
 
 def captum(call: str, of: str, differs: str = "") -> Implementation:
@@ -20,6 +33,14 @@ def captum(call: str, of: str, differs: str = "") -> Implementation:
 def ours(call: str) -> Implementation:
     """Ours, by the definition."""
     return Implementation(library="trustml-jax", call=f"trustml.backends.jax.{call}")
+
+
+def ours_everywhere(call: str) -> dict[str, Implementation]:
+    """Ours in every backend that comes with trustml, by a function of the same name."""
+    return {
+        name: Implementation(library=f"trustml-{name}", call=f"trustml.backends.{name}.{call}")
+        for name in SHIPPED_NAMES
+    }
 
 
 def tf_explain(call: str, of: str, differs: str = "") -> Implementation:
@@ -68,7 +89,7 @@ def tf_smooth_grad(method: m.SmoothGrad) -> Availability:
         "classes; it needs probabilities, so the model gets a softmax. Completed is the mean gradient of the "
         "logit, as its integrated gradients take it, over the same noisy copies",
     )
-    why = "tf-explain takes the gradient of a cross-entropy over classes that exclude each other, and the task has none"
+    why = "tf-explain takes the gradient of a cross-entropy of classes' logits, and something else is explained"
     return msgspec.structs.replace(found, of_classes=why)
 
 

@@ -9,46 +9,26 @@ whole batch and is called once for each target class.
 
 from __future__ import annotations
 
+from trustml.attribution.rollout import why_no_rollout
 from trustml.catalogue.entry import MethodEntry
 from trustml.catalogue.libraries import (
     AVERAGES,
+    DEEP_LIFT,
+    SHARED_RELU,
     captum,
     ours,
+    ours_everywhere,
     tf_explain,
     tf_integrated_gradients,
     tf_occlusion,
     tf_smooth_grad,
     xplique,
 )
+from trustml.catalogue.no_rules import NO_CONSERVATION, NO_EPSILON, NO_RESCALE
 from trustml.frameworks.implementation import NotAvailable
-from trustml.models.layers import (
-    GELU,
-    GRU,
-    LSTM,
-    GroupNorm,
-    LayerNorm,
-    LeakyReLU,
-    Multiply,
-    RMSNorm,
-    Sigmoid,
-    SiLU,
-    Softplus,
-)
-from trustml.models.token_layers import WITHOUT_RULES
 from trustml.scenario import methods as m
 
 _NEITHER = NotAvailable(reason="neither tf-explain nor Xplique has it")
-_NO_SHARES = (GroupNorm, LayerNorm, RMSNorm, Multiply, GRU, LSTM, *WITHOUT_RULES)
-_DEEP_LIFT = (
-    "GELU, SiLU and GlobalMaxPool pass their plain gradients; where windows of a MaxPool overlap, contributions are "
-    "lost; of a ReLU and a MaxPool side by side, the later one passes plain gradients; and where a layer with a rule "
-    "shares its input with another layer, what comes back from the other is lost. Completed, where the model has any "
-    "of these, is Captum's with rules for all and a copy between layers"
-)
-_SHARED_RELU = (
-    "where a ReLU shares its input with another layer, what comes back from the other is lost; completed, where the "
-    "model has that, gives each a copy"
-)
 
 
 METHODS: dict[type[m.MethodSpec], MethodEntry] = {
@@ -95,7 +75,7 @@ METHODS: dict[type[m.MethodSpec], MethodEntry] = {
         paper="Springenberg et al., arXiv 1412.6806",
         needs="layers",
         by={
-            "torch": captum("gradient_methods:gradient_method", "GuidedBackprop", _SHARED_RELU),
+            "torch": captum("gradient_methods:gradient_method", "GuidedBackprop", SHARED_RELU),
             "jax": ours("gradient_methods:gradient_method"),
             "tensorflow": xplique("gradient_methods:guided_backprop", "GuidedBackprop(reducer=None)", AVERAGES),
         },
@@ -105,7 +85,7 @@ METHODS: dict[type[m.MethodSpec], MethodEntry] = {
         paper="Zeiler and Fergus, arXiv 1311.2901",
         needs="layers",
         by={
-            "torch": captum("gradient_methods:gradient_method", "Deconvolution", _SHARED_RELU),
+            "torch": captum("gradient_methods:gradient_method", "Deconvolution", SHARED_RELU),
             "jax": ours("gradient_methods:gradient_method"),
             "tensorflow": xplique("gradient_methods:deconvolution", "DeconvNet(reducer=None)", AVERAGES),
         },
@@ -116,9 +96,9 @@ METHODS: dict[type[m.MethodSpec], MethodEntry] = {
         needs="layers",
         contribution=True,
         complete=True,
-        no_rule_for=_NO_SHARES,
+        no_rule_for=NO_RESCALE,
         by={
-            "torch": captum("gradient_methods:gradient_method", "DeepLift", _DEEP_LIFT),
+            "torch": captum("gradient_methods:gradient_method", "DeepLift", DEEP_LIFT),
             "jax": ours("gradient_methods:gradient_method"),
             "tensorflow": _NEITHER,
         },
@@ -129,9 +109,9 @@ METHODS: dict[type[m.MethodSpec], MethodEntry] = {
         needs="layers",
         contribution=True,
         complete=True,
-        no_rule_for=_NO_SHARES,
+        no_rule_for=NO_RESCALE,
         by={
-            "torch": captum("gradient_methods:deep_lift_shap", "DeepLiftShap", _DEEP_LIFT),
+            "torch": captum("gradient_methods:deep_lift_shap", "DeepLiftShap", DEEP_LIFT),
             "jax": ours("gradient_methods:deep_lift_shap"),
             "tensorflow": _NEITHER,
         },
@@ -141,12 +121,28 @@ METHODS: dict[type[m.MethodSpec], MethodEntry] = {
         paper="Bach et al., PLOS ONE 2015",
         needs="layers",
         contribution=True,
-        no_rule_for=(GELU, SiLU, Softplus, Sigmoid, LeakyReLU, *_NO_SHARES),
+        no_rule_for=NO_EPSILON,
         by={
             "torch": captum("gradient_methods:gradient_method", "LRP"),
             "jax": ours("gradient_methods:gradient_method"),
             "tensorflow": _NEITHER,
         },
+    ),
+    m.TransformerLRP: MethodEntry(
+        title="LRP for transformers (conservative propagation)",
+        paper="Ali et al., arXiv 2202.07304",
+        needs="layers",
+        contribution=True,
+        no_rule_for=NO_CONSERVATION,
+        by=ours_everywhere("attention_methods:transformer_lrp"),
+    ),
+    m.AttentionRollout: MethodEntry(
+        title="Attention rollout",
+        paper="Abnar and Zuidema, arXiv 2005.00928",
+        needs="layers",
+        signed=False,
+        unfit=why_no_rollout,
+        by=ours_everywhere("attention_methods:attention_rollout"),
     ),
     m.SmoothGrad: MethodEntry(
         title="SmoothGrad",
@@ -363,9 +359,9 @@ METHODS: dict[type[m.MethodSpec], MethodEntry] = {
         needs="layers",
         returns="layer",
         complete=True,
-        no_rule_for=_NO_SHARES,
+        no_rule_for=NO_RESCALE,
         by={
-            "torch": captum("layer_methods:layer_method", "LayerDeepLift", _DEEP_LIFT),
+            "torch": captum("layer_methods:layer_method", "LayerDeepLift", DEEP_LIFT),
             "jax": ours("layer_methods:layer_method"),
             "tensorflow": _NEITHER,
         },

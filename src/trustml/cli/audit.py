@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
 import click
 
-from trustml.cli.audit_options import claim_of, claim_options, endpoint_of, endpoint_options
+from trustml.cli.audit_options import batch_size_of, claim_of, claim_options, endpoint_of, endpoint_options
 from trustml.cli.main import FAILED, INTERRUPTED, OK, USAGE
 from trustml.cli.output import console, data_stream, file_option, json_option, root_option
 from trustml.errors import printable
@@ -157,6 +157,7 @@ def _audited(context: click.Context, target: str, asked: _Asked, *, root: Path, 
             name=model.shown if isinstance(model, audits.Endpoint) else target,  # an address may hold a secret
             explain_memory=asked.explain_memory,
             explain_seconds=asked.explain_seconds,
+            batch_size=batch_size_of(context),
             listener=tell,
         )
         if isinstance(model, api.Run):

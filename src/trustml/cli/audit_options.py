@@ -47,13 +47,13 @@ _ENDPOINT = (
     (
         "--protocol",
         "protocol",
-        click.Choice(["kserve-v2", "tf-serving", "torchserve"]),
+        click.Choice(["kserve-v2", "tf-serving", "torchserve", "mlflow", "json"]),
         "Of an endpoint; by default kserve-v2.",
     ),
     ("--endpoint-model", "model", str, "Name of the model on the server; else TARGET is the full address."),
-    ("--input-name", "input_name", str, "Of KServe's input tensor; by default `input`."),
+    ("--input-name", "input_name", str, "Of the input that KServe or json is sent; by default `input`."),
     ("--output-name", "output_name", str, "Of the output that is asked for, such as predict_proba."),
-    ("--batch-size", "batch_size", int, "Examples a request to an endpoint; by default 64."),
+    ("--batch-size", "batch_size", int, "Examples that the model gets at once; by default 64 of an endpoint."),
     ("--timeout", "timeout", float, "Seconds a request to an endpoint; by default 30."),
     ("--retries", "retries", int, "Further tries of a request that fails for the time being; by default 0."),
 )
@@ -96,3 +96,9 @@ def endpoint_of(context: click.Context, url: str) -> Endpoint:
     from trustml.auditing.endpoints import Endpoint
 
     return Endpoint(url, **context.ensure_object(dict).get("endpoint", {}))
+
+
+def batch_size_of(context: click.Context) -> int | None:
+    """Examples that the model gets at once, where the options say so."""
+    found: int | None = context.ensure_object(dict).get("endpoint", {}).get("batch_size")
+    return found

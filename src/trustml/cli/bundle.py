@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from trustml.cli.completing import complete_runs
 from trustml.cli.output import console, data_stream, json_option, json_text, messages, renamed, root_option
 
 
 @click.command("bundle", short_help="Pack a run, or the audit of a model, as evidence, signed if you like.")
-@click.argument("run", metavar="RUN_OR_AUDIT")
+@click.argument("run", metavar="RUN_OR_AUDIT", shell_complete=complete_runs)
 @root_option
 @click.option(
     "-o",

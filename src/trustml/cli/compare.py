@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from trustml.cli.completing import complete_runs
 from trustml.cli.output import console, data_stream, file_option, json_option, json_text, root_option
 
 
 @click.command("compare", short_help="Show regimes and frameworks, or several runs, side by side.")
-@click.argument("runs", nargs=-1, required=True)
+@click.argument("runs", nargs=-1, required=True, shell_complete=complete_runs)
 @root_option
 @json_option
 @file_option

@@ -19,10 +19,18 @@ _PATIENCE = 5.0  # seconds
 
 @click.command("dashboard", short_help="Open the dashboard on 127.0.0.1.")
 @root_option
+@click.option(
+    "--scenarios",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Let whoever opens it start the scenarios of this folder; a .py file there is executed to be read.",
+)
 @click.option("--port", type=click.IntRange(1, 65535), default=8501, show_default=True)
 @click.option("--open/--no-open", "open_browser", default=False, help="Open a browser window.")
-def command(root: Path, port: int, open_browser: bool) -> int:
-    """Serve the dashboard for the runs in a folder, on this machine alone, until Ctrl-C or SIGTERM."""
+def command(root: Path, scenarios: Path | None, port: int, open_browser: bool) -> int:
+    """Serve the dashboard for the runs in a folder, on this machine alone, until Ctrl-C or SIGTERM.
+
+    It reads records and runs nothing, unless --scenarios names what may be started; such runs outlive it.
+    """
     from trustml.errors import EnvironmentMissingError
     from trustml.processes import module_command
     from trustml.scenario.ready import shipped
@@ -41,7 +49,11 @@ def command(root: Path, port: int, open_browser: bool) -> int:
     process = subprocess.Popen(
         serve.arguments,
         pass_fds=serve.inherited,
-        env={**os.environ, "TRUSTML_RUNS": str(root.resolve())},
+        env={
+            **{name: value for name, value in os.environ.items() if name != "TRUSTML_SCENARIOS"},
+            "TRUSTML_RUNS": str(root.resolve()),
+            **({} if scenarios is None else {"TRUSTML_SCENARIOS": str(scenarios.resolve())}),
+        },
         start_new_session=True,
     )
     click.echo(f"dashboard: http://127.0.0.1:{port}   runs: {root.resolve()}   (Ctrl-C ends it)", err=True)

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from trustml.cli.completing import complete_runs
 from trustml.cli.main import FAILED, OK
 from trustml.cli.output import console, data_stream, file_option, json_option, json_text, root_option
 
 
 @click.command("ledger", short_help="Show what a run was charged for privacy, and verify it.")
-@click.argument("run")
+@click.argument("run", shell_complete=complete_runs)
 @root_option
 @json_option
 @file_option

@@ -2,47 +2,84 @@
 
 from __future__ import annotations
 
+import datetime
+import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from trustml.cli.output import console, data_stream, file_option, json_option, json_text, root_option
 
+if TYPE_CHECKING:
+    from trustml.record.schema import ManifestHead
+    from trustml.record.store import RunDirectory
+
+_STATUSES = ("running", "success", "partial", "failed", "interrupted", "damaged", "planning", "unplanned")
+_SPANS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Filter:
+    """What a run must be to be listed; what is empty asks nothing."""
+
+    statuses: tuple[str, ...]
+    regimes: tuple[str, ...]
+    data: str
+    since: datetime.datetime | None
+    epsilon_below: float | None
+
+    @property
+    def asks_of_records(self) -> bool:
+        """Whether a run without a readable record cannot be what is looked for."""
+        return bool(self.regimes or self.data or self.since or self.epsilon_below is not None)
+
+    def takes(self, run: RunDirectory, head: ManifestHead) -> bool:
+        """Whether a run is one of those; its status is asked elsewhere, the record only as far as it must be."""
+        if self.since is not None and _moment(head.created) < self.since:
+            return False
+        titles = {name.lower() for one in head.scenario.training for name in (one.name, one.kind) if name}
+        if any(name.lower() not in titles for name in self.regimes):
+            return False
+        if self.data and not _is_of(self.data, head):
+            return False
+        return self.epsilon_below is None or _has_epsilon_below(run, self.epsilon_below)
+
 
 @click.command("list", short_help="List the runs and the ready scenarios.")
 @root_option
+@click.option("--status", "statuses", multiple=True, type=click.Choice(_STATUSES), help="Only these; may be repeated.")
+@click.option("--regime", "regimes", multiple=True, metavar="NAME", help="Only runs with this regime or kind of one.")
+@click.option("--data", default="", metavar="TEXT", help="Only of this data: file, source, or beginning of its hash.")
+@click.option("--since", metavar="WHEN", help="Only since then: 2026-03-01, or 12h, 7d, 2w ago.")
+@click.option("--epsilon-below", type=float, metavar="X", help="Only runs with a private model of a smaller epsilon.")
 @json_option
 @file_option
-def command(root: Path, as_json: bool, file: Path | None) -> None:
-    """List the runs in a folder, and the scenarios that come with trustml."""
-    from trustml.errors import RecordError
-    from trustml.record.removal import unplanned_runs
-    from trustml.record.store import list_runs
+def command(
+    root: Path,
+    statuses: tuple[str, ...],
+    regimes: tuple[str, ...],
+    data: str,
+    since: str | None,
+    epsilon_below: float | None,
+    as_json: bool,
+    file: Path | None,
+) -> None:
+    """List the runs in a folder, and the scenarios that come with trustml.
+
+    Of several filters all must hold.
+    """
     from trustml.scenario.ready import ready_scenarios
 
-    runs: list[dict[str, Any]] = []
-    for directory in list_runs(root):
-        try:
-            head = directory.head()
-        except RecordError as error:
-            runs.append({"run": directory.path.name, "status": "damaged", "problem": str(error)})
-            continue
-        runs.append(
-            {
-                "run": directory.path.name,
-                "status": directory.shown_status(head.status),
-                "created": head.created,
-                "scenario": head.scenario.name,
-                "jobs_ok": sum(job.status == "ok" for job in head.jobs),
-                "jobs": len(head.jobs),
-            }
-        )
-    for directory in unplanned_runs(root):
-        name = directory.path.name
-        planning = {"status": "planning", "problem": "its data, weights and batches are being written"}
-        broken_off = {"status": "unplanned", "problem": f"interrupted while planning; `trustml rm {name}` removes it"}
-        runs.append({"run": name, **(planning if directory.is_executed() else broken_off)})
+    wanted = _Filter(
+        statuses=statuses,
+        regimes=regimes,
+        data=data,
+        since=None if since is None else _since(since),
+        epsilon_below=epsilon_below,
+    )
+    runs = _listed(root, wanted)
     with data_stream(file) as stream:
         if as_json:
             stream.write(json_text({"runs": runs, "scenarios": ready_scenarios()}) + "\n")
@@ -57,5 +94,79 @@ def command(root: Path, as_json: bool, file: Path | None) -> None:
         if runs:
             out.print(table)
         else:
-            out.print(f"no runs in {root}")
-        out.print(f"ready scenarios: {', '.join(ready_scenarios())}   (trustml run NAME)")
+            out.print(f"no such runs in {root}" if statuses or wanted.asks_of_records else f"no runs in {root}")
+        out.print(f"ready scenarios: {', '.join(ready_scenarios())}   (trustml run NAME)", soft_wrap=True)
+
+
+def _listed(root: Path, wanted: _Filter) -> list[dict[str, Any]]:
+    from trustml.errors import RecordError
+    from trustml.record.removal import unplanned_runs
+    from trustml.record.store import list_runs
+
+    runs: list[dict[str, Any]] = []
+    for directory in list_runs(root):
+        try:
+            head = directory.head()
+        except RecordError as error:
+            if not wanted.asks_of_records:
+                runs.append({"run": directory.path.name, "status": "damaged", "problem": str(error)})
+            continue
+        status = directory.shown_status(head.status)
+        if (wanted.statuses and status not in wanted.statuses) or not wanted.takes(directory, head):
+            continue
+        runs.append(
+            {
+                "run": directory.path.name,
+                "status": status,
+                "created": head.created,
+                "scenario": head.scenario.name,
+                "jobs_ok": sum(job.status == "ok" for job in head.jobs),
+                "jobs": len(head.jobs),
+            }
+        )
+    for directory in [] if wanted.asks_of_records else unplanned_runs(root):
+        name = directory.path.name
+        planning = {"status": "planning", "problem": "its data, weights and batches are being written"}
+        broken_off = {"status": "unplanned", "problem": f"interrupted while planning; `trustml rm {name}` removes it"}
+        runs.append({"run": name, **(planning if directory.is_executed() else broken_off)})
+    return [run for run in runs if not wanted.statuses or run["status"] in wanted.statuses]
+
+
+def _since(text: str) -> datetime.datetime:
+    """Read a date, a time, or how long ago."""
+    ago = re.fullmatch(r"(\d{1,4})([mhdw])", text.strip())
+    if ago is not None:
+        span = datetime.timedelta(**{_SPANS[ago[2]]: int(ago[1])})
+        return datetime.datetime.now(datetime.UTC) - span
+    try:
+        found = datetime.datetime.fromisoformat(text.strip())
+        return found.astimezone(datetime.UTC)  # of what names no zone, this machine's
+    except (ValueError, OverflowError):
+        raise click.UsageError(f"--since {text!r}: write a date such as 2026-03-01, or 30m, 12h, 7d, 2w") from None
+
+
+def _moment(created: str) -> datetime.datetime:
+    """When a run was made; long ago where its record does not tell."""
+    try:
+        found = datetime.datetime.fromisoformat(created)
+    except ValueError:
+        return datetime.datetime.min.replace(tzinfo=datetime.UTC)
+    return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+
+
+def _is_of(text: str, head: ManifestHead) -> bool:
+    """Whether a run is of data that is called so: by its hash, its source, or a file or folder of it."""
+    source = head.scenario.data
+    paths = [Path(value).name for value in source.values() if isinstance(value, str)]
+    names = [str(source.get("kind", "")), head.scenario.name, *paths]
+    return head.data.fingerprint.startswith(text.lower()) or any(text.lower() in name.lower() for name in names)
+
+
+def _has_epsilon_below(run: RunDirectory, limit: float) -> bool:
+    from trustml.compare.table import read_statements
+    from trustml.errors import RecordError
+
+    try:
+        return any(one.epsilon is not None and one.epsilon < limit for one in read_statements(run))
+    except RecordError:  # not measured, or damaged: it is not said to have one
+        return False

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import errno
 import importlib
+import keyword
 import os
 import sys
 
 import click
 
-from trustml.errors import TrustmlError, printable
+from trustml.errors import TrustmlError, did_you_mean, printable
 
 OK, FAILED, USAGE, INTERNAL, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 _COMMANDS = {
     "init": "Look at a data file and write a scenario that works.",
+    "import": "Carry a model over from PyTorch, with its weights, to all frameworks.",
     "run": "Run a scenario or a data file, or go on with a run.",
+    "jobs": "List the runs that are executed now, and how far they are.",
+    "attach": "Show the progress of a run that another process executes.",
+    "cancel": "End runs that another process executes, as Ctrl-C would.",
     "list": "List the runs and the ready scenarios.",
     "rm": "Remove runs, or what is left of one that was never planned to its end.",
     "show": "Show how a run went and what it measured.",
@@ -26,6 +31,8 @@ _COMMANDS = {
     "explain": "Show how the models of a run explain one example.",
     "ledger": "Show what a run was charged for privacy, and verify it.",
     "audit": "Audit a model, an endpoint or a run: what it leaks, and what of its claims holds.",
+    "report": "Write what runs measured as HTML to be handed on.",
+    "export-mlflow": "Send what a run measured to an MLflow server.",
     "export": "Write a trained model for deployment, and check that it still is that model.",
     "bundle": "Pack a run as evidence, signed if you like.",
     "verify": "Check a bundle or a run: every hash, every number.",
@@ -35,6 +42,7 @@ _COMMANDS = {
     "schema": "Write the JSON schema of a scenario, with which editors complete TOML.",
     "dashboard": "Open the dashboard on 127.0.0.1.",
     "doctor": "Say what is installed, what is missing, and what fixes it.",
+    "completion": "Print what lets a shell complete commands, runs, scenarios and fields.",
     "setup": "Make the environment of a backend.",
 }
 
@@ -48,8 +56,17 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"trustml.cli.{cmd_name}").command
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name.replace("-", "_")
+        command: click.Command = importlib.import_module(f"trustml.cli.{name}").command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            near = did_you_mean(args[0], _COMMANDS)
+            ctx.fail(f"there is no command {printable(args[0])!r}; {near or '`trustml --help` lists them'}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

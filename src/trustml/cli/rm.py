@@ -7,11 +7,12 @@ from pathlib import Path
 
 import click
 
+from trustml.cli.completing import complete_runs
 from trustml.cli.output import root_option
 
 
 @click.command("rm", short_help="Remove runs, or what is left of one that was never planned to its end.")
-@click.argument("runs", nargs=-1, required=True)
+@click.argument("runs", nargs=-1, required=True, shell_complete=complete_runs)
 @root_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def command(runs: tuple[str, ...], root: Path, yes: bool) -> None:

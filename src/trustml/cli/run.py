@@ -6,10 +6,11 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from trustml.cli.completing import complete_fields, complete_runs, complete_scenarios
 from trustml.cli.init import label_option, make_draft, write_draft
 from trustml.cli.main import INTERRUPTED, OK, PARTIAL
 from trustml.cli.output import (
@@ -24,6 +25,7 @@ from trustml.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from trustml.api import Run
     from trustml.launch.forecast import Forecast
 
 _SCENARIOS = (".py", ".toml")
@@ -31,7 +33,7 @@ _EXIT = {"success": OK, "partial": PARTIAL, "interrupted": INTERRUPTED}
 
 
 @click.command("run", short_help="Run a scenario or a data file, or go on with a run.")
-@click.argument("scenario", required=False)
+@click.argument("scenario", required=False, shell_complete=complete_scenarios)
 @label_option
 @root_option
 @old_root_option
@@ -40,14 +42,33 @@ _EXIT = {"success": OK, "partial": PARTIAL, "interrupted": INTERRUPTED}
     "settings",
     multiple=True,
     metavar="FIELD=VALUE",
-    help="Override a field: training.1.epsilon=3; with --resume a limit, execution.timeout=7200.",
+    shell_complete=complete_fields,
+    help="Override a field: training.1.epsilon=3, or 1,3,8 for a sweep; with --resume execution.timeout=7200, say.",
+)
+@click.option(
+    "--grid",
+    "grids",
+    multiple=True,
+    metavar="FIELD=A,B,C",
+    shell_complete=complete_fields,
+    help="Train a regime with each of these values: training.1.epsilon=1,3,8; repeated, with each combination.",
+)
+@click.option(
+    "--tune",
+    "mean_runs",
+    type=click.FloatRange(min=0, min_open=True, max=1000),
+    metavar="RUNS",
+    help="With --grid: a random number of runs, RUNS in the mean; keep the best alone, and tell what choosing cost.",
 )
 @click.option("--backend", "backends", multiple=True, metavar="NAME", help="Only this backend; may be repeated.")
 @click.option("--seeds", type=click.IntRange(1, 10_000), help="Train every model with this many seeds.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to compute.")
-@click.option("--resume", metavar="RUN", help="Go on with this run: do only what is missing.")
+@click.option(
+    "--resume", metavar="RUN", shell_complete=complete_runs, help="Go on with this run: do only what is missing."
+)
 @click.option("--allow-overrun", is_flag=True, help="With --resume: retrain past the target epsilon, and report it.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, with time and memory as earlier runs had them.")
+@click.option("--detach", is_flag=True, help="Plan it, print the run's name, and leave it to a process of its own.")
 @json_option
 @file_option
 def command(
@@ -56,12 +77,15 @@ def command(
     root: Path,
     old_root: Path | None,
     settings: tuple[str, ...],
+    grids: tuple[str, ...],
+    mean_runs: float | None,
     backends: tuple[str, ...],
     seeds: int | None,
     device: str | None,
     resume: str | None,
     allow_overrun: bool,
     dry_run: bool,
+    detach: bool,
     as_json: bool,
     file: Path | None,
 ) -> int:
@@ -74,14 +98,13 @@ def command(
     others' results are whole, and `trustml run --resume RUN` does what is missing, with --set execution.timeout=...,
     execution.memory_limit=... or execution.parallel_jobs=... under other limits.
     """
+    from trustml.scenario.sweep import grid_override
+
     root = renamed(old_root, root, was="--out", now="--runs") or root
-    overrides = list(settings)
-    if backends:
-        overrides.append(f"backends=[{', '.join(repr(name) for name in backends)}]")
-    if seeds:
-        overrides.append(f"seeds=[{', '.join(map(str, range(seeds)))}]")
-    if device:
-        overrides.append(f"execution.device='{device}'")
+    grid = [grid_override(text) for text in grids]
+    overrides = [*settings, *(grid if mean_runs is None else []), *_shortcuts(backends, seeds, device)]
+    if mean_runs is not None and (not grids or resume is not None or dry_run or detach):
+        raise click.UsageError("--tune goes with --grid; it cannot be resumed, detached or tried without running")
     if resume is None and scenario is None:
         raise click.UsageError("name a scenario, such as `trustml run digits`, or a run to go on with (--resume)")
     if resume is not None and (scenario is not None or backends or seeds or device):
@@ -95,10 +118,7 @@ def command(
             if gone
             else "--label goes with a data file; a scenario names its own in data.label"
         )
-    if dry_run and resume is not None:
-        raise click.UsageError("--dry-run is for a run that has not begun; `trustml show` tells what is missing of one")
-    if allow_overrun and resume is None:
-        raise click.UsageError("--allow-overrun goes with --resume")
+    _check_modes(resumed=resume is not None, allow_overrun=allow_overrun, dry_run=dry_run, detach=detach)
     # Also where SIGINT was ignored when we were started, as a shell does for what it puts into the background.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
@@ -110,7 +130,30 @@ def command(
         if dry_run:
             _foretell(str(scenario), root, overrides, as_json=as_json, stream=stream)
             return OK
+        if detach:
+            _detach(scenario, root, overrides, resume, allow_overrun, as_json, stream)
+            return OK
+        if mean_runs is not None:
+            return _tune(str(scenario), root, overrides, grid, mean_runs, stream=None if as_json else stream)
         return _run(scenario, root, overrides, resume, allow_overrun, as_json, stream)
+
+
+def _shortcuts(backends: tuple[str, ...], seeds: int | None, device: str | None) -> list[str]:
+    """Settings for the options that stand for a field."""
+    found = [f"backends=[{', '.join(repr(name) for name in backends)}]"] if backends else []
+    if seeds:
+        found.append(f"seeds=[{', '.join(map(str, range(seeds)))}]")
+    return [*found, f"execution.device='{device}'"] if device else found
+
+
+def _check_modes(*, resumed: bool, allow_overrun: bool, dry_run: bool, detach: bool) -> None:
+    """Refuse ways to run that do not go together."""
+    if dry_run and resumed:
+        raise click.UsageError("--dry-run is for a run that has not begun; `trustml show` tells what is missing of one")
+    if allow_overrun and not resumed:
+        raise click.UsageError("--allow-overrun goes with --resume")
+    if detach and dry_run:
+        raise click.UsageError("--dry-run does nothing that could be detached; leave one of them out")
 
 
 def _foretell(scenario: str, root: Path, overrides: list[str], *, as_json: bool, stream: Any) -> None:
@@ -126,6 +169,7 @@ def _foretell(scenario: str, root: Path, overrides: list[str], *, as_json: bool,
 
 
 def _print_forecast(out: Any, found: Forecast) -> None:
+    from trustml.privacy.statement import at_most
     from trustml.report.documents import titled_table
 
     out.print(f"{found.train_examples:,} examples to train on, {found.test_examples:,} held out; nothing was written")
@@ -144,6 +188,19 @@ def _print_forecast(out: Any, found: Forecast) -> None:
     out.print(table)
     unknown = f", and of {found.unknown} jobs nothing is known" if found.unknown else ""
     out.print(f"{len(found.jobs)} jobs one after another: {found.seconds:.0f} seconds as earlier ones took{unknown}")
+    for of in dict.fromkeys(one.of for one in found.sweep):
+        fields: dict[str, list[str]] = {}
+        for one in found.sweep:
+            if one.of == of:
+                fields.setdefault(one.field, []).append(str(one.value))
+        each = " x ".join(f"{name} ({', '.join(dict.fromkeys(values))})" for name, values in fields.items())
+        out.print(f"a sweep of {of} over {each}", soft_wrap=True)
+    for group in found.together:
+        out.print(
+            f"{group.models} private models per {group.unit}: about epsilon {at_most(group.epsilon, 2)} at delta "
+            f"{group.delta:g} for all together, which is what choosing among them costs",
+            soft_wrap=True,
+        )
     for skip in found.skips:
         out.print(f"left out: {skip.cell} in {skip.backend}: {skip.reason}", soft_wrap=True, markup=False)
     for warning in found.warnings:
@@ -170,8 +227,6 @@ def _run(
 ) -> int:
     from trustml import api
     from trustml.cli.progress import show_progress
-    from trustml.report.summary import print_summary
-    from trustml.report.tables import print_comparison, print_problems
 
     with show_progress(sys.stderr) as progress:
 
@@ -189,8 +244,30 @@ def _run(
             run = api.resume(resume, root=root, overrides=overrides, allow_overrun=allow_overrun, listener=listener)
         else:
             run = api.run(str(scenario), out=root, overrides=overrides, listener=listener)
+    return print_ended(run, root=root, stream=None if as_json else stream)
+
+
+def _tune(
+    scenario: str, root: Path, overrides: list[str], grid: list[str], mean_runs: float, *, stream: IO[str] | None
+) -> int:
+    from trustml.cli.progress import show_progress
+    from trustml.tuning import tune
+
+    with show_progress(sys.stderr) as progress:
+        best = tune(scenario, grid=grid, mean_runs=mean_runs, out=root, overrides=overrides, listener=progress)
+    if best is None:
+        click.echo("no run was drawn, or none has a score: nothing is released, and nothing was kept", err=True)
+        return PARTIAL
+    return print_ended(best, root=root, stream=stream)
+
+
+def print_ended(run: Run, *, root: Path, stream: IO[str] | None) -> int:
+    """Print what a run measured, if there is a stream for it, and how it ended; give the exit code."""
+    from trustml.report.summary import print_summary
+    from trustml.report.tables import print_comparison, print_problems
+
     manifest = run.manifest
-    if not as_json:
+    if stream is not None:
         out = console(stream)
         print_comparison(out, [(manifest, run.measures())])
         out.print()
@@ -201,6 +278,39 @@ def _run(
     if manifest.status != "success":
         err.verbatim(f"go on with: trustml run --resume {manifest.run} --runs {root}")
     return _EXIT.get(manifest.status, PARTIAL)
+
+
+def _detach(
+    scenario: str | None,
+    root: Path,
+    overrides: list[str],
+    resume: str | None,
+    allow_overrun: bool,
+    as_json: bool,
+    stream: IO[str],
+) -> None:
+    """Plan a run here, where errors are seen, and leave it to a process of its own."""
+    from trustml.launch.detached import start_detached
+    from trustml.launch.prepare import prepare_run
+    from trustml.record.store import find_run
+    from trustml.scenario.read import read_scenario
+    from trustml.scenario.ready import find_scenario
+
+    if resume is None:
+        wanted = read_scenario(find_scenario(str(scenario)), overrides=overrides)
+        run, arguments = prepare_run(wanted, root=root, overrides=overrides), []
+    else:
+        run, arguments = find_run(resume, root=root), [word for one in overrides for word in ("--set", one)]
+    if allow_overrun:
+        arguments.append("--allow-overrun")
+    runner = start_detached(run, arguments=arguments)
+    name = run.path.name
+    if as_json:
+        pid = None if runner is None else runner.pid
+        stream.write(json_text({"event": "detached", "run": name, "path": str(run.path), "pid": pid}) + "\n")
+    else:
+        stream.write(f"{name}\n")
+    click.echo(f"watch it: trustml attach {name} --runs {root}   end it: trustml cancel {name} --runs {root}", err=True)
 
 
 def _interrupt(*_: Any) -> None:

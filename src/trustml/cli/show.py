@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trustml.cli.completing import complete_runs
 from trustml.cli.output import console, data_stream, file_option, json_option, json_text, root_option
 
 if TYPE_CHECKING:
@@ -14,12 +15,13 @@ if TYPE_CHECKING:
 
 
 @click.command("show", short_help="Show how a run went and what it measured.")
-@click.argument("run")
+@click.argument("run", shell_complete=complete_runs)
 @root_option
 @json_option
 @file_option
 @click.option("--privacy", is_flag=True, help="Show the privacy statement of every private model instead.")
-def command(run: str, root: Path, as_json: bool, file: Path | None, privacy: bool) -> None:
+@click.option("--plot", is_flag=True, help="Plot the score of every model with its interval instead.")
+def command(run: str, root: Path, as_json: bool, file: Path | None, privacy: bool, plot: bool) -> None:
     """Show RUN: an identifier, its beginning, `latest`, or a path.
 
     With --json: {"run", "status", "jobs", "data", "measures", "privacy", "summary"}, the measures as rows of the tidy
@@ -28,7 +30,15 @@ def command(run: str, root: Path, as_json: bool, file: Path | None, privacy: boo
     from trustml import api
     from trustml.errors import RecordError
 
+    if plot and (privacy or as_json):
+        raise click.UsageError("--plot is a picture of characters; leave --privacy and --json out")
     loaded = api.load(run, root=root)
+    if plot:
+        from trustml.report.plot import print_plot
+
+        with data_stream(file) as stream:
+            print_plot(console(stream), loaded.manifest, loaded.measures())
+        return
     if privacy:
         _show_privacy(loaded, as_json=as_json, file=file)
         return

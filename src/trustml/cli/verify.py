@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trustml.cli.completing import complete_runs
 from trustml.cli.main import FAILED, OK
 from trustml.cli.output import console, data_stream, file_option, json_option, json_text, root_option
 
@@ -35,7 +36,7 @@ _SIGNATURES = {
 
 
 @click.command("verify", short_help="Check a bundle, a run or an audit: every hash, every number.")
-@click.argument("target", metavar="BUNDLE_RUN_OR_AUDIT")
+@click.argument("target", metavar="BUNDLE_RUN_OR_AUDIT", shell_complete=complete_runs)
 @root_option
 @click.option(
     "--key",

@@ -8,7 +8,7 @@ fails, the size of the failure tells which mistake it is likely to be.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -47,9 +47,11 @@ def check_step(
     ----------
     make_step : callable
         From :class:`StepSettings` to a step. A step takes (inputs, labels, micro_batch_size) and gives the noisy
-        mean gradient, as an array or as arrays by name; with noise multiplier 0 it must be deterministic.
-    inputs : float32 array of shape (n, *x)
-        At least 12 examples of different gradients.
+        mean gradient, as an array or as a tree of arrays, such as a framework has for its parameters; with noise
+        multiplier 0 it must be deterministic.
+    inputs : float32 array of shape (n, *x), or DataFrame
+        At least 12 examples of different gradients. Some are multiplied by a million: of token numbers give the
+        embeddings.
     labels : int64 array of shape (n,)
     settings : StepSettings, optional
         Its noise multiplier is used where noise is looked at; 0 means 2.
@@ -70,6 +72,11 @@ def check_step(
     >>> findings = check_step(make_my_step, inputs, labels)          # doctest: +SKIP
     >>> [finding.diagnosis for finding in findings if not finding.passed]  # doctest: +SKIP
     """
+    if isinstance(inputs, Mapping):
+        raise ValueError(
+            f"inputs: of the parts {', '.join(map(str, inputs))} no outliers can be made; give one array, of tokens "
+            "their embeddings"
+        )
     if len(inputs) < 12 or len(inputs) != len(labels):
         raise ValueError(f"inputs {inputs.shape} and labels {labels.shape}: give 12 examples or more, one label each")
     settings = settings or StepSettings()

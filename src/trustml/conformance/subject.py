@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,8 @@ import numpy.typing as npt
 from trustml.data.dataset import Floats, Ints
 
 Vector: TypeAlias = npt.NDArray[np.float64]
+Gradient: TypeAlias = Any
+"""An array, or mappings, sequences and other trees of arrays, of numpy or of a framework."""
 
 OUTLIER = 1e6
 
@@ -59,9 +62,7 @@ class GivenBatch(Protocol):
 class Step(Protocol):
     """One step under test; each call is another step from the *same* weights."""
 
-    def __call__(
-        self, inputs: Floats, labels: Ints, micro_batch_size: int, /
-    ) -> Mapping[str, npt.NDArray[np.floating]] | npt.NDArray[np.floating]:
+    def __call__(self, inputs: Floats, labels: Ints, micro_batch_size: int, /) -> Gradient:
         """Private mean gradient of a batch of any size, zero included.
 
         `micro_batch_size` examples may be in memory at once; 0 leaves it open, and a step without
@@ -106,8 +107,7 @@ class Subject:
         """Call a step."""
         found = step(batch.inputs, batch.labels, batch.micro)
         if not self._parts:
-            named = found if isinstance(found, Mapping) else {"": found}
-            sizes = {name: int(np.size(part)) for name, part in named.items()}
+            sizes = {name: part.size for name, part in _arrays_of(found)}
             self._parts = list(zip(sizes, np.cumsum(list(sizes.values())).tolist(), strict=True))
             self.coordinates = self._parts[-1][1]
         return flat(found)
@@ -141,11 +141,26 @@ class Subject:
         return max(candidates, key=lambda vector: norm_of(vector))
 
 
-def flat(gradient: Mapping[str, npt.NDArray[np.floating]] | npt.NDArray[np.floating]) -> Vector:
+def flat(gradient: Gradient) -> Vector:
     """Every coordinate of a gradient as one vector."""
+    return np.concatenate([part for _, part in _arrays_of(gradient)])
+
+
+def _arrays_of(gradient: Any, name: str = "") -> Iterator[tuple[str, Vector]]:
+    """Give every array by where it is, whatever library's mappings, sequences and modules hold it."""
+    below: Iterable[tuple[Any, Any]] = ()
     if isinstance(gradient, Mapping):
-        return np.concatenate([np.asarray(part, np.float64).ravel() for part in gradient.values()])
-    return np.asarray(gradient, np.float64).ravel()
+        below = gradient.items()
+    elif isinstance(gradient, list | tuple):
+        below = enumerate(gradient)
+    elif gradient is not None and not hasattr(gradient, "__array__") and "jax" in sys.modules:
+        tree = sys.modules["jax"].tree_util  # such as a module of Equinox
+        below = [(tree.keystr(path), leaf) for path, leaf in tree.tree_flatten_with_path(gradient)[0]]
+    elif gradient is not None:
+        array = gradient.detach().cpu() if hasattr(gradient, "detach") else gradient
+        yield name, np.asarray(array, np.float64).ravel()
+    for key, part in below:
+        yield from _arrays_of(part, f"{name}/{key}" if name else str(key))
 
 
 def norm_of(vector: Vector) -> float:

@@ -16,8 +16,10 @@ from trustml.scenario.baselines import (
     Background,
     Baseline,
     Blur,
+    Constants,
     HeldOutExample,
     Mean,
+    Median,
     PublicExample,
     TrainingExample,
 )
@@ -28,7 +30,7 @@ def baseline_for(baseline: Baseline, *, inputs: Floats, train: Floats, heldout: 
 
     Parameters
     ----------
-    baseline : float, Mean, Blur, TrainingExample, HeldOutExample or PublicExample
+    baseline : Baseline
     inputs : float32 array of shape (n, *x)
     train, heldout : float32 arrays of shape (m, *x)
 
@@ -39,12 +41,21 @@ def baseline_for(baseline: Baseline, *, inputs: Floats, train: Floats, heldout: 
     Raises
     ------
     UsageError
-        If a table is to be blurred, or a public row does not fit.
+        If a table is to be blurred, or public rows or constants do not fit.
     """
     found: npt.NDArray[Any]
     match baseline:
         case Mean():
             found = np.broadcast_to(train.mean(axis=0, dtype=np.float64), inputs.shape)
+        case Median():
+            found = np.broadcast_to(np.median(_median_rows(baseline, train, heldout), axis=0), inputs.shape)
+        case Constants():
+            if inputs.shape[-1] != len(baseline.values):
+                raise UsageError(
+                    f"baseline.values: {len(baseline.values)} numbers do not go with inputs of shape "
+                    f"{inputs.shape[1:]}; give {inputs.shape[-1]}"
+                )
+            found = np.broadcast_to(np.array(baseline.values), inputs.shape)
         case Blur():
             if inputs.ndim < 3:
                 raise UsageError(
@@ -66,6 +77,16 @@ def baseline_for(baseline: Baseline, *, inputs: Floats, train: Floats, heldout: 
         case number:
             found = np.full(inputs.shape, number)
     return np.ascontiguousarray(found, np.float32)
+
+
+def _median_rows(baseline: Median, train: Floats, heldout: Floats) -> Floats:
+    match baseline.rows:
+        case "public":
+            return _public_rows(baseline.path, baseline.array, shape=train.shape[1:], field="baseline")
+        case "held-out":
+            return heldout
+        case "training":
+            return train
 
 
 def background_for(background: Background, *, train: Floats, heldout: Floats) -> Floats:

@@ -8,6 +8,7 @@ held-out ones under ``private/``, or else those that were explained (``heldout.n
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -40,7 +41,7 @@ _LARGEST_VALUES, _LARGEST_NUMBER = 1 << 24, 1 << 16
 def prediction_checks(evidence: Evidence, jobs: dict[str, Job]) -> list[Check]:
     """Compute logits of every trained model from its weights, and hold them against what is recorded of it."""
     checks = _start_checks(evidence)
-    inputs: npt.NDArray[Any] | None = None
+    inputs: _AtHand | None = None
     missing = ""
     try:
         inputs = _inputs(evidence)
@@ -84,6 +85,10 @@ def _start_checks(evidence: Evidence) -> list[Check]:
         name = weights_file(seed)
         if name not in evidence.manifest.artifacts:
             continue
+        if scenario.start:
+            message = "are those of a file that the scenario starts from, which is no part of the record"
+            checks.append(_check(name, "not recomputed", message))
+            continue
         try:
             shapes = weight_shapes(scenario.model, shape)
             stated = read_weights(evidence.run.file(name), expected=shapes)
@@ -97,45 +102,67 @@ def _start_checks(evidence: Evidence) -> list[Check]:
     return checks
 
 
-def _inputs(evidence: Evidence) -> npt.NDArray[Any]:
-    """Held-out inputs from the first on; raises an error that says why where there are none."""
+@dataclass(frozen=True)
+class _AtHand:
+    """Held-out inputs, and their numbers among all of them."""
+
+    inputs: npt.NDArray[Any]
+    numbers: npt.NDArray[np.int64]
+
+
+def _inputs(evidence: Evidence) -> _AtHand:
+    """Held-out inputs that are at hand; raises an error that says why where there are none."""
     private = evidence.run.file(PRIVATE_DATA)
     if private.is_file():
-        return map_arrays(private, names=("test_inputs",))["test_inputs"][:_ROWS]
+        first = map_arrays(private, names=("test_inputs",))["test_inputs"][:_ROWS]
+        return _AtHand(first, np.arange(len(first)))
     explained: npt.NDArray[Any] = evidence.heldout["inputs"]
-    return explained
+    return _AtHand(explained, _chosen(evidence)[: len(explained)])
 
 
-def _heldout_checks(evidence: Evidence, inputs: npt.NDArray[Any] | None) -> list[Check]:
+def _chosen(evidence: Evidence) -> npt.NDArray[np.int64]:
+    """Numbers of the explained examples, as the scenario says them."""
+    asked = from_plain(evidence.manifest.scenario).explanations
+    return np.array(asked.chosen(evidence.manifest.data.test_examples), np.int64)
+
+
+def _heldout_checks(evidence: Evidence, inputs: _AtHand | None) -> list[Check]:
     """Hold the explained inputs against the held-out ones, where those are at hand."""
     try:
-        explained = evidence.heldout["inputs"]
+        explained, chosen = evidence.heldout["inputs"], _chosen(evidence)
     except NOT_COMPUTABLE:
         return []  # told where they are needed
-    count = min(len(explained), 0 if inputs is None else len(inputs))
-    if inputs is None or np.array_equal(explained[:count], inputs[:count], equal_nan=True):
+    if inputs is None or not len(explained):
         return []
-    return [_check(HELDOUT, "differs", f"its inputs are not the first held-out ones of {PRIVATE_DATA}")]
+    places = {int(number): place for place, number in enumerate(inputs.numbers)}
+    there = [(row, places[int(number)]) for row, number in enumerate(chosen) if int(number) in places]
+    rows, own = [row for row, _ in there], [place for _, place in there]
+    if len(explained) == len(chosen) and np.array_equal(explained[rows], inputs.inputs[own], equal_nan=True):
+        return []
+    which = "first" if np.array_equal(chosen, np.arange(len(chosen))) else "chosen"
+    return [_check(HELDOUT, "differs", f"its inputs are not the {which} held-out ones of {PRIVATE_DATA}")]
 
 
 def _model_checks(
-    evidence: Evidence, record: JobRecord, job: TrainJob, inputs: npt.NDArray[Any] | None, missing: str
+    evidence: Evidence, record: JobRecord, job: TrainJob, known: _AtHand | None, missing: str
 ) -> list[Check]:
     shapes = weight_shapes(job.model, job.input_shape)
     weights = read_weights(evidence.run.job_folder(record.id) / "weights.safetensors", expected=shapes)
     stated = evidence.run.arrays(f"jobs/{record.id}/predictions.npz")["test_logits"]
-    if inputs is None or not len(inputs):
+    if known is None or not len(known.inputs):
         why = missing or "the run explains nothing, and held-out inputs are not at hand"
         return [_check(record.id, "not recomputed", f"predictions from weights: {why}")]
-    rows = _rows(job, len(inputs))
+    rows = _rows(job, len(known.numbers))
     if not rows:
         raise NotImplementedError("the network is too large to be computed again here")
     model = Model(architecture=job.model, input_shape=job.input_shape, weights=weights)
-    outputs = oracle_logits(model, np.asarray(inputs[:rows], np.float32))
-    found = recorded(job.task, outputs, evidence.heldout["test_labels"][:rows])
-    if len(stated) < rows or stated.shape[1:] != found.shape[1:]:
+    outputs, numbers = oracle_logits(model, np.asarray(known.inputs[:rows], np.float32)), known.numbers[:rows]
+    if len(stated) <= numbers.max() or len(evidence.heldout["test_labels"]) <= numbers.max():
+        return [_check(record.id, "differs", f"predictions of {len(stated)} examples are not those of the run")]
+    found = recorded(job.task, outputs, evidence.heldout["test_labels"][numbers])
+    if stated.shape[1:] != found.shape[1:]:
         return [_check(record.id, "differs", f"predictions of shape {stated.shape} are not what its weights give")]
-    gap = _gap(found, stated[:rows])
+    gap = _gap(found, stated[numbers])
     if gap > SAME_LOGITS:
         return [_check(record.id, "differs", f"its weights do not give its predictions: logits differ by {gap:.2g}")]
     checks = [_check(record.id, "ok", f"its weights give the predictions of {rows} inputs")]
@@ -165,27 +192,25 @@ def _numbers(plain: Any) -> list[float]:
 
 
 def _explained_checks(evidence: Evidence) -> list[Check]:
-    """Hold what explain jobs saw of a model against its predictions: the explained inputs are the first held-out ones.
+    """Hold what explain jobs saw of a model against its predictions of the same held-out inputs.
 
     So attributions that were exchanged between models show, without any data.
     """
     checks = []
     try:
-        asked = from_plain(evidence.manifest.scenario).explanations.examples
+        chosen = _chosen(evidence)
     except NOT_COMPUTABLE:
         return []  # told with the starting weights
-    count = min(asked, evidence.manifest.data.test_examples)
     for record, job in evidence.explain_jobs:
         if record.status != "ok":
             continue
         try:
             seen = evidence.run.mapped(f"jobs/{record.id}/attributions.npz", names=("logits",))["logits"]
-            stated = evidence.run.arrays(f"jobs/{job.subject}/predictions.npz")["test_logits"][: len(seen)]
+            stated = evidence.run.arrays(f"jobs/{job.subject}/predictions.npz")["test_logits"][chosen]
             if isinstance(job.task, NextToken):  # of the one step that is explained
-                step = job.task.step
-                seen = recorded(job.task, seen, evidence.heldout["test_labels"][: len(seen), step])
-                stated = stated[:, step]
-            gap = _gap(seen, stated) if seen.shape == stated.shape and len(seen) == count else math.inf
+                seen = recorded(job.task, seen, evidence.heldout["test_labels"][chosen][:, job.task.step])
+                stated = stated[:, job.task.step]
+            gap = _gap(seen, stated) if seen.shape == stated.shape else math.inf
         except NOT_COMPUTABLE as error:
             checks.append(_check(record.id, "differs", f"cannot be compared ({type(error).__name__}: {error})"))
             continue

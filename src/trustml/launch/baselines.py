@@ -8,8 +8,10 @@ import numpy.typing as npt
 from msgspec.structs import replace
 
 from trustml.catalogue.available import why_unfit
-from trustml.data.baselines import background_for, baseline_for, features_of
+from trustml.data.baselines import background_for, baseline_for
 from trustml.data.dataset import Dataset, Floats
+from trustml.data.own_groups import explained_features
+from trustml.models.outcome import with_outcome
 from trustml.record.array_names import array_name
 from trustml.scenario.methods import CoalitionMethod, background_of, baseline_of, samples_of
 from trustml.scenario.spec import Scenario, rows_of_explanations
@@ -24,15 +26,16 @@ def explanation_inputs(scenario: Scenario, dataset: Dataset, *, inputs: Floats) 
     ------
     ScenarioError
     """
-    shape, groups = dataset.input_shape, dataset.feature_groups
+    shape, groups = dataset.input_shape, scenario.explanations.groups
     train, heldout = dataset.train.inputs, dataset.test.inputs
     probes = scenario.explanations.probes
     arrays: dict[str, npt.NDArray[Any]] = {
-        "features": features_of(shape, patch=probes.patch, groups=groups),
+        "features": explained_features(dataset, patch=probes.patch, groups=groups),
         "baseline": baseline_for(probes.baseline, inputs=inputs, train=train, heldout=heldout),
     }
+    explained = with_outcome(scenario.model, scenario.task, scenario.explanations.quantity)
     for method in scenario.explanations.methods:
-        if why_unfit(method, scenario.model, shape):
+        if why_unfit(method, explained, shape):
             continue
         baseline, background = baseline_of(method), background_of(method)
         if baseline is not None:
@@ -42,7 +45,9 @@ def explanation_inputs(scenario: Scenario, dataset: Dataset, *, inputs: Floats) 
         if background is not None:
             arrays[array_name(method.title, "background")] = background_for(background, train=train, heldout=heldout)
         if hasattr(method, "patch"):
-            arrays[array_name(method.title, "features")] = features_of(shape, patch=method.patch, groups=groups)
+            arrays[array_name(method.title, "features")] = explained_features(
+                dataset, patch=method.patch, groups=groups
+            )
     return arrays
 
 
@@ -77,7 +82,7 @@ def _count(scenario: Scenario, dataset: Dataset, method: CoalitionMethod) -> int
     """Number of features that a surrogate switches; 0 where it does not fit the model."""
     if why_unfit(method, scenario.model, dataset.input_shape):
         return 0
-    return int(features_of(dataset.input_shape, patch=method.patch, groups=dataset.feature_groups).max()) + 1
+    return int(explained_features(dataset, patch=method.patch, groups=scenario.explanations.groups).max()) + 1
 
 
 def explanation_notes(scenario: Scenario) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +14,15 @@ import msgspec
 from trustml.errors import TrustmlError
 from trustml.launch.prepare import plan_run
 from trustml.plan.job import ExplainJob, Job, TrainJob
+from trustml.plan.mechanism import make_charge
 from trustml.plan.support import Skip
+from trustml.privacy.accounting import epsilon_of_releases
+from trustml.privacy.ledger import Charge, PrivacyUnit
 from trustml.record.store import RunDirectory, newest_first
 from trustml.scenario.federated import FederatedSpec
-from trustml.scenario.regimes import Plain
+from trustml.scenario.regimes import Plain, PrivateRegime
 from trustml.scenario.spec import BackendName, Scenario
+from trustml.scenario.sweep import Swept
 
 _MOST_RUNS = 50
 
@@ -50,6 +54,24 @@ class ExpectedJob:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Together:
+    """Private models whose guarantees compose.
+
+    Attributes
+    ----------
+    unit : {"example", "user"}
+    models : int
+    epsilon, delta : float
+        Of all of them, as the ledgers will say where every step is taken; the tails of the noise are not in it.
+    """
+
+    unit: PrivacyUnit
+    models: int
+    epsilon: float
+    delta: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Forecast:
     """A run that has not begun.
 
@@ -60,6 +82,9 @@ class Forecast:
         What is left out, and why.
     warnings : tuple of str
     train_examples, test_examples : int
+    sweep : tuple of Swept
+    together : tuple of Together
+        Where several private models are trained.
     """
 
     jobs: tuple[ExpectedJob, ...]
@@ -67,6 +92,8 @@ class Forecast:
     warnings: tuple[str, ...]
     train_examples: int
     test_examples: int
+    sweep: tuple[Swept, ...] = ()
+    together: tuple[Together, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -112,7 +139,27 @@ def forecast(scenario: Scenario, *, root: Path) -> Forecast:
         warnings=(*planned.warnings, *planned.cohort_warnings, *planned.dataset.warnings),
         train_examples=examples,
         test_examples=len(planned.dataset.test),
+        sweep=scenario.sweep,
+        together=_together(planned.expansion.jobs),
     )
+
+
+def _together(jobs: Sequence[Job]) -> tuple[Together, ...]:
+    """Compose what the private models of a run will be charged for, batches shared as they are planned."""
+    groups: dict[tuple[PrivacyUnit, str], list[tuple[Charge, float]]] = defaultdict(list)
+    for job in jobs:
+        if isinstance(job, TrainJob) and isinstance(job.regime, PrivateRegime) and job.mechanism is not None:
+            mechanism = job.mechanism
+            plan = job.plan if getattr(job.regime, "engine", "core") == "core" else job.id
+            charge = make_charge(mechanism, first=0, end=mechanism.steps, plan=plan, data="")
+            groups[mechanism.unit, mechanism.users].append((charge, job.regime.delta))
+    found = []
+    for (unit, _), group in groups.items():
+        if len(group) > 1:
+            delta = max(delta for _, delta in group)
+            epsilon = epsilon_of_releases([[charge] for charge, _ in group], delta=delta).value
+            found.append(Together(unit=unit, models=len(group), epsilon=epsilon, delta=delta))
+    return tuple(found)
 
 
 @dataclass(frozen=True, kw_only=True)

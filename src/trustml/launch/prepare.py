@@ -26,6 +26,7 @@ from trustml.data.dataset import Dataset, fingerprint
 from trustml.data.datasets import load_dataset
 from trustml.data.partition import Clients
 from trustml.data.preparation import preparation_notes
+from trustml.data.slices import slice_arrays
 from trustml.data.streams import Stream, public_generator, secret_generator
 from trustml.data.token_ids import check_token_ids
 from trustml.launch.attacks import write_attack_inputs
@@ -33,6 +34,7 @@ from trustml.launch.baselines import explanation_inputs, explanation_notes, samp
 from trustml.launch.federation import draw_partition, draw_rounds, partition_arrays, salt
 from trustml.launch.shared_data import write_data
 from trustml.models.answers import explained_labels
+from trustml.models.network_files import starting_weights
 from trustml.models.weights import encode_weights, initial_weights
 from trustml.plan.expand import Expansion, Inputs, expand, plan_file, weights_file
 from trustml.plan.job import (
@@ -109,6 +111,7 @@ def plan_run(scenario: Scenario) -> Planned:
         test_examples=len(dataset.test),
     )
     check_token_ids(scenario.model, dataset)
+    slice_arrays(scenario.slices, dataset.test_keys)  # refused before anything is written
     partitions = _draw_partitions(scenario, dataset)
     cohorts = check_cohorts(scenario, {title: len(clients.names) for (title, _), clients in partitions.items()})
     plans = _draw_plans(scenario, dataset, partitions)
@@ -341,19 +344,26 @@ def _write_inputs(
     for (title, seed), plan in plans.items():
         write_plan(run, plan_file(title, seed), plan)
     # No inputs without explanations: whoever is in them would be disclosed for nothing.
-    explained = dataset.test.inputs[: scenario.explanations.examples]
-    count = len(explained) if scenario.explanations.methods else 0
+    chosen = np.array(scenario.explanations.chosen(len(dataset.test)), np.int64)
+    explained = dataset.test.inputs[chosen]
+    shown = chosen if scenario.explanations.methods else chosen[:0]
     heldout: dict[str, npt.NDArray[Any]] = {
-        "inputs": dataset.test.inputs[:count],
-        "targets": explained_labels(scenario.task, dataset.test.labels[:count]),
+        "inputs": dataset.test.inputs[shown],
+        "targets": explained_labels(scenario.task, dataset.test.labels[shown]),
         "test_labels": dataset.test.labels,
+        **slice_arrays(scenario.slices, dataset.test_keys),
     }
     write_arrays(run.file(HELDOUT), heldout)
     baselines = explanation_inputs(scenario, dataset, inputs=explained)
     write_atomic(run.file(BASELINES), encode_arrays(baselines), private=True)
     public = [HELDOUT]
     for seed in scenario.seeds:
-        weights = initial_weights(scenario.model, dataset.input_shape, generator=public_generator(seed, Stream.WEIGHTS))
+        generator = public_generator(seed, Stream.WEIGHTS)
+        weights = (
+            starting_weights(Path(scenario.start), scenario.model, dataset.input_shape)
+            if scenario.start
+            else initial_weights(scenario.model, dataset.input_shape, generator=generator)
+        )
         write_atomic(run.file(weights_file(seed)), encode_weights(weights))
         public.append(weights_file(seed))
     return {name: sha256(run.file(name)) for name in public}

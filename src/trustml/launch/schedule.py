@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import msgspec
 from msgspec.structs import replace
 
 from trustml.errors import EnvironmentMissingError, RecordError, UsageError
@@ -20,7 +19,8 @@ from trustml.launch.process import Ended, JobLimits, Worker
 from trustml.plan.attack_files import events_file, logs_folder
 from trustml.plan.job import Job, TrainJob, checkpoint_file, job_needs, promises_privacy
 from trustml.plan.switches import reuse_compiled, switch_variables
-from trustml.record.files import UNREADABLE, sha256
+from trustml.record.files import sha256
+from trustml.record.running import EventTail
 from trustml.record.schema import JobRecord, Manifest, RunStatus, failed_methods
 from trustml.record.store import RunDirectory
 
@@ -58,7 +58,7 @@ class JobScheduler:
         self._manifest = run.manifest()
         self._records = {record.id: record for record in self._manifest.jobs}
         self._jobs: dict[str, Job] = {name: run.job(name) for name in self._records}
-        self._running: dict[str, tuple[Worker, _Tail]] = {}
+        self._running: dict[str, tuple[Worker, EventTail]] = {}
         self._compiled = Path()
 
     def execute(self) -> Manifest:
@@ -128,7 +128,7 @@ class JobScheduler:
         events.unlink(missing_ok=True)
         logs = self._run.file(logs_folder(name))
         worker = Worker(python=python, folder=folder, variables=variables, limits=limits, lock=self._lock, logs=logs)
-        self._running[name] = (worker, _Tail(events))
+        self._running[name] = (worker, EventTail(events))
         self._update(replace(self._records[name], status="running", reason="", attempt=record.attempt + 1))
         for other in self._running:
             if len(self._running) > 1:
@@ -237,29 +237,3 @@ def _as_released(ended: Ended, job: Job) -> Ended:
     if ended.status == "error" and ended.result is None:
         reason = f"the worker ended with code {ended.exit_code} and no result; see {logs_folder(job.id)}/stderr.txt"
     return dataclasses.replace(ended, reason=reason, stderr_tail=())
-
-
-class _Tail:
-    """Reads the whole lines that were added to a file since the last look."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._offset = path, 0
-
-    def read(self) -> list[Event]:
-        try:
-            with self._path.open("rb") as stream:
-                stream.seek(self._offset)
-                content = stream.read()
-        except FileNotFoundError:
-            return []
-        whole = content[: content.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        events = []
-        for line in whole.splitlines():
-            try:
-                event = msgspec.json.decode(line)
-            except UNREADABLE:
-                continue
-            if isinstance(event, dict):
-                events.append(event)
-        return events

@@ -7,11 +7,12 @@ import math
 import msgspec
 import numpy as np
 
+from trustml.measures.bootstrap import mean_ends
 from trustml.measures.classification import classification_statistics, f1_statistics
 from trustml.measures.evidence import Evidence
 from trustml.measures.notes import absent
-from trustml.measures.resampling import estimates, mean_of
-from trustml.measures.row import About, Facts, Row
+from trustml.measures.resampling import Estimate, Statistic, estimates
+from trustml.measures.row import About, Facts, IntervalKind, Row
 from trustml.models.answers import FOLLOWING, answers, in_unit, right, right_steps, score
 from trustml.models.losses import AnyArray, Doubles
 from trustml.models.tasks import Classes, Labels, NextToken, Regression, facts_of
@@ -80,8 +81,8 @@ def _accuracy_row(evidence: Evidence, record: JobRecord) -> Row:
     facts: Facts = {"majority": _majority(evidence, labels), "classes_answered": different}
     if isinstance(task, Labels):  # the labels of an example hang together
         facts["labels"] = labels.shape[1]
-        value, low, high = estimates({"": mean_of(share)}, examples=len(share))[""]
-        about = About(interval="bootstrap over examples", confidence=0.95, facts=facts)
+        value, (low, high) = float(share.mean()), mean_ends(share)
+        about = About(interval="exact bootstrap over examples", confidence=0.95, facts=facts)
     else:
         count = int(share.sum())
         value, (low, high) = count / len(share), wilson_interval(count, len(share))
@@ -102,24 +103,17 @@ def _majority(evidence: Evidence, labels: AnyArray) -> float:
 def _classification_rows(evidence: Evidence, record: JobRecord) -> list[Row]:
     outputs, labels = outputs_of(evidence, record)
     statistics, missing = classification_statistics(evidence.task, outputs, labels)
-    about = About(interval="bootstrap over examples", confidence=0.95)
     rows = []
-    for name, (value, low, high) in estimates(statistics, examples=len(labels)).items():
-        rows.append(
-            evidence.row(name, value, record=record, subject=_SUBJECT, n=len(labels), interval=(low, high), about=about)
-        )
+    for name, found in estimates(statistics, examples=len(labels)).items():
+        rows.append(_estimate_row(evidence, record, name, found, n=len(labels)))
     for name, reason in missing.items():
         rows.append(evidence.row(name, None, record=record, subject=_SUBJECT, n=0, about=absent(reason)))
     if isinstance(evidence.task, Labels):
         names = evidence.manifest.data.class_names
         of_labels = estimates(f1_statistics(evidence.task, outputs, labels, names), examples=len(labels))
-        for name, (value, low, high) in of_labels.items():
-            one = about if math.isfinite(value) else absent("no held-out example has the label, and none is given it")
-            given = (low, high) if math.isfinite(value) else None
-            figure = value if math.isfinite(value) else None
-            rows.append(
-                evidence.row("f1", figure, record=record, subject=name, n=len(labels), interval=given, about=one)
-            )
+        for name, found in of_labels.items():
+            why = "no held-out example has the label, and none is given it"
+            rows.append(_estimate_row(evidence, record, "f1", found, n=len(labels), subject=name, without=why))
     return rows
 
 
@@ -133,20 +127,51 @@ def _regression_rows(evidence: Evidence, record: JobRecord) -> list[Row]:
         "rmse": {"of_mean": float(true.std())},
         "mae": {"of_median": float(np.abs(true - np.median(true)).mean())},
     }
-    rows = []
-    for name, (value, low, high) in found.items():
-        about = About(interval="bootstrap over examples", confidence=0.95, facts=of_constant[name])
-        if not math.isfinite(value):
-            reason = "all held-out targets are the same"
-            rows.append(evidence.row(name, None, record=record, subject=_SUBJECT, n=len(true), about=absent(reason)))
-            continue
-        rows.append(
-            evidence.row(name, value, record=record, subject=_SUBJECT, n=len(true), interval=(low, high), about=about)
-        )
-    return rows
+    why = "all held-out targets are the same"
+    return [
+        _estimate_row(evidence, record, name, one, n=len(true), without=why, facts=of_constant[name])
+        for name, one in found.items()
+    ]
 
 
-def error_estimates(true: Doubles, predicted: Doubles) -> dict[str, tuple[float, float, float]]:
+def _estimate_row(
+    evidence: Evidence,
+    record: JobRecord,
+    name: str,
+    found: Estimate,
+    *,
+    n: int,
+    subject: str = _SUBJECT,
+    without: str = "",
+    facts: Facts | None = None,
+) -> Row:
+    """Give a figure with its bootstrap interval, or say why there is none."""
+    if without and not math.isfinite(found.value):
+        return evidence.row(name, None, record=record, subject=subject, n=n, about=absent(without))
+    kind: IntervalKind = "bootstrap over examples" if found.ends_error else "exact bootstrap over examples"
+    about = About(interval=kind, confidence=0.95, facts={**(facts or {}), **found.facts})
+    return evidence.row(
+        name, found.value, record=record, subject=subject, n=n, interval=(found.low, found.high), about=about
+    )
+
+
+def explained(true: Doubles, predicted: Doubles) -> Statistic:
+    """R2 of predictions."""
+    squares = (predicted - true) ** 2
+    centred = true - true.mean()  # else the sums of squares cancel, as those of times in seconds
+
+    def r_squared(weights: Doubles) -> Doubles:
+        count = weights.sum(axis=1)
+        mean = weights @ centred / count
+        spread = weights @ centred**2 - count * mean**2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found: Doubles = np.where(spread > 0, 1 - weights @ squares / spread, np.nan)
+        return found
+
+    return r_squared
+
+
+def error_estimates(true: Doubles, predicted: Doubles) -> dict[str, Estimate]:
     """R2, RMSE and MAE of predictions, each with its 95 % interval; the bootstrap over examples.
 
     Parameters
@@ -154,23 +179,15 @@ def error_estimates(true: Doubles, predicted: Doubles) -> dict[str, tuple[float,
     true, predicted : float64 arrays of shape (n,)
     """
     squares, sizes = (predicted - true) ** 2, np.abs(predicted - true)
-    centred = true - true.mean()  # else the sums of squares cancel, as those of times in seconds
-
-    def r_squared(weights: AnyArray) -> AnyArray:
-        count = weights.sum(axis=1)
-        mean = weights @ centred / count
-        spread = weights @ centred**2 - count * mean**2
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(spread > 0, 1 - weights @ squares / spread, np.nan)
-
-    return estimates(
+    found = estimates(
         {
-            "r2": r_squared,
+            "r2": explained(true, predicted),
             "rmse": lambda weights: np.sqrt(weights @ squares / weights.sum(axis=1)),
-            "mae": lambda weights: weights @ sizes / weights.sum(axis=1),
         },
         examples=len(true),
     )
+    low, high = mean_ends(sizes)
+    return found | {"mae": Estimate(value=float(sizes.mean()), low=low, high=high, ends_error=0.0)}
 
 
 def _text_rows(evidence: Evidence, record: JobRecord) -> list[Row]:
@@ -191,13 +208,9 @@ def _text_rows(evidence: Evidence, record: JobRecord) -> list[Row]:
         "accuracy": {"majority": float(shares.max()), "tokens": int(steps.sum())},
         "perplexity": {"of_unigram": unigram},
     }
-    rows = []
-    for name, (value, low, high) in found.items():
-        about = About(interval="bootstrap over examples", confidence=0.95, facts=beside[name])
-        rows.append(
-            evidence.row(name, value, record=record, subject=_SUBJECT, n=len(labels), interval=(low, high), about=about)
-        )
-    return rows
+    return [
+        _estimate_row(evidence, record, name, one, n=len(labels), facts=beside[name]) for name, one in found.items()
+    ]
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from trustml.attribution.similarity import SIMILARITIES
 from trustml.measures.evidence import Evidence
-from trustml.measures.means import mean_with_interval
+from trustml.measures.means import mean_with_interval, redraw_error
 from trustml.measures.row import About, Facts, Row
 from trustml.record.schema import JobRecord
 
@@ -28,7 +28,7 @@ def agreement_rows(
     with_difference: bool,
     again: tuple[Floats | None, Floats | None] = (None, None),
 ) -> list[Row]:
-    """One row for each similarity, a mean over examples with its bootstrap interval.
+    """One row for each similarity, a mean over examples with its exact bootstrap interval.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def agreement_rows(
         each = similarity.function(*arrays)
         mean = mean_with_interval(each)
         told = {**about.facts, **by_draws(similarity.function, arrays, again, each)} if mean else about.facts
-        interval = msgspec.structs.replace(about, interval="bootstrap over examples", confidence=0.95, facts=told)
+        interval = msgspec.structs.replace(about, interval="exact bootstrap over examples", confidence=0.95, facts=told)
         rows.append(
             evidence.row(
                 f"attribution_agreement_{name}",
@@ -89,8 +89,7 @@ def by_draws(
 ) -> Facts:
     """Tell how far an agreement rests on the draws of the methods, and whether it is less than that of two draws.
 
-    The Monte-Carlo error is of the mean, from one more draw of each side. Draws may be the same for all examples or
-    others for each: then the mean moves as a whole, or each by itself; the larger of the two is told.
+    The Monte-Carlo error is of the mean, from one more draw of each side (:func:`redraw_error`).
 
     Parameters
     ----------
@@ -104,12 +103,10 @@ def by_draws(
     if not apart:
         return {}
     first, second = (one if other is None else other for one, other in zip(arrays, again, strict=True))
-    moved = similarity(first, second) - each
-    moved = moved[np.isfinite(moved)]
-    if not len(moved):
+    error = redraw_error(each, similarity(first, second))
+    if error is None:
         return {}
-    error = (max(moved.mean() ** 2, (moved**2).mean() / len(moved)) / 2) ** 0.5
-    facts: Facts = {"monte_carlo_error": float(error)}
+    facts: Facts = {"monte_carlo_error": error}
     between = np.mean(apart, axis=0)
     gaps = mean_with_interval(each - between)
     if gaps is not None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from trustml.data.preparation import Categories, Classes, Preparation, Scaled
 from trustml.measures.evidence import Evidence
+from trustml.measures.sweeps import choices
 from trustml.measures.wording import models_of
 from trustml.models.tasks import DEFAULT_TASK, NextToken, Regression, Task
 from trustml.plan.job import TrainJob
@@ -22,6 +24,7 @@ EXACT_NOISE = "noise is cryptographic and exact in floating point"
 PREPROCESSING = "preprocessing uses no statistics of the private data"
 OF_THIS_DATA = "the ledger is of this data"
 NO_ROWS = "explanations show no training rows"
+OTHER_DATA = "what training starts from was made from other data"
 NOTHING_ELSE = "nothing else trained on this data is released"
 
 
@@ -64,7 +67,8 @@ def assumptions_of(
         ),
         _rows_of_explanations(evidence),
         _other_models(evidence),
-        _hyperparameters(evidence.manifest.scenario),
+        _hyperparameters(evidence, regime),
+        *_start(evidence.manifest.scenario),
         _one_person(regime, charges),
         noise_reach(job, charges),
         Assumption(
@@ -219,16 +223,32 @@ _WEIGHTS: dict[bool, tuple[AssumptionStatus, str]] = {
 }
 
 
-def _hyperparameters(scenario: Mapping[str, Any]) -> Assumption:
+def _hyperparameters(evidence: Evidence, regime: PrivateRegime) -> Assumption:
     """Say whether what the scenario sets was chosen on the data; what it says itself comes first."""
+    scenario = evidence.manifest.scenario
     name = "hyperparameters were not chosen on this data"
     chosen = scenario.get("chosen_from_data")
     if chosen:
         why = f"the scenario says that {', '.join(chosen)} were read from it"
         return Assumption(name=name, status="not met", why=why)
+    choice = evidence.once(choices).get(regime.title)
+    if choice is not None:
+        why = f"the run tries {choice.models} models of {choice.of} on it; what holds once one is chosen is said above"
+        return Assumption(name=name, status="not met", why=why)
     if scenario.get("tuning"):
         return Assumption(name=name, status="met", why="a declared sweep is accounted for above")
     return Assumption(name=name, status="not checked", why="nothing in the record can tell")
+
+
+def _start(scenario: Mapping[str, Any]) -> tuple[Assumption, ...]:
+    """Say that nobody knows what starting weights were made from; nothing where they follow from a seed."""
+    if not scenario.get("start"):
+        return ()
+    why = (
+        f"they are those of {Path(scenario['start']).name}; for rows of this data that they were made from no epsilon "
+        "holds"
+    )
+    return (Assumption(name=OTHER_DATA, status="not checked", why=why),)
 
 
 def _rows_of_explanations(evidence: Evidence) -> Assumption:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from trustml.attacks.attainable import BoundMethod, attainable_at_claim, ceiling_all_correct
+from trustml.attacks.attainable import Attainable, BoundMethod, attainable_at_claim, ceiling_all_correct
 from trustml.attacks.bounds import Bound, gaussian_estimate, many_run_bound, one_run_bound
 from trustml.errors import DataError
 from trustml.measures.evidence import Evidence
@@ -129,10 +129,15 @@ def _bound_rows(shown: _Shown, bound: Bound, terms: About, row: Callable[..., Ro
             about,
             interval="simulated audits",
             confidence=0.9,
-            facts={**level, "repetitions": ideal.repetitions},
+            facts={**level, "repetitions": ideal.repetitions, **_by_draws(ideal)},
         )
         rows.append(row("attainable_at_claim", ideal.median, about, (ideal.low, ideal.high)))
     return rows
+
+
+def _by_draws(ideal: Attainable) -> Facts:
+    errors: Facts = {"monte_carlo_error": ideal.error, "ends_error": ideal.ends_error}
+    return {name: error for name, error in errors.items() if error}
 
 
 def _sampling_facts(about: About) -> Facts:

@@ -25,7 +25,7 @@ def classification_statistics(
 
     Curves are those of each class against the rest, or of each label, averaged; of two classes those of the second.
     """
-    decided = _decisions(task, outputs, labels)
+    decided = decisions(task, outputs, labels)
     losses = example_losses(outputs, labels, task=type(task)())
     statistics: dict[str, Statistic] = {
         "balanced_accuracy": _balanced(task, outputs, labels),
@@ -62,7 +62,7 @@ def _f1(said: npt.NDArray[np.bool_], true: npt.NDArray[np.bool_]) -> Statistic:
     return statistic
 
 
-def _decisions(task: Task, outputs: AnyArray, labels: AnyArray) -> tuple[Doubles, Doubles]:
+def decisions(task: Task, outputs: AnyArray, labels: AnyArray) -> tuple[Doubles, Doubles]:
     """Confidence in each answer, and whether it is right; (n, decisions), where several labels are several."""
     if isinstance(task, Labels):
         shares = probabilities(task, outputs)

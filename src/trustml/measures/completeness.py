@@ -70,7 +70,8 @@ def completeness_errors(
         raise ValueError(f"{explanation.title} has no baseline")
     rows = np.arange(len(explanation.targets))
     targets = explanation.targets
-    change = explanation.logits[rows, targets] - explanation.baseline_logits[rows, targets]
+    outcomes = explanation.logits if explanation.outcomes is None else explanation.outcomes
+    change = outcomes[rows, targets] - explanation.baseline_logits[rows, targets]
     total = explanation.totals[variant].astype(np.float64)
     return np.abs(total - change), np.abs(change)
 
@@ -80,6 +81,8 @@ def _row(evidence: Evidence, explanation: Explanation, variant: str) -> Row:
     scale = float(changes.mean())
     name = explanation.name(variant)
     facts: Facts = {"variant": variant}
+    if explanation.job.quantity != "logit":
+        facts["quantity"] = explanation.job.quantity
     steps = getattr(explanation.method, "n_steps", None)
     if steps is not None and not _wanted_error(explanation):
         facts["steps"] = steps
@@ -87,7 +90,7 @@ def _row(evidence: Evidence, explanation: Explanation, variant: str) -> Row:
         facts["caveat"] = RAW_TF_EXPLAIN
     about = About(interval="5th to 95th percentile", facts=facts)
     if not scale:
-        reason = "the logit does not change between baseline and input"
+        reason = f"the {explanation.job.quantity} does not change between baseline and input"
         about = About(verdict="absent", facts={"variant": variant, "reason": reason})
     return evidence.row(
         "attribution_completeness_error",

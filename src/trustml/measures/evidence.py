@@ -56,6 +56,8 @@ class Explanation:
         Numbers of points that the library was asked for in search of a completeness error; empty without search.
     again : float array of shape (n, *x), optional
         The library's own attributions by other draws, where the method draws and was asked twice.
+    outcomes : float array of shape (n, k), optional
+        Probabilities or losses, where those are explained; `targets` are then columns of them.
     """
 
     record: JobRecord
@@ -73,6 +75,7 @@ class Explanation:
     passes: dict[str, npt.NDArray[np.int64]] = field(default_factory=dict)
     tried: tuple[int, ...] = ()
     again: npt.NDArray[np.float32] | None = None
+    outcomes: npt.NDArray[np.float32] | None = None
 
     @property
     def title(self) -> str:
@@ -160,8 +163,9 @@ class Evidence:
                     attributions=_variants(arrays, done.method),
                     totals={v: arrays[array_name(done.method, f"total_{v}")] for v in _variants(arrays, done.method)},
                     logits=arrays["logits"],
+                    outcomes=arrays.get("outcomes"),
                     baseline_logits=arrays.get(array_name(done.method, "baseline_logits")),
-                    targets=arrays["targets"],
+                    targets=arrays.get("columns", arrays["targets"]),
                     probes=arrays_below(probes, done.method),
                     passes=_passes(arrays, done.method),
                     tried=tuple(int(n) for n in arrays.get(array_name(done.method, "tried"), ())),

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.floating]
+from trustml.measures.bootstrap import mean_ends
 
-_RESAMPLES = 1000
+Floats = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +29,27 @@ class MeanInterval:
     n: int
 
 
-def mean_with_interval(values: Floats, *, seed: int = 0) -> MeanInterval | None:
-    """Mean over the examples where `values` is defined, percentile bootstrap 95 %; None if there is none."""
+def mean_with_interval(values: Floats) -> MeanInterval | None:
+    """Mean over the examples where `values` is defined, exact percentile bootstrap 95 %; None if there is none."""
     defined = values[np.isfinite(values)]
     if not len(defined):
         return None
-    generator = np.random.default_rng(seed)
-    means = generator.choice(defined, (_RESAMPLES, len(defined))).mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return MeanInterval(value=float(defined.mean()), low=float(low), high=float(high), n=len(defined))
+    low, high = mean_ends(defined.astype(np.float64))
+    return MeanInterval(value=float(defined.mean()), low=low, high=high, n=len(defined))
+
+
+def redraw_error(values: Floats, again: Floats) -> float | None:
+    """Monte-Carlo error of the mean of values that were drawn twice; None if there is no pair.
+
+    Draws may be the same for all examples or others for each: then the mean moves as a whole, or each by itself; the
+    larger of the two is told.
+
+    Parameters
+    ----------
+    values, again : float arrays of shape (n,)
+    """
+    moved = again - values
+    moved = moved[np.isfinite(moved)]
+    if not len(moved):
+        return None
+    return float((max(moved.mean() ** 2, (moved**2).mean() / len(moved)) / 2) ** 0.5)

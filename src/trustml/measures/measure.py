@@ -94,6 +94,14 @@ MEASURES: dict[str, Measure] = {
         words="epsilon by the PRV accountant",
         shown=("audit",),
     ),
+    "epsilon_with_tuning": _private(
+        title="epsilon with tuning",
+        meaning="Upper bound for the best of a Poisson number of runs with values drawn from a grid, where it alone is "
+        "released (Papernot and Steinke, ICLR 2022). What a tuned model has, in place of `epsilon`.",
+        words="epsilon with the choice among runs, an upper bound",
+        guarantee=True,
+        later=True,
+    ),
     "epsilon_all_releases": _private(
         title="epsilon, all releases",
         meaning="Upper bound for all private models of the run together, composed as their batches were shared.",

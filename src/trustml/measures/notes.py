@@ -37,6 +37,7 @@ _INTERVALS: dict[IntervalKind, str] = {
     "wilson": "Wilson {percent} %",
     "newcombe": "Newcombe {percent} %, paired",
     "bootstrap over examples": "bootstrap {percent} % over examples",
+    "exact bootstrap over examples": "exact bootstrap {percent} % over examples",
     "jackknife over seeds": "jackknife {percent} % over seeds",
     "quartiles": "quartiles",
     "5th to 95th percentile": "interval: 5th and 95th percentile over examples",
@@ -76,6 +77,8 @@ REST: dict[str, _Words] = {
     "rows_shown": "WARNING: no epsilon holds for the released explanations, whose baselines are training rows",
     "other_data": "WARNING: the ledger names other data than the manifest",
     "monte_carlo_error": "+-{monte_carlo_error:.1g} by its own draws (Monte-Carlo)",
+    "ends_error": "ends +-{ends_error:.1g} by its draws (Monte-Carlo)",
+    "one_draw": "one draw of random weights, of which its interval knows nothing",
     "between_draws": lambda known: (
         ("not told apart from" if known["within_draws"] else "beside")
         + f" two draws of the same, which agree by {known['between_draws']:.3g}"
@@ -93,7 +96,9 @@ REST: dict[str, _Words] = {
         f"over epsilon {known['epsilons']}{' of the private regimes they belong to' if 'controls' in known else ''}"
     ),
     "minuend": "{minuend} minus {subtrahend}, seed by seed",
+    "setting": "with {setting}, the best of {candidates} on {chosen_on} other held-out examples",
     "perturbation_methods": "{perturbation_methods} perturbation and {gradient_methods} gradient methods",
+    "quantity": "of the {quantity}, not the logit",
     "steps": "{steps} steps",
     "wanted_error": "to a completeness error of {wanted_error:g}",
     "points": "{points}",
@@ -115,6 +120,8 @@ REST: dict[str, _Words] = {
     "of_mean": "{of_mean:.4g} by always answering the mean",
     "of_median": "{of_median:.4g} by always answering the median",
     "of_unigram": "{of_unigram:.4g} by the shares of the tokens alone",
+    "worst_before": "the worst group: {worst_before:.3f} before, {worst_after:.3f} after",
+    "smallest_group": "{smallest_group} examples in the smallest group",
     "not_covered": "{not_covered}",
     "device": "{device}",
     "beside": "other jobs ran beside it",
@@ -171,6 +178,11 @@ SILENT = frozenset(
             "distinct_others",
             "controls",
             "within_draws",
+            "slice",
+            "group",
+            "worst_after",
+            "candidates",
+            "chosen_on",
             "framework",
         ),
     }

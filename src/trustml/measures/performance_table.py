@@ -47,6 +47,45 @@ PERFORMANCE_MEASURES: dict[str, Measure] = {
         "(Newcombe, method 10); bootstrap over examples of several labels and of R².",
         shown=(),
     ),
+    "slice_accuracy": _performance(
+        rows=("trustml.measures.slices:slice_rows",),
+        title="accuracy by group",
+        meaning="Accuracy on the held-out examples of one group of a column that the scenario's `slices` names; Wilson "
+        "95 % interval.",
+        shown=(),
+    ),
+    "slice_gap": _performance(
+        rows=("trustml.measures.slices:slice_rows",),
+        better="lower",
+        title="gap between groups",
+        meaning="Largest accuracy over the groups of a column less the smallest, of groups of 10 held-out examples or "
+        "more. Resampling adds to it, so its interval lies high.",
+        shown=(),
+    ),
+    "slice_gap_change": _performance(
+        rows=("trustml.measures.slices:slice_rows",),
+        better="lower",
+        title="change of the gap",
+        meaning="Gap between groups of a model less that of the plain model of its framework and seed, on the same "
+        "resamples of held-out examples: what a regime does to groups.",
+        shown=(),
+    ),
+    "tuned_score": _performance(
+        rows=("trustml.measures.sweeps:tuned_rows",),
+        title="score, tuned",
+        meaning="Accuracy, or R², of a swept regime with its own best setting: chosen on half of the held-out "
+        "examples, as the mean over seeds, and measured on the other half. Settings that promise another "
+        "epsilon are not chosen among.",
+        shown=(),
+    ),
+    "tuned_score_difference": _performance(
+        rows=("trustml.measures.sweeps:tuned_rows",),
+        title="score difference, tuned",
+        meaning="Accuracy, or R², of a regime with its own best setting less that of the plain regime with its own, on "
+        "the half of the held-out examples that nothing was chosen on. Choosing a private setting by what its models "
+        "score releases all that were tried: epsilon_all_releases composes them.",
+        shown=(),
+    ),
     "rmse": _performance(
         unit="of target",
         better="lower",

@@ -13,6 +13,7 @@ from trustml.data.clients import read_federated_plan, rounds_visited
 from trustml.measures.assumptions import assumptions_of
 from trustml.measures.evidence import Evidence
 from trustml.measures.releases import not_covered, releases_of
+from trustml.measures.sweeps import choice_text, choices
 from trustml.measures.wording import (
     clipping_text,
     mechanism_text,
@@ -31,6 +32,7 @@ from trustml.privacy.accounting import (
     epsilon_unamplified,
     epsilon_with_tuning,
 )
+from trustml.privacy.bounds import RENYI
 from trustml.privacy.crosscheck import SecondOpinion, prv_epsilons
 from trustml.privacy.ledger import UNAMPLIFIED, ZERO_OUT, Charge, Drawn
 from trustml.privacy.shuffle_bound import shuffle_lower_bound
@@ -120,7 +122,10 @@ def _statement(
         hyperparameter_tuning=_tuning(evidence, charges, regime),
         trust_setting=trust_text(regime),
         source_of_noise=noise_source_text(job, regime, first.noise_source),
-        comparisons=tuple(_comparisons(evidence, charges, regime, epsilon, prv)),
+        comparisons=(
+            *_comparisons(evidence, charges, regime, epsilon, prv),
+            *_with_tuning(evidence, charges, regime, secret=secret),
+        ),
         assumptions=assumptions_of(evidence, job, regime, charges),
         not_covered=not_covered(releases),
         releases=releases,
@@ -232,8 +237,22 @@ def _is_poisson(charges: Sequence[Charge]) -> bool:
     return all(charge.sampling == "poisson" and charge.secret_sampling for charge in charges)
 
 
+def _with_tuning(evidence: Evidence, charges: list[Charge], regime: PrivateRegime, *, secret: bool) -> list[Comparison]:
+    """What holds of the one model that is released of a random number of runs; of one that was not chosen nothing."""
+    tuning = evidence.manifest.scenario.get("tuning") or {}
+    if not tuning.get("tried"):
+        return []
+    value = epsilon_with_tuning(charges, runs=float(tuning["mean_runs"]), delta=regime.delta)
+    found = Epsilon(value=value, relation=ZERO_OUT, accountant="RDP of RepeatAndSelect, dp-accounting", by=RENYI)
+    note = "with the choice among a random number of runs, of which it is the best"
+    return [_comparison("epsilon_with_tuning", found, note, drawn=charges[0].sampling, secret=secret)]
+
+
 def _tuning(evidence: Evidence, charges: list[Charge], regime: PrivateRegime) -> str:
     tuning = evidence.manifest.scenario.get("tuning")
+    choice = evidence.once(choices).get(regime.title)
+    if choice is not None:
+        return choice_text(choice)
     if not tuning:
         return "not part of a declared sweep; if hyperparameters were chosen on this data, that is not covered"
     value = epsilon_with_tuning(charges, runs=float(tuning["mean_runs"]), delta=regime.delta)

@@ -15,10 +15,10 @@ import numpy.typing as npt
 from trustml.attribution.complexity import entropy, gini
 from trustml.attribution.removal import area
 from trustml.measures.evidence import Evidence, Explanation
-from trustml.measures.means import mean_with_interval
+from trustml.measures.means import mean_with_interval, redraw_error
 from trustml.measures.measure import MEASURES
 from trustml.measures.notes import absent
-from trustml.measures.row import About, Row
+from trustml.measures.row import About, Facts, Row
 from trustml.models.tasks import Regression, facts_of
 from trustml.record.array_names import arrays_below
 
@@ -38,12 +38,18 @@ class Quality:
     note : str
     of_probability : bool
         Whether its values are what stands for the probability of the target in the task at hand.
+    of_weights : bool
+        Whether all examples share what was drawn: random weights.
+    again : str
+        Name of the recorded array of another draw of those, where there is one.
     """
 
     quantity: str
     each: Callable[[Floats, Floats], Floats]
     note: str = ""
     of_probability: bool = False
+    of_weights: bool = False
+    again: str = ""
 
 
 def _area(curve: Floats, fractions: Floats) -> Floats:
@@ -75,13 +81,21 @@ QUALITIES: dict[str, Quality] = {
     ),
     "max_sensitivity": Quality(quantity="max_sensitivity", each=_as_it_is),
     "local_lipschitz": Quality(quantity="local_lipschitz", each=_as_it_is),
-    "mprt_similarity": Quality(quantity="mprt_cascading.magnitude", each=_last, note="magnitudes"),
-    "mprt_signed_similarity": Quality(quantity="mprt_cascading.signed", each=_last, note="signed"),
-    "mprt_independent_similarity": Quality(
-        quantity="mprt_independent.magnitude", each=_mean_of_stages, note="magnitudes"
+    "mprt_similarity": Quality(
+        quantity="mprt_cascading.magnitude",
+        each=_last,
+        note="magnitudes",
+        of_weights=True,
+        again="mprt_again.magnitude",
     ),
-    "smooth_mprt_similarity": Quality(quantity="smprt.magnitude", each=_last, note="magnitudes"),
-    "efficient_mprt": Quality(quantity="emprt", each=_as_it_is),
+    "mprt_signed_similarity": Quality(
+        quantity="mprt_cascading.signed", each=_last, note="signed", of_weights=True, again="mprt_again.signed"
+    ),
+    "mprt_independent_similarity": Quality(
+        quantity="mprt_independent.magnitude", each=_mean_of_stages, note="magnitudes", of_weights=True
+    ),
+    "smooth_mprt_similarity": Quality(quantity="smprt.magnitude", each=_last, note="magnitudes", of_weights=True),
+    "efficient_mprt": Quality(quantity="emprt", each=_as_it_is, of_weights=True, again="emprt_again"),
 }
 
 
@@ -144,9 +158,11 @@ def _row(
     if mean is None:
         about = absent("not defined for any example")
     facts = {**about.facts, "variant": variant} | ({"read_as": note} if note else {})
+    if mean is not None and quality and quality.of_weights:
+        facts |= _by_weights(values, arrays_below(explanation.probes, variant).get(quality.again))
     about = msgspec.structs.replace(about, facts=facts)
     if mean is not None:
-        about = msgspec.structs.replace(about, interval="bootstrap over examples", confidence=0.95)
+        about = msgspec.structs.replace(about, interval="exact bootstrap over examples", confidence=0.95)
     return [
         evidence.row(
             measure,
@@ -159,6 +175,12 @@ def _row(
             about=about,
         )
     ]
+
+
+def _by_weights(values: Floats, again: Floats | None) -> Facts:
+    """Tell how far another draw of random weights would move the mean, which an interval over examples does not."""
+    error = None if again is None else redraw_error(values, again.astype(float))
+    return {"one_draw": True} if error is None else {"monte_carlo_error": error}
 
 
 def _against_random(measure: str, values: Floats, control: Floats | None) -> About:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from trustml.measures.evidence import Evidence
+from trustml.measures.sweeps import candidates
 from trustml.models.tasks import facts_of
 from trustml.plan.job import TrainJob
 from trustml.privacy.ledger import UNAMPLIFIED, Charge
 from trustml.privacy.statement import Coverage, Release
+from trustml.record.schema import sweep_of
 from trustml.scenario.baselines import Rows
 from trustml.scenario.federated import DPFedAvg
 from trustml.scenario.partition import NaturalKey
@@ -54,6 +57,9 @@ def _of_the_model(evidence: Evidence, regime: PrivateRegime) -> list[Release]:
         found.append(Release(name="accuracy by round", coverage="epsilon", why=why))
     why = f"the {labels} of all {data.test_examples} held-out examples, as they are"
     found.append(Release(name="held-out labels", coverage="disclosed", why=why))
+    if slices := evidence.manifest.scenario.get("slices"):
+        why = f"{', '.join(slices)} of all {data.test_examples} held-out examples, as they are"
+        found.append(Release(name="groups of held-out examples", coverage="disclosed", why=why))
     return found
 
 
@@ -62,7 +68,7 @@ def _of_explanations(evidence: Evidence, job: TrainJob) -> list[Release]:
     asked = evidence.manifest.scenario.get("explanations", {})
     if not asked.get("methods"):
         return []
-    count = asked.get("examples", 0)
+    count = len(asked.get("rows") or ()) or asked.get("examples", 0)
     training, heldout = ([t for t in evidence.shown_rows[rows] if t != "probes"] for rows in ("training", "held-out"))
     tried: dict[Rows, bool] = {rows: bool(titles) for rows, titles in evidence.shown_rows.items()}
     why = f"{count} held-out inputs and their {facts_of(evidence.task).label_words}, as they are"
@@ -112,11 +118,21 @@ def _of_other_models(evidence: Evidence, regime: PrivateRegime) -> list[Release]
 
 
 def _of_the_scenario(evidence: Evidence) -> list[Release]:
+    found = []
     chosen = evidence.manifest.scenario.get("chosen_from_data")
-    if not chosen:
-        return []
-    why = f"{', '.join(chosen)} were read from the data; one row may have decided what they are"
-    return [Release(name="choices of the scenario", coverage="not covered", why=why)]
+    if chosen:
+        why = f"{', '.join(chosen)} were read from the data; one row may have decided what they are"
+        found.append(Release(name="choices of the scenario", coverage="not covered", why=why))
+    if (evidence.manifest.scenario.get("tuning") or {}).get("tried"):
+        why = "held-out rows decide which of several runs is the one that is released"
+        found.append(Release(name="settings chosen in a sweep", coverage="disclosed", why=why))
+    if candidates(sweep_of(evidence.manifest)):
+        why = "half of the held-out rows, by a public order, decides which setting of a swept regime is called its best"
+        found.append(Release(name="settings chosen in a sweep", coverage="disclosed", why=why))
+    if start := evidence.manifest.scenario.get("start"):
+        why = f"those of {Path(start).name}, from which training started; what they were made from is not accounted for"
+        found.append(Release(name="starting weights", coverage="not covered", why=why))
+    return found
 
 
 def _of_the_run(evidence: Evidence, regime: PrivateRegime, charges: Sequence[Charge]) -> list[Release]:

@@ -6,21 +6,49 @@ A statistic takes how often each example counts, for many resamples at once, so 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from trustml.attacks.estimates import quantile_error
+from trustml.measures.row import Facts
 
 Doubles: TypeAlias = npt.NDArray[np.float64]
 Statistic: TypeAlias = Callable[[Doubles], Doubles]
 """Weights (resamples, n) to a number for each resample; NaN where it has none."""
 
 RESAMPLES = 200
+ENDS = (0.025, 0.975)
 _AT_ONCE = 2**21
 """Weights that are held at once."""
 
 
-def estimates(statistics: Mapping[str, Statistic], *, examples: int) -> dict[str, tuple[float, float, float]]:
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A figure with its interval.
+
+    Attributes
+    ----------
+    value, low, high : float
+        NaN where there is none.
+    ends_error : float
+        Monte-Carlo error of the ends: by how much, about, other resamples would move the less certain one.
+    """
+
+    value: float
+    low: float
+    high: float
+    ends_error: float
+
+    @property
+    def facts(self) -> Facts:
+        """What is to be told of the interval."""
+        return {"ends_error": self.ends_error} if self.ends_error > 0 else {}
+
+
+def estimates(statistics: Mapping[str, Statistic], *, examples: int) -> dict[str, Estimate]:
     """Give each statistic of all examples, and the 2.5th and 97.5th percentile over resamples.
 
     Parameters
@@ -30,8 +58,8 @@ def estimates(statistics: Mapping[str, Statistic], *, examples: int) -> dict[str
 
     Returns
     -------
-    dict of str to (float, float, float)
-        Value, low, high. The resamples follow from the number of examples alone, and are shared by all statistics.
+    dict of str to Estimate
+        The resamples follow from the number of examples alone, and are shared by all statistics.
     """
     whole = np.ones((1, examples))
     found: dict[str, list[Doubles]] = {name: [] for name in statistics}
@@ -47,8 +75,13 @@ def estimates(statistics: Mapping[str, Statistic], *, examples: int) -> dict[str
     for name, statistic in statistics.items():
         values = np.concatenate(found[name])
         values = values[np.isfinite(values)]
-        low, high = np.quantile(values, [0.025, 0.975]) if len(values) else (np.nan, np.nan)
-        result[name] = (float(statistic(whole)[0]), float(low), float(high))
+        low, high = np.quantile(values, ENDS) if len(values) else (np.nan, np.nan)
+        result[name] = Estimate(
+            value=float(statistic(whole)[0]),
+            low=float(low),
+            high=float(high),
+            ends_error=max(quantile_error(values, share) for share in ENDS),
+        )
     return result
 
 

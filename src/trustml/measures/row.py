@@ -46,6 +46,7 @@ IntervalKind: TypeAlias = Literal[
     "wilson",
     "newcombe",
     "bootstrap over examples",
+    "exact bootstrap over examples",
     "jackknife over seeds",
     "jackknife over models",
     "quartiles",

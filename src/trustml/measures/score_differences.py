@@ -11,24 +11,40 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.measures.accuracy import outputs_of, wilson_interval
+from trustml.measures.bootstrap import mean_ends
 from trustml.measures.evidence import Evidence
-from trustml.measures.resampling import Statistic, estimates, mean_of
-from trustml.measures.row import About, IntervalKind, PairKind, Row
+from trustml.measures.resampling import Estimate, Statistic, estimates
+from trustml.measures.row import About, Facts, IntervalKind, PairKind, Row
 from trustml.models.answers import in_unit, right, right_steps
-from trustml.models.losses import Doubles
-from trustml.models.tasks import Labels, NextToken, Regression
+from trustml.models.losses import AnyArray, Doubles
+from trustml.models.tasks import Labels, NextToken, Regression, Task
 from trustml.record.schema import JobRecord
 
 Booleans: TypeAlias = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Difference:
+class ScoreDifference:
+    """Score of the second of two models less that of the first.
+
+    Attributes
+    ----------
+    value, low, high : float
+    interval : IntervalKind
+    p_value : float, optional
+    """
+
     value: float
     low: float
     high: float
     interval: IntervalKind
     p_value: float | None = None
+    ends_error: float = 0.0
+
+    @property
+    def facts(self) -> Facts:
+        """What is to be told of the interval."""
+        return {"ends_error": self.ends_error} if self.ends_error else {}
 
 
 def difference_rows(evidence: Evidence) -> list[Row]:
@@ -44,7 +60,13 @@ def difference_rows(evidence: Evidence) -> list[Row]:
         if found is None:
             continue
         about = About(
-            pair=kind, first=first, second=second, interval=found.interval, confidence=0.95, p_value=found.p_value
+            pair=kind,
+            first=first,
+            second=second,
+            interval=found.interval,
+            confidence=0.95,
+            p_value=found.p_value,
+            facts=found.facts,
         )
         rows.append(
             evidence.row(
@@ -70,30 +92,43 @@ def _pair(one: JobRecord, other: JobRecord) -> tuple[PairKind, str, str] | None:
     return None
 
 
-def _difference(evidence: Evidence, one: JobRecord, other: JobRecord) -> _Difference | None:
-    """Score of the second less that of the first; None where a regression has nothing to explain."""
-    task = evidence.task
+def _difference(evidence: Evidence, one: JobRecord, other: JobRecord) -> ScoreDifference | None:
     (first, labels), (second, _) = outputs_of(evidence, one), outputs_of(evidence, other)
+    return model_difference(evidence.task, first, second, labels)
+
+
+def model_difference(task: Task, first: AnyArray, second: AnyArray, labels: AnyArray) -> ScoreDifference | None:
+    """Score of the second outputs less that of the first; None where a regression has nothing to explain."""
     if isinstance(task, Regression):
         true, a, b = (in_unit(task, part)[:, 0] for part in (labels, first, second))
-        value, low, high = estimates({"": _explained_more(true, a, b)}, examples=len(true))[""]
-        if not math.isfinite(value):
+        more = estimates({"": _explained_more(true, a, b)}, examples=len(true))[""]
+        if not math.isfinite(more.value):
             return None
-        return _Difference(value=value, low=low, high=high, interval="bootstrap over examples")
+        return _of_estimate(more)
     if isinstance(task, NextToken):
         steps = (labels > 0).sum(axis=1).astype(np.float64)
-        more = (right_steps(second, labels) - right_steps(first, labels)).sum(axis=1)
-        found = estimates({"": lambda weights: weights @ more / (weights @ steps)}, examples=len(labels))
-        value, low, high = found[""]
-        return _Difference(value=value, low=low, high=high, interval="bootstrap over examples")
+        hits = (right_steps(second, labels) - right_steps(first, labels)).sum(axis=1)
+        gained = estimates({"": lambda weights: weights @ hits / (weights @ steps)}, examples=len(labels))
+        return _of_estimate(gained[""])
     shares = right(task, first, labels), right(task, second, labels)
     if isinstance(task, Labels):
-        value, low, high = estimates({"": mean_of(shares[1] - shares[0])}, examples=len(labels))[""]
-        return _Difference(value=value, low=low, high=high, interval="bootstrap over examples")
+        gain = shares[1] - shares[0]
+        low, high = mean_ends(gain)
+        return ScoreDifference(value=float(gain.mean()), low=low, high=high, interval="exact bootstrap over examples")
     hits = shares[0] > 0, shares[1] > 0
     low, high = paired_interval(*hits)
     value = float(hits[1].mean() - hits[0].mean())
-    return _Difference(value=value, low=low, high=high, interval="newcombe", p_value=mcnemar(*hits))
+    return ScoreDifference(value=value, low=low, high=high, interval="newcombe", p_value=mcnemar(*hits))
+
+
+def _of_estimate(found: Estimate) -> ScoreDifference:
+    return ScoreDifference(
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        interval="bootstrap over examples",
+        ends_error=found.ends_error,
+    )
 
 
 def _explained_more(true: Doubles, first: Doubles, second: Doubles) -> Statistic:

@@ -51,9 +51,10 @@ _LAYERS = frozenset(
 _MODELS = frozenset({"Functional", "Model", "Sequential"})
 _FUNCTION_LAYERS = frozenset({"TFOpLambda", "SlicingOpLambda"})
 _CLASSES: dict[str, frozenset[str]] = {
-    "keras": _MODELS,
+    "keras": _MODELS | {"DTypePolicy"},
     "keras.models": _MODELS,
     "keras.src.engine.functional": frozenset({"Functional"}),
+    "keras.src.models.functional": frozenset({"Functional"}),
     "keras.src.layers.core.tf_op_layer": _FUNCTION_LAYERS,
     "keras.layers": _LAYERS,
     "keras.initializers": frozenset(
@@ -64,7 +65,7 @@ _CLASSES: dict[str, frozenset[str]] = {
     "keras.constraints": frozenset({"MaxNorm", "MinMaxNorm", "NonNeg", "RadialConstraint", "UnitNorm"}),
     "keras.mixed_precision": frozenset({"Policy"}),
 }
-_VALUES = frozenset({"__tensor__", "__numpy__", "__bytes__"})
+_VALUES = frozenset({"__tensor__", "__numpy__", "__bytes__", "__keras_tensor__"})
 _ACTIVATIONS = frozenset(
     """elu exponential gelu hard_sigmoid leaky_relu linear mish relu selu sigmoid silu softmax softplus softsign swish
     tanh""".split()
@@ -78,8 +79,8 @@ _FUNCTIONS = frozenset(
 _FUNCTION_FAMILIES = ("math.", "nn.", "linalg.", "__operators__.", "image.resize")
 
 
-def read_keras_file(path: Path) -> bytes:
-    """Read a ``.keras`` file, and refuse one that could do anything but compute.
+def read_keras_file(path: Path, *, any_version: bool = False) -> bytes:
+    """Read a ``.keras`` file, and refuse one that could do anything but compute, or, unless told else, one of Keras 3.
 
     What is refused has not been loaded, and no framework has been imported. The weights are looked into by the worker
     that loads them (HDF5 needs its library).
@@ -94,12 +95,12 @@ def read_keras_file(path: Path) -> bytes:
     if path.stat().st_size > LARGEST:
         raise UsageError(f"{path}: has more than {LARGEST >> 30} GiB; {_FIX}")
     content = path.read_bytes()
-    if problem := why_not_keras(content):
+    if problem := why_not_keras(content, any_version=any_version):
         raise UsageError(f"{path}: {problem}; {_FIX}")
     return content
 
 
-def why_not_keras(content: bytes) -> str:
+def why_not_keras(content: bytes, *, any_version: bool = False) -> str:
     """Tell why a file must not be given to Keras; empty where it may."""
     if not content.startswith(b"PK\x03\x04"):
         return f"is no .keras file but {kind_of(content[:16])}, which is not loaded under this name"
@@ -113,7 +114,7 @@ def why_not_keras(content: bytes) -> str:
         first = (str(error).splitlines() or [""])[0][:100]
         return f"is a damaged .keras file ({type(error).__name__}: {first})"
     version = metadata.get("keras_version", "") if isinstance(metadata, dict) else ""
-    if isinstance(version, str) and version[:1].isdigit() and not version.startswith("2."):
+    if not any_version and isinstance(version, str) and version[:1].isdigit() and not version.startswith("2."):
         return (
             f"was written by Keras {version[:20]}, and the tensorflow environment has Keras 2: where Keras 3 is, write "
             "a module with `import keras` and `model = keras.saving.load_model(file)`"

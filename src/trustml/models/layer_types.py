@@ -47,6 +47,7 @@ from trustml.models.layers import (
     Tanh,
     Transpose,
 )
+from trustml.models.outcome import Outcome, outcome_shape
 from trustml.models.recurrence import gated_start, gated_states, gated_weights
 from trustml.models.resizing import adaptive_pool, constant, reordered, transposed_image, transposed_sequence
 from trustml.models.token_layers import (
@@ -315,6 +316,7 @@ LAYER_TYPES: Mapping[type[LayerSpec], LayerType] = {
     Pick: LayerType(output=token_types.pick, affine=True),
     Reshape: LayerType(output=token_types.reshape, affine=True),
     Unembedding: LayerType(output=token_types.unembedding, affine=True),
+    Outcome: LayerType(output=outcome_shape),
 }
 
 

@@ -106,10 +106,17 @@ _LATER: dict[str, Any] = {
     "ablation": None,
     "ablated": None,
     "chosen_from_data": [],
+    "start": "",
+    "sweep": [],
+    "tried": {},
     "border": "zeros",
+    "groups": [],
+    "quantity": "logit",
+    "explanation_rows": 0,
+    "rows": [],
 }
 """Fields that jobs and scenarios got after runs had been recorded, and the values that change nothing."""
-_LATER_OF_KIND: dict[tuple[str, str], Any] = {("Plain", "augmentation"): None}
+_LATER_OF_KIND: dict[tuple[str, str], Any] = {("Plain", "augmentation"): None, ("SmoothGrad", "relative"): False}
 """The same of one kind of struct alone, where others had the field before."""
 
 

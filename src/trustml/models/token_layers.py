@@ -119,16 +119,3 @@ class Unembedding(LayerSpec, frozen=True, kw_only=True, tag="Unembedding"):
 
     of: str
     vocabulary: Count
-
-
-WITHOUT_RULES = (
-    Attention,
-    FeatureTokens,
-    LearnedPositions,
-    Mask,
-    MaskedMean,
-    Prepend,
-    SinusoidalPositions,
-    Unembedding,
-)
-"""Layers that DeepLIFT and LRP have no rule for here."""

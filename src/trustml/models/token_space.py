@@ -21,6 +21,11 @@ def table_of_tokens(architecture: Architecture) -> str:
     return next((n.name for n in nodes if isinstance(n.layer, Embedding) and INPUT in n.inputs), "")
 
 
+def relevance_at(architecture: Architecture) -> str:
+    """Name of the value whose relevance is the input's: vectors as they were looked up, or the input itself."""
+    return table_of_tokens(architecture) or INPUT
+
+
 def has_mask(architecture: Architecture) -> bool:
     """Whether a Mask takes the input."""
     return any(isinstance(node.layer, Mask) and INPUT in node.inputs for node in architecture.nodes)

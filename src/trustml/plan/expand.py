@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from trustml.catalogue.available import availability, why_unfit
 from trustml.frameworks.entry import Missing
 from trustml.frameworks.implementation import NotAvailable
+from trustml.models.outcome import with_outcome
 from trustml.models.tasks import Classes, explained_task
 from trustml.plan.attack_files import scores_file
 from trustml.plan.attacking import AttackJob, attack_jobs
@@ -162,6 +163,7 @@ def _explain_jobs(
             baselines=files.baselines,
             methods=fitting[backend],
             target=scenario.explanations.target,
+            quantity=scenario.explanations.quantity,
             probes=scenario.explanations.probes,
             timing=scenario.explanations.timing,
         )
@@ -203,13 +205,16 @@ def _fitting(
     """Give the methods that the backend has and that fit the model, and why the others are left out."""
     methods: list[Method] = []
     skips: list[Skip] = []
+    quantity = scenario.explanations.quantity
     for method in scenario.explanations.methods:
         found = availability(backend, method)
         if isinstance(found, NotAvailable):
             reason = found.reason
         else:
-            of_classes = "" if isinstance(explained_task(scenario.task), Classes) else found.of_classes
-            reason = of_classes or why_unfit(method, scenario.model, input_shape)
+            asked = explained_task(scenario.task)
+            of_classes = "" if isinstance(asked, Classes) and quantity == "logit" else found.of_classes
+            explained = with_outcome(scenario.model, asked, quantity)
+            reason = of_classes or why_unfit(method, explained, input_shape)
         if reason:
             skips.append(Skip(backend=backend, method=method.title, reason=reason))
         else:

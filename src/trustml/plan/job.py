@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from trustml.models.layers import Architecture
+from trustml.models.outcome import Quantity
 from trustml.models.tasks import DEFAULT_TASK, Task, without_later_defaults
 from trustml.privacy.ledger import Drawn, NoiseKind, PrivacyUnit
 from trustml.scenario.attacks import Canaries, Game
@@ -158,6 +159,7 @@ class ExplainJob(JobSpec, frozen=True, kw_only=True, tag="explain"):
     methods : tuple of Method
         Those that this backend has and that fit the model; the random control is the last.
     target : {"true", "predicted"} or int
+    quantity : {"logit", "probability", "loss"}
     probes : Probes
     timing : bool
         Whether to call every method twice.
@@ -169,6 +171,7 @@ class ExplainJob(JobSpec, frozen=True, kw_only=True, tag="explain"):
     baselines: str
     methods: tuple[Method, ...]
     target: Literal["true", "predicted"] | int
+    quantity: Quantity = "logit"
     probes: Probes
     timing: bool = True
 

@@ -54,10 +54,17 @@ def switch_variables(execution: Execution) -> dict[str, str]:
     if execution.threads:
         count = str(execution.threads)
         found |= {"OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count}
-        found["XLA_FLAGS"] = f"--xla_cpu_multi_thread_eigen={'false' if execution.threads == 1 else 'true'}"
+        found["XLA_FLAGS"] = _xla_flags(several=execution.threads > 1)
     if execution.device == "cpu":
         found["CUDA_VISIBLE_DEVICES"] = ""
     return found
+
+
+def _xla_flags(*, several: bool) -> str:
+    """The caller's flags, and whether one operation may use several threads."""
+    name = "--xla_cpu_multi_thread_eigen"
+    kept = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if not flag.startswith(name)]
+    return " ".join([*kept, f"{name}={'true' if several else 'false'}"])
 
 
 def reuse_compiled(folder: Path) -> dict[str, str]:

@@ -116,7 +116,7 @@ _EXPLAINED = "jobs/explain.*/attributions.npz"
 _TRIED = (
     "fractions deletion insertion comprehensiveness sufficiency infidelity road_morf road_lerf max_sensitivity "
     "local_lipschitz mprt_cascading.signed mprt_cascading.magnitude mprt_independent.signed mprt_independent.magnitude "
-    "mprt_layers smprt.signed smprt.magnitude emprt"
+    "mprt_layers smprt.signed smprt.magnitude emprt mprt_again.signed mprt_again.magnitude emprt_again"
 )
 
 RELEASED: tuple[Known, ...] = (
@@ -170,7 +170,9 @@ RELEASED: tuple[Known, ...] = (
     ),
     *_of("measures.parquet", "measure:accuracy measure:logit_relative_difference measure:held_out_loss", "model"),
     *_of("measures.parquet", "measure:r2 measure:rmse measure:mae measure:balanced_accuracy measure:roc_auc", "model"),
-    *_of("measures.parquet", "measure:score_difference measure:perplexity", "model"),
+    *_of("measures.parquet", "measure:score_difference measure:tuned_score measure:tuned_score_difference", "model"),
+    *_of("measures.parquet", "measure:perplexity", "model"),
+    *_of("measures.parquet", "measure:slice_*", "model"),
     *_of("measures.parquet", "measure:pr_auc measure:log_loss measure:calibration_error measure:f1", "model"),
     *_of("measures.parquet", "measure:rounds_to_target measure:attribution_* measure:deletion_auc", "model"),
     *_of("measures.parquet", "measure:insertion_auc measure:comprehensiveness measure:sufficiency", "model"),
@@ -229,6 +231,7 @@ RELEASED: tuple[Known, ...] = (
     # Arrays.
     *_named("explained inputs", "heldout.npz", "inputs targets"),
     *_named("held-out labels", "heldout.npz", "test_labels"),
+    *_named("groups of held-out examples", "heldout.npz", "slice_codes slice_names"),
     *_of("weights/initial.*.safetensors", "*", "public random numbers"),
     *_of("jobs/train.*/weights.safetensors", "*", "model"),
     *_of("jobs/train.*/predictions.npz", "test_logits", "model"),
@@ -240,7 +243,9 @@ RELEASED: tuple[Known, ...] = (
         "model",
         plain_only=True,
     ),
-    *_of(_EXPLAINED, "logits targets *.native *.completed *.common *.baseline_logits *.tried", "model"),
+    *_of(
+        _EXPLAINED, "logits targets outcomes columns *.native *.completed *.common *.baseline_logits *.tried", "model"
+    ),
     *_of(_EXPLAINED, "*.total_native *.total_completed *.total_common", "model"),
     *_of(_EXPLAINED, "*.again", "model"),
     *_of(_EXPLAINED, "*.passes_native *.passes_completed *.passes_common", "model"),
@@ -248,7 +253,9 @@ RELEASED: tuple[Known, ...] = (
     # Jobs and their ledgers.
     *_trainings(""),
     *_trainings("training."),
-    *_of("jobs/*/job.json", "subject weights examples baselines methods.#.* target probes.* timing", "declared"),
+    *_of(
+        "jobs/*/job.json", "subject weights examples baselines methods.#.* target quantity probes.* timing", "declared"
+    ),
     *_of("jobs/*/job.json", "members output chosen canaries.* game.* clipping_norm delta", "declared"),
     *_results("jobs/*/result.json", ""),
     *_of(

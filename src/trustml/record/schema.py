@@ -14,6 +14,7 @@ from trustml.errors import RecordError
 from trustml.models.tasks import DEFAULT_TASK, Task
 from trustml.plan.support import Skip
 from trustml.scenario.spec import BackendName
+from trustml.scenario.sweep import Swept
 
 FORMAT = 3
 """3: rows of the table of measures have their facts as columns. 2: the note held them."""
@@ -215,6 +216,11 @@ def regimes_of(manifest: Manifest) -> dict[str, dict[str, Any]]:
     return {regime.get("name") or regime["kind"]: regime for regime in manifest.scenario["training"]}
 
 
+def sweep_of(manifest: Manifest) -> tuple[Swept, ...]:
+    """Which regimes of a run differ in what alone."""
+    return msgspec.convert(manifest.scenario.get("sweep", ()), tuple[Swept, ...])
+
+
 class PartitionRecord(RecordStruct, frozen=True, kw_only=True):
     """Who holds what, without the data.
 
@@ -256,6 +262,7 @@ class RecordedScenario(RecordStruct, frozen=True, kw_only=True):
     training : tuple of RecordedRegime
     backends, seeds : tuple
     explanations, attacks : dict
+    sweep : tuple of Swept
     """
 
     name: str
@@ -264,6 +271,7 @@ class RecordedScenario(RecordStruct, frozen=True, kw_only=True):
     seeds: tuple[int, ...]
     explanations: dict[str, Any] = {}
     attacks: dict[str, Any] = {}
+    sweep: tuple[Swept, ...] = ()
 
 
 class Manifest(RecordStruct, frozen=True, kw_only=True):
@@ -319,9 +327,14 @@ class ScenarioHead(RecordStruct, frozen=True, kw_only=True):
     Parameters
     ----------
     name : str
+    training : tuple of RecordedRegime
+    data : dict
+        The source, as plain data.
     """
 
     name: str = ""
+    training: tuple[RecordedRegime, ...] = ()
+    data: dict[str, Any] = {}
 
 
 class JobHead(RecordStruct, frozen=True, kw_only=True):

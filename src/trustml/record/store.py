@@ -30,7 +30,7 @@ from typing import IO, Any, TypeVar
 import msgspec
 import numpy.typing as npt
 
-from trustml.errors import RecordError, RunNotFoundError, UsageError
+from trustml.errors import RecordError, RunNotFoundError, UsageError, did_you_mean
 from trustml.plan.job import Job, decode_job
 from trustml.record.files import UNREADABLE, inside, plain_bytes, read_arrays, write_atomic
 from trustml.record.mapped import map_arrays
@@ -284,7 +284,8 @@ def find_run(name: str | Path, *, root: Path) -> RunDirectory:
         raise RunNotFoundError(f"{name}: no such file or folder; check the path")
     if begun:
         raise RunNotFoundError(f"{name}: begins {len(begun)} runs, such as {begun[0].path.name}; write more of it")
-    raise RunNotFoundError(f"{name}: no run of that name in {root}; `trustml list` shows the runs")
+    near = did_you_mean(str(name), [run.path.name for run in known])
+    raise RunNotFoundError(f"{name}: no run of that name in {root}; {near or '`trustml list` shows the runs'}")
 
 
 def list_runs(root: Path) -> list[RunDirectory]:

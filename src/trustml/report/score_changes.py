@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -17,8 +17,10 @@ from trustml.report.tables import constant_models
 if TYPE_CHECKING:
     import pandas as pd
 
-Question: TypeAlias = Literal["use", "privacy", "federation", "framework", "speed", "leakage", "trust", "explanations"]
-Page: TypeAlias = Literal["", "privacy", "attacks", "federated", "explanations", "speed", "record"]
+Question: TypeAlias = Literal[
+    "use", "privacy", "sweep", "federation", "groups", "framework", "speed", "leakage", "trust", "explanations"
+]
+Page: TypeAlias = Literal["", "models", "privacy", "attacks", "federated", "explanations", "speed", "record"]
 Settings: TypeAlias = Mapping[str, Any]
 MOST_TOLD = 4
 _LEVEL = 0.05
@@ -102,9 +104,9 @@ def _signed(value: float) -> str:
     return f"{rounded:+.3f}" if rounded else "0.000"
 
 
-def cost_answers(manifest: Manifest, table: pd.DataFrame) -> list[Answer]:
-    """How far each private and each federated regime is from the one that lacks just that."""
-    asked = regimes_of(manifest)
+def cost_answers(manifest: Manifest, table: pd.DataFrame, *, beside: Collection[str] = ()) -> list[Answer]:
+    """How far each private and each federated regime is from the one that lacks just that; not those in `beside`."""
+    asked = {name: fields for name, fields in regimes_of(manifest).items() if name not in beside}
     epsilons = table[(table.measure == "epsilon") & (table.regime.isin(list(asked)))]
     private = [name for name in asked if (epsilons.regime == name).any()]
     federated = [name for name, fields in asked.items() if name not in private and is_federated(fields)]

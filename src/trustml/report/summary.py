@@ -15,6 +15,7 @@ from trustml.measures.measure import leading, of_family
 from trustml.privacy.statement import PrivacyStatement, at_most
 from trustml.record.schema import TYPED_ROWS, Manifest, regimes_of
 from trustml.report.score_changes import (
+    MOST_TOLD,
     Answer,
     Question,
     cost_answers,
@@ -25,6 +26,7 @@ from trustml.report.score_changes import (
     listed,
 )
 from trustml.report.speed.tables import load_words
+from trustml.report.sweeps import beside_the_best, sweep_answers, tuned_answers
 from trustml.report.tables import best_constant
 
 if TYPE_CHECKING:
@@ -46,7 +48,10 @@ def summary(manifest: Manifest, table: pd.DataFrame, statements: Sequence[Privac
         return ()
     found = [
         _use(table),
-        *cost_answers(manifest, table),
+        *tuned_answers(manifest, table),
+        *cost_answers(manifest, table, beside=beside_the_best(manifest, table)),
+        *sweep_answers(manifest, table),
+        *_groups(table),
         framework_answer(manifest, table),
         _speed(manifest, table),
         _leakage(manifest, table),
@@ -76,6 +81,18 @@ def _use(table: pd.DataFrame) -> Answer | None:
     if len(asked) > len(rows):
         parts.append(f"{len(asked) - len(rows)} have no score with an interval")
     return Answer(question="use", text="; ".join(parts), measure=score)
+
+
+def _groups(table: pd.DataFrame) -> list[Answer]:
+    """What regimes do to the gap between groups; nothing where no groups were asked for."""
+    if not (table.measure == "slice_gap_change").any():
+        return []
+    from trustml.report.accuracy.frames import gap_lines
+
+    return [
+        Answer(question="groups", text=line, page="models", measure="slice_gap_change")
+        for line in gap_lines(table)[:MOST_TOLD]
+    ]
 
 
 def _speed(manifest: Manifest, table: pd.DataFrame) -> Answer | None:
@@ -197,8 +214,9 @@ def _explanations(manifest: Manifest, table: pd.DataFrame) -> Answer | None:
     regimes = kept(rows, (plain in pair and private & set(pair) for pair in pairs))
     if len(regimes):
         least = regimes.sort_values("value").iloc[0]
+        what = "it" if parts else "the rank correlation of explanations"  # of the same weights nothing was said
         parts.append(
-            f"between plain and private models it is {least.value:.2f} at the least ({least['first']} and "
+            f"between plain and private models {what} is {least.value:.2f} at the least ({least['first']} and "
             f"{least['second']} in {least.backend}, {least.method})"
         )
     if not parts:
@@ -226,6 +244,8 @@ _WORDS: dict[Question, str] = {
     "use": "Are the models of use?",
     "privacy": "What does privacy cost?",
     "federation": "What does federation cost?",
+    "groups": "Are groups served alike?",
+    "sweep": "Which setting?",
     "framework": "Which framework?",
     "speed": "How fast?",
     "leakage": "What does an attacker get?",

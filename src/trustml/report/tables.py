@@ -85,6 +85,7 @@ def print_comparison(out: Console, runs: Sequence[tuple[Manifest, pd.DataFrame]]
         for line in told:
             out.print(f"WARNING: {line}", style="red")
         _print_performance(out, manifest, table)
+        _print_gaps(out, table)
         print_load(out, table)
         _print_privacy(out, table)
         print_federated(out, manifest, table)
@@ -236,24 +237,50 @@ def _epsilon(rows: pd.DataFrame, *, several_units: bool) -> Cell:
     return Cell(f"{text}{_UNITS[unit]}", value if ranked else math.nan)
 
 
-def _print_performance(out: Console, manifest: Manifest, table: pd.DataFrame) -> None:
-    """Print how good models are by all that is measured of their task; mean over seeds, nothing in old tables."""
+def performance_frame(manifest: Manifest, table: pd.DataFrame) -> pd.DataFrame:
+    """How good models are by all that is measured of their task, in cells; mean over seeds, empty of old tables."""
+    import pandas as pd
+
     shown = {name: one for name, one in shown_in("performance").items() if name in set(table.measure)}
-    if not shown:
-        return
-    several = table[table.measure.isin(list(shown))].subject.nunique() > 1
-    heads = [f">{one.head}" for one in shown.values()]
-    found = titled_table("on held-out examples", "regime", "framework", *(["of"] if several else []), *heads)
-    order = list(regimes_of(manifest))
     rows = table[table.measure.isin(list(shown))]
-    cells = rows.groupby(["regime", "backend", "subject"], sort=False)
-    for (regime, backend, subject), cell in sorted(cells, key=lambda one: [*order, one[0][0]].index(one[0][0])):
-        values = (cell[cell.measure == name].value.dropna() for name in shown)
-        texts = [
-            "" if value.empty else one.text(value.mean()) for value, one in zip(values, shown.values(), strict=True)
-        ]
-        found.add_row(str(regime), str(backend), *([str(subject)] if several else []), *texts)
+    several = rows.subject.nunique() > 1
+    order = list(regimes_of(manifest))
+    groups = rows.groupby(["regime", "backend", "subject"], sort=False)
+    found = []
+    for (regime, backend, subject), cell in sorted(groups, key=lambda one: [*order, one[0][0]].index(one[0][0])):
+        cells: dict[str, object] = {"regime": regime, "framework": backend, **({"of": subject} if several else {})}
+        for name, one in shown.items():
+            values = cell[cell.measure == name].value.dropna()
+            mean = float(values.mean())
+            cells[one.head] = Cell("") if values.empty else Cell(one.text(mean), mean)
+        found.append(cells)
+    return pd.DataFrame(found)
+
+
+def _print_performance(out: Console, manifest: Manifest, table: pd.DataFrame) -> None:
+    frame = performance_frame(manifest, table)
+    if frame.empty:
+        return
+    names = ("regime", "framework", "of")
+    found = titled_table("on held-out examples", *(name if name in names else f">{name}" for name in frame.columns))
+    for row in frame.to_dict("records"):
+        found.add_row(*map(str, row.values()))
     out.print(found)
+    out.print()
+
+
+def _print_gaps(out: Console, table: pd.DataFrame) -> None:
+    """Print how far groups are apart, column by column; nothing where no slices were asked for."""
+    if not (table.measure == "slice_gap").any():
+        return
+    from trustml.report.accuracy.frames import gap_frame, slice_columns
+
+    for column in slice_columns(table):
+        frame = gap_frame(table, column)
+        found = titled_table(f"between groups of {column}", *map(str, frame.columns))
+        for row in frame.to_dict("records"):
+            found.add_row(*map(str, row.values()))
+        out.print(found)
     out.print()
 
 

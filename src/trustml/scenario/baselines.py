@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
@@ -15,6 +15,32 @@ Disclosed: TypeAlias = Literal["held-out rows", "training rows"]
 
 class Mean(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="Mean"):
     """Baseline: the mean training input. No epsilon covers it, so runs with a private regime refuse it."""
+
+
+class Median(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="Median"):
+    """Baseline: the median of each value over rows; of a column for each category, the commoner of there and not there.
+
+    Parameters
+    ----------
+    rows : {"public", "held-out", "training"}
+        Rows of an ``.npz`` file that the user declares public, in the units of the model; held-out inputs, or training
+        inputs, of which no epsilon covers the median: beside a private regime they need
+        :class:`trustml.scenario.spec.Explanations` to say so.
+    path, array : str
+        File and array of the public rows.
+    """
+
+    rows: Literal["public", "held-out", "training"] = "public"
+    path: str = ""
+    array: str = "inputs"
+
+
+class Constants(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="Constants"
+):
+    """Baseline: a public number for each column of a table, or channel of images and series, in the model's units."""
+
+    values: Annotated[tuple[float, ...], msgspec.Meta(min_length=1)]
 
 
 class Blur(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="Blur"):
@@ -52,7 +78,7 @@ class PublicExample(
     index: int = 0
 
 
-Baseline: TypeAlias = float | Mean | Blur | TrainingExample | HeldOutExample | PublicExample
+Baseline: TypeAlias = float | Mean | Median | Constants | Blur | TrainingExample | HeldOutExample | PublicExample
 """What stands for an absent input; a number stands for an input that has that value everywhere."""
 
 
@@ -82,6 +108,8 @@ class Background(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 def rows_shown(baseline: Baseline | Background | None) -> Rows:
     """Say whose rows can be read from explanations that use it."""
     match baseline:
+        case Median():
+            return baseline.rows
         case Mean() | TrainingExample() | Background(rows="training"):
             return "training"
         case HeldOutExample() | Background(rows="held-out"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from pathlib import Path
 
 import msgspec
 
@@ -12,15 +13,17 @@ from trustml.frameworks.table import backend_names, entry_of, is_known
 from trustml.models.graph import check_graph
 from trustml.models.layer_types import WHY_NO_EXPANDED_WEIGHTS, WITHOUT_EXPANDED_WEIGHTS, WITHOUT_FUNCTORCH
 from trustml.models.layers import Dropout
+from trustml.models.network_files import starting_weights
 from trustml.models.shapes import Shape, layer_shapes, refuse_erasing_norms
 from trustml.models.tasks import Classes, Labels, NextToken, Regression, are_classes, in_words, output_count
 from trustml.scenario.check_attacks import check_attacks, check_canaries
-from trustml.scenario.check_explanations import check_explanations, check_target
+from trustml.scenario.check_explanations import check_explanations, check_rows, check_target
 from trustml.scenario.check_regimes import check_ablations, check_regime
 from trustml.scenario.problems import check_types
 from trustml.scenario.regimes import DPSGD, Augmentation, Plain
 from trustml.scenario.sources import Table, Text
 from trustml.scenario.spec import Scenario
+from trustml.scenario.sweep import check_sweep
 
 
 def check_scenario(scenario: Scenario) -> None:
@@ -35,10 +38,12 @@ def check_scenario(scenario: Scenario) -> None:
     check_backends(scenario)
     _check_task(scenario)
     _check_chosen(scenario)
-    for name in ("backends", "seeds"):
+    _check_slices(scenario)
+    for name in ("backends", "seeds", "slices"):
         value = getattr(scenario, name)
         if len(set(value)) < len(value):
             raise ScenarioError(name, f"{list(value)} repeats a value", fix="name each once")
+    _check_start(scenario)
     check_graph(scenario.model)
     for index, node in enumerate(scenario.model.nodes):
         if isinstance(node.layer, Dropout) and len(scenario.backends) > 1:
@@ -63,6 +68,7 @@ def check_scenario(scenario: Scenario) -> None:
                 f"{regime.title!r} is no plain name",
                 fix="use letters, digits, - and _",
             )
+    check_sweep(scenario.sweep, {regime.title: regime for regime in scenario.training})
     _check_stops(scenario)
     check_ablations(scenario)
     check_explanations(scenario)
@@ -83,6 +89,8 @@ def check_against_data(
         For the first impossible value.
     """
     warnings: list[str] = []
+    if scenario.start:
+        starting_weights(Path(scenario.start), scenario.model, input_shape)
     outputs = output_count(scenario.task, classes)
     final = layer_shapes(scenario.model, input_shape)[-1]
     refuse_erasing_norms(scenario.model, input_shape)
@@ -104,7 +112,8 @@ def check_against_data(
             f"{len(weights)} weights do not go with {in_words(scenario.task, classes)}",
             fix=f"give {classes}",
         )
-    if scenario.explanations.examples > test_examples:
+    check_rows(scenario.explanations.rows, heldout=test_examples)
+    if scenario.explanations.examples > test_examples and not scenario.explanations.rows:
         raise ScenarioError(
             "explanations.examples",
             f"{scenario.explanations.examples} is more than the {test_examples} held-out examples",
@@ -163,6 +172,17 @@ def check_backends(scenario: Scenario) -> None:
             )
 
 
+def _check_start(scenario: Scenario) -> None:
+    """Refuse attacks by models that would start from elsewhere: they would know the attacked ones less well."""
+    membership = scenario.attacks.membership
+    if scenario.start and membership is not None and membership.shadow_models:
+        raise ScenarioError(
+            "start",
+            f"{membership.shadow_models} shadow models start from weights of their own, not from those of the file",
+            fix="set attacks.membership.shadow_models to 0, or leave start out",
+        )
+
+
 def _check_chosen(scenario: Scenario) -> None:
     """Check that what is said to be chosen from the data are fields of this scenario."""
     whole = msgspec.to_builtins(scenario)
@@ -177,6 +197,18 @@ def _check_chosen(scenario: Scenario) -> None:
                 known = ", ".join(place) if isinstance(place, dict) else "a field above it"
                 problem = f"{path!r} is no field of this scenario: there is no {key!r}"
                 raise ScenarioError(f"chosen_from_data.{index}", problem, fix=f"name one of {known}")
+
+
+def _check_slices(scenario: Scenario) -> None:
+    """Check that columns to tell accuracy apart by are kept, and that there is an accuracy."""
+    if scenario.slices and isinstance(scenario.task, Regression):
+        problem = "accuracy is told apart by groups, and a regression has none"
+        raise ScenarioError("slices", problem, fix="leave it out")
+    kept = getattr(scenario.data, "keys", ())
+    for place, column in enumerate(scenario.slices):
+        if column not in kept:
+            problem = f"{column!r} is not among the columns that data.keys keeps"
+            raise ScenarioError(f"slices.{place}", problem, fix=f"name it in data.keys, as keys=({column!r},)")
 
 
 def _check_task(scenario: Scenario) -> None:

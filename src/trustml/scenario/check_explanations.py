@@ -10,10 +10,11 @@ import math
 from collections import Counter
 
 from trustml.errors import ScenarioError
+from trustml.models.outcome import why_no_quantity
 from trustml.scenario import methods as m
-from trustml.scenario.baselines import Background, Baseline, Disclosed, rows_shown
+from trustml.scenario.baselines import Background, Baseline, Constants, Disclosed, Median, rows_shown
 from trustml.scenario.regimes import PrivateRegime
-from trustml.scenario.spec import Scenario
+from trustml.scenario.spec import Explanations, Scenario
 
 
 def check_explanations(scenario: Scenario) -> None:
@@ -24,6 +25,8 @@ def check_explanations(scenario: Scenario) -> None:
     ScenarioError
     """
     explanations = scenario.explanations
+    if why := why_no_quantity(scenario.task, explanations.quantity):
+        raise ScenarioError("explanations.quantity", f"{explanations.quantity}: {why}", fix="use logit")
     names = Counter(method.title for method in explanations.methods)
     for index, method in enumerate(explanations.methods):
         field = f"explanations.methods.{index}"
@@ -42,7 +45,10 @@ def check_explanations(scenario: Scenario) -> None:
                     fix="leave it out and set n_steps",
                 )
         _check_method(method, field)
+        _check_patch(explanations, getattr(method, "patch", 1), f"{field}.patch")
+    _check_patch(explanations, explanations.probes.patch, "explanations.probes.patch")
     _number(explanations.probes.baseline, "explanations.probes.baseline")
+    _check_median(explanations.probes.baseline, "explanations.probes.baseline")
     _check_rows(scenario)
 
 
@@ -59,8 +65,26 @@ def check_target(target: str | int, *, classes: int, what: str = "classes") -> N
         )
 
 
+def check_rows(rows: tuple[int, ...], *, heldout: int) -> None:
+    """Check numbers of chosen examples against how many there are.
+
+    Raises
+    ------
+    ScenarioError
+    """
+    for place, row in enumerate(rows):
+        field = f"explanations.rows.{place}"
+        if row >= heldout:
+            raise ScenarioError(
+                field, f"{row} is none of the {heldout} held-out examples", fix=f"use 0 to {heldout - 1}"
+            )
+        if row in rows[:place]:
+            raise ScenarioError(field, f"{row} is named twice", fix="name every example once")
+
+
 def _check_method(method: m.Method, field: str) -> None:
     _number(m.baseline_of(method), f"{field}.baseline")
+    _check_median(m.baseline_of(method), f"{field}.baseline")
     background = m.background_of(method)
     if background is not None:
         if background.rows == "uniform" and not background.low < background.high:
@@ -69,6 +93,18 @@ def _check_method(method: m.Method, field: str) -> None:
         if (background.rows == "public") != bool(background.path):
             text = "goes with rows='public', and public rows need it"
             raise ScenarioError(f"{field}.background.path", text, fix="name an .npz file, or leave it out")
+
+
+def _check_patch(explanations: Explanations, patch: int, field: str) -> None:
+    if explanations.groups and patch != 1:
+        problem = f"{patch} joins values, and so does explanations.groups"
+        raise ScenarioError(field, problem, fix="leave one of them out")
+
+
+def _check_median(baseline: Baseline | None, field: str) -> None:
+    if isinstance(baseline, Median) and (baseline.rows == "public") != bool(baseline.path):
+        problem = "goes with rows='public', and public rows need it"
+        raise ScenarioError(f"{field}.path", problem, fix="name an .npz file, or say whose rows in rows=...")
 
 
 def _check_rows(scenario: Scenario) -> None:
@@ -100,9 +136,13 @@ def _check_rows(scenario: Scenario) -> None:
 
 
 def _named(rows: Baseline | Background | None) -> str:
-    return f"Background(rows={rows.rows!r})" if isinstance(rows, Background) else type(rows).__name__
+    if isinstance(rows, Background | Median):
+        return f"{type(rows).__name__}(rows={rows.rows!r})"
+    return type(rows).__name__
 
 
 def _number(baseline: Baseline | None, field: str) -> None:
-    if isinstance(baseline, float | int) and not math.isfinite(baseline):
-        raise ScenarioError(field, f"{baseline} is not finite", fix="use a number")
+    numbers = baseline.values if isinstance(baseline, Constants) else (baseline,)
+    for number in numbers:
+        if isinstance(number, float | int) and not math.isfinite(number):
+            raise ScenarioError(field, f"{number} is not finite", fix="use a number")

@@ -93,6 +93,25 @@ class LRP(MethodSpec, frozen=True, kw_only=True, tag="LRP"):
     epsilon: Positive = 1e-9
 
 
+class TransformerLRP(MethodSpec, frozen=True, kw_only=True, tag="TransformerLRP"):
+    """LRP through attention and norms, by conservative propagation (Ali et al., ICML 2022, arXiv 2202.07304).
+
+    Attention passes relevance through its values alone, its shares held as they are (their AH-rule); a norm is a sum
+    over what it normalises, its spread held (their LN-rule). Sums share out by the epsilon rule, activations pass
+    relevance on, and factors of a product get equal parts. What is added to all inputs alike (biases, positions, a
+    class token) keeps its share: relevance of the input and these parts sum to the target's logit.
+    """
+
+    epsilon: Positive = 1e-9
+
+
+class AttentionRollout(MethodSpec, frozen=True, kw_only=True, tag="AttentionRollout"):
+    """Shares of attention multiplied up over all layers (Abnar and Zuidema, ACL 2020, arXiv 2005.00928).
+
+    The same for every target, as attention is.
+    """
+
+
 GradientMethod: TypeAlias = (
     Saliency | InputXGradient | IntegratedGradients | GuidedBackprop | Deconvolution | DeepLift | LRP
 )
@@ -111,12 +130,15 @@ class SmoothGrad(MethodSpec, frozen=True, kw_only=True, tag="SmoothGrad"):
     n_samples : int
     stdev : float
         Standard deviation of the noise, in units of the input.
+    relative : bool
+        Whether `stdev` is a share of the range of each input, from its smallest to its largest value, as in the paper.
     """
 
     of: GradientMethod = Saliency(absolute=False)
     statistic: Literal["mean", "mean_of_squares", "variance"] = "mean"
     n_samples: Several = 25
     stdev: Positive = 0.15
+    relative: bool = False
 
 
 class GradientShap(MethodSpec, frozen=True, kw_only=True, tag="GradientShap"):
@@ -206,7 +228,10 @@ class Lime(MethodSpec, frozen=True, kw_only=True, tag="Lime"):
 class GradCam(MethodSpec, frozen=True, kw_only=True, tag="GradCam"):
     """Grad-CAM at a convolution, the last one unless `layer` says another (Selvaraju et al., arXiv 1610.02391).
 
-    `relu` keeps the positive part, as the paper does.
+    Of a network that looks at patches of images, tokens are laid out as rows and columns without the class token, by
+    default where the last attention looks at them: later ones have no gradient but at what is read out. In a residual
+    network the last convolution is one way of two; the sum behind it is named by its `layer`. `relu` keeps the positive
+    part, as the paper does.
     """
 
     layer: int | None = None
@@ -278,6 +303,8 @@ class RandomControl(MethodSpec, frozen=True, kw_only=True, tag="RandomControl"):
 Method: TypeAlias = (
     GradientMethod
     | SmoothGrad
+    | TransformerLRP
+    | AttentionRollout
     | DeepLiftShap
     | GradientShap
     | FeatureAblation

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import inspect
 
-from trustml.errors import ScenarioError
+from trustml.errors import ScenarioError, did_you_mean
 
 PlainData: TypeAlias = dict[str, Any]
 
@@ -21,8 +20,7 @@ ALWAYS_REFUSED = ("BatchNorm", "ghost")
 
 def nearest(key: str, choices: list[str]) -> str:
     """Suggest the nearest choice, or list all of them."""
-    near = difflib.get_close_matches(key, choices, n=1)
-    return f"did you mean {near[0]}?" if near else f"choose one of {', '.join(sorted(choices))}"
+    return did_you_mean(key, choices) or f"choose one of {', '.join(sorted(choices))}"
 
 
 def check_types(part: msgspec.Struct, *, field: str = "") -> None:

@@ -11,12 +11,16 @@ from typing import Any, TypeVar
 import msgspec
 
 from trustml.errors import ScenarioError, UsageError
+from trustml.models.network_files import read_network_header
 from trustml.models.tasks import without_later_defaults
-from trustml.scenario.baselines import Background, PublicExample
+from trustml.scenario.baselines import Background, Median, PublicExample
 from trustml.scenario.check import check_backends
+from trustml.scenario.groups import GroupMap
 from trustml.scenario.problems import PlainData, explain_problem, nearest
+from trustml.scenario.ready import near_file
 from trustml.scenario.sources import Csv, Files, Idx, Json, Module, Npz, Parquet, Series, Text
 from trustml.scenario.spec import Scenario
+from trustml.scenario.sweep import expand_sweeps, several_values, tuning_candidates
 
 _Holder = TypeVar("_Holder", bound=msgspec.Struct)
 
@@ -24,7 +28,8 @@ _Holder = TypeVar("_Holder", bound=msgspec.Struct)
 def read_scenario(path: Path, *, overrides: Sequence[str] = ()) -> Scenario:
     """Read a scenario file and apply ``field.path=value`` overrides.
 
-    Relative data paths are taken from the folder of the scenario file.
+    Relative data paths, and a model that is named by a file of ``trustml import``, are taken from the folder of the
+    scenario file.
 
     Raises
     ------
@@ -39,13 +44,61 @@ def read_scenario(path: Path, *, overrides: Sequence[str] = ()) -> Scenario:
         data = _read_toml(path)
     else:
         raise UsageError(f"{path}: {_why_no_scenario(path)}")
-    if overrides:
-        data = every_field(from_plain(data))  # with all defaults, so that every field can be named
-    for override in overrides:
-        set_field(data, override)
-    scenario = from_plain(data)
+    _read_model(data, path.parent, starts="start" not in data)
+    scenario = overridden(from_plain(data), overrides, folder=path.parent)
     check_backends(scenario)
     return resolve_paths(scenario, folder=path.parent)
+
+
+def overridden(scenario: Scenario, overrides: Sequence[str], *, folder: Path = Path()) -> Scenario:
+    """Set fields by ``field.path=value``, and sweep over those of regimes that are given several values.
+
+    A model that is named by a file of ``trustml import`` is taken from `folder`.
+
+    Raises
+    ------
+    UsageError, ScenarioError
+    """
+    if not overrides:
+        return scenario
+    data = every_field(scenario)  # with all defaults, so that every field can be named
+    grids = []
+    for override in overrides:
+        grid = several_values(override)
+        if grid is None:
+            set_field(data, override)
+        else:
+            grids.append(grid)
+    _read_model(data, folder, starts=not any(one.strip().startswith("start") for one in overrides))
+    if grids:  # last: a field that is set once is the same in all
+        expand_sweeps(data, grids)
+    return from_plain(data)
+
+
+def tuning_scenarios(scenario: Scenario, grid: Sequence[str], *, mean_runs: float) -> list[Scenario]:
+    """Give the scenarios of which a tuned run draws one again and again, from ``FIELD=a,b,c``.
+
+    Raises
+    ------
+    UsageError, ScenarioError
+    """
+    data = every_field(scenario)
+    grids = [one for text in grid if (one := several_values(text)) is not None]
+    if len(grids) < len(grid) or not grids:
+        raise UsageError("tuning needs several values to choose from, such as training.0.optimizer.learning_rate=1,2")
+    regimes, tried = tuning_candidates(data, grids)
+    tuning = {"mean_runs": mean_runs, "tried": tried}
+    return [from_plain({**data, "training": [regime], "tuning": tuning}) for regime in regimes]
+
+
+def _read_model(data: PlainData, folder: Path, *, starts: bool) -> None:
+    """Put the architecture in place of the name of a file of ``trustml import``, and start from it."""
+    named = data.get("model")
+    if isinstance(named, str):
+        path = (folder / Path(named).expanduser()).resolve()
+        data["model"] = msgspec.to_builtins(read_network_header(path).architecture)
+        if starts:
+            data["start"] = str(path)
 
 
 def _why_no_scenario(path: Path) -> str:
@@ -147,8 +200,11 @@ def read_setting(override: str) -> tuple[str, Any]:
 
 
 def resolve_paths(scenario: Scenario, *, folder: Path) -> Scenario:
-    """Make relative paths of data and of public rows absolute, from the folder of the scenario file."""
+    """Make relative paths of data, starting weights and public rows absolute, from the folder of the scenario file."""
     scenario = _resolve_rows(scenario, folder)
+    if scenario.start:
+        start = str((folder / Path(scenario.start).expanduser()).resolve())
+        scenario = msgspec.structs.replace(scenario, start=start)
     source = scenario.data
     match source:
         case Csv() | Parquet() | Json() | Series():
@@ -177,16 +233,16 @@ def _resolve_rows(scenario: Scenario, folder: Path) -> Scenario:
     explanations = scenario.explanations
     methods = tuple(_with_absolute(method, folder) for method in explanations.methods)
     probes = _with_absolute(explanations.probes, folder)
-    found = msgspec.structs.replace(explanations, methods=methods, probes=probes)
+    found = _with_absolute(msgspec.structs.replace(explanations, methods=methods, probes=probes), folder)
     return msgspec.structs.replace(scenario, explanations=found)
 
 
 def _with_absolute(holder: _Holder, folder: Path) -> _Holder:
-    """Make the paths of public rows absolute, whichever field of a method or of the probes holds them."""
+    """Make the paths of public rows and of maps absolute, whichever field holds them."""
     found: dict[str, Any] = {}
-    for name in ("baseline", "background", "of"):
+    for name in ("baseline", "background", "of", "groups"):
         value = getattr(holder, name, None)
-        if isinstance(value, PublicExample | Background) and value.path:
+        if isinstance(value, PublicExample | Median | Background | GroupMap) and value.path:
             path = str((folder / Path(value.path).expanduser()).resolve())
             found[name] = msgspec.structs.replace(value, path=path)
         elif name == "of" and isinstance(value, msgspec.Struct):
@@ -196,7 +252,8 @@ def _with_absolute(holder: _Holder, folder: Path) -> _Holder:
 
 def _read_module(path: Path) -> PlainData:
     if not path.is_file():
-        raise UsageError(f"{path}: no such scenario file; `trustml run --help` tells what can be named")
+        help_line = "`trustml run --help` tells what can be named"
+        raise UsageError(f"{path}: no such scenario file; {near_file(path) or help_line}")
     try:
         names = runpy.run_path(str(path))
     except UsageError:
@@ -213,7 +270,7 @@ def _read_toml(path: Path) -> PlainData:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError(f"{path}: no such scenario file; check the path") from None
+        raise UsageError(f"{path}: no such scenario file; {near_file(path) or 'check the path'}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise UsageError(f"{path}: cannot be read as TOML ({error}); fix it") from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from trustml.errors import UsageError
+from trustml.errors import UsageError, did_you_mean
 
 
 def shipped(part: str) -> Path:
@@ -43,5 +43,16 @@ def find_scenario(name: str) -> Path:
     if path.suffix in (".py", ".toml") or path.exists():
         return path
     if path.suffix or "/" in name:
-        raise UsageError(f"{name}: no such file; check the path")
-    raise UsageError(f"{name}: neither a file nor a ready scenario; ready are {', '.join(ready)}")
+        raise UsageError(f"{name}: no such file; {near_file(path) or 'check the path'}")
+    fix = did_you_mean(name, ready) or f"ready are {', '.join(ready)}"
+    raise UsageError(f"{name}: neither a file nor a ready scenario; {fix}")
+
+
+def near_file(path: Path) -> str:
+    """Give ``did you mean X?`` where a file beside one that is not there has nearly its name, else nothing."""
+    try:
+        names = [one.name for one in path.parent.iterdir()]
+    except OSError:
+        return ""
+    found = did_you_mean(path.name, names)
+    return found.replace("did you mean ", f"did you mean {path.parent}/", 1) if path.parent != Path() else found

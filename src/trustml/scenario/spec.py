@@ -9,13 +9,16 @@ import msgspec
 
 from trustml.frameworks.table import SHIPPED_NAMES
 from trustml.models.layers import Architecture
+from trustml.models.outcome import Quantity
 from trustml.models.tasks import DEFAULT_TASK, Task
 from trustml.ranges import AT_LEAST_ONE, Count, CountOrNone, NotNegative, Positive
 from trustml.scenario.attacks import Attacks
 from trustml.scenario.baselines import Baseline, Disclosed, Rows, rows_shown
+from trustml.scenario.groups import Groups
 from trustml.scenario.methods import IntegratedGradients, Method, background_of, baseline_of
 from trustml.scenario.regimes import Regime
 from trustml.scenario.sources import DataSource
+from trustml.scenario.sweep import Swept, SweptValue
 
 BackendName: TypeAlias = Annotated[str, msgspec.Meta(examples=list(SHIPPED_NAMES))]
 """A name of :mod:`trustml.frameworks.table`; a JSON schema offers those that come with trustml."""
@@ -65,6 +68,8 @@ class Explanations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     methods : tuple of Method
     examples : int
         Number of held-out examples, the first of the test split.
+    rows : tuple of int
+        Numbers of chosen held-out examples, from 0, instead of the first ones.
     scope : {"own", "reference", "all"}
         ``"own"``: every model by the library of its own backend. ``"reference"``: that, and the reference
         model by every library. ``"all"``: every model by every library.
@@ -72,6 +77,10 @@ class Explanations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         Class whose logit is explained: the true one, the one the explained model predicts, or a given one. With
         several labels a given one, or the one that the model finds likeliest, of those that hold (``"true"``) or of
         all. A model of one output has that one.
+    quantity : {"logit", "probability", "loss"}
+        What of that class or label is explained: the output as it is, the probability that it stands for, or the loss
+        of an example that has that label, without class weights. Regression has the output alone, and several labels
+        have no loss of one of them.
     probes : Probes
     timing : bool
         Whether every method is called a second time, to tell its time without compiling. Without it explain jobs
@@ -80,15 +89,26 @@ class Explanations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         In a run with a private regime, whose rows may serve as baselines and backgrounds, from which they can be read
         by whoever has the attributions: none, unless named here. ``"held-out rows"`` are then listed as disclosed;
         with ``"training rows"`` no epsilon holds for what is released, and the statement says so.
+    groups : tuple of tuples of str, or GroupMap
+        Features that are switched together by methods that replace features (ablation, permutation, Shapley values,
+        KernelSHAP, LIME) and removed together by the tests of faithfulness: every feature's name once, or a map of
+        whole numbers for images and series. Squares of pixels and windows of steps are a method's `patch`.
     """
 
     methods: tuple[Method, ...] = (IntegratedGradients(),)
     examples: Count = 64
     scope: Literal["own", "reference", "all"] = "reference"
     target: Literal["true", "predicted"] | int = "true"
+    quantity: Quantity = "logit"
     probes: Probes = Probes()
     timing: bool = True
     discloses: tuple[Disclosed, ...] = ()
+    groups: Groups = ()
+    rows: tuple[CountOrNone, ...] = ()
+
+    def chosen(self, heldout: int) -> tuple[int, ...]:
+        """Numbers of the examples that are explained, of so many held-out ones."""
+        return self.rows or tuple(range(min(self.examples, heldout)))
 
 
 def rows_of_explanations(methods: Sequence[Method], probes: Probes) -> dict[Rows, tuple[str, ...]]:
@@ -129,6 +149,10 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     compilation_cache : {"off", "run", "user"}
         Who reuses JAX programs that were compiled before. ``"run"``: jobs of one run whose first call is no figure
         of the record. ``"user"``: all jobs of all runs of this user; times of first calls then say so.
+    explanation_rows : int
+        Rows that explanations take through a network at once: copies of inputs, points of paths, samples. 0 means as
+        many as a GiB holds of the network's values and their gradients, 512 at most. JAX goes by its cache, with eight
+        rows at the least, or by fewer that are asked for.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -141,6 +165,7 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     checkpoint_seconds: NotNegative = 30.0
     allocator: Literal["tuned", "default"] = "tuned"
     compilation_cache: Literal["off", "run", "user"] = "run"
+    explanation_rows: CountOrNone = 0
 
 
 class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -150,9 +175,12 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ----------
     mean_runs : float
         Mean of the Poisson distribution from which the number of runs was drawn before the first one.
+    tried : dict
+        Field of the regime to the values of which each run drew one, where :func:`trustml.tune` drew them.
     """
 
     mean_runs: Positive
+    tried: dict[str, tuple[SweptValue, ...]] = {}
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -164,6 +192,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Letters, digits, ``-`` and ``_``; run identifiers begin with it.
     data : DataSource
     model : Architecture
+        In a file also the name of a file of ``trustml import``; `start` is that file then, unless it says otherwise.
     task : Task
         What the model is asked: its loss, its outputs, and what is measured of it.
     training : tuple of Regime
@@ -176,10 +205,20 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     execution : Execution
     tuning : Tuning, optional
         Where hyperparameters are chosen by comparing private runs; the statement then says what that costs.
+    slices : tuple of str
+        Columns of the data by whose values accuracy on held-out examples is told apart, such as ``sex``: its
+        interval in each group, and how far groups are apart before and after privacy. Each is named in ``data.keys``
+        too. Groups of held-out examples are then disclosed.
     description : str
     chosen_from_data : tuple of str
         Fields of this scenario whose values somebody read from the data that is to be protected, by hand or by
         ``trustml init``: ``data.drop``, ``training``. No epsilon covers such a choice, and every statement says so.
+    start : str
+        File of ``trustml import`` whose weights every training starts from; without it they are drawn from the seed. No
+        epsilon covers what they tell of the data that they were made from, and every statement says so.
+    sweep : tuple of Swept
+        Which regimes differ in what alone, so that they are shown as a curve; overrides with several values make it.
+        Who chooses among private ones by what the run measures releases all of them, and every statement says so.
     """
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
@@ -193,5 +232,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     seeds: Annotated[tuple[CountOrNone, ...], AT_LEAST_ONE] = (0,)
     execution: Execution = Execution()
     tuning: Tuning | None = None
+    slices: tuple[str, ...] = ()
     description: str = ""
     chosen_from_data: tuple[str, ...] = ()
+    start: str = ""
+    sweep: tuple[Swept, ...] = ()

@@ -9,12 +9,14 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from trustml.attribution.passes import rows_of_pass
 from trustml.attribution.sharing import feature_values
 from trustml.backends.contract import Attributions, Backend, ExplainRequest, Model, Network
 from trustml.catalogue.available import attributed_layer, library_of
 from trustml.data.dataset import Floats, Ints
 from trustml.data.streams import Stream, public_generator
 from trustml.models.answers import explained_outputs
+from trustml.models.outcome import explained_columns, with_outcome
 from trustml.models.shapes import weight_shapes
 from trustml.models.weights import read_weights
 from trustml.plan.job import VARIANTS, ExplainJob
@@ -26,7 +28,7 @@ from trustml.scenario.methods import IntegratedGradients, Method, RandomControl,
 from trustml.worker.adaptive_steps import explain_to_error
 from trustml.worker.common_lane import common_lane, logit_changes
 from trustml.worker.job_context import JobContext
-from trustml.worker.predicting import predict
+from trustml.worker.predicting import InPieces, predict
 from trustml.worker.probing import probe
 from trustml.worker.token_space import at_the_step, by_token, in_token_space, tables_looked_up
 
@@ -75,15 +77,21 @@ def explain(job: ExplainJob, backend: Backend, *, at: JobContext) -> tuple[Metho
     model, inputs, prepared = in_token_space(
         at_the_step(model), examples["inputs"].astype(np.float32), read_arrays(inside(at.root, job.baselines))
     )
-    network = backend.network(model)
-    logits = predict(network, inputs)
+    rows = rows_of_pass(model.architecture, model.input_shape, asked=job.execution.explanation_rows)
+    plain = InPieces(backend.network(model), rows)
+    logits = predict(plain, inputs)
     targets = explained_outputs(job.task, logits, examples["targets"], target=job.target)
     arrays: Arrays = {"logits": logits, "targets": targets}
+    model, network = replace(model, architecture=with_outcome(model.architecture, model.task, job.quantity)), plain
+    if job.quantity != "logit":
+        network = InPieces(backend.network(model), rows)
+        targets = explained_columns(job.task, job.quantity, logits, examples["targets"], job.target)
+        arrays |= {"outcomes": predict(network, inputs), "columns": targets}
     requests: dict[str, ExplainRequest] = {}
     records = []
     for number, method in enumerate(job.methods):
         at.progress.stage(f"explaining: {method.title} ({number + 1} of {len(job.methods)})")
-        request = _request(model, inputs, targets, method, prepared)
+        request = _request(model, inputs, targets, method, prepared, rows=rows)
         try:
             done = _attributions(backend, network, request, at=at, twice=job.timing)
         except MemoryError:
@@ -110,7 +118,7 @@ def explain(job: ExplainJob, backend: Backend, *, at: JobContext) -> tuple[Metho
         raise RuntimeError(f"every method failed, the first with {records[0].reason}")
     write_arrays(at.folder / "attributions.npz", published(model, arrays, requests))
     with at.clock.stage("probes"):
-        probes = probe(job, backend, network, requests, arrays, prepared, at=at)
+        probes = probe(job, backend, (plain, network), requests, arrays, prepared, at=at)
     write_atomic(at.folder / "probes.npz", encode_arrays(probes))
     return tuple(records)
 
@@ -138,7 +146,9 @@ def seed_of(method: Method) -> int:
     return int(public_generator(zlib.crc32(method.title.encode()), Stream.EXPLANATIONS).integers(2**31))
 
 
-def _request(model: Model, inputs: Floats, targets: Ints, method: Method, prepared: Arrays) -> ExplainRequest:
+def _request(
+    model: Model, inputs: Floats, targets: Ints, method: Method, prepared: Arrays, *, rows: int
+) -> ExplainRequest:
     title = method.title
     shape = inputs.shape[1:]
     return ExplainRequest(
@@ -149,8 +159,9 @@ def _request(model: Model, inputs: Floats, targets: Ints, method: Method, prepar
         baseline=prepared.get(array_name(title, "baseline"), np.zeros_like(inputs)).astype(np.float32),
         background=prepared.get(array_name(title, "background"), np.zeros((0, *shape))).astype(np.float32),
         features=prepared.get(array_name(title, "features"), prepared["features"]).astype(np.int64),
-        layer=attributed_layer(method, model.architecture),
+        layer=attributed_layer(method, model.architecture, model.input_shape),
         seed=seed_of(method),
+        rows=rows,
     )
 
 

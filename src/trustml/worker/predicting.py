@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 
+from trustml.attribution.passes import MOST_ROWS
 from trustml.backends.contract import Network
-from trustml.data.dataset import Floats, LabelArray
+from trustml.data.dataset import Floats, Ints, LabelArray
 from trustml.models.answers import recorded
 from trustml.models.tasks import NextToken, Task
 
 _ROWS_AT_ONCE = 1024
 _TEXTS_AT_ONCE = 64  # each of which has logits of all tokens at all steps
+
+
+class InPieces:
+    """A network that takes a few rows at a time; see :class:`trustml.backends.contract.Network`.
+
+    Parameters
+    ----------
+    network : Network
+    rows : int
+        512 or more leave calls as they come: they are cut already.
+    """
+
+    def __init__(self, network: Network, rows: int) -> None:
+        self._network, self._rows = network, rows if rows < MOST_ROWS else sys.maxsize
+
+    def logits(self, inputs: Floats) -> Floats:
+        """Logits of shape (n, c)."""
+        return np.concatenate([self._network.logits(inputs[part]) for part in self._parts(len(inputs))])
+
+    def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
+        """Gradient of the target logit, shape (n, *x)."""
+        parts = self._parts(len(inputs))
+        return np.concatenate([self._network.input_gradients(inputs[part], targets[part]) for part in parts])
+
+    def _parts(self, count: int) -> list[slice]:
+        return [slice(start, start + self._rows) for start in range(0, max(1, count), self._rows)]
 
 
 def predict(network: Network, inputs: Floats) -> Floats:

@@ -49,6 +49,11 @@ class Trial:
     network : Network
     inputs, baseline : float32 arrays of shape (n, *x)
     targets : int64 array of shape (n,)
+        Outputs whose probability is looked at.
+    outcome : Network
+        Whose outputs are explained: that one, or one that gives probabilities or losses.
+    columns : int64 array of shape (n,)
+        Outputs of it that are explained.
     features : int64 array of shape (*x)
     few : int
         The first examples, on which the costly tests are made.
@@ -59,6 +64,8 @@ class Trial:
     inputs: Floats
     baseline: Floats
     targets: Ints
+    outcome: Network
+    columns: Ints
     features: Ints
     few: int
 
@@ -70,21 +77,26 @@ class Trial:
 def probe(
     job: ExplainJob,
     backend: Backend,
-    network: Network,
+    networks: tuple[Network, Network],
     requests: dict[str, ExplainRequest],
     arrays: Arrays,
     prepared: Arrays,
     *,
     at: JobContext,
 ) -> Arrays:
-    """Try every explanation of the job; arrays by ``<method>.<variant>.<quantity>``."""
+    """Try every explanation of the job; arrays by ``<method>.<variant>.<quantity>``.
+
+    The first of both networks gives outputs of the model, the second what is explained of them.
+    """
     probes = job.probes
     if not requests or not (probes.faithfulness or probes.robustness or probes.randomisation):
         return {}
     inputs = next(iter(requests.values())).inputs
     trial = Trial(
         backend=backend,
-        network=network,
+        network=networks[0],
+        outcome=networks[1],
+        columns=arrays.get("columns", arrays["targets"]).astype(np.int64),
         inputs=inputs,
         baseline=prepared["baseline"].astype(np.float32),
         targets=arrays["targets"].astype(np.int64),
@@ -143,7 +155,7 @@ class _Shared:
             )
             self._steps = infidelity.removal_steps(inputs, baseline=trial.baseline, removed=removed)
             self._changes = infidelity.logit_changes(
-                trial.predict, inputs=inputs, targets=trial.targets, steps=self._steps
+                lambda rows: predict(trial.outcome, rows), inputs=inputs, targets=trial.columns, steps=self._steps
             )
             # ROAD asks whether the answer is still the class: of one output, or of labels, there is no such question.
             asked = inputs.ndim == 4 and isinstance(job.task, Classes)
@@ -163,14 +175,16 @@ class _Shared:
                 samples=job.probes.n_perturbations,
                 generator=self._generator,
             )
+            self._again = initial_weights(job.model, job.input_shape, generator=self._generator)
 
     def faithfulness(self, request: ExplainRequest, attributions: Floats) -> Arrays:
         """Curves, probabilities and infidelity from predictions alone."""
         t = self._trial
+        against = self._job.quantity == "loss" and is_signed(request.method)  # what raises the loss is against
         ranked: dict[str, Any] = {
             "inputs": t.inputs,
             "targets": t.targets,
-            "attributions": attributions,
+            "attributions": -attributions if against else attributions,
             "baseline": t.baseline,
             "features": t.features,
             "combine": combine_of(request.method),
@@ -189,8 +203,8 @@ class _Shared:
         if is_signed(request.method):  # magnitudes foretell no change
             tried["infidelity"] = self._infidelity(request, attributions)
         if self._noise is not None:
-            tried["road_morf"] = self._road(attributions, "most_relevant_first", self._noise)
-            tried["road_lerf"] = self._road(attributions, "least_relevant_first", self._noise)
+            tried["road_morf"] = self._road(ranked["attributions"], "most_relevant_first", self._noise)
+            tried["road_lerf"] = self._road(ranked["attributions"], "least_relevant_first", self._noise)
         return tried
 
     def robustness(self, request: ExplainRequest) -> Arrays:
@@ -212,7 +226,7 @@ class _Shared:
         # Tables are left out whose tokens were looked up before: the explanation does not depend on them any more.
         looked_up = {name: request.model.weights[name] for name in tables_looked_up(request.model)}
         inputs, weights = request.inputs[:few], _without(request.model.weights, looked_up)
-        fresh = _without(self._fresh, looked_up)
+        fresh, other = (_without(drawn, looked_up) for drawn in (self._fresh, self._again))
 
         def explain(weights: Weights, inputs: Floats) -> Floats:
             return self._explain(request, {name: (weights | looked_up)[name] for name in request.model.weights}, inputs)
@@ -234,6 +248,11 @@ class _Shared:
         tried |= {f"smprt.{name}": array for name, array in tested.items()}
         entropies = randomisation.efficient_test(explain, inputs=inputs, original=own, fresh=fresh)
         tried["emprt"] = randomisation.relative_rise(entropies)
+        # One draw of weights is all examples': how far another would differ, an interval over them cannot tell.
+        again = explain(other, inputs)
+        tried |= {f"mprt_again.{name}": alike(own, again) for name, alike in _SIMILARITIES.items()}
+        entropies = randomisation.efficient_test(lambda *_: again, inputs=inputs, original=own, fresh=other)
+        tried["emprt_again"] = randomisation.relative_rise(entropies)
         return tried
 
     def _infidelity(self, request: ExplainRequest, attributions: Floats) -> Doubles:

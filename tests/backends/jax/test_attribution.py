@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -60,15 +61,22 @@ def quick(name: str, method: object) -> bool:
     return name != "mnist_cnn" or (not isinstance(method, m.FeatureAblation) and method != m.Occlusion())
 
 
-def long_if_large(name: str, *rest: object) -> object:
-    """In short leave the larger network to DeepLIFT alone, whose rules are ours: each method is compiled for it."""
-    known = name != "mnist_cnn" or any(isinstance(one, m.DeepLift) for one in rest)
-    return pytest.param(name, *rest, marks=() if known else pytest.mark.long)
+ON_EVERY_NETWORK = (m.DeepLift, m.IntegratedGradients)
+
+
+def long_if_known(name: str, *rest: object) -> object:
+    """In short one network for most methods, as each is compiled: that which has every kind of layer.
+
+    The larger one is left to DeepLIFT, whose rules are ours, and the one of vectors to paths, too.
+    """
+    kinds = {"mnist_cnn": m.DeepLift, "mlp": ON_EVERY_NETWORK}.get(name, object)
+    tried = name == "small_cnn" or any(isinstance(one, kinds) for one in rest)
+    return pytest.param(name, *rest, marks=() if tried else pytest.mark.long)
 
 
 @pytest.mark.parametrize(
     ("name", "method"),
-    [long_if_large(name, method) for name in CASES for method in GRADIENT_METHODS if quick(name, method)],
+    [long_if_known(name, method) for name in CASES for method in GRADIENT_METHODS if quick(name, method)],
     ids=lambda value: value if isinstance(value, str) else f"{value.title}-{value!s:.40}",
 )
 def test_methods_of_the_input_equal_captum(name, method):
@@ -77,7 +85,7 @@ def test_methods_of_the_input_equal_captum(name, method):
     assert_close(native(asked), theirs(asked))
 
 
-@pytest.mark.parametrize("name", ["small_cnn", "mlp"])
+@pytest.mark.parametrize("name", ["small_cnn", pytest.param("mlp", marks=pytest.mark.long)])
 def test_deep_lift_shap_equals_captum(name):
     model, inputs = CASES[name]
     asked = request(model, inputs, m.DeepLiftShap(), background=inputs[::-1][:4] * 0.7)
@@ -95,7 +103,7 @@ IMAGE_METHODS = (
 
 @pytest.mark.parametrize(
     ("name", "method"),
-    [long_if_large(name, method) for name in CONVOLUTION for method in IMAGE_METHODS if quick(name, method)],
+    [long_if_known(name, method) for name in CONVOLUTION for method in IMAGE_METHODS if quick(name, method)],
     ids=str,
 )
 def test_methods_of_images_equal_captum(name, method):
@@ -115,7 +123,7 @@ LAYER_METHODS = [
 ]
 
 
-@pytest.mark.parametrize("name", [long_if_large(name) for name in LAYERS])
+@pytest.mark.parametrize("name", [long_if_known(name) for name in LAYERS])
 @pytest.mark.parametrize("make", LAYER_METHODS, ids=["act", "grad_act", "ig", "conductance", "deep_lift", "influence"])
 def test_methods_of_a_layer_equal_captum(name, make):
     model, inputs = CASES[name]
@@ -191,7 +199,7 @@ COMPLETE = {
 
 
 @pytest.mark.parametrize(
-    ("name", "method", "bound"), [long_if_large(name, *COMPLETE[how]) for how in COMPLETE for name in CASES], ids=str
+    ("name", "method", "bound"), [long_if_known(name, *COMPLETE[how]) for how in COMPLETE for name in CASES], ids=str
 )
 def test_what_should_be_complete_is(name, method, bound):
     model, inputs = CASES[name]
@@ -333,7 +341,7 @@ SAMPLED = [
 
 @pytest.mark.parametrize("method", SAMPLED, ids=lambda method: method.title)
 def test_random_numbers_follow_from_the_seed(method):
-    model, inputs = CASES["small_cnn"]
+    model, inputs = CASES["mlp"]
     background = inputs[::-1].copy()
     one, again, other = (native(request(model, inputs, method, seed=seed, background=background)) for seed in (1, 1, 2))
     assert (one == again).all()
@@ -342,7 +350,7 @@ def test_random_numbers_follow_from_the_seed(method):
 
 
 def test_smooth_grad_statistics_belong_together():
-    model, inputs = CASES["small_cnn"]
+    model, inputs = CASES["mlp"]
     mean, squares, variance = (
         native(request(model, inputs, m.SmoothGrad(n_samples=10, statistic=statistic)))
         for statistic in ("mean", "mean_of_squares", "variance")
@@ -411,3 +419,16 @@ def test_images_of_any_shape_keep_their_axes():
         assert_close(native(asked), captum(asked))
     asked = request(model, inputs, m.GradCam(), layer=0)
     assert native(asked).shape == (4, 4, 6)
+
+
+def test_relative_noise_is_a_share_of_the_range_of_each_input():
+    """Of each alone it is what that size gives, and in PyTorch too."""
+    model, inputs = CASES["mlp"]
+    asked = request(model, inputs, m.SmoothGrad(stdev=0.5, relative=True, n_samples=4))
+    sizes = 0.5 * np.ptp(inputs, axis=tuple(range(1, inputs.ndim)))
+    assert sizes.std() > 0
+    for explained in (native, lambda one: explain_by_captum(one)["native"]):
+        whole = explained(asked)
+        for row in (0, 3):
+            alone = dataclasses.replace(asked, method=m.SmoothGrad(stdev=float(sizes[row]), n_samples=4))
+            np.testing.assert_allclose(explained(alone)[row], whole[row], rtol=1e-5, atol=1e-7)

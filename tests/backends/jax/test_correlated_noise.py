@@ -24,7 +24,9 @@ def drawn(like: dict[str, np.ndarray], steps: int = STEPS) -> dict[str, np.ndarr
     return {name: np.stack([np.asarray(row[name]) for row in rows]) for name in like}
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize(
+    "name", [name if name != "one band" else pytest.param(name, marks=pytest.mark.long) for name in STRATEGIES]
+)
 def test_the_noise_of_the_steps_is_the_strategys(name):
     found = noise_of_steps(load_backend("jax"), STRATEGIES[name])
     for part, fresh in drawn(found).items():

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests import WHOLE
 from trustml.backends.contract import Model
 from trustml.backends.jax import federated
 from trustml.backends.jax.client_schedule import pack, train_lanes
@@ -54,6 +55,10 @@ def flat(weights) -> np.ndarray:
     return np.concatenate([array.ravel() for array in weights.values()])
 
 
+LANES = ((1, (1, 1)), (3, (1, 1)), (9, (8, 2)), *(((1, (40, 20)), (7, (1, 1))) if WHOLE else ()))
+"""Side by side, and the least room of each."""
+
+
 @pytest.mark.parametrize(
     ("momentum", "proximal", "clip"),
     [
@@ -65,7 +70,7 @@ def flat(weights) -> np.ndarray:
 def test_lanes_change_nothing_but_the_order_of_sums(momentum, proximal, clip):
     weights = [float(sum(len(labels) for _, labels in client)) for client in RAGGED]
     found = []
-    for lanes, least in ((1, (1, 1)), (1, (40, 20)), (3, (1, 1)), (7, (1, 1)), (9, (8, 2))):
+    for lanes, least in LANES:
         packed = pack(RAGGED, weights=weights, lanes=lanes, shape=(5, *SHAPE), least=least)
         train = functools.partial(
             train_lanes,
@@ -122,7 +127,8 @@ def test_correlated_noise_is_the_strategys_of_vectors_of_threefry(chosen):
         one.round([])
         rows.append(flat(one.weights()) - before)
     key = noise_key(NOISE)
-    drawn = [standard_noise(jax.random.fold_in(key, 2 * number), like=to_params(WEIGHTS)) for number in range(rounds)]
+    draw = jax.jit(lambda number: standard_noise(jax.random.fold_in(key, 2 * number), like=WEIGHTS))
+    drawn = [draw(np.uint32(number)) for number in range(rounds)]
     fresh = np.stack([flat(to_weights(part, list(WEIGHTS))) for part in drawn])
     deviation = 0.5 * privacy.drawn_noise_multiplier / 4
     expected = noise_matrix(privacy.strategy(rounds=rounds)) @ fresh
@@ -141,7 +147,7 @@ def test_the_fastest_way_is_chosen_where_it_pays(monkeypatch):
     np.testing.assert_allclose(flat(few.weights()), flat(many.weights()), atol=1e-6)
 
 
-@pytest.mark.parametrize("private", [False, True])
+@pytest.mark.parametrize("private", [pytest.param(False, marks=pytest.mark.long), True])
 def test_lanes_of_their_own_cores_change_nothing_but_the_order_of_sums(monkeypatch, private):
     found = []
     for way in ({"clients in turn": 1}, {ON_EVERY_CORE: 3}):

@@ -158,7 +158,7 @@ def test_a_plain_shadow_model_is_the_plain_trainers(regime, model):
 @pytest.mark.parametrize(
     ("clipping", "noise", "optimizer", "model"),
     [
-        (Flat(), 0.0, SGD(learning_rate=0.5, momentum=0.9), GRAPH),
+        pytest.param(Flat(), 0.0, SGD(learning_rate=0.5, momentum=0.9), GRAPH, marks=pytest.mark.long),
         (PerLayer(), 0.8, Adam(learning_rate=0.05), NETWORK),
         (Adaptive(quantile=0.3, learning_rate=0.5), 0.0, SGD(learning_rate=0.5), NETWORK),
     ],
@@ -257,7 +257,9 @@ FEDERATED = {
 }
 
 
-@pytest.mark.parametrize("name", FEDERATED)
+@pytest.mark.parametrize(
+    "name", [name if name != "FedProx" else pytest.param(name, marks=pytest.mark.long) for name in FEDERATED]
+)
 def test_a_federated_shadow_model_is_the_federations(name):
     regime = FEDERATED[name]
     mechanism = None

@@ -74,8 +74,7 @@ def test_large_activations_make_small_tiles():
     assert large.bit_count() == small.bit_count() == 1
 
 
-@pytest.mark.parametrize("cores", [1, 2])
-@pytest.mark.parametrize("rows", [2, 64])
+@pytest.mark.parametrize(("rows", "cores"), [(2, 1), (2, 2), (64, 2), pytest.param(64, 1, marks=pytest.mark.long)])
 @pytest.mark.parametrize("bent", BENT)
 def test_integrated_gradients_are_the_mean_of_gradients_wherever_the_network_bends(monkeypatch, bent, rows, cores):
     """Against gradients at every point by the network itself, which knows nothing of straight ways."""

@@ -32,7 +32,10 @@ def explain_all(arrays: dict[str, np.ndarray], *, repetitions: int) -> dict[str,
             found[f"{title}.{variant}"] = array
     seeds = cases.SEEDS[:repetitions]
     for title, (case, method) in cases.SAMPLED.items():
-        runs = [explain(cases.request_of(case, method, arrays, seed=seed)) for seed in (*seeds, seeds[0])]
+        requests = (
+            cases.request_of(case, method, arrays, seed=seed, examples=cases.FEW) for seed in (*seeds, seeds[0])
+        )
+        runs = [explain(request) for request in requests]
         for variant in runs[0]:
             found[f"{title}.{variant}"] = np.stack([run[variant] for run in runs])
     return found
@@ -42,7 +45,7 @@ def explain_last_alone(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The last example of every sampling case, with no other beside it."""
     found = {}
     for title, (case, method) in cases.SAMPLED.items():
-        whole = cases.request_of(case, method, arrays, seed=cases.SEEDS[0])
+        whole = cases.request_of(case, method, arrays, seed=cases.SEEDS[0], examples=cases.FEW)
         last = {name: getattr(whole, name)[-1:] for name in ("inputs", "targets", "baseline")}
         found |= {f"alone.{title}.{variant}": array for variant, array in explain(replace(whole, **last)).items()}
     return found

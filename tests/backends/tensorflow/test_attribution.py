@@ -12,7 +12,15 @@ from captum import attr
 from captum.attr._core.lime import SkLearnLasso, get_exp_kernel_similarity_function
 
 from tests.backends.tensorflow.captum_side import FLOAT32, Explained, relative
-from tests.backends.tensorflow.explained_cases import CASES, CONVOLUTION, SAMPLED, SEEDS, features_of
+from tests.backends.tensorflow.explained_cases import (
+    CASES,
+    CONVOLUTION,
+    DETERMINISTIC,
+    FEW,
+    SAMPLED,
+    SEEDS,
+    features_of,
+)
 from trustml.backends.torch.network import from_input
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch, pytest.mark.timeout(300)]
@@ -50,6 +58,16 @@ def test_modified_backpropagation_is_captums(name, cnn, found):
     assert relative(found[f"{name}.native"], expected) < FLOAT32
     plain = cnn.network.input_gradients(cnn.inputs, cnn.targets)
     assert relative(plain, expected) > 0.1  # the rule matters here
+
+
+def test_relative_noise_is_a_share_of_the_range_of_each_input(cnn, found):
+    _, method = DETERMINISTIC["smooth_grad_relative"]
+    sizes = method.stdev * np.ptp(cnn.inputs, axis=(1, 2, 3))
+    assert sizes.std() > 0
+    noise = np.random.RandomState(0).normal(size=(method.n_samples, *cnn.inputs.shape[1:]))
+    noisy = (cnn.inputs + sizes[:, None, None, None] * noise[:, None]).astype(np.float32)
+    expected = np.mean([cnn.network.input_gradients(one, cnn.targets) for one in noisy], axis=0)
+    assert relative(found["smooth_grad_relative.completed"], expected) < FLOAT32
 
 
 def test_feature_ablation_is_captums(cnn, mlp, found):
@@ -125,7 +143,7 @@ def over_seeds(attribute) -> np.ndarray:
     runs = []
     for seed in SEEDS:
         torch.manual_seed(1000 + seed)
-        runs.append(from_input(attribute()))
+        runs.append(from_input(attribute())[:FEW])
     return np.stack(runs)
 
 
@@ -158,9 +176,9 @@ def test_lime_is_captums(mlp, found):
     )
     expected = over_seeds(
         lambda: captum.attribute(
-            mlp.tensor,
-            baselines=mlp.baselines,
-            target=mlp.labels,
+            mlp.tensor[:FEW],
+            baselines=mlp.baselines[:FEW],
+            target=mlp.labels[:FEW],
             feature_mask=mlp.features("mlp"),
             n_samples=method.n_samples,
             perturbations_per_eval=method.n_samples,
@@ -187,7 +205,7 @@ def shapley_values(case: Explained, features: np.ndarray) -> np.ndarray:
 
 def test_completed_kernel_shap_gives_shapley_values(mlp, found):
     features = features_of(CASES["mlp"], patch=1)
-    expected = shapley_values(mlp, features)
+    expected = shapley_values(mlp, features)[:FEW]
     runs = found["kernel_shap.completed"][:-1]
     error = runs.std(axis=0, ddof=1) / math.sqrt(len(runs))
     assert (np.abs(runs.mean(axis=0) - expected) <= 5 * error + 1e-6).all()

@@ -120,6 +120,7 @@ def test_average_by_examples_with_server_momentum(found):
     assert {outcome[2] for outcome in told} == {0}
 
 
+@pytest.mark.long
 def test_average_by_clients(found):
     """A client without examples answers zero; one that is not finite does not answer."""
     weights, told = found[0]["uniform"], found[1]["uniform"]
@@ -142,7 +143,9 @@ def test_proximal_term_of_tff_has_the_wrong_sign(found):
     assert not close(weights[1], weights[0] + average(weights[0], case.CLIENTS, proximal=0.8))
 
 
-@pytest.mark.parametrize("name", ["adam", "yogi", "adagrad"])
+@pytest.mark.parametrize(
+    "name", ["adam", pytest.param("yogi", marks=pytest.mark.long), pytest.param("adagrad", marks=pytest.mark.long)]
+)
 def test_server_optimizers(found, name):
     weights, regime = found[0][name], case.CASES[name][0]
     first, second = 0.0, getattr(regime, "initial_accumulator", 0.0)

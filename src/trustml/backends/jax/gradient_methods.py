@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from trustml.attribution.noise import noise_sizes
 from trustml.backends.contract import ExplainRequest
 from trustml.backends.jax.network import Params, Values, to_params
 from trustml.backends.jax.rules import (
@@ -54,7 +55,9 @@ def smooth_grad(request: ExplainRequest, method: m.SmoothGrad) -> Floats:
     architecture, params = request.model.architecture, to_params(request.model.weights)
     keys = jax.random.split(jax.random.key(request.seed), method.n_samples)
     given = (request.inputs, request.targets, request.baseline, _path(method.of))
-    some = functools.partial(_noisy_sums, architecture, _kind(method.of), params, given, method.stdev, keys)
+    sizes = noise_sizes(request.inputs, stdev=method.stdev, relative=method.relative)
+    sizes = sizes.reshape(-1, *[1] * (request.inputs.ndim - 1))
+    some = functools.partial(_noisy_sums, architecture, _kind(method.of), params, given, sizes, keys)
     total, squares = sums_on_every_core(some, method.n_samples)
     mean, mean_of_squares = total / method.n_samples, squares / method.n_samples
     match method.statistic:
@@ -122,7 +125,7 @@ def _noisy_sums(
     method: m.GradientMethod,
     params: Params,
     given: tuple[Array, Array, Array, Path | None],
-    stdev: float,
+    sizes: Array,
     keys: Array,
     begin: int,
     end: int,
@@ -130,7 +133,7 @@ def _noisy_sums(
     inputs, targets, baseline, path = given
 
     def add(number: Array, sums: tuple[Array, Array]) -> tuple[Array, Array]:
-        noise = stdev * jax.random.normal(keys[number], inputs.shape[1:])
+        noise = sizes * jax.random.normal(keys[number], inputs.shape[1:])
         found = _attributions(architecture, method, params, path, inputs + noise, targets, baseline)
         return sums[0] + found, sums[1] + found**2
 

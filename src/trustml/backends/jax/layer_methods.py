@@ -26,6 +26,7 @@ from trustml.backends.jax.tiling import in_tiles, on_every_core, rows_at_once
 from trustml.data.dataset import Floats
 from trustml.models.graph import ancestors, held_beside, straight_until, value_name
 from trustml.models.layers import INPUT, Architecture
+from trustml.models.token_path import PatchGrid, patch_grid
 from trustml.scenario import methods as m
 
 Map: TypeAlias = Callable[[Array], Array]
@@ -82,15 +83,16 @@ def _of_tile(
     def gradient(values: Array) -> Array:
         return target_gradient(architecture, params, layer + 1, values, targets, beside)
 
+    grid = patch_grid(architecture, inputs.shape[1:], layer)
     match method:
         case m.LayerActivation():
             return reached
         case m.LayerGradientXActivation():
             return reached * gradient(reached)
         case m.GradCam():
-            return _grad_cam(reached, gradient, relu=method.relu)
+            return _grad_cam(reached, gradient, grid, relu=method.relu)
         case m.GuidedGradCam():
-            weights = _enlarged(_grad_cam(reached, gradient, relu=True), inputs.shape[1:3])
+            weights = _enlarged(_grad_cam(reached, gradient, grid, relu=True), inputs.shape[1:3])
             return weights[..., None] * guided_backprop(architecture, params, inputs, targets)
         case m.LayerIntegratedGradients():
             begin = walk(architecture, params, baseline)[name]
@@ -158,10 +160,18 @@ def _along_input(
             return pull(mean)[0] * (inputs - baseline)
 
 
-def _grad_cam(values: Array, gradient: Map, *, relu: bool) -> Array:
-    weights = gradient(values).mean(axis=(1, 2), keepdims=True)
-    found = (weights * values).sum(axis=-1)
+def _grad_cam(values: Array, gradient: Map, grid: PatchGrid | None, *, relu: bool) -> Array:
+    places, slopes = (_on_grid(part, grid) for part in (values, gradient(values)))
+    weights = slopes.mean(axis=(1, 2), keepdims=True)
+    found = (weights * places).sum(axis=-1)
     return jax.nn.relu(found) if relu else found
+
+
+def _on_grid(values: Array, grid: PatchGrid | None) -> Array:
+    """Rows and columns of patches, from steps (n, steps, channels)."""
+    if grid is None or values.ndim == 4:
+        return values
+    return values[:, grid.first :].reshape(len(values), grid.rows, grid.columns, values.shape[-1])
 
 
 def _enlarged(maps: Array, shape: tuple[int, ...]) -> Array:

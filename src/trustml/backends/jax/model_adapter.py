@@ -47,7 +47,7 @@ class JaxLiveModel:
         generator = np.random.default_rng(seed)
 
         def shuffled(leaf: Any) -> Any:
-            values = np.asarray(leaf)
+            values = _array_of(leaf)
             if not np.issubdtype(values.dtype, np.floating):
                 return leaf
             return jnp.asarray(values.ravel()[generator.permutation(values.size)].reshape(values.shape))
@@ -57,7 +57,7 @@ class JaxLiveModel:
     def digest(self) -> str:
         """Identify the function by its parameters; its code is not looked at."""
         leaves = jax.tree_util.tree_flatten_with_path(self._params)[0]
-        return arrays_digest((jax.tree_util.keystr(path), np.asarray(leaf)) for path, leaf in leaves)
+        return arrays_digest((jax.tree_util.keystr(path), _array_of(leaf)) for path, leaf in leaves)
 
     def library_attributions(
         self, inputs: Floats, columns: Ints, *, baseline: Floats, n_steps: int, rows: int = 256
@@ -73,6 +73,13 @@ class JaxLiveModel:
 def live_model(model: Any) -> LiveModel:
     """Wrap an object with ``function`` and ``params``."""
     return JaxLiveModel(model.function, model.params)
+
+
+def _array_of(leaf: Any) -> npt.NDArray[Any]:
+    """A leaf of parameters; of a key of a generator its words."""
+    if isinstance(leaf, Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    return np.asarray(leaf)
 
 
 def _single(inputs: npt.NDArray[Any]) -> Array:

@@ -53,6 +53,7 @@ from trustml.models.layers import (
     Tanh,
     Transpose,
 )
+from trustml.models.outcome import Outcome
 from trustml.models.token_layers import (
     Embedding,
     Unembedding,
@@ -290,6 +291,8 @@ def unweighted(layer: Layer, inputs: Sequence[Array], key: Array | None, first: 
             return jnp.tanh(values)
         case Sigmoid():
             return jax.nn.sigmoid(values)
+        case Outcome():
+            return _outcome(layer, values)
         case Flatten():
             return values.reshape(values.shape[0], -1)
         case Scale():
@@ -304,6 +307,14 @@ def unweighted(layer: Layer, inputs: Sequence[Array], key: Array | None, first: 
             return jnp.where(kept, values / (1 - layer.rate), 0.0)
         case _:
             return token_layer(layer, inputs)
+
+
+def _outcome(layer: Outcome, outputs: Array) -> Array:
+    if layer.quantity == "probability":
+        return jax.nn.softmax(outputs) if layer.exclusive else jax.nn.sigmoid(outputs)
+    if layer.exclusive:
+        return -jax.nn.log_softmax(outputs)
+    return jax.nn.softplus(jnp.concatenate([outputs, -outputs], axis=1))
 
 
 def _largest(values: Array) -> Array:

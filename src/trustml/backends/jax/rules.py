@@ -45,7 +45,18 @@ from trustml.models.layers import (
     Tanh,
     Transpose,
 )
-from trustml.models.token_layers import Embedding, Pick, Reshape
+from trustml.models.token_layers import (
+    Embedding,
+    FeatureTokens,
+    LearnedPositions,
+    Mask,
+    MaskedMean,
+    Pick,
+    Prepend,
+    Reshape,
+    SinusoidalPositions,
+    Unembedding,
+)
 
 _TINY = 1e-10
 """Differences below this are none, as in Captum: the gradient takes the place of a ratio."""
@@ -67,10 +78,15 @@ _SUMS = (
     GlobalAvgPool,
     Add,
     Scale,
+    FeatureTokens,
+    LearnedPositions,
+    SinusoidalPositions,
+    MaskedMean,
+    Unembedding,
 )
 """Whose outputs are sums over inputs, and at most an offset."""
-_MOVES = (Dropout, Flatten, Transpose, Concatenate, Embedding, Pick, Reshape)
-"""Whose outputs are inputs, elsewhere; of an Embedding, vectors of tokens that were looked up."""
+_MOVES = (Dropout, Flatten, Transpose, Concatenate, Embedding, Pick, Prepend, Reshape, Mask)
+"""Whose outputs are inputs, elsewhere; of an Embedding, vectors that were looked up; a Mask sends nothing back."""
 
 
 def walk(architecture: Architecture, params: Params, inputs: Array) -> Values:

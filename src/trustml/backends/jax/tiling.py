@@ -16,8 +16,11 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
@@ -26,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 from jax import Array, lax
 
+from trustml.attribution.passes import MOST_ROWS
 from trustml.backends.settings import filled_up
 from trustml.data.dataset import Floats, LabelArray
 from trustml.models.layers import (
@@ -73,6 +77,9 @@ _SMALLEST, _SMALL, _LOOPED, _LARGEST = 8, 32, 1024, 4096
 outside."""
 
 
+_asked: ContextVar[int] = ContextVar("rows", default=sys.maxsize)
+
+
 def rows_at_once(architecture: Architecture, shape: tuple[int, ...]) -> int:
     """Rows that go through a network at once: a power of two.
 
@@ -90,9 +97,20 @@ def rows_at_once(architecture: Architecture, shape: tuple[int, ...]) -> int:
         elif isinstance(node.layer, Attention):
             values += _scores(node, shapes)
     on_processor = jax.default_backend() == "cpu"
+    most = _asked.get()
     fit = (_FORWARD_CACHE if on_processor else _FORWARD_DEVICE) // (4 * values)
     rows = 1 << max(0, fit.bit_length() - 1)
-    return min(max(rows, _FEWEST), _MOST) if on_processor else max(rows, _FEWEST)
+    return min(max(rows, _FEWEST), _MOST if on_processor else most, most)
+
+
+@contextmanager
+def at_most(rows: int) -> Iterator[None]:
+    """Let no more rows go through a network at once, in what is compiled meanwhile; 512 or more change nothing."""
+    before = _asked.set(rows if rows < MOST_ROWS else sys.maxsize)
+    try:
+        yield
+    finally:
+        _asked.reset(before)
 
 
 def models_at_once(count: int, *, working_set: int, cores: int) -> int:

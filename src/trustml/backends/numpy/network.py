@@ -49,6 +49,7 @@ from trustml.models.layers import (
     Tanh,
     Transpose,
 )
+from trustml.models.outcome import Outcome
 from trustml.models.shapes import node_of
 from trustml.models.token_layers import (
     Unembedding,
@@ -131,6 +132,8 @@ def _layer(layer: Layer, inputs: list[Doubles], weights: dict[str, Doubles]) -> 
             return values.max(axis=tuple(range(values.ndim - 1)))
         case AdaptiveAvgPool():
             return _adaptive(layer, values)
+        case Outcome():
+            return _outcome(layer, values)
         case Flatten():
             return values.ravel()
         case Scale():
@@ -155,6 +158,14 @@ def _layer(layer: Layer, inputs: list[Doubles], weights: dict[str, Doubles]) -> 
             raise NotImplementedError("BatchNorm mixes the examples of a batch")
         case _:
             return token_layer(layer, inputs, weights)
+
+
+def _outcome(layer: Outcome, values: Doubles) -> Doubles:
+    if not layer.exclusive:
+        shares = np.stack([1 / (1 + np.exp(values)), 1 / (1 + np.exp(-values))])
+        return shares[1] if layer.quantity == "probability" else -np.log(shares[:, 0])
+    shares = np.exp(values - values.max()) / np.exp(values - values.max()).sum()
+    return shares if layer.quantity == "probability" else -np.log(shares)
 
 
 def _activation(layer: Layer, values: Doubles) -> Doubles:

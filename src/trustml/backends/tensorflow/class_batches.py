@@ -7,11 +7,14 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from trustml.attribution.passes import MOST_ROWS
 from trustml.backends.contract import ExplainRequest
 from trustml.data.dataset import Floats
 
-ROWS_AT_ONCE = 4096
-"""Rows that go through the model together; path points and noisy copies count."""
+
+def rows_at_once(request: ExplainRequest) -> int:
+    """Rows that go through the model together; path points and noisy copies count."""
+    return 8 * MOST_ROWS if request.rows == MOST_ROWS else request.rows
 
 
 def class_by_class(
@@ -31,7 +34,7 @@ def class_by_class(
     -------
     float32 array of shape (n, ...)
     """
-    at_once = max(1, ROWS_AT_ONCE // rows_per_example)
+    at_once = max(1, rows_at_once(request) // rows_per_example)
     found: Floats | None = None
     for target in np.unique(request.targets):
         members = np.flatnonzero(request.targets == target)

@@ -15,8 +15,9 @@ from tf_explain.core.integrated_gradients import IntegratedGradients
 from tf_explain.core.smoothgrad import SmoothGrad
 from tf_explain.core.vanilla_gradients import VanillaGradients
 
+from trustml.attribution.noise import noise_sizes
 from trustml.backends.contract import Attributions, ExplainRequest
-from trustml.backends.tensorflow.class_batches import ROWS_AT_ONCE
+from trustml.backends.tensorflow.class_batches import rows_at_once
 from trustml.backends.tensorflow.network import split_model
 from trustml.backends.tensorflow.own_targets import TargetColumn, TargetFirst, chunked_program, examples_at_once
 from trustml.data.dataset import Floats
@@ -52,7 +53,7 @@ def smooth_grad(model: tf.keras.Model, request: ExplainRequest, method: m.Smooth
     at_once = -(-count // chunks)
     program = _noisy_gradients(model, samples, at_once)
     targets = request.targets.astype(np.int32)
-    block = at_once * max(1, ROWS_AT_ONCE // (at_once * samples))
+    block = at_once * max(1, rows_at_once(request) // (at_once * samples))
     found = []
     for start in range(0, count, block):
         rows = slice(start, start + block)
@@ -67,7 +68,8 @@ def smooth_grad(model: tf.keras.Model, request: ExplainRequest, method: m.Smooth
 def _noisy(example: Floats, seed: int, method: m.SmoothGrad) -> Floats:
     """Noisy copies of one example, from numpy's global generator; every example has the same noise."""
     np.random.seed(seed % 2**32)
-    noisy: Floats = SmoothGrad.generate_noisy_images(example[None], method.n_samples, method.stdev)
+    (size,) = noise_sizes(example[None], stdev=method.stdev, relative=method.relative)
+    noisy: Floats = SmoothGrad.generate_noisy_images(example[None], method.n_samples, size)
     return noisy
 
 
@@ -76,12 +78,12 @@ def noise_statistic(model: tf.keras.Model, request: ExplainRequest, method: m.Sm
     from xplique.attributions import SquareGrad, VarGrad
 
     kind = SquareGrad if method.statistic == "mean_of_squares" else VarGrad
-    explainer = kind(
-        model, batch_size=ROWS_AT_ONCE, reducer=None, nb_samples=method.n_samples, noise=float(method.stdev)
-    )
+    explainer = kind(model, batch_size=rows_at_once(request), reducer=None, nb_samples=method.n_samples)
+    sizes = noise_sizes(request.inputs, stdev=method.stdev, relative=method.relative)
     native = np.zeros_like(request.inputs)
     for index, target in enumerate(one_hot(model, request)):  # the numbers of one do not depend on the others
         tf.random.set_seed(request.seed)
+        explainer.noise = float(sizes[index])
         native[index] = explainer.explain(request.inputs[index : index + 1], target[None]).numpy()[0]
     if method.statistic == "mean_of_squares":
         return {"native": native}
@@ -108,14 +110,14 @@ def one_hot(model: tf.keras.Model, request: ExplainRequest) -> Floats:
 
 
 def _overridden(kind: Any, model: tf.keras.Model, request: ExplainRequest) -> Floats:
-    explainer = _explainer(kind, model)
+    explainer = _explainer(kind, model, rows_at_once(request))
     explainer.model.set_weights(model.get_weights())  # it holds a copy of the model, with other ReLUs
     return explainer.explain(request.inputs, one_hot(model, request)).numpy()
 
 
 @lru_cache(maxsize=4)
-def _explainer(kind: Any, model: tf.keras.Model) -> Any:
-    return kind(model, batch_size=ROWS_AT_ONCE, reducer=None)
+def _explainer(kind: Any, model: tf.keras.Model, rows: int) -> Any:
+    return kind(model, batch_size=rows, reducer=None)
 
 
 def _explained(program: tf.types.experimental.GenericFunction, request: ExplainRequest) -> Floats:

@@ -10,10 +10,11 @@ from tf_explain.core.activations import ExtractActivations
 from tf_explain.core.grad_cam import GradCAM
 
 from trustml.backends.contract import Attributions, ExplainRequest
-from trustml.backends.tensorflow.class_batches import ROWS_AT_ONCE, class_by_class
+from trustml.backends.tensorflow.class_batches import class_by_class, rows_at_once
 from trustml.backends.tensorflow.network import layer_name
 from trustml.data.dataset import Floats
 from trustml.models.graph import value_name
+from trustml.models.token_path import patch_grid
 from trustml.scenario import methods as m
 
 
@@ -22,10 +23,14 @@ def grad_cam(model: tf.keras.Model, request: ExplainRequest, method: m.GradCam) 
 
     Shape (n, rows, columns) of the layer; tf-explain enlarges nothing before it draws.
     """
+    grid = patch_grid(request.model.architecture, request.model.input_shape, request.layer)
 
     def maps(guided: bool) -> Floats:
         def of_class(inputs: Floats, target: int) -> tf.Tensor:
             outputs, gradients = GradCAM.get_gradients_and_filters(model, inputs, _layer_name(request), target, guided)
+            if grid is not None and len(outputs.shape) == 3:  # tokens of patches
+                shape = (-1, grid.rows, grid.columns, outputs.shape[-1])
+                outputs, gradients = (tf.reshape(part[:, grid.first :], shape) for part in (outputs, gradients))
             return tf.stack(GradCAM.generate_ponderated_output(outputs, gradients))
 
         return class_by_class(request, of_class)
@@ -37,7 +42,7 @@ def grad_cam(model: tf.keras.Model, request: ExplainRequest, method: m.GradCam) 
 def activation(model: tf.keras.Model, request: ExplainRequest, method: m.LayerActivation) -> Attributions:
     """Output of a layer by tf-explain's sub-model; shape (n, *layer)."""
     layer_model = _up_to(model, _layer_name(request))
-    return {"native": layer_model.predict(request.inputs, batch_size=ROWS_AT_ONCE, verbose=0)}
+    return {"native": layer_model.predict(request.inputs, batch_size=rows_at_once(request), verbose=0)}
 
 
 def _layer_name(request: ExplainRequest) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from trustml.backends.contract import Model
-from trustml.backends.tensorflow.own_layers import GlobalMean, Pad, RMSNormalization, WindowConvolution
+from trustml.backends.tensorflow.own_layers import GlobalMean, LossOfEach, Pad, RMSNormalization, WindowConvolution
 from trustml.backends.tensorflow.recurrent import GatedRecurrence
 from trustml.backends.tensorflow.resizing import AdaptiveMean, GlobalMax, Scaled, TransposedConvolution
 from trustml.backends.tensorflow.tokens import keras_token_layer
@@ -53,6 +53,7 @@ from trustml.models.layers import (
     Tanh,
     Transpose,
 )
+from trustml.models.outcome import Outcome
 from trustml.models.token_layers import (
     Unembedding,
 )
@@ -217,6 +218,10 @@ def _layers(layer: Layer, name: str) -> list[tf.keras.layers.Layer]:
             return [keras.LeakyReLU(layer.slope, name=name)]
         case ReLU() | GELU() | SiLU() | Softplus() | Tanh() | Sigmoid():
             return [keras.Activation(_ACTIVATIONS[type(layer)], name=name)]
+        case Outcome(quantity="probability"):
+            return [keras.Activation("softmax" if layer.exclusive else "sigmoid", name=name)]
+        case Outcome():
+            return [LossOfEach(layer.exclusive, name=name)]
         case Add():
             return [keras.Add(name=name)]
         case Multiply():

@@ -41,6 +41,25 @@ class GlobalMean(tf.keras.layers.Layer):
 
 
 @tf.keras.utils.register_keras_serializable("trustml")
+class LossOfEach(tf.keras.layers.Layer):
+    """Cross-entropy of each label that an example could have, from logits of classes or from log-odds of the second."""
+
+    def __init__(self, exclusive: bool, name: str | None = None) -> None:
+        super().__init__(name=name)
+        self.exclusive = exclusive
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Shape (n, labels)."""
+        if self.exclusive:
+            return -tf.nn.log_softmax(inputs)
+        return tf.nn.softplus(tf.concat([inputs, -inputs], axis=1))
+
+    def get_config(self) -> dict[str, Any]:
+        """Settings that rebuild the layer."""
+        return {"exclusive": self.exclusive, "name": self.name}
+
+
+@tf.keras.utils.register_keras_serializable("trustml")
 class RMSNormalization(tf.keras.layers.Layer):
     """Divide by the root mean square over the last axis, and scale."""
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 from tf_explain.core.occlusion_sensitivity import OcclusionSensitivity
 
 from trustml.backends.contract import Attributions, ExplainRequest
-from trustml.backends.tensorflow.class_batches import ROWS_AT_ONCE
+from trustml.backends.tensorflow.class_batches import rows_at_once
 from trustml.backends.tensorflow.gradient_methods import one_hot
 from trustml.data.dataset import Floats
 from trustml.scenario import methods as m
@@ -66,7 +66,7 @@ def feature_ablation(model: tf.keras.Model, request: ExplainRequest, method: m.F
     from xplique.attributions import Occlusion
 
     network = _OfCoalition(model, request)
-    explainer = Occlusion(network, batch_size=ROWS_AT_ONCE, patch_size=1, patch_stride=1, occlusion_value=0.0)
+    explainer = Occlusion(network, batch_size=rows_at_once(request), patch_size=1, patch_stride=1, occlusion_value=0.0)
     return {"native": _row_by_row(explainer, network, request, seed=None)}
 
 
@@ -81,7 +81,7 @@ def kernel_shap(model: tf.keras.Model, request: ExplainRequest, method: m.Kernel
     network = _FromBaseline(model, request)
     explainer = KernelShap(
         network,
-        batch_size=ROWS_AT_ONCE,
+        batch_size=rows_at_once(request),
         map_to_interpret_space=network.features_of,
         nb_samples=_samples(request, method),
         ref_value=np.zeros(1, np.float32),
@@ -113,7 +113,7 @@ def lime(model: tf.keras.Model, request: ExplainRequest, method: m.Lime) -> Attr
         return tf.exp(-(distance**2) / (2 * method.kernel_width**2))
 
     common: dict[str, Any] = {
-        "batch_size": ROWS_AT_ONCE,
+        "batch_size": rows_at_once(request),
         "map_to_interpret_space": network.features_of,
         "ref_value": np.zeros(1, np.float32),
         "nb_samples": _samples(request, method),
@@ -257,7 +257,8 @@ def _row_by_row(
 
 
 def _target_logits(model: tf.keras.Model, request: ExplainRequest, inputs: Floats) -> Floats:
+    rows = rows_at_once(request)
     logits = np.concatenate(
-        [model(inputs[at : at + ROWS_AT_ONCE], training=False).numpy() for at in range(0, len(inputs), ROWS_AT_ONCE)]
+        [model(inputs[at : at + rows], training=False).numpy() for at in range(0, len(inputs), rows)]
     )
     return logits[np.arange(len(inputs)), request.targets]

@@ -16,9 +16,6 @@ from trustml.backends.torch.device import current_device
 from trustml.backends.torch.network import channels_last, from_input, to_input, to_labels
 from trustml.data.dataset import Floats
 
-ROWS_AT_ONCE = 512
-"""Rows that pass through the network at once: it bounds the memory, and few more would leave the processor's cache."""
-
 _NO_NEWS = (
     r"Input Tensor \d+ did not already require gradients",
     r"Setting forward, backward hooks and attributes on non-linear",
@@ -51,7 +48,7 @@ def piecewise(request: ExplainRequest, attribute: Callable[[Piece], Tensor], *, 
     -------
     float32 array of shape (n, *), channels last
     """
-    examples = max(1, ROWS_AT_ONCE // rows_per_example)
+    examples = max(1, request.rows // rows_per_example)
     found = []
     for start in range(0, len(request.inputs), examples):
         part = slice(start, start + examples)
@@ -67,7 +64,7 @@ def piecewise(request: ExplainRequest, attribute: Callable[[Piece], Tensor], *, 
 
 def one_by_one(request: ExplainRequest, attribute: Callable[[Piece], Tensor]) -> Floats:
     """Call `attribute` on one example at a time, each with the same random numbers."""
-    return piecewise(request, attribute, rows_per_example=ROWS_AT_ONCE)
+    return piecewise(request, attribute, rows_per_example=request.rows)
 
 
 def fast_layout(rows: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import torch
-from opacus.grad_sample import GradSampleModule, GradSampleModuleExpandedWeights
+from opacus.grad_sample import GradSampleModule, GradSampleModuleExpandedWeights, register_grad_sampler
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
@@ -24,12 +24,21 @@ from trustml.backends.torch.given_rows import clip_rows, square_norms
 from trustml.backends.torch.losses import batch_loss
 from trustml.backends.torch.network import build_module, parameter_names
 from trustml.backends.torch.optimizers import make_optimizer
+from trustml.backends.torch.recurrent import StepsGRU, StepsLSTM, written_gradients
 from trustml.models.layer_types import WHY_NO_EXPANDED_WEIGHTS, WITHOUT_EXPANDED_WEIGHTS, WITHOUT_FUNCTORCH
 from trustml.models.token_layers import (
     Unembedding,
 )
 
 SAMPLED = ("hooks", "functorch", "ew")
+
+
+@register_grad_sampler([StepsGRU, StepsLSTM])
+def _step_by_step(
+    layer: StepsGRU | StepsLSTM, activations: list[Tensor], backprops: Tensor
+) -> dict[nn.Parameter, Tensor]:
+    each = written_gradients(layer, activations[0], backprops, copies=1)
+    return dict(zip(layer.parameters(), each, strict=True))
 
 
 class Clipper(Protocol):

@@ -9,9 +9,10 @@ from typing import Any
 import captum.attr
 from torch import Tensor, nn
 
+from trustml.attribution.noise import noise_sizes
+from trustml.attribution.passes import MOST_ROWS
 from trustml.backends.contract import Attributions, ExplainRequest
 from trustml.backends.torch.captum_calls import (
-    ROWS_AT_ONCE,
     Piece,
     one_by_one,
     piecewise,
@@ -19,12 +20,12 @@ from trustml.backends.torch.captum_calls import (
     summed_gradients,
 )
 from trustml.backends.torch.deep_lift_rules import apart, deep_lift_variants, shares_input
-from trustml.backends.torch.network import to_input
+from trustml.backends.torch.network import from_input, to_input
 from trustml.backends.torch.own_layers import GraphModule
 from trustml.backends.torch.relevance_rules import set_epsilon_rules
 from trustml.backends.torch.straight_paths import StraightIntegratedGradients
 from trustml.data.dataset import Floats
-from trustml.models.layers import Architecture, ReLU
+from trustml.models.layers import ReLU
 from trustml.scenario import methods as m
 
 _NOISE_TYPES = {"mean": "smoothgrad", "mean_of_squares": "smoothgrad_sq", "variance": "vargrad"}
@@ -45,9 +46,7 @@ def gradient_method(module: nn.Module, request: ExplainRequest, method: m.Gradie
     """Any method that NoiseTunnel can average."""
 
     def run(module: nn.Module) -> Floats:
-        return piecewise(
-            request, lambda piece: _call(module, request.model.architecture, method, piece).attribute(piece)
-        )
+        return piecewise(request, lambda piece: _call(module, request, method, piece).attribute(piece))
 
     return _variants(module, request, method, run)
 
@@ -57,12 +56,14 @@ def smooth_grad(module: nn.Module, request: ExplainRequest, method: m.SmoothGrad
 
     def attribute(module: nn.Module, piece: Piece) -> Tensor:
         # All samples in one call: LRP takes the rules off its modules after each, and would go on with its own.
-        inner = _call(module, request.model.architecture, method.of, piece)
+        inner = _call(module, request, method.of, piece)
+        fewer = request.rows < method.n_samples and not isinstance(method.of, m.LRP)
         return captum.attr.NoiseTunnel(inner.attribution).attribute(
             piece.inputs,
             nt_type=_NOISE_TYPES[method.statistic],
             nt_samples=method.n_samples,
-            stdevs=float(method.stdev),
+            nt_samples_batch_size=request.rows if fewer else None,
+            stdevs=float(noise_sizes(from_input(piece.inputs), stdev=method.stdev, relative=method.relative)[0]),
             target=piece.targets,
             **inner.settings,
         )
@@ -122,16 +123,17 @@ def _variants(
     return found
 
 
-def _call(module: nn.Module, architecture: Architecture, method: m.GradientMethod, piece: Piece) -> _Call:
+def _call(module: nn.Module, request: ExplainRequest, method: m.GradientMethod, piece: Piece) -> _Call:
     match method:
         case m.Saliency():
             return _Call(attribution=_summed(captum.attr.Saliency(module)), settings={"abs": method.absolute})
         case m.InputXGradient():
             return _Call(attribution=_summed(captum.attr.InputXGradient(module)))
         case m.IntegratedGradients():
-            rows = ROWS_AT_ONCE if piece.inputs.ndim == 4 else 4 * ROWS_AT_ONCE  # vectors leave smaller activations
+            wide = piece.inputs.ndim != 4 and request.rows == MOST_ROWS  # vectors leave smaller activations
+            rows = (4 if wide else 1) * request.rows
             settings = {"baselines": piece.baseline, "n_steps": method.n_steps, "internal_batch_size": rows}
-            straight = StraightIntegratedGradients(module, architecture)
+            straight = StraightIntegratedGradients(module, request.model.architecture)
             return _Call(attribution=straight, settings=settings)
         case m.GuidedBackprop():
             return _Call(attribution=_summed(captum.attr.GuidedBackprop(module)))

@@ -8,12 +8,14 @@ import captum.attr
 from torch import Tensor, nn
 
 from trustml.backends.contract import Attributions, ExplainRequest
-from trustml.backends.torch.captum_calls import ROWS_AT_ONCE, Piece, piecewise
+from trustml.backends.torch.captum_calls import Piece, piecewise
 from trustml.backends.torch.deep_lift_rules import apart, deep_lift_variants, shares_input
 from trustml.backends.torch.network import node_module
+from trustml.backends.torch.own_layers import LaidOut, child_name
 from trustml.data.dataset import Floats
 from trustml.models.layers import ReLU
 from trustml.models.shapes import layer_shapes
+from trustml.models.token_path import patch_grid
 from trustml.scenario import methods as m
 
 LayerMethod: TypeAlias = (
@@ -60,12 +62,13 @@ def layer_method(module: nn.Module, request: ExplainRequest, method: LayerMethod
 
     def run(module: nn.Module) -> Floats:
         # Conductance takes differences of neighbours on the path, so two points an example must fit.
-        return piecewise(request, lambda piece: _attribute(module, layer, method, piece), rows_per_example=2)
+        rows = max(2, request.rows)
+        return piecewise(request, lambda piece: _attribute(module, layer, method, piece, rows), rows_per_example=2)
 
     return deep_lift_variants(module, request, run) if isinstance(method, m.LayerDeepLift) else {"native": run(module)}
 
 
-def _attribute(module: nn.Module, layer: nn.Module, method: LayerMethod, piece: Piece) -> Tensor:
+def _attribute(module: nn.Module, layer: nn.Module, method: LayerMethod, piece: Piece, rows: int) -> Tensor:
     inputs, targets, baseline = piece.inputs, piece.targets, piece.baseline
     match method:
         case m.LayerActivation():
@@ -80,17 +83,23 @@ def _attribute(module: nn.Module, layer: nn.Module, method: LayerMethod, piece: 
                 _channels_first(method.neuron),
                 baseline,
                 n_steps=method.n_steps,
-                internal_batch_size=ROWS_AT_ONCE,
+                internal_batch_size=rows,
             )
         case m.LayerIntegratedGradients() | m.LayerConductance() | m.InternalInfluence():
             library = getattr(captum.attr, type(method).__name__)(module, layer)
-            return library.attribute(
-                inputs, baseline, target=targets, n_steps=method.n_steps, internal_batch_size=ROWS_AT_ONCE
-            )
+            return library.attribute(inputs, baseline, target=targets, n_steps=method.n_steps, internal_batch_size=rows)
 
 
 def _with_places(module: nn.Module, request: ExplainRequest) -> nn.Module:
-    shape = layer_shapes(request.model.architecture, request.model.input_shape)[request.layer + 1]
+    """Give the module of a layer whose output is an image; of patches, one that lays them out as such on the way."""
+    architecture, input_shape = request.model.architecture, request.model.input_shape
+    shape = layer_shapes(architecture, input_shape)[request.layer + 1]
+    grid = patch_grid(architecture, input_shape, request.layer)
+    if len(shape) == 2 and grid is not None:
+        name = child_name(architecture.nodes[request.layer].name)
+        laid = LaidOut(node_module(module, request.layer), grid)
+        module._modules[name] = laid
+        return laid.places
     if len(shape) != 3:
         raise NotImplementedError(f"layer {request.layer} gives shape {shape}, which has no rows and columns")
     return node_module(module, request.layer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -32,7 +33,7 @@ class TorchLiveModel:
 
     def outputs(self, inputs: npt.NDArray[Any]) -> Floats:
         """Return what the module returns; of a tuple the first, of an object with ``logits`` those."""
-        with _evaluating(self._module), torch.no_grad():
+        with evaluating(self._module), torch.no_grad():
             found = _tensor_of(self._module(self._to_tensor(inputs)))
         return found.float().cpu().numpy()
 
@@ -41,7 +42,7 @@ class TorchLiveModel:
         tensor = self._to_tensor(inputs)
         if not tensor.is_floating_point():
             raise TypeError("its inputs are integers, which have no gradient")
-        with _evaluating(self._module), torch.enable_grad():
+        with evaluating(self._module), torch.enable_grad():
             tensor = tensor.detach().requires_grad_()
             outputs = _tensor_of(self._module(tensor))
             chosen = outputs.reshape(len(outputs), -1).gather(1, self._to_columns(columns)).sum()
@@ -50,14 +51,23 @@ class TorchLiveModel:
 
     @contextmanager
     def randomised(self, seed: int) -> Iterator[LiveModel]:
-        """Give a copy of the module with shuffled parameters; buffers, such as running means, stay."""
-        module = copy.deepcopy(self._module)
+        """Give the module, or a copy, with shuffled parameters; buffers, such as running means, stay."""
+        try:
+            module, kept = copy.deepcopy(self._module), None
+        except Exception:  # as a class that Keras has not been told of, or an array that is no leaf
+            module, kept = self._module, [parameter.detach().clone() for parameter in self._module.parameters()]
         generator = np.random.default_rng(seed)
-        with torch.no_grad():
-            for parameter in module.parameters():
-                order = torch.from_numpy(generator.permutation(parameter.numel())).to(parameter.device)
-                parameter.copy_(parameter.reshape(-1)[order].reshape(parameter.shape))
-        yield TorchLiveModel(module)
+        try:
+            with torch.no_grad():
+                for parameter in module.parameters():
+                    order = torch.from_numpy(generator.permutation(parameter.numel())).to(parameter.device)
+                    parameter.copy_(parameter.reshape(-1)[order].reshape(parameter.shape))
+            yield TorchLiveModel(module)
+        finally:
+            if kept is not None:
+                with torch.no_grad():
+                    for parameter, values in zip(module.parameters(), kept, strict=True):
+                        parameter.copy_(values)
 
     def digest(self) -> str:
         """Identify the module by its parameters and buffers."""
@@ -78,7 +88,7 @@ class TorchLiveModel:
         import captum.attr
 
         tensor, base = self._to_tensor(inputs), self._to_tensor(baseline)
-        with _evaluating(self._module):
+        with evaluating(self._module):
             found = captum.attr.IntegratedGradients(self._flat).attribute(
                 tensor,
                 baselines=base,
@@ -105,21 +115,33 @@ class TorchLiveModel:
 
 
 class ByParts(nn.Module):
-    """A module that is given the parts of its input by their names, as one of their stack (n, parts, length).
+    """A module that is given the parts of its input, as one of their stack (n, parts, ...).
 
     Parameters
     ----------
     module : torch.nn.Module
+        It gets them by their names, or as one mapping if it is a model of Keras or its one argument is another.
     parts : tuple of str
     """
 
     def __init__(self, module: nn.Module, parts: tuple[str, ...]) -> None:
         super().__init__()
         self.module, self._parts = module, parts
+        self._as_mapping = _takes_mapping(module, parts)
 
     def forward(self, inputs: Tensor) -> Any:
         """Return what the module returns."""
-        return self.module(**{name: inputs[:, number] for number, name in enumerate(self._parts)})
+        named = {name: inputs[:, number] for number, name in enumerate(self._parts)}
+        return self.module(named) if self._as_mapping else self.module(**named)
+
+
+def _takes_mapping(module: nn.Module, parts: tuple[str, ...]) -> bool:
+    if any(kind.__module__.split(".")[0] == "keras" for kind in type(module).__mro__):
+        return True
+    arguments = inspect.signature(module.forward).parameters.values()
+    if any(one.kind is one.VAR_KEYWORD or one.name in parts for one in arguments):
+        return False
+    return sum(one.kind is one.POSITIONAL_OR_KEYWORD and one.default is one.empty for one in arguments) == 1
 
 
 def by_parts(model: Any, parts: tuple[str, ...]) -> Any:
@@ -133,7 +155,8 @@ def live_model(model: Any) -> LiveModel:
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module, and all its parts, into evaluation mode for a while."""
     modes = [(part, part.training) for part in module.modules()]
     try:
         module.eval()

@@ -16,6 +16,7 @@ from trustml.backends.torch.own_layers import (
     ChannelsLastFlatten,
     GlobalMean,
     GraphModule,
+    LossOfEach,
     Product,
     Rearranged,
     StandardisedConv2d,
@@ -69,6 +70,7 @@ from trustml.models.layers import (
     Tanh,
     Transpose,
 )
+from trustml.models.outcome import Outcome
 from trustml.models.shapes import value_shapes
 from trustml.models.token_layers import (
     Unembedding,
@@ -314,6 +316,10 @@ def _layer(layer: Layer, shapes: list[tuple[int, ...]]) -> nn.Module:
             return nn.Softplus(threshold=30.0)  # where float32 no longer tells it from the identity; PyTorch's is 20
         case Tanh():
             return nn.Tanh()
+        case Outcome(quantity="probability"):
+            return nn.Softmax(dim=1) if layer.exclusive else nn.Sigmoid()
+        case Outcome():
+            return LossOfEach(layer.exclusive)
         case Sigmoid():
             return nn.Sigmoid()
         case Add():

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trustml.models.layers import INPUT, STANDARDISATION_EPSILON, Node
+from trustml.models.token_path import PatchGrid
 
 
 class ChannelsLastFlatten(nn.Module):
@@ -36,6 +37,28 @@ class Rearranged(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Axes as they come."""
         return self.inner(inputs.permute(self._order)).permute(self._back)
+
+
+class LaidOut(nn.Module):
+    """A layer whose tokens of patches go through a module of their own as images (n, channels, rows, columns).
+
+    Parameters
+    ----------
+    inner : Module
+        Gives (n, steps, channels).
+    grid : PatchGrid
+    """
+
+    def __init__(self, inner: nn.Module, grid: PatchGrid) -> None:
+        super().__init__()
+        self.inner, self.places, self._grid = inner, nn.Identity(), grid
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """As the layer gives it."""
+        steps: Tensor = self.inner(inputs)
+        image = steps[:, self._grid.first :].transpose(1, 2).unflatten(2, (self._grid.rows, self._grid.columns))
+        back = self.places(image.contiguous()).flatten(2).transpose(1, 2)
+        return torch.cat([steps[:, : self._grid.first], back], dim=1)
 
 
 class StandardisedConv2d(nn.Conv2d):
@@ -70,6 +93,26 @@ class ChannelConcatenation(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         """Images are channels-first, all else has its features last."""
         return torch.cat(inputs, dim=1 if inputs[0].ndim == 4 else -1)
+
+
+class LossOfEach(nn.Module):
+    """Cross-entropy of each label that an example could have, from logits of classes or from log-odds of the second.
+
+    Parameters
+    ----------
+    exclusive : bool
+        Whether there is a logit for each class.
+    """
+
+    def __init__(self, exclusive: bool) -> None:
+        super().__init__()
+        self._exclusive = exclusive
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Shape (n, labels)."""
+        if self._exclusive:
+            return -inputs.log_softmax(dim=1)
+        return nn.functional.softplus(torch.cat([inputs, -inputs], dim=1), threshold=30.0)
 
 
 class GlobalMean(nn.Module):

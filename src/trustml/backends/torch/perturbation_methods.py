@@ -12,7 +12,7 @@ from captum.attr._core.lime import get_exp_kernel_similarity_function
 from torch import Tensor, nn
 
 from trustml.backends.contract import Attributions, ExplainRequest
-from trustml.backends.torch.captum_calls import ROWS_AT_ONCE, Piece, fast_layout, one_by_one, piecewise
+from trustml.backends.torch.captum_calls import Piece, fast_layout, one_by_one, piecewise
 from trustml.backends.torch.device import current_device
 from trustml.backends.torch.network import from_input, to_input, to_labels
 from trustml.scenario import methods as m
@@ -27,7 +27,7 @@ def feature_ablation(module: nn.Module, request: ExplainRequest, method: m.Featu
             baselines=piece.baseline,
             target=piece.targets,
             feature_mask=_mask(request),
-            perturbations_per_eval=_at_once(_count(request), len(piece.inputs)),
+            perturbations_per_eval=_at_once(request, _count(request), len(piece.inputs)),
         )
 
     return {"native": piecewise(request, attribute)}
@@ -46,7 +46,7 @@ def occlusion(module: nn.Module, request: ExplainRequest, method: m.Occlusion) -
             strides=(channels, *method.stride),
             baselines=piece.baseline,
             target=piece.targets,
-            perturbations_per_eval=_at_once(_windows(request, method), len(piece.inputs)),
+            perturbations_per_eval=_at_once(request, _windows(request, method), len(piece.inputs)),
         )
 
     return {"native": piecewise(request, attribute)}
@@ -61,7 +61,7 @@ def feature_permutation(module: nn.Module, request: ExplainRequest, method: m.Fe
         inputs,
         target=to_labels(request.targets),
         feature_mask=_mask(request),
-        perturbations_per_eval=_at_once(_count(request), len(inputs)),
+        perturbations_per_eval=_at_once(request, _count(request), len(inputs)),
     )
     return {"native": from_input(found.float())}
 
@@ -76,7 +76,7 @@ def shapley_value_sampling(module: nn.Module, request: ExplainRequest, method: m
             target=piece.targets,
             feature_mask=_mask(request),
             n_samples=method.n_samples,
-            perturbations_per_eval=_at_once(_count(request), len(piece.inputs)),
+            perturbations_per_eval=_at_once(request, _count(request), len(piece.inputs)),
         )
 
     return {"native": piecewise(request, attribute)}
@@ -111,7 +111,7 @@ def _surrogates(library: Any, request: ExplainRequest, n_samples: int) -> Attrib
             target=piece.targets,
             feature_mask=mask,
             n_samples=n_samples,
-            perturbations_per_eval=_at_once(n_samples, 1),
+            perturbations_per_eval=_at_once(request, n_samples, 1),
         )
 
     # Captum would go one by one too, with a warning that it does, and with other coalitions for each.
@@ -140,5 +140,5 @@ def _windows(request: ExplainRequest, method: m.Occlusion) -> int:
     return rows * columns
 
 
-def _at_once(evaluations: int, examples: int) -> int:
-    return max(1, min(evaluations, ROWS_AT_ONCE // examples))
+def _at_once(request: ExplainRequest, evaluations: int, examples: int) -> int:
+    return max(1, min(evaluations, request.rows // examples))

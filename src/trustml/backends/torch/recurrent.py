@@ -3,7 +3,7 @@
 A step computes ``a = W x + b`` and ``a' = W' state + b'`` and goes on from those. With the gradients of the loss by all
 ``a`` and ``a'``, an example's gradient by a weight is a sum over steps, as a convolution's is one over positions.
 Autograd gives them where steps are written out. Opacus has layers of its own for recurrent networks, which do the same;
-here its hooks get this rule for PyTorch's.
+for PyTorch's, :mod:`trustml.backends.torch.clipping` gives its hooks this rule.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from opacus.grad_sample import register_grad_sampler
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -85,12 +84,6 @@ def written_gradients(layer: StepsGRU | StepsLSTM, inputs: Tensor, outputs: Tens
         weights.append(torch.bmm(g.transpose(1, 2), a))
         biases.append(g.sum(dim=1))
     return [*weights, *biases]
-
-
-@register_grad_sampler([StepsGRU, StepsLSTM])
-def _of_opacus(layer: StepsGRU | StepsLSTM, activations: list[Tensor], backprops: Tensor) -> dict[nn.Parameter, Tensor]:
-    each = written_gradients(layer, activations[0], backprops, copies=1)
-    return dict(zip(layer.parameters(), each, strict=True))
 
 
 def _states(layer: StepsGRU | StepsLSTM, entered: Tensor, taps: Tensor) -> Iterator[Tensor]:

@@ -17,6 +17,8 @@ _MARKS = {
     "all guesses right": INK,
 }
 """What is drawn of an audit, in the order of the legend."""
+DRAWN = ("lira-online-fixed", "lira-offline-fixed", "rmia-all", "rmia-1", "loss", "label-only")
+"""Attacks whose ROC curves are drawn where nobody chose."""
 
 
 def roc_log_log(points: pd.DataFrame, *, height: int = 420) -> alt.LayerChart:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from trustml.measures.measure import MEASURES, of_family, shown_in
@@ -75,6 +76,24 @@ def roc_frame(curves: Sequence[RocCounts], *, subject: str) -> pd.DataFrame:
     for column in ("false_positive_rate", "true_positive_rate"):
         frame[column] = frame[column].clip(lower=TINY)
     return frame
+
+
+def thinned(points: pd.DataFrame, *, most: int) -> pd.DataFrame:
+    """Give `roc_frame` with at most so many points a curve, for whoever keeps what is drawn.
+
+    The curves are drawn on logarithmic axes, so the points that stay are evenly apart in the logarithm of the false
+    positive rate, and the ends are among them; of one false positive rate the highest point stays.
+    """
+    parts = []
+    for _, curve in points.groupby("attack", sort=False):
+        corners = curve.groupby("false_positive_rate", sort=True).tail(1)
+        if len(corners) > most:
+            cells = np.floor(np.log10(corners.false_positive_rate / TINY) * (most - 2) / -np.log10(TINY))
+            ends = corners.iloc[[0, -1]]
+            corners = pd.concat([ends, corners[~cells.duplicated(keep="last")]])
+            corners = corners[~corners.index.duplicated()].sort_index()
+        parts.append(corners)
+    return pd.concat(parts, ignore_index=True) if parts else points
 
 
 def audited_frame(table: pd.DataFrame) -> pd.DataFrame:

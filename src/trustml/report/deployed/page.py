@@ -6,32 +6,18 @@ import sys
 from pathlib import Path
 
 from trustml.compare.table import read_measures
-from trustml.measures.measure import MEASURES, of_family
 from trustml.record.store import find_run
+from trustml.report.deployed.frames import deployed_frame
 
-_SHOWN = (
-    "deployed_logit_difference",
-    "deployed_disagreement",
-    "deployed_score_difference",
-    "deployed_attribution_agreement",
-    "deployed_size",
-)
+_LEFT_OUT = ("first s", "ms at 1", "ms at 64")
+"""Times, which are the machine's."""
 
 
 def measured_markdown(run: str) -> str:
-    """Table of every exported file of a run, without times, which are the machine's."""
-    table = read_measures(find_run(run, root=Path("runs")))
-    rows = table[table.measure.isin(list(of_family("deployed")))]
-    lines = [
-        "| model | file | " + " | ".join(MEASURES[name].head for name in _SHOWN) + " | attributions by |",
-        "|" + "---|" * (len(_SHOWN) + 3),
-    ]
-    for (model, target), cell in rows.groupby(["model", "subject"], sort=False):
-        values = cell.set_index("measure").value
-        cells = [MEASURES[name].text(values[name]) if values.notna().get(name, False) else "-" for name in _SHOWN]
-        (how,) = cell[cell.measure == "deployed_attribution_agreement"].method
-        lines.append(f"| {model} | {target} | " + " | ".join(cells) + f" | {how or '-'} |")
-    return "\n".join(lines) + "\n"
+    """Table of every exported file of a run, without times."""
+    frame = deployed_frame(read_measures(find_run(run, root=Path("runs")))).drop(columns=list(_LEFT_OUT))
+    lines = [list(frame), ["---"] * len(frame.columns), *frame.itertuples(index=False)]
+    return "".join(f"| {' | '.join(str(cell) for cell in line)} |\n" for line in lines)
 
 
 if __name__ == "__main__":

@@ -105,6 +105,27 @@ def feature_bars(values: npt.NDArray[Any], *, title: str, limit: float, names: S
     )
 
 
+def importance_bars(frame: pd.DataFrame) -> alt.LayerChart:
+    """Mean magnitudes of the features that count most, a row a feature, with intervals over examples.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns ``explanation``, ``feature``, ``value``, ``low``, ``high``.
+    """
+    order = list(dict.fromkeys(frame.sort_values("value", ascending=False).feature))
+    names = list(dict.fromkeys(frame.explanation))
+    base = alt.Chart(frame).encode(
+        y=alt.Y("feature:N", title=None, sort=order, axis=names_axis(limit=200)),
+        yOffset=alt.YOffset("explanation:N", sort=names),
+        color=alt.Color("explanation:N", title=None, sort=names, legend=top_legend(frame.explanation)),
+        tooltip=["explanation", "feature", alt.Tooltip("value:Q", format=".3g"), "low", "high", "n"],
+    )
+    bars = base.mark_bar().encode(x=alt.X("value:Q", title="mean magnitude of attributions"))
+    spread = base.mark_rule(color=INK).encode(x="low:Q", x2="high:Q", color=alt.value(INK))
+    return alt.layer(bars, spread).properties(height=alt.Step(10 + 6 * len(names)))
+
+
 def effects_forest(table: pd.DataFrame, *, method: str) -> alt.LayerChart:
     """Effect of every regime on explanations by one method, with 95 % intervals; 0 is the seed noise floor."""
     rows = table[(table.measure == "explanation_effect") & (table.method == method)].dropna(subset="value")

@@ -13,17 +13,24 @@ from rich.text import Text
 
 from trustml.attribution.sharing import Combine, feature_values
 from trustml.attribution.similarity import spearman
-from trustml.catalogue.available import CONTROL_LIBRARY, combine_of
+from trustml.catalogue.available import CONTROL_LIBRARY
 from trustml.errors import UsageError
 from trustml.models.answers import answers, in_unit, label_words, probabilities
+from trustml.models.outcome import Quantity
 from trustml.models.tasks import Binary, Regression, Task, explained_task, facts_of
 from trustml.models.tasks import Classes as TaskClasses
-from trustml.plan.job import ExplainJob, explain_id, short_model
+from trustml.plan.job import explain_id, short_model
 from trustml.record.array_names import arrays_below
 from trustml.record.explained import explained_model, methods_done, read_probes, variants_of
 from trustml.record.schema import JobRecord, MethodRecord, task_of
 from trustml.record.store import HELDOUT, RunDirectory, job_record
-from trustml.scenario.methods import same_method
+from trustml.report.explanations.selection import (
+    PanelRequest,
+    attributed,
+    combine_in,
+    explained_by,
+    method_title,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,22 +38,6 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 
 _SHOWN = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class PanelRequest:
-    """What to show; None means all, and for `method` the only one.
-
-    Attributes
-    ----------
-    method, model, backend : str, optional
-    example : int
-    """
-
-    method: str | None
-    example: int
-    model: str | None
-    backend: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +116,8 @@ class ExplainedExample:
     feature_groups : tuple of int
         Feature of every column of a table.
     panels : tuple of Panel
+    quantity : {"logit", "probability", "loss"}
+        What of the class, label or number is explained.
     """
 
     run: str
@@ -136,12 +129,28 @@ class ExplainedExample:
     feature_groups: tuple[int, ...]
     panels: tuple[Panel, ...]
     truth: str = "true class"
+    quantity: Quantity = "logit"
 
     @property
     def heading(self) -> str:
         """Method, example, and every class that is explained beside the true one."""
         explained = " or ".join(dict.fromkeys(panel.classes.explained for panel in self.panels))
-        return f"{self.method}, example {self.example}: explains {explained}; {self.truth} {self.target}"
+        what = explained if self.quantity == "logit" else f"the {self.quantity} of {explained}"
+        return f"{self.method}, example {self.example}: explains {what}; {self.truth} {self.target}"
+
+    @property
+    def unit(self) -> str:
+        """Whose scale panels share."""
+        return {"logit": "logits", "probability": "probabilities", "loss": "losses"}[self.quantity]
+
+    @property
+    def colours(self) -> str:
+        """What blue and red stand for."""
+        if self.quantity == "loss":
+            return "blue for a larger loss, red for a smaller"
+        if self.panels[0].classes.explained_probability is None:
+            return "blue for a larger number, red for a smaller"
+        return "blue for the explained class, red against"
 
     def by_feature(self, panel: Panel) -> Floats:
         """Attribution of each feature of a table; an image stays what it is."""
@@ -183,17 +192,6 @@ class ExplainedExample:
         }
 
 
-def methods_of(run: RunDirectory) -> list[str]:
-    """Titles of the methods that explained anything in this run, the random control left out."""
-    titles = [
-        done.method
-        for record in run.manifest().jobs
-        for done in methods_done(record)
-        if done.library != CONTROL_LIBRARY
-    ]
-    return list(dict.fromkeys(titles))
-
-
 def explained_example(run: RunDirectory, wanted: PanelRequest) -> ExplainedExample:
     """Collect the explanations of one example.
 
@@ -203,7 +201,7 @@ def explained_example(run: RunDirectory, wanted: PanelRequest) -> ExplainedExamp
         If the run has no such method, example, model or backend.
     """
     manifest = run.manifest()
-    title = _title(run, wanted.method)
+    title = method_title(run, wanted.method)
     heldout = run.mapped(HELDOUT)
     inputs = heldout["inputs"]
     if not 0 <= wanted.example < len(inputs):
@@ -211,32 +209,19 @@ def explained_example(run: RunDirectory, wanted: PanelRequest) -> ExplainedExamp
             f"--example: {wanted.example} is none of the {len(inputs)} explained; use 0 to {len(inputs) - 1}"
         )
     true = heldout["targets"][wanted.example : wanted.example + 1]
-    explained_by = [
-        (record, done)
-        for record in manifest.jobs
-        for done in methods_done(record)
-        if done.method == title
-        and wanted.backend in (None, record.backend)
-        and wanted.model in (None, explained_model(run, record))
-    ]
-    if not explained_by:
-        models = sorted({explained_model(run, r) for r in manifest.jobs if r.kind == "explain"})
-        raise UsageError(
-            f"{manifest.run}: {title} explained no such model there; models are {', '.join(models)}, "
-            f"backends {', '.join(manifest.scenario['backends'])}"
-        )
     return ExplainedExample(
         run=manifest.run,
         method=title,
         example=wanted.example,
         target=label_words(explained_task(task_of(manifest)), true, manifest.data.class_names)[0],
         truth=facts_of(task_of(manifest)).truth,
+        quantity=manifest.scenario.get("explanations", {}).get("quantity", "logit"),
         input=inputs[wanted.example].astype(np.float32),
         feature_names=manifest.data.feature_names,
         feature_groups=manifest.data.feature_groups,
         panels=tuple(
             panel
-            for record, done in explained_by
+            for record, done in explained_by(run, wanted)
             for panel in _panels(run, record, done, wanted.example, classes=_classes(run, record, wanted.example, true))
         ),
     )
@@ -260,7 +245,7 @@ def method_agreement(run: RunDirectory, *, model: str, backend: str) -> pd.DataF
         found = variants_of(run, record, done.method)
         array = found.get("completed", found["native"])
         if array.shape == shape:
-            combine = _combine(run, record, done.method)
+            combine = combine_in(run, record, done.method)
             arrays[done.method] = feature_values(array, features=groups, combine=combine) if len(groups) else array
     cells = []
     for one, other in itertools.combinations_with_replacement(arrays, 2):
@@ -321,26 +306,6 @@ def features_table(found: ExplainedExample) -> Table:
     return table
 
 
-def _title(run: RunDirectory, wanted: str | None) -> str:
-    titles = methods_of(run)
-    if not titles:
-        raise UsageError(f"{run.path.name}: explained no model; add explanations.methods to the scenario")
-    if wanted is None:
-        if len(titles) == 1:
-            return titles[0]
-        raise UsageError(f"--method: {run.path.name} has {len(titles)}; name one of {', '.join(titles)}")
-    for title in titles:
-        if same_method(title, wanted):
-            return title
-    raise UsageError(f"--method: {run.path.name} has no {wanted!r}; choose among {', '.join(titles)}")
-
-
-def _combine(run: RunDirectory, record: JobRecord, title: str) -> Combine:
-    job = run.job(record.id)
-    assert isinstance(job, ExplainJob)
-    return next(combine_of(method) for method in job.methods if method.title == title)
-
-
 def _classes(run: RunDirectory, record: JobRecord, example: int, true: npt.NDArray[Any]) -> Classes:
     """Say what is explained; `true` is the label behind an axis of one example."""
     manifest = run.manifest()
@@ -379,22 +344,15 @@ def _together(task: Task, shares: npt.NDArray[np.float64], label: Any) -> float:
 
 
 def _panels(run: RunDirectory, record: JobRecord, done: MethodRecord, example: int, *, classes: Classes) -> list[Panel]:
-    combine = _combine(run, record, done.method)
-    found = variants_of(run, record, done.method)
-    names = {
-        "native": done.library,
-        "completed": f"{done.library} (completed)",
-        "common": f"common ({record.backend})",
-    }
     return [
         Panel(
             model=explained_model(run, record),
-            library=names[variant],
-            variant=variant,
-            values=array[example],
-            in_logits=variant != "native" or "completed" not in found,
-            combine=combine,
+            library=one.library,
+            variant=one.variant,
+            values=one.values[example],
+            in_logits=one.in_logits,
+            combine=one.combine,
             classes=classes,
         )
-        for variant, array in found.items()
+        for one in attributed(run, record, done)
     ]

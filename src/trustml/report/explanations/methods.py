@@ -16,6 +16,7 @@ from trustml.catalogue.methods import METHODS
 from trustml.compare.table import read_measures
 from trustml.errors import RecordError
 from trustml.frameworks.implementation import Implementation
+from trustml.models.outcome import Outcome
 from trustml.record.store import RunDirectory, find_run
 from trustml.report.documents import markdown_head, markdown_row
 from trustml.scenario.methods import Method
@@ -56,18 +57,35 @@ def methods_markdown(run: RunDirectory) -> str:
     for method in methods:
         entry = METHODS[type(method)]
         name = f"`{method.title}`" + ("" if method.name is None else f" ({entry.title})")
-        fits = why_unfit(method, scenario.model, shape) == ""
-        cells = [_cell(run, table, backend, method, fits=fits) for backend in BACKEND_NAMES]
+        unfit = why_unfit(method, scenario.model, shape)
+        cells = [_cell(run, table, backend, method, unfit=unfit) for backend in BACKEND_NAMES]
         lines.append(markdown_row([name, entry.paper, *cells]))
     lines += ["", "How what a library returns differs from the definition:", ""]
     lines += [f"- {line}" for line in _differences(methods)]
+    lines += ["", *rules_markdown()]
     return "\n".join(lines) + "\n"
 
 
-def _cell(run: RunDirectory, table: pd.DataFrame, backend: BackendName, method: Method, *, fits: bool) -> str:
+def rules_markdown() -> list[str]:
+    """List the layers that methods with rules have none for, and why: these are left out of runs by name."""
+    lines = [
+        "Layers for which a method has no rule, so that it is left out of a run on models that have them, by name:",
+        "",
+    ]
+    for kind, entry in METHODS.items():
+        layers: dict[str, list[str]] = {}
+        for layer, why in entry.no_rule_for.items():
+            layers.setdefault(why, []).append("probabilities and losses" if layer is Outcome else layer.__name__)
+        lines += [f"- `{kind.__name__}`, {', '.join(names)}: {why}" for why, names in layers.items()]
+    return lines
+
+
+def _cell(run: RunDirectory, table: pd.DataFrame, backend: BackendName, method: Method, *, unfit: str) -> str:
     found = availability(backend, method)
     if not isinstance(found, Implementation):
         return f"not available: {found.reason}"
+    if unfit and METHODS[type(method)].unfit is not None:
+        return f"{found.library} (not on this model: it {unfit})"
     done = [
         one.ok
         for record in run.manifest().jobs
@@ -75,7 +93,7 @@ def _cell(run: RunDirectory, table: pd.DataFrame, backend: BackendName, method: 
         for one in record.result.methods
         if one.method == method.title
     ]
-    if not fits or not done or not all(done):
+    if unfit or not done or not all(done):
         raise RecordError(f"{run.path.name}: {method.title} by {found.function} is claimed and did not run")
     if found.library == _DEFINITION:
         return found.library

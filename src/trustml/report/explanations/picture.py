@@ -61,10 +61,8 @@ def save_picture(found: ExplainedExample, path: Path) -> None:
             axis.set_xticks([])
             axis.set_yticks([])
     own = "" if all(panel.in_logits for panel in found.panels) else "; raw output of a library on a scale of its own"
-    number = found.panels[0].classes.explained_probability is None
-    colours = "blue for a larger number, red for a smaller" if number else "blue for the explained class, red against"
     figure.suptitle(
-        f"{found.heading}\n{colours}; scale +-{limit:.3g}{own}",
+        f"{found.heading}\n{found.colours}; scale +-{limit:.3g}{own}",
         fontsize=8,
     )
     try:

@@ -1,0 +1,28 @@
+"""Exported models: whether what is deployed still is what was audited."""
+
+from __future__ import annotations
+
+import streamlit as st
+from chosen_run import current, measures
+from page_parts import show_rows
+
+from trustml.measures.measure import of_family, shown_in
+from trustml.report.deployed.frames import deployed_frame
+from trustml.report.documents import plain_text
+
+st.title("Deployment")
+table = measures()
+frame = deployed_frame(table)
+if frame.empty:
+    st.info("No model of this run was exported.")
+    st.code(f"trustml export {current().id} JOB --to onnx", language="bash")
+    st.stop()
+st.caption(
+    "Each file was opened in a fresh process of its own runtime and asked what the audited model was asked. One that "
+    "was not rounded must differ by no more than the order of sums; a rounded one is another model, by as much as "
+    "stands here."
+)
+st.dataframe(frame, hide_index=True, width="stretch")
+for measure in shown_in("deployed").values():
+    st.caption(plain_text(f"{measure.head}: {measure.meaning}"))
+show_rows(table[table.measure.isin(list(of_family("deployed")))])

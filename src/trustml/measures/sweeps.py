@@ -1,0 +1,267 @@
+"""What a sweep comes to: the best setting of each regime, chosen on rows of its own, and what choosing costs."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.errors import RecordError
+from trustml.measures.accuracy import explained, outputs_of, wilson_interval
+from trustml.measures.evidence import Evidence
+from trustml.measures.resampling import estimates, mean_of
+from trustml.measures.row import About, Facts, IntervalKind, Row
+from trustml.measures.score_differences import model_difference
+from trustml.models.answers import in_unit, right, score
+from trustml.models.losses import AnyArray
+from trustml.models.tasks import Labels, Regression
+from trustml.privacy.accounting import Epsilon, epsilon_of_releases
+from trustml.privacy.ledger import Charge, read_ledger
+from trustml.privacy.statement import at_most
+from trustml.record.schema import JobRecord, regimes_of, sweep_of
+from trustml.scenario.regimes import PrivateRegime
+from trustml.scenario.sweep import Swept, SweptValue
+
+GUARANTEE = frozenset({"epsilon", "noise_multiplier", "delta"})
+"""Fields that say what is promised: nothing is chosen among their values, as the weakest promise would win."""
+_CHOOSING_SEED = 20_000  # of the public order by which held-out rows are shared out
+_LEAST_ROWS = 20
+
+_Indices: TypeAlias = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Private models among which a sweep lets somebody choose.
+
+    Attributes
+    ----------
+    of : str
+        The regime that was swept over.
+    fields : tuple of str
+        In which the models differ.
+    models : int
+        That were charged for, over all backends and seeds.
+    delta : float
+    epsilon : Epsilon or None
+        Of all of them together; None where a ledger cannot be read, or they protect other users.
+    """
+
+    of: str
+    fields: tuple[str, ...]
+    models: int
+    delta: float
+    epsilon: Epsilon | None
+
+
+def choices(evidence: Evidence) -> dict[str, Choice]:
+    """Give the choice that each private regime of a sweep is part of, by its title."""
+    swept = sweep_of(evidence.manifest)
+    found: dict[str, Choice] = {}
+    for of in dict.fromkeys(one.of for one in swept):
+        titles = {one.regime for one in swept if one.of == of}
+        choice = _choice(evidence, of, titles, fields=tuple(dict.fromkeys(one.field for one in swept if one.of == of)))
+        if choice is not None:
+            found |= dict.fromkeys(titles, choice)
+    return found
+
+
+def _choice(evidence: Evidence, of: str, titles: set[str], *, fields: tuple[str, ...]) -> Choice | None:
+    ledgers: list[list[Charge]] = []
+    deltas, readable = [], True
+    for record, job in evidence.trained():
+        if record.regime not in titles or not isinstance(job.regime, PrivateRegime):
+            continue
+        try:
+            charges = read_ledger(evidence.run.job_folder(record.id) / "ledger.jsonl")
+        except RecordError:
+            readable = False
+            continue
+        if charges:
+            ledgers.append(charges)
+            deltas.append(job.regime.delta)
+    if not ledgers:
+        return None
+    together = readable and len({(charges[0].unit, charges[0].users) for charges in ledgers}) == 1
+    delta = max(deltas)
+    epsilon = epsilon_of_releases(ledgers, delta=delta) if together else None
+    return Choice(of=of, fields=fields, models=len(ledgers), delta=delta, epsilon=epsilon)
+
+
+def choice_text(choice: Choice) -> str:
+    """Say what it costs to choose among the private models of a sweep."""
+    if choice.epsilon is None:
+        cost = "together they have no epsilon here"
+    else:
+        value = f"{at_most(choice.epsilon.value, 4)} at delta {choice.delta:g}"
+        cost = f"epsilon at most {value}, under {choice.epsilon.relation}, holds for all together"
+    return (
+        f"one of {choice.models} models of {choice.of} that differ in {', '.join(choice.fields)}: who chooses among "
+        f"them by what they score releases every one of them, and {cost}"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidates:
+    """Regimes that promise the same and differ in how they are trained.
+
+    Attributes
+    ----------
+    title : str
+        Of the regime that was swept over, with what its candidates promise where that was swept over, too.
+    regimes : dict
+        Title to the fields in which it differs from the others.
+    """
+
+    title: str
+    regimes: dict[str, dict[str, SweptValue]]
+
+
+def candidates(swept: Sequence[Swept]) -> list[Candidates]:
+    """Group the regimes of sweeps by what they promise; groups of one are left out."""
+    settings: dict[str, dict[str, SweptValue]] = {}
+    of = {}
+    for one in swept:
+        settings.setdefault(one.regime, {})[one.field] = one.value
+        of[one.regime] = one.of
+    groups: dict[tuple[str, tuple[tuple[str, SweptValue], ...]], dict[str, dict[str, SweptValue]]] = {}
+    for regime, fields in settings.items():
+        promised = tuple((field, value) for field, value in fields.items() if field in GUARANTEE)
+        rest = {field: value for field, value in fields.items() if field not in GUARANTEE}
+        groups.setdefault((of[regime], promised), {})[regime] = rest
+    return [
+        Candidates(title=" ".join([title, *(f"{field} {value}" for field, value in promised)]), regimes=regimes)
+        for (title, promised), regimes in groups.items()
+        if len(regimes) > 1
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Best:
+    group: Candidates
+    records: dict[int, JobRecord]  # by seed
+    regime: str
+
+
+def tuned_rows(evidence: Evidence) -> list[Row]:
+    """Score of each swept regime with its own best setting, and how far that is from the plain one with its own.
+
+    Settings are chosen on half of the held-out rows, by a public order, and judged on the other half.
+    """
+    groups = candidates(sweep_of(evidence.manifest))
+    count = len(evidence.heldout["test_labels"]) if groups else 0
+    if count < 2 * _LEAST_ROWS:
+        return []
+    order = np.random.default_rng(_CHOOSING_SEED).permutation(count)
+    choosing, judging = np.sort(order[: count // 2]), np.sort(order[count // 2 :])
+    rows: list[Row] = []
+    for backend in dict.fromkeys(record.backend for record, _ in evidence.trained()):
+        best = [one for group in groups if (one := _best(evidence, group, backend, choosing)) is not None]
+        for one in best:
+            each = (_score_row(evidence, one, record, choosing, judging) for record in one.records.values())
+            rows += [row for row in each if row is not None]
+        rows += _difference_rows(evidence, best, choosing, judging)
+    return rows
+
+
+def _best(evidence: Evidence, group: Candidates, backend: str, rows: _Indices) -> _Best | None:
+    """The regime whose models, over all seeds, have the best score on the rows that are for choosing."""
+    done: dict[str, dict[int, JobRecord]] = {}
+    for record, _ in evidence.trained():
+        if record.regime in group.regimes and record.backend == backend and record.status == "ok":
+            done.setdefault(record.regime, {})[record.seed] = record
+    whole = {
+        title: records for title, records in done.items() if set(records) == set(evidence.manifest.scenario["seeds"])
+    }
+    if len(whole) < 2:
+        return None
+    means = {
+        title: fmean(_score_on(evidence, one, rows) for one in records.values()) for title, records in whole.items()
+    }
+    regime = max(means, key=lambda title: means[title])
+    return _Best(group=group, records=whole[regime], regime=regime)
+
+
+def _score_on(evidence: Evidence, record: JobRecord, rows: _Indices) -> float:
+    outputs, labels = outputs_of(evidence, record)
+    return score(evidence.task, outputs[rows], labels[rows])
+
+
+def _score_row(evidence: Evidence, best: _Best, record: JobRecord, choosing: _Indices, judging: _Indices) -> Row | None:
+    outputs, labels = (part[judging] for part in outputs_of(evidence, record))
+    facts = _facts(best, choosing)
+    kind: IntervalKind = "wilson"
+    if _counts(evidence):
+        hits = int(right(evidence.task, outputs, labels).sum())
+        value, interval = hits / len(labels), wilson_interval(hits, len(labels))
+    else:
+        statistic = (
+            explained(*(in_unit(evidence.task, part)[:, 0] for part in (labels, outputs)))
+            if isinstance(evidence.task, Regression)
+            else mean_of(right(evidence.task, outputs, labels))
+        )
+        found = estimates({"": statistic}, examples=len(labels))[""]
+        value, interval, kind = found.value, (found.low, found.high), "bootstrap over examples"
+        facts |= found.facts
+    if not math.isfinite(value):  # all targets are the same
+        return None
+    about = About(interval=kind, confidence=0.95, facts=facts)
+    return evidence.row(
+        "tuned_score", value, record=record, subject=best.group.title, n=len(labels), interval=interval, about=about
+    )
+
+
+def _counts(evidence: Evidence) -> bool:
+    return not isinstance(evidence.task, Regression | Labels)
+
+
+def _facts(best: _Best, choosing: _Indices) -> Facts:
+    setting = ", ".join(f"{field} {value}" for field, value in best.group.regimes[best.regime].items())
+    return {"setting": setting, "candidates": len(best.group.regimes), "chosen_on": len(choosing)}
+
+
+def _difference_rows(evidence: Evidence, best: Sequence[_Best], choosing: _Indices, judging: _Indices) -> list[Row]:
+    """Each regime at its best less the first plain one at its best, on the rows that nothing was chosen on."""
+    asked = regimes_of(evidence.manifest)
+    plain = next((one for one in best if _is_plain(asked[one.regime])), None)
+    if plain is None:
+        return []
+    rows = []
+    for other, seed in itertools.product((one for one in best if one is not plain), plain.records):
+        pair = [tuple(part[judging] for part in outputs_of(evidence, one.records[seed])) for one in (plain, other)]
+        found = model_difference(evidence.task, *_of_both(pair))
+        if found is None:
+            continue
+        about = About(
+            pair="two regimes", first=plain.regime, second=other.regime, interval=found.interval, confidence=0.95,
+            p_value=found.p_value, facts=_facts(other, choosing) | found.facts,
+        )  # fmt: skip
+        rows.append(
+            evidence.row(
+                "tuned_score_difference",
+                found.value,
+                record=other.records[seed],
+                subject=f"{plain.group.title} ~ {other.group.title}",
+                n=len(judging),
+                interval=(found.low, found.high),
+                about=about,
+            )
+        )
+    return rows
+
+
+def _is_plain(regime: Mapping[str, Any]) -> bool:
+    """Whether it is trained as a plain model would be, and is no control."""
+    return regime["kind"] == "Plain" and not any(regime.get(name) for name in ("stop_at", "random_labels", "ablation"))
+
+
+def _of_both(pair: Sequence[tuple[AnyArray, ...]]) -> tuple[AnyArray, AnyArray, AnyArray]:
+    """Outputs of the first and of the second model, and their labels."""
+    (first, labels), (second, _) = pair
+    return first, second, labels

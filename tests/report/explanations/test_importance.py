@@ -1,0 +1,74 @@
+"""What counts over all examples: means of magnitudes by feature, of tables, images, own groups, and in the terminal."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.cli.test_cli import called
+from tests.records import copy_of
+from trustml.attribution.sharing import feature_values
+from trustml.report.explanations import figures
+from trustml.report.explanations.importance import importance_frame, importances
+from trustml.report.explanations.selection import PanelRequest, methods_of
+
+
+def wanted(method: str) -> PanelRequest:
+    return PanelRequest(method=method, example=0, model=None, backend=None)
+
+
+@pytest.fixture(scope="module", params=["study", "frameworks"])
+def run(request, tmp_path_factory):
+    """A table of 30 features, and images."""
+    return copy_of(request.param, tmp_path_factory.mktemp("importance")).directory
+
+
+def test_means_are_of_magnitudes_over_examples(run):
+    method = methods_of(run)[0]
+    data = run.manifest().data
+    for one in importances(run, wanted(method)):
+        assert one.magnitudes.min() >= 0 and one.shape == one.means.shape
+        (first, *_) = one.top(3)
+        place = one.names.index(first["feature"])
+        own = one.magnitudes[:, place]
+        assert first["value"] == pytest.approx(own.mean()) == one.magnitudes.mean(axis=0).max()
+        assert first["low"] <= first["value"] <= first["high"] and first["n"] == len(own)
+        if not data.feature_groups:
+            assert one.shape == data.input_shape[:-1]
+
+
+def test_own_groups_are_the_bars(tmp_path):
+    run = copy_of("study", tmp_path).directory
+    manifest, method = run.manifest(), "IntegratedGradients"
+    names = manifest.data.feature_names
+    groups = [names[20:], names[:20]]
+    manifest.scenario["explanations"]["groups"] = [list(group) for group in groups]
+    run.write_manifest(manifest)
+    one = importances(run, wanted(method))[0]
+    assert one.names == tuple(" + ".join(group) for group in groups) and one.shape == (2,)
+    record = next(job for job in manifest.jobs if job.kind == "explain")
+    values = run.arrays(f"jobs/{record.id}/attributions.npz")[f"{method}.native"]
+    features = np.array([1] * 20 + [0] * 10)
+    expected = np.abs(feature_values(values, features=features, combine="sum"))  # contributions add up, then magnitudes
+    np.testing.assert_array_equal(one.magnitudes, expected)
+
+
+def test_the_chart_has_a_bar_for_each_explanation_and_feature(run):
+    found = importances(run, wanted(methods_of(run)[0]))
+    frame = importance_frame(found, count=4)
+    assert len(frame) == 4 * len(found)
+    spec = figures.importance_bars(frame).to_dict()
+    assert len(spec["layer"]) == 2
+
+
+def test_the_terminal_and_json_say_the_same(run):
+    method = methods_of(run)[0]
+    shown = called("explain", run.path.name, "--runs", run.path.parent, "--method", method, "--all-examples")
+    assert "mean magnitude of attributions over" in shown.stdout
+    again = called("explain", run.path.name, "--runs", run.path.parent, "--method", method, "--all-examples", "--json")
+    plain = json.loads(again.stdout)
+    one = importances(run, wanted(method))[0]
+    top = plain["importances"][0]["features"]
+    assert len(top) == len(one.names) and top[0]["value"] == pytest.approx(one.means.max())
