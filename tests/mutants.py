@@ -67,6 +67,27 @@ _AUGMENTATION, _SERIES, _AUDIO, _MODULES = (
 
 MUTANTS = (
     *_mutants(
+        "importing/test_carrying.py",
+        (
+            "a norm is folded into what a shortcut takes, too",
+            "importing/folding.py",
+            "isinstance(before.layer, _WEIGHTED) and graph.only_taker(before.name) is piece",
+            "isinstance(before.layer, _WEIGHTED)",
+        ),
+        (
+            "an import is proved by logits that differ",
+            "importing/proof.py",
+            "return self.largest_difference <= self.allowed",
+            "return not self.largest_difference > self.allowed * 10",
+        ),
+        (
+            "an output whose examples come last is carried",
+            "importing/carrying.py",
+            "if found.axes[0] != (examples,):",
+            "if not found.axes:",
+        ),
+    ),
+    *_mutants(
         "report/site/test_site.py",
         ("a report reads private files", "report/site/content.py", "if private else path", "if False else path"),
         (

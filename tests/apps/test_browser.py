@@ -17,7 +17,17 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-CHARTS = {"": 1, "models": 2, "privacy": 3, "attacks": 0, "federated": 6, "explanations": 8, "speed": 14, "record": 0}
+CHARTS = {
+    "": 1,
+    "models": 2,
+    "privacy": 3,
+    "attacks": 0,
+    "federated": 6,
+    "explanations": 8,
+    "speed": 14,
+    "deployment": 0,
+    "record": 0,
+}
 """At least: every panel of explanations is a chart of its own."""
 QUICK = ("", "privacy", "explanations")
 """Pages that are drawn in short, too; ``test_dashboard.py`` asks all of them without a browser."""

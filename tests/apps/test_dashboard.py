@@ -20,7 +20,19 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-PAGES = ["overview", "models", "privacy", "attacks", "federated", "explanations", "speed", "record", "runs", "compare"]
+PAGES = [
+    "overview",
+    "models",
+    "privacy",
+    "attacks",
+    "federated",
+    "explanations",
+    "speed",
+    "deployment",
+    "record",
+    "runs",
+    "compare",
+]
 
 
 def opened(entry, folder, monkeypatch, *, run: str | None = None) -> AppTest:

@@ -226,7 +226,6 @@ NO_BACKEND = {
     "models/token_types.py": "the same law",
     "privacy/tails.py": "generators of noise are called after their libraries; ledgers hold these names",
     "measures/wording.py": "the same generators, in words",
-    "conformance/subject.py": "the module by whose trees a stranger's gradients are made",
     "report/audit/model_card.py": "names of libraries on a hub of models, by words of an audited model's kind",
 }
 """Files that hold a word which is a backend's name too, and what it means there."""

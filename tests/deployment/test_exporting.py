@@ -15,7 +15,7 @@ from trustml.launch.environments import find_environment
 ROOT = Path(__file__).resolve().parents[2]
 LOGITS, GRADIENTS = 1e-5, 1e-5
 # Between them every layer that a target may stumble over: in the long form every network of the conformance suite.
-NAMES = {"torch": ("tokens", "residual"), "jax": ("recurrent", "tokens"), "tensorflow": ("small_cnn",)}
+NAMES = {"torch": ("tokens", "residual"), "jax": ("sequences", "tokens"), "tensorflow": ("small_cnn",)}
 EVERYTHING = (
     "conv_asymmetric", "max_pool_overlap", "group_norm", "layer_norm", "smooth_cnn", "mixed", "activations", "graph",
     "conv_groups", "conv_dilated", "conv_standardised", "rms_norm", "sequence", "resized", "recurrent", "tokens",
@@ -38,15 +38,16 @@ KNOWN = {
 def test_files_compute_what_networks_compute(backend, tmp_path):
     names = EVERYTHING if WHOLE else NAMES[backend]
     output = tmp_path / "found.json"
-    done = subprocess.run(
-        [find_environment(backend).require(), "-m", "tests.deployment.exported_cases", backend, output, *names],
-        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=(tmp_path / "log.txt").open("wb"),
-        stderr=subprocess.STDOUT,
-        timeout=1800,
-    )
+    with (tmp_path / "log.txt").open("wb") as log:
+        done = subprocess.run(
+            [find_environment(backend).require(), "-m", "tests.deployment.exported_cases", backend, output, *names],
+            env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            timeout=1800,
+        )
     assert done.returncode == 0, (tmp_path / "log.txt").read_text()[-2000:]
     found = json.loads(output.read_text())
     assert found

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from trustml.evidence import rows
-from trustml.evidence.rows import Recomputed, row_checks
+from trustml.evidence.rows import Recomputed, _compare, row_checks
 from trustml.measures.membership import DISTINCT
 from trustml.measures.row import Row
 from trustml.models.tasks import DEFAULT_TASK, Regression
@@ -56,3 +56,33 @@ def test_intervals_of_before_copies_were_counted_once_are_not_held_against_a_run
     assert [one.outcome for one in row_checks(evidence, found, {}, same_words=False)] == [outcome]
     now = "differs" if changed else "ok"
     assert [one.outcome for one in row_checks(evidence, found, {}, same_words=True)] == [now]
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome", "words"),
+    [
+        ({}, "ok", ""),
+        ({"low": 0.43}, "ok", ""),  # a thousand resamples may be that far off
+        ({"low": 0.5}, "differs", "low is 0.5 in the table"),
+        ({"low": None}, "differs", "low is"),
+        ({"value": 0.61}, "differs", "value is 0.61"),
+        ({"verdict": "no better than random"}, "not recomputed", "by an interval that was drawn"),
+        ({"interval": "wilson"}, "differs", "interval is 'wilson'"),
+    ],
+)
+def test_ends_of_before_the_bootstrap_was_exact_may_be_near(changes, outcome, words):
+    about = {"verdict": "better than random", "facts": {"gain": 0.1, "gain_low": 0.01, "gain_high": 0.2}}
+    common = {"run": "r", "job": "j", "backend": "torch", "regime": "Plain", "seed": 0, "subject": "captum", "n": 20}
+    anew = Row(
+        **common, **about, measure="insertion_auc", unit="1", value=0.6, low=0.4, high=0.8, confidence=0.95,
+        interval="exact bootstrap over examples",
+    )  # fmt: skip
+    stated = msgspec.structs.replace(anew, interval="bootstrap over examples")
+    changed = msgspec.structs.replace(stated, **changes)
+    found = _compare(changed, anew, same_words=False, untyped=False)
+    assert found.outcome == outcome and words in found.message
+    # A table of this very revision has no drawn ends.
+    assert _compare(changed, anew, same_words=True, untyped=False).outcome == "differs"
+    if "interval" not in changes and "verdict" not in changes:  # one of before rows had types names no interval
+        untyped = msgspec.structs.replace(changed, interval="", verdict="", confidence=None, facts={})
+        assert _compare(untyped, anew, same_words=False, untyped=True).outcome == outcome

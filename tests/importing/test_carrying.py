@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,26 @@ def test_what_cannot_be_carried_names_its_row_of_the_table(key):
     text, row = str(raised.value), REFUSALS[key]
     assert f"it {row.why}" in text and text.endswith(row.instead)
     assert text.startswith("model: ") and "\n" not in text
+
+
+STATISTICS = {"running_mean": constant(3), "running_var": constant(3)}
+LOOKED_AT = {"query": X, "key": X, "value": X, "is_causal": False, "scale": None}
+BIAS = Constant(np.triu(np.full((4, 4), -5, np.float32), 1))
+
+
+@pytest.mark.parametrize(
+    ("key", "made"),
+    [
+        ("batch", program(("relu", {}), ("transpose", {"dim0": 0, "dim1": 1}), shape=VECTOR)),
+        ("running", program(("batch_norm", {"input": X, **NORM, **STATISTICS, "training": True}))),
+        ("attention_mask", program(("scaled_dot_product_attention", {**LOOKED_AT, "attn_mask": BIAS}), shape=STEPS)),
+        ("standstill", program(("clone", {}), ("permute", {"dims": [0, 3, 1, 2]}))),
+    ],
+    ids=["examples last", "statistics of the batch", "a bias above the diagonal", "the input in another order"],
+)
+def test_what_looks_like_something_that_is_carried_is_refused_too(key, made):
+    with pytest.raises(UsageError, match=re.escape(REFUSALS[key].why)):
+        carry(made)
 
 
 def test_every_row_is_refused_somewhere():

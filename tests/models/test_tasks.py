@@ -83,9 +83,22 @@ def without_tasks(data):
         return [without_tasks(value) for value in data]
     if not isinstance(data, dict):
         return data
-    later = {"task", "ablation", "ablated", "chosen_from_data", "start"}
+    later = {
+        "task",
+        "ablation",
+        "ablated",
+        "chosen_from_data",
+        "start",
+        "sweep",
+        "explanation_rows",
+        "groups",
+        "quantity",
+        "rows",
+    }
     if data.get("kind") == "Plain":
         later.add("augmentation")
+    if "scope" in data:  # of explanations, not of a background
+        later.add("rows")
     return {name: without_tasks(value) for name, value in data.items() if name not in later}
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trustml.cli.completing import complete_runs
 from trustml.cli.main import FAILED, OK
 from trustml.cli.output import console, root_option
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("export", short_help="Write a trained model for deployment, and check that it still is that model.")
-@click.argument("run")
+@click.argument("run", shell_complete=complete_runs)
 @click.argument("model", metavar="JOB")
 @click.option("--to", "target", required=True, help="pt2, onnx, stablehlo, keras, savedmodel or tflite.")
 @click.option(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -50,8 +51,7 @@ def check_step(
         mean gradient, as an array or as a tree of arrays, such as a framework has for its parameters; with noise
         multiplier 0 it must be deterministic.
     inputs : float32 array of shape (n, *x), or DataFrame
-        At least 12 examples of different gradients. Some are multiplied by a million: of token numbers give the
-        embeddings.
+        At least 12 examples of different gradients; some are multiplied by a million, so give the embeddings of tokens.
     labels : int64 array of shape (n,)
     settings : StepSettings, optional
         Its noise multiplier is used where noise is looked at; 0 means 2.
@@ -72,13 +72,7 @@ def check_step(
     >>> findings = check_step(make_my_step, inputs, labels)          # doctest: +SKIP
     >>> [finding.diagnosis for finding in findings if not finding.passed]  # doctest: +SKIP
     """
-    if isinstance(inputs, Mapping):
-        raise ValueError(
-            f"inputs: of the parts {', '.join(map(str, inputs))} no outliers can be made; give one array, of tokens "
-            "their embeddings"
-        )
-    if len(inputs) < 12 or len(inputs) != len(labels):
-        raise ValueError(f"inputs {inputs.shape} and labels {labels.shape}: give 12 examples or more, one label each")
+    _check_examples(inputs, labels)
     settings = settings or StepSettings()
     subject = Subject(make_step, np.asarray(inputs, np.float32), np.asarray(labels, np.int64), settings)
 
@@ -106,6 +100,16 @@ def check_step(
             name = check.__name__.removeprefix("check").strip("_").replace("_", " ")
             findings.append(raised(name, error))
     return findings
+
+
+def _check_examples(inputs: Any, labels: Ints) -> None:
+    if isinstance(inputs, Mapping):
+        raise ValueError(
+            f"inputs: of the parts {', '.join(map(str, inputs))} no outliers can be made; give one array, of tokens "
+            "their embeddings"
+        )
+    if len(inputs) < 12 or len(inputs) != len(labels):
+        raise ValueError(f"inputs {inputs.shape} and labels {labels.shape}: give 12 examples or more, one label each")
 
 
 def _clipping(subject: Subject) -> list[CheckResult]:

@@ -17,6 +17,7 @@ Gradient: TypeAlias = Any
 """An array, or mappings, sequences and other trees of arrays, of numpy or of a framework."""
 
 OUTLIER = 1e6
+_TREES = "jax.tree_util"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,8 +154,8 @@ def _arrays_of(gradient: Any, name: str = "") -> Iterator[tuple[str, Vector]]:
         below = gradient.items()
     elif isinstance(gradient, list | tuple):
         below = enumerate(gradient)
-    elif gradient is not None and not hasattr(gradient, "__array__") and "jax" in sys.modules:
-        tree = sys.modules["jax"].tree_util  # such as a module of Equinox
+    elif gradient is not None and not hasattr(gradient, "__array__") and _TREES in sys.modules:
+        tree = sys.modules[_TREES]  # such as a module of Equinox
         below = [(tree.keystr(path), leaf) for path, leaf in tree.tree_flatten_with_path(gradient)[0]]
     elif gradient is not None:
         array = gradient.detach().cpu() if hasattr(gradient, "detach") else gradient

@@ -247,8 +247,8 @@ def _compare(stated: Row, anew: Row, *, same_words: bool, untyped: bool) -> Chec
     if gone and (_left_out(anew) or anew.measure == "epsilon_prv"):
         return _check(stated, "not recomputed", str(anew.facts.get("reason", "")))
     older = not same_words and DISTINCT in anew.facts and DISTINCT not in stated.facts
-    drawn = (stated.interval, anew.interval) == ("bootstrap over examples", "exact bootstrap over examples")
-    drawn = drawn and not same_words
+    was_drawn = stated.interval == "bootstrap over examples" or (untyped and not stated.interval)
+    drawn = was_drawn and anew.interval == "exact bootstrap over examples" and not same_words
     for name in ("value", "low", "high"):
         before, now = getattr(stated, name), getattr(anew, name)
         if same_number(now, before):

@@ -11,6 +11,7 @@ import importlib
 import io
 import json
 import re
+import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -49,7 +50,7 @@ def keras_source(path: Path, example: Array | None) -> Source:
         told = f"{type(error).__name__}: {error}"[:160]
         problem = f"its {CONFIG} or weights are not as Keras writes them ({told})"
         raise UsageError(f"{path}: {problem}; save it anew") from None
-    original, why_not = _original(path)
+    original, why_not = _original(content)
     return Source(
         program=model.writer.program(output),
         kind=f"Keras ({path.name})",
@@ -59,13 +60,16 @@ def keras_source(path: Path, example: Array | None) -> Source:
     )
 
 
-def _original(path: Path) -> tuple[Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]] | None, str]:
+def _original(content: bytes) -> tuple[Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]] | None, str]:
     """Give what Keras makes of a file that was looked through, as a function of inputs; or why it cannot be asked."""
     try:
         keras = importlib.import_module("keras")
         if not str(keras.__version__).startswith("3."):
             return None, "Keras 3 is not installed here"
-        model = keras.saving.load_model(str(path), compile=False, safe_mode=True)
+        with tempfile.TemporaryDirectory() as folder:  # what was looked through, whatever lies at the path by now
+            file = Path(folder) / "model.keras"
+            file.write_bytes(content)
+            model = keras.saving.load_model(str(file), compile=False, safe_mode=True)
     except ImportError:
         return None, "Keras 3 with PyTorch, JAX or TensorFlow under it (KERAS_BACKEND) is not installed here"
     except Exception as error:  # of Keras, such as of a file of another version

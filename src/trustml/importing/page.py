@@ -53,6 +53,10 @@ header: reading it runs nothing.
   Weights and a description are all that is read: no code of the file runs and nothing is downloaded. The original is
   asked where the library that wrote it is installed (transformers, Keras 3; ONNX by its reference evaluator). Where it
   is not, the report says that the import was not held against it.
+* **Training** a scenario whose model is such a file starts from its weights (`start`, which `start = ""` turns off;
+  `start = "other.safetensors"` is for a model with the same weights by name and shape). Every privacy statement lists
+  them as not covered: what they were made from is not accounted for, and if rows of the data were among it, no epsilon
+  holds for those. Shadow models would start from elsewhere, and are refused beside it.
 * No pickle is read, ever: a module is an object of yours, in a process of yours.
 
 ## What is refused

@@ -81,8 +81,8 @@ def _row(evidence: Evidence, explanation: Explanation, variant: str) -> Row:
     scale = float(changes.mean())
     name = explanation.name(variant)
     facts: Facts = {"variant": variant}
-    if explanation.job.quantity != "logit":
-        facts["quantity"] = explanation.job.quantity
+    if explanation.quantity != "logit":
+        facts["quantity"] = explanation.quantity
     steps = getattr(explanation.method, "n_steps", None)
     if steps is not None and not _wanted_error(explanation):
         facts["steps"] = steps
@@ -90,7 +90,7 @@ def _row(evidence: Evidence, explanation: Explanation, variant: str) -> Row:
         facts["caveat"] = RAW_TF_EXPLAIN
     about = About(interval="5th to 95th percentile", facts=facts)
     if not scale:
-        reason = f"the {explanation.job.quantity} does not change between baseline and input"
+        reason = f"the {explanation.quantity} does not change between baseline and input"
         about = About(verdict="absent", facts={"variant": variant, "reason": reason})
     return evidence.row(
         "attribution_completeness_error",

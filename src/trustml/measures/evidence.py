@@ -14,7 +14,7 @@ import numpy.typing as npt
 from trustml.measures.measure import MEASURES
 from trustml.measures.notes import described
 from trustml.measures.row import About, Row
-from trustml.models.tasks import Task
+from trustml.models.tasks import Quantity, Task
 from trustml.plan.job import VARIANTS, ExplainJob, Job, TrainJob
 from trustml.record.array_names import array_name, arrays_below
 from trustml.record.explained import model_of
@@ -58,6 +58,8 @@ class Explanation:
         The library's own attributions by other draws, where the method draws and was asked twice.
     outcomes : float array of shape (n, k), optional
         Probabilities or losses, where those are explained; `targets` are then columns of them.
+    quantity : {"logit", "probability", "loss"}
+        What is explained.
     """
 
     record: JobRecord
@@ -76,6 +78,7 @@ class Explanation:
     tried: tuple[int, ...] = ()
     again: npt.NDArray[np.float32] | None = None
     outcomes: npt.NDArray[np.float32] | None = None
+    quantity: Quantity = "logit"
 
     @property
     def title(self) -> str:
@@ -164,6 +167,7 @@ class Evidence:
                     totals={v: arrays[array_name(done.method, f"total_{v}")] for v in _variants(arrays, done.method)},
                     logits=arrays["logits"],
                     outcomes=arrays.get("outcomes"),
+                    quantity=job.quantity,
                     baseline_logits=arrays.get(array_name(done.method, "baseline_logits")),
                     targets=arrays.get("columns", arrays["targets"]),
                     probes=arrays_below(probes, done.method),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -13,9 +13,7 @@ from trustml.models.answers import Explained, answers, explained_outputs
 from trustml.models.layer_spec import LayerSpec
 from trustml.models.layers import Architecture
 from trustml.models.losses import AnyArray
-from trustml.models.tasks import Binary, Classes, Labels, Regression, Task
-
-Quantity: TypeAlias = Literal["logit", "probability", "loss"]
+from trustml.models.tasks import Binary, Classes, Labels, Quantity, Regression, Task
 
 
 class Outcome(LayerSpec, frozen=True, kw_only=True, tag="Outcome"):

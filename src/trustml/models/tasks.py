@@ -16,6 +16,10 @@ ClassWeights: TypeAlias = Annotated[
 ]
 
 
+Quantity: TypeAlias = Literal["logit", "probability", "loss"]
+"""What of an output is explained: itself, the probability it stands for, or the loss of a label."""
+
+
 class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
     """What all tasks share: the field ``kind`` names them in files."""
 

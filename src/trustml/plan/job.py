@@ -12,8 +12,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from trustml.models.layers import Architecture
-from trustml.models.outcome import Quantity
-from trustml.models.tasks import DEFAULT_TASK, Task, without_later_defaults
+from trustml.models.tasks import DEFAULT_TASK, Quantity, Task, without_later_defaults
 from trustml.privacy.ledger import Drawn, NoiseKind, PrivacyUnit
 from trustml.scenario.attacks import Canaries, Game
 from trustml.scenario.methods import Method

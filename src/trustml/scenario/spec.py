@@ -9,8 +9,7 @@ import msgspec
 
 from trustml.frameworks.table import SHIPPED_NAMES
 from trustml.models.layers import Architecture
-from trustml.models.outcome import Quantity
-from trustml.models.tasks import DEFAULT_TASK, Task
+from trustml.models.tasks import DEFAULT_TASK, Quantity, Task
 from trustml.ranges import AT_LEAST_ONE, Count, CountOrNone, NotNegative, Positive
 from trustml.scenario.attacks import Attacks
 from trustml.scenario.baselines import Baseline, Disclosed, Rows, rows_shown

@@ -39,6 +39,7 @@ METHODS: tuple[m.Method, ...] = (
     m.Deconvolution(),
     m.DeepLift(),
     m.LRP(),
+    m.TransformerLRP(),
     m.DeepLiftShap(),
     m.SmoothGrad(),
     m.GradientShap(),

@@ -16,7 +16,7 @@ from trustml.backends.jax.attribution import explain as explain_in_jax
 from trustml.backends.torch.attribution import explain as explain_in_torch
 from trustml.catalogue.available import combine_of
 from trustml.models.layers import Architecture, Dense
-from trustml.report.explanations import frames
+from trustml.report.explanations import frames, selection
 from trustml.report.explanations.frames import Classes, ExplainedExample, Panel, features_table
 from trustml.report.explanations.picture import save_picture
 from trustml.scenario import methods as m
@@ -105,7 +105,7 @@ def test_methods_agree_over_features_not_columns(monkeypatch):
     whole = np.array([[0.1, *[3] * 8, -1, 0.5, 0.5]], np.float32)
     arrays = {"IntegratedGradients": single, "KernelShap": whole}
     job = SimpleNamespace(methods=(m.IntegratedGradients(), m.KernelShap()))
-    monkeypatch.setattr(frames, "ExplainJob", SimpleNamespace)
+    monkeypatch.setattr(selection, "ExplainJob", SimpleNamespace)
     run = SimpleNamespace(
         manifest=lambda: SimpleNamespace(data=SimpleNamespace(feature_groups=GROUPS)),
         mapped=lambda name: {"inputs": np.zeros((1, 12))},

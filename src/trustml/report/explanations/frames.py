@@ -16,8 +16,7 @@ from trustml.attribution.similarity import spearman
 from trustml.catalogue.available import CONTROL_LIBRARY
 from trustml.errors import UsageError
 from trustml.models.answers import answers, in_unit, label_words, probabilities
-from trustml.models.outcome import Quantity
-from trustml.models.tasks import Binary, Regression, Task, explained_task, facts_of
+from trustml.models.tasks import Binary, Quantity, Regression, Task, explained_task, facts_of
 from trustml.models.tasks import Classes as TaskClasses
 from trustml.plan.job import explain_id, short_model
 from trustml.record.array_names import arrays_below
