@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn import metrics
 
 import trustml
 from tests.auditing.serving import hang, serving
 from trustml.auditing.result import decode_audit, fails_on
 from trustml.errors import DataError
+from trustml.evidence.stranger_audits import stranger_checks
 from trustml.launch.environments import find_environment
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -298,3 +300,48 @@ def test_the_report_and_the_model_card_are_written(tmp_path):
     page = audit.report(tmp_path / "audit.html").read_text()
     assert "membership.loss" in page and len(page) < 5_000_000
     assert audit.model_card(tmp_path / "README.md").read_text().startswith("---\n")
+
+
+def regression_findings(model, targets, **settings):
+    audit = trustml.audit(
+        model,
+        train=(INPUTS[:200], targets[:200]),
+        holdout=(INPUTS[200:], targets[200:]),
+        checks=("membership", "performance"),
+        **settings,
+    )
+    return audit, {finding.id: finding for finding in audit.findings}
+
+
+def test_a_regressor_is_audited_by_its_errors():
+    from sklearn.ensemble import RandomForestRegressor
+
+    targets = np.round(100 * INPUTS[:, 0] + 50 * GENERATOR.normal(size=400))  # whole numbers, and no classes
+    forest = RandomForestRegressor(n_estimators=20, bootstrap=False, max_features=0.3, random_state=0)
+    forest.fit(INPUTS[:200], targets[:200])
+    audit, found = regression_findings(forest, targets, references=6)
+    assert "one number an example" in found["data.predictions"].title
+    assert {id_: one.severity for id_, one in found.items() if id_.startswith("membership")} == {
+        **dict.fromkeys(("membership.loss", "membership.lira-offline", "membership.lira-offline-fixed"), "risk"),
+        **dict.fromkeys(("membership.lira-online", "membership.lira-online-fixed"), "risk"),
+        "membership.unfit": "not checked",
+    }
+    assert "rmia-1" in found["membership.unfit"].how and "a squared error has no scale" in found["membership.unfit"].how
+    assert found["data.labels"].severity == "pass" and "how far they are from" in found["data.labels"].how
+    said = forest.predict(INPUTS[200:])
+    true = targets[200:]
+    r2, rmse, mae = found["performance.errors.holdout"].measured
+    assert r2.value == pytest.approx(metrics.r2_score(true, said)) and r2.low < r2.value < r2.high
+    assert rmse.value == pytest.approx(metrics.root_mean_squared_error(true, said)) and rmse.unit == "of target"
+    assert mae.value == pytest.approx(metrics.mean_absolute_error(true, said))
+    assert found["performance.errors.train"].measured[0].value == pytest.approx(1.0)
+    assert audit.record.models[0].train_accuracy is None
+    assert not [one for one in stranger_checks(audit.record, same_words=True) if one.outcome == "differs"]
+
+
+def test_a_callable_of_targets_is_a_regression_and_an_honest_one_passes():
+    targets = INPUTS[:, 0] + 0.5 * GENERATOR.normal(size=400)
+    audit, found = regression_findings(lambda inputs: inputs[:, 0], targets)
+    assert audit.passed and found["membership.loss"].severity == "pass"
+    _, moved = regression_findings(lambda inputs: inputs[:, 0], np.r_[targets[:200], targets[:199:-1]])
+    assert moved["data.labels"].severity == "note" and "hold-out go less well" in moved["data.labels"].title

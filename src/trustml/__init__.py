@@ -61,6 +61,7 @@ from trustml.models.tasks import (
     Binary as Binary,
     Classes as Classes,
     Labels as Labels,
+    NextToken as NextToken,
     Regression as Regression,
 )
 from trustml.models.token_layers import (

@@ -129,8 +129,8 @@ def audit(
     Parameters
     ----------
     model : object
-        A torch module, a Keras model, ``trustml.JaxModel(function, params)``, an estimator with ``predict_proba``, a
-        callable, a ``trustml.Endpoint``, or a ``trustml.Run`` and no other argument; None looks at a claim alone.
+        A torch module, a Keras model, ``trustml.JaxModel(function, params)``, an estimator of classes or a
+        number, a callable, a ``trustml.Endpoint``, or a ``trustml.Run`` and no other argument; None is a claim alone.
     train, holdout : pair of arrays
         Inputs (n, ...) in the model's layout, a DataFrame of numbers or what a tokenizer gives, and labels (n,): what
         it was trained on, and examples of the same source that it was not.
@@ -139,8 +139,8 @@ def audit(
     references, retrain : int and callable, optional
         Reference models to train on random halves of all examples, for LiRA and RMIA, 16 by default, and
         ``retrain(inputs, labels, seed)``, which trains a model like the audited one; scikit-learn does without.
-    outputs : {"auto", "probabilities", "logits"}
-        What the model returns. One column speaks for class 1 of two.
+    outputs : {"auto", "probabilities", "logits", "values"}
+        What the model returns. One column is of class 1 of two, or a value: of a regressor, or labels not whole.
     confidence : float
         Of the lower bounds that make a risk, all attacks taken together, and of intervals.
     seed, name : int and str

@@ -12,7 +12,7 @@ from trustml.attacks.signals import Signals, signals_from_logits
 from trustml.attacks.task_signals import task_signals, unfit_attacks
 from trustml.data.dataset import Examples
 from trustml.errors import UsageError
-from trustml.models.tasks import Binary, Classes, Labels, Regression
+from trustml.models.tasks import Binary, Classes, Labels, NextToken, Regression
 
 EXAMPLES, MODELS = 120, 6
 GENERATOR = np.random.default_rng(0)
@@ -53,6 +53,30 @@ def test_a_regression_is_ranked_by_its_errors():
     found = task_signals(np.array([[1.0], [3.0]]), np.array([[1.5], [1.0]]), task=Regression(loss="absolute"))
     np.testing.assert_allclose(found.loss, [0.5, 2.0])
     np.testing.assert_allclose(found.scaled_confidence, [-0.25, -4.0])
+
+
+def test_texts_are_ranked_by_their_mean_losses_and_need_no_label():
+    kept = np.array([[[-1.0, -0.5], [-3.0, -0.5]], [[-0.5, -0.5], [0.0, 0.0]]])
+    found = task_signals(kept, np.array([[3, 1], [2, 0]]), task=NextToken())
+    np.testing.assert_allclose(found.loss, [2.0, 0.5])
+    np.testing.assert_allclose(found.top_confidence, [-0.5, -0.5])
+    members, labels = np.arange(40) < 20, np.repeat([[2, 0], [3, 1]], 20, axis=0)
+    told = attack_membership(np.repeat(kept[::-1], 20, axis=0), labels, members, task=NextToken())
+    assert {one.attack: one.auc.value for one in told} == {"loss": 1.0, "confidence": 0.5}
+    with pytest.raises(UsageError, match=r"give \(texts, steps, 2\)"):
+        attack_membership(kept[..., 0], np.ones((2, 2)), np.array([True, False]), task=NextToken())
+
+
+def test_canaries_of_texts_have_other_tokens_where_one_follows():
+    held = Examples(inputs=np.arange(80, dtype=np.float32).reshape(20, 4), labels=np.resize([[1, 2, 3, 0]], (20, 4)))
+    asked = {"count": 20, "train": held, "heldout": held, "classes": 4, "task": NextToken()}
+    found = example_canaries("mislabelled", generator=np.random.default_rng(0), **asked)
+    assert (found.labels[:, :3] != [1, 2, 3]).all() and not found.labels[:, 3].any()
+    assert set(np.unique(found.labels[:, :3])) == {1, 2, 3}
+    natural = example_canaries("natural", generator=np.random.default_rng(0), **asked)
+    np.testing.assert_array_equal(natural.inputs, found.inputs)
+    with pytest.raises(UsageError, match="a text is of tokens"):
+        example_canaries("blank", generator=np.random.default_rng(0), **asked)
 
 
 def overfitted(task):

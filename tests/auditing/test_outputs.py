@@ -130,3 +130,12 @@ def test_logits_without_a_negative_one_can_be_stated():
 
 def test_accuracy_counts_the_largest():
     assert accuracy(np.array([[1.0, 2.0], [3.0, 0.0]]), np.array([1, 1])) == 0.5
+
+
+def test_values_of_a_regression_are_taken_as_they_are():
+    values = np.array([3.0, 2.0, 7.0])
+    meaning = meaning_of(values, "values")
+    assert (meaning.scale, meaning.single) == ("values", False)
+    np.testing.assert_array_equal(to_logits(values, meaning), values[:, None])
+    with pytest.raises(DataError, match="gives 3 numbers an example, where labels are targets"):
+        meaning_of(np.ones((4, 3)), "values")

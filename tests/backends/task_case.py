@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from tests import WHOLE
-from tests.models.task_cases import EXAMPLES, TASKS_TRIED, draw_labels, outputs_of
-from trustml.backends.contract import Backend, Model
-from trustml.backends.settings import EngineChoice, FederatedSettings, PrivateSettings
+from tests.models.task_cases import EXAMPLES, STEPS, TASKS_TRIED, draw_labels, outputs_of
+from trustml.backends.contract import Backend, Federation, Model
+from trustml.backends.settings import EngineChoice, FederatedSettings, PrivateSettings, UserPrivacy
 from trustml.backends.table import load_backend
-from trustml.models.tasks import Task
+from trustml.models.layers import GRU, Add, Architecture, Dense, LayerNorm, Node, ReLU
+from trustml.models.tasks import NextToken, Task
+from trustml.models.token_layers import Attention, Embedding, Pick, Reshape
 from trustml.models.weights import Weights, initial_weights
 from trustml.models.zoo import mlp
-from trustml.scenario.federated import FedAvg
+from trustml.scenario.federated import DPFedAvg, FedAvg, IndependentNoise
 from trustml.scenario.optimizers import SGD
 from trustml.scenario.partition import IID
 from trustml.scenario.regimes import Plain
@@ -27,12 +30,15 @@ COPIES = INPUTS[::-1] / 2
 MODES = {"torch": ("hooks", "functorch", "ew", "book_keeping"), "tensorflow": ("dp_model", "book_keeping")}
 
 
-IN_ROUNDS = (TASKS_TRIED[3], TASKS_TRIED[5], TASKS_TRIED[8])
+IN_ROUNDS = (TASKS_TRIED[3], TASKS_TRIED[5], TASKS_TRIED[8], TASKS_TRIED[9])
 """One of each kind, all with what can be left out: a federation has its loss from where plain training has it."""
 
 
 def model_of(task: Task) -> Model:
     architecture = mlp([5], classes=outputs_of(task))
+    if isinstance(task, NextToken):
+        layers = (Reshape(shape=(STEPS, FEATURES // STEPS)), Dense(units=5), ReLU(), Dense(units=outputs_of(task)))
+        architecture = Architecture(layers=layers)
     weights = initial_weights(architecture, (FEATURES,), generator=np.random.default_rng(3))
     return Model(architecture=architecture, input_shape=(FEATURES,), weights=weights, task=task)
 
@@ -76,6 +82,38 @@ def force(mode: str) -> None:
         dp.choose_mode = lambda *_: EngineChoice(name=mode, seconds={}, refused={})
 
 
+TEXTS = np.array([[1, 2, 3], [3, 3, 0], [2, 1, 0], [1, 3, 2]], np.float32)
+TEXT_LABELS = np.array([2, 0, 1, 0])
+GRAPH = Architecture(  # attention beside a shortcut, a norm, recurrent steps: weights in no order of their own
+    layers=(
+        Node(name="tokens", layer=Embedding(vocabulary=4, width=3), inputs=("input",)),
+        *(Node(name=name, layer=Dense(units=3), inputs=("tokens",)) for name in ("query", "key", "value")),
+        Node(name="heads", layer=Attention(heads=1, causal=True), inputs=("query", "key", "value")),
+        Node(name="both", layer=Add(), inputs=("heads", "tokens")),
+        Node(name="norm", layer=LayerNorm()),
+        Node(name="recurrent", layer=GRU(units=3)),
+        Node(name="last", layer=Pick(index=-1)),
+        Node(name="logits", layer=Dense(units=3)),
+    )
+)
+
+
+def after_private_rounds(make: Callable[[Model, FederatedSettings], Federation]) -> Weights:
+    """Two rounds of three clients, one of whom has nothing, whose updates are clipped; noise is off."""
+    weights = initial_weights(GRAPH, TEXTS.shape[1:], generator=np.random.default_rng(4))
+    weights = {name: part + np.float32(0.3) * (name.endswith(("scale", "bias"))) for name, part in weights.items()}
+    model = Model(architecture=GRAPH, input_shape=TEXTS.shape[1:], weights=weights)
+    local = SGD(learning_rate=0.5, momentum=0.5)
+    regime = DPFedAvg(rounds=2, batch_size=2, noise_multiplier=1.0, client_optimizer=local)
+    privacy = UserPrivacy(mechanism=IndependentNoise(), noise_multiplier=0.0, clipping_norm=0.2, expected_clients=3)
+    settings = FederatedSettings(regime=regime, privacy=privacy, noise_seed=(1, 2, 3, 4), batch_size=2)
+    federation = make(model, settings)
+    for _ in range(2):
+        batches = [(TEXTS[rows], TEXT_LABELS[rows]) for rows in (slice(0, 2), slice(2, 3), slice(3, 4))]
+        federation.round([batches[:2], batches[2:], []])
+    return federation.weights()
+
+
 def after_a_round(backend: Backend, task: Task) -> Weights:
     regime = FedAvg(
         rounds=1, local_epochs=1, batch_size=4, partition=IID(clients=2), client_optimizer=SGD(learning_rate=RATE)
@@ -99,7 +137,8 @@ def everything(name: str) -> dict[str, np.ndarray]:
             way = "book_keeping" if name != "jax" else "auto"
             found |= {f"{number}/copies/{k}": part for k, part in clipped_copies(backend, task, way).items()}
             found |= {f"{number}/federated/{k}": part for k, part in after_a_round(backend, task).items()}
-    return found
+    rounds = after_private_rounds(backend.federated)
+    return found | {f"graph/{name}": part for name, part in rounds.items()}
 
 
 if __name__ == "__main__":

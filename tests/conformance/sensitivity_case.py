@@ -26,14 +26,14 @@ from trustml.backends.settings import EngineChoice, PrivateSettings
 from trustml.backends.table import load_backend
 from trustml.data.dataset import Floats, Ints
 from trustml.models.layer_types import WITHOUT_EXPANDED_WEIGHTS, WITHOUT_FUNCTORCH
-from trustml.models.tasks import DEFAULT_TASK, Binary, Labels, Regression, Task
+from trustml.models.tasks import DEFAULT_TASK, Binary, Labels, NextToken, Regression, Task
 from trustml.models.token_layers import Unembedding
 from trustml.models.weights import Weights, initial_weights
 from trustml.scenario.optimizers import SGD
 from trustml.worker.private import accumulate_finite
 
 SAMPLED = ("hooks", "functorch", "ew")
-ASKED: tuple[Task, ...] = (Regression(), DEFAULT_TASK, Labels(), Binary(), Regression(loss="absolute"))
+ASKED: tuple[Task, ...] = (Regression(), DEFAULT_TASK, Labels(), Binary(), Regression(loss="absolute"), NextToken())
 
 
 def make_sum(backend: str, mode: str) -> object:

@@ -33,10 +33,12 @@ from trustml.models.layers import (
 )
 from trustml.models.residual import residual_network
 from trustml.models.shapes import layer_shapes
-from trustml.models.tasks import DEFAULT_TASK, Binary, Classes, Labels, Regression, Task
+from trustml.models.tasks import DEFAULT_TASK, Binary, Classes, Labels, NextToken, Regression, Task
+from trustml.models.token_layers import Reshape
 from trustml.models.weights import Weights, initial_weights
 
 CLASSES = 10
+STEPS = 2  # of texts
 Pattern: TypeAlias = Literal["normal", "constant", "pixel", "signs", "ramp", "near one"]
 PATTERNS: tuple[Pattern, ...] = get_args(Pattern)
 
@@ -164,6 +166,9 @@ def of_task(network: Network, task: Task) -> Network:
     if isinstance(task, Classes):
         return network
     *layers, _ = network.architecture.layers
+    if isinstance(task, NextToken):
+        ends = Dense(units=STEPS * CLASSES), Reshape(shape=(STEPS, CLASSES))
+        return replace(network, architecture=Architecture(layers=(*layers, *ends)), task=task)
     last = Dense(units=CLASSES if isinstance(task, Labels) else 1)
     return replace(network, architecture=Architecture(layers=(*layers, last)), task=task)
 
@@ -179,6 +184,8 @@ def labels_of(task: Task, classes: Ints) -> LabelArray:
             return (classes[:, None] >> np.arange(CLASSES) & 1).astype(np.float32)
         case Regression():
             return ((classes[:, None] - CLASSES / 2) * 1e4).astype(np.float32)
+        case NextToken():  # 0, where no token follows, is among them
+            return (classes[:, None] + np.arange(STEPS)) % CLASSES
 
 
 def draw_trial(generator: np.random.Generator) -> Trial:

@@ -14,8 +14,10 @@ from tests.data.test_tables import refused
 from trustml.data.dataset import fingerprint
 from trustml.data.datasets import load_dataset
 from trustml.data.preparation import preparation_notes
+from trustml.errors import DataError
 from trustml.measures.assumptions import preprocessing_assumption
-from trustml.scenario.sources import Text
+from trustml.models.tasks import NextToken
+from trustml.scenario.sources import Csv, Text
 
 MESSAGES = ["hi", "grüß dich", 'say "hi"', "", "?", "1,5"] * 4
 LABELS = ["ham", "spam"] * 12
@@ -153,3 +155,31 @@ def test_the_collection_of_messages_loads_whole(real_data):
     path = real_data / "sms_spam" / "SMSSpamCollection.tsv.gz"
     dataset = load_dataset(Text(path=str(path), label="column1", text="column2", header=False, length=160))
     assert len(dataset.train) + len(dataset.test) == 5_430 and dataset.class_names == ("ham", "spam")
+
+
+def test_the_next_token_is_the_text_one_on_and_needs_no_label(tmp_path):
+    rows = zip(LABELS, MESSAGES, strict=True)
+    dataset = load_dataset(source(tmp_path, rows, length=3, label="no such column"), NextToken())
+    assert dataset.input_shape == (3,) and dataset.train.labels.shape[1:] == (3,) and dataset.train.labels.dtype == int
+    assert len(dataset.class_names) == 258 and dataset.class_names[2 + ord("h")] == "h"
+    both = zip(
+        *(np.concatenate([getattr(p, f) for p in (dataset.train, dataset.test)]) for f in ("inputs", "labels")),
+        strict=True,
+    )
+    found = {tuple(map(int, (*inputs[:1], *labels))) for inputs, labels in both}
+    known = {tuple((list(text.encode()) + [-2] * 4)[:4]) for text in MESSAGES if len(text) > 1}
+    assert found == {tuple(byte + 2 for byte in text) for text in known}
+    assert "8 texts have fewer than two tokens: nothing follows in them, and they were left out" in read_of(dataset)
+    assert "8 of 24 texts are longer than 4 tokens: the ends were cut off" in read_of(dataset)
+    assert dataset.preparation.classes == "public"
+
+
+def test_texts_in_which_nothing_follows_are_refused(tmp_path):
+    with pytest.raises(DataError, match="no text has two tokens"):
+        load_dataset(source(tmp_path, [("a", "x"), ("b", "y")] * 4), NextToken())
+
+
+def test_other_data_than_texts_have_no_next_token(tmp_path):
+    (tmp_path / "t.csv").write_text("a,label\n" + "1,2\n2,1\n" * 5, encoding="utf-8")
+    with pytest.raises(DataError, match="holds no tokens; use data=Text"):
+        load_dataset(Csv(path=str(tmp_path / "t.csv"), label="label"), NextToken())

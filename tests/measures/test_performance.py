@@ -15,8 +15,8 @@ from trustml.measures.classification import classification_statistics, f1_statis
 from trustml.measures.evidence import Evidence
 from trustml.measures.measure import MEASURES, leading
 from trustml.measures.resampling import RESAMPLES, estimates, mean_of, pr_auc_of, roc_auc_of
-from trustml.models.answers import answers, probabilities
-from trustml.models.tasks import Binary, Classes, Labels, Regression
+from trustml.models.answers import answers, probabilities, recorded
+from trustml.models.tasks import Binary, Classes, Labels, NextToken, Regression
 from trustml.record.schema import DataRecord, JobRecord, Manifest
 from trustml.report.tables import print_comparison, print_jobs
 
@@ -221,3 +221,23 @@ def test_r2_of_targets_far_from_zero_is_not_lost_in_rounding():
     (near,) = accuracy_rows(Given(Regression(), outputs, labels, ("second",)))
     assert (row.value, row.low, row.high) == pytest.approx((near.value, near.low, near.high), abs=1e-6)
     assert row.value == pytest.approx(metrics.r2_score(labels, outputs), abs=1e-6)
+
+
+def test_texts_are_measured_by_step_beside_the_shares_of_their_tokens():
+    generator = np.random.default_rng(5)
+    labels = generator.integers(1, 4, size=(60, 5)) * (np.arange(5) < generator.integers(1, 6, size=(60, 1)))
+    outputs = generator.normal(size=(60, 5, 4)) + np.eye(4)[labels]
+    given = Given(NextToken(), recorded(NextToken(), outputs, labels), labels, ("pad", "a", "b", "c"))
+    rows = {row.measure: row for row in [*accuracy_rows(given), *performance_rows(given)]}
+    there = labels > 0
+    true, said = labels[there], outputs[there]
+    wanted = np.exp(metrics.log_loss(true, probabilities(Classes(), said), labels=range(4)))
+    assert rows["perplexity"].value == pytest.approx(wanted, rel=1e-6)
+    assert rows["accuracy"].value == pytest.approx((said.argmax(axis=1) == true).mean())
+    shares = np.bincount(true)[1:] / len(true)
+    assert rows["perplexity"].facts["of_unigram"] == pytest.approx(np.prod(shares**-shares))
+    assert rows["accuracy"].facts["majority"] == pytest.approx(shares.max())
+    assert all(row.low < row.value < row.high and row.n == 60 for row in rows.values())
+    text = shown(given)
+    assert "always answering the commonest token" in text and "giving each token its share" in text
+    assert "the next of 4 tokens" in text

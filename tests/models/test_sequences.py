@@ -10,9 +10,11 @@ from msgspec.structs import replace
 
 from trustml.backends.contract import Model
 from trustml.backends.numpy.network import logits
+from trustml.errors import UsageError
 from trustml.models.layers import Architecture
 from trustml.models.sequences import gru_classifier, tcn, text_cnn
 from trustml.models.shapes import layer_shapes, weight_shapes
+from trustml.models.token_space import why_no_vectors
 from trustml.models.weights import initial_weights
 
 
@@ -65,3 +67,24 @@ def test_the_largest_value_over_steps_does_not_ask_where_it_was():
     example[0, 2:5] = example[1, 7:10] = np.random.default_rng(1).normal(size=(3, 2))
     early, late = logits(model, example)
     np.testing.assert_array_equal(early, late)
+
+
+def test_networks_of_token_ids_look_them_up():
+    words = gru_classifier(classes=3, units=5, vocabulary=12, width=4)
+    assert count(words, (9,)) == 12 * 4 + 15 * (4 + 5) + 30 + 18
+    bags = text_cnn(classes=3, widths=(2, 3), filters=4, vocabulary=12, width=4)
+    assert count(bags, (9,)) == 12 * 4 + 4 * 4 * (2 + 3) + 8 + 27
+    assert layer_shapes(words, (9,))[-1] == layer_shapes(bags, (9,))[-1] == (3,)
+    assert not why_no_vectors(words) and not why_no_vectors(bags)  # they are explained token by token
+    with pytest.raises(UsageError, match="mix tokens with padding"):
+        gru_classifier(classes=3, window=4, vocabulary=12)
+
+
+def test_recurrent_units_leave_padding_out_of_the_mean():
+    network = gru_classifier(classes=3, units=5, vocabulary=12, width=4)
+    weights = initial_weights(network, (4,), generator=np.random.default_rng(0))
+    short, long = np.array([[3, 5, 0, 0]], np.float32), np.array([[3, 5, 0, 0, 0, 0, 0]], np.float32)
+    found = [
+        logits(Model(architecture=network, input_shape=ids.shape[1:], weights=weights), ids) for ids in (short, long)
+    ]
+    np.testing.assert_allclose(found[0], found[1], atol=1e-12)

@@ -13,9 +13,20 @@ from sklearn import metrics
 from tests.models.task_cases import TASKS_TRIED, draw_labels, draw_outputs
 from trustml.attacks.catalogue import ATTACKS
 from trustml.measures.measure import MEASURES
-from trustml.models.answers import answers, explained_outputs, in_unit, label_words, probabilities, score
+from trustml.models.answers import (
+    answers,
+    explained_labels,
+    explained_outputs,
+    in_unit,
+    label_words,
+    probabilities,
+    recorded,
+    recorded_losses,
+    right,
+    score,
+)
 from trustml.models.losses import example_losses, output_slopes
-from trustml.models.tasks import TASKS, Binary, Classes, Labels, Regression, Task
+from trustml.models.tasks import TASKS, Binary, Classes, Labels, NextToken, Regression, Task
 from trustml.models.zoo import mlp
 from trustml.plan.job import CanaryJob, ExplainJob, Job, ShadowJob, TrainJob, decode_job, digest, encode_job
 from trustml.report.tasks_page import tasks_markdown
@@ -127,13 +138,13 @@ def test_slopes_are_the_differences_of_losses(task):
     outputs = draw_outputs(task)
     labels = draw_labels(task)
     found, step = output_slopes(outputs, labels, task=task), 1e-5
-    for column in range(outputs.shape[1]):
+    for place in np.ndindex(outputs.shape[1:]):
         ends = []
         for sign in (1, -1):
             moved = outputs.astype(np.float64)
-            moved[:, column] += sign * step
+            moved[:, *place] += sign * step
             ends.append(example_losses(moved, labels, task=task))
-        np.testing.assert_allclose((ends[0] - ends[1]) / (2 * step), found[:, column], rtol=1e-5, atol=1e-8)
+        np.testing.assert_allclose((ends[0] - ends[1]) / (2 * step), found[:, *place], rtol=1e-5, atol=1e-8)
 
 
 def test_mean_losses_are_those_of_scikit_learn():
@@ -194,6 +205,33 @@ def test_r2_is_that_of_scikit_learn_and_accuracy_counts_labels():
     assert score(Labels(), outputs, labels) == 0.75
     assert score(Binary(), outputs[:, :1], labels[:, :1]) == 0.5
     np.testing.assert_array_equal(answers(Binary(), np.array([[0.1], [-0.1]])), [[1], [0]])
+
+
+def test_texts_count_each_by_the_mean_over_the_steps_that_a_token_follows():
+    task = NextToken()
+    outputs, labels = draw_outputs(task), draw_labels(task)
+    shares, losses = probabilities(task, outputs), example_losses(outputs, labels, task=task)
+    wanted = [
+        [-np.log(shares[row, t, labels[row, t]]) for t in range(2) if labels[row, t]] for row in range(len(labels))
+    ]
+    np.testing.assert_allclose(losses, [np.mean(each) if each else 0.0 for each in wanted])
+    kept = recorded(task, outputs, labels)
+    assert kept.shape == (*labels.shape, 2) and not kept[labels == 0].any()
+    np.testing.assert_allclose(recorded_losses(task, kept, labels), losses, rtol=1e-6)
+    follows = labels > 0
+    hits = (outputs.argmax(axis=2) == labels) & follows
+    assert 0 < hits.sum() < follows.sum(), "all right or all wrong shows nothing"
+    assert score(task, kept, labels) == pytest.approx(hits.sum() / follows.sum())
+    np.testing.assert_allclose(right(task, kept, labels), hits.sum(axis=1) / np.maximum(follows.sum(axis=1), 1))
+
+
+def test_of_a_text_one_step_is_explained():
+    task, labels = NextToken(step=-2), np.array([[2, 1, 0], [1, 0, 0]])
+    np.testing.assert_array_equal(explained_labels(task, labels), [1, 0])
+    outputs = np.array([[0.0, 1.0, 3.0], [0.0, 5.0, 1.0]])
+    assert explained_outputs(task, outputs, np.array([1, 0]), target="true").tolist() == [1, 1]
+    assert explained_outputs(task, outputs, np.array([1, 0]), target="predicted").tolist() == [2, 1]
+    assert label_words(task, labels, ("pad", "a", "b")) == ["ba", "a"]
 
 
 def test_what_is_explained_is_an_output_that_there_is():

@@ -8,8 +8,14 @@ import pytest
 
 from trustml.errors import ScenarioError, UsageError
 from trustml.models.layers import Architecture, Dense, Dropout, Flatten
+from trustml.models.tasks import NextToken
+from trustml.models.transformers import decoder, encoder
+from trustml.scenario.attacks import Attacks, Canaries, MembershipInference
 from trustml.scenario.check import check_against_data, check_scenario
 from trustml.scenario.read import from_plain, read_scenario, set_field, to_plain
+from trustml.scenario.regimes import Plain
+from trustml.scenario.sources import Digits, Text
+from trustml.scenario.spec import Scenario
 
 SCENARIOS = sorted((Path(__file__).resolve().parents[2] / "scenarios").glob("*.py"))
 DIGITS = Path(__file__).resolve().parents[2] / "scenarios" / "digits.py"
@@ -188,3 +194,42 @@ def test_a_completeness_error_is_read_and_not_averaged_over_noise():
     noisy = "{kind = 'SmoothGrad', of = {kind = 'IntegratedGradients', max_completeness_error = 0.01}}"
     with pytest.raises(ScenarioError, match="same points for all samples"):
         checked(f"explanations.methods=[{noisy}]")
+
+
+TEXTS = {"input_shape": (6,), "classes": 258, "train_examples": 90, "test_examples": 90}
+
+
+def of_texts(**changed) -> Scenario:
+    given = {
+        "name": "t",
+        "data": Text(path="t.csv", length=6),
+        "task": NextToken(),
+        "model": decoder(vocabulary=258, width=8, heads=2, blocks=1),
+        "training": (Plain(batch_size=1),),
+    }
+    return Scenario(**given | changed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "field", "words"),
+    [
+        ({"data": Digits()}, "task", "use data=Text"),
+        ({"attacks": Attacks(membership=MembershipInference())}, "attacks.membership.shadow_models", "use 0"),
+        ({"attacks": Attacks(canaries=(Canaries(kind="blank"),))}, "attacks.canaries.0.kind", "natural"),
+        ({"model": decoder(vocabulary=200, width=8, heads=2, blocks=1)}, "model.layers.15", "the next of 258 tokens"),
+        ({"model": encoder(vocabulary=258, classes=258, width=8)}, "model.layers.29", "Dense, of 258 at each step"),
+    ],
+)
+def test_what_has_no_next_token_is_refused(changed, field, words):
+    with pytest.raises(ScenarioError) as caught:
+        scenario = of_texts(**changed)
+        check_scenario(scenario)
+        check_against_data(scenario, **TEXTS)
+    assert caught.value.field == field and words in str(caught.value)
+
+
+def test_texts_with_a_decoder_pass():
+    scenario = of_texts(attacks=Attacks(membership=MembershipInference(shadow_models=0)))
+    check_scenario(scenario)
+    assert from_plain(to_plain(scenario)) == scenario
+    assert check_against_data(scenario, **TEXTS) == []

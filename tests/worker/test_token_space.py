@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -10,11 +12,12 @@ from tests.models.test_tokens import drawn
 from trustml.backends.contract import ExplainRequest, Model
 from trustml.backends.numpy.network import input_gradient, logits
 from trustml.models.layers import Architecture
+from trustml.models.tasks import Classes, NextToken
 from trustml.models.token_space import looked_up_shape, table_of_tokens, why_no_vectors
-from trustml.models.transformers import ft_transformer
+from trustml.models.transformers import decoder, ft_transformer
 from trustml.scenario import methods as m
 from trustml.worker.explaining import published
-from trustml.worker.token_space import by_token, in_token_space, tables_looked_up
+from trustml.worker.token_space import at_the_step, by_token, in_token_space, tables_looked_up
 
 
 def explained(architecture: Architecture) -> tuple[Model, Model, np.ndarray, np.ndarray]:
@@ -78,3 +81,13 @@ def test_what_is_published_has_the_shape_of_the_data():
     assert found[f"{title}.total_native"] is arrays[f"{title}.total_native"] and found["logits"] is arrays["logits"]
     numbers = drawn(ft_transformer(classes=2, width=4, heads=2, blocks=1), (7,))
     assert published(numbers, arrays, {title: request}) is arrays
+
+
+@pytest.mark.parametrize("step", [-1, 2])
+def test_of_a_decoder_the_next_token_of_one_step_is_explained(step):
+    """Tied logits use the table itself, while inputs are differences from its first row."""
+    model = drawn(decoder(vocabulary=12, width=8, heads=2, blocks=1), (7,))
+    asked = at_the_step(dataclasses.replace(model, task=NextToken(step=step)))
+    assert asked.task == Classes() and asked.outputs == 12 and at_the_step(asked) is asked
+    other, vectors, _ = in_token_space(asked, IDS, {})
+    np.testing.assert_allclose(logits(other, vectors), logits(model, IDS)[:, step], atol=1e-6)

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from trustml.data.batches import BatchPlan, make_plan
 from trustml.data.dataset import Examples, Floats, Ints
-from trustml.models.tasks import DEFAULT_TASK, Classes, Regression, Task
+from trustml.errors import UsageError
+from trustml.models.tasks import DEFAULT_TASK, Classes, NextToken, Regression, Task
 from trustml.scenario.attacks import CanaryKind
 
 Doubles = npt.NDArray[np.float64]
@@ -191,8 +192,8 @@ def example_canaries(
     kind : {"natural", "mislabelled", "blank", "out-of-distribution"}
         Held-out examples; the same with a wrong label; zeros with one value lit and a random label, no two alike; or
         uniform noise over the range of the training inputs with a random label. A wrong label is another class, all
-        labels turned over, or that end of the declared range of a regression's target which is further away; a random
-        one, any class, a coin for each label, or one of the two ends.
+        labels turned over, that end of the declared range of a regression's target which is further away, or another
+        token at each step of a text; a random one, any class, a coin for each label, or one of the two ends.
     count : int
         At most :func:`trustml.scenario.check_canaries.most_canaries`.
     train, heldout : Examples
@@ -205,6 +206,8 @@ def example_canaries(
     canaries : Examples
         Of length `count`.
     """
+    if isinstance(task, NextToken):
+        return _of_texts(kind, count, heldout=heldout, classes=classes, generator=generator)
     if not isinstance(task, Classes):
         return _of_other_task(kind, count, train=train, heldout=heldout, generator=generator, task=task)
     shape = train.inputs.shape[1:]
@@ -250,3 +253,17 @@ def _of_other_task(
         inputs = generator.uniform(low, high, (count, *shape)).astype(np.float32)
         coins = generator.integers(2, size=(count, outputs))
     return Examples(inputs=inputs, labels=np.where(coins, 1.0, lowest).astype(np.float32))
+
+
+def _of_texts(
+    kind: CanaryKind, count: int, *, heldout: Examples, classes: int, generator: np.random.Generator
+) -> Examples:
+    """Held-out texts, or with another token of those that are no padding at each step that one follows."""
+    if kind not in ("natural", "mislabelled"):
+        raise UsageError(f"canaries: {kind!r} makes inputs of numbers, and a text is of tokens; choose natural")
+    rows = generator.choice(len(heldout), count, replace=False)
+    labels = heldout.labels[rows]
+    if kind == "mislabelled":
+        others = 1 + (labels - 1 + generator.integers(1, classes - 1, size=labels.shape)) % (classes - 1)
+        labels = np.where(labels > 0, others, 0).astype(np.int64)
+    return Examples(inputs=heldout.inputs[rows], labels=labels)

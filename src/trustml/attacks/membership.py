@@ -23,11 +23,11 @@ from trustml.attacks.roc import (
     tpr_at_fpr,
 )
 from trustml.attacks.signals import Bools, Floats, checked_outputs
-from trustml.attacks.task_signals import checked_numbers, task_signals, two_classes, unfit_attacks
+from trustml.attacks.task_signals import checked_numbers, checked_texts, task_signals, two_classes, unfit_attacks
 from trustml.attacks.tops import Tops, surest
 from trustml.data.copies import one_of_each
 from trustml.errors import UsageError
-from trustml.models.tasks import DEFAULT_TASK, Binary, Classes, Task
+from trustml.models.tasks import DEFAULT_TASK, Binary, Classes, NextToken, Task
 
 FPRS = (0.001, 0.01)
 FEWEST_OF_A_CLASS = 20
@@ -133,9 +133,9 @@ def attack_membership(
     Parameters
     ----------
     target_logits : numpy.ndarray
-        Shape (n, c), of members and non-members; for probabilities see `logits_from_probabilities`.
+        Shape (n, c), of texts (n, steps, 2), of members and others; for probabilities see `logits_from_probabilities`.
     labels : numpy.ndarray
-        Shape (n,), integers; (n, c) where the task has no classes.
+        Shape (n,), integers; (n, steps) of texts, and (n, c) where the task has no classes.
     members : numpy.ndarray
         Bool of shape (n,): the truth that the attacks are judged by. No attack sees it.
     references : References, optional
@@ -268,7 +268,8 @@ def _answers(
     if isinstance(task, Classes):
         values, classes = checked_outputs(outputs, labels, field="target_logits")
         return values, classes, classes
-    values, truth = checked_numbers(outputs, labels, field="target_logits")
+    check = checked_texts if isinstance(task, NextToken) else checked_numbers
+    values, truth = check(outputs, labels, field="target_logits")
     return values, truth, np.zeros(0, np.int64)
 
 

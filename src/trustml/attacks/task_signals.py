@@ -9,8 +9,9 @@ import numpy.typing as npt
 
 from trustml.attacks.signals import Floats, Signals, checked_outputs, signals_from_logits
 from trustml.errors import UsageError
-from trustml.models.losses import example_losses
-from trustml.models.tasks import Binary, Classes, Labels, Regression, Task, facts_of
+from trustml.models.answers import LIKELIEST, recorded_losses
+from trustml.models.losses import example_losses, of_steps
+from trustml.models.tasks import Binary, Classes, Labels, NextToken, Regression, Task, facts_of
 
 _LEAST = 1e-300
 
@@ -22,14 +23,15 @@ def task_signals(
 
     Several labels are one answer: its probability is the product of theirs, and what is summed over classes elsewhere
     is summed over labels. Of a regression there are the loss and, for LiRA, the negative squared error, to both of
-    which a unit makes no difference.
+    which a unit makes no difference. Of a text there are the mean loss over its steps and, without labels, the mean
+    log-probability of the likeliest tokens.
 
     Parameters
     ----------
     outputs : numpy.ndarray
-        Shape (n, c).
+        Shape (n, c); of texts (n, steps, 2), as :func:`trustml.models.answers.recorded` gives them.
     labels : numpy.ndarray
-        Shape (n,) for classes, else (n, c).
+        Shape (n,) for classes, (n, steps) for texts, else (n, c).
     task : Task
     field : str
         Name of the outputs in errors.
@@ -51,6 +53,8 @@ def task_signals(
             return _of_labels(*checked_numbers(outputs, labels, field=field))
         case Regression():
             return _of_regression(task, *checked_numbers(outputs, labels, field=field))
+        case NextToken():
+            return _of_texts(task, *checked_texts(outputs, labels, field=field))
 
 
 def checked_numbers(outputs: npt.NDArray[Any], labels: npt.NDArray[Any], *, field: str) -> tuple[Floats, Floats]:
@@ -63,6 +67,21 @@ def checked_numbers(outputs: npt.NDArray[Any], labels: npt.NDArray[Any], *, fiel
     if not np.isfinite(values).all():
         raise UsageError(f"{field}: some values are not finite; fix the model or leave them out")
     return values, truth
+
+
+def checked_texts(
+    outputs: npt.NDArray[Any], labels: npt.NDArray[Any], *, field: str
+) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """What is recorded of texts as float64, and the tokens that follow, or a clear error."""
+    values, truth = np.asarray(outputs, np.float64), np.asarray(labels)
+    if values.ndim != 3 or values.shape[2] != 2 or truth.shape != values.shape[:2] or truth.dtype.kind not in "iu":
+        raise UsageError(
+            f"{field}: shape {values.shape} and labels of shape {truth.shape} do not fit; give (texts, steps, 2) and "
+            "whole numbers (texts, steps)"
+        )
+    if not np.isfinite(values).all():
+        raise UsageError(f"{field}: some values are not finite; fix the model or leave them out")
+    return values, truth.astype(np.int64)
 
 
 def two_classes(outputs: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[Floats, npt.NDArray[np.int64]]:
@@ -101,6 +120,19 @@ def _of_regression(task: Regression, values: Floats, truth: Floats) -> Signals:
         confidence=nothing,
         scaled_confidence=-((values - truth) ** 2).mean(axis=1),
         top_confidence=nothing,
+        entropy=nothing,
+        modified_entropy=nothing,
+        correct=np.zeros(len(values), bool),
+    )
+
+
+def _of_texts(task: NextToken, values: Floats, truth: npt.NDArray[np.int64]) -> Signals:
+    nothing, loss = np.full(len(values), np.nan), recorded_losses(task, values, truth)
+    return Signals(
+        loss=loss,
+        confidence=np.exp(-loss),
+        scaled_confidence=-loss,
+        top_confidence=(of_steps(truth) * values[..., LIKELIEST]).sum(axis=1),
         entropy=nothing,
         modified_entropy=nothing,
         correct=np.zeros(len(values), bool),

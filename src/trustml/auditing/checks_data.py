@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from trustml.attacks.estimates import AttackEstimate
-from trustml.attacks.roc import auc_estimate, auc_lower_bound, roc_of_scores
+from trustml.auditing.blind import blind_auc, blind_label_auc
 from trustml.auditing.examples import Given
 from trustml.auditing.findings import not_checked, reason
 from trustml.auditing.models import Array
 from trustml.auditing.result import Finding, Measurement
-from trustml.data.copies import MOST_FEATURES, NEAR, Ints, digests, groups_of, near_duplicates, one_of_each
+from trustml.data.copies import MOST_FEATURES, NEAR, Ints, digests, groups_of, near_duplicates
 from trustml.errors import DataError
 
 FEW = 100
 """Fewer members or non-members than this say little."""
 _LARGE_OVERLAP = 0.01
-_BLIND_ROWS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class CheckedData:
     shared_labels: Array
 
 
-def check_data(train: Given, holdout: Given, *, confidence: float, seed: int) -> CheckedData:
+def check_data(train: Given, holdout: Given, *, confidence: float, seed: int, targets: bool = False) -> CheckedData:
     """Look at both sets before any model is asked.
 
     Parameters
@@ -59,6 +59,8 @@ def check_data(train: Given, holdout: Given, *, confidence: float, seed: int) ->
     confidence : float
         Of the lower bound by which two sets are said to differ.
     seed : int
+    targets : bool
+        Whether labels are numbers of a regression.
 
     Raises
     ------
@@ -90,7 +92,7 @@ def check_data(train: Given, holdout: Given, *, confidence: float, seed: int) ->
     # two ways to tell the sets apart: half of the error for each
     each = (1 + confidence) / 2
     alike = True
-    for check in (_blind, _blind_labels):
+    for check in (_blind, partial(_blind_labels, targets=targets)):
         same, found = check(train, holdout, copies, confidence=each, seed=seed)
         findings.append(found)
         alike = alike and same
@@ -250,11 +252,11 @@ def _blind(
 
 
 def _blind_labels(
-    train: Given, holdout: Given, copies: tuple[Ints, Ints], *, confidence: float, seed: int
+    train: Given, holdout: Given, copies: tuple[Ints, Ints], *, confidence: float, seed: int, targets: bool
 ) -> tuple[bool, Finding]:
     """Try to tell training from hold-out by how well labels go with inputs, for a classifier that is not the model."""
     try:
-        estimate = blind_label_auc(train, holdout, copies, confidence=confidence, seed=seed)
+        estimate = blind_label_auc(train, holdout, copies, confidence=confidence, seed=seed, targets=targets)
     except ImportError as error:
         return True, not_checked("data", "labels", why=f"{error.name} is not installed")
     except (ValueError, TypeError, DataError) as error:
@@ -270,8 +272,9 @@ def _blind_labels(
         if told
         else "Labels go as well with their inputs in training as in hold-out, without the model",
         measured=(_figure("blind_label_auc", estimate),),
-        how="Extremely randomised trees learn labels from half of up to 1,000 examples of both sets; the probability "
-        f"they give to the labels of the others is compared between the sets, two-sided at {confidence:g}.",
+        how="Extremely randomised trees learn labels from half of up to 1,000 examples of both sets; "
+        f"{'how far they are from' if targets else 'the probability they give to'} the labels of the others is "
+        f"compared between the sets, two-sided at {confidence:g}.",
         would_change="a look at the labels: are they in the order of their inputs, and made the same way in both sets?"
         if told
         else "a stronger classifier, or more examples",
@@ -288,104 +291,3 @@ def _figure(measure: str, estimate: AttackEstimate) -> Measurement:
         n=estimate.n,
         note=estimate.note,
     )
-
-
-def blind_auc(
-    train: Array, holdout: Array, copies: tuple[Ints, Ints] | None = None, *, confidence: float, seed: int
-) -> tuple[AttackEstimate, float]:
-    """AUC of a classifier that sees inputs alone, each end of its interval one-sided, and the lower one by itself.
-
-    It learns from one half of the examples and is judged on the other: cross-validation would use more of them, but
-    its folds hang together and the bound would not hold. Attacks on sets that differ by themselves measure that
-    difference (Das, Zhang and Tramer, arXiv 2406.16201).
-
-    Parameters
-    ----------
-    train, holdout : arrays of shape (n, *x)
-    copies : pair of int arrays of shape (n,), optional
-        The same number for copies of one example, which are in one half together. Where one set alone has them, trees
-        know that set by them, so they are taught on one of each too.
-    confidence : float
-    seed : int
-
-    Raises
-    ------
-    DataError
-        If there are fewer than 20 examples on either side.
-    """
-    from sklearn.ensemble import ExtraTreesClassifier
-
-    generator = np.random.default_rng(seed)
-    chosen = _rows((len(train), len(holdout)), copies, generator)
-    features, members, learned = _halves((train, holdout), chosen)
-    features = features[:, generator.permutation(features.shape[1])[:MOST_FEATURES]]
-    trees = ExtraTreesClassifier(n_estimators=50, min_samples_leaf=3, random_state=seed, n_jobs=1)
-    trees.fit(features[learned], members[learned])
-    scores = trees.predict_proba(features[~learned])[:, 1]
-    roc = roc_of_scores(scores, members[~learned])
-    return auc_estimate(roc, confidence=2 * confidence - 1), auc_lower_bound(roc, confidence=confidence)
-
-
-def blind_label_auc(
-    train: Given, holdout: Given, copies: tuple[Ints, Ints] | None = None, *, confidence: float, seed: int
-) -> AttackEstimate:
-    """AUC of the probability that trees taught on half of both sets give to the labels of the other half.
-
-    Examples that were not learned from are exchangeable where both sets are of one source, whatever was learned: then
-    it is one half. Labels of the hold-out that are permuted, or made in another way, are less probable.
-
-    Parameters
-    ----------
-    train, holdout : Given
-    copies : pair of int arrays of shape (n,), optional
-        As for :func:`blind_auc`.
-    confidence : float
-        Of the two-sided interval.
-    seed : int
-
-    Raises
-    ------
-    DataError
-        If there are fewer than 20 examples on either side, or labels of one class alone.
-    """
-    from sklearn.ensemble import ExtraTreesClassifier
-
-    generator = np.random.default_rng(seed)
-    chosen = _rows((len(train), len(holdout)), copies, generator)
-    features, members, learned = _halves((train.inputs, holdout.inputs), chosen)
-    features = features[:, generator.permutation(features.shape[1])[:MOST_FEATURES]]
-    labels = np.concatenate([one.labels[rows] for one, rows in zip((train, holdout), chosen, strict=True)])
-    classes, places = np.unique(labels, return_inverse=True)
-    if len(np.unique(places[learned])) < 2:
-        raise DataError("labels of one class alone")
-    trees = ExtraTreesClassifier(n_estimators=50, min_samples_leaf=3, random_state=seed, n_jobs=1)
-    trees.fit(features[learned], places[learned])
-    given = np.zeros((int((~learned).sum()), len(classes)))
-    given[:, trees.classes_] = trees.predict_proba(features[~learned])
-    scores = given[np.arange(len(given)), places[~learned]]
-    return auc_estimate(roc_of_scores(scores, members[~learned]), confidence=confidence)
-
-
-def _halves(
-    sets: tuple[Array, Array], chosen: list[npt.NDArray[np.int64]]
-) -> tuple[Array, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Features, which are of the first set, and which are learned from: every other one, as their order is random."""
-    if min(map(len, chosen)) < 20:
-        raise DataError("fewer than 20 examples on one side")
-    parts = [values[rows].reshape(len(rows), -1) for values, rows in zip(sets, chosen, strict=True)]
-    members = np.repeat([True, False], [len(part) for part in parts])
-    learned = np.concatenate([np.arange(len(part)) % 2 == 0 for part in parts])
-    return np.concatenate(parts).astype(np.float32), members, learned
-
-
-def _rows(
-    counts: tuple[int, int], copies: tuple[Ints, Ints] | None, generator: np.random.Generator
-) -> list[npt.NDArray[np.int64]]:
-    """Draw the examples of each set that are looked at; of copies, one."""
-    found = []
-    for number, count in enumerate(counts):
-        rows = generator.permutation(count)
-        if copies is not None:
-            rows = rows[one_of_each(copies[number])[rows]]
-        found.append(rows[:_BLIND_ROWS])
-    return found

@@ -19,12 +19,14 @@ from trustml.attacks.membership import (
     verdict_of_curves,
 )
 from trustml.attacks.roc import Roc, auc_estimate, tpr_at_fpr
+from trustml.attacks.task_signals import unfit_attacks
 from trustml.attacks.tops import Tops
 from trustml.attribution.asking import Doubles
 from trustml.auditing.result import Finding, Measurement, RocCounts, Severity
 from trustml.data.dataset import Ints
 from trustml.errors import DataError
 from trustml.measures.membership import TPRS
+from trustml.models.tasks import DEFAULT_TASK, Task, facts_of
 
 FEWEST = 10
 _NO_BOUND = (
@@ -53,9 +55,9 @@ class AttackedClaim:
 
 def check_membership(
     train_logits: Doubles,
-    train_labels: Ints,
+    train_labels: Ints | Doubles,
     holdout_logits: Doubles,
-    holdout_labels: Ints,
+    holdout_labels: Ints | Doubles,
     *,
     references: References | None,
     confidence: float,
@@ -63,22 +65,23 @@ def check_membership(
     subject: str,
     probabilities: bool = False,
     groups: Ints | None = None,
-    shared: tuple[Ints, Ints] | None = None,
+    shared: tuple[Ints, Ints | Doubles] | None = None,
+    task: Task = DEFAULT_TASK,
 ) -> AttackedClaim:
     """Try every attack that these references allow.
 
     Parameters
     ----------
-    train_logits, holdout_logits : float64 arrays of shape (n, c) and (m, c)
-    train_labels, holdout_labels : int64 arrays of shape (n,) and (m,)
+    train_logits, train_labels, holdout_logits, holdout_labels : arrays of shape (n, c), (n,), (m, c) and (m,)
+        Labels are whole numbers; of a regression all are (n, 1) and (m, 1).
     references : References, optional
         For the training examples, then the hold-out.
     confidence : float
         Of all that is decided together (Bonferroni).
     alike : bool
         Whether the two sets could not be told apart without the model.
-    subject : str
-        Name of the model.
+    subject, task : str and Task
+        Name of the model, and what it is asked.
     probabilities : bool
         Whether logits are logarithms of probabilities that the model gave.
     groups : int array of shape (n + m,), optional
@@ -95,7 +98,7 @@ def check_membership(
         raise DataError(
             f"{len(train_labels)} members and {len(holdout_labels)} non-members are too few; give {FEWEST} or more"
         )
-    places, labels = shared if shared is not None else (np.zeros(0, np.int64), np.zeros(0, np.int64))
+    places, labels = shared if shared is not None else (np.zeros(0, np.int64), train_labels[:0])
     if references is not None and len(places):
         references = References(
             logits=np.concatenate([references.logits, references.logits[:, places]], axis=1),
@@ -109,16 +112,38 @@ def check_membership(
         np.repeat([True, False], [len(train_labels), len(holdout_labels) + len(places)]),
         references,
         normalised=probabilities,
+        task=task,
         groups=groups,
         shared=len(places),
     )
     verdict = verdict_of(outcomes, confidence=confidence)
     findings = [_finding(outcome, verdict, alike=alike, subject=subject) for outcome in outcomes]
     return AttackedClaim(
-        findings=(*findings, *_labels_alone(verdict, subject=subject)),
+        findings=(*findings, *_labels_alone(verdict, subject=subject), *_unfit(task, subject=subject)),
         verdict=verdict,
         curves=tuple(RocCounts.of(outcome.roc, subject=subject, attack=outcome.attack) for outcome in outcomes),
     )
+
+
+def _unfit(task: Task, *, subject: str) -> list[Finding]:
+    """Say which attacks the task has no signals for."""
+    reasons: dict[str, list[str]] = {}
+    for name, why in unfit_attacks(task).items():
+        reasons.setdefault(why, []).append(name)
+    if not reasons:
+        return []
+    told = "; ".join(f"{', '.join(names)}: {why}" for why, names in reasons.items())
+    return [
+        Finding(
+            id="membership.unfit",
+            check="membership",
+            severity="not checked",
+            title=f"Not checked: {sum(map(len, reasons.values()))} attacks, which are not for a {facts_of(task).title}",
+            subject=subject,
+            how=f"{told}.",
+            would_change="nothing: the others rank examples by their errors, squared or absolute alike",
+        )
+    ]
 
 
 def findings_of_curves(

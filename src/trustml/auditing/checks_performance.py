@@ -1,15 +1,56 @@
-"""How long predictions take here; a note and no judgement."""
+"""How long predictions take here, and how far those of a regression are off; notes and no judgement."""
 
 from __future__ import annotations
 
+import math
 import time
 
 import numpy as np
 
+from trustml.attribution.asking import Doubles
 from trustml.auditing.models import Array, Target
 from trustml.auditing.result import Finding, Measurement
+from trustml.measures.accuracy import error_estimates
 
 _REPEATS, _SECONDS = 20, 5.0
+
+
+def check_errors(said: Doubles, true: Doubles, *, of: str) -> Finding:
+    """Measure the errors of a regression on the training examples or the hold-out.
+
+    Parameters
+    ----------
+    said, true : float64 arrays of shape (n,)
+    of : str
+        ``holdout`` or ``train``.
+    """
+    found, unit = error_estimates(true, said), {"r2": "1"}
+    value = found["r2"].value
+    told = f"R2 is {value:.3f}" if math.isfinite(value) else "all targets are the same, so that there is no R2"
+    constant = f"always answering their mean has RMSE {true.std():.4g}, their median MAE "
+    return Finding(
+        id=f"performance.errors.{of}",
+        check="performance",
+        severity="note",
+        title=f"On the {'hold-out' if of == 'holdout' else 'training examples'} {told}, RMSE "
+        f"{found['rmse'].value:.4g} and MAE {found['mae'].value:.4g}",
+        measured=tuple(
+            Measurement(
+                measure=name,
+                value=one.value,
+                low=one.low,
+                high=one.high,
+                confidence=0.95,
+                unit=unit.get(name, "of target"),
+                n=len(true),
+                note="bootstrap over examples",
+            )
+            for name, one in found.items()
+            if math.isfinite(one.value)
+        ),
+        how=f"Beside it, {constant}{np.abs(true - np.median(true)).mean():.4g}.",
+        would_change="other examples of the same source, within the intervals",
+    )
 
 
 def check_performance(target: Target, inputs: Array) -> list[Finding]:

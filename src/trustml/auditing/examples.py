@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trustml.attribution.asking import Doubles
 from trustml.auditing.models import Array
 from trustml.auditing.named import as_given, packed, table_of_numbers
 from trustml.data.dataset import Ints
@@ -26,7 +27,7 @@ class Given:
     ----------
     inputs : array of shape (n, *x)
     labels : array of shape (n,)
-        In the owner's own words: numbers or names of classes.
+        In the owner's own words: numbers or names of classes, or targets of a regression.
     columns : tuple of str
         Names of the columns of a table; empty where they have none.
     parts : tuple of str
@@ -50,6 +51,27 @@ class Given:
     def of_owner(self) -> Any:
         """Give the inputs in the form that their owner has them in."""
         return as_given(self.inputs, parts=self.parts, columns=self.columns)
+
+
+def are_targets(labels: Array) -> bool:
+    """Whether labels can only be numbers of a regression: some are between whole ones."""
+    return labels.dtype.kind == "f" and not np.array_equal(labels, np.round(labels))
+
+
+def targets_of(labels: Array) -> Doubles:
+    """Targets of a regression, (n, 1).
+
+    Raises
+    ------
+    DataError
+        If some are no numbers.
+    """
+    if labels.dtype.kind not in "iufb":
+        raise DataError(f"labels: {str(labels[0])!r} is no number; a regression needs numbers")
+    found = labels.astype(np.float64)
+    if not np.isfinite(found).all():
+        raise DataError(f"labels: {int((~np.isfinite(found)).sum())} are not finite; leave those examples out")
+    return found[:, None]
 
 
 def in_order(examples: Given, columns: tuple[str, ...], *, field: str) -> Given:
@@ -106,7 +128,7 @@ def given(pair: Any, *, field: str) -> Given:
     elif labels.ndim == 2 and labels.dtype.kind in "iufb" and np.array_equal(labels.sum(axis=1), np.ones(len(labels))):
         labels = labels.argmax(axis=1)  # one column a class
     if labels.ndim != 1:
-        raise DataError(f"{field}: labels have shape {labels.shape}; one class an example is needed")
+        raise DataError(f"{field}: labels have shape {labels.shape}; one class an example, or target, is needed")
     if len(inputs) != len(labels):
         raise DataError(f"{field}: {len(inputs)} inputs and {len(labels)} labels; they must be as many")
     if len(inputs) == 0:

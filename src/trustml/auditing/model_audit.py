@@ -12,38 +12,26 @@ import numpy as np
 
 from trustml.attacks.membership import Verdict
 from trustml.attacks.roc import auc_of_counts
-from trustml.attribution.asking import Doubles
+from trustml.auditing.answers import Answers, answers_of
 from trustml.auditing.checks_accounting import attacked_claim, check_accounting, check_claim_terms
 from trustml.auditing.checks_data import CheckedData, check_data
 from trustml.auditing.checks_explanations import check_explanations
 from trustml.auditing.checks_membership import check_membership, without_references
-from trustml.auditing.checks_performance import check_performance
+from trustml.auditing.checks_performance import check_errors, check_performance
 from trustml.auditing.claim import Claim
-from trustml.auditing.examples import Given, columns_of, in_order
+from trustml.auditing.examples import Given, are_targets, in_order
 from trustml.auditing.explained import Budget, prepare
 from trustml.auditing.findings import not_checked, reason
 from trustml.auditing.identity import identity_of
 from trustml.auditing.models import Target, Tell, ask_all, target_of
-from trustml.auditing.outputs import Meaning, accuracy, meaning_of, to_logits
+from trustml.auditing.outputs import accuracy, meaning_of
 from trustml.auditing.references import COUNT, Asked, train_references
 from trustml.auditing.request import CHECKS, Request, check_request
 from trustml.auditing.result import AuditedModel, AuditRecord, Finding, ModelIdentity, RocCounts
-from trustml.data.dataset import Ints
 from trustml.errors import DataError
 from trustml.frameworks.table import backend_names, entry_of
+from trustml.models.tasks import DEFAULT_TASK
 from trustml.record.provenance import MAIN_PACKAGES, hardware, package_versions, source_revision
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answers:
-    """What the model said of the examples."""
-
-    meaning: Meaning
-    train: Doubles
-    holdout: Doubles
-    train_labels: Ints
-    holdout_labels: Ints
-    shared_labels: Ints
 
 
 @dataclass
@@ -98,10 +86,16 @@ def audit_model(model: Any, request: Request, *, tell: Tell) -> AuditRecord:
             columns=() if given is None else given.columns,
             batch_size=request.batch_size,
         )
-        request = audit.request = _in_order(request, audit.target)
+        request = audit.request = _with_outputs(_in_order(request, audit.target), audit.target)
     if request.train is not None and request.holdout is not None:
         tell("data", 0, 1)
-        audit.data = check_data(request.train, request.holdout, confidence=request.confidence, seed=request.seed)
+        audit.data = check_data(
+            request.train,
+            request.holdout,
+            confidence=request.confidence,
+            seed=request.seed,
+            targets=request.outputs == "values",
+        )
         audit.findings += audit.data.findings
         tell("data", 1, 1)
         _ask(audit)
@@ -138,6 +132,14 @@ def _in_order(request: Request, target: Target) -> Request:
     return replace(request, train=train, holdout=in_order(holdout, train.columns, field="holdout"))
 
 
+def _with_outputs(request: Request, target: Target) -> Request:
+    """Decide whether outputs are values of a regression, where that is known without asking."""
+    labels = np.zeros(0) if request.train is None else request.train.labels
+    if request.outputs == "auto" and (target.regression or are_targets(labels)):
+        return replace(request, outputs="values")
+    return request
+
+
 def _ask(audit: _Audit) -> None:
     """Ask the model for all examples; a failure is one finding, and the checks that rest on it say so."""
     target, data = audit.target, audit.data
@@ -152,30 +154,18 @@ def _ask(audit: _Audit) -> None:
         ]
         raw = np.concatenate(parts)
         meaning = meaning_of(raw, audit.request.outputs)
-        logits, split = to_logits(raw, meaning), len(data.train)
-        labels = [
-            columns_of(given, classes=target.classes, count=logits.shape[1]) if len(given) else np.zeros(0, np.int64)
-            for given in (data.train.labels, data.holdout.labels, data.shared_labels)
-        ]
+        audit.answers = answers = answers_of(raw, meaning, data, classes=target.classes)
     except Exception as error:  # whatever a stranger's model raises
         audit.problem = reason(error)
         audit.findings.append(not_checked("data", "predictions", why=audit.problem))
         return
-    audit.answers = Answers(
-        meaning=meaning,
-        train=logits[:split],
-        holdout=logits[split:],
-        train_labels=labels[0],
-        holdout_labels=labels[1],
-        shared_labels=labels[2],
-    )
     audit.findings.append(
         Finding(
             id="data.predictions",
             check="data",
             severity="note",
-            title=f"The model answers with {logits.shape[1]} {meaning.scale}, {meaning.note}",
-            would_change="outputs='logits' or outputs='probabilities', if this reading is wrong",
+            title=f"The model answers with {answers.form}, {meaning.note}",
+            would_change="outputs='logits', 'probabilities' or 'values', if this reading is wrong",
         )
     )
     audit.findings += _without_mask(target, data)
@@ -252,6 +242,7 @@ def _membership(audit: _Audit) -> None:
         probabilities=answers.meaning.scale == "probabilities",
         groups=data.groups,
         shared=(data.shared, answers.shared_labels),
+        task=answers.task,
     )
     audit.findings += found.findings
     audit.curves, audit.membership = found.curves, found.verdict
@@ -307,7 +298,7 @@ def _explanations(audit: _Audit) -> None:
     explained = prepare(
         target.live,
         data.holdout.inputs if use_holdout else data.train.inputs,
-        answers.holdout_labels if use_holdout else answers.train_labels,
+        answers.explained_columns(holdout=use_holdout),
         train=data.train.inputs,
         single=answers.meaning.single,
         confidence=request.confidence,
@@ -318,23 +309,32 @@ def _explanations(audit: _Audit) -> None:
 
 
 def _performance(audit: _Audit) -> None:
-    if audit.target is None or audit.data is None or audit.answers is None:
+    answers = audit.answers
+    if audit.target is None or audit.data is None or answers is None:
         audit.findings.append(not_checked("performance", "predictions", why=audit.problem))
         return
+    if answers.meaning.scale == "values":
+        for name, said, labels in (
+            ("holdout", answers.holdout, answers.holdout_labels),
+            ("train", answers.train, answers.train_labels),
+        ):
+            if len(labels):
+                audit.findings.append(check_errors(said[:, 0], labels[:, 0].astype(np.float64), of=name))
     audit.findings += check_performance(audit.target, audit.data.train.inputs)
 
 
 def _record(audit: _Audit) -> AuditRecord:
     request, answers, data = audit.request, audit.answers, audit.data
+    classified = answers if answers is not None and answers.task == DEFAULT_TASK else None
     created = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     model = AuditedModel(
         name=request.name,
         kind=audit.target.kind if audit.target else "a claim alone",
         members=len(data.train) if data else 0,
         non_members=len(data.holdout) if data else 0,
-        train_accuracy=accuracy(answers.train, answers.train_labels) if answers else None,
-        holdout_accuracy=accuracy(answers.holdout, answers.holdout_labels)
-        if answers and len(answers.holdout)
+        train_accuracy=accuracy(classified.train, classified.train_labels) if classified else None,
+        holdout_accuracy=accuracy(classified.holdout, classified.holdout_labels)
+        if classified and len(classified.holdout)
         else None,
         claim=request.claim,
         identity=audit.identity,

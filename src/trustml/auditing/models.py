@@ -28,6 +28,7 @@ from trustml.auditing.recognised import (
     booster_of,
     descends,
     function_of,
+    is_regressor,
     keras_3_backend,
     keras_function,
     keras_kind,
@@ -80,6 +81,8 @@ class Target:
         Why there are none.
     classes : array of shape (c,), optional
         Label that each column stands for, where the model says so.
+    regression : bool
+        Whether the model says that it gives values of a regression.
     columns : tuple of str
         Names of the columns of a table that the model was fitted on, where it says so.
     batch_size : int
@@ -94,6 +97,7 @@ class Target:
     live: LiveModel | None = None
     without_gradients: str = ""
     classes: Array | None = None
+    regression: bool = False
     columns: tuple[str, ...] = ()
     batch_size: int = BATCH
     padding: int | None = None
@@ -151,7 +155,7 @@ def _recognised(model: Any, parts: tuple[str, ...], columns: tuple[str, ...]) ->
                 return _live(entry, model, kind=kind or known.kind.format(type(model).__name__), parts=parts)
     if parts:
         raise _not_by_parts(model, parts)
-    if callable(getattr(model, "predict_proba", None)):
+    if callable(getattr(model, "predict_proba", None)) or is_regressor(model):
         return _estimator(model)
     if (booster := booster_of(model)) is not None:
         return _booster(booster)
@@ -159,7 +163,8 @@ def _recognised(model: Any, parts: tuple[str, ...], columns: tuple[str, ...]) ->
         return _callable(_evaluating(model), columns=columns)
     raise UsageError(
         f"model: {type(model).__name__} is no model that can be asked; give a torch module, a Keras model, "
-        "trustml.JaxModel(function, params), an estimator with predict_proba, a callable, trustml.Endpoint or a run"
+        "trustml.JaxModel(function, params), an estimator with predict_proba or of a regression, a callable, "
+        "trustml.Endpoint or a run"
     )
 
 
@@ -288,12 +293,15 @@ def _estimator(model: Any) -> Target:
         # Forests and neighbours take a table; images are laid flat as their owner must have done to fit them.
         flat = inputs.reshape(len(inputs), -1) if inputs.ndim != 2 and hasattr(model, "n_features_in_") else inputs
         named = len(columns) > 0 and flat.ndim == 2 and flat.shape[1] == len(columns)
-        return np.asarray(model.predict_proba(as_table(flat, columns) if named else flat))
+        return np.asarray(answer(as_table(flat, columns) if named else flat))
 
-    classes = getattr(model, "classes_", None)
+    regression = is_regressor(model)
+    answer = model.predict if regression else model.predict_proba
+    classes = None if regression else getattr(model, "classes_", None)
     package = type(model).__module__.split(".")[0].replace("sklearn", "scikit-learn")
     found = _table_model(f"{package} {type(model).__name__}", ask)
-    return replace(found, classes=None if classes is None else np.asarray(classes), columns=columns)
+    classes = None if classes is None else np.asarray(classes)
+    return replace(found, classes=classes, columns=columns, regression=regression)
 
 
 def _table_model(kind: str, ask: Callable[[Array], Array]) -> Target:

@@ -1,4 +1,4 @@
-"""What a model's outputs mean: logits or probabilities, one column or several."""
+"""What a model's outputs mean: logits or probabilities, one column or several, or numbers of a regression."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import numpy as np
 from trustml.attacks.signals import SUM_TOLERANCE, logits_from_probabilities
 from trustml.attribution.asking import Doubles
 from trustml.auditing.models import Array
-from trustml.data.dataset import Ints
 from trustml.errors import DataError
 
-Outputs: TypeAlias = Literal["auto", "probabilities", "logits"]
+Outputs: TypeAlias = Literal["auto", "probabilities", "logits", "values"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +21,8 @@ class Meaning:
 
     Attributes
     ----------
-    scale : {"probabilities", "logits"}
+    scale : {"probabilities", "logits", "values"}
+        Values are numbers of a regression.
     single : bool
         One column that speaks for class 1 of two.
     note : str
@@ -31,7 +31,7 @@ class Meaning:
         By how much rows of probabilities may miss 1.
     """
 
-    scale: Literal["probabilities", "logits"]
+    scale: Literal["probabilities", "logits", "values"]
     single: bool
     note: str
     sum_tolerance: float = SUM_TOLERANCE
@@ -52,7 +52,7 @@ def meaning_of(raw: Array, wanted: Outputs) -> Meaning:
     Parameters
     ----------
     raw : array of shape (n,), (n, 1) or (n, c)
-    wanted : {"auto", "probabilities", "logits"}
+    wanted : {"auto", "probabilities", "logits", "values"}
         Under ``auto`` rows that add up to 1, within what the digits they are rounded to allow, are probabilities, and
         what has negative values are logits. One column of whole numbers is taken for classes.
 
@@ -70,6 +70,13 @@ def meaning_of(raw: Array, wanted: Outputs) -> Meaning:
     if broken:
         raise DataError(f"model: its outputs are not finite for {broken} of {len(values)} examples")
     single = values.shape[1] == 1
+    if wanted == "values":
+        if not single:
+            raise DataError(
+                f"model: gives {values.shape[1]} numbers an example, where labels are targets of a regression; give a "
+                "model of one, or labels that are classes"
+            )
+        return Meaning(scale="values", single=False, note="the value itself, as labels are numbers")
     sums = values.sum(axis=1)
     between = bool(values.min() >= -1e-6 and values.max() <= 1 + 1e-6)
     if single and np.array_equal(values, values.round()) and not (wanted == "probabilities" and between):
@@ -116,8 +123,10 @@ def _decimals(values: Doubles) -> int | None:
 
 
 def to_logits(raw: Array, meaning: Meaning) -> Doubles:
-    """Logits (n, c), or logarithms of probabilities as they were given, which are logits too."""
+    """Logits (n, c), or logarithms of probabilities as they were given, which are logits too; values (n, 1) as is."""
     values = raw.reshape(len(raw), -1).astype(np.float64)
+    if meaning.scale == "values":
+        return values
     if meaning.scale == "logits":
         return np.concatenate([np.zeros_like(values), values], axis=1) if meaning.single else values
     if meaning.single:
@@ -125,6 +134,6 @@ def to_logits(raw: Array, meaning: Meaning) -> Doubles:
     return logits_from_probabilities(values.clip(0.0), rescale=False, sum_tolerance=meaning.sum_tolerance + 1e-9)
 
 
-def accuracy(logits: Doubles, labels: Ints) -> float:
+def accuracy(logits: Doubles, labels: Array) -> float:
     """Share of examples whose largest logit is that of their label."""
     return float((logits.argmax(axis=1) == labels).mean())

@@ -88,6 +88,17 @@ def refuse_unfinished(model: Any) -> None:
             raise UsageError(f"model: is {what}; audit `{line}`")
 
 
+def is_regressor(model: Any) -> bool:
+    """Whether it is an estimator that says, as scikit-learn's do, that it predicts numbers."""
+    if not callable(getattr(model, "predict", None)):
+        return False
+    try:
+        found: Any = model.__sklearn_tags__().estimator_type
+    except Exception:  # there are no tags, or what is wrapped has none
+        found = getattr(model, "_estimator_type", None)
+    return bool(found == "regressor")
+
+
 def function_of(model: Any) -> Function | None:
     """Give what libraries of JAX make as a function of its arrays; None for anything else.
 

@@ -12,6 +12,7 @@ from trustml.attacks.catalogue import References
 from trustml.auditing.examples import Given
 from trustml.auditing.models import Array, Tell, aligned, ask_all, target_of
 from trustml.auditing.outputs import Meaning, to_logits
+from trustml.auditing.recognised import is_regressor
 from trustml.errors import DataError, UsageError
 
 Retrain: TypeAlias = Callable[[Any, Array, int], Any]
@@ -114,7 +115,8 @@ def train_references(
 
 def _cloning(model: Any) -> Retrain | None:
     """Train scikit-learn estimators anew, with the same settings and another seed."""
-    if not (hasattr(model, "get_params") and hasattr(model, "fit") and hasattr(model, "predict_proba")):
+    answers = hasattr(model, "predict_proba") or is_regressor(model)
+    if not (hasattr(model, "get_params") and hasattr(model, "fit") and answers):
         return None
     from sklearn.base import clone
 

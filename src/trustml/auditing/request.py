@@ -31,7 +31,7 @@ class Request:
     checks : sequence of str
     references : int, optional
     retrain : callable, optional
-    outputs : {"auto", "probabilities", "logits"}
+    outputs : {"auto", "probabilities", "logits", "values"}
     confidence : float
     seed : int
     name : str

@@ -38,7 +38,7 @@ class Network(Protocol):
     """A trained model, for reading only."""
 
     def logits(self, inputs: Floats) -> Floats:
-        """Logits of shape (n, c)."""
+        """Logits of shape (n, c), or (n, steps, c) where the task asks for them at each step."""
         ...
 
     def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
@@ -262,7 +262,7 @@ class Model:
     @property
     def label_shape(self) -> tuple[int, ...]:
         """Shape of one example's label."""
-        return label_shape(self.task, self.outputs)
+        return label_shape(self.task, layer_shapes(self.architecture, self.input_shape)[-1])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,7 +37,7 @@ class _Asked:
     holdout: Path | None
     checks: tuple[str, ...]
     references: int | None
-    outputs: Literal["auto", "probabilities", "logits"]
+    outputs: Literal["auto", "probabilities", "logits", "values"]
     confidence: float
     seed: int
     explain_memory: int
@@ -52,7 +52,9 @@ class _Asked:
 @endpoint_options
 @click.option("--checks", multiple=True, metavar="NAME", help="Only these checks; repeated, or with commas between.")
 @click.option("--references", type=click.IntRange(0, 10_000), help="Reference models, for scikit-learn estimators.")
-@click.option("--outputs", type=click.Choice(["auto", "probabilities", "logits"]), default="auto", show_default=True)
+@click.option(
+    "--outputs", type=click.Choice(["auto", "probabilities", "logits", "values"]), default="auto", show_default=True
+)
 @click.option("--confidence", type=float, default=0.99, show_default=True, help="Of bounds and intervals.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything that is drawn.")
 @click.option(
@@ -77,7 +79,7 @@ def command(
     holdout: Path | None,
     checks: tuple[str, ...],
     references: int | None,
-    outputs: Literal["auto", "probabilities", "logits"],
+    outputs: Literal["auto", "probabilities", "logits", "values"],
     confidence: float,
     seed: int,
     explain_memory: int,

@@ -44,7 +44,7 @@ def command(
     file: Path | None,
     force: bool,
 ) -> None:
-    """Write a commented scenario for DATA: a CSV, Parquet, JSON, npz or IDX file, or a folder of images by class.
+    """Write a commented scenario for DATA: a table, an npz, ts or IDX file, or a folder of images or WAVs by class.
 
     Says what it found and decided. What it read from the data is listed in the file, and by every statement of
     privacy, as not covered by epsilon.

@@ -117,7 +117,7 @@ def _require_room(source: Audio, samples: int) -> None:
 
 
 def _mono(path: Path, source: Audio, counts: Counter[str]) -> Wave:
-    rate, samples = _samples(path)
+    rate, samples = read_wav(path)
     if samples.dtype.str[1:] not in _SCALES or samples.ndim > 2 or not samples.size:
         raise DataError(f"{path}: holds {samples.dtype} samples of shape {samples.shape}; write PCM or floats")
     middle, full = _SCALES[samples.dtype.str[1:]]
@@ -140,7 +140,14 @@ def _mono(path: Path, source: Audio, counts: Counter[str]) -> Wave:
     return np.asarray(resample_poly(wave, source.rate // common, rate // common))
 
 
-def _samples(path: Path) -> tuple[int, npt.NDArray[Any]]:
+def read_wav(path: Path) -> tuple[int, npt.NDArray[Any]]:
+    """Samples a second, and the samples as they are stored, (n,) or (n, channels).
+
+    Raises
+    ------
+    DataError
+        If it is no WAV file, or too large.
+    """
     from scipy.io import wavfile
 
     if path.stat().st_size > (most := largest_now()):

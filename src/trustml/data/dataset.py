@@ -17,7 +17,7 @@ from trustml.models.tasks import DEFAULT_TASK, Task
 Floats: TypeAlias = npt.NDArray[np.float32]
 Ints: TypeAlias = npt.NDArray[np.int64]
 LabelArray: TypeAlias = Ints | Floats
-"""int64 (n,) for classes; float32 (n, outputs) for all other tasks (:mod:`trustml.models.tasks`)."""
+"""int64 (n,) for classes, (n, steps) for tokens; float32 (n, outputs) for all else (:mod:`trustml.models.tasks`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Examples:
     Attributes
     ----------
     inputs : float32 array of shape (n, *shape)
-    labels : int64 array of shape (n,), in [0, classes), or float32 of shape (n, outputs)
+    labels : int64 array of shape (n,), in [0, classes), or (n, steps) of tokens, or float32 of shape (n, outputs)
     """
 
     inputs: Floats

@@ -16,7 +16,7 @@ from trustml.data.spelling import FaultError, as_text, is_number, is_plain, numb
 from trustml.data.tables import Tables, mark_of
 from trustml.errors import DataError
 from trustml.models.answers import in_unit
-from trustml.models.tasks import Binary, Classes, Labels, Regression, Task
+from trustml.models.tasks import Binary, Classes, Labels, NextToken, Regression, Task
 from trustml.scenario.sources import Csv
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class EncodedLabels:
 
     Attributes
     ----------
-    values : int64 array of shape (n,), or float32 of shape (n, outputs)
+    values : int64 array of shape (n,), or (n, steps) of tokens, or float32 of shape (n, outputs)
     names : tuple of str
         Of the classes, the labels or the target.
     kinds : int64 array of shape (n,)
@@ -89,6 +89,8 @@ def encode(task: Task, labels: npt.NDArray[Any], where: str, *, names: tuple[str
             return _several(labels.reshape(len(labels), -1), where, names)
         case Regression():
             return _targets(task, labels, where, names)
+        case NextToken():
+            raise DataError(f"{where}: holds no tokens; use data=Text(...), or another task than NextToken()")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +123,9 @@ def kinds_of(task: Task, train: LabelArray, test: LabelArray, *, names: tuple[st
             edges = [f"{edge:.4g}" for edge in in_unit(task, borders)]
             ends = [f"below {edges[0]}", *(f"{a} to {b}" for a, b in itertools.pairwise(edges))]
             return KindsOfExamples(train=numbers[0], test=numbers[1], names=(*ends, f"{edges[-1]} or more"))
+        case NextToken():
+            none = [np.zeros(len(part), np.int64) for part in (train, test)]
+            return KindsOfExamples(train=none[0], test=none[1], names=("texts",))
 
 
 def encode_labels(labels: npt.NDArray[Any], where: str) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:

@@ -228,7 +228,12 @@ def _read_csv(path: Path, source: Csv, verbatim: str | None, as_text: frozenset[
         _refuse_twins(path, layout.names)
         table = _parsed(layout, source, verbatim, as_text)
     except (*DAMAGED, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as CSV ({first_line(error)}); fix or replace it") from error
+        fix = (
+            "set data.quote to '' if quotes are text, or fix it"
+            if isinstance(error, csv.Error)
+            else "fix or replace it"
+        )
+        raise DataError(f"{path}: cannot be read as CSV ({first_line(error)}); {fix}") from error
     table = table.set_axis(pd_index(layout.names), axis=1)
     found = Read(table=table.iloc[:, 1:]) if source.row_names else _without_row_numbers(path, table)
     return replace(found, form=layout.form, coded=frozenset(layout.names[number] for number in layout.coded))

@@ -1,24 +1,26 @@
-"""What files of arrays and folders of images hold."""
+"""What files of arrays and folders of files hold."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from trustml.data.files import read_npz
 from trustml.data.labelled_files import class_folders
 from trustml.data.npy import DAMAGED, ObjectsError, read_header, read_npz_members
 from trustml.data.tables import first_line
-from trustml.drafting.found import MANY, Found, outward, source_from
+from trustml.drafting.found import Found, source_from, task_of_array
+from trustml.drafting.sequences import find_in_recordings, find_in_series, holds_recordings
 from trustml.errors import DataError, UsageError
-from trustml.models.tasks import Classes, Labels, Regression, Task
+from trustml.models.tasks import Classes
 from trustml.scenario.sources import Idx, Images, Npz
 
 _LABELS = ("labels", "label", "y", "targets", "target", "classes")
+_SERIES = 4
+"""Times that arrays (n, steps, channels) have more steps than channels at the least; others are grey images."""
 _SIDE = 32
 _LOOKED_AT = 200
 
@@ -55,22 +57,15 @@ def find_in_npz(path: Path, label: str | None, settings: Mapping[str, Any]) -> F
         raise UsageError(
             f"{path}: {len(alike)} arrays may be the inputs of {labels!r} ({known}); write data.inputs by hand"
         )
-    scaling = "standard" if len(shapes[alike[0]]) == 2 else "none"
+    shape = shapes[alike[0]]
+    if len(shape) == 3 and _SERIES * shape[2] <= shape[1]:
+        return find_in_series(path, None, {"inputs": [alike[0]], "label": labels, **settings})
+    scaling = "standard" if len(shape) == 2 else "none"
     source = source_from(Npz, {"path": str(path), "inputs": alike[0], "labels": labels, "scaling": scaling, **settings})
-    task, notes = _task_of(read_npz(path, names=(labels,))[0])
+    task, notes = task_of_array(read_npz(path, names=(labels,))[0])
     if source.scaling == "standard":
         notes["data.scaling"] = "Mean and deviation of the training rows, which no epsilon covers."
     return Found(source=source, task=task, notes=notes, chosen=("task",))
-
-
-def _task_of(labels: np.ndarray[Any, Any]) -> tuple[Task, dict[str, str]]:
-    if labels.ndim == 2 and labels.shape[1] > 1:
-        return Labels(), {"task": f"{labels.shape[1]} labels an example; each holds or does not."}
-    if labels.dtype.kind == "f" and (len(np.unique(labels)) > MANY or (labels != np.round(labels)).any()):
-        span = outward(float(labels.min()), float(labels.max()))
-        why = "The range maps targets to [-1, 1]; it was read from the data and rounded outward."
-        return Regression(target_range=span), {"task": why}
-    return Classes(), {}
 
 
 def find_in_idx(path: Path, settings: Mapping[str, Any]) -> Found:
@@ -93,7 +88,7 @@ def find_in_idx(path: Path, settings: Mapping[str, Any]) -> Found:
 
 
 def find_in_folder(path: Path, test: Path | None, settings: Mapping[str, Any]) -> Found:
-    """Look at the first images of a folder of class folders, or of one with ``train`` and ``test``.
+    """Look at the first images, or recordings, of a folder of class folders, or of one with ``train`` and ``test``.
 
     Raises
     ------
@@ -104,6 +99,8 @@ def find_in_folder(path: Path, test: Path | None, settings: Mapping[str, Any]) -
     if test is None and (path / "train").is_dir() and (path / "test").is_dir():
         train, test = path / "train", path / "test"
         told.append("train and test are held apart, as the folder has them")
+    if holds_recordings(train):
+        return replace(find_in_recordings(train, test, settings), told=tuple(told))
     sizes = _sizes(train)
     given: dict[str, Any] = {"path": str(train), "test_path": None if test is None else str(test)}
     largest = max(max(size) for size in sizes)

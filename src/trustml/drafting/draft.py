@@ -12,9 +12,11 @@ import msgspec
 
 from trustml.data.dataset import Dataset
 from trustml.data.datasets import load_dataset
+from trustml.data.texts import BYTES
 from trustml.drafting.arrays import find_in_folder, find_in_idx, find_in_npz, is_idx
 from trustml.drafting.found import Found, plain_name
 from trustml.drafting.python_text import docstring, expression, names_in
+from trustml.drafting.sequences import find_in_series, find_in_texts
 from trustml.drafting.sizes import Model, model_for, regimes_for
 from trustml.drafting.tables import ENDINGS, find_in_table, kind_of_table
 from trustml.errors import UsageError
@@ -22,7 +24,7 @@ from trustml.models.tasks import Classes, output_count
 from trustml.scenario.attacks import Attacks, MembershipInference
 from trustml.scenario.check import check_against_data, check_scenario
 from trustml.scenario.read import resolve_paths
-from trustml.scenario.sources import Table
+from trustml.scenario.sources import DataSource, Table, Text
 from trustml.scenario.spec import BACKEND_NAMES, BackendName, Explanations, Scenario
 
 _WIDTH = 84
@@ -40,14 +42,15 @@ class Draft:
         What was found out and decided, a line each. It follows from the data.
     notes : mapping of str to str
         Field to the comment above it.
-    call : str
-        Of the zoo, which makes the model.
+    call, module : str
+        What makes the model: a call of a function of that module.
     """
 
     scenario: Scenario
     told: tuple[str, ...]
     notes: Mapping[str, str]
     call: str
+    module: str = "trustml.models.zoo"
 
     def text(self, folder: Path) -> str:
         """Write the file, for a folder from which its paths are named."""
@@ -65,7 +68,7 @@ class Draft:
         imports = f"from trustml import {', '.join(names)}"
         if len(imports) > _WIDTH:
             imports = "from trustml import (\n" + "".join(f"    {name},\n" for name in names) + ")"
-        return f"{about}\n\n{imports}\nfrom trustml.models.zoo import {zoo}\n\nscenario = {body}\n"
+        return f"{about}\n\n{imports}\nfrom {self.module} import {zoo}\n\nscenario = {body}\n"
 
 
 _ABOUT = (
@@ -91,7 +94,8 @@ def draft(
     Parameters
     ----------
     data : path
-        A CSV, Parquet, JSON, ``.npz`` or IDX file, or a folder of images with a folder for each class.
+        A CSV, Parquet, JSON, ``.npz``, ``.ts`` or IDX file, or a folder of images or WAV files with a folder for each
+        class.
     label : str or sequence of str
         Column to learn, or array of an ``.npz`` file; several for a task of several labels. Without it one that is
         named ``label``, ``target``, ``class``, ``y`` or ``outcome``.
@@ -121,11 +125,14 @@ def draft(
         raise UsageError(f"{str(path)!r}: has a name that is no UTF-8, which no scenario can hold; rename it")
     labels = (label,) if isinstance(label, str) else tuple(label)
     given = dict(settings or {})
+    if clients is not None and (path.is_dir() or path.suffix.lower() == ".ts"):
+        raise UsageError(f"--clients: {path} has no columns; leave --clients out")
     if clients is not None:
         given["keys"] = (clients, *given.get("keys", ()))
     found = _find(path, labels, None if test is None else Path(test).expanduser().absolute(), given)
     loaded = load_dataset(found.source, found.task)
-    model = model_for(loaded.input_shape, output_count(found.task, loaded.classes), len(loaded.train))
+    outputs = output_count(found.task, loaded.classes)
+    model = model_for(loaded.input_shape, outputs, len(loaded.train), vocabulary=_vocabulary(found.source, loaded))
     regimes, notes = regimes_for(len(loaded.train), clients=clients)
     scenario = Scenario(
         name=name or plain_name(path.name),
@@ -150,13 +157,21 @@ def _checked(scenario: Scenario, found: Found, loaded: Dataset, model: Model, no
         train_examples=len(loaded.train),
         test_examples=len(loaded.test),
     )
-    told = (_summary(loaded), *found.told, *loaded.warnings, *warnings)
+    told = (_summary(loaded, found.source), *found.told, *loaded.warnings, *warnings)
     return Draft(
         scenario=resolve_paths(scenario, folder=Path.cwd()),
         told=told,
         notes={**found.notes, **notes, "chosen_from_data": _CHOSEN},
         call=model.call,
+        module=model.module,
     )
+
+
+def _vocabulary(source: DataSource, loaded: Dataset) -> int:
+    """How many tokens texts may have; 0 where they are none."""
+    if not isinstance(source, Text):
+        return 0
+    return BYTES if source.tokenizer is None else 1 + int(max(p.inputs.max() for p in (loaded.train, loaded.test)))
 
 
 _CHOSEN = "What init read from the data, or from their number: every statement of privacy says that it is not covered."
@@ -174,11 +189,15 @@ def _find(path: Path, label: tuple[str, ...], test: Path | None, settings: dict[
     if is_idx(path):
         _refuse(path, label=label, test=test)
         return find_in_idx(path, settings)
+    if path.name.lower().endswith(".ts"):
+        _refuse(path, label=label)
+        return find_in_series(path, test, settings)
     if kind_of_table(path) is not None:
-        return find_in_table(path, label, test, settings)
+        return find_in_texts(path, label, test, settings) or find_in_table(path, label, test, settings)
     known = ", ".join(ending for endings in ENDINGS.values() for ending in endings)
     raise UsageError(
-        f"{path}: is no data that init knows; name a table ({known}), an .npz or IDX file, or a folder of images"
+        f"{path}: is no data that init knows; name a table ({known}), an .npz, .ts or IDX file, or a folder of "
+        "images or WAV files"
     )
 
 
@@ -199,12 +218,14 @@ def _refuse(path: Path, *, label: tuple[str, ...] = (), test: Path | None = None
         raise UsageError(f"--test: {path} brings its test set along or has none; leave --test out")
 
 
-def _summary(loaded: Dataset) -> str:
+def _summary(loaded: Dataset, source: DataSource) -> str:
     rows = f"{len(loaded.train):,} examples to train on, {len(loaded.test):,} held out"
     what = f"{loaded.classes} classes" if isinstance(loaded.task, Classes) else type(loaded.task).__name__.lower()
     features = (
         f"{len(loaded.feature_names)} features" if loaded.feature_names else f"inputs of shape {loaded.input_shape}"
     )
+    if isinstance(source, Text):
+        features = f"texts of {source.length} tokens"
     return f"{rows}; {features}; {what}"
 
 

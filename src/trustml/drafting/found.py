@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
+import numpy as np
 
 from trustml.errors import UsageError
-from trustml.models.tasks import Task
+from trustml.models.tasks import Classes, Labels, Regression, Task
 from trustml.scenario.problems import explain_problem
 from trustml.scenario.sources import DataSource, Source
 
@@ -60,6 +61,17 @@ def outward(low: float, high: float) -> tuple[float, float]:
     step = 10.0 ** math.floor(math.log10(high - low))
     digits = max(0, -round(math.log10(step)))
     return round(math.floor(low / step) * step, digits), round(math.ceil(high / step) * step, digits)
+
+
+def task_of_array(labels: np.ndarray[Any, Any]) -> tuple[Task, dict[str, str]]:
+    """Say what an array of labels asks of a model, and why."""
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        return Labels(), {"task": f"{labels.shape[1]} labels an example; each holds or does not."}
+    if labels.dtype.kind == "f" and (len(np.unique(labels)) > MANY or (labels != np.round(labels)).any()):
+        span = outward(float(labels.min()), float(labels.max()))
+        why = "The range maps targets to [-1, 1]; it was read from the data and rounded outward."
+        return Regression(target_range=span), {"task": why}
+    return Classes(), {}
 
 
 def source_from(kind: type[AnySource], fields: Mapping[str, Any]) -> AnySource:

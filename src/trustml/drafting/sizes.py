@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from trustml.models.layers import Architecture
+from trustml.models.sequences import tcn, text_cnn
 from trustml.models.zoo import mlp, small_cnn
 from trustml.scenario.federated import FedAvg
 from trustml.scenario.optimizers import SGD
@@ -39,14 +40,26 @@ def _epochs(steps: int, batch: int, examples: int, *, most: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """An architecture, and the call of the zoo that makes it."""
+    """An architecture, and the call that makes it, of a function of that module."""
 
     architecture: Architecture
     call: str
+    module: str = "trustml.models.zoo"
 
 
-def model_for(shape: tuple[int, ...], outputs: int, examples: int) -> Model:
-    """A small CNN for images, and two dense layers for all else, narrower where there is little to learn from."""
+def model_for(shape: tuple[int, ...], outputs: int, examples: int, *, vocabulary: int = 0) -> Model:
+    """A small CNN for images, convolutions for texts and series, and two dense layers for all else.
+
+    The latter are narrower where there is little to learn from. A vocabulary says that inputs are token ids.
+    """
+    of_sequences = "trustml.models.sequences"
+    if vocabulary:
+        made = text_cnn(classes=outputs, filters=16, vocabulary=vocabulary, width=16)
+        call = f"text_cnn(classes={outputs}, filters=16, vocabulary={vocabulary}, width=16)"
+        return Model(architecture=made, call=call, module=of_sequences)
+    if len(shape) == 2:
+        made, call = tcn(classes=outputs, filters=(16, 16, 16)), f"tcn(classes={outputs}, filters=(16, 16, 16))"
+        return Model(architecture=made, call=call, module=of_sequences)
     if len(shape) == 3:
         return Model(architecture=small_cnn(classes=outputs), call=f"small_cnn(classes={outputs})")
     hidden = [64, 32] if examples >= 2000 else [32, 16]

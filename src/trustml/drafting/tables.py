@@ -57,14 +57,14 @@ def find_in_table(path: Path, label: Sequence[str], test: Path | None, settings:
     given = {"path": str(path), "test_path": None if test is None else str(test), **settings}
     if not label:
         names = list(map(str, read_tables(source_from(kind, {"label": "", **given})).table))
-        label = (_likely_label(names, path),)
+        label = (likely_label(names, path),)
     source = source_from(kind, {"label": label[0] if len(label) == 1 else list(label), **given})
     read = read_tables(source)
     missing = [name for name in label if name not in read.table]
     if missing:
         known = ", ".join(map(str, read.table))
         raise UsageError(f"--label {missing[0]!r}: {path} has no such column; choose among {known}")
-    task, notes = _task_of(read, source)
+    task, notes = task_of_column(read, source)
     what = notes.get("data.label") or notes.get("task", "")
     told = [f"the label is {' and '.join(map(repr, source.label_columns))}: {what[:1].lower()}{what[1:]}"]
     drops, hashed = _no_features(read, source, task)
@@ -90,7 +90,14 @@ def find_in_table(path: Path, label: Sequence[str], test: Path | None, settings:
     return Found(source=source, task=task, notes=notes, told=tuple(told), chosen=tuple(chosen))
 
 
-def _likely_label(names: Sequence[str], path: Path) -> str:
+def likely_label(names: Sequence[str], path: Path) -> str:
+    """Give the column that is named as a label.
+
+    Raises
+    ------
+    UsageError
+        If there is none, or several.
+    """
     likely = [name for name in names if name.strip().lower() in _LABELS]
     if len(likely) > 1:
         raise UsageError(f"--label: {path} has {len(likely)} columns named as one; name it: {', '.join(likely)}")
@@ -99,7 +106,8 @@ def _likely_label(names: Sequence[str], path: Path) -> str:
     raise UsageError(f"--label: {path} has no column that is named as one; name the one to learn: {', '.join(names)}")
 
 
-def _task_of(read: Tables, source: Table) -> tuple[Task, dict[str, str]]:
+def task_of_column(read: Tables, source: Table) -> tuple[Task, dict[str, str]]:
+    """Say what the columns of the label ask of a model, and why."""
     columns = source.label_columns
     if not len(read.table):
         raise DataError(f"{source.path}: holds no rows; name a table with some")
@@ -139,7 +147,7 @@ def _no_features(read: Tables, source: Table, task: Task) -> tuple[dict[str, str
     for name in map(str, table):
         if name in declared or name == source.split_by:
             continue
-        if why := _why_no_feature(table[name], name, rows) or _why_it_is_the_label(table, name, source, task):
+        if why := why_no_feature(table[name], name, rows) or _why_it_is_the_label(table, name, source, task):
             drops[name] = why
     if not set(map(str, table)) - declared - set(drops):
         raise UsageError(_nothing_left(drops, source))
@@ -181,7 +189,8 @@ def _told_by_one(read: Tables, source: Table, task: Task, drops: Mapping[str, st
     return found
 
 
-def _why_no_feature(column: pd.Series, name: str, rows: int) -> str:
+def why_no_feature(column: pd.Series, name: str, rows: int) -> str:
+    """Say why a column is nothing to learn from, by its values and its name; empty where it may be."""
     try:
         different = column.nunique(dropna=False)
     except TypeError:  # lists and the like, which the reader refuses by name

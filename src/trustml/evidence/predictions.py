@@ -20,7 +20,9 @@ from trustml.backends.numpy.network import logits as oracle_logits
 from trustml.data.streams import Stream, public_generator
 from trustml.evidence.checks import NOT_COMPUTABLE, Check, Outcome
 from trustml.measures.evidence import Evidence
+from trustml.models.answers import recorded
 from trustml.models.shapes import layer_shapes, weight_shapes
+from trustml.models.tasks import NextToken
 from trustml.models.weights import initial_weights, read_weights
 from trustml.plan.expand import weights_file
 from trustml.plan.job import Job, TrainJob
@@ -154,8 +156,11 @@ def _model_checks(
     if not rows:
         raise NotImplementedError("the network is too large to be computed again here")
     model = Model(architecture=job.model, input_shape=job.input_shape, weights=weights)
-    found, numbers = oracle_logits(model, np.asarray(known.inputs[:rows], np.float32)), known.numbers[:rows]
-    if stated.ndim != 2 or len(stated) <= numbers.max() or stated.shape[1:] != found.shape[1:]:
+    outputs, numbers = oracle_logits(model, np.asarray(known.inputs[:rows], np.float32)), known.numbers[:rows]
+    if len(stated) <= numbers.max() or len(evidence.heldout["test_labels"]) <= numbers.max():
+        return [_check(record.id, "differs", f"predictions of {len(stated)} examples are not those of the run")]
+    found = recorded(job.task, outputs, evidence.heldout["test_labels"][numbers])
+    if stated.shape[1:] != found.shape[1:]:
         return [_check(record.id, "differs", f"predictions of shape {stated.shape} are not what its weights give")]
     gap = _gap(found, stated[numbers])
     if gap > SAME_LOGITS:
@@ -202,6 +207,9 @@ def _explained_checks(evidence: Evidence) -> list[Check]:
         try:
             seen = evidence.run.mapped(f"jobs/{record.id}/attributions.npz", names=("logits",))["logits"]
             stated = evidence.run.arrays(f"jobs/{job.subject}/predictions.npz")["test_logits"][chosen]
+            if isinstance(job.task, NextToken):  # of the one step that is explained
+                seen = recorded(job.task, seen, evidence.heldout["test_labels"][chosen][:, job.task.step])
+                stated = stated[:, job.task.step]
             gap = _gap(seen, stated) if seen.shape == stated.shape else math.inf
         except NOT_COMPUTABLE as error:
             checks.append(_check(record.id, "differs", f"cannot be compared ({type(error).__name__}: {error})"))

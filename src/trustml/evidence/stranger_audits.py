@@ -15,6 +15,7 @@ import msgspec
 
 from trustml.attacks.catalogue import ATTACKS
 from trustml.attacks.membership import QUESTIONS, Verdict
+from trustml.attacks.task_signals import unfit_attacks
 from trustml.auditing.checks_membership import findings_of_curves
 from trustml.auditing.findings import reason
 from trustml.auditing.identity import identity_of
@@ -23,6 +24,7 @@ from trustml.auditing.models import target_of
 from trustml.auditing.result import AuditedModel, AuditRecord, Finding
 from trustml.evidence.audits import compare_findings
 from trustml.evidence.checks import NOT_COMPUTABLE, Check, Outcome
+from trustml.models.tasks import DEFAULT_TASK, Regression
 from trustml.record.store import AUDIT
 
 Load: TypeAlias = Callable[[str], AbstractContextManager[Any]]
@@ -131,12 +133,13 @@ def _membership(record: AuditRecord, model: AuditedModel, *, same_words: bool) -
 def _untried(record: AuditRecord, *, same_words: bool) -> list[Check]:
     """Name attacks that every audit makes, as they need no reference models, and of which there is no curve."""
     tried = {curve.attack for curve in record.curves}
+    unfit = unfit_attacks(Regression() if record.settings.get("outputs") == "values" else DEFAULT_TASK)
     outcome: Outcome = "differs" if same_words else "not recomputed"
     why = "has no curve" if same_words else "has no curve; another revision of trustml may have had no such attack"
     return [
         _check(f"attack {name}", outcome, why)
         for name, attack in ATTACKS.items()
-        if not attack.references and name not in tried
+        if not attack.references and name not in tried and name not in unfit
     ]
 
 

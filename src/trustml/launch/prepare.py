@@ -33,6 +33,7 @@ from trustml.launch.attacks import write_attack_inputs
 from trustml.launch.baselines import explanation_inputs, explanation_notes, sample_warnings, with_samples
 from trustml.launch.federation import draw_partition, draw_rounds, partition_arrays, salt
 from trustml.launch.shared_data import write_data
+from trustml.models.answers import explained_labels
 from trustml.models.network_files import starting_weights
 from trustml.models.weights import encode_weights, initial_weights
 from trustml.plan.expand import Expansion, Inputs, expand, plan_file, weights_file
@@ -348,7 +349,7 @@ def _write_inputs(
     shown = chosen if scenario.explanations.methods else chosen[:0]
     heldout: dict[str, npt.NDArray[Any]] = {
         "inputs": dataset.test.inputs[shown],
-        "targets": dataset.test.labels[shown],
+        "targets": explained_labels(scenario.task, dataset.test.labels[shown]),
         "test_labels": dataset.test.labels,
         **slice_arrays(scenario.slices, dataset.test_keys),
     }

@@ -13,9 +13,9 @@ from trustml.measures.evidence import Evidence
 from trustml.measures.notes import absent
 from trustml.measures.resampling import Estimate, Statistic, estimates
 from trustml.measures.row import About, Facts, IntervalKind, Row
-from trustml.models.answers import answers, in_unit, right, score
+from trustml.models.answers import FOLLOWING, answers, in_unit, right, right_steps, score
 from trustml.models.losses import AnyArray, Doubles
-from trustml.models.tasks import Classes, Labels, Regression, facts_of
+from trustml.models.tasks import Classes, Labels, NextToken, Regression, facts_of
 from trustml.record.schema import JobRecord
 
 _Z95 = 1.959963984540054
@@ -32,6 +32,8 @@ def accuracy_rows(evidence: Evidence) -> list[Row]:
         if record.status != "ok":
             about = absent(f"training ended {record.status}: {record.reason}")
             rows.append(evidence.row(measure, None, record=record, subject=_SUBJECT, n=0, about=about))
+        elif isinstance(evidence.task, NextToken):
+            rows.append(_text_rows(evidence, record)[0])
         elif measure == "accuracy":
             rows.append(_accuracy_row(evidence, record))
         else:
@@ -49,13 +51,18 @@ def performance_rows(evidence: Evidence) -> list[Row]:
     rows: list[Row] = []
     for record, _ in evidence.trained():
         if record.status == "ok":
-            regression = isinstance(evidence.task, Regression)
-            rows += _regression_rows(evidence, record)[1:] if regression else _classification_rows(evidence, record)
+            match evidence.task:
+                case Regression():
+                    rows += _regression_rows(evidence, record)[1:]
+                case NextToken():
+                    rows.append(_text_rows(evidence, record)[1])
+                case _:
+                    rows += _classification_rows(evidence, record)
     return rows
 
 
 def outputs_of(evidence: Evidence, record: JobRecord) -> tuple[AnyArray, AnyArray]:
-    """Outputs and labels of the held-out examples."""
+    """What is recorded of the outputs, and the labels, of the held-out examples."""
     found = evidence.run.arrays(f"jobs/{record.id}/predictions.npz")["test_logits"]
     return found, evidence.heldout["test_labels"]
 
@@ -114,16 +121,7 @@ def _regression_rows(evidence: Evidence, record: JobRecord) -> list[Row]:
     """R2, RMSE and MAE, with what the best constant comes to beside them."""
     outputs, labels = outputs_of(evidence, record)
     true, predicted = (in_unit(evidence.task, part)[:, 0] for part in (labels, outputs))
-    squares, sizes = (predicted - true) ** 2, np.abs(predicted - true)
-    found = estimates(
-        {
-            "r2": explained(true, predicted),
-            "rmse": lambda weights: np.sqrt(weights @ squares / weights.sum(axis=1)),
-        },
-        examples=len(true),
-    )
-    low, high = mean_ends(sizes)
-    found["mae"] = Estimate(value=float(sizes.mean()), low=low, high=high, ends_error=0.0)
+    found = error_estimates(true, predicted)
     of_constant: dict[str, Facts] = {
         "r2": {"one_value": bool(predicted.std() < _ONE_VALUE * true.std())},
         "rmse": {"of_mean": float(true.std())},
@@ -171,6 +169,48 @@ def explained(true: Doubles, predicted: Doubles) -> Statistic:
         return found
 
     return r_squared
+
+
+def error_estimates(true: Doubles, predicted: Doubles) -> dict[str, Estimate]:
+    """R2, RMSE and MAE of predictions, each with its 95 % interval; the bootstrap over examples.
+
+    Parameters
+    ----------
+    true, predicted : float64 arrays of shape (n,)
+    """
+    squares, sizes = (predicted - true) ** 2, np.abs(predicted - true)
+    found = estimates(
+        {
+            "r2": explained(true, predicted),
+            "rmse": lambda weights: np.sqrt(weights @ squares / weights.sum(axis=1)),
+        },
+        examples=len(true),
+    )
+    low, high = mean_ends(sizes)
+    return found | {"mae": Estimate(value=float(sizes.mean()), low=low, high=high, ends_error=0.0)}
+
+
+def _text_rows(evidence: Evidence, record: JobRecord) -> list[Row]:
+    """Accuracy and perplexity over all steps that a token follows, resampled by text, beside those without context."""
+    outputs, labels = outputs_of(evidence, record)
+    steps, hits = (labels > 0).sum(axis=1).astype(np.float64), right_steps(outputs, labels).sum(axis=1)
+    losses = -np.where(labels > 0, outputs[..., FOLLOWING], 0.0).sum(axis=1, dtype=np.float64)
+    shares = np.bincount(labels[labels > 0]) / steps.sum()
+    unigram = float(np.exp(-(shares[shares > 0] * np.log(shares[shares > 0])).sum()))
+    found = estimates(
+        {
+            "accuracy": lambda weights: weights @ hits / (weights @ steps),
+            "perplexity": lambda weights: np.exp(weights @ losses / (weights @ steps)),
+        },
+        examples=len(labels),
+    )
+    beside: dict[str, Facts] = {
+        "accuracy": {"majority": float(shares.max()), "tokens": int(steps.sum())},
+        "perplexity": {"of_unigram": unigram},
+    }
+    return [
+        _estimate_row(evidence, record, name, one, n=len(labels), facts=beside[name]) for name, one in found.items()
+    ]
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:

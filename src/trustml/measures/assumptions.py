@@ -10,7 +10,7 @@ from trustml.data.preparation import Categories, Classes, Preparation, Scaled
 from trustml.measures.evidence import Evidence
 from trustml.measures.sweeps import choices
 from trustml.measures.wording import models_of
-from trustml.models.tasks import DEFAULT_TASK, Regression, Task
+from trustml.models.tasks import DEFAULT_TASK, NextToken, Regression, Task
 from trustml.plan.job import TrainJob
 from trustml.privacy.ledger import UNAMPLIFIED, Charge
 from trustml.privacy.statement import Assumption, AssumptionStatus
@@ -182,7 +182,7 @@ def preprocessing_assumption(
         _SCALING[preparation.scaling],
         _CATEGORIES[preparation.categories],
         _CLASSES[preparation.classes],
-        _WEIGHTS[not isinstance(task, Regression) and bool(task.class_weights)],
+        _WEIGHTS[not isinstance(task, Regression | NextToken) and bool(task.class_weights)],
     )
     order: tuple[AssumptionStatus, ...] = ("not met", "not checked", "met")
     status = next(one for one in order if any(found == one for found, _ in points))

@@ -11,8 +11,8 @@ from trustml.measures.evidence import Evidence
 from trustml.measures.notes import absent
 from trustml.measures.row import About, Facts, Row
 from trustml.measures.score_differences import mcnemar, paired_interval
-from trustml.models.answers import answers, right
-from trustml.models.tasks import Binary, Classes, Regression
+from trustml.models.answers import answers, recorded, right
+from trustml.models.tasks import Binary, Classes, NextToken, Regression
 from trustml.record.exports import EXPORTS, ExportRecord, read_exports
 from trustml.record.schema import JobRecord
 
@@ -40,6 +40,8 @@ def _agreement_rows(
     else:
         labels = evidence.heldout["targets"]
         model, file = outputs_of(evidence, record)[0][: len(labels)], arrays["file.explained_logits"]
+    if isinstance(evidence.task, NextToken):  # of whose logits two numbers a step are in the record
+        file = recorded(evidence.task, file, evidence.heldout["test_labels"][: len(file)]).astype(np.float32)
     facts: Facts = {"asked": "held-out" if "file.held_out_logits" in arrays else "explained"}
     rows = [
         evidence.row(
@@ -51,7 +53,7 @@ def _agreement_rows(
             about=About(facts=facts),
         )
     ]
-    if isinstance(evidence.task, Regression):
+    if isinstance(evidence.task, Regression | NextToken):
         return rows
     differ = (answers(evidence.task, file) != answers(evidence.task, model)).reshape(len(file), -1).any(axis=1)
     rows.append(

@@ -27,7 +27,7 @@ PERFORMANCE_MEASURES: dict[str, Measure] = {
     "accuracy": _accuracy(
         title="accuracy",
         meaning="Share of held-out examples whose largest logit is the true class; Wilson 95 % interval. Of several "
-        "labels, the share that is right; bootstrap over examples.",
+        "labels, the share that is right, and of texts that of the tokens that follow; bootstrap over examples.",
         spread="interval",
         shown=("overview", "federated page"),
     ),
@@ -99,6 +99,13 @@ PERFORMANCE_MEASURES: dict[str, Measure] = {
         title="MAE",
         meaning="Mean absolute error on held-out examples, in the unit of the target; beside it that of always "
         "answering their median.",
+    ),
+    "perplexity": _performance(
+        better="lower",
+        title="perplexity",
+        meaning="Exponential of the mean cross-entropy of the tokens that follow in held-out texts, over all steps; "
+        "beside it that of always giving each token its share among them. Bootstrap over texts.",
+        form="norm",
     ),
     "balanced_accuracy": _performance(
         title="balanced accuracy",

@@ -13,11 +13,11 @@ import numpy.typing as npt
 from trustml.measures.accuracy import outputs_of, wilson_interval
 from trustml.measures.bootstrap import mean_ends
 from trustml.measures.evidence import Evidence
-from trustml.measures.resampling import Statistic, estimates
+from trustml.measures.resampling import Estimate, Statistic, estimates
 from trustml.measures.row import About, Facts, IntervalKind, PairKind, Row
-from trustml.models.answers import in_unit, right
+from trustml.models.answers import in_unit, right, right_steps
 from trustml.models.losses import AnyArray, Doubles
-from trustml.models.tasks import Labels, Regression, Task
+from trustml.models.tasks import Labels, NextToken, Regression, Task
 from trustml.record.schema import JobRecord
 
 Booleans: TypeAlias = npt.NDArray[np.bool_]
@@ -104,13 +104,12 @@ def model_difference(task: Task, first: AnyArray, second: AnyArray, labels: AnyA
         more = estimates({"": _explained_more(true, a, b)}, examples=len(true))[""]
         if not math.isfinite(more.value):
             return None
-        return ScoreDifference(
-            value=more.value,
-            low=more.low,
-            high=more.high,
-            interval="bootstrap over examples",
-            ends_error=more.ends_error,
-        )
+        return _of_estimate(more)
+    if isinstance(task, NextToken):
+        steps = (labels > 0).sum(axis=1).astype(np.float64)
+        hits = (right_steps(second, labels) - right_steps(first, labels)).sum(axis=1)
+        gained = estimates({"": lambda weights: weights @ hits / (weights @ steps)}, examples=len(labels))
+        return _of_estimate(gained[""])
     shares = right(task, first, labels), right(task, second, labels)
     if isinstance(task, Labels):
         gain = shares[1] - shares[0]
@@ -120,6 +119,16 @@ def model_difference(task: Task, first: AnyArray, second: AnyArray, labels: AnyA
     low, high = paired_interval(*hits)
     value = float(hits[1].mean() - hits[0].mean())
     return ScoreDifference(value=value, low=low, high=high, interval="newcombe", p_value=mcnemar(*hits))
+
+
+def _of_estimate(found: Estimate) -> ScoreDifference:
+    return ScoreDifference(
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        interval="bootstrap over examples",
+        ends_error=found.ends_error,
+    )
 
 
 def _explained_more(true: Doubles, first: Doubles, second: Doubles) -> Statistic:

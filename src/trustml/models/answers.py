@@ -1,4 +1,4 @@
-"""What outputs say of an example, by its task: probabilities, answers, what is right, and numbers in their own unit."""
+"""What outputs say of an example, by its task: probabilities, answers, what is right, numbers in their own unit."""
 
 from __future__ import annotations
 
@@ -8,18 +8,46 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from trustml.models.losses import AnyArray, Doubles, sigmoid, softmax
-from trustml.models.tasks import Binary, Classes, Labels, Regression, Task
+from trustml.models.losses import AnyArray, Doubles, example_losses, log_probabilities, of_steps, sigmoid, softmax
+from trustml.models.tasks import Binary, Classes, Labels, NextToken, Regression, Task
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 Explained: TypeAlias = Literal["true", "predicted"] | int
+
+
+FOLLOWING, LIKELIEST = 0, 1
+"""What is recorded of each step of a text: log-probability of the token that follows, and of the likeliest one."""
+
+
+def recorded(task: Task, outputs: AnyArray, labels: AnyArray) -> AnyArray:
+    """What a run keeps of a network's outputs, and what is measured: all of them, or of texts (n, steps, 2).
+
+    Logits of all tokens at each step would fill disks. Two log-probabilities remain, both 0 where no token follows.
+    """
+    if not isinstance(task, NextToken):
+        return outputs
+    wide = outputs.astype(np.float64)
+    both = np.stack([log_probabilities(wide, labels), log_probabilities(wide, wide.argmax(axis=-1))], axis=-1)
+    return np.where(labels[..., None] > 0, both, 0.0).astype(np.float32)
+
+
+def recorded_losses(task: Task, outputs: AnyArray, labels: AnyArray) -> Doubles:
+    """Loss of each example by what is recorded of its outputs, (n,)."""
+    if not isinstance(task, NextToken):
+        return example_losses(outputs, labels, task=task)
+    return -(of_steps(labels) * outputs[..., FOLLOWING]).sum(axis=1)
+
+
+def right_steps(outputs: AnyArray, labels: AnyArray) -> Doubles:
+    """Whether the likeliest token is the one that follows, 1 or 0 at each step of recorded texts; (n, steps)."""
+    return ((outputs[..., FOLLOWING] >= outputs[..., LIKELIEST]) & (labels > 0)).astype(np.float64)
 
 
 def probabilities(task: Task, outputs: AnyArray) -> Doubles:
     """Probability that each output stands for; a regression's outputs, in scaled units, as they are. Shape (n, c)."""
     wide = outputs.astype(np.float64)
     match task:
-        case Classes():
+        case Classes() | NextToken():
             return softmax(wide)
         case Regression():
             return wide
@@ -37,8 +65,8 @@ def class_probabilities(outputs: AnyArray) -> Doubles:
 def answers(task: Task, outputs: AnyArray) -> AnyArray:
     """What the model says: in the form of the labels, a regression in scaled units."""
     match task:
-        case Classes():
-            return outputs.argmax(axis=1)
+        case Classes() | NextToken():
+            return outputs.argmax(axis=-1)
         case Regression():
             return outputs
         case _:
@@ -46,7 +74,12 @@ def answers(task: Task, outputs: AnyArray) -> AnyArray:
 
 
 def right(task: Task, outputs: AnyArray, labels: AnyArray) -> Doubles:
-    """Share of an example's labels that are right, (n,): 0 or 1 but for several labels. Not for regression."""
+    """Share of an example's labels that are right, (n,): 0 or 1 but for several labels and texts, as recorded.
+
+    Not for regression.
+    """
+    if isinstance(task, NextToken):
+        return (of_steps(labels) * right_steps(outputs, labels)).sum(axis=1)
     same = answers(task, outputs) == labels
     return same.reshape(len(labels), -1).mean(axis=1)
 
@@ -67,7 +100,9 @@ def r_squared(predicted: Doubles, true: Doubles) -> float:
 
 
 def score(task: Task, outputs: AnyArray, labels: AnyArray) -> float:
-    """The measure that the task leads with: accuracy, or R2."""
+    """The measure that the task leads with, of recorded outputs: accuracy, or R2."""
+    if isinstance(task, NextToken):
+        return float(right_steps(outputs, labels).sum() / (labels > 0).sum())
     if isinstance(task, Regression):
         return r_squared(outputs.astype(np.float64).ravel(), labels.astype(np.float64).ravel())
     return float(right(task, outputs, labels).mean())
@@ -88,8 +123,16 @@ def explained_outputs(task: Task, outputs: AnyArray, labels: AnyArray, *, target
             holds = (labels > 0.5) if target == "true" else np.ones(outputs.shape, bool)
             holds = np.where(holds.any(axis=1, keepdims=True), holds, True)
             return np.where(holds, outputs, -np.inf).argmax(axis=1).astype(np.int64)
+        case NextToken():  # of the step that is explained, (n, c) and (n,)
+            likeliest = outputs.argmax(axis=1).astype(np.int64)
+            return np.where(labels > 0, labels, likeliest) if target == "true" else likeliest
         case _:
             return np.zeros(len(outputs), np.int64)
+
+
+def explained_labels(task: Task, labels: AnyArray) -> AnyArray:
+    """Labels of what is explained: of a text, the token that follows its one step."""
+    return labels[:, task.step] if isinstance(task, NextToken) else labels
 
 
 def label_words(task: Task, labels: AnyArray, names: Sequence[str]) -> list[str]:
@@ -103,3 +146,5 @@ def label_words(task: Task, labels: AnyArray, names: Sequence[str]) -> list[str]
             return [" + ".join(n for n, holds in zip(names, row, strict=True) if holds > 0) or "none" for row in labels]
         case Regression():
             return [f"{value:.6g}" for value in in_unit(task, labels)[:, 0]]
+        case NextToken():
+            return ["".join(names[int(token)] for token in row if token > 0) for row in labels]

@@ -7,7 +7,17 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from trustml.models.tasks import DEFAULT_TASK, Binary, Classes, Labels, Regression, Task, require_same_shape
+from trustml.models.tasks import (
+    DEFAULT_TASK,
+    Binary,
+    Classes,
+    Labels,
+    NextToken,
+    Regression,
+    Task,
+    are_classes,
+    require_same_shape,
+)
 
 Doubles: TypeAlias = npt.NDArray[np.float64]
 AnyArray: TypeAlias = npt.NDArray[Any]
@@ -18,18 +28,16 @@ def example_losses(outputs: AnyArray, labels: AnyArray, *, task: Task = DEFAULT_
 
     Parameters
     ----------
-    outputs : array of shape (n, c)
-    labels : array of shape (n,) for classes, else (n, c)
+    outputs : array of shape (n, c), or (n, steps, c) for the next token
+    labels : array of shape (n,) for classes, (n, steps) for the next token, else (n, c)
     task : Task
     """
     wide = outputs.astype(np.float64)
-    if not isinstance(task, Classes):
+    if not are_classes(task):
         require_same_shape(outputs.shape, labels.shape)
     match task:
         case Classes():
-            top = wide.max(axis=1, keepdims=True)
-            sums = top[:, 0] + np.log(np.exp(wide - top).sum(axis=1))
-            found: Doubles = sums - wide[np.arange(len(labels)), labels]
+            found = -log_probabilities(wide, labels)
             return found * _of_examples(task, labels) if task.class_weights else found
         case Binary():
             return _of_examples(task, labels) * _sigmoid_cross_entropies(wide, labels)[:, 0]
@@ -43,6 +51,24 @@ def example_losses(outputs: AnyArray, labels: AnyArray, *, task: Task = DEFAULT_
                 delta = task.huber_delta
                 each = np.where(size <= delta, residual**2 / 2, delta * (size - delta / 2))
             return each.mean(axis=1)
+        case NextToken():
+            return -(of_steps(labels) * log_probabilities(wide, labels)).sum(axis=1)
+
+
+def of_steps(labels: AnyArray) -> Doubles:
+    """Share of each step in the mean of its text: equal over those that a token follows, and 0 of padding."""
+    follows = labels > 0
+    found: Doubles = follows / np.maximum(follows.sum(axis=-1, keepdims=True), 1)
+    return found
+
+
+def log_probabilities(outputs: AnyArray, labels: AnyArray) -> Doubles:
+    """Logarithm of the softmax at each label; shape of the labels, where outputs have one axis more."""
+    wide = outputs.astype(np.float64)
+    top = wide.max(axis=-1)
+    sums = top + np.log(np.exp(wide - top[..., None]).sum(axis=-1))
+    found: Doubles = np.take_along_axis(wide, labels[..., None].astype(np.int64), axis=-1)[..., 0] - sums
+    return found
 
 
 def output_slopes(outputs: AnyArray, labels: AnyArray, *, task: Task = DEFAULT_TASK) -> Doubles:
@@ -63,12 +89,14 @@ def output_slopes(outputs: AnyArray, labels: AnyArray, *, task: Task = DEFAULT_T
             if each is None:
                 each = np.clip(residual, -task.huber_delta, task.huber_delta)
             return each / wide.shape[1]
+        case NextToken():
+            return of_steps(labels)[..., None] * (softmax(wide) - np.eye(wide.shape[-1])[labels])
 
 
 def softmax(logits: Doubles) -> Doubles:
-    """Probabilities (rows, c) of logits (rows, c)."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    """Probabilities (..., c) of logits (..., c)."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def sigmoid(logits: Doubles) -> Doubles:

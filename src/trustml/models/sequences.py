@@ -1,9 +1,10 @@
-"""Networks for sequences (steps, channels), as published but for the norms, which mix no examples."""
+"""Networks for sequences (steps, channels) and texts, as published but for the norms, which mix no examples."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from trustml.errors import UsageError
 from trustml.models.layers import (
     GRU,
     INPUT,
@@ -20,6 +21,7 @@ from trustml.models.layers import (
     Node,
     ReLU,
 )
+from trustml.models.token_layers import Embedding, Mask, MaskedMean
 
 
 def tcn(
@@ -53,8 +55,19 @@ def tcn(
     )
 
 
-def gru_classifier(*, classes: int, units: int = 32, layers: int = 1, window: int = 0, stride: int = 1) -> Architecture:
+def gru_classifier(
+    *,
+    classes: int,
+    units: int = 32,
+    layers: int = 1,
+    window: int = 0,
+    stride: int = 1,
+    vocabulary: int = 0,
+    width: int = 32,
+) -> Architecture:
     """Gated recurrent units, the mean of whose states over all steps goes on to the classes.
+
+    Of texts it is the mean over the tokens that are no padding (0).
 
     Parameters
     ----------
@@ -65,20 +78,37 @@ def gru_classifier(*, classes: int, units: int = 32, layers: int = 1, window: in
     window, stride : int
         Steps that a convolution in front of them sees, and goes on by, with as many filters and a ReLU: it makes long
         series short, over which gradients would fade. Without a window there is none.
+    vocabulary, width : int
+        Of inputs that are token ids: how many tokens there are, and channels of the vectors that stand for them.
+        Without a vocabulary inputs are (steps, channels).
     """
     front: list[Node] = []
+    if window and vocabulary:
+        raise UsageError(f"window: {window} steps would mix tokens with padding; leave it out, or use text_cnn")
     if window:
         convolution = Conv1D(filters=units, kernel=window, stride=stride)
         front = [Node(name="front", layer=convolution), Node(name="front.relu", layer=ReLU())]
+    pool = Node(name="pool", layer=GlobalAvgPool())
+    if vocabulary:
+        mask = Node(name="mask", layer=Mask(), inputs=(INPUT,))
+        front = [mask, *_tokens(vocabulary, width)]
+        pool = Node(name="pool", layer=MaskedMean(), inputs=(f"gru{layers - 1}", "mask"))
     stack = [Node(name=f"gru{number}", layer=GRU(units=units)) for number in range(layers)]
-    end = [Node(name="pool", layer=GlobalAvgPool()), Node(name="logits", layer=Dense(units=classes))]
-    return Architecture(layers=(*front, *stack, *end))
+    return Architecture(layers=(*front, *stack, pool, Node(name="logits", layer=Dense(units=classes))))
 
 
 def text_cnn(
-    *, classes: int, widths: Sequence[int] = (3, 4, 5), filters: int = 100, dropout: float = 0.0
+    *,
+    classes: int,
+    widths: Sequence[int] = (3, 4, 5),
+    filters: int = 100,
+    dropout: float = 0.0,
+    vocabulary: int = 0,
+    width: int = 64,
 ) -> Architecture:
     """Convolutions of several widths side by side, and the largest value of each over all steps (Kim, EMNLP 2014).
+
+    Padding has a vector of its own there, which is learned like any.
 
     Parameters
     ----------
@@ -89,16 +119,20 @@ def text_cnn(
         Of each width.
     dropout : float
         Before the classes; 0.5 in the paper.
+    vocabulary, width : int
+        Of inputs that are token ids: how many tokens there are, and channels of the vectors that stand for them (300
+        in the paper). Without a vocabulary inputs are (steps, channels).
     """
-    nodes: list[Node] = []
-    for width in widths:
-        name = f"width{width}"
+    nodes: list[Node] = _tokens(vocabulary, width)
+    source = nodes[-1].name if nodes else INPUT
+    for steps in widths:
+        name = f"width{steps}"
         nodes += [
-            Node(name=f"{name}.conv", layer=Conv1D(filters=filters, kernel=width), inputs=(INPUT,)),
+            Node(name=f"{name}.conv", layer=Conv1D(filters=filters, kernel=steps), inputs=(source,)),
             Node(name=f"{name}.relu", layer=ReLU()),
             Node(name=f"{name}.max", layer=GlobalMaxPool()),
         ]
-    ends = tuple(f"width{width}.max" for width in widths)
+    ends = tuple(f"width{steps}.max" for steps in widths)
     if len(ends) > 1:
         nodes.append(Node(name="all", layer=Concatenate(), inputs=ends))
     nodes += [Node(name="dropout", layer=layer) for layer in _dropout(dropout)]
@@ -128,6 +162,13 @@ def _causal_block(
         Node(name=f"{name}.add", layer=Add(), inputs=(end, shortcut)),
         Node(name=f"{name}.relu", layer=ReLU()),
     ]
+
+
+def _tokens(vocabulary: int, width: int) -> list[Node]:
+    """Vectors of token ids; nothing where inputs are no ids."""
+    if not vocabulary:
+        return []
+    return [Node(name="tokens", layer=Embedding(vocabulary=vocabulary, width=width), inputs=(INPUT,))]
 
 
 def _dropout(rate: float) -> list[Layer]:

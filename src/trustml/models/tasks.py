@@ -85,7 +85,23 @@ class Regression(TaskSpec, frozen=True, kw_only=True, tag="Regression"):
     target_range: tuple[float, float] | None = None
 
 
-Task: TypeAlias = Classes | Binary | Labels | Regression
+class NextToken(TaskSpec, frozen=True, kw_only=True, tag="NextToken"):
+    """The token that follows at each step of a text: logits of all tokens at each, softmax cross-entropy.
+
+    The loss of a text is the *mean* over the steps that a token follows, padding left out: a text is one example, and
+    what is clipped is its gradient.
+
+    Parameters
+    ----------
+    step : int
+        Where explanations ask for the next token; negative from the end of the inputs. Where no token follows the
+        step in a text, the likeliest one is explained.
+    """
+
+    step: int = -1
+
+
+Task: TypeAlias = Classes | Binary | Labels | Regression | NextToken
 DEFAULT_TASK = Classes()
 
 
@@ -175,6 +191,8 @@ class TaskFacts:
 
 _NO_CLASSES = "needs probabilities of classes, and a regression gives a number"
 _NO_LIKELIHOOD = "compares probabilities of the label, and a squared error has no scale to make one of"
+_NO_SHADOWS = "needs reference models, which are not trained for texts"
+_ONE_TOKEN = "looks at one answer an example, and a text has one at each step"
 _ONE_ANSWER = "learns from probabilities of classes that exclude each other"
 
 TASKS: dict[type[TaskSpec], TaskFacts] = {
@@ -240,6 +258,28 @@ TASKS: dict[type[TaskSpec], TaskFacts] = {
             "learned": _NO_CLASSES,
         },
         canaries="the end of target_range that is further away",
+        audited="as a model of one number, with targets that are not whole, a regressor, or outputs='values'",
+    ),
+    NextToken: TaskFacts(
+        title="next token",
+        labels="int64 (n, steps): the tokens that follow; 0 where none does",
+        outputs="a logit for each token at each step",
+        loss="mean over the steps that a token follows of softmax cross-entropies",
+        score="accuracy",
+        label_words="next tokens",
+        truth="next token",
+        explained="the logit of a token at one step: the one that follows, the likeliest or a given one",
+        probability="softmax probability of the token",
+        signals="mean loss over the steps, mean log-probability of the likeliest tokens",
+        not_attacked_by={
+            **dict.fromkeys(("entropy", "modified-entropy", "label-only"), _ONE_TOKEN),
+            **dict.fromkeys(
+                ("lira-online", "lira-online-fixed", "lira-offline", "lira-offline-fixed", "rmia-1", "rmia-2")
+                + ("rmia-4", "rmia-all", "rmia-offline", "learned"),
+                _NO_SHADOWS,
+            ),
+        },
+        canaries="another token at each step, at random",
         audited="no",
     ),
 }
@@ -256,9 +296,19 @@ def output_count(task: Task, names: int) -> int:
     return 1 if isinstance(task, Binary | Regression) else names
 
 
-def label_shape(task: Task, outputs: int) -> tuple[int, ...]:
-    """Shape of one example's label, for a network with so many outputs."""
-    return () if isinstance(task, Classes) else (outputs,)
+def label_shape(task: Task, outputs: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of one example's label, for a network that gives outputs of this shape."""
+    return outputs[:-1] if are_classes(task) else outputs
+
+
+def are_classes(task: Task) -> bool:
+    """Whether labels are whole numbers, of a class or a token, and not as many numbers as there are outputs."""
+    return isinstance(task, Classes | NextToken)
+
+
+def explained_task(task: Task) -> Task:
+    """What is asked of the network that is explained: of one step of a text, one token of all."""
+    return DEFAULT_TASK if isinstance(task, NextToken) else task
 
 
 def require_same_shape(outputs: tuple[int, ...], labels: tuple[int, ...]) -> None:
@@ -283,3 +333,5 @@ def in_words(task: Task, names: int) -> str:
             return f"{names} labels"
         case Regression():
             return f"regression, {task.loss} loss"
+        case NextToken():
+            return f"the next of {names} tokens"

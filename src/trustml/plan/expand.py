@@ -9,7 +9,7 @@ from trustml.catalogue.available import availability, why_unfit
 from trustml.frameworks.entry import Missing
 from trustml.frameworks.implementation import NotAvailable
 from trustml.models.outcome import with_outcome
-from trustml.models.tasks import Classes
+from trustml.models.tasks import Classes, explained_task
 from trustml.plan.attack_files import scores_file
 from trustml.plan.attacking import AttackJob, attack_jobs
 from trustml.plan.job import AblatedSteps, ExplainJob, Job, Mechanism, TrainJob, clients_file, explain_id, train_id
@@ -211,8 +211,9 @@ def _fitting(
         if isinstance(found, NotAvailable):
             reason = found.reason
         else:
-            of_classes = "" if isinstance(scenario.task, Classes) and quantity == "logit" else found.of_classes
-            explained = with_outcome(scenario.model, scenario.task, quantity)
+            asked = explained_task(scenario.task)
+            of_classes = "" if isinstance(asked, Classes) and quantity == "logit" else found.of_classes
+            explained = with_outcome(scenario.model, asked, quantity)
             reason = of_classes or why_unfit(method, explained, input_shape)
         if reason:
             skips.append(Skip(backend=backend, method=method.title, reason=reason))

@@ -171,6 +171,7 @@ RELEASED: tuple[Known, ...] = (
     *_of("measures.parquet", "measure:accuracy measure:logit_relative_difference measure:held_out_loss", "model"),
     *_of("measures.parquet", "measure:r2 measure:rmse measure:mae measure:balanced_accuracy measure:roc_auc", "model"),
     *_of("measures.parquet", "measure:score_difference measure:tuned_score measure:tuned_score_difference", "model"),
+    *_of("measures.parquet", "measure:perplexity", "model"),
     *_of("measures.parquet", "measure:slice_*", "model"),
     *_of("measures.parquet", "measure:pr_auc measure:log_loss measure:calibration_error measure:f1", "model"),
     *_of("measures.parquet", "measure:rounds_to_target measure:attribution_* measure:deletion_auc", "model"),

@@ -293,7 +293,12 @@ def constant_lines(table: pd.DataFrame) -> tuple[list[str], list[str]]:
     """
     leads = leading(set(table.measure))
     rows = table[(table.measure == leads) & table.value.notna()]
-    return _majority_lines(rows) if leads == "accuracy" else _constant_lines(table, rows)
+    lines, warnings = _majority_lines(rows) if leads == "accuracy" else _constant_lines(table, rows)
+    texts = table[(table.measure == "perplexity") & table.value.notna()]
+    for value in list(fact_of(texts, "of_unigram", default=0.0))[:1]:
+        text = MEASURES["perplexity"].text(value)
+        lines.append(f"perplexity: giving each token its share among those held out comes to {text}")
+    return lines, warnings
 
 
 def _constant_lines(table: pd.DataFrame, rows: pd.DataFrame) -> tuple[list[str], list[str]]:
@@ -325,6 +330,8 @@ def constant_models(rows: pd.DataFrame) -> pd.DataFrame:
 def best_constant(rows: pd.DataFrame) -> tuple[str, bool]:
     """Say which constant answer accuracies are held against, and whether it is one of several labels."""
     several = max(fact_of(rows, "labels", default=0), default=0) > 0
+    if max(fact_of(rows, "tokens", default=0), default=0):
+        return "the commonest token", False
     return "what holds for most, label by label," if several else "the largest class", several
 
 

@@ -15,13 +15,13 @@ from trustml.models.layer_types import WHY_NO_EXPANDED_WEIGHTS, WITHOUT_EXPANDED
 from trustml.models.layers import Dropout
 from trustml.models.network_files import starting_weights
 from trustml.models.shapes import Shape, layer_shapes, refuse_erasing_norms
-from trustml.models.tasks import Classes, Labels, Regression, in_words, output_count
+from trustml.models.tasks import Classes, Labels, NextToken, Regression, are_classes, in_words, output_count
 from trustml.scenario.check_attacks import check_attacks, check_canaries
 from trustml.scenario.check_explanations import check_explanations, check_rows, check_target
 from trustml.scenario.check_regimes import check_ablations, check_regime
 from trustml.scenario.problems import check_types
 from trustml.scenario.regimes import DPSGD, Augmentation, Plain
-from trustml.scenario.sources import Table
+from trustml.scenario.sources import Table, Text
 from trustml.scenario.spec import Scenario
 from trustml.scenario.sweep import check_sweep
 
@@ -94,14 +94,18 @@ def check_against_data(
     outputs = output_count(scenario.task, classes)
     final = layer_shapes(scenario.model, input_shape)[-1]
     refuse_erasing_norms(scenario.model, input_shape)
-    if final != (outputs,):
+    wanted = (input_shape[0], outputs) if isinstance(scenario.task, NextToken) else (outputs,)
+    if final != wanted:
+        end = f"Dense(units={outputs})"
+        if isinstance(scenario.task, NextToken):
+            end = f"an Unembedding, or a Dense, of {outputs} at each step"
         many = "the data has" if isinstance(scenario.task, Classes | Labels) else "the task is"
         raise ScenarioError(
             f"model.layers.{len(scenario.model.layers) - 1}",
             f"gives shape {final} but {many} {in_words(scenario.task, classes)}",
-            fix=f"end with Dense(units={outputs})",
+            fix=f"end with {end}",
         )
-    weights = () if isinstance(scenario.task, Regression) else scenario.task.class_weights
+    weights = () if isinstance(scenario.task, Regression | NextToken) else scenario.task.class_weights
     if weights and len(weights) != classes:
         raise ScenarioError(
             "task.class_weights",
@@ -115,7 +119,7 @@ def check_against_data(
             f"{scenario.explanations.examples} is more than the {test_examples} held-out examples",
             fix=f"use {test_examples} or fewer",
         )
-    what = "classes" if isinstance(scenario.task, Classes) else "outputs"
+    what = "classes" if are_classes(scenario.task) else "outputs"
     check_target(scenario.explanations.target, classes=outputs, what=what)
     kinds = classes if isinstance(scenario.task, Classes) else 2  # of labels that a canary may have
     check_canaries(scenario, input_shape=input_shape, classes=kinds, heldout=test_examples)
@@ -210,6 +214,8 @@ def _check_slices(scenario: Scenario) -> None:
 def _check_task(scenario: Scenario) -> None:
     """Check that the task has the labels it needs."""
     task, source = scenario.task, scenario.data
+    if isinstance(task, NextToken):
+        _check_next_token(scenario)
     if isinstance(task, Regression) and task.target_range is not None:
         low, high = task.target_range
         if not -math.inf < low < high < math.inf:
@@ -230,6 +236,26 @@ def _check_task(scenario: Scenario) -> None:
                     f"{canaries.kind!r} takes its targets from the ends of the declared range, and there is none",
                     fix="set task.target_range, or choose natural or a gradient",
                 )
+
+
+def _check_next_token(scenario: Scenario) -> None:
+    """Refuse what texts, whose every step has a label, cannot have."""
+    if not isinstance(scenario.data, Text):
+        problem = f"NextToken reads the labels off a text, and data is {type(scenario.data).__name__}"
+        raise ScenarioError("task", problem, fix="use data=Text(...), or another task")
+    membership = scenario.attacks.membership
+    if membership is not None and membership.shadow_models:
+        raise ScenarioError(
+            "attacks.membership.shadow_models",
+            "are not trained for NextToken: their logits of all tokens at all steps would fill the memory",
+            fix="use 0, for the attacks that need none",
+        )
+    for index, canaries in enumerate(scenario.attacks.canaries):
+        if canaries.kind in ("blank", "out-of-distribution"):
+            problem = f"{canaries.kind!r} makes inputs of numbers, and a text is of tokens"
+            raise ScenarioError(
+                f"attacks.canaries.{index}.kind", problem, fix="choose natural, mislabelled or a gradient"
+            )
 
 
 def _check_stops(scenario: Scenario) -> None:

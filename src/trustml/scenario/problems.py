@@ -75,6 +75,10 @@ def explain_problem(error: msgspec.ValidationError, data: Any, kind: Any, *, roo
     if isinstance(value, str) and tags:
         fix = f'write {{kind = "{value if value in tags else tags[0]}"}}; {_choices(types)}'
         return ScenarioError(field, f"{value!r} is text, and its settings go into a table", fix=fix)
+    if message.startswith("Expected `str` of length"):
+        limit = message.removeprefix("Expected `str` of length ").replace("<=", "at most").replace(">=", "at least")
+        tab = "; in double quotes \\t is a tab" if isinstance(value, str) and "\\" in value else ""
+        return ScenarioError(field, f"{value!r} has {len(value)} characters", fix=f"use {limit}{tab}")
     if " >" in message or " <" in message:
         name = next((key for key in reversed(keys) if not key.isdigit()), root)
         bounds = next(one for one in types if isinstance(one, inspect.IntType | inspect.FloatType))

@@ -292,7 +292,8 @@ class Text(Source, frozen=True, kw_only=True, tag="Text"):
         CSV or tab-separated file; one whose name has ``.json`` or ``.jsonl`` in it holds objects as in :class:`Json`,
         and one with ``.parquet``, or a folder, is read as by :class:`Parquet`.
     text, label : str
-        Columns of the text and of its class; further columns serve `split_by` alone.
+        Columns of the text and of its class; further columns serve `split_by` alone. No label is read where the task
+        is :class:`NextToken`: it is the text, one token on.
     length : int
         Tokens of each example. What is longer is cut off at its end.
     test_path : str, optional

@@ -22,7 +22,7 @@ from trustml.conformance.subject import flat
 from trustml.data.batches import BatchPlan
 from trustml.data.dataset import Examples
 from trustml.frameworks.entry import Supported
-from trustml.models.losses import example_losses
+from trustml.models.answers import recorded_losses
 from trustml.models.shapes import weight_shapes
 from trustml.models.weights import Weights, read_weights
 from trustml.plan.job import CanaryJob, TrainJob, checkpoint_file
@@ -31,7 +31,7 @@ from trustml.record.files import encode_arrays, inside, read_arrays, write_atomi
 from trustml.worker.canary_insertion import CanaryFederation, CanaryTrainer, strength_of
 from trustml.worker.federated import HISTORY
 from trustml.worker.job_context import JobContext
-from trustml.worker.predicting import predict
+from trustml.worker.predicting import predict_recorded
 from trustml.worker.prepared import labels_of, read_prepared
 from trustml.worker.training import train
 
@@ -160,7 +160,7 @@ def _examples(
     both = Examples(inputs=np.concatenate([examples.inputs, inputs]), labels=np.concatenate([examples.labels, labels]))
     trained = train(job, backend, model, both, at=at)
     before, after = (
-        example_losses(predict(backend.network(state), inputs), labels, task=job.task)
+        recorded_losses(job.task, predict_recorded(backend.network(state), inputs, labels, task=job.task), labels)
         for state in (model, dataclasses.replace(model, weights=trained.weights))
     )
     return before - after

@@ -30,7 +30,7 @@ from trustml.worker.common_lane import common_lane, logit_changes
 from trustml.worker.job_context import JobContext
 from trustml.worker.predicting import InPieces, predict
 from trustml.worker.probing import probe
-from trustml.worker.token_space import by_token, in_token_space, tables_looked_up
+from trustml.worker.token_space import at_the_step, by_token, in_token_space, tables_looked_up
 
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
 
@@ -75,14 +75,14 @@ def explain(job: ExplainJob, backend: Backend, *, at: JobContext) -> tuple[Metho
     model = Model(architecture=job.model, input_shape=job.input_shape, weights=weights, task=job.task)
     examples = read_arrays(inside(at.root, job.examples))
     model, inputs, prepared = in_token_space(
-        model, examples["inputs"].astype(np.float32), read_arrays(inside(at.root, job.baselines))
+        at_the_step(model), examples["inputs"].astype(np.float32), read_arrays(inside(at.root, job.baselines))
     )
     rows = rows_of_pass(model.architecture, model.input_shape, asked=job.execution.explanation_rows)
     plain = InPieces(backend.network(model), rows)
     logits = predict(plain, inputs)
     targets = explained_outputs(job.task, logits, examples["targets"], target=job.target)
     arrays: Arrays = {"logits": logits, "targets": targets}
-    model, network = replace(model, architecture=with_outcome(model.architecture, job.task, job.quantity)), plain
+    model, network = replace(model, architecture=with_outcome(model.architecture, model.task, job.quantity)), plain
     if job.quantity != "logit":
         network = InPieces(backend.network(model), rows)
         targets = explained_columns(job.task, job.quantity, logits, examples["targets"], job.target)

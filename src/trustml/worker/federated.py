@@ -17,8 +17,7 @@ from trustml.data.clients import FederatedPlan
 from trustml.data.dataset import Examples
 from trustml.data.partition import owners_fingerprint
 from trustml.errors import PrivacyError
-from trustml.models.answers import right, score
-from trustml.models.losses import example_losses
+from trustml.models.answers import recorded_losses, right, score
 from trustml.models.tasks import Regression, facts_of
 from trustml.plan.job import TrainJob, rounds_file
 from trustml.plan.mechanism import check_draws, drawn_for, make_charge
@@ -29,7 +28,7 @@ from trustml.record.files import encode_arrays, inside, read_arrays, write_atomi
 from trustml.scenario.clipping import Adaptive
 from trustml.scenario.federated import DPFedAvg, FederatedSpec
 from trustml.worker.job_context import JobContext, Trained
-from trustml.worker.predicting import predict
+from trustml.worker.predicting import predict_recorded
 from trustml.worker.prepared import held_out_examples
 from trustml.worker.private import entropy_words
 
@@ -199,10 +198,11 @@ class _Look:
     def at_round(self, number: int, federation: Federation) -> None:
         """Note how good the present model is."""
         network = self._backend.network(replace(self._model, weights=federation.weights()))
-        outputs, task = predict(network, self._inputs), self._model.task
+        task = self._model.task
+        outputs = predict_recorded(network, self._inputs, self._labels, task=task)
         self.rounds.append(number)
         self.score.append(score(task, outputs, self._labels))
-        self.loss.append(float(example_losses(outputs, self._labels, task=task).mean()))
+        self.loss.append(float(recorded_losses(task, outputs, self._labels).mean()))
         each = np.zeros(0)
         if not isinstance(task, Regression):
             each = client_accuracies(right(task, outputs, self._labels), self._owners, clients=self._count)

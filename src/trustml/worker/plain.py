@@ -20,7 +20,7 @@ from trustml.record.checkpoint import Checkpoint, Checkpoints, read_checkpoint
 from trustml.record.files import inside, read_arrays
 from trustml.scenario.regimes import Plain
 from trustml.worker.job_context import JobContext, Trained
-from trustml.worker.predicting import predict
+from trustml.worker.predicting import predict_recorded
 from trustml.worker.prepared import held_out_examples
 
 _LOOKS_PER_EPOCH = 20
@@ -91,5 +91,8 @@ class _Goal:
     def reached(self, trainer: Trainer) -> bool:
         """Whether the model in training is as good by now."""
         network = self._backend.network(replace(self._model, weights=trainer.weights()))
-        self.score = score(self._model.task, predict(network, self._held_out.inputs), self._held_out.labels)
+        held_out, task = self._held_out, self._model.task
+        self.score = score(
+            task, predict_recorded(network, held_out.inputs, held_out.labels, task=task), held_out.labels
+        )
         return self.score >= self.wanted

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from trustml.backends.contract import Model
 from trustml.catalogue.available import combine_of, returns_layer
 from trustml.data.dataset import Floats
+from trustml.models.layers import Node
+from trustml.models.tasks import NextToken, explained_task
+from trustml.models.token_layers import Pick
 from trustml.models.token_space import look_up, looked_up_shape, table_of_tokens
 from trustml.scenario.methods import Method, RandomControl
 
@@ -39,6 +44,20 @@ def in_token_space(model: Model, inputs: Floats, prepared: Arrays) -> tuple[Mode
             found[name] = vectors(array, array)
     explained = Model(architecture=model.architecture, input_shape=shape, weights=model.weights, task=model.task)
     return explained, vectors(inputs, inputs), found
+
+
+def at_the_step(model: Model) -> Model:
+    """Give the network that is explained: of texts the one that gives the logits of one step's next token."""
+    if not isinstance(model.task, NextToken):
+        return model
+    last = Node(name="explained", layer=Pick(index=model.task.step))
+    names = {node.name for node in model.architecture.nodes}
+    while last.name in names:
+        last = replace(last, name=f"{last.name}_")
+    nodes = (*model.architecture.layers, last)
+    return dataclasses.replace(
+        model, architecture=replace(model.architecture, layers=nodes), task=explained_task(model.task)
+    )
 
 
 def by_token(method: Method, attributions: Floats) -> Floats:

@@ -17,7 +17,8 @@ from trustml.backends.jax.shadows import JaxShadows, refuse
 from trustml.backends.jax.training import PlainTrainer
 from trustml.backends.settings import FederatedSettings, PrivateSettings, UserPrivacy
 from trustml.backends.shadows import ShadowModels, ShadowSettings
-from trustml.models.layers import Architecture, Dense, Dropout, ReLU
+from trustml.models.layers import GRU, Add, Architecture, Dense, Dropout, Node, ReLU
+from trustml.models.token_layers import Attention, Pick, Reshape
 from trustml.models.zoo import mlp
 from trustml.plan.attacking import why_no_shadows
 from trustml.plan.job import Mechanism, ShadowJob
@@ -45,6 +46,17 @@ GENERATOR = np.random.default_rng(0)
 INPUTS = GENERATOR.normal(size=(POOL, FEATURES)).astype(np.float32)
 LABELS = GENERATOR.integers(0, CLASSES, POOL)
 NETWORK = mlp([8], classes=CLASSES)
+GRAPH = Architecture(  # features as three steps, with a shortcut around attention, and recurrent steps
+    layers=(
+        Node(name="steps", layer=Reshape(shape=(3, 2)), inputs=("input",)),
+        *(Node(name=name, layer=Dense(units=4), inputs=("steps",)) for name in ("query", "key", "value")),
+        Node(name="heads", layer=Attention(heads=2, causal=True), inputs=("query", "key", "value")),
+        Node(name="both", layer=Add(), inputs=("heads", "value")),
+        GRU(units=5),
+        Pick(index=-1),
+        Dense(units=CLASSES),
+    )
+)
 
 
 @pytest.fixture(autouse=True)
@@ -119,7 +131,7 @@ def whole(rows: np.ndarray) -> np.ndarray:
     [
         (
             Plain(epochs=3, batch_size=5, optimizer=SGD(momentum=0.9), schedule=Schedule(decay="cosine", warmup=4)),
-            NETWORK,
+            GRAPH,
         ),
         (
             Plain(epochs=3, batch_size=5, optimizer=Adam(learning_rate=0.02), random_labels=True),
@@ -144,15 +156,17 @@ def test_a_plain_shadow_model_is_the_plain_trainers(regime, model):
 
 
 @pytest.mark.parametrize(
-    ("clipping", "noise", "optimizer"),
+    ("clipping", "noise", "optimizer", "model"),
     [
-        pytest.param(Flat(), 0.0, SGD(learning_rate=0.5, momentum=0.9), marks=pytest.mark.long),
-        (PerLayer(), 0.8, Adam(learning_rate=0.05)),
-        (Adaptive(quantile=0.3, learning_rate=0.5), 0.0, SGD(learning_rate=0.5)),
+        pytest.param(Flat(), 0.0, SGD(learning_rate=0.5, momentum=0.9), GRAPH, marks=pytest.mark.long),
+        (PerLayer(), 0.8, Adam(learning_rate=0.05), NETWORK),
+        (Adaptive(quantile=0.3, learning_rate=0.5), 0.0, SGD(learning_rate=0.5), NETWORK),
     ],
     ids=["flat, no noise", "per layer, noise", "adaptive, no noise"],
 )
-def test_a_private_shadow_model_is_the_private_trainers_on_the_same_batches_and_noise(clipping, noise, optimizer):
+def test_a_private_shadow_model_is_the_private_trainers_on_the_same_batches_and_noise(
+    clipping, noise, optimizer, model
+):
     regime = DPSGD(noise_multiplier=1.0, clipping=clipping, batch_size=6, steps=8, optimizer=optimizer)
     mechanism = mechanism_of(
         noise_multiplier=noise,
@@ -162,7 +176,7 @@ def test_a_private_shadow_model_is_the_private_trainers_on_the_same_batches_and_
         total_steps=8,
         steps=8,
     )
-    job = job_of(regime, mechanism=mechanism)
+    job = job_of(regime, mechanism=mechanism, model=model)
     settings, models = drawn(job)
     models.rows[CHECKED, 3] = -1  # a batch that nobody is in
     found = trained(settings, models)
@@ -259,7 +273,7 @@ def test_a_federated_shadow_model_is_the_federations(name):
             steps=4,
             unit="user",
         )
-    job = job_of(regime, mechanism=mechanism, seed=3)
+    job = job_of(regime, mechanism=mechanism, model=GRAPH if mechanism else NETWORK, seed=3)
     settings, models = drawn(job)
     rows, visits = models.rows[CHECKED], models.visits
     rows[1], visits.weights[CHECKED, 1], visits.clients[CHECKED, 1] = -1, -1, 0  # nobody came

@@ -79,6 +79,7 @@ def pack(
     shape: tuple[int, ...],
     least: tuple[int, int] = (1, 1),
     label_shape: tuple[int, ...] = (),
+    whole_labels: bool = True,
 ) -> Lanes:
     """Deal clients out over lanes, longest first, each to the lane that has the least so far.
 
@@ -93,7 +94,9 @@ def pack(
         Fewest steps and clients to make room for in a lane. Every new number of either compiles the program anew, so
         what needs more room is rounded up by a quarter at the most. What is not used costs nothing.
     label_shape : tuple of int
-        Of one example's label: whole numbers where it is empty.
+        Of one example's label.
+    whole_labels : bool
+        Whether labels are whole numbers.
     """
     dealt = _deal([len(client) for client in clients], lanes)
     steps = max(least[0], _rounded(max(sum(len(clients[k]) for k in lane) for lane in dealt)))
@@ -110,7 +113,11 @@ def pack(
             slots += range(lane * steps + step, lane * steps + step + len(clients[client]))
             step += len(clients[client])
             borders[lane, place + 1] = step
-    inputs, labels, mask = _filled(batches, slots, count=lanes * steps, shape=shape, label_shape=label_shape)
+    of_all = (lanes * steps, shape[0], *label_shape)
+    of_labels: npt.NDArray[np.int32] | Floats = np.zeros(of_all, np.int32)
+    if not whole_labels:
+        of_labels = np.zeros(of_all, np.float32)
+    inputs, labels, mask = _filled(batches, slots, shape=shape, labels=of_labels)
     held = np.array([len(members) for members in dealt], np.int32)
     rows = (lanes, steps, shape[0])
     return Lanes(
@@ -185,20 +192,17 @@ def _filled(
     batches: Sequence[tuple[Floats, LabelArray]],
     slots: Sequence[int],
     *,
-    count: int,
     shape: tuple[int, ...],
-    label_shape: tuple[int, ...],
+    labels: npt.NDArray[np.int32] | Floats,
 ) -> tuple[Floats, npt.NDArray[np.int32] | Floats, Floats]:
     """Put batches into their slots, filled up with zeros and masked; whole batches all at once."""
+    count = len(labels)
     inputs, mask = np.zeros((count, *shape), np.float32), np.zeros((count, shape[0]), np.float32)
-    labels: npt.NDArray[np.int32] | Floats = np.zeros((count, shape[0]), np.int32)
-    if label_shape:
-        labels = np.zeros((count, shape[0], *label_shape), np.float32)
     whole = [k for k, (_, classes) in enumerate(batches) if len(classes) == shape[0]]
     if whole:
         where = [slots[k] for k in whole]
         inputs[where] = np.concatenate([batches[k][0] for k in whole]).reshape(len(whole), *shape)
-        labels[where] = np.concatenate([batches[k][1] for k in whole]).reshape(len(whole), shape[0], *label_shape)
+        labels[where] = np.concatenate([batches[k][1] for k in whole]).reshape(len(whole), *labels.shape[1:])
         mask[where] = 1.0
     for slot, (batch, classes) in zip(slots, batches, strict=True):
         size = len(classes)

@@ -21,6 +21,7 @@ from trustml.backends.jax.noise import CorrelatedNoise, add_noise, noise_key, no
 from trustml.backends.jax.server_optimizers import State, make_server
 from trustml.backends.jax.tiling import calls_on_every_core, cores
 from trustml.backends.settings import EngineChoice, FederatedSettings, RoundOutcome, UserPrivacy, usual_batch_size
+from trustml.models.tasks import are_classes
 from trustml.models.weights import Weights
 from trustml.scenario.federated import DPFedAvg, FedProx, FedSGD, IndependentNoise
 from trustml.scenario.optimizers import SGD
@@ -160,6 +161,7 @@ class JaxFederation:
             shape=self._shape,
             least=self._room,
             label_shape=self._model.label_shape,
+            whole_labels=are_classes(self._model.task),
         )
         if self._lanes:
             self._room = packed.mask.shape[1], packed.weights.shape[1]

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from trustml.models.tasks import Binary, Classes, Labels, Regression, Task, require_same_shape
+from trustml.models.tasks import Binary, Classes, Labels, NextToken, Regression, Task, are_classes, require_same_shape
 
 
 def example_losses(task: Task, outputs: Array, labels: Array) -> Array:
-    """Loss of each example, (n,), of outputs (n, c)."""
-    if not isinstance(task, Classes):
+    """Loss of each example, (n,), of outputs (n, c), or (n, steps, c)."""
+    if not are_classes(task):
         require_same_shape(outputs.shape, labels.shape)
     match task:
         case Classes():
@@ -29,11 +29,14 @@ def example_losses(task: Task, outputs: Array, labels: Array) -> Array:
             return jnp.abs(outputs - labels).mean(axis=1)
         case Regression():
             return optax.huber_loss(outputs, labels, delta=task.huber_delta).mean(axis=1)
+        case NextToken():
+            each = optax.softmax_cross_entropy_with_integer_labels(outputs, labels)
+            return (each * _of_steps(labels)).sum(axis=1)
 
 
 def output_slopes(task: Task, outputs: Array, labels: Array) -> Array:
     """Derivative of each example's loss by its outputs, (n, c), by formula: that of the softmax spares a scatter."""
-    if not isinstance(task, Classes):
+    if not are_classes(task):
         require_same_shape(outputs.shape, labels.shape)
     match task:
         case Classes():
@@ -50,10 +53,19 @@ def output_slopes(task: Task, outputs: Array, labels: Array) -> Array:
             return jnp.sign(outputs - labels) / outputs.shape[1]
         case Regression():
             return jnp.clip(outputs - labels, -task.huber_delta, task.huber_delta) / outputs.shape[1]
+        case NextToken():
+            wrong = jax.nn.softmax(outputs) - jax.nn.one_hot(labels, outputs.shape[-1])
+            return wrong * _of_steps(labels)[..., None]
 
 
 def _of_classes(task: Classes | Binary, classes: Array) -> Array:
     return jnp.asarray(task.class_weights, jnp.float32)[classes.astype(jnp.int32)]
+
+
+def _of_steps(labels: Array) -> Array:
+    """Share of each step in the mean of its text, 0 where no token follows."""
+    follows = (labels > 0).astype(jnp.float32)
+    return follows / jnp.maximum(follows.sum(axis=1, keepdims=True), 1.0)
 
 
 def _of_labels(task: Labels) -> Array:

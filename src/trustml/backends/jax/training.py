@@ -125,7 +125,7 @@ def loss_gradient(
     architecture : Architecture
     params : Params
     inputs : array of shape (b, *x)
-    labels : array of shape (b,), or (b, c)
+    labels : array of shape (b, *y)
         Of what is not there, any.
     there : array of shape (b,)
         0 or False for filling.
@@ -136,5 +136,5 @@ def loss_gradient(
     logits, pull = jax.vjp(lambda weights: apply(architecture, weights, inputs, key), params)
     wrong = output_slopes(task, logits, labels)
     each = jnp.where(there, 1 / jnp.maximum(there.sum(), 1), 0.0)
-    (gradient,) = pull(wrong * each[:, None])
+    (gradient,) = pull(wrong * each.reshape(-1, *[1] * (wrong.ndim - 1)))
     return gradient

@@ -1,23 +1,28 @@
-"""Federated rounds of dense networks in float64, as the formulas read: the oracle of the conformance suite."""
+"""Federated rounds in float64, as the formulas read: the oracle of the conformance suite."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from trustml.backends.contract import Client, Model
+from trustml.backends.numpy.network import logits
 from trustml.backends.settings import EngineChoice, FederatedSettings, RoundOutcome, UserPrivacy
 from trustml.data.dataset import LabelArray
-from trustml.models.layers import Architecture, Dense, Flatten, ReLU
-from trustml.models.losses import output_slopes
+from trustml.models.layers import Architecture, BatchNorm, Dense, Dropout, Flatten, ReLU
+from trustml.models.losses import example_losses, output_slopes
 from trustml.models.tasks import DEFAULT_TASK, Task
+from trustml.models.token_layers import Reshape
 from trustml.models.weights import Weights
 from trustml.privacy.noise_strategy import NoiseStream
 from trustml.scenario.federated import DPFedAvg, FedAvg, FedProx, FedSGD, IndependentNoise, LocalSpec
 from trustml.scenario.optimizers import SGD
+
+_STEP = 1e-5
 
 Doubles = npt.NDArray[np.float64]
 Parts = dict[str, Doubles]
@@ -29,14 +34,15 @@ class NumpyFederation:
     Parameters
     ----------
     model : Model
-        Of dense layers, ReLU and flattening.
+        Its gradients are written out where it is a chain of dense layers, ReLU, flattening and reshaping, and
+        differences of losses else: then it should be small.
     settings : FederatedSettings
         FedAvg, FedSGD, FedProx, or DPFedAvg.
 
     Raises
     ------
     NotImplementedError
-        For any other layer or regime.
+        For any other regime, or a layer that draws.
     """
 
     def __init__(self, model: Model, settings: FederatedSettings) -> None:
@@ -45,8 +51,8 @@ class NumpyFederation:
             raise NotImplementedError(f"{type(regime).__name__} is not in the oracle")
         if isinstance(regime, FedAvg) and regime.aggregation != "mean":
             raise NotImplementedError(f"aggregation {regime.aggregation!r} is not in the oracle")
-        if any(not isinstance(layer, Dense | ReLU | Flatten) for layer in model.architecture.layers):
-            raise NotImplementedError("the oracle trains dense networks alone")
+        if any(isinstance(node.layer, Dropout | BatchNorm) for node in model.architecture.nodes):
+            raise NotImplementedError("the oracle has no layer that is another in training")
         self._architecture, self._regime, self.privacy = model.architecture, regime, settings.privacy
         self._task = model.task
         self._weights: Parts = {name: array.astype(np.float64) for name, array in model.weights.items()}
@@ -185,7 +191,9 @@ def mean_gradient(
     *,
     task: Task = DEFAULT_TASK,
 ) -> Parts:
-    """Gradient of the mean loss of a batch, layer by layer backwards."""
+    """Gradient of the mean loss of a batch: layer by layer backwards, or by differences in other networks."""
+    if not all(isinstance(layer, Dense | ReLU | Flatten | Reshape) for layer in architecture.layers):
+        return _by_differences(architecture, weights, inputs, labels, task)
     entered = []
     values = inputs
     for number, layer in enumerate(architecture.layers):
@@ -195,6 +203,8 @@ def mean_gradient(
                 values = values @ weights[f"{number}.kernel"] + weights.get(f"{number}.bias", 0.0)
             case ReLU():
                 values = np.maximum(values, 0.0)
+            case Reshape():
+                values = values.reshape(len(values), *layer.shape)
             case _:
                 values = values.reshape(len(values), -1)
     back = output_slopes(values, labels, task=task) / len(labels)
@@ -202,12 +212,35 @@ def mean_gradient(
     for number, layer in reversed(list(enumerate(architecture.layers))):
         match layer:
             case Dense():
-                gradient[f"{number}.kernel"] = entered[number].T @ back
+                rows, slopes = (part.reshape(-1, part.shape[-1]) for part in (entered[number], back))
+                gradient[f"{number}.kernel"] = rows.T @ slopes
                 if f"{number}.bias" in weights:
-                    gradient[f"{number}.bias"] = back.sum(axis=0)
+                    gradient[f"{number}.bias"] = slopes.sum(axis=0)
                 back = back @ weights[f"{number}.kernel"].T
             case ReLU():
                 back = back * (entered[number] > 0)
             case _:
                 back = back.reshape(entered[number].shape)
     return {name: gradient[name] for name in weights}
+
+
+def _by_differences(
+    architecture: Architecture, weights: Parts, inputs: Doubles, labels: LabelArray, task: Task
+) -> Parts:
+    """Gradient of the mean loss by central differences over every weight, whatever the graph: for small networks."""
+
+    def loss() -> float:
+        model = Model(architecture=architecture, input_shape=inputs.shape[1:], weights=moved, task=task)
+        return float(example_losses(logits(model, inputs), labels, task=task).mean())
+
+    moved: dict[str, Any] = {name: part.copy() for name, part in weights.items()}
+    gradient = {name: np.zeros_like(part) for name, part in weights.items()}
+    for name, part in moved.items():
+        for place in np.ndindex(part.shape):
+            start = part[place]
+            part[place] = start + _STEP
+            above = loss()
+            part[place] = start - _STEP
+            gradient[name][place] = (above - loss()) / (2 * _STEP)
+            part[place] = start
+    return gradient

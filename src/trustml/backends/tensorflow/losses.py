@@ -5,13 +5,13 @@ from __future__ import annotations
 import tensorflow as tf
 
 from trustml.backends.contract import Model
-from trustml.models.tasks import DEFAULT_TASK, Binary, Classes, Labels, Regression, Task
+from trustml.models.tasks import DEFAULT_TASK, Binary, Classes, Labels, NextToken, Regression, Task, are_classes
 
 
 @tf.autograph.experimental.do_not_convert
 def example_losses(task: Task, outputs: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Loss of each example, (n,), of outputs (n, c)."""
-    if not isinstance(task, Classes):
+    """Loss of each example, (n,), of outputs (n, c), or (n, steps, c)."""
+    if not are_classes(task):
         labels.shape.assert_is_compatible_with(outputs.shape)  # else they would broadcast
     match task:
         case Classes():
@@ -30,6 +30,10 @@ def example_losses(task: Task, outputs: tf.Tensor, labels: tf.Tensor) -> tf.Tens
         case Regression():
             size, delta = tf.abs(outputs - labels), task.huber_delta
             return tf.reduce_mean(tf.where(size <= delta, size**2 / 2, delta * (size - delta / 2)), axis=1)
+        case NextToken():
+            each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=outputs)
+            follows = tf.cast(labels > 0, each.dtype)
+            return tf.reduce_sum(each * follows, axis=1) / tf.maximum(tf.reduce_sum(follows, axis=1), 1.0)
 
 
 def keras_loss(task: Task, reduction: str = tf.keras.losses.Reduction.AUTO) -> tf.keras.losses.Loss:
@@ -46,7 +50,7 @@ def label_spec(model: Model, rows: int | None) -> tf.TensorSpec:
 
 def label_type(task: Task) -> tf.DType:
     """Type of labels."""
-    return tf.int64 if isinstance(task, Classes) else tf.float32
+    return tf.int64 if are_classes(task) else tf.float32
 
 
 class _TaskLoss(tf.keras.losses.Loss):

@@ -20,7 +20,7 @@ from trustml.backends.settings import EngineChoice, PrivateSettings
 from trustml.backends.tensorflow.clipping import Clipper, possible_modes
 from trustml.backends.tensorflow.losses import label_type
 from trustml.models.layers import Architecture, Dropout
-from trustml.models.tasks import Classes, Task
+from trustml.models.tasks import Task, are_classes
 from trustml.models.weights import initial_weights
 
 _REPEATS = 5
@@ -87,7 +87,7 @@ def _synthetic(model: Model, settings: PrivateSettings) -> tuple[tf.Tensor, tf.T
     generator = np.random.default_rng(0)
     size = min(settings.micro_batch_size or settings.expected_batch_size, _LARGEST_BATCH)
     inputs = generator.normal(size=(size, settings.multiplicity, *model.input_shape))
-    most = model.outputs if isinstance(model.task, Classes) else 2
+    most = model.outputs if are_classes(model.task) else 2
     labels = tf.cast(generator.integers(most, size=(size, *model.label_shape)), label_type(model.task))
     return tf.constant(inputs, tf.float32), labels, tf.ones(size)
 

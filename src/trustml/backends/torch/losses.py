@@ -8,11 +8,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trustml.models.tasks import DEFAULT_TASK, Binary, Classes, Labels, Regression, Task, require_same_shape
+from trustml.backends.contract import Model
+from trustml.models.tasks import (
+    DEFAULT_TASK,
+    Binary,
+    Classes,
+    Labels,
+    NextToken,
+    Regression,
+    Task,
+    are_classes,
+    require_same_shape,
+)
 
 
 def batch_loss(task: Task, outputs: Tensor, labels: Tensor, *, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
-    """Mean, or sum, over the examples of their losses; outputs are (n, c)."""
+    """Mean, or sum, over the examples of their losses; outputs are (n, c), or (n, steps, c)."""
     if task == DEFAULT_TASK:
         return functional.cross_entropy(outputs, labels, reduction=reduction)
     losses = example_losses(task, outputs, labels)
@@ -21,7 +32,7 @@ def batch_loss(task: Task, outputs: Tensor, labels: Tensor, *, reduction: Litera
 
 def example_losses(task: Task, outputs: Tensor, labels: Tensor) -> Tensor:
     """Loss of each example, (n,)."""
-    if not isinstance(task, Classes):
+    if not are_classes(task):
         require_same_shape(tuple(outputs.shape), tuple(labels.shape))
     match task:
         case Classes():
@@ -39,13 +50,18 @@ def example_losses(task: Task, outputs: Tensor, labels: Tensor) -> Tensor:
             return functional.l1_loss(outputs, labels, reduction="none").mean(dim=1)
         case Regression():
             return functional.huber_loss(outputs, labels, reduction="none", delta=task.huber_delta).mean(dim=1)
+        case NextToken():
+            each = functional.cross_entropy(outputs.transpose(1, 2), labels, reduction="none")
+            follows = (labels > 0).to(each.dtype)
+            return (each * follows).sum(dim=1) / follows.sum(dim=1).clamp(min=1)
 
 
-def synthetic_labels(task: Task, count: int, outputs: int, *, generator: torch.Generator) -> Tensor:
+def synthetic_labels(model: Model, count: int, *, generator: torch.Generator) -> Tensor:
     """Labels of no data, to time with."""
-    if isinstance(task, Classes):
-        return torch.randint(outputs, (count,), generator=generator)
-    return torch.randint(2, (count, outputs), generator=generator).to(torch.float32)
+    shape = (count, *model.label_shape)
+    if are_classes(model.task):
+        return torch.randint(model.outputs, shape, generator=generator)
+    return torch.randint(2, shape, generator=generator).to(torch.float32)
 
 
 def _of_classes(task: Classes | Binary, classes: Tensor) -> Tensor:

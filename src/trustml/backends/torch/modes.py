@@ -74,7 +74,7 @@ def _synthetic(model: Model, settings: PrivateSettings) -> tuple[torch.Tensor, t
     channels_first = (shape[2], *shape[:2]) if len(shape) == 3 else shape
     rows = size * settings.multiplicity
     inputs = torch.randn((rows, *channels_first), generator=generator)
-    labels = synthetic_labels(model.task, size, model.outputs, generator=generator)
+    labels = synthetic_labels(model, size, generator=generator)
     labels = labels.repeat_interleave(settings.multiplicity, dim=0)
     return inputs.to(current_device()), labels.to(current_device())
 

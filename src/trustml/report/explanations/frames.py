@@ -16,7 +16,7 @@ from trustml.attribution.similarity import spearman
 from trustml.catalogue.available import CONTROL_LIBRARY
 from trustml.errors import UsageError
 from trustml.models.answers import answers, in_unit, label_words, probabilities
-from trustml.models.tasks import Binary, Quantity, Regression, Task, facts_of
+from trustml.models.tasks import Binary, Quantity, Regression, Task, explained_task, facts_of
 from trustml.models.tasks import Classes as TaskClasses
 from trustml.plan.job import explain_id, short_model
 from trustml.record.array_names import arrays_below
@@ -212,7 +212,7 @@ def explained_example(run: RunDirectory, wanted: PanelRequest) -> ExplainedExamp
         run=manifest.run,
         method=title,
         example=wanted.example,
-        target=label_words(task_of(manifest), true, manifest.data.class_names)[0],
+        target=label_words(explained_task(task_of(manifest)), true, manifest.data.class_names)[0],
         truth=facts_of(task_of(manifest)).truth,
         quantity=manifest.scenario.get("explanations", {}).get("quantity", "logit"),
         input=inputs[wanted.example].astype(np.float32),
@@ -308,7 +308,7 @@ def features_table(found: ExplainedExample) -> Table:
 def _classes(run: RunDirectory, record: JobRecord, example: int, true: npt.NDArray[Any]) -> Classes:
     """Say what is explained; `true` is the label behind an axis of one example."""
     manifest = run.manifest()
-    task, names = task_of(manifest), manifest.data.class_names
+    task, names = explained_task(task_of(manifest)), manifest.data.class_names
     arrays = run.mapped(f"jobs/{record.id}/attributions.npz", names=("logits", "targets"))
     outputs, explained = arrays["logits"][example : example + 1], int(arrays["targets"][example])
     said = answers(task, outputs)
