@@ -16,7 +16,11 @@ _LEFT_OUT = ("first s", "ms at 1", "ms at 64")
 def measured_markdown(run: str) -> str:
     """Table of every exported file of a run, without times."""
     frame = deployed_frame(read_measures(find_run(run, root=Path("runs")))).drop(columns=list(_LEFT_OUT))
-    lines: list[list[str]] = [list(frame), ["---"] * len(frame.columns), *frame.astype(str).to_numpy().tolist()]
+    lines: list[list[str]] = [
+        [str(name) for name in frame.columns],
+        ["---"] * len(frame.columns),
+        *frame.astype(str).to_numpy().tolist(),
+    ]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
