@@ -11,11 +11,13 @@ import pytest
 
 import trustml
 from tests.records import copy_of, measured_anew
+from trustml.auditing.framework_worker import FrameworkWorker
 from trustml.compare.table import recorded_measures, rows_of
 from trustml.deployment.export import calibration_of
 from trustml.deployment.targets import TARGETS
 from trustml.errors import UsageError
 from trustml.evidence.verify import verify
+from trustml.frameworks.table import file_backend
 from trustml.measures.deployed import deployed_rows
 from trustml.measures.evidence import Evidence
 from trustml.models.weights import encode_weights, read_weights
@@ -157,3 +159,39 @@ def test_every_target_is_written_and_opened_by_its_backend():
         source = Path(trustml.__file__).parent / "backends" / target.backend / "exporting.py"
         text = source.read_text()
         assert text.count(f'"{name}":') == 2, f"{name}: not in EXPORTERS and OPENERS of {target.backend}"
+
+
+@pytest.mark.torch
+def test_whoever_holds_the_file_can_audit_it(exported, tmp_path):
+    """In a process of its own, with inputs as the file takes them; and nothing of it runs that does not compute."""
+    (record,) = read_exports(exported.directory)
+    path = exported.path / EXPORTS / record.name / record.file
+    inputs = exported.heldout()["inputs"].astype(np.float32)
+    with FrameworkWorker("torch", str(path)) as live:
+        answers = live.outputs(np.moveaxis(inputs, -1, 1))
+        gradients = live.input_gradients(np.moveaxis(inputs, -1, 1), answers.argmax(axis=1))
+        assert live.gradients and live.file_digest == record.digest
+    np.testing.assert_allclose(answers, exported.predictions(MODEL)["logits"][: len(inputs)], atol=1e-5)
+    stored = exported.directory.arrays(f"{EXPORTS}/{record.name}/answers.npz")["file.input_gradients"]
+    np.testing.assert_allclose(np.moveaxis(gradients, 1, -1), stored, atol=1e-6)
+    other = tmp_path / "model.pt2"
+    other.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(UsageError, match=r"model\.pt2: is no readable \.pt2 file"):
+        FrameworkWorker("torch", str(other))
+
+
+def test_files_are_told_from_modules(tmp_path):
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "saved_model.pb").write_bytes(b"")
+    for name, backend in [
+        ("a/model.pt2", "torch"),
+        ("model.onnx", "torch"),
+        ("model.stablehlo", "jax"),
+        ("model.keras", "tensorflow"),
+        ("model.tflite", "tensorflow"),
+        (str(tmp_path / "saved"), "tensorflow"),
+        ("model.pt2:model", ""),
+        ("latest", ""),
+        (str(tmp_path), ""),
+    ]:
+        assert file_backend(name) == backend, name

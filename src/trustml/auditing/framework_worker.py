@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import subprocess
@@ -20,11 +19,13 @@ import numpy.typing as npt
 from trustml.backends.contract import LiveModel
 from trustml.data.dataset import Floats, Ints
 from trustml.errors import TrustmlError, UsageError
+from trustml.frameworks.table import names_module
 from trustml.launch.environments import find_environment
 from trustml.launch.process import clean_environment
 from trustml.models.keras_files import read_keras_file
 from trustml.plan.switches import switch_variables
 from trustml.processes import module_command
+from trustml.record.exports import digest_of
 from trustml.record.files import encode_arrays, read_arrays
 from trustml.scenario.spec import BackendName, Execution
 
@@ -38,7 +39,7 @@ class FrameworkWorker:
     ----------
     backend : str
     what : str
-        ``module:attribute``, or a ``.keras`` file.
+        ``module:attribute``, or a file or folder of a model.
     timeout : float
         Seconds for one answer, the start of the framework not counted.
     start_timeout : float
@@ -56,9 +57,10 @@ class FrameworkWorker:
         self, backend: BackendName, what: str, *, timeout: float = 300.0, start_timeout: float = 180.0
     ) -> None:
         self.file, self.file_digest = "", ""
-        if what.endswith(".keras"):
-            content = read_keras_file(Path(what))  # refused here at once, and again by the worker that loads it
-            self.file, self.file_digest = Path(what).name, hashlib.sha256(content).hexdigest()
+        if not names_module(what):
+            if what.endswith(".keras"):
+                read_keras_file(Path(what))  # refused here at once, and again by the worker that loads it
+            self.file, self.file_digest = Path(what).name, digest_of(Path(what))
         environment = find_environment(backend)
         python = environment.require()
         self.kind = f"{backend} model {what.rsplit('/', 1)[-1]}, in its own environment"
@@ -79,7 +81,7 @@ class FrameworkWorker:
                 start_new_session=True,
             )
         try:
-            self._await("ready.npz", start_timeout)
+            self.gradients = bool(self._await("ready.npz", start_timeout)["gradients"])
         except BaseException:
             self.close()
             raise

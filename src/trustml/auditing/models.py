@@ -212,7 +212,14 @@ def _elsewhere(model: Endpoint | FrameworkWorker, parts: tuple[str, ...]) -> Tar
     if parts:
         raise _not_by_parts(model, parts)
     if isinstance(model, FrameworkWorker):
-        return Target(kind=model.kind, ask=model.outputs, live=model, source=model.file, file_digest=model.file_digest)
+        return Target(
+            kind=model.kind,
+            ask=model.outputs,
+            live=model if model.gradients else None,
+            without_gradients="" if model.gradients else "the runtime of such a file computes no gradients",
+            source=model.file,
+            file_digest=model.file_digest,
+        )
     return Target(
         kind=f"HTTP endpoint ({model.protocol})",
         ask=lambda inputs: ask_endpoint(model, inputs),

@@ -75,9 +75,11 @@ class Deployed(Protocol):
 
     statement: str
     """What travels inside (:mod:`trustml.models.exported`); empty where nothing does."""
+    gradients: bool
+    """Whether the runtime computes any."""
 
     def logits(self, inputs: Floats) -> Floats:
-        """Logits of shape (n, c), for inputs laid out channels-last."""
+        """Logits of shape (n, c), for inputs laid out channels-last; as the file takes them if it was opened so."""
         ...
 
     def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:

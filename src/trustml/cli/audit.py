@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from trustml.audits import Audit
 
 _STYLES = {"violation": "bold red", "risk": "red", "note": "yellow", "pass": "green", "not checked": "dim"}
-_MODULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _Tell: TypeAlias = Callable[[str, int, int], None]
 _path = click.Path(dir_okay=False, path_type=Path)
 
@@ -94,8 +92,9 @@ def command(
     """Audit TARGET and print what was found.
 
     TARGET is a run (path, identifier, `latest`), which gets audit.json and audit.html; MODULE:ATTRIBUTE, found from
-    this folder; the same with tensorflow= before it, or a FILE.keras, in the tensorflow environment; an http(s)
-    address; or `claim`, for the figures of a claim without any model.
+    this folder; the same with tensorflow= before it, in the tensorflow environment; a FILE .pt2, .onnx, .stablehlo,
+    .keras or .tflite or the folder of a SavedModel, opened in a process of its framework; an http(s) address; or
+    `claim`, for the figures of a claim without any model.
 
     Exit code 1 where --fail-on is met; 2 where the input cannot work, or the model did not answer: what was found
     without it is printed all the same. With --json: the audit by its published schema.
@@ -191,19 +190,20 @@ def _model(context: click.Context, target: str, *, root: Path, stack: ExitStack)
     from trustml import api
     from trustml.auditing.model_files import refuse_model_file
     from trustml.errors import UsageError
+    from trustml.frameworks.table import file_backend, names_module
 
     backend, what = _elsewhere(target)
-    if backend or _MODULE.fullmatch(target):
-        if backend and not what.endswith(".keras") and not _MODULE.fullmatch(what):
+    if backend or names_module(target):
+        if backend and file_backend(what) != backend and not names_module(what):
             refuse_model_file(Path(what))
-            raise UsageError(f"{what}: is neither module:attribute nor a .keras file; name one of them")
+            raise UsageError(f"{what}: is neither module:attribute nor a model file of {backend}; name one of them")
         return loaded_by_name(target, stack=stack)
     refuse_model_file(Path(target))
     return api.load(target, root=root)
 
 
 def loaded_by_name(target: str, *, stack: ExitStack) -> Any:
-    """Load ``module:attribute``, here or in a backend's own environment, or a ``.keras`` file.
+    """Load ``module:attribute``, here or in a backend's own environment, or a file of a model.
 
     Raises
     ------
@@ -211,24 +211,26 @@ def loaded_by_name(target: str, *, stack: ExitStack) -> Any:
         If it is none of them, or cannot be loaded.
     """
     from trustml.errors import UsageError
+    from trustml.frameworks.table import file_backend, names_module
 
     backend, what = _elsewhere(target)
-    if backend and (what.endswith(".keras") or _MODULE.fullmatch(what)):
+    if backend and (file_backend(what) == backend or names_module(what)):
         from trustml.auditing.framework_worker import FrameworkWorker
 
         return stack.enter_context(FrameworkWorker(backend, what))
-    if _MODULE.fullmatch(target):
+    if names_module(target):
         return _loaded(target)
-    raise UsageError(f"{target}: names no module:attribute and no .keras file; audit the model itself")
+    raise UsageError(f"{target}: names no module:attribute and no model file; audit the model itself")
 
 
 def _elsewhere(target: str) -> tuple[str, str]:
     """Give the backend in whose own environment TARGET must be loaded, if any, and the target without its name."""
     from trustml.frameworks.shipped import SHIPPED
+    from trustml.frameworks.table import file_backend
 
     for entry in SHIPPED:
         what = target.removeprefix(f"{entry.name}=")
-        if entry.lock and (what != target or target.endswith(entry.live_files)):
+        if (entry.lock and what != target) or (what == target and file_backend(target) == entry.name):
             return entry.name, what
     return "", target
 

@@ -98,8 +98,9 @@ def _trusted(name: str) -> Iterator[Any]:
     """Give the model of a module that an audit names; what is served, or a path, is not followed."""
     from trustml.cli.audit import loaded_by_name
     from trustml.errors import UsageError
+    from trustml.frameworks.table import file_backend
 
-    if name.endswith(".keras"):
+    if file_backend(name):
         raise UsageError(f"{name}: is a path of the record, which is not followed; load that model by module:attribute")
     with ExitStack() as stack:
         yield loaded_by_name(name, stack=stack)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import shutil
 import tempfile
@@ -31,6 +30,8 @@ from trustml.record.exports import (
     ExportedStatement,
     ExportRecord,
     ExportRequest,
+    content_of,
+    digest_of,
     statement_digest,
     statement_text,
 )
@@ -256,7 +257,7 @@ def _run(module: str, folder: Path, environment: Environment) -> None:
 def _record_of(request: ExportRequest, folder: Path, record: JobRecord, statement: ExportedStatement) -> ExportRecord:
     answers = read_arrays(folder / "answers.npz")
     text = answers["statement"].tobytes().decode(errors="replace")
-    files = _content(folder, request.file)
+    files = content_of(folder / request.file)
     how: dict[str, Literal["input gradients", "occlusion"]] = {
         "file.input_gradients": "input gradients",
         "file.occlusion": "occlusion",
@@ -268,7 +269,7 @@ def _record_of(request: ExportRequest, folder: Path, record: JobRecord, statemen
         quantised=statement.quantised,
         calibration=statement.calibration,
         file=request.file,
-        digest=_digest(folder, files),
+        digest=digest_of(folder / request.file),
         size=sum(path.stat().st_size for path in files),
         statement=statement_digest(text),
         statement_kept=text == request.statement,
@@ -280,27 +281,13 @@ def _record_of(request: ExportRequest, folder: Path, record: JobRecord, statemen
     )
 
 
-def _content(folder: Path, name: str) -> list[Path]:
-    """Files of what was exported, and what lies beside it for it."""
-    found = [path for path in sorted(folder.glob(f"{name}*")) if path.is_file()]
-    return found + sorted(path for path in (folder / name).rglob("*") if path.is_file())
-
-
-def _digest(folder: Path, files: list[Path]) -> str:
-    """SHA-256 of the one file, or of what ``sha256sum`` prints for several."""
-    if len(files) == 1:
-        return sha256(files[0])
-    lines = "".join(f"{sha256(path)}  {path.relative_to(folder)}\n" for path in files)
-    return hashlib.sha256(lines.encode()).hexdigest()
-
-
 def _keep(run: RunDirectory, folder: Path, exported: ExportRecord) -> None:
     """Move what was exported into the run, in the place of an earlier one."""
     place = run.file(f"{EXPORTS}/{exported.name}")
     if place.is_symlink():
         raise RecordError(f"{place}: is a link; remove it")
     shutil.rmtree(place, ignore_errors=True)
-    for path in _content(folder, exported.file):
+    for path in content_of(folder / exported.file):
         goal = place / path.relative_to(folder)
         goal.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, goal)

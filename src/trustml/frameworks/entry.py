@@ -162,7 +162,8 @@ class BackendEntry(msgspec.Struct, frozen=True, kw_only=True):
         have a column for.
     live : tuple of LiveModels
     live_files : tuple of str
-        Endings of files of models that its ``model_adapter`` loads.
+        Endings of files of models that its ``exporting`` opens; a name without a dot in front is that of a file by
+        which a folder is one.
     live_packages : tuple of str
         Distributions whose versions the audit of such a model records.
     style : Style

@@ -5,6 +5,7 @@ Entry points are searched for only where a name is asked for that is none of our
 
 from __future__ import annotations
 
+import re
 import sys
 from functools import lru_cache
 from pathlib import Path
@@ -18,8 +19,24 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUP = "trustml.backends"
+_MODULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 SHIPPED_NAMES: tuple[str, ...] = tuple(entry.name for entry in SHIPPED)
 _OURS = {entry.name: entry for entry in SHIPPED}
+
+
+def names_module(text: str) -> bool:
+    """Whether a text is ``module:attribute``, and so no file."""
+    return _MODULE.fullmatch(text) is not None
+
+
+def file_backend(name: str) -> str:
+    """Find the backend that opens a file, or folder, of a model of this name; empty where none does."""
+    for entry in () if names_module(name) else SHIPPED:
+        if name.endswith(tuple(one for one in entry.live_files if one.startswith("."))) or any(
+            (Path(name) / one).is_file() for one in entry.live_files if not one.startswith(".")
+        ):
+            return entry.name
+    return ""
 
 
 def backend_names() -> tuple[str, ...]:

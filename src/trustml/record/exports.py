@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -22,7 +23,7 @@ from trustml.models.exported import Quantised
 from trustml.models.layers import Architecture
 from trustml.models.tasks import Task
 from trustml.privacy.statement import PrivacyStatement
-from trustml.record.files import UNREADABLE, plain_bytes
+from trustml.record.files import UNREADABLE, plain_bytes, sha256
 from trustml.record.store import RunDirectory
 from trustml.scenario.spec import BackendName
 
@@ -167,6 +168,21 @@ def statement_text(statement: ExportedStatement) -> str:
 def statement_digest(text: str) -> str:
     """SHA-256 of a statement as it travels; of nothing, nothing."""
     return hashlib.sha256(text.encode()).hexdigest() if text else ""
+
+
+def content_of(path: Path) -> list[Path]:
+    """Files of what was exported, and what lies beside it for it."""
+    found = [one for one in sorted(path.parent.glob(f"{path.name}*")) if one.is_file()]
+    return found + sorted(one for one in path.rglob("*") if one.is_file())
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file; of a folder, of what ``sha256sum`` prints for its files, in the order of their names."""
+    if path.is_file():
+        return sha256(path)
+    files = sorted(one for one in path.rglob("*") if one.is_file())
+    lines = "".join(f"{sha256(one)}  {one.relative_to(path).as_posix()}\n" for one in files)
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def read_exports(run: RunDirectory) -> Iterator[ExportRecord]:

@@ -1,10 +1,10 @@
 """``python -m trustml.worker.model_adapters BACKEND WHAT CWD FOLDER``: a stranger's model, asked through files.
 
-WHAT is ``module:attribute``, found from CWD, or a ``.keras`` file. When the model is loaded ``ready.npz`` is written.
-``request-1.npz``, ``request-2.npz`` and so on are then answered one after the other by ``answer-1.npz`` and so on:
-``inputs`` alone by the outputs, ``inputs`` and ``columns`` by input gradients, ``digest`` by the SHA-256 of the model's
-arrays, and ``seed``, where it is not negative, by a model of shuffled weights. Where an answer cannot be had it holds a
-``problem`` instead, in one line; where the model cannot be loaded, that is in ``problem.txt``.
+WHAT is ``module:attribute``, found from CWD, or a file or folder of a model. When the model is loaded ``ready.npz`` is
+written. ``request-1.npz``, ``request-2.npz`` and so on are then answered one after the other by ``answer-1.npz`` and so
+on: ``inputs`` alone by the outputs, ``inputs`` and ``columns`` by input gradients, ``digest`` by the SHA-256 of the
+model's arrays, and ``seed``, where it is not negative, by a model of shuffled weights. Where an answer cannot be had it
+holds a ``problem`` instead, in one line; where the model cannot be loaded, that is in ``problem.txt``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import inspect
 import sys
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,11 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.backends.contract import LiveModel
-from trustml.frameworks.table import entry_of
+from trustml.data.dataset import Floats, Ints
+from trustml.frameworks.table import entry_of, names_module
 from trustml.record.files import encode_arrays, read_arrays, write_atomic
 from trustml.worker.__main__ import one_line
+from trustml.worker.exporting import exporter_of
 
 _LOOK_SECONDS = 0.02
 
@@ -34,7 +38,7 @@ def main(arguments: list[str]) -> int:
     folder = Path(place)
     try:
         live = load(backend, what, Path(start))
-        write_atomic(folder / "ready.npz", encode_arrays({}))
+        write_atomic(folder / "ready.npz", encode_arrays({"gradients": np.array(getattr(live, "gradients", True))}))
         number = 0
         while True:
             number += 1
@@ -53,6 +57,8 @@ def main(arguments: list[str]) -> int:
 
 def load(backend: str, what: str, start: Path) -> LiveModel:
     """Load a model and wrap it; a function without parameters makes one."""
+    if not names_module(what) and not what.endswith(".keras"):
+        return _FileModel(start / what, backend)
     module = importlib.import_module(f"{entry_of(backend).module}.model_adapter")
     if what.endswith(".keras"):
         model = module.load_keras(start / what)
@@ -64,6 +70,45 @@ def load(backend: str, what: str, start: Path) -> LiveModel:
             model = model()
     live: LiveModel = module.live_model(model)
     return live
+
+
+class _FileModel:
+    """A file for deployment, see :class:`trustml.backends.contract.LiveModel`: inputs as its owner has them."""
+
+    def __init__(self, path: Path, backend: str) -> None:
+        target = "savedmodel" if path.is_dir() else path.suffix[1:]
+        self._opened = exporter_of(backend).OPENERS[target](path, as_given=True)
+        self.gradients: bool = self._opened.gradients
+
+    def outputs(self, inputs: npt.NDArray[Any]) -> Floats:
+        """Return what the file answers."""
+        found: Floats = self._opened.logits(_single(inputs))
+        return found
+
+    def input_gradients(self, inputs: Floats, columns: Ints) -> Floats:
+        """Gradient of one output of each example."""
+        found: Floats = self._opened.input_gradients(_single(inputs), np.asarray(columns, np.int64))
+        return found
+
+    @contextmanager
+    def randomised(self, seed: int) -> Iterator[LiveModel]:
+        """Raise: what is in a file cannot be shuffled."""
+        raise TypeError("the weights of a file for deployment cannot be shuffled")
+        yield self
+
+    def digest(self) -> str:
+        """Nothing: the file itself identifies it."""
+        return ""
+
+    def library_attributions(
+        self, inputs: Floats, columns: Ints, *, baseline: Floats, n_steps: int, rows: int = 256
+    ) -> dict[str, Floats]:
+        """None: no library explains files."""
+        return {}
+
+
+def _single(inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return inputs.astype(np.float32) if inputs.dtype == np.float64 else inputs
 
 
 def _answered(live: LiveModel, request: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:

@@ -43,14 +43,15 @@ def beside(path: Path) -> Path:
 
 
 class StableHloProgram:
-    """See :class:`trustml.backends.contract.Deployed`."""
+    """See :class:`trustml.backends.contract.Deployed`; it takes inputs as they are laid out here anyway."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, as_given: bool = False) -> None:
         self._program = jax.export.deserialize(bytearray(path.read_bytes()))
         _refuse_more_than_arithmetic(self._program, path)
         self._gradient = self._program.vjp() if self._program.has_vjp() else None
         if self._gradient is not None:
             _refuse_more_than_arithmetic(self._gradient, path)
+        self.gradients = self._gradient is not None
         side = beside(path)
         self.statement = side.read_text(encoding="utf-8") if side.is_file() else ""
         self._call = jax.jit(self._program.call)
@@ -78,4 +79,4 @@ def _refuse_more_than_arithmetic(program: jax.export.Exported, path: Path) -> No
 
 
 EXPORTERS: dict[str, Callable[[FileRequest], None]] = {"stablehlo": export_stablehlo}
-OPENERS: dict[str, Callable[[Path], Deployed]] = {"stablehlo": StableHloProgram}
+OPENERS: dict[str, Callable[..., Deployed]] = {"stablehlo": StableHloProgram}

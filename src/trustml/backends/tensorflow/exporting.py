@@ -92,9 +92,11 @@ def _logits(model: Model, built: tf.keras.Model) -> tf.types.experimental.Generi
 
 
 class _KerasFile:
-    """See :class:`trustml.backends.contract.Deployed`."""
+    """See :class:`trustml.backends.contract.Deployed`; as the others here, it takes inputs as they are laid out."""
 
-    def __init__(self, path: Path) -> None:
+    gradients = True
+
+    def __init__(self, path: Path, *, as_given: bool = False) -> None:
         self._call = load_keras(path)
         with zipfile.ZipFile(path) as archive:
             self.statement = archive.read(STATEMENT).decode() if STATEMENT in archive.namelist() else ""
@@ -111,7 +113,9 @@ class _KerasFile:
 class _SavedModel:
     """See :class:`trustml.backends.contract.Deployed`."""
 
-    def __init__(self, path: Path) -> None:
+    gradients = True
+
+    def __init__(self, path: Path, *, as_given: bool = False) -> None:
         refuse_graph(path)
         loaded = tf.saved_model.load(str(path))
         self._loaded, self._call = loaded, loaded.signatures["serving_default"]
@@ -134,7 +138,9 @@ class _SavedModel:
 class _LiteFile:
     """See :class:`trustml.backends.contract.Deployed`: what TensorFlow Lite computes, without gradients."""
 
-    def __init__(self, path: Path) -> None:
+    gradients = False
+
+    def __init__(self, path: Path, *, as_given: bool = False) -> None:
         content = path.read_bytes()
         refuse_lite_file(content, path)
         self.statement = read_metadata(content, STATEMENT)
@@ -171,7 +177,7 @@ EXPORTERS: dict[str, Callable[[FileRequest], None]] = {
     "savedmodel": export_savedmodel,
     "tflite": export_tflite,
 }
-OPENERS: dict[str, Callable[[Path], Deployed]] = {
+OPENERS: dict[str, Callable[..., Deployed]] = {
     "keras": _KerasFile,
     "savedmodel": _SavedModel,
     "tflite": _LiteFile,

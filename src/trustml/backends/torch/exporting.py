@@ -65,7 +65,10 @@ def export_onnx(wanted: FileRequest) -> None:
 class TorchProgram:
     """See :class:`trustml.backends.contract.Deployed`: a program of ``torch.export``."""
 
-    def __init__(self, path: Path) -> None:
+    gradients = True
+
+    def __init__(self, path: Path, *, as_given: bool = False) -> None:
+        self._to_input, self._from_input = (_as_given, _to_numpy) if as_given else (to_input, from_input)
         extra = {STATEMENT: ""}
         program = torch.export.load(io.BytesIO(read_pt2_file(path)), extra_files=extra)
         self.statement = extra[STATEMENT]
@@ -74,20 +77,23 @@ class TorchProgram:
     def logits(self, inputs: Floats) -> Floats:
         """Logits of shape (n, c)."""
         with torch.no_grad():
-            return self._module(to_input(inputs)).cpu().numpy()
+            return self._module(self._to_input(inputs)).cpu().numpy()
 
     def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
         """Gradient of the target logit, shape (n, *x)."""
-        tensor = to_input(inputs).requires_grad_()
+        tensor = self._to_input(inputs).requires_grad_()
         chosen = self._module(tensor).gather(1, to_labels(targets)[:, None]).sum()
         (gradient,) = torch.autograd.grad(chosen, tensor)
-        return from_input(gradient)
+        return self._from_input(gradient)
 
 
 class OnnxFile:
     """See :class:`trustml.backends.contract.Deployed`: what onnxruntime computes, without gradients."""
 
-    def __init__(self, path: Path) -> None:
+    gradients = False
+
+    def __init__(self, path: Path, *, as_given: bool = False) -> None:
+        self._laid_out = np.ascontiguousarray if as_given else _channels_first
         import onnxruntime
 
         refuse_onnx_file(path)
@@ -97,7 +103,7 @@ class OnnxFile:
 
     def logits(self, inputs: Floats) -> Floats:
         """Logits of shape (n, c)."""
-        return self._session.run(None, {self._input: _channels_first(inputs)})[0]
+        return self._session.run(None, {self._input: self._laid_out(inputs)})[0]
 
     def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
         """Raise: onnxruntime has no gradients."""
@@ -116,10 +122,18 @@ class _Calibration:
         return None if row is None else {"inputs": row[None]}
 
 
+def _as_given(inputs: Floats) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(inputs)).to(current_device())
+
+
+def _to_numpy(tensor: torch.Tensor) -> Floats:
+    return tensor.detach().cpu().numpy()
+
+
 def _channels_first(inputs: Floats) -> Floats:
     moved = np.moveaxis(inputs, -1, 1) if inputs.ndim == 4 else inputs
     return np.ascontiguousarray(moved, np.float32)
 
 
 EXPORTERS: dict[str, Callable[[FileRequest], None]] = {"pt2": export_pt2, "onnx": export_onnx}
-OPENERS: dict[str, Callable[[Path], Deployed]] = {"pt2": TorchProgram, "onnx": OnnxFile}
+OPENERS: dict[str, Callable[..., Deployed]] = {"pt2": TorchProgram, "onnx": OnnxFile}
