@@ -24,6 +24,7 @@ from trustml.launch.module_process import run_module
 from trustml.models.answers import recorded
 from trustml.models.exported import Quantised
 from trustml.models.tasks import Task
+from trustml.models.token_layers import Embedding
 from trustml.models.token_space import table_of_tokens
 from trustml.plan.job import TrainJob
 from trustml.record.explained import finished
@@ -228,9 +229,10 @@ def _values(run: RunDirectory, job: TrainJob, calibration: Calibration | Path) -
         return inputs
     drawn = np.random.default_rng(0)
     images = len(job.input_shape) == 3
-    if table := table_of_tokens(job.model):
-        (vocabulary,) = [one.layer.vocabulary for one in job.model.nodes if one.name == table]
-        return drawn.integers(0, vocabulary, size=(_MADE, *job.input_shape)).astype(np.float32)
+    table = table_of_tokens(job.model)
+    layer = next((one.layer for one in job.model.nodes if one.name == table), None)
+    if isinstance(layer, Embedding):
+        return drawn.integers(0, layer.vocabulary, size=(_MADE, *job.input_shape)).astype(np.float32)
     made = drawn.uniform(size=(_MADE, *job.input_shape)) if images else drawn.normal(size=(_MADE, *job.input_shape))
     return made.astype(np.float32)
 
