@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from trustml.measures.bootstrap import mean_ends
+from trustml.measures.resampling import explained_ends
 
 Floats = npt.NDArray[np.floating]
 
@@ -34,7 +34,7 @@ def mean_with_interval(values: Floats) -> MeanInterval | None:
     defined = values[np.isfinite(values)]
     if not len(defined):
         return None
-    low, high = mean_ends(defined.astype(np.float64))
+    low, high = explained_ends(defined)
     return MeanInterval(value=float(defined.mean()), low=low, high=high, n=len(defined))
 
 
