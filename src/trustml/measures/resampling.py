@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from trustml.attacks.estimates import quantile_error
 from trustml.measures import bootstrap
-from trustml.measures.row import Facts
+from trustml.measures.row import Facts, IntervalKind
 
 Doubles: TypeAlias = npt.NDArray[np.float64]
 Statistic: TypeAlias = Callable[[Doubles], Doubles]
@@ -26,6 +26,9 @@ RESAMPLES = 200
 ENDS = (0.025, 0.975)
 _DRAWN = ContextVar("whether ends of means are drawn as before they were exact", default=False)
 _DRAWS_OF_EXPLANATIONS = 1000
+BOOTSTRAPS: tuple[IntervalKind, ...] = ("bootstrap over examples", "exact bootstrap over examples")
+FEWEST = 2
+"""Examples below which a bootstrap has no interval."""
 _AT_ONCE = 2**21
 """Weights that are held at once."""
 
@@ -98,6 +101,11 @@ def drawn_as_before() -> Iterator[None]:
         yield
     finally:
         _DRAWN.reset(token)
+
+
+def draws_as_before() -> bool:
+    """Whether that is asked for; then a single example has ends too, both its value."""
+    return _DRAWN.get()
 
 
 def mean_ends(values: Doubles) -> tuple[float, float]:
