@@ -104,8 +104,24 @@ MUTANTS = (
         ("the gap before privacy is not taken off", "measures/slices.py", " - before(weights)", ""),
     ),
     *_mutants(
+        "evidence/test_rows.py",
+        (
+            "a drawn end that no seed gives is well",
+            "evidence/rows.py",
+            '"not recomputed", unsure) if unsure',
+            '"ok", unsure) if unsure',
+        ),
+        (
+            "a drawn end may cross a limit",
+            "evidence/rows.py",
+            "limits = (0.0, SURVIVES.get(anew.measure, 0.0))",
+            "limits = ()",
+        ),
+        ("drawn ends are not drawn again", "evidence/rows.py", "        anew = again\n", "        pass\n"),
+    ),
+    *_mutants(
         "evidence/test_mlflow.py",
-        ("numbers of one name are sent as one", "evidence/mlflow_runs.py", "if alike[key] > 1:", "if False:"),
+        ("numbers of one name are sent as one", "evidence/mlflow_runs.py", 'taken.add(f"{key}{end}")', "pass"),
     ),
     *_mutants(
         "measures/test_sweeps.py",
@@ -494,8 +510,8 @@ MUTANTS = (
         (
             "an interval end for the other",
             _QUALITY,
-            '"loss_low": -gain.high, "loss_high": -gain.low',
-            '"loss_low": -gain.low, "loss_high": -gain.high',
+            '"loss_low": -high, "loss_high": -low',
+            '"loss_low": -low, "loss_high": -high',
         ),
     ),
     *_mutants(

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trustml.auditing.outputs import accuracy, meaning_of, to_logits
+import trustml
+from trustml.auditing.outputs import accuracy, meaning_of, to_logits, values_instead
 from trustml.errors import DataError
 
 
@@ -139,3 +140,30 @@ def test_values_of_a_regression_are_taken_as_they_are():
     np.testing.assert_array_equal(to_logits(values, meaning), values[:, None])
     with pytest.raises(DataError, match="gives 3 numbers an example, where labels are targets"):
         meaning_of(np.ones((4, 3)), "values")
+
+
+NUMBERS = np.arange(-5, 15)
+
+
+@pytest.mark.parametrize(
+    "give", [lambda x: x - 0.4, lambda x: abs(x) + 0.1, lambda x: x.round(), lambda x: x / 40 + 0.3]
+)
+def test_a_regression_whose_labels_are_whole_is_told_how_to_say_so(give):
+    inputs = NUMBERS[:, None].astype(float)
+    asked = {"train": (inputs[::2], NUMBERS[::2]), "holdout": (inputs[1::2], NUMBERS[1::2]), "checks": ("performance",)}
+
+    def model(x):
+        return give(x[:, 0])
+
+    found = {one.id: one.title for one in trustml.audit(model, **asked).findings}
+    assert "say outputs='values', if labels are numbers" in found["data.predictions"]
+    found = {one.id: one.title for one in trustml.audit(model, **asked, outputs="values").findings}
+    assert "one number an example" in found["data.predictions"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "labels"),
+    [(np.zeros((4, 2)), np.arange(4)), (np.zeros(4), np.array([0, 1, 1, 0])), (np.zeros(4), np.array(list("abca")))],
+)
+def test_what_can_only_be_classes_is_not_called_a_number(raw, labels):
+    assert values_instead(raw, labels) == ""

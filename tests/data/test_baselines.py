@@ -129,3 +129,11 @@ def test_medians_and_constants_stand_for_every_input(tmp_path):
     np.testing.assert_array_equal(found, np.broadcast_to(np.arange(channels, dtype=np.float32), INPUTS.shape))
     with pytest.raises(UsageError, match=f"{channels + 1} numbers do not go with inputs"):
         baseline_for(Constants(values=(0.0,) * (channels + 1)), inputs=INPUTS, **ROWS)
+
+
+def test_a_mark_that_is_there_as_often_as_not_is_no_half():
+    rows = np.array([[0.0, 1.0, -1.0, 2.0], [1.0, 1.0, 3.0, 4.0], [0.0, 0.0, -1.0, 7.0], [1.0, 1.0, 3.0, 9.0]])
+    found = baseline_for(Median(rows="training"), inputs=rows[:1], train=rows, heldout=rows)
+    np.testing.assert_array_equal(found, [[0.0, 1.0, -1.0, 5.5]])
+    found = baseline_for(Median(rows="training"), inputs=rows[:1], train=rows[2:], heldout=rows)
+    np.testing.assert_array_equal(found, [[0.5, 0.5, 1.0, 8.0]])  # of two rows any value may be a number

@@ -24,8 +24,9 @@ import trustml
 from tests.records import copy_of, stored
 from trustml.cli.main import trustml as command_line
 from trustml.errors import UsageError
-from trustml.evidence.mlflow_runs import ARTIFACTS, ExportedRun, exported_runs
+from trustml.evidence.mlflow_runs import ARTIFACTS, ExportedRun, _metrics, _params, exported_runs
 from trustml.evidence.mlflow_server import MlflowError, MlflowServer
+from trustml.measures.row import Row
 
 Exported = tuple[ExportedRun, tuple[ExportedRun, ...]]
 
@@ -59,8 +60,36 @@ def test_names_are_unique_and_such_as_servers_take(name):
         keys = [(metric.key, metric.step) for metric in run.metrics]
         assert len(set(keys)) == len(keys)
         every = [*(key for key, _ in keys), *run.params, *run.tags]
-        assert all(re.fullmatch(r"[\w\-. /]{1,250}", key, re.ASCII) for key in every)
+        assert all(re.fullmatch(r"[\w\-. /]{1,250}", key) for key in every)
         assert all(math.isfinite(metric.value) for metric in run.metrics)
+
+
+def test_names_in_any_script_stay_apart():
+    def row(subject, value):
+        return Row(
+            run="r", job="j", backend="jax", regime="Plain", seed=0, subject=subject, measure="slice_accuracy",
+            value=value, low=value - 0.1, high=value + 0.1, unit="share", n=50,
+        )  # fmt: skip
+
+    groups = [
+        "gender: 女",
+        "gender: 男",
+        "Алла",
+        "Олег",
+        "a<b",
+        "a>b",
+        "x" * 300 + "1",
+        "x" * 300 + "2",
+        "a-b.low",
+        "a-b",
+    ]
+    found = list(_metrics([row(name, n / 10) for n, name in enumerate(groups)]))
+    keys = [metric.key for metric in found]
+    assert len(set(keys)) == len(keys) == 3 * len(groups)
+    assert all(re.fullmatch(r"[\w\-. /]{1,250}", key) for key in keys) and "slice_accuracy/Алла" in keys
+    assert all(any(abs(one.value - n / 10) < 1e-9 for one in found) for n in range(len(groups)))
+    params = _params({"é": 1, "è": 2, "a<": 3, "a>": {"b": 4}, "a": {"<": 5}, "a.-": 6})
+    assert sorted(params.values()) == ["1", "2", "3", "4", "5", "6"] and params["é"] == "1"
 
 
 def test_nothing_private_goes_along(exported, tmp_path):
@@ -179,6 +208,9 @@ def test_artifacts_that_cannot_be_sent_are_told_with_a_way_out(exported, server)
 def test_what_has_no_answer_or_is_no_address_is_one_line(exported, monkeypatch):
     with pytest.raises(UsageError, match="ftp://x is no http"):
         MlflowServer("ftp://x")
+    for address in ("http://[::1", "http://host:99999999", "http://host:port"):
+        with pytest.raises(UsageError, match="--to: is no address"):
+            MlflowServer(address)
     with pytest.raises(UsageError, match="has a password in it"):
         MlflowServer("http://me:word@host")
     with socket.socket() as probe:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import msgspec
+import numpy as np
 import pytest
 
 from trustml.evidence import rows
+from trustml.evidence.checks import same_number, text_of
 from trustml.evidence.rows import Recomputed, _compare, row_checks
+from trustml.measures.means import mean_with_interval
 from trustml.measures.membership import DISTINCT
+from trustml.measures.resampling import drawn_as_before, mean_ends
 from trustml.measures.row import Row
 from trustml.models.tasks import DEFAULT_TASK, Regression
 
@@ -58,23 +62,94 @@ def test_intervals_of_before_copies_were_counted_once_are_not_held_against_a_run
     assert [one.outcome for one in row_checks(evidence, found, {}, same_words=True)] == [now]
 
 
+VALUES = np.random.default_rng(0).exponential(size=20).astype(np.float32)
+QUALITY = "trustml.measures.quality:quality_rows"
+
+
+def of_quality(**changes):
+    """A row as it is computed now, by whatever rule of ends is in force."""
+    mean = mean_with_interval(VALUES)
+    row = Row(
+        run="r", job="j", backend="torch", regime="Plain", seed=0, subject="captum", n=20, unit="1",
+        measure="mprt_signed_similarity", value=mean.value, low=mean.low, high=mean.high, confidence=0.95,
+        interval="exact bootstrap over examples", verdict="fails the sanity check" if mean.low > 0.6 else "",
+    )  # fmt: skip
+    return msgspec.structs.replace(row, **changes)
+
+
+def told_of(monkeypatch, row, *, same_words=False, file_format=3):
+    """What is told of a table of this row."""
+    monkeypatch.setattr(rows, "read_table", lambda run: [row])
+    monkeypatch.setattr(rows, "row_functions", lambda: {QUALITY: lambda evidence: [of_quality()]})
+    evidence = SimpleNamespace(manifest=SimpleNamespace(format=file_format), run=None, task=DEFAULT_TASK)
+    found = Recomputed(rows=[of_quality()], statements=[], missing={}, failed={})
+    (check,) = row_checks(evidence, found, {}, same_words=same_words)
+    return check
+
+
+def drawn_by_revisions_of_before():
+    """Ends as they were drawn before they were exact."""
+    means = np.random.default_rng(0).choice(VALUES, (1000, len(VALUES))).mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return {"low": float(low), "high": float(high), "interval": "bootstrap over examples"}
+
+
+@pytest.mark.parametrize("file_format", [2, 3])
+def test_ends_that_were_drawn_are_drawn_again_and_compared(monkeypatch, file_format):
+    drawn = drawn_by_revisions_of_before()
+    drawn["interval"] = drawn["interval"] if file_format == 3 else ""
+    if file_format == 2:
+        drawn |= {"confidence": None, "verdict": ""}
+    stated, exact = of_quality(**drawn), of_quality()
+    assert not same_number(stated.low, exact.low)
+    assert told_of(monkeypatch, stated, file_format=file_format).outcome == "ok"
+    forged = msgspec.structs.replace(stated, low=exact.low + 0.14 * (exact.high - exact.low))
+    check = told_of(monkeypatch, forged, file_format=file_format)
+    assert check.outcome == "not recomputed"
+    assert text_of(forged.low) in check.message and text_of(exact.low) in check.message
+    assert told_of(monkeypatch, forged, file_format=file_format, same_words=True).outcome == "differs"
+    far = msgspec.structs.replace(stated, low=exact.low + 0.2 * (exact.high - exact.low))
+    assert told_of(monkeypatch, far, file_format=file_format).outcome == "differs"
+
+
+def test_a_word_of_the_owner_does_not_change_what_is_concluded(monkeypatch):
+    drawn = drawn_by_revisions_of_before()
+    changed = of_quality(**drawn, verdict="no better than random")
+    assert told_of(monkeypatch, changed).outcome == "differs"
+    assert "verdict is" in told_of(monkeypatch, changed).message
+
+
+def test_figures_of_held_out_examples_are_drawn_again_as_they_were():
+    values = VALUES.astype(np.float64)
+    generator = np.random.default_rng([len(values), 200])
+    means = values[generator.integers(len(values), size=(200, len(values)))].mean(axis=1)
+    with drawn_as_before():
+        assert mean_ends(values) == pytest.approx(np.quantile(means, [0.025, 0.975]), rel=1e-12)
+    assert mean_ends(values) != pytest.approx(np.quantile(means, [0.025, 0.975]), rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("changes", "outcome", "words"),
     [
         ({}, "ok", ""),
-        ({"low": 0.43}, "ok", ""),  # a thousand resamples may be that far off
+        ({"low": 0.02}, "not recomputed", "exact, 0.01"),  # a thousand resamples may be that far off
         ({"low": 0.5}, "differs", "low is 0.5 in the table"),
+        ({"low": -0.01}, "differs", "low is -0.01 in the table"),  # as near, but it crosses 0
+        ({"low": 0.0}, "differs", "low is 0 in the table"),
+        ({"low": 0.02, "high": 0.1}, "differs", "high is 0.1 in the table"),
+        ({"low": 0.02, "n": 21}, "differs", "n is 21"),
         ({"low": None}, "differs", "low is"),
         ({"value": 0.61}, "differs", "value is 0.61"),
-        ({"verdict": "no better than random"}, "not recomputed", "by an interval that was drawn"),
+        ({"verdict": "no better than random"}, "differs", "verdict is"),
+        ({"low": 0.02, "verdict": "no better than random"}, "differs", "verdict is"),
         ({"interval": "wilson"}, "differs", "interval is 'wilson'"),
     ],
 )
-def test_ends_of_before_the_bootstrap_was_exact_may_be_near(changes, outcome, words):
+def test_ends_that_no_seed_gives_are_never_well(changes, outcome, words):
     about = {"verdict": "better than random", "facts": {"gain": 0.1, "gain_low": 0.01, "gain_high": 0.2}}
     common = {"run": "r", "job": "j", "backend": "torch", "regime": "Plain", "seed": 0, "subject": "captum", "n": 20}
     anew = Row(
-        **common, **about, measure="insertion_auc", unit="1", value=0.6, low=0.4, high=0.8, confidence=0.95,
+        **common, **about, measure="insertion_auc", unit="1", value=0.2, low=0.01, high=0.4, confidence=0.95,
         interval="exact bootstrap over examples",
     )  # fmt: skip
     stated = msgspec.structs.replace(anew, interval="bootstrap over examples")
@@ -86,3 +161,11 @@ def test_ends_of_before_the_bootstrap_was_exact_may_be_near(changes, outcome, wo
     if "interval" not in changes and "verdict" not in changes:  # one of before rows had types names no interval
         untyped = msgspec.structs.replace(changed, interval="", verdict="", confidence=None, facts={})
         assert _compare(untyped, anew, same_words=False, untyped=True).outcome == outcome
+
+
+def test_an_end_beyond_the_limit_of_a_verdict_differs():
+    anew = of_quality(value=0.3, low=0.11, high=0.5)
+    near = msgspec.structs.replace(anew, low=0.09, interval="bootstrap over examples")
+    assert _compare(near, anew, same_words=False, untyped=False).outcome == "differs"
+    near = msgspec.structs.replace(near, low=0.12)
+    assert _compare(near, anew, same_words=False, untyped=False).outcome == "not recomputed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -73,3 +74,37 @@ def test_another_draw_that_all_examples_share_moves_their_mean_as_a_whole():
     errors = [redraw_error(each + a, each + b) for a, b in zip(first, second, strict=True)]
     assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(1.0, rel=0.05)  # the spread of the mean
     assert redraw_error(each, np.full(50, np.nan)) is None
+
+
+@pytest.mark.parametrize("tiny", [1e-6, 1e-12, 1e-15, 5e-324])
+def test_one_tiny_change_leaves_the_ends_of_a_ratio_where_they_are(tiny):
+    generator = np.random.default_rng(1)
+    below = generator.uniform(0.2, 0.9, size=64)
+    above = below * generator.uniform(0, 0.03, size=64)
+    above[0] = below[0] = 0
+    expected = ratio_ends(above, below, confidence=0.95)
+    above[0], below[0] = tiny / 100, tiny
+    np.testing.assert_allclose(ratio_ends(above, below, confidence=0.95), expected, rtol=1e-4)
+    rows = generator.integers(64, size=(4000, 64))
+    drawn = np.quantile(above[rows].sum(axis=1) / below[rows].sum(axis=1), ENDS)
+    np.testing.assert_allclose(expected, drawn, rtol=0.03)
+
+
+def test_many_examples_widen_no_interval():
+    values = np.random.default_rng(2).normal(size=400_000)
+    low, high = mean_ends(values)
+    assert (high - low) / (2 * 1.95996 * values.std() / len(values) ** 0.5) == pytest.approx(1, abs=0.005)
+
+
+@pytest.mark.parametrize("outlier", [None, 1e300])
+def test_the_median_of_many_is_that_of_resamples_and_takes_no_time_of_pairs(outlier):
+    generator = np.random.default_rng(3)
+    values = generator.normal(size=6000)  # a matrix of all pairs would be 288 MB
+    values[0] = outlier or values[0]
+    tracemalloc.start()
+    found = median_ends(values, confidence=0.95)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20e6
+    drawn = np.quantile([np.median(generator.choice(values, 6000)) for _ in range(800)], ENDS)
+    np.testing.assert_allclose(found, drawn, atol=0.006)

@@ -38,6 +38,8 @@ def test_means_leave_out_what_is_undefined():
     assert (mean.value, mean.n) == (2.0, 2)
     assert mean.low <= mean.value <= mean.high
     assert mean_with_interval(np.array([np.nan])) is None
+    alone = mean_with_interval(np.array([np.nan, 3.0]))  # of which every resample is the same
+    assert (alone.value, alone.n, alone.low, alone.high, alone.interval) == (3.0, 1, None, None, None)
 
 
 def test_completeness_is_exact_for_a_linear_model():

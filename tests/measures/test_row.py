@@ -15,9 +15,11 @@ from tests.record.test_record import manifest
 from trustml.compare.table import fact_of, recorded_measures, rows_of, table_of
 from trustml.errors import RecordError
 from trustml.measures import notes
+from trustml.measures.evidence import Evidence
 from trustml.measures.notes import absent, described, note_of
 from trustml.measures.privacy import _all_releases, _model_rows
 from trustml.measures.privacy_statements import _comparisons
+from trustml.measures.resampling import BOOTSTRAPS
 from trustml.measures.row import COLUMNS, FIRST_COLUMNS, About, Row
 from trustml.measures.wording import sampling_text
 from trustml.privacy.accounting import epsilon_of
@@ -135,3 +137,14 @@ def test_every_epsilon_of_a_model_comes_with_what_it_rests_on(drawn, secret):
     left_out = unamplified.value is None
     assert left_out == (drawn in ("poisson", "fixed"))  # these batches lie under private/, and are not at hand here
     assert unamplified.about.facts.get("not_at_hand", False) == left_out
+
+
+@pytest.mark.parametrize("kind", BOOTSTRAPS)
+def test_one_example_has_no_bootstrap_interval(kind):
+    evidence = SimpleNamespace(manifest=SimpleNamespace(run="r"))
+    about = About(interval=kind, confidence=0.95)
+    for n, ends in ((1, (None, None)), (2, (0.1, 0.9))):
+        row = Evidence.row(
+            evidence, "rmse", 0.5, record=None, subject="held-out", n=n, interval=(0.1, 0.9), about=about
+        )
+        assert (row.low, row.high) == ends and (row.interval == kind) == (n == 2) == ("bootstrap" in row.note)

@@ -271,3 +271,18 @@ def test_groups_are_told_with_how_good_the_worst_is():
         "With DPSGD the gap between the best and the worst group of sex changes against Plain by +0.200 [+0.100, "
         "+0.300] in torch, where the worst group comes to 0.500 after 0.800."
     )
+
+
+def test_what_an_old_table_does_not_hold_is_said_in_one_sentence():
+    use, cost_of = "whether models are better than always answering the same", "what privacy and federation cost"
+    old = table(row("accuracy", 0.8, regime="DPSGD"), EPSILON)
+    (told,) = texts(summary(manifest("Plain", "DPSGD"), old, ()), "use")
+    assert use in told and cost_of in told and "made before trustml measured" in told
+    (told,) = texts(summary(manifest("Plain"), table(), ()), "use")
+    assert use in told and cost_of not in told
+    known = row("accuracy", 0.9, low=0.85, high=0.95, facts={"majority": 0.1})
+    other = row("accuracy", 0.8, regime="DPSGD")
+    (told,) = texts(summary(manifest("Plain", "DPSGD"), table_of([known, other]), ()), "privacy")
+    assert use not in told and cost_of in told
+    found = summary(manifest("Plain", "DPSGD"), table_of([known, EPSILON, cost("torch", -0.1, -0.2, -0.05)]), ())
+    assert not any("made before" in text for text in texts(found, "use"))

@@ -85,7 +85,12 @@ class Endpoint:
     largest_answer: int = 64 << 20
 
     def __post_init__(self) -> None:
-        parts = urllib.parse.urlsplit(self.url)
+        try:
+            parts = urllib.parse.urlsplit(self.url)
+            _ = parts.port  # which is looked at when it is asked for
+        except ValueError:
+            problem = "is no address: its host, in [ ] for IPv6, or its port cannot be read"
+            raise UsageError(f"endpoint.url: {problem}; write http://HOST:PORT") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UsageError(f"endpoint.url: {_shown(self.url)!r} is no http or https address; write http://HOST:PORT")
         if parts.username or parts.password:

@@ -24,7 +24,7 @@ from trustml.auditing.explained import Budget, prepare
 from trustml.auditing.findings import not_checked, reason
 from trustml.auditing.identity import identity_of
 from trustml.auditing.models import Target, Tell, ask_all, target_of
-from trustml.auditing.outputs import accuracy, meaning_of
+from trustml.auditing.outputs import accuracy, meaning_of, values_instead
 from trustml.auditing.references import COUNT, Asked, train_references
 from trustml.auditing.request import CHECKS, Request, check_request
 from trustml.auditing.result import AuditedModel, AuditRecord, Finding, ModelIdentity, RocCounts
@@ -153,8 +153,13 @@ def _ask(audit: _Audit) -> None:
             if len(examples)
         ]
         raw = np.concatenate(parts)
-        meaning = meaning_of(raw, audit.request.outputs)
-        audit.answers = answers = answers_of(raw, meaning, data, classes=target.classes)
+        try:
+            meaning = meaning_of(raw, audit.request.outputs)
+            audit.answers = answers = answers_of(raw, meaning, data, classes=target.classes)
+        except DataError as error:
+            labels = data.train.labels if len(data.train) else data.holdout.labels
+            known = target.classes is not None or audit.request.outputs == "values"
+            raise DataError(f"{error}{'' if known else values_instead(raw, labels)}") from None
     except Exception as error:  # whatever a stranger's model raises
         audit.problem = reason(error)
         audit.findings.append(not_checked("data", "predictions", why=audit.problem))

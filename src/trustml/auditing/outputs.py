@@ -113,6 +113,20 @@ def meaning_of(raw: Array, wanted: Outputs) -> Meaning:
     return Meaning(scale="probabilities", single=single, note=note, sum_tolerance=tolerance)
 
 
+def values_instead(raw: Array, labels: Array) -> str:
+    """What to say where outputs are not those of classes, and labels may as well be numbers: more than two of them.
+
+    Parameters
+    ----------
+    raw : array of shape (n, ...)
+    labels : array of shape (m, ...)
+    """
+    if raw.size != len(raw) or labels.dtype.kind not in "iuf" or labels.size != len(labels):
+        return ""
+    many = len(np.unique(labels)) > 2
+    return "; or say outputs='values', if labels are numbers that it predicts, and no classes" if many else ""
+
+
 def _decimals(values: Doubles) -> int | None:
     """To how many decimals all values are rounded; None where they are not, or hold nothing but zeros and ones."""
     if np.array_equal(values, values.round()):

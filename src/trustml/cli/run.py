@@ -186,8 +186,9 @@ def _print_forecast(out: Any, found: Forecast) -> None:
             str(job.earlier or ""),
         )
     out.print(table)
-    unknown = f", and of {found.unknown} jobs nothing is known" if found.unknown else ""
-    out.print(f"{len(found.jobs)} jobs one after another: {found.seconds:.0f} seconds as earlier ones took{unknown}")
+    known = [f"{found.seconds:.0f} seconds as earlier ones took"] if found.unknown < len(found.jobs) else []
+    known += [f"of {found.unknown} jobs nothing is known"] if found.unknown else []
+    out.print(f"{len(found.jobs)} jobs one after another: {', and '.join(known)}")
     for of in dict.fromkeys(one.of for one in found.sweep):
         fields: dict[str, list[str]] = {}
         for one in found.sweep:

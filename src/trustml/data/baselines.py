@@ -48,7 +48,7 @@ def baseline_for(baseline: Baseline, *, inputs: Floats, train: Floats, heldout: 
         case Mean():
             found = np.broadcast_to(train.mean(axis=0, dtype=np.float64), inputs.shape)
         case Median():
-            found = np.broadcast_to(np.median(_median_rows(baseline, train, heldout), axis=0), inputs.shape)
+            found = np.broadcast_to(_median(_median_rows(baseline, train, heldout)), inputs.shape)
         case Constants():
             if inputs.shape[-1] != len(baseline.values):
                 raise UsageError(
@@ -77,6 +77,17 @@ def baseline_for(baseline: Baseline, *, inputs: Floats, train: Floats, heldout: 
         case number:
             found = np.full(inputs.shape, number)
     return np.ascontiguousarray(found, np.float32)
+
+
+def _median(rows: Floats) -> npt.NDArray[Any]:
+    """Median of each value; of one that is there or not there, which ties, the lesser: no input is half of it."""
+    if len(rows) <= 2:
+        return np.asarray(np.median(rows, axis=0))  # any value has two forms
+    least, most = rows.min(axis=0), rows.max(axis=0)
+    found = np.median(rows, axis=0)
+    tied = ((rows == least) | (rows == most)).all(axis=0) & (found != most)
+    median: npt.NDArray[Any] = np.where(tied, least, found)
+    return median
 
 
 def _median_rows(baseline: Median, train: Floats, heldout: Floats) -> Floats:

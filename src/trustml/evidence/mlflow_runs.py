@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,9 @@ ARTIFACTS = (MANIFEST, MEASURES, PRIVACY, CURVES, AUDIT, AUDIT_REPORT)
 _LONGEST_VALUE = 500
 """Letters of a parameter that every server takes."""
 _LONGEST_TAG = 5_000
+_LONGEST_KEY = 240
+"""Letters of a name, so that ``.high`` goes behind it within the 250 that servers take."""
+_ENDS = ("", ".low", ".high")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,13 +151,15 @@ def _metrics(rows: list[Row]) -> Iterator[Metric]:
         else row.measure
         for row in rows
     ]
-    alike = Counter(named)
+    alike, taken = Counter(map(_key, named)), set[str]()
     for row, key in zip(rows, named, strict=True):
-        if alike[key] > 1:  # two numbers of one name would be taken for one that changed
+        if alike[_key(key)] > 1:  # two numbers of one name would be taken for one that changed
             key = "/".join((key, row.regime, row.backend, str(row.seed), row.first, row.second, row.privacy_unit))
-        for end, value in (("", row.value), (".low", row.low), (".high", row.high)):
+        key = _free(key, taken)
+        for end, value in zip(_ENDS, (row.value, row.low, row.high), strict=True):
+            taken.add(f"{key}{end}")
             if value is not None and math.isfinite(value):
-                yield Metric(key=_key(f"{key}{end}"), value=value)
+                yield Metric(key=f"{key}{end}", value=value)
 
 
 def _history(run: RunDirectory, record: JobRecord) -> Iterator[Metric]:
@@ -167,28 +173,47 @@ def _history(run: RunDirectory, record: JobRecord) -> Iterator[Metric]:
             yield Metric(key=f"{score}_by_round", value=float(value), step=int(step))
 
 
-def _params(fields: Mapping[str, Any], path: str = "") -> dict[str, str]:
+def _params(fields: Mapping[str, Any]) -> dict[str, str]:
     """Fields of a scenario by their paths, as overrides name them."""
     found: dict[str, str] = {}
+    for where, value in _by_path(fields):
+        found[_free(where, found)] = str(value)[:_LONGEST_VALUE]
+    return found
+
+
+def _by_path(fields: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in fields.items():
         where = f"{path}.{name}" if path else str(name)
         parts = value
         if isinstance(value, list | tuple) and any(isinstance(one, Mapping) for one in value):
             parts = {str(number): one for number, one in enumerate(value)}
         if isinstance(parts, Mapping) and parts:
-            found |= _params(parts, where)
+            yield from _by_path(parts, where)
         else:
-            found[_key(where)] = str(value)[:_LONGEST_VALUE]
-    return found
+            yield where, value
 
 
 def _short_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    return {_key(name): text[:_LONGEST_TAG] for name, text in tags.items() if text}
+    found: dict[str, str] = {}
+    for name, text in tags.items():
+        if text:
+            found[_free(name, found)] = text[:_LONGEST_TAG]
+    return found
+
+
+def _free(text: str, taken: Container[str]) -> str:
+    """A name as MLflow takes them that no other is: those that come to the same are numbered."""
+    first = found = _key(text)
+    for number in itertools.count(2):
+        if not any(f"{found}{end}" in taken for end in _ENDS):
+            break
+        found = f"{first[: _LONGEST_KEY - 6]} {number}"
+    return found
 
 
 def _key(text: str) -> str:
-    """A name as MLflow takes them: letters, digits, ``_-. /``; never one that leaves its folder."""
-    safe = re.sub(r"[^\w\-. /]", "-", text, flags=re.ASCII)[:250]
+    """A name as MLflow takes them: letters and digits of any script, ``_-. /``; never one that leaves its folder."""
+    safe = re.sub(r"[^\w\-. /]", "-", text)[:_LONGEST_KEY]
     return "/".join(part if part.strip(".") else "-" for part in safe.split("/"))
 
 

@@ -45,7 +45,12 @@ class MlflowServer:
     """
 
     def __init__(self, address: str) -> None:
-        parts = urllib.parse.urlsplit(address)
+        try:
+            parts = urllib.parse.urlsplit(address)
+            _ = parts.port  # which is looked at when it is asked for
+        except ValueError:
+            problem = "is no address: its host, in [ ] for IPv6, or its port cannot be read"
+            raise UsageError(f"--to: {problem}; name a server, such as http://127.0.0.1:5000") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UsageError(f"--to: {address} is no http(s) address; name a server, such as http://127.0.0.1:5000")
         if parts.username or parts.password:
@@ -115,7 +120,11 @@ class MlflowServer:
                 f"--to: the server keeps artifacts at {printable(scheme)}:..., where only MLflow's own client puts "
                 "them; start it with --artifacts-destination, or leave them out with --no-artifacts"
             )
-        path = urllib.parse.quote(f"{urllib.parse.urlsplit(folder).path.strip('/')}/{name}")
+        try:
+            inner = urllib.parse.urlsplit(folder).path.strip("/")
+        except ValueError:
+            raise MlflowError(f"--to: the server keeps artifacts at {printable(folder)}, which is no address") from None
+        path = urllib.parse.quote(f"{inner}/{name}")
         self._send("PUT", f"/api/2.0/mlflow-artifacts/artifacts/{path}", data)
 
     def _end(self, number: str, run: ExportedRun) -> None:

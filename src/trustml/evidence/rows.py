@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
@@ -21,6 +22,8 @@ from trustml.measures.evidence import Evidence
 from trustml.measures.measure import MEASURES
 from trustml.measures.membership import DISTINCT
 from trustml.measures.privacy import privacy_statements
+from trustml.measures.quality import SURVIVES
+from trustml.measures.resampling import drawn_as_before
 from trustml.measures.row import COLUMNS, About, Row
 from trustml.models.tasks import DEFAULT_TASK
 from trustml.privacy.statement import PrivacyStatement
@@ -35,6 +38,7 @@ _TYPED = (
 """Columns that follow from files whatever the revision; accountants and facts hold versions and words."""
 _DRAWN_ENDS = 1 / 6
 """Share of an interval's width that its ends may have been off while they were drawn, by a thousand resamples."""
+_DRAWN, _EXACT = "bootstrap over examples", "exact bootstrap over examples"
 _OF_SECRET_BATCHES = {"epsilon_unamplified", "curve.unamplified"}
 _MAY_BE_MISSING: frozenset[Family] = frozenset({"privacy", "membership", "audited", "accuracy"})
 _OF_PRIVATE_FILES = {"membership", "audited"}
@@ -143,12 +147,14 @@ def row_checks(evidence: Evidence, found: Recomputed, figures: Figures, *, same_
     # came with them, and of this very revision, there is no such table.
     before = not same_words and _of_first_task(evidence)
     before = before and not any(row.measure in MEASURES and MEASURES[row.measure].later for row in stated)
+    again = {} if same_words else _drawn_again(evidence, stated, anew, untyped=untyped)
     for row in stated:
         same = anew[_key(row)]
         figure = figures.get((row.job, row.method, row.measure))
         reason = absent.get(_family(row.measure))
         if same:
-            checks.append(_compare(row, same.pop(0), same_words=same_words, untyped=untyped))
+            drawn = again[_key(row)].pop(0) if again.get(_key(row)) else None
+            checks.append(_compare(row, same.pop(0), same_words=same_words, untyped=untyped, again=drawn))
         elif figure is not None and reason is not None:
             checks.append(_compare_figure(row, figure))
         elif reason is not None and row.measure in MEASURES:
@@ -242,18 +248,52 @@ def _same(first: object, second: object) -> bool:
     return first == second
 
 
-def _compare(stated: Row, anew: Row, *, same_words: bool, untyped: bool) -> Check:
+def _drawn_again(
+    evidence: Evidence, stated: Sequence[Row], anew: dict[tuple[Any, ...], list[Row]], *, untyped: bool
+) -> dict[tuple[Any, ...], list[Row]]:
+    """Rows with ends as they were drawn before they were exact, of the functions whose rows have other ends."""
+    asked = {
+        row.measure
+        for row in stated
+        if any(_was_drawn(row, one, untyped=untyped) and not _same_ends(row, one) for one in anew.get(_key(row), ()))
+    }
+    paths = {path for measure in asked for path in MEASURES[measure].rows}
+    found: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    functions = row_functions()
+    with drawn_as_before():
+        for path in paths:
+            with contextlib.suppress(*NOT_COMPUTABLE):  # which has been told
+                for row in functions[path](evidence):
+                    found[_key(row)].append(row)
+    return found
+
+
+def _was_drawn(stated: Row, anew: Row, *, untyped: bool) -> bool:
+    """Whether the ends of a row of another revision are of resamples, where they are exact now."""
+    return anew.interval == _EXACT and (stated.interval == _DRAWN or (untyped and not stated.interval))
+
+
+def _same_ends(stated: Row, anew: Row) -> bool:
+    return same_number(anew.low, stated.low) and same_number(anew.high, stated.high)
+
+
+def _compare(stated: Row, anew: Row, *, same_words: bool, untyped: bool, again: Row | None = None) -> Check:
     gone = anew.value is None and stated.value is not None
     if gone and (_left_out(anew) or anew.measure == "epsilon_prv"):
         return _check(stated, "not recomputed", str(anew.facts.get("reason", "")))
     older = not same_words and DISTINCT in anew.facts and DISTINCT not in stated.facts
-    was_drawn = stated.interval == "bootstrap over examples" or (untyped and not stated.interval)
-    drawn = was_drawn and anew.interval == "exact bootstrap over examples" and not same_words
+    drawn = not same_words and _was_drawn(stated, anew, untyped=untyped)
+    if drawn and again is not None and _same_ends(stated, again):
+        anew = again
+    unsure = ""
     for name in ("value", "low", "high"):
         before, now = getattr(stated, name), getattr(anew, name)
         if same_number(now, before):
             continue
         if drawn and name != "value" and _is_near(before, now, anew):
+            unsure = (
+                unsure or f"{name} is {text_of(before)} as it was drawn, which no seed gives; exact, {text_of(now)}"
+            )
             continue
         if older and (name != "value" or stated.measure == "membership_auc_at_least"):
             why = f"{name} is {text_of(before)} of before copies were counted once, {text_of(now)} since"
@@ -265,17 +305,17 @@ def _compare(stated: Row, anew: Row, *, same_words: bool, untyped: bool) -> Chec
         before, now = getattr(stated, name), getattr(anew, name)
         if drawn and name == "interval":
             continue
-        if drawn and name == "verdict" and not _same(before, now):
-            why = f"verdict is {before!r} by an interval that was drawn, {now!r} by the exact one"
-            return _check(stated, "not recomputed", why)
         if not _same(before, now) and not _left_out(anew):
             return _check(stated, "differs", f"{name} is {before!r} in the table, {now!r} from the files")
-    return _check(stated, "ok", text_of(stated.value))
+    return _check(stated, "not recomputed", unsure) if unsure else _check(stated, "ok", text_of(stated.value))
 
 
 def _is_near(drawn: float | None, exact: float | None, anew: Row) -> bool:
-    """Whether an end of before the bootstrap was exact may have been drawn: two thirds of a standard error away."""
+    """Whether an end may have been drawn: two thirds of a standard error away, and concluding the same from it."""
     if drawn is None or exact is None or anew.low is None or anew.high is None:
+        return False
+    limits = (0.0, SURVIVES.get(anew.measure, 0.0))
+    if any((drawn > limit) != (exact > limit) or (drawn < limit) != (exact < limit) for limit in limits):
         return False
     return abs(drawn - exact) <= _DRAWN_ENDS * (anew.high - anew.low)
 

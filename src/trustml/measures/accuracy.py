@@ -7,11 +7,10 @@ import math
 import msgspec
 import numpy as np
 
-from trustml.measures.bootstrap import mean_ends
 from trustml.measures.classification import classification_statistics, f1_statistics
 from trustml.measures.evidence import Evidence
 from trustml.measures.notes import absent
-from trustml.measures.resampling import Estimate, Statistic, estimates
+from trustml.measures.resampling import Estimate, Statistic, estimates, mean_ends
 from trustml.measures.row import About, Facts, IntervalKind, Row
 from trustml.models.answers import FOLLOWING, answers, in_unit, right, right_steps, score
 from trustml.models.losses import AnyArray, Doubles

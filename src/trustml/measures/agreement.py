@@ -61,7 +61,7 @@ def agreement_rows(
                 subject=subject,
                 method=method,
                 n=mean.n if mean else 0,
-                interval=(mean.low, mean.high) if mean else None,
+                interval=mean.interval if mean else None,
                 about=interval if mean else _absent(about, "not defined for any example"),
             )
         )
@@ -110,10 +110,9 @@ def by_draws(
     between = np.mean(apart, axis=0)
     gaps = mean_with_interval(each - between)
     if gaps is not None:
-        facts |= {
-            "between_draws": float(np.nanmean(between)),
-            "within_draws": bool(gaps.high + 2 * error >= 0),
-        }
+        facts["between_draws"] = float(np.nanmean(between))
+        if gaps.high is not None:
+            facts["within_draws"] = bool(gaps.high + 2 * error >= 0)
     return facts
 
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from trustml.measures.measure import MEASURES
 from trustml.measures.notes import described
+from trustml.measures.resampling import BOOTSTRAPS, FEWEST, draws_as_before
 from trustml.measures.row import About, Row
 from trustml.models.tasks import Quantity, Task
 from trustml.plan.job import VARIANTS, ExplainJob, Job, TrainJob
@@ -220,6 +222,9 @@ class Evidence:
         about: About | None = None,
     ) -> Row:
         """Fill a row; the model's columns come from its record, the note from what is known of the value."""
+        about = about if about is not None else About()
+        if about.interval in BOOTSTRAPS and n < FEWEST and not draws_as_before():
+            interval, about = None, msgspec.structs.replace(about, interval="", confidence=None)
         low, high = interval if interval is not None else (None, None)
         row = Row(
             run=self.manifest.run,
@@ -238,7 +243,7 @@ class Evidence:
             kind=record.kind if record else "",
             model=model_of(self.run, record) if record else "",
         )
-        return described(row, about if about is not None else About())
+        return described(row, about)
 
     def _job(self, record: JobRecord) -> Job:
         return self.run.job(record.id)

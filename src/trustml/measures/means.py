@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from trustml.measures.bootstrap import mean_ends
+from trustml.measures.resampling import FEWEST, draws_as_before, explained_ends
 
 Floats = npt.NDArray[np.floating]
 
@@ -18,15 +18,22 @@ class MeanInterval:
 
     Attributes
     ----------
-    value, low, high : float
+    value : float
+    low, high : float, optional
+        None of fewer than two examples: their resamples are all the same, and say nothing of others.
     n : int
         Examples for which the number is defined.
     """
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     n: int
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Both ends, where there are any."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
 
 
 def mean_with_interval(values: Floats) -> MeanInterval | None:
@@ -34,7 +41,7 @@ def mean_with_interval(values: Floats) -> MeanInterval | None:
     defined = values[np.isfinite(values)]
     if not len(defined):
         return None
-    low, high = mean_ends(defined.astype(np.float64))
+    low, high = explained_ends(defined) if len(defined) >= FEWEST or draws_as_before() else (None, None)
     return MeanInterval(value=float(defined.mean()), low=low, high=high, n=len(defined))
 
 

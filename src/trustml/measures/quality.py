@@ -153,7 +153,7 @@ def _row(
     if quality and quality.of_probability and isinstance(evidence.task, Regression):
         note = facts_of(evidence.task).probability
     about = About(verdict="random control") if explanation.is_control else _against_random(measure, values, control)
-    if mean is not None and mean.low > SURVIVES.get(measure, np.inf):
+    if mean is not None and mean.low is not None and mean.low > SURVIVES.get(measure, np.inf):
         about = About(verdict="fails the sanity check", facts={"limit": SURVIVES[measure]})
     if mean is None:
         about = absent("not defined for any example")
@@ -171,7 +171,7 @@ def _row(
             subject=explanation.name(variant),
             method=explanation.title,
             n=mean.n if mean else 0,
-            interval=(mean.low, mean.high) if mean else None,
+            interval=mean.interval if mean else None,
             about=about,
         )
     ]
@@ -189,13 +189,12 @@ def _against_random(measure: str, values: Floats, control: Floats | None) -> Abo
     if control is None or better == "neither" or len(control) != len(values):
         return About()
     gain = mean_with_interval((values - control) * (1 if better == "higher" else -1))
-    if gain is None:
+    if gain is None or gain.interval is None:
         return About()
-    if gain.high < 0:
-        return About(
-            verdict="worse than random", facts={"loss": -gain.value, "loss_low": -gain.high, "loss_high": -gain.low}
-        )
+    low, high = gain.interval
+    if high < 0:
+        return About(verdict="worse than random", facts={"loss": -gain.value, "loss_low": -high, "loss_high": -low})
     return About(
-        verdict="better than random" if gain.low > 0 else "no better than random",
-        facts={"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high},
+        verdict="better than random" if low > 0 else "no better than random",
+        facts={"gain": gain.value, "gain_low": low, "gain_high": high},
     )

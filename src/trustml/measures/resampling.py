@@ -5,7 +5,9 @@ A statistic takes how often each example counts, for many resamples at once, so 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -13,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.attacks.estimates import quantile_error
-from trustml.measures.row import Facts
+from trustml.measures import bootstrap
+from trustml.measures.row import Facts, IntervalKind
 
 Doubles: TypeAlias = npt.NDArray[np.float64]
 Statistic: TypeAlias = Callable[[Doubles], Doubles]
@@ -21,6 +24,11 @@ Statistic: TypeAlias = Callable[[Doubles], Doubles]
 
 RESAMPLES = 200
 ENDS = (0.025, 0.975)
+_DRAWN = ContextVar("whether ends of means are drawn as before they were exact", default=False)
+_DRAWS_OF_EXPLANATIONS = 1000
+BOOTSTRAPS: tuple[IntervalKind, ...] = ("bootstrap over examples", "exact bootstrap over examples")
+FEWEST = 2
+"""Examples below which a bootstrap has no interval."""
 _AT_ONCE = 2**21
 """Weights that are held at once."""
 
@@ -83,6 +91,48 @@ def estimates(statistics: Mapping[str, Statistic], *, examples: int) -> dict[str
             ends_error=max(quantile_error(values, share) for share in ENDS),
         )
     return result
+
+
+@contextmanager
+def drawn_as_before() -> Iterator[None]:
+    """Draw the ends of means as revisions did before these were exact, by their seeds: to verify what they wrote."""
+    token = _DRAWN.set(True)
+    try:
+        yield
+    finally:
+        _DRAWN.reset(token)
+
+
+def draws_as_before() -> bool:
+    """Whether that is asked for; then a single example has ends too, both its value."""
+    return _DRAWN.get()
+
+
+def mean_ends(values: Doubles) -> tuple[float, float]:
+    """Ends of the 95 % interval of the mean of a figure of held-out examples: exact, but to verify drawn ones.
+
+    Parameters
+    ----------
+    values : float64 array of shape (n,)
+    """
+    if not _DRAWN.get():
+        return bootstrap.mean_ends(values)
+    found = estimates({"": mean_of(values)}, examples=len(values))[""]
+    return found.low, found.high
+
+
+def explained_ends(values: npt.NDArray[np.floating]) -> tuple[float, float]:
+    """The same of what is known of explanations, for which other resamples were drawn.
+
+    Parameters
+    ----------
+    values : float array of shape (n,)
+    """
+    if not _DRAWN.get():
+        return bootstrap.mean_ends(values.astype(np.float64))
+    draws = np.random.default_rng(0).choice(values, (_DRAWS_OF_EXPLANATIONS, len(values))).mean(axis=1)
+    low, high = np.quantile(draws, ENDS)
+    return float(low), float(high)
 
 
 def mean_of(values: Doubles) -> Statistic:

@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.measures.accuracy import outputs_of, wilson_interval
-from trustml.measures.bootstrap import mean_ends
 from trustml.measures.evidence import Evidence
-from trustml.measures.resampling import Estimate, Statistic, estimates
+from trustml.measures.resampling import Estimate, Statistic, estimates, mean_ends
 from trustml.measures.row import About, Facts, IntervalKind, PairKind, Row
 from trustml.models.answers import in_unit, right, right_steps
 from trustml.models.losses import AnyArray, Doubles

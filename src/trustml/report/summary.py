@@ -48,6 +48,7 @@ def summary(manifest: Manifest, table: pd.DataFrame, statements: Sequence[Privac
         return ()
     found = [
         _use(table),
+        _before(manifest, table),
         *tuned_answers(manifest, table),
         *cost_answers(manifest, table, beside=beside_the_best(manifest, table)),
         *sweep_answers(manifest, table),
@@ -59,6 +60,24 @@ def summary(manifest: Manifest, table: pd.DataFrame, statements: Sequence[Privac
         _explanations(manifest, table),
     ]
     return tuple(answer for answer in found if answer is not None)
+
+
+def _before(manifest: Manifest, table: pd.DataFrame) -> Answer | None:
+    """What an old table cannot answer, as it is of before that was measured."""
+    score = leading(set(table.measure))
+    rows = table[(table.measure == score) & table.value.notna()]
+    missing: dict[Question, str] = {}
+    if score == "accuracy" and not fact_of(rows, "majority", default=0.0).any():
+        missing["use"] = "whether models are better than always answering the same"
+    plain = any(is_plain(fields) for fields in regimes_of(manifest).values())
+    beside = plain and rows.groupby(["backend", "seed"]).regime.nunique().max() > 1
+    if beside and not (table.measure == "score_difference").any():
+        missing["privacy"] = "what privacy and federation cost"
+    if not missing:
+        return None
+    what = " and ".join(missing.values())
+    text = f"this table was made before trustml measured {what}, so nothing is said of that"
+    return Answer(question=next(iter(missing)), text=text, measure=score)
 
 
 def _use(table: pd.DataFrame) -> Answer | None:

@@ -20,6 +20,8 @@ class Mean(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Median(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="Median"):
     """Baseline: the median of each value over rows; of a column for each category, the commoner of there and not there.
 
+    Of a value that has two forms alone, such as a mark, as many of the one as of the other give the lesser.
+
     Parameters
     ----------
     rows : {"public", "held-out", "training"}

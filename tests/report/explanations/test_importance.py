@@ -10,6 +10,8 @@ import pytest
 from tests.cli.test_cli import called
 from tests.records import copy_of
 from trustml.attribution.sharing import feature_values
+from trustml.record.files import encode_arrays
+from trustml.record.store import BASELINES, HELDOUT
 from trustml.report.explanations import figures
 from trustml.report.explanations.importance import importance_frame, importances
 from trustml.report.explanations.selection import PanelRequest, methods_of
@@ -53,6 +55,26 @@ def test_own_groups_are_the_bars(tmp_path):
     features = np.array([1] * 20 + [0] * 10)
     expected = np.abs(feature_values(values, features=features, combine="sum"))  # contributions add up, then magnitudes
     np.testing.assert_array_equal(one.magnitudes, expected)
+
+
+@pytest.mark.parametrize(("name", "method"), [("study", "IntegratedGradients"), ("frameworks", None)])
+def test_groups_of_a_map_are_the_bars(name, method, tmp_path):
+    run = copy_of(name, tmp_path).directory
+    manifest, method = run.manifest(), method or methods_of(run)[0]
+    manifest.scenario["explanations"]["groups"] = {"kind": "GroupMap", "path": "/nowhere.npz"}
+    run.write_manifest(manifest)
+    before = importances(run, wanted(method))[0]  # a copy without what is private
+    shape = run.mapped(HELDOUT)["inputs"].shape[1:]
+    groups = np.arange(np.prod(shape)).reshape(shape) % 3
+    run.file(BASELINES).parent.mkdir(exist_ok=True)
+    run.file(BASELINES).write_bytes(encode_arrays({"features": groups}))
+    one = importances(run, wanted(method))[0]
+    assert one.shape == (3,) == (len(one.names),) and before.shape != one.shape
+    record = next(job for job in manifest.jobs if job.kind == "explain")
+    values = run.arrays(f"jobs/{record.id}/attributions.npz")[f"{method}.native"]
+    np.testing.assert_allclose(one.magnitudes, np.abs(feature_values(values, features=groups, combine="sum")))
+    named = manifest.data.feature_names
+    assert one.names[1] == (" + ".join(named[1::3]) if named else "group 1")
 
 
 def test_the_chart_has_a_bar_for_each_explanation_and_feature(run):
