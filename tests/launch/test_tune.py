@@ -132,8 +132,9 @@ def test_the_statement_tells_what_choosing_cost(monkeypatch, scenario, tmp_path)
         run = trustml.tune(scenario, grid=GRID, mean_runs=3.5, out=tmp_path)
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [run.id]
     (statement,) = run.privacy()
-    (row,) = run.measures().query("measure == 'epsilon_with_tuning'").itertuples()
-    assert row.value > statement.epsilon and "RepeatAndSelect" in statement.hyperparameter_tuning
+    table = run.measures().set_index("measure").value
+    assert table["epsilon"] == table["epsilon_all_releases"] == statement.epsilon > table["epsilon_single_run"]
+    assert "RepeatAndSelect" in statement.hyperparameter_tuning
     assert any("settings chosen in a sweep" in one for one in statement.not_covered)
     answers = [one.text for one in run.summary() if one.question == "sweep"]
     assert len(answers) == 1 and "the best of a random number of runs" in answers[0]

@@ -114,13 +114,15 @@ def sweep_answers(manifest: Manifest, table: pd.DataFrame) -> list[Answer]:
         text = f"over {rows.field.iloc[0]}, {of} scores {listed(each, _MOST_SETTINGS)} in {first.backend.iloc[0]}{more}"
         cost = _cost_of_choosing(table, rows)
         found.append(Answer(question="sweep", text=f"{text}{cost}", measure=leading(set(table.measure))))
-    tuned = table[(table.measure == "epsilon_with_tuning") & table.value.notna()]
-    for regime, value, delta in zip(tuned.regime, tuned.value, tuned.delta, strict=True):
+    tuned = table[(table.measure == "epsilon_single_run") & table.value.notna()]
+    for row in table[(table.measure == "epsilon") & table.job.isin(tuned.job)].itertuples():
+        single = float(tuned[tuned.job == row.job].value.iloc[0])
         text = (
-            f"{regime} is the best of a random number of runs, the others of which are not released: with that choice "
-            f"its epsilon is at most {at_most(float(value), 2)} at delta {delta:g}"
+            f"{row.regime} is the best of a random number of runs, the others of which are not released: with that "
+            f"choice its epsilon is at most {at_most(float(row.value), 2)} at delta {row.delta:g}; one run alone would "
+            f"have {at_most(single, 2)}"
         )
-        found.append(Answer(question="sweep", text=text, page="privacy", measure="epsilon_with_tuning"))
+        found.append(Answer(question="sweep", text=text, page="privacy", measure="epsilon"))
     return found
 
 
