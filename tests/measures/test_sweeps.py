@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import msgspec
 import numpy as np
 import pytest
@@ -10,8 +12,9 @@ from tests.records import copy_of
 from trustml.measures.evidence import Evidence
 from trustml.measures.privacy import privacy_statements, private_rows
 from trustml.measures.score_differences import model_difference
-from trustml.measures.sweeps import candidates, choices, tuned_rows
-from trustml.models.answers import score
+from trustml.measures.sweeps import _score_row, candidates, choices, tuned_rows
+from trustml.models.answers import recorded, right, score
+from trustml.models.tasks import NextToken
 from trustml.privacy.statement import at_most
 from trustml.record.files import encode_arrays, read_arrays
 from trustml.record.schema import sweep_of
@@ -122,3 +125,23 @@ def test_the_statement_names_the_rows_that_choose(tmp_path):
     (statement,) = privacy_statements(as_sweep("private", tmp_path, *entries))
     (release,) = [one for one in statement.releases if one.name == "settings chosen in a sweep"]
     assert release.coverage == "disclosed" and any("settings chosen" in one for one in statement.not_covered)
+
+
+def test_texts_are_judged_by_what_they_were_chosen_by():
+    """Texts of unequal length: the share of tokens is no count of texts."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(1, 4, (60, 5))
+    labels[:30, 2:] = 0
+    outputs = recorded(NextToken(), generator.normal(size=(60, 5, 4)) + 2 * np.eye(4)[labels], labels)
+    evidence = SimpleNamespace(
+        task=NextToken(),
+        heldout={"test_labels": labels},
+        run=SimpleNamespace(arrays=lambda _: {"test_logits": outputs}),
+        row=lambda measure, value, **rest: SimpleNamespace(measure=measure, value=value, **rest),
+    )
+    best = SimpleNamespace(regime="P", group=SimpleNamespace(title="P", regimes={"P": {"epochs": 1}}))
+    record, rows = SimpleNamespace(id="train.x.P.s0"), np.arange(60)
+    row = _score_row(evidence, best, record, rows[::2], rows)
+    assert row.value == pytest.approx(score(NextToken(), outputs, labels))
+    assert row.value != pytest.approx(right(NextToken(), outputs, labels).mean(), abs=1e-3)
+    assert row.about.interval == "bootstrap over examples" and row.interval[0] < row.value < row.interval[1]

@@ -193,13 +193,13 @@ def error_estimates(true: Doubles, predicted: Doubles) -> dict[str, Estimate]:
 def _text_rows(evidence: Evidence, record: JobRecord) -> list[Row]:
     """Accuracy and perplexity over all steps that a token follows, resampled by text, beside those without context."""
     outputs, labels = outputs_of(evidence, record)
-    steps, hits = (labels > 0).sum(axis=1).astype(np.float64), right_steps(outputs, labels).sum(axis=1)
+    steps = (labels > 0).sum(axis=1).astype(np.float64)
     losses = -np.where(labels > 0, outputs[..., FOLLOWING], 0.0).sum(axis=1, dtype=np.float64)
     shares = np.bincount(labels[labels > 0]) / steps.sum()
     unigram = float(np.exp(-(shares[shares > 0] * np.log(shares[shares > 0])).sum()))
     found = estimates(
         {
-            "accuracy": lambda weights: weights @ hits / (weights @ steps),
+            "accuracy": right_tokens(outputs, labels),
             "perplexity": lambda weights: np.exp(weights @ losses / (weights @ steps)),
         },
         examples=len(labels),
@@ -211,6 +211,12 @@ def _text_rows(evidence: Evidence, record: JobRecord) -> list[Row]:
     return [
         _estimate_row(evidence, record, name, one, n=len(labels), facts=beside[name]) for name, one in found.items()
     ]
+
+
+def right_tokens(outputs: AnyArray, labels: AnyArray) -> Statistic:
+    """Share of the tokens of recorded texts that are right, over all steps that a token follows."""
+    steps, hits = (labels > 0).sum(axis=1).astype(np.float64), right_steps(outputs, labels).sum(axis=1)
+    return lambda weights: weights @ hits / (weights @ steps)
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from trustml.measures.group_tests import groups_differ
 from trustml.measures.resampling import Doubles, Statistic, estimates
 from trustml.measures.row import About, Facts, Row
 from trustml.models.answers import right
-from trustml.models.tasks import Labels
+from trustml.models.tasks import Labels, NextToken
 from trustml.record.schema import JobRecord, regimes_of
 
 Groups = dict[str, npt.NDArray[np.bool_]]
@@ -45,7 +45,7 @@ def slice_rows(evidence: Evidence) -> list[Row]:
 
 def _group_row(evidence: Evidence, record: JobRecord, column: str, name: str, hits: Doubles) -> Row:
     facts: Facts = {"slice": column, "group": name}
-    if isinstance(evidence.task, Labels):  # shares of labels, which hang together
+    if isinstance(evidence.task, Labels | NextToken):  # shares of labels or tokens, which hang together
         value, (low, high) = float(hits.mean()), mean_ends(hits)
         about = About(interval="exact bootstrap over examples", confidence=0.95, facts=facts)
     else:

@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.errors import RecordError
-from trustml.measures.accuracy import explained, outputs_of, wilson_interval
+from trustml.measures.accuracy import explained, outputs_of, right_tokens, wilson_interval
 from trustml.measures.evidence import Evidence
-from trustml.measures.resampling import estimates, mean_of
+from trustml.measures.resampling import Statistic, estimates, mean_of
 from trustml.measures.row import About, Facts, IntervalKind, Row
 from trustml.measures.score_differences import model_difference
 from trustml.models.answers import in_unit, right, score
 from trustml.models.losses import AnyArray
-from trustml.models.tasks import Labels, Regression
+from trustml.models.tasks import Labels, NextToken, Regression, Task
 from trustml.privacy.accounting import Epsilon, epsilon_of_releases
 from trustml.privacy.ledger import Charge, read_ledger
 from trustml.privacy.statement import at_most
@@ -201,12 +201,7 @@ def _score_row(evidence: Evidence, best: _Best, record: JobRecord, choosing: _In
         hits = int(right(evidence.task, outputs, labels).sum())
         value, interval = hits / len(labels), wilson_interval(hits, len(labels))
     else:
-        statistic = (
-            explained(*(in_unit(evidence.task, part)[:, 0] for part in (labels, outputs)))
-            if isinstance(evidence.task, Regression)
-            else mean_of(right(evidence.task, outputs, labels))
-        )
-        found = estimates({"": statistic}, examples=len(labels))[""]
+        found = estimates({"": _score_statistic(evidence.task, outputs, labels)}, examples=len(labels))[""]
         value, interval, kind = found.value, (found.low, found.high), "bootstrap over examples"
         facts |= found.facts
     if not math.isfinite(value):  # all targets are the same
@@ -218,7 +213,19 @@ def _score_row(evidence: Evidence, best: _Best, record: JobRecord, choosing: _In
 
 
 def _counts(evidence: Evidence) -> bool:
-    return not isinstance(evidence.task, Regression | Labels)
+    """Whether an example is right or wrong as a whole."""
+    return not isinstance(evidence.task, Regression | Labels | NextToken)
+
+
+def _score_statistic(task: Task, outputs: AnyArray, labels: AnyArray) -> Statistic:
+    """What :func:`trustml.models.answers.score` chose by, where it is no count of examples."""
+    match task:
+        case Regression():
+            return explained(*(in_unit(task, part)[:, 0] for part in (labels, outputs)))
+        case NextToken():
+            return right_tokens(outputs, labels)
+        case _:
+            return mean_of(right(task, outputs, labels))
 
 
 def _facts(best: _Best, choosing: _Indices) -> Facts:
