@@ -69,8 +69,8 @@ PERFORMANCE_MEASURES: dict[str, Measure] = {
         title="change of the gap",
         meaning="Gap between groups of a model less that of the plain model of its framework and seed, on the same "
         "resamples of held-out examples: what a regime does to groups. A gap grows with the spread of what is "
-        "averaged, so the interval is no test: the p-value, by permutation of who is in which group, is of the claim that "
-        "a regime changes all groups alike.",
+        "averaged, so the interval is no test: the p-value, by permutation of who is in which group, is of the claim "
+        "that a regime changes all groups alike.",
         shown=(),
     ),
     "tuned_score": _performance(

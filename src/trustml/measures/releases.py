@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trustml.measures.evidence import Evidence
-from trustml.measures.sweeps import candidates
+from trustml.measures.sweeps import charged_candidates
 from trustml.models.tasks import facts_of
 from trustml.plan.job import TrainJob
 from trustml.privacy.ledger import UNAMPLIFIED, Charge
 from trustml.privacy.statement import Coverage, Release
-from trustml.record.schema import sweep_of, tuned_runs
+from trustml.record.schema import tuned_runs
 from trustml.scenario.baselines import Rows
 from trustml.scenario.federated import DPFedAvg
 from trustml.scenario.partition import NaturalKey
@@ -129,7 +129,7 @@ def _of_the_scenario(evidence: Evidence) -> list[Release]:
     if tuned_runs(evidence.manifest) is not None:
         why = "held-out rows decide which of several runs is the one that is released"
         found.append(Release(name="settings chosen in a sweep", coverage="disclosed", why=why))
-    if candidates(sweep_of(evidence.manifest)):
+    if evidence.once(charged_candidates):
         why = "half of the held-out rows, by a public order, decides which setting of a swept regime is called its best"
         found.append(Release(name="settings chosen in a sweep", coverage="disclosed", why=why))
     if start := evidence.manifest.scenario.get("start"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trustml.compare.table import fact_of
 from trustml.measures.measure import MEASURES, leading
-from trustml.measures.sweeps import candidates
+from trustml.measures.sweeps import candidates, promises
 from trustml.privacy.statement import at_most
 from trustml.record.schema import Manifest, regimes_of, sweep_of
 from trustml.report.score_changes import Answer, is_plain, listed
@@ -148,7 +148,9 @@ def beside_the_best(manifest: Manifest, table: pd.DataFrame) -> frozenset[str]:
     best = set(table[(table.measure == "tuned_score") & table.value.notna()].regime)
     compared = set(table[(table.measure == "tuned_score_difference") & table.value.notna()].regime)
     found: set[str] = set()
-    for group in candidates(sweep_of(manifest)):
+    private = table[(table.measure == "epsilon") & table.value.notna()]
+    charged = private.groupby("regime").value.max().astype(float).to_dict()
+    for group in candidates(sweep_of(manifest), promised=promises(manifest, charged)):
         plain = best & {title for title in group.regimes if is_plain(asked[title])}
         if compared & set(group.regimes) or plain:
             found |= set(group.regimes) - plain
