@@ -115,6 +115,15 @@ def test_what_would_cost_otherwise_than_is_stated_is_refused(scenario, grid, cha
         tuning_scenarios(replace(scenario, **change), [grid], mean_runs=3)
 
 
+@pytest.mark.parametrize("mean_runs", [0.5, 1e30, float("nan")])
+def test_a_mean_whose_cost_nobody_knows_is_refused_before_anything_runs(monkeypatch, scenario, tmp_path, mean_runs):
+    ran = Ran([])
+    monkeypatch.setattr(api, "run", ran)
+    with pytest.raises(ScenarioError, match=r"tuning\.mean_runs.*1 <= mean_runs <= 1000"):
+        trustml.tune(scenario, grid=GRID, mean_runs=mean_runs, out=tmp_path / "runs")
+    assert ran.asked == [] and not (tmp_path / "runs").exists()
+
+
 def test_options_that_do_not_go_together_are_refused():
     for more in (["--dry-run"], ["--detach"], []):
         grid = ["--grid", GRID[0]] if more else []
