@@ -8,6 +8,7 @@ import pytest
 from tests.records import copy_of, unasked_second_opinion
 from trustml.compare.rows import write_measures
 from trustml.evidence.ledgers import verify_ledgers
+from trustml.measures.accuracy import accuracy_rows
 from trustml.measures.evidence import Evidence
 from trustml.measures.privacy import privacy_statements, private_rows
 from trustml.privacy.accounting import epsilon_of, epsilon_of_releases, epsilon_with_tuning
@@ -55,3 +56,12 @@ def test_all_releases_together_pay_for_it_too_and_verify_agrees(tuned):
     assert together > epsilon_of_releases(ledgers, delta=delta).value
     checks = [check for check in verify_ledgers(tuned.directory) if "epsilon" in check.message]
     assert len(checks) == len(ledgers) + 1 and all(check.outcome == "ok" for check in checks)
+
+
+def test_a_score_that_chose_the_model_says_so(tuned):
+    row, *_ = accuracy_rows(Evidence(tuned.directory))
+    assert row.facts["chosen_by_this"] and "looks better than it is" in row.note
+    alone = Evidence(copy_of("twice", tuned.path.parent / "alone").directory)
+    assert all("chosen_by_this" not in row.facts for row in accuracy_rows(alone))
+    (statement, *_) = tuned.privacy()
+    assert any("looks better than it is" in release.why for release in statement.releases)

@@ -10,13 +10,13 @@ import numpy as np
 from trustml.measures.bootstrap import mean_ends
 from trustml.measures.classification import classification_statistics, f1_statistics
 from trustml.measures.evidence import Evidence
-from trustml.measures.notes import absent
+from trustml.measures.notes import absent, described
 from trustml.measures.resampling import Estimate, Statistic, estimates
 from trustml.measures.row import About, Facts, IntervalKind, Row
 from trustml.models.answers import FOLLOWING, answers, in_unit, right, right_steps, score
 from trustml.models.losses import AnyArray, Doubles
 from trustml.models.tasks import Classes, Labels, NextToken, Regression, facts_of
-from trustml.record.schema import JobRecord
+from trustml.record.schema import JobRecord, tuned_runs
 
 _Z95 = 1.959963984540054
 _SUBJECT = "held-out"
@@ -27,7 +27,7 @@ _ONE_VALUE = 1e-3
 def accuracy_rows(evidence: Evidence) -> list[Row]:
     """The measure that leads, one row a trained model; an absent value, with the reason, for one that is not there."""
     measure = facts_of(evidence.task).score
-    rows = []
+    rows: list[Row] = []
     for record, _ in evidence.trained():
         if record.status != "ok":
             about = absent(f"training ended {record.status}: {record.reason}")
@@ -38,12 +38,21 @@ def accuracy_rows(evidence: Evidence) -> list[Row]:
             rows.append(_accuracy_row(evidence, record))
         else:
             rows.append(_regression_rows(evidence, record)[0])
+    if tuned_runs(evidence.manifest) is not None:
+        rows = [_chosen_by(row) for row in rows]
     for skip in evidence.manifest.skips:
         if not skip.regime:
             continue
         row = evidence.row(measure, None, record=None, subject=_SUBJECT, n=0, about=absent(skip.reason))
         rows.append(msgspec.structs.replace(row, backend=skip.backend, regime=skip.regime))
     return rows
+
+
+def _chosen_by(row: Row) -> Row:
+    """Say of a score that its model was chosen by it: the best of several by chance is in it."""
+    if row.value is None:
+        return row
+    return described(row, msgspec.structs.replace(row.about, facts={**row.about.facts, "chosen_by_this": True}))
 
 
 def performance_rows(evidence: Evidence) -> list[Row]:

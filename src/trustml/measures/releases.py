@@ -127,7 +127,10 @@ def _of_the_scenario(evidence: Evidence) -> list[Release]:
         why = f"{', '.join(chosen)} were read from the data; one row may have decided what they are"
         found.append(Release(name="choices of the scenario", coverage="not covered", why=why))
     if tuned_runs(evidence.manifest) is not None:
-        why = "held-out rows decide which of several runs is the one that is released"
+        why = (
+            "held-out rows decide which of several runs is the one that is released; what it scores on them looks "
+            "better than it is"
+        )
         found.append(Release(name="settings chosen in a sweep", coverage="disclosed", why=why))
     if evidence.once(charged_candidates):
         why = "half of the held-out rows, by a public order, decides which setting of a swept regime is called its best"
