@@ -124,6 +124,19 @@ def test_a_mean_whose_cost_nobody_knows_is_refused_before_anything_runs(monkeypa
     assert ran.asked == [] and not (tmp_path / "runs").exists()
 
 
+def test_no_run_finds_what_an_earlier_one_compiled(scenario):
+    """Else the programs at hand, which are released, tell that there was one."""
+    for kept in ("off", "run", "user"):
+        execution = replace(scenario.execution, compilation_cache=kept)
+        found = tuning_scenarios(replace(scenario, execution=execution), GRID, mean_runs=3)
+        assert {one.execution.compilation_cache for one in found} == {"run" if kept == "user" else kept}
+
+
+def test_a_field_has_one_grid(scenario):
+    with pytest.raises(ScenarioError, match="is named by two grids"):
+        tuning_scenarios(scenario, [*GRID, "training.*.optimizer.learning_rate=1,2"], mean_runs=3)
+
+
 def test_options_that_do_not_go_together_are_refused():
     for more in (["--dry-run"], ["--detach"], []):
         grid = ["--grid", GRID[0]] if more else []
