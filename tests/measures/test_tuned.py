@@ -13,7 +13,8 @@ from trustml.measures.evidence import Evidence
 from trustml.measures.privacy import privacy_statements, private_rows
 from trustml.privacy.accounting import epsilon_of, epsilon_of_releases, epsilon_with_tuning
 from trustml.privacy.ledger import read_ledger
-from trustml.privacy.statement import statement_text
+from trustml.privacy.statement import at_most, statement_text
+from trustml.report.sweeps import sweep_answers
 
 RUNS = 8.0
 
@@ -63,5 +64,10 @@ def test_a_score_that_chose_the_model_says_so(tuned):
     assert row.facts["chosen_by_this"] and "looks better than it is" in row.note
     alone = Evidence(copy_of("twice", tuned.path.parent / "alone").directory)
     assert all("chosen_by_this" not in row.facts for row in accuracy_rows(alone))
-    (statement, *_) = tuned.privacy()
+    answers = [one.text for one in sweep_answers(tuned.manifest, tuned.measures())]
+    assert len(answers) == 2 and all("looks better than it is" in one for one in answers)
+    statements = tuned.privacy()
+    for one, text in zip(statements, answers, strict=True):
+        assert f"its epsilon is at most {at_most(one.epsilon, 2)} at delta" in text
+    statement = statements[0]
     assert any("looks better than it is" in release.why for release in statement.releases)

@@ -115,13 +115,14 @@ def sweep_answers(manifest: Manifest, table: pd.DataFrame) -> list[Answer]:
         cost = _cost_of_choosing(table, rows)
         found.append(Answer(question="sweep", text=f"{text}{cost}", measure=leading(set(table.measure))))
     tuned = table[(table.measure == "epsilon_single_run") & table.value.notna()]
-    for row in table[(table.measure == "epsilon") & table.job.isin(tuned.job)].itertuples():
-        single = float(tuned[tuned.job == row.job].value.iloc[0])
+    singles = dict(zip(tuned.job, tuned.value, strict=True))
+    for row in table[(table.measure == "epsilon") & table.job.isin(tuned.job)].to_dict("records"):
+        single = float(singles[row["job"]])
+        epsilon = at_most(float(row["value"]), 2)
         text = (
-            f"{row.regime} is the best of a random number of runs, the others of which are not released: with that "
-            f"choice its epsilon is at most {at_most(float(row.value), 2)} at delta {row.delta:g}; one run alone would "
-            f"have {at_most(single, 2)}. It was chosen by its score on the held-out examples, which looks better than "
-            "it is"
+            f"{row['regime']} is the best of a random number of runs, the others of which are not released: with that "
+            f"choice its epsilon is at most {epsilon} at delta {row['delta']:g}; one run alone would have "
+            f"{at_most(single, 2)}. It was chosen by its score on the held-out examples, which looks better than it is"
         )
         found.append(Answer(question="sweep", text=text, page="privacy", measure="epsilon"))
     return found
@@ -150,7 +151,7 @@ def beside_the_best(manifest: Manifest, table: pd.DataFrame) -> frozenset[str]:
     compared = set(table[(table.measure == "tuned_score_difference") & table.value.notna()].regime)
     found: set[str] = set()
     private = table[(table.measure == "epsilon") & table.value.notna()]
-    charged = private.groupby("regime").value.max().astype(float).to_dict()
+    charged = {str(regime): float(rows.value.max()) for regime, rows in private.groupby("regime")}
     for group in candidates(sweep_of(manifest), promised=promises(manifest, charged)):
         plain = best & {title for title in group.regimes if is_plain(asked[title])}
         if compared & set(group.regimes) or plain:
