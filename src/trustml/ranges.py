@@ -26,6 +26,8 @@ Share: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 """From 0 to 1."""
 Confidence: TypeAlias = Annotated[float, Meta(ge=0.5, lt=1, extra={"fix": "use 0.95 or 0.99"})]
 Delta: TypeAlias = Annotated[float, Meta(gt=0, lt=1, extra={"fix": "use 0 < delta < 1/n"})]
+MeanRuns: TypeAlias = Annotated[float, Meta(ge=1, le=1000)]
+"""Mean of a random number of runs: below 1 nothing is known of its cost, and nobody waits for more than 1000."""
 Sides: TypeAlias = tuple[Count, Count]
 """Rows and columns."""
 AT_LEAST_ONE = Meta(min_length=1)

@@ -38,7 +38,7 @@ def tune(
         Fields and values that do not change what a run is charged for:
         ``training.0.optimizer.learning_rate=0.1,0.3,1``.
     mean_runs : float
-        Mean number of runs.
+        Mean number of runs, 1 to 1000.
     out : path
     overrides : sequence of str
     listener : callable, optional

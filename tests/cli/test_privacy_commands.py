@@ -144,7 +144,7 @@ def test_every_backend_passes_the_conformance_suite():
         ("training.1.optimizer.kind=AdamW", ("training.1.optimizer", "Adam")),
         ("model.layers.1.kind=BatchNorm", ("model.layers.1", "GroupNorm")),
         ("execution.micro_batch_size=-1", ("execution.micro_batch_size", "negative")),
-        ("tuning={mean_runs=0}", ("tuning.mean_runs", "above 0")),
+        ("tuning={mean_runs=0.5}", ("tuning.mean_runs", "1 <= mean_runs <= 1000")),
     ],
 )
 def test_a_bad_private_scenario_is_one_clear_line(tmp_path, override, words):

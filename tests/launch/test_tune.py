@@ -115,6 +115,28 @@ def test_what_would_cost_otherwise_than_is_stated_is_refused(scenario, grid, cha
         tuning_scenarios(replace(scenario, **change), [grid], mean_runs=3)
 
 
+@pytest.mark.parametrize("mean_runs", [0.5, 1e30, float("nan")])
+def test_a_mean_whose_cost_nobody_knows_is_refused_before_anything_runs(monkeypatch, scenario, tmp_path, mean_runs):
+    ran = Ran([])
+    monkeypatch.setattr(api, "run", ran)
+    with pytest.raises(ScenarioError, match=r"tuning\.mean_runs.*1 <= mean_runs <= 1000"):
+        trustml.tune(scenario, grid=GRID, mean_runs=mean_runs, out=tmp_path / "runs")
+    assert ran.asked == [] and not (tmp_path / "runs").exists()
+
+
+def test_no_run_finds_what_an_earlier_one_compiled(scenario):
+    """Else the programs at hand, which are released, tell that there was one."""
+    for kept in ("off", "run", "user"):
+        execution = replace(scenario.execution, compilation_cache=kept)
+        found = tuning_scenarios(replace(scenario, execution=execution), GRID, mean_runs=3)
+        assert {one.execution.compilation_cache for one in found} == {"run" if kept == "user" else kept}
+
+
+def test_a_field_has_one_grid(scenario):
+    with pytest.raises(ScenarioError, match="is named by two grids"):
+        tuning_scenarios(scenario, [*GRID, "training.*.optimizer.learning_rate=1,2"], mean_runs=3)
+
+
 def test_options_that_do_not_go_together_are_refused():
     for more in (["--dry-run"], ["--detach"], []):
         grid = ["--grid", GRID[0]] if more else []
@@ -132,8 +154,9 @@ def test_the_statement_tells_what_choosing_cost(monkeypatch, scenario, tmp_path)
         run = trustml.tune(scenario, grid=GRID, mean_runs=3.5, out=tmp_path)
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [run.id]
     (statement,) = run.privacy()
-    (row,) = run.measures().query("measure == 'epsilon_with_tuning'").itertuples()
-    assert row.value > statement.epsilon and "RepeatAndSelect" in statement.hyperparameter_tuning
+    table = run.measures().set_index("measure").value
+    assert table["epsilon"] == table["epsilon_all_releases"] == statement.epsilon > table["epsilon_single_run"]
+    assert "RepeatAndSelect" in statement.hyperparameter_tuning
     assert any("settings chosen in a sweep" in one for one in statement.not_covered)
     answers = [one.text for one in run.summary() if one.question == "sweep"]
     assert len(answers) == 1 and "the best of a random number of runs" in answers[0]

@@ -23,7 +23,7 @@ def together(*deltas: float, others: int = 0):
         ([made(plan=f"plan {number}")], msgspec.structs.replace(statement(low=None, high=3.0), delta=delta))
         for number, delta in enumerate(deltas)
     ]
-    evidence = SimpleNamespace(row=cell, trained=lambda: [])
+    evidence = SimpleNamespace(row=cell, trained=lambda: [], manifest=SimpleNamespace(scenario={}))
     return [charges for charges, _ in group], _all_releases(evidence, "all ledgers", group, others=others)
 
 

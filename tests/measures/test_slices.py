@@ -13,9 +13,11 @@ from trustml.compare.table import table_of
 from trustml.data.slices import slice_arrays
 from trustml.measures.accuracy import outputs_of, wilson_interval
 from trustml.measures.evidence import Evidence
+from trustml.measures.group_tests import groups_differ
 from trustml.measures.measure import MEASURES
 from trustml.measures.releases import releases_of
-from trustml.measures.slices import FEWEST, slice_rows
+from trustml.measures.resampling import estimates
+from trustml.measures.slices import FEWEST, _gap, _less, slice_rows
 from trustml.privacy.ledger import read_ledger
 from trustml.record.mapped import write_arrays
 from trustml.record.store import HELDOUT
@@ -79,7 +81,28 @@ def test_what_privacy_does_to_the_gap_is_paired_with_the_plain_model(rows):
         assert row.value == pytest.approx(gaps[regime] - gaps["Plain"])
         assert (row.first, row.second, row.pair) == ("Plain", regime, "two regimes")
         assert row.low <= row.value <= row.high
-    assert changes["DPSGD"].high < 0  # the groups were made by what the plain model gets wrong
+    assert changes["DPSGD"].p_value < 0.05  # the groups were made by what the plain model gets wrong
+
+
+def test_equal_groups_of_a_worse_model_are_not_called_unfair():
+    """Their gap grows by chance: the interval of the change is above 0 in most draws, the test is right."""
+    generator, members = np.random.default_rng(4), np.arange(400) % 4
+    groups = {str(number): members == number for number in range(4)}
+    above, called, drawn = 0, 0, 40
+    for _ in range(drawn):
+        plain, private = ((generator.random(400) < share).astype(float) for share in (0.98, 0.6))
+        found = estimates({"": _less(_gap(groups, private), _gap(groups, plain))}, examples=400)[""]
+        above += found.low > 0
+        called += groups_differ(private - plain, members) < 0.05
+    assert above > drawn / 4 and called <= 6  # of 40 at 0.05, six or fewer in 99 % of such tests
+
+
+def test_a_group_that_alone_gets_worse_is_found():
+    members = np.arange(400) % 2
+    plain, generator = np.ones(400), np.random.default_rng(5)
+    private = (generator.random(400) < np.array([0.9, 0.6])[members]).astype(float)
+    assert groups_differ(private - plain, members) == 1 / 2000
+    assert groups_differ(plain, members) == 1.0
 
 
 def test_rows_are_in_the_table_and_the_statement_says_what_is_disclosed(run, rows):

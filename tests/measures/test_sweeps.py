@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import msgspec
 import numpy as np
 import pytest
 
 from tests.records import copy_of
+from trustml.measures import sweeps
 from trustml.measures.evidence import Evidence
 from trustml.measures.privacy import privacy_statements, private_rows
 from trustml.measures.score_differences import model_difference
-from trustml.measures.sweeps import candidates, choices, tuned_rows
-from trustml.models.answers import score
+from trustml.measures.sweeps import _score_row, candidates, charged_candidates, choices, promises, tuned_rows
+from trustml.models.answers import recorded, right, score
+from trustml.models.tasks import NextToken
 from trustml.privacy.statement import at_most
 from trustml.record.files import encode_arrays, read_arrays
 from trustml.record.schema import sweep_of
@@ -61,16 +65,43 @@ def test_nothing_is_chosen_among_promises():
         for rate in (0.1, 0.2)
         for field, value in (("epsilon", epsilon), ("optimizer.learning_rate", rate))
     ]
-    groups = candidates(swept)
+    groups = candidates(swept, promised={})
     assert [group.title for group in groups] == ["D epsilon 1", "D epsilon 8"]
     assert list(groups[0].regimes) == ["D10.1", "D10.2"]
     only = [one for one in swept if one.field == "epsilon"]
-    assert all(len(set(group.regimes)) == 2 for group in candidates(swept))
-    assert [list(group.regimes) for group in candidates(only)] == [["D10.1", "D10.2"], ["D80.1", "D80.2"]]
-    assert candidates(only[::2]) == [], "the weakest promise would win"
+    assert all(len(set(group.regimes)) == 2 for group in candidates(swept, promised={}))
+    assert [list(group.regimes) for group in candidates(only, promised={})] == [["D10.1", "D10.2"], ["D80.1", "D80.2"]]
+    assert candidates(only[::2], promised={}) == [], "the weakest promise would win"
 
 
-def test_the_best_is_chosen_on_rows_on_which_it_is_not_judged(tmp_path):
+def test_more_steps_at_the_same_noise_promise_less_and_are_no_candidates(tmp_path):
+    entries = [("Plain", "D", "epochs", 1), ("DPSGD", "D", "epochs", 4), ("FedAvg", "D", "epochs", 2)]
+    swept = sweep_of(as_sweep("federated", tmp_path, *entries).manifest)
+    title = {"Plain": 1.0, "DPSGD": 2.0, "FedAvg": 1.0}
+    (group,) = candidates(swept, promised=title)
+    assert (group.title, list(group.regimes)) == ("D at epsilon 1.000", ["Plain", "FedAvg"])
+    assert candidates(swept, promised={"Plain": 1.0, "DPSGD": 2.0, "FedAvg": 4.0}) == []
+
+
+def test_calibrated_noise_promises_its_target_and_fixed_noise_what_it_is_charged_for(tmp_path):
+    evidence = as_sweep("twice", tmp_path, ("DPSGD", "D", "epochs", 1))
+    training = {**evidence.manifest.scenario["training"][0], "name": "DPSGD"}
+
+    def promised(target, charged):
+        scenario = {**evidence.manifest.scenario, "training": [{**training, "epsilon": target}]}
+        return promises(msgspec.structs.replace(evidence.manifest, scenario=scenario), {"DPSGD": charged})["DPSGD"]
+
+    assert promised(8.0, 7.996) == promised(8.0, 7.9991) == 8.0
+    assert (promised(None, 7.996), promised(8.0, 9.5)) == (7.996, 9.5)  # went over its budget
+
+
+def test_what_a_ledger_comes_to_groups_the_models_of_a_run(tmp_path):
+    evidence = as_sweep("federated", tmp_path, ("DPSGD", "Private", "epochs", 1), ("DPFedAvg", "Private", "epochs", 2))
+    assert charged_candidates(evidence) == [] and tuned_rows(evidence) == []
+
+
+def test_the_best_is_chosen_on_rows_on_which_it_is_not_judged(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweeps, "promises", lambda *_: {})  # as if both private ones promised the same
     evidence = as_sweep(
         "federated",
         tmp_path,
@@ -117,8 +148,29 @@ def test_the_best_is_chosen_on_rows_on_which_it_is_not_judged(tmp_path):
     assert row.note.startswith(f"permutation p = {row.p_value:.3g}") and "the best of 2 on 179 other" in row.note
 
 
-def test_the_statement_names_the_rows_that_choose(tmp_path):
+def test_the_statement_names_the_rows_that_choose(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweeps, "promises", lambda *_: {})  # as if both promised the same
     entries = [("DPSGD", "Private", "epochs", 1), ("Plain", "Private", "epochs", 2)]
     (statement,) = privacy_statements(as_sweep("private", tmp_path, *entries))
     (release,) = [one for one in statement.releases if one.name == "settings chosen in a sweep"]
     assert release.coverage == "disclosed" and any("settings chosen" in one for one in statement.not_covered)
+
+
+def test_texts_are_judged_by_what_they_were_chosen_by():
+    """Texts of unequal length: the share of tokens is no count of texts."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(1, 4, (60, 5))
+    labels[:30, 2:] = 0
+    outputs = recorded(NextToken(), generator.normal(size=(60, 5, 4)) + 2 * np.eye(4)[labels], labels)
+    evidence = SimpleNamespace(
+        task=NextToken(),
+        heldout={"test_labels": labels},
+        run=SimpleNamespace(arrays=lambda _: {"test_logits": outputs}),
+        row=lambda measure, value, **rest: SimpleNamespace(measure=measure, value=value, **rest),
+    )
+    best = SimpleNamespace(regime="P", group=SimpleNamespace(title="P", regimes={"P": {"epochs": 1}}))
+    record, rows = SimpleNamespace(id="train.x.P.s0"), np.arange(60)
+    row = _score_row(evidence, best, record, rows[::2], rows)
+    assert row.value == pytest.approx(score(NextToken(), outputs, labels))
+    assert row.value != pytest.approx(right(NextToken(), outputs, labels).mean(), abs=1e-3)
+    assert row.about.interval == "bootstrap over examples" and row.interval[0] < row.value < row.interval[1]

@@ -62,12 +62,12 @@ def test_what_is_proved_is_said_to_be_bounded_from_its_side():
     below = {name for name, one in MEASURES.items() if one.kind == "lower bound"}
     assert above == {
         "epsilon", "epsilon_if_poisson", "epsilon_unamplified", "epsilon_rdp", "epsilon_all_releases",
-        "epsilon_with_tuning",
+        "epsilon_single_run",
         "claimed_epsilon",
     }  # fmt: skip
     assert below == {"audited_epsilon", "membership_auc_at_least", "epsilon_shuffle_lower"}
     assert {name for name, one in MEASURES.items() if one.guarantee} == {
-        "epsilon", "epsilon_all_releases", "epsilon_with_tuning",
+        "epsilon", "epsilon_all_releases",
     }  # fmt: skip
 
 

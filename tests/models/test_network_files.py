@@ -16,7 +16,7 @@ from trustml.evidence.predictions import prediction_checks
 from trustml.launch.prepare import prepare_run
 from trustml.measures.evidence import Evidence
 from trustml.models.layers import Architecture, Flatten
-from trustml.models.network_files import FORMAT, encode_network, read_network, read_network_header
+from trustml.models.network_files import FORMAT, encode_network, read_network, read_network_header, starting_weights
 from trustml.models.weights import initial_weights, read_weights
 from trustml.models.zoo import mlp
 from trustml.plan.expand import weights_file
@@ -131,6 +131,18 @@ def test_weights_that_do_not_fit_are_refused(written):
     }))  # fmt: skip
     with pytest.raises(RecordError, match="do not fit the architecture"):
         read_network(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_no_numbers_are_refused(written, value):
+    path, architecture, weights = written
+    name = next(iter(weights))
+    array = weights[name].copy()
+    array.flat[0] = value
+    path.write_bytes(encode_network(architecture, weights | {name: array}, (5,), kind=""))
+    for read in (read_network, lambda where: starting_weights(where, architecture, (5,))):
+        with pytest.raises(UsageError, match=rf"net.*: 1 of {array.size} values of {name} are not finite"):
+            read(path)
 
 
 def _encoded(architecture) -> str:

@@ -225,6 +225,21 @@ def test_texts_count_each_by_the_mean_over_the_steps_that_a_token_follows():
     np.testing.assert_allclose(right(task, kept, labels), hits.sum(axis=1) / np.maximum(follows.sum(axis=1), 1))
 
 
+def test_of_equally_likely_tokens_the_first_is_the_answer():
+    """A model that says the same of all tokens is right only where the first is what follows."""
+    task, labels = NextToken(), np.array([[1, 2, 0], [3, 1, 2]])
+    kept = recorded(task, np.zeros((2, 3, 4), np.float32), labels)
+    assert score(task, kept, labels) == 0.0
+    outputs = np.zeros((2, 3, 4), np.float32)
+    outputs[..., 0] = -1.0  # no token of a text
+    kept = recorded(task, outputs, labels)
+    assert kept.dtype == np.float32 and score(task, kept, labels) == 2 / 5
+    np.testing.assert_allclose(kept[labels > 0], np.log(1 / (3 + np.exp(-1.0))), rtol=1e-6)
+    wide = outputs.astype(np.float64)
+    wide[0, 0] = (0, 1.0, 1.0 + 1e-9, 0)  # the same log-probability in 32 bits
+    assert score(task, recorded(task, wide, labels), labels) == 1 / 5
+
+
 def test_of_a_text_one_step_is_explained():
     task, labels = NextToken(step=-2), np.array([[2, 1, 0], [1, 0, 0]])
     np.testing.assert_array_equal(explained_labels(task, labels), [1, 0])

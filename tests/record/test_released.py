@@ -109,6 +109,12 @@ def test_of_every_part_of_every_file_it_is_known_why_it_is_released(released, of
     }  # fmt: skip
 
 
+def test_weights_that_a_run_starts_from_are_no_public_random_numbers():
+    drawn, given = (why_released("weights/initial.s0.safetensors", "0.kernel", started=s) for s in (False, True))
+    assert drawn.reason == "public random numbers"
+    assert (given.reason, given.named) == ("named", "starting weights")  # as the statement lists them
+
+
 def test_every_kind_of_attack_came_to_figures(released):
     table = released.measures().dropna(subset="value")
     jobs = {job.kind: job.id for job in released.manifest.jobs}

@@ -265,11 +265,13 @@ def test_what_is_said_of_explanations_names_what_is_compared():
 
 def test_groups_are_told_with_how_good_the_worst_is():
     facts = {"slice": "sex", "worst_before": 0.8, "worst_after": 0.5}
-    change = row("slice_gap_change", 0.2, regime="DPSGD", low=0.1, high=0.3, subject="sex", first="Plain", facts=facts)
+    of_sex = {"subject": "sex", "first": "Plain", "facts": facts, "p_value": 0.01}
+    change = row("slice_gap_change", 0.2, regime="DPSGD", low=0.1, high=0.3, **of_sex)
     (answer,) = [one for one in summary(manifest("Plain"), table(change), []) if one.question == "groups"]
     assert answer.page == "models" and answer.sentence == (
         "With DPSGD the gap between the best and the worst group of sex changes against Plain by +0.200 [+0.100, "
-        "+0.300] in torch, where the worst group comes to 0.500 after 0.800."
+        "+0.300] in torch, where the worst group comes to 0.500 after 0.800; groups are changed "
+        "differently (permutation p = 0.01)."
     )
 
 

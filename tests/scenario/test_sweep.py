@@ -142,3 +142,12 @@ def test_a_scenario_cannot_say_of_a_sweep_what_is_not_so(entry, words):
     data = to_plain(TWO) | {"sweep": [told]}
     with pytest.raises(ScenarioError, match=words):
         check_scenario(from_plain(data))
+
+
+@pytest.mark.parametrize("first", ["training.*.epochs=1,2", "training.0.epochs=1,2"])
+def test_two_grids_over_one_field_are_refused(first):
+    with pytest.raises(
+        ScenarioError, match=r"training\.0\.epochs: is named by two grids, with \[1, 2\] and with \[3, 4\]"
+    ):
+        overridden(TWO, [first, "training.0.epochs=3,4"])
+    assert len(overridden(TWO, ["training.0.epochs=1,2", "training.1.epochs=3,4"]).training) == 4

@@ -56,7 +56,7 @@ _EXIT = {"success": OK, "partial": PARTIAL, "interrupted": INTERRUPTED}
 @click.option(
     "--tune",
     "mean_runs",
-    type=click.FloatRange(min=0, min_open=True, max=1000),
+    type=click.FloatRange(min=1, max=1000),
     metavar="RUNS",
     help="With --grid: a random number of runs, RUNS in the mean; keep the best alone, and tell what choosing cost.",
 )

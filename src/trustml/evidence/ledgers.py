@@ -22,11 +22,11 @@ from trustml.measures.evidence import Evidence
 from trustml.measures.privacy import releases
 from trustml.plan.job import CanaryJob, Job, Mechanism, TrainJob
 from trustml.plan.mechanism import UNKNOWN, NoiseDraw, make_charge, tells_participation
-from trustml.privacy.accounting import epsilon_of_releases
+from trustml.privacy.accounting import epsilon_released
 from trustml.privacy.ledger import Charge, read_ledger
 from trustml.privacy.tails import noise_source
 from trustml.record.files import sha256
-from trustml.record.schema import JobRecord
+from trustml.record.schema import JobRecord, tuned_runs
 from trustml.record.store import RunDirectory
 from trustml.scenario.regimes import DPSGD, PrivateRegime
 
@@ -99,7 +99,9 @@ def verify_ledgers(run: RunDirectory) -> list[Check]:
     for subject, group in released.items():
         delta = max(ledger.regime.delta for ledger in group)
         name, told = f"epsilon of all releases ({subject})", stated.get(("epsilon_all_releases", subject), math.nan)
-        checks.append(_epsilon_check("", name, [ledger.charges for ledger in group], delta=delta, stated=told))
+        charged = [ledger.charges for ledger in group]
+        runs = tuned_runs(evidence.manifest)
+        checks.append(_epsilon_check("", name, charged, delta=delta, stated=told, runs=runs))
     return checks
 
 
@@ -151,7 +153,16 @@ def _model_checks(evidence: Evidence, ledger: _Ledger, *, stated: float) -> list
             return [_check(record.id, message, passed=False)]
         nothing = _check(record.id, "nothing was charged, and nothing is claimed", passed=True)
         return [] if ledger.problems else [nothing]
-    checks = [_epsilon_check(record.id, "epsilon", [charges], delta=ledger.regime.delta, stated=stated)]
+    checks = [
+        _epsilon_check(
+            record.id,
+            "epsilon",
+            [charges],
+            delta=ledger.regime.delta,
+            stated=stated,
+            runs=tuned_runs(evidence.manifest),
+        )
+    ]
     recorded = record.artifacts.get(LEDGER)
     if recorded is not None:
         same = sha256(ledger.path) == recorded
@@ -168,10 +179,16 @@ def _model_checks(evidence: Evidence, ledger: _Ledger, *, stated: float) -> list
 
 
 def _epsilon_check(
-    subject: str, name: str, released: Sequence[Sequence[Charge]], *, delta: float, stated: float
+    subject: str,
+    name: str,
+    released: Sequence[Sequence[Charge]],
+    *,
+    delta: float,
+    stated: float,
+    runs: float | None,
 ) -> Check:
     try:
-        found = epsilon_of_releases(released, delta=delta).value
+        found = epsilon_released(released, delta=delta, tuned_runs=runs).value
     except NOT_COMPUTABLE as error:
         message = f"{name} cannot be computed from the ledger ({type(error).__name__}: {error})"
         return _check(subject, message, passed=False)

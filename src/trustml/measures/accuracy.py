@@ -9,13 +9,13 @@ import numpy as np
 
 from trustml.measures.classification import classification_statistics, f1_statistics
 from trustml.measures.evidence import Evidence
-from trustml.measures.notes import absent
+from trustml.measures.notes import absent, described
 from trustml.measures.resampling import Estimate, Statistic, estimates, mean_ends
 from trustml.measures.row import About, Facts, IntervalKind, Row
 from trustml.models.answers import FOLLOWING, answers, in_unit, right, right_steps, score
 from trustml.models.losses import AnyArray, Doubles
 from trustml.models.tasks import Classes, Labels, NextToken, Regression, facts_of
-from trustml.record.schema import JobRecord
+from trustml.record.schema import JobRecord, tuned_runs
 
 _Z95 = 1.959963984540054
 _SUBJECT = "held-out"
@@ -26,7 +26,7 @@ _ONE_VALUE = 1e-3
 def accuracy_rows(evidence: Evidence) -> list[Row]:
     """The measure that leads, one row a trained model; an absent value, with the reason, for one that is not there."""
     measure = facts_of(evidence.task).score
-    rows = []
+    rows: list[Row] = []
     for record, _ in evidence.trained():
         if record.status != "ok":
             about = absent(f"training ended {record.status}: {record.reason}")
@@ -37,12 +37,21 @@ def accuracy_rows(evidence: Evidence) -> list[Row]:
             rows.append(_accuracy_row(evidence, record))
         else:
             rows.append(_regression_rows(evidence, record)[0])
+    if tuned_runs(evidence.manifest) is not None:
+        rows = [_chosen_by(row) for row in rows]
     for skip in evidence.manifest.skips:
         if not skip.regime:
             continue
         row = evidence.row(measure, None, record=None, subject=_SUBJECT, n=0, about=absent(skip.reason))
         rows.append(msgspec.structs.replace(row, backend=skip.backend, regime=skip.regime))
     return rows
+
+
+def _chosen_by(row: Row) -> Row:
+    """Say of a score that its model was chosen by it: the best of several by chance is in it."""
+    if row.value is None:
+        return row
+    return described(row, msgspec.structs.replace(row.about, facts={**row.about.facts, "chosen_by_this": True}))
 
 
 def performance_rows(evidence: Evidence) -> list[Row]:
@@ -192,13 +201,13 @@ def error_estimates(true: Doubles, predicted: Doubles) -> dict[str, Estimate]:
 def _text_rows(evidence: Evidence, record: JobRecord) -> list[Row]:
     """Accuracy and perplexity over all steps that a token follows, resampled by text, beside those without context."""
     outputs, labels = outputs_of(evidence, record)
-    steps, hits = (labels > 0).sum(axis=1).astype(np.float64), right_steps(outputs, labels).sum(axis=1)
+    steps = (labels > 0).sum(axis=1).astype(np.float64)
     losses = -np.where(labels > 0, outputs[..., FOLLOWING], 0.0).sum(axis=1, dtype=np.float64)
     shares = np.bincount(labels[labels > 0]) / steps.sum()
     unigram = float(np.exp(-(shares[shares > 0] * np.log(shares[shares > 0])).sum()))
     found = estimates(
         {
-            "accuracy": lambda weights: weights @ hits / (weights @ steps),
+            "accuracy": right_tokens(outputs, labels),
             "perplexity": lambda weights: np.exp(weights @ losses / (weights @ steps)),
         },
         examples=len(labels),
@@ -210,6 +219,12 @@ def _text_rows(evidence: Evidence, record: JobRecord) -> list[Row]:
     return [
         _estimate_row(evidence, record, name, one, n=len(labels), facts=beside[name]) for name, one in found.items()
     ]
+
+
+def right_tokens(outputs: AnyArray, labels: AnyArray) -> Statistic:
+    """Share of the tokens of recorded texts that are right, over all steps that a token follows."""
+    steps, hits = (labels > 0).sum(axis=1).astype(np.float64), right_steps(outputs, labels).sum(axis=1)
+    return lambda weights: weights @ hits / (weights @ steps)
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:

@@ -94,12 +94,12 @@ MEASURES: dict[str, Measure] = {
         words="epsilon by the PRV accountant",
         shown=("audit",),
     ),
-    "epsilon_with_tuning": _private(
-        title="epsilon with tuning",
-        meaning="Upper bound for the best of a Poisson number of runs with values drawn from a grid, where it alone is "
-        "released (Papernot and Steinke, ICLR 2022). What a tuned model has, in place of `epsilon`.",
-        words="epsilon with the choice among runs, an upper bound",
-        guarantee=True,
+    "epsilon_single_run": _private(
+        title="epsilon of one run",
+        meaning="Of a run that is the best of a Poisson number of runs: what it would have, had it been the only one. "
+        "No claim: `epsilon` pays for the choice (Papernot and Steinke, ICLR 2022).",
+        words="epsilon had the run been the only one",
+        shown=("audit",),
         later=True,
     ),
     "epsilon_all_releases": _private(

@@ -120,6 +120,7 @@ REST: dict[str, _Words] = {
     "of_mean": "{of_mean:.4g} by always answering the mean",
     "of_median": "{of_median:.4g} by always answering the median",
     "of_unigram": "{of_unigram:.4g} by the shares of the tokens alone",
+    "chosen_by_this": "the best of several runs by this score on these examples, so that it looks better than it is",
     "worst_before": "the worst group: {worst_before:.3f} before, {worst_after:.3f} after",
     "smallest_group": "{smallest_group} examples in the smallest group",
     "not_covered": "{not_covered}",

@@ -59,7 +59,8 @@ PERFORMANCE_MEASURES: dict[str, Measure] = {
         better="lower",
         title="gap between groups",
         meaning="Largest accuracy over the groups of a column less the smallest, of groups of 10 held-out examples or "
-        "more. Resampling adds to it, so its interval lies high.",
+        "more. Resampling adds to it, so its interval lies high and is no test: the p-value is of a permutation of "
+        "who is in which group.",
         shown=(),
     ),
     "slice_gap_change": _performance(
@@ -67,7 +68,9 @@ PERFORMANCE_MEASURES: dict[str, Measure] = {
         better="lower",
         title="change of the gap",
         meaning="Gap between groups of a model less that of the plain model of its framework and seed, on the same "
-        "resamples of held-out examples: what a regime does to groups.",
+        "resamples of held-out examples: what a regime does to groups. A gap grows with the spread of what is "
+        "averaged, so the interval is no test: the p-value, by permutation of who is in which group, is of the claim "
+        "that a regime changes all groups alike.",
         shown=(),
     ),
     "tuned_score": _performance(

@@ -15,11 +15,11 @@ from trustml.measures.privacy_statements import statements_of
 from trustml.measures.row import About, Facts, Row, Verdict
 from trustml.measures.wording import sampling_text
 from trustml.plan.job import TrainJob
-from trustml.privacy.accounting import epsilon_of_releases
+from trustml.privacy.accounting import epsilon_released
 from trustml.privacy.ledger import Charge, read_ledger
 from trustml.privacy.statement import Comparison, PrivacyStatement
 from trustml.record.files import sha256
-from trustml.record.schema import JobRecord
+from trustml.record.schema import JobRecord, tuned_runs
 from trustml.scenario.regimes import PrivateRegime
 
 
@@ -158,7 +158,8 @@ def _all_releases(
     evidence: Evidence, subject: str, group: Sequence[tuple[list[Charge], PrivacyStatement]], *, others: int
 ) -> Row:
     delta = max(statement.delta for _, statement in group)
-    epsilon = epsilon_of_releases([charges for charges, _ in group], delta=delta)
+    released = [charges for charges, _ in group]
+    epsilon = epsilon_released(released, delta=delta, tuned_runs=tuned_runs(evidence.manifest))
     first = group[0][0][0]
     drawn = {charge.sampling for charges, _ in group for charge in charges}
     facts: Facts = {

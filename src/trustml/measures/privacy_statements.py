@@ -29,15 +29,16 @@ from trustml.privacy.accounting import (
     epsilon_if_poisson,
     epsilon_of,
     epsilon_rdp,
+    epsilon_released,
     epsilon_unamplified,
     epsilon_with_tuning,
 )
-from trustml.privacy.bounds import RENYI
 from trustml.privacy.crosscheck import SecondOpinion, prv_epsilons
 from trustml.privacy.ledger import UNAMPLIFIED, ZERO_OUT, Charge, Drawn
 from trustml.privacy.shuffle_bound import shuffle_lower_bound
 from trustml.privacy.statement import Comparison, PrivacyCurve, PrivacyStatement, at_most
 from trustml.record.files import read_arrays
+from trustml.record.schema import tuned_runs
 from trustml.scenario.regimes import PrivateRegime
 
 _CURVE_POINTS = 9
@@ -94,7 +95,8 @@ def lower_bound_if_shuffled(charges: Sequence[Charge], *, delta: float) -> float
 def _statement(
     evidence: Evidence, job: TrainJob, regime: PrivateRegime, charges: list[Charge], *, prv: SecondOpinion
 ) -> PrivacyStatement:
-    epsilon = epsilon_of(charges, delta=regime.delta)
+    runs = tuned_runs(evidence.manifest)
+    epsilon = epsilon_released([charges], delta=regime.delta, tuned_runs=runs)
     first = charges[0]
     joint = first.precision**-0.5
     secret = all(charge.secret_sampling for charge in charges)
@@ -103,7 +105,8 @@ def _statement(
     return PrivacyStatement(
         model=job.id,
         epsilon=epsilon.value if math.isfinite(epsilon.value) else None,
-        epsilon_at_least=epsilon_at_least(charges, delta=regime.delta),
+        # from below nothing is proved of the best of several runs
+        epsilon_at_least=epsilon_at_least(charges, delta=regime.delta) if runs is None else None,
         delta=regime.delta,
         unit_of_privacy=first.unit,
         neighboring_relation=epsilon.relation,
@@ -123,8 +126,8 @@ def _statement(
         trust_setting=trust_text(regime),
         source_of_noise=noise_source_text(job, regime, first.noise_source),
         comparisons=(
+            *([] if runs is None else [_of_one_run(charges, regime, secret=secret)]),
             *_comparisons(evidence, charges, regime, epsilon, prv),
-            *_with_tuning(evidence, charges, regime, secret=secret),
         ),
         assumptions=assumptions_of(evidence, job, regime, charges),
         not_covered=not_covered(releases),
@@ -237,15 +240,11 @@ def _is_poisson(charges: Sequence[Charge]) -> bool:
     return all(charge.sampling == "poisson" and charge.secret_sampling for charge in charges)
 
 
-def _with_tuning(evidence: Evidence, charges: list[Charge], regime: PrivateRegime, *, secret: bool) -> list[Comparison]:
-    """What holds of the one model that is released of a random number of runs; of one that was not chosen nothing."""
-    tuning = evidence.manifest.scenario.get("tuning") or {}
-    if not tuning.get("tried"):
-        return []
-    value = epsilon_with_tuning(charges, runs=float(tuning["mean_runs"]), delta=regime.delta)
-    found = Epsilon(value=value, relation=ZERO_OUT, accountant="RDP of RepeatAndSelect, dp-accounting", by=RENYI)
-    note = "with the choice among a random number of runs, of which it is the best"
-    return [_comparison("epsilon_with_tuning", found, note, drawn=charges[0].sampling, secret=secret)]
+def _of_one_run(charges: list[Charge], regime: PrivateRegime, *, secret: bool) -> Comparison:
+    """What would hold had this run been the only one, which the best of several is not."""
+    found = epsilon_of(charges, delta=regime.delta)
+    note = "if this run had not been chosen among others, which it was"
+    return _comparison("epsilon_single_run", found, note, drawn=charges[0].sampling, secret=secret)
 
 
 def _tuning(evidence: Evidence, charges: list[Charge], regime: PrivateRegime) -> str:
@@ -255,9 +254,9 @@ def _tuning(evidence: Evidence, charges: list[Charge], regime: PrivateRegime) ->
         return choice_text(choice)
     if not tuning:
         return "not part of a declared sweep; if hyperparameters were chosen on this data, that is not covered"
-    value = epsilon_with_tuning(charges, runs=float(tuning["mean_runs"]), delta=regime.delta)
+    found = epsilon_with_tuning([charges], runs=float(tuning["mean_runs"]), delta=regime.delta)
     return (
-        f"best of a Poisson number of runs, {tuning['mean_runs']:g} in the mean: epsilon at most {at_most(value, 4)} "
-        f"at delta {regime.delta:g}, under adding or removing or zeroing out one, for the released run "
-        "(RepeatAndSelect, RDP, dp-accounting)"
+        f"best of a Poisson number of runs, {tuning['mean_runs']:g} in the mean: epsilon at most "
+        f"{at_most(found.value, 4)} at delta {regime.delta:g}, under adding or removing or zeroing out one, for the "
+        "released run (RepeatAndSelect, RDP, dp-accounting)"
     )

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trustml.measures.evidence import Evidence
-from trustml.measures.sweeps import candidates
+from trustml.measures.sweeps import charged_candidates
 from trustml.models.tasks import facts_of
 from trustml.plan.job import TrainJob
 from trustml.privacy.ledger import UNAMPLIFIED, Charge
 from trustml.privacy.statement import Coverage, Release
-from trustml.record.schema import sweep_of
+from trustml.record.schema import tuned_runs
 from trustml.scenario.baselines import Rows
 from trustml.scenario.federated import DPFedAvg
 from trustml.scenario.partition import NaturalKey
@@ -44,8 +44,11 @@ def not_covered(releases: Sequence[Release]) -> tuple[str, ...]:
 def _of_the_model(evidence: Evidence, regime: PrivateRegime) -> list[Release]:
     data = evidence.manifest.data
     labels = facts_of(evidence.task).label_words
+    weights = "what the charged mechanism gives"
+    if tuned_runs(evidence.manifest) is not None:
+        weights += ", chosen among a random number of runs, which epsilon pays for"
     found = [
-        Release(name="final weights", coverage="epsilon", why="what the charged mechanism gives"),
+        Release(name="final weights", coverage="epsilon", why=weights),
         Release(
             name="predictions on held-out examples",
             coverage="epsilon",
@@ -123,10 +126,13 @@ def _of_the_scenario(evidence: Evidence) -> list[Release]:
     if chosen:
         why = f"{', '.join(chosen)} were read from the data; one row may have decided what they are"
         found.append(Release(name="choices of the scenario", coverage="not covered", why=why))
-    if (evidence.manifest.scenario.get("tuning") or {}).get("tried"):
-        why = "held-out rows decide which of several runs is the one that is released"
+    if tuned_runs(evidence.manifest) is not None:
+        why = (
+            "held-out rows decide which of several runs is the one that is released; what it scores on them looks "
+            "better than it is"
+        )
         found.append(Release(name="settings chosen in a sweep", coverage="disclosed", why=why))
-    if candidates(sweep_of(evidence.manifest)):
+    if evidence.once(charged_candidates):
         why = "half of the held-out rows, by a public order, decides which setting of a swept regime is called its best"
         found.append(Release(name="settings chosen in a sweep", coverage="disclosed", why=why))
     if start := evidence.manifest.scenario.get("start"):

@@ -11,10 +11,11 @@ from trustml.data.slices import read_slices
 from trustml.measures.accuracy import outputs_of, wilson_interval
 from trustml.measures.bootstrap import mean_ends
 from trustml.measures.evidence import Evidence
+from trustml.measures.group_tests import groups_differ
 from trustml.measures.resampling import Doubles, Statistic, estimates
 from trustml.measures.row import About, Facts, Row
 from trustml.models.answers import right
-from trustml.models.tasks import Labels
+from trustml.models.tasks import Labels, NextToken
 from trustml.record.schema import JobRecord, regimes_of
 
 Groups = dict[str, npt.NDArray[np.bool_]]
@@ -44,7 +45,7 @@ def slice_rows(evidence: Evidence) -> list[Row]:
 
 def _group_row(evidence: Evidence, record: JobRecord, column: str, name: str, hits: Doubles) -> Row:
     facts: Facts = {"slice": column, "group": name}
-    if isinstance(evidence.task, Labels):  # shares of labels, which hang together
+    if isinstance(evidence.task, Labels | NextToken):  # shares of labels or tokens, which hang together
         value, (low, high) = float(hits.mean()), mean_ends(hits)
         about = About(interval="exact bootstrap over examples", confidence=0.95, facts=facts)
     else:
@@ -68,6 +69,7 @@ def _gap_row(evidence: Evidence, record: JobRecord, column: str, groups: Groups,
     about = About(
         interval="bootstrap over examples",
         confidence=0.95,
+        p_value=_p_value(groups, hits),
         first=worst,
         second=best,
         facts={
@@ -103,6 +105,7 @@ def _change_rows(
         about = About(
             interval="bootstrap over examples",
             confidence=0.95,
+            p_value=_p_value(groups, hits[record.id] - hits[other.id]),
             pair="two regimes",
             first=str(plain),
             second=record.regime,
@@ -129,6 +132,12 @@ def _change_rows(
 
 def _shares(groups: Groups, hits: Doubles) -> dict[str, float]:
     return {name: float(hits[members].mean()) for name, members in groups.items()}
+
+
+def _p_value(groups: Groups, values: Doubles) -> float:
+    members = np.stack(list(groups.values()))
+    inside = members.any(axis=0)
+    return groups_differ(values[inside], members[:, inside].argmax(axis=0))
 
 
 def _less(after: Statistic, before: Statistic) -> Statistic:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -13,27 +14,30 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.errors import RecordError
-from trustml.measures.accuracy import explained, outputs_of, wilson_interval
+from trustml.measures.accuracy import explained, outputs_of, right_tokens, wilson_interval
 from trustml.measures.evidence import Evidence
-from trustml.measures.resampling import estimates, mean_of
+from trustml.measures.resampling import Statistic, estimates, mean_of
 from trustml.measures.row import About, Facts, IntervalKind, Row
 from trustml.measures.score_differences import model_difference
 from trustml.models.answers import in_unit, right, score
 from trustml.models.losses import AnyArray
-from trustml.models.tasks import Labels, Regression
-from trustml.privacy.accounting import Epsilon, epsilon_of_releases
+from trustml.models.tasks import Labels, NextToken, Regression, Task
+from trustml.privacy.accounting import Epsilon, epsilon_of, epsilon_of_releases
 from trustml.privacy.ledger import Charge, read_ledger
 from trustml.privacy.statement import at_most
-from trustml.record.schema import JobRecord, regimes_of, sweep_of
+from trustml.record.schema import JobRecord, Manifest, regimes_of, sweep_of
 from trustml.scenario.regimes import PrivateRegime
 from trustml.scenario.sweep import Swept, SweptValue
 
 GUARANTEE = frozenset({"epsilon", "noise_multiplier", "delta"})
-"""Fields that say what is promised: nothing is chosen among their values, as the weakest promise would win."""
+"""Fields that say what is promised: nothing is chosen among their values, as the weakest promise would win. What others
+change of it, steps at a given noise, is in the epsilon that is charged."""
 _CHOOSING_SEED = 20_000  # of the public order by which held-out rows are shared out
 _LEAST_ROWS = 20
+_AS_ASKED = 1e-3  # relative; calibration ends that near to its target
 
 _Indices: TypeAlias = npt.NDArray[np.int64]
+_Fields: TypeAlias = tuple[tuple[str, SweptValue], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,23 +127,73 @@ class Candidates:
     regimes: dict[str, dict[str, SweptValue]]
 
 
-def candidates(swept: Sequence[Swept]) -> list[Candidates]:
-    """Group the regimes of sweeps by what they promise; groups of one are left out."""
+def promises(manifest: Manifest, charged: Mapping[str, float]) -> dict[str, float]:
+    """Epsilon that each private regime of a sweep promises, by its title.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    charged : mapping of str to float
+        Largest epsilon that a model of a regime came to. Noise that was calibrated reaches its target but for a little,
+        and promises the target; all else promises what it was charged for.
+    """
+    asked, found = regimes_of(manifest), {}
+    for title in dict.fromkeys(one.regime for one in sweep_of(manifest)):
+        target = asked[title].get("epsilon")
+        came_to = charged.get(title)
+        if target is not None and (came_to is None or came_to <= target * (1 + _AS_ASKED)):
+            found[title] = float(target)
+        elif came_to is not None:
+            found[title] = came_to
+    return found
+
+
+def charged_candidates(evidence: Evidence) -> list[Candidates]:
+    """Give the candidates of a run's sweeps, by what their ledgers come to."""
+    charged: dict[str, float] = {}
+    swept = {one.regime for one in sweep_of(evidence.manifest)}
+    for record, job in evidence.trained():
+        if record.regime not in swept or not isinstance(job.regime, PrivateRegime):
+            continue
+        try:
+            charges = read_ledger(evidence.run.job_folder(record.id) / "ledger.jsonl")
+        except RecordError:
+            continue
+        if charges:
+            value = epsilon_of(charges, delta=job.regime.delta).value
+            charged[record.regime] = max(value, charged.get(record.regime, 0.0))
+    return candidates(sweep_of(evidence.manifest), promised=promises(evidence.manifest, charged))
+
+
+def candidates(swept: Sequence[Swept], *, promised: Mapping[str, float]) -> list[Candidates]:
+    """Group the regimes of sweeps by what they promise; groups of one are left out.
+
+    Parameters
+    ----------
+    swept : sequence of Swept
+    promised : mapping of str to float
+        Epsilon of each private regime: more steps or larger batches at the same noise promise less.
+    """
     settings: dict[str, dict[str, SweptValue]] = {}
     of = {}
     for one in swept:
         settings.setdefault(one.regime, {})[one.field] = one.value
         of[one.regime] = one.of
-    groups: dict[tuple[str, tuple[tuple[str, SweptValue], ...]], dict[str, dict[str, SweptValue]]] = {}
+    groups: dict[tuple[str, _Fields, str], dict[str, dict[str, SweptValue]]] = {}
     for regime, fields in settings.items():
-        promised = tuple((field, value) for field, value in fields.items() if field in GUARANTEE)
+        said = tuple((field, value) for field, value in fields.items() if field in GUARANTEE)
         rest = {field: value for field, value in fields.items() if field not in GUARANTEE}
-        groups.setdefault((of[regime], promised), {})[regime] = rest
-    return [
-        Candidates(title=" ".join([title, *(f"{field} {value}" for field, value in promised)]), regimes=regimes)
-        for (title, promised), regimes in groups.items()
-        if len(regimes) > 1
-    ]
+        epsilon = at_most(promised[regime], 3) if regime in promised else ""
+        groups.setdefault((of[regime], said, epsilon), {})[regime] = rest
+    several = Counter((title, said) for title, said, _ in groups)
+    found = []
+    for (title, said, epsilon), regimes in groups.items():
+        words = [title, *(f"{field} {value}" for field, value in said)]
+        if several[title, said] > 1:
+            words.append(f"at epsilon {epsilon}")
+        if len(regimes) > 1:
+            found.append(Candidates(title=" ".join(words), regimes=regimes))
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +208,7 @@ def tuned_rows(evidence: Evidence) -> list[Row]:
 
     Settings are chosen on half of the held-out rows, by a public order, and judged on the other half.
     """
-    groups = candidates(sweep_of(evidence.manifest))
+    groups = evidence.once(charged_candidates)
     count = len(evidence.heldout["test_labels"]) if groups else 0
     if count < 2 * _LEAST_ROWS:
         return []
@@ -201,12 +255,7 @@ def _score_row(evidence: Evidence, best: _Best, record: JobRecord, choosing: _In
         hits = int(right(evidence.task, outputs, labels).sum())
         value, interval = hits / len(labels), wilson_interval(hits, len(labels))
     else:
-        statistic = (
-            explained(*(in_unit(evidence.task, part)[:, 0] for part in (labels, outputs)))
-            if isinstance(evidence.task, Regression)
-            else mean_of(right(evidence.task, outputs, labels))
-        )
-        found = estimates({"": statistic}, examples=len(labels))[""]
+        found = estimates({"": _score_statistic(evidence.task, outputs, labels)}, examples=len(labels))[""]
         value, interval, kind = found.value, (found.low, found.high), "bootstrap over examples"
         facts |= found.facts
     if not math.isfinite(value):  # all targets are the same
@@ -218,7 +267,19 @@ def _score_row(evidence: Evidence, best: _Best, record: JobRecord, choosing: _In
 
 
 def _counts(evidence: Evidence) -> bool:
-    return not isinstance(evidence.task, Regression | Labels)
+    """Whether an example is right or wrong as a whole."""
+    return not isinstance(evidence.task, Regression | Labels | NextToken)
+
+
+def _score_statistic(task: Task, outputs: AnyArray, labels: AnyArray) -> Statistic:
+    """What :func:`trustml.models.answers.score` chose by, where it is no count of examples."""
+    match task:
+        case Regression():
+            return explained(*(in_unit(task, part)[:, 0] for part in (labels, outputs)))
+        case NextToken():
+            return right_tokens(outputs, labels)
+        case _:
+            return mean_of(right(task, outputs, labels))
 
 
 def _facts(best: _Best, choosing: _Indices) -> Facts:

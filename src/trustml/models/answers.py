@@ -23,12 +23,18 @@ def recorded(task: Task, outputs: AnyArray, labels: AnyArray) -> AnyArray:
     """What a run keeps of a network's outputs, and what is measured: all of them, or of texts (n, steps, 2).
 
     Logits of all tokens at each step would fill disks. Two log-probabilities remain, both 0 where no token follows.
+    They are the same where the token that follows is the answer alone, which of equals is the first: of others the
+    likeliest is the next larger number, so that a model that knows nothing is not right.
     """
     if not isinstance(task, NextToken):
         return outputs
     wide = outputs.astype(np.float64)
-    both = np.stack([log_probabilities(wide, labels), log_probabilities(wide, wide.argmax(axis=-1))], axis=-1)
-    return np.where(labels[..., None] > 0, both, 0.0).astype(np.float32)
+    said = wide.argmax(axis=-1)
+    following = log_probabilities(wide, labels).astype(np.float32)
+    likeliest = log_probabilities(wide, said).astype(np.float32)
+    above = np.maximum(likeliest, np.nextafter(following, np.float32(np.inf)))
+    both = np.stack([following, np.where(said == labels, following, above)], axis=-1)
+    return np.where(labels[..., None] > 0, both, np.float32(0.0))
 
 
 def recorded_losses(task: Task, outputs: AnyArray, labels: AnyArray) -> Doubles:

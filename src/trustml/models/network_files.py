@@ -86,10 +86,10 @@ def starting_weights(path: Path, architecture: Architecture, input_shape: tuple[
     Raises
     ------
     UsageError
-        Naming the first weight that differs.
+        Naming the first weight that differs, or holds what is no finite number.
     """
     read_network_header(path)
-    expected, weights = weight_shapes(architecture, input_shape), read_weights(path)
+    expected, weights = weight_shapes(architecture, input_shape), _finite(path, read_weights(path))
     for name in dict.fromkeys([*expected, *weights]):
         ours, theirs = expected.get(name), weights[name].shape if name in weights else None
         if ours != theirs:
@@ -106,9 +106,20 @@ def read_network(path: Path) -> tuple[NetworkFile, Weights]:
     Raises
     ------
     UsageError
-        If it is no such file.
+        If it is no such file, or a weight holds what is no finite number.
     RecordError
         If its weights do not fit.
     """
     found = read_network_header(path)
-    return found, read_weights(path, expected=weight_shapes(found.architecture, found.input_shape))
+    return found, _finite(path, read_weights(path, expected=weight_shapes(found.architecture, found.input_shape)))
+
+
+def _finite(path: Path, weights: Weights) -> Weights:
+    """Refuse weights from which no training can start: all that follows from them is no number."""
+    for name, array in weights.items():
+        bad = int(np.count_nonzero(~np.isfinite(array)))
+        if bad:
+            raise UsageError(
+                f"{path}: {bad} of {array.size} values of {name} are not finite; import a model whose weights are"
+            )
+    return weights

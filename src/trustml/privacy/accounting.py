@@ -193,12 +193,12 @@ def _renyi_of_mechanisms(mechanisms: Sequence[NoiseEvent], delta: float) -> Epsi
     return Epsilon(value=value, relation=relation, accountant=_named(RENYI), by=RENYI)
 
 
-def rdp_event(charges: Sequence[Charge]) -> Any:
-    """Give all charges of one model as one event of dp-accounting, under adding or removing one."""
+def _rdp_event(mechanisms: Sequence[NoiseEvent]) -> Any:
+    """Give all mechanisms as one event of dp-accounting, under adding or removing one."""
     import dp_accounting
 
     return dp_accounting.ComposedDpEvent(
-        [dp_accounting.SelfComposedDpEvent(_event(m), m.count) for m in _without_fixed(mechanisms_of([charges]))]
+        [dp_accounting.SelfComposedDpEvent(_event(m), m.count) for m in _without_fixed(mechanisms)]
     )
 
 
@@ -264,7 +264,24 @@ def _in_a_row(charges: Sequence[Charge]) -> list[Charge]:
     return found
 
 
-def epsilon_with_tuning(charges: Sequence[Charge], *, runs: float, delta: float) -> float:
+def epsilon_released(releases: Sequence[Sequence[Charge]], *, delta: float, tuned_runs: float | None) -> Epsilon:
+    """Epsilon of the models of a run, with the choice of that run among others where there was one.
+
+    Parameters
+    ----------
+    releases : sequence of sequences of Charge
+        The charges of each model.
+    delta : float
+    tuned_runs : float, optional
+        Mean number of runs of which this one is the best, as for :func:`epsilon_with_tuning`; None where it is the
+        only one.
+    """
+    if tuned_runs is None:
+        return epsilon_of_releases(releases, delta=delta)
+    return epsilon_with_tuning(releases, runs=tuned_runs, delta=delta)
+
+
+def epsilon_with_tuning(releases: Sequence[Sequence[Charge]], *, runs: float, delta: float) -> Epsilon:
     """Epsilon of the best of a random number of runs like this one (Papernot and Steinke, ICLR 2022, arXiv 2110.03620).
 
     The number of runs must be drawn from a Poisson distribution before the first of them starts, and only the
@@ -272,23 +289,28 @@ def epsilon_with_tuning(charges: Sequence[Charge], *, runs: float, delta: float)
 
     Parameters
     ----------
-    charges : sequence of Charge
-        Of one run.
+    releases : sequence of sequences of Charge
+        The charges of each model of one run.
     runs : float
-        Mean number of runs.
+        Mean number of runs, 1 or more.
     delta : float
 
     Returns
     -------
-    float
+    Epsilon
         Upper bound, by Renyi DP.
     """
     import dp_accounting
 
+    mechanisms = mechanisms_of(releases)
     accountant = dp_accounting.rdp.RdpAccountant(orders=RDP_ORDERS)
-    accountant.compose(dp_accounting.dp_event.RepeatAndSelectDpEvent(rdp_event(charges), runs, float("inf")))
-    return epsilon_with_tails(
+    accountant.compose(dp_accounting.dp_event.RepeatAndSelectDpEvent(_rdp_event(mechanisms), runs, float("inf")))
+    value = epsilon_with_tails(
         lambda left: float(accountant.get_epsilon(left)),
-        variation=runs * total_variation((c.noise_source, c.steps * c.coordinates) for c in charges),
+        variation=runs
+        * total_variation((c.noise_source, c.steps * c.coordinates) for charges in releases for c in charges),
         delta=delta,
     )
+    relation = ADD_OR_REMOVE if all(m.kind == "poisson" for m in mechanisms) else ZERO_OUT
+    name = f"RDP of RepeatAndSelect, dp-accounting {_version('dp-accounting')}"
+    return Epsilon(value=value, relation=relation, accountant=name, by=RENYI)

@@ -40,6 +40,8 @@ class Known:
         Under which name the statement lists it.
     plain_only : bool
         Whether it is there for jobs that promise no privacy alone.
+    started : bool, optional
+        Whether it holds of runs that start from weights of a file alone, or of all others; None where that is the same.
     """
 
     files: str
@@ -47,16 +49,28 @@ class Known:
     reason: Reason
     named: ReleaseName | Literal[""] = ""
     plain_only: bool = False
+    started: bool | None = None
 
-    def fits(self, file: str, part: str) -> bool:
+    def fits(self, file: str, part: str, *, started: bool) -> bool:
         """Whether a part of a file is this."""
-        return fnmatch.fnmatchcase(file, self.files) and fnmatch.fnmatchcase(part, self.parts)
+        return (
+            self.started in (None, started)
+            and fnmatch.fnmatchcase(file, self.files)
+            and fnmatch.fnmatchcase(part, self.parts)
+        )
 
 
 @functools.cache
-def why_released(file: str, part: str) -> Known | None:
-    """Find why a part of a file is released; None where nothing is known of it."""
-    return next((known for known in RELEASED if known.fits(file, part)), None)
+def why_released(file: str, part: str, *, started: bool = False) -> Known | None:
+    """Find why a part of a file is released; None where nothing is known of it.
+
+    Parameters
+    ----------
+    file, part : str
+    started : bool
+        Whether the run starts from weights of a file, which follow from no seed.
+    """
+    return next((known for known in RELEASED if known.fits(file, part, started=started)), None)
 
 
 def _of(files: str, parts: str, reason: Reason, *, plain_only: bool = False) -> list[Known]:
@@ -112,6 +126,7 @@ def _trainings(before: str) -> list[Known]:
 
 _MANIFEST = "manifest.json"
 _LEDGER = "jobs/*/ledger.jsonl"
+_INITIAL = "weights/initial.*.safetensors"
 _EXPLAINED = "jobs/explain.*/attributions.npz"
 _TRIED = (
     "fractions deletion insertion comprehensiveness sufficiency infidelity road_morf road_lerf max_sensitivity "
@@ -232,7 +247,8 @@ RELEASED: tuple[Known, ...] = (
     *_named("explained inputs", "heldout.npz", "inputs targets"),
     *_named("held-out labels", "heldout.npz", "test_labels"),
     *_named("groups of held-out examples", "heldout.npz", "slice_codes slice_names"),
-    *_of("weights/initial.*.safetensors", "*", "public random numbers"),
+    Known(files=_INITIAL, parts="*", reason="public random numbers", started=False),
+    Known(files=_INITIAL, parts="*", reason="named", named="starting weights", started=True),
     *_of("jobs/train.*/weights.safetensors", "*", "model"),
     *_of("jobs/train.*/predictions.npz", "test_logits", "model"),
     *_of("jobs/train.*/history.npz", "rounds accuracy r2 loss", "model"),

@@ -221,6 +221,12 @@ def sweep_of(manifest: Manifest) -> tuple[Swept, ...]:
     return msgspec.convert(manifest.scenario.get("sweep", ()), tuple[Swept, ...])
 
 
+def tuned_runs(manifest: Manifest) -> float | None:
+    """Mean number of runs of which this one is the best; None where it was not chosen among several."""
+    tuning = manifest.scenario.get("tuning") or {}
+    return float(tuning["mean_runs"]) if tuning.get("tried") else None
+
+
 class PartitionRecord(RecordStruct, frozen=True, kw_only=True):
     """Who holds what, without the data.
 

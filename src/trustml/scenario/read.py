@@ -78,11 +78,16 @@ def overridden(scenario: Scenario, overrides: Sequence[str], *, folder: Path = P
 def tuning_scenarios(scenario: Scenario, grid: Sequence[str], *, mean_runs: float) -> list[Scenario]:
     """Give the scenarios of which a tuned run draws one again and again, from ``FIELD=a,b,c``.
 
+    Each run compiles for itself: a cache of all runs of the user tells whether others came before, by the programs that
+    were at hand and by the time of first steps.
+
     Raises
     ------
     UsageError, ScenarioError
     """
     data = every_field(scenario)
+    if data["execution"]["compilation_cache"] == "user":  # what earlier runs left in it tells that there were some
+        data["execution"]["compilation_cache"] = "run"
     grids = [one for text in grid if (one := several_values(text)) is not None]
     if len(grids) < len(grid) or not grids:
         raise UsageError("tuning needs several values to choose from, such as training.0.optimizer.learning_rate=1,2")

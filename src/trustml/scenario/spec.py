@@ -10,7 +10,7 @@ import msgspec
 from trustml.frameworks.table import SHIPPED_NAMES
 from trustml.models.layers import Architecture
 from trustml.models.tasks import DEFAULT_TASK, Quantity, Task
-from trustml.ranges import AT_LEAST_ONE, Count, CountOrNone, NotNegative, Positive
+from trustml.ranges import AT_LEAST_ONE, Count, CountOrNone, MeanRuns, NotNegative, Positive
 from trustml.scenario.attacks import Attacks
 from trustml.scenario.baselines import Baseline, Disclosed, Rows, rows_shown
 from trustml.scenario.groups import Groups
@@ -173,12 +173,12 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     Parameters
     ----------
     mean_runs : float
-        Mean of the Poisson distribution from which the number of runs was drawn before the first one.
+        Mean of the Poisson distribution from which the number of runs was drawn before the first one, 1 to 1000.
     tried : dict
         Field of the regime to the values of which each run drew one, where :func:`trustml.tune` drew them.
     """
 
-    mean_runs: Positive
+    mean_runs: MeanRuns
     tried: dict[str, tuple[SweptValue, ...]] = {}
 
 

@@ -101,7 +101,9 @@ def expand_sweeps(data: PlainData, grids: Sequence[tuple[str, tuple[SweptValue, 
     for path, values in grids:
         for index, field in _named(path, regimes):
             _check_values(f"training.{index}.{field}", values)
-            of_regime.setdefault(index, {})[field] = values
+            fields = of_regime.setdefault(index, {})
+            _check_once(f"training.{index}.{field}", values, fields.get(field))
+            fields[field] = values
     swept: list[dict[str, Any]] = []
     made: dict[int, list[PlainData]] = {}
     for index, regime in enumerate(regimes):
@@ -137,6 +139,13 @@ def _has(regime: PlainData, field: str) -> bool:
             return False
         place = place[key]
     return True
+
+
+def _check_once(path: str, values: Sequence[SweptValue], before: Sequence[SweptValue] | None) -> None:
+    """Refuse a second grid over a field: which of the two is meant nobody knows."""
+    if before is not None:
+        problem = f"is named by two grids, with {list(before)} and with {list(values)}"
+        raise ScenarioError(path, problem, fix="give each field one grid; * names all regimes")
 
 
 def _check_values(field: str, values: Sequence[SweptValue]) -> None:
@@ -243,6 +252,7 @@ def tuning_candidates(
                 path, "changes what a run is charged for, and all that are tried must cost alike", fix=fix
             )
         _check_values(path, values)
+        _check_once(path, values, tried.get(field))
         tried[field] = values
     title = data["training"][0]["name"]
     return [one | {"name": title} for one in _combinations(data["training"][0], tried, [], path="training.0")], tried

@@ -75,12 +75,14 @@ def test_groups_and_their_gap_are_shown_with_what_privacy_does(table):
     assert str(gaps["change against plain"].iloc[0]) == "" and str(gaps["change against plain"].iloc[1]).startswith("-")
     lines = gap_lines(table)
     assert len(lines) == 3 and lines[0].startswith("with DPSGD the gap between the best and the worst group of who")
-    assert "told apart" not in lines[0]
+    assert "groups are changed differently (permutation p = 0.0005)" in lines[0]
     worst = {
         regime: frame[(frame.regime == regime) & (frame.group != "tiny")].value.min() for regime in ("Plain", "DPSGD")
     }
     assert f"the worst group comes to {worst['DPSGD']:.3f} after {worst['Plain']:.3f}" in lines[0]
-    assert gap_lines(table.assign(low=-1.0, high=1.0))[0].endswith("; none of it is told apart from no change")
+    alike = gap_lines(table.assign(low=0.1, high=1.0, p_value=0.06))  # an interval of a gap proves nothing
+    assert all(line.endswith("told apart from a change that is the same in all groups") for line in alike)
+    assert str(gaps["p, changed alike"].iloc[0]) == "" and gaps["p, changed alike"].iloc[1].rank < 0.05
 
 
 def test_charts_can_be_seen_on_white_and_on_dark_pages(evidence, table):

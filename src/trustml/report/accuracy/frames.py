@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -16,6 +18,7 @@ from trustml.models.tasks import Labels, Regression, Task
 from trustml.record.schema import JobRecord
 from trustml.report.documents import Cell
 
+_LEVEL = 0.05
 MOST_CLASSES = 40
 """Of a matrix: with more its cells cannot be read."""
 
@@ -155,15 +158,29 @@ def gap_frame(table: pd.DataFrame, column: str) -> pd.DataFrame:
                 "its interval": Cell(f"{change['low']:+.3f} to {change['high']:+.3f}", change["low"])
                 if change
                 else Cell(""),
+                "p, groups alike": _p_cell(row["p_value"]),
+                "p, changed alike": _p_cell(change["p_value"]) if change else Cell(""),
             }
         )
     return pd.DataFrame(found)
+
+
+def _of_several(count: int) -> str:
+    return f", the least of {count}" if count > 1 else ""
+
+
+def _p_cell(value: float | None) -> Cell:
+    if value is None or not math.isfinite(value):  # older tables have none
+        return Cell("-")
+    return Cell(f"{value:.3g}", value)
 
 
 def gap_lines(table: pd.DataFrame) -> list[str]:
     """Say what each regime does to the gap between groups, by column; frameworks and seeds one by one.
 
     Beside the gap stands how good the worst group is: of a model that has learned nothing, groups are close together.
+    Groups are changed differently where a permutation test says so, at 0.05 over all models of the line; a gap grows
+    by chance wherever fewer answers are right.
     """
     changes, lines = table[(table.measure == "slice_gap_change") & table.value.notna()], []
     changes = changes.assign(
@@ -177,10 +194,15 @@ def gap_lines(table: pd.DataFrame) -> list[str]:
             + f", where the worst group comes to {row.after:.3f} after {row.before:.3f}"
             for row in rows.itertuples()
         ]
-        told = ((rows.low > 0) | (rows.high < 0)).any()
+        least = rows.p_value.astype(float).min()
+        told = least * len(rows) < _LEVEL
         lines.append(
             f"with {regime} the gap between the best and the worst group of {column} changes against "
             f"{rows['first'].iloc[0]} by {', '.join(each)}"
-            + ("" if told else "; none of it is told apart from no change")
+            + (
+                f"; groups are changed differently (permutation p = {least:.2g}{_of_several(len(rows))})"
+                if told
+                else "; by a permutation test none of it is told apart from a change that is the same in all groups"
+            )
         )
     return lines
