@@ -14,7 +14,7 @@ from trustml.importing.carrying import Carried
 from trustml.importing.program import Array, Source
 from trustml.importing.refusals import CannotCarryError
 from trustml.models.layers import INPUT
-from trustml.models.token_layers import Embedding
+from trustml.models.token_layers import Embedding, Mask
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 TOLERANCE = 1e-5
@@ -92,13 +92,28 @@ def random_inputs(carried: Carried, example: Array) -> list[Array]:
     tables = [node.layer for node in carried.architecture.nodes if INPUT in node.inputs]
     sizes = [layer.vocabulary for layer in tables if isinstance(layer, Embedding)]
     if sizes:
-        return [generator.integers(0, min(sizes), (rows, *shape)) for rows in RANDOM_BATCHES]
+        masks = [node.layer.padding for node in carried.architecture.nodes if isinstance(node.layer, Mask)]
+        ids = [generator.integers(0, min(sizes), (rows, *shape)) for rows in RANDOM_BATCHES]
+        return [padded(one, [mask for mask in masks if 0 <= mask < min(sizes)], generator) for one in ids]
     spread = float(example.std()) or 1.0
     centre = float(example.mean())
     return [
         generator.normal(centre, spread * times, (rows, *shape)).astype(np.float32)
         for rows, times in zip(RANDOM_BATCHES, (1.0, 10.0), strict=True)
     ]
+
+
+def padded(ids: Array, masks: list[int], generator: np.random.Generator) -> Array:
+    """Put every id that is masked into texts: behind the first of them, before the last of others, and anywhere."""
+    rows, steps = ids.shape[0], ids.shape[-1]
+    for mask in masks if steps > 1 else []:
+        for row in range(rows):
+            lengths = np.arange(steps)
+            cut = generator.integers(1, steps)
+            chosen = (lengths >= cut, lengths < cut, generator.random(steps) < 0.3, lengths < 0)[row % 4]
+            chosen[0 if row % 4 != 1 else -1] = False  # no text is padding alone
+            ids[row, ..., chosen] = mask
+    return ids
 
 
 def ended(logits: npt.NDArray[np.float64], ending: str) -> npt.NDArray[np.float64]:
