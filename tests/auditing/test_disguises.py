@@ -84,7 +84,7 @@ def test_no_keras_file_that_does_more_than_compute_is_loaded(place, capsys, cont
 def test_a_saved_model_and_other_folders_are_refused(place, capsys):
     (place / "saved").mkdir()
     (place / "saved" / "saved_model.pb").write_bytes(b"\x08\x01WriteFile")
-    assert "a SavedModel of TensorFlow (its graphs can read and write files" in refused(capsys, "audit", "saved", *DATA)
+    assert "saved: is damaged" in refused(capsys, "audit", "saved", *DATA)
     (place / "folder.keras").mkdir()
     assert "is a folder, no file" in refused(capsys, "audit", "folder.keras", *DATA)
     (place / "link.keras").symlink_to("/dev/zero")

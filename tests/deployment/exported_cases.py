@@ -31,6 +31,11 @@ def main(backend: str, output: str, names: list[str]) -> None:
         for target in exporting.EXPORTERS:
             with tempfile.TemporaryDirectory() as folder:
                 found[f"{name}.{target}"] = _tried(backend, exporting, name, target, Path(folder))
+    if backend == "tensorflow":
+        from tests.deployment.hostile_saved import tried
+
+        with tempfile.TemporaryDirectory() as folder:
+            found["hostile"] = tried(Path(folder))
     Path(output).write_text(json.dumps(found))
 
 

@@ -12,10 +12,11 @@ import pytest
 import trustml
 from tests.records import copy_of, measured_anew
 from trustml.auditing.framework_worker import FrameworkWorker
-from trustml.compare.table import recorded_measures, rows_of
+from trustml.compare.table import recorded_measures, rows_of, table_of
 from trustml.deployment.export import calibration_of
 from trustml.deployment.targets import TARGETS
 from trustml.errors import UsageError
+from trustml.evidence.exports import export_checks
 from trustml.evidence.verify import verify
 from trustml.frameworks.table import file_backend
 from trustml.measures.deployed import deployed_rows
@@ -79,6 +80,51 @@ def test_the_rows_follow_from_what_is_stored(exported, tmp_path):
     arrays["file.held_out_logits"][0, 0] += 1
     path.write_bytes(encode_arrays(arrays))
     assert deployed_rows(Evidence(copy.directory)) != recorded
+
+
+@pytest.mark.torch
+def test_another_file_under_its_name_is_found(exported, tmp_path):
+    copy = trustml.load(shutil.copytree(exported.path, tmp_path / "run"))
+    (record,) = read_exports(copy.directory)
+    assert [check.outcome for check in export_checks(copy.directory)] == ["ok"]
+    path = copy.path / EXPORTS / record.name / record.file
+    path.write_bytes(path.read_bytes() + b"x")
+    assert [check.outcome for check in export_checks(copy.directory)] == ["differs"]
+    path.unlink()
+    assert [check.outcome for check in export_checks(copy.directory)] == ["differs"]
+
+
+@pytest.mark.torch
+def test_constant_attributions_and_answers_that_are_no_numbers(exported, tmp_path):
+    """The table stays readable, and such a file is not given out."""
+    copy = trustml.load(shutil.copytree(exported.path, tmp_path / "run"))
+    (record,) = read_exports(copy.directory)
+    path = copy.path / EXPORTS / record.name / "answers.npz"
+    arrays = read_arrays(path)
+    arrays["file.input_gradients"] = np.zeros_like(arrays["file.input_gradients"])
+    arrays["file.held_out_logits"][0, 0] = np.nan
+    path.write_bytes(encode_arrays(arrays))
+    rows = table_of(deployed_rows(Evidence(copy.directory)))
+    assert len(rows_of(rows)) == len(rows)
+    (agreement,) = rows[rows.measure == "deployed_attribution_agreement"].itertuples()
+    assert agreement.verdict == "absent"
+    assert "no number" in failure_of(record, rows)
+
+
+@pytest.mark.torch
+def test_without_the_data_a_file_is_held_against_the_rows_that_it_was_asked(exported, tmp_path):
+    copy = trustml.load(shutil.copytree(exported.path, tmp_path / "run"))
+    (record,) = read_exports(copy.directory)
+    path = copy.path / EXPORTS / record.name / "answers.npz"
+    chosen = list(range(50, 62))
+    arrays = read_arrays(path)
+    arrays["file.explained_logits"] = arrays.pop("file.held_out_logits")[chosen]
+    path.write_bytes(encode_arrays(arrays))
+    manifest = copy.manifest
+    manifest.scenario["explanations"]["rows"] = chosen
+    copy.directory.write_manifest(manifest)
+    rows = table_of(deployed_rows(Evidence(copy.directory))).set_index("measure")
+    assert rows.value["deployed_logit_difference"] <= 1e-5 and rows.value["deployed_disagreement"] == 0
 
 
 @pytest.mark.torch

@@ -53,16 +53,13 @@ WEIGHTS = "model/data/weights/model_weights_config.json"
 HARM = "__import__('os').system('false')"
 
 
-def _size(program):
-    text = json.dumps(program)
-    start = text.index('"expr_str": "') + len('"expr_str": "')
-    return json.loads(text[:start] + HARM + text[text.index('"', start) :])
+def _size(written):
+    def change(program):
+        text = json.dumps(program)
+        start = text.index('"expr_str": "') + len('"expr_str": "')
+        return json.loads(text[:start] + written + text[text.index('"', start) :])
 
-
-def _power(program):
-    text = json.dumps(program)
-    start = text.index('"expr_str": "') + len('"expr_str": "')
-    return json.loads(text[:start] + "9**9**9**9" + text[text.index('"', start) :])
+    return change
 
 
 def _node(**changes):
@@ -87,8 +84,13 @@ def _spec(program):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (_size, "computes a size by"),
-        (_power, "computes a size by"),
+        (_size(HARM), "computes a size by"),
+        (_size("s77" + " " * 200 + "+0*" + HARM), "computes a size by"),
+        (_size("s77" + " " * 600), "computes a size by"),
+        (_size("1" * 60 + "!"), "computes a size by"),
+        (_size("9**9**9**9"), "computes a size by"),
+        (_size("9* *9"), "computes a size by"),
+        (_size("().__class__"), "computes a size by"),
         (_node(target="torch.os.system"), "calls 'torch.os.system'"),
         (_node(target="torch.ops.aten.from_file.default"), "calls 'torch.ops.aten.from_file.default'"),
         (_node(target="torch.ops.aten.conv2d.default.__class__"), "no operator that is known"),

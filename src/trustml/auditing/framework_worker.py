@@ -22,7 +22,7 @@ from trustml.errors import TrustmlError, UsageError
 from trustml.frameworks.table import names_module
 from trustml.launch.environments import find_environment
 from trustml.launch.process import clean_environment
-from trustml.models.keras_files import read_keras_file
+from trustml.models.deployed_files import refuse_deployed_file
 from trustml.plan.switches import switch_variables
 from trustml.processes import module_command
 from trustml.record.exports import digest_of
@@ -58,8 +58,7 @@ class FrameworkWorker:
     ) -> None:
         self.file, self.file_digest = "", ""
         if not names_module(what):
-            if what.endswith(".keras"):
-                read_keras_file(Path(what))  # refused here at once, and again by the worker that loads it
+            refuse_deployed_file(Path(what))  # here at once, and again by the worker that loads it
             self.file, self.file_digest = Path(what).name, digest_of(Path(what))
         environment = find_environment(backend)
         python = environment.require()

@@ -15,13 +15,17 @@ import numpy.typing as npt
 
 from trustml.compare.rows import renew_rows
 from trustml.compare.table import read_statements
-from trustml.data.dataset import Floats
+from trustml.data.dataset import Floats, LabelArray
 from trustml.deployment.targets import TARGETS, Target
 from trustml.errors import EnvironmentMissingError, RecordError, TrustmlError, UsageError
 from trustml.frameworks.table import entry_of
 from trustml.launch.environments import Environment, find_environment
 from trustml.launch.module_process import run_module
+from trustml.models.answers import recorded
 from trustml.models.exported import Quantised
+from trustml.models.tasks import Task
+from trustml.models.token_layers import Embedding
+from trustml.models.token_space import table_of_tokens
 from trustml.plan.job import TrainJob
 from trustml.record.explained import finished
 from trustml.record.exports import (
@@ -109,7 +113,7 @@ def export_model(
             tell(f"writing {wanted.title} in {wanted.backend}, then asking it in {wanted.runtime}")
             _write_and_ask(request, folder, environment, values=values, questions=_questions(run))
             exported = _record_of(request, folder, record, statement)
-            _keep(run, folder, exported)
+            _keep(run, folder, exported, task=request.task)
         renew_rows(run, family="deployed", files=_files(run))
         return exported
 
@@ -225,6 +229,10 @@ def _values(run: RunDirectory, job: TrainJob, calibration: Calibration | Path) -
         return inputs
     drawn = np.random.default_rng(0)
     images = len(job.input_shape) == 3
+    table = table_of_tokens(job.model)
+    layer = next((one.layer for one in job.model.nodes if one.name == table), None)
+    if isinstance(layer, Embedding):
+        return drawn.integers(0, layer.vocabulary, size=(_MADE, *job.input_shape)).astype(np.float32)
     made = drawn.uniform(size=(_MADE, *job.input_shape)) if images else drawn.normal(size=(_MADE, *job.input_shape))
     return made.astype(np.float32)
 
@@ -281,7 +289,7 @@ def _record_of(request: ExportRequest, folder: Path, record: JobRecord, statemen
     )
 
 
-def _keep(run: RunDirectory, folder: Path, exported: ExportRecord) -> None:
+def _keep(run: RunDirectory, folder: Path, exported: ExportRecord, *, task: Task) -> None:
     """Move what was exported into the run, in the place of an earlier one."""
     place = run.file(f"{EXPORTS}/{exported.name}")
     if place.is_symlink():
@@ -292,8 +300,18 @@ def _keep(run: RunDirectory, folder: Path, exported: ExportRecord) -> None:
         goal.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, goal)
     answers = {name: array for name, array in read_arrays(folder / "answers.npz").items() if "." in name}
+    for name, array in answers.items():
+        if name.endswith("_logits"):  # of next tokens two numbers a step remain, as of the model's own
+            answers[name] = recorded(task, array, _labels(run, held_out=name.endswith("held_out_logits")))
     write_atomic(place / "answers.npz", encode_arrays(answers))
     write_atomic(place / "export.json", msgspec.json.format(msgspec.json.encode(exported), indent=2) + b"\n")
+
+
+def _labels(run: RunDirectory, *, held_out: bool) -> LabelArray:
+    """Labels of what a file was asked."""
+    arrays = run.arrays(HELDOUT)
+    found: LabelArray = arrays["test_labels"] if held_out else arrays["targets"]
+    return found
 
 
 def _files(run: RunDirectory) -> dict[str, str]:

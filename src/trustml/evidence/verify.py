@@ -30,6 +30,7 @@ from trustml.evidence.bundle import (
 )
 from trustml.evidence.checks import NOT_COMPUTABLE, Check, as_written
 from trustml.evidence.curves import curve_checks, curve_figures
+from trustml.evidence.exports import export_checks
 from trustml.evidence.files import (
     index_checks,
     job_checks,
@@ -286,6 +287,7 @@ def _content_checks(run: RunDirectory, left_out: dict[str, str], *, version: str
     evidence = Evidence(PartialRun(run, left_out=tuple(left_out)))
     checks += ledger_checks(evidence, jobs)
     checks += prediction_checks(evidence, jobs)
+    checks += export_checks(run)
     anew = recompute(evidence)
     figures, problems = curve_figures(evidence)
     checks += row_checks(evidence, anew, figures, same_words=same_words)

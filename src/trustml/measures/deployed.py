@@ -11,10 +11,11 @@ from trustml.measures.evidence import Evidence
 from trustml.measures.notes import absent
 from trustml.measures.row import About, Facts, Row
 from trustml.measures.score_differences import mcnemar, paired_interval
-from trustml.models.answers import answers, recorded, right
+from trustml.models.answers import answers, right
 from trustml.models.tasks import Binary, Classes, NextToken, Regression
 from trustml.record.exports import EXPORTS, ExportRecord, read_exports
 from trustml.record.schema import JobRecord
+from trustml.scenario.read import from_plain
 
 _BATCHES = (1, 64)
 
@@ -38,10 +39,10 @@ def _agreement_rows(
     if "file.held_out_logits" in arrays:
         (model, labels), file = outputs_of(evidence, record), arrays["file.held_out_logits"]
     else:
-        labels = evidence.heldout["targets"]
-        model, file = outputs_of(evidence, record)[0][: len(labels)], arrays["file.explained_logits"]
-    if isinstance(evidence.task, NextToken):  # of whose logits two numbers a step are in the record
-        file = recorded(evidence.task, file, evidence.heldout["test_labels"][: len(file)]).astype(np.float32)
+        asked = from_plain(evidence.manifest.scenario).explanations
+        places = np.array(asked.chosen(evidence.manifest.data.test_examples), np.int64)
+        model, labels = (part[places] for part in outputs_of(evidence, record))
+        file = arrays["file.explained_logits"]
     facts: Facts = {"asked": "held-out" if "file.held_out_logits" in arrays else "explained"}
     rows = [
         evidence.row(
@@ -94,15 +95,19 @@ def _explanation_rows(
     name = exported.attributions.replace(" ", "_")
     file, model = (arrays[f"{who}.{name}"].reshape(exported.explained, -1) for who in ("file", "model"))
     ranks = spearman(file, model)
-    facts: Facts = {"least_agreement": float(np.nanmin(ranks)), "largest_difference": _largest(file, model)}
+    defined = ranks[np.isfinite(ranks)]
+    if not len(defined):
+        about = absent("every explained example's attributions are constant, and rank nothing")
+        return [evidence.row(measure, None, record=record, subject=exported.title, n=0, about=about)]
+    facts: Facts = {"least_agreement": float(defined.min()), "largest_difference": _largest(file, model)}
     return [
         evidence.row(
             measure,
-            float(np.nanmean(ranks)) if np.isfinite(ranks).any() else None,
+            float(defined.mean()),
             record=record,
             subject=exported.title,
             method=exported.attributions,
-            n=int(np.isfinite(ranks).sum()),
+            n=len(defined),
             about=About(facts=facts),
         )
     ]

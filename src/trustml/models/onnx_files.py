@@ -7,6 +7,7 @@ library that a file names. Weights may lie in other files, whose place the file 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from trustml.errors import UsageError
 
@@ -28,20 +29,21 @@ def refuse_onnx_file(path: Path) -> None:
         model = onnx.load(path, load_external_data=False)
     except (DecodeError, OSError, ValueError) as error:
         raise UsageError(f"{path}: is no readable ONNX file ({error}); name another") from None
-    graphs = [model.graph]
+    graphs: list[Any] = [model.graph, *model.functions]
     while graphs:
         graph = graphs.pop()
-        for tensor in graph.initializer:
-            if tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL:
-                raise UsageError(f"{path}: keeps {tensor.name[:80]!r} in another file; {_FIX}")
+        tensors = [*getattr(graph, "initializer", ())]
+        for sparse in getattr(graph, "sparse_initializer", ()):
+            tensors += [sparse.values, sparse.indices]
         for node in graph.node:
-            if node.domain not in _DOMAINS:
+            if node.domain not in _DOMAINS and node.domain not in {one.domain for one in model.functions}:
                 raise UsageError(f"{path}: calls {node.op_type[:80]!r} of {node.domain[:80]!r}; {_FIX}")
             for attribute in node.attribute:
                 graphs += [attribute.g] if attribute.HasField("g") else []
                 graphs += attribute.graphs
-                if any(tensor.external_data for tensor in (attribute.t, *attribute.tensors)):
-                    raise UsageError(f"{path}: keeps a constant in another file; {_FIX}")
-    for function in model.functions:
-        if any(node.domain not in _DOMAINS for node in function.node):
-            raise UsageError(f"{path}: has a function of another domain's operators; {_FIX}")
+                tensors += [attribute.t, *attribute.tensors]
+                for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                    tensors += [sparse.values, sparse.indices]
+        for tensor in tensors:
+            if tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL:
+                raise UsageError(f"{path}: keeps {tensor.name[:80]!r} in another file; {_FIX}")

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from trustml.backends.contract import LiveModel
 from trustml.data.dataset import Floats, Ints
+from trustml.errors import TrustmlError
 from trustml.frameworks.table import entry_of, names_module
 from trustml.record.files import encode_arrays, read_arrays, write_atomic
 from trustml.worker.__main__ import one_line
@@ -51,7 +52,8 @@ def main(arguments: list[str]) -> int:
             part.rename(folder / f"answer-{number}.npz")
     except Exception as error:
         traceback.print_exc()
-        write_atomic(folder / "problem.txt", one_line(error).encode())
+        said = str(error) if isinstance(error, TrustmlError) else one_line(error)
+        write_atomic(folder / "problem.txt", said.encode())
         return 1
 
 

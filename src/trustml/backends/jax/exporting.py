@@ -18,7 +18,7 @@ from trustml.errors import UsageError
 from trustml.models.exported import STATEMENT
 
 _PLATFORMS = ("cpu", "cuda", "tpu")
-_CALLED = re.compile(r"\bcustom_call @([\w.$-]+)")
+_CALLED = re.compile(r"custom_call(?: @([\w.$-]+)\()?")
 _KNOWN_CALLS = frozenset({"Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape", "shape_assertion"})
 _LEAVING = ("stablehlo.infeed", "stablehlo.outfeed", "stablehlo.send", "stablehlo.recv")
 _FIX = "load it in a module of your own, where you trust it, and name module:attribute"
@@ -31,6 +31,8 @@ def export_stablehlo(wanted: FileRequest) -> None:
     def logits(inputs: Array) -> Array:
         return function(params, inputs)
 
+    # Where the code lies that it was made from is nobody's business.
+    jax.config.update("jax_hlo_source_file_canonicalization_regex", ".*")
     rows = jax.export.symbolic_shape("batch, " + ", ".join(map(str, wanted.model.input_shape)))
     made = jax.export.export(jax.jit(logits), platforms=_PLATFORMS)(jax.ShapeDtypeStruct(rows, np.float32))
     wanted.path.write_bytes(made.serialize(vjp_order=1))
@@ -71,7 +73,7 @@ class StableHloProgram:
 
 def _refuse_more_than_arithmetic(program: jax.export.Exported, path: Path) -> None:
     text = program.mlir_module()
-    called = next((name for name in _CALLED.findall(text) if name not in _KNOWN_CALLS), "")
+    called = next((name or "something" for name in _CALLED.findall(text) if name not in _KNOWN_CALLS), "")
     leaving = next((name for name in _LEAVING if name in text), "")
     if called or leaving or program.ordered_effects or program.unordered_effects:
         what = f"calls {called[:80]!r}" if called else f"has {leaving or 'effects'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from trustml.backends.contract import Deployed, FileRequest, Model
-from trustml.backends.tensorflow.graph_files import refuse_graph
+from trustml.backends.tensorflow.graph_files import copied_graph, refuse_graph
 from trustml.backends.tensorflow.lite_files import read_metadata, refuse_lite_file, with_metadata
 from trustml.backends.tensorflow.model_adapter import load_keras
 from trustml.backends.tensorflow.network import build_keras
@@ -116,11 +117,14 @@ class _SavedModel:
     gradients = True
 
     def __init__(self, path: Path, *, as_given: bool = False) -> None:
-        refuse_graph(path)
-        loaded = tf.saved_model.load(str(path))
+        # From a copy of what was looked at: the folder may hold another by now.
+        with tempfile.TemporaryDirectory(prefix="trustml-saved-") as place:
+            copied = copied_graph(path, Path(place) / "model")
+            refuse_graph(copied, shown=path)
+            loaded = tf.saved_model.load(str(copied))
+            asset = copied / "assets" / STATEMENT
+            self.statement = asset.read_text(encoding="utf-8") if asset.is_file() else ""
         self._loaded, self._call = loaded, loaded.signatures["serving_default"]
-        asset = path / "assets" / STATEMENT
-        self.statement = asset.read_text(encoding="utf-8") if asset.is_file() else ""
 
     def logits(self, inputs: Floats) -> Floats:
         """Logits of shape (n, c)."""

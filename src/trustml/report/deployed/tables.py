@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -39,6 +40,8 @@ def failure_of(exported: ExportRecord, rows: pd.DataFrame) -> str:
     if not exported.statement_kept:
         return f"{exported.name}: the privacy statement in it is not the one that was put in"
     gap = float(rows.set_index("measure").value["deployed_logit_difference"])
+    if not math.isfinite(gap):
+        return f"{exported.name}: answers with what is no number"
     if not exported.quantised and gap > MOST_APART:
         return f"{exported.name}: logits differ by {gap:.1e} of the largest, more than {MOST_APART:g}: another model"
     return ""
