@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from trustml.importing.axes import Axis, Value, flat, layout_of, matched, new_ax
 from trustml.importing.draft import Draft
 from trustml.importing.program import Array, Constant
 from trustml.importing.refusals import CannotCarryError
-from trustml.importing.table import Arguments, Carried, Carry
+from trustml.importing.table import Arguments, Carried, Carry, limit_of
 from trustml.models.layers import (
     GELU,
     INPUT,
@@ -32,8 +31,6 @@ from trustml.models.token_layers import LearnedPositions, Prepend
 
 FEWEST_AXES_OF_AN_IMAGE = 3
 _SOFTPLUS_THRESHOLD = 20
-_LARGEST_LIMIT = 1e3
-"""Of a clamp: a sum with more loses what the proof asks for."""
 
 
 def activation(layer: Layer) -> Carry:
@@ -91,20 +88,9 @@ def relu6(draft: Draft, given: Arguments) -> Value:
 def clamp(draft: Draft, given: Arguments) -> Value:
     """``min(max(x, low), high)``."""
     low, high = (given["min"], given["max"]) if "min" in given.found else (given["min_val"], given["max_val"])
-    low, high = _limit(low), _limit(high)
+    low, high = limit_of(low), limit_of(high)
     draft.note("written out", f"limits {low} and {high}")
     return clipped(draft, given.value("self"), low, high)
-
-
-def _limit(found: Any) -> float | None:
-    """Give a limit as a number; None where it cuts nothing off."""
-    if isinstance(found, Constant) and found.array.size == 1:
-        found = float(found.array.reshape(-1)[0])
-    if found is None or (isinstance(found, float) and math.isinf(found)):
-        return None
-    if not isinstance(found, int | float) or not abs(found) <= _LARGEST_LIMIT:
-        raise CannotCarryError("limits", f"{found:g}" if isinstance(found, int | float) else "many, or from the input")
-    return float(found)
 
 
 def hard_sigmoid(draft: Draft, given: Arguments) -> Value:

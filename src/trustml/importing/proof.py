@@ -182,8 +182,8 @@ def padded(ids: Array, masks: list[int], vocabulary: int, generator: np.random.G
             ids[row, ..., ways[(row + number) % len(ways)]] = mask
     alone = np.isin(ids, masks).all(axis=-1)
     ends = np.arange(rows) % 2 * (steps - 1)
-    for row in np.flatnonzero(alone):
-        ids[row, ..., ends[row]] = generator.choice(others)
+    for text in np.flatnonzero(alone):
+        ids[text, ..., ends[text]] = generator.choice(others)
     return ids
 
 
