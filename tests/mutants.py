@@ -77,8 +77,8 @@ MUTANTS = (
         (
             "an import is proved by logits that differ",
             "importing/proof.py",
-            "return self.largest_difference <= self.allowed",
-            "return not self.largest_difference > self.allowed * 10",
+            "return self.largest_share <= 1",
+            "return not self.largest_share > 10",
         ),
         (
             "an output whose examples come last is carried",

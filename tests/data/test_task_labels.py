@@ -10,6 +10,7 @@ from trustml.data.dataset import fingerprint
 from trustml.data.datasets import load_dataset
 from trustml.data.labels import encode, kinds_of
 from trustml.errors import DataError, ScenarioError
+from trustml.models.layers import Architecture, Dense, Sigmoid
 from trustml.models.tasks import Binary, Classes, Labels, Regression
 from trustml.models.zoo import mlp
 from trustml.scenario.attacks import Attacks, Canaries
@@ -124,6 +125,9 @@ def test_classes_are_encoded_as_ever():
     assert encode(Classes(), labels[:, None], "x").names == ("a", "b")
 
 
+ENDED = Architecture(layers=(Dense(units=1), Sigmoid()))
+
+
 def scenario(**fields):
     given = {"data": Csv(path="t.csv", label="y"), "model": mlp([4], classes=1), "training": (Plain(),)} | fields
     return Scenario(name="s", **given)
@@ -158,6 +162,7 @@ def test_tasks_that_cannot_work_are_told_before_anything_runs(fields, told):
         ({"task": Binary(), "model": mlp([4], classes=2)}, 2, r"2 classes by one output; end with Dense\(units=1\)"),
         ({"task": Binary(class_weights=(1.0, 2.0, 3.0))}, 2, "task.class_weights: 3 weights do not go with 2 classes"),
         ({"model": mlp([4], classes=2)}, 3, "but the data has 3 classes; end with Dense"),
+        ({"task": Binary(), "model": ENDED}, 2, r"model.layers.1: is a Sigmoid, .* reads logits.*; end with the layer"),
     ],
 )
 def test_outputs_and_weights_go_with_the_task(fields, classes, told):

@@ -17,7 +17,7 @@ from trustml.importing.axes import Factor, Value
 from trustml.importing.carrying import carry
 from trustml.importing.page import importing_page
 from trustml.importing.program import Call, Constant, Program, Ref, Source
-from trustml.importing.proof import ended, prove
+from trustml.importing.proof import log_softmax, prove
 from trustml.importing.refusals import REFUSALS, CannotCarryError
 from trustml.models.layers import Conv2D, GroupNorm
 
@@ -53,6 +53,7 @@ NORM = {"weight": None, "bias": None, "eps": 1e-5}
 
 REFUSED: dict[str, Program] = {
     "operator": program(("cumsum", {"dim": 1})),
+    "arguments": program(("softplus", {"beta": X})),
     "batch": program(("mean", {"dim": [0], "keepdim": True})),
     "view": program(("view", {"size": [16, 15]})),
     "order": program(("relu", {}), ("view", {"size": [5, 3, 2, 2, 2, 2]}), ("permute", {"dims": [0, 1, 2, 4, 3, 5]}),
@@ -60,6 +61,9 @@ REFUSED: dict[str, Program] = {
     "axes": program(convolution(), shape=STEPS),
     "broadcast": program(("add", {"other": constant(5, 3, 4, 4, 1), "alpha": 1})),
     "factor": program(("mul", {"other": constant(3, 4, 4)})),
+    "nothing": program(("mul", {"other": 0.0})),
+    "softplus": program(("softplus", {"beta": 1.0, "threshold": 1.0})),
+    "limits": program(("clamp", {"min": -1e9, "max": None})),
     "count_include_pad": program(("avg_pool2d", POOL | {"padding": [1, 1], "count_include_pad": False})),
     "divisor": program(("avg_pool2d", POOL | {"divisor_override": 2, "count_include_pad": True})),
     "pool_dilation": program(("max_pool2d", POOL | {"dilation": [2, 2]})),
@@ -82,7 +86,7 @@ REFUSED: dict[str, Program] = {
     "transposed": program(("conv_transpose2d", {"weight": constant(3, 2, 3, 3), "groups": 3, "dilation": [1, 1]})),
     "standstill": program(("clone", {})),
 }  # fmt: skip
-WHOLE = {"mutated", "control_flow", "outputs", "different"}
+WHOLE = {"mutated", "control_flow", "outputs", "different", "saturated"}
 """Refusals of whole modules: test_torch_modules.py."""
 
 
@@ -243,7 +247,7 @@ def test_a_proof_holds_within_rounding_alone(off, holds):
     answer = Answers(1.0 + off)
     if holds:
         proof = prove(carry(made), source, answer)
-        assert proof.holds and proof.inputs == 5 + 1 + 7 and proof.largest_logit == 1.0
+        assert proof.holds and proof.inputs == 5 + 1 + 7 + 33 and proof.largest_logit == 1.0
     else:
         with pytest.raises(UsageError, match="gives other outputs than its import"):
             prove(carry(made), source, answer)
@@ -253,6 +257,69 @@ def test_the_softmax_at_the_end_is_left_to_the_comparison():
     made = program(("linear", {"weight": constant(3, 6, origin="head.weight"), "bias": None}), SOFTMAX, shape=VECTOR)
     carried = carry(made)
     assert carried.ending == "softmax" and carried.architecture.nodes[-1].name == "head"
-    values = GENERATOR.normal(size=(4, 3)) * 50
-    assert np.allclose(ended(values, "softmax").sum(axis=1), 1)
-    assert np.allclose(np.exp(ended(values, "log_softmax")), ended(values, "softmax"))
+    assert np.allclose(np.exp(log_softmax(GENERATOR.normal(size=(4, 3)) * 50)).sum(axis=1), 1)
+
+
+SIGMOID = ("sigmoid", {})
+LINEAR = ("linear", {"weight": constant(3, 6, origin="head.weight"), "bias": None})
+
+
+def probabilities(logits: np.ndarray, ending: str) -> np.ndarray:
+    logits = np.clip(logits.astype(np.float64), -500, 500) if ending == "sigmoid" else logits.astype(np.float64)
+    found = np.exp(log_softmax(logits)) if ending == "softmax" else 1 / (1 + np.exp(-logits))
+    return found.astype(np.float32)
+
+
+def test_a_sigmoid_at_the_end_is_left_out_and_one_within_is_not():
+    carried = carry(program(LINEAR, SIGMOID, shape=VECTOR))
+    assert carried.ending == "sigmoid" and [type(node.layer).__name__ for node in carried.architecture.nodes] == [
+        "Dense"
+    ]
+    assert [note.what for note in carried.notes] == ["sigmoid at the end: what is imported gives logits"]
+    within = carry(program(SIGMOID, LINEAR, shape=VECTOR))
+    assert within.ending == "" and len(within.architecture.nodes) == 2
+
+
+@pytest.mark.parametrize("ending", ["softmax", "sigmoid"])
+@pytest.mark.parametrize(
+    ("scale", "off", "message"),
+    [(1.0, 0.0, ""), (1.0, 1e-3, "gives other outputs"), (8.0, 1e-3, "gives other outputs"), (1e4, 0.0, "of 0 and 1")],
+)
+def test_probabilities_are_compared_as_what_they_were_made_from(ending, scale, off, message):
+    made = program(LINEAR, (ending, {"dim": -1} if ending == "softmax" else {}), shape=VECTOR)
+    kernel = LINEAR[1]["weight"].array.T.astype(np.float64) * scale
+    inputs = GENERATOR.normal(size=(4, 6)).astype(np.float32)
+    moved = np.asarray([0.0, 0.0, 1.0]) * off
+
+    def original(given: np.ndarray) -> np.ndarray:
+        return probabilities(given @ kernel - scale * 4 * (ending == "sigmoid"), ending)
+
+    def ours(given: np.ndarray) -> np.ndarray:
+        return (given @ kernel - scale * 4 * (ending == "sigmoid") + moved).astype(np.float32)
+
+    source = Source(program=made, kind="a test", original=original, example=inputs)
+    if not message:
+        assert prove(carry(made), source, ours).holds
+        return
+    with pytest.raises(UsageError, match=message):
+        prove(carry(made), source, ours)
+
+
+@pytest.mark.parametrize("large", [0, 2])
+def test_a_large_output_excuses_no_other(large):
+    """A class that is switched off by a bias of -1e9, or that is large on wider inputs alone."""
+    made = program(LINEAR, shape=VECTOR)
+    inputs = GENERATOR.normal(size=(4, 6)).astype(np.float32)
+
+    def original(given: np.ndarray) -> np.ndarray:
+        found = given[:, :3].copy()
+        found[:, large] = -1e9
+        return found
+
+    def ours(given: np.ndarray) -> np.ndarray:
+        return original(given) + np.asarray([0, 1e-2, 0], np.float32)
+
+    source = Source(program=made, kind="a test", original=original, example=inputs)
+    assert prove(carry(made), source, original).holds
+    with pytest.raises(UsageError, match="gives other outputs than its import"):
+        prove(carry(made), source, ours)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ import trustml
 from trustml.backends.contract import Model
 from trustml.backends.numpy.network import logits
 from trustml.errors import EnvironmentMissingError, UsageError
+from trustml.importing.calls import Writer
 from trustml.importing.carrying import carry
 from trustml.importing.keras_models import _Model
 from trustml.importing.onnx_nodes import NODES, NodeWriter
 from trustml.importing.program import Constant, Program, Ref
+from trustml.importing.published import NETWORKS
 from trustml.models.keras_files import why_not_keras
 
 GENERATOR = np.random.default_rng(0)
@@ -193,3 +196,35 @@ def test_nodes_of_onnx_compute_what_the_standard_says():
     largest = np.lib.stride_tricks.sliding_window_view(values, (3, 3), axis=(2, 3))[:, :, ::2, ::2].max(axis=(4, 5))
     expected = (largest.transpose(0, 2, 3, 1).reshape(2, -1) @ matrix + bias) ** 2
     assert np.allclose(computed(net.program(), images), expected, atol=1e-4)
+
+
+def test_layers_of_keras_that_wait_for_one_another_are_told():
+    layers = [layer("InputLayer", "in", batch_shape=[None, 4])]
+    layers += [layer("ReLU", "a", ("b", 0)), layer("ReLU", "b", ("a", 0))]
+    model = _Model({"layers": layers, "input_layers": [], "output_layers": ["b", 0, 0]}, {})
+    with pytest.raises(ValueError, match="'a' waits for what follows from it"):
+        model.read()
+
+
+def test_weights_that_are_no_hdf5_are_told_in_a_line(tmp_path, monkeypatch):
+    class NoFile:
+        def __init__(self, *given: Any) -> None:
+            raise OSError("file signature not found")
+
+    (tmp_path / "net.keras").write_bytes(keras_3())
+    monkeypatch.setitem(sys.modules, "h5py", SimpleNamespace(File=NoFile))
+    with pytest.raises(UsageError, match=r"weights are not as Keras writes them \(OSError: file signature not found\)"):
+        trustml.import_model(tmp_path / "net.keras")
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "message"),
+    [
+        ("gpt2", {"scale_attn_weights": False}, "scale_attn_weights: is false"),
+        ("gpt2", {"add_cross_attention": True}, "add_cross_attention: is set"),
+        ("bert", {"is_decoder": True}, "is_decoder: is set"),
+    ],
+)
+def test_networks_that_compute_otherwise_than_published_are_refused(kind, config, message):
+    with pytest.raises(UsageError, match=message):
+        NETWORKS[kind].calls(Writer({}, input_shape=(4,)), config)

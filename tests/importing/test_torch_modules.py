@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import numpy as np
@@ -298,3 +299,98 @@ def test_what_is_no_module_is_refused():
         trustml.import_model(3, example=np.zeros((2, 3)))
     with pytest.raises(UsageError, match=r"example: has shape \(3,\)"):
         trustml.import_model(nn.Linear(3, 2), example=np.zeros(3))
+
+
+class Ended(nn.Module):
+    """A head so large that the end saturates."""
+
+    def __init__(self, end: nn.Module, scale: float = 1.0) -> None:
+        super().__init__()
+        self.body, self.head, self.end = nn.Linear(4, 8), nn.Linear(8, 2), end
+        with torch.no_grad():
+            self.head.weight.mul_(scale)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return self.end(self.head(torch.tanh(self.body(values))))
+
+
+@pytest.mark.parametrize("end", [nn.Softmax(-1), nn.LogSoftmax(-1), nn.Sigmoid()], ids=lambda end: type(end).__name__)
+def test_what_comes_before_an_end_is_compared_though_probabilities_are_0_and_1(end):
+    torch.manual_seed(0)
+    module, inputs = Ended(end, 3000.0), torch.randn(4, 4)
+    found = trustml.import_model(module, example=inputs)
+    with torch.no_grad():
+        expected = module.head(torch.tanh(module.body(inputs))).numpy()
+    assert np.abs(found.logits(inputs.numpy()) - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert found.report.proof.largest_logit > 100, "logits, not probabilities"
+    assert "at the end: what is imported gives logits" in str(found.report)
+    traced = source(module, inputs)
+    moved = traced.logits
+    off = dataclasses.replace(traced, logits=lambda given: moved(given) + np.float32([0, 1]))
+    with pytest.raises(UsageError, match="gives other outputs than its import"):
+        imported(off)
+
+
+class ByBatch(Counting):
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return self.linear(values) * (2 if values.shape[0] > 8 else 1)
+
+
+class MeanOfTexts(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(20, 8)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        mask = (ids != 0).float().unsqueeze(-1)
+        return (self.tokens(ids) * mask).sum(1) / mask.sum(1)
+
+
+class States(nn.Module):
+    def __init__(self, recurrent: nn.Module, cells: bool = False) -> None:
+        super().__init__()
+        self.recurrent, self.cells = recurrent, cells
+
+    def forward(self, series: torch.Tensor) -> torch.Tensor:
+        states = self.recurrent(series)[1]
+        return (states[self.cells] if isinstance(states, tuple) else states)[-1]
+
+
+class Clamped(Counting):
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return self.linear(values.clamp(min=values * 0.5))
+
+
+@pytest.mark.parametrize(
+    ("module", "example", "message"),
+    [
+        (ByBatch(), torch.randn(3, 4), "gives other outputs than its import"),
+        (MeanOfTexts(), torch.randint(1, 20, (3, 6)), "a product of a mask with another value"),
+        (States(nn.LSTM(3, 4, 2, batch_first=True)), torch.randn(2, 5, 3), "states of several layers"),
+        (States(nn.GRU(3, 4, 2, batch_first=True)), torch.randn(2, 5, 3), "states of several layers"),
+        (States(nn.LSTM(3, 4, batch_first=True), True), torch.randn(2, 5, 3), "state of its cells"),
+        (Clamped(), torch.randn(3, 4), "cuts values off at limits"),
+    ],
+    ids=["branch on the batch", "mean of a mask", "two LSTMs", "two GRUs", "cells", "clamp"],
+)
+def test_ordinary_modules_that_are_not_carried_are_refused_in_a_line(module, example, message):
+    with pytest.raises(UsageError, match=message) as raised:
+        trustml.import_model(module, example=example)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_clamp_at_a_tensor_of_one_number_is_carried():
+    class AtTensor(Counting):
+        def forward(self, values: torch.Tensor) -> torch.Tensor:
+            return self.linear(values.clamp(min=torch.tensor(0.25)))
+
+    assert trustml.import_model(AtTensor(), example=torch.randn(3, 4)).report.proof.holds
+
+
+def test_what_an_import_does_not_keep_of_a_module_is_told():
+    module = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)).double()
+    module[0].weight.requires_grad_(False)
+    told = str(trustml.import_model(module, example=torch.randn(3, 4)).report)
+    assert "held against a float32 copy: the module is of float64" in told
+    assert "1 of 4 weights do not train in the module" in told
+    assert "copy" not in str(trustml.import_model(nn.Linear(4, 2), example=torch.randn(3, 4)).report)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from trustml.importing.axes import Axis, Value, flat, new_axis, sizes_of
+from trustml.importing.axes import Axes, Axis, Value, flat, new_axis, sizes_of
 from trustml.importing.draft import Draft
 from trustml.importing.layers import dense
 from trustml.importing.program import Constant
@@ -29,6 +29,10 @@ class Padding:
     ----------
     node : str
         A Mask.
+    steps : Axis
+        Factors of the steps of the token ids.
+    axes : tuple of Axis
+        Of the original's array: those of examples and of steps, and others along which it is repeated.
     counts : bool
         Whether it is true, or 1, where a token counts; else where it does not.
     added : bool
@@ -36,18 +40,48 @@ class Padding:
     """
 
     node: str
+    steps: Axis
+    axes: Axes
     counts: bool
     added: bool = False
 
     refusal = "token_ids"
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the original's array."""
+        return sizes_of(self.axes)
+
     def viewed(self, shape: tuple[int, ...]) -> Padding:
-        """Keep what it says in another shape."""
-        return self
+        """Keep what it says in another shape of as many numbers."""
+        if math.prod(shape) != math.prod(self.shape):
+            raise CannotCarryError("view", f"a mask of shape {self.shape} seen as {shape}")
+        axes = Value(node=self.node, held=(), axes=self.axes).viewed(shape).axes
+        if not set(self.steps) <= set(flat(axes)):
+            raise CannotCarryError("attention_mask", f"steps cut in parts, {self.shape} seen as {shape}")
+        return replace(self, axes=axes)
 
     def permuted(self, order: tuple[int, ...]) -> Padding:
-        """Keep what it says with other axes."""
-        return self
+        """Keep what it says with axes in another order."""
+        return replace(self, axes=tuple(self.axes[axis] for axis in order))
+
+    def repeated(self, shape: tuple[int, ...]) -> Padding:
+        """Keep what it says, repeated along axes of one place."""
+        axes = ((),) * (len(shape) - len(self.axes)) + self.axes
+        sizes = tuple(old if one == -1 else one for one, old in zip(shape, sizes_of(axes), strict=True))
+        if any(old not in (1, new) for old, new in zip(sizes_of(axes), sizes, strict=True)):
+            raise CannotCarryError("broadcast", f"a mask of shape {self.shape} to {shape}")
+        return replace(self, axes=tuple(axis or new_axis(size) for axis, size in zip(axes, sizes, strict=True)))
+
+    def refuse_unless_of_keys(self, shape: tuple[int, ...]) -> None:
+        """Refuse to mask scores (examples, heads..., queries, keys) along anything else than their keys."""
+        own = self.shape[-1:] == shape[-1:] and self.axes[-1] == self.steps
+        first = self.axes[0][:1]
+        by_example = len(self.axes) == len(shape) and bool(first) and first[0].examples
+        elsewhere = set(self.steps) & set(flat(self.axes[:-1]))
+        if not own or not by_example or elsewhere or any(factor.examples for factor in self.axes[-2]):
+            told = f"a mask of shape {self.shape} is not one of the keys of scores of shape {shape}"
+            raise CannotCarryError("attention_mask", told)
 
     def plus(self, other: Any) -> Padding:
         """``1 + -mask`` turns it round."""
@@ -61,7 +95,9 @@ class Padding:
 
     def times(self, other: Any) -> Padding:
         """Product with a number: -1 turns it round, one far below zero makes it something to add."""
-        number = float(other.array.reshape(-1)[0]) if isinstance(other, Constant) else float(other)
+        if isinstance(other, Padding) or not isinstance(other, Constant | int | float):
+            raise CannotCarryError("token_ids", "a product of a mask with another value")
+        number = _number(other)
         if number == -1:
             return replace(self, counts=not self.counts)
         if number < _NEVER and not self.counts:
@@ -120,7 +156,10 @@ class Scores:
 
     def masked(self, mask: Any) -> Scores:
         """Heed a mask."""
-        causal, node = understood(mask, self.queries.shape[-2], self.keys.shape[-2])
+        shape = self.shape or (*self.queries.shape[:-1], self.keys.shape[-2])
+        causal, node = understood(mask, shape)
+        if node and self.mask and node != self.mask:
+            raise CannotCarryError("attention_mask", "two masks, of different ids of padding")
         return replace(self, causal=self.causal or causal, mask=node or self.mask)
 
 
@@ -133,7 +172,7 @@ def compared(draft: Draft, given: Arguments, *, equal: bool) -> Padding:
         raise CannotCarryError("token_ids", "a comparison")
     known = [name for name, piece in draft.pieces.items() if piece.layer == Mask(padding=other)]
     node = known[0] if known else draft.add(Mask(padding=other), (INPUT,), name="mask")
-    return Padding(node=node, counts=not equal)
+    return Padding(node=node, steps=value.held[0], axes=value.axes, counts=not equal)
 
 
 def turned(draft: Draft, given: Arguments) -> Carried:
@@ -147,13 +186,11 @@ def turned(draft: Draft, given: Arguments) -> Carried:
 def filled(draft: Draft, given: Arguments) -> Carried:
     """Far below zero where a mask is true."""
     found, mask, number = given["self"], given["mask"], given["value"]
-    if isinstance(number, Constant):
-        if number.array.size != 1:
-            raise CannotCarryError("attention_mask", "many numbers")
-        number = float(number.array.reshape(-1)[0])
+    number = _number(number)
     if isinstance(found, Constant) and not found.array.any() and isinstance(mask, Padding) and not mask.counts:
         if number < _NEVER:
-            return replace(mask, counts=True, added=True)
+            whole = np.broadcast_shapes(found.array.shape, mask.shape)
+            return replace(mask.repeated(whole), counts=True, added=True)
     if isinstance(found, Scores) and number < _NEVER:
         if isinstance(mask, Padding) and not mask.counts:
             return found.masked(replace(mask, counts=True))
@@ -252,11 +289,12 @@ def attended(draft: Draft, given: Arguments) -> Value:
     return _attended(draft, scores, given.value("value"))
 
 
-def understood(mask: Any, queries: int, keys: int) -> tuple[bool, str]:
-    """Whether a mask is causal, and its Mask node if it is one of padding."""
+def understood(mask: Any, shape: tuple[int, ...]) -> tuple[bool, str]:
+    """Whether a mask of scores (..., queries, keys) is causal, and its Mask node if it is one of padding."""
     if isinstance(mask, Padding):
         if not mask.counts:
             raise CannotCarryError("attention_mask")
+        mask.refuse_unless_of_keys(shape)
         return False, mask.node
     if not isinstance(mask, Constant):
         raise CannotCarryError("attention_mask", type(mask).__name__)
@@ -266,10 +304,21 @@ def understood(mask: Any, queries: int, keys: int) -> tuple[bool, str]:
         raise CannotCarryError("attention_mask", "a bias")
     if kept.all():
         return False, ""
+    queries, keys = shape[-2:]
     plane = kept.reshape(-1, *kept.shape[-2:])
     if plane.shape[1:] == (queries, keys) and queries == keys and (plane == np.tril(np.ones((keys, keys), bool))).all():
         return True, ""
     raise CannotCarryError("attention_mask", f"constants of shape {array.shape}")
+
+
+def _number(found: Any) -> float:
+    if isinstance(found, Constant):
+        if found.array.size != 1:
+            raise CannotCarryError("attention_mask", "many numbers")
+        return float(found.array.reshape(-1)[0])
+    if not isinstance(found, int | float):
+        raise CannotCarryError("attention_mask", type(found).__name__)
+    return float(found)
 
 
 def _attended(draft: Draft, scores: Scores, values: Value) -> Value:

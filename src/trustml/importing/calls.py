@@ -110,6 +110,8 @@ class Writer:
         split = [self.call("unflatten", {"self": part, "dim": 2, "sizes": [heads, -1]}) for part in parts]
         turned = [self.call("transpose", {"self": part, "dim0": 1, "dim1": 2}) for part in split]
         given = dict(zip(("query", "key", "value"), turned, strict=True))
+        for _ in range(2 if mask else 0):  # (examples, steps) becomes (examples, 1, 1, steps)
+            mask = self.call("unsqueeze", {"self": mask, "dim": 1}, place)
         rest = {"attn_mask": mask, "is_causal": causal, "scale": None, "enable_gqa": False}
         found = self.call("scaled_dot_product_attention", {**given, **rest}, place)
         back = self.call("transpose", {"self": found, "dim0": 1, "dim1": 2})

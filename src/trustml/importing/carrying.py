@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from trustml.importing.operators import OPERATORS
 from trustml.importing.program import Call, Constant, Program, Ref
 from trustml.importing.refusals import CannotCarryError
 from trustml.importing.table import Arguments
-from trustml.models.layers import INPUT, Architecture, Dropout, Node
+from trustml.models.layers import INPUT, Architecture, Dropout, Node, Sigmoid
 from trustml.models.weights import Weights
 
 FIRST: Mapping[str, int] = {
@@ -39,7 +39,7 @@ class Carried:
         Of one example, as the architecture takes it.
     order : tuple of int
         Axes of the original's input in the order in which ours has them, that of examples first.
-    ending : {"", "softmax", "log_softmax"}
+    ending : {"", "softmax", "log_softmax", "sigmoid"}
         What the original does to the logits at its end.
     notes : tuple of Note
     """
@@ -81,9 +81,12 @@ def carry(program: Program, *, norms: Norms = None) -> Carried:
         ending = found.function
         if found.axis != len(found.value.axes) - 1:
             raise UsageError(CannotCarryError("softmax", "over another axis than the last").line(place))
-        draft.place = found.value.node
-        draft.note("left out", f"{ending} at the end: what is imported gives logits")
         found = found.value
+    elif isinstance(found, Value) and isinstance(draft.pieces[found.node].layer, Sigmoid):
+        ending, found = "sigmoid", replace(found, node=draft.pieces[found.node].inputs[0])
+    if ending:
+        draft.place = found.node
+        draft.note("left out", f"{ending} at the end: what is imported gives logits")
     if not isinstance(found, Value) or found.node == INPUT:
         raise UsageError(CannotCarryError(getattr(found, "refusal", "standstill")).line(place))
     if found.axes[0] != (examples,):
@@ -121,7 +124,11 @@ def _carried(draft: Draft, call: Call, values: Mapping[str, Any]) -> Any:
     try:
         if call.operator not in OPERATORS:
             raise CannotCarryError("operator", call.operator)
-        return OPERATORS[call.operator](draft, Arguments(_resolved(call.arguments, values)))
+        try:
+            return OPERATORS[call.operator](draft, Arguments(_resolved(call.arguments, values)))
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            told = f"{type(error).__name__}: {error}".splitlines()[0][:120]  # an argument of another kind than it takes
+            raise CannotCarryError("arguments", told) from error
     except CannotCarryError as error:
         where = f" in {call.place!r}" if call.place else ""
         raise UsageError(error.line(f"{call.name!r} ({call.operator}{where})")) from None

@@ -211,7 +211,7 @@ class Draft:
     @staticmethod
     def _factor(value: float) -> float:
         if value == 0 or not np.isfinite(value):
-            raise CannotCarryError("factor", f"{value}")
+            raise CannotCarryError("nothing", f"{value}")
         return value
 
 

@@ -12,7 +12,7 @@ from trustml.importing.axes import Axis, Value, flat, layout_of, matched, new_ax
 from trustml.importing.draft import Draft
 from trustml.importing.program import Array, Constant
 from trustml.importing.refusals import CannotCarryError
-from trustml.importing.table import Arguments, Carried, Carry
+from trustml.importing.table import Arguments, Carried, Carry, limit_of
 from trustml.models.layers import (
     GELU,
     INPUT,
@@ -30,6 +30,7 @@ from trustml.models.layers import (
 from trustml.models.token_layers import LearnedPositions, Prepend
 
 FEWEST_AXES_OF_AN_IMAGE = 3
+_SOFTPLUS_THRESHOLD = 20
 
 
 def activation(layer: Layer) -> Carry:
@@ -56,7 +57,9 @@ def gelu(draft: Draft, given: Arguments) -> Value:
 
 def softplus(draft: Draft, given: Arguments) -> Value:
     """A Softplus."""
-    value, beta = given.value("self"), float(given["beta"])
+    value, beta, threshold = given.value("self"), float(given["beta"]), given["threshold"]
+    if threshold not in (None, _SOFTPLUS_THRESHOLD):
+        raise CannotCarryError("softplus", f"threshold {threshold:g}")
     return draft.affine(draft.same(Softplus(), draft.affine(value, beta, 0.0)), 1 / beta, 0.0)
 
 
@@ -85,6 +88,7 @@ def relu6(draft: Draft, given: Arguments) -> Value:
 def clamp(draft: Draft, given: Arguments) -> Value:
     """``min(max(x, low), high)``."""
     low, high = (given["min"], given["max"]) if "min" in given.found else (given["min_val"], given["max_val"])
+    low, high = limit_of(low), limit_of(high)
     draft.note("written out", f"limits {low} and {high}")
     return clipped(draft, given.value("self"), low, high)
 

@@ -46,7 +46,7 @@ def keras_source(path: Path, example: Array | None) -> Source:
     try:
         model = _Model(config["config"], _arrays(path, weights))
         output = model.read()
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError, OSError, RuntimeError) as error:
         told = f"{type(error).__name__}: {error}"[:160]
         problem = f"its {CONFIG} or weights are not as Keras writes them ({told})"
         raise UsageError(f"{path}: {problem}; save it anew") from None
@@ -143,7 +143,10 @@ class _Model(LayerWriter):
         if self._sequential:
             return before[0].name
         while waiting:  # a layer that is used twice may wait for what comes later in the list
-            ready = next(one for one in waiting if all(place in self._values for place in _places(one[3])))
+            known = (one for one in waiting if all(place in self._values for place in _places(one[3])))
+            ready = next(known, None)
+            if ready is None:
+                raise ValueError(f"{_name(waiting[0][0])[:60]!r} waits for what follows from it, or is not there")
             layer, weights, number, node = ready
             waiting.remove(ready)
             inputs = [self._values[place] for place in _places(node)]

@@ -323,7 +323,7 @@ def recurrent(draft: Draft, given: Arguments, kind: type[GRU] | type[LSTM]) -> l
         last.append(value)
     end = draft.add(Pick(index=-1), (value.node,), name=f"{value.node}.last")
     final = Value(node=end, held=(value.held[1],), axes=((), (draft.examples,), value.held[1]))
-    return [value, final] if layers == 1 else [value]
+    return [value, final] if layers == 1 else [value]  # the last states of each layer have no node here
 
 
 def _is_tied(draft: Draft, table: str) -> bool:

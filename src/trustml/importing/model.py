@@ -45,6 +45,8 @@ class ImportReport:
         That both compute the same; None where the original could not be asked here.
     unproved : str
         Why it could not; or that norms were replaced since.
+    remarks : tuple of str
+        What else its owner should know, a line each.
     input_order : tuple of int
         Axes of the original's inputs in the order in which ours has them.
     """
@@ -54,6 +56,7 @@ class ImportReport:
     notes: tuple[Note, ...]
     proof: Proof | None
     unproved: str
+    remarks: tuple[str, ...] = ()
     input_order: tuple[int, ...]
 
     def __str__(self) -> str:
@@ -66,6 +69,7 @@ class ImportReport:
             )
         if self.unproved:
             lines.append(self.unproved)
+        lines += self.remarks
         counts: dict[tuple[str, str], list[str]] = {}
         for note in self.notes:
             counts.setdefault((note.kind, note.what), []).append(note.node)
@@ -183,6 +187,7 @@ def imported(source: Source, *, norms: Norms = None) -> ImportedModel:
         notes=found.notes,
         proof=proof,
         unproved=unproved,
+        remarks=source.remarks,
         input_order=found.order,
     )
     return ImportedModel(

@@ -17,6 +17,9 @@ from trustml.models.layers import GRU, LSTM
 def _item(draft: Draft, given: Arguments) -> Any:
     found, number = given["list"], given["index"]
     if isinstance(found, list):
+        if number >= len(found):  # of recurrent layers: states of all steps, the last ones, and those of cells
+            told = "the last states of several layers" if len(found) == 1 else "the state of its cells"
+            raise CannotCarryError("recurrent", told)
         return found[number]
     if number:
         raise CannotCarryError("operator", "places of the largest values")

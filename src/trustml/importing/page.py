@@ -36,8 +36,9 @@ header: reading it runs nothing.
 
 * **It proves itself.** The module is traced by `torch.export` in evaluation mode, carried over call by call, and
   held against itself on the given inputs and on random ones (of the spread of the example and of ten times that;
-  token ids of the whole vocabulary) in batches of other sizes than it was traced with. Logits must be equal within
-  1e-5 times the largest, or 1; otherwise it is refused. Inside the torch backend that is; `trustml` tests say that
+  token ids of the whole vocabulary, those of padding among them) in batches of 1, 7 and 33. Logits must be equal
+  within 1e-5 times the largest of the same output (most outputs' where that is larger, and 1 at least); otherwise it
+  is refused. Inside the torch backend that is; `trustml` tests say that
   all backends compute the same of one architecture.
 * **BatchNorm** is folded into the weights before it, or written out as a convolution of each channel by itself. It
   mixes examples while it trains, so for private training it is replaced on request: `norms=GroupNorm(groups=8)`, or
@@ -46,8 +47,11 @@ header: reading it runs nothing.
 * **What is written out** (GELU by tanh, ReLU6, hard swish, numbers for channels) computes the same, but its
   constants are weights of their own, which training moves. One weight that is used twice becomes two, but for an
   Embedding whose table gives the logits, too.
-* Dropout does nothing to a trained model and is left out. A softmax at the end is left out: what is imported gives
-  logits.
+* Dropout does nothing to a trained model and is left out. A softmax or sigmoid at the end is left out: what is
+  imported gives logits, and those before it are compared (of Keras, whose probabilities alone are seen, their
+  logarithms).
+* A module of other numbers than float32 is held against a float32 copy of it, which the report says, as it says how
+  many weights do not train in the module (`requires_grad=False`): here all do.
 * **Files**: `trustml.import_model("folder")` reads a folder of Hugging Face's (BERT, DistilBERT, GPT-2, ViT, ResNet)
   and ResNets of torchvision's, both in safetensors, ONNX (with `onnx`) and `.keras` of Keras 2 and 3 (with `h5py`).
   Weights and a description are all that is read: no code of the file runs and nothing is downloaded. The original is

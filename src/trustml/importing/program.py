@@ -100,8 +100,12 @@ class Source:
         What the original is, in words.
     original : callable, optional
         Outputs of the original for inputs laid out as it takes them; None where it cannot be computed here.
+    logits : callable, optional
+        What the original has before the softmax or sigmoid at its end, or None where that cannot be seen.
     why_not : str
         Why it cannot.
+    remarks : tuple of str
+        What its owner should know of what was read, a line each.
     example : ndarray
         Given inputs, laid out as the original takes them.
     """
@@ -109,5 +113,7 @@ class Source:
     program: Program
     kind: str
     original: Callable[[Array], npt.NDArray[np.float32]] | None
+    logits: Callable[[Array], npt.NDArray[np.float32] | None] | None = None
     why_not: str = ""
+    remarks: tuple[str, ...] = ()
     example: Array

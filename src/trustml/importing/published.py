@@ -24,6 +24,7 @@ _ACTIVATIONS = {
 def bert(writer: Writer, config: Config) -> str:
     """Classifier by BERT's first token (Devlin et al., arXiv 1810.04805); tokens of padding are masked."""
     _refuse_relative(config)
+    _refuse_set(config, "is_decoder", "add_cross_attention")
     steps, epsilon, act = writer.input_shape[0], float(config["layer_norm_eps"]), _activation(config, "hidden_act")
     mask = writer.call("ne", {"self": writer.input, "other": int(config.get("pad_token_id") or 0)})
     found = writer.tokens("bert.embeddings.word_embeddings")
@@ -70,8 +71,9 @@ def distilbert(writer: Writer, config: Config) -> str:
 
 def gpt2(writer: Writer, config: Config) -> str:
     """GPT-2 (Radford et al., 2019): logits of the next token, by the table of tokens."""
-    if config.get("scale_attn_by_inverse_layer_idx") or config.get("add_cross_attention"):
-        raise UsageError("scale_attn_by_inverse_layer_idx, add_cross_attention: one is set; use a GPT-2 without them")
+    _refuse_set(config, "scale_attn_by_inverse_layer_idx", "add_cross_attention")
+    if not config.get("scale_attn_weights", True):
+        raise UsageError("scale_attn_weights: is false, and scores of attention are scaled here; use a GPT-2 with it")
     steps, epsilon, act = (
         writer.input_shape[0],
         float(config["layer_norm_epsilon"]),
@@ -210,6 +212,12 @@ def _activation(config: Config, name: str) -> str:
 def _refuse_relative(config: Config) -> None:
     if config.get("position_embedding_type", "absolute") != "absolute":
         raise UsageError(CannotCarryError("attention_mask", "relative positions").line("the model"))
+
+
+def _refuse_set(config: Config, *names: str) -> None:
+    for name in names:
+        if config.get(name):
+            raise UsageError(f"{name}: is set, and computes what is not carried; use a model without it")
 
 
 def _texts(config: Config, steps: int) -> tuple[int, ...]:

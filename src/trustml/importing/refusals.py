@@ -33,6 +33,11 @@ REFUSALS: Mapping[str, Refusal] = {
         why="calls an operator that has no layer here",
         instead=_WRAP,
     ),
+    "arguments": Refusal(
+        construct="an operator of the table with arguments of another kind, such as a value where a number is taken",
+        why="calls an operator in a way that has no layer here",
+        instead=_WRAP,
+    ),
     "batch": Refusal(
         construct="views, sums, norms or softmax that reach across the axis of examples",
         why="mixes the examples of a batch, so no example has an output of its own",
@@ -62,6 +67,21 @@ REFUSALS: Mapping[str, Refusal] = {
         construct="a product with constants that differ from place to place",
         why="multiplies each place by a constant of its own",
         instead="multiply by one number, or by one for each channel",
+    ),
+    "nothing": Refusal(
+        construct="a product with 0, or with a number that is not finite",
+        why="multiplies by a number that leaves nothing of its input",
+        instead="take the product out",
+    ),
+    "softplus": Refusal(
+        construct="`Softplus(threshold=...)` other than 20",
+        why="is a softplus that becomes a straight line where it is not yet one",
+        instead="use threshold=20",
+    ),
+    "limits": Refusal(
+        construct="`clamp` at numbers beyond 1,000, whose sums float32 rounds, or at limits that are no numbers",
+        why="cuts values off at limits that ReLUs cannot cut at as exactly",
+        instead="take the clamp out, or cut off at numbers closer to 0",
     ),
     "count_include_pad": Refusal(
         construct="`AvgPool2d` with padding and `count_include_pad=False`, or `ceil_mode=True` beyond the edge",
@@ -109,9 +129,10 @@ REFUSALS: Mapping[str, Refusal] = {
         instead="leave it out, or gate by a Sigmoid",
     ),
     "recurrent": Refusal(
-        construct="recurrent layers that are bidirectional, projected, without biases, or start from a given state",
-        why="is a recurrent layer of another kind than a one-directional GRU or LSTM from a state of zeros",
-        instead="use nn.GRU or nn.LSTM with bias=True, bidirectional=False and no given state",
+        construct="recurrent layers that are bidirectional, projected, without biases, or start from a given state; "
+        "the last states of several layers, and those of cells",
+        why="is a recurrent layer, or a state of one, of another kind than a one-directional GRU or LSTM from zeros",
+        instead="use nn.GRU or nn.LSTM with bias=True, bidirectional=False and no given state, and states of all steps",
     ),
     "norm": Refusal(
         construct="norms over several axes with weights that differ from place to place",
@@ -173,6 +194,11 @@ REFUSALS: Mapping[str, Refusal] = {
         construct="several outputs, or several inputs",
         why="has more than one input or output",
         instead="wrap it in a module that takes one array and returns one (Hugging Face: config.use_cache = False)",
+    ),
+    "saturated": Refusal(
+        construct="a softmax or sigmoid at the end that gives 0 and 1 alone, where what comes before cannot be asked",
+        why="gives probabilities of 0 and 1, which do not tell what they were made from",
+        instead="give the model without the softmax or sigmoid at its end",
     ),
     "different": Refusal(
         construct="a model whose import gives other logits than it does, whatever the reason",

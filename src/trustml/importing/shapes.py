@@ -35,9 +35,11 @@ def cast(draft: Draft, given: Arguments) -> Carried:
 
 
 def filled_like(draft: Draft, given: Arguments, number: float) -> Constant:
-    """One number, of the shape of a value; a mask has none here."""
+    """One number, of the shape of a value or a mask."""
     found = given["self"]
-    shape = found.shape if isinstance(found, Value) else (1, 1)
+    if not hasattr(found, "axes"):
+        raise CannotCarryError(getattr(found, "refusal", "operator"))
+    shape = found.shape
     return Constant(np.full(shape, number, np.float32))
 
 
@@ -50,8 +52,8 @@ def glu(draft: Draft, given: Arguments) -> Value:
 def view(draft: Draft, given: Arguments) -> Carried:
     """Other axes of the same numbers."""
     found, shape = given["self"], given["size"] if "size" in given.found else given["shape"]
-    if not isinstance(found, Value):
-        return found.viewed(tuple(shape))
+    if not hasattr(found, "viewed"):
+        raise CannotCarryError(getattr(found, "refusal", "view"))
     return found.viewed(_without_rest(found.shape, shape))
 
 
@@ -73,8 +75,8 @@ def unflatten(draft: Draft, given: Arguments) -> Value:
 def permute(draft: Draft, given: Arguments) -> Carried:
     """Axes in another order."""
     found = given["self"]
-    if not isinstance(found, Value):
-        return found.permuted(tuple(given["dims"]))
+    if not hasattr(found, "permuted"):
+        raise CannotCarryError(getattr(found, "refusal", "view"))
     return found.permuted([axis_of(found, one) for one in given["dims"]])
 
 
@@ -90,8 +92,10 @@ def transpose(draft: Draft, given: Arguments) -> Value:
 def unsqueeze(draft: Draft, given: Arguments) -> Carried:
     """An axis of one place more."""
     found = given["self"]
-    if not isinstance(found, Value):
-        return found
+    if isinstance(found, Constant):
+        return Constant(np.expand_dims(found.array, given["dim"]), found.origin)
+    if not hasattr(found, "axes"):
+        raise CannotCarryError(getattr(found, "refusal", "view"))
     place = given["dim"] % (len(found.axes) + 1)
     return replace(found, axes=(*found.axes[:place], (), *found.axes[place:]))
 
@@ -99,8 +103,8 @@ def unsqueeze(draft: Draft, given: Arguments) -> Carried:
 def squeeze(draft: Draft, given: Arguments) -> Carried:
     """Axes of one place gone."""
     value = given["self"]
-    if not isinstance(value, Value):
-        return value
+    if not hasattr(value, "axes"):
+        raise CannotCarryError(getattr(value, "refusal", "view"))
     asked = given["dim"]
     listed = range(len(value.axes)) if asked is None else [asked] if isinstance(asked, int) else asked
     gone = {axis_of(value, one) for one in listed}
@@ -109,8 +113,15 @@ def squeeze(draft: Draft, given: Arguments) -> Carried:
 
 def expand(draft: Draft, given: Arguments) -> Carried:
     """Repeated along axes of one place."""
-    found = given["self"]
-    return expanded(draft, found, tuple(given["size"])) if isinstance(found, Value) else found
+    found, shape = given["self"], tuple(given["size"])
+    if isinstance(found, Value):
+        return expanded(draft, found, shape)
+    if isinstance(found, Constant):
+        return Constant(np.broadcast_to(found.array, [n if n != -1 else found.array.shape[i - len(shape)]
+                                                      for i, n in enumerate(shape)]), found.origin)  # fmt: skip
+    if not hasattr(found, "repeated"):
+        raise CannotCarryError(getattr(found, "refusal", "broadcast"))
+    return found.repeated(shape)
 
 
 def expand_as(draft: Draft, given: Arguments) -> Value:
@@ -138,10 +149,14 @@ def select(draft: Draft, given: Arguments) -> Value:
 def slices(draft: Draft, given: Arguments) -> Carried:
     """Places along an axis."""
     value = given["self"]
-    if not isinstance(value, Value):
-        return value
+    if not hasattr(value, "axes"):
+        raise CannotCarryError(getattr(value, "refusal", "crop"))
     axis = axis_of(value, given["dim"] or 0)
     places = list(range(value.shape[axis]))[slice(given["start"], given["end"], given["step"])]
+    if not isinstance(value, Value):
+        if len(places) < value.shape[axis]:
+            raise CannotCarryError("attention_mask", "a part of a mask")
+        return value
     return _cut(draft, value, axis, places)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -12,6 +13,9 @@ from trustml.importing.axes import Value
 from trustml.importing.draft import Draft
 from trustml.importing.program import Array, Constant
 from trustml.importing.refusals import CannotCarryError
+
+_LARGEST_LIMIT = 1e3
+"""Of a clamp: a sum with more loses what the proof asks for."""
 
 
 @dataclass(frozen=True)
@@ -78,3 +82,14 @@ def axes_of(value: Value, numbers: Sequence[int] | int | None) -> tuple[int, ...
         return tuple(range(len(value.axes)))
     listed = [numbers] if isinstance(numbers, int) else numbers
     return tuple(sorted(axis_of(value, number) for number in listed))
+
+
+def limit_of(found: Any) -> float | None:
+    """Give a limit of a clamp as a number; None where it cuts nothing off."""
+    if isinstance(found, Constant) and found.array.size == 1:
+        found = float(found.array.reshape(-1)[0])
+    if found is None or (isinstance(found, float) and math.isinf(found)):
+        return None
+    if not isinstance(found, int | float) or not abs(found) <= _LARGEST_LIMIT:
+        raise CannotCarryError("limits", f"{found:g}" if isinstance(found, int | float) else "many, or from the input")
+    return float(found)

@@ -12,7 +12,7 @@ from trustml.errors import ScenarioError
 from trustml.frameworks.table import backend_names, entry_of, is_known
 from trustml.models.graph import check_graph
 from trustml.models.layer_types import WHY_NO_EXPANDED_WEIGHTS, WITHOUT_EXPANDED_WEIGHTS, WITHOUT_FUNCTORCH
-from trustml.models.layers import Dropout
+from trustml.models.layers import Dropout, Sigmoid
 from trustml.models.network_files import starting_weights
 from trustml.models.shapes import Shape, layer_shapes, refuse_erasing_norms
 from trustml.models.tasks import Classes, Labels, NextToken, Regression, are_classes, in_words, output_count
@@ -105,6 +105,7 @@ def check_against_data(
             f"gives shape {final} but {many} {in_words(scenario.task, classes)}",
             fix=f"end with {end}",
         )
+    _refuse_probabilities(scenario)
     weights = () if isinstance(scenario.task, Regression | NextToken) else scenario.task.class_weights
     if weights and len(weights) != classes:
         raise ScenarioError(
@@ -141,6 +142,16 @@ def check_against_data(
                 f"allows leaking a whole record; use {usual:.0e} or less"
             )
     return warnings
+
+
+def _refuse_probabilities(scenario: Scenario) -> None:
+    """Refuse a model that gives probabilities where the task reads logits."""
+    if isinstance(scenario.model.nodes[-1].layer, Sigmoid) and not isinstance(scenario.task, Regression):
+        raise ScenarioError(
+            f"model.layers.{len(scenario.model.layers) - 1}",
+            "is a Sigmoid, but the task reads logits: its probabilities would be taken for those",
+            fix="end with the layer before it",
+        )
 
 
 def _check_augmentation(augmentation: Augmentation, input_shape: Shape, field: str) -> None:

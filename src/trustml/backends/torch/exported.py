@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, fx, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from trustml.backends.contract import Model
 from trustml.backends.torch.model_adapter import evaluating
@@ -69,6 +70,8 @@ def source(module: nn.Module, example: Any) -> Source:
         program=program,
         kind=f"torch.nn.Module ({type(module).__name__})",
         original=_outputs(wrapped),
+        logits=_logits(wrapped),
+        remarks=_remarks(module),
         example=given.numpy(),
     )
 
@@ -190,6 +193,53 @@ def _outputs(module: nn.Module) -> Callable[[npt.NDArray[Any]], Floats]:
             return found.float().numpy()
 
     return outputs
+
+
+_ENDINGS = (
+    torch.ops.aten._softmax.default,
+    torch.ops.aten._log_softmax.default,
+    torch.ops.aten.sigmoid.default,
+    torch.ops.aten.sigmoid_.default,
+)
+
+
+class _LastEnding(TorchDispatchMode):
+    """Keeps what the last softmax or sigmoid took and gave."""
+
+    taken = given = torch.empty(0)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        taken = args[0].clone() if func in _ENDINGS else None
+        found = func(*args, **(kwargs or {}))
+        if taken is not None:
+            self.taken, self.given = taken, found
+        return found
+
+
+def _logits(module: nn.Module) -> Callable[[npt.NDArray[Any]], Floats | None]:
+    """What the module itself has before the softmax or sigmoid that gives its output, seen while it computes."""
+
+    def logits(inputs: npt.NDArray[Any]) -> Floats | None:
+        with evaluating(module), torch.no_grad(), _LastEnding() as seen:
+            found: Tensor = module(_tensor_of(inputs))
+        same = found.data_ptr() == seen.given.data_ptr() and found.numel() == seen.given.numel()
+        plain = found.is_contiguous() and seen.given.is_contiguous()
+        return seen.taken.reshape(found.shape).float().numpy() if same and plain else None
+
+    return logits
+
+
+def _remarks(module: nn.Module) -> tuple[str, ...]:
+    """What an import does not keep: other types of numbers, and weights that do not train."""
+    weights = list(module.parameters())
+    kinds = sorted({str(one.dtype).removeprefix("torch.") for one in [*weights, *module.buffers()]
+                    if one.is_floating_point() and one.dtype != torch.float32})  # fmt: skip
+    found = []
+    if kinds:
+        found.append(f"held against a float32 copy: the module is of {', '.join(kinds)}, and rounds otherwise itself")
+    if fixed := sum(not one.requires_grad for one in weights):
+        found.append(f"{fixed} of {len(weights)} weights do not train in the module (requires_grad); here all do")
+    return tuple(found)
 
 
 def _program(exported: torch.export.ExportedProgram, shape: tuple[int, ...]) -> Program:
