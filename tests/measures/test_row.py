@@ -116,7 +116,7 @@ def test_every_epsilon_of_a_model_comes_with_what_it_rests_on(drawn, secret):
         comparisons=tuple(_comparisons(evidence, charges, regime, epsilon, prv)),
     )  # fmt: skip
     record = JobRecord(id="m", backend="jax", kind="train", regime="DPSGD", seed=0, digest="", status="ok")
-    evidence.trained = list
+    evidence.trained, evidence.manifest = list, SimpleNamespace(scenario={})
     rows = [
         *_model_rows(evidence, record, stated),
         _all_releases(evidence, "all ledgers", [(charges, stated)], others=0),
