@@ -17,6 +17,7 @@ from trustml.compare.rows import renew_rows
 from trustml.compare.table import read_statements
 from trustml.data.dataset import Floats, LabelArray
 from trustml.deployment.targets import TARGETS, Target
+from trustml.deployment.trained import training_of
 from trustml.errors import EnvironmentMissingError, RecordError, TrustmlError, UsageError
 from trustml.frameworks.table import entry_of
 from trustml.launch.environments import Environment, find_environment
@@ -27,7 +28,6 @@ from trustml.models.tasks import Task
 from trustml.models.token_layers import Embedding
 from trustml.models.token_space import table_of_tokens
 from trustml.plan.job import TrainJob
-from trustml.record.explained import finished
 from trustml.record.exports import (
     EXPORTS,
     Calibration,
@@ -89,13 +89,10 @@ def export_model(
     wanted = _target(target, quantised)
     with run.lock():
         manifest = run.manifest()
-        record = finished(manifest, model)
-        job = run.job(record.id)
-        if not isinstance(job, TrainJob):
-            raise UsageError(f"{model}: is no training; name one, such as train.torch.Plain.s0")
+        record, job, weights = training_of(run, manifest, model)
         environment = _environment(wanted)
         rounded = quantised, _kind(quantised, calibration)
-        statement = _statement(run, manifest, record, wanted, rounded)
+        statement = _statement(run, manifest, record, job, wanted, rounded)
         request = ExportRequest(
             backend=wanted.backend,
             target=target,
@@ -109,7 +106,7 @@ def export_model(
         values = _values(run, job, calibration) if quantised == "int8" else None
         with tempfile.TemporaryDirectory(prefix="trustml-export-") as place:
             folder = Path(place)
-            shutil.copyfile(_weights(run, record), folder / "weights.safetensors")
+            shutil.copyfile(weights, folder / "weights.safetensors")
             tell(f"writing {wanted.title} in {wanted.backend}, then asking it in {wanted.runtime}")
             _write_and_ask(request, folder, environment, values=values, questions=_questions(run))
             exported = _record_of(request, folder, record, statement)
@@ -179,18 +176,14 @@ def _environment(wanted: Target) -> Environment:
     return environment
 
 
-def _weights(run: RunDirectory, record: JobRecord) -> Path:
-    path = run.file(f"jobs/{record.id}/weights.safetensors")
-    if record.artifacts.get(path.name) != sha256(path):
-        raise RecordError(f"{path}: is not what the run recorded; the model is another, or damaged")
-    return path
-
-
 def _statement(
-    run: RunDirectory, manifest: Manifest, record: JobRecord, wanted: Target, rounded: tuple[Quantised, Calibration]
+    run: RunDirectory,
+    manifest: Manifest,
+    record: JobRecord,
+    job: TrainJob,
+    wanted: Target,
+    rounded: tuple[Quantised, Calibration],
 ) -> ExportedStatement:
-    job = run.job(record.id)
-    assert isinstance(job, TrainJob)
     return ExportedStatement(
         run=manifest.run,
         model=record.id,

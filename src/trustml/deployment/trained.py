@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from trustml.models.weights import read_weights
 from trustml.plan.job import TrainJob
 from trustml.record.explained import finished
 from trustml.record.files import sha256
-from trustml.record.schema import task_of
+from trustml.record.schema import JobRecord, Manifest, task_of
 from trustml.record.store import RunDirectory
 from trustml.scenario.spec import BackendName
 
@@ -81,6 +82,26 @@ class TrainedModel:
         return probabilities(self.task, self.logits(inputs))
 
 
+def training_of(run: RunDirectory, manifest: Manifest, model: str) -> tuple[JobRecord, TrainJob, Path]:
+    """Record, job and file of the weights of one trained model.
+
+    Raises
+    ------
+    UsageError
+        If there is no such model, or it did not end well.
+    RecordError
+        If its weights are not those that the run recorded.
+    """
+    record = finished(manifest, model)
+    job = run.job(record.id)
+    if not isinstance(job, TrainJob):
+        raise UsageError(f"{model}: is no training; name one, such as train.torch.Plain.s0")
+    weights = run.file(f"jobs/{record.id}/weights.safetensors")
+    if record.artifacts.get(weights.name) != sha256(weights):
+        raise RecordError(f"{weights}: is not what the run recorded; the model is another, or damaged")
+    return record, job, weights
+
+
 def trained_model(run: RunDirectory, model: str, *, backend: BackendName | None = None) -> TrainedModel:
     """Build one trained model of a run in this process.
 
@@ -102,13 +123,8 @@ def trained_model(run: RunDirectory, model: str, *, backend: BackendName | None 
         If the framework is not installed beside this interpreter.
     """
     manifest = run.manifest()
-    record = finished(manifest, model)
-    job = run.job(record.id)
-    if not isinstance(job, TrainJob):
-        raise UsageError(f"{model}: is no training; name one, such as train.torch.Plain.s0")
-    wanted, weights = backend or record.backend, run.file(f"jobs/{record.id}/weights.safetensors")
-    if record.artifacts.get(weights.name) != sha256(weights):
-        raise RecordError(f"{weights}: is not what the run recorded; the model is another, or damaged")
+    record, job, weights = training_of(run, manifest, model)
+    wanted = backend or record.backend
     built = Model(
         architecture=job.model,
         input_shape=job.input_shape,

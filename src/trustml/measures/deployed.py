@@ -15,6 +15,7 @@ from trustml.models.answers import answers, right
 from trustml.models.tasks import Binary, Classes, NextToken, Regression
 from trustml.record.exports import EXPORTS, ExportRecord, read_exports
 from trustml.record.schema import JobRecord
+from trustml.record.store import job_record
 from trustml.scenario.read import from_plain
 
 _BATCHES = (1, 64)
@@ -24,7 +25,7 @@ def deployed_rows(evidence: Evidence) -> list[Row]:
     """Rows of every exported file."""
     rows: list[Row] = []
     for exported in read_exports(evidence.run):
-        record = next(one for one in evidence.manifest.jobs if one.id == exported.model)
+        record = job_record(evidence.manifest, exported.model)
         arrays = evidence.run.arrays(f"{EXPORTS}/{exported.name}/answers.npz")
         rows += _agreement_rows(evidence, exported, record, arrays)
         rows += _explanation_rows(evidence, exported, record, arrays)

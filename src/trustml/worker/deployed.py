@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,12 +19,11 @@ import numpy.typing as npt
 from trustml.backends.contract import Deployed, Network
 from trustml.backends.table import load_backend
 from trustml.data.dataset import Floats, Ints
-from trustml.errors import TrustmlError
 from trustml.models.answers import explained_outputs
 from trustml.models.token_space import table_of_tokens
 from trustml.record.exports import ExportRequest
 from trustml.record.files import encode_arrays, read_arrays, write_atomic
-from trustml.worker.__main__ import one_line
+from trustml.worker.__main__ import write_problem
 from trustml.worker.exporting import exporter_of, model_of
 
 _ROWS = 256
@@ -44,9 +42,7 @@ def main(arguments: list[str]) -> int:
         questions = read_arrays(folder / "questions.npz")
         write_atomic(folder / "answers.npz", encode_arrays(_answers(wanted, folder, questions)))
     except Exception as error:
-        traceback.print_exc()
-        said = str(error) if isinstance(error, TrustmlError) else one_line(error)
-        write_atomic(folder / "problem.txt", said.encode())
+        write_problem(folder, error)
         return 1
     return 0
 

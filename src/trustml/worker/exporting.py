@@ -7,23 +7,19 @@ it cannot be written the reason is in ``problem.txt``, in one line.
 from __future__ import annotations
 
 import importlib
-import platform
 import sys
-import traceback
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from trustml.backends.contract import FileRequest, Model
-from trustml.errors import TrustmlError
-from trustml.frameworks.entry import BackendEntry
 from trustml.frameworks.table import entry_of
 from trustml.models.weights import read_weights
 from trustml.record.exports import ExportRequest
 from trustml.record.files import read_arrays, write_atomic
-from trustml.worker.__main__ import one_line
+from trustml.record.provenance import package_versions
+from trustml.worker.__main__ import write_problem
 
 
 def main(arguments: list[str]) -> int:
@@ -41,24 +37,13 @@ def main(arguments: list[str]) -> int:
                 calibration=read_arrays(calibration)["inputs"] if calibration.is_file() else None,
             )
         )
-        write_atomic(folder / "versions.json", msgspec.json.encode(_versions(entry_of(wanted.backend))))
+        entry = entry_of(wanted.backend)
+        versions = package_versions((*entry.packages, *entry.live_packages, "onnx", "onnxruntime", "onnxscript"))
+        write_atomic(folder / "versions.json", msgspec.json.encode(versions))
     except Exception as error:
-        traceback.print_exc()
-        said = str(error) if isinstance(error, TrustmlError) else one_line(error)
-        write_atomic(folder / "problem.txt", said.encode())
+        write_problem(folder, error)
         return 1
     return 0
-
-
-def _versions(entry: BackendEntry) -> dict[str, str]:
-    """Versions of what may have written the file."""
-    found = {"python": platform.python_version()}
-    for name in (*entry.packages, *entry.live_packages, "onnx", "onnxruntime", "onnxscript"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def exporter_of(backend: str) -> Any:

@@ -24,10 +24,9 @@ import numpy.typing as npt
 
 from trustml.backends.contract import LiveModel
 from trustml.data.dataset import Floats, Ints
-from trustml.errors import TrustmlError
 from trustml.frameworks.table import entry_of, names_module
 from trustml.record.files import encode_arrays, read_arrays, write_atomic
-from trustml.worker.__main__ import one_line
+from trustml.worker.__main__ import one_line, write_problem
 from trustml.worker.exporting import exporter_of
 
 _LOOK_SECONDS = 0.02
@@ -51,9 +50,7 @@ def main(arguments: list[str]) -> int:
             request.unlink()
             part.rename(folder / f"answer-{number}.npz")
     except Exception as error:
-        traceback.print_exc()
-        said = str(error) if isinstance(error, TrustmlError) else one_line(error)
-        write_atomic(folder / "problem.txt", said.encode())
+        write_problem(folder, error)
         return 1
 
 

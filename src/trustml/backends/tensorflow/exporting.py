@@ -14,7 +14,7 @@ from trustml.backends.contract import Deployed, FileRequest, Model
 from trustml.backends.tensorflow.graph_files import copied_graph, refuse_graph
 from trustml.backends.tensorflow.lite_files import read_metadata, refuse_lite_file, with_metadata
 from trustml.backends.tensorflow.model_adapter import load_keras
-from trustml.backends.tensorflow.network import build_keras
+from trustml.backends.tensorflow.network import build_keras, target_gradients
 from trustml.backends.tensorflow.own_layers import GlobalMean, Pad
 from trustml.backends.tensorflow.resizing import Scaled
 from trustml.data.dataset import Floats, Ints
@@ -108,7 +108,7 @@ class _KerasFile:
 
     def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
         """Gradient of the target logit, shape (n, *x)."""
-        return _gradients(lambda tensor: self._call(tensor, training=False), inputs, targets)
+        return target_gradients(lambda tensor: self._call(tensor, training=False), inputs, targets)
 
 
 class _SavedModel:
@@ -132,7 +132,7 @@ class _SavedModel:
 
     def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
         """Gradient of the target logit, shape (n, *x)."""
-        return _gradients(self._outputs, inputs, targets)
+        return target_gradients(self._outputs, inputs, targets)
 
     def _outputs(self, tensor: tf.Tensor) -> tf.Tensor:
         (found,) = self._call(tensor).values()
@@ -166,14 +166,6 @@ class _LiteFile:
     def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
         """Raise: built-in operators of TensorFlow Lite have no gradients."""
         raise NotImplementedError("TensorFlow Lite has no gradients of its built-in operators")
-
-
-def _gradients(call: Callable[[tf.Tensor], tf.Tensor], inputs: Floats, targets: Ints) -> Floats:
-    tensor = tf.constant(inputs)
-    with tf.GradientTape() as tape:
-        tape.watch(tensor)
-        chosen = tf.reduce_sum(tf.gather(call(tensor), targets, axis=1, batch_dims=1))
-    return np.asarray(tape.gradient(chosen, tensor, unconnected_gradients=tf.UnconnectedGradients.ZERO))
 
 
 EXPORTERS: dict[str, Callable[[FileRequest], None]] = {

@@ -170,12 +170,17 @@ class KerasNetwork:
 
     def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
         """Gradient of the target logit, shape (n, *x)."""
-        tensor = tf.constant(inputs)
-        with tf.GradientTape() as tape:
-            tape.watch(tensor)
-            chosen = tf.reduce_sum(tf.gather(self._model(tensor, training=False), targets, axis=1, batch_dims=1))
-        # of token ids there is none: what is looked up does not change between them
-        return np.asarray(tape.gradient(chosen, tensor, unconnected_gradients=tf.UnconnectedGradients.ZERO))
+        return target_gradients(lambda tensor: self._model(tensor, training=False), inputs, targets)
+
+
+def target_gradients(call: Callable[[tf.Tensor], tf.Tensor], inputs: Floats, targets: Ints) -> Floats:
+    """Gradient of each example's target logit with respect to that example's input."""
+    tensor = tf.constant(inputs)
+    with tf.GradientTape() as tape:
+        tape.watch(tensor)
+        chosen = tf.reduce_sum(tf.gather(call(tensor), targets, axis=1, batch_dims=1))
+    # of token ids there is none: what is looked up does not change between them
+    return np.asarray(tape.gradient(chosen, tensor, unconnected_gradients=tf.UnconnectedGradients.ZERO))
 
 
 def _layers(layer: Layer, name: str) -> list[tf.keras.layers.Layer]:

@@ -11,7 +11,7 @@ import torch
 
 from trustml.backends.contract import Deployed, FileRequest
 from trustml.backends.torch.device import current_device
-from trustml.backends.torch.network import build_module, from_input, to_input, to_labels
+from trustml.backends.torch.network import build_module, from_input, target_gradients, to_input
 from trustml.data.dataset import Floats, Ints
 from trustml.models.exported import STATEMENT
 from trustml.models.onnx_files import refuse_onnx_file
@@ -81,10 +81,7 @@ class TorchProgram:
 
     def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
         """Gradient of the target logit, shape (n, *x)."""
-        tensor = self._to_input(inputs).requires_grad_()
-        chosen = self._module(tensor).gather(1, to_labels(targets)[:, None]).sum()
-        (gradient,) = torch.autograd.grad(chosen, tensor)
-        return self._from_input(gradient)
+        return self._from_input(target_gradients(self._module, self._to_input(inputs), targets))
 
 
 class OnnxFile:

@@ -197,11 +197,16 @@ class TorchNetwork:
 
     def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
         """Gradient of the target logit, shape (n, *x)."""
-        tensor = to_input(inputs).requires_grad_()
-        chosen = self.module(tensor).gather(1, to_labels(targets)[:, None]).sum()
-        # of token ids there is none: what is looked up does not change between them
-        (gradient,) = torch.autograd.grad(chosen, tensor, allow_unused=True, materialize_grads=True)
-        return from_input(gradient)
+        return from_input(target_gradients(self.module, to_input(inputs), targets))
+
+
+def target_gradients(module: nn.Module, tensor: Tensor, targets: Ints) -> Tensor:
+    """Gradient of each example's target logit with respect to that example's input."""
+    tensor = tensor.requires_grad_()
+    chosen = module(tensor).gather(1, to_labels(targets)[:, None]).sum()
+    # of token ids there is none: what is looked up does not change between them
+    (gradient,) = torch.autograd.grad(chosen, tensor, allow_unused=True, materialize_grads=True)
+    return gradient
 
 
 def _parameter(module: nn.Module, name: str) -> nn.Parameter:
