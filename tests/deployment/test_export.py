@@ -112,6 +112,22 @@ def test_constant_attributions_and_answers_that_are_no_numbers(exported, tmp_pat
 
 
 @pytest.mark.torch
+def test_a_file_that_is_wrong_more_often_scores_less(exported, tmp_path):
+    copy = trustml.load(shutil.copytree(exported.path, tmp_path / "run"))
+    (record,) = read_exports(copy.directory)
+    path = copy.path / EXPORTS / record.name / "answers.npz"
+    arrays, found = read_arrays(path), copy.predictions(MODEL)
+    right = np.flatnonzero(found["logits"].argmax(axis=1) == found["labels"])[:20]
+    arrays["file.held_out_logits"][right] *= -1
+    path.write_bytes(encode_arrays(arrays))
+    rows = table_of(deployed_rows(Evidence(copy.directory))).set_index("measure")
+    count = len(found["labels"])
+    assert rows.value["deployed_score_difference"] == pytest.approx(-20 / count)
+    assert rows.low["deployed_score_difference"] < -20 / count < rows.high["deployed_score_difference"] < 0
+    assert rows.value["deployed_disagreement"] == pytest.approx(20 / count)
+
+
+@pytest.mark.torch
 def test_without_the_data_a_file_is_held_against_the_rows_that_it_was_asked(exported, tmp_path):
     copy = trustml.load(shutil.copytree(exported.path, tmp_path / "run"))
     (record,) = read_exports(copy.directory)
