@@ -88,8 +88,10 @@ def test_another_file_under_its_name_is_found(exported, tmp_path):
     (record,) = read_exports(copy.directory)
     assert [check.outcome for check in export_checks(copy.directory)] == ["ok"]
     path = copy.path / EXPORTS / record.name / record.file
-    path.write_bytes(path.read_bytes() + b"x")
-    assert [check.outcome for check in export_checks(copy.directory)] == ["differs"]
+    whole = path.read_bytes()
+    for other in (whole + b"x", whole[:-1] + bytes([whole[-1] ^ 1])):  # longer, and of the same length
+        path.write_bytes(other)
+        assert [check.outcome for check in export_checks(copy.directory)] == ["differs"]
     path.unlink()
     assert [check.outcome for check in export_checks(copy.directory)] == ["differs"]
 
