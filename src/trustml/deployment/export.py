@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -16,11 +15,10 @@ import numpy.typing as npt
 from trustml.compare.rows import renew_rows
 from trustml.compare.table import read_statements
 from trustml.data.dataset import Floats, LabelArray
-from trustml.deployment.targets import TARGETS, Target
+from trustml.deployment.targets import TARGETS, Target, environment_of
 from trustml.deployment.trained import training_of
-from trustml.errors import EnvironmentMissingError, RecordError, TrustmlError, UsageError
-from trustml.frameworks.table import entry_of
-from trustml.launch.environments import Environment, find_environment
+from trustml.errors import RecordError, TrustmlError, UsageError
+from trustml.launch.environments import Environment
 from trustml.launch.module_process import run_module
 from trustml.models.answers import recorded
 from trustml.models.exported import Quantised
@@ -90,7 +88,7 @@ def export_model(
     with run.lock():
         manifest = run.manifest()
         record, job, weights = training_of(run, manifest, model)
-        environment = _environment(wanted)
+        environment = environment_of(wanted)
         rounded = quantised, _kind(quantised, calibration)
         statement = _statement(run, manifest, record, job, wanted, rounded)
         request = ExportRequest(
@@ -162,18 +160,6 @@ def _target(name: str, quantised: Quantised) -> Target:
         ways = ", ".join(wanted.quantised) or "none"
         raise UsageError(f"{name}: cannot be rounded as {quantised}; its ways are: {ways}")
     return wanted
-
-
-def _environment(wanted: Target) -> Environment:
-    """Where the target is written and asked; says what is missing there."""
-    environment = find_environment(wanted.backend)
-    environment.require()
-    if not entry_of(wanted.backend).lock:  # it lives beside this interpreter
-        absent = [name for name in wanted.packages if importlib.util.find_spec(name) is None]
-        if absent:
-            fix = f"pip install 'trustml[{wanted.extra}]'"
-            raise EnvironmentMissingError(f"{', '.join(absent)}: not installed beside trustml; run `{fix}`")
-    return environment
 
 
 def _statement(
