@@ -15,6 +15,7 @@ from trustml.attacks.roc import auc_of_counts
 from trustml.auditing.answers import Answers, answers_of
 from trustml.auditing.checks_accounting import attacked_claim, check_accounting, check_claim_terms
 from trustml.auditing.checks_data import CheckedData, check_data
+from trustml.auditing.checks_deployed import check_deployed
 from trustml.auditing.checks_explanations import check_explanations
 from trustml.auditing.checks_membership import check_membership, without_references
 from trustml.auditing.checks_performance import check_errors, check_performance
@@ -100,6 +101,8 @@ def audit_model(model: Any, request: Request, *, tell: Tell) -> AuditRecord:
         tell("data", 1, 1)
         _ask(audit)
     _identify(audit)
+    if request.against is not None:
+        audit.findings += check_deployed(request.against)
     steps: dict[str, Callable[[_Audit], None]] = {
         "membership": _membership,
         "accounting": _accounting,
