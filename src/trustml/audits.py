@@ -143,15 +143,13 @@ def audit(
         ``retrain(inputs, labels, seed)``, which trains a model like the audited one; scikit-learn does without.
     outputs : {"auto", "probabilities", "logits", "values"}
         What the model returns. One column is of class 1 of two, or a value: of a regressor, or labels not whole.
-    confidence : float
-        Of the lower bounds that make a risk, all attacks taken together, and of intervals.
-    seed, name : int and str
+    confidence, seed, name : float, int and str
+        The first of the lower bounds that make a risk, all attacks taken together, and of intervals.
     explain_memory, explain_seconds : int and float
         Bytes that explaining may need at once, about, and its time; then, or at Ctrl-C, what is finished is kept.
-    batch_size, listener : int and callable, optional
-        Examples that the model gets at once; who is told of progress: what, how much is done, of how much.
-    against : HeldAgainst, optional
-        Of :func:`trustml.deployment.against.hold_against`: a file beside the model of a run that it is said to be.
+    batch_size, listener, against : int, callable and HeldAgainst, optional
+        Examples that the model gets at once; who is told of progress (what, how much is done, of how much); what
+        :func:`trustml.deployment.against.hold_against` gives of a file that is said to be a model of a run.
 
     Raises
     ------

@@ -25,9 +25,9 @@ def check_deployed(held: HeldAgainst) -> list[Finding]:
 
 def _answers(held: HeldAgainst, rows: dict[str, Row]) -> Finding:
     gap = rows["deployed_logit_difference"]
-    names = ("deployed_disagreement", "deployed_logit_difference", "deployed_score_difference")
-    measured = tuple(_measurement(rows[name]) for name in names if name in rows)
-    severity, title = _judged(held, gap, rows.get("deployed_disagreement"), rows.get("deployed_score_difference"))
+    differ, score = rows.get("deployed_disagreement"), rows.get("deployed_score_difference")
+    measured = tuple(_measurement(row) for row in (differ, gap, score) if row is not None)
+    severity, title = _judged(held, gap, differ, score)
     asked = "held-out" if held.exported.held_out else "explained"
     return Finding(
         id="deployed.answers",

@@ -148,9 +148,10 @@ def recommendations(table: pd.DataFrame) -> tuple[Recommendation, ...]:
 
 def exported_files(table: pd.DataFrame) -> tuple[ExportedFile, ...]:
     """Every file that the run's models were exported to."""
-    rows = table[table.measure.isin(["deployed_logit_difference", "deployed_disagreement"])]
     files = []
-    for (job, file), group in rows.groupby(["job", "subject"], sort=False):
+    for (job, file), group in table[table.job != ""].groupby(["job", "subject"], sort=False):
+        if not (group.measure == "deployed_logit_difference").any():
+            continue
         values = dict(zip(group.measure, group.value, strict=True))
         files.append(
             ExportedFile(
@@ -171,7 +172,8 @@ def _answer(need: Need, name: str, regime: str, rows: pd.DataFrame, table: pd.Da
         rows = _of_common_methods(rows)
     if measure.family == "explanations":
         figures = _shares(rows)
-        best, untold = "", "no test" if len(figures) > 1 else "one framework"
+        best = ""
+        untold: Untold = "no test" if len(figures) > 1 else "one framework"
     else:
         by_backend = {str(backend): group for backend, group in rows.groupby("backend", sort=False)}
         figures = [_figure(backend, group) for backend, group in by_backend.items()]
