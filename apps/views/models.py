@@ -12,12 +12,9 @@ from trustml.report.accuracy import figures
 from trustml.report.accuracy.details import details_of
 from trustml.report.accuracy.frames import gap_frame, judged_models, slice_columns, slice_frame
 from trustml.report.documents import plain_text
-from trustml.report.tables import constant_lines
 
 st.title("Models")
 table = measures()
-for line in constant_lines(table)[1]:
-    st.error(plain_text(f"{line}."))
 
 for column in slice_columns(table):
     st.subheader(plain_text(f"By group of {column}"))

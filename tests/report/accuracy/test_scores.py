@@ -13,7 +13,14 @@ from trustml.models.losses import sigmoid
 from trustml.models.tasks import Binary, Classes, Labels, NextToken, Regression
 from trustml.report.accuracy.details import details_of
 from trustml.report.accuracy.frames import judged_models
-from trustml.report.accuracy.scores import MOST_CURVES, error_frame, predicted_frame, score_curves, threshold_frame
+from trustml.report.accuracy.scores import (
+    MOST_CURVES,
+    error_frame,
+    mistakes_frame,
+    predicted_frame,
+    score_curves,
+    threshold_frame,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # altair's own
 MODEL = SimpleNamespace(id="train.torch.Plain.s0", status="ok")
@@ -77,8 +84,20 @@ def test_a_threshold_of_one_half_is_what_the_model_answers(task):
     assert half["recall"].rank == pytest.approx(metrics.recall_score(true, said))
     assert half["precision"].rank == pytest.approx(metrics.precision_score(true, said))
     assert half["of the others, told right"].rank == pytest.approx(metrics.recall_score(1 - true, 1 - said))
+    assert half["lift"].rank == pytest.approx(half["precision"].rank / true.mean())
     shares = [row["answered"].rank for row in frame.to_dict("records")]
     assert shares == sorted(shares, reverse=True)
+
+
+def test_mistakes_are_the_surest_of_the_wrong_answers():
+    outputs, labels = np.array([[9.0, 0], [0, 5], [3, 0], [0, 4]]), np.array([0, 0, 1, 1])
+    frame = mistakes_frame(evidence_of(Classes(), outputs, labels), MODEL)
+    assert [cell.rank for cell in frame["held-out example"]] == [1, 2]
+    assert frame.true.tolist() == ["no", "yes"] and frame.answered.tolist() == ["yes", "no"]
+    assert frame["with probability"][0].rank == pytest.approx(1 / (1 + np.exp(-5)))
+    assert mistakes_frame(evidence_of(Classes(), outputs, np.array([0, 1, 0, 1])), MODEL) is None
+    numbers = evidence_of(Regression(), np.array([[0.0], [3.0], [-9.0]]), np.zeros((3, 1), np.float32))
+    assert [cell.rank for cell in mistakes_frame(numbers, MODEL).error] == [-9.0, 3.0, 0.0]
 
 
 def test_errors_of_a_regression_are_in_the_unit_of_the_data():
@@ -93,8 +112,19 @@ def test_errors_of_a_regression_are_in_the_unit_of_the_data():
 @pytest.mark.parametrize(
     ("task", "titles"),
     [
-        (Classes(), ["Reliability", "Confusion matrix", "ROC", "Precision and recall", "Thresholds", "Each class"]),
-        (Regression(target_range=(0.0, 1.0)), ["Predicted and true", "Errors"]),
+        (
+            Classes(),
+            [
+                "Reliability",
+                "Confusion matrix",
+                "ROC",
+                "Precision and recall",
+                "Thresholds",
+                "Each class",
+                "Most confident mistakes",
+            ],
+        ),
+        (Regression(target_range=(0.0, 1.0)), ["Predicted and true", "Errors", "Largest errors"]),
     ],
 )
 def test_details_of_a_model_can_be_seen_on_white_and_on_dark_pages(task, titles):

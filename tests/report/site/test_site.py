@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -25,7 +26,7 @@ from trustml.record.store import RunDirectory
 from trustml.report.attacks.frames import TINY, thinned
 from trustml.report.site import html
 from trustml.report.site.content import MOST_CHARTS, MOST_POINTS, MOST_ROWS, Page, ReleasedRun, Section
-from trustml.report.site.pages import _audit, _made
+from trustml.report.site.pages import _audit, _made, _page
 from trustml.report.site.subjects import SUBJECTS
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # altair's own
@@ -70,6 +71,16 @@ def test_there_is_a_page_for_what_the_run_has_and_each_links_to_all(files):
     for name in pages:
         assert {f'href="{other}"'.encode() in files[name] for other in pages} == {True}
     assert {"vega.js", "draw.js", "site.css", "vega.licenses.txt"} <= set(files)
+
+
+def test_a_model_that_answers_one_class_is_told_in_red_on_every_page(whole):
+    run = html.shown_run(whole)
+    table = run.table.copy()
+    table.loc[table.measure == "accuracy", "facts"] = '{"majority": 0.6, "classes_answered": 1}'
+    for shown, expected in ((run, []), (dataclasses.replace(run, table=table), ["bad"])):
+        page = _page("speed", "Speed", SUBJECTS["speed"][1], [shown])
+        ((_, sections),) = page.sections
+        assert [line.tone for line in sections[0].parts if "answers one class" in getattr(line, "text", "")] == expected
 
 
 def test_the_first_page_has_the_sentences_of_the_summary_and_links_to_their_proof(files):

@@ -13,7 +13,7 @@ from trustml.models.tasks import Regression
 from trustml.record.schema import JobRecord
 from trustml.report.accuracy import figures
 from trustml.report.accuracy.frames import class_frame, confusion_frame, reliability_frame
-from trustml.report.accuracy.scores import error_frame, predicted_frame, score_curves, threshold_frame
+from trustml.report.accuracy.scores import error_frame, mistakes_frame, predicted_frame, score_curves, threshold_frame
 
 if TYPE_CHECKING:
     import altair as alt
@@ -77,8 +77,9 @@ def _of_answers(evidence: Evidence, record: JobRecord) -> Iterator[Detail]:
         name, cells = found
         yield Detail(
             title=f"Thresholds: from which probability {name!r} is answered",
-            caption="Recall, precision and the share of the others with Wilson 95 % intervals. A threshold that is "
-            "chosen by this table is chosen on the held-out examples: its scores on them flatter it.",
+            caption="Recall, precision and the share of the others with Wilson 95 % intervals; lift is precision over "
+            "the share of the class. A threshold that is chosen by this table is chosen on the held-out examples: its "
+            "scores on them flatter it.",
             cells=cells,
         )
     classes = class_frame(evidence, record)
@@ -88,6 +89,14 @@ def _of_answers(evidence: Evidence, record: JobRecord) -> Iterator[Detail]:
             caption="Recall: of the examples of the class, the share that is answered so. Precision: of those answers, "
             "the share that is right. Wilson 95 % intervals.",
             cells=classes,
+        )
+    mistakes = mistakes_frame(evidence, record)
+    if mistakes is not None:
+        yield Detail(
+            title="Most confident mistakes",
+            caption="Wrong answers, the surest first: a wrong label, or what the model has not learned. Numbers are "
+            "places among the held-out examples.",
+            cells=mistakes,
         )
 
 
@@ -103,4 +112,9 @@ def _of_numbers(evidence: Evidence, record: JobRecord) -> Iterator[Detail]:
         caption="Predicted less true, of all held-out examples: what is not centred at 0 is predicted too high, or too "
         "low, on the whole.",
         chart=figures.error_bars(error_frame(evidence, record), title="errors"),
+    )
+    yield Detail(
+        title="Largest errors",
+        caption="Numbers are places among the held-out examples.",
+        cells=mistakes_frame(evidence, record),
     )

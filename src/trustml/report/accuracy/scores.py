@@ -7,17 +7,18 @@ import numpy.typing as npt
 import pandas as pd
 
 from trustml.measures.accuracy import outputs_of
-from trustml.measures.classification import against_rest
+from trustml.measures.classification import against_rest, decisions
 from trustml.measures.evidence import Evidence
-from trustml.models.answers import in_unit
+from trustml.models.answers import answers, in_unit
 from trustml.models.losses import sigmoid
-from trustml.models.tasks import Classes, Regression
+from trustml.models.tasks import Classes, Labels, Regression
 from trustml.record.schema import JobRecord
 from trustml.report.accuracy.frames import share_cells
 from trustml.report.documents import Cell
 
 MOST_CURVES = 10
 """In one chart: with more nobody tells them apart."""
+MOST_MISTAKES = 20
 _POINTS = 120
 _THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 _MOST_PREDICTED = 1_000
@@ -47,9 +48,7 @@ def _scored(
     """Probabilities of what curves are of, whether it holds, and what it is called."""
     scores, positive = against_rest(evidence.task, *outputs_of(evidence, record))
     names = tuple(evidence.manifest.data.class_names)
-    if not isinstance(evidence.task, Classes):
-        scores = sigmoid(scores)
-    elif len(names) == 2:  # the difference of two logits
+    if not isinstance(evidence.task, Classes) or len(names) == 2:  # of two classes, the difference of their logits
         scores = sigmoid(scores)
     return scores, positive, names[-scores.shape[1] :]
 
@@ -80,6 +79,7 @@ def threshold_frame(evidence: Evidence, record: JobRecord) -> tuple[str, pd.Data
     if len(names) != 1:
         return None
     score, true, rows = scores[:, 0], positive[:, 0], []
+    share = float(true.mean())
     for threshold in _THRESHOLDS:
         said = score > threshold
         hits, right = int((said & true).sum()), int((~said & ~true).sum())
@@ -89,11 +89,48 @@ def threshold_frame(evidence: Evidence, record: JobRecord) -> tuple[str, pd.Data
                 "answered": Cell(f"{int(said.sum()):,}", int(said.sum())),
                 **share_cells("recall", hits, int(true.sum())),
                 **share_cells("precision", hits, int(said.sum())),
+                "lift": _lift(hits, int(said.sum()), share),
                 **share_cells("of the others, told right", right, int((~true).sum())),
                 "accuracy": Cell(f"{(hits + right) / len(true):.3f}", (hits + right) / len(true)),
             }
         )
     return names[0], pd.DataFrame(rows)
+
+
+def _lift(hits: int, said: int, share: float) -> Cell:
+    if not said or not share:
+        return Cell("-")
+    return Cell(f"{hits / said / share:.2f}", hits / said / share)
+
+
+def mistakes_frame(evidence: Evidence, record: JobRecord) -> pd.DataFrame | None:
+    """The answers that are wrong with most confidence, or the largest errors of a regression, in cells.
+
+    Held-out examples go by their number, as everywhere; None of several labels, and where nothing is wrong.
+    """
+    outputs, labels = outputs_of(evidence, record)
+    if isinstance(evidence.task, Regression):
+        true, predicted = _numbers(evidence, record)
+        worst = np.argsort(-np.abs(predicted - true), kind="stable")[:MOST_MISTAKES]
+        numbers = {"true": true, "predicted": predicted, "error": predicted - true}
+        cells = {name: [Cell(f"{values[k]:,.4g}", values[k]) for k in worst] for name, values in numbers.items()}
+        return pd.DataFrame({"held-out example": [Cell(str(k), k) for k in worst], **cells})
+    if isinstance(evidence.task, Labels):
+        return None
+    confidence, right = (part.ravel() for part in decisions(evidence.task, outputs, labels))
+    names, wrong = evidence.manifest.data.class_names, np.flatnonzero(right == 0)
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_MISTAKES]
+    if not len(worst):
+        return None
+    true, said = (part.reshape(len(labels)).astype(np.int64) for part in (labels, answers(evidence.task, outputs)))
+    return pd.DataFrame(
+        {
+            "held-out example": [Cell(str(k), k) for k in worst],
+            "true": [names[true[k]] for k in worst],
+            "answered": [names[said[k]] for k in worst],
+            "with probability": [Cell(f"{confidence[k]:.3f}", confidence[k]) for k in worst],
+        }
+    )
 
 
 def predicted_frame(evidence: Evidence, record: JobRecord) -> pd.DataFrame:
