@@ -46,16 +46,16 @@ def two_classes(*, rows=500, steps=None):
 def test_curves_have_the_area_and_the_corners_that_scikit_learn_gives(steps):
     outputs, labels = two_classes(steps=steps)
     frame = score_curves(evidence_of(Classes(), outputs, labels), MODEL)
-    assert set(frame.curve) == {"yes"} and len(frame) <= 121
+    assert set(frame.curve) == {"yes"} and len(frame) <= 241
     score = outputs[:, 1].astype(np.float64)
     assert np.trapezoid(frame.recall, frame.false_positives) == pytest.approx(
         metrics.roc_auc_score(labels, score), abs=0.01
     )
     for row in frame.iloc[1:].sample(10, random_state=1).itertuples():
-        said = sigmoid(score) >= row.threshold
-        assert row.recall == pytest.approx(metrics.recall_score(labels, said))
-        assert row.precision == pytest.approx(metrics.precision_score(labels, said))
-        assert row.false_positives == pytest.approx(said[labels == 0].mean())
+        said = sigmoid(score) >= row.threshold - 5e-6  # rounded
+        assert row.recall == pytest.approx(metrics.recall_score(labels, said), abs=1e-5)
+        assert row.precision == pytest.approx(metrics.precision_score(labels, said), abs=1e-5)
+        assert row.false_positives == pytest.approx(said[labels == 0].mean(), abs=1e-5)
     assert tuple(frame.iloc[-1][["recall", "false_positives"]]) == (1.0, 1.0)
 
 

@@ -102,7 +102,9 @@ def test_the_terminal_and_json_say_the_same(run):
 def test_explanations_of_a_model_that_answers_one_class_are_shown_with_a_warning(tmp_path, monkeypatch):
     run = copy_of("study", tmp_path).directory
     table = read_measures(run)
-    table.loc[(table.measure == "accuracy") & (table.regime == "Plain"), "facts"] = '{"majority": 0.6, "classes_answered": 1}'
+    table.loc[(table.measure == "accuracy") & (table.regime == "Plain"), "facts"] = (
+        '{"majority": 0.6, "classes_answered": 1}'
+    )
     monkeypatch.setattr("trustml.compare.table.read_measures", lambda _: table)
     command = ("explain", run.path.name, "--runs", str(tmp_path), "--method", methods_of(run)[0])
     model, other = (next(job.id for job in run.manifest().jobs if job.regime == name) for name in ("Plain", "DPSGD"))

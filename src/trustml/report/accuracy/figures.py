@@ -95,7 +95,7 @@ def _over_thresholds(frame: pd.DataFrame, *, x: str, of_x: str, y: str, of_y: st
     dashes = alt.Scale(domain=names, range=[[1, 0] if k < len(REGIME_COLOURS) else [6, 3] for k in range(len(names))])
     legend = top_legend(names, lines=True)
     return (
-        alt.Chart(frame)
+        alt.Chart(frame[["curve", "threshold", x, y]])
         .mark_line(interpolate="step-after", strokeWidth=2)
         .encode(
             x=alt.X(f"{x}:Q", title=of_x, scale=scale),

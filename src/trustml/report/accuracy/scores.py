@@ -19,7 +19,9 @@ from trustml.report.documents import Cell
 MOST_CURVES = 10
 """In one chart: with more nobody tells them apart."""
 MOST_MISTAKES = 20
-_POINTS = 120
+_POINTS, _FEWEST_POINTS = 240, 24
+"""Of all curves of a chart together, and of each at the least."""
+_DIGITS = 5
 _THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 _MOST_PREDICTED = 1_000
 _BINS = 30
@@ -32,14 +34,16 @@ def score_curves(evidence: Evidence, record: JobRecord) -> pd.DataFrame | None:
     -------
     DataFrame or None
         Columns ``curve``, ``threshold`` (a probability), ``false_positives``, ``recall`` and ``precision`` (shares), by
-        falling threshold, at most 120 points a curve. Classes that no held-out example has, or all have, have none;
-        None where there is no curve, or more than ``MOST_CURVES``.
+        falling threshold, some 240 points in all, to five digits. Classes that no held-out example has, or all have,
+        have none; None where there is no curve, or more than ``MOST_CURVES``.
     """
     scores, positive, names = _scored(evidence, record)
     there = [k for k in range(len(names)) if 0 < positive[:, k].sum() < len(positive)]
     if not 0 < len(there) <= MOST_CURVES:
         return None
-    return pd.concat([_curve(names[k], scores[:, k], positive[:, k]) for k in there], ignore_index=True)
+    points = max(_FEWEST_POINTS, _POINTS // len(there))
+    curves = [_curve(names[k], scores[:, k], positive[:, k], points=points) for k in there]
+    return pd.concat(curves, ignore_index=True).round(_DIGITS)
 
 
 def _scored(
@@ -53,13 +57,13 @@ def _scored(
     return scores, positive, names[-scores.shape[1] :]
 
 
-def _curve(name: str, scores: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> pd.DataFrame:
+def _curve(name: str, scores: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_], *, points: int) -> pd.DataFrame:
     order = np.argsort(-scores, kind="stable")
     sorted_, true = scores[order], positive[order]
     last = np.flatnonzero(np.r_[sorted_[1:] != sorted_[:-1], True])  # equal scores are answered alike
     hits, misses = np.cumsum(true)[last], np.cumsum(~true)[last]
     recall, wrong = hits / positive.sum(), misses / (~positive).sum()
-    kept = np.unique(np.searchsorted(recall + wrong, np.linspace(0, recall[-1] + wrong[-1], _POINTS)))
+    kept = np.unique(np.searchsorted(recall + wrong, np.linspace(0, recall[-1] + wrong[-1], points)))
     rows = pd.DataFrame(
         {
             "curve": name,
