@@ -126,11 +126,11 @@ def mistakes_frame(evidence: Evidence, record: JobRecord) -> pd.DataFrame | None
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_MISTAKES]
     if not len(worst):
         return None
-    true, said = (part.reshape(len(labels)).astype(np.int64) for part in (labels, answers(evidence.task, outputs)))
+    own, said = (part.reshape(len(labels)).astype(np.int64) for part in (labels, answers(evidence.task, outputs)))
     return pd.DataFrame(
         {
             "held-out example": [Cell(str(k), k) for k in worst],
-            "true": [names[true[k]] for k in worst],
+            "true": [names[own[k]] for k in worst],
             "answered": [names[said[k]] for k in worst],
             "with probability": [Cell(f"{confidence[k]:.3f}", confidence[k]) for k in worst],
         }

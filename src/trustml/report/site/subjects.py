@@ -44,6 +44,8 @@ from trustml.report.tables import constant_lines
 _EXAMPLE = 0
 """Which of the explained examples is drawn."""
 _METHODS = 6
+_SMALL = 400
+"""Width of the charts of one model, of which several stand beside each other."""
 _ROC_POINTS = 200
 
 
@@ -64,12 +66,15 @@ def model_sections(run: RunShown) -> tuple[Section, ...]:
                 for row in rows.itertuples()
             )
         )
-        for detail in details_of(evidence, record):
-            if detail.chart is not None:
-                section.show(detail.chart.properties(title=f"{name}: {detail.title.lower()}"), detail.title)
+        details = details_of(evidence, record)
+        for detail in details:
+            if detail.chart is not None:  # beside each other, so what they show is said below all of them
+                section.show(detail.chart.properties(width=_SMALL), f"{detail.title.lower()} of {name}")
+        section.say(*(f"{one.title}. {one.caption}" for one in details if one.chart is not None), tone="soft")
+        for detail in details:
             if detail.cells is not None:
                 section.tabulate(detail.cells, title=detail.title)
-            section.say(detail.caption, tone="soft")
+                section.say(detail.caption, tone="soft")
         found.append(section)
     if len(records) > _METHODS:
         found[-1].left_out.append(f"{len(records) - _METHODS} of {len(records)} models in detail")
