@@ -80,9 +80,8 @@ environments: .venv/.installed  ## make .venv and .venv-tensorflow
 docs: .venv-docs/.installed  ## build the site of the documentation in site/, with every link checked
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
 
-# Explanations are left out: the studies have them, and they are what takes the time.
-ATLAS ?= digits breast_cancer housing adult
-ATLAS_ARGS ?= --set explanations.methods=[]
+ATLAS ?= digits time_series_gru
+ATLAS_ARGS ?=
 
 atlas: environments  ## run ready scenarios in all frameworks and put their report into the documentation (10 minutes on 2 cores)
 	rm -rf runs/atlas runs/atlas-site
