@@ -15,7 +15,7 @@ ALL := TRUSTML_TESTS=all
 QUICK := JAX_DISABLE_MOST_OPTIMIZATIONS=1 XLA_FLAGS=--xla_cpu_use_fusion_emitters=false OMP_NUM_THREADS=1 \
 	PYTHONDONTWRITEBYTECODE=
 
-.PHONY: demo bench test test-all test-wheel test-mutants test-kills test-conformance test-sensitivity test-seeds check format environments dashboard docs clean help
+.PHONY: demo bench atlas test test-all test-wheel test-mutants test-kills test-conformance test-sensitivity test-seeds check format environments dashboard docs clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -78,11 +78,20 @@ environments: .venv/.installed  ## make .venv and .venv-tensorflow
 	touch $@
 
 docs: .venv-docs/.installed  ## build the site of the documentation in site/, with every link checked
-	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+
+ATLAS ?= digits time_series_gru
+ATLAS_ARGS ?=
+
+atlas: environments  ## run ready scenarios in all frameworks and put their report into the documentation (10 minutes on 2 cores)
+	rm -rf runs/atlas runs/atlas-site
+	for name in $(ATLAS); do $(BIN)/trustml run scenarios/$$name.py --runs runs/atlas $(ATLAS_ARGS) || exit 1; done
+	$(BIN)/trustml report $$(ls runs/atlas) --runs runs/atlas --site runs/atlas-site
+	$(BIN)/python docs/atlas_hook.py runs/atlas-site
 
 .venv-docs/.installed: pyproject.toml
 	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
-	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check 'mkdocs>=1.6,<2' 'mkdocs-material>=9.5,<10'
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check 'mkdocs==1.6.1' 'mkdocs-material==9.8.2'
 	touch $@
 
 clean:  ## remove both environments and caches, not the runs

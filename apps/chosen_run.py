@@ -18,6 +18,7 @@ from trustml.privacy.statement import PrivacyStatement
 from trustml.record.schema import JobRecord
 from trustml.record.store import MEASURES, RunDirectory, newest_first
 from trustml.report.documents import plain_text
+from trustml.report.tables import constant_lines
 
 _CHOSEN, _ADDRESSED = "run", "run in the address"
 _LOOK_AGAIN = "3s"
@@ -63,7 +64,17 @@ def how_to_go_on() -> None:
 
 
 def measures() -> pd.DataFrame:
-    """Give the chosen run's tidy table; before the run has one, that of the jobs which are done so far."""
+    """Give the chosen run's tidy table; before the run has one, that of the jobs which are done so far.
+
+    Whatever a page shows of models that answer the same for every example, it says so first.
+    """
+    table = _measured()
+    for line in constant_lines(table)[1]:
+        st.error(plain_text(f"{line}."))
+    return table
+
+
+def _measured() -> pd.DataFrame:
     run = current()
     if not _is_so_far(run):
         return run.measures()

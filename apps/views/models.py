@@ -9,22 +9,12 @@ from page_parts import beside, draw, show_rows, sortable
 from trustml.measures.evidence import Evidence
 from trustml.plan.job import short_model
 from trustml.report.accuracy import figures
-from trustml.report.accuracy.frames import (
-    class_frame,
-    confusion_frame,
-    gap_frame,
-    judged_models,
-    reliability_frame,
-    slice_columns,
-    slice_frame,
-)
+from trustml.report.accuracy.details import details_of
+from trustml.report.accuracy.frames import gap_frame, judged_models, slice_columns, slice_frame
 from trustml.report.documents import plain_text
-from trustml.report.tables import constant_lines
 
 st.title("Models")
 table = measures()
-for line in constant_lines(table)[1]:
-    st.error(plain_text(f"{line}."))
 
 for column in slice_columns(table):
     st.subheader(plain_text(f"By group of {column}"))
@@ -42,7 +32,7 @@ for column in slice_columns(table):
 evidence = Evidence(current().directory)
 records = judged_models(evidence)
 if not records:
-    st.info("No model of this run answers with classes or labels, or none is trained yet.")
+    st.info("No model of this run is trained yet, or all predict texts, whose perplexity stands in the overview.")
     st.stop()
 names = [short_model(record.id) for record in records]
 record = records[names.index(st.selectbox("Model", names))]
@@ -51,19 +41,10 @@ for row in calibration.itertuples():
     st.markdown(
         plain_text(f"Expected calibration error {row.value:.3f}, 95 % interval {row.low:.3f} to {row.high:.3f}.")
     )
-draw(figures.reliability_curve(reliability_frame(evidence, record), title="reliability"))
-st.caption(
-    "Answers given with a confidence should be right as often as it says: points lie on the dashed line. Bars are "
-    "Wilson 95 % intervals; a bin of few examples says little."
-)
-confused = confusion_frame(evidence, record)
-if confused is not None:
-    draw(figures.confusion_matrix(confused, title="what was answered for each class"))
-classes = class_frame(evidence, record)
-if classes is not None:
-    st.subheader("Each class")
-    sortable(classes)
-    st.caption(
-        "Recall: of the examples of the class, the share that is answered so. Precision: of those answers, the "
-        "share that is right. Wilson 95 % intervals."
-    )
+for detail in details_of(evidence, record):
+    if detail.chart is not None:
+        draw(detail.chart)
+    if detail.cells is not None:
+        st.subheader(plain_text(detail.title))
+        sortable(detail.cells)
+    st.caption(plain_text(detail.caption))

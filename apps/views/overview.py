@@ -77,11 +77,8 @@ st.caption(
         "'(user)': for all examples of a client together, never to be ranked with an epsilon for examples."
     )
 )
-same_answers, told = constant_lines(table)
-for line in same_answers:
+for line in constant_lines(table)[0]:
     st.caption(plain_text(f"{line[:1].upper()}{line[1:]}."))
-for line in told:
-    st.error(plain_text(f"{line}."))
 lines = [f"Epsilon: {note}." for note in table[table.measure == "epsilon"].dropna(subset="value").note]
 for row in table[table.measure == "epsilon_all_releases"].itertuples():
     lines.append(f"Epsilon of all releases together: {at_most(row.value, 2)} ({row.note}).")

@@ -157,9 +157,12 @@ def test_the_overview_says_what_the_terminal_says_of_constant_answers(entry, par
     several = '{"majority": 0.7, "classes_answered": 1, "labels": 2}'
     table.loc[table.measure == "accuracy", "facts"] = several
     table.to_parquet(path)
-    text = text_of(opened(entry, tmp_path, monkeypatch))
+    app = opened(entry, tmp_path, monkeypatch)
+    text = text_of(app)
     assert "always answering what holds for most, label by label" in text and "largest class" not in text
     assert "answers the same labels for every example" in text
+    app.switch_page("views/privacy.py").run()  # whatever is shown of such a model
+    assert any("answers the same labels for every example" in error.value for error in app.error)
 
 
 def test_a_run_without_measures_is_a_message(entry, partial_run, tmp_path, monkeypatch):

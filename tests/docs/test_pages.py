@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import click
 import pytest
 
 import trustml
+from docs.atlas_hook import ATLAS, atlas_files
 from trustml.cli.main import trustml as command_line
 from trustml.report.scenario_page import scenario_markdown
 
@@ -61,6 +64,9 @@ def test_links_lead_somewhere(page):
         target = (page.parent / file).resolve() if file else page
         if page.parent != ROOT and target == DOCS / "contributing.md":
             target = ROOT / "CONTRIBUTING.md"  # a hook puts it among the pages
+        if target.parent == DOCS / "atlas":  # a hook unpacks it there
+            assert target.name in atlas_files(), link
+            continue
         assert target.is_file(), f"{link} leads nowhere"
         assert page.parent == ROOT or file == "" or DOCS in target.parents or target.parent == ROOT, link
         if anchor and target.suffix == ".md":
@@ -137,6 +143,52 @@ def test_commands_on_pages_are_there_with_their_options(page):
         options = {name for one in command.params for name in (*one.opts, *one.secondary_opts)} | {"--help", "-h"}
         used = {word.partition("=")[0] for word in words[1:] if word.startswith("-") and word != "-"}
         assert used <= options, f"trustml {' '.join(words)}: {used - options}"
+        if not set(words) & {"--help", "-h"}:
+            command.make_context(words[0], words[1:])  # values, too, as far as they are known before anything is read
+
+
+def named_commands(page: Path) -> list[list[str]]:
+    """Calls of trustml and of make that stand in sentences, cut at blanks."""
+    text = _BLOCK.sub("", page.read_text(encoding="utf-8"))
+    return [words.split() for words in re.findall(r"`((?:trustml|make) [^`]+)`", text)]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if named_commands(page)], ids=name_of)
+def test_commands_in_sentences_are_there_with_their_options(page):
+    context = click.Context(command_line)
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    for program, name, *words in named_commands(page):
+        if program == "make":
+            assert name in targets, f"make {name}"
+        elif re.fullmatch(r"[a-z-]+", name) and not name.startswith("-"):
+            command = command_line.get_command(context, name)
+            assert command is not None, f"trustml {name}"
+            options = {option for one in command.params for option in (*one.opts, *one.secondary_opts)}
+            used = {part.partition("=")[0].strip("[],") for part in words if part.startswith(("--", "[--"))}
+            assert used <= options | {"--help"}, f"trustml {name}: {used - options}"
+
+
+def test_blocks_of_other_languages_can_be_read():
+    for page in PAGES:
+        for code in blocks(page, "toml"):
+            tomllib.loads(code)
+        for code in blocks(page, "json"):
+            json.loads(code)
+    known = {"", "python", "sh", "toml", "json", "yaml"}
+    assert {language for page in PAGES for language, _ in _BLOCK.findall(page.read_text(encoding="utf-8"))} <= known
+
+
+def test_the_atlas_is_whole_bounded_and_says_nothing_of_the_machine_it_was_made_on():
+    files = atlas_files()
+    assert {"index.html", "models.html", "privacy.html", "record.html", "site.css", "draw.js", "vega.js"} <= set(files)
+    assert ATLAS.stat().st_size <= 3 << 20
+    first = files["index.html"].decode()
+    scenarios = re.findall(r"^\| `(\w+)` \|", (DOCS / "atlas.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert scenarios and all(re.search(rf">{name}-\d{{8}}-", first) for name in scenarios)
+    for name, content in files.items():
+        if name.endswith(".html"):
+            assert not re.search(rb"/(home|root|tmp|work|Users)/", content), name
+            assert not re.search(rb"(src|href)=\"(https?:)?//", content), name
 
 
 @pytest.mark.long

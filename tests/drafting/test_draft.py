@@ -74,8 +74,21 @@ def test_folders_of_images(tmp_path):
     Image.new("RGB", (90, 20)).save(tmp_path / "train" / "cat" / "wide.png")
     found = draft(tmp_path).scenario
     assert found.data.size == (32, 32) and "data.size" in found.chosen_from_data
+    assert found.data.colour == "rgb"
     with pytest.raises(UsageError, match="leave --label out"):
         draft(tmp_path, label="kind")
+
+
+def test_grey_images_have_one_channel_unless_it_is_said_otherwise(tmp_path):
+    for kind in ("cat", "dog"):
+        (tmp_path / kind).mkdir()
+        for number in range(12):
+            Image.new("L", (20, 20), 20 * number).save(tmp_path / kind / f"{number}.png")
+    found = draft(tmp_path)
+    assert found.scenario.data.colour == "grey" and "data.colour" in found.scenario.chosen_from_data
+    assert not any("three equal channels" in line for line in found.told)
+    asked = draft(tmp_path, settings={"colour": "rgb"})
+    assert asked.scenario.data.colour == "rgb" and "data.colour" not in asked.scenario.chosen_from_data
 
 
 def test_what_is_no_data(tmp_path):

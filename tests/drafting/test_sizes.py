@@ -31,3 +31,5 @@ def test_a_draft_trains_long_enough_and_not_for_ever(examples):
 def test_figures_of_the_documentation():
     assert [largest_delta(n) for n in (500, 1_438, 26_049, 60_000)] == [1e-3, 1e-4, 1e-5, 1e-6]
     assert [private_batch(n) for n in (100, 1_438, 26_049, 1_000_000)] == [16, 128, 512, 4096]
+    epochs = [regimes_for(n, clients=None)[0][2].local_epochs for n in (400, 1_848, 26_049)]
+    assert epochs == [5, 4, 1]  # 40 local steps of 16 a round, in five epochs at the most

@@ -56,7 +56,8 @@ def command(
             raise UsageError("--save: draws one example; leave out --all-examples, or --save")
         _show_all(find_run(run, root=root), wanted, as_json=as_json, file=file)
         return
-    found = explained_example(find_run(run, root=root), wanted)
+    directory = find_run(run, root=root)
+    found = explained_example(directory, wanted)
     if save is not None:
         from trustml.report.explanations.picture import save_picture
 
@@ -67,6 +68,21 @@ def command(
             stream.write(json_text(found.plain()) + "\n")
         else:
             console(stream).print(features_table(found))
+    _warn(directory, {panel.model for panel in found.panels})
+
+
+def _warn(run: RunDirectory, models: set[str]) -> None:
+    """Say in red which of some models answer the same for every example: their explanations explain little."""
+    from trustml.compare.table import read_measures
+    from trustml.errors import RecordError
+    from trustml.report.tables import constant_lines
+
+    try:
+        table = read_measures(run)
+    except RecordError:  # the run goes on, or its table is damaged, which `trustml show` says
+        return
+    for line in constant_lines(table[table.job.isin(models)])[1]:
+        click.secho(f"WARNING: {line}", fg="red", err=True)
 
 
 def _show_all(run: RunDirectory, wanted: PanelRequest, *, as_json: bool, file: Path | None) -> None:
@@ -78,3 +94,4 @@ def _show_all(run: RunDirectory, wanted: PanelRequest, *, as_json: bool, file: P
             stream.write(json_text(plain_importance(run, wanted, found)) + "\n")
         else:
             console(stream).print(importance_table(run, wanted, found))
+    _warn(run, {one.model for one in found})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -101,8 +100,12 @@ def find_in_folder(path: Path, test: Path | None, settings: Mapping[str, Any]) -
         told.append("train and test are held apart, as the folder has them")
     if holds_recordings(train):
         return replace(find_in_recordings(train, test, settings), told=tuple(told))
-    sizes = _sizes(train)
+    looked_at = _looked_at(train)
+    sizes = {size for size, _ in looked_at}
     given: dict[str, Any] = {"path": str(train), "test_path": None if test is None else str(test)}
+    if "colour" not in settings and {mode for _, mode in looked_at} <= {"1", "L"}:
+        given["colour"] = "grey"
+        notes["data.colour"] = f"All images looked at ({len(looked_at)}) are grey: one channel, not three equal ones."
     largest = max(max(size) for size in sizes)
     if len(sizes) > 1 or largest > 2 * _SIDE:
         given["size"] = (_SIDE, _SIDE)
@@ -111,19 +114,20 @@ def find_in_folder(path: Path, test: Path | None, settings: Mapping[str, Any]) -
             "all else is right."
         )
     source = source_from(Images, given | dict(settings))
-    chosen = ("data.size",) if "size" in given else ()
+    chosen = tuple(f"data.{name}" for name in ("colour", "size") if name in given and name not in settings)
     return Found(source=source, task=Classes(), notes=notes, told=tuple(told), chosen=chosen)
 
 
-def _sizes(folder: Path) -> Counter[tuple[int, int]]:
+def _looked_at(folder: Path) -> list[tuple[tuple[int, int], str]]:
+    """Sizes and modes of images that lie evenly over the folder."""
     from PIL import Image, UnidentifiedImageError
 
     files = class_folders(folder)
-    found: Counter[tuple[int, int]] = Counter()
+    found = []
     for one in files[:: max(1, len(files) // _LOOKED_AT)]:
         try:
             with Image.open(one.path) as image:
-                found[image.size] += 1
+                found.append((image.size, image.mode))
         except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError):
             raise DataError(f"{one.path}: is no image that can be read; remove or replace it") from None
     return found

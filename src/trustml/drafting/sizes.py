@@ -19,7 +19,7 @@ _ROUNDS = 20
 _CLIENTS = 10
 _LEAST_EACH = 10
 _LOCAL_BATCH = 16
-_LOCAL_STEPS = 10
+_LOCAL_STEPS = 40
 _EPSILON = 8.0
 
 
@@ -102,7 +102,7 @@ def regimes_for(examples: int, *, clients: str | None) -> tuple[tuple[Regime, ..
 
 
 def _federated(partition: IID | NaturalKey, *, each: float) -> FedAvg:
-    """Some ten steps or more of each client a round."""
+    """Forty steps or more of each client a round, in at most five epochs (McMahan et al., arXiv 1602.05629)."""
     epochs = min(5, max(1, math.ceil(_LOCAL_STEPS * _LOCAL_BATCH / each)))
     return FedAvg(
         rounds=_ROUNDS,

@@ -33,7 +33,7 @@ def classification_statistics(
         "calibration_error": _calibration(*decided),
     }
     missing: dict[str, str] = {}
-    scores, positive = _against_rest(task, outputs, labels)
+    scores, positive = against_rest(task, outputs, labels)
     there = [k for k in range(scores.shape[1]) if 0 < positive[:, k].sum() < len(labels)]
     if not there:
         missing = dict.fromkeys(("roc_auc", "pr_auc"), "all held-out examples are of one class")
@@ -109,8 +109,11 @@ def _share(there: npt.NDArray[np.bool_], hits: Doubles) -> Statistic:
     return statistic
 
 
-def _against_rest(task: Task, outputs: AnyArray, labels: AnyArray) -> tuple[Doubles, npt.NDArray[np.bool_]]:
-    """Scores, and what they should be high for; (n, curves)."""
+def against_rest(task: Task, outputs: AnyArray, labels: AnyArray) -> tuple[Doubles, npt.NDArray[np.bool_]]:
+    """Scores, and what they should be high for; (n, curves): of each class against the rest, or of each label.
+
+    Of two classes there is one curve, that of the second: by its logit beside the first.
+    """
     if not isinstance(task, Classes):
         return outputs.astype(np.float64), labels > 0
     wide = outputs.astype(np.float64)

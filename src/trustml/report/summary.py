@@ -194,17 +194,24 @@ def _trust(manifest: Manifest, table: pd.DataFrame, statements: Sequence[Privacy
             each = f" per {unit}" if unit else ""
             parts.append(f"{count} private models together have epsilon {at_most(float(value), 2)}{each}")
     if statements:
-        count = {
-            status: list(dict.fromkeys(a.name for one in statements for a in one.assumptions if a.status == status))
-            for status in ("not met", "not checked")
-        }
-        parts.append(
-            f"epsilon follows from the ledger, and rests on what is not met ({len(count['not met'])}: "
-            f"{'; '.join(count['not met'])}) and what is not checked ({len(count['not checked'])})"
-        )
+        parts.append(f"epsilon follows from the ledger, and {_rests_on(statements)}")
     if not parts:
         return None
     return Answer(question="trust", text="; ".join(parts), page="privacy" if statements else "record")
+
+
+def _rests_on(statements: Sequence[PrivacyStatement]) -> str:
+    """How the assumptions of some statements stand; what does not hold is named."""
+    names = {
+        status: list(dict.fromkeys(a.name for one in statements for a in one.assumptions if a.status == status))
+        for status in ("not met", "not checked")
+    }
+    told = []
+    for status, found in names.items():
+        which = f" ({'; '.join(found)})" if status == "not met" else ""
+        if found:
+            told.append(f"{len(found)} {'is' if len(found) == 1 else 'are'} {status}{which}")
+    return f"of the assumptions it rests on {' and '.join(told)}" if told else "every assumption it rests on is met"
 
 
 def _explanations(manifest: Manifest, table: pd.DataFrame) -> Answer | None:

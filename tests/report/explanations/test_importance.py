@@ -6,10 +6,13 @@ import json
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from tests.cli.test_cli import called
 from tests.records import copy_of
 from trustml.attribution.sharing import feature_values
+from trustml.cli.main import trustml as command_line
+from trustml.compare.table import read_measures
 from trustml.record.files import encode_arrays
 from trustml.record.store import BASELINES, HELDOUT
 from trustml.report.explanations import figures
@@ -94,3 +97,22 @@ def test_the_terminal_and_json_say_the_same(run):
     one = importances(run, wanted(method))[0]
     top = plain["importances"][0]["features"]
     assert len(top) == len(one.names) and top[0]["value"] == pytest.approx(one.means.max())
+
+
+def test_explanations_of_a_model_that_answers_one_class_are_shown_with_a_warning(tmp_path, monkeypatch):
+    run = copy_of("study", tmp_path).directory
+    table = read_measures(run)
+    table.loc[(table.measure == "accuracy") & (table.regime == "Plain"), "facts"] = (
+        '{"majority": 0.6, "classes_answered": 1}'
+    )
+    monkeypatch.setattr("trustml.compare.table.read_measures", lambda _: table)
+    command = ("explain", run.path.name, "--runs", str(tmp_path), "--method", methods_of(run)[0])
+    model, other = (next(job.id for job in run.manifest().jobs if job.regime == name) for name in ("Plain", "DPSGD"))
+
+    def warned(*more: str) -> bool:
+        shown = CliRunner().invoke(command_line, [*command, *more])
+        assert shown.exit_code == 0, shown.output
+        return "WARNING: Plain" in shown.stderr
+
+    assert all(warned("--model", model, *more) for more in ((), ("--all-examples",), ("--json",)))
+    assert not warned("--model", other)

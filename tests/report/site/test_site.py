@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -25,7 +26,7 @@ from trustml.record.store import RunDirectory
 from trustml.report.attacks.frames import TINY, thinned
 from trustml.report.site import html
 from trustml.report.site.content import MOST_CHARTS, MOST_POINTS, MOST_ROWS, Page, ReleasedRun, Section
-from trustml.report.site.pages import _audit, _made
+from trustml.report.site.pages import _audit, _made, _page
 from trustml.report.site.subjects import SUBJECTS
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # altair's own
@@ -70,6 +71,29 @@ def test_there_is_a_page_for_what_the_run_has_and_each_links_to_all(files):
     for name in pages:
         assert {f'href="{other}"'.encode() in files[name] for other in pages} == {True}
     assert {"vega.js", "draw.js", "site.css", "vega.licenses.txt"} <= set(files)
+
+
+def test_files_are_named_without_the_folders_that_say_whose_they_are(whole):
+    manifest = whole.manifest()
+    data = {"kind": "Csv", "path": "/home/ada/secret project/table.csv", "label": "y"}
+    told = "/home/ada/secret project/table.csv: 3 rows are left out"
+    told_of = replace(manifest, scenario={**manifest.scenario, "data": data}, warnings=(told,))
+    found = html.without_folders(told_of)
+    assert found.scenario["data"] == {**data, "path": "table.csv"} and found.warnings == (told.rpartition("/")[2],)
+    assert html.without_folders(manifest) == manifest  # markup is no folder
+
+
+def test_a_model_that_answers_one_class_is_told_in_red_on_every_page(whole):
+    run = html.shown_run(whole)
+    table = run.table.copy()
+    plain = (table.measure == "accuracy") & (table.regime == "Plain")
+    table.loc[plain, "facts"] = '{"majority": 0.6, "classes_answered": 1}'
+    section = Section(title="any subject")
+    section.say("something")
+    for shown, expected in ((run, []), (dataclasses.replace(run, table=table), ["bad"])):
+        page = _page("any", "Any", lambda _: (section,), [shown])
+        ((_, sections),) = page.sections
+        assert [line.tone for line in sections[0].parts if "answers one class" in line.text] == expected
 
 
 def test_the_first_page_has_the_sentences_of_the_summary_and_links_to_their_proof(files):

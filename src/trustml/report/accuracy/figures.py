@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from trustml.report.figures import INK, backend_colour, backend_shape, names_axis
+from trustml.report.figures import INK, REGIME_COLOURS, backend_colour, backend_shape, names_axis, top_legend
 
 _CURVE = "#2E7FC2"
 
@@ -20,7 +20,6 @@ def reliability_curve(frame: pd.DataFrame, *, title: str) -> alt.LayerChart:
     title : str
     """
     scale = alt.Scale(domain=[0, 1])
-    diagonal = alt.Chart(pd.DataFrame({"x": [0.0, 1.0], "y": [0.0, 1.0]})).mark_line(strokeDash=[4, 4], color=INK)
     base = alt.Chart(frame, title=title).encode(x=alt.X("confidence:Q", title="confidence in the answer", scale=scale))
     points = base.mark_line(point=True, color=_CURVE).encode(
         y=alt.Y("right:Q", title="share that is right", scale=scale),
@@ -33,7 +32,7 @@ def reliability_curve(frame: pd.DataFrame, *, title: str) -> alt.LayerChart:
         ],
     )
     spread = base.mark_rule(strokeWidth=2, color=_CURVE).encode(y="low:Q", y2="high:Q")
-    return alt.layer(diagonal.encode(x="x:Q", y="y:Q"), spread, points).properties(height=320)
+    return alt.layer(_diagonal(0.0, 1.0), spread, points).properties(height=320)
 
 
 def confusion_matrix(frame: pd.DataFrame, *, title: str) -> alt.LayerChart:
@@ -61,6 +60,103 @@ def confusion_matrix(frame: pd.DataFrame, *, title: str) -> alt.LayerChart:
         color=alt.condition("datum.share > 0.6", alt.value("white"), alt.value("black")),
     )
     return alt.layer(cells, labels).properties(height=alt.Step(26))
+
+
+def roc_curves(frame: pd.DataFrame, *, title: str) -> alt.LayerChart:
+    """Recall against false positives over all thresholds; guessing is the dashed diagonal.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Of :func:`trustml.report.accuracy.scores.score_curves`.
+    title : str
+    """
+    lines = _over_thresholds(frame, x="false_positives", of_x="false positives, share", y="recall", of_y="recall")
+    return alt.layer(_diagonal(0.0, 1.0), lines, title=title).properties(height=320)
+
+
+def precision_recall(frame: pd.DataFrame, *, title: str) -> alt.LayerChart:
+    """Precision against recall over all thresholds.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Of :func:`trustml.report.accuracy.scores.score_curves`.
+    title : str
+    """
+    there = frame[frame.precision.notna()]
+    lines = _over_thresholds(there, x="recall", of_x="recall", y="precision", of_y="precision")
+    return alt.layer(lines, title=title).properties(height=320)
+
+
+def _over_thresholds(frame: pd.DataFrame, *, x: str, of_x: str, y: str, of_y: str) -> alt.Chart:
+    names, scale = list(dict.fromkeys(frame.curve)), alt.Scale(domain=[0, 1])
+    colours = alt.Scale(domain=names, range=[REGIME_COLOURS[k % len(REGIME_COLOURS)] for k in range(len(names))])
+    dashes = alt.Scale(domain=names, range=[[1, 0] if k < len(REGIME_COLOURS) else [6, 3] for k in range(len(names))])
+    legend = top_legend(names, lines=True)
+    return (
+        alt.Chart(frame[["curve", "threshold", x, y]])
+        .mark_line(interpolate="step-after", strokeWidth=2)
+        .encode(
+            x=alt.X(f"{x}:Q", title=of_x, scale=scale),
+            y=alt.Y(f"{y}:Q", title=of_y, scale=scale),
+            order=alt.Order("threshold:Q", sort="descending"),
+            color=alt.Color("curve:N", title="class", scale=colours, legend=legend),
+            strokeDash=alt.StrokeDash("curve:N", title="class", scale=dashes, legend=legend),
+            tooltip=["curve", *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("threshold", x, y))],
+        )
+    )
+
+
+def _diagonal(low: float, high: float) -> alt.Chart:
+    ends = pd.DataFrame({"x": [low, high], "y": [low, high]})
+    return alt.Chart(ends).mark_line(strokeDash=[4, 4], color=INK).encode(x="x:Q", y="y:Q")
+
+
+def predicted_against_true(frame: pd.DataFrame, *, title: str) -> alt.LayerChart:
+    """Predicted against true numbers; on the dashed diagonal a prediction is right.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Of :func:`trustml.report.accuracy.scores.predicted_frame`.
+    title : str
+    """
+    ends = [float(frame[["true", "predicted"]].to_numpy().min()), float(frame[["true", "predicted"]].to_numpy().max())]
+    scale = alt.Scale(domain=ends, nice=True, zero=False)
+    points = (
+        alt.Chart(frame)
+        .mark_point(filled=True, size=24, opacity=0.5, color=_CURVE)
+        .encode(
+            x=alt.X("true:Q", title="true", scale=scale),
+            y=alt.Y("predicted:Q", title="predicted", scale=scale),
+            tooltip=[alt.Tooltip(f"{name}:Q", format=",.4~g") for name in ("true", "predicted", "error")],
+        )
+    )
+    return alt.layer(_diagonal(ends[0], ends[1]), points, title=title).properties(height=320)
+
+
+def error_bars(frame: pd.DataFrame, *, title: str) -> alt.LayerChart:
+    """How many predictions are how far off; the dashed rule is no error.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Of :func:`trustml.report.accuracy.scores.error_frame`.
+    title : str
+    """
+    bars = (
+        alt.Chart(frame)
+        .mark_bar(color=_CURVE)
+        .encode(
+            x=alt.X("low:Q", title="predicted less true", bin=alt.BinParams(binned=True)),
+            x2="high:Q",
+            y=alt.Y("count:Q", title="held-out examples"),
+            tooltip=[alt.Tooltip("low:Q", format=",.4~g"), alt.Tooltip("high:Q", format=",.4~g"), "count"],
+        )
+    )
+    rule = alt.Chart(pd.DataFrame({"x": [0.0]})).mark_rule(strokeDash=[4, 4], color=INK).encode(x="x:Q")
+    return alt.layer(bars, rule, title=title).properties(height=240)
 
 
 def slice_points(frame: pd.DataFrame, *, title: str) -> alt.LayerChart:

@@ -14,7 +14,7 @@ from trustml.measures.classification import BINS, decisions
 from trustml.measures.evidence import Evidence
 from trustml.models.answers import answers
 from trustml.models.losses import AnyArray
-from trustml.models.tasks import Labels, Regression, Task
+from trustml.models.tasks import Labels, NextToken, Task
 from trustml.record.schema import JobRecord
 from trustml.report.documents import Cell
 
@@ -24,8 +24,11 @@ MOST_CLASSES = 40
 
 
 def judged_models(evidence: Evidence) -> list[JobRecord]:
-    """Models that answer with classes or labels, and did so on the held-out examples."""
-    if isinstance(evidence.task, Regression):
+    """Models that are looked at one by one, where they answered the held-out examples; none that predict texts.
+
+    Of a text what is recorded is how likely the token that follows was, not which other one was answered.
+    """
+    if isinstance(evidence.task, NextToken):
         return []
     return [record for record, _ in evidence.trained() if record.status == "ok"]
 
@@ -101,15 +104,16 @@ def class_frame(evidence: Evidence, record: JobRecord) -> pd.DataFrame | None:
             {
                 "class": name,
                 "held-out examples": Cell(f"{own:,}", own),
-                **_share("recall", hits, own),
+                **share_cells("recall", hits, own),
                 "answered": Cell(f"{said:,}", said),
-                **_share("precision", hits, said),
+                **share_cells("precision", hits, said),
             }
         )
     return pd.DataFrame(rows)
 
 
-def _share(name: str, hits: int, count: int) -> dict[str, Cell]:
+def share_cells(name: str, hits: int, count: int) -> dict[str, Cell]:
+    """Give a share and its Wilson interval, in cells of two columns; dashes where it is of nothing."""
     if not count:
         return {name: Cell("-"), f"{name} interval": Cell("-")}
     low, high = wilson_interval(hits, count)

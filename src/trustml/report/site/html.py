@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import msgspec
 from markupsafe import Markup
@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from trustml.compare.table import read_measures, read_statements
 from trustml.errors import UsageError
 from trustml.record.files import write_atomic
+from trustml.record.schema import Manifest
 from trustml.record.store import RunDirectory
 from trustml.report.documents import templates
 from trustml.report.site.content import Chart, Line, Page, ReleasedRun, RunShown, Table
@@ -38,13 +39,31 @@ def shown_run(run: RunDirectory) -> RunShown:
         If the run has not been measured, or cannot be read.
     """
     released = ReleasedRun(run.path)
-    manifest = released.manifest()
+    manifest = without_folders(released.manifest())
     return RunShown(
         directory=released,
         manifest=replace(manifest, status=released.shown_status(manifest.status)),
         table=read_measures(released),
         statements=tuple(read_statements(released)),
     )
+
+
+def without_folders(manifest: Manifest) -> Manifest:
+    """Name files of the scenario without their folders, wherever they are told: those may name whose they are."""
+    paths = [PurePath(text) for text in _texts(manifest.scenario) if PurePath(text).is_absolute()]
+    folders = {str(path.parent) for path in paths if path.parent != path.parent.parent}
+    text = msgspec.json.encode(manifest).decode()
+    for folder in sorted(folders, key=len, reverse=True):
+        text = text.replace(f"{msgspec.json.encode(folder).decode()[1:-1]}/", "")
+    return msgspec.json.decode(text, type=Manifest)
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _texts(one)
 
 
 def site_files(runs: Sequence[RunDirectory]) -> dict[str, bytes]:

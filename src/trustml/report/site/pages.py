@@ -43,8 +43,16 @@ def pages_of(runs: Sequence[RunShown]) -> tuple[Page, ...]:
 
 
 def _page(name: str, title: str, make: Callable[[RunShown], tuple[Section, ...]], runs: Sequence[RunShown]) -> Page:
-    made = ((run.manifest.run, _made(make, run)) for run in runs)
-    return Page(name=name, title=title, sections=tuple((run, parts) for run, parts in made if parts))
+    made = ((run, _made(make, run)) for run in runs)
+    there = tuple((run.manifest.run, (*_constant(run), *parts)) for run, parts in made if parts)
+    return Page(name=name, title=title, sections=there)
+
+
+def _constant(run: RunShown) -> tuple[Section, ...]:
+    """Models that answer the same for every example: what a page shows of them means little."""
+    section = Section(title="To be known first")
+    section.say(*(f"{line}." for line in constant_lines(run.table)[1]), tone="bad")
+    return filled([section])
 
 
 def _made(make: Callable[[RunShown], tuple[Section, ...]], run: RunShown) -> tuple[Section, ...]:

@@ -16,15 +16,8 @@ from trustml.privacy.statement import PrivacyStatement, at_most
 from trustml.record.curves import read_curves
 from trustml.report import figures
 from trustml.report.accuracy import figures as accuracy_figures
-from trustml.report.accuracy.frames import (
-    class_frame,
-    confusion_frame,
-    gap_frame,
-    judged_models,
-    reliability_frame,
-    slice_columns,
-    slice_frame,
-)
+from trustml.report.accuracy.details import details_of
+from trustml.report.accuracy.frames import gap_frame, judged_models, slice_columns, slice_frame
 from trustml.report.attacks import figures as attack_figures
 from trustml.report.attacks.frames import audited_frame, membership_frame, roc_frame, thinned
 from trustml.report.attacks.tables import audit_cells, membership_cells
@@ -51,6 +44,8 @@ from trustml.report.tables import constant_lines
 _EXAMPLE = 0
 """Which of the explained examples is drawn."""
 _METHODS = 6
+_SMALL = 400
+"""Width of the charts of one model, of which several stand beside each other."""
 _ROC_POINTS = 200
 
 
@@ -71,13 +66,15 @@ def model_sections(run: RunShown) -> tuple[Section, ...]:
                 for row in rows.itertuples()
             )
         )
-        section.show(accuracy_figures.reliability_curve(reliability_frame(evidence, record), title=name), "reliability")
-        confused = confusion_frame(evidence, record)
-        if confused is not None:
-            section.show(accuracy_figures.confusion_matrix(confused, title=name), f"confusion matrix of {name}")
-        classes = class_frame(evidence, record)
-        if classes is not None:
-            section.tabulate(classes, title="each class, Wilson 95 % intervals")
+        details = details_of(evidence, record)
+        for detail in details:
+            if detail.chart is not None:  # beside each other, so what they show is said below all of them
+                section.show(detail.chart.properties(width=_SMALL), f"{detail.title.lower()} of {name}")
+        section.say(*(f"{one.title}. {one.caption}" for one in details if one.chart is not None), tone="soft")
+        for detail in details:
+            if detail.cells is not None:
+                section.tabulate(detail.cells, title=detail.title)
+                section.say(detail.caption, tone="soft")
         found.append(section)
     if len(records) > _METHODS:
         found[-1].left_out.append(f"{len(records) - _METHODS} of {len(records)} models in detail")
