@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -22,7 +23,8 @@ from trustml.measures.wording import (
     sampling_text,
     trust_text,
 )
-from trustml.plan.job import TrainJob
+from trustml.models.shapes import weight_shapes
+from trustml.plan.job import TrainJob, trainable_of
 from trustml.privacy.accounting import (
     Epsilon,
     epsilon_at_least,
@@ -36,10 +38,11 @@ from trustml.privacy.accounting import (
 from trustml.privacy.crosscheck import SecondOpinion, prv_epsilons
 from trustml.privacy.ledger import UNAMPLIFIED, ZERO_OUT, Charge, Drawn
 from trustml.privacy.shuffle_bound import shuffle_lower_bound
-from trustml.privacy.statement import Comparison, PrivacyCurve, PrivacyStatement, at_most
+from trustml.privacy.statement import Comparison, PrivacyCurve, PrivacyStatement, TrainedWeights, at_most
 from trustml.record.files import read_arrays
 from trustml.record.schema import tuned_runs
 from trustml.scenario.regimes import PrivateRegime
+from trustml.scenario.trainable import trained_part
 
 _CURVE_POINTS = 9
 _NOT_ASKED = SecondOpinion(why="Opacus's accountant is asked when the run ends")
@@ -92,6 +95,21 @@ def lower_bound_if_shuffled(charges: Sequence[Charge], *, delta: float) -> float
     )
 
 
+def _trained(evidence: Evidence, job: TrainJob) -> TrainedWeights | None:
+    """Say which weights a job trains, where not all of them."""
+    trainable = trainable_of(job)
+    if not trainable:
+        return None
+    part = trained_part(trainable, job.model, job.input_shape)
+    shapes = weight_shapes(part.architecture, job.input_shape)
+    return TrainedWeights(
+        names=part.trained,
+        count=sum(math.prod(shapes[name]) for name in part.trained),
+        weights=sum(map(math.prod, shapes.values())),
+        start=Path(evidence.manifest.scenario.get("start", "")).name,
+    )
+
+
 def _statement(
     evidence: Evidence, job: TrainJob, regime: PrivateRegime, charges: list[Charge], *, prv: SecondOpinion
 ) -> PrivacyStatement:
@@ -136,6 +154,7 @@ def _statement(
         secret_sampling=secret,
         largest_participation=0 if secret else max(charge.largest_participation for charge in charges),
         accounted_by=epsilon.by,
+        trained=_trained(evidence, job),
         curve=None if correlated else _curve(charges, regime, most=drawn_participation(evidence, charges)),
     )
 

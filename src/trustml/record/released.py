@@ -236,7 +236,7 @@ RELEASED: tuple[Known, ...] = (
         "#.assumptions.#.status #.assumptions.#.why #.not_covered.# #.releases.#.name #.releases.#.coverage "
         "#.releases.#.why #.curve #.curve.steps.# #.curve.poisson.# #.curve.shuffle_lower.# #.epsilon_at_least "
         "#.ledger #.understated #.understated.* #.comparisons.#.agrees "
-        "#.drawn #.secret_sampling #.largest_participation #.accounted_by #.comparisons.#.drawn "
+        "#.drawn #.secret_sampling #.largest_participation #.accounted_by #.comparisons.#.drawn #.trained #.trained.* "
         "#.comparisons.#.secret_sampling #.comparisons.#.not_at_hand",
         "other files",
     ),

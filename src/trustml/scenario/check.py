@@ -24,6 +24,7 @@ from trustml.scenario.regimes import DPSGD, Augmentation, Plain
 from trustml.scenario.sources import Table, Text
 from trustml.scenario.spec import Scenario
 from trustml.scenario.sweep import check_sweep
+from trustml.scenario.trainable import trained_part
 
 
 def check_scenario(scenario: Scenario) -> None:
@@ -133,6 +134,13 @@ def check_against_data(
                 f"{regime.batch_size} is more than the {train_examples} training examples",
                 fix=f"use {train_examples} or fewer",
             )
+        if isinstance(regime, Plain | DPSGD) and regime.trainable:
+            trained_part(regime.trainable, scenario.model, input_shape, field=f"{field}.trainable")
+            if not scenario.start:
+                warnings.append(
+                    f"{field}.trainable: what is not trained keeps the random values of the seed, as the scenario has "
+                    "no start; name the file of a model as start"
+                )
         if isinstance(regime, Plain | DPSGD) and regime.augmentation is not None:
             _check_augmentation(regime.augmentation, input_shape, f"{field}.augmentation")
         if isinstance(regime, DPSGD) and regime.delta >= 1 / train_examples:
