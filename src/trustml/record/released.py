@@ -155,6 +155,8 @@ RELEASED: tuple[Known, ...] = (
         "data.preparation.scaling data.preparation.categories data.preparation.classes data.preparation.code",
         "declared",
     ),
+    *_of(_MANIFEST, "start start.run start.job start.shared start.earlier", "declared"),
+    *_of(_MANIFEST, "start.weights start.charges.# start.charges.#.*", "other files"),
     *_of(_MANIFEST, "partitions.# partitions.#.regime partitions.#.seed", "declared"),
     *_named(
         "partition of the clients",

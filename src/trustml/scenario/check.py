@@ -23,6 +23,7 @@ from trustml.scenario.problems import check_types
 from trustml.scenario.regimes import DPSGD, Augmentation, Plain
 from trustml.scenario.sources import Table, Text
 from trustml.scenario.spec import Scenario
+from trustml.scenario.starts import run_start
 from trustml.scenario.sweep import check_sweep
 from trustml.scenario.trainable import trained_part
 
@@ -90,7 +91,7 @@ def check_against_data(
         For the first impossible value.
     """
     warnings: list[str] = []
-    if scenario.start:
+    if scenario.start and run_start(scenario.start) is None:
         starting_weights(Path(scenario.start), scenario.model, input_shape)
     outputs = output_count(scenario.task, classes)
     final = layer_shapes(scenario.model, input_shape)[-1]
@@ -136,7 +137,7 @@ def check_against_data(
             )
         if isinstance(regime, Plain | DPSGD) and regime.trainable:
             trained_part(regime.trainable, scenario.model, input_shape, field=f"{field}.trainable")
-            if not scenario.start:
+            if not scenario.start or regime.from_seed:
                 warnings.append(
                     f"{field}.trainable: what is not trained keeps the random values of the seed, as the scenario has "
                     "no start; name the file of a model as start"

@@ -92,6 +92,8 @@ class Plain(RegimeSpec, frozen=True, kw_only=True, tag="Plain"):
     augmentation : Augmentation, optional
     trainable : tuple of Head, NormsAndBiases, Named or LoRA
         What is trained; everything by default. All other weights keep their starting values.
+    from_seed : bool
+        Start from weights of the seed, whatever the scenario's `start`.
     ablation : Ablation, optional
         Take the steps of a private regime without its noise, its clipping, or both. All other fields are left out.
     """
@@ -104,6 +106,7 @@ class Plain(RegimeSpec, frozen=True, kw_only=True, tag="Plain"):
     random_labels: bool = False
     augmentation: Augmentation | None = None
     trainable: tuple[Trainable, ...] = ()
+    from_seed: bool = False
     ablation: Ablation | None = None
 
     @property
@@ -157,6 +160,8 @@ class DPSGD(RegimeSpec, frozen=True, kw_only=True, tag="DPSGD"):
     trainable : tuple of Head, NormsAndBiases, Named or LoRA
         What is trained; everything by default. All other weights keep their starting values, and get neither a share of
         the clipping norm nor noise.
+    from_seed : bool
+        Start from weights of the seed, whatever the scenario's `start`.
     engine : {"core", "stock", "stock_optimizer"}
         ``"core"``: the library's clipping and noise on batches that the core draws, so that all backends do
         the same. ``"stock"``: the library as its documentation drives it (``make_private`` with its own
@@ -180,6 +185,7 @@ class DPSGD(RegimeSpec, frozen=True, kw_only=True, tag="DPSGD"):
     ema_decay: Inside | None = None
     augmentation: Augmentation | None = None
     trainable: tuple[Trainable, ...] = ()
+    from_seed: bool = False
     engine: Engine = "core"
 
     def total_steps(self, examples: int) -> int:

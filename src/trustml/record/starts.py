@@ -1,0 +1,32 @@
+"""What a model's start from an earlier one costs: charges that compose, or the guarantee itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trustml.privacy.ledger import Charge
+from trustml.record.schema import Manifest, StartRecord
+from trustml.scenario.regimes import DPSGD, Plain, Regime
+
+
+def start_of(manifest: Manifest, regime: Regime) -> StartRecord | None:
+    """Give the model of an earlier run that a regime starts from."""
+    return None if isinstance(regime, Plain | DPSGD) and regime.from_seed else manifest.start
+
+
+def start_title(manifest: Manifest, regime: Regime) -> str:
+    """Name what a regime starts from, a file or a model of a run; empty where its weights follow from the seed."""
+    drawn = isinstance(regime, Plain | DPSGD) and regime.from_seed
+    return "" if drawn else Path(manifest.scenario.get("start", "")).name
+
+
+def earlier_charges(manifest: Manifest, regime: Regime) -> list[list[Charge]]:
+    """Give the charges of the earlier training as one more release, where it used rows of this data too."""
+    start = start_of(manifest, regime)
+    return [list(start.charges)] if start is not None and start.charges and isinstance(regime, DPSGD) else []
+
+
+def is_void(manifest: Manifest, regime: Regime) -> bool:
+    """Whether rows of this data were trained on without privacy before, so that no epsilon holds for them."""
+    start = start_of(manifest, regime)
+    return start is not None and start.shared == "some" and not earlier_charges(manifest, regime)
