@@ -36,7 +36,7 @@ scenario = Scenario(
     model=NETWORK,
     training=(
         Plain(
-            epochs=15,
+            epochs=8,
             batch_size=64,
             optimizer=Adam(learning_rate=0.001),
             augmentation=Augmentation(multiplicity=1, shift=2, flip=True),

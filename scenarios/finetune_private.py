@@ -46,7 +46,7 @@ NETWORK = Architecture(
 def private(name: str, rate: float, **changes: object) -> DPSGD:
     """Train a part of the network at epsilon 3."""
     optimizer = SGD(learning_rate=rate, momentum=0.5)
-    return DPSGD(name=name, epsilon=3.0, delta=1e-5, steps=200, batch_size=500, optimizer=optimizer, **changes)
+    return DPSGD(name=name, epsilon=3.0, delta=1e-5, steps=60, batch_size=500, optimizer=optimizer, **changes)
 
 
 scenario = Scenario(
@@ -60,7 +60,7 @@ scenario = Scenario(
     ),
     model=NETWORK,
     training=(
-        Plain(epochs=6, batch_size=64, optimizer=Adam(learning_rate=0.001)),
+        Plain(epochs=4, batch_size=64, optimizer=Adam(learning_rate=0.001)),
         private("frozen", 1.0, trainable=(Head(),)),
         private("lora", 0.5, trainable=(LoRA(rank=8, targets=("hidden*",)), Head())),
         private("everything", 0.5),

@@ -448,7 +448,7 @@ def _train_federated(backend: Backend, images: np.ndarray, labels: np.ndarray, f
 TUNED: dict[str, tuple[Trainable, ...]] = {"mlp": (LoRA(rank=2, alpha=3.0), Head())}
 """Networks of which a part is trained."""
 if WHOLE:
-    TUNED |= {"residual": (NormsAndBiases(),), "tokens": (LoRA(rank=2, targets=("query", "key")), NormsAndBiases())}
+    TUNED |= {"residual": (NormsAndBiases(),), "tokens": (LoRA(rank=2, targets=("query", "key")), Head())}
 
 
 def tuned_model(case: str) -> tuple[Model, tuple[str, ...]]:
