@@ -33,11 +33,10 @@ from trustml.launch.attacks import write_attack_inputs
 from trustml.launch.baselines import explanation_inputs, explanation_notes, sample_warnings, with_samples
 from trustml.launch.federation import draw_partition, draw_rounds, partition_arrays, salt
 from trustml.launch.shared_data import write_data
-from trustml.launch.starting import Started, started
+from trustml.launch.starting import Started, started, starting_files
 from trustml.models.answers import explained_labels
-from trustml.models.network_files import starting_weights
-from trustml.models.weights import Weights, encode_weights, initial_weights
-from trustml.plan.expand import Expansion, Inputs, draws_weights, expand, plan_file, weights_file
+from trustml.models.weights import encode_weights
+from trustml.plan.expand import Expansion, Inputs, expand, plan_file
 from trustml.plan.job import (
     CanaryJob,
     ExplainJob,
@@ -366,23 +365,10 @@ def _write_inputs(
     write_atomic(run.file(BASELINES), encode_arrays(baselines), private=True)
     public = [HELDOUT]
     for seed in scenario.seeds:
-        for name, weights in _starting(scenario, dataset, seed, start).items():
+        for name, weights in starting_files(scenario, dataset, seed, start).items():
             write_atomic(run.file(name), encode_weights(weights))
             public.append(name)
     return {name: sha256(run.file(name)) for name in public}
-
-
-def _starting(scenario: Scenario, dataset: Dataset, seed: int, start: Started | None) -> dict[str, Weights]:
-    """Weights that trainings of one seed start from, by file."""
-    generator = public_generator(seed, Stream.WEIGHTS)
-    drawn = initial_weights(scenario.model, dataset.input_shape, generator=generator)
-    if not scenario.start:
-        return {weights_file(seed): drawn}
-    given = start.weights if start else starting_weights(Path(scenario.start), scenario.model, dataset.input_shape)
-    found = {weights_file(seed): given}
-    if any(draws_weights(scenario, regime) for regime in scenario.training):
-        found[weights_file(seed, drawn=True)] = drawn
-    return found
 
 
 def _record(job: Job, expansion: Expansion) -> JobRecord:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,14 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.data.dataset import Dataset
+from trustml.data.streams import Stream, public_generator
 from trustml.errors import RecordError, UsageError
-from trustml.models.network_files import fitting_weights
-from trustml.models.weights import Weights, read_weights
+from trustml.models.network_files import fitting_weights, starting_weights
+from trustml.models.weights import Weights, initial_weights, read_weights
+from trustml.plan.expand import draws_weights, weights_file
 from trustml.plan.job import TrainJob
 from trustml.privacy.ledger import Charge, read_ledger
 from trustml.record.files import sha256
-from trustml.record.schema import SharedRows, StartRecord
-from trustml.record.starts import earlier_charges, is_void, start_title
+from trustml.record.starts import SharedRows, StartRecord, earlier_charges, is_void, start_title
 from trustml.record.store import PRIVATE_DATA, RunDirectory, job_record
 from trustml.scenario.regimes import DPSGD
 from trustml.scenario.spec import Scenario
@@ -81,6 +83,19 @@ def started(scenario: Scenario, dataset: Dataset) -> Started | None:
             earlier=start_title(manifest, job.regime),
         ),
     )
+
+
+def starting_files(scenario: Scenario, dataset: Dataset, seed: int, start: Started | None) -> dict[str, Weights]:
+    """Weights that trainings of one seed start from, by file."""
+    generator = public_generator(seed, Stream.WEIGHTS)
+    drawn = initial_weights(scenario.model, dataset.input_shape, generator=generator)
+    if not scenario.start:
+        return {weights_file(seed): drawn}
+    given = start.weights if start else starting_weights(Path(scenario.start), scenario.model, dataset.input_shape)
+    found = {weights_file(seed): given}
+    if any(draws_weights(scenario, regime) for regime in scenario.training):
+        found[weights_file(seed, drawn=True)] = drawn
+    return found
 
 
 def in_blocks(charges: Sequence[Charge]) -> list[Charge]:

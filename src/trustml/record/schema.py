@@ -13,7 +13,7 @@ from trustml.data.preparation import Preparation
 from trustml.errors import RecordError
 from trustml.models.tasks import DEFAULT_TASK, Task
 from trustml.plan.support import Skip
-from trustml.privacy.ledger import Charge
+from trustml.record.starts import StartRecord
 from trustml.scenario.spec import BackendName
 from trustml.scenario.sweep import Swept
 
@@ -246,35 +246,6 @@ class PartitionRecord(RecordStruct, frozen=True, kw_only=True):
     clients: int
     fingerprint: str
     left_out: int = 0
-
-
-SharedRows: TypeAlias = Literal["none", "some", "unknown"]
-"""Whether rows that an earlier training used are training rows again."""
-
-
-class StartRecord(RecordStruct, frozen=True, kw_only=True):
-    """A model of an earlier run from which training starts.
-
-    Parameters
-    ----------
-    run, job : str
-        Its run, and its train job there.
-    weights : str
-        SHA-256 of its file of weights.
-    shared : {"none", "some", "unknown"}
-        Whether it was trained on rows that are trained on again.
-    charges : tuple of Charge
-        Of its ledger, where rows are and it was private: they compose with this run's.
-    earlier : str
-        What it started from itself; empty where its weights were drawn.
-    """
-
-    run: str
-    job: str
-    weights: str
-    shared: SharedRows
-    charges: tuple[Charge, ...] = ()
-    earlier: str = ""
 
 
 class RecordedRegime(RecordStruct, frozen=True, kw_only=True):

@@ -3,10 +3,44 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import msgspec
 
 from trustml.privacy.ledger import Charge
-from trustml.record.schema import Manifest, StartRecord
 from trustml.scenario.regimes import DPSGD, Plain, Regime
+
+if TYPE_CHECKING:
+    from trustml.record.schema import Manifest
+
+
+SharedRows: TypeAlias = Literal["none", "some", "unknown"]
+"""Whether rows that an earlier training used are training rows again."""
+
+
+class StartRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A model of an earlier run from which training starts.
+
+    Parameters
+    ----------
+    run, job : str
+        Its run, and its train job there.
+    weights : str
+        SHA-256 of its file of weights.
+    shared : {"none", "some", "unknown"}
+        Whether it was trained on rows that are trained on again.
+    charges : tuple of Charge
+        Of its ledger, where rows are and it was private: they compose with this run's.
+    earlier : str
+        What it started from itself; empty where its weights were drawn.
+    """
+
+    run: str
+    job: str
+    weights: str
+    shared: SharedRows
+    charges: tuple[Charge, ...] = ()
+    earlier: str = ""
 
 
 def start_of(manifest: Manifest, regime: Regime) -> StartRecord | None:
