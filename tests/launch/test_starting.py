@@ -12,7 +12,7 @@ from trustml.errors import UsageError
 from trustml.evidence import ledgers as verifying
 from trustml.evidence.ledgers import verify_ledgers
 from trustml.launch.prepare import prepare_run
-from trustml.launch.starting import in_blocks, started
+from trustml.launch.starting import in_blocks, same_preparation, started
 from trustml.measures.assumptions import OTHER_DATA
 from trustml.measures.evidence import Evidence
 from trustml.measures.privacy import privacy_rows, privacy_statements, releases
@@ -23,7 +23,7 @@ from trustml.privacy.accounting import epsilon_of, epsilon_of_releases
 from trustml.privacy.ledger import charge, read_ledger
 from trustml.record.files import sha256
 from trustml.scenario.regimes import DPSGD, Plain
-from trustml.scenario.sources import Npz
+from trustml.scenario.sources import Images, Npz
 from trustml.scenario.spec import Explanations, Scenario
 from trustml.scenario.trainable import Head
 
@@ -178,3 +178,12 @@ def test_charges_are_joined_where_they_cost_the_same(tmp_path):
 def test_without_a_run_nothing_is_started_from(tmp_path):
     scenario = Scenario(name="one", data=data(tmp_path, "first", seed=1), model=MODEL, training=(Plain(),))
     assert started(scenario, None) is None
+
+
+def test_rows_are_made_alike_where_sources_differ_in_which_rows_they_take():
+    recorded = msgspec.json.decode(msgspec.json.encode(Images(path="one", size=(16, 16))))
+    del recorded["classes"]  # as records leave defaults out
+    assert same_preparation(recorded, Images(path="other", size=(16, 16), classes=("cat", "dog")))
+    assert not same_preparation(recorded, Images(path="one", size=(16, 12)))
+    assert not same_preparation(recorded, Npz(path="one"))
+    assert not same_preparation(None, Npz(path="one"))

@@ -24,6 +24,7 @@ from trustml.record.files import sha256
 from trustml.record.starts import SharedRows, StartRecord, earlier_charges, is_void, start_title
 from trustml.record.store import PRIVATE_DATA, RunDirectory, job_record
 from trustml.scenario.regimes import DPSGD
+from trustml.scenario.sources import DataSource
 from trustml.scenario.spec import Scenario
 from trustml.scenario.starts import run_start
 
@@ -128,8 +129,9 @@ def _shared_rows(run: RunDirectory, before: Mapping[str, Any], now: Scenario, da
         return "unknown"
     if not old.isdisjoint(fingerprints(dataset.train.inputs)):
         return "some"
-    one, other = (_prepared(source) for source in (before.get("data"), msgspec.to_builtins(now.data)))
-    alike = one == other and dataset.preparation.scaling in ("none", "public constants")
+    alike = _prepared(before.get("data")) == _prepared(
+        msgspec.to_builtins(now.data)
+    ) and dataset.preparation.scaling in ("none", "public constants")
     return "none" if alike and not before.get("start") else "unknown"
 
 
@@ -139,8 +141,16 @@ def fingerprints(rows: npt.NDArray[Any]) -> set[bytes]:
     return {hashlib.sha256(shape + np.ascontiguousarray(row, np.float32).tobytes()).digest() for row in rows}
 
 
+def same_preparation(recorded: Any, source: DataSource) -> bool:
+    """Whether a source makes rows as one of a record did, though it may choose others."""
+    before = _prepared(recorded)
+    return before is not None and before == _prepared(msgspec.to_builtins(source))
+
+
 def _prepared(source: Any) -> Any:
-    """What a source says of how rows are made; defaults may be left out in a record."""
-    if not isinstance(source, dict):
+    """What a source, or a record of one, says of how rows are made; None where it cannot be read."""
+    try:
+        whole = msgspec.json.decode(msgspec.json.encode(msgspec.convert(source, DataSource, strict=False)))
+    except (msgspec.ValidationError, TypeError):
         return None
-    return {name: value for name, value in source.items() if name not in _MAY_DIFFER}
+    return {name: value for name, value in whole.items() if name not in _MAY_DIFFER}
