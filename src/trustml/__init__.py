@@ -185,6 +185,12 @@ from trustml.scenario.spec import (
     Scenario as Scenario,
     Tuning as Tuning,
 )
+from trustml.scenario.trainable import (
+    Head as Head,
+    LoRA as LoRA,
+    Named as Named,
+    NormsAndBiases as NormsAndBiases,
+)
 
 if TYPE_CHECKING:
     from trustml.drafting.draft import Draft as Draft, draft as draft

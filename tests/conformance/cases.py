@@ -5,6 +5,7 @@ Runs in every backend's environment, so it uses nothing but numpy and trustml's 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from trustml.backends.table import load_backend
 from trustml.data.batches import poisson_batches, shuffled_batches
 from trustml.data.clients import FederatedPlan, federated_plan
 from trustml.data.streams import Stream, public_generator
+from trustml.models.adapters import starting_pairs
 from trustml.models.layers import (
     GELU,
     GRU,
@@ -52,6 +54,7 @@ from trustml.models.layers import (
     Transpose,
 )
 from trustml.models.residual import residual_network
+from trustml.models.shapes import weight_shapes
 from trustml.models.token_layers import (
     Attention,
     Embedding,
@@ -83,6 +86,7 @@ from trustml.scenario.methods import IntegratedGradients
 from trustml.scenario.optimizers import SGD, Adam, Schedule
 from trustml.scenario.partition import Everyone, FixedCohort
 from trustml.scenario.regimes import Plain
+from trustml.scenario.trainable import Head, LoRA, NormsAndBiases, Trainable, trained_part
 
 WHOLE = os.environ.get("TRUSTML_TESTS") == "all"
 RANDOM_GRAPHS = (0, 1, 2) if WHOLE else (1,)
@@ -351,6 +355,8 @@ def evaluate(name: str, images: np.ndarray, labels: np.ndarray) -> dict[str, np.
     _train_private(backend, images, labels, found)
     _train_federated(backend, images, labels, found)
     _resume(backend, images, labels, found)
+    for case in TUNED:
+        _tune(backend, case, images, labels, found)
     return found
 
 
@@ -437,6 +443,54 @@ def _train_federated(backend: Backend, images: np.ndarray, labels: np.ndarray, f
             if number + 1 in (1, ROUNDS):
                 found[f"round{number + 1}/{name}"] = flat(federation.weights())
         found[f"norm/{name}"] = np.array([federation.clipping_norm()])
+
+
+TUNED: dict[str, tuple[Trainable, ...]] = {"mlp": (LoRA(rank=2, alpha=3.0), Head())}
+"""Networks of which a part is trained."""
+if WHOLE:
+    TUNED |= {"residual": (NormsAndBiases(),), "tokens": (LoRA(rank=2, targets=("query", "key")), Head())}
+
+
+def tuned_model(case: str) -> tuple[Model, tuple[str, ...]]:
+    """A model with what is not trained frozen, and the names of what is."""
+    model = make_model(case)
+    part = trained_part(TUNED[case], model.architecture, model.input_shape)
+    generator = np.random.default_rng(2)
+    pairs = starting_pairs(part.architecture, model.input_shape, part.beside, generator=generator)
+    weights = {**model.weights, **pairs}
+    ordered = {name: weights[name] for name in weight_shapes(part.architecture, model.input_shape)}
+    frozen = frozenset(ordered) - set(part.trained)
+    return dataclasses.replace(model, architecture=part.architecture, weights=ordered, frozen=frozen), part.trained
+
+
+def _tune(backend: Backend, case: str, images: np.ndarray, labels: np.ndarray, found: dict) -> None:
+    """Clipped sums of the part that is trained, by the trainer of the part and by a loop that trains everything."""
+    model, trained = tuned_model(case)
+    inputs = make_inputs(images, case)
+    trainer = backend.private(model, private_settings(optimizer=Adam()), 0)
+    for _ in range(2):  # a pair's first matrix has a gradient once the second has moved
+        trainer.accumulate(inputs[:LOOPED, None], labels[:LOOPED], clipping_norm=CLIPPING_NORM)
+        sums, before = trainer.clipped_sum(), trainer.weights()
+        trainer.update(clipping_norm=CLIPPING_NORM, noise_multiplier=0.0, learning_rate=0.01)
+    assert tuple(sums) == trained
+    found[f"tuned/{case}"] = flat(sums)
+    found[f"tuned/moved/private/{case}"] = _moved(model, trainer)
+    found[f"tuned/remembered/{case}"] = np.array(sorted({name.partition("/")[2] for name in trainer.state()} - {""}))
+    whole = dataclasses.replace(model, weights=before, frozen=frozenset())
+    borders = np.cumsum([array.size for array in before.values()])[:-1]
+    parts = np.split(_gradients(backend, whole, inputs[:LOOPED], labels[:LOOPED]), borders, axis=1)
+    rows = np.concatenate([part for name, part in zip(before, parts, strict=True) if name in trained], axis=1)
+    scales = np.minimum(1, CLIPPING_NORM / np.linalg.norm(rows, axis=1))
+    found[f"tuned/loop/{case}"] = (rows * scales[:, None]).sum(axis=0)
+    plain = backend.plain(model, Plain(batch_size=LOOPED), 0)
+    for _ in range(2):
+        plain.step(inputs[:LOOPED], labels[:LOOPED], learning_rate=0.1)
+    found[f"tuned/moved/plain/{case}"] = _moved(model, plain)
+
+
+def _moved(model: Model, trainer: Trainer | PrivateTrainer) -> np.ndarray:
+    weights = trainer.weights()
+    return np.array([name for name, array in model.weights.items() if not np.array_equal(weights[name], array)])
 
 
 def private_settings(**changes: object) -> PrivateSettings:

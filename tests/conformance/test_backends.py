@@ -19,9 +19,11 @@ from tests.conformance.cases import (
     RESUMED_KINDS,
     ROUNDS,
     TRAINED,
+    TUNED,
     flat,
     make_inputs,
     make_model,
+    tuned_model,
 )
 from trustml.backends.numpy.network import input_gradient, logits
 from trustml.models.layer_types import LAYER_TYPES
@@ -180,6 +182,22 @@ def test_clipped_sums_equal_each_other(answers, one, other, case, way):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_unclipped_examples_are_counted(answers, backend, case):
     assert answers[backend][f"unclipped/{case}"] == answers["torch"][f"loop_unclipped/{case}"]
+
+
+@pytest.mark.parametrize("case", TUNED)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_clipped_sum_is_of_what_is_trained_alone(answers, backend, case):
+    expected = answers[backend][f"tuned/loop/{case}"]
+    assert np.linalg.norm(answers[backend][f"tuned/{case}"] - expected) < CLIPPED_SUM * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("case", TUNED)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_every_weight_that_is_trained_moves_and_no_other_by_a_bit(answers, backend, case):
+    _, trained = tuned_model(case)
+    for kind in ("plain", "private"):
+        assert tuple(answers[backend][f"tuned/moved/{kind}/{case}"]) == trained
+    assert set(answers[backend][f"tuned/remembered/{case}"]) == set(trained)
 
 
 def test_some_examples_are_clipped_and_some_are_not(answers):

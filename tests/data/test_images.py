@@ -64,6 +64,16 @@ def test_classes_are_folders_and_values_are_those_of_the_files(folder):
     assert fingerprint(load_dataset(Images(path=str(folder), split_seed=1))) != fingerprint(dataset)
 
 
+def test_some_classes_alone_are_read_on_both_sides(folder):
+    (folder / "bird").mkdir()
+    Image.fromarray(picture(20)).save(folder / "bird" / "20.png")
+    copied = shutil.copytree(folder, folder.parent / "copied")
+    dataset = load_dataset(Images(path=str(folder), test_path=str(copied), classes=CLASSES))
+    assert dataset.class_names == CLASSES and (len(dataset.train), len(dataset.test)) == (10, 10)
+    refused(Images(path=str(folder), classes=("cat", "fish")), "data.classes: 'fish' is no class folder")
+    refused(Images(path=str(folder), classes=("cat",)), "give at least two")
+
+
 def test_a_test_folder_is_held_out_in_random_order(folder):
     refused(Images(path=str(folder), test_path=f"{folder}/../{folder.name}"), "is the training data itself")
     copied = shutil.copytree(folder, folder.parent / "copied")

@@ -81,7 +81,9 @@ def train(folder, regime, *, share=1.0, count_noise=0.0, plan=EVERYTHING, **chan
     jobs = folder / "jobs" / "train"
     jobs.mkdir(parents=True)
     at = JobContext(root=folder, folder=jobs, clock=Clock(lambda: None), progress=Progress(jobs / "events.jsonl"))
-    training = PrivateTraining(job, backend, SimpleNamespace(weights=WEIGHTS), examples, commitment="plan", at=at)
+    training = PrivateTraining(
+        job, backend, SimpleNamespace(weights=WEIGHTS, trained=WEIGHTS), examples, commitment="plan", at=at
+    )
     training.run(plan, augmentation_entropy=())
     return made[0], read_ledger(jobs / "ledger.jsonl")
 

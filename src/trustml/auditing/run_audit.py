@@ -21,6 +21,7 @@ from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, Charge, Dra
 from trustml.privacy.statement import PrivacyStatement, understated_line
 from trustml.record.curves import RocCounts, read_curves
 from trustml.record.schema import JobRecord, Manifest
+from trustml.record.starts import start_of
 from trustml.record.store import CURVES, MEASURES, PRIVACY, RunDirectory
 from trustml.scenario.read import from_plain
 from trustml.scenario.regimes import PrivateRegime
@@ -144,11 +145,14 @@ def _charges(run: RunDirectory, model: str) -> list[Charge]:
 
 
 def _target(record_id: str, manifest: Manifest) -> float | None:
-    """Target epsilon that the scenario gave a model's regime."""
+    """Target epsilon that the scenario gave a model's regime; none where an earlier training used these rows, too."""
     record = next(one for one in manifest.jobs if one.id == record_id)
     regimes = {regime.title: regime for regime in from_plain(manifest.scenario).training}
     regime = regimes.get(record.regime)
-    return regime.epsilon if isinstance(regime, PrivateRegime) else None
+    if not isinstance(regime, PrivateRegime):
+        return None
+    start = start_of(manifest, regime)
+    return regime.epsilon if start is None or start.shared != "some" else None
 
 
 def _model(record: JobRecord, claim: Claim | None, rows: list[Row], manifest: Manifest) -> AuditedModel:

@@ -249,12 +249,29 @@ class Federation(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """An architecture with its input shape and weights, and what it is asked: a trainer's loss is that of the task."""
+    """An architecture with its input shape and weights, and what it is asked: a trainer's loss is that of the task.
+
+    Attributes
+    ----------
+    architecture : Architecture
+    input_shape : tuple of int
+    weights : Weights
+    task : Task
+    frozen : frozenset of str
+        Names of weights that no trainer moves: there is no gradient by them, no noise on them, and no memory of them.
+        Gradients, clipped sums and the optimizer's state are of the others alone.
+    """
 
     architecture: Architecture
     input_shape: tuple[int, ...]
     weights: Weights
     task: Task = DEFAULT_TASK
+    frozen: frozenset[str] = frozenset()
+
+    @property
+    def trained(self) -> Weights:
+        """Weights that a trainer moves."""
+        return {name: array for name, array in self.weights.items() if name not in self.frozen}
 
     @property
     def outputs(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,9 @@ from trustml.models.layers import (
     LSTM,
     Architecture,
     Dense,
+    Node,
 )
-from trustml.models.shapes import value_shapes
+from trustml.models.shapes import Shape, value_shapes
 from trustml.models.token_layers import (
     Attention,
     Embedding,
@@ -73,7 +75,9 @@ def filled_up(rows: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
     return filled
 
 
-def written_numbers(architecture: Architecture, input_shape: tuple[int, ...], *, copies: int) -> int:
+def written_numbers(
+    architecture: Architecture, input_shape: tuple[int, ...], *, copies: int, frozen: Collection[str] = ()
+) -> int:
     """Numbers of one example's gradients that book-keeping writes out, and what attention keeps for them.
 
     Those of a dense layer at one position are not, and of a table of tokens only the rows that are taken.
@@ -84,6 +88,8 @@ def written_numbers(architecture: Architecture, input_shape: tuple[int, ...], *,
     input_shape : tuple of int
     copies : int
         Rows that make one example.
+    frozen : collection of str
+        Weights by which there are no gradients.
     """
     shapes = value_shapes(architecture, input_shape)
     tied = {node.layer.of for node in architecture.nodes if isinstance(node.layer, Unembedding)}
@@ -92,6 +98,8 @@ def written_numbers(architecture: Architecture, input_shape: tuple[int, ...], *,
         layer, before, after = node.layer, shapes[node.inputs[0]], shapes[node.name]
         if isinstance(layer, Attention):  # scores, shares, and what comes back by either
             total += 4 * copies * layer.heads * before[0] * shapes[node.inputs[1]][0]
+        elif _is_frozen(node, before, frozen):
+            continue
         elif isinstance(layer, Embedding) and node.name not in tied:
             total += copies * math.prod(after)
         elif isinstance(layer, GRU | LSTM):
@@ -99,6 +107,12 @@ def written_numbers(architecture: Architecture, input_shape: tuple[int, ...], *,
         elif LAYER_TYPES[type(layer)].has_weights and not (isinstance(layer, Dense) and copies * len(after) == 1):
             total += math.prod(next(iter(LAYER_TYPES[type(layer)].weights(layer, before).values())))
     return total
+
+
+def _is_frozen(node: Node, before: Shape, frozen: Collection[str]) -> bool:
+    """Whether nothing of a node is trained."""
+    parts = LAYER_TYPES[type(node.layer)].weights(node.layer, before)
+    return all(f"{node.name}.{part}" in frozen for part in parts)
 
 
 def usual_batch_size(expected: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,8 @@ class Named:
     label: str
 
 
-def class_folders(folder: Path, *, of: str = "image") -> list[Named]:
-    """List the files of each class folder by name; what editors and systems leave there does not count.
+def class_folders(folder: Path, *, of: str = "image", only: Sequence[str] = ()) -> list[Named]:
+    """List the files of each class folder by name, or of `only` some; what editors and systems leave does not count.
 
     Raises
     ------
@@ -50,6 +50,10 @@ def class_folders(folder: Path, *, of: str = "image") -> list[Named]:
     classes = _visible(folder)
     if astray := [path.name for path in classes if not path.is_dir()]:
         raise DataError(f"{folder}: {_listed(astray)} lies beside the class folders; move it, or name a table")
+    if missing := sorted(set(only) - {path.name for path in classes}):
+        there = ", ".join(path.name for path in classes)
+        raise DataError(f"data.classes: {missing[0]!r} is no class folder of {folder}; choose among {there}")
+    classes = [path for path in classes if not only or path.name in only]
     found: list[Named] = []
     for place in classes:
         files = _visible(place)
@@ -96,7 +100,7 @@ def load_labelled_files(source: Images | Audio, task: Task = DEFAULT_TASK) -> Da
     """
     refuse_same_path(source)
     files, by = _files_of(source)
-    held = [] if source.test_path is None else class_folders(Path(source.test_path), of=_kind_of(source))
+    held = [] if source.test_path is None else _class_folders(source, source.test_path)
     files += held
     labels = as_numbers(np.array([one.label for one in files]))
     encoded, rows = encode_and_split(labels, source, task, where=source.path, held=len(held), by=by)
@@ -122,10 +126,16 @@ def _kind_of(source: Files) -> str:
     return "WAV file" if isinstance(source, Audio) else "image"
 
 
+def _class_folders(source: Files, folder: str) -> list[Named]:
+    return class_folders(Path(folder), of=_kind_of(source), only=source.classes)
+
+
 def _files_of(source: Files) -> tuple[list[Named], npt.NDArray[Any] | None]:
     """List the files of the folder or of the table, and what they are split by."""
     if source.table is None:
-        return class_folders(Path(source.path), of=_kind_of(source)), None
+        return _class_folders(source, source.path), None
+    if source.classes:
+        raise DataError("data.classes: is for class folders, and a table is given; use one of them")
     if source.test_path is not None:
         raise DataError("data.test_path: is for class folders, and a table is given; use one of them")
     listing = Csv(

@@ -23,6 +23,7 @@ class Stream(enum.IntEnum):
     SHADOWS = 10
     ABLATION_NOISE = 11
     AUGMENTATION = 12
+    ADAPTERS = 13
 
 
 def public_generator(seed: int, stream: Stream) -> np.random.Generator:

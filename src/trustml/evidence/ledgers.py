@@ -27,6 +27,7 @@ from trustml.privacy.ledger import Charge, read_ledger
 from trustml.privacy.tails import noise_source
 from trustml.record.files import sha256
 from trustml.record.schema import JobRecord, tuned_runs
+from trustml.record.starts import earlier_charges, is_void
 from trustml.record.store import RunDirectory
 from trustml.scenario.regimes import DPSGD, PrivateRegime
 
@@ -99,9 +100,10 @@ def verify_ledgers(run: RunDirectory) -> list[Check]:
     for subject, group in released.items():
         delta = max(ledger.regime.delta for ledger in group)
         name, told = f"epsilon of all releases ({subject})", stated.get(("epsilon_all_releases", subject), math.nan)
-        charged = [ledger.charges for ledger in group]
-        runs = tuned_runs(evidence.manifest)
-        checks.append(_epsilon_check("", name, charged, delta=delta, stated=told, runs=runs))
+        before = max((earlier_charges(evidence.manifest, ledger.regime) for ledger in group), key=len)
+        charged = [*(ledger.charges for ledger in group), *before]
+        runs, void = tuned_runs(evidence.manifest), any(is_void(evidence.manifest, one.regime) for one in group)
+        checks.append(_epsilon_check("", name, charged, delta=delta, stated=told, runs=runs, void=void))
     return checks
 
 
@@ -157,10 +159,11 @@ def _model_checks(evidence: Evidence, ledger: _Ledger, *, stated: float) -> list
         _epsilon_check(
             record.id,
             "epsilon",
-            [charges],
+            [charges, *earlier_charges(evidence.manifest, ledger.regime)],
             delta=ledger.regime.delta,
             stated=stated,
             runs=tuned_runs(evidence.manifest),
+            void=is_void(evidence.manifest, ledger.regime),
         )
     ]
     recorded = record.artifacts.get(LEDGER)
@@ -186,9 +189,10 @@ def _epsilon_check(
     delta: float,
     stated: float,
     runs: float | None,
+    void: bool = False,
 ) -> Check:
     try:
-        found = epsilon_released(released, delta=delta, tuned_runs=runs).value
+        found = math.inf if void else epsilon_released(released, delta=delta, tuned_runs=runs).value
     except NOT_COMPUTABLE as error:
         message = f"{name} cannot be computed from the ledger ({type(error).__name__}: {error})"
         return _check(subject, message, passed=False)

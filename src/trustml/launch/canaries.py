@@ -14,11 +14,11 @@ from trustml.data.batches import BatchPlan, batches_in_turn, make_plan, poisson_
 from trustml.data.dataset import Dataset, Examples, Ints
 from trustml.data.streams import secret_generator
 from trustml.launch.federation import draw_rounds
-from trustml.models.shapes import weight_shapes
-from trustml.plan.job import CanaryJob, Mechanism
+from trustml.plan.job import CanaryJob, Mechanism, trainable_of
 from trustml.record.store import PRIVATE_DATA, RunDirectory
 from trustml.scenario.federated import DPFedAvg
 from trustml.scenario.regimes import DPSGD
+from trustml.scenario.trainable import trained_shapes
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -59,7 +59,8 @@ def draw_canaries(job: CanaryJob, dataset: Dataset, *, run: RunDirectory) -> dic
     nobody = make_plan([np.zeros(0, np.int64) for _ in joins])
     match job.canaries.kind:
         case "dirac gradient":
-            size = sum(map(math.prod, weight_shapes(job.model, job.input_shape).values()))
+            moving = trained_shapes(trainable_of(job.training), job.model, job.input_shape)
+            size = sum(map(math.prod, moving.values()))
             chosen["coordinates"] = generator.choice(size, count, replace=False)
             plan = _own_plan(job, dataset, run, generator=generator, canaries=nobody)
         case "random gradient" | "random update":

@@ -33,10 +33,10 @@ from trustml.launch.attacks import write_attack_inputs
 from trustml.launch.baselines import explanation_inputs, explanation_notes, sample_warnings, with_samples
 from trustml.launch.federation import draw_partition, draw_rounds, partition_arrays, salt
 from trustml.launch.shared_data import write_data
+from trustml.launch.starting import Started, started, starting_files
 from trustml.models.answers import explained_labels
-from trustml.models.network_files import starting_weights
-from trustml.models.weights import encode_weights, initial_weights
-from trustml.plan.expand import Expansion, Inputs, expand, plan_file, weights_file
+from trustml.models.weights import encode_weights
+from trustml.plan.expand import Expansion, Inputs, expand, plan_file
 from trustml.plan.job import (
     CanaryJob,
     ExplainJob,
@@ -80,6 +80,8 @@ class Planned:
     expansion : Expansion
         Jobs, and what is left out.
     warnings, cohort_warnings : list of str
+    start : Started, optional
+        The model of an earlier run that training starts from.
     """
 
     scenario: Scenario
@@ -90,6 +92,7 @@ class Planned:
     expansion: Expansion
     warnings: list[str]
     cohort_warnings: list[str]
+    start: Started | None = None
 
 
 def plan_run(scenario: Scenario) -> Planned:
@@ -110,6 +113,7 @@ def plan_run(scenario: Scenario) -> Planned:
         train_examples=len(dataset.train),
         test_examples=len(dataset.test),
     )
+    start = started(scenario, dataset)
     check_token_ids(scenario.model, dataset)
     slice_arrays(scenario.slices, dataset.test_keys)  # refused before anything is written
     partitions = _draw_partitions(scenario, dataset)
@@ -131,6 +135,7 @@ def plan_run(scenario: Scenario) -> Planned:
         expansion=expansion,
         warnings=list(warnings),
         cohort_warnings=list(cohorts),
+        start=start,
     )
 
 
@@ -147,7 +152,7 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
     partitions, plans, expansion = planned.partitions, planned.plans, planned.expansion
     with planned_run(root, name=scenario.name) as run:
         write_data(run, dataset, fingerprint=content)
-        artifacts = _write_inputs(run, scenario, dataset, plans)
+        artifacts = _write_inputs(run, scenario, dataset, plans, planned.start)
         for (title, seed), clients in partitions.items():
             arrays = partition_arrays(clients, dataset)
             write_atomic(run.file(clients_file(title, seed)), encode_arrays(arrays), private=True)
@@ -182,6 +187,7 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
                 versions=package_versions(MAIN_PACKAGES),
                 source=source_revision(),
                 artifacts=artifacts,
+                start=planned.start.record if planned.start else None,
             )
         )
     return run
@@ -339,6 +345,7 @@ def _write_inputs(
     scenario: Scenario,
     dataset: Dataset,
     plans: dict[tuple[str, int], dict[str, npt.NDArray[Any]]],
+    start: Started | None,
 ) -> dict[str, str]:
     """Write what workers read; give the hashes of what is public."""
     for (title, seed), plan in plans.items():
@@ -358,14 +365,9 @@ def _write_inputs(
     write_atomic(run.file(BASELINES), encode_arrays(baselines), private=True)
     public = [HELDOUT]
     for seed in scenario.seeds:
-        generator = public_generator(seed, Stream.WEIGHTS)
-        weights = (
-            starting_weights(Path(scenario.start), scenario.model, dataset.input_shape)
-            if scenario.start
-            else initial_weights(scenario.model, dataset.input_shape, generator=generator)
-        )
-        write_atomic(run.file(weights_file(seed)), encode_weights(weights))
-        public.append(weights_file(seed))
+        for name, weights in starting_files(scenario, dataset, seed, start).items():
+            write_atomic(run.file(name), encode_weights(weights))
+            public.append(name)
     return {name: sha256(run.file(name)) for name in public}
 
 

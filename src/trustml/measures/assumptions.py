@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 from trustml.data.preparation import Categories, Classes, Preparation, Scaled
 from trustml.measures.evidence import Evidence
@@ -15,6 +13,8 @@ from trustml.plan.job import TrainJob
 from trustml.privacy.ledger import UNAMPLIFIED, Charge
 from trustml.privacy.statement import Assumption, AssumptionStatus
 from trustml.privacy.tails import FORMER, TAILS, total_variation
+from trustml.record.schema import Manifest
+from trustml.record.starts import is_void, start_of, start_title
 from trustml.scenario.federated import DPFedAvg
 from trustml.scenario.partition import NaturalKey
 from trustml.scenario.regimes import PrivateRegime
@@ -68,7 +68,7 @@ def assumptions_of(
         _rows_of_explanations(evidence),
         _other_models(evidence),
         _hyperparameters(evidence, regime),
-        *_start(evidence.manifest.scenario),
+        *_start(evidence.manifest, regime),
         _one_person(regime, charges),
         noise_reach(job, charges),
         Assumption(
@@ -240,15 +240,24 @@ def _hyperparameters(evidence: Evidence, regime: PrivateRegime) -> Assumption:
     return Assumption(name=name, status="not checked", why="nothing in the record can tell")
 
 
-def _start(scenario: Mapping[str, Any]) -> tuple[Assumption, ...]:
-    """Say that nobody knows what starting weights were made from; nothing where they follow from a seed."""
-    if not scenario.get("start"):
+def _start(manifest: Manifest, regime: PrivateRegime) -> tuple[Assumption, ...]:
+    """Say what is known of the rows that starting weights were made from; nothing where they follow from a seed."""
+    title, start = start_title(manifest, regime), start_of(manifest, regime)
+    if not title:
         return ()
-    why = (
-        f"they are those of {Path(scenario['start']).name}; for rows of this data that they were made from no epsilon "
-        "holds"
-    )
-    return (Assumption(name=OTHER_DATA, status="not checked", why=why),)
+    if start is None or start.shared == "unknown":
+        why = f"they are those of {title}; for rows of this data that they were made from no epsilon holds"
+        return (Assumption(name=OTHER_DATA, status="not checked", why=why),)
+    if start.shared == "none":
+        why = f"no row that {title} was trained on is a training row here; they were compared as they were prepared"
+        return (Assumption(name=OTHER_DATA, status="met", why=why),)
+    if is_void(manifest, regime):
+        why = f"{title} was trained on rows of this data without a guarantee for them: no epsilon holds for those rows"
+        return (Assumption(name=OTHER_DATA, status="not met", why=why),)
+    why = f"{title} was trained on rows of this data; epsilon is that of its training and of this one, composed"
+    if start.earlier:
+        why += f"; what its own start, {start.earlier}, was made from is not accounted for"
+    return (Assumption(name=OTHER_DATA, status="not met", why=why),)
 
 
 def _rows_of_explanations(evidence: Evidence) -> Assumption:

@@ -20,6 +20,7 @@ from trustml.privacy.ledger import Charge, read_ledger
 from trustml.privacy.statement import Comparison, PrivacyStatement
 from trustml.record.files import sha256
 from trustml.record.schema import JobRecord, tuned_runs
+from trustml.record.starts import earlier_charges
 from trustml.scenario.regimes import PrivateRegime
 
 
@@ -158,8 +159,9 @@ def _all_releases(
     evidence: Evidence, subject: str, group: Sequence[tuple[list[Charge], PrivacyStatement]], *, others: int
 ) -> Row:
     delta = max(statement.delta for _, statement in group)
-    released = [charges for charges, _ in group]
+    released = [*(charges for charges, _ in group), *_before(evidence, group)]
     epsilon = epsilon_released(released, delta=delta, tuned_runs=tuned_runs(evidence.manifest))
+    value = math.inf if any(statement.epsilon is None for _, statement in group) else epsilon.value
     first = group[0][0][0]
     drawn = {charge.sampling for charges, _ in group for charge in charges}
     facts: Facts = {
@@ -183,7 +185,15 @@ def _all_releases(
         accountant=epsilon.accountant,
         facts=facts,
     )
-    return evidence.row("epsilon_all_releases", epsilon.value, record=None, subject=subject, n=len(group), about=about)
+    return evidence.row("epsilon_all_releases", value, record=None, subject=subject, n=len(group), about=about)
+
+
+def _before(evidence: Evidence, group: Sequence[tuple[list[Charge], PrivacyStatement]]) -> list[list[Charge]]:
+    """Charges of an earlier training that some of the models start from, once."""
+    models = {statement.model for _, statement in group}
+    regimes = [job.regime for record, job in _private(evidence) if record.id in models]
+    found = [earlier_charges(evidence.manifest, regime) for regime in regimes]
+    return max(found, key=len, default=[])
 
 
 def _private(evidence: Evidence) -> list[tuple[JobRecord, TrainJob]]:

@@ -22,7 +22,8 @@ from trustml.measures.wording import (
     sampling_text,
     trust_text,
 )
-from trustml.plan.job import TrainJob
+from trustml.models.shapes import weight_shapes
+from trustml.plan.job import TrainJob, trainable_of
 from trustml.privacy.accounting import (
     Epsilon,
     epsilon_at_least,
@@ -36,10 +37,12 @@ from trustml.privacy.accounting import (
 from trustml.privacy.crosscheck import SecondOpinion, prv_epsilons
 from trustml.privacy.ledger import UNAMPLIFIED, ZERO_OUT, Charge, Drawn
 from trustml.privacy.shuffle_bound import shuffle_lower_bound
-from trustml.privacy.statement import Comparison, PrivacyCurve, PrivacyStatement, at_most
+from trustml.privacy.statement import Comparison, PrivacyCurve, PrivacyStatement, TrainedWeights, at_most
 from trustml.record.files import read_arrays
 from trustml.record.schema import tuned_runs
-from trustml.scenario.regimes import PrivateRegime
+from trustml.record.starts import earlier_charges, is_void, start_title
+from trustml.scenario.regimes import DPSGD, PrivateRegime
+from trustml.scenario.trainable import trained_part
 
 _CURVE_POINTS = 9
 _NOT_ASKED = SecondOpinion(why="Opacus's accountant is asked when the run ends")
@@ -92,11 +95,28 @@ def lower_bound_if_shuffled(charges: Sequence[Charge], *, delta: float) -> float
     )
 
 
+def _trained(evidence: Evidence, job: TrainJob) -> TrainedWeights | None:
+    """Say which weights a job trains, where not all of them."""
+    trainable = trainable_of(job)
+    if not trainable or not isinstance(job.regime, DPSGD):
+        return None
+    part = trained_part(trainable, job.model, job.input_shape)
+    shapes = weight_shapes(part.architecture, job.input_shape)
+    return TrainedWeights(
+        names=part.trained,
+        count=sum(math.prod(shapes[name]) for name in part.trained),
+        weights=sum(map(math.prod, shapes.values())),
+        start=start_title(evidence.manifest, job.regime),
+    )
+
+
 def _statement(
     evidence: Evidence, job: TrainJob, regime: PrivateRegime, charges: list[Charge], *, prv: SecondOpinion
 ) -> PrivacyStatement:
     runs = tuned_runs(evidence.manifest)
-    epsilon = epsilon_released([charges], delta=regime.delta, tuned_runs=runs)
+    earlier = earlier_charges(evidence.manifest, regime)
+    epsilon = epsilon_released([charges, *earlier], delta=regime.delta, tuned_runs=runs)
+    void = is_void(evidence.manifest, regime)
     first = charges[0]
     joint = first.precision**-0.5
     secret = all(charge.secret_sampling for charge in charges)
@@ -104,7 +124,7 @@ def _statement(
     releases = releases_of(evidence, job, regime, charges)
     return PrivacyStatement(
         model=job.id,
-        epsilon=epsilon.value if math.isfinite(epsilon.value) else None,
+        epsilon=epsilon.value if math.isfinite(epsilon.value) and not void else None,
         # from below nothing is proved of the best of several runs
         epsilon_at_least=epsilon_at_least(charges, delta=regime.delta) if runs is None else None,
         delta=regime.delta,
@@ -136,6 +156,7 @@ def _statement(
         secret_sampling=secret,
         largest_participation=0 if secret else max(charge.largest_participation for charge in charges),
         accounted_by=epsilon.by,
+        trained=_trained(evidence, job),
         curve=None if correlated else _curve(charges, regime, most=drawn_participation(evidence, charges)),
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from trustml.measures.evidence import Evidence
 from trustml.measures.sweeps import charged_candidates
@@ -12,6 +11,7 @@ from trustml.plan.job import TrainJob
 from trustml.privacy.ledger import UNAMPLIFIED, Charge
 from trustml.privacy.statement import Coverage, Release
 from trustml.record.schema import tuned_runs
+from trustml.record.starts import earlier_charges, start_title
 from trustml.scenario.baselines import Rows
 from trustml.scenario.federated import DPFedAvg
 from trustml.scenario.partition import NaturalKey
@@ -27,7 +27,7 @@ def releases_of(
         *_of_explanations(evidence, job),
         *_of_attacks(evidence),
         *_of_other_models(evidence, regime),
-        *_of_the_scenario(evidence),
+        *_of_the_scenario(evidence, regime),
         *_of_the_run(evidence, regime, charges),
     )
 
@@ -120,7 +120,7 @@ def _of_other_models(evidence: Evidence, regime: PrivateRegime) -> list[Release]
     return [Release(name="other models", coverage="not covered", why=why)]
 
 
-def _of_the_scenario(evidence: Evidence) -> list[Release]:
+def _of_the_scenario(evidence: Evidence, regime: PrivateRegime) -> list[Release]:
     found = []
     chosen = evidence.manifest.scenario.get("chosen_from_data")
     if chosen:
@@ -135,9 +135,12 @@ def _of_the_scenario(evidence: Evidence) -> list[Release]:
     if evidence.once(charged_candidates):
         why = "half of the held-out rows, by a public order, decides which setting of a swept regime is called its best"
         found.append(Release(name="settings chosen in a sweep", coverage="disclosed", why=why))
-    if start := evidence.manifest.scenario.get("start"):
-        why = f"those of {Path(start).name}, from which training started; what they were made from is not accounted for"
-        found.append(Release(name="starting weights", coverage="not covered", why=why))
+    if title := start_title(evidence.manifest, regime):
+        before = earlier_charges(evidence.manifest, regime)
+        why = f"those of {title}, from which training started; what they were made from is not accounted for"
+        if before:
+            why = f"those of {title}, from which training started; the epsilon above is of that training, too"
+        found.append(Release(name="starting weights", coverage="epsilon" if before else "not covered", why=why))
     return found
 
 

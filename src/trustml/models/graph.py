@@ -35,8 +35,9 @@ def check_graph(architecture: Architecture) -> None:
     nodes = architecture.nodes
     if not nodes:
         raise ScenarioError("model.layers", "is empty", fix="end with Dense(units=<number of classes>)")
+    bare = not all(isinstance(layer, Node) for layer in architecture.layers)
     for index, node in enumerate(nodes):
-        _check_name(node.name, [one.name for one in nodes[:index]], index)
+        _check_name(node.name, [one.name for one in nodes[:index]], index, numbered=bare)
     for index, node in enumerate(nodes):
         _check_inputs(architecture, index, node)
         if isinstance(node.layer, Unembedding):
@@ -112,11 +113,11 @@ def held_beside(architecture: Architecture, name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(value for node in later for value in node.inputs if value not in own))
 
 
-def _check_name(name: str, earlier: list[str], index: int) -> None:
+def _check_name(name: str, earlier: list[str], index: int, *, numbered: bool) -> None:
     problem = ""
     if not _NAME.fullmatch(name) or len(name) > _LONGEST:
         problem, fix = "is no plain name", f"use letters, digits, _, - and dots between them, {_LONGEST} at most"
-    elif name == INPUT or (name.isdigit() and name != str(index)):
+    elif name == INPUT or (numbered and name.isdigit() and name != str(index)):
         problem, fix = "is the name of something else", "begin it with a letter, such as conv1"
     elif name in earlier:
         problem, fix = f"is the name of model.layers.{earlier.index(name)}, too", "give each node a name of its own"

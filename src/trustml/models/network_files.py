@@ -89,13 +89,24 @@ def starting_weights(path: Path, architecture: Architecture, input_shape: tuple[
         Naming the first weight that differs, or holds what is no finite number.
     """
     read_network_header(path)
-    expected, weights = weight_shapes(architecture, input_shape), _finite(path, read_weights(path))
+    return fitting_weights(path.name, _finite(path, read_weights(path)), architecture, input_shape)
+
+
+def fitting_weights(title: str, weights: Weights, architecture: Architecture, input_shape: tuple[int, ...]) -> Weights:
+    """Give the weights in the order of an architecture that has all of them and no others.
+
+    Raises
+    ------
+    UsageError
+        Naming the first weight that differs.
+    """
+    expected = weight_shapes(architecture, input_shape)
     for name in dict.fromkeys([*expected, *weights]):
         ours, theirs = expected.get(name), weights[name].shape if name in weights else None
         if ours != theirs:
             raise UsageError(
-                f"start: {path.name} has {name} of shape {theirs}, and the model of shape {ours} (None: it has none); "
-                'use the model of that file, or start = ""'
+                f"start: {title} has {name} of shape {theirs}, and the model of shape {ours} (None: it has none); "
+                'use its model, or start = ""'
             )
     return {name: weights[name] for name in expected}
 

@@ -118,6 +118,9 @@ _LATER: dict[str, Any] = {
     "quantity": "logit",
     "explanation_rows": 0,
     "rows": [],
+    "trainable": [],
+    "from_seed": False,
+    "classes": [],
 }
 """Fields that jobs and scenarios got after runs had been recorded, and the values that change nothing."""
 _LATER_OF_KIND: dict[tuple[str, str], Any] = {("Plain", "augmentation"): None, ("SmoothGrad", "relative"): False}

@@ -34,7 +34,7 @@ def attack_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> tuple[tuple[
 def why_no_shadows(regime: Regime) -> str:
     """Tell why a regime has no shadow models; empty where it has."""
     match regime:
-        case Plain(stop_at="", augmentation=None, ablation=None) | FedAvg(aggregation="mean"):
+        case Plain(stop_at="", augmentation=None, ablation=None, trainable=()) | FedAvg(aggregation="mean"):
             return ""
         case DPFedAvg(mechanism=IndependentNoise()):
             return ""
@@ -42,11 +42,12 @@ def why_no_shadows(regime: Regime) -> str:
             pass
         case FederatedSpec():
             return ""
-        case DPSGD(engine="core", augmentation=None, ema_decay=None, mechanism=IndependentNoise()):
+        case DPSGD(engine="core", augmentation=None, ema_decay=None, trainable=(), mechanism=IndependentNoise()):
             return ""
     return (
         "shadow models follow Plain without stop_at, augmentation and ablation, DPSGD of the core's engine without "
-        "augmentation and EMA, federated regimes that average by the mean, and both private ones with independent noise"
+        "augmentation and EMA, both without trainable, federated regimes that average by the mean, and both private "
+        "ones with independent noise"
     )
 
 

@@ -64,9 +64,14 @@ def plan_file(regime: str, seed: int) -> str:
     return f"private/plans/{regime}.s{seed}.npz"
 
 
-def weights_file(seed: int) -> str:
-    """File of the starting weights that all backends share for one seed."""
-    return f"weights/initial.s{seed}.safetensors"
+def weights_file(seed: int, *, drawn: bool = False) -> str:
+    """File of the starting weights that all backends share for one seed; of those drawn beside others' too."""
+    return f"weights/initial.s{seed}{'.drawn' if drawn else ''}.safetensors"
+
+
+def draws_weights(scenario: Scenario, regime: Regime) -> bool:
+    """Whether a regime starts from weights of the seed while the scenario starts from others."""
+    return bool(scenario.start) and isinstance(regime, Plain | DPSGD) and regime.from_seed
 
 
 def expand(
@@ -108,7 +113,7 @@ def expand(
                         task=scenario.task,
                         regime=regime,
                         seed=seed,
-                        initial_weights=weights_file(seed),
+                        initial_weights=weights_file(seed, drawn=draws_weights(scenario, regime)),
                         data=files.data,
                         plan=plan_file(regime.title, seed),
                         data_fingerprint=files.data_fingerprint,

@@ -18,6 +18,7 @@ from trustml.scenario.attacks import Canaries, Game
 from trustml.scenario.methods import Method
 from trustml.scenario.regimes import DPSGD, Plain, Regime
 from trustml.scenario.spec import BackendName, Execution, Probes
+from trustml.scenario.trainable import Trainable
 
 
 class Mechanism(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -285,6 +286,17 @@ def rounds_file(job: TrainJob) -> str:
 def counts_file(job: TrainJob) -> str:
     """File of what private steps met that no epsilon covers: how many examples were not finite."""
     return f"private/counts/{job.id}.npz"
+
+
+def features_file(job: TrainJob, digest: str) -> str:
+    """File of what a front that stays as it is gives of the training examples: private, as they are."""
+    return f"private/features/{job.backend}.{digest}.npz"
+
+
+def trainable_of(job: TrainJob) -> tuple[Trainable, ...]:
+    """What of the model the job trains; nothing means everything."""
+    regime = job.ablated.regime if job.ablated is not None else job.regime
+    return regime.trainable if isinstance(regime, Plain | DPSGD) else ()
 
 
 def promises_privacy(job: Job) -> bool:

@@ -10,6 +10,8 @@ import msgspec
 from trustml.privacy.bounds import BoundKind
 from trustml.privacy.ledger import Drawn, NeighboringRelation, PrivacyUnit
 
+_NAMED = 8
+"""Weights that a line names."""
 AssumptionStatus: TypeAlias = Literal["met", "not met", "not checked"]
 
 
@@ -107,6 +109,25 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     not_at_hand: bool = False
 
 
+class TrainedWeights(msgspec.Struct, frozen=True, kw_only=True):
+    """What a regime trained of a model; the rest is as it was at the start, and follows from no example of this data.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Of the weights that moved; of a pair of LoRA both.
+    count, weights : int
+        Numbers in them, and in the whole model with its pairs.
+    start : str
+        File or job that training started from; empty where starting weights follow from the seed.
+    """
+
+    names: tuple[str, ...]
+    count: int
+    weights: int
+    start: str = ""
+
+
 class PrivacyCurve(msgspec.Struct, frozen=True, kw_only=True):
     """Epsilon as steps add up, under three assumptions on how batches are drawn.
 
@@ -167,6 +188,8 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True):
         Whether all of them were secret.
     largest_participation : int
         Most batches that an example is in, where they are not.
+    trained : TrainedWeights, optional
+        Which weights were trained, where not all of them; None in statements of earlier versions.
     accounted_by : BoundKind or ""
         Which bound epsilon is; empty in statements of earlier versions.
     noise_multiplier, clipping_norm, sample_rate : float
@@ -222,6 +245,7 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True):
     secret_sampling: bool = False
     largest_participation: int = 0
     accounted_by: Literal[""] | BoundKind = ""
+    trained: TrainedWeights | None = None
 
 
 def at_most(epsilon: float, digits: int) -> str:
@@ -251,6 +275,14 @@ def statement_line(statement: PrivacyStatement) -> str:
     )
 
 
+def trained_line(trained: TrainedWeights) -> str:
+    """Say which weights were trained, and where all others come from."""
+    names = ", ".join(trained.names[:_NAMED])
+    more = f" and {len(trained.names) - _NAMED} more" if len(trained.names) > _NAMED else ""
+    start = trained.start or "random weights of the seed"
+    return f"{trained.count:,} of {trained.weights:,} weights ({names}{more}); the rest is that of {start}"
+
+
 def statement_text(statement: PrivacyStatement) -> str:
     """Write the whole statement as text."""
     size = "public, in the manifest" if statement.data_size_public else "not public"
@@ -271,6 +303,7 @@ def statement_text(statement: PrivacyStatement) -> str:
         f"  {f'{step} charged':24s}{statement.steps} in {statement.attempts} attempt(s)",
         f"  accountant              {statement.accountant}",
         f"  {data:24s}{statement.data_size} ({size})",
+        *([] if statement.trained is None else [f"  trained                 {trained_line(statement.trained)}"]),
         f"  released                {statement.released}",
         f"  hyperparameter tuning   {statement.hyperparameter_tuning}",
         f"  trust setting           {statement.trust_setting}",

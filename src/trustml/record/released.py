@@ -155,6 +155,8 @@ RELEASED: tuple[Known, ...] = (
         "data.preparation.scaling data.preparation.categories data.preparation.classes data.preparation.code",
         "declared",
     ),
+    *_of(_MANIFEST, "start start.run start.job start.shared start.earlier", "declared"),
+    *_of(_MANIFEST, "start.weights start.charges.# start.charges.#.*", "other files"),
     *_of(_MANIFEST, "partitions.# partitions.#.regime partitions.#.seed", "declared"),
     *_named(
         "partition of the clients",
@@ -236,7 +238,7 @@ RELEASED: tuple[Known, ...] = (
         "#.assumptions.#.status #.assumptions.#.why #.not_covered.# #.releases.#.name #.releases.#.coverage "
         "#.releases.#.why #.curve #.curve.steps.# #.curve.poisson.# #.curve.shuffle_lower.# #.epsilon_at_least "
         "#.ledger #.understated #.understated.* #.comparisons.#.agrees "
-        "#.drawn #.secret_sampling #.largest_participation #.accounted_by #.comparisons.#.drawn "
+        "#.drawn #.secret_sampling #.largest_participation #.accounted_by #.comparisons.#.drawn #.trained #.trained.* "
         "#.comparisons.#.secret_sampling #.comparisons.#.not_at_hand",
         "other files",
     ),

@@ -13,6 +13,7 @@ from trustml.data.preparation import Preparation
 from trustml.errors import RecordError
 from trustml.models.tasks import DEFAULT_TASK, Task
 from trustml.plan.support import Skip
+from trustml.record.starts import StartRecord
 from trustml.scenario.spec import BackendName
 from trustml.scenario.sweep import Swept
 
@@ -325,6 +326,7 @@ class Manifest(RecordStruct, frozen=True, kw_only=True):
     versions: dict[str, str] = {}
     source: dict[str, str] = {}
     artifacts: dict[str, str] = {}
+    start: StartRecord | None = None
 
 
 class ScenarioHead(RecordStruct, frozen=True, kw_only=True):

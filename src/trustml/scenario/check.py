@@ -20,10 +20,12 @@ from trustml.scenario.check_attacks import check_attacks, check_canaries
 from trustml.scenario.check_explanations import check_explanations, check_rows, check_target
 from trustml.scenario.check_regimes import check_ablations, check_regime
 from trustml.scenario.problems import check_types
-from trustml.scenario.regimes import DPSGD, Augmentation, Plain
+from trustml.scenario.regimes import DPSGD, Augmentation, Plain, Regime
 from trustml.scenario.sources import Table, Text
 from trustml.scenario.spec import Scenario
+from trustml.scenario.starts import run_start
 from trustml.scenario.sweep import check_sweep
+from trustml.scenario.trainable import trained_part
 
 
 def check_scenario(scenario: Scenario) -> None:
@@ -89,7 +91,7 @@ def check_against_data(
         For the first impossible value.
     """
     warnings: list[str] = []
-    if scenario.start:
+    if scenario.start and run_start(scenario.start) is None:
         starting_weights(Path(scenario.start), scenario.model, input_shape)
     outputs = output_count(scenario.task, classes)
     final = layer_shapes(scenario.model, input_shape)[-1]
@@ -133,6 +135,7 @@ def check_against_data(
                 f"{regime.batch_size} is more than the {train_examples} training examples",
                 fix=f"use {train_examples} or fewer",
             )
+        warnings += _part_warnings(scenario, regime, input_shape, field)
         if isinstance(regime, Plain | DPSGD) and regime.augmentation is not None:
             _check_augmentation(regime.augmentation, input_shape, f"{field}.augmentation")
         if isinstance(regime, DPSGD) and regime.delta >= 1 / train_examples:
@@ -142,6 +145,19 @@ def check_against_data(
                 f"allows leaking a whole record; use {usual:.0e} or less"
             )
     return warnings
+
+
+def _part_warnings(scenario: Scenario, regime: Regime, input_shape: Shape, field: str) -> list[str]:
+    """Check what a regime trains; warn where all else is random."""
+    if not isinstance(regime, Plain | DPSGD) or not regime.trainable:
+        return []
+    trained_part(regime.trainable, scenario.model, input_shape, field=f"{field}.trainable")
+    if scenario.start and not regime.from_seed:
+        return []
+    return [
+        f"{field}.trainable: what is not trained keeps the random values of the seed, as it starts from no model; "
+        "name one as start"
+    ]
 
 
 def _refuse_probabilities(scenario: Scenario) -> None:

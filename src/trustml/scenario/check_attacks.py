@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 
 from trustml.errors import ScenarioError
-from trustml.models.shapes import Shape, weight_shapes
+from trustml.models.shapes import Shape
 from trustml.scenario.attacks import Attacks, CanaryKind
+from trustml.scenario.regimes import DPSGD
 from trustml.scenario.spec import Scenario
+from trustml.scenario.trainable import trained_shapes
 
 LEAST_SHADOWS = 4
 
@@ -70,8 +72,10 @@ def check_canaries(scenario: Scenario, *, input_shape: Shape, classes: int, held
     ScenarioError
         For the first that cannot be had.
     """
-    shapes = weight_shapes(scenario.model, input_shape)
-    parameters, values = sum(map(math.prod, shapes.values())), math.prod(input_shape)
+    private = [regime for regime in scenario.training if isinstance(regime, DPSGD)] or [DPSGD()]
+    moving = (trained_shapes(regime.trainable, scenario.model, input_shape) for regime in private)
+    parameters = min(sum(map(math.prod, shapes.values())) for shapes in moving)
+    values = math.prod(input_shape)
     for index, canaries in enumerate(scenario.attacks.canaries):
         most, of_what = most_canaries(
             canaries.kind, parameters=parameters, values=values, classes=classes, heldout=heldout

@@ -164,6 +164,7 @@ def _check_stock(regime: DPSGD, field: str) -> None:
         "clipping": not isinstance(regime.clipping, Flat),
         "mechanism": not isinstance(regime.mechanism, IndependentNoise),
         "augmentation": regime.augmentation is not None,
+        "trainable": bool(regime.trainable),
         "ema_decay": regime.ema_decay is not None,
         "schedule": regime.schedule != Schedule(),
         "sampling_seed": regime.sampling_seed is not None,

@@ -12,6 +12,7 @@ from trustml.scenario.clipping import Clipping, Flat
 from trustml.scenario.federated import DPFedAvg, FederatedRegime, IndependentNoise, NoiseMechanism
 from trustml.scenario.optimizers import SGD, Optimizer, Schedule
 from trustml.scenario.regime import RegimeSpec
+from trustml.scenario.trainable import Trainable
 
 Sampling: TypeAlias = Annotated[
     Literal["poisson", "shuffle", "fixed", "in turn"],
@@ -89,6 +90,10 @@ class Plain(RegimeSpec, frozen=True, kw_only=True, tag="Plain"):
     random_labels : bool
         Train on permuted labels: the data randomisation test (Adebayo et al., NeurIPS 2018, arXiv 1810.03292).
     augmentation : Augmentation, optional
+    trainable : tuple of Head, NormsAndBiases, Named or LoRA
+        What is trained; everything by default. All other weights keep their starting values.
+    from_seed : bool
+        Start from weights of the seed, whatever the scenario's `start`.
     ablation : Ablation, optional
         Take the steps of a private regime without its noise, its clipping, or both. All other fields are left out.
     """
@@ -100,6 +105,8 @@ class Plain(RegimeSpec, frozen=True, kw_only=True, tag="Plain"):
     stop_at: str = ""
     random_labels: bool = False
     augmentation: Augmentation | None = None
+    trainable: tuple[Trainable, ...] = ()
+    from_seed: bool = False
     ablation: Ablation | None = None
 
     @property
@@ -150,6 +157,11 @@ class DPSGD(RegimeSpec, frozen=True, kw_only=True, tag="DPSGD"):
     ema_decay : float, optional
         The result is an exponential moving average of the weights with this decay (0.999, say).
     augmentation : Augmentation, optional
+    trainable : tuple of Head, NormsAndBiases, Named or LoRA
+        What is trained; everything by default. All other weights keep their starting values, and get neither a share of
+        the clipping norm nor noise.
+    from_seed : bool
+        Start from weights of the seed, whatever the scenario's `start`.
     engine : {"core", "stock", "stock_optimizer"}
         ``"core"``: the library's clipping and noise on batches that the core draws, so that all backends do
         the same. ``"stock"``: the library as its documentation drives it (``make_private`` with its own
@@ -172,6 +184,8 @@ class DPSGD(RegimeSpec, frozen=True, kw_only=True, tag="DPSGD"):
     schedule: Schedule = Schedule()
     ema_decay: Inside | None = None
     augmentation: Augmentation | None = None
+    trainable: tuple[Trainable, ...] = ()
+    from_seed: bool = False
     engine: Engine = "core"
 
     def total_steps(self, examples: int) -> int:

@@ -214,9 +214,12 @@ class Files(Source, frozen=True, kw_only=True):
         Columns of the table.
     test_path : str, optional
         Folder of the held-out files, by class as `path`; without it `test_fraction` is held out.
+    classes : tuple of str
+        Class folders that are taken, of `path` and of `test_path`; all by default.
     """
 
     path: str
+    classes: tuple[str, ...] = ()
     table: str | None = None
     file: str = "file"
     label: str = "label"

@@ -213,8 +213,10 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Fields of this scenario whose values somebody read from the data that is to be protected, by hand or by
         ``trustml init``: ``data.drop``, ``training``. No epsilon covers such a choice, and every statement says so.
     start : str
-        File of ``trustml import`` whose weights every training starts from; without it they are drawn from the seed. No
-        epsilon covers what they tell of the data that they were made from, and every statement says so.
+        File of ``trustml import`` whose weights every training starts from, or a model of an earlier run as
+        ``RUN:JOB``, such as ``runs/features-20261130-1200-abcd:train.torch.Plain.s0``; without it they are drawn from
+        the seed. Where an earlier private training used rows of this data, both are charged for; else no epsilon covers
+        what the weights tell of the data that they were made from, and every statement says so.
     sweep : tuple of Swept
         Which regimes differ in what alone, so that they are shown as a curve; overrides with several values make it.
         Who chooses among private ones by what the run measures releases all of them, and every statement says so.

@@ -9,6 +9,7 @@ for the attacked models they remain held out.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -24,10 +25,11 @@ from trustml.data.dataset import Examples
 from trustml.frameworks.entry import Supported
 from trustml.models.answers import recorded_losses
 from trustml.models.shapes import weight_shapes
-from trustml.models.weights import Weights, read_weights
-from trustml.plan.job import CanaryJob, TrainJob, checkpoint_file
+from trustml.models.weights import read_weights
+from trustml.plan.job import CanaryJob, TrainJob, checkpoint_file, trainable_of
 from trustml.plan.support import training_support
 from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
+from trustml.scenario.trainable import trained_shapes
 from trustml.worker.canary_insertion import CanaryFederation, CanaryTrainer, strength_of
 from trustml.worker.federated import HISTORY
 from trustml.worker.job_context import JobContext
@@ -78,12 +80,13 @@ def train_with_canaries(job: CanaryJob, backend: Backend, *, at: JobContext) -> 
     )
     model = Model(architecture=job.model, input_shape=job.input_shape, weights=initial, task=job.task)
     joins = BatchPlan(indices=plan["joins"].astype(np.int64), offsets=plan["join_offsets"].astype(np.int64))
+    size = sum(map(math.prod, trained_shapes(trainable_of(training), job.model, job.input_shape).values()))
     at.progress.stage("training")
     match job.canaries.kind:
         case "dirac gradient" | "random gradient":
-            scores = _gradients(training, backend, model, examples, _directions(chosen, initial), joins, at=at)
+            scores = _gradients(training, backend, model, examples, _directions(chosen, size), joins, at=at)
         case "random update":
-            scores = _updates(training, backend, model, examples, _directions(chosen, initial), joins, at=at)
+            scores = _updates(training, backend, model, examples, _directions(chosen, size), joins, at=at)
         case _:
             scores = _examples(training, backend, model, examples, chosen, at=at)
     if not np.isfinite(scores).all():
@@ -120,7 +123,7 @@ def _gradients(
             joins=joins,
             mechanism=mechanism,
             rate=mechanism.sample_rate,
-            strength=strength_of(directions, model.weights, per_layer=settings.per_layer),
+            strength=strength_of(directions, model.trained, per_layer=settings.per_layer),
         )
         watched.append(trainer)
         return trainer
@@ -166,8 +169,7 @@ def _examples(
     return before - after
 
 
-def _directions(chosen: dict[str, npt.NDArray[Any]], like: Weights) -> Directions:
-    size = sum(part.size for part in like.values())
+def _directions(chosen: dict[str, npt.NDArray[Any]], size: int) -> Directions:
     if "coordinates" in chosen:
         return DiracDirections(chosen["coordinates"].astype(np.int64), size)
     seed = tuple(int(word) for word in chosen["seed"])

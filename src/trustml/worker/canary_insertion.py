@@ -54,7 +54,7 @@ class CanaryTrainer(ForwardingTrainer):
         super().__init__(trainer)
         self._directions, self._joins = directions, joins
         self._mechanism, self._rate, self._strength = mechanism, rate, strength
-        self._like = trainer.weights()
+        self._like = trainer.clipped_sum()
         self._steps = 0
         self.evidence: Doubles = np.zeros(directions.count)
 

@@ -76,10 +76,10 @@ class PrivateTraining:
             grad_sample_mode=job.execution.grad_sample_mode,
         )
         self._trainer = backend.private(model, settings, secrets.randbits(31))
-        self._drawn = drawn_for(job.mechanism, backend=job.backend, weights=model.weights)
+        self._drawn = drawn_for(job.mechanism, backend=job.backend, weights=model.trained)
         self._count_noise = secret_generator()
         self._clipping_norm = self._mechanism.clipping_norm
-        self._average: Weights = model.weights if job.regime.ema_decay else {}
+        self._average: Weights = model.trained if job.regime.ema_decay else {}
         self._restore(model)
 
     def run(self, plan: BatchPlan, *, augmentation_entropy: tuple[int, ...]) -> Trained:
@@ -107,7 +107,7 @@ class PrivateTraining:
         write_atomic(
             inside(at.root, counts_file(self._job)), encode_arrays({"not_finite_examples": broken}), private=True
         )
-        weights = self._average if self._average else self._trainer.weights()
+        weights = {**self._trainer.weights(), **self._average}
         return Trained(weights=weights, choice=self._trainer.choice, notes=self._notes(len(plan), steps))
 
     def _strategy(self) -> NoiseStrategy | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,20 +15,29 @@ from trustml.data.batches import BatchPlan
 from trustml.data.clients import read_federated_plan
 from trustml.data.dataset import Examples
 from trustml.errors import PrivacyError, RecordError
-from trustml.plan.job import TrainJob
+from trustml.plan.job import TrainJob, trainable_of
 from trustml.plan.mechanism import drawn_for, make_charge
 from trustml.privacy.ledger import charge
 from trustml.record.files import inside, read_arrays
 from trustml.scenario.regimes import DPSGD, Ablation, Plain
 from trustml.worker.ablated import train_ablated
 from trustml.worker.federated import FederatedDriver
+from trustml.worker.fine_tuning import fine_tuning
 from trustml.worker.job_context import JobContext, Trained
 from trustml.worker.plain import train_plain
 from trustml.worker.private import PrivateTraining
 
 
 def train(job: TrainJob, backend: Backend, model: Model, examples: Examples, *, at: JobContext) -> Trained:
-    """Train by the job's regime."""
+    """Train what the job's regime says by the job's regime; the weights are those of the whole model."""
+    if not trainable_of(job):
+        return _by_regime(job, backend, model, examples, at=at)
+    part = fine_tuning(job, backend, model, examples, at=at)
+    trained = _by_regime(job, backend, part.model, part.examples, at=at)
+    return replace(trained, weights=part.whole(trained.weights))
+
+
+def _by_regime(job: TrainJob, backend: Backend, model: Model, examples: Examples, *, at: JobContext) -> Trained:
     if isinstance(job.regime, DPSGD) and job.regime.engine != "core":
         return train_by_library(job, backend, model, examples, at=at)
     path = inside(at.root, job.plan)

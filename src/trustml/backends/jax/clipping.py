@@ -48,9 +48,10 @@ from trustml.models.layers import (
     GroupNorm,
     Layer,
     LayerNorm,
+    Node,
     RMSNorm,
 )
-from trustml.models.shapes import value_shapes
+from trustml.models.shapes import node_of, value_shapes
 from trustml.models.tasks import DEFAULT_TASK, Task
 from trustml.models.token_layers import (
     Embedding,
@@ -68,6 +69,7 @@ def clipped_gradients(
     key: Array,
     first: Array | int = 0,
     task: Task = DEFAULT_TASK,
+    trained: tuple[str, ...] | None = None,
 ) -> tuple[Params, Array]:
     """Sum over the examples of a tile of their gradients, each scaled down to `clipping_norm`.
 
@@ -86,6 +88,8 @@ def clipped_gradients(
     first : int
         Number of the first example in its batch, for dropout.
     task : Task
+    trained : tuple of str, optional
+        Parameters by which there are gradients; all of them where it is left out.
 
     Returns
     -------
@@ -94,7 +98,9 @@ def clipped_gradients(
         Number of examples whose whole gradient was no longer than `clipping_norm`.
     """
     mask = tile[2]
-    gradients = lax.optimization_barrier(_layer_gradients(architecture, params, tile, key, first, task))
+    wanted = tuple(params) if trained is None else trained
+    every = _layer_gradients(architecture, params, tile, key, first, task, wanted)
+    gradients = lax.optimization_barrier({name: every[name] for name in wanted})
     squares = {name: gradient.square_norms() for name, gradient in gradients.items()}
     norms = jnp.sqrt(sum(squares.values()))
     unclipped = jnp.sum((norms <= clipping_norm) & (mask > 0))
@@ -103,7 +109,7 @@ def clipped_gradients(
         scales = {name: mask * _scale(each, jnp.sqrt(square)) for name, square in squares.items()}
     else:
         scales = dict.fromkeys(squares, mask * _scale(clipping_norm, norms))
-    sums = {name: gradients[name].weighted_sum(scales[name]).reshape(params[name].shape) for name in params}
+    sums = {name: gradients[name].weighted_sum(scales[name]).reshape(params[name].shape) for name in wanted}
     return sums, unclipped
 
 
@@ -148,13 +154,20 @@ class _Written(NamedTuple):
 
 
 def _layer_gradients(
-    architecture: Architecture, params: Params, tile: Tile, key: Array, first: Array | int, task: Task
+    architecture: Architecture,
+    params: Params,
+    tile: Tile,
+    key: Array,
+    first: Array | int,
+    task: Task,
+    wanted: tuple[str, ...],
 ) -> dict[str, _Outer | _Written | Scattered]:
     inputs, labels, _ = tile
     examples, copies = inputs.shape[:2]
     rows = inputs.reshape(examples * copies, *inputs.shape[2:])
     shapes = value_shapes(architecture, inputs.shape[2:])
-    weighted_nodes = [n for n in architecture.nodes if has_weights(n.layer) or isinstance(n.layer, Unembedding)]
+    moving = {node_of(name) for name in wanted}
+    weighted_nodes = [node for node in architecture.nodes if _owner(node) in moving]
     taps = {node.name: jnp.zeros((len(rows), *shapes[node.name])) for node in weighted_nodes}
 
     def loss(taps: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
@@ -164,10 +177,10 @@ def _layer_gradients(
             given = [values[name] for name in node.inputs]
             if isinstance(node.layer, Unembedding):
                 seen[node.name] = given[0]
-                values[node.name] = node_output(node, params, values) + taps[node.name]
+                values[node.name] = node_output(node, params, values) + taps.get(node.name, 0.0)
             elif has_weights(node.layer):
                 seen[node.name] = prepared(node.layer, given[0])
-                values[node.name] = weighted(node.layer, seen[node.name], params, node.name) + taps[node.name]
+                values[node.name] = weighted(node.layer, seen[node.name], params, node.name) + taps.get(node.name, 0.0)
             else:
                 values[node.name] = unweighted(node.layer, given, jax.random.fold_in(key, index), first * copies)
         outputs = values[architecture.nodes[-1].name]
@@ -201,6 +214,11 @@ def _layer_gradients(
     return found | _table_gradients(architecture, seen, outputs, examples)
 
 
+def _owner(node: Node) -> str:
+    """Name of the node whose weights a node multiplies by."""
+    return node.layer.of if isinstance(node.layer, Unembedding) else node.name
+
+
 def _table_gradients(
     architecture: Architecture, seen: dict[str, Array], outputs: dict[str, Array], examples: int
 ) -> dict[str, Scattered | _Written]:
@@ -208,7 +226,7 @@ def _table_gradients(
     found: dict[str, Scattered | _Written] = {}
     ties = {node.layer.of: node.name for node in architecture.nodes if isinstance(node.layer, Unembedding)}
     for node in architecture.nodes:
-        if not isinstance(node.layer, Embedding):
+        if not isinstance(node.layer, Embedding) or node.name not in outputs:
             continue
         ids, back = seen[node.name].reshape(examples, -1), outputs[node.name]
         lookups = scattered(ids, back.reshape(examples, -1, back.shape[-1]), node.layer.vocabulary)

@@ -14,7 +14,7 @@ from jax import Array, lax
 
 from trustml.backends.contract import Model
 from trustml.backends.jax.clipping import clip_rows
-from trustml.backends.jax.network import Params, to_params, to_weights
+from trustml.backends.jax.network import Params, moved, part_of, to_params, to_weights
 from trustml.backends.jax.noise import CorrelatedNoise, add_noise, noise_words, threefry_key
 from trustml.backends.jax.optimizers import make_optimizer, read_state, restore_state
 from trustml.backends.jax.sharding import device_mesh, replicated, sharded_clipped_gradients
@@ -45,7 +45,8 @@ class DPTrainer:
         self._params = replicated(self._mesh, to_params(model.weights))
         self._names = list(model.weights)
         self._optimizer = make_optimizer(settings.optimizer)
-        self._state = self._optimizer.init(self._params)
+        self._trained = tuple(model.trained)
+        self._state = self._optimizer.init(part_of(self._params, self._trained))
         expected = settings.expected_batch_size
         self._capacity = settings.micro_batch_size or expected + 3 * math.isqrt(expected)
         self._tiling = choose_tiling(
@@ -55,7 +56,7 @@ class DPTrainer:
         self._dropout_words = np.asarray(jax.random.key_data(jax.random.key(dropout_seed)))
         self._microbatches = self._steps = 0
         self._architecture, self._task, self._settings = model.architecture, model.task, settings
-        self._correlated = settings.noise and CorrelatedNoise(settings.noise, like=self._params)
+        self._correlated = settings.noise and CorrelatedNoise(settings.noise, like=part_of(self._params, self._trained))
         self._sums: list[Params] = []
         self._clip = jax.jit(self._clipped_share)
         self._plant = jax.jit(partial(clip_rows, per_layer=settings.per_layer))
@@ -89,7 +90,7 @@ class DPTrainer:
 
     def clipped_sum(self) -> Weights:
         """Sum so far, without noise."""
-        return to_weights(self._sum(), self._names)
+        return to_weights(self._sum(), self._trained)
 
     def update(self, *, clipping_norm: float, noise_multiplier: float, learning_rate: float) -> None:
         """Add noise, divide, and take the step."""
@@ -110,7 +111,7 @@ class DPTrainer:
     def gradient(self) -> Weights:
         """Noisy mean gradient of the last update."""
         assert self._released is not None
-        return to_weights(self._noisy(self._released), self._names)
+        return to_weights(self._noisy(self._released), self._trained)
 
     def weights(self) -> Weights:
         """Present weights, canonical."""
@@ -118,7 +119,7 @@ class DPTrainer:
 
     def state(self) -> Weights:
         """What the optimizer remembers."""
-        return read_state(self._state, self._names)
+        return read_state(self._state, self._trained)
 
     def restore(self, weights: Weights, state: Weights) -> None:
         """Go back to weights and state; the noise goes on from its own, new seed."""
@@ -129,7 +130,7 @@ class DPTrainer:
         self._sums = [self._total([*self._sums, *found])] if self._sums or len(found) > 1 else found
 
     def _sum(self) -> Params:
-        return self._sums[0] if self._sums else jax.tree.map(jnp.zeros_like, self._params)
+        return self._sums[0] if self._sums else jax.tree.map(jnp.zeros_like, part_of(self._params, self._trained))
 
     def _clipped_share(
         self, params: Params, share: Share, clipping_norm: Array, words: Array, microbatch: Array
@@ -148,6 +149,7 @@ class DPTrainer:
                 key=key,
                 first=share.first + start,
                 task=self._task,
+                trained=self._trained,
             )
 
         sums, unclipped = sum_tiles(self._tiling, clipped, share)
@@ -166,7 +168,7 @@ class DPTrainer:
         """Take a step; the gradient stays inside, as giving it out would take as long as drawing its noise."""
         gradient = lax.optimization_barrier(self._noisy_mean(released))  # else XLA draws it anew for every use
         direction, state = self._optimizer.update(gradient, state)
-        return jax.tree.map(lambda w, d: w - learning_rate * d, params, direction), state
+        return moved(params, direction, learning_rate), state
 
 
 def add_clipped(sums: Params, rows: Params, clipping_norm: Array, *, per_layer: bool) -> Params:

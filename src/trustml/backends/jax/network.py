@@ -110,6 +110,16 @@ def to_weights(params: Params, names: Sequence[str]) -> Weights:
     return {name: np.array(params[name], np.float32) for name in names}
 
 
+def part_of(params: Params, names: Sequence[str]) -> Params:
+    """Arrays of these names."""
+    return {name: params[name] for name in names}
+
+
+def moved(params: Params, direction: Params, learning_rate: Array) -> Params:
+    """Take a step along the direction, which may be of some of the parameters alone."""
+    return params | {name: params[name] - learning_rate * part for name, part in direction.items()}
+
+
 def native_model(model: Model) -> tuple[Callable[[Params, Array], Array], Params]:
     """Give a pure function of parameters and inputs (n, *x), and the parameters."""
 

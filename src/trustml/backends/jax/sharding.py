@@ -53,6 +53,7 @@ def sharded_clipped_gradients(
     key: Array,
     first: Array | int = 0,
     task: Task = DEFAULT_TASK,
+    trained: tuple[str, ...] | None = None,
 ) -> tuple[Params, Array]:
     """Sum of clipped gradients over the devices of a mesh; for use in a compiled function.
 
@@ -60,7 +61,7 @@ def sharded_clipped_gradients(
     ----------
     mesh : Mesh, optional
         As :func:`device_mesh` makes it; None computes on one device.
-    architecture, params, tile, clipping_norm, per_layer, key, first, task
+    architecture, params, tile, clipping_norm, per_layer, key, first, task, trained
         See :func:`trustml.backends.jax.clipping.clipped_gradients`. Rows that no device would have a partner for are
         filled up with masked ones.
 
@@ -80,6 +81,7 @@ def sharded_clipped_gradients(
             key=key,
             first=first,
             task=task,
+            trained=trained,
         )
 
     def on_each(params: Params, tile: Tile, clipping_norm: Array, key: Array, first: Array) -> tuple[Params, Array]:
@@ -92,6 +94,7 @@ def sharded_clipped_gradients(
             key=key,
             first=first + lax.axis_index(_ROWS) * len(tile[1]),
             task=task,
+            trained=trained,
         )
         return lax.psum(own, _ROWS)
 

@@ -11,7 +11,7 @@ from jax import Array
 
 from trustml.backends.contract import Model
 from trustml.backends.jax.losses import example_losses, output_slopes
-from trustml.backends.jax.network import Params, apply, to_params, to_weights
+from trustml.backends.jax.network import Params, apply, moved, part_of, to_params, to_weights
 from trustml.backends.jax.noise import threefry_key
 from trustml.backends.jax.optimizers import make_optimizer, read_state, restore_state
 from trustml.backends.jax.tiling import Share, Tile, calls_on_every_core, choose_tiling, deal, sum_tiles
@@ -50,10 +50,10 @@ class PlainTrainer:
     def __init__(self, model: Model, *, regime: Plain, dropout_seed: int) -> None:
         self._capacity = regime.batch_size
         self._architecture, self._task = model.architecture, model.task
-        self._params = to_params(model.weights)
+        self._params, self._trained = to_params(model.weights), tuple(model.trained)
         self._names = list(model.weights)
         self._optimizer = make_optimizer(regime.optimizer)
-        self._state = self._optimizer.init(self._params)
+        self._state = self._optimizer.init(part_of(self._params, self._trained))
         self._tiling = choose_tiling(model.architecture, model.input_shape, copies=1, expected=regime.batch_size)
         self._words = np.asarray(jax.random.key_data(jax.random.key(dropout_seed)))
         self._steps = 0
@@ -78,7 +78,7 @@ class PlainTrainer:
 
     def state(self) -> Weights:
         """What the optimizer remembers."""
-        return read_state(self._state, self._names)
+        return read_state(self._state, self._trained)
 
     def restore(self, weights: Weights, state: Weights) -> None:
         """Go back to weights and state."""
@@ -90,9 +90,10 @@ class PlainTrainer:
 
         def gradient(tile: Tile, start: Array) -> Params:
             def loss(weights: Params) -> Array:
-                return loss_sum(self._architecture, weights, tile, key, share.first + start, task=self._task)
+                whole = {**params, **weights}
+                return loss_sum(self._architecture, whole, tile, key, share.first + start, task=self._task)
 
-            return jax.grad(loss)(params)
+            return jax.grad(loss)(part_of(params, self._trained))
 
         return sum_tiles(self._tiling, gradient, share)
 
@@ -101,7 +102,7 @@ class PlainTrainer:
     ) -> tuple[Params, Any]:
         gradient = jax.tree.map(lambda *parts: sum(parts) / examples, *found)
         direction, state = self._optimizer.update(gradient, state)
-        return jax.tree.map(lambda w, d: w - learning_rate * d, params, direction), state
+        return moved(params, direction, learning_rate), state
 
 
 def loss_gradient(

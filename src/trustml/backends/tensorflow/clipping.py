@@ -25,7 +25,7 @@ from trustml.backends.settings import PrivateSettings, written_numbers
 from trustml.backends.tensorflow.book_keeping import clipped_sum, per_example_gradients
 from trustml.backends.tensorflow.layer_rules import rule_for
 from trustml.backends.tensorflow.losses import example_losses
-from trustml.backends.tensorflow.network import build_keras, variable
+from trustml.backends.tensorflow.network import build_keras, trained_variables
 
 _MOST_WRITTEN = 2**27
 """Numbers of gradients that book-keeping writes out at once, 512 MiB of them."""
@@ -56,9 +56,11 @@ class Clipper:
         self._architecture = model.architecture
         self.model = build_keras(model, _ClippingModel if mode == "dp_model" else tf.keras.Model)
         self._task = model.task
-        self.variables = {name: variable(self.model, name) for name in model.weights}
+        self.variables = trained_variables(self.model, model)
         self.clip: Clip = (self._by_model if mode == "dp_model" else self._by_book_keeping)(settings)
-        written = written_numbers(model.architecture, model.input_shape, copies=settings.multiplicity)
+        written = written_numbers(
+            model.architecture, model.input_shape, copies=settings.multiplicity, frozen=model.frozen
+        )
         self.most_examples = max(1, _MOST_WRITTEN // written) if mode == "book_keeping" and written else None
         self._per_layer = settings.per_layer
 

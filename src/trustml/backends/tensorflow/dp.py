@@ -31,7 +31,8 @@ class TFPrivacyTrainer:
         self._variables = self._clipper.variables
         self._optimizer = OptimizerSteps(settings.optimizer, self._variables)
         self._sums = {name: tf.Variable(tf.zeros_like(v)) for name, v in self._variables.items()}
-        size = sum(array.size for array in model.weights.values())
+        self._names = list(model.weights)
+        size = sum(array.size for array in model.trained.values())
         self._noise = NoiseAhead(settings.noise_seed, size, settings.noise)
         self._gradient: dict[str, tf.Tensor] = {}
         self._rows = settings.block_rows(most=self._clipper.most_examples, multiple=_ROWS_OF_A_KERNEL)
@@ -81,7 +82,7 @@ class TFPrivacyTrainer:
 
     def weights(self) -> Weights:
         """Present weights, canonical."""
-        return read_weights(self._clipper.model, list(self._variables))
+        return read_weights(self._clipper.model, self._names)
 
     def state(self) -> Weights:
         """What the optimizer remembers."""

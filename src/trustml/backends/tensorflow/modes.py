@@ -35,7 +35,12 @@ def choose_mode(model: Model, settings: PrivateSettings) -> EngineChoice:
     if len(modes) == 1:
         return EngineChoice(name=modes[0], seconds={}, refused=refused)
     seconds, differing = _measure(
-        tuple(modes), model.architecture, model.input_shape, model.task, replace(settings, noise_seed=(0, 0, 0, 0))
+        tuple(modes),
+        model.architecture,
+        model.input_shape,
+        model.task,
+        model.frozen,
+        replace(settings, noise_seed=(0, 0, 0, 0)),
     )
     return EngineChoice(name=min(seconds, key=lambda mode: seconds[mode]), seconds=seconds, refused=refused | differing)
 
@@ -46,10 +51,11 @@ def _measure(
     architecture: Architecture,
     input_shape: tuple[int, ...],
     task: Task,
+    frozen: frozenset[str],
     settings: PrivateSettings,
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Median seconds of the modes that agree with the first, and by how much the others differ."""
-    model = _synthetic_model(architecture, input_shape, task)
+    model = replace(_synthetic_model(architecture, input_shape, task), frozen=frozen)
     rows = _synthetic(model, settings)
     expected: list[np.ndarray] | None = None
     seconds: dict[str, float] = {}

@@ -54,6 +54,7 @@ from trustml.models.layers import (
     Transpose,
 )
 from trustml.models.outcome import Outcome
+from trustml.models.shapes import node_of
 from trustml.models.token_layers import (
     Unembedding,
 )
@@ -135,6 +136,15 @@ def variable(model: tf.keras.Model, name: str) -> tf.Variable:
     if part == "bias" and hasattr(layer, "beta"):
         return layer.beta
     return getattr(layer, _KERAS_NAMES.get(part, part))
+
+
+def trained_variables(built: tf.keras.Model, model: Model) -> dict[str, tf.Variable]:
+    """Variables that are trained, by canonical name; layers of which none is are told so."""
+    found = {name: variable(built, name) for name in model.trained}
+    moving = {node_of(name) for name in found}
+    for node in {node_of(name) for name in model.frozen} - moving:
+        built.get_layer(layer_name(node)).trainable = False
+    return found
 
 
 def read_weights(model: tf.keras.Model, names: list[str]) -> Weights:

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from trustml.backends.contract import Model
 from trustml.backends.tensorflow.losses import keras_loss, label_spec
-from trustml.backends.tensorflow.network import build_keras, load_weights, read_weights, variable
+from trustml.backends.tensorflow.network import build_keras, load_weights, read_weights, trained_variables
 from trustml.backends.tensorflow.optimizers import OptimizerSteps
 from trustml.data.dataset import Floats, LabelArray
 from trustml.models.weights import Weights
@@ -19,8 +19,8 @@ class PlainTrainer:
     def __init__(self, model: Model, *, optimizer: Optimizer, dropout_seed: int) -> None:
         tf.keras.utils.set_random_seed(dropout_seed % 2**32)
         self._model = keras_model = build_keras(model)
-        variables = {name: variable(keras_model, name) for name in model.weights}
-        self._variables = variables
+        variables = trained_variables(keras_model, model)
+        self._names = list(model.weights)
         self._optimizer = steps = OptimizerSteps(optimizer, variables)
         loss = keras_loss(model.task)
 
@@ -45,7 +45,7 @@ class PlainTrainer:
 
     def weights(self) -> Weights:
         """Present weights, canonical."""
-        return read_weights(self._model, list(self._variables))
+        return read_weights(self._model, self._names)
 
     def state(self) -> Weights:
         """What the optimizer remembers."""

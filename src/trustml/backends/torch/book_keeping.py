@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from trustml.backends.contract import Model
 from trustml.backends.settings import PrivateSettings, written_numbers
 from trustml.backends.torch.given_rows import clip_rows, clipping_scales
-from trustml.backends.torch.layer_gradients import Covered, layer_gradients, tied_gradients
+from trustml.backends.torch.layer_gradients import Covered, layer_gradients, tied_gradients, trained_of
 from trustml.backends.torch.losses import batch_loss
-from trustml.backends.torch.network import build_module, parameter_names
+from trustml.backends.torch.network import build_module, trained_parameters
 from trustml.backends.torch.optimizers import make_optimizer
 from trustml.backends.torch.tokens import TiedProduct
 from trustml.errors import UsageError
@@ -39,14 +39,15 @@ class BookKeepingClipper:
 
     def __init__(self, model: Model, settings: PrivateSettings) -> None:
         self.module = build_module(model).train()
-        self.parameters = parameter_names(self.module, list(model.weights))
+        self.parameters = trained_parameters(self.module, model)
         self._settings, self._task = settings, model.task
         self._seen: list[tuple[Covered | TiedProduct, Tensor, Tensor]] = []
         layers = weighted_layers(self.module)
-        for layer in [*layers, *(one for one in self.module.modules() if isinstance(one, TiedProduct))]:
+        tied = [one for one in self.module.modules() if isinstance(one, TiedProduct)]
+        for layer in [*layers, *(one for one in tied if one.tied[0] in layers)]:
             layer.register_forward_hook(self._keep)
         copies = settings.multiplicity
-        written = written_numbers(model.architecture, model.input_shape, copies=copies)
+        written = written_numbers(model.architecture, model.input_shape, copies=copies, frozen=model.frozen)
         sequences = any(len(shape) == 2 for shape in layer_shapes(model.architecture, model.input_shape)[1:])
         small = nn.Linear | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm
         matrices = not all(isinstance(layer, small) for layer in layers) or copies > 1 or sequences
@@ -103,7 +104,7 @@ class BookKeepingClipper:
         found: dict[int, Tensor] = {}
         for (layer, _, _), gradients, part in zip(own, layers, squares, strict=True):
             sums = gradients.weighted_sums([next(scales) for _ in part])
-            found |= {id(parameter): total for parameter, total in zip(layer.parameters(), sums, strict=True)}
+            found |= {id(parameter): total for parameter, total in zip(trained_of(layer), sums, strict=True)}
         unclipped = 0
         if self._settings.count_unclipped:
             unclipped = int((torch.stack(together).sum(dim=0)[:examples].sqrt() <= clipping_norm).sum())
@@ -114,14 +115,14 @@ class BookKeepingClipper:
 
 
 def weighted_layers(module: nn.Module) -> list[nn.Module]:
-    """Layers with weights of their own.
+    """Layers with weights of their own that are trained.
 
     Raises
     ------
     UsageError
         If there is one whose gradients are not known here.
     """
-    layers = [layer for layer in module.modules() if any(True for _ in layer.parameters(recurse=False))]
+    layers = [layer for layer in module.modules() if trained_of(layer)]
     for layer in layers:
         if not isinstance(layer, get_args(Covered)):
             raise UsageError(f"execution.grad_sample_mode: 'book_keeping' does not cover {layer}; use auto or hooks")

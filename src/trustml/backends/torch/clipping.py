@@ -22,7 +22,7 @@ from trustml.backends.settings import PrivateSettings
 from trustml.backends.torch.book_keeping import BookKeepingClipper
 from trustml.backends.torch.given_rows import clip_rows, square_norms
 from trustml.backends.torch.losses import batch_loss
-from trustml.backends.torch.network import build_module, parameter_names
+from trustml.backends.torch.network import build_module, trained_parameters
 from trustml.backends.torch.optimizers import make_optimizer
 from trustml.backends.torch.recurrent import StepsGRU, StepsLSTM, written_gradients
 from trustml.models.layer_types import WHY_NO_EXPANDED_WEIGHTS, WITHOUT_EXPANDED_WEIGHTS, WITHOUT_FUNCTORCH
@@ -100,7 +100,7 @@ class SampledClipper:
     def __init__(self, mode: str, model: Model, settings: PrivateSettings) -> None:
         self.module = build_module(model).train()
         keep_channels_first(self.module)
-        self.parameters = parameter_names(self.module, list(model.weights))
+        self.parameters = trained_parameters(self.module, model)
         self._settings, self._task = settings, model.task
         # Gradients of the *sum* of the losses: the only division is by the declared batch size, at the end.
         if mode == "ew":

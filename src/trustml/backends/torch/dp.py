@@ -47,6 +47,7 @@ class OpacusTrainer:
             device=current_device(),
         )
         self._rows = settings.block_rows(most=self._clipper.most_examples)
+        self._names = list(model.weights)
         self._sums: list[torch.Tensor] | None = None
 
     @property
@@ -105,7 +106,7 @@ class OpacusTrainer:
 
     def weights(self) -> Weights:
         """Present weights, canonical."""
-        return read_weights(self._clipper.module, list(self._parameters))
+        return read_weights(self._clipper.module, self._names)
 
     def state(self) -> Weights:
         """What the optimizer remembers."""

@@ -10,6 +10,7 @@ positions (Li et al., ICLR 2022) lose all digits where positions cancel.
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import Protocol, TypeAlias
 
 import torch
@@ -41,12 +42,13 @@ Covered: TypeAlias = (
 )
 """Layers whose per-example gradients are known here."""
 
+_FILTERS = (nn.Conv2d, nn.Conv1d, CroppedTranspose2d, CroppedTranspose1d)
 _IMAGES_AT_ONCE = 32
 """Images whose patches are gathered at once, so that they stay in the processor's cache."""
 
 
 class LayerGradients(Protocol):
-    """Per-example gradients of a layer's weight and, if it has one, its bias, in that order."""
+    """Per-example gradients of a layer's weight and, if it has one, its bias, in that order; of what is trained."""
 
     def square_norms(self) -> list[Tensor]:
         """Squared L2 norms: one tensor of shape (n,) for each parameter."""
@@ -73,6 +75,27 @@ def layer_gradients(layer: Covered, inputs: Tensor, outputs: Tensor, *, copies: 
     copies : int
         Rows that make one example, whose gradient is the sum of theirs.
     """
+    wanted = [parameter.requires_grad for parameter in layer.parameters()]
+    if not all(wanted):
+        return _some_gradients(layer, inputs, outputs, copies, wanted)
+    return _all_gradients(layer, inputs, outputs, copies)
+
+
+def trained_of(layer: nn.Module) -> list[nn.Parameter]:
+    """Parameters of a layer's own that are trained."""
+    return [parameter for parameter in layer.parameters(recurse=False) if parameter.requires_grad]
+
+
+def _some_gradients(layer: Covered, inputs: Tensor, outputs: Tensor, copies: int, wanted: list[bool]) -> LayerGradients:
+    """Gradients by the parameters that are trained: a bias needs none by its kernel, which is what takes the time."""
+    if wanted == [False, True] and isinstance(layer, nn.Linear):
+        return _Written([outputs.reshape(len(outputs) // copies, -1, outputs.shape[-1]).sum(dim=1)])
+    if wanted == [False, True] and isinstance(layer, _FILTERS):
+        return _Written([_joined(outputs.flatten(2).sum(dim=2), copies)])
+    return _Some(_all_gradients(layer, inputs, outputs, copies), wanted)
+
+
+def _all_gradients(layer: Covered, inputs: Tensor, outputs: Tensor, copies: int) -> LayerGradients:
     if isinstance(layer, nn.Linear):
         one = copies == 1 and inputs.ndim == 2
         return _Dense(layer, inputs, outputs) if one else _several_rows(layer, inputs, outputs, copies)
@@ -117,6 +140,21 @@ class _Written:
 
     def weighted_sums(self, scales: list[Tensor]) -> list[Tensor]:
         return [(scale @ part.flatten(1)).view(part.shape[1:]) for scale, part in zip(scales, self._each, strict=True)]
+
+
+class _Some:
+    """Gradients by some of a layer's parameters, of which there is at least one."""
+
+    def __init__(self, whole: LayerGradients, wanted: list[bool]) -> None:
+        self._whole, self._wanted = whole, wanted
+
+    def square_norms(self) -> list[Tensor]:
+        return list(compress(self._whole.square_norms(), self._wanted))
+
+    def weighted_sums(self, scales: list[Tensor]) -> list[Tensor]:
+        given = iter(scales)
+        every = [next(given) if wanted else torch.zeros_like(scales[0]) for wanted in self._wanted]
+        return list(compress(self._whole.weighted_sums(every), self._wanted))
 
 
 class _Scattered:

@@ -84,6 +84,14 @@ _KERNELS = (".kernel", ".recurrent_kernel")
 """Ends of the names of weights whose last two axes come first in PyTorch."""
 
 
+def _channels_first_without_gradient(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Lay out what no gradient goes back to, such as of the first layer that is trained, as PyTorch 2.13 needs it.
+
+    The gradient of its GroupNorm by the weights alone ends the process where the input is channels-last.
+    """
+    return tuple(part if part.requires_grad or not layer.training else part.contiguous() for part in inputs)
+
+
 def node_module(module: nn.Module, index: int) -> nn.Module:
     """Module of the node with this number."""
     return list(module.children())[index]
@@ -152,6 +160,13 @@ def rows_to_torch(weights: Weights) -> dict[str, Tensor]:
 def parameter_names(module: nn.Module, names: list[str]) -> dict[str, nn.Parameter]:
     """Parameters by canonical name."""
     return {name: _parameter(module, name) for name in names}
+
+
+def trained_parameters(module: nn.Module, model: Model) -> dict[str, nn.Parameter]:
+    """Parameters that are trained, by canonical name; the others are told to ask for no gradient."""
+    for frozen in parameter_names(module, list(model.frozen)).values():
+        frozen.requires_grad_(False)
+    return parameter_names(module, list(model.trained))
 
 
 def to_input(inputs: Floats) -> Tensor:
@@ -341,6 +356,7 @@ def _layer(layer: Layer, shapes: list[tuple[int, ...]]) -> nn.Module:
             return Transposed(layer.axes)
         case GroupNorm():
             norm = nn.GroupNorm(layer.groups, channels, eps=layer.epsilon)
+            norm.register_forward_pre_hook(_channels_first_without_gradient)
             return Rearranged(norm, *_STEPS_LAST) if len(shape) == 2 else norm
         case LayerNorm() | RMSNorm():
             kind = nn.LayerNorm if isinstance(layer, LayerNorm) else nn.RMSNorm

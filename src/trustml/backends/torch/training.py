@@ -9,10 +9,10 @@ from trustml.backends.torch.losses import batch_loss
 from trustml.backends.torch.network import (
     build_module,
     load_weights,
-    parameter_names,
     read_weights,
     to_input,
     to_labels,
+    trained_parameters,
 )
 from trustml.backends.torch.optimizers import make_optimizer, read_state, restore_state, set_learning_rate
 from trustml.data.dataset import Floats, LabelArray
@@ -26,7 +26,8 @@ class PlainTrainer:
     def __init__(self, model: Model, *, optimizer: Optimizer, dropout_seed: int) -> None:
         torch.manual_seed(dropout_seed)
         self._module, self._task = build_module(model).train(), model.task
-        self._parameters = parameter_names(self._module, list(model.weights))
+        self._names = list(model.weights)
+        self._parameters = trained_parameters(self._module, model)
         self._optimizer = make_optimizer(optimizer, self._parameters)
 
     def step(self, inputs: Floats, labels: LabelArray, *, learning_rate: float) -> None:
@@ -38,7 +39,7 @@ class PlainTrainer:
 
     def weights(self) -> Weights:
         """Present weights, canonical."""
-        return read_weights(self._module, list(self._parameters))
+        return read_weights(self._module, self._names)
 
     def state(self) -> Weights:
         """What the optimizer remembers."""

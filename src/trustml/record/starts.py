@@ -1,0 +1,66 @@
+"""What a model's start from an earlier one costs: charges that compose, or the guarantee itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import msgspec
+
+from trustml.privacy.ledger import Charge
+from trustml.scenario.regimes import DPSGD, Plain, Regime
+
+if TYPE_CHECKING:
+    from trustml.record.schema import Manifest
+
+
+SharedRows: TypeAlias = Literal["none", "some", "unknown"]
+"""Whether rows that an earlier training used are training rows again."""
+
+
+class StartRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A model of an earlier run from which training starts.
+
+    Parameters
+    ----------
+    run, job : str
+        Its run, and its train job there.
+    weights : str
+        SHA-256 of its file of weights.
+    shared : {"none", "some", "unknown"}
+        Whether it was trained on rows that are trained on again.
+    charges : tuple of Charge
+        Of its ledger, where rows are and it was private: they compose with this run's.
+    earlier : str
+        What it started from itself; empty where its weights were drawn.
+    """
+
+    run: str
+    job: str
+    weights: str
+    shared: SharedRows
+    charges: tuple[Charge, ...] = ()
+    earlier: str = ""
+
+
+def start_of(manifest: Manifest, regime: Regime) -> StartRecord | None:
+    """Give the model of an earlier run that a regime starts from."""
+    return None if isinstance(regime, Plain | DPSGD) and regime.from_seed else manifest.start
+
+
+def start_title(manifest: Manifest, regime: Regime) -> str:
+    """Name what a regime starts from, a file or a model of a run; empty where its weights follow from the seed."""
+    drawn = isinstance(regime, Plain | DPSGD) and regime.from_seed
+    return "" if drawn else Path(manifest.scenario.get("start", "")).name
+
+
+def earlier_charges(manifest: Manifest, regime: Regime) -> list[list[Charge]]:
+    """Give the charges of the earlier training as one more release, where it used rows of this data too."""
+    start = start_of(manifest, regime)
+    return [list(start.charges)] if start is not None and start.charges and isinstance(regime, DPSGD) else []
+
+
+def is_void(manifest: Manifest, regime: Regime) -> bool:
+    """Whether rows of this data were trained on without privacy before, so that no epsilon holds for them."""
+    start = start_of(manifest, regime)
+    return start is not None and start.shared == "some" and not earlier_charges(manifest, regime)

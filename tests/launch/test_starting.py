@@ -1,0 +1,189 @@
+"""Starting from a model of an earlier run: the guarantee is of both trainings where rows are trained on again."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import numpy as np
+import pytest
+
+from trustml.errors import UsageError
+from trustml.evidence import ledgers as verifying
+from trustml.evidence.ledgers import verify_ledgers
+from trustml.launch.prepare import prepare_run
+from trustml.launch.starting import in_blocks, same_preparation, started
+from trustml.measures.assumptions import OTHER_DATA
+from trustml.measures.evidence import Evidence
+from trustml.measures.privacy import privacy_rows, privacy_statements, releases
+from trustml.models.layers import Architecture, Dense
+from trustml.models.weights import encode_weights, read_weights
+from trustml.plan.mechanism import NoiseDraw, make_charge
+from trustml.privacy.accounting import epsilon_of, epsilon_of_releases
+from trustml.privacy.ledger import charge, read_ledger
+from trustml.record.files import sha256
+from trustml.scenario.regimes import DPSGD, Plain
+from trustml.scenario.sources import Images, Npz
+from trustml.scenario.spec import Explanations, Scenario
+from trustml.scenario.trainable import Head
+
+MODEL = Architecture(layers=(Dense(units=3), Dense(units=2)))
+PRIVATE = DPSGD(noise_multiplier=2.0, epochs=2, batch_size=20, trainable=(Head(),))
+DRAWN = NoiseDraw(source="", coordinates=8)
+
+
+def data(folder, name: str, *, seed: int, beside=None) -> Npz:
+    """A hundred rows, the first of which may be another set's."""
+    generator = np.random.default_rng(seed)
+    inputs = generator.normal(size=(100, 4)).astype(np.float32)
+    if beside is not None:
+        with np.load(beside.path) as arrays:
+            inputs[:50] = arrays["inputs"][:50]
+    np.savez(folder / f"{name}.npz", inputs=inputs, labels=np.arange(100) % 2)
+    return Npz(path=str(folder / f"{name}.npz"))
+
+
+def planned(folder, source, regime, **changes):
+    """A run that is ready to go."""
+    scenario = Scenario(
+        name="one", data=source, model=MODEL, training=(regime,), explanations=Explanations(methods=(), examples=8),
+        backends=("torch",), **changes,
+    )  # fmt: skip
+    return prepare_run(scenario, root=folder / "runs")
+
+
+def trained(run):
+    """The same with its one model as if it had been trained, and charged where it is private."""
+    manifest = run.manifest()
+    (record,) = manifest.jobs
+    job, folder = run.job(record.id), run.job_folder(record.id)
+    weights = read_weights(run.file(job.initial_weights))
+    (folder / "weights.safetensors").write_bytes(encode_weights({name: part + 1 for name, part in weights.items()}))
+    artifacts = {"weights.safetensors": sha256(folder / "weights.safetensors")}
+    if job.mechanism is not None:
+        plan = sha256(run.file(job.plan))
+        for first in range(0, job.mechanism.steps, 2):
+            end = min(first + 2, job.mechanism.steps)
+            entry = make_charge(job.mechanism, first=first, end=end, plan=plan, data=job.data_fingerprint, drawn=DRAWN)
+            charge(folder / "ledger.jsonl", entry)
+    done = msgspec.structs.replace(record, status="ok", artifacts=artifacts, attempt=1)
+    run.write_manifest(msgspec.structs.replace(manifest, jobs=(done,)))
+    return f"{run.path}:{record.id}"
+
+
+def second(folder, first_regime, *, shared: bool, regime=PRIVATE, **changes):
+    """A run that starts from another one, and the charges of both."""
+    one = data(folder, "first", seed=1)
+    before = planned(folder, one, first_regime)
+    start = trained(before)
+    other = data(folder, "second", seed=2, beside=one if shared else None)
+    run = planned(folder, other, regime, start=start, **changes)
+    trained(run)
+    ledgers = [read_ledger(each.job_folder(each.manifest().jobs[0].id) / "ledger.jsonl") for each in (before, run)]
+    return before, run, ledgers
+
+
+def stated(run):
+    evidence = Evidence(run, second_opinion=False)
+    statements = privacy_statements(evidence)
+    rows = {row.measure: row.value for row in privacy_rows(evidence, statements)}
+    (about,) = [one for one in statements[0].assumptions if one.name == OTHER_DATA]
+    return statements[0], rows, about
+
+
+def test_the_weights_are_those_of_the_other_run(tmp_path):
+    before, run, _ = second(tmp_path, Plain(), shared=False)
+    drawn = read_weights(before.file("weights/initial.s0.safetensors"))
+    found = read_weights(run.file("weights/initial.s0.safetensors"))
+    assert all(np.array_equal(found[name], part + 1) for name, part in drawn.items())
+
+
+def test_of_two_private_trainings_on_the_same_rows_epsilon_is_of_both(tmp_path):
+    before, run, ledgers = second(tmp_path, PRIVATE, shared=True)
+    statement, rows, about = stated(run)
+    expected = epsilon_of_releases(ledgers, delta=PRIVATE.delta).value
+    assert statement.epsilon == pytest.approx(expected, rel=1e-9) == rows["epsilon"] == rows["epsilon_all_releases"]
+    assert statement.epsilon > 1.2 * epsilon_of(ledgers[1], delta=PRIVATE.delta).value
+    assert about.status == "not met" and "composed" in about.why
+    assert "the epsilon above is of that training, too" in str(statement.releases)
+    assert statement.trained.start == f"{before.path.name}:train.torch.DPSGD.s0"
+
+
+def test_a_plain_training_on_the_same_rows_leaves_no_epsilon(tmp_path):
+    statement, rows, about = stated(second(tmp_path, Plain(), shared=True)[1])
+    assert statement.epsilon is None and rows["epsilon"] == rows["epsilon_all_releases"] == math.inf
+    assert about.status == "not met" and "no epsilon holds for those rows" in about.why
+
+
+@pytest.mark.parametrize("first", [Plain(), PRIVATE])
+def test_a_training_on_other_rows_is_named_and_costs_nothing(tmp_path, first):
+    _, run, ledgers = second(tmp_path, first, shared=False)
+    statement, _, about = stated(run)
+    assert statement.epsilon == pytest.approx(epsilon_of(ledgers[1], delta=PRIVATE.delta).value, rel=1e-9)
+    assert about.status == "met" and run.manifest().start.shared == "none"
+    assert any(one.name == "starting weights" and one.coverage == "not covered" for one in statement.releases)
+
+
+def test_what_cannot_be_ruled_out_is_said(tmp_path):
+    one = data(tmp_path, "first", seed=1)
+    before = planned(tmp_path, one, Plain())
+    start = trained(before)
+    before.file("private/data.npz").unlink()
+    run = planned(tmp_path, data(tmp_path, "second", seed=2), PRIVATE, start=start)
+    trained(run)
+    statement, _, about = stated(run)
+    assert run.manifest().start.shared == "unknown"
+    assert about.status == "not checked" and "no epsilon holds" in about.why and statement.epsilon is not None
+
+
+def test_a_regime_from_the_seed_has_no_start(tmp_path):
+    regime = msgspec.structs.replace(PRIVATE, from_seed=True, trainable=())
+    _, run, ledgers = second(tmp_path, Plain(), shared=True, regime=regime)
+    evidence = Evidence(run, second_opinion=False)
+    (statement,) = privacy_statements(evidence)
+    assert statement.epsilon == pytest.approx(epsilon_of(ledgers[1], delta=PRIVATE.delta).value, rel=1e-9)
+    assert not [one for one in statement.assumptions if one.name == OTHER_DATA]
+    drawn = read_weights(run.file(run.job("train.torch.DPSGD.s0").initial_weights))
+    given = read_weights(run.file("weights/initial.s0.safetensors"))
+    assert any(not np.array_equal(drawn[name], given[name]) for name in drawn)
+
+
+@pytest.mark.parametrize(("first", "holds"), [(PRIVATE, True), (Plain(), False)])
+def test_the_ledger_is_verified_with_what_the_start_was_charged(tmp_path, monkeypatch, first, holds):
+    _, run, ledgers = second(tmp_path, first, shared=True)
+    expected = epsilon_of_releases(ledgers, delta=PRIVATE.delta).value if holds else math.inf
+    told = {("epsilon", "train.torch.DPSGD.s0"): expected, ("epsilon_all_releases", releases(ledgers[1])): expected}
+    monkeypatch.setattr(verifying, "_stated_epsilons", lambda run: told)
+    checks = [one for one in verify_ledgers(run) if "from the ledger" in one.message]
+    assert [one.outcome for one in checks] == ["ok", "ok"]
+
+
+def test_a_model_that_was_changed_is_no_start(tmp_path):
+    run = planned(tmp_path, data(tmp_path, "first", seed=1), Plain())
+    start = trained(run)
+    (run.job_folder("train.torch.Plain.s0") / "weights.safetensors").write_bytes(b"x")
+    with pytest.raises(UsageError, match=r"start: one-.*:train.torch.Plain.s0 cannot be started from .*not the file"):
+        planned(tmp_path, data(tmp_path, "second", seed=2), PRIVATE, start=start)
+    with pytest.raises(UsageError, match="cannot be started from"):
+        planned(tmp_path, data(tmp_path, "second", seed=2), PRIVATE, start=start.replace("Plain", "Other"))
+
+
+def test_charges_are_joined_where_they_cost_the_same(tmp_path):
+    _, _, ledgers = second(tmp_path, PRIVATE, shared=True)
+    (joined,) = in_blocks(ledgers[0])
+    assert len(ledgers[0]) > 1 and joined.steps == sum(one.steps for one in ledgers[0])
+    assert epsilon_of([joined], delta=1e-5).value == pytest.approx(epsilon_of(ledgers[0], delta=1e-5).value, rel=1e-12)
+
+
+def test_without_a_run_nothing_is_started_from(tmp_path):
+    scenario = Scenario(name="one", data=data(tmp_path, "first", seed=1), model=MODEL, training=(Plain(),))
+    assert started(scenario, None) is None
+
+
+def test_rows_are_made_alike_where_sources_differ_in_which_rows_they_take():
+    recorded = msgspec.json.decode(msgspec.json.encode(Images(path="one", size=(16, 16))))
+    del recorded["classes"]  # as records leave defaults out
+    assert same_preparation(recorded, Images(path="other", size=(16, 16), classes=("cat", "dog")))
+    assert not same_preparation(recorded, Images(path="one", size=(16, 12)))
+    assert not same_preparation(recorded, Npz(path="one"))
+    assert not same_preparation(None, Npz(path="one"))
