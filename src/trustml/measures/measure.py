@@ -318,9 +318,9 @@ MEASURES: dict[str, Measure] = {
     ),
     "membership_advantage": _membership(
         title="membership advantage",
-        meaning="Largest difference of true and false positive rate over all thresholds; optimistic for the "
-        "attacker, as the threshold is chosen on the same examples.",
-        words="advantage, the largest TPR minus FPR (guessing: 0)",
+        meaning="TPR less FPR at the threshold that is best for one half of the examples, counted on the other: mean "
+        "over 15 random halvings, with its Monte-Carlo error; medians of their Clopper-Pearson ends.",
+        words="advantage, TPR minus FPR at a threshold chosen elsewhere (guessing: 0)",
         label="advantage",
     ),
     **DEPLOYED_MEASURES,

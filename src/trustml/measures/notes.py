@@ -185,6 +185,7 @@ SILENT = frozenset(
             "candidates",
             "chosen_on",
             "framework",
+            "halvings",
         ),
     }
 )
