@@ -21,7 +21,7 @@ from trustml.measures.evidence import Evidence
 from trustml.measures.notes import absent, not_applicable
 from trustml.measures.row import About, Facts, IntervalKind, Row, Verdict
 from trustml.models.answers import score
-from trustml.models.tasks import Regression
+from trustml.models.tasks import NextToken, Regression
 from trustml.plan.attack_files import attack_file, members_file, shadow_id
 from trustml.plan.attacking import SHADOW_BACKEND
 from trustml.record.curves import RocCounts
@@ -100,6 +100,7 @@ def attacked_models(evidence: Evidence) -> list[AttackedModel]:
                     _references(evidence, record.regime),
                     task=evidence.task,
                     groups=groups,
+                    names=evidence.manifest.data.class_names if isinstance(evidence.task, NextToken) else (),
                 )
             except UsageError as error:
                 why_not = str(error)
