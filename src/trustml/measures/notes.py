@@ -35,6 +35,7 @@ _PAIRS: dict[PairKind, str] = {
 }
 _INTERVALS: dict[IntervalKind, str] = {
     "wilson": "Wilson {percent} %",
+    "t over canaries": "t over canaries {percent} %",
     "newcombe": "Newcombe {percent} %, paired",
     "bootstrap over examples": "bootstrap {percent} % over examples",
     "exact bootstrap over examples": "exact bootstrap {percent} % over examples",
@@ -138,6 +139,10 @@ REST: dict[str, _Words] = {
     "remarks": "{remarks}",
     "how": "{confidence:.0%}: {how}",
     "no_interval": "{no_interval}",
+    "untrained": "{untrained_value:.3g} for {untrained} that were not trained on",
+    "sequences": "among {sequences} other sequences of random tokens",
+    "most_bits": "at most {most_bits:.2f}",
+    "skew_normal": "by a skew-normal law (Kolmogorov-Smirnov p = {skew_normal:.2g}): an extrapolation",
     "distinct_members": "with copies: {distinct_members} distinct members and {distinct_others} distinct others",
     "exposed": "WARNING: {exposed} members stand before all but {exposed_among} non-members, p = {exposed_p:.1g}",
     "at_most": "WARNING: at most {at_most:.3f}: members and non-members differ, perhaps exchanged",
@@ -186,6 +191,7 @@ SILENT = frozenset(
             "chosen_on",
             "framework",
             "halvings",
+            "untrained_value",
         ),
     }
 )

@@ -117,6 +117,8 @@ _LATER: dict[str, Any] = {
     "groups": [],
     "quantity": "logit",
     "explanation_rows": 0,
+    "extraction": None,
+    "extracted": "",
     "rows": [],
 }
 """Fields that jobs and scenarios got after runs had been recorded, and the values that change nothing."""

@@ -258,7 +258,9 @@ def _check_next_token(scenario: Scenario) -> None:
         if canaries.kind in ("blank", "out-of-distribution"):
             problem = f"{canaries.kind!r} makes inputs of numbers, and a text is of tokens"
             raise ScenarioError(
-                f"attacks.canaries.{index}.kind", problem, fix="choose natural, mislabelled or a gradient"
+                f"attacks.canaries.{index}.kind",
+                problem,
+                fix="choose natural, mislabelled, random tokens or a gradient",
             )
 
 
