@@ -48,11 +48,11 @@ def run(tmp_path_factory):
         data=Text(path=str(folder / "texts.tsv"), text="column1", header=False, separator="\t", quote="", length=STEPS),
         task=NextToken(),
         model=Architecture(
-            layers=(Embedding(vocabulary=258, units=24), LearnedPositions(), Dense(units=96), ReLU(), Dense(units=258))
+            layers=(Embedding(vocabulary=258, width=24), LearnedPositions(), Dense(units=96), ReLU(), Dense(units=258))
         ),
         training=(LEARNS, IN_PRIVATE),
         backends=("jax",),
-        explanations=Explanations(methods=()),
+        explanations=Explanations(methods=(), examples=4),
         attacks=Attacks(
             canaries=(Canaries(kind=SEQUENCES, count=40),), extraction=Extraction(prefix=3, length=2, texts=40)
         ),

@@ -192,6 +192,7 @@ SILENT = frozenset(
             "framework",
             "halvings",
             "untrained_value",
+            "feature",
         ),
     }
 )

@@ -193,7 +193,7 @@ RELEASED: tuple[Known, ...] = (
     *_of("measures.parquet", "measure:insertion_auc measure:comprehensiveness measure:sufficiency", "model"),
     *_of("measures.parquet", "measure:infidelity measure:road measure:max_sensitivity measure:local_*", "model"),
     *_of("measures.parquet", "measure:mprt_* measure:smooth_mprt_similarity measure:efficient_mprt", "model"),
-    *_of("measures.parquet", "measure:explain_passes", "model"),
+    *_of("measures.parquet", "measure:explain_passes measure:mean_absolute_attribution", "model"),
     *_of("measures.parquet", "measure:explanation_* measure:change_of_* measure:accuracy_trend*", "model"),
     *_of("measures.parquet", "measure:explain_time", "machine"),
     *_of("measures.parquet", "measure:deployed_size measure:deployed_first_call measure:deployed_latency_*", "machine"),

@@ -10,6 +10,9 @@ import pytest
 from tests.cli.test_cli import called
 from tests.records import copy_of
 from trustml.attribution.sharing import feature_values
+from trustml.measures.evidence import Evidence
+from trustml.measures.importance import MOST, importance_rows
+from trustml.plan.job import short_model
 from trustml.record.files import encode_arrays
 from trustml.record.store import BASELINES, HELDOUT
 from trustml.report.explanations import figures
@@ -94,3 +97,21 @@ def test_the_terminal_and_json_say_the_same(run):
     one = importances(run, wanted(method))[0]
     top = plain["importances"][0]["features"]
     assert len(top) == len(one.names) and top[0]["value"] == pytest.approx(one.means.max())
+
+
+def test_the_table_has_the_features_that_count_most(run):
+    rows = [row for row in importance_rows(Evidence(run)) if row.method == methods_of(run)[0]]
+    if not run.manifest().data.feature_groups:  # pixels, of which there is a picture
+        assert not rows
+        return
+    for one in importances(run, wanted(methods_of(run)[0])):
+        own = {row.facts["feature"]: row for row in rows if row.subject.startswith(f"{one.library}: ")
+               and short_model(one.model) in row.job}  # fmt: skip
+        tops = {top["feature"]: top for top in one.top(MOST)}
+        if own:
+            assert own.keys() == tops.keys() and len(own) == MOST
+            for name, row in own.items():
+                assert (row.value, row.low, row.high, row.n) == tuple(
+                    tops[name][k] for k in ("value", "low", "high", "n")
+                )
+    assert rows and len({(row.job, row.subject, row.method) for row in rows}) == len(rows)
