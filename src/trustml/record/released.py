@@ -245,7 +245,7 @@ RELEASED: tuple[Known, ...] = (
     *_of("audit.json", "*", "other files"),
     *_of("audit.html", "*", "other files"),
     # Arrays.
-    *_named("explained inputs", "heldout.npz", "inputs targets"),
+    *_named("explained inputs", "heldout.npz", "inputs targets tokens"),
     *_named("held-out labels", "heldout.npz", "test_labels"),
     *_named("groups of held-out examples", "heldout.npz", "slice_codes slice_names"),
     Known(files=_INITIAL, parts="*", reason="public random numbers", started=False),
