@@ -33,7 +33,7 @@ from trustml.worker.predicting import extract
 from trustml.worker.prepared import read_prepared
 
 STEPS = 6
-LEARNS = Plain(epochs=60, batch_size=16, optimizer=Adam(learning_rate=0.02))
+LEARNS = Plain(epochs=30, batch_size=16, optimizer=Adam(learning_rate=0.03))
 IN_PRIVATE = DPSGD(noise_multiplier=4.0, epochs=2, batch_size=16, optimizer=Adam(learning_rate=0.02))
 
 
@@ -48,7 +48,7 @@ def run(tmp_path_factory):
         data=Text(path=str(folder / "texts.tsv"), text="column1", header=False, separator="\t", quote="", length=STEPS),
         task=NextToken(),
         model=Architecture(
-            layers=(Embedding(vocabulary=258, width=24), LearnedPositions(), Dense(units=96), ReLU(), Dense(units=258))
+            layers=(Embedding(vocabulary=258, width=16), LearnedPositions(), Dense(units=48), ReLU(), Dense(units=258))
         ),
         training=(LEARNS, IN_PRIVATE),
         backends=("jax",),
@@ -70,7 +70,9 @@ def at_work(run, name):
 
 
 @pytest.mark.jax
-@pytest.mark.parametrize("regime", [LEARNS, IN_PRIVATE], ids=["plain", "private"])
+@pytest.mark.parametrize(
+    "regime", [pytest.param(LEARNS, id="plain"), pytest.param(IN_PRIVATE, id="private", marks=pytest.mark.long)]
+)
 def test_canary_sequences_are_exposed_where_they_are_learnt_by_heart(run, regime):
     (record,) = (one for one in run.manifest().jobs if one.kind == "canary" and one.regime == regime.title)
     job = decode_job((run.job_folder(record.id) / "job.json").read_bytes())
@@ -94,6 +96,7 @@ def test_canary_sequences_are_exposed_where_they_are_learnt_by_heart(run, regime
 
 
 @pytest.mark.jax
+@pytest.mark.long
 def test_training_texts_come_out_of_a_model_that_has_them_by_heart(run):
     record = next(one for one in run.manifest().jobs if one.kind == "train" and one.regime == LEARNS.title)
     job = decode_job((run.job_folder(record.id) / "job.json").read_bytes())

@@ -281,9 +281,9 @@ def _compare(stated: Row, anew: Row, *, same_words: bool, untyped: bool, again: 
     gone = anew.value is None and stated.value is not None
     if gone and (_left_out(anew) or anew.measure == "epsilon_prv"):
         return _check(stated, "not recomputed", str(anew.facts.get("reason", "")))
-    if not same_words and HALVINGS in anew.facts and HALVINGS not in stated.facts:
-        why = f"value is {text_of(stated.value)} of one random halving, {text_of(anew.value)} over many since"
-        return _check(stated, "not recomputed", why)
+    halved = not same_words and HALVINGS in anew.facts and HALVINGS not in stated.facts
+    if halved and stated.value is not None and (anew.low or 0.0) <= stated.value <= (anew.high or 0.0):
+        return _check(stated, "not recomputed", "is of one random halving, and the mean over many since")
     older = not same_words and DISTINCT in anew.facts and DISTINCT not in stated.facts
     drawn = not same_words and _was_drawn(stated, anew, untyped=untyped)
     if drawn and again is not None and _same_ends(stated, again):

@@ -12,7 +12,7 @@ from trustml.measures.means import mean_with_interval
 from trustml.measures.row import About, Facts, Row
 from trustml.record.schema import Manifest
 from trustml.record.store import BASELINES, RunDirectory
-from trustml.scenario.groups import GroupMap
+from trustml.scenario.groups import GroupMap, Superpixels
 from trustml.scenario.read import from_plain
 from trustml.scenario.sources import Text
 
@@ -103,7 +103,8 @@ def mapped_groups(run: RunDirectory, manifest: Manifest) -> Ints | None:
 
     The map lies beside the run's baselines: the path that a record names may be anybody's.
     """
-    if not isinstance(from_plain(manifest.scenario).explanations.groups, GroupMap) or not run.file(BASELINES).is_file():
+    asked = from_plain(manifest.scenario).explanations.groups
+    if not isinstance(asked, GroupMap | Superpixels) or not run.file(BASELINES).is_file():
         return None
     groups: Ints = run.arrays(BASELINES)["features"]
     return groups
