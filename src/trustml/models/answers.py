@@ -34,13 +34,15 @@ def recorded(task: Task, outputs: AnyArray, labels: AnyArray) -> AnyArray:
     following = log_probabilities(wide, labels).astype(np.float32)
     likeliest = log_probabilities(wide, said).astype(np.float32)
     above = np.maximum(likeliest, np.nextafter(following, np.float32(np.inf)))
-    mean, deviation = _spread(wide)
-    four = np.stack([following, np.where(said == labels, following, above), mean, deviation], axis=-1)
+    spread = np.zeros((2, *labels.shape), np.float32)
+    for number, text in enumerate(wide):  # one at a time: there may be tens of thousands of tokens
+        spread[:, number] = _spread(text)
+    four = np.stack([following, np.where(said == labels, following, above), *spread], axis=-1)
     return np.where(labels[..., None] > 0, four, np.float32(0.0))
 
 
 def _spread(outputs: Doubles) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Mean and standard deviation of the log-probability of a token that is drawn from the model."""
+    """Mean and standard deviation of the log-probability of a token that is drawn by logits (..., c)."""
     logs = outputs - outputs.max(axis=-1, keepdims=True)
     powers = np.exp(logs)
     sums = powers.sum(axis=-1)

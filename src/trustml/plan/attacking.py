@@ -53,8 +53,8 @@ def why_no_shadows(regime: Regime) -> str:
 def why_no_canaries(regime: Regime, canaries: Canaries, backend: BackendName) -> str:
     """Tell why a regime takes no such canaries in a backend; empty where it does."""
     if canaries.kind == SEQUENCES and isinstance(regime, Plain):
-        whole = not regime.stop_at and regime.ablation is None
-        return "" if whole else "plain training takes canaries without stop_at and ablation"
+        whole = not regime.stop_at and regime.ablation is None and not regime.random_labels
+        return "" if whole else "plain training takes canaries without stop_at, ablation and random_labels"
     if canaries.kind == "random update":
         if not isinstance(regime, DPFedAvg) or not isinstance(regime.mechanism, IndependentNoise):
             return "random update canaries are clients of DPFedAvg with independent noise"
