@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
+import numpy.typing as npt
 
 from trustml.data.dataset import Floats, Ints
 from trustml.errors import ScenarioError
 from trustml.scenario.groups import Superpixels
 
+Doubles: TypeAlias = npt.NDArray[np.float64]
 _ROUNDS = 10
 
 
@@ -45,7 +49,7 @@ def superpixels(inputs: Floats, asked: Superpixels) -> Ints:
         )
     spread = float(image.max() - image.min()) or 1.0
     side = (rows * columns / asked.segments) ** 0.5
-    places = np.stack(np.mgrid[:rows, :columns], axis=-1).reshape(-1, 2) / side * asked.compactness
+    places = np.indices((rows, columns)).reshape(2, -1).T / side * asked.compactness
     points = np.concatenate([(image.reshape(-1, channels) - image.min()) / spread, places], axis=1)
     labels = _nearest(points, points[_grid(rows, columns, side)])
     for _ in range(_ROUNDS):
@@ -68,7 +72,7 @@ def _grid(rows: int, columns: int, side: float) -> Ints:
     return found
 
 
-def _nearest(points: np.ndarray, centres: np.ndarray) -> Ints:
+def _nearest(points: Doubles, centres: Doubles) -> Ints:
     """Number of the centre that each point is nearest to."""
     gaps = (centres**2).sum(axis=1) - 2 * points @ centres.T
     found: Ints = gaps.argmin(axis=1).astype(np.int64)
