@@ -74,7 +74,7 @@ if not audits.empty:
 if not remembered.empty:
     st.subheader("Remembered word for word")
     sortable(remembered)
-    st.caption(REMEMBERED)
+    st.caption(plain_text(REMEMBERED))
     show_rows(table[table.measure.isin(list(of_family("remembered")))])
 
 if not models.empty:

@@ -146,7 +146,6 @@ def attack_membership(
         Names in the catalogue; by default all that these references allow. Choose them before looking at any outcome:
         the correction for having tried several is for exactly those that are run.
     fprs : sequence of float
-        Where to report the TPR.
     confidence : float
         Of the intervals of the outcomes, two-sided, each by itself.
     normalised : bool
@@ -155,10 +154,9 @@ def attack_membership(
         Attacks that it has no signals for are left out (`TaskFacts.not_attacked_by`).
     groups : numpy.ndarray, optional
         Integers of shape (n,), the same for copies of one example on one side (`trustml.data.copies.groups_of`).
-        Values stay those of all examples; no interval or test is surer than that of one of each group.
+        Values are of all examples; no interval or test is surer than that of one of each group.
     shared : int
-        The last so many examples are non-members that are members too. Values leave them out; no interval or test is
-        surer than with them.
+        The last so many examples are non-members that are members too: left out of values, not of intervals and tests.
     names : sequence of str
         Of the tokens of texts.
 
@@ -170,8 +168,7 @@ def attack_membership(
     Raises
     ------
     UsageError
-        For values that are not finite, shapes that do not fit, an unknown attack or one without its references, or
-        where all examples are members, or none.
+        For values that are not finite, shapes that do not fit, attacks that cannot be run, all members or none.
     """
     if isinstance(task, Binary):
         target_logits, labels, references = as_two_classes(target_logits, labels, references)
@@ -182,9 +179,8 @@ def attack_membership(
     seen = look(values, truth, references, normalised=normalised, task=task, names=tuple(names))
     available = 0 if references is None else len(references.members)
     unfit = unfit_attacks(task) | unfit_to_texts(task, values)
-    chosen = _choose(attacks, available=available, both=_both_sides(references), unfit=unfit)
     outcomes = []
-    for attack in chosen:
+    for attack in _choose(attacks, available=available, both=_both_sides(references), unfit=unfit):
         scores, note = attack.score(seen)
         used = available if attack.all_references else attack.references
         outcomes.append(_judge(attack.name, used, scores, note, classes, inside, fprs, confidence, numbers))

@@ -92,15 +92,15 @@ def coloured_words(words: Sequence[tuple[str, float]], *, title: str, limit: flo
     width : int
         Letters of a line.
     """
-    rows, line, start = [], 0, 0
+    rows, line, start, widest = [], 0, 0, width
     for word, value in words:
         end = start + max(1, len(word))
         if start and end > width:
             line, start, end = line + 1, 0, end - start
+        widest = max(widest, end)
         rows.append({"word": word, "value": value, "line": line, "start": start, "end": end, "half": (start + end) / 2})
         start = end
-    widest = max((row["end"] for row in rows), default=1)
-    axis = alt.X("start:Q", axis=None, scale=alt.Scale(domain=[0, max(width, widest)]))
+    axis = alt.X("start:Q", axis=None, scale=alt.Scale(domain=[0, widest]))
     boxes = alt.Chart(pd.DataFrame(rows), title=alt.Title(title, fontSize=11, limit=240)).encode(
         y=alt.Y("line:O", axis=None), tooltip=["word", alt.Tooltip("value:Q", format=".4g")]
     )
