@@ -92,7 +92,7 @@ def test_canary_sequences_are_exposed_where_they_are_learnt_by_heart(run, regime
         assert (run.job_folder(record.id) / "ledger.jsonl").exists()
         arrays = run.arrays(job.output)  # falls of the loss, for the one-run audit
         assert arrays["scores"].shape == arrays["included"].shape == (40,)
-    assert "not trained on" in mean.note and "other sequences" in mean.note
+    assert "not trained on" in mean.note and "other sequences" in mean.note and "Mann-Whitney p = " in mean.note
 
 
 @pytest.mark.jax

@@ -193,6 +193,7 @@ SILENT = frozenset(
             "halvings",
             "untrained_value",
             "feature",
+            "p_of",
         ),
     }
 )
@@ -227,7 +228,7 @@ def note_of(about: About) -> str:
     parts = [
         str(about.facts.get("understated", "")),
         _VERDICTS.get(about.verdict, "").format_map(known),
-        f"permutation p = {about.p_value:.3g}" if about.p_value is not None else "",
+        f"{about.facts.get('p_of', 'permutation')} p = {about.p_value:.3g}" if about.p_value is not None else "",
         *_told(FIRST, known),
         _PAIRS.get(about.pair, ""),
         _bound_words(about),

@@ -47,7 +47,7 @@ def _of_canaries(evidence: Evidence, record: JobRecord, job: CanaryJob) -> list[
         found = exposure_of(arrays["losses"], arrays["included"].astype(bool), arrays["reference_losses"])
     except DataError as error:
         return nothing(absent(str(error)))
-    facts: Facts = {"untrained": found.others, "untrained_value": found.untrained}
+    facts: Facts = {"untrained": found.others, "untrained_value": found.untrained, "p_of": "Mann-Whitney"}
     facts |= {"sequences": found.references, "most_bits": found.most}
     rows = [
         evidence.row(
@@ -117,7 +117,7 @@ def _of_texts(evidence: Evidence, record: JobRecord, job: TrainJob, wanted: Extr
                 p_value=found.p_value,
                 confidence=own.confidence,
                 interval="clopper-pearson",
-                facts={"untrained": others.n, "untrained_value": others.value, "how": own.note},
+                facts={"untrained": others.n, "untrained_value": others.value, "p_of": "Fisher", "how": own.note},
             ),
         )
     ]
