@@ -15,7 +15,7 @@ from trustml.record.schema import task_of
 from trustml.record.store import EXPOSED, PRIVATE_DATA, RunDirectory
 from trustml.report.attacks import figures
 from trustml.report.attacks.frames import audited_frame, membership_frame, roc_frame
-from trustml.report.attacks.tables import audit_cells, membership_cells
+from trustml.report.attacks.tables import REMEMBERED, audit_cells, membership_cells, remembered_cells
 from trustml.report.documents import plain_text
 
 
@@ -51,8 +51,8 @@ def show_exposed(model: str, attack: str) -> None:
 run, table = current(), measures()
 st.title("Attacks")
 models = membership_frame(table)
-audits = audited_frame(table)
-if models.empty and audits.empty:
+audits, remembered = audited_frame(table), remembered_cells(table)
+if models.empty and audits.empty and remembered.empty:
     st.info(
         "Nothing was attacked in this run. A scenario asks for it by "
         "`attacks=Attacks(membership=MembershipInference())`; `trustml run audit_digits` is one that does."
@@ -70,6 +70,12 @@ if not audits.empty:
     )
     sortable(audit_cells(audits))
     show_rows(table[table.measure.isin(list(of_family("audited")))])
+
+if not remembered.empty:
+    st.subheader("Remembered word for word")
+    sortable(remembered)
+    st.caption(plain_text(REMEMBERED))
+    show_rows(table[table.measure.isin(list(of_family("remembered")))])
 
 if not models.empty:
     st.subheader("Membership inference")

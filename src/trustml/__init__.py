@@ -80,6 +80,7 @@ from trustml.models.token_layers import (
 from trustml.scenario.attacks import (
     Attacks as Attacks,
     Canaries as Canaries,
+    Extraction as Extraction,
     Game as Game,
     MembershipInference as MembershipInference,
 )
@@ -111,7 +112,12 @@ from trustml.scenario.federated import (
     IndependentNoise as IndependentNoise,
     TreeAggregation as TreeAggregation,
 )
-from trustml.scenario.groups import GroupMap as GroupMap
+from trustml.scenario.groups import (
+    GroupMap as GroupMap,
+)
+from trustml.scenario.groups import (
+    Superpixels as Superpixels,
+)
 from trustml.scenario.methods import (
     LRP as LRP,
     AttentionRollout as AttentionRollout,

@@ -19,7 +19,7 @@ WITHOUT = ("loss", "confidence", "entropy", "modified-entropy", "label-only")
 def test_every_attack_runs_and_finds_what_overfitting_leaves():
     logits, labels, members, references = drawn(gain=3.0)
     outcomes = attack_membership(logits, labels, members, references)
-    assert [outcome.attack for outcome in outcomes] == [attack.name for attack in CATALOGUE]
+    assert [outcome.attack for outcome in outcomes] == [attack.name for attack in CATALOGUE if not attack.texts]
     areas = {outcome.attack: outcome.auc.value for outcome in outcomes}
     assert min(areas.values()) > 0.5
     for strong in ("lira-online", "lira-online-fixed", "lira-offline-fixed", "rmia-all"):
@@ -200,7 +200,7 @@ def test_bad_input_is_named():
 
 
 def test_the_catalogue_is_a_table():
-    assert len(ATTACKS) == len(CATALOGUE) == 15
+    assert len(ATTACKS) == len(CATALOGUE) == 19
     for attack in CATALOGUE:
         assert attack.title and "arXiv" in attack.paper
-        assert (attack.references > 0) == (attack.name not in WITHOUT)
+        assert (attack.references > 0) == (attack.name not in (*WITHOUT, "min-k", "min-k++", "zlib"))

@@ -12,7 +12,7 @@ from tests.privacy.test_tails import made
 from trustml.attacks.membership import verdict_of_curves
 from trustml.attacks.roc import roc_of_scores
 from trustml.auditing.claim import Claim
-from trustml.auditing.run_audit import _released_beside, claim_of
+from trustml.auditing.run_audit import _released_beside, _remembered, claim_of
 from trustml.auditing.run_wording import accounting_finding, bound_finding, membership_finding
 from trustml.measures.assumptions import EXACT_NOISE, NOTHING_ELSE
 from trustml.measures.row import Row
@@ -186,3 +186,21 @@ def test_figures_of_several_attacks_are_told_apart_by_a_label_and_keep_their_con
     assert [(one.label, one.confidence) for one in found.measured] == [("lira", 0.9), ("loss", 0.9)]
     assert [one.note for one in found.measured] == ["note of membership_auc"] * 2
     assert found.rule == "membership"
+
+
+def remembered(*, verdict, value, measure="extraction_rate"):
+    return Row(
+        run="r", job="train.jax.Plain.s0", backend="jax", regime="Plain", seed=0, subject="8 tokens after 8",
+        measure=measure, value=value, low=0.0, high=1.0, unit="1", n=50, verdict=verdict, p_value=0.5, confidence=0.95,
+        facts={"untrained": 40, "untrained_value": 0.025},
+    )  # fmt: skip
+
+
+def test_what_is_remembered_word_for_word_is_a_risk_and_its_control_is_told():
+    (found,) = _remembered([remembered(verdict="above guessing", value=0.42)])
+    assert (found.severity, found.check) == ("risk", "membership")
+    assert "is 0.420 where trained on, 0.025 where not: remembered" in found.title
+    (found,) = _remembered([remembered(verdict="not above guessing", value=0.02)])
+    assert found.severity == "pass" and "no difference is shown" in found.title
+    absent = msgspec.structs.replace(remembered(verdict="absent", value=None), p_value=None)
+    assert not list(_remembered([absent, remembered(verdict="", value=9.0, measure="canary_exposure_largest")]))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import os
 import signal
@@ -21,9 +22,11 @@ from hypothesis import strategies as st
 
 from tests import WHOLE
 from tests.conformance.sensitivity import search_sensitivity, try_one
-from tests.conformance.trials import Network, Rows, Trial, draw_networks, draw_trial, mutated
+from tests.conformance.trials import CLASSES, Network, Rows, Trial, draw_networks, draw_trial, mutated
 from tests.conformance.unguarded import FAULTS
+from tests.conformance.zoo_networks import ZOO
 from trustml.launch.environments import find_environment
+from trustml.models import residual, sequences, transformers, zoo
 from trustml.models.layers import Architecture, Dense
 from trustml.models.shapes import layer_shapes
 from trustml.plan.switches import switch_variables
@@ -114,6 +117,38 @@ def test_no_example_moves_the_sum_further_than_the_clipping_norm(found_of, backe
 def test_the_search_finds_what_the_guards_keep_out(found_of, backend, fault):
     found = found_of(backend)[fault]
     assert found["moved"] > found["allowed"]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize(("backend", "mode"), EVERY_WAY)
+def test_no_example_moves_the_sum_of_a_network_of_the_zoo_too_far(backend, mode):
+    """Every published network, on small inputs, by each way to clip that takes it."""
+    root = HERE.parents[1]
+    work = subprocess.run(
+        [find_environment(backend).require(), "-m", "tests.conformance.zoo_search", backend, mode, "12"],
+        env={**os.environ, "PYTHONPATH": f"{root}/src:{root}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = [json.loads(line) for line in work.stdout.splitlines() if line.startswith("{")]
+    assert [one["network"] for one in found] == list(ZOO)
+    assert not [one for one in found if not one["refused"] and not one["passes"]]
+    assert sum(not one["refused"] for one in found) >= 8
+
+
+def test_the_zoo_is_searched_whole():
+    """Every network that a module of the zoo makes; those that others are made by are there through these."""
+    made = {
+        name
+        for module in (residual, sequences, transformers, zoo)
+        for name, one in vars(module).items()
+        if inspect.isfunction(one) and one.__module__ == module.__name__ and not name.startswith("_")
+    }
+    assert made - {"residual_network", "vision_transformer"} == {name.partition(" ")[0] for name in ZOO}
+    for network in ZOO.values():
+        assert layer_shapes(network.architecture, network.input_shape)[-1][-1] == CLASSES
 
 
 def test_every_network_that_is_drawn_has_ten_logits():

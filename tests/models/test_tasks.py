@@ -94,6 +94,8 @@ def without_tasks(data):
         "groups",
         "quantity",
         "rows",
+        "extraction",
+        "extracted",
     }
     if data.get("kind") == "Plain":
         later.add("augmentation")
@@ -216,7 +218,7 @@ def test_texts_count_each_by_the_mean_over_the_steps_that_a_token_follows():
     ]
     np.testing.assert_allclose(losses, [np.mean(each) if each else 0.0 for each in wanted])
     kept = recorded(task, outputs, labels)
-    assert kept.shape == (*labels.shape, 2) and not kept[labels == 0].any()
+    assert kept.shape == (*labels.shape, 4) and not kept[labels == 0].any()
     np.testing.assert_allclose(recorded_losses(task, kept, labels), losses, rtol=1e-6)
     follows = labels > 0
     hits = (outputs.argmax(axis=2) == labels) & follows
@@ -234,7 +236,7 @@ def test_of_equally_likely_tokens_the_first_is_the_answer():
     outputs[..., 0] = -1.0  # no token of a text
     kept = recorded(task, outputs, labels)
     assert kept.dtype == np.float32 and score(task, kept, labels) == 2 / 5
-    np.testing.assert_allclose(kept[labels > 0], np.log(1 / (3 + np.exp(-1.0))), rtol=1e-6)
+    np.testing.assert_allclose(kept[labels > 0][:, :2], np.log(1 / (3 + np.exp(-1.0))), rtol=1e-6)
     wide = outputs.astype(np.float64)
     wide[0, 0] = (0, 1.0, 1.0 + 1e-9, 0)  # the same log-probability in 32 bits
     assert score(task, recorded(task, wide, labels), labels) == 1 / 5

@@ -214,7 +214,6 @@ def of_texts(**changed) -> Scenario:
     ("changed", "field", "words"),
     [
         ({"data": Digits()}, "task", "use data=Text"),
-        ({"attacks": Attacks(membership=MembershipInference())}, "attacks.membership.shadow_models", "use 0"),
         ({"attacks": Attacks(canaries=(Canaries(kind="blank"),))}, "attacks.canaries.0.kind", "natural"),
         ({"model": decoder(vocabulary=200, width=8, heads=2, blocks=1)}, "model.layers.15", "the next of 258 tokens"),
         ({"model": encoder(vocabulary=258, classes=258, width=8)}, "model.layers.29", "Dense, of 258 at each step"),

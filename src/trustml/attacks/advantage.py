@@ -15,13 +15,15 @@ from trustml.attacks.estimates import (
     NOT_ESTIMABLE,
     AttackEstimate,
     check_confidence,
-    share_high,
-    share_low,
+    over_splits,
+    shares_low,
     widened,
 )
-from trustml.attacks.roc import checked_scores, roc_of_scores
-from trustml.attacks.signals import Bools, Floats
+from trustml.attacks.roc import checked_scores
+from trustml.attacks.signals import Bools
 from trustml.data.copies import one_of_each
+
+HALVINGS = 15
 
 
 def split_advantage(
@@ -34,7 +36,8 @@ def split_advantage(
 ) -> AttackEstimate:
     """TPR - FPR at a threshold chosen on other examples (membership advantage: Yeom et al., CSF 2018, 1709.01604).
 
-    Members and non-members are halved at random; the best threshold of each half is applied to the other.
+    Members and non-members are halved at random, again and again; the best threshold of each half is applied to the
+    other.
 
     Parameters
     ----------
@@ -44,42 +47,44 @@ def split_advantage(
         Integers of shape (n,), the same for copies of one example, of which no member shares one with another: copies
         stay in one half, and the interval is stretched over that of one of each.
     confidence : float
-        Of an interval that takes half of the error for each of the two shares (Clopper-Pearson). The halves' chosen
-        thresholds are taken as given.
+        Of an interval that takes half of the error for each of the two shares (Clopper-Pearson), and half of that
+        again for taking the median over halvings. Chosen thresholds are taken as given.
     seed : int
-        Of the halving.
+        Of the halvings.
 
     Returns
     -------
     AttackEstimate
-        It may be negative, as any estimate of zero may. Without a value below four members or non-members.
+        The mean over :data:`HALVINGS` halvings, with its Monte-Carlo error. It may be negative, as any estimate of
+        zero may. Without a value below four members or non-members.
     """
     values, inside = checked_scores(scores, members)
-    alpha = (1.0 - check_confidence(confidence)) / 4
-    total, others = int(inside.sum()), int((~inside).sum())
-    if min(total, others) < 4:
+    alpha = (1.0 - check_confidence(confidence)) / 8
+    numbers = np.arange(len(values)) if groups is None else np.unique(groups, return_inverse=True)[1].reshape(-1)
+    sides = [np.unique(numbers[side]) for side in (inside, ~inside)]
+    if min(map(len, sides)) < 4:
         return AttackEstimate(value=None, confidence=confidence, n=len(values), note=NOT_ESTIMABLE)
     generator = np.random.default_rng(seed)
-    half = np.zeros(len(values), bool)
-    for group in (np.flatnonzero(inside), np.flatnonzero(~inside)):
-        if groups is None:
-            half[generator.permutation(group)[: len(group) // 2]] = True
-        else:
-            numbers = generator.permutation(np.unique(groups[group]))
-            half[np.isin(groups, numbers[: len(numbers) // 2])] = True
-    true = false = 0
-    for fitted, tested in ((half, ~half), (~half, half)):
-        called = values[tested] >= _best_threshold(values[fitted], inside[fitted])
-        true += int((called & inside[tested]).sum())
-        false += int((called & ~inside[tested]).sum())
-    found = AttackEstimate(
-        value=true / total - false / others,
-        low=share_low(true, total, alpha=alpha) - share_high(false, others, alpha=alpha),
-        high=share_high(true, total, alpha=alpha) - share_low(false, others, alpha=alpha),
+    order = np.argsort(-values, kind="stable")
+    ranked, who, numbers = values[order], inside[order], numbers[order]
+    last = np.append(ranked[1:] != ranked[:-1], True)
+    caught = []
+    for _ in range(HALVINGS):
+        half = np.zeros(len(values), bool)
+        for own in sides:
+            half[generator.permutation(own)[: len(own) // 2]] = True
+        caught.append(_caught(half[numbers], who, last))
+    true, false = np.array(caught).T
+    total, others = int(inside.sum()), int((~inside).sum())
+    found = over_splits(
+        true / total - false / others,
+        shares_low(true, total, alpha=alpha) + shares_low(others - false, others, alpha=alpha) - 1.0,
+        1.0 - shares_low(total - true, total, alpha=alpha) - shares_low(false, others, alpha=alpha),
         confidence=confidence,
         n=len(values),
         interval="clopper-pearson",
-        note="threshold chosen on one half of the examples, applied to the other; Clopper-Pearson of both shares",
+        note=f"thresholds chosen on one half of the examples, applied to the other, mean over {HALVINGS} halvings; "
+        "medians of their ends, Clopper-Pearson of both shares",
     )
     if groups is None:
         return found
@@ -87,10 +92,18 @@ def split_advantage(
     return widened([found, split_advantage(values[once], inside[once], confidence=confidence, seed=seed)])
 
 
-def _best_threshold(scores: Floats, members: Bools) -> float:
-    """Lowest score that is still called a member where TPR - FPR is largest; infinite if nobody should be."""
-    distinct = np.unique(scores)[::-1]
-    roc = roc_of_scores(scores, members)
-    gaps = np.array(roc.true_positives) / roc.members - np.array(roc.false_positives) / roc.non_members
-    best = int(np.argmax(gaps))
-    return float(distinct[best]) if gaps[best] > 0.0 else float("inf")
+def _caught(half: Bools, members: Bools, last: Bools) -> tuple[int, int]:
+    """Members and others above the best threshold of the half that they are not in; highest scores first.
+
+    `last` says of which examples the next one has a lower score: a threshold takes all of one score or none.
+    """
+    true = false = 0
+    for fitted in (half, ~half):
+        found, wrong = np.cumsum(fitted & members), np.cumsum(fitted & ~members)
+        gaps = np.where(last, found / found[-1] - wrong / wrong[-1], -1.0)
+        best = int(np.argmax(gaps))
+        if gaps[best] > 0.0:
+            called = ~fitted[: best + 1]
+            true += int((called & members[: best + 1]).sum())
+            false += int((called & ~members[: best + 1]).sum())
+    return true, false

@@ -17,7 +17,7 @@ from trustml.data.batches import BatchPlan, make_plan
 from trustml.data.dataset import Examples, Floats, Ints
 from trustml.errors import UsageError
 from trustml.models.tasks import DEFAULT_TASK, Classes, NextToken, Regression, Task
-from trustml.scenario.attacks import CanaryKind
+from trustml.scenario.attacks import SEQUENCES, CanaryKind
 
 Doubles = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -191,9 +191,10 @@ def example_canaries(
     ----------
     kind : {"natural", "mislabelled", "blank", "out-of-distribution"}
         Held-out examples; the same with a wrong label; zeros with one value lit and a random label, no two alike; or
-        uniform noise over the range of the training inputs with a random label. A wrong label is another class, all
-        labels turned over, that end of the declared range of a regression's target which is further away, or another
-        token at each step of a text; a random one, any class, a coin for each label, or one of the two ends.
+        uniform noise over the range of the training inputs with a random label; of texts also ``"random tokens"``. A
+        wrong label is another class, all labels turned over, that end of the declared range of a regression's target
+        which is further away, or another token at each step of a text; a random one, any class, a coin for each label,
+        or one of the two ends.
     count : int
         At most :func:`trustml.scenario.check_canaries.most_canaries`.
     train, heldout : Examples
@@ -255,10 +256,18 @@ def _of_other_task(
     return Examples(inputs=inputs, labels=np.where(coins, 1.0, lowest).astype(np.float32))
 
 
+def random_texts(count: int, *, steps: int, tokens: int, generator: np.random.Generator) -> Examples:
+    """Draw texts of tokens from 1 on, all equally likely and without padding: what no model can know by itself."""
+    drawn = generator.integers(1, tokens, size=(count, steps + 1))
+    return Examples(inputs=drawn[:, :-1].astype(np.float32), labels=drawn[:, 1:])
+
+
 def _of_texts(
     kind: CanaryKind, count: int, *, heldout: Examples, classes: int, generator: np.random.Generator
 ) -> Examples:
     """Held-out texts, or with another token of those that are no padding at each step that one follows."""
+    if kind == SEQUENCES:
+        return random_texts(count, steps=heldout.labels.shape[1], tokens=classes, generator=generator)
     if kind not in ("natural", "mislabelled"):
         raise UsageError(f"canaries: {kind!r} makes inputs of numbers, and a text is of tokens; choose natural")
     rows = generator.choice(len(heldout), count, replace=False)

@@ -13,6 +13,12 @@ from trustml.attacks.learned import learned_scores
 from trustml.attacks.lira import lira
 from trustml.attacks.rmia import OFFLINE_A, rmia, tune_a
 from trustml.attacks.signals import Bools, Floats, Signals
+from trustml.attacks.texts import (
+    calibrated_scores,
+    compressed_scores,
+    least_likely_scores,
+    least_likely_standardised_scores,
+)
 from trustml.attacks.threshold import (
     confidence_scores,
     entropy_scores,
@@ -29,7 +35,7 @@ class References:
     Attributes
     ----------
     logits : numpy.ndarray
-        Shape (k, n, c).
+        Shape (k, n, c); of texts (k, n), the mean log-probability of the tokens that follow.
     members : numpy.ndarray
         Bool of shape (k, n).
     """
@@ -45,12 +51,15 @@ class Seen:
     Attributes
     ----------
     logits, labels : numpy.ndarray
-        The target's answers, (n, c), and the true labels, (n,) for classes and (n, c) else.
+        The target's answers, (n, c), and the true labels, (n,) for classes and (n, c) else; of texts (n, steps, 4)
+        and (n, steps).
     signals : Signals
         The target's, arrays of shape (n,).
     references : References, optional
     reference_signals : Signals, optional
         Arrays of shape (k, n).
+    names : tuple of str
+        Of the tokens of texts; empty if they are not known.
     """
 
     logits: Floats
@@ -58,6 +67,7 @@ class Seen:
     signals: Signals
     references: References | None = None
     reference_signals: Signals | None = None
+    names: tuple[str, ...] = ()
 
     def of_references(self) -> tuple[Signals, Bools, References]:
         """Signals and membership of the reference models; only for attacks that need them."""
@@ -83,6 +93,8 @@ class Attack:
         Whether it cannot do without models trained on the attacked examples and others not.
     labels : bool
         Whether it looks at labels.
+    texts : bool
+        Whether it is for texts alone.
     score : callable
         From what is seen to scores of shape (n,) and a note.
     """
@@ -94,6 +106,7 @@ class Attack:
     all_references: bool = False
     online: bool = False
     labels: bool = True
+    texts: bool = False
     score: Callable[[Seen], tuple[Floats, str]] = field(repr=False)
 
 
@@ -123,6 +136,11 @@ def _rmia(*, models: int | None, online: bool) -> Callable[[Seen], tuple[Floats,
 def _learned(seen: Seen) -> tuple[Floats, str]:
     _, members, references = seen.of_references()
     return learned_scores(seen.logits, seen.labels, references.logits, members), ""
+
+
+def _calibrated(seen: Seen) -> tuple[Floats, str]:
+    signals, members, _ = seen.of_references()
+    return calibrated_scores(seen.signals.loss, signals.loss, members), ""
 
 
 _YEOM = "Yeom et al., CSF 2018, arXiv 1709.01604"
@@ -160,6 +178,36 @@ CATALOGUE: tuple[Attack, ...] = (
         title="Gap attack: is the predicted class right?",
         paper=_YEOM,
         score=lambda seen: (gap_scores(seen.signals), ""),
+    ),
+    Attack(
+        name="min-k",
+        title="Min-K%: the least likely fifth of the tokens",
+        paper="Shi et al., ICLR 2024, arXiv 2310.16789",
+        texts=True,
+        score=lambda seen: (least_likely_scores(seen.logits, seen.labels), ""),
+    ),
+    Attack(
+        name="min-k++",
+        title="Min-K%++: the same against what the model expects",
+        paper="Zhang et al., ICLR 2025, arXiv 2404.02936",
+        texts=True,
+        score=lambda seen: (least_likely_standardised_scores(seen.logits, seen.labels), ""),
+    ),
+    Attack(
+        name="zlib",
+        title="Loss over the length of the packed text",
+        paper="Carlini et al., USENIX Security 2021, arXiv 2012.07805",
+        texts=True,
+        score=lambda seen: (compressed_scores(seen.signals.loss, seen.labels, seen.names), ""),
+    ),
+    Attack(
+        name="calibrated",
+        title="Loss against that of reference models",
+        paper="Watson et al., ICLR 2022, arXiv 2111.08440",
+        references=1,
+        all_references=True,
+        texts=True,
+        score=_calibrated,
     ),
     Attack(
         name="lira-online",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from trustml.errors import UsageError
 
+Floats: TypeAlias = npt.NDArray[np.float64]
 EstimateInterval: TypeAlias = Literal["", "clopper-pearson", "effective pairs", "jackknife over models"]
 NOT_ESTIMABLE = "not estimable at this n"
 
@@ -34,6 +35,10 @@ class AttackEstimate:
         How it was made; empty where there is none.
     note : str
         The same in words, or why there is no value.
+    splits : int
+        Random splits of the examples that it is the mean over; 0 where none was drawn.
+    error : float
+        Monte-Carlo error of that mean: the standard error over the splits that were drawn, of the same examples.
     """
 
     value: float | None
@@ -43,6 +48,8 @@ class AttackEstimate:
     n: int = 0
     interval: EstimateInterval = ""
     note: str = ""
+    splits: int = 0
+    error: float = 0.0
 
 
 def check_confidence(confidence: float) -> float:
@@ -74,6 +81,48 @@ def widened(estimates: Sequence[AttackEstimate]) -> AttackEstimate:
     )
 
 
+def over_splits(
+    values: Floats,
+    lows: Floats,
+    highs: Floats,
+    *,
+    confidence: float,
+    n: int,
+    interval: EstimateInterval,
+    note: str,
+) -> AttackEstimate:
+    """One figure of many random splits of the same examples: the mean, between the medians of the splits' ends.
+
+    Parameters
+    ----------
+    values, lows, highs : numpy.ndarray
+        A split each, of shape (r,), with ends that are wrong with half of the probability that the result's may be.
+    confidence : float
+        Of the result.
+    n, interval, note
+        As in the result.
+
+    Notes
+    -----
+    However splits hang together, the ends of half of them are wrong together with at most twice the probability that
+    those of one are (Markov; Meinshausen, Meier & Buehlmann, JASA 2009). An average over splits has no such warrant:
+    of quadratic statistics its upper tail is longer than the normal's.
+    """
+    count = len(values)
+    middle = (count - 1) // 2
+    return AttackEstimate(
+        value=float(values.mean()),
+        low=float(np.sort(lows)[middle]),
+        high=float(np.sort(highs)[count - 1 - middle]),
+        confidence=confidence,
+        n=n,
+        interval=interval,
+        note=note,
+        splits=count,
+        error=float(values.std(ddof=1) / count**0.5) if count > 1 else 0.0,
+    )
+
+
 def share_low(successes: float, trials: float, *, alpha: float) -> float:
     """Lower Clopper-Pearson bound of a share: too high with probability at most `alpha`.
 
@@ -89,14 +138,21 @@ def share_low(successes: float, trials: float, *, alpha: float) -> float:
     float
         Clopper & Pearson, Biometrika 1934, by quantiles of the beta distribution.
     """
-    from scipy.stats import beta
-
-    return 0.0 if successes <= 0 else float(beta.ppf(alpha, successes, trials - successes + 1))
+    return float(shares_low(np.array(successes), trials, alpha=alpha))
 
 
 def share_high(successes: float, trials: float, *, alpha: float) -> float:
     """Upper Clopper-Pearson bound of a share; see `share_low`."""
     return 1.0 - share_low(trials - successes, trials, alpha=alpha)
+
+
+def shares_low(successes: npt.NDArray[Any], trials: float, *, alpha: float) -> Floats:
+    """Lower bounds of many shares of so many trials; see `share_low`."""
+    from scipy.stats import beta
+
+    some = np.maximum(successes, 1e-9)
+    found: Floats = np.where(successes <= 0, 0.0, beta.ppf(alpha, some, trials - some + 1))
+    return found
 
 
 def auc_low(auc: float, variance: float, *, positives: int, negatives: int, alpha: float) -> float:

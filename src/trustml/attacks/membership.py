@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.attacks.advantage import split_advantage
-from trustml.attacks.catalogue import ATTACKS, CATALOGUE, Attack, References, Seen
+from trustml.attacks.catalogue import ATTACKS, CATALOGUE, Attack, References
 from trustml.attacks.estimates import AttackEstimate, check_confidence
 from trustml.attacks.roc import (
     Roc,
@@ -22,12 +22,13 @@ from trustml.attacks.roc import (
     roc_of_scores,
     tpr_at_fpr,
 )
-from trustml.attacks.signals import Bools, Floats, checked_outputs
-from trustml.attacks.task_signals import checked_numbers, checked_texts, task_signals, two_classes, unfit_attacks
+from trustml.attacks.seeing import answers, as_two_classes, look, unfit_to_texts
+from trustml.attacks.signals import Bools, Floats
+from trustml.attacks.task_signals import unfit_attacks
 from trustml.attacks.tops import Tops, surest
 from trustml.data.copies import one_of_each
 from trustml.errors import UsageError
-from trustml.models.tasks import DEFAULT_TASK, Binary, Classes, NextToken, Task
+from trustml.models.tasks import DEFAULT_TASK, Binary, Task
 
 FPRS = (0.001, 0.01)
 FEWEST_OF_A_CLASS = 20
@@ -127,13 +128,14 @@ def attack_membership(
     task: Task = DEFAULT_TASK,
     groups: npt.NDArray[Any] | None = None,
     shared: int = 0,
+    names: Sequence[str] = (),
 ) -> list[Outcome]:
     """Run the attacks on one model.
 
     Parameters
     ----------
     target_logits : numpy.ndarray
-        Shape (n, c), of texts (n, steps, 2), of members and others; for probabilities see `logits_from_probabilities`.
+        Shape (n, c), of texts (n, steps, 4), of members and others; for probabilities see `logits_from_probabilities`.
     labels : numpy.ndarray
         Shape (n,), integers; (n, steps) of texts, and (n, c) where the task has no classes.
     members : numpy.ndarray
@@ -144,7 +146,6 @@ def attack_membership(
         Names in the catalogue; by default all that these references allow. Choose them before looking at any outcome:
         the correction for having tried several is for exactly those that are run.
     fprs : sequence of float
-        Where to report the TPR.
     confidence : float
         Of the intervals of the outcomes, two-sided, each by itself.
     normalised : bool
@@ -153,10 +154,11 @@ def attack_membership(
         Attacks that it has no signals for are left out (`TaskFacts.not_attacked_by`).
     groups : numpy.ndarray, optional
         Integers of shape (n,), the same for copies of one example on one side (`trustml.data.copies.groups_of`).
-        Values stay those of all examples; no interval or test is surer than that of one of each group.
+        Values are of all examples; no interval or test is surer than that of one of each group.
     shared : int
-        The last so many examples are non-members that are members too. Values leave them out; no interval or test is
-        surer than with them.
+        The last so many examples are non-members that are members too: left out of values, not of intervals and tests.
+    names : sequence of str
+        Of the tokens of texts.
 
     Returns
     -------
@@ -166,20 +168,19 @@ def attack_membership(
     Raises
     ------
     UsageError
-        For values that are not finite, shapes that do not fit, an unknown attack or one without its references, or
-        where all examples are members, or none.
+        For values that are not finite, shapes that do not fit, attacks that cannot be run, all members or none.
     """
     if isinstance(task, Binary):
-        target_logits, labels, references = _as_two_classes(target_logits, labels, references)
+        target_logits, labels, references = as_two_classes(target_logits, labels, references)
         task = DEFAULT_TASK
-    values, truth, classes = _answers(target_logits, labels, task)
+    values, truth, classes = answers(target_logits, labels, task)
     _, inside = checked_scores(np.zeros(len(truth)), members)
     numbers = _groups(groups, inside, kept=len(inside) - shared)
-    seen = _look(values, truth, references, normalised=normalised, task=task)
+    seen = look(values, truth, references, normalised=normalised, task=task, names=tuple(names))
     available = 0 if references is None else len(references.members)
-    chosen = _choose(attacks, available=available, both=_both_sides(references), unfit=unfit_attacks(task))
+    unfit = unfit_attacks(task) | unfit_to_texts(task, values)
     outcomes = []
-    for attack in chosen:
+    for attack in _choose(attacks, available=available, both=_both_sides(references), unfit=unfit):
         scores, note = attack.score(seen)
         used = available if attack.all_references else attack.references
         outcomes.append(_judge(attack.name, used, scores, note, classes, inside, fprs, confidence, numbers))
@@ -246,56 +247,6 @@ def verdict_of_curves(rocs: Mapping[str, Roc], *, error: float) -> Verdict:
         told=told,
         exposing=exposing,
         reversed=reversed_,
-    )
-
-
-def _as_two_classes(
-    outputs: npt.NDArray[Any], labels: npt.NDArray[Any], references: References | None
-) -> tuple[Floats, npt.NDArray[np.int64], References | None]:
-    """What a model of one output says, as of two classes."""
-    checked_numbers(outputs, labels, field="target_logits")
-    values, truth = two_classes(outputs, labels)
-    if references is not None:
-        logits, _ = two_classes(references.logits, labels)
-        references = References(logits=logits, members=references.members)
-    return values, truth, references
-
-
-def _answers(
-    outputs: npt.NDArray[Any], labels: npt.NDArray[Any], task: Task
-) -> tuple[Floats, npt.NDArray[Any], npt.NDArray[np.int64]]:
-    """Outputs and labels, checked, and the classes, of which a task without classes has none."""
-    if isinstance(task, Classes):
-        values, classes = checked_outputs(outputs, labels, field="target_logits")
-        return values, classes, classes
-    check = checked_texts if isinstance(task, NextToken) else checked_numbers
-    values, truth = check(outputs, labels, field="target_logits")
-    return values, truth, np.zeros(0, np.int64)
-
-
-def _look(
-    values: Floats, truth: npt.NDArray[Any], references: References | None, *, normalised: bool, task: Task
-) -> Seen:
-    signals = task_signals(values, truth, task=task, field="target_logits", normalised=normalised)
-    if references is None:
-        return Seen(logits=values, labels=truth, signals=signals)
-    logits, inside = np.asarray(references.logits), np.asarray(references.members)
-    if logits.ndim != 3 or logits.shape[1:] != values.shape or inside.shape != logits.shape[:2] or not len(logits):
-        raise UsageError(
-            f"references: logits of shape {logits.shape} and members of {inside.shape} beside target_logits of "
-            f"{values.shape}; give (models, examples, classes) and (models, examples) of the same examples"
-        )
-    if inside.dtype != np.bool_:
-        raise UsageError(f"references.members: type {inside.dtype}; give bools")
-    # model by model: in float64 all of them at once may not fit into memory
-    parts = [task_signals(one, truth, task=task, field="references.logits", normalised=normalised) for one in logits]
-    stacked = {name: np.stack([getattr(part, name) for part in parts]) for name in type(signals).__dataclass_fields__}
-    return Seen(
-        logits=values,
-        labels=truth,
-        signals=signals,
-        references=References(logits=logits, members=inside),
-        reference_signals=type(signals)(**stacked),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ def task_signals(
     Parameters
     ----------
     outputs : numpy.ndarray
-        Shape (n, c); of texts (n, steps, 2), as :func:`trustml.models.answers.recorded` gives them.
+        Shape (n, c); of texts (n, steps, 4), as :func:`trustml.models.answers.recorded` gives them.
     labels : numpy.ndarray
         Shape (n,) for classes, (n, steps) for texts, else (n, c).
     task : Task
@@ -74,9 +75,14 @@ def checked_texts(
 ) -> tuple[Floats, npt.NDArray[np.int64]]:
     """What is recorded of texts as float64, and the tokens that follow, or a clear error."""
     values, truth = np.asarray(outputs, np.float64), np.asarray(labels)
-    if values.ndim != 3 or values.shape[2] != 2 or truth.shape != values.shape[:2] or truth.dtype.kind not in "iu":
+    if (
+        values.ndim != 3
+        or values.shape[2] not in (2, 4)
+        or truth.shape != values.shape[:2]
+        or truth.dtype.kind not in "iu"
+    ):
         raise UsageError(
-            f"{field}: shape {values.shape} and labels of shape {truth.shape} do not fit; give (texts, steps, 2) and "
+            f"{field}: shape {values.shape} and labels of shape {truth.shape} do not fit; give (texts, steps, 4) and "
             "whole numbers (texts, steps)"
         )
     if not np.isfinite(values).all():
@@ -127,15 +133,21 @@ def _of_regression(task: Regression, values: Floats, truth: Floats) -> Signals:
 
 
 def _of_texts(task: NextToken, values: Floats, truth: npt.NDArray[np.int64]) -> Signals:
-    nothing, loss = np.full(len(values), np.nan), recorded_losses(task, values, truth)
+    found = signals_of_losses(recorded_losses(task, values, truth))
+    return replace(found, top_confidence=(of_steps(truth) * values[..., LIKELIEST]).sum(axis=1))
+
+
+def signals_of_losses(losses: Floats) -> Signals:
+    """Signals of models of texts whose losses (..., n) are all that is known."""
+    nothing = np.full(losses.shape, np.nan)
     return Signals(
-        loss=loss,
-        confidence=np.exp(-loss),
-        scaled_confidence=-loss,
-        top_confidence=(of_steps(truth) * values[..., LIKELIEST]).sum(axis=1),
+        loss=losses,
+        confidence=np.exp(-losses),
+        scaled_confidence=-losses,
+        top_confidence=nothing,
         entropy=nothing,
         modified_entropy=nothing,
-        correct=np.zeros(len(values), bool),
+        correct=np.zeros(losses.shape, bool),
     )
 
 

@@ -5,24 +5,27 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from trustml.attacks.estimates import AttackEstimate
-from trustml.attacks.roc import auc_estimate, auc_lower_bound, roc_of_scores
+from trustml.attacks.estimates import AttackEstimate, over_splits
+from trustml.attacks.roc import Roc, auc_estimate, roc_of_scores
 from trustml.auditing.examples import Given
 from trustml.auditing.models import Array
 from trustml.data.copies import MOST_FEATURES, Ints, one_of_each
 from trustml.errors import DataError
 
-_MOST_ROWS = 1000
+SPLITS = 5
+"""Halvings of the examples; odd, so that the middle one decides."""
+_MOST_ROWS, _TREES = 1000, 12
 
 
 def blind_auc(
     train: Array, holdout: Array, copies: tuple[Ints, Ints] | None = None, *, confidence: float, seed: int
-) -> tuple[AttackEstimate, float]:
-    """AUC of a classifier that sees inputs alone, each end of its interval one-sided, and the lower one by itself.
+) -> AttackEstimate:
+    """AUC of a classifier that sees inputs alone, each end of its interval one-sided.
 
-    It learns from one half of the examples and is judged on the other: cross-validation would use more of them, but
-    its folds hang together and the bound would not hold. Attacks on sets that differ by themselves measure that
-    difference (Das, Zhang and Tramer, arXiv 2406.16201).
+    It learns from one half of the examples and is judged on the other, for each of :data:`SPLITS` random halvings: of
+    one, chance decides whether sets that differ a little are found to. Ends are medians over the halvings, which a mean
+    or cross-validation would make too narrow: their parts hang together. Attacks on sets that differ by themselves
+    measure that difference (Das, Zhang and Tramer, arXiv 2406.16201).
 
     Parameters
     ----------
@@ -31,6 +34,7 @@ def blind_auc(
         The same number for copies of one example, which are in one half together. Where one set alone has them, trees
         know that set by them, so they are taught on one of each too.
     confidence : float
+        Of each end.
     seed : int
 
     Raises
@@ -41,14 +45,16 @@ def blind_auc(
     from sklearn.ensemble import ExtraTreesClassifier
 
     generator = np.random.default_rng(seed)
-    chosen = _rows((len(train), len(holdout)), copies, generator)
-    features, members, learned = _halves((train, holdout), chosen)
-    features = features[:, generator.permutation(features.shape[1])[:MOST_FEATURES]]
-    trees = ExtraTreesClassifier(n_estimators=50, min_samples_leaf=3, random_state=seed, n_jobs=1)
-    trees.fit(features[learned], members[learned])
-    scores = trees.predict_proba(features[~learned])[:, 1]
-    roc = roc_of_scores(scores, members[~learned])
-    return auc_estimate(roc, confidence=2 * confidence - 1), auc_lower_bound(roc, confidence=confidence)
+    rocs = []
+    for split in range(SPLITS):
+        chosen = _rows((len(train), len(holdout)), copies, generator)
+        features, members, learned = _halves((train, holdout), chosen)
+        features = features[:, generator.permutation(features.shape[1])[:MOST_FEATURES]]
+        trees = ExtraTreesClassifier(n_estimators=_TREES, min_samples_leaf=3, random_state=seed + split, n_jobs=1)
+        trees.fit(features[learned], members[learned])
+        scores = trees.predict_proba(features[~learned])[:, 1]
+        rocs.append(roc_of_scores(scores, members[~learned]))
+    return _over_splits(rocs, confidence=2 * confidence - 1)
 
 
 def blind_label_auc(
@@ -61,6 +67,8 @@ def blind_label_auc(
     targets: bool = False,
 ) -> AttackEstimate:
     """AUC of the probability that trees taught on half of both sets give to the labels of the other half.
+
+    The mean over :data:`SPLITS` random halvings, between the medians of their ends.
 
     Examples that were not learned from are exchangeable where both sets are of one source, whatever was learned: then
     it is one half. Labels of the hold-out that are permuted, or made in another way, are less probable.
@@ -82,13 +90,32 @@ def blind_label_auc(
         If there are fewer than 20 examples on either side, or labels of one class alone.
     """
     generator = np.random.default_rng(seed)
-    chosen = _rows((len(train), len(holdout)), copies, generator)
-    features, members, learned = _halves((train.inputs, holdout.inputs), chosen)
-    features = features[:, generator.permutation(features.shape[1])[:MOST_FEATURES]]
-    labels = np.concatenate([one.labels[rows] for one, rows in zip((train, holdout), chosen, strict=True)])
     go_well = _nearness if targets else _probability
-    scores = go_well(features, labels, learned, seed=seed)
-    return auc_estimate(roc_of_scores(scores, members[~learned]), confidence=confidence)
+    rocs = []
+    for split in range(SPLITS):
+        chosen = _rows((len(train), len(holdout)), copies, generator)
+        features, members, learned = _halves((train.inputs, holdout.inputs), chosen)
+        features = features[:, generator.permutation(features.shape[1])[:MOST_FEATURES]]
+        labels = np.concatenate([one.labels[rows] for one, rows in zip((train, holdout), chosen, strict=True)])
+        scores = go_well(features, labels, learned, seed=seed + split)
+        rocs.append(roc_of_scores(scores, members[~learned]))
+    return _over_splits(rocs, confidence=confidence)
+
+
+def _over_splits(rocs: list[Roc], *, confidence: float) -> AttackEstimate:
+    """Area over several halvings, of whose intervals each takes half of the error that the result may have."""
+    areas = [auc_estimate(one, confidence=(1 + confidence) / 2) for one in rocs]
+    # ends are there: no half has fewer than two examples of a set
+    values, lows, highs = (np.array([getattr(one, end) for one in areas]) for end in ("value", "low", "high"))
+    return over_splits(
+        values,
+        lows,
+        highs,
+        confidence=confidence,
+        n=areas[0].n,
+        interval=areas[0].interval,
+        note=f"{areas[0].note}; mean over {len(rocs)} halvings, medians of their ends",
+    )
 
 
 def _probability(features: Array, labels: Array, learned: npt.NDArray[np.bool_], *, seed: int) -> Array:
@@ -98,7 +125,7 @@ def _probability(features: Array, labels: Array, learned: npt.NDArray[np.bool_],
     classes, places = np.unique(labels, return_inverse=True)
     if len(np.unique(places[learned])) < 2:
         raise DataError("labels of one class alone")
-    trees = ExtraTreesClassifier(n_estimators=50, min_samples_leaf=3, random_state=seed, n_jobs=1)
+    trees = ExtraTreesClassifier(n_estimators=_TREES, min_samples_leaf=3, random_state=seed, n_jobs=1)
     trees.fit(features[learned], places[learned])
     given = np.zeros((int((~learned).sum()), len(classes)))
     given[:, trees.classes_] = trees.predict_proba(features[~learned])
@@ -111,7 +138,7 @@ def _nearness(features: Array, labels: Array, learned: npt.NDArray[np.bool_], *,
     from sklearn.ensemble import ExtraTreesRegressor
 
     numbers = labels.astype(np.float64)
-    trees = ExtraTreesRegressor(n_estimators=50, min_samples_leaf=3, random_state=seed, n_jobs=1)
+    trees = ExtraTreesRegressor(n_estimators=_TREES, min_samples_leaf=3, random_state=seed, n_jobs=1)
     trees.fit(features[learned], numbers[learned])
     found: Array = -np.abs(trees.predict(features[~learned]) - numbers[~learned])
     return found

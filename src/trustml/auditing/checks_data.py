@@ -8,10 +8,9 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from trustml.attacks.estimates import AttackEstimate
-from trustml.auditing.blind import blind_auc, blind_label_auc
+from trustml.auditing.blind import SPLITS, blind_auc, blind_label_auc
 from trustml.auditing.examples import Given
-from trustml.auditing.findings import not_checked, reason
+from trustml.auditing.findings import measured_figure, not_checked, reason
 from trustml.auditing.models import Array
 from trustml.auditing.result import Finding, Measurement
 from trustml.data.copies import MOST_FEATURES, NEAR, Ints, digests, groups_of, near_duplicates
@@ -231,12 +230,13 @@ def _blind(
 ) -> tuple[bool, Finding]:
     """Try to tell training from hold-out by a classifier that never sees the model."""
     try:
-        estimate, low = blind_auc(train.inputs, holdout.inputs, copies, confidence=confidence, seed=seed)
+        estimate = blind_auc(train.inputs, holdout.inputs, copies, confidence=confidence, seed=seed)
     except ImportError as error:
         return True, not_checked("data", "shift", why=f"{error.name} is not installed")
     except (ValueError, DataError) as error:
         return True, not_checked("data", "shift", why=reason(error))
-    told = low > 0.5
+    assert estimate.low is not None
+    told = estimate.low > 0.5
     return not told, Finding(
         id="data.shift",
         check="data",
@@ -244,9 +244,10 @@ def _blind(
         title="Training and hold-out can be told apart without the model"
         if told
         else "Training and hold-out could not be told apart without the model",
-        measured=(_figure("blind_auc", estimate),),
+        measured=(measured_figure("blind_auc", estimate),),
         how="Extremely randomised trees that see inputs alone learn from half of up to 1,000 examples of each set "
-        f"and guess which set the others are from; a one-sided lower bound at {confidence:g} decides.",
+        f"and guess which set the others are from, {SPLITS} times over; a one-sided lower bound at {confidence:g} "
+        "decides.",
         would_change="both sets drawn at random from one source" if told else "a stronger classifier, or more examples",
     )
 
@@ -271,23 +272,11 @@ def _blind_labels(
         title=f"Labels of the {worse} go less well with their inputs than those of the other set, without the model"
         if told
         else "Labels go as well with their inputs in training as in hold-out, without the model",
-        measured=(_figure("blind_label_auc", estimate),),
-        how="Extremely randomised trees learn labels from half of up to 1,000 examples of both sets; "
-        f"{'how far they are from' if targets else 'the probability they give to'} the labels of the others is "
-        f"compared between the sets, two-sided at {confidence:g}.",
+        measured=(measured_figure("blind_label_auc", estimate),),
+        how="Extremely randomised trees learn labels from half of up to 1,000 examples of both sets, "
+        f"{SPLITS} times over; {'how far they are from' if targets else 'the probability they give to'} the labels of "
+        f"the others is compared between the sets, two-sided at {confidence:g}.",
         would_change="a look at the labels: are they in the order of their inputs, and made the same way in both sets?"
         if told
         else "a stronger classifier, or more examples",
-    )
-
-
-def _figure(measure: str, estimate: AttackEstimate) -> Measurement:
-    return Measurement(
-        measure=measure,
-        value=estimate.value,
-        low=estimate.low,
-        high=estimate.high,
-        confidence=estimate.confidence,
-        n=estimate.n,
-        note=estimate.note,
     )

@@ -22,6 +22,7 @@ from trustml.attacks.roc import Roc, auc_estimate, tpr_at_fpr
 from trustml.attacks.task_signals import unfit_attacks
 from trustml.attacks.tops import Tops
 from trustml.attribution.asking import Doubles
+from trustml.auditing.findings import measured_figure
 from trustml.auditing.result import Finding, Measurement, RocCounts, Severity
 from trustml.data.dataset import Ints
 from trustml.errors import DataError
@@ -279,8 +280,8 @@ def _finding(outcome: Outcome, verdict: Verdict, *, alike: bool, subject: str) -
                 note=f"each end one-sided at {verdict.each:.6g}, Bonferroni over {len(verdict.bounds)} attacks, each "
                 f"with a test of its surest examples beside both ends; {both.note}",
             ),
-            *(_measured(TPRS[fpr], tpr) for fpr, tpr in outcome.tprs.items() if fpr in TPRS),
-            _measured("membership_advantage", outcome.advantage),
+            *(measured_figure(TPRS[fpr], tpr) for fpr, tpr in outcome.tprs.items() if fpr in TPRS),
+            measured_figure("membership_advantage", outcome.advantage),
             exposed_figure(tops),
         ),
         how=f"{attack.paper}. {_counted(outcome.roc)}; "
@@ -314,16 +315,4 @@ def exposed_figure(tops: Tops, *, label: str = "") -> Measurement:
         note=f"members above all but {tops.false_positives} of {tops.of_non_members} non-members; "
         f"p = {tops.p_value:.3g}, exact (hypergeometric), over all thresholds tried (Carlini et al., arXiv 2112.03570)",
         label=label,
-    )
-
-
-def _measured(name: str, estimate: AttackEstimate) -> Measurement:
-    return Measurement(
-        measure=name,
-        value=estimate.value,
-        low=estimate.low,
-        high=estimate.high,
-        confidence=estimate.confidence if estimate.low is not None else None,
-        n=estimate.n,
-        note=estimate.note,
     )

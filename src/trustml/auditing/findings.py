@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from trustml.auditing.result import Finding
+from trustml.attacks.estimates import AttackEstimate
+from trustml.auditing.result import Finding, Measurement
 from trustml.errors import TrustmlError
 
 
@@ -23,3 +24,18 @@ def reason(error: BaseException) -> str:
     """One line on an error."""
     lines = str(error).strip().splitlines() or ["no message"]
     return lines[0][:400] if isinstance(error, TrustmlError) else f"{type(error).__name__}: {lines[0]}"[:400]
+
+
+def measured_figure(measure: str, estimate: AttackEstimate) -> Measurement:
+    """Give an estimate as the figure behind a finding."""
+    return Measurement(
+        measure=measure,
+        value=estimate.value,
+        low=estimate.low,
+        high=estimate.high,
+        confidence=estimate.confidence if estimate.low is not None else None,
+        n=estimate.n,
+        note=estimate.note,
+        splits=estimate.splits,
+        monte_carlo_error=estimate.error if estimate.splits else None,
+    )

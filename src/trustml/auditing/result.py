@@ -42,6 +42,10 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
         How the interval was made; why it is absent.
     label : str
         What tells it apart from other figures of the same measure, such as the attack.
+    splits : int
+        Random splits of the examples that it is the mean over; 0 where none was drawn.
+    monte_carlo_error : float, optional
+        Standard error of that mean by the splits that were drawn.
     """
 
     measure: str
@@ -53,6 +57,8 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     n: int = 0
     note: str = ""
     label: str = ""
+    splits: int = 0
+    monte_carlo_error: float | None = None
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from trustml.auditing.run_wording import accounting_finding, bound_finding, memb
 from trustml.compare.table import read_measures, read_statements, rows_of
 from trustml.errors import RecordError, UsageError
 from trustml.measures.assumptions import NOTHING_ELSE
+from trustml.measures.measure import MEASURES as MEASURES_TABLE
 from trustml.measures.measure import of_family, shown_in
 from trustml.measures.row import Row
 from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, Charge, Drawn, NeighboringRelation, read_ledger
@@ -68,6 +69,7 @@ def audit_run(run: RunDirectory) -> AuditRecord:
     findings = [
         *_bounds(rows),
         *_membership(rows, trained, verdicts),
+        *_remembered(rows),
         *_accounting(statements.values(), claims),
         *_contradicted(rows, claims, verdicts),
         *_behind(statements.values()),
@@ -212,6 +214,30 @@ def _membership(rows: list[Row], trained: list[JobRecord], verdicts: Mapping[str
         for backend in dict.fromkeys(row.backend for row in attacked if row.seed < 0 and row.regime == regime):
             own = [r for r in attacked if r.seed < 0 and r.regime == regime and r.backend == backend]
             yield pooled_finding(regime, backend, own)
+
+
+def _remembered(rows: list[Row]) -> Iterable[Finding]:
+    """Judge canary sequences and extraction by the tests against what was not trained on."""
+    for row in rows:
+        if row.measure not in of_family("remembered") or row.verdict == "" or row.p_value is None:
+            continue
+        measure, told = MEASURES_TABLE[row.measure], row.verdict == "above guessing"
+        untrained = float(row.facts["untrained_value"])
+        yield Finding(
+            id=f"membership.{row.measure}.{row.job}",
+            rule=f"membership.{row.measure}",
+            check="membership",
+            severity="risk" if told else "pass",
+            title=f"{row.job}: {measure.title} of {row.subject} is {measure.text(row.value or 0.0)} where trained on, "
+            f"{measure.text(untrained)} where not: {'remembered' if told else 'no difference is shown'}.",
+            subject=row.job,
+            measured=(_figure(row),),
+            how=f"{measure.meaning} {row.note}",
+            artifacts=(MEASURES,),
+            would_change="private training, fewer epochs or copies"
+            if told
+            else "more canaries or texts; no attack that fails proves privacy",
+        )
 
 
 def _accounting(statements: Iterable[PrivacyStatement], claims: Mapping[str, Claim | None]) -> Iterable[Finding]:

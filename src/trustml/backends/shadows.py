@@ -39,6 +39,8 @@ class ShadowSettings:
     threads : int
         Of the processor; 0 means all.
     task : Task
+    labels : array of shape (p, steps), optional
+        True labels of the pool; for the next token alone.
     """
 
     architecture: Architecture
@@ -48,6 +50,7 @@ class ShadowSettings:
     rates: Floats
     threads: int = 0
     task: Task = DEFAULT_TASK
+    labels: LabelArray | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +79,7 @@ class ShadowModels:
     ----------
     weights : dict of str to float32 array
         Canonical, behind the axis of models.
-    labels : int64 array of shape (m, p), or float32 of shape (m, p, c)
+    labels : int64 array of shape (m, p) or (m, p, steps), or float32 of shape (m, p, c)
         As that model is taught them.
     rows : int32 array of shape (m, steps, b), or (m, rounds, slots, b) for federated regimes
         Positions in the pool of each batch; -1 fills up.
@@ -108,6 +111,7 @@ class ShadowTrainer(Protocol):
     def train(self, models: ShadowModels, *, done: Callable[[int], None]) -> Floats:
         """Train them all and give their logits over the pool, (m, p, c); `done` is told how many are through.
 
-        A model's logits depend neither on the other models nor on how many are trained at once.
+        Of texts it is the mean log-probability of the tokens that follow, (m, p). What a model gives depends neither
+        on the other models nor on how many are trained at once.
         """
         ...

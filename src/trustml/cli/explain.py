@@ -49,6 +49,7 @@ def command(
     from trustml.record.store import find_run
     from trustml.report.explanations.frames import explained_example, features_table
     from trustml.report.explanations.selection import PanelRequest
+    from trustml.report.explanations.words import word_lines
 
     wanted = PanelRequest(method=method, example=example, model=model, backend=backend)
     if all_examples:
@@ -67,7 +68,10 @@ def command(
         if as_json:
             stream.write(json_text(found.plain()) + "\n")
         else:
-            console(stream).print(features_table(found))
+            out = console(stream)
+            out.print(features_table(found))
+            for line in word_lines(found):
+                out.print(line, soft_wrap=True)
     _warn(directory, {panel.model for panel in found.panels})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -55,6 +55,8 @@ class Dataset:
         Of a table's features; empty for images.
     feature_groups : tuple of int
         Feature that each column of a table belongs to, numbered from 0; empty for images.
+    token_names : callable, optional
+        Gives the names of the tokens of texts, by their numbers; they may be many.
     train_keys, test_keys : mapping of str to str array of shape (n,)
         Values of the columns that may name clients, as text.
     """
@@ -67,6 +69,7 @@ class Dataset:
     warnings: tuple[str, ...] = ()
     feature_names: tuple[str, ...] = ()
     feature_groups: tuple[int, ...] = ()
+    token_names: Callable[[], tuple[str, ...]] | None = None
     train_keys: Mapping[str, npt.NDArray[np.str_]] = field(default_factory=dict)
     test_keys: Mapping[str, npt.NDArray[np.str_]] = field(default_factory=dict)
 

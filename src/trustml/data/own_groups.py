@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from trustml.data.baselines import features_of
-from trustml.data.dataset import Dataset, Ints
+from trustml.data.dataset import Dataset, Floats, Ints
 from trustml.data.files import read_npz
+from trustml.data.superpixels import superpixels
 from trustml.errors import ScenarioError
-from trustml.scenario.groups import GroupMap, Groups
+from trustml.scenario.groups import GroupMap, Groups, Superpixels
 
 _FIELD = "explanations.groups"
 
 
-def explained_features(dataset: Dataset, *, patch: int = 1, groups: Groups = ()) -> Ints:
+def explained_features(dataset: Dataset, *, patch: int = 1, groups: Groups = (), inputs: Floats | None = None) -> Ints:
     """Number the feature of each value of an input, from 0 without gaps: by a user's groups, else as the data has them.
 
     Parameters
@@ -26,6 +27,8 @@ def explained_features(dataset: Dataset, *, patch: int = 1, groups: Groups = ())
     patch : int
         See :func:`trustml.data.baselines.features_of`.
     groups : Groups
+    inputs : float32 array of shape (n, *x), optional
+        Those that are explained, which superpixels are made of.
 
     Returns
     -------
@@ -36,6 +39,8 @@ def explained_features(dataset: Dataset, *, patch: int = 1, groups: Groups = ())
     ScenarioError
         If the groups are no partition of the features, or the map does not fit.
     """
+    if isinstance(groups, Superpixels):
+        return superpixels(dataset.test.inputs if inputs is None else inputs, groups)
     if isinstance(groups, GroupMap):
         return _mapped(groups, dataset.input_shape)
     if groups:

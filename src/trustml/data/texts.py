@@ -93,6 +93,7 @@ def load_texts(source: Text, task: Task = DEFAULT_TASK) -> Dataset:
         warnings=(*read.warnings, *form_warnings(read.forms), *tokens.told, *encoded.warnings),
         feature_names=tuple(f"token {number}" for number in range(source.length)),
         feature_groups=tuple(range(source.length)),
+        token_names=tokens.names,
     )
 
 

@@ -210,6 +210,7 @@ def _explained_checks(evidence: Evidence) -> list[Check]:
             if isinstance(job.task, NextToken):  # of the one step that is explained
                 seen = recorded(job.task, seen, evidence.heldout["test_labels"][chosen][:, job.task.step])
                 stated = stated[:, job.task.step]
+                seen = seen[:, : stated.shape[1]]  # a record of before holds fewer numbers a step
             gap = _gap(seen, stated) if seen.shape == stated.shape else math.inf
         except NOT_COMPUTABLE as error:
             checks.append(_check(record.id, "differs", f"cannot be compared ({type(error).__name__}: {error})"))

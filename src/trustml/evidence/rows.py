@@ -20,7 +20,7 @@ from trustml.evidence.curves import Figures
 from trustml.measures.entry import Family
 from trustml.measures.evidence import Evidence
 from trustml.measures.measure import MEASURES
-from trustml.measures.membership import DISTINCT
+from trustml.measures.membership import DISTINCT, HALVINGS
 from trustml.measures.privacy import privacy_statements
 from trustml.measures.quality import SURVIVES
 from trustml.measures.resampling import drawn_as_before
@@ -40,8 +40,8 @@ _DRAWN_ENDS = 1 / 6
 """Share of an interval's width that its ends may have been off while they were drawn, by a thousand resamples."""
 _DRAWN, _EXACT = "bootstrap over examples", "exact bootstrap over examples"
 _OF_SECRET_BATCHES = {"epsilon_unamplified", "curve.unamplified"}
-_MAY_BE_MISSING: frozenset[Family] = frozenset({"privacy", "membership", "audited", "accuracy"})
-_OF_PRIVATE_FILES = {"membership", "audited"}
+_MAY_BE_MISSING: frozenset[Family] = frozenset({"privacy", "membership", "audited", "remembered", "accuracy"})
+_OF_PRIVATE_FILES = {"membership", "audited", "remembered"}
 """Families of measures that need scores of single examples."""
 
 
@@ -281,6 +281,9 @@ def _compare(stated: Row, anew: Row, *, same_words: bool, untyped: bool, again: 
     gone = anew.value is None and stated.value is not None
     if gone and (_left_out(anew) or anew.measure == "epsilon_prv"):
         return _check(stated, "not recomputed", str(anew.facts.get("reason", "")))
+    halved = not same_words and HALVINGS in anew.facts and HALVINGS not in stated.facts
+    if halved and stated.value is not None and (anew.low or 0.0) <= stated.value <= (anew.high or 0.0):
+        return _check(stated, "not recomputed", "is of one random halving, and the mean over many since")
     older = not same_words and DISTINCT in anew.facts and DISTINCT not in stated.facts
     drawn = not same_words and _was_drawn(stated, anew, untyped=untyped)
     if drawn and again is not None and _same_ends(stated, again):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from msgspec.structs import replace
 
@@ -30,7 +31,7 @@ def explanation_inputs(scenario: Scenario, dataset: Dataset, *, inputs: Floats) 
     train, heldout = dataset.train.inputs, dataset.test.inputs
     probes = scenario.explanations.probes
     arrays: dict[str, npt.NDArray[Any]] = {
-        "features": explained_features(dataset, patch=probes.patch, groups=groups),
+        "features": explained_features(dataset, patch=probes.patch, groups=groups, inputs=inputs),
         "baseline": baseline_for(probes.baseline, inputs=inputs, train=train, heldout=heldout),
     }
     explained = with_outcome(scenario.model, scenario.task, scenario.explanations.quantity)
@@ -46,7 +47,7 @@ def explanation_inputs(scenario: Scenario, dataset: Dataset, *, inputs: Floats) 
             arrays[array_name(method.title, "background")] = background_for(background, train=train, heldout=heldout)
         if hasattr(method, "patch"):
             arrays[array_name(method.title, "features")] = explained_features(
-                dataset, patch=method.patch, groups=groups
+                dataset, patch=method.patch, groups=groups, inputs=inputs
             )
     return arrays
 
@@ -82,7 +83,9 @@ def _count(scenario: Scenario, dataset: Dataset, method: CoalitionMethod) -> int
     """Number of features that a surrogate switches; 0 where it does not fit the model."""
     if why_unfit(method, scenario.model, dataset.input_shape):
         return 0
-    return int(explained_features(dataset, patch=method.patch, groups=scenario.explanations.groups).max()) + 1
+    inputs = dataset.test.inputs[np.array(scenario.explanations.chosen(len(dataset.test)), np.int64)]
+    features = explained_features(dataset, patch=method.patch, groups=scenario.explanations.groups, inputs=inputs)
+    return int(features.max()) + 1
 
 
 def explanation_notes(scenario: Scenario) -> tuple[str, ...]:

@@ -9,18 +9,22 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from trustml.attacks.canaries import draw_joins, example_canaries
+from trustml.attacks.canaries import draw_joins, example_canaries, random_texts
 from trustml.data.batches import BatchPlan, batches_in_turn, make_plan, poisson_batches, shuffled_batches
 from trustml.data.dataset import Dataset, Examples, Ints
 from trustml.data.streams import secret_generator
 from trustml.launch.federation import draw_rounds
 from trustml.plan.job import CanaryJob, Mechanism, trainable_of
 from trustml.record.store import PRIVATE_DATA, RunDirectory
+from trustml.scenario.attacks import SEQUENCES
 from trustml.scenario.federated import DPFedAvg
-from trustml.scenario.regimes import DPSGD
+from trustml.scenario.regimes import DPSGD, Plain
 from trustml.scenario.trainable import trained_shapes
 
 Arrays = dict[str, npt.NDArray[Any]]
+
+REFERENCES = 999
+"""Random sequences among which a canary has its rank: 1,000 places with its own."""
 
 
 def draw_canaries(job: CanaryJob, dataset: Dataset, *, run: RunDirectory) -> dict[str, Arrays]:
@@ -38,16 +42,23 @@ def draw_canaries(job: CanaryJob, dataset: Dataset, *, run: RunDirectory) -> dic
     -------
     dict of file name to arrays
         ``job.chosen``: ``included``, bool of shape (m,), and what the canaries are made of: ``coordinates`` int64
-        (m,), ``seed`` of random directions int64 (4,), or ``inputs`` (m, *x) and ``labels`` (m,).
+        (m,), ``seed`` of random directions int64 (4,), or ``inputs`` (m, *x) and ``labels`` (m,); for random tokens
+        also ``reference_inputs`` and ``reference_labels`` of texts that nobody trains on.
         ``job.training.plan``: batches as the regime has them, with examples that are canaries from
         ``len(dataset.train)`` on, and ``joins`` and ``join_offsets`` for canaries that are no examples: those
         that join step t are ``joins[join_offsets[t]:join_offsets[t + 1]]``.
     """
     generator, mechanism = secret_generator(), job.training.mechanism
-    assert mechanism is not None
     count = job.canaries.count
     included = generator.random(count) < 0.5
     chosen: Arrays = {"included": included}
+    if job.canaries.kind == SEQUENCES:
+        others = random_texts(
+            REFERENCES, steps=dataset.test.labels.shape[1], tokens=dataset.classes, generator=generator
+        )
+        chosen |= {"reference_inputs": others.inputs, "reference_labels": others.labels}
+    if mechanism is None:
+        return _plain_canaries(job, dataset, chosen, generator=generator)
     joins = draw_joins(
         included,
         sampling=mechanism.sampling,
@@ -81,6 +92,25 @@ def draw_canaries(job: CanaryJob, dataset: Dataset, *, run: RunDirectory) -> dic
     # The salt keeps the fingerprint of the plan apart from all others', even where everybody is in every round.
     plan |= {"joins": joins.indices, "join_offsets": joins.offsets, "salt": generator.integers(2**62, size=1)}
     return {job.chosen: chosen, job.training.plan: plan}
+
+
+def _plain_canaries(
+    job: CanaryJob, dataset: Dataset, chosen: Arrays, *, generator: np.random.Generator
+) -> dict[str, Arrays]:
+    """Draw random tokens as canaries, of which those whose coin came up are shuffled among the training texts."""
+    regime, trained = job.training.regime, len(dataset.train)
+    assert isinstance(regime, Plain)
+    texts = random_texts(
+        job.canaries.count, steps=dataset.test.labels.shape[1], tokens=dataset.classes, generator=generator
+    )
+    rows = np.concatenate([np.arange(trained), trained + np.flatnonzero(chosen["included"])])
+    plan = shuffled_batches(rows, epochs=regime.epochs, batch_size=regime.batch_size, generator=generator)
+    nobody = make_plan([np.zeros(0, np.int64) for _ in plan])
+    arrays = {"indices": plan.indices, "offsets": plan.offsets}
+    return {
+        job.chosen: chosen | {"inputs": texts.inputs, "labels": texts.labels},
+        job.training.plan: arrays | {"joins": nobody.indices, "join_offsets": nobody.offsets},
+    }
 
 
 def redraw_canaries(job: CanaryJob, *, run: RunDirectory, attempt: int) -> tuple[CanaryJob, dict[str, Arrays]]:

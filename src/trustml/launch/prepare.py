@@ -360,6 +360,8 @@ def _write_inputs(
         "test_labels": dataset.test.labels,
         **slice_arrays(scenario.slices, dataset.test_keys),
     }
+    if dataset.token_names is not None and len(shown):
+        heldout["tokens"] = np.array(dataset.token_names())[dataset.test.inputs[shown].astype(np.int64)]
     write_arrays(run.file(HELDOUT), heldout)
     baselines = explanation_inputs(scenario, dataset, inputs=explained)
     write_atomic(run.file(BASELINES), encode_arrays(baselines), private=True)

@@ -47,6 +47,8 @@ def audited_rows(evidence: Evidence) -> list[Row]:
             continue
         job = evidence.run.job(record.id)
         assert isinstance(job, CanaryJob | GameJob)
+        if isinstance(job, CanaryJob) and job.training.mechanism is None:
+            continue  # without a claim there is no epsilon to be shown
         subject = _subject(job)
         if record.status != "ok":
             about = absent(f"the job ended {record.status}: {record.reason}")

@@ -20,6 +20,7 @@ Family: TypeAlias = Literal[
     "federated",
     "audited",
     "membership",
+    "remembered",
     "deployed",
 ]
 
@@ -34,6 +35,7 @@ Place: TypeAlias = Literal[
     "federated page",
     "speed page",
     "attacks",
+    "remembered",
     "audit",
     "audit of a regime",
     "model card",
@@ -54,6 +56,7 @@ PLACES: dict[Place, str] = {
     "federated page": "a column of the table on the dashboard's Federated page",
     "speed page": "a chart on the dashboard's Speed page",
     "attacks": "a column of epsilons promised and shown: `trustml show`, the dashboard's Attacks page",
+    "remembered": "a line of what models of texts remember: `trustml show`, the dashboard's Attacks page",
     "audit": "a figure of the audit of a run: JSON, HTML, model card",
     "audit of a regime": "the same, of all models of a regime together",
     "model card": "a metric in the model card's front matter",
@@ -103,6 +106,7 @@ FORMS: dict[str, NumberForm] = {
 _OF_UNIT = {
     "1": "proportion",
     "nats": "nats",
+    "bits": "nats",
     "s": "seconds",
     "1/s": "rate",
     "bytes": "mebibytes",

@@ -68,6 +68,17 @@ EXPLANATION_MEASURES: dict[str, Measure] = {
         words="passes an example",
         shown=("explanations", "explanations page", "speed page"),
     ),
+    "mean_absolute_attribution": Measure(
+        family="explanations",
+        rows=("trustml.measures.importance:importance_rows",),
+        unit="1",
+        better="neither",
+        form="amount",
+        title="mean |attribution|",
+        meaning="Mean over explained examples of the magnitude of a feature's attribution, of the ten features of a "
+        "table that count most by each explanation; exact bootstrap 95 % interval over examples.",
+        later=True,
+    ),
     "attribution_monte_carlo_error": Measure(
         family="explanations",
         rows=("trustml.measures.completeness:draws_rows",),

@@ -50,6 +50,13 @@ _membership = partial(
     unit="1",
     better="lower",
 )
+_remembered = partial(
+    Measure,
+    family="remembered",
+    rows=("trustml.measures.remembered:remembered_rows",),
+    unit="bits",
+    better="lower",
+)
 
 # Figures of attacks stand in the order of the model card: the strongest, what was audited, then rates.
 MEASURES: dict[str, Measure] = {
@@ -318,10 +325,30 @@ MEASURES: dict[str, Measure] = {
     ),
     "membership_advantage": _membership(
         title="membership advantage",
-        meaning="Largest difference of true and false positive rate over all thresholds; optimistic for the "
-        "attacker, as the threshold is chosen on the same examples.",
-        words="advantage, the largest TPR minus FPR (guessing: 0)",
+        meaning="TPR less FPR at the threshold that is best for one half of the examples, counted on the other: mean "
+        "over 15 random halvings, with its Monte-Carlo error; medians of their Clopper-Pearson ends.",
+        words="advantage, TPR minus FPR at a threshold chosen elsewhere (guessing: 0)",
         label="advantage",
+    ),
+    "canary_exposure": _remembered(
+        title="exposure",
+        meaning="Exposure of canary sequences of random tokens that were trained on: log2 of the number of sequences "
+        "over the rank of their loss among 999 others (Carlini et al., USENIX Security 2019), mean; t-interval over "
+        "canaries. Canaries that a coin left out are the control: 1.44 where nothing is remembered.",
+        shown=("remembered", "audit"),
+    ),
+    "canary_exposure_largest": _remembered(
+        title="largest exposure",
+        meaning="Largest exposure of a canary sequence by a skew-normal law of the others' losses, where it fits "
+        "(Carlini et al. 2019), beside that of the canaries that were left out.",
+        shown=("remembered", "audit"),
+    ),
+    "extraction_rate": _remembered(
+        unit="1",
+        title="extracted",
+        meaning="Share of training texts that a model, always by its likeliest token, goes on with word for word "
+        "(Carlini et al., ICLR 2023); Clopper-Pearson 95 % interval; beside that of held-out texts, the control.",
+        shown=("remembered", "audit"),
     ),
     **DEPLOYED_MEASURES,
 }

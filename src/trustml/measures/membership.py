@@ -21,7 +21,7 @@ from trustml.measures.evidence import Evidence
 from trustml.measures.notes import absent, not_applicable
 from trustml.measures.row import About, Facts, IntervalKind, Row, Verdict
 from trustml.models.answers import score
-from trustml.models.tasks import Regression
+from trustml.models.tasks import NextToken, Regression
 from trustml.plan.attack_files import attack_file, members_file, shadow_id
 from trustml.plan.attacking import SHADOW_BACKEND
 from trustml.record.curves import RocCounts
@@ -31,6 +31,8 @@ from trustml.scenario.attacks import MembershipInference
 from trustml.scenario.read import from_plain
 
 TPRS = {0.01: "membership_tpr_at_1_percent_fpr", 0.001: "membership_tpr_at_0_1_percent_fpr"}
+HALVINGS = "halvings"
+"""The fact of how many random halvings a figure is the mean over."""
 DISTINCT = "distinct_members"
 """The fact that members, or others, hold copies: bounds are those of distinct examples where these are wider."""
 _SUBJECT = "members ~ held-out"
@@ -98,6 +100,7 @@ def attacked_models(evidence: Evidence) -> list[AttackedModel]:
                     _references(evidence, record.regime),
                     task=evidence.task,
                     groups=groups,
+                    names=evidence.manifest.data.class_names if isinstance(evidence.task, NextToken) else (),
                 )
             except UsageError as error:
                 why_not = str(error)
@@ -285,6 +288,8 @@ def _about(estimate: AttackEstimate, facts: Facts) -> About:
         return _of_pair(verdict="absent", facts={**facts, "reason": estimate.note})
     if estimate.low is None:
         return _of_pair(facts={**facts, "no_interval": estimate.note})
+    if estimate.splits:
+        facts = {**facts, HALVINGS: estimate.splits, "monte_carlo_error": estimate.error}
     return _of_pair(confidence=estimate.confidence, interval=estimate.interval, facts={**facts, "how": estimate.note})
 
 

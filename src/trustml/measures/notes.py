@@ -35,6 +35,7 @@ _PAIRS: dict[PairKind, str] = {
 }
 _INTERVALS: dict[IntervalKind, str] = {
     "wilson": "Wilson {percent} %",
+    "t over canaries": "t over canaries {percent} %",
     "newcombe": "Newcombe {percent} %, paired",
     "bootstrap over examples": "bootstrap {percent} % over examples",
     "exact bootstrap over examples": "exact bootstrap {percent} % over examples",
@@ -138,6 +139,10 @@ REST: dict[str, _Words] = {
     "remarks": "{remarks}",
     "how": "{confidence:.0%}: {how}",
     "no_interval": "{no_interval}",
+    "untrained": "{untrained_value:.3g} for {untrained} that were not trained on",
+    "sequences": "among {sequences} other sequences of random tokens",
+    "most_bits": "at most {most_bits:.2f}",
+    "skew_normal": "by a skew-normal law (Kolmogorov-Smirnov p = {skew_normal:.2g}): an extrapolation",
     "distinct_members": "with copies: {distinct_members} distinct members and {distinct_others} distinct others",
     "exposed": "WARNING: {exposed} members stand before all but {exposed_among} non-members, p = {exposed_p:.1g}",
     "at_most": "WARNING: at most {at_most:.3f}: members and non-members differ, perhaps exchanged",
@@ -185,6 +190,10 @@ SILENT = frozenset(
             "candidates",
             "chosen_on",
             "framework",
+            "halvings",
+            "untrained_value",
+            "feature",
+            "p_of",
         ),
     }
 )
@@ -219,7 +228,7 @@ def note_of(about: About) -> str:
     parts = [
         str(about.facts.get("understated", "")),
         _VERDICTS.get(about.verdict, "").format_map(known),
-        f"permutation p = {about.p_value:.3g}" if about.p_value is not None else "",
+        f"{about.facts.get('p_of', 'permutation')} p = {about.p_value:.3g}" if about.p_value is not None else "",
         *_told(FIRST, known),
         _PAIRS.get(about.pair, ""),
         _bound_words(about),

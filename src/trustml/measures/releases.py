@@ -99,8 +99,9 @@ def _of_explanations(evidence: Evidence, job: TrainJob) -> list[Release]:
 
 
 def _of_attacks(evidence: Evidence) -> list[Release]:
-    membership = evidence.manifest.scenario.get("attacks", {}).get("membership")
-    if not membership and not any(record.kind in ("shadow", "canary") for record in evidence.manifest.jobs):
+    attacks = evidence.manifest.scenario.get("attacks", {})
+    tried = attacks.get("membership") or attacks.get("extraction")
+    if not tried and not any(record.kind in ("shadow", "canary") for record in evidence.manifest.jobs):
         return []
     why = (
         "ROC curves as counts, AUC, training accuracy, audited epsilon: they follow the training examples. Shadow "

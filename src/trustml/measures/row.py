@@ -54,6 +54,7 @@ IntervalKind: TypeAlias = Literal[
     "clopper-pearson",
     "effective pairs",
     "simulated audits",
+    "t over canaries",
 ]
 """How `low` and `high` were made."""
 

@@ -15,15 +15,16 @@ Ints: TypeAlias = npt.NDArray[np.int64]
 Explained: TypeAlias = Literal["true", "predicted"] | int
 
 
-FOLLOWING, LIKELIEST = 0, 1
-"""What is recorded of each step of a text: log-probability of the token that follows, and of the likeliest one."""
+FOLLOWING, LIKELIEST, MEAN, DEVIATION = 0, 1, 2, 3
+"""What is recorded of each step of a text: log-probability of the token that follows, and of the likeliest one; mean
+and standard deviation of the log-probability of a token drawn from the model. Records of before hold the first two."""
 
 
 def recorded(task: Task, outputs: AnyArray, labels: AnyArray) -> AnyArray:
-    """What a run keeps of a network's outputs, and what is measured: all of them, or of texts (n, steps, 2).
+    """What a run keeps of a network's outputs, and what is measured: all of them, or of texts (n, steps, 4).
 
-    Logits of all tokens at each step would fill disks. Two log-probabilities remain, both 0 where no token follows.
-    They are the same where the token that follows is the answer alone, which of equals is the first: of others the
+    Logits of all tokens at each step would fill disks. Four numbers remain, all 0 where no token follows. The first two
+    are the same where the token that follows is the answer alone, which of equals is the first: of others the
     likeliest is the next larger number, so that a model that knows nothing is not right.
     """
     if not isinstance(task, NextToken):
@@ -33,8 +34,21 @@ def recorded(task: Task, outputs: AnyArray, labels: AnyArray) -> AnyArray:
     following = log_probabilities(wide, labels).astype(np.float32)
     likeliest = log_probabilities(wide, said).astype(np.float32)
     above = np.maximum(likeliest, np.nextafter(following, np.float32(np.inf)))
-    both = np.stack([following, np.where(said == labels, following, above)], axis=-1)
-    return np.where(labels[..., None] > 0, both, np.float32(0.0))
+    spread = np.zeros((2, *labels.shape), np.float32)
+    for number, text in enumerate(wide):  # one at a time: there may be tens of thousands of tokens
+        spread[:, number] = _spread(text)
+    four = np.stack([following, np.where(said == labels, following, above), *spread], axis=-1)
+    return np.where(labels[..., None] > 0, four, np.float32(0.0))
+
+
+def _spread(outputs: Doubles) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Mean and standard deviation of the log-probability of a token that is drawn by logits (..., c)."""
+    logs = outputs - outputs.max(axis=-1, keepdims=True)
+    powers = np.exp(logs)
+    sums = powers.sum(axis=-1)
+    mean = (powers * logs).sum(axis=-1) / sums
+    variance = (powers * (logs - mean[..., None]) ** 2).sum(axis=-1) / sums
+    return (mean - np.log(sums)).astype(np.float32), np.sqrt(variance).astype(np.float32)
 
 
 def recorded_losses(task: Task, outputs: AnyArray, labels: AnyArray) -> Doubles:

@@ -117,6 +117,8 @@ _LATER: dict[str, Any] = {
     "groups": [],
     "quantity": "logit",
     "explanation_rows": 0,
+    "extraction": None,
+    "extracted": "",
     "rows": [],
     "trainable": [],
     "from_seed": False,
@@ -194,7 +196,6 @@ class TaskFacts:
 
 _NO_CLASSES = "needs probabilities of classes, and a regression gives a number"
 _NO_LIKELIHOOD = "compares probabilities of the label, and a squared error has no scale to make one of"
-_NO_SHADOWS = "needs reference models, which are not trained for texts"
 _ONE_TOKEN = "looks at one answer an example, and a text has one at each step"
 _ONE_ANSWER = "learns from probabilities of classes that exclude each other"
 
@@ -273,14 +274,11 @@ TASKS: dict[type[TaskSpec], TaskFacts] = {
         truth="next token",
         explained="the logit of a token at one step: the one that follows, the likeliest or a given one",
         probability="softmax probability of the token",
-        signals="mean loss over the steps, mean log-probability of the likeliest tokens",
+        signals="mean loss over the steps, also against reference models and the packed text; mean log-probability of "
+        "the likeliest and of the least likely tokens",
         not_attacked_by={
             **dict.fromkeys(("entropy", "modified-entropy", "label-only"), _ONE_TOKEN),
-            **dict.fromkeys(
-                ("lira-online", "lira-online-fixed", "lira-offline", "lira-offline-fixed", "rmia-1", "rmia-2")
-                + ("rmia-4", "rmia-all", "rmia-offline", "learned"),
-                _NO_SHADOWS,
-            ),
+            "learned": _ONE_TOKEN,
         },
         canaries="another token at each step, at random",
         audited="no",

@@ -33,6 +33,11 @@ def scores_file(train: str) -> str:
     return f"private/scores/{train}.npz"
 
 
+def extracted_file(train: str) -> str:
+    """File of how far a model went on with each text: private."""
+    return f"private/attacks/{train}.extracted.npz"
+
+
 def attack_file(job_id: str) -> str:
     """File of what an attacking job saw: private."""
     return f"private/attacks/{job_id}.npz"

@@ -12,7 +12,7 @@ from trustml.frameworks.table import entry_of
 from trustml.plan.attack_files import attack_file, canary_id, game_id, members_file, shadow_id
 from trustml.plan.job import CanaryJob, GameJob, ShadowJob, TrainJob
 from trustml.plan.support import Skip
-from trustml.scenario.attacks import Canaries
+from trustml.scenario.attacks import SEQUENCES, Canaries
 from trustml.scenario.federated import DPFedAvg, FedAvg, FederatedSpec, IndependentNoise
 from trustml.scenario.partition import FixedCohort
 from trustml.scenario.regimes import DPSGD, Plain, Regime
@@ -53,6 +53,9 @@ def why_no_shadows(regime: Regime) -> str:
 
 def why_no_canaries(regime: Regime, canaries: Canaries, backend: BackendName) -> str:
     """Tell why a regime takes no such canaries in a backend; empty where it does."""
+    if canaries.kind == SEQUENCES and isinstance(regime, Plain):
+        whole = not regime.stop_at and regime.ablation is None and not regime.random_labels
+        return "" if whole else "plain training takes canaries without stop_at, ablation and random_labels"
     if canaries.kind == "random update":
         if not isinstance(regime, DPFedAvg) or not isinstance(regime.mechanism, IndependentNoise):
             return "random update canaries are clients of DPFedAvg with independent noise"
@@ -109,7 +112,7 @@ def _canary_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> tuple[list[
     skips: list[Skip] = []
     for canaries in scenario.attacks.canaries:
         for job in train:
-            if job.seed != scenario.seeds[0] or job.mechanism is None:
+            if job.seed != scenario.seeds[0] or (job.mechanism is None and canaries.kind != SEQUENCES):
                 continue
             if reason := why_no_canaries(job.regime, canaries, job.backend):
                 skips.append(
@@ -126,7 +129,7 @@ def _canary_jobs(scenario: Scenario, train: tuple[TrainJob, ...]) -> tuple[list[
                     input_shape=job.input_shape,
                     execution=job.execution,
                     task=job.task,
-                    training=replace(job, plan=f"{own}.plan.npz", scores=""),
+                    training=replace(job, plan=f"{own}.plan.npz", scores="", extraction=None, extracted=""),
                     canaries=canaries,
                     chosen=f"{own}.chosen.npz",
                     output=attack_file(name),

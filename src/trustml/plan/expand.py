@@ -10,7 +10,7 @@ from trustml.frameworks.entry import Missing
 from trustml.frameworks.implementation import NotAvailable
 from trustml.models.outcome import with_outcome
 from trustml.models.tasks import Classes, explained_task
-from trustml.plan.attack_files import scores_file
+from trustml.plan.attack_files import extracted_file, scores_file
 from trustml.plan.attacking import AttackJob, attack_jobs
 from trustml.plan.job import AblatedSteps, ExplainJob, Job, Mechanism, TrainJob, clients_file, explain_id, train_id
 from trustml.plan.support import Skip, training_support
@@ -120,6 +120,8 @@ def expand(
                         mechanism=mechanisms.get((regime.title, seed, backend)),
                         clients=clients_file(regime.title, seed) if isinstance(regime, FederatedSpec) else "",
                         scores=scores_file(name) if scored else "",
+                        extraction=scenario.attacks.extraction,
+                        extracted=extracted_file(name) if scenario.attacks.extraction is not None else "",
                         ablated=_ablated(scenario, regime, seed=seed, backend=backend, mechanisms=mechanisms),
                     )
                 )

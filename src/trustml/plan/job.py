@@ -14,7 +14,7 @@ import msgspec
 from trustml.models.layers import Architecture
 from trustml.models.tasks import DEFAULT_TASK, Quantity, Task, without_later_defaults
 from trustml.privacy.ledger import Drawn, NoiseKind, PrivacyUnit
-from trustml.scenario.attacks import Canaries, Game
+from trustml.scenario.attacks import Canaries, Extraction, Game
 from trustml.scenario.methods import Method
 from trustml.scenario.regimes import DPSGD, Plain, Regime
 from trustml.scenario.spec import BackendName, Execution, Probes
@@ -133,6 +133,9 @@ class TrainJob(JobSpec, frozen=True, kw_only=True, tag="train"):
         Private file for the logits of the training examples, which attacks look at; empty if there are none.
     ablated : AblatedSteps, optional
         Only for ablations, which are not private and have no mechanism.
+    extraction : Extraction, optional
+    extracted : str
+        Private file of how many tokens of each text came out; empty where none is tried.
     """
 
     regime: Regime
@@ -145,6 +148,8 @@ class TrainJob(JobSpec, frozen=True, kw_only=True, tag="train"):
     clients: str = ""
     scores: str = ""
     ablated: AblatedSteps | None = None
+    extraction: Extraction | None = None
+    extracted: str = ""
 
 
 class ExplainJob(JobSpec, frozen=True, kw_only=True, tag="explain"):
@@ -192,7 +197,8 @@ class ShadowJob(JobSpec, frozen=True, kw_only=True, tag="shadow"):
     clients : str
         File of who holds what; empty unless the regime is federated.
     output : str
-        Private file for ``logits``, float32 of shape (models, examples, classes).
+        Private file for ``logits``, float32 of shape (models, examples, classes); of texts the mean log-probability
+        of the tokens that follow, (models, examples).
     """
 
     regime: Regime
@@ -205,7 +211,9 @@ class ShadowJob(JobSpec, frozen=True, kw_only=True, tag="shadow"):
 
 
 class CanaryJob(JobSpec, frozen=True, kw_only=True, tag="canary"):
-    """Train one private model with canaries of which each is there or not, and see how well that shows.
+    """Train one model with canaries of which each is there or not, and see how well that shows.
+
+    It is private, but where the canaries are random tokens.
 
     Parameters
     ----------
@@ -215,7 +223,8 @@ class CanaryJob(JobSpec, frozen=True, kw_only=True, tag="canary"):
     chosen : str
         Private file of the canaries: ``included``, bool of shape (m,), and what they are made of.
     output : str
-        Private file for ``included`` and ``scores``, float64 of shape (m,), larger where a canary seems there.
+        Private file for ``included`` and ``scores``, float64 of shape (m,), larger where a canary seems there; for
+        random tokens also ``losses`` (m,) and ``reference_losses`` (r,) by the trained model.
     """
 
     training: TrainJob
@@ -305,7 +314,7 @@ def promises_privacy(job: Job) -> bool:
         case TrainJob() | ShadowJob():
             return job.mechanism is not None
         case CanaryJob():
-            return True
+            return job.training.mechanism is not None
     return False
 
 

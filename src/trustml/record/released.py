@@ -195,7 +195,7 @@ RELEASED: tuple[Known, ...] = (
     *_of("measures.parquet", "measure:insertion_auc measure:comprehensiveness measure:sufficiency", "model"),
     *_of("measures.parquet", "measure:infidelity measure:road measure:max_sensitivity measure:local_*", "model"),
     *_of("measures.parquet", "measure:mprt_* measure:smooth_mprt_similarity measure:efficient_mprt", "model"),
-    *_of("measures.parquet", "measure:explain_passes", "model"),
+    *_of("measures.parquet", "measure:explain_passes measure:mean_absolute_attribution", "model"),
     *_of("measures.parquet", "measure:explanation_* measure:change_of_* measure:accuracy_trend*", "model"),
     *_of("measures.parquet", "measure:explain_time", "machine"),
     *_of("measures.parquet", "measure:deployed_size measure:deployed_first_call measure:deployed_latency_*", "machine"),
@@ -215,6 +215,7 @@ RELEASED: tuple[Known, ...] = (
         "results of attacks",
         "measures.parquet",
         "measure:training_accuracy measure:membership_* measure:audited_epsilon "
+        "measure:canary_exposure* measure:extraction_rate "
         "measure:attainable_at_claim measure:ceiling_all_correct measure:claimed_epsilon",
     ),
     *_named(
@@ -246,7 +247,7 @@ RELEASED: tuple[Known, ...] = (
     *_of("audit.json", "*", "other files"),
     *_of("audit.html", "*", "other files"),
     # Arrays.
-    *_named("explained inputs", "heldout.npz", "inputs targets"),
+    *_named("explained inputs", "heldout.npz", "inputs targets tokens"),
     *_named("held-out labels", "heldout.npz", "test_labels"),
     *_named("groups of held-out examples", "heldout.npz", "slice_codes slice_names"),
     Known(files=_INITIAL, parts="*", reason="public random numbers", started=False),

@@ -28,8 +28,11 @@ Scenario(..., task=Binary(class_weights=(1.0, 5.0)), data=Csv(path="patients.csv
   from the training data it would tell of them, and the privacy statement says that nobody checked where it comes from.
   Errors are reported in the unit of the data; outputs, attributions and `predictions.npz` are in scaled units.
 * `NextToken` has a language model of texts (`data=Text(...)`), such as `models.transformers.decoder`. A text is one
-  example: its loss is the mean over its steps, and its gradient is what is clipped. Of its logits a run keeps two
-  numbers a step, the log-probability of the token that follows and of the likeliest (`test_logits` is (n, steps, 2)).
+  example: its loss is the mean over its steps, and its gradient is what is clipped. Of its logits a run keeps four
+  numbers a step: the log-probability of the token that follows and of the likeliest, and mean and standard deviation
+  of that of a token drawn from the model (`test_logits` is (n, steps, 4)).
+* Attacks by the tokens of a text (`min-k`, `min-k++`, `zlib`, `calibrated`) are for `NextToken` alone: a classifier of
+  texts gives no probability of a token, and is attacked as other classifiers are.
 * Losses grow without bound where targets are far away, and so do gradients; clipping bounds what one example adds.
 """
 _COLUMNS = {

@@ -6,15 +6,23 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
-from trustml.ranges import Confidence, CountOrNone, Positive
+from trustml.ranges import Confidence, Count, CountOrNone, Positive
 
 LEAST_CANARIES = 20
 LEAST_TRIALS = 100
 """Fewer could show nothing."""
 
 CanaryKind: TypeAlias = Literal[
-    "natural", "mislabelled", "blank", "out-of-distribution", "dirac gradient", "random gradient", "random update"
+    "natural",
+    "mislabelled",
+    "blank",
+    "out-of-distribution",
+    "dirac gradient",
+    "random gradient",
+    "random update",
+    "random tokens",
 ]
+SEQUENCES: CanaryKind = "random tokens"
 Fault: TypeAlias = Literal["", "no clipping", "noise divided by the batch", "halved sensitivity"]
 
 
@@ -45,9 +53,10 @@ class Canaries(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     Parameters
     ----------
     kind : str
-        Examples (``natural``, ``mislabelled``, ``blank``, ``out-of-distribution``), gradients given to DP-SGD in
-        place of an example's (``dirac gradient``, ``random gradient``), or updates of clients that federated
-        training is given (``random update``; Andrew et al., 2302.03098, an estimate and never a bound).
+        Examples (``natural``, ``mislabelled``, ``blank``, ``out-of-distribution``; of texts ``random tokens``, whose
+        exposure is measured, in plain training too), gradients given to DP-SGD in place of an example's (``dirac
+        gradient``, ``random gradient``), or updates of clients that federated training is given (``random update``;
+        Andrew et al., 2302.03098, an estimate and never a bound).
     count : int
     confidence : float
         Of the lower bound.
@@ -56,6 +65,27 @@ class Canaries(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     kind: CanaryKind = "dirac gradient"
     count: Annotated[int, msgspec.Meta(ge=LEAST_CANARIES)] = 1000
     confidence: Confidence = 0.95
+
+
+class Extraction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Do models of texts go on with a training text, word for word, given how it begins? (Carlini et al., 2202.07646).
+
+    Parameters
+    ----------
+    prefix : int
+        Tokens that the model is shown.
+    length : int
+        Tokens that have to come out, each the likeliest after those before.
+    texts : int
+        At most so many training texts, and as many held-out ones for control, drawn at random.
+    confidence : float
+        Of the test that more training texts come out than held-out ones.
+    """
+
+    prefix: Count = 8
+    length: Count = 8
+    texts: Annotated[int, msgspec.Meta(ge=10)] = 500
+    confidence: Confidence = 0.99
 
 
 class Game(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -86,8 +116,11 @@ class Attacks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     membership : MembershipInference, optional
     canaries : tuple of Canaries
     games : tuple of Game
+    extraction : Extraction, optional
+        For the next token alone.
     """
 
     membership: MembershipInference | None = None
     canaries: tuple[Canaries, ...] = ()
     games: tuple[Game, ...] = ()
+    extraction: Extraction | None = None

@@ -270,18 +270,13 @@ def _check_next_token(scenario: Scenario) -> None:
     if not isinstance(scenario.data, Text):
         problem = f"NextToken reads the labels off a text, and data is {type(scenario.data).__name__}"
         raise ScenarioError("task", problem, fix="use data=Text(...), or another task")
-    membership = scenario.attacks.membership
-    if membership is not None and membership.shadow_models:
-        raise ScenarioError(
-            "attacks.membership.shadow_models",
-            "are not trained for NextToken: their logits of all tokens at all steps would fill the memory",
-            fix="use 0, for the attacks that need none",
-        )
     for index, canaries in enumerate(scenario.attacks.canaries):
         if canaries.kind in ("blank", "out-of-distribution"):
             problem = f"{canaries.kind!r} makes inputs of numbers, and a text is of tokens"
             raise ScenarioError(
-                f"attacks.canaries.{index}.kind", problem, fix="choose natural, mislabelled or a gradient"
+                f"attacks.canaries.{index}.kind",
+                problem,
+                fix="choose natural, mislabelled, random tokens or a gradient",
             )
 
 

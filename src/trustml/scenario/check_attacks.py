@@ -6,7 +6,8 @@ import math
 
 from trustml.errors import ScenarioError
 from trustml.models.shapes import Shape
-from trustml.scenario.attacks import Attacks, CanaryKind
+from trustml.models.tasks import NextToken
+from trustml.scenario.attacks import SEQUENCES, Attacks, CanaryKind
 from trustml.scenario.regimes import DPSGD
 from trustml.scenario.spec import Scenario
 from trustml.scenario.trainable import trained_shapes
@@ -32,6 +33,37 @@ def check_attacks(attacks: Attacks) -> None:
     for index, kind in enumerate(kinds):
         if kind in kinds[:index]:
             raise ScenarioError(f"attacks.canaries.{index}.kind", f"{kind!r} comes twice", fix="name each kind once")
+
+
+def check_texts(scenario: Scenario, *, input_shape: Shape) -> None:
+    """Check what is asked of models of texts alone.
+
+    Raises
+    ------
+    ScenarioError
+        If the task is another, or a text is too short.
+    """
+    extraction = scenario.attacks.extraction
+    if not isinstance(scenario.task, NextToken):
+        asked = [("extraction", "goes on with texts")] if extraction is not None else []
+        asked += [
+            (f"canaries.{index}.kind", f"{SEQUENCES!r} are texts")
+            for index, canaries in enumerate(scenario.attacks.canaries)
+            if canaries.kind == SEQUENCES
+        ]
+        for field, problem in asked:
+            raise ScenarioError(
+                f"attacks.{field}",
+                f"{problem}, and the task is {type(scenario.task).__name__}",
+                fix="leave it out, or use task=NextToken()",
+            )
+    elif extraction is not None and extraction.prefix + extraction.length > input_shape[0] + 1:
+        most = input_shape[0] + 1
+        raise ScenarioError(
+            "attacks.extraction",
+            f"prefix and length are {extraction.prefix + extraction.length} tokens together, and a text has {most}",
+            fix=f"use {most} or fewer together",
+        )
 
 
 def most_canaries(kind: CanaryKind, *, parameters: int, values: int, classes: int, heldout: int) -> tuple[float, str]:
@@ -72,6 +104,7 @@ def check_canaries(scenario: Scenario, *, input_shape: Shape, classes: int, held
     ScenarioError
         For the first that cannot be had.
     """
+    check_texts(scenario, input_shape=input_shape)
     private = [regime for regime in scenario.training if isinstance(regime, DPSGD)] or [DPSGD()]
     moving = (trained_shapes(regime.trainable, scenario.model, input_shape) for regime in private)
     parameters = min(sum(map(math.prod, shapes.values())) for shapes in moving)

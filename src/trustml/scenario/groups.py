@@ -6,6 +6,8 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
+from trustml.ranges import Count, Positive
+
 OneGroup: TypeAlias = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 
 
@@ -22,5 +24,24 @@ class GroupMap(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     array: str = "groups"
 
 
-Groups: TypeAlias = tuple[OneGroup, ...] | GroupMap
-"""Names of the features of each group, all of them once; or a map. Empty where every feature is a group."""
+class Superpixels(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="Superpixels"
+):
+    """Segments of the mean of the explained images, the same for all: of one explained image, its own.
+
+    SLIC (Achanta et al., TPAMI 2012); every segment is in one piece.
+
+    Parameters
+    ----------
+    segments : int
+        About so many.
+    compactness : float
+        What a distance of one segment's side weighs against the range of the image's values: more, squarer.
+    """
+
+    segments: Count = 50
+    compactness: Positive = 0.2
+
+
+Groups: TypeAlias = tuple[OneGroup, ...] | GroupMap | Superpixels
+"""Names of the features of each group, all of them once; a map; or segments. Empty where every feature is a group."""

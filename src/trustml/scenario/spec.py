@@ -88,10 +88,11 @@ class Explanations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         In a run with a private regime, whose rows may serve as baselines and backgrounds, from which they can be read
         by whoever has the attributions: none, unless named here. ``"held-out rows"`` are then listed as disclosed;
         with ``"training rows"`` no epsilon holds for what is released, and the statement says so.
-    groups : tuple of tuples of str, or GroupMap
+    groups : tuple of tuples of str, GroupMap or Superpixels
         Features that are switched together by methods that replace features (ablation, permutation, Shapley values,
-        KernelSHAP, LIME) and removed together by the tests of faithfulness: every feature's name once, or a map of
-        whole numbers for images and series. Squares of pixels and windows of steps are a method's `patch`.
+        KernelSHAP, LIME) and removed together by the tests of faithfulness: every feature's name once, a map of
+        whole numbers for images and series, or segments of images. Squares of pixels and windows of steps are a
+        method's `patch`.
     """
 
     methods: tuple[Method, ...] = (IntegratedGradients(),)

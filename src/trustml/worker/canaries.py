@@ -21,7 +21,7 @@ from trustml.backends.contract import Backend, Federation, Model, PrivateTrainer
 from trustml.backends.settings import FederatedSettings, PrivateSettings
 from trustml.conformance.subject import flat
 from trustml.data.batches import BatchPlan
-from trustml.data.dataset import Examples
+from trustml.data.dataset import Examples, Floats, LabelArray
 from trustml.frameworks.entry import Supported
 from trustml.models.answers import recorded_losses
 from trustml.models.shapes import weight_shapes
@@ -70,7 +70,6 @@ def train_with_canaries(job: CanaryJob, backend: Backend, *, at: JobContext) -> 
         If the training diverged.
     """
     training = replace(job.training, id=job.id)  # files of its own, nothing of the attacked model's
-    assert training.mechanism is not None
     examples, _ = read_prepared(inside(at.root, training.data), fingerprint=training.data_fingerprint)
     chosen = read_arrays(inside(at.root, job.chosen))
     plan = read_arrays(inside(at.root, training.plan))
@@ -81,6 +80,7 @@ def train_with_canaries(job: CanaryJob, backend: Backend, *, at: JobContext) -> 
     model = Model(architecture=job.model, input_shape=job.input_shape, weights=initial, task=job.task)
     joins = BatchPlan(indices=plan["joins"].astype(np.int64), offsets=plan["join_offsets"].astype(np.int64))
     size = sum(map(math.prod, trained_shapes(trainable_of(training), job.model, job.input_shape).values()))
+    losses: dict[str, Doubles] = {}
     at.progress.stage("training")
     match job.canaries.kind:
         case "dirac gradient" | "random gradient":
@@ -88,12 +88,12 @@ def train_with_canaries(job: CanaryJob, backend: Backend, *, at: JobContext) -> 
         case "random update":
             scores = _updates(training, backend, model, examples, _directions(chosen, size), joins, at=at)
         case _:
-            scores = _examples(training, backend, model, examples, chosen, at=at)
+            scores, losses = _examples(training, backend, model, examples, chosen, at=at)
     if not np.isfinite(scores).all():
         raise FloatingPointError("training diverged: scores are not finite; lower the learning rate")
     write_atomic(
         inside(at.root, job.output),
-        encode_arrays({"included": included, "scores": scores.astype(np.float64)}),
+        encode_arrays({"included": included, "scores": scores.astype(np.float64), **losses}),
         private=True,
     )
     inside(at.root, checkpoint_file(training)).unlink(missing_ok=True)
@@ -158,15 +158,22 @@ def _examples(
     chosen: dict[str, npt.NDArray[Any]],
     *,
     at: JobContext,
-) -> Doubles:
+) -> tuple[Doubles, dict[str, Doubles]]:
+    """Give how far the loss of each canary fell and, where there are others to rank them among, the losses of all."""
     inputs, labels = chosen["inputs"].astype(np.float32), labels_of(chosen["labels"])
     both = Examples(inputs=np.concatenate([examples.inputs, inputs]), labels=np.concatenate([examples.labels, labels]))
     trained = train(job, backend, model, both, at=at)
-    before, after = (
-        recorded_losses(job.task, predict_recorded(backend.network(state), inputs, labels, task=job.task), labels)
-        for state in (model, dataclasses.replace(model, weights=trained.weights))
-    )
-    return before - after
+
+    def losses(weights: Weights, inputs: Floats, labels: LabelArray) -> Doubles:
+        network = backend.network(dataclasses.replace(model, weights=weights))
+        return recorded_losses(job.task, predict_recorded(network, inputs, labels, task=job.task), labels)
+
+    after = losses(trained.weights, inputs, labels)
+    fallen = losses(model.weights, inputs, labels) - after
+    if "reference_inputs" not in chosen:
+        return fallen, {}
+    others = chosen["reference_inputs"].astype(np.float32), labels_of(chosen["reference_labels"])
+    return fallen, {"losses": after, "reference_losses": losses(trained.weights, *others)}
 
 
 def _directions(chosen: dict[str, npt.NDArray[Any]], size: int) -> Directions:

@@ -35,7 +35,7 @@ from trustml.worker.explaining import explain
 from trustml.worker.games import play_game
 from trustml.worker.job_context import JobContext, Progress, Trained
 from trustml.worker.machine_load import MachineLoad, resident_bytes
-from trustml.worker.predicting import predict_recorded
+from trustml.worker.predicting import extract, predict_recorded
 from trustml.worker.prepared import read_prepared
 from trustml.worker.shadows import train_shadows
 from trustml.worker.training import train
@@ -124,6 +124,9 @@ def _train(job: TrainJob, backend: Backend, *, at: JobContext) -> tuple[str, Tra
         if job.scores:
             scores = {"train_logits": predict_recorded(network, examples.inputs, examples.labels, task=job.task)}
             write_atomic(inside(at.root, job.scores), encode_arrays(scores), private=True)
+        if job.extraction is not None:
+            right = extract(network, examples, held_out, asked=job.extraction)
+            write_atomic(inside(at.root, job.extracted), encode_arrays(right), private=True)
     write_atomic(at.folder / "predictions.npz", encode_arrays({"test_logits": logits}))
     return (support.library if isinstance(support, Supported) else ""), trained
 

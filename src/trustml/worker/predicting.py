@@ -6,11 +6,13 @@ import sys
 
 import numpy as np
 
+from trustml.attacks.extraction import continued, long_enough
 from trustml.attribution.passes import MOST_ROWS
 from trustml.backends.contract import Network
-from trustml.data.dataset import Floats, Ints, LabelArray
+from trustml.data.dataset import Examples, Floats, Ints, LabelArray
 from trustml.models.answers import recorded
 from trustml.models.tasks import NextToken, Task
+from trustml.scenario.attacks import Extraction
 
 _ROWS_AT_ONCE = 1024
 _TEXTS_AT_ONCE = 64  # each of which has logits of all tokens at all steps
@@ -57,3 +59,15 @@ def predict_recorded(network: Network, inputs: Floats, labels: LabelArray, *, ta
         for start in range(0, len(inputs), _TEXTS_AT_ONCE)
     ]
     return np.concatenate(parts).astype(np.float32)
+
+
+def extract(network: Network, train: Examples, held_out: Examples, *, asked: Extraction) -> dict[str, Ints]:
+    """Let the network go on with texts of both sets; how many tokens of each were right at first, by set."""
+    found = {}
+    for name, texts in (("train", train), ("test", held_out)):
+        rows = long_enough(texts.labels, prefix=asked.prefix, length=asked.length)
+        rows = np.random.default_rng(len(rows)).permutation(rows)[: asked.texts]
+        found[f"{name}_right"] = continued(
+            network.logits, texts.inputs[rows], texts.labels[rows], prefix=asked.prefix, length=asked.length
+        )
+    return found

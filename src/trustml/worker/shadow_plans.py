@@ -43,7 +43,7 @@ def draw_models(
     job : ShadowJob
     inputs : float32 array of shape (p, *x)
         The pool. Examples that are not finite are left out of private batches, as they are in the core.
-    labels : int64 array of shape (p,), or float32 of shape (p, c)
+    labels : int64 array of shape (p,) or (p, steps), or float32 of shape (p, c)
     members : bool array of shape (m, p)
         Examples of each model; as many in every row.
     owners : int64 array of shape (m, p), optional

@@ -17,6 +17,7 @@ from trustml.data.dataset import Floats
 from trustml.errors import RecordError
 from trustml.frameworks.entry import Missing
 from trustml.frameworks.table import entry_of
+from trustml.models.tasks import NextToken
 from trustml.plan.attacking import SHADOW_BACKEND
 from trustml.plan.job import ShadowJob
 from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
@@ -75,6 +76,7 @@ def train_shadows(job: ShadowJob, backend: Backend, *, at: JobContext) -> str:
         rates=learning_rates(job, steps=models.rows.shape[1]),
         threads=job.execution.threads,
         task=job.task,
+        labels=labels if isinstance(job.task, NextToken) else None,
     )
     at.progress.stage("compiling")
     with at.clock.stage("compile"):
@@ -83,7 +85,7 @@ def train_shadows(job: ShadowJob, backend: Backend, *, at: JobContext) -> str:
     at.progress.stage("training")
     with at.clock.stage("train"):
         logits = trainer.train(models, done=lambda count: at.progress.step(count, len(models)))
-    broken = np.flatnonzero(~np.isfinite(logits).all(axis=(1, 2)))
+    broken = np.flatnonzero(~np.isfinite(logits.reshape(len(logits), -1)).all(axis=1))
     if len(broken):
         raise FloatingPointError(
             f"{len(broken)} of {len(models)} shadow models diverged, the first is {broken[0]}; lower the learning rate"

@@ -7,6 +7,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from msgspec.structs import replace as replace_struct
 
 from trustml.backends.contract import Model
 from trustml.backends.jax import shadows
@@ -18,6 +19,8 @@ from trustml.backends.jax.training import PlainTrainer
 from trustml.backends.settings import FederatedSettings, PrivateSettings, UserPrivacy
 from trustml.backends.shadows import ShadowModels, ShadowSettings
 from trustml.models.layers import GRU, Add, Architecture, Dense, Dropout, Node, ReLU
+from trustml.models.losses import example_losses
+from trustml.models.tasks import NextToken
 from trustml.models.token_layers import Attention, Pick, Reshape
 from trustml.models.zoo import mlp
 from trustml.plan.attacking import why_no_shadows
@@ -111,6 +114,36 @@ def trained(settings: ShadowSettings, models: ShadowModels, *, at_once: int = 2)
     found = JaxShadows(settings, at_once=at_once).train(models, done=told.append)
     assert told[-1] == len(models)
     return found
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_of_texts_the_log_probability_of_what_follows_is_kept(private):
+    """As the losses of the same models by numpy; some texts of the pool hold no token at all."""
+    architecture = Architecture(layers=(Reshape(shape=(3, 2)), Dense(units=4)))
+    tokens = np.where(np.arange(3) < np.arange(POOL)[:, None] % 4, 1 + LABELS[:, None], 0)
+    mechanism = mechanism_of(
+        noise_multiplier=1.0, clipping_norm=0.5, sample_rate=0.2, expected_batch_size=5, steps=4, total_steps=4
+    )
+    regime = DPSGD(epsilon=3.0) if private else Plain(epochs=2, batch_size=5, optimizer=SGD(learning_rate=0.5))
+    job = replace_struct(job_of(regime, model=architecture, mechanism=mechanism if private else None), task=NextToken())
+    members = np.arange(POOL) + np.array([[0], [8]]) < np.array([[22], [30]])
+    members[1] = members[1][::-1]
+    found = draw_models(job, INPUTS, tokens, members=members, owners=None)
+    settings = ShadowSettings(
+        architecture=architecture, inputs=INPUTS, regime=regime, mechanism=job.mechanism,
+        rates=learning_rates(job, steps=found.rows.shape[1]), task=NextToken(), labels=tokens,
+    )  # fmt: skip
+    given = trained(settings, found)
+    assert given.shape == (2, POOL)
+    if private:
+        assert np.isfinite(given).all() and (given[0] != given[1]).any()
+        return
+    model = replace(start_of(job, found, 1), task=NextToken())
+    trainer = PlainTrainer(model, regime=regime, dropout_seed=0)
+    for step in found.rows[1]:
+        trainer.step(INPUTS[whole(step)], tokens[whole(step)], learning_rate=0.5)
+    wanted = -example_losses(logits_of(model, trainer.weights()), tokens, task=NextToken())
+    np.testing.assert_allclose(given[1], wanted, atol=1e-5)
 
 
 def start_of(job: ShadowJob, models: ShadowModels, number: int) -> Model:

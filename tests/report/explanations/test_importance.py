@@ -13,6 +13,9 @@ from tests.records import copy_of
 from trustml.attribution.sharing import feature_values
 from trustml.cli.main import trustml as command_line
 from trustml.compare.table import read_measures
+from trustml.measures.evidence import Evidence
+from trustml.measures.importance import MOST, importance_rows
+from trustml.plan.job import short_model
 from trustml.record.files import encode_arrays
 from trustml.record.store import BASELINES, HELDOUT
 from trustml.report.explanations import figures
@@ -116,3 +119,21 @@ def test_explanations_of_a_model_that_answers_one_class_are_shown_with_a_warning
 
     assert all(warned("--model", model, *more) for more in ((), ("--all-examples",), ("--json",)))
     assert not warned("--model", other)
+
+
+def test_the_table_has_the_features_that_count_most(run):
+    rows = [row for row in importance_rows(Evidence(run)) if row.method == methods_of(run)[0]]
+    if not run.manifest().data.feature_groups:  # pixels, of which there is a picture
+        assert not rows
+        return
+    for one in importances(run, wanted(methods_of(run)[0])):
+        own = {row.facts["feature"]: row for row in rows if row.subject.startswith(f"{one.library}: ")
+               and short_model(one.model) in row.job}  # fmt: skip
+        tops = {top["feature"]: top for top in one.top(MOST)}
+        if own:
+            assert own.keys() == tops.keys() and len(own) == MOST
+            for name, row in own.items():
+                assert (row.value, row.low, row.high, row.n) == tuple(
+                    tops[name][k] for k in ("value", "low", "high", "n")
+                )
+    assert rows and len({(row.job, row.subject, row.method) for row in rows}) == len(rows)

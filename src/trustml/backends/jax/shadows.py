@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from jax import Array, lax
 
-from trustml.backends.jax.network import apply
+from trustml.backends.jax.losses import example_losses
+from trustml.backends.jax.network import Params, apply
 from trustml.backends.jax.noise import noise_words, threefry_key
 from trustml.backends.jax.shadow_federated import Rounds, train_federated
 from trustml.backends.jax.shadow_training import Chosen, Start, empty_memory, train_plain, train_private, working_set
@@ -26,6 +27,7 @@ from trustml.backends.jax.tiling import device_labels, models_at_once
 from trustml.backends.shadows import ShadowModels, ShadowSettings
 from trustml.data.dataset import Floats
 from trustml.models.shapes import layer_shapes
+from trustml.models.tasks import NextToken
 from trustml.scenario.federated import DPFedAvg, FedAvg, FederatedSpec, IndependentNoise
 from trustml.scenario.regimes import DPSGD, Plain
 
@@ -89,7 +91,7 @@ class JaxShadows:
 
     def _one(self, own: dict[str, Any], shared: tuple[Array, ...]) -> Array:
         """Train one model and give its logits (p, c)."""
-        settings, (inputs, timing) = self._settings, shared
+        settings, (inputs, timing, *truth) = self._settings, shared
         dropout, noise = (threefry_key(own[name]) for name in ("dropout", "noise"))
         start = Start(own["weights"], own["memory"], dropout, noise)
         chosen = Chosen(own["rows"], own["labels"])
@@ -101,11 +103,23 @@ class JaxShadows:
             case _:
                 rounds = Rounds(chosen, own["visits"], own["clients"])
                 params = train_federated(settings, start, rounds, inputs, timing)
+        if isinstance(settings.task, NextToken):
+            return self._log_probabilities(params, inputs, *truth)
         if self._few():
             return apply(settings.architecture, params, inputs)
         tiles = inputs.reshape(-1, _AT_ONCE, *inputs.shape[1:])
         logits = lax.map(lambda tile: apply(settings.architecture, params, tile), tiles)
         return logits.reshape(len(inputs), -1)
+
+    def _log_probabilities(self, params: Params, inputs: Array, labels: Array) -> Array:
+        """Give the mean log-probability of the tokens that follow in each text, (p,)."""
+        settings = self._settings
+
+        def of_texts(tile: tuple[Array, Array]) -> Array:
+            return -example_losses(settings.task, apply(settings.architecture, params, tile[0]), tile[1])
+
+        tiles = [part.reshape(-1, self._rows(), *part.shape[1:]) for part in (inputs, labels)]
+        return lax.map(of_texts, (tiles[0], tiles[1])).reshape(-1)
 
     def _part(self, models: ShadowModels, start: int) -> dict[str, Any]:
         """Arguments of one call; the last one is filled up with its last model."""
@@ -129,20 +143,33 @@ class JaxShadows:
     def _shared_arguments(self, models: ShadowModels) -> tuple[Any, ...]:
         """Give the pool with its filling, whole blocks of it, and the rates of steps or the lengths of rounds."""
         inputs = self._settings.inputs
-        room = 1 if self._few() else _AT_ONCE - len(inputs) % _AT_ONCE
-        pool = np.concatenate([inputs, np.zeros((room, *inputs.shape[1:]), np.float32)])
+        rows = self._rows()
+        room = rows - len(inputs) % rows
+        pool = filled(inputs, len(inputs) + room)
         timing: npt.NDArray[Any] = self._settings.rates.astype(np.float32)
         if models.visits is not None:
             used = (models.rows >= 0).any(axis=3)
             last = np.where(used, np.arange(1, used.shape[2] + 1), 0)
             timing = last.max(axis=(0, 2)).astype(np.int32)
-        return jax.device_put(pool), jax.device_put(timing)
+        shared: tuple[npt.NDArray[Any], ...] = (pool, timing)
+        if isinstance(self._settings.task, NextToken):
+            assert self._settings.labels is not None
+            shared += (device_labels(filled(self._settings.labels, len(pool))),)
+        return jax.device_put(shared)
 
     def _few(self) -> bool:
         """Tell whether the whole pool may go through the networks of a call at once."""
+        return self.at_once * (len(self._settings.inputs) + 1) * self._widest() <= _FEW
+
+    def _rows(self) -> int:
+        """Give the examples of the pool that go through a network at once; the pool is filled up to whole blocks."""
+        if isinstance(self._settings.task, NextToken):  # logits of all tokens at all steps
+            return min(_AT_ONCE, max(1, _FEW // (self.at_once * self._widest())))
+        return 1 if self._few() else _AT_ONCE
+
+    def _widest(self) -> int:
         settings = self._settings
-        widest = max(math.prod(shape) for shape in layer_shapes(settings.architecture, settings.inputs.shape[1:]))
-        return self.at_once * (len(settings.inputs) + 1) * widest <= _FEW
+        return max(math.prod(shape) for shape in layer_shapes(settings.architecture, settings.inputs.shape[1:]))
 
     def _good_size(self, models: ShadowModels) -> int:
         settings = self._settings
@@ -153,6 +180,11 @@ class JaxShadows:
             batch=models.rows.shape[-1],
         )
         return models_at_once(len(models), working_set=each, cores=self._cores)
+
+
+def filled(rows: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+    """Rows with zeros behind them, so many in all."""
+    return np.concatenate([rows, np.zeros((count - len(rows), *rows.shape[1:]), rows.dtype)])
 
 
 def refuse(settings: ShadowSettings) -> None:

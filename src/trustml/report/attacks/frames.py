@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from trustml.compare.table import fact_of
 from trustml.measures.measure import MEASURES, of_family, shown_in
 from trustml.record.curves import RocCounts
 
@@ -49,6 +50,21 @@ def strongest_frame(table: pd.DataFrame) -> pd.DataFrame:
     pooled = pooled[["regime", "method", "value", "low", "high", "note"]].drop_duplicates(["regime", "method"])
     pooled.columns = pd.Index(["regime", "attack", "tpr_at_1_percent_fpr", "tpr_low", "tpr_high", "tpr_note"])
     return found.merge(pooled, on=["regime", "attack"], how="left")
+
+
+def remembered_frame(table: pd.DataFrame) -> pd.DataFrame:
+    """What models of texts remember word for word, beside what they say of texts that they were not trained on.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``measure``, ``backend``, ``regime``, ``seed``, ``subject``, ``value``, ``low``, ``high``,
+        ``untrained``, ``n``, ``p_value``, ``verdict`` and ``note``.
+    """
+    rows = table[table.measure.isin(list(shown_in("remembered")))]
+    found = rows[["measure", "backend", "regime", "seed", "subject", "value", "low", "high"]].copy()
+    found["untrained"] = fact_of(rows, "untrained_value", default=float("nan")).astype(float)
+    return found.assign(n=rows.n, p_value=rows.p_value, verdict=rows.verdict, note=rows.note)
 
 
 def roc_frame(curves: Sequence[RocCounts], *, subject: str) -> pd.DataFrame:

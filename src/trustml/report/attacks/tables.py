@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from trustml.measures.measure import shown_in
+from trustml.measures.entry import Measure
+from trustml.measures.measure import MEASURES, shown_in
 from trustml.privacy.statement import at_least, at_most
-from trustml.report.attacks.frames import audited_frame, membership_frame, strongest_frame
+from trustml.report.attacks.frames import audited_frame, membership_frame, remembered_frame, strongest_frame
 from trustml.report.documents import Cell, titled_table
 
 if TYPE_CHECKING:
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 
 _AUCS = {"AUC, median": "auc_median", "least": "auc_least", "most": "auc_most"}
 _IN_OWN_WORDS = frozenset({"audited", "estimate", "claim", "ceiling", "attainable"})
+
+
+REMEMBERED = (
+    "exposure in bits: 1.44 is what a sequence has that is not remembered; extracted: the share of texts that the "
+    "model goes on with word for word; 'not trained on' is the control"
+)
 
 
 def print_attacks(out: Console, table: pd.DataFrame) -> None:
@@ -27,6 +34,10 @@ def print_attacks(out: Console, table: pd.DataFrame) -> None:
     audits = audited_frame(table)
     if not audits.empty:
         _print_audits(out, audits)
+    remembered = remembered_cells(table)
+    if not remembered.empty:
+        _print_cells(out, remembered, title="remembered word for word: canary sequences and training texts")
+        out.print(REMEMBERED, soft_wrap=True, markup=False)
 
 
 def membership_cells(table: pd.DataFrame) -> pd.DataFrame:
@@ -49,6 +60,34 @@ def membership_cells(table: pd.DataFrame) -> pd.DataFrame:
                 **{head: Cell(f"{row[name]:.3f}", row[name]) for head, name in _AUCS.items()},
                 "TPR at 1 % FPR": Cell(f"{rate:.2%}", rate) if known else Cell("-"),
                 "interval": Cell(interval, row["tpr_low"]) if known else Cell("not estimable"),
+            }
+        )
+    return pd.DataFrame(found)
+
+
+def remembered_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """What models of texts remember, in cells ready to be shown and to be sorted; empty where nobody looked."""
+    import pandas as pd
+
+    found = []
+    for row in remembered_frame(table).to_dict("records"):
+        measure = MEASURES[row["measure"]]
+
+        def cell(value: float, measure: Measure = measure) -> Cell:
+            return Cell(measure.text(value), value) if value == value else Cell("-")
+
+        known = row["low"] == row["low"]
+        found.append(
+            {
+                "what": measure.title,
+                "regime": row["regime"],
+                "backend": row["backend"],
+                "of": row["subject"],
+                "trained on": cell(row["value"]),
+                "interval": Cell(f"{cell(row['low'])}-{cell(row['high'])}", row["low"]) if known else Cell("-"),
+                "not trained on": cell(row["untrained"]),
+                "n": Cell(str(row["n"]), float(row["n"])),
+                "verdict": row["verdict"] or "-",
             }
         )
     return pd.DataFrame(found)

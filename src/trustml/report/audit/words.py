@@ -127,7 +127,9 @@ def interval_parts(measured: Measurement) -> tuple[str, str]:
     level = "" if measured.confidence is None else percent(measured.confidence)
     if low is not None and high is not None:
         kind = "range" if measured.measure == "attainable_at_claim" else "interval"
-        return f"{low} to {high}", f"{level} {kind}".strip()
+        drawn = measured.monte_carlo_error
+        error = "" if drawn is None else f", Monte-Carlo error {digits(drawn, rounding=ROUND_CEILING)}"
+        return f"{low} to {high}{error}", f"{level} {kind}".strip()
     is_its_own_bound = is_bound(measured.measure, "lower bound") and measured.low == measured.value
     if (low is None and high is None) or is_its_own_bound or measured.value is None:
         return "", f"confidence {level}" if level else ""

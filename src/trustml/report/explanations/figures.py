@@ -79,6 +79,39 @@ def picture(values: npt.NDArray[Any], *, title: str, size: int = 150) -> alt.Cha
     return _pixels(values, title=title, size=size, colour=alt.Color("value:Q", scale=scale, legend=None))
 
 
+def coloured_words(words: Sequence[tuple[str, float]], *, title: str, limit: float, width: int = 30) -> alt.LayerChart:
+    """A text whose words lie on their attributions: blue is positive, red is negative, white is zero.
+
+    Parameters
+    ----------
+    words : sequence of (str, float)
+        Each with its attribution, in the order of the text.
+    title : str
+    limit : float
+        Magnitude at the ends of the colours.
+    width : int
+        Letters of a line.
+    """
+    rows, line, start, widest = [], 0, 0, width
+    for word, value in words:
+        end = start + max(1, len(word))
+        if start and end > width:
+            line, start, end = line + 1, 0, end - start
+        widest = max(widest, end)
+        rows.append({"word": word, "value": value, "line": line, "start": start, "end": end, "half": (start + end) / 2})
+        start = end
+    axis = alt.X("start:Q", axis=None, scale=alt.Scale(domain=[0, widest]))
+    boxes = alt.Chart(pd.DataFrame(rows), title=alt.Title(title, fontSize=11, limit=240)).encode(
+        y=alt.Y("line:O", axis=None), tooltip=["word", alt.Tooltip("value:Q", format=".4g")]
+    )
+    colour = alt.Color("value:Q", scale=alt.Scale(scheme="redblue", domain=[-limit, limit]), legend=None)
+    strong = alt.condition(f"abs(datum.value) > {limit / 2}", alt.value("white"), alt.value("black"))
+    painted = boxes.mark_rect().encode(x=axis, x2="end:Q", color=colour)
+    letters = boxes.mark_text(fontSize=10, font="monospace")
+    written = letters.encode(x=alt.X("half:Q", axis=None), text="word", color=strong)
+    return (painted + written).properties(width=240, height=alt.Step(16))
+
+
 def feature_bars(values: npt.NDArray[Any], *, title: str, limit: float, names: Sequence[str] = ()) -> alt.Chart:
     """One attribution of a table's row, a bar a feature.
 

@@ -117,6 +117,8 @@ class ExplainedExample:
     panels : tuple of Panel
     quantity : {"logit", "probability", "loss"}
         What of the class, label or number is explained.
+    tokens : tuple of str
+        Of a text, its words or bytes; empty of others, and in records of before.
     """
 
     run: str
@@ -129,6 +131,7 @@ class ExplainedExample:
     panels: tuple[Panel, ...]
     truth: str = "true class"
     quantity: Quantity = "logit"
+    tokens: tuple[str, ...] = ()
 
     @property
     def heading(self) -> str:
@@ -175,6 +178,7 @@ class ExplainedExample:
             "target": self.target,
             "true_class": self.target,
             "feature_names": list(self.feature_names),
+            **({"tokens": list(self.tokens)} if self.tokens else {}),
             "explanations": [
                 {
                     "model": p.model,
@@ -218,6 +222,7 @@ def explained_example(run: RunDirectory, wanted: PanelRequest) -> ExplainedExamp
         input=inputs[wanted.example].astype(np.float32),
         feature_names=manifest.data.feature_names,
         feature_groups=manifest.data.feature_groups,
+        tokens=tuple(map(str, heldout["tokens"][wanted.example])) if "tokens" in heldout else (),
         panels=tuple(
             panel
             for record, done in explained_by(run, wanted)
@@ -297,8 +302,10 @@ def features_table(found: ExplainedExample) -> Table:
         flat = values.ravel()
         top = np.argsort(-np.abs(flat), kind="stable")[:_SHOWN]
         named = bool(found.feature_names) and values.ndim == 1 and len(values) == len(found.feature_names)
+        words = [f" {token!r}" for token in found.tokens] if named and found.tokens else [""] * len(flat)
         cells = [
-            f"{found.feature_names[i] if named else list(map(int, np.unravel_index(i, values.shape)))} {flat[i]:+.3g}"
+            f"{found.feature_names[i] if named else list(map(int, np.unravel_index(i, values.shape)))}{words[i]} "
+            f"{flat[i]:+.3g}"
             for i in top
         ]
         table.add_row(short_model(panel.model), panel.library, Text(panel.classes.words), ", ".join(cells))

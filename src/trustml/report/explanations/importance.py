@@ -10,23 +10,19 @@ import numpy as np
 import numpy.typing as npt
 from rich.table import Table
 
-from trustml.attribution.sharing import Combine, feature_values
 from trustml.errors import UsageError
+from trustml.measures.importance import magnitudes_by_feature, mapped_groups
 from trustml.measures.means import mean_with_interval
 from trustml.plan.job import short_model
 from trustml.record.explained import explained_model
-from trustml.record.schema import Manifest
-from trustml.record.store import BASELINES, HELDOUT, RunDirectory
+from trustml.record.store import HELDOUT, RunDirectory
 from trustml.report.documents import titled_table
 from trustml.report.explanations.selection import PanelRequest, attributed, explained_by, method_title
-from trustml.scenario.groups import GroupMap
-from trustml.scenario.read import from_plain
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Doubles = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 TOP = 20
 """Features that are shown of more."""
 
@@ -83,13 +79,13 @@ def importances(run: RunDirectory, wanted: PanelRequest) -> list[Importance]:
         If the run has no such method, model or backend, or the method attributes to a layer.
     """
     manifest = run.manifest()
-    shape, mapped = run.mapped(HELDOUT)["inputs"].shape, _mapped_groups(run, manifest)
+    shape, mapped = run.mapped(HELDOUT)["inputs"].shape, mapped_groups(run, manifest)
     found = []
     for record, done in explained_by(run, wanted):
         for one in attributed(run, record, done):
             if one.values.shape != shape:
                 raise UsageError(f"--method: {done.method} attributes to a layer, not to features; name another method")
-            magnitudes, names, whole = _by_feature(manifest, one.values, one.combine, mapped=mapped)
+            magnitudes, names, whole = magnitudes_by_feature(manifest, one.values, one.combine, mapped=mapped)
             found.append(
                 Importance(
                     model=explained_model(run, record),
@@ -136,50 +132,3 @@ def plain_importance(run: RunDirectory, wanted: PanelRequest, found: Sequence[Im
 def _cell(row: dict[str, Any]) -> str:
     ends = "" if row["low"] is None else f" [{row['low']:.3g}, {row['high']:.3g}]"
     return f"{row['feature']} {row['value']:.3g}{ends}"
-
-
-def _by_feature(
-    manifest: Manifest, array: npt.NDArray[np.float32], combine: Combine, *, mapped: Ints | None
-) -> tuple[Doubles, tuple[str, ...], tuple[int, ...]]:
-    """Magnitudes (n, features), names of the features, and the shape that these have."""
-    if mapped is not None:
-        names = _mapped_names(manifest, mapped)
-        return np.abs(feature_values(array, features=mapped, combine=combine)), names, (len(names),)
-    if manifest.data.feature_groups:
-        groups, names = _own_groups(manifest)
-        return np.abs(feature_values(array, features=groups, combine=combine)), names, (len(names),)
-    values = array.astype(np.float64)
-    if values.ndim > 2:  # channels of a pixel, or of a step, are one
-        values = values.sum(axis=-1) if combine == "sum" else values.mean(axis=-1)
-    places = tuple(",".join(map(str, place)) for place in np.ndindex(values.shape[1:]))
-    return np.abs(values.reshape(len(values), -1)), places, values.shape[1:]
-
-
-def _own_groups(manifest: Manifest) -> tuple[Ints, tuple[str, ...]]:
-    """Feature of each column of a table, and the features' names: groups of the scenario, where it names some."""
-    data, asked = manifest.data, from_plain(manifest.scenario).explanations.groups
-    if not isinstance(asked, tuple) or not asked:
-        return np.array(data.feature_groups, np.int64), data.feature_names
-    of = {name: number for number, group in enumerate(asked) for name in group}
-    columns = [of[data.feature_names[feature]] for feature in data.feature_groups]
-    return np.array(columns, np.int64), tuple(" + ".join(group) for group in asked)
-
-
-def _mapped_groups(run: RunDirectory, manifest: Manifest) -> Ints | None:
-    """Group of each value of an input by the map of the scenario, as the run used it; None of others, and of copies.
-
-    The map lies beside the run's baselines: the path that a record names may be anybody's.
-    """
-    if not isinstance(from_plain(manifest.scenario).explanations.groups, GroupMap) or not run.file(BASELINES).is_file():
-        return None
-    groups: Ints = run.arrays(BASELINES)["features"]
-    return groups
-
-
-def _mapped_names(manifest: Manifest, mapped: Ints) -> tuple[str, ...]:
-    """Names of the features in each group of a table; of other inputs, which have none, numbers."""
-    data, count = manifest.data, int(mapped.max()) + 1
-    if not data.feature_groups:
-        return tuple(f"group {number}" for number in range(count))
-    names = np.array([data.feature_names[feature] for feature in data.feature_groups])
-    return tuple(" + ".join(dict.fromkeys(names[mapped == number])) for number in range(count))

@@ -15,6 +15,7 @@ from trustml.report.documents import Cell
 from trustml.report.explanations import figures
 from trustml.report.explanations.frames import ExplainedExample, Panel
 from trustml.report.explanations.tables import rows_of_model
+from trustml.report.explanations.words import on_words
 
 
 def panel_charts(
@@ -32,6 +33,8 @@ def panel_charts(
         limit = float(np.abs(values).max() or 1.0) if own else shared
         if values.ndim == 2:
             charts.append((title, figures.heat_map(values, title=title, limit=limit)))
+        elif words := on_words(found, panel):
+            charts.append((title, figures.coloured_words(words, title=title, limit=limit)))
         else:
             names = found.feature_names if len(found.feature_names) == len(values) else ()
             charts.append((title, figures.feature_bars(values, title=title, limit=limit, names=names)))

@@ -20,7 +20,7 @@ from trustml.report.accuracy.details import details_of
 from trustml.report.accuracy.frames import gap_frame, judged_models, slice_columns, slice_frame
 from trustml.report.attacks import figures as attack_figures
 from trustml.report.attacks.frames import audited_frame, membership_frame, roc_frame, thinned
-from trustml.report.attacks.tables import audit_cells, membership_cells
+from trustml.report.attacks.tables import REMEMBERED, audit_cells, membership_cells, remembered_cells
 from trustml.report.explanations import figures as explanation_figures
 from trustml.report.explanations.frames import explained_example, removal_curves_of
 from trustml.report.explanations.panels import panel_charts, panel_lines, quality_cells
@@ -174,7 +174,11 @@ def attack_sections(run: RunShown) -> tuple[Section, ...]:
         curves_shown.say("Logarithmic axes; guessing is dashed. No epsilon covers these curves.", tone="soft")
     if not curves_shown.parts[1:]:
         curves_shown.parts.clear()
-    return filled([audited, inferred, curves_shown])
+    remembered, cells = Section(title="Remembered word for word"), remembered_cells(run.table)
+    if not cells.empty:
+        remembered.tabulate(cells)
+        remembered.say(REMEMBERED, tone="soft")
+    return filled([audited, inferred, curves_shown, remembered])
 
 
 def federated_sections(run: RunShown) -> tuple[Section, ...]:

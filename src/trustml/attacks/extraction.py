@@ -1,0 +1,125 @@
+"""Whether a model of texts goes on with the words of a training text, given how it begins.
+
+Carlini et al., USENIX Security 2021 (arXiv 2012.07805) and ICLR 2023 (arXiv 2202.07646: greedy continuation of a
+prefix, verbatim). Held-out texts are the control: what of them is continued rightly was guessed, not remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from trustml.attacks.estimates import AttackEstimate, check_confidence, share_high, share_low
+from trustml.errors import DataError
+
+Ints: TypeAlias = npt.NDArray[np.int64]
+FEWEST = 10
+_AT_ONCE = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extracted:
+    """What was gone on with.
+
+    Attributes
+    ----------
+    members, others : AttackEstimate
+        Share of training and of held-out texts whose next tokens came out, all of them.
+    p_value : float
+        That as many of the training texts do as of the others (Fisher, exact, one-sided).
+    """
+
+    members: AttackEstimate
+    others: AttackEstimate
+    p_value: float
+
+
+def long_enough(labels: npt.NDArray[Any], *, prefix: int, length: int) -> Ints:
+    """Places of the texts that have a prefix and tokens that follow it."""
+    return np.flatnonzero((labels[:, : prefix + length - 1] > 0).all(axis=1))
+
+
+def continued(
+    logits_of: Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]],
+    inputs: npt.NDArray[Any],
+    labels: npt.NDArray[Any],
+    *,
+    prefix: int,
+    length: int,
+) -> Ints:
+    """Let a model go on with each text, always by its likeliest token, and count the tokens that are right at first.
+
+    Parameters
+    ----------
+    logits_of : callable
+        From tokens (n, steps) to logits (n, steps, tokens).
+    inputs, labels : numpy.ndarray
+        Tokens of shape (n, steps), and those that follow them; only the first `prefix` of `inputs` are shown.
+    prefix, length : int
+        Together at most one more than there are steps.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 of shape (n,), from 0 to `length`.
+    """
+    right = []
+    for start in range(0, len(inputs), _AT_ONCE):
+        tokens = inputs[start : start + _AT_ONCE].astype(np.float32)
+        tokens[:, prefix:] = 0
+        said = np.zeros((len(tokens), length), np.int64)
+        for place in range(length):
+            step = prefix - 1 + place
+            said[:, place] = 1 + np.asarray(logits_of(tokens))[:, step, 1:].argmax(axis=1)  # 0 is padding, no token
+            if step + 1 < tokens.shape[1]:
+                tokens[:, step + 1] = said[:, place]
+        same = said == labels[start : start + _AT_ONCE, prefix - 1 : prefix - 1 + length]
+        right.append(np.where(same.all(axis=1), length, same.argmin(axis=1)))
+    return np.concatenate(right) if right else np.zeros(0, np.int64)
+
+
+def extracted(
+    members: npt.NDArray[Any], others: npt.NDArray[Any], *, length: int, confidence: float = 0.95
+) -> Extracted:
+    """Compare how often training texts and held-out ones came out whole.
+
+    Parameters
+    ----------
+    members, others : numpy.ndarray
+        Tokens that were right at first, as :func:`continued` counts them.
+    length : int
+    confidence : float
+        Of the intervals, two-sided (Clopper-Pearson).
+
+    Raises
+    ------
+    DataError
+        For fewer than ten texts on either side: an attack that was not tried finds nothing.
+    """
+    from scipy.stats import fisher_exact
+
+    alpha = (1.0 - check_confidence(confidence)) / 2
+    if min(len(members), len(others)) < FEWEST:
+        raise DataError(
+            f"extraction: {len(members)} training and {len(others)} held-out texts are long enough, and {FEWEST} of "
+            "each are needed; use a shorter prefix or length"
+        )
+    counts = [(int((right >= length).sum()), len(right)) for right in (members, others)]
+    shares = [
+        AttackEstimate(
+            value=found / count,
+            low=share_low(found, count, alpha=alpha),
+            high=share_high(found, count, alpha=alpha),
+            confidence=confidence,
+            n=count,
+            interval="clopper-pearson",
+            note="Clopper-Pearson over the texts",
+        )
+        for found, count in counts
+    ]
+    test = fisher_exact([[found, count - found] for found, count in counts], alternative="greater")
+    return Extracted(members=shares[0], others=shares[1], p_value=float(test.pvalue))

@@ -1,0 +1,127 @@
+"""Rows on what models of texts remember word for word: canary sequences, and training texts that come out."""
+
+from __future__ import annotations
+
+from trustml.attacks.exposure import Exposure, exposure_of
+from trustml.attacks.extraction import extracted
+from trustml.errors import DataError
+from trustml.measures.evidence import Evidence
+from trustml.measures.notes import absent
+from trustml.measures.row import About, Facts, Row, Verdict
+from trustml.plan.job import CanaryJob, TrainJob
+from trustml.record.schema import JobRecord
+from trustml.scenario.attacks import SEQUENCES, Extraction
+from trustml.scenario.read import from_plain
+
+EXPOSURE, LARGEST, EXTRACTION = "canary_exposure", "canary_exposure_largest", "extraction_rate"
+_NOT_AT_HAND = "what it is made of is under private/, which is not at hand"
+
+
+def remembered_rows(evidence: Evidence) -> list[Row]:
+    """Exposure of canary sequences, and the share of texts that a model goes on with, each beside its control."""
+    rows = []
+    for record in evidence.manifest.jobs:
+        if record.kind == "canary":
+            job = evidence.run.job(record.id)
+            if isinstance(job, CanaryJob) and job.canaries.kind == SEQUENCES:
+                rows += _of_canaries(evidence, record, job)
+    wanted = from_plain(evidence.manifest.scenario).attacks.extraction
+    if wanted is not None:
+        for record, trained in evidence.trained():
+            rows += _of_texts(evidence, record, trained, wanted)
+    return rows
+
+
+def _of_canaries(evidence: Evidence, record: JobRecord, job: CanaryJob) -> list[Row]:
+    subject = f"{SEQUENCES} canaries"
+
+    def nothing(about: About) -> list[Row]:
+        return [evidence.row(EXPOSURE, None, record=record, subject=subject, n=0, about=about)]
+
+    if record.status != "ok":
+        return nothing(absent(f"the job ended {record.status}: {record.reason}"))
+    if not evidence.run.file(job.output).is_file():
+        return nothing(absent(_NOT_AT_HAND, not_at_hand=True))
+    arrays = evidence.run.arrays(job.output)
+    try:
+        found = exposure_of(arrays["losses"], arrays["included"].astype(bool), arrays["reference_losses"])
+    except DataError as error:
+        return nothing(absent(str(error)))
+    facts: Facts = {"untrained": found.others, "untrained_value": found.untrained, "p_of": "Mann-Whitney"}
+    facts |= {"sequences": found.references, "most_bits": found.most}
+    rows = [
+        evidence.row(
+            EXPOSURE,
+            found.mean,
+            record=record,
+            subject=subject,
+            n=found.trained,
+            interval=(found.low, found.high),
+            about=About(
+                verdict=_verdict(found.p_value, job.canaries.confidence),
+                p_value=found.p_value,
+                confidence=0.95,
+                interval="t over canaries",
+                facts=facts,
+            ),
+        )
+    ]
+    return [*rows, _largest(evidence, record, subject, found)]
+
+
+def _largest(evidence: Evidence, record: JobRecord, subject: str, found: Exposure) -> Row:
+    if found.extrapolated is None or found.extrapolated_untrained is None:
+        about = absent(f"losses of random sequences follow no skew-normal law (Kolmogorov-Smirnov p = {found.fit:.1g})")
+    else:
+        about = About(
+            facts={
+                "untrained": found.others,
+                "untrained_value": found.extrapolated_untrained,
+                "sequences": found.references,
+                "skew_normal": found.fit,
+            }
+        )
+    return evidence.row(LARGEST, found.extrapolated, record=record, subject=subject, n=found.trained, about=about)
+
+
+def _of_texts(evidence: Evidence, record: JobRecord, job: TrainJob, wanted: Extraction) -> list[Row]:
+    subject = f"{wanted.length} tokens after {wanted.prefix}"
+
+    def nothing(about: About) -> list[Row]:
+        return [evidence.row(EXTRACTION, None, record=record, subject=subject, n=0, about=about)]
+
+    if record.status != "ok":
+        return nothing(absent(f"training ended {record.status}: {record.reason}"))
+    if not job.extracted or not evidence.run.file(job.extracted).is_file():
+        return nothing(absent(_NOT_AT_HAND, not_at_hand=True))
+    arrays = evidence.run.arrays(job.extracted)
+    try:
+        found = extracted(arrays["train_right"], arrays["test_right"], length=wanted.length)
+    except DataError as error:
+        return nothing(absent(str(error)))
+    own, others = found.members, found.others
+    assert own.low is not None and own.high is not None and others.value is not None
+    return [
+        evidence.row(
+            EXTRACTION,
+            own.value,
+            record=record,
+            subject=subject,
+            n=own.n,
+            interval=(own.low, own.high),
+            about=About(
+                verdict=_verdict(found.p_value, wanted.confidence),
+                pair="members and held-out",
+                first="members",
+                second="held-out",
+                p_value=found.p_value,
+                confidence=own.confidence,
+                interval="clopper-pearson",
+                facts={"untrained": others.n, "untrained_value": others.value, "p_of": "Fisher", "how": own.note},
+            ),
+        )
+    ]
+
+
+def _verdict(p_value: float, confidence: float) -> Verdict:
+    return "above guessing" if p_value <= 1 - confidence else "not above guessing"
