@@ -11,8 +11,10 @@ from trustml import (
     DPSGD,
     Adam,
     Attacks,
+    Execution,
     Explanations,
     FeatureAblation,
+    Game,
     InputXGradient,
     IntegratedGradients,
     MembershipInference,
@@ -45,6 +47,7 @@ scenario = Scenario(
     explanations=Explanations(
         methods=(InputXGradient(), IntegratedGradients(n_steps=32), FeatureAblation()), examples=16
     ),
-    attacks=Attacks(membership=MembershipInference(shadow_models=0)),
+    attacks=Attacks(membership=MembershipInference(shadow_models=0), games=(Game(trials=2_000),)),
+    execution=Execution(threads=1, parallel_jobs=2),
     chosen_from_data=("training",),  # by two trial runs on these messages
 )

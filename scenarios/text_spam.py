@@ -10,11 +10,15 @@ import os
 from trustml import (
     DPSGD,
     Adam,
+    Attacks,
     Classes,
+    Execution,
     Explanations,
     FeatureAblation,
+    Game,
     InputXGradient,
     IntegratedGradients,
+    MembershipInference,
     Plain,
     Saliency,
     Scenario,
@@ -37,7 +41,7 @@ scenario = Scenario(
         length=64,
     ),
     task=Classes(class_weights=(0.2, 1.0)),
-    model=encoder(vocabulary=258, classes=2, width=16, heads=2, blocks=1, hidden=32),
+    model=encoder(vocabulary=258, classes=2, width=16, heads=2, blocks=1, hidden=32, initialisation="torch"),
     training=(
         Plain(epochs=6, batch_size=64, optimizer=Adam(learning_rate=0.005)),
         DPSGD(epsilon=3.0, delta=1e-5, epochs=10, batch_size=512, optimizer=Adam(learning_rate=0.01)),
@@ -45,5 +49,7 @@ scenario = Scenario(
     explanations=Explanations(
         methods=(Saliency(), InputXGradient(), IntegratedGradients(n_steps=32), FeatureAblation()), examples=16
     ),
+    attacks=Attacks(membership=MembershipInference(shadow_models=0), games=(Game(trials=2_000),)),
+    execution=Execution(threads=1, parallel_jobs=2),
     chosen_from_data=("task.class_weights", "model", "training"),  # by trial runs on these messages
 )
