@@ -5,7 +5,7 @@ is prepared, and one of its regimes: trustml trains it in PyTorch, and a script 
 tutorials) trains the same network by the same number of epochs, batch size, optimizer and learning rate, from starting
 weights, batches and noise of its own. What is compared is the score on the same held-out examples: the mean difference
 over seeds with its 90 % interval (Student's t over the paired differences), so that what a seed does is in it. Nothing
-is timed. Writes ``benchmarks/results/beside_scripts.json`` and ``.md`` after every two seeds; results of comparisons
+is timed. Writes ``benchmarks/results/beside_scripts.json`` and ``.md`` after every few seeds; results of comparisons
 that are not run stay. ``--within 0.02`` goes on, up to ``--most`` seeds, until the interval lies within that.
 
 Those of images leave augmentation out of both, as Opacus's tutorial has none, and take images halved, so that a laptop
@@ -47,8 +47,6 @@ from trustml.scenario.spec import Execution, Explanations, Scenario
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "beside_scripts.json"
-TOGETHER = 2
-"""Seeds between two looks at the interval."""
 LARGEST = 64
 """Examples that are clipped at once, as Opacus's tutorial has it."""
 
@@ -282,7 +280,7 @@ def compared(name: str, one: Comparison, asked: argparse.Namespace) -> Iterator[
     theirs: list[float] = []
     within = False
     while len(ours) < asked.seeds or (asked.within is not None and not within and len(ours) < asked.most):
-        seeds = tuple(range(len(ours), len(ours) + TOGETHER))
+        seeds = tuple(range(len(ours), len(ours) + asked.together))
         ours += trained_by_trustml(replace(scenario, seeds=seeds))
         theirs += [score(scenario.task, one.script(data, scenario, seed), data.test.labels) for seed in seeds]
         difference = difference_of(ours, theirs)
@@ -339,7 +337,8 @@ def main() -> None:
     """Run the comparisons that are named."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="+", choices=sorted(COMPARISONS))
-    parser.add_argument("--seeds", type=int, default=4, help="at least; they come in twos")
+    parser.add_argument("--seeds", type=int, default=4, help="at least")
+    parser.add_argument("--together", type=int, default=2, help="seeds between two looks at the interval; 2 at least")
     parser.add_argument("--within", type=float, help="go on until the 90 %% interval lies between minus this and this")
     parser.add_argument("--most", type=int, default=30, help="seeds, with --within")
     parser.add_argument("--epochs", type=int, help="instead of the scenario's")
