@@ -24,7 +24,7 @@ from trustml import (
 )
 from trustml.models.residual import resnet18
 
-CLASSES = 10
+CLASSES = 2
 
 
 def images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -45,8 +45,9 @@ scenario = Scenario(
     model=resnet18(classes=CLASSES),
     training=(Plain(epochs=1, batch_size=CLASSES, optimizer=SGD(learning_rate=1e-12)),),
     explanations=Explanations(
-        methods=(Saliency(), IntegratedGradients(n_steps=8), GradCam()),
+        methods=(Saliency(), IntegratedGradients(n_steps=12), GradCam()),
         examples=2,
+        scope="own",
         probes=Probes(faithfulness=False),
         timing=False,
     ),
