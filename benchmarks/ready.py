@@ -81,7 +81,7 @@ def facts_of_run(path: Path) -> dict[str, Any]:
     return {
         "description": scenario.description,
         "score": score,
-        "constant": 0.0 if score == "r2" else float(fact_of(scores, "majority").iloc[0]),
+        "constant": 0.0 if score == "r2" else float(fact_of(scores, "majority", default=0.0).iloc[0]),
         "models": [model_facts(table, row) for row in scores.itertuples()],
         "methods": sorted(set(table.method[table.kind == "explain"]) - {""}),
         "games": {row.backend: row.verdict for row in games.itertuples()},
