@@ -41,7 +41,7 @@ scenario = Scenario(
         length=64,
     ),
     task=Classes(class_weights=(0.2, 1.0)),
-    model=encoder(vocabulary=258, classes=2, width=16, heads=2, blocks=1, hidden=32, initialisation="glorot_uniform"),
+    model=encoder(vocabulary=258, classes=2, width=16, heads=2, blocks=1, hidden=32),
     training=(
         Plain(epochs=6, batch_size=64, optimizer=Adam(learning_rate=0.005)),
         DPSGD(epsilon=3.0, delta=1e-5, epochs=10, batch_size=512, optimizer=Adam(learning_rate=0.01)),

@@ -11,7 +11,7 @@ from trustml.backends.contract import Model
 from trustml.backends.numpy.network import logits
 from trustml.backends.settings import written_numbers
 from trustml.errors import ScenarioError, UsageError
-from trustml.models.layers import Add, Architecture, Dense, Flatten, Initialisation, LayerNorm, Node
+from trustml.models.layers import Add, Architecture, Dense, Flatten, LayerNorm, Node
 from trustml.models.shapes import layer_output, layer_shapes, weight_shapes
 from trustml.models.token_layers import (
     Attention,
@@ -156,18 +156,6 @@ def test_what_is_padding_does_not_change_an_encoder():
     assert np.abs(logits(model, np.array([[3, 5, 4, 2, 1, 0, 0]], np.float32)) - before).max() > 1e-3
     nothing = logits(model, np.zeros((1, 7), np.float32))  # padding alone: what the classifier adds
     np.testing.assert_allclose(nothing[0], model.weights["logits.bias"], atol=1e-7)
-
-
-def test_a_narrow_encoder_starts_to_tell_texts_apart_by_another_law():
-    ids = np.random.default_rng(0).integers(1, 100, (20, 12)).astype(np.float32)
-
-    def spread(law: Initialisation) -> float:
-        network = encoder(vocabulary=100, classes=2, width=16, heads=2, blocks=1, hidden=32, initialisation=law)
-        weights = initial_weights(network, (12,), generator=np.random.default_rng(1))
-        return float(logits(Model(architecture=network, input_shape=(12,), weights=weights), ids).std(axis=0).max())
-
-    assert encoder(vocabulary=9, classes=2).initialisation == "truncated_normal"
-    assert spread("torch") > 5 * spread("truncated_normal") > 0
 
 
 @pytest.mark.parametrize("rotary", [False, True])

@@ -16,7 +16,6 @@ from trustml.models.layers import (
     Architecture,
     Conv2D,
     Dense,
-    Initialisation,
     Layer,
     LayerNorm,
     Multiply,
@@ -76,7 +75,6 @@ def encoder(
     blocks: int = 2,
     hidden: int | None = None,
     padding: int = 0,
-    initialisation: Initialisation = "truncated_normal",
 ) -> Architecture:
     """Encoder of token ids as BERT's (Devlin et al., arXiv 1810.04805): norms come after sums, GELU is exact.
 
@@ -90,9 +88,6 @@ def encoder(
         Channels inside of the feed-forward part; four times the width by default.
     padding : int
         Id that fills texts up.
-    initialisation : {"torch", "glorot_uniform", "kaiming", "truncated_normal"}
-        BERT's deviation of 0.02 is meant for widths of hundreds: a layer of width 16 then gives a tenth of what
-        it is given, and some seeds hardly begin to learn. Narrow encoders start better by ``"torch"``.
     """
     _check_sizes(width=width, heads=heads)
     inside = hidden or 4 * width
@@ -109,7 +104,7 @@ def encoder(
         Node(name="mean", layer=MaskedMean(), inputs=(nodes[-1].name, "mask")),
         Node(name="logits", layer=Dense(units=classes)),
     ]
-    return Architecture(layers=tuple(nodes), initialisation=initialisation)
+    return Architecture(layers=tuple(nodes), initialisation="truncated_normal")
 
 
 def decoder(
