@@ -39,7 +39,7 @@ explained, attacked and audited, as `TRUSTML_DATA=<folder> trustml run NAME` doe
 all processes together. Two workers of one thread go on side by side, so that two cores which nothing else keeps busy
 take about half of them by the clock. Others kept this machine busy, which lengthens them too: they bound from above.
 *Always the same answer* is the score of who always gives the largest class, or the mean. *At risk* are models that an
-attack on membership tells apart from guessing; attacks need no shadow models here.
+attack on membership tells apart from guessing, by the attacks that need no shadow models.
 """
 
 
@@ -83,7 +83,7 @@ def facts_of_run(path: Path) -> dict[str, Any]:
         "score": score,
         "constant": 0.0 if score == "r2" else float(fact_of(scores, "majority", default=0.0).iloc[0]),
         "models": [model_facts(table, row) for row in scores.itertuples()],
-        "methods": sorted(set(table.method[table.kind == "explain"]) - {""}),
+        "methods": sorted(set(table.method[table.kind == "explain"]) - {"", "RandomControl"}),
         "games": {row.backend: row.verdict for row in games.itertuples()},
         "findings": {severity: severities.count(severity) for severity in SEVERITIES if severity in severities},
         "jobs": len(run.manifest.jobs),
@@ -110,12 +110,13 @@ def page(results: dict[str, Any]) -> str:
     """Write the tables."""
     lines = [
         _HEAD,
-        "| | seconds | jobs | explained by | the private step's game | findings of the audit |",
+        "| | seconds | jobs | explained by | the private step's games | findings of the audit |",
         "|---|---|---|---|---|---|",
     ]
     for name, one in results.items():
         found = ", ".join(f"{count} {severity}" for severity, count in one["findings"].items())
-        games = ", ".join(f"{verdict} in {backend}" for backend, verdict in one["games"].items())
+        verdicts = list(one["games"].values())
+        games = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(verdicts))
         methods = ", ".join(one["methods"])
         lines.append(f"| `{name}` | {one['processor_seconds']} | {one['jobs']} | {methods} | {games} | {found} |")
     lines += [

@@ -90,7 +90,7 @@ scenario = Scenario(
         Plain(epochs=2, batch_size=256, optimizer=Adam(learning_rate=0.003)),
         DPSGD(epsilon=3.0, delta=1e-5, epochs=2, batch_size=1024, optimizer=Adam(learning_rate=0.01)),
     ),
-    explanations=Explanations(examples=16),
+    explanations=Explanations(examples=16, timing=False),
     attacks=Attacks(membership=MembershipInference(shadow_models=0), games=(Game(trials=2_000),)),
     execution=Execution(threads=1, parallel_jobs=2),
 )

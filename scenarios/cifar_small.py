@@ -44,7 +44,7 @@ scenario = Scenario(
             augmentation=shifted,
         ),
     ),
-    explanations=Explanations(examples=4, methods=(IntegratedGradients(n_steps=20), GradCam())),
+    explanations=Explanations(examples=4, methods=(IntegratedGradients(n_steps=20), GradCam()), timing=False),
     attacks=Attacks(membership=MembershipInference(shadow_models=0), games=(Game(trials=2_000),)),
     execution=Execution(threads=1, parallel_jobs=2),
 )

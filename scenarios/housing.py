@@ -56,7 +56,7 @@ scenario = Scenario(
             client_optimizer=SGD(learning_rate=0.05),
         ),
     ),
-    explanations=Explanations(examples=16),
+    explanations=Explanations(examples=16, timing=False),
     attacks=Attacks(membership=MembershipInference(shadow_models=0), games=(Game(trials=2_000),)),
     execution=Execution(threads=1, parallel_jobs=2),
 )
