@@ -303,7 +303,7 @@ def about(one: Comparison, scenario: Scenario, data: Dataset) -> dict:
         "train": len(data.train),
         "test": len(labels),
         "constant": 0.0 if labels.dtype.kind == "f" else float(np.bincount(labels).max() / len(labels)),
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python", *sys.argv]).partition(" --output")[0],
         "date": datetime.date.today().isoformat(),
         "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}, torch {version('torch')}, "
         f"opacus {version('opacus')}",

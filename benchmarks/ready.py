@@ -39,7 +39,8 @@ explained, attacked and audited, as `TRUSTML_DATA=<folder> trustml run NAME` doe
 all processes together. Two workers of one thread go on side by side, so that two cores which nothing else keeps busy
 take about half of them by the clock. Others kept this machine busy, which lengthens them too: they bound from above.
 *Always the same answer* is the score of who always gives the largest class, or the mean. *At risk* are models that an
-attack on membership tells apart from guessing, by the attacks that need no shadow models.
+attack on membership tells apart from guessing, by the attacks that need no shadow models. Ready scenarios that are not
+here were not measured in this form.
 """
 
 

@@ -88,7 +88,7 @@ scenario = Scenario(
     model=ft_transformer(classes=2, columns=columns, width=16, heads=2, blocks=1),
     training=(
         Plain(epochs=2, batch_size=256, optimizer=Adam(learning_rate=0.003)),
-        DPSGD(epsilon=3.0, delta=1e-5, epochs=2, batch_size=1024, optimizer=Adam(learning_rate=0.01)),
+        DPSGD(epsilon=3.0, delta=1e-5, epochs=3, batch_size=1024, optimizer=Adam(learning_rate=0.01)),
     ),
     explanations=Explanations(examples=16, timing=False),
     attacks=Attacks(membership=MembershipInference(shadow_models=0), games=(Game(trials=2_000),)),
