@@ -1,14 +1,15 @@
 """How good models are beside those of scripts as the libraries' own documentation writes them, seed by seed.
 
-``python benchmarks/beside_scripts.py housing text cifar --seeds 5``. A comparison takes a ready scenario's data, as it
+``python benchmarks/beside_scripts.py housing text cifar --seeds 6``. A comparison takes a ready scenario's data, as it
 is prepared, and one of its regimes: trustml trains it in PyTorch, and a script of plain PyTorch (or of Opacus's
 tutorials) trains the same network by the same number of epochs, batch size, optimizer and learning rate, from starting
 weights, batches and noise of its own. What is compared is the score on the same held-out examples: the mean difference
 over seeds with its 90 % interval (Student's t over the paired differences), so that what a seed does is in it. Nothing
-is timed. Writes ``benchmarks/results/beside_scripts.json`` and ``.md``; results of comparisons that are not run stay.
+is timed. Writes ``benchmarks/results/beside_scripts.json`` and ``.md`` after every few seeds; results of comparisons
+that are not run stay. ``--within 0.02`` goes on, up to ``--most`` seeds, until the interval lies within that.
 
-The private one leaves augmentation out of both, as Opacus's tutorial has none, and takes images halved, so that a
-laptop is done: ``--epochs`` and ``--size`` take more.
+Those of images leave augmentation out of both, as Opacus's tutorial has none, and take images halved, so that a laptop
+is done: ``--epochs`` and ``--size`` take more.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -42,7 +43,7 @@ from trustml.scenario.attacks import Attacks
 from trustml.scenario.read import read_scenario
 from trustml.scenario.ready import find_scenario
 from trustml.scenario.regimes import DPSGD, Plain
-from trustml.scenario.spec import Explanations, Scenario
+from trustml.scenario.spec import Execution, Explanations, Scenario
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "beside_scripts.json"
@@ -83,6 +84,17 @@ def loader_of(data: Dataset, batch_size: int) -> DataLoader:
     return DataLoader(TensorDataset(*tensors(data, "train")), batch_size=batch_size, shuffle=True)
 
 
+def fit(
+    model: nn.Module, optimizer: torch.optim.Optimizer, criterion: nn.Module, batches: DataLoader, epochs: int
+) -> None:
+    """Train, as PyTorch's quickstart has it."""
+    for _ in range(epochs):
+        for inputs, labels in batches:
+            optimizer.zero_grad()
+            criterion(model(inputs), labels).backward()
+            optimizer.step()
+
+
 @torch.no_grad()
 def outputs_of(model: nn.Module, data: Dataset) -> np.ndarray:
     """What the model gives for the held-out examples."""
@@ -97,12 +109,7 @@ def housing_script(data: Dataset, scenario: Scenario, seed: int) -> np.ndarray:
     features = data.train.inputs.shape[1]
     model = nn.Sequential(nn.Linear(features, 32), nn.ReLU(), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 1))
     optimizer = torch.optim.SGD(model.parameters(), lr=regime.optimizer.learning_rate, momentum=0.9)
-    criterion, batches = nn.MSELoss(), loader_of(data, regime.batch_size)
-    for _ in range(regime.epochs):
-        for inputs, labels in batches:
-            optimizer.zero_grad()
-            criterion(model(inputs), labels).backward()
-            optimizer.step()
+    fit(model, optimizer, nn.MSELoss(), loader_of(data, regime.batch_size), regime.epochs)
     return outputs_of(model, data)
 
 
@@ -134,12 +141,7 @@ def text_script(data: Dataset, scenario: Scenario, seed: int) -> np.ndarray:
     model = TextEncoder(data.train.inputs.shape[1])
     optimizer = torch.optim.Adam(model.parameters(), lr=regime.optimizer.learning_rate)
     criterion = nn.CrossEntropyLoss(weight=torch.tensor(scenario.task.class_weights))
-    batches = loader_of(data, regime.batch_size)
-    for _ in range(regime.epochs):
-        for inputs, labels in batches:
-            optimizer.zero_grad()
-            criterion(model(inputs), labels).backward()
-            optimizer.step()
+    fit(model, optimizer, criterion, loader_of(data, regime.batch_size), regime.epochs)
     return outputs_of(model, data)
 
 
@@ -162,14 +164,28 @@ class BasicBlock(nn.Module):
 
 
 def resnet20() -> nn.Module:
-    """ResNet-20 with GroupNorm."""
+    """ResNet-20 with GroupNorm, which starts as torchvision's networks do, those of Opacus's tutorial."""
     layers: list[nn.Module] = [nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.GroupNorm(8, 16), nn.ReLU()]
     before = 16
     for stage, filters in enumerate((16, 32, 64)):
         for block in range(3):
             layers.append(BasicBlock(before, filters, 2 if stage and not block else 1))
             before = filters
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+    for part in model.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+    return model
+
+
+def cifar_plain_script(data: Dataset, scenario: Scenario, seed: int) -> np.ndarray:
+    """A network of images as PyTorch's tutorial trains it."""
+    torch.manual_seed(seed)
+    regime = scenario.training[0]
+    model = resnet20()
+    optimizer = torch.optim.Adam(model.parameters(), lr=regime.optimizer.learning_rate)
+    fit(model, optimizer, nn.CrossEntropyLoss(), loader_of(data, regime.batch_size), regime.epochs)
+    return outputs_of(model, data)
 
 
 def cifar_script(data: Dataset, scenario: Scenario, seed: int) -> np.ndarray:
@@ -193,13 +209,9 @@ def cifar_script(data: Dataset, scenario: Scenario, seed: int) -> np.ndarray:
         target_delta=regime.delta,
         max_grad_norm=regime.clipping_norm,
     )
-    criterion = nn.CrossEntropyLoss()
     for _ in range(regime.epochs):
         with BatchMemoryManager(data_loader=batches, max_physical_batch_size=LARGEST, optimizer=optimizer) as pieces:
-            for images, labels in pieces:
-                optimizer.zero_grad()
-                criterion(model(images), labels).backward()
-                optimizer.step()
+            fit(model, optimizer, nn.CrossEntropyLoss(), pieces, 1)
     return outputs_of(model, data)
 
 
@@ -208,20 +220,23 @@ COMPARISONS = {
     "text": Comparison(
         scenario="text_spam", regime=0, script=text_script, what="plain PyTorch, nn.TransformerEncoderLayer"
     ),
+    "cifar_plain": Comparison(
+        scenario="cifar_small", regime=0, script=cifar_plain_script, what="plain PyTorch, nn.Module"
+    ),
     "cifar": Comparison(
         scenario="cifar_small", regime=1, script=cifar_script, what="Opacus, make_private_with_epsilon"
     ),
 }
 
 
-def scenario_of(one: Comparison, *, seeds: int, epochs: int | None, size: int | None) -> Scenario:
-    """The one regime of the scenario, in PyTorch, over seeds, with nothing else to do."""
+def scenario_of(one: Comparison, *, epochs: int | None, size: int | None) -> Scenario:
+    """The one regime of the scenario, in PyTorch, with nothing else to do."""
     whole = read_scenario(find_scenario(one.scenario))
     regime = whole.training[one.regime]
     assert isinstance(regime, Plain | DPSGD)
-    changed = {} if epochs is None else {"epochs": epochs}
+    changed = {"augmentation": None} if epochs is None else {"augmentation": None, "epochs": epochs}
     if isinstance(regime, DPSGD):
-        changed |= {"augmentation": None, "steps": None, "epochs": epochs or 1}
+        changed |= {"steps": None, "epochs": epochs or 1}
     data = whole.data if size is None else replace(whole.data, size=(size, size))
     return replace(
         whole,
@@ -230,7 +245,7 @@ def scenario_of(one: Comparison, *, seeds: int, epochs: int | None, size: int | 
         explanations=Explanations(methods=(), examples=1),
         attacks=Attacks(),
         backends=("torch",),
-        seeds=tuple(range(seeds)),
+        execution=Execution(threads=1),
         chosen_from_data=(),
     )
 
@@ -246,22 +261,39 @@ def trained_by_trustml(scenario: Scenario) -> list[float]:
     return [float(value) for value in rows.value]
 
 
-def compared(name: str, one: Comparison, *, seeds: int, epochs: int | None, size: int | None) -> dict:
-    """Both scores of every seed, and the interval of their mean difference."""
+def difference_of(ours: list[float], theirs: list[float]) -> list[float]:
+    """Mean of the paired differences, and its 90 % interval."""
     from scipy import stats
 
-    scenario = scenario_of(one, seeds=seeds, epochs=epochs, size=size)
-    data = load_dataset(scenario.data, scenario.task)
-    ours = trained_by_trustml(scenario)
-    theirs = []
-    for seed in scenario.seeds:
-        theirs.append(score(scenario.task, one.script(data, scenario, seed), data.test.labels))
-        print(f"{name}, seed {seed}: trustml {ours[seed]:.4f}, script {theirs[-1]:.4f}", file=sys.stderr, flush=True)
     differences = np.array(ours) - np.array(theirs)
-    reach = float(stats.t.ppf(0.95, seeds - 1) * differences.std(ddof=1) / math.sqrt(seeds))
-    mean, labels = float(differences.mean()), data.test.labels
-    constant = 0.0 if labels.dtype.kind == "f" else float(np.bincount(labels).max() / len(labels))
-    regime = scenario.training[0]
+    reach = float(stats.t.ppf(0.95, len(ours) - 1) * differences.std(ddof=1) / math.sqrt(len(ours)))
+    mean = float(differences.mean())
+    return [mean, mean - reach, mean + reach]
+
+
+def compared(name: str, one: Comparison, asked: argparse.Namespace) -> Iterator[dict]:
+    """Both scores of the seeds so far, and the interval of their mean difference."""
+    scenario = scenario_of(one, epochs=asked.epochs, size=asked.size)
+    data = load_dataset(scenario.data, scenario.task)
+    facts = about(one, scenario, data)
+    ours: list[float] = []
+    theirs: list[float] = []
+    within = False
+    while len(ours) < asked.seeds or (asked.within is not None and not within and len(ours) < asked.most):
+        seeds = tuple(range(len(ours), len(ours) + asked.together))
+        ours += trained_by_trustml(replace(scenario, seeds=seeds))
+        theirs += [score(scenario.task, one.script(data, scenario, seed), data.test.labels) for seed in seeds]
+        difference = difference_of(ours, theirs)
+        within = asked.within is not None and max(map(abs, difference)) <= asked.within
+        for seed in seeds:
+            line = f"{name}, seed {seed}: trustml {ours[seed]:.4f}, script {theirs[seed]:.4f}"
+            print(line, file=sys.stderr, flush=True)
+        yield facts | {"trustml": ours, "beside": theirs, "difference": difference, "within": asked.within}
+
+
+def about(one: Comparison, scenario: Scenario, data: Dataset) -> dict:
+    """What is compared, and where."""
+    labels, regime = data.test.labels, scenario.training[0]
     return {
         "scenario": one.scenario,
         "script": one.what,
@@ -269,12 +301,9 @@ def compared(name: str, one: Comparison, *, seeds: int, epochs: int | None, size
         "regime": f"{regime.title}, {regime.epochs} epochs of batches of {regime.batch_size}",
         "inputs": list(data.input_shape),
         "train": len(data.train),
-        "test": len(data.test),
-        "constant": constant,
-        "trustml": ours,
-        "beside": theirs,
-        "difference": [mean, mean - reach, mean + reach],
-        "command": " ".join(["python", *sys.argv]),
+        "test": len(labels),
+        "constant": 0.0 if labels.dtype.kind == "f" else float(np.bincount(labels).max() / len(labels)),
+        "command": " ".join(["python", *sys.argv]).partition(" --output")[0],
         "date": datetime.date.today().isoformat(),
         "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}, torch {version('torch')}, "
         f"opacus {version('opacus')}",
@@ -308,16 +337,20 @@ def main() -> None:
     """Run the comparisons that are named."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="+", choices=sorted(COMPARISONS))
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=4, help="at least")
+    parser.add_argument("--together", type=int, default=2, help="seeds between two looks at the interval; 2 at least")
+    parser.add_argument("--within", type=float, help="go on until the 90 %% interval lies between minus this and this")
+    parser.add_argument("--most", type=int, default=30, help="seeds, with --within")
     parser.add_argument("--epochs", type=int, help="instead of the scenario's")
     parser.add_argument("--size", type=int, help="rows and columns of images")
     parser.add_argument("--output", type=Path, default=RESULTS)
     asked = parser.parse_args()
     results = json.loads(asked.output.read_text()) if asked.output.is_file() else {}
     for name in asked.names:
-        results[name] = compared(name, COMPARISONS[name], seeds=asked.seeds, epochs=asked.epochs, size=asked.size)
-        asked.output.write_text(json.dumps(results, indent=2) + "\n")
-        asked.output.with_suffix(".md").write_text(page(results))
+        for so_far in compared(name, COMPARISONS[name], asked):
+            results[name] = so_far
+            asked.output.write_text(json.dumps(results, indent=2) + "\n")
+            asked.output.with_suffix(".md").write_text(page(results))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ for missing values; its columns make one token together. The country of birth, w
 
 import os
 
-from trustml import DPSGD, Adam, Csv, Explanations, Plain, Scenario
+from trustml import DPSGD, Adam, Attacks, Csv, Execution, Explanations, Game, MembershipInference, Plain, Scenario
 from trustml.models.transformers import ft_transformer
 
 folder = os.path.join(os.environ.get("TRUSTML_DATA", "data"), "adult")
@@ -90,5 +90,7 @@ scenario = Scenario(
         Plain(epochs=2, batch_size=256, optimizer=Adam(learning_rate=0.003)),
         DPSGD(epsilon=3.0, delta=1e-5, epochs=3, batch_size=1024, optimizer=Adam(learning_rate=0.01)),
     ),
-    explanations=Explanations(examples=64),
+    explanations=Explanations(examples=16, timing=False),
+    attacks=Attacks(membership=MembershipInference(shadow_models=0), games=(Game(trials=2_000),)),
+    execution=Execution(threads=1, parallel_jobs=2),
 )

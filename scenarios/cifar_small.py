@@ -7,7 +7,22 @@ done in minutes; ``--set data.size=none --set training.0.epochs=30`` takes them 
 
 import os
 
-from trustml import DPSGD, SGD, Adam, Augmentation, Explanations, GradCam, Images, IntegratedGradients, Plain, Scenario
+from trustml import (
+    DPSGD,
+    SGD,
+    Adam,
+    Attacks,
+    Augmentation,
+    Execution,
+    Explanations,
+    Game,
+    GradCam,
+    Images,
+    IntegratedGradients,
+    MembershipInference,
+    Plain,
+    Scenario,
+)
 from trustml.models.residual import resnet20
 
 folder = os.path.join(os.environ.get("TRUSTML_DATA", "data"), "cifar10_small")
@@ -29,5 +44,7 @@ scenario = Scenario(
             augmentation=shifted,
         ),
     ),
-    explanations=Explanations(examples=4, methods=(IntegratedGradients(n_steps=20), GradCam())),
+    explanations=Explanations(examples=4, methods=(IntegratedGradients(n_steps=20), GradCam()), timing=False),
+    attacks=Attacks(membership=MembershipInference(shadow_models=0), games=(Game(trials=2_000),)),
+    execution=Execution(threads=1, parallel_jobs=2),
 )

@@ -6,7 +6,21 @@ numbers and of the target are those of the public description of the census; so 
 
 import os
 
-from trustml import DPSGD, SGD, Csv, Dirichlet, Explanations, FedAvg, Plain, Regression, Scenario
+from trustml import (
+    DPSGD,
+    SGD,
+    Attacks,
+    Csv,
+    Dirichlet,
+    Execution,
+    Explanations,
+    FedAvg,
+    Game,
+    MembershipInference,
+    Plain,
+    Regression,
+    Scenario,
+)
 from trustml.models.zoo import mlp
 
 folder = os.path.join(os.environ.get("TRUSTML_DATA", "data"), "housing")
@@ -42,5 +56,7 @@ scenario = Scenario(
             client_optimizer=SGD(learning_rate=0.05),
         ),
     ),
-    explanations=Explanations(examples=64),
+    explanations=Explanations(examples=16, timing=False),
+    attacks=Attacks(membership=MembershipInference(shadow_models=0), games=(Game(trials=2_000),)),
+    execution=Execution(threads=1, parallel_jobs=2),
 )

@@ -11,8 +11,10 @@ from trustml import (
     DPSGD,
     Adam,
     Attacks,
+    Execution,
     Explanations,
     FeatureAblation,
+    Game,
     InputXGradient,
     IntegratedGradients,
     MembershipInference,
@@ -43,8 +45,11 @@ scenario = Scenario(
         DPSGD(epsilon=8.0, delta=1e-5, epochs=10, batch_size=512, optimizer=Adam(learning_rate=0.02)),
     ),
     explanations=Explanations(
-        methods=(InputXGradient(), IntegratedGradients(n_steps=32), FeatureAblation()), examples=16
+        methods=(InputXGradient(), IntegratedGradients(n_steps=32), FeatureAblation()),
+        examples=16,
+        timing=False,
     ),
-    attacks=Attacks(membership=MembershipInference(shadow_models=0)),
+    attacks=Attacks(membership=MembershipInference(shadow_models=0), games=(Game(trials=2_000),)),
+    execution=Execution(threads=1, parallel_jobs=2),
     chosen_from_data=("training",),  # by two trial runs on these messages
 )

@@ -10,11 +10,15 @@ import os
 from trustml import (
     DPSGD,
     Adam,
+    Attacks,
     Classes,
+    Execution,
     Explanations,
     FeatureAblation,
+    Game,
     InputXGradient,
     IntegratedGradients,
+    MembershipInference,
     Plain,
     Saliency,
     Scenario,
@@ -43,7 +47,11 @@ scenario = Scenario(
         DPSGD(epsilon=3.0, delta=1e-5, epochs=10, batch_size=512, optimizer=Adam(learning_rate=0.01)),
     ),
     explanations=Explanations(
-        methods=(Saliency(), InputXGradient(), IntegratedGradients(n_steps=32), FeatureAblation()), examples=16
+        methods=(Saliency(), InputXGradient(), IntegratedGradients(n_steps=32), FeatureAblation()),
+        examples=16,
+        timing=False,
     ),
+    attacks=Attacks(membership=MembershipInference(shadow_models=0), games=(Game(trials=2_000),)),
+    execution=Execution(threads=1, parallel_jobs=2),
     chosen_from_data=("task.class_weights", "model", "training"),  # by trial runs on these messages
 )

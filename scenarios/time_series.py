@@ -12,8 +12,10 @@ from trustml import (
     DPSGD,
     SGD,
     Attacks,
+    Execution,
     Explanations,
     FeatureAblation,
+    Game,
     IntegratedGradients,
     KernelShap,
     Lime,
@@ -49,5 +51,6 @@ scenario = Scenario(
         examples=8,
         probes=Probes(patch=window),
     ),
-    attacks=Attacks(membership=MembershipInference(shadow_models=0)),
+    attacks=Attacks(membership=MembershipInference(shadow_models=0), games=(Game(trials=2_000),)),
+    execution=Execution(threads=1, parallel_jobs=2),
 )

@@ -59,6 +59,26 @@ def test_too_much_memory_kills_the_worker(tmp_path):
     assert ended.peak_memory > 200 * 2**20
 
 
+def test_looking_for_children_takes_no_more_than_a_small_share_of_a_core(tmp_path, monkeypatch):
+    looks = []
+
+    def slow(self: Worker) -> int:
+        until = time.thread_time() + 0.01
+        while time.thread_time() < until:
+            pass
+        looks.append(self.pid)
+        return 0
+
+    monkeypatch.setattr(Worker, "_resident", slow)
+    worker = start(tmp_path, "import time; time.sleep(60)")
+    deadline = time.monotonic() + 0.45
+    while time.monotonic() < deadline:
+        worker.poll()
+        time.sleep(0.01)
+    worker.stop("interrupted", "the test")
+    assert len(looks) == 1  # 0.01 of 0.5 seconds
+
+
 def test_a_killed_worker_is_a_signal(tmp_path):
     worker = start(tmp_path, "import time; time.sleep(60)")
     os.kill(worker.pid, 9)

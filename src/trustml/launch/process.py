@@ -19,6 +19,9 @@ from trustml.record.schema import JobStatus, WorkerResult
 
 _STDERR_LINES = 20
 _WATCH_SECONDS = 0.1
+_WATCH_SHARE = 0.02
+"""Of a core: looking for a worker's children reads of all processes of the machine, which many make slow."""
+_WATCH_SELDOM = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +112,7 @@ class Worker:
             )
         self._started = time.monotonic()
         self._watched = 0.0
+        self._pause = 0.0
         self._peak = 0
         self._stopped: tuple[JobStatus, str] | None = None
 
@@ -120,9 +124,11 @@ class Worker:
     def poll(self) -> Ended | None:
         """Look once: keep the limits, and tell how it ended if it did."""
         now = time.monotonic()
-        if now - self._watched >= _WATCH_SECONDS:
-            self._watched = now
+        if now - self._watched >= self._pause:
+            self._watched, used = now, time.thread_time()
             self._watch(now - self._started)
+            used = time.thread_time() - used
+            self._pause = min(_WATCH_SELDOM, max(_WATCH_SECONDS, used / _WATCH_SHARE))
         # Look without reaping: as long as the leader is a zombie its group id cannot be anybody else's.
         if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return None

@@ -21,9 +21,12 @@ Scenario(..., task=Binary(class_weights=(1.0, 5.0)), data=Csv(path="patients.csv
 ```
 
 * `class_weights` are public constants that multiply the loss of an example *before* its gradient is clipped, so the
-  clipping norm stands and epsilon with it. The mean of a batch is over its examples, not over their weights. Counts of
-  private labels would cost epsilon and are not offered; nor is weighted sampling, under which examples that are drawn
-  more often would lose more privacy.
+  clipping norm stands and epsilon with it. The mean of a batch is over its examples, as Keras has it; PyTorch's
+  `CrossEntropyLoss(weight=...)` divides by the sum of their weights, `BCEWithLogitsLoss(pos_weight=...)` does not. Such
+  a sum says which labels are in the batch, so a private step cannot have it. Weights of one size change the step of SGD
+  here, and nothing there: what a script did with a rate `r`, here takes `r` over the mean weight of an example. Counts
+  of private labels would cost epsilon and are not offered; nor is weighted sampling, under which examples that are
+  drawn more often would lose more privacy.
 * `target_range` maps the targets of a regression to [-1, 1], as `ranges` do with columns. It has to be public: taken
   from the training data it would tell of them, and the privacy statement says that nobody checked where it comes from.
   Errors are reported in the unit of the data; outputs, attributions and `predictions.npz` are in scaled units.

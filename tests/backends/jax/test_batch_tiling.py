@@ -16,6 +16,7 @@ from trustml.backends.jax.tiling import Tiling, choose_tiling, deal, sum_tiles
 from trustml.backends.jax.training import PlainTrainer
 from trustml.backends.settings import PrivateSettings
 from trustml.models.layers import Architecture, Conv2D, Dense, Dropout, Flatten, ReLU
+from trustml.models.residual import resnet18
 from trustml.models.weights import initial_weights
 from trustml.models.zoo import mlp, mnist_cnn
 from trustml.scenario.optimizers import SGD
@@ -84,6 +85,12 @@ def test_large_examples_make_small_blocks_on_every_core_and_small_ones_large_til
     assert choose_tiling(mnist_cnn(), (28, 28, 1), copies=8, expected=256).small <= image.small
     vector = choose_tiling(mlp([256, 128], classes=10), (784,), copies=1, expected=256)
     assert vector.shares == 1 and vector.large == 256
+
+
+def test_examples_of_more_than_the_cache_are_trained_on_too(monkeypatch):
+    monkeypatch.setattr(tiling, "cores", lambda: 2)
+    photographs = choose_tiling(resnet18(classes=10), (224, 224, 3), copies=1, expected=64)
+    assert photographs == Tiling(small=8, large=0, shares=2)
 
 
 def test_any_cut_gives_the_same_sums_and_steps(monkeypatch):

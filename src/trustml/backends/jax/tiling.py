@@ -261,7 +261,7 @@ def choose_tiling(architecture: Architecture, input_shape: tuple[int, ...], *, c
     size = 4 * copies * _example_floats(architecture, input_shape)
     if size <= _LIGHT:
         return Tiling(_SMALL, large=expected, shares=1) if expected <= _LARGEST else Tiling(_LOOPED, large=0, shares=1)
-    small = max(_SMALLEST, min(2 * _SMALL, 1 << (_TRAINING_CACHE // size).bit_length() - 1))
+    small = max(_SMALLEST, min(2 * _SMALL, 1 << max(0, (_TRAINING_CACHE // size).bit_length() - 1)))
     return Tiling(small=small, large=0, shares=max(1, min(cores(), -(-expected // small))))
 
 
