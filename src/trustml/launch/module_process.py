@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from trustml.launch.environments import Environment
@@ -16,7 +17,14 @@ from trustml.scenario.spec import Execution
 _LOG = "log.txt"
 
 
-def run_module(module: str, *arguments: str, environment: Environment, folder: Path, timeout: float) -> str:
+def run_module(
+    module: str,
+    *arguments: str,
+    environment: Environment,
+    folder: Path,
+    timeout: float,
+    variables: Mapping[str, str] | None = None,
+) -> str:
     """Run a module in a process group of its own that ends with it; give what went wrong, or nothing.
 
     Parameters
@@ -28,6 +36,8 @@ def run_module(module: str, *arguments: str, environment: Environment, folder: P
         Where what it prints is kept, in ``log.txt``.
     timeout : float
         Seconds.
+    variables : mapping, optional
+        Added to its environment.
 
     Raises
     ------
@@ -39,7 +49,7 @@ def run_module(module: str, *arguments: str, environment: Environment, folder: P
         process = subprocess.Popen(
             command.arguments,
             pass_fds=command.inherited,
-            env=clean_environment() | switch_variables(Execution()) | environment.variables,
+            env=clean_environment() | switch_variables(Execution()) | environment.variables | dict(variables or {}),
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,
