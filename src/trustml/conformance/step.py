@@ -84,10 +84,10 @@ def check_step(
 def check_sum(make_step: StepFactory, inputs: Floats, labels: Ints, *, draws: bool = False) -> list[CheckResult]:
     """Check all of a step but its noise, in a few dozen calls; see :func:`check_step`.
 
-    A network that `draws` masks of dropout gives another sum each time: then the length of what is clipped, batches
-    without examples and numbers that are not finite are looked at alone.
+    A network that `draws` masks of dropout gives another sum each time: then the length of what is clipped and batches
+    without examples are looked at alone.
     """
-    checks = (_clipping, _empty_batch, _not_finite) if draws else (*_QUIET, check_state)
+    checks = (_clipping, _empty_batch) if draws else _QUIET
     return _checked(_subject(make_step, inputs, labels, None), checks)
 
 

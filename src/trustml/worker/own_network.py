@@ -22,7 +22,7 @@ from trustml.errors import TrustmlError, UsageError
 from trustml.models.layers import Architecture
 from trustml.models.native import ANSWER, REQUEST, Answer, Request, code_digest, start_file
 from trustml.models.tasks import Task, are_classes
-from trustml.models.weights import encode_weights
+from trustml.models.weights import Weights, encode_weights
 from trustml.record.files import write_atomic
 from trustml.scenario.optimizers import SGD
 from trustml.scenario.spec import GradSampleMode
@@ -46,10 +46,20 @@ def look(request: Request, backend: Backend, folder: Path) -> Answer:
         raise UsageError(f"model: {own.backend} builds architectures alone, and no own code; use another backend")
     code = code_digest(own.module, own.folder)
     found = backend.own(own, request.input_shape, request.seeds)
+    if found.mixes:
+        raise UsageError(
+            f"model: {found.mixes} mixes examples: what it gives for one follows from the others of the batch, so no "
+            "example has a gradient of its own; use a norm of each example, such as GroupNorm or LayerNorm"
+        )
     if found.moves:
         raise UsageError(
             f"model: {', '.join(found.moves[:3])} change while it trains and are no weights; use a norm without "
             "running statistics, such as GroupNorm, or import the model (docs/importing.md)"
+        )
+    if len(found.weights) > 1 and not own.weights and _alike(found.weights):
+        raise UsageError(
+            f"seeds: {own.module} draws the same weights for each of {len(found.weights)} seeds; let it draw them by "
+            "the framework's generator, or in JAX by a key that it takes, or use one seed"
         )
     parameters = tuple((name, tuple(array.shape)) for name, array in found.weights[0].items())
     resolved = msgspec.structs.replace(own, code=code, parameters=parameters, outputs=found.outputs)
@@ -60,18 +70,18 @@ def look(request: Request, backend: Backend, folder: Path) -> Answer:
     return Answer(network=resolved)
 
 
+def _alike(several: tuple[Weights, ...]) -> bool:
+    first, *others = several
+    return all(np.array_equal(array, other[name]) for other in others for name, array in first.items())
+
+
 def _require_private(found: OwnNetwork, architecture: Architecture, request: Request, backend: Backend) -> None:
-    """Refuse what mixes examples, and a step that does not clip each of them by itself.
+    """Refuse a step that does not clip each of them by itself.
 
     Raises
     ------
     UsageError
     """
-    if found.mixes:
-        raise UsageError(
-            f"model: {found.mixes} mixes examples: what it gives for one follows from the others of the batch, so no "
-            "example has a gradient of its own; use a norm of each example, such as GroupNorm or LayerNorm"
-        )
     model = Model(
         architecture=architecture, input_shape=request.input_shape, weights=found.weights[0], task=request.task
     )

@@ -13,6 +13,7 @@ the gradients and their uses keeps them the same numbers.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from jax import Array, lax
 from trustml.backends.jax.losses import example_losses
 from trustml.backends.jax.network import (
     Params,
+    apply,
     example_products,
     has_weights,
     node_output,
@@ -50,6 +52,7 @@ from trustml.models.layers import (
     LayerNorm,
     RMSNorm,
 )
+from trustml.models.native import native_of
 from trustml.models.shapes import value_shapes
 from trustml.models.tasks import DEFAULT_TASK, Task
 from trustml.models.token_layers import (
@@ -152,6 +155,8 @@ def _layer_gradients(
 ) -> dict[str, _Outer | _Written | Scattered]:
     inputs, labels, _ = tile
     examples, copies = inputs.shape[:2]
+    if native_of(architecture) is not None:
+        return _alone(architecture, params, tile, key, first, task)
     rows = inputs.reshape(examples * copies, *inputs.shape[2:])
     shapes = value_shapes(architecture, inputs.shape[2:])
     weighted_nodes = [n for n in architecture.nodes if has_weights(n.layer) or isinstance(n.layer, Unembedding)]
@@ -199,6 +204,21 @@ def _layer_gradients(
         if f"{name}.bias" in params:
             found[f"{name}.bias"] = _Written(g.sum(axis=1))
     return found | _table_gradients(architecture, seen, outputs, examples)
+
+
+def _alone(
+    architecture: Architecture, params: Params, tile: Tile, key: Array, first: Array | int, task: Task
+) -> dict[str, _Outer | _Written | Scattered]:
+    """Gradients of a network of somebody's own code, each example by itself: there is no layer to know a rule for."""
+    inputs, labels, _ = tile
+
+    def loss(params: Params, copies: Array, label: Array, own: Array) -> Array:
+        outputs = apply(architecture, params, copies, own)
+        return example_losses(task, outputs, jnp.repeat(label[None], len(copies), axis=0)).mean()
+
+    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(first + jnp.arange(len(inputs)))
+    found = jax.vmap(jax.grad(loss), in_axes=(None, 0, 0, 0))(params, inputs, labels, keys)
+    return {name: _Written(each.reshape(len(inputs), -1)) for name, each in found.items()}
 
 
 def _table_gradients(

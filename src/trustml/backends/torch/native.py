@@ -133,7 +133,7 @@ def _mixing_layer(module: nn.Module, inputs: Tensor) -> str:
             continue
         for (name, first), (_, second) in zip(before, after, strict=False):
             if _moved(first, second):
-                return name or type(module).__name__
+                return f"{name or 'the network'} ({type(module.get_submodule(name)).__name__})"
     return ""
 
 
