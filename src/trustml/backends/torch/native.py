@@ -74,7 +74,7 @@ def own_part(module: nn.Module) -> nn.Module | None:
 def look_at(layer: NativeModule, input_shape: tuple[int, ...], seeds: Sequence[int]) -> OwnNetwork:
     """Build it once for each seed, and try it on random numbers; see :class:`OwnNetwork`."""
     weights, buffers = [], []
-    for seed in seeds:
+    for seed in (*seeds, max(seeds) + 1):  # one more, to see whether buffers are drawn
         torch.manual_seed(seed)
         module = own_module(layer, input_shape)
         weights.append(_weights_of(module.module))
@@ -94,7 +94,7 @@ def look_at(layer: NativeModule, input_shape: tuple[int, ...], seeds: Sequence[i
             f"model: it gives shape {tuple(outputs.shape)} for {_EXAMPLES} examples; return outputs (n, classes)"
         )
     return OwnNetwork(
-        weights=tuple(weights),
+        weights=tuple(weights[:-1]),
         outputs=tuple(outputs.shape[1:]),
         mixes=_mixing_layer(module.module, inputs),
         moves=_moving_buffers(module, inputs),
