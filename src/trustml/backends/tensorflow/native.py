@@ -40,7 +40,7 @@ def own_variables(model: tf.keras.Model) -> dict[str, tf.Variable]:
     """Give what trains, by its own name; of several with one name each later one has its number behind it."""
     found: dict[str, tf.Variable] = {}
     for variable in model.trainable_variables:
-        name = variable.name.removesuffix(":0")
+        name = variable.name.removesuffix(":0").removeprefix(f"{model.name}/")  # which a model as a class puts there
         found[name if name not in found else f"{name}#{len(found)}"] = variable
     return found
 
@@ -57,7 +57,9 @@ def look_at(layer: NativeModule, input_shape: tuple[int, ...], seeds: Sequence[i
         kept.append([variable.numpy() for variable in model.non_trainable_variables])
     if not weights[0]:
         raise UsageError("model: it has no weights that train; set trainable to True")
-    names = [variable.name.removesuffix(":0") for variable in model.non_trainable_variables]
+    names = [
+        variable.name.removesuffix(":0").removeprefix(f"{model.name}/") for variable in model.non_trainable_variables
+    ]
     for name, first, last in zip(names, kept[0], kept[-1], strict=True):
         if not np.array_equal(first, last):
             raise UsageError(f"model: {name} is drawn anew each time and does not train; let it train, or seed it")
