@@ -40,7 +40,7 @@ def own_variables(model: tf.keras.Model) -> dict[str, tf.Variable]:
     """Give what trains, by its own name; of several with one name each later one has its number behind it."""
     found: dict[str, tf.Variable] = {}
     for variable in model.trainable_variables:
-        name = variable.name.removesuffix(":0").removeprefix(f"{model.name}/")  # which a model as a class puts there
+        name = _own_name(variable, model)
         found[name if name not in found else f"{name}#{len(found)}"] = variable
     return found
 

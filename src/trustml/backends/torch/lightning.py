@@ -109,7 +109,7 @@ class StepLedger:
             raise PrivacyError(f"precision: {trainer.precision!r} {problem}; use '32-true'")
         if trainer.world_size != 1:
             raise PrivacyError(
-                f"devices, num_nodes: {trainer.world_size} processes take batches, and add noise, of their own (DDP); use 1"
+                f"devices, num_nodes: {trainer.world_size} processes draw batches and noise of their own (DDP); use 1"
             )
         if len(trainer.optimizers) != 1:
             raise PrivacyError(f"optimizers: {len(trainer.optimizers)} take steps of their own; use one")
