@@ -157,6 +157,6 @@ def test_a_strangers_module_is_trained_explained_attacked_and_verified(tmp_path)
         run.model("train.torch.Plain.s0")
     outputs = run.model("train.torch.Plain.s0", trust_code=True).logits(run.heldout()["inputs"])
     np.testing.assert_allclose(outputs, run.predictions("train.torch.Plain.s0")["logits"][:4], atol=1e-5)
-    checks = verify(run.directory).checks
+    checks = verify(run.path).checks
     assert not [check for check in checks if check.outcome == "differs"]
     assert any("own code" in check.message and check.outcome == "not recomputed" for check in checks)

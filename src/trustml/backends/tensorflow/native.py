@@ -45,6 +45,11 @@ def own_variables(model: tf.keras.Model) -> dict[str, tf.Variable]:
     return found
 
 
+def _own_name(variable: tf.Variable, model: tf.keras.Model) -> str:
+    """Name of a variable without that of the model, which one that is written as a class puts in front."""
+    return variable.name.removesuffix(":0").removeprefix(f"{model.name}/")
+
+
 def look_at(layer: NativeModule, input_shape: tuple[int, ...], seeds: Sequence[int]) -> OwnNetwork:
     """Build it once for each seed, and try it on random numbers; see :class:`OwnNetwork`."""
     weights, kept = [], []
@@ -57,9 +62,7 @@ def look_at(layer: NativeModule, input_shape: tuple[int, ...], seeds: Sequence[i
         kept.append([variable.numpy() for variable in model.non_trainable_variables])
     if not weights[0]:
         raise UsageError("model: it has no weights that train; set trainable to True")
-    names = [
-        variable.name.removesuffix(":0").removeprefix(f"{model.name}/") for variable in model.non_trainable_variables
-    ]
+    names = [_own_name(variable, model) for variable in model.non_trainable_variables]
     for name, first, last in zip(names, kept[0], kept[-1], strict=True):
         if not np.array_equal(first, last):
             raise UsageError(f"model: {name} is drawn anew each time and does not train; let it train, or seed it")
