@@ -40,7 +40,7 @@ class PoissonLoader(DataLoader[Any]):
     """
 
     def __init__(self, dataset: Dataset[Any], *, batch_size: int, steps: int) -> None:
-        self.examples, self.expected = len(dataset), batch_size  # type: ignore[arg-type]
+        self.examples, self.expected = len(dataset), batch_size
         if not 0 < batch_size <= self.examples:
             raise PrivacyError(f"batch_size: {batch_size} is not among 1 to {self.examples}, the examples; choose one")
         self._first = dataset[0]
@@ -191,7 +191,7 @@ def ledger_callback(ledger: StepLedger) -> Any:
     """
     callbacks = importlib.import_module("lightning.pytorch.callbacks")
 
-    class LedgerCallback(callbacks.Callback):  # type: ignore[name-defined, misc]
+    class LedgerCallback(callbacks.Callback):  # type: ignore[name-defined]
         """Charges before each step of the optimizer."""
 
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
