@@ -23,6 +23,7 @@ def run_module(
     environment: Environment,
     folder: Path,
     timeout: float,
+    offline: bool = False,
     variables: Mapping[str, str] | None = None,
 ) -> str:
     """Run a module in a process group of its own that ends with it; give what went wrong, or nothing.
@@ -36,6 +37,8 @@ def run_module(
         Where what it prints is kept, in ``log.txt``.
     timeout : float
         Seconds.
+    offline : bool
+        Whether it leaves the network first, as it opens what a stranger wrote.
     variables : mapping, optional
         Added to its environment.
 
@@ -44,7 +47,7 @@ def run_module(
     EnvironmentMissingError
         If the environment cannot be used.
     """
-    command = module_command(environment.require(), module, *arguments)
+    command = module_command(environment.require(), module, *arguments, offline=offline)
     with (folder / _LOG).open("wb") as stream:
         process = subprocess.Popen(
             command.arguments,
