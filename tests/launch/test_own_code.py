@@ -136,27 +136,39 @@ def test_a_file_names_it_and_its_folder_is_that_of_the_file(tmp_path):
 
 @pytest.mark.long
 @pytest.mark.skipif(not WHOLE, reason="trains in processes of their own")
-def test_a_strangers_module_is_trained_explained_attacked_and_verified(tmp_path):
-    pytest.importorskip("torch")
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    "backend, module, weight",
+    [
+        ("torch", "torch_networks:Scaled", "scale"),
+        ("jax", "jax_networks:pair", "first.w"),
+        ("tensorflow", "keras_networks:Net", "gain"),
+    ],
+)
+def test_a_strangers_module_is_trained_explained_attacked_and_verified(backend, module, weight, tmp_path):
     from trustml.evidence.verify import verify
 
     run = trustml.run(
         scenario_of(
+            model=trustml.Native(backend=backend, module=module, folder=str(FOLDER)),
+            backends=(backend,),
             attacks=trustml.Attacks(
                 membership=trustml.MembershipInference(shadow_models=0),
                 canaries=(trustml.Canaries(kind="dirac gradient", count=20),),
-            )
+            ),
         ),
         out=tmp_path,
     )
     assert run.status == "success", [job.reason for job in run.manifest.jobs]
     found = run.measures()
-    assert set(found[found.measure == "epsilon"].backend) == {"torch"}
-    assert "scale" in run.weights("train.torch.DPSGD.s0")
+    assert set(found[found.measure == "epsilon"].backend) == {backend}
+    plain, private = (f"train.{backend}.{regime}.s0" for regime in ("Plain", "DPSGD"))
+    assert weight in run.weights(private)
     with pytest.raises(UsageError, match="trust_code"):
-        run.model("train.torch.Plain.s0")
-    outputs = run.model("train.torch.Plain.s0", trust_code=True).logits(run.heldout()["inputs"])
-    np.testing.assert_allclose(outputs, run.predictions("train.torch.Plain.s0")["logits"][:4], atol=1e-5)
+        run.model(plain)
+    if backend != "tensorflow":  # which is not beside this interpreter
+        outputs = run.model(plain, trust_code=True).logits(run.heldout()["inputs"])
+        np.testing.assert_allclose(outputs, run.predictions(plain)["logits"][:4], atol=1e-5)
     checks = verify(run.path).checks
     assert not [check for check in checks if check.outcome == "differs"]
     assert any("own code" in check.message and check.outcome == "not recomputed" for check in checks)
