@@ -161,9 +161,7 @@ def _of_nnx(module: Any, example: Array) -> _Own:
     before = {name: np.array(array) for name, array in _named(rest).items()}
     module(example)
     after = _named(nnx.split(module, *kinds)[3])
-    moves = tuple(
-        name for name, array in after.items() if name not in before or not np.array_equal(array, before[name])
-    )
+    moves = tuple(name for name in after if name not in before or not np.array_equal(after[name], before[name]))
     rest = jax.tree.unflatten(jax.tree.structure(rest), [jnp.asarray(array) for array in before.values()])
     leaves, shape = jax.tree.flatten(randoms)
 
