@@ -31,3 +31,9 @@ def dropped():
         return apply(params, images)
 
     return init, train
+
+
+def normalised():
+    """Divides by the length of an image, so that one of zeros gives no number."""
+    init, apply = pair()
+    return init, lambda params, images: apply(params, images / jnp.sqrt((images**2).sum(axis=(1, 2, 3), keepdims=True)))

@@ -36,21 +36,26 @@ def looked_at(name):
     return look_at(NativeModule(backend="jax", module=f"jax_networks:{name}", folder=FOLDER), SHAPE, (0,))
 
 
-def test_the_clipped_sum_is_that_of_examples_one_by_one():
-    found = looked_at("pair")
+def model_of(name):
+    found = looked_at(name)
     parameters = tuple((key, array.shape) for key, array in found.weights[0].items())
     layer = NativeModule(
-        backend="jax", module="jax_networks:pair", folder=FOLDER, parameters=parameters, outputs=found.outputs
+        backend="jax", module=f"jax_networks:{name}", folder=FOLDER, parameters=parameters, outputs=found.outputs
     )
-    model = Model(architecture=Architecture(layers=(layer,)), input_shape=SHAPE, weights=found.weights[0])
+    return Model(architecture=Architecture(layers=(layer,)), input_shape=SHAPE, weights=found.weights[0])
+
+
+@pytest.mark.parametrize("name", ["pair", "normalised"])
+def test_the_clipped_sum_is_that_of_examples_one_by_one(name):
+    model = model_of(name)
     generator = np.random.default_rng(3)
     inputs, labels = generator.normal(0, 1, (5, *SHAPE)).astype(np.float32), generator.integers(0, 10, 5)
     settings = PrivateSettings(optimizer=SGD(), expected_batch_size=4, noise_seed=(1, 2, 3, 4))
     trainer = DPTrainer(model, settings=settings, dropout_seed=0)
-    trainer.accumulate(inputs[:, None], labels, clipping_norm=0.5)
+    assert trainer.accumulate(inputs[:, None], labels, clipping_norm=0.5).finite
     assert list(trainer.weights()) == ["first.b", "first.w", "last"]
 
-    _, apply = jax_networks.pair()
+    _, apply = getattr(jax_networks, name)()
     tree = {"first": {"w": model.weights["first.w"], "b": model.weights["first.b"]}, "last": model.weights["last"]}
     total = jax.tree.map(np.zeros_like, tree)
     for image, label in zip(inputs, labels, strict=True):
@@ -58,8 +63,8 @@ def test_the_clipped_sum_is_that_of_examples_one_by_one():
         norm = np.sqrt(sum(float(jnp.square(part).sum()) for part in jax.tree.leaves(gradient)))
         total = jax.tree.map(lambda a, g: a + g * min(1.0, 0.5 / norm), total, gradient)  # noqa: B023
     sums = trainer.clipped_sum()
-    for name, part in (("first.w", total["first"]["w"]), ("first.b", total["first"]["b"]), ("last", total["last"])):
-        np.testing.assert_allclose(sums[name], part, atol=1e-5)
+    for part, expected in (("first.w", total["first"]["w"]), ("first.b", total["first"]["b"]), ("last", total["last"])):
+        np.testing.assert_allclose(sums[part], expected, atol=1e-5)
     np.testing.assert_allclose(JaxNetwork(model).logits(inputs), apply(tree, inputs), atol=1e-6)
 
 

@@ -210,7 +210,7 @@ def _alone(
     architecture: Architecture, params: Params, tile: Tile, key: Array, first: Array | int, task: Task
 ) -> dict[str, _Outer | _Written | Scattered]:
     """Gradients of a network of somebody's own code, each example by itself: there is no layer to know a rule for."""
-    inputs, labels, _ = tile
+    inputs, labels, mask = tile
 
     def loss(params: Params, copies: Array, label: Array, own: Array) -> Array:
         outputs = apply(architecture, params, copies, own)
@@ -218,7 +218,9 @@ def _alone(
 
     keys = jax.vmap(functools.partial(jax.random.fold_in, key))(first + jnp.arange(len(inputs)))
     found = jax.vmap(jax.grad(loss), in_axes=(None, 0, 0, 0))(params, inputs, labels, keys)
-    return {name: _Written(each.reshape(len(inputs), -1)) for name, each in found.items()}
+    # What fills a tile up is zeros, of which a stranger's network may give no number.
+    there = mask[:, None] > 0
+    return {name: _Written(jnp.where(there, each.reshape(len(inputs), -1), 0.0)) for name, each in found.items()}
 
 
 def _table_gradients(
