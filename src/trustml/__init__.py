@@ -207,6 +207,7 @@ if TYPE_CHECKING:
         resume as resume,
         run as run,
     )
+    from trustml.models.native import Native as Native
     from trustml.tuning import tune as tune
     from trustml.audits import (
         Audit as Audit,
@@ -231,6 +232,7 @@ _LATE = {
     "draft": "trustml.drafting.draft",
     "ImportedModel": "trustml.importing.model",
     "import_model": "trustml.importing.model",
+    "Native": "trustml.models.native",
 }
 
 __all__ = [name for name, value in globals().items() if isinstance(value, type)] + list(_LATE)

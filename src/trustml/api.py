@@ -181,7 +181,7 @@ class Run:
 
         return read_weights(self._directory.file(f"jobs/{finished(self.manifest, model).id}/weights.safetensors"))
 
-    def model(self, model: str, *, backend: BackendName | None = None) -> TrainedModel:
+    def model(self, model: str, *, backend: BackendName | None = None, trust_code: bool = False) -> TrainedModel:
         """Build a trained model in this process, to be used, deployed or audited.
 
         Parameters
@@ -190,6 +190,9 @@ class Run:
             Train job, such as ``train.torch.DPSGD.s0``.
         backend : str, optional
             Framework to build it in, whichever trained it; that one if left out.
+        trust_code : bool
+            Whether code that the run names is run here, where the model is a network of somebody's own
+            (:func:`trustml.Native`).
 
         Raises
         ------
@@ -200,7 +203,7 @@ class Run:
         """
         from trustml.deployment.trained import trained_model
 
-        return trained_model(self._directory, model, backend=backend)
+        return trained_model(self._directory, model, backend=backend, trust_code=trust_code)
 
     def export(
         self, model: str, *, to: str, quantised: Quantised = "", calibration: Calibration | Path = ""
@@ -289,7 +292,7 @@ def run(
         wanted = read_scenario(find_scenario(str(scenario)), overrides=overrides)
     directory = prepare_run(wanted, root=Path(out), overrides=overrides)
     with directory.lock() as lock:
-        return _execute(directory, listener, progress, lock=lock)
+        return _execute(directory, listener, progress, lock=lock, trust_code=True)
 
 
 def resume(
@@ -298,6 +301,7 @@ def resume(
     root: str | Path = DEFAULT_ROOT,
     overrides: Sequence[str] = (),
     allow_overrun: bool = False,
+    trust_code: bool = False,
     listener: Callable[[dict[str, Any]], None] | None = None,
     progress: bool | None = None,
 ) -> Run:
@@ -313,6 +317,8 @@ def resume(
         ``execution.parallel_jobs``.
     allow_overrun : bool
         Train a private model again although its budget is spent, and report the larger epsilon.
+    trust_code : bool
+        Whether code that the run names is run, where its model is a network of somebody's own.
     listener : callable, optional
     progress : bool, optional
         As for :func:`run`.
@@ -321,8 +327,8 @@ def resume(
 
     directory = find_run(name, root=Path(root))
     with directory.lock() as lock:
-        prepare_resume(directory, overrides=overrides, allow_overrun=allow_overrun)
-        return _execute(directory, listener, progress, lock=lock)
+        prepare_resume(directory, overrides=overrides, allow_overrun=allow_overrun, trust_code=trust_code)
+        return _execute(directory, listener, progress, lock=lock, trust_code=trust_code)
 
 
 def load(name: str | Path, *, root: str | Path = DEFAULT_ROOT) -> Run:
@@ -341,6 +347,7 @@ def _execute(
     progress: bool | None,
     *,
     lock: int,
+    trust_code: bool,
 ) -> Run:
     from trustml.compare.rows import write_measures
     from trustml.launch.schedule import JobScheduler
@@ -355,7 +362,7 @@ def _execute(
                 listener(event)
 
         with executing(directory):
-            manifest = JobScheduler(directory, listener=tell, lock=lock).execute()
+            manifest = JobScheduler(directory, listener=tell, lock=lock, trust_code=trust_code).execute()
             write_measures(directory)
             done = {"event": "done", "run": manifest.run, "path": str(directory.path), "status": manifest.status}
             directory.append_event(done)

@@ -179,19 +179,24 @@ ALIKE = 14
 
 
 def test_backends_are_twins():
-    """What a backend shares with another it calls by the same name; a file of one alone is named by another of it."""
+    """What a backend shares with another it calls by the same name; a file of one alone is named by another of it.
+
+    Or by the page that tells people to import it.
+    """
     files = {backend: {path.stem: path for path in folder_of(backend).glob("*.py")} for backend in FRAMEWORKS}
     everywhere = set.intersection(*(set(found) for found in files.values()))
     assert len(everywhere) >= ALIKE
     required = {
         entry.split(".")[-1] for backend in FRAMEWORKS for entry in contract_modules(files[backend]["__init__"])
     }
+    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md")]
     optional = {"library_default", "shadows"}  # regimes that a backend may lack
     assert required - optional <= everywhere
     for backend, found in files.items():
         named = {module for path in found.values() for module in imported(path)}
         named |= {call.partition(":")[0] for call in cells_of(backend)}
         named |= {module for path in SOURCE.glob("*/*.py") for module in named_in(path)}
+        named |= {name for page in pages for name in re.findall(r"trustml\.backends(?:\.\w+)+", page)}
         unused = {stem for stem in set(found) - everywhere if f"trustml.backends.{backend}.{stem}" not in named}
         assert not unused, f"backends/{backend}: nothing names {sorted(unused)}"
 

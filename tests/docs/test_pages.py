@@ -35,6 +35,7 @@ FRAGMENTS = {
     "python.md": "needs a run of scenarios/digits.py in three frameworks",
     "README.md": "needs such a run too",
     "tutorial.md": "run whole by the long test below",
+    "own_module.md": "run whole by the long test below",
     "audit_in_ci.md": "run by the test of its two blocks below",
 }
 """Pages with Python that is looked at without being run here, and why."""
@@ -203,6 +204,18 @@ def test_a_model_of_the_how_to_is_audited_as_it_says(tmp_path):
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1, done.stderr  # a forest knows its training data by heart
     assert (tmp_path / "audit.html").is_file() and '"risk"' in (tmp_path / "audit.json").read_text()
+
+
+@pytest.mark.long
+@pytest.mark.torch
+@pytest.mark.timeout(1800)
+def test_a_network_of_own_code_runs_as_the_page_says(tmp_path):
+    for code in blocks(DOCS / "how_to" / "own_module.md", "python"):
+        name, _, _ = code.removeprefix("# ").partition("\n")
+        (tmp_path / name).write_text(code)
+    run = trustml.run(tmp_path / "mine.py", out=tmp_path / "runs")
+    assert run.status == "success", [job.reason for job in run.manifest.jobs]
+    assert "gain" in run.weights("train.torch.DPSGD.s0")
 
 
 @pytest.mark.long

@@ -36,6 +36,7 @@ _CLAIMED: dict[Drawn, ClaimedSampling] = {
     "fixed": "fixed",
     "all": "full batch",
     "in turn": "in turn",
+    "unknown": "unknown",
 }
 _RELATIONS: dict[NeighboringRelation, Relation] = {
     ADD_OR_REMOVE: "add-or-remove-one",

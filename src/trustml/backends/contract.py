@@ -26,7 +26,7 @@ from trustml.backends.settings import (
 from trustml.backends.shadows import ShadowSettings, ShadowTrainer
 from trustml.data.dataset import Examples, Floats, Ints, LabelArray
 from trustml.models.exported import Quantised
-from trustml.models.layers import Architecture
+from trustml.models.layers import Architecture, NativeModule
 from trustml.models.shapes import layer_shapes
 from trustml.models.tasks import DEFAULT_TASK, Task, label_shape
 from trustml.models.weights import Weights
@@ -285,6 +285,31 @@ class Model:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OwnNetwork:
+    """A network of somebody's own code, looked at before anything is trained.
+
+    Attributes
+    ----------
+    weights : tuple of Weights
+        As the code draws them, by the network's own names; one for each seed.
+    outputs : tuple of int
+        Shape of the outputs of one example.
+    mixes : str
+        Layer by which one example changes the outputs of another, in training or without; empty where none does.
+    moves : tuple of str
+        What is no weight and changes while it trains, such as running statistics.
+    draws : bool
+        Whether it gives something else each time while it trains, as by dropout.
+    """
+
+    weights: tuple[Weights, ...]
+    outputs: tuple[int, ...]
+    mixes: str = ""
+    moves: tuple[str, ...] = ()
+    draws: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExplainRequest:
     """What to explain, with everything that the core decides already decided.
 
@@ -371,6 +396,8 @@ class Backend:
         :mod:`trustml.catalogue` says is not there.
     native : callable, optional
         The model as users of the framework hold it, in evaluation mode.
+    own : callable, optional
+        Builds a network of somebody's own code once for each seed, and tries it on random inputs of a shape.
     """
 
     open_device: Callable[[str, int], Device]
@@ -382,3 +409,4 @@ class Backend:
     shadows: Callable[[ShadowSettings], ShadowTrainer] | None
     explain: Callable[[ExplainRequest], Attributions]
     native: Callable[[Model], Any] | None = None
+    own: Callable[[NativeModule, tuple[int, ...], Sequence[int]], OwnNetwork] | None = None

@@ -24,7 +24,7 @@ from trustml.catalogue.libraries import (
     tf_smooth_grad,
     xplique,
 )
-from trustml.catalogue.no_rules import NO_CONSERVATION, NO_EPSILON, NO_RESCALE
+from trustml.catalogue.no_rules import NO_CONSERVATION, NO_EPSILON, NO_HOOKS, NO_RESCALE
 from trustml.frameworks.implementation import NotAvailable
 from trustml.scenario import methods as m
 
@@ -74,6 +74,7 @@ METHODS: dict[type[m.MethodSpec], MethodEntry] = {
         title="Guided backpropagation",
         paper="Springenberg et al., arXiv 1412.6806",
         needs="layers",
+        no_rule_for=NO_HOOKS,
         by={
             "torch": captum("gradient_methods:gradient_method", "GuidedBackprop", SHARED_RELU),
             "jax": ours("gradient_methods:gradient_method"),
@@ -84,6 +85,7 @@ METHODS: dict[type[m.MethodSpec], MethodEntry] = {
         title="Deconvolution",
         paper="Zeiler and Fergus, arXiv 1311.2901",
         needs="layers",
+        no_rule_for=NO_HOOKS,
         by={
             "torch": captum("gradient_methods:gradient_method", "Deconvolution", SHARED_RELU),
             "jax": ours("gradient_methods:gradient_method"),

@@ -13,6 +13,7 @@ from trustml.models.layers import (
     LayerSpec,
     LeakyReLU,
     Multiply,
+    NativeModule,
     RMSNorm,
     Sigmoid,
     SiLU,
@@ -40,7 +41,12 @@ _OTHER_LRP = "the epsilon rule is for sums; use TransformerLRP"
 _NO_LIBRARY = "Captum's LRP knows none; use TransformerLRP"
 _NOT_ZERO = "what it gives at zero belongs to no input, so no rule keeps relevance"
 
+_OWN_CODE = "no hook sees every function that own code calls; use IntegratedGradients"
+NO_HOOKS: NoRules = {NativeModule: _OWN_CODE}
+"""Methods that put something else in place of the gradient of ReLUs (Springenberg et al., 2015)."""
+
 NO_RESCALE: NoRules = {
+    NativeModule: _OWN_CODE,
     **dict.fromkeys((GroupNorm, LayerNorm, RMSNorm), f"{_NORM}; use IntegratedGradients"),
     **dict.fromkeys((Multiply, GRU, LSTM, Attention), f"{_PRODUCT}; use IntegratedGradients"),
     Outcome: _NO_LOGIT,
@@ -48,6 +54,7 @@ NO_RESCALE: NoRules = {
 """DeepLIFT's rescale rule (Shrikumar et al., 2017, section 3)."""
 
 NO_EPSILON: NoRules = {
+    NativeModule: _OWN_CODE,
     **dict.fromkeys((GroupNorm, LayerNorm, RMSNorm, Multiply, Attention), _OTHER_LRP),
     **dict.fromkeys((GRU, LSTM), _PRODUCT),
     **dict.fromkeys((Sigmoid, Softplus), _NOT_ZERO),
@@ -60,6 +67,7 @@ NO_EPSILON: NoRules = {
 """LRP's epsilon rule, as Captum has it."""
 
 NO_CONSERVATION: NoRules = {
+    NativeModule: _OWN_CODE,
     Outcome: _NO_LOGIT,
     **dict.fromkeys((GRU, LSTM), "its gates multiply, and conservative propagation has no rule for a recurrence"),
     **dict.fromkeys((Sigmoid, Softplus), _NOT_ZERO),

@@ -67,6 +67,7 @@ _EXIT = {"success": OK, "partial": PARTIAL, "interrupted": INTERRUPTED}
     "--resume", metavar="RUN", shell_complete=complete_runs, help="Go on with this run: do only what is missing."
 )
 @click.option("--allow-overrun", is_flag=True, help="With --resume: retrain past the target epsilon, and report it.")
+@click.option("--trust-code", is_flag=True, help="With --resume: run code that the record names as its model.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, with time and memory as earlier runs had them.")
 @click.option("--detach", is_flag=True, help="Plan it, print the run's name, and leave it to a process of its own.")
 @json_option
@@ -84,6 +85,7 @@ def command(
     device: str | None,
     resume: str | None,
     allow_overrun: bool,
+    trust_code: bool,
     dry_run: bool,
     detach: bool,
     as_json: bool,
@@ -118,6 +120,8 @@ def command(
             if gone
             else "--label goes with a data file; a scenario names its own in data.label"
         )
+    if trust_code and resume is None:
+        raise click.UsageError("--trust-code goes with --resume: what you run by its own name you trust")
     _check_modes(resumed=resume is not None, allow_overrun=allow_overrun, dry_run=dry_run, detach=detach)
     # Also where SIGINT was ignored when we were started, as a shell does for what it puts into the background.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -131,11 +135,11 @@ def command(
             _foretell(str(scenario), root, overrides, as_json=as_json, stream=stream)
             return OK
         if detach:
-            _detach(scenario, root, overrides, resume, allow_overrun, as_json, stream)
+            _detach(scenario, root, overrides, resume, _flags(allow_overrun, trust_code), as_json, stream)
             return OK
         if mean_runs is not None:
             return _tune(str(scenario), root, overrides, grid, mean_runs, stream=None if as_json else stream)
-        return _run(scenario, root, overrides, resume, allow_overrun, as_json, stream)
+        return _run(scenario, root, overrides, resume, (allow_overrun, trust_code), as_json, stream)
 
 
 def _shortcuts(backends: tuple[str, ...], seeds: int | None, device: str | None) -> list[str]:
@@ -144,6 +148,10 @@ def _shortcuts(backends: tuple[str, ...], seeds: int | None, device: str | None)
     if seeds:
         found.append(f"seeds=[{', '.join(map(str, range(seeds)))}]")
     return [*found, f"execution.device='{device}'"] if device else found
+
+
+def _flags(allow_overrun: bool, trust_code: bool) -> list[str]:
+    return [*(["--allow-overrun"] if allow_overrun else []), *(["--trust-code"] if trust_code else [])]
 
 
 def _check_modes(*, resumed: bool, allow_overrun: bool, dry_run: bool, detach: bool) -> None:
@@ -222,7 +230,7 @@ def _run(
     root: Path,
     overrides: list[str],
     resume: str | None,
-    allow_overrun: bool,
+    allowed: tuple[bool, bool],
     as_json: bool,
     stream: Any,
 ) -> int:
@@ -242,7 +250,10 @@ def _run(
                     raise KeyboardInterrupt from None
 
         if resume is not None:
-            run = api.resume(resume, root=root, overrides=overrides, allow_overrun=allow_overrun, listener=listener)
+            overrun, trust = allowed
+            run = api.resume(
+                resume, root=root, overrides=overrides, allow_overrun=overrun, trust_code=trust, listener=listener
+            )
         else:
             run = api.run(str(scenario), out=root, overrides=overrides, listener=listener)
     return print_ended(run, root=root, stream=None if as_json else stream)
@@ -286,7 +297,7 @@ def _detach(
     root: Path,
     overrides: list[str],
     resume: str | None,
-    allow_overrun: bool,
+    flags: list[str],
     as_json: bool,
     stream: IO[str],
 ) -> None:
@@ -299,12 +310,10 @@ def _detach(
 
     if resume is None:
         wanted = read_scenario(find_scenario(str(scenario)), overrides=overrides)
-        run, arguments = prepare_run(wanted, root=root, overrides=overrides), []
+        run, arguments = prepare_run(wanted, root=root, overrides=overrides), ["--trust-code"]
     else:
         run, arguments = find_run(resume, root=root), [word for one in overrides for word in ("--set", one)]
-    if allow_overrun:
-        arguments.append("--allow-overrun")
-    runner = start_detached(run, arguments=arguments)
+    runner = start_detached(run, arguments=[*arguments, *flags])
     name = run.path.name
     if as_json:
         pid = None if runner is None else runner.pid

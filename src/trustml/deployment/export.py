@@ -22,6 +22,7 @@ from trustml.launch.environments import Environment
 from trustml.launch.module_process import run_module
 from trustml.models.answers import recorded
 from trustml.models.exported import Quantised
+from trustml.models.native import native_of
 from trustml.models.tasks import Task
 from trustml.models.token_layers import Embedding
 from trustml.models.token_space import table_of_tokens
@@ -88,6 +89,10 @@ def export_model(
     with run.lock():
         manifest = run.manifest()
         record, job, weights = training_of(run, manifest, model)
+        if native_of(job.model) is not None:
+            raise UsageError(
+                f"{model}: is a network of own code; load {weights.name} of its job into it, and export that"
+            )
         environment = environment_of(wanted)
         rounded = quantised, _kind(quantised, calibration)
         statement = statement_of(run, manifest, record, job, wanted, rounded)

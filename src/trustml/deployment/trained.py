@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from trustml.data.preparation import Preparation
 from trustml.errors import EnvironmentMissingError, RecordError, UsageError
 from trustml.models.answers import answers, probabilities
 from trustml.models.losses import AnyArray, Doubles
+from trustml.models.native import native_of, require_trust, trusting_code
 from trustml.models.tasks import Task
 from trustml.models.weights import read_weights
 from trustml.plan.job import TrainJob
@@ -102,7 +104,9 @@ def training_of(run: RunDirectory, manifest: Manifest, model: str) -> tuple[JobR
     return record, job, weights
 
 
-def trained_model(run: RunDirectory, model: str, *, backend: BackendName | None = None) -> TrainedModel:
+def trained_model(
+    run: RunDirectory, model: str, *, backend: BackendName | None = None, trust_code: bool = False
+) -> TrainedModel:
     """Build one trained model of a run in this process.
 
     Parameters
@@ -112,11 +116,13 @@ def trained_model(run: RunDirectory, model: str, *, backend: BackendName | None 
         Train job, such as ``train.torch.DPSGD.s0``.
     backend : str, optional
         Framework to build it in; that which trained it if left out.
+    trust_code : bool
+        Whether code that the run names is run here, where the model is a network of somebody's own.
 
     Raises
     ------
     UsageError
-        If there is no such model, or it did not end well.
+        If there is no such model, it did not end well, or it is own code that nobody trusts.
     RecordError
         If its weights are not those that the run recorded.
     EnvironmentMissingError
@@ -125,6 +131,10 @@ def trained_model(run: RunDirectory, model: str, *, backend: BackendName | None 
     manifest = run.manifest()
     record, job, weights = training_of(run, manifest, model)
     wanted = backend or record.backend
+    require_trust(job.model, trust_code=trust_code)
+    own = native_of(job.model)
+    if own is not None and wanted != own.backend:
+        raise UsageError(f"{wanted}: only {own.backend} has this model, which is its own code; leave backend out")
     built = Model(
         architecture=job.model,
         input_shape=job.input_shape,
@@ -135,7 +145,8 @@ def trained_model(run: RunDirectory, model: str, *, backend: BackendName | None 
         found = load_backend(wanted)
         if found.native is None:
             raise UsageError(f"{wanted}: gives no model of its own; name another backend")
-        native, network = found.native(built), found.network(built)
+        with trusting_code() if trust_code else nullcontext():
+            native, network = found.native(built), found.network(built)
     except ImportError as error:
         raise EnvironmentMissingError(
             f"{wanted} is not installed beside this interpreter ({error.name or error}); name backend= of one that is, "

@@ -21,6 +21,7 @@ from trustml.data.streams import Stream, public_generator
 from trustml.evidence.checks import NOT_COMPUTABLE, Check, Outcome
 from trustml.measures.evidence import Evidence
 from trustml.models.answers import recorded
+from trustml.models.native import native_of
 from trustml.models.shapes import layer_shapes, weight_shapes
 from trustml.models.tasks import NextToken
 from trustml.models.weights import initial_weights, read_weights
@@ -88,6 +89,9 @@ def _start_checks(evidence: Evidence) -> list[Check]:
         if scenario.start:
             message = "are those of a file that the scenario starts from, which is no part of the record"
             checks.append(_check(name, "not recomputed", message))
+            continue
+        if native_of(scenario.model) is not None:
+            checks.append(_check(name, "not recomputed", "are drawn by the model's own code, which is not run here"))
             continue
         try:
             shapes = weight_shapes(scenario.model, shape)

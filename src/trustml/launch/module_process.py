@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from trustml.launch.environments import Environment
@@ -17,7 +18,13 @@ _LOG = "log.txt"
 
 
 def run_module(
-    module: str, *arguments: str, environment: Environment, folder: Path, timeout: float, offline: bool = False
+    module: str,
+    *arguments: str,
+    environment: Environment,
+    folder: Path,
+    timeout: float,
+    offline: bool = False,
+    variables: Mapping[str, str] | None = None,
 ) -> str:
     """Run a module in a process group of its own that ends with it; give what went wrong, or nothing.
 
@@ -32,6 +39,8 @@ def run_module(
         Seconds.
     offline : bool
         Whether it leaves the network first, as it opens what a stranger wrote.
+    variables : mapping, optional
+        Added to its environment.
 
     Raises
     ------
@@ -43,7 +52,7 @@ def run_module(
         process = subprocess.Popen(
             command.arguments,
             pass_fds=command.inherited,
-            env=clean_environment() | switch_variables(Execution()) | environment.variables,
+            env=clean_environment() | switch_variables(Execution()) | environment.variables | dict(variables or {}),
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,

@@ -32,10 +32,11 @@ from trustml.data.token_ids import check_token_ids
 from trustml.launch.attacks import write_attack_inputs
 from trustml.launch.baselines import explanation_inputs, explanation_notes, sample_warnings, with_samples
 from trustml.launch.federation import draw_partition, draw_rounds, partition_arrays, salt
+from trustml.launch.own_network import look_at_model
 from trustml.launch.shared_data import write_data
 from trustml.launch.starting import Started, started, starting_files
 from trustml.models.answers import explained_labels
-from trustml.models.weights import encode_weights
+from trustml.models.weights import Weights, encode_weights
 from trustml.plan.expand import Expansion, Inputs, expand, plan_file
 from trustml.plan.job import (
     CanaryJob,
@@ -79,6 +80,8 @@ class Planned:
         Who holds what, and the batches, by the regime's title and the seed.
     expansion : Expansion
         Jobs, and what is left out.
+    starts : dict
+        Starting weights that own code drew, by the seed.
     warnings, cohort_warnings : list of str
     start : Started, optional
         The model of an earlier run that training starts from.
@@ -90,6 +93,7 @@ class Planned:
     partitions: dict[tuple[str, int], Clients]
     plans: dict[tuple[str, int], dict[str, npt.NDArray[Any]]]
     expansion: Expansion
+    starts: dict[int, Weights]
     warnings: list[str]
     cohort_warnings: list[str]
     start: Started | None = None
@@ -104,6 +108,7 @@ def plan_run(scenario: Scenario) -> Planned:
     """
     check_scenario(scenario)
     dataset = load_dataset(scenario.data, scenario.task)
+    scenario, starts = look_at_model(scenario, dataset.input_shape)
     scenario = with_samples(scenario, dataset)
     warnings = sample_warnings(scenario, dataset)
     warnings += check_against_data(
@@ -133,6 +138,7 @@ def plan_run(scenario: Scenario) -> Planned:
         partitions=partitions,
         plans=plans,
         expansion=expansion,
+        starts=starts,
         warnings=list(warnings),
         cohort_warnings=list(cohorts),
         start=start,
@@ -149,10 +155,10 @@ def prepare_run(scenario: Scenario, *, root: Path, overrides: Sequence[str] = ()
     """
     planned = plan_run(scenario)
     scenario, dataset, content = planned.scenario, planned.dataset, planned.fingerprint
-    partitions, plans, expansion = planned.partitions, planned.plans, planned.expansion
+    partitions, expansion = planned.partitions, planned.expansion
     with planned_run(root, name=scenario.name) as run:
         write_data(run, dataset, fingerprint=content)
-        artifacts = _write_inputs(run, scenario, dataset, plans, planned.start)
+        artifacts = _write_inputs(run, planned)
         for (title, seed), clients in partitions.items():
             arrays = partition_arrays(clients, dataset)
             write_atomic(run.file(clients_file(title, seed)), encode_arrays(arrays), private=True)
@@ -340,15 +346,10 @@ def _mechanisms(
     return found
 
 
-def _write_inputs(
-    run: RunDirectory,
-    scenario: Scenario,
-    dataset: Dataset,
-    plans: dict[tuple[str, int], dict[str, npt.NDArray[Any]]],
-    start: Started | None,
-) -> dict[str, str]:
+def _write_inputs(run: RunDirectory, planned: Planned) -> dict[str, str]:
     """Write what workers read; give the hashes of what is public."""
-    for (title, seed), plan in plans.items():
+    scenario, dataset = planned.scenario, planned.dataset
+    for (title, seed), plan in planned.plans.items():
         write_plan(run, plan_file(title, seed), plan)
     # No inputs without explanations: whoever is in them would be disclosed for nothing.
     chosen = np.array(scenario.explanations.chosen(len(dataset.test)), np.int64)
@@ -367,7 +368,7 @@ def _write_inputs(
     write_atomic(run.file(BASELINES), encode_arrays(baselines), private=True)
     public = [HELDOUT]
     for seed in scenario.seeds:
-        for name, weights in starting_files(scenario, dataset, seed, start).items():
+        for name, weights in starting_files(scenario, dataset, seed, planned.start, own=planned.starts).items():
             write_atomic(run.file(name), encode_weights(weights))
             public.append(name)
     return {name: sha256(run.file(name)) for name in public}

@@ -19,6 +19,7 @@ from trustml.launch.canaries import redraw_canaries
 from trustml.launch.federation import draw_rounds, salt
 from trustml.launch.intact import NEXT_JOB, settle_jobs, spent_by
 from trustml.launch.prepare import draw_plan, write_job, write_plan
+from trustml.models.native import require_trust
 from trustml.plan.job import CanaryJob, Job, TrainJob, checkpoint_file, digest
 from trustml.plan.mechanism import next_attempt
 from trustml.plan.user_mechanism import next_user_attempt
@@ -36,7 +37,9 @@ _LIMITS = ("timeout", "memory_limit", "parallel_jobs")
 """Fields of ``execution`` that change no result, whatever device and library compute it."""
 
 
-def prepare_resume(run: RunDirectory, *, allow_overrun: bool, overrides: Sequence[str] = ()) -> Manifest:
+def prepare_resume(
+    run: RunDirectory, *, allow_overrun: bool, overrides: Sequence[str] = (), trust_code: bool = False
+) -> Manifest:
     """Check what is there, and give every unfinished private job new batches and what budget is left.
 
     Parameters
@@ -45,11 +48,13 @@ def prepare_resume(run: RunDirectory, *, allow_overrun: bool, overrides: Sequenc
     allow_overrun : bool
     overrides : sequence of str
         ``execution.timeout=7200`` and other limits for the jobs that are not done.
+    trust_code : bool
+        Whether code that the record names may be run.
 
     Raises
     ------
     UsageError
-        If the run's private data is gone, or an override is no limit.
+        If the run's private data is gone, an override is no limit, or the model is own code that nobody trusts.
     PrivacyError
         If a private job has no budget left and `allow_overrun` is off.
     RecordError
@@ -66,6 +71,7 @@ def prepare_resume(run: RunDirectory, *, allow_overrun: bool, overrides: Sequenc
         if record.status == "ok":
             _check_artifacts(run, record)
         else:
+            require_trust(run.job(record.id).model, trust_code=trust_code)
             job = _renew(run, run.job(record.id), allow_overrun=allow_overrun)
             if overrides:
                 limits = {name: getattr(execution, name) for name in _LIMITS}

@@ -16,6 +16,7 @@ from trustml.launch.compiled import reused_by
 from trustml.launch.environments import find_environment
 from trustml.launch.prepare import now
 from trustml.launch.process import Ended, JobLimits, Worker
+from trustml.models.native import TRUST_VARIABLE
 from trustml.plan.attack_files import events_file, logs_folder
 from trustml.plan.job import Job, TrainJob, checkpoint_file, job_needs, promises_privacy
 from trustml.plan.switches import reuse_compiled, switch_variables
@@ -51,9 +52,12 @@ class JobScheduler:
         Gets every event; events also go to the private file of events, and starts and ends to the public one.
     lock : int
         Descriptor of the run's lock, which every worker holds too.
+    trust_code : bool
+        Whether workers may import code that the record names.
     """
 
-    def __init__(self, run: RunDirectory, *, listener: Listener, lock: int) -> None:
+    def __init__(self, run: RunDirectory, *, listener: Listener, lock: int, trust_code: bool = False) -> None:
+        self._trusted = {TRUST_VARIABLE: "1"} if trust_code else {}
         self._run, self._listener, self._lock = run, listener, lock
         self._manifest = run.manifest()
         self._records = {record.id: record for record in self._manifest.jobs}
@@ -121,7 +125,7 @@ class JobScheduler:
             self._tell({"event": "job-end", "job": name, "status": "error", "reason": str(error)})
             return
         limits = JobLimits(timeout=job.execution.timeout, memory=int(job.execution.memory_limit * 2**30))
-        variables = switch_variables(job.execution) | environment.variables
+        variables = switch_variables(job.execution) | environment.variables | self._trusted
         if compiled is not None:
             variables |= reuse_compiled(compiled)
         events = self._run.file(events_file(name))

@@ -86,10 +86,14 @@ def started(scenario: Scenario, dataset: Dataset) -> Started | None:
     )
 
 
-def starting_files(scenario: Scenario, dataset: Dataset, seed: int, start: Started | None) -> dict[str, Weights]:
-    """Weights that trainings of one seed start from, by file."""
-    generator = public_generator(seed, Stream.WEIGHTS)
-    drawn = initial_weights(scenario.model, dataset.input_shape, generator=generator)
+def starting_files(
+    scenario: Scenario, dataset: Dataset, seed: int, start: Started | None, *, own: Mapping[int, Weights]
+) -> dict[str, Weights]:
+    """Weights that trainings of one seed start from, by file; `own` are those that own code drew, by the seed."""
+    drawn = own.get(seed)
+    if drawn is None:
+        generator = public_generator(seed, Stream.WEIGHTS)
+        drawn = initial_weights(scenario.model, dataset.input_shape, generator=generator)
     if not scenario.start:
         return {weights_file(seed): drawn}
     given = start.weights if start else starting_weights(Path(scenario.start), scenario.model, dataset.input_shape)

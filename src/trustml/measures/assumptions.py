@@ -128,6 +128,7 @@ def _sampling(regime: PrivateRegime, charges: Sequence[Charge]) -> Assumption:
         "shuffle": "nothing is assumed but that an example is in one batch an epoch",
         "fixed": f"the core drew a fresh subset of fixed size at every {when}",
         "all": "nothing is assumed: every client is in every round",
+        "unknown": "nothing is assumed but that an example is in a batch once at the most",
         "in turn": f"the core asked the {what}s in one fixed order, so the {when}s between two visits are known",
     }
     return Assumption(name=name, status="met", why=ways[charges[0].sampling])

@@ -58,6 +58,8 @@ def sampling_words(sampling: Drawn, *, unit: PrivacyUnit, secret: bool, most: in
     if sampling == "all":
         what = "all clients in every round" if unit == "user" else "all examples in every batch"
         return f"{what}, so no amplification"
+    if sampling == "unknown":
+        return "unknown: somebody else's loader, so no amplification"
     if sampling == "in turn":
         what = "clients" if unit == "user" else "batches in one order,"
         return f"{what} in turn, no amplification claimed"

@@ -37,6 +37,7 @@ from trustml.models.layers import (
     LeakyReLU,
     MaxPool,
     Multiply,
+    NativeModule,
     Padding,
     ReLU,
     RMSNorm,
@@ -47,6 +48,7 @@ from trustml.models.layers import (
     Tanh,
     Transpose,
 )
+from trustml.models.native import native_output, native_weights
 from trustml.models.outcome import Outcome, outcome_shape
 from trustml.models.recurrence import gated_start, gated_states, gated_weights
 from trustml.models.resizing import adaptive_pool, constant, reordered, transposed_image, transposed_sequence
@@ -317,6 +319,7 @@ LAYER_TYPES: Mapping[type[LayerSpec], LayerType] = {
     Reshape: LayerType(output=token_types.reshape, affine=True),
     Unembedding: LayerType(output=token_types.unembedding, affine=True),
     Outcome: LayerType(output=outcome_shape),
+    NativeModule: LayerType(output=native_output, weights=native_weights),
 }
 
 

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from trustml.models.layer_spec import LayerSpec as LayerSpec
+from trustml.models.layer_spec import NativeModule as NativeModule
 from trustml.models.same_shape_layers import (
     GELU as GELU,
 )
@@ -324,6 +325,7 @@ Layer: TypeAlias = (
     | Pick
     | Reshape
     | Unembedding
+    | NativeModule
 )
 
 INPUT = "input"

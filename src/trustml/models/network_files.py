@@ -16,6 +16,7 @@ from safetensors.numpy import save
 
 from trustml.errors import UsageError
 from trustml.models.layers import Architecture
+from trustml.models.native import native_of
 from trustml.models.shapes import weight_shapes
 from trustml.models.weights import Weights, read_weights
 
@@ -88,7 +89,8 @@ def starting_weights(path: Path, architecture: Architecture, input_shape: tuple[
     UsageError
         Naming the first weight that differs, or holds what is no finite number.
     """
-    read_network_header(path)
+    if native_of(architecture) is None:
+        read_network_header(path)
     return fitting_weights(path.name, _finite(path, read_weights(path)), architecture, input_shape)
 
 

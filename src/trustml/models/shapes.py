@@ -16,6 +16,7 @@ from trustml.models.layers import (
     GroupNorm,
     Layer,
     LayerNorm,
+    NativeModule,
 )
 from trustml.models.token_layers import (
     Unembedding,
@@ -79,11 +80,12 @@ def weight_shapes(architecture: Architecture, input_shape: Shape) -> dict[str, S
     """Canonical name and shape of every weight, in order.
 
     Names are ``<node>.<kernel|bias|scale>``, where a node that has no name is known by its place. Dense kernels are
-    (in, out), convolution kernels (height, width, in, out) or (steps, in, out).
+    (in, out), convolution kernels (height, width, in, out) or (steps, in, out). A network of somebody's own code keeps
+    its own names and shapes.
     """
     shapes = value_shapes(architecture, input_shape)
     return {
-        f"{node.name}.{part}": shape
+        part if isinstance(node.layer, NativeModule) else f"{node.name}.{part}": shape
         for node in architecture.nodes
         for part, shape in LAYER_TYPES[type(node.layer)].weights(node.layer, shapes[node.inputs[0]]).items()
     }

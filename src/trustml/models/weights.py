@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save
 from trustml.errors import RecordError
 from trustml.models.layer_types import LAYER_TYPES
 from trustml.models.layers import Architecture, Node
+from trustml.models.native import native_of, randomised
 from trustml.models.shapes import Shape, node_of, weight_shapes
 from trustml.models.token_types import truncated_normal
 
@@ -26,6 +27,8 @@ Weights: TypeAlias = dict[str, npt.NDArray[np.float32]]
 
 def initial_weights(architecture: Architecture, input_shape: Shape, *, generator: np.random.Generator) -> Weights:
     """Draw starting weights by the law that `architecture` names.
+
+    The code of somebody's own network draws those that training starts from; here it is given some that are random.
 
     Parameters
     ----------
@@ -40,6 +43,8 @@ def initial_weights(architecture: Architecture, input_shape: Shape, *, generator
     dict of str to float32 array
     """
     shapes = weight_shapes(architecture, input_shape)
+    if native_of(architecture) is not None:
+        return randomised(shapes, generator)
     own = {node.name: node for node in architecture.nodes if LAYER_TYPES[type(node.layer)].start}
     weights: Weights = {}
     for name, shape in shapes.items():

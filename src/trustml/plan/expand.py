@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from trustml.catalogue.available import availability, why_unfit
 from trustml.frameworks.entry import Missing
 from trustml.frameworks.implementation import NotAvailable
+from trustml.models.native import native_of
 from trustml.models.outcome import with_outcome
 from trustml.models.tasks import Classes, explained_task
 from trustml.plan.attack_files import extracted_file, scores_file
@@ -185,7 +186,8 @@ def is_reference(scenario: Scenario, job: TrainJob) -> bool:
     """Whether a job trains the reference: the first backend's first plain model, of every seed."""
     plain = [regime.title for regime in scenario.training if isinstance(regime, Plain) and not regime.is_control]
     wanted = plain[0] if plain else scenario.training[0].title
-    return job.backend == scenario.backends[0] and job.regime.title == wanted
+    own = native_of(scenario.model)
+    return job.backend == (own.backend if own else scenario.backends[0]) and job.regime.title == wanted
 
 
 def _explained_by(scenario: Scenario, subject: TrainJob) -> tuple[BackendName, ...]:
@@ -196,6 +198,8 @@ def _explained_by(scenario: Scenario, subject: TrainJob) -> tuple[BackendName, .
 
 
 def _why_untrained(scenario: Scenario, backend: BackendName, regime: Regime) -> str:
+    if elsewhere := _only_elsewhere(scenario, backend):
+        return elsewhere
     support = training_support(backend, regime)
     if isinstance(support, Missing):
         return support.reason
@@ -206,10 +210,18 @@ def _why_untrained(scenario: Scenario, backend: BackendName, regime: Regime) -> 
     return ""
 
 
+def _only_elsewhere(scenario: Scenario, backend: BackendName) -> str:
+    """Say why a backend has no such model at all; empty if it can."""
+    own = native_of(scenario.model)
+    return "" if own is None or own.backend == backend else f"only {own.backend} has this model, which is its own code"
+
+
 def _fitting(
     scenario: Scenario, backend: BackendName, input_shape: tuple[int, ...]
 ) -> tuple[tuple[Method, ...], list[Skip]]:
     """Give the methods that the backend has and that fit the model, and why the others are left out."""
+    if _only_elsewhere(scenario, backend):
+        return (), []  # told where it is not trained
     methods: list[Method] = []
     skips: list[Skip] = []
     quantity = scenario.explanations.quantity

@@ -16,13 +16,14 @@ from trustml.errors import PrivacyError, RecordError
 from trustml.privacy.tails import NoiseSource
 from trustml.scenario.regimes import Sampling
 
-Drawn: TypeAlias = Sampling | Literal["all"]
-"""How a step's examples, or a round's clients, are drawn: all of them, or blocks of a public order in turn."""
+Drawn: TypeAlias = Sampling | Literal["all", "unknown"]
+"""How a step's examples, or a round's clients, are drawn: all of them, or blocks of a public order in turn. Of somebody
+else's loader nothing is known, but that an example is in a batch once at the most."""
 NoiseKind: TypeAlias = Literal[
     "independent", "tree aggregation", "banded matrix factorisation", "buffered linear Toeplitz"
 ]
 PrivacyUnit: TypeAlias = Literal["example", "user"]
-UNAMPLIFIED: tuple[Drawn, ...] = ("shuffle", "all", "in turn")
+UNAMPLIFIED: tuple[Drawn, ...] = ("shuffle", "all", "in turn", "unknown")
 """Ways of drawing that need no secret and give no amplification."""
 
 NeighboringRelation: TypeAlias = Literal["add or remove one", "zero out one", "replace one"]
@@ -53,7 +54,7 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Expected share of the examples in a batch.
     batch_size, examples : int
         ``sample_rate = batch_size / examples``.
-    sampling : {"poisson", "shuffle", "fixed", "all", "in turn"}
+    sampling : {"poisson", "shuffle", "fixed", "all", "in turn", "unknown"}
     secret_sampling : bool
         Whether the batches came from operating-system entropy and stayed secret. Without that there is no
         amplification.

@@ -13,6 +13,7 @@ from trustml.frameworks.table import backend_names, entry_of, is_known
 from trustml.models.graph import check_graph
 from trustml.models.layer_types import WHY_NO_EXPANDED_WEIGHTS, WITHOUT_EXPANDED_WEIGHTS, WITHOUT_FUNCTORCH
 from trustml.models.layers import Dropout, Sigmoid
+from trustml.models.native import check_native, native_of
 from trustml.models.network_files import starting_weights
 from trustml.models.shapes import Shape, layer_shapes, refuse_erasing_norms
 from trustml.models.tasks import Classes, Labels, NextToken, Regression, are_classes, in_words, output_count
@@ -47,6 +48,7 @@ def check_scenario(scenario: Scenario) -> None:
             raise ScenarioError(name, f"{list(value)} repeats a value", fix="name each once")
     _check_start(scenario)
     check_graph(scenario.model)
+    _check_own_code(scenario)
     for index, node in enumerate(scenario.model.nodes):
         if isinstance(node.layer, Dropout) and len(scenario.backends) > 1:
             raise ScenarioError(
@@ -208,6 +210,28 @@ def _check_start(scenario: Scenario) -> None:
             f"{membership.shadow_models} shadow models start from weights of their own, not from those of the file",
             fix="set attacks.membership.shadow_models to 0, or leave start out",
         )
+
+
+def _check_own_code(scenario: Scenario) -> None:
+    """Refuse what a network of somebody's own code cannot have."""
+    check_native(scenario.model)
+    own = native_of(scenario.model)
+    if own is None:
+        return
+    if own.backend not in scenario.backends:
+        problem = f"the model is code of {own.backend}, which is not among {', '.join(scenario.backends)}"
+        raise ScenarioError("backends", problem, fix=f"set backends to ({own.backend!r},)")
+    membership = scenario.attacks.membership
+    if membership is not None and membership.shadow_models:
+        raise ScenarioError(
+            "attacks.membership.shadow_models",
+            f"{membership.shadow_models} shadow models are trained in one program, which does not run own code",
+            fix="use 0, for the attacks that need none",
+        )
+    for index, regime in enumerate(scenario.training):
+        if isinstance(regime, DPSGD) and regime.engine != "core":
+            problem = f"{regime.engine!r} leaves clipping to the library, which is not held against examples one by one"
+            raise ScenarioError(f"training.{index}.engine", problem, fix="use core for own code")
 
 
 def _check_chosen(scenario: Scenario) -> None:

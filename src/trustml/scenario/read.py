@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from trustml.errors import ScenarioError, UsageError
+from trustml.models.native import native_of
 from trustml.models.network_files import read_network_header
 from trustml.models.tasks import without_later_defaults
 from trustml.scenario.baselines import Background, Median, PublicExample
@@ -206,7 +207,7 @@ def read_setting(override: str) -> tuple[str, Any]:
 
 def resolve_paths(scenario: Scenario, *, folder: Path) -> Scenario:
     """Make relative paths of data, starting weights and public rows absolute, from the folder of the scenario file."""
-    scenario = _resolve_rows(scenario, folder)
+    scenario = _resolve_own_code(_resolve_rows(scenario, folder), folder)
     if scenario.start:
         start = str((folder / Path(scenario.start).expanduser()).resolve())
         scenario = msgspec.structs.replace(scenario, start=start)
@@ -232,6 +233,19 @@ def resolve_paths(scenario: Scenario, *, folder: Path) -> Scenario:
         if (value := getattr(source, name)) is not None
     }
     return msgspec.structs.replace(scenario, data=msgspec.structs.replace(source, **found))
+
+
+def _resolve_own_code(scenario: Scenario, folder: Path) -> Scenario:
+    """Make the folder of own code absolute; its file of weights is where training starts."""
+    own = native_of(scenario.model)
+    if own is None:
+        return scenario
+    found = {
+        name: str((folder / Path(given).expanduser()).resolve()) if (given := getattr(own, name)) else ""
+        for name in ("folder", "weights")
+    }
+    model = msgspec.structs.replace(scenario.model, layers=(msgspec.structs.replace(own, **found),))
+    return msgspec.structs.replace(scenario, model=model, start=scenario.start or found["weights"])
 
 
 def _resolve_rows(scenario: Scenario, folder: Path) -> Scenario:

@@ -25,7 +25,7 @@ from trustml.data.dataset import Examples, Floats, LabelArray
 from trustml.frameworks.entry import Supported
 from trustml.models.answers import recorded_losses
 from trustml.models.shapes import weight_shapes
-from trustml.models.weights import read_weights
+from trustml.models.weights import Weights, read_weights
 from trustml.plan.job import CanaryJob, TrainJob, checkpoint_file, trainable_of
 from trustml.plan.support import training_support
 from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic

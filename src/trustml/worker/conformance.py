@@ -25,7 +25,7 @@ from trustml.conformance.step import check_step
 from trustml.conformance.subject import Step, StepSettings, flat
 from trustml.conformance.training import ExecutedStep, TrainingRecord, check_training
 from trustml.data.batches import poisson_batches
-from trustml.data.dataset import Examples, Floats, Ints
+from trustml.data.dataset import Examples, Floats, Ints, LabelArray
 from trustml.data.streams import Stream, public_generator, secret_generator
 from trustml.frameworks.entry import Supported
 from trustml.frameworks.table import backend_names, entry_of, is_known
@@ -122,21 +122,32 @@ def check_backend(name: BackendName, backend: Backend) -> tuple[list[CheckResult
 
 
 def _factory(backend: Backend, model: str, *, per_layer: bool) -> Callable[[StepSettings], Step]:
+    return step_factory(lambda settings, mode: _trainer(backend, model, settings, per_layer=per_layer, mode=mode))
+
+
+def step_factory(
+    make_trainer: Callable[[StepSettings, GradSampleMode], PrivateTrainer],
+    labels_of: Callable[[Ints], LabelArray] = lambda labels: labels,
+) -> Callable[[StepSettings], Step]:
+    """Make steps, each of a new trainer, that go through it as the worker does.
+
+    `labels_of` gives numbers of classes the form of the labels that the trainer takes.
+    """
     mode: GradSampleMode = "auto"
 
     def make(settings: StepSettings) -> Step:
         nonlocal mode
-        trainer = _trainer(backend, model, settings, per_layer=per_layer, mode=mode)
+        trainer = make_trainer(settings, mode)
         mode = chosen_mode(trainer)  # measured once
 
         def step(inputs: Floats, labels: Ints, micro_batch_size: int) -> Weights:
             # As the worker does it: examples whose inputs are not finite are left out first.
             usable = np.isfinite(inputs.reshape(len(inputs), -1)).all(axis=1) if len(inputs) else np.zeros(0, bool)
-            inputs, labels = inputs[usable][:, None], labels[usable]
-            size = micro_batch_size or max(1, len(labels))
-            for start in range(0, len(labels), size):
+            inputs, given = inputs[usable][:, None], labels_of(labels[usable])
+            size = micro_batch_size or max(1, len(given))
+            for start in range(0, len(given), size):
                 part = slice(start, start + size)
-                accumulate_finite(trainer, inputs[part], labels[part], clipping_norm=settings.clipping_norm)
+                accumulate_finite(trainer, inputs[part], given[part], clipping_norm=settings.clipping_norm)
             trainer.update(
                 clipping_norm=settings.clipping_norm,
                 noise_multiplier=settings.noise_multiplier,

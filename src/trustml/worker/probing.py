@@ -120,8 +120,14 @@ def probe(
                 tried |= shared.robustness(request)
             if variant == "native" and probes.randomisation:
                 tried |= shared.randomisation(request)
-            found |= {array_name(title, variant, name): a.astype(np.float32) for name, a in tried.items()}
+            found |= {array_name(title, variant, name): _as_stored(a) for name, a in tried.items()}
     return found
+
+
+def _as_stored(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Numbers as float32, and names of nodes as they are, but for those that are the node's place."""
+    named = array.dtype.kind == "U" and not all(name.isdigit() for name in array)
+    return array if named else array.astype(np.float32)
 
 
 def judged(method: Method) -> bool:

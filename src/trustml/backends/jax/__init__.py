@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from trustml.backends.contract import (
@@ -12,11 +13,13 @@ from trustml.backends.contract import (
     Federation,
     Model,
     Network,
+    OwnNetwork,
     PrivateTrainer,
     Trainer,
 )
 from trustml.backends.settings import FederatedSettings, PrivateSettings
 from trustml.backends.shadows import ShadowSettings, ShadowTrainer
+from trustml.models.layers import NativeModule
 from trustml.scenario.regimes import Plain
 
 
@@ -62,6 +65,12 @@ def _explain(request: ExplainRequest) -> Attributions:
     return explain(request)
 
 
+def _own(layer: NativeModule, input_shape: tuple[int, ...], seeds: Sequence[int]) -> OwnNetwork:
+    from trustml.backends.jax.native import look_at
+
+    return look_at(layer, input_shape, seeds)
+
+
 def _native(model: Model) -> Any:
     from trustml.backends.jax.network import native_model
 
@@ -78,4 +87,5 @@ BACKEND = Backend(
     shadows=_shadows,
     explain=_explain,
     native=_native,
+    own=_own,
 )

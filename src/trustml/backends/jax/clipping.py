@@ -13,6 +13,7 @@ the gradients and their uses keeps them the same numbers.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from jax import Array, lax
 from trustml.backends.jax.losses import example_losses
 from trustml.backends.jax.network import (
     Params,
+    apply,
     example_products,
     has_weights,
     node_output,
@@ -51,6 +53,7 @@ from trustml.models.layers import (
     Node,
     RMSNorm,
 )
+from trustml.models.native import native_of
 from trustml.models.shapes import node_of, value_shapes
 from trustml.models.tasks import DEFAULT_TASK, Task
 from trustml.models.token_layers import (
@@ -164,6 +167,8 @@ def _layer_gradients(
 ) -> dict[str, _Outer | _Written | Scattered]:
     inputs, labels, _ = tile
     examples, copies = inputs.shape[:2]
+    if native_of(architecture) is not None:
+        return _alone(architecture, params, tile, key, first, task)
     rows = inputs.reshape(examples * copies, *inputs.shape[2:])
     shapes = value_shapes(architecture, inputs.shape[2:])
     moving = {node_of(name) for name in wanted}
@@ -217,6 +222,23 @@ def _layer_gradients(
 def _owner(node: Node) -> str:
     """Name of the node whose weights a node multiplies by."""
     return node.layer.of if isinstance(node.layer, Unembedding) else node.name
+
+
+def _alone(
+    architecture: Architecture, params: Params, tile: Tile, key: Array, first: Array | int, task: Task
+) -> dict[str, _Outer | _Written | Scattered]:
+    """Gradients of a network of somebody's own code, each example by itself: there is no layer to know a rule for."""
+    inputs, labels, mask = tile
+
+    def loss(params: Params, copies: Array, label: Array, own: Array) -> Array:
+        outputs = apply(architecture, params, copies, own)
+        return example_losses(task, outputs, jnp.repeat(label[None], len(copies), axis=0)).mean()
+
+    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(first + jnp.arange(len(inputs)))
+    found = jax.vmap(jax.grad(loss), in_axes=(None, 0, 0, 0))(params, inputs, labels, keys)
+    # What fills a tile up is zeros, of which a stranger's network may give no number.
+    there = mask[:, None] > 0
+    return {name: _Written(jnp.where(there, each.reshape(len(inputs), -1), 0.0)) for name, each in found.items()}
 
 
 def _table_gradients(

@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array, lax
 
 from trustml.backends.contract import Model
+from trustml.backends.jax.native import own_outputs
 from trustml.backends.jax.recurrent import recurrence
 from trustml.backends.jax.resizing import adaptive_pool, transposed_convolution
 from trustml.backends.jax.tokens import prepared_ids, token_layer, weighted_tokens
@@ -43,6 +44,7 @@ from trustml.models.layers import (
     LeakyReLU,
     MaxPool,
     Multiply,
+    NativeModule,
     Node,
     ReLU,
     RMSNorm,
@@ -93,6 +95,8 @@ def node_output(
 ) -> Array:
     """Output of one node, from the values that it takes."""
     inputs = [values[name] for name in node.inputs]
+    if isinstance(node.layer, NativeModule):
+        return own_outputs(node.layer, params, inputs[0], None if key is None else jax.random.fold_in(key, first))
     if isinstance(node.layer, Unembedding):
         return inputs[0] @ params[f"{node.layer.of}.table"].T
     if has_weights(node.layer):

@@ -39,6 +39,7 @@ from trustml.models.layers import (
     LeakyReLU,
     MaxPool,
     Multiply,
+    NativeModule,
     Padding,
     ReLU,
     RMSNorm,
@@ -93,6 +94,8 @@ def _one(model: Model, example: Doubles) -> Doubles:
 def _layer(layer: Layer, inputs: list[Doubles], weights: dict[str, Doubles]) -> Doubles:
     values = inputs[0]
     match layer:
+        case NativeModule():
+            raise NotImplementedError(f"the network is code of its own ({layer.module}), which is not run here")
         case Add():
             return np.sum(inputs, axis=0)
         case Multiply():

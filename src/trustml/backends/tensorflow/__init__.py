@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from trustml.backends.contract import (
@@ -12,12 +13,14 @@ from trustml.backends.contract import (
     Federation,
     Model,
     Network,
+    OwnNetwork,
     PrivateTrainer,
     StockTrainer,
     Trainer,
 )
 from trustml.backends.settings import FederatedSettings, PrivateSettings, StockSettings
 from trustml.data.dataset import Examples
+from trustml.models.layers import NativeModule
 from trustml.scenario.regimes import Plain
 
 
@@ -63,6 +66,12 @@ def _explain(request: ExplainRequest) -> Attributions:
     return explain(request)
 
 
+def _own(layer: NativeModule, input_shape: tuple[int, ...], seeds: Sequence[int]) -> OwnNetwork:
+    from trustml.backends.tensorflow.native import look_at
+
+    return look_at(layer, input_shape, seeds)
+
+
 def _native(model: Model) -> Any:
     from trustml.backends.tensorflow.network import build_keras
 
@@ -79,4 +88,5 @@ BACKEND = Backend(
     shadows=None,
     explain=_explain,
     native=_native,
+    own=_own,
 )

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from trustml.backends.contract import Model
+from trustml.backends.tensorflow.native import own_model, own_variables
 from trustml.backends.tensorflow.own_layers import GlobalMean, LossOfEach, Pad, RMSNormalization, WindowConvolution
 from trustml.backends.tensorflow.recurrent import GatedRecurrence
 from trustml.backends.tensorflow.resizing import AdaptiveMean, GlobalMax, Scaled, TransposedConvolution
@@ -42,6 +43,7 @@ from trustml.models.layers import (
     LeakyReLU,
     MaxPool,
     Multiply,
+    NativeModule,
     Node,
     Padding,
     ReLU,
@@ -131,6 +133,9 @@ def load_weights(model: tf.keras.Model, weights: Weights) -> None:
 
 def variable(model: tf.keras.Model, name: str) -> tf.Variable:
     """Variable that holds the weight of canonical name `name`."""
+    first = model.layers[1] if len(model.layers) > 1 else None
+    if isinstance(first, tf.keras.Model):  # somebody's own, which keeps its own names
+        return own_variables(first)[name]
     node, _, part = name.rpartition(".")
     layer = model.get_layer(layer_name(node))
     if part == "bias" and hasattr(layer, "beta"):
@@ -257,6 +262,8 @@ def _layers(layer: Layer, name: str) -> list[tf.keras.layers.Layer]:
             return [RMSNormalization(layer.epsilon, name=name)]
         case Dropout():
             return [keras.Dropout(layer.rate, name=name)]
+        case NativeModule():
+            return [own_model(layer, name)]
         case BatchNorm():
             raise NotImplementedError("BatchNorm mixes the examples of a batch")
         case _:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from trustml.backends.contract import (
@@ -12,6 +13,7 @@ from trustml.backends.contract import (
     Federation,
     Model,
     Network,
+    OwnNetwork,
     PrivateTrainer,
     StockTrainer,
     Trainer,
@@ -19,6 +21,7 @@ from trustml.backends.contract import (
 from trustml.backends.settings import FederatedSettings, PrivateSettings, StockSettings
 from trustml.data.dataset import Examples
 from trustml.errors import UsageError
+from trustml.models.layers import NativeModule
 from trustml.scenario.regimes import Plain
 
 # Each part is imported when it is used: Opacus alone costs seconds.
@@ -77,6 +80,12 @@ def _explain(request: ExplainRequest) -> Attributions:
     return explain(request)
 
 
+def _own(layer: NativeModule, input_shape: tuple[int, ...], seeds: Sequence[int]) -> OwnNetwork:
+    from trustml.backends.torch.native import look_at
+
+    return look_at(layer, input_shape, seeds)
+
+
 def _native(model: Model) -> Any:
     from trustml.backends.torch.network import build_module
 
@@ -93,4 +102,5 @@ BACKEND = Backend(
     shadows=None,
     explain=_explain,
     native=_native,
+    own=_own,
 )

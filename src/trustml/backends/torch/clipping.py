@@ -20,12 +20,14 @@ from torch import Tensor, nn
 from trustml.backends.contract import Model
 from trustml.backends.settings import PrivateSettings
 from trustml.backends.torch.book_keeping import BookKeepingClipper
+from trustml.backends.torch.clipping_alone import ALONE, AloneClipper
 from trustml.backends.torch.given_rows import clip_rows, square_norms
 from trustml.backends.torch.losses import batch_loss
 from trustml.backends.torch.network import build_module, trained_parameters
 from trustml.backends.torch.optimizers import make_optimizer
 from trustml.backends.torch.recurrent import StepsGRU, StepsLSTM, written_gradients
 from trustml.models.layer_types import WHY_NO_EXPANDED_WEIGHTS, WITHOUT_EXPANDED_WEIGHTS, WITHOUT_FUNCTORCH
+from trustml.models.native import native_of
 from trustml.models.token_layers import (
     Unembedding,
 )
@@ -77,12 +79,17 @@ def make_clipper(mode: str, model: Model, settings: PrivateSettings) -> Clipper:
     """Wrap a fresh copy of the model."""
     if mode == "book_keeping":
         return BookKeepingClipper(model, settings)
+    if mode in ALONE:
+        return AloneClipper(mode, model, settings)
     return SampledClipper(mode, model, settings)
 
 
 def possible_modes(model: Model, settings: PrivateSettings) -> tuple[list[str], dict[str, str]]:
     """Modes that can do what is asked, and why the others cannot."""
     refused = {"ghost": "sums other gradients than it measures: one example moved a sum by 1.9 clipping norms"}
+    if native_of(model.architecture) is not None:
+        refused |= {"ew": WHY_NO_EXPANDED_WEIGHTS, "book_keeping": "knows layers of an architecture, and no own code"}
+        return [*ALONE, "hooks", "functorch"], refused
     if any(isinstance(node.layer, WITHOUT_EXPANDED_WEIGHTS) for node in model.architecture.nodes):
         refused["ew"] = WHY_NO_EXPANDED_WEIGHTS
     if any(isinstance(node.layer, WITHOUT_FUNCTORCH) for node in model.architecture.nodes):

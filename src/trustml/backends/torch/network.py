@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from trustml.backends.contract import Model
 from trustml.backends.torch.device import current_device
+from trustml.backends.torch.native import own_module, own_part
 from trustml.backends.torch.own_layers import (
     ChannelConcatenation,
     ChannelsLastFlatten,
@@ -60,6 +61,7 @@ from trustml.models.layers import (
     LeakyReLU,
     MaxPool,
     Multiply,
+    NativeModule,
     Padding,
     ReLU,
     RMSNorm,
@@ -225,6 +227,8 @@ def target_gradients(module: nn.Module, tensor: Tensor, targets: Ints) -> Tensor
 
 
 def _parameter(module: nn.Module, name: str) -> nn.Parameter:
+    if (own := own_part(module)) is not None:
+        return own.get_parameter(name)
     node, _, part = name.rpartition(".")
     layer = module.get_submodule(child_name(node))
     while isinstance(layer, nn.Sequential | Rearranged):  # padding, then the layer
@@ -364,6 +368,8 @@ def _layer(layer: Layer, shapes: list[tuple[int, ...]]) -> nn.Module:
             return Rearranged(normal, *_CHANNELS_LAST) if len(shape) == 3 else normal
         case Dropout():
             return nn.Dropout(layer.rate)
+        case NativeModule():
+            return own_module(layer, shape)
         case BatchNorm():
             raise NotImplementedError("BatchNorm mixes the examples of a batch")
         case _:

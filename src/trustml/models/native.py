@@ -1,0 +1,213 @@
+"""Networks of somebody's own code, that cannot be imported: named as data, and run by one backend alone.
+
+The one module of the core that imports a stranger's code does so in :func:`load_callable`, and only where
+:func:`trusting_code` or ``TRUSTML_TRUST_CODE=1`` says that whoever runs the process named that code themselves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import hashlib
+import importlib
+import importlib.util
+import math
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from trustml.errors import ScenarioError, UsageError
+from trustml.models.layers import Architecture, NativeModule
+from trustml.models.tasks import Task
+
+TRUST_VARIABLE = "TRUSTML_TRUST_CODE"
+_Shape: TypeAlias = tuple[int, ...]
+REQUEST, ANSWER = "request.json", "answer.json"
+_trusted = contextvars.ContextVar("trusted", default=False)
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be looked at, in a process of the backend's environment.
+
+    Attributes
+    ----------
+    network : NativeModule
+    input_shape : tuple of int
+    task : Task
+    seeds : tuple of int
+    private : bool
+        Whether a regime promises privacy, so that no example may change what comes of another.
+    """
+
+    network: NativeModule
+    input_shape: tuple[int, ...]
+    task: Task
+    seeds: tuple[int, ...]
+    private: bool
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a network turned out to be: as it goes into jobs, or why it cannot be trained."""
+
+    network: NativeModule | None = None
+    problem: str = ""
+
+
+def start_file(seed: int) -> str:
+    """File beside the answer with the weights that the code draws for a seed."""
+    return f"start.s{seed}.safetensors"
+
+
+def Native(*, backend: str, module: str, folder: str = ".", weights: str = "") -> Architecture:
+    """Give a network of your own code as the model of a scenario; see :class:`NativeModule`.
+
+    Parameters
+    ----------
+    backend : str
+        The one that trains and explains it.
+    module : str
+        As in ``"my_model:make"``: a module, and what in it is called, without arguments, to make the network.
+    folder : str
+        Where the module lies, and what it imports beside it.
+    weights : str
+        File of safetensors with the network's own names, from which every training starts; no epsilon covers what they
+        were made from. Without it the code draws them.
+
+    Examples
+    --------
+    >>> import trustml
+    >>> trustml.Native(backend="torch", module="my_model:make").layers[0].module
+    'my_model:make'
+    """
+    return Architecture(layers=(NativeModule(backend=backend, module=module, folder=folder, weights=weights),))
+
+
+def native_of(architecture: Architecture) -> NativeModule | None:
+    """Give the network of somebody's own code that an architecture is, if it is one."""
+    first = architecture.nodes[0].layer if architecture.layers else None
+    return first if isinstance(first, NativeModule) else None
+
+
+def check_native(architecture: Architecture) -> None:
+    """Refuse own code beside layers, and what names none.
+
+    Raises
+    ------
+    ScenarioError
+    """
+    from trustml.frameworks.table import names_module
+
+    for index, node in enumerate(architecture.nodes):
+        if not isinstance(node.layer, NativeModule):
+            continue
+        if len(architecture.layers) > 1:
+            problem = "is a whole network, and other layers are beside it"
+            raise ScenarioError(f"model.layers.{index}", problem, fix="name no other layer, or write all in the module")
+        if not names_module(node.layer.module):
+            problem = f"{node.layer.module!r} names nothing to call"
+            raise ScenarioError(f"model.layers.{index}.module", problem, fix="write module:callable")
+
+
+def native_output(layer: NativeModule, shapes: Any, field: str) -> _Shape:
+    """Shape of one example's outputs, once the code was asked."""
+    if not layer.outputs:
+        raise ScenarioError(field, f"{layer.module} was not asked for its shapes yet", fix="run the scenario")
+    return layer.outputs
+
+
+def native_weights(layer: NativeModule, shape: _Shape) -> dict[str, _Shape]:
+    """Names of the network's own, and shapes, once the code was asked."""
+    return dict(layer.parameters)
+
+
+def randomised(shapes: dict[str, _Shape], generator: np.random.Generator) -> dict[str, npt.NDArray[np.float32]]:
+    """Draw other weights, to see whether explanations depend on them; nothing is trained from these."""
+    return {
+        name: generator.normal(0.0, 1.0 / math.sqrt(max(1, math.prod(shape) // max(shape, default=1))), shape).astype(
+            np.float32
+        )
+        for name, shape in shapes.items()
+    }
+
+
+@contextlib.contextmanager
+def trusting_code() -> Iterator[None]:
+    """Let code that is named by a record run in this process, for as long as the context lasts."""
+    before = _trusted.set(True)
+    try:
+        yield
+    finally:
+        _trusted.reset(before)
+
+
+def require_trust(architecture: Architecture, *, trust_code: bool) -> None:
+    """Refuse to run a record's own code unless its reader asks for it.
+
+    Raises
+    ------
+    UsageError
+    """
+    layer = native_of(architecture)
+    if layer is not None and not trust_code:
+        raise UsageError(
+            f"{layer.module} is code that the record names, and would be run here; if you trust it, say so by "
+            "--trust-code (trust_code=True in Python)"
+        )
+
+
+def code_digest(module: str, folder: str) -> str:
+    """SHA-256 of a module's file, without importing it; empty for one that has no file.
+
+    Raises
+    ------
+    UsageError
+        If there is no such module.
+    """
+    file = _file_of(module.partition(":")[0], folder)
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file else ""
+
+
+def load_callable(layer: NativeModule) -> Any:
+    """Import the module and give what it names.
+
+    Raises
+    ------
+    UsageError
+        If nobody said that the code is trusted, it is not there, or it is no longer what it was when the run began.
+    """
+    if not (_trusted.get() or os.environ.get(TRUST_VARIABLE) == "1"):
+        require_trust(Architecture(layers=(layer,)), trust_code=False)
+    name, _, attribute = layer.module.partition(":")
+    if layer.code and code_digest(layer.module, layer.folder) != layer.code:
+        raise UsageError(f"model: {name} is no longer the code that the run was prepared with; start a new run")
+    _search(layer.folder)
+    module = importlib.import_module(name)
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        raise UsageError(f"model.module: {name} has nothing to call that is named {attribute!r}; name its function")
+    return found
+
+
+def _file_of(name: str, folder: str) -> Path | None:
+    """File of a module; its packages are imported on the way, as Python finds modules by them."""
+    _search(folder)
+    importlib.invalidate_caches()
+    try:
+        spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None:
+        raise UsageError(f"model.module: there is no module {name!r} in {folder}; check its name, and model.folder")
+    return Path(spec.origin) if spec.origin and Path(spec.origin).is_file() else None
+
+
+def _search(folder: str) -> None:
+    """Search a folder first, from now on: a module may import what lies beside it later."""
+    if folder not in sys.path:
+        sys.path.insert(0, folder)

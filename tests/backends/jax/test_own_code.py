@@ -1,0 +1,99 @@
+"""A JAX network of somebody's own code: what it must keep to, and its clipped sums held against one at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("jax")
+import jax
+import jax.numpy as jnp
+
+from tests.own_code import jax_networks
+from trustml.backends.contract import Model
+from trustml.backends.jax.dp import DPTrainer
+from trustml.backends.jax.native import look_at
+from trustml.backends.jax.network import JaxNetwork
+from trustml.backends.settings import PrivateSettings
+from trustml.models.layers import Architecture, NativeModule
+from trustml.models.native import trusting_code
+from trustml.scenario.optimizers import SGD
+
+pytestmark = pytest.mark.jax
+FOLDER = str(Path(__file__).parents[2] / "own_code")
+SHAPE = (8, 8, 1)
+
+
+@pytest.fixture(autouse=True)
+def trusted():
+    with trusting_code():
+        yield
+
+
+def looked_at(name):
+    return look_at(NativeModule(backend="jax", module=f"jax_networks:{name}", folder=FOLDER), SHAPE, (0,))
+
+
+def model_of(name):
+    found = looked_at(name)
+    parameters = tuple((key, array.shape) for key, array in found.weights[0].items())
+    layer = NativeModule(
+        backend="jax", module=f"jax_networks:{name}", folder=FOLDER, parameters=parameters, outputs=found.outputs
+    )
+    return Model(architecture=Architecture(layers=(layer,)), input_shape=SHAPE, weights=found.weights[0])
+
+
+@pytest.mark.parametrize("name", ["pair", "normalised"])
+def test_the_clipped_sum_is_that_of_examples_one_by_one(name):
+    model = model_of(name)
+    generator = np.random.default_rng(3)
+    inputs, labels = generator.normal(0, 1, (5, *SHAPE)).astype(np.float32), generator.integers(0, 10, 5)
+    settings = PrivateSettings(optimizer=SGD(), expected_batch_size=4, noise_seed=(1, 2, 3, 4))
+    trainer = DPTrainer(model, settings=settings, dropout_seed=0)
+    assert trainer.accumulate(inputs[:, None], labels, clipping_norm=0.5).finite
+    assert list(trainer.weights()) == ["first.b", "first.w", "last"]
+
+    _, apply = getattr(jax_networks, name)()
+    tree = {"first": {"w": model.weights["first.w"], "b": model.weights["first.b"]}, "last": model.weights["last"]}
+    total = jax.tree.map(np.zeros_like, tree)
+    for image, label in zip(inputs, labels, strict=True):
+        gradient = jax.grad(lambda p: -jax.nn.log_softmax(apply(p, image[None])[0])[label])(tree)  # noqa: B023
+        norm = np.sqrt(sum(float(jnp.square(part).sum()) for part in jax.tree.leaves(gradient)))
+        total = jax.tree.map(lambda a, g: a + g * min(1.0, 0.5 / norm), total, gradient)  # noqa: B023
+    sums = trainer.clipped_sum()
+    for part, expected in (("first.w", total["first"]["w"]), ("first.b", total["first"]["b"]), ("last", total["last"])):
+        np.testing.assert_allclose(sums[part], expected, atol=1e-5)
+    np.testing.assert_allclose(JaxNetwork(model).logits(inputs), apply(tree, inputs), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name, mixes, draws",
+    [("pair", "", False), ("centred", "the network of jax_networks:centred", False), ("dropped", "", True)],
+)
+def test_mixing_is_found_and_dropout_is_none(name, mixes, draws):
+    found = looked_at(name)
+    assert (found.mixes, found.draws, found.moves, found.outputs) == (mixes, draws, (), (10,))
+
+
+@pytest.mark.parametrize("library", ["flax", "haiku", "equinox"])
+def test_modules_of_libraries_give_what_they_give_by_themselves(library):
+    pytest.importorskip(library)
+    from tests.own_code import jax_library_networks as networks
+
+    for name in networks.OF[library]:
+        layer = NativeModule(backend="jax", module=f"jax_library_networks:{name}", folder=FOLDER)
+        found = look_at(layer, SHAPE, (0,))
+        if name in networks.MOVING:
+            assert found.moves == networks.MOVING[name]
+            continue
+        assert (found.mixes, found.moves, found.outputs) == ("", (), (10,)), name
+        parameters = tuple((key, array.shape) for key, array in found.weights[0].items())
+        layer = NativeModule(
+            backend="jax", module=layer.module, folder=FOLDER, parameters=parameters, outputs=found.outputs
+        )
+        model = Model(architecture=Architecture(layers=(layer,)), input_shape=SHAPE, weights=found.weights[0])
+        inputs = np.random.default_rng(0).normal(0, 1, (3, *SHAPE)).astype(np.float32)
+        expected = networks.outputs(name, inputs)
+        np.testing.assert_allclose(JaxNetwork(model).logits(inputs), expected, atol=1e-5)

@@ -1,0 +1,98 @@
+"""Networks of strangers, for images of 8x8x1 and ten classes."""
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils.parametrizations import spectral_norm
+
+
+class Scaled(nn.Module):
+    """Has weights of its own beside those of its layers, and calls functions."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 3, 3, padding=1)
+        self.scale = nn.Parameter(torch.full((3, 1, 1), 1.5))
+        self.head = nn.Linear(3 * 16, 10)
+
+    def forward(self, images):
+        values = functional.relu(self.conv(images)) * self.scale
+        return self.head(functional.max_pool2d(values, 2).flatten(1))
+
+
+class Twice(nn.Module):
+    """Uses one layer's weight a second time by a function, which no hook of a layer sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(64, 64)
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, images):
+        values = torch.tanh(self.first(images.flatten(1)))
+        return self.head(torch.tanh(functional.linear(values, self.first.weight)))
+
+
+class Centred(nn.Module):
+    """Subtracts the mean of the batch, in no layer of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(64, 10)
+
+    def forward(self, images):
+        return self.body(images.flatten(1) - images.flatten(1).mean(dim=0))
+
+
+class Drawn(nn.Module):
+    """Keeps random features that are no weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("features", torch.randn(64, 16))
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, images):
+        return self.head(images.flatten(1) @ self.features)
+
+
+class Tupled(nn.Module):
+    """Gives more than outputs, and has a layer that learns its size from an input."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.LazyLinear(10)
+
+    def forward(self, images):
+        values = images.flatten(1)
+        return self.head(values), values
+
+
+def _behind(norm):
+    return nn.Sequential(nn.Conv2d(1, 4, 3), norm, nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
+
+
+def batch_norm():
+    return _behind(nn.BatchNorm2d(4))
+
+
+def batch_statistics():
+    return _behind(nn.BatchNorm2d(4, track_running_stats=False))
+
+
+def spectral():
+    return nn.Sequential(nn.Flatten(), spectral_norm(nn.Linear(64, 10)))
+
+
+def dropped():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 10))
+
+
+def frozen():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+    network[1].weight.requires_grad_(False)
+    return network
+
+
+def nothing():
+    return 3
