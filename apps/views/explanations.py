@@ -6,6 +6,7 @@ import streamlit as st
 from chosen_run import current, measures
 from explanation_panels import curves_of, draw_importances, draw_panels, pick_example
 from page_parts import draw, notes, show_rows, sortable
+from what_if import show_what_if
 
 from trustml.compare.table import fact_of
 from trustml.errors import UsageError
@@ -32,12 +33,19 @@ models = list(dict.fromkeys(panel.model for panel in everything.panels))
 model = middle.selectbox("Model", models)
 example = pick_example(right, run)
 
-same_weights, overall, all_methods, regimes, worth = st.tabs(
-    ["Same weights, every library", "Over all examples", "Every method", "Every regime", "What they are worth"]
+same_weights, overall, all_methods, regimes, worth, other = st.tabs(
+    [
+        "Same weights, every library",
+        "Over all examples",
+        "Every method",
+        "Every regime",
+        "What they are worth",
+        "What if",
+    ]
 )
+found = explained_example(run, PanelRequest(method=method, example=example, model=model, backend=None))
 
 with same_weights:
-    found = explained_example(run, PanelRequest(method=method, example=example, model=model, backend=None))
     draw_panels(found, [(panel.library, panel) for panel in found.panels])
     st.caption(plain_text(f"{found.colours[0].upper()}{found.colours[1:]}. Panels share one scale, of {found.unit}."))
     st.caption(
@@ -139,3 +147,6 @@ with worth:
         )
         judged = rows_of_model(table, model)
         show_rows(judged[judged.method != ""])
+
+with other:
+    show_what_if(run, manifest, found, model=model)
