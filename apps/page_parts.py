@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import charts
 import pandas as pd
 import streamlit as st
 
@@ -15,21 +16,21 @@ from trustml.report.tables import plain_rows
 
 def draw(chart: Any, *, place: Any = st) -> None:
     """Draw a chart as wide as its place."""
-    place.altair_chart(chart, width="stretch")
+    charts.chart(chart, width="stretch", place=place)
 
 
-def beside(charts: Sequence[Any], *, columns: int) -> None:
+def beside(several: Sequence[Any], *, columns: int) -> None:
     """Draw charts beside each other where there is room, else one below another."""
-    for first in range(0, len(charts), columns):
-        for place, chart in zip(st.columns(columns), charts[first : first + columns], strict=False):
+    for first in range(0, len(several), columns):
+        for place, chart in zip(st.columns(columns), several[first : first + columns], strict=False):
             draw(chart, place=place)
 
 
-def pictures(charts: Sequence[Any]) -> None:
+def pictures(several: Sequence[Any]) -> None:
     """Draw charts of a fixed size beside each other, as many in a line as there is room for."""
     with st.container(horizontal=True):
-        for chart in charts:
-            st.altair_chart(chart, width="content")
+        for one in several:
+            charts.chart(one, width="content")
 
 
 def sortable(cells: pd.DataFrame) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import streamlit as st
+from charts import charts_of
 from drawing import LARGEST_SIDE, draw_image
 from explanation_panels import draw_panels
 
@@ -98,9 +99,10 @@ def _show(found: ExplainedExample, recorded: ExplainedExample) -> None:
             ]
         )
     )
-    draw_panels(unknown, [(panel.library, panel) for panel in found.panels])
+    with charts_of("what if"):
+        draw_panels(unknown, [(panel.library, panel) for panel in found.panels])
     st.caption(plain_text(f"{found.colours[0].upper()}{found.colours[1:]}. Panels share one scale, of {found.unit}."))
-    with st.expander("The example as it was"):
+    with st.expander("The example as it was"), charts_of("the example as it was"):
         draw_panels(recorded, [(panel.library, panel) for panel in recorded.panels])
 
 

@@ -82,8 +82,11 @@ def chromium(profile: Path) -> Iterator[Any]:
         options.add_argument(flag)
     options.binary_location = shutil.which("chromium")
     driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
+    driver.set_script_timeout(120)
+    try:
+        yield driver
+    finally:
+        driver.quit()
     del driver
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # selenium leaves its sockets to the collector

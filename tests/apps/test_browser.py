@@ -26,6 +26,7 @@ CHARTS = {
     "explanations": 8,
     "speed": 14,
     "deployment": 0,
+    "audit": 0,
     "record": 0,
 }
 """At least: every panel of explanations is a chart of its own."""

@@ -29,6 +29,7 @@ PAGES = [
     "explanations",
     "speed",
     "deployment",
+    "audit",
     "record",
     "runs",
     "compare",
