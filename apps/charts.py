@@ -116,22 +116,24 @@ def chart(drawing: Any, *, width: str, place: Any = st) -> None:
     place.altair_chart(drawing, width=width, alt=one.alternative)
 
 
-def downloads() -> None:
-    """Offer every chart of the page as PNG, SVG and CSV, and show its numbers as a table."""
-    drawn = [one for part in st.session_state.get(_DRAWN, {}).values() for one in part]
+def downloads(part: str = "page") -> None:
+    """Offer every chart of the page, or of a part of it, as PNG, SVG and CSV, and show its numbers as a table."""
+    drawn = st.session_state.get(_DRAWN, {}).get(part, [])
     if drawn:
         with st.expander("Charts as tables, and to download"):
-            _one_of(drawn)
+            _one_of(drawn, part)
 
 
 @st.fragment
-def _one_of(drawn: list[Drawn]) -> None:
-    names = [one.alternative for one in drawn]
-    number = st.selectbox("Chart", range(len(drawn)), format_func=lambda one: plain_text(names[one]), key="chart saved")
+def _one_of(drawn: list[Drawn], part: str) -> None:
+    names = [plain_text(one.alternative) for one in drawn]
+    number = st.selectbox("Chart", range(len(drawn)), format_func=lambda one: names[one], key=f"chart saved {part}")
     one = drawn[min(number or 0, len(drawn) - 1)]
     file = re.sub(r"[^a-z0-9]+", "-", one.name.lower()).strip("-")[:60] or "chart"
     with st.container(horizontal=True):
-        st.download_button("CSV", one.data.to_csv(index=False), f"{file}.csv", "text/csv", on_click="ignore")
+        st.download_button(
+            "CSV", one.data.to_csv(index=False), f"{file}.csv", "text/csv", on_click="ignore", key=f"csv {part}"
+        )
         _saver(key=f"saver {one.alternative}", data={"alternative": one.alternative, "file": file})
     st.dataframe(one.data, hide_index=True, width="stretch", alt=plain_text(one.name))
 

@@ -41,22 +41,25 @@ def show_audit(record: AuditRecord, *, key: str) -> None:
         st.download_button(
             "Audit (JSON)", content, f"{key}.audit.json", "application/json", on_click="ignore", key=f"{key} json"
         )
-    wanted = st.multiselect(
+    wanted = st.pills(
         "Severity",
         list(counts),
+        selection_mode="multi",
         default=list(counts),
         format_func=lambda one: f"{_SIGNS[one]} {one}",
         key=f"{key} kinds",
     )
-    shown = [finding for finding in record.findings if finding.severity in wanted]
+    graver = list(counts)  # from the gravest on
+    shown = sorted(
+        (one for one in record.findings if one.severity in wanted), key=lambda one: graver.index(one.severity)
+    )
     if shown:
         text_table(
             [
                 {
                     "": f"{_SIGNS[one.severity]} {one.severity}",
+                    "conclusion": one.title + (f" [{one.subject}]" if one.subject not in one.title else ""),
                     "finding": one.id,
-                    "conclusion": one.title,
-                    "model": one.subject,
                 }
                 for one in shown
             ]
@@ -69,9 +72,16 @@ def show_audit(record: AuditRecord, *, key: str) -> None:
 
 
 def _evidence(finding: Finding) -> None:
-    for line in (finding.title, finding.claim, finding.how, reading(finding), finding.reason, finding.would_change):
+    st.markdown("**" + plain_text(finding.title) + "**")
+    for head, line in (
+        ("The claim", finding.claim),
+        ("How it was measured", finding.how),
+        ("How to read it", reading(finding)),
+        ("Why it was not checked", finding.reason),
+        ("What would change it", finding.would_change),
+    ):
         if line:
-            st.markdown(plain_text(line))
+            st.markdown(f"*{head}:* " + plain_text(line))
     if finding.measured:
         rows = [
             {

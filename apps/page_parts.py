@@ -10,7 +10,9 @@ import charts
 import pandas as pd
 import streamlit as st
 
+from trustml.record.store import RunDirectory
 from trustml.report.documents import Cell, plain_text
+from trustml.report.site.html import site_page
 from trustml.report.tables import plain_rows
 
 
@@ -75,3 +77,16 @@ def show_rows(table: pd.DataFrame, *, label: str = "The rows behind this") -> No
     with st.expander(plain_text(label)):
         columns = ["backend", "regime", "seed", "subject", "measure", "value", "low", "high", "unit", "n", "note"]
         st.dataframe(pd.DataFrame(plain_rows(table), columns=columns), hide_index=True, width="stretch")
+
+
+def hand_on(runs: Sequence[RunDirectory]) -> None:
+    """Offer what runs measured, side by side, as one HTML file; it is made when it is asked for."""
+    name = runs[0].path.name if len(runs) == 1 else "comparison"
+    st.download_button(
+        "Report to hand on (HTML)",
+        lambda: site_page(runs).encode(),
+        f"{name}.html",
+        "text/html",
+        on_click="ignore",
+        help="Nothing of private/ is in it, and it loads nothing; as `trustml report` writes it.",
+    )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import streamlit as st
-from charts import charts_of
+from charts import charts_of, downloads
 from drawing import LARGEST_SIDE, draw_image
 from explanation_panels import draw_panels
 
@@ -35,7 +35,7 @@ from trustml.report.explanations.selection import PanelRequest
 _MOST_WIDGETS = 40
 _UPLOAD_MIB = 10
 _PREDICTED = "the one that each copy of the model predicts"
-_UNKNOWN = "unknown, as the input is yours"
+_UNKNOWN = "unknown"
 
 
 @st.fragment
@@ -72,7 +72,9 @@ def show_what_if(run: RunDirectory, manifest: Manifest, recorded: ExplainedExamp
     for backend, reason in failed.items():
         st.error(plain_text(f"{backend}: {reason}"))
     if found is not None:
-        _show(found, recorded)
+        with charts_of("what if"):
+            _show(found, recorded)
+        downloads("what if")
 
 
 def _answered(answers: RunDirectory) -> bool:
@@ -99,10 +101,9 @@ def _show(found: ExplainedExample, recorded: ExplainedExample) -> None:
             ]
         )
     )
-    with charts_of("what if"):
-        draw_panels(unknown, [(panel.library, panel) for panel in found.panels])
+    draw_panels(unknown, [(panel.library, panel) for panel in found.panels])
     st.caption(plain_text(f"{found.colours[0].upper()}{found.colours[1:]}. Panels share one scale, of {found.unit}."))
-    with st.expander("The example as it was"), charts_of("the example as it was"):
+    with st.expander("The example as it was"):
         draw_panels(recorded, [(panel.library, panel) for panel in recorded.panels])
 
 

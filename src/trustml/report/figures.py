@@ -76,6 +76,9 @@ def accuracy_points(table: pd.DataFrame) -> alt.LayerChart:
     score = leading(set(table.measure))
     rows = present(table, score)
     scale = alt.Scale(domain=_accuracy_domain(rows))
+    rows = rows[
+        ["backend", "regime", "seed", "cell", "value", "low", "high", "note"]
+    ]  # what is drawn alone: the rest costs time
     base = alt.Chart(rows).encode(
         y=alt.Y("regime:N", title=None, sort=list(dict.fromkeys(rows.regime)), axis=names_axis()),
         yOffset=alt.YOffset("cell:N"),
@@ -130,6 +133,7 @@ def _accuracy_domain(rows: pd.DataFrame) -> list[float]:
 
 
 def _accuracy_panel(rows: pd.DataFrame, *, x: alt.X, scale: alt.Scale, title: str, score: str) -> alt.LayerChart:
+    rows = rows[["backend", "regime", "seed", "cell", "label", "value", "low", "high", "note"]]
     base = alt.Chart(rows, title=title).encode(x=x, xOffset=alt.XOffset("cell:N"))
     of_axis = f"{MEASURES[score].title}, 95 % interval"
     low = alt.Y("low:Q", title=of_axis, scale=scale)
