@@ -132,7 +132,6 @@ def walk(at: Walk) -> None:
     at.keep("live")
     at.go("launch")
     at.press("Cancel")
-    at.says("was ended")
     at.until(lambda: not run.is_executed(), "the end of the run")
     assert run.manifest().status == "interrupted"
     at.go("", run=run.path.name)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from trustml.compare.table import fact_of
 from trustml.measures.measure import MEASURES
-from trustml.report.figures import INK, backend_colour, names_axis, present
+from trustml.report.figures import INK, backend_colour, names_axis, present, tips
 
 
 def measure_bars(table: pd.DataFrame, name: str) -> list[alt.LayerChart]:
@@ -56,8 +56,10 @@ def _bars(rows: pd.DataFrame, *, heading: str, title: str) -> alt.LayerChart:
     bars = base.mark_bar(opacity=0.85).encode(
         x=alt.X("value:Q", title=title, scale=scale, axis=alt.Axis(tickCount=6)),
         color=backend_colour(rows.backend).legend(None),
-        tooltip=["backend", alt.Tooltip("value:Q", format=".4g"), "low", "high", "n"],
+        tooltip=[*tips("backend"), alt.Tooltip("value:Q", format=".4g"), *tips("low", "high", "n")],
     )
-    spread = base.mark_rule(strokeWidth=2, color=INK).encode(x="low:Q", x2="high:Q")
-    labels = base.mark_text(align="left", dx=6, color=INK).encode(x="end:Q", text=alt.Text("value:Q", format=",.4~r"))
+    spread = base.mark_rule(strokeWidth=2, color=INK).encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"))
+    labels = base.mark_text(align="left", dx=6, color=INK).encode(
+        x=alt.X("end:Q"), text=alt.Text("value:Q", format=",.4~r")
+    )
     return alt.layer(bars, spread, labels).properties(height=alt.Step(24))
