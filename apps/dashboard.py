@@ -42,7 +42,8 @@ page = st.navigation(
         st.Page("views/runs.py", title="All runs"),
         st.Page("views/compare.py", title="Compare"),
         *starting,
-    ]
+    ],
+    expanded=True,  # none hidden behind "View more"
 )
 try:
     if page not in starting:  # which needs no run that is there
