@@ -11,8 +11,6 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from trustml.report.documents import plain_text
-
 _DRAWN, _PART = "charts of the page", "part of the page"
 _HTML = '<button value="png">PNG</button><button value="svg">SVG</button> <span role="status"></span>'
 _CSS = """
@@ -126,7 +124,7 @@ def downloads(part: str = "page") -> None:
 
 @st.fragment
 def _one_of(drawn: list[Drawn], part: str) -> None:
-    names = [plain_text(one.alternative) for one in drawn]
+    names = [one.alternative for one in drawn]  # a choice is no Markdown
     number = st.selectbox("Chart", range(len(drawn)), format_func=lambda one: names[one], key=f"chart saved {part}")
     one = drawn[min(number or 0, len(drawn) - 1)]
     file = re.sub(r"[^a-z0-9]+", "-", one.name.lower()).strip("-")[:60] or "chart"
@@ -135,7 +133,7 @@ def _one_of(drawn: list[Drawn], part: str) -> None:
             "CSV", one.data.to_csv(index=False), f"{file}.csv", "text/csv", on_click="ignore", key=f"csv {part}"
         )
         _saver(key=f"saver {one.alternative}", data={"alternative": one.alternative, "file": file})
-    st.dataframe(one.data, hide_index=True, width="stretch", alt=plain_text(one.name))
+    st.dataframe(one.data, hide_index=True, width="stretch", alt=one.name)
 
 
 def chart_name(drawing: Any) -> str:

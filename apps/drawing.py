@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from trustml.errors import UsageError
+from trustml.report.documents import plain_text
 
 LARGEST_SIDE = 32
 """Pixels of the larger images that can be drawn."""
@@ -85,10 +86,10 @@ def draw_image(shape: tuple[int, int], *, key: str, start: npt.NDArray[np.float3
     state.setdefault(f"{key} start", start)
     left, right = st.columns(2)
     with left:
-        tool = st.radio("Pen", ["draw", "erase"], horizontal=True, key=f"{key} pen")
+        tool = st.selectbox("Pen", ["draw", "erase"], key=f"{key} pen")
         with st.container(horizontal=True):
             for label, pixels in (("Empty", np.zeros(shape, np.float32)), ("Begin with the example", start)):
-                if st.button(label, key=f"{key} {label}"):
+                if st.button(plain_text(label), key=f"{key} {label}"):
                     state[version] += 1
                     state[f"{key} start"] = pixels
         begin = np.asarray(state[f"{key} start"])

@@ -41,10 +41,9 @@ def show_audit(record: AuditRecord, *, key: str) -> None:
         st.download_button(
             "Audit (JSON)", content, f"{key}.audit.json", "application/json", on_click="ignore", key=f"{key} json"
         )
-    wanted = st.pills(
+    wanted = st.multiselect(
         "Severity",
         list(counts),
-        selection_mode="multi",
         default=list(counts),
         format_func=lambda one: f"{_SIGNS[one]} {one}",
         key=f"{key} kinds",
@@ -66,7 +65,7 @@ def show_audit(record: AuditRecord, *, key: str) -> None:
         )
         names = [f"{_SIGNS[one.severity]} {one.id} {one.subject}" for one in shown]
         number = st.selectbox(
-            "Evidence of", range(len(shown)), format_func=lambda one: plain_text(names[one]), key=f"{key} finding"
+            "Evidence of", range(len(shown)), format_func=lambda one: names[one], key=f"{key} finding"
         )
         _evidence(shown[number or 0])
 
@@ -81,7 +80,7 @@ def _evidence(finding: Finding) -> None:
         ("What would change it", finding.would_change),
     ):
         if line:
-            st.markdown(f"*{head}:* " + plain_text(line))
+            st.markdown("*" + plain_text(head) + ":* " + plain_text(line))
     if finding.measured:
         rows = [
             {

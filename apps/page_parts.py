@@ -54,9 +54,9 @@ def sortable(cells: pd.DataFrame) -> None:
     st.dataframe(styled, hide_index=True, width="stretch")
 
 
-def text_table(rows: Sequence[dict[str, object]]) -> None:
-    """Show texts in full, whatever is in them; what is the same in every row stands below, once."""
-    same = {name for name in rows[0] if len({row[name] for row in rows}) == 1} if len(rows) > 1 else set()
+def text_table(rows: Sequence[dict[str, object]], *, fold: bool = True) -> None:
+    """Show texts in full, whatever is in them; what is the same in every row stands below, once, where that may be."""
+    same = {name for name in rows[0] if len({row[name] for row in rows}) == 1} if fold and len(rows) > 1 else set()
     st.table(pd.DataFrame([{name: plain_text(row[name]) for name in row if name not in same} for row in rows]))
     if same:
         st.caption(

@@ -12,6 +12,7 @@ import streamlit as st
 from charts import charts_of, downloads
 from drawing import LARGEST_SIDE, draw_image
 from explanation_panels import draw_panels
+from page_parts import text_table
 
 from trustml.data.dataset import Floats
 from trustml.data.given import (
@@ -89,17 +90,16 @@ def _show(found: ExplainedExample, recorded: ExplainedExample) -> None:
     unknown = dataclasses.replace(found, target=_UNKNOWN)
     before = {panel.library: panel.classes.words for panel in recorded.panels}
     st.subheader("Before and after")
-    st.table(
-        pd.DataFrame(
-            [
-                {
-                    "library": plain_text(panel.library),
-                    "the example": plain_text(before.get(panel.library, "")),
-                    "what you gave": plain_text(panel.classes.words),
-                }
-                for panel in found.panels
-            ]
-        )
+    text_table(
+        [
+            {
+                "library": panel.library,
+                "the example": before.get(panel.library, ""),
+                "what you gave": panel.classes.words,
+            }
+            for panel in found.panels
+        ],
+        fold=False,
     )
     draw_panels(unknown, [(panel.library, panel) for panel in found.panels])
     st.caption(plain_text(f"{found.colours[0].upper()}{found.colours[1:]}. Panels share one scale, of {found.unit}."))
@@ -111,7 +111,7 @@ def _explained_class(manifest: Manifest) -> Any:
     task, names = explained_task(task_of(manifest)), manifest.data.class_names
     if not isinstance(task, Classes | Labels):
         return "predicted"  # there is one output
-    words = [_PREDICTED, *(plain_text(name) for name in names)]
+    words = [_PREDICTED, *names]
     chosen = st.selectbox("Class that is explained", range(len(words)), format_func=lambda one: words[one])
     return "predicted" if chosen == 0 else chosen - 1
 
@@ -135,7 +135,7 @@ def _row(manifest: Manifest, base: Floats, examples: Floats, *, key: str) -> Flo
     names = data.feature_names or tuple(f"feature {place}" for place in range(len(base)))
     groups = data.feature_groups or tuple(range(len(base)))
     features = features_given(names, groups, source, examples=examples)
-    way = st.radio("Input", ["Change values", "Upload a row (CSV)"], horizontal=True, key="what if way")
+    way = st.selectbox("Input", ["Change values", "Upload a row (CSV)"], key="what if way")
     if any(feature.span is None and not feature.categories for feature in features):
         st.caption("Numbers without a range in the scenario are as the model gets them, after scaling.")
     if way == "Change values":
@@ -184,7 +184,7 @@ def _image(manifest: Manifest, base: Floats, examples: Floats, *, key: str) -> F
     source = source_of(manifest.scenario)
     (low, high), known = black_and_white(source, examples)
     small = base.shape[-1] == 1 and max(base.shape) <= LARGEST_SIDE
-    way = st.radio("Input", [*(["Draw"] if small else []), "Upload an image"], horizontal=True, key="what if way")
+    way = st.selectbox("Input", [*(["Draw"] if small else []), "Upload an image"], key="what if way")
     if not known:
         st.caption(plain_text(f"Black and white become {low:g} and {high:g}, the least and largest of the examples."))
     if way == "Draw":

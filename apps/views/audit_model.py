@@ -57,7 +57,7 @@ def audits() -> None:
         st.caption("None yet.")
         return
     names = [f"{one.name}: {state(one)}" for one in found]
-    number = st.selectbox("Audit", range(len(found)), format_func=lambda one: plain_text(names[one]), key="audit shown")
+    number = st.selectbox("Audit", range(len(found)), format_func=lambda one: names[one], key="audit shown")
     one = found[min(number or 0, len(found) - 1)]
     if one.running:
         st.info(plain_text(f"Running: {one.said}"))

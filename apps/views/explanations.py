@@ -163,7 +163,11 @@ shown = {
     "What if": show_other,
 }
 # Of the others nothing is drawn: dozens of charts that nobody sees would keep the browser busy.
-for place, show in zip(st.tabs(list(shown), key="explanations tab", on_change="rerun"), shown.values(), strict=True):
+for place, show in zip(
+    st.tabs([plain_text(name) for name in shown], key="explanations tab", on_change="rerun"),
+    shown.values(),
+    strict=True,
+):
     if place.open:
         with place:
             show()
