@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import streamlit as st
 from chosen_run import runs_folder
 from msgspec import inspect
 
@@ -28,7 +29,11 @@ _LISTED = ("epsilon", "noise_multiplier", "epochs", "steps", "rounds", "batch_si
 _MAY_SET = ("training.", "execution.", "explanations.examples", "seeds")
 """Fields that may be set from the page: none names a file or code."""
 
-_started: set[str] = set()
+
+@st.cache_resource
+def _started() -> set[str]:
+    """Names of runs that this server started; kept while it serves, also where this file is read anew."""
+    return set()
 
 
 def scenarios_folder() -> Path | None:
@@ -156,7 +161,7 @@ def ask(folder: Path, name: str, *, settings: Sequence[str], options: Sequence[s
         raise UsageError(said[-1].removeprefix("Error: "))
     found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     if "run" in found:
-        _started.add(found["run"])
+        _started().add(found["run"])
     return found
 
 
@@ -166,7 +171,7 @@ def unfinished() -> list[RunDirectory]:
     No others: a record that came from elsewhere may name code, which only whoever calls the command line may start.
     """
     found = []
-    for name in sorted(_started):
+    for name in sorted(_started()):
         run = RunDirectory(runs_folder() / name)
         try:
             if not run.is_executed() and run.manifest().status != "success":
@@ -183,6 +188,6 @@ def go_on(run: RunDirectory) -> None:
     ------
     UsageError
     """
-    if run.path.name not in _started:
+    if run.path.name not in _started():
         raise UsageError(f"{run.path.name}: was not started here; use `trustml run --resume`")
     start_detached(run)

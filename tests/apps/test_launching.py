@@ -144,7 +144,8 @@ def test_only_what_was_started_here_is_gone_on_with(place, monkeypatch):
 
     begun = []
     monkeypatch.setattr(launching, "start_detached", begun.append)
-    monkeypatch.setattr(launching, "_started", set())
+    names: set[str] = set()
+    monkeypatch.setattr(launching, "_started", lambda: names)
     run = as_running(copy_of("private", place.parent / "runs").directory)  # and nobody executes it
     with pytest.raises(UsageError, match="was not started here; use `trustml run --resume`"):
         launching.go_on(run)
