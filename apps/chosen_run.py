@@ -11,7 +11,7 @@ import streamlit as st
 
 import trustml
 from trustml.compare.rows import measure_run
-from trustml.compare.table import table_of
+from trustml.compare.table import read_measures, table_of
 from trustml.measures.evidence import Evidence
 from trustml.measures.privacy import ledger_digests
 from trustml.privacy.statement import PrivacyStatement
@@ -77,7 +77,7 @@ def measures() -> pd.DataFrame:
 def _measured() -> pd.DataFrame:
     run = current()
     if not _is_so_far(run):
-        return run.measures()
+        return _measured(str(run.path), seen(run))
     manifest = run.manifest
     done = sum(record.status == "ok" for record in manifest.jobs)
     st.info(
@@ -89,13 +89,13 @@ def _measured() -> pd.DataFrame:
     )
     if not done:
         st.stop()
-    return _so_far(str(run.path), _seen(run))[0]
+    return _so_far(str(run.path), seen(run))[0]
 
 
 def statements() -> list[PrivacyStatement]:
     """Give the chosen run's privacy statements; of a run that goes on, what was charged so far."""
     run = current()
-    return _so_far(str(run.path), _seen(run))[1] if _is_so_far(run) else run.privacy()
+    return _so_far(str(run.path), seen(run))[1] if _is_so_far(run) else run.privacy()
 
 
 def follow() -> None:
@@ -115,17 +115,25 @@ def _follow(shown: str) -> None:
         st.rerun()
 
 
+def seen(run: trustml.Run) -> str:
+    """All that decides what a page says of a run: its table if it has one, how jobs ended, and what was charged."""
+    path = run.path / MEASURES
+    facts = path.stat() if path.is_file() else None
+    table = "" if facts is None else f"{facts.st_mtime_ns} {facts.st_size}"
+    return f"{table} {_state(run.manifest.jobs)} {sorted(ledger_digests(Evidence(run.directory)).items())}"
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)  # without a copy: no page changes it
+def _measured(path: str, seen: str) -> pd.DataFrame:
+    return read_measures(RunDirectory(Path(path)))
+
+
 def _is_so_far(run: trustml.Run) -> bool:
     return run.status == "running" or not (run.path / MEASURES).is_file()
 
 
 def _state(jobs: tuple[JobRecord, ...]) -> str:
     return " ".join(f"{record.id}:{record.status}:{record.attempt}" for record in jobs)
-
-
-def _seen(run: trustml.Run) -> str:
-    """All that decides what is measured so far: how jobs ended, and what was charged."""
-    return f"{_state(run.manifest.jobs)} {sorted(ledger_digests(Evidence(run.directory)).items())}"
 
 
 @st.cache_data(max_entries=4, show_spinner="Measuring what is there so far")

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import streamlit as st
 from chosen_run import runs_folder
 from msgspec import inspect
 
-from trustml.errors import UsageError
+from trustml.errors import TrustmlError, UsageError
+from trustml.launch.detached import start_detached
+from trustml.record.store import RunDirectory
 from trustml.scenario.read import every_field, read_scenario
 from trustml.scenario.spec import Scenario
 
@@ -23,9 +26,14 @@ _PLAN_SECONDS = 600.0  # large data take a while to be read and planned
 _LISTED = ("epsilon", "noise_multiplier", "epochs", "steps", "rounds", "batch_size", "clipping_norm")
 """Fields of a regime that the form shows, those it has; all others are fields of `--set`."""
 
-
 _MAY_SET = ("training.", "execution.", "explanations.examples", "seeds")
 """Fields that may be set from the page: none names a file or code."""
+
+
+@st.cache_resource
+def _started() -> set[str]:
+    """Names of runs that this server started; kept while it serves, also where this file is read anew."""
+    return set()
 
 
 def scenarios_folder() -> Path | None:
@@ -152,4 +160,34 @@ def ask(folder: Path, name: str, *, settings: Sequence[str], options: Sequence[s
         said = done.stderr.strip().splitlines() or ["trustml run ended without a word"]
         raise UsageError(said[-1].removeprefix("Error: "))
     found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    if "run" in found:
+        _started().add(found["run"])
     return found
+
+
+def unfinished() -> list[RunDirectory]:
+    """Runs that this server started and that ended before they were done.
+
+    No others: a record that came from elsewhere may name code, which only whoever calls the command line may start.
+    """
+    found = []
+    for name in sorted(_started()):
+        run = RunDirectory(runs_folder() / name)
+        try:
+            if not run.is_executed() and run.manifest().status != "success":
+                found.append(run)
+        except TrustmlError:  # removed, or damaged, since
+            continue
+    return found
+
+
+def go_on(run: RunDirectory) -> None:
+    """Do what is missing of a run of :func:`unfinished`, in a process of its own.
+
+    Raises
+    ------
+    UsageError
+    """
+    if run.path.name not in _started():
+        raise UsageError(f"{run.path.name}: was not started here; use `trustml run --resume`")
+    start_detached(run)

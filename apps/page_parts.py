@@ -6,30 +6,33 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import charts
 import pandas as pd
 import streamlit as st
 
+from trustml.record.store import RunDirectory
 from trustml.report.documents import Cell, plain_text
+from trustml.report.site.html import site_page
 from trustml.report.tables import plain_rows
 
 
 def draw(chart: Any, *, place: Any = st) -> None:
     """Draw a chart as wide as its place."""
-    place.altair_chart(chart, width="stretch")
+    charts.chart(chart, width="stretch", place=place)
 
 
-def beside(charts: Sequence[Any], *, columns: int) -> None:
+def beside(several: Sequence[Any], *, columns: int) -> None:
     """Draw charts beside each other where there is room, else one below another."""
-    for first in range(0, len(charts), columns):
-        for place, chart in zip(st.columns(columns), charts[first : first + columns], strict=False):
+    for first in range(0, len(several), columns):
+        for place, chart in zip(st.columns(columns), several[first : first + columns], strict=False):
             draw(chart, place=place)
 
 
-def pictures(charts: Sequence[Any]) -> None:
+def pictures(several: Sequence[Any]) -> None:
     """Draw charts of a fixed size beside each other, as many in a line as there is room for."""
     with st.container(horizontal=True):
-        for chart in charts:
-            st.altair_chart(chart, width="content")
+        for one in several:
+            charts.chart(one, width="content")
 
 
 def sortable(cells: pd.DataFrame) -> None:
@@ -51,9 +54,9 @@ def sortable(cells: pd.DataFrame) -> None:
     st.dataframe(styled, hide_index=True, width="stretch")
 
 
-def text_table(rows: Sequence[dict[str, object]]) -> None:
-    """Show texts in full, whatever is in them; what is the same in every row stands below, once."""
-    same = {name for name in rows[0] if len({row[name] for row in rows}) == 1} if len(rows) > 1 else set()
+def text_table(rows: Sequence[dict[str, object]], *, fold: bool = True) -> None:
+    """Show texts in full, whatever is in them; what is the same in every row stands below, once, where that may be."""
+    same = {name for name in rows[0] if len({row[name] for row in rows}) == 1} if fold and len(rows) > 1 else set()
     st.table(pd.DataFrame([{name: plain_text(row[name]) for name in row if name not in same} for row in rows]))
     if same:
         st.caption(
@@ -74,3 +77,16 @@ def show_rows(table: pd.DataFrame, *, label: str = "The rows behind this") -> No
     with st.expander(plain_text(label)):
         columns = ["backend", "regime", "seed", "subject", "measure", "value", "low", "high", "unit", "n", "note"]
         st.dataframe(pd.DataFrame(plain_rows(table), columns=columns), hide_index=True, width="stretch")
+
+
+def hand_on(runs: Sequence[RunDirectory]) -> None:
+    """Offer what runs measured, side by side, as one HTML file; it is made when it is asked for."""
+    name = runs[0].path.name if len(runs) == 1 else "comparison"
+    st.download_button(
+        "Report to hand on (HTML)",
+        lambda: site_page(runs).encode(),
+        f"{name}.html",
+        "text/html",
+        on_click="ignore",
+        help="Nothing of private/ is in it, and it loads nothing; as `trustml report` writes it.",
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 from chosen_run import runs_folder
-from page_parts import draw, sortable, text_table
+from page_parts import draw, hand_on, sortable, text_table
 
 import trustml
 from trustml.compare.run_differences import run_differences
@@ -29,11 +29,12 @@ if len(chosen) < 2:
     st.info("Choose two runs or more.")
     st.stop()
 
-loaded = []
+loaded, shown = [], []
 for name in chosen:
     run = trustml.Run(RunDirectory(runs_folder() / name))
     try:
         loaded.append((run.manifest, run.measures()))
+        shown.append(run.directory)
     except TrustmlError as error:
         st.warning(plain_text(f"{name} is left out. {error}"))
 if len(loaded) < 2:
@@ -79,3 +80,4 @@ for score, numbers in by_score.items():
     st.caption(plain_text("; ".join(f"{chr(65 + n)}: {loaded[n][0].run}" for n in numbers)))
     if together[together.measure == score].value.notna().any():
         draw(figures.accuracy_points(together))
+hand_on(shown)

@@ -6,6 +6,7 @@ import streamlit as st
 from chosen_run import current, measures
 from explanation_panels import curves_of, draw_importances, draw_panels, pick_example
 from page_parts import draw, notes, show_rows, sortable
+from what_if import show_what_if
 
 from trustml.compare.table import fact_of
 from trustml.errors import UsageError
@@ -32,12 +33,11 @@ models = list(dict.fromkeys(panel.model for panel in everything.panels))
 model = middle.selectbox("Model", models)
 example = pick_example(right, run)
 
-same_weights, overall, all_methods, regimes, worth = st.tabs(
-    ["Same weights, every library", "Over all examples", "Every method", "Every regime", "What they are worth"]
-)
+found = explained_example(run, PanelRequest(method=method, example=example, model=model, backend=None))
 
-with same_weights:
-    found = explained_example(run, PanelRequest(method=method, example=example, model=model, backend=None))
+
+def show_same_weights() -> None:
+    """Draw what every library says of one model, and how far they agree."""
     draw_panels(found, [(panel.library, panel) for panel in found.panels])
     st.caption(plain_text(f"{found.colours[0].upper()}{found.colours[1:]}. Panels share one scale, of {found.unit}."))
     st.caption(
@@ -63,10 +63,14 @@ with same_weights:
     )
     show_rows(pairs)
 
-with overall:
+
+def show_overall() -> None:
+    """Draw what counts over all examples."""
     draw_importances(run, method=method, model=model)
 
-with all_methods:
+
+def show_all_methods() -> None:
+    """Draw every method of one library."""
     done = {record.id for record in manifest.jobs if record.status == "ok"}
     backends = [b for b in manifest.scenario["backends"] if explain_id(b, model) in done]
     backend = st.selectbox("Library of", backends)
@@ -86,7 +90,9 @@ with all_methods:
         draw(figures.method_matrix(agreement))
         st.caption("Spearman rank correlation of signed attributions, mean over examples; the control is random.")
 
-with regimes:
+
+def show_regimes() -> None:
+    """Draw models of every regime, and what a regime does beyond luck."""
     records = {record.id: record for record in manifest.jobs}
     backends = [b for b in manifest.scenario["backends"] if sum(records[m].backend == b for m in models) > 1]
     if not backends:
@@ -125,7 +131,9 @@ with regimes:
             columns = ["subject", "regime", "seed", "value", "low", "high", "note"]
             st.dataframe(between[columns].rename(columns={"value": "rank agreement"}), hide_index=True, width="stretch")
 
-with worth:
+
+def show_worth() -> None:
+    """Show what removing features, and other tests, say of the explanations."""
     curves = curves_of(run, model)
     if curves is None:
         st.info("Nothing was tried with the explanations of this run (explanations.probes).")
@@ -139,3 +147,27 @@ with worth:
         )
         judged = rows_of_model(table, model)
         show_rows(judged[judged.method != ""])
+
+
+def show_other() -> None:
+    """Let the reader give another input."""
+    show_what_if(run, manifest, found, model=model)
+
+
+shown = {
+    "Same weights, every library": show_same_weights,
+    "Over all examples": show_overall,
+    "Every method": show_all_methods,
+    "Every regime": show_regimes,
+    "What they are worth": show_worth,
+    "What if": show_other,
+}
+# Of the others nothing is drawn: dozens of charts that nobody sees would keep the browser busy.
+for place, show in zip(
+    st.tabs([plain_text(name) for name in shown], key="explanations tab", on_change="rerun"),
+    shown.values(),
+    strict=True,
+):
+    if place.open:
+        with place:
+            show()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 import streamlit as st
-from chosen_run import current, measures
+from chosen_run import current, measures, seen
 from chosen_run import statements as stated_of_run
 from page_parts import beside, draw, show_rows, sortable
 
@@ -14,6 +16,7 @@ from trustml.measures.federated import clients_of, federated_jobs
 from trustml.measures.measure import MEASURES, of_family, shown_in
 from trustml.plan.job import short_model
 from trustml.privacy.statement import PrivacyStatement, at_most, statement_line
+from trustml.record.store import RunDirectory
 from trustml.report.documents import plain_text
 from trustml.report.federated import figures
 from trustml.report.federated.frames import (
@@ -142,6 +145,12 @@ def show_rounds(frames: FederatedFrames, regimes: list[str], order: list[str], p
         st.caption("Adaptive clipping: each step follows a noisy count of clients, which the epsilon pays for.")
 
 
+@st.cache_resource(max_entries=4, show_spinner=False)
+def frames_of(path: str, seen: str) -> FederatedFrames:
+    """Read what every round came to; anew when more is known."""
+    return federated_frames(Evidence(RunDirectory(Path(path))))
+
+
 def of(frame: pd.DataFrame, regimes: list[str]) -> pd.DataFrame:
     """Give the rows of some regimes."""
     return frame[frame.regime.isin(regimes)]
@@ -160,7 +169,7 @@ def main() -> None:
     table = measures()
     evidence = Evidence(run.directory)
     try:
-        jobs, frames = federated_jobs(evidence), federated_frames(evidence)
+        jobs, frames = federated_jobs(evidence), frames_of(str(run.path), seen(run))
     except RecordError as error:
         st.warning(plain_text(f"The rounds cannot be read. {error}"))
         st.stop()

@@ -6,7 +6,17 @@ from typing import Any
 
 import streamlit as st
 from chosen_run import runs_folder
-from launching import FormField, ask, form_fields, overrides_of, read_choice, scenario_files, scenarios_folder
+from launching import (
+    FormField,
+    ask,
+    form_fields,
+    go_on,
+    overrides_of,
+    read_choice,
+    scenario_files,
+    scenarios_folder,
+    unfinished,
+)
 from page_parts import text_table
 
 from trustml.errors import RecordError, UsageError
@@ -113,6 +123,22 @@ def running() -> None:
         )
         if st.button("Cancel", key=f"cancel {one.run}"):
             cancel(run)
+    for run in unfinished():
+        name = run.path.name
+        st.markdown(plain_text(f"{name} ended before it was done."))
+        with st.container(horizontal=True):
+            if st.button("Go on", key=f"resume {name}", help="As `trustml run --resume` does"):
+                resume(run)
+            st.page_link("views/overview.py", label="Show it", query_params={"run": name})
+
+
+def resume(run: RunDirectory) -> None:
+    """Do what is missing of a run."""
+    try:
+        go_on(run)
+        st.rerun()
+    except UsageError as error:
+        st.error(plain_text(error))
 
 
 def cancel(run: RunDirectory) -> None:

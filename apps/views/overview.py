@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pandas as pd
 import streamlit as st
-from chosen_run import current, how_to_go_on, measures, statements
-from page_parts import draw, notes, show_rows, sortable, text_table
+from chosen_run import current, how_to_go_on, measures, seen, statements
+from page_parts import draw, hand_on, notes, show_rows, sortable, text_table
 
 from trustml.measures.measure import MEASURES, leading, of_family
 from trustml.models.tasks import in_words
@@ -54,7 +57,16 @@ with st.container(horizontal=True, gap="medium"):
     st.metric("task", plain_text(in_words(task_of(manifest), len(data.class_names))), width="content")
 
 table = measures()
-for question, answers in worded(summary(manifest, table, statements())):
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def answered(path: str, seen: str) -> tuple[list[Any], pd.DataFrame]:
+    """Answer what is asked first, and make the first table; anew when more is known."""
+    return worded(summary(manifest, table, statements())), overview_frame(manifest, table)
+
+
+answers_of_run, first_table = answered(str(run.path), seen(run))
+for question, answers in answers_of_run:
     if page := answers[0].page:
         st.page_link(
             f"views/{page}.py",
@@ -69,7 +81,7 @@ for question, answers in worded(summary(manifest, table, statements())):
 first = leading(set(table.measure))
 score = MEASURES[first].title[:1].upper() + MEASURES[first].title[1:]
 st.subheader("What each regime costs in each framework")
-sortable(overview_frame(manifest, table))
+sortable(first_table)
 st.caption(
     plain_text(
         f"{score}: 95 % interval, or smallest and largest over seeds. Step time: median and quartiles after the first "
@@ -104,3 +116,5 @@ st.caption(
         f"{machine.get('processor')}, {machine.get('cores')} cores, {machine.get('memory_gib')} GiB; {run.path.name}"
     )
 )
+if manifest.status != "running":
+    hand_on([run.directory])

@@ -100,10 +100,14 @@ left.json(
         "input_shape": list(manifest.data.input_shape),
         "preparation": msgspec.to_builtins(manifest.data.preparation),
         "notes": list(manifest.data.notes),
-    }
+    },
+    expanded=1,
 )
 right.subheader("Machine and versions")
 versions = {record.backend: record.result.versions for record in manifest.jobs if record.result}
-right.json({"hardware": manifest.hardware, "main": manifest.versions, "workers": versions, "source": manifest.source})
+right.json(
+    {"hardware": manifest.hardware, "main": manifest.versions, "workers": versions, "source": manifest.source},
+    expanded=1,
+)
 st.subheader("Scenario")
 st.json(manifest.scenario, expanded=False)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import streamlit as st
-from chosen_run import current, measures, runs_folder
+from chosen_run import current, measures, runs_folder, seen
 from page_parts import draw, show_rows
 
 from trustml.launch.benchmarks import bench_module
@@ -14,6 +16,14 @@ from trustml.report.speed.tables import load_words
 
 st.title("Speed")
 table = measures()
+
+
+@st.cache_resource(max_entries=50, show_spinner=False)
+def bars(path: str, seen: str, name: str) -> list[Any]:
+    """Charts of one measure; anew when more is known."""
+    return list(figures.measure_bars(table, name))
+
+
 manifest = current().manifest
 devices = sorted({record.result.device for record in manifest.jobs if record.result and record.result.device})
 beside = any(record.concurrent for record in manifest.jobs)
@@ -37,7 +47,7 @@ for name, measure in sorted(shown_in("speed page").items(), key=lambda one: one[
         st.caption(
             "Median, and quartiles as a black line. Each regime has its own axis: a federated step is a whole round."
         )
-    for chart in figures.measure_bars(table, name):
+    for chart in bars(str(current().path), seen(current()), name):
         draw(chart)
     show_rows(rows)
 panels = bench_module("panels")  # no part of an installation

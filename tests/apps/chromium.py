@@ -38,13 +38,13 @@ _TALLEST = 2400
 
 
 @contextmanager
-def served(runs: Path) -> Iterator[str]:
+def served(runs: Path, *options: str) -> Iterator[str]:
     """Serve the dashboard for a folder of runs; gives its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "-m", "trustml.cli", "dashboard", "--runs", str(runs), "--port", str(port)],
+        [sys.executable, "-m", "trustml.cli", "dashboard", "--runs", str(runs), "--port", str(port), *options],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -72,8 +72,8 @@ def is_installed() -> bool:
 
 
 @contextmanager
-def chromium(profile: Path) -> Iterator[Any]:
-    """Headless Chromium with an empty profile."""
+def chromium(profile: Path, *, downloads: Path | None = None) -> Iterator[Any]:
+    """Headless Chromium with an empty profile; it keeps what it downloads where a folder is named."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
@@ -82,8 +82,13 @@ def chromium(profile: Path) -> Iterator[Any]:
         options.add_argument(flag)
     options.binary_location = shutil.which("chromium")
     driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
+    driver.set_script_timeout(120)
+    if downloads is not None:
+        driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)})
+    try:
+        yield driver
+    finally:
+        driver.quit()
     del driver
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # selenium leaves its sockets to the collector

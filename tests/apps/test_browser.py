@@ -9,6 +9,8 @@ import time
 import pytest
 
 from tests.apps.chromium import chromium, is_installed, served, wait_for, wait_until_drawn
+from tests.apps.journey import SCENARIO, Walk, walk
+from tests.records import copy_of
 
 pytestmark = [
     pytest.mark.browser,
@@ -26,6 +28,7 @@ CHARTS = {
     "explanations": 8,
     "speed": 14,
     "deployment": 0,
+    "audit": 0,
     "record": 0,
 }
 """At least: every panel of explanations is a chart of its own."""
@@ -92,3 +95,20 @@ def test_an_answer_leads_to_its_proof_and_runs_to_their_comparison(browser, part
         wait_until_drawn(browser)
         assert "In what they differ" in browser.page_source and "Asked the same" in browser.page_source
         assert not browser.find_elements("css selector", '[data-testid="stException"]')
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_the_whole_way_from_launch_to_report(tmp_path):
+    scenarios, runs, downloads = (tmp_path / name for name in ("scenarios", "runs", "downloads"))
+    for folder in (scenarios, downloads):
+        folder.mkdir()
+    (scenarios / "journey.toml").write_text(SCENARIO)
+    copy_of("evidence", runs)
+    with (
+        served(runs, "--scenarios", str(scenarios)) as address,
+        chromium(tmp_path / "profile", downloads=downloads) as driver,
+    ):
+        walk(Walk(browser=driver, address=address, runs=runs, downloads=downloads))
+    (report,) = downloads.glob("journey-*[0-9a-f].html")
+    assert b"journey" in report.read_bytes()

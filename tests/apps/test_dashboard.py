@@ -29,6 +29,7 @@ PAGES = [
     "explanations",
     "speed",
     "deployment",
+    "audit",
     "record",
     "runs",
     "compare",
@@ -179,7 +180,7 @@ def test_the_attacks_page_shows_a_violation_and_the_models_at_risk(entry, attack
     app = opened(entry, attacked_run.path.parent, monkeypatch)
     app.switch_page("views/attacks.py").run()
     assert not app.exception, [error.value for error in app.exception]
-    audits, models = (frame.value for frame in app.dataframe if "measure" not in frame.value.columns)
+    audits, models, *_ = (frame.value for frame in app.dataframe if "measure" not in frame.value.columns)
     assert audits.verdict.tolist().count("VIOLATION") == 1
     assert set(models.regime) == {"Overfitted", "DPSGD"}
     assert [name for name in (*audits.columns, *models.columns) if "_" in name] == []

@@ -139,6 +139,27 @@ def test_what_runs_is_shown_whoever_started_it_and_can_be_ended(place):
     assert not [button for button in app.button if button.label == "Cancel"]
 
 
+def test_only_what_was_started_here_is_gone_on_with(place, monkeypatch):
+    import launching
+
+    begun = []
+    monkeypatch.setattr(launching, "start_detached", begun.append)
+    names: set[str] = set()
+    monkeypatch.setattr(launching, "_started", lambda: names)
+    run = as_running(copy_of("private", place.parent / "runs").directory)  # and nobody executes it
+    with pytest.raises(UsageError, match="was not started here; use `trustml run --resume`"):
+        launching.go_on(run)
+    assert launching.unfinished() == [] and not begun
+    answer = subprocess.CompletedProcess([], 0, json.dumps({"run": run.path.name}), "")
+    monkeypatch.setattr(subprocess, "run", lambda *given, **options: answer)
+    launching.ask(place, "one.toml", settings=[], options=["--detach"])
+    (found,) = launching.unfinished()
+    launching.go_on(found)
+    assert [one.path for one in begun] == [run.path]
+    (run.path / "manifest.json").write_text("{")
+    assert launching.unfinished() == []
+
+
 def test_without_the_operators_word_there_is_no_such_page(place, monkeypatch):
     monkeypatch.delenv("TRUSTML_SCENARIOS")
     import launching

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from typing import Any
 
 import pandas as pd
@@ -96,6 +97,12 @@ def test_without_a_plain_model_no_cost_is_told():
     assert texts(summary(manifest("DPSGD"), table(EPSILON), ()), "privacy") == [
         "with DPSGD (epsilon 8.00 per example, delta 1e-05): there is no plain model in this run to compare with"
     ]
+
+
+def test_an_epsilon_that_is_not_measured_yet_is_not_said_to_be_none():
+    for value, said in ((math.nan, "epsilon not measured of every model"), (math.inf, "no finite epsilon")):
+        rows = (EPSILON, row("epsilon", value, backend="jax", regime="DPSGD"), cost("torch", 0.045, 0.018, 0.075))
+        assert said in texts(summary(manifest("Plain", "DPSGD"), table(*rows), ()), "privacy")[0]
 
 
 def test_controls_are_no_plain_model():

@@ -24,12 +24,18 @@ _PATIENCE = 5.0  # seconds
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Let whoever opens it start the scenarios of this folder; a .py file there is executed to be read.",
 )
+@click.option(
+    "--audits",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Let whoever opens it upload models and data to be audited; they and the reports are kept in this folder.",
+)
 @click.option("--port", type=click.IntRange(1, 65535), default=8501, show_default=True)
 @click.option("--open/--no-open", "open_browser", default=False, help="Open a browser window.")
-def command(root: Path, scenarios: Path | None, port: int, open_browser: bool) -> int:
+def command(root: Path, scenarios: Path | None, audits: Path | None, port: int, open_browser: bool) -> int:
     """Serve the dashboard for the runs in a folder, on this machine alone, until Ctrl-C or SIGTERM.
 
-    It reads records and runs nothing, unless --scenarios names what may be started; such runs outlive it.
+    It reads records, and explains inputs that a reader gives. With --scenarios it starts runs, and with --audits it
+    audits models that are uploaded; both outlive it.
     """
     from trustml.errors import EnvironmentMissingError
     from trustml.processes import module_command
@@ -41,6 +47,9 @@ def command(root: Path, scenarios: Path | None, port: int, open_browser: bool) -
     options += ["--server.headless", "false" if open_browser else "true"]
     options += ["--browser.gatherUsageStats", "false", "--client.toolbarMode", "minimal"]
     options += ["--client.showErrorDetails", "none"]  # of what no page expects, the terminal has it all
+    if audits is not None:
+        _make(audits)
+    folders = {"TRUSTML_SCENARIOS": scenarios, "TRUSTML_AUDITS": audits}
     app = str(shipped("apps") / "dashboard.py")
     serve = module_command(Path(sys.executable), "streamlit", "run", app, *options)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -50,9 +59,9 @@ def command(root: Path, scenarios: Path | None, port: int, open_browser: bool) -
         serve.arguments,
         pass_fds=serve.inherited,
         env={
-            **{name: value for name, value in os.environ.items() if name != "TRUSTML_SCENARIOS"},
+            **{name: value for name, value in os.environ.items() if name not in folders},
             "TRUSTML_RUNS": str(root.resolve()),
-            **({} if scenarios is None else {"TRUSTML_SCENARIOS": str(scenarios.resolve())}),
+            **{name: str(folder.resolve()) for name, folder in folders.items() if folder is not None},
         },
         start_new_session=True,
     )
@@ -63,6 +72,15 @@ def command(root: Path, scenarios: Path | None, port: int, open_browser: bool) -
         return 0
     finally:
         _end(process)
+
+
+def _make(folder: Path) -> None:
+    from trustml.errors import UsageError
+
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--audits: {folder} cannot be made ({error.strerror}); name another folder") from None
 
 
 def _interrupt(*_: Any) -> None:

@@ -50,6 +50,11 @@ def backend_shape(there: Iterable[str]) -> alt.Shape:
     return alt.Shape("backend:N", title="framework", scale=scale, legend=top_legend(scale.domain))
 
 
+def tips(*fields: str) -> list[alt.Tooltip]:
+    """What is told of a mark. A field given by its bare name takes Altair 8 ms: it hashes its whole schema for it."""
+    return [alt.Tooltip(field) for field in fields]
+
+
 def top_legend(names: Iterable[str], *, lines: bool = False) -> alt.Legend:
     """Legend of some names over the chart, in as many columns as fit on a small screen: at the side it is cut off."""
     shown = list(dict.fromkeys(map(str, names)))
@@ -76,10 +81,13 @@ def accuracy_points(table: pd.DataFrame) -> alt.LayerChart:
     score = leading(set(table.measure))
     rows = present(table, score)
     scale = alt.Scale(domain=_accuracy_domain(rows))
+    rows = rows[
+        ["backend", "regime", "seed", "cell", "value", "low", "high", "note"]
+    ]  # what is drawn alone: the rest costs time
     base = alt.Chart(rows).encode(
         y=alt.Y("regime:N", title=None, sort=list(dict.fromkeys(rows.regime)), axis=names_axis()),
         yOffset=alt.YOffset("cell:N"),
-        tooltip=["backend", "regime", "seed", alt.Tooltip("value:Q", format=".3f"), "note"],
+        tooltip=[*tips("backend", "regime", "seed"), alt.Tooltip("value:Q", format=".3f"), *tips("note")],
     )
     title = f"{MEASURES[score].title} on held-out examples, 95 % interval"
     points = base.mark_point(filled=True, size=90).encode(
@@ -88,7 +96,7 @@ def accuracy_points(table: pd.DataFrame) -> alt.LayerChart:
         shape=backend_shape(rows.backend),
     )
     low = alt.X("low:Q", title=title, scale=scale)
-    intervals = base.mark_rule(strokeWidth=2).encode(x=low, x2="high:Q", color=backend_colour(rows.backend))
+    intervals = base.mark_rule(strokeWidth=2).encode(x=low, x2=alt.X2("high:Q"), color=backend_colour(rows.backend))
     return alt.layer(intervals, points).properties(height=alt.Step(18))
 
 
@@ -130,6 +138,7 @@ def _accuracy_domain(rows: pd.DataFrame) -> list[float]:
 
 
 def _accuracy_panel(rows: pd.DataFrame, *, x: alt.X, scale: alt.Scale, title: str, score: str) -> alt.LayerChart:
+    rows = rows[["backend", "regime", "seed", "cell", "label", "value", "low", "high", "note"]]
     base = alt.Chart(rows, title=title).encode(x=x, xOffset=alt.XOffset("cell:N"))
     of_axis = f"{MEASURES[score].title}, 95 % interval"
     low = alt.Y("low:Q", title=of_axis, scale=scale)
@@ -137,7 +146,7 @@ def _accuracy_panel(rows: pd.DataFrame, *, x: alt.X, scale: alt.Scale, title: st
         y=alt.Y("value:Q", title=of_axis, scale=scale),
         color=backend_colour(rows.backend),
         shape=backend_shape(rows.backend),
-        tooltip=["backend", "regime", "seed", alt.Tooltip("value:Q", format=".3f"), "note"],
+        tooltip=[*tips("backend", "regime", "seed"), alt.Tooltip("value:Q", format=".3f"), *tips("note")],
     )
-    intervals = base.mark_rule(strokeWidth=2).encode(y=low, y2="high:Q", color=backend_colour(rows.backend))
+    intervals = base.mark_rule(strokeWidth=2).encode(y=low, y2=alt.Y2("high:Q"), color=backend_colour(rows.backend))
     return alt.layer(intervals, points)

@@ -121,8 +121,10 @@ def _reference(asked: Mapping[str, Settings], regime: str, federated: Sequence[s
 
 def _promise(epsilons: pd.DataFrame) -> str:
     known = epsilons[epsilons.value.notna()]
-    if known.empty or len(known) < len(epsilons) or not known.value.map(math.isfinite).all():
+    if not known.value.map(math.isfinite).all():
         return "no finite epsilon"
+    if len(known) < len(epsilons):  # a job that is not done says nothing of what it will promise
+        return "epsilon not measured of every model"
     unit = f" per {known.privacy_unit.iloc[0]}" if known.privacy_unit.iloc[0] else ""
     return f"epsilon {at_most(float(known.value.max()), 2)}{unit}, delta {known.delta.max():g}"
 

@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from trustml.report.attacks.frames import TINY
-from trustml.report.figures import CLAIM, INK, REGIME_COLOURS, names_axis, top_legend
+from trustml.report.figures import CLAIM, INK, REGIME_COLOURS, names_axis, tips, top_legend
 
 _MARKS = {
     "claim": CLAIM,
@@ -39,14 +39,14 @@ def roc_log_log(points: pd.DataFrame, *, height: int = 420) -> alt.LayerChart:
             y=alt.Y("true_positive_rate:Q", title="true positive rate", scale=axis),
             color=_named_colour("attack", points.attack),
             tooltip=[
-                "attack",
+                *tips("attack"),
                 alt.Tooltip("false_positive_rate:Q", format=".4f"),
                 alt.Tooltip("true_positive_rate:Q", format=".4f"),
             ],
         )
     )
     guess = pd.DataFrame({"x": [TINY, 1.0], "y": [TINY, 1.0]})
-    diagonal = alt.Chart(guess).mark_line(strokeDash=[4, 4], color=INK).encode(x="x:Q", y="y:Q")
+    diagonal = alt.Chart(guess).mark_line(strokeDash=[4, 4], color=INK).encode(x=alt.X("x:Q"), y=alt.Y("y:Q"))
     return alt.layer(diagonal, lines).properties(height=height)
 
 
@@ -67,10 +67,10 @@ def auc_by_regime(frame: pd.DataFrame) -> alt.LayerChart:
             y=alt.Y("attack:N", sort=list(dict.fromkeys(frame.attack)), title=None, axis=names_axis()),
             yOffset=alt.YOffset("regime:N", sort=regimes),
             color=_named_colour("regime", frame.regime),
-            tooltip=["model", "attack", alt.Tooltip("auc:Q", format=".3f"), "low", "high", "note"],
+            tooltip=[*tips("model", "attack"), alt.Tooltip("auc:Q", format=".3f"), *tips("low", "high", "note")],
         )
     )
-    half = alt.Chart(pd.DataFrame({"x": [0.5]})).mark_rule(strokeDash=[4, 4], color=INK).encode(x="x:Q")
+    half = alt.Chart(pd.DataFrame({"x": [0.5]})).mark_rule(strokeDash=[4, 4], color=INK).encode(x=alt.X("x:Q"))
     return alt.layer(half, points).properties(height=alt.Step(22 if len(regimes) == 1 else 9 * len(regimes)))
 
 
@@ -89,7 +89,7 @@ def audited_epsilons(frame: pd.DataFrame) -> alt.LayerChart:
     scale = alt.Scale(domain=drawn, range=[_MARKS[name] for name in drawn])
     base = alt.Chart(shown).encode(
         y=alt.Y("audit:N", sort=list(shown.audit), title=None, axis=names_axis(limit=260)),
-        tooltip=["audit", "audited", "estimate", "claim", "ceiling", "attainable", "note"],
+        tooltip=tips("audit", "audited", "estimate", "claim", "ceiling", "attainable", "note"),
     )
     shapes = alt.Scale(domain=[within, beyond], range=["circle", "triangle-up"])
 
@@ -101,12 +101,12 @@ def audited_epsilons(frame: pd.DataFrame) -> alt.LayerChart:
 
     bars = base.mark_bar(size=14, opacity=0.7)
     points = base.mark_point(filled=True, size=110, opacity=1).encode(
-        x="audited:Q",
+        x=alt.X("audited:Q"),
         color=alt.Color("verdict:N", title=None, scale=scale, legend=top_legend(drawn)),
         shape=alt.Shape("verdict:N", scale=shapes, legend=None),
     )
     return alt.layer(
-        marked(bars, "attainable_low", reach).encode(x2="attainable_high:Q"),
+        marked(bars, "attainable_low", reach).encode(x2=alt.X2("attainable_high:Q")),
         marked(base.mark_tick(thickness=2, size=22), "ceiling", right),
         marked(base.mark_tick(thickness=4, size=22), "claim", claim),
         points,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from trustml.report.explanations.tables import rows_of_model
-from trustml.report.figures import INK, backend_colour, backend_shape, names_axis, top_legend
+from trustml.report.figures import INK, backend_colour, backend_shape, names_axis, tips, top_legend
 
 _LOG = alt.Scale(type="log")
 
@@ -33,7 +33,7 @@ def agreement_matrix(table: pd.DataFrame, *, job: str, method: str) -> alt.Layer
     )
     cells = base.mark_rect().encode(
         color=alt.Color("value:Q", title="rank agreement", scale=alt.Scale(scheme="blues", domain=[0, 1])),
-        tooltip=["first", "second", alt.Tooltip("value:Q", format=".4f"), "low", "high", "n"],
+        tooltip=[*tips("first", "second"), alt.Tooltip("value:Q", format=".4f"), *tips("low", "high", "n")],
     )
     labels = base.mark_text().encode(
         text=alt.Text("value:Q", format=".3f"),
@@ -52,7 +52,7 @@ def completeness_points(table: pd.DataFrame, *, job: str) -> alt.LayerChart:
         x=alt.X("value:Q", title="completeness error (log scale)", scale=_LOG),
         color=backend_colour(rows.backend),
         shape=backend_shape(rows.backend),
-        tooltip=["explanation", alt.Tooltip("value:Q", format=".2e"), "note"],
+        tooltip=[*tips("explanation"), alt.Tooltip("value:Q", format=".2e"), *tips("note")],
     )
     return alt.layer(bars).properties(height=alt.Step(26))
 
@@ -132,7 +132,7 @@ def feature_bars(values: npt.NDArray[Any], *, title: str, limit: float, names: S
             x=alt.X("value:Q", title="attribution", scale=alt.Scale(domain=[-limit, limit])),
             y=alt.Y("feature:N", title=None, sort=None, axis=names_axis(limit=150)),
             color=alt.condition("datum.value > 0", alt.value("#2166ac"), alt.value("#b2182b")),
-            tooltip=["feature", "value"],
+            tooltip=tips("feature", "value"),
         )
         .properties(width=190, height=alt.Step(14), autosize="pad")
     )
@@ -152,10 +152,10 @@ def importance_bars(frame: pd.DataFrame) -> alt.LayerChart:
         y=alt.Y("feature:N", title=None, sort=order, axis=names_axis(limit=200)),
         yOffset=alt.YOffset("explanation:N", sort=names),
         color=alt.Color("explanation:N", title=None, sort=names, legend=top_legend(frame.explanation)),
-        tooltip=["explanation", "feature", alt.Tooltip("value:Q", format=".3g"), "low", "high", "n"],
+        tooltip=[*tips("explanation", "feature"), alt.Tooltip("value:Q", format=".3g"), *tips("low", "high", "n")],
     )
     bars = base.mark_bar().encode(x=alt.X("value:Q", title="mean magnitude of attributions"))
-    spread = base.mark_rule(color=INK).encode(x="low:Q", x2="high:Q", color=alt.value(INK))
+    spread = base.mark_rule(color=INK).encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"), color=alt.value(INK))
     return alt.layer(bars, spread).properties(height=alt.Step(10 + 6 * len(names)))
 
 
@@ -163,13 +163,15 @@ def effects_forest(table: pd.DataFrame, *, method: str) -> alt.LayerChart:
     """Effect of every regime on explanations by one method, with 95 % intervals; 0 is the seed noise floor."""
     rows = table[(table.measure == "explanation_effect") & (table.method == method)].dropna(subset="value")
     base = alt.Chart(rows).encode(y=alt.Y("subject:N", title=None, sort=None, axis=names_axis(limit=260)))
-    zero = alt.Chart(pd.DataFrame({"value": [0.0]})).mark_rule(strokeDash=[4, 4], color=INK).encode(x="value:Q")
-    spread = base.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q", color=backend_colour(rows.backend))
+    zero = alt.Chart(pd.DataFrame({"value": [0.0]})).mark_rule(strokeDash=[4, 4], color=INK).encode(x=alt.X("value:Q"))
+    spread = base.mark_rule(strokeWidth=2).encode(
+        x=alt.X("low:Q"), x2=alt.X2("high:Q"), color=backend_colour(rows.backend)
+    )
     points = base.mark_point(filled=True, size=90).encode(
         x=alt.X("value:Q", title="change of agreement beyond the seed floor"),
         color=backend_colour(rows.backend),
         shape=backend_shape(rows.backend),
-        tooltip=["subject", alt.Tooltip("value:Q", format=".3f"), "low", "high", "note"],
+        tooltip=[*tips("subject"), alt.Tooltip("value:Q", format=".3f"), *tips("low", "high", "note")],
     )
     return alt.layer(zero, spread, points).properties(height=alt.Step(24))
 
@@ -183,7 +185,7 @@ def method_matrix(agreement: pd.DataFrame) -> alt.LayerChart:
     )
     cells = base.mark_rect().encode(
         color=alt.Color("value:Q", title="rank agreement", scale=alt.Scale(scheme="redblue", domain=[-1, 1])),
-        tooltip=["first", "second", alt.Tooltip("value:Q", format=".3f")],
+        tooltip=[*tips("first", "second"), alt.Tooltip("value:Q", format=".3f")],
     )
     labels = base.mark_text(fontSize=9).encode(
         text=alt.Text("value:Q", format=".2f"),
@@ -206,7 +208,7 @@ def removal_curves(curves: pd.DataFrame, *, title: str) -> alt.LayerChart:
     base = alt.Chart(curves, title=title).encode(
         x=alt.X("share:Q", title="share of features", axis=alt.Axis(format="%")),
         y=alt.Y("probability:Q", title=f"{what}, mean", scale=scale),
-        tooltip=["method", alt.Tooltip("share:Q", format=".0%"), alt.Tooltip("probability:Q", format=".3f")],
+        tooltip=[*tips("method"), alt.Tooltip("share:Q", format=".0%"), alt.Tooltip("probability:Q", format=".3f")],
     )
     lines = (
         base.transform_filter("!datum.control")
@@ -235,7 +237,7 @@ def _pixels(values: npt.NDArray[Any], *, title: str, size: int, colour: alt.Colo
             x=alt.X("column:O", axis=None),
             y=alt.Y("row:O", axis=None),
             color=colour,
-            tooltip=["row", "column", alt.Tooltip("value:Q", format=".4g")],
+            tooltip=[*tips("row", "column"), alt.Tooltip("value:Q", format=".4g")],
         )
         .properties(width=size, height=size, autosize="pad")
     )

@@ -10,7 +10,7 @@ import pandas as pd
 from trustml.frameworks.table import backend_names
 from trustml.measures.measure import MEASURES, of_family
 from trustml.privacy.statement import at_most
-from trustml.report.figures import INK, REGIME_COLOURS, backend_colour, backend_scale, names_axis, top_legend
+from trustml.report.figures import INK, REGIME_COLOURS, backend_colour, backend_scale, names_axis, tips, top_legend
 
 _BYTES = "datum.value == 0 ? '0' : format(datum.value, '.3~s') + 'B'"
 _SPREAD = ("tenth", "mean", "best")
@@ -41,7 +41,7 @@ def accuracy_by_round(
             y=alt.Y(f"{score}:Q", title=f"{MEASURES[score].title} on held-out examples", scale=alt.Scale(zero=False)),
             color=regime_colour(rows.regime, order),
             strokeDash=_backend_dash(rows, beside=True),
-            tooltip=["regime", "backend", "round", alt.Tooltip(f"{score}:Q", format=".3f"), "seeds"],
+            tooltip=[*tips("regime", "backend", "round"), alt.Tooltip(f"{score}:Q", format=".3f"), *tips("seeds")],
         )
     )
     if targets.empty:
@@ -49,10 +49,10 @@ def accuracy_by_round(
     same = targets.groupby("target", sort=True).regime.agg(lambda names: ", ".join(dict.fromkeys(names))).reset_index()
     several = len(same) > 1
     same["label"] = same.target.map("target {:g}".format) + (": " + same.regime if several else "")
-    base = alt.Chart(same).encode(y="target:Q")
+    base = alt.Chart(same).encode(y=alt.Y("target:Q"))
     rules = base.mark_rule(color=INK, strokeDash=[4, 4])
     texts = base.mark_text(align="left", baseline="bottom", dx=4, dy=-2, color=INK).encode(
-        x=alt.value(0), text="label:N"
+        x=alt.value(0), text=alt.Text("label:N")
     )
     return alt.layer(lines, rules, texts).properties(height=height)
 
@@ -76,10 +76,10 @@ def _spread(rows: pd.DataFrame, *, title: str) -> alt.LayerChart:
     base = alt.Chart(rows, title=title).encode(x=_round_axis(rows), color=backend_colour(rows.backend).legend(legend))
     tooltip = ["regime", "backend", "round", *(alt.Tooltip(f"{name}:Q", format=".3f") for name in _SPREAD), "seeds"]
     band = base.mark_area(opacity=0.18).encode(
-        y=alt.Y("tenth:Q", title="accuracy of a client", scale=alt.Scale(domain=[0, 1])), y2="best:Q"
+        y=alt.Y("tenth:Q", title="accuracy of a client", scale=alt.Scale(domain=[0, 1])), y2=alt.Y2("best:Q")
     )
     line = base.mark_line(strokeWidth=2).encode(
-        y="mean:Q", strokeDash=_backend_dash(rows, beside=False), tooltip=tooltip
+        y=alt.Y("mean:Q"), strokeDash=_backend_dash(rows, beside=False), tooltip=tooltip
     )
     return alt.layer(band, line).properties(height=300)
 
@@ -107,7 +107,7 @@ def bytes_by_regime(table: pd.DataFrame) -> alt.LayerChart:
     base = alt.Chart(rows).encode(
         y=alt.Y("cell:N", title=None, sort=list(dict.fromkeys(rows.cell)), axis=names_axis()),
         yOffset=alt.YOffset("way:N", sort=ways),
-        tooltip=["regime", "backend", "way", "size"],
+        tooltip=tips("regime", "backend", "way", "size"),
     )
     room = alt.Scale(domain=[0, float(rows.value.max()) * 1.15 or 1.0], nice=False)
     bars = base.mark_bar(opacity=0.9).encode(
@@ -124,7 +124,7 @@ def bytes_by_regime(table: pd.DataFrame) -> alt.LayerChart:
             legend=top_legend(ways),
         ),
     )
-    texts = base.mark_text(align="left", dx=4, color=INK).encode(x="value:Q", text="size:N")
+    texts = base.mark_text(align="left", dx=4, color=INK).encode(x=alt.X("value:Q"), text=alt.Text("size:N"))
     return alt.layer(bars, texts).properties(height=alt.Step(16))
 
 
@@ -146,16 +146,20 @@ def user_epsilon(curves: pd.DataFrame, *, order: Sequence[str], height: int = 36
         x=_round_axis(rows, title="rounds charged"),
         y=alt.Y("epsilon:Q", title=f"epsilon at user level, delta {deltas}", scale=alt.Scale(zero=True)),
         color=regime_colour(rows.regime, order),
-        tooltip=["models", "round", alt.Tooltip("epsilon:Q", format=".3f"), "delta"],
+        tooltip=[*tips("models", "round"), alt.Tooltip("epsilon:Q", format=".3f"), *tips("delta")],
     )
-    lines = base.transform_filter("!datum.whole").mark_line(strokeWidth=2, point=True).encode(detail="models:N")
+    lines = (
+        base.transform_filter("!datum.whole").mark_line(strokeWidth=2, point=True).encode(detail=alt.Detail("models:N"))
+    )
     dashes = base.transform_filter("datum.whole").mark_point(shape="stroke", size=1600, strokeWidth=4)
     ends = rows[rows["round"] == rows.groupby("models")["round"].transform("max")]
     ends = ends.assign(label=ends.label.where(~ends.whole, ends.label + ", for the whole training"))
     texts = (
         alt.Chart(ends)
         .mark_text(align="right", baseline="bottom", dy=-7, fontWeight="bold")
-        .encode(x="round:Q", y="epsilon:Q", text="label:N", color=regime_colour(rows.regime, order))
+        .encode(
+            x=alt.X("round:Q"), y=alt.Y("epsilon:Q"), text=alt.Text("label:N"), color=regime_colour(rows.regime, order)
+        )
     )
     return alt.layer(lines, dashes, texts).properties(height=height)
 
@@ -189,7 +193,7 @@ def _participants(rows: pd.DataFrame, *, title: str) -> alt.Chart:
             y=alt.Y("count:Q", title="clients", scale=alt.Scale(zero=True)),
             color=alt.Color("clients:N", title=None, scale=colours, legend=legend),
             strokeDash=alt.StrokeDash("clients:N", title=None, scale=dashes, legend=legend),
-            tooltip=["regime", "round", "clients", alt.Tooltip("count:Q", format=".4~g")],
+            tooltip=[*tips("regime", "round", "clients"), alt.Tooltip("count:Q", format=".4~g")],
         )
         .properties(height=280)
     )
@@ -217,7 +221,7 @@ def norm_by_round(rounds: pd.DataFrame, column: str, *, title: str, order: Seque
             y=alt.Y(f"{column}:Q", title=title, scale=alt.Scale(zero=True)),
             color=regime_colour(rows.regime, order),
             strokeDash=_backend_dash(rows, beside=True),
-            tooltip=["regime", "backend", "round", alt.Tooltip(f"{column}:Q", format=".4g"), "seeds"],
+            tooltip=[*tips("regime", "backend", "round"), alt.Tooltip(f"{column}:Q", format=".4g"), *tips("seeds")],
         )
         .properties(height=360)
     )

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from trustml.report.figures import top_legend
+from trustml.report.figures import tips, top_legend
 
 MOST_BARS = 60
 """Clients up to which each has a bar of its own."""
@@ -90,7 +90,7 @@ def _stack(rows: pd.DataFrame, *, colour: alt.Color, title: str, top: float | No
             y=alt.Y("examples:Q", title="examples", stack="zero", scale=scale),
             color=colour,
             order=alt.Order("class:Q"),
-            tooltip=["client", "size", "label", "examples"],
+            tooltip=tips("client", "size", "label", "examples"),
         )
     )
 
@@ -107,6 +107,6 @@ def _size_histogram(sizes: npt.NDArray[np.int64]) -> alt.Chart:
         .encode(
             x=alt.X("sizes:O", title="examples of a client", sort=None, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
             y=alt.Y("clients:Q", title="clients", axis=alt.Axis(tickMinStep=1, format="d")),
-            tooltip=["sizes", "clients"],
+            tooltip=tips("sizes", "clients"),
         )
     )

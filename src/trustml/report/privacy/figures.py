@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from trustml.privacy.statement import PrivacyStatement, at_most
-from trustml.report.figures import CLAIM, top_legend
+from trustml.report.figures import CLAIM, tips, top_legend
 
 POISSON = "secret Poisson batches: at most"
 SHUFFLED = "shuffled epochs: at least"
@@ -44,7 +44,7 @@ def epsilon_by_steps(statement: PrivacyStatement) -> alt.LayerChart:
         x=alt.X("steps:Q", title="steps charged"),
         y=alt.Y("epsilon:Q", title=f"epsilon at delta {statement.delta:g}", scale=alt.Scale(type="log")),
         color=colour,
-        tooltip=["assumption", "steps", alt.Tooltip("epsilon:Q", format=".3f")],
+        tooltip=[*tips("assumption", "steps"), alt.Tooltip("epsilon:Q", format=".3f")],
     )
     dashes = alt.StrokeDash(
         "assumption:N", scale=alt.Scale(domain=list(lines), range=[[1, 0], [2, 3], [7, 4]]), legend=None
@@ -57,7 +57,9 @@ def epsilon_by_steps(statement: PrivacyStatement) -> alt.LayerChart:
     )
     cross = alt.Chart(claim).mark_point(shape="cross", size=180, filled=True, color=CLAIM, opacity=1)
     text = (
-        alt.Chart(claim).mark_text(dx=-8, dy=-12, align="right", fontWeight="bold", color=CLAIM).encode(text="label:N")
+        alt.Chart(claim)
+        .mark_text(dx=-8, dy=-12, align="right", fontWeight="bold", color=CLAIM)
+        .encode(text=alt.Text("label:N"))
     )
-    marks = [part.encode(x="steps:Q", y="epsilon:Q") for part in (cross, text)]
+    marks = [part.encode(x=alt.X("steps:Q"), y=alt.Y("epsilon:Q")) for part in (cross, text)]
     return alt.layer(drawn, *marks).properties(height=440)
