@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 
-from tests.cli.test_cli import assert_one_clear_line, called, trustml
+from tests.cli.test_cli import assert_one_clear_line, called
 from tests.conftest import measured_once
 
 
@@ -118,7 +118,7 @@ def test_a_ledger_with_a_charge_removed_fails(private_run, tmp_path):
 def test_every_backend_passes_the_conformance_suite():
     """All three with ``make test-conformance``; else torch alone: the others take a minute or two each."""
     backends = ("torch", "jax", "tensorflow") if os.environ.get("TRUSTML_CONFORMANCE") else ("torch",)
-    done = trustml("conformance", "--json", *(part for name in backends for part in ("--backend", name)))
+    done = called("conformance", "--json", *(part for name in backends for part in ("--backend", name)))
     content = json.loads(done.stdout)
     assert [f for f in content["findings"] if not f["passed"]] == []
     assert done.returncode == 0 and content["passed"]

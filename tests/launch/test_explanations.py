@@ -22,31 +22,50 @@ pytestmark = [pytest.mark.torch, pytest.mark.jax]
 PLAIN = trustml.Plain(epochs=2, batch_size=64, optimizer=trustml.SGD(learning_rate=0.05, momentum=0.9))
 
 
+METHODS = (
+    trustml.IntegratedGradients(n_steps=20, baseline=trustml.Mean()),
+    trustml.Saliency(),
+    trustml.GradCam(),
+    trustml.LayerConductance(layer=2, n_steps=20),
+)
+IMAGES = trustml.Scenario(
+    name="images",
+    data=trustml.Digits(test_fraction=0.5),
+    model=small_cnn(),
+    training=(PLAIN,),
+    backends=("torch", "jax"),
+    explanations=trustml.Explanations(
+        examples=10,
+        target="predicted",
+        timing=False,
+        methods=(
+            *METHODS,
+            trustml.GradCam(name="flat", layer=6),
+            trustml.NeuronIntegratedGradients(layer=6, neuron=(99,)),
+        ),
+        probes=trustml.Probes(faithfulness=False),
+    ),
+    execution=trustml.Execution(threads=1),
+)
+
+
 @pytest.fixture(scope="module")
 def images(tmp_path_factory) -> trustml.Run:
-    scenario = trustml.Scenario(
-        name="images",
-        data=trustml.Digits(test_fraction=0.5),
-        model=small_cnn(),
-        training=(PLAIN,),
-        backends=("torch", "jax"),
-        explanations=trustml.Explanations(
-            examples=10,
-            target="predicted",
-            timing=False,
-            methods=(
-                trustml.IntegratedGradients(n_steps=20, baseline=trustml.Mean()),
-                trustml.Saliency(),
-                trustml.GradCam(),
-                trustml.GradCam(name="flat", layer=6),
-                trustml.LayerConductance(layer=2, n_steps=20),
-                trustml.ShapleyValueSampling(n_samples=4, patch=2),
-                trustml.NeuronIntegratedGradients(layer=6, neuron=(99,)),
-            ),
-            probes=trustml.Probes(robustness=True, randomisation=True, examples=4, n_perturbations=2),
-        ),
+    """Two libraries, methods that do not fit among others."""
+    return trustml.run(IMAGES, out=tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="module")
+def probed(tmp_path_factory) -> trustml.Run:
+    """One library, with every probe."""
+    explanations = replace(
+        IMAGES.explanations,
+        methods=(*METHODS, trustml.ShapleyValueSampling(n_samples=4, patch=2)),
+        probes=trustml.Probes(robustness=True, randomisation=True, examples=4, n_perturbations=2),
     )
-    return trustml.run(scenario, out=tmp_path_factory.mktemp("images"))
+    return trustml.run(
+        replace(IMAGES, backends=("torch",), explanations=explanations), out=tmp_path_factory.mktemp("probed")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +94,8 @@ def test_attributions_are_had_by_method_and_of_the_predicted_class(images):
     np.testing.assert_array_equal(arrays["targets"], arrays["logits"].argmax(axis=1))
 
 
-def test_every_explanation_is_judged_beside_random_numbers(images):
-    table = images.measures()
+def test_every_explanation_is_judged_beside_random_numbers(probed):
+    table = probed.measures()
     rows = table[table.job == "explain.torch.of.torch.Plain.s0"]
     for measure in ("deletion_auc", "insertion_auc", "road", "max_sensitivity", "mprt_similarity", "efficient_mprt"):
         methods = set(rows[rows.measure == measure].method)
@@ -192,8 +211,8 @@ def test_what_two_sides_are_to_each_other_and_whose_model_it_is_are_columns(imag
     assert {"same weights", "two regimes over seeds"} <= found.keys()
 
 
-def test_a_verdict_an_interval_and_a_p_value_are_columns(images, seeds):
-    table = images.measures()
+def test_a_verdict_an_interval_and_a_p_value_are_columns(probed, seeds):
+    table = probed.measures()
     bootstrap = table[table.interval == "exact bootstrap over examples"]
     assert len(bootstrap) and (bootstrap.confidence == 0.95).all() and bootstrap.low.notna().all()
     assert bootstrap.note.str.contains("exact bootstrap 95 % over examples").all()

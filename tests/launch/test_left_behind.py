@@ -24,6 +24,7 @@ from trustml.launch.prepare import prepare_run
 from trustml.launch.schedule import JobScheduler
 from trustml.privacy.accounting import epsilon_of
 from trustml.privacy.ledger import read_ledger
+from trustml.processes import module_command
 from trustml.record.store import RunDirectory
 from trustml.scenario.read import to_plain
 
@@ -202,7 +203,8 @@ def test_a_lock_that_is_a_link_is_refused_and_nothing_is_made_elsewhere(tiny, tm
 def test_a_model_that_was_finished_is_not_trained_again_if_its_run_was_killed_before_it_knew(tiny, tmp_path):
     directory = prepare_run(private(tiny, epochs=2), root=tmp_path)
     folder = directory.job_folder(JOB)
-    subprocess.run([sys.executable, "-P", "-m", "trustml.worker", str(folder)], check=True)  # nobody records its end
+    command = module_command(Path(sys.executable), "trustml.worker", str(folder))
+    subprocess.run(command.arguments, pass_fds=command.inherited, check=True)  # nobody records its end
     weights, ledger = ((folder / name).read_bytes() for name in ("weights.safetensors", "ledger.jsonl"))
     run = trustml.resume(directory.path)
     assert run.status == "success", [(record.id, record.reason) for record in run.manifest.jobs]

@@ -29,6 +29,7 @@ _LATE = ("PYTEST_", "TRUSTML_", "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_")
 _LARGEST = 100_000
 """Bytes of a request: what a packet may hold wherever Linux has its defaults."""
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl
+_PACKAGES = {str(processes._PACKAGE), str(HERE)}
 _start_anew = subprocess.Popen._execute_child
 
 
@@ -48,30 +49,39 @@ BACKEND_OF: dict[str, Callable[[Sequence[str]], str]] = {
 """Modules that are forked, and which framework they use, by their arguments."""
 
 
+SCRIPTS = {str(HERE.parent / "worker" / "traced.py"): _of_job}
+"""Files of tests that are, likewise, where they are called as ``python FILE ARGUMENT ...``."""
+
+
 @dataclass(frozen=True)
 class _Start:
-    """One of our modules, as :func:`trustml.processes.module_command` starts it."""
+    """What is forked: a module, as :func:`trustml.processes.module_command` starts it, or a file."""
 
     python: str
-    packages: str
-    module: str
+    main: str
     inherited: tuple[int, ...]
     arguments: tuple[str, ...]
     backend: str
 
 
 def _start_of(command: object) -> _Start | None:
-    if not isinstance(command, list) or command[1:4] != ["-P", "-c", processes._BOOT]:
+    if not isinstance(command, list):
         return None
-    packages, module, inherited, *arguments = command[4:]
-    if module not in BACKEND_OF:
+    python, *rest = map(str, command)
+    backend_of: Callable[[Sequence[str]], str] | None
+    if rest[:3] == ["-P", "-c", processes._BOOT]:
+        packages, main, numbers, *arguments = rest[3:]
+        inherited = tuple(int(one) for one in numbers.split(","))
+        backend_of = BACKEND_OF.get(main) if set(packages.split(os.pathsep)) <= _PACKAGES else None
+    else:
+        main, *arguments = rest or [""]
+        inherited, backend_of = (), SCRIPTS.get(main)
+    if backend_of is None:
         return None
     try:
-        backend = BACKEND_OF[module](arguments)
+        return _Start(python, main, inherited, tuple(arguments), backend_of(arguments))
     except (OSError, ValueError, LookupError):
         return None
-    numbers = tuple(int(one) for one in inherited.split(","))
-    return _Start(command[0], packages, module, numbers, tuple(arguments), backend)
 
 
 class Starter:
@@ -98,7 +108,7 @@ class Starter:
 
     def _server(self, start: _Start, environment: dict[str, str]) -> socket.socket:
         early = {name: value for name, value in environment.items() if not name.startswith(_LATE)}
-        key = (start.python, start.packages, early)
+        key = (start.python, early)
         if start.backend in self._servers:
             known, _, connection = self._servers[start.backend]
             if known == key:
@@ -161,8 +171,7 @@ def forked(starter: Starter) -> Iterator[None]:
         pid = 0
         if start is not None:
             request = {
-                "packages": start.packages,
-                "module": start.module,
+                "main": start.main,
                 "arguments": start.arguments,
                 "environment": dict(os.environ if env is None else env),
                 "folder": str(cwd or Path.cwd()),

@@ -80,9 +80,14 @@ def _run(request: dict[str, Any], descriptors: list[int]) -> None:
         for name, read in _COMPILED.items():
             if os.environ.get(name) != before.get(name):
                 sys.modules["jax"].config.update(name.lower(), read(os.environ.get(name)))
-    sys.argv = [request["module"], *request["arguments"]]
-    end_with_starter(inherited)
-    runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+    main = request["main"]
+    sys.argv = [main, *request["arguments"]]
+    if main.endswith(".py"):
+        sys.path.insert(0, os.path.dirname(main))
+        runpy.run_path(main, run_name="__main__")
+    else:
+        end_with_starter(inherited)
+        runpy.run_module(main, run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":
