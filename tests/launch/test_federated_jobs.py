@@ -17,7 +17,7 @@ from trustml.scenario.optimizers import SGD
 from trustml.scenario.partition import IID
 from trustml.scenario.spec import Explanations, Probes
 
-pytestmark = [pytest.mark.slow, pytest.mark.tensorflow]
+pytestmark = [pytest.mark.slow, pytest.mark.tensorflow, pytest.mark.cold]
 
 
 @pytest.fixture(scope="module")

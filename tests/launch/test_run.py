@@ -57,7 +57,6 @@ def explained(everything, tmp_path_factory):
     return everything[0] if WHOLE else measured_once(tmp_path_factory, "frameworks")
 
 
-@pytest.mark.cold
 @pytest.mark.tensorflow
 def test_a_run_fills_every_cell(everything):
     run, events = everything

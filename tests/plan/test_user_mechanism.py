@@ -157,7 +157,7 @@ def test_a_target_out_of_reach_names_its_field():
         planned(private(PoissonCohort(clients=40), epsilon=1e-7, delta=1e-9))
 
 
-@pytest.mark.parametrize("name", ["poisson", "fixed", "all"])
+@pytest.mark.parametrize("name", ["poisson", "fixed", pytest.param("all", marks=pytest.mark.long)])
 def test_another_attempt_spends_only_what_is_left(name):
     regime = CASES[name]
     mechanism = planned(regime)
