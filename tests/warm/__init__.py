@@ -28,6 +28,8 @@ _LATE = ("PYTEST_", "TRUSTML_", "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_")
 """Beginnings of variables that are read after the framework is imported, or that the server sets anew."""
 _LARGEST = 100_000
 """Bytes of a request: what a packet may hold wherever Linux has its defaults."""
+_PATIENCE = 300.0
+"""Seconds for the import of a framework on a machine that does much else."""
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl
 _PACKAGES = {str(processes._PACKAGE), str(HERE)}
 _start_anew = subprocess.Popen._execute_child
@@ -115,6 +117,7 @@ class Starter:
                 return connection
             self._forget(start.backend)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.settimeout(_PATIENCE)
         command = processes.module_command(
             Path(start.python),
             "warm.server",
@@ -140,6 +143,7 @@ class Starter:
         if backend in self._servers:
             _, process, connection = self._servers.pop(backend)
             connection.close()
+            process.kill()
             process.wait()
 
     def close(self) -> None:
