@@ -29,7 +29,7 @@ CHARTS = {
     "record": 0,
 }
 """At least: every panel of explanations is a chart of its own."""
-QUICK = ("", "explanations")
+QUICK = ("explanations",)
 """Pages that are drawn in short, too; ``test_dashboard.py`` asks all of them without a browser."""
 DRAWN = '[data-testid="stVegaLiteChart"] canvas, [data-testid="stVegaLiteChart"] svg'
 
@@ -89,6 +89,7 @@ def test_an_answer_leads_to_its_proof_and_runs_to_their_comparison(browser, addr
     other = other_of(partial_run)
     browser.get(f"{address}/?run={other}")
     wait_until_drawn(browser)
+    wait_for(browser, DRAWN, CHARTS[""])
     links = browser.find_elements("css selector", '[data-testid="stPageLink"] a')
     next(link for link in links if "trusted" in link.text).click()
     wait_until_drawn(browser)

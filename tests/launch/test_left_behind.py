@@ -19,6 +19,7 @@ import pytest
 
 import trustml
 from tests.records import unasked_second_opinion
+from tests.records.make import DENSE
 from trustml.errors import RecordError, UsageError
 from trustml.launch.prepare import prepare_run
 from trustml.launch.schedule import JobScheduler
@@ -48,7 +49,7 @@ def lives(pid: int) -> bool:
 def private(tiny, *, epochs: int):
     regime = msgspec.structs.replace(tiny.training[1], epochs=epochs)
     explanations = msgspec.structs.replace(tiny.explanations, methods=())
-    return msgspec.structs.replace(tiny, backends=("jax",), training=(regime,), explanations=explanations)
+    return msgspec.structs.replace(tiny, backends=("jax",), training=(regime,), explanations=explanations, model=DENSE)
 
 
 def killed_at(folder: Path, scenario, *, seconds: float) -> tuple[Path, int]:
@@ -72,7 +73,7 @@ def killed_at(folder: Path, scenario, *, seconds: float) -> tuple[Path, int]:
 
 def check_nothing_is_left_and_resume(tiny, folder: Path, *, seconds: float) -> None:
     folder.mkdir(exist_ok=True)
-    path, worker = killed_at(folder, private(tiny, epochs=2), seconds=seconds)
+    path, worker = killed_at(folder, private(tiny, epochs=60), seconds=seconds)
     deadline = time.monotonic() + 5
     while lives(worker) or RunDirectory(path).is_executed():
         assert time.monotonic() < deadline, f"the worker outlived a run that was killed after {seconds:.3f} s"
