@@ -48,6 +48,9 @@ LONGEST = (
     "worker/test_kill.py",
     "backends/jax/test_shadows.py",
     "conformance/test_games.py",
+    "deployment/test_exporting.py",
+    "records/test_stored.py",
+    "deployment/test_export.py",
 )
 """Files that take longest. Side by side they go first, or one process ends long after the other."""
 hypothesis.settings.register_profile("short", max_examples=50, deadline=None)  # others may use the cores, too

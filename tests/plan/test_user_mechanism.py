@@ -47,6 +47,7 @@ def private(cohort, **changes) -> DPFedAvg:
     return DPFedAvg(**({"cohort": cohort, "rounds": 30, "delta": DELTA} | target | changes))
 
 
+@functools.cache
 def rounds_for(regime: DPFedAvg, *, attempt: int = 1) -> FederatedPlan:
     return federated_plan(
         [np.array([client]) for client in range(CLIENTS)],
@@ -157,7 +158,7 @@ def test_a_target_out_of_reach_names_its_field():
         planned(private(PoissonCohort(clients=40), epsilon=1e-7, delta=1e-9))
 
 
-@pytest.mark.parametrize("name", ["poisson", "fixed", pytest.param("all", marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", ["poisson", "fixed", "all"])
 def test_another_attempt_spends_only_what_is_left(name):
     regime = CASES[name]
     mechanism = planned(regime)
