@@ -117,9 +117,8 @@ def test_a_ledger_with_a_charge_removed_fails(private_run, tmp_path):
 
 @pytest.fixture
 def shorter(monkeypatch):
-    """The suite in this process, without a network and a number of batches of which there are two more."""
-    variants = {name: variant for name, variant in conformance.VARIANTS.items() if name != "mlp"}
-    monkeypatch.setattr(conformance, "VARIANTS", variants)
+    """The suite in this process, with one network and one number of batches of three each."""
+    monkeypatch.setattr(conformance, "VARIANTS", {"cnn": conformance.VARIANTS["cnn"]})
     monkeypatch.setattr(conformance, "AWKWARD_SIZES", conformance.AWKWARD_SIZES[:1])
 
     def run_here(module, *arguments, **_):
@@ -138,8 +137,8 @@ def test_a_backend_passes_the_conformance_suite(shorter):
     assert [f for f in content["findings"] if not f["passed"]] == []
     assert done.returncode == 0 and content["passed"]
     subjects = {finding["subject"] for finding in content["findings"]}
-    assert {"torch, cnn", "torch, mlp per layer", "torch, 99 batches an epoch"} <= subjects
-    assert len(content["findings"]) > 50
+    assert {"torch, cnn", "torch, 99 batches an epoch"} <= subjects
+    assert len(content["findings"]) > 30
 
 
 @pytest.mark.long
