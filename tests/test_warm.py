@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.warm import AVAILABLE, BACKEND_OF, HERE, Starter, forked
+from tests.warm import AVAILABLE, BACKEND_OF, HERE, Starter, _start_of, forked
 from trustml.processes import module_command
 
 pytestmark = [pytest.mark.cold, pytest.mark.skipif(not AVAILABLE, reason="forks are asked for on Linux alone")]
@@ -53,3 +53,13 @@ def test_what_is_forked_is_given_what_is_started_is_given(tmp_path, monkeypatch)
     assert found == started
     assert found["parent"] == os.getpid() and found["held"] == 1 and found["leads"] == [True, True]
     assert (same_end.returncode, same_end.stderr) == (end.returncode, end.stderr) == (3, "an error\n")
+
+
+def test_what_leaves_the_network_is_started_since_a_fork_has_imported_already():
+    commands = [
+        module_command(Path(sys.executable), "trustml.worker.conformance", "jax", "folder", offline=offline)
+        for offline in (False, True)
+    ]
+    online, offline = (_start_of(command.arguments) for command in commands)
+    assert (online.main, online.arguments, online.backend) == ("trustml.worker.conformance", ("jax", "folder"), "jax")
+    assert offline is None

@@ -72,9 +72,10 @@ def _start_of(command: object) -> _Start | None:
     python, *rest = map(str, command)
     backend_of: Callable[[Sequence[str]], str] | None
     if rest[:3] == ["-P", "-c", processes._BOOT]:
-        packages, main, numbers, *arguments = rest[3:]
+        packages, main, numbers, offline, *arguments = rest[3:]
         inherited = tuple(int(one) for one in numbers.split(","))
-        backend_of = BACKEND_OF.get(main) if set(packages.split(os.pathsep)) <= _PACKAGES else None
+        ours = set(packages.split(os.pathsep)) <= _PACKAGES and not offline
+        backend_of = BACKEND_OF.get(main) if ours else None
     else:
         main, *arguments = rest or [""]
         inherited, backend_of = (), SCRIPTS.get(main)
