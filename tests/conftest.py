@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -15,6 +15,7 @@ import trustml
 from tests import WHOLE
 from tests.compiled import CompiledPrograms
 from tests.records import measured_anew
+from tests.warm import AVAILABLE, Starter, forked
 from trustml.models.zoo import small_cnn
 from trustml.scenario.federated import FedAvg
 from trustml.scenario.optimizers import SGD
@@ -47,12 +48,16 @@ LONGEST = (
     "worker/test_kill.py",
     "backends/jax/test_shadows.py",
     "conformance/test_games.py",
+    "deployment/test_exporting.py",
+    "records/test_stored.py",
+    "deployment/test_export.py",
 )
 """Files that take longest. Side by side they go first, or one process ends long after the other."""
 hypothesis.settings.register_profile("short", max_examples=50, deadline=None)  # others may use the cores, too
 hypothesis.settings.register_profile("whole", deadline=None)
 hypothesis.settings.load_profile("whole" if WHOLE else "short")
 PROGRAMS = pytest.StashKey[CompiledPrograms]()
+STARTER = pytest.StashKey[Starter]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -61,6 +66,19 @@ def pytest_configure(config: pytest.Config) -> None:
         programs = CompiledPrograms(config.rootpath / ".pytest_cache" / "compiled")
         config.stash[PROGRAMS] = programs
         config.add_cleanup(programs.close)
+    if AVAILABLE and not WHOLE:
+        config.stash[STARTER] = Starter()
+        config.add_cleanup(config.stash[STARTER].close)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
+    """Fork the workers of a test from a process that has their framework, unless it asks how they are started."""
+    starter = item.config.stash.get(STARTER, None)
+    if starter is None or item.get_closest_marker("cold"):
+        return (yield)
+    with forked(starter):
+        return (yield)
 
 
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:

@@ -29,15 +29,23 @@ CHARTS = {
     "record": 0,
 }
 """At least: every panel of explanations is a chart of its own."""
-QUICK = ("", "privacy", "explanations")
+QUICK = ("explanations",)
 """Pages that are drawn in short, too; ``test_dashboard.py`` asks all of them without a browser."""
+DRAWN = '[data-testid="stVegaLiteChart"] canvas, [data-testid="stVegaLiteChart"] svg'
 
 
 @pytest.fixture(scope="module")
-def address(partial_run):
-    """The dashboard, served for the run."""
-    with served(partial_run.path.parent) as found:
+def address(partial_run, tmp_path_factory):
+    """The dashboard, served for the run and another one."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name in (partial_run.id, other_of(partial_run)):
+        shutil.copytree(partial_run.path, folder / name)
+    with served(folder) as found:
         yield found
+
+
+def other_of(run) -> str:
+    return f"{run.id[:-1]}x"
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +70,7 @@ def test_a_page_draws_its_charts_and_shows_no_error(browser, address, partial_ru
     for tab in browser.find_elements("css selector", '[data-testid="stTab"]'):  # what is hidden is not drawn
         tab.click()
         time.sleep(0.5)
-    wait_for(browser, '[data-testid="stVegaLiteChart"] canvas, [data-testid="stVegaLiteChart"] svg', CHARTS[page])
+    wait_for(browser, DRAWN, CHARTS[page])
     time.sleep(1)
     assert len(browser.find_elements("css selector", '[data-testid="stVegaLiteChart"]')) >= CHARTS[page]
     assert not browser.find_elements("css selector", '[data-testid="stException"]')
@@ -77,18 +85,17 @@ def test_it_listens_on_this_machine_alone(address):
     assert listening == {"127.0.0.1"}
 
 
-def test_an_answer_leads_to_its_proof_and_runs_to_their_comparison(browser, partial_run, tmp_path):
-    other = f"{partial_run.id[:-1]}x"
-    for name in (partial_run.id, other):
-        shutil.copytree(partial_run.path, tmp_path / name)
-    with served(tmp_path) as address:
-        browser.get(f"{address}/?run={other}")
-        wait_until_drawn(browser)
-        links = browser.find_elements("css selector", '[data-testid="stPageLink"] a')
-        next(link for link in links if "trusted" in link.text).click()
-        wait_until_drawn(browser)
-        assert "/privacy" in browser.current_url and other in browser.current_url
-        browser.get(f"{address}/compare?runs={partial_run.id},{other}")
-        wait_until_drawn(browser)
-        assert "In what they differ" in browser.page_source and "Asked the same" in browser.page_source
-        assert not browser.find_elements("css selector", '[data-testid="stException"]')
+def test_an_answer_leads_to_its_proof_and_runs_to_their_comparison(browser, address, partial_run):
+    other = other_of(partial_run)
+    browser.get(f"{address}/?run={other}")
+    wait_until_drawn(browser)
+    wait_for(browser, DRAWN, CHARTS[""])
+    links = browser.find_elements("css selector", '[data-testid="stPageLink"] a')
+    next(link for link in links if "trusted" in link.text).click()
+    wait_until_drawn(browser)
+    assert "/privacy" in browser.current_url and other in browser.current_url
+    wait_for(browser, DRAWN, CHARTS["privacy"])
+    browser.get(f"{address}/compare?runs={partial_run.id},{other}")
+    wait_until_drawn(browser)
+    assert "In what they differ" in browser.page_source and "Asked the same" in browser.page_source
+    assert not browser.find_elements("css selector", '[data-testid="stException"]')

@@ -57,7 +57,7 @@ def test_the_first_choice_counts_and_survives_every_change_of_page(entry, two, t
     assert chosen(app) == newest
     app.sidebar.selectbox[0].set_value(older).run()
     assert chosen(app) == older
-    for page in ("record", "speed", "overview"):
+    for page in ("record", "overview"):
         app.query_params.clear()  # as a browser does on a change of page
         app.switch_page(f"views/{page}.py").run()
         assert_whole(app)

@@ -20,24 +20,15 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-PAGES = [
-    "overview",
-    "models",
-    "privacy",
-    "attacks",
-    "federated",
-    "explanations",
-    "speed",
-    "deployment",
-    "record",
-    "runs",
-    "compare",
-]
+PAGES = ["models", "attacks", "deployment", "compare"]
+"""Those that no other test opens for this run."""
 
 
-def opened(entry, folder, monkeypatch, *, run: str | None = None) -> AppTest:
+def opened(entry, folder, monkeypatch, *, run: str | None = None, page: str = "overview") -> AppTest:
     monkeypatch.setenv("TRUSTML_RUNS", str(folder))
     app = AppTest.from_file(str(entry), default_timeout=60)
+    if page != "overview":
+        app.switch_page(f"views/{page}.py")
     if run is not None:
         app.query_params["run"] = run
     return app.run()
@@ -59,18 +50,20 @@ def text_of(app: AppTest) -> str:
     return "\n".join(str(part.value) for part in parts)
 
 
+def assert_shows(app: AppTest, run) -> None:
+    assert_whole(app)
+    assert app.query_params["run"] in (run.id, [run.id])
+    assert app.title[0].value
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_shows_the_run(entry, partial_run, monkeypatch, page):
-    app = opened(entry, partial_run.path.parent, monkeypatch)
-    if page != "overview":
-        app.switch_page(f"views/{page}.py").run()
-    assert_whole(app)
-    assert app.query_params["run"] in (partial_run.id, [partial_run.id])
-    assert app.title[0].value
+    assert_shows(opened(entry, partial_run.path.parent, monkeypatch, page=page), partial_run)
 
 
 def test_the_overview_says_what_failed_and_how_to_mend_it(entry, partial_run, monkeypatch):
     app = opened(entry, partial_run.path.parent, monkeypatch)
+    assert_shows(app, partial_run)
     text = text_of(app)
     assert "trustml setup tensorflow" in text
     assert "delta=1e-05; unit: example; relation: add or remove one" in text
@@ -86,16 +79,16 @@ def test_the_overview_says_what_failed_and_how_to_mend_it(entry, partial_run, mo
 
 
 def test_the_privacy_page_keeps_epsilons_apart_from_no_guarantee(entry, partial_run, monkeypatch):
-    app = opened(entry, partial_run.path.parent, monkeypatch)
-    app.switch_page("views/privacy.py").run()
+    app = opened(entry, partial_run.path.parent, monkeypatch, page="privacy")
+    assert_shows(app, partial_run)
     one, everything = (float(metric.value) for metric in app.metric)
     assert everything > one > 0
     assert "no finite epsilon" in text_of(app)
 
 
 def test_the_record_page_shows_reasons(entry, partial_run, monkeypatch):
-    app = opened(entry, partial_run.path.parent, monkeypatch)
-    app.switch_page("views/record.py").run()
+    app = opened(entry, partial_run.path.parent, monkeypatch, page="record")
+    assert_shows(app, partial_run)
     labels = [expander.label for expander in app.expander]
     assert any("train.tensorflow.Plain.s0" in label and "trustml setup tensorflow" in label for label in labels)
 
@@ -103,13 +96,12 @@ def test_the_record_page_shows_reasons(entry, partial_run, monkeypatch):
 def test_the_federated_page_shows_who_holds_what_only_where_private_is_at_hand(
     entry, partial_run, tmp_path, monkeypatch
 ):
-    shown = opened(entry, partial_run.path.parent, monkeypatch)
-    shown.switch_page("views/federated.py").run()
+    shown = opened(entry, partial_run.path.parent, monkeypatch, page="federated")
+    assert_shows(shown, partial_run)
     assert "4 clients; smallest" in text_of(shown)
     assert partial_run.manifest.partitions[0].fingerprint[:12] in text_of(shown)
     shutil.copytree(partial_run.path, tmp_path / partial_run.id, ignore=shutil.ignore_patterns("private"))
-    app = opened(entry, tmp_path, monkeypatch)
-    app.switch_page("views/federated.py").run()
+    app = opened(entry, tmp_path, monkeypatch, page="federated")
     assert not app.exception, [error.value for error in app.exception]
     assert "not at hand here" in text_of(app)
     assert "4 clients; smallest" not in text_of(app)
@@ -119,8 +111,7 @@ def test_a_run_without_clients_says_so_on_the_federated_page(entry, partial_run,
     shutil.copytree(partial_run.path, tmp_path / partial_run.id, ignore=shutil.ignore_patterns("private"))
     path = tmp_path / partial_run.id / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "partitions": []}))
-    app = opened(entry, tmp_path, monkeypatch)
-    app.switch_page("views/federated.py").run()
+    app = opened(entry, tmp_path, monkeypatch, page="federated")
     assert not app.exception
     assert [info.value for info in app.info] == [
         "This run has no federated regime: nothing here was trained by clients."
@@ -128,8 +119,8 @@ def test_a_run_without_clients_says_so_on_the_federated_page(entry, partial_run,
 
 
 def test_another_example_and_model_can_be_chosen(entry, partial_run, monkeypatch):
-    app = opened(entry, partial_run.path.parent, monkeypatch)
-    app.switch_page("views/explanations.py").run()
+    app = opened(entry, partial_run.path.parent, monkeypatch, page="explanations")
+    assert_shows(app, partial_run)
     app.number_input[0].set_value(5).run()
     models = app.selectbox
     assert not app.exception
@@ -173,8 +164,7 @@ def test_a_run_without_measures_is_a_message(entry, partial_run, tmp_path, monke
 
 @pytest.mark.jax
 def test_the_attacks_page_shows_a_violation_and_the_models_at_risk(entry, attacked_run, monkeypatch):
-    app = opened(entry, attacked_run.path.parent, monkeypatch)
-    app.switch_page("views/attacks.py").run()
+    app = opened(entry, attacked_run.path.parent, monkeypatch, page="attacks")
     assert not app.exception, [error.value for error in app.exception]
     audits, models = (frame.value for frame in app.dataframe if "measure" not in frame.value.columns)
     assert audits.verdict.tolist().count("VIOLATION") == 1
@@ -195,9 +185,8 @@ def test_the_attacks_page_shows_a_violation_and_the_models_at_risk(entry, attack
 def test_the_speed_page_shows_the_run_alone_where_there_is_no_benchmark(entry, partial_run, monkeypatch, there):
     if not there:
         monkeypatch.setattr("trustml.launch.benchmarks.bench_module", lambda name: None)
-    app = opened(entry, partial_run.path.parent, monkeypatch)
-    app.switch_page("views/speed.py").run()
-    assert not app.exception, [error.value for error in app.exception]
+    app = opened(entry, partial_run.path.parent, monkeypatch, page="speed")
+    assert_shows(app, partial_run)
     assert app.subheader[0].value == "Step time"
     assert not app.header
     assert len(app.toggle) == there
@@ -209,9 +198,8 @@ def test_the_speed_page_shows_the_run_alone_where_there_is_no_benchmark(entry, p
 
 
 def test_all_runs_are_listed_filtered_and_chosen(entry, partial_run, monkeypatch):
-    app = opened(entry, partial_run.path.parent, monkeypatch)
-    app.switch_page("views/runs.py").run()
-    assert_whole(app)
+    app = opened(entry, partial_run.path.parent, monkeypatch, page="runs")
+    assert_shows(app, partial_run)
     assert [row[0] for row in shown_cells(app.dataframe[0])] == [partial_run.id]
     app.selectbox(key="runs status").set_value("partial").run()
     assert app.caption[0].value.startswith("1 of 1")

@@ -19,6 +19,7 @@ NAMES = {
     *("title", "subject", "job", "id", "model", "library", "regime", "sampling", "accountant", "clipping"),
     *("neighboring_relation", "unit_of_privacy", "label", "caveat"),
 }
+WATCHED = SENTENCES | NAMES
 CUTS = {
     *("startswith", "endswith", "split", "rsplit", "partition", "rpartition", "find", "rfind"),
     *("removeprefix", "removesuffix", "contains", "match", "fullmatch", "search", "replace", "extract", "findall"),
@@ -87,7 +88,7 @@ def aliases_of(nodes: list[ast.AST]) -> dict[str, str]:
     for _ in range(2):  # an alias of an alias
         for target, value in pairs:
             name = leaf(value, found)
-            if isinstance(target, ast.Name) and name in SENTENCES | NAMES and target.id != name:
+            if isinstance(target, ast.Name) and name in WATCHED and target.id != name:
                 found.setdefault(target.id, name)
     return found
 
@@ -103,31 +104,30 @@ def is_empty(node: ast.AST) -> bool:
 
 def readings(source: str) -> list[tuple[int, str]]:
     """Every place that reads a watched text, with its line and what it does."""
-    tree = ast.parse(source)
-    scopes = [tree, *(node for node in ast.walk(tree) if isinstance(node, FUNCTIONS))]
+    scopes: list[ast.AST] = [ast.parse(source)]
     found = []
     for scope in scopes:
         nodes = nodes_of(scope)
+        scopes += [node for node in nodes if isinstance(node, FUNCTIONS)]
         aliases = aliases_of(nodes)
         found += [(node.lineno, what) for node in nodes for what in _readings_of(node, aliases)]
     return sorted(found)
 
 
 def _readings_of(node: ast.AST, aliases: dict[str, str]) -> list[str]:
-    watched = SENTENCES | NAMES
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         own = leaf(node.func.value, aliases)
-        if node.func.attr in CUTS and own in watched and any(_is_text(one) for one in node.args):
+        if node.func.attr in CUTS and own in WATCHED and any(_is_text(one) for one in node.args):
             return [f"{node.func.attr} of {own}"]
         if node.func.attr in ("isin", "eq", "ne") and own in SENTENCES:
             return [f"{node.func.attr} of {own}"]
         if isinstance(node.func.value, ast.Name) and node.func.value.id == "re":
-            return [f"re of {leaf(one, aliases)}" for one in node.args if leaf(one, aliases) in watched]
+            return [f"re of {leaf(one, aliases)}" for one in node.args if leaf(one, aliases) in WATCHED]
     if isinstance(node, ast.Compare):
         found = []
         sides = [node.left, *node.comparators]
         for left, operator, right in zip(sides, node.ops, sides[1:], strict=False):
-            if isinstance(operator, ast.In | ast.NotIn) and leaf(right, aliases) in watched and _is_text(left):
+            if isinstance(operator, ast.In | ast.NotIn) and leaf(right, aliases) in WATCHED and _is_text(left):
                 found.append(f"in of {leaf(right, aliases)}")
             if isinstance(operator, ast.In | ast.NotIn) and leaf(left, aliases) in SENTENCES and not is_kept(right):
                 found.append(f"in of {leaf(left, aliases)}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import WHOLE
 from tests.auditing.disguises import KERAS, PLAIN, keras_file, keras_layer, keras_model, parquet_of_many
 from trustml.cli.main import _main
 from trustml.data.datasets import load_dataset
@@ -54,16 +55,22 @@ def everything_in(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if "__pycache__" not in path.parts}
 
 
+def some_of(endings: tuple[str, ...], content: str) -> tuple[str, ...]:
+    """All, or in short every third one, beginning with another for the next content."""
+    return endings if WHOLE else endings[list(PLAIN).index(content) % 3 :: 3]
+
+
 DATA = ("--train", "train.npz", "--holdout", "holdout.npz")
 
 
 @pytest.mark.parametrize("content", PLAIN, ids=str)
 def test_no_model_in_disguise_is_loaded(place, capsys, content):
     made, sentinel = PLAIN[content](place.parent / "sentinel"), place.parent / "sentinel"
-    for ending in ENDINGS:
+    endings = some_of(ENDINGS, content)
+    for ending in endings:
         (place / f"evil{ending}").write_bytes(made) if ending else (place / "model").write_bytes(made)
     before = everything_in(place.parent)
-    for ending in ENDINGS:
+    for ending in endings:
         name = f"evil{ending}" if ending else "model"
         for target in (name, f"tensorflow={name}", f"./{name}"):
             line = refused(capsys, "audit", target, *DATA)
@@ -135,7 +142,7 @@ SOURCES = {
 @pytest.mark.parametrize("content", PLAIN, ids=str)
 def test_data_in_disguise_are_refused(place, source, content):
     made = PLAIN[content](place.parent / "sentinel")
-    for ending in (".csv", ".csv.gz", ".parquet", ".npz", ".idx", ".zip", ".tar", ".pkl"):
+    for ending in some_of((".csv", ".csv.gz", ".parquet", ".npz", ".idx", ".zip", ".tar", ".pkl"), content):
         (place / f"evil{ending}").write_bytes(made)
         with pytest.raises(DataError, match=f"evil{ending}") as raised:
             load_dataset(SOURCES[source](str(place / f"evil{ending}")))

@@ -124,6 +124,7 @@ def test_ctrl_c_while_engines_are_ended_ends_all(monkeypatch, interruptible):
 
 
 @pytest.mark.tensorflow
+@pytest.mark.long
 def test_an_engine_enters_another_environment_by_path(tmp_path):
     place = find_place("tensorflow", "tuned")
     assert isinstance(place, Place)

@@ -1,16 +1,15 @@
-"""``trustml audit`` as people and CI jobs use it: real processes, exit codes, streams."""
+"""``trustml audit`` as people and CI jobs use it: exit codes, streams, what is written."""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from tests.auditing.serving import hang, serving
+from tests.cli.test_cli import called, trustml
 from tests.report.audit.examples import empty_audit
 from trustml.audits import Audit
 from trustml.cli.audit import _keep
@@ -49,24 +48,16 @@ def folder(tmp_path_factory):
 
 
 def audit(folder, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "trustml.cli", "audit", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=200,
-        cwd=folder,
-        env=os.environ,
-        stdin=subprocess.DEVNULL,
-    )
+    return called("audit", *arguments, cwd=folder)
 
 
 DATA = ("--train", "train.npz", "--holdout", "holdout.npz")
 
 
 def test_a_model_of_a_module_fails_on_a_risk_and_everything_is_written(folder):
-    done = audit(
-        folder, "mine:sure", *DATA, "--checks", "membership", "--fail-on", "risk", "--report", "audit.html",
-        "--model-card", "card.md", "--json", "-o", "audit.json",
+    done = trustml(
+        "audit", "mine:sure", *DATA, "--checks", "membership", "--fail-on", "risk", "--report", "audit.html",
+        "--model-card", "card.md", "--json", "-o", "audit.json", cwd=folder,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     assert "membership ..." in done.stderr and done.stdout == ""

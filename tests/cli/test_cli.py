@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import trustml as api
-from tests.records import copy_of
+from tests.records import copy_of, unasked_second_opinion
 from trustml.cli.main import _main
 from trustml.launch import environments
 
@@ -234,7 +234,8 @@ def finished(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
         '[[training]]\nkind = "DPSGD"\nnoise_multiplier = 2.0\nepochs = 1\ndelta = 0.01\n'
         "[explanations]\nmethods = []\n",
     )
-    return folder, trustml("run", "small.toml", "--json", cwd=folder, NO_COLOR="1")
+    with unasked_second_opinion():
+        return folder, called("run", "small.toml", "--json", cwd=folder, NO_COLOR="1")
 
 
 def test_run_prints_events_as_json_lines(finished):
@@ -325,10 +326,11 @@ def test_every_option_overrides_a_field(overridden):
     assert "training.0.noise_multiplier=3" in overridden["overrides"]
 
 
+@pytest.mark.cold
 def test_an_unknown_cuda_device_is_one_line_in_the_record(finished):
     folder, _ = finished
     one = ("--set", 'training=[{kind = "Plain"}]')
-    done = trustml("run", "small.toml", "--device", "cuda", "--json", *one, cwd=folder, CUDA_VISIBLE_DEVICES="")
+    done = called("run", "small.toml", "--device", "cuda", "--json", *one, cwd=folder, CUDA_VISIBLE_DEVICES="")
     ends = [event for line in done.stdout.splitlines() if (event := json.loads(line))["event"] == "job-end"]
     assert ends, done.stderr
     if all(event["status"] == "ok" for event in ends):

@@ -6,11 +6,13 @@ import itertools
 import json
 import os
 import shutil
+import warnings
 
 import pytest
 
 from tests.cli.test_cli import assert_one_clear_line, called, trustml
 from tests.conftest import measured_once
+from trustml.worker import conformance
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +115,34 @@ def test_a_ledger_with_a_charge_removed_fails(private_run, tmp_path):
     assert done.returncode == 1 and any("steps charged for" in message for message in failed)
 
 
+@pytest.fixture
+def shorter(monkeypatch):
+    """The suite in this process, without a network and a number of batches of which there are two more."""
+    variants = {name: variant for name, variant in conformance.VARIANTS.items() if name != "mlp"}
+    monkeypatch.setattr(conformance, "VARIANTS", variants)
+    monkeypatch.setattr(conformance, "AWKWARD_SIZES", conformance.AWKWARD_SIZES[:1])
+
+    def run_here(module, *arguments, **_):
+        assert module == conformance.__name__
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Opacus, as a process of its own would have them on stderr
+            return "" if conformance.main([*arguments]) == 0 else "failed"
+
+    monkeypatch.setattr("trustml.launch.conformance.run_module", run_here)
+
+
+@pytest.mark.torch
+def test_a_backend_passes_the_conformance_suite(shorter):
+    done = called("conformance", "--json", "--backend", "torch")
+    content = json.loads(done.stdout)
+    assert [f for f in content["findings"] if not f["passed"]] == []
+    assert done.returncode == 0 and content["passed"]
+    subjects = {finding["subject"] for finding in content["findings"]}
+    assert {"torch, cnn", "torch, mlp per layer", "torch, 99 batches an epoch"} <= subjects
+    assert len(content["findings"]) > 50
+
+
+@pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.tensorflow
 def test_every_backend_passes_the_conformance_suite():

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
 
-from tests.cli.test_cli import trustml
+from tests.cli.test_cli import called
 from trustml.cli import main
 from trustml.cli.output import console
 
@@ -78,15 +78,15 @@ def test_a_damaged_or_evil_run_does_not_hide_the_others(tmp_path):
     }.items():
         (tmp_path / "runs" / name).mkdir(parents=True)
         (tmp_path / "runs" / name / "manifest.json").write_text(content)
-    done = trustml("list", cwd=tmp_path)
+    done = called("list", cwd=tmp_path)
     assert done.returncode == 0 and "\x1b" not in done.stdout
     assert "deep-20260101-000000-aaaa" in done.stdout and "[red]x-20260101-000000-bbbb" in done.stdout
-    done = trustml("show", "latest", cwd=tmp_path)
+    done = called("show", "latest", cwd=tmp_path)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
 
 
 def test_a_file_that_cannot_be_written_is_told_before_anything_runs(tmp_path):
-    done = trustml("run", "digits", "--json", "-o", tmp_path / "nowhere" / "out.json", cwd=tmp_path)
+    done = called("run", "digits", "--json", "-o", tmp_path / "nowhere" / "out.json", cwd=tmp_path)
     assert done.returncode == 2 and "cannot be written" in done.stderr
     assert not (tmp_path / "runs").exists()
 

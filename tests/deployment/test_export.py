@@ -170,7 +170,15 @@ FAULTS = {
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("fault", [*FAULTS, "", "a statement of yesterday"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "channels in another order",
+        *(pytest.param(fault, marks=pytest.mark.long) for fault in FAULTS if fault != "channels in another order"),
+        "",
+        "a statement of yesterday",
+    ],
+)
 def test_a_file_with_a_fault_is_told(exported, tmp_path, fault):
     """The file is made by the product's own exporter from a model with the fault, and asked beside the true one."""
     job = exported.directory.job(MODEL)

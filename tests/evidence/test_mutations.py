@@ -78,8 +78,9 @@ def named(pair):
 
 
 def let_through(entries, passes):
-    """What was done to the archives that pass."""
-    return [what for what, changed in changes(entries) if passes(archived(sorted(changed, key=named)))]
+    """What was done to the archives that pass; in short of every third change, of another kind for the next file."""
+    some = itertools.islice(changes(entries), 0, None, 1 if LONG else 3)
+    return [what for what, changed in some if passes(archived(sorted(changed, key=named)))]
 
 
 def contents(path, folder):

@@ -17,7 +17,7 @@ from trustml.scenario.optimizers import SGD
 from trustml.scenario.partition import IID
 from trustml.scenario.spec import Explanations, Probes
 
-pytestmark = [pytest.mark.slow, pytest.mark.tensorflow]
+pytestmark = [pytest.mark.slow, pytest.mark.tensorflow, pytest.mark.cold]
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +35,14 @@ def finished(tiny, tmp_path_factory):
             client_optimizer=SGD(learning_rate=10.0),
         ),
     )
+    saliency = Explanations(
+        methods=(Saliency(),), examples=2, scope="own", timing=False, probes=Probes(faithfulness=False)
+    )
     scenario = msgspec.structs.replace(
         tiny,
         training=(works, diverges) if WHOLE else (works,),
         backends=("tensorflow",),
-        explanations=Explanations(
-            methods=(Saliency(),), examples=2, scope="own", timing=False, probes=Probes(faithfulness=False)
-        ),
+        explanations=saliency if WHOLE else Explanations(methods=()),
     )
     try:
         run = trustml.run(scenario, out=tmp_path_factory.mktemp("tff"))
@@ -85,6 +86,7 @@ def test_a_failure_is_one_line_and_what_would_explain_it_is_blocked(finished):
     assert blocked.status == "blocked"
 
 
+@pytest.mark.long
 def test_what_it_trained_is_explained_in_its_environment(finished):
     run, _ = finished
     record = next(r for r in run.manifest.jobs if r.id == "explain.tensorflow.of.tensorflow.FedAvg.s0")

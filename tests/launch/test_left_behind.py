@@ -19,11 +19,13 @@ import pytest
 
 import trustml
 from tests.records import unasked_second_opinion
+from tests.records.make import DENSE
 from trustml.errors import RecordError, UsageError
 from trustml.launch.prepare import prepare_run
 from trustml.launch.schedule import JobScheduler
 from trustml.privacy.accounting import epsilon_of
 from trustml.privacy.ledger import read_ledger
+from trustml.processes import module_command
 from trustml.record.store import RunDirectory
 from trustml.scenario.read import to_plain
 
@@ -47,7 +49,7 @@ def lives(pid: int) -> bool:
 def private(tiny, *, epochs: int):
     regime = msgspec.structs.replace(tiny.training[1], epochs=epochs)
     explanations = msgspec.structs.replace(tiny.explanations, methods=())
-    return msgspec.structs.replace(tiny, backends=("jax",), training=(regime,), explanations=explanations)
+    return msgspec.structs.replace(tiny, backends=("jax",), training=(regime,), explanations=explanations, model=DENSE)
 
 
 def killed_at(folder: Path, scenario, *, seconds: float) -> tuple[Path, int]:
@@ -71,7 +73,7 @@ def killed_at(folder: Path, scenario, *, seconds: float) -> tuple[Path, int]:
 
 def check_nothing_is_left_and_resume(tiny, folder: Path, *, seconds: float) -> None:
     folder.mkdir(exist_ok=True)
-    path, worker = killed_at(folder, private(tiny, epochs=2), seconds=seconds)
+    path, worker = killed_at(folder, private(tiny, epochs=60), seconds=seconds)
     deadline = time.monotonic() + 5
     while lives(worker) or RunDirectory(path).is_executed():
         assert time.monotonic() < deadline, f"the worker outlived a run that was killed after {seconds:.3f} s"
@@ -202,7 +204,8 @@ def test_a_lock_that_is_a_link_is_refused_and_nothing_is_made_elsewhere(tiny, tm
 def test_a_model_that_was_finished_is_not_trained_again_if_its_run_was_killed_before_it_knew(tiny, tmp_path):
     directory = prepare_run(private(tiny, epochs=2), root=tmp_path)
     folder = directory.job_folder(JOB)
-    subprocess.run([sys.executable, "-P", "-m", "trustml.worker", str(folder)], check=True)  # nobody records its end
+    command = module_command(Path(sys.executable), "trustml.worker", str(folder))
+    subprocess.run(command.arguments, pass_fds=command.inherited, check=True)  # nobody records its end
     weights, ledger = ((folder / name).read_bytes() for name in ("weights.safetensors", "ledger.jsonl"))
     run = trustml.resume(directory.path)
     assert run.status == "success", [(record.id, record.reason) for record in run.manifest.jobs]

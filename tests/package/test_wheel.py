@@ -96,6 +96,7 @@ def test_it_runs_from_an_empty_folder(clean, tmp_path):
     assert "FedAvg" in shown.stdout
 
 
+@pytest.mark.long
 def test_doctor_says_what_is_missing_and_how_to_get_it(clean, tmp_path):
     done = call(clean / "trustml", "doctor", "--json", cwd=tmp_path)
     assert done.returncode == 4, done.stderr

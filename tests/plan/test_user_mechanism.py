@@ -47,6 +47,7 @@ def private(cohort, **changes) -> DPFedAvg:
     return DPFedAvg(**({"cohort": cohort, "rounds": 30, "delta": DELTA} | target | changes))
 
 
+@functools.cache
 def rounds_for(regime: DPFedAvg, *, attempt: int = 1) -> FederatedPlan:
     return federated_plan(
         [np.array([client]) for client in range(CLIENTS)],

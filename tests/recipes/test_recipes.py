@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import WHOLE
+
 ROOT = Path(__file__).resolve().parents[2]
 
 METHOD = {
@@ -118,7 +120,7 @@ REGIME = {
 }
 SCENARIO = """
 name = "recipe"
-backends = ["torch", "jax"]
+backends = ["jax"]
 data = {kind = "Digits", test_fraction = 0.8}
 model = {layers = [{kind = "Flatten"}, {kind = "Dense", units = 16}, {kind = "ReLU"}, {kind = "Dense", units = 10}]}
 explanations = {examples = 8, methods = [{kind = "SquaredGradient"}], timing = false}
@@ -173,13 +175,15 @@ def test_a_federated_regime_and_a_method_of_explanation(copy):
     """Both in one copy, since its run takes the time."""
     assert follow(copy, REGIME) == stated("regime") <= 6
     assert follow(copy, METHOD) == stated("method") <= 4
-    (copy / "s.toml").write_text(SCENARIO)
+    (copy / "s.toml").write_text(SCENARIO.replace('"jax"', '"torch", "jax"') if WHOLE else SCENARIO)
     trustml(copy, "run", "s.toml")
     shown = trustml(copy, "show", "latest")
-    one, other = re.findall(r"FedSign +(?:torch|jax) +(0\.\d+) +0\.\d+-", shown)
-    assert float(one) == pytest.approx(float(other), abs=0.02) and float(one) > 0.2
-    assert re.search(r"SquaredGradient +captum ", shown) and re.search(r"SquaredGradient +trustml-jax ", shown)
-    assert re.search(r"SquaredGradient +captum ~ trustml-jax +1\.000", shown)
+    found = [float(one) for one in re.findall(r"FedSign +(?:torch|jax) +(0\.\d+) +0\.\d+-", shown)]
+    assert len(found) == 1 + WHOLE and max(found) == pytest.approx(min(found), abs=0.02) and min(found) > 0.2
+    assert re.search(r"SquaredGradient +trustml-jax ", shown)
+    if WHOLE:
+        assert re.search(r"SquaredGradient +captum ", shown)
+        assert re.search(r"SquaredGradient +captum ~ trustml-jax +1\.000", shown)
 
 
 def test_an_attack(copy):

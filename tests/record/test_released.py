@@ -49,7 +49,7 @@ def released(tmp_path_factory) -> trustml.Run:
             scope="own",
             methods=(
                 trustml.IntegratedGradients(n_steps=4),
-                trustml.GradientShap(background=trustml.Background(rows="uniform", count=4)),
+                *((trustml.GradientShap(background=trustml.Background(rows="uniform", count=4)),) if WHOLE else ()),
             ),
             probes=Probes(robustness=True, randomisation=True, examples=2, n_perturbations=2),
             timing=False,

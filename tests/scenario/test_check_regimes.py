@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from tests.cli.test_cli import assert_one_clear_line, toml, trustml
+from tests.cli.test_cli import assert_one_clear_line, called, toml
 from trustml.errors import ScenarioError
 from trustml.scenario.check_regimes import check_cohorts, check_regime
 from trustml.scenario.clipping import Adaptive
@@ -156,7 +156,7 @@ def test_few_clients_are_no_warning_without_privacy(tiny):
 def test_the_command_line_says_it_in_one_line_and_creates_nothing(tmp_path):
     federated = '[[training]]\nkind = "FedAvg"\n'
     alpha = toml(tmp_path / "alpha.toml", training=federated + 'partition = {kind = "dirichlet", alpha = 0.0}\n')
-    done = trustml("run", alpha, cwd=tmp_path)
+    done = called("run", alpha, cwd=tmp_path)
     assert_one_clear_line(done, "training.0.partition.alpha", "0.0", "use a value above 0", folder=tmp_path)
 
     (tmp_path / "d.csv").write_text("site,width,label\n" + "here,1.5,0\nhere,2.5,1\n" * 10)
@@ -167,11 +167,11 @@ def test_the_command_line_says_it_in_one_line_and_creates_nothing(tmp_path):
         "    data=Csv(path='d.csv', label='label', drop=('site',), keys=('site',)),\n"
         "    training=(FedAvg(partition=NaturalKey(columns=('site',))),))\n"
     )
-    done = trustml("run", "key.py", "--set", "explanations.examples=2", cwd=tmp_path)
+    done = called("run", "key.py", "--set", "explanations.examples=2", cwd=tmp_path)
     words = ("training.0.partition.columns", "site has one value, 'here'", "choose another column")
     assert_one_clear_line(done, *words, folder=tmp_path)
 
     many = 'partition = {kind = "iid", clients = 20}\ncohort = {kind = "fixed", clients = 21}\n'
-    done = trustml("run", toml(tmp_path / "many.toml", training=federated + many), cwd=tmp_path)
+    done = called("run", toml(tmp_path / "many.toml", training=federated + many), cwd=tmp_path)
     words = ("training.0.cohort.clients", "21 participants", "20 clients", "use 20 or fewer")
     assert_one_clear_line(done, *words, folder=tmp_path)

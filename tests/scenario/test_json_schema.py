@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.cli.test_cli import trustml
+from tests.cli.test_cli import called
 from trustml.errors import ScenarioError
 from trustml.scenario.json_schema import scenario_schema
 from trustml.scenario.read import from_plain, read_scenario, to_plain
@@ -72,10 +72,10 @@ def test_the_schema_and_the_reader_agree(path, value, allowed):
 
 
 def test_the_command_writes_it(tmp_path):
-    done = trustml("schema", "-o", tmp_path / "scenario.schema.json", cwd=tmp_path)
+    done = called("schema", "-o", tmp_path / "scenario.schema.json", cwd=tmp_path)
     assert done.returncode == 0 and "#:schema ./scenario.schema.json" in done.stdout
     assert json.loads((tmp_path / "scenario.schema.json").read_text()) == SCHEMA
-    assert json.loads(trustml("schema", cwd=tmp_path).stdout) == SCHEMA
+    assert json.loads(called("schema", cwd=tmp_path).stdout) == SCHEMA
 
 
 def paths_of(data: object, above: tuple = ()) -> list[tuple]:

@@ -163,9 +163,9 @@ def work(run, name):
     [
         ("dirac gradient", 300, 0.05, {}),
         ("dirac gradient", 300, 20.0, {}),
-        ("dirac gradient", 200, 0.05, {"clipping": PerLayer()}),
+        pytest.param("dirac gradient", 200, 0.05, {"clipping": PerLayer()}, marks=pytest.mark.long),
         ("random gradient", 60, 0.05, {"sampling": "shuffle"}),
-        ("random gradient", 60, 0.05, {"sampling": "in turn"}),
+        pytest.param("random gradient", 60, 0.05, {"sampling": "in turn"}, marks=pytest.mark.long),
     ],
 )
 def test_without_noise_gradients_show_and_with_much_they_do_not(tmp_path, kind, count, noise, settings):

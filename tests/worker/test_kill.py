@@ -66,6 +66,9 @@ class Trainer:
                 start_new_session=True,
             )
 
+    def seen(self) -> int:
+        return self.trace.read_bytes().count(b"\n")
+
     def lines(self) -> list[dict]:
         *whole, _ = self.trace.read_bytes().split(b"\n")
         return [json.loads(line) for line in whole]
@@ -91,10 +94,10 @@ def kill(process: subprocess.Popen) -> None:
 
 def kill_within(trainer: Trainer, process: subprocess.Popen, *, steps: int, seconds: float) -> bool:
     """Kill after so many more steps and then some; False if it ended first."""
-    seen, deadline = len(trainer.lines()), time.monotonic() + 120
-    while process.poll() is None and len(trainer.lines()) < seen + steps:
+    seen, deadline = trainer.seen(), time.monotonic() + 120
+    while process.poll() is None and trainer.seen() < seen + steps:
         assert time.monotonic() < deadline, (trainer.folder / "log.txt").read_text()[-2000:]
-        time.sleep(0.005)
+        time.sleep(0.01)
     time.sleep(seconds)
     ended = process.poll() is not None
     kill(process)

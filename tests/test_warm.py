@@ -1,0 +1,55 @@
+"""A worker that is forked for a test is given what one that is started is given, and ends as it does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import closing, nullcontext
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.warm import AVAILABLE, BACKEND_OF, HERE, Starter, forked
+from trustml.processes import module_command
+
+pytestmark = [pytest.mark.cold, pytest.mark.skipif(not AVAILABLE, reason="forks are asked for on Linux alone")]
+
+
+def asked(folder: Path, lock: Path, starter: Starter | None, *, code: int) -> tuple[dict, subprocess.CompletedProcess]:
+    with lock.open() as held, nullcontext() if starter is None else forked(starter):
+        command = module_command(
+            Path(sys.executable), "warm.told", str(code), str(lock), held=(held.fileno(),), beside=(HERE,)
+        )
+        done = subprocess.run(
+            command.arguments,
+            pass_fds=command.inherited,
+            cwd=folder,
+            env={**os.environ, "TRUSTML_TOLD": f"code {code}"},
+            input="some words",
+            capture_output=True,
+            text=True,
+            start_new_session=True,
+        )
+    return json.loads(done.stdout), done
+
+
+def test_what_is_forked_is_given_what_is_started_is_given(tmp_path, monkeypatch):
+    monkeypatch.setitem(BACKEND_OF, "warm.told", lambda arguments: "none")
+    lock = tmp_path / "lock"
+    lock.touch()
+    started, end = asked(tmp_path, lock, None, code=3)
+    with closing(Starter()) as starter:
+        first, _ = asked(tmp_path, lock, starter, code=0)
+        found, same_end = asked(tmp_path, lock, starter, code=3)
+        (server,) = (process.pid for _, process, _ in starter._servers.values())
+        assert not [one for one in psutil.Process(server).open_files() if one.path == str(lock)], "it kept the lock"
+        monkeypatch.setenv("OMP_NUM_THREADS", "7")  # read when a framework is imported
+        other, _ = asked(tmp_path, lock, starter, code=0)
+        assert not psutil.pid_exists(server)
+    assert first["variables"]["TRUSTML_TOLD"] == "code 0" and other["variables"]["OMP_NUM_THREADS"] == "7"
+    assert found == started
+    assert found["parent"] == os.getpid() and found["held"] == 1 and found["leads"] == [True, True]
+    assert (same_end.returncode, same_end.stderr) == (end.returncode, end.stderr) == (3, "an error\n")

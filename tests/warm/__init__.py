@@ -1,0 +1,199 @@
+"""Workers of tests that are forked from a process that has imported their framework, not started anew each time.
+
+Starting one costs more than the little it has to do: seconds of imports, hundreds of times. What is forked is given the
+arguments, environment, folder and descriptors that it would be started with, leads a session where asked to, is a child
+of the process of the tests, and runs the same module to its end. ``make test-all`` starts every worker as users do, and
+so do tests that are marked ``cold``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trustml import processes
+
+HERE = Path(__file__).resolve().parent
+AVAILABLE = sys.platform == "linux"
+_LATE = ("PYTEST_", "TRUSTML_", "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_")
+"""Beginnings of variables that are read after the framework is imported, or that the server sets anew."""
+_LARGEST = 100_000
+"""Bytes of a request: what a packet may hold wherever Linux has its defaults."""
+_PATIENCE = 300.0
+"""Seconds for the import of a framework on a machine that does much else."""
+_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl
+_PACKAGES = {str(processes._PACKAGE), str(HERE)}
+_start_anew = subprocess.Popen._execute_child
+
+
+def _of_job(arguments: Sequence[str]) -> str:
+    return str(json.loads((Path(arguments[0]) / "job.json").read_bytes())["backend"])
+
+
+def _first(arguments: Sequence[str]) -> str:
+    return arguments[0]
+
+
+BACKEND_OF: dict[str, Callable[[Sequence[str]], str]] = {
+    "trustml.worker": _of_job,
+    "trustml.worker.model_adapters": _first,
+    "trustml.worker.conformance": _first,
+}
+"""Modules that are forked, and which framework they use, by their arguments."""
+
+
+SCRIPTS = {str(HERE.parent / "worker" / "traced.py"): _of_job}
+"""Files of tests that are, likewise, where they are called as ``python FILE ARGUMENT ...``."""
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What is forked: a module, as :func:`trustml.processes.module_command` starts it, or a file."""
+
+    python: str
+    main: str
+    inherited: tuple[int, ...]
+    arguments: tuple[str, ...]
+    backend: str
+
+
+def _start_of(command: object) -> _Start | None:
+    if not isinstance(command, list):
+        return None
+    python, *rest = map(str, command)
+    backend_of: Callable[[Sequence[str]], str] | None
+    if rest[:3] == ["-P", "-c", processes._BOOT]:
+        packages, main, numbers, *arguments = rest[3:]
+        inherited = tuple(int(one) for one in numbers.split(","))
+        backend_of = BACKEND_OF.get(main) if set(packages.split(os.pathsep)) <= _PACKAGES else None
+    else:
+        main, *arguments = rest or [""]
+        inherited, backend_of = (), SCRIPTS.get(main)
+    if backend_of is None:
+        return None
+    try:
+        return _Start(python, main, inherited, tuple(arguments), backend_of(arguments))
+    except (OSError, ValueError, LookupError):
+        return None
+
+
+class Starter:
+    """The servers that processes are forked from: the last of each framework, under the variables it was asked with."""
+
+    def __init__(self) -> None:
+        self._servers: dict[str, tuple[object, subprocess.Popen[bytes], socket.socket]] = {}
+
+    def pid(self, start: _Start, request: dict[str, Any], descriptors: Sequence[int]) -> int:
+        """Fork a process and give its id; 0 where it must be started anew."""
+        content = json.dumps(request).encode()
+        if len(content) > _LARGEST:
+            return 0
+        try:
+            connection = self._server(start, request["environment"])
+            with _adopting():
+                socket.send_fds(connection, [content], list(descriptors))
+                answer = connection.recv(32)
+        except OSError:
+            answer = b""
+        if not answer:
+            self._forget(start.backend)
+        return int(answer or 0)
+
+    def _server(self, start: _Start, environment: dict[str, str]) -> socket.socket:
+        early = {name: value for name, value in environment.items() if not name.startswith(_LATE)}
+        key = (start.python, early)
+        if start.backend in self._servers:
+            known, _, connection = self._servers[start.backend]
+            if known == key:
+                return connection
+            self._forget(start.backend)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.settimeout(_PATIENCE)
+        command = processes.module_command(
+            Path(start.python),
+            "warm.server",
+            start.backend,
+            str(theirs.fileno()),
+            held=(theirs.fileno(),),
+            beside=(HERE,),
+        )
+        with theirs:
+            process = subprocess.Popen(
+                command.arguments,
+                pass_fds=command.inherited,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self._servers[start.backend] = (key, process, ours)
+        return ours
+
+    def _forget(self, backend: str) -> None:
+        if backend in self._servers:
+            _, process, connection = self._servers.pop(backend)
+            connection.close()
+            process.kill()
+            process.wait()
+
+    def close(self) -> None:
+        """End the servers."""
+        for backend in list(self._servers):
+            self._forget(backend)
+
+
+@contextmanager
+def _adopting() -> Iterator[None]:
+    """Be the parent of whatever below this process loses its own."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_SUBREAPER, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        libc.prctl(_SUBREAPER, 0, 0, 0, 0)
+
+
+@contextmanager
+def forked(starter: Starter) -> Iterator[None]:
+    """Fork what would be started, as far as it is known to be one of ours."""
+
+    def execute(
+        self, args, executable, preexec_fn, close_fds, pass_fds, cwd, env, startupinfo, creationflags, shell,
+        p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite, *rest,
+    ):  # fmt: skip
+        start = _start_of(args)
+        pid = 0
+        if start is not None:
+            request = {
+                "main": start.main,
+                "arguments": start.arguments,
+                "environment": dict(os.environ if env is None else env),
+                "folder": str(cwd or Path.cwd()),
+                "leads": bool(rest[-2]),
+            }
+            streams = [given if given >= 0 else own for own, given in enumerate((p2cread, c2pwrite, errwrite))]
+            pid = starter.pid(start, request, [*streams, *start.inherited])
+        if not pid:
+            return _start_anew(
+                self, args, executable, preexec_fn, close_fds, pass_fds, cwd, env, startupinfo, creationflags, shell,
+                p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite, *rest,
+            )  # fmt: skip
+        self.pid, self._child_created = pid, True
+        self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)
+        return None
+
+    subprocess.Popen._execute_child = execute
+    try:
+        yield
+    finally:
+        subprocess.Popen._execute_child = _start_anew

@@ -1,0 +1,21 @@
+"""What a process was given, as JSON on its standard output; it ends with the exit code it was asked for."""
+
+import json
+import os
+import sys
+
+held = os.open(sys.argv[2], os.O_RDONLY)  # whatever is open, the same file is
+links = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+told = {
+    "name": __name__,
+    "arguments": sys.argv[1:],
+    "folder": os.getcwd(),
+    "variables": dict(os.environ),
+    "parent": os.getppid(),
+    "leads": [os.getpgrp() == os.getpid(), os.getsid(0) == os.getpid()],
+    "held": links.count(os.path.realpath(sys.argv[2])) - 1,
+    "read": sys.stdin.read(),
+}
+print(json.dumps(told))
+print("an error", file=sys.stderr)
+sys.exit(int(sys.argv[1]))
