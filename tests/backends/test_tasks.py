@@ -30,7 +30,7 @@ def found(request, tmp_path_factory) -> dict[str, np.ndarray]:
         done = subprocess.run(
             [find_environment(request.param).require(), CASE, request.param, folder / "found.npz"],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": f"{ROOT}/src:{ROOT}"},
+            env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

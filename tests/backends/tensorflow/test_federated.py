@@ -30,7 +30,7 @@ def found(tmp_path_factory) -> tuple[dict[str, Flat], dict[str, list]]:
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen(
             [find_environment("tensorflow").require(), HERE / "federated_case.py", folder],
-            env={**os.environ, "PYTHONPATH": str(HERE.parents[2] / "src")},
+            env={**os.environ, "PYTHONPATH": f"{HERE.parents[2] / 'src'}:{HERE.parents[2]}"},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
