@@ -16,7 +16,6 @@ from trustml.backends.numpy.federated import NumpyFederation, mean_gradient
 from trustml.launch.environments import find_environment
 
 ROOT = Path(__file__).resolve().parents[2]
-CASE = Path(__file__).with_name("task_case.py")
 CLOSE = 1e-5
 """Of the largest entry: float32 in another order."""
 
@@ -28,7 +27,8 @@ def found(request, tmp_path_factory) -> dict[str, np.ndarray]:
     folder = tmp_path_factory.mktemp(request.param)
     with (folder / "log.txt").open("wb") as log:
         done = subprocess.run(
-            [find_environment(request.param).require(), CASE, request.param, folder / "found.npz"],
+            [find_environment(request.param).require(), "-m", "tests.backends.task_case"]
+            + [request.param, folder / "found.npz"],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
             stdin=subprocess.DEVNULL,

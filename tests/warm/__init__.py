@@ -67,7 +67,7 @@ CASES: dict[str, Callable[[Sequence[str]], str]] = {
 }
 """Files of questions to a backend. They have a server of their own, as they are started under other variables."""
 SCRIPTS = {str(HERE.parent / "worker" / "traced.py"): _of_job, **CASES}
-"""Files of tests that are, likewise, where they are called as ``python FILE ARGUMENT ...``."""
+"""Files of tests that are, likewise, where they are called as ``python FILE ...`` or ``python -m MODULE ...``."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,8 @@ def _start_of(command: object) -> _Start | None:
         inherited = tuple(int(one) for one in numbers.split(","))
         backend_of = BACKEND_OF.get(main) if set(packages.split(os.pathsep)) <= _PACKAGES else None
     else:
+        if rest[:1] == ["-m"] and len(rest) > 1:
+            rest[:2] = [str(HERE.parent.parent.joinpath(*rest[1].split(".")).with_suffix(".py"))]
         main, *arguments = rest or [""]
         inherited, backend_of = (), SCRIPTS.get(main)
     if backend_of is None:
