@@ -6,6 +6,7 @@ import fcntl
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -177,3 +178,31 @@ def test_the_folder_it_is_called_from_is_not_searched_for_modules(tmp_path, monk
     )  # fmt: skip
     assert isinstance(prv_epsilons([([entry], 1e-5)]), list)
     assert not sentinel.exists()
+
+
+ASKS_THE_NETWORK = (
+    "import pathlib, socket, sys\n"
+    "from trustml.processes import is_offline\n"
+    "try:\n"
+    "    socket.create_connection(('127.0.0.1', int(sys.argv[1])), 2).close()\n"
+    "    found = 'connected'\n"
+    "except OSError:\n"
+    "    found = 'refused'\n"
+    "pathlib.Path(sys.argv[2]).write_text(found + (' offline' if is_offline() else ''))\n"
+)
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_a_process_that_leaves_the_network_reaches_nobody_and_still_ends_with_its_starter(
+    tmp_path, monkeypatch, offline
+):
+    (tmp_path / "theirs.py").write_text(ASKS_THE_NETWORK)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port, said = server.getsockname()[1], tmp_path / "said.txt"
+        command = module_command(Path(sys.executable), "theirs", str(port), str(said), offline=offline)
+        subprocess.run(command.arguments, pass_fds=command.inherited, check=True, timeout=60)
+    # Where the kernel forbids namespaces the process says that it is not offline, and must not pretend to be.
+    assert said.read_text() in (("refused offline", "connected") if offline else ("connected",))
+    if offline and sys.platform == "linux" and os.getuid() == 0:
+        assert said.read_text() == "refused offline"

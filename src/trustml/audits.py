@@ -13,6 +13,7 @@ from trustml.auditing.result import AuditRecord, Finding, Severity, encode_audit
 
 if TYPE_CHECKING:
     from trustml.auditing.outputs import Outputs
+    from trustml.measures.deployed import HeldAgainst
 
 __all__ = ["Audit", "Claim", "Endpoint", "JaxModel", "audit"]
 
@@ -122,6 +123,7 @@ def audit(
     explain_memory: int = 1 << 30,
     explain_seconds: float = 600.0,
     batch_size: int | None = None,
+    against: HeldAgainst | None = None,
     listener: Callable[[str, int, int], None] | None = None,
 ) -> Audit:
     """Find out what a model leaks, whether its privacy claim adds up, and whether its explanations can be relied on.
@@ -148,6 +150,8 @@ def audit(
         Bytes that explaining may need at once, about, and its time; then, or at Ctrl-C, what is finished is kept.
     batch_size, listener : int and callable, optional
         Examples that the model gets at once; who is told of progress: what, how much is done, of how much.
+    against : HeldAgainst, optional
+        Of :func:`trustml.deployment.against.hold_against`: a file beside the model of a run that it is said to be.
 
     Raises
     ------
@@ -174,6 +178,7 @@ def audit(
         explain_memory=explain_memory,
         explain_seconds=explain_seconds,
         batch_size=batch_size,
+        against=against,
     )
     return Audit(audit_model(model, request, tell=listener or _silent))
 

@@ -10,6 +10,8 @@ Not ``PR_SET_PDEATHSIG``: that tells of the end of the *thread* that started the
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import fcntl
 import os
 import select
@@ -22,20 +24,24 @@ from pathlib import Path
 # Enters packages by path in a foreign environment, trustml first, without showing it our site-packages.
 _BOOT = """
 import importlib.util, os, runpy, sys
-packages, main, inherited = sys.argv.pop(1), sys.argv.pop(1), sys.argv.pop(1)
+packages, main, inherited, offline = sys.argv.pop(1), sys.argv.pop(1), sys.argv.pop(1), sys.argv.pop(1)
 for package in packages.split(os.pathsep):
     spec = importlib.util.spec_from_file_location(
         os.path.basename(package), package + "/__init__.py", submodule_search_locations=[package])
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-from trustml.processes import end_with_starter
+from trustml.processes import end_with_starter, leave_network
 end_with_starter([int(one) for one in inherited.split(",")])
+if offline:
+    leave_network()
 runpy.run_module(main, run_name="__main__", alter_sys=True)
 """
 _PACKAGE = Path(__file__).resolve().parent
 _guard = threading.Lock()
 _pipe: tuple[int, int] | None = None
+_offline = False
+_NEW_NETWORK, _NEW_USERS = 0x40000000, 0x10000000  # CLONE_NEWNET and CLONE_NEWUSER of Linux's sched.h
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +60,12 @@ class Command:
 
 
 def module_command(
-    python: Path, module: str, *arguments: str, held: Sequence[int] = (), beside: Sequence[Path] = ()
+    python: Path,
+    module: str,
+    *arguments: str,
+    held: Sequence[int] = (),
+    beside: Sequence[Path] = (),
+    offline: bool = False,
 ) -> Command:
     """Command that runs a module in an environment, and ends with this process.
 
@@ -69,12 +80,15 @@ def module_command(
         Descriptors that stay open as long as the process lives, such as that of a lock.
     beside : sequence of Path
         Folders of packages other than trustml that the process needs and its environment may not have.
+    offline : bool
+        Whether it leaves the network before it imports anything; :func:`is_offline` tells it whether it could.
     """
     inherited = (_lifeline(), *held)
     numbers = ",".join(map(str, inherited))
     packages = os.pathsep.join(map(str, (_PACKAGE, *beside)))
     return Command(
-        arguments=[str(python), "-P", "-c", _BOOT, packages, module, numbers, *arguments], inherited=inherited
+        arguments=[str(python), "-P", "-c", _BOOT, packages, module, numbers, "offline" if offline else "", *arguments],
+        inherited=inherited,
     )
 
 
@@ -117,6 +131,35 @@ def wait_for_close(line: int) -> None:
     while os.read(line, 1):
         pass
     _end()
+
+
+def leave_network() -> None:
+    """Go on in a network of our own that has no devices, where the kernel allows that (Linux; namespaces).
+
+    For a process that opens a stranger's file. It must have one thread still: those that exist already stay behind.
+    """
+    global _offline
+    user, group = os.getuid(), os.getgid()
+    try:
+        unshare = ctypes.CDLL(None, use_errno=True).unshare
+    except (OSError, AttributeError):  # no Linux
+        return
+    if unshare(_NEW_NETWORK) != 0:
+        if unshare(_NEW_NETWORK | _NEW_USERS) != 0:
+            return
+        for name, content in (
+            ("setgroups", "deny"),
+            ("uid_map", f"{user} {user} 1"),
+            ("gid_map", f"{group} {group} 1"),
+        ):
+            with contextlib.suppress(OSError), open(f"/proc/self/{name}", "w") as file:
+                file.write(content)
+    _offline = True
+
+
+def is_offline() -> bool:
+    """Whether this process has left the network."""
+    return _offline
 
 
 def _end() -> None:

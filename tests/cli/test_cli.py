@@ -21,6 +21,7 @@ import pytest
 import trustml as api
 from tests.records import copy_of, unasked_second_opinion
 from trustml.cli.main import _main
+from trustml.deployment.targets import TARGETS
 from trustml.launch import environments
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -353,8 +354,11 @@ def test_doctor_lists_what_is_missing_with_its_repair(tmp_path, monkeypatch):
     parts = {part["backend"]: part for part in json.loads(done.stdout)["environments"]}
     assert parts["torch"]["ok"] and parts["torch"]["versions"]["opacus"]
     assert not parts["tensorflow"]["ok"] and parts["tensorflow"]["fix"] == "trustml setup tensorflow"
+    targets = {target["target"]: target for target in json.loads(done.stdout)["targets"]}
+    assert list(targets) == list(TARGETS) and targets["pt2"]["ok"] and "nowhere" in targets["tflite"]["problem"]
     text = called("doctor", TRUSTML_ENV_TENSORFLOW=str(tmp_path / "nowhere")).stdout
     assert "trustml setup tensorflow" in text
+    assert "models can be exported to: pt2" in text and "export to keras: the tensorflow environment is missing" in text
 
 
 def test_internal_errors_exit_3_in_one_line(tmp_path):

@@ -11,20 +11,22 @@ import pytest
 
 import trustml
 from tests.records import copy_of, measured_anew
+from trustml.auditing.checks_deployed import check_deployed
 from trustml.auditing.framework_worker import FrameworkWorker
 from trustml.compare.table import recorded_measures, rows_of, table_of
+from trustml.deployment.against import examples_of, hold_against
 from trustml.deployment.export import calibration_of
 from trustml.deployment.targets import TARGETS
 from trustml.errors import UsageError
 from trustml.evidence.exports import export_checks
 from trustml.evidence.verify import verify
 from trustml.frameworks.table import file_backend
-from trustml.measures.deployed import deployed_rows
+from trustml.measures.deployed import MOST_APART, deployed_rows
 from trustml.measures.evidence import Evidence
 from trustml.models.weights import encode_weights, read_weights
 from trustml.record.exports import EXPORTS, ExportedStatement, ExportRequest, read_exports
 from trustml.record.files import encode_arrays, read_arrays
-from trustml.report.deployed.tables import MOST_APART, failure_of
+from trustml.report.deployed.tables import failure_of
 from trustml.worker import deployed, exporting
 
 MODEL = "train.torch.DPSGD.s0"
@@ -267,3 +269,30 @@ def test_files_are_told_from_modules(tmp_path):
         (str(tmp_path), ""),
     ]:
         assert file_backend(name) == backend, name
+
+
+@pytest.mark.torch
+def test_a_file_is_held_against_the_model_that_it_is_said_to_be(exported):
+    (record,) = read_exports(exported.directory)
+    path, before = exported.path / EXPORTS / record.name / record.file, sorted(exported.path.rglob("*"))
+    same = check_deployed(hold_against(path, exported.directory, MODEL))
+    assert [finding.severity for finding in same] == ["pass", "pass", "pass"]
+    other = check_deployed(hold_against(path, exported.directory, "train.torch.Plain.s0"))
+    assert [(finding.id, finding.severity) for finding in other] == [
+        ("deployed.answers", "risk"),
+        ("deployed.explanations", "risk"),
+        ("deployed.statement", "violation"),
+    ]
+    assert sorted(exported.path.rglob("*")) == before
+    train, holdout = examples_of(exported.directory, layout="channels first")
+    assert train[0].shape[1:] == holdout[0].shape[1:] == (1, 8, 8) and len(holdout[1]) == record.held_out
+
+
+def test_a_file_that_is_none_by_its_name_is_one_line(tmp_path):
+    run = copy_of("frameworks", tmp_path).directory
+    with pytest.raises(UsageError, match="no such file or folder"):
+        hold_against(tmp_path / "absent.pt2", run, MODEL)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "link").symlink_to("/etc/hostname")
+    with pytest.raises(UsageError, match="holds links"):
+        hold_against(tmp_path / "folder", run, MODEL)

@@ -62,12 +62,17 @@ class FrameworkWorker:
             self.file, self.file_digest = Path(what).name, digest_of(Path(what))
         environment = find_environment(backend)
         python = environment.require()
-        self.kind = f"{backend} model {what.rsplit('/', 1)[-1]}, in its own environment"
         self._timeout, self._count, self._seed = timeout, 0, -1
         self._folder = tempfile.TemporaryDirectory(prefix="trustml-audit-")
         self._path = Path(self._folder.name)
         command = module_command(
-            python, "trustml.worker.model_adapters", backend, what, str(Path.cwd()), str(self._path)
+            python,
+            "trustml.worker.model_adapters",
+            backend,
+            what,
+            str(Path.cwd()),
+            str(self._path),
+            offline=bool(self.file),
         )
         with (self._path / "log.txt").open("wb") as log:
             self._process = subprocess.Popen(
@@ -80,10 +85,13 @@ class FrameworkWorker:
                 start_new_session=True,
             )
         try:
-            self.gradients = bool(self._await("ready.npz", start_timeout)["gradients"])
+            ready = self._await("ready.npz", start_timeout)
         except BaseException:
             self.close()
             raise
+        self.gradients = bool(ready["gradients"])
+        network = " without network" if ready["offline"] else ""
+        self.kind = f"{backend} model {what.rsplit('/', 1)[-1]}, in its own environment{network}"
 
     def __enter__(self) -> FrameworkWorker:
         """Give the worker itself."""

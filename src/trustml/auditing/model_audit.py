@@ -15,7 +15,9 @@ from trustml.attacks.roc import auc_of_counts
 from trustml.auditing.answers import Answers, answers_of
 from trustml.auditing.checks_accounting import attacked_claim, check_accounting, check_claim_terms
 from trustml.auditing.checks_data import CheckedData, check_data
+from trustml.auditing.checks_deployed import check_deployed
 from trustml.auditing.checks_explanations import check_explanations
+from trustml.auditing.checks_forward import check_forward
 from trustml.auditing.checks_membership import check_membership, without_references
 from trustml.auditing.checks_performance import check_errors, check_performance
 from trustml.auditing.claim import Claim
@@ -23,7 +25,7 @@ from trustml.auditing.examples import Given, are_targets, in_order
 from trustml.auditing.explained import Budget, prepare
 from trustml.auditing.findings import not_checked, reason
 from trustml.auditing.identity import identity_of
-from trustml.auditing.models import Target, Tell, ask_all, target_of
+from trustml.auditing.models import AskedModel, Target, Tell, ask_all, target_of
 from trustml.auditing.outputs import accuracy, meaning_of, values_instead
 from trustml.auditing.references import COUNT, Asked, train_references
 from trustml.auditing.request import CHECKS, Request, check_request
@@ -100,6 +102,8 @@ def audit_model(model: Any, request: Request, *, tell: Tell) -> AuditRecord:
         tell("data", 1, 1)
         _ask(audit)
     _identify(audit)
+    if request.against is not None:
+        audit.findings += check_deployed(request.against)
     steps: dict[str, Callable[[_Audit], None]] = {
         "membership": _membership,
         "accounting": _accounting,
@@ -297,11 +301,10 @@ def _explanations(audit: _Audit) -> None:
                 would_change="the model itself, in PyTorch, JAX or Keras",
             )
         )
-        return
     audit.budget = Budget(memory=request.explain_memory, seconds=request.explain_seconds, tell=audit.tell)
     use_holdout = len(data.holdout) > 0
     explained = prepare(
-        target.live,
+        target.live or AskedModel(target),
         data.holdout.inputs if use_holdout else data.train.inputs,
         answers.explained_columns(holdout=use_holdout),
         train=data.train.inputs,
@@ -310,7 +313,7 @@ def _explanations(audit: _Audit) -> None:
         seed=request.seed,
         budget=audit.budget,
     )
-    audit.findings += check_explanations(explained)
+    audit.findings += check_forward(explained) if target.live is None else check_explanations(explained)
 
 
 def _performance(audit: _Audit) -> None:

@@ -11,6 +11,7 @@ import functools
 import importlib
 import inspect
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -37,6 +38,7 @@ from trustml.auditing.recognised import (
     refuse_unfinished,
 )
 from trustml.backends.contract import LiveModel
+from trustml.data.dataset import Floats, Ints
 from trustml.errors import DataError, UsageError
 from trustml.frameworks.entry import BackendEntry
 from trustml.frameworks.table import backend_names, entry_of
@@ -103,6 +105,37 @@ class Target:
     padding: int | None = None
     source: str = ""
     file_digest: str = ""
+
+
+@dataclass(frozen=True)
+class AskedModel:
+    """A model that can only be asked, as a :class:`trustml.backends.contract.LiveModel` that refuses all else."""
+
+    target: Target
+
+    def outputs(self, inputs: Array) -> Floats:
+        """See :class:`trustml.backends.contract.LiveModel`."""
+        size = self.target.batch_size
+        parts = [np.asarray(self.target.ask(inputs[at : at + size])) for at in range(0, len(inputs), size)]
+        return np.concatenate(parts).astype(np.float32)
+
+    def input_gradients(self, inputs: Floats, columns: Ints) -> Floats:
+        """Refuse: there are none."""
+        raise NotImplementedError(self.target.without_gradients)
+
+    def randomised(self, seed: int) -> AbstractContextManager[LiveModel]:
+        """Refuse: its weights cannot be reached."""
+        raise NotImplementedError("its weights cannot be reached")
+
+    def digest(self) -> str:
+        """Refuse: its weights cannot be reached."""
+        raise NotImplementedError("its weights cannot be reached")
+
+    def library_attributions(
+        self, inputs: Floats, columns: Ints, *, baseline: Floats, n_steps: int, rows: int = 256
+    ) -> dict[str, Floats]:
+        """None: libraries of gradients do not explain it."""
+        return {}
 
 
 def target_of(

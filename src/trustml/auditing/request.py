@@ -14,6 +14,7 @@ from trustml.auditing.models import BATCH
 from trustml.auditing.outputs import Outputs
 from trustml.auditing.references import Asked, Retrain, asked_references
 from trustml.errors import UsageError
+from trustml.measures.deployed import HeldAgainst
 
 CheckName: TypeAlias = Literal["membership", "accounting", "explanations", "performance"]
 CHECKS: tuple[CheckName, ...] = get_args(CheckName)
@@ -40,6 +41,8 @@ class Request:
     explain_seconds : float
     batch_size : int, optional
         Examples that the model gets at once.
+    against : HeldAgainst, optional
+        What the model of a run, which it is said to be, answered beside it.
     """
 
     train: Given | None
@@ -55,6 +58,7 @@ class Request:
     explain_memory: int = MEMORY
     explain_seconds: float = SECONDS
     batch_size: int | None = None
+    against: HeldAgainst | None = None
 
 
 def check_request(model: Any, request: Request) -> Asked:

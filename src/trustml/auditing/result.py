@@ -64,7 +64,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         Stable, such as ``membership.lira-online`` or ``accounting.recomputed``.
     check : str
         Family: ``membership``, ``canaries``, ``mechanism``, ``accounting``, ``sampling``, ``explanations``,
-        ``performance``, ``data`` or ``record``.
+        ``performance``, ``data``, ``deployed`` or ``record``.
     severity : Severity
     title : str
         The conclusion in one sentence.

@@ -61,7 +61,7 @@ def audit_run(run: RunDirectory) -> AuditRecord:
     manifest = run.manifest()
     rows = rows_of(read_measures(run))
     statements = {statement.model: statement for statement in read_statements(run)}
-    claims = {model: claim_of(one, _target(model, manifest), _charges(run, model)) for model, one in statements.items()}
+    claims = {model: claim_of_model(run, manifest, one) for model, one in statements.items()}
     trained = [record for record in manifest.jobs if record.kind == "train"]
     verdicts = _curve_verdicts(run, manifest)
     findings = [
@@ -107,6 +107,11 @@ def _strongest(curves: list[RocCounts], rows: list[Row]) -> tuple[RocCounts, ...
         )
         found += own[:_CURVES_OF_A_MODEL]
     return tuple(found)
+
+
+def claim_of_model(run: RunDirectory, manifest: Manifest, statement: PrivacyStatement) -> Claim | None:
+    """Give what one private model of a run claims; None if infinite."""
+    return claim_of(statement, _target(statement.model, manifest), _charges(run, statement.model))
 
 
 def claim_of(statement: PrivacyStatement, target: float | None, charges: Sequence[Charge]) -> Claim | None:

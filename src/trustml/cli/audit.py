@@ -19,8 +19,11 @@ from trustml.cli.output import console, data_stream, file_option, json_option, r
 from trustml.errors import printable
 
 if TYPE_CHECKING:
+    from trustml.auditing.claim import Claim
     from trustml.auditing.result import Severity
     from trustml.audits import Audit
+    from trustml.measures.deployed import HeldAgainst
+    from trustml.record.store import RunDirectory
 
 _STYLES = {"violation": "bold red", "risk": "red", "note": "yellow", "pass": "green", "not checked": "dim"}
 _Tell: TypeAlias = Callable[[str, int, int], None]
@@ -33,6 +36,7 @@ class _Asked:
 
     train: Path | None
     holdout: Path | None
+    of: str | None
     checks: tuple[str, ...]
     references: int | None
     outputs: Literal["auto", "probabilities", "logits", "values"]
@@ -48,6 +52,7 @@ class _Asked:
 @click.option("--holdout", type=_path, help="Examples of the same source that it was not trained on.")
 @claim_options
 @endpoint_options
+@click.option("--of", "of", metavar="RUN:JOB", help="Model of a run that a FILE is said to be; it is held against it.")
 @click.option("--checks", multiple=True, metavar="NAME", help="Only these checks; repeated, or with commas between.")
 @click.option("--references", type=click.IntRange(0, 10_000), help="Reference models, for scikit-learn estimators.")
 @click.option(
@@ -75,6 +80,7 @@ def command(
     target: str,
     train: Path | None,
     holdout: Path | None,
+    of: str | None,
     checks: tuple[str, ...],
     references: int | None,
     outputs: Literal["auto", "probabilities", "logits", "values"],
@@ -102,6 +108,7 @@ def command(
     asked = _Asked(
         train=train,
         holdout=holdout,
+        of=of,
         checks=tuple(name.strip() for part in checks for name in part.split(",")),
         references=references,
         outputs=outputs,
@@ -135,6 +142,13 @@ def _audited(context: click.Context, target: str, asked: _Asked, *, root: Path, 
     from trustml.errors import UsageError
 
     claim, train, holdout = claim_of(context), _examples(asked.train), _examples(asked.holdout)
+    held = None
+    if asked.of:
+        run, job = _model_of(asked.of, root=root)
+        held = _held_against(target, run, job)
+        claim = claim or _claim_of_model(run, held)
+        if train is None and holdout is None:
+            train, holdout = _examples_of_run(run, held)
     if target == "claim" and claim is None:
         raise click.UsageError("name the claim: --claim-epsilon, --claim-delta, --noise-multiplier and so on")
     with ExitStack() as stack:
@@ -149,6 +163,7 @@ def _audited(context: click.Context, target: str, asked: _Asked, *, root: Path, 
             holdout=holdout,
             claim=claim,
             checks=asked.checks or (("accounting",) if train is None else None),
+            against=held,
             references=asked.references,
             outputs=asked.outputs,
             confidence=asked.confidence,
@@ -162,6 +177,43 @@ def _audited(context: click.Context, target: str, asked: _Asked, *, root: Path, 
         if isinstance(model, api.Run):
             _keep(audit, model.path)
         return audit
+
+
+def _model_of(of: str, *, root: Path) -> tuple[RunDirectory, str]:
+    """Read RUN:JOB."""
+    from trustml.errors import UsageError
+    from trustml.record.store import find_run
+
+    run, _, job = of.rpartition(":")
+    if not run:
+        raise UsageError(f"--of: {of!r} is not RUN:JOB; write for example latest:train.torch.DPSGD.s0")
+    return find_run(run, root=root), job
+
+
+def _held_against(target: str, run: RunDirectory, job: str) -> HeldAgainst:
+    """Hold a file against the model of a run."""
+    from trustml.deployment.against import hold_against
+    from trustml.errors import UsageError
+    from trustml.frameworks.table import file_backend, names_module
+
+    if names_module(target) or not file_backend(target):
+        raise UsageError(f"{target}: is no exported file, and only such are held against the model of a run with --of")
+    return hold_against(Path(target), run, job, tell=lambda line: click.echo(line, err=True))
+
+
+def _claim_of_model(run: RunDirectory, held: HeldAgainst) -> Claim | None:
+    """What the run claims of the model: rounding and moving it are post-processing, so it must hold of the file."""
+    from trustml.auditing.run_audit import claim_of_model
+
+    statement = held.expected.privacy
+    return None if statement is None else claim_of_model(run, run.manifest(), statement)
+
+
+def _examples_of_run(run: RunDirectory, held: HeldAgainst) -> tuple[Any, Any]:
+    """Examples of the run, where whoever asks holds its data."""
+    from trustml.deployment.against import examples_of
+
+    return examples_of(run, layout=held.expected.layout) or (None, None)
 
 
 def _keep(audit: Audit, folder: Path) -> None:

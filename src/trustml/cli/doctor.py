@@ -16,7 +16,7 @@ from trustml.cli.output import console, data_stream, file_option, json_option, j
 @json_option
 @file_option
 def command(as_json: bool, file: Path | None) -> int:
-    """List environments, versions and devices, and what is missing with the command that fixes it.
+    """List environments, versions, devices and targets of export, and what is missing with the command that fixes it.
 
     Exit code 4 if something is missing; the rest works all the same.
     """
@@ -53,13 +53,34 @@ def command(as_json: bool, file: Path | None) -> int:
             "note": "",
         }
     )
-    content = {"hardware": hardware(), "core": package_versions(MAIN_PACKAGES), "environments": environments}
+    content = {
+        "hardware": hardware(),
+        "core": package_versions(MAIN_PACKAGES),
+        "environments": environments,
+        "targets": _targets(),
+    }
     with data_stream(file) as stream:
         if as_json:
             stream.write(json_text(content) + "\n")
         else:
             _print(content, console(stream))
     return OK if all(environment["ok"] for environment in environments) else PARTIAL
+
+
+def _targets() -> list[dict[str, Any]]:
+    """What models can be exported to here."""
+    from trustml.deployment.targets import TARGETS, environment_of
+    from trustml.errors import EnvironmentMissingError
+
+    found = []
+    for name, target in TARGETS.items():
+        try:
+            environment_of(target)
+            problem = ""
+        except EnvironmentMissingError as error:
+            problem = str(error)
+        found.append({"target": name, "ok": not problem, "problem": problem})
+    return found
 
 
 def _print(content: dict[str, Any], out: Any) -> None:
@@ -73,6 +94,11 @@ def _print(content: dict[str, Any], out: Any) -> None:
         versions = ", ".join(f"{name} {version}" for name, version in part["versions"].items() if name != "python")
         table.add_row(part["backend"], "ok" if part["ok"] else "MISSING", versions, ", ".join(part["devices"]))
     out.print(table)
+    ready = ", ".join(target["target"] for target in content["targets"] if target["ok"])
+    out.print(f"models can be exported to: {ready or 'nothing'}", soft_wrap=True)
+    for target in content["targets"]:
+        if not target["ok"]:
+            out.print(f"export to {target['target']}: {target['problem']}", soft_wrap=True, markup=False)
     for part in content["environments"]:
         if not part["ok"]:
             out.print(f"{part['backend']}: {part['problem']}", soft_wrap=True)

@@ -28,6 +28,7 @@ _COMMANDS = {
     "rm": "Remove runs, or what is left of one that was never planned to its end.",
     "show": "Show how a run went and what it measured.",
     "compare": "Show regimes and frameworks, or several runs, side by side.",
+    "recommend": "Say which framework a run favours for which need, and what it cannot tell.",
     "explain": "Show how the models of a run explain one example.",
     "ledger": "Show what a run was charged for privacy, and verify it.",
     "audit": "Audit a model, an endpoint or a run: what it leaks, and what of its claims holds.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -16,11 +15,10 @@ import numpy.typing as npt
 from trustml.compare.rows import renew_rows
 from trustml.compare.table import read_statements
 from trustml.data.dataset import Floats, LabelArray
-from trustml.deployment.targets import TARGETS, Target
+from trustml.deployment.targets import TARGETS, Target, environment_of
 from trustml.deployment.trained import training_of
-from trustml.errors import EnvironmentMissingError, RecordError, TrustmlError, UsageError
-from trustml.frameworks.table import entry_of
-from trustml.launch.environments import Environment, find_environment
+from trustml.errors import RecordError, TrustmlError, UsageError
+from trustml.launch.environments import Environment
 from trustml.launch.module_process import run_module
 from trustml.models.answers import recorded
 from trustml.models.exported import Quantised
@@ -90,9 +88,9 @@ def export_model(
     with run.lock():
         manifest = run.manifest()
         record, job, weights = training_of(run, manifest, model)
-        environment = _environment(wanted)
+        environment = environment_of(wanted)
         rounded = quantised, _kind(quantised, calibration)
-        statement = _statement(run, manifest, record, job, wanted, rounded)
+        statement = statement_of(run, manifest, record, job, wanted, rounded)
         request = ExportRequest(
             backend=wanted.backend,
             target=target,
@@ -108,8 +106,8 @@ def export_model(
             folder = Path(place)
             shutil.copyfile(weights, folder / "weights.safetensors")
             tell(f"writing {wanted.title} in {wanted.backend}, then asking it in {wanted.runtime}")
-            _write_and_ask(request, folder, environment, values=values, questions=_questions(run))
-            exported = _record_of(request, folder, record, statement)
+            _write_and_ask(request, folder, environment, values=values, questions=questions_of(run))
+            exported = record_of(request, folder, record, statement)
             _keep(run, folder, exported, task=request.task)
         renew_rows(run, family="deployed", files=_files(run))
         return exported
@@ -127,9 +125,9 @@ def _write_and_ask(
     write_atomic(folder / "request.json", msgspec.json.encode(request))
     if values is not None:
         write_atomic(folder / "calibration.npz", encode_arrays({"inputs": values}))
-    _run("trustml.worker.exporting", folder, environment)
+    run_in(folder, "trustml.worker.exporting", environment)
     write_atomic(folder / "questions.npz", encode_arrays(questions))
-    _run("trustml.worker.deployed", folder, environment)
+    run_in(folder, "trustml.worker.deployed", environment)
 
 
 def calibration_of(text: str) -> Calibration | Path:
@@ -164,19 +162,7 @@ def _target(name: str, quantised: Quantised) -> Target:
     return wanted
 
 
-def _environment(wanted: Target) -> Environment:
-    """Where the target is written and asked; says what is missing there."""
-    environment = find_environment(wanted.backend)
-    environment.require()
-    if not entry_of(wanted.backend).lock:  # it lives beside this interpreter
-        absent = [name for name in wanted.packages if importlib.util.find_spec(name) is None]
-        if absent:
-            fix = f"pip install 'trustml[{wanted.extra}]'"
-            raise EnvironmentMissingError(f"{', '.join(absent)}: not installed beside trustml; run `{fix}`")
-    return environment
-
-
-def _statement(
+def statement_of(
     run: RunDirectory,
     manifest: Manifest,
     record: JobRecord,
@@ -184,6 +170,7 @@ def _statement(
     wanted: Target,
     rounded: tuple[Quantised, Calibration],
 ) -> ExportedStatement:
+    """Write what travels inside the file of a model."""
     return ExportedStatement(
         run=manifest.run,
         model=record.id,
@@ -230,7 +217,7 @@ def _values(run: RunDirectory, job: TrainJob, calibration: Calibration | Path) -
     return made.astype(np.float32)
 
 
-def _questions(run: RunDirectory) -> dict[str, npt.NDArray[Any]]:
+def questions_of(run: RunDirectory) -> dict[str, npt.NDArray[Any]]:
     """Inputs that file and model are asked: explained ones, and all held-out ones where the data are at hand."""
     found = {}
     inputs = run.arrays(HELDOUT)["inputs"]
@@ -246,8 +233,9 @@ def _questions(run: RunDirectory) -> dict[str, npt.NDArray[Any]]:
     return found
 
 
-def _run(module: str, folder: Path, environment: Environment) -> None:
-    problem = run_module(module, str(folder), environment=environment, folder=folder, timeout=_TIMEOUT)
+def run_in(folder: Path, module: str, environment: Environment, *, offline: bool = False) -> None:
+    """Run one of our modules on a folder; its problem is raised."""
+    problem = run_module(module, str(folder), environment=environment, folder=folder, timeout=_TIMEOUT, offline=offline)
     said = folder / "problem.txt"
     if said.is_file():
         raise UsageError(said.read_text(encoding="utf-8", errors="replace"))
@@ -255,7 +243,8 @@ def _run(module: str, folder: Path, environment: Environment) -> None:
         raise TrustmlError(f"export: {problem}")
 
 
-def _record_of(request: ExportRequest, folder: Path, record: JobRecord, statement: ExportedStatement) -> ExportRecord:
+def record_of(request: ExportRequest, folder: Path, record: JobRecord, statement: ExportedStatement) -> ExportRecord:
+    """Record of the file in a folder, from what it answered there."""
     answers = read_arrays(folder / "answers.npz")
     text = answers["statement"].tobytes().decode(errors="replace")
     files = content_of(folder / request.file)
@@ -292,12 +281,17 @@ def _keep(run: RunDirectory, folder: Path, exported: ExportRecord, *, task: Task
         goal = place / path.relative_to(folder)
         goal.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, goal)
-    answers = {name: array for name, array in read_arrays(folder / "answers.npz").items() if "." in name}
-    for name, array in answers.items():
-        if name.endswith("_logits"):  # of next tokens two numbers a step remain, as of the model's own
-            answers[name] = recorded(task, array, _labels(run, held_out=name.endswith("held_out_logits")))
-    write_atomic(place / "answers.npz", encode_arrays(answers))
+    write_atomic(place / "answers.npz", encode_arrays(answers_in(run, folder, task=task)))
     write_atomic(place / "export.json", msgspec.json.format(msgspec.json.encode(exported), indent=2) + b"\n")
+
+
+def answers_in(run: RunDirectory, folder: Path, *, task: Task) -> dict[str, npt.NDArray[Any]]:
+    """What file and model answered, as the record keeps it."""
+    found = {name: array for name, array in read_arrays(folder / "answers.npz").items() if "." in name}
+    for name, array in found.items():
+        if name.endswith("_logits"):  # of next tokens two numbers a step remain, as of the model's own
+            found[name] = recorded(task, array, _labels(run, held_out=name.endswith("held_out_logits")))
+    return found
 
 
 def _labels(run: RunDirectory, *, held_out: bool) -> LabelArray:

@@ -5,8 +5,12 @@ A new target is a row here, and an exporter and an opener in the ``exporting`` m
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 
+from trustml.errors import EnvironmentMissingError
+from trustml.frameworks.table import entry_of
+from trustml.launch.environments import Environment, find_environment
 from trustml.models.exported import Quantised
 from trustml.record.exports import Layout
 from trustml.scenario.spec import BackendName
@@ -105,3 +109,21 @@ TARGETS: dict[str, Target] = {
         gradients=False,
     ),
 }
+
+
+def environment_of(wanted: Target) -> Environment:
+    """Where a target is written and asked.
+
+    Raises
+    ------
+    EnvironmentMissingError
+        If the environment, or a package beside the framework, is not installed: with the command that does it.
+    """
+    environment = find_environment(wanted.backend)
+    environment.require()
+    if not entry_of(wanted.backend).lock:  # it lives beside this interpreter
+        absent = [name for name in wanted.packages if importlib.util.find_spec(name) is None]
+        if absent:
+            fix = f"pip install 'trustml[{wanted.extra}]'"
+            raise EnvironmentMissingError(f"{', '.join(absent)}: not installed beside trustml; run `{fix}`")
+    return environment

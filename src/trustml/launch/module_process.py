@@ -16,7 +16,9 @@ from trustml.scenario.spec import Execution
 _LOG = "log.txt"
 
 
-def run_module(module: str, *arguments: str, environment: Environment, folder: Path, timeout: float) -> str:
+def run_module(
+    module: str, *arguments: str, environment: Environment, folder: Path, timeout: float, offline: bool = False
+) -> str:
     """Run a module in a process group of its own that ends with it; give what went wrong, or nothing.
 
     Parameters
@@ -28,13 +30,15 @@ def run_module(module: str, *arguments: str, environment: Environment, folder: P
         Where what it prints is kept, in ``log.txt``.
     timeout : float
         Seconds.
+    offline : bool
+        Whether it leaves the network first, as it opens what a stranger wrote.
 
     Raises
     ------
     EnvironmentMissingError
         If the environment cannot be used.
     """
-    command = module_command(environment.require(), module, *arguments)
+    command = module_command(environment.require(), module, *arguments, offline=offline)
     with (folder / _LOG).open("wb") as stream:
         process = subprocess.Popen(
             command.arguments,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -13,12 +15,40 @@ from trustml.measures.row import About, Facts, Row
 from trustml.measures.score_differences import mcnemar, paired_interval
 from trustml.models.answers import answers, right
 from trustml.models.tasks import Binary, Classes, NextToken, Regression
-from trustml.record.exports import EXPORTS, ExportRecord, read_exports
+from trustml.record.exports import EXPORTS, ExportedStatement, ExportRecord, read_exports
 from trustml.record.schema import JobRecord
 from trustml.record.store import job_record
 from trustml.scenario.read import from_plain
 
+MOST_APART = 1e-4
+"""Relative difference of logits that float32 sums in another order may make in a network of hundreds of layers."""
 _BATCHES = (1, 64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldAgainst:
+    """A file that somebody has, beside the model of a run that it is said to be.
+
+    Attributes
+    ----------
+    run, model : str
+        The run and its train job.
+    exported : ExportRecord
+        What the file is, and what it was asked.
+    rows : tuple of Row
+        How far it agrees, as of a file that the run exported itself.
+    inside : ExportedStatement, optional
+        What it carries; None where it carries none that can be read.
+    expected : ExportedStatement
+        What it would carry, were it exported now.
+    """
+
+    run: str
+    model: str
+    exported: ExportRecord
+    rows: tuple[Row, ...]
+    inside: ExportedStatement | None
+    expected: ExportedStatement
 
 
 def deployed_rows(evidence: Evidence) -> list[Row]:
@@ -27,10 +57,19 @@ def deployed_rows(evidence: Evidence) -> list[Row]:
     for exported in read_exports(evidence.run):
         record = job_record(evidence.manifest, exported.model)
         arrays = evidence.run.arrays(f"{EXPORTS}/{exported.name}/answers.npz")
-        rows += _agreement_rows(evidence, exported, record, arrays)
-        rows += _explanation_rows(evidence, exported, record, arrays)
-        rows += _cost_rows(evidence, exported, record, arrays)
+        rows += file_rows(evidence, exported, record, arrays)
     return rows
+
+
+def file_rows(
+    evidence: Evidence, exported: ExportRecord, record: JobRecord, arrays: dict[str, npt.NDArray[np.float32]]
+) -> list[Row]:
+    """Rows of one file, from what it and its model answered."""
+    return [
+        *_agreement_rows(evidence, exported, record, arrays),
+        *_explanation_rows(evidence, exported, record, arrays),
+        *_cost_rows(evidence, exported, record, arrays),
+    ]
 
 
 def _agreement_rows(

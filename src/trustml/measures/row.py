@@ -57,6 +57,9 @@ IntervalKind: TypeAlias = Literal[
 ]
 """How `low` and `high` were made."""
 
+BUSY = 0.1
+"""Share of the processors, used by others, beyond which a machine is called busy and its times are not compared."""
+
 SamplingKind: TypeAlias = Literal["", "several"] | Drawn
 """How batches or cohorts were drawn; ``several`` for models that were not all drawn alike."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from trustml.compare.score_changes import Change, change_of, framework_pairs, turned
 from trustml.measures.between_models import SEEDS_FOR_A_CLAIM
 from trustml.measures.measure import MEASURES, leading
 from trustml.privacy.statement import at_most
@@ -23,7 +23,6 @@ Question: TypeAlias = Literal[
 Page: TypeAlias = Literal["", "models", "privacy", "attacks", "federated", "explanations", "speed", "record"]
 Settings: TypeAlias = Mapping[str, Any]
 MOST_TOLD = 4
-_LEVEL = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,38 +64,11 @@ def kept(rows: pd.DataFrame, flags: Iterable[object]) -> pd.DataFrame:
     return rows[np.array([bool(flag) for flag in flags], bool)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Change:
-    """A score less another, in one backend: over held-out examples, or over seeds."""
-
-    value: float
-    low: float
-    high: float
-    seeds: int
-
-    def is_told(self, *, pairs: int = 1) -> bool:
-        """Whether it is not 0 when so many are looked at: by its interval, made wider by Bonferroni's rule."""
-        if not math.isfinite(self.low) or not math.isfinite(self.high) or 1 < self.seeds < SEEDS_FOR_A_CLAIM:
-            return False
-        wider = _quantile(self.seeds, pairs) / _quantile(self.seeds, 1)
-        low, high = (self.value + (end - self.value) * wider for end in (self.low, self.high))
-        return (low > 0 or high < 0) and high > low
-
-    @property
-    def words(self) -> str:
-        """The value with its sign, and the interval where there is one."""
-        if not math.isfinite(self.low) or not math.isfinite(self.high):
-            return f"{_signed(self.value)} (no interval)"
-        return f"{_signed(self.value)} [{_signed(self.low)}, {_signed(self.high)}]"
-
-
-def _quantile(seeds: int, pairs: int) -> float:
-    level = 1 - _LEVEL / (2 * pairs)
-    if seeds == 1:
-        return NormalDist().inv_cdf(level)
-    from scipy import stats
-
-    return float(stats.t.ppf(level, seeds - 1))
+def _worded(change: Change) -> str:
+    """Write the value with its sign, and the interval where there is one."""
+    if not math.isfinite(change.low) or not math.isfinite(change.high):
+        return f"{_signed(change.value)} (no interval)"
+    return f"{_signed(change.value)} [{_signed(change.low)}, {_signed(change.high)}]"
 
 
 def _signed(value: float) -> str:
@@ -181,47 +153,29 @@ def _settings(regime: Settings) -> tuple[Any, ...]:
     return tuple(regime.get(name) for name in ("batch_size", "epochs", "rounds", "optimizer", "client_optimizer"))
 
 
-def _changes(table: pd.DataFrame, other: str, regime: str) -> dict[str, _Change]:
+def _changes(table: pd.DataFrame, other: str, regime: str) -> dict[str, Change]:
     """Score of a regime less that of another, by backend."""
     rows = table[(table.measure == "score_difference") & (table.pair == "two regimes") & table.value.notna()]
     rows = rows[rows["first"].isin([other, regime]) & rows["second"].isin([other, regime])]
     return {
-        str(backend): _change([_turned(row, same=str(row.second) == regime) for row in group.itertuples()])
+        str(backend): change_of([turned(row, same=str(row.second) == regime) for row in group.itertuples()])
         for backend, group in rows.groupby("backend", sort=False)
     }
 
 
-def _turned(row: Any, *, same: bool) -> _Change:
-    if same:
-        return _Change(value=row.value, low=row.low, high=row.high, seeds=1)
-    return _Change(value=-row.value, low=-row.high, high=-row.low, seeds=1)
-
-
-def _change(each: Sequence[_Change]) -> _Change:
-    """One seed with its interval; the mean of several, with Student's interval where there are enough."""
-    if len(each) == 1:
-        return each[0]
-    import numpy as np
-
-    values, seeds = np.array([one.value for one in each]), len(each)
-    if seeds < SEEDS_FOR_A_CLAIM:
-        return _Change(value=float(values.mean()), low=float(values.min()), high=float(values.max()), seeds=seeds)
-    from trustml.compare.contrast import jackknife  # scipy takes a second, and one seed needs none
-
-    found = jackknife(lambda seeds_left: float(values[seeds_left].mean()), seeds)
-    return _Change(value=found.value, low=found.low, high=found.high, seeds=seeds)
-
-
-def _by_backend(changes: Mapping[str, _Change]) -> str:
+def _by_backend(changes: Mapping[str, Change]) -> str:
     """Write changes one after another, and of what their intervals are: once where it is the same."""
     kinds = {change.seeds for change in changes.values()}
     if len(kinds) == 1:
-        each = ", ".join(f"{change.words} in {backend}" for backend, change in changes.items())
-        return f"{each} ({_over(kinds.pop())})"
-    return ", ".join(f"{change.words} in {backend} ({_over(change.seeds)})" for backend, change in changes.items())
+        each = ", ".join(f"{_worded(change)} in {backend}" for backend, change in changes.items())
+        return f"{each} ({over_seeds(kinds.pop())})"
+    return ", ".join(
+        f"{_worded(change)} in {backend} ({over_seeds(change.seeds)})" for backend, change in changes.items()
+    )
 
 
-def _over(seeds: int) -> str:
+def over_seeds(seeds: int) -> str:
+    """Say what an interval is over."""
     if seeds == 1:
         return "95 % interval over held-out examples; one seed, and another may differ"
     if seeds < SEEDS_FOR_A_CLAIM:
@@ -236,45 +190,27 @@ def _dead(table: pd.DataFrame, regime: str) -> list[str]:
 
 def framework_answer(manifest: Manifest, table: pd.DataFrame) -> Answer | None:
     """Whether frameworks differ in how good their models are, all pairs taken together."""
-    rows = table[(table.measure == "score_difference") & (table.pair == "trained apart") & table.value.notna()]
-    if rows.empty:
+    pairs = framework_pairs(table)
+    if not pairs:
         return None
     score = MEASURES[leading(set(table.measure))].title
-    pairs: dict[tuple[str, str, str], list[Any]] = {}
-    for row in rows.itertuples():
-        first, second = sorted((str(row.first), str(row.second)))
-        pairs.setdefault((str(row.regime), first, second), []).append(row)
-    changes = [
-        (*names, _change([_turned(row, same=str(row.second) == names[2]) for row in group]), _least_p(group))
-        for names, group in pairs.items()
-    ]
-    apart = [one for one in changes if _is_apart(one[3], one[4], pairs=len(changes))]
+    apart = [one for one in pairs if one.is_apart(pairs=len(pairs))]
     if apart:
         words = [
-            f"{second if change.value > 0 else first} is {abs(change.value):.3f} above "
-            f"{first if change.value > 0 else second} in {regime}"
-            for regime, first, second, change, _ in apart
+            f"{one.second if one.change.value > 0 else one.first} is {abs(one.change.value):.3f} above "
+            f"{one.first if one.change.value > 0 else one.second} in {one.regime}"
+            for one in apart
         ]
-        text = f"by {score} {listed(words)}, of {len(changes)} pairs"
+        text = f"by {score} {listed(words)}, of {len(pairs)} pairs"
     else:
-        regime, first, second, widest, _ = max(changes, key=lambda one: abs(one[3].value))
+        widest = max(pairs, key=lambda one: abs(one.change.value))
         text = (
-            f"no framework is told apart from another by {score}, over {len(changes)} pairs: the largest difference is "
-            f"{abs(widest.value):.3f} ({regime}, {first} and {second}; {_over(widest.seeds)})"
+            f"no framework is told apart from another by {score}, over {len(pairs)} pairs: the largest difference is "
+            f"{abs(widest.change.value):.3f} ({widest.regime}, {widest.first} and {widest.second}; "
+            f"{over_seeds(widest.change.seeds)})"
         )
-    absent = [name for name in manifest.scenario["backends"] if name not in {n for one in changes for n in one[1:3]}]
+    known = {name for one in pairs for name in (one.first, one.second)}
+    absent = [name for name in manifest.scenario["backends"] if name not in known]
     if absent:
         text += f"; nothing can be said of {', '.join(absent)}"
     return Answer(question="framework", text=text, measure="score_difference")
-
-
-def _least_p(rows: Sequence[Any]) -> float:
-    known = [float(row.p_value) for row in rows if row.p_value is not None and math.isfinite(row.p_value)]
-    return min(known, default=math.nan)
-
-
-def _is_apart(change: _Change, p_value: float, *, pairs: int) -> bool:
-    """Whether a pair differs when all pairs are looked at: by its test where there is one, else by its interval."""
-    if change.seeds == 1 and math.isfinite(p_value):
-        return p_value * pairs < _LEVEL
-    return change.is_told(pairs=pairs)

@@ -16,6 +16,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from trustml.attribution.asking import Doubles
+from trustml.attribution.occlusion import feature_groups, occluded
 from trustml.backends.contract import Deployed, Network
 from trustml.backends.table import load_backend
 from trustml.data.dataset import Floats, Ints
@@ -29,9 +31,6 @@ from trustml.worker.exporting import exporter_of, model_of
 _ROWS = 256
 _REPEATS = 30
 _BATCHES = (1, 64)
-_PATCHES = 7
-"""Of an image, along each side."""
-_MOST_GROUPS = 64
 
 
 def main(arguments: list[str]) -> int:
@@ -82,36 +81,21 @@ def _explanations(opened: Deployed, network: Network, inputs: Floats, targets: I
         gradients = opened.input_gradients(inputs, targets)
     except NotImplementedError:
         return {
-            f"{who}.occlusion": occlusion(one.logits, inputs, targets)
+            f"{who}.occlusion": _occlusion(one.logits, inputs, targets)
             for who, one in (("file", opened), ("model", network))
         }
     return {"file.input_gradients": gradients, "model.input_gradients": network.input_gradients(inputs, targets)}
 
 
-def occlusion(ask: Callable[[Floats], Floats], inputs: Floats, targets: Ints) -> Floats:
-    """How far the target's logit falls where a group of features is set to 0, (n, groups).
-
-    Zeiler and Fergus (ECCV 2014): patches of an image, 7 along each side; other features one by one, in at most 64
-    groups of neighbours.
-    """
-    places = patches(inputs.shape[1:])
+def _occlusion(ask: Callable[[Floats], Floats], inputs: Floats, targets: Ints) -> Floats:
+    """How far the target's logit falls where a group of features is set to 0, (n, groups)."""
     rows = np.arange(len(inputs))
-    whole = by_rows(ask, inputs)[rows, targets]
-    fallen = [
-        whole - by_rows(ask, np.where(places == group, np.float32(0), inputs))[rows, targets]
-        for group in range(int(places.max()) + 1)
-    ]
-    return np.stack(fallen, axis=1)
 
+    def scores(changed: Floats) -> Doubles:
+        return np.stack([by_rows(ask, one)[rows, targets] for one in changed]).astype(np.float64)
 
-def patches(shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
-    """Number the group of every feature."""
-    if len(shape) == 3:
-        rows, columns = (np.arange(side) * min(_PATCHES, side) // side for side in shape[:2])
-        grid = rows[:, None] * (int(columns.max()) + 1) + columns
-        return np.broadcast_to(grid[:, :, None], shape)
-    count = int(np.prod(shape))
-    return (np.arange(count) * min(_MOST_GROUPS, count) // count).reshape(shape)
+    groups = feature_groups(inputs.shape[1:])
+    return occluded(inputs, np.zeros_like(inputs), groups, scores).astype(np.float32)
 
 
 def _seconds(opened: Deployed, network: Network, inputs: Floats) -> dict[str, Floats]:

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from trustml.backends.contract import LiveModel
 from trustml.data.dataset import Floats, Ints
 from trustml.frameworks.table import entry_of, names_module
+from trustml.processes import is_offline
 from trustml.record.files import encode_arrays, read_arrays, write_atomic
 from trustml.worker.__main__ import one_line, write_problem
 from trustml.worker.exporting import exporter_of
@@ -38,7 +39,8 @@ def main(arguments: list[str]) -> int:
     folder = Path(place)
     try:
         live = load(backend, what, Path(start))
-        write_atomic(folder / "ready.npz", encode_arrays({"gradients": np.array(getattr(live, "gradients", True))}))
+        ready = {"gradients": np.array(getattr(live, "gradients", True)), "offline": np.array(is_offline())}
+        write_atomic(folder / "ready.npz", encode_arrays(ready))
         number = 0
         while True:
             number += 1

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from trustml.measures.deployed import MOST_APART
 from trustml.report.deployed.frames import deployed_frame
 from trustml.report.documents import titled_table
 
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from trustml.record.exports import ExportRecord
-
-MOST_APART = 1e-4
-"""Relative difference of logits that float32 sums in another order may make in a network of hundreds of layers."""
 
 
 def print_deployed(out: Console, table: pd.DataFrame) -> None:

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from trustml.compare.table import fact_of
+from trustml.measures.row import BUSY
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-BUSY = 0.1
-"""Share of the processors, used by others, beyond which a machine is called busy."""
 
 
 def load_words(table: pd.DataFrame) -> list[str]:

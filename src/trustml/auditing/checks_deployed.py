@@ -1,0 +1,129 @@
+"""Whether a file still is the model of the run that it is said to be: its answers, explanations and statement."""
+
+from __future__ import annotations
+
+import math
+
+from trustml.auditing.result import Finding, Measurement, Severity
+from trustml.measures.deployed import MOST_APART, HeldAgainst
+from trustml.measures.measure import MEASURES
+from trustml.measures.row import Row
+
+_AGAIN = "a file exported again, by `trustml export`"
+
+
+def check_deployed(held: HeldAgainst) -> list[Finding]:
+    """Judge a file by what it answered beside the model, and by what it carries.
+
+    Parameters
+    ----------
+    held : HeldAgainst
+    """
+    rows = {row.measure: row for row in held.rows}
+    return [_answers(held, rows), _explanations(held, rows), _statement(held)]
+
+
+def _answers(held: HeldAgainst, rows: dict[str, Row]) -> Finding:
+    gap = rows["deployed_logit_difference"]
+    names = ("deployed_disagreement", "deployed_logit_difference", "deployed_score_difference")
+    measured = tuple(_measurement(rows[name]) for name in names if name in rows)
+    severity, title = _judged(held, gap, rows.get("deployed_disagreement"), rows.get("deployed_score_difference"))
+    asked = "held-out" if held.exported.held_out else "explained"
+    return Finding(
+        id="deployed.answers",
+        check="deployed",
+        severity=severity,
+        title=title,
+        claim=f"the file is {held.model} of {held.run}",
+        measured=measured,
+        how=f"File and model were asked the same {gap.n} {asked} examples, the file in a fresh process of its runtime.",
+        would_change=_AGAIN,
+    )
+
+
+def _judged(held: HeldAgainst, gap: Row, differ: Row | None, score: Row | None) -> tuple[Severity, str]:
+    value = math.nan if gap.value is None else gap.value
+    if not math.isfinite(value):
+        return "risk", "The file answers with what is no number"
+    count = 0 if differ is None or differ.value is None else round(differ.value * differ.n)
+    told = f"logits differ by {value:.1e} of the largest"
+    if differ is not None:
+        told += f", and {count} of {differ.n} predictions"
+    if not held.exported.quantised and value > MOST_APART:
+        return "risk", f"The file is another model than the one that was audited: {told}"
+    if score is not None and score.high is not None and score.high < 0:
+        return "risk", f"The file scores less than the model that was audited: {told}"
+    if held.exported.quantised:
+        return "note", f"The file is rounded ({held.exported.quantised}) and is not quite what was audited: {told}"
+    return "pass", f"The file answers as the model that was audited: {told}"
+
+
+def _explanations(held: HeldAgainst, rows: dict[str, Row]) -> Finding:
+    row = rows["deployed_attribution_agreement"]
+    base = Finding(
+        id="deployed.explanations",
+        check="deployed",
+        severity="not checked",
+        title="Not checked: nothing could be ranked",
+        claim=f"explanations of {held.model} hold for the file",
+        reason=str(row.facts.get("reason", "")),
+        would_change=_AGAIN,
+    )
+    if row.value is None:
+        return base
+    least = float(row.facts["least_agreement"])
+    alike = least > 1 - MOST_APART
+    severity: Severity = "pass" if alike else "note" if held.exported.quantised else "risk"
+    words = "agree with those of the model" if alike else "are not those of the model"
+    return Finding(
+        id=base.id,
+        check=base.check,
+        severity=severity,
+        title=f"Explanations of the file {words}: rank correlation {row.value:.4f}, of the worst example {least:.4f}",
+        claim=base.claim,
+        measured=(_measurement(row),),
+        how=f"Both explained anew by {row.method} on the same {row.n} examples.",
+        would_change=_AGAIN,
+    )
+
+
+def _statement(held: HeldAgainst) -> Finding:
+    """What the file carries, beside what it would carry were it exported now."""
+    inside, expected = held.inside, held.expected
+    severity: Severity
+    if inside is None:
+        severity, title = "note", "The file carries no privacy statement of trustml's that can be read"
+    elif inside == expected:
+        severity, title = "pass", "The statement in the file is that of the model as the run has it now"
+    elif (inside.run, inside.model, inside.weights) != (expected.run, expected.model, expected.weights):
+        severity, title = "violation", "The statement in the file is of another model"
+    elif inside.privacy != expected.privacy:
+        severity, title = (
+            "violation",
+            "The privacy statement in the file is not what the run's ledger gives now",
+        )
+    else:
+        severity, title = "risk", "The statement in the file describes other inputs than the model takes"
+    return Finding(
+        id="deployed.statement",
+        check="deployed",
+        severity=severity,
+        title=title,
+        claim=f"the file is {held.model} of {held.run}",
+        how="The statement is read out of the file's own metadata and compared field by field.",
+        would_change=_AGAIN,
+    )
+
+
+def _measurement(row: Row) -> Measurement:
+    return Measurement(
+        measure=row.measure,
+        value=row.value,
+        low=row.low,
+        high=row.high,
+        confidence=row.confidence,
+        unit=row.unit,
+        n=row.n,
+        note=row.note,
+        label=MEASURES[row.measure].title,
+    )

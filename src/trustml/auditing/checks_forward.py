@@ -1,0 +1,226 @@
+"""Whether explanations hold of a model that can only be asked: an endpoint, a callable, an estimator, some files.
+
+They are made by forward passes: occlusion and KernelSHAP over groups of features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from trustml.attribution.asking import Doubles
+from trustml.attribution.occlusion import are_channels_first, feature_groups, kernel_shap, occluded
+from trustml.attribution.sensitivity import distances, max_sensitivity, neighbours
+from trustml.attribution.similarity import spearman
+from trustml.auditing.explained import FEWEST, Explained, Finished
+from trustml.auditing.findings import not_checked, reason
+from trustml.auditing.result import Finding, Measurement
+from trustml.data.dataset import Floats, Ints
+from trustml.measures.bootstrap import mean_ends, median_ends
+
+NEIGHBOURS, RADIUS = 4, 0.02
+ORDERS = 8
+"""Random orders that an explanation's is held against."""
+SAMPLES = 4
+"""Of KernelSHAP, in groups."""
+
+
+def check_forward(explained: Explained) -> list[Finding]:
+    """Put explanations by forward passes to the tests; one that fails to run does not stop the others.
+
+    Parameters
+    ----------
+    explained : Explained
+        Of a model whose gradients are never asked for.
+
+    Returns
+    -------
+    list of Finding
+        ``explanations.occlusion``, ``.occlusion-stability``, ``.kernel-shap``.
+    """
+    checks: dict[str, Callable[[Explained], Finding]] = {
+        "occlusion": _faithful,
+        "occlusion-stability": _stable,
+        "kernel-shap": _alike,
+    }
+    findings = []
+    for number, (name, check) in enumerate(checks.items()):
+        explained.budget.begin(len(checks) - number)
+        try:
+            findings.append(check(explained))
+        except KeyboardInterrupt:
+            explained.budget.interrupted = True
+            findings.append(not_checked("explanations", name, why="interrupted before anything of it was finished"))
+        except Exception as error:  # whatever a stranger's model raises
+            findings.append(not_checked("explanations", name, why=reason(error)))
+    return findings
+
+
+def _groups(explained: Explained) -> Ints:
+    shape = explained.inputs.shape[1:]
+    return feature_groups(shape, channels_first=are_channels_first(shape))
+
+
+def _occlusion(explained: Explained, inputs: Floats) -> Doubles:
+    return occluded(inputs, explained.baseline, _groups(explained), explained.scores_of_changed)
+
+
+def _faithful(explained: Explained) -> Finding:
+    """Whether the score falls sooner where groups go by their occlusion than where they go in a random order."""
+    groups = _groups(explained)
+    generator = np.random.default_rng(explained.seed)
+    orders = [generator.permutation(int(groups.max()) + 1) for _ in range(ORDERS)]
+
+    def part(mine: Explained) -> Doubles:
+        found = _occlusion(mine, mine.inputs)
+        own = _area(mine, groups, np.argsort(-found, axis=1, kind="stable"))
+        others = [_area(mine, groups, np.broadcast_to(order, found.shape)) for order in orders]
+        gain: Doubles = np.mean(others, axis=0) - own
+        return gain
+
+    found, finished = explained.in_parts("explanations, occlusion", part)
+    if finished.done < FEWEST:
+        return _unfinished("occlusion", finished)
+    gains = np.concatenate(found)
+    if not np.any(gains):
+        return not_checked("explanations", "occlusion", why="the outputs do not differ from the baseline's")
+    low, high = mean_ends(gains, confidence=explained.confidence)
+    mean = float(gains.mean())
+    sooner = "sooner" if low > 0 else "later" if high < 0 else "neither sooner nor later"
+    return Finding(
+        id="explanations.occlusion",
+        check="explanations",
+        severity="pass" if low > 0 else "risk" if high < 0 else "note",
+        title=f"The output falls {sooner} when features go by their occlusion than in a random order"
+        + _beside(finished),
+        measured=(
+            Measurement(
+                measure="deletion_gain",
+                value=mean,
+                low=low,
+                high=high,
+                confidence=explained.confidence,
+                unit="of output",
+                n=len(gains),
+                note="exact bootstrap over examples",
+            ),
+        ),
+        how=f"Area under the label's output as groups of features become those of the mean training example, less that "
+        f"of occlusion's order, mean of {ORDERS} random orders (Petsiuk et al., arXiv 1806.07421).",
+        would_change="another baseline, other groups",
+    )
+
+
+def _area(explained: Explained, groups: Ints, order: Ints) -> Doubles:
+    """Area under each example's score as its groups go in their order, (n,)."""
+    ranks = np.argsort(order, axis=1)[:, groups]
+    curve = explained.scores_of_changed(
+        np.stack([np.where(ranks < gone, explained.baseline, explained.inputs) for gone in range(order.shape[1] + 1)])
+    )
+    area: Doubles = (curve[1:] + curve[:-1]).mean(axis=0) / 2
+    return area
+
+
+def _stable(explained: Explained) -> Finding:
+    axes = tuple(range(1, explained.inputs.ndim))
+    spread = float((explained.inputs.max(axis=axes) - explained.inputs.min(axis=axes)).mean())
+    around = neighbours(
+        explained.inputs,
+        radius=RADIUS * spread,
+        samples=NEIGHBOURS,
+        generator=np.random.default_rng(explained.seed),
+    )
+    places = iter(around)  # a part takes its own
+
+    def part(mine: Explained) -> Doubles:
+        near = np.stack([next(places) for _ in range(len(mine.inputs))])
+        return max_sensitivity(
+            distances(lambda rows: _occlusion(mine, rows).astype(np.float32), inputs=mine.inputs, around=near)
+        )
+
+    found, finished = explained.in_parts("explanations, stability of occlusion", part)
+    if finished.done < FEWEST:
+        return _unfinished("occlusion-stability", finished)
+    moved = np.concatenate(found)
+    moved = moved[np.isfinite(moved)]
+    if len(moved) < 2:
+        return not_checked("explanations", "occlusion-stability", why="the explanations are zero")
+    low, high = median_ends(moved, confidence=explained.confidence)
+    median = float(np.median(moved))
+    return Finding(
+        id="explanations.occlusion-stability",
+        check="explanations",
+        severity="risk" if low > 1 else ("pass" if high <= 1 else "note"),
+        title=f"Under changes of {RADIUS:.0%} of the range of inputs, occlusions move by {median:.0%} of their size"
+        + _beside(finished),
+        measured=(
+            Measurement(
+                measure="max_sensitivity",
+                value=median,
+                low=low,
+                high=high,
+                confidence=explained.confidence,
+                n=len(moved),
+                note=f"median over examples, largest of {NEIGHBOURS} neighbours; exact bootstrap over examples",
+            ),
+        ),
+        how="Largest move of occlusion among neighbours, over its own norm (Yeh et al., arXiv 1901.09392); 1 is a move "
+        "as large as the explanation itself.",
+        would_change="another radius: the measure grows with it",
+    )
+
+
+def _alike(explained: Explained) -> Finding:
+    """How far two ways of explaining without gradients rank the same features."""
+    groups = _groups(explained)
+    samples = SAMPLES * (int(groups.max()) + 1)
+
+    def part(mine: Explained) -> Doubles:
+        generator = np.random.default_rng(explained.seed)
+        shapley = kernel_shap(
+            mine.inputs, mine.baseline, groups, mine.scores_of_changed, samples=samples, generator=generator
+        )
+        return spearman(shapley, _occlusion(mine, mine.inputs))
+
+    found, finished = explained.in_parts("explanations, KernelSHAP", part)
+    if finished.done < FEWEST:
+        return _unfinished("kernel-shap", finished)
+    ranks = np.concatenate(found)
+    ranks = ranks[np.isfinite(ranks)]
+    if len(ranks) < 2:
+        return not_checked(
+            "explanations", "kernel-shap", why="explanations are constant over features and have no ranks"
+        )
+    low, high = mean_ends(ranks, confidence=explained.confidence)
+    mean = float(ranks.mean())
+    return Finding(
+        id="explanations.kernel-shap",
+        check="explanations",
+        severity="note",
+        title=f"KernelSHAP and occlusion rank features with a correlation of {mean:.2f}" + _beside(finished),
+        measured=(
+            Measurement(
+                measure="rank_correlation",
+                value=mean,
+                low=max(-1.0, low),
+                high=min(1.0, high),
+                confidence=explained.confidence,
+                n=len(ranks),
+                note="mean over examples; exact bootstrap over examples",
+            ),
+        ),
+        how=f"KernelSHAP with {samples} coalitions at most (Lundberg and Lee 2017), occlusion of the same groups; "
+        "they differ where features act together, and by the draw of coalitions.",
+        would_change="another baseline, other groups, more coalitions",
+    )
+
+
+def _beside(finished: Finished) -> str:
+    return f" ({words})" if (words := finished.words()) else ""
+
+
+def _unfinished(name: str, finished: Finished) -> Finding:
+    return not_checked(
+        "explanations", name, why=finished.words(), would_change="more time: explain_seconds, --explain-seconds"
+    )

@@ -1,0 +1,109 @@
+"""Which framework for which need: told apart only by starts that tell, and never where others used the machine."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from tests.records import copy_of
+from tests.report.test_summary import row
+from trustml.compare.recommendation import Recommendation, exported_files, recommendations
+from trustml.compare.table import table_of
+from trustml.measures.row import Row
+from trustml.report.recommendation import print_recommendations
+
+
+def times(backend: str, values: list[float], *, others: float = 0.0) -> list[Row]:
+    return [
+        row("step_time_median", value, backend, seed=seed, low=value, high=value, facts={"others_share": others})
+        for seed, value in enumerate(values)
+    ]
+
+
+def told(*rows: Row) -> Recommendation:
+    (one,) = [one for one in recommendations(table_of(rows)) if one.need.title == "fast training"]
+    return one
+
+
+def test_the_framework_that_is_faster_in_every_start_is_named():
+    one = told(*times("torch", [0.020, 0.021, 0.019]), *times("jax", [0.010, 0.011, 0.009]))
+    assert (one.best, one.untold) == ("jax", "")
+    assert [(figure.backend, figure.value, figure.count) for figure in one.figures] == [
+        ("jax", 0.010, 3),
+        ("torch", 0.020, 3),
+    ]
+    assert one.figures[0].jobs == ("train.jax.Plain.s0", "train.jax.Plain.s1", "train.jax.Plain.s2")
+
+
+@pytest.mark.parametrize(
+    ("rows", "untold"),
+    [
+        (times("torch", [0.02, 0.021, 0.019]), "one framework"),
+        ([*times("torch", [0.02, 0.021]), *times("jax", [0.01, 0.011, 0.009])], "few starts"),
+        ([*times("torch", [0.02, 0.03, 0.01]), *times("jax", [0.018, 0.012, 0.029])], "alike"),
+        ([*times("torch", [0.02, 0.021, 0.019], others=0.5), *times("jax", [0.01, 0.011, 0.009])], "busy"),
+    ],
+)
+def test_none_is_named_where_starts_do_not_tell(rows, untold):
+    one = told(*rows)
+    assert (one.best, one.untold) == ("", untold)
+
+
+def test_one_that_is_apart_from_the_second_alone_is_not_named():
+    one = told(
+        *times("torch", [0.020, 0.021, 0.019]),
+        *times("jax", [0.010, 0.011, 0.009]),
+        *times("tensorflow", [0.010, 0.0112, 0.0092]),
+    )
+    assert (one.best, one.untold) == ("", "alike")
+
+
+def test_frameworks_that_are_alike_are_seldom_told_apart():
+    random = np.random.default_rng(0)
+    named = sum(
+        bool(told(*(line for name in ("torch", "jax") for line in times(name, list(random.lognormal(0, 0.3, 4))))).best)
+        for _ in range(200)
+    )
+    assert named <= 18  # 5 % of 200 is 10; more than 18 has probability 0.005
+
+
+def test_scores_are_told_apart_by_their_differences_over_seeds():
+    rows = [row("accuracy", value, name) for name, value in (("torch", 0.8), ("jax", 0.9))]
+    rows += [row("accuracy", 0.8, "torch", seed=seed) for seed in (1, 2)]
+    rows += [row("accuracy", 0.9, "jax", seed=seed) for seed in (1, 2)]
+    apart = [
+        row("score_difference", 0.1 + seed / 1000, seed=seed, low=0.05, high=0.15, pair="trained apart",
+            first="torch", second="jax")
+        for seed in range(3)
+    ]  # fmt: skip
+    (one,) = recommendations(table_of([*rows, *apart]))
+    assert one.best == "jax"
+    (one,) = recommendations(table_of([*rows, *apart[:2]]))
+    assert one.untold == "alike"
+
+
+def printed(table: pd.DataFrame) -> str:
+    out = Console(file=io.StringIO(), width=200)
+    print_recommendations(out, recommendations(table), exported_files(table))
+    return out.file.getvalue()
+
+
+def test_a_stored_run_of_one_seed_recommends_none_and_says_why(tmp_path):
+    text = printed(copy_of("frameworks", tmp_path).measures())
+    assert "For fast training: which is best cannot be told from fewer than 3 seeds each" in text
+    assert "(explanations of the methods that all have" in text
+    assert "no model of this run was exported" in text
+
+
+def test_exported_files_stand_with_what_was_lost_on_the_way():
+    subject = {"subject": "onnx, int8"}
+    rows = [
+        row("deployed_logit_difference", 2e-2, "torch", **subject),
+        row("deployed_disagreement", 0.015, "torch", **subject),
+    ]
+    text = printed(table_of(rows))
+    assert "torch: onnx, int8 (Plain): logits differ by 2.0e-02 of the largest, 1.50% of predictions differ" in text
