@@ -112,12 +112,13 @@ class Starter:
     """The servers that processes are forked from: the last of each framework, under the variables it was asked with."""
 
     def __init__(self) -> None:
+        self._owner = os.getpid()
         self._servers: dict[tuple[str, bool], tuple[object, subprocess.Popen[bytes], socket.socket]] = {}
 
     def pid(self, start: _Start, request: dict[str, Any], descriptors: Sequence[int]) -> int:
         """Fork a process and give its id; 0 where it must be started anew."""
         content = json.dumps(request).encode()
-        if len(content) > _LARGEST:
+        if len(content) > _LARGEST or os.getpid() != self._owner:  # a fork of it is nobody's parent there
             return 0
         try:
             connection = self._server(start, request["environment"])
