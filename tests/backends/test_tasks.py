@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -26,7 +28,7 @@ CLOSE = 1e-5
 def found(request, tmp_path_factory) -> dict[str, np.ndarray]:
     folder = tmp_path_factory.mktemp(request.param)
     with (folder / "log.txt").open("wb") as log:
-        done = subprocess.run(
+        process = subprocess.Popen(
             [find_environment(request.param).require(), "-m", "tests.backends.task_case"]
             + [request.param, folder / "found.npz"],
             cwd=ROOT,
@@ -34,10 +36,14 @@ def found(request, tmp_path_factory) -> dict[str, np.ndarray]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            timeout=280,
-            check=False,
+            start_new_session=True,
         )
-    assert done.returncode == 0, (folder / "log.txt").read_text()[-2000:]
+        try:
+            code = process.wait(timeout=280)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # TFF's worker among them
+    assert code == 0, (folder / "log.txt").read_text()[-2000:]
     with np.load(folder / "found.npz") as arrays:
         return dict(arrays)
 
