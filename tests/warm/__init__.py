@@ -92,7 +92,9 @@ def _start_of(command: object) -> _Start | None:
     python, *rest = map(str, command)
     backend_of: Callable[[Sequence[str]], str] | None
     if rest[:3] == ["-P", "-c", processes._BOOT]:
-        packages, main, numbers, *arguments = rest[3:]
+        packages, main, numbers, offline, *arguments = rest[3:]
+        if offline:  # left before anything is imported
+            return None
         inherited = tuple(int(one) for one in numbers.split(","))
         backend_of = BACKEND_OF.get(main) if set(packages.split(os.pathsep)) <= _PACKAGES else None
     else:
