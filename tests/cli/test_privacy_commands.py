@@ -117,10 +117,13 @@ def test_a_ledger_with_a_charge_removed_fails(private_run, tmp_path):
 
 @pytest.fixture
 def shorter(monkeypatch):
-    """The suite in this process, without a network and a number of batches of which there are two more."""
-    variants = {name: variant for name, variant in conformance.VARIANTS.items() if name != "mlp"}
-    monkeypatch.setattr(conformance, "VARIANTS", variants)
+    """The suite in this process, with one network and one number of batches of three each.
+
+    Its half of federations is asked of each backend by ``tests/conformance/test_federated.py``.
+    """
+    monkeypatch.setattr(conformance, "VARIANTS", {"cnn": conformance.VARIANTS["cnn"]})
     monkeypatch.setattr(conformance, "AWKWARD_SIZES", conformance.AWKWARD_SIZES[:1])
+    monkeypatch.setattr(conformance, "check_federations", lambda name, backend: [])
 
     def run_here(module, *arguments, **_):
         assert module == conformance.__name__
@@ -138,8 +141,8 @@ def test_a_backend_passes_the_conformance_suite(shorter):
     assert [f for f in content["findings"] if not f["passed"]] == []
     assert done.returncode == 0 and content["passed"]
     subjects = {finding["subject"] for finding in content["findings"]}
-    assert {"torch, cnn", "torch, mlp per layer", "torch, 99 batches an epoch"} <= subjects
-    assert len(content["findings"]) > 50
+    assert {"torch, cnn", "torch, 99 batches an epoch"} <= subjects
+    assert sum(finding["subject"] == "torch, cnn" for finding in content["findings"]) > 8
 
 
 @pytest.mark.long

@@ -70,7 +70,7 @@ def test_methods_that_do_not_fit_are_named_and_the_others_go_on(images):
 def test_attributions_are_had_by_method_and_of_the_predicted_class(images):
     model, last = "train.torch.Plain.s0", BACKENDS[-1]
     found = images.attributions(model, backend=last, method="integrated_gradients")
-    other = images.attributions(model, backend="torch", method="IntegratedGradients")
+    other = images.attributions(model, backend="torch", method="IntegratedGradients")  # in short another spelling
     assert found.shape == (10, 8, 8, 1)
     assert np.abs(found - other).max() < 1e-4 * np.abs(other).max()
     assert images.attributions(model, backend=last, method="grad_cam").shape == (10, 6, 6)
@@ -78,7 +78,7 @@ def test_attributions_are_had_by_method_and_of_the_predicted_class(images):
         images.attributions(model, backend=last)
     with pytest.raises(UsageError, match="choose among"):
         images.attributions(model, backend=last, method="lime")
-    arrays = images.directory.arrays(f"jobs/explain.{last}.of.{model}/attributions.npz")
+    arrays = images.directory.arrays(f"jobs/{explain_id(last, model)}/attributions.npz")
     np.testing.assert_array_equal(arrays["targets"], arrays["logits"].argmax(axis=1))
 
 
