@@ -603,7 +603,7 @@ MUTANTS = (
         ),
     ),
     *_mutants(
-        "backends/jax/test_ablated.py",
+        "backends/torch/test_ablated.py",
         (
             "an ablation clips all the same",
             "worker/ablated.py",

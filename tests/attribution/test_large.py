@@ -59,6 +59,7 @@ def predict(rows: np.ndarray) -> np.ndarray:
     return np.stack([half, -half], axis=1)
 
 
+@pytest.mark.long  # test_similarity.py asks for such a photograph, too
 @pytest.mark.parametrize("name", SIMILARITIES)
 def test_similarities(images, attributions, name):
     found = SIMILARITIES[name].function(images, attributions)

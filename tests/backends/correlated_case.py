@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tests import WHOLE
 from trustml.backends.contract import Backend, Model
 from trustml.backends.settings import PrivateSettings
 from trustml.models.weights import initial_weights
@@ -24,6 +25,10 @@ STRATEGIES: dict[str, NoiseStrategy] = {
         "blt": BufferedToeplitz(),
     }.items()
 }
+
+
+SHORT = ("tree", "blt") if not WHOLE else tuple(STRATEGIES)
+"""Of those whose steps are compiled: each is a table, and these keep vectors in slots and in buffers."""
 
 
 def model() -> Model:

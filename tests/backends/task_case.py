@@ -30,8 +30,15 @@ COPIES = INPUTS[::-1] / 2
 MODES = {"torch": ("hooks", "functorch", "ew", "book_keeping"), "tensorflow": ("dp_model", "book_keeping")}
 
 
-IN_ROUNDS = (TASKS_TRIED[3], TASKS_TRIED[5], TASKS_TRIED[8], TASKS_TRIED[9])
-"""One of each kind, all with what can be left out: a federation has its loss from where plain training has it."""
+EVERY, OF_EACH_KIND = tuple(range(len(TASKS_TRIED))), (3, 5, 8, 9)
+ASKED: dict[str, tuple[int, ...]] = {
+    "plain": EVERY if WHOLE else (1, *OF_EACH_KIND),
+    "clipped": EVERY if WHOLE else (1, 3, 5, 6, 7, 8, 9),
+    "copies": OF_EACH_KIND if WHOLE else (5, 9),
+    "federated": OF_EACH_KIND if WHOLE else (9,),
+}
+"""Numbers of tasks. A federation has its loss from where plain training has it, so that one of each kind is enough,
+with weights of classes and with what can be left out; in short no task is asked for without weights that has some."""
 
 
 def model_of(task: Task) -> Model:
@@ -127,16 +134,21 @@ def after_a_round(backend: Backend, task: Task) -> Weights:
 
 def everything(name: str) -> dict[str, np.ndarray]:
     backend, found = load_backend(name), {}
-    for number, task in enumerate(TASKS_TRIED):
-        ways = MODES.get(name, ("auto",))
-        half = ways[number % 2 :: 2] or ways  # in short each way has some task of every kind
+    ways = MODES.get(name, ("auto",))
+
+    def keep(number: int, title: str, weights: Weights) -> None:
+        found.update({f"{number}/{title}/{k}": part for k, part in weights.items()})
+
+    for place, number in enumerate(ASKED["clipped"]):
+        half = ways[place % 2 :: 2] or ways  # in short each way has some task of every kind
         for way in ways if WHOLE else half:
-            found |= {f"{number}/clipped by {way}/{k}": part for k, part in clipped(backend, task, way).items()}
-        found |= {f"{number}/plain/{k}": part for k, part in after_a_step(backend, task).items()}
-        if task in IN_ROUNDS:
-            way = "book_keeping" if name != "jax" else "auto"
-            found |= {f"{number}/copies/{k}": part for k, part in clipped_copies(backend, task, way).items()}
-            found |= {f"{number}/federated/{k}": part for k, part in after_a_round(backend, task).items()}
+            keep(number, f"clipped by {way}", clipped(backend, TASKS_TRIED[number], way))
+    for number in ASKED["plain"]:
+        keep(number, "plain", after_a_step(backend, TASKS_TRIED[number]))
+    for number in ASKED["copies"]:
+        keep(number, "copies", clipped_copies(backend, TASKS_TRIED[number], ways[-1]))
+    for number in ASKED["federated"]:
+        keep(number, "federated", after_a_round(backend, TASKS_TRIED[number]))
     rounds = after_private_rounds(backend.federated)
     return found | {f"graph/{name}": part for name, part in rounds.items()}
 

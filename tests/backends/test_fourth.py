@@ -150,7 +150,11 @@ def test_commands_know_it_where_it_is_installed_and_read_its_runs_where_it_is_no
     shown = command("show", path)
     assert "numpy" in shown.stdout and shown.returncode == 0, shown.stderr
     assert command("verify", path, path=FOLDER).returncode == 0
-    verified = command("verify", path)
+
+
+@pytest.mark.long  # all is measured anew
+def test_what_draws_its_noise_is_not_known_where_it_is_not_installed(run):
+    verified = command("verify", str(run.directory.path))
     assert verified.returncode == 1
     assert "backend 'numpy' is not there to say what draws its noise" in verified.stdout + verified.stderr
 

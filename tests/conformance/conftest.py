@@ -39,7 +39,7 @@ def answers(digits, tmp_path_factory) -> dict[str, dict[str, np.ndarray]]:
         with log.open("wb") as stream:
             process = subprocess.Popen(
                 [environment.python, HERE / "cases.py", backend, output, folder / "given.npz"],
-                env={**os.environ, "PYTHONPATH": f"{SOURCE}:{HERE.parents[1]}", "TF_CPP_MIN_LOG_LEVEL": "2"},
+                env={**os.environ, "PYTHONPATH": f"{SOURCE}:{HERE.parents[1]}"},
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,

@@ -50,3 +50,5 @@ KNOWN = [
 ]  # fmt: skip
 """Each with its trials: one example far out, a large last layer, others whose gradients are mostly rounding, and
 values that two layers take."""
+SHORT = [(KNOWN[1][0], [*NEIGHBOURS[9:], *OUTLIERS[::2], *LARGE_LAST]), KNOWN[2]]
+"""Fewer of them: a network whose gradients are mostly rounding, and one of values that two layers take."""

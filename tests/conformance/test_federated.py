@@ -111,7 +111,7 @@ def small_clients():
     return [[(inputs, np.zeros(4, np.int64))] for inputs in batches]
 
 
-@pytest.mark.parametrize("shrinking", [1.0, 0.97, 0.9, pytest.param(0.5, marks=pytest.mark.long)])
+@pytest.mark.parametrize("shrinking", [1.0, 0.97, *(pytest.param(one, marks=pytest.mark.long) for one in (0.9, 0.5))])
 def test_noise_of_a_small_model_is_known_as_well(shrinking):
     make = factory(shrunk(shrinking), small_model(), server_learning_rate=1.0)
     findings = check_federated(make, small_clients(), settings=FIXED)
@@ -175,10 +175,10 @@ VARIANTS = {
     ("name", "variant"),
     [
         *(pytest.param("torch", variant, marks=pytest.mark.torch) for variant in ("adaptive", "banded")),
-        *(pytest.param("jax", variant) for variant in ("gaussian", "tree")),
+        pytest.param("jax", "gaussian"),
         *(
             pytest.param(name, variant, marks=pytest.mark.long)
-            for name, variants in {"torch": ("gaussian", "tree"), "jax": ("banded", "blt")}.items()
+            for name, variants in {"torch": ("gaussian", "tree"), "jax": ("tree", "banded", "blt")}.items()
             for variant in variants
         ),
     ],
@@ -192,6 +192,7 @@ def test_a_backend_passes_in_this_process(name, variant):
     assert failed(findings) == []
 
 
+@pytest.mark.long  # in short tests/backends/test_tasks.py holds private rounds of a graph against the oracle
 @pytest.mark.parametrize("name", [pytest.param("torch", marks=pytest.mark.torch), "jax"])
 def test_a_backend_equals_the_oracle_on_a_deeper_model(name):
     finding = against_oracle(_backend(name))

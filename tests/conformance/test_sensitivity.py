@@ -38,7 +38,7 @@ WAYS = {
     "torch": ("hooks", "functorch", "ew", "book_keeping"),
     "tensorflow": ("dp_model", "book_keeping"),
 }
-SECONDS = float(os.environ.get("TRUSTML_SENSITIVITY_SECONDS", "4" if WHOLE else "1"))
+SECONDS = float(os.environ.get("TRUSTML_SENSITIVITY_SECONDS", "4" if WHOLE else "0"))
 QUICK = ("jax: no barrier, and Gram matrices", "torch: one use of a value counted", "tensorflow: two passes")
 """Faults that are searched for in short: one of each backend."""
 TRIED = [fault for fault in FAULTS if WHOLE or fault in QUICK]

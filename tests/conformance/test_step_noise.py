@@ -41,8 +41,15 @@ def test_a_cheat_is_caught_and_named_in_a_small_model(name, coordinates):
     assert_caught(name, coordinates)
 
 
-@pytest.mark.parametrize("coordinates", COORDINATES if WHOLE else COORDINATES[:-1])
-@pytest.mark.parametrize("shrunk", SHRUNK)
+@pytest.mark.parametrize(
+    ("shrunk", "coordinates"),
+    [  # in short of the smallest model, which takes most steps, and of the largest the hardest alone, or none
+        pytest.param(shrunk, coordinates, marks=() if coordinates in some else pytest.mark.long)
+        for shrunk in SHRUNK
+        for some in [COORDINATES[:-1] if shrunk == max(SHRUNK) else COORDINATES[1:-1]]
+        for coordinates in COORDINATES
+    ],
+)
 def test_too_little_noise_is_caught_whatever_the_size_of_the_model(shrunk, coordinates):
     found = of_check(check_step(factory(times(shrunk)), *data(coordinates)), SIZE)
     assert found.verdict == "failed" and found.confidence == CONFIDENCE
@@ -65,7 +72,7 @@ def test_honest_noise_passes_with_a_ratio_that_is_known_to_a_third_of_a_percent(
 @pytest.mark.parametrize(
     ("coordinates", "runs"),
     [
-        (200, 60 if WHOLE else 25),
+        (200, 60 if WHOLE else 15),
         pytest.param(13, 200, marks=pytest.mark.long),
         pytest.param(3000, 1000, marks=pytest.mark.long),
     ],

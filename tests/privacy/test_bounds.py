@@ -77,7 +77,7 @@ def exact_delta(noise: float, rate: float, epsilon: float, way: str) -> mpmath.m
         return mpmath.ncdf(at / s) - mpmath.exp(e) * second
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25 if WHOLE else 10, deadline=None)
 @given(st.floats(0.3, 20.0), st.floats(1e-4, 0.99), st.floats(0.02, 0.9), st.sampled_from(["remove", "add"]))
 def test_one_step_is_enclosed_and_the_gap_is_small(noise, rate, part, way):
     """Delta is worked out exactly from an epsilon, and the bounds at that delta must enclose the epsilon."""
@@ -114,7 +114,7 @@ def test_two_steps_against_the_exact_integral(noise, rate, epsilon):
     assert high - low <= 0.002 * epsilon
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6 if WHOLE else 3, deadline=None)
 @given(st.floats(0.35, 10.0), st.floats(1e-3, 0.5), st.integers(2, 3000), st.floats(-8.0, -2.0))
 def test_against_the_grids_of_another_library(noise, rate, steps, exponent):
     """Its optimistic estimate is never above our upper bound, its pessimistic one never below our lower bound."""
@@ -136,7 +136,7 @@ def test_against_the_grids_of_another_library(noise, rate, steps, exponent):
         assert theirs + slack >= found.low if pessimistic else theirs - slack <= found.high
 
 
-@settings(max_examples=8 if WHOLE else 3, deadline=None)
+@settings(max_examples=8 if WHOLE else 2, deadline=None)
 @given(
     st.floats(0.02, 300.0), st.floats(1e-6, 1.0), st.integers(1, 10**7), st.floats(-15.0, -0.5), st.booleans()
 )  # fmt: skip
@@ -154,7 +154,7 @@ def test_bounds_are_ordered_and_move_the_right_way_whatever_the_figures(noise, r
         assert here.low <= other.high if more else other.low <= here.high
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10 if WHOLE else 4, deadline=None)
 @given(st.floats(0.4, 20.0), st.floats(1e-3, 0.6), st.integers(1, 2000), st.floats(-9.0, -2.0))
 def test_what_is_proved_at_once_encloses_the_grid(noise, rate, steps, exponent):
     """Closed forms and Renyi DP know nothing of the grid: none may contradict it."""
@@ -188,8 +188,14 @@ def test_renyi_is_that_of_another_library_at_finer_orders(noise, rate, steps):
     assert ours <= theirs * 1.001 + 1e-9
 
 
-@pytest.mark.parametrize(("noise", "rate"), [(1.1, 0.01), (4.0, 0.3), (0.3, 0.05)])
-@pytest.mark.parametrize("place", [40, 120, 180])
+@pytest.mark.parametrize(
+    ("noise", "rate", "place"),
+    [
+        pytest.param(noise, rate, place, marks=() if number == row else pytest.mark.long)
+        for row, (noise, rate) in enumerate([(1.1, 0.01), (4.0, 0.3), (0.3, 0.05)])
+        for number, place in enumerate([40, 120, 180])
+    ],
+)
 def test_moments_are_the_exact_integrals_and_never_below_them(noise, rate, place):
     order = float(orders()[place])
     with mpmath.workdps(30):

@@ -51,8 +51,23 @@ BACKEND_OF: dict[str, Callable[[Sequence[str]], str]] = {
 """Modules that are forked, and which framework they use, by their arguments."""
 
 
-SCRIPTS = {str(HERE.parent / "worker" / "traced.py"): _of_job}
-"""Files of tests that are, likewise, where they are called as ``python FILE ARGUMENT ...``."""
+def _tensorflow_alone(arguments: Sequence[str]) -> str:
+    if arguments[0] != "tensorflow":
+        raise LookupError(arguments[0])  # a few seconds fewer would be spared
+    return arguments[0]
+
+
+CASES: dict[str, Callable[[Sequence[str]], str]] = {
+    **{
+        str(HERE.parent / "backends" / "tensorflow" / f"{name}.py"): lambda _: "tensorflow"
+        for name in ("clipping_case", "explaining", "federated_case", "noise_case")
+    },
+    str(HERE.parent / "backends" / "task_case.py"): _tensorflow_alone,
+    str(HERE.parent / "conformance" / "cases.py"): _tensorflow_alone,
+}
+"""Files of questions to a backend. They have a server of their own, as they are started under other variables."""
+SCRIPTS = {str(HERE.parent / "worker" / "traced.py"): _of_job, **CASES}
+"""Files of tests that are, likewise, where they are called as ``python FILE ...`` or ``python -m MODULE ...``."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +79,11 @@ class _Start:
     inherited: tuple[int, ...]
     arguments: tuple[str, ...]
     backend: str
+
+    @property
+    def server(self) -> tuple[str, bool]:
+        """Name of the server that it is forked from."""
+        return self.backend, self.main in CASES
 
 
 def _start_of(command: object) -> _Start | None:
@@ -77,6 +97,8 @@ def _start_of(command: object) -> _Start | None:
         ours = set(packages.split(os.pathsep)) <= _PACKAGES and not offline
         backend_of = BACKEND_OF.get(main) if ours else None
     else:
+        if rest[:1] == ["-m"] and len(rest) > 1:
+            rest[:2] = [str(HERE.parent.parent.joinpath(*rest[1].split(".")).with_suffix(".py"))]
         main, *arguments = rest or [""]
         inherited, backend_of = (), SCRIPTS.get(main)
     if backend_of is None:
@@ -92,7 +114,7 @@ class Starter:
 
     def __init__(self) -> None:
         self._owner = os.getpid()
-        self._servers: dict[str, tuple[object, subprocess.Popen[bytes], socket.socket]] = {}
+        self._servers: dict[tuple[str, bool], tuple[object, subprocess.Popen[bytes], socket.socket]] = {}
 
     def pid(self, start: _Start, request: dict[str, Any], descriptors: Sequence[int]) -> int:
         """Fork a process and give its id; 0 where it must be started anew."""
@@ -107,17 +129,17 @@ class Starter:
         except OSError:
             answer = b""
         if not answer:
-            self._forget(start.backend)
+            self._forget(start.server)
         return int(answer or 0)
 
     def _server(self, start: _Start, environment: dict[str, str]) -> socket.socket:
         early = {name: value for name, value in environment.items() if not name.startswith(_LATE)}
         key = (start.python, early)
-        if start.backend in self._servers:
-            known, _, connection = self._servers[start.backend]
+        if start.server in self._servers:
+            known, _, connection = self._servers[start.server]
             if known == key:
                 return connection
-            self._forget(start.backend)
+            self._forget(start.server)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.settimeout(_PATIENCE)
         command = processes.module_command(
@@ -138,20 +160,20 @@ class Starter:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        self._servers[start.backend] = (key, process, ours)
+        self._servers[start.server] = (key, process, ours)
         return ours
 
-    def _forget(self, backend: str) -> None:
-        if backend in self._servers:
-            _, process, connection = self._servers.pop(backend)
+    def _forget(self, server: tuple[str, bool]) -> None:
+        if server in self._servers:
+            _, process, connection = self._servers.pop(server)
             connection.close()
             process.kill()
             process.wait()
 
     def close(self) -> None:
         """End the servers."""
-        for backend in list(self._servers):
-            self._forget(backend)
+        for server in list(self._servers):
+            self._forget(server)
 
 
 @contextmanager

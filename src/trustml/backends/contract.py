@@ -136,7 +136,7 @@ class Trainer(Protocol):
         ...
 
     def restore(self, weights: Weights, state: Weights) -> None:
-        """Go back to weights and state that were read before, from this backend or another."""
+        """Go back to weights and state that were read before, from this backend or another; {} is before a step."""
         ...
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.backends import ablated_case
 
-pytestmark = pytest.mark.jax
+pytestmark = [pytest.mark.jax, pytest.mark.long]  # in short of PyTorch: what is left out is left out by the core
 
 
 def test_an_ablation_takes_the_private_steps_without_what_it_leaves_out(tmp_path):

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.backends.correlated_case import SEED, STEPS, STRATEGIES, combined, noise_of_steps
+from tests.backends.correlated_case import SEED, SHORT, STEPS, STRATEGIES, combined, noise_of_steps
 from trustml.backends.jax.noise import noise_key, standard_noise
 from trustml.backends.table import load_backend
 from trustml.errors import PrivacyError
@@ -24,9 +24,7 @@ def drawn(like: dict[str, np.ndarray], steps: int = STEPS) -> dict[str, np.ndarr
     return {name: np.stack([np.asarray(row[name]) for row in rows]) for name in like}
 
 
-@pytest.mark.parametrize(
-    "name", [name if name != "one band" else pytest.param(name, marks=pytest.mark.long) for name in STRATEGIES]
-)
+@pytest.mark.parametrize("name", SHORT)
 def test_the_noise_of_the_steps_is_the_strategys(name):
     found = noise_of_steps(load_backend("jax"), STRATEGIES[name])
     for part, fresh in drawn(found).items():

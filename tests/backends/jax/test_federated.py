@@ -110,9 +110,11 @@ def federation(rounds: int, privacy: UserPrivacy | None = None) -> JaxFederation
 @pytest.mark.parametrize(
     "chosen",
     [
-        BandedMatrix(),
         BufferedToeplitz(),
-        *(pytest.param(one, marks=pytest.mark.long) for one in (TreeAggregation(), BandedMatrix(bands=1))),
+        *(
+            pytest.param(one, marks=pytest.mark.long)
+            for one in (TreeAggregation(), BandedMatrix(), BandedMatrix(bands=1))
+        ),
     ],
 )
 def test_correlated_noise_is_the_strategys_of_vectors_of_threefry(chosen):

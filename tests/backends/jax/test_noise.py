@@ -15,7 +15,9 @@ from trustml.privacy.tails import TAILS
 
 pytestmark = [pytest.mark.jax]
 WORDS = st.integers(0, 2**32 - 1)
-LIKE = {"a": np.zeros((7, 3), np.float32), "b": np.zeros(5, np.float32), "c": np.zeros((2, 2, 2), np.float32)}
+LIKE = {  # of small arrays, which are drawn together, and a large one between them
+    name: np.zeros(shape, np.float32) for name, shape in (("a", (7, 3)), ("b", 5), ("c", (64, 65)), ("d", (2, 2, 2)))
+}
 TOTAL = sum(part.size for part in LIKE.values())
 DRAW = jax.jit(lambda key: standard_noise(key, like=LIKE))
 TRANSFORM = jax.jit(normal_of_words)

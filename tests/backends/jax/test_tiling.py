@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -74,8 +76,14 @@ def test_large_activations_make_small_tiles():
     assert large.bit_count() == small.bit_count() == 1
 
 
-@pytest.mark.parametrize(("rows", "cores"), [(2, 1), (2, 2), (64, 2), pytest.param(64, 1, marks=pytest.mark.long)])
-@pytest.mark.parametrize("bent", BENT)
+@pytest.mark.parametrize(
+    ("bent", "rows", "cores"),
+    [  # in short each place of the bend once, in pieces and dealt out
+        pytest.param(bent, rows, cores, marks=() if (rows, cores) == short else pytest.mark.long)
+        for bent, short in zip(BENT, ((2, 2), (64, 2), (2, 1)), strict=True)
+        for rows, cores in itertools.product((2, 64), (1, 2))
+    ],
+)
 def test_integrated_gradients_are_the_mean_of_gradients_wherever_the_network_bends(monkeypatch, bent, rows, cores):
     """Against gradients at every point by the network itself, which knows nothing of straight ways."""
     monkeypatch.setattr(tiling, "cores", lambda: cores)

@@ -53,7 +53,7 @@ def explain_in_tensorflow(given: dict[str, np.ndarray], folder: Path, *, repetit
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen(
             [find_environment("tensorflow").require(), HERE / "explaining.py", folder, str(repetitions)],
-            env={**os.environ, "PYTHONPATH": str(HERE.parents[2] / "src")},
+            env={**os.environ, "PYTHONPATH": f"{HERE.parents[2] / 'src'}:{HERE.parents[2]}"},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -20,8 +20,10 @@ from trustml.scenario import methods as m
 WHOLE = os.environ.get("TRUSTML_TESTS") == "all"
 SEEDS = range(10)
 """Repetitions of a sampling method, for the error of its mean."""
-FEW = 7 if os.environ.get("TRUSTML_TESTS") == "all" else 4
+FEW = 7 if WHOLE else 2
 """Examples that sampling methods explain: Xplique takes one after the other."""
+FEW_OF = {"kernel_shap": 7 if WHOLE else 4}
+"""Of methods that need more of them, as a mean over examples is looked at."""
 
 
 @dataclass(frozen=True)

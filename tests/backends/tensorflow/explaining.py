@@ -33,7 +33,8 @@ def explain_all(arrays: dict[str, np.ndarray], *, repetitions: int) -> dict[str,
     seeds = cases.SEEDS[:repetitions]
     for title, (case, method) in cases.SAMPLED.items():
         requests = (
-            cases.request_of(case, method, arrays, seed=seed, examples=cases.FEW) for seed in (*seeds, seeds[0])
+            cases.request_of(case, method, arrays, seed=seed, examples=cases.FEW_OF.get(title, cases.FEW))
+            for seed in (*seeds, seeds[0])
         )
         runs = [explain(request) for request in requests]
         for variant in runs[0]:
@@ -45,7 +46,7 @@ def explain_last_alone(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The last example of every sampling case, with no other beside it."""
     found = {}
     for title, (case, method) in cases.SAMPLED.items():
-        whole = cases.request_of(case, method, arrays, seed=cases.SEEDS[0], examples=cases.FEW)
+        whole = cases.request_of(case, method, arrays, seed=cases.SEEDS[0], examples=cases.FEW_OF.get(title, cases.FEW))
         last = {name: getattr(whole, name)[-1:] for name in ("inputs", "targets", "baseline")}
         found |= {f"alone.{title}.{variant}": array for variant, array in explain(replace(whole, **last)).items()}
     return found

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tests import WHOLE
+
 SIZE, DRAWS = 500_000, 8
 LEADING = np.array([1 << place for place in range(2, 64)], np.uint64)
 BITS = (0, 10, 30, 45)
@@ -19,15 +21,15 @@ def tail_words(bits: int) -> np.ndarray:
 
 def noise_of_private_steps() -> dict[str, np.ndarray]:
     """Noise of a few private steps for each strategy, and of one step too many the error."""
-    from tests.backends.correlated_case import STEPS, STRATEGIES, noise_of_steps
+    from tests.backends.correlated_case import SHORT, STEPS, STRATEGIES, noise_of_steps
     from tests.backends.task_case import force
     from trustml.backends.table import load_backend
     from trustml.errors import PrivacyError
 
     backend, found = load_backend("tensorflow"), {}
     force("book_keeping")  # to choose, it would compile each way to clip
-    for name, strategy in {**STRATEGIES, "independent": None}.items():
-        rows = noise_of_steps(backend, strategy)
+    for name in (*SHORT, "independent"):
+        rows = noise_of_steps(backend, STRATEGIES.get(name))
         found[name] = np.concatenate([part.reshape(STEPS, -1) for part in rows.values()], axis=1)
     try:
         noise_of_steps(backend, STRATEGIES["blt"], STEPS + 1)
@@ -59,7 +61,7 @@ def run(folder: Path) -> None:
         philox=np.stack([draw(tf.constant([5, step], tf.int64)).numpy().ravel() for step in range(DRAWS)]),
         ahead=np.stack([ahead.take() for _ in range(DRAWS)]),
         **{f"steps_{name}": noise for name, noise in noise_of_private_steps().items()},
-        **steps_of_ablations(folder),
+        **(steps_of_ablations(folder) if WHOLE else {}),
         outermost=transform(np.array([0, 1], np.uint64), 0),
         leading=transform(LEADING, 1 << 63),
         mirrored=transform(LEADING | np.uint64(1), 1 << 63),

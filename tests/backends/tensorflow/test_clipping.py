@@ -24,7 +24,7 @@ def run_case(folder: Path, *arguments: str, timeout: float = 280) -> dict:
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen(
             [find_environment("tensorflow").require(), HERE / "clipping_case.py", folder, *arguments],
-            env={**os.environ, "PYTHONPATH": str(HERE.parents[2] / "src")},
+            env={**os.environ, "PYTHONPATH": f"{HERE.parents[2] / 'src'}:{HERE.parents[2]}"},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -11,7 +11,7 @@ import torch
 from captum import attr
 
 from tests.backends.tensorflow.captum_side import FLOAT32, Explained, relative
-from tests.backends.tensorflow.explained_cases import CONVOLUTION, DETERMINISTIC, FEW, SAMPLED
+from tests.backends.tensorflow.explained_cases import CONVOLUTION, DETERMINISTIC, FEW, FEW_OF, SAMPLED
 from trustml.backends.torch.network import from_input
 from trustml.catalogue.available import availability
 from trustml.catalogue.methods import METHODS
@@ -89,7 +89,7 @@ def differences(found: dict[str, np.ndarray], cnn: Explained, mlp: Explained) ->
     inside, at_zero = found["softmax.probability"].reshape(-1, 2).T
     logit_of_0 = cnn.network.logits(cnn.inputs)[:, 0] - cnn.network.logits(zeros)[:, 0]
     occlusion, falls = found["occlusion.native"][..., 0], found["occlusion.completed"][..., 0]
-    shap_change = change(mlp, mlp.baseline)[:FEW]
+    shap_change = change(mlp, mlp.baseline)[: FEW_OF["kernel_shap"]]
     first = [0, 1, 3, 4]  # the first value of each feature of the mlp
     return {
         "saliency: share of negative values": float((native_saliency < 0).mean()),

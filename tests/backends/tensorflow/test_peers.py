@@ -13,7 +13,7 @@ import torch
 
 from trustml.launch.environments import find_environment
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.tensorflow, pytest.mark.long, pytest.mark.timeout(300)]  # of others alone, of locked versions
 HERE = Path(__file__).resolve().parent
 
 

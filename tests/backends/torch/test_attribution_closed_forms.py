@@ -174,6 +174,7 @@ def test_shapley_values_of_a_game_of_two_players():
     assert two_players(m.DeepLift()).sum() == pytest.approx(2.5)
 
 
+@pytest.mark.long
 def test_kernel_shap_goes_to_shapley_values():
     sampled = explain(request(m.ShapleyValueSampling(n_samples=2000), count=1))["native"]
     errors = [

@@ -16,7 +16,7 @@ import pytest
 
 from tests.backends.torch.rank import CLIPPING_NORM, EXPECTED, NOISE_MULTIPLIER, PROCESSES
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.long]  # of Opacus alone, whose version is locked
 HERE = Path(__file__).resolve().parent
 WAYS = ("sampled", "ghost")
 DIVISOR = {"sampled": EXPECTED, "ghost": 1, "mistaken": EXPECTED}

@@ -123,7 +123,8 @@ class DPTrainer:
 
     def restore(self, weights: Weights, state: Weights) -> None:
         """Go back to weights and state; the noise goes on from its own, new seed."""
-        self._params, self._state = to_params(weights), restore_state(self._state, state)
+        self._params = to_params(weights)
+        self._state = restore_state(self._state, state) if state else self._optimizer.init(self._params)
 
     def _add(self, found: list[Params]) -> None:
         """Keep one sum once a batch has come in several microbatches."""

@@ -21,6 +21,8 @@ from trustml.privacy.noise_strategy import NoiseStrategy
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)
+_SMALL = 2**12
+"""Numbers of an array that is drawn together with others: to copy it costs less than to compile its own draw."""
 _BORDER = np.float32(5)
 _CENTRE = (
     3.9583209598959e-08,
@@ -89,11 +91,20 @@ def standard_noise(key: Array, *, like: Params) -> Params:
     begins = np.cumsum([0, *(leaf.size for leaf in leaves)]).tolist()
     assert begins[-1] < 2**32
     beyond = _below_one(words)
-    drawn = [
-        _normal(words, (np.uint32(begin) + lax.iota(np.uint32, leaf.size)).reshape(leaf.shape), beyond)
-        for begin, leaf in zip(begins, leaves, strict=False)
-    ]
+    drawn: list[Array | None] = [None] * len(leaves)
+    for group in _drawn_together(leaves):
+        counters = [np.uint32(begins[place]) + lax.iota(np.uint32, leaves[place].size) for place in group]
+        numbers = _normal(words, jnp.concatenate(counters) if len(group) > 1 else counters[0], beyond)
+        ends = np.cumsum([leaves[place].size for place in group]).tolist()
+        for place, end in zip(group, ends, strict=True):
+            drawn[place] = numbers[end - leaves[place].size : end].reshape(leaves[place].shape)
     return jax.tree.unflatten(structure, drawn)
+
+
+def _drawn_together(leaves: Sequence[Array]) -> list[list[int]]:
+    """Places of small arrays, all in one group, and of each large one: what draws a group is traced and compiled."""
+    small = [place for place, leaf in enumerate(leaves) if leaf.size <= _SMALL]
+    return ([small] if small else []) + [[place] for place, leaf in enumerate(leaves) if leaf.size > _SMALL]
 
 
 def standard_number(key: Array) -> Array:

@@ -29,13 +29,11 @@ def read_state(state: Any, names: Sequence[str]) -> Weights:
     return {**_prefixed("mean", state.mu, names), **_prefixed("variance", state.nu, names), **count}
 
 
-def restore_state(fresh: Any, state: Weights) -> Any:
-    """Put back what :func:`read_state` gave, of this backend or another; nothing gives `fresh`."""
-    if not state:
-        return fresh
-    if isinstance(fresh, optax.TraceState):
+def restore_state(like: Any, state: Weights) -> Any:
+    """Put back what :func:`read_state` gave, of this backend or another, as a state of the kind of `like`."""
+    if isinstance(like, optax.TraceState):
         return optax.TraceState(trace=_part("momentum", state))
-    return fresh._replace(
+    return like._replace(
         count=jnp.asarray(int(state["count"]), jnp.int32), mu=_part("mean", state), nu=_part("variance", state)
     )
 

@@ -82,7 +82,8 @@ class PlainTrainer:
 
     def restore(self, weights: Weights, state: Weights) -> None:
         """Go back to weights and state."""
-        self._params, self._state = to_params(weights), restore_state(self._state, state)
+        self._params = to_params(weights)
+        self._state = restore_state(self._state, state) if state else self._optimizer.init(self._params)
 
     def _share_gradient(self, params: Params, share: Share, words: Array, step: Array) -> Params:
         """Gradient of the sum of the losses of a share."""

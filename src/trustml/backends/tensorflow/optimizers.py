@@ -48,11 +48,11 @@ class OptimizerSteps:
         return state
 
     def restore(self, state: Weights) -> None:
-        """Put back what :meth:`state` gave, of this backend or another."""
+        """Put back what :meth:`state` gave, of this backend or another; nothing is remembered of what is not in it."""
         for slot, kept in self._slots.items():
             for name, variable in kept.items():
-                if f"{slot}/{name}" in state:
-                    variable.assign(state[f"{slot}/{name}"])
+                kept_before = state.get(f"{slot}/{name}")
+                variable.assign(tf.zeros_like(variable) if kept_before is None else kept_before)
         self._count.assign(float(state.get("count", 1.0 if state else 0.0)))
 
     def _direction(self, name: str, gradient: tf.Tensor) -> tf.Tensor:
