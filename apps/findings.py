@@ -57,7 +57,7 @@ def show_audit(record: AuditRecord, *, key: str) -> None:
             [
                 {
                     "": f"{_SIGNS[one.severity]} {one.severity}",
-                    "conclusion": one.title + (f" [{one.subject}]" if one.subject not in one.title else ""),
+                    "conclusion": one.title + (f" [{one.subject}]" if one.subject else ""),
                     "finding": one.id,
                 }
                 for one in shown

@@ -139,12 +139,10 @@ def audit(
     claim, checks : Claim and sequence of str, optional
         Of ``membership``, ``accounting``, ``explanations`` and ``performance``: by default all.
     references, retrain : int and callable, optional
-        Reference models to train on random halves of all examples, for LiRA and RMIA, 16 by default, and
-        ``retrain(inputs, labels, seed)``, which trains a model like the audited one; scikit-learn does without.
-    outputs : {"auto", "probabilities", "logits", "values"}
-        What the model returns. One column is of class 1 of two, or a value: of a regressor, or labels not whole.
-    confidence, seed, name : float, int and str
-        The first of the lower bounds that make a risk, all attacks taken together, and of intervals.
+        Reference models of random halves, for LiRA and RMIA, 16 by default, and ``retrain(inputs, labels, seed)``.
+    outputs, confidence, seed, name : {"auto", "probabilities", "logits", "values"}, float, int and str
+        What the model returns (one column is of class 1 of two, or a value: of a regressor, or labels not whole); of
+        the lower bounds that make a risk, all attacks taken together, and of intervals.
     explain_memory, explain_seconds : int and float
         Bytes that explaining may need at once, about, and its time; then, or at Ctrl-C, what is finished is kept.
     batch_size, listener, against : int, callable and HeldAgainst, optional

@@ -27,6 +27,7 @@ from trustml.backends.shadows import ShadowSettings, ShadowTrainer
 from trustml.data.dataset import Examples, Floats, Ints, LabelArray
 from trustml.models.exported import Quantised
 from trustml.models.layers import Architecture, NativeModule
+from trustml.models.native import OwnNetwork
 from trustml.models.shapes import layer_shapes
 from trustml.models.tasks import DEFAULT_TASK, Task, label_shape
 from trustml.models.weights import Weights
@@ -282,31 +283,6 @@ class Model:
     def label_shape(self) -> tuple[int, ...]:
         """Shape of one example's label."""
         return label_shape(self.task, layer_shapes(self.architecture, self.input_shape)[-1])
-
-
-@dataclass(frozen=True, kw_only=True)
-class OwnNetwork:
-    """A network of somebody's own code, looked at before anything is trained.
-
-    Attributes
-    ----------
-    weights : tuple of Weights
-        As the code draws them, by the network's own names; one for each seed.
-    outputs : tuple of int
-        Shape of the outputs of one example.
-    mixes : str
-        Layer by which one example changes the outputs of another, in training or without; empty where none does.
-    moves : tuple of str
-        What is no weight and changes while it trains, such as running statistics.
-    draws : bool
-        Whether it gives something else each time while it trains, as by dropout.
-    """
-
-    weights: tuple[Weights, ...]
-    outputs: tuple[int, ...]
-    mixes: str = ""
-    moves: tuple[str, ...] = ()
-    draws: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ import math
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -30,6 +31,31 @@ TRUST_VARIABLE = "TRUSTML_TRUST_CODE"
 _Shape: TypeAlias = tuple[int, ...]
 REQUEST, ANSWER = "request.json", "answer.json"
 _trusted = contextvars.ContextVar("trusted", default=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnNetwork:
+    """A network of somebody's own code, looked at before anything is trained.
+
+    Attributes
+    ----------
+    weights : tuple of dict of array
+        As the code draws them, by the network's own names; one for each seed.
+    outputs : tuple of int
+        Shape of the outputs of one example.
+    mixes : str
+        Layer by which one example changes the outputs of another, in training or without; empty where none does.
+    moves : tuple of str
+        What is no weight and changes while it trains, such as running statistics.
+    draws : bool
+        Whether it gives something else each time while it trains, as by dropout.
+    """
+
+    weights: tuple[dict[str, npt.NDArray[np.float32]], ...]
+    outputs: tuple[int, ...]
+    mixes: str = ""
+    moves: tuple[str, ...] = ()
+    draws: bool = False
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

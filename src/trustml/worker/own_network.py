@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from trustml.backends.contract import Backend, Model, OwnNetwork, PrivateTrainer
+from trustml.backends.contract import Backend, Model, PrivateTrainer
 from trustml.backends.settings import PrivateSettings
 from trustml.backends.table import load_backend
 from trustml.conformance.step import check_sum
@@ -20,7 +20,7 @@ from trustml.conformance.subject import StepSettings
 from trustml.data.dataset import LabelArray
 from trustml.errors import TrustmlError, UsageError
 from trustml.models.layers import Architecture
-from trustml.models.native import ANSWER, REQUEST, Answer, Request, code_digest, start_file
+from trustml.models.native import ANSWER, REQUEST, Answer, OwnNetwork, Request, code_digest, start_file
 from trustml.models.tasks import Task, are_classes
 from trustml.models.weights import Weights, encode_weights
 from trustml.record.files import write_atomic

@@ -13,13 +13,13 @@ from trustml.backends.contract import (
     Federation,
     Model,
     Network,
-    OwnNetwork,
     PrivateTrainer,
     Trainer,
 )
 from trustml.backends.settings import FederatedSettings, PrivateSettings
 from trustml.backends.shadows import ShadowSettings, ShadowTrainer
 from trustml.models.layers import NativeModule
+from trustml.models.native import OwnNetwork
 from trustml.scenario.regimes import Plain
 
 

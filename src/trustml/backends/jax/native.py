@@ -18,10 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from trustml.backends.contract import OwnNetwork
 from trustml.errors import UsageError
 from trustml.models.layers import NativeModule
-from trustml.models.native import load_callable
+from trustml.models.native import OwnNetwork, load_callable
 
 Params: TypeAlias = dict[str, Array]
 _Apply: TypeAlias = Callable[[Any, Array, "Array | None"], Any]

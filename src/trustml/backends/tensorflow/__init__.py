@@ -13,7 +13,6 @@ from trustml.backends.contract import (
     Federation,
     Model,
     Network,
-    OwnNetwork,
     PrivateTrainer,
     StockTrainer,
     Trainer,
@@ -21,6 +20,7 @@ from trustml.backends.contract import (
 from trustml.backends.settings import FederatedSettings, PrivateSettings, StockSettings
 from trustml.data.dataset import Examples
 from trustml.models.layers import NativeModule
+from trustml.models.native import OwnNetwork
 from trustml.scenario.regimes import Plain
 
 

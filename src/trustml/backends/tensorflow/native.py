@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from trustml.backends.contract import OwnNetwork
 from trustml.errors import UsageError
 from trustml.models.layers import NativeModule
-from trustml.models.native import load_callable
+from trustml.models.native import OwnNetwork, load_callable
 
 _EXAMPLES, _PERTURBED = 6, 2
 _MOVED = 1e-5

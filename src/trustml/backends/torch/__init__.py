@@ -13,7 +13,6 @@ from trustml.backends.contract import (
     Federation,
     Model,
     Network,
-    OwnNetwork,
     PrivateTrainer,
     StockTrainer,
     Trainer,
@@ -22,6 +21,7 @@ from trustml.backends.settings import FederatedSettings, PrivateSettings, StockS
 from trustml.data.dataset import Examples
 from trustml.errors import UsageError
 from trustml.models.layers import NativeModule
+from trustml.models.native import OwnNetwork
 from trustml.scenario.regimes import Plain
 
 # Each part is imported when it is used: Opacus alone costs seconds.

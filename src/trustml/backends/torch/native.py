@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from trustml.backends.contract import OwnNetwork
 from trustml.errors import UsageError
 from trustml.models.layers import NativeModule
-from trustml.models.native import load_callable
+from trustml.models.native import OwnNetwork, load_callable
 from trustml.models.weights import Weights
 
 _EXAMPLES, _PERTURBED = 6, 2

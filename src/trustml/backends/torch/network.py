@@ -303,6 +303,12 @@ def _transposed(layer: ConvTranspose2D | ConvTranspose1D, channels: int) -> nn.M
     return Rearranged(longer, *_STEPS_LAST)
 
 
+def _group_norm(layer: GroupNorm, shape: tuple[int, ...]) -> nn.Module:
+    norm = nn.GroupNorm(layer.groups, shape[-1], eps=layer.epsilon)
+    norm.register_forward_pre_hook(_channels_first_without_gradient)
+    return Rearranged(norm, *_STEPS_LAST) if len(shape) == 2 else norm
+
+
 def _layer(layer: Layer, shapes: list[tuple[int, ...]]) -> nn.Module:
     shape, channels = shapes[0], shapes[0][-1]
     match layer:
@@ -359,9 +365,7 @@ def _layer(layer: Layer, shapes: list[tuple[int, ...]]) -> nn.Module:
         case Transpose():
             return Transposed(layer.axes)
         case GroupNorm():
-            norm = nn.GroupNorm(layer.groups, channels, eps=layer.epsilon)
-            norm.register_forward_pre_hook(_channels_first_without_gradient)
-            return Rearranged(norm, *_STEPS_LAST) if len(shape) == 2 else norm
+            return _group_norm(layer, shape)
         case LayerNorm() | RMSNorm():
             kind = nn.LayerNorm if isinstance(layer, LayerNorm) else nn.RMSNorm
             normal = kind(channels, eps=layer.epsilon)
