@@ -77,7 +77,7 @@ def measures() -> pd.DataFrame:
 def _measured() -> pd.DataFrame:
     run = current()
     if not _is_so_far(run):
-        return _measured(str(run.path), seen(run))
+        return _read(str(run.path), seen(run))
     manifest = run.manifest
     done = sum(record.status == "ok" for record in manifest.jobs)
     st.info(
@@ -124,7 +124,7 @@ def seen(run: trustml.Run) -> str:
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)  # without a copy: no page changes it
-def _measured(path: str, seen: str) -> pd.DataFrame:
+def _read(path: str, seen: str) -> pd.DataFrame:
     return read_measures(RunDirectory(Path(path)))
 
 
