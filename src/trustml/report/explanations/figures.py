@@ -11,7 +11,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from trustml.report.explanations.tables import rows_of_model
-from trustml.report.figures import INK, backend_colour, backend_shape, names_axis, tips, top_legend
+from trustml.report.figures import (
+    INK,
+    backend_colour,
+    backend_shape,
+    named_colour,
+    named_dash,
+    names_axis,
+    tips,
+    top_legend,
+)
 
 _LOG = alt.Scale(type="log")
 
@@ -210,16 +219,14 @@ def removal_curves(curves: pd.DataFrame, *, title: str) -> alt.LayerChart:
         y=alt.Y("probability:Q", title=f"{what}, mean", scale=scale),
         tooltip=[*tips("method"), alt.Tooltip("share:Q", format=".0%"), alt.Tooltip("probability:Q", format=".3f")],
     )
+    methods = curves.method[~curves.control]
+    legend = top_legend(methods, lines=True)
     lines = (
         base.transform_filter("!datum.control")
         .mark_line()
         .encode(
-            color=alt.Color(
-                "method:N",
-                title=None,
-                scale=alt.Scale(scheme="category20"),
-                legend=top_legend(curves.method[~curves.control]),
-            )
+            color=named_colour("method", methods, legend=legend),
+            strokeDash=named_dash("method", methods, legend=legend),
         )
     )
     control = base.transform_filter("datum.control").mark_line(strokeDash=[5, 4], color=INK, strokeWidth=2)
