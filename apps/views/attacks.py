@@ -64,9 +64,9 @@ if not audits.empty:
     draw(figures.audited_epsilons(audits))
     st.caption(
         "'At least', a point, is a lower bound that the audit has shown; beyond the claim, the thick tick, it is a "
-        "violation, and a triangle. The estimate, a diamond, is no bound. An ideal attacker shows no more than the bar of a mechanism of exactly the claimed epsilon, with as "
-        "many canaries or trials; right guesses alone show no more than the thin tick. A small figure far left of both "
-        "tells of the audit, not of the model."
+        "violation, and a triangle. The estimate, a diamond, is no bound. An ideal attacker shows no more than the bar "
+        "of a mechanism of exactly the claimed epsilon, with as many canaries or trials; right guesses alone show no "
+        "more than the thin tick. A small figure far left of both tells of the audit, not of the model."
     )
     sortable(audit_cells(audits))
     show_rows(table[table.measure.isin(list(of_family("audited")))])
