@@ -74,7 +74,7 @@ def auc_by_regime(frame: pd.DataFrame) -> alt.LayerChart:
         )
     )
     half = alt.Chart(pd.DataFrame({"x": [0.5]})).mark_rule(strokeDash=[4, 4], color=INK).encode(x=alt.X("x:Q"))
-    return alt.layer(half, points).properties(height=alt.Step(22 if len(regimes) == 1 else 9 * len(regimes)))
+    return alt.layer(half, points).properties(height=alt.Step(22 if len(regimes) == 1 else 14))
 
 
 def audited_epsilons(frame: pd.DataFrame) -> alt.LayerChart:

@@ -160,12 +160,13 @@ def importance_bars(frame: pd.DataFrame) -> alt.LayerChart:
     base = alt.Chart(frame).encode(
         y=alt.Y("feature:N", title=None, sort=order, axis=names_axis(limit=200)),
         yOffset=alt.YOffset("explanation:N", sort=names),
-        color=alt.Color("explanation:N", title=None, sort=names, legend=top_legend(frame.explanation)),
+        color=named_colour("explanation", names, legend=top_legend(names)),
         tooltip=[*tips("explanation", "feature"), alt.Tooltip("value:Q", format=".3g"), *tips("low", "high", "n")],
     )
     bars = base.mark_bar().encode(x=alt.X("value:Q", title="mean magnitude of attributions"))
-    spread = base.mark_rule(color=INK).encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"), color=alt.value(INK))
-    return alt.layer(bars, spread).properties(height=alt.Step(10 + 6 * len(names)))
+    middle = alt.YOffset("explanation:N", sort=names, bandPosition=0.5)
+    spread = base.mark_rule().encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"), yOffset=middle, color=alt.value(INK))
+    return alt.layer(bars, spread).properties(height=alt.Step(8))
 
 
 def effects_forest(table: pd.DataFrame, *, method: str) -> alt.LayerChart:
