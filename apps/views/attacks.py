@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 from chosen_run import current, measures
-from page_parts import draw, show_rows, sortable
+from page_parts import draw, say_missing, show_rows, sortable
 
 from trustml.measures.measure import of_family
 from trustml.models.answers import label_words
@@ -48,16 +48,18 @@ def show_exposed(model: str, attack: str) -> None:
     )
 
 
-run, table = current(), measures()
+run = current()
 st.title("Attacks")
+table = measures()
 models = membership_frame(table)
 audits, remembered = audited_frame(table), remembered_cells(table)
 if models.empty and audits.empty and remembered.empty:
-    st.info(
-        "Nothing was attacked in this run. A scenario asks for it by "
-        "`attacks=Attacks(membership=MembershipInference())`; `trustml run audit_digits` is one that does."
+    say_missing(
+        "attack",
+        asked=any((run.manifest.scenario.get("attacks") or {}).values()),
+        not_asked="Nothing was attacked in this run. A scenario asks for it by "
+        "`attacks=Attacks(membership=MembershipInference())`; `trustml run audit_digits` is one that does.",
     )
-    st.stop()
 
 if not audits.empty:
     st.subheader("Epsilon: promised, and shown")

@@ -33,6 +33,9 @@ loaded, shown = [], []
 for name in chosen:
     run = trustml.Run(RunDirectory(runs_folder() / name))
     try:
+        if run.status == "running":
+            st.warning(plain_text(f"{name} is left out. It is running, and measured when it ends."))
+            continue
         loaded.append((run.manifest, run.measures()))
         shown.append(run.directory)
     except TrustmlError as error:
