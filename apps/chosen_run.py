@@ -80,6 +80,13 @@ def _measured() -> pd.DataFrame:
         return _read(str(run.path), seen(run))
     manifest = run.manifest
     done = sum(record.status == "ok" for record in manifest.jobs)
+    if not done:
+        st.info(
+            "No job has ended yet."
+            if run.status == "running"
+            else "No job of this run ended well, so there is nothing to measure. The Record page says why."
+        )
+        st.stop()
     st.info(
         plain_text(
             f"So far: measured from {done} of {len(manifest.jobs)} jobs. "
@@ -87,8 +94,6 @@ def _measured() -> pd.DataFrame:
             + " Epsilons are of what was charged until now."
         )
     )
-    if not done:
-        st.stop()
     return _so_far(str(run.path), seen(run))[0]
 
 

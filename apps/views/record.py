@@ -57,10 +57,11 @@ manifest = run.manifest
 failed = [record for record in manifest.jobs if record.status not in ("ok", "pending", "running")]
 if failed:
     st.subheader("What failed, and why")
+    told_of: set[str] = set()
     for record in failed:
-        with st.expander(
-            plain_text(f"{record.id}: {record.status}: {record.reason}"), expanded=record.status != "blocked"
-        ):
+        first_of_its_reason = record.status != "blocked" and record.reason not in told_of
+        told_of.add(record.reason)
+        with st.expander(plain_text(f"{record.id}: {record.status}: {record.reason}"), expanded=first_of_its_reason):
             code = "no exit code" if record.exit_code is None else f"exit code {record.exit_code}"
             lines = printed(record)
             told = f"{code}, attempt {record.attempt}, {record.seconds:.1f} s" + (
