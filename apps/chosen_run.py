@@ -12,6 +12,7 @@ import streamlit as st
 import trustml
 from trustml.compare.rows import measure_run
 from trustml.compare.table import read_measures, table_of
+from trustml.errors import TrustmlError
 from trustml.measures.evidence import Evidence
 from trustml.measures.privacy import ledger_digests
 from trustml.privacy.statement import PrivacyStatement
@@ -105,7 +106,11 @@ def statements() -> list[PrivacyStatement]:
 
 def follow() -> None:
     """While the chosen run is running, show in the sidebar how far it is, and the page anew as jobs end."""
-    if current().status == "running":
+    try:
+        running = current().status == "running"
+    except TrustmlError:  # told by the pages that show it; those of other runs need not know
+        return
+    if running:
         with st.sidebar:
             _follow(_state(current().manifest.jobs))
 

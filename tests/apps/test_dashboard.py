@@ -246,3 +246,19 @@ def test_what_did_not_end_well_is_not_said_to_be_unasked(entry, tmp_path, monkey
     assert any(said in one.value for one in app.info), text_of(app)
     app.switch_page("views/record.py").run()
     assert [one.proto.expanded for one in app.expander] == [True] + [False] * (len(jobs) - kept - 1)
+
+
+def test_a_damaged_run_that_is_chosen_hides_no_others(entry, tmp_path, monkeypatch):
+    good = copy_of("private", tmp_path)
+    damaged = tmp_path / f"{good.id[:-1]}x"
+    damaged.mkdir()
+    (damaged / "manifest.json").write_text("{")
+    app = opened(entry, tmp_path, monkeypatch, run=damaged.name)
+    assert "cannot be shown" in app.error[0].value and "manifest.json" in app.error[0].value
+    app.switch_page("views/runs.py").run()
+    assert_whole(app)
+    assert {(row[0], row[1]) for row in shown_cells(app.dataframe[0])} == {
+        (good.id, "success"), (damaged.name, "damaged")
+    }  # fmt: skip
+    app.switch_page("views/compare.py").run()
+    assert_whole(app)
