@@ -246,8 +246,8 @@ def composed_runs(manifest: Manifest, regimes: Iterable[Regime], *, own: float |
         Mean number of runs of which this is one; by default that of its record.
     """
     own = tuned_runs(manifest) if own is None else own
-    start = manifest.start
-    if start is None or start.tuned_runs is None or not any(earlier_charges(manifest, one) for one in regimes):
+    start = manifest.start if any(earlier_charges(manifest, one) for one in regimes) else None
+    if start is None or start.tuned_runs is None:
         return own
     return start.tuned_runs if own is None else max(own * start.tuned_runs, own + start.tuned_runs)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from trustml.privacy.statement import PrivacyStatement, at_most
+from trustml.privacy.statement import PrivacyStatement, at_least, at_most
 from trustml.report.figures import CLAIM, tips, top_legend
 
 POISSON = "secret Poisson batches: at most"
@@ -32,7 +32,7 @@ def epsilon_by_steps(statement: PrivacyStatement) -> alt.LayerChart:
     }
     rows = pd.DataFrame(
         [
-            {"steps": step, "assumption": name, "epsilon": value}
+            {"steps": step, "assumption": name, "epsilon": value, "bound": _bound(name, value)}
             for name in looks
             for step, value in zip(curve.steps, lines[name], strict=True)
             if value is not None and value > 0
@@ -48,7 +48,7 @@ def epsilon_by_steps(statement: PrivacyStatement) -> alt.LayerChart:
         x=alt.X("steps:Q", title="steps charged"),
         y=alt.Y("epsilon:Q", title=f"epsilon at delta {statement.delta:g}", scale=alt.Scale(type="log")),
         color=colour,
-        tooltip=[*tips("assumption", "steps"), alt.Tooltip("epsilon:Q", format=".3f")],
+        tooltip=[*tips("assumption", "steps"), alt.Tooltip("bound:N", title="epsilon")],
     )
     dashes = alt.StrokeDash(
         "assumption:N",
@@ -69,3 +69,7 @@ def epsilon_by_steps(statement: PrivacyStatement) -> alt.LayerChart:
     )
     marks = [part.encode(x=alt.X("steps:Q"), y=alt.Y("epsilon:Q")) for part in (cross, text)]
     return alt.layer(drawn, *marks).properties(height=440)
+
+
+def _bound(assumption: str, value: float) -> str:
+    return (at_least if assumption == SHUFFLED else at_most)(value, 3)
