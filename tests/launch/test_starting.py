@@ -8,6 +8,7 @@ import dp_accounting
 import msgspec
 import numpy as np
 import pytest
+from PIL import Image
 
 from trustml.cli.main import _main
 from trustml.errors import UsageError
@@ -23,7 +24,7 @@ from trustml.measures.evidence import Evidence
 from trustml.measures.privacy import privacy_rows, privacy_statements, private_rows, releases
 from trustml.measures.privacy_statements import lower_bound_if_shuffled
 from trustml.measures.sweeps import charged_candidates, choices
-from trustml.models.layers import Architecture, Dense
+from trustml.models.layers import Architecture, Dense, Flatten
 from trustml.models.weights import encode_weights, read_weights
 from trustml.plan.mechanism import NoiseDraw, make_charge
 from trustml.privacy.accounting import (
@@ -61,10 +62,10 @@ def data(folder, name: str, *, seed: int, beside=None) -> Npz:
     return Npz(path=str(folder / f"{name}.npz"))
 
 
-def planned(folder, source, regime, **changes):
+def planned(folder, source, regime, *, model=MODEL, **changes):
     """A run that is ready to go."""
     scenario = Scenario(
-        name="one", data=source, model=MODEL, training=(regime,), explanations=Explanations(methods=(), examples=8),
+        name="one", data=source, model=model, training=(regime,), explanations=Explanations(methods=(), examples=8),
         backends=("torch",), **changes,
     )  # fmt: skip
     return prepare_run(scenario, root=folder / "runs")
@@ -368,3 +369,18 @@ def test_the_ledger_is_shown_with_that_of_the_start(tmp_path, capsys):
     assert f"{before.path.name}:train.torch.DPSGD.s0, started from, composed with these: 8 steps charged" in shown
     assert _main(["ledger", str(run.path), "--json"]) == 0
     assert msgspec.json.decode(capsys.readouterr().out)["start"]["job"] == "train.torch.DPSGD.s0"
+
+
+@pytest.mark.parametrize(("classes", "shared"), [(("c", "d"), "none"), (("b", "c"), "some")])
+def test_images_of_other_classes_of_one_folder_are_other_rows(tmp_path, classes, shared):
+    generator = np.random.default_rng(5)
+    for name in "abcd":
+        (tmp_path / "all" / name).mkdir(parents=True)
+        for number in range(20):
+            pixels = generator.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "all" / name / f"{number}.png")
+    model = Architecture(layers=(Flatten(), Dense(units=2)))
+    before = Images(path=str(tmp_path / "all"), size=(4, 4), classes=("a", "b"))
+    start = trained(planned(tmp_path, before, Plain(), model=model))
+    run = planned(tmp_path, msgspec.structs.replace(before, classes=classes), PRIVATE, model=model, start=start)
+    assert run.manifest().start.shared == shared
