@@ -341,6 +341,22 @@ def test_a_start_that_was_the_best_of_several_runs_costs_what_choosing_it_did(tm
     assert [one.outcome for one in checks] == ["ok", "ok"]
 
 
+def test_a_start_that_may_have_been_chosen_in_a_sweep_is_named(tmp_path):
+    one = data(tmp_path, "first", seed=1)
+    before = planned(tmp_path, one, PRIVATE)
+    start = trained(before)
+    swept(before, epochs=2)
+    manifest = before.manifest()
+    again = msgspec.structs.replace(manifest.jobs[0], id="train.torch.DPSGD.s1", seed=1)
+    before.write_manifest(msgspec.structs.replace(manifest, jobs=(*manifest.jobs, again)))
+    run = planned(tmp_path, data(tmp_path, "second", seed=2, beside=one), PRIVATE, start=start)
+    trained(run)
+    (statement,) = privacy_statements(Evidence(run, second_opinion=False))
+    assumptions = {one.name: one for one in statement.assumptions}
+    found = assumptions["hyperparameters were not chosen on this data"]
+    assert found.status == "not met" and "the start, is one of 2 models of a sweep" in found.why
+
+
 def rdp_event(charges):
     (first, *_) = charges
     step = dp_accounting.PoissonSampledDpEvent(first.sample_rate, dp_accounting.GaussianDpEvent(first.noise_multiplier))

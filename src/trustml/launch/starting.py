@@ -20,8 +20,8 @@ from trustml.models.weights import Weights, initial_weights, read_weights
 from trustml.plan.expand import draws_weights, weights_file
 from trustml.plan.job import TrainJob
 from trustml.privacy.ledger import Charge, read_ledger
+from trustml.record.choices import composed_runs, siblings_of
 from trustml.record.files import sha256
-from trustml.record.schema import composed_runs
 from trustml.record.starts import SharedRows, StartRecord, earlier_charges, is_void, start_title
 from trustml.record.store import PRIVATE_DATA, RunDirectory, job_record
 from trustml.scenario.regimes import DPSGD
@@ -83,6 +83,7 @@ def started(scenario: Scenario, dataset: Dataset) -> Started | None:
             shared=shared,
             charges=tuple(in_blocks([*before, *charges])) if composes else (),
             tuned_runs=composed_runs(manifest, [job.regime]) if composes else None,
+            chosen_among=siblings_of(manifest, job.regime.title) if composes else 0,
             earlier=start_title(manifest, job.regime),
         ),
     )

@@ -39,8 +39,9 @@ from trustml.privacy.events import by_plan, participation_of
 from trustml.privacy.ledger import UNAMPLIFIED, ZERO_OUT, Charge, Drawn
 from trustml.privacy.shuffle_bound import shuffle_lower_bound
 from trustml.privacy.statement import Comparison, PrivacyCurve, PrivacyStatement, TrainedWeights, at_most
+from trustml.record.choices import composed_runs
 from trustml.record.files import read_arrays
-from trustml.record.schema import composed_runs, tuned_runs
+from trustml.record.schema import tuned_runs
 from trustml.record.starts import composed_with, earlier_charges, is_void, start_title
 from trustml.scenario.regimes import DPSGD, PrivateRegime
 from trustml.scenario.trainable import trained_part

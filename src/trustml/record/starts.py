@@ -34,6 +34,8 @@ class StartRecord(msgspec.Struct, frozen=True, kw_only=True):
         Of its ledger, where rows are and it was private: they compose with this run's.
     tuned_runs : float, optional
         Mean number of runs of which it was the best, where it was; its charges do not say so.
+    chosen_among : int
+        Private models of a sweep of its run, of which it is one; 0 where it is of none, or its charges do not compose.
     earlier : str
         What it started from itself; empty where its weights were drawn.
     """
@@ -44,6 +46,7 @@ class StartRecord(msgspec.Struct, frozen=True, kw_only=True):
     shared: SharedRows
     charges: tuple[Charge, ...] = ()
     tuned_runs: float | None = None
+    chosen_among: int = 0
     earlier: str = ""
 
 
