@@ -38,11 +38,12 @@ def epsilon_by_steps(statement: PrivacyStatement) -> alt.LayerChart:
             if value is not None and value > 0
         ]
     )
+    legend = top_legend(looks, lines=True)
     colour = alt.Color(
         "assumption:N",
         title="if the batches are",
         scale=alt.Scale(domain=list(looks), range=[colour for colour, _ in looks.values()]),
-        legend=top_legend(looks),
+        legend=legend,
     )
     base = alt.Chart(rows).encode(
         x=alt.X("steps:Q", title="steps charged"),
@@ -52,8 +53,9 @@ def epsilon_by_steps(statement: PrivacyStatement) -> alt.LayerChart:
     )
     dashes = alt.StrokeDash(
         "assumption:N",
+        title="if the batches are",
         scale=alt.Scale(domain=list(looks), range=[list(dash) for _, dash in looks.values()]),
-        legend=None,
+        legend=legend,
     )
     drawn = base.mark_line(point=True, strokeWidth=2).encode(strokeDash=dashes)
     if statement.epsilon is None:
