@@ -93,15 +93,13 @@ def test_a_scenario_that_is_an_object_finds_its_code_and_weights_from_the_folder
     assert scenario.start == own.weights == str(tmp_path / "w.safetensors")
     for name, array in read_weights(run.file("weights/initial.s0.safetensors"), expected=SHAPES).items():
         assert np.array_equal(array, given[name])
-    with pytest.raises(
-        ScenarioError, match=r"^start: 'other', but .* names its weights 'w.safetensors'; name one of them"
-    ):
+    with pytest.raises(ScenarioError, match=r"^start: 'other', but .* its weights 'w.safetensors'; name one"):
         prepare_run(scenario_of(model=model, start="other"), root=tmp_path / "runs")
     with pytest.raises(UsageError, match=r"^start: w.safetensors has 1.weight of shape \(3,\)"):
         (tmp_path / "w.safetensors").write_bytes(encode_weights(given | {"1.weight": np.ones(3, np.float32)}))
         prepare_run(scenario_of(model=model), root=tmp_path / "runs")
     (tmp_path / "w.safetensors").unlink()
-    with pytest.raises(UsageError, match="^start: .*w.safetensors: not a readable .*; name a file of"):
+    with pytest.raises(UsageError, match=r"^start: .*w.safetensors: not a readable .*; name a file of"):
         prepare_run(scenario_of(model=model), root=tmp_path / "runs")
 
 
@@ -121,10 +119,10 @@ def test_a_recorded_scenario_is_not_run_with_other_code(tmp_path):
         native_of(scenario_of().model), module="mine:make", folder=str(tmp_path), code="0" * 64
     )
     request = worker.Request(network=layer, input_shape=(8, 8, 1), task=trustml.Classes(), seeds=(0,), private=False)
-    with pytest.raises(UsageError, match="^model.layers.0.code: mine:make .* is other code than .*; leave code out"):
+    with pytest.raises(UsageError, match=r"^model.layers.0.code: mine:make .* is other code than .*; leave code out"):
         worker.look(request, SimpleNamespace(own=pytest.fail), tmp_path)
     gone = msgspec.structs.replace(layer, folder=str(tmp_path / "gone"), module="gone_too:make")
-    with pytest.raises(UsageError, match="^model.module: there is no module 'gone_too' in .*gone; check"):
+    with pytest.raises(UsageError, match=r"^model.module: there is no module 'gone_too' in .*gone; check"):
         worker.look(msgspec.structs.replace(request, network=gone), SimpleNamespace(own=pytest.fail), tmp_path)
 
 
