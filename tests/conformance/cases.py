@@ -86,7 +86,8 @@ from trustml.scenario.methods import IntegratedGradients
 from trustml.scenario.optimizers import SGD, Adam, Schedule
 from trustml.scenario.partition import Everyone, FixedCohort
 from trustml.scenario.regimes import Plain
-from trustml.scenario.trainable import Head, LoRA, NormsAndBiases, Trainable, trained_part
+from trustml.scenario.trainable import Head, LoRA, NormsAndBiases, Trainable
+from trustml.scenario.trained_part import trained_part
 
 WHOLE = os.environ.get("TRUSTML_TESTS") == "all"
 RANDOM_GRAPHS = (0, 1, 2) if WHOLE else ()

@@ -29,7 +29,7 @@ from tests.conformance.cases import (
 )
 from trustml.backends.numpy.network import input_gradient, logits
 from trustml.models.layer_types import LAYER_TYPES
-from trustml.models.layers import BatchNorm, Dropout
+from trustml.models.layers import BatchNorm, Dropout, NativeModule
 from trustml.models.outcome import Outcome
 
 pytestmark = [pytest.mark.timeout(900)]
@@ -48,9 +48,10 @@ def test_every_kind_of_layer_is_asked_for_and_its_weights_are_clipped():
     asked, clipped = (
         {type(node.layer) for case in cases for node in ARCHITECTURES[case].nodes} for cases in (ARCHITECTURES, CLIPPED)
     )
-    # Of training alone, and what explanations put behind a model (tests/backends/test_outcomes.py).
-    assert set(LAYER_TYPES) - asked == {BatchNorm, Dropout, Outcome}
-    assert {kind for kind, one in LAYER_TYPES.items() if one.has_weights} - clipped <= {BatchNorm}
+    # Of training alone, what explanations put behind a model (tests/backends/test_outcomes.py), and own code, which
+    # has no rule of its own (tests/backends/*/test_own_code.py).
+    assert set(LAYER_TYPES) - asked == {BatchNorm, Dropout, Outcome, NativeModule}
+    assert {kind for kind, one in LAYER_TYPES.items() if one.has_weights} - clipped <= {BatchNorm, NativeModule}
 
 
 @pytest.mark.parametrize("case", ARCHITECTURES)

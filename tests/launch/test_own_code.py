@@ -24,7 +24,7 @@ from trustml.models.weights import encode_weights, read_weights
 from trustml.record.files import write_atomic
 from trustml.scenario.check import check_scenario
 from trustml.scenario.read import from_plain, read_scenario, to_plain
-from trustml.scenario.trainable import trained_part
+from trustml.scenario.trained_part import trained_part
 from trustml.worker import own_network as worker
 
 FOLDER = Path(__file__).parents[1] / "own_code"

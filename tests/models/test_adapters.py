@@ -13,7 +13,8 @@ from trustml.models.layers import Architecture, Dense, Tanh
 from trustml.models.shapes import weight_shapes
 from trustml.models.transformers import encoder
 from trustml.models.weights import initial_weights
-from trustml.scenario.trainable import LoRA, trained_part
+from trustml.scenario.trainable import LoRA
+from trustml.scenario.trained_part import trained_part
 
 CASES = {
     "chain": (Architecture(layers=(Dense(units=6), Tanh(), Dense(units=3))), (4,)),

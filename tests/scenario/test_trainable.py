@@ -13,7 +13,8 @@ from trustml.scenario.check import check_against_data, check_scenario
 from trustml.scenario.regimes import DPSGD, Ablation, Plain
 from trustml.scenario.sources import Digits
 from trustml.scenario.spec import Scenario
-from trustml.scenario.trainable import Head, LoRA, Named, NormsAndBiases, trained_part
+from trustml.scenario.trainable import Head, LoRA, Named, NormsAndBiases
+from trustml.scenario.trained_part import trained_part
 
 NETWORK = Architecture(
     layers=(Conv2D(filters=4), GroupNorm(groups=2), ReLU(), Flatten(), Dense(units=6), Dense(units=10))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -66,12 +68,12 @@ def blind_label_auc(
     seed: int,
     targets: bool = False,
 ) -> AttackEstimate:
-    """AUC of the probability that trees taught on half of both sets give to the labels of the other half.
+    """AUC of the probability that trees give to labels that they were not taught.
 
-    The mean over :data:`SPLITS` random halvings, between the medians of their ends.
-
-    Examples that were not learned from are exchangeable where both sets are of one source, whatever was learned: then
-    it is one half. Labels of the hold-out that are permuted, or made in another way, are less probable.
+    Each half of both sets is judged by trees of the other half, for each of :data:`SPLITS` random halvings, and an
+    example has the mean of its probabilities. None of that looks at which set an example is of, so where both sets are
+    of one source the scores are exchangeable, all of them together: then the AUC is one half, and its interval is that
+    of any scores. Labels of the hold-out that are permuted, or made in another way, are less probable.
 
     Parameters
     ----------
@@ -91,15 +93,19 @@ def blind_label_auc(
     """
     generator = np.random.default_rng(seed)
     go_well = _nearness if targets else _probability
-    rocs = []
+    chosen = _rows((len(train), len(holdout)), copies, generator)
+    every, members, _ = _halves((train.inputs, holdout.inputs), chosen)
+    labels = np.concatenate([one.labels[rows] for one, rows in zip((train, holdout), chosen, strict=True)])
+    scores, areas = np.zeros((SPLITS, len(members))), np.zeros(SPLITS)
     for split in range(SPLITS):
-        chosen = _rows((len(train), len(holdout)), copies, generator)
-        features, members, learned = _halves((train.inputs, holdout.inputs), chosen)
-        features = features[:, generator.permutation(features.shape[1])[:MOST_FEATURES]]
-        labels = np.concatenate([one.labels[rows] for one, rows in zip((train, holdout), chosen, strict=True)])
-        scores = go_well(features, labels, learned, seed=seed + split)
-        rocs.append(roc_of_scores(scores, members[~learned]))
-    return _over_splits(rocs, confidence=confidence)
+        features = every[:, generator.permutation(every.shape[1])[:MOST_FEATURES]]
+        learned = generator.permutation(len(members)) % 2 == 0
+        for half in (learned, ~learned):
+            scores[split, ~half] = go_well(features, labels, half, seed=seed + split)
+        areas[split] = auc_estimate(roc_of_scores(scores[split], members), confidence=confidence).value or 0.5
+    found = auc_estimate(roc_of_scores(scores.mean(axis=0), members), confidence=confidence)
+    error = float(areas.std(ddof=1) / SPLITS**0.5)
+    return replace(found, note=f"{found.note}; scores are means over {SPLITS} halvings", splits=SPLITS, error=error)
 
 
 def _over_splits(rocs: list[Roc], *, confidence: float) -> AttackEstimate:

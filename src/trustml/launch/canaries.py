@@ -19,7 +19,7 @@ from trustml.record.store import PRIVATE_DATA, RunDirectory
 from trustml.scenario.attacks import SEQUENCES
 from trustml.scenario.federated import DPFedAvg
 from trustml.scenario.regimes import DPSGD, Plain
-from trustml.scenario.trainable import trained_shapes
+from trustml.scenario.trained_part import trained_shapes
 
 Arrays = dict[str, npt.NDArray[Any]]
 

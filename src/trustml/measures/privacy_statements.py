@@ -42,7 +42,7 @@ from trustml.record.files import read_arrays
 from trustml.record.schema import tuned_runs
 from trustml.record.starts import earlier_charges, is_void, start_title
 from trustml.scenario.regimes import DPSGD, PrivateRegime
-from trustml.scenario.trainable import trained_part
+from trustml.scenario.trained_part import trained_part
 
 _CURVE_POINTS = 9
 _NOT_ASKED = SecondOpinion(why="Opacus's accountant is asked when the run ends")

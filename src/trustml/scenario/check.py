@@ -26,7 +26,7 @@ from trustml.scenario.sources import Table, Text
 from trustml.scenario.spec import Scenario
 from trustml.scenario.starts import run_start
 from trustml.scenario.sweep import check_sweep
-from trustml.scenario.trainable import trained_part
+from trustml.scenario.trained_part import trained_part
 
 
 def check_scenario(scenario: Scenario) -> None:

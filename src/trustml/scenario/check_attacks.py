@@ -10,7 +10,7 @@ from trustml.models.tasks import NextToken
 from trustml.scenario.attacks import SEQUENCES, Attacks, CanaryKind
 from trustml.scenario.regimes import DPSGD
 from trustml.scenario.spec import Scenario
-from trustml.scenario.trainable import trained_shapes
+from trustml.scenario.trained_part import trained_shapes
 
 LEAST_SHADOWS = 4
 

@@ -29,7 +29,7 @@ from trustml.models.weights import Weights, read_weights
 from trustml.plan.job import CanaryJob, TrainJob, checkpoint_file, trainable_of
 from trustml.plan.support import training_support
 from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
-from trustml.scenario.trainable import trained_shapes
+from trustml.scenario.trained_part import trained_shapes
 from trustml.worker.canary_insertion import CanaryFederation, CanaryTrainer, strength_of
 from trustml.worker.federated import HISTORY
 from trustml.worker.job_context import JobContext

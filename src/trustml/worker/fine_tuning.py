@@ -17,7 +17,7 @@ from trustml.models.weights import Weights, encode_weights
 from trustml.plan.job import TrainJob, features_file, trainable_of
 from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
 from trustml.scenario.regimes import DPSGD, Plain
-from trustml.scenario.trainable import TrainedPart, trained_part
+from trustml.scenario.trained_part import TrainedPart, trained_part
 from trustml.worker.job_context import JobContext
 
 _BLOCK = 96

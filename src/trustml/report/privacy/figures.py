@@ -34,11 +34,12 @@ def epsilon_by_steps(statement: PrivacyStatement) -> alt.LayerChart:
             if value is not None and value > 0
         ]
     )
+    legend = top_legend(lines, lines=True)
     colour = alt.Color(
         "assumption:N",
         title="if the batches are",
         scale=alt.Scale(domain=list(lines), range=list(_COLOURS)),
-        legend=top_legend(lines),
+        legend=legend,
     )
     base = alt.Chart(rows).encode(
         x=alt.X("steps:Q", title="steps charged"),
@@ -47,7 +48,10 @@ def epsilon_by_steps(statement: PrivacyStatement) -> alt.LayerChart:
         tooltip=[*tips("assumption", "steps"), alt.Tooltip("epsilon:Q", format=".3f")],
     )
     dashes = alt.StrokeDash(
-        "assumption:N", scale=alt.Scale(domain=list(lines), range=[[1, 0], [2, 3], [7, 4]]), legend=None
+        "assumption:N",
+        title="if the batches are",
+        scale=alt.Scale(domain=list(lines), range=[[1, 0], [2, 3], [7, 4]]),
+        legend=legend,
     )
     drawn = base.mark_line(point=True, strokeWidth=2).encode(strokeDash=dashes)
     if statement.epsilon is None:
