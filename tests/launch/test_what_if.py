@@ -139,6 +139,16 @@ def test_a_baseline_of_private_rows_needs_them(tmp_path, asked):
         pass
 
 
+def test_a_network_of_own_code_is_not_offered(tmp_path, asked):
+    run = copy_of("frameworks", tmp_path).directory
+    layer = {"kind": "Native", "backend": "torch", "module": "os:getcwd", "folder": str(tmp_path)}
+    for path in run.path.glob("jobs/explain.*/job.json"):
+        job = json.loads(path.read_text())
+        job["model"] = {"layers": [layer]}
+        path.write_text(json.dumps(job))
+    assert "is code and no data" in may_change(run, run.manifest(), MODEL, METHOD) and not asked
+
+
 @pytest.mark.long
 @pytest.mark.tensorflow
 @pytest.mark.timeout(600)
