@@ -137,7 +137,7 @@ def start(
     arrays = {file: path / TABLES.get(file, file) for file in files if file != named}
     given = [f"--{file.partition('.')[0]}={place}" for file, place in arrays.items()]
     command = [sys.executable, "-P", "-m", MODULE, f"{MOST_SECONDS:g}", str(most_memory()), str(path / named), *given]
-    command += [*options, f"--report={path / REPORT}", "--json", f"-o={path / RECORD}"]
+    command += [*options, f"--report={path / REPORT}", "--json", "-o", str(path / RECORD)]
     with _changing(folder):
         if any(one.running for one in uploaded(folder)):
             raise UsageError("another audit is running; start this one when that is done")

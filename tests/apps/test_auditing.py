@@ -14,6 +14,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.records import stored
+from trustml.cli.audit import command as AUDIT
 from trustml.errors import UsageError
 
 APPS = Path(__file__).resolve().parents[2] / "apps"
@@ -50,7 +51,7 @@ def command(auditing, monkeypatch):
 
     def popen(given, **options):
         called.append(given)
-        target = next(word.removeprefix("-o=") for word in given if word.startswith("-o="))
+        target = given[given.index("-o") + 1]
         code = f"import shutil; print('done'); shutil.copy({audit!r}, {target!r})"
         return real([sys.executable, "-S", "-c", code], **options)
 
@@ -75,6 +76,9 @@ def test_an_upload_lies_under_a_name_of_its_content_and_is_audited_by_the_comman
     assert {path.name for path in one.path.iterdir()} >= {"model.onnx", "train.npz", "audit.json"}
     assert (one.path / "model.onnx").stat().st_mode & 0o077 == 0
     (given,) = command
+    read = AUDIT.make_context("audit", given[6:]).params  # as the command line reads it
+    assert read["file"] == one.path / "audit.json" and read["report"] == one.path / "audit.html" and read["as_json"]
+    assert (read["target"], read["train"]) == (str(one.path / "model.onnx"), one.path / "train.npz")
     limits = ["1800", str(8 << 30)]
     module = ["-P", "-m", "trustml.auditing.upload_process"]
     assert given[:7] == [sys.executable, *module, *limits, str(one.path / "model.onnx")]
