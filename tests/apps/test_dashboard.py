@@ -262,3 +262,13 @@ def test_a_damaged_run_that_is_chosen_hides_no_others(entry, tmp_path, monkeypat
     }  # fmt: skip
     app.switch_page("views/compare.py").run()
     assert_whole(app)
+
+
+@pytest.mark.parametrize(("name", "page"), [("private", "privacy"), ("federated", "federated")])
+def test_statements_that_cannot_be_read_are_not_said_to_be_of_no_privacy(entry, tmp_path, monkeypatch, name, page):
+    run = copy_of(name, tmp_path)
+    (run.path / "privacy.json").write_text("[")
+    app = opened(entry, tmp_path, monkeypatch, page=page)
+    assert_whole(app)
+    assert any("There are no privacy statements" in one.value for one in app.warning)
+    assert not any("No model" in one.value or "No finite" in one.value for one in app.info), text_of(app)

@@ -149,7 +149,7 @@ def user_epsilon(curves: pd.DataFrame, *, order: Sequence[str], height: int = 36
         x=_round_axis(rows, title="rounds charged"),
         y=alt.Y("epsilon:Q", title=f"epsilon at user level, delta {deltas}", scale=alt.Scale(zero=True)),
         color=colour,
-        tooltip=[*tips("models", "round"), alt.Tooltip("epsilon:Q", format=".3f"), *tips("delta")],
+        tooltip=[*tips("models", "round"), alt.Tooltip("label:N", title="epsilon"), *tips("delta")],
     )
     by_steps = base.transform_filter("!datum.whole")
     lines = by_steps.mark_line(strokeWidth=2).encode(detail=alt.Detail("models:N"))
