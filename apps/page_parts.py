@@ -83,7 +83,7 @@ def show_rows(table: pd.DataFrame, *, label: str = "The rows behind this") -> No
 def say_missing(one: str, *, asked: bool, not_asked: str) -> NoReturn:
     """Say why the run has nothing to show: not asked for, not yet, or none ended well; then stop."""
     if not asked:
-        st.info(not_asked)
+        st.info(plain_text(not_asked))
     elif current().status == "running":
         st.info(plain_text(f"No {one} has ended yet."))
     else:

@@ -188,6 +188,7 @@ def _stability(explained: Explained) -> Finding:
     return stability(
         explained,
         lambda mine, inputs: mine.integrated(inputs, steps=20),
+        identifier="explanations.stability",
         name="stability",
         neighbouring=NEIGHBOURS,
         what="explanations",
@@ -199,6 +200,7 @@ def stability(
     explained: Explained,
     explain: Callable[[Explained, Floats], Floats],
     *,
+    identifier: str,
     name: str,
     neighbouring: int,
     what: str,
@@ -211,8 +213,8 @@ def stability(
     explained : Explained
     explain : callable
         Part of the examples and their changed inputs, to explanations.
-    name : str
-        Of the finding.
+    identifier, name : str
+        Of the finding: whole, and without its family.
     neighbouring : int
         Changed inputs of each example.
     what, method : str
@@ -242,7 +244,7 @@ def stability(
     low, high = median_ends(moved, confidence=explained.confidence)
     median = float(np.median(moved))
     return Finding(
-        id=f"explanations.{name}",
+        id=identifier,
         check="explanations",
         severity="risk" if low > 1 else ("pass" if high <= 1 else "note"),
         title=f"Under changes of {RADIUS:.0%} of the range of inputs, {what} move by {median:.0%} of their size"

@@ -120,6 +120,7 @@ def _stable(explained: Explained) -> Finding:
     return stability(
         explained,
         lambda mine, inputs: _occlusion(mine, inputs).astype(np.float32),
+        identifier="explanations.occlusion-stability",
         name="occlusion-stability",
         neighbouring=NEIGHBOURS,
         what="occlusions",

@@ -72,7 +72,7 @@ def _stacked(
     names: Sequence[str],
     labels: Sequence[str],
 ) -> pd.DataFrame:
-    short = [label if len(label) <= _FITS else label.partition(" ")[0] for label in map(str, labels)]
+    short = [label if len(label) <= _FITS else str(of) for of, label in enumerate(map(str, labels))]
     found = [
         {
             "place": place,
