@@ -91,11 +91,12 @@ else:
                 ]
             )
             for group in told["together"]:
+                value = group["epsilon"]
+                epsilon = "no epsilon" if value is None else f"about epsilon {at_most(value, 2)}"
                 st.caption(
                     plain_text(
-                        f"{group['models']} private models per {group['unit']}: about epsilon "
-                        f"{at_most(group['epsilon'], 2)} at delta {group['delta']:g} for all together, which is what "
-                        "choosing among them costs."
+                        f"{group['models']} private models per {group['unit']}: {epsilon} at delta {group['delta']:g} "
+                        "for all together, which is what choosing among them costs."
                     )
                 )
             for skip in told["skips"]:

@@ -21,6 +21,7 @@ from trustml.plan.expand import draws_weights, weights_file
 from trustml.plan.job import TrainJob
 from trustml.privacy.ledger import Charge, read_ledger
 from trustml.record.files import sha256
+from trustml.record.schema import composed_runs
 from trustml.record.starts import SharedRows, StartRecord, earlier_charges, is_void, start_title
 from trustml.record.store import PRIVATE_DATA, RunDirectory, job_record
 from trustml.scenario.regimes import DPSGD
@@ -81,6 +82,7 @@ def started(scenario: Scenario, dataset: Dataset) -> Started | None:
             weights=sha256(path),
             shared=shared,
             charges=tuple(in_blocks([*before, *charges])) if composes else (),
+            tuned_runs=composed_runs(manifest, [job.regime]) if composes else None,
             earlier=start_title(manifest, job.regime),
         ),
     )

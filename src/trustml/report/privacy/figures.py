@@ -11,7 +11,8 @@ from trustml.report.figures import CLAIM, tips, top_legend
 POISSON = "secret Poisson batches: at most"
 SHUFFLED = "shuffled epochs: at least"
 UNAMPLIFIED = "nothing amplified: at most"
-_COLOURS = ("#2E7FC2", "#D55E00", "#808080")
+_LOOKS = (("#2E7FC2", (1, 0)), ("#D55E00", (2, 3)), ("#808080", (7, 4)))
+"""Colour and dashes of the lines."""
 
 
 def epsilon_by_steps(statement: PrivacyStatement) -> alt.LayerChart:
@@ -26,19 +27,22 @@ def epsilon_by_steps(statement: PrivacyStatement) -> alt.LayerChart:
     if curve is None:
         raise ValueError(f"{statement.model}: its statement has no curve")
     lines = {POISSON: curve.poisson, SHUFFLED: curve.shuffle_lower, UNAMPLIFIED: curve.unamplified}
+    looks = {
+        name: look for name, look in zip(lines, _LOOKS, strict=True) if any(value is not None for value in lines[name])
+    }
     rows = pd.DataFrame(
         [
             {"steps": step, "assumption": name, "epsilon": value}
-            for name, values in lines.items()
-            for step, value in zip(curve.steps, values, strict=True)
+            for name in looks
+            for step, value in zip(curve.steps, lines[name], strict=True)
             if value is not None and value > 0
         ]
     )
     colour = alt.Color(
         "assumption:N",
         title="if the batches are",
-        scale=alt.Scale(domain=list(lines), range=list(_COLOURS)),
-        legend=top_legend(lines),
+        scale=alt.Scale(domain=list(looks), range=[colour for colour, _ in looks.values()]),
+        legend=top_legend(looks),
     )
     base = alt.Chart(rows).encode(
         x=alt.X("steps:Q", title="steps charged"),
@@ -47,7 +51,9 @@ def epsilon_by_steps(statement: PrivacyStatement) -> alt.LayerChart:
         tooltip=[*tips("assumption", "steps"), alt.Tooltip("epsilon:Q", format=".3f")],
     )
     dashes = alt.StrokeDash(
-        "assumption:N", scale=alt.Scale(domain=list(lines), range=[[1, 0], [2, 3], [7, 4]]), legend=None
+        "assumption:N",
+        scale=alt.Scale(domain=list(looks), range=[list(dash) for _, dash in looks.values()]),
+        legend=None,
     )
     drawn = base.mark_line(point=True, strokeWidth=2).encode(strokeDash=dashes)
     if statement.epsilon is None:
