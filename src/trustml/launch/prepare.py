@@ -63,6 +63,7 @@ from trustml.scenario.federated import DPFedAvg, FederatedSpec
 from trustml.scenario.read import to_plain
 from trustml.scenario.regimes import DPSGD, Plain, Regime
 from trustml.scenario.spec import BackendName, Scenario
+from trustml.scenario.starts import with_own_start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +108,7 @@ def plan_run(scenario: Scenario) -> Planned:
     ScenarioError, DataError
     """
     check_scenario(scenario)
+    scenario = with_own_start(scenario)
     dataset = load_dataset(scenario.data, scenario.task)
     scenario, starts = look_at_model(scenario, dataset.input_shape)
     scenario = with_samples(scenario, dataset)

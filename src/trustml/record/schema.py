@@ -249,7 +249,14 @@ def composed_runs(manifest: Manifest, regimes: Iterable[Regime], *, own: float |
     start = manifest.start
     if start is None or start.tuned_runs is None or not any(earlier_charges(manifest, one) for one in regimes):
         return own
-    return start.tuned_runs if own is None else max(own * start.tuned_runs, own + start.tuned_runs)
+    return both_choices(own, start.tuned_runs)
+
+
+def both_choices(one: float | None, other: float | None) -> float | None:
+    """Mean number of runs that stands for two choices, as :func:`composed_runs` says; None for none."""
+    if one is None or other is None:
+        return other if one is None else one
+    return max(one * other, one + other)
 
 
 class PartitionRecord(RecordStruct, frozen=True, kw_only=True):

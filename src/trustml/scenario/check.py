@@ -24,7 +24,7 @@ from trustml.scenario.problems import check_types
 from trustml.scenario.regimes import DPSGD, Augmentation, Plain, Regime
 from trustml.scenario.sources import Table, Text
 from trustml.scenario.spec import Scenario
-from trustml.scenario.starts import run_start
+from trustml.scenario.starts import run_start, with_own_start
 from trustml.scenario.sweep import check_sweep
 from trustml.scenario.trained_part import trained_part
 
@@ -38,6 +38,7 @@ def check_scenario(scenario: Scenario) -> None:
         For the first impossible value.
     """
     check_types(scenario)
+    scenario = with_own_start(scenario)
     check_backends(scenario)
     _check_task(scenario)
     _check_chosen(scenario)

@@ -21,6 +21,7 @@ from trustml.scenario.problems import PlainData, explain_problem, nearest
 from trustml.scenario.ready import near_file
 from trustml.scenario.sources import Csv, Files, Idx, Json, Module, Npz, Parquet, Series, Text
 from trustml.scenario.spec import Scenario
+from trustml.scenario.starts import with_own_start
 from trustml.scenario.sweep import expand_sweeps, several_values, tuning_candidates
 
 _Holder = TypeVar("_Holder", bound=msgspec.Struct)
@@ -236,7 +237,7 @@ def resolve_paths(scenario: Scenario, *, folder: Path) -> Scenario:
 
 
 def _resolve_own_code(scenario: Scenario, folder: Path) -> Scenario:
-    """Make the folder of own code absolute; its file of weights is where training starts."""
+    """Make the folder of own code and its file of weights absolute."""
     own = native_of(scenario.model)
     if own is None:
         return scenario
@@ -245,7 +246,7 @@ def _resolve_own_code(scenario: Scenario, folder: Path) -> Scenario:
         for name in ("folder", "weights")
     }
     model = msgspec.structs.replace(scenario.model, layers=(msgspec.structs.replace(own, **found),))
-    return msgspec.structs.replace(scenario, model=model, start=scenario.start or found["weights"])
+    return with_own_start(msgspec.structs.replace(scenario, model=model))
 
 
 def _resolve_rows(scenario: Scenario, folder: Path) -> Scenario:
