@@ -36,7 +36,7 @@ _MAY_DIFFER = ("path", "test_path", "classes", "test_fraction", "split_seed", "s
 """Fields of a source that choose rows, and change nothing in one."""
 _OF_THE_SPLIT = {"test_fraction", "split_seed", "split", "split_by"}
 _PLACES = {"path", "images", "folder"}
-_PARTS = {"classes", "first", "module", "function"}
+_PARTS = {"classes", "table", "first", "function", "arguments"}
 """Fields that choose rows of what is read."""
 _OF_A_TRAINING = (
     *("noise_multiplier", "quantile_noise_multiplier", "sample_rate", "examples", "sampling", "secret_sampling"),
