@@ -84,6 +84,7 @@ class Seen:
     imported: frozenset[str]
     backends: frozenset[str]
     functions: tuple[tuple[str, int, str], ...]  # name, lines, and what it calls the rest of its keywords
+    defined: tuple[str, ...]  # functions and classes of the module itself; "_" stands for one of many kinds
 
 
 @functools.cache
@@ -93,7 +94,10 @@ def seen(path: Path) -> Seen:
     imports: set[str] = set()
     names: set[str] = set()
     functions = []
-    for node in ast.walk(ast.parse(text)):
+    tree = ast.parse(text)
+    kinds = ast.FunctionDef | ast.ClassDef
+    defined = tuple(node.name for node in tree.body if isinstance(node, kinds) and node.name != "_")
+    for node in ast.walk(tree):
         match node:
             case ast.Import():
                 imports |= {alias.name for alias in node.names}
@@ -104,7 +108,7 @@ def seen(path: Path) -> Seen:
             case ast.FunctionDef():
                 kwarg = node.args.kwarg
                 functions.append((node.name, node.end_lineno - node.lineno + 1, kwarg.arg if kwarg else ""))
-    return Seen(len(text.splitlines()), frozenset(imports), frozenset(names), tuple(functions))
+    return Seen(len(text.splitlines()), frozenset(imports), frozenset(names), tuple(functions), defined)
 
 
 def imported(path: Path) -> frozenset[str]:
@@ -197,6 +201,16 @@ def test_modules_and_functions_stay_small():
                 long.append(f"{path.name}:{name}: {lines} lines")
             assert not rest, f"{path.name}:{name} takes **{rest}"
     assert not long, long
+
+
+def test_no_module_defines_a_name_twice():
+    """The second silently takes the place of the first, as two branches that are merged make it."""
+    twice = {}
+    for path in [*MODULES, *(ROOT / "apps").rglob("*.py"), *BENCH.rglob("*.py")]:
+        names = seen(path).defined
+        if len(names) > len(set(names)):
+            twice[str(path.relative_to(ROOT))] = sorted({name for name in names if names.count(name) > 1})
+    assert not twice, twice
 
 
 ALIKE = 14

@@ -8,6 +8,7 @@ import dp_accounting
 import msgspec
 import numpy as np
 import pytest
+from PIL import Image
 
 from trustml.cli.main import _main
 from trustml.data.datasets import load_dataset
@@ -25,7 +26,7 @@ from trustml.measures.evidence import Evidence
 from trustml.measures.privacy import privacy_rows, privacy_statements, private_rows, releases
 from trustml.measures.privacy_statements import lower_bound_if_shuffled
 from trustml.measures.sweeps import charged_candidates, choices
-from trustml.models.layers import Architecture, Dense
+from trustml.models.layers import Architecture, Dense, Flatten
 from trustml.models.native import Native
 from trustml.models.weights import encode_weights, read_weights
 from trustml.plan.mechanism import NoiseDraw, make_charge
@@ -64,10 +65,10 @@ def data(folder, name: str, *, seed: int, beside=None) -> Npz:
     return Npz(path=str(folder / f"{name}.npz"))
 
 
-def planned(folder, source, regime, **changes):
+def planned(folder, source, regime, *, model=MODEL, **changes):
     """A run that is ready to go."""
     scenario = Scenario(
-        name="one", data=source, model=MODEL, training=(regime,), explanations=Explanations(methods=(), examples=8),
+        name="one", data=source, model=model, training=(regime,), explanations=Explanations(methods=(), examples=8),
         backends=("torch",), **changes,
     )  # fmt: skip
     return prepare_run(scenario, root=folder / "runs")
@@ -343,6 +344,22 @@ def test_a_start_that_was_the_best_of_several_runs_costs_what_choosing_it_did(tm
     assert [one.outcome for one in checks] == ["ok", "ok"]
 
 
+def test_a_start_that_may_have_been_chosen_in_a_sweep_is_named(tmp_path):
+    one = data(tmp_path, "first", seed=1)
+    before = planned(tmp_path, one, PRIVATE)
+    start = trained(before)
+    swept(before, epochs=2)
+    manifest = before.manifest()
+    again = msgspec.structs.replace(manifest.jobs[0], id="train.torch.DPSGD.s1", seed=1)
+    before.write_manifest(msgspec.structs.replace(manifest, jobs=(*manifest.jobs, again)))
+    run = planned(tmp_path, data(tmp_path, "second", seed=2, beside=one), PRIVATE, start=start)
+    trained(run)
+    (statement,) = privacy_statements(Evidence(run, second_opinion=False))
+    assumptions = {one.name: one for one in statement.assumptions}
+    found = assumptions["hyperparameters were not chosen on this data"]
+    assert found.status == "not met" and "the start, is one of 2 models of a sweep" in found.why
+
+
 def rdp_event(charges):
     (first, *_) = charges
     step = dp_accounting.PoissonSampledDpEvent(first.sample_rate, dp_accounting.GaussianDpEvent(first.noise_multiplier))
@@ -468,22 +485,12 @@ def test_what_a_start_started_from_itself_counts(tmp_path, first, there):
         assert record.charges == () and "without a guarantee" in notes["epsilon"] and about.status == "not met"
 
 
-def test_a_choice_of_the_start_is_paid_for_where_declared_and_named_where_not(tmp_path):
+def test_a_choice_of_the_start_that_is_declared_alone_is_paid_for(tmp_path):
     source = data(tmp_path, "first", seed=1)
     before = planned(tmp_path, source, PRIVATE)
     trained(before)
     tuned(before, tried=(), runs=5.0)
     assert start_record(before, source).tuned_runs == 5.0
-    manifest = before.manifest()
-    other = msgspec.structs.replace(manifest.jobs[0], id="train.torch.DPSGD-8.s0", regime="DPSGD-8")
-    scenario = {name: value for name, value in manifest.scenario.items() if name != "tuning"}
-    before.write_manifest(msgspec.structs.replace(manifest, scenario=scenario, jobs=(*manifest.jobs, other)))
-    assert start_record(before, source).choices == 1
-    entries = [{"regime": one, "of": "DPSGD", "field": "epochs", "value": 2} for one in ("DPSGD", "DPSGD-8")]
-    before.write_manifest(msgspec.structs.replace(before.manifest(), scenario={**scenario, "sweep": entries}))
-    run = planned(tmp_path, source, PRIVATE, start=f"{before.path}:{manifest.jobs[0].id}")
-    trained(run)
-    assert run.manifest().start.choices == 2 and "a choice among them is not accounted for" in stated(run)[2].why
 
 
 @pytest.mark.parametrize("how", ["cut", "other data", "changed"])
@@ -527,3 +534,18 @@ def test_own_code_starts_from_its_file_of_weights_wherever_the_scenario_is_from(
         with pytest.raises(UsageError, match="looked"):
             prepare.plan_run(given)
     assert asked == [str(tmp_path / "w.safetensors"), "other"]
+
+
+@pytest.mark.parametrize(("classes", "shared"), [(("c", "d"), "none"), (("b", "c"), "some")])
+def test_images_of_other_classes_of_one_folder_are_other_rows(tmp_path, classes, shared):
+    generator = np.random.default_rng(5)
+    for name in "abcd":
+        (tmp_path / "all" / name).mkdir(parents=True)
+        for number in range(20):
+            pixels = generator.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "all" / name / f"{number}.png")
+    model = Architecture(layers=(Flatten(), Dense(units=2)))
+    before = Images(path=str(tmp_path / "all"), size=(4, 4), classes=("a", "b"))
+    start = trained(planned(tmp_path, before, Plain(), model=model))
+    run = planned(tmp_path, msgspec.structs.replace(before, classes=classes), PRIVATE, model=model, start=start)
+    assert run.manifest().start.shared == shared

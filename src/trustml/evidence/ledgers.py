@@ -25,8 +25,9 @@ from trustml.plan.mechanism import UNKNOWN, NoiseDraw, make_charge, tells_partic
 from trustml.privacy.accounting import epsilon_released
 from trustml.privacy.ledger import Charge, read_ledger
 from trustml.privacy.tails import noise_source
+from trustml.record.choices import composed_runs
 from trustml.record.files import sha256
-from trustml.record.schema import JobRecord, composed_runs
+from trustml.record.schema import JobRecord
 from trustml.record.starts import earlier_charges, is_void, once
 from trustml.record.store import RunDirectory
 from trustml.scenario.regimes import DPSGD, PrivateRegime

@@ -21,8 +21,9 @@ from trustml.plan.expand import draws_weights, weights_file
 from trustml.plan.job import TrainJob
 from trustml.plan.mechanism import make_charge
 from trustml.privacy.ledger import Charge, read_ledger
+from trustml.record.choices import both_choices, siblings_of
 from trustml.record.files import sha256
-from trustml.record.schema import DataRecord, Manifest, both_choices, sweep_of
+from trustml.record.schema import DataRecord, Manifest
 from trustml.record.starts import SharedRows, StartRecord, start_of, start_title, uncharged_rows, worst
 from trustml.record.store import PRIVATE_DATA, RunDirectory, job_record
 from trustml.scenario.regimes import DPSGD
@@ -84,7 +85,7 @@ def started(scenario: Scenario, dataset: Dataset) -> Started | None:
             charges=composed,
             uncharged=before.uncharged,
             tuned_runs=before.tuned_runs if composed else None,
-            choices=before.choices,
+            chosen_among=before.chosen_among if composed else 0,
             earlier=start_title(link.manifest, link.job.regime),
         ),
     )
@@ -109,7 +110,7 @@ class _Before:
     uncharged: SharedRows = "none"
     charges: tuple[Charge, ...] = ()
     tuned_runs: float | None = None
-    choices: int = 1
+    chosen_among: int = 0
 
     def after(self, older: _Before) -> _Before:
         return _Before(
@@ -117,7 +118,7 @@ class _Before:
             uncharged=worst(older.uncharged, self.uncharged),
             charges=(*older.charges, *self.charges),
             tuned_runs=both_choices(older.tuned_runs, self.tuned_runs),
-            choices=max(older.choices, self.choices),
+            chosen_among=max(older.chosen_among, self.chosen_among),
         )
 
 
@@ -193,7 +194,7 @@ def _recorded(link: _Trained, start: StartRecord, *, same: bool) -> _Before:
         uncharged=uncharged_rows(link.manifest, link.job.regime) if same else "unknown",
         charges=start.charges,
         tuned_runs=start.tuned_runs,
-        choices=start.choices,
+        chosen_among=start.chosen_among,
     )
 
 
@@ -206,16 +207,8 @@ def _used(link: _Trained, scenario: Scenario, dataset: Dataset, content: str) ->
         return _Before(shared=shared, uncharged=shared)
     tuning = link.manifest.scenario.get("tuning") or {}
     runs = float(tuning["mean_runs"]) if "mean_runs" in tuning else None
-    return _Before(shared=shared, charges=tuple(link.charges), tuned_runs=runs, choices=_choices(link))
-
-
-def _choices(link: _Trained) -> int:
-    """Count the models of a run that differ from one in what is swept over, in the seed or in the backend."""
-    title, swept = link.job.regime.title, sweep_of(link.manifest)
-    of = {one.of for one in swept if one.regime == title}
-    alike = {title} | {one.regime for one in swept if one.of in of}
-    jobs = [one for one in link.manifest.jobs if one.kind == "train" and one.regime in alike and one.status == "ok"]
-    return len(jobs)
+    among = siblings_of(link.manifest, link.job.regime.title)
+    return _Before(shared=shared, charges=tuple(link.charges), tuned_runs=runs, chosen_among=among)
 
 
 def starting_files(

@@ -18,8 +18,9 @@ from trustml.plan.job import TrainJob
 from trustml.privacy.accounting import epsilon_released
 from trustml.privacy.ledger import Charge, read_ledger
 from trustml.privacy.statement import Comparison, PrivacyStatement
+from trustml.record.choices import composed_runs
 from trustml.record.files import sha256
-from trustml.record.schema import JobRecord, composed_runs
+from trustml.record.schema import JobRecord
 from trustml.record.starts import earlier_charges, once, unpaid_rows, worst
 from trustml.scenario.regimes import PrivateRegime, Regime
 

@@ -39,8 +39,9 @@ from trustml.privacy.events import by_plan, participation_of
 from trustml.privacy.ledger import UNAMPLIFIED, ZERO_OUT, Charge, Drawn
 from trustml.privacy.shuffle_bound import shuffle_lower_bound
 from trustml.privacy.statement import Comparison, PrivacyCurve, PrivacyStatement, TrainedWeights, at_most
+from trustml.record.choices import composed_runs
 from trustml.record.files import read_arrays
-from trustml.record.schema import composed_runs, tuned_runs
+from trustml.record.schema import tuned_runs
 from trustml.record.starts import composed_with, earlier_charges, is_void, start_title
 from trustml.scenario.regimes import DPSGD, PrivateRegime
 from trustml.scenario.trained_part import trained_part
@@ -52,7 +53,7 @@ _VOID = "no epsilon holds: rows of this data were trained on without a guarantee
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Charged:
+class Charged:
     """What a model was charged for, and what the start of its training was."""
 
     regime: PrivateRegime
@@ -82,9 +83,9 @@ def statements_of(evidence: Evidence, ledgers: Sequence[tuple[TrainJob, list[Cha
     return found
 
 
-def _charged(evidence: Evidence, regime: PrivateRegime, charges: list[Charge]) -> _Charged:
+def _charged(evidence: Evidence, regime: PrivateRegime, charges: list[Charge]) -> Charged:
     before = list(itertools.chain.from_iterable(earlier_charges(evidence.manifest, regime)))
-    return _Charged(regime=regime, own=charges, before=before, void=is_void(evidence.manifest, regime))
+    return Charged(regime=regime, own=charges, before=before, void=is_void(evidence.manifest, regime))
 
 
 def drawn_participation(evidence: Evidence, charges: Sequence[Charge]) -> int | None:
@@ -136,7 +137,7 @@ def _trained(evidence: Evidence, job: TrainJob) -> TrainedWeights | None:
     )
 
 
-def _statement(evidence: Evidence, job: TrainJob, charged: _Charged, *, prv: SecondOpinion) -> PrivacyStatement:
+def _statement(evidence: Evidence, job: TrainJob, charged: Charged, *, prv: SecondOpinion) -> PrivacyStatement:
     regime, charges, runs = charged.regime, charged.own, tuned_runs(evidence.manifest)
     of_both = composed_runs(evidence.manifest, [regime])
     epsilon = epsilon_released([charged.all], delta=regime.delta, tuned_runs=of_both)
@@ -185,7 +186,7 @@ def _statement(evidence: Evidence, job: TrainJob, charged: _Charged, *, prv: Sec
     )
 
 
-def _comparisons(evidence: Evidence, charged: _Charged, epsilon: Epsilon, prv: SecondOpinion) -> list[Comparison]:
+def _comparisons(evidence: Evidence, charged: Charged, epsilon: Epsilon, prv: SecondOpinion) -> list[Comparison]:
     """Other epsilons for all that was charged; upper bounds have no value where no epsilon holds."""
     charges, delta = charged.own, charged.regime.delta
     drawn, secret = charges[0].sampling, all(charge.secret_sampling for charge in charges)
@@ -208,7 +209,7 @@ def _comparisons(evidence: Evidence, charged: _Charged, epsilon: Epsilon, prv: S
     return [_voided(one) for one in found] if charged.void else found
 
 
-def _if_shuffled(charged: _Charged) -> Comparison:
+def _if_shuffled(charged: Charged) -> Comparison:
     """Lower bound of this training alone, which is one of both together, too."""
     lower = lower_bound_if_shuffled(charged.own, delta=charged.regime.delta)
     return Comparison(
@@ -223,7 +224,7 @@ def _if_shuffled(charged: _Charged) -> Comparison:
     )
 
 
-def _unamplified(evidence: Evidence, charged: _Charged, *, drawn: Drawn, secret: bool) -> Comparison:
+def _unamplified(evidence: Evidence, charged: Charged, *, drawn: Drawn, secret: bool) -> Comparison:
     most, before = drawn_participation(evidence, charged.own), _told_participation(charged.before)
     if most is None or before is None:
         gone = "the batches are not at hand any more" if most is None else "the batches of its start are not told"
@@ -276,7 +277,7 @@ def _comparison(name: str, epsilon: Epsilon, note: str, *, drawn: Drawn, secret:
     )
 
 
-def _curve(charged: _Charged, *, most: int | None) -> PrivacyCurve:
+def _curve(charged: Charged, *, most: int | None) -> PrivacyCurve:
     """Epsilon after a part of the steps; participation is taken in proportion to them."""
     charges, delta = charged.own, charged.regime.delta
     before = _told_participation(charged.before)
@@ -316,7 +317,7 @@ def _is_poisson(charges: Sequence[Charge]) -> bool:
     return all(charge.sampling == "poisson" and charge.secret_sampling for charge in charges)
 
 
-def _of_one_run(evidence: Evidence, charged: _Charged, *, secret: bool) -> Comparison:
+def _of_one_run(evidence: Evidence, charged: Charged, *, secret: bool) -> Comparison:
     """What would hold had this run been the only one, which the best of several is not."""
     runs = evidence.manifest.start.tuned_runs if evidence.manifest.start and charged.before else None
     found = epsilon_released([charged.all], delta=charged.regime.delta, tuned_runs=runs)
@@ -325,7 +326,7 @@ def _of_one_run(evidence: Evidence, charged: _Charged, *, secret: bool) -> Compa
     return _voided(single) if charged.void else single
 
 
-def _tuning(evidence: Evidence, charged: _Charged) -> str:
+def _tuning(evidence: Evidence, charged: Charged) -> str:
     tuning = evidence.manifest.scenario.get("tuning")
     choice = evidence.once(choices).get(charged.regime.title)
     if choice is not None:

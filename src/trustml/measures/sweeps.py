@@ -25,7 +25,8 @@ from trustml.models.tasks import Labels, NextToken, Regression, Task
 from trustml.privacy.accounting import Epsilon, epsilon_released
 from trustml.privacy.ledger import Charge, read_ledger
 from trustml.privacy.statement import at_most
-from trustml.record.schema import JobRecord, Manifest, composed_runs, regimes_of, sweep_of
+from trustml.record.choices import composed_runs
+from trustml.record.schema import JobRecord, Manifest, regimes_of, sweep_of
 from trustml.record.starts import earlier_charges, is_void, once
 from trustml.scenario.regimes import PrivateRegime
 from trustml.scenario.sweep import Swept, SweptValue

@@ -156,7 +156,7 @@ RELEASED: tuple[Known, ...] = (
         "declared",
     ),
     *_of(_MANIFEST, "start start.run start.job start.shared start.earlier start.tuned_runs", "declared"),
-    *_of(_MANIFEST, "start.uncharged start.choices", "declared"),
+    *_of(_MANIFEST, "start.uncharged start.chosen_among", "declared"),
     *_of(_MANIFEST, "start.weights start.charges.# start.charges.#.*", "other files"),
     *_of(_MANIFEST, "partitions.# partitions.#.regime partitions.#.seed", "declared"),
     *_named(

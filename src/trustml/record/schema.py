@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -14,8 +13,7 @@ from trustml.data.preparation import Preparation
 from trustml.errors import RecordError
 from trustml.models.tasks import DEFAULT_TASK, Task
 from trustml.plan.support import Skip
-from trustml.record.starts import StartRecord, earlier_charges
-from trustml.scenario.regimes import Regime
+from trustml.record.starts import StartRecord
 from trustml.scenario.spec import BackendName
 from trustml.scenario.sweep import Swept
 
@@ -228,35 +226,6 @@ def tuned_runs(manifest: Manifest) -> float | None:
     """Mean number of runs of which this one is the best; None where it was not chosen among several."""
     tuning = manifest.scenario.get("tuning") or {}
     return float(tuning["mean_runs"]) if tuning.get("tried") else None
-
-
-def composed_runs(manifest: Manifest, regimes: Iterable[Regime], *, own: float | None = None) -> float | None:
-    """Mean number of runs whose choice the epsilon of models pays for, with that of the model they start from.
-
-    Two choices, each among runs of its own, cost no more than one among as many as their product and their sum: the
-    bound of Papernot and Steinke (theorem 6) grows with what is chosen among and with the number, and what both release
-    is composed in it.
-
-    Parameters
-    ----------
-    manifest : Manifest
-    regimes : iterable of Regime
-        Of the models.
-    own : float, optional
-        Mean number of runs of which this is one; by default that of its record.
-    """
-    own = tuned_runs(manifest) if own is None else own
-    start = manifest.start
-    if start is None or start.tuned_runs is None or not any(earlier_charges(manifest, one) for one in regimes):
-        return own
-    return both_choices(own, start.tuned_runs)
-
-
-def both_choices(one: float | None, other: float | None) -> float | None:
-    """Mean number of runs that stands for two choices, as :func:`composed_runs` says; None for none."""
-    if one is None or other is None:
-        return other if one is None else one
-    return max(one * other, one + other)
 
 
 class PartitionRecord(RecordStruct, frozen=True, kw_only=True):

@@ -39,8 +39,8 @@ class StartRecord(msgspec.Struct, frozen=True, kw_only=True):
         Whether rows that those trainings used without such charges are trained on again; None in earlier records.
     tuned_runs : float, optional
         Mean number of runs of which it was the best, where it was; its charges do not say so.
-    choices : int
-        Models of one run among which it may have been chosen; what that would cost is in no charge.
+    chosen_among : int
+        Private models of a sweep of its run, of which it is one; 0 where it is of none, or its charges do not compose.
     earlier : str
         What it started from itself; empty where its weights were drawn.
     """
@@ -52,7 +52,7 @@ class StartRecord(msgspec.Struct, frozen=True, kw_only=True):
     charges: tuple[Charge, ...] = ()
     uncharged: SharedRows | None = None
     tuned_runs: float | None = None
-    choices: int = 1
+    chosen_among: int = 0
     earlier: str = ""
 
 

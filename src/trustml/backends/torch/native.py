@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from trustml.backends.torch.own_layers import lay_out_group_norms
 from trustml.errors import UsageError
 from trustml.models.layers import NativeModule
 from trustml.models.native import OwnNetwork, load_callable
@@ -58,6 +59,7 @@ def own_module(layer: NativeModule, shape: tuple[int, ...]) -> OwnModule:
     if not isinstance(found, nn.Module):
         raise UsageError(f"model: {layer.module} gives {type(found).__name__}; return a torch.nn.Module")
     module = OwnModule(found.to(torch.float32))
+    lay_out_group_norms(module)
     if any(is_lazy(one) for one in (*found.parameters(), *found.buffers())):
         with torch.no_grad():
             module(torch.zeros(_laid_out((1, *shape))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from trustml.privacy.statement import PrivacyStatement, at_most
+from trustml.privacy.statement import PrivacyStatement, at_least, at_most
 from trustml.report.figures import CLAIM, tips, top_legend
 
 POISSON = "secret Poisson batches: at most"
@@ -32,28 +32,30 @@ def epsilon_by_steps(statement: PrivacyStatement) -> alt.LayerChart:
     }
     rows = pd.DataFrame(
         [
-            {"steps": step, "assumption": name, "epsilon": value}
+            {"steps": step, "assumption": name, "epsilon": value, "bound": _bound(name, value)}
             for name in looks
             for step, value in zip(curve.steps, lines[name], strict=True)
             if value is not None and value > 0
         ]
     )
+    legend = top_legend(looks, lines=True)
     colour = alt.Color(
         "assumption:N",
         title="if the batches are",
         scale=alt.Scale(domain=list(looks), range=[colour for colour, _ in looks.values()]),
-        legend=top_legend(looks),
+        legend=legend,
     )
     base = alt.Chart(rows).encode(
         x=alt.X("steps:Q", title="steps charged"),
         y=alt.Y("epsilon:Q", title=f"epsilon at delta {statement.delta:g}", scale=alt.Scale(type="log")),
         color=colour,
-        tooltip=[*tips("assumption", "steps"), alt.Tooltip("epsilon:Q", format=".3f")],
+        tooltip=[*tips("assumption", "steps"), alt.Tooltip("bound:N", title="epsilon")],
     )
     dashes = alt.StrokeDash(
         "assumption:N",
+        title="if the batches are",
         scale=alt.Scale(domain=list(looks), range=[list(dash) for _, dash in looks.values()]),
-        legend=None,
+        legend=legend,
     )
     drawn = base.mark_line(point=True, strokeWidth=2).encode(strokeDash=dashes)
     if statement.epsilon is None:
@@ -69,3 +71,7 @@ def epsilon_by_steps(statement: PrivacyStatement) -> alt.LayerChart:
     )
     marks = [part.encode(x=alt.X("steps:Q"), y=alt.Y("epsilon:Q")) for part in (cross, text)]
     return alt.layer(drawn, *marks).properties(height=440)
+
+
+def _bound(assumption: str, value: float) -> str:
+    return (at_least if assumption == SHUFFLED else at_most)(value, 3)
