@@ -15,7 +15,6 @@ from trustml.data.datasets import load_dataset
 from trustml.errors import UsageError
 from trustml.evidence import ledgers as verifying
 from trustml.evidence.ledgers import verify_ledgers
-from trustml.launch import prepare
 from trustml.launch.forecast import forecast
 from trustml.launch.prepare import prepare_run
 from trustml.launch.starting import in_blocks, same_preparation, started
@@ -27,7 +26,6 @@ from trustml.measures.privacy import privacy_rows, privacy_statements, private_r
 from trustml.measures.privacy_statements import lower_bound_if_shuffled
 from trustml.measures.sweeps import charged_candidates, choices
 from trustml.models.layers import Architecture, Dense, Flatten
-from trustml.models.native import Native
 from trustml.models.weights import encode_weights, read_weights
 from trustml.plan.mechanism import NoiseDraw, make_charge
 from trustml.privacy.accounting import (
@@ -517,23 +515,6 @@ def test_a_ledger_that_is_not_that_of_the_start_is_refused(tmp_path, how):
     ledger.write_bytes(b"".join(lines))
     with pytest.raises(UsageError, match=f"cannot be started from .*{why}"):
         start_record(run, source)
-
-
-def test_own_code_starts_from_its_file_of_weights_wherever_the_scenario_is_from(tmp_path, monkeypatch):
-    asked = []
-
-    def look(scenario, shape):
-        asked.append(scenario.start)
-        raise UsageError("looked")
-
-    monkeypatch.setattr(prepare, "look_at_model", look)
-    model = Native(backend="torch", module="nets:Net", folder=str(tmp_path), weights=str(tmp_path / "w.safetensors"))
-    scenario = Scenario(name="one", data=data(tmp_path, "first", seed=1), model=model, training=(Plain(),),
-        backends=("torch",), explanations=Explanations(methods=(), examples=8))  # fmt: skip
-    for given in (scenario, msgspec.structs.replace(scenario, start="other")):
-        with pytest.raises(UsageError, match="looked"):
-            prepare.plan_run(given)
-    assert asked == [str(tmp_path / "w.safetensors"), "other"]
 
 
 @pytest.mark.parametrize(("classes", "shared"), [(("c", "d"), "none"), (("b", "c"), "some")])

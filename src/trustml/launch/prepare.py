@@ -60,10 +60,9 @@ from trustml.record.store import BASELINES, HELDOUT, PRIVATE_DATA, RunDirectory
 from trustml.scenario.check import check_against_data, check_scenario
 from trustml.scenario.check_regimes import check_cohorts
 from trustml.scenario.federated import DPFedAvg, FederatedSpec
-from trustml.scenario.read import to_plain
+from trustml.scenario.read import resolve_own_code, to_plain
 from trustml.scenario.regimes import DPSGD, Plain, Regime
 from trustml.scenario.spec import BackendName, Scenario
-from trustml.scenario.starts import with_own_start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +106,8 @@ def plan_run(scenario: Scenario) -> Planned:
     ------
     ScenarioError, DataError
     """
+    scenario = resolve_own_code(scenario, folder=Path.cwd())
     check_scenario(scenario)
-    scenario = with_own_start(scenario)
     dataset = load_dataset(scenario.data, scenario.task)
     scenario, starts = look_at_model(scenario, dataset.input_shape)
     scenario = with_samples(scenario, dataset)

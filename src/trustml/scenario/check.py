@@ -24,7 +24,7 @@ from trustml.scenario.problems import check_types
 from trustml.scenario.regimes import DPSGD, Augmentation, Plain, Regime
 from trustml.scenario.sources import Table, Text
 from trustml.scenario.spec import Scenario
-from trustml.scenario.starts import run_start, with_own_start
+from trustml.scenario.starts import run_start
 from trustml.scenario.sweep import check_sweep
 from trustml.scenario.trained_part import trained_part
 
@@ -38,7 +38,6 @@ def check_scenario(scenario: Scenario) -> None:
         For the first impossible value.
     """
     check_types(scenario)
-    scenario = with_own_start(scenario)
     check_backends(scenario)
     _check_task(scenario)
     _check_chosen(scenario)
@@ -222,6 +221,9 @@ def _check_own_code(scenario: Scenario) -> None:
     if own.backend not in scenario.backends:
         problem = f"the model is code of {own.backend}, which is not among {', '.join(scenario.backends)}"
         raise ScenarioError("backends", problem, fix=f"set backends to ({own.backend!r},)")
+    if isinstance(scenario.data, Text):
+        problem = "gives token ids, and own code is tried on, and explained by, numbers that may be changed a little"
+        raise ScenarioError("data", problem, fix="import the model (docs/importing.md), or write its layers")
     membership = scenario.attacks.membership
     if membership is not None and membership.shadow_models:
         raise ScenarioError(

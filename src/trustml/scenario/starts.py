@@ -6,11 +6,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
-from trustml.models.native import native_of
-from trustml.scenario.spec import Scenario
-
 _RUN_AND_JOB = re.compile(r"(?P<run>.+):(?P<job>train\.[^:/\\]+)")
 
 
@@ -34,11 +29,3 @@ def run_start(start: str) -> RunStart | None:
     """Read ``RUN:JOB``; None where a file is named, or nothing."""
     found = _RUN_AND_JOB.fullmatch(start)
     return RunStart(run=Path(found["run"]), job=found["job"]) if found else None
-
-
-def with_own_start(scenario: Scenario) -> Scenario:
-    """Start from the file of weights that a network of own code names, unless the scenario says otherwise."""
-    own = native_of(scenario.model)
-    if own is None or not own.weights or scenario.start:
-        return scenario
-    return msgspec.structs.replace(scenario, start=str(Path(own.weights).expanduser().resolve()))

@@ -80,12 +80,6 @@ def look_at(layer: NativeModule, input_shape: tuple[int, ...], seeds: Sequence[i
         module = own_module(layer, input_shape)
         weights.append(_weights_of(module.module))
         buffers.append({name: value.clone() for name, value in module.module.named_buffers()})
-    for name, value in buffers[0].items():
-        if any(not torch.equal(value, other[name]) for other in buffers[1:]):
-            raise UsageError(
-                f"model: buffer {name} is drawn anew each time and is no weight; draw it by a seed of its own, or make "
-                "it a parameter"
-            )
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(_laid_out((_EXAMPLES, *input_shape)), generator=generator)
     with torch.no_grad():
@@ -94,13 +88,25 @@ def look_at(layer: NativeModule, input_shape: tuple[int, ...], seeds: Sequence[i
         raise UsageError(
             f"model: it gives shape {tuple(outputs.shape)} for {_EXAMPLES} examples; return outputs (n, classes)"
         )
+    moves = _moving_buffers(module, inputs)
+    _refuse_drawn({name: [one[name] for one in buffers] for name in buffers[0] if name not in moves})
     return OwnNetwork(
         weights=tuple(weights[:-1]),
         outputs=tuple(outputs.shape[1:]),
         mixes=_mixing_layer(module.module, inputs),
-        moves=_moving_buffers(module, inputs),
+        moves=moves,
         draws=_draws(module, inputs),
     )
+
+
+def _refuse_drawn(buffers: dict[str, list[Tensor]]) -> None:
+    """Refuse a buffer that is another one each time that the network is built."""
+    for name, (first, *others) in buffers.items():
+        if any(not torch.equal(first, other) for other in others):
+            raise UsageError(
+                f"model: buffer {name} is drawn anew each time and is no weight; draw it by a seed of its own, or make "
+                "it a parameter"
+            )
 
 
 def _laid_out(shape: tuple[int, ...]) -> tuple[int, ...]:
