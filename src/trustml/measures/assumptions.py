@@ -254,9 +254,8 @@ def _start(manifest: Manifest, regime: PrivateRegime) -> tuple[Assumption, ...]:
     status: AssumptionStatus = "not checked"
     if left == "some":
         status = "not met"
-        why = f"{title} was trained on rows of this data without a guarantee for them: no epsilon holds for those rows"
-        if start is not None and start.earlier:
-            why = f"{title}, or {start.earlier} which it started from, {why.removeprefix(f'{title} ')}"
+        who = f"{title}, or {start.earlier} which it started from," if start is not None and start.earlier else title
+        why = f"{who} was trained on rows of this data without a guarantee for them: no epsilon holds for those rows"
     elif start is not None and composed:
         status = "not met" if start.shared == "some" else "not checked"
         why = f"{title} was trained on rows of this data; epsilon is that of its training and of this one, composed"
