@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from trustml.cli.main import _main
+from trustml.data.datasets import load_dataset
 from trustml.errors import UsageError
 from trustml.evidence import ledgers as verifying
 from trustml.evidence.ledgers import verify_ledgers
@@ -42,7 +43,7 @@ from trustml.privacy.statement import at_most, statement_text
 from trustml.record.files import sha256
 from trustml.report.privacy.figures import POISSON, SHUFFLED, UNAMPLIFIED, epsilon_by_steps
 from trustml.scenario.regimes import DPSGD, Plain
-from trustml.scenario.sources import Images, Npz
+from trustml.scenario.sources import Csv, Images, Npz
 from trustml.scenario.spec import Explanations, Scenario
 from trustml.scenario.trainable import Head
 
@@ -385,6 +386,135 @@ def test_the_ledger_is_shown_with_that_of_the_start(tmp_path, capsys):
     assert f"{before.path.name}:train.torch.DPSGD.s0, started from, composed with these: 8 steps charged" in shown
     assert _main(["ledger", str(run.path), "--json"]) == 0
     assert msgspec.json.decode(capsys.readouterr().out)["start"]["job"] == "train.torch.DPSGD.s0"
+
+
+def table(folder, name: str, rows, columns=("a", "b", "y")) -> Csv:
+    lines = [",".join(columns), *(",".join(map(str, row)) for row in rows)]
+    (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    return Csv(path=str(folder / f"{name}.csv"), label="y", missing="refuse")
+
+
+def start_record(run, source, *, regime=PRIVATE, task=None):
+    """What a run of other data would record of its start from the one model of a run."""
+    start = f"{run.path}:{run.manifest().jobs[0].id}"
+    scenario = Scenario(name="two", data=source, model=MODEL, training=(regime,), start=start)
+    return started(scenario, load_dataset(source, scenario.task)).record
+
+
+def _people(number=100):
+    values = np.random.default_rng(3).normal(size=(number, 2)).tolist()
+    return [(first, second, place % 2) for place, (first, second) in enumerate(values)]
+
+
+@pytest.mark.parametrize("how", ["as before", "other columns", "other scaling", "other categories"])
+def test_people_whose_rows_look_other_now_are_not_ruled_out(tmp_path, how):
+    people = _people()
+    if how == "other categories":
+        before = [(first, "kmp"[place % 3], label) for place, (first, _, label) in enumerate(people)]
+        now = [row for row in before if row[1] != "p"] + [(0.5, "a", 0), (0.7, "a", 1)] * 5
+        one, two = table(tmp_path, "one", before), table(tmp_path, "two", now)
+    elif how == "as before":
+        one, two = table(tmp_path, "one", people[:50]), table(tmp_path, "two", people[50:])
+    else:
+        one, two = table(tmp_path, "one", people), table(tmp_path, "two", people[:60])
+    if how == "other columns":
+        two = table(tmp_path, "two", [(b, a, y) for a, b, y in people], columns=("b", "a", "y"))
+    if how == "other scaling":
+        one, two = (msgspec.structs.replace(source, scaling="standard") for source in (one, two))
+    run = planned(tmp_path, one, PRIVATE)
+    trained(run)
+    record = start_record(run, two)
+    assert record.shared == ("none" if how == "as before" else "unknown")
+    # what cannot be told is paid for
+    assert bool(record.charges) == (how != "as before") and record.uncharged == "none"
+
+
+def test_data_of_one_fingerprint_or_of_one_file_are_the_same_rows(tmp_path):
+    source = data(tmp_path, "first", seed=1)
+    run = planned(tmp_path, source, Plain())
+    trained(run)
+    run.file("private/data.npz").unlink()
+    other = data(tmp_path, "second", seed=2)
+    found = [start_record(run, one).shared for one in (source, msgspec.structs.replace(source, split_seed=1), other)]
+    assert found == ["some", "some", "unknown"]
+
+
+def test_charges_compose_where_it_cannot_be_told_whether_rows_are_shared(tmp_path):
+    before = planned(tmp_path, data(tmp_path, "first", seed=1), PRIVATE)
+    start = trained(before)
+    before.file("private/data.npz").unlink()
+    run = planned(tmp_path, data(tmp_path, "second", seed=2), PRIVATE, start=start)
+    trained(run)
+    statement, rows, about = stated(run)
+    ledgers = [read_ledger(each.job_folder(each.manifest().jobs[0].id) / "ledger.jsonl") for each in (before, run)]
+    assert rows["epsilon"] == pytest.approx(epsilon_of_releases(ledgers, delta=PRIVATE.delta).value)
+    assert about.status == "not checked" and "cannot be told" in about.why and "composed" in about.why
+    assert [one.coverage for one in statement.releases if one.name == "starting weights"] == ["epsilon"]
+    assert not any("WARNING" in row.note for row in private_rows(Evidence(run, second_opinion=False)))
+
+
+@pytest.mark.parametrize("first", [Plain(), PRIVATE])
+@pytest.mark.parametrize("there", [True, False])
+def test_what_a_start_started_from_itself_counts(tmp_path, first, there):
+    """Of the third run's rows one part is the first's, another the second's, which share none."""
+    sources = [data(tmp_path, name, seed=seed) for name, seed in (("one", 1), ("two", 2))]
+    of_one, of_two = (np.load(one.path)["inputs"][:40] for one in sources)
+    np.savez(tmp_path / "three.npz", inputs=np.concatenate([of_one, of_two]), labels=np.arange(80) % 2)
+    oldest = planned(tmp_path, sources[0], first)
+    before = planned(tmp_path, sources[1], PRIVATE, start=trained(oldest))
+    start = trained(before)
+    if not there:
+        oldest.file("manifest.json").unlink()
+    run = planned(tmp_path, Npz(path=str(tmp_path / "three.npz")), PRIVATE, start=start)
+    trained(run)
+    assert before.manifest().start.shared == "none"
+    record, (statement, rows, about) = run.manifest().start, stated(run)
+    (release,) = [one for one in statement.releases if one.name == "starting weights"]
+    notes = {row.measure: row.note for row in private_rows(Evidence(run, second_opinion=False))}
+    if not there:
+        assert record.uncharged == "unknown" and release.coverage == "not covered" and math.isfinite(rows["epsilon"])
+        assert about.status == "not checked" or "not accounted for" in about.why
+        assert "starting weights were made from" in notes["epsilon"] and "starting" in notes["epsilon_all_releases"]
+    elif first == PRIVATE:
+        assert record.uncharged == "none" and sum(one.steps for one in record.charges) == 16
+        assert "not accounted for" not in about.why and release.coverage == "epsilon"
+    else:
+        assert statement.epsilon is None and rows["epsilon"] == rows["epsilon_all_releases"] == math.inf
+        assert record.charges == () and "without a guarantee" in notes["epsilon"] and about.status == "not met"
+
+
+def test_a_choice_of_the_start_that_is_declared_alone_is_paid_for(tmp_path):
+    source = data(tmp_path, "first", seed=1)
+    before = planned(tmp_path, source, PRIVATE)
+    trained(before)
+    tuned(before, tried=(), runs=5.0)
+    assert start_record(before, source).tuned_runs == 5.0
+
+
+@pytest.mark.parametrize("how", ["cut", "other data", "changed"])
+def test_a_ledger_that_is_not_that_of_the_start_is_refused(tmp_path, how):
+    source = data(tmp_path, "first", seed=1)
+    run = planned(tmp_path, source, PRIVATE)
+    trained(run)
+    ledger = run.job_folder("train.torch.DPSGD.s0") / "ledger.jsonl"
+    lines, why = ledger.read_bytes().splitlines(keepends=True), "charges 2 steps of 8"
+    if how == "changed":
+        manifest = run.manifest()
+        artifacts = {**manifest.jobs[0].artifacts, "ledger.jsonl": sha256(ledger)}
+        job = msgspec.structs.replace(manifest.jobs[0], artifacts=artifacts)
+        run.write_manifest(msgspec.structs.replace(manifest, jobs=(job,)))
+        lines, why = [*lines, lines[-1]], "not the file that the manifest names"
+    elif how == "cut":
+        lines = lines[:1]
+    else:
+        charges, why = read_ledger(ledger), "is of another training: noise_multiplier, data differ"
+        lines = [
+            msgspec.json.encode(msgspec.structs.replace(one, noise_multiplier=9.0, data="other")) + b"\n"
+            for one in charges
+        ]
+    ledger.write_bytes(b"".join(lines))
+    with pytest.raises(UsageError, match=f"cannot be started from .*{why}"):
+        start_record(run, source)
 
 
 @pytest.mark.parametrize(("classes", "shared"), [(("c", "d"), "none"), (("b", "c"), "some")])

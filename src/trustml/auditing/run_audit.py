@@ -22,7 +22,7 @@ from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, Charge, Dra
 from trustml.privacy.statement import PrivacyStatement, understated_line
 from trustml.record.curves import RocCounts, read_curves
 from trustml.record.schema import JobRecord, Manifest
-from trustml.record.starts import start_of
+from trustml.record.starts import earlier_charges, is_void
 from trustml.record.store import CURVES, MEASURES, PRIVACY, RunDirectory
 from trustml.scenario.read import from_plain
 from trustml.scenario.regimes import PrivateRegime
@@ -154,8 +154,7 @@ def _target(record_id: str, manifest: Manifest) -> float | None:
     regime = regimes.get(record.regime)
     if not isinstance(regime, PrivateRegime):
         return None
-    start = start_of(manifest, regime)
-    return regime.epsilon if start is None or start.shared != "some" else None
+    return None if is_void(manifest, regime) or earlier_charges(manifest, regime) else regime.epsilon
 
 
 def _model(record: JobRecord, claim: Claim | None, rows: list[Row], manifest: Manifest) -> AuditedModel:

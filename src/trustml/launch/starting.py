@@ -12,26 +12,38 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from trustml.data.dataset import Dataset
+from trustml.data.dataset import Dataset, fingerprint
 from trustml.data.streams import Stream, public_generator
 from trustml.errors import RecordError, UsageError
 from trustml.models.network_files import fitting_weights, starting_weights
 from trustml.models.weights import Weights, initial_weights, read_weights
 from trustml.plan.expand import draws_weights, weights_file
 from trustml.plan.job import TrainJob
+from trustml.plan.mechanism import make_charge
 from trustml.privacy.ledger import Charge, read_ledger
-from trustml.record.choices import composed_runs, siblings_of
+from trustml.record.choices import both_choices, siblings_of
 from trustml.record.files import sha256
-from trustml.record.starts import SharedRows, StartRecord, earlier_charges, is_void, start_title
+from trustml.record.schema import DataRecord, Manifest
+from trustml.record.starts import SharedRows, StartRecord, start_of, start_title, uncharged_rows, worst
 from trustml.record.store import PRIVATE_DATA, RunDirectory, job_record
 from trustml.scenario.regimes import DPSGD
 from trustml.scenario.sources import DataSource
 from trustml.scenario.spec import Scenario
 from trustml.scenario.starts import run_start
 
-_WEIGHTS = "weights.safetensors"
+_WEIGHTS, _LEDGER = "weights.safetensors", "ledger.jsonl"
+_UNREADABLE = (RecordError, UsageError, KeyError, StopIteration, OSError)
 _MAY_DIFFER = ("path", "test_path", "classes", "test_fraction", "split_seed", "split", "split_by")
 """Fields of a source that choose rows, and change nothing in one."""
+_OF_THE_SPLIT = {"test_fraction", "split_seed", "split", "split_by"}
+_PLACES = {"path", "images", "folder"}
+_PARTS = {"classes", "table", "first", "function", "arguments"}
+"""Fields that choose rows of what is read."""
+_OF_A_TRAINING = (
+    *("noise_multiplier", "quantile_noise_multiplier", "sample_rate", "examples", "sampling", "secret_sampling"),
+    *("data", "unit", "relation", "noise", "users"),
+)
+"""Fields of a charge that are the same for all of one training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,40 +65,150 @@ def started(scenario: Scenario, dataset: Dataset) -> Started | None:
     named = run_start(scenario.start)
     if named is None:
         return None
-    run = RunDirectory(named.run)
+    title = f"{named.run.name}:{named.job}"
     try:
-        manifest, job = run.manifest(), run.job(named.job)
-        record = job_record(manifest, named.job)
-        path = run.job_folder(named.job) / _WEIGHTS
-        if record.status != "ok" or not isinstance(job, TrainJob):
-            raise RecordError(f"{named.job} ended {record.status}")
-        if sha256(path) != record.artifacts.get(_WEIGHTS):
-            raise RecordError(f"{path} is not the file that the manifest names")
-        weights = read_weights(path)
-        charges = read_ledger(run.job_folder(named.job) / "ledger.jsonl") if job.mechanism is not None else []
-        before = [charge for found in earlier_charges(manifest, job.regime) for charge in found]
-    except (RecordError, UsageError, KeyError, StopIteration, OSError) as error:
-        raise UsageError(
-            f"start: {named.run.name}:{named.job} cannot be started from ({error}); name another"
-        ) from None
-    fitted = fitting_weights(f"{named.run.name}:{named.job}", weights, scenario.model, dataset.input_shape)
-    shared = _shared_rows(run, manifest.scenario, scenario, dataset)
-    composes = (
-        shared == "some" and isinstance(job.regime, DPSGD) and bool(charges) and not is_void(manifest, job.regime)
-    )
+        link = _read(RunDirectory(named.run), named.job)
+        weights = read_weights(link.run.job_folder(named.job) / _WEIGHTS)
+    except _UNREADABLE as error:
+        raise UsageError(f"start: {title} cannot be started from ({error}); name another") from None
+    fitted = fitting_weights(title, weights, scenario.model, dataset.input_shape)
+    before = _before(link, scenario, dataset)
+    void = before.uncharged == "some"
+    composed = () if void else tuple(in_blocks(before.charges))
     return Started(
         weights=fitted,
         record=StartRecord(
-            run=manifest.run,
+            run=link.manifest.run,
             job=named.job,
-            weights=sha256(path),
-            shared=shared,
-            charges=tuple(in_blocks([*before, *charges])) if composes else (),
-            tuned_runs=composed_runs(manifest, [job.regime]) if composes else None,
-            chosen_among=siblings_of(manifest, job.regime.title) if composes else 0,
-            earlier=start_title(manifest, job.regime),
+            weights=link.weights,
+            shared=before.shared,
+            charges=composed,
+            uncharged=before.uncharged,
+            tuned_runs=before.tuned_runs if composed else None,
+            chosen_among=before.chosen_among if composed else 0,
+            earlier=start_title(link.manifest, link.job.regime),
         ),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trained:
+    """A model of an earlier run, whole."""
+
+    run: RunDirectory
+    manifest: Manifest
+    job: TrainJob
+    weights: str
+    charges: list[Charge]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Before:
+    """What trainings one after the other used of this data; the fields are those of :class:`StartRecord`."""
+
+    shared: SharedRows = "none"
+    uncharged: SharedRows = "none"
+    charges: tuple[Charge, ...] = ()
+    tuned_runs: float | None = None
+    chosen_among: int = 0
+
+    def after(self, older: _Before) -> _Before:
+        return _Before(
+            shared=worst(older.shared, self.shared),
+            uncharged=worst(older.uncharged, self.uncharged),
+            charges=(*older.charges, *self.charges),
+            tuned_runs=both_choices(older.tuned_runs, self.tuned_runs),
+            chosen_among=max(older.chosen_among, self.chosen_among),
+        )
+
+
+def _read(run: RunDirectory, name: str) -> _Trained:
+    manifest, job = run.manifest(), run.job(name)
+    record = job_record(manifest, name)
+    if record.status != "ok" or not isinstance(job, TrainJob):
+        raise RecordError(f"{name} ended {record.status}")
+    path, ledger = (run.job_folder(name) / file for file in (_WEIGHTS, _LEDGER))
+    weights, charged = sha256(path), record.artifacts.get(_LEDGER)
+    if weights != record.artifacts.get(_WEIGHTS):
+        raise RecordError(f"{path} is not the file that the manifest names")
+    charges: list[Charge] = []
+    if job.mechanism is not None:
+        if charged is not None and charged != sha256(ledger):
+            raise RecordError(f"{ledger} is not the file that the manifest names")
+        charges = read_ledger(ledger)
+        _check_charges(charges, job, ledger)
+    return _Trained(run=run, manifest=manifest, job=job, weights=weights, charges=charges)
+
+
+def _check_charges(charges: Sequence[Charge], job: TrainJob, ledger: Path) -> None:
+    """Refuse a ledger of another training, or of a part of this one; none at all is that of no private training."""
+    mechanism = job.mechanism
+    if mechanism is None or not charges:
+        return
+    for charge in charges:
+        wanted = make_charge(
+            mechanism, first=charge.first_step, end=charge.end_step, plan=charge.plan, data=job.data_fingerprint
+        )
+        other = [field for field in _OF_A_TRAINING if getattr(charge, field) != getattr(wanted, field)]
+        if other:
+            raise RecordError(f"{ledger} is of another training: {', '.join(other)} differ from job.json")
+    paid, needed = sum(charge.steps for charge in charges), mechanism.start_step + mechanism.steps
+    if paid < needed:
+        raise RecordError(f"{ledger} charges {paid} steps of {needed}")
+
+
+def _before(link: _Trained, scenario: Scenario, dataset: Dataset) -> _Before:
+    """Follow a model to the first training that it comes from, as far as runs of its folder tell."""
+    content, seen = fingerprint(dataset), {link.weights}
+    found = _used(link, scenario, dataset, content)
+    while start_title(link.manifest, link.job.regime):
+        start = start_of(link.manifest, link.job.regime)
+        if start is None:  # a file: nothing is known of what it was made from
+            return found.after(_Before(shared="unknown", uncharged="unknown"))
+        older = _older(link, start)
+        if older is None or older.weights in seen:
+            same = link.manifest.data.fingerprint == content
+            return found.after(_recorded(link, start, same=same))
+        found = found.after(_used(older, scenario, dataset, content))
+        seen.add(older.weights)
+        link = older
+    return found
+
+
+def _older(link: _Trained, start: StartRecord) -> _Trained | None:
+    """Find the model that another one started from beside its run; None where it is not there as it was."""
+    named = run_start(f"{link.run.path.parent / start.run}:{start.job}")
+    if named is None or named.run.parent != link.run.path.parent or start.run in ("", ".", ".."):
+        return None
+    try:
+        found = _read(RunDirectory(named.run), named.job)
+    except _UNREADABLE:
+        return None
+    return found if found.weights == start.weights else None
+
+
+def _recorded(link: _Trained, start: StartRecord, *, same: bool) -> _Before:
+    """Say what a record tells of a start whose run is gone: of the data of that record, and so only of the same."""
+    return _Before(
+        shared=start.shared if same else "unknown",
+        uncharged=uncharged_rows(link.manifest, link.job.regime) if same else "unknown",
+        charges=start.charges,
+        tuned_runs=start.tuned_runs,
+        chosen_among=start.chosen_among,
+    )
+
+
+def _used(link: _Trained, scenario: Scenario, dataset: Dataset, content: str) -> _Before:
+    """What one training used of this data, whatever it started from."""
+    shared = _shared_rows(link, scenario, dataset, content)
+    if shared == "none":
+        return _Before()
+    if not link.charges or not isinstance(link.job.regime, DPSGD):
+        return _Before(shared=shared, uncharged=shared)
+    tuning = link.manifest.scenario.get("tuning") or {}
+    runs = float(tuning["mean_runs"]) if "mean_runs" in tuning else None
+    among = siblings_of(link.manifest, link.job.regime.title)
+    return _Before(shared=shared, charges=tuple(link.charges), tuned_runs=runs, chosen_among=among)
 
 
 def starting_files(
@@ -124,22 +246,49 @@ def _goes_on(last: Charge, charge: Charge) -> bool:
     return msgspec.structs.replace(last, **moved) == charge
 
 
-def _shared_rows(run: RunDirectory, before: Mapping[str, Any], now: Scenario, dataset: Dataset) -> SharedRows:
-    """Tell whether training rows of the earlier run are training rows again, as far as can be told.
+def _shared_rows(link: _Trained, now: Scenario, dataset: Dataset, content: str) -> SharedRows:
+    """Tell whether training rows of an earlier run are training rows again, as far as can be told.
 
     Rows are compared by their fingerprints as they were prepared, so that nothing is ruled out where they were
-    prepared otherwise, or where the earlier run itself started from something.
+    prepared otherwise, or as other rows made it: the same person would be another row.
     """
-    try:
-        old = fingerprints(run.mapped(PRIVATE_DATA, names=("train_inputs",))["train_inputs"])
-    except (RecordError, KeyError, OSError):
-        return "unknown"
-    if not old.isdisjoint(fingerprints(dataset.train.inputs)):
+    before = link.manifest.scenario.get("data")
+    if link.manifest.data.fingerprint == content:
         return "some"
-    alike = _prepared(before.get("data")) == _prepared(
-        msgspec.to_builtins(now.data)
-    ) and dataset.preparation.scaling in ("none", "public constants")
-    return "none" if alike and not before.get("start") else "unknown"
+    try:
+        old = fingerprints(link.run.mapped(PRIVATE_DATA, names=("train_inputs",))["train_inputs"])
+    except (RecordError, KeyError, OSError):
+        old = None
+    if old is not None and not old.isdisjoint(fingerprints(dataset.train.inputs)):
+        return "some"
+    if old is not None and same_preparation(before, now.data) and _row_by_row(link.manifest.data, dataset):
+        return "none"
+    return "some" if _same_place(before, now.data) else "unknown"
+
+
+def _row_by_row(before: DataRecord, dataset: Dataset) -> bool:
+    """Whether both prepared each row by itself, into the same columns."""
+    old, new = before.preparation, dataset.preparation
+    return (
+        (old.scaling, old.categories) == (new.scaling, new.categories)
+        and new.scaling in ("none", "public constants")
+        and new.categories in ("none", "declared")
+        and before.feature_names == dataset.feature_names
+        and before.input_shape == dataset.input_shape
+    )
+
+
+def _same_place(recorded: Any, source: DataSource) -> bool:
+    """Whether a record's data were read where a source reads: the same file, or data that come with a package."""
+    before, now = _plain(recorded), _plain(msgspec.to_builtins(source))
+    if before is None or now is None or before.get("kind") != now.get("kind"):
+        return False
+    for source_fields in (before, now):
+        for name in _PLACES & source_fields.keys():
+            source_fields[name] = str(Path(source_fields[name]).expanduser().resolve())
+    named = _PLACES & now.keys()
+    fields = named | _PARTS if named else now.keys() - _OF_THE_SPLIT
+    return all(before.get(name) == now.get(name) for name in fields)
 
 
 def fingerprints(rows: npt.NDArray[Any]) -> set[bytes]:
@@ -156,8 +305,15 @@ def same_preparation(recorded: Any, source: DataSource) -> bool:
 
 def _prepared(source: Any) -> Any:
     """What a source, or a record of one, says of how rows are made; None where it cannot be read."""
+    whole = _plain(source)
+    return None if whole is None else {name: value for name, value in whole.items() if name not in _MAY_DIFFER}
+
+
+def _plain(source: Any) -> dict[str, Any] | None:
     try:
-        whole = msgspec.json.decode(msgspec.json.encode(msgspec.convert(source, DataSource, strict=False)))
+        whole: dict[str, Any] = msgspec.json.decode(
+            msgspec.json.encode(msgspec.convert(source, DataSource, strict=False))
+        )
     except (msgspec.ValidationError, TypeError):
         return None
-    return {name: value for name, value in whole.items() if name not in _MAY_DIFFER}
+    return whole

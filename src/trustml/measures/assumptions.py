@@ -14,7 +14,7 @@ from trustml.privacy.ledger import UNAMPLIFIED, Charge
 from trustml.privacy.statement import Assumption, AssumptionStatus
 from trustml.privacy.tails import FORMER, TAILS, total_variation
 from trustml.record.schema import Manifest
-from trustml.record.starts import is_void, start_of, start_title
+from trustml.record.starts import earlier_charges, holds_keys, start_of, start_title, unpaid_rows
 from trustml.scenario.federated import DPFedAvg
 from trustml.scenario.partition import NaturalKey
 from trustml.scenario.regimes import PrivateRegime
@@ -250,19 +250,30 @@ def _start(manifest: Manifest, regime: PrivateRegime) -> tuple[Assumption, ...]:
     title, start = start_title(manifest, regime), start_of(manifest, regime)
     if not title:
         return ()
-    if start is None or start.shared == "unknown":
+    left, composed = unpaid_rows(manifest, regime), bool(earlier_charges(manifest, regime))
+    status: AssumptionStatus = "not checked"
+    if left == "some":
+        status = "not met"
+        who = f"{title}, or {start.earlier} which it started from," if start is not None and start.earlier else title
+        why = f"{who} was trained on rows of this data without a guarantee for them: no epsilon holds for those rows"
+    elif start is not None and composed:
+        status = "not met" if start.shared == "some" else "not checked"
+        why = f"{title} was trained on rows of this data; epsilon is that of its training and of this one, composed"
+        if start.shared != "some":
+            why = (
+                f"whether {title} was trained on rows of this data cannot be told; epsilon is that of its training and "
+                "of this one, composed, which holds if it was"
+            )
+        if left == "unknown":
+            why += f"; what its own start, {start.earlier}, was made from is not accounted for"
+    elif left == "unknown":
         why = f"they are those of {title}; for rows of this data that they were made from no epsilon holds"
-        return (Assumption(name=OTHER_DATA, status="not checked", why=why),)
-    if start.shared == "none":
+        if start is not None and start.shared == "none" and holds_keys(regime):
+            why += "; rows were compared and none is shared, but whoever gave them may have given rows here too"
+    else:
+        status = "met"
         why = f"no row that {title} was trained on is a training row here; they were compared as they were prepared"
-        return (Assumption(name=OTHER_DATA, status="met", why=why),)
-    if is_void(manifest, regime):
-        why = f"{title} was trained on rows of this data without a guarantee for them: no epsilon holds for those rows"
-        return (Assumption(name=OTHER_DATA, status="not met", why=why),)
-    why = f"{title} was trained on rows of this data; epsilon is that of its training and of this one, composed"
-    if start.earlier:
-        why += f"; what its own start, {start.earlier}, was made from is not accounted for"
-    return (Assumption(name=OTHER_DATA, status="not met", why=why),)
+    return (Assumption(name=OTHER_DATA, status=status, why=why),)
 
 
 def _rows_of_explanations(evidence: Evidence) -> Assumption:

@@ -21,7 +21,7 @@ from trustml.privacy.statement import Comparison, PrivacyStatement
 from trustml.record.choices import composed_runs
 from trustml.record.files import sha256
 from trustml.record.schema import JobRecord
-from trustml.record.starts import earlier_charges, once
+from trustml.record.starts import earlier_charges, once, unpaid_rows, worst
 from trustml.scenario.regimes import PrivateRegime, Regime
 
 
@@ -103,6 +103,7 @@ def _model_rows(evidence: Evidence, record: JobRecord, statement: PrivacyStateme
         facts["rows_shown"] = True
     if OF_THIS_DATA in unmet:
         facts["other_data"] = True
+    facts |= _of_the_start(evidence, _regimes(evidence, [([], statement)]))
     if record.result and record.result.notes:
         facts["remarks"] = "; ".join(record.result.notes)
     value = math.inf if statement.epsilon is None else statement.epsilon
@@ -174,6 +175,7 @@ def _all_releases(
         "secret_sampling": all(charge.secret_sampling for charges, _ in group for charge in charges),
         "accounted_by": epsilon.by,
     }
+    facts |= _of_the_start(evidence, _regimes(evidence, group))
     if others:
         facts["others"] = others
     plain = sum(
@@ -190,6 +192,12 @@ def _all_releases(
         facts=facts,
     )
     return evidence.row("epsilon_all_releases", value, record=None, subject=subject, n=len(group), about=about)
+
+
+def _of_the_start(evidence: Evidence, regimes: Sequence[Regime]) -> Facts:
+    """What an epsilon leaves out of what training started from."""
+    left = worst("none", *(unpaid_rows(evidence.manifest, regime) for regime in regimes))
+    return {} if left == "none" else {"start_without_guarantee" if left == "some" else "start_not_known": True}
 
 
 def _before(evidence: Evidence, group: Sequence[tuple[list[Charge], PrivacyStatement]]) -> list[list[Charge]]:

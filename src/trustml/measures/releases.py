@@ -11,7 +11,7 @@ from trustml.plan.job import TrainJob
 from trustml.privacy.ledger import UNAMPLIFIED, Charge
 from trustml.privacy.statement import Coverage, Release
 from trustml.record.schema import tuned_runs
-from trustml.record.starts import earlier_charges, start_title
+from trustml.record.starts import earlier_charges, start_title, unpaid_rows
 from trustml.scenario.baselines import Rows
 from trustml.scenario.federated import DPFedAvg
 from trustml.scenario.partition import NaturalKey
@@ -141,7 +141,10 @@ def _of_the_scenario(evidence: Evidence, regime: PrivateRegime) -> list[Release]
         why = f"those of {title}, from which training started; what they were made from is not accounted for"
         if before:
             why = f"those of {title}, from which training started; the epsilon above is of that training, too"
-        found.append(Release(name="starting weights", coverage="epsilon" if before else "not covered", why=why))
+        covered = bool(before) and unpaid_rows(evidence.manifest, regime) == "none"
+        if before and not covered:
+            why += ", but not of what that started from itself"
+        found.append(Release(name="starting weights", coverage="epsilon" if covered else "not covered", why=why))
     return found
 
 

@@ -28,7 +28,14 @@ def composed_runs(manifest: Manifest, regimes: Iterable[Regime], *, own: float |
     start = manifest.start if any(earlier_charges(manifest, one) for one in regimes) else None
     if start is None or start.tuned_runs is None:
         return own
-    return start.tuned_runs if own is None else max(own * start.tuned_runs, own + start.tuned_runs)
+    return both_choices(own, start.tuned_runs)
+
+
+def both_choices(one: float | None, other: float | None) -> float | None:
+    """Mean number of runs that stands for two choices, as :func:`composed_runs` says; None for none."""
+    if one is None or other is None:
+        return other if one is None else one
+    return max(one * other, one + other)
 
 
 def siblings_of(manifest: Manifest, regime: str) -> int:

@@ -155,11 +155,8 @@ RELEASED: tuple[Known, ...] = (
         "data.preparation.scaling data.preparation.categories data.preparation.classes data.preparation.code",
         "declared",
     ),
-    *_of(
-        _MANIFEST,
-        "start start.run start.job start.shared start.earlier start.tuned_runs start.chosen_among",
-        "declared",
-    ),
+    *_of(_MANIFEST, "start start.run start.job start.shared start.earlier start.tuned_runs", "declared"),
+    *_of(_MANIFEST, "start.uncharged start.chosen_among", "declared"),
     *_of(_MANIFEST, "start.weights start.charges.# start.charges.#.*", "other files"),
     *_of(_MANIFEST, "partitions.# partitions.#.regime partitions.#.seed", "declared"),
     *_named(

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 import msgspec
 
 from trustml.privacy.ledger import Charge
+from trustml.scenario.federated import FederatedSpec
+from trustml.scenario.partition import NaturalKey
 from trustml.scenario.regimes import DPSGD, Plain, Regime
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 SharedRows: TypeAlias = Literal["none", "some", "unknown"]
 """Whether rows that an earlier training used are training rows again."""
+_WORSE: tuple[SharedRows, ...] = ("none", "unknown", "some")
 
 
 class StartRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,9 +32,11 @@ class StartRecord(msgspec.Struct, frozen=True, kw_only=True):
     weights : str
         SHA-256 of its file of weights.
     shared : {"none", "some", "unknown"}
-        Whether it was trained on rows that are trained on again.
+        Whether it, or what it started from itself, was trained on rows that are trained on again.
     charges : tuple of Charge
-        Of its ledger, where rows are and it was private: they compose with this run's.
+        Of the ledgers of those trainings that were private and may have used such rows: they compose with this run's.
+    uncharged : {"none", "some", "unknown"}, optional
+        Whether rows that those trainings used without such charges are trained on again; None in earlier records.
     tuned_runs : float, optional
         Mean number of runs of which it was the best, where it was; its charges do not say so.
     chosen_among : int
@@ -45,6 +50,7 @@ class StartRecord(msgspec.Struct, frozen=True, kw_only=True):
     weights: str
     shared: SharedRows
     charges: tuple[Charge, ...] = ()
+    uncharged: SharedRows | None = None
     tuned_runs: float | None = None
     chosen_among: int = 0
     earlier: str = ""
@@ -56,6 +62,11 @@ class Starting(Protocol):
     @property
     def start(self) -> StartRecord | None:
         """The model, where it does."""
+
+
+def worst(*found: SharedRows) -> SharedRows:
+    """Give what has to be taken for true of several trainings together."""
+    return max(found, key=_WORSE.index)
 
 
 def start_of(manifest: Starting, regime: Regime) -> StartRecord | None:
@@ -72,7 +83,8 @@ def start_title(manifest: Manifest, regime: Regime) -> str:
 def earlier_charges(manifest: Starting, regime: Regime) -> list[list[Charge]]:
     """Give the charges of the earlier training as one more release, where it used rows of this data too."""
     start = start_of(manifest, regime)
-    return [list(start.charges)] if start is not None and start.charges and isinstance(regime, DPSGD) else []
+    composes = start is not None and isinstance(regime, DPSGD) and not is_void(manifest, regime)
+    return [list(start.charges)] if start is not None and start.charges and composes else []
 
 
 def once(earlier: Iterable[list[list[Charge]]]) -> list[list[Charge]]:
@@ -88,5 +100,28 @@ def composed_with(manifest: Starting, regime: Regime) -> str:
 
 def is_void(manifest: Starting, regime: Regime) -> bool:
     """Whether rows of this data were trained on without privacy before, so that no epsilon holds for them."""
+    return uncharged_rows(manifest, regime) == "some"
+
+
+def uncharged_rows(manifest: Starting, regime: Regime) -> SharedRows:
+    """Tell whether rows of this data were trained on before without charges that compose with a regime's."""
     start = start_of(manifest, regime)
-    return start is not None and start.shared == "some" and not earlier_charges(manifest, regime)
+    if start is None:
+        return "none"
+    if isinstance(regime, FederatedSpec):  # for users, with whose charges those of examples do not compose
+        return worst(start.shared, "unknown") if holds_keys(regime) else start.shared
+    if start.uncharged is not None:
+        return start.uncharged
+    return start.shared if not start.charges else "unknown" if start.earlier else "none"
+
+
+def holds_keys(regime: Regime) -> bool:
+    """Whether clients are who a column names: they may have given other rows to an earlier training."""
+    return isinstance(regime, FederatedSpec) and isinstance(regime.partition, NaturalKey)
+
+
+def unpaid_rows(manifest: Manifest, regime: Regime) -> SharedRows:
+    """Give the same, where a file of weights, of which nothing is known, counts too."""
+    if start_of(manifest, regime) is None:
+        return "unknown" if start_title(manifest, regime) else "none"
+    return uncharged_rows(manifest, regime)
