@@ -25,10 +25,11 @@ from trustml.attacks.roc import (
 from trustml.attacks.seeing import answers, as_two_classes, look, unfit_to_texts
 from trustml.attacks.signals import Bools, Floats
 from trustml.attacks.task_signals import unfit_attacks
+from trustml.attacks.texts import lowest_without_tokens
 from trustml.attacks.tops import Tops, surest
 from trustml.data.copies import one_of_each
 from trustml.errors import UsageError
-from trustml.models.tasks import DEFAULT_TASK, Binary, Task
+from trustml.models.tasks import DEFAULT_TASK, Binary, NextToken, Task
 
 FPRS = (0.001, 0.01)
 FEWEST_OF_A_CLASS = 20
@@ -182,6 +183,8 @@ def attack_membership(
     outcomes = []
     for attack in _choose(attacks, available=available, both=_both_sides(references), unfit=unfit):
         scores, note = attack.score(seen)
+        if isinstance(task, NextToken):
+            scores = lowest_without_tokens(scores, truth)
         used = available if attack.all_references else attack.references
         outcomes.append(_judge(attack.name, used, scores, note, classes, inside, fprs, confidence, numbers))
     return outcomes

@@ -20,7 +20,7 @@ from trustml.evidence.curves import Figures
 from trustml.measures.entry import Family
 from trustml.measures.evidence import Evidence
 from trustml.measures.measure import MEASURES
-from trustml.measures.membership import DISTINCT, HALVINGS
+from trustml.measures.membership import DISTINCT, HALVINGS, halved_once
 from trustml.measures.privacy import privacy_statements
 from trustml.measures.quality import SURVIVES
 from trustml.measures.resampling import drawn_as_before
@@ -154,7 +154,10 @@ def row_checks(evidence: Evidence, found: Recomputed, figures: Figures, *, same_
         reason = absent.get(_family(row.measure))
         if same:
             drawn = again[_key(row)].pop(0) if again.get(_key(row)) else None
-            checks.append(_compare(row, same.pop(0), same_words=same_words, untyped=untyped, again=drawn))
+            now = same.pop(0)
+            if not same_words and HALVINGS in now.facts and HALVINGS not in row.facts:
+                now = halved_once(evidence, now, with_copies=DISTINCT in row.facts)
+            checks.append(_compare(row, now, same_words=same_words, untyped=untyped, again=drawn))
         elif figure is not None and reason is not None:
             checks.append(_compare_figure(row, figure))
         elif reason is not None and row.measure in MEASURES:
@@ -281,9 +284,6 @@ def _compare(stated: Row, anew: Row, *, same_words: bool, untyped: bool, again: 
     gone = anew.value is None and stated.value is not None
     if gone and (_left_out(anew) or anew.measure == "epsilon_prv"):
         return _check(stated, "not recomputed", str(anew.facts.get("reason", "")))
-    halved = not same_words and HALVINGS in anew.facts and HALVINGS not in stated.facts
-    if halved and stated.value is not None and (anew.low or 0.0) <= stated.value <= (anew.high or 0.0):
-        return _check(stated, "not recomputed", "is of one random halving, and the mean over many since")
     older = not same_words and DISTINCT in anew.facts and DISTINCT not in stated.facts
     drawn = not same_words and _was_drawn(stated, anew, untyped=untyped)
     if drawn and again is not None and _same_ends(stated, again):
@@ -298,12 +298,16 @@ def _compare(stated: Row, anew: Row, *, same_words: bool, untyped: bool, again: 
                 unsure or f"{name} is {text_of(before)} as it was drawn, which no seed gives; exact, {text_of(now)}"
             )
             continue
-        if older and (name != "value" or stated.measure == "membership_auc_at_least"):
-            why = f"{name} is {text_of(before)} of before copies were counted once, {text_of(now)} since"
-            return _check(stated, "not recomputed", why)
+        if older and _counts_copies(name, stated, anew):
+            unsure = (
+                unsure or f"{name} is {text_of(before)} of before copies were counted once, {text_of(now)} since"
+            )
+            continue
         return _check(stated, "differs", f"{name} is {text_of(before)} in the table, {text_of(now)} from the files")
     # A table of before format 3 has nothing there; one that has something is held to it, whatever format it names.
     typed = () if untyped and stated.about == About() else _TYPED
+    if older and unsure:
+        anew = _as_counted(stated, anew)
     for name in ("n", "unit", *typed, *(("note",) if same_words else ())):
         before, now = getattr(stated, name), getattr(anew, name)
         if drawn and name == "interval":
@@ -311,6 +315,26 @@ def _compare(stated: Row, anew: Row, *, same_words: bool, untyped: bool, again: 
         if not _same(before, now) and not _left_out(anew):
             return _check(stated, "differs", f"{name} is {before!r} in the table, {now!r} from the files")
     return _check(stated, "not recomputed", unsure) if unsure else _check(stated, "ok", text_of(stated.value))
+
+
+def _counts_copies(name: str, stated: Row, anew: Row) -> bool:
+    """Whether a bound or end may be of before copies were counted once: intervals of one model were never wider."""
+    if stated.value is None:
+        return False
+    if stated.measure == "membership_auc_at_least":
+        return name == "value" and (anew.value is None or stated.value > anew.value)
+    if name == "value" or stated.low is None or stated.high is None or not stated.low <= stated.value <= stated.high:
+        return False
+    return not stated.job or anew.low is None or anew.high is None or anew.low <= stated.low <= stated.high <= anew.high
+
+
+def _as_counted(stated: Row, anew: Row) -> Row:
+    """What columns of before copies were counted once follow from: where there is none now, an interval's are lost."""
+    if stated.measure == "membership_auc_at_least" and stated.value is not None:
+        return msgspec.structs.replace(anew, verdict="above guessing" if stated.value > 0.5 else "not above guessing")
+    if not stated.job or anew.low is None:
+        return msgspec.structs.replace(anew, interval=stated.interval, confidence=stated.confidence)
+    return anew
 
 
 def _is_near(drawn: float | None, exact: float | None, anew: Row) -> bool:
