@@ -54,7 +54,14 @@ def test_a_table_of_an_earlier_revision_may_lack_what_came_later(monkeypatch):
         ({"value": 0.6}, "differs"),
         ({}, "ok"),
     ],
-    ids=["a wider interval", "a narrower one", "of more examples", "of another confidence", "another value", "the same"],
+    ids=[
+        "a wider interval",
+        "a narrower one",
+        "of more examples",
+        "of another confidence",
+        "another value",
+        "the same",
+    ],
 )
 def test_intervals_of_before_copies_were_counted_once_are_not_held_against_a_run(monkeypatch, changed, outcome):
     row = Row(

@@ -23,6 +23,7 @@ from trustml.measures.measure import MEASURES
 from trustml.measures.membership import DISTINCT, HALVINGS, halved_once
 from trustml.measures.privacy import privacy_statements
 from trustml.measures.quality import SURVIVES
+from trustml.measures.remembered import GIVEN_SEQUENCES, LARGEST, OVER_BOTH
 from trustml.measures.resampling import drawn_as_before
 from trustml.measures.row import COLUMNS, About, Row
 from trustml.models.tasks import DEFAULT_TASK
@@ -258,7 +259,7 @@ def _drawn_again(
     asked = {
         row.measure
         for row in stated
-        if any(_was_drawn(row, one, untyped=untyped) and not _same_ends(row, one) for one in anew.get(_key(row), ()))
+        if any(_was_drawn(row, one, untyped=untyped) and not _same_figures(row, one) for one in anew.get(_key(row), ()))
     }
     paths = {path for measure in asked for path in MEASURES[measure].rows}
     found: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
@@ -272,12 +273,16 @@ def _drawn_again(
 
 
 def _was_drawn(stated: Row, anew: Row, *, untyped: bool) -> bool:
-    """Whether the ends of a row of another revision are of resamples, where they are exact now."""
+    """Whether a row of another revision was made as it is not made now: by resamples, or given the sequences."""
+    if stated.measure == LARGEST:
+        return not same_number(anew.value, stated.value)
+    if anew.interval == OVER_BOTH:
+        return stated.interval == GIVEN_SEQUENCES
     return anew.interval == _EXACT and (stated.interval == _DRAWN or (untyped and not stated.interval))
 
 
-def _same_ends(stated: Row, anew: Row) -> bool:
-    return same_number(anew.low, stated.low) and same_number(anew.high, stated.high)
+def _same_figures(stated: Row, anew: Row) -> bool:
+    return all(same_number(getattr(anew, name), getattr(stated, name)) for name in ("value", "low", "high"))
 
 
 def _compare(stated: Row, anew: Row, *, same_words: bool, untyped: bool, again: Row | None = None) -> Check:
@@ -286,7 +291,7 @@ def _compare(stated: Row, anew: Row, *, same_words: bool, untyped: bool, again: 
         return _check(stated, "not recomputed", str(anew.facts.get("reason", "")))
     older = not same_words and DISTINCT in anew.facts and DISTINCT not in stated.facts
     drawn = not same_words and _was_drawn(stated, anew, untyped=untyped)
-    if drawn and again is not None and _same_ends(stated, again):
+    if drawn and again is not None and _same_figures(stated, again):
         anew = again
     unsure = ""
     for name in ("value", "low", "high"):
@@ -299,9 +304,7 @@ def _compare(stated: Row, anew: Row, *, same_words: bool, untyped: bool, again: 
             )
             continue
         if older and _counts_copies(name, stated, anew):
-            unsure = (
-                unsure or f"{name} is {text_of(before)} of before copies were counted once, {text_of(now)} since"
-            )
+            unsure = unsure or f"{name} is {text_of(before)} of before copies were counted once, {text_of(now)} since"
             continue
         return _check(stated, "differs", f"{name} is {text_of(before)} in the table, {text_of(now)} from the files")
     # A table of before format 3 has nothing there; one that has something is held to it, whatever format it names.
@@ -339,7 +342,7 @@ def _as_counted(stated: Row, anew: Row) -> Row:
 
 def _is_near(drawn: float | None, exact: float | None, anew: Row) -> bool:
     """Whether an end may have been drawn: two thirds of a standard error away, and concluding the same from it."""
-    if drawn is None or exact is None or anew.low is None or anew.high is None:
+    if drawn is None or exact is None or anew.low is None or anew.high is None or anew.interval != _EXACT:
         return False
     limits = (0.0, SURVIVES.get(anew.measure, 0.0))
     if any((drawn > limit) != (exact > limit) or (drawn < limit) != (exact < limit) for limit in limits):

@@ -46,9 +46,7 @@ def score_curves(evidence: Evidence, record: JobRecord) -> pd.DataFrame | None:
     return pd.concat(curves, ignore_index=True).round(_DIGITS)
 
 
-def _scored(
-    evidence: Evidence, record: JobRecord
-) -> tuple[Doubles, Doubles, npt.NDArray[np.bool_], tuple[str, ...]]:
+def _scored(evidence: Evidence, record: JobRecord) -> tuple[Doubles, Doubles, npt.NDArray[np.bool_], tuple[str, ...]]:
     """Scores of what curves are of, their probabilities, whether it holds, and what it is called.
 
     Examples are ranked by scores: of two classes by the difference of their logits, as probabilities of all above 37
