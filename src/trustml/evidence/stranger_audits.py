@@ -131,7 +131,7 @@ def _membership(record: AuditRecord, model: AuditedModel, *, same_words: bool) -
 
 
 def _untried(record: AuditRecord, *, same_words: bool) -> list[Check]:
-    """Name attacks of which there is no curve, and that every audit makes: they need no reference models and no texts."""
+    """Name attacks without a curve that every audit makes, as they need no reference models and no tokens."""
     tried = {curve.attack for curve in record.curves}
     unfit = unfit_attacks(Regression() if record.settings.get("outputs") == "values" else DEFAULT_TASK)
     outcome: Outcome = "differs" if same_words else "not recomputed"
