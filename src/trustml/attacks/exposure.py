@@ -94,8 +94,7 @@ def exposure_of(
     confidence : float
         Of the interval.
     as_before : bool
-        Give what was recorded before references were seen to be drawn as well, and tails were integrated: an interval
-        over canaries alone, and nothing extrapolated where that is more than some 1,000 bits. To verify such records.
+        To verify old records: an interval over canaries alone, and nothing extrapolated beyond some 1,000 bits.
 
     Raises
     ------
@@ -107,7 +106,7 @@ def exposure_of(
     Canaries and references are both drawn: the variance is that of a mean over canaries plus the jackknife's over
     references, among which is one more that ranks first, as no reference beyond a canary is no proof that there is
     none. The interval is Student's by Welch's degrees of freedom, its upper end on a logarithmic scale, as exposures
-    are skewed to the right. By simulation it misses the truth 1 to 6 times in 100 at 95 % for 5 to 500 canaries.
+    are skewed to the right. By simulation it misses at most some 6 times in 100 at 95 %, of 5 to 500 canaries.
     """
     from scipy import stats
 
@@ -127,17 +126,9 @@ def exposure_of(
         width = float(stats.t.ppf((1 + confidence) / 2, trained - 1) * own.std(ddof=1) / trained**0.5)
         low, high = float(own.mean()) - width, min(most, float(own.mean()) + width)
     test = stats.mannwhitneyu(losses[included], losses[~included], alternative="less")
-    shape, place, scale = _fitted(references)
-    law = stats.skewnorm(shape, place, scale)
-    fit = float(stats.kstest(references, law.cdf).pvalue)
     least = [float(losses[side].min()) for side in (included, ~included)]
-    logs = [float(law.logcdf(one)) for one in least]
-    fits = fit >= _NO_FIT and (not as_before or bool(np.isfinite(logs).all()))
-    if not as_before:
-        logs = [
-            log if log > _FAR else _log_tail((one - place) / scale, shape) for log, one in zip(logs, least, strict=True)
-        ]
-    largest = [-log / float(np.log(2)) for log in logs]
+    largest, fit = _extrapolated(least, references, beyond=not as_before)
+    fits = fit >= _NO_FIT and bool(np.isfinite(largest).all())
     return Exposure(
         mean=min(most, float(own.mean())),
         low=max(0.0, low),
@@ -171,6 +162,19 @@ def _ends(
     width = float(t.ppf((1 + confidence) / 2, degrees)) * (own + drawn) ** 0.5
     mean = float(bits.mean())
     return mean - width, mean * float(np.exp(min(width / mean, 50.0))) if mean > 0.0 else width
+
+
+def _extrapolated(least: list[float], references: npt.NDArray[Any], *, beyond: bool) -> tuple[list[float], float]:
+    """Bits of losses by the law of the references, and how well it fits; `beyond` the smallest number too."""
+    from scipy import stats
+
+    shape, place, scale = _fitted(references)
+    law = stats.skewnorm(shape, place, scale)
+    logs = [float(law.logcdf(one)) for one in least]
+    if beyond:
+        pairs = zip(least, logs, strict=True)
+        logs = [_log_tail((one - place) / scale, shape) if log <= _FAR else log for one, log in pairs]
+    return [-log / float(np.log(2)) for log in logs], float(stats.kstest(references, law.cdf).pvalue)
 
 
 def _log_tail(value: float, shape: float) -> float:
