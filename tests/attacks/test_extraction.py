@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from trustml.attacks.extraction import continued, extracted, long_enough
+from trustml.attacks.extraction import continued, distinct_texts, extracted, long_enough
+from trustml.data.dataset import Examples
 from trustml.errors import DataError
+from trustml.scenario.attacks import Extraction
+from trustml.worker.predicting import extract
 
 TOKENS, STEPS, PREFIX, LENGTH = 30, 9, 4, 3
 
@@ -79,5 +84,28 @@ def test_texts_that_are_too_short_are_not_called_clean():
     labels[:5, PREFIX + LENGTH - 2] = 0
     assert len(long_enough(labels, prefix=PREFIX, length=LENGTH)) == 7
     nothing = continued(by_heart(inputs, labels), inputs[:0], labels[:0], prefix=PREFIX, length=LENGTH)
-    with pytest.raises(DataError, match="0 training and 12 held-out texts are long enough, and 10 of each are needed"):
+    with pytest.raises(DataError, match="0 training and 12 held-out texts are long enough and distinct, and 10 of"):
         extracted(nothing, np.zeros(12), length=LENGTH)
+
+
+def test_copies_of_a_text_are_one_question_and_those_of_both_sets_are_none():
+    """Else twenty copies of one text that is guessed would be twenty findings."""
+    train, held = texts(12, seed=0), texts(12, seed=1)
+    own = [
+        np.concatenate([part, np.tile(part[:1], (20, 1)), other[5:7]]) for part, other in zip(train, held, strict=True)
+    ]
+    own[1][20:25, -1] = 29  # alike as far as they are asked
+    own[1][3, PREFIX] = 0  # too short
+    found = distinct_texts(tuple(own), held, prefix=PREFIX, length=LENGTH)
+    np.testing.assert_array_equal(found[0], [n for n in range(12) if n != 3])
+    np.testing.assert_array_equal(found[1], [n for n in range(12) if n not in (5, 6)])
+
+
+def test_a_network_is_asked_for_distinct_texts():
+    train, held = texts(12, seed=0), texts(12, seed=1)
+    many = Examples(inputs=np.tile(train[0], (3, 1)), labels=np.tile(train[1], (3, 1)))
+    network = SimpleNamespace(logits=by_heart(*train))
+    asked = Extraction(prefix=PREFIX, length=LENGTH, texts=40)
+    found = extract(network, many, Examples(inputs=held[0], labels=held[1]), asked=asked)
+    np.testing.assert_array_equal(found["train_right"], np.full(12, LENGTH))
+    assert len(found["test_right"]) == 12

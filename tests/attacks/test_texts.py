@@ -16,6 +16,7 @@ from trustml.attacks.texts import (
     compressed_scores,
     least_likely_scores,
     least_likely_standardised_scores,
+    lowest_without_tokens,
 )
 from trustml.errors import UsageError
 from trustml.models.answers import recorded, recorded_losses
@@ -55,7 +56,7 @@ def test_signals_by_hand():
     np.testing.assert_allclose(packed, [-2 / len(zlib.compress(b"abcdefghij")), -3 / len(zlib.compress(b"abcd"))])
     assert (compressed_scores(np.ones(2), labels) < 0).all()
     nothing = np.zeros_like(labels)
-    np.testing.assert_array_equal(least_likely_scores(outputs, nothing), [0.0, 0.0])
+    assert np.isnan(least_likely_scores(outputs, nothing)).all()
     inside = np.array([[True, True], [False, True]])
     np.testing.assert_allclose(
         calibrated_scores(np.array([1.0, 1.0]), np.array([[9.0, 2.0], [4.0, 6.0]]), inside), [3.0, 3.0]
@@ -135,3 +136,13 @@ def test_a_record_of_before_holds_too_little_for_them():
             target, labels, MEMBERS, References(logits=np.zeros((2, TEXTS, 3)), members=references.members[:2]),
             task=NextToken(),
         )  # fmt: skip
+
+
+def test_a_text_in_which_no_token_follows_is_the_last_that_is_called_a_member():
+    """Its loss is 0, which is no sign that it was learnt."""
+    target, labels, references = attacked(remembers=True)
+    nothing = np.arange(TEXTS) == 3
+    target[nothing], labels[nothing] = 0.0, 0
+    for one in attack_membership(target, labels, MEMBERS, references, task=NextToken()):
+        assert one.scores[3] == one.scores[~nothing].min(), one.attack
+    np.testing.assert_array_equal(lowest_without_tokens(np.ones(2), np.zeros((2, 3))), 0.0)

@@ -8,11 +8,12 @@ import msgspec
 import numpy as np
 import pytest
 
+from trustml.attacks.advantage import split_advantage
 from trustml.evidence import rows
 from trustml.evidence.checks import same_number, text_of
 from trustml.evidence.rows import Recomputed, _compare, row_checks
 from trustml.measures.means import mean_with_interval
-from trustml.measures.membership import DISTINCT
+from trustml.measures.membership import DISTINCT, HALVINGS
 from trustml.measures.resampling import drawn_as_before, mean_ends
 from trustml.measures.row import Row
 from trustml.models.tasks import DEFAULT_TASK, Regression
@@ -45,8 +46,22 @@ def test_a_table_of_an_earlier_revision_may_lack_what_came_later(monkeypatch):
 
 @pytest.mark.parametrize(
     ("changed", "outcome"),
-    [({"low": 0.3, "high": 0.7}, "not recomputed"), ({"value": 0.6}, "differs"), ({}, "ok")],
-    ids=["a wider interval", "another value", "the same"],
+    [
+        ({"low": 0.3, "high": 0.7}, "not recomputed"),
+        ({"low": 0.45, "high": 0.55}, "differs"),
+        ({"low": 0.3, "high": 0.7, "n": 10}, "differs"),
+        ({"low": 0.3, "high": 0.7, "confidence": 0.9}, "differs"),
+        ({"value": 0.6}, "differs"),
+        ({}, "ok"),
+    ],
+    ids=[
+        "a wider interval",
+        "a narrower one",
+        "of more examples",
+        "of another confidence",
+        "another value",
+        "the same",
+    ],
 )
 def test_intervals_of_before_copies_were_counted_once_are_not_held_against_a_run(monkeypatch, changed, outcome):
     row = Row(
@@ -169,3 +184,60 @@ def test_an_end_beyond_the_limit_of_a_verdict_differs():
     assert _compare(near, anew, same_words=False, untyped=False).outcome == "differs"
     near = msgspec.structs.replace(near, low=0.12)
     assert _compare(near, anew, same_words=False, untyped=False).outcome == "not recomputed"
+
+
+@pytest.mark.parametrize(
+    ("stated", "outcome"),
+    [
+        ({"value": 0.62, "verdict": "above guessing"}, "not recomputed"),
+        ({"value": 0.62, "verdict": "not above guessing"}, "differs"),
+        ({"value": 0.41, "verdict": "not above guessing"}, "differs"),
+        ({"value": 0.62, "verdict": "above guessing", "n": 4}, "differs"),
+    ],
+)
+def test_a_bound_of_before_copies_were_counted_once_was_higher_and_concludes_from_itself(stated, outcome):
+    anew = row_of(
+        "membership_auc_at_least", value=0.45, verdict="not above guessing", confidence=0.99, facts={DISTINCT: 5}
+    )
+    told = msgspec.structs.replace(anew, facts={}, **stated)
+    assert _compare(told, anew, same_words=False, untyped=False).outcome == outcome
+
+
+def row_of(measure, **columns):
+    return Row(
+        run="r", job="train.jax.Plain.s0", backend="jax", regime="Plain", seed=0, subject="members ~ held-out",
+        measure=measure, unit="1", n=40, **columns,
+    )  # fmt: skip
+
+
+def test_an_advantage_of_one_halving_is_held_to_that_halving(monkeypatch):
+    """Leaving out how many halvings there were must not free a figure of everything else."""
+    generator = np.random.default_rng(0)
+    members, groups = np.arange(40) < 20, np.arange(40) // 2
+    scores = generator.normal(size=40) + members
+    model = SimpleNamespace(
+        record=SimpleNamespace(id="train.jax.Plain.s0"), members=members, groups=groups,
+        outcomes=[SimpleNamespace(attack="loss", scores=scores)],
+    )  # fmt: skip
+    evidence = SimpleNamespace(
+        manifest=SimpleNamespace(format=3), run=None, task=DEFAULT_TASK, once=lambda made: [model]
+    )
+    first = split_advantage(scores, members, halvings=1)
+    anew = row_of(
+        "membership_advantage", method="loss", value=0.1, low=-0.3, high=0.5, confidence=0.95,
+        interval="clopper-pearson", facts={HALVINGS: 15},
+    )  # fmt: skip
+    then = msgspec.structs.replace(anew, value=first.value, low=first.low, high=first.high, facts={})
+
+    def told(**changed):
+        monkeypatch.setattr(rows, "read_table", lambda run: [msgspec.structs.replace(then, **changed)])
+        found = Recomputed(rows=[anew], statements=[], missing={}, failed={})
+        return [one.outcome for one in row_checks(evidence, found, {}, same_words=False)]
+
+    assert told() == ["ok"] and then.value != anew.value
+    inside = {"value": 0.1, "low": 0.09, "high": 0.11}
+    forged = ({"n": 99_999}, {"unit": "bits"}, {"confidence": 0.5}, {"low": None, "high": None}, {"value": 0.1}, inside)
+    assert [told(**one) for one in forged] == [["differs"]] * len(forged)
+    with_copies = split_advantage(scores, members, groups=groups, halvings=1)
+    kept = {"value": with_copies.value, "low": with_copies.low, "high": with_copies.high}
+    assert told(**kept, facts={DISTINCT: 10}) == ["ok"] and told(facts={DISTINCT: 10}) == ["differs"]

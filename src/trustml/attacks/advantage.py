@@ -33,6 +33,7 @@ def split_advantage(
     groups: npt.NDArray[Any] | None = None,
     confidence: float = 0.95,
     seed: int = 0,
+    halvings: int = HALVINGS,
 ) -> AttackEstimate:
     """TPR - FPR at a threshold chosen on other examples (membership advantage: Yeom et al., CSF 2018, 1709.01604).
 
@@ -51,15 +52,17 @@ def split_advantage(
         again for taking the median over halvings. Chosen thresholds are taken as given.
     seed : int
         Of the halvings.
+    halvings : int
+        1 gives the figure that was recorded before there were several: of the first, without a median's price.
 
     Returns
     -------
     AttackEstimate
-        The mean over :data:`HALVINGS` halvings, with its Monte-Carlo error. It may be negative, as any estimate of
+        The mean over the halvings, with its Monte-Carlo error. It may be negative, as any estimate of
         zero may. Without a value below four members or non-members.
     """
     values, inside = checked_scores(scores, members)
-    alpha = (1.0 - check_confidence(confidence)) / 8
+    alpha = (1.0 - check_confidence(confidence)) / (4 if halvings == 1 else 8)
     numbers = np.arange(len(values)) if groups is None else np.unique(groups, return_inverse=True)[1].reshape(-1)
     sides = [np.unique(numbers[side]) for side in (inside, ~inside)]
     if min(map(len, sides)) < 4:
@@ -69,7 +72,7 @@ def split_advantage(
     ranked, who, numbers = values[order], inside[order], numbers[order]
     last = np.append(ranked[1:] != ranked[:-1], True)
     caught = []
-    for _ in range(HALVINGS):
+    for _ in range(halvings):
         half = np.zeros(len(values), bool)
         for own in sides:
             half[generator.permutation(own)[: len(own) // 2]] = True
@@ -83,13 +86,15 @@ def split_advantage(
         confidence=confidence,
         n=len(values),
         interval="clopper-pearson",
-        note=f"thresholds chosen on one half of the examples, applied to the other, mean over {HALVINGS} halvings; "
+        note=f"thresholds chosen on one half of the examples, applied to the other, mean over {halvings} halvings; "
         "medians of their ends, Clopper-Pearson of both shares",
     )
     if groups is None:
         return found
     once = one_of_each(groups)
-    return widened([found, split_advantage(values[once], inside[once], confidence=confidence, seed=seed)])
+    return widened(
+        [found, split_advantage(values[once], inside[once], confidence=confidence, seed=seed, halvings=halvings)]
+    )
 
 
 def _caught(half: Bools, members: Bools, last: Bools) -> tuple[int, int]:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.attacks.estimates import AttackEstimate, check_confidence, share_high, share_low
+from trustml.data.copies import digests
 from trustml.errors import DataError
 
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -41,6 +42,35 @@ class Extracted:
 def long_enough(labels: npt.NDArray[Any], *, prefix: int, length: int) -> Ints:
     """Places of the texts that have a prefix and tokens that follow it."""
     return np.flatnonzero((labels[:, : prefix + length - 1] > 0).all(axis=1))
+
+
+def distinct_texts(
+    members: tuple[npt.NDArray[Any], npt.NDArray[Any]],
+    others: tuple[npt.NDArray[Any], npt.NDArray[Any]],
+    *,
+    prefix: int,
+    length: int,
+) -> tuple[Ints, Ints]:
+    """Places of the texts of both sets that are long enough and are questions of their own.
+
+    Texts that are alike as far as they are shown and compared get the same answer: they count once. Those that both
+    sets have are in neither, as what is trained on is no control of itself.
+
+    Parameters
+    ----------
+    members, others : tuple of numpy.ndarray
+        Tokens of shape (n, steps), and those that follow them.
+    prefix, length : int
+        As in :func:`continued`.
+    """
+    sets = []
+    for inputs, labels in (members, others):
+        rows = long_enough(labels, prefix=prefix, length=length)
+        asked = np.concatenate([inputs[rows, :prefix], labels[rows, prefix - 1 : prefix - 1 + length]], axis=1)
+        found, first = np.unique(digests(asked.astype(np.int64)), return_index=True)
+        sets.append((rows, found, first))
+    (own, of_own, first), (rest, of_rest, first_of_rest) = sets
+    return own[np.sort(first[~np.isin(of_own, of_rest)])], rest[np.sort(first_of_rest[~np.isin(of_rest, of_own)])]
 
 
 def continued(
@@ -105,8 +135,8 @@ def extracted(
     alpha = (1.0 - check_confidence(confidence)) / 2
     if min(len(members), len(others)) < FEWEST:
         raise DataError(
-            f"extraction: {len(members)} training and {len(others)} held-out texts are long enough, and {FEWEST} of "
-            "each are needed; use a shorter prefix or length"
+            f"extraction: {len(members)} training and {len(others)} held-out texts are long enough and distinct, and "
+            f"{FEWEST} of each are needed; use a shorter prefix or length"
         )
     counts = [(int((right >= length).sum()), len(right)) for right in (members, others)]
     shares = [

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.attacks.advantage import split_advantage
-from trustml.attacks.catalogue import ATTACKS, CATALOGUE, Attack, References
+from trustml.attacks.catalogue import ATTACKS, CATALOGUE, Attack, References, Seen
 from trustml.attacks.estimates import AttackEstimate, check_confidence
 from trustml.attacks.roc import (
     Roc,
@@ -25,10 +25,11 @@ from trustml.attacks.roc import (
 from trustml.attacks.seeing import answers, as_two_classes, look, unfit_to_texts
 from trustml.attacks.signals import Bools, Floats
 from trustml.attacks.task_signals import unfit_attacks
+from trustml.attacks.texts import lowest_without_tokens
 from trustml.attacks.tops import Tops, surest
 from trustml.data.copies import one_of_each
 from trustml.errors import UsageError
-from trustml.models.tasks import DEFAULT_TASK, Binary, Task
+from trustml.models.tasks import DEFAULT_TASK, Binary, NextToken, Task
 
 FPRS = (0.001, 0.01)
 FEWEST_OF_A_CLASS = 20
@@ -181,7 +182,7 @@ def attack_membership(
     unfit = unfit_attacks(task) | unfit_to_texts(task, values)
     outcomes = []
     for attack in _choose(attacks, available=available, both=_both_sides(references), unfit=unfit):
-        scores, note = attack.score(seen)
+        scores, note = _scores_of(attack, seen, task)
         used = available if attack.all_references else attack.references
         outcomes.append(_judge(attack.name, used, scores, note, classes, inside, fprs, confidence, numbers))
     return outcomes
@@ -289,6 +290,11 @@ def _groups(groups: npt.NDArray[Any] | None, inside: Bools, *, kept: int) -> npt
         raise UsageError(f"groups: shape {given.shape} of {given.dtype}; give one integer for every example")
     pairs = np.stack([given[:kept].astype(np.int64), inside[:kept]])
     return np.unique(pairs, axis=1, return_inverse=True)[1].reshape(-1)
+
+
+def _scores_of(attack: Attack, seen: Seen, task: Task) -> tuple[Floats, str]:
+    scores, note = attack.score(seen)
+    return lowest_without_tokens(scores, seen.labels) if isinstance(task, NextToken) else scores, note
 
 
 def _judge(

@@ -26,6 +26,11 @@ def least_likely_scores(outputs: Floats, labels: npt.NDArray[Any]) -> Floats:
         Shape (n, steps, 4), see :func:`trustml.models.answers.recorded`.
     labels : numpy.ndarray
         Shape (n, steps), 0 where no token follows.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n,); NaN for a text in which no token follows.
     """
     return _mean_of_least(outputs[..., FOLLOWING], labels)
 
@@ -62,12 +67,27 @@ def calibrated_scores(loss: Floats, references: Floats, members: Bools) -> Float
     return np.asarray(np.where(without, references, 0.0).sum(axis=0) / without.sum(axis=0) - loss, np.float64)
 
 
+def lowest_without_tokens(scores: Floats, labels: npt.NDArray[Any]) -> Floats:
+    """Scores of which those of texts in which no token follows are the lowest: no loss is no sign of membership.
+
+    Parameters
+    ----------
+    scores : numpy.ndarray
+        Shape (n,).
+    labels : numpy.ndarray
+        Shape (n, steps), 0 where no token follows.
+    """
+    follows = (labels > 0).any(axis=1)
+    return np.where(follows, scores, scores[follows].min() if follows.any() else 0.0)
+
+
 def _mean_of_least(values: Floats, labels: npt.NDArray[Any]) -> Floats:
     follows = labels > 0
     counts = np.maximum(np.ceil(SHARE * follows.sum(axis=1)), 1).astype(np.int64)
     ordered = np.sort(np.where(follows, values, np.inf), axis=1)
-    chosen = (np.arange(values.shape[1]) < counts[:, None]) & np.isfinite(ordered)  # a text of no token has none
-    return np.asarray(np.where(chosen, ordered, 0.0).sum(axis=1) / counts, np.float64)
+    chosen = np.arange(values.shape[1]) < counts[:, None]
+    means = np.where(chosen & np.isfinite(ordered), ordered, 0.0).sum(axis=1) / counts
+    return np.where(follows.any(axis=1), means, np.nan)
 
 
 def _packed(tokens: npt.NDArray[Any], names: Sequence[str]) -> int:

@@ -20,9 +20,10 @@ from trustml.evidence.curves import Figures
 from trustml.measures.entry import Family
 from trustml.measures.evidence import Evidence
 from trustml.measures.measure import MEASURES
-from trustml.measures.membership import DISTINCT, HALVINGS
+from trustml.measures.membership import DISTINCT, HALVINGS, halved_once
 from trustml.measures.privacy import privacy_statements
 from trustml.measures.quality import SURVIVES
+from trustml.measures.remembered import GIVEN_SEQUENCES, LARGEST, OVER_BOTH
 from trustml.measures.resampling import drawn_as_before
 from trustml.measures.row import COLUMNS, About, Row
 from trustml.models.tasks import DEFAULT_TASK
@@ -154,7 +155,10 @@ def row_checks(evidence: Evidence, found: Recomputed, figures: Figures, *, same_
         reason = absent.get(_family(row.measure))
         if same:
             drawn = again[_key(row)].pop(0) if again.get(_key(row)) else None
-            checks.append(_compare(row, same.pop(0), same_words=same_words, untyped=untyped, again=drawn))
+            now = same.pop(0)
+            if not same_words and HALVINGS in now.facts and HALVINGS not in row.facts:
+                now = halved_once(evidence, now, with_copies=DISTINCT in row.facts)
+            checks.append(_compare(row, now, same_words=same_words, untyped=untyped, again=drawn))
         elif figure is not None and reason is not None:
             checks.append(_compare_figure(row, figure))
         elif reason is not None and row.measure in MEASURES:
@@ -256,7 +260,7 @@ def _drawn_again(
     asked = {
         row.measure
         for row in stated
-        if any(_was_drawn(row, one, untyped=untyped) and not _same_ends(row, one) for one in anew.get(_key(row), ()))
+        if any(_was_drawn(row, one, untyped=untyped) and not _same_figures(row, one) for one in anew.get(_key(row), ()))
     }
     paths = {path for measure in asked for path in MEASURES[measure].rows}
     found: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
@@ -270,24 +274,25 @@ def _drawn_again(
 
 
 def _was_drawn(stated: Row, anew: Row, *, untyped: bool) -> bool:
-    """Whether the ends of a row of another revision are of resamples, where they are exact now."""
+    """Whether a row of another revision was made as it is not made now: by resamples, or given the sequences."""
+    if stated.measure == LARGEST:
+        return not same_number(anew.value, stated.value)
+    if anew.interval == OVER_BOTH:
+        return stated.interval == GIVEN_SEQUENCES
     return anew.interval == _EXACT and (stated.interval == _DRAWN or (untyped and not stated.interval))
 
 
-def _same_ends(stated: Row, anew: Row) -> bool:
-    return same_number(anew.low, stated.low) and same_number(anew.high, stated.high)
+def _same_figures(stated: Row, anew: Row) -> bool:
+    return all(same_number(getattr(anew, name), getattr(stated, name)) for name in ("value", "low", "high"))
 
 
 def _compare(stated: Row, anew: Row, *, same_words: bool, untyped: bool, again: Row | None = None) -> Check:
     gone = anew.value is None and stated.value is not None
     if gone and (_left_out(anew) or anew.measure == "epsilon_prv"):
         return _check(stated, "not recomputed", str(anew.facts.get("reason", "")))
-    halved = not same_words and HALVINGS in anew.facts and HALVINGS not in stated.facts
-    if halved and stated.value is not None and (anew.low or 0.0) <= stated.value <= (anew.high or 0.0):
-        return _check(stated, "not recomputed", "is of one random halving, and the mean over many since")
     older = not same_words and DISTINCT in anew.facts and DISTINCT not in stated.facts
     drawn = not same_words and _was_drawn(stated, anew, untyped=untyped)
-    if drawn and again is not None and _same_ends(stated, again):
+    if drawn and again is not None and _same_figures(stated, again):
         anew = again
     unsure = ""
     for name in ("value", "low", "high"):
@@ -299,12 +304,14 @@ def _compare(stated: Row, anew: Row, *, same_words: bool, untyped: bool, again: 
                 unsure or f"{name} is {text_of(before)} as it was drawn, which no seed gives; exact, {text_of(now)}"
             )
             continue
-        if older and (name != "value" or stated.measure == "membership_auc_at_least"):
-            why = f"{name} is {text_of(before)} of before copies were counted once, {text_of(now)} since"
-            return _check(stated, "not recomputed", why)
+        if older and _counts_copies(name, stated, anew):
+            unsure = unsure or f"{name} is {text_of(before)} of before copies were counted once, {text_of(now)} since"
+            continue
         return _check(stated, "differs", f"{name} is {text_of(before)} in the table, {text_of(now)} from the files")
     # A table of before format 3 has nothing there; one that has something is held to it, whatever format it names.
     typed = () if untyped and stated.about == About() else _TYPED
+    if older and unsure:
+        anew = _as_counted(stated, anew)
     for name in ("n", "unit", *typed, *(("note",) if same_words else ())):
         before, now = getattr(stated, name), getattr(anew, name)
         if drawn and name == "interval":
@@ -314,9 +321,29 @@ def _compare(stated: Row, anew: Row, *, same_words: bool, untyped: bool, again: 
     return _check(stated, "not recomputed", unsure) if unsure else _check(stated, "ok", text_of(stated.value))
 
 
+def _counts_copies(name: str, stated: Row, anew: Row) -> bool:
+    """Whether a bound or end may be of before copies were counted once: intervals of one model were never wider."""
+    if stated.value is None:
+        return False
+    if stated.measure == "membership_auc_at_least":
+        return name == "value" and (anew.value is None or stated.value > anew.value)
+    if name == "value" or stated.low is None or stated.high is None or not stated.low <= stated.value <= stated.high:
+        return False
+    return not stated.job or anew.low is None or anew.high is None or anew.low <= stated.low <= stated.high <= anew.high
+
+
+def _as_counted(stated: Row, anew: Row) -> Row:
+    """What columns of before copies were counted once follow from: where there is none now, an interval's are lost."""
+    if stated.measure == "membership_auc_at_least" and stated.value is not None:
+        return msgspec.structs.replace(anew, verdict="above guessing" if stated.value > 0.5 else "not above guessing")
+    if not stated.job or anew.low is None:
+        return msgspec.structs.replace(anew, interval=stated.interval, confidence=stated.confidence)
+    return anew
+
+
 def _is_near(drawn: float | None, exact: float | None, anew: Row) -> bool:
     """Whether an end may have been drawn: two thirds of a standard error away, and concluding the same from it."""
-    if drawn is None or exact is None or anew.low is None or anew.high is None:
+    if drawn is None or exact is None or anew.low is None or anew.high is None or anew.interval != _EXACT:
         return False
     limits = (0.0, SURVIVES.get(anew.measure, 0.0))
     if any((drawn > limit) != (exact > limit) or (drawn < limit) != (exact < limit) for limit in limits):

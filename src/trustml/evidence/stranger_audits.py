@@ -131,7 +131,7 @@ def _membership(record: AuditRecord, model: AuditedModel, *, same_words: bool) -
 
 
 def _untried(record: AuditRecord, *, same_words: bool) -> list[Check]:
-    """Name attacks that every audit makes, as they need no reference models, and of which there is no curve."""
+    """Name attacks without a curve that every audit makes, as they need no reference models and no tokens."""
     tried = {curve.attack for curve in record.curves}
     unfit = unfit_attacks(Regression() if record.settings.get("outputs") == "values" else DEFAULT_TASK)
     outcome: Outcome = "differs" if same_words else "not recomputed"
@@ -139,7 +139,7 @@ def _untried(record: AuditRecord, *, same_words: bool) -> list[Check]:
     return [
         _check(f"attack {name}", outcome, why)
         for name, attack in ATTACKS.items()
-        if not attack.references and name not in tried and name not in unfit
+        if not attack.references and not attack.texts and name not in tried and name not in unfit
     ]
 
 

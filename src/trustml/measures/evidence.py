@@ -217,7 +217,7 @@ class Evidence:
         record: JobRecord | None,
         subject: str,
         n: int,
-        interval: tuple[float, float] | None = None,
+        interval: tuple[float, float | None] | None = None,
         method: str = "",
         about: About | None = None,
     ) -> Row:

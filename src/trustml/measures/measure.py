@@ -334,7 +334,8 @@ MEASURES: dict[str, Measure] = {
         title="exposure",
         meaning="Exposure of canary sequences of random tokens that were trained on: log2 of the number of sequences "
         "over the rank of their loss among 999 others (Carlini et al., USENIX Security 2019), mean; t-interval over "
-        "canaries. Canaries that a coin left out are the control: 1.44 where nothing is remembered.",
+        "canaries and those others, without an upper end where ranks cannot tell it. Canaries "
+        "that a coin left out are the control: 1.44 where nothing is remembered.",
         shown=("remembered", "audit"),
     ),
     "canary_exposure_largest": _remembered(
@@ -347,7 +348,8 @@ MEASURES: dict[str, Measure] = {
         unit="1",
         title="extracted",
         meaning="Share of training texts that a model, always by its likeliest token, goes on with word for word "
-        "(Carlini et al., ICLR 2023); Clopper-Pearson 95 % interval; beside that of held-out texts, the control.",
+        "(Carlini et al., ICLR 2023); Clopper-Pearson 95 % interval; beside that of held-out texts, the control. "
+        "Copies count once, and texts that are in both sets are left out.",
         shown=("remembered", "audit"),
     ),
     **DEPLOYED_MEASURES,

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from trustml.attacks.advantage import split_advantage
 from trustml.attacks.catalogue import References
 from trustml.attacks.estimates import AttackEstimate
 from trustml.attacks.membership import Outcome, attack_membership, verdict_of_curves
@@ -157,6 +158,30 @@ def exposed_examples(models: Iterable[AttackedModel]) -> dict[str, npt.NDArray[n
 def attacked_rows(evidence: Evidence) -> list[Row]:
     """Rows of :func:`membership_rows` for the models of the run."""
     return membership_rows(evidence, evidence.once(attacked_models))
+
+
+def halved_once(evidence: Evidence, row: Row, *, with_copies: bool) -> Row:
+    """Give an advantage as it was recorded before there were several halvings, from the same scores.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    row : Row
+        The advantage over many halvings.
+    with_copies : bool
+        Whether copies were kept in one half.
+    """
+    model = next(one for one in evidence.once(attacked_models) if one.record.id == row.job)
+    outcome = next(one for one in model.outcomes if one.attack == row.method)
+    assert row.confidence is not None
+    found = split_advantage(
+        outcome.scores,
+        model.members,
+        groups=model.groups if with_copies else None,
+        confidence=row.confidence,
+        halvings=1,
+    )
+    return msgspec.structs.replace(row, value=found.value, low=found.low, high=found.high)
 
 
 def membership_rows(evidence: Evidence, models: list[AttackedModel]) -> list[Row]:

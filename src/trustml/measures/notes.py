@@ -36,6 +36,7 @@ _PAIRS: dict[PairKind, str] = {
 _INTERVALS: dict[IntervalKind, str] = {
     "wilson": "Wilson {percent} %",
     "t over canaries": "t over canaries {percent} %",
+    "t over canaries and sequences": "t over canaries and sequences {percent} %",
     "newcombe": "Newcombe {percent} %, paired",
     "bootstrap over examples": "bootstrap {percent} % over examples",
     "exact bootstrap over examples": "exact bootstrap {percent} % over examples",
@@ -145,6 +146,7 @@ REST: dict[str, _Words] = {
     "untrained": "{untrained_value:.3g} for {untrained} that were not trained on",
     "sequences": "among {sequences} other sequences of random tokens",
     "most_bits": "at most {most_bits:.2f}",
+    "open_above": "no upper end: ranks tell no more than that it is at least the lower one",
     "skew_normal": "by a skew-normal law (Kolmogorov-Smirnov p = {skew_normal:.2g}): an extrapolation",
     "distinct_members": "with copies: {distinct_members} distinct members and {distinct_others} distinct others",
     "exposed": "WARNING: {exposed} members stand before all but {exposed_among} non-members, p = {exposed_p:.1g}",

@@ -7,13 +7,17 @@ from trustml.attacks.extraction import extracted
 from trustml.errors import DataError
 from trustml.measures.evidence import Evidence
 from trustml.measures.notes import absent
-from trustml.measures.row import About, Facts, Row, Verdict
+from trustml.measures.resampling import draws_as_before
+from trustml.measures.row import About, Facts, IntervalKind, Row, Verdict
 from trustml.plan.job import CanaryJob, TrainJob
 from trustml.record.schema import JobRecord
 from trustml.scenario.attacks import SEQUENCES, Extraction
 from trustml.scenario.read import from_plain
 
 EXPOSURE, LARGEST, EXTRACTION = "canary_exposure", "canary_exposure_largest", "extraction_rate"
+OVER_BOTH: IntervalKind = "t over canaries and sequences"
+GIVEN_SEQUENCES: IntervalKind = "t over canaries"
+"""Of records of before it was seen that the sequences that canaries are ranked among are drawn as well."""
 _NOT_AT_HAND = "what it is made of is under private/, which is not at hand"
 
 
@@ -44,11 +48,15 @@ def _of_canaries(evidence: Evidence, record: JobRecord, job: CanaryJob) -> list[
         return nothing(absent(_NOT_AT_HAND, not_at_hand=True))
     arrays = evidence.run.arrays(job.output)
     try:
-        found = exposure_of(arrays["losses"], arrays["included"].astype(bool), arrays["reference_losses"])
+        found = exposure_of(
+            arrays["losses"], arrays["included"].astype(bool), arrays["reference_losses"], as_before=draws_as_before()
+        )
     except DataError as error:
         return nothing(absent(str(error)))
     facts: Facts = {"untrained": found.others, "untrained_value": found.untrained, "p_of": "Mann-Whitney"}
     facts |= {"sequences": found.references, "most_bits": found.most}
+    if found.high is None:
+        facts["open_above"] = True
     rows = [
         evidence.row(
             EXPOSURE,
@@ -61,7 +69,7 @@ def _of_canaries(evidence: Evidence, record: JobRecord, job: CanaryJob) -> list[
                 verdict=_verdict(found.p_value, job.canaries.confidence),
                 p_value=found.p_value,
                 confidence=0.95,
-                interval="t over canaries",
+                interval=GIVEN_SEQUENCES if draws_as_before() else OVER_BOTH,
                 facts=facts,
             ),
         )

@@ -55,6 +55,7 @@ IntervalKind: TypeAlias = Literal[
     "effective pairs",
     "simulated audits",
     "t over canaries",
+    "t over canaries and sequences",
 ]
 """How `low` and `high` were made."""
 

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from trustml.attacks.extraction import continued, long_enough
+from trustml.attacks.extraction import continued, distinct_texts
 from trustml.attribution.passes import MOST_ROWS
 from trustml.backends.contract import Network
 from trustml.data.dataset import Examples, Floats, Ints, LabelArray
@@ -62,10 +62,12 @@ def predict_recorded(network: Network, inputs: Floats, labels: LabelArray, *, ta
 
 
 def extract(network: Network, train: Examples, held_out: Examples, *, asked: Extraction) -> dict[str, Ints]:
-    """Let the network go on with texts of both sets; how many tokens of each were right at first, by set."""
+    """Let the network go on with distinct texts of both sets; how many tokens of each were right at first, by set."""
+    sides = distinct_texts(
+        (train.inputs, train.labels), (held_out.inputs, held_out.labels), prefix=asked.prefix, length=asked.length
+    )
     found = {}
-    for name, texts in (("train", train), ("test", held_out)):
-        rows = long_enough(texts.labels, prefix=asked.prefix, length=asked.length)
+    for name, texts, rows in zip(("train", "test"), (train, held_out), sides, strict=True):
         rows = np.random.default_rng(len(rows)).permutation(rows)[: asked.texts]
         found[f"{name}_right"] = continued(
             network.logits, texts.inputs[rows], texts.labels[rows], prefix=asked.prefix, length=asked.length

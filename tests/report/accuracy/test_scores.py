@@ -59,6 +59,19 @@ def test_curves_have_the_area_and_the_corners_that_scikit_learn_gives(steps):
     assert tuple(frame.iloc[-1][["recall", "false_positives"]]) == (1.0, 1.0)
 
 
+@pytest.mark.parametrize("task", [Classes(), Binary(), Labels()])
+def test_examples_beyond_what_a_probability_can_tell_are_ranked_by_their_logits(task):
+    labels = np.arange(80) % 2
+    logit = 40.0 + np.arange(80) // 2 + 0.5 * (labels == 1)  # all have the probability 1
+    outputs, truth = np.stack([np.zeros(80), logit], axis=1), labels
+    if not isinstance(task, Classes):
+        outputs, truth = logit[:, None], labels[:, None].astype(np.float32)
+    names = ("no", "yes") if not isinstance(task, Labels) else ("yes",)
+    frame = score_curves(evidence_of(task, outputs, truth, names=names), MODEL)
+    assert len(frame) == 81 and (frame.threshold == 1.0).all()
+    assert np.trapezoid(frame.recall, frame.false_positives) == pytest.approx(metrics.roc_auc_score(labels, logit))
+
+
 def test_curves_are_of_each_class_or_label_that_can_have_one():
     outputs, labels = RANDOM.normal(size=(60, 3)), np.repeat([0, 1], 30)
     frame = score_curves(evidence_of(Classes(), outputs, labels, names=("a", "b", "c")), MODEL)

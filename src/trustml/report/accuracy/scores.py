@@ -10,7 +10,7 @@ from trustml.measures.accuracy import outputs_of
 from trustml.measures.classification import against_rest, decisions
 from trustml.measures.evidence import Evidence
 from trustml.models.answers import answers, in_unit
-from trustml.models.losses import sigmoid
+from trustml.models.losses import Doubles, sigmoid
 from trustml.models.tasks import Classes, Labels, Regression
 from trustml.record.schema import JobRecord
 from trustml.report.accuracy.frames import share_cells
@@ -37,27 +37,30 @@ def score_curves(evidence: Evidence, record: JobRecord) -> pd.DataFrame | None:
         falling threshold, some 240 points in all, to five digits. Classes that no held-out example has, or all have,
         have none; None where there is no curve, or more than ``MOST_CURVES``.
     """
-    scores, positive, names = _scored(evidence, record)
+    scores, shown, positive, names = _scored(evidence, record)
     there = [k for k in range(len(names)) if 0 < positive[:, k].sum() < len(positive)]
     if not 0 < len(there) <= MOST_CURVES:
         return None
     points = max(_FEWEST_POINTS, _POINTS // len(there))
-    curves = [_curve(names[k], scores[:, k], positive[:, k], points=points) for k in there]
+    curves = [_curve(names[k], scores[:, k], shown[:, k], positive[:, k], points=points) for k in there]
     return pd.concat(curves, ignore_index=True).round(_DIGITS)
 
 
-def _scored(
-    evidence: Evidence, record: JobRecord
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], tuple[str, ...]]:
-    """Probabilities of what curves are of, whether it holds, and what it is called."""
+def _scored(evidence: Evidence, record: JobRecord) -> tuple[Doubles, Doubles, npt.NDArray[np.bool_], tuple[str, ...]]:
+    """Scores of what curves are of, their probabilities, whether it holds, and what it is called.
+
+    Examples are ranked by scores: of two classes by the difference of their logits, as probabilities of all above 37
+    are 1.
+    """
     scores, positive = against_rest(evidence.task, *outputs_of(evidence, record))
     names = tuple(evidence.manifest.data.class_names)
-    if not isinstance(evidence.task, Classes) or len(names) == 2:  # of two classes, the difference of their logits
-        scores = sigmoid(scores)
-    return scores, positive, names[-scores.shape[1] :]
+    of_logits = not isinstance(evidence.task, Classes) or len(names) == 2
+    return scores, sigmoid(scores) if of_logits else scores, positive, names[-scores.shape[1] :]
 
 
-def _curve(name: str, scores: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_], *, points: int) -> pd.DataFrame:
+def _curve(
+    name: str, scores: Doubles, probabilities: Doubles, positive: npt.NDArray[np.bool_], *, points: int
+) -> pd.DataFrame:
     order = np.argsort(-scores, kind="stable")
     sorted_, true = scores[order], positive[order]
     last = np.flatnonzero(np.r_[sorted_[1:] != sorted_[:-1], True])  # equal scores are answered alike
@@ -67,7 +70,7 @@ def _curve(name: str, scores: npt.NDArray[np.float64], positive: npt.NDArray[np.
     rows = pd.DataFrame(
         {
             "curve": name,
-            "threshold": sorted_[last][kept],
+            "threshold": probabilities[order][last][kept],
             "false_positives": wrong[kept],
             "recall": recall[kept],
             "precision": (hits / (hits + misses))[kept],
@@ -79,10 +82,10 @@ def _curve(name: str, scores: npt.NDArray[np.float64], positive: npt.NDArray[np.
 
 def threshold_frame(evidence: Evidence, record: JobRecord) -> tuple[str, pd.DataFrame] | None:
     """What a model of two classes gives at other thresholds than one half, in cells, and which class is meant."""
-    scores, positive, names = _scored(evidence, record)
+    _, probabilities, positive, names = _scored(evidence, record)
     if len(names) != 1:
         return None
-    score, true, rows = scores[:, 0], positive[:, 0], []
+    score, true, rows = probabilities[:, 0], positive[:, 0], []
     share = float(true.mean())
     for threshold in _THRESHOLDS:
         said = score > threshold

@@ -76,7 +76,8 @@ def remembered_cells(table: pd.DataFrame) -> pd.DataFrame:
         def cell(value: float, measure: Measure = measure) -> Cell:
             return Cell(measure.text(value), value) if value == value else Cell("-")
 
-        known = row["low"] == row["low"]
+        known, open_ = row["low"] == row["low"], row["high"] != row["high"]
+        interval = f"at least {cell(row['low'])}" if open_ else f"{cell(row['low'])}-{cell(row['high'])}"
         found.append(
             {
                 "what": measure.title,
@@ -84,7 +85,7 @@ def remembered_cells(table: pd.DataFrame) -> pd.DataFrame:
                 "backend": row["backend"],
                 "of": row["subject"],
                 "trained on": cell(row["value"]),
-                "interval": Cell(f"{cell(row['low'])}-{cell(row['high'])}", row["low"]) if known else Cell("-"),
+                "interval": Cell(interval, row["low"]) if known else Cell("-"),
                 "not trained on": cell(row["untrained"]),
                 "n": Cell(str(row["n"]), float(row["n"])),
                 "verdict": row["verdict"] or "-",
