@@ -168,7 +168,7 @@ def test_a_step_of_several_backward_passes_or_outside_of_fit_changes_nothing(tmp
     backward(network)
     with pytest.raises(PrivacyError, match="one step of several backward passes"):
         optimizer.step()
-    after, optimizer, outside = watched(tmp_path / "outside", training=False)
+    _, optimizer, outside = watched(tmp_path / "outside", training=False)
     with pytest.raises(PrivacyError, match="a step outside of the training that fit makes"):
         optimizer.step()
     assert torch.equal(before, network._module.weight)
@@ -230,5 +230,5 @@ def test_a_trainer_charges_each_step_it_takes(ours, tmp_path):
     assert len(read_ledger(path)) == steps + 8
     path = tmp_path / "empty.jsonl"
     more = lightning.Trainer(**options | {"max_epochs": 3}, callbacks=[ledger_callback(StepLedger(path, data="mine"))])
-    with pytest.raises(PrivacyError, match="ckpt_path: 8 steps were taken, and empty.jsonl has 0"):
+    with pytest.raises(PrivacyError, match=r"ckpt_path: 8 steps were taken, and empty\.jsonl has 0"):
         more.fit(Classifier(), loader, ckpt_path=tmp_path / "last.ckpt")

@@ -26,6 +26,8 @@ from trustml.privacy.ledger import Charge, charge, read_ledger, relation_of
 
 _FINDERS = ("LearningRateFinder", "BatchSizeFinder")
 """Callbacks that train before the training begins; ``Tuner`` hangs the same ones in."""
+_OURS = "trustml_generator"
+"""What is set on an optimizer: the generator that was made here, which another ledger may meet."""
 _ANY_NUMBER = 2**31
 """Of batches that an example is in: at most as many as are charged."""
 
@@ -100,7 +102,6 @@ class StepLedger:
         self._done = 0
         self._trainer: Any = None
         self._watched: DPOptimizer | None = None
-        self._generator: Any = None
 
     def watch(self, trainer: Any) -> None:
         """Charge every step of a Trainer's optimizer, whoever takes it, from now on.
@@ -201,7 +202,7 @@ class StepLedger:
         sampling = "poisson" if ours else "unknown"
         if not ours:
             _require_each_once(loader)
-        self._draw_from_entropy(optimizer)
+        _draw_from_entropy(optimizer)
         examples = len(loader.dataset)
         size = loader.expected if ours else examples
         entry = Charge(
@@ -240,17 +241,18 @@ class StepLedger:
             raise PrivacyError(f"optimizer: noise_multiplier {optimizer.noise_multiplier} adds none; use more than 0")
         if optimizer._step_skip_queue or optimizer._is_last_step_skipped:
             raise PrivacyError("optimizer: a step of several batches (BatchMemoryManager); let each batch be one step")
-        if optimizer.generator is not None and optimizer.generator is not self._generator:
+        if optimizer.generator is not None and optimizer.generator is not getattr(optimizer, _OURS, None):
             raise PrivacyError(
                 "optimizer: a generator of its own may be seeded, and draw noise that can be drawn again; give none"
             )
 
-    def _draw_from_entropy(self, optimizer: DPOptimizer) -> None:
-        """Let noise follow from no seed: torch's default generator has one, of 32 bits, by ``seed_everything``."""
-        if optimizer.generator is None:
-            first, second, third, fourth = (secrets.randbits(32) for _ in range(4))
-            self._generator = noise_generator((first, second, third, fourth), optimizer.params[0].device)
-            optimizer.generator = self._generator
+
+def _draw_from_entropy(optimizer: Any) -> None:
+    """Let noise follow from no seed: torch's default generator has one, of 32 bits, by ``seed_everything``."""
+    if optimizer.generator is None:
+        first, second, third, fourth = (secrets.randbits(32) for _ in range(4))
+        optimizer.generator = noise_generator((first, second, third, fourth), optimizer.params[0].device)
+        setattr(optimizer, _OURS, optimizer.generator)
 
 
 def _require_one_batch(optimizer: DPOptimizer) -> None:
