@@ -144,7 +144,7 @@ def start(
     files = {f"model{ending}": model.content, "train.npz": examples_of(train)}
     if holdout is not None:
         files["holdout.npz"] = examples_of(holdout)
-    options = [] if claim is None else [f"--claim-epsilon={claim[0]:g}", f"--claim-delta={claim[1]:g}"]
+    options = [] if claim is None else [f"--claim-epsilon={_exactly(claim[0])}", f"--claim-delta={_exactly(claim[1])}"]
     digests = [f"{name} {hashlib.sha256(content).hexdigest()}" for name, content in files.items()]
     name = hashlib.sha256("\n".join([*digests, *options]).encode()).hexdigest()[:16]
     if any(one.running for one in uploaded(folder)):
@@ -158,6 +158,12 @@ def start(
     given += [f"--holdout={path / 'holdout.npz'}"] if holdout is not None else []
     _run(path, [str(path / f"model{ending}"), *given, *options])
     return name
+
+
+def _exactly(value: float) -> str:
+    """Write a number with six digits, or as many as it has."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
 
 
 def _run(path: Path, arguments: list[str]) -> None:

@@ -12,6 +12,7 @@ import streamlit as st
 import trustml
 from trustml.compare.rows import measure_run
 from trustml.compare.table import read_measures, table_of
+from trustml.errors import TrustmlError
 from trustml.measures.evidence import Evidence
 from trustml.measures.privacy import ledger_digests
 from trustml.privacy.statement import PrivacyStatement
@@ -77,9 +78,16 @@ def measures() -> pd.DataFrame:
 def _measured() -> pd.DataFrame:
     run = current()
     if not _is_so_far(run):
-        return _measured(str(run.path), seen(run))
+        return _read(str(run.path), seen(run))
     manifest = run.manifest
     done = sum(record.status == "ok" for record in manifest.jobs)
+    if not done:
+        st.info(
+            "No job has ended yet."
+            if run.status == "running"
+            else "No job of this run ended well, so there is nothing to measure. The Record page says why."
+        )
+        st.stop()
     st.info(
         plain_text(
             f"So far: measured from {done} of {len(manifest.jobs)} jobs. "
@@ -87,8 +95,6 @@ def _measured() -> pd.DataFrame:
             + " Epsilons are of what was charged until now."
         )
     )
-    if not done:
-        st.stop()
     return _so_far(str(run.path), seen(run))[0]
 
 
@@ -100,7 +106,11 @@ def statements() -> list[PrivacyStatement]:
 
 def follow() -> None:
     """While the chosen run is running, show in the sidebar how far it is, and the page anew as jobs end."""
-    if current().status == "running":
+    try:
+        running = current().status == "running"
+    except TrustmlError:  # told by the pages that show it; those of other runs need not know
+        return
+    if running:
         with st.sidebar:
             _follow(_state(current().manifest.jobs))
 
@@ -124,7 +134,7 @@ def seen(run: trustml.Run) -> str:
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)  # without a copy: no page changes it
-def _measured(path: str, seen: str) -> pd.DataFrame:
+def _read(path: str, seen: str) -> pd.DataFrame:
     return read_measures(RunDirectory(Path(path)))
 
 

@@ -46,8 +46,8 @@ def draw_importances(run: RunDirectory, *, method: str, model: str) -> None:
     draw(figures.importance_bars(importance_frame(shared)))
     st.caption(plain_text(f"Mean magnitude of attributions over {len(found[0].magnitudes)} examples."))
     st.caption(
-        "Lines: bootstrap 95 % over examples. The features that count most of each; raw output of a library in another "
-        "unit is left out of the bars."
+        "Bars of a feature stand in the order of the legend. Lines: bootstrap 95 % over examples. The features that "
+        "count most of each; raw output of a library in another unit is left out of the bars."
     )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import charts
 import pandas as pd
 import streamlit as st
+from chosen_run import current
 
 from trustml.record.store import RunDirectory
 from trustml.report.documents import Cell, plain_text
@@ -77,6 +78,17 @@ def show_rows(table: pd.DataFrame, *, label: str = "The rows behind this") -> No
     with st.expander(plain_text(label)):
         columns = ["backend", "regime", "seed", "subject", "measure", "value", "low", "high", "unit", "n", "note"]
         st.dataframe(pd.DataFrame(plain_rows(table), columns=columns), hide_index=True, width="stretch")
+
+
+def say_missing(one: str, *, asked: bool, not_asked: str) -> NoReturn:
+    """Say why the run has nothing to show: not asked for, not yet, or none ended well; then stop."""
+    if not asked:
+        st.info(not_asked)
+    elif current().status == "running":
+        st.info(plain_text(f"No {one} has ended yet."))
+    else:
+        st.info(plain_text(f"No {one} of this run ended well. The Record page says why."))
+    st.stop()
 
 
 def hand_on(runs: Sequence[RunDirectory]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 from chosen_run import current, measures
-from page_parts import draw, show_rows, sortable
+from page_parts import draw, say_missing, show_rows, sortable
 
 from trustml.measures.measure import of_family
 from trustml.models.answers import label_words
@@ -48,25 +48,27 @@ def show_exposed(model: str, attack: str) -> None:
     )
 
 
-run, table = current(), measures()
+run = current()
 st.title("Attacks")
+table = measures()
 models = membership_frame(table)
 audits, remembered = audited_frame(table), remembered_cells(table)
 if models.empty and audits.empty and remembered.empty:
-    st.info(
-        "Nothing was attacked in this run. A scenario asks for it by "
-        "`attacks=Attacks(membership=MembershipInference())`; `trustml run audit_digits` is one that does."
+    say_missing(
+        "attack",
+        asked=any((run.manifest.scenario.get("attacks") or {}).values()),
+        not_asked="Nothing was attacked in this run. A scenario asks for it by "
+        "`attacks=Attacks(membership=MembershipInference())`; `trustml run audit_digits` is one that does.",
     )
-    st.stop()
 
 if not audits.empty:
     st.subheader("Epsilon: promised, and shown")
     draw(figures.audited_epsilons(audits))
     st.caption(
-        "'At least', a point, is a lower bound that the audit has shown; beyond the claim it is a violation, and a "
-        "triangle. An ideal attacker shows no more than the bar of a mechanism of exactly the claimed epsilon, with as "
-        "many canaries or trials; right guesses alone show no more than the thin tick. A small figure far left of both "
-        "tells of the audit, not of the model."
+        "'At least', a point, is a lower bound that the audit has shown; beyond the claim, the thick tick, it is a "
+        "violation, and a triangle. The estimate, a diamond, is no bound. An ideal attacker shows no more than the bar "
+        "of a mechanism of exactly the claimed epsilon, with as many canaries or trials; right guesses alone show no "
+        "more than the thin tick. A small figure far left of both tells of the audit, not of the model."
     )
     sortable(audit_cells(audits))
     show_rows(table[table.measure.isin(list(of_family("audited")))])

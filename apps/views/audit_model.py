@@ -12,6 +12,10 @@ from trustml.errors import UsageError
 from trustml.report.documents import plain_text
 
 st.title("Audit a model")
+st.caption(
+    "What can be said of a model that was trained elsewhere: a process of its own asks it, half an hour at the most. "
+    "Model, data and report stay on this machine, for whoever opens this page, until they are deleted below."
+)
 folder = audits_folder()
 assert folder is not None  # else there is no such page
 

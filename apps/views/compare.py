@@ -33,6 +33,9 @@ loaded, shown = [], []
 for name in chosen:
     run = trustml.Run(RunDirectory(runs_folder() / name))
     try:
+        if run.status == "running":
+            st.warning(plain_text(f"{name} is left out. It is running, and measured when it ends."))
+            continue
         loaded.append((run.manifest, run.measures()))
         shown.append(run.directory)
     except TrustmlError as error:
@@ -40,6 +43,11 @@ for name in chosen:
 if len(loaded) < 2:
     st.stop()
 manifests = [manifest for manifest, _ in loaded]
+for directory, manifest in zip(shown, manifests, strict=True):
+    status, done = directory.shown_status(manifest.status), sum(one.status == "ok" for one in manifest.jobs)
+    if status != "success":
+        jobs = f"{done} of {len(manifest.jobs)} jobs are done"
+        st.warning(plain_text(f"{manifest.run} is {status}: {jobs}, and what is missing is not compared."))
 
 st.subheader("In what they differ")
 differences = run_differences(manifests)

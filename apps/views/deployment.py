@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+
 import streamlit as st
-from chosen_run import current, measures
+from chosen_run import current, measures, runs_folder
 from page_parts import show_rows
 
 from trustml.measures.measure import of_family, shown_in
@@ -14,8 +16,11 @@ st.title("Deployment")
 table = measures()
 frame = deployed_frame(table)
 if frame.empty:
-    st.info("No model of this run was exported.")
-    st.code(f"trustml export {current().id} JOB --to onnx", language="bash")
+    trained = [record.id for record in current().manifest.jobs if record.kind == "train" and record.status == "ok"]
+    st.info("No model of this run was exported." + (" This command does it." if trained else ""))
+    if trained:
+        run, model, runs = map(shlex.quote, (current().path.name, trained[0], str(runs_folder())))
+        st.code(f"trustml export {run} {model} --to onnx --runs {runs}", language=None, wrap_lines=True)
     st.stop()
 st.caption(
     "Each file was opened in a fresh process of its own runtime and asked what the audited model was asked. One that "

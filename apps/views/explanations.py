@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 from chosen_run import current, measures
 from explanation_panels import curves_of, draw_importances, draw_panels, pick_example
-from page_parts import draw, notes, show_rows, sortable
+from page_parts import draw, notes, say_missing, show_rows, sortable
 from what_if import show_what_if
 
 from trustml.compare.table import fact_of
@@ -23,8 +23,8 @@ manifest = run.manifest()
 methods = methods_of(run)
 st.title("Explanations")
 if not methods:
-    st.info("This run explained no model.")
-    st.stop()
+    asked = any(record.kind == "explain" for record in manifest.jobs)
+    say_missing("explanation", asked=asked, not_asked="This run explained no model.")
 table = measures()
 left, middle, right = st.columns([2, 2, 1])
 method = left.selectbox("Method", methods)

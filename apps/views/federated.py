@@ -181,10 +181,11 @@ def main() -> None:
             else "No federated training of this run ended well. The Record page says why."
         )
         st.stop()
+    readable, statements = True, []
     try:
         statements = user_statements(evidence, stated_of_run())
     except RecordError as error:
-        statements = []
+        readable = False
         st.warning(plain_text(f"There are no privacy statements. {error}"))
     order = list(dict.fromkeys(record.regime for record, _ in jobs))
     private = list(dict.fromkeys(record.regime for record, job in jobs if job.mechanism is not None))
@@ -208,7 +209,7 @@ def main() -> None:
     if len(figures.sent(rows)):
         draw(figures.bytes_by_regime(rows))
         st.caption("Payload alone, for the clients expected in a round: no protocol, no encryption.")
-    if any(record.regime in chosen for record, job in jobs if job.mechanism is not None):
+    if readable and any(record.regime in chosen for record, job in jobs if job.mechanism is not None):
         wanted = {record.id for record in manifest.jobs if record.regime in chosen}
         show_privacy(evidence, [one for one in statements if one.model in wanted], order)
     show_rounds(frames, chosen, order, private)

@@ -24,6 +24,7 @@ from trustml.privacy.statement import at_most
 from trustml.record.running import ask_to_end, executed_now
 from trustml.record.store import RunDirectory, list_runs
 from trustml.report.documents import plain_text
+from trustml.scenario.spec import Scenario
 
 st.title("Launch")
 folder = scenarios_folder()
@@ -40,6 +41,15 @@ def asked_for(field: FormField) -> Any:
     if field.kind == "whole number":
         return st.number_input(plain_text(field.path), value=int(field.value), step=1, key=key)
     return st.number_input(plain_text(field.path), value=float(field.value), format="%g", key=key)
+
+
+def by_part(fields: list[FormField], scenario: Scenario) -> list[tuple[str, list[FormField]]]:
+    """Give the fields of each regime together, under its name; before them those of no regime."""
+    parts: dict[int, list[FormField]] = {}
+    for field in fields:
+        kind, number, *_ = field.path.split(".")
+        parts.setdefault(int(number) if kind == "training" else -1, []).append(field)
+    return [("" if number < 0 else scenario.training[number].title, group) for number, group in parts.items()]
 
 
 names = scenario_files(folder)
@@ -59,9 +69,13 @@ else:
         backends = st.multiselect("frameworks", scenario.backends, default=scenario.backends)
         seeds = st.number_input("seeds", min_value=1, max_value=100, value=len(scenario.seeds), step=1)
         asked: dict[str, Any] = {}
-        for field, place in zip(fields, st.columns(3) * len(fields), strict=False):
-            with place:
-                asked[field.path] = asked_for(field)
+        for head, group in by_part(fields, scenario):
+            if head:
+                st.markdown("**" + plain_text(head) + "**")
+            for first in range(0, len(group), 3):  # columns of a line each: on a small screen they keep their order
+                for field, place in zip(group[first : first + 3], st.columns(3), strict=False):
+                    with place:
+                        asked[field.path] = asked_for(field)
         more = st.text_area("Other fields, one a line, as FIELD=VALUE; several values make a sweep", key="more")
         plan = st.form_submit_button("Say what it would do")
         start = st.form_submit_button("Start", type="primary")
@@ -91,11 +105,12 @@ else:
                 ]
             )
             for group in told["together"]:
+                value = group["epsilon"]
+                epsilon = "no epsilon" if value is None else f"about epsilon {at_most(value, 2)}"
                 st.caption(
                     plain_text(
-                        f"{group['models']} private models per {group['unit']}: about epsilon "
-                        f"{at_most(group['epsilon'], 2)} at delta {group['delta']:g} for all together, which is what "
-                        "choosing among them costs."
+                        f"{group['models']} private models per {group['unit']}: {epsilon} at delta {group['delta']:g} "
+                        "for all together, which is what choosing among them costs."
                     )
                 )
             for skip in told["skips"]:

@@ -17,16 +17,17 @@ from trustml.report.privacy.frames import SIGNS, comparison, promise
 
 st.title("Privacy")
 table = measures()
+readable, stated = True, []
 try:
     stated = statements()
 except RecordError as error:
-    stated = []
+    readable = False
     st.warning(plain_text(f"There are no privacy statements. {error}"))
 everything = table[table.measure == "epsilon_all_releases"].dropna(subset="value")
 
-if not stated:
+if not stated and readable:
     st.info("No model of this run was trained with privacy: no finite epsilon holds for any of them.")
-else:
+elif stated:
     for unit in dict.fromkeys(statement.unit_of_privacy for statement in stated):
         of_unit = [statement.epsilon for statement in stated if statement.unit_of_privacy == unit]
         finite = [epsilon for epsilon in of_unit if epsilon is not None]

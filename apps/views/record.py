@@ -48,7 +48,7 @@ def printed(record: JobRecord) -> str:
     path = current().path / logs_folder(record.id) / "stderr.txt"
     if not lines and path.is_file():
         lines = path.read_bytes()[-20_000:].decode("utf-8", errors="replace").splitlines()[-20:]
-    return "\n".join(lines) or "nothing on stderr"
+    return "\n".join(lines)
 
 
 progress()
@@ -57,13 +57,19 @@ manifest = run.manifest
 failed = [record for record in manifest.jobs if record.status not in ("ok", "pending", "running")]
 if failed:
     st.subheader("What failed, and why")
+    told_of: set[str] = set()
     for record in failed:
-        with st.expander(
-            plain_text(f"{record.id}: {record.status}: {record.reason}"), expanded=record.status != "blocked"
-        ):
+        first_of_its_reason = record.status != "blocked" and record.reason not in told_of
+        told_of.add(record.reason)
+        with st.expander(plain_text(f"{record.id}: {record.status}: {record.reason}"), expanded=first_of_its_reason):
             code = "no exit code" if record.exit_code is None else f"exit code {record.exit_code}"
-            st.caption(plain_text(f"{code}, attempt {record.attempt}, {record.seconds:.1f} s"))
-            st.code(printed(record), language=None)
+            lines = printed(record)
+            told = f"{code}, attempt {record.attempt}, {record.seconds:.1f} s" + (
+                "" if lines else ", nothing on stderr"
+            )
+            st.caption(plain_text(told))
+            if lines:
+                st.code(lines, language=None)
 if failed and manifest.status != "running":
     st.caption("What is missing is done by this command.")
     how_to_go_on()

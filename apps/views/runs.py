@@ -78,10 +78,13 @@ if shown:
         pd.DataFrame(
             {
                 "run": [row["run"] for row in shown],
-                "created": [row["created"] for row in shown],
-                **cells,
-                "target epsilon": epsilons,
+                "status": cells["status"],
                 "jobs": [row["jobs"] for row in shown],
+                "target epsilon": epsilons,
+                "regimes": cells["regimes"],
+                "frameworks": cells["frameworks"],
+                "data": cells["data"],
+                "created": [row["created"] for row in shown],
             }
         )
     )

@@ -9,8 +9,10 @@ import shutil
 import pandas as pd
 import pyarrow as pa
 import pytest
+from msgspec.structs import replace
 from streamlit.testing.v1 import AppTest
 
+from tests.records import copy_of
 from trustml.privacy.statement import at_most
 
 pytestmark = [
@@ -226,3 +228,47 @@ def test_runs_are_compared_after_what_they_differ_in(entry, partial_run, monkeyp
     assert {row[0] for row in shown_cells(app.dataframe[0])} == {partial_run.id, other.name}
     app.multiselect(key="compared").set_value([other.name]).run()
     assert "Choose two runs or more" in text_of(app)
+
+
+@pytest.mark.parametrize(("kept", "said"), [(0, "nothing to measure"), (6, "No explanation of this run ended well")])
+def test_what_did_not_end_well_is_not_said_to_be_unasked(entry, tmp_path, monkeypatch, kept, said):
+    run = copy_of("frameworks", tmp_path)
+    jobs = [
+        job if place < kept else replace(job, status="error", result=None, artifacts={}, reason="it broke")
+        for place, job in enumerate(run.manifest.jobs)
+    ]
+    run.directory.write_manifest(replace(run.manifest, jobs=tuple(jobs), status="failed"))
+    (run.path / "measures.parquet").unlink()
+    for job in run.manifest.jobs[kept:]:
+        (run.directory.job_folder(job.id) / "attributions.npz").unlink(missing_ok=True)
+    app = opened(entry, tmp_path, monkeypatch, page="explanations" if kept else "overview")
+    assert_whole(app)
+    assert any(said in one.value for one in app.info), text_of(app)
+    app.switch_page("views/record.py").run()
+    assert [one.proto.expanded for one in app.expander] == [True] + [False] * (len(jobs) - kept - 1)
+
+
+def test_a_damaged_run_that_is_chosen_hides_no_others(entry, tmp_path, monkeypatch):
+    good = copy_of("private", tmp_path)
+    damaged = tmp_path / f"{good.id[:-1]}x"
+    damaged.mkdir()
+    (damaged / "manifest.json").write_text("{")
+    app = opened(entry, tmp_path, monkeypatch, run=damaged.name)
+    assert "cannot be shown" in app.error[0].value and "manifest.json" in app.error[0].value
+    app.switch_page("views/runs.py").run()
+    assert_whole(app)
+    assert {(row[0], row[1]) for row in shown_cells(app.dataframe[0])} == {
+        (good.id, "success"), (damaged.name, "damaged")
+    }  # fmt: skip
+    app.switch_page("views/compare.py").run()
+    assert_whole(app)
+
+
+@pytest.mark.parametrize(("name", "page"), [("private", "privacy"), ("federated", "federated")])
+def test_statements_that_cannot_be_read_are_not_said_to_be_of_no_privacy(entry, tmp_path, monkeypatch, name, page):
+    run = copy_of(name, tmp_path)
+    (run.path / "privacy.json").write_text("[")
+    app = opened(entry, tmp_path, monkeypatch, page=page)
+    assert_whole(app)
+    assert any("There are no privacy statements" in one.value for one in app.warning)
+    assert not any("No model" in one.value or "No finite" in one.value for one in app.info), text_of(app)

@@ -25,6 +25,7 @@ from trustml.auditing.checks_accounting import (
 from trustml.auditing.claim import Claim
 from trustml.auditing.claimed_epsilon import Figures, epsilon_bounds
 from trustml.errors import UsageError
+from trustml.privacy.statement import at_most
 
 CLAIM = Claim(
     epsilon=2.0,
@@ -248,6 +249,18 @@ def test_a_claim_that_an_attack_contradicts_has_the_comparison_beside_it():
     assert finding.measured[0].value < finding.measured[1].low
     assert attacked(1.5, epsilon=8.0).severity == attacked(0.0, epsilon=0.5).severity == "note"
     assert attacked(1.5, epsilon=0.5, unit="user") is None
+
+
+def test_a_claim_is_written_rounded_up_wherever_it_stands():
+    """Six digits to the nearest would be 1.05, 16.05 and less than was claimed."""
+    assert "epsilon 1.0501 allows" in attacked(1.5, epsilon=1.0500004).title
+    (noted,) = check_claim_terms(replaced(epsilon=16.050004), members=1000)
+    assert noted.title.startswith("Epsilon 16.0501 promises")
+    exact = epsilon_bounds(FIGURES, "poisson").high
+    titles = [found(epsilon=exact * factor)["accounting.recomputed"].title for factor in (0.99, 1.5)]
+    assert [at_most(exact * factor, 4) in title for factor, title in zip((0.99, 1.5), titles, strict=True)] == [
+        True
+    ] * 2
 
 
 def test_terms_that_promise_little_are_noted():

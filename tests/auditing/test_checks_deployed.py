@@ -44,7 +44,11 @@ EXPORTED = ExportRecord(
 
 
 def held(gap: float, differ: float = 0.0, least: float | None = 1.0, **fields: Any) -> HeldAgainst:
-    facts = {"reason": "nothing varies"} if least is None else {"least_agreement": least, "largest_difference": 0.0}
+    facts = (
+        {"reason": "nothing varies"}
+        if least is None
+        else {"least_agreement": least, "largest_difference": fields.pop("moved", 0.0)}
+    )
     rows = (
         row("deployed_logit_difference", gap, subject="tflite"),
         row("deployed_disagreement", differ, subject="tflite"),
@@ -58,9 +62,10 @@ def held(gap: float, differ: float = 0.0, least: float | None = 1.0, **fields: A
         row("deployed_attribution_agreement", least, subject="tflite", method="occlusion", facts=facts),  # type: ignore[arg-type]
     )
     exported = replace(EXPORTED, quantised=fields.pop("quantised", ""))
+    elsewhere = {"drawn_gap": fields.pop("drawn_gap", 0.0), "rounded": bool(exported.quantised)}
     inside = fields.pop("inside", EXPECTED)
     return HeldAgainst(
-        run="r", model=EXPECTED.model, exported=exported, rows=rows, inside=inside, expected=EXPECTED, **fields
+        run="r", model=EXPECTED.model, exported=exported, rows=rows, inside=inside, expected=EXPECTED, **elsewhere
     )
 
 
@@ -72,6 +77,9 @@ def held(gap: float, differ: float = 0.0, least: float | None = 1.0, **fields: A
         (held(2e-3, 0.03, quantised="int8"), "note", "rounded (int8) and is not quite what was audited"),
         (held(2e-3, 0.03, quantised="int8", low=-0.2, high=-0.01), "risk", "scores less than the model"),
         (held(math.nan, quantised="int8"), "risk", "what is no number"),
+        (held(2.0, 0.6, quantised="int8"), "risk", "more often than rounding explains"),
+        (held(1e-6, drawn_gap=0.5), "risk", "otherwise on inputs that were drawn"),
+        (held(1e-6, drawn_gap=math.nan), "risk", "what is no number"),
     ],
 )
 def test_answers(file, severity, words):
@@ -84,6 +92,7 @@ def test_answers(file, severity, words):
     [
         (held(0.0), "pass"),
         (held(0.0, least=0.9), "risk"),
+        (held(0.0, moved=0.5), "risk"),
         (held(0.0, least=0.9, quantised="int8"), "note"),
         (held(0.0, least=None), "not checked"),
     ],

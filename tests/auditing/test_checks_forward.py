@@ -46,7 +46,22 @@ def test_a_model_that_jumps_is_unstable():
 def test_a_constant_model_is_not_checked():
     found = findings(lambda inputs: np.ones((len(inputs), 2)))
     assert {finding.severity for finding in found.values()} == {"not checked"}
-    assert "do not differ" in found["occlusion"].reason
+    assert "changes nothing" in found["occlusion"].reason
+
+
+def test_rounding_is_no_explanation():
+    """A model of one feature alone: the others' attributions are noise, and both explanations agree."""
+    found = findings(lambda inputs: np.stack([3 * inputs[:, 0], -inputs[:, 0]], axis=1).astype(np.float32))
+    assert found["kernel-shap"].measured[0].value > 0.999
+
+
+def test_what_is_no_number_is_said():
+    def breaks(inputs):
+        outputs = inputs @ WEIGHTS
+        return np.where((inputs[:, :1] == np.float32(INPUTS[:, 0].mean(dtype=np.float64))), np.nan, outputs)
+
+    found = findings(breaks)
+    assert "no number" in found["occlusion"].reason and "no number" in found["kernel-shap"].reason
 
 
 def test_no_time_and_a_model_that_fails_are_one_line_each():

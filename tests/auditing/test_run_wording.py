@@ -17,7 +17,7 @@ from trustml.auditing.run_wording import accounting_finding, bound_finding, memb
 from trustml.measures.assumptions import EXACT_NOISE, NOTHING_ELSE
 from trustml.measures.row import Row
 from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT
-from trustml.privacy.statement import Assumption, PrivacyStatement
+from trustml.privacy.statement import Assumption, Comparison, PrivacyStatement
 
 
 def statement(*, low: float | None, high: float | None, assumptions: tuple[Assumption, ...] = ()) -> PrivacyStatement:
@@ -204,3 +204,28 @@ def test_what_is_remembered_word_for_word_is_a_risk_and_its_control_is_told():
     assert found.severity == "pass" and "no difference is shown" in found.title
     absent = msgspec.structs.replace(remembered(verdict="absent", value=None), p_value=None)
     assert not list(_remembered([absent, remembered(verdict="", value=9.0, measure="canary_exposure_largest")]))
+
+
+@pytest.mark.parametrize(
+    ("claimed", "shown", "words"),
+    [
+        (1.35201, 1.2999, "at least 1.29; the claim is 1.36."),
+        (1.0, 2.5678, "at least 2.56, above the claimed 1.00."),
+        (1.3521, 1.3579, "at least 1.357, above the claimed 1.353."),
+        (1.35, 1.35000012, "at least 1.3500001, above the claimed 1.3500000."),
+    ],
+)
+def test_a_claim_is_rounded_up_and_what_was_shown_down_and_they_contradict_as_they_are_written(claimed, shown, words):
+    found = bound_finding([row("claimed_epsilon", claimed), row("audited_epsilon", shown)])
+    assert found.title.endswith(words)
+
+
+def test_the_lower_bound_of_a_composed_claim_says_that_it_is_of_one_training():
+    shown = msgspec.structs.replace(
+        statement(low=1.0, high=2.0),
+        composed_with="one:train.torch.DPSGD.s0",
+        comparisons=(Comparison(name="epsilon_shuffle_lower", value=1.0, bound="at least", own=True),),
+    )
+    whole, beside = accounting_finding(shown, Claim(epsilon=2.0, delta=1e-5), artifact="ledger.jsonl").measured
+    assert whole.note.endswith("composed with one:train.torch.DPSGD.s0, the lower bound is without it")
+    assert beside.note.endswith("of this training alone")

@@ -71,6 +71,23 @@ def test_frameworks_that_are_alike_are_seldom_told_apart():
     assert named <= 18  # 5 % of 200 is 10; more than 18 has probability 0.005
 
 
+def test_a_framework_does_not_win_by_a_method_that_failed():
+    rows = [
+        row("explain_time", value * factor, backend, seed=seed, method=method, facts={"variant": "native"})
+        for backend, factor in (("torch", 1.0), ("jax", 1.5))
+        for seed, noise in enumerate((1.0, 1.01, 0.99, 1.02, 0.98))
+        for method, value in (("Saliency", 0.01 * noise), ("KernelShap", 1.0 * noise))
+        if not (backend == "jax" and method == "KernelShap" and seed)
+    ]
+    (one,) = [one for one in recommendations(table_of(rows)) if one.need.title == "fast explanations"]
+    assert one.best == "torch"
+
+
+def test_what_differs_by_nothing_that_counts_is_alike():
+    one = told(*times("torch", [1.0, 1.0, 1.0]), *times("jax", [1.0 + 1e-9] * 3))
+    assert (one.best, one.untold) == ("", "alike")
+
+
 def test_scores_are_told_apart_by_their_differences_over_seeds():
     rows = [row("accuracy", value, name) for name, value in (("torch", 0.8), ("jax", 0.9))]
     rows += [row("accuracy", 0.8, "torch", seed=seed) for seed in (1, 2)]

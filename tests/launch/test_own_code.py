@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -17,11 +18,13 @@ from trustml.errors import ScenarioError, UsageError
 from trustml.launch import own_network
 from trustml.launch.prepare import prepare_run
 from trustml.launch.resume import prepare_resume
+from trustml.models.layers import Architecture
 from trustml.models.native import ANSWER, TRUST_VARIABLE, Answer, code_digest, load_callable, native_of, start_file
 from trustml.models.weights import encode_weights, read_weights
 from trustml.record.files import write_atomic
 from trustml.scenario.check import check_scenario
 from trustml.scenario.read import from_plain, read_scenario, to_plain
+from trustml.scenario.trained_part import trained_part
 from trustml.worker import own_network as worker
 
 FOLDER = Path(__file__).parents[1] / "own_code"
@@ -76,6 +79,53 @@ def test_it_is_planned_for_its_own_backend_and_left_out_of_others_with_the_reaso
     assert own is not None and own.code == "1" * 64 and dict(own.parameters) == SHAPES
 
 
+def test_a_scenario_that_is_an_object_finds_its_code_and_weights_from_the_folder_it_is_run_in(
+    looked_at, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    given = {name: np.full(shape, 7, np.float32) for name, shape in SHAPES.items()}
+    (tmp_path / "w.safetensors").write_bytes(encode_weights(given))
+    model = trustml.Native(backend="torch", module="torch_networks:Scaled", folder="code", weights="w.safetensors")
+    run = prepare_run(scenario_of(model=model), root=tmp_path / "runs")
+    scenario = from_plain(run.manifest().scenario)
+    own = native_of(scenario.model)
+    assert own is not None and own.folder == str(tmp_path / "code")
+    assert scenario.start == own.weights == str(tmp_path / "w.safetensors")
+    for name, array in read_weights(run.file("weights/initial.s0.safetensors"), expected=SHAPES).items():
+        assert np.array_equal(array, given[name])
+    with pytest.raises(ScenarioError, match=r"^start: 'other', but .* its weights 'w.safetensors'; name one"):
+        prepare_run(scenario_of(model=model, start="other"), root=tmp_path / "runs")
+    with pytest.raises(UsageError, match=r"^start: w.safetensors has 1.weight of shape \(3,\)"):
+        (tmp_path / "w.safetensors").write_bytes(encode_weights(given | {"1.weight": np.ones(3, np.float32)}))
+        prepare_run(scenario_of(model=model), root=tmp_path / "runs")
+    (tmp_path / "w.safetensors").unlink()
+    with pytest.raises(UsageError, match=r"^start: .*w.safetensors: not a readable .*; name a file of"):
+        prepare_run(scenario_of(model=model), root=tmp_path / "runs")
+
+
+def test_a_part_of_own_code_is_named_by_its_own_names_alone():
+    layer = msgspec.structs.replace(native_of(scenario_of().model), parameters=tuple(SHAPES.items()), outputs=(10,))
+    architecture = Architecture(layers=(layer,))
+    part = trained_part((trustml.Named(patterns=("3.*",)),), architecture, (8, 8, 1))
+    assert part.trained == ("3.weight", "3.bias") and part.architecture == architecture
+    for one in (trustml.Head(), trustml.NormsAndBiases(), trustml.LoRA()):
+        with pytest.raises(ScenarioError, match=rf"^trainable.0: {type(one).__name__} is found by layers.* 1.weight"):
+            trained_part((one,), architecture, (8, 8, 1))
+
+
+def test_a_recorded_scenario_is_not_run_with_other_code(tmp_path):
+    (tmp_path / "mine.py").write_text("")
+    layer = msgspec.structs.replace(
+        native_of(scenario_of().model), module="mine:make", folder=str(tmp_path), code="0" * 64
+    )
+    request = worker.Request(network=layer, input_shape=(8, 8, 1), task=trustml.Classes(), seeds=(0,), private=False)
+    with pytest.raises(UsageError, match=r"^model.layers.0.code: mine:make .* is other code than .*; leave code out"):
+        worker.look(request, SimpleNamespace(own=pytest.fail), tmp_path)
+    gone = msgspec.structs.replace(layer, folder=str(tmp_path / "gone"), module="gone_too:make")
+    with pytest.raises(UsageError, match=r"^model.module: there is no module 'gone_too' in .*gone; check"):
+        worker.look(msgspec.structs.replace(request, network=gone), SimpleNamespace(own=pytest.fail), tmp_path)
+
+
 def test_going_on_with_a_run_runs_no_code_that_only_the_record_names(looked_at, tmp_path):
     run = prepare_run(scenario_of(), root=tmp_path)
     with pytest.raises(UsageError, match=re.escape("torch_networks:Scaled is code that the record names")):
@@ -113,6 +163,7 @@ def test_nothing_is_imported_unless_it_is_trusted(tmp_path, monkeypatch):
             "attacks.membership.shadow_models",
             "which does not run own code",
         ),
+        ({"data": trustml.Text(path="t.csv", length=8)}, "data", "gives token ids, and own code"),
     ],
 )
 def test_what_own_code_cannot_have_is_said_before_anything_runs(other, field, said):

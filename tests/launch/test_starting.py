@@ -4,24 +4,43 @@ from __future__ import annotations
 
 import math
 
+import dp_accounting
 import msgspec
 import numpy as np
 import pytest
+from PIL import Image
 
+from trustml.cli.main import _main
 from trustml.errors import UsageError
 from trustml.evidence import ledgers as verifying
 from trustml.evidence.ledgers import verify_ledgers
+from trustml.launch.forecast import forecast
 from trustml.launch.prepare import prepare_run
 from trustml.launch.starting import in_blocks, same_preparation, started
+from trustml.measures import privacy_statements as statements_module
+from trustml.measures import sweeps
 from trustml.measures.assumptions import OTHER_DATA
 from trustml.measures.evidence import Evidence
-from trustml.measures.privacy import privacy_rows, privacy_statements, releases
-from trustml.models.layers import Architecture, Dense
+from trustml.measures.privacy import privacy_rows, privacy_statements, private_rows, releases
+from trustml.measures.privacy_statements import lower_bound_if_shuffled
+from trustml.measures.sweeps import charged_candidates, choices
+from trustml.models.layers import Architecture, Dense, Flatten
 from trustml.models.weights import encode_weights, read_weights
 from trustml.plan.mechanism import NoiseDraw, make_charge
-from trustml.privacy.accounting import epsilon_of, epsilon_of_releases
+from trustml.privacy.accounting import (
+    RDP_ORDERS,
+    epsilon_if_poisson,
+    epsilon_of,
+    epsilon_of_releases,
+    epsilon_rdp,
+    epsilon_unamplified,
+    epsilon_with_tuning,
+)
+from trustml.privacy.crosscheck import SecondOpinion
 from trustml.privacy.ledger import charge, read_ledger
+from trustml.privacy.statement import at_most, statement_text
 from trustml.record.files import sha256
+from trustml.report.privacy.figures import POISSON, SHUFFLED, UNAMPLIFIED, epsilon_by_steps
 from trustml.scenario.regimes import DPSGD, Plain
 from trustml.scenario.sources import Images, Npz
 from trustml.scenario.spec import Explanations, Scenario
@@ -43,10 +62,10 @@ def data(folder, name: str, *, seed: int, beside=None) -> Npz:
     return Npz(path=str(folder / f"{name}.npz"))
 
 
-def planned(folder, source, regime, **changes):
+def planned(folder, source, regime, *, model=MODEL, **changes):
     """A run that is ready to go."""
     scenario = Scenario(
-        name="one", data=source, model=MODEL, training=(regime,), explanations=Explanations(methods=(), examples=8),
+        name="one", data=source, model=model, training=(regime,), explanations=Explanations(methods=(), examples=8),
         backends=("torch",), **changes,
     )  # fmt: skip
     return prepare_run(scenario, root=folder / "runs")
@@ -187,3 +206,197 @@ def test_rows_are_made_alike_where_sources_differ_in_which_rows_they_take():
     assert not same_preparation(recorded, Images(path="one", size=(16, 12)))
     assert not same_preparation(recorded, Npz(path="one"))
     assert not same_preparation(None, Npz(path="one"))
+
+
+def beside(statement):
+    return {one.name: one for one in statement.comparisons}
+
+
+def test_what_epsilon_is_compared_with_is_of_both_trainings_too(tmp_path, monkeypatch):
+    _, run, ledgers = second(tmp_path, PRIVATE, shared=True)
+    asked = []
+    monkeypatch.setattr(
+        statements_module,
+        "prv_epsilons",
+        lambda models: asked.extend(models) or [SecondOpinion(value=1.0, error=0.01, agrees=True)],
+    )
+    (statement,) = privacy_statements(Evidence(run))
+    found = beside(statement)
+    assert statement.composed_with == f"{run.manifest().start.run}:train.torch.DPSGD.s0"
+    assert found["epsilon_rdp"].value == pytest.approx(epsilon_rdp(ledgers, delta=PRIVATE.delta).value)
+    ((charges, _),) = asked
+    assert epsilon_of(charges, delta=1e-5).value == pytest.approx(epsilon_of_releases(ledgers, delta=1e-5).value)
+    assert found["epsilon_unamplified"].value is None and "start" in found["epsilon_unamplified"].note
+    lower = found["epsilon_shuffle_lower"]
+    assert lower.own and lower.value == lower_bound_if_shuffled(ledgers[1], delta=PRIVATE.delta)
+    assert not any(one.own for name, one in found.items() if name != "epsilon_shuffle_lower")
+    curve = statement.curve
+    assert curve.poisson[-1] == pytest.approx(statement.epsilon) and set(curve.shuffle_lower) == {None}
+    assert epsilon_of(ledgers[0], delta=PRIVATE.delta).value < curve.poisson[0] and set(curve.unamplified) == {None}
+    drawn = epsilon_by_steps(statement).to_json()
+    assert POISSON in drawn and SHUFFLED not in drawn and UNAMPLIFIED not in drawn
+    text = statement_text(statement)
+    assert f"composed with           {statement.composed_with}" in text
+    assert "had the batches been shuffled epochs; of this training alone" in text
+    (row,) = [one for one in private_rows(Evidence(run)) if one.measure == "epsilon_shuffle_lower"]
+    assert row.note.endswith("of this training alone, without that of its start")
+
+
+def test_batches_that_the_charges_tell_of_are_counted_over_both_trainings(tmp_path):
+    known = msgspec.structs.replace(PRIVATE, sampling="shuffle", noise_multiplier=8.0)
+    _, run, ledgers = second(tmp_path, known, shared=True, regime=known)
+    statement, _, _ = stated(run)
+    found = beside(statement)
+    unamplified = epsilon_unamplified(ledgers, participation=4, delta=PRIVATE.delta).value
+    assert found["epsilon_unamplified"].value == pytest.approx(unamplified) == pytest.approx(statement.epsilon)
+    assert "over the 4 batches" in found["epsilon_unamplified"].note
+    supposed = epsilon_if_poisson(ledgers, delta=PRIVATE.delta).value
+    assert found["epsilon_if_poisson"].value == pytest.approx(supposed)
+    assert statement.curve.unamplified[-1] == pytest.approx(unamplified)
+    assert statement.curve.poisson[-1] == pytest.approx(supposed)
+
+
+def test_where_no_epsilon_holds_no_upper_bound_stands_beside_it(tmp_path):
+    _, run, _ = second(tmp_path, Plain(), shared=True)
+    swept(run, epochs=2)
+    statement, _, _ = stated(run)
+    found = beside(statement)
+    assert all("no epsilon holds" in one.note for one in found.values() if one.bound == "at most")
+    assert {name for name, one in found.items() if one.value is not None} == {"epsilon_shuffle_lower"}
+    assert found["epsilon_shuffle_lower"].own and statement.curve is None and statement.composed_with == ""
+    assert "together they have no epsilon" in statement.hyperparameter_tuning
+    tuned(run)
+    (statement,) = privacy_statements(Evidence(run, second_opinion=False))
+    assert beside(statement)["epsilon_single_run"].value is None
+
+
+def swept(run, **fields):
+    """The same run, its one regime as if it were of a sweep."""
+    manifest = run.manifest()
+    entries = [{"regime": "DPSGD", "of": "D", "field": name, "value": value} for name, value in fields.items()]
+    run.write_manifest(msgspec.structs.replace(manifest, scenario={**manifest.scenario, "sweep": entries}))
+
+
+def tuned(run, *, tried=("a",), runs=8.0):
+    """The same run as the best of several."""
+    manifest = run.manifest()
+    tuning = {"mean_runs": runs, "tried": {"one": list(tried)} if tried else {}}
+    scenario = {name: value for name, value in manifest.scenario.items() if name != "sweep"}
+    run.write_manifest(msgspec.structs.replace(manifest, scenario={**scenario, "tuning": tuning}))
+
+
+def test_a_choice_among_models_of_one_start_pays_for_the_start(tmp_path, monkeypatch):
+    _, run, ledgers = second(tmp_path, PRIVATE, shared=True)
+    swept(run, epochs=2)
+    evidence = Evidence(run, second_opinion=False)
+    expected = epsilon_of_releases(ledgers, delta=PRIVATE.delta).value
+    assert choices(evidence)["DPSGD"].epsilon.value == pytest.approx(expected)
+    (statement,) = privacy_statements(evidence)
+    assert f"epsilon at most {at_most(expected, 4)} at" in statement.hyperparameter_tuning
+    charged = {}
+    monkeypatch.setattr(sweeps, "promises", lambda _, found: charged.update(found) or {})
+    charged_candidates(Evidence(run, second_opinion=False))
+    assert charged == {"DPSGD": pytest.approx(expected)}
+
+
+def test_the_best_of_several_runs_pays_for_the_start_and_its_single_run_too(tmp_path):
+    _, run, ledgers = second(tmp_path, PRIVATE, shared=True)
+    tuned(run, tried=())  # declared alone
+    expected = epsilon_with_tuning(ledgers, runs=8.0, delta=PRIVATE.delta).value
+    assert f"epsilon at most {at_most(expected, 4)} at" in stated(run)[0].hyperparameter_tuning
+    tuned(run)
+    statement, _, _ = stated(run)
+    assert statement.epsilon == pytest.approx(expected)
+    single = epsilon_of_releases(ledgers, delta=PRIVATE.delta).value
+    assert beside(statement)["epsilon_single_run"].value == pytest.approx(single)
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_start_that_was_the_best_of_several_runs_costs_what_choosing_it_did(tmp_path, monkeypatch, both):
+    one = data(tmp_path, "first", seed=1)
+    before = planned(tmp_path, one, PRIVATE)
+    start = trained(before)
+    tuned(before, runs=5.0)
+    run = planned(tmp_path, data(tmp_path, "second", seed=2, beside=one), PRIVATE, start=start)
+    trained(run)
+    assert run.manifest().start.tuned_runs == 5.0
+    ledgers = [read_ledger(each.job_folder(each.manifest().jobs[0].id) / "ledger.jsonl") for each in (before, run)]
+    if both:
+        tuned(run, runs=8.0)
+    statement, rows, _ = stated(run)
+    expected = epsilon_with_tuning(ledgers, runs=40.0 if both else 5.0, delta=PRIVATE.delta).value
+    assert statement.epsilon == pytest.approx(expected) == rows["epsilon"] == rows["epsilon_all_releases"]
+    # no less than what composing the two choices comes to
+    accountant = dp_accounting.rdp.RdpAccountant(orders=RDP_ORDERS)
+    for charges, runs in zip(ledgers, (5.0, 8.0 if both else None), strict=True):
+        event = rdp_event(charges)
+        if runs is not None:
+            event = dp_accounting.dp_event.RepeatAndSelectDpEvent(event, runs, float("inf"))
+        accountant.compose(event)
+    assert accountant.get_epsilon(PRIVATE.delta) <= statement.epsilon * (1 + 1e-9)
+    assert statement.epsilon > epsilon_of_releases(ledgers, delta=PRIVATE.delta).value
+    told = {("epsilon", "train.torch.DPSGD.s0"): expected, ("epsilon_all_releases", releases(ledgers[1])): expected}
+    monkeypatch.setattr(verifying, "_stated_epsilons", lambda run: told)
+    checks = [one for one in verify_ledgers(run) if "from the ledger" in one.message]
+    assert [one.outcome for one in checks] == ["ok", "ok"]
+
+
+def test_a_start_that_may_have_been_chosen_in_a_sweep_is_named(tmp_path):
+    one = data(tmp_path, "first", seed=1)
+    before = planned(tmp_path, one, PRIVATE)
+    start = trained(before)
+    swept(before, epochs=2)
+    manifest = before.manifest()
+    again = msgspec.structs.replace(manifest.jobs[0], id="train.torch.DPSGD.s1", seed=1)
+    before.write_manifest(msgspec.structs.replace(manifest, jobs=(*manifest.jobs, again)))
+    run = planned(tmp_path, data(tmp_path, "second", seed=2, beside=one), PRIVATE, start=start)
+    trained(run)
+    (statement,) = privacy_statements(Evidence(run, second_opinion=False))
+    assumptions = {one.name: one for one in statement.assumptions}
+    found = assumptions["hyperparameters were not chosen on this data"]
+    assert found.status == "not met" and "the start, is one of 2 models of a sweep" in found.why
+
+
+def rdp_event(charges):
+    (first, *_) = charges
+    step = dp_accounting.PoissonSampledDpEvent(first.sample_rate, dp_accounting.GaussianDpEvent(first.noise_multiplier))
+    return dp_accounting.SelfComposedDpEvent(step, sum(one.steps for one in charges))
+
+
+@pytest.mark.parametrize(("first", "holds"), [(PRIVATE, True), (Plain(), False)])
+def test_what_a_run_would_cost_is_foretold_with_its_start(tmp_path, first, holds):
+    one = data(tmp_path, "first", seed=1)
+    before = planned(tmp_path, one, first)
+    scenario = Scenario(
+        name="one", data=data(tmp_path, "second", seed=2, beside=one), model=MODEL, start=trained(before),
+        training=(PRIVATE, msgspec.structs.replace(PRIVATE, name="again")), backends=("torch",),
+        explanations=Explanations(methods=(), examples=8),
+    )  # fmt: skip
+    (group,) = forecast(scenario, root=tmp_path / "none").together
+    (alone,) = forecast(msgspec.structs.replace(scenario, start=""), root=tmp_path / "none").together
+    assert (group.models, group.unit) == (2, "example")
+    assert group.epsilon > 1.05 * alone.epsilon if holds else group.epsilon is None
+
+
+def test_the_ledger_is_shown_with_that_of_the_start(tmp_path, capsys):
+    before, run, _ = second(tmp_path, PRIVATE, shared=True)
+    assert _main(["ledger", str(run.path)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"{before.path.name}:train.torch.DPSGD.s0, started from, composed with these: 8 steps charged" in shown
+    assert _main(["ledger", str(run.path), "--json"]) == 0
+    assert msgspec.json.decode(capsys.readouterr().out)["start"]["job"] == "train.torch.DPSGD.s0"
+
+
+@pytest.mark.parametrize(("classes", "shared"), [(("c", "d"), "none"), (("b", "c"), "some")])
+def test_images_of_other_classes_of_one_folder_are_other_rows(tmp_path, classes, shared):
+    generator = np.random.default_rng(5)
+    for name in "abcd":
+        (tmp_path / "all" / name).mkdir(parents=True)
+        for number in range(20):
+            pixels = generator.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "all" / name / f"{number}.png")
+    model = Architecture(layers=(Flatten(), Dense(units=2)))
+    before = Images(path=str(tmp_path / "all"), size=(4, 4), classes=("a", "b"))
+    start = trained(planned(tmp_path, before, Plain(), model=model))
+    run = planned(tmp_path, msgspec.structs.replace(before, classes=classes), PRIVATE, model=model, start=start)
+    assert run.manifest().start.shared == shared

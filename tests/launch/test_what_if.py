@@ -7,15 +7,17 @@ import json
 from pathlib import Path
 from typing import ClassVar
 
+import msgspec
 import numpy as np
 import pytest
 
+import trustml
 from tests.records import copy_of, stored
 from trustml.errors import RecordError, UsageError
 from trustml.launch import what_if
 from trustml.launch.process import Ended
 from trustml.launch.what_if import WhatIf, asked_again, may_change
-from trustml.plan.job import decode_job
+from trustml.plan.job import decode_job, encode_job
 from trustml.record.files import encode_arrays, read_arrays
 from trustml.record.schema import MethodRecord, WorkerResult
 from trustml.record.store import BASELINES, HELDOUT, RunDirectory
@@ -58,6 +60,20 @@ def asked(monkeypatch) -> list:
     monkeypatch.setattr(what_if, "Worker", FakeWorker)
     FakeWorker.asked = []
     return FakeWorker.asked
+
+
+def test_own_code_is_not_run_for_what_a_record_says(tmp_path, asked):
+    run = copy_of("frameworks", tmp_path).directory
+    (record,) = [one for one in run.manifest().jobs if one.id == f"explain.torch.of.{MODEL.removeprefix('train.')}"]
+    job = msgspec.structs.replace(run.job(record.id), model=trustml.Native(backend="torch", module="evil:make"))
+    (run.job_folder(record.id) / "job.json").write_bytes(encode_job(job))
+    given = np.full((8, 8, 1), 0.25, np.float32)
+    with (
+        pytest.raises(UsageError, match="is code and no data; it is not run for what a record says"),
+        asked_again(run, WhatIf(model=MODEL, method=METHOD, input=given)),
+    ):
+        pass
+    assert not asked
 
 
 def test_every_library_is_asked_of_the_given_input_and_the_run_stays_as_it_is(tmp_path, asked, monkeypatch):

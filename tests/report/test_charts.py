@@ -15,6 +15,7 @@ from tests.auditing.test_run_wording import statement
 from tests.report.test_figures import rows, sides
 from trustml.privacy.statement import PrivacyCurve, PrivacyStatement
 from trustml.report import figures
+from trustml.report.accuracy import figures as accuracy
 from trustml.report.attacks import figures as attacks
 from trustml.report.explanations import figures as explanations
 from trustml.report.federated import figures as federated
@@ -50,6 +51,9 @@ def charts(stated: PrivacyStatement) -> Iterator[Any]:
     yield attacks.roc_log_log(
         pd.DataFrame({"attack": REGIMES, "false_positive_rate": value, "true_positive_rate": value})
     )
+    rates = {"curve": REGIMES, **dict.fromkeys(("threshold", "false_positives", "recall", "precision"), value)}
+    yield accuracy.roc_curves(pd.DataFrame(rates), title="ROC")
+    yield accuracy.precision_recall(pd.DataFrame(rates), title="precision and recall")
     names = ("audited", "estimate", "claim", "ceiling", "attainable", "attainable_low", "attainable_high")
     audit = {"audit": ["one", "two"], "violation": [True, False], "note": "", **dict.fromkeys(names, 1.0)}
     yield attacks.audited_epsilons(pd.DataFrame(audit))
@@ -149,6 +153,29 @@ def test_legends_of_names_stand_over_or_below_the_chart(specifications):
         assert legend["orient"] in ("top", "bottom")
         longest = max(map(len, legend["values"]))
         assert legend["columns"] == 1 or legend["columns"] * (longest + 6) <= 72
+
+
+SAID_BY = {"backend": "cell", "label": "short"}
+"""A field that another one has in it."""
+
+
+def test_colour_never_tells_anything_alone(specifications):
+    asked = 0
+    for spec in specifications:
+        drawn = [(channel, one) for part in parts(spec) for channel, one in part.items() if isinstance(one, dict)]
+        said = {one.get("field") for channel, one in drawn if channel != "color"}
+        coloured = {one["field"] for channel, one in drawn if channel == "color" and one.get("type") == "nominal"}
+        assert all(field in said or SAID_BY.get(field) in said for field in coloured), (coloured, said)
+        asked += len(coloured)
+    assert asked > 15
+
+
+def test_sixty_four_names_look_different():
+    names = [str(number) for number in range(64)]
+    for other in (figures.named_dash, figures.named_shape):
+        looks = [one("a", names, legend=None).to_dict()["scale"]["range"] for one in (figures.named_colour, other)]
+        assert len(set(map(str, zip(*looks, strict=True)))) == 64
+        assert len(set(map(str, looks[1][:8]))) == 8
 
 
 def test_no_name_beside_a_mark_is_left_out(specifications):

@@ -142,6 +142,8 @@ def test_what_attackers_get():
         "attacks tell members of Plain (AUC at least 0.575 by loss, torch); no attack that was tried tells members of "
         "DPSGD, which is no proof that none can"
     ]
+    kept = row("audited_epsilon", 1.359, regime="DPSGD", verdict="not refuted")
+    assert "they show 1.35 at the most" in texts(summary(manifest("Plain"), table(kept), ()), "leakage")[0]
     planted = row("audited_epsilon", 4.0, verdict="violated", facts={"fault": "no clipping"})
     real = row("audited_epsilon", 4.0, regime="DPSGD", verdict="violated")
     assert "refutes" not in texts(summary(manifest("Plain"), table(planted), ()), "leakage")[0]

@@ -143,15 +143,16 @@ def attacked_claim(claim: Claim, attacked: Attacked, *, auc: float, subject: str
     non_members = attacked.tops[attack].of_non_members
     most = auc_allowed(claim.epsilon, claim.delta, non_members=max(1, non_members - (claim.relation == "replace-one")))
     beyond = low > most
-    shown = f"{attack} shows {auc:.3f}, at least {low:.3f}"
+    shown = f"{attack} shows {auc:.3f}, at least {at_least(low, 3)}"
+    claimed = _shown(claim.epsilon, up=True)
     return Finding(
         id="accounting.attacked",
         check="accounting",
         severity="risk" if beyond else "note",
-        title=f"The claim and an attack contradict each other: epsilon {claim.epsilon:g} allows an AUC of at most "
+        title=f"The claim and an attack contradict each other: epsilon {claimed} allows an AUC of at most "
         f"{_shown(most, up=True)} on sets drawn at random, and {shown}"
         if beyond
-        else f"No attack goes beyond what the claim allows: epsilon {claim.epsilon:g} allows an AUC of at most "
+        else f"No attack goes beyond what the claim allows: epsilon {claimed} allows an AUC of at most "
         f"{_shown(most, up=True)} on sets drawn at random, and {shown}",
         subject=subject,
         claim=claim_words(claim),
@@ -191,8 +192,8 @@ def check_claim_terms(claim: Claim, *, members: int = 0) -> list[Finding]:
         notes.append(
             (
                 "epsilon",
-                f"Epsilon {claim.epsilon:g} promises next to nothing: an attacker may be right with a probability of "
-                f"{1 / (1 + math.exp(-min(claim.epsilon, 700.0))):.6f}",
+                f"Epsilon {_shown(claim.epsilon, up=True)} promises next to nothing: an attacker may be right with a "
+                f"probability of {1 / (1 + math.exp(-min(claim.epsilon, 700.0))):.6f}",
                 f"Above {LARGEST_EPSILON:g} a guarantee is called weak or none (Ponomareva et al., JAIR 2023, arXiv "
                 "2303.00654); the probability is of telling whether one example was there, both being as likely.",
                 "more noise, fewer steps or smaller batches",
@@ -301,14 +302,15 @@ def _loader(claim: Claim, figures: Figures, words: str) -> Finding:
 def _judge(claim: Claim, bound: ClaimedBound, way: str) -> tuple[Verdict, str]:
     verdict = verdict_of(claim.epsilon, low=bound.low, high=bound.high)
     low, high = _shown(bound.low, up=False), _shown(bound.high, up=True)
+    claimed = _shown(claim.epsilon, up=True)
     if verdict == "broken":
         sign = "" if bound.low == bound.high else "at least "
-        return verdict, f"With {way} epsilon is {sign}{low}, above the {claim.epsilon:g} claimed"
+        return verdict, f"With {way} epsilon is {sign}{low}, above the {claimed} claimed"
     if verdict == "holds":
         rounded = "" if bound.high <= claim.epsilon else ", which may be rounded by 0.1 %"
-        return verdict, f"With {way} epsilon is at most {high}, within the {claim.epsilon:g} claimed{rounded}"
+        return verdict, f"With {way} epsilon is at most {high}, within the {claimed} claimed{rounded}"
     return verdict, (
-        f"Not decided: with {way} nothing proves the {claim.epsilon:g} claimed, and nothing refutes it: epsilon lies "
+        f"Not decided: with {way} nothing proves the {claimed} claimed, and nothing refutes it: epsilon lies "
         f"between {low} and {high}"
     )
 

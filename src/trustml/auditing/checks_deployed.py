@@ -9,6 +9,10 @@ from trustml.measures.deployed import MOST_APART, HeldAgainst
 from trustml.measures.measure import MEASURES
 from trustml.measures.row import Row
 
+MOST_DIFFER = 0.1
+"""Share of predictions that rounding to 8 bits is taken to change at the most."""
+MOST_MOVED = 1e-3
+"""Of an attribution of an unrounded file, over the largest; of its logits on inputs that no data have."""
 _AGAIN = "a file exported again, by `trustml export`"
 
 
@@ -36,14 +40,15 @@ def _answers(held: HeldAgainst, rows: dict[str, Row]) -> Finding:
         title=title,
         claim=f"the file is {held.model} of {held.run}",
         measured=measured,
-        how=f"File and model were asked the same {gap.n} {asked} examples, the file in a fresh process of its runtime.",
+        how=f"File and model were asked the same {gap.n} {asked} examples, the file in a fresh process of its runtime, "
+        "and inputs drawn in the range of the data and five times as wide. What it answers elsewhere is not known.",
         would_change=_AGAIN,
     )
 
 
 def _judged(held: HeldAgainst, gap: Row, differ: Row | None, score: Row | None) -> tuple[Severity, str]:
     value = math.nan if gap.value is None else gap.value
-    if not math.isfinite(value):
+    if not math.isfinite(value) or not math.isfinite(held.drawn_gap):
         return "risk", "The file answers with what is no number"
     count = 0 if differ is None or differ.value is None else round(differ.value * differ.n)
     told = f"logits differ by {value:.1e} of the largest"
@@ -51,11 +56,19 @@ def _judged(held: HeldAgainst, gap: Row, differ: Row | None, score: Row | None) 
         told += f", and {count} of {differ.n} predictions"
     if not held.exported.quantised and value > MOST_APART:
         return "risk", f"The file is another model than the one that was audited: {told}"
+    if held.exported.quantised and differ is not None and count > MOST_DIFFER * differ.n:
+        return "risk", f"The file says something else than the model, more often than rounding explains: {told}"
+    if not held.exported.quantised and held.drawn_gap > MOST_MOVED:
+        return (
+            "risk",
+            "The file answers as the model on the examples that were asked, and otherwise on inputs that were drawn: "
+            f"logits differ by {held.drawn_gap:.1e} of the largest there",
+        )
     if score is not None and score.high is not None and score.high < 0:
         return "risk", f"The file scores less than the model that was audited: {told}"
     if held.exported.quantised:
         return "note", f"The file is rounded ({held.exported.quantised}) and is not quite what was audited: {told}"
-    return "pass", f"The file answers as the model that was audited: {told}"
+    return "pass", f"The file answers as the model that was audited, on what was asked: {told}"
 
 
 def _explanations(held: HeldAgainst, rows: dict[str, Row]) -> Finding:
@@ -72,14 +85,16 @@ def _explanations(held: HeldAgainst, rows: dict[str, Row]) -> Finding:
     if row.value is None:
         return base
     least = float(row.facts["least_agreement"])
-    alike = least > 1 - MOST_APART
+    moved = float(row.facts["largest_difference"])
+    alike = least > 1 - MOST_APART and (held.rounded or moved <= MOST_MOVED)
     severity: Severity = "pass" if alike else "note" if held.exported.quantised else "risk"
     words = "agree with those of the model" if alike else "are not those of the model"
     return Finding(
         id=base.id,
         check=base.check,
         severity=severity,
-        title=f"Explanations of the file {words}: rank correlation {row.value:.4f}, of the worst example {least:.4f}",
+        title=f"Explanations of the file {words}: rank correlation {row.value:.4f}, of the worst example {least:.4f}, "
+        f"largest difference {moved:.1e} of the largest",
         claim=base.claim,
         measured=(_measurement(row),),
         how=f"Both explained anew by {row.method} on the same {row.n} examples.",

@@ -24,6 +24,8 @@ ORDERS = 8
 """Random orders that an explanation's is held against."""
 SAMPLES = 4
 """Of KernelSHAP, in groups."""
+_NOISE = 1e-6
+"""Of a score: below it float32 answers differ by rounding."""
 
 
 def check_forward(explained: Explained) -> list[Finding]:
@@ -72,19 +74,20 @@ def _faithful(explained: Explained) -> Finding:
     generator = np.random.default_rng(explained.seed)
     orders = [generator.permutation(int(groups.max()) + 1) for _ in range(ORDERS)]
 
-    def part(mine: Explained) -> Doubles:
+    def part(mine: Explained) -> tuple[Doubles, Doubles]:
         found = _occlusion(mine, mine.inputs)
         own = _area(mine, groups, np.argsort(-found, axis=1, kind="stable"))
         others = [_area(mine, groups, np.broadcast_to(order, found.shape)) for order in orders]
-        gain: Doubles = np.mean(others, axis=0) - own
-        return gain
+        return np.mean(others, axis=0) - own, np.abs(mine.scores(mine.inputs))
 
     found, finished = explained.in_parts("explanations, occlusion", part)
     if finished.done < FEWEST:
         return _unfinished("occlusion", finished)
-    gains = np.concatenate(found)
-    if not np.any(gains):
-        return not_checked("explanations", "occlusion", why="the outputs do not differ from the baseline's")
+    gains, scale = (np.concatenate(part) for part in zip(*found, strict=True))
+    if not np.isfinite(gains).all():
+        return _no_numbers("occlusion", gains)
+    if np.abs(gains).max() <= _NOISE * max(scale.max(), np.finfo(np.float64).tiny):
+        return not_checked("explanations", "occlusion", why="the order of features changes nothing in how outputs fall")
     low, high = mean_ends(gains, confidence=explained.confidence)
     mean = float(gains.mean())
     sooner = "sooner" if low > 0 else "later" if high < 0 else "neither sooner nor later"
@@ -143,9 +146,10 @@ def _stable(explained: Explained) -> Finding:
     if finished.done < FEWEST:
         return _unfinished("occlusion-stability", finished)
     moved = np.concatenate(found)
-    moved = moved[np.isfinite(moved)]
+    moved = moved[~np.isnan(moved)]
     if len(moved) < 2:
-        return not_checked("explanations", "occlusion-stability", why="the explanations are zero")
+        why = "the explanations are zero, or no numbers"
+        return not_checked("explanations", "occlusion-stability", why=why)
     low, high = median_ends(moved, confidence=explained.confidence)
     median = float(np.median(moved))
     return Finding(
@@ -181,7 +185,9 @@ def _alike(explained: Explained) -> Finding:
         shapley = kernel_shap(
             mine.inputs, mine.baseline, groups, mine.scores_of_changed, samples=samples, generator=generator
         )
-        return spearman(shapley, _occlusion(mine, mine.inputs))
+        if not np.isfinite(shapley).all():
+            raise FloatingPointError("the model answers with what is no number where features are changed")
+        return spearman(_without_noise(shapley), _without_noise(_occlusion(mine, mine.inputs)))
 
     found, finished = explained.in_parts("explanations, KernelSHAP", part)
     if finished.done < FEWEST:
@@ -214,6 +220,17 @@ def _alike(explained: Explained) -> Finding:
         "they differ where features act together, and by the draw of coalitions.",
         would_change="another baseline, other groups, more coalitions",
     )
+
+
+def _without_noise(found: Doubles) -> Doubles:
+    """Set to 0 what is rounding beside the largest of an example: ranks of it mean nothing."""
+    return np.where(np.abs(found) > _NOISE * np.abs(found).max(axis=1, keepdims=True), found, 0.0)
+
+
+def _no_numbers(name: str, found: Doubles) -> Finding:
+    count = int((~np.isfinite(found)).sum())
+    why = f"the model answers with what is no number where features are changed, in {count} of {len(found)} examples"
+    return not_checked("explanations", name, why=why, would_change="a model that answers on such inputs")
 
 
 def _beside(finished: Finished) -> str:

@@ -28,6 +28,7 @@ from trustml.data.dataset import Ints
 from trustml.errors import DataError
 from trustml.measures.membership import TPRS
 from trustml.models.tasks import DEFAULT_TASK, Task, facts_of
+from trustml.privacy.statement import at_least, at_most
 
 FEWEST = 10
 _NO_BOUND = (
@@ -235,12 +236,12 @@ def _conclusion(outcome: Outcome, verdict: Verdict) -> tuple[Severity, str, str]
     less = "less overfitting or private training; a hold-out from the same source, if it is not"
     also = f"; it {exposed_words(tops)}" if name in verdict.exposing else ""
     if name in verdict.told:
-        return "risk", f"{title} tells members from others: AUC {value:.3f}, at least {low:.3f}{also}", less
+        return "risk", f"{title} tells members from others: AUC {value:.3f}, at least {at_least(low, 3)}{also}", less
     if name in verdict.reversed:
         why = "members differ the other way round" if verdict.told else "the sets differ, perhaps exchanged"
         return (
             "risk",
-            f"{title} puts members below others: AUC {value:.3f}, at most {high:.3f}: {why}{also}",
+            f"{title} puts members below others: AUC {value:.3f}, at most {at_most(high, 3)}: {why}{also}",
             "train and holdout given the right way round; a hold-out from the same source, no easier than the "
             "training examples",
         )
@@ -248,7 +249,7 @@ def _conclusion(outcome: Outcome, verdict: Verdict) -> tuple[Severity, str, str]
         return "risk", f"{title} {exposed_words(tops)}, though AUC is {value:.3f}: a few members are exposed", less
     return (
         "pass",
-        f"{title} finds no membership: AUC {value:.3f}; it could be as high as {high:.3f}",
+        f"{title} finds no membership: AUC {value:.3f}; it could be as high as {at_most(high, 3)}",
         "more examples, reference models, or a stronger attack: no attack that fails proves privacy",
     )
 

@@ -229,7 +229,8 @@ def prepare(
         If the inputs are not numbers on a scale.
     """
     if inputs.dtype.kind != "f":
-        raise TypeError(f"its inputs are of type {inputs.dtype}, between which no path runs")
+        why = "between which no path runs, and which may be tokens; give numbers on a scale as floats"
+        raise TypeError(f"its inputs are of type {inputs.dtype}, {why}")
     chosen = np.sort(np.random.default_rng(seed).permutation(len(inputs))[:EXAMPLES])
     picked = inputs[chosen].astype(np.float32)
     mean = np.broadcast_to(train.mean(axis=0, dtype=np.float64).astype(np.float32), picked.shape)

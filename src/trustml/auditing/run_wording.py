@@ -38,6 +38,15 @@ def measured(row: Row) -> Measurement:
     )
 
 
+def _beside_the_claim(shown: float, claimed: float) -> tuple[str, str]:
+    """Write a lower bound and an upper one, with as many decimals as tell them apart where they contradict."""
+    pairs = ((at_least(shown, digits), at_most(claimed, digits)) for digits in range(2, 13))
+    pair = next(pairs)
+    while shown > claimed and float(pair[0]) <= float(pair[1]):
+        pair = next(pairs, (repr(shown), repr(claimed)))
+    return pair
+
+
 def bound_finding(group: Sequence[Row]) -> Finding:
     """Judge a canary audit or a game by its rows: what was shown against what was claimed."""
     by = {row.measure: row for row in group}
@@ -54,11 +63,11 @@ def bound_finding(group: Sequence[Row]) -> Finding:
     if audited is not None and audited.value is not None and claimed is not None and claimed.value is not None:
         violated = audited.value > claimed.value
         severity = "violation" if violated else "pass"
+        low, high = _beside_the_claim(audited.value, claimed.value)
         title = (
-            f"{where}: epsilon is at least {at_least(audited.value, 2)}, above the claimed {claimed.value:.2f}."
+            f"{where}: epsilon is at least {low}, above the claimed {high}."
             if violated
-            else f"{where}: epsilon was shown to be at least {at_least(audited.value, 2)}; "
-            f"the claim is {claimed.value:.2f}."
+            else f"{where}: epsilon was shown to be at least {low}; the claim is {high}."
         )
         figures = (measured(audited), *beside)
     elif estimate is not None and estimate.value is not None:
@@ -120,7 +129,7 @@ def membership_finding(record: JobRecord, rows: Sequence[Row], verdict: Verdict 
     if flagged:
         said.append(
             f"{len(flagged)} of {len(order)} attacks tell members from non-members; {strongest} has AUC {value:.3f}, "
-            f"at least {low:.3f}"
+            f"at least {at_least(low or 0.0, 3)}"
         )
     if verdict is not None:
         said += _beside_the_area(verdict, exposing, below, told=bool(flagged), of=len(order))
@@ -169,7 +178,7 @@ def _beside_the_area(verdict: Verdict, exposing: list[str], below: list[str], *,
         why = "members differ the other way round" if told else "the sets differ, perhaps exchanged"
         said.append(
             f"{len(below)} of {of} attacks put members below non-members; the AUC of {lowest} is at most "
-            f"{verdict.uppers[lowest]:.3f}: {why}"
+            f"{at_most(verdict.uppers[lowest], 3)}: {why}"
         )
     return said
 
@@ -224,6 +233,7 @@ def accounting_finding(statement: PrivacyStatement, claim: Claim | None, *, arti
     else:
         rounded = f"the {at_most(claimed, 4)} claimed but for 0.1 %" if stated > claimed else "as claimed"
         title = f"{statement.model}: the ledger comes to epsilon {at_most(stated, 4)}, {rounded}."
+    composed = bool(statement.composed_with)
     figures = [
         Measurement(
             measure="epsilon",
@@ -232,7 +242,8 @@ def accounting_finding(statement: PrivacyStatement, claim: Claim | None, *, arti
             unit="nats",
             n=statement.steps,
             note=f"delta={statement.delta:g}; unit: {statement.unit_of_privacy}; relation: "
-            f"{statement.neighboring_relation}; sampling: {statement.sampling}; accountant: {statement.accountant}",
+            f"{statement.neighboring_relation}; sampling: {statement.sampling}; accountant: {statement.accountant}"
+            + (f"; composed with {statement.composed_with}, the lower bound is without it" * composed),
         )
     ]
     figures += [
@@ -241,7 +252,9 @@ def accounting_finding(statement: PrivacyStatement, claim: Claim | None, *, arti
             value=other.value,
             unit="nats",
             n=statement.steps,
-            note=("a lower bound (>=); " if other.bound == "at least" else "") + other.note,
+            note=("a lower bound (>=); " if other.bound == "at least" else "")
+            + other.note
+            + ("; of this training alone" if other.own else ""),
         )
         for other in statement.comparisons
     ]

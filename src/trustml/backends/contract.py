@@ -78,6 +78,8 @@ class Deployed(Protocol):
     """What travels inside (:mod:`trustml.models.exported`); empty where nothing does."""
     gradients: bool
     """Whether the runtime computes any."""
+    rounded: bool
+    """Whether weights are kept in 8 bits: read off the file's own numbers, whatever it says of itself."""
 
     def logits(self, inputs: Floats) -> Floats:
         """Logits of shape (n, c), for inputs laid out channels-last; as the file takes them if it was opened so."""

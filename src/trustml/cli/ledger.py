@@ -27,12 +27,13 @@ def command(run: str, root: Path, as_json: bool, file: Path | None, verify: bool
     from trustml.record.store import find_run
 
     directory = find_run(run, root=root)
-    ledgers = ledgers_of(directory)
+    ledgers, start = ledgers_of(directory), directory.manifest().start
     checks = verify_ledgers(directory) if verify else []
     with data_stream(file) as stream:
         if as_json:
             plain = [{"job": one.subject, "passed": one.passed, "message": one.message} for one in checks]
-            stream.write(json_text({"run": directory.path.name, "ledgers": ledgers, "checks": plain}) + "\n")
+            told = {"run": directory.path.name, "start": start, "ledgers": ledgers, "checks": plain}
+            stream.write(json_text(told) + "\n")
         else:
             out = console(stream)
             if not ledgers:
@@ -42,6 +43,8 @@ def command(run: str, root: Path, as_json: bool, file: Path | None, verify: bool
 
                 for job, charges in ledgers.items():
                     print_ledger(out, job, charges)
+                if start is not None and start.charges:
+                    print_ledger(out, f"{start.run}:{start.job}, started from, composed with these", start.charges)
             for check in checks:
                 sign = "ok     " if check.passed else "FAILED "
                 about = f"{check.subject}: " if check.subject else ""

@@ -205,8 +205,9 @@ def _print_forecast(out: Any, found: Forecast) -> None:
         each = " x ".join(f"{name} ({', '.join(dict.fromkeys(values))})" for name, values in fields.items())
         out.print(f"a sweep of {of} over {each}", soft_wrap=True)
     for group in found.together:
+        epsilon = "no epsilon" if group.epsilon is None else f"about epsilon {at_most(group.epsilon, 2)}"
         out.print(
-            f"{group.models} private models per {group.unit}: about epsilon {at_most(group.epsilon, 2)} at delta "
+            f"{group.models} private models per {group.unit}: {epsilon} at delta "
             f"{group.delta:g} for all together, which is what choosing among them costs",
             soft_wrap=True,
         )

@@ -26,6 +26,10 @@ Untold: TypeAlias = Literal["", "one framework", "few starts", "busy", "alike", 
 others used the machine; the test does not tell; or no test can be made, as figures are of the same examples."""
 
 
+LEAST_GAP = 0.02
+"""Of logarithms: what differs by less than 2 % is alike for whoever chooses, however surely it differs."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Need:
     """What somebody may want of a framework.
@@ -205,8 +209,10 @@ def _of_common_methods(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of frameworks' own libraries, of methods that all of them have; controls are none."""
     variants = fact_of(rows, "variant", default="native")
     own = rows[(variants == "native") & (rows.verdict != "random control")]
-    have = own.groupby("method").backend.nunique()
-    return own[own.method.isin(have[have == own.backend.nunique()].index)]
+    # Every start of every framework must have it: whose slow method failed is not faster for that.
+    starts = len(own[["backend", "seed"]].drop_duplicates())
+    have = own[["backend", "seed", "method"]].drop_duplicates().groupby("method").size()
+    return own[own.method.isin(have[have == starts].index)]
 
 
 def _shares(rows: pd.DataFrame) -> list[Figure]:
@@ -267,5 +273,6 @@ def _is_less(first: pd.DataFrame, other: pd.DataFrame, *, tests: int) -> bool:
     from scipy import stats
 
     logs = [np.log(_by_start(rows).to_numpy(float)) for rows in (first, other)]
-    found = stats.ttest_ind(*logs, equal_var=False)
-    return bool(logs[0].mean() < logs[1].mean() and float(found.pvalue) * tests < LEVEL)
+    if logs[1].mean() - logs[0].mean() <= LEAST_GAP:
+        return False
+    return float(stats.ttest_ind(*logs, equal_var=False).pvalue) * tests < LEVEL

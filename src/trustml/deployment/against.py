@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,14 +17,19 @@ from trustml.deployment.export import answers_in, questions_of, record_of, run_i
 from trustml.deployment.targets import TARGETS, environment_of
 from trustml.deployment.trained import training_of
 from trustml.errors import UsageError
-from trustml.measures.deployed import HeldAgainst, file_rows
+from trustml.measures.deployed import HeldAgainst, file_rows, relative_gap
 from trustml.measures.evidence import Evidence
 from trustml.models.deployed_files import refuse_deployed_file
+from trustml.models.layers import Architecture
+from trustml.models.token_layers import Embedding
+from trustml.models.token_space import table_of_tokens
 from trustml.record.exports import ExportedStatement, ExportRequest, Layout, content_of, statement_text
 from trustml.record.files import UNREADABLE, encode_arrays, read_arrays, write_atomic
 from trustml.record.schema import task_of
 from trustml.record.store import PRIVATE_DATA, RunDirectory
 
+_DRAWN = 512
+_MOST_BYTES = 4 << 30
 Labelled: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 
 
@@ -72,12 +78,15 @@ def hold_against(
         shutil.copyfile(weights, folder / "weights.safetensors")
         _copy(path, folder / wanted.file)
         write_atomic(folder / "request.json", msgspec.json.encode(request))
-        write_atomic(folder / "questions.npz", encode_arrays(questions_of(run)))
+        asked = questions_of(run)
+        drawn = drawn_inputs(next(iter(asked.values())), job.model)
+        write_atomic(folder / "questions.npz", encode_arrays({**asked, "drawn": drawn}))
         write_atomic(folder / "versions.json", b"{}")
         tell(f"asking {path.name} in {wanted.runtime}, beside {model}")
         run_in(folder, "trustml.worker.deployed", environment, offline=True)
-        inside = _inside(read_arrays(folder / "answers.npz")["statement"].tobytes())
-        if inside is not None:
+        found = read_arrays(folder / "answers.npz")
+        inside, rounded = _inside(found["statement"].tobytes()), bool(found["rounded"])
+        if inside is not None and rounded and inside.quantised in wanted.quantised:  # not on the file's word alone
             expected = msgspec.structs.replace(expected, quantised=inside.quantised, calibration=inside.calibration)
         exported = record_of(request, folder, record, expected)
         answers = answers_in(run, folder, task=request.task)
@@ -86,9 +95,28 @@ def hold_against(
         model=record.id,
         exported=exported,
         rows=tuple(file_rows(Evidence(run), exported, record, answers)),
+        drawn_gap=relative_gap(found["file.drawn_logits"], found["model.drawn_logits"]),
+        rounded=rounded,
         inside=inside,
         expected=expected,
     )
+
+
+def drawn_inputs(asked: npt.NDArray[Any], architecture: Architecture) -> npt.NDArray[np.float32]:
+    """Inputs that no data have: half of them in the range of those that are asked, half in one five times as wide.
+
+    A file that answers right on all data may answer otherwise elsewhere. Of tokens any are drawn.
+    """
+    random = np.random.default_rng()  # whoever wrote the file must not know them
+    shape = (_DRAWN, *asked.shape[1:])
+    table = table_of_tokens(architecture)
+    layer = next((one.layer for one in architecture.nodes if one.name == table), None)
+    if isinstance(layer, Embedding):
+        return random.integers(0, layer.vocabulary, size=shape).astype(np.float32)
+    low, high = float(asked.min()), float(asked.max())
+    middle, reach = (low + high) / 2, max((high - low) / 2, 1e-3)
+    wide = np.where(np.arange(_DRAWN) % 2, 5.0, 1.0).reshape(-1, *[1] * (asked.ndim - 1))
+    return (middle + wide * reach * random.uniform(-1, 1, size=shape)).astype(np.float32)
 
 
 def examples_of(run: RunDirectory, *, layout: Layout) -> tuple[Labelled, Labelled] | None:
@@ -115,14 +143,18 @@ def _target_of(path: Path) -> str:
 
 
 def _copy(path: Path, goal: Path) -> None:
-    """Copy a file with what lies beside it for it, or a folder; links in it are not followed."""
-    if path.is_dir():
-        if any(one.is_symlink() for one in path.rglob("*")):
-            raise UsageError(f"{path}: holds links; name a folder without")
-        shutil.copytree(path, goal)
+    """Copy a file with what lies beside it for it, or a folder; plain files alone, and no more than can be meant."""
+    whole = path.is_dir()
+    parts = [one for one in path.rglob("*") if not stat.S_ISDIR(one.lstat().st_mode)] if whole else content_of(path)
+    if path.is_symlink() or any(not stat.S_ISREG(one.lstat().st_mode) for one in parts):
+        raise UsageError(f"{path}: is or holds what is no plain file, such as a link; name a file or folder without")
+    if sum(one.lstat().st_size for one in parts) > _MOST_BYTES:
+        raise UsageError(f"{path}: is larger than {_MOST_BYTES >> 30} GiB; name another")
+    if whole:
+        shutil.copytree(path, goal, symlinks=True)
         return
-    for one in content_of(path):
-        shutil.copyfile(one, goal.with_name(goal.name + one.name.removeprefix(path.name)))
+    for one in parts:
+        shutil.copyfile(one, goal.with_name(goal.name + one.name.removeprefix(path.name)), follow_symlinks=False)
 
 
 def _inside(content: bytes) -> ExportedStatement | None:

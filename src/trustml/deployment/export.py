@@ -293,6 +293,7 @@ def _keep(run: RunDirectory, folder: Path, exported: ExportRecord, *, task: Task
 def answers_in(run: RunDirectory, folder: Path, *, task: Task) -> dict[str, npt.NDArray[Any]]:
     """What file and model answered, as the record keeps it."""
     found = {name: array for name, array in read_arrays(folder / "answers.npz").items() if "." in name}
+    found = {name: array for name, array in found.items() if not name.endswith(".drawn_logits")}  # they have no labels
     for name, array in found.items():
         if name.endswith("_logits"):  # of next tokens two numbers a step remain, as of the model's own
             found[name] = recorded(task, array, _labels(run, held_out=name.endswith("held_out_logits")))

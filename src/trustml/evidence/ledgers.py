@@ -25,9 +25,10 @@ from trustml.plan.mechanism import UNKNOWN, NoiseDraw, make_charge, tells_partic
 from trustml.privacy.accounting import epsilon_released
 from trustml.privacy.ledger import Charge, read_ledger
 from trustml.privacy.tails import noise_source
+from trustml.record.choices import composed_runs
 from trustml.record.files import sha256
-from trustml.record.schema import JobRecord, tuned_runs
-from trustml.record.starts import earlier_charges, is_void
+from trustml.record.schema import JobRecord
+from trustml.record.starts import earlier_charges, is_void, once
 from trustml.record.store import RunDirectory
 from trustml.scenario.regimes import DPSGD, PrivateRegime
 
@@ -100,9 +101,10 @@ def verify_ledgers(run: RunDirectory) -> list[Check]:
     for subject, group in released.items():
         delta = max(ledger.regime.delta for ledger in group)
         name, told = f"epsilon of all releases ({subject})", stated.get(("epsilon_all_releases", subject), math.nan)
-        before = max((earlier_charges(evidence.manifest, ledger.regime) for ledger in group), key=len)
+        before = once(earlier_charges(evidence.manifest, ledger.regime) for ledger in group)
         charged = [*(ledger.charges for ledger in group), *before]
-        runs, void = tuned_runs(evidence.manifest), any(is_void(evidence.manifest, one.regime) for one in group)
+        runs = composed_runs(evidence.manifest, [one.regime for one in group])
+        void = any(is_void(evidence.manifest, one.regime) for one in group)
         checks.append(_epsilon_check("", name, charged, delta=delta, stated=told, runs=runs, void=void))
     return checks
 
@@ -162,7 +164,7 @@ def _model_checks(evidence: Evidence, ledger: _Ledger, *, stated: float) -> list
             [charges, *earlier_charges(evidence.manifest, ledger.regime)],
             delta=ledger.regime.delta,
             stated=stated,
-            runs=tuned_runs(evidence.manifest),
+            runs=composed_runs(evidence.manifest, [ledger.regime]),
             void=is_void(evidence.manifest, ledger.regime),
         )
     ]

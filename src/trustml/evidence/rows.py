@@ -231,6 +231,7 @@ def _facts(statement: PrivacyStatement) -> dict[str, object]:
             *("epsilon", "delta", "unit_of_privacy", "neighboring_relation", "mechanism", "clipping"),
             *("clipping_norm", "noise_multiplier", "sampling", "sample_rate", "expected_batch_size", "steps"),
             *("attempts", "data_size", "data_size_public", "trust_setting", "released", "hyperparameter_tuning"),
+            "composed_with",
         )
     }
     found |= {other.name: other.value for other in statement.comparisons}

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,8 +17,9 @@ from trustml.launch.prepare import plan_run
 from trustml.plan.job import ExplainJob, Job, TrainJob
 from trustml.plan.mechanism import make_charge
 from trustml.plan.support import Skip
-from trustml.privacy.accounting import epsilon_of_releases
+from trustml.privacy.accounting import epsilon_released
 from trustml.privacy.ledger import Charge, PrivacyUnit
+from trustml.record.starts import StartRecord, earlier_charges, is_void, once
 from trustml.record.store import RunDirectory, newest_first
 from trustml.scenario.federated import FederatedSpec
 from trustml.scenario.regimes import Plain, PrivateRegime
@@ -61,13 +63,15 @@ class Together:
     ----------
     unit : {"example", "user"}
     models : int
-    epsilon, delta : float
-        Of all of them, as the ledgers will say where every step is taken; the tails of the noise are not in it.
+    epsilon : float, optional
+        Of all of them and of what they start from, as the ledgers will say where every step is taken; the tails of the
+        noise are not in it. None where their start was trained on rows of this data without a guarantee.
+    delta : float
     """
 
     unit: PrivacyUnit
     models: int
-    epsilon: float
+    epsilon: float | None
     delta: float
 
 
@@ -140,24 +144,35 @@ def forecast(scenario: Scenario, *, root: Path) -> Forecast:
         train_examples=examples,
         test_examples=len(planned.dataset.test),
         sweep=scenario.sweep,
-        together=_together(planned.expansion.jobs),
+        together=_together(planned.expansion.jobs, planned.start.record if planned.start else None),
     )
 
 
-def _together(jobs: Sequence[Job]) -> tuple[Together, ...]:
+class _Starting(NamedTuple):
+    """What is known of the start of a run that has no manifest yet."""
+
+    start: StartRecord | None
+
+
+def _together(jobs: Sequence[Job], start: StartRecord | None) -> tuple[Together, ...]:
     """Compose what the private models of a run will be charged for, batches shared as they are planned."""
-    groups: dict[tuple[PrivacyUnit, str], list[tuple[Charge, float]]] = defaultdict(list)
+    groups: dict[tuple[PrivacyUnit, str], list[tuple[Charge, PrivateRegime]]] = defaultdict(list)
     for job in jobs:
         if isinstance(job, TrainJob) and isinstance(job.regime, PrivateRegime) and job.mechanism is not None:
             mechanism = job.mechanism
             plan = job.plan if getattr(job.regime, "engine", "core") == "core" else job.id
             charge = make_charge(mechanism, first=0, end=mechanism.steps, plan=plan, data="")
-            groups[mechanism.unit, mechanism.users].append((charge, job.regime.delta))
-    found = []
+            groups[mechanism.unit, mechanism.users].append((charge, job.regime))
+    found, starting = [], _Starting(start)
     for (unit, _), group in groups.items():
         if len(group) > 1:
-            delta = max(delta for _, delta in group)
-            epsilon = epsilon_of_releases([[charge] for charge, _ in group], delta=delta).value
+            delta, regimes = max(regime.delta for _, regime in group), [regime for _, regime in group]
+            before = once(earlier_charges(starting, regime) for regime in regimes)
+            epsilon = None
+            if not any(is_void(starting, regime) for regime in regimes):
+                runs = start.tuned_runs if start is not None and before else None
+                released = [*([charge] for charge, _ in group), *before]
+                epsilon = epsilon_released(released, delta=delta, tuned_runs=runs).value
             found.append(Together(unit=unit, models=len(group), epsilon=epsilon, delta=delta))
     return tuple(found)
 

@@ -60,7 +60,7 @@ from trustml.record.store import BASELINES, HELDOUT, PRIVATE_DATA, RunDirectory
 from trustml.scenario.check import check_against_data, check_scenario
 from trustml.scenario.check_regimes import check_cohorts
 from trustml.scenario.federated import DPFedAvg, FederatedSpec
-from trustml.scenario.read import to_plain
+from trustml.scenario.read import resolve_own_code, to_plain
 from trustml.scenario.regimes import DPSGD, Plain, Regime
 from trustml.scenario.spec import BackendName, Scenario
 
@@ -106,6 +106,7 @@ def plan_run(scenario: Scenario) -> Planned:
     ------
     ScenarioError, DataError
     """
+    scenario = resolve_own_code(scenario, folder=Path.cwd())
     check_scenario(scenario)
     dataset = load_dataset(scenario.data, scenario.task)
     scenario, starts = look_at_model(scenario, dataset.input_shape)

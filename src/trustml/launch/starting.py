@@ -20,6 +20,7 @@ from trustml.models.weights import Weights, initial_weights, read_weights
 from trustml.plan.expand import draws_weights, weights_file
 from trustml.plan.job import TrainJob
 from trustml.privacy.ledger import Charge, read_ledger
+from trustml.record.choices import composed_runs, siblings_of
 from trustml.record.files import sha256
 from trustml.record.starts import SharedRows, StartRecord, earlier_charges, is_void, start_title
 from trustml.record.store import PRIVATE_DATA, RunDirectory, job_record
@@ -81,6 +82,8 @@ def started(scenario: Scenario, dataset: Dataset) -> Started | None:
             weights=sha256(path),
             shared=shared,
             charges=tuple(in_blocks([*before, *charges])) if composes else (),
+            tuned_runs=composed_runs(manifest, [job.regime]) if composes else None,
+            chosen_among=siblings_of(manifest, job.regime.title) if composes else 0,
             earlier=start_title(manifest, job.regime),
         ),
     )

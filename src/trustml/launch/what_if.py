@@ -24,7 +24,7 @@ from trustml.data.dataset import Floats
 from trustml.errors import EnvironmentMissingError, RecordError, UsageError
 from trustml.launch.environments import find_environment
 from trustml.launch.process import Ended, JobLimits, Worker
-from trustml.models.layers import Architecture
+from trustml.models.native import native_of
 from trustml.models.token_space import table_of_tokens
 from trustml.plan.job import ExplainJob, encode_job
 from trustml.plan.switches import switch_variables
@@ -119,7 +119,7 @@ def explaining(run: RunDirectory, manifest: Manifest, what_if: WhatIf) -> list[t
         job = run.job(record.id)
         if explained_model(run, record) != what_if.model or not isinstance(job, ExplainJob):
             continue
-        if not isinstance(job.model, Architecture):
+        if native_of(job.model) is not None:
             raise UsageError(f"{what_if.model}: is code and no data; it is not run for what a record says")
         if table_of_tokens(job.model):
             raise UsageError(f"{what_if.model}: takes tokens of texts, of which none can be changed here")

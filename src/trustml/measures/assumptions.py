@@ -236,6 +236,10 @@ def _hyperparameters(evidence: Evidence, regime: PrivateRegime) -> Assumption:
     if choice is not None:
         why = f"the run tries {choice.models} models of {choice.of} on it; what holds once one is chosen is said above"
         return Assumption(name=name, status="not met", why=why)
+    start = start_of(evidence.manifest, regime)
+    if start is not None and start.chosen_among > 1:
+        why = f"{start.run}:{start.job}, the start, is one of {start.chosen_among} models of a sweep; of what they "
+        return Assumption(name=name, status="not met", why=f"{why}cost together, epsilon holds its own charges alone")
     if scenario.get("tuning"):
         return Assumption(name=name, status="met", why="a declared sweep is accounted for above")
     return Assumption(name=name, status="not checked", why="nothing in the record can tell")

@@ -37,6 +37,10 @@ class HeldAgainst:
         What the file is, and what it was asked.
     rows : tuple of Row
         How far it agrees, as of a file that the run exported itself.
+    drawn_gap : float
+        Largest relative difference of logits on inputs that were drawn, in the range of the data and beyond.
+    rounded : bool
+        Whether the file keeps weights in 8 bits, by its own numbers.
     inside : ExportedStatement, optional
         What it carries; None where it carries none that can be read.
     expected : ExportedStatement
@@ -47,6 +51,8 @@ class HeldAgainst:
     model: str
     exported: ExportRecord
     rows: tuple[Row, ...]
+    drawn_gap: float
+    rounded: bool
     inside: ExportedStatement | None
     expected: ExportedStatement
 
@@ -87,7 +93,7 @@ def _agreement_rows(
     rows = [
         evidence.row(
             "deployed_logit_difference",
-            float(np.abs(file - model).max() / max(1.0, float(np.abs(model).max()))),
+            relative_gap(file, model),
             record=record,
             subject=exported.title,
             n=len(file),
@@ -124,6 +130,20 @@ def _agreement_rows(
     return rows
 
 
+def relative_gap(file: npt.NDArray[np.float32], model: npt.NDArray[np.float32]) -> float:
+    """Largest difference of logits, over the largest of the model's (at least 1)."""
+    both = min(file.shape[-1], model.shape[-1])  # of next tokens older records keep fewer numbers a step
+    file, model = file[..., :both], model[..., :both]
+    return float(np.abs(file - model).max() / max(1.0, float(np.abs(model).max())))
+
+
+def _ranks(file: npt.NDArray[np.float32], model: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Rank correlation of each example; 0 where the file's are constant or no numbers and the model's are not."""
+    ranks = spearman(np.nan_to_num(file), model)
+    flat = ~np.isfinite(file).all(axis=1) | (np.ptp(np.nan_to_num(file), axis=1) == 0)
+    return np.where(flat & (np.ptp(model, axis=1) > 0), 0.0, ranks)
+
+
 def _explanation_rows(
     evidence: Evidence, exported: ExportRecord, record: JobRecord, arrays: dict[str, npt.NDArray[np.float32]]
 ) -> list[Row]:
@@ -134,7 +154,7 @@ def _explanation_rows(
         return [evidence.row(measure, None, record=record, subject=exported.title, n=0, about=about)]
     name = exported.attributions.replace(" ", "_")
     file, model = (arrays[f"{who}.{name}"].reshape(exported.explained, -1) for who in ("file", "model"))
-    ranks = spearman(file, model)
+    ranks = _ranks(file, model)
     defined = ranks[np.isfinite(ranks)]
     if not len(defined):
         about = absent("every explained example's attributions are constant, and rank nothing")

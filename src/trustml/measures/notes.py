@@ -85,6 +85,7 @@ REST: dict[str, _Words] = {
         + f" two draws of the same, which agree by {known['between_draws']:.3g}"
     ),
     "of": "{of}",
+    "own_charges": "of this training alone, without that of its start",
     "others": lambda known: (
         f"not in this number: {models_of(known['others'], kind='private ')} of the run for another unit, or for users "
         "of another partition, whose publication too has no joint epsilon here"

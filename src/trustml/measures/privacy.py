@@ -18,10 +18,11 @@ from trustml.plan.job import TrainJob
 from trustml.privacy.accounting import epsilon_released
 from trustml.privacy.ledger import Charge, read_ledger
 from trustml.privacy.statement import Comparison, PrivacyStatement
+from trustml.record.choices import composed_runs
 from trustml.record.files import sha256
-from trustml.record.schema import JobRecord, tuned_runs
-from trustml.record.starts import earlier_charges
-from trustml.scenario.regimes import PrivateRegime
+from trustml.record.schema import JobRecord
+from trustml.record.starts import earlier_charges, once
+from trustml.scenario.regimes import PrivateRegime, Regime
 
 
 def releases(charges: Sequence[Charge]) -> str:
@@ -144,6 +145,8 @@ def _of_comparison(statement: PrivacyStatement, other: Comparison) -> About:
         verdict = "fits" if other.agrees else "does not fit"
     elif other.note:
         facts["of"] = other.note
+    if other.own:
+        facts["own_charges"] = True
     return About(
         verdict=verdict,
         delta=statement.delta,
@@ -160,7 +163,8 @@ def _all_releases(
 ) -> Row:
     delta = max(statement.delta for _, statement in group)
     released = [*(charges for charges, _ in group), *_before(evidence, group)]
-    epsilon = epsilon_released(released, delta=delta, tuned_runs=tuned_runs(evidence.manifest))
+    runs = composed_runs(evidence.manifest, _regimes(evidence, group))
+    epsilon = epsilon_released(released, delta=delta, tuned_runs=runs)
     value = math.inf if any(statement.epsilon is None for _, statement in group) else epsilon.value
     first = group[0][0][0]
     drawn = {charge.sampling for charges, _ in group for charge in charges}
@@ -190,10 +194,12 @@ def _all_releases(
 
 def _before(evidence: Evidence, group: Sequence[tuple[list[Charge], PrivacyStatement]]) -> list[list[Charge]]:
     """Charges of an earlier training that some of the models start from, once."""
+    return once(earlier_charges(evidence.manifest, regime) for regime in _regimes(evidence, group))
+
+
+def _regimes(evidence: Evidence, group: Sequence[tuple[list[Charge], PrivacyStatement]]) -> list[Regime]:
     models = {statement.model for _, statement in group}
-    regimes = [job.regime for record, job in _private(evidence) if record.id in models]
-    found = [earlier_charges(evidence.manifest, regime) for regime in regimes]
-    return max(found, key=len, default=[])
+    return [job.regime for record, job in _private(evidence) if record.id in models]
 
 
 def _private(evidence: Evidence) -> list[tuple[JobRecord, TrainJob]]:

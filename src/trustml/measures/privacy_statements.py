@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -28,37 +30,62 @@ from trustml.privacy.accounting import (
     Epsilon,
     epsilon_at_least,
     epsilon_if_poisson,
-    epsilon_of,
     epsilon_rdp,
     epsilon_released,
     epsilon_unamplified,
-    epsilon_with_tuning,
 )
 from trustml.privacy.crosscheck import SecondOpinion, prv_epsilons
+from trustml.privacy.events import by_plan, participation_of
 from trustml.privacy.ledger import UNAMPLIFIED, ZERO_OUT, Charge, Drawn
 from trustml.privacy.shuffle_bound import shuffle_lower_bound
 from trustml.privacy.statement import Comparison, PrivacyCurve, PrivacyStatement, TrainedWeights, at_most
+from trustml.record.choices import composed_runs
 from trustml.record.files import read_arrays
 from trustml.record.schema import tuned_runs
-from trustml.record.starts import earlier_charges, is_void, start_title
+from trustml.record.starts import composed_with, earlier_charges, is_void, start_title
 from trustml.scenario.regimes import DPSGD, PrivateRegime
 from trustml.scenario.trained_part import trained_part
 
 _CURVE_POINTS = 9
 _NOT_ASKED = SecondOpinion(why="Opacus's accountant is asked when the run ends")
 _OTHER_SAMPLING = SecondOpinion(why="Opacus's accountant knows secret Poisson batches only")
+_VOID = "no epsilon holds: rows of this data were trained on without a guarantee before"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Charged:
+    """What a model was charged for, and what the start of its training was."""
+
+    regime: PrivateRegime
+    own: list[Charge]
+    before: list[Charge]
+    void: bool
+
+    @property
+    def all(self) -> list[Charge]:
+        """Charges of both, which compose."""
+        return [*self.own, *self.before]
 
 
 def statements_of(evidence: Evidence, ledgers: Sequence[tuple[TrainJob, list[Charge]]]) -> list[PrivacyStatement]:
     """Give the statement of each private model that was charged for."""
-    jobs = [(job, job.regime, charges) for job, charges in ledgers if isinstance(job.regime, PrivateRegime)]
-    poisson = [(charges, regime.delta) for _, regime, charges in jobs if _is_poisson(charges)]
+    jobs = [
+        (job, _charged(evidence, job.regime, charges))
+        for job, charges in ledgers
+        if isinstance(job.regime, PrivateRegime)
+    ]
+    poisson = [(charged.all, charged.regime.delta) for _, charged in jobs if _is_poisson(charged.all)]
     answers = iter(prv_epsilons(poisson) if evidence.second_opinion else [_NOT_ASKED] * len(poisson))
     found = []
-    for job, regime, charges in jobs:
-        second = next(answers) if _is_poisson(charges) else _OTHER_SAMPLING
-        found.append(_statement(evidence, job, regime, charges, prv=second))
+    for job, charged in jobs:
+        second = next(answers) if _is_poisson(charged.all) else _OTHER_SAMPLING
+        found.append(_statement(evidence, job, charged, prv=second))
     return found
+
+
+def _charged(evidence: Evidence, regime: PrivateRegime, charges: list[Charge]) -> Charged:
+    before = list(itertools.chain.from_iterable(earlier_charges(evidence.manifest, regime)))
+    return Charged(regime=regime, own=charges, before=before, void=is_void(evidence.manifest, regime))
 
 
 def drawn_participation(evidence: Evidence, charges: Sequence[Charge]) -> int | None:
@@ -110,13 +137,10 @@ def _trained(evidence: Evidence, job: TrainJob) -> TrainedWeights | None:
     )
 
 
-def _statement(
-    evidence: Evidence, job: TrainJob, regime: PrivateRegime, charges: list[Charge], *, prv: SecondOpinion
-) -> PrivacyStatement:
-    runs = tuned_runs(evidence.manifest)
-    earlier = earlier_charges(evidence.manifest, regime)
-    epsilon = epsilon_released([charges, *earlier], delta=regime.delta, tuned_runs=runs)
-    void = is_void(evidence.manifest, regime)
+def _statement(evidence: Evidence, job: TrainJob, charged: Charged, *, prv: SecondOpinion) -> PrivacyStatement:
+    regime, charges, runs = charged.regime, charged.own, tuned_runs(evidence.manifest)
+    of_both = composed_runs(evidence.manifest, [regime])
+    epsilon = epsilon_released([charged.all], delta=regime.delta, tuned_runs=of_both)
     first = charges[0]
     joint = first.precision**-0.5
     secret = all(charge.secret_sampling for charge in charges)
@@ -124,7 +148,7 @@ def _statement(
     releases = releases_of(evidence, job, regime, charges)
     return PrivacyStatement(
         model=job.id,
-        epsilon=epsilon.value if math.isfinite(epsilon.value) and not void else None,
+        epsilon=epsilon.value if math.isfinite(epsilon.value) and not charged.void else None,
         # from below nothing is proved of the best of several runs
         epsilon_at_least=epsilon_at_least(charges, delta=regime.delta) if runs is None else None,
         delta=regime.delta,
@@ -142,12 +166,12 @@ def _statement(
         attempts=max(charge.attempt for charge in charges),
         data_size=first.examples,
         released=released_text(regime),
-        hyperparameter_tuning=_tuning(evidence, charges, regime),
+        hyperparameter_tuning=_tuning(evidence, charged),
         trust_setting=trust_text(regime),
         source_of_noise=noise_source_text(job, regime, first.noise_source),
         comparisons=(
-            *([] if runs is None else [_of_one_run(charges, regime, secret=secret)]),
-            *_comparisons(evidence, charges, regime, epsilon, prv),
+            *([] if runs is None else [_of_one_run(evidence, charged, secret=secret)]),
+            *_comparisons(evidence, charged, epsilon, prv),
         ),
         assumptions=assumptions_of(evidence, job, regime, charges),
         not_covered=not_covered(releases),
@@ -157,48 +181,73 @@ def _statement(
         largest_participation=0 if secret else max(charge.largest_participation for charge in charges),
         accounted_by=epsilon.by,
         trained=_trained(evidence, job),
-        curve=None if correlated else _curve(charges, regime, most=drawn_participation(evidence, charges)),
+        curve=None if correlated or charged.void else _curve(charged, most=drawn_participation(evidence, charges)),
+        composed_with=composed_with(evidence.manifest, regime),
     )
 
 
-def _comparisons(
-    evidence: Evidence, charges: list[Charge], regime: PrivateRegime, epsilon: Epsilon, prv: SecondOpinion
-) -> list[Comparison]:
-    delta = regime.delta
+def _comparisons(evidence: Evidence, charged: Charged, epsilon: Epsilon, prv: SecondOpinion) -> list[Comparison]:
+    """Other epsilons for all that was charged; upper bounds have no value where no epsilon holds."""
+    charges, delta = charged.own, charged.regime.delta
     drawn, secret = charges[0].sampling, all(charge.secret_sampling for charge in charges)
-    found: list[Comparison] = []
+    by_rdp = epsilon_rdp([charged.all], delta=delta)
     if charges[0].noise != "independent":
         steps = "rounds" if charges[0].unit == "user" else "steps"
         note = f"correlated noise: one Gaussian mechanism over all {steps}, with nothing to amplify"
-        return [_comparison("epsilon_rdp", epsilon_rdp([charges], delta=delta), note, drawn=drawn, secret=secret)]
-    if not _is_poisson(charges):
+        found = [_comparison("epsilon_rdp", by_rdp, note, drawn=drawn, secret=secret)]
+        return [_voided(one) for one in found] if charged.void else found
+    found = []
+    if not _is_poisson(charged.all):
         note = "if every batch had been a secret Poisson batch, which they were not"
-        supposed = epsilon_if_poisson([charges], delta=delta)
+        supposed = epsilon_if_poisson([charged.all], delta=delta)
         found.append(_comparison("epsilon_if_poisson", supposed, note, drawn="poisson", secret=True))
-    lower = lower_bound_if_shuffled(charges, delta=delta)
-    found.append(
-        Comparison(
-            name="epsilon_shuffle_lower",
-            value=lower,
-            bound="at least",
-            relation=ZERO_OUT,
-            accountant="Chua et al. 2024, largest coordinate" if lower is not None else "",
-            note="had the batches been shuffled epochs" if lower is not None else "the noise changed on the way",
-            drawn="shuffle",
-        )
-    )
-    most = drawn_participation(evidence, charges)
-    if most is None:
-        gone = "the batches are not at hand any more"
-        found.append(Comparison(name="epsilon_unamplified", value=None, note=gone, drawn=drawn, not_at_hand=True))
-    else:
-        note = f"over the {most} batches that one example was in at the most"
-        known = epsilon_unamplified([charges], participation=most, delta=delta)
-        found.append(_comparison("epsilon_unamplified", known, note, drawn=drawn, secret=secret))
-    by_rdp = epsilon_rdp([charges], delta=delta)
+    found.append(_if_shuffled(charged))
+    found.append(_unamplified(evidence, charged, drawn=drawn, secret=secret))
     found.append(_comparison("epsilon_rdp", by_rdp, "the same charges by Renyi DP", drawn=drawn, secret=secret))
     second = _second_opinion(prv, epsilon)
-    return [*found, msgspec.structs.replace(second, drawn=drawn, secret_sampling=secret)]
+    found.append(msgspec.structs.replace(second, drawn=drawn, secret_sampling=secret))
+    return [_voided(one) for one in found] if charged.void else found
+
+
+def _if_shuffled(charged: Charged) -> Comparison:
+    """Lower bound of this training alone, which is one of both together, too."""
+    lower = lower_bound_if_shuffled(charged.own, delta=charged.regime.delta)
+    return Comparison(
+        name="epsilon_shuffle_lower",
+        value=lower,
+        bound="at least",
+        relation=ZERO_OUT,
+        accountant="Chua et al. 2024, largest coordinate" if lower is not None else "",
+        note="had the batches been shuffled epochs" if lower is not None else "the noise changed on the way",
+        drawn="shuffle",
+        own=lower is not None and (bool(charged.before) or charged.void),
+    )
+
+
+def _unamplified(evidence: Evidence, charged: Charged, *, drawn: Drawn, secret: bool) -> Comparison:
+    most, before = drawn_participation(evidence, charged.own), _told_participation(charged.before)
+    if most is None or before is None:
+        gone = "the batches are not at hand any more" if most is None else "the batches of its start are not told"
+        name, left_out = "epsilon_unamplified", most is None
+        return Comparison(name=name, value=None, note=gone, drawn=drawn, not_at_hand=left_out)
+    note = f"over the {most + before} batches that one example was in at the most"
+    known = epsilon_unamplified([charged.all], participation=most + before, delta=charged.regime.delta)
+    return _comparison("epsilon_unamplified", known, note, drawn=drawn, secret=secret)
+
+
+def _told_participation(charges: Sequence[Charge]) -> int | None:
+    """Most batches that an example was in by the charges themselves; None where they do not tell."""
+    for charge in charges:
+        untold = charge.secret_sampling and charge.sampling not in UNAMPLIFIED
+        if untold or charge.noise != "independent":
+            return None
+    return sum(participation_of(plan) for plan in by_plan([charges]))
+
+
+def _voided(other: Comparison) -> Comparison:
+    if other.bound == "at least":
+        return other
+    return Comparison(name=other.name, value=None, note=_VOID, drawn=other.drawn)
 
 
 def _second_opinion(prv: SecondOpinion, epsilon: Epsilon) -> Comparison:
@@ -228,19 +277,26 @@ def _comparison(name: str, epsilon: Epsilon, note: str, *, drawn: Drawn, secret:
     )
 
 
-def _curve(charges: list[Charge], regime: PrivateRegime, *, most: int | None) -> PrivacyCurve:
+def _curve(charged: Charged, *, most: int | None) -> PrivacyCurve:
     """Epsilon after a part of the steps; participation is taken in proportion to them."""
+    charges, delta = charged.own, charged.regime.delta
+    before = _told_participation(charged.before)
     total = sum(charge.steps for charge in charges)
     if most is None:
         most = math.ceil(total * charges[0].sample_rate)
     steps = sorted({max(1, round(total * part / _CURVE_POINTS)) for part in range(1, _CURVE_POINTS + 1)})
-    poisson, lower, unamplified = [], [], []
+    poisson, lower = [], []
+    unamplified: list[float | None] = []
     for count in steps:
         part = _first_steps(charges, count)
-        poisson.append(epsilon_if_poisson([part], delta=regime.delta).value)
-        lower.append(lower_bound_if_shuffled(part, delta=regime.delta))
+        both = [*part, *charged.before]
+        poisson.append(epsilon_if_poisson([both], delta=delta).value)
+        lower.append(None if charged.before else lower_bound_if_shuffled(part, delta=delta))
         share = max(1, math.ceil(most * count / total))
-        unamplified.append(epsilon_unamplified([part], participation=share, delta=regime.delta).value)
+        if before is None:
+            unamplified.append(None)
+            continue
+        unamplified.append(epsilon_unamplified([both], participation=share + before, delta=delta).value)
     finite = [
         tuple(v if v is not None and math.isfinite(v) else None for v in row) for row in (poisson, lower, unamplified)
     ]
@@ -261,23 +317,29 @@ def _is_poisson(charges: Sequence[Charge]) -> bool:
     return all(charge.sampling == "poisson" and charge.secret_sampling for charge in charges)
 
 
-def _of_one_run(charges: list[Charge], regime: PrivateRegime, *, secret: bool) -> Comparison:
+def _of_one_run(evidence: Evidence, charged: Charged, *, secret: bool) -> Comparison:
     """What would hold had this run been the only one, which the best of several is not."""
-    found = epsilon_of(charges, delta=regime.delta)
+    runs = evidence.manifest.start.tuned_runs if evidence.manifest.start and charged.before else None
+    found = epsilon_released([charged.all], delta=charged.regime.delta, tuned_runs=runs)
     note = "if this run had not been chosen among others, which it was"
-    return _comparison("epsilon_single_run", found, note, drawn=charges[0].sampling, secret=secret)
+    single = _comparison("epsilon_single_run", found, note, drawn=charged.own[0].sampling, secret=secret)
+    return _voided(single) if charged.void else single
 
 
-def _tuning(evidence: Evidence, charges: list[Charge], regime: PrivateRegime) -> str:
+def _tuning(evidence: Evidence, charged: Charged) -> str:
     tuning = evidence.manifest.scenario.get("tuning")
-    choice = evidence.once(choices).get(regime.title)
+    choice = evidence.once(choices).get(charged.regime.title)
     if choice is not None:
         return choice_text(choice)
     if not tuning:
         return "not part of a declared sweep; if hyperparameters were chosen on this data, that is not covered"
-    found = epsilon_with_tuning([charges], runs=float(tuning["mean_runs"]), delta=regime.delta)
+    best = f"best of a Poisson number of runs, {tuning['mean_runs']:g} in the mean: "
+    if charged.void:
+        return best + "no epsilon holds, as its start saw rows of this data without a guarantee"
+    delta = charged.regime.delta
+    runs = composed_runs(evidence.manifest, [charged.regime], own=float(tuning["mean_runs"]))
+    found = epsilon_released([charged.all], delta=delta, tuned_runs=runs)
     return (
-        f"best of a Poisson number of runs, {tuning['mean_runs']:g} in the mean: epsilon at most "
-        f"{at_most(found.value, 4)} at delta {regime.delta:g}, under adding or removing or zeroing out one, for the "
-        "released run (RepeatAndSelect, RDP, dp-accounting)"
+        f"{best}epsilon at most {at_most(found.value, 4)} at delta {delta:g}, under adding or removing or zeroing out "
+        "one, for the released run (RepeatAndSelect, RDP, dp-accounting)"
     )

@@ -22,10 +22,12 @@ from trustml.measures.score_differences import model_difference
 from trustml.models.answers import in_unit, right, score
 from trustml.models.losses import AnyArray
 from trustml.models.tasks import Labels, NextToken, Regression, Task
-from trustml.privacy.accounting import Epsilon, epsilon_of, epsilon_of_releases
+from trustml.privacy.accounting import Epsilon, epsilon_released
 from trustml.privacy.ledger import Charge, read_ledger
 from trustml.privacy.statement import at_most
+from trustml.record.choices import composed_runs
 from trustml.record.schema import JobRecord, Manifest, regimes_of, sweep_of
+from trustml.record.starts import earlier_charges, is_void, once
 from trustml.scenario.regimes import PrivateRegime
 from trustml.scenario.sweep import Swept, SweptValue
 
@@ -54,7 +56,8 @@ class Choice:
         That were charged for, over all backends and seeds.
     delta : float
     epsilon : Epsilon or None
-        Of all of them together; None where a ledger cannot be read, or they protect other users.
+        Of all of them together, with what they start from; None where a ledger cannot be read, they protect different
+        users, or rows were trained on without a guarantee before.
     """
 
     of: str
@@ -78,7 +81,8 @@ def choices(evidence: Evidence) -> dict[str, Choice]:
 
 def _choice(evidence: Evidence, of: str, titles: set[str], *, fields: tuple[str, ...]) -> Choice | None:
     ledgers: list[list[Charge]] = []
-    deltas, readable = [], True
+    regimes: list[PrivateRegime] = []
+    readable = True
     for record, job in evidence.trained():
         if record.regime not in titles or not isinstance(job.regime, PrivateRegime):
             continue
@@ -89,12 +93,16 @@ def _choice(evidence: Evidence, of: str, titles: set[str], *, fields: tuple[str,
             continue
         if charges:
             ledgers.append(charges)
-            deltas.append(job.regime.delta)
+            regimes.append(job.regime)
     if not ledgers:
         return None
     together = readable and len({(charges[0].unit, charges[0].users) for charges in ledgers}) == 1
-    delta = max(deltas)
-    epsilon = epsilon_of_releases(ledgers, delta=delta) if together else None
+    delta, manifest = max(regime.delta for regime in regimes), evidence.manifest
+    epsilon = None
+    if together and not any(is_void(manifest, regime) for regime in regimes):
+        before = once(earlier_charges(manifest, regime) for regime in regimes)
+        runs = composed_runs(manifest, regimes)
+        epsilon = epsilon_released([*ledgers, *before], delta=delta, tuned_runs=runs)
     return Choice(of=of, fields=fields, models=len(ledgers), delta=delta, epsilon=epsilon)
 
 
@@ -160,7 +168,11 @@ def charged_candidates(evidence: Evidence) -> list[Candidates]:
         except RecordError:
             continue
         if charges:
-            value = epsilon_of(charges, delta=job.regime.delta).value
+            released = [charges, *earlier_charges(evidence.manifest, job.regime)]
+            runs = composed_runs(evidence.manifest, [job.regime])
+            value = epsilon_released(released, delta=job.regime.delta, tuned_runs=runs).value
+            if is_void(evidence.manifest, job.regime):
+                value = math.inf
             charged[record.regime] = max(value, charged.get(record.regime, 0.0))
     return candidates(sweep_of(evidence.manifest), promised=promises(evidence.manifest, charged))
 

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from safetensors.numpy import save
 
-from trustml.errors import UsageError
+from trustml.errors import RecordError, UsageError
 from trustml.models.layers import Architecture
 from trustml.models.native import native_of
 from trustml.models.shapes import weight_shapes
@@ -91,7 +91,11 @@ def starting_weights(path: Path, architecture: Architecture, input_shape: tuple[
     """
     if native_of(architecture) is None:
         read_network_header(path)
-    return fitting_weights(path.name, _finite(path, read_weights(path)), architecture, input_shape)
+    try:
+        weights = read_weights(path)
+    except RecordError as error:
+        raise UsageError(f"start: {error}; name a file of safetensors with the model's weights") from None
+    return fitting_weights(path.name, _finite(path, weights), architecture, input_shape)
 
 
 def fitting_weights(title: str, weights: Weights, architecture: Architecture, input_shape: tuple[int, ...]) -> Weights:

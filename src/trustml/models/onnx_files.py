@@ -15,6 +15,15 @@ _DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 _FIX = "run it where you trust it, and audit it as module:attribute"
 
 
+def holds_eight_bits(path: Path) -> bool:
+    """Whether a file keeps weights in 8 bits, by its own tensors and not by what it says of itself."""
+    import onnx
+
+    kinds = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+    graph = onnx.load(path, load_external_data=False).graph
+    return any(tensor.data_type in kinds and tensor.dims for tensor in graph.initializer)
+
+
 def refuse_onnx_file(path: Path) -> None:
     """Refuse a file of operators of other domains, or with numbers in other files.
 

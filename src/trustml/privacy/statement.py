@@ -95,6 +95,9 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         Whether the batches are secret, or supposed to be.
     not_at_hand : bool
         Whether there is no value because what it needs was left out of this copy of the run.
+    own : bool
+        Whether it is of this training's charges alone, while epsilon is composed with those of an earlier one or void
+        by one.
     """
 
     name: str
@@ -107,6 +110,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     drawn: Literal[""] | Drawn = ""
     secret_sampling: bool = False
     not_at_hand: bool = False
+    own: bool = False
 
 
 class TrainedWeights(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,9 +139,10 @@ class PrivacyCurve(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     steps : tuple of int
     poisson, unamplified : tuple of float
-        Upper bounds if all batches were secret Poisson batches; if nothing were amplified.
+        Upper bounds if all batches were secret Poisson batches; if nothing were amplified. With what the statement is
+        composed with.
     shuffle_lower : tuple of float
-        Lower bounds if the batches were shuffled epochs.
+        Lower bounds if the batches were shuffled epochs; none where the statement is composed.
     """
 
     steps: tuple[int, ...]
@@ -174,7 +179,10 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True):
     epsilon : float
         Upper bound in nats.
     epsilon_at_least : float, optional
-        No smaller epsilon holds for what was charged; None where nothing is proved from below.
+        No smaller epsilon holds for what this training was charged; None where nothing is proved from below.
+    composed_with : str
+        Model of an earlier run that training started from and whose charges are in epsilon, as they are of the same
+        rows; empty where there is none, and in statements of earlier versions.
     delta : float
     unit_of_privacy : {"example", "user"}
     neighboring_relation : {"add or remove one", "zero out one", "replace one"}
@@ -246,6 +254,7 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True):
     largest_participation: int = 0
     accounted_by: Literal[""] | BoundKind = ""
     trained: TrainedWeights | None = None
+    composed_with: str = ""
 
 
 def at_most(epsilon: float, digits: int) -> str:
@@ -302,6 +311,7 @@ def statement_text(statement: PrivacyStatement) -> str:
         f"  sample rate             {statement.sample_rate:.6g} (expected {batch} {statement.expected_batch_size})",
         f"  {f'{step} charged':24s}{statement.steps} in {statement.attempts} attempt(s)",
         f"  accountant              {statement.accountant}",
+        *([f"  composed with           {statement.composed_with}"] if statement.composed_with else []),
         f"  {data:24s}{statement.data_size} ({size})",
         *([] if statement.trained is None else [f"  trained                 {trained_line(statement.trained)}"]),
         f"  released                {statement.released}",
@@ -314,7 +324,8 @@ def statement_text(statement: PrivacyStatement) -> str:
         value = "-"
         if other.value is not None:
             value = f">= {at_least(other.value, 4)}" if other.bound == "at least" else f"<= {at_most(other.value, 4)}"
-        about = "; ".join(part for part in (other.relation, other.accountant, other.note) if part)
+        own = "of this training alone" if other.own else ""
+        about = "; ".join(part for part in (other.relation, other.accountant, other.note, own) if part)
         lines.append(f"    {other.name:24s}{value:>14s}   {about}")
     lines.append("  released, and what covers it:")
     lines += [f"    [{one.coverage:^11s}] {one.name}: {one.why}" for one in statement.releases]

@@ -155,7 +155,11 @@ RELEASED: tuple[Known, ...] = (
         "data.preparation.scaling data.preparation.categories data.preparation.classes data.preparation.code",
         "declared",
     ),
-    *_of(_MANIFEST, "start start.run start.job start.shared start.earlier", "declared"),
+    *_of(
+        _MANIFEST,
+        "start start.run start.job start.shared start.earlier start.tuned_runs start.chosen_among",
+        "declared",
+    ),
     *_of(_MANIFEST, "start.weights start.charges.# start.charges.#.*", "other files"),
     *_of(_MANIFEST, "partitions.# partitions.#.regime partitions.#.seed", "declared"),
     *_named(
@@ -240,7 +244,7 @@ RELEASED: tuple[Known, ...] = (
         "#.releases.#.why #.curve #.curve.steps.# #.curve.poisson.# #.curve.shuffle_lower.# #.epsilon_at_least "
         "#.ledger #.understated #.understated.* #.comparisons.#.agrees "
         "#.drawn #.secret_sampling #.largest_participation #.accounted_by #.comparisons.#.drawn #.trained #.trained.* "
-        "#.comparisons.#.secret_sampling #.comparisons.#.not_at_hand",
+        "#.comparisons.#.secret_sampling #.comparisons.#.not_at_hand #.comparisons.#.own #.composed_with",
         "other files",
     ),
     *_of("exports/*", "*", "model"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -31,6 +32,10 @@ class StartRecord(msgspec.Struct, frozen=True, kw_only=True):
         Whether it was trained on rows that are trained on again.
     charges : tuple of Charge
         Of its ledger, where rows are and it was private: they compose with this run's.
+    tuned_runs : float, optional
+        Mean number of runs of which it was the best, where it was; its charges do not say so.
+    chosen_among : int
+        Private models of a sweep of its run, of which it is one; 0 where it is of none, or its charges do not compose.
     earlier : str
         What it started from itself; empty where its weights were drawn.
     """
@@ -40,10 +45,20 @@ class StartRecord(msgspec.Struct, frozen=True, kw_only=True):
     weights: str
     shared: SharedRows
     charges: tuple[Charge, ...] = ()
+    tuned_runs: float | None = None
+    chosen_among: int = 0
     earlier: str = ""
 
 
-def start_of(manifest: Manifest, regime: Regime) -> StartRecord | None:
+class Starting(Protocol):
+    """What may start from a model of an earlier run: a run's manifest, or a plan of one."""
+
+    @property
+    def start(self) -> StartRecord | None:
+        """The model, where it does."""
+
+
+def start_of(manifest: Starting, regime: Regime) -> StartRecord | None:
     """Give the model of an earlier run that a regime starts from."""
     return None if isinstance(regime, Plain | DPSGD) and regime.from_seed else manifest.start
 
@@ -54,13 +69,24 @@ def start_title(manifest: Manifest, regime: Regime) -> str:
     return "" if drawn else Path(manifest.scenario.get("start", "")).name
 
 
-def earlier_charges(manifest: Manifest, regime: Regime) -> list[list[Charge]]:
+def earlier_charges(manifest: Starting, regime: Regime) -> list[list[Charge]]:
     """Give the charges of the earlier training as one more release, where it used rows of this data too."""
     start = start_of(manifest, regime)
     return [list(start.charges)] if start is not None and start.charges and isinstance(regime, DPSGD) else []
 
 
-def is_void(manifest: Manifest, regime: Regime) -> bool:
+def once(earlier: Iterable[list[list[Charge]]]) -> list[list[Charge]]:
+    """Give the charges of the earlier training that several models start from, of which some may not."""
+    return next((found for found in earlier if found), [])
+
+
+def composed_with(manifest: Starting, regime: Regime) -> str:
+    """Name the model of an earlier run whose charges compose with those of a regime; empty where there is none."""
+    start = start_of(manifest, regime)
+    return f"{start.run}:{start.job}" if start is not None and earlier_charges(manifest, regime) else ""
+
+
+def is_void(manifest: Starting, regime: Regime) -> bool:
     """Whether rows of this data were trained on without privacy before, so that no epsilon holds for them."""
     start = start_of(manifest, regime)
     return start is not None and start.shared == "some" and not earlier_charges(manifest, regime)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import altair as alt
@@ -15,6 +15,8 @@ from trustml.privacy.statement import at_most
 
 REGIME_COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#66A61E", "#8C6D31", "#7F7F7F", "#9467BD", "#1B7837")
 """Of regimes and attacks: none is a framework's, so that neither is taken for the other."""
+_DASHES = ((1, 0), (7, 3), (2, 2), (9, 3, 2, 3), (4, 2), (12, 4), (6, 2, 2, 2, 2, 2), (1, 4))
+_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
 INK = "#7A7A7A"
 """Of rules, intervals and labels: to be read on white as well as on a dark page."""
 CLAIM = "#C026B0"
@@ -48,6 +50,30 @@ def backend_shape(there: Iterable[str]) -> alt.Shape:
     """Give the shape of each backend that is there, the same in every chart."""
     scale = backend_scale(there, lambda style: style.shape)
     return alt.Shape("backend:N", title="framework", scale=scale, legend=top_legend(scale.domain))
+
+
+def named_colour(field: str, names: Iterable[str], *, legend: alt.Legend | None, title: str | None = None) -> alt.Color:
+    """Give each of some names a colour by its place. It is never alone: a dash or a shape tells the same."""
+    return alt.Color(f"{field}:N", title=title, scale=_by_place(names, REGIME_COLOURS), legend=legend)
+
+
+def named_dash(
+    field: str, names: Iterable[str], *, legend: alt.Legend | None, title: str | None = None
+) -> alt.StrokeDash:
+    """Give each of some names a dash by its place; with :func:`named_colour`, 64 names look different."""
+    return alt.StrokeDash(f"{field}:N", title=title, scale=_by_place(names, _DASHES), legend=legend)
+
+
+def named_shape(field: str, names: Iterable[str], *, legend: alt.Legend | None, title: str | None = None) -> alt.Shape:
+    """Give each of some names a shape by its place; with :func:`named_colour`, 64 names look different."""
+    return alt.Shape(f"{field}:N", title=title, scale=_by_place(names, _SHAPES), legend=legend)
+
+
+def _by_place(names: Iterable[str], looks: Sequence[Any]) -> alt.Scale:
+    shown = list(dict.fromkeys(map(str, names)))
+    turn = 0 if looks is REGIME_COLOURS else 1  # what begins anew begins with another partner
+    chosen = [looks[(place + turn * (place // len(looks))) % len(looks)] for place in range(len(shown))]
+    return alt.Scale(domain=shown, range=[one if isinstance(one, str) else list(one) for one in chosen])
 
 
 def tips(*fields: str) -> list[alt.Tooltip]:

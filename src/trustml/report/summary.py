@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from trustml.compare.table import fact_of
 from trustml.measures.measure import leading, of_family
-from trustml.privacy.statement import PrivacyStatement, at_most
+from trustml.privacy.statement import PrivacyStatement, at_least, at_most
 from trustml.record.schema import TYPED_ROWS, Manifest, regimes_of
 from trustml.report.score_changes import (
     MOST_TOLD,
@@ -149,7 +149,7 @@ def _audited(manifest: Manifest, table: pd.DataFrame) -> list[str]:
     if broken:
         return [f"an audit refutes the claimed epsilon of {', '.join(broken)}"]
     return (
-        [f"{len(rows)} audits of epsilon refute no claim; they show {rows.value.max():.2f} at the most"]
+        [f"{len(rows)} audits of epsilon refute no claim; they show {at_least(rows.value.max(), 2)} at the most"]
         if len(rows)
         else []
     )
@@ -168,7 +168,7 @@ def _membership(table: pd.DataFrame) -> list[str]:
             open_.append(str(regime))
         best = group.sort_values("value").iloc[-1] if len(group) else None
         if best is not None and best.value > 0.5:
-            leaks.append(f"{regime} (AUC at least {best.value:.3f} by {best.method}, {best.backend})")
+            leaks.append(f"{regime} (AUC at least {at_least(best.value, 3)} by {best.method}, {best.backend})")
         elif best is not None:
             clean.append(str(regime))
     parts = [f"attacks tell members of {listed(leaks)}"] if leaks else []

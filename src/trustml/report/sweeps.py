@@ -65,7 +65,10 @@ def _chart(rows: pd.DataFrame, of: str, score: str) -> alt.LayerChart:
     from trustml.report.figures import backend_colour, backend_shape, top_legend
 
     field = str(rows.field.iloc[0])
-    rows = rows.assign(line=rows.backend + " " + rows.rest + " " + rows.seed.astype(str))
+    rows = rows.assign(
+        line=rows.backend + " " + rows.rest + " " + rows.seed.astype(str),
+        bound=rows.epsilon.map(lambda value: at_most(value, 3), na_action="ignore"),
+    )
     base = alt.Chart(rows).encode(x=_axis(list(rows.value), f"{field} of {of}"), color=backend_colour(rows.backend))
     title = f"{score}, 95 % interval"
     y = alt.Y("score:Q", title=title, scale=alt.Scale(zero=False))
@@ -82,7 +85,7 @@ def _chart(rows: pd.DataFrame, of: str, score: str) -> alt.LayerChart:
             "backend",
             "seed",
             alt.Tooltip("score:Q", format=".3f"),
-            alt.Tooltip("epsilon:Q", format=".3f"),
+            alt.Tooltip("bound:N", title="epsilon, at most"),
         ],
     )
     intervals = base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q", title=title), y2="high:Q")

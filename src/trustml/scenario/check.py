@@ -221,6 +221,9 @@ def _check_own_code(scenario: Scenario) -> None:
     if own.backend not in scenario.backends:
         problem = f"the model is code of {own.backend}, which is not among {', '.join(scenario.backends)}"
         raise ScenarioError("backends", problem, fix=f"set backends to ({own.backend!r},)")
+    if isinstance(scenario.data, Text):
+        problem = "gives token ids, and own code is tried on, and explained by, numbers that may be changed a little"
+        raise ScenarioError("data", problem, fix="import the model (docs/importing.md), or write its layers")
     membership = scenario.attacks.membership
     if membership is not None and membership.shadow_models:
         raise ScenarioError(

@@ -207,7 +207,7 @@ def read_setting(override: str) -> tuple[str, Any]:
 
 def resolve_paths(scenario: Scenario, *, folder: Path) -> Scenario:
     """Make relative paths of data, starting weights and public rows absolute, from the folder of the scenario file."""
-    scenario = _resolve_own_code(_resolve_rows(scenario, folder), folder)
+    scenario = resolve_own_code(_resolve_rows(scenario, folder), folder=folder)
     if scenario.start:
         start = str((folder / Path(scenario.start).expanduser()).resolve())
         scenario = msgspec.structs.replace(scenario, start=start)
@@ -235,8 +235,14 @@ def resolve_paths(scenario: Scenario, *, folder: Path) -> Scenario:
     return msgspec.structs.replace(scenario, data=msgspec.structs.replace(source, **found))
 
 
-def _resolve_own_code(scenario: Scenario, folder: Path) -> Scenario:
-    """Make the folder of own code absolute; its file of weights is where training starts."""
+def resolve_own_code(scenario: Scenario, *, folder: Path) -> Scenario:
+    """Make the folder of own code absolute; its file of weights is where training starts.
+
+    Raises
+    ------
+    ScenarioError
+        If `start` names another file than the model does.
+    """
     own = native_of(scenario.model)
     if own is None:
         return scenario
@@ -244,6 +250,10 @@ def _resolve_own_code(scenario: Scenario, folder: Path) -> Scenario:
         name: str((folder / Path(given).expanduser()).resolve()) if (given := getattr(own, name)) else ""
         for name in ("folder", "weights")
     }
+    start = str((folder / Path(scenario.start).expanduser()).resolve()) if scenario.start else ""
+    if start and found["weights"] and start != found["weights"]:
+        problem = f"{scenario.start!r}, but the model's own code names its weights {own.weights!r}"
+        raise ScenarioError("start", problem, fix="name one of them, and leave the other out")
     model = msgspec.structs.replace(scenario.model, layers=(msgspec.structs.replace(own, **found),))
     return msgspec.structs.replace(scenario, model=model, start=scenario.start or found["weights"])
 

@@ -10,6 +10,7 @@ from trustml.errors import ScenarioError
 from trustml.models.adapters import DOWN, UP, with_adapters
 from trustml.models.layer_types import LAYER_TYPES
 from trustml.models.layers import Architecture, Dense, GroupNorm, LayerNorm, RMSNorm
+from trustml.models.native import native_of
 from trustml.models.shapes import Shape, node_of, weight_shapes
 from trustml.models.token_layers import Unembedding
 from trustml.scenario.trainable import Head, LoRA, Named, NormsAndBiases, Trainable
@@ -50,6 +51,8 @@ def trained_part(
         If something given matches nothing; it names what there is.
     """
     shapes = weight_shapes(architecture, input_shape)
+    if native_of(architecture) is not None:
+        _require_names(trainable, tuple(shapes), field=field)
     if not trainable:
         return TrainedPart(architecture=architecture, trained=tuple(shapes))
     whole: set[str] = set()
@@ -69,6 +72,14 @@ def trained_part(
     moving = whole | {f"{name}.{part}" for name in beside for part in (DOWN, UP)}
     names = tuple(name for name in weight_shapes(adapted, input_shape) if name in moving)
     return TrainedPart(architecture=adapted, trained=names, beside=beside, scale=lora.scale)
+
+
+def _require_names(trainable: Sequence[Trainable], names: tuple[str, ...], *, field: str) -> None:
+    """Refuse what only layers tell: own code has names of weights alone, and says of none what it is."""
+    for index, one in enumerate(trainable):
+        if not isinstance(one, Named):
+            problem = f"{type(one).__name__} is found by layers, and the model is own code, which tells names alone"
+            raise ScenarioError(f"{field}.{index}", problem, fix=f"use Named with patterns of {_listed(names)}")
 
 
 def trained_shapes(trainable: Sequence[Trainable], architecture: Architecture, input_shape: Shape) -> dict[str, Shape]:

@@ -21,6 +21,7 @@ from trustml.attribution.occlusion import feature_groups, occluded
 from trustml.backends.contract import Deployed, Network
 from trustml.backends.table import load_backend
 from trustml.data.dataset import Floats, Ints
+from trustml.errors import UsageError
 from trustml.models.answers import explained_outputs
 from trustml.models.token_space import table_of_tokens
 from trustml.record.exports import ExportRequest
@@ -31,6 +32,8 @@ from trustml.worker.exporting import exporter_of, model_of
 _ROWS = 256
 _REPEATS = 30
 _BATCHES = (1, 64)
+QUESTIONS = ("explained", "held_out", "drawn")
+"""Inputs that file and model are asked: explained examples, held-out ones, and such as no data have."""
 
 
 def main(arguments: list[str]) -> int:
@@ -49,7 +52,7 @@ def main(arguments: list[str]) -> int:
 def _answers(
     wanted: ExportRequest, folder: Path, questions: dict[str, npt.NDArray[np.generic]]
 ) -> dict[str, npt.NDArray[np.generic]]:
-    asked = {name: questions[name].astype(np.float32) for name in ("explained", "held_out") if name in questions}
+    asked = {name: questions[name].astype(np.float32) for name in QUESTIONS if name in questions}
     some = next(iter(asked.values()))
     started = time.perf_counter()
     opened: Deployed = exporter_of(wanted.backend).OPENERS[wanted.target](folder / wanted.file)
@@ -59,11 +62,15 @@ def _answers(
     found = {
         "first_call": np.array(first_call),
         "statement": np.frombuffer(opened.statement.encode(), np.uint8),
+        "rounded": np.array(opened.rounded),
         **_seconds(opened, network, some),
     }
     for name, inputs in asked.items():
         for who, one in (("file", opened), ("model", network)):
             found[f"{who}.{name}_logits"] = by_rows(one.logits, inputs)
+        shapes = [found[f"{who}.{name}_logits"].shape for who in ("file", "model")]
+        if shapes[0] != shapes[1]:
+            raise UsageError(f"{wanted.file}: answers with shape {shapes[0]} where the model's is {shapes[1]}")
     if "explained" in asked and not table_of_tokens(wanted.architecture):
         columns = explained_outputs(wanted.task, found["model.explained_logits"], np.zeros(0), target="predicted")
         found |= _explanations(opened, network, asked["explained"], columns)

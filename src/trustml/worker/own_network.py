@@ -45,6 +45,11 @@ def look(request: Request, backend: Backend, folder: Path) -> Answer:
     if backend.own is None:
         raise UsageError(f"model: {own.backend} builds architectures alone, and no own code; use another backend")
     code = code_digest(own.module, own.folder)
+    if own.code and own.code != code:
+        raise UsageError(
+            f"model.layers.0.code: {own.module} in {own.folder} is other code than the scenario was recorded with; "
+            "leave code out to run it as it is now"
+        )
     found = backend.own(own, request.input_shape, request.seeds)
     if found.mixes:
         raise UsageError(

@@ -59,7 +59,7 @@ def batch(count=5):
     return generator.normal(0, 1, (count, *SHAPE)).astype(np.float32), generator.integers(0, 10, count)
 
 
-def by_hand(kind, model, inputs, labels, clipping_norm):
+def by_hand(kind, model, inputs, labels, clipping_norm, *, of=None):
     """Clipped sum by plain PyTorch, one example after the other, in float64."""
     module = kind().double()
     if any(isinstance(one, torch.nn.LazyLinear) for one in module.modules()):
@@ -71,7 +71,7 @@ def by_hand(kind, model, inputs, labels, clipping_norm):
         outputs = module(torch.from_numpy(image.astype(np.float64)).permute(2, 0, 1)[None])
         outputs = outputs[0] if isinstance(outputs, tuple) else outputs
         functional.cross_entropy(outputs, torch.tensor([int(label)])).backward()
-        gradient = {key: value.grad.numpy() for key, value in module.named_parameters()}
+        gradient = {key: value.grad.numpy() for key, value in module.named_parameters() if key in (of or total)}
         norm = np.sqrt(sum((part**2).sum() for part in gradient.values()))
         for key, part in gradient.items():
             total[key] += part * min(1.0, clipping_norm / norm)
@@ -87,6 +87,21 @@ def test_the_clipped_sum_is_that_of_examples_one_by_one(kind, clipping_norm):
     expected = by_hand(kind, model, inputs, labels, clipping_norm)
     for key, part in trainer.clipped_sum().items():
         assert np.abs(part - expected[key]).max() <= 1e-5 * clipping_norm, (key, trainer.choice)
+
+
+def test_what_is_frozen_has_no_gradient_no_noise_and_no_part_in_the_norm():
+    model, (inputs, labels) = model_of("Scaled", factor=2.0), batch()
+    tuned = replace(model, frozen=frozenset({"scale", "conv.weight", "conv.bias"}))
+    trainer = OpacusTrainer(tuned, settings=settings_of(), dropout_seed=0)
+    trainer.accumulate(inputs[:, None], labels, clipping_norm=0.5)
+    expected = by_hand(torch_networks.Scaled, model, inputs, labels, 0.5, of=tuned.trained)
+    sums = trainer.clipped_sum()
+    assert list(sums) == ["head.weight", "head.bias"]
+    for key, part in sums.items():
+        assert np.abs(part - expected[key]).max() <= 5e-6, (key, trainer.choice)
+    trainer.update(clipping_norm=0.5, noise_multiplier=1.0, learning_rate=0.1)
+    for key, array in trainer.weights().items():
+        assert np.array_equal(array, model.weights[key]) == (key in tuned.frozen)
 
 
 @pytest.mark.parametrize("mode", ["hooks", "functorch", "book_keeping"])

@@ -74,6 +74,25 @@ def test_many_clients_are_a_histogram_of_all_and_both_ends():
     assert [chart.title for chart in charts] == ["all clients", "the 30 largest", "the 30 smallest"]
 
 
+def test_a_part_of_a_bar_says_its_label_where_it_is_long_enough():
+    counts = np.array([[90, 3], [50, 50]])
+    short, long = (
+        partition_bars(counts, names=["a", "b"], labels=labels)[0] for labels in (["no", "yes"], ["cat", "aeroplane"])
+    )
+    assert [row["short"] for row in data_of(short)] == ["no", "yes", "no", "yes"]
+    assert [(row["label"], row["short"]) for row in data_of(long)][:2] == [("0 cat", "0"), ("1 aeroplane", "1")]
+    _, words = short.to_dict()["layer"]
+    assert words["transform"] == [{"filter": "datum.examples >= 5"}]  # of 100, the longest
+
+
+def test_lines_of_regimes_have_marks_at_a_dozen_rounds_at_most_and_at_the_last():
+    chart = figures.norm_by_round(by_round(norm=list(range(1, 101))), "norm", title="norm", order=ORDER).to_dict()
+    line, marks = chart["layer"]
+    assert marks["encoding"]["shape"]["field"] == "regime" and line["encoding"]["strokeDash"]["field"] == "backend"
+    marked = {row["round"] for row in chart["datasets"][marks["data"]["name"]]}
+    assert max(marked) == 100 and 10 <= len(marked) <= 12
+
+
 def test_clients_of_one_size_are_one_bin():
     rows = data_of(*partition_bars(np.full((70, 1), 9), names=["x"] * 70, labels=["only"]))
     assert [(row["sizes"], row["clients"]) for row in rows if "sizes" in row] == [("9", 70)]
@@ -97,8 +116,8 @@ def test_epsilon_names_its_unit_and_delta_and_is_labelled_at_its_end():
 
 def test_an_epsilon_of_the_whole_training_is_a_mark_and_no_line():
     chart = figures.user_epsilon(epsilons(whole=True), order=ORDER).to_dict()
-    line, mark, texts = chart["layer"]
-    assert line["transform"] == [{"filter": "!datum.whole"}]
+    line, points, mark, texts = chart["layer"]
+    assert line["transform"] == points["transform"] == [{"filter": "!datum.whole"}]
     assert mark["transform"] == [{"filter": "datum.whole"}]
     assert chart["datasets"][texts["data"]["name"]][0]["label"] == "2.00, for the whole training"
 

@@ -53,7 +53,7 @@ class StableHloProgram:
         self._gradient = self._program.vjp() if self._program.has_vjp() else None
         if self._gradient is not None:
             _refuse_more_than_arithmetic(self._gradient, path)
-        self.gradients = self._gradient is not None
+        self.gradients, self.rounded = self._gradient is not None, False
         side = beside(path)
         self.statement = side.read_text(encoding="utf-8") if side.is_file() else ""
         self._call = jax.jit(self._program.call)

@@ -95,7 +95,7 @@ def _logits(model: Model, built: tf.keras.Model) -> tf.types.experimental.Generi
 class _KerasFile:
     """See :class:`trustml.backends.contract.Deployed`; as the others here, it takes inputs as they are laid out."""
 
-    gradients = True
+    gradients, rounded = True, False
 
     def __init__(self, path: Path, *, as_given: bool = False) -> None:
         self._call = load_keras(path)
@@ -114,7 +114,7 @@ class _KerasFile:
 class _SavedModel:
     """See :class:`trustml.backends.contract.Deployed`."""
 
-    gradients = True
+    gradients, rounded = True, False
 
     def __init__(self, path: Path, *, as_given: bool = False) -> None:
         # From a copy of what was looked at: the folder may hold another by now.
@@ -149,6 +149,7 @@ class _LiteFile:
         refuse_lite_file(content, path)
         self.statement = read_metadata(content, STATEMENT)
         self._interpreter = tf.lite.Interpreter(model_content=content, num_threads=1)
+        self.rounded = any(one["dtype"] == np.int8 for one in self._interpreter.get_tensor_details())
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
         self._rows = -1

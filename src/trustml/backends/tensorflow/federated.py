@@ -16,6 +16,7 @@ from trustml.backends.tensorflow.network import build_keras, variable
 from trustml.backends.tensorflow.server_optimizers import ProximalOptimizer, server_optimizer, sgd
 from trustml.data.dataset import Floats, LabelArray
 from trustml.errors import UsageError
+from trustml.models.native import native_of
 from trustml.models.token_layers import Unembedding
 from trustml.models.weights import Weights
 from trustml.scenario.federated import DPFedAvg, FedAvg, FedProx, FedSGD, LocalSpec
@@ -41,6 +42,8 @@ class TFFFederation:
         regime = settings.regime
         if any(isinstance(node.layer, Unembedding) for node in model.architecture.nodes):
             raise UsageError("model: TFF copies models, and copies lose ties; use a Dense instead of Unembedding")
+        if native_of(model.architecture) is not None:
+            raise UsageError("model: TFF copies models, and does not keep the weights of own code; use its layers")
         if isinstance(regime, FedAvg) and regime.aggregation == "secure":
             # No other runtime knows the secure intrinsics; this one replaces them by ordinary sums, for all that
             # this process runs from now on.

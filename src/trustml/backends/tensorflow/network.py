@@ -55,6 +55,7 @@ from trustml.models.layers import (
     Tanh,
     Transpose,
 )
+from trustml.models.native import native_of
 from trustml.models.outcome import Outcome
 from trustml.models.shapes import node_of
 from trustml.models.token_layers import (
@@ -146,6 +147,8 @@ def variable(model: tf.keras.Model, name: str) -> tf.Variable:
 def trained_variables(built: tf.keras.Model, model: Model) -> dict[str, tf.Variable]:
     """Variables that are trained, by canonical name; layers of which none is are told so."""
     found = {name: variable(built, name) for name in model.trained}
+    if native_of(model.architecture) is not None:  # a layer of theirs may be neither whole nor one of the model's
+        return found
     moving = {node_of(name) for name in found}
     for node in {node_of(name) for name in model.frozen} - moving:
         built.get_layer(layer_name(node)).trainable = False

@@ -15,7 +15,7 @@ from trustml.backends.contract import Model
 from trustml.backends.settings import PrivateSettings
 from trustml.backends.torch.given_rows import clip_rows, square_norms
 from trustml.backends.torch.losses import batch_loss
-from trustml.backends.torch.network import build_module, parameter_names
+from trustml.backends.torch.network import build_module, trained_parameters
 from trustml.backends.torch.optimizers import make_optimizer
 
 ALONE = ("one by one", "vmap")
@@ -32,7 +32,7 @@ class AloneClipper:
 
     def __init__(self, mode: str, model: Model, settings: PrivateSettings) -> None:
         self.module: nn.Module = build_module(model).train()
-        self.parameters = parameter_names(self.module, list(model.weights))
+        self.parameters = trained_parameters(self.module, model)
         self._names = {id(parameter): name for name, parameter in self.module.named_parameters()}
         self._mode, self._settings, self._task = mode, settings, model.task
         self.optimizer = DPOptimizer(

@@ -14,7 +14,7 @@ from trustml.backends.torch.device import current_device
 from trustml.backends.torch.network import build_module, from_input, target_gradients, to_input
 from trustml.data.dataset import Floats, Ints
 from trustml.models.exported import STATEMENT
-from trustml.models.onnx_files import refuse_onnx_file
+from trustml.models.onnx_files import holds_eight_bits, refuse_onnx_file
 from trustml.models.pt2_files import read_pt2_file
 
 
@@ -65,7 +65,7 @@ def export_onnx(wanted: FileRequest) -> None:
 class TorchProgram:
     """See :class:`trustml.backends.contract.Deployed`: a program of ``torch.export``."""
 
-    gradients = True
+    gradients, rounded = True, False
 
     def __init__(self, path: Path, *, as_given: bool = False) -> None:
         self._to_input, self._from_input = (_as_given, _to_numpy) if as_given else (to_input, from_input)
@@ -94,6 +94,7 @@ class OnnxFile:
         import onnxruntime
 
         refuse_onnx_file(path)
+        self.rounded = holds_eight_bits(path)
         self._session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
         self.statement = self._session.get_modelmeta().custom_metadata_map.get(STATEMENT, "")

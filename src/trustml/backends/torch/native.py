@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from trustml.backends.torch.own_layers import lay_out_group_norms
 from trustml.errors import UsageError
 from trustml.models.layers import NativeModule
 from trustml.models.native import OwnNetwork, load_callable
@@ -61,6 +62,7 @@ def own_module(layer: NativeModule, shape: tuple[int, ...]) -> OwnModule:
         if value.is_complex():  # whose imaginary part float32 drops
             raise UsageError(f"model: {name} is {value.dtype}; hold its real and imaginary parts as two of float32")
     module = OwnModule(found.to(torch.float32))
+    lay_out_group_norms(module)
     if any(is_lazy(one) for one in (*found.parameters(), *found.buffers())):
         with torch.no_grad():
             module(torch.zeros(_laid_out((1, *shape))))
@@ -81,12 +83,6 @@ def look_at(layer: NativeModule, input_shape: tuple[int, ...], seeds: Sequence[i
         module = own_module(layer, input_shape)
         weights.append(_weights_of(module.module))
         buffers.append({name: value.clone() for name, value in module.module.named_buffers()})
-    for name, value in buffers[0].items():
-        if any(not torch.equal(value, other[name]) for other in buffers[1:]):
-            raise UsageError(
-                f"model: buffer {name} is drawn anew each time and is no weight; draw it by a seed of its own, or make "
-                "it a parameter"
-            )
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(_laid_out((_EXAMPLES, *input_shape)), generator=generator)
     parameters = _parameters_of(module.module)
@@ -96,12 +92,14 @@ def look_at(layer: NativeModule, input_shape: tuple[int, ...], seeds: Sequence[i
         raise UsageError(
             f"model: it gives shape {tuple(outputs.shape)} for {_EXAMPLES} examples; return outputs (n, classes)"
         )
+    moves = _moving_buffers(module, inputs)
+    _refuse_drawn({name: [one[name] for one in buffers] for name in buffers[0] if name not in moves})
     _require_no_memory(module.module, inputs)
     network = OwnNetwork(
         weights=tuple(weights[:-1]),
         outputs=tuple(outputs.shape[1:]),
         mixes=_mixing_layer(module.module, inputs),
-        moves=_moving_buffers(module, inputs),
+        moves=moves,
         draws=_draws(module, inputs),
     )
     _require_same_parameters(module.module, parameters)
@@ -143,6 +141,16 @@ def _require_no_memory(module: nn.Module, inputs: Tensor) -> None:
             raise UsageError(
                 "model: the same batch gives other outputs again, under one seed: it keeps something of the batch "
                 "before, or draws by another generator than torch's; keep nothing between calls"
+            )
+
+
+def _refuse_drawn(buffers: dict[str, list[Tensor]]) -> None:
+    """Refuse a buffer that is another one each time that the network is built."""
+    for name, (first, *others) in buffers.items():
+        if any(not torch.equal(first, other) for other in others):
+            raise UsageError(
+                f"model: buffer {name} is drawn anew each time and is no weight; draw it by a seed of its own, or make "
+                "it a parameter"
             )
 
 

@@ -24,6 +24,7 @@ from trustml.backends.torch.own_layers import (
     Sum,
     Thinning,
     child_name,
+    lay_out_group_norms,
 )
 from trustml.backends.torch.recurrent import PARAMETERS, StepsGRU, StepsLSTM
 from trustml.backends.torch.resizing import (
@@ -84,14 +85,6 @@ _STEPS_LAST = (0, 2, 1), (0, 2, 1)
 """Axes of images and of sequences on the way into a :class:`Rearranged` layer, and out of it."""
 _KERNELS = (".kernel", ".recurrent_kernel")
 """Ends of the names of weights whose last two axes come first in PyTorch."""
-
-
-def _channels_first_without_gradient(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Lay out what no gradient goes back to, such as of the first layer that is trained, as PyTorch 2.13 needs it.
-
-    The gradient of its GroupNorm by the weights alone ends the process where the input is channels-last.
-    """
-    return tuple(part if part.requires_grad or not layer.training else part.contiguous() for part in inputs)
 
 
 def node_module(module: nn.Module, index: int) -> nn.Module:
@@ -305,7 +298,7 @@ def _transposed(layer: ConvTranspose2D | ConvTranspose1D, channels: int) -> nn.M
 
 def _group_norm(layer: GroupNorm, shape: tuple[int, ...]) -> nn.Module:
     norm = nn.GroupNorm(layer.groups, shape[-1], eps=layer.epsilon)
-    norm.register_forward_pre_hook(_channels_first_without_gradient)
+    lay_out_group_norms(norm)
     return Rearranged(norm, *_STEPS_LAST) if len(shape) == 2 else norm
 
 

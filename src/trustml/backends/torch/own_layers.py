@@ -12,6 +12,21 @@ from trustml.models.layers import INPUT, STANDARDISATION_EPSILON, Node
 from trustml.models.token_path import PatchGrid
 
 
+def lay_out_group_norms(module: nn.Module) -> None:
+    """Give each GroupNorm of a network its images channels-first where no gradient goes back to them, as in training.
+
+    The gradient of PyTorch 2.13's by its weights alone ends the process where the input is channels-last: that of the
+    first layer that is trained.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.GroupNorm):
+            layer.register_forward_pre_hook(_channels_first_without_gradient)
+
+
+def _channels_first_without_gradient(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(part if part.requires_grad or not layer.training else part.contiguous() for part in inputs)
+
+
 class ChannelsLastFlatten(nn.Module):
     """Flatten in the order height, width, channels."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from trustml.report.figures import INK, REGIME_COLOURS, backend_colour, backend_shape, names_axis, top_legend
+from trustml.report.figures import INK, backend_colour, backend_shape, named_colour, named_dash, names_axis, top_legend
 
 _CURVE = "#2E7FC2"
 
@@ -72,7 +72,7 @@ def roc_curves(frame: pd.DataFrame, *, title: str) -> alt.LayerChart:
     title : str
     """
     lines = _over_thresholds(frame, x="false_positives", of_x="false positives, share", y="recall", of_y="recall")
-    return alt.layer(_diagonal(0.0, 1.0), lines, title=title).properties(height=320)
+    return alt.layer(_diagonal(0.0, 1.0), lines, title=title).properties(height=420)
 
 
 def precision_recall(frame: pd.DataFrame, *, title: str) -> alt.LayerChart:
@@ -86,14 +86,11 @@ def precision_recall(frame: pd.DataFrame, *, title: str) -> alt.LayerChart:
     """
     there = frame[frame.precision.notna()]
     lines = _over_thresholds(there, x="recall", of_x="recall", y="precision", of_y="precision")
-    return alt.layer(lines, title=title).properties(height=320)
+    return alt.layer(lines, title=title).properties(height=420)
 
 
 def _over_thresholds(frame: pd.DataFrame, *, x: str, of_x: str, y: str, of_y: str) -> alt.Chart:
-    names, scale = list(dict.fromkeys(frame.curve)), alt.Scale(domain=[0, 1])
-    colours = alt.Scale(domain=names, range=[REGIME_COLOURS[k % len(REGIME_COLOURS)] for k in range(len(names))])
-    dashes = alt.Scale(domain=names, range=[[1, 0] if k < len(REGIME_COLOURS) else [6, 3] for k in range(len(names))])
-    legend = top_legend(names, lines=True)
+    scale, legend = alt.Scale(domain=[0, 1]), top_legend(frame.curve, lines=True)
     return (
         alt.Chart(frame[["curve", "threshold", x, y]])
         .mark_line(interpolate="step-after", strokeWidth=2)
@@ -101,8 +98,8 @@ def _over_thresholds(frame: pd.DataFrame, *, x: str, of_x: str, y: str, of_y: st
             x=alt.X(f"{x}:Q", title=of_x, scale=scale),
             y=alt.Y(f"{y}:Q", title=of_y, scale=scale),
             order=alt.Order("threshold:Q", sort="descending"),
-            color=alt.Color("curve:N", title="class", scale=colours, legend=legend),
-            strokeDash=alt.StrokeDash("curve:N", title="class", scale=dashes, legend=legend),
+            color=named_colour("curve", frame.curve, title="class", legend=legend),
+            strokeDash=named_dash("curve", frame.curve, title="class", legend=legend),
             tooltip=["curve", *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("threshold", x, y))],
         )
     )

@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from trustml.report.attacks.frames import TINY
-from trustml.report.figures import CLAIM, INK, REGIME_COLOURS, names_axis, tips, top_legend
+from trustml.report.figures import CLAIM, INK, named_colour, named_dash, named_shape, names_axis, tips, top_legend
 
 _MARKS = {
     "claim": CLAIM,
@@ -31,13 +31,15 @@ def roc_log_log(points: pd.DataFrame, *, height: int = 420) -> alt.LayerChart:
     height : int
     """
     axis = alt.Scale(type="log", domain=[TINY, 1.0], clamp=True)
+    legend = top_legend(points.attack, lines=True)
     lines = (
         alt.Chart(points)
         .mark_line(interpolate="step-after", strokeWidth=2)
         .encode(
             x=alt.X("false_positive_rate:Q", title="false positive rate", scale=axis),
             y=alt.Y("true_positive_rate:Q", title="true positive rate", scale=axis),
-            color=_named_colour("attack", points.attack),
+            color=named_colour("attack", points.attack, legend=legend),
+            strokeDash=named_dash("attack", points.attack, legend=legend),
             tooltip=[
                 *tips("attack"),
                 alt.Tooltip("false_positive_rate:Q", format=".4f"),
@@ -58,7 +60,7 @@ def auc_by_regime(frame: pd.DataFrame) -> alt.LayerChart:
     frame : DataFrame
         Of :func:`trustml.report.attacks.frames.membership_frame`.
     """
-    regimes = list(dict.fromkeys(frame.regime))
+    regimes, legend = list(dict.fromkeys(frame.regime)), top_legend(frame.regime)
     points = (
         alt.Chart(frame)
         .mark_point(filled=True, size=50, opacity=0.8)
@@ -66,12 +68,13 @@ def auc_by_regime(frame: pd.DataFrame) -> alt.LayerChart:
             x=alt.X("auc:Q", title="AUC", scale=alt.Scale(zero=False)),
             y=alt.Y("attack:N", sort=list(dict.fromkeys(frame.attack)), title=None, axis=names_axis()),
             yOffset=alt.YOffset("regime:N", sort=regimes),
-            color=_named_colour("regime", frame.regime),
+            color=named_colour("regime", regimes, legend=legend),
+            shape=named_shape("regime", regimes, legend=legend),
             tooltip=[*tips("model", "attack"), alt.Tooltip("auc:Q", format=".3f"), *tips("low", "high", "note")],
         )
     )
     half = alt.Chart(pd.DataFrame({"x": [0.5]})).mark_rule(strokeDash=[4, 4], color=INK).encode(x=alt.X("x:Q"))
-    return alt.layer(half, points).properties(height=alt.Step(22 if len(regimes) == 1 else 9 * len(regimes)))
+    return alt.layer(half, points).properties(height=alt.Step(22 if len(regimes) == 1 else 14))
 
 
 def audited_epsilons(frame: pd.DataFrame) -> alt.LayerChart:
@@ -112,9 +115,3 @@ def audited_epsilons(frame: pd.DataFrame) -> alt.LayerChart:
         points,
         marked(base.mark_point(shape="diamond", size=90, strokeWidth=2), "estimate", guess),
     ).properties(height=alt.Step(34))
-
-
-def _named_colour(column: str, values: pd.Series[str]) -> alt.Color:
-    names = list(dict.fromkeys(values))
-    colours = [REGIME_COLOURS[place % len(REGIME_COLOURS)] for place in range(len(names))]
-    return alt.Color(f"{column}:N", scale=alt.Scale(domain=names, range=colours), legend=top_legend(names))

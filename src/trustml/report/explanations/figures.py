@@ -11,7 +11,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from trustml.report.explanations.tables import rows_of_model
-from trustml.report.figures import INK, backend_colour, backend_shape, names_axis, tips, top_legend
+from trustml.report.figures import (
+    INK,
+    backend_colour,
+    backend_shape,
+    named_colour,
+    named_dash,
+    names_axis,
+    tips,
+    top_legend,
+)
 
 _LOG = alt.Scale(type="log")
 
@@ -151,12 +160,13 @@ def importance_bars(frame: pd.DataFrame) -> alt.LayerChart:
     base = alt.Chart(frame).encode(
         y=alt.Y("feature:N", title=None, sort=order, axis=names_axis(limit=200)),
         yOffset=alt.YOffset("explanation:N", sort=names),
-        color=alt.Color("explanation:N", title=None, sort=names, legend=top_legend(frame.explanation)),
+        color=named_colour("explanation", names, legend=top_legend(names)),
         tooltip=[*tips("explanation", "feature"), alt.Tooltip("value:Q", format=".3g"), *tips("low", "high", "n")],
     )
     bars = base.mark_bar().encode(x=alt.X("value:Q", title="mean magnitude of attributions"))
-    spread = base.mark_rule(color=INK).encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"), color=alt.value(INK))
-    return alt.layer(bars, spread).properties(height=alt.Step(10 + 6 * len(names)))
+    middle = alt.YOffset("explanation:N", sort=names, bandPosition=0.5)
+    spread = base.mark_rule().encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"), yOffset=middle, color=alt.value(INK))
+    return alt.layer(bars, spread).properties(height=alt.Step(8))
 
 
 def effects_forest(table: pd.DataFrame, *, method: str) -> alt.LayerChart:
@@ -210,16 +220,14 @@ def removal_curves(curves: pd.DataFrame, *, title: str) -> alt.LayerChart:
         y=alt.Y("probability:Q", title=f"{what}, mean", scale=scale),
         tooltip=[*tips("method"), alt.Tooltip("share:Q", format=".0%"), alt.Tooltip("probability:Q", format=".3f")],
     )
+    methods = curves.method[~curves.control]
+    legend = top_legend(methods, lines=True)
     lines = (
         base.transform_filter("!datum.control")
         .mark_line()
         .encode(
-            color=alt.Color(
-                "method:N",
-                title=None,
-                scale=alt.Scale(scheme="category20"),
-                legend=top_legend(curves.method[~curves.control]),
-            )
+            color=named_colour("method", methods, legend=legend),
+            strokeDash=named_dash("method", methods, legend=legend),
         )
     )
     control = base.transform_filter("datum.control").mark_line(strokeDash=[5, 4], color=INK, strokeWidth=2)

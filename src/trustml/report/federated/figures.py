@@ -10,9 +10,19 @@ import pandas as pd
 from trustml.frameworks.table import backend_names
 from trustml.measures.measure import MEASURES, of_family
 from trustml.privacy.statement import at_most
-from trustml.report.figures import INK, REGIME_COLOURS, backend_colour, backend_scale, names_axis, tips, top_legend
+from trustml.report.figures import (
+    INK,
+    backend_colour,
+    backend_scale,
+    named_colour,
+    named_shape,
+    names_axis,
+    tips,
+    top_legend,
+)
 
 _BYTES = "datum.value == 0 ? '0' : format(datum.value, '.3~s') + 'B'"
+_MOST_MARKS = 12
 _SPREAD = ("tenth", "mean", "best")
 
 
@@ -33,19 +43,10 @@ def accuracy_by_round(
     """
     score = next(name for name in history.columns if name in of_family("accuracy"))
     rows = _over_seeds(history, [score])
-    lines = (
-        alt.Chart(rows)
-        .mark_line(strokeWidth=2)
-        .encode(
-            x=_round_axis(rows),
-            y=alt.Y(f"{score}:Q", title=f"{MEASURES[score].title} on held-out examples", scale=alt.Scale(zero=False)),
-            color=regime_colour(rows.regime, order),
-            strokeDash=_backend_dash(rows, beside=True),
-            tooltip=[*tips("regime", "backend", "round"), alt.Tooltip(f"{score}:Q", format=".3f"), *tips("seeds")],
-        )
-    )
+    title = f"{MEASURES[score].title} on held-out examples"
+    lines = _lines_of_regimes(rows, alt.Y(f"{score}:Q", title=title, scale=alt.Scale(zero=False)), score, ".3f", order)
     if targets.empty:
-        return alt.layer(lines).properties(height=height)
+        return alt.layer(*lines).properties(height=height)
     same = targets.groupby("target", sort=True).regime.agg(lambda names: ", ".join(dict.fromkeys(names))).reset_index()
     several = len(same) > 1
     same["label"] = same.target.map("target {:g}".format) + (": " + same.regime if several else "")
@@ -54,7 +55,7 @@ def accuracy_by_round(
     texts = base.mark_text(align="left", baseline="bottom", dx=4, dy=-2, color=INK).encode(
         x=alt.value(0), text=alt.Text("label:N")
     )
-    return alt.layer(lines, rules, texts).properties(height=height)
+    return alt.layer(*lines, rules, texts).properties(height=height)
 
 
 def client_spread(spread: pd.DataFrame, *, order: Sequence[str]) -> list[alt.LayerChart]:
@@ -81,7 +82,7 @@ def _spread(rows: pd.DataFrame, *, title: str) -> alt.LayerChart:
     line = base.mark_line(strokeWidth=2).encode(
         y=alt.Y("mean:Q"), strokeDash=_backend_dash(rows, beside=False), tooltip=tooltip
     )
-    return alt.layer(band, line).properties(height=300)
+    return alt.layer(band, line).properties(height=340)
 
 
 def sent(table: pd.DataFrame) -> pd.DataFrame:
@@ -102,6 +103,7 @@ def bytes_by_regime(table: pd.DataFrame) -> alt.LayerChart:
     rows = rows.groupby(["regime", "backend", "measure"], sort=False).value.mean().reset_index()
     rows["way"] = rows.measure.map(lambda name: MEASURES[name].named)
     rows["size"] = rows.value.map(human_bytes)
+    rows["label"] = rows["size"] + " " + rows.way.str.partition(",")[0]
     rows["cell"] = rows.regime + ", " + rows.backend
     ways = list(dict.fromkeys(rows.way))
     base = alt.Chart(rows).encode(
@@ -109,7 +111,7 @@ def bytes_by_regime(table: pd.DataFrame) -> alt.LayerChart:
         yOffset=alt.YOffset("way:N", sort=ways),
         tooltip=tips("regime", "backend", "way", "size"),
     )
-    room = alt.Scale(domain=[0, float(rows.value.max()) * 1.15 or 1.0], nice=False)
+    room = alt.Scale(domain=[0, float(rows.value.max()) * 1.2 or 1.0], nice=False)
     bars = base.mark_bar(opacity=0.9).encode(
         x=alt.X(
             "value:Q",
@@ -124,7 +126,7 @@ def bytes_by_regime(table: pd.DataFrame) -> alt.LayerChart:
             legend=top_legend(ways),
         ),
     )
-    texts = base.mark_text(align="left", dx=4, color=INK).encode(x=alt.X("value:Q"), text=alt.Text("size:N"))
+    texts = base.mark_text(align="left", dx=4, color=INK).encode(x=alt.X("value:Q"), text=alt.Text("label:N"))
     return alt.layer(bars, texts).properties(height=alt.Step(16))
 
 
@@ -141,27 +143,28 @@ def user_epsilon(curves: pd.DataFrame, *, order: Sequence[str], height: int = 36
     height : int
     """
     rows = curves[curves.epsilon > 0].assign(label=curves.epsilon.map(lambda value: at_most(value, 2)))
+    colour, shape = _regime_looks(rows, order)
     deltas = " or ".join(f"{delta:g}" for delta in dict.fromkeys(rows.delta))
     base = alt.Chart(rows).encode(
         x=_round_axis(rows, title="rounds charged"),
         y=alt.Y("epsilon:Q", title=f"epsilon at user level, delta {deltas}", scale=alt.Scale(zero=True)),
-        color=regime_colour(rows.regime, order),
-        tooltip=[*tips("models", "round"), alt.Tooltip("epsilon:Q", format=".3f"), *tips("delta")],
+        color=colour,
+        tooltip=[*tips("models", "round"), alt.Tooltip("label:N", title="epsilon"), *tips("delta")],
     )
-    lines = (
-        base.transform_filter("!datum.whole").mark_line(strokeWidth=2, point=True).encode(detail=alt.Detail("models:N"))
-    )
+    by_steps = base.transform_filter("!datum.whole")
+    lines = by_steps.mark_line(strokeWidth=2).encode(detail=alt.Detail("models:N"))
+    points = by_steps.properties(data=_marked(rows)).mark_point(filled=True, size=60, opacity=1).encode(shape=shape)
     dashes = base.transform_filter("datum.whole").mark_point(shape="stroke", size=1600, strokeWidth=4)
     ends = rows[rows["round"] == rows.groupby("models")["round"].transform("max")]
     ends = ends.assign(label=ends.label.where(~ends.whole, ends.label + ", for the whole training"))
+    if ends.regime.nunique() > 1:
+        ends = ends.assign(label=ends.regime + " " + ends.label)
     texts = (
         alt.Chart(ends)
         .mark_text(align="right", baseline="bottom", dy=-7, fontWeight="bold")
-        .encode(
-            x=alt.X("round:Q"), y=alt.Y("epsilon:Q"), text=alt.Text("label:N"), color=regime_colour(rows.regime, order)
-        )
+        .encode(x=alt.X("round:Q"), y=alt.Y("epsilon:Q"), text=alt.Text("label:N"), color=colour)
     )
-    return alt.layer(lines, dashes, texts).properties(height=height)
+    return alt.layer(lines, points, dashes, texts).properties(height=height)
 
 
 def participants_by_round(rounds: pd.DataFrame, *, order: Sequence[str]) -> list[alt.Chart]:
@@ -199,7 +202,7 @@ def _participants(rows: pd.DataFrame, *, title: str) -> alt.Chart:
     )
 
 
-def norm_by_round(rounds: pd.DataFrame, column: str, *, title: str, order: Sequence[str]) -> alt.Chart:
+def norm_by_round(rounds: pd.DataFrame, column: str, *, title: str, order: Sequence[str]) -> alt.LayerChart:
     """One norm by round, mean over seeds; one line for each regime and framework.
 
     Parameters
@@ -213,25 +216,39 @@ def norm_by_round(rounds: pd.DataFrame, column: str, *, title: str, order: Seque
         All regimes of the run.
     """
     rows = _over_seeds(rounds.dropna(subset=column), [column])
+    y = alt.Y(f"{column}:Q", title=title, scale=alt.Scale(zero=True))
+    return alt.layer(*_lines_of_regimes(rows, y, column, ".4g", order)).properties(height=360)
+
+
+def _lines_of_regimes(
+    rows: pd.DataFrame, y: alt.Y, column: str, form: str, order: Sequence[str]
+) -> tuple[alt.Chart, alt.Chart]:
+    """Lines whose dash is the framework's, and on them, at some rounds, marks whose shape is the regime's."""
+    tooltip = [*tips("regime", "backend", "round"), alt.Tooltip(f"{column}:Q", format=form), *tips("seeds")]
+    colour, shape = _regime_looks(rows, order)
+    lines = alt.Chart(rows).mark_line(strokeWidth=2)
+    marks = alt.Chart(_marked(rows)).mark_point(filled=True, size=60, opacity=1)
     return (
-        alt.Chart(rows)
-        .mark_line(strokeWidth=2)
-        .encode(
-            x=_round_axis(rows),
-            y=alt.Y(f"{column}:Q", title=title, scale=alt.Scale(zero=True)),
-            color=regime_colour(rows.regime, order),
-            strokeDash=_backend_dash(rows, beside=True),
-            tooltip=[*tips("regime", "backend", "round"), alt.Tooltip(f"{column}:Q", format=".4g"), *tips("seeds")],
-        )
-        .properties(height=360)
+        lines.encode(
+            x=_round_axis(rows), y=y, color=colour, strokeDash=_backend_dash(rows, beside=True), tooltip=tooltip
+        ),
+        marks.encode(x=_round_axis(rows), y=y, color=colour, shape=shape, tooltip=tooltip),
     )
 
 
-def regime_colour(regimes: pd.Series[str], order: Sequence[str]) -> alt.Color:
-    """One colour a regime, the same in every chart of the page; the legend has those of the chart alone."""
-    colours = [REGIME_COLOURS[index % len(REGIME_COLOURS)] for index in range(len(order))]
-    scale = alt.Scale(domain=list(order), range=colours)
-    return alt.Color("regime:N", title="regime", scale=scale, legend=top_legend(regimes, lines=True))
+def _marked(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rounds, at most a dozen of them, at which a line has marks; the last one is among them."""
+    rounds = sorted(rows["round"].unique(), reverse=True)
+    return rows[rows["round"].isin(rounds[:: -(-len(rounds) // _MOST_MARKS) or 1])]
+
+
+def _regime_looks(rows: pd.DataFrame, order: Sequence[str]) -> tuple[alt.Color, alt.Shape]:
+    """One colour and shape a regime, the same in every chart of the page; the legend has those of the chart alone."""
+    legend = top_legend(rows.regime)
+    return (
+        named_colour("regime", order, title="regime", legend=legend),
+        named_shape("regime", order, title="regime", legend=legend),
+    )
 
 
 def human_bytes(value: float) -> str:

@@ -158,8 +158,8 @@ def summary_frame(evidence: Evidence, table: pd.DataFrame, statements: Sequence[
             {
                 "regime": regime,
                 "framework": backend,
+                "user epsilon": _epsilon(jobs, stated),  # last, it would be out of sight on a page of usual width
                 **{one.head: _cell(rows[rows.measure == name].value, one) for name, one in measures.items()},
-                "user epsilon": _epsilon(jobs, stated),
             }
         )
     return pd.DataFrame(found)

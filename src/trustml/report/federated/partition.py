@@ -16,9 +16,15 @@ MOST_BARS = 60
 ENDS = 30
 """Of more clients, so many of the largest and of the smallest have one."""
 _BINS = 30
+_LEAST_LABELLED = 0.05
+"""Of the longest bar: a part from which its label stands in it."""
+_FITS = 3
+"""Letters of a label that fit in a bar; in bars of longer labels stand their numbers, as in the legend."""
 
 
-def partition_bars(counts: npt.NDArray[np.int64], *, names: Sequence[str], labels: Sequence[str]) -> list[alt.Chart]:
+def partition_bars(
+    counts: npt.NDArray[np.int64], *, names: Sequence[str], labels: Sequence[str]
+) -> list[alt.Chart | alt.LayerChart]:
     """Who holds what: a bar for each client, largest first, stacked by label.
 
     Of more than `MOST_BARS` clients, the 30 largest and the 30 smallest have bars, each in a chart of their own after a
@@ -33,12 +39,13 @@ def partition_bars(counts: npt.NDArray[np.int64], *, names: Sequence[str], label
         Names of the classes.
     """
     sizes = counts.sum(axis=1)
+    if max(map(len, map(str, labels)), default=0) > _FITS:
+        labels = [f"{number} {label}" for number, label in enumerate(labels)]
     ranked = np.argsort(-sizes, kind="stable")
-    colour = _label_colour(labels)
+    colour, top = _label_colour(labels), float(sizes.max(initial=0)) or 1.0
     if len(ranked) <= MOST_BARS:
         rows = _stacked(counts, ranked, first=1, names=names, labels=labels)
-        return [_stack(rows, colour=colour, title="").properties(height=300)]
-    top = float(sizes.max()) or 1.0
+        return [_stack(rows, colour=colour, title="", top=top).properties(height=380)]
     ends = [
         (f"the {ENDS} largest", ranked[:ENDS], 1),
         (f"the {ENDS} smallest", ranked[-ENDS:], len(ranked) - ENDS + 1),
@@ -47,11 +54,11 @@ def partition_bars(counts: npt.NDArray[np.int64], *, names: Sequence[str], label
         _stack(_stacked(counts, part, first=first, names=names, labels=labels), colour=colour, title=title, top=top)
         for title, part, first in ends
     ]
-    return [_size_histogram(sizes).properties(height=130), *(chart.properties(height=240) for chart in bars)]
+    return [_size_histogram(sizes).properties(height=130), *(chart.properties(height=380) for chart in bars)]
 
 
 def _label_colour(labels: Sequence[str]) -> alt.Color:
-    scheme = "tableau10" if len(labels) <= 10 else "tableau20" if len(labels) <= 20 else "turbo"
+    scheme = "tableau10" if len(labels) <= 10 else "tableau20"  # of more, labels tell those of one colour apart
     return alt.Color(
         "label:N", title="label", scale=alt.Scale(domain=list(labels), scheme=scheme), legend=top_legend(labels)
     )
@@ -65,34 +72,38 @@ def _stacked(
     names: Sequence[str],
     labels: Sequence[str],
 ) -> pd.DataFrame:
+    short = [label if len(label) <= _FITS else label.partition(" ")[0] for label in map(str, labels)]
     found = [
         {
             "place": place,
             "client": str(names[client]),
             "size": int(counts[client].sum()),
             "label": str(labels[int(of)]),
+            "short": short[int(of)],
             "class": int(of),
             "examples": int(counts[client, of]),
         }
         for place, client in enumerate(clients, start=first)
         for of in np.flatnonzero(counts[client])
     ]
-    return pd.DataFrame(found, columns=["place", "client", "size", "label", "class", "examples"]).astype({"class": int})
-
-
-def _stack(rows: pd.DataFrame, *, colour: alt.Color, title: str, top: float | None = None) -> alt.Chart:
-    scale = alt.Scale(domain=[0, top]) if top is not None else alt.Scale()
-    return (
-        alt.Chart(rows, title=title)
-        .mark_bar()
-        .encode(
-            x=alt.X("place:O", title="clients, by size", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
-            y=alt.Y("examples:Q", title="examples", stack="zero", scale=scale),
-            color=colour,
-            order=alt.Order("class:Q"),
-            tooltip=tips("client", "size", "label", "examples"),
-        )
+    return pd.DataFrame(found, columns=["place", "client", "size", "label", "short", "class", "examples"]).astype(
+        {"class": int}
     )
+
+
+def _stack(rows: pd.DataFrame, *, colour: alt.Color, title: str, top: float) -> alt.LayerChart:
+    """Bars of parts, with the label in each part that has room for it: its colour alone would not tell it."""
+    rows = rows.assign(end=rows.groupby("place").examples.cumsum())
+    rows = rows.assign(middle=rows.end - rows.examples / 2, begin=rows.end - rows.examples)
+    base = alt.Chart(rows).encode(
+        x=alt.X("place:O", title="clients, by size", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+        tooltip=tips("client", "size", "label", "examples"),
+    )
+    y = alt.Y("begin:Q", title="examples", scale=alt.Scale(domain=[0, top]))
+    bars = base.mark_bar().encode(y=y, y2=alt.Y2("end:Q"), color=colour)
+    words = base.transform_filter(f"datum.examples >= {_LEAST_LABELLED * top:g}").mark_text(fontSize=9)
+    written = words.encode(y=alt.Y("middle:Q"), text=alt.Text("short:N"), color=alt.value("black"))
+    return alt.layer(bars, written, title=title)
 
 
 def _size_histogram(sizes: npt.NDArray[np.int64]) -> alt.Chart:

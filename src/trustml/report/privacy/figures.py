@@ -5,13 +5,14 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from trustml.privacy.statement import PrivacyStatement, at_most
+from trustml.privacy.statement import PrivacyStatement, at_least, at_most
 from trustml.report.figures import CLAIM, tips, top_legend
 
 POISSON = "secret Poisson batches: at most"
 SHUFFLED = "shuffled epochs: at least"
 UNAMPLIFIED = "nothing amplified: at most"
-_COLOURS = ("#2E7FC2", "#D55E00", "#808080")
+_LOOKS = (("#2E7FC2", (1, 0)), ("#D55E00", (2, 3)), ("#808080", (7, 4)))
+"""Colour and dashes of the lines."""
 
 
 def epsilon_by_steps(statement: PrivacyStatement) -> alt.LayerChart:
@@ -26,28 +27,35 @@ def epsilon_by_steps(statement: PrivacyStatement) -> alt.LayerChart:
     if curve is None:
         raise ValueError(f"{statement.model}: its statement has no curve")
     lines = {POISSON: curve.poisson, SHUFFLED: curve.shuffle_lower, UNAMPLIFIED: curve.unamplified}
+    looks = {
+        name: look for name, look in zip(lines, _LOOKS, strict=True) if any(value is not None for value in lines[name])
+    }
     rows = pd.DataFrame(
         [
-            {"steps": step, "assumption": name, "epsilon": value}
-            for name, values in lines.items()
-            for step, value in zip(curve.steps, values, strict=True)
+            {"steps": step, "assumption": name, "epsilon": value, "bound": _bound(name, value)}
+            for name in looks
+            for step, value in zip(curve.steps, lines[name], strict=True)
             if value is not None and value > 0
         ]
     )
+    legend = top_legend(looks, lines=True)
     colour = alt.Color(
         "assumption:N",
         title="if the batches are",
-        scale=alt.Scale(domain=list(lines), range=list(_COLOURS)),
-        legend=top_legend(lines),
+        scale=alt.Scale(domain=list(looks), range=[colour for colour, _ in looks.values()]),
+        legend=legend,
     )
     base = alt.Chart(rows).encode(
         x=alt.X("steps:Q", title="steps charged"),
         y=alt.Y("epsilon:Q", title=f"epsilon at delta {statement.delta:g}", scale=alt.Scale(type="log")),
         color=colour,
-        tooltip=[*tips("assumption", "steps"), alt.Tooltip("epsilon:Q", format=".3f")],
+        tooltip=[*tips("assumption", "steps"), alt.Tooltip("bound:N", title="epsilon")],
     )
     dashes = alt.StrokeDash(
-        "assumption:N", scale=alt.Scale(domain=list(lines), range=[[1, 0], [2, 3], [7, 4]]), legend=None
+        "assumption:N",
+        title="if the batches are",
+        scale=alt.Scale(domain=list(looks), range=[list(dash) for _, dash in looks.values()]),
+        legend=legend,
     )
     drawn = base.mark_line(point=True, strokeWidth=2).encode(strokeDash=dashes)
     if statement.epsilon is None:
@@ -63,3 +71,7 @@ def epsilon_by_steps(statement: PrivacyStatement) -> alt.LayerChart:
     )
     marks = [part.encode(x=alt.X("steps:Q"), y=alt.Y("epsilon:Q")) for part in (cross, text)]
     return alt.layer(drawn, *marks).properties(height=440)
+
+
+def _bound(assumption: str, value: float) -> str:
+    return (at_least if assumption == SHUFFLED else at_most)(value, 3)

@@ -1,0 +1,7 @@
+"""Keras 3 on jax: which it is must be said before Keras is imported."""
+
+import os
+
+os.environ["KERAS_BACKEND"] = "jax"
+
+from trustml_keras3.backend import BACKEND as BACKEND

@@ -1,0 +1,103 @@
+"""Keras 3 as a backend from another package (examples/keras3_backend), on JAX and on PyTorch; where it is there."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import shutil
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import trustml
+from tests import WHOLE
+from trustml.auditing.run_audit import audit_run
+from trustml.backends.numpy.network import logits
+from trustml.backends.table import load_backend
+from trustml.catalogue.available import availability
+from trustml.conformance import StepSettings, check_step
+from trustml.frameworks.table import backend_names
+from trustml.models.zoo import small_cnn
+from trustml.worker import conformance
+
+FOLDER = Path(__file__).resolve().parents[2] / "examples" / "keras3_backend"
+METHODS = (trustml.Saliency(), trustml.InputXGradient(), trustml.IntegratedGradients(n_steps=8), trustml.LRP())
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("keras") is None or importlib.metadata.version("keras") < "3", reason="Keras 3 is not here"
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed(tmp_path_factory):
+    """The package lies where Python looks for packages, with what its own file says of entry points."""
+    place = tmp_path_factory.mktemp("site")
+    shutil.copytree(FOLDER / "trustml_keras3", place / "trustml_keras3")
+    project = tomllib.loads((FOLDER / "pyproject.toml").read_text())["project"]
+    folder = place / f"trustml_keras3-{project['version']}.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    lines = [f"{name} = {place}" for name, place in project["entry-points"]["trustml.backends"].items()]
+    (folder / "entry_points.txt").write_text("\n".join(["[trustml.backends]", *lines, ""]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(place))
+        yield
+
+
+def test_both_are_there_and_say_what_they_do():
+    assert backend_names()[-2:] == ("keras_jax", "keras_torch")
+    for name in backend_names()[-2:]:
+        assert availability(name, METHODS[2]).library == "trustml-keras3"
+        assert availability(name, METHODS[3]).reason == f"is not implemented for {name}"
+
+
+def test_its_private_step_is_the_mechanism_and_its_outputs_are_the_oracles():
+    """On JAX alone: a process has one engine."""
+    backend = load_backend("keras_jax")
+    inputs, labels = conformance.example_data("mlp")
+    factory = conformance._factory(backend, "mlp", per_layer=False)
+    found = check_step(factory, inputs[:16], labels[:16], settings=StepSettings(noise_multiplier=1.3))
+    assert [finding.diagnosis for finding in found if not finding.passed] == []
+    model = conformance.example_model("mlp")
+    assert np.abs(backend.network(model).logits(inputs[:4]) - logits(model, inputs[:4])).max() < 1e-5
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not WHOLE, reason="trains in processes of their own")
+@pytest.mark.timeout(1800)
+def test_digits_are_trained_on_explained_attacked_and_audited_with_parity_to_ours(tmp_path):
+    scenario = trustml.Scenario(
+        name="keras3",
+        data=trustml.Digits(test_fraction=0.6),
+        model=small_cnn(),
+        training=(
+            trustml.Plain(epochs=3, batch_size=32, optimizer=trustml.SGD(learning_rate=0.1, momentum=0.9)),
+            trustml.DPSGD(epsilon=8.0, epochs=3, batch_size=128, optimizer=trustml.SGD(learning_rate=0.5)),
+        ),
+        explanations=trustml.Explanations(
+            methods=METHODS, examples=6, probes=trustml.Probes(faithfulness=False), timing=False
+        ),
+        attacks=trustml.Attacks(
+            membership=trustml.MembershipInference(shadow_models=0),
+            canaries=(trustml.Canaries(kind="dirac gradient", count=20),),
+        ),
+        backends=("jax", "keras_jax", "keras_torch"),
+        execution=trustml.Execution(threads=1),
+    )
+    run = trustml.run(scenario, out=tmp_path)
+    assert run.status == "success", [(job.id, job.reason) for job in run.manifest.jobs if job.status != "ok"]
+    found = run.measures()
+    epsilon = found[found.measure == "epsilon"].set_index("backend").value
+    assert set(epsilon.index) == set(scenario.backends) and (epsilon <= 8.0).all()
+    assert (found[(found.measure == "accuracy") & (found.regime == "Plain")].value > 0.8).all()
+    ours = run.weights("train.jax.Plain.s0")
+    for name in ("keras_jax", "keras_torch"):
+        weights = run.weights(f"train.{name}.Plain.s0")  # the same batches from the same start
+        for part, array in ours.items():
+            assert np.abs(weights[part] - array).max() < 1e-3, (name, part)
+        theirs = run.attributions(f"train.{name}.Plain.s0", backend=name, method="InputXGradient")
+        there = run.attributions("train.jax.Plain.s0", backend="jax", method="InputXGradient")
+        assert np.abs(theirs - there).max() < 1e-4 * np.abs(there).max(), name
+    audit = audit_run(run.directory)
+    assert not [finding for finding in audit.findings if finding.severity == "violation"]
