@@ -91,7 +91,7 @@ def _imported(file: Path, root: Path) -> Iterator[str]:
 class _Source(SourceFileLoader):
     """Compiles the source: a compiled file beside it may hold other code, and says itself not to be checked."""
 
-    def path_stats(self, path: str) -> Any:  # type: ignore[override]
+    def path_stats(self, path: str) -> Any:
         raise OSError("compiled files are not read")
 
 

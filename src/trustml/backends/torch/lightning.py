@@ -266,9 +266,9 @@ def _require_one_batch(optimizer: DPOptimizer) -> None:
 
 def _require_each_once(loader: Any) -> None:
     """Refuse batches in which an example may be more than once: it would be clipped for each."""
-    batches = getattr(loader, "batch_sampler", None)
+    batches: Any = getattr(loader, "batch_sampler", None)
     plain = type(batches) is BatchSampler
-    sampler = batches.sampler if plain else None
+    sampler: Any = batches.sampler if plain else None
     once = type(sampler) is SequentialSampler or (
         type(sampler) is RandomSampler
         and not sampler.replacement
