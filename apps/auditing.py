@@ -5,26 +5,24 @@ What an upload is called is used for nothing but its ending: folders have their 
 
 from __future__ import annotations
 
-import csv
 import fcntl
 import hashlib
-import io
 import os
 import re
-import signal
+import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from trustml.auditing.result import AuditRecord, decode_audit
+from trustml.auditing.upload_process import CANCEL, MODULE, TABLES
 from trustml.errors import UsageError
 from trustml.frameworks.shipped import SHIPPED
-from trustml.record.files import UNREADABLE, encode_arrays, plain_bytes, write_atomic
+from trustml.record.files import UNREADABLE, plain_bytes, write_atomic
 
 MODEL_ENDINGS = tuple(one for entry in SHIPPED for one in entry.live_files if one.startswith("."))
 DATA_ENDINGS = (".npz", ".csv")
@@ -32,6 +30,7 @@ LARGEST_MIB = 200
 """Of one upload."""
 MOST_SECONDS = 1800.0
 """That one audit may take."""
+_MEMORY_GIB = 8
 RECORD, REPORT = "audit.json", "audit.html"
 _LOCK, _OUTPUT = ".lock", "output.txt"
 _NAME = re.compile(r"[0-9a-f]{16}")
@@ -41,6 +40,19 @@ def audits_folder() -> Path | None:
     """Folder of the audits of uploaded models, where the operator named one."""
     named = os.environ.get("TRUSTML_AUDITS")
     return Path(named) if named and Path(named).is_dir() else None
+
+
+def most_memory() -> int:
+    """Bytes that one audit may hold: the operator's word, else 8 GiB.
+
+    Raises
+    ------
+    UsageError
+    """
+    said = os.environ.get("TRUSTML_AUDITS_MEMORY", "") or str(_MEMORY_GIB)
+    if not said.isdecimal() or int(said) < 1:
+        raise UsageError(f"TRUSTML_AUDITS_MEMORY: is {said!r}; name a whole number of GiB, from 1")
+    return int(said) << 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,34 +93,6 @@ class Uploaded:
     said: str
 
 
-def examples_of(upload: Upload) -> bytes:
-    """Give an uploaded file of examples as .npz: that itself, or columns of numbers with the labels in the last.
-
-    Raises
-    ------
-    UsageError
-    """
-    match _ending(upload.name, DATA_ENDINGS):
-        case ".npz":
-            return upload.content
-        case _:
-            return _of_csv(upload.content)
-
-
-def _of_csv(content: bytes) -> bytes:
-    try:
-        lines = [line for line in csv.reader(io.StringIO(content.decode("utf-8-sig"))) if line]
-        values = np.array(lines[1:], dtype=np.float64)
-    except (UnicodeDecodeError, csv.Error, ValueError) as error:
-        raise UsageError(f"examples: are no table of numbers in UTF-8 ({str(error)[:80]}); give .npz") from None
-    if values.ndim != 2 or values.shape[1] < 2 or not len(values):
-        raise UsageError("examples: need a line of names, then rows of numbers, the label in the last column")
-    labels = values[:, -1]
-    if not np.isfinite(values).all() or (labels != np.round(labels)).any() or (labels < 0).any():
-        raise UsageError("examples: the last column must hold labels, whole numbers from 0 in the order of the outputs")
-    return encode_arrays({"inputs": values[:, :-1].astype(np.float32), "labels": labels.astype(np.int64)})
-
-
 def _ending(name: str, allowed: Sequence[str]) -> str:
     for one in allowed:
         if name.lower().endswith(one):
@@ -138,63 +122,94 @@ def start(
     Raises
     ------
     UsageError
-        If a file is of no known kind, or another audit is running.
+        If a file is of no known kind, another audit is running, or the folder cannot be written to.
     """
-    ending = _ending(model.name, MODEL_ENDINGS)
-    files = {f"model{ending}": model.content, "train.npz": examples_of(train)}
-    if holdout is not None:
-        files["holdout.npz"] = examples_of(holdout)
-    options = [] if claim is None else [f"--claim-epsilon={_exactly(claim[0])}", f"--claim-delta={_exactly(claim[1])}"]
+    named = f"model{_ending(model.name, MODEL_ENDINGS)}"
+    files = {named: model.content}
+    for part, upload in {"train": train, "holdout": holdout}.items():
+        if upload is not None:
+            files[f"{part}{_ending(upload.name, DATA_ENDINGS)}"] = upload.content
+    options = [] if claim is None else [f"--claim-epsilon={float(claim[0])!r}", f"--claim-delta={float(claim[1])!r}"]
     digests = [f"{name} {hashlib.sha256(content).hexdigest()}" for name, content in files.items()]
     name = hashlib.sha256("\n".join([*digests, *options]).encode()).hexdigest()[:16]
-    if any(one.running for one in uploaded(folder)):
-        raise UsageError("another audit is running; start this one when that is done")
     path = folder / name
-    path.mkdir(mode=0o700, exist_ok=True)
-    (path / RECORD).unlink(missing_ok=True)
-    for file, content in files.items():
-        write_atomic(path / file, content, private=True)
-    given = [f"--train={path / 'train.npz'}"]
-    given += [f"--holdout={path / 'holdout.npz'}"] if holdout is not None else []
-    _run(path, [str(path / f"model{ending}"), *given, *options])
+    # What is no array yet is made one by the process of the audit: a table may take many times its size to read.
+    arrays = {file: path / TABLES.get(file, file) for file in files if file != named}
+    given = [f"--{file.partition('.')[0]}={place}" for file, place in arrays.items()]
+    command = [sys.executable, "-P", "-m", MODULE, f"{MOST_SECONDS:g}", str(most_memory()), str(path / named), *given]
+    command += [*options, f"--report={path / REPORT}", "--json", "-o", str(path / RECORD)]
+    with _changing(folder):
+        if any(one.running for one in uploaded(folder)):
+            raise UsageError("another audit is running; start this one when that is done")
+        try:
+            _run(path, command, files=files)
+        except OSError as error:
+            raise UsageError(f"{name}: cannot be kept or started ({error.strerror}); tell the operator") from None
     return name
 
 
-def _exactly(value: float) -> str:
-    """Write a number with six digits, or as many as it has."""
-    short = f"{value:g}"
-    return short if float(short) == value else repr(value)
+@contextmanager
+def _changing(folder: Path) -> Iterator[None]:
+    """Let nobody else start or delete an audit meanwhile; refuse at once where somebody does."""
+    with (folder / _LOCK).open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError("another audit is being started or deleted; try again in a moment") from None
+        yield
 
 
-def _run(path: Path, arguments: list[str]) -> None:
-    command = [sys.executable, "-P", "-m", "trustml.cli", "audit", *arguments]
-    command += [f"--report={path / REPORT}", "--json", f"-o={path / RECORD}"]
-    with (path / _LOCK).open("wb") as lock, (path / _OUTPUT).open("wb") as output:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # held by the process as long as it lives
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd=path,
-            pass_fds=(lock.fileno(),),
-            start_new_session=True,
-        )
-    threading.Thread(target=_end_in_time, args=(process,), daemon=True).start()
+def _run(path: Path, command: list[str], *, files: Mapping[str, bytes]) -> None:
+    path.mkdir(mode=0o700, exist_ok=True)
+    with (path / _LOCK).open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # held by the process as long as it lives; others only look
+        for earlier in (RECORD, REPORT, CANCEL):
+            (path / earlier).unlink(missing_ok=True)
+        with (path / _OUTPUT).open("wb") as output:
+            for file, content in files.items():
+                write_atomic(path / file, content, private=True)
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=path,
+                pass_fds=(lock.fileno(),),
+                start_new_session=True,
+            )
+    threading.Thread(target=process.wait, daemon=True).start()  # leaves no zombie beside the server
 
 
-def _end_in_time(process: subprocess.Popen[bytes]) -> None:
-    try:
-        process.wait(MOST_SECONDS)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+def cancel(one: Uploaded) -> None:
+    """Tell the process of an audit to end it, whoever started it."""
+    with suppress(OSError):  # deleted meanwhile
+        (one.path / CANCEL).touch()
+
+
+def delete(one: Uploaded) -> None:
+    """Delete an audit that is not running, with all that was uploaded.
+
+    Raises
+    ------
+    UsageError
+        If it is running.
+    """
+    with _changing(one.path.parent):
+        if not one.path.is_dir():
+            return  # by somebody else
+        if _look(one.path).running:
+            raise UsageError(f"{one.name}: is running; cancel it first")
+        shutil.rmtree(one.path)
 
 
 def uploaded(folder: Path) -> list[Uploaded]:
     """Audits of the folder, the newest first."""
-    paths = [path for path in folder.iterdir() if _NAME.fullmatch(path.name) and (path / _LOCK).is_file()]
-    return [_look(path) for path in sorted(paths, key=lambda path: (path / _LOCK).stat().st_mtime, reverse=True)]
+    found = []
+    for path in folder.iterdir():
+        if _NAME.fullmatch(path.name) and (path / _LOCK).is_file():
+            with suppress(OSError):  # deleted meanwhile
+                found.append(((path / _LOCK).stat().st_mtime, _look(path)))
+    return [one for _, one in sorted(found, key=lambda pair: pair[0], reverse=True)]
 
 
 def _look(path: Path) -> Uploaded:

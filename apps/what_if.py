@@ -161,10 +161,18 @@ def _row(manifest: Manifest, base: Floats, examples: Floats, *, key: str) -> Flo
 def _changed(features: list[Feature], base: Floats, *, key: str) -> Floats:
     row = base.copy()
     if len(features) > _MOST_WIDGETS:
+        # As texts: numbers and categories in one column could not be changed.
         table = pd.DataFrame(
-            {"feature": [one.name for one in features], "value": [one.shown(base) for one in features]}
+            {"feature": [one.name for one in features], "value": [str(one.shown(base)) for one in features]}
         )
-        edited = st.data_editor(table, disabled=["feature"], hide_index=True, key=key, alt="Values of the features")
+        edited = st.data_editor(
+            table,
+            column_config={"value": st.column_config.TextColumn("value")},
+            disabled=["feature"],
+            hide_index=True,
+            key=key,
+            alt="Values of the features",
+        )
         for feature, value in zip(features, edited.value, strict=True):
             feature.put(row, value)
         return row

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-
 import streamlit as st
-from auditing import DATA_ENDINGS, LARGEST_MIB, MODEL_ENDINGS, Upload, Uploaded, audits_folder, start, uploaded
+from auditing import (
+    DATA_ENDINGS,
+    LARGEST_MIB,
+    MODEL_ENDINGS,
+    Upload,
+    Uploaded,
+    audits_folder,
+    cancel,
+    delete,
+    start,
+    uploaded,
+)
 from findings import show_audit
 
 from trustml.errors import UsageError
@@ -16,6 +25,7 @@ st.caption(
     "What can be said of a model that was trained elsewhere: a process of its own asks it, half an hour at the most. "
     "Model, data and report stay on this machine, for whoever opens this page, until they are deleted below."
 )
+SHOWN = "audit shown"
 folder = audits_folder()
 assert folder is not None  # else there is no such page
 
@@ -47,6 +57,7 @@ if asked:
         claim = None if epsilon is None or delta is None else (epsilon, delta)
         try:
             name = start(folder, model=model, train=train, holdout=holdout, claim=claim)
+            st.session_state[SHOWN] = name
             st.success(plain_text(f"Started as {name}. It goes on when this page is closed."))
         except UsageError as error:
             st.error(plain_text(error))
@@ -60,19 +71,26 @@ def audits() -> None:
     if not found:
         st.caption("None yet.")
         return
-    names = [f"{one.name}: {state(one)}" for one in found]
-    number = st.selectbox("Audit", range(len(found)), format_func=lambda one: names[one], key="audit shown")
-    one = found[min(number or 0, len(found) - 1)]
+    names = {one.name: one for one in found}
+    # The one that was chosen, also where another one begins or this one ends.
+    st.session_state[SHOWN] = shown if (shown := st.session_state.get(SHOWN)) in names else found[0].name
+    one = names[st.selectbox("Audit", list(names), format_func=lambda name: f"{name}: {state(names[name])}", key=SHOWN)]
     if one.running:
         st.info(plain_text(f"Running: {one.said}"))
+        if st.button("Cancel it", key=f"cancel {one.name}"):
+            cancel(one)
         return
     if one.record is None:
         st.error(plain_text(one.said or "It ended without a word."))
     else:
         show_audit(one.record, key=one.name)
     if st.button("Delete it, with the model and the data", key=f"delete {one.name}"):
-        shutil.rmtree(one.path)
-        st.rerun()
+        try:
+            delete(one)
+        except UsageError as error:
+            st.error(plain_text(error))
+        else:
+            st.rerun()
 
 
 def state(one: Uploaded) -> str:

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 SERVER = """
-import time
-print("serving", flush=True)
+import os, time
+print("serving, GiB of an audit:", os.environ["TRUSTML_AUDITS_MEMORY"], flush=True)
 time.sleep(600)
 """
 
@@ -22,7 +22,7 @@ time.sleep(600)
 def test_no_server_outlives_the_command(tmp_path, number):
     (tmp_path / "streamlit.py").write_text(SERVER)  # what starts it, and what ends it, are the command's own
     command = subprocess.Popen(
-        [sys.executable, "-m", "trustml.cli", "dashboard", "--runs", str(tmp_path)],
+        [sys.executable, "-m", "trustml.cli", "dashboard", "--runs", str(tmp_path), "--audits-memory", "3"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -30,7 +30,7 @@ def test_no_server_outlives_the_command(tmp_path, number):
     )
     servers: list[psutil.Process] = []
     try:
-        assert command.stdout is not None and command.stdout.readline() == b"serving\n"
+        assert command.stdout is not None and command.stdout.readline() == b"serving, GiB of an audit: 3\n"
         servers = psutil.Process(command.pid).children(recursive=True)
         assert servers
         os.kill(command.pid, number)  # the command alone, as `kill` does

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from trustml.data.given import (
+    Feature,
     black_and_white,
     features_given,
     image_given,
@@ -68,12 +69,29 @@ def test_a_row_changes_what_it_names():
         (b"a,b\n1\n", "as many values"),
         (b"", "as many values"),
         (b"a\n1\n", "names no feature"),
+        (b"age\nnan\n", "age: 'nan' is no finite number"),
+        (b"size\n1e300\n", "size: '1e300' is no finite number of the model's, float32"),
         (b"\xff\xfe\x00", "no CSV file in UTF-8"),
     ],
 )
 def test_a_row_that_does_not_fit_is_refused_by_name(content, said):
     with pytest.raises(UsageError, match=said):
         row_given(content, features(), base=ROWS[0])
+
+
+@pytest.mark.parametrize("place", [0, 1, 4])
+def test_an_empty_cell_is_refused_by_name(place):
+    feature = features()[place]
+    with pytest.raises(UsageError, match=f"^{feature.name}: is empty; give a value"):
+        feature.put(ROWS[0].copy(), None)
+
+
+def test_a_range_of_one_value_leaves_nothing_to_change():
+    feature, row = Feature(name="age", columns=(0,), span=(3.0, 3.0)), ROWS[0].copy()
+    feature.put(row, "3")
+    assert row.tobytes() == ROWS[0].tobytes()
+    with pytest.raises(UsageError, match=r"^age: the run knows no value of it but 3; leave it as it is"):
+        feature.put(row, 4.0)
 
 
 def test_an_image_is_resized_and_scaled_as_the_source_declares():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from trustml.attribution.similarity import spearman_of_magnitudes
 from trustml.auditing.explained import FEWEST, Explained, Finished
 from trustml.auditing.findings import not_checked, reason
 from trustml.auditing.result import Finding, Measurement, Severity
+from trustml.data.dataset import Floats
 from trustml.measures.bootstrap import median_ends, ratio_ends
 
 STEPS, MORE_STEPS = 50, 300
@@ -40,6 +41,11 @@ def check_explanations(explained: Explained) -> list[Finding]:
         "stability": _stability,
         "agreement": _agreement,
     }
+    return checked(explained, checks)
+
+
+def checked(explained: Explained, checks: Mapping[str, Callable[[Explained], Finding]]) -> list[Finding]:
+    """Run checks within the budget, each by itself: one that fails stops no other."""
     findings = []
     for number, (name, check) in enumerate(checks.items()):
         explained.budget.begin(len(checks) - number)
@@ -56,7 +62,7 @@ def check_explanations(explained: Explained) -> list[Finding]:
 def _completeness(explained: Explained) -> Finding:
     gap, finished = _gaps(explained, STEPS)
     if finished.done < FEWEST:
-        return _unfinished("completeness", finished)
+        return unfinished("completeness", finished)
     if gap.changes.sum() == 0:
         return not_checked("explanations", "completeness", why="the outputs do not differ from the baseline's")
     steps, share = STEPS, float(gap.errors.sum() / gap.changes.sum())
@@ -77,7 +83,7 @@ def _completeness(explained: Explained) -> Finding:
             else f"Integrated gradients miss {share:.1%} of the change they should explain, "
             + (f"even at {steps} steps" if tried else f"at {steps} steps; there was no time for {MORE_STEPS}")
         )
-        + _beside(finished),
+        + beside(finished),
         measured=(
             Measurement(
                 measure="completeness_gap",
@@ -116,7 +122,7 @@ def _gaps(explained: Explained, steps: int) -> tuple[Gap, Finished]:
 
 def _sanity(explained: Explained) -> Finding:
     if explained.budget.is_spent():
-        return _unfinished("sanity", Finished(done=0, of=DRAWS, why="within the time given"), verb="shuffled")
+        return unfinished("sanity", Finished(done=0, of=DRAWS, why="within the time given"), verb="shuffled")
     original = explained.gradients(explained.inputs, explained.labels)
     answers = explained.outputs(explained.inputs)
 
@@ -131,7 +137,7 @@ def _sanity(explained: Explained) -> Finding:
     )
     finished = Finished(done=len(found), of=DRAWS, why=why)
     if finished.done < FEWEST:
-        return _unfinished("sanity", finished, verb="shuffled")
+        return unfinished("sanity", finished, verb="shuffled")
     changed, draws = any(one for one, _ in found), [value for _, value in found if math.isfinite(value)]
     if len(draws) < 2:
         return not_checked("explanations", "sanity", why="gradients are constant over features and have no ranks")
@@ -152,7 +158,7 @@ def _sanity(explained: Explained) -> Finding:
         id="explanations.sanity",
         check="explanations",
         severity=severity,
-        title=title + _beside(finished, verb="shuffled"),
+        title=title + beside(finished, verb="shuffled"),
         measured=(
             Measurement(
                 measure="similarity_to_randomised",
@@ -179,37 +185,68 @@ def _sane(low: float, high: float, mean: float) -> tuple[Severity, str]:
 
 
 def _stability(explained: Explained) -> Finding:
+    return stability(
+        explained,
+        lambda mine, inputs: mine.integrated(inputs, steps=20),
+        name="stability",
+        neighbouring=NEIGHBOURS,
+        what="explanations",
+        method="integrated gradients (20 points)",
+    )
+
+
+def stability(
+    explained: Explained,
+    explain: Callable[[Explained, Floats], Floats],
+    *,
+    name: str,
+    neighbouring: int,
+    what: str,
+    method: str,
+) -> Finding:
+    """Look how far explanations move where inputs hardly do (Yeh et al., arXiv 1901.09392).
+
+    Parameters
+    ----------
+    explained : Explained
+    explain : callable
+        Part of the examples and their changed inputs, to explanations.
+    name : str
+        Of the finding.
+    neighbouring : int
+        Changed inputs of each example.
+    what, method : str
+        In words.
+    """
     axes = tuple(range(1, explained.inputs.ndim))
     spread = float((explained.inputs.max(axis=axes) - explained.inputs.min(axis=axes)).mean())
     around = neighbours(
         explained.inputs,
         radius=RADIUS * spread,
-        samples=NEIGHBOURS,
+        samples=neighbouring,
         generator=np.random.default_rng(explained.seed),
     )
     places = iter(around)  # a part takes its own
 
     def part(mine: Explained) -> Doubles:
         near = np.stack([next(places) for _ in range(len(mine.inputs))])
-        return max_sensitivity(
-            distances(lambda inputs: mine.integrated(inputs, steps=20), inputs=mine.inputs, around=near)
-        )
+        return max_sensitivity(distances(lambda inputs: explain(mine, inputs), inputs=mine.inputs, around=near))
 
-    found, finished = explained.in_parts("explanations, stability", part)
+    found, finished = explained.in_parts(f"explanations, {name}", part)
     if finished.done < FEWEST:
-        return _unfinished("stability", finished)
+        return unfinished(name, finished)
     moved = np.concatenate(found)
     moved = moved[np.isfinite(moved)]
     if len(moved) < 2:
-        return not_checked("explanations", "stability", why="the explanations are zero")
+        return not_checked("explanations", name, why="the explanations are zero, or no numbers")
     low, high = median_ends(moved, confidence=explained.confidence)
     median = float(np.median(moved))
     return Finding(
-        id="explanations.stability",
+        id=f"explanations.{name}",
         check="explanations",
         severity="risk" if low > 1 else ("pass" if high <= 1 else "note"),
-        title=f"Under changes of {RADIUS:.0%} of the range of inputs, explanations move by {median:.0%} of their size"
-        + _beside(finished),
+        title=f"Under changes of {RADIUS:.0%} of the range of inputs, {what} move by {median:.0%} of their size"
+        + beside(finished),
         measured=(
             Measurement(
                 measure="max_sensitivity",
@@ -218,10 +255,10 @@ def _stability(explained: Explained) -> Finding:
                 high=high,
                 confidence=explained.confidence,
                 n=len(moved),
-                note=f"median over examples, largest of {NEIGHBOURS} neighbours; exact bootstrap over examples",
+                note=f"median over examples, largest of {neighbouring} neighbours; exact bootstrap over examples",
             ),
         ),
-        how="Largest move of integrated gradients (20 points) among neighbours, over their own norm (Yeh et al., "
+        how=f"Largest move of {method} among neighbours, over its own norm (Yeh et al., "
         "arXiv 1901.09392); 1 is a move as large as the explanation itself.",
         would_change="another radius: the measure grows with it",
     )
@@ -243,7 +280,7 @@ def _agreement(explained: Explained) -> Finding:
 
     found, finished = explained.in_parts("explanations, agreement", part)
     if finished.done < FEWEST:
-        return _unfinished("agreement", finished)
+        return unfinished("agreement", finished)
     name = found[0][0]
     if not name:
         return not_checked("explanations", "agreement", why="no second library was found that explains this model")
@@ -253,18 +290,20 @@ def _agreement(explained: Explained) -> Finding:
         check="explanations",
         severity="pass" if gap <= 0.01 else "risk",
         title=f"Integrated gradients of {name} and of trustml differ by at most {gap:.2g} of the largest attribution"
-        + _beside(finished),
+        + beside(finished),
         measured=(Measurement(measure="attribution_gap", value=gap, unit="share", n=finished.done),),
         how=f"The same examples, baseline and {STEPS} Gauss-Legendre points in both.",
         would_change="a difference above 1%",
     )
 
 
-def _beside(finished: Finished, *, verb: str = "explained") -> str:
+def beside(finished: Finished, *, verb: str = "explained") -> str:
+    """Say in brackets what was left out."""
     return f" ({words})" if (words := finished.words(verb)) else ""
 
 
-def _unfinished(name: str, finished: Finished, *, verb: str = "explained") -> Finding:
+def unfinished(name: str, finished: Finished, *, verb: str = "explained") -> Finding:
+    """Say that too little of a check was finished to conclude anything."""
     return not_checked(
         "explanations", name, why=finished.words(verb), would_change="more time: explain_seconds, --explain-seconds"
     )

@@ -11,15 +11,16 @@ import numpy as np
 
 from trustml.attribution.asking import Doubles
 from trustml.attribution.occlusion import are_channels_first, feature_groups, kernel_shap, occluded
-from trustml.attribution.sensitivity import distances, max_sensitivity, neighbours
 from trustml.attribution.similarity import spearman
-from trustml.auditing.explained import FEWEST, Explained, Finished
-from trustml.auditing.findings import not_checked, reason
+from trustml.auditing.checks_explanations import beside, checked, stability, unfinished
+from trustml.auditing.explained import FEWEST, Explained
+from trustml.auditing.findings import not_checked
 from trustml.auditing.result import Finding, Measurement
 from trustml.data.dataset import Floats, Ints
-from trustml.measures.bootstrap import mean_ends, median_ends
+from trustml.measures.bootstrap import mean_ends
 
-NEIGHBOURS, RADIUS = 4, 0.02
+NEIGHBOURS = 4
+"""Of each example, whose explanations are looked at."""
 ORDERS = 8
 """Random orders that an explanation's is held against."""
 SAMPLES = 4
@@ -46,17 +47,7 @@ def check_forward(explained: Explained) -> list[Finding]:
         "occlusion-stability": _stable,
         "kernel-shap": _alike,
     }
-    findings = []
-    for number, (name, check) in enumerate(checks.items()):
-        explained.budget.begin(len(checks) - number)
-        try:
-            findings.append(check(explained))
-        except KeyboardInterrupt:
-            explained.budget.interrupted = True
-            findings.append(not_checked("explanations", name, why="interrupted before anything of it was finished"))
-        except Exception as error:  # whatever a stranger's model raises
-            findings.append(not_checked("explanations", name, why=reason(error)))
-    return findings
+    return checked(explained, checks)
 
 
 def _groups(explained: Explained) -> Ints:
@@ -82,7 +73,7 @@ def _faithful(explained: Explained) -> Finding:
 
     found, finished = explained.in_parts("explanations, occlusion", part)
     if finished.done < FEWEST:
-        return _unfinished("occlusion", finished)
+        return unfinished("occlusion", finished)
     gains, scale = (np.concatenate(part) for part in zip(*found, strict=True))
     if not np.isfinite(gains).all():
         return _no_numbers("occlusion", gains)
@@ -96,7 +87,7 @@ def _faithful(explained: Explained) -> Finding:
         check="explanations",
         severity="pass" if low > 0 else "risk" if high < 0 else "note",
         title=f"The output falls {sooner} when features go by their occlusion than in a random order"
-        + _beside(finished),
+        + beside(finished),
         measured=(
             Measurement(
                 measure="deletion_gain",
@@ -126,52 +117,13 @@ def _area(explained: Explained, groups: Ints, order: Ints) -> Doubles:
 
 
 def _stable(explained: Explained) -> Finding:
-    axes = tuple(range(1, explained.inputs.ndim))
-    spread = float((explained.inputs.max(axis=axes) - explained.inputs.min(axis=axes)).mean())
-    around = neighbours(
-        explained.inputs,
-        radius=RADIUS * spread,
-        samples=NEIGHBOURS,
-        generator=np.random.default_rng(explained.seed),
-    )
-    places = iter(around)  # a part takes its own
-
-    def part(mine: Explained) -> Doubles:
-        near = np.stack([next(places) for _ in range(len(mine.inputs))])
-        return max_sensitivity(
-            distances(lambda rows: _occlusion(mine, rows).astype(np.float32), inputs=mine.inputs, around=near)
-        )
-
-    found, finished = explained.in_parts("explanations, stability of occlusion", part)
-    if finished.done < FEWEST:
-        return _unfinished("occlusion-stability", finished)
-    moved = np.concatenate(found)
-    moved = moved[~np.isnan(moved)]
-    if len(moved) < 2:
-        why = "the explanations are zero, or no numbers"
-        return not_checked("explanations", "occlusion-stability", why=why)
-    low, high = median_ends(moved, confidence=explained.confidence)
-    median = float(np.median(moved))
-    return Finding(
-        id="explanations.occlusion-stability",
-        check="explanations",
-        severity="risk" if low > 1 else ("pass" if high <= 1 else "note"),
-        title=f"Under changes of {RADIUS:.0%} of the range of inputs, occlusions move by {median:.0%} of their size"
-        + _beside(finished),
-        measured=(
-            Measurement(
-                measure="max_sensitivity",
-                value=median,
-                low=low,
-                high=high,
-                confidence=explained.confidence,
-                n=len(moved),
-                note=f"median over examples, largest of {NEIGHBOURS} neighbours; exact bootstrap over examples",
-            ),
-        ),
-        how="Largest move of occlusion among neighbours, over its own norm (Yeh et al., arXiv 1901.09392); 1 is a move "
-        "as large as the explanation itself.",
-        would_change="another radius: the measure grows with it",
+    return stability(
+        explained,
+        lambda mine, inputs: _occlusion(mine, inputs).astype(np.float32),
+        name="occlusion-stability",
+        neighbouring=NEIGHBOURS,
+        what="occlusions",
+        method="occlusion",
     )
 
 
@@ -191,7 +143,7 @@ def _alike(explained: Explained) -> Finding:
 
     found, finished = explained.in_parts("explanations, KernelSHAP", part)
     if finished.done < FEWEST:
-        return _unfinished("kernel-shap", finished)
+        return unfinished("kernel-shap", finished)
     ranks = np.concatenate(found)
     ranks = ranks[np.isfinite(ranks)]
     if len(ranks) < 2:
@@ -204,7 +156,7 @@ def _alike(explained: Explained) -> Finding:
         id="explanations.kernel-shap",
         check="explanations",
         severity="note",
-        title=f"KernelSHAP and occlusion rank features with a correlation of {mean:.2f}" + _beside(finished),
+        title=f"KernelSHAP and occlusion rank features with a correlation of {mean:.2f}" + beside(finished),
         measured=(
             Measurement(
                 measure="rank_correlation",
@@ -231,13 +183,3 @@ def _no_numbers(name: str, found: Doubles) -> Finding:
     count = int((~np.isfinite(found)).sum())
     why = f"the model answers with what is no number where features are changed, in {count} of {len(found)} examples"
     return not_checked("explanations", name, why=why, would_change="a model that answers on such inputs")
-
-
-def _beside(finished: Finished) -> str:
-    return f" ({words})" if (words := finished.words()) else ""
-
-
-def _unfinished(name: str, finished: Finished) -> Finding:
-    return not_checked(
-        "explanations", name, why=finished.words(), would_change="more time: explain_seconds, --explain-seconds"
-    )

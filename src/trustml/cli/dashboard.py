@@ -29,9 +29,18 @@ _PATIENCE = 5.0  # seconds
     type=click.Path(file_okay=False, path_type=Path),
     help="Let whoever opens it upload models and data to be audited; they and the reports are kept in this folder.",
 )
+@click.option(
+    "--audits-memory",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    help="GiB that one audit of an upload may hold; one that holds more is ended.",
+)
 @click.option("--port", type=click.IntRange(1, 65535), default=8501, show_default=True)
 @click.option("--open/--no-open", "open_browser", default=False, help="Open a browser window.")
-def command(root: Path, scenarios: Path | None, audits: Path | None, port: int, open_browser: bool) -> int:
+def command(
+    root: Path, scenarios: Path | None, audits: Path | None, audits_memory: int, port: int, open_browser: bool
+) -> int:
     """Serve the dashboard for the runs in a folder, on this machine alone, until Ctrl-C or SIGTERM.
 
     It reads records, and explains inputs that a reader gives. With --scenarios it starts runs, and with --audits it
@@ -61,6 +70,7 @@ def command(root: Path, scenarios: Path | None, audits: Path | None, port: int, 
         env={
             **{name: value for name, value in os.environ.items() if name not in folders},
             "TRUSTML_RUNS": str(root.resolve()),
+            "TRUSTML_AUDITS_MEMORY": str(audits_memory),
             **{name: str(folder.resolve()) for name, folder in folders.items() if folder is not None},
         },
         start_new_session=True,

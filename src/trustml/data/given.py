@@ -22,6 +22,7 @@ from trustml.scenario.spec import Scenario
 
 _MOST_CATEGORIES = 200
 _FIRST_BYTES = 1 << 20
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +53,21 @@ class Feature:
         low, high = self.span or (-1.0, 1.0)
         return float(f"{low + (float(values[0]) + 1) / 2 * (high - low):.6g}")
 
-    def put(self, row: Floats, value: float | str) -> None:
+    def put(self, row: Floats, value: float | str | None) -> None:
         """Set the feature in an input; one that is as shown stays exactly as it is.
+
+        Parameters
+        ----------
+        row : float32 array of shape (columns,)
+        value : float or str, optional
+            None is an empty cell, which is refused.
 
         Raises
         ------
         UsageError
         """
+        if value is None:
+            raise UsageError(f"{self.name}: is empty; give a value")
         if self.categories:
             if value == self.shown(row):
                 return
@@ -74,7 +83,12 @@ class Feature:
         if number == self.shown(row):
             return
         low, high = self.span or (-1.0, 1.0)
-        row[self.columns[0]] = 2 * (number - low) / (high - low) - 1
+        if not low < high:
+            raise UsageError(f"{self.name}: the run knows no value of it but {low:g}; leave it as it is")
+        scaled = 2 * (number - low) / (high - low) - 1
+        if not abs(scaled) <= _LARGEST:
+            raise UsageError(f"{self.name}: {value!r} is no finite number of the model's, float32; give another")
+        row[self.columns[0]] = scaled
 
 
 def source_of(scenario: Mapping[str, Any]) -> Source | None:

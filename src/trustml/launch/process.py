@@ -63,6 +63,22 @@ def clean_environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key not in left_out}
 
 
+def resident_bytes(pid: int) -> int:
+    """Memory that a process and all that it started hold now; 0 where it is gone."""
+    try:
+        leader = psutil.Process(pid)
+        family = [leader, *leader.children(recursive=True)]
+    except psutil.Error:
+        return 0
+    total = 0
+    for member in family:
+        try:
+            total += member.memory_info().rss
+        except psutil.Error:
+            continue
+    return total
+
+
 class Worker:
     """A running worker.
 
@@ -155,18 +171,7 @@ class Worker:
         self._kill_group()
 
     def _resident(self) -> int:
-        try:
-            leader = psutil.Process(self.pid)
-            family = [leader, *leader.children(recursive=True)]
-        except psutil.Error:
-            return 0
-        total = 0
-        for member in family:
-            try:
-                total += member.memory_info().rss
-            except psutil.Error:
-                continue
-        return total
+        return resident_bytes(self.pid)
 
     def _kill_group(self) -> None:
         try:
