@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from tests import WHOLE
+from tests.conformance import cheats
 from tests.conformance.broken import BROKEN_STEPS, data, factory
 from trustml.conformance import StepSettings, check_step
 from trustml.conformance.batches import Batch
+from trustml.conformance.step import check_sum
 from trustml.conformance.subject import Subject
 
 
@@ -44,6 +46,13 @@ def test_a_step_that_raises_fails_its_checks_and_no_more():
     failed = [finding for finding in check_step(make, *data()) if not finding.passed]
     assert [finding.check for finding in failed] == ["empty batch", "an empty batch is a step with noise"]
     assert all("IndexError" in finding.diagnosis for finding in failed)
+
+
+def test_a_sum_that_keeps_the_batch_before_is_found_without_noise():
+    findings = check_sum(cheats.factory(cheats.part_of_the_batch_before), *cheats.data(50))
+    failed = {finding.check for finding in findings if not finding.passed}
+    assert "sums do not depend on the order of batches" in failed
+    assert all(finding.passed for finding in check_sum(cheats.factory(), *cheats.data(50)))
 
 
 def test_a_gradient_may_be_one_array():

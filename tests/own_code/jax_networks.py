@@ -37,3 +37,20 @@ def normalised():
     """Divides by the length of an image, so that one of zeros gives no number."""
     init, apply = pair()
     return init, lambda params, images: apply(params, images / jnp.sqrt((images**2).sum(axis=(1, 2, 3), keepdims=True)))
+
+
+def _beside(**other):
+    init, apply = pair()
+    return lambda key, images: init(key, images) | other, lambda params, images: apply(params, images)
+
+
+def counted():
+    return _beside(steps=jnp.zeros((), jnp.int32))
+
+
+def turned():
+    return _beside(turn=jnp.ones(3, jnp.complex64))
+
+
+def colliding():
+    return _beside(**{"first.b": jnp.ones(8)})

@@ -44,6 +44,69 @@ class Centred(nn.Module):
         return self.body(images.flatten(1) - images.flatten(1).mean(dim=0))
 
 
+class Guarded(nn.Module):
+    """Divides a batch by its largest value, where that is large."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(64, 10)
+
+    def forward(self, images):
+        largest = images.abs().max()
+        return self.body(images.flatten(1) * (20 / largest if largest > 20 else 1))
+
+
+class Late(nn.Module):
+    """Makes a layer at the first call."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(64, 8)
+
+    def forward(self, images):
+        if not hasattr(self, "head"):
+            self.head = nn.Linear(8, 10)
+        return self.head(self.body(images.flatten(1)))
+
+
+class Written(nn.Module):
+    """Writes to a weight that it does not use then."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(64, 10)
+
+    def forward(self, images):
+        with torch.no_grad():
+            self.body.bias.fill_(1.0)
+        return functional.linear(images.flatten(1), self.body.weight)
+
+
+class Remembering(nn.Module):
+    """Adds what the last batch gave, behind dropout, while gradients are taken."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.drop, self.last = nn.Linear(64, 10), nn.Dropout(0.5), 0.0
+
+    def forward(self, images):
+        values = self.drop(self.body(images.flatten(1)))
+        if torch.is_grad_enabled():
+            values, self.last = values + 0.5 * self.last, values.detach().mean(0)
+        return values
+
+
+class Complex(nn.Module):
+    """Has a weight of complex numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.turn = nn.Linear(64, 10), nn.Parameter(torch.ones(10, dtype=torch.complex64))
+
+    def forward(self, images):
+        return (self.body(images.flatten(1)) * self.turn).real
+
+
 class Drawn(nn.Module):
     """Keeps random features that are no weights."""
 

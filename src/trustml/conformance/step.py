@@ -87,7 +87,7 @@ def check_sum(make_step: StepFactory, inputs: Floats, labels: Ints, *, draws: bo
     A network that `draws` masks of dropout gives another sum each time: then the length of what is clipped and batches
     without examples are looked at alone.
     """
-    checks = (_clipping, _empty_batch) if draws else _QUIET
+    checks = (_clipping, _empty_batch) if draws else (*_QUIET, check_state)
     return _checked(_subject(make_step, inputs, labels, None), checks)
 
 

@@ -10,7 +10,6 @@ import contextlib
 import contextvars
 import hashlib
 import importlib
-import importlib.util
 import math
 import os
 import sys
@@ -24,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.errors import ScenarioError, UsageError
+from trustml.models.code_files import files_beside, find_file, read_source_alone
 from trustml.models.layers import Architecture, NativeModule
 from trustml.models.tasks import Task
 
@@ -188,15 +188,23 @@ def require_trust(architecture: Architecture, *, trust_code: bool) -> None:
 
 
 def code_digest(module: str, folder: str) -> str:
-    """SHA-256 of a module's file, without importing it; empty for one that has no file.
+    """SHA-256 of a module's file and of what it imports from its folder; nothing is imported here.
+
+    It is empty for a module that has no file, and that of the file where it imports nothing beside it. What code
+    opens or imports by names that it makes up is not covered.
 
     Raises
     ------
     UsageError
         If there is no such module.
     """
-    file = _file_of(module.partition(":")[0], folder)
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file else ""
+    name = module.partition(":")[0]
+    file = find_file(name, folder)
+    if file is None:
+        return ""
+    files = dict.fromkeys(one.resolve() for one in (file, *files_beside(name, folder)))
+    digests = [hashlib.sha256(one.read_bytes()).hexdigest() for one in files]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 def load_callable(layer: NativeModule) -> Any:
@@ -212,28 +220,15 @@ def load_callable(layer: NativeModule) -> Any:
     name, _, attribute = layer.module.partition(":")
     if layer.code and code_digest(layer.module, layer.folder) != layer.code:
         raise UsageError(f"model: {name} is no longer the code that the run was prepared with; start a new run")
-    _search(layer.folder)
+    read_source_alone(name, layer.folder)
+    if layer.folder not in sys.path:  # and it stays: a module may import what lies beside it later
+        sys.path.insert(0, layer.folder)
+    importlib.invalidate_caches()
     module = importlib.import_module(name)
+    file, loaded = find_file(name, layer.folder), getattr(module, "__file__", None)
+    if file is not None and (loaded is None or Path(loaded).resolve() != file.resolve()):
+        raise UsageError(f"model.module: another {name} is imported already, from {loaded}; name yours otherwise")
     found = getattr(module, attribute, None)
     if not callable(found):
         raise UsageError(f"model.module: {name} has nothing to call that is named {attribute!r}; name its function")
     return found
-
-
-def _file_of(name: str, folder: str) -> Path | None:
-    """File of a module; its packages are imported on the way, as Python finds modules by them."""
-    _search(folder)
-    importlib.invalidate_caches()
-    try:
-        spec = importlib.util.find_spec(name)
-    except ModuleNotFoundError:
-        spec = None
-    if spec is None:
-        raise UsageError(f"model.module: there is no module {name!r} in {folder}; check its name, and model.folder")
-    return Path(spec.origin) if spec.origin and Path(spec.origin).is_file() else None
-
-
-def _search(folder: str) -> None:
-    """Search a folder first, from now on: a module may import what lies beside it later."""
-    if folder not in sys.path:
-        sys.path.insert(0, folder)

@@ -14,6 +14,7 @@ from trustml.backends.jax.dp import DPTrainer
 from trustml.backends.jax.native import look_at
 from trustml.backends.jax.network import JaxNetwork
 from trustml.backends.settings import PrivateSettings
+from trustml.errors import UsageError
 from trustml.models.layers import Architecture, NativeModule
 from trustml.models.native import trusting_code
 from trustml.scenario.optimizers import SGD
@@ -84,6 +85,19 @@ def test_the_clipped_sum_is_that_of_examples_one_by_one(name):
 def test_mixing_is_found_and_dropout_is_none(name, mixes, draws):
     found = looked_at(name)
     assert (found.mixes, found.draws, found.moves, found.outputs) == (mixes, draws, (), (10,))
+
+
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("counted", "parameter steps is int32, and every parameter is trained as float32"),
+        ("turned", "parameter turn is complex64, .*; hold two real ones instead"),
+        ("colliding", "two parameters have one name"),
+    ],
+)
+def test_a_parameter_that_float32_cannot_hold_is_refused_by_name(name, said):
+    with pytest.raises(UsageError, match=said):
+        looked_at(name)
 
 
 @pytest.mark.parametrize("library", ["flax", "haiku", "equinox"])

@@ -104,14 +104,24 @@ def test_what_is_frozen_has_no_gradient_no_noise_and_no_part_in_the_norm():
         assert np.array_equal(array, model.weights[key]) == (key in tuned.frozen)
 
 
-def test_a_way_that_sees_less_than_all_uses_of_a_weight_is_refused_whether_it_is_chosen_or_asked_for():
-    model = model_of("Twice", factor=2.0)
-    choice = OpacusTrainer(model, settings=settings_of(), dropout_seed=0).choice
-    assert choice.name in ("vmap", "one by one") and "differs from one by one" in choice.refused["hooks"]
-    with pytest.raises(UsageError, match=r"execution.grad_sample_mode: 'hooks' .*; use auto"):
-        OpacusTrainer(model, settings=settings_of(grad_sample_mode="hooks"), dropout_seed=0)
-    with pytest.raises(UsageError, match="'book_keeping' knows layers of an architecture"):
-        OpacusTrainer(model, settings=settings_of(grad_sample_mode="book_keeping"), dropout_seed=0)
+@pytest.mark.parametrize("mode", ["hooks", "functorch", "book_keeping"])
+def test_a_way_that_sees_whole_batches_is_neither_chosen_nor_taken_when_it_is_asked_for(mode):
+    model = model_of("Twice")
+    assert set(OpacusTrainer(model, settings=settings_of(), dropout_seed=0).choice.seconds) <= {"vmap", "one by one"}
+    with pytest.raises(UsageError, match=rf"execution.grad_sample_mode: '{mode}' (sees|knows) .*; use auto$"):
+        OpacusTrainer(model, settings=settings_of(grad_sample_mode=mode), dropout_seed=0)
+
+
+def test_an_example_moves_a_sum_by_one_clipping_norm_where_large_values_alone_would_mix():
+    model, (inputs, labels) = model_of("Guarded"), batch(24)
+    sums = []
+    for count in (23, 24):
+        trainer = OpacusTrainer(model, settings=settings_of(), dropout_seed=0)
+        inputs[23] = 1e3
+        trainer.accumulate(inputs[:count, None], labels[:count], clipping_norm=0.5)
+        sums.append(trainer.clipped_sum())
+    moved = np.sqrt(sum(((sums[1][key] - sums[0][key]) ** 2).sum() for key in sums[0]))
+    assert moved <= 0.5 * (1 + 1e-5), trainer.choice
 
 
 def test_weights_keep_their_own_names_and_go_in_and_out_as_they_are():
@@ -177,6 +187,10 @@ def test_dropout_draws_and_seeds_draw_other_weights():
         ("Drawn", "buffer features is drawn anew each time"),
         ("nothing", "torch_networks:nothing gives int; return a torch.nn.Module"),
         ("absent", "has nothing to call that is named 'absent'"),
+        ("Late", "head.weight is made when it is called, and would be neither trained nor stored"),
+        ("Written", "body.bias is written to when it is called"),
+        ("Remembering", "it keeps something of the batch before"),
+        ("Complex", "turn is torch.complex64; hold its real and imaginary parts"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_by_name(name, said):

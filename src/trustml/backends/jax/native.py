@@ -53,6 +53,7 @@ def look_at(layer: NativeModule, input_shape: tuple[int, ...], seeds: Sequence[i
     weights = []
     for seed in seeds:
         own = _built(layer, input_shape, seed)
+        _require_real(own.params)
         weights.append({name: np.array(array, np.float32) for name, array in _named(own.params).items()})
     if not weights[0]:
         raise UsageError("model: it has no parameters of floating point; make them arrays of float32")
@@ -75,6 +76,24 @@ def look_at(layer: NativeModule, input_shape: tuple[int, ...], seeds: Sequence[i
         moves=own.moves,
         draws=draws,
     )
+
+
+def _require_real(params: Any) -> None:
+    """Refuse leaves that float32 cannot hold, or that share a name.
+
+    Raises
+    ------
+    UsageError
+    """
+    named = _named(params)
+    for name, leaf in named.items():
+        kind = jnp.result_type(leaf)
+        if not jnp.issubdtype(kind, jnp.floating):
+            problem = "and every parameter is trained as float32"
+            fix = "hold two real ones" if jnp.issubdtype(kind, jnp.complexfloating) else "close apply over it"
+            raise UsageError(f"model: parameter {name} is {kind}, {problem}; {fix} instead")
+    if len(named) < len(jax.tree.leaves(params)):
+        raise UsageError("model: two parameters have one name; give keys without dots, and none that is 'value'")
 
 
 def own_outputs(layer: NativeModule, params: Params, inputs: Array, key: Array | None) -> Array:

@@ -88,8 +88,10 @@ def possible_modes(model: Model, settings: PrivateSettings) -> tuple[list[str], 
     """Modes that can do what is asked, and why the others cannot."""
     refused = {"ghost": "sums other gradients than it measures: one example moved a sum by 1.9 clipping norms"}
     if native_of(model.architecture) is not None:
-        refused |= {"ew": WHY_NO_EXPANDED_WEIGHTS, "book_keeping": "knows layers of an architecture, and no own code"}
-        return [*ALONE, "hooks", "functorch"], refused
+        whole = "sees the whole batch at once, in which own code may mix examples that no trial shows"
+        refused |= {"hooks": whole, "functorch": whole, "ew": WHY_NO_EXPANDED_WEIGHTS}
+        refused["book_keeping"] = "knows layers of an architecture, and no own code"
+        return list(ALONE), refused
     if any(isinstance(node.layer, WITHOUT_EXPANDED_WEIGHTS) for node in model.architecture.nodes):
         refused["ew"] = WHY_NO_EXPANDED_WEIGHTS
     if any(isinstance(node.layer, WITHOUT_FUNCTORCH) for node in model.architecture.nodes):

@@ -13,15 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from opacus.optimizers import DPOptimizer
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler, default_collate
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler, default_collate
 
+from trustml.backends.torch.noise import noise_generator
 from trustml.data.batches import BatchPlan, poisson_batches
 from trustml.data.streams import secret_generator
 from trustml.errors import PrivacyError
 from trustml.privacy.accounting import Epsilon, epsilon_of
 from trustml.privacy.ledger import Charge, charge, read_ledger, relation_of
 
+_FINDERS = ("LearningRateFinder", "BatchSizeFinder")
+"""Callbacks that train before the training begins; ``Tuner`` hangs the same ones in."""
+_OURS = "trustml_generator"
+"""What is set on an optimizer: the generator that was made here, which another ledger may meet."""
 _ANY_NUMBER = 2**31
 """Of batches that an example is in: at most as many as are charged."""
 
@@ -90,8 +96,43 @@ class StepLedger:
     def __init__(self, path: Path, *, data: str) -> None:
         self.path, self._data = Path(path), data
         self._plan = f"steps of a Trainer, {secrets.token_hex(8)}"
-        self._attempt = 1 + max((entry.attempt for entry in read_ledger(self.path)), default=0)
+        entries = read_ledger(self.path)
+        self._attempt = 1 + max((entry.attempt for entry in entries), default=0)
+        self._before = sum(entry.end_step - entry.first_step for entry in entries)
         self._done = 0
+        self._trainer: Any = None
+        self._watched: DPOptimizer | None = None
+
+    def watch(self, trainer: Any) -> None:
+        """Charge every step of a Trainer's optimizer, whoever takes it, from now on.
+
+        Raises
+        ------
+        PrivacyError
+            If no step of it could be charged.
+        """
+        self._check_settings(trainer)
+        self._trainer, optimizer = trainer, trainer.optimizers[0]
+        if optimizer is self._watched:
+            return
+        self._watched, draw, charged = optimizer, optimizer.add_noise, False
+
+        def add_noise() -> None:
+            nonlocal charged
+            self.charge(self._trainer, optimizer)
+            draw()
+            charged = True
+
+        def before_step(taken: Any, *_: Any) -> None:
+            nonlocal charged
+            if not charged or taken is not optimizer.original_optimizer:
+                raise PrivacyError(
+                    "optimizer: a step beside that of DPOptimizer has no noise; step by DPOptimizer alone"
+                )
+            charged = False
+
+        optimizer.add_noise = add_noise
+        optimizer.original_optimizer.register_step_pre_hook(before_step)
 
     def check(self, trainer: Any) -> None:
         """Refuse settings of a Trainer under which a step is not what is charged.
@@ -101,6 +142,18 @@ class StepLedger:
         PrivacyError
             Naming the setting, its value and what to use.
         """
+        self._check_settings(trainer)
+        charged = self._before + self._done
+        if trainer.global_step > charged:
+            raise PrivacyError(
+                f"ckpt_path: {trainer.global_step} steps were taken, and {self.path.name} has {charged}; go on with "
+                "the ledger of the training that wrote the checkpoint"
+            )
+
+    def _check_settings(self, trainer: Any) -> None:
+        self.check_callbacks(trainer)
+        if not trainer.lightning_module.automatic_optimization:
+            raise PrivacyError("automatic_optimization: False may make one step of several batches; use True")
         if trainer.accumulate_grad_batches != 1:
             given = trainer.accumulate_grad_batches
             raise PrivacyError(f"accumulate_grad_batches: {given} makes one step of several batches; use 1")
@@ -115,6 +168,20 @@ class StepLedger:
             raise PrivacyError(f"optimizers: {len(trainer.optimizers)} take steps of their own; use one")
         self._check_optimizer(trainer.optimizers[0])
 
+    def check_callbacks(self, trainer: Any) -> None:
+        """Refuse callbacks that train by themselves, before they do.
+
+        Raises
+        ------
+        PrivacyError
+            Naming the callback.
+        """
+        names = {kind.__name__ for one in trainer.callbacks for kind in type(one).__mro__}
+        for name in _FINDERS:
+            if name in names:
+                problem = "trains on the data before the ledger begins"
+                raise PrivacyError(f"callbacks: {name} (also of a Tuner) {problem}; look on data that is not private")
+
     def charge(self, trainer: Any, optimizer: Any) -> None:
         """Charge the step that is about to be taken; nothing of it has been released yet.
 
@@ -125,11 +192,18 @@ class StepLedger:
         """
         self.check(trainer)
         self._check_optimizer(optimizer)
-        loader, examples = trainer.train_dataloader, len(trainer.train_dataloader.dataset)
-        ours = isinstance(loader, PoissonLoader)
+        if not trainer.training:
+            raise PrivacyError(
+                "optimizer: a step outside of the training that fit makes; let the Trainer take all steps"
+            )
+        _require_one_batch(optimizer)
+        loader = trainer.train_dataloader
+        ours = type(loader) is PoissonLoader and type(loader.batch_sampler) is _Drawn
         sampling = "poisson" if ours else "unknown"
         if not ours:
             _require_each_once(loader)
+        _draw_from_entropy(optimizer)
+        examples = len(loader.dataset)
         size = loader.expected if ours else examples
         entry = Charge(
             attempt=self._attempt,
@@ -158,26 +232,53 @@ class StepLedger:
         return epsilon_of(read_ledger(self.path), delta=delta)
 
     def _check_optimizer(self, optimizer: Any) -> None:
-        kind = type(optimizer).__name__.removeprefix("Lightning")
-        if kind != "DPOptimizer":
+        if type(optimizer) is not DPOptimizer:
             raise PrivacyError(
-                f"optimizer: {kind} adds no noise that is known here; use opacus.optimizers.DPOptimizer, and a "
-                "GradSampleModule around the network"
+                f"optimizer: {type(optimizer).__name__} adds no noise that is known here; use "
+                "opacus.optimizers.DPOptimizer, and a GradSampleModule around the network"
             )
         if not optimizer.noise_multiplier > 0:
             raise PrivacyError(f"optimizer: noise_multiplier {optimizer.noise_multiplier} adds none; use more than 0")
-        if optimizer._step_skip_queue:
+        if optimizer._step_skip_queue or optimizer._is_last_step_skipped:
             raise PrivacyError("optimizer: a step of several batches (BatchMemoryManager); let each batch be one step")
+        if optimizer.generator is not None and optimizer.generator is not getattr(optimizer, _OURS, None):
+            raise PrivacyError(
+                "optimizer: a generator of its own may be seeded, and draw noise that can be drawn again; give none"
+            )
+
+
+def _draw_from_entropy(optimizer: Any) -> None:
+    """Let noise follow from no seed: torch's default generator has one, of 32 bits, by ``seed_everything``."""
+    if optimizer.generator is None:
+        first, second, third, fourth = (secrets.randbits(32) for _ in range(4))
+        optimizer.generator = noise_generator((first, second, third, fourth), optimizer.params[0].device)
+        setattr(optimizer, _OURS, optimizer.generator)
+
+
+def _require_one_batch(optimizer: DPOptimizer) -> None:
+    """Refuse gradients of several backward passes: an example in two of them would be clipped for each."""
+    if any(isinstance(getattr(one, "grad_sample", None), list) for one in optimizer.params):
+        raise PrivacyError(
+            "optimizer: one step of several backward passes, and an example in each moves the sum by several clipping "
+            "norms; make one backward pass a step"
+        )
 
 
 def _require_each_once(loader: Any) -> None:
-    """Refuse samplers that may take an example into a batch more than once: it would be clipped for each."""
-    sampler = loader.sampler
-    once = isinstance(sampler, SequentialSampler) or (isinstance(sampler, RandomSampler) and not sampler.replacement)
+    """Refuse batches in which an example may be more than once: it would be clipped for each."""
+    batches: Any = getattr(loader, "batch_sampler", None)
+    plain = type(batches) is BatchSampler
+    sampler: Any = batches.sampler if plain else None
+    once = type(sampler) is SequentialSampler or (
+        type(sampler) is RandomSampler
+        and not sampler.replacement
+        and sampler.num_samples <= len(sampler.data_source)  # more go through the data again, within a batch
+    )
     if not once:
+        shown = type(sampler if plain else loader if batches is None else batches).__name__
         raise PrivacyError(
-            f"train_dataloader: its {type(sampler).__name__} may take an example twice into a batch, which moves the "
-            "sum by more than the clipping norm; use shuffle=True, or trustml.backends.torch.lightning.PoissonLoader"
+            f"train_dataloader: its {shown} may take an example twice into a batch, which moves the sum by more than "
+            "the clipping norm; use shuffle=True, or trustml.backends.torch.lightning.PoissonLoader"
         )
 
 
@@ -194,12 +295,22 @@ def ledger_callback(ledger: StepLedger) -> Any:
     class LedgerCallback(callbacks.Callback):  # type: ignore[name-defined]
         """Charges before each step of the optimizer."""
 
+        def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+            """Refuse callbacks that would train before the others are asked."""
+            if stage == "fit":
+                ledger.check_callbacks(trainer)
+
+        def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+            """Charge whatever step is taken from now on."""
+            ledger.watch(trainer)
+
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
             """Refuse what no step could be charged under."""
+            ledger.watch(trainer)
             ledger.check(trainer)
 
         def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
-            """Charge the step whose gradients are there, and of which no noise is drawn yet."""
-            ledger.charge(trainer, optimizer)
+            """Refuse a step before its gradients are clipped, so that none is left half done."""
+            ledger.check(trainer)
 
     return LedgerCallback()

@@ -37,23 +37,13 @@ def choose_mode(model: Model, settings: PrivateSettings) -> EngineChoice:
     wanted = settings.grad_sample_mode
     if wanted != "auto":
         if wanted in refused:
-            raise UsageError(f"execution.grad_sample_mode: {wanted!r} {refused[wanted]}; use auto or {modes[-1]}")
-        if native_of(model.architecture) is not None:  # which nobody has held against one example at a time
-            modes = [modes[0], wanted]
-            return _chosen(model, settings, modes, refused, wanted)
+            other = "" if native_of(model.architecture) is not None else f" or {modes[-1]}"
+            raise UsageError(f"execution.grad_sample_mode: {wanted!r} {refused[wanted]}; use auto{other}")
         return EngineChoice(name=wanted, seconds={}, refused={})
-    return _chosen(model, settings, modes, refused)
-
-
-def _chosen(
-    model: Model, settings: PrivateSettings, modes: list[str], refused: dict[str, str], wanted: str = ""
-) -> EngineChoice:
     state = torch.random.get_rng_state()
     seconds, refused = _measure(model, settings, modes, refused)
     torch.random.set_rng_state(state)
-    if wanted in refused:
-        raise UsageError(f"execution.grad_sample_mode: {wanted!r} {refused[wanted]}; use auto")
-    return EngineChoice(name=wanted or min(seconds, key=lambda mode: seconds[mode]), seconds=seconds, refused=refused)
+    return EngineChoice(name=min(seconds, key=lambda mode: seconds[mode]), seconds=seconds, refused=refused)
 
 
 def _measure(
@@ -74,7 +64,7 @@ def _measure(
             refused[mode] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
             continue
         if expected is None:
-            expected = sums  # hooks, which is tested against one example at a time
+            expected = sums  # of hooks, which is tested against one example at a time, or of own code one by one
         elif (worst := _difference(sums, expected)) > _AGREEMENT:
             refused[mode] = f"differs from {next(iter(seconds))} by {worst:.1e} of the largest entry"
             continue

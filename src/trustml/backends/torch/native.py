@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -58,6 +58,9 @@ def own_module(layer: NativeModule, shape: tuple[int, ...]) -> OwnModule:
     found = load_callable(layer)()
     if not isinstance(found, nn.Module):
         raise UsageError(f"model: {layer.module} gives {type(found).__name__}; return a torch.nn.Module")
+    for name, value in (*found.named_parameters(), *found.named_buffers()):
+        if value.is_complex():  # whose imaginary part float32 drops
+            raise UsageError(f"model: {name} is {value.dtype}; hold its real and imaginary parts as two of float32")
     module = OwnModule(found.to(torch.float32))
     lay_out_group_norms(module)
     if any(is_lazy(one) for one in (*found.parameters(), *found.buffers())):
@@ -82,6 +85,7 @@ def look_at(layer: NativeModule, input_shape: tuple[int, ...], seeds: Sequence[i
         buffers.append({name: value.clone() for name, value in module.module.named_buffers()})
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(_laid_out((_EXAMPLES, *input_shape)), generator=generator)
+    parameters = _parameters_of(module.module)
     with torch.no_grad():
         outputs = module.eval()(inputs)
     if outputs.ndim < 2 or len(outputs) != _EXAMPLES:
@@ -90,13 +94,54 @@ def look_at(layer: NativeModule, input_shape: tuple[int, ...], seeds: Sequence[i
         )
     moves = _moving_buffers(module, inputs)
     _refuse_drawn({name: [one[name] for one in buffers] for name in buffers[0] if name not in moves})
-    return OwnNetwork(
+    _require_no_memory(module.module, inputs)
+    network = OwnNetwork(
         weights=tuple(weights[:-1]),
         outputs=tuple(outputs.shape[1:]),
         mixes=_mixing_layer(module.module, inputs),
         moves=moves,
         draws=_draws(module, inputs),
     )
+    _require_same_parameters(module.module, parameters)
+    return network
+
+
+_Parameters: TypeAlias = dict[str, tuple[nn.Parameter, Tensor]]
+"""By name: which one it is, and its value."""
+
+
+def _parameters_of(module: nn.Module) -> _Parameters:
+    return {name: (one, one.detach().clone()) for name, one in module.named_parameters()}
+
+
+def _require_same_parameters(module: nn.Module, before: _Parameters) -> None:
+    """Refuse parameters that calls made, or wrote to: they are not those that are trained and stored."""
+    for name, one in module.named_parameters():
+        if name not in before or before[name][0] is not one:
+            problem = "is made when it is called, and would be neither trained nor stored"
+            raise UsageError(f"model: {name} {problem}; make it in __init__, or as a layer such as LazyLinear")
+        if not torch.equal(one.detach(), before[name][1]):
+            raise UsageError(f"model: {name} is written to when it is called, without noise; leave weights to training")
+
+
+def _require_no_memory(module: nn.Module, inputs: Tensor) -> None:
+    """Refuse a network in which a batch changes what comes of the next; gradients on, as while it trains.
+
+    Raises
+    ------
+    UsageError
+    """
+    for training in (True, False):
+        module.train(training)
+        found = []
+        for rows in (3.0 * inputs + 1.0, inputs, inputs):
+            with _without_moving(module):
+                found.append(_outputs_of_layers(module, rows)[-1][1])
+        if not torch.allclose(found[1], found[2], rtol=0.0, atol=0.0, equal_nan=True):
+            raise UsageError(
+                "model: the same batch gives other outputs again, under one seed: it keeps something of the batch "
+                "before, or draws by another generator than torch's; keep nothing between calls"
+            )
 
 
 def _refuse_drawn(buffers: dict[str, list[Tensor]]) -> None:
@@ -134,7 +179,7 @@ def _mixing_layer(module: nn.Module, inputs: Tensor) -> str:
     other[_PERTURBED] = 3.0 * other[_PERTURBED] + 1.0
     for training in (True, False):
         module.train(training)
-        with _without_moving(module), torch.no_grad():
+        with _without_moving(module):  # with gradients, as while it trains
             before, after = _outputs_of_layers(module, inputs), _outputs_of_layers(module, other)
         if not _moved(before[-1][1], after[-1][1]):
             continue
