@@ -96,6 +96,8 @@ def without_tasks(data):
         "rows",
         "extraction",
         "extracted",
+        "trainable",
+        "from_seed",
     }
     if data.get("kind") == "Plain":
         later.add("augmentation")
