@@ -146,6 +146,8 @@ def test_it_is_on_the_dashboard(measured, monkeypatch):
     (shown,) = app.dataframe[0].value[OF_MODELS.title]
     assert shown == table[table.measure == "confidence"].value.iloc[0]  # what it is sorted by
     app.switch_page("views/explanations.py").run()
+    app.session_state["explanations tab"] = "What they are worth"  # only the open one is drawn
+    app.run()
     assert not app.exception
     assert any(OF_EXPLANATIONS.title in frame.value.columns for frame in app.dataframe)
 
