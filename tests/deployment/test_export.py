@@ -14,7 +14,7 @@ from tests.records import copy_of, measured_anew
 from trustml.auditing.checks_deployed import check_deployed
 from trustml.auditing.framework_worker import FrameworkWorker
 from trustml.compare.table import recorded_measures, rows_of, table_of
-from trustml.deployment.against import examples_of, hold_against
+from trustml.deployment.against import examples_of, hold_against, is_rounded_as_said
 from trustml.deployment.export import calibration_of
 from trustml.deployment.targets import TARGETS
 from trustml.errors import UsageError
@@ -23,6 +23,7 @@ from trustml.evidence.verify import verify
 from trustml.frameworks.table import file_backend
 from trustml.measures.deployed import MOST_APART, deployed_rows
 from trustml.measures.evidence import Evidence
+from trustml.models.tasks import DEFAULT_TASK
 from trustml.models.weights import encode_weights, read_weights
 from trustml.record.exports import EXPORTS, ExportedStatement, ExportRequest, read_exports
 from trustml.record.files import encode_arrays, read_arrays
@@ -286,6 +287,23 @@ def test_a_file_is_held_against_the_model_that_it_is_said_to_be(exported):
     assert sorted(exported.path.rglob("*")) == before
     train, holdout = examples_of(exported.directory, layout="channels first")
     assert train[0].shape[1:] == holdout[0].shape[1:] == (1, 8, 8) and len(holdout[1]) == record.held_out
+
+
+def test_a_file_is_not_rounded_because_it_says_so(exported):
+    (record,) = read_exports(exported.directory)
+    inside = statement_of_model(exported, quantised="int8")
+    assert is_rounded_as_said(inside, TARGETS["tflite"], rounded=True)
+    assert not is_rounded_as_said(inside, TARGETS["tflite"], rounded=False)
+    assert not is_rounded_as_said(inside, TARGETS[record.target], rounded=True)  # which cannot be rounded
+    assert not is_rounded_as_said(statement_of_model(exported), TARGETS["tflite"], rounded=True)
+
+
+def statement_of_model(run, **fields) -> ExportedStatement:
+    data = run.manifest.data
+    return ExportedStatement(
+        run=run.id, model=MODEL, weights="", task=DEFAULT_TASK, input_shape=data.input_shape, layout="channels last",
+        preparation=data.preparation, class_names=data.class_names, feature_names=(), **fields,
+    )  # fmt: skip
 
 
 def test_a_file_that_is_none_by_its_name_is_one_line(tmp_path):

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trustml.deployment.export import answers_in, questions_of, record_of, run_in, statement_of
-from trustml.deployment.targets import TARGETS, environment_of
+from trustml.deployment.targets import TARGETS, Target, environment_of
 from trustml.deployment.trained import training_of
 from trustml.errors import UsageError
 from trustml.measures.deployed import HeldAgainst, file_rows, relative_gap
@@ -86,7 +86,7 @@ def hold_against(
         run_in(folder, "trustml.worker.deployed", environment, offline=True)
         found = read_arrays(folder / "answers.npz")
         inside, rounded = _inside(found["statement"].tobytes()), bool(found["rounded"])
-        if inside is not None and rounded and inside.quantised in wanted.quantised:  # not on the file's word alone
+        if inside is not None and is_rounded_as_said(inside, wanted, rounded=rounded):
             expected = msgspec.structs.replace(expected, quantised=inside.quantised, calibration=inside.calibration)
         exported = record_of(request, folder, record, expected)
         answers = answers_in(run, folder, task=request.task)
@@ -100,6 +100,11 @@ def hold_against(
         inside=inside,
         expected=expected,
     )
+
+
+def is_rounded_as_said(inside: ExportedStatement, wanted: Target, *, rounded: bool) -> bool:
+    """Whether a file that says how it is rounded is taken for such: not on its word alone, but by its numbers."""
+    return rounded and inside.quantised in wanted.quantised
 
 
 def drawn_inputs(asked: npt.NDArray[Any], architecture: Architecture) -> npt.NDArray[np.float32]:
