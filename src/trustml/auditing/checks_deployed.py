@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 
+import msgspec
+
 from trustml.auditing.result import Finding, Measurement, Severity
+from trustml.auditing.run_wording import measured
 from trustml.measures.deployed import MOST_APART, HeldAgainst
 from trustml.measures.measure import MEASURES
 from trustml.measures.row import Row
@@ -30,7 +33,7 @@ def check_deployed(held: HeldAgainst) -> list[Finding]:
 def _answers(held: HeldAgainst, rows: dict[str, Row]) -> Finding:
     gap = rows["deployed_logit_difference"]
     differ, score = rows.get("deployed_disagreement"), rows.get("deployed_score_difference")
-    measured = tuple(_measurement(row) for row in (differ, gap, score) if row is not None)
+    figures = tuple(_measurement(row) for row in (differ, gap, score) if row is not None)
     severity, title = _judged(held, gap, differ, score)
     asked = "held-out" if held.exported.held_out else "explained"
     return Finding(
@@ -39,7 +42,7 @@ def _answers(held: HeldAgainst, rows: dict[str, Row]) -> Finding:
         severity=severity,
         title=title,
         claim=f"the file is {held.model} of {held.run}",
-        measured=measured,
+        measured=figures,
         how=f"File and model were asked the same {gap.n} {asked} examples, the file in a fresh process of its runtime, "
         "and inputs drawn in the range of the data and five times as wide. What it answers elsewhere is not known.",
         would_change=_AGAIN,
@@ -131,14 +134,4 @@ def _statement(held: HeldAgainst) -> Finding:
 
 
 def _measurement(row: Row) -> Measurement:
-    return Measurement(
-        measure=row.measure,
-        value=row.value,
-        low=row.low,
-        high=row.high,
-        confidence=row.confidence,
-        unit=row.unit,
-        n=row.n,
-        note=row.note,
-        label=MEASURES[row.measure].title,
-    )
+    return msgspec.structs.replace(measured(row), label=MEASURES[row.measure].title)
