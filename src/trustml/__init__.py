@@ -79,6 +79,7 @@ from trustml.models.token_layers import (
 )
 from trustml.scenario.attacks import (
     Attacks as Attacks,
+    AttributeInference as AttributeInference,
     Canaries as Canaries,
     Extraction as Extraction,
     Game as Game,

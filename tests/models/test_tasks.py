@@ -96,6 +96,9 @@ def without_tasks(data):
         "rows",
         "extraction",
         "extracted",
+        "attributes",
+        "attribute_values",
+        "attributed",
         "trainable",
         "from_seed",
     }
