@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
+import tomllib
+from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -16,7 +20,7 @@ from trustml.launch.places.node import main as node_main
 from trustml.launch.places.ticket import fingerprint
 from trustml.launch.schedule import JobScheduler
 from trustml.scenario.check import check_scenario
-from trustml.scenario.places import Command, Resources
+from trustml.scenario.places import Command, Ray, Resources, Slurm
 from trustml.scenario.spec import Execution
 
 PLACE = (
@@ -126,3 +130,12 @@ def test_words_that_stand_for_nothing_are_refused_before_anything_runs(tiny, cha
     with pytest.raises(ScenarioError) as caught:
         check_scenario(replace(tiny, execution=Execution(place=place)))
     assert words in str(caught.value)
+
+
+def test_the_places_of_the_page_can_be_asked_for(tiny):
+    page = (Path(__file__).resolve().parents[3] / "docs" / "clusters.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
+    asked = [msgspec.convert(tomllib.loads(block).get("execution", {}), Execution) for block in blocks]
+    assert {type(one.place) for one in asked} == {Slurm, Ray, Command}
+    for one in asked:
+        check_scenario(replace(tiny, execution=one))
