@@ -63,6 +63,7 @@ _EXIT = {"success": OK, "partial": PARTIAL, "interrupted": INTERRUPTED}
 @click.option("--backend", "backends", multiple=True, metavar="NAME", help="Only this backend; may be repeated.")
 @click.option("--seeds", type=click.IntRange(1, 10_000), help="Train every model with this many seeds.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to compute.")
+@click.option("--devices", type=click.IntRange(1, 1024), help="Deal private batches out over so many devices.")
 @click.option(
     "--resume", metavar="RUN", shell_complete=complete_runs, help="Go on with this run: do only what is missing."
 )
@@ -83,6 +84,7 @@ def command(
     backends: tuple[str, ...],
     seeds: int | None,
     device: str | None,
+    devices: int | None,
     resume: str | None,
     allow_overrun: bool,
     trust_code: bool,
@@ -104,14 +106,15 @@ def command(
 
     root = renamed(old_root, root, was="--out", now="--runs") or root
     grid = [grid_override(text) for text in grids]
-    overrides = [*settings, *(grid if mean_runs is None else []), *_shortcuts(backends, seeds, device)]
+    overrides = [*settings, *(grid if mean_runs is None else []), *_shortcuts(backends, seeds, device, devices)]
     if mean_runs is not None and (not grids or resume is not None or dry_run or detach):
         raise click.UsageError("--tune goes with --grid; it cannot be resumed, detached or tried without running")
     if resume is None and scenario is None:
         raise click.UsageError("name a scenario, such as `trustml run digits`, or a run to go on with (--resume)")
-    if resume is not None and (scenario is not None or backends or seeds or device):
+    if resume is not None and (scenario is not None or backends or seeds or device or devices):
         raise click.UsageError(
-            "--resume goes on with the scenario as it was recorded; leave SCENARIO, --backend, --seeds and --device out"
+            "--resume goes on with the scenario as it was recorded; leave SCENARIO, --backend, --seeds, --device and "
+            "--devices out"
         )
     if labels and (scenario is None or not is_data(scenario)):
         gone = scenario is not None and Path(scenario).suffix not in _SCENARIOS and not Path(scenario).exists()
@@ -142,11 +145,12 @@ def command(
         return _run(scenario, root, overrides, resume, (allow_overrun, trust_code), as_json, stream)
 
 
-def _shortcuts(backends: tuple[str, ...], seeds: int | None, device: str | None) -> list[str]:
+def _shortcuts(backends: tuple[str, ...], seeds: int | None, device: str | None, devices: int | None) -> list[str]:
     """Settings for the options that stand for a field."""
     found = [f"backends=[{', '.join(repr(name) for name in backends)}]"] if backends else []
     if seeds:
         found.append(f"seeds=[{', '.join(map(str, range(seeds)))}]")
+    found += [f"execution.devices={devices}"] if devices else []
     return [*found, f"execution.device='{device}'"] if device else found
 
 

@@ -152,6 +152,8 @@ class BackendEntry(msgspec.Struct, frozen=True, kw_only=True):
     compiled : tuple of str
         Distributions whose versions decide whether a compiled program can be used again; empty where nothing that was
         compiled is kept.
+    several_devices : bool
+        Whether private training deals a batch out over ``execution.devices``.
     grad_sample_modes : bool
         Whether ``execution.grad_sample_mode`` speaks of it.
     regimes : Regimes
@@ -180,6 +182,7 @@ class BackendEntry(msgspec.Struct, frozen=True, kw_only=True):
     devices: str = 'print("device", "cpu", sep="\\t")\n'
     unused_gpu: tuple[str, ...] = ()
     compiled: tuple[str, ...] = ()
+    several_devices: bool = False
     grad_sample_modes: bool = False
     regimes: Regimes
     noise: Noise | None = None

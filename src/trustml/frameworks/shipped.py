@@ -36,6 +36,7 @@ for i in range(torch.cuda.device_count()): print("device", torch.cuda.get_device
             "PyTorch sees no GPU: it was built without CUDA, or for a newer driver",
             "pip install torch==2.13.0",
         ),
+        several_devices=True,
         grad_sample_modes=True,
         regimes=Regimes(
             plain=Supported(library="PyTorch"),
@@ -71,6 +72,7 @@ for d in jax.devices(): print("device", "cpu" if d.platform == "cpu" else d.devi
             "pip install 'jax[cuda12]==0.10.2'",
         ),
         compiled=("jax", "jaxlib"),
+        several_devices=True,
         regimes=Regimes(
             plain=Supported(library="JAX"),
             private=Supported(library="trustml on JAX"),

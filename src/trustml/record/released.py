@@ -138,7 +138,7 @@ RELEASED: tuple[Known, ...] = (
     *_of(".lock", "(empty)", "machine"),
     # The manifest.
     *_of(_MANIFEST, "format run scenario.* overrides.# skips.# skips.#.*", "declared"),
-    *_of(_MANIFEST, "created hardware.* versions.* source source.*", "machine"),
+    *_of(_MANIFEST, "created hardware.* versions.* source source.* jobs.#.node jobs.#.node.*", "machine"),
     *_named("how jobs ended", _MANIFEST, "status jobs.#.status jobs.#.reason jobs.#.exit_code jobs.#.stderr_tail.#"),
     *_named("times and memory", _MANIFEST, "ended jobs.#.seconds jobs.#.peak_memory"),
     *_named("fingerprint of the data", _MANIFEST, "data.fingerprint jobs.#.digest"),

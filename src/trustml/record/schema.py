@@ -13,6 +13,7 @@ from trustml.data.preparation import Preparation
 from trustml.errors import RecordError
 from trustml.models.tasks import DEFAULT_TASK, Task
 from trustml.plan.support import Skip
+from trustml.record.provenance import NodeRecord
 from trustml.record.starts import StartRecord
 from trustml.scenario.spec import BackendName
 from trustml.scenario.sweep import Swept
@@ -139,7 +140,9 @@ class JobRecord(RecordStruct, frozen=True, kw_only=True):
     artifacts : dict
         File in the job's folder to SHA-256.
     concurrent : bool
-        Whether other jobs ran beside it, which disturbs its timings.
+        Whether other jobs ran beside it on its machine, which disturbs its timings.
+    node : NodeRecord, optional
+        Where it ran, if not on the machine of the run (``execution.place``).
     """
 
     id: str
@@ -159,6 +162,7 @@ class JobRecord(RecordStruct, frozen=True, kw_only=True):
     artifacts: dict[str, str] = {}
     concurrent: bool = False
     subject: str = ""
+    node: NodeRecord | None = None
 
 
 def failed_methods(record: JobRecord) -> tuple[MethodRecord, ...]:

@@ -25,6 +25,8 @@ def load_words(table: pd.DataFrame) -> list[str]:
             f"the machine was busy: others used up to {others.max():.0%} of its {cores} cores beside "
             f"{(others > BUSY).sum()} of {len(timed)} trainings (load up to {load:.1f}): do not compare their times"
         )
+    if fact_of(timed, "unequal_nodes", default=False).astype(bool).any():
+        found.append("jobs of this run had nodes of several kinds: do not compare their times")
     apart = timed[fact_of(timed, "quartiles_apart", default=0.0).astype(float) > 0]
     if len(apart):
         names = ", ".join(sorted({f"{row.regime} in {row.backend}" for row in apart.itertuples()}))
