@@ -24,7 +24,7 @@ from trustml.plan.job import CanaryJob, Job, TrainJob, checkpoint_file, digest
 from trustml.plan.mechanism import next_attempt
 from trustml.plan.user_mechanism import next_user_attempt
 from trustml.record.checkpoint import checkpoint_step
-from trustml.record.files import sha256
+from trustml.record.files import remove_half_written, sha256
 from trustml.record.schema import JobRecord, Manifest
 from trustml.record.store import PRIVATE_DATA, RunDirectory
 from trustml.scenario.federated import DPFedAvg
@@ -65,6 +65,7 @@ def prepare_resume(
     execution = _changed_limits(manifest, overrides)
     if not run.file(PRIVATE_DATA).is_file():
         raise UsageError(f"{run.path}: {PRIVATE_DATA} is gone, so unfinished jobs cannot run; start a new run")
+    remove_half_written(run.path)
     settle_jobs(run, manifest)
     records = []
     for record in manifest.jobs:
