@@ -1,4 +1,4 @@
-"""Commands of trustml in processes of their own, forked from one that has imported what they need, with a clock of ours.
+"""Commands of trustml in processes of their own, forked from one that has imported what they need.
 
 Everything that such a command starts carries a mark in its environment, so that what it left behind can be told.
 """
