@@ -9,6 +9,7 @@ import errno
 import importlib
 import keyword
 import os
+import signal
 import sys
 
 import click
@@ -128,6 +129,22 @@ def _main(arguments: list[str]) -> int:
         return USAGE
     except Exception as error:
         return _internal(error)
+
+
+def interrupted_by_signals() -> None:
+    """End this process as Ctrl-C would when it is told to end, or when its terminal is gone.
+
+    Also where SIGINT was ignored when we were started, as a shell does for what it puts into the background. A hang-up
+    that is ignored stays so: `nohup` asked for that.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _interrupt)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 _FIXES = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import click
 
 from trustml.cli.completing import complete_fields, complete_runs, complete_scenarios
 from trustml.cli.init import label_option, make_draft, write_draft
-from trustml.cli.main import INTERRUPTED, OK, PARTIAL
+from trustml.cli.main import INTERRUPTED, OK, PARTIAL, interrupted_by_signals
 from trustml.cli.output import (
     console,
     data_stream,
@@ -126,9 +125,7 @@ def command(
     if trust_code and resume is None:
         raise click.UsageError("--trust-code goes with --resume: what you run by its own name you trust")
     _check_modes(resumed=resume is not None, allow_overrun=allow_overrun, dry_run=dry_run, detach=detach)
-    # Also where SIGINT was ignored when we were started, as a shell does for what it puts into the background.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    interrupted_by_signals()
     if scenario is not None and is_data(scenario):
         where = write_draft(make_draft(scenario, labels=labels, backends=backends), None)
         click.echo(f"wrote {where}, which is run now; all of it is yours to change", err=True)
@@ -326,7 +323,3 @@ def _detach(
     else:
         stream.write(f"{name}\n")
     click.echo(f"watch it: trustml attach {name} --runs {root}   end it: trustml cancel {name} --runs {root}", err=True)
-
-
-def _interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
