@@ -155,12 +155,13 @@ def _why_not_measures(table: pd.DataFrame) -> str:
             return f"its column {name} holds {table[name].dtype}"
         if not numbers and not table[name].map(lambda one: isinstance(one, str)).all():
             return f"its column {name} holds what is no text"
-        if column_kind(name) == "facts" and not table[name].map(_holds_facts).all():
+        if column_kind(name) == "facts" and not table[name].map(holds_facts).all():
             return f"its column {name} holds what are no facts"
     return ""
 
 
-def _holds_facts(text: str) -> bool:
+def holds_facts(text: str) -> bool:
+    """Whether a cell of the table's facts holds such."""
     try:
         msgspec.json.decode(text, type=dict[str, Fact])
     except UNREADABLE:
