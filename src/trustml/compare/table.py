@@ -12,7 +12,7 @@ import msgspec
 from trustml.data.npy import DAMAGED
 from trustml.data.tables import require_text, why_not_a_table
 from trustml.errors import RecordError
-from trustml.measures.row import COLUMNS, FIRST_COLUMNS, Fact, Row, column_kind
+from trustml.measures.row import BUSY, COLUMNS, FIRST_COLUMNS, Fact, Row, column_kind
 from trustml.privacy.statement import PrivacyStatement
 from trustml.record.explained import model_of
 from trustml.record.files import UNREADABLE, plain_bytes
@@ -62,6 +62,12 @@ def rows_of(table: pd.DataFrame) -> list[Row]:
 def fact_of(table: pd.DataFrame, name: str, *, default: Fact) -> pd.Series:
     """One fact of every row as a column; the default where a row has no such fact."""
     return table.facts.map(lambda text: msgspec.json.decode(text, type=dict[str, Fact]).get(name, default))
+
+
+def busy_rows(table: pd.DataFrame) -> pd.Series:
+    """Which times are not to be compared: others used the machine meanwhile, or a quota of processors held it back."""
+    shares = [fact_of(table, name, default=0.0).astype(float) for name in ("others_share", "throttled_share")]
+    return (shares[0] > BUSY) | (shares[1] > BUSY)
 
 
 def read_measures(run: RunDirectory) -> pd.DataFrame:
