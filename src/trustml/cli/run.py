@@ -53,6 +53,12 @@ _EXIT = {"success": OK, "partial": PARTIAL, "interrupted": INTERRUPTED}
     help="Train a regime with each of these values: training.1.epsilon=1,3,8; repeated, with each combination.",
 )
 @click.option(
+    "--sample",
+    metavar="N",
+    help="With --grid: draw N settings instead of all combinations, also from ranges such as 0.01..1:log; random:N not "
+    "by a Sobol sequence.",
+)
+@click.option(
     "--tune",
     "mean_runs",
     type=click.FloatRange(min=1, max=1000),
@@ -79,6 +85,7 @@ def command(
     old_root: Path | None,
     settings: tuple[str, ...],
     grids: tuple[str, ...],
+    sample: str | None,
     mean_runs: float | None,
     backends: tuple[str, ...],
     seeds: int | None,
@@ -105,7 +112,12 @@ def command(
 
     root = renamed(old_root, root, was="--out", now="--runs") or root
     grid = [grid_override(text) for text in grids]
-    overrides = [*settings, *(grid if mean_runs is None else []), *_shortcuts(backends, seeds, device, devices)]
+    drawn = [] if sample is None else [f"sample={sample}"]
+    overrides = [*settings, *(grid if mean_runs is None else []), *drawn, *_shortcuts(backends, seeds, device, devices)]
+    if sample is not None and (mean_runs is not None or resume is not None):
+        raise click.UsageError(
+            "--sample goes with --grid: --tune draws from its grid, and --resume goes on with what was drawn"
+        )
     if mean_runs is not None and (not grids or resume is not None or dry_run or detach):
         raise click.UsageError("--tune goes with --grid; it cannot be resumed, detached or tried without running")
     if resume is None and scenario is None:

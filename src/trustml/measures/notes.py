@@ -134,7 +134,13 @@ REST: dict[str, _Words] = {
     "node": "on node {node}, {node_cores} cores",
     "unequal_nodes": "WARNING: jobs of this run had unequal nodes: do not compare their times",
     "cpu_time": "{cpu_time:.3g} s of processors in the median",
-    "others_share": "others used {others_share:.0%} of the {cores} cores meanwhile, load {load_before:.1f} before",
+    "others_share": lambda known: (
+        f"others used {known['others_share']:.0%} of the {known['cores']} cores meanwhile, "
+        f"load {known['load_before']:.1f} before"
+        + (f" and {known['load_after']:.1f} at the end" if "load_after" in known else "")
+    ),
+    "throttled_share": "WARNING: a quota of processors held it back in {throttled_share:.0%} of its periods, "
+    "{throttled_seconds:.3g} s in all",
     "quartiles_apart": "WARNING: quartiles span {quartiles_apart:.1f} times: the machine was busy, or the steps differ",
     "asked": "on {asked} examples",
     "framework_seconds": lambda known: (
@@ -183,6 +189,8 @@ SILENT = frozenset(
         *(
             "class_name",
             "load_before",
+            "load_after",
+            "throttled_seconds",
             "cores",
             "node_cores",
             "accounted_by",

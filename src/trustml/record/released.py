@@ -98,6 +98,7 @@ def _results(files: str, before: str) -> list[Known]:
             files,
             f"{before}seconds.* {before}details.largest_resident_bytes {before}details.compiled_anew "
             f"{before}details.resident_before_work_bytes {before}details.cpu_seconds {before}details.others_share "
+            f"{before}details.load_after {before}details.throttled_share {before}details.throttled_seconds "
             f"{before}engine.name {before}engine.seconds {before}engine.seconds.*",
         ),
         *_of(files, f"{before}methods.# {before}methods.#.method {before}methods.#.library", "declared"),

@@ -333,20 +333,34 @@ class Manifest(RecordStruct, frozen=True, kw_only=True):
     start: StartRecord | None = None
 
 
+class RegimeHead(RecordedRegime, frozen=True, kw_only=True):
+    """Of a regime in a list of runs.
+
+    Parameters
+    ----------
+    epsilon : object
+        What a private regime asks for, as it was recorded.
+    """
+
+    epsilon: Any = None
+
+
 class ScenarioHead(RecordStruct, frozen=True, kw_only=True):
     """Of the scenario in a list of runs.
 
     Parameters
     ----------
     name : str
-    training : tuple of RecordedRegime
+    training : tuple of RegimeHead
     data : dict
         The source, as plain data.
+    backends : tuple of str
     """
 
     name: str = ""
-    training: tuple[RecordedRegime, ...] = ()
+    training: tuple[RegimeHead, ...] = ()
     data: dict[str, Any] = {}
+    backends: tuple[str, ...] = ()
 
 
 class JobHead(RecordStruct, frozen=True, kw_only=True):
