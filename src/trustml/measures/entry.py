@@ -22,6 +22,7 @@ Family: TypeAlias = Literal[
     "membership",
     "remembered",
     "deployed",
+    "deployed attacks",
 ]
 
 Place: TypeAlias = Literal[

@@ -159,6 +159,9 @@ REST: dict[str, _Words] = {
     "distinct_members": "with copies: {distinct_members} distinct members and {distinct_others} distinct others",
     "exposed": "WARNING: {exposed} members stand before all but {exposed_among} non-members, p = {exposed_p:.1g}",
     "at_most": "WARNING: at most {at_most:.3f}: members and non-members differ, perhaps exchanged",
+    "strongest_of": "the strongest of {strongest_of} attacks",
+    "model_auc": "of the model, by the same attack, {model_auc:.4f}",
+    "model_at_least": "of the model {model_at_least:.4f}",
     "attacks": "one-sided, {confidence:.3%} confidence, so that all {attacks} attacks together have {together:.0%}",
 }
 """Facts that are told after them."""

@@ -34,6 +34,7 @@ _TITLES: dict[Family, str] = {
     "membership": "Membership inference",
     "remembered": "What models of texts remember",
     "deployed": "Exported models",
+    "deployed attacks": "Attacks on exported models",
 }
 
 
