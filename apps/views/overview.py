@@ -9,6 +9,7 @@ import streamlit as st
 from chosen_run import current, how_to_go_on, measures, seen, statements
 from page_parts import draw, hand_on, notes, show_rows, sortable, text_table
 
+from trustml.errors import RecordError
 from trustml.measures.measure import MEASURES, leading, of_family
 from trustml.models.tasks import in_words
 from trustml.privacy.statement import at_most
@@ -26,6 +27,15 @@ manifest = run.manifest
 st.title(plain_text(manifest.scenario.get("name", "run")))
 if description := manifest.scenario.get("description", ""):
     st.caption(plain_text(description))
+
+try:
+    noted = run.notes()
+    if noted.tags:
+        st.caption(plain_text(f"Tags: {', '.join(noted.tags)}"))
+    for note in noted.notes[-3:]:
+        st.caption(plain_text(f"Note of {note.written[:10]}: {note.text}"))
+except RecordError as error:
+    st.warning(plain_text(error))
 
 failed = [record for record in manifest.jobs if record.status not in ("ok", "pending", "running")]
 done = sum(record.status == "ok" for record in manifest.jobs)

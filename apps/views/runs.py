@@ -11,6 +11,7 @@ from chosen_run import runs_folder
 from page_parts import sortable
 
 from trustml.errors import RecordError, RunNotFoundError
+from trustml.record.notes import Notes, read_notes
 from trustml.record.store import RunDirectory, newest_first
 from trustml.report.documents import Cell, plain_text
 
@@ -40,6 +41,14 @@ def facts_of(path: str, written: float) -> dict[str, Any]:
     }
 
 
+def notes_of(run: RunDirectory) -> Notes:
+    """What was noted of a run; nothing where that cannot be read."""
+    try:
+        return read_notes(run)
+    except RecordError:
+        return Notes()
+
+
 def modified(run: RunDirectory) -> float:
     """When the record was written; 0 where there is none."""
     try:
@@ -54,31 +63,46 @@ def options(rows: list[dict[str, Any]], field: str) -> list[str]:
 
 
 st.title("All runs")
-rows = [facts_of(str(run.path), modified(run)) for run in newest_first(runs_folder())]
+rows = []
+for run in newest_first(runs_folder()):
+    noted = notes_of(run)
+    written = {"tags": list(noted.tags), "note": noted.notes[-1].text if noted.notes else ""}
+    rows.append(facts_of(str(run.path), modified(run)) | written)
 with st.container(horizontal=True):
-    wanted = st.text_input("Name holds", key="runs name")
+    wanted = st.text_input("Name or note holds", key="runs name")
     kept = {
         "status": st.selectbox("Status", options(rows, "status"), key="runs status"),
         "regimes": st.selectbox("Regime", options(rows, "regimes"), key="runs regime"),
         "data": st.selectbox("Data", options(rows, "data"), key="runs data", help="Start of its SHA-256"),
     }
+    if any(row["tags"] for row in rows):
+        kept["tags"] = st.selectbox("Tag", options(rows, "tags"), key="runs tag", help="Put on by `trustml note`")
     most = st.number_input("Epsilon at most", min_value=0.0, value=None, key="runs epsilon", placeholder="any")
 shown = [
     row
     for row in rows
-    if wanted.lower() in row["run"].lower()
+    if wanted.lower() in f"{row['run']} {row['note']}".lower()
     and all(value in (_ALL, *row[field]) for field, value in kept.items())
     and (most is None or (row["epsilon"] is not None and row["epsilon"] <= most))
 ]
 st.caption(plain_text(f"{len(shown)} of {len(rows)} runs"))
 if shown:
     cells = {name: [", ".join(row[name]) for row in shown] for name in ("status", "data", "regimes", "frameworks")}
+    told = {
+        name: values
+        for name, values in (
+            ("tags", [", ".join(row["tags"]) for row in shown]),
+            ("note", [row["note"] for row in shown]),
+        )
+        if any(values)
+    }
     epsilons = [Cell("") if (e := row["epsilon"]) is None else Cell(f"{e:g}", e) for row in shown]
     sortable(
         pd.DataFrame(
             {
                 "run": [row["run"] for row in shown],
                 "status": cells["status"],
+                **told,
                 "jobs": [row["jobs"] for row in shown],
                 "target epsilon": epsilons,
                 "regimes": cells["regimes"],

@@ -29,11 +29,12 @@ class _Filter:
     data: str
     since: datetime.datetime | None
     epsilon_below: float | None
+    tags: tuple[str, ...]
 
     @property
     def asks_of_records(self) -> bool:
         """Whether a run without a readable record cannot be what is looked for."""
-        return bool(self.regimes or self.data or self.since or self.epsilon_below is not None)
+        return bool(self.regimes or self.data or self.since or self.epsilon_below is not None or self.tags)
 
     def takes(self, run: RunDirectory, head: ManifestHead) -> bool:
         """Whether a run is one of those; its status is asked elsewhere, the record only as far as it must be."""
@@ -43,6 +44,8 @@ class _Filter:
         if any(name.lower() not in titles for name in self.regimes):
             return False
         if self.data and not _is_of(self.data, head):
+            return False
+        if self.tags and not set(self.tags) <= set(_tags(run)):
             return False
         return self.epsilon_below is None or _has_epsilon_below(run, self.epsilon_below)
 
@@ -54,6 +57,7 @@ class _Filter:
 @click.option("--data", default="", metavar="TEXT", help="Only of this data: file, source, or beginning of its hash.")
 @click.option("--since", metavar="WHEN", help="Only since then: 2026-03-01, or 12h, 7d, 2w ago.")
 @click.option("--epsilon-below", type=float, metavar="X", help="Only runs with a private model of a smaller epsilon.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="Only runs that `trustml note` put this tag on.")
 @json_option
 @file_option
 def command(
@@ -63,6 +67,7 @@ def command(
     data: str,
     since: str | None,
     epsilon_below: float | None,
+    tags: tuple[str, ...],
     as_json: bool,
     file: Path | None,
 ) -> None:
@@ -78,6 +83,7 @@ def command(
         data=data,
         since=None if since is None else _since(since),
         epsilon_below=epsilon_below,
+        tags=tags,
     )
     runs = _listed(root, wanted)
     with data_stream(file) as stream:
@@ -86,10 +92,12 @@ def command(
             return
         from rich.table import Table
 
-        table = Table("run", "status", "created", "jobs", box=None, pad_edge=False)
+        tagged = any(run.get("tags") for run in runs)
+        table = Table("run", "status", "created", "jobs", *(["tags"] if tagged else []), box=None, pad_edge=False)
         for run in runs:
             jobs = f"{run['jobs_ok']}/{run['jobs']}" if "jobs" in run else run["problem"]
-            table.add_row(run["run"], run["status"], run.get("created", ""), jobs)
+            written = [", ".join(run.get("tags", ()))] if tagged else []
+            table.add_row(run["run"], run["status"], run.get("created", ""), jobs, *written)
         out = console(stream)
         if runs:
             out.print(table)
@@ -122,6 +130,7 @@ def _listed(root: Path, wanted: _Filter) -> list[dict[str, Any]]:
                 "scenario": head.scenario.name,
                 "jobs_ok": sum(job.status == "ok" for job in head.jobs),
                 "jobs": len(head.jobs),
+                "tags": _tags(directory),
             }
         )
     for directory in [] if wanted.asks_of_records else unplanned_runs(root):
@@ -130,6 +139,12 @@ def _listed(root: Path, wanted: _Filter) -> list[dict[str, Any]]:
         broken_off = {"status": "unplanned", "problem": f"interrupted while planning; `trustml rm {name}` removes it"}
         runs.append({"run": name, **(planning if directory.is_executed() else broken_off)})
     return [run for run in runs if not wanted.statuses or run["status"] in wanted.statuses]
+
+
+def _tags(run: RunDirectory) -> tuple[str, ...]:
+    from trustml.record.notes import tags_of
+
+    return tags_of(run)
 
 
 def _since(text: str) -> datetime.datetime:
