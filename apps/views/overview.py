@@ -16,6 +16,7 @@ from trustml.privacy.statement import at_most
 from trustml.record.schema import task_of
 from trustml.report import figures
 from trustml.report.documents import plain_text
+from trustml.report.parallel_coordinates import parallel_coordinates
 from trustml.report.summary import summary, worded
 from trustml.report.sweeps import sweep_charts
 from trustml.report.tables import constant_lines, overview_frame
@@ -111,7 +112,7 @@ if (table[table.measure == first].value.notna()).any():
     draw(figures.accuracy_points(table))
 else:
     st.info("No model has one yet." if manifest.status == "running" else "No model has one.")
-for chart in sweep_charts(manifest, table):
+for chart in (*sweep_charts(manifest, table), *parallel_coordinates(manifest, table)):
     draw(chart)
 show_rows(table[table.measure.isin(list(of_family("accuracy")))])
 
