@@ -64,6 +64,8 @@ def show_dependence(run: RunDirectory, manifest: Manifest, *, model: str, method
     if known != about:
         return
     frame: pd.DataFrame = dependence_frame(outputs, values, task=task, answer=answer)
+    if not feature.categories and feature.span is None:
+        st.caption("A number without a range in the scenario is as the model gets it, after scaling.")
     draw(dependence_lines(frame, feature=feature.name, answer=word))
     st.caption(
         plain_text(

@@ -11,7 +11,7 @@ from trustml.measures.evidence import Evidence
 from trustml.models.tasks import facts_of
 from trustml.plan.job import short_model
 from trustml.report.accuracy import figures
-from trustml.report.accuracy.details import details_of
+from trustml.report.accuracy.details import Detail, details_of
 from trustml.report.accuracy.examples import examples_frame
 from trustml.report.accuracy.frames import gap_frame, judged_models, slice_columns, slice_frame
 from trustml.report.accuracy.learning import CAPTION, learning_frame, learning_lines
@@ -24,6 +24,13 @@ _ANY = "any"
 def learning_of(path: str, seen: str) -> pd.DataFrame:
     """Scores and losses in training; anew when more is known."""
     return learning_frame(Evidence(current().directory))
+
+
+@st.cache_resource(max_entries=20, show_spinner=False)
+def shown_of(path: str, seen: str, job: str) -> tuple[Detail, ...]:
+    """Charts and tables of one model; anew when more is known."""
+    evidence = Evidence(current().directory)
+    return details_of(evidence, next(one for one in judged_models(evidence) if one.id == job))
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -50,7 +57,8 @@ def show_examples(frame: pd.DataFrame) -> None:
             kept = kept if said == _ANY else kept[kept.answered == said]
         if "text" in frame and (wanted := st.text_input("Text holds", key="examples text")):
             kept = kept[kept.text.str.lower().str.contains(wanted.lower(), regex=False)]
-    st.dataframe(kept, hide_index=True, width="stretch", alt="Held-out examples")
+    short = {name: st.column_config.NumberColumn(format="%.3f") for name in ("confidence", "loss")}
+    st.dataframe(kept, hide_index=True, width="stretch", column_config=short, alt="Held-out examples")
     st.caption(
         plain_text(
             f"{len(kept):,} of {len(frame):,} held-out examples. Inputs are in the record of those that were explained "
@@ -93,7 +101,7 @@ for row in calibration.itertuples():
     st.markdown(
         plain_text(f"Expected calibration error {row.value:.3f}, 95 % interval {row.low:.3f} to {row.high:.3f}.")
     )
-for detail in details_of(evidence, record):
+for detail in shown_of(str(current().path), seen(current()), record.id):
     if detail.chart is not None:
         draw(detail.chart)
     if detail.cells is not None:

@@ -76,7 +76,7 @@ def _lines(rows: pd.DataFrame, regime: str, *, y: alt.Y, of: str) -> alt.Chart:
             strokeDash=alt.StrokeDash("backend:N", title="framework", scale=dash, legend=legend),
             tooltip=[alt.Tooltip("backend"), alt.Tooltip("step"), alt.Tooltip(of, format=".3f"), alt.Tooltip("seeds")],
         )
-        .properties(height=260)
+        .properties(height=320)
     )
 
 
