@@ -257,7 +257,7 @@ RELEASED: tuple[Known, ...] = (
     Known(files=_INITIAL, parts="*", reason="named", named="starting weights", started=True),
     *_of("jobs/train.*/weights.safetensors", "*", "model"),
     *_of("jobs/train.*/predictions.npz", "test_logits", "model"),
-    *_of("jobs/train.*/history.npz", "rounds accuracy r2 loss", "model"),
+    *_of("jobs/train.*/history.npz", "rounds steps accuracy r2 loss", "model"),
     *_of("jobs/train.*/timings.npz", "seconds cpu_seconds examples", "machine", plain_only=True),
     *_of(
         "jobs/train.*/rounds.npz",

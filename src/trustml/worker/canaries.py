@@ -31,8 +31,8 @@ from trustml.plan.support import training_support
 from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
 from trustml.scenario.trained_part import trained_shapes
 from trustml.worker.canary_insertion import CanaryFederation, CanaryTrainer, strength_of
-from trustml.worker.federated import HISTORY
 from trustml.worker.job_context import JobContext
+from trustml.worker.learning_curve import HISTORY
 from trustml.worker.predicting import predict_recorded
 from trustml.worker.prepared import labels_of, read_prepared
 from trustml.worker.training import train
