@@ -88,7 +88,10 @@ def moved(module):
     return module
 
 
-@pytest.mark.parametrize(("kind", "example"), [(Residual, IMAGES), (Encoder, IDS), (Decoder, IDS)])
+CASES = {Residual: IMAGES, Encoder: IDS, Decoder: IDS}
+
+
+@pytest.mark.parametrize(("kind", "example"), CASES.items())
 def test_modules_are_carried_and_compute_the_same(kind, example):
     module = moved(kind(nnx.Rngs(0)))
     before = {path: np.asarray(one.get_value()) for path, one in nnx.to_flat_state(nnx.state(module, nnx.Param))}

@@ -28,8 +28,8 @@ from trustml.models.network_files import ENDING, encode_network
 from trustml.models.weights import Weights
 from trustml.record.files import write_atomic
 
-_TRACER = "exported"
-"""Module of a backend that traces what its framework's users write, and computes what was carried."""
+_TRACERS = ("trustml.backends.torch.exported", "trustml.backends.jax.exported")
+"""Modules that trace what users of their frameworks write, and compute what was carried."""
 
 Network: TypeAlias = Callable[[Architecture, tuple[int, ...], Weights], Callable[[Array], npt.NDArray[np.float32]]]
 
@@ -224,7 +224,7 @@ def _tracer(entry: BackendEntry | None = None) -> Any:
     missing: list[str] = []
     for one in able:
         try:
-            return importlib.import_module(f"{one.module}.{_TRACER}")
+            return importlib.import_module(next(name for name in _TRACERS if name.startswith(f"{one.module}.")))
         except ImportError as error:
             missing.append(f"{error.name or error} is not installed beside this interpreter; {one.fix}")
     raise EnvironmentMissingError(f"import: {missing[0]}") from None

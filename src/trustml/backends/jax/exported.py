@@ -159,7 +159,8 @@ def _of_nnx(model: Any) -> _Function:
         kind = type(layer)
         if kind is getattr(nnx, kind.__name__, None) and kind.__name__ in NNX_LAYERS and _is_usual(layer):
             function.layers.append((layer, ".".join(map(str, path))))
-            object.__setattr__(layer, "__class__", _as_one_call(kind, len(function.layers) - 1))
+            one_call = _as_one_call(kind, len(function.layers) - 1, function.layers[-1][1])
+            object.__setattr__(layer, "__class__", one_call)
     return function
 
 
@@ -169,28 +170,35 @@ def _is_usual(layer: Any) -> bool:
     return attends is None or str(getattr(attends, "__module__", "")).startswith("flax.")
 
 
-def _as_one_call(kind: type[Any], number: int) -> type[Any]:
+def _as_one_call(kind: type[Any], number: int, place: str) -> type[Any]:
     """Give the class of a layer with a call that is one primitive."""
+    attends = kind.__name__ == "MultiHeadAttention"
 
-    def called(self: Any, *given: Any, **settings: Any) -> Any:
-        arrays = list(given)
-        if kind.__name__ == "MultiHeadAttention":
-            arrays += [None] * (3 - len(arrays))
-            arrays[1] = arrays[0] if arrays[1] is None else arrays[1]
-            arrays[2] = arrays[1] if arrays[2] is None else arrays[2]
-            if settings.get("mask") is not None:
-                arrays.append(settings.pop("mask"))
-        if any(value is not None for name, value in settings.items() if name not in _HARMLESS) or len(arrays) > 4:
-            return kind.__call__(self, *given, **settings)
-        words = {"mask": arrays[3]} if len(arrays) == 4 else {}
-        shape = jax.eval_shape(lambda *own: kind.__call__(self, *own[:3], **{name: own[3] for name in words}), *arrays)
-        return _OF_A_LAYER.bind(*map(jnp.asarray, arrays), number=number, shape=shape.shape, dtype=shape.dtype)
+    def called(
+        self: Any,
+        *given: Any,
+        mask: Any = None,
+        use_running_average: bool | None = None,
+        decode: bool | None = None,
+        deterministic: bool | None = None,
+        rngs: Any = None,
+        out_sharding: Any = None,
+    ) -> Any:
+        told = "norm" if mask is not None and not attends else "attention" if decode else ""
+        if told or use_running_average is False:
+            raise UsageError(CannotCarryError(told or "running").line(f"{place!r} ({kind.__name__})"))
+        arrays = [jnp.asarray(one) for one in given if one is not None]
+        while attends and len(arrays) < 3:
+            arrays.append(arrays[-1])
+        masks = [] if mask is None else [jnp.asarray(mask)]
+
+        def alone(*own: Any) -> Any:
+            return kind.__call__(self, *own[: len(arrays)], **({"mask": own[-1]} if masks else {}))
+
+        shape = jax.eval_shape(alone, *arrays, *masks)
+        return _OF_A_LAYER.bind(*arrays, *masks, number=number, shape=shape.shape, dtype=shape.dtype)
 
     return type(kind.__name__, (kind,), {"__call__": called})
-
-
-_HARMLESS = ("deterministic", "rngs", "out_sharding", "sow_weights", "decode")
-"""Settings of a call that change nothing of a trained layer's outputs, or are looked at elsewhere."""
 
 
 def _program(function: _Function, rows: Array) -> Program:
