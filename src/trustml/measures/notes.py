@@ -59,6 +59,14 @@ def _plain(known: dict[str, Any]) -> str:
     )
 
 
+def _planted_words(known: dict[str, Any]) -> str:
+    reasons = {"never_came": "never came to a step", "without_gradient": "had no gradient to learn from"}
+    missed = [f"{known[name]} {words}" for name, words in reasons.items() if known[name]]
+    if not missed:
+        return f"each of {known['planted']} planted canaries received loss"
+    return f"WARNING: of {known['planted']} planted canaries {' and '.join(missed)}: they tested nothing"
+
+
 FIRST: dict[str, _Words] = {
     "models": lambda known: models_of(known["models"]),
     "private_models": lambda known: models_of(known["private_models"], kind="private "),
@@ -156,6 +164,7 @@ REST: dict[str, _Words] = {
     "most_bits": "at most {most_bits:.2f}",
     "open_above": "no upper end: ranks tell no more than that it is at least the lower one",
     "skew_normal": "by a skew-normal law (Kolmogorov-Smirnov p = {skew_normal:.2g}): an extrapolation",
+    "planted": _planted_words,
     "distinct_members": "with copies: {distinct_members} distinct members and {distinct_others} distinct others",
     "exposed": "WARNING: {exposed} members stand before all but {exposed_among} non-members, p = {exposed_p:.1g}",
     "at_most": "WARNING: at most {at_most:.3f}: members and non-members differ, perhaps exchanged",
@@ -213,6 +222,8 @@ SILENT = frozenset(
             "untrained_value",
             "feature",
             "p_of",
+            "never_came",
+            "without_gradient",
         ),
     }
 )
