@@ -120,9 +120,9 @@ def test_the_search_finds_what_the_guards_keep_out(found_of, backend, fault):
 @pytest.mark.parametrize(("backend", "mode"), EVERY_WAY)
 def test_no_example_moves_the_sum_of_a_network_of_the_zoo_too_far(backend, mode):
     """Every published network, on small inputs, by each way to clip that takes it."""
-    found = [searched(backend, mode, name) for name in ZOO]
+    found = list(searched(backend, mode, list(ZOO)))
     assert not [one for one in found if not one.get("refused") and not one.get("passes")]
-    assert sum(not one["refused"] for one in found) >= (1 if mode == "ew" else 8)
+    assert sum("moved" in one for one in found) >= (1 if mode == "ew" else 8)
 
 
 def test_the_zoo_is_searched_whole():

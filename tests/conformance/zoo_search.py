@@ -1,13 +1,15 @@
 """Search networks of the zoo for an example that moves a clipped sum too far.
 
-``BACKEND MODE TRIALS SECONDS [NAME ...]``, in the environment of the backend. One line of JSON for each network, with
-what keeps a way from clipping it. After SECONDS of processor no further example is tried.
+``BACKEND MODE TRIALS SECONDS LIMIT [NAME ...]``, in the environment of the backend. One line of JSON for each network,
+with what keeps a way from clipping it. After SECONDS of processor on a network no further example is tried, and a
+network that takes LIMIT with one ends the process.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -56,12 +58,13 @@ def _small(trial: Trial) -> Trial:
     return replace(trial, batch=min(trial.batch, _MOST))
 
 
-def main(backend: str, mode: str, trials: int, seconds: float, names: Sequence[str]) -> None:
+def main(backend: str, mode: str, trials: int, seconds: float, limit: int, names: Sequence[str]) -> None:
     importlib.import_module(f"trustml.backends.{backend}.dp")
     if backend == "tensorflow":
         force_tensorflow(mode)
     for name in names or ZOO:
         network = ZOO[name]
+        resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + limit, resource.RLIM_INFINITY))
         told: dict[str, object] = {"network": name, "refused": why_not(backend, mode, network)}
         if not told["refused"]:
             begun = time.process_time()
@@ -72,4 +75,4 @@ def main(backend: str, mode: str, trials: int, seconds: float, names: Sequence[s
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), sys.argv[5:])
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5]), sys.argv[6:])

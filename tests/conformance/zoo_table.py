@@ -1,8 +1,8 @@
 """Search every network of the zoo in every backend by every way to clip, and write the table of what was found.
 
-``python -m tests.conformance.zoo_table [BACKEND MODE [NAME ...]]`` from the root of the checkout. Each network has a
-process of its own that may use as many seconds of processor as :data:`LIMIT`: what is not done then says so. What is
-not searched stays as it was. Writes ``benchmarks/results/sensitivity_zoo.json`` and the end of ``sensitivity.md``.
+``python -m tests.conformance.zoo_table [BACKEND MODE [NAME ...]]`` from the root of the checkout. A network on which
+not one example was tried in :data:`LIMIT` seconds of processor says so. What is not searched stays as it was. Writes
+``benchmarks/results/sensitivity_zoo.json`` and the end of ``sensitivity.md``.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 import datetime
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,61 +40,71 @@ The long form of `tests/conformance/test_sensitivity.py` does the same and fails
 """
 
 
-def searched(backend: str, mode: str, name: str) -> dict[str, Any]:
-    """What the search of one network by one way came to."""
-    command = [find_environment(backend).require(), "-W", "ignore", "-m", "tests.conformance.zoo_search"]
+def searched(backend: str, mode: str, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """What the search of each network by one way came to."""
     environment = {
         **{key: value for key, value in os.environ.items() if key not in ("XLA_FLAGS", "OMP_NUM_THREADS")},
         **switch_variables(Execution(threads=1)),
         "PYTHONPATH": f"{ROOT}/src:{ROOT}",
     }
     environment.pop("JAX_DISABLE_MOST_OPTIMIZATIONS", None)
-    done = subprocess.run(
-        [*command, backend, mode, str(TRIALS), str(SECONDS), name],
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (LIMIT, LIMIT)),
-    )
-    about = {"backend": backend, "mode": mode, "network": name, "date": datetime.date.today().isoformat()}
-    if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
-        return about | {"unfinished": f"no example was tried in {LIMIT} seconds of processor"}
-    if done.returncode:
-        raise SystemExit(f"{backend} {mode} {name}: {done.stderr[-2000:]}")
-    return about | next(json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
+    command = [find_environment(backend).require(), "-W", "ignore", "-m", "tests.conformance.zoo_search"]
+    command += [backend, mode, str(TRIALS), str(SECONDS), str(LIMIT)]
+    about = {"backend": backend, "mode": mode, "date": datetime.date.today().isoformat()}
+    waiting = list(names)
+    while waiting:
+        with tempfile.TemporaryFile("w+") as errors:
+            process = subprocess.Popen(
+                [*command, *waiting], env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True
+            )
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.startswith("{"):
+                    waiting.pop(0)
+                    yield about | json.loads(line)
+            code = process.wait()
+            errors.seek(0)
+            if code and code != -signal.SIGXCPU:
+                raise SystemExit(f"{backend} {mode} {waiting[:1]}: {errors.read()[-2000:]}")
+        if code:
+            yield about | {"network": waiting.pop(0), "unfinished": f"not one example in {LIMIT} seconds of processor"}
 
 
-def search_all(ways: Iterable[tuple[str, str, str]]) -> None:
+def search_all(asked: Sequence[str]) -> None:
     """Search, and write after each what is known."""
     known = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
     found = {(one["backend"], one["mode"], one["network"]): one for one in known}
-    for way in ways:
-        found[way] = searched(*way)
-        print(found[way], flush=True)
-        every = [found[one] for one in all_ways() if one in found]
-        RESULTS.write_text("[\n" + ",\n".join(json.dumps(one) for one in every) + "\n]\n")
-        PAGE.write_text(PAGE.read_text().partition(_HEADING)[0] + _HEAD + table(every))
+    for backend, mode in all_ways():
+        if not all(given in (backend, mode) for given in asked[:2]):
+            continue
+        for one in searched(backend, mode, asked[2:] or list(ZOO)):
+            print(one, flush=True)
+            found[backend, mode, one["network"]] = one
+            write([found[*way, name] for way in all_ways() for name in ZOO if (*way, name) in found])
 
 
-def all_ways() -> list[tuple[str, str, str]]:
-    """Every network by every way of every backend."""
-    return [(backend, mode, name) for backend, modes in WAYS.items() for mode in modes for name in ZOO]
+def write(every: list[dict[str, Any]]) -> None:
+    """Write the file and the end of the page."""
+    RESULTS.write_text("[\n" + ",\n".join(json.dumps(one) for one in every) + "\n]\n")
+    PAGE.write_text(PAGE.read_text().partition(_HEADING)[0] + _HEAD + table(every))
+
+
+def all_ways() -> list[tuple[str, str]]:
+    """Every way of every backend."""
+    return [(backend, mode) for backend, modes in WAYS.items() for mode in modes]
 
 
 def table(every: list[dict[str, Any]]) -> str:
     """A row for each network and way, after one for each way."""
     lines = ["| backend | way to clip | searched | refused | not searched | largest move less what is allowed there |"]
     lines.append("|---|---|---|---|---|---|")
-    for backend, modes in WAYS.items():
-        for mode in modes:
-            here = [one for one in every if (one["backend"], one["mode"]) == (backend, mode)]
-            moves = [one["moved"] - one["allowed"] for one in here if "moved" in one]
-            refused = sum(bool(one.get("refused")) for one in here)
-            rest = len(ZOO) - len(moves) - refused
-            worst = f"{max(moves):+.1e}" if moves else ""
-            lines.append(f"| {backend} | {mode} | {len(moves)} | {refused} | {rest} | {worst} |")
+    for backend, mode in all_ways():
+        here = [one for one in every if (one["backend"], one["mode"]) == (backend, mode)]
+        moves = [one["moved"] - one["allowed"] for one in here if "moved" in one]
+        refused = sum(bool(one.get("refused")) for one in here)
+        rest = len(ZOO) - len(moves) - refused
+        worst = f"{max(moves):+.1e}" if moves else ""
+        lines.append(f"| {backend} | {mode} | {len(moves)} | {refused} | {rest} | {worst} |")
     lines += ["", "| network | backend | way to clip | largest move | allowed there | examples | seconds |"]
     lines.append("|---|---|---|---|---|---|---|")
     for name in ZOO:
@@ -110,5 +120,4 @@ def _row(one: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    asked = sys.argv[1:]
-    search_all(way for way in all_ways() if all(given in way for given in asked[:2]) and way[2] in (asked[2:] or ZOO))
+    search_all(sys.argv[1:])
