@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -133,7 +134,7 @@ class _KerasFile:
 
     def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
         """Gradient of the target logit, shape (n, *x)."""
-        return target_gradients(lambda tensor: self._call(tensor, training=False), inputs, targets)
+        return target_gradients(partial(self._call, training=False), tf.constant(inputs), targets).numpy()
 
 
 class _SavedModel:
@@ -157,7 +158,7 @@ class _SavedModel:
 
     def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
         """Gradient of the target logit, shape (n, *x)."""
-        return target_gradients(self._outputs, inputs, targets)
+        return target_gradients(self._outputs, tf.constant(inputs), targets).numpy()
 
     def _outputs(self, tensor: tf.Tensor) -> tf.Tensor:
         (found,) = self._call(tensor).values()
