@@ -11,6 +11,7 @@ from trustml.attacks.attributes import Guessed, guessed, imputation
 from trustml.attacks.exposure import Exposure, exposure_of
 from trustml.attacks.extraction import extracted
 from trustml.errors import DataError
+from trustml.measures.audited import planted_facts
 from trustml.measures.evidence import Evidence
 from trustml.measures.notes import absent
 from trustml.measures.resampling import draws_as_before
@@ -64,6 +65,7 @@ def _of_canaries(evidence: Evidence, record: JobRecord, job: CanaryJob) -> list[
         return nothing(absent(str(error)))
     facts: Facts = {"untrained": found.others, "untrained_value": found.untrained, "p_of": "Mann-Whitney"}
     facts |= {"sequences": found.references, "most_bits": found.most}
+    facts |= planted_facts(arrays)
     if found.high is None:
         facts["open_above"] = True
     rows = [

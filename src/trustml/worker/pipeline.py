@@ -35,6 +35,7 @@ from trustml.worker.clock import Clock
 from trustml.worker.explaining import explain
 from trustml.worker.games import play_game
 from trustml.worker.job_context import JobContext, Progress, Trained
+from trustml.worker.learning_curve import LearningCurve
 from trustml.worker.machine_load import MachineLoad, resident_bytes
 from trustml.worker.predicting import extract, predict_recorded
 from trustml.worker.prepared import read_prepared
@@ -109,7 +110,8 @@ def _train(job: TrainJob, backend: Backend, *, at: JobContext) -> tuple[str, Tra
         examples, held_out = read_prepared(inside(at.root, job.data), fingerprint=job.data_fingerprint)
     model = Model(architecture=job.model, input_shape=job.input_shape, weights=initial, task=job.task)
     at.progress.stage("training")
-    trained = train(job, backend, model, examples, at=at)
+    curve = LearningCurve(backend, model, held_out, folder=at.folder)
+    trained = train(job, backend, model, examples, at=replace(at, curve=curve))
     weights = trained.weights
     broken = [name for name, array in weights.items() if not np.isfinite(array).all()]
     if broken:
@@ -140,6 +142,8 @@ def _train(job: TrainJob, backend: Backend, *, at: JobContext) -> tuple[str, Tra
                 task=job.task,
             )
             write_atomic(inside(at.root, job.attributed), encode_arrays(fits), private=True)
+    with at.clock.stage("evaluating"):
+        curve.end(logits)
     write_atomic(at.folder / "predictions.npz", encode_arrays({"test_logits": logits}))
     return (support.library if isinstance(support, Supported) else ""), trained
 
