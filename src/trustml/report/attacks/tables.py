@@ -22,8 +22,8 @@ _IN_OWN_WORDS = frozenset({"audited", "estimate", "claim", "ceiling", "attainabl
 
 REMEMBERED = (
     "exposure in bits: 1.44 is what a sequence has that is not remembered; extracted: the share of texts that the "
-    "model goes on with word for word; guessed column: the share of rows whose value comes out; 'not trained on' is the "
-    "control"
+    "model goes on with word for word; guessed column: the share of rows whose value comes out; 'not trained on' is "
+    "the control"
 )
 
 
