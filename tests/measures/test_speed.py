@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.records import copy_of
-from trustml.compare.table import table_of
+from trustml.compare.table import busy_rows, table_of
 from trustml.measures.evidence import Evidence
 from trustml.measures.speed import speed_rows, unequal_nodes
 from trustml.record.files import encode_arrays
@@ -63,6 +63,30 @@ def test_load_processor_time_and_spread_are_facts_and_words(run):
     busy, apart = load_words(table_of(rows))
     assert "others used up to 43% of its 2 cores beside 1 of 2 trainings" in busy
     assert apart.endswith("DPSGD in jax")
+
+
+def test_a_quota_that_held_a_job_back_is_told_and_its_times_are_not_compared(run):
+    details = {"others_share": 0.0, "load_before": 0.5, "load_after": 1.25, "cores": 2.0}
+    details |= {"throttled_share": 0.35, "throttled_seconds": 2.5}
+    rows, found = measured(run, details=details, seconds=[9, 1, 1, 1], cpu=[9, 1, 1, 1])
+    note = found["step_time_median"].note
+    assert "load 0.5 before and 1.2 at the end" in note
+    assert "WARNING: a quota of processors held it back in 35% of its periods, 2.5 s in all" in note
+    (words,) = load_words(table_of(rows))
+    assert words.startswith("the system held back 1 of 2 trainings, in up to 35% of their periods")
+    table = table_of([one for one in rows if one.job == MODEL])
+    assert busy_rows(table)[table.measure == "step_time_median"].all()
+
+
+def test_a_busy_machine_beside_explanations_is_told_once_a_job(run):
+    rows, _ = measured(run)
+    (row,) = [one for one in rows if one.measure == "step_time_median" and one.job == MODEL]
+    times = [
+        replace(row, measure="explain_time", job="explain.x", method=method, facts={"others_share": 0.5, "cores": 2})
+        for method in ("a", "b")
+    ]
+    (words,) = load_words(table_of(times))
+    assert "others used up to 50% of its 2 cores beside 1 of 1 explain jobs" in words
 
 
 def test_steady_times_on_an_idle_machine_need_no_word(run):

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from trustml.compare.score_changes import LEVEL, FrameworkPair, framework_pairs
-from trustml.compare.table import fact_of
+from trustml.compare.table import busy_rows, fact_of
 from trustml.measures.between_models import SEEDS_FOR_A_CLAIM
 from trustml.measures.entry import Measure
 from trustml.measures.measure import MEASURES, leading
-from trustml.measures.row import BUSY
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -243,7 +242,7 @@ def _told(
         return "", "one framework"
     if min(one.count for one in figures) < SEEDS_FOR_A_CLAIM:
         return "", "few starts"
-    if need.timed and _is_busy(table):
+    if need.timed and _is_busy(table, need):
         return "", "busy"
     if need.timed and _has_unequal_nodes(table):
         return "", "unequal nodes"
@@ -256,9 +255,10 @@ def _told(
     return (first, "") if all(apart) else ("", "alike")
 
 
-def _is_busy(table: pd.DataFrame) -> bool:
-    timed = table[(table.measure == "step_time_median") & table.value.notna()]
-    return bool((fact_of(timed, "others_share", default=0.0).astype(float) > BUSY).any())
+def _is_busy(table: pd.DataFrame, need: Need) -> bool:
+    """Whether a machine was busy beside a job whose times the need is about, or beside a training."""
+    timed = table[table.measure.isin(("step_time_median", need.measure)) & table.value.notna()]
+    return bool(busy_rows(timed).any())
 
 
 def _has_unequal_nodes(table: pd.DataFrame) -> bool:

@@ -162,7 +162,11 @@ class BackendEntry(msgspec.Struct, frozen=True, kw_only=True):
     methods : mapping of str to Cell
         Explanation methods by the name of their struct, for backends that :mod:`trustml.catalogue.methods` does not
         have a column for.
+    channels_first : bool
+        Whether images of its users' models are (channels, rows, columns).
     live : tuple of LiveModels
+    traced : tuple of LiveModels
+        Models in memory that its ``exported`` carries over to an architecture.
     live_files : tuple of str
         Endings of files of models that its ``exporting`` opens; a name without a dot in front is that of a file by
         which a folder is one.
@@ -185,7 +189,9 @@ class BackendEntry(msgspec.Struct, frozen=True, kw_only=True):
     regimes: Regimes
     noise: Noise | None = None
     methods: Mapping[str, Cell] = msgspec.field(default_factory=dict)
+    channels_first: bool = False
     live: tuple[LiveModels, ...] = ()
+    traced: tuple[LiveModels, ...] = ()
     live_files: tuple[str, ...] = ()
     live_packages: tuple[str, ...] = ()
     style: Style = Style()

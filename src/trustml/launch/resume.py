@@ -25,9 +25,9 @@ from trustml.plan.job import CanaryJob, Job, TrainJob, checkpoint_file, digest
 from trustml.plan.mechanism import next_attempt
 from trustml.plan.user_mechanism import next_user_attempt
 from trustml.record.checkpoint import checkpoint_step
-from trustml.record.files import sha256
+from trustml.record.files import remove_half_written, sha256
 from trustml.record.schema import JobRecord, Manifest
-from trustml.record.store import PRIVATE_DATA, RunDirectory
+from trustml.record.store import AUDIT, AUDIT_REPORT, PRIVATE_DATA, RunDirectory
 from trustml.scenario.federated import DPFedAvg
 from trustml.scenario.places import Local
 from trustml.scenario.problems import explain_problem
@@ -69,6 +69,7 @@ def prepare_resume(
     named = any(override.partition("=")[0].strip() == "execution.place" for override in overrides)
     if not run.file(PRIVATE_DATA).is_file():
         raise UsageError(f"{run.path}: {PRIVATE_DATA} is gone, so unfinished jobs cannot run; start a new run")
+    remove_half_written(run.path)
     settle_jobs(run, manifest)
     records = []
     for record in manifest.jobs:
@@ -93,6 +94,8 @@ def prepare_resume(
     run.write_manifest(manifest)
     # Only now: killed before, the jobs are those of the old manifest, and after, those of the new one.
     settle_jobs(run, manifest)
+    for name in (AUDIT, AUDIT_REPORT):  # of the run as it was: beside what it will be it would be a forgery
+        run.file(name).unlink(missing_ok=True)
     return manifest
 
 

@@ -24,6 +24,7 @@ from trustml.record.files import sha256
 from trustml.record.running import EventTail
 from trustml.record.schema import JobRecord, Manifest, RunStatus, failed_methods
 from trustml.record.store import RunDirectory
+from trustml.record.usage import write_usage
 
 Event: TypeAlias = dict[str, Any]
 Listener: TypeAlias = Callable[[Event], None]
@@ -171,6 +172,7 @@ class JobScheduler:
 
     def _ended(self, name: str, ended: Ended) -> JobRecord:
         folder = self._run.job_folder(name)
+        write_usage(self._run, name, ended.samples, started=time.time() - ended.seconds)
         artifacts = {output: sha256(folder / output) for output in _OUTPUTS if (folder / output).is_file()}
         return replace(
             self._records[name],

@@ -141,6 +141,7 @@ class PlacedWorker:
             peak_memory=told.peak_memory,
             exit_code=told.exit_code,
             stderr_tail=told.stderr_tail,
+            samples=told.samples,
             result=result,
         )
 
