@@ -63,6 +63,7 @@ CASES: dict[str, Callable[[Sequence[str]], str]] = {
         for name in ("clipping_case", "explaining", "federated_case", "noise_case")
     },
     str(HERE.parent / "backends" / "task_case.py"): _tensorflow_alone,
+    str(HERE.parent / "deployment" / "exported_cases.py"): _tensorflow_alone,
     str(HERE.parent / "conformance" / "cases.py"): _tensorflow_alone,
 }
 """Files of questions to a backend. They have a server of their own, as they are started under other variables."""
