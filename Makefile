@@ -10,13 +10,13 @@ UV ?= $(shell command -v uv)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 install = { $(if $(UV),$(UV) pip install --quiet --compile-bytecode --no-deps --python $(BIN)/python $(1) ||) $(PIP) $(1); }
 PYTEST_ARGS ?=
-# XLA compiles the many small programs of the tests for longer than they run: here it optimises less, and leaves its
-# slower compiler of fused loops out. make test-all leaves it as users have it.
+# XLA compiles the many small programs of the tests for longer than they run: here it optimises less, leaves its slower
+# compiler of fused loops out, and does not split small programs into 32 parts. make test-all leaves it as users have it.
 ALL := TRUSTML_TESTS=all
 # One thread a process, as two processes of tests share what may be two cores. The hundreds of processes that the tests
 # start find our modules and theirs compiled, also where the caller's Python writes no bytecode.
-QUICK := JAX_DISABLE_MOST_OPTIMIZATIONS=1 XLA_FLAGS=--xla_cpu_use_fusion_emitters=false OMP_NUM_THREADS=1 \
-	PYTHONDONTWRITEBYTECODE=
+XLA := --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1
+QUICK := JAX_DISABLE_MOST_OPTIMIZATIONS=1 XLA_FLAGS="$(XLA)" OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 
 .PHONY: demo bench atlas test test-all test-wheel test-mutants test-kills test-conformance test-sensitivity test-seeds check format environments dashboard dist sbom docs clean help
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import trustml
+from tests.conftest import measured_copy
 from tests.records import copy_of, measured_anew
 from trustml.auditing.checks_deployed import check_deployed
 from trustml.auditing.framework_worker import FrameworkWorker
@@ -36,7 +37,7 @@ MODEL = "train.torch.DPSGD.s0"
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory) -> trustml.Run:
     """A run with one model exported. Only to be read."""
-    run = measured_anew("frameworks", tmp_path_factory.mktemp("exports"))
+    run = measured_copy(tmp_path_factory, "frameworks", tmp_path_factory.mktemp("exports"))
     run.export(MODEL, to="pt2")
     return run
 
