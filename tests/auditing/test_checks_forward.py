@@ -83,14 +83,16 @@ class Shuffles:
         self.weights = WEIGHTS
 
 
-@pytest.mark.parametrize(("really", "severity"), [(True, "pass"), (False, "not checked")])
-def test_weights_that_can_be_shuffled_are(really, severity):
+@pytest.mark.parametrize("really", [True, False])
+def test_weights_that_can_be_shuffled_are(really):
     shuffles = Shuffles(really=really)
     model = AskedModel(Target(kind="a file", ask=shuffles.ask, shuffles=shuffles, without_gradients="it gives none"))
     explained = prepare(model, INPUTS, LABELS, train=INPUTS, single=False, confidence=0.99, seed=0, budget=Budget())
     (found,) = [one for one in check_forward(explained, shuffles=True) if one.id == "explanations.occlusion-sanity"]
-    assert found.severity == severity
-    assert really or "nothing to shuffle" in found.reason
+    if really:
+        assert found.measured[0].value < 0.5 and found.severity in ("pass", "note")
+    else:
+        assert found.severity == "not checked" and "nothing to shuffle" in found.reason
     assert (shuffles.ask(INPUTS) == INPUTS @ WEIGHTS).all()
 
 

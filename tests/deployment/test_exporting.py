@@ -29,28 +29,34 @@ KNOWN = {
 }
 
 
-@pytest.mark.parametrize(
-    "backend",
-    [
-        pytest.param("torch", marks=pytest.mark.torch),
-        pytest.param("jax", marks=pytest.mark.jax),
-        pytest.param("tensorflow", marks=pytest.mark.tensorflow),
-    ],
-)
-def test_files_compute_what_networks_compute(backend, tmp_path):
-    names = EVERYTHING if WHOLE else NAMES[backend]
-    output, environment = tmp_path / "found.json", find_environment(backend)
-    with (tmp_path / "log.txt").open("wb") as log:
+def in_environment(backend, module, output, *names):
+    """Run one of these modules where the framework is; it writes `output`."""
+    environment, log = find_environment(backend), output.with_name("log.txt")
+    with log.open("wb") as stream:
         done = subprocess.run(
-            [environment.require(), "-m", "tests.deployment.exported_cases", backend, output, *names],
+            [environment.require(), "-m", f"tests.deployment.{module}", backend, output, *names],
             env={**os.environ, **environment.variables, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
+            stdout=stream,
+            stderr=stream,
             timeout=1800,
         )
-    assert done.returncode == 0, (tmp_path / "log.txt").read_text()[-2000:]
+    assert done.returncode == 0, log.read_text()[-2000:]
+
+
+BACKENDS = [
+    pytest.param("torch", marks=pytest.mark.torch),
+    pytest.param("jax", marks=pytest.mark.jax),
+    pytest.param("tensorflow", marks=pytest.mark.tensorflow),
+]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_files_compute_what_networks_compute(backend, tmp_path):
+    names = EVERYTHING if WHOLE else NAMES[backend]
+    output = tmp_path / "found.json"
+    in_environment(backend, "exported_cases", output, *names)
     found = json.loads(output.read_text())
     hostile = found.pop("hostile", {})
     assert all("which may do more than compute" in said for said in hostile.values()), hostile
@@ -71,3 +77,13 @@ def test_files_compute_what_networks_compute(backend, tmp_path):
         assert result.get("gradients", 0.0) <= GRADIENTS, (case, result)
         assert "gradient_failed" not in result, (case, result)
     assert exported >= len(found) * 0.6
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_calls_of_the_how_to_give_what_the_model_says(backend, tmp_path):
+    output = tmp_path / "found.json"
+    in_environment(backend, "how_to_cases", output)
+    found = json.loads(output.read_text())
+    assert {"torch": "pt2", "jax": "stablehlo", "tensorflow": "tflite"}[backend] in found
+    assert max(found.values()) <= LOGITS, found

@@ -125,11 +125,24 @@ def _sanity(explained: Explained) -> Finding:
     def gradients(live: LiveModel | None) -> Floats:
         return explained.gradients(explained.inputs, explained.labels, live)
 
-    return sanity(explained, gradients, name="sanity", what="Gradients", of="gradient magnitudes")
+    return sanity(
+        explained,
+        gradients,
+        identifier="explanations.sanity",
+        name="sanity",
+        what="Gradients",
+        of="gradient magnitudes",
+    )
 
 
 def sanity(
-    explained: Explained, attribute: Callable[[LiveModel | None], Floats], *, name: str, what: str, of: str
+    explained: Explained,
+    attribute: Callable[[LiveModel | None], Floats],
+    *,
+    identifier: str,
+    name: str,
+    what: str,
+    of: str,
 ) -> Finding:
     """Hold explanations against those of the model with shuffled weights.
 
@@ -138,8 +151,8 @@ def sanity(
     explained : Explained
     attribute : callable
         Explains the model, or the other that it is given.
-    name : str
-        Of the finding.
+    identifier, name : str
+        Of the finding, and its last part.
     what, of : str
         What is explained by, at the beginning of a sentence and within one.
     """
@@ -177,7 +190,7 @@ def sanity(
     low, high = max(-1.0, mean - reach), min(1.0, mean + reach)
     severity, title = _sane(low, high, mean, what=what)
     return Finding(
-        id=f"explanations.{name}",
+        id=identifier,
         check="explanations",
         severity=severity,
         title=title + beside(finished, verb="shuffled"),
@@ -198,7 +211,7 @@ def sanity(
     )
 
 
-def _sane(low: float, high: float, mean: float, *, what: str) -> tuple[Severity, str]:
+def _sane(low: float, high: float, mean: float, *, what: str = "Gradients") -> tuple[Severity, str]:
     if low > SANE:
         return "risk", f"{what} stay much the same when the weights are shuffled (rank correlation {mean:.2f})"
     if high < SANE:

@@ -140,7 +140,14 @@ def _sane(explained: Explained) -> Finding:
         other = explained if live is None else dataclasses.replace(explained, live=live)
         return _occlusion(other, explained.inputs).astype(np.float32)
 
-    return sanity(explained, occlusions, name="occlusion-sanity", what="Occlusions", of="occlusions' magnitudes")
+    return sanity(
+        explained,
+        occlusions,
+        identifier="explanations.occlusion-sanity",
+        name="occlusion-sanity",
+        what="Occlusions",
+        of="occlusions' magnitudes",
+    )
 
 
 def _alike(explained: Explained) -> Finding:

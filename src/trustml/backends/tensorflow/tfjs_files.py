@@ -97,5 +97,5 @@ class TfjsModel:
         return self._model.ask(inputs)
 
     def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
-        """Gradient of the target logit, shape (n, *x)."""
+        """Gradient of the target logit, shape (n, *x); of some operators, such as Einsum, TensorFlow.js has none."""
         return self._model.ask(inputs, targets)
