@@ -1,6 +1,7 @@
 // Opens one model of TensorFlow.js or ONNX, and answers what is asked on standard input, a line of JSON each:
 // {"kind", "path"} first, then {"input", "shape", "output"} with "columns" where gradients are wanted. Tensors are
-// files of float32. What cannot be done is answered by {"problem"}, an operator without a gradient by {"none"}; libraries are those of the folder that is named.
+// files of float32. What cannot be done is answered by {"problem"}, an operator without a gradient by {"none"}.
+// Libraries are those of the folder that is named.
 import fs from 'node:fs';
 import path from 'node:path';
 import readline from 'node:readline';
@@ -93,8 +94,9 @@ for await (const line of readline.createInterface({ input: process.stdin })) {
   try {
     answer = await answered(JSON.parse(line));
   } catch (error) {
-    const none = /gradient function not found/.test(String(error));
-    answer = none ? { none: true } : { problem: String(error && error.message ? error.message : error).split('\n')[0].slice(0, 300) };
+    const told = String(error && error.message ? error.message : error);
+    answer = { problem: told.split('\n')[0].slice(0, 300) };
+    if (/gradient function not found/.test(told)) answer = { none: true };
   }
   process.stdout.write(`trustml ${JSON.stringify(answer)}\n`);
 }
