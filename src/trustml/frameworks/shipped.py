@@ -36,6 +36,7 @@ for i in range(torch.cuda.device_count()): print("device", torch.cuda.get_device
             "PyTorch sees no GPU: it was built without CUDA, or for a newer driver",
             "pip install torch==2.13.0",
         ),
+        several_devices=True,
         grad_sample_modes=True,
         regimes=Regimes(
             plain=Supported(library="PyTorch"),
@@ -50,7 +51,9 @@ for i in range(torch.cuda.device_count()): print("device", torch.cuda.get_device
             update_canaries=Supported(library="pfl"),
         ),
         noise=Noise(examples="torch", users="torch", engine="torch.normal", engine_sampling="poisson", former=5.76),
+        channels_first=True,
         live=(LiveModels(packages=("torch",), base="Module", kind="torch.nn.Module ({})"),),
+        traced=(LiveModels(packages=("torch",), base="Module", kind="torch.nn.Module ({})"),),
         live_files=(".pt2", ".onnx", ".pte"),
         live_packages=("torch", "captum"),
         style=Style(colour="#D55E00", shape="circle", dash=(1, 0)),
@@ -70,6 +73,7 @@ for d in jax.devices(): print("device", "cpu" if d.platform == "cpu" else d.devi
             "pip install 'jax[cuda12]==0.10.2'",
         ),
         compiled=("jax", "jaxlib"),
+        several_devices=True,
         regimes=Regimes(
             plain=Supported(library="JAX"),
             private=Supported(library="trustml on JAX"),
@@ -90,6 +94,10 @@ for d in jax.devices(): print("device", "cpu" if d.platform == "cpu" else d.devi
         ),
         noise=Noise(examples="jax", users="jax", former=5.22),
         live=(LiveModels(packages=("trustml",), base="JaxModel", kind="JAX function"),),
+        traced=(
+            LiveModels(packages=("flax.nnx",), base="Module", kind="Flax NNX module ({})"),
+            LiveModels(packages=("trustml",), base="JaxModel", kind="JAX function"),
+        ),
         live_files=(".stablehlo",),
         live_packages=("jax",),
         style=Style(colour="#0072B2", shape="square", dash=(7, 4)),

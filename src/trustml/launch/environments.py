@@ -159,13 +159,22 @@ def _create(folder: Path, *, tell: Callable[[str], None], lock: int) -> bool:
         shutil.rmtree(folder)
     tell(f"creating {folder} (about a minute, 2.7 GB)")
     _call([str(_python311()), "-P", "-m", "venv", str(folder)], lock=lock)
-    _call(
-        [str(_python_of(folder)), "-P", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        + ["--no-deps", "--require-hashes", "-r", str(LOCKS / "tensorflow.lock")],
-        lock=lock,
-    )
+    _install(_python_of(folder), tell=tell, lock=lock)
     (folder / STAMP).write_text(lock_hash() + "\n", encoding="utf-8")
     return True
+
+
+def _install(python: Path, *, tell: Callable[[str], None], lock: int) -> None:
+    """Install the lock by uv where it is there, else by pip, whose settings (an index, say) uv does not read."""
+    what = ["--no-deps", "--require-hashes", "-r", str(LOCKS / "tensorflow.lock")]
+    uv = shutil.which("uv")
+    if uv is not None:
+        try:
+            _call([uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *what], lock=lock)
+            return
+        except EnvironmentMissingError as error:
+            tell(f"{error}; going on with pip")
+    _call([str(python), "-P", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *what], lock=lock)
 
 
 @dataclass(frozen=True, kw_only=True)

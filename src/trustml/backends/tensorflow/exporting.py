@@ -6,6 +6,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -134,7 +135,7 @@ class _KerasFile:
 
     def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
         """Gradient of the target logit, shape (n, *x)."""
-        return target_gradients(lambda tensor: self._call(tensor, training=False), inputs, targets)
+        return target_gradients(partial(self._call, training=False), tf.constant(inputs), targets).numpy()
 
 
 class _SavedModel:
@@ -158,7 +159,7 @@ class _SavedModel:
 
     def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
         """Gradient of the target logit, shape (n, *x)."""
-        return target_gradients(self._outputs, inputs, targets)
+        return target_gradients(self._outputs, tf.constant(inputs), targets).numpy()
 
     def _outputs(self, tensor: tf.Tensor) -> tf.Tensor:
         (found,) = self._call(tensor).values()
