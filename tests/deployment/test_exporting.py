@@ -25,6 +25,7 @@ EVERYTHING = (
 )  # fmt: skip
 KNOWN = {
     "keras": "no layer of Keras",  # networks with layers that only trustml has
+    "tfjs": "step by step",  # TensorFlow.js does not run the loops that TensorFlow writes
     "tflite": "BROADCAST_TO",  # TensorFlow Lite cannot resize what is repeated as often as there are examples
 }
 

@@ -195,10 +195,11 @@ class ExecutorchProgram:
         from executorch.runtime import Runtime, Verification
 
         refuse_deployed_file(path)  # its operators are those built in, and none reads or writes a file
-        program = Runtime.get().load_program(path.read_bytes(), verification=Verification.InternalConsistency)
-        told = program.load_method(_STATEMENT_METHOD) if _STATEMENT_METHOD in program.method_names else None
-        self.statement = str(told.execute([])[0]) if told is not None else ""
-        self._method = program.load_method("forward")
+        self._content = path.read_bytes()  # the program reads from these very bytes as long as it lives
+        self._program = Runtime.get().load_program(self._content, verification=Verification.InternalConsistency)
+        named = _STATEMENT_METHOD in self._program.method_names
+        self.statement = str(self._program.load_method(_STATEMENT_METHOD).execute([])[0]) if named else ""
+        self._method = self._program.load_method("forward")
 
     def logits(self, inputs: Floats) -> Floats:
         """Logits of shape (n, c)."""

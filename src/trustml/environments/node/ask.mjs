@@ -8,7 +8,6 @@ import readline from 'node:readline';
 import { createRequire } from 'node:module';
 
 const libraries = createRequire(path.join(path.resolve(process.argv[2]), 'package.json'));
-const BRANCHING = ['Switch', 'Merge', 'Enter', 'Exit', 'NextIteration', 'LoopCond', 'While', 'StatelessWhile', 'If'];
 // What compares is constant but for where it jumps: TensorFlow.js has no gradient of it, and others say 0.
 const COMPARING = ['Equal', 'NotEqual', 'Less', 'LessEqual', 'Greater', 'GreaterEqual'];
 
@@ -37,14 +36,13 @@ async function openTensorFlow(folder) {
       weightData: whole.buffer.slice(whole.byteOffset, whole.byteOffset + whole.length),
     }),
   });
-  const branching = found.modelTopology.node.some((node) => BRANCHING.includes(node.op));
   const one = (outputs) => (Array.isArray(outputs) ? outputs[0] : outputs);
   return {
     statement: (found.userDefinedMetadata || {})['trustml.json'] || '',
     ask: async (values, shape) => {
       tf.engine().startScope();
       const inputs = tf.tensor(values, shape);
-      const output = one(branching ? await model.executeAsync(inputs) : model.predict(inputs));
+      const output = one(model.predict(inputs));
       const answer = { values: output.dataSync(), shape: output.shape };
       tf.engine().endScope();
       return answer;
