@@ -20,8 +20,9 @@ QUICK := JAX_DISABLE_MOST_OPTIMIZATIONS=1 XLA_FLAGS=--xla_cpu_use_fusion_emitter
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
+# Half of the examples that the scenario explains: its 27 explanations take most of the time.
 demo: environments  ## run scenarios/digits.py and print the comparison
-	$(BIN)/trustml run scenarios/digits.py
+	$(BIN)/trustml run scenarios/digits.py --set explanations.examples=32
 	@echo
 	@echo "Open the dashboard with:  $(BIN)/trustml dashboard"
 
