@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,34 +9,32 @@ import streamlit as st
 from chosen_run import runs_folder
 from page_parts import sortable
 
-from trustml.errors import RecordError, RunNotFoundError
+from trustml.errors import RecordError
+from trustml.record.index import ListedRun, listed_runs
 from trustml.record.notes import Notes, read_notes
-from trustml.record.store import RunDirectory, newest_first
+from trustml.record.store import RunDirectory, made
 from trustml.report.documents import Cell, plain_text
 
 _ALL, _DAMAGED = "all", "damaged"
 
 
-@st.cache_data(max_entries=2000, show_spinner=False)
-def facts_of(path: str, written: float) -> dict[str, Any]:
-    """What a list says of one run; its record is read again when it was written again."""
-    run = RunDirectory(Path(path))
+def facts_of(listed: ListedRun) -> dict[str, Any]:
+    """What a list says of one run."""
+    name, head = listed.directory.path.name, listed.head
     nothing: dict[str, Any] = {"data": [], "regimes": [], "frameworks": [], "epsilon": None, "created": "", "jobs": ""}
-    try:
-        manifest = run.manifest()
-    except (RecordError, RunNotFoundError):
-        return {"run": run.path.name, "status": [_DAMAGED], **nothing}
-    training = manifest.scenario.get("training", ())
-    epsilons = [regime["epsilon"] for regime in training if isinstance(regime.get("epsilon"), int | float)]
+    if head is None:
+        return {"run": name, "status": [_DAMAGED], **nothing}
+    training = head.scenario.training
+    epsilons = [one.epsilon for one in training if isinstance(one.epsilon, int | float)]
     return {
-        "run": run.path.name,
-        "status": [run.shown_status(manifest.status)],
-        "data": [manifest.data.fingerprint[:8]],
-        "regimes": [str(regime.get("name") or regime.get("kind")) for regime in training],
-        "frameworks": list(manifest.scenario.get("backends", ())),
+        "run": name,
+        "status": [listed.directory.shown_status(head.status)],
+        "data": [head.data.fingerprint[:8]],
+        "regimes": [one.name or one.kind for one in training],
+        "frameworks": list(head.scenario.backends),
         "epsilon": max(epsilons) if epsilons else None,
-        "jobs": f"{sum(job.status == 'ok' for job in manifest.jobs)} of {len(manifest.jobs)}",
-        "created": manifest.created[:16].replace("T", " "),
+        "jobs": f"{sum(job.status == 'ok' for job in head.jobs)} of {len(head.jobs)}",
+        "created": head.created[:16].replace("T", " "),
     }
 
 
@@ -49,14 +46,6 @@ def notes_of(run: RunDirectory) -> Notes:
         return Notes()
 
 
-def modified(run: RunDirectory) -> float:
-    """When the record was written; 0 where there is none."""
-    try:
-        return (run.path / "manifest.json").stat().st_mtime
-    except OSError:
-        return 0.0
-
-
 def options(rows: list[dict[str, Any]], field: str) -> list[str]:
     """What a field holds in all runs, after the choice of all."""
     return [_ALL, *sorted({one for row in rows for one in row[field] if one})]
@@ -64,10 +53,10 @@ def options(rows: list[dict[str, Any]], field: str) -> list[str]:
 
 st.title("All runs")
 rows = []
-for run in newest_first(runs_folder()):
-    noted = notes_of(run)
+for one in sorted(listed_runs(runs_folder()), key=lambda one: made(one.directory), reverse=True):
+    noted = notes_of(one.directory)
     written = {"tags": list(noted.tags), "note": noted.notes[-1].text if noted.notes else ""}
-    rows.append(facts_of(str(run.path), modified(run)) | written)
+    rows.append(facts_of(one) | written)
 with st.container(horizontal=True):
     wanted = st.text_input("Name or note holds", key="runs name")
     kept = {

@@ -51,6 +51,22 @@ def test_the_curve_tells_values_and_what_choosing_costs(swept):
     assert (x["title"], x["scale"]["type"]) == ("epsilon of DPSGD", "log")
 
 
+def test_settings_that_were_drawn_are_points_on_no_line():
+    names = [f"D{number}" for number in range(12)]
+    found = manifest(*(12 * ["DPSGD"]))
+    for regime, name in zip(found.scenario["training"], names, strict=True):
+        regime["name"] = name
+    found.scenario["sweep"] = [
+        {"regime": name, "of": "DPSGD", "field": field, "value": value + number}
+        for number, name in enumerate(names)
+        for field, value in (("epsilon", 1.5), ("optimizer.learning_rate", 0.01))
+    ]
+    rows = [row("accuracy", 0.5, regime=name, low=0.4, high=0.6) for name in names]
+    (chart,) = sweep_charts(found, table(*rows))
+    marks = [layer["mark"]["type"] for layer in chart.to_dict()["layer"]]
+    assert marks == ["rule", "point"]
+
+
 def test_every_swept_model_is_a_line_through_its_settings_and_measures(swept):
     frame = parallel_frame(*swept)
     assert list(dict.fromkeys(frame.axis)) == ["epsilon", "optimizer.learning_rate", "epsilon, charged", "accuracy"]

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trustml.cli.output import console, data_stream, file_option, json_option, json_text, root_option
+from trustml.cli.output import (
+    console,
+    data_stream,
+    file_option,
+    json_option,
+    json_text,
+    print_columns,
+    reading_told,
+    root_option,
+)
 
 if TYPE_CHECKING:
     from trustml.record.schema import ManifestHead
@@ -37,7 +46,7 @@ class _Filter:
         return bool(self.regimes or self.data or self.since or self.epsilon_below is not None or self.tags)
 
     def takes(self, run: RunDirectory, head: ManifestHead) -> bool:
-        """Whether a run is one of those; its status is asked elsewhere, the record only as far as it must be."""
+        """Whether a run is one of those; its status and its epsilons are asked elsewhere."""
         if self.since is not None and _moment(head.created) < self.since:
             return False
         titles = {name.lower() for one in head.scenario.training for name in (one.name, one.kind) if name}
@@ -45,9 +54,7 @@ class _Filter:
             return False
         if self.data and not _is_of(self.data, head):
             return False
-        if self.tags and not set(self.tags) <= set(_tags(run)):
-            return False
-        return self.epsilon_below is None or _has_epsilon_below(run, self.epsilon_below)
+        return not self.tags or set(self.tags) <= set(_tags(run))
 
 
 @click.command("list", short_help="List the runs and the ready scenarios.")
@@ -90,37 +97,38 @@ def command(
         if as_json:
             stream.write(json_text({"runs": runs, "scenarios": ready_scenarios()}) + "\n")
             return
-        from rich.table import Table
-
-        tagged = any(run.get("tags") for run in runs)
-        table = Table("run", "status", "created", "jobs", *(["tags"] if tagged else []), box=None, pad_edge=False)
-        for run in runs:
-            jobs = f"{run['jobs_ok']}/{run['jobs']}" if "jobs" in run else run["problem"]
-            written = [", ".join(run.get("tags", ()))] if tagged else []
-            table.add_row(run["run"], run["status"], run.get("created", ""), jobs, *written)
         out = console(stream)
         if runs:
-            out.print(table)
+            jobs = [f"{run['jobs_ok']}/{run['jobs']}" if "jobs" in run else run["problem"] for run in runs]
+            tags = [", ".join(run.get("tags", ())) for run in runs]
+            facts = [(run["run"], run["status"], run.get("created", "")) for run in runs]
+            if any(tags):
+                lines = [(*one, last, tagged) for one, last, tagged in zip(facts, jobs, tags, strict=True)]
+                print_columns(out, ("run", "status", "created", "jobs", "tags"), lines)
+            else:
+                lines = [(*one, last) for one, last in zip(facts, jobs, strict=True)]
+                print_columns(out, ("run", "status", "created", "jobs"), lines)
         else:
             out.print(f"no such runs in {root}" if statuses or wanted.asks_of_records else f"no runs in {root}")
         out.print(f"ready scenarios: {', '.join(ready_scenarios())}   (trustml run NAME)", soft_wrap=True)
 
 
 def _listed(root: Path, wanted: _Filter) -> list[dict[str, Any]]:
-    from trustml.errors import RecordError
+    from trustml.record.index import listed_runs
     from trustml.record.removal import unplanned_runs
-    from trustml.record.store import list_runs
 
     runs: list[dict[str, Any]] = []
-    for directory in list_runs(root):
-        try:
-            head = directory.head()
-        except RecordError as error:
+    small = _Epsilons(root, wanted.epsilon_below)
+    for one in listed_runs(root):
+        directory, head = one.directory, one.head
+        if head is None:
             if not wanted.asks_of_records:
-                runs.append({"run": directory.path.name, "status": "damaged", "problem": str(error)})
+                runs.append({"run": directory.path.name, "status": "damaged", "problem": one.problem})
             continue
         status = directory.shown_status(head.status)
-        if (wanted.statuses and status not in wanted.statuses) or not wanted.takes(directory, head):
+        if wanted.statuses and status not in wanted.statuses:
+            continue
+        if not wanted.takes(directory, head) or not small.holds(directory):
             continue
         runs.append(
             {
@@ -175,6 +183,36 @@ def _is_of(text: str, head: ManifestHead) -> bool:
     paths = [Path(value).name for value in source.values() if isinstance(value, str)]
     names = [str(source.get("kind", "")), head.scenario.name, *paths]
     return head.data.fingerprint.startswith(text.lower()) or any(text.lower() in name.lower() for name in names)
+
+
+class _Epsilons:
+    """Which runs have a private model of a small epsilon: by the index where there is one, else by their statements."""
+
+    def __init__(self, root: Path, limit: float | None) -> None:
+        self._place, self._limit, self._known = str(root.resolve()), limit, self._indexed(root, limit)
+
+    def holds(self, run: RunDirectory) -> bool:
+        from trustml.record.index import run_name
+
+        if self._limit is None:
+            return True
+        if self._known is None:
+            return _has_epsilon_below(run, self._limit)
+        return self._known.get(run_name(run, place=self._place), self._limit) < self._limit
+
+    @staticmethod
+    def _indexed(root: Path, limit: float | None) -> dict[str, float] | None:
+        from trustml.record.index import FEWEST, IndexUnavailableError
+        from trustml.record.store import list_runs
+
+        if limit is None or len(list_runs(root)) < FEWEST:
+            return None
+        from trustml.compare.indexed import smallest_epsilons
+
+        try:
+            return smallest_epsilons(root, told=reading_told())
+        except IndexUnavailableError:
+            return None
 
 
 def _has_epsilon_below(run: RunDirectory, limit: float) -> bool:

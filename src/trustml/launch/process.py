@@ -151,6 +151,11 @@ class Worker:
         """Process id, which is also the id of its group."""
         return self._process.pid
 
+    @property
+    def node(self) -> None:
+        """Nothing: it is a process of this machine, of which the run tells."""
+        return None
+
     def poll(self) -> Ended | None:
         """Look once: keep the limits, and tell how it ended if it did."""
         now = time.monotonic()

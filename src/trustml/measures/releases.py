@@ -103,7 +103,7 @@ def _of_explanations(evidence: Evidence, job: TrainJob) -> list[Release]:
 
 def _of_attacks(evidence: Evidence) -> list[Release]:
     attacks = evidence.manifest.scenario.get("attacks", {})
-    tried = attacks.get("membership") or attacks.get("extraction")
+    tried = any(attacks.get(name) for name in ("membership", "extraction", "attributes"))
     if not tried and not any(record.kind in ("shadow", "canary") for record in evidence.manifest.jobs):
         return []
     why = (

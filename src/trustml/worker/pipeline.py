@@ -25,10 +25,11 @@ from trustml.plan.job import (
 )
 from trustml.plan.support import training_support
 from trustml.plan.switches import compiled_programs, reducing_variables, switches_in_force
-from trustml.record.files import encode_arrays, inside, write_atomic
+from trustml.record.files import encode_arrays, inside, read_arrays, write_atomic
 from trustml.record.provenance import package_versions
 from trustml.record.schema import EngineRecord, MethodRecord, WorkerResult
 from trustml.scenario.methods import RandomControl
+from trustml.worker.attributes import attribute_fits, columns_of
 from trustml.worker.canaries import CANARY_NOTES, train_with_canaries
 from trustml.worker.clock import Clock
 from trustml.worker.explaining import explain
@@ -129,6 +130,18 @@ def _train(job: TrainJob, backend: Backend, *, at: JobContext) -> tuple[str, Tra
         if job.extraction is not None:
             right = extract(network, examples, held_out, asked=job.extraction)
             write_atomic(inside(at.root, job.extracted), encode_arrays(right), private=True)
+        if job.attributes is not None:
+            values = read_arrays(inside(at.root, job.attribute_values))
+            fits = attribute_fits(
+                network,
+                examples,
+                held_out,
+                asked=job.attributes,
+                columns=columns_of(values, job.attributes),
+                known=values["known"],
+                task=job.task,
+            )
+            write_atomic(inside(at.root, job.attributed), encode_arrays(fits), private=True)
     with at.clock.stage("evaluating"):
         curve.end(logits)
     write_atomic(at.folder / "predictions.npz", encode_arrays({"test_logits": logits}))

@@ -74,6 +74,7 @@ class PrivateTraining:
             noise=self._strategy(),
             micro_batch_size=self._piece if self._piece < usual else 0,
             grad_sample_mode=job.execution.grad_sample_mode,
+            devices=job.execution.devices,
         )
         self._trainer = backend.private(model, settings, secrets.randbits(31))
         self._drawn = drawn_for(job.mechanism, backend=job.backend, weights=model.trained)

@@ -184,7 +184,7 @@ def attack_sections(run: RunShown) -> tuple[Section, ...]:
         curves_shown.say("Logarithmic axes; guessing is dashed. No epsilon covers these curves.", tone="soft")
     if not curves_shown.parts[1:]:
         curves_shown.parts.clear()
-    remembered, cells = Section(title="Remembered word for word"), remembered_cells(run.table)
+    remembered, cells = Section(title="Remembered"), remembered_cells(run.table)
     if not cells.empty:
         remembered.tabulate(cells)
         remembered.say(REMEMBERED, tone="soft")
