@@ -23,9 +23,11 @@ QUICK := JAX_DISABLE_MOST_OPTIMIZATIONS=1 XLA_FLAGS="$(XLA)" OMP_NUM_THREADS=1 P
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
+# Two jobs at a time, of one thread each: importing and compiling take most of it, on one core.
 demo: environments  ## run scenarios/digits.py and print the comparison
-	$(BIN)/trustml run scenarios/digits.py
+	$(BIN)/trustml run scenarios/digits.py --set execution.parallel_jobs=2 --set execution.threads=1
 	@echo
+	@echo "Two jobs ran at a time. To compare speeds, run them one by one:  $(BIN)/trustml run scenarios/digits.py"
 	@echo "Open the dashboard with:  $(BIN)/trustml dashboard"
 
 bench: environments  ## time trustml beside its peers (25 minutes on 2 cores; FULL=1 does everything)
