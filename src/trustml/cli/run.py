@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -74,6 +75,9 @@ _EXIT = {"success": OK, "partial": PARTIAL, "interrupted": INTERRUPTED}
 )
 @click.option("--allow-overrun", is_flag=True, help="With --resume: retrain past the target epsilon, and report it.")
 @click.option("--trust-code", is_flag=True, help="With --resume: run code that the record names as its model.")
+@click.option(
+    "--reuse", is_flag=True, help="Take plain jobs over from runs of the folder that did the same with --reuse."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done, with time and memory as earlier runs had them.")
 @click.option("--detach", is_flag=True, help="Plan it, print the run's name, and leave it to a process of its own.")
 @json_option
@@ -93,6 +97,7 @@ def command(
     resume: str | None,
     allow_overrun: bool,
     trust_code: bool,
+    reuse: bool,
     dry_run: bool,
     detach: bool,
     as_json: bool,
@@ -113,6 +118,8 @@ def command(
     grid = [grid_override(text) for text in grids]
     drawn = [] if sample is None else [f"sample={sample}"]
     overrides = [*settings, *(grid if mean_runs is None else []), *drawn, *_shortcuts(backends, seeds, device)]
+    if reuse and mean_runs is not None:
+        raise click.UsageError("--reuse goes without --tune, whose runs are private")
     if sample is not None and (mean_runs is not None or resume is not None):
         raise click.UsageError(
             "--sample goes with --grid: --tune draws from its grid, and --resume goes on with what was drawn"
@@ -147,11 +154,11 @@ def command(
             _foretell(str(scenario), root, overrides, as_json=as_json, stream=stream)
             return OK
         if detach:
-            _detach(scenario, root, overrides, resume, _flags(allow_overrun, trust_code), as_json, stream)
+            _detach(scenario, root, overrides, resume, _flags(allow_overrun, trust_code, reuse), as_json, stream)
             return OK
         if mean_runs is not None:
             return _tune(str(scenario), root, overrides, grid, mean_runs, stream=None if as_json else stream)
-        return _run(scenario, root, overrides, resume, (allow_overrun, trust_code), as_json, stream)
+        return _run(scenario, root, overrides, resume, (allow_overrun, trust_code, reuse), as_json, stream)
 
 
 def _shortcuts(backends: tuple[str, ...], seeds: int | None, device: str | None) -> list[str]:
@@ -162,8 +169,9 @@ def _shortcuts(backends: tuple[str, ...], seeds: int | None, device: str | None)
     return [*found, f"execution.device='{device}'"] if device else found
 
 
-def _flags(allow_overrun: bool, trust_code: bool) -> list[str]:
-    return [*(["--allow-overrun"] if allow_overrun else []), *(["--trust-code"] if trust_code else [])]
+def _flags(allow_overrun: bool, trust_code: bool, reuse: bool) -> list[str]:
+    given = {"--allow-overrun": allow_overrun, "--trust-code": trust_code, "--reuse": reuse}
+    return [flag for flag, wanted in given.items() if wanted]
 
 
 def _check_modes(*, resumed: bool, allow_overrun: bool, dry_run: bool, detach: bool) -> None:
@@ -214,8 +222,11 @@ def _print_forecast(out: Any, found: Forecast) -> None:
         for one in found.sweep:
             if one.of == of:
                 fields.setdefault(one.field, []).append(str(one.value))
-        each = " x ".join(f"{name} ({', '.join(dict.fromkeys(values))})" for name, values in fields.items())
-        out.print(f"a sweep of {of} over {each}", soft_wrap=True)
+        each = [f"{name} ({', '.join(dict.fromkeys(values))})" for name, values in fields.items()]
+        settings = len({one.regime for one in found.sweep if one.of == of})
+        whole = settings == math.prod(len(set(values)) for values in fields.values())
+        what = f"a sweep of {of} over" if whole else f"{settings} settings of {of} drawn from"
+        out.print(f"{what} {' x '.join(each)}", soft_wrap=True)
     for group in found.together:
         epsilon = "no epsilon" if group.epsilon is None else f"about epsilon {at_most(group.epsilon, 2)}"
         out.print(
@@ -243,7 +254,7 @@ def _run(
     root: Path,
     overrides: list[str],
     resume: str | None,
-    allowed: tuple[bool, bool],
+    allowed: tuple[bool, bool, bool],
     as_json: bool,
     stream: Any,
 ) -> int:
@@ -262,13 +273,14 @@ def _run(
                     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                     raise KeyboardInterrupt from None
 
+        overrun, trust, reuse = allowed
         if resume is not None:
-            overrun, trust = allowed
             run = api.resume(
-                resume, root=root, overrides=overrides, allow_overrun=overrun, trust_code=trust, listener=listener
-            )
+                resume, root=root, overrides=overrides, allow_overrun=overrun, trust_code=trust, reuse=reuse,
+                listener=listener,
+            )  # fmt: skip
         else:
-            run = api.run(str(scenario), out=root, overrides=overrides, listener=listener)
+            run = api.run(str(scenario), out=root, overrides=overrides, reuse=reuse, listener=listener)
     return print_ended(run, root=root, stream=None if as_json else stream)
 
 

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from trustml.errors import EnvironmentMissingError, RecordError, UsageError
 from trustml.launch.compiled import reused_by
 from trustml.launch.environments import find_environment
+from trustml.launch.finished import FinishedJobs
 from trustml.launch.prepare import now
 from trustml.launch.process import Ended, JobLimits, Worker
 from trustml.models.native import TRUST_VARIABLE
@@ -54,9 +55,13 @@ class JobScheduler:
         Descriptor of the run's lock, which every worker holds too.
     trust_code : bool
         Whether workers may import code that the record names.
+    reuse : bool
+        Whether plain jobs are taken over from runs of the folder in which the same was done, and offered to later ones.
     """
 
-    def __init__(self, run: RunDirectory, *, listener: Listener, lock: int, trust_code: bool = False) -> None:
+    def __init__(
+        self, run: RunDirectory, *, listener: Listener, lock: int, trust_code: bool = False, reuse: bool = False
+    ) -> None:
         self._trusted = {TRUST_VARIABLE: "1"} if trust_code else {}
         self._run, self._listener, self._lock = run, listener, lock
         self._manifest = run.manifest()
@@ -64,6 +69,7 @@ class JobScheduler:
         self._jobs: dict[str, Job] = {name: run.job(name) for name in self._records}
         self._running: dict[str, tuple[Worker, EventTail]] = {}
         self._compiled = Path()
+        self._finished = FinishedJobs(run) if reuse else None
 
     def execute(self) -> Manifest:
         """Run until nothing is left; on Ctrl-C stop the workers and keep what is finished.
@@ -77,6 +83,8 @@ class JobScheduler:
 
     def _execute(self) -> Manifest:
         self._tell({"event": "run", "run": self._run.path.name, "path": str(self._run.path), "jobs": len(self._jobs)})
+        if self._finished is not None and any(map(promises_privacy, self._jobs.values())):
+            self._warn(_RELEASED_AGAIN)
         for warning in (*self._manifest.warnings, *self._run.private_warnings()):
             self._tell({"event": "warning", "warning": warning})
         waiting = [name for name, record in self._records.items() if record.status != "ok"]
@@ -124,6 +132,10 @@ class JobScheduler:
             self._update(replace(self._records[name], status="error", reason=str(error), attempt=record.attempt + 1))
             self._tell({"event": "job-end", "job": name, "status": "error", "reason": str(error)})
             return
+        if self._finished is not None and (taken := self._finished.take_over(job, record, python=python)) is not None:
+            self._update(taken)
+            self._tell({"event": "job-end", "job": name, "status": "ok"})
+            return
         limits = JobLimits(timeout=job.execution.timeout, memory=int(job.execution.memory_limit * 2**30))
         variables = switch_variables(job.execution) | environment.variables | self._trusted
         if compiled is not None:
@@ -151,6 +163,9 @@ class JobScheduler:
     def _record_end(self, name: str, ended: Ended) -> None:
         self._update(self._ended(name, ended))
         job = self._jobs[name]
+        if self._finished is not None and ended.status == "ok":
+            python = find_environment(job.backend).require()
+            self._finished.offer(job, self._records[name], python=python)
         if ended.status == "ok" and isinstance(job, TrainJob):
             # Not before the manifest knows the model: a kill in between would lose it, and its epsilon with it.
             self._run.file(checkpoint_file(job)).unlink(missing_ok=True)
@@ -224,9 +239,19 @@ class JobScheduler:
         self._save(status=status)
         return self._manifest
 
+    def _warn(self, warning: str) -> None:
+        if warning not in self._manifest.warnings:
+            self._manifest = replace(self._manifest, warnings=(*self._manifest.warnings, warning))
+
     def _tell(self, event: Event) -> None:
         self._run.append_event(event)
         self._listener({"time": round(time.time(), 3), **event})
+
+
+_RELEASED_AGAIN = (
+    "private models are trained anew, also where an earlier run did the same: each is a release of its own, and who is "
+    "given both is given the epsilon of both"
+)
 
 
 def _ignore(event: Event) -> None:

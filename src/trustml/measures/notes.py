@@ -131,6 +131,7 @@ REST: dict[str, _Words] = {
     "not_covered": "{not_covered}",
     "device": "{device}",
     "beside": "other jobs ran beside it",
+    "reused_from": "measured in run {reused_from}, whose job was taken over",
     "cpu_time": "{cpu_time:.3g} s of processors in the median",
     "others_share": lambda known: (
         f"others used {known['others_share']:.0%} of the {known['cores']} cores meanwhile, "

@@ -150,4 +150,5 @@ def _circumstances(record: JobRecord, facts: Facts, *, interval: IntervalKind = 
 
 def _device(record: JobRecord) -> Facts:
     shared: Facts = {"beside": True} if record.concurrent else {}
-    return {"device": (record.result.device if record.result else "") or "unknown device", **shared}
+    earlier: Facts = {"reused_from": record.reused_from} if record.reused_from else {}
+    return {"device": (record.result.device if record.result else "") or "unknown device", **shared, **earlier}

@@ -140,6 +140,8 @@ class JobRecord(RecordStruct, frozen=True, kw_only=True):
         File in the job's folder to SHA-256.
     concurrent : bool
         Whether other jobs ran beside it, which disturbs its timings.
+    reused_from : str
+        Run in which it was done, where its files were taken over: times and memory are of there.
     """
 
     id: str
@@ -159,6 +161,7 @@ class JobRecord(RecordStruct, frozen=True, kw_only=True):
     artifacts: dict[str, str] = {}
     concurrent: bool = False
     subject: str = ""
+    reused_from: str = ""
 
 
 def failed_methods(record: JobRecord) -> tuple[MethodRecord, ...]:
@@ -330,13 +333,7 @@ class Manifest(RecordStruct, frozen=True, kw_only=True):
 
 
 class RegimeHead(RecordedRegime, frozen=True, kw_only=True):
-    """Of a regime in a list of runs.
-
-    Parameters
-    ----------
-    epsilon : object
-        What a private regime asks for, as it was recorded.
-    """
+    """Of a regime in a list of runs: also what a private one asks for, as it was recorded."""
 
     epsilon: Any = None
 
