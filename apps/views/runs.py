@@ -9,8 +9,10 @@ import streamlit as st
 from chosen_run import runs_folder
 from page_parts import sortable
 
+from trustml.errors import RecordError
 from trustml.record.index import ListedRun, listed_runs
-from trustml.record.store import made
+from trustml.record.notes import Notes, read_notes
+from trustml.record.store import RunDirectory, made
 from trustml.report.documents import Cell, plain_text
 
 _ALL, _DAMAGED = "all", "damaged"
@@ -36,38 +38,60 @@ def facts_of(listed: ListedRun) -> dict[str, Any]:
     }
 
 
+def notes_of(run: RunDirectory) -> Notes:
+    """What was noted of a run; nothing where that cannot be read."""
+    try:
+        return read_notes(run)
+    except RecordError:
+        return Notes()
+
+
 def options(rows: list[dict[str, Any]], field: str) -> list[str]:
     """What a field holds in all runs, after the choice of all."""
     return [_ALL, *sorted({one for row in rows for one in row[field] if one})]
 
 
 st.title("All runs")
-listed = sorted(listed_runs(runs_folder()), key=lambda one: made(one.directory), reverse=True)
-rows = [facts_of(one) for one in listed]
+rows = []
+for one in sorted(listed_runs(runs_folder()), key=lambda one: made(one.directory), reverse=True):
+    noted = notes_of(one.directory)
+    written = {"tags": list(noted.tags), "note": noted.notes[-1].text if noted.notes else ""}
+    rows.append(facts_of(one) | written)
 with st.container(horizontal=True):
-    wanted = st.text_input("Name holds", key="runs name")
+    wanted = st.text_input("Name or note holds", key="runs name")
     kept = {
         "status": st.selectbox("Status", options(rows, "status"), key="runs status"),
         "regimes": st.selectbox("Regime", options(rows, "regimes"), key="runs regime"),
         "data": st.selectbox("Data", options(rows, "data"), key="runs data", help="Start of its SHA-256"),
     }
+    if any(row["tags"] for row in rows):
+        kept["tags"] = st.selectbox("Tag", options(rows, "tags"), key="runs tag", help="Put on by `trustml note`")
     most = st.number_input("Epsilon at most", min_value=0.0, value=None, key="runs epsilon", placeholder="any")
 shown = [
     row
     for row in rows
-    if wanted.lower() in row["run"].lower()
+    if wanted.lower() in f"{row['run']} {row['note']}".lower()
     and all(value in (_ALL, *row[field]) for field, value in kept.items())
     and (most is None or (row["epsilon"] is not None and row["epsilon"] <= most))
 ]
 st.caption(plain_text(f"{len(shown)} of {len(rows)} runs"))
 if shown:
     cells = {name: [", ".join(row[name]) for row in shown] for name in ("status", "data", "regimes", "frameworks")}
+    told = {
+        name: values
+        for name, values in (
+            ("tags", [", ".join(row["tags"]) for row in shown]),
+            ("note", [row["note"] for row in shown]),
+        )
+        if any(values)
+    }
     epsilons = [Cell("") if (e := row["epsilon"]) is None else Cell(f"{e:g}", e) for row in shown]
     sortable(
         pd.DataFrame(
             {
                 "run": [row["run"] for row in shown],
                 "status": cells["status"],
+                **told,
                 "jobs": [row["jobs"] for row in shown],
                 "target epsilon": epsilons,
                 "regimes": cells["regimes"],

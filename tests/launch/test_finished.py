@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from msgspec.structs import replace
@@ -34,6 +35,7 @@ def runs(tmp_path, monkeypatch):
     monkeypatch.setenv("TRUSTML_INDEX", str(tmp_path / "index"))
     monkeypatch.setattr(finished, "source_revision", lambda: {"commit": "c", "changed_files": "0"})
     monkeypatch.setattr(finished, "hardware", lambda: {"processor": "p"})
+    monkeypatch.setattr(finished, "find_environment", lambda backend: SimpleNamespace(require=lambda: PYTHON))
     first = copy_of("study", tmp_path / "runs")
     first.path.rename(tmp_path / "runs" / "first")
     second = copy_of("study", tmp_path / "runs")
@@ -59,11 +61,11 @@ def record_of(run, name):
 
 def offer(run, *names):
     for name in names:
-        FinishedJobs(run.directory).offer(run.directory.job(name), record_of(run, name), python=PYTHON)
+        FinishedJobs(run.directory).offer(run.directory.job(name), record_of(run, name))
 
 
 def taken(run, name=TRAIN, job=None):
-    return FinishedJobs(run.directory).take_over(job or run.directory.job(name), record_of(run, name), python=PYTHON)
+    return FinishedJobs(run.directory).take_over(job or run.directory.job(name), record_of(run, name))
 
 
 def files_of(run, name=TRAIN):
@@ -180,14 +182,11 @@ def test_a_run_takes_over_what_it_can_starts_the_rest_and_says_that_private_mode
     second.directory.write_manifest(replace(second.manifest, jobs=jobs))
     started = []
 
-    def refuse(*, folder, **_):
-        started.append(folder.name)
+    def start(work):
+        started.append(work.job.id)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(schedule, "Worker", refuse)
-    monkeypatch.setattr(
-        schedule, "find_environment", lambda backend: type("E", (), {"require": lambda self: PYTHON, "variables": {}})()
-    )
+    monkeypatch.setattr(schedule, "make_place", lambda place: SimpleNamespace(start=start))
     with second.directory.lock() as lock:
         manifest = JobScheduler(second.directory, listener=lambda event: None, lock=lock, reuse=True).execute()
     assert started == ["train.jax.DPSGD.s0"]

@@ -38,20 +38,23 @@ class _Filter:
     data: str
     since: datetime.datetime | None
     epsilon_below: float | None
+    tags: tuple[str, ...]
 
     @property
     def asks_of_records(self) -> bool:
         """Whether a run without a readable record cannot be what is looked for."""
-        return bool(self.regimes or self.data or self.since or self.epsilon_below is not None)
+        return bool(self.regimes or self.data or self.since or self.epsilon_below is not None or self.tags)
 
-    def takes(self, head: ManifestHead) -> bool:
+    def takes(self, run: RunDirectory, head: ManifestHead) -> bool:
         """Whether a run is one of those; its status and its epsilons are asked elsewhere."""
         if self.since is not None and _moment(head.created) < self.since:
             return False
         titles = {name.lower() for one in head.scenario.training for name in (one.name, one.kind) if name}
         if any(name.lower() not in titles for name in self.regimes):
             return False
-        return not self.data or _is_of(self.data, head)
+        if self.data and not _is_of(self.data, head):
+            return False
+        return not self.tags or set(self.tags) <= set(_tags(run))
 
 
 @click.command("list", short_help="List the runs and the ready scenarios.")
@@ -61,6 +64,7 @@ class _Filter:
 @click.option("--data", default="", metavar="TEXT", help="Only of this data: file, source, or beginning of its hash.")
 @click.option("--since", metavar="WHEN", help="Only since then: 2026-03-01, or 12h, 7d, 2w ago.")
 @click.option("--epsilon-below", type=float, metavar="X", help="Only runs with a private model of a smaller epsilon.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="Only runs that `trustml note` put this tag on.")
 @json_option
 @file_option
 def command(
@@ -70,6 +74,7 @@ def command(
     data: str,
     since: str | None,
     epsilon_below: float | None,
+    tags: tuple[str, ...],
     as_json: bool,
     file: Path | None,
 ) -> None:
@@ -85,6 +90,7 @@ def command(
         data=data,
         since=None if since is None else _since(since),
         epsilon_below=epsilon_below,
+        tags=tags,
     )
     runs = _listed(root, wanted)
     with data_stream(file) as stream:
@@ -94,9 +100,14 @@ def command(
         out = console(stream)
         if runs:
             jobs = [f"{run['jobs_ok']}/{run['jobs']}" if "jobs" in run else run["problem"] for run in runs]
+            tags = [", ".join(run.get("tags", ())) for run in runs]
             facts = [(run["run"], run["status"], run.get("created", "")) for run in runs]
-            lines = [(*one, last) for one, last in zip(facts, jobs, strict=True)]
-            print_columns(out, ("run", "status", "created", "jobs"), lines)
+            if any(tags):
+                lines = [(*one, last, tagged) for one, last, tagged in zip(facts, jobs, tags, strict=True)]
+                print_columns(out, ("run", "status", "created", "jobs", "tags"), lines)
+            else:
+                lines = [(*one, last) for one, last in zip(facts, jobs, strict=True)]
+                print_columns(out, ("run", "status", "created", "jobs"), lines)
         else:
             out.print(f"no such runs in {root}" if statuses or wanted.asks_of_records else f"no runs in {root}")
         out.print(f"ready scenarios: {', '.join(ready_scenarios())}   (trustml run NAME)", soft_wrap=True)
@@ -117,7 +128,7 @@ def _listed(root: Path, wanted: _Filter) -> list[dict[str, Any]]:
         status = directory.shown_status(head.status)
         if wanted.statuses and status not in wanted.statuses:
             continue
-        if not wanted.takes(head) or not small.holds(directory):
+        if not wanted.takes(directory, head) or not small.holds(directory):
             continue
         runs.append(
             {
@@ -127,6 +138,7 @@ def _listed(root: Path, wanted: _Filter) -> list[dict[str, Any]]:
                 "scenario": head.scenario.name,
                 "jobs_ok": sum(job.status == "ok" for job in head.jobs),
                 "jobs": len(head.jobs),
+                "tags": _tags(directory),
             }
         )
     for directory in [] if wanted.asks_of_records else unplanned_runs(root):
@@ -135,6 +147,12 @@ def _listed(root: Path, wanted: _Filter) -> list[dict[str, Any]]:
         broken_off = {"status": "unplanned", "problem": f"interrupted while planning; `trustml rm {name}` removes it"}
         runs.append({"run": name, **(planning if directory.is_executed() else broken_off)})
     return [run for run in runs if not wanted.statuses or run["status"] in wanted.statuses]
+
+
+def _tags(run: RunDirectory) -> tuple[str, ...]:
+    from trustml.record.notes import tags_of
+
+    return tags_of(run)
 
 
 def _since(text: str) -> datetime.datetime:

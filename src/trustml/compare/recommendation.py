@@ -20,9 +20,10 @@ from trustml.measures.measure import MEASURES, leading
 if TYPE_CHECKING:
     import pandas as pd
 
-Untold: TypeAlias = Literal["", "one framework", "few starts", "busy", "alike", "no test"]
+Untold: TypeAlias = Literal["", "one framework", "few starts", "busy", "unequal nodes", "alike", "no test"]
 """Why no framework is told apart for a need: there is nothing to compare it with; there are too few starts of each;
-others used the machine; the test does not tell; or no test can be made, as figures are of the same examples."""
+others used the machine; jobs had nodes of several kinds; the test does not tell; or no test can be made, as figures are
+of the same examples."""
 
 
 LEAST_GAP = 0.02
@@ -243,6 +244,8 @@ def _told(
         return "", "few starts"
     if need.timed and _is_busy(table, need):
         return "", "busy"
+    if need.timed and _has_unequal_nodes(table):
+        return "", "unequal nodes"
     first, *others = (one.backend for one in figures)
     if need.measure == "score":
         pairs = [one for one in framework_pairs(table) if one.regime == regime]
@@ -256,6 +259,10 @@ def _is_busy(table: pd.DataFrame, need: Need) -> bool:
     """Whether a machine was busy beside a job whose times the need is about, or beside a training."""
     timed = table[table.measure.isin(("step_time_median", need.measure)) & table.value.notna()]
     return bool(busy_rows(timed).any())
+
+
+def _has_unequal_nodes(table: pd.DataFrame) -> bool:
+    return bool(fact_of(table[table.value.notna()], "unequal_nodes", default=False).astype(bool).any())
 
 
 def _is_above(first: str, other: str, pairs: Sequence[FrameworkPair]) -> bool:

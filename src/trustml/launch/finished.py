@@ -17,7 +17,8 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from trustml.errors import RecordError
+from trustml.errors import EnvironmentMissingError, RecordError
+from trustml.launch.environments import find_environment
 from trustml.models.native import native_of
 from trustml.plan.job import ExplainJob, Job, TrainJob, encode_job, job_needs
 from trustml.record.files import UNREADABLE, arrays_digest, plain_bytes, sha256, write_atomic
@@ -25,6 +26,7 @@ from trustml.record.index import IndexUnavailableError, index_file, make_own
 from trustml.record.provenance import hardware, source_revision
 from trustml.record.schema import JobRecord, RecordStruct
 from trustml.record.store import RunDirectory
+from trustml.scenario.places import Local
 from trustml.scenario.spec import Execution
 
 RESULT = "result.json"
@@ -52,12 +54,12 @@ class FinishedJobs:
         self._made_on = [hardware(), source_revision(), version("trustml")]
         self._whole = self._made_on[1].get("changed_files", "0") == "0"
 
-    def take_over(self, job: Job, record: JobRecord, *, python: Path) -> JobRecord | None:
+    def take_over(self, job: Job, record: JobRecord) -> JobRecord | None:
         """Link the files of the same job of another run, and give its record, which names that run; None where none is.
 
         Files are copied where they cannot be linked, and must be those that the job wrote.
         """
-        entry = self._entry(job, python)
+        entry = self._entry(job)
         try:
             found = None if entry is None else msgspec.json.decode(plain_bytes(entry), type=Finished)
         except UNREADABLE:
@@ -72,22 +74,23 @@ class FinishedJobs:
             found.record, digest=record.digest, subject=record.subject, attempt=record.attempt + 1, reused_from=taken
         )
 
-    def offer(self, job: Job, record: JobRecord, *, python: Path) -> None:
+    def offer(self, job: Job, record: JobRecord) -> None:
         """Let later runs of this folder take a job over that ended well."""
-        entry = self._entry(job, python)
+        entry = self._entry(job)
         if entry is None or record.status != "ok" or record.result is None:
             return
         with suppress(OSError, IndexUnavailableError):
             make_own(entry.parent)
             write_atomic(entry, msgspec.json.encode(Finished(run=self._run.path.name, record=record)), private=True)
 
-    def _entry(self, job: Job, python: Path) -> Path | None:
+    def _entry(self, job: Job) -> Path | None:
         """Where the entry of a job lies, by all that its result follows from; None if it is not to be taken over."""
         if not self._whole or not may_be_taken_over(job):
             return None
         try:
+            python = find_environment(job.backend).require()
             key = [self._asked(job), *self._inputs(job), self._made_on, installed(python)]
-        except (OSError, RecordError):
+        except (OSError, RecordError, EnvironmentMissingError):
             return None
         return self._folder / f"{hashlib.sha256(msgspec.json.encode(key)).hexdigest()}.json"
 
@@ -133,7 +136,7 @@ class FinishedJobs:
 
 def may_be_taken_over(job: Job) -> bool:
     """Whether a job is plain, needs no other's outcome but weights, and leaves nothing of use under ``private/``."""
-    if native_of(job.model) is not None:
+    if native_of(job.model) is not None or not isinstance(job.execution.place, Local):  # of other machines
         return False
     if isinstance(job, TrainJob):
         private = job.mechanism is not None or job.ablated is not None or job.clients

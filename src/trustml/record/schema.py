@@ -13,6 +13,7 @@ from trustml.data.preparation import Preparation
 from trustml.errors import RecordError
 from trustml.models.tasks import DEFAULT_TASK, Task
 from trustml.plan.support import Skip
+from trustml.record.provenance import NodeRecord
 from trustml.record.starts import StartRecord
 from trustml.scenario.spec import BackendName
 from trustml.scenario.sweep import Swept
@@ -139,7 +140,9 @@ class JobRecord(RecordStruct, frozen=True, kw_only=True):
     artifacts : dict
         File in the job's folder to SHA-256.
     concurrent : bool
-        Whether other jobs ran beside it, which disturbs its timings.
+        Whether other jobs ran beside it on its machine, which disturbs its timings.
+    node : NodeRecord, optional
+        Where it ran, if not on the machine of the run (``execution.place``).
     reused_from : str
         Run in which it was done, where its files were taken over: times and memory are of there.
     """
@@ -161,6 +164,7 @@ class JobRecord(RecordStruct, frozen=True, kw_only=True):
     artifacts: dict[str, str] = {}
     concurrent: bool = False
     subject: str = ""
+    node: NodeRecord | None = None
     reused_from: str = ""
 
 
@@ -357,23 +361,13 @@ class ScenarioHead(RecordStruct, frozen=True, kw_only=True):
 
 
 class JobHead(RecordStruct, frozen=True, kw_only=True):
-    """Of a job in a list of runs.
-
-    Parameters
-    ----------
-    status : JobStatus
-    """
+    """Of a job in a list of runs."""
 
     status: JobStatus = "pending"
 
 
 class DataHead(RecordStruct, frozen=True, kw_only=True):
-    """Of the data in a list of runs.
-
-    Parameters
-    ----------
-    fingerprint : str
-    """
+    """Of the data in a list of runs."""
 
     fingerprint: str
 

@@ -18,6 +18,8 @@ def load_words(table: pd.DataFrame) -> list[str]:
     timed = table[(table.measure == "step_time_median") & table.value.notna()]
     explained = table[(table.measure == "explain_time") & table.value.notna()].drop_duplicates("job")
     found = [*_busy_words(timed, "training"), *_busy_words(explained, "explain job")]
+    if fact_of(timed, "unequal_nodes", default=False).astype(bool).any():
+        found.append("jobs of this run had nodes of several kinds: do not compare their times")
     apart = timed[fact_of(timed, "quartiles_apart", default=0.0).astype(float) > 0]
     if len(apart):
         names = ", ".join(sorted({f"{row.regime} in {row.backend}" for row in apart.itertuples()}))
