@@ -119,12 +119,7 @@ def command(
     grid = [grid_override(text) for text in grids]
     drawn = [] if sample is None else [f"sample={sample}"]
     overrides = [*settings, *(grid if mean_runs is None else []), *drawn, *_shortcuts(backends, seeds, device, devices)]
-    if reuse and mean_runs is not None:
-        raise click.UsageError("--reuse goes without --tune, whose runs are private")
-    if sample is not None and (mean_runs is not None or resume is not None):
-        raise click.UsageError(
-            "--sample goes with --grid: --tune draws from its grid, and --resume goes on with what was drawn"
-        )
+    _check_drawn(sample=sample, reuse=reuse, tuned=mean_runs is not None, resumed=resume is not None)
     if mean_runs is not None and (not grids or resume is not None or dry_run or detach):
         raise click.UsageError("--tune goes with --grid; it cannot be resumed, detached or tried without running")
     if resume is None and scenario is None:
@@ -134,13 +129,7 @@ def command(
             "--resume goes on with the scenario as it was recorded; leave SCENARIO, --backend, --seeds, --device and "
             "--devices out"
         )
-    if labels and (scenario is None or not is_data(scenario)):
-        gone = scenario is not None and Path(scenario).suffix not in _SCENARIOS and not Path(scenario).exists()
-        raise click.UsageError(
-            f"{scenario}: no such file; check the path"
-            if gone
-            else "--label goes with a data file; a scenario names its own in data.label"
-        )
+    _check_labels(labels, scenario)
     if trust_code and resume is None:
         raise click.UsageError("--trust-code goes with --resume: what you run by its own name you trust")
     _check_modes(resumed=resume is not None, allow_overrun=allow_overrun, dry_run=dry_run, detach=detach)
@@ -173,6 +162,27 @@ def _shortcuts(backends: tuple[str, ...], seeds: int | None, device: str | None,
 def _flags(allow_overrun: bool, trust_code: bool, reuse: bool) -> list[str]:
     given = {"--allow-overrun": allow_overrun, "--trust-code": trust_code, "--reuse": reuse}
     return [flag for flag, wanted in given.items() if wanted]
+
+
+def _check_labels(labels: tuple[str, ...], scenario: str | None) -> None:
+    """Refuse labels of what is no data file."""
+    if labels and (scenario is None or not is_data(scenario)):
+        gone = scenario is not None and Path(scenario).suffix not in _SCENARIOS and not Path(scenario).exists()
+        raise click.UsageError(
+            f"{scenario}: no such file; check the path"
+            if gone
+            else "--label goes with a data file; a scenario names its own in data.label"
+        )
+
+
+def _check_drawn(*, sample: str | None, reuse: bool, tuned: bool, resumed: bool) -> None:
+    """Refuse what does not go with tuning, or with a run whose settings are drawn already."""
+    if reuse and tuned:
+        raise click.UsageError("--reuse goes without --tune, whose runs are private")
+    if sample is not None and (tuned or resumed):
+        raise click.UsageError(
+            "--sample goes with --grid: --tune draws from its grid, and --resume goes on with what was drawn"
+        )
 
 
 def _check_modes(*, resumed: bool, allow_overrun: bool, dry_run: bool, detach: bool) -> None:
