@@ -164,6 +164,8 @@ def _device(evidence: Evidence, record: JobRecord) -> Facts:
     found: Facts = {"device": (record.result.device if record.result else "") or "unknown device"}
     if record.concurrent:
         found["beside"] = True
+    if record.reused_from:
+        found["reused_from"] = record.reused_from
     if record.node is not None:
         found |= {"node": record.node.name, "node_cores": record.node.cores}
     if unequal_nodes(evidence.manifest):

@@ -143,6 +143,8 @@ class JobRecord(RecordStruct, frozen=True, kw_only=True):
         Whether other jobs ran beside it on its machine, which disturbs its timings.
     node : NodeRecord, optional
         Where it ran, if not on the machine of the run (``execution.place``).
+    reused_from : str
+        Run in which it was done, where its files were taken over: times and memory are of there.
     """
 
     id: str
@@ -163,6 +165,7 @@ class JobRecord(RecordStruct, frozen=True, kw_only=True):
     concurrent: bool = False
     subject: str = ""
     node: NodeRecord | None = None
+    reused_from: str = ""
 
 
 def failed_methods(record: JobRecord) -> tuple[MethodRecord, ...]:
