@@ -1,4 +1,4 @@
-"""``python -m tests.reliability.page``: docs/reliability.md, from what the commands wrote under ``benchmarks/results/``."""
+"""``python -m tests.reliability.page``: docs/reliability.md, of what the commands wrote in ``benchmarks/results/``."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ Each of them can be run anywhere; they need a checkout, not an installed package
 
 - **Charged before done.** A private step is charged to the ledger, and the ledger is on disk, before it is taken.
   After any crash the charges are at least what was done; a resume that finds fewer refuses in one line.
-- **Whole or not at all.** Every file but the ledger and the events takes its place at once. What a writer that was killed
-  left half written is removed when the run goes on.
+- **Whole or not at all.** Every file but the ledger and the events takes its place at once. What a writer that was
+  killed left half written is removed when the run goes on.
 - **Finished stays finished.** A job that ended well is never run again, and its files are checked by their hashes.
-- **Nobody beside.** A run is executed by one process, which holds its lock; so do its workers. A second resume waits two
-  seconds, then says which process has the run.
+- **Nobody beside.** A run is executed by one process, which holds its lock; so do its workers. A second resume waits
+  two seconds, then says which process has the run.
 - **No orphan.** However the launcher ends, the kernel ends its workers. The one exception: a worker that was *stopped*
   (SIGSTOP) before its first line of Python stays until it is killed by hand; a resume names its number.
 - **One line.** A full disk, a folder that cannot be written, a signal, a file of a stranger: one line that says what to
   do, and an exit code; never a traceback.
-- **Ctrl-C, SIGTERM and SIGHUP are one.** `trustml run` and `trustml dashboard` stop their workers and keep what is
-  finished; under `nohup` a hang-up is ignored. An audit of a run that then goes on is removed, as it was of another state.
+- **Ctrl-C, SIGTERM and SIGHUP are one.** `trustml run` and `trustml dashboard` stop what they started and keep what is
+  finished; under `nohup` a hang-up is ignored.
+- **An audit is of the run as it is.** Where a run goes on, what an audit concluded of it before is removed.
+- **Read where nothing can be written.** Commands that read runs do so on a read-only disk; others say so.
 - **The clock may be wrong.** Nothing that counts follows the wall clock; a clock that is set back changes the order in
   which runs are listed, and no more.
 """
@@ -47,10 +49,11 @@ def _kills() -> list[str]:
     found = read_result("kills")
     lines = [
         "## Disturbed at random instants", "",
-        f"{found['disturbances']} disturbances of {found['runs ended whole']} runs, each of plain, private and federated "
-        "training and explanations by the backend of plain numpy. After each: no process was left, finished jobs were "
-        "as they were, no charge was taken back or was less than what was told of or saved, and a command that reads "
-        "runs did so. At its end each run was whole, nothing was left behind, and `trustml verify` passed.", "",
+        f"{found['disturbances']} disturbances of {found['runs ended whole']} runs, each of plain, private and "
+        "federated training and explanations by the backend of plain numpy. After each: no process was left, finished "
+        "jobs were as they were, no charge was taken back or was less than what was told of or saved, and a command "
+        "that reads runs did so. At its end each run was whole, nothing was left behind, and `trustml verify` passed.",
+        "",
         *_told(found), "| phase | disturbances |", "| --- | ---: |",
         *(f"| {name} | {count} |" for name, count in found["by phase"].items()), "",
         "| what happened | times |", "| --- | ---: |",
@@ -58,7 +61,7 @@ def _kills() -> list[str]:
         f"| two resumes at once | {found['two resumes at once']} |",
         f"| the disk was full while at work ({found['disk']}) | {found['disk filled while at work']} |",
         f"| the clock of a life was set back | {found['lives with a clock that went back']} |", "",
-        "Kills within private steps, with every step watched from outside, are tests of their own: `make test-kills`.", "",
+        "Kills within private steps, each step watched from outside, are tests of their own: `make test-kills`.", "",
     ]  # fmt: skip
     return lines
 
@@ -111,8 +114,8 @@ def _limits() -> list[str]:
         "## What this does not show", "",
         "- Power that fails: files are synced before they take their places, and no disk was pulled to see it.",
         "- Network file systems: locks of `flock` are taken for granted.",
-        "- Readers inside a framework's own process (`torch.export.load`, TensorFlow Lite) are given only what was looked",
-        "  through before; that look is what is tested here.", "",
+        "- Readers inside a framework's own process (`torch.export.load`, TensorFlow Lite) are given only what was",
+        "  looked through before; that look is what is tested here.", "",
     ]  # fmt: skip
 
 

@@ -144,7 +144,7 @@ def in_this_process(folder: Path) -> None:
     import trustml
 
     with unasked_second_opinion():
-        run = trustml.run(scenario(steps=20), out=folder, progress=False, listener=_heard)
+        run = trustml.run(scenario(steps=20, regimes=("DPSGD",)), out=folder, progress=False, listener=_heard)
         assert run.status == "success", [(one.id, one.reason) for one in run.manifest.jobs]
         again = trustml.resume(run.path, progress=False, listener=_heard)
     assert again.measures().equals(run.measures())
@@ -167,8 +167,9 @@ def soak(folder: Path, *, minutes: float, seed: int) -> dict[str, Any]:
         while time.monotonic() - since < 60 * minutes:
             rounds += 1
             with tempfile.TemporaryDirectory(dir=folder) as place:
-                disturbed = Disturbed(Path(place), generator=generator, figures=figures)
-                for phase in generator.sample(kills.PHASES[:-1], 2):
+                mixed = scenario(regimes=(generator.choice(("Plain", "DPSGD", "DPFedAvg")),))
+                disturbed = Disturbed(Path(place), generator=generator, figures=figures, of=mixed)
+                for phase in sorted(generator.sample(kills.PHASES[1:-1], 2), key=kills.PHASES.index):
                     disturbed.disturb(phase, generator.choice(list(kills.DISTURBANCES)))
                 disturbed.end()
                 in_this_process(Path(place) / "own")
