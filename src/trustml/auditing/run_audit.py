@@ -23,6 +23,7 @@ from trustml.errors import RecordError, UsageError
 from trustml.measures.assumptions import NOTHING_ELSE
 from trustml.measures.measure import MEASURES as MEASURES_TABLE
 from trustml.measures.measure import of_family, shown_in
+from trustml.measures.remembered import GUESSED
 from trustml.measures.row import Row
 from trustml.privacy.ledger import ADD_OR_REMOVE, REPLACE, ZERO_OUT, Charge, Drawn, NeighboringRelation, read_ledger
 from trustml.privacy.statement import PrivacyStatement, understated_line
@@ -223,7 +224,7 @@ def _membership(rows: list[Row], trained: list[JobRecord], verdicts: Mapping[str
 
 
 def _remembered(rows: list[Row]) -> Iterable[Finding]:
-    """Judge canary sequences and extraction by the tests against what was not trained on."""
+    """Judge canary sequences, extraction and guessed columns by the tests against what was not trained on."""
     for row in rows:
         if row.measure not in of_family("remembered") or row.verdict == "" or row.p_value is None:
             continue
@@ -231,7 +232,7 @@ def _remembered(rows: list[Row]) -> Iterable[Finding]:
         untrained, idle = float(row.facts["untrained_value"]), untried(row)
         told_words = idle or ("remembered" if told else "no difference is shown")
         yield Finding(
-            id=f"membership.{row.measure}.{row.job}",
+            id=f"membership.{row.measure}.{row.job}" + (f".{row.subject}" if row.measure == GUESSED else ""),
             rule=f"membership.{row.measure}",
             check="membership",
             severity="not checked" if idle else "risk" if told else "pass",
@@ -243,7 +244,7 @@ def _remembered(rows: list[Row]) -> Iterable[Finding]:
             artifacts=(MEASURES,),
             would_change="private training, fewer epochs or copies"
             if told
-            else "more canaries or texts; no attack that fails proves privacy",
+            else "more canaries, texts or rows; no attack that fails proves privacy",
         )
 
 

@@ -32,9 +32,9 @@ from trustml.record.files import encode_arrays, inside, read_arrays, write_atomi
 from trustml.scenario.optimizers import SGD
 from trustml.scenario.trained_part import trained_shapes
 from trustml.worker.canary_insertion import CanaryFederation, CanaryTrainer, strength_of
-from trustml.worker.federated import HISTORY
 from trustml.worker.fine_tuning import fine_tuning
 from trustml.worker.job_context import JobContext
+from trustml.worker.learning_curve import HISTORY
 from trustml.worker.predicting import predict_recorded
 from trustml.worker.prepared import labels_of, read_prepared
 from trustml.worker.private import entropy_words
