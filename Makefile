@@ -5,7 +5,10 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 LOCK := src/trustml/environments/main.lock
+# uv where it is there, pip where not, or where uv finds no packages: it does not read pip's settings.
+UV ?= $(shell command -v uv)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+install = { $(if $(UV),$(UV) pip install --quiet --compile-bytecode --no-deps --python $(BIN)/python $(1) ||) $(PIP) $(1); }
 PYTEST_ARGS ?=
 # XLA compiles the many small programs of the tests for longer than they run: here it optimises less, and leaves its
 # slower compiler of fused loops out. make test-all leaves it as users have it.
@@ -15,7 +18,7 @@ ALL := TRUSTML_TESTS=all
 QUICK := JAX_DISABLE_MOST_OPTIMIZATIONS=1 XLA_FLAGS=--xla_cpu_use_fusion_emitters=false OMP_NUM_THREADS=1 \
 	PYTHONDONTWRITEBYTECODE=
 
-.PHONY: demo bench atlas test test-all test-wheel test-mutants test-kills test-conformance test-sensitivity test-seeds check format environments dashboard docs clean help
+.PHONY: demo bench atlas test test-all test-wheel test-mutants test-kills test-conformance test-sensitivity test-seeds check format environments dashboard dist sbom docs clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -72,10 +75,17 @@ environments: .venv/.installed  ## make .venv and .venv-tensorflow
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "trustml needs Python 3.11 for make; set PYTHON=")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	grep -E '^(click|msgspec)==' $(LOCK) > .venv/setup.txt
-	$(PIP) -r .venv/setup.txt
+	$(call install,-r .venv/setup.txt)
 	@PYTHONPATH=src $(BIN)/python -m trustml.cli setup tensorflow & other=$$!; \
-	$(PIP) -r $(LOCK) && $(PIP) --no-build-isolation -e .; ended=$$?; wait $$other; exit $$ended
+	$(call install,-r $(LOCK)) && $(call install,--no-build-isolation -e .); ended=$$?; wait $$other; exit $$ended
 	touch $@
+
+dist: environments  ## build sdist and wheel in dist/, the wheel from the sdist
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist . > /dev/null
+
+sbom: dist  ## bill of materials of the release: dist/trustml.cdx.json (CycloneDX)
+	$(BIN)/python .ci/sbom.py dist/trustml.cdx.json dist/*.whl dist/*.tar.gz
 
 docs: .venv-docs/.installed  ## build the site of the documentation in site/, with every link checked
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
@@ -95,4 +105,4 @@ atlas: environments  ## run ready scenarios in all frameworks and put their repo
 	touch $@
 
 clean:  ## remove both environments and caches, not the runs
-	rm -rf .venv .venv-tensorflow .venv-docs site .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .venv-tensorflow .venv-docs site dist .pytest_cache .ruff_cache .mypy_cache

@@ -307,7 +307,7 @@ MUTANTS = (
         "backends/test_tasks.py",
         (
             "labels of copies are cut up",
-            "backends/torch/dp.py",
+            "backends/torch/ranks.py",
             "np.repeat(labels, copies, axis=0)",
             "np.repeat(labels, copies)",
         ),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from trustml.models.exported import Quantised
     from trustml.privacy.statement import PrivacyStatement
     from trustml.record.exports import Calibration, ExportRecord
+    from trustml.record.notes import Notes
     from trustml.report.run_figures import RunFigures
     from trustml.report.score_changes import Answer
 
@@ -90,6 +91,24 @@ class Run:
         from trustml.compare.table import read_statements
 
         return read_statements(self._directory)
+
+    def notes(self) -> Notes:
+        """Tags and notes that people wrote of the run afterwards."""
+        from trustml.record.notes import read_notes
+
+        return read_notes(self._directory)
+
+    def note(self, text: str = "", *, tags: Sequence[str] = (), remove_tags: Sequence[str] = ()) -> Notes:
+        """Add a note or tags, in ``private/`` beside the record, and give all there are.
+
+        Raises
+        ------
+        UsageError
+            If a text or a tag may not be written so.
+        """
+        from trustml.record.notes import write_note
+
+        return write_note(self._directory, text=text, add=tags, remove=remove_tags)
 
     def summary(self) -> tuple[Answer, ...]:
         """What the run answers, in three to five sentences, each with the measure it is made from."""

@@ -272,3 +272,17 @@ def test_statements_that_cannot_be_read_are_not_said_to_be_of_no_privacy(entry, 
     assert_whole(app)
     assert any("There are no privacy statements" in one.value for one in app.warning)
     assert not any("No model" in one.value or "No finite" in one.value for one in app.info), text_of(app)
+
+
+def test_runs_are_found_by_what_was_noted_of_them(entry, tmp_path, monkeypatch):
+    good, other = copy_of("private", tmp_path), copy_of("federated", tmp_path)
+    good.note("before *the* audit", tags=["for-report"])
+    (other.path / "private").mkdir(exist_ok=True)
+    (other.path / "private" / "notes.json").write_text("[")
+    app = opened(entry, tmp_path, monkeypatch, run=good.id)
+    assert "Tags: for-report" in text_of(app) and "before \\*the\\* audit" in text_of(app)
+    app.switch_page("views/runs.py").run()
+    assert len(app.dataframe[0].value) == 2
+    app.selectbox(key="runs tag").set_value("for-report").run()
+    assert_whole(app)
+    assert [row[:3] for row in shown_cells(app.dataframe[0])] == [[good.id, "success", "for-report"]]

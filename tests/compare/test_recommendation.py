@@ -53,6 +53,18 @@ def test_none_is_named_where_starts_do_not_tell(rows, untold):
     assert (one.best, one.untold) == ("", untold)
 
 
+@pytest.mark.parametrize(("others", "throttled"), [(0.5, 0.0), (0.0, 0.5)])
+def test_a_busy_machine_beside_explanations_alone_spoils_their_times_alone(others, throttled):
+    facts = {"others_share": others, "throttled_share": throttled}
+    rows = [*times("torch", [0.02, 0.021, 0.019]), *times("jax", [0.01, 0.011, 0.009])]
+    explained = [
+        row("explain_time", one.value, one.backend, seed=one.seed, low=one.value, high=one.value, facts=facts)
+        for one in rows
+    ]
+    found = {one.need.title: one for one in recommendations(table_of([*rows, *explained]))}
+    assert (found["fast training"].best, found["fast explanations"].untold) == ("jax", "busy")
+
+
 def test_one_that_is_apart_from_the_second_alone_is_not_named():
     one = told(
         *times("torch", [0.020, 0.021, 0.019]),

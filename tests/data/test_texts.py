@@ -183,3 +183,8 @@ def test_other_data_than_texts_have_no_next_token(tmp_path):
     (tmp_path / "t.csv").write_text("a,label\n" + "1,2\n2,1\n" * 5, encoding="utf-8")
     with pytest.raises(DataError, match="holds no tokens; use data=Text"):
         load_dataset(Csv(path=str(tmp_path / "t.csv"), label="label"), NextToken())
+
+
+def test_a_split_that_leaves_a_side_empty_is_one_line(tmp_path):
+    with pytest.raises(DataError, match=r"data: 2 examples are left to train on, and 0 are held out; give more"):
+        load_dataset(source(tmp_path, [("a", "hi"), ("b", "you")]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -17,9 +18,12 @@ import numpy as np
 from tests.conformance.cases import make_inputs, make_model
 from trustml.backends.contract import FileRequest
 from trustml.backends.table import load_backend
+from trustml.deployment.targets import TARGETS
 from trustml.errors import UsageError
+from trustml.models.exported import ADDED_VARIABLE
 
 ENDINGS = {"pt2": ".pt2", "onnx": ".onnx", "stablehlo": ".stablehlo", "keras": ".keras", "tflite": ".tflite"}
+ENDINGS |= {"onnx-web": ".onnx", "executorch": ".pte", "tfjs": ".tfjs"}
 STATEMENT = '{"run": "of a test"}'
 
 
@@ -29,6 +33,8 @@ def main(backend: str, output: str, names: list[str]) -> None:
     found = {}
     for name in names:
         for target in exporting.EXPORTERS:
+            if not added(target):
+                continue
             with tempfile.TemporaryDirectory() as folder:
                 found[f"{name}.{target}"] = _tried(backend, exporting, name, target, Path(folder))
     if backend == "tensorflow":
@@ -37,6 +43,12 @@ def main(backend: str, output: str, names: list[str]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             found["hostile"] = tried(Path(folder))
     Path(output).write_text(json.dumps(found))
+
+
+def added(target: str) -> bool:
+    """Whether the packages of a target that needs some of its own are there."""
+    name = TARGETS[target].addition
+    return not name or ADDED_VARIABLE.format(name.upper()) in os.environ
 
 
 def _tried(backend, exporting, name, target, folder):

@@ -38,11 +38,11 @@ KNOWN = {
 )
 def test_files_compute_what_networks_compute(backend, tmp_path):
     names = EVERYTHING if WHOLE else NAMES[backend]
-    output = tmp_path / "found.json"
+    output, environment = tmp_path / "found.json", find_environment(backend)
     with (tmp_path / "log.txt").open("wb") as log:
         done = subprocess.run(
-            [find_environment(backend).require(), "-m", "tests.deployment.exported_cases", backend, output, *names],
-            env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
+            [environment.require(), "-m", "tests.deployment.exported_cases", backend, output, *names],
+            env={**os.environ, **environment.variables, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -77,7 +77,7 @@ def test_a_run_is_watched_and_ended_once_from_other_processes(run):
         content = run.file(_RUNNER).read_bytes()
         for wrong in (
             {"started": runner.started - 100},  # the number was given out again
-            {"pid": os.getpid(), "started": psutil.Process().create_time()},  # lives, and has not the lock
+            {"pid": os.getpid(), "started": psutil.Process().create_time() - psutil.boot_time()},  # has not the lock
             {"pid": 2**22 + 1},
             {"pid": -1},
         ):
@@ -90,6 +90,10 @@ def test_a_run_is_watched_and_ended_once_from_other_processes(run):
             with pytest.raises(UsageError, match=words):
                 ask_to_end(run)
         run.file(_RUNNER).write_bytes(content)
+        boot = psutil.boot_time()
+        with pytest.MonkeyPatch.context() as patch:  # a clock that is set back moves when the system says it began
+            patch.setattr(psutil._psplatform, "boot_time", lambda: boot - 3600)
+            assert psutil.boot_time() == boot - 3600 and runner_of(run) == runner
 
         now = executed_now(run)
         assert (now.pid, now.run, now.since) == (process.pid, run.path.name, runner.since)

@@ -90,6 +90,10 @@ class Target:
     batch_size : int
     padding : int, optional
         Token that pads its inputs, where it takes an attention mask beside them.
+    backend : str
+        Whose ``model_adapter`` it is given to, where there is one; empty for all others.
+    given : object
+        The model as that takes it.
     source, file_digest : str
         Name of the file it was loaded from and the file's SHA-256, or the address it is served at.
     """
@@ -103,6 +107,8 @@ class Target:
     columns: tuple[str, ...] = ()
     batch_size: int = BATCH
     padding: int | None = None
+    backend: str = ""
+    given: Any = None
     source: str = ""
     file_digest: str = ""
 
@@ -300,7 +306,8 @@ def _live(entry: BackendEntry, model: Any, *, kind: str, parts: tuple[str, ...])
             raise _not_by_parts(model, parts)
         model = module.by_parts(model, parts)
     live: LiveModel = module.live_model(model)
-    return Target(kind=kind, ask=live.outputs, live=live, padding=None if parts else padding_of(model))
+    padding = None if parts else padding_of(model)
+    return Target(kind=kind, ask=live.outputs, live=live, padding=padding, backend=entry.name, given=model)
 
 
 def _evaluating(model: Any) -> Any:

@@ -8,10 +8,10 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
+from trustml.cli.main import interrupted_by_signals
 from trustml.cli.output import root_option
 
 _PATIENCE = 5.0  # seconds
@@ -61,8 +61,7 @@ def command(
     folders = {"TRUSTML_SCENARIOS": scenarios, "TRUSTML_AUDITS": audits}
     app = str(shipped("apps") / "dashboard.py")
     serve = module_command(Path(sys.executable), "streamlit", "run", app, *options)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    interrupted_by_signals()
     # A session of its own: a signal to our group comes to us alone, and the server ends with us, however we end.
     process = subprocess.Popen(
         serve.arguments,
@@ -91,10 +90,6 @@ def _make(folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--audits: {folder} cannot be made ({error.strerror}); name another folder") from None
-
-
-def _interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -9,6 +9,7 @@ import errno
 import importlib
 import keyword
 import os
+import signal
 import sys
 
 import click
@@ -25,6 +26,8 @@ _COMMANDS = {
     "attach": "Show the progress of a run that another process executes.",
     "cancel": "End runs that another process executes, as Ctrl-C would.",
     "list": "List the runs and the ready scenarios.",
+    "query": "Ask all runs of a folder in SQL.",
+    "note": "Write a note or tags on a run, or show them.",
     "rm": "Remove runs, or what is left of one that was never planned to its end.",
     "show": "Show how a run went and what it measured.",
     "compare": "Show regimes and frameworks, or several runs, side by side.",
@@ -128,6 +131,22 @@ def _main(arguments: list[str]) -> int:
         return USAGE
     except Exception as error:
         return _internal(error)
+
+
+def interrupted_by_signals() -> None:
+    """End this process as Ctrl-C would when it is told to end, or when its terminal is gone.
+
+    Also where SIGINT was ignored when we were started, as a shell does for what it puts into the background. A hang-up
+    that is ignored stays so: `nohup` asked for that.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _interrupt)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 _FIXES = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import click
 
 from trustml.cli.completing import complete_fields, complete_runs, complete_scenarios
 from trustml.cli.init import label_option, make_draft, write_draft
-from trustml.cli.main import INTERRUPTED, OK, PARTIAL
+from trustml.cli.main import INTERRUPTED, OK, PARTIAL, interrupted_by_signals
 from trustml.cli.output import (
     console,
     data_stream,
@@ -54,6 +53,12 @@ _EXIT = {"success": OK, "partial": PARTIAL, "interrupted": INTERRUPTED}
     help="Train a regime with each of these values: training.1.epsilon=1,3,8; repeated, with each combination.",
 )
 @click.option(
+    "--sample",
+    metavar="N",
+    help="With --grid: draw N settings instead of all combinations, also from ranges such as 0.01..1:log; random:N not "
+    "by a Sobol sequence.",
+)
+@click.option(
     "--tune",
     "mean_runs",
     type=click.FloatRange(min=1, max=1000),
@@ -63,6 +68,7 @@ _EXIT = {"success": OK, "partial": PARTIAL, "interrupted": INTERRUPTED}
 @click.option("--backend", "backends", multiple=True, metavar="NAME", help="Only this backend; may be repeated.")
 @click.option("--seeds", type=click.IntRange(1, 10_000), help="Train every model with this many seeds.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to compute.")
+@click.option("--devices", type=click.IntRange(1, 1024), help="Deal private batches out over so many devices.")
 @click.option(
     "--resume", metavar="RUN", shell_complete=complete_runs, help="Go on with this run: do only what is missing."
 )
@@ -79,10 +85,12 @@ def command(
     old_root: Path | None,
     settings: tuple[str, ...],
     grids: tuple[str, ...],
+    sample: str | None,
     mean_runs: float | None,
     backends: tuple[str, ...],
     seeds: int | None,
     device: str | None,
+    devices: int | None,
     resume: str | None,
     allow_overrun: bool,
     trust_code: bool,
@@ -104,14 +112,20 @@ def command(
 
     root = renamed(old_root, root, was="--out", now="--runs") or root
     grid = [grid_override(text) for text in grids]
-    overrides = [*settings, *(grid if mean_runs is None else []), *_shortcuts(backends, seeds, device)]
+    drawn = [] if sample is None else [f"sample={sample}"]
+    overrides = [*settings, *(grid if mean_runs is None else []), *drawn, *_shortcuts(backends, seeds, device, devices)]
+    if sample is not None and (mean_runs is not None or resume is not None):
+        raise click.UsageError(
+            "--sample goes with --grid: --tune draws from its grid, and --resume goes on with what was drawn"
+        )
     if mean_runs is not None and (not grids or resume is not None or dry_run or detach):
         raise click.UsageError("--tune goes with --grid; it cannot be resumed, detached or tried without running")
     if resume is None and scenario is None:
         raise click.UsageError("name a scenario, such as `trustml run digits`, or a run to go on with (--resume)")
-    if resume is not None and (scenario is not None or backends or seeds or device):
+    if resume is not None and (scenario is not None or backends or seeds or device or devices):
         raise click.UsageError(
-            "--resume goes on with the scenario as it was recorded; leave SCENARIO, --backend, --seeds and --device out"
+            "--resume goes on with the scenario as it was recorded; leave SCENARIO, --backend, --seeds, --device and "
+            "--devices out"
         )
     if labels and (scenario is None or not is_data(scenario)):
         gone = scenario is not None and Path(scenario).suffix not in _SCENARIOS and not Path(scenario).exists()
@@ -123,9 +137,7 @@ def command(
     if trust_code and resume is None:
         raise click.UsageError("--trust-code goes with --resume: what you run by its own name you trust")
     _check_modes(resumed=resume is not None, allow_overrun=allow_overrun, dry_run=dry_run, detach=detach)
-    # Also where SIGINT was ignored when we were started, as a shell does for what it puts into the background.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    interrupted_by_signals()
     if scenario is not None and is_data(scenario):
         where = write_draft(make_draft(scenario, labels=labels, backends=backends), None)
         click.echo(f"wrote {where}, which is run now; all of it is yours to change", err=True)
@@ -142,11 +154,12 @@ def command(
         return _run(scenario, root, overrides, resume, (allow_overrun, trust_code), as_json, stream)
 
 
-def _shortcuts(backends: tuple[str, ...], seeds: int | None, device: str | None) -> list[str]:
+def _shortcuts(backends: tuple[str, ...], seeds: int | None, device: str | None, devices: int | None) -> list[str]:
     """Settings for the options that stand for a field."""
     found = [f"backends=[{', '.join(repr(name) for name in backends)}]"] if backends else []
     if seeds:
         found.append(f"seeds=[{', '.join(map(str, range(seeds)))}]")
+    found += [f"execution.devices={devices}"] if devices else []
     return [*found, f"execution.device='{device}'"] if device else found
 
 
@@ -322,7 +335,3 @@ def _detach(
     else:
         stream.write(f"{name}\n")
     click.echo(f"watch it: trustml attach {name} --runs {root}   end it: trustml cancel {name} --runs {root}", err=True)
-
-
-def _interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt

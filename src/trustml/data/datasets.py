@@ -75,6 +75,11 @@ def load_dataset(source: DataSource, task: Task = DEFAULT_TASK) -> Dataset:
     """
     require_split(source)
     found = _load(source, task)
+    if not len(found.train) or not len(found.test):
+        raise DataError(
+            f"data: {len(found.train)} examples are left to train on, and {len(found.test)} are held out; "
+            "give more, or change data.test_fraction"
+        )
     found = replace(found, warnings=(*found.warnings, *copies_warnings(found.train.inputs, found.test.inputs)))
     if isinstance(task, Regression):
         classes: Classes = "targets as they are" if task.target_range is None else "targets by a given range"

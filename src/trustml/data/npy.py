@@ -23,7 +23,7 @@ MOST_DEFLATED = 1032
 """Times that deflate can shrink anything."""
 DAMAGED = (
     *(OSError, ValueError, EOFError, RuntimeError, NotImplementedError, MemoryError, SyntaxError, TypeError, KeyError),
-    *(OverflowError, struct.error, zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+    *(OverflowError, struct.error, zipfile.BadZipFile, zlib.error, tokenize.TokenError, IndexError, RecursionError),
 )
 """What readers of archives and arrays raise on damaged files."""
 

@@ -45,7 +45,7 @@ def onnx_source(path: Path, example: Array | None) -> Source:
     onnx, model = _looked_through(path)
     try:
         reader = _Reader(onnx, model)
-    except ValueError as error:  # of a weight whose bytes are not those of its shape
+    except (ValueError, KeyError, TypeError) as error:  # of a weight whose bytes are not those of its shape or type
         raise UsageError(f"{path}: holds a weight that cannot be read ({_first(error)}); save it anew") from None
     rows = reader.example(example)
     traced = np.concatenate([rows] * -(-_BATCH // len(rows)))[:_BATCH]

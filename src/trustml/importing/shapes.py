@@ -267,6 +267,8 @@ def _listed(factors: Any, places: int) -> Sequence[float]:
 def _without_rest(old: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
     """Give the size that is written as -1."""
     known = math.prod(one for one in shape if one != -1)
+    if known <= 0:
+        raise CannotCarryError("view")
     return tuple(math.prod(old) // known if one == -1 else int(one) for one in shape)
 
 

@@ -24,6 +24,14 @@ def holds_eight_bits(path: Path) -> bool:
     return any(tensor.data_type in kinds and tensor.dims for tensor in graph.initializer)
 
 
+def read_metadata(path: Path, name: str) -> str:
+    """Give an entry of metadata; nothing where there is none."""
+    import onnx
+
+    found = onnx.load(path, load_external_data=False).metadata_props
+    return next((entry.value for entry in found if entry.key == name), "")
+
+
 def refuse_onnx_file(path: Path) -> None:
     """Refuse a file of operators of other domains, or with numbers in other files.
 

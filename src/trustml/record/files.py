@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import io
 import os
+import re
 import stat
 import tempfile
 import zipfile
@@ -20,6 +23,9 @@ import numpy.typing as npt
 from trustml.data.npy import DAMAGED, LARGEST_FILE, read_member, read_npz_members
 from trustml.errors import RecordError
 
+_HALF_WRITTEN = re.compile(r"\..+\.[a-z0-9_]{8}")
+"""Names as `replacing` makes them; nothing else in a run is named so."""
+
 
 def write_atomic(path: Path, content: bytes, *, private: bool = False) -> None:
     """Write beside `path`, sync, rename over it, sync the folder."""
@@ -34,15 +40,28 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:
+            with contextlib.suppress(OSError):  # some network disks have no locks
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o600 if private else 0o644)
-        os.replace(temporary, path)
+            os.chmod(temporary, 0o600 if private else 0o644)
+            os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def remove_half_written(folder: Path) -> None:
+    """Remove files below `folder` whose writer was killed: nobody holds them, and they took nothing's place."""
+    for place, _, names in os.walk(folder):
+        for name in filter(_HALF_WRITTEN.fullmatch, names):
+            with contextlib.suppress(OSError):
+                handle = os.open(os.path.join(place, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+                with open(handle, "rb") as stream:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(os.path.join(place, name))
 
 
 def encode_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:

@@ -21,7 +21,7 @@ from trustml.record.store import ALL_EVENTS, LOCK, RunDirectory
 
 _RUNNER = "private/runner.json"
 _ASKED = "private/asked_to_end.json"
-_SAME_START = 2.0  # seconds: the system tells the start of a process in ticks since a boot whose time is rounded
+_SAME_START = 2.0  # seconds
 _LOOK_SECONDS = 0.1
 _RECENT_BYTES = 1 << 18
 
@@ -33,7 +33,7 @@ class Runner(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     pid : int
     started : float
-        When the process began, in seconds since 1970: a number that was given out again has another.
+        When the process began, in seconds since the machine did: a number that was given out again has another.
     host : str
     since : float
         When it began with this run.
@@ -56,7 +56,7 @@ def executing(run: RunDirectory) -> Iterator[None]:
     """Write down, as long as it does, that this process executes a run whose lock it holds."""
     runner = Runner(
         pid=os.getpid(),
-        started=psutil.Process().create_time(),
+        started=_started(psutil.Process()),
         host=socket.gethostname(),
         since=time.time(),
         events_from=_size(run.file(ALL_EVENTS)),
@@ -84,10 +84,16 @@ def runner_of(run: RunDirectory) -> Runner | None:
     return runner if runner.host != socket.gethostname() or _holds_lock(runner, run) else None
 
 
+def _started(process: psutil.Process) -> float:
+    """When a process began, by a clock that nobody sets: both numbers move with the wall clock."""
+    boot = psutil.boot_time()  # first: older psutils keep the last answer, and reckon by it
+    return float(process.create_time() - boot)
+
+
 def _holds_lock(runner: Runner, run: RunDirectory) -> bool:
     try:
         process = psutil.Process(runner.pid)
-        if abs(process.create_time() - runner.started) > _SAME_START:
+        if abs(_started(process) - runner.started) > _SAME_START:
             return False
         lock = os.stat(run.path / LOCK)
         opened = [one.path for one in process.open_files() if os.path.basename(one.path) == LOCK]

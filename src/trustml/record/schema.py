@@ -13,6 +13,7 @@ from trustml.data.preparation import Preparation
 from trustml.errors import RecordError
 from trustml.models.tasks import DEFAULT_TASK, Task
 from trustml.plan.support import Skip
+from trustml.record.provenance import NodeRecord
 from trustml.record.starts import StartRecord
 from trustml.scenario.spec import BackendName
 from trustml.scenario.sweep import Swept
@@ -139,7 +140,9 @@ class JobRecord(RecordStruct, frozen=True, kw_only=True):
     artifacts : dict
         File in the job's folder to SHA-256.
     concurrent : bool
-        Whether other jobs ran beside it, which disturbs its timings.
+        Whether other jobs ran beside it on its machine, which disturbs its timings.
+    node : NodeRecord, optional
+        Where it ran, if not on the machine of the run (``execution.place``).
     """
 
     id: str
@@ -159,6 +162,7 @@ class JobRecord(RecordStruct, frozen=True, kw_only=True):
     artifacts: dict[str, str] = {}
     concurrent: bool = False
     subject: str = ""
+    node: NodeRecord | None = None
 
 
 def failed_methods(record: JobRecord) -> tuple[MethodRecord, ...]:
@@ -329,20 +333,34 @@ class Manifest(RecordStruct, frozen=True, kw_only=True):
     start: StartRecord | None = None
 
 
+class RegimeHead(RecordedRegime, frozen=True, kw_only=True):
+    """Of a regime in a list of runs.
+
+    Parameters
+    ----------
+    epsilon : object
+        What a private regime asks for, as it was recorded.
+    """
+
+    epsilon: Any = None
+
+
 class ScenarioHead(RecordStruct, frozen=True, kw_only=True):
     """Of the scenario in a list of runs.
 
     Parameters
     ----------
     name : str
-    training : tuple of RecordedRegime
+    training : tuple of RegimeHead
     data : dict
         The source, as plain data.
+    backends : tuple of str
     """
 
     name: str = ""
-    training: tuple[RecordedRegime, ...] = ()
+    training: tuple[RegimeHead, ...] = ()
     data: dict[str, Any] = {}
+    backends: tuple[str, ...] = ()
 
 
 class JobHead(RecordStruct, frozen=True, kw_only=True):

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from trustml.backends.contract import LiveModel
 from trustml.data.dataset import Floats, Ints
 from trustml.frameworks.table import entry_of, names_module
+from trustml.models.deployed_files import target_of_file
 from trustml.processes import is_offline
 from trustml.record.files import encode_arrays, read_arrays, write_atomic
 from trustml.worker.__main__ import one_line, write_problem
@@ -77,8 +78,7 @@ class _FileModel:
     """A file for deployment, see :class:`trustml.backends.contract.LiveModel`: inputs as its owner has them."""
 
     def __init__(self, path: Path, backend: str) -> None:
-        target = "savedmodel" if path.is_dir() else path.suffix[1:]
-        self._opened = exporter_of(backend).OPENERS[target](path, as_given=True)
+        self._opened = exporter_of(backend).OPENERS[target_of_file(path)](path, as_given=True)
         self.gradients: bool = self._opened.gradients
 
     def outputs(self, inputs: npt.NDArray[Any]) -> Floats:

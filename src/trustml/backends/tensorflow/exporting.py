@@ -16,8 +16,9 @@ from trustml.backends.tensorflow.graph_files import copied_graph, refuse_graph
 from trustml.backends.tensorflow.lite_files import read_metadata, refuse_lite_file, with_metadata
 from trustml.backends.tensorflow.model_adapter import load_keras
 from trustml.backends.tensorflow.network import build_keras, target_gradients
-from trustml.backends.tensorflow.own_layers import GlobalMean, Pad
+from trustml.backends.tensorflow.own_layers import GlobalMean, Pad, PlainGroupNorm
 from trustml.backends.tensorflow.resizing import Scaled
+from trustml.backends.tensorflow.tfjs_files import TfjsModel, write_tfjs
 from trustml.data.dataset import Floats, Ints
 from trustml.errors import UsageError
 from trustml.models.exported import STATEMENT
@@ -41,7 +42,7 @@ def export_keras(wanted: FileRequest) -> None:
 
 def export_savedmodel(wanted: FileRequest) -> None:
     """Write a SavedModel whose ``serving_default`` takes a batch of any size; the statement is an asset."""
-    module, built = tf.Module(), build_keras(wanted.model)
+    module, built = tf.Module(), _for_graphs(wanted.model)
     kept = wanted.path.with_name(STATEMENT)
     kept.write_text(wanted.statement, encoding="utf-8")
     module.model, module.statement = built, tf.saved_model.Asset(str(kept))
@@ -52,7 +53,7 @@ def export_savedmodel(wanted: FileRequest) -> None:
 
 def export_tflite(wanted: FileRequest) -> None:
     """Write a TensorFlow Lite file of built-in operators; the statement is a buffer of its metadata."""
-    built = build_keras(wanted.model)
+    built = _for_graphs(wanted.model)
     concrete = _logits(wanted.model, built).get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], built)
     if wanted.quantised:
@@ -61,6 +62,30 @@ def export_tflite(wanted: FileRequest) -> None:
         rows = wanted.calibration
         converter.representative_dataset = lambda: ([row[None]] for row in rows)
     wanted.path.write_bytes(with_metadata(converter.convert(), STATEMENT, wanted.statement))
+
+
+def export_tfjs(wanted: FileRequest) -> None:
+    """Write a graph model of TensorFlow.js."""
+    built = _for_graphs(wanted.model)
+    write_tfjs(wanted, _logits(wanted.model, built).get_concrete_function())
+
+
+def _for_graphs(model: Model) -> tf.keras.Model:
+    """Build a model for runtimes that know graphs alone: group norms of Keras weight each value by a mask of ones.
+
+    TensorFlow Lite cannot repeat what such a mask becomes, and TensorFlow.js has no gradient of it.
+    """
+    built = build_keras(model)
+    if not any(isinstance(layer, tf.keras.layers.GroupNormalization) for layer in built.layers):
+        return built
+    plain = tf.keras.models.clone_model(built, clone_function=_without_masks)
+    plain.set_weights(built.get_weights())
+    return plain
+
+
+def _without_masks(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
+    kind = PlainGroupNorm if isinstance(layer, tf.keras.layers.GroupNormalization) else type(layer)
+    return kind.from_config(layer.get_config())
 
 
 def _of_keras(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
@@ -174,9 +199,11 @@ EXPORTERS: dict[str, Callable[[FileRequest], None]] = {
     "keras": export_keras,
     "savedmodel": export_savedmodel,
     "tflite": export_tflite,
+    "tfjs": export_tfjs,
 }
 OPENERS: dict[str, Callable[..., Deployed]] = {
     "keras": _KerasFile,
     "savedmodel": _SavedModel,
     "tflite": _LiteFile,
+    "tfjs": TfjsModel,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +14,15 @@ from trustml.backends.contract import Deployed, FileRequest
 from trustml.backends.torch.device import current_device
 from trustml.backends.torch.network import build_module, from_input, target_gradients, to_input
 from trustml.data.dataset import Floats, Ints
+from trustml.models.deployed_files import refuse_deployed_file
 from trustml.models.exported import STATEMENT
-from trustml.models.onnx_files import holds_eight_bits, refuse_onnx_file
+from trustml.models.node_runtime import NodeModel, added_folder
+from trustml.models.onnx_files import holds_eight_bits, read_metadata, refuse_onnx_file
 from trustml.models.pt2_files import read_pt2_file
+
+_MOST_ROWS = 256
+"""Rows that a program of ExecuTorch takes at once: its memory is planned before it runs."""
+_STATEMENT_METHOD = "trustml_statement"
 
 
 def export_pt2(wanted: FileRequest) -> None:
@@ -60,6 +67,24 @@ def export_onnx(wanted: FileRequest) -> None:
     del made.metadata_props[:]
     made.metadata_props.add(key=STATEMENT, value=wanted.statement)
     onnx.save(made, wanted.path)
+
+
+def export_executorch(wanted: FileRequest) -> None:
+    """Write a program of ExecuTorch, lowered to XNNPACK; images go in channels-first, up to :data:`_MOST_ROWS` at once.
+
+    The statement is what a second, constant method gives.
+    """
+    _see_executorch()
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    module = build_module(wanted.model).eval().to(memory_format=torch.contiguous_format).cpu()
+    example = _in_order(_channels_first(np.zeros((2, *wanted.model.input_shape), np.float32)))
+    batch = ({0: torch.export.Dim("batch", min=1, max=_MOST_ROWS)},)
+    program = torch.export.export(module, (example,), dynamic_shapes=batch)
+    inside = {_STATEMENT_METHOD: wanted.statement}
+    lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()], constant_methods=inside)
+    wanted.path.write_bytes(lowered.to_executorch().buffer)
 
 
 class TorchProgram:
@@ -108,6 +133,53 @@ class OnnxFile:
         raise NotImplementedError("onnxruntime computes no gradients")
 
 
+class OnnxInBrowser:
+    """See :class:`trustml.backends.contract.Deployed`: what ONNX Runtime's build for WebAssembly computes in node."""
+
+    gradients = False
+
+    def __init__(self, path: Path, *, as_given: bool = False) -> None:
+        self._laid_out = np.ascontiguousarray if as_given else _channels_first
+        refuse_onnx_file(path)
+        self.rounded, self.statement = holds_eight_bits(path), read_metadata(path, STATEMENT)
+        self._model = NodeModel("onnx", path)
+
+    def logits(self, inputs: Floats) -> Floats:
+        """Logits of shape (n, c)."""
+        return self._model.ask(self._laid_out(inputs))
+
+    def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
+        """Raise: ONNX Runtime has no gradients."""
+        raise NotImplementedError("ONNX Runtime computes no gradients")
+
+
+class ExecutorchProgram:
+    """See :class:`trustml.backends.contract.Deployed`: what ExecuTorch computes, without gradients."""
+
+    gradients, rounded = False, False
+
+    def __init__(self, path: Path, *, as_given: bool = False) -> None:
+        self._laid_out = np.ascontiguousarray if as_given else _channels_first
+        _see_executorch()
+        from executorch.runtime import Runtime, Verification
+
+        refuse_deployed_file(path)  # its operators are those built in, and none reads or writes a file
+        program = Runtime.get().load_program(path.read_bytes(), verification=Verification.InternalConsistency)
+        told = program.load_method(_STATEMENT_METHOD) if _STATEMENT_METHOD in program.method_names else None
+        self.statement = str(told.execute([])[0]) if told is not None else ""
+        self._method = program.load_method("forward")
+
+    def logits(self, inputs: Floats) -> Floats:
+        """Logits of shape (n, c)."""
+        rows = self._laid_out(inputs)
+        parts = [rows[start : start + _MOST_ROWS] for start in range(0, len(rows), _MOST_ROWS)]
+        return np.concatenate([self._method.execute([_in_order(part)])[0].numpy().copy() for part in parts])
+
+    def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
+        """Raise: ExecuTorch has no gradients."""
+        raise NotImplementedError("ExecuTorch computes no gradients")
+
+
 class _Calibration:
     """Inputs as onnxruntime reads them."""
 
@@ -118,6 +190,13 @@ class _Calibration:
         """Give one example; None after the last."""
         row = next(self._rows, None)
         return None if row is None else {"inputs": row[None]}
+
+
+def _see_executorch() -> None:
+    """See the packages of ExecuTorch, which lie beside the environment and behind all that is in it."""
+    folder = str(added_folder("executorch"))
+    if folder not in sys.path:
+        sys.path.append(folder)
 
 
 def _as_given(inputs: Floats) -> torch.Tensor:
@@ -133,5 +212,20 @@ def _channels_first(inputs: Floats) -> Floats:
     return np.ascontiguousarray(moved, np.float32)
 
 
-EXPORTERS: dict[str, Callable[[FileRequest], None]] = {"pt2": export_pt2, "onnx": export_onnx}
-OPENERS: dict[str, Callable[..., Deployed]] = {"pt2": TorchProgram, "onnx": OnnxFile}
+def _in_order(inputs: Floats) -> torch.Tensor:
+    """Give a tensor whose strides are those of its shape, also along axes of one entry: ExecuTorch goes by them."""
+    return torch.from_numpy(np.ascontiguousarray(inputs).ravel().reshape(inputs.shape))
+
+
+EXPORTERS: dict[str, Callable[[FileRequest], None]] = {
+    "pt2": export_pt2,
+    "onnx": export_onnx,
+    "onnx-web": export_onnx,
+    "executorch": export_executorch,
+}
+OPENERS: dict[str, Callable[..., Deployed]] = {
+    "pt2": TorchProgram,
+    "onnx": OnnxFile,
+    "onnx-web": OnnxInBrowser,
+    "executorch": ExecutorchProgram,
+}

@@ -1,0 +1,46 @@
+"""Files that take each other's place, and what is left of a writer that was killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from trustml.record.files import remove_half_written, replacing, write_atomic
+
+
+def killed_while_writing(path) -> str:
+    """Let a process be killed in the middle of a file; give the name of what it left."""
+    before = set(path.parent.iterdir())
+    if (child := os.fork()) == 0:
+        with replacing(path) as stream:
+            stream.write(b"half")
+            stream.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    (left,) = set(path.parent.iterdir()) - before
+    return left.name
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
+    path = tmp_path / "jobs" / "a" / "manifest.json"
+    write_atomic(path, b"whole")
+    left = killed_while_writing(path)
+    others = [path.with_name(name) for name in (".lock", ".hidden", "manifest.json.abcdefgh", ".a.ABCDEFGH")]
+    for other in others:
+        other.write_bytes(b"theirs")
+    with replacing(path.with_name("events.jsonl")) as stream:  # somebody writes this one now
+        stream.write(b"more")
+        remove_half_written(tmp_path)
+    assert not path.with_name(left).exists()
+    assert path.read_bytes() == b"whole" and path.with_name("events.jsonl").read_bytes() == b"more"
+    assert all(other.read_bytes() == b"theirs" for other in others)
+
+
+def test_a_link_of_such_a_name_is_left_and_not_followed(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(b"theirs")
+    link = tmp_path / "run" / ".a.json.abcdefgh"
+    link.parent.mkdir()
+    link.symlink_to(elsewhere)
+    remove_half_written(link.parent)
+    assert link.is_symlink() and elsewhere.read_bytes() == b"theirs"
