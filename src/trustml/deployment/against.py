@@ -141,8 +141,8 @@ def _target_of(path: Path) -> str:
     found = target_of_file(path)
     if not found:
         raise UsageError(
-            f"{path}: is no exported model by its name; name one of {', '.join(ENDINGS)}, or the folder of a SavedModel or of "
-            "TensorFlow.js"
+            f"{path}: is no exported model by its name; name one of {', '.join(ENDINGS)}, or the folder of a "
+            "SavedModel or of TensorFlow.js"
         )
     return found
 
