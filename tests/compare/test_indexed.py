@@ -136,6 +136,28 @@ def test_a_ledger_that_grew_is_in_the_next_answer(tmp_path):
         assert list(smallest_epsilons(tmp_path).values()) == [min(s.epsilon for s in read_statements(run.directory))]
 
 
+def test_what_is_written_while_a_run_is_read_is_read_again(tmp_path, monkeypatch):
+    """A manifest, a table or a ledger that is replaced in between must not be taken for the one that was read."""
+    run = copy_of("private", tmp_path)
+    manifest = run.manifest
+    asked = "SELECT ended FROM runs"
+
+    def later(directory, **facts):
+        found = real(directory, **facts)
+        directory.write_manifest(replace(manifest, ended="later"))
+        return found
+
+    real = indexed._run_and_jobs
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            indexed,
+            "_run_and_jobs",
+            lambda directory, manifest, *, name: later(directory, manifest=manifest, name=name),
+        )
+        assert query(tmp_path, asked).rows == [(manifest.ended,)]
+    assert query(tmp_path, asked).rows == [("later",)]
+
+
 def test_a_run_that_is_executed_is_read_each_time_and_one_that_changed_again(tmp_path):
     run = copy_of("private", tmp_path)
     asked = "SELECT status, jobs_ok, ended FROM runs"

@@ -140,8 +140,12 @@ def _behind(file: Path, runs: Sequence[RunDirectory], *, place: str) -> tuple[li
 
 def _signature(run: RunDirectory, ledgers: str) -> str:
     """Which files the entry of a run was made from; `ledgers` are names of jobs, one a line."""
-    jobs = (f"{run.path}/jobs/{job}/ledger.jsonl" for job in ledgers.split("\n") if job)
-    return signature(*(f"{run.path}/{name}" for name in (MANIFEST, MEASURES, PRIVACY)), *jobs)
+    files = signature(*(f"{run.path}/{name}" for name in (MANIFEST, MEASURES, PRIVACY)))
+    return f"{files} {_of_ledgers(run, ledgers)}"
+
+
+def _of_ledgers(run: RunDirectory, ledgers: str) -> str:
+    return signature(*(f"{run.path}/jobs/{job}/ledger.jsonl" for job in ledgers.split("\n") if job))
 
 
 def _bring_up(
@@ -189,7 +193,7 @@ def _schema(name: str) -> pa.Schema:
 
 def _read_run(run: RunDirectory, *, name: str) -> dict[str, pa.Table] | None:
     """Read a run as rows of each table; what of it cannot be read is told in its row of ``runs``."""
-    before = _signature(run, "")
+    before = _signature(run, "")  # before what it is of is read: what is written meanwhile is read again
     try:
         manifest = run.manifest()
         line, jobs = _run_and_jobs(run, manifest, name=name)
@@ -201,7 +205,7 @@ def _read_run(run: RunDirectory, *, name: str) -> dict[str, pa.Table] | None:
         return {"runs": _table("runs", [damaged]), "jobs": _table("jobs", []), "measures": _table("measures", []),
                 _KEPT: _table(_KEPT, [kept])}  # fmt: skip
     ledgers = "\n".join(job["job"] for job in jobs if (run.path / "jobs" / job["job"] / "ledger.jsonl").exists())
-    signed = _signature(run, ledgers)  # before what it is of is read: what is written meanwhile is read again
+    signed = before + _of_ledgers(run, ledgers)
     try:
         epsilon = min((one.epsilon for one in read_statements(run) if one.epsilon is not None), default=None)
     except RecordError:

@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from trustml.errors import EnvironmentMissingError, RecordError, UsageError
+from trustml.launch.finished import FinishedJobs
 from trustml.launch.places.contract import Place, Placed, Work
 from trustml.launch.places.table import make_place
 from trustml.launch.prepare import now
@@ -55,9 +56,13 @@ class JobScheduler:
         Descriptor of the run's lock, which every worker holds too.
     trust_code : bool
         Whether workers may import code that the record names.
+    reuse : bool
+        Whether plain jobs are taken over from runs of the folder in which the same was done, and offered to later ones.
     """
 
-    def __init__(self, run: RunDirectory, *, listener: Listener, lock: int, trust_code: bool = False) -> None:
+    def __init__(
+        self, run: RunDirectory, *, listener: Listener, lock: int, trust_code: bool = False, reuse: bool = False
+    ) -> None:
         self._trusted = {TRUST_VARIABLE: "1"} if trust_code else {}
         self._run, self._listener, self._lock = run, listener, lock
         self._manifest = run.manifest()
@@ -66,6 +71,7 @@ class JobScheduler:
         self._running: dict[str, tuple[Placed, EventTail]] = {}
         self._places: dict[bytes, Place] = {}
         self._compiled = Path()
+        self._finished = FinishedJobs(run) if reuse else None
 
     def execute(self) -> Manifest:
         """Run until nothing is left; on Ctrl-C stop the workers and keep what is finished.
@@ -79,6 +85,8 @@ class JobScheduler:
 
     def _execute(self) -> Manifest:
         self._tell({"event": "run", "run": self._run.path.name, "path": str(self._run.path), "jobs": len(self._jobs)})
+        if self._finished is not None and any(map(promises_privacy, self._jobs.values())):
+            self._warn(_RELEASED_AGAIN)
         for warning in (*self._manifest.warnings, *self._run.private_warnings()):
             self._tell({"event": "warning", "warning": warning})
         waiting = [name for name, record in self._records.items() if record.status != "ok"]
@@ -117,6 +125,10 @@ class JobScheduler:
 
     def _start(self, name: str) -> None:
         job, record = self._jobs[name], self._records[name]
+        if self._finished is not None and (taken := self._finished.take_over(job, record)) is not None:
+            self._update(taken)
+            self._tell({"event": "job-end", "job": name, "status": "ok"})
+            return
         events = self._run.file(events_file(name))
         events.unlink(missing_ok=True)
         work = Work(run=self._run, job=job, variables=self._trusted, lock=self._lock, compiled=self._compiled)
@@ -165,6 +177,8 @@ class JobScheduler:
     def _record_end(self, name: str, ended: Ended) -> None:
         self._update(self._ended(name, ended))
         job = self._jobs[name]
+        if self._finished is not None and ended.status == "ok":
+            self._finished.offer(job, self._records[name])
         if ended.status == "ok" and isinstance(job, TrainJob):
             # Not before the manifest knows the model: a kill in between would lose it, and its epsilon with it.
             self._run.file(checkpoint_file(job)).unlink(missing_ok=True)
@@ -239,9 +253,19 @@ class JobScheduler:
         self._save(status=status)
         return self._manifest
 
+    def _warn(self, warning: str) -> None:
+        if warning not in self._manifest.warnings:
+            self._manifest = replace(self._manifest, warnings=(*self._manifest.warnings, warning))
+
     def _tell(self, event: Event) -> None:
         self._run.append_event(event)
         self._listener({"time": round(time.time(), 3), **event})
+
+
+_RELEASED_AGAIN = (
+    "private models are trained anew, also where an earlier run did the same: each is a release of its own, and who is "
+    "given both is given the epsilon of both"
+)
 
 
 def _ignore(event: Event) -> None:

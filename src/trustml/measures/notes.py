@@ -141,6 +141,7 @@ REST: dict[str, _Words] = {
     "beside": "other jobs ran beside it",
     "node": "on node {node}, {node_cores} cores",
     "unequal_nodes": "WARNING: jobs of this run had unequal nodes: do not compare their times",
+    "reused_from": "measured in run {reused_from}, whose job was taken over",
     "cpu_time": "{cpu_time:.3g} s of processors in the median",
     "others_share": lambda known: (
         f"others used {known['others_share']:.0%} of the {known['cores']} cores meanwhile, "

@@ -136,7 +136,8 @@ def machine_load(record: JobRecord) -> Facts:
     details = record.result.details if record.result else {}
     if "others_share" not in details:
         return {}
-    later = {name: details[name] for name in ("load_after", "throttled_share", "throttled_seconds") if name in details}
+    known = ("load_after", "throttled_share", "throttled_seconds")
+    later: Facts = {name: details[name] for name in known if name in details}
     return {
         "others_share": details["others_share"],
         "load_before": details.get("load_before", 0.0),
@@ -164,6 +165,8 @@ def _device(evidence: Evidence, record: JobRecord) -> Facts:
     found: Facts = {"device": (record.result.device if record.result else "") or "unknown device"}
     if record.concurrent:
         found["beside"] = True
+    if record.reused_from:
+        found["reused_from"] = record.reused_from
     if record.node is not None:
         found |= {"node": record.node.name, "node_cores": record.node.cores}
     if unequal_nodes(evidence.manifest):

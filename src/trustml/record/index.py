@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from trustml.errors import RecordError, RunNotFoundError, UsageError
-from trustml.record.schema import ManifestHead
+from trustml.record.heads import ManifestHead
 from trustml.record.store import MANIFEST, RunDirectory, list_runs
 
 if TYPE_CHECKING:
@@ -274,7 +274,7 @@ def locked(lock: Path, *, alone: bool, patience: float) -> Iterator[None]:
     IndexUnavailableError
     """
     try:
-        _make_own(lock.parent)
+        make_own(lock.parent)
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise IndexUnavailableError(f"{lock.parent}: cannot be used ({error.strerror}); set TRUSTML_INDEX") from None
@@ -299,7 +299,13 @@ def _is_taken(handle: int, lock: Path, *, alone: bool) -> bool:
     return True
 
 
-def _make_own(folder: Path) -> None:
+def make_own(folder: Path) -> None:
+    """Make a folder for what is believed later: of this user, and such that nobody else can write there.
+
+    Raises
+    ------
+    IndexUnavailableError, OSError
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     facts = folder.lstat()
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o022:

@@ -143,6 +143,8 @@ class JobRecord(RecordStruct, frozen=True, kw_only=True):
         Whether other jobs ran beside it on its machine, which disturbs its timings.
     node : NodeRecord, optional
         Where it ran, if not on the machine of the run (``execution.place``).
+    reused_from : str
+        Run in which it was done, where its files were taken over: times and memory are of there.
     """
 
     id: str
@@ -163,6 +165,7 @@ class JobRecord(RecordStruct, frozen=True, kw_only=True):
     concurrent: bool = False
     subject: str = ""
     node: NodeRecord | None = None
+    reused_from: str = ""
 
 
 def failed_methods(record: JobRecord) -> tuple[MethodRecord, ...]:
@@ -331,76 +334,3 @@ class Manifest(RecordStruct, frozen=True, kw_only=True):
     source: dict[str, str] = {}
     artifacts: dict[str, str] = {}
     start: StartRecord | None = None
-
-
-class RegimeHead(RecordedRegime, frozen=True, kw_only=True):
-    """Of a regime in a list of runs.
-
-    Parameters
-    ----------
-    epsilon : object
-        What a private regime asks for, as it was recorded.
-    """
-
-    epsilon: Any = None
-
-
-class ScenarioHead(RecordStruct, frozen=True, kw_only=True):
-    """Of the scenario in a list of runs.
-
-    Parameters
-    ----------
-    name : str
-    training : tuple of RegimeHead
-    data : dict
-        The source, as plain data.
-    backends : tuple of str
-    """
-
-    name: str = ""
-    training: tuple[RegimeHead, ...] = ()
-    data: dict[str, Any] = {}
-    backends: tuple[str, ...] = ()
-
-
-class JobHead(RecordStruct, frozen=True, kw_only=True):
-    """Of a job in a list of runs.
-
-    Parameters
-    ----------
-    status : JobStatus
-    """
-
-    status: JobStatus = "pending"
-
-
-class DataHead(RecordStruct, frozen=True, kw_only=True):
-    """Of the data in a list of runs.
-
-    Parameters
-    ----------
-    fingerprint : str
-    """
-
-    fingerprint: str
-
-
-class ManifestHead(RecordStruct, frozen=True, kw_only=True):
-    """A manifest in a list of runs; all else in that file is passed over, not decoded.
-
-    Parameters
-    ----------
-    format : int
-    run, status, created : str
-    scenario : ScenarioHead
-    data : DataHead
-    jobs : tuple of JobHead
-    """
-
-    format: int = FORMAT
-    run: str
-    status: RunStatus
-    created: str
-    scenario: ScenarioHead
-    data: DataHead
-    jobs: tuple[JobHead, ...]
