@@ -51,8 +51,9 @@ class FinishedJobs:
     def __init__(self, run: RunDirectory) -> None:
         self._run, self._root = run, run.path.parent
         self._folder = index_file(self._root).with_suffix(".jobs")
-        self._made_on = [hardware(), source_revision(), version("trustml")]
-        self._whole = self._made_on[1].get("changed_files", "0") == "0"
+        source = source_revision()
+        self._made_on = (hardware(), source, version("trustml"))
+        self._whole = source.get("changed_files", "0") == "0"
 
     def take_over(self, job: Job, record: JobRecord) -> JobRecord | None:
         """Link the files of the same job of another run, and give its record, which names that run; None where none is.
