@@ -43,7 +43,7 @@ def show_accuracy(frames: FederatedFrames, regimes: list[str], order: list[str],
     if spread.empty:
         st.info("How far clients are apart is not at hand for these regimes.")
         return
-    beside(figures.client_spread(spread, order=order), columns=3)
+    beside(figures.client_spread(spread, order=order), columns=2)
     shown = [name for name in private if name in set(spread.regime)]
     st.caption(
         "Clients by themselves, each on the held-out examples that stand for it: the line is their mean, the band goes "

@@ -88,7 +88,7 @@ learned = learning_of(str(current().path), seen(current()))
 if len(learned):
     st.subheader("While they trained")
     shown = st.segmented_control("Of held-out examples", ["loss", "score"], default="loss", key="learning of")
-    beside(learning_lines(learned, of=shown or "loss", score=facts_of(evidence.task).score), columns=3)
+    beside(learning_lines(learned, of=shown or "loss", score=facts_of(evidence.task).score), columns=2)
     st.caption(plain_text(CAPTION))
 records = judged_models(evidence)
 if not records:

@@ -286,3 +286,23 @@ def test_runs_are_found_by_what_was_noted_of_them(entry, tmp_path, monkeypatch):
     app.selectbox(key="runs tag").set_value("for-report").run()
     assert_whole(app)
     assert [row[:3] for row in shown_cells(app.dataframe[0])] == [[good.id, "success", "for-report"]]
+
+
+def listed_examples(app: AppTest) -> pd.DataFrame:
+    return next(one.value for one in app.dataframe if {"held-out example", "loss"} <= set(one.value.columns))
+
+
+def test_held_out_examples_are_filtered_by_what_was_answered(entry, tmp_path, monkeypatch):
+    run = copy_of("frameworks", tmp_path)
+    app = opened(entry, tmp_path, monkeypatch, page="models")
+    assert_whole(app)
+    everything = listed_examples(app)
+    assert len(everything) == run.manifest.data.test_examples
+    app.selectbox(key="examples answers").set_value("wrong").run()
+    assert_whole(app)
+    wrong = listed_examples(app)
+    assert 0 < len(wrong) < len(everything) and not wrong.right.any()
+    assert wrong["held-out example"].tolist() == everything[~everything.right]["held-out example"].tolist()
+    app.selectbox(key="examples true").set_value(wrong.true.iloc[0]).run()
+    assert set(listed_examples(app).true) == {wrong.true.iloc[0]}
+    assert f"of {len(everything):,} held-out examples" in text_of(app)

@@ -10,8 +10,8 @@ import copy
 import functools
 import importlib
 import inspect
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -79,6 +79,8 @@ class Target:
         Inputs (n, *x), n at most `batch_size`, to outputs (n, ...).
     live : LiveModel, optional
         The same with gradients.
+    shuffles : LiveModel, optional
+        The same, if only its weights can be shuffled.
     without_gradients : str
         Why there are none.
     classes : array of shape (c,), optional
@@ -101,6 +103,7 @@ class Target:
     kind: str
     ask: Callable[[Array], Array]
     live: LiveModel | None = None
+    shuffles: LiveModel | None = None
     without_gradients: str = ""
     classes: Array | None = None
     regression: bool = False
@@ -129,9 +132,13 @@ class AskedModel:
         """Refuse: there are none."""
         raise NotImplementedError(self.target.without_gradients)
 
-    def randomised(self, seed: int) -> AbstractContextManager[LiveModel]:
-        """Refuse: its weights cannot be reached."""
-        raise NotImplementedError("its weights cannot be reached")
+    @contextmanager
+    def randomised(self, seed: int) -> Iterator[LiveModel]:
+        """Give it with shuffled weights where what is asked can do so; else refuse."""
+        if self.target.shuffles is None:
+            raise NotImplementedError("its weights cannot be reached")
+        with self.target.shuffles.randomised(seed):  # its answers are then those of shuffled weights
+            yield self
 
     def digest(self) -> str:
         """Refuse: its weights cannot be reached."""
@@ -255,6 +262,7 @@ def _elsewhere(model: Endpoint | FrameworkWorker, parts: tuple[str, ...]) -> Tar
             kind=model.kind,
             ask=model.outputs,
             live=model if model.gradients else None,
+            shuffles=model if model.shuffles else None,
             without_gradients="" if model.gradients else "the runtime of such a file computes no gradients",
             source=model.file,
             file_digest=model.file_digest,

@@ -22,7 +22,7 @@ from trustml.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from trustml.record.schema import ManifestHead
+    from trustml.record.heads import ManifestHead
     from trustml.record.store import RunDirectory
 
 _STATUSES = ("running", "success", "partial", "failed", "interrupted", "damaged", "planning", "unplanned")

@@ -115,13 +115,18 @@ def export_model(
             folder = Path(place)
             shutil.copyfile(weights, folder / "weights.safetensors")
             tell(f"writing {wanted.title} in {wanted.backend}, then asking it in {wanted.runtime}")
-            questions = questions_of(run) | _members(run, manifest, job)
-            _write_and_ask(request, folder, environment, values=values, questions=questions)
+            asked = questions_of(run) | _members(run, manifest, job)
+            _write_and_ask(request, folder, environment, values=values, questions=asked)
             exported = record_of(request, folder, record, statement)
             _keep(run, folder, exported, task=request.task)
-        renew_rows(run, family="deployed", files=_files(run))
-        renew_rows(run, family="deployed attacks", files={})
+        _renew(run)
         return exported
+
+
+def _renew(run: RunDirectory) -> None:
+    """Make all rows on exported files anew."""
+    renew_rows(run, family="deployed", files=_files(run))
+    renew_rows(run, family="deployed attacks", files={})
 
 
 def _write_and_ask(

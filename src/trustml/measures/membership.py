@@ -126,11 +126,10 @@ def attacked(
     UsageError
         If it cannot be attacked.
     """
-    labels = labels_of_all(evidence)
     return attack_membership(
         np.concatenate([train, test]),
-        labels,
-        np.arange(len(labels)) < len(train),
+        labels_of_all(evidence),
+        np.arange(len(train) + len(test)) < len(train),
         _references(evidence, regime),
         task=evidence.task,
         groups=evidence.once(copies),

@@ -162,6 +162,7 @@ REST: dict[str, _Words] = {
     "no_interval": "{no_interval}",
     "untrained": "{untrained_value:.3g} for {untrained} that were not trained on",
     "imputed": "{imputed:.3g} imputed without the model, {commonest:.3g} by the commonest of {values} values",
+    "guessed_at_most": "at most {guessed_at_most:.3g} by its epsilon, were that the best guess without it",
     "sequences": "among {sequences} other sequences of random tokens",
     "most_bits": "at most {most_bits:.2f}",
     "open_above": "no upper end: ranks tell no more than that it is at least the lower one",

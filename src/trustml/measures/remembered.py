@@ -14,9 +14,11 @@ from trustml.errors import DataError
 from trustml.measures.audited import planted_facts
 from trustml.measures.evidence import Evidence
 from trustml.measures.notes import absent
+from trustml.measures.privacy import privacy_statements
 from trustml.measures.resampling import draws_as_before
 from trustml.measures.row import About, Facts, IntervalKind, Row, Verdict
 from trustml.plan.job import CanaryJob, TrainJob
+from trustml.privacy.reconstruction import most_guessed
 from trustml.record.schema import JobRecord
 from trustml.scenario.attacks import SEQUENCES, AttributeInference, Extraction
 from trustml.scenario.read import from_plain
@@ -186,6 +188,10 @@ def _column_row(evidence: Evidence, record: JobRecord, column: str, found: Guess
     assert own.low is not None and own.high is not None and others.value is not None
     facts: Facts = {"untrained": others.n, "untrained_value": others.value, "p_of": "Fisher", "how": own.note}
     facts |= {"imputed": found.imputed, "commonest": found.commonest, "values": found.values}
+    for stated in evidence.once(privacy_statements):
+        if stated.model == record.id and stated.unit_of_privacy == "example" and stated.epsilon is not None:
+            chance = max(found.imputed, found.commonest)
+            facts["guessed_at_most"] = most_guessed(epsilon=stated.epsilon, delta=stated.delta, chance=chance)
     return evidence.row(
         GUESSED,
         own.value,

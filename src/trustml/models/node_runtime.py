@@ -77,7 +77,13 @@ class NodeModel:
             self.close()
 
     def ask(self, inputs: Floats, columns: npt.NDArray[np.int64] | None = None) -> Floats:
-        """Outputs for inputs as the model takes them, or the gradient of one output of each, its column."""
+        """Outputs for inputs as the model takes them, or the gradient of one output of each, its column.
+
+        Raises
+        ------
+        NotImplementedError
+            If the runtime has no such gradient.
+        """
         given, taken = (Path(self._place.name) / name for name in ("inputs.bin", "outputs.bin"))
         np.ascontiguousarray(inputs, np.float32).tofile(given)
         asked: dict[str, Any] = {"input": str(given), "shape": inputs.shape, "output": str(taken)}
@@ -97,6 +103,8 @@ class NodeModel:
         if not line:
             raise UsageError(f"{self._path.name}: node ended without an answer")
         found: dict[str, Any] = msgspec.json.decode(line[len(_MARK) :])
+        if found.get("none"):
+            raise NotImplementedError(f"{self._path.name}: TensorFlow.js has no gradient of one of its operators")
         if "problem" in found:
             raise UsageError(f"{self._path.name}: {found['problem']}")
         return found

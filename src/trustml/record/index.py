@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from trustml.errors import RecordError, RunNotFoundError, UsageError
-from trustml.record.schema import ManifestHead
+from trustml.record.heads import ManifestHead
 from trustml.record.store import MANIFEST, RunDirectory, list_runs
 
 if TYPE_CHECKING:

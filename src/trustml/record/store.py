@@ -33,8 +33,9 @@ import numpy.typing as npt
 from trustml.errors import RecordError, RunNotFoundError, UsageError, did_you_mean
 from trustml.plan.job import Job, decode_job
 from trustml.record.files import UNREADABLE, inside, plain_bytes, read_arrays, write_atomic
+from trustml.record.heads import ManifestHead
 from trustml.record.mapped import map_arrays
-from trustml.record.schema import FORMAT, OLDEST_FORMAT, JobRecord, Manifest, ManifestHead, RecordedScenario, RunStatus
+from trustml.record.schema import FORMAT, OLDEST_FORMAT, JobRecord, Manifest, RecordedScenario, RunStatus
 
 _Kind = TypeVar("_Kind", Manifest, ManifestHead)
 

@@ -13,7 +13,7 @@ PlacedKind: TypeAlias = Literal["train", "explain", "shadow", "canary", "game"]
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one job asks a node for. Whatever is 0 is left to the place.
+    """What one job asks a node for. 0 leaves cores to the place; memory and time are then those of the execution.
 
     Parameters
     ----------

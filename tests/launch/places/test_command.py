@@ -72,7 +72,7 @@ def test_what_an_engine_is_given_is_a_path_and_a_fingerprint(tmp_path, monkeypat
     token = files.read(folder / files.TICKET, files.Ticket).token
     assert command[1:] == ("-P", "-m", "trustml.launch.places.node", str(folder), fingerprint(token))
     assert token not in " ".join(command)
-    assert name == f"trustml-{JOB}" and resources == Resources(cores=3, gpus=1)
+    assert name == f"trustml-{JOB}" and resources == Resources(cores=3, gpus=1, time=60.0)
 
 
 def test_words_are_filled_in_and_the_last_line_is_the_identifier(tmp_path):

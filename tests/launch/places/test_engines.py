@@ -42,7 +42,7 @@ def test_what_slurm_is_asked_for_is_never_queued_again():
         "cpus_per_task": 4,
         "mem_gb": 16.0,
         "gpus_per_node": 1,
-        "timeout_min": 90,
+        "timeout_min": 95,
         "slurm_additional_parameters": {"no_requeue": True},
         "slurm_partition": "gpu",
         "slurm_account": "a7",

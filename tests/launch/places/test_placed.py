@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from pathlib import Path
@@ -143,8 +144,11 @@ def test_a_node_that_is_heard_of_goes_on_though_its_engine_forgot_it(run):
         (folder / files.NODE_BEAT).write_text(str(time.monotonic()))
         assert worker.poll() is None
         time.sleep(0.02)
-    files.write(folder / files.ENDED, EndedOnNode(status="timeout", reason="too long", seconds=3.0, peak_memory=5))
+    samples = ((0.5, 3, 0.1), (1.0, 5, 0.2))
+    told = EndedOnNode(status="timeout", reason="too long", seconds=3.0, peak_memory=5, samples=samples)
+    files.write(folder / files.ENDED, told)
     ended = wait(worker)
+    assert ended.samples == samples
     assert (ended.status, ended.reason, ended.seconds, ended.peak_memory) == ("timeout", "too long", 3.0, 5)
 
 
@@ -274,3 +278,9 @@ def test_asking_an_engine_is_seldom(run, monkeypatch):
     for _ in range(50):
         assert worker.poll() is None
     assert asked == []
+
+
+def test_all_that_a_launcher_tells_of_an_end_comes_from_the_node():
+    """But the worker's own result, which lies in the run."""
+    told = {field.name for field in dataclasses.fields(Ended)}
+    assert set(EndedOnNode.__struct_fields__) == told - {"result"}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import tensorflow as tf
 from trustml.backends.contract import Deployed, FileRequest, Model
 from trustml.backends.tensorflow.graph_files import copied_graph, refuse_graph
 from trustml.backends.tensorflow.lite_files import read_metadata, refuse_lite_file, with_metadata
-from trustml.backends.tensorflow.model_adapter import load_keras
+from trustml.backends.tensorflow.model_adapter import load_keras, shuffled_in_place
 from trustml.backends.tensorflow.network import build_keras, target_gradients
 from trustml.backends.tensorflow.own_layers import GlobalMean, Pad, PlainGroupNorm
 from trustml.backends.tensorflow.resizing import Scaled
@@ -163,6 +164,13 @@ class _SavedModel:
     def _outputs(self, tensor: tf.Tensor) -> tf.Tensor:
         (found,) = self._call(tensor).values()
         return found
+
+    @contextmanager
+    def randomised(self, seed: int) -> Iterator[Deployed]:
+        """Shuffle each variable in place; then restore."""
+        variables = list(self._call.variables)
+        with shuffled_in_place(variables, np.random.default_rng(seed)):
+            yield self
 
 
 class _LiteFile:

@@ -23,6 +23,19 @@ from trustml.models.native import Lent
 from trustml.record.files import arrays_digest
 
 
+@contextmanager
+def shuffled_in_place(variables: list[tf.Variable], generator: np.random.Generator) -> Iterator[None]:
+    """Shuffle the values of each variable for as long as the context lasts."""
+    before = [np.array(variable) for variable in variables]
+    try:
+        for variable, values in zip(variables, before, strict=True):
+            variable.assign(values.ravel()[generator.permutation(values.size)].reshape(values.shape))
+        yield
+    finally:
+        for variable, values in zip(variables, before, strict=True):
+            variable.assign(values)
+
+
 class KerasLiveModel:
     """See :class:`trustml.backends.contract.LiveModel`; the model is always called with ``training=False``.
 
@@ -56,16 +69,8 @@ class KerasLiveModel:
     @contextmanager
     def randomised(self, seed: int) -> Iterator[LiveModel]:
         """Shuffle the trained weights in place, because a copy of a subclassed model cannot be had; then restore."""
-        generator = np.random.default_rng(seed)
-        variables = list(self._model.trainable_weights)
-        before = [np.array(variable) for variable in variables]
-        try:
-            for variable, values in zip(variables, before, strict=True):
-                variable.assign(values.ravel()[generator.permutation(values.size)].reshape(values.shape))
+        with shuffled_in_place(list(self._model.trainable_weights), np.random.default_rng(seed)):
             yield self
-        finally:
-            for variable, values in zip(variables, before, strict=True):
-                variable.assign(values)
 
     def digest(self) -> str:
         """Identify the model by its weights in their order: their names count how many layers a process has made."""

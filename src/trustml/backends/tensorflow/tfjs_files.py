@@ -21,6 +21,7 @@ from trustml.models.node_runtime import NodeModel
 from trustml.models.tfjs_files import GRAPH, copied_tfjs
 
 _NUMBERS = "weights.bin"
+_STEPS = frozenset({"Switch", "Merge", "Enter", "Exit", "NextIteration", "LoopCond", "While", "StatelessWhile", "If"})
 _KINDS = {"f": "float32", "i": "int32", "u": "int32", "b": "bool"}
 
 
@@ -30,10 +31,12 @@ def write_tfjs(wanted: FileRequest, concrete: tf.types.experimental.ConcreteFunc
     Raises
     ------
     UsageError
-        If it holds a constant that TensorFlow.js has no type for.
+        If it goes step by step, or holds a constant that TensorFlow.js has no type for.
     """
     frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=True)
     graph = _with_gradients(frozen.graph.as_graph_def())
+    if step := next((node.op for node in graph.node if node.op in _STEPS), ""):
+        raise UsageError(f"tfjs: the network goes step by step ({step}), which TensorFlow.js does not run; take tflite")
     weights, numbers = _constants(graph)
     described = {
         "format": "graph-model",
@@ -97,5 +100,5 @@ class TfjsModel:
         return self._model.ask(inputs)
 
     def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
-        """Gradient of the target logit, shape (n, *x)."""
+        """Gradient of the target logit, shape (n, *x); of some operators, such as Einsum, TensorFlow.js has none."""
         return self._model.ask(inputs, targets)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from trustml.data.dataset import Floats, Ints
 from trustml.models.deployed_files import refuse_deployed_file
 from trustml.models.exported import STATEMENT
 from trustml.models.node_runtime import NodeModel, added_folder
-from trustml.models.onnx_files import holds_eight_bits, read_metadata, refuse_onnx_file
+from trustml.models.onnx_files import holds_eight_bits, read_metadata, refuse_onnx_file, shuffled_weights
 from trustml.models.pt2_files import read_pt2_file
 
 _MOST_ROWS = 256
@@ -108,6 +109,22 @@ class TorchProgram:
         """Gradient of the target logit, shape (n, *x)."""
         return self._from_input(target_gradients(self._module, self._to_input(inputs), targets))
 
+    @contextmanager
+    def randomised(self, seed: int) -> Iterator[Deployed]:
+        """Shuffle each parameter in place; then restore."""
+        generator, parameters = np.random.default_rng(seed), list(self._module.parameters())
+        before = [parameter.detach().clone() for parameter in parameters]
+        try:
+            with torch.no_grad():
+                for parameter in parameters:
+                    order = torch.from_numpy(generator.permutation(parameter.numel())).to(parameter.device)
+                    parameter.copy_(parameter.reshape(-1)[order].reshape(parameter.shape))
+            yield self
+        finally:
+            with torch.no_grad():
+                for parameter, values in zip(parameters, before, strict=True):
+                    parameter.copy_(values)
+
 
 class OnnxFile:
     """See :class:`trustml.backends.contract.Deployed`: what onnxruntime computes, without gradients."""
@@ -120,7 +137,8 @@ class OnnxFile:
 
         refuse_onnx_file(path)
         self.rounded = holds_eight_bits(path)
-        self._session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+        self._content = path.read_bytes()
+        self._session = onnxruntime.InferenceSession(self._content, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
         self.statement = self._session.get_modelmeta().custom_metadata_map.get(STATEMENT, "")
 
@@ -131,6 +149,19 @@ class OnnxFile:
     def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
         """Raise: onnxruntime has no gradients."""
         raise NotImplementedError("onnxruntime computes no gradients")
+
+    @contextmanager
+    def randomised(self, seed: int) -> Iterator[Deployed]:
+        """Give answers of a file whose weights are shuffled, each by itself."""
+        import onnxruntime
+
+        before = self._session
+        content = shuffled_weights(self._content, np.random.default_rng(seed))
+        try:
+            self._session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+            yield self
+        finally:
+            self._session = before
 
 
 class OnnxInBrowser:
@@ -164,10 +195,11 @@ class ExecutorchProgram:
         from executorch.runtime import Runtime, Verification
 
         refuse_deployed_file(path)  # its operators are those built in, and none reads or writes a file
-        program = Runtime.get().load_program(path.read_bytes(), verification=Verification.InternalConsistency)
-        told = program.load_method(_STATEMENT_METHOD) if _STATEMENT_METHOD in program.method_names else None
-        self.statement = str(told.execute([])[0]) if told is not None else ""
-        self._method = program.load_method("forward")
+        self._content = path.read_bytes()  # the program reads from these very bytes as long as it lives
+        self._program = Runtime.get().load_program(self._content, verification=Verification.InternalConsistency)
+        named = _STATEMENT_METHOD in self._program.method_names
+        self.statement = str(self._program.load_method(_STATEMENT_METHOD).execute([])[0]) if named else ""
+        self._method = self._program.load_method("forward")
 
     def logits(self, inputs: Floats) -> Floats:
         """Logits of shape (n, c)."""

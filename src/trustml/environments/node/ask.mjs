@@ -1,13 +1,13 @@
 // Opens one model of TensorFlow.js or ONNX, and answers what is asked on standard input, a line of JSON each:
 // {"kind", "path"} first, then {"input", "shape", "output"} with "columns" where gradients are wanted. Tensors are
-// files of float32. What cannot be done is answered by {"problem"}; libraries are those of the folder that is named.
+// files of float32. What cannot be done is answered by {"problem"}, an operator without a gradient by {"none"}.
+// Libraries are those of the folder that is named.
 import fs from 'node:fs';
 import path from 'node:path';
 import readline from 'node:readline';
 import { createRequire } from 'node:module';
 
 const libraries = createRequire(path.join(path.resolve(process.argv[2]), 'package.json'));
-const BRANCHING = ['Switch', 'Merge', 'Enter', 'Exit', 'NextIteration', 'LoopCond', 'While', 'StatelessWhile', 'If'];
 // What compares is constant but for where it jumps: TensorFlow.js has no gradient of it, and others say 0.
 const COMPARING = ['Equal', 'NotEqual', 'Less', 'LessEqual', 'Greater', 'GreaterEqual'];
 
@@ -36,14 +36,13 @@ async function openTensorFlow(folder) {
       weightData: whole.buffer.slice(whole.byteOffset, whole.byteOffset + whole.length),
     }),
   });
-  const branching = found.modelTopology.node.some((node) => BRANCHING.includes(node.op));
   const one = (outputs) => (Array.isArray(outputs) ? outputs[0] : outputs);
   return {
     statement: (found.userDefinedMetadata || {})['trustml.json'] || '',
     ask: async (values, shape) => {
       tf.engine().startScope();
       const inputs = tf.tensor(values, shape);
-      const output = one(branching ? await model.executeAsync(inputs) : model.predict(inputs));
+      const output = one(model.predict(inputs));
       const answer = { values: output.dataSync(), shape: output.shape };
       tf.engine().endScope();
       return answer;
@@ -93,7 +92,9 @@ for await (const line of readline.createInterface({ input: process.stdin })) {
   try {
     answer = await answered(JSON.parse(line));
   } catch (error) {
-    answer = { problem: String(error && error.message ? error.message : error).split('\n')[0].slice(0, 300) };
+    const told = String(error && error.message ? error.message : error);
+    answer = { problem: told.split('\n')[0].slice(0, 300) };
+    if (/gradient function not found/.test(told)) answer = { none: true };
   }
   process.stdout.write(`trustml ${JSON.stringify(answer)}\n`);
 }

@@ -78,7 +78,10 @@ class Engine(Protocol):
     """What runs one command on some node."""
 
     def submit(self, command: tuple[str, ...], *, name: str, resources: Resources, folder: Path) -> str:
-        """Hand a command over and give what identifies it; what it prints may go into `folder`."""
+        """Hand a command over and give what identifies it; what it prints may go into `folder`.
+
+        Time is always told, and memory where there is a limit.
+        """
         ...
 
     def is_there(self, identifier: str) -> bool:

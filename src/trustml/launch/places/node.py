@@ -45,7 +45,6 @@ def main(arguments: list[str]) -> int:
         print(f"{found.job}: was started or given up before, and no job runs again by itself: use "
               "`trustml run --resume`", file=sys.stderr)  # fmt: skip
         return 0
-    signal.signal(signal.SIGTERM, _asked_to_end)
     files.write(folder / files.ANSWER, Answer(token=found.token, node=this_node()))
     try:
         ended = _work(folder, found)
@@ -126,4 +125,5 @@ def _asked_to_end(*_: object) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _asked_to_end)
     sys.exit(main(sys.argv[1:]))

@@ -141,6 +141,7 @@ class PlacedWorker:
             peak_memory=told.peak_memory,
             exit_code=told.exit_code,
             stderr_tail=told.stderr_tail,
+            samples=told.samples,
             result=result,
         )
 
@@ -180,7 +181,9 @@ class EnginePlace:
         identifier = self._engine.submit(
             node_command(self._python, folder, ticket),
             name=f"trustml-{job.id}",
-            resources=resources_of(job),
+            resources=msgspec.structs.replace(
+                resources_of(job), time=limits.timeout / 60, memory=limits.memory / 2**30
+            ),
             folder=folder,
         )
         return PlacedWorker(self._engine, identifier, ticket, folder=folder, result=result, news_seconds=self._news)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from trustml.errors import EnvironmentMissingError
 from trustml.scenario.places import Resources, Slurm
+
+_MORE_MINUTES = 5
 
 
 class SlurmEngine:
@@ -43,8 +46,8 @@ def parameters(spec: Slurm, resources: Resources, *, name: str, cluster: str) ->
         found["mem_gb"] = resources.memory
     if resources.gpus:
         found["gpus_per_node"] = resources.gpus
-    # A job without a time would end after submitit's five minutes.
-    found["timeout_min"] = max(1, round(resources.time)) if resources.time else 24 * 60
+    # Longer than the node gives the worker: submitit ends a job a minute and a half before its time.
+    found["timeout_min"] = math.ceil(resources.time) + _MORE_MINUTES
     if cluster == "slurm":
         found["slurm_additional_parameters"] = {"no_requeue": True}  # another attempt is another release
         for option in ("partition", "account"):

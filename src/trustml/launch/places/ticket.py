@@ -85,6 +85,7 @@ class EndedOnNode(msgspec.Struct, frozen=True, kw_only=True):
     peak_memory: int = 0
     exit_code: int | None = None
     stderr_tail: tuple[str, ...] = ()
+    samples: tuple[tuple[float, int, float], ...] = ()
 
 
 def fingerprint(token: str) -> str:
