@@ -138,24 +138,32 @@ _SHADOWS = Workload(kind="shadows", network="shadow_mlp", size=64, examples=900,
 def _large(network: str, torch: float, opacus: float, jax: float, jax_privacy: float) -> tuple[Bar, ...]:
     """Bars of a network of real size at batches of 64, in torch and JAX."""
 
-    def bar(what: str, above: tuple[str, ...], below: tuple[str, ...], kinds: str, **bound: float) -> Bar:
-        of = {"plain": "plain_step", "private": "private_step"}
-        first, second = kinds.split("/")
-        sides = (_side(of[first], network, 64, *above), _side(of[second], network, 64, *below))  # type: ignore[arg-type]
-        return Bar(what=what, above=sides[0], below=sides[1], **bound)  # type: ignore[arg-type]
+    def bar(
+        what: str,
+        above: tuple[str, ...],
+        below: tuple[str, ...],
+        kinds: tuple[WorkloadKind, WorkloadKind],
+        *,
+        most: float | None = None,
+        least: float | None = None,
+    ) -> Bar:
+        sides = (_side(kinds[0], network, 64, *above), _side(kinds[1], network, 64, *below))
+        return Bar(what=what, above=sides[0], below=sides[1], at_most=most, at_least=least)
 
+    plain: WorkloadKind = "plain_step"
+    private: WorkloadKind = "private_step"
     own = ("torch", TORCH, TORCH_PLAIN), ("JAX", JAX, JAX_PLAIN)
     return (
-        bar("torch private step / best plain step of torch", (TORCH,), TORCH_PLAIN, "private/plain", at_most=torch),
-        bar("fastest Opacus mode / torch private step", OPACUS, (TORCH,), "private/private", at_least=opacus),
-        bar("best JAX plain step / best torch plain step", JAX_PLAIN, TORCH_PLAIN, "plain/plain", at_most=jax),
-        bar("JAX private step / best plain step of JAX", (JAX,), JAX_PLAIN, "private/plain", at_most=1.25),
-        bar("jax-privacy's default step / JAX private step", ("jax-privacy",), (JAX,), "private/private",
-            at_least=jax_privacy),
+        bar("torch private step / best plain step of torch", (TORCH,), TORCH_PLAIN, (private, plain), most=torch),
+        bar("fastest Opacus mode / torch private step", OPACUS, (TORCH,), (private, private), least=opacus),
+        bar("best JAX plain step / best torch plain step", JAX_PLAIN, TORCH_PLAIN, (plain, plain), most=jax),
+        bar("JAX private step / best plain step of JAX", (JAX,), JAX_PLAIN, (private, plain), most=1.25),
+        bar("jax-privacy's default step / JAX private step", ("jax-privacy",), (JAX,), (private, private),
+            least=jax_privacy),
         *(
-            bar(f"trustml's plain step / best plain step of {short}", (f"{name} plain",), plain, "plain/plain",
-                at_most=1.1)
-            for short, name, plain in own
+            bar(f"trustml's plain step / best other one of {short}", (f"{name} plain",), floor[:-1], (plain, plain),
+                most=1.0)
+            for short, name, floor in own
         ),
         *(
             Bar(

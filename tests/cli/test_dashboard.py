@@ -18,7 +18,9 @@ time.sleep(600)
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL, pytest.param(signal.SIGHUP, marks=pytest.mark.long)]
+)
 def test_no_server_outlives_the_command(tmp_path, number):
     (tmp_path / "streamlit.py").write_text(SERVER)  # what starts it, and what ends it, are the command's own
     command = subprocess.Popen(

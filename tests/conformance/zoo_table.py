@@ -48,7 +48,7 @@ def searched(backend: str, mode: str, names: Sequence[str]) -> Iterator[dict[str
         "PYTHONPATH": f"{ROOT}/src:{ROOT}",
     }
     environment.pop("JAX_DISABLE_MOST_OPTIMIZATIONS", None)
-    command = [find_environment(backend).require(), "-W", "ignore", "-m", "tests.conformance.zoo_search"]
+    command = [str(find_environment(backend).require()), "-W", "ignore", "-m", "tests.conformance.zoo_search"]
     command += [backend, mode, str(TRIALS), str(SECONDS), str(LIMIT)]
     about = {"backend": backend, "mode": mode, "date": datetime.date.today().isoformat()}
     waiting = list(names)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +99,16 @@ def write_table(folder: Path, kind: type, table: pd.DataFrame, **fields):
 
 
 GOOD = pd.DataFrame({"a": [1.0, 2, 3, 4], "b": [5, 6, 7, 9], "y": ["no", "yes", "no", "yes"]})
+
+
+def test_an_npz_whose_header_names_a_type_of_nothing(tmp_path):
+    path = tmp_path / "a.npz"
+    header = io.BytesIO()
+    np.lib.format.write_array(header, np.zeros((4, 3)))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("inputs.npy", header.getvalue().replace(b"'<f8'", b"(),  "))
+    with pytest.raises(DataError, match=r"is no readable \.npz file"):
+        read_npz(path, names=("inputs",))
 
 
 @pytest.mark.parametrize("kind", [Csv, Parquet])

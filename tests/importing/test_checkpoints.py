@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 import trustml
+from tests.reliability.readers import READERS
 from trustml.errors import UsageError
 
 pytestmark = pytest.mark.torch
@@ -131,3 +132,10 @@ def test_weights_of_another_network_are_refused(tmp_path):
         trustml.import_model(tmp_path)
     with pytest.raises(UsageError, match="no such file or folder"):
         trustml.import_model(tmp_path / "nothing")
+
+
+def test_a_configuration_of_no_heads_is_refused_in_a_line(tmp_path):
+    config = READERS["checkpoint folder"].make(tmp_path)
+    config.write_text(json.dumps({**json.loads(config.read_text()), "num_attention_heads": 0}))
+    with pytest.raises(UsageError, match=r"cannot be carried|are not those of a bert"):
+        trustml.import_model(tmp_path)

@@ -83,7 +83,10 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("function", CASES, ids=lambda one: one.__name__)
+@pytest.mark.parametrize(
+    "function",
+    [pytest.param(one, id=one.__name__, marks=[] if one is text else pytest.mark.long) for one in CASES],
+)
 def test_functions_are_carried_and_compute_the_same(function):
     params, example = CASES[function]
     found = trustml.import_model(trustml.JaxModel(function, params), example=example)
@@ -99,6 +102,7 @@ def test_functions_are_carried_and_compute_the_same(function):
     np.testing.assert_allclose(by_hand(model, example.astype(np.float32)), expected, atol=1e-5)
 
 
+@pytest.mark.long
 def test_nodes_have_the_names_of_weights_and_keep_their_biases():
     found = trustml.import_model(trustml.JaxModel(residual, CASES[residual][0]), example=IMAGES)
     names = [node.name for node in found.architecture.nodes]

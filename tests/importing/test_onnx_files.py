@@ -129,3 +129,12 @@ def test_a_file_that_is_none_is_told(tmp_path):
         (tmp_path / "net.onnx").write_bytes(content)
         with pytest.raises(UsageError, match=r"is no .*ONNX"):
             trustml.import_model(tmp_path / "net.onnx")
+
+
+def test_a_weight_of_no_known_type_is_told(tmp_path):
+    path = saved(tmp_path, [PRODUCT])
+    model = onnx.load(path)
+    model.graph.initializer[0].data_type = 127
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(UsageError, match=r"net\.onnx: (holds a weight that cannot be read|is no ONNX model)"):
+        trustml.import_model(path)

@@ -259,6 +259,16 @@ def test_a_resume_that_is_killed_while_planning_can_be_resumed(interrupted, copy
     check_goes_on(interrupted, copy, "")
 
 
+def test_a_resume_removes_what_a_killed_writer_left_and_an_audit_of_what_the_run_was(interrupted, copy):
+    left = [copy.path / name for name in (".manifest.json.a1b2c3d4", "private/plans/.x.npz.________")]
+    audited = [copy.path / name for name in ("audit.json", "audit.html")]
+    for path in (*left, *audited):
+        path.write_bytes(b"{")
+    prepare_resume(copy, allow_overrun=True)
+    assert not any(path.exists() for path in (*left, *audited))
+    check_goes_on(interrupted, copy, "")
+
+
 def test_batches_of_a_larger_rate_are_not_taken_for_those_charged():
     def mechanism(sampling):
         return trustml.plan.job.Mechanism(

@@ -227,3 +227,13 @@ def test_a_run_whose_process_is_gone_is_shown_as_interrupted_with_its_jobs(tiny,
     assert (shown.status, shown.jobs[0].status) == ("interrupted", "interrupted")
     assert "trustml run --resume" in shown.jobs[0].reason
     assert directory.manifest().status == "running", "what is on disk is left alone"
+
+
+def test_a_run_on_a_disk_that_cannot_be_written_is_told_what_to_do(tmp_path, monkeypatch):
+    def read_only(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", read_only)
+        with pytest.raises(RecordError, match=r"Read-only file system.*copy the run to where you may write"):
+            RunDirectory(tmp_path).lock().__enter__()

@@ -26,8 +26,9 @@ from tests.reliability import invariants, launched
 from tests.reliability.invariants import Known, check, check_ended, check_readers
 from tests.reliability.launched import Launched, fourth_backend, launch
 from tests.reliability.results import write_result
-from tests.reliability.scene import written
+from tests.reliability.scene import scenario, written
 from trustml.record.store import RunDirectory
+from trustml.scenario.spec import Scenario
 
 PHASES = ("planning", "plain training", "private training", "federated training", "explaining", "measuring", "resuming")
 _OF_JOB = {"Plain": "plain training", "DPSGD": "private training", "DPFedAvg": "federated training"}
@@ -139,11 +140,12 @@ class Disturbed:
         For the scenario and what commands print; runs lie below it.
     generator : random.Random
     figures : Figures
+    of : Scenario, optional
     """
 
-    def __init__(self, folder: Path, *, generator: random.Random, figures: Figures) -> None:
+    def __init__(self, folder: Path, *, generator: random.Random, figures: Figures, of: Scenario | None = None) -> None:
         self.root, self.output, self.known = folder / "runs", folder / "output.txt", Known()
-        self.scenario, self.generator, self.figures = written(folder), generator, figures
+        self.scenario, self.generator, self.figures = written(folder, of or scenario()), generator, figures
         self.run: Path | None = None
 
     def begin(self) -> tuple[Launched, int]:

@@ -100,31 +100,41 @@ def test_canary_sequences_are_exposed_where_they_are_learnt_by_heart(run, regime
     assert "not trained on" in mean.note and "other sequences" in mean.note and "Mann-Whitney p = " in mean.note
 
 
-@pytest.mark.jax
-def test_a_canary_whose_labels_are_masked_or_that_reaches_frozen_weights_alone_receives_no_loss(run):
+def looked_at(run):
+    """A canary job, a model at its start, and three texts: ordinary, of padding, and with one token to learn."""
     record = next(one for one in run.manifest().jobs if one.kind == "canary" and one.regime == LEARNS.title)
     job = decode_job((run.job_folder(record.id) / "job.json").read_bytes())
-    backend, at = at_work(run, record.id)
     chosen = run.arrays(job.chosen)
     inputs, labels = chosen["inputs"][:3].astype(np.float32), chosen["labels"][:3].astype(np.int64)
-    labels[1] = 0  # padding throughout
-    inputs[2], labels[2] = 0, 0
-    labels[2, -1] = 5  # one step to learn from
-    model = Model(
-        architecture=job.model, input_shape=job.input_shape, weights=_weights(run, job.training), task=job.task
-    )
-    few = Examples(inputs=inputs, labels=labels)
-    lengths = gradient_lengths(job.training, backend, model, few, at=at)
+    inputs[2], labels[1:] = 0, 0
+    labels[2, -1] = 5
+    weights = _weights(run, job.training)
+    model = Model(architecture=job.model, input_shape=job.input_shape, weights=weights, task=job.task)
+    return record, job.training, model, Examples(inputs=inputs, labels=labels)
+
+
+@pytest.mark.jax
+def test_a_canary_whose_labels_are_masked_receives_no_loss(run):
+    record, job, model, texts = looked_at(run)
+    backend, at = at_work(run, record.id)
+    lengths = gradient_lengths(job, backend, model, texts, at=at)
     assert lengths[1] == 0 and lengths[[0, 2]].min() > 1e-3
-    head = replace(job.training, regime=replace(LEARNS, trainable=(Head(),)))
-    by_head = gradient_lengths(head, backend, model, few, at=at)
-    assert by_head[1] == 0 and (by_head[[0, 2]] > 0).all() and by_head[0] != lengths[0]
-    pairs = replace(job.training, regime=replace(LEARNS, trainable=(LoRA(rank=2),)))
-    assert (gradient_lengths(pairs, backend, model, few, at=at) > 0).tolist() == [True, False, True]
-    table = replace(job.training, regime=replace(LEARNS, trainable=(Named(patterns=("0.table",)),)))
+
+
+@pytest.mark.jax
+@pytest.mark.long
+def test_a_canary_that_reaches_frozen_weights_alone_receives_no_loss(run):
+    record, job, model, texts = looked_at(run)
+    backend, at = at_work(run, record.id)
+
+    def reached(model, *trainable):
+        training = replace(job, regime=replace(LEARNS, trainable=trainable))
+        return (gradient_lengths(training, backend, model, texts, at=at) > 0).tolist()
+
+    assert reached(model, Head()) == reached(model, LoRA(rank=2)) == [True, False, True]
     weights = model.weights | {"4.kernel": np.zeros_like(model.weights["4.kernel"])}  # which lets nothing through
     cut = dataclasses.replace(model, weights=weights)
-    assert not gradient_lengths(table, backend, cut, few, at=at).any()
+    assert reached(cut, Named(patterns=("0.table",))) == [False] * 3
 
 
 @pytest.mark.jax

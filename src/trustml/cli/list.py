@@ -100,14 +100,13 @@ def command(
         out = console(stream)
         if runs:
             jobs = [f"{run['jobs_ok']}/{run['jobs']}" if "jobs" in run else run["problem"] for run in runs]
-            tags = [", ".join(run.get("tags", ())) for run in runs]
-            facts = [(run["run"], run["status"], run.get("created", "")) for run in runs]
-            if any(tags):
-                lines = [(*one, last, tagged) for one, last, tagged in zip(facts, jobs, tags, strict=True)]
-                print_columns(out, ("run", "status", "created", "jobs", "tags"), lines)
-            else:
-                lines = [(*one, last) for one, last in zip(facts, jobs, strict=True)]
-                print_columns(out, ("run", "status", "created", "jobs"), lines)
+            labels = [", ".join(run.get("tags", ())) for run in runs]
+            names = ("run", "status", "created", "jobs", "tags")[: 5 if any(labels) else 4]
+            lines = [
+                (run["run"], run["status"], run.get("created", ""), last, label)[: len(names)]
+                for run, last, label in zip(runs, jobs, labels, strict=True)
+            ]
+            print_columns(out, names, lines)
         else:
             out.print(f"no such runs in {root}" if statuses or wanted.asks_of_records else f"no runs in {root}")
         out.print(f"ready scenarios: {', '.join(ready_scenarios())}   (trustml run NAME)", soft_wrap=True)

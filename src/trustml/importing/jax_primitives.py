@@ -181,8 +181,8 @@ def _looked_up(model: PrimitiveWriter, given: Sequence[Operand], params: Mapping
     return model.call("embedding", {"weight": table, "indices": ids})
 
 
-def _unary(operator: str, **arguments: Any) -> Write:
-    return lambda model, given, params: model.call(operator, {"self": given[0], **arguments})
+def _unary(operator: str) -> Write:
+    return lambda model, given, params: model.call(operator, {"self": given[0]})
 
 
 def _same(model: PrimitiveWriter, given: Sequence[Operand], params: Mapping[str, Any]) -> Ref:

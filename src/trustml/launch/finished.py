@@ -52,7 +52,7 @@ class FinishedJobs:
         self._run, self._root = run, run.path.parent
         self._folder = index_file(self._root).with_suffix(".jobs")
         source = source_revision()
-        self._made_on = (hardware(), source, version("trustml"))
+        self._made_on = [hardware(), source, version("trustml")]
         self._whole = source.get("changed_files", "0") == "0"
 
     def take_over(self, job: Job, record: JobRecord) -> JobRecord | None:

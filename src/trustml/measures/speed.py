@@ -136,9 +136,8 @@ def machine_load(record: JobRecord) -> Facts:
     details = record.result.details if record.result else {}
     if "others_share" not in details:
         return {}
-    later: Facts = {
-        name: details[name] for name in ("load_after", "throttled_share", "throttled_seconds") if name in details
-    }
+    known = ("load_after", "throttled_share", "throttled_seconds")
+    later: Facts = {name: details[name] for name in known if name in details}
     return {
         "others_share": details["others_share"],
         "load_before": details.get("load_before", 0.0),

@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import fcntl
 import os
 import re
@@ -203,7 +204,9 @@ def _open_lock(path: Path) -> IO[bytes]:
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
     except OSError as error:
-        raise RecordError(f"{path}: cannot be opened ({error.strerror}); a run's lock is a plain file") from None
+        refused = error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
+        fix = "copy the run to where you may write" if refused else "a run's lock is a plain file"
+        raise RecordError(f"{path}: cannot be opened ({error.strerror}); {fix}") from None
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise RecordError(f"{path}: is no plain file; delete it")

@@ -83,7 +83,8 @@ def train_with_canaries(job: CanaryJob, backend: Backend, *, at: JobContext) -> 
     model = Model(architecture=job.model, input_shape=job.input_shape, weights=initial, task=job.task)
     joins = BatchPlan(indices=plan["joins"].astype(np.int64), offsets=plan["join_offsets"].astype(np.int64))
     size = sum(map(math.prod, trained_shapes(trainable_of(training), job.model, job.input_shape).values()))
-    told = {"joined": _times_joined(plan, joins, rows=len(examples), count=len(included))}
+    joined = _times_joined(plan, joins, rows=len(examples), count=len(included))
+    told: dict[str, npt.NDArray[Any]] = {"joined": joined}
     at.progress.stage("training")
     match job.canaries.kind:
         case "dirac gradient" | "random gradient":

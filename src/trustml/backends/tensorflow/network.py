@@ -198,7 +198,7 @@ class KerasNetwork:
 
     def input_gradients(self, inputs: Floats, targets: Ints) -> Floats:
         """Gradient of the target logit, shape (n, *x)."""
-        return self._gradients(tf.constant(inputs), tf.constant(targets)).numpy()
+        return self._gradients(tf.constant(inputs, tf.float32), tf.constant(targets, tf.int64)).numpy()
 
     def _call(self, tensor: tf.Tensor) -> tf.Tensor:
         return self._model(tensor, training=False)

@@ -7,7 +7,7 @@ will do: the reference is then zero.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import cv2
@@ -50,10 +50,10 @@ def occlusion(model: tf.keras.Model, request: ExplainRequest, method: m.Occlusio
         block = slice(start, start + at_once)
         examples, baselines = request.inputs[block].astype(np.float64), request.baseline[block].astype(np.float64)
         targets = request.targets[block].astype(np.int32)
-        rows_of = {"targets": targets, "side": side, "rows": rows_at_once(request)}
-        native[block] = _sensitivity_maps(model, examples, np.zeros_like(examples), **rows_of)
+        maps = partial(_sensitivity_maps, model, targets=targets, side=side, rows=rows_at_once(request))
+        native[block] = maps(examples, np.zeros_like(examples))
         shift = baselines - _FILL
-        shifted = _sensitivity_maps(model, examples - shift, shift, **rows_of)
+        shifted = maps(examples - shift, shift)
         falls = shrink @ shifted @ shrink.T - 1 + whole[block, None, None]
         completed[block] = np.kron(falls, np.ones((1, side, side)))[:, :rows, :columns]
     return {
