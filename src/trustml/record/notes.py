@@ -7,6 +7,7 @@ so is in no bundle and no report.
 from __future__ import annotations
 
 import datetime
+import os
 import re
 from collections.abc import Collection
 
@@ -68,6 +69,8 @@ def read_notes(run: RunDirectory) -> Notes:
 
 def tags_of(run: RunDirectory) -> tuple[str, ...]:
     """Tags of a run in a list; none where they cannot be read."""
+    if not os.path.lexists(f"{run.path}/{NOTES}"):  # of thousands hardly any has some, and a look is all they cost
+        return ()
     try:
         return read_notes(run).tags
     except RecordError:
