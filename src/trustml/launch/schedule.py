@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, TypeAlias
 from msgspec.structs import replace
 
 from trustml.errors import EnvironmentMissingError, RecordError, UsageError
-from trustml.launch.compiled import reused_by
+from trustml.launch.compiled import folder_of_run, reused_by
 from trustml.launch.environments import find_environment
 from trustml.launch.prepare import now
 from trustml.launch.process import Ended, JobLimits, Worker
@@ -71,8 +70,7 @@ class JobScheduler:
         No worker outlives this call: whatever is raised in it, a listener's error say, stops them and goes on.
         """
         # Not in the run directory: what lies here is executed, and a run directory may come from anywhere.
-        with tempfile.TemporaryDirectory(prefix="trustml-compiled-") as compiled:
-            self._compiled = Path(compiled)
+        with folder_of_run() as self._compiled:
             return self._execute()
 
     def _execute(self) -> Manifest:
